@@ -1,0 +1,46 @@
+"""Event time as integers: microseconds since 1970, UTC. There is no other clock in `core`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICRO: Final = timedelta(microseconds=1)
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds from 1970-01-01T00:00Z to `moment` (which must carry a time zone).
+
+    Examples
+    --------
+    >>> micros(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    1000000
+    """
+    return (moment - EPOCH) // MICRO
+
+
+def moment(us: int) -> datetime:
+    """Inverse of :func:`micros`.
+
+    Examples
+    --------
+    >>> moment(1_000_000).isoformat()
+    '1970-01-01T00:00:01+00:00'
+    """
+    return EPOCH + timedelta(microseconds=us)
+
+
+def text(us: int) -> str:
+    """RFC 3339 text of an event time, whole seconds where they are whole.
+
+    Examples
+    --------
+    >>> text(1_678_504_380_000_000)
+    '2023-03-11T03:13:00Z'
+    """
+    return moment(us).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,347 @@
+"""Facts that come in, version 1 of the wire contract: one frozen type per `type`.
+
+Times are aware datetimes in UTC, amounts are exact decimals. The types say *shape*; what
+cannot be a shape (finite, in range, not negative) is checked once at the boundary by
+:mod:`riskwatch.contracts.codec`, so a stage never sees an event that breaks these rules.
+
+To add an event: add a type here, its route in :data:`LEDGER_EVENTS`, :data:`MARKET_EVENTS` or
+:data:`RISK_EVENTS`, its topic in :mod:`riskwatch.contracts.topics`, a golden file under
+``tests/contract/golden``, and a branch in its stage.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+# Names may be anything printable without white space, and without the characters that scopes
+# are built from ("/" and ":").
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\s/:\x00-\x1f\x7f]+\Z", max_length=64)]
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f\x7f]+\Z", max_length=128)]
+Text = Annotated[str, msgspec.Meta(max_length=2000)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+Side = Literal["buy", "sell"]
+FillKind = Literal["spot", "perp", "future", "option"]
+HoldingKind = Literal["custody", "margin", "collateral_posted", "loan"]
+TransferStatus = Literal["requested", "pending", "sent", "confirmed", "failed", "cancelled"]
+CreditKind = Literal[
+    "rating",
+    "outlook",
+    "withdrawals_suspended",
+    "withdrawals_resumed",
+    "deposits_suspended",
+    "deposits_resumed",
+    "insolvency",
+    "default",
+    "hack",
+    "regulatory_action",
+    "attestation",
+    "disclosure",
+    "retraction",
+]
+CommandAction = Literal[
+    "acknowledge",
+    "halt",
+    "release",
+    "approve",
+    "override",
+    "drill",
+    "silence",
+    "set_limit",
+    "promote",
+    "demote",
+    "retire",
+]
+
+
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    omit_defaults=True,
+    tag_field="type",
+    tag=str.lower,
+):
+    """What every event carries.
+
+    Attributes
+    ----------
+    v : int
+        Contract version, 1.
+    event_id : str
+        Unique per `source`.
+    ts : datetime
+        When it happened; of a bar, its close.
+    source : str
+        Who says so: a venue, a feed, a desk's ledger.
+    source_seq : int or None
+        Order of facts of one source that share a `ts`.
+    arrived : datetime or None
+        Stamped once, at the first hop. A replay without it stamps `ts`.
+    """
+
+    v: Literal[1]
+    event_id: Id
+    ts: Moment
+    source: Name
+    source_seq: Annotated[int, msgspec.Meta(ge=0, le=2**62)] | None = None
+    arrived: Moment | None = None
+
+
+class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
+    """An execution. A spot fill moves coins; any other kind moves a position.
+
+    `qty` and `price` are positive; `fee` may be negative (a rebate). With `settles_at` in the
+    future the coins are unsettled until a :class:`Settlement` says otherwise.
+    """
+
+    counterparty: Name
+    account: Name
+    book: Name
+    base: Name
+    quote: Name
+    side: Side
+    qty: Decimal
+    price: Decimal
+    kind: FillKind = "spot"
+    instrument: Id | None = None
+    fee: Decimal | None = None
+    fee_asset: Name | None = None
+    reference_price: Decimal | None = None
+    settles_at: Moment | None = None
+    order_id: Id | None = None
+    liquidity: Literal["maker", "taker"] | None = None
+
+
+class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_correction"):
+    """A bust: the venue cancels a trade. It restates what is undone, as venues' reports do."""
+
+    counterparty: Name
+    account: Name
+    book: Name
+    fill_id: Id
+    base: Name
+    quote: Name
+    side: Side
+    qty: Decimal
+    price: Decimal
+    kind: FillKind = "spot"
+    instrument: Id | None = None
+    fee: Decimal | None = None
+    fee_asset: Name | None = None
+    settles_at: Moment | None = None
+
+
+class Settlement(Event, frozen=True, kw_only=True, gc=False, tag="settlement"):
+    """Delivery of an unsettled fill, or its failure. `fill_id` is the fill's `event_id`."""
+
+    counterparty: Name
+    account: Name
+    book: Name
+    fill_id: Id
+    status: Literal["delivered", "failed"]
+
+
+class Balance(Event, frozen=True, kw_only=True, gc=False, tag="balance"):
+    """A snapshot of one asset in one account; `free` + `locked` is what the venue holds."""
+
+    counterparty: Name
+    account: Name
+    book: Name
+    asset: Name
+    free: Decimal
+    locked: Decimal | None = None
+    borrowed: Decimal | None = None
+    unrealized_pnl: Decimal | None = None
+    kind: HoldingKind = "custody"
+
+
+class Position(Event, frozen=True, kw_only=True, gc=False, tag="position"):
+    """A snapshot of one open derivative position; `qty` is signed, zero closes it."""
+
+    counterparty: Name
+    account: Name
+    book: Name
+    base: Name
+    quote: Name
+    qty: Decimal
+    instrument: Id | None = None
+    entry_price: Decimal | None = None
+    mark_price: Decimal | None = None
+    liquidation_price: Decimal | None = None
+
+
+class Transfer(Event, frozen=True, kw_only=True, gc=False, tag="transfer"):
+    """One status of one transfer; `transfer_id` is unique per counterparty."""
+
+    transfer_id: Id
+    counterparty: Name
+    account: Name
+    book: Name
+    asset: Name
+    amount: Decimal
+    direction: Literal["deposit", "withdrawal"]
+    status: TransferStatus
+    network: Name | None = None
+
+
+class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):
+    """A snapshot of one resting order; `qty` is what is left, zero means gone."""
+
+    order_id: Id
+    counterparty: Name
+    account: Name
+    book: Name
+    base: Name
+    quote: Name
+    side: Side
+    qty: Decimal
+    price: Decimal
+    instrument: Id | None = None
+
+
+class Loan(Event, frozen=True, kw_only=True, gc=False, tag="loan"):
+    """A snapshot of one loan; `amount` outstanding, zero means repaid."""
+
+    loan_id: Id
+    counterparty: Name
+    account: Name
+    book: Name
+    asset: Name
+    amount: Decimal
+    direction: Literal["lent", "borrowed"]
+    due: Moment | None = None
+
+
+class Peg(Event, frozen=True, kw_only=True, gc=False, tag="peg"):
+    """A feed that already states a price against the peg, e.g. an oracle or a redemption."""
+
+    asset: Name
+    venue: Name
+    price: Decimal
+    peg: Name = "USD"
+    volume: Decimal | None = None
+    supply: Decimal | None = None
+    redeemed: Decimal | None = None
+
+
+class Quote(Event, frozen=True, kw_only=True, gc=False, tag="quote"):
+    """Price of `base` in `quote` at a venue: a book, a last trade, or a bar's close.
+
+    `volume` is the base quantity traded since the last quote of this feed; zero says that the
+    price is carried forward. `depth` rows are [bps from mid, bid size, ask size].
+    """
+
+    venue: Name
+    base: Name
+    quote: Name
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    last: Decimal | None = None
+    bid_size: Decimal | None = None
+    ask_size: Decimal | None = None
+    volume: Decimal | None = None
+    depth: (
+        Annotated[list[tuple[Decimal, Decimal, Decimal]], msgspec.Meta(max_length=32)] | None
+    ) = None
+
+
+class Credit(Event, frozen=True, kw_only=True, gc=False, tag="credit"):
+    """News about the credit of a counterparty or an issuer, with who says so in `source`."""
+
+    subject: Name
+    kind: CreditKind
+    agency: Name | None = None
+    rating: Annotated[str, msgspec.Meta(max_length=16)] | None = None
+    previous: Annotated[str, msgspec.Meta(max_length=16)] | None = None
+    jurisdiction: Name | None = None
+    assets: Annotated[list[Name], msgspec.Meta(max_length=64)] | None = None
+    networks: Annotated[list[Name], msgspec.Meta(max_length=64)] | None = None
+    ratio: Decimal | None = None
+    as_of: Moment | None = None
+    retracts: Id | None = None
+    note: Text | None = None
+    url: Text | None = None
+
+
+class LegalEntity(Event, frozen=True, kw_only=True, gc=False, tag="legal_entity"):
+    """Which legal entity stands behind a counterparty, and where."""
+
+    counterparty: Name
+    entity: Name
+    jurisdiction: Name | None = None
+
+
+class NettingSet(Event, frozen=True, kw_only=True, gc=False, tag="netting_set"):
+    """A netting agreement over accounts of one counterparty; gross unless `enforceable`."""
+
+    counterparty: Name
+    netting_set: Name
+    accounts: Annotated[list[Name], msgspec.Meta(max_length=256)]
+    enforceable: bool = False
+
+
+class Command(
+    Event, frozen=True, kw_only=True, gc=False, tag="command", forbid_unknown_fields=True
+):
+    """What a person tells riskwatch. Unknown fields are refused: a typo must not be lost."""
+
+    operator: Name
+    action: CommandAction
+    scope: Annotated[str, msgspec.Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z", max_length=140)]
+    reason: Text
+    idempotency_key: Id
+    signature: Annotated[str, msgspec.Meta(max_length=512)]
+    args: dict[str, Any] | None = None
+
+
+LedgerEvent = (
+    Fill | FillCorrection | Settlement | Balance | Position | Transfer | OpenOrder | Loan
+)
+MarketEvent = Peg | Quote
+RiskEvent = Credit | LegalEntity | NettingSet | Command
+WireEvent = LedgerEvent | MarketEvent | RiskEvent
+
+LEDGER_EVENTS = (
+    Fill,
+    FillCorrection,
+    Settlement,
+    Balance,
+    Position,
+    Transfer,
+    OpenOrder,
+    Loan,
+)
+MARKET_EVENTS = (Peg, Quote)
+RISK_EVENTS = (Credit, LegalEntity, NettingSet, Command)
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="tick"):
+    """Time passing, injected by a runner and journalled like any event.
+
+    Attributes
+    ----------
+    us : int
+        Event time, microseconds since 1970.
+    """
+
+    us: int
+
+
+def identity(event: Event) -> str:
+    """Identity of an event across sources, the `cause_id` of what it brings about.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> peg = Peg(v=1, event_id="7", ts=datetime(2023, 3, 11, tzinfo=UTC), source="oracle",
+    ...           asset="USDC", venue="oracle", price=Decimal("0.97"))
+    >>> identity(peg)
+    'oracle/7'
+    """
+    return f"{event.source}/{event.event_id}"

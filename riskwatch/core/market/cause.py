@@ -1,0 +1,110 @@
+"""What moved, and who says so: from implied values to a cause with support and refutation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from riskwatch.core.market.edges import BP
+from riskwatch.core.reasons import Cause
+
+if TYPE_CHECKING:
+    from riskwatch.core.market.config import MarketConfig
+
+
+class Implied(msgspec.Struct, frozen=True, gc=False):
+    """What one live edge says an asset is worth, given everything else.
+
+    Attributes
+    ----------
+    name, venue : str
+        The feed.
+    value : float
+        Log value of the asset that would make the edge fit exactly.
+    sd : float
+        Standard deviation of that statement, log units.
+    prompt : bool
+        Whether it is recent enough to contradict others.
+    """
+
+    name: str
+    venue: str
+    value: float
+    sd: float
+    prompt: bool
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """A cause with the feeds that agree and that contradict."""
+
+    cause: Cause
+    support: list[str]
+    refute: list[str]
+
+
+def refutes(implied: Implied, deviation: float, config: MarketConfig) -> bool:
+    """Whether a feed contradicts a deviation, by numbers.
+
+    It does when what it implies is less than half of the deviation (or on the other side), the
+    difference exceeds both `refute_bp` and `refute_sd` of its standard deviations, and it is
+    recent.
+    """
+    if not implied.prompt:
+        return False
+    same = implied.value * deviation > 0.0
+    if same and abs(implied.value) >= 0.5 * abs(deviation):
+        return False
+    difference = abs(implied.value - deviation)
+    return difference > config.refute_bp * BP and difference > config.refute_sd * implied.sd
+
+
+def supports(implied: Implied, deviation: float) -> bool:
+    """Whether a feed implies at least half of the deviation, on the same side."""
+    return implied.value * deviation > 0.0 and abs(implied.value) >= 0.5 * abs(deviation)
+
+
+def judge(
+    deviation: float,
+    implied: list[Implied],
+    dislocated: frozenset[str],
+    config: MarketConfig,
+) -> Verdict:
+    """Cause of one pegged asset's deviation.
+
+    Parameters
+    ----------
+    deviation : float
+        Log deviation from the peg to be explained.
+    implied : list of Implied
+        What each live feed of the asset says.
+    dislocated : frozenset of str
+        Venues that deviate over two or more distinct base assets.
+
+    Returns
+    -------
+    Verdict
+        ``issuer`` with support from two or more independent venues that are not dislocated
+        themselves; ``venue`` when all support comes from one dislocated venue; ``feed`` when
+        the only support is refuted; ``unknown`` where too few feeds can say.
+    """
+    if abs(deviation) < config.cause_bp * BP:
+        return Verdict(cause=Cause.NONE, support=[], refute=[])
+    support = [i for i in implied if supports(i, deviation)]
+    refute = [i for i in implied if refutes(i, deviation, config)]
+    sound = sorted({i.venue for i in support if i.venue not in dislocated})
+    venues = sorted({i.venue for i in support})
+    against = sorted({i.venue for i in refute} - set(venues))
+    if len(sound) >= 2 and len(sound) > len(against):
+        cause = Cause.ISSUER
+    elif len(venues) == 1 and venues[0] in dislocated and against:
+        cause = Cause.VENUE
+    elif len(venues) <= 1 and against:
+        cause = Cause.FEED
+    else:
+        cause = Cause.UNKNOWN
+    return Verdict(
+        cause=cause,
+        support=sorted(i.name for i in support),
+        refute=sorted(i.name for i in refute),
+    )

@@ -1,0 +1,67 @@
+"""Settings of the market stage (``[market]`` in ``rules/policy.toml``)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How feeds are trusted.
+
+    Attributes
+    ----------
+    band_floor_bp : float
+        Smallest noise band of any feed, bp.
+    band_start_bp : float
+        Noise band of a feed that has not been measured yet, bp.
+    band_half_life_s : float
+        Half-life of the noise band's memory, seconds of event time.
+    freeze_bp : float
+        Deviation of a pegged asset from which its feeds' bands no longer widen, bp.
+    vol_half_life_s : float
+        Half-life of the volatility estimate, seconds.
+    stale_gaps : float
+        A feed is stale after this many of its own mean gaps without a message ...
+    stale_min_s : float
+        ... but not before this many seconds.
+    forget_s : float
+        A feed that is silent for longer is no longer expected, seconds.
+    confirm : int
+        Observations for which a direct fiat feed must hold to be believed on its own.
+    refute_bp, refute_sd : float
+        An independent feed refutes a deviation when what it implies is less than half of it
+        and differs by more than `refute_bp` and `refute_sd` of its standard deviations.
+    cause_bp : float
+        Deviation from which a cause is looked for, bp.
+    outlier_sd, outlier_bp : float
+        A residual beyond both is a data-quality issue of the feed.
+    spike_sd, spike_bp : float
+        A jump beyond both that the next observation takes back is a spike.
+    venue_sd, venue_bp : float
+        A residual beyond both counts as a deviation of its venue.
+    issue_clear_s : float
+        How long a feed must behave before its issue is resolved, seconds.
+    max_feeds : int
+        Most feeds that are tracked.
+    """
+
+    band_floor_bp: float = 2.0
+    band_start_bp: float = 10.0
+    band_half_life_s: float = 21_600.0
+    freeze_bp: float = 15.0
+    vol_half_life_s: float = 3_600.0
+    stale_gaps: float = 5.0
+    stale_min_s: float = 600.0
+    forget_s: float = 604_800.0
+    confirm: int = 3
+    refute_bp: float = 30.0
+    refute_sd: float = 3.0
+    cause_bp: float = 15.0
+    outlier_sd: float = 8.0
+    outlier_bp: float = 60.0
+    spike_sd: float = 12.0
+    spike_bp: float = 60.0
+    venue_sd: float = 6.0
+    venue_bp: float = 50.0
+    issue_clear_s: float = 900.0
+    max_feeds: int = 2_000

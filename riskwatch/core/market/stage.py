@@ -1,0 +1,244 @@
+"""The market stage: quotes and pegs in, a market reading at every tick that has news."""
+
+from __future__ import annotations
+
+from math import exp, sqrt
+from typing import Final
+
+from riskwatch.core.clock import MINUTE, SECOND, micros, moment
+from riskwatch.core.events import Peg, Quote, Tick, identity
+from riskwatch.core.ids import output_id
+from riskwatch.core.market.config import MarketConfig
+from riskwatch.core.market.edges import BP, LN2, Edge, log_price, new_edge
+from riskwatch.core.market.quality import feed_issues
+from riskwatch.core.market.report import Fit, report
+from riskwatch.core.market.solve import Edge as Row
+from riskwatch.core.market.solve import Prior, residuals, solve
+from riskwatch.core.market.state import AssetState, Issue, MarketState
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
+from riskwatch.core.readings import MarketReading
+from riskwatch.core.reasons import QualityIssue, RejectReason
+from riskwatch.core.reference import Reference
+
+MarketOutput = EventRejected | DataQualityRaised | DataQualityResolved | MarketReading
+
+REPORT_EVERY: Final = 5 * MINUTE
+"""Readings go out at least this often while feeds are silent, so that staleness shows."""
+PEGGED_VOL_SQ: Final = (1.0 * BP) ** 2
+MINUTES_A_YEAR: Final = 525_600.0
+
+
+class MarketStage:
+    """Turns prices into values, residuals, causes and feed quality.
+
+    Parameters
+    ----------
+    config : MarketConfig
+        How feeds are trusted.
+    reference : Reference
+        What is pegged to what.
+    """
+
+    name = "market"
+
+    def __init__(self, config: MarketConfig, reference: Reference) -> None:
+        self.config = config
+        self.reference = reference
+
+    def step(self, state: MarketState, event: Quote | Peg | Tick) -> list[MarketOutput]:
+        """Apply one event; a tick solves the graph if anything was heard since the last."""
+        if isinstance(event, Tick):
+            return self._tick(state, event.us)
+        if isinstance(event, Quote):
+            base, quote = event.base, event.quote
+            lp, half = log_price(
+                float(event.bid or 0), float(event.ask or 0), float(event.last or 0)
+            )
+        else:
+            base, quote = event.asset, event.peg
+            lp, half = log_price(0.0, 0.0, float(event.price))
+        if base == quote:
+            return [self._refuse(event, f"base and quote are both {base}")]
+        key = f"{event.venue}:{base}/{quote}"
+        edge = state.edges.get(key)
+        us = micros(event.ts)
+        out: list[MarketOutput] = []
+        if edge is None:
+            if len(state.edges) >= self.config.max_feeds:
+                return [self._refuse(event, f"max_feeds={self.config.max_feeds}")]
+            edge = new_edge(event.venue, base, quote, us, lp, self.config)
+            edge.bar = half is None
+            state.edges[key] = edge
+            fresh = True
+        else:
+            volume = None if event.volume is None else float(event.volume)
+            fresh = edge.hear(us, lp, volume, half)
+        if fresh:
+            state.touched[base] = None
+            state.touched[quote] = None
+            if edge.spiked(self.config.spike_sd, self.config.spike_bp * BP):
+                out += self._spike(state, edge, event)
+        state.meta.heard = True
+        state.mark("meta")
+        state.mark(f"edge/{key}")
+        return out
+
+    def _refuse(self, event: Quote | Peg, detail: str) -> EventRejected:
+        cause = identity(event)
+        reason = (
+            RejectReason.LIMIT_REACHED if detail.startswith("max_") else RejectReason.FIELD_RANGE
+        )
+        return EventRejected(
+            id=output_id(cause, "EventRejected", cause),
+            cause_id=cause,
+            ts=event.ts,
+            reason=reason,
+            detail=detail,
+        )
+
+    def _spike(self, state: MarketState, edge: Edge, event: Quote | Peg) -> list[MarketOutput]:
+        key = f"{QualityIssue.FEED_SPIKE}|{edge.name}"
+        us = micros(event.ts)
+        known = key in state.issues
+        state.issues[key] = Issue(state.issues[key].since if known else us, us)
+        state.mark(f"issue/{key}")
+        if known:
+            return []
+        cause = identity(event)
+        jump = (exp(edge.before - edge.before2) - 1.0) / BP
+        return [
+            DataQualityRaised(
+                id=output_id(cause, "DataQualityRaised", key),
+                cause_id=cause,
+                ts=event.ts,
+                issue=QualityIssue.FEED_SPIKE,
+                subject=edge.name,
+                detail=f"one print jumped {jump:+.0f} bp and the next took it back",
+            )
+        ]
+
+    def _tick(self, state: MarketState, us: int) -> list[MarketOutput]:
+        if not state.edges:
+            return []
+        overdue = us - state.meta.reported >= REPORT_EVERY
+        if not state.meta.heard and not overdue:
+            return []
+        config = self.config
+        live = [
+            key
+            for key in sorted(state.edges)
+            if not state.edges[key].silent(us, config.stale_gaps, config.stale_min_s)
+        ]
+        fit = self._fit(state, live, us)
+        self._absorb(state, fit, us)
+        reading = report(state, fit, us, config, self.reference)
+        out: list[MarketOutput] = list(feed_issues(state, fit, us, config))
+        out.append(reading)
+        state.meta.heard = False
+        state.meta.solved = us
+        state.meta.reported = us
+        state.touched.clear()
+        state.mark("meta")
+        return out
+
+    def _fit(self, state: MarketState, live: list[str], us: int) -> Fit:
+        """Solve the graph of live feeds, with priors where the feeds alone cannot say."""
+        edges = [state.edges[key] for key in live]
+        names = sorted({n for e in edges for n in (e.base, e.quote)})
+        unknown = [n for n in names if not (self.reference.asset(n).fiat and n == "USD")]
+        index = {n: i for i, n in enumerate(unknown)}
+        for n in unknown:
+            if n not in state.assets:
+                state.assets[n] = AssetState(vol_sq=self._vol_sq(n))
+        floor = self.config.band_floor_bp * BP
+        rows: list[Row] = []
+        for e in edges:
+            vol = sum(state.assets[n].vol_sq for n in (e.base, e.quote) if n in index)
+            rows.append(
+                (index.get(e.base, -1), index.get(e.quote, -1), e.lp, e.sd(us, vol, floor))
+            )
+        fiat = _fiat_reach(edges)
+        priors = self._priors(edges, index, fiat)
+        x, sd, share = solve(len(unknown), rows, priors)
+        return Fit(
+            live=live,
+            index=index,
+            x=x,
+            sd=sd,
+            share=share,
+            residual=residuals(x, rows),
+            edge_sd=[r[3] for r in rows],
+            fiat=fiat,
+        )
+
+    def _vol_sq(self, asset: str) -> float:
+        """Variance of the log price per minute to assume before any is measured."""
+        ref = self.reference.asset(asset)
+        return PEGGED_VOL_SQ if ref.peg else ref.volatility**2 / MINUTES_A_YEAR
+
+    def _priors(
+        self, edges: list[Edge], index: dict[str, int], fiat: frozenset[str]
+    ) -> list[Prior]:
+        """Weak priors at the peg, where independent feeds are too few to do without.
+
+        A pegged asset with live feeds on two or more venues and a path to fiat has none: its
+        value is what the market says. Otherwise the prior is as tight as the asset is calm
+        (`prior_bp`), tighter with the number of edges that hang on it, since a hub that moved
+        would have moved them all.
+        """
+        priors = []
+        for name in sorted(index):
+            ref = self.reference.asset(name)
+            if ref.peg != "USD":
+                continue
+            touching = [e for e in edges if name in (e.base, e.quote)]
+            venues = {e.venue for e in touching}
+            if len(venues) >= 2 and name in fiat:
+                continue
+            sd = ref.prior_bp * BP / sqrt(max(1, len(touching)))
+            priors.append((index[name], 0.0, sd))
+        return priors
+
+    def _absorb(self, state: MarketState, fit: Fit, us: int) -> None:
+        """Learn noise bands and volatilities from this solution."""
+        config = self.config
+        off_peg = {
+            n
+            for n, i in fit.index.items()
+            if self.reference.asset(n).peg and abs(fit.x[i]) >= config.freeze_bp * BP
+        }
+        for key, residual, share in zip(fit.live, fit.residual, fit.share, strict=True):
+            edge = state.edges[key]
+            edge.residual, edge.share = residual, share
+            if edge.fresh > state.meta.solved:
+                widen = edge.base not in off_peg and edge.quote not in off_peg
+                edge.learn(residual, us, widen=widen, half_life_s=config.band_half_life_s)
+            state.mark(f"edge/{key}")
+        for name, i in fit.index.items():
+            asset = state.assets[name]
+            fresh = name in state.touched
+            if asset.solved and fresh and us > asset.solved:
+                minutes = (us - asset.solved) / MINUTE
+                step = (fit.x[i] - asset.x) ** 2 / minutes
+                half = config.vol_half_life_s
+                a = 1.0 - exp(-LN2 * min((us - asset.solved) / SECOND, half) / half)
+                asset.vol_sq += (min(step, 100.0 * asset.vol_sq) - asset.vol_sq) * a
+                asset.vol_sq = max(asset.vol_sq, PEGGED_VOL_SQ / 100.0)
+            if fresh or not asset.solved:
+                asset.observations += 1
+                asset.solved = us
+            asset.x = fit.x[i]
+            state.mark(f"asset/{name}")
+
+
+def _fiat_reach(edges: list[Edge]) -> frozenset[str]:
+    """Assets that live feeds connect to USD."""
+    reached = {"USD"}
+    grew = True
+    while grew:
+        grew = False
+        for e in edges:
+            if (e.base in reached) != (e.quote in reached):
+                reached.update((e.base, e.quote))
+                grew = True
+    return frozenset(reached)

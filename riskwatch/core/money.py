@@ -1,0 +1,110 @@
+"""Exact decimal arithmetic, and the quantising that makes floats comparable.
+
+Money, quantities and prices are :class:`decimal.Decimal` from the wire to the database. Sums
+and products go through :data:`EXACT`, a context of our own that raises on any rounding, so a
+holding is exact or the worker stops; it never drifts.
+"""
+
+from __future__ import annotations
+
+import decimal
+from decimal import Decimal
+from typing import Final
+
+EXACT: Final = decimal.Context(
+    prec=400,
+    rounding=decimal.ROUND_HALF_EVEN,
+    Emin=-999_999,
+    Emax=999_999,
+    traps=[
+        decimal.Inexact,
+        decimal.InvalidOperation,
+        decimal.DivisionByZero,
+        decimal.Overflow,
+        decimal.FloatOperation,
+    ],
+)
+"""Context for exact sums and products. Wide enough that bounded inputs never round: an input
+has at most 24 integer and 18 fractional digits, so a sum of 10**300 products still fits."""
+
+ZERO: Final = Decimal(0)
+MAX_ABS: Final = Decimal(10) ** 24
+"""Exclusive bound of any number on the wire."""
+MAX_SCALE: Final = 18
+"""Most fractional digits of any number on the wire."""
+
+
+def add(a: Decimal, b: Decimal) -> Decimal:
+    """Sum of `a` and `b`, exact.
+
+    Raises
+    ------
+    decimal.Inexact
+        If the sum does not fit the context, which bounded input cannot cause.
+
+    Examples
+    --------
+    >>> add(Decimal("0.1"), Decimal("0.2"))
+    Decimal('0.3')
+    """
+    return EXACT.add(a, b)
+
+
+def sub(a: Decimal, b: Decimal) -> Decimal:
+    """Difference ``a - b``, exact (see :func:`add`)."""
+    return EXACT.subtract(a, b)
+
+
+def mul(a: Decimal, b: Decimal) -> Decimal:
+    """Product of `a` and `b`, exact (see :func:`add`).
+
+    Examples
+    --------
+    >>> mul(Decimal("0.00000001"), Decimal("27123.45"))
+    Decimal('0.0002712345')
+    """
+    return EXACT.multiply(a, b)
+
+
+def canonical(x: Decimal) -> Decimal:
+    """`x` without trailing zeros or exponent, so that equal numbers are equal text.
+
+    Examples
+    --------
+    >>> [str(canonical(Decimal(s))) for s in ("1.500", "0E-8", "1E+3", "-0")]
+    ['1.5', '0', '1000', '0']
+    """
+    if not x:
+        return ZERO
+    text = format(x, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return Decimal(text)
+
+
+def usd(x: float) -> Decimal:
+    """A model or valuation figure in USD, to the cent.
+
+    Valuations multiply exact quantities with estimated prices: the cents are the honest
+    precision, and quantising here is what makes two builds agree.
+
+    Examples
+    --------
+    >>> usd(1234.5678)
+    Decimal('1234.57')
+    """
+    return Decimal(f"{x:.2f}") if abs(x) >= 0.005 else Decimal("0.00")  # noqa: PLR2004
+
+
+def quantise(x: float, digits: int = 6) -> float:
+    """`x` rounded to `digits` decimals, with negative zero removed.
+
+    Decisions compare quantised numbers only, so that two processors whose last bits differ
+    still decide the same.
+
+    Examples
+    --------
+    >>> quantise(0.1 + 0.2), quantise(-1e-12)
+    (0.3, 0.0)
+    """
+    return round(x, digits) + 0.0

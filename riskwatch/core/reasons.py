@@ -1,0 +1,129 @@
+"""Why something was refused, broke, or was decided: closed enums with stable codes.
+
+A reason travels as ``CODE: key=value``. Codes are part of the wire contract: they are added,
+never renamed.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RejectReason(StrEnum):
+    """Why a message or event was refused. Each ends in a dead letter."""
+
+    MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
+    """More bytes than the limit of the contract."""
+    MESSAGE_EMPTY = "MESSAGE_EMPTY"
+    """No bytes, or only white space."""
+    UTF8_INVALID = "UTF8_INVALID"
+    """The bytes are not UTF-8."""
+    JSON_MALFORMED = "JSON_MALFORMED"
+    """Not one JSON object."""
+    KEY_DUPLICATED = "KEY_DUPLICATED"
+    """An object names one key twice, so its meaning is a guess."""
+    TYPE_UNKNOWN = "TYPE_UNKNOWN"
+    """`type` is absent or names no event of this contract."""
+    VERSION_UNSUPPORTED = "VERSION_UNSUPPORTED"
+    """`v` is absent or not a version that this build reads."""
+    FIELD_MISSING = "FIELD_MISSING"
+    """A required field is absent."""
+    FIELD_TYPE = "FIELD_TYPE"
+    """A field holds a value of the wrong JSON type or outside its closed set."""
+    FIELD_UNKNOWN = "FIELD_UNKNOWN"
+    """A command carries a field that the contract does not name."""
+    FIELD_RANGE = "FIELD_RANGE"
+    """A field is well typed but impossible (negative quantity, empty name, too long)."""
+    NUMBER_NOT_FINITE = "NUMBER_NOT_FINITE"
+    """NaN or an infinity."""
+    NUMBER_TOO_LARGE = "NUMBER_TOO_LARGE"
+    """More digits or a larger exponent than the contract allows."""
+    TS_OUT_OF_RANGE = "TS_OUT_OF_RANGE"
+    """The event time is before 2009 or after 2100."""
+    TS_FROM_FUTURE = "TS_FROM_FUTURE"
+    """The event time is more than five seconds after its arrival."""
+    FACT_TOO_LATE = "FACT_TOO_LATE"
+    """Older than the late buffer reaches: applying it could no longer be exact."""
+    FACT_CONFLICT = "FACT_CONFLICT"
+    """Contradicts an earlier fact of the same identity (a transfer's amount changed)."""
+    LIMIT_REACHED = "LIMIT_REACHED"
+    """A bounded collection is full; the limit is named in the detail."""
+    NOT_ROUTED = "NOT_ROUTED"
+    """No stage of this worker takes this type of event."""
+
+
+class State(StrEnum):
+    """State of a scope, ordered from least to most strict by :attr:`rank`."""
+
+    NORMAL = "NORMAL"
+    """Nothing to say."""
+    WATCH = "WATCH"
+    """Look at it; no trading consequence."""
+    REDUCE = "REDUCE"
+    """Only orders and transfers that reduce exposure."""
+    HALT = "HALT"
+    """No new risk at all; latched until people release it."""
+
+    @property
+    def rank(self) -> int:
+        """Strictness, 0 (NORMAL) to 3 (HALT).
+
+        Examples
+        --------
+        >>> [s.rank for s in State]
+        [0, 1, 2, 3]
+        """
+        return _RANKS[self]
+
+
+_RANKS = {State.NORMAL: 0, State.WATCH: 1, State.REDUCE: 2, State.HALT: 3}
+
+
+class Quality(StrEnum):
+    """How much the data behind a state can be trusted; a flag, never a state."""
+
+    GOOD = "good"
+    STALE = "stale"
+    UNKNOWN = "unknown"
+
+
+class Cause(StrEnum):
+    """What moved, as read off the price graph and the flags."""
+
+    ISSUER = "issuer"
+    """The coin's own value moved, on two or more independent venues."""
+    VENUE = "venue"
+    """Two or more base assets of one venue moved together against the rest."""
+    MARKET = "market"
+    """Everything moved."""
+    FEED = "feed"
+    """One edge, stale or an outlier, refuted by others."""
+    COUNTERPARTY = "counterparty"
+    """The counterparty's own conduct: withdrawals, credit events, ratings."""
+    LIMIT = "limit"
+    """Our own limit, without any fault of theirs."""
+    OPERATOR = "operator"
+    """A person commanded it."""
+    UNKNOWN = "unknown"
+    """Too few live feeds to say."""
+    NONE = "none"
+    """Nothing is the matter."""
+
+
+class QualityIssue(StrEnum):
+    """Kinds of data-quality alerts."""
+
+    FEED_STALE = "FEED_STALE"
+    """A feed stopped, or its book did not move while the others did."""
+    FEED_OUTLIER = "FEED_OUTLIER"
+    """One edge stands far from the value that all others agree on."""
+    FEED_SPIKE = "FEED_SPIKE"
+    """One print jumped away and the next came back."""
+    REFERENCE_MISSING = "REFERENCE_MISSING"
+    """An asset or venue that the reference data does not name; defaults are used."""
+    RECONCILIATION_BREAK = "RECONCILIATION_BREAK"
+    """A balance snapshot differs from what fills and transfers say."""
+    PRICE_MISSING = "PRICE_MISSING"
+    """A holding has no price, so its value is unknown."""
+    SETTLEMENT_OVERDUE = "SETTLEMENT_OVERDUE"
+    """A trade is past its settlement time and not delivered."""

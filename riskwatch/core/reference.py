@@ -1,0 +1,148 @@
+"""Reference data: what the stages know about the world, as frozen configuration.
+
+Read from ``rules/reference.toml`` by :mod:`riskwatch.shell.config`. A name that is not in it
+still works: :meth:`Reference.asset` and its siblings answer with conservative defaults, and
+the risk stage raises a data-quality alert that says what to add.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Backing(msgspec.Struct, frozen=True):
+    """A share of an issuer's reserves. `holder` is a bank or issuer id, `share` in 0..1."""
+
+    holder: str
+    share: float
+
+
+class Asset(msgspec.Struct, frozen=True, kw_only=True):
+    """One asset.
+
+    Attributes
+    ----------
+    id : str
+        Symbol as events spell it.
+    peg : str or None
+        Fiat it is pegged to, ``"USD"``; ``None`` for a floating asset.
+    issuer : str or None
+        Issuer id, whose failure takes the asset down.
+    fiat : bool
+        Whether it is fiat money itself.
+    collateral : str
+        ``fiat``, ``crypto``, ``algorithmic``, ``none``.
+    prior_bp : float
+        Standard deviation of the weak prior at the peg, bp: how far it strays in calm times.
+    volatility : float
+        Annual volatility to assume before any is measured, as a fraction.
+    """
+
+    id: str
+    peg: str | None = None
+    issuer: str | None = None
+    fiat: bool = False
+    collateral: str = "none"
+    prior_bp: float = 50.0
+    volatility: float = 0.9
+
+
+class Party(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue, custodian, bank or issuer.
+
+    Attributes
+    ----------
+    id : str
+        As events spell it.
+    kind : str
+        ``exchange``, ``custodian``, ``bank``, ``issuer``, ``lender``, ``broker``.
+    custody : str
+        How client assets are held: ``segregated``, ``omnibus``, ``title_transfer``,
+        ``insured_deposit``, ``unknown``.
+    lgd : float
+        Loss given default, 0..1, of an unsecured claim, in USD at the petition date.
+    jurisdiction : str
+        ISO 3166 country or ``unknown``.
+    native_token : str or None
+        Its own token, whose fall is wrong-way risk.
+    rating : str
+        On the scale of `Reference.pd_by_rating`, or ``unrated``.
+    group : str or None
+        Parties under one control share limits.
+    backing : tuple of Backing
+        For an issuer: where its reserves are.
+    withdrawal_cap_usd_day : float or None
+        Most that can be withdrawn in a day, USD.
+    """
+
+    id: str
+    kind: str
+    custody: str = "unknown"
+    lgd: float = 0.7
+    jurisdiction: str = "unknown"
+    native_token: str | None = None
+    rating: str = "unrated"
+    group: str | None = None
+    backing: tuple[Backing, ...] = ()
+    withdrawal_cap_usd_day: float | None = None
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
+    """All reference data.
+
+    Attributes
+    ----------
+    assets, parties : dict
+        By id.
+    pd_by_rating : dict of str to float
+        One-year default probability by rating, floored and monotone, with ``unrated``.
+    default_asset, default_party
+        What an unknown name is assumed to be.
+    """
+
+    assets: dict[str, Asset]
+    parties: dict[str, Party]
+    pd_by_rating: dict[str, float]
+    default_asset: Asset = Asset(id="?")
+    default_party: Party = Party(id="?", kind="exchange")
+
+    def asset(self, name: str) -> Asset:
+        """The asset `name`, or conservative defaults under that name."""
+        found = self.assets.get(name)
+        return found if found else msgspec.structs.replace(self.default_asset, id=name)
+
+    def party(self, name: str) -> Party:
+        """The party `name`, or conservative defaults under that name."""
+        found = self.parties.get(name)
+        return found if found else msgspec.structs.replace(self.default_party, id=name)
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit.
+
+    Attributes
+    ----------
+    id : str
+        Unique name.
+    scope_kind : str
+        ``counterparty``, ``issuer``, ``bank``, ``asset``, ``book``, ``group`` or ``firm``.
+    subject : str
+        Which one; ``*`` for each that has no limit of its own.
+    hard_usd : float
+        Never to be exceeded, USD, on the sum of absolute exposures.
+    warning_share : float
+        Share of `hard_usd` from which to warn, 0..1.
+    """
+
+    id: str
+    scope_kind: str
+    subject: str
+    hard_usd: float
+    warning_share: float = 0.8
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """``limits.toml``: the firm's equity and its limits."""
+
+    equity_usd: float
+    limits: tuple[Limit, ...]

@@ -1,0 +1,57 @@
+"""The small tree of errors that riskwatch raises.
+
+Anything a caller did wrong is a :class:`RiskwatchError`; the command line turns it into one
+line on stderr and exit code 2. Bad *data* is never an error: it becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+
+class RiskwatchError(Exception):
+    """Base of every error that riskwatch raises on purpose."""
+
+
+class ConfigError(RiskwatchError):
+    """A configuration or rule file says something that cannot be used.
+
+    Parameters
+    ----------
+    file : str
+        The file at fault.
+    key : str
+        Dotted path of the key inside it, empty for the file as a whole.
+    expected : str
+        What would have been accepted.
+    found : object, optional
+        What was there instead.
+
+    Examples
+    --------
+    >>> str(ConfigError("policy.toml", "states.halt.dwell", "a duration such as '5m'", "soon"))
+    "policy.toml: states.halt.dwell: expected a duration such as '5m', found 'soon'"
+    """
+
+    def __init__(self, file: str, key: str, expected: str, found: object | None = None) -> None:
+        self.file = file
+        self.key = key
+        self.expected = expected
+        self.found = found
+        where = f"{file}: {key}" if key else file
+        tail = "" if found is None else f", found {found!r}"
+        super().__init__(f"{where}: expected {expected}{tail}")
+
+
+class FeedError(RiskwatchError):
+    """A recording cannot be read as the format it was said to be."""
+
+
+class StoreError(RiskwatchError):
+    """The database is missing, of another version, or held by somebody else."""
+
+
+class StreamIdentityError(RiskwatchError):
+    """A stream is not the one that the stored offsets belong to."""
+
+
+class FencedError(StoreError):
+    """Another process took the lease: this one must stop without writing."""
