@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from riskwatch.core.outputs import Output
-from riskwatch.core.reasons import RejectReason
-from riskwatch.core.stage import RowChanges
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from riskwatch.core.outputs import Output
+    from riskwatch.core.reasons import RejectReason
+    from riskwatch.core.stage import RowChanges
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,18 @@ def refutes(implied: Implied, deviation: float, config: MarketConfig) -> bool:
     return difference > config.refute_bp * BP and difference > config.refute_sd * implied.sd
 
 
-def supports(implied: Implied, deviation: float) -> bool:
-    """Whether a feed implies at least half of the deviation, on the same side."""
-    return implied.value * deviation > 0.0 and abs(implied.value) >= 0.5 * abs(deviation)
+def off_peg(implied: Implied, config: MarketConfig) -> bool:
+    """Whether a feed by itself says that the asset has left its peg, beyond its noise."""
+    return abs(implied.value) > max(config.cause_bp * BP, 2.0 * implied.sd)
+
+
+def supports(implied: Implied, deviation: float, config: MarketConfig) -> bool:
+    """Whether a feed says that the asset left its peg to the same side.
+
+    How far is not the question here: in a crisis thin books lag, and a venue that shows a
+    third of the discount still confirms that the coin moved.
+    """
+    return implied.value * deviation > 0.0 and off_peg(implied, config)
 
 
 def judge(
@@ -90,8 +99,11 @@ def judge(
     """
     if abs(deviation) < config.cause_bp * BP:
         return Verdict(cause=Cause.NONE, support=[], refute=[])
-    support = [i for i in implied if supports(i, deviation)]
-    refute = [i for i in implied if refutes(i, deviation, config)]
+    support = [i for i in implied if supports(i, deviation, config)]
+    backing = {i.name for i in support}
+    refute = [
+        i for i in implied if i.name not in backing and refutes(i, deviation, config)
+    ]
     sound = sorted({i.venue for i in support if i.venue not in dislocated})
     venues = sorted({i.venue for i in support})
     against = sorted({i.venue for i in refute} - set(venues))

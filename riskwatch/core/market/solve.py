@@ -32,7 +32,11 @@ RIDGE: Final = 1e-9
 
 
 def _normal(
-    n: int, edges: list[Edge], weights: list[float], priors: list[Prior]
+    n: int,
+    edges: list[Edge],
+    weights: list[float],
+    priors: list[Prior],
+    prior_weights: list[float],
 ) -> tuple[list[list[float]], list[float]]:
     """Assemble the normal equations ``A x = y``."""
     a = [[0.0] * n for _ in range(n)]
@@ -49,8 +53,7 @@ def _normal(
             if b >= 0:
                 a[b][q] -= w
                 a[q][b] -= w
-    for i, centre, sd in priors:
-        w = 1.0 / (sd * sd)
+    for (i, centre, _), w in zip(priors, prior_weights, strict=True):
         a[i][i] += w
         y[i] += w * centre
     return a, y
@@ -136,11 +139,12 @@ def solve(
     """
     base = [1.0 / (sd * sd) for _, _, _, sd in edges]
     share = [1.0] * len(edges)
+    held = [1.0 / (sd * sd) for _, _, sd in priors]
     x: list[float] = [0.0] * n
     low: list[list[float]] = []
     for step in range(HUBER_PASSES + CAUCHY_PASSES + 1):
         weights = [w * s for w, s in zip(base, share, strict=True)]
-        a, y = _normal(n, edges, weights, priors)
+        a, y = _normal(n, edges, weights, priors, held)
         low = cholesky(a)
         x = back(low, y)
         if step == HUBER_PASSES + CAUCHY_PASSES:
@@ -151,6 +155,11 @@ def solve(
                 share[i] = 1.0 if z <= HUBER else HUBER / z
             else:
                 share[i] = 1.0 / (1.0 + (z / CAUCHY) ** 2)
+        # A prior gives way before any observation does: what a coin usually does is no
+        # evidence against what it is doing now.
+        for i, (j, centre, sd) in enumerate(priors):
+            z = (x[j] - centre) / sd
+            held[i] = 1.0 / (sd * sd * (1.0 + z * z))
     return x, _deviations(low), share
 
 

@@ -1,0 +1,45 @@
+"""``riskwatch db``: the schema of a database."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from riskwatch.errors import StoreError
+from riskwatch.store import migrate
+
+DEFAULT = "sqlite:///riskwatch.db"
+Database = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        envvar="RISKWATCH_DATABASE",
+        help="sqlite:///file.db or postgresql://user@host/name.",
+    ),
+]
+
+app = typer.Typer(help="Create, update and check the database.", no_args_is_help=True)
+
+
+@app.command("upgrade")
+def upgrade_command(database: Database = DEFAULT) -> None:
+    """Create the tables and views, or bring them up to this build."""
+    typer.echo(f"at revision {migrate.upgrade(database)}")
+
+
+@app.command("current")
+def current_command(database: Database = DEFAULT) -> None:
+    """Say which revision a database is at."""
+    found = migrate.current(database)
+    if found is None:
+        raise StoreError(f"{database} has no riskwatch schema: run `riskwatch db upgrade`")
+    newest = migrate.head()
+    typer.echo(f"at revision {found}" + ("" if found == newest else f", this build has {newest}"))
+
+
+@app.command("check")
+def check_command(database: Database = DEFAULT) -> None:
+    """Check that a database is exactly what this build needs; exit code 2 if it is not."""
+    migrate.check(database)
+    typer.echo(f"as this build needs it, at revision {migrate.head()}")

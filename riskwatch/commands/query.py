@@ -1,0 +1,236 @@
+"""``riskwatch exposure``, ``alerts``, ``explain``, ``killswitch`` and ``sql``: ask the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.core.clock import micros, text
+from riskwatch.store import queries
+from riskwatch.store.explain import explain_alert, explain_decision
+from riskwatch.store.raw import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from riskwatch.store.queries import Found
+
+Json = Annotated[bool, typer.Option("--json", help="NDJSON, one object per line.")]
+_PIPED: Final = 200
+"""Columns to assume where no terminal says how wide it is."""
+_ASSETS: Final = 6
+"""Quantities to show in one cell."""
+_COLOURS: Final = {"HALT": "bold red", "REDUCE": "red", "WATCH": "yellow", "NORMAL": "green"}
+
+killswitch_app = typer.Typer(help="The kill switch: what is allowed now.", no_args_is_help=True)
+
+
+@killswitch_app.callback()
+def _killswitch() -> None:
+    """Show what is allowed now."""
+
+
+def exposure_command(
+    *,
+    by: Annotated[
+        str, typer.Option("--by", help="counterparty, issuer, asset or book.")
+    ] = "counterparty",
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show what we have at risk, in USD to the cent, with exact quantities per asset.
+
+    By issuer, the rows look through to what stands behind a coin, so they do not add up to a
+    total.
+    """
+    with queries.reading(database) as conn:
+        rows = queries.exposures(conn, by)
+        totals = queries.exact_totals(conn, by)
+    key = "party" if by == "issuer" else by
+    for row in rows:
+        row["quantities"] = {
+            asset: amount
+            for (group, asset), amount in totals.items()
+            if group == row[key] and row.get("level", "direct") == "direct"
+        }
+    if as_json:
+        _lines(rows)
+        return
+    dollars = ["gross_usd", "net_usd", "long_usd", "short_usd"]
+    names = [key, *(["level", "via", "share"] if by == "issuer" else []), *dollars]
+    title = "Exposure by issuer, looked through: rows do not add up" if by == "issuer" else None
+    body = [
+        [
+            *(_cell(row[name], money=name in dollars) for name in names),
+            _quantities(row["quantities"]),
+            str(row["unpriced_rows"] or ""),
+            _cell(row["ts"]),
+        ]
+        for row in rows
+    ]
+    _table([*names, "exact quantities", "unpriced", "as of"], body, numbers=dollars, title=title)
+
+
+def alerts_command(
+    *,
+    all_of_them: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show open alerts, the gravest and dearest first."""
+    with queries.reading(database) as conn:
+        rows = queries.alerts(conn, all_of_them=all_of_them)
+    if as_json:
+        _lines(rows)
+        return
+    body = [
+        [
+            _state(row["severity"]),
+            _cell(row["title"]),
+            _cell(row["scope"]),
+            _cell(row["cause"]),
+            _cell(row["exposure_usd"], money=True),
+            _cell(row["opened_ts"]),
+            _cell(row["resolved_ts"]) or "open",
+            row["id"][:12],
+        ]
+        for row in rows
+    ]
+    names = ["severity", "title", "scope", "cause", "exposure_usd", "opened", "resolved", "id"]
+    _table(names, body, numbers=["exposure_usd"])
+
+
+def explain_command(
+    identifier: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a decision or an alert, or its beginning.")
+    ],
+    *,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Say in plain words why something was decided, and what would have changed it."""
+    with queries.reading(database) as conn:
+        alert, decision = queries.find(conn, identifier)
+        switches = queries.switches_of(conn, decision["id"]) if decision else []
+    if as_json:
+        _lines([{"alert": alert, "decision": decision, "killswitch": switches}])
+        return
+    lines = explain_alert(alert) if alert else []
+    if alert and decision:
+        lines.append("")
+    if decision:
+        lines += explain_decision(decision, switches)
+    for line in lines:
+        typer.echo(line)
+
+
+@killswitch_app.command("status")
+def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
+    """Show the state of every scope that was decided on; any other scope is NORMAL."""
+    with queries.reading(database) as conn:
+        rows = queries.killswitches(conn)
+    if as_json:
+        _lines(rows)
+        return
+    body = [
+        [
+            _cell(row["scope"]),
+            _state(row["effective"]),
+            _state(row["state"]),
+            *(_cell(row[name]) for name in ("quality", "cause")),
+            _cell("; ".join(row["reasons"])),
+            _cell(row["ts"]),
+            _cell(row["valid_until"]),
+            row["decision_id"][:12],
+        ]
+        for row in rows
+    ]
+    names = ["scope", "effective", "state", "quality", "cause", "why", "since", "valid until"]
+    _table([*names, "decision"], body)
+
+
+def sql_command(
+    query: Annotated[str, typer.Argument(help="One SQL query; see docs/sql.md for the views.")],
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most rows to show.")] = 1000,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Run a query of your own; nothing can be written."""
+    with queries.reading(database) as conn:
+        names, rows, more = ask(conn, query, limit)
+    if as_json:
+        _lines(dict(zip(names, row, strict=True)) for row in rows)
+    else:
+        _table(names, [[_cell(value) for value in row] for row in rows])
+    if more:
+        typer.echo(f"only the first {limit} rows are shown, see --limit", err=True)
+
+
+def _lines(rows: Iterable[Found]) -> None:
+    for row in rows:
+        typer.echo(msgspec.json.encode(_plain(row)).decode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return queries.plain(value)
+
+
+def _cell(value: Any, *, money: bool = False) -> str:
+    if value is None:
+        return ""
+    if money:
+        return f"{value:,.2f}"
+    if isinstance(value, bytes | memoryview):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return text(micros(value)) if isinstance(value, datetime) else escape(str(value))
+
+
+def _quantities(amounts: Mapping[str, Decimal]) -> str:
+    shown = [f"{amount:,f} {escape(asset)}" for asset, amount in list(amounts.items())[:_ASSETS]]
+    hidden = len(amounts) - len(shown)
+    return ", ".join(shown) + (f" and {hidden} more (--json)" if hidden else "")
+
+
+def _state(state: str) -> str:
+    colour = _COLOURS.get(state)
+    return f"[{colour}]{state}[/]" if colour else escape(state)
+
+
+def _table(
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Sequence[str] = (),
+    title: str | None = None,
+) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED)
+    if not rows:
+        console.print("nothing")
+        return
+    shown = Table(box=box.SIMPLE, title=title, title_justify="left")
+    for name in names:
+        right = name in numbers
+        shown.add_column(
+            escape(name), justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)

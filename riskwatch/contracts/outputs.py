@@ -1,0 +1,81 @@
+"""Outputs to bytes and back, and the internal facts of the journal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from riskwatch.contracts.plain import encode_plain
+from riskwatch.core.events import Tick
+from riskwatch.core.outputs import AnyOutput, Output
+from riskwatch.core.readings import CounterpartyReading, MarketReading
+
+Internal = Tick | CounterpartyReading | MarketReading
+"""What a journal holds beside wire events; readings also travel between workers."""
+
+_line_encoder = msgspec.json.Encoder()
+_output_decoder: Final[msgspec.json.Decoder[AnyOutput]] = msgspec.json.Decoder(AnyOutput)
+_internal_encoder = msgspec.msgpack.Encoder(decimal_format="string", order="deterministic")
+_internal_decoder: Final[msgspec.msgpack.Decoder[Internal]] = msgspec.msgpack.Decoder(Internal)
+
+
+class _Line(msgspec.Struct):
+    topic: str | None
+    key: str
+    value: msgspec.Raw
+
+
+def encode_output(output: Output) -> bytes:
+    """Wire bytes of an output: fields as declared, mappings sorted, plain decimals, times in Z.
+
+    Equal outputs are equal bytes.
+    """
+    return encode_plain(output)
+
+
+def output_line(output: Output) -> bytes:
+    """One line of NDJSON, ``{"topic", "key", "value"}``, with its newline.
+
+    `topic` is null for outputs that are for SQL alone.
+    """
+    value = msgspec.Raw(encode_output(output))
+    return _line_encoder.encode(_Line(output.topic, output.key(), value)) + b"\n"
+
+
+def decode_output(topic_value: bytes) -> AnyOutput:
+    """Inverse of :func:`encode_output`, for consumers of the output topics.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not an output of this contract (:class:`msgspec.DecodeError` or
+        :class:`UnicodeDecodeError`).
+    """
+    return _output_decoder.decode(topic_value)
+
+
+def encode_internal(fact: Internal) -> bytes:
+    """Journal bytes of a tick or reading, MessagePack.
+
+    Not JSON, because the round trip must be exact: JSON has no infinities and no NaN, and a
+    replay must see the very floats that the live stage saw. Decimals keep their exponent.
+
+    Examples
+    --------
+    >>> decode_internal(encode_internal(Tick(1_678_504_380_000_000)))
+    Tick(us=1678504380000000)
+    """
+    return _internal_encoder.encode(fact)
+
+
+def decode_internal(payload: bytes) -> Internal:
+    """Inverse of :func:`encode_internal`.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not a tick or reading (:class:`msgspec.DecodeError` or
+        :class:`UnicodeDecodeError`).
+    """
+    return _internal_decoder.decode(payload)

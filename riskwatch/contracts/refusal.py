@@ -1,0 +1,103 @@
+"""Why bytes were refused, and how msgspec's messages become codes of the contract."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from riskwatch.core.reasons import RejectReason
+
+_DETAIL_LIMIT: Final = 300
+_SHOWN_LIMIT: Final = 60
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A message that is not an event of the contract.
+
+    Attributes
+    ----------
+    reason : RejectReason
+        The rule that it broke.
+    detail : str
+        Which field, what was expected and what was there; printable, at most 300 characters.
+    """
+
+    reason: RejectReason
+    detail: str
+
+
+def refuse(reason: RejectReason, detail: str) -> Refusal:
+    r"""Build a :class:`Refusal` whose detail is safe to log and to store, whatever was sent.
+
+    Examples
+    --------
+    >>> refuse(RejectReason.FIELD_RANGE, "note has a control character\x00").detail
+    'note has a control character?'
+    """
+    cut = detail if len(detail) <= _DETAIL_LIMIT else detail[: _DETAIL_LIMIT - 1] + "…"
+    return Refusal(reason, "".join(c if c.isprintable() else "?" for c in cut))
+
+
+def shown(value: object) -> str:
+    """Show what a sender wrote, cut to a length that a message can carry.
+
+    Examples
+    --------
+    >>> shown("x" * 100)[-10:]
+    'xxxxxxxxx…'
+    """
+    text = repr(value[: _SHOWN_LIMIT + 1]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN_LIMIT else text[: _SHOWN_LIMIT - 1] + "…"
+
+
+# msgspec tells its errors apart by message only. The version is pinned in pyproject and a test
+# provokes every line of this table, so a changed wording cannot go unnoticed. First match wins.
+_MESSAGES: Final = (
+    (re.compile(r"Object missing required field"), RejectReason.FIELD_MISSING),
+    (re.compile(r"Object contains unknown field"), RejectReason.FIELD_UNKNOWN),
+    (re.compile(r"Expected `\w+` (?:matching regex|of length|[<>]=)"), RejectReason.FIELD_RANGE),
+)
+_PATH: Final = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>.*?)`\Z", re.DOTALL)
+
+
+def of_shape(error: ValueError) -> Refusal:
+    """Name the refusal for an error that msgspec raised while it fitted JSON to an event type.
+
+    Examples
+    --------
+    >>> of_shape(msgspec.ValidationError("Expected `str`, got `int` - at `$.base`")).detail
+    'base: Expected `str`, got `int`'
+    """
+    text = str(error)
+    reason = next(
+        (code for pattern, code in _MESSAGES if pattern.match(text)), RejectReason.FIELD_TYPE
+    )
+    place = _PATH.fullmatch(text)
+    return refuse(reason, f"{place['path']}: {place['what']}" if place else text)
+
+
+def of_json(error: ValueError | RecursionError, raw: bytes) -> Refusal:
+    r"""Name the refusal for bytes that are not one JSON object.
+
+    Examples
+    --------
+    >>> of_json(msgspec.DecodeError("JSON is malformed"), b"\xff").reason.name
+    'UTF8_INVALID'
+    """
+    if isinstance(error, RecursionError):
+        return TOO_DEEP
+    if not raw or raw.isspace():
+        return refuse(RejectReason.MESSAGE_EMPTY, f"size={len(raw)} bytes, none of them JSON")
+    # A decoder that skips what it cannot read loses bytes exactly when some are not UTF-8.
+    if len(raw.decode("utf-8", "ignore").encode()) != len(raw):
+        return refuse(RejectReason.UTF8_INVALID, "the bytes are not UTF-8")
+    return refuse(RejectReason.JSON_MALFORMED, str(error))
+
+
+DEPTH_LIMIT: Final = 64
+"""Most levels of arrays and objects in one message."""
+TOO_DEEP: Final = refuse(
+    RejectReason.JSON_MALFORMED, f"arrays and objects nest deeper than {DEPTH_LIMIT} levels"
+)

@@ -1,0 +1,256 @@
+"""All topics in one table: who writes them, what travels on them, how they are laid out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core import events, outputs, readings
+
+if TYPE_CHECKING:
+    from riskwatch.core.events import WireEvent
+
+_DAY: Final = 24
+DLQ_SUFFIX: Final = ".dlq"
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic.
+
+    Attributes
+    ----------
+    name : str
+        As the broker knows it.
+    role : str
+        ``input``, ``internal`` (between workers), ``output`` or ``dead_letter``.
+    key : str
+        What the record key holds; on inputs and readings, the name of the field.
+    partitions : int
+        Default count. `riskwatch.fills` and `riskwatch.balances` must have the same, for one
+        ledger worker owns a counterparty on both.
+    retention_h : int or None
+        Hours that records stay; ``None`` for ever (compaction removes what is replaced).
+    compacted : bool
+        Whether the last record per key is kept.
+    carries : tuple of type
+        Structs that travel on it; empty for what is not an event or output.
+    about : str
+        One line for people.
+    content_type : str
+        Media type of the record value.
+    """
+
+    name: str
+    role: str
+    key: str
+    partitions: int
+    retention_h: int | None
+    carries: tuple[type[msgspec.Struct], ...]
+    about: str
+    compacted: bool = False
+    content_type: str = "application/json"
+
+
+_INPUTS: Final = (
+    Topic(
+        name="riskwatch.fills",
+        role="input",
+        key="counterparty",
+        partitions=8,
+        retention_h=7 * _DAY,
+        carries=(events.Fill, events.FillCorrection, events.Settlement, events.OpenOrder),
+        about="Executions, what undoes or delivers them, and resting orders.",
+    ),
+    Topic(
+        name="riskwatch.balances",
+        role="input",
+        key="counterparty",
+        partitions=8,
+        retention_h=7 * _DAY,
+        carries=(events.Balance, events.Position, events.Transfer, events.Loan),
+        about="Snapshots of what is held and owed, and money on its way.",
+    ),
+    Topic(
+        name="riskwatch.pegs",
+        role="input",
+        key="asset",
+        partitions=1,
+        retention_h=7 * _DAY,
+        carries=(events.Peg,),
+        about="Prices that are stated against the peg.",
+    ),
+    Topic(
+        name="riskwatch.quotes",
+        role="input",
+        key="base",
+        partitions=1,
+        retention_h=7 * _DAY,
+        carries=(events.Quote,),
+        about="Books, last trades and bars of the venues.",
+    ),
+    Topic(
+        name="riskwatch.credit",
+        role="input",
+        key="subject",
+        partitions=1,
+        retention_h=365 * _DAY,
+        carries=(events.Credit, events.LegalEntity, events.NettingSet),
+        about="Credit news, legal entities and netting agreements.",
+    ),
+    Topic(
+        name="riskwatch.commands",
+        role="input",
+        key="scope",
+        partitions=1,
+        retention_h=365 * _DAY,
+        carries=(events.Command,),
+        about="Signed commands of operators.",
+    ),
+)
+
+_INTERNAL: Final = (
+    Topic(
+        name="riskwatch.readings",
+        role="internal",
+        key="counterparty",
+        partitions=1,
+        retention_h=7 * _DAY,
+        carries=(readings.CounterpartyReading,),
+        about="From the ledger workers to the risk worker.",
+        content_type="application/msgpack",
+    ),
+)
+
+_OUTPUTS: Final = (
+    Topic(
+        name="riskwatch.exposures",
+        role="output",
+        key="the row",
+        partitions=1,
+        retention_h=None,
+        compacted=True,
+        carries=(
+            outputs.ExposureChanged,
+            outputs.PositionChanged,
+            outputs.CounterpartyAssessed,
+            outputs.LimitMeasured,
+        ),
+        about="Exposure per row, assessment per scope, use per limit.",
+    ),
+    Topic(
+        name="riskwatch.scores",
+        role="output",
+        key="the score",
+        partitions=1,
+        retention_h=None,
+        compacted=True,
+        carries=(outputs.AssetValued, outputs.ScoreUpdated),
+        about="Values of assets, and probabilities with their explanation.",
+    ),
+    Topic(
+        name="riskwatch.alerts",
+        role="output",
+        key="the alert, scope or issue",
+        partitions=1,
+        retention_h=90 * _DAY,
+        carries=(
+            outputs.DecisionMade,
+            outputs.AlertRaised,
+            outputs.AlertResolved,
+            outputs.DataQualityRaised,
+            outputs.DataQualityResolved,
+        ),
+        about="Decisions, alerts and data-quality issues.",
+    ),
+    Topic(
+        name="riskwatch.killswitch",
+        role="output",
+        key="the scope",
+        partitions=1,
+        retention_h=None,
+        compacted=True,
+        carries=(outputs.KillSwitchChanged,),
+        about="State of every scope; read it from the beginning, then follow it.",
+    ),
+    Topic(
+        name="riskwatch.heartbeat",
+        role="output",
+        key="firm",
+        partitions=1,
+        retention_h=_DAY,
+        carries=(),
+        about="Digest of the whole scope table and how long it is valid.",
+    ),
+    Topic(
+        name="riskwatch.drills",
+        role="output",
+        key="the scope",
+        partitions=1,
+        retention_h=90 * _DAY,
+        carries=(),
+        about="Exercises, apart from everything that is meant.",
+    ),
+)
+
+_DEAD_LETTERS: Final = tuple(
+    Topic(
+        name=f"{topic.name}{DLQ_SUFFIX}",
+        role="dead_letter",
+        key=topic.key,
+        partitions=1,
+        retention_h=30 * _DAY,
+        carries=(),
+        about=f"Records of {topic.name} that were refused, with the reason in their headers.",
+        content_type="application/octet-stream",
+    )
+    for topic in _INPUTS
+)
+
+TOPICS: Final[dict[str, Topic]] = {
+    topic.name: topic for topic in (*_INPUTS, *_INTERNAL, *_OUTPUTS, *_DEAD_LETTERS)
+}
+"""All topics by name, in the order of the flow."""
+
+_TOPIC_OF: Final = {event: topic for topic in _INPUTS for event in topic.carries}
+# The topic's key names a field, but legal data comes by counterparty on the topic of credit.
+_KEY_OF: Final = {event: topic.key for event, topic in _TOPIC_OF.items()} | {
+    events.LegalEntity: "counterparty",
+    events.NettingSet: "counterparty",
+}
+
+
+def topic_of(event: WireEvent) -> str:
+    """Name the topic that an event travels on.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> entity = events.LegalEntity(v=1, event_id="1", ts=datetime(2023, 3, 11, tzinfo=UTC),
+    ...                             source="desk", counterparty="kraken", entity="payward")
+    >>> topic_of(entity), key_of(entity)
+    ('riskwatch.credit', 'kraken')
+    """
+    return _TOPIC_OF[type(event)].name
+
+
+def key_of(event: WireEvent) -> str:
+    """Record key of an event, which decides its partition."""
+    key: str = getattr(event, _KEY_OF[type(event)])
+    return key
+
+
+def dlq_of(topic: str) -> str:
+    """Name the dead-letter topic of an input topic.
+
+    Raises
+    ------
+    KeyError
+        If `topic` is not an input.
+
+    Examples
+    --------
+    >>> dlq_of("riskwatch.fills")
+    'riskwatch.fills.dlq'
+    """
+    return TOPICS[f"{topic}{DLQ_SUFFIX}"].name

@@ -1,0 +1,75 @@
+"""Settings of the ledger stage (``[ledger]`` in ``rules/policy.toml``)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from riskwatch.core.ledger.cell import CHUNK, SPAN_S
+
+MIN_DELTAS: Final = 2 * CHUNK
+
+
+class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the ledger remembers, how much, and what counts as a break.
+
+    Limits other than `max_counterparties` hold per counterparty, so that what one does never
+    depends on who shares its partition.
+
+    Attributes
+    ----------
+    late_window_s : int
+        How far behind the newest fact of its counterparty a balance snapshot may come and still
+        be applied exactly, seconds of event time; at least 15.
+    transfer_retention_s : int
+        How long finished transfers, trades and loans are remembered, seconds of event time.
+    max_deltas : int
+        Most deltas that one holding buffers for late snapshots (a chunk of 256 more or less);
+        beyond, the oldest are folded early, which only narrows its late window.
+    reconcile_abs, reconcile_rel : float
+        A snapshot may differ from what was expected by the larger of `reconcile_abs` (units of
+        the asset) and `reconcile_rel` times the larger of the two amounts.
+    slippage_weight : float
+        Weight of the newest fill in the mean of slippage, in (0, 1].
+    max_counterparties, max_holdings, max_positions : int
+        Most of each that are tracked.
+    max_transfers, max_trades, max_orders, max_loans : int
+        Most of each that are remembered.
+
+    Raises
+    ------
+    ValueError
+        If a setting is outside its range.
+    """
+
+    late_window_s: int = 900
+    transfer_retention_s: int = 604_800
+    max_deltas: int = 4_096
+    reconcile_abs: float = 1e-8
+    reconcile_rel: float = 1e-9
+    slippage_weight: float = 0.05
+    max_counterparties: int = 4_096
+    max_holdings: int = 8_192
+    max_positions: int = 8_192
+    max_transfers: int = 50_000
+    max_trades: int = 50_000
+    max_orders: int = 50_000
+    max_loans: int = 8_192
+
+    def __post_init__(self) -> None:
+        if self.late_window_s < SPAN_S:
+            raise ValueError(f"late_window_s must be at least {SPAN_S}, was {self.late_window_s}")
+        if self.transfer_retention_s < self.late_window_s:
+            raise ValueError("transfer_retention_s must not be shorter than late_window_s")
+        if self.max_deltas < MIN_DELTAS:
+            raise ValueError(f"max_deltas must be at least {MIN_DELTAS}, was {self.max_deltas}")
+        if not 0.0 < self.slippage_weight <= 1.0:
+            raise ValueError(f"slippage_weight must be in (0, 1], was {self.slippage_weight}")
+        # With room for one of each, the first fact of a counterparty is never refused, so a
+        # refusal leaves no counterparty behind that has no row.
+        for name in self.__struct_fields__:
+            if name.startswith("max_") and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, was {getattr(self, name)}")
+        if self.max_holdings < 3:
+            raise ValueError("max_holdings must allow one fill: base, quote and fee")

@@ -1,0 +1,218 @@
+"""Fills, busts and settlements. The plain spot fill is the hot path of the whole stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from riskwatch.core.clock import micros
+from riskwatch.core.events import Fill, FillCorrection, Settlement
+from riskwatch.core.ledger.party import ROUTES, Owned, Party
+from riskwatch.core.ledger.refusal import conflict, full, too_late
+from riskwatch.core.ledger.trades import (
+    TradeEffect,
+    TradeFill,
+    TradeRow,
+    instrument_of,
+    trade_effect,
+    trade_fill,
+)
+from riskwatch.core.money import EXACT
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from riskwatch.core.ledger.cell import Cell
+    from riskwatch.core.ledger.rules import LedgerOutput, Rules
+
+_multiply = EXACT.multiply
+_subtract = EXACT.subtract
+_BP = 1e4
+
+
+def apply_fill(rules: Rules, party: Party, event: Fill, us: int) -> list[LedgerOutput]:
+    """Apply a fill: coins for a spot trade, a position for any other kind; its fee in coins."""
+    if event.kind != "spot":
+        _derivative(rules, party, event)
+    elif event.settles_at is not None:
+        _tracked(rules, party, event, us)
+    else:
+        _spot(rules, party, event, us)
+    reference = event.reference_price
+    if reference:
+        _slip(rules, party, event, float(reference))
+    return []
+
+
+def _spot(rules: Rules, party: Party, event: Fill, us: int) -> None:
+    fee = event.fee
+    quote = event.quote
+    fee_asset = (event.fee_asset or quote) if fee else quote
+    key = (event.book, event.account, event.base, quote, fee_asset)
+    route = party.routes.get(key)
+    if route is None:
+        route = _route(rules, party, key, us)
+    base_cell, quote_cell, fee_cell = route
+    party.touch(us)
+    reach = party.wm - rules.late_us
+    most = rules.most
+    qty = event.qty
+    cost = _multiply(qty, event.price)
+    if event.side == "buy":
+        cost = cost.copy_negate()
+    else:
+        qty = qty.copy_negate()
+    if fee:
+        if fee_cell is quote_cell:
+            cost = _subtract(cost, fee)
+        else:
+            fee_cell.apply(us, fee.copy_negate(), reach, most)
+    base_cell.apply(us, qty, reach, most)
+    quote_cell.apply(us, cost, reach, most)
+
+
+def _route(
+    rules: Rules, party: Party, key: tuple[str, str, str, str, str], us: int
+) -> tuple[Cell, Cell, Cell]:
+    """Find the three holdings that fills of one kind move, and remember them."""
+    book, account, *assets = key
+    base, quote, fee = ((book, account, asset, "custody") for asset in assets)
+    party.admit([base, quote, fee], us, rules.config)
+    if len(party.routes) >= ROUTES:
+        party.routes.clear()
+    route = party.cell(base), party.cell(quote), party.cell(fee)
+    party.routes[key] = route
+    return route
+
+
+def _slip(rules: Rules, party: Party, event: Fill, reference: float) -> None:
+    """Take the fill into the mean of slippage: positive is worse for us than the reference."""
+    slip = (float(event.price) / reference - 1.0) * _BP
+    if event.side == "sell":
+        slip = -slip
+    mean = party.slippage_bp
+    if mean is not None:
+        slip = mean + rules.config.slippage_weight * (slip - mean)
+    party.slippage_bp = slip
+
+
+def _derivative(rules: Rules, party: Party, event: Fill) -> None:
+    fill = trade_fill(event)
+    _change(rules, party, event, TradeEffect(), _derivative_effect(fill))
+
+
+def _derivative_effect(fill: TradeFill) -> TradeEffect:
+    fee = [(fill.fee_asset, fill.us, fill.fee.copy_negate())] if fill.fee else []
+    return TradeEffect(coins=fee, lots=[(fill.instrument, fill.us, fill.lots)])
+
+
+def _tracked(rules: Rules, party: Party, event: Fill, us: int) -> None:
+    """Apply a spot fill that says when it settles, and remember it."""
+    key = (event.book, event.account, event.event_id)
+    old = _known(rules, party, key, us)
+    if old is not None and old.fill is not None:
+        raise conflict(f"fill_id={event.event_id} was filled before")
+    new = replace(old or TradeRow(), fill=trade_fill(event))
+    _update(rules, party, event, key, (old, new))
+
+
+def apply_bust(rules: Rules, party: Party, event: FillCorrection, us: int) -> list[LedgerOutput]:
+    """Take back what a bust restates, at the bust's own time."""
+    key = (event.book, event.account, event.fill_id)
+    old = _known(rules, party, key, us)
+    if old is not None and old.bust is not None:
+        raise conflict(f"fill_id={event.fill_id} was busted before")
+    bust = trade_fill(event)
+    unknown = old is None or old.fill is None
+    if unknown and bust.settles_us is not None and bust.settles_us <= party.trade_horizon:
+        raise too_late(f"fill_id={event.fill_id} horizon={party.trade_horizon} collection=trades")
+    _update(rules, party, event, key, (old, replace(old or TradeRow(), bust=bust)))
+    return []
+
+
+def apply_settlement(rules: Rules, party: Party, event: Settlement, us: int) -> list[LedgerOutput]:
+    """Deliver or fail a trade; a settlement that comes before its fill waits for it."""
+    key = (event.book, event.account, event.fill_id)
+    old = _known(rules, party, key, us)
+    new = replace(old) if old is not None else TradeRow()
+    at = (us, event.source_seq or 0)
+    if event.status == "delivered":
+        new.delivered = at if new.delivered is None else min(new.delivered, at)
+    else:
+        new.failed = at if new.failed is None else min(new.failed, at)
+    _update(rules, party, event, key, (old, new))
+    return []
+
+
+def _known(rules: Rules, party: Party, key: Owned, us: int) -> TradeRow | None:
+    """Look a trade up; an unknown one must not be too old, and needs room."""
+    trade = party.trades.get(key)
+    if trade is None:
+        if us <= party.trade_horizon:
+            raise too_late(f"us={us} horizon={party.trade_horizon} collection=trades")
+        if len(party.trades) >= rules.config.max_trades:
+            raise full("max_trades", rules.config.max_trades)
+    return trade
+
+
+def _update(
+    rules: Rules,
+    party: Party,
+    event: Fill | FillCorrection | Settlement,
+    key: Owned,
+    change: tuple[TradeRow | None, TradeRow],
+) -> None:
+    """Replace what is known of a trade, and apply the difference in what it is worth."""
+    old, new = change
+    before = TradeEffect() if old is None else trade_effect(old)
+    after = trade_effect(new)
+    _change(rules, party, event, before, after)
+    if old is not None:
+        party.waiting(key, old, -1)
+    if not after.open_legs:
+        new.overdue = False
+    party.waiting(key, new, 1)
+    party.trades[key] = new
+    party.dirty[f"trade/{party.name}/{key[0]}/{key[1]}/{key[2]}"] = new
+
+
+def _change(
+    rules: Rules,
+    party: Party,
+    event: Fill | FillCorrection | Settlement,
+    before: TradeEffect,
+    after: TradeEffect,
+) -> None:
+    """Apply the deltas by which `after` differs from `before`."""
+    us, book, account = micros(event.ts), event.book, event.account
+    coins = _difference(before.coins, after.coins)
+    lots = _difference(before.lots, after.lots)
+    party.admit([(book, account, asset, "custody") for asset, _, _ in coins], us, rules.config)
+    if not isinstance(event, Settlement):
+        pair = (event.base, event.quote)
+        name = instrument_of(event)
+        if lots:
+            party.admit_position((book, account, name), pair, us, rules.config)
+    party.touch(us)
+    reach = party.wm - rules.late_us
+    for asset, at, amount in coins:
+        party.cell((book, account, asset, "custody")).apply(at, amount, reach, rules.most)
+    if not isinstance(event, Settlement):
+        for _, at, amount in lots:
+            position = party.position((book, account, name), pair)
+            position.apply(at, amount, reach, rules.most)
+
+
+def _difference(
+    before: list[tuple[str, int, Decimal]], after: list[tuple[str, int, Decimal]]
+) -> list[tuple[str, int, Decimal]]:
+    """Deltas that turn `before` into `after`."""
+    new = list(after)
+    gone = []
+    for delta in before:
+        if delta in new:
+            new.remove(delta)
+        else:
+            gone.append(delta)
+    return [(name, us, amount.copy_negate()) for name, us, amount in gone] + new

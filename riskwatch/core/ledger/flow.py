@@ -1,0 +1,124 @@
+"""How money moves at one counterparty: withdrawals waiting, how long they took, what left."""
+
+from __future__ import annotations
+
+from bisect import insort
+from decimal import Decimal  # noqa: TC003 - msgspec reads it
+from operator import itemgetter
+from typing import Final
+
+import msgspec
+
+from riskwatch.core.clock import HOUR, SECOND
+from riskwatch.core.money import ZERO, add, canonical
+from riskwatch.core.readings import FlowFeatures
+
+BASELINE: Final = 64
+"""Completed withdrawals that the baseline rests on at most."""
+WINDOW_H: Final = 24
+
+
+class Hour(msgspec.Struct, array_like=True):
+    """What happened within one hour of event time; amounts per asset."""
+
+    out: dict[str, Decimal]
+    into: dict[str, Decimal]
+    failed: int = 0
+
+
+class FlowRow(msgspec.Struct, array_like=True):
+    """What the flow row of a counterparty holds.
+
+    Attributes
+    ----------
+    done : list of (int, str, int)
+        (left at, transfer_id, time it took) of the latest completed withdrawals, sorted;
+        microseconds.
+    hours : list of (int, Hour)
+        By hour since 1970, sorted.
+    """
+
+    done: list[tuple[int, str, int]]
+    hours: list[tuple[int, Hour]]
+
+
+class Flow:
+    """Flow features of one counterparty. `pending` follows from its transfers and has no row."""
+
+    __slots__ = ("done", "hours", "key", "pending")
+
+    def __init__(self, party: str) -> None:
+        self.key = f"flow/{party}"
+        self.pending: dict[str, int] = {}
+        self.done: list[tuple[int, str, int]] = []
+        self.hours: dict[int, Hour] = {}
+
+    def complete(self, left_us: int, transfer_id: str, took_us: int) -> None:
+        """Count a completed withdrawal towards the baseline."""
+        insort(self.done, (left_us, transfer_id, took_us))
+        del self.done[:-BASELINE]
+
+    def retract(self, left_us: int, transfer_id: str, took_us: int) -> None:
+        """Take a completed withdrawal back, if the baseline still rests on it."""
+        entry = (left_us, transfer_id, took_us)
+        if entry in self.done:
+            self.done.remove(entry)
+
+    def move(self, us: int, asset: str, amount: Decimal, *, outward: bool) -> None:
+        """Count `amount` (negative takes back) as having left or arrived at `us`."""
+        hour = self._hour(us)
+        side = hour.out if outward else hour.into
+        side[asset] = add(side.get(asset, ZERO), amount)
+
+    def fail(self, us: int, count: int) -> None:
+        """Count a failed withdrawal at `us` (-1 takes it back)."""
+        self._hour(us).failed += count
+
+    def _hour(self, us: int) -> Hour:
+        return self.hours.setdefault(us // HOUR, Hour({}, {}))
+
+    def expire(self, us: int) -> bool:
+        """Forget the hours that are out of the window at `us`; say whether there were any."""
+        old = [h for h in sorted(self.hours) if h <= us // HOUR - WINDOW_H]
+        for hour in old:
+            del self.hours[hour]
+        return bool(old)
+
+    def features(self, us: int, slippage_bp: float, overdue: int) -> FlowFeatures:
+        """Features as of event time `us`, microseconds; old hours must have expired by then."""
+        recent = [self.hours[h] for h in sorted(self.hours)]
+        oldest = max(0, us - min(self.pending.values())) if self.pending else 0
+        return FlowFeatures(
+            oldest_withdrawal_s=oldest / SECOND,
+            withdrawal_baseline_s=self._median() / SECOND,
+            withdrawals_done=len(self.done),
+            pending_count=len(self.pending),
+            failed_24h=sum(hour.failed for hour in recent),
+            outflow_24h=_totals([hour.out for hour in recent]),
+            inflow_24h=_totals([hour.into for hour in recent]),
+            slippage_bp=slippage_bp,
+            overdue_count=overdue,
+        )
+
+    def _median(self) -> float:
+        took = sorted(entry[2] for entry in self.done)
+        if not took:
+            return 0.0
+        return (took[(len(took) - 1) // 2] + took[len(took) // 2]) / 2
+
+    def row(self) -> object:
+        """Return the row's value."""
+        return FlowRow(self.done, sorted(self.hours.items(), key=itemgetter(0)))
+
+    def restore(self, row: FlowRow) -> None:
+        """Become what `row` says."""
+        self.done, self.hours = row.done, dict(row.hours)
+
+
+def _totals(sides: list[dict[str, Decimal]]) -> dict[str, Decimal]:
+    """Sum per asset, zeros left out, assets sorted."""
+    total: dict[str, Decimal] = {}
+    for side in sides:
+        for asset, amount in side.items():
+            total[asset] = add(total.get(asset, ZERO), amount)
+    return {asset: canonical(total[asset]) for asset in sorted(total) if total[asset]}

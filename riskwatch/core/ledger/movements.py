@@ -1,0 +1,98 @@
+"""Transfers: every status seen changes what the whole transfer is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from riskwatch.core.ledger.refusal import conflict, full, too_late
+from riskwatch.core.ledger.transfers import TransferEffect, TransferRow, transfer_effect
+from riskwatch.core.money import sub
+
+if TYPE_CHECKING:
+    from riskwatch.core.events import Transfer
+    from riskwatch.core.ledger.party import Party
+    from riskwatch.core.ledger.rules import LedgerOutput, Rules
+
+
+def apply_transfer(rules: Rules, party: Party, event: Transfer, us: int) -> list[LedgerOutput]:
+    """Take note of one status of a transfer."""
+    old = party.transfers.get(event.transfer_id)
+    if old is None:
+        _admit(rules, party, event, us)
+        new = TransferRow(event.book, event.account, event.asset, event.amount, event.direction, {})
+        before = TransferEffect()
+    else:
+        wrong = old.contradiction(event)
+        if wrong:
+            raise conflict(f"transfer_id={event.transfer_id} {wrong}")
+        new = replace(old, seen=dict(old.seen))
+        before = transfer_effect(old)
+    at = (us, event.source_seq or 0)
+    new.seen[event.status] = min(at, new.seen.get(event.status, at))
+    after = transfer_effect(new)
+    if after.deltas or before.deltas:
+        party.admit([(new.book, new.account, new.asset, "custody")], us, rules.config)
+    party.touch(us)
+    _move(rules, party, new, before, after)
+    _flow(party, event.transfer_id, new, before, after)
+    party.transfers[event.transfer_id] = new
+    party.dirty[f"transfer/{party.name}/{event.transfer_id}"] = new
+    return []
+
+
+def _admit(rules: Rules, party: Party, event: Transfer, us: int) -> None:
+    """Check that an unknown transfer is new, and not one that was forgotten."""
+    if us < party.wm - rules.retention_us:
+        raise too_late(
+            f"transfer_id={event.transfer_id} us={us} "
+            f"retention_s={rules.config.transfer_retention_s}"
+        )
+    if len(party.transfers) >= rules.config.max_transfers:
+        raise full("max_transfers", rules.config.max_transfers)
+
+
+def _move(
+    rules: Rules, party: Party, t: TransferRow, before: TransferEffect, after: TransferEffect
+) -> None:
+    """Apply the difference to custody and to what is in transit."""
+    gone = [delta for delta in before.deltas if delta not in after.deltas]
+    come = [delta for delta in after.deltas if delta not in before.deltas]
+    reach = party.wm - rules.late_us
+    key = (t.book, t.account, t.asset, "custody")
+    for us, amount in gone:
+        party.cell(key).apply(us, amount.copy_negate(), reach, rules.most)
+    for us, amount in come:
+        party.cell(key).apply(us, amount, reach, rules.most)
+    party.add(*key[:3], "in_transit", sub(after.in_transit, before.in_transit))
+
+
+def _flow(
+    party: Party, transfer_id: str, t: TransferRow, before: TransferEffect, after: TransferEffect
+) -> None:
+    """Apply the difference to the flow features."""
+    flow = party.flow
+    if after.pending_us is None:
+        flow.pending.pop(transfer_id, None)
+    else:
+        flow.pending[transfer_id] = after.pending_us
+    for effect, sign in ((before, -1), (after, 1)):
+        amount = t.amount if sign > 0 else t.amount.copy_negate()
+        if effect.moved_us is not None and before.moved_us != after.moved_us:
+            outward = t.direction == "withdrawal"
+            flow.move(effect.moved_us, t.asset, amount, outward=outward)
+        if effect.failed_us is not None and before.failed_us != after.failed_us:
+            flow.fail(effect.failed_us, sign)
+    if before.done != after.done:
+        if before.done is not None:
+            flow.retract(before.done[0], transfer_id, before.done[1])
+        if after.done is not None:
+            flow.complete(after.done[0], transfer_id, after.done[1])
+    if _flows(before) != _flows(after):
+        party.dirty[flow.key] = flow
+
+
+def _flows(effect: TransferEffect) -> tuple[object, ...]:
+    """Name the parts of an effect that the flow row holds."""
+    return effect.moved_us, effect.failed_us, effect.done

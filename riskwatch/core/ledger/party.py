@@ -1,0 +1,226 @@
+"""One counterparty: its holdings, its unfinished business, and how far its time has come.
+
+Every counterparty has a watermark of its own (the newest event time of its facts). So what is
+late never depends on who else shares the partition, and a venue whose stream is caught up after
+an outage is not late merely because the others went on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.ledger.cell import NEVER, Cell, Dirty, Line, PositionRow
+from riskwatch.core.ledger.flow import Flow
+from riskwatch.core.ledger.refusal import conflict, full, too_late
+from riskwatch.core.ledger.trades import TradeRow, trade_effect
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from riskwatch.core.ledger.config import LedgerConfig
+    from riskwatch.core.ledger.orders import LoanRow, OrderRow
+    from riskwatch.core.ledger.transfers import TransferRow
+
+LATER: Final = 2**62
+"""After every event time."""
+ROUTES: Final = 65_536
+"""Most remembered routes; they are a cache, and are forgotten all at once."""
+
+CellKey = tuple[str, str, str, str]
+"""(book, account, asset, kind)."""
+PositionKey = tuple[str, str, str]
+"""(book, account, instrument)."""
+Owned = tuple[str, str, str]
+"""(book, account, id) of a trade or an order."""
+
+
+class PartyRow(msgspec.Struct, array_like=True):
+    """What a counterparty's row holds; see :class:`Party`."""
+
+    wm: int
+    changed: bool
+    emitted: int
+    swept: int
+    slippage_bp: float | None
+    cell_horizon: int
+    trade_horizon: int
+    order_horizon: int
+    loan_horizon: int
+
+
+class Party:
+    """State of one counterparty.
+
+    Attributes
+    ----------
+    wm : int
+        Newest event time seen, microseconds.
+    changed : bool
+        Whether a reading is due.
+    emitted, swept : int
+        Event time of the last reading, and watermark at the last sweep, microseconds.
+    slippage_bp : float or None
+        Mean of signed slippage, bp; None before the first fill with a reference price.
+    next_due : int
+        No waiting trade is due before this event time (a lower bound), microseconds.
+    overdue : int
+        How many trades are past their settlement time.
+    cell_horizon, trade_horizon, order_horizon, loan_horizon : int
+        Newest event time among the entities that were forgotten: facts up to there about
+        unknown ones could contradict what is no longer known, and are refused.
+    """
+
+    __slots__ = (
+        "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "key", "lines",
+        "loan_horizon", "loans", "name", "next_due", "order_horizon", "orders", "overdue",
+        "positions", "routes", "slippage_bp", "swept", "trade_horizon", "trades", "transfers", "wm",
+    )  # fmt: skip
+
+    def __init__(self, name: str, dirty: Dirty) -> None:
+        self.name = name
+        self.key = f"party/{name}"
+        self.dirty = dirty
+        self.wm = self.emitted = self.swept = NEVER
+        self.changed = False
+        self.slippage_bp: float | None = None
+        self.cell_horizon = self.trade_horizon = self.order_horizon = self.loan_horizon = NEVER
+        self.cells: dict[CellKey, Cell] = {}
+        self.positions: dict[PositionKey, Cell] = {}
+        self.lines: dict[CellKey, Line] = {}
+        self.transfers: dict[str, TransferRow] = {}
+        self.trades: dict[Owned, TradeRow] = {}
+        self.orders: dict[Owned, OrderRow] = {}
+        self.loans: dict[str, LoanRow] = {}
+        self.flow = Flow(name)
+        self.next_due = LATER
+        self.overdue = 0
+        self.routes: dict[tuple[str, ...], tuple[Cell, Cell, Cell]] = {}
+
+    def touch(self, us: int) -> None:
+        """Take note of an accepted fact at `us`."""
+        self.wm = max(self.wm, us)
+        self.changed = True
+        self.dirty[self.key] = self
+
+    def line(self, book: str, account: str, asset: str, component: str) -> Line:
+        """Where (book, account, asset, component) is reported; made on first use."""
+        key = (book, account, asset, component)
+        line = self.lines.get(key)
+        if line is None:
+            line = self.lines[key] = Line(self.name, book, account, asset, component)
+        return line
+
+    def add(self, book: str, account: str, asset: str, component: str, amount: Decimal) -> None:
+        """Add `amount` to a line that no snapshot governs."""
+        if amount:
+            self.line(book, account, asset, component).add(amount)
+
+    def admit(self, cells: list[CellKey], us: int, config: LedgerConfig) -> None:
+        """Check that the holdings `cells` are known or may be made for a fact at `us`.
+
+        Raises
+        ------
+        Refusal
+            ``LIMIT_REACHED``, or ``FACT_TOO_LATE`` where one could have been forgotten.
+        """
+        new = [key for key in dict.fromkeys(cells) if key not in self.cells]
+        if new and len(self.cells) + len(new) > config.max_holdings:
+            raise full("max_holdings", config.max_holdings)
+        if new and us <= self.cell_horizon:
+            raise too_late(f"us={us} horizon={self.cell_horizon} collection=holdings")
+
+    def admit_position(
+        self, key: PositionKey, pair: tuple[str, str], us: int, config: LedgerConfig
+    ) -> None:
+        """Check the same for a position of instrument `key` on `pair` (base, quote).
+
+        Raises
+        ------
+        Refusal
+            ``LIMIT_REACHED``, ``FACT_TOO_LATE``, or ``FACT_CONFLICT`` where the instrument is
+            known with another pair.
+        """
+        cell = self.positions.get(key)
+        if cell is None:
+            if len(self.positions) >= config.max_positions:
+                raise full("max_positions", config.max_positions)
+            if us <= self.cell_horizon:
+                raise too_late(f"us={us} horizon={self.cell_horizon} collection=positions")
+            return
+        known = cell.extra
+        if known is not None and (known.base, known.quote) != pair:
+            raise conflict(
+                f"instrument={key[2]} pair={pair[0]}/{pair[1]} was={known.base}/{known.quote}"
+            )
+
+    def cell(self, key: CellKey) -> Cell:
+        """Find the holding `key`, made where it is new; it was admitted before."""
+        cell = self.cells.get(key)
+        if cell is None:
+            cell = self.make_cell(key)
+            self.dirty[cell.key] = cell
+        return cell
+
+    def make_cell(self, key: CellKey) -> Cell:
+        """Make the holding `key`."""
+        book, account, asset, kind = key
+        name = f"cell/{self.name}/{book}/{account}/{asset}/{kind}"
+        cell = self.cells[key] = Cell(name, self.line(*key), self.dirty)
+        return cell
+
+    def position(self, key: PositionKey, pair: tuple[str, str]) -> Cell:
+        """Position `key` on `pair`, made where it is new; it was admitted before."""
+        cell = self.positions.get(key)
+        if cell is None:
+            cell = self.make_position(key)
+            cell.extra = PositionRow(*pair)
+            self.dirty[cell.key] = cell
+        return cell
+
+    def make_position(self, key: PositionKey) -> Cell:
+        """Make the position `key`."""
+        name = f"position/{self.name}/{key[0]}/{key[1]}/{key[2]}"
+        line = Line(self.name, key[0], key[1], key[2], "position")
+        cell = self.positions[key] = Cell(name, line, self.dirty)
+        return cell
+
+    def waiting(self, key: Owned, trade: TradeRow, sign: int) -> None:
+        """Add (or take back, with `sign` -1) the legs of `trade` that wait for settlement."""
+        legs = trade_effect(trade).open_legs
+        if not legs:
+            return
+        component = "overdue" if trade.overdue else "unsettled"
+        for asset, amount in legs:
+            signed = amount if sign > 0 else amount.copy_negate()
+            self.add(key[0], key[1], asset, component, signed)
+        if trade.overdue:
+            self.overdue += sign
+        elif sign > 0 and trade.fill is not None and trade.fill.settles_us is not None:
+            self.next_due = min(self.next_due, trade.fill.settles_us)
+
+    def row(self) -> object:
+        """Return the row's value."""
+        return PartyRow(
+            self.wm,
+            self.changed,
+            self.emitted,
+            self.swept,
+            self.slippage_bp,
+            self.cell_horizon,
+            self.trade_horizon,
+            self.order_horizon,
+            self.loan_horizon,
+        )
+
+    def restore(self, row: PartyRow) -> None:
+        """Become what `row` says."""
+        for name in PartyRow.__struct_fields__:
+            setattr(self, name, getattr(row, name))
+
+
+def balance_lines(party: Party, key: CellKey, borrowed: Decimal, pnl: Decimal) -> None:
+    """Add changes of `borrowed` and unrealised PnL to the lines of a balance."""
+    party.add(*key[:3], "borrowed", borrowed)
+    party.add(*key[:3], "unrealized_pnl", pnl)

@@ -1,0 +1,91 @@
+"""What the handlers share: the configuration in exact units, and how outputs are made."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.events import LedgerEvent, identity
+from riskwatch.core.ids import output_id
+from riskwatch.core.money import EXACT, canonical, mul
+from riskwatch.core.outputs import DataQualityRaised, EventRejected
+from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.reasons import Cause, QualityIssue
+
+if TYPE_CHECKING:
+    from riskwatch.core.ledger.config import LedgerConfig
+    from riskwatch.core.ledger.refusal import Refusal
+
+LedgerOutput = EventRejected | DataQualityRaised | CounterpartyReading
+
+
+class Rules:
+    """A :class:`LedgerConfig` with its times in microseconds and its tolerances as decimals."""
+
+    __slots__ = ("config", "late_us", "most", "reconcile_abs", "reconcile_rel", "retention_us")
+
+    def __init__(self, config: LedgerConfig) -> None:
+        self.config = config
+        self.late_us = config.late_window_s * SECOND
+        self.retention_us = config.transfer_retention_s * SECOND
+        self.most = config.max_deltas
+        self.reconcile_abs = Decimal(repr(config.reconcile_abs))
+        self.reconcile_rel = Decimal(repr(config.reconcile_rel))
+
+    def tolerates(self, expected: Decimal, stated: Decimal) -> bool:
+        """Whether a snapshot is close enough to what was expected."""
+        size = max(expected.copy_abs(), stated.copy_abs())
+        allowed = max(self.reconcile_abs, mul(size, self.reconcile_rel))
+        return EXACT.subtract(stated, expected).copy_abs() <= allowed
+
+
+def rejected(event: LedgerEvent, refusal: Refusal) -> EventRejected:
+    """Turn a refusal into its output."""
+    cause = identity(event)
+    return EventRejected(
+        id=output_id(cause, "EventRejected", cause),
+        cause_id=cause,
+        ts=event.ts,
+        reason=refusal.reason,
+        detail=refusal.detail,
+    )
+
+
+def reconciled(
+    rules: Rules, event: LedgerEvent, subject: str, expected: Decimal | None, stated: Decimal
+) -> list[LedgerOutput]:
+    """Say so where a snapshot differs from what was expected (None: nothing was)."""
+    if expected is None or rules.tolerates(expected, stated):
+        return []
+    cause = identity(event)
+    issue = QualityIssue.RECONCILIATION_BREAK
+    difference = canonical(EXACT.subtract(stated, expected))
+    return [
+        DataQualityRaised(
+            id=output_id(cause, "DataQualityRaised", f"{issue}|{subject}"),
+            cause_id=cause,
+            ts=event.ts,
+            issue=issue,
+            subject=subject,
+            detail=(
+                f"expected={canonical(expected)} stated={canonical(stated)} difference={difference}"
+            ),
+            cause=Cause.COUNTERPARTY,
+        )
+    ]
+
+
+def overdue(us: int, subject: str, settles_us: int, legs: str) -> DataQualityRaised:
+    """Say that a trade is past its settlement time."""
+    cause = f"tick/{us}"
+    issue = QualityIssue.SETTLEMENT_OVERDUE
+    return DataQualityRaised(
+        id=output_id(cause, "DataQualityRaised", f"{issue}|{subject}"),
+        cause_id=cause,
+        ts=moment(us),
+        issue=issue,
+        subject=subject,
+        detail=f"settles_at={moment(settles_us).isoformat()} legs={legs}",
+        cause=Cause.COUNTERPARTY,
+    )

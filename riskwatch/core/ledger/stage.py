@@ -1,0 +1,118 @@
+"""The ledger stage: one fact or tick in, what follows from it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from riskwatch.core.clock import micros
+from riskwatch.core.events import (
+    Balance,
+    Fill,
+    FillCorrection,
+    LedgerEvent,
+    Loan,
+    OpenOrder,
+    Position,
+    Settlement,
+    Tick,
+    Transfer,
+)
+from riskwatch.core.ledger.config import LedgerConfig
+from riskwatch.core.ledger.fills import apply_bust, apply_fill, apply_settlement
+from riskwatch.core.ledger.movements import apply_transfer
+from riskwatch.core.ledger.party import Party
+from riskwatch.core.ledger.refusal import Refusal, full
+from riskwatch.core.ledger.report import tick
+from riskwatch.core.ledger.rules import LedgerOutput, Rules, rejected
+from riskwatch.core.ledger.snapshots import (
+    apply_balance,
+    apply_loan,
+    apply_order,
+    apply_position,
+)
+
+if TYPE_CHECKING:
+    from riskwatch.core.ledger.state import LedgerState
+
+Handler = Callable[[Rules, Party, Any, int], list[LedgerOutput]]
+
+_HANDLERS: dict[type, Handler] = {
+    Fill: apply_fill,
+    FillCorrection: apply_bust,
+    Settlement: apply_settlement,
+    Balance: apply_balance,
+    Position: apply_position,
+    Transfer: apply_transfer,
+    OpenOrder: apply_order,
+    Loan: apply_loan,
+}
+
+
+class LedgerStage:
+    """Turns fills, balances and transfers into exact holdings and flow features.
+
+    Events must have been checked at the boundary (:mod:`riskwatch.core.events`) and must not
+    repeat; the runner sees to both. What is *not* guaranteed: exactness for a snapshot that
+    comes later than `late_window_s` behind its counterparty's newest fact (it is refused, with
+    the reason), and recognition of facts about a transfer or trade that was finished longer
+    than `transfer_retention_s` ago.
+
+    Parameters
+    ----------
+    config : LedgerConfig, optional
+        Windows, tolerances and limits.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from decimal import Decimal
+    >>> from riskwatch.core.ledger.state import LedgerState
+    >>> stage, state = LedgerStage(), LedgerState()
+    >>> fill = Fill(v=1, event_id="1", ts=datetime(2023, 3, 11, tzinfo=UTC), source="kraken",
+    ...             counterparty="kraken", account="main", book="mm", base="BTC", quote="USD",
+    ...             side="buy", qty=Decimal("0.5"), price=Decimal("20000.10"))
+    >>> stage.step(state, fill)
+    []
+    >>> [reading] = stage.step(state, Tick(us=micros(fill.ts)))
+    >>> [(h.asset, h.component, str(h.amount)) for h in reading.holdings]
+    [('BTC', 'custody', '0.5'), ('USD', 'custody', '-10000.05')]
+    """
+
+    name = "ledger"
+
+    def __init__(self, config: LedgerConfig | None = None) -> None:
+        self.config = config or LedgerConfig()
+        self._rules = Rules(self.config)
+
+    def step(self, state: LedgerState, event: LedgerEvent | Tick) -> list[LedgerOutput]:
+        """Apply one event.
+
+        Parameters
+        ----------
+        state : LedgerState
+            Changed in place.
+        event : LedgerEvent or Tick
+            A fact, or time passing.
+
+        Returns
+        -------
+        list
+            For a fact, its refusal or a reconciliation break; for a tick, the trades that
+            became overdue and a reading of each counterparty that has news, by name.
+        """
+        if isinstance(event, Tick):
+            return tick(self._rules, state, event.us)
+        name = event.counterparty
+        try:
+            party = state.parties.get(name)
+            if party is None:
+                party = self._open(state, name)
+            return _HANDLERS[type(event)](self._rules, party, event, micros(event.ts))
+        except Refusal as refusal:
+            return [rejected(event, refusal)]
+
+    def _open(self, state: LedgerState, name: str) -> Party:
+        if len(state.parties) >= self.config.max_counterparties:
+            raise full("max_counterparties", self.config.max_counterparties)
+        return state.party(name)

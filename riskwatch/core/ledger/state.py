@@ -1,0 +1,193 @@
+"""State of the ledger stage, as rows.
+
+========================================================== =================================
+row                                                        holds
+========================================================== =================================
+``party/<counterparty>``                                   watermark, throttle, slippage
+``flow/<counterparty>``                                    hourly flows, withdrawal baseline
+``cell/<counterparty>/<book>/<account>/<asset>/<kind>``    snapshot and folded deltas
+``position/<counterparty>/<book>/<account>/<instrument>``  the same for a position
+``delta/<time>.<n>/<cell or position>``                    deltas kept for late snapshots
+``transfer/<counterparty>/<id>``                           statuses seen
+``trade/<counterparty>/<book>/<account>/<id>``             fill, settlements, bust
+``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
+``loan/<counterparty>/<id>``                               latest snapshot
+``shown/<counterparty>/<book>/<account>/<what>/<name>``    not zero in the last reading
+========================================================== =================================
+
+Sums that follow from these are not stored; loading adds them up again, which is exact.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+import msgspec
+
+from riskwatch.core.ledger.cell import Cell, CellRow, Chunk, Dirty
+from riskwatch.core.ledger.flow import FlowRow
+from riskwatch.core.ledger.orders import LoanRow, OrderRow
+from riskwatch.core.ledger.party import Party, PartyRow, balance_lines
+from riskwatch.core.ledger.trades import TradeRow
+from riskwatch.core.ledger.transfers import TransferRow, transfer_effect
+from riskwatch.core.stage import Row, RowChanges, encode_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Stored(Protocol):
+    """What can be written as a row."""
+
+    def row(self) -> object:
+        """Return the row's value."""
+        ...
+
+
+class LedgerState:
+    """Counterparties by name, and the rows that changed since the last :meth:`drain`."""
+
+    def __init__(self) -> None:
+        self.parties: dict[str, Party] = {}
+        self.dirty: Dirty = {}
+
+    def party(self, name: str) -> Party:
+        """Counterparty `name`, made on first use."""
+        party = self.parties.get(name)
+        if party is None:
+            party = self.parties[name] = Party(name, self.dirty)
+        return party
+
+    def drain(self) -> RowChanges:
+        """Rows that changed since the last call, keys sorted."""
+        out: RowChanges = {}
+        for key in sorted(self.dirty):
+            value = self.dirty[key]
+            out[key] = None if value is None else encode_row(cast("Stored", value).row())
+        self.dirty.clear()
+        return out
+
+    def load(self, rows: dict[str, Row]) -> None:
+        """Become the state that these rows describe.
+
+        Raises
+        ------
+        ValueError
+            If a row is of no kind that this engine writes.
+        """
+        by_kind: dict[str, list[tuple[str, Row]]] = {kind: [] for kind in _LOADERS}
+        for key in sorted(rows):
+            kind, _, rest = key.partition("/")
+            if kind not in by_kind:
+                raise ValueError(f"row {key!r} is of no kind that the ledger knows")
+            by_kind[kind].append((rest, rows[key]))
+        for kind, loader in _LOADERS.items():
+            for rest, row in by_kind[kind]:
+                loader(self, rest, row)
+        for name in sorted(self.parties):
+            party = self.parties[name]
+            for cell in (*party.cells.values(), *party.positions.values()):
+                for group in cell.chunks.values():
+                    group.sort(key=lambda chunk: chunk.ordinal)
+                cell.line.add(cell.amount())
+
+
+def _decode(row: Row, kind: type[T]) -> T:
+    return msgspec.json.decode(row, type=kind)
+
+
+def _load_party(state: LedgerState, rest: str, row: Row) -> None:
+    state.party(rest).restore(_decode(row, PartyRow))
+
+
+def _load_flow(state: LedgerState, rest: str, row: Row) -> None:
+    state.party(rest).flow.restore(_decode(row, FlowRow))
+
+
+def _load_cell(state: LedgerState, rest: str, row: Row) -> None:
+    name, book, account, asset, kind = rest.split("/")
+    party = state.party(name)
+    key = (book, account, asset, kind)
+    cell = party.make_cell(key)
+    cell.restore(_decode(row, CellRow))
+    balance_lines(party, key, cell.borrowed, cell.pnl)
+
+
+def _load_position(state: LedgerState, rest: str, row: Row) -> None:
+    name, book, account, instrument = rest.split("/", 3)
+    state.party(name).make_position((book, account, instrument)).restore(_decode(row, CellRow))
+
+
+def _load_delta(state: LedgerState, rest: str, row: Row) -> None:
+    place, kind, name, owner = rest.split("/", 3)
+    party = state.party(name)
+    cell: Cell
+    if kind == "cell":
+        book, account, asset, holding = owner.split("/")
+        cell = party.cells[book, account, asset, holding]
+    else:
+        book, account, instrument = owner.split("/", 2)
+        cell = party.positions[book, account, instrument]
+    index, _, ordinal = place.partition(".")
+    chunk = Chunk(cell.key, int(index), int(ordinal))
+    chunk.deltas = _decode(row, list[tuple[int, Decimal]])
+    cell.chunks.setdefault(chunk.index, []).append(chunk)
+
+
+def _load_transfer(state: LedgerState, rest: str, row: Row) -> None:
+    name, _, transfer_id = rest.partition("/")
+    party = state.party(name)
+    transfer = party.transfers[transfer_id] = _decode(row, TransferRow)
+    effect = transfer_effect(transfer)
+    party.add(transfer.book, transfer.account, transfer.asset, "in_transit", effect.in_transit)
+    if effect.pending_us is not None:
+        party.flow.pending[transfer_id] = effect.pending_us
+
+
+def _load_trade(state: LedgerState, rest: str, row: Row) -> None:
+    name, book, account, trade_id = rest.split("/", 3)
+    key = (book, account, trade_id)
+    party = state.party(name)
+    trade = party.trades[key] = _decode(row, TradeRow)
+    party.waiting(key, trade, 1)
+
+
+def _load_order(state: LedgerState, rest: str, row: Row) -> None:
+    name, book, account, order_id = rest.split("/", 3)
+    party = state.party(name)
+    order = party.orders[book, account, order_id] = _decode(row, OrderRow)
+    party.add(book, account, order.base, "open_order", order.fills)
+
+
+def _load_loan(state: LedgerState, rest: str, row: Row) -> None:
+    name, _, loan_id = rest.partition("/")
+    party = state.party(name)
+    loan = party.loans[loan_id] = _decode(row, LoanRow)
+    party.add(loan.book, loan.account, loan.asset, loan.component, loan.amount)
+
+
+def _load_shown(state: LedgerState, rest: str, row: Row) -> None:
+    name, book, account, component, asset = rest.split("/", 4)
+    party = state.party(name)
+    if component == "position":
+        line = party.positions[book, account, asset].line
+    else:
+        line = party.line(book, account, asset, component)
+    line.shown = bool(_decode(row, int))
+
+
+_LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
+    "party": _load_party,
+    "flow": _load_flow,
+    "cell": _load_cell,
+    "position": _load_position,
+    "delta": _load_delta,
+    "transfer": _load_transfer,
+    "trade": _load_trade,
+    "order": _load_order,
+    "loan": _load_loan,
+    "shown": _load_shown,
+}

@@ -1,0 +1,141 @@
+"""An order book rebuilt from the life of single orders, in whole numbers of 1e-8."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from riskwatch.errors import FeedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BookSide = Literal["bid", "ask"]
+
+MAX_ORDERS: Final = 1_000_000
+MAX_REMEMBERED: Final = 10_000
+_WHOLE: Final = 10_000
+
+
+class Order(NamedTuple):
+    """A resting order; `price` and `size` in units of 1e-8."""
+
+    side: BookSide
+    price: int
+    size: int
+
+
+class Level(NamedTuple):
+    """Best price of a side and the size resting there, in units of 1e-8."""
+
+    price: int
+    size: int
+
+
+class Book:
+    """Orders by id, sizes by price, prices in order.
+
+    Examples
+    --------
+    >>> book = Book()
+    >>> book.put("1", Order("bid", 100, 5)); book.put("2", Order("ask", 102, 7))
+    >>> book.best("bid"), book.best("ask"), book.crossed()
+    (Level(price=100, size=5), Level(price=102, size=7), False)
+    """
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Order] = {}
+        self._sizes: dict[BookSide, dict[int, int]] = {"bid": {}, "ask": {}}
+        self._prices: dict[BookSide, list[int]] = {"bid": [], "ask": []}
+        self._gone: dict[str, None] = {}
+
+    def __contains__(self, order_id: str) -> bool:
+        return order_id in self._orders
+
+    def gone(self, order_id: str) -> bool:
+        """Whether the order was deleted, as far as the last 10,000 deletions are remembered."""
+        return order_id in self._gone
+
+    def put(self, order_id: str, order: Order) -> None:
+        """Place an order, or replace what was known of it; size 0 keeps it out of the levels.
+
+        Raises
+        ------
+        FeedError
+            If more than a million orders are open: the deletions are missing.
+        """
+        self._take_out(order_id)
+        if len(self._orders) >= MAX_ORDERS:
+            raise FeedError(f"more than {MAX_ORDERS:,} orders are open: are deletions missing?")
+        self._orders[order_id] = order
+        if order.size:
+            sizes = self._sizes[order.side]
+            if order.price not in sizes:
+                insort(self._prices[order.side], order.price)
+            sizes[order.price] = sizes.get(order.price, 0) + order.size
+
+    def delete(self, order_id: str) -> bool:
+        """Take an order out for good; False if it was not in the book."""
+        if len(self._gone) >= MAX_REMEMBERED:
+            del self._gone[next(iter(self._gone))]
+        self._gone[order_id] = None
+        return self._take_out(order_id)
+
+    def best(self, side: BookSide) -> Level | None:
+        """Highest bid or lowest ask, None if that side is empty."""
+        prices = self._prices[side]
+        if not prices:
+            return None
+        price = prices[-1] if side == "bid" else prices[0]
+        return Level(price, self._sizes[side][price])
+
+    def crossed(self) -> bool:
+        """Whether the highest bid is at or above the lowest ask: a match is under way."""
+        bid, ask = self.best("bid"), self.best("ask")
+        return bid is not None and ask is not None and bid.price >= ask.price
+
+    def depth(self, bps: Iterable[int]) -> list[tuple[int, int, int]]:
+        """Sizes (bid, ask) resting within so many basis points of the mid, cumulated.
+
+        Examples
+        --------
+        >>> book = Book()
+        >>> book.put("1", Order("bid", 9_990, 5)); book.put("2", Order("ask", 10_010, 7))
+        >>> book.depth([5, 10])
+        [(5, 0, 0), (10, 5, 7)]
+        """
+        bid, ask = self.best("bid"), self.best("ask")
+        if bid is None or ask is None:
+            return []
+        twice_mid = bid.price + ask.price
+        return [
+            (
+                n,
+                self._within("bid", -(-twice_mid * (_WHOLE - n) // (2 * _WHOLE))),
+                self._within("ask", twice_mid * (_WHOLE + n) // (2 * _WHOLE)),
+            )
+            for n in bps
+        ]
+
+    def _within(self, side: BookSide, limit: int) -> int:
+        """Size from the best price up to and including `limit`."""
+        prices, sizes = self._prices[side], self._sizes[side]
+        if side == "bid":
+            near = islice(prices, bisect_left(prices, limit), None)
+        else:
+            near = islice(prices, bisect_left(prices, limit + 1))
+        return sum(sizes[price] for price in near)
+
+    def _take_out(self, order_id: str) -> bool:
+        order = self._orders.pop(order_id, None)
+        if order is None:
+            return False
+        if order.size:
+            sizes = self._sizes[order.side]
+            sizes[order.price] -= order.size
+            if not sizes[order.price]:
+                del sizes[order.price]
+                prices = self._prices[order.side]
+                del prices[bisect_left(prices, order.price)]
+        return True

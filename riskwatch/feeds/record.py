@@ -1,0 +1,207 @@
+"""What a reader makes of a recording: feeds, bars, and the tally that loses nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from riskwatch.core.events import Name
+from riskwatch.errors import FeedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+
+class Reason(StrEnum):
+    """Why a row became no quote. Every row that was read is used or has one of these."""
+
+    MISSING = "missing"
+    """A cell that is needed is empty."""
+    NOT_FINITE = "not_finite"
+    """A cell is NaN or infinite."""
+    NOT_A_NUMBER = "not_a_number"
+    """A cell is text that is no decimal number."""
+    TOO_LARGE = "too_large"
+    """A number has more than 24 digits before the point, or 18 behind it."""
+    BAD_TIME = "bad_time"
+    """No time, or one outside 1990 to 2100."""
+    NOT_POSITIVE = "not_positive"
+    """A price is zero or negative."""
+    NEGATIVE_VOLUME = "negative_volume"
+    """A volume is negative."""
+    HIGH_BELOW_LOW = "high_below_low"
+    """The bar's high is lower than its low."""
+    CLOSE_OUTSIDE = "close_outside_range"
+    """The bar's close is not between its low and its high: the row contradicts itself."""
+    WRONG_WIDTH = "wrong_width"
+    """The line has more or fewer cells than the header."""
+    OTHER_SYMBOL = "other_symbol"
+    """The row is about another pair than the first row."""
+    DUPLICATE = "duplicate"
+    """The same bar, or the same order, once more."""
+    CONFLICT = "conflict"
+    """Another bar with the same open time but other numbers; the first one is kept."""
+    OUT_OF_ORDER = "out_of_order"
+    """The row is older than what was already written, by more than the reordering window."""
+    OUTSIDE_RANGE = "outside_range"
+    """The row is sound, but not in the time range that was asked for."""
+    UNKNOWN_ORDER = "unknown_order"
+    """A deletion of an order that was placed before the recording began."""
+    DELETED_ORDER = "deleted_order"
+    """News of an order that was already deleted: it must not come back to life."""
+    NOT_AN_ORDER = "not_an_order"
+    """The row's action or side is not one that an order book has."""
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """A row that was skipped.
+
+    Attributes
+    ----------
+    row : int
+        1 is the first row of data (a CSV header and blank lines do not count).
+    reason : Reason
+        Why.
+    detail : str
+        The cell at fault, or what it was compared with.
+    """
+
+    row: int
+    reason: Reason
+    detail: str
+
+
+class Bar(msgspec.Struct, frozen=True, gc=False):
+    """One bar of one feed. Times are microseconds since 1970, `volume` is in base units."""
+
+    row: int
+    open_us: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One price series: a pair at a venue.
+
+    Raises
+    ------
+    FeedError
+        If a part is not a name that an event may carry.
+
+    Examples
+    --------
+    >>> str(Feed("kraken", "USDC", "USD"))
+    'kraken USDC/USD'
+    """
+
+    venue: str
+    base: str
+    quote: str
+
+    def __post_init__(self) -> None:
+        for option in ("venue", "base", "quote"):
+            value = getattr(self, option)
+            try:
+                msgspec.convert(value, Name)
+            except msgspec.ValidationError:
+                raise FeedError(
+                    f"--{option} must be a name of at most 64 characters without white space, "
+                    f"'/' and ':', was {value!r}"
+                ) from None
+
+    def __str__(self) -> str:
+        return f"{self.venue} {self.base}/{self.quote}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to make of one recording.
+
+    Attributes
+    ----------
+    feed : Feed
+        Whose prices they are.
+    step_us : int
+        Length of a bar, or time between two quotes of a book, in microseconds.
+    window : int
+        Rows that may be held back to put rows in order; 0 for a file that is in order.
+    since_us, until_us : int or None
+        Quotes with ``since_us <= ts < until_us`` are wanted.
+    """
+
+    feed: Feed
+    step_us: int
+    window: int = 0
+    since_us: int | None = None
+    until_us: int | None = None
+
+    def wants(self, ts_us: int) -> bool:
+        """Whether a quote of this time was asked for."""
+        early = self.since_us is not None and ts_us < self.since_us
+        late = self.until_us is not None and ts_us >= self.until_us
+        return not (early or late)
+
+
+@dataclass
+class Tally:
+    """Book-keeping of one import: ``read == used + skipped`` at the end, always.
+
+    Attributes
+    ----------
+    read, used : int
+        Rows of data read, and rows that became (or shaped) a quote.
+    skips : Counter of Reason
+        Rows that did not, by reason.
+    written : int
+        Quotes made. Equal to `used` for bars; an order book makes one from many rows.
+    withheld : Counter of str
+        Quotes of an order book that were not made, by reason (``crossed``, ``one_sided``,
+        ``outside_range``).
+    first_us, last_us : int or None
+        Times of the first and the last quote.
+    missing_steps, longest_hole_us : int
+        Bars that are not there between the first and the last, and the longest such hole.
+    on_reject : callable or None
+        Told every rejected row; rows outside the wanted range are counted but not told.
+    """
+
+    read: int = 0
+    used: int = 0
+    skips: Counter[Reason] = field(default_factory=Counter)
+    written: int = 0
+    withheld: Counter[str] = field(default_factory=Counter)
+    first_us: int | None = None
+    last_us: int | None = None
+    missing_steps: int = 0
+    longest_hole_us: int = 0
+    on_reject: Callable[[Reject], None] | None = None
+
+    @property
+    def skipped(self) -> int:
+        """Rows that became no quote."""
+        return self.skips.total()
+
+    def skip(self, row: int, reason: Reason, detail: object = "") -> None:
+        """Count a row that is not used, and tell whoever lists them."""
+        self.skips[reason] += 1
+        if self.on_reject is not None and reason is not Reason.OUTSIDE_RANGE:
+            self.on_reject(Reject(row, reason, str(detail)[:200]))
+
+    def wrote(self, ts_us: int, step_us: int = 0) -> None:
+        """Count a quote; with `step_us`, also the bars missing since the last one."""
+        if self.first_us is None:
+            self.first_us = ts_us
+        if step_us and self.last_us is not None and ts_us - self.last_us > step_us:
+            self.missing_steps += (ts_us - self.last_us - 1) // step_us
+            self.longest_hole_us = max(self.longest_hole_us, ts_us - self.last_us - step_us)
+        self.last_us = ts_us
+        self.written += 1

@@ -1,0 +1,285 @@
+"""CSV and Parquet files as a stream of rows, in bounded memory.
+
+Cells come as text, exactly as the file says it; binary floats as their shortest decimal text
+(``0.9997``, never ``0.99970000000000003``), real time columns as microseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from riskwatch.core.money import MAX_SCALE
+from riskwatch.errors import FeedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from riskwatch.feeds.values import Cell
+
+OnBadRow = Callable[[int, str], None]
+
+_BLOCK_BYTES: Final = 1 << 20
+_BATCH_ROWS: Final = 8192
+_MAX_COLUMNS: Final = 200
+_ROUND: Final = Context(prec=60)
+_QUANTUM: Final = Decimal(1).scaleb(-MAX_SCALE)
+_OPENERS: Final[dict[bytes, Callable[[Path], Any]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ": lzma.open,
+    b"BZh": bz2.open,
+}
+
+
+def _plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+_INDEX_NAMES: Final = frozenset({"", "index_level_0", "unnamed_0"})
+_LOW_LEVEL: Final = (pa.ArrowException, OSError, EOFError, lzma.LZMAError, zlib.error, csv.Error)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a reader may look at to recognise its format.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    columns : tuple of str
+        Names in lower case with ``_`` between words; an unnamed first column (a pandas
+        index) is ``index``. Without a header they are ``"0"``, ``"1"``, ...
+    headerless : bool
+        Whether the first line is data already.
+    first : tuple of str
+        The cells of the first line of a CSV; empty for Parquet.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    headerless: bool = False
+    first: tuple[str, ...] = ()
+
+
+class Table:
+    """A recording that can be read through as often as needed, some rows at a time.
+
+    Attributes
+    ----------
+    head : Head
+        Its columns.
+    pulled : int
+        Batches that were read so far, over all passes: lets a test see that rows stream.
+    """
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.pulled = 0
+
+    def rows(
+        self, names: Sequence[str], on_bad_row: OnBadRow
+    ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
+        """Yield (row number, cells of the columns `names`), the first row of data being 1.
+
+        Lines of a wrong width are told to `on_bad_row` (row number, the line) instead.
+
+        Raises
+        ------
+        FeedError
+            If the file is damaged, or ends in the middle.
+        """
+        raise NotImplementedError
+
+
+def open_table(
+    path: Path, *, block_bytes: int = _BLOCK_BYTES, batch_rows: int = _BATCH_ROWS
+) -> Table:
+    """Open a ``.csv`` (also ``.gz``, ``.xz``, ``.bz2``) or ``.parquet`` file by its content.
+
+    Raises
+    ------
+    FeedError
+        If there is no such file, or it is a folder, empty, or neither CSV nor Parquet.
+    """
+    if path.is_dir():
+        raise FeedError(f"{path}: is a folder, expected a CSV or Parquet file")
+    with _reading(path, "a CSV or Parquet file"):
+        with path.open("rb") as file:
+            magic = file.read(8)
+        if not magic:
+            raise FeedError(f"{path}: is empty, expected a CSV or Parquet file")
+        if magic.startswith(b"PAR1"):
+            return _ParquetTable(path, batch_rows)
+    if path.suffix == ".parquet":
+        raise FeedError(f"{path}: expected a Parquet file, but it does not begin as one")
+    return _CsvTable(path, magic, block_bytes)
+
+
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what the libraries raise for damaged files into one error that names the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FeedError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise FeedError(f"{path}: expected {what} in UTF-8: {error.reason}") from error
+    except _LOW_LEVEL as error:
+        raise FeedError(f"{path}: cannot be read as {what}: {error}") from error
+
+
+def _normal(names: Sequence[str], path: Path) -> tuple[str, ...]:
+    """Column names as readers know them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _normal(["", "Open time", "__index_level_0__x"], Path("x.csv"))
+    ('index', 'open_time', 'index_level_0_x')
+    """
+    plain = [re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_") for name in names]
+    normal = tuple("index" if name in _INDEX_NAMES else name for name in plain)
+    if len(normal) > _MAX_COLUMNS:
+        raise FeedError(f"{path}: has {len(normal)} columns, expected at most {_MAX_COLUMNS}")
+    double = sorted({name for name in normal if normal.count(name) > 1})
+    if double:
+        raise FeedError(f"{path}: expected different column names, found {double} twice")
+    return normal
+
+
+class _CsvTable(Table):
+    def __init__(self, path: Path, magic: bytes, block_bytes: int) -> None:
+        self._path = path
+        self._block_bytes = block_bytes
+        self._open = next((o for m, o in _OPENERS.items() if magic.startswith(m)), _plain)
+        with _reading(path, "CSV"), self._stream() as raw:
+            text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
+            line = text.readline(_BLOCK_BYTES)
+            self._delimiter = max(",;\t", key=line.count)
+            first = tuple(next(csv.reader([line], delimiter=self._delimiter), ()))
+        if not line.strip() or "\x00" in line:
+            raise FeedError(f"{path}: expected a header or a row of CSV in the first line")
+        headerless = all(_is_number(cell) for cell in first)
+        names = [str(n) for n in range(len(first))] if headerless else first
+        super().__init__(Head(path, _normal(names, path), headerless, first))
+
+    def _stream(self) -> IO[bytes]:
+        return cast("IO[bytes]", self._open(self._path))
+
+    def rows(
+        self, names: Sequence[str], on_bad_row: OnBadRow
+    ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
+        header = 0 if self.head.headerless else 1
+        bad: set[int] = set()
+
+        def skip(row: pc.InvalidRow) -> str:
+            bad.add(row.number - header)
+            on_bad_row(row.number - header, row.text)
+            return "skip"
+
+        number = 0
+        with _reading(self._path, "CSV"), self._stream() as raw:
+            for batch in self._batches(raw, names, header, skip):
+                self.pulled += 1
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    number += 1
+                    while number in bad:
+                        bad.discard(number)
+                        number += 1
+                    yield number, cells
+
+    def _batches(
+        self, raw: IO[bytes], names: Sequence[str], header: int, skip: Callable[[Any], str]
+    ) -> Iterator[Any]:
+        try:
+            # One thread: only then does Arrow number the lines that it cannot use.
+            reader = pc.open_csv(
+                raw,
+                pc.ReadOptions(
+                    column_names=self.head.columns,
+                    skip_rows=header,
+                    use_threads=False,
+                    block_size=self._block_bytes,
+                ),
+                pc.ParseOptions(delimiter=self._delimiter, invalid_row_handler=skip),
+                pc.ConvertOptions(
+                    column_types=dict.fromkeys(self.head.columns, pa.string()),
+                    include_columns=list(names),
+                    strings_can_be_null=False,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if "Empty CSV" in str(error):  # a header and nothing else
+                return
+            raise
+        yield from reader
+
+
+class _ParquetTable(Table):
+    def __init__(self, path: Path, batch_rows: int) -> None:
+        self._path = path
+        self._batch_rows = batch_rows
+        with pq.ParquetFile(path) as file:
+            self._stored = tuple(file.schema_arrow.names)
+        super().__init__(Head(path, _normal(self._stored, path)))
+
+    def rows(
+        self,
+        names: Sequence[str],
+        on_bad_row: OnBadRow,  # noqa: ARG002 - a Parquet row cannot have a wrong width
+    ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
+        stored = [self._stored[self.head.columns.index(name)] for name in names]
+        number = 0
+        with _reading(self._path, "Parquet"), pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(batch_size=self._batch_rows, columns=stored):
+                self.pulled += 1
+                columns = [_cells(batch.column(name)) for name in stored]
+                for cells in zip(*columns, strict=True):
+                    number += 1
+                    yield number, cells
+
+
+def _cells(column: Any) -> list[Cell]:
+    """Give a column as text, or as microseconds if it holds real times."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        # Nanoseconds are cut off; a time zone is only how the same instant is shown.
+        stamps = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
+        return list(stamps.cast(pa.int64()).to_pylist())
+    texts: list[Cell] = list(column.cast(pa.string()).to_pylist())
+    if pa.types.is_floating(kind):
+        return [_short(text) for text in texts]
+    return texts
+
+
+def _short(text: Cell) -> Cell:
+    """Cut a float's text to the 18 decimals that the wire carries: the rest is noise."""
+    if not isinstance(text, str) or len(text) <= MAX_SCALE or not _is_number(text):
+        return text
+    value = Decimal(text)
+    if not value.is_finite() or abs(value) >= 1:
+        return text
+    return str(value.quantize(_QUANTUM, context=_ROUND))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,201 @@
+"""Cells of a recording as exact numbers and event times, or the reason why not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, micros
+from riskwatch.core.money import MAX_ABS, MAX_SCALE, canonical
+from riskwatch.errors import FeedError
+from riskwatch.feeds.record import Reason
+
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
+_EPOCH: Final = re.compile(r"(\d{9,20})(?:\.(\d*))?", re.ASCII)
+_STEP: Final = re.compile(r"([1-9]\d{0,5})([smhd])", re.ASCII)
+_UNITS: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_NOT_FINITE: Final = frozenset({"nan", "inf", "infinity"})
+_FROM: Final = micros(datetime(1990, 1, 1, tzinfo=UTC))
+_TO: Final = micros(datetime(2100, 1, 1, tzinfo=UTC))
+_MAX_GAPS: Final = 10_000
+
+Cell = str | int | None
+"""A cell as a table gives it: text, or microseconds where the file has real times."""
+
+
+class BadCellError(ValueError):
+    """A cell cannot be used; caught by the reader, which skips the row for `reason`."""
+
+    def __init__(self, reason: Reason, detail: object) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail!r}")
+
+
+def number(cell: Cell) -> Decimal:
+    """Return the exact number that a cell's text says.
+
+    Raises
+    ------
+    BadCellError
+        If it is empty, no finite number, or outside what the wire contract carries.
+
+    Examples
+    --------
+    >>> number("0.99970000"), number("1e-07")
+    (Decimal('0.9997'), Decimal('1E-7'))
+    >>> number("NaN")
+    Traceback (most recent call last):
+    riskwatch.feeds.values.BadCellError: not_finite: 'NaN'
+    """
+    text = "" if cell is None else str(cell).strip()
+    if _NUMBER.fullmatch(text) is None:
+        if not text:
+            raise BadCellError(Reason.MISSING, text)
+        finite = text.lstrip("+-").lower() not in _NOT_FINITE
+        raise BadCellError(Reason.NOT_A_NUMBER if finite else Reason.NOT_FINITE, text)
+    value = Decimal(text)
+    if abs(value) >= MAX_ABS:
+        raise BadCellError(Reason.TOO_LARGE, text)
+    value = canonical(value)
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -MAX_SCALE:
+        raise BadCellError(Reason.TOO_LARGE, text)
+    return value
+
+
+def time_us(cell: Cell) -> int:
+    """Microseconds since 1970 of a cell: real time, epoch text, or ISO 8601 text.
+
+    An epoch's unit follows from its size, value by value: some venues went from milliseconds
+    to microseconds within one archive. Text without a zone is taken as UTC.
+
+    Raises
+    ------
+    BadCellError
+        If it is no time between 1990 and 2100.
+
+    Examples
+    --------
+    >>> time_us("1677628800") == time_us("1677628800000") == time_us("2023-03-01 00:00:00")
+    True
+    """
+    if isinstance(cell, int):
+        us = cell
+    else:
+        text = (cell or "").strip()
+        epoch = _EPOCH.fullmatch(text)
+        us = _epoch(epoch[1], epoch[2] or "") if epoch else _iso(text)
+    if not _FROM <= us < _TO:
+        raise BadCellError(Reason.BAD_TIME, cell)
+    return us
+
+
+def _epoch(whole: str, fraction: str) -> int:
+    scale = next(s for s, size in ((6, 11), (3, 14), (0, 17), (-3, 99)) if len(whole) <= size)
+    if scale < 0:
+        return int(whole) // 1000
+    return int(whole + (fraction + "000000")[:scale])
+
+
+def _iso(text: str) -> int:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadCellError(Reason.BAD_TIME, text) from None
+    return micros(at if at.tzinfo else at.replace(tzinfo=UTC))
+
+
+def parse_step(text: str) -> int:
+    """Microseconds of a step such as ``30s``, ``1m``, ``15m``, ``1h``, ``1d``.
+
+    Raises
+    ------
+    FeedError
+        If it is not written like that.
+
+    Examples
+    --------
+    >>> parse_step("15m") // SECOND
+    900
+    """
+    match = _STEP.fullmatch(text)
+    if match is None:
+        raise FeedError(f"--step must be a whole number with s, m, h or d, was {text!r}")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def step_text(us: int) -> str:
+    """Write a duration in its largest whole unit, the inverse of :func:`parse_step`.
+
+    Examples
+    --------
+    >>> step_text(900 * SECOND), step_text(1_500_000)
+    ('15m', '1.5s')
+    """
+    for unit in "dhms":
+        if us and us % _UNITS[unit] == 0:
+            return f"{us // _UNITS[unit]}{unit}"
+    return f"{us / SECOND:g}s"
+
+
+class Steps:
+    """Learns from a column of times what the step is, and whether they are in order.
+
+    Examples
+    --------
+    >>> steps = Steps()
+    >>> for t in (0, 60, 120, 300):
+    ...     steps.see(t * SECOND)
+    >>> step_text(steps.step(name="x.csv")), steps.ordered
+    ('1m', True)
+    """
+
+    def __init__(self) -> None:
+        self.ordered = True
+        self._gaps: Counter[int] = Counter()
+        self._last: int | None = None
+
+    def see(self, us: int) -> None:
+        """Take in the next row's time."""
+        if self._last is not None:
+            gap = us - self._last
+            self.ordered = self.ordered and gap >= 0
+            if gap and (abs(gap) in self._gaps or len(self._gaps) < _MAX_GAPS):
+                self._gaps[abs(gap)] += 1
+        self._last = us
+
+    def mode(self) -> int | None:
+        """Return the commonest distance between rows; the shortest where several are."""
+        if not self._gaps:
+            return None
+        return min(self._gaps, key=lambda gap: (-self._gaps[gap], gap))
+
+    def step(self, *, name: str, given: int | None = None) -> int:
+        """Return the step, `given` or inferred as the mode of the distances.
+
+        Raises
+        ------
+        FeedError
+            If it cannot be inferred, or bars of the given step would overlap.
+        """
+        mode = self.mode()
+        if given is not None:
+            if mode is not None and given > mode:
+                raise FeedError(
+                    f"{name}: --step {step_text(given)} is longer than the commonest distance "
+                    f"between rows, {step_text(mode)}: bars would overlap"
+                )
+            return given
+        if mode is None:
+            raise FeedError(f"{name}: fewer than two usable times: give the bar length by --step")
+        shorter = sum(n for gap, n in self._gaps.items() if gap < mode)
+        if mode < SECOND or shorter > self._gaps.total() // 100:
+            raise FeedError(
+                f"{name}: no clear step: rows are most often {step_text(mode)} apart, {shorter} "
+                "are closer: give the bar length by --step"
+            )
+        return mode

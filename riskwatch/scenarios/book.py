@@ -1,0 +1,110 @@
+"""Account events of a sample firm: fills, transfers, orders, a position, hourly snapshots.
+
+The firm has two books. *market-making* (:mod:`.trading`) trades a few times a minute and always
+drifts back to what it opened with; *treasury* (:mod:`.transfers`) moves coins between venues.
+A withdrawal stays at the venue, locked, until it is sent; a deposit counts once it is confirmed.
+Every snapshot equals the opening balance plus all fills and transfers before it, to the last
+digit (:mod:`.accounts`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.core.clock import HOUR, MICRO, micros
+from riskwatch.scenarios.accounts import Accounts
+from riskwatch.scenarios.desk import Desk, PriceOf
+from riskwatch.scenarios.market import generator
+from riskwatch.scenarios.path import Path
+from riskwatch.scenarios.trading import Trading
+from riskwatch.scenarios.transfers import Treasury
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from riskwatch.core.events import Event
+
+VENUES: Final = ("kraken", "coinbase", "binanceus")
+HOLD: Final = ("USDC", "USDT", "BTC")
+
+
+def book_events(
+    start: datetime,
+    end: datetime,
+    seed: int = 1,
+    *,
+    hold: Sequence[str] = HOLD,
+    venues: Sequence[str] = VENUES,
+    price: PriceOf | None = None,
+) -> Iterator[Event]:
+    """Account events of the sample firm from `start` to `end`, in order of time.
+
+    Parameters
+    ----------
+    start, end : datetime
+        The window, with a time zone.
+    seed : int
+        Same arguments, same events.
+    hold : sequence of str
+        Coins held beside USD, some of BTC, USDC and USDT.
+    venues : sequence of str
+        Where; the first also carries a perpetual position (if BTC is held).
+    price : callable, optional
+        Prices of fills and orders; a seeded coarse path (BTC from 20,000 USD, coins at their
+        peg) by default.
+
+    Raises
+    ------
+    RiskwatchError
+        If an asset of `hold` is not one the sample firm trades, or there is no venue.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime, timedelta
+    >>> start = datetime(2023, 3, 1, tzinfo=UTC)
+    >>> events = list(book_events(start, start + timedelta(hours=2)))
+    >>> type(events[-1]).__name__, all(a.ts <= b.ts for a, b in zip(events, events[1:]))
+    ('Balance', True)
+    """
+    desk = Desk(
+        Accounts.opened(hold, venues),
+        hold=tuple(hold),
+        venues=tuple(venues),
+        price=price or coarse(start, end, seed),
+        seed=seed,
+    )
+    begin = micros(start)
+    trading = Trading(desk)
+    desk.at(begin, trading.hour)
+    desk.at(begin + desk.span(5.0, 30.0), trading.fill)
+    if desk.hold and len(desk.venues) > 1:
+        desk.at(begin + desk.span(600.0, 2_400.0), Treasury(desk).withdraw)
+    return desk.run(micros(end))
+
+
+def coarse(start: datetime, end: datetime, seed: int) -> PriceOf:
+    """Make prices for want of better: BTC walks half a per cent an hour, coins are a dollar.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> price = coarse(datetime(2023, 3, 1, tzinfo=UTC), datetime(2023, 3, 2, tzinfo=UTC), 1)
+    >>> round(price("kraken", "BTC", "USDC", 0))
+    20000
+    """
+    rng = generator("coarse", seed)
+    points, level = [], 20_000.0
+    for i in range((end - start) // (HOUR * MICRO) + 2):
+        points.append((start + i * HOUR * MICRO, level))
+        level *= 1.0 + max(-0.02, min(0.02, rng.gauss(0.0, 0.005)))
+    bitcoin = Path(points)
+
+    def value(asset: str, us: int) -> float:
+        return bitcoin.at(us) if asset == "BTC" else 1.0
+
+    def price(venue: str, base: str, quote: str, us: int) -> float | None:
+        del venue  # the coarse path is the same everywhere
+        return value(base, us) / value(quote, us)
+
+    return price

@@ -1,0 +1,124 @@
+"""Whether what the files say makes sense together: names that lead nowhere, doubles, orders.
+
+Ranges of single values are checked where they are read (:mod:`riskwatch.shell.config`).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from string import Formatter
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.core.money import quantise
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from riskwatch.core.reference import Limits, Party, Reference
+    from riskwatch.core.rules import RulePack
+
+PD_FLOOR: Final = 0.0003
+"""Smallest one-year default probability that anything is given: three basis points."""
+UNRATED: Final = "unrated"
+PLACEHOLDERS: Final = ("scope", "feature", "value", "at", "unit")
+"""What the text of a rule may name."""
+
+
+def reference(file: str, made: Reference) -> None:
+    """Raise :class:`ConfigError` about the first name or number that does not fit the rest."""
+    _probabilities(file, made.pd_by_rating)
+    for asset in made.assets.values():
+        where = f"assets.{asset.id}"
+        if asset.peg is not None and not made.asset(asset.peg).fiat:
+            raise ConfigError(file, f"{where}.peg", "an asset marked fiat = true", asset.peg)
+        if asset.peg is not None and asset.fiat:
+            raise ConfigError(file, f"{where}.peg", "no peg: fiat money is its own", asset.peg)
+        if asset.issuer is not None and asset.issuer not in made.parties:
+            raise ConfigError(file, f"{where}.issuer", "one of the parties", asset.issuer)
+    for party in made.parties.values():
+        _party(file, made, party)
+
+
+def limits(file: str, made: Limits) -> None:
+    """Raise :class:`ConfigError` about the first id, or kind and subject, that comes twice.
+
+    A subject that the reference data does not name is allowed: unknown names work.
+    """
+    _unique(file, "limits", (limit.id for limit in made.limits))
+    seen: dict[tuple[str, str], str] = {}
+    for i, limit in enumerate(made.limits):
+        first = seen.setdefault((limit.scope_kind, limit.subject), limit.id)
+        if first != limit.id:
+            expected = f"one limit for a {limit.scope_kind}, this one has {first!r} already"
+            raise ConfigError(file, f"limits[{i}].subject", expected, limit.subject)
+
+
+def rules(file: str, made: RulePack) -> None:
+    """Raise :class:`ConfigError` about the first double id, or text that cannot be filled in."""
+    _unique(file, "rules", (rule.id for rule in made.rules))
+    for i, rule in enumerate(made.rules):
+        where = f"rules[{i}].text"
+        allowed = f"plain words with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
+        try:
+            pieces = list(Formatter().parse(rule.text))
+        except ValueError as error:
+            raise ConfigError(file, where, allowed, rule.text) from error
+        for _, name, _, _ in pieces:
+            if name is not None and name not in PLACEHOLDERS:
+                raise ConfigError(file, where, allowed, f"{{{name}}}")
+
+
+def unknown_subjects(made: Limits, known: Reference) -> list[str]:
+    """Subjects of limits that the reference data does not name: allowed, but worth a look."""
+    groups = {party.group for party in known.parties.values()}
+    return [
+        f"limit {limit.id}: {limit.scope_kind} {limit.subject!r} is not in the reference data"
+        for limit in made.limits
+        if limit.subject != "*"
+        and not (
+            limit.scope_kind in ("book", "firm")
+            or (limit.scope_kind == "asset" and limit.subject in known.assets)
+            or (limit.scope_kind == "group" and limit.subject in groups)
+            or (limit.scope_kind not in ("asset", "group") and limit.subject in known.parties)
+        )
+    ]
+
+
+def _probabilities(file: str, table: dict[str, float]) -> None:
+    """The table of default probabilities: floored, from best to worst, and with `unrated`."""
+    if UNRATED not in table:
+        raise ConfigError(file, f"pd_by_rating.{UNRATED}", "a value, found none")
+    for rating, pd in table.items():
+        if not PD_FLOOR <= pd <= 1.0:
+            expected = f"a number from {PD_FLOOR} to 1.0"
+            raise ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
+    for (better, low), (rating, pd) in pairwise(table.items()):
+        if pd < low:
+            expected = f"at least {low} like {better} before it: ratings go from best to worst"
+            raise ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
+
+
+def _party(file: str, made: Reference, party: Party) -> None:
+    where = f"parties.{party.id}"
+    if party.native_token is not None and party.native_token not in made.assets:
+        raise ConfigError(file, f"{where}.native_token", "one of the assets", party.native_token)
+    if party.rating not in made.pd_by_rating:
+        expected = f"one of {', '.join(made.pd_by_rating)}"
+        raise ConfigError(file, f"{where}.rating", expected, party.rating)
+    for i, backing in enumerate(party.backing):
+        if backing.holder not in made.parties or backing.holder == party.id:
+            expected = "another of the parties"
+            raise ConfigError(file, f"{where}.backing[{i}].holder", expected, backing.holder)
+    _unique(file, f"{where}.backing", (b.holder for b in party.backing), "holder")
+    total = quantise(sum(b.share for b in party.backing), 9)
+    if total > 1.0:
+        raise ConfigError(file, f"{where}.backing", "shares that sum to at most 1", total)
+
+
+def _unique(file: str, key: str, ids: Iterable[str], name: str = "id") -> None:
+    seen: set[str] = set()
+    for i, item in enumerate(ids):
+        if item in seen:
+            raise ConfigError(file, f"{key}[{i}].{name}", "each only once", item)
+        seen.add(item)

@@ -1,0 +1,154 @@
+"""Reads ``rules/``: reference data, limits, static rules and policy, as one frozen value.
+
+All or nothing: :func:`load` returns a :class:`Config` in which every name leads somewhere and
+every number is in its range, or raises one :class:`~riskwatch.errors.ConfigError` about the
+first thing to mend. What each file means is said in the files themselves.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.policy import Policy
+from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
+from riskwatch.core.rules import Condition, Rule, RulePack
+from riskwatch.shell import coherence
+from riskwatch.shell.strict import (
+    Checks,
+    Shaper,
+    above,
+    among,
+    at_least,
+    between,
+    filled,
+    inside,
+    optional,
+    read_toml,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFERENCE: Final = "reference.toml"
+LIMITS: Final = "limits.toml"
+RULES: Final = "static.toml"
+POLICY: Final = "policy.toml"
+
+SHARE: Final = between(0.0, 1.0)
+
+REFERENCE_CHECKS: Final[Checks] = {
+    (Asset, "collateral"): among("fiat", "crypto", "algorithmic", "none"),
+    (Asset, "prior_bp"): above(0.0),
+    (Asset, "volatility"): at_least(0.0),
+    (Party, "kind"): among("exchange", "custodian", "bank", "issuer", "lender", "broker"),
+    (Party, "custody"): among(
+        "segregated", "omnibus", "title_transfer", "insured_deposit", "unknown"
+    ),
+    (Party, "lgd"): SHARE,
+    (Party, "withdrawal_cap_usd_day"): optional(at_least(0.0)),
+    (Backing, "share"): SHARE,
+}
+LIMITS_CHECKS: Final[Checks] = {
+    (Limits, "equity_usd"): above(0.0),
+    (Limit, "id"): filled,
+    (Limit, "subject"): filled,
+    (Limit, "scope_kind"): among(
+        "counterparty", "issuer", "bank", "asset", "book", "group", "firm"
+    ),
+    (Limit, "hard_usd"): above(0.0),
+    (Limit, "warning_share"): SHARE,
+}
+RULES_CHECKS: Final[Checks] = {
+    (RulePack, "rules"): filled,
+    (Rule, "id"): filled,
+    (Rule, "scope_kind"): among("asset", "venue-asset", "counterparty", "book", "firm"),
+    (Rule, "state"): among("WATCH", "REDUCE", "HALT"),
+    (Rule, "any"): filled,
+    (Rule, "observations"): at_least(1),
+    (Rule, "exit"): inside(0.0, 1.0),
+    (Condition, "feature"): filled,
+    (Condition, "at"): above(0.0),
+}
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a stage is configured with.
+
+    Attributes
+    ----------
+    reference : Reference
+        Assets, parties, default probabilities.
+    limits : Limits
+        The firm's equity and its limits.
+    rules : RulePack
+        Static rules, in file order.
+    policy : Policy
+        How readings become states.
+    digest : str
+        SHA-256 (hexadecimal) of what the four files *say*: comments, spacing, the order of
+        keys and values equal to a default do not change it.
+    """
+
+    reference: Reference
+    limits: Limits
+    rules: RulePack
+    policy: Policy
+    digest: str
+
+
+def load(directory: Path) -> Config:
+    """Read the four files of `directory`.
+
+    Raises
+    ------
+    ConfigError
+        With file, dotted key, what was expected and what was found.
+    """
+    reference = load_reference(directory)
+    limits = load_limits(directory)
+    rules = load_rules(directory)
+    policy = Shaper(POLICY).struct(Policy, read_toml(directory / POLICY))
+    return Config(
+        reference=reference,
+        limits=limits,
+        rules=rules,
+        policy=policy,
+        digest=digest(reference, limits, rules, policy),
+    )
+
+
+def load_reference(directory: Path) -> Reference:
+    """Read ``reference.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
+    table = read_toml(directory / REFERENCE)
+    made = Shaper(REFERENCE, REFERENCE_CHECKS).struct(Reference, table)
+    coherence.reference(REFERENCE, made)
+    return made
+
+
+def load_limits(directory: Path) -> Limits:
+    """Read ``limits.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
+    made = Shaper(LIMITS, LIMITS_CHECKS).struct(Limits, read_toml(directory / LIMITS))
+    coherence.limits(LIMITS, made)
+    return made
+
+
+def load_rules(directory: Path) -> RulePack:
+    """Read ``static.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
+    made = Shaper(RULES, RULES_CHECKS).struct(RulePack, read_toml(directory / RULES))
+    coherence.rules(RULES, made)
+    return made
+
+
+def digest(*parts: msgspec.Struct) -> str:
+    """SHA-256 of the values of `parts`, whatever the files they came from look like.
+
+    Examples
+    --------
+    >>> digest(Limits(equity_usd=1.0, limits=()))[:8]
+    '0b85d2a1'
+    """
+    canonical = msgspec.json.encode(parts, order="deterministic")
+    return sha256(canonical).hexdigest()

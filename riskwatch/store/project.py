@@ -1,0 +1,144 @@
+"""Which output becomes which row: one line per type, and one place where a batch is folded.
+
+Tables that keep the latest take only the last row per key of a batch; tables that keep
+everything take each. Neither knows where a batch began or ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    AssetValued,
+    CounterpartyAssessed,
+    DataQualityRaised,
+    DataQualityResolved,
+    DecisionMade,
+    EventRejected,
+    ExposureChanged,
+    KillSwitchChanged,
+    LimitMeasured,
+    PositionChanged,
+    ScoreUpdated,
+)
+from riskwatch.errors import StoreError
+from riskwatch.store import projections as t
+from riskwatch.store.write import Row, append, remove, upsert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy import Table
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.core.outputs import Output
+
+_RENAMED: Final = {"output_id": "id", "limit_id": "limit"}
+# Enumerations are stored as their value: drivers differ in what they make of the members.
+_ENUMS: Final = frozenset({"state", "effective", "previous", "quality", "cause"})
+
+
+def _getter(table: Table) -> Callable[[Any], Row]:
+    """Build what takes a row of `table` out of an output: columns carry its fields' names."""
+    names = (_RENAMED.get(c.name, c.name) for c in table.columns)
+    return attrgetter(*(f"{n}.value" if n in _ENUMS else n for n in names))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latest:
+    """A table that keeps the last row per primary key; `closes` says which outputs delete it."""
+
+    table: Table
+    row: Callable[[Any], Row]
+    width: int
+    closes: Callable[[Any], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Log:
+    """A table that keeps every output once, by id."""
+
+    table: Table
+    row: Callable[[Any], Row]
+
+
+def _latest(table: Table, closes: Callable[[Any], bool] | None = None) -> Latest:
+    columns = list(table.columns)
+    width = len(table.primary_key.columns)
+    assert all(c.primary_key for c in columns[:width]), f"{table.name}: keys come first"
+    return Latest(table, _getter(table), width, closes)
+
+
+def _log(table: Table) -> Log:
+    return Log(table, _getter(table))
+
+
+def _no_amount(output: ExposureChanged) -> bool:
+    return not output.amount
+
+
+def _no_qty(output: PositionChanged) -> bool:
+    return not output.qty
+
+
+PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
+    ExposureChanged: (_latest(t.EXPOSURE, _no_amount),),
+    PositionChanged: (_latest(t.POSITION, _no_qty),),
+    AssetValued: (_latest(t.ASSET_VALUE),),
+    ScoreUpdated: (_latest(t.SCORE),),
+    CounterpartyAssessed: (_latest(t.COUNTERPARTY_ASSESSMENT),),
+    LimitMeasured: (_latest(t.LIMIT_STATE),),
+    DecisionMade: (_log(t.DECISION_LOG),),
+    KillSwitchChanged: (_latest(t.KILLSWITCH), _log(t.KILLSWITCH_HISTORY)),
+    EventRejected: (),  # its bytes are a dead letter, which the runner adds
+}
+EPISODES: Final = (AlertRaised, AlertResolved, DataQualityRaised, DataQualityResolved)
+"""Outputs that open and close something; :mod:`riskwatch.store.episodes` folds them."""
+
+
+@dataclass(slots=True)
+class Folded:
+    """What a run of outputs comes to: rows to write, keys to delete, episodes to fold."""
+
+    latest: dict[Latest, dict[Row, Row | None]] = field(default_factory=dict)
+    logs: dict[Log, list[Row]] = field(default_factory=dict)
+    episodes: list[Any] = field(default_factory=list)
+
+    def write(self, conn: Connection) -> None:
+        """Write the rows (the episodes are not written here)."""
+        for latest, rows in self.latest.items():
+            upsert(conn, latest.table, [row for row in rows.values() if row is not None])
+            remove(conn, latest.table, [key for key, row in rows.items() if row is None])
+        for log, lines in self.logs.items():
+            append(conn, log.table, lines)
+
+
+def fold(outputs: Iterable[Output]) -> Folded:
+    """Fold outputs, in order, into what the tables must show after them.
+
+    Raises
+    ------
+    StoreError
+        If a type of output has no projection.
+    """
+    folded = Folded()
+    for output in outputs:
+        targets = PROJECTIONS.get(type(output))
+        if targets is None:
+            if not isinstance(output, EPISODES):
+                raise StoreError(f"no table takes an output of type {type(output).__name__}")
+            folded.episodes.append(output)
+            continue
+        for target in targets:
+            row = target.row(output)
+            if isinstance(target, Log):
+                folded.logs.setdefault(target, []).append(row)
+            else:
+                closed = target.closes is not None and target.closes(output)
+                rows = folded.latest.setdefault(target, {})
+                rows[row[: target.width]] = None if closed else row
+    return folded

@@ -1,0 +1,227 @@
+"""Tables that people and machines ask: what the outputs say, one small table per question."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, Table, Text
+
+from riskwatch.store.metadata import METADATA
+from riskwatch.store.types import ExactDecimal, FreeText, Json, UtcTime
+
+EXPOSURE: Final = Table(
+    "exposure",
+    METADATA,
+    Column("book", Text, primary_key=True),
+    Column("counterparty", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("component", Text, primary_key=True),
+    Column("amount", ExactDecimal, nullable=False),
+    Column("price_usd", ExactDecimal, nullable=True),
+    Column("value_usd", ExactDecimal, nullable=True),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+POSITION: Final = Table(
+    "position",
+    METADATA,
+    Column("book", Text, primary_key=True),
+    Column("counterparty", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("instrument", Text, primary_key=True),
+    Column("base", Text, nullable=False),
+    Column("quote", Text, nullable=False),
+    Column("qty", ExactDecimal, nullable=False),
+    Column("entry_price", ExactDecimal, nullable=True),
+    Column("mark_price", ExactDecimal, nullable=True),
+    Column("liquidation_price", ExactDecimal, nullable=True),
+    Column("notional_usd", ExactDecimal, nullable=True),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+ASSET_VALUE: Final = Table(
+    "asset_value",
+    METADATA,
+    Column("asset", Text, primary_key=True),
+    Column("price_usd", Double, nullable=False),
+    Column("deviation_bp", Double, nullable=False),
+    Column("value_bp", Double, nullable=False),
+    Column("direct_bp", Double, nullable=True),
+    Column("sd_bp", Double, nullable=False),
+    Column("live", Integer, nullable=False),
+    Column("expected", Integer, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("quality", Text, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+SCORE: Final = Table(
+    "score",
+    METADATA,
+    Column("scope", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("generation", Text, primary_key=True),
+    Column("authority", Text, nullable=False),
+    Column("probability", Double, nullable=False),
+    Column("severity", Double, nullable=False),
+    Column("features", Json, nullable=False),
+    Column("contributions", Json, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+COUNTERPARTY_ASSESSMENT: Final = Table(
+    "counterparty_assessment",
+    METADATA,
+    Column("scope", Text, primary_key=True),
+    Column("gross_usd", ExactDecimal, nullable=False),
+    Column("net_usd", ExactDecimal, nullable=False),
+    Column("ead_usd", ExactDecimal, nullable=False),
+    Column("pd", Double, nullable=False),
+    Column("lgd", Double, nullable=False),
+    Column("el_usd", ExactDecimal, nullable=False),
+    Column("exit_cost_usd", ExactDecimal, nullable=False),
+    Column("stuck_usd", ExactDecimal, nullable=False),
+    Column("jump_to_default_share", Double, nullable=False),
+    Column("horizon_s", Double, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+LIMIT_STATE: Final = Table(
+    "limit_state",
+    METADATA,
+    Column("limit_id", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("used_usd", ExactDecimal, nullable=False),
+    Column("hard_usd", ExactDecimal, nullable=False),
+    Column("warning_usd", ExactDecimal, nullable=False),
+    Column("utilisation", Double, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+DECISION_LOG: Final = Table(
+    "decision_log",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("ts", UtcTime, nullable=False, index=True),
+    Column("scope", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("quality", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("reasons", Json, nullable=False),
+    Column("features", Json, nullable=False),
+    Column("contributions", Json, nullable=False),
+    Column("limits", Json, nullable=False),
+    Column("support", Json, nullable=False),
+    Column("refute", Json, nullable=False),
+    Column("flip", Json, nullable=False),
+    Column("exposure_usd", ExactDecimal, nullable=False),
+    Column("el_usd", ExactDecimal, nullable=False),
+    Column("exit_cost_usd", ExactDecimal, nullable=False),
+    Column("cause_id", Text, nullable=False),
+    Column("engine", Text, nullable=False),
+    Index(None, "scope", "ts"),
+)
+
+KILLSWITCH: Final = Table(
+    "killswitch",
+    METADATA,
+    Column("scope", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("effective", Text, nullable=False),
+    Column("quality", Text, nullable=False),
+    Column("reasons", Json, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("decision_id", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("valid_until", UtcTime, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+KILLSWITCH_HISTORY: Final = Table(
+    "killswitch_history",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("ts", UtcTime, nullable=False, index=True),
+    Column("scope", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("effective", Text, nullable=False),
+    Column("quality", Text, nullable=False),
+    Column("reasons", Json, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("decision_id", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("valid_until", UtcTime, nullable=False),
+    Column("cause_id", Text, nullable=False),
+    Column("engine", Text, nullable=False),
+    Index(None, "scope", "ts"),
+)
+
+ALERT: Final = Table(
+    "alert",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("alert", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("title", FreeText, nullable=False),
+    Column("reasons", Json, nullable=False),
+    Column("exposure_usd", ExactDecimal, nullable=False),
+    Column("decision_id", Text, nullable=True),
+    Column("opened_ts", UtcTime, nullable=False),
+    Column("last_ts", UtcTime, nullable=False),
+    Column("last_id", Text, nullable=False),
+    Column("raised", BigInteger, nullable=False),
+    Column("resolved_ts", UtcTime, nullable=True),
+    Column("resolved_id", Text, nullable=True),
+)
+
+# The database itself refuses a second open alert of one key.
+Index(
+    "uq_alert_open",
+    ALERT.c.alert,
+    unique=True,
+    sqlite_where=ALERT.c.resolved_ts.is_(None),
+    postgresql_where=ALERT.c.resolved_ts.is_(None),
+)
+
+# Several workers may meet the same unknown name, so each has rows of its own here: they never
+# wait for one another, and a count is the count of one worker.
+DATA_QUALITY: Final = Table(
+    "data_quality",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("issue", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", FreeText, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("opened_ts", UtcTime, nullable=False),
+    Column("last_ts", UtcTime, nullable=False),
+    Column("last_id", Text, nullable=False),
+    Column("raised", BigInteger, nullable=False),
+    Column("resolved_ts", UtcTime, nullable=True),
+    Column("resolved_id", Text, nullable=True),
+)
+
+Index(
+    "uq_data_quality_open",
+    DATA_QUALITY.c.worker,
+    DATA_QUALITY.c.issue,
+    DATA_QUALITY.c.subject,
+    unique=True,
+    sqlite_where=DATA_QUALITY.c.resolved_ts.is_(None),
+    postgresql_where=DATA_QUALITY.c.resolved_ts.is_(None),
+)

@@ -1,0 +1,200 @@
+"""Questions that the command line asks; everything here only reads."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import column, or_, select, table
+from sqlalchemy.exc import DBAPIError
+
+from riskwatch.core.money import ZERO, add, canonical, sub, usd
+from riskwatch.errors import StoreError
+from riskwatch.store.engine import open_engine, reason
+from riskwatch.store.migrate import require_current
+from riskwatch.store.projections import (
+    ALERT,
+    DECISION_LOG,
+    EXPOSURE,
+    KILLSWITCH,
+    KILLSWITCH_HISTORY,
+)
+from riskwatch.store.reference import REF_ASSET
+from riskwatch.store.types import UtcTime, time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import ColumnClause, Table
+    from sqlalchemy.engine import Connection
+
+Found = dict[str, Any]
+GROUPS: Final = ("counterparty", "issuer", "asset", "book")
+"""What exposure can be grouped by."""
+_DOLLARS: Final = ("long_usd", "short_usd", "gross_usd", "net_usd")
+_RANKS: Final = {"HALT": 3, "REDUCE": 2, "WATCH": 1}
+_SHOWN: Final = 10
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Connection]:
+    """Open a database of this build's schema for reading, and close it afterwards.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, old, or does not answer.
+    """
+    engine = open_engine(url, readonly=True)
+    try:
+        with engine.connect() as conn:
+            require_current(conn)
+            yield conn
+    except DBAPIError as error:
+        shown = engine.url.render_as_string(hide_password=True)
+        raise StoreError(f"{shown}: {reason(error)}") from error
+    finally:
+        engine.dispose()
+
+
+def exposures(conn: Connection, by: str) -> list[Found]:
+    """Rows of the view ``exposure_by_<by>``, the largest gross first; dollars to the cent.
+
+    Parameters
+    ----------
+    conn : Connection
+        See :func:`reading`.
+    by : str
+        One of :data:`GROUPS`.
+
+    Raises
+    ------
+    StoreError
+        If `by` is something else.
+    """
+    if by not in GROUPS:
+        raise StoreError(f"exposure is grouped by {', '.join(GROUPS)}, not by {by!r}")
+    keys = ["party", "level", "via", "share", "additive"] if by == "issuer" else [by]
+    columns: list[ColumnClause[Any]] = [
+        column(name) for name in (*keys, *_DOLLARS, "unpriced_rows")
+    ]
+    view = table(f"exposure_by_{by}", *columns, column("ts", UtcTime))
+    rows = [dict(row) for row in conn.execute(select(view)).mappings()]
+    for row in rows:
+        row.update({name: _cents(row[name]) for name in _DOLLARS})
+        if by == "issuer":
+            row["additive"] = bool(row["additive"])
+    rows.sort(key=lambda row: (-row["gross_usd"], *(str(row[key]) for key in keys)))
+    return rows
+
+
+def exact_totals(conn: Connection, by: str) -> dict[tuple[str, str], Decimal]:
+    """Exact net quantity by (group, asset), in units of the asset: SQL cannot add text exactly.
+
+    What is borrowed counts against, a resting order does not count. By issuer, only what the
+    issuer itself stands behind: a share of a quantity is an estimate, not a quantity.
+
+    Raises
+    ------
+    decimal.Inexact
+        If a total does not fit the exact context, which bounded input cannot cause.
+    """
+    c = EXPOSURE.c
+    if by == "issuer":
+        query = select(REF_ASSET.c.issuer, c.asset, c.component, c.amount).join(
+            REF_ASSET, REF_ASSET.c.asset == c.asset
+        )
+        query = query.where(REF_ASSET.c.issuer.is_not(None))
+    else:
+        query = select(c[by], c.asset, c.component, c.amount)
+    totals: dict[tuple[str, str], Decimal] = {}
+    for group, asset, component, amount in conn.execute(query):
+        if component != "open_order":
+            fold = sub if component == "borrowed" else add
+            totals[group, asset] = fold(totals.get((group, asset), ZERO), amount)
+    return {key: canonical(totals[key]) for key in sorted(totals)}
+
+
+def alerts(conn: Connection, *, all_of_them: bool) -> list[Found]:
+    """Open alerts, the gravest and dearest first; or every alert, the newest first."""
+    query = select(ALERT)
+    if all_of_them:
+        rows = [dict(row) for row in conn.execute(query).mappings()]
+        return sorted(rows, key=lambda row: (row["opened_ts"], row["id"]), reverse=True)
+    query = query.where(ALERT.c.resolved_ts.is_(None))
+    rows = [dict(row) for row in conn.execute(query).mappings()]
+    return sorted(
+        rows,
+        key=lambda row: (-_RANKS.get(row["severity"], 0), -row["exposure_usd"], row["alert"]),
+    )
+
+
+def killswitches(conn: Connection) -> list[Found]:
+    """Every scope that was ever decided on, the strictest first."""
+    rows = [dict(row) for row in conn.execute(select(KILLSWITCH)).mappings()]
+    return sorted(rows, key=lambda row: (-_RANKS.get(row["effective"], 0), row["scope"]))
+
+
+def find(conn: Connection, prefix: str) -> tuple[Found | None, Found | None]:
+    """Look up the alert and the decision that an id or its beginning means.
+
+    Returns
+    -------
+    tuple
+        The alert, if the id is one of an alert, and the decision, if there is one.
+
+    Raises
+    ------
+    StoreError
+        If nothing or several things have such an id.
+    """
+    if not prefix or prefix.strip("0123456789abcdef"):
+        raise StoreError(f"an id is hexadecimal digits, was {prefix!r}")
+    like = prefix + "%"
+    decisions = _by_id(conn, DECISION_LOG, like)
+    raised = _by_id(conn, ALERT, like)
+    if not decisions and not raised:
+        raise StoreError(f"no decision and no alert has an id that begins with {prefix}")
+    if len(decisions) + len(raised) > 1:
+        names = [f"{r['id']} (decision on {r['scope']})" for r in decisions]
+        names += [f"{r['id']} (alert {r['alert']})" for r in raised]
+        more = ", ..." if len(names) > _SHOWN else ""
+        raise StoreError(f"{prefix} could be {', '.join(names[:_SHOWN])}{more}")
+    if decisions:
+        return None, decisions[0]
+    of = raised[0]["decision_id"]
+    made = _by_id(conn, DECISION_LOG, of) if of else []
+    return raised[0], made[0] if made else None
+
+
+def switches_of(conn: Connection, decision_id: str) -> list[Found]:
+    """Return what a decision did to the kill switch, in order of time."""
+    c = KILLSWITCH_HISTORY.c
+    query = select(KILLSWITCH_HISTORY).where(c.decision_id == decision_id).order_by(c.ts, c.id)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON may hold it: exact digits and sortable times as text.
+
+    Examples
+    --------
+    >>> plain(Decimal("1E+3"))
+    '1000'
+    """
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return time_text(value) if isinstance(value, datetime) else value
+
+
+def _by_id(conn: Connection, where: Table, like: str) -> list[Found]:
+    ids = [where.c.id, where.c.last_id] if where is ALERT else [where.c.id]
+    match = or_(*(c.like(like) for c in ids))
+    query = select(where).where(match).order_by(where.c.id).limit(_SHOWN + 1)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def _cents(value: Any) -> Decimal:
+    return value if isinstance(value, Decimal) else usd(float(value))

@@ -1,0 +1,8 @@
+"""All tables, in one place to import: their metadata is complete once this module is loaded."""
+
+from __future__ import annotations
+
+from riskwatch.store import projections, reference, truth
+from riskwatch.store.metadata import METADATA
+
+__all__ = ["METADATA", "projections", "reference", "truth"]

@@ -1,0 +1,246 @@
+"""The one transaction of a batch: everything in it becomes true together, or nothing does."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from riskwatch.contracts.outputs import encode_output
+from riskwatch.core.clock import DAY, moment
+from riskwatch.core.stage import FORMAT
+from riskwatch.errors import FencedError, StoreError
+from riskwatch.store.batch import Batch, Counts, OutboxRecord, Resumed, StreamOffset
+from riskwatch.store.engine import reason
+from riskwatch.store.episodes import write_episodes
+from riskwatch.store.project import fold
+from riskwatch.store.truth import (
+    DEAD_LETTER,
+    LEASE,
+    OUTBOX,
+    RISK_JOURNAL,
+    STATE_ROW,
+    STREAM_OFFSET,
+    WORKER_PROGRESS,
+)
+from riskwatch.store.write import append, remove, upsert
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+    from riskwatch.store.batch import DeadLetter, Sequenced
+
+FIRST: Final = 1
+"""Place of the very first output and journal entry; 0 says that nothing was published yet."""
+_P: Final = WORKER_PROGRESS.c
+_STANDING: Final = (
+    select(LEASE.c.epoch, LEASE.c.holder, _P.next_seq, _P.next_journal, _P.read)
+    .select_from(LEASE.outerjoin(WORKER_PROGRESS, LEASE.c.worker == _P.worker))
+    .where(LEASE.c.worker == bindparam("w"))
+    .with_for_update(of=LEASE)
+)
+_SENT: Final = delete(OUTBOX).where(
+    OUTBOX.c.worker == bindparam("w"), OUTBOX.c.seq <= bindparam("upto")
+)
+
+
+def take_lease(engine: Engine, worker: str, holder: str) -> Resumed:
+    """Become the one process that may write for `worker`, and load all it needs to go on.
+
+    Whoever held the lease before is fenced from this moment: its next commit fails.
+
+    Parameters
+    ----------
+    engine : Engine
+        From :func:`riskwatch.store.engine.open_engine`.
+    worker : str
+        Worker and partition.
+    holder : str
+        Who asks: host and process, for people to read.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be used, or the stored state has another format than this
+        build's.
+    """
+    insert: Any = (sqlite if engine.dialect.name == "sqlite" else postgresql).insert(LEASE)
+    raised = insert.values(
+        worker=worker, holder=holder, epoch=1, taken_at=datetime.now(UTC)
+    ).on_conflict_do_update(
+        index_elements=["worker"],
+        set_={
+            "epoch": LEASE.c.epoch + 1,
+            "holder": insert.excluded.holder,
+            "taken_at": insert.excluded.taken_at,
+        },
+    )
+    try:
+        with engine.begin() as conn:
+            epoch = conn.execute(raised.returning(LEASE.c.epoch)).scalar_one()
+            return _resume(conn, worker, epoch)
+    except DBAPIError as error:
+        raise StoreError(f"the lease of {worker} cannot be taken: {reason(error)}") from error
+
+
+def commit(engine: Engine, batch: Batch) -> None:
+    """Make a batch true in one transaction. Committing it again changes nothing.
+
+    Parameters
+    ----------
+    engine : Engine
+        From :func:`riskwatch.store.engine.open_engine`.
+    batch : Batch
+        What the runner collected.
+
+    Raises
+    ------
+    FencedError
+        If another process took the lease: stop without writing.
+    StoreError
+        If the batch is older than what is stored, does not add up, or the database refuses
+        it; nothing of it was written.
+    """
+    if not batch.counts.holds():
+        raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
+    try:
+        with engine.begin() as conn:
+            _write(conn, batch)
+    except DBAPIError as error:
+        raise StoreError(f"{batch.worker}: batch refused: {reason(error)}") from error
+
+
+def pending(engine: Engine, worker: str, limit: int) -> list[OutboxRecord]:
+    """Outbox records of `worker` that are not known to be published, in order, at most `limit`."""
+    c = OUTBOX.c
+    query = (
+        select(c.seq, c.topic, c.key, c.value, c.ts)
+        .where(c.worker == worker)
+        .order_by(c.seq)
+        .limit(limit)
+    )
+    with engine.connect() as conn:
+        return [OutboxRecord(*row) for row in conn.execute(query)]
+
+
+def _resume(conn: Connection, worker: str, epoch: int) -> Resumed:
+    s, o = STATE_ROW.c, STREAM_OFFSET.c
+    rows: dict[str, dict[str, bytes]] = {}
+    for stage, key, body in conn.execute(select(s.stage, s.key, s.body).where(s.worker == worker)):
+        rows.setdefault(stage, {})[key] = body
+    rows = {stage: dict(sorted(found.items())) for stage, found in sorted(rows.items())}
+    offsets = [
+        StreamOffset(*row)
+        for row in conn.execute(
+            select(o.stream, o.identity, o.position, o.records).where(o.worker == worker)
+        )
+    ]
+    p = conn.execute(select(WORKER_PROGRESS).where(_P.worker == worker)).one_or_none()
+    if p is not None and p.state_format != FORMAT:
+        raise StoreError(
+            f"{worker}: stored state has format {p.state_format} (engine {p.engine}), this build "
+            f"reads {FORMAT}: replay its journal with this build into a new database"
+        )
+    return Resumed(
+        epoch=epoch,
+        rows=rows,
+        offsets={found.stream: found for found in sorted(offsets, key=lambda x: x.stream)},
+        counts=Counts(p.read, p.applied, p.duplicate, p.rejected) if p else Counts(),
+        us=p.us if p else 0,
+        next_seq=p.next_seq if p else FIRST,
+        next_journal=p.next_journal if p else FIRST,
+    )
+
+
+def _write(conn: Connection, batch: Batch) -> None:
+    w = batch.worker
+    next_seq, next_journal = _fence(conn, batch)
+    # What was written by an earlier try of this batch is known by its place in the order.
+    outputs = [s for s in batch.outputs if s.seq >= next_seq]
+    journal = [e for e in batch.journal if e.seq >= next_journal]
+    for stage, changes in batch.rows.items():
+        upsert(
+            conn,
+            STATE_ROW,
+            [(w, stage, k, body) for k, body in changes.items() if body is not None],
+        )
+        remove(conn, STATE_ROW, [(w, stage, k) for k, body in changes.items() if body is None])
+    upsert(
+        conn,
+        STREAM_OFFSET,
+        [(w, o.stream, o.identity, o.position, o.records) for o in batch.offsets],
+    )
+    append(
+        conn,
+        RISK_JOURNAL,
+        [(w, e.seq, e.us, _day(e.us // DAY), e.kind, e.payload) for e in journal],
+    )
+    append(conn, DEAD_LETTER, [_dead(w, letter) for letter in batch.dead_letters])
+    folded = fold(s.output for s in outputs)
+    folded.write(conn)
+    write_episodes(conn, w, folded.episodes)
+    _relay(conn, batch, outputs)
+    c = batch.counts
+    last_seq = max((s.seq + 1 for s in outputs), default=next_seq)
+    last_journal = max((e.seq + 1 for e in journal), default=next_journal)
+    standing = (c.read, c.applied, c.duplicate, c.rejected, batch.us, last_seq, last_journal)
+    upsert(conn, WORKER_PROGRESS, [(w, *standing, ENGINE, FORMAT)])
+
+
+def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
+    """Hold the lease until the end of the transaction; returns (next output, next journal)."""
+    found = conn.execute(_STANDING, {"w": batch.worker}).one_or_none()
+    if found is None:
+        raise FencedError(f"{batch.worker}: nobody holds the lease")
+    if found.epoch != batch.epoch:
+        raise FencedError(
+            f"{batch.worker}: epoch {batch.epoch} is over, {found.holder} holds the lease with "
+            f"epoch {found.epoch}"
+        )
+    if found.read is None:
+        return FIRST, FIRST
+    if batch.counts.read < found.read:
+        raise StoreError(
+            f"{batch.worker}: the batch ends at record {batch.counts.read}, but {found.read} "
+            "are already stored"
+        )
+    return found.next_seq, found.next_journal
+
+
+def _relay(conn: Connection, batch: Batch, outputs: list[Sequenced]) -> None:
+    if batch.published_seq:
+        conn.execute(_SENT, {"w": batch.worker, "upto": batch.published_seq})
+    if batch.relay:
+        rows = [
+            (batch.worker, s.seq, o.topic, o.key(), encode_output(o), o.ts)
+            for s in outputs
+            if (o := s.output).topic is not None
+        ]
+        append(conn, OUTBOX, rows)
+
+
+def _dead(worker: str, letter: DeadLetter) -> tuple[Any, ...]:
+    return (
+        worker,
+        letter.stream,
+        letter.position,
+        letter.reason.value,
+        letter.detail,
+        letter.payload,
+        len(letter.payload),
+        sha256(letter.payload).hexdigest(),
+        letter.key,
+        [[name, b64encode(value).decode()] for name, value in letter.headers],
+    )
+
+
+@lru_cache(maxsize=64)
+def _day(number: int) -> str:
+    return moment(number * DAY).date().isoformat()

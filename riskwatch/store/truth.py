@@ -1,0 +1,91 @@
+"""Tables that a worker resumes from, and what it could not apply. Column comments give units."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
+
+from riskwatch.store.metadata import METADATA
+from riskwatch.store.types import FreeText, Json, UtcTime
+
+LEASE: Final = Table(
+    "lease",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("taken_at", UtcTime, nullable=False),
+)
+"""Who may write for a worker. `taken_at` is the one wall-clock time in the database."""
+
+STREAM_OFFSET: Final = Table(
+    "stream_offset",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),
+)
+
+WORKER_PROGRESS: Final = Table(
+    "worker_progress",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("read", BigInteger, nullable=False),
+    Column("applied", BigInteger, nullable=False),
+    Column("duplicate", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("us", BigInteger, nullable=False),
+    Column("next_seq", BigInteger, nullable=False),
+    Column("next_journal", BigInteger, nullable=False),
+    Column("engine", Text, nullable=False),
+    Column("state_format", Integer, nullable=False),
+)
+
+STATE_ROW: Final = Table(
+    "state_row",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("stage", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+
+RISK_JOURNAL: Final = Table(
+    "risk_journal",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("us", BigInteger, nullable=False),
+    Column("day", Text, nullable=False, index=True),
+    Column("kind", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+DEAD_LETTER: Final = Table(
+    "dead_letter",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("reason", Text, nullable=False, index=True),
+    Column("detail", FreeText, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("payload_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("key", LargeBinary, nullable=True),
+    Column("headers", Json, nullable=False),
+)
+
+OUTBOX: Final = Table(
+    "outbox",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+)

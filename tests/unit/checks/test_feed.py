@@ -1,0 +1,200 @@
+"""The conformance kit passes our readers, and fails a reader for each promise it breaks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from riskwatch.checks import check_feed
+from riskwatch.core.clock import MINUTE
+from riskwatch.errors import FeedError
+from riskwatch.feeds import Bar, Reason, Table, Tally
+from riskwatch.feeds.bars import Bars
+from riskwatch.feeds.candles import Candles
+from riskwatch.feeds.klines import Klines
+from riskwatch.feeds.ohlcvt import Ohlcvt
+from riskwatch.feeds.orders import Orders
+from tests.unit.feeds import samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from riskwatch.core.events import Quote
+    from riskwatch.feeds import FeedReader, Head, Job
+
+
+@pytest.mark.parametrize(
+    ("reader", "build", "name"),
+    [
+        (Klines(), samples.klines_csv, "k.csv"),
+        (Klines(), samples.klines_parquet, "k.parquet"),
+        (Candles(), samples.candles_parquet, "c.parquet"),
+        (Ohlcvt(), samples.ohlcvt_parquet, "o.parquet"),
+        (Ohlcvt(), samples.ohlcvt_csv, "o.csv.xz"),
+        (Bars(), samples.bars_csv, "b.csv"),
+        (Orders(), samples.orders_csv, "e.csv.xz"),
+    ],
+)
+def test_our_readers_conform(
+    tmp_path: Path, reader: FeedReader, build: Callable[[Path], Path], name: str
+) -> None:
+    """Every reader that we ship keeps every promise, and uses every row of a clean file."""
+    tally = check_feed(reader, build(tmp_path / name))
+    assert tally.read == tally.used > 100
+
+
+def test_bad_rows_are_no_breach(tmp_path: Path) -> None:
+    """A file with unusable rows conforms as long as they are accounted for."""
+    lines = samples.bars_csv(tmp_path / "b.csv", 400).read_text().splitlines()
+    lines[7] = lines[7].replace("1000", "nan").replace(".", "?")
+    lines[10], lines[20] = lines[20], lines[10]
+    lines.insert(30, "short")
+    tally = check_feed(Bars(), samples.write(tmp_path / "c.csv", lines))
+    assert tally.skips[Reason.WRONG_WIDTH] == 1
+    assert tally.skipped == 2
+
+
+def test_a_small_sample_is_refused(tmp_path: Path) -> None:
+    """Too few rows cannot show that rows stream, and the message says how many can."""
+    with pytest.raises(AssertionError, match="too small to show that rows stream"):
+        check_feed(Candles(), samples.candles_parquet(tmp_path / "c.parquet", 100))
+
+
+class Shy(Candles):
+    """Does not recognise its own format."""
+
+    def sniff(self, head: Head) -> int:
+        """Match nothing."""
+        return 0 * len(head.columns)
+
+
+class Modest(Candles):
+    """Leaves its files to the general reader."""
+
+    name = "modest"
+    score = 1
+
+
+class Edited(Candles):
+    """Applies `edit` to what the right reader yields."""
+
+    name = "edited"
+    score = 9
+
+    def __init__(self, edit: Callable[[list[Quote]], list[Quote]]) -> None:
+        self.edit = edit
+
+    def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
+        """Yield the edited quotes, with a tally that fits them."""
+        quotes = self.edit(list(super().quotes(table, job, tally)))
+        tally.written = len(quotes)
+        return iter(quotes)
+
+
+def at(n: int, **changes: Any) -> Callable[[list[Quote]], list[Quote]]:
+    """Change fields of quote `n`."""
+    return lambda quotes: [
+        msgspec.structs.replace(q, **changes) if i == n else q for i, q in enumerate(quotes)
+    ]
+
+
+class Opening(Candles):
+    """Stamps bars with their opening time."""
+
+    name = "opening"
+    score = 9
+
+    def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
+        """Yield quotes one step early."""
+        for quote in super().quotes(table, job, tally):
+            yield msgspec.structs.replace(quote, ts=quote.ts - timedelta(minutes=1))
+
+
+class Wandering(Candles):
+    """Gives another answer on every run."""
+
+    name = "wandering"
+    score = 9
+    runs = 0
+
+    def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
+        """Yield quotes under a feed that depends on how often it was asked."""
+        self.runs += 1
+        feed = replace(job.feed, venue=f"{job.feed.venue}{self.runs}")
+        return super().quotes(table, replace(job, feed=feed), tally)
+
+
+class Hoarding(Candles):
+    """Reads the whole file before it says a word."""
+
+    name = "hoarding"
+    score = 9
+
+    def bars(self, table: Table, tally: Tally) -> Iterator[Bar]:
+        """Hold every bar in memory."""
+        return iter(list(super().bars(table, tally)))
+
+
+class Blind(Candles):
+    """Sees no line of a wrong width, neither in the survey nor in the reading."""
+
+    name = "blind"
+    score = 9
+
+    def survey(self, table: Table):  # type: ignore[no-untyped-def] # as in the base
+        """Count only rows that fit."""
+        rows = sum(1 for _ in table.rows(("start",), lambda *_: None))
+        return replace(super().survey(table), rows=rows)
+
+    def bars(self, table: Table, tally: Tally) -> Iterator[Bar]:
+        """Yield bars and forget the broken line."""
+        for bar in super().bars(table, tally):
+            tally.read -= tally.skips.pop(Reason.WRONG_WIDTH, 0)
+            yield bar
+
+
+@pytest.mark.parametrize(
+    ("reader", "promise"),
+    [
+        (Shy(), "sniff must recognise"),
+        (Modest(), "candles is surer of the sample"),
+        (Wandering(), "two runs over one file must give equal bytes"),
+        (Hoarding(), "rows must stream"),
+        (Opening(), "ts must be the close of a bar"),
+        (Edited(lambda _: []), "at least one quote"),
+        (Edited(at(5, last=Decimal(0))), "prices must be positive"),
+        (Edited(at(5, last=None)), "prices must be positive"),
+        (Edited(at(5, bid=Decimal(2), ask=Decimal(1))), "bid must be below ask"),
+        (Edited(at(5, last=Decimal(9))), "last its closing price"),
+        (Edited(at(5, venue="elsewhere")), "must be those of the job"),
+        (Edited(at(5, event_id="sample:AAAUSD:1m:1678406400")), "event_id must be unique"),
+        (Edited(lambda quotes: quotes[::-1]), "ts must increase strictly"),
+    ],
+)
+def test_a_broken_promise_is_named(tmp_path: Path, reader: FeedReader, promise: str) -> None:
+    """For each promise there is a reader that breaks it alone, and is told which."""
+    with pytest.raises(AssertionError, match=promise):
+        check_feed(reader, samples.candles_parquet(tmp_path / "c.parquet", 400))
+
+
+def test_a_row_that_nobody_counts(tmp_path: Path) -> None:
+    """The kit counts the rows of the file itself, a reader cannot talk its way out."""
+    lines = ["start,low,high,open,close,volume"]
+    lines += [f"{samples.START + 60 * n},0.5,2,1,1,{n}" for n in range(800)]
+    lines.insert(5, "broken")
+    path = samples.write(tmp_path / "c.csv", lines)
+    assert check_feed(Candles(), path, step_us=MINUTE).skipped == 1
+    with pytest.raises(AssertionError, match="rows must be conserved: the file has 801, read 800"):
+        check_feed(Blind(), path)
+
+
+def test_a_missing_sample(tmp_path: Path) -> None:
+    """A sample that is not there is an error of the caller, not a breach."""
+    with pytest.raises(FeedError, match="no such file"):
+        check_feed(Candles(), tmp_path / "none.csv")

@@ -1,0 +1,296 @@
+"""Every reason for which bytes are refused, and what is accepted beside the plain case."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode, stamp
+from riskwatch.contracts.moments import from_future
+from riskwatch.contracts.refusal import DEPTH_LIMIT, Refusal
+from riskwatch.core.events import Command, Credit, Fill, Peg, Quote
+from riskwatch.core.reasons import RejectReason as R
+from tests.support.golden import goldens
+
+GONE: Final = object()
+GOLDENS: Final = goldens()
+
+
+def changed(name: str, **fields: Any) -> bytes:
+    """Write a golden message with some fields replaced, or left out where they are `GONE`."""
+    message = msgspec.json.decode(GOLDENS[name]) | fields
+    return json.dumps({k: v for k, v in message.items() if v is not GONE}).encode()
+
+
+def refused(raw: bytes) -> Refusal:
+    """Refuse `raw`, and say how."""
+    answer = decode(raw)
+    assert isinstance(answer, Refusal), answer
+    return answer
+
+
+def nested(depth: int) -> bytes:
+    """Write a peg with an unknown field that is `depth` - 1 levels deep in the object."""
+    body = "[" * (depth - 1) + "]" * (depth - 1)
+    return GOLDENS["peg"][:-1] + b',"later":' + body.encode() + b"}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", R.MESSAGE_EMPTY),
+        (b" \r\n\t", R.MESSAGE_EMPTY),
+        (b"{" + b" " * SIZE_LIMIT + b"}", R.MESSAGE_TOO_LARGE),
+        (b'{"type":"\xff"}', R.UTF8_INVALID),
+        (b"\xff\xfe{\x00}\x00", R.UTF8_INVALID),
+        (b'{"type":"\xed\xa0\x80"}', R.UTF8_INVALID),
+        (b"[]", R.JSON_MALFORMED),
+        (b'"fill"', R.JSON_MALFORMED),
+        (b"{} {}", R.JSON_MALFORMED),
+        (b'{"type":"fill"', R.JSON_MALFORMED),
+        (b'{"type":"\\ud800"}', R.JSON_MALFORMED),
+        (b'{"type":"\x00"}', R.JSON_MALFORMED),
+        (b'{"qty":NaN}', R.JSON_MALFORMED),
+        (b'{"a":1e999}', R.JSON_MALFORMED),
+        (b'{"a":' + b"9" * 5000 + b"}", R.JSON_MALFORMED),
+        (b"[" * 500_000, R.JSON_MALFORMED),
+        (b'{"a":' * 150_000, R.JSON_MALFORMED),
+        (nested(DEPTH_LIMIT + 1), R.JSON_MALFORMED),
+        (b'{"type":"peg","type":"peg"}', R.KEY_DUPLICATED),
+        (b'{"type":"peg","ty\\u0070e":"peg"}', R.KEY_DUPLICATED),
+        (b'{"type" :"peg","type"\t:"peg"}', R.KEY_DUPLICATED),
+        (b'{"later":[{"a":1,"a":1}]}', R.KEY_DUPLICATED),
+        (b"{}", R.TYPE_UNKNOWN),
+        (b'{"type":"FILL"}', R.TYPE_UNKNOWN),
+        (b'{"type":["fill"]}', R.TYPE_UNKNOWN),
+        (b'{"type":"fill"}', R.VERSION_UNSUPPORTED),
+        (b'{"type":"fill","v":2}', R.VERSION_UNSUPPORTED),
+        (b'{"type":"fill","v":true}', R.VERSION_UNSUPPORTED),
+        (b'{"type":"fill","v":1.0}', R.VERSION_UNSUPPORTED),
+    ],
+)
+def test_bytes_that_are_no_message(raw: bytes, reason: R) -> None:
+    """What is not one object of a known type and version is refused as such."""
+    assert refused(raw).reason is reason
+
+
+# name of the golden message, fields to change, reason, a word of the detail
+BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
+    # What msgspec finds: one row per message that it has for our types.
+    ("fill", {"qty": GONE}, R.FIELD_MISSING, "`qty`"),
+    ("fill", {"qty": None}, R.FIELD_TYPE, "qty"),
+    ("fill", {"base": 1}, R.FIELD_TYPE, "base"),
+    ("fill", {"side": "up"}, R.FIELD_TYPE, "side"),
+    ("fill", {"ts": "noon"}, R.FIELD_TYPE, "ts"),
+    ("fill", {"ts": "2023-03-11T03:13:00"}, R.FIELD_TYPE, "time"),
+    ("fill", {"ts": 1678504380}, R.FIELD_TYPE, "ts"),
+    ("fill", {"ts": "2023-03-11T03:13:60Z"}, R.FIELD_TYPE, "ts"),
+    ("fill", {"source_seq": "1"}, R.FIELD_TYPE, "source_seq"),
+    ("fill", {"source_seq": 1.0}, R.FIELD_TYPE, "source_seq"),
+    ("fill", {"source_seq": -1}, R.FIELD_RANGE, "source_seq"),
+    ("fill", {"source_seq": 2**62 + 1}, R.FIELD_RANGE, "source_seq"),
+    ("fill", {"source_seq": 10**30}, R.FIELD_RANGE, "source_seq"),
+    ("fill", {"base": ""}, R.FIELD_RANGE, "base"),
+    ("fill", {"base": "a b"}, R.FIELD_RANGE, "base"),
+    ("fill", {"base": "a/b"}, R.FIELD_RANGE, "base"),
+    ("fill", {"base": "BTC\n"}, R.FIELD_RANGE, "base"),
+    ("fill", {"base": "x" * 65}, R.FIELD_RANGE, "base"),
+    ("fill", {"fee_asset": "x" * 65}, R.FIELD_RANGE, "fee_asset"),
+    ("fill", {"fee_asset": "a b"}, R.FIELD_RANGE, "fee_asset"),
+    ("fill", {"event_id": "x" * 129}, R.FIELD_RANGE, "event_id"),
+    ("quote", {"depth": [["1", "1", "1"]] * 33}, R.FIELD_RANGE, "depth"),
+    ("quote", {"depth": [["1", "1"]]}, R.FIELD_RANGE, "depth"),
+    ("quote", {"depth": {"1": "1"}}, R.FIELD_TYPE, "depth"),
+    ("credit", {"assets": ["ok", ""]}, R.FIELD_RANGE, "assets"),
+    ("credit", {"note": "x" * 2001}, R.FIELD_RANGE, "note"),
+    ("netting_set", {"enforceable": 1}, R.FIELD_TYPE, "enforceable"),
+    ("command", {"reasn": "typo"}, R.FIELD_UNKNOWN, "`reasn`"),
+    ("command", {"args": []}, R.FIELD_TYPE, "args"),
+    # Numbers.
+    ("fill", {"qty": 1}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": 1.5}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": True}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": ""}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": "1_000"}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": " 1"}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": "1\n"}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": "+1"}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": ".5"}, R.FIELD_TYPE, "qty"),
+    ("fill", {"qty": "\uff11"}, R.FIELD_TYPE, "qty"),
+    ("fill", {"fee": "0x1"}, R.FIELD_TYPE, "fee"),
+    ("fill", {"qty": "NaN"}, R.NUMBER_NOT_FINITE, "qty"),
+    ("fill", {"qty": "sNaN7"}, R.NUMBER_NOT_FINITE, "qty"),
+    ("fill", {"fee": "-Infinity"}, R.NUMBER_NOT_FINITE, "fee"),
+    ("fill", {"fee": "inf"}, R.NUMBER_NOT_FINITE, "fee"),
+    ("fill", {"qty": "1" + "0" * 24}, R.NUMBER_TOO_LARGE, "qty"),
+    ("fill", {"qty": "1E24"}, R.NUMBER_TOO_LARGE, "qty"),
+    ("fill", {"fee": "-10E23"}, R.NUMBER_TOO_LARGE, "fee"),
+    ("fill", {"qty": "0." + "0" * 18 + "1"}, R.NUMBER_TOO_LARGE, "qty"),
+    ("fill", {"qty": "1E-19"}, R.NUMBER_TOO_LARGE, "qty"),
+    ("fill", {"qty": "1E+999999"}, R.NUMBER_TOO_LARGE, "qty"),
+    ("fill", {"qty": "1E-999999"}, R.NUMBER_TOO_LARGE, "qty"),
+    ("fill", {"qty": "1E+" + "9" * 30}, R.NUMBER_TOO_LARGE, "qty"),
+    ("fill", {"fee": "0E+999999"}, R.NUMBER_TOO_LARGE, "fee"),
+    ("fill", {"qty": "9" * 500_000}, R.NUMBER_TOO_LARGE, "qty"),
+    ("quote", {"depth": [["1", 1, "1"]]}, R.FIELD_TYPE, "depth"),
+    ("quote", {"depth": [["1", "NaN", "1"]]}, R.NUMBER_NOT_FINITE, "depth"),
+    ("quote", {"depth": [["1", "1", "1E30"]]}, R.NUMBER_TOO_LARGE, "depth"),
+    ("command", {"args": {"a": 2**63}}, R.NUMBER_TOO_LARGE, "args"),
+    # Signs.
+    *[
+        (name, {field: value}, R.FIELD_RANGE, field)
+        for name, fields, value in [
+            ("fill", ("qty", "price", "reference_price"), "0"),
+            ("fill_correction", ("qty", "price"), "-1"),
+            ("balance", ("free", "locked", "borrowed"), "-0.1"),
+            ("position", ("entry_price", "mark_price", "liquidation_price"), "0"),
+            ("transfer", ("amount",), "0"),
+            ("open_order", ("qty",), "-1"),
+            ("open_order", ("price",), "0"),
+            ("loan", ("amount",), "-1"),
+            ("peg", ("price",), "0"),
+            ("peg", ("volume", "supply", "redeemed"), "-1"),
+            ("quote", ("bid", "ask", "last"), "-1"),
+            ("quote", ("bid_size", "ask_size", "volume"), "-1"),
+            ("credit", ("ratio",), "-0.01"),
+        ]
+        for field in fields
+    ],
+    ("quote", {"bid": "0"}, R.FIELD_RANGE, "bid"),
+    ("quote", {"depth": [["1", "-1", "1"]]}, R.FIELD_RANGE, "depth"),
+    # Fields that need one another.
+    ("quote", {"bid": "1.01", "ask": "1.00"}, R.FIELD_RANGE, "bid"),
+    ("quote", {"bid": GONE, "ask": None, "last": GONE}, R.FIELD_MISSING, "bid, ask and last"),
+    ("fill", {"fee_asset": GONE}, R.FIELD_MISSING, "fee_asset"),
+    ("fill", {"instrument": GONE}, R.FIELD_MISSING, "instrument"),
+    ("fill_correction", {"instrument": None}, R.FIELD_MISSING, "instrument"),
+    ("fill_correction", {"fee_asset": GONE}, R.FIELD_MISSING, "fee_asset"),
+    ("credit", {"kind": "retraction", "retracts": GONE}, R.FIELD_MISSING, "retracts"),
+    ("command", {"args": {"a": [[[[[[[[1]]]]]]]]}}, R.FIELD_RANGE, "args"),
+    # Times.
+    ("fill", {"ts": "2008-12-31T23:59:59.999999Z"}, R.TS_OUT_OF_RANGE, "ts"),
+    ("fill", {"settles_at": "2100-01-01T00:00:00Z"}, R.TS_OUT_OF_RANGE, "settles_at"),
+    ("fill", {"arrived": "0001-01-01T00:00:00+23:59"}, R.TS_OUT_OF_RANGE, "arrived"),
+    ("credit", {"as_of": "9999-12-31T23:59:59-23:59"}, R.TS_OUT_OF_RANGE, "as_of"),
+    ("loan", {"due": "2008-01-01T00:00:00Z"}, R.TS_OUT_OF_RANGE, "due"),
+    ("fill", {"ts": "2023-03-11T03:13:05.223457Z"}, R.TS_FROM_FUTURE, "ts"),
+    # Texts.
+    ("credit", {"note": "a\x00b"}, R.FIELD_RANGE, "note"),
+    ("credit", {"rating": "A\x1b"}, R.FIELD_RANGE, "rating"),
+    ("credit", {"assets": ["US\u200bDC"]}, R.FIELD_RANGE, "assets"),
+    ("credit", {"subject": "circle\u202e"}, R.FIELD_RANGE, "subject"),
+    ("fill", {"book": "a\x9fb"}, R.FIELD_RANGE, "book"),
+    ("command", {"signature": "\x00"}, R.FIELD_RANGE, "signature"),
+    ("command", {"args": {"a": ["\x00"]}}, R.FIELD_RANGE, "args"),
+    ("command", {"args": {"\x00": 1}}, R.FIELD_RANGE, "args"),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "reason", "word"), BROKEN)
+def test_broken_field(name: str, fields: dict[str, Any], reason: R, word: str) -> None:
+    """One broken rule is refused with its reason, and the detail names the field."""
+    refusal = refused(changed(name, **fields))
+    assert refusal.reason is reason, refusal
+    assert word in refusal.detail
+    assert refusal.detail.isprintable()
+    assert len(refusal.detail) <= 300
+
+
+def test_controls_that_need_no_escape_are_refused() -> None:
+    """DEL, and control characters beyond ASCII, may stand in JSON as they are."""
+    raw = changed("fill", book="arb").replace(b'"arb"', '"a\u0085b"'.encode())
+    assert refused(raw).reason is R.FIELD_RANGE
+    raw = changed("command").replace(b'"half of it"', b'"half \x7f of it"')
+    assert refused(raw).detail == "reason must not hold the character U+007F"
+    raw = changed("credit").replace(b'"Baa1"', '"B\u0081"'.encode())
+    assert refused(raw).detail == "rating must not hold the character U+0081"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5E-8", "0.00000005"),
+        ("1e3", "1000"),
+        ("1E+0023", "100000000000000000000000"),
+        ("9" * 24 + "." + "9" * 18, "9" * 24 + "." + "9" * 18),
+        ("007.50", "7.50"),
+    ],
+)
+def test_numbers_in_other_clothes(text: str, value: str) -> None:
+    """Exponents and leading zeros are read, and written back without."""
+    event = decode(changed("fill", qty=text))
+    assert isinstance(event, Fill)
+    assert event.qty == Decimal(value)
+    assert b'"qty":"' + value.encode() + b'"' in encode(event)
+
+
+def test_depth_at_the_limit_is_read() -> None:
+    """As many levels as the limit says are fine, wherever in the call stack one asks."""
+    assert isinstance(decode(nested(DEPTH_LIMIT)), Peg)
+
+
+def test_arguments_at_their_limits_are_read() -> None:
+    """Eight levels of arguments, and numbers of 64 bits, come through."""
+    args = {"a": [[[[[[[2**63 - 1]]]]]]], "b": -(2**63)}
+    event = decode(changed("command", args=args))
+    assert isinstance(event, Command)
+    assert event.args == args
+
+
+def test_unknown_fields_of_facts_are_ignored() -> None:
+    """Old workers survive new producers, even if the new field looks like a separator."""
+    plain = decode(GOLDENS["fill"])
+    for extra in ({"later": {"a": [1]}}, {"later": '":":'}, {'lat":er': 1}):
+        assert decode(changed("fill", **extra)) == plain
+
+
+def test_line_breaks_are_fine_in_free_text_only() -> None:
+    """A note may have lines, a name may not."""
+    event = decode(changed("credit", note="two\r\n\tlines"))
+    assert isinstance(event, Credit)
+    assert event.note == "two\r\n\tlines"
+    assert refused(changed("transfer", transfer_id="a\tb")).reason is R.FIELD_RANGE
+
+
+def test_crossless_and_onesided_books_are_read() -> None:
+    """A locked book and a book of one side are facts; what is crossed is not."""
+    assert isinstance(decode(changed("quote", bid="1", ask="1")), Quote)
+    assert isinstance(decode(changed("quote", bid=GONE, last=GONE)), Quote)
+
+
+def test_offsets_become_utc() -> None:
+    """Any offset is accepted, the event has UTC."""
+    event = decode(
+        changed("fill", ts="2023-03-11T08:43:00+05:30", settles_at="2023-03-12T19:00:00-05:00")
+    )
+    assert isinstance(event, Fill)
+    assert event.ts == datetime(2023, 3, 11, 3, 13, tzinfo=UTC)
+    assert event.ts.tzinfo is UTC
+    assert b'"ts":"2023-03-11T03:13:00Z"' in encode(event)
+    assert b'"settles_at":"2023-03-13T00:00:00Z"' in encode(event)
+
+
+def test_five_seconds_ahead_are_allowed() -> None:
+    """Clocks differ: five seconds after its arrival an event is still believed."""
+    assert isinstance(decode(changed("fill", ts="2023-03-11T03:13:05.223456Z")), Fill)
+
+
+def test_stamp_sets_arrival_once() -> None:
+    """The first hop stamps in UTC, a later hop changes nothing; a naive clock is an error."""
+    event = decode(GOLDENS["fill.minimal"])
+    assert isinstance(event, Fill)
+    late = event.ts - timedelta(seconds=6)
+    stamped = stamp(event, late)
+    assert stamped.arrived == late
+    assert stamp(stamped, event.ts) is stamped
+    refusal = from_future(stamped)
+    assert refusal is not None
+    assert refusal.reason is R.TS_FROM_FUTURE
+    assert from_future(event) is None
+    with pytest.raises(ValueError, match="time zone"):
+        stamp(event, datetime(2023, 3, 11))  # noqa: DTZ001 - a naive time is what is tested

@@ -1,0 +1,129 @@
+"""Balances, orders and loans: the latest snapshot counts; a break is told."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+from riskwatch.core.ledger.config import LedgerConfig
+from riskwatch.core.ledger.stage import LedgerStage
+from riskwatch.core.ledger.state import LedgerState
+from riskwatch.core.outputs import DataQualityRaised
+from riskwatch.core.reasons import Cause, QualityIssue, RejectReason
+from tests.support.facts import (
+    amounts,
+    balance,
+    fill,
+    held,
+    loan,
+    order,
+    position,
+    read,
+    run,
+    tick,
+    transfer,
+)
+
+if TYPE_CHECKING:
+    from riskwatch.core.events import LedgerEvent
+
+
+def test_a_balance_has_its_components() -> None:
+    """Free and locked are custody; borrowed and unrealised PnL stand on their own."""
+    said = balance("s", 0, "5", locked="1", borrowed="2", unrealized_pnl="-0.5")
+    assert held(said) == {
+        "BTC borrowed": "2",
+        "BTC custody": "6",
+        "BTC unrealized_pnl": "-0.5",
+    }
+    assert held(said, balance("t", 1, "1")) == {"BTC custody": "1"}
+
+
+def test_kinds_are_holdings_of_their_own() -> None:
+    """A fill moves custody, never what is posted or lent."""
+    kinds = ("margin", "collateral_posted", "loan", "custody")
+    events = [balance(kind, 0, "10", kind=kind) for kind in kinds]
+    worth = held(*events, fill("f", 1))
+    assert {kind: worth[f"BTC {kind}"] for kind in kinds} == {
+        "margin": "10",
+        "collateral_posted": "10",
+        "loan": "10",
+        "custody": "11",
+    }
+
+
+def test_a_break_is_told_with_what_was_expected() -> None:
+    """A newer snapshot that differs from fills and transfers is a data-quality issue."""
+    events = [
+        balance("s1", 0, "10"),
+        fill("f", 1, qty="2"),
+        transfer("t", 2, "sent"),
+        fill("later", 9, qty="100"),
+        balance("s2", 5, "6.5"),
+    ]
+    [told] = run(events)
+    assert isinstance(told, DataQualityRaised)
+    assert told.issue is QualityIssue.RECONCILIATION_BREAK
+    assert told.cause is Cause.COUNTERPARTY
+    assert told.subject == "kraken/mm/main/BTC/custody"
+    assert told.detail == "expected=7 stated=6.5 difference=-0.5"
+    [lots] = run([position("p", 0, "1"), position("q", 1, "2")])
+    assert getattr(lots, "subject", "") == "kraken/mm/main/BTC-PERP/position"
+
+
+def test_no_break_at_first_within_tolerance_or_when_superseded() -> None:
+    """The first snapshot, a rounding difference and an older snapshot say nothing."""
+    quiet = [
+        fill("f", 0),
+        balance("s1", 1, "100"),
+        balance("s2", 2, "100.00000001"),
+        balance("s0", 0.5, "55"),
+        balance("big1", 1, "1e12", asset="XRP"),
+        balance("big2", 2, "1000000001000", asset="XRP"),
+    ]
+    assert run(quiet) == []
+    strict = LedgerStage(LedgerConfig(reconcile_abs=1e-9, reconcile_rel=0.0))
+    assert len(run(quiet, stage=strict)) == 2
+
+
+def test_open_buys_count_what_they_could_bring() -> None:
+    """Buys count in base until they are gone; sells bring nothing."""
+    state = LedgerState()
+    sell = order("s", 0, "9", order_id="o2", side="sell")
+    book = [order("1", 0, "3"), order("2", 5, "2"), order("3", 1, "4", order_id="o3"), sell]
+    assert amounts(read(run([*book, tick(6)], state))) == {"BTC open_order": "6"}
+    gone = [order("4", 7, "0"), order("5", 7, "0", order_id="o3")]
+    assert amounts(read(run([*gone, tick(8)], state))) == {"BTC open_order": "0"}
+
+
+def test_an_order_that_is_gone_stays_gone() -> None:
+    """An older snapshot after the end brings nothing back, even once the end is forgotten."""
+    state = LedgerState()
+    run([order("1", 10, "0"), order("0", 5, "3"), tick(11)], state)
+    assert amounts(read(run([fill("f", 2000), tick(2000)], state))).get("BTC open_order") is None
+    assert state.parties["kraken"].orders == {}
+    [late] = run([order("x", 6, "3")], state)
+    assert getattr(late, "reason", None) is RejectReason.FACT_TOO_LATE
+    assert run([order("y", 11, "3")], state) == []
+
+
+def test_loans_count_their_latest_amount() -> None:
+    """Lent is a claim, borrowed is a debt, both stated positive; zero ends them."""
+    facts = [loan("1", 0, "100"), loan("2", 9, "60"), loan("3", 5, "80")]
+    debt = loan("4", 0, "7", loan_id="l2", direction="borrowed")
+    for arrival in permutations(facts):
+        assert held(*arrival, debt) == {"USD borrowed": "7", "USD loan": "60"}
+    assert held(*facts, loan("5", 10, "0")) == {}
+
+
+def test_orders_and_loans_keep_their_terms() -> None:
+    """A known id with other terms is a conflict."""
+    changed: list[list[LedgerEvent]] = [
+        [order("1", 0, "1"), order("2", 1, "1", side="sell")],
+        [order("1", 0, "1"), order("2", 1, "1", base="ETH")],
+        [loan("1", 0, "1"), loan("2", 1, "1", asset="EUR")],
+        [loan("1", 0, "1"), loan("2", 1, "1", direction="borrowed")],
+    ]
+    for facts in changed:
+        [refused] = run(facts)
+        assert getattr(refused, "reason", None) is RejectReason.FACT_CONFLICT

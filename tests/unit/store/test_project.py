@@ -1,0 +1,67 @@
+"""Projection: every output type has its rows, with each field in the column of its name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+from sqlalchemy import select
+
+from riskwatch.core.outputs import AnyOutput, EventRejected, Output
+from riskwatch.errors import StoreError
+from riskwatch.store.project import EPISODES, PROJECTIONS, fold
+from tests.support.batches import at, decision, exposure, killswitch, others
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+EACH = [exposure(0, "1000.500", "970.49"), decision(0), killswitch(0), *others(0)]
+
+
+def test_every_output_type_is_projected() -> None:
+    """A new type without a table would be lost."""
+    assert {*PROJECTIONS, *EPISODES} == set(get_args(AnyOutput))
+
+
+@pytest.mark.parametrize("output", EACH, ids=lambda o: type(o).__name__)
+def test_a_row_holds_the_fields_of_its_output(engine: Engine, output: Output) -> None:
+    """Read back by name, each column is the field, whichever order the table has."""
+    targets = PROJECTIONS[type(output)]
+    assert targets or isinstance(output, EventRejected)
+    with engine.begin() as conn:
+        fold([output]).write(conn)
+        for target in targets:
+            row = conn.execute(select(target.table)).mappings().one()
+            for name, stored in row.items():
+                field: Any = getattr(
+                    output, {"output_id": "id", "limit_id": "limit"}.get(name, name)
+                )
+                if name == "reasons":
+                    field = [line.replace("\x00", "\ufffd") for line in field]
+                assert stored == field, name
+
+
+def test_only_the_last_row_per_key_is_written() -> None:
+    """And a closed one is deleted, unless it is opened again."""
+    folded = fold(
+        [
+            exposure(0, "1", "1"),
+            exposure(1, "2", "2"),
+            exposure(0, "5", "5", asset="BTC"),
+            exposure(1, "0", "0", asset="BTC"),
+            exposure(0, "0.00", "0", asset="ETH"),
+            exposure(1, "3", None, asset="ETH"),
+        ]
+    )
+    (rows,) = folded.latest.values()
+    assert [(key[3], row and str(row[5])) for key, row in rows.items()] == [
+        ("USDC", "2"),
+        ("BTC", None),
+        ("ETH", "3"),
+    ]
+
+
+def test_an_output_without_a_table_is_refused() -> None:
+    """It is our mistake, so it stops the worker."""
+    with pytest.raises(StoreError, match="no table takes an output of type Output"):
+        fold([Output(id="1", cause_id="2", ts=at(0))])
