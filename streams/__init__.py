@@ -1,0 +1,1 @@
+"""Stream workers: thin Faust apps that hand batches to the runner."""

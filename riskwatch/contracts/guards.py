@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from riskwatch.core.events import Event
 
 _ARGS_DEPTH: Final = 8
+_ARGS_VALUES: Final = 256
 _ARGS_INT: Final = 2**63
 
 
@@ -109,10 +110,14 @@ def _credit(event: events.Credit) -> Refusal | None:
 
 
 def _command(event: events.Command) -> Refusal | None:
-    """Arguments are free in form, so they are bounded here: depth, and whole numbers."""
+    """Arguments are free in form, so they are bounded here: depth, count, whole numbers."""
     level: list[Any] = [event.args]
+    count = 0
     for _ in range(_ARGS_DEPTH + 1):
         level = inside(level)
+        count += len(level)
+        if count > _ARGS_VALUES:
+            return refuse(RejectReason.FIELD_RANGE, f"args must hold <= {_ARGS_VALUES} values")
         if any(isinstance(x, int) and not -_ARGS_INT <= x < _ARGS_INT for x in level):
             return refuse(RejectReason.NUMBER_TOO_LARGE, "args: whole numbers must fit 64 bits")
         if not level:

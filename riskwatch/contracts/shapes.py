@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 from msgspec import inspect
 
 from riskwatch.contracts.guards import CHECKS
+from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.events import WireEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from riskwatch.contracts.refusal import Refusal
     from riskwatch.core.events import Event
 
 

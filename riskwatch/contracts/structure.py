@@ -77,9 +77,12 @@ def duplicated_key(raw: bytes) -> str | None:
     found: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
-        if not found and len({key for key, _ in pairs}) != len(pairs):
-            names = [key for key, _ in pairs]
-            found.append(next(key for i, key in enumerate(names) if key in names[:i]))
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                found.append(key)
+                return
+            seen.add(key)
 
     json.loads(raw, object_pairs_hook=note)
     return found[0] if found else None

@@ -13,17 +13,15 @@ from typing import Final
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.core.reasons import RejectReason
 
-# Listed and not asked of `str.isprintable`, whose answer changes with the Python version: C0 and
-# C1 controls, zero-width and bidirectional marks, line separators, the byte order mark, tags,
-# surrogates and interlinear anchors. Two names that look the same are then the same name, as far as
-# characters that nobody can see are concerned.
-_CONTROL: Final = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff"
-_UNSEEN: Final = (
-    "\\t\\n\\r\\xad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f"
-    "\\ufe00-\\ufe0f\\ufeff\\ufff9-\\uffff\\U000e0000-\\U000e0fff"
-)
-_in_text: Final = re.compile(f"[{_CONTROL}]").search
-_in_name: Final = re.compile(f"[{_CONTROL}{_UNSEEN}]").search
+# C0 and C1 controls but for line breaks and tabs, and surrogates.
+_in_text: Final = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]").search
+# Blank, though Unicode counts them as letters or marks: joiners, fillers, variation selectors.
+# With `str.isprintable`, which knows zero-width and bidirectional marks, two names that look the
+# same are the same, as far as characters that nobody can see are concerned.
+_blank: Final = re.compile(
+    "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u2800\\u3164\\ufe00-\\ufe0f\\uffa0"
+    "\\U000e0100-\\U000e01ef]"
+).search
 
 
 def plain_ascii(raw: bytes) -> bool:
@@ -57,12 +55,18 @@ def hidden(name: str, value: object, *, free: bool) -> Refusal | None:
     'asset must not hold the character U+200B'
     """
     if isinstance(value, str):
-        found = (_in_text if free else _in_name)(value)
-        if found is None:
+        if free:
+            found = _in_text(value)
+            bad = found and found.group()
+        elif value.isprintable():
+            found = _blank(value)
+            bad = found and found.group()
+        else:
+            bad = next(c for c in value if not c.isprintable())
+        if not bad:
             return None
         return refuse(
-            RejectReason.FIELD_RANGE,
-            f"{name} must not hold the character U+{ord(found.group()):04X}",
+            RejectReason.FIELD_RANGE, f"{name} must not hold the character U+{ord(bad):04X}"
         )
     if isinstance(value, dict):
         parts: list[object] = [*value.keys(), *value.values()]

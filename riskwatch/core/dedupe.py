@@ -108,8 +108,7 @@ class SeenWindow:
             return {}
         first = max(self._drained, self._ordinal - self._count + 1)
         rows: RowChanges = {
-            self._key(ordinal): ordinal.to_bytes(_ORDINAL, "big")
-            + b"".join(self._ring[ordinal])
+            self._key(ordinal): ordinal.to_bytes(_ORDINAL, "big") + b"".join(self._ring[ordinal])
             for ordinal in range(first, self._ordinal + 1)
         }
         self._drained = self._ordinal

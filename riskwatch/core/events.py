@@ -246,9 +246,9 @@ class Quote(Event, frozen=True, kw_only=True, gc=False, tag="quote"):
     bid_size: Decimal | None = None
     ask_size: Decimal | None = None
     volume: Decimal | None = None
-    depth: (
-        Annotated[list[tuple[Decimal, Decimal, Decimal]], msgspec.Meta(max_length=32)] | None
-    ) = None
+    depth: Annotated[list[tuple[Decimal, Decimal, Decimal]], msgspec.Meta(max_length=32)] | None = (
+        None
+    )
 
 
 class Credit(Event, frozen=True, kw_only=True, gc=False, tag="credit"):
@@ -300,9 +300,7 @@ class Command(
     args: dict[str, Any] | None = None
 
 
-LedgerEvent = (
-    Fill | FillCorrection | Settlement | Balance | Position | Transfer | OpenOrder | Loan
-)
+LedgerEvent = Fill | FillCorrection | Settlement | Balance | Position | Transfer | OpenOrder | Loan
 MarketEvent = Peg | Quote
 RiskEvent = Credit | LegalEntity | NettingSet | Command
 WireEvent = LedgerEvent | MarketEvent | RiskEvent

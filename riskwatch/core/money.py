@@ -93,7 +93,7 @@ def usd(x: float) -> Decimal:
     >>> usd(1234.5678)
     Decimal('1234.57')
     """
-    return Decimal(f"{x:.2f}") if abs(x) >= 0.005 else Decimal("0.00")  # noqa: PLR2004
+    return Decimal(f"{x:.2f}") if abs(x) >= 0.005 else Decimal("0.00")
 
 
 def quantise(x: float, digits: int = 6) -> float:

@@ -66,9 +66,7 @@ class ExposureChanged(Output, frozen=True, kw_only=True, gc=False):
 
     def key(self) -> str:
         """``book/counterparty/account/asset/component``."""
-        return "/".join(
-            (self.book, self.counterparty, self.account, self.asset, self.component)
-        )
+        return f"{self.book}/{self.counterparty}/{self.account}/{self.asset}/{self.component}"
 
 
 class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
@@ -90,9 +88,7 @@ class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
 
     def key(self) -> str:
         """``book/counterparty/account/instrument/position``."""
-        return "/".join(
-            (self.book, self.counterparty, self.account, self.instrument, "position")
-        )
+        return f"{self.book}/{self.counterparty}/{self.account}/{self.instrument}/position"
 
 
 class AssetValued(Output, frozen=True, kw_only=True, gc=False):

@@ -109,12 +109,12 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     def asset(self, name: str) -> Asset:
         """The asset `name`, or conservative defaults under that name."""
         found = self.assets.get(name)
-        return found if found else msgspec.structs.replace(self.default_asset, id=name)
+        return found or msgspec.structs.replace(self.default_asset, id=name)
 
     def party(self, name: str) -> Party:
         """The party `name`, or conservative defaults under that name."""
         found = self.parties.get(name)
-        return found if found else msgspec.structs.replace(self.default_party, id=name)
+        return found or msgspec.structs.replace(self.default_party, id=name)
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):

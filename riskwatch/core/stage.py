@@ -45,16 +45,16 @@ class StageState(Protocol):
         ...
 
 
-EventT = TypeVar("EventT", contravariant=True)
-StateT = TypeVar("StateT", contravariant=True)
-OutputT = TypeVar("OutputT", covariant=True)
+Event_contra = TypeVar("Event_contra", contravariant=True)
+State_contra = TypeVar("State_contra", contravariant=True)
+OutputT = TypeVar("OutputT")
 
 
-class Stage(Protocol[StateT, EventT, OutputT]):
+class Stage(Protocol[State_contra, Event_contra, OutputT]):
     """``step(state, event) -> outputs``; mutates `state` and nothing else."""
 
     name: str
 
-    def step(self, state: StateT, event: EventT) -> list[OutputT]:
+    def step(self, state: State_contra, event: Event_contra) -> list[OutputT]:
         """Apply one event. A bad event is an output, never an exception."""
         ...

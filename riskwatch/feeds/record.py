@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from riskwatch.errors import FeedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from decimal import Decimal
 
 
 class Reason(StrEnum):

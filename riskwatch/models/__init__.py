@@ -1,1 +1,1 @@
-"""."""
+"""Online models and their labels: River estimators, one per file."""

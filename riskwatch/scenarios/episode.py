@@ -8,8 +8,8 @@ from typing import Annotated
 
 import msgspec
 
-from riskwatch.core.events import CreditKind, Name  # noqa: TC001 - msgspec reads them
-from riskwatch.core.reasons import Cause, State  # noqa: TC001 - msgspec reads them
+from riskwatch.core.events import CreditKind, Name
+from riskwatch.core.reasons import Cause, State
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.scenarios.path import Path
 

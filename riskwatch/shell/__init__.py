@@ -1,1 +1,1 @@
-"""."""
+"""Everything that touches the outside: configuration, files, the runner, publication."""

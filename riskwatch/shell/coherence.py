@@ -86,7 +86,7 @@ def unknown_subjects(made: Limits, known: Reference) -> list[str]:
 
 
 def _probabilities(file: str, table: dict[str, float]) -> None:
-    """The table of default probabilities: floored, from best to worst, and with `unrated`."""
+    """Hold the default probabilities to the floor, an order from best to worst, and `unrated`."""
     if UNRATED not in table:
         raise ConfigError(file, f"pd_by_rating.{UNRATED}", "a value, found none")
     for rating, pd in table.items():

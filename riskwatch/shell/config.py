@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.core.events import Name
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.rules import Condition, Rule, RulePack
@@ -39,10 +40,28 @@ POLICY: Final = "policy.toml"
 
 SHARE: Final = between(0.0, 1.0)
 
+
+def named(value: str) -> str | None:
+    """Accept a name that an event could carry; any other would never meet one.
+
+    Examples
+    --------
+    >>> named("USDC"), named("US DC")
+    (None, "a name as events spell it: no spaces, '/' or ':', at most 64 characters")
+    """
+    try:
+        msgspec.convert(value, type=Name)
+    except msgspec.ValidationError:
+        return "a name as events spell it: no spaces, '/' or ':', at most 64 characters"
+    return None
+
+
 REFERENCE_CHECKS: Final[Checks] = {
+    (Asset, "id"): named,
     (Asset, "collateral"): among("fiat", "crypto", "algorithmic", "none"),
     (Asset, "prior_bp"): above(0.0),
     (Asset, "volatility"): at_least(0.0),
+    (Party, "id"): named,
     (Party, "kind"): among("exchange", "custodian", "bank", "issuer", "lender", "broker"),
     (Party, "custody"): among(
         "segregated", "omnibus", "title_transfer", "insured_deposit", "unknown"
@@ -54,7 +73,7 @@ REFERENCE_CHECKS: Final[Checks] = {
 LIMITS_CHECKS: Final[Checks] = {
     (Limits, "equity_usd"): above(0.0),
     (Limit, "id"): filled,
-    (Limit, "subject"): filled,
+    (Limit, "subject"): named,
     (Limit, "scope_kind"): among(
         "counterparty", "issuer", "bank", "asset", "book", "group", "firm"
     ),
@@ -148,7 +167,7 @@ def digest(*parts: msgspec.Struct) -> str:
     Examples
     --------
     >>> digest(Limits(equity_usd=1.0, limits=()))[:8]
-    '0b85d2a1'
+    'bc7d1b49'
     """
     canonical = msgspec.json.encode(parts, order="deterministic")
     return sha256(canonical).hexdigest()

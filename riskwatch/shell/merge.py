@@ -7,7 +7,6 @@ given, and each file keeps its own order. A line that is no event has no time an
 from __future__ import annotations
 
 from heapq import heapify, heappop, heapreplace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riskwatch.errors import FeedError
@@ -15,6 +14,7 @@ from riskwatch.shell.file import EventFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 

@@ -109,6 +109,4 @@ class Pipeline:
 
     def drain(self) -> dict[str, RowChanges]:
         """Rows that changed since the last call, per stage; stages without any are left out."""
-        return {
-            slot.stage.name: changes for slot in self.slots if (changes := slot.state.drain())
-        }
+        return {slot.stage.name: changes for slot in self.slots if (changes := slot.state.drain())}

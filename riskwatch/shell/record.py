@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-if TYPE_CHECKING:
-    from riskwatch.contracts.refusal import Refusal
-    from riskwatch.core.events import WireEvent
+from riskwatch.contracts.refusal import Refusal
+from riskwatch.core.events import WireEvent
 
 TIMELESS: Final = -1
 """Event time of what is no event: before all that have one."""

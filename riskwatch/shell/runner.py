@@ -10,53 +10,40 @@ only; a crash between commit and publication repeats some, with the ids they had
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from riskwatch.contracts.codec import stamp
-from riskwatch.contracts.outputs import encode_internal, encode_output
+from riskwatch.contracts.outputs import encode_output
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.contracts.shapes import tag_of
 from riskwatch.core.clock import text
 from riskwatch.core.dedupe import SeenWindow, digest
 from riskwatch.core.events import Tick, identity
-from riskwatch.core.outputs import EventRejected, Output
+from riskwatch.core.outputs import EventRejected
 from riskwatch.core.reasons import RejectReason
-from riskwatch.errors import StoreError
+from riskwatch.errors import RiskwatchError, StoreError
+from riskwatch.shell.draft import Draft, kind_of, since
 from riskwatch.shell.pipeline import Effects
-from riskwatch.store.batch import (
-    Batch,
-    Counts,
-    DeadLetter,
-    JournalEntry,
-    OutboxRecord,
-    Resumed,
-    Sequenced,
-    StreamOffset,
-)
+from riskwatch.store.batch import Counts, OutboxRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from riskwatch.core.events import WireEvent
+    from riskwatch.core.stage import RowChanges
     from riskwatch.shell.clockwork import Grid
-    from riskwatch.shell.pipeline import Pipeline, Reading
+    from riskwatch.shell.pipeline import Pipeline
     from riskwatch.shell.ports import Store
     from riskwatch.shell.publish import Publisher
     from riskwatch.shell.record import Record
+    from riskwatch.store.batch import Batch, Resumed, StreamOffset
 
 OUTBOX_CHUNK: Final = 1000
 """Records that are published at a time when a worker resumes."""
 SEEN: Final = "seen"
 GRID: Final = "grid"
-FIRST_SEQ: Final = 1
-"""Sequence number of a worker's first output: 0 says that nothing was published."""
 
 log = structlog.get_logger("riskwatch.runner")
-kind_of = lru_cache(maxsize=64)(tag_of)
 
 
 class Runner:
@@ -78,13 +65,6 @@ class Runner:
         Ticks by event time. Without it, ticks come through :meth:`tick` alone.
     window : SeenWindow, optional
         Identities of applied events.
-
-    Attributes
-    ----------
-    counts : Counts
-        Cumulative, with what is not committed yet.
-    us : int
-        Event time reached, microseconds; 0 before the first event.
     """
 
     def __init__(
@@ -100,24 +80,27 @@ class Runner:
     ) -> None:
         self.worker = worker
         self.grid = grid
-        self.counts = Counts()
-        self.us = 0
         self._store = store
         self._pipeline = pipeline
         self._publisher = publisher
         self._holder = holder
         self._window = window or SeenWindow()
         self._effects = Effects()
+        self._draft: Draft
         self._ready = False
-        self._epoch = 0
-        self._seq = FIRST_SEQ
-        self._journal_seq = 0
         self._published = 0
         self._acknowledged = 0
-        self._committed = Counts()
-        self._outputs: list[Sequenced] = []
-        self._journal: list[JournalEntry] = []
-        self._dead: list[DeadLetter] = []
+        self._told = Counts()
+
+    @property
+    def counts(self) -> Counts:
+        """Cumulative counts, with what is not committed yet."""
+        return replace(self._draft.counts)
+
+    @property
+    def us(self) -> int:
+        """Event time reached, microseconds; 0 before the first event."""
+        return self._draft.us
 
     def begin(self) -> Resumed:
         """Take the lease, load the state, publish what a crash left unpublished.
@@ -128,25 +111,22 @@ class Runner:
             If the database cannot be used, or holds state that this worker does not run.
         """
         resumed = self._store.take_lease(self.worker, self._holder)
-        mine = [slot.stage.name for slot in self._pipeline.slots] + [SEEN, GRID]
-        foreign = [name for name in resumed.rows if name not in mine]
+        stages = [slot.stage.name for slot in self._pipeline.slots]
+        foreign = [name for name in resumed.rows if name not in (*stages, SEEN, GRID)]
         if foreign:
             raise StoreError(
                 f"{self.worker}: the database holds state of {', '.join(foreign)}, "
-                f"this worker runs {', '.join(mine[:-2])}"
+                f"this worker runs {', '.join(stages)}"
             )
         self._pipeline.load(resumed.rows)
         self._window.load(resumed.rows.get(SEEN, {}))
         if self.grid is not None:
             self.grid.load(resumed.rows.get(GRID, {}))
-        self._epoch = resumed.epoch
-        self.counts, self._committed = replace(resumed.counts), replace(resumed.counts)
-        self.us = resumed.us
-        self._seq = max(resumed.next_seq, FIRST_SEQ)
-        self._journal_seq = resumed.next_journal
+        self._draft = Draft(self.worker, resumed, relay=self._publisher.relay)
+        self._told = self.counts
+        self._ready = True
         if self._publisher.relay:
             self._empty_outbox()
-        self._ready = True
         return resumed
 
     def offer(self, record: Record) -> None:
@@ -155,13 +135,13 @@ class Runner:
         An exception of a stage is a bug: it is logged with the place of the record and raised
         again. Nothing of the batch was written, and this runner accepts nothing more.
         """
-        assert self._ready, "a runner begins, and ends with its first failure"
+        self._require_ready()
         try:
             self._offer(record)
         except BaseException as error:
             self._ready = False
             event = record.event
-            log.error(
+            log.exception(
                 "record failed, nothing of its batch was written",
                 worker=self.worker,
                 stream=record.stream,
@@ -173,8 +153,10 @@ class Runner:
 
     def tick(self, us: int) -> None:
         """Let time pass: hand a tick to every stage that takes ticks."""
-        assert self._ready, "a runner begins, and ends with its first failure"
-        self._pass(us)
+        self._require_ready()
+        self._ready = False
+        self._tick(us)
+        self._ready = True
 
     def commit(self, offsets: list[StreamOffset]) -> None:
         """Make everything since the last commit true in one transaction, then publish it.
@@ -191,167 +173,105 @@ class Runner:
         StoreError
             If the database refuses; nothing of the batch was written.
         """
-        assert self._ready, "a runner begins, and ends with its first failure"
+        self._require_ready()
         started = perf_counter()
-        batch = self._batch(offsets)
-        if not (offsets or batch.outputs or batch.rows or batch.published_seq):
+        batch = self._draft.batch(self._rows(), offsets, self._to_acknowledge())
+        if not (offsets or batch.rows or batch.outputs or batch.journal or batch.published_seq):
             return
         self._ready = False
         self._store.commit(batch)
-        self._acknowledged = batch.published_seq or self._acknowledged
-        self._outputs, self._journal, self._dead = [], [], []
-        if batch.relay:
-            self._publish([_outbox(s) for s in batch.outputs if s.output.topic is not None])
+        self._acknowledged = max(self._acknowledged, batch.published_seq)
+        self._publish(_records(batch))
         self._ready = True
-        self._log_batch(batch, perf_counter() - started)
-
-    def finish(self) -> None:
-        """Tell the store that all is published. Called once, after the last commit."""
-        self.commit([])
+        self._log(batch, perf_counter() - started)
 
     def _offer(self, record: Record) -> None:
-        self.counts.read += 1
+        draft = self._draft
+        draft.counts.read += 1
         event = record.event
         if isinstance(event, Refusal):
-            self._refuse(record, event.reason, event.detail)
+            draft.refuse(record, event.reason, event.detail)
             return
         kind = type(event)
         if not self._pipeline.takes(kind):
-            self._refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(kind)}")
+            draft.refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(kind)}")
             return
-        mark = digest(identity(event))
+        cause = identity(event)
+        mark = digest(cause)
         if self._window.knows(mark):
-            self.counts.duplicate += 1
+            draft.counts.duplicate += 1
             return
         if self.grid is not None:
             for us in self.grid.before(record.us):
-                self._pass(us)
-        self._apply(record, event, mark)
+                self._tick(us)
+        # A replay has no clock: what was not stamped at its first hop arrived when it happened.
+        self._apply(stamp(event, event.ts), record.us, record)
+        refusal = self._settle(cause)
+        if refusal is None:
+            self._window.remember(mark)
+            draft.counts.applied += 1
+        else:
+            # Not remembered: it had no effect, and may be sent again once the reason is gone.
+            draft.refuse(record, refusal.reason, refusal.detail)
 
-    def _apply(self, record: Record, event: WireEvent, mark: bytes) -> None:
-        effects = self._effects
-        # Replay has no clock: what was not stamped at its first hop arrived when it happened.
-        self._pipeline.apply(stamp(event, event.ts), effects)
-        if record.us > self.us:
-            self.us = record.us
-        if effects.inputs:
-            self._keep(effects.inputs, record)
-        if effects.outputs and self._rejected(record, event):
-            return
-        # A refused event had no effect, so it may be sent again once the reason is gone.
-        self._window.remember(mark)
-        self.counts.applied += 1
-
-    def _rejected(self, record: Record, event: WireEvent) -> bool:
-        """Sequence what an event brought about; whether a stage refused the event itself."""
-        outputs, cause = self._effects.outputs, identity(event)
-        refusals = [o for o in outputs if isinstance(o, EventRejected) and o.cause_id == cause]
-        if refusals:
-            self._refuse(record, refusals[0].reason, refusals[0].detail)
-        self._sequence([o for o in outputs if o not in refusals] if refusals else outputs)
-        outputs.clear()
-        return bool(refusals)
-
-    def _pass(self, us: int) -> None:
-        """Apply a tick."""
-        effects = self._effects
+    def _tick(self, us: int) -> None:
         if self._pipeline.takes(Tick):
-            self._pipeline.apply(Tick(us), effects)
-        if us > self.us:
-            self.us = us
-        if effects.inputs:
-            self._keep(effects.inputs, None)
-        if effects.outputs:
-            self._sequence(effects.outputs)
-            effects.outputs.clear()
+            self._apply(Tick(us), us, None)
+            self._settle(None)
+        self._draft.reach(us)
 
-    def _refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
-        self.counts.rejected += 1
-        self._dead.append(
-            DeadLetter(
-                stream=record.stream,
-                position=record.position,
-                reason=reason,
-                detail=detail,
-                payload=record.raw,
-                key=record.key,
-                headers=record.headers,
-            )
-        )
+    def _apply(self, fact: WireEvent | Tick, us: int, record: Record | None) -> None:
+        self._pipeline.apply(fact, self._effects)
+        self._draft.reach(us)
+        if self._effects.inputs:
+            self._draft.journal(self._effects.inputs, record)
+            self._effects.inputs.clear()
 
-    def _keep(self, inputs: list[Any], record: Record | None) -> None:
-        """Journal inputs: a record by its bytes, ticks and readings as they are encoded."""
-        for fact in inputs:
-            if record is not None and type(fact) is type(record.event):
-                us, payload = record.us, record.raw
-            else:
-                us, payload = fact.us, encode_internal(fact)
-            self._journal.append(
-                JournalEntry(self._journal_seq, us, kind_of(type(fact)), payload)
-            )
-            self._journal_seq += 1
-        inputs.clear()
+    def _settle(self, cause: str | None) -> EventRejected | None:
+        """Number what was put out; returns the refusal of the event `cause` itself, if any."""
+        outputs = self._effects.outputs
+        if not outputs:
+            return None
+        own = [o for o in outputs if isinstance(o, EventRejected) and o.cause_id == cause]
+        self._draft.put([o for o in outputs if o not in own] if own else outputs)
+        outputs.clear()
+        return own[0] if own else None
 
-    def _sequence(self, outputs: Sequence[Output | Reading]) -> None:
-        for output in outputs:
-            if not isinstance(output, Output):
-                raise StoreError(f"no stage of {self.worker} takes a {type(output).__name__}")
-            if isinstance(output, EventRejected):
-                log.warning("reading refused", worker=self.worker, detail=output.detail)
-            self._outputs.append(Sequenced(self._seq, output))
-            self._seq += 1
-
-    def _batch(self, offsets: list[StreamOffset]) -> Batch:
+    def _rows(self) -> dict[str, RowChanges]:
         rows = self._pipeline.drain()
         if seen := self._window.drain():
             rows[SEEN] = seen
         if self.grid is not None and (grid := self.grid.drain()):
             rows[GRID] = grid
-        news = self._published > self._acknowledged
-        return Batch(
-            worker=self.worker,
-            epoch=self._epoch,
-            rows=rows,
-            offsets=offsets,
-            journal=self._journal,
-            outputs=self._outputs,
-            dead_letters=self._dead,
-            counts=replace(self.counts),
-            us=self.us,
-            relay=self._publisher.relay,
-            published_seq=self._published if news else 0,
-        )
+        return rows
 
     def _publish(self, records: list[OutboxRecord]) -> None:
         if records:
             self._publisher.publish(records)
             self._published = records[-1].seq
 
+    def _to_acknowledge(self) -> int:
+        return self._published if self._published > self._acknowledged else 0
+
     def _empty_outbox(self) -> None:
         """Publish what is pending, and tell the store after each chunk."""
         while records := self._store.pending(self.worker, OUTBOX_CHUNK):
             self._publish(records)
-            self._store.commit(
-                Batch(
-                    worker=self.worker,
-                    epoch=self._epoch,
-                    counts=replace(self.counts),
-                    us=self.us,
-                    published_seq=self._published,
-                )
-            )
-            self._acknowledged = self._published
+            self.commit([])
 
-    def _log_batch(self, batch: Batch, seconds: float) -> None:
-        now, before = batch.counts, self._committed
-        self._committed = batch.counts
+    def _require_ready(self) -> None:
+        if not self._ready:
+            raise RiskwatchError(
+                f"{self.worker}: a runner works after begin() and until its first failure"
+            )
+
+    def _log(self, batch: Batch, seconds: float) -> None:
+        counts = since(batch.counts, self._told)
+        self._told = batch.counts
         log.debug(
             "batch",
             worker=self.worker,
-            read=now.read - before.read,
-            applied=now.applied - before.applied,
-            duplicate=now.duplicate - before.duplicate,
-            rejected=now.rejected - before.rejected,
+            **counts,
             outputs=len(batch.outputs),
             journal=len(batch.journal),
             rows=sum(len(changes) for changes in batch.rows.values()),
@@ -360,9 +280,13 @@ class Runner:
         )
 
 
-def _outbox(sequenced: Sequenced) -> OutboxRecord:
-    output = sequenced.output
-    assert output.topic is not None, "only what has a topic is published"
-    return OutboxRecord(
-        sequenced.seq, output.topic, output.key(), encode_output(output), output.ts
-    )
+def _records(batch: Batch) -> list[OutboxRecord]:
+    """Return what the outbox got of a batch, in order."""
+    records = list(batch.forwards)
+    if batch.relay:
+        records += [
+            OutboxRecord(s.seq, o.topic, o.key(), encode_output(o), o.ts)
+            for s in batch.outputs
+            if (o := s.output).topic is not None
+        ]
+    return sorted(records, key=lambda record: record.seq)

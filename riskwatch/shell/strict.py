@@ -22,7 +22,7 @@ from riskwatch.shell.durations import seconds
 if TYPE_CHECKING:
     from pathlib import Path
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 Table = dict[str, Any]
 Check = Callable[[Any], str | None]
@@ -117,8 +117,10 @@ class Shaper:
     def _by_name(self, kind: Any, table: Table, key: str) -> dict[str, object]:
         """Make a value of each entry; where it is a struct with an `id`, its name is the id."""
         if not (isinstance(kind, type) and "id" in getattr(kind, "__struct_fields__", ())):
-            return {name: self._value(kind, value, join(key, name)) for name, value in table.items()}
-        made = {}
+            return {
+                name: self._value(kind, value, join(key, name)) for name, value in table.items()
+            }
+        made: dict[str, object] = {}
         for name, value in table.items():
             where = join(key, name)
             if "id" in self._table(value, where):

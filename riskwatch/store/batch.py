@@ -105,6 +105,8 @@ class Batch:
         Inputs, in order.
     outputs : list of Sequenced
         Outputs to project into tables and, where `relay` is set, into the outbox.
+    forwards : list of OutboxRecord
+        Readings for another worker, numbered among the outputs; they go to the outbox alone.
     dead_letters : list of DeadLetter
         Refused messages.
     counts : Counts
@@ -123,6 +125,7 @@ class Batch:
     offsets: list[StreamOffset] = field(default_factory=list)
     journal: list[JournalEntry] = field(default_factory=list)
     outputs: list[Sequenced] = field(default_factory=list)
+    forwards: list[OutboxRecord] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     us: int = 0

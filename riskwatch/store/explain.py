@@ -66,7 +66,8 @@ def explain_decision(d: Found, switches: Iterable[Found] = ()) -> list[str]:
         f"  asked for by {by} ({d['rule']}), engine {d['engine']}",
         *_listed("Why", d["reasons"]),
         *_values(d["features"], d["limits"]),
-        f"Cause: {_cause(d['cause'])}; {_QUALITIES.get(d['quality'], d['quality'])}",
+        f"Cause: {_cause(d['cause'])}",
+        f"  {_QUALITIES.get(d['quality'], d['quality'])}",
         *_named("  agree", d["support"]),
         *_named("  contradict", d["refute"]),
         *_contributions(d["contributions"], rules=d["generation"] == "rules"),
@@ -132,14 +133,16 @@ def _shown(value: Any) -> str:
 
 
 def _dollars(exposure: Decimal, staying: Decimal, leaving: Decimal) -> list[str]:
-    line = (
-        f"Dollars: exposed {_usd(exposure)}; expected loss of staying {_usd(staying)}, cost of "
-        f"leaving {_usd(leaving)}"
-    )
     if exposure == ZERO:
-        return [line + ": we hold nothing there"]
-    cheaper = "leaving" if leaving < staying else "staying"
-    return [line + (f": {cheaper} is cheaper" if leaving != staying else ": both cost the same")]
+        so = "we hold nothing there"
+    elif leaving == staying:
+        so = "both cost the same"
+    else:
+        so = f"{'leaving' if leaving < staying else 'staying'} is cheaper"
+    return [
+        f"Dollars: exposed {_usd(exposure)}",
+        f"  expected loss of staying {_usd(staying)}, cost of leaving {_usd(leaving)}: {so}",
+    ]
 
 
 def _listed(title: str, lines: Iterable[str]) -> list[str]:

@@ -164,6 +164,7 @@ def _write(conn: Connection, batch: Batch) -> None:
     next_seq, next_journal = _fence(conn, batch)
     # What was written by an earlier try of this batch is known by its place in the order.
     outputs = [s for s in batch.outputs if s.seq >= next_seq]
+    forwards = [f for f in batch.forwards if f.seq >= next_seq]
     journal = [e for e in batch.journal if e.seq >= next_journal]
     for stage, changes in batch.rows.items():
         upsert(
@@ -186,9 +187,10 @@ def _write(conn: Connection, batch: Batch) -> None:
     folded = fold(s.output for s in outputs)
     folded.write(conn)
     write_episodes(conn, w, folded.episodes)
-    _relay(conn, batch, outputs)
+    _relay(conn, batch, outputs, forwards)
     c = batch.counts
-    last_seq = max((s.seq + 1 for s in outputs), default=next_seq)
+    seqs = [s.seq for s in outputs] + [f.seq for f in forwards]
+    last_seq = max(seqs, default=next_seq - 1) + 1
     last_journal = max((e.seq + 1 for e in journal), default=next_journal)
     standing = (c.read, c.applied, c.duplicate, c.rejected, batch.us, last_seq, last_journal)
     upsert(conn, WORKER_PROGRESS, [(w, *standing, ENGINE, FORMAT)])
@@ -214,16 +216,19 @@ def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
     return found.next_seq, found.next_journal
 
 
-def _relay(conn: Connection, batch: Batch, outputs: list[Sequenced]) -> None:
+def _relay(
+    conn: Connection, batch: Batch, outputs: list[Sequenced], forwards: list[OutboxRecord]
+) -> None:
     if batch.published_seq:
         conn.execute(_SENT, {"w": batch.worker, "upto": batch.published_seq})
+    rows = [(batch.worker, f.seq, f.topic, f.key, f.value, f.ts) for f in forwards]
     if batch.relay:
-        rows = [
+        rows += [
             (batch.worker, s.seq, o.topic, o.key(), encode_output(o), o.ts)
             for s in outputs
             if (o := s.output).topic is not None
         ]
-        append(conn, OUTBOX, rows)
+    append(conn, OUTBOX, rows)
 
 
 def _dead(worker: str, letter: DeadLetter) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ it, never on when rows were written, so a fill rewrites kilobytes and not the wh
 
 from __future__ import annotations
 
-from decimal import Decimal  # noqa: TC003 - msgspec reads it
+from decimal import Decimal
 from typing import Final
 
 import msgspec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from decimal import Decimal  # noqa: TC003 - msgspec reads it
+from decimal import Decimal
 from operator import itemgetter
 from typing import Final
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal  # noqa: TC003 - msgspec reads it
+from decimal import Decimal
 
 import msgspec
 

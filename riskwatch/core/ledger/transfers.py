@@ -7,11 +7,11 @@ older than the sending is overtaken by it while nothing was confirmed.
 
 from __future__ import annotations
 
-from decimal import Decimal  # noqa: TC003 - msgspec reads it
+from decimal import Decimal
 
 import msgspec
 
-from riskwatch.core.events import Transfer, TransferStatus  # noqa: TC001 - msgspec reads it
+from riskwatch.core.events import Transfer, TransferStatus
 from riskwatch.core.money import ZERO
 
 _RANK: dict[TransferStatus, int] = {

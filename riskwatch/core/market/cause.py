@@ -101,9 +101,7 @@ def judge(
         return Verdict(cause=Cause.NONE, support=[], refute=[])
     support = [i for i in implied if supports(i, deviation, config)]
     backing = {i.name for i in support}
-    refute = [
-        i for i in implied if i.name not in backing and refutes(i, deviation, config)
-    ]
+    refute = [i for i in implied if i.name not in backing and refutes(i, deviation, config)]
     sound = sorted({i.venue for i in support if i.venue not in dislocated})
     venues = sorted({i.venue for i in support})
     against = sorted({i.venue for i in refute} - set(venues))

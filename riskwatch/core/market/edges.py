@@ -189,9 +189,7 @@ def _mean(mean: float, value: float, n: int) -> float:
     return mean + (min(value, 10.0 * mean + 60.0) - mean) * max(0.05, 1.0 / n)
 
 
-def new_edge(
-    venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig
-) -> Edge:
+def new_edge(venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig) -> Edge:
     """A feed heard for the first time."""
     return Edge(
         venue=venue,

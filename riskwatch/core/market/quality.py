@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND, moment
@@ -13,6 +12,8 @@ from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved
 from riskwatch.core.reasons import QualityIssue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from riskwatch.core.market.config import MarketConfig
     from riskwatch.core.market.report import Fit
     from riskwatch.core.market.state import MarketState
@@ -53,9 +54,7 @@ def feed_issues(
         )
 
 
-def _find(
-    state: MarketState, fit: Fit, us: int, config: MarketConfig
-) -> Iterator[tuple[str, str]]:
+def _find(state: MarketState, fit: Fit, us: int, config: MarketConfig) -> Iterator[tuple[str, str]]:
     """(issue|feed, detail) of everything that is wrong now."""
     position = {key: i for i, key in enumerate(fit.live)}
     for key, edge in sorted(state.edges.items()):

@@ -101,9 +101,7 @@ def back(low: list[list[float]], y: list[float]) -> list[float]:
 
 def residuals(x: list[float], edges: list[Edge]) -> list[float]:
     """Observed minus fitted log price of every edge."""
-    return [
-        lp - (x[b] if b >= 0 else 0.0) + (x[q] if q >= 0 else 0.0) for b, q, lp, _ in edges
-    ]
+    return [lp - (x[b] if b >= 0 else 0.0) + (x[q] if q >= 0 else 0.0) for b, q, lp, _ in edges]
 
 
 def solve(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from math import exp, sqrt
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.clock import MINUTE, SECOND, micros, moment
+from riskwatch.core.clock import MINUTE, SECOND, micros
 from riskwatch.core.events import Peg, Quote, Tick, identity
 from riskwatch.core.ids import output_id
-from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.market.edges import BP, LN2, Edge, log_price, new_edge
 from riskwatch.core.market.quality import feed_issues
 from riskwatch.core.market.report import Fit, report
@@ -18,7 +17,10 @@ from riskwatch.core.market.state import AssetState, Issue, MarketState
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
 from riskwatch.core.readings import MarketReading
 from riskwatch.core.reasons import QualityIssue, RejectReason
-from riskwatch.core.reference import Reference
+
+if TYPE_CHECKING:
+    from riskwatch.core.market.config import MarketConfig
+    from riskwatch.core.reference import Reference
 
 MarketOutput = EventRejected | DataQualityRaised | DataQualityResolved | MarketReading
 
@@ -154,9 +156,7 @@ class MarketStage:
         rows: list[Row] = []
         for e in edges:
             vol = sum(state.assets[n].vol_sq for n in (e.base, e.quote) if n in index)
-            rows.append(
-                (index.get(e.base, -1), index.get(e.quote, -1), e.lp, e.sd(us, vol, floor))
-            )
+            rows.append((index.get(e.base, -1), index.get(e.quote, -1), e.lp, e.sd(us, vol, floor)))
         fiat = _fiat_reach(edges)
         priors = self._priors(edges, index, fiat)
         x, sd, share = solve(len(unknown), rows, priors)

@@ -1,1 +1,1 @@
-"""."""
+"""The risk stage: the only place that decides."""

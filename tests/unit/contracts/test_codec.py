@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import perf_counter
 from typing import Any, Final
 
 import msgspec
@@ -136,6 +137,7 @@ BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
     ("fill", {"qty": "1E-999999"}, R.NUMBER_TOO_LARGE, "qty"),
     ("fill", {"qty": "1E+" + "9" * 30}, R.NUMBER_TOO_LARGE, "qty"),
     ("fill", {"fee": "0E+999999"}, R.NUMBER_TOO_LARGE, "fee"),
+    ("fill", {"qty": "0" * 64 + "1"}, R.NUMBER_TOO_LARGE, "qty"),
     ("fill", {"qty": "9" * 500_000}, R.NUMBER_TOO_LARGE, "qty"),
     ("quote", {"depth": [["1", 1, "1"]]}, R.FIELD_TYPE, "depth"),
     ("quote", {"depth": [["1", "NaN", "1"]]}, R.NUMBER_NOT_FINITE, "depth"),
@@ -172,6 +174,7 @@ BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
     ("fill_correction", {"fee_asset": GONE}, R.FIELD_MISSING, "fee_asset"),
     ("credit", {"kind": "retraction", "retracts": GONE}, R.FIELD_MISSING, "retracts"),
     ("command", {"args": {"a": [[[[[[[[1]]]]]]]]}}, R.FIELD_RANGE, "args"),
+    ("command", {"args": {"a": [1] * 256}}, R.FIELD_RANGE, "args"),
     # Times.
     ("fill", {"ts": "2008-12-31T23:59:59.999999Z"}, R.TS_OUT_OF_RANGE, "ts"),
     ("fill", {"settles_at": "2100-01-01T00:00:00Z"}, R.TS_OUT_OF_RANGE, "settles_at"),
@@ -185,6 +188,9 @@ BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
     ("credit", {"assets": ["US\u200bDC"]}, R.FIELD_RANGE, "assets"),
     ("credit", {"subject": "circle\u202e"}, R.FIELD_RANGE, "subject"),
     ("fill", {"book": "a\x9fb"}, R.FIELD_RANGE, "book"),
+    ("fill", {"book": "a\ue000"}, R.FIELD_RANGE, "book"),
+    ("fill", {"book": "arb\ufe0f"}, R.FIELD_RANGE, "book"),
+    ("fill", {"event_id": "a\u3164"}, R.FIELD_RANGE, "event_id"),
     ("command", {"signature": "\x00"}, R.FIELD_RANGE, "signature"),
     ("command", {"args": {"a": ["\x00"]}}, R.FIELD_RANGE, "args"),
     ("command", {"args": {"\x00": 1}}, R.FIELD_RANGE, "args"),
@@ -229,14 +235,33 @@ def test_numbers_in_other_clothes(text: str, value: str) -> None:
     assert b'"qty":"' + value.encode() + b'"' in encode(event)
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{" + b",".join(b'"k%d":1' % i for i in range(80_000)) + b',"k79999":1}',
+        b'{"a":"' + b'\\":' * 340_000 + b'"}',
+        b'{"a":[' + b'" " ,' * 200_000 + b"1]}",
+        b'{"a":[' + b"[]," * 340_000 + b"1]}",
+        changed("fill", price="9" * 1_000_000 + "x"),
+        changed("fill", price="1E" + "0" * 1_000_000 + "1"),
+        changed("command", args={"a": [[[]]] * 100_000}),
+    ],
+)
+def test_a_megabyte_of_spite_costs_no_more_than_its_length(raw: bytes) -> None:
+    """Nothing is quadratic: a message at the limit takes well under a second, not minutes."""
+    began = perf_counter()
+    refused(raw)
+    assert perf_counter() - began < 5.0
+
+
 def test_depth_at_the_limit_is_read() -> None:
     """As many levels as the limit says are fine, wherever in the call stack one asks."""
     assert isinstance(decode(nested(DEPTH_LIMIT)), Peg)
 
 
 def test_arguments_at_their_limits_are_read() -> None:
-    """Eight levels of arguments, and numbers of 64 bits, come through."""
-    args = {"a": [[[[[[[2**63 - 1]]]]]]], "b": -(2**63)}
+    """Eight levels of arguments, 256 values and numbers of 64 bits come through."""
+    args = {"a": [[[[[[[2**63 - 1]]]]]]], "b": -(2**63), "c": [1] * 246}
     event = decode(changed("command", args=args))
     assert isinstance(event, Command)
     assert event.args == args

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 HEADER = "id,timestamp,exchange.timestamp,price,volume,action,direction"
 
 
-def row(  # noqa: PLR0917 - the columns of a line, in their order
-    ms: int, order: int, action: str, side: str, price: str, size: int
-) -> str:
+def row(ms: int, order: int, action: str, side: str, price: str, size: int) -> str:
     """One line, `ms` after the start."""
     at = samples.START * 1000 + ms
     return f"{order},{at},{at},{price},{size},{action},{side}"

@@ -87,7 +87,9 @@ def test_a_server_that_does_not_answer_is_a_clear_error() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["mysql://host/x", "nonsense", "postgresql+nothing://h/x"])
+@pytest.mark.parametrize(
+    "url", ["mysql://host/x", "nonsense", "postgresql+nothing://127.0.0.1:1/x"]
+)
 def test_other_databases_are_refused(url: str) -> None:
     """With the two kinds that there are."""
     if url.startswith("postgresql"):

@@ -1,0 +1,44 @@
+"""The command line: mounts the commands, and turns an error into one line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from riskwatch.commands import data, db, query, scenario, schema
+from riskwatch.errors import RiskwatchError
+from riskwatch.version import ENGINE
+
+app = typer.Typer(
+    name="riskwatch",
+    help="Real-time risk and counterparty-exposure monitor for trading firms.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("import")(data.import_command)
+app.command("feeds")(data.feeds_command)
+app.command("exposure")(query.exposure_command)
+app.command("alerts")(query.alerts_command)
+app.command("explain")(query.explain_command)
+app.command("sql")(query.sql_command)
+app.add_typer(query.killswitch_app, name="killswitch")
+app.add_typer(scenario.app, name="scenario")
+app.add_typer(schema.app, name="schema")
+app.add_typer(db.app, name="db")
+
+
+@app.command("version")
+def version_command() -> None:
+    """Print the engine version that outputs are bound to."""
+    typer.echo(ENGINE)
+
+
+def main() -> None:
+    """Entry point: a :class:`RiskwatchError` is one line on stderr and exit code 2."""
+    try:
+        app()
+    except RiskwatchError as error:
+        sys.stderr.write(f"riskwatch: {error}\n")
+        raise SystemExit(2) from error

@@ -1,0 +1,23 @@
+"""``policy.toml`` as frozen configuration: how the stages trust, remember and decide."""
+
+from __future__ import annotations
+
+import msgspec
+
+from riskwatch.core.ledger.config import LedgerConfig
+from riskwatch.core.market.config import MarketConfig
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings that are neither reference data, limits nor rules.
+
+    Attributes
+    ----------
+    market : MarketConfig
+        How feeds are trusted.
+    ledger : LedgerConfig
+        How long facts are remembered, and how far a snapshot may differ.
+    """
+
+    market: MarketConfig = MarketConfig()
+    ledger: LedgerConfig = LedgerConfig()

@@ -1,0 +1,158 @@
+"""The batch in the making: what happened since the last commit, numbered as it happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from riskwatch.contracts.outputs import encode_internal
+from riskwatch.contracts.shapes import tag_of
+from riskwatch.contracts.topics import TOPICS
+from riskwatch.core.clock import moment
+from riskwatch.core.outputs import Output
+from riskwatch.core.readings import CounterpartyReading
+from riskwatch.errors import StoreError
+from riskwatch.store.batch import (
+    Batch,
+    Counts,
+    DeadLetter,
+    JournalEntry,
+    OutboxRecord,
+    Sequenced,
+    StreamOffset,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from riskwatch.core.reasons import RejectReason
+    from riskwatch.core.stage import RowChanges
+    from riskwatch.shell.pipeline import Reading
+    from riskwatch.shell.record import Record
+    from riskwatch.store.batch import Resumed
+
+FIRST_SEQ: Final = 1
+"""Sequence number of a worker's first output: 0 says that nothing was published."""
+_READINGS: Final = next(t.name for t in TOPICS.values() if CounterpartyReading in t.carries)
+
+kind_of = lru_cache(maxsize=64)(tag_of)
+"""Kind of a journal entry: the `type` of the event, tick or reading."""
+
+
+class Draft:
+    """Collects outputs, journal and dead letters; numbers go on from batch to batch.
+
+    Parameters
+    ----------
+    worker : str
+        Whose batches.
+    relay : bool
+        Whether outputs go through the outbox.
+    resumed : Resumed
+        Where numbers and counts go on.
+
+    Attributes
+    ----------
+    counts : Counts
+        Cumulative, with what is not committed yet.
+    us : int
+        Event time reached, microseconds; 0 before the first event.
+    """
+
+    def __init__(self, worker: str, resumed: Resumed, *, relay: bool) -> None:
+        self.counts = replace(resumed.counts)
+        self.us = resumed.us
+        self._worker = worker
+        self._epoch = resumed.epoch
+        self._relay = relay
+        self._seq = max(resumed.next_seq, FIRST_SEQ)
+        self._journal_seq = resumed.next_journal
+        self._outputs: list[Sequenced] = []
+        self._forwards: list[OutboxRecord] = []
+        self._journal: list[JournalEntry] = []
+        self._dead: list[DeadLetter] = []
+
+    def reach(self, us: int) -> None:
+        """Move the event time there, unless it is there already."""
+        self.us = max(self.us, us)
+
+    def refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
+        """Count a record as rejected and keep its bytes."""
+        self.counts.rejected += 1
+        self._dead.append(
+            DeadLetter(
+                stream=record.stream,
+                position=record.position,
+                reason=reason,
+                detail=detail,
+                payload=record.raw,
+                key=record.key,
+                headers=record.headers,
+            )
+        )
+
+    def journal(self, facts: Iterable[Any], record: Record | None) -> None:
+        """Keep inputs: the record's event by its bytes, ticks and readings as encoded."""
+        for fact in facts:
+            if record is not None and type(fact) is type(record.event):
+                us, payload = record.us, record.raw
+            else:
+                us, payload = fact.us, encode_internal(fact)
+            self._journal.append(JournalEntry(self._journal_seq, us, kind_of(type(fact)), payload))
+            self._journal_seq += 1
+
+    def put(self, outputs: Iterable[Output | Reading]) -> None:
+        """Number what leaves the worker.
+
+        Raises
+        ------
+        StoreError
+            If a reading can go nowhere: no stage here takes it, and no topic carries it.
+        """
+        for output in outputs:
+            if isinstance(output, Output):
+                self._outputs.append(Sequenced(self._seq, output))
+            elif isinstance(output, CounterpartyReading):
+                value, ts = encode_internal(output), moment(output.us)
+                self._forwards.append(
+                    OutboxRecord(self._seq, _READINGS, output.counterparty, value, ts)
+                )
+            else:
+                raise StoreError(f"no stage of {self._worker} takes a {type(output).__name__}")
+            self._seq += 1
+
+    def batch(
+        self, rows: dict[str, RowChanges], offsets: list[StreamOffset], published_seq: int
+    ) -> Batch:
+        """Make a batch of everything since the last; the draft is empty afterwards."""
+        batch = Batch(
+            worker=self._worker,
+            epoch=self._epoch,
+            rows=rows,
+            offsets=offsets,
+            journal=self._journal,
+            outputs=self._outputs,
+            forwards=self._forwards,
+            dead_letters=self._dead,
+            counts=replace(self.counts),
+            us=self.us,
+            relay=self._relay,
+            published_seq=published_seq,
+        )
+        self._outputs, self._forwards, self._journal, self._dead = [], [], [], []
+        return batch
+
+
+def since(now: Counts, before: Counts) -> dict[str, int]:
+    """Count what lies between two cumulative counts.
+
+    Examples
+    --------
+    >>> since(Counts(read=5, applied=4, rejected=1), Counts(read=2, applied=2))
+    {'read': 3, 'applied': 2, 'duplicate': 0, 'rejected': 1}
+    """
+    return {
+        name: getattr(now, name) - getattr(before, name)
+        for name in ("read", "applied", "duplicate", "rejected")
+    }

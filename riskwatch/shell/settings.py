@@ -1,0 +1,57 @@
+"""Settings from the environment: ``RISKWATCH_DATABASE`` and so on; options go before them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    from riskwatch.shell.logs import Format, Level
+
+PREFIX = "RISKWATCH_"
+
+
+class Settings(BaseSettings):
+    """What every process of riskwatch is told by its environment.
+
+    Attributes
+    ----------
+    database : str
+        URL of the database.
+    config : Path or None
+        Folder of rules, limits and reference data; ``None`` for those that are shipped.
+    log_level : str
+        Least level of log lines.
+    log_format : str
+        ``auto``, ``console`` or ``json``.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    database: str = "sqlite:///riskwatch.db"
+    config: Path | None = None
+    log_level: Level = "info"
+    log_format: Format = "auto"
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises
+        ------
+        ConfigError
+            If a variable holds something that cannot be used.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = PREFIX + str(first["loc"][0]).upper()
+            raise ConfigError("environment", name, first["msg"], first["input"]) from error

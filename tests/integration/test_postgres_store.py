@@ -1,0 +1,192 @@
+"""The store on a real Postgres: the same tables, the same content, the same refusals."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from alembic import command
+from sqlalchemy import inspect, select, text
+
+from riskwatch.errors import FencedError, StoreError
+from riskwatch.store import migrate, queries, transaction
+from riskwatch.store.content import content_digest, dump
+from riskwatch.store.engine import open_engine
+from riskwatch.store.projections import EXPOSURE
+from riskwatch.store.raw import ask
+from riskwatch.store.transaction import commit, pending, take_lease
+from tests.support.batches import FINE, batches, decision
+from tests.support.views import EXPECTED, answers, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy.engine import Engine
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def engine(postgres_url: str) -> Iterator[Engine]:
+    """Migrated database."""
+    migrate.upgrade(postgres_url)
+    opened = open_engine(postgres_url)
+    yield opened
+    opened.dispose()
+
+
+def test_migrations_make_the_tables_of_this_build(engine: Engine) -> None:
+    """No difference by Alembic's comparison; down and up again is the same."""
+    migrate.check(engine)
+    config = migrate._config()
+    with engine.begin() as conn:
+        config.attributes["connection"] = conn
+        command.downgrade(config, "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    assert inspect(engine).get_view_names() == []
+    migrate.upgrade(engine)
+    migrate.check(engine)
+
+
+def test_an_empty_database_says_what_to_do(postgres_url: str) -> None:
+    """The same words as on SQLite, without the password."""
+    assert migrate.current(postgres_url) is None
+    with (
+        pytest.raises(StoreError, match="has no riskwatch schema"),
+        queries.reading(postgres_url),
+    ):
+        raise AssertionError("not reached")
+
+
+def test_the_same_batches_give_the_same_content(engine: Engine, tmp_path: Path) -> None:
+    """Row for row and byte for byte what SQLite holds, whatever the database's language."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    migrate.upgrade(url)
+    lite = open_engine(url)
+    for target in (engine, lite):
+        fill(target)
+    for ours, theirs in zip_longest(dump(engine), dump(lite)):
+        assert ours == theirs
+    assert content_digest(engine) == content_digest(lite)
+    assert pending(engine, "w", 100) == pending(lite, "w", 100)
+    assert take_lease(engine, "w", "x") == take_lease(lite, "w", "x")
+    lite.dispose()
+
+
+def test_views_say_what_adds_up_by_hand(engine: Engine) -> None:
+    """The same numbers as on SQLite; here they are exact decimals."""
+    fill(engine)
+    with engine.connect() as conn:
+        found = answers(conn)
+        query = text("SELECT amount FROM exposure_now WHERE asset = 'XYZ'")
+        assert conn.execute(query).scalar_one() == FINE
+    for query_text, rows in EXPECTED.items():
+        assert found[query_text] == [pytest.approx(row) for row in rows], query_text
+
+
+def test_committing_again_changes_nothing(engine: Engine) -> None:
+    """Nor does a batch cut elsewhere, once its moments are stored."""
+    for batch in batches(take_lease(engine, "w", "test").epoch, (2, 3)):
+        commit(engine, batch)
+        before = content_digest(engine)
+        commit(engine, batch)
+        assert content_digest(engine) == before
+
+
+def test_who_lost_the_lease_cannot_write(engine: Engine) -> None:
+    """The old epoch is refused, and leaves nothing."""
+    old = batches(take_lease(engine, "w", "slow").epoch)
+    take_lease(engine, "w", "standby")
+    before = content_digest(engine)
+    with pytest.raises(FencedError, match="standby holds the lease with epoch 2"):
+        commit(engine, old[0])
+    assert content_digest(engine) == before
+
+
+def test_a_lease_is_not_taken_during_a_commit(engine: Engine, postgres_url: str) -> None:
+    """A commit holds the row of the lease to its end, so no epoch slips in between."""
+    lease = take_lease(engine, "w", "one")
+    with engine.begin() as conn:
+        conn.exec_driver_sql(f'ALTER DATABASE "{engine.url.database}" SET lock_timeout = 100')
+    hasty = open_engine(postgres_url)
+    with engine.begin() as conn:
+        transaction._fence(conn, batches(lease.epoch)[0])
+        with pytest.raises(StoreError, match="lock timeout"):
+            take_lease(hasty, "w", "two")
+        assert take_lease(hasty, "other", "two").epoch == 1
+    hasty.dispose()
+    assert take_lease(engine, "w", "two").epoch == 2
+
+
+def test_a_fault_in_the_middle_leaves_nothing(engine: Engine) -> None:
+    """The last write of the transaction fails; all before it is undone."""
+    made = batches(take_lease(engine, "w", "test").epoch)
+    commit(engine, made[0])
+    before = content_digest(engine)
+    with engine.begin() as conn:
+        conn.exec_driver_sql(
+            "CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'disk on fire'; END $$"
+        )
+        conn.exec_driver_sql(
+            "CREATE TRIGGER fault BEFORE INSERT OR UPDATE ON worker_progress "
+            "FOR EACH ROW EXECUTE FUNCTION fault()"
+        )
+    with pytest.raises(StoreError, match="w: batch refused: disk on fire"):
+        commit(engine, made[1])
+    assert content_digest(engine) == before
+
+
+def test_amounts_are_exact(engine: Engine) -> None:
+    """All 42 digits come back as they went in."""
+    fill(engine)
+    with engine.connect() as conn:
+        stored = conn.execute(select(EXPOSURE.c.amount).where(EXPOSURE.c.asset == "XYZ"))
+        assert str(stored.scalar_one()) == str(FINE)
+        assert queries.exact_totals(conn, "asset")["XYZ", "XYZ"] == FINE
+        assert queries.find(conn, decision(2).id[:8])[1] is not None
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("DELETE FROM alert", "read-only"),
+        ("SET TRANSACTION READ WRITE", "read-write"),
+        ("SELECT 1; COMMIT; SET default_transaction_read_only = off", "multiple commands"),
+        ("SELECT * FROM nowhere", "does not exist"),
+        ("CREATE TABLE t (a int)", "read-only"),
+    ],
+)
+def test_a_query_of_a_users_own_cannot_write(
+    engine: Engine, postgres_url: str, query: str, said: str
+) -> None:
+    """Neither directly nor by leaving the transaction."""
+    del engine
+    with queries.reading(postgres_url) as conn, pytest.raises(StoreError, match=said):
+        ask(conn, query, 10)
+
+
+def test_a_query_of_a_users_own_reads(engine: Engine, postgres_url: str) -> None:
+    """Decimals stay decimals."""
+    fill(engine)
+    with queries.reading(postgres_url) as conn:
+        names, rows, more = ask(conn, "SELECT asset, amount FROM exposure_now ORDER BY 2 DESC", 1)
+    assert (names, rows, more) == (["asset", "amount"], [("XYZ", FINE)], True)
+
+
+def test_a_server_that_goes_away_is_a_clear_error(engine: Engine, postgres_url: str) -> None:
+    """A commit on a broken connection is refused in one line, and the next one works."""
+    made = batches(take_lease(engine, "w", "test").epoch)
+    commit(engine, made[0])
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s"
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        ended: list[Any] = admin.execute(
+            end, (admin.info.dbname, admin.info.backend_pid)
+        ).fetchall()
+    assert ended
+    with pytest.raises(StoreError, match="w: batch refused: "):
+        commit(engine, made[1])
+    commit(engine, made[1])

@@ -1,0 +1,157 @@
+"""The commands that ask the database, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from riskwatch.commands import db, query
+from riskwatch.errors import StoreError
+from tests.support.batches import alert, decision
+from tests.support.views import fill
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+    from sqlalchemy.engine import Engine
+
+app = typer.Typer()
+app.add_typer(db.app, name="db")
+app.add_typer(query.killswitch_app, name="killswitch")
+app.command("exposure")(query.exposure_command)
+app.command("alerts")(query.alerts_command)
+app.command("explain")(query.explain_command)
+app.command("sql")(query.sql_command)
+
+
+def run(url: str, *args: str) -> Result:
+    """Run a command on a database."""
+    return CliRunner().invoke(app, list(args), env={"RISKWATCH_DATABASE": url})
+
+
+@pytest.fixture
+def filled(engine: Engine, url: str) -> str:
+    """URL of a database with the sample history."""
+    fill(engine)
+    return url
+
+
+def test_db_upgrade_makes_a_database_that_checks(tmp_path: Path) -> None:
+    """From nothing to what this build needs, and current says which revision that is."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    assert run(url, "db", "upgrade").stdout == "at revision 0004\n"
+    assert run(url, "db", "current").stdout == "at revision 0004\n"
+    assert run(url, "db", "check").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("exposure",),
+        ("alerts",),
+        ("explain", "12"),
+        ("killswitch", "status"),
+        ("sql", "SELECT 1"),
+        ("db", "current"),
+        ("db", "check"),
+    ],
+)
+def test_a_missing_or_empty_database_is_one_clear_line(tmp_path: Path, args: tuple[str]) -> None:
+    """It says what to run, and makes no file."""
+    missing = run(f"sqlite:///{tmp_path / 'none.db'}", *args)
+    assert isinstance(missing.exception, StoreError)
+    assert "riskwatch db upgrade" in str(missing.exception)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").touch()
+    empty = run(f"sqlite:///{tmp_path / 'empty.db'}", *args)
+    assert isinstance(empty.exception, StoreError)
+    assert "has no riskwatch schema" in str(empty.exception)
+
+
+def test_exposure_shows_dollars_and_exact_quantities(filled: str) -> None:
+    """In a table for people, in JSON for machines."""
+    shown = run(filled, "exposure").stdout
+    assert "1,067.00" in shown
+    assert "700 USDC" in shown
+    assert "123,456,789,012,345,678,901,234.123456789012345678 XYZ" in shown
+    rows = [json.loads(line) for line in run(filled, "exposure", "--json").stdout.splitlines()]
+    assert [row["counterparty"] for row in rows] == ["kraken", "binance"]
+    assert rows[0]["quantities"] == {"USDC": "700"}
+    assert rows[0]["ts"] == "2023-03-11T03:04:00.000000Z"
+
+
+def test_exposure_by_issuer_says_that_rows_do_not_add_up(filled: str) -> None:
+    """Look-through counts one dollar at the issuer and again at its bank."""
+    shown = run(filled, "exposure", "--by", "issuer").stdout
+    assert "rows do not add up" in shown
+    rows = run(filled, "exposure", "--by", "issuer", "--json").stdout.splitlines()
+    assert [(r["party"], r["quantities"]) for r in map(json.loads, rows)] == [
+        ("circle", {"USDC": "700"}),
+        ("bny", {}),
+        ("svb", {}),
+    ]
+
+
+def test_alerts_are_open_ones_unless_all_are_asked_for(filled: str) -> None:
+    """The id is shown, so that it can be explained."""
+    shown = run(filled, "alerts").stdout
+    assert alert(3.5).id[:12] in shown
+    assert alert(2).id[:12] not in shown
+    assert alert(2).id[:12] in run(filled, "alerts", "--all").stdout
+    lines = run(filled, "alerts", "--json").stdout.splitlines()
+    assert [json.loads(line)["exposure_usd"] for line in lines] == ["970"]
+
+
+def test_explain_takes_the_beginning_of_an_id(filled: str) -> None:
+    """An alert is explained with the decision behind it."""
+    said = run(filled, "explain", alert(2).id[:8]).stdout
+    assert said.startswith("Alert asset:USDC")
+    assert f"  id {decision(2).id}, after tick/2" in said
+    assert "Kill switch: asset:USDC REDUCE" in said
+    found = json.loads(run(filled, "explain", decision(2).id, "--json").stdout)
+    assert found["alert"] is None
+    assert found["decision"]["features"]["discount_bp"] == 180.0
+
+
+def test_killswitch_status_shows_what_is_in_force(filled: str) -> None:
+    """The effective state, why, and until when it may be relied on."""
+    shown = run(filled, "killswitch", "status").stdout
+    assert "asset:USDC" in shown
+    assert "2023-03-11T03:08:00Z" in shown
+    (line,) = run(filled, "killswitch", "status", "--json").stdout.splitlines()
+    assert json.loads(line)["effective"] == "HALT"
+
+
+def test_sql_reads(filled: str) -> None:
+    """Any query, with a limit that is said when it bites."""
+    result = run(filled, "sql", "SELECT scope, '[red]x' FROM decision")
+    assert "asset:USDC" in result.stdout
+    assert "[red]x" in result.stdout
+    some = run(filled, "sql", "SELECT stream, payload, key FROM dead_letter", "--limit", "2")
+    assert some.stdout.count("<140000 bytes>") == 2
+    assert "only the first 2 rows" in some.stderr
+    as_json = run(filled, "sql", "SELECT 1 AS one, NULL AS none, x'ff' AS raw", "--json").stdout
+    assert json.loads(as_json) == {"one": 1, "none": None, "raw": "/w=="}
+    assert "nothing" in run(filled, "sql", "SELECT 1 WHERE 1 = 2").stdout
+
+
+@pytest.mark.parametrize(
+    ("query_text", "said"),
+    [
+        ("DELETE FROM alert", "only reads"),
+        ("PRAGMA journal_mode=DELETE", "only reads"),
+        ("SELECT * FROM nowhere", "no such table"),
+        ("SELECT 1; SELECT 2", "one statement"),
+        ("/* nothing */", "answers nothing"),
+    ],
+)
+def test_sql_refuses_the_rest(filled: str, query_text: str, said: str) -> None:
+    """In one line."""
+    result = run(filled, "sql", query_text)
+    assert isinstance(result.exception, StoreError)
+    assert said in str(result.exception)

@@ -1,0 +1,107 @@
+"""Questions of the command line: exact totals, order, ids."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from riskwatch.core.reasons import State
+from riskwatch.errors import StoreError
+from riskwatch.store import queries
+from riskwatch.store.batch import Batch, Sequenced
+from riskwatch.store.transaction import commit, take_lease
+from tests.support.batches import FINE, alert, decision, exposure
+from tests.support.views import fill
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from riskwatch.core.outputs import Output
+
+
+def put(engine: Engine, *outputs: Output) -> None:
+    """Commit outputs as one batch of another worker."""
+    lease = take_lease(engine, "v", "test")
+    numbered = [Sequenced(lease.next_seq + n, o) for n, o in enumerate(outputs)]
+    commit(engine, Batch("v", lease.epoch, outputs=numbered))
+
+
+def test_totals_are_exact_where_sql_would_round(engine: Engine) -> None:
+    """One unit of the last digit beside 24 digits before the point is not lost."""
+    tiny = "0.000000000000000001"
+    put(
+        engine,
+        exposure(0, str(FINE), None, asset="XYZ"),
+        exposure(0, tiny, None, asset="XYZ", component="margin"),
+        exposure(0, "0.1", None, asset="XYZ", component="borrowed"),
+        exposure(0, "7", None, asset="XYZ", component="open_order"),
+    )
+    with engine.connect() as conn:
+        totals = queries.exact_totals(conn, "asset")
+    assert totals == {("XYZ", "XYZ"): Decimal("123456789012345678901234.023456789012345679")}
+    assert len(totals["XYZ", "XYZ"].as_tuple().digits) == 42
+
+
+def test_exposures_are_ordered_by_gross(engine: Engine) -> None:
+    """The largest first; dollars are decimals to the cent."""
+    fill(engine)
+    with engine.connect() as conn:
+        rows = queries.exposures(conn, "issuer")
+        assert [(row["party"], row["level"]) for row in rows] == [
+            ("circle", "direct"),
+            ("bny", "backing"),
+            ("svb", "backing"),
+        ]
+        assert [str(row["gross_usd"]) for row in rows] == ["1067.00", "533.50", "106.70"]
+        assert {row["additive"] for row in rows} == {False}
+        assert queries.exact_totals(conn, "issuer") == {("circle", "USDC"): Decimal(700)}
+        with pytest.raises(StoreError, match="counterparty, issuer, asset, book, not by 'venue'"):
+            queries.exposures(conn, "venue")
+
+
+def test_open_alerts_come_gravest_first(engine: Engine) -> None:
+    """A WATCH comes after a REDUCE, whenever it was opened."""
+    put(engine, alert(1, "a", State.WATCH), alert(2, "b"), alert(3, "c", State.HALT))
+    with engine.connect() as conn:
+        assert [r["alert"] for r in queries.alerts(conn, all_of_them=False)] == ["c", "b", "a"]
+        assert [r["alert"] for r in queries.alerts(conn, all_of_them=True)] == ["c", "b", "a"]
+
+
+def test_an_id_may_be_its_beginning(engine: Engine) -> None:
+    """Of a decision, of an alert, or of the last time that an alert was raised."""
+    fill(engine)
+    with engine.connect() as conn:
+        found, made = queries.find(conn, decision(2).id[:6])
+        assert found is None
+        assert made is not None
+        assert made["id"] == decision(2).id
+        found, made = queries.find(conn, alert(2).id[:6])
+        assert (found or {})["id"] == alert(2).id
+        assert (made or {})["id"] == decision(2).id
+        found, made = queries.find(conn, alert(4).id)
+        assert (found or {})["id"] == alert(3.5).id
+        assert made is None
+        assert [s["scope"] for s in queries.switches_of(conn, decision(2).id)] == ["asset:USDC"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "said"),
+    [
+        ("%", "hexadecimal digits, was '%'"),
+        ("", "hexadecimal digits, was ''"),
+        ("0000", "no decision and no alert has an id that begins with 0000"),
+    ],
+)
+def test_an_id_that_means_nothing_is_refused(engine: Engine, prefix: str, said: str) -> None:
+    """One clear line."""
+    with engine.connect() as conn, pytest.raises(StoreError, match=said):
+        queries.find(conn, prefix)
+
+
+def test_an_id_that_means_several_things_names_them(engine: Engine) -> None:
+    """So that one more digit can be typed."""
+    put(engine, *(alert(n, f"key{n}") for n in range(40)))
+    with engine.connect() as conn, pytest.raises(StoreError, match=r"^\w could be \w{32} \(alert"):
+        queries.find(conn, alert(0).id[0])
