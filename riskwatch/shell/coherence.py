@@ -10,6 +10,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.money import quantise
+from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ PD_FLOOR: Final = 0.0003
 UNRATED: Final = "unrated"
 PLACEHOLDERS: Final = ("scope", "feature", "value", "at", "unit")
 """What the text of a rule may name."""
+PRICED: Final = ("asset", "venue-asset")
+"""Kinds of scope whose features are read off prices, where single prints go wrong."""
 
 
 def reference(file: str, made: Reference) -> None:
@@ -55,18 +58,14 @@ def limits(file: str, made: Limits) -> None:
 
 
 def rules(file: str, made: RulePack) -> None:
-    """Raise :class:`ConfigError` about the first double id, or text that cannot be filled in."""
+    """Raise :class:`ConfigError` about the first double id, hasty HALT or unfillable text."""
     _unique(file, "rules", (rule.id for rule in made.rules))
     for i, rule in enumerate(made.rules):
-        where = f"rules[{i}].text"
-        allowed = f"plain words with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
-        try:
-            pieces = list(Formatter().parse(rule.text))
-        except ValueError as error:
-            raise ConfigError(file, where, allowed, rule.text) from error
-        for _, name, _, _ in pieces:
-            if name is not None and name not in PLACEHOLDERS:
-                raise ConfigError(file, where, allowed, f"{{{name}}}")
+        hasty = rule.state is State.HALT and rule.scope_kind in PRICED
+        if hasty and rule.observations < 2 and rule.dwell_s <= 0.0:
+            expected = "2 or more, or a dwell_s: one bad price must not engage a HALT"
+            raise ConfigError(file, f"rules[{i}].observations", expected, rule.observations)
+        _text(file, f"rules[{i}].text", rule.text)
 
 
 def unknown_subjects(made: Limits, known: Reference) -> list[str]:
@@ -114,6 +113,17 @@ def _party(file: str, made: Reference, party: Party) -> None:
     total = quantise(sum(b.share for b in party.backing), 9)
     if total > 1.0:
         raise ConfigError(file, f"{where}.backing", "shares that sum to at most 1", total)
+
+
+def _text(file: str, key: str, text: str) -> None:
+    allowed = f"plain words with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
+    try:
+        pieces = list(Formatter().parse(text))
+    except ValueError as error:
+        raise ConfigError(file, key, allowed, text) from error
+    for _, name, _, _ in pieces:
+        if name is not None and name not in PLACEHOLDERS:
+            raise ConfigError(file, key, allowed, f"{{{name}}}")
 
 
 def _unique(file: str, key: str, ids: Iterable[str], name: str = "id") -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.events import Name
+from riskwatch.core.ledger.config import LedgerConfig
+from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.rules import Condition, Rule, RulePack
@@ -91,6 +93,11 @@ RULES_CHECKS: Final[Checks] = {
     (Condition, "feature"): filled,
     (Condition, "at"): above(0.0),
 }
+POLICY_CHECKS: Final[Checks] = {
+    **{(MarketConfig, name): above(0.0) for name in MarketConfig.__struct_fields__},
+    (LedgerConfig, "reconcile_abs"): at_least(0.0),
+    (LedgerConfig, "reconcile_rel"): at_least(0.0),
+}
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +136,7 @@ def load(directory: Path) -> Config:
     reference = load_reference(directory)
     limits = load_limits(directory)
     rules = load_rules(directory)
-    policy = Shaper(POLICY).struct(Policy, read_toml(directory / POLICY))
+    policy = Shaper(POLICY, POLICY_CHECKS).struct(Policy, read_toml(directory / POLICY))
     return Config(
         reference=reference,
         limits=limits,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.contracts.outputs import encode_internal
-from riskwatch.contracts.shapes import tag_of
+from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import moment
 from riskwatch.core.outputs import Output
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 FIRST_SEQ: Final = 1
 """Sequence number of a worker's first output: 0 says that nothing was published."""
 _READINGS: Final = next(t.name for t in TOPICS.values() if CounterpartyReading in t.carries)
-
-kind_of = lru_cache(maxsize=64)(tag_of)
-"""Kind of a journal entry: the `type` of the event, tick or reading."""
 
 
 class Draft:

@@ -152,12 +152,10 @@ def _run(
     progress: Callable[[int, int], None] | None,
 ) -> str:
     """Apply records batch by batch; returns why it ended. The last batch is left open."""
-    done = 0
     if limits.max_events == 0:
         return "max_events"
-    for record in source.records(limits.until_us):
+    for done, record in enumerate(source.records(limits.until_us), start=1):
         runner.offer(record)
-        done += 1
         if done % limits.batch == 0:
             runner.commit(source.offsets())
             if progress is not None:

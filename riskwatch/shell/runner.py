@@ -18,13 +18,14 @@ import structlog
 from riskwatch.contracts.codec import stamp
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.contracts.refusal import Refusal
+from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.core.clock import text
 from riskwatch.core.dedupe import SeenWindow, digest
 from riskwatch.core.events import Tick, identity
 from riskwatch.core.outputs import EventRejected
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import RiskwatchError, StoreError
-from riskwatch.shell.draft import Draft, kind_of, since
+from riskwatch.shell.draft import Draft, since
 from riskwatch.shell.pipeline import Effects
 from riskwatch.store.batch import Counts, OutboxRecord
 

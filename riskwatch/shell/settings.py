@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         ``auto``, ``console`` or ``json``.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     database: str = "sqlite:///riskwatch.db"
     config: Path | None = None

@@ -164,7 +164,7 @@ def join(key: str, name: str) -> str:
     Examples
     --------
     >>> join("", "a"), join("a", "b")
-    ('a', 'b')
+    ('a', 'a.b')
     """
     return f"{key}.{name}" if key else name
 

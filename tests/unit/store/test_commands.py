@@ -17,8 +17,8 @@ from tests.support.views import fill
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from click.testing import Result
     from sqlalchemy.engine import Engine
+    from typer.testing import Result
 
 app = typer.Typer()
 app.add_typer(db.app, name="db")

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.errors import FencedError, StoreError
 from riskwatch.store import migrate
-from riskwatch.store.batch import Counts, StreamOffset
+from riskwatch.store.batch import Counts, OutboxRecord, StreamOffset
 from riskwatch.store.content import content_digest, dump
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import ALERT, DATA_QUALITY, EXPOSURE
@@ -220,6 +220,18 @@ def test_the_outbox_holds_what_is_not_published(engine: Engine) -> None:
     made[1].relay = False
     commit(engine, made[1])
     assert pending(engine, "w", 100) == []
+
+
+def test_readings_for_another_worker_go_to_the_outbox_alone(engine: Engine) -> None:
+    """Among the outputs in order, even where outputs themselves are not relayed."""
+    batch = batches(take_lease(engine, "w", "test").epoch)[0]
+    after = len(batch.outputs) + 1
+    reading = OutboxRecord(after, "riskwatch.readings", "kraken", b"\x00\xff", at(0))
+    batch.forwards, batch.relay = [reading], False
+    for _ in range(2):
+        commit(engine, batch)
+        assert pending(engine, "w", 100) == [reading]
+    assert take_lease(engine, "w", "test").next_seq == after + 1
 
 
 def test_state_of_another_format_is_refused(engine: Engine) -> None:

@@ -1,0 +1,186 @@
+"""Conformance kit for rule packs: the files hold together, and say what their fixtures expect.
+
+A pack carries its expectations in ``fixtures/*.toml`` beside its rules. A fixture is a list of
+steps of one scope; after each, the scope must be in the state it names::
+
+    [[fixtures]]
+    about = "a discount that lasts is watched, and let go when it is over"
+    scope = "asset:USDC"
+    steps = [
+      { t_s = "0s", features = { discount_bp = 25.0 }, expect = "NORMAL" },
+      { t_s = "5m", features = { discount_bp = 25.0 }, expect = "WATCH" },
+    ]
+
+``t_s`` is event time since the beginning, ``observations`` how many fresh observations came
+since the step before (1 if left out), ``cause`` what the price graph says (``none``). A feature
+that is left out has no value, which is not zero.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from riskwatch.core.reasons import Cause, State
+from riskwatch.errors import ConfigError
+from riskwatch.shell.config import load
+from riskwatch.shell.strict import Checks, Shaper, at_least, filled, read_toml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from riskwatch.core.rules import RulePack
+
+FOLDER: Final = "fixtures"
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a scope at `t_s` seconds, and the state it must then be in."""
+
+    t_s: float
+    features: dict[str, float] = {}
+    observations: int = 1
+    cause: Cause = Cause.NONE
+    expect: State
+
+
+class Fixture(msgspec.Struct, frozen=True, kw_only=True):
+    """What one scope lives through, in words and in steps."""
+
+    about: str
+    scope: str
+    steps: tuple[Step, ...]
+
+    @property
+    def scope_kind(self) -> str:
+        """Kind of the scope: what is before its colon."""
+        return self.scope.partition(":")[0]
+
+
+class Fixtures(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of fixtures."""
+
+    fixtures: tuple[Fixture, ...]
+
+
+class Machine(Protocol):
+    """The state machine of one scope."""
+
+    def __call__(self, step: Step) -> State:
+        """Take one step and say the state."""
+        ...
+
+
+class MachineOf(Protocol):
+    """Makes machines."""
+
+    def __call__(self, pack: RulePack, scope: str) -> Machine:
+        """Make the machine of `scope` under `pack`, in its first state."""
+        ...
+
+
+CHECKS: Final[Checks] = {
+    (Fixtures, "fixtures"): filled,
+    (Fixture, "about"): filled,
+    (Fixture, "scope"): filled,
+    (Fixture, "steps"): filled,
+    (Step, "observations"): at_least(0),
+}
+
+
+def check_rule_pack(directory: Path, machine_of: MachineOf) -> int:
+    """Check that a folder of rules loads, and that its fixtures come out as they say.
+
+    Parameters
+    ----------
+    directory : Path
+        With ``reference.toml``, ``limits.toml``, ``static.toml``, ``policy.toml`` and
+        ``fixtures/``.
+    machine_of : MachineOf
+        ``machine_of(pack, scope)(step)`` is the state after a step.
+
+    Returns
+    -------
+    int
+        How many steps were checked.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be used.
+    AssertionError
+        Naming every step that came out otherwise, and every rule without a fixture.
+    """
+    pack = load(directory).rules
+    fixtures = load_fixtures(directory, pack)
+    broken = [line for f in fixtures.values() for line in mismatches(pack, f, machine_of)]
+    broken += [f"rule {rule} has no fixture in which it fires" for rule in unproven(pack, fixtures)]
+    if broken:
+        raise AssertionError("\n".join(broken))
+    return sum(len(fixture.steps) for fixture in fixtures.values())
+
+
+def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
+    """Read ``fixtures/*.toml`` of `directory`, in order of name, by ``file[index]``.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be used with `pack`: no rule of it could ever see the scope or a feature,
+        or time does not go forward.
+    """
+    found = {}
+    for path in sorted((directory / FOLDER).glob("*.toml")):
+        name = f"{FOLDER}/{path.name}"
+        made = Shaper(name, CHECKS).struct(Fixtures, read_toml(path))
+        for i, fixture in enumerate(made.fixtures):
+            _sensible(name, f"fixtures[{i}]", fixture, pack)
+            found[f"{name}[{i}]"] = fixture
+    return found
+
+
+def mismatches(pack: RulePack, fixture: Fixture, machine_of: MachineOf) -> list[str]:
+    """Steps of `fixture` after which the state is another than expected, in words."""
+    machine = machine_of(pack, fixture.scope)
+    wrong = []
+    for step in fixture.steps:
+        state = machine(step)
+        if state is not step.expect:
+            wrong.append(
+                f"{fixture.scope} at {step.t_s:g} s: expected {step.expect}, was {state} "
+                f"({fixture.about})"
+            )
+    return wrong
+
+
+def unproven(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
+    """Ids of the rules that no fixture sees over their threshold and in their state."""
+    return [
+        rule.id
+        for rule in pack.rules
+        if not any(
+            step.expect.rank >= rule.state.rank and rule.severity(step.features)[0] >= 1.0
+            for fixture in fixtures.values()
+            if fixture.scope_kind == rule.scope_kind
+            for step in fixture.steps
+        )
+    ]
+
+
+def _sensible(file: str, key: str, fixture: Fixture, pack: RulePack) -> None:
+    rules = pack.of(fixture.scope_kind)
+    if not rules:
+        expected = "a scope of a kind that the rules are about"
+        raise ConfigError(file, f"{key}.scope", expected, fixture.scope)
+    known = {condition.feature for rule in rules for condition in rule.any}
+    before = -1.0
+    for i, step in enumerate(fixture.steps):
+        where = f"{key}.steps[{i}]"
+        if step.t_s <= before:
+            raise ConfigError(file, f"{where}.t_s", f"more than {before:g} seconds", step.t_s)
+        before = step.t_s
+        for feature in step.features:
+            if feature not in known:
+                expected = f"one of {', '.join(sorted(known))} here"
+                raise ConfigError(file, f"{where}.features", expected, feature)

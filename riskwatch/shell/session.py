@@ -1,0 +1,107 @@
+"""A replay from files to a database: everything opened, and closed again whatever happens."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect
+
+from riskwatch.contracts.codec import decode
+from riskwatch.core.clock import MINUTE
+from riskwatch.shell.clockwork import Grid
+from riskwatch.shell.embedded import WORKER, Limits, replay
+from riskwatch.shell.merge import Merge
+from riskwatch.shell.ports import SqlStore
+from riskwatch.shell.publish import NullPublisher
+from riskwatch.shell.runner import Runner
+from riskwatch.store.engine import open_engine
+from riskwatch.store.migrate import require_current, upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from sqlalchemy.engine import Engine
+
+    from riskwatch.shell.embedded import Stop, Summary
+    from riskwatch.shell.pipeline import Pipeline
+    from riskwatch.shell.publish import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What to replay, and how.
+
+    Attributes
+    ----------
+    files : sequence of Path
+        NDJSON files of events; their order decides between events of one time.
+    database : str
+        URL; a fresh SQLite file is set up.
+    tick_us : int
+        Width of the event-time grid, microseconds.
+    limits : Limits
+        When to commit and when to stop.
+    publisher : Publisher
+        Where outputs go.
+    """
+
+    files: Sequence[Path]
+    database: str
+    tick_us: int = MINUTE
+    limits: Limits = field(default_factory=Limits)
+    publisher: Publisher = field(default_factory=NullPublisher)
+
+
+def replay_files(
+    what: Replay,
+    pipeline: Pipeline,
+    *,
+    stop: Stop | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Replay files through `pipeline`, from where the database stands.
+
+    Raises
+    ------
+    FeedError
+        If a file cannot be read.
+    StreamIdentityError
+        If a file is not the one that was replayed before under its name.
+    StoreError
+        If the database cannot be used, or another process took it over.
+    """
+    with Merge(what.files, decode) as source, database(what.database) as engine:
+        runner = Runner(
+            SqlStore(engine),
+            pipeline,
+            what.publisher,
+            worker=WORKER,
+            holder=f"{socket.gethostname()}/{os.getpid()}",
+            grid=Grid(what.tick_us),
+        )
+        return replay(runner, source, what.limits, stop=stop, progress=progress)
+
+
+@contextmanager
+def database(url: str) -> Iterator[Engine]:
+    """Open a database of this build's schema; a SQLite file without any tables gets it first.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be opened or has another schema; the message says what to run.
+    """
+    engine = open_engine(url)
+    try:
+        if engine.dialect.name == "sqlite" and not inspect(engine).get_table_names():
+            upgrade(engine)
+        with engine.connect() as conn:
+            require_current(conn)
+        yield engine
+    finally:
+        engine.dispose()
