@@ -1,45 +1,79 @@
-# riskwatch: `make help` lists what there is.
-.PHONY: help install test lint format bench fuzz wheel clean
+# What there is to do here. Needs GNU make (3.81 or newer) and Python 3.11, 3.12 or 3.13.
+#
+#   make demo            sets itself up on the first run; ARGS="--speed 100" is passed on
+#   PYTHON=python3.12    makes .venv with this one
+
+SHELL := /bin/sh
 .DEFAULT_GOAL := help
-VENV := .venv
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; \
-	then echo $$p; break; fi; done)
-STAMP := $(VENV)/.installed
+.PHONY: help demo test bench fuzz lint format wheel clean
 
-help: ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+READY := .venv/.riskwatch-ready
+READY_DEV := .venv/.riskwatch-ready-dev
+WORKERS ?= 2
+FUZZ ?= 1000000
+ARGS ?=
 
-$(STAMP): pyproject.toml uv.lock
-	@test -n "$(PYTHON)" || { echo "riskwatch needs Python 3.11, 3.12 or 3.13"; exit 2; }
-	@echo "installing the locked versions into $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check "uv>=0.9"
-	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/uv sync -q --frozen
+# The environment has one owner: whatever else is active, these commands mean .venv.
+unexport VIRTUAL_ENV
+unexport UV_PROJECT_ENVIRONMENT
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## what there is to do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## an episode on the screen, from nothing
+	@$(BIN)/riskwatch demo $(ARGS)
+
+test: $(READY_DEV) lint ## everything that must hold; what was skipped is said at the end
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --benchmark-disable $(ARGS)
+
+bench: $(READY_DEV) ## figures, as ratios measured in one run
+	@$(BIN)/python -m pytest tests/bench -p no:xdist --benchmark-only $(ARGS)
+
+fuzz: $(READY_DEV) ## property tests at length: FUZZ examples each
+	@RISKWATCH_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q tests/property $(ARGS)
+
+lint: $(READY_DEV) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY_DEV) ## write the code as ruff likes it
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+wheel: $(READY_DEV) ## dist/riskwatch-*.whl
+	@$(BIN)/python -m hatchling build -t wheel
+
+clean: ## everything that can be made again
+	@rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	@find riskwatch streams migrations tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# Stamps: a second run does nothing until what is locked changes.
+$(READY): uv.lock pyproject.toml | $(BIN)/uv
+	@echo "riskwatch: installing the locked versions"
+	@$(BIN)/uv sync --quiet --frozen --no-dev --inexact
 	@touch $@
 
-install: $(STAMP) ## the locked versions, in an environment of their own
+$(READY_DEV): uv.lock pyproject.toml | $(BIN)/uv
+	@echo "riskwatch: installing the locked versions and the tools"
+	@$(BIN)/uv sync --quiet --frozen --inexact
+	@touch $(READY) $@
 
-lint: $(STAMP) ## ruff and mypy --strict
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-
-test: lint ## lint, types and every test
-	$(VENV)/bin/python -m pytest -q -n2 --benchmark-disable
-
-bench: $(STAMP) ## the benchmarks, as ratios within one run
-	$(VENV)/bin/python -m pytest -q tests/bench --benchmark-only
-
-fuzz: $(STAMP) ## a million mutated messages through the codec
-	RISKWATCH_FUZZ=1000000 $(VENV)/bin/python -m pytest -q tests/property/test_codec_fuzz.py
-
-format: $(STAMP) ## format the code
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
-
-wheel: $(STAMP) ## build the wheel into dist/
-	$(VENV)/bin/uv build -q --wheel
-
-clean: ## remove what was built
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+# A candidate must run, be of a version that riskwatch knows, and be able to make environments.
+$(BIN)/uv:
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
+	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	    >/dev/null 2>&1 || continue; \
+	  echo "riskwatch: making .venv with $$("$$python" --version) (once, about a minute)"; \
+	  "$$python" -m venv --clear .venv \
+	    && $(BIN)/python -m pip install --quiet "uv==$(UV_VERSION)" && exit 0; \
+	  echo "riskwatch: .venv could not be made, see above" >&2; exit 1; \
+	done; \
+	echo "riskwatch needs Python 3.11, 3.12 or 3.13 with the venv module, and found none." >&2; \
+	echo "On Debian or Ubuntu: apt install python3 python3-venv. On macOS: brew install python@3.13." >&2; \
+	echo "Then run make again, or name it: make demo PYTHON=/path/to/python3" >&2; \
+	exit 1
