@@ -11,6 +11,8 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.riskwatch-ready
 READY_DEV := .venv/.riskwatch-ready-dev
+PYTHON ?=
+PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 python)
 WORKERS ?= 2
 FUZZ ?= 1000000
 ARGS ?=
@@ -65,7 +67,7 @@ $(READY_DEV): uv.lock pyproject.toml | $(BIN)/uv
 
 # A candidate must run, be of a version that riskwatch knows, and be able to make environments.
 $(BIN)/uv:
-	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
+	@for python in $(PYTHONS); do \
 	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	    >/dev/null 2>&1 || continue; \
 	  echo "riskwatch: making .venv with $$("$$python" --version) (once, about a minute)"; \
@@ -73,7 +75,7 @@ $(BIN)/uv:
 	    && $(BIN)/python -m pip install --quiet "uv==$(UV_VERSION)" && exit 0; \
 	  echo "riskwatch: .venv could not be made, see above" >&2; exit 1; \
 	done; \
-	echo "riskwatch needs Python 3.11, 3.12 or 3.13 with the venv module, and found none." >&2; \
+	echo "riskwatch needs Python 3.11, 3.12 or 3.13 with the venv module. Tried: $(PYTHONS)" >&2; \
 	echo "On Debian or Ubuntu: apt install python3 python3-venv. On macOS: brew install python@3.13." >&2; \
 	echo "Then run make again, or name it: make demo PYTHON=/path/to/python3" >&2; \
 	exit 1

@@ -134,6 +134,8 @@ def replay(
         _close(runner, limits.until_us, more=source.more)
     runner.commit(source.offsets())
     runner.commit([])  # says that the last outputs are published
+    if progress is not None:
+        progress(*source.progress())
     summary = Summary(
         **since(runner.counts, before),
         reached_us=runner.us,

@@ -137,12 +137,12 @@ class Runner:
         again. Nothing of the batch was written, and this runner accepts nothing more.
         """
         self._require_ready()
+        self._ready = False
         try:
             self._offer(record)
-        except BaseException as error:
-            self._ready = False
+        except Exception as error:
             event = record.event
-            log.exception(
+            log.error(  # noqa: TRY400 - one line; the traceback travels with the exception
                 "record failed, nothing of its batch was written",
                 worker=self.worker,
                 stream=record.stream,
@@ -151,6 +151,7 @@ class Runner:
                 error=f"{type(error).__name__}: {error}",
             )
             raise
+        self._ready = True
 
     def tick(self, us: int) -> None:
         """Let time pass: hand a tick to every stage that takes ticks."""
@@ -177,7 +178,7 @@ class Runner:
         self._require_ready()
         started = perf_counter()
         batch = self._draft.batch(self._rows(), offsets, self._to_acknowledge())
-        if not (offsets or batch.rows or batch.outputs or batch.journal or batch.published_seq):
+        if _empty(batch) and batch.counts == self._told:
             return
         self._ready = False
         self._store.commit(batch)
@@ -279,6 +280,12 @@ class Runner:
             reached=text(batch.us),
             commit_ms=round(1e3 * seconds, 2),
         )
+
+
+def _empty(batch: Batch) -> bool:
+    """Whether a batch has nothing to write but the counts."""
+    lists = (batch.offsets, batch.journal, batch.outputs, batch.forwards, batch.dead_letters)
+    return not (batch.rows or batch.published_seq or any(lists))
 
 
 def _records(batch: Batch) -> list[OutboxRecord]:

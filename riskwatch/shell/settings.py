@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from riskwatch.errors import ConfigError
+from riskwatch.shell.logs import Format, Level  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Self
-
-    from riskwatch.shell.logs import Format, Level
 
 PREFIX = "RISKWATCH_"
 

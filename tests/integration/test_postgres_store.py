@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -22,7 +24,6 @@ from tests.support.views import EXPECTED, answers, fill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy.engine import Engine
 
@@ -85,6 +86,17 @@ def test_views_say_what_adds_up_by_hand(engine: Engine) -> None:
         assert conn.execute(query).scalar_one() == FINE
     for query_text, rows in EXPECTED.items():
         assert found[query_text] == [pytest.approx(row) for row in rows], query_text
+
+
+def test_queries_of_the_page_run_here_too(engine: Engine) -> None:
+    """What the page on SQL shows is portable."""
+    page = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
+    shown = re.findall(r"```sql\n(.*?);\n```", page, re.DOTALL)
+    assert shown
+    fill(engine)
+    with engine.connect() as conn:
+        answered = [bool(conn.execute(text(query)).all()) for query in shown]
+    assert answered.count(True) == len(shown) - 1
 
 
 def test_committing_again_changes_nothing(engine: Engine) -> None:
