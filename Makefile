@@ -30,7 +30,7 @@ demo: $(READY) ## an episode on the screen, from nothing
 	@$(BIN)/riskwatch demo $(ARGS)
 
 test: $(READY_DEV) lint ## everything that must hold; what was skipped is said at the end
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --benchmark-disable $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore=tests/bench $(ARGS)
 
 bench: $(READY_DEV) ## figures, as ratios measured in one run
 	@$(BIN)/python -m pytest tests/bench -p no:xdist --benchmark-only $(ARGS)
