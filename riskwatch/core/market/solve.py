@@ -27,6 +27,9 @@ HUBER: Final = 1.5
 """Residuals beyond this many standard deviations count by their size, not its square."""
 CAUCHY: Final = 3.0
 """Scale, in standard deviations, beyond which the closing passes let an edge go."""
+PRIOR: Final = 0.01
+"""Weight of a prior beside an observation: it settles what the feeds leave open, and no more.
+What a coin usually does is no evidence against what it is doing now."""
 RIDGE: Final = 1e-9
 """Keeps an asset that no edge reaches solvable; its variance then says so."""
 
@@ -137,7 +140,7 @@ def solve(
     """
     base = [1.0 / (sd * sd) for _, _, _, sd in edges]
     share = [1.0] * len(edges)
-    held = [1.0 / (sd * sd) for _, _, sd in priors]
+    held = [PRIOR / (sd * sd) for _, _, sd in priors]
     x: list[float] = [0.0] * n
     low: list[list[float]] = []
     for step in range(HUBER_PASSES + CAUCHY_PASSES + 1):
@@ -153,11 +156,10 @@ def solve(
                 share[i] = 1.0 if z <= HUBER else HUBER / z
             else:
                 share[i] = 1.0 / (1.0 + (z / CAUCHY) ** 2)
-        # A prior gives way before any observation does: what a coin usually does is no
-        # evidence against what it is doing now.
+        # Absolute size beyond one standard deviation: of two coins that could have moved, the
+        # one that strays more in calm times takes all of it.
         for i, (j, centre, sd) in enumerate(priors):
-            z = (x[j] - centre) / sd
-            held[i] = 1.0 / (sd * sd * (1.0 + z * z))
+            held[i] = PRIOR / (sd * max(abs(x[j] - centre), sd))
     return x, _deviations(low), share
 
 
