@@ -22,7 +22,8 @@ def test_one_wrong_feed_among_three_is_let_go() -> None:
     edges: list[Edge] = [(0, -1, 0.0, 3e-4), (0, -1, 1e-4, 3e-4), (0, -1, -0.05, 3e-4)]
     x, _, share = solve(1, edges, [])
     assert abs(x[0]) < 5e-4
-    assert share[2] < 0.01 < 0.5 < share[0]
+    assert share[2] < 0.01
+    assert share[0] > 0.5
 
 
 def test_a_chain_reaches_fiat() -> None:
