@@ -129,8 +129,7 @@ def _open(conn: Connection, table: Table, query: Select[Any]) -> Iterator[Found]
 
 
 def _write(conn: Connection, table: Table, rows: list[Found]) -> None:
-    # What is closed goes first, so that its successor of the same key finds the place free.
-    rows.sort(key=lambda row: row["resolved_ts"] is None)
+    # A row that was closed comes before its successor of the same key, which finds the place free.
     names = [c.name for c in table.columns]
     upsert(conn, table, [tuple(row[name] for name in names) for row in rows])
 

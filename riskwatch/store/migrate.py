@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import func, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.engine import Connection
+
+_TURN: Final = 0x7269736B
+"""Any number that nobody else locks in the same database."""
 
 
 def migrations() -> Path:
@@ -57,6 +61,9 @@ def upgrade(database: str | Engine) -> str:
         If the database cannot be opened or changed, or is newer than this build.
     """
     with _connected(database, readonly=False) as conn:
+        if conn.dialect.name == "postgresql":
+            # Workers that start together take turns; SQLite's write lock does the same.
+            conn.execute(select(func.pg_advisory_xact_lock(_TURN)))
         _refuse_unknown(conn, _revision(conn))
         config = _config()
         config.attributes["connection"] = conn

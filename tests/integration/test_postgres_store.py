@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,20 @@ def test_migrations_make_the_tables_of_this_build(engine: Engine) -> None:
     assert inspect(engine).get_view_names() == []
     migrate.upgrade(engine)
     migrate.check(engine)
+
+
+def test_workers_that_start_together_take_turns(postgres_url: str) -> None:
+    """Each finds the schema in place, whoever made it."""
+    code = f"from riskwatch.store import migrate; print(migrate.upgrade({postgres_url!r}))"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    ended = [process.communicate(timeout=60) for process in started]
+    assert ended == [(migrate.head() + "\n", "")] * 3
+    migrate.check(postgres_url)
 
 
 def test_an_empty_database_says_what_to_do(postgres_url: str) -> None:

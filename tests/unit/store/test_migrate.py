@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from alembic import command
 from sqlalchemy import inspect
 
+import riskwatch
 from riskwatch.errors import StoreError
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from riskwatch.store.schema import METADATA
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sqlalchemy.engine import Engine
 
 VIEWS = {
@@ -39,6 +43,29 @@ def test_migrations_make_the_tables_of_this_build(engine: Engine) -> None:
     found = inspect(engine)
     assert set(found.get_table_names()) == {*METADATA.tables, "alembic_version"}
     assert set(found.get_view_names()) == VIEWS
+
+
+def test_an_installed_package_carries_its_own_migrations(tmp_path: Path) -> None:
+    """And uses those, whatever folder of that name lies beside it."""
+    source = Path(riskwatch.__file__).parent
+    site = tmp_path / "site"
+    shutil.copytree(source, site / "riskwatch", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source.parent / "migrations", site / "riskwatch" / "_shipped" / "migrations")
+    (site / "migrations").mkdir()
+    (site / "migrations" / "env.py").write_text("raise SystemExit('not mine')")
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    code = f"from riskwatch.store import migrate as m; m.upgrade({url!r}); print(m.migrations())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.strip() == str(site / "riskwatch" / "_shipped" / "migrations")
+    migrate.check(url)
 
 
 def test_upgrading_again_changes_nothing(url: str) -> None:

@@ -15,18 +15,16 @@ from sqlalchemy import select, update
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.errors import FencedError, StoreError
 from riskwatch.store import migrate
-from riskwatch.store.batch import Counts, OutboxRecord, StreamOffset
+from riskwatch.store.batch import Batch, Counts, OutboxRecord, Sequenced, StreamOffset
 from riskwatch.store.content import content_digest, dump
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import ALERT, DATA_QUALITY, EXPOSURE
 from riskwatch.store.transaction import commit, pending, take_lease
 from riskwatch.store.truth import DEAD_LETTER, LEASE, WORKER_PROGRESS
-from tests.support.batches import FINE, at, batches
+from tests.support.batches import FINE, at, batches, exposure
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
-
-    from riskwatch.store.batch import Batch
 
 
 def write(engine: Engine, sizes: tuple[int, ...] = (1, 1, 1, 1, 1)) -> list[Batch]:
@@ -166,6 +164,18 @@ def test_amounts_are_exact(engine: Engine) -> None:
     with engine.connect() as conn:
         stored = conn.execute(select(EXPOSURE.c.amount).where(EXPOSURE.c.asset == "XYZ"))
         assert str(stored.scalar_one()) == str(FINE)
+
+
+def test_equal_amounts_are_equal_text(engine: Engine) -> None:
+    """On SQLite the stored text itself is canonical, so that SQL can compare and group it."""
+    lease = take_lease(engine, "w", "test")
+    written = ("1000.500", "1E+3", "-0.10", "5E-18")
+    outputs = [exposure(0, amount, amount, asset=f"A{n}") for n, amount in enumerate(written)]
+    commit(engine, Batch("w", 1, outputs=[Sequenced(n, o) for n, o in enumerate(outputs, 1)]))
+    with engine.connect() as conn:
+        stored = conn.exec_driver_sql("SELECT amount, value_usd FROM exposure ORDER BY asset").all()
+    assert lease.epoch == 1
+    assert stored == [(t, t) for t in ("1000.5", "1000", "-0.1", "0.000000000000000005")]
 
 
 def test_dead_letters_keep_every_byte(engine: Engine) -> None:
