@@ -1,0 +1,138 @@
+"""What the risk stage knows of models: their configuration, and whom it asks for scores.
+
+The models themselves live in :mod:`riskwatch.models`, which `core` does not import: the
+composition root hands a :class:`Scorer` in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from riskwatch.core.reasons import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from riskwatch.core.stage import StageState
+
+
+class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing to predict: that a measure reaches a threshold within a horizon.
+
+    Attributes
+    ----------
+    kind : str
+        ``depeg``, ...
+    scope_kind : str
+        Kind of scope it is asked of.
+    side : str
+        ``discount``, ``premium``, ``either``, or empty.
+    threshold : float
+        Positive, in `unit`.
+    horizon_s : float
+        Positive, seconds.
+    unit : str
+        Of the threshold.
+    start : float or None
+        For escalation: measure from which it is asked, below `threshold`.
+    measure : str
+        Feature that is measured.
+    """
+
+    kind: str = "depeg"
+    scope_kind: str = "asset"
+    side: str = "discount"
+    threshold: float
+    horizon_s: float
+    unit: str = "bp"
+    start: float | None = None
+    measure: str = "discount_bp"
+
+
+class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One generation of every target: which model, with what authority and options."""
+
+    model: str
+    authority: str = "shadow"
+    options: dict[str, Any] = {}
+
+
+class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is predicted, by whom, and how labels are taken.
+
+    Attributes
+    ----------
+    targets, generations : tuple
+        Every generation scores every target.
+    label_every_s : float
+        Event time between two samples of one scope and target, seconds.
+    max_pending : int
+        Most samples of one scope and target that wait for their label.
+    max_scopes : int
+        Most scopes that have models.
+    """
+
+    targets: tuple[TargetConfig, ...] = ()
+    generations: tuple[GenerationConfig, ...] = ()
+    label_every_s: float = 300.0
+    max_pending: int = 1_000
+    max_scopes: int = 1_000
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False):
+    """What one generation says of one target of one scope; numbers are quantised.
+
+    Attributes
+    ----------
+    cap : State
+        The strictest state that its authority lets it ask for.
+    contributions : dict of str to float
+        Additive, in logit units.
+    """
+
+    scope: str
+    target: str
+    generation: str
+    authority: str
+    cap: State
+    probability: float
+    severity: float
+    features: dict[str, float]
+    contributions: dict[str, float]
+
+
+class Scorer(Protocol):
+    """Scores scopes and learns from what becomes of them."""
+
+    def fresh(self) -> StageState:
+        """Make the state of models that have seen nothing."""
+        ...
+
+    def observe(
+        self,
+        state: Any,
+        us: int,
+        scope: str,
+        kind: str,
+        features: Mapping[str, float],
+        *,
+        labelled: bool,
+    ) -> list[Scored]:
+        """Score a scope, then learn from labels that have matured, then take a new sample.
+
+        Parameters
+        ----------
+        state : StageState
+            As made by :meth:`fresh`; changed in place.
+        us : int
+            Event time, microseconds.
+        scope, kind : str
+            Which scope, and its kind.
+        features : mapping
+            What is known of it now.
+        labelled : bool
+            Whether the measure can be trusted as a label now.
+        """
+        ...

@@ -1,0 +1,60 @@
+"""Generation 1: the anchored online model, as a generation beside the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from riskwatch.models.anchored import AnchoredLogisticRegression
+from riskwatch.models.base import Authority, Score, known_severity
+from riskwatch.models.severity import sigmoid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class AnchoredGeneration:
+    """An :class:`~riskwatch.models.anchored.AnchoredLogisticRegression` with an authority.
+
+    Parameters
+    ----------
+    authority : str
+        Where it starts; ``shadow`` unless people say otherwise.
+    **options
+        Of the model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is unknown or out of its range.
+
+    Examples
+    --------
+    >>> generation = AnchoredGeneration(scales={"velocity": 20.0})
+    >>> score = generation.score({"severity": 1.0, "velocity": 500.0})
+    >>> score.probability, score.contributions["trust_region"]
+    (0.5, 0.0)
+    """
+
+    name = "anchored"
+    number = 1
+
+    def __init__(self, authority: str = "shadow", **options: Any) -> None:
+        self.authority = Authority(authority)
+        self.model = AnchoredLogisticRegression(**options)
+
+    def score(self, x: Mapping[str, float]) -> Score:
+        """Score a state; no side effect."""
+        logit, contributions = self.model.explained(x)
+        return Score(sigmoid(logit), logit, known_severity(x), contributions)
+
+    def learn(self, x: Mapping[str, float], y: bool) -> None:
+        """Learn from a matured label."""
+        self.model.learn_one(dict(x), y)
+
+    def state(self) -> dict[str, Any]:
+        """Everything learned, as plain JSON; the authority is the registry's, not the model's."""
+        return self.model.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state` describes."""
+        self.model.restore(state)

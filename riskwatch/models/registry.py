@@ -1,0 +1,69 @@
+"""Build generations by name. Only what is named is loaded."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+from riskwatch.errors import ModelError
+from riskwatch.models.anchored_generation import AnchoredGeneration
+from riskwatch.models.rules import RulesGeneration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from riskwatch.models.base import Generation
+
+GROUP: Final = "riskwatch.models"
+"""Entry point group of models that other packages bring."""
+
+BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
+    "rules": RulesGeneration,
+    "anchored": AnchoredGeneration,
+}
+"""Factories of this package's generations; another package cannot replace one."""
+
+
+def build(name: str, options: Mapping[str, Any] | None = None) -> Generation:
+    """Return a new generation.
+
+    Parameters
+    ----------
+    name : str
+        A built-in name, or that of an entry point in the group ``riskwatch.models``. Installing
+        a package loads nothing: its code runs only when the configuration names it here.
+    options : mapping, optional
+        Keyword arguments of the factory.
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown or given by two packages, or the factory refuses the options.
+
+    Examples
+    --------
+    >>> build("anchored", {"scales": {"velocity": 20.0}}).number
+    1
+    >>> build("oracle")
+    Traceback (most recent call last):
+    ...
+    riskwatch.errors.ModelError: model 'oracle' is unknown: built in are anchored, rules
+    """
+    factory = BUILTIN.get(name) or _installed(name)
+    try:
+        return factory(**(options or {}))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model {name!r} refuses its options: {error}") from error
+
+
+def _installed(name: str) -> Callable[..., Generation]:
+    """Load the factory that another package brings under `name`."""
+    found = tuple(entry_points(group=GROUP, name=name))
+    if not found:
+        known = ", ".join(sorted(BUILTIN))
+        raise ModelError(f"model {name!r} is unknown: built in are {known}")
+    if len(found) > 1:
+        values = ", ".join(sorted(point.value for point in found))
+        raise ModelError(f"model {name!r} is given more than once: {values}")
+    factory: Callable[..., Generation] = found[0].load()
+    return factory
