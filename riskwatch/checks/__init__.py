@@ -1,5 +1,6 @@
-"""Public conformance kits: what a new feed must keep, as functions that raise AssertionError."""
+"""Public conformance kits: what a new feed or rule pack must keep, as functions that raise."""
 
 from riskwatch.checks.feed import check_feed
+from riskwatch.checks.rule_pack import check_rule_pack
 
-__all__ = ["check_feed"]
+__all__ = ["check_feed", "check_rule_pack"]

@@ -6,6 +6,8 @@ import msgspec
 
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.market.config import MarketConfig
+from riskwatch.core.risk.config import RiskConfig
+from riskwatch.core.risk.models import ModelsConfig
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,7 +19,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         How feeds are trusted.
     ledger : LedgerConfig
         How long facts are remembered, and how far a snapshot may differ.
+    risk : RiskConfig
+        How readings become dollars, features and states.
+    models : ModelsConfig
+        What is predicted, and by which generations.
     """
 
     market: MarketConfig = MarketConfig()
     ledger: LedgerConfig = LedgerConfig()
+    risk: RiskConfig = RiskConfig()
+    models: ModelsConfig = ModelsConfig()

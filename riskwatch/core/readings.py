@@ -192,8 +192,9 @@ class VenueReading(msgspec.Struct, frozen=True, gc=False):
         Distinct base assets that deviate beyond their band in one direction.
     live, expected : int
         Its live and known feeds.
-    local : list of tuple of (str, float)
-        Assets whose price at this venue alone has left the consensus, with bp.
+    local : list of tuple of (str, float, int)
+        Assets whose price at this venue alone has left the consensus, with bp and the count
+        of observations of its feeds here, which tells a frozen book from a market.
     """
 
     venue: str
@@ -201,7 +202,7 @@ class VenueReading(msgspec.Struct, frozen=True, gc=False):
     bases: int
     live: int
     expected: int
-    local: list[tuple[str, float]]
+    local: list[tuple[str, float, int]]
 
 
 class MarketReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="market"):

@@ -17,6 +17,9 @@ from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
+from riskwatch.core.risk.assess import YEAR_S
+from riskwatch.core.risk.config import Ask, RiskConfig
+from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.shell import coherence
 from riskwatch.shell.strict import (
@@ -97,6 +100,35 @@ POLICY_CHECKS: Final[Checks] = {
     **{(MarketConfig, name): above(0.0) for name in MarketConfig.__struct_fields__},
     (LedgerConfig, "reconcile_abs"): at_least(0.0),
     (LedgerConfig, "reconcile_rel"): at_least(0.0),
+    (RiskConfig, "coverage_good"): SHARE,
+    (RiskConfig, "sd_stale_bp"): above(0.0),
+    (RiskConfig, "valid_s"): above(0.0),
+    (RiskConfig, "report_s"): above(0.0),
+    (RiskConfig, "move_bp"): above(0.0),
+    (RiskConfig, "horizon_s"): inside(0.0, YEAR_S + 1.0),
+    (RiskConfig, "gated_horizon_s"): inside(0.0, YEAR_S + 1.0),
+    (RiskConfig, "gated_lgd_factor"): at_least(1.0),
+    (RiskConfig, "stress_sd"): at_least(0.0),
+    (RiskConfig, "impact"): at_least(0.0),
+    (RiskConfig, "volume_usd_day"): above(0.0),
+    (RiskConfig, "baseline_min_s"): above(0.0),
+    (RiskConfig, "baseline_default_s"): above(0.0),
+    (RiskConfig, "baseline_from"): at_least(1),
+    (RiskConfig, "source_weight"): SHARE,
+    (RiskConfig, "alert_from_usd"): above(0.0),
+    (RiskConfig, "max_credit"): at_least(1),
+    (Ask, "state"): among("WATCH", "REDUCE", "HALT"),
+    (Ask, "at"): inside(0.0, 1.0),
+    (Ask, "observations"): at_least(1),
+    (Ask, "exit"): inside(0.0, 1.0),
+    (TargetConfig, "threshold"): above(0.0),
+    (TargetConfig, "horizon_s"): above(0.0),
+    (TargetConfig, "side"): among("", "discount", "premium", "either"),
+    (TargetConfig, "scope_kind"): among("asset"),
+    (GenerationConfig, "authority"): among("shadow", "advisory", "bounded", "full"),
+    (ModelsConfig, "label_every_s"): above(0.0),
+    (ModelsConfig, "max_pending"): at_least(1),
+    (ModelsConfig, "max_scopes"): at_least(1),
 }
 
 

@@ -26,6 +26,8 @@ class Implied(msgspec.Struct, frozen=True, gc=False):
         Standard deviation of that statement, log units.
     prompt : bool
         Whether it is recent enough to contradict others.
+    traded : float or None
+        Value traded there per minute, USD; ``None`` if the feed does not say.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Implied(msgspec.Struct, frozen=True, gc=False):
     value: float
     sd: float
     prompt: bool
+    traded: float | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +62,21 @@ def refutes(implied: Implied, deviation: float, config: MarketConfig) -> bool:
     return difference > config.refute_bp * BP and difference > config.refute_sd * implied.sd
 
 
+def outweighs(against: list[Implied], behind: list[Implied], config: MarketConfig) -> bool:
+    """Whether those who contradict trade enough to be heard.
+
+    They do when the value traded there is at least `refute_share` of the value traded where the
+    deviation is seen. A thin book near par says little while the deep one next to it is leaving;
+    where somebody does not state what is traded, each counts in full.
+    """
+    if not against:
+        return False
+    theirs, ours = [i.traded for i in against], [i.traded for i in behind]
+    if None in theirs or None in ours:
+        return True
+    return sum(t or 0.0 for t in theirs) >= config.refute_share * sum(t or 0.0 for t in ours)
+
+
 def off_peg(implied: Implied, config: MarketConfig) -> bool:
     """Whether a feed by itself says that the asset has left its peg, beyond its noise."""
     return abs(implied.value) > max(config.cause_bp * BP, 2.0 * implied.sd)
@@ -78,6 +96,8 @@ def judge(
     implied: list[Implied],
     dislocated: frozenset[str],
     config: MarketConfig,
+    *,
+    established: bool = False,
 ) -> Verdict:
     """Cause of one pegged asset's deviation.
 
@@ -89,13 +109,17 @@ def judge(
         What each live feed of the asset says.
     dislocated : frozenset of str
         Venues that deviate over two or more distinct base assets.
+    established : bool
+        Whether two independent venues have agreed on this deviation since it began.
 
     Returns
     -------
     Verdict
         ``issuer`` with support from two or more independent venues that are not dislocated
-        themselves; ``venue`` when all support comes from one dislocated venue; ``feed`` when
-        the only support is refuted; ``unknown`` where too few feeds can say.
+        themselves, or from one once it was established; ``venue`` when all support comes from
+        one dislocated venue; ``feed`` when the only feed that shows it is refuted; ``unknown``
+        where too few feeds can say. Who refutes without trading enough to be heard
+        (:func:`outweighs`) is listed, and decides nothing.
     """
     if abs(deviation) < config.cause_bp * BP:
         return Verdict(cause=Cause.NONE, support=[], refute=[])
@@ -104,12 +128,13 @@ def judge(
     refute = [i for i in implied if i.name not in backing and refutes(i, deviation, config)]
     sound = sorted({i.venue for i in support if i.venue not in dislocated})
     venues = sorted({i.venue for i in support})
-    against = sorted({i.venue for i in refute} - set(venues))
-    if len(sound) >= 2 and len(sound) > len(against):
+    heard = outweighs(refute, support, config)
+    against = sorted({i.venue for i in refute} - set(venues)) if heard else []
+    if (len(sound) >= 2 and len(sound) > len(against)) or (established and sound and not against):
         cause = Cause.ISSUER
     elif len(venues) == 1 and venues[0] in dislocated and against:
         cause = Cause.VENUE
-    elif len(venues) <= 1 and against:
+    elif len(support) <= 1 and heard:
         cause = Cause.FEED
     else:
         cause = Cause.UNKNOWN

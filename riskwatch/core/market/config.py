@@ -31,6 +31,9 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     refute_bp, refute_sd : float
         An independent feed refutes a deviation when what it implies is less than half of it
         and differs by more than `refute_bp` and `refute_sd` of its standard deviations.
+    refute_share : float
+        Value traded at feeds that refute ÷ value traded at feeds that support, from which they
+        are heard.
     cause_bp : float
         Deviation from which a cause is looked for, bp.
     outlier_sd, outlier_bp : float
@@ -56,6 +59,7 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     confirm: int = 3
     refute_bp: float = 30.0
     refute_sd: float = 3.0
+    refute_share: float = 0.05
     cause_bp: float = 15.0
     outlier_sd: float = 8.0
     outlier_bp: float = 60.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.market.cause import Implied, Verdict, judge, refutes
+from riskwatch.core.market.cause import Implied, Verdict, judge, outweighs, refutes
 from riskwatch.core.market.edges import BP, Edge
 from riskwatch.core.money import quantise
 from riskwatch.core.readings import AssetReading, MarketReading, VenueReading
@@ -108,7 +108,10 @@ def _implied(name: str, state: MarketState, fit: Fit, us: int) -> list[Implied]:
         else:
             continue
         prompt = (us - e.fresh) / SECOND <= max(2.0 * e.gap_s, 120.0)
-        out.append(Implied(name=e.name, venue=e.venue, value=value, sd=sd, prompt=prompt))
+        traded = e.volume * exp(fit.value(e.base)) if e.volume > 0.0 else None
+        out.append(
+            Implied(name=e.name, venue=e.venue, value=value, sd=sd, prompt=prompt, traded=traded)
+        )
     return out
 
 
@@ -122,8 +125,9 @@ def _direct(
         if e.base != name or e.quote != "USD":
             continue
         held = e.confirmed(config.confirm)
-        others = [i for i in implied if i.venue != e.venue]
-        if any(refutes(i, held, config) for i in others):
+        own = [i for i in implied if i.name == e.name]
+        against = [i for i in implied if i.venue != e.venue and refutes(i, held, config)]
+        if outweighs(against, own, config):
             continue
         if worst is None or abs(held) > abs(worst):
             worst = held
@@ -150,11 +154,12 @@ def _asset(
     decide = value
     if direct is not None and abs(direct) > abs(value):
         decide = direct
-    verdict = (
-        judge(decide, implied, dislocated, config)
-        if pegged and known
-        else Verdict(cause=Cause.NONE, support=[], refute=[])
-    )
+    verdict = Verdict(cause=Cause.NONE, support=[], refute=[])
+    if pegged and known:
+        verdict = judge(decide, implied, dislocated, config, established=memory.established)
+        memory.established = verdict.cause is Cause.ISSUER or (
+            memory.established and verdict.cause is not Cause.NONE
+        )
     spreads = [e.half_spread for e in edges if e.half_spread > 0.0]
     price = exp(memory.x)
     traded = sum(e.volume * exp(fit.value(e.base)) for e in edges)
@@ -190,7 +195,7 @@ def _venue(
 ) -> VenueReading:
     sizes = sorted(abs(r) for _, r in deviating)
     wide = bool(deviating) and _is_venue_wide(deviating)
-    local: list[tuple[str, float]] = []
+    local: list[tuple[str, float, int]] = []
     for asset in sorted({n for e, _ in deviating for n in (e.base, e.quote)}):
         if not reference.asset(asset).peg:
             continue
@@ -204,7 +209,7 @@ def _venue(
         if min(signed) > 0.0 or max(signed) < 0.0:
             gap = min(signed, key=abs)
             if abs(gap) > config.venue_bp * BP:
-                local.append((asset, quantise(gap / BP, 4)))
+                local.append((asset, quantise(gap / BP, 4), sum(e.n for e, _ in own)))
     return VenueReading(
         venue=venue,
         dislocation_bp=quantise(sizes[len(sizes) // 2] / BP, 4) if wide else 0.0,

@@ -21,12 +21,15 @@ class AssetState(msgspec.Struct):
         Ticks at which at least one fresh observation touched it.
     solved : int
         Event time of the last solution, microseconds; 0 before the first.
+    established : bool
+        Whether two independent venues have agreed on the present deviation since it began.
     """
 
     x: float = 0.0
     vol_sq: float = 0.0
     observations: int = 0
     solved: int = 0
+    established: bool = False
 
 
 class Issue(msgspec.Struct):

@@ -1,0 +1,117 @@
+"""Settings of the risk stage (``[risk]`` in ``rules/policy.toml``)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from riskwatch.core.reasons import Cause, State
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model generation may ask for, and from which probability on.
+
+    The state is capped by the generation's authority. An ask is tracked like a rule.
+
+    Attributes
+    ----------
+    target, generation : str
+        Whose probability.
+    state : State
+        The state it asks for.
+    at : float
+        Probability from which it asks, 0..1.
+    dwell_s, observations, exit, exit_dwell_s
+        As of a :class:`~riskwatch.core.rules.Rule`.
+    """
+
+    target: str
+    generation: str
+    state: State
+    at: float
+    dwell_s: float = 600.0
+    observations: int = 2
+    exit: float = 0.7
+    exit_dwell_s: float = 3600.0
+    unless_cause: tuple[Cause, ...] = (Cause.FEED,)
+
+
+class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How readings become dollars, features and states.
+
+    Attributes
+    ----------
+    coverage_good : float
+        Share of an asset's known feeds that must be live for its quality to be ``good``, 0..1.
+    sd_stale_bp : float
+        Standard deviation of a pegged asset's value from which its quality is ``stale``, bp.
+    unknown_reduce_s : float
+        Where we hold something and quality has been ``unknown`` for longer, the effective
+        state is at least REDUCE, seconds.
+    valid_s : float
+        How long a switch may be relied on, counted from the decision, seconds.
+    report_s : float
+        Values, scores, limits and assessments go out at most this often while nothing happens,
+        seconds of event time.
+    revalue_s : float
+        A holding whose amount stands still is revalued this often, seconds.
+    move_bp : float
+        A value that moved by more goes out at once, bp.
+    horizon_s : float
+        Horizon of PD and EL, seconds.
+    gated_horizon_s : float
+        Horizon where withdrawals are shut, seconds; at most a year.
+    gated_lgd_factor : float
+        What a closed gate multiplies the LGD by (the product stays within 1).
+    exit_s : float
+        Time that it takes to leave a party where nothing says otherwise, seconds.
+    stress_sd : float
+        Adverse move that the exposure at default allows for over that time, standard
+        deviations.
+    impact : float
+        Factor Y of the square-root law of market impact.
+    volume_usd_day : float
+        Daily traded value to assume where none is known, USD.
+    baseline_min_s : float
+        A venue's usual withdrawal time counts as no shorter than this, seconds.
+    baseline_default_s : float
+        Usual withdrawal time where too few have been seen, seconds.
+    baseline_from : int
+        Withdrawals from which the venue's own usual time is used.
+    source_weight : float
+        Weight of a source of credit news that `source_weights` does not name; 1 is enough to
+        believe it.
+    source_weights : dict of str to float
+        Weight by source, 0..1.
+    credit_memory_s : float
+        Credit events about incidents are forgotten after this long, seconds.
+    alert_from_usd : float
+        Our dollars on a scope from which it may page anybody, USD.
+    max_credit : int
+        Most credit events per subject that are kept.
+    asks : tuple of Ask
+        What models may ask for.
+    """
+
+    coverage_good: float = 0.5
+    sd_stale_bp: float = 100.0
+    unknown_reduce_s: float = 1_800.0
+    valid_s: float = 60.0
+    report_s: float = 300.0
+    revalue_s: float = 900.0
+    move_bp: float = 5.0
+    horizon_s: float = 2_592_000.0
+    gated_horizon_s: float = 31_536_000.0
+    gated_lgd_factor: float = 1.25
+    exit_s: float = 86_400.0
+    stress_sd: float = 1.65
+    impact: float = 1.0
+    volume_usd_day: float = 1_000_000.0
+    baseline_min_s: float = 1_800.0
+    baseline_default_s: float = 7_200.0
+    baseline_from: int = 5
+    source_weight: float = 0.34
+    source_weights: dict[str, float] = {}
+    credit_memory_s: float = 7_776_000.0
+    alert_from_usd: float = 1.0
+    max_credit: int = 256
+    asks: tuple[Ask, ...] = ()

@@ -1,0 +1,346 @@
+"""One evaluation of everything, at a tick: the fixed order in which scopes are looked at."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.reasons import Cause, Quality
+from riskwatch.core.risk import report
+from riskwatch.core.risk.assess import Assessor
+from riskwatch.core.risk.decide import Decider, Scene, Stakes
+from riskwatch.core.risk.exposure import Exposures, Sums, expose
+from riskwatch.core.risk.features import (
+    asset_features,
+    asset_quality,
+    counterparty_features,
+    heard,
+    venue_asset_features,
+    venue_quality,
+)
+from riskwatch.core.risk.limits import LimitBook
+from riskwatch.core.risk.machine import Machine, score_name
+from riskwatch.core.risk.rows import ScopeRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.core.outputs import Output
+    from riskwatch.core.reasons import State
+    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.risk.config import RiskConfig
+    from riskwatch.core.risk.features import Features
+    from riskwatch.core.risk.models import Scored, Scorer
+    from riskwatch.core.risk.state import RiskState
+    from riskwatch.core.rules import RulePack
+
+_NOTHING = Sums()
+
+
+class Evaluation:
+    """One tick: its time, what is due, and sums that are made at most once.
+
+    Parameters
+    ----------
+    us : int
+        Event time, microseconds.
+    due : bool
+        Whether values, limits and assessments are due as a whole.
+    """
+
+    def __init__(self, us: int, *, due: bool) -> None:
+        self.us = us
+        self.due = due
+        self.elapsed = 0
+        self.moving = False
+        self._exposures: Exposures | None = None
+
+    def exposures(self, state: RiskState, reference: Reference) -> Exposures:
+        """Sums over all holdings at the prices of this tick."""
+        if self._exposures is None:
+            self._exposures = expose(state, reference)
+        return self._exposures
+
+
+class Evaluator:
+    """Looks at every scope in a fixed order.
+
+    Parameters are those of :class:`riskwatch.core.risk.stage.RiskStage`.
+    """
+
+    def __init__(
+        self,
+        config: RiskConfig,
+        reference: Reference,
+        limits: Limits,
+        rules: RulePack,
+        scorer: Scorer,
+    ) -> None:
+        self.config = config
+        self.reference = reference
+        self.equity = limits.equity_usd
+        self.limits = LimitBook(limits, reference)
+        self.scorer = scorer
+        self.assessor = Assessor(config, reference)
+        self.decider = Decider(config)
+        self.machines = {
+            kind: Machine(rules, kind, config.asks if kind == "asset" else ())
+            for kind in ("asset", "venue-asset", "counterparty", "book", "firm")
+        }
+
+    def run(self, state: RiskState, tick: Evaluation) -> list[Output]:
+        """Evaluate everything; the state is as of `tick` afterwards."""
+        meta = state.meta
+        tick.elapsed = tick.us - meta.looked if meta.looked else 0
+        out: list[Output] = []
+        out += self._exposures(state, tick)
+        bound = self._limits(state, tick, out)
+        out += self._assets(state, tick, bound)
+        out += self._venue_assets(state, tick)
+        out += self._counterparties(state, tick, bound)
+        out += self._books(state, tick, bound)
+        if tick.due:
+            out += self._assessments(state, tick)
+            out += report.missing(state, tick.us, self.reference)
+            meta.reported = tick.us
+        meta.looked, meta.moving = tick.us, tick.moving
+        meta.news = meta.holdings = False
+        state.mark("meta")
+        return out
+
+    def _exposures(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+        for name in sorted(state.parties):
+            row = state.parties[name]
+            if row.us == tick.us or tick.due:
+                sent = list(report.exposures_changed(state, name, row, tick.us, self.config))
+                if sent:
+                    state.mark(f"party/{name}")
+                yield from sent
+
+    def _limits(
+        self, state: RiskState, tick: Evaluation, out: list[Output]
+    ) -> dict[str, dict[str, float]]:
+        """Measure limits when holdings changed or it is due; else what was measured stands."""
+        if state.meta.holdings or tick.due:
+            found = list(self.limits.measure(tick.exposures(state, self.reference)))
+            # What nothing is held of any more uses nothing of its limit.
+            found += self.limits.emptied(state.limits, {m.key: None for m in found})
+            for measured in found:
+                out += report.limit_measured(state, measured, tick.us, self.config)
+        else:
+            found = list(self.limits.remembered(state.limits))
+        return self.limits.binding(found)
+
+    def _assets(
+        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+    ) -> Iterator[Output]:
+        worst = self._discounts(state, tick.us)
+        names = dict.fromkeys(state.assets)
+        names |= {s.removeprefix("asset:"): None for s in bound if s.startswith("asset:")}
+        for name in sorted(names):
+            scope, row = f"asset:{name}", state.assets.get(name)
+            # What was never priced is missing, not gone: PRICE_MISSING says so.
+            quality = Quality.GOOD
+            features = asset_features(state, name, tick.us, worst, self.config, self.reference)
+            features |= bound.get(scope, {})
+            caps: dict[str, State] = {}
+            parts: dict[str, dict[str, float]] = {}
+            fresh = 0
+            if row is not None:
+                quality = asset_quality(row, tick.us, self.config)
+                fresh = row.reading.observations - row.observations
+                row.observations = row.reading.observations
+                sent = list(report.asset_valued(name, row, quality, tick.us, self.config))
+                if sent or fresh:
+                    state.mark(f"asset/{name}")
+                yield from sent
+                if "deviation_bp" in features:
+                    trusted = row.reading.fiat_path and quality is not Quality.UNKNOWN
+                    scored = self.scorer.observe(
+                        state.scorer, tick.us, scope, "asset", features, labelled=trusted
+                    )
+                    for each in scored:
+                        feature = score_name(each.generation, each.target)
+                        features[feature], parts[feature] = each.probability, each.contributions
+                        caps[each.generation] = each.cap
+                    yield from self._scores(state, tick, scope, scored)
+            yield from self._look(
+                state,
+                tick,
+                "asset",
+                Scene(
+                    us=tick.us,
+                    scope=scope,
+                    features=features,
+                    cause=Cause.NONE if row is None else row.reading.cause,
+                    quality=quality,
+                    support=[] if row is None else row.reading.support,
+                    refute=[] if row is None else row.reading.refute,
+                    stakes=partial(self._asset_stakes, state, tick, name),
+                    parts=parts,
+                ),
+                fresh,
+                caps,
+            )
+
+    def _discounts(self, state: RiskState, us: int) -> list[tuple[float, str]]:
+        """Discounts of live pegged assets, the largest first."""
+        found = [
+            (max(0.0, -row.reading.deviation_bp), name)
+            for name, row in sorted(state.assets.items())
+            if heard(row, us) and self.reference.asset(name).peg is not None
+        ]
+        return sorted(found, key=lambda pair: (-pair[0], pair[1]))
+
+    def _scores(
+        self, state: RiskState, tick: Evaluation, scope: str, scored: list[Scored]
+    ) -> Iterator[Output]:
+        """Put the scores of a scope out, if they are due."""
+        key = f"score/{scope}"
+        if scored and tick.us - state.sent.get(key, 0) >= self.config.report_s * SECOND:
+            state.sent[key] = tick.us
+            state.mark(f"sent/{key}")
+            for each in scored:
+                yield report.score_updated(each, tick.us)
+
+    def _venue_assets(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+        prefix = "venue-asset:"
+        scopes = {s: None for s in state.scopes if s.startswith(prefix)}
+        for venue in sorted(state.venues):
+            scopes |= {f"{prefix}{venue}/{asset}": None for asset in state.venues[venue].local}
+        for scope in sorted(scopes):
+            venue, _, asset = scope.removeprefix(prefix).partition("/")
+            row = state.venues[venue]
+            local = row.local.get(asset)
+            seen = state.sent.get(f"local/{scope}", 0)
+            now = seen if local is None else local.observations
+            if now != seen:
+                state.sent[f"local/{scope}"] = now
+                state.mark(f"sent/local/{scope}")
+            features = venue_asset_features(row, asset, tick.us)
+            scene = Scene(
+                us=tick.us,
+                scope=scope,
+                features=features,
+                cause=Cause.VENUE,
+                quality=Quality.GOOD,
+                support=[],
+                refute=[],
+                stakes=partial(self._cell_stakes, state, tick, venue, asset),
+            )
+            yield from self._look(state, tick, "venue-asset", scene, max(0, now - seen))
+
+    def _counterparties(
+        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+    ) -> Iterator[Output]:
+        names = dict.fromkeys(state.parties) | dict.fromkeys(state.venues)
+        names |= {
+            s: None for s in state.credit if self.reference.party(s).kind not in ("issuer", "bank")
+        }
+        for name in sorted(names):
+            scope = f"counterparty:{name}"
+            features = counterparty_features(state, name, tick.us, self.config)
+            features |= bound.get(scope, {})
+            scene = Scene(
+                us=tick.us,
+                scope=scope,
+                features=features,
+                cause=Cause.COUNTERPARTY,
+                quality=venue_quality(state.venues.get(name), tick.us, self.config),
+                support=[],
+                refute=[],
+                stakes=partial(self._party_stakes, state, tick, name),
+            )
+            yield from self._look(state, tick, "counterparty", scene, 1)
+
+    def _books(
+        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+    ) -> Iterator[Output]:
+        for scope in sorted(bound):
+            kind, _, name = scope.partition(":")
+            if kind not in ("book", "firm"):
+                continue
+            scene = Scene(
+                us=tick.us,
+                scope=scope,
+                features=bound[scope],
+                cause=Cause.LIMIT,
+                quality=Quality.GOOD,
+                support=[],
+                refute=[],
+                stakes=partial(self._book_stakes, state, tick, kind, name),
+            )
+            yield from self._look(state, tick, kind, scene, 1)
+
+    def _look(
+        self,
+        state: RiskState,
+        tick: Evaluation,
+        kind: str,
+        scene: Scene,
+        fresh: int,
+        caps: dict[str, State] | None = None,
+    ) -> list[Output]:
+        """Let the rules of one scope look, and say what follows; rows change only if it does."""
+        known = state.scopes.get(scene.scope)
+        row = known or ScopeRow()
+        look = self.machines[kind].look(
+            row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
+        )
+        tick.moving = tick.moving or look.moving
+        unknown = row.unknown_since
+        out: list[Output] = [*self.decider.decide(row, look, scene)]
+        if row.unknown_since >= 0:
+            tick.moving = True
+        if known is None and not row.idle:
+            state.scopes[scene.scope] = row
+            state.mark(f"scope/{scene.scope}")
+        elif known is not None and (look.changed or out or unknown != row.unknown_since):
+            state.mark(f"scope/{scene.scope}")
+        return out
+
+    def _assessments(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+        if tick.us - state.sent.get("assessed", 0) < self.config.revalue_s * SECOND:
+            return
+        state.sent["assessed"] = tick.us
+        state.mark("sent/assessed")
+        exposures = tick.exposures(state, self.reference)
+        tables = (
+            ("counterparty", exposures.party, self.assessor.party),
+            ("issuer", exposures.issuer, self.assessor.issuer),
+            ("bank", exposures.bank, self.assessor.bank),
+        )
+        for kind, table, assess in tables:
+            for name in sorted(table):
+                made = assess(state, name, exposures)
+                yield report.assessed(f"{kind}:{name}", made, tick.us, self.equity)
+        if exposures.party:
+            made = self.assessor.firm(state, exposures)
+            yield report.assessed("firm", made, tick.us, self.equity)
+
+    def _asset_stakes(self, state: RiskState, tick: Evaluation, asset: str) -> Stakes:
+        exposures = tick.exposures(state, self.reference)
+        return Stakes(
+            exposures.asset.get(asset, _NOTHING).ours,
+            self.assessor.asset_loss(state, asset, exposures),
+            self.assessor.exit_cost(state, asset, exposures),
+        )
+
+    def _party_stakes(self, state: RiskState, tick: Evaluation, name: str) -> Stakes:
+        exposures = tick.exposures(state, self.reference)
+        made = self.assessor.party(state, name, exposures)
+        return Stakes(exposures.party.get(name, _NOTHING).ours, made.el, made.exit_cost)
+
+    def _cell_stakes(self, state: RiskState, tick: Evaluation, venue: str, asset: str) -> Stakes:
+        exposures = tick.exposures(state, self.reference)
+        pd, lgd, _ = self.assessor.loss_rate(state, venue)
+        cell = exposures.cells.get((venue, asset), _NOTHING)
+        return Stakes(cell.ours, cell.long * pd * lgd, 0.0)
+
+    def _book_stakes(self, state: RiskState, tick: Evaluation, kind: str, name: str) -> Stakes:
+        exposures = tick.exposures(state, self.reference)
+        if kind == "firm":
+            made = self.assessor.firm(state, exposures)
+            return Stakes(exposures.firm.ours, made.el, made.exit_cost)
+        return Stakes(exposures.book.get(name, _NOTHING).ours, 0.0, 0.0)

@@ -1,0 +1,178 @@
+"""Dollars: what every holding is worth, and sums over everything that can take it away.
+
+Quantities are exact; values are estimates, so they are floats in here and cents when they leave.
+Sums run over sorted names, and say nothing about netting: `long` and `short` are kept apart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from riskwatch.core.readings import Holding
+    from riskwatch.core.reference import Reference
+    from riskwatch.core.risk.state import RiskState
+
+_K = TypeVar("_K")
+
+PRICED_SD_BP: Final = 2_000.0
+"""A value whose standard deviation is larger is no price, bp."""
+BORROWED: Final = "borrowed"
+ORDER: Final = "open_order"
+
+
+class Sums(msgspec.Struct, gc=False):
+    """Dollars of one group.
+
+    Attributes
+    ----------
+    long, short : float
+        Sums of what is positive, and of what is negative (as a positive number), USD.
+    orders : float
+        What open orders could still bring in, USD.
+    derivatives : float
+        Sum of the absolute notionals of open positions, USD.
+    """
+
+    long: float = 0.0
+    short: float = 0.0
+    orders: float = 0.0
+    derivatives: float = 0.0
+
+    @property
+    def gross(self) -> float:
+        """Sum of absolute exposures: what limits are about."""
+        return self.long + self.short
+
+    @property
+    def net(self) -> float:
+        """Long minus short: arithmetic, not a claim that netting is legal."""
+        return self.long - self.short
+
+    @property
+    def ours(self) -> float:
+        """What is at stake for us: holdings, what orders could fill, open positions."""
+        return self.gross + self.orders + self.derivatives
+
+    def add(self, value: float) -> None:
+        """Add a signed value."""
+        if value >= 0.0:
+            self.long += value
+        else:
+            self.short -= value
+
+    def merge(self, other: Sums, share: float = 1.0) -> None:
+        """Add a share of other sums."""
+        self.long += other.long * share
+        self.short += other.short * share
+        self.orders += other.orders * share
+        self.derivatives += other.derivatives * share
+
+
+class Exposures(msgspec.Struct, gc=False):
+    """Sums by everything that can take holdings away.
+
+    ``cells`` are signed dollars by (counterparty, asset); ``claims`` by (counterparty, account).
+    """
+
+    asset: dict[str, Sums]
+    party: dict[str, Sums]
+    issuer: dict[str, Sums]
+    bank: dict[str, Sums]
+    book: dict[str, Sums]
+    group: dict[str, Sums]
+    firm: Sums
+    cells: dict[tuple[str, str], Sums]
+    claims: dict[tuple[str, str], Sums]
+
+
+def price_of(asset: str, state: RiskState) -> float | None:
+    """USD per unit, or ``None`` where nobody has said one that is worth something.
+
+    The last one is kept when feeds fall silent: an old price is a better estimate than none,
+    and the quality flag says that it is old.
+    """
+    if asset == "USD":
+        return 1.0
+    row = state.assets.get(asset)
+    return None if row is None else row.price
+
+
+def signed(holding: Holding, price: float) -> float:
+    """Value for us, USD: what is borrowed counts against."""
+    value = float(holding.amount) * price
+    return -value if holding.component == BORROWED else value
+
+
+def expose(state: RiskState, reference: Reference) -> Exposures:
+    """Sum every priced holding by counterparty, asset, issuer, bank, book, group and firm."""
+    prices = {"USD": 1.0}
+    prices |= {a: row.price for a, row in state.assets.items() if row.price is not None}
+    cells: dict[tuple[str, str], Sums] = {}
+    claims: dict[tuple[str, str], Sums] = {}
+    books: dict[str, Sums] = {}
+    for name in sorted(state.parties):
+        row = state.parties[name]
+        for holding in row.holdings:
+            price = prices.get(holding.asset)
+            if price is None or not holding.amount:
+                continue
+            places = (
+                _at(cells, (name, holding.asset)),
+                _at(claims, (name, holding.account)),
+                _at(books, holding.book),
+            )
+            if holding.component == ORDER:
+                value = float(holding.amount) * price
+                for place in places:
+                    place.orders += value
+            else:
+                value = signed(holding, price)
+                for place in places:
+                    place.add(value)
+        for position in row.positions:
+            price = prices.get(position.base)
+            if price is None or not position.qty:
+                continue
+            notional = abs(float(position.qty)) * price
+            _at(cells, (name, position.base)).derivatives += notional
+            _at(claims, (name, position.account)).derivatives += notional
+            _at(books, position.book).derivatives += notional
+    out = Exposures(
+        asset={},
+        party={},
+        issuer={},
+        bank={},
+        book=books,
+        group={},
+        firm=Sums(),
+        cells=cells,
+        claims=claims,
+    )
+    for (party, asset), cell in sorted(cells.items()):
+        _gather(out, party, asset, cell, reference)
+    return out
+
+
+def _gather(out: Exposures, party: str, asset: str, cell: Sums, reference: Reference) -> None:
+    """Add one cell to every sum that it belongs to."""
+    out.firm.merge(cell)
+    _at(out.asset, asset).merge(cell)
+    _at(out.party, party).merge(cell)
+    group = reference.party(party).group
+    if group is not None:
+        _at(out.group, group).merge(cell)
+    issuer = reference.asset(asset).issuer
+    if issuer is not None:
+        _at(out.issuer, issuer).merge(cell)
+        for backing in reference.party(issuer).backing:
+            _at(out.bank, backing.holder).merge(cell, backing.share)
+
+
+def _at(table: dict[_K, Sums], key: _K) -> Sums:
+    found = table.get(key)
+    if found is None:
+        found = table[key] = Sums()
+    return found

@@ -1,0 +1,166 @@
+"""Limits: how much of each is used, by whom, and which scopes that binds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from riskwatch.core.money import quantise
+from riskwatch.core.reference import Limit, Limits, Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.core.risk.exposure import Exposures, Sums
+    from riskwatch.core.risk.rows import LimitRow
+
+ANY = "*"
+
+
+class Measured(msgspec.Struct, frozen=True, gc=False):
+    """One limit on one subject.
+
+    Attributes
+    ----------
+    limit : Limit
+        Which.
+    scope : str
+        On what: ``counterparty:<id>``, ``issuer:<id>``, ``bank:<id>``, ``asset:<id>``,
+        ``book:<id>``, ``group:<id>`` or ``firm``.
+    used : float
+        Sum of absolute exposures, USD.
+    utilisation : float
+        ``used / hard``.
+    """
+
+    limit: Limit
+    scope: str
+    used: float
+    utilisation: float
+
+    @property
+    def key(self) -> str:
+        """``limit|scope``."""
+        return f"{self.limit.id}|{self.scope}"
+
+    @property
+    def status(self) -> str:
+        """``ok``, ``warning`` or ``breach``."""
+        if self.utilisation >= 1.0:
+            return "breach"
+        return "warning" if self.utilisation >= self.limit.warning_share else "ok"
+
+
+def measured(limit: Limit, scope: str, used: float) -> Measured:
+    """Measure one limit.
+
+    Examples
+    --------
+    >>> limit = Limit(id="usdc", scope_kind="asset", subject="USDC", hard_usd=100.0)
+    >>> measured(limit, "asset:USDC", 85.0).status
+    'warning'
+    """
+    return Measured(limit, scope, used, quantise(used / limit.hard_usd))
+
+
+class LimitBook:
+    """The firm's limits, and whom they bind.
+
+    ``*`` applies to each subject that has no limit of its own kind and name. An issuer's limit
+    binds its coins, a group's the counterparties in it; a bank is never switched, so its limit
+    is only something for the firm to look at.
+
+    Parameters
+    ----------
+    limits : Limits
+        In file order.
+    reference : Reference
+        Who issues what, and who belongs together.
+    """
+
+    def __init__(self, limits: Limits, reference: Reference) -> None:
+        self.limits = limits.limits
+        self._by_id = {limit.id: limit for limit in limits.limits}
+        self._own = {(limit.scope_kind, limit.subject): None for limit in limits.limits}
+        self._binds: dict[str, list[str]] = {}
+        for name in sorted(reference.assets):
+            issuer = reference.assets[name].issuer
+            if issuer is not None:
+                self._binds.setdefault(f"issuer:{issuer}", []).append(f"asset:{name}")
+        for name in sorted(reference.parties):
+            group = reference.parties[name].group
+            if group is not None:
+                self._binds.setdefault(f"group:{group}", []).append(f"counterparty:{name}")
+
+    def measure(self, exposures: Exposures) -> Iterator[Measured]:
+        """Measure every limit on every subject that it applies to."""
+        for limit in self.limits:
+            kind = limit.scope_kind
+            if kind == "firm":
+                yield measured(limit, "firm", exposures.firm.gross)
+                continue
+            table = _table(kind, exposures)
+            if limit.subject != ANY:
+                sums = table.get(limit.subject)
+                if sums is not None:
+                    yield measured(limit, f"{kind}:{limit.subject}", sums.gross)
+                continue
+            for name in sorted(table):
+                if (kind, name) not in self._own:
+                    yield measured(limit, f"{kind}:{name}", table[name].gross)
+
+    def emptied(self, rows: dict[str, LimitRow], seen: dict[str, None]) -> Iterator[Measured]:
+        """Limits that were measured before and are not among those seen: nothing is left."""
+        for key in sorted(rows):
+            name, _, scope = key.partition("|")
+            limit = self._by_id.get(name)
+            if limit is not None and key not in seen:
+                yield measured(limit, scope, 0.0)
+
+    def remembered(self, rows: dict[str, LimitRow]) -> Iterator[Measured]:
+        """What was measured last: holdings have not changed since."""
+        for key in sorted(rows):
+            name, _, scope = key.partition("|")
+            limit = self._by_id.get(name)
+            if limit is not None:
+                yield measured(limit, scope, rows[key].used)
+
+    def binding(self, found: list[Measured]) -> dict[str, dict[str, float]]:
+        """What limits say of the scopes that are switched: features by scope.
+
+        ``limit_ratio`` is use ÷ hard value and ``warning_ratio`` use ÷ where the warning
+        begins, of the limit that is used most.
+        """
+        out: dict[str, dict[str, float]] = {}
+        for m in found:
+            kind = m.scope.partition(":")[0]
+            bank = kind == "bank"
+            hard = 0.0 if bank else m.utilisation
+            warning = quantise(m.utilisation / max(m.limit.warning_share, 1e-6))
+            if bank:
+                scopes = ["firm"]
+            elif kind in ("issuer", "group"):
+                scopes = self._binds.get(m.scope, [])
+            else:
+                scopes = [m.scope]
+            for scope in scopes:
+                features = out.get(scope)
+                if features is None:
+                    out[scope] = {"limit_ratio": hard, "warning_ratio": warning}
+                    continue
+                features["limit_ratio"] = max(features["limit_ratio"], hard)
+                features["warning_ratio"] = max(features["warning_ratio"], warning)
+        return out
+
+
+def _table(kind: str, exposures: Exposures) -> dict[str, Sums]:
+    tables: dict[str, dict[str, Sums]] = {
+        "counterparty": exposures.party,
+        "issuer": exposures.issuer,
+        "bank": exposures.bank,
+        "asset": exposures.asset,
+        "book": exposures.book,
+        "group": exposures.group,
+    }
+    return tables[kind]

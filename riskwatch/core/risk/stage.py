@@ -1,0 +1,146 @@
+"""The risk stage: readings, credit news and ticks in; exposures, scores and decisions out.
+
+Readings and news only change what is known. Everything is decided at ticks, in a fixed order:
+exposures, limits, assets, coins at venues, counterparties, books, the firm. So what is decided
+does not depend on which of two readings of one tick came first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.events import Credit, LegalEntity, NettingSet, Tick, identity
+from riskwatch.core.ids import output_id
+from riskwatch.core.outputs import EventRejected
+from riskwatch.core.readings import CounterpartyReading, MarketReading
+from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
+from riskwatch.core.risk.evaluate import Evaluation, Evaluator
+from riskwatch.core.risk.exposure import PRICED_SD_BP
+from riskwatch.core.risk.features import leave_trail
+from riskwatch.core.risk.rows import AssetRow, LocalRow, PartyRow, VenueRow
+from riskwatch.core.risk.state import RiskState
+
+if TYPE_CHECKING:
+    from riskwatch.core.outputs import Output
+    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.risk.config import RiskConfig
+    from riskwatch.core.risk.models import Scorer
+    from riskwatch.core.rules import RulePack
+
+RiskEvent = MarketReading | CounterpartyReading | Credit | LegalEntity | NettingSet | Tick
+
+
+class RiskStage:
+    """Decides.
+
+    Parameters
+    ----------
+    config : RiskConfig
+        How readings become states.
+    reference : Reference
+        What is known of assets and parties.
+    limits : Limits
+        The firm's equity and its limits.
+    rules : RulePack
+        Static rules: generation 0.
+    scorer : Scorer
+        The models.
+    """
+
+    name = "risk"
+
+    def __init__(
+        self,
+        config: RiskConfig,
+        reference: Reference,
+        limits: Limits,
+        rules: RulePack,
+        scorer: Scorer,
+    ) -> None:
+        self.config = config
+        self.reference = reference
+        self.scorer = scorer
+        self._evaluator = Evaluator(config, reference, limits, rules, scorer)
+
+    def fresh(self) -> RiskState:
+        """Make the state of a stage that has seen nothing."""
+        return RiskState(self.scorer.fresh())
+
+    def step(self, state: RiskState, event: RiskEvent) -> list[Output]:
+        """Apply one reading, piece of news or tick."""
+        if isinstance(event, Tick):
+            return self._tick(state, event.us)
+        if not state.meta.news:
+            state.meta.news = True
+            state.mark("meta")
+        if isinstance(event, MarketReading):
+            self._market(state, event)
+            return []
+        if isinstance(event, CounterpartyReading):
+            self._party(state, event)
+            return []
+        try:
+            if isinstance(event, Credit):
+                apply_credit(state, event, self.config, self.reference)
+            elif isinstance(event, LegalEntity):
+                apply_entity(state, event)
+            else:
+                apply_netting(state, event, self.config)
+        except CreditError as error:
+            return [_rejected(event, error)]
+        return []
+
+    def _market(self, state: RiskState, reading: MarketReading) -> None:
+        """Note where assets and venues stand."""
+        for seen in reading.assets:
+            row = state.assets.get(seen.asset)
+            if row is None:
+                row = state.assets[seen.asset] = AssetRow(seen, reading.us)
+            row.reading, row.us = seen, reading.us
+            if seen.live > 0:
+                leave_trail(row, reading.us)
+                if seen.sd_bp < PRICED_SD_BP:
+                    row.price = seen.price_usd
+            state.mark(f"asset/{seen.asset}")
+        for venue in reading.venues:
+            state.venues[venue.venue] = VenueRow(
+                reading.us,
+                venue.dislocation_bp,
+                venue.bases,
+                venue.live,
+                venue.expected,
+                {asset: LocalRow(bp, seen) for asset, bp, seen in venue.local},
+            )
+            state.mark(f"venue/{venue.venue}")
+
+    def _party(self, state: RiskState, reading: CounterpartyReading) -> None:
+        """Note what is held with a counterparty; the reading replaces the last one."""
+        row = state.parties.get(reading.counterparty)
+        if row is None:
+            row = PartyRow(reading.us, [], [], reading.flow)
+            state.parties[reading.counterparty] = row
+        row.us, row.flow = reading.us, reading.flow
+        row.holdings, row.positions = reading.holdings, reading.positions
+        state.meta.holdings = True
+        state.mark("meta")
+        state.mark(f"party/{reading.counterparty}")
+
+    def _tick(self, state: RiskState, us: int) -> list[Output]:
+        """Evaluate everything, unless nothing was heard and time alone changes nothing."""
+        meta = state.meta
+        due = us - meta.reported >= self.config.report_s * SECOND
+        if not (meta.news or meta.moving or due):
+            return []
+        return self._evaluator.run(state, Evaluation(us, due=due))
+
+
+def _rejected(event: Credit | LegalEntity | NettingSet, error: CreditError) -> EventRejected:
+    cause = identity(event)
+    return EventRejected(
+        id=output_id(cause, "EventRejected", cause),
+        cause_id=cause,
+        ts=event.ts,
+        reason=error.reason,
+        detail=error.detail,
+    )

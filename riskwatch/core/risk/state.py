@@ -1,0 +1,120 @@
+"""State of the risk stage, as rows.
+
+================================== ==========================================
+row                                holds
+================================== ==========================================
+``asset/<id>``                     last market reading, trail of deviations
+``venue/<id>``                     last venue reading
+``party/<counterparty>``           holdings, positions, flow, what was put out
+``credit/<subject>``               credit news that still counts
+``scope/<scope>``                  state, trackers, last decision, open alert
+``limit/<id>|<scope>``             what was last put out of a limit
+``sent/<key>``                     when scores and assessments were last put out
+``issue/<kind>|<subject>``         open data-quality issues
+``scorer/...``                     the models' own rows
+``meta``                           last tick
+================================== ==========================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from riskwatch.core.risk.rows import (
+    AssetRow,
+    CreditRow,
+    LimitRow,
+    Meta,
+    PartyRow,
+    ScopeRow,
+    VenueRow,
+)
+from riskwatch.core.stage import Row, RowChanges, encode_row
+
+if TYPE_CHECKING:
+    from riskwatch.core.stage import StageState
+
+SCORER: Final = "scorer/"
+_TYPES: Final[dict[str, Any]] = {
+    "asset": AssetRow,
+    "venue": VenueRow,
+    "party": PartyRow,
+    "credit": CreditRow,
+    "scope": ScopeRow,
+    "limit": LimitRow,
+    "sent": int,
+    "issue": int,
+}
+
+
+class RiskState:
+    """Rows by kind and name, and which of them changed.
+
+    Parameters
+    ----------
+    scorer : StageState
+        State of the models, empty; its rows are kept with a prefix of their own.
+    """
+
+    def __init__(self, scorer: StageState) -> None:
+        self.scorer = scorer
+        self.assets: dict[str, AssetRow] = {}
+        self.venues: dict[str, VenueRow] = {}
+        self.parties: dict[str, PartyRow] = {}
+        self.credit: dict[str, CreditRow] = {}
+        self.scopes: dict[str, ScopeRow] = {}
+        self.limits: dict[str, LimitRow] = {}
+        self.sent: dict[str, int] = {}
+        self.issues: dict[str, int] = {}
+        self.meta = Meta()
+        self.version = 0
+        self._dirty: dict[str, None] = {}
+        self._tables: dict[str, dict[str, Any]] = {
+            "asset": self.assets,
+            "venue": self.venues,
+            "party": self.parties,
+            "credit": self.credit,
+            "scope": self.scopes,
+            "limit": self.limits,
+            "sent": self.sent,
+            "issue": self.issues,
+        }
+
+    def mark(self, row: str) -> None:
+        """Remember that a row changed (or went) and must be written."""
+        self._dirty[row] = None
+
+    def drain(self) -> RowChanges:
+        """Rows that changed since the last call, keys sorted."""
+        out: RowChanges = {}
+        for key, row in self.scorer.drain().items():
+            out[SCORER + key] = row
+        for key in self._dirty:
+            kind, _, name = key.partition("/")
+            value = self.meta if kind == "meta" else self._tables[kind].get(name)
+            out[key] = None if value is None else encode_row(value)
+        self._dirty.clear()
+        return dict(sorted(out.items()))
+
+    def load(self, rows: dict[str, Row]) -> None:
+        """Become the state that these rows describe.
+
+        Raises
+        ------
+        ValueError
+            If a row is of no kind that this engine writes.
+        """
+        scorer: dict[str, Row] = {}
+        for key in sorted(rows):
+            kind, _, name = key.partition("/")
+            if key.startswith(SCORER):
+                scorer[key.removeprefix(SCORER)] = rows[key]
+            elif kind == "meta":
+                self.meta = msgspec.json.decode(rows[key], type=Meta)
+            elif kind in _TYPES:
+                self._tables[kind][name] = msgspec.json.decode(rows[key], type=_TYPES[kind])
+            else:
+                raise ValueError(f"row {key!r} is of no kind that the risk stage knows")
+        self.scorer.load(scorer)

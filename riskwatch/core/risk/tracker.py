@@ -1,0 +1,137 @@
+"""How long a rule has held: dwell in event time and in observations, with hysteresis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from riskwatch.core.clock import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from riskwatch.core.reasons import Cause
+    from riskwatch.core.rules import Rule
+
+
+class Tracker(msgspec.Struct, array_like=True):
+    """What one rule remembers of one scope.
+
+    Attributes
+    ----------
+    active : bool
+        Whether the rule asks for its state now.
+    held : int
+        Event time for which its threshold has been met without falling below the exit,
+        microseconds; -1 if it is not met.
+    seen : int
+        Fresh observations in that time.
+    below : int
+        While active, event time spent below the exit, microseconds.
+    """
+
+    active: bool = False
+    held: int = -1
+    seen: int = 0
+    below: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not self.active and self.held < 0
+
+    @property
+    def moving(self) -> bool:
+        """Whether the passing of time alone can change it."""
+        return (self.held >= 0 and not self.active) or (self.active and self.below > 0)
+
+
+def track(
+    tracker: Tracker,
+    rule: Rule,
+    severity: float | None,
+    cause: Cause,
+    elapsed: int,
+    fresh: int,
+) -> bool:
+    """Let a rule see the present; returns whether its tracker changed.
+
+    Parameters
+    ----------
+    tracker : Tracker
+        Changed in place.
+    rule : Rule
+        The rule.
+    severity : float or None
+        Largest value ÷ threshold; ``None`` where nothing is known, which neither confirms nor
+        clears: time stands still.
+    cause : Cause
+        What moved; under `rule.unless_cause` time stands still, too.
+    elapsed : int
+        Event time since the last look, microseconds.
+    fresh : int
+        Fresh observations since the last look.
+
+    Examples
+    --------
+    >>> from riskwatch.core.reasons import Cause, State
+    >>> from riskwatch.core.rules import Condition, Rule
+    >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH, dwell_s=60.0,
+    ...             any=(Condition(feature="discount_bp", at=20.0),))
+    >>> tracker = Tracker()
+    >>> for severity in (1.2, 0.8, 1.1):
+    ...     _ = track(tracker, rule, severity, Cause.ISSUER, 60_000_000, 1)
+    >>> tracker.active
+    True
+    """
+    if severity is None or cause in rule.unless_cause:
+        return False
+    before = (tracker.active, tracker.held, tracker.seen, tracker.below)
+    if severity < rule.exit:
+        tracker.held, tracker.seen = -1, 0
+        if tracker.active:
+            # The first look at which it is below only starts the clock.
+            tracker.below += elapsed if tracker.below else 1
+            if tracker.below >= rule.exit_dwell_s * SECOND:
+                tracker.active, tracker.below = False, 0
+    else:
+        tracker.below = 0
+        if tracker.held >= 0:
+            tracker.held += elapsed
+            tracker.seen += fresh
+        elif severity >= 1.0:
+            # One observation is what a rule needs at least; more must be fresh ones.
+            tracker.held, tracker.seen = 0, 1 if rule.observations == 1 else min(fresh, 1)
+        if (
+            severity >= 1.0
+            and tracker.held >= rule.dwell_s * SECOND
+            and tracker.seen >= rule.observations
+        ):
+            tracker.active = True
+        if tracker.active:
+            # Once it is active nothing more is counted: only falling below the exit matters.
+            tracker.held, tracker.seen = 0, 0
+    return before != (tracker.active, tracker.held, tracker.seen, tracker.below)
+
+
+def severity_of(rule: Rule, features: Mapping[str, float]) -> float | None:
+    """Largest value ÷ threshold, ``None`` if no condition has a value.
+
+    Examples
+    --------
+    >>> from riskwatch.core.reasons import State
+    >>> from riskwatch.core.rules import Condition, Rule
+    >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH,
+    ...             any=(Condition(feature="discount_bp", at=20.0),))
+    >>> severity_of(rule, {"discount_bp": 10.0}), severity_of(rule, {})
+    (0.5, None)
+    """
+    best: float | None = None
+    for condition in rule.any:
+        value = features.get(condition.feature)
+        if value is not None:
+            severity = value / condition.at
+            if best is None or severity > best:
+                best = severity
+    return best
