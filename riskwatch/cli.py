@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from riskwatch.commands import data, db, query, scenario, schema
+from riskwatch.commands import data, db, demo, query, replay, rules, scenario, schema
 from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
 
@@ -17,6 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("demo")(demo.demo_command)
+app.command("replay")(replay.replay_command)
 app.command("import")(data.import_command)
 app.command("feeds")(data.feeds_command)
 app.command("exposure")(query.exposure_command)
@@ -24,6 +26,7 @@ app.command("alerts")(query.alerts_command)
 app.command("explain")(query.explain_command)
 app.command("sql")(query.sql_command)
 app.add_typer(query.killswitch_app, name="killswitch")
+app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")
 app.add_typer(db.app, name="db")

@@ -55,3 +55,7 @@ class StreamIdentityError(RiskwatchError):
 
 class FencedError(StoreError):
     """Another process took the lease: this one must stop without writing."""
+
+
+class ModelError(RiskwatchError):
+    """A model is unknown, or cannot be built with the options it was given."""

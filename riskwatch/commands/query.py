@@ -171,9 +171,14 @@ def sql_command(
     if as_json:
         _lines(dict(zip(names, row, strict=True)) for row in rows)
     else:
-        _table(names, [[_cell(value) for value in row] for row in rows])
+        show_rows(names, rows)
     if more:
         typer.echo(f"only the first {limit} rows are shown, see --limit", err=True)
+
+
+def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows of a query as a table."""
+    _table(names, [[_cell(value) for value in row] for row in rows])
 
 
 def _lines(rows: Iterable[Found]) -> None:

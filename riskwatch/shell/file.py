@@ -125,7 +125,8 @@ class EventFile:
 
     def read(self) -> Record | None:
         """Return the next line, decoded, without consuming it; ``None`` at the end."""
-        assert self._head is None, "one line is read ahead"
+        if self._head is not None:
+            return self._head
         line = self._file.readline(SIZE_LIMIT + 1)
         if not line:
             return None

@@ -20,6 +20,7 @@ from riskwatch.shell.publish import NullPublisher
 from riskwatch.shell.runner import Runner
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current, upgrade
+from riskwatch.store.reference import sync_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from riskwatch.core.reference import Reference
     from riskwatch.shell.embedded import Stop, Summary
     from riskwatch.shell.pipeline import Pipeline
+    from riskwatch.shell.ports import Store
     from riskwatch.shell.publish import Publisher
 
 
@@ -61,10 +64,27 @@ def replay_files(
     what: Replay,
     pipeline: Pipeline,
     *,
+    reference: Reference | None = None,
+    wrap: Callable[[Store], Store] | None = None,
     stop: Stop | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Replay files through `pipeline`, from where the database stands.
+
+    Parameters
+    ----------
+    what : Replay
+        Files, database, limits.
+    pipeline : Pipeline
+        Stages, with their states still empty.
+    reference : Reference, optional
+        Copied into the database, so that look-through is a view.
+    wrap : callable, optional
+        Puts something around the store, to see what is committed.
+    stop : Stop, optional
+        Looked at after each record.
+    progress : callable, optional
+        Called after each batch with bytes done and bytes in all.
 
     Raises
     ------
@@ -76,8 +96,12 @@ def replay_files(
         If the database cannot be used, or another process took it over.
     """
     with Merge(what.files, decode) as source, database(what.database) as engine:
+        if reference is not None:
+            with engine.begin() as conn:
+                sync_reference(conn, reference)
+        store: Store = SqlStore(engine)
         runner = Runner(
-            SqlStore(engine),
+            store if wrap is None else wrap(store),
             pipeline,
             what.publisher,
             worker=WORKER,

@@ -31,6 +31,15 @@ _QUALITIES: Final = {
 }
 
 
+PATIENCE: Final = {
+    "dwell_s": "it must hold for {} s",
+    "observations": "and for at least this many observations: {}",
+    "exit": "it lets go below {} times its threshold",
+    "exit_dwell_s": "and after {} s there (a HALT stays until people release it)",
+}
+"""How long a rule waits, by the names that a decision's limits carry beside the thresholds."""
+
+
 def explain_alert(alert: Found) -> list[str]:
     """Say what an alert is about, and where it stands.
 
@@ -95,6 +104,8 @@ def number(x: float) -> str:
 def _values(features: Mapping[str, float], limits: Mapping[str, float]) -> list[str]:
     lines = []
     for name in sorted(limits):
+        if name in PATIENCE:
+            continue
         at, value = limits[name], features.get(name)
         if value is None:
             lines.append(f"  {name}: no value, threshold {number(at)}")
@@ -104,6 +115,11 @@ def _values(features: Mapping[str, float], limits: Mapping[str, float]) -> list[
     rest = [f"{name} {number(features[name])}" for name in sorted(features) if name not in limits]
     if rest:
         lines.append(f"  also seen: {', '.join(rest)}")
+    lines += [
+        f"  {words.format(number(limits[name]))}"
+        for name, words in PATIENCE.items()
+        if name in limits
+    ]
     return ["Values against thresholds:", *lines] if lines else []
 
 

@@ -1,0 +1,178 @@
+"""``riskwatch demo``: an embedded episode through the whole pipeline, on the screen."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+import structlog
+import typer
+from rich.console import Console
+
+from riskwatch import scenarios
+from riskwatch.commands.query import show_rows
+from riskwatch.dashboard.board import Board
+from riskwatch.dashboard.show import Pace, Show, check_picture
+from riskwatch.errors import RiskwatchError
+from riskwatch.store import queries
+from riskwatch.store.explain import explain_decision
+from riskwatch.store.raw import ask
+
+if TYPE_CHECKING:
+    from riskwatch.scenarios.episode import Episode
+    from riskwatch.shell.config import Config
+    from riskwatch.shell.embedded import Summary
+    from riskwatch.shell.ports import Store
+    from riskwatch.store.batch import Batch, OutboxRecord, Resumed
+
+EPISODE: Final = "usdc_2023"
+LIVE_S: Final = 20.0
+"""How long the window takes on a live screen, seconds."""
+BATCH: Final = 200
+"""Events per transaction, and so per step of the screen."""
+FILE: Final = "riskwatch-demo.db"
+
+NEXT: Final = (
+    (
+        "What do we have with whom, and how much of it is looked through to the coin's issuer?",
+        (
+            "SELECT party, level, via, share, gross_usd FROM exposure_by_issuer "
+            "ORDER BY gross_usd DESC LIMIT 6"
+        ),
+    ),
+    (
+        "What is allowed now?",
+        (
+            "SELECT scope, effective, state, cause, quality, ts FROM killswitch_now "
+            "WHERE effective <> 'NORMAL' OR state <> 'NORMAL' ORDER BY scope"
+        ),
+    ),
+    (
+        "How did it come to that?",
+        (
+            "SELECT ts, scope, previous, state, rule, cause, exposure_usd FROM decision "
+            "WHERE scope LIKE 'asset:%' ORDER BY ts LIMIT 12"
+        ),
+    ),
+)
+"""What a person would ask next, and how."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """A store that shows each batch once it is true."""
+
+    store: Store
+    show: Show
+    read: int = 0
+
+    def take_lease(self, worker: str, holder: str) -> Resumed:
+        """As the store does."""
+        return self.store.take_lease(worker, holder)
+
+    def commit(self, batch: Batch) -> None:
+        """Make a batch true, then show it."""
+        self.store.commit(batch)
+        new, self.read = batch.counts.read - self.read, batch.counts.read
+        self.show.batch(batch.us, [s.output for s in batch.outputs], new)
+
+    def pending(self, worker: str, limit: int) -> list[OutboxRecord]:
+        """As the store does."""
+        return self.store.pending(worker, limit)
+
+
+def demo_command(
+    *,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Event time per second of yours; 0 for as fast as it goes.",
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Lines of text, no terminal control; for logs.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
+    database: Annotated[Path, typer.Option(help="SQLite file to fill; it is made anew.")] = Path(
+        FILE
+    ),
+    capture: Annotated[
+        Path | None, typer.Option(help="Draw the decisive moment into this .svg or .txt file.")
+    ] = None,
+) -> None:
+    """Live through USDC's weekend off its peg in March 2023, with a sample book."""
+    from riskwatch.shell import bootstrap  # noqa: PLC0415 - models take a second to import
+
+    if capture is not None:
+        check_picture(capture)
+    console = Console(soft_wrap=plain)
+    live = console.is_terminal and not plain
+    episode = scenarios.load(EPISODE)
+    window = (episode.end - episode.start).total_seconds()
+    pace = Pace(speed if speed is not None else (window / LIVE_S if live else 0.0))
+    config = bootstrap.configuration()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    _renew(database)
+    board = Board(
+        episode.title,
+        episode.start,
+        episode.end,
+        {name: a.issuer for name, a in config.reference.assets.items() if a.issuer is not None},
+    )
+    with Show(board, console, live=live, pace=pace, capture=capture) as show:
+        summary = _play(episode, seed, config, database, show)
+    _epilogue(console, show, database, summary)
+
+
+def _renew(database: Path) -> None:
+    """Remove what an earlier demo left; refuse to remove anything else."""
+    if database.exists() and not database.read_bytes()[:16].startswith(b"SQLite format 3"):
+        raise RiskwatchError(f"{database} exists and is no SQLite file: name another --database")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def _play(episode: Episode, seed: int, config: Config, database: Path, show: Show) -> Summary:
+    from riskwatch.shell import bootstrap  # noqa: PLC0415
+    from riskwatch.shell.embedded import Limits, stopping  # noqa: PLC0415
+    from riskwatch.shell.session import Replay, replay_files  # noqa: PLC0415
+
+    encode = msgspec.json.Encoder().encode
+    with TemporaryDirectory(prefix="riskwatch-demo-") as folder, stopping() as stop:
+        events = Path(folder) / f"{episode.name}.ndjson"
+        with events.open("wb") as sink:
+            for event in scenarios.events(episode, seed):
+                sink.write(encode(event) + b"\n")
+        what = Replay([events], f"sqlite:///{database}", limits=Limits(batch=BATCH))
+        return replay_files(
+            what,
+            bootstrap.pipeline(config),
+            reference=config.reference,
+            stop=stop,
+            wrap=lambda store: Watched(store, show),
+        )
+
+
+def _epilogue(console: Console, show: Show, database: Path, summary: Summary) -> None:
+    """Explain the decisive signal, and answer what a person would ask next."""
+    url = f"sqlite:///{database}"
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True, emoji=False)
+    say(f"\n{summary.read:,} events in {summary.seconds:.1f} s, all of it now in {database}.\n")
+    with queries.reading(url) as conn:
+        if show.decisive is not None:
+            _, decision = queries.find(conn, show.decisive.id)
+            assert decision is not None, "a decision that was shown is committed"
+            switches = queries.switches_of(conn, show.decisive.id)
+            say(f"The decisive signal, as `riskwatch explain {show.decisive.id[:12]}` tells it:\n")
+            for line in explain_decision(decision, switches):
+                say(line)
+        for question, query in NEXT:
+            say(f"\n{question}\n  riskwatch sql --database {url} \\\n    {query!r}")
+            names, rows, _ = ask(conn, query, limit=50)
+            show_rows(names, rows)

@@ -1,0 +1,162 @@
+"""``riskwatch replay``: files of events through the whole pipeline into one database."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.core.clock import SECOND, micros
+from riskwatch.errors import RiskwatchError
+from riskwatch.shell import logs
+from riskwatch.shell.durations import seconds
+from riskwatch.shell.embedded import BATCH, Limits, stopping
+from riskwatch.shell.publish import NdjsonPublisher, NullPublisher
+from riskwatch.shell.session import Replay, replay_files
+from riskwatch.shell.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from riskwatch.core.reference import Reference
+    from riskwatch.shell.embedded import Summary
+    from riskwatch.shell.pipeline import Pipeline
+
+INTERRUPTED: Final = 130
+"""Exit code after SIGINT; what was applied is committed, and the next run goes on from there."""
+
+
+def replay_command(
+    files: Annotated[list[Path], typer.Argument(help="NDJSON files of events.")],
+    *,
+    database: Database = DEFAULT,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="RISKWATCH_CONFIG", help="Folder of rules and limits; else the shipped ones."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop before the first event later than this RFC 3339 time.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write every output to stdout, one JSON per line.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Events per transaction.")] = BATCH,
+    max_events: Annotated[
+        int | None, typer.Option(min=0, help="Stop after this many events of this run.")
+    ] = None,
+    keep_events: Annotated[
+        bool, typer.Option("--keep-events", help="Keep every event in the journal.")
+    ] = False,
+    tick: Annotated[str, typer.Option(help="Width of the event-time grid, e.g. 60s.")] = "60s",
+) -> None:
+    """Replay files by event time, going on from where the database stands.
+
+    The result does not depend on the batch size, nor on where a run was stopped or killed.
+    """
+    from riskwatch.shell import bootstrap  # noqa: PLC0415 - models take a second to import
+
+    what = Replay(
+        files=files,
+        database=database,
+        tick_us=tick_width(tick),
+        limits=Limits(batch, None if until is None else moment_of("--until", until), max_events),
+        publisher=NdjsonPublisher(sys.stdout.buffer) if as_json else NullPublisher(),
+    )
+    rules = bootstrap.configuration(config)
+    run(what, lambda: bootstrap.pipeline(rules, keep_events=keep_events), rules.reference)
+
+
+def run(
+    what: Replay, pipeline: Callable[[], Pipeline], reference: Reference | None = None
+) -> Summary:
+    """Replay with logs, a progress bar on a terminal, and an orderly end on a signal.
+
+    Raises
+    ------
+    RiskwatchError
+        If something cannot be read or written; the message says what to do.
+    """
+    settings = Settings.read()
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        with stopping() as stop, _bar() as progress:
+            summary = replay_files(
+                what, pipeline(), reference=reference, stop=stop, progress=progress
+            )
+    except BrokenPipeError as error:
+        raise RiskwatchError(
+            "stdout was closed: what was not written waits in the database and comes first "
+            "when the replay goes on with --json"
+        ) from error
+    if stop.signal == signal.SIGINT:
+        raise typer.Exit(INTERRUPTED)
+    return summary
+
+
+def tick_width(text: str) -> int:
+    """Microseconds of ``--tick``.
+
+    Raises
+    ------
+    RiskwatchError
+        If it is no duration, or shorter than a second.
+
+    Examples
+    --------
+    >>> tick_width("1m30s")
+    90000000
+    """
+    try:
+        width = round(seconds(text) * SECOND)
+    except ValueError as error:
+        raise RiskwatchError(f"--tick must be a duration such as 60s, was {text!r}") from error
+    if width < SECOND:
+        raise RiskwatchError(f"--tick must be at least 1s, was {text!r}")
+    return width
+
+
+def moment_of(option: str, text: str) -> int:
+    """Microseconds of a time with its zone.
+
+    Raises
+    ------
+    RiskwatchError
+        If it is not one.
+
+    Examples
+    --------
+    >>> moment_of("--until", "1970-01-01T00:00:01Z")
+    1000000
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise RiskwatchError(
+            f"{option} must be a time with its zone, as 2023-03-11T03:13:00Z, was {text!r}"
+        )
+    return micros(moment)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None] | None]:
+    """Show a progress bar on stderr, where that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("replay"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("replay")
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,57 @@
+"""``riskwatch rules``: whether the files of a rules folder hold together."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
+from typing import Annotated
+
+import typer
+
+from riskwatch.checks.machine import ScopeMachine
+from riskwatch.checks.rule_pack import load_fixtures, mismatches, unproven
+from riskwatch.errors import RiskwatchError
+from riskwatch.shell import coherence, paths
+from riskwatch.shell.config import LIMITS, POLICY, REFERENCE, RULES, load
+
+app = typer.Typer(help="Reference data, limits, static rules and policy.", no_args_is_help=True)
+
+
+@app.callback()
+def rules() -> None:
+    """Check the rules that riskwatch decides by."""
+
+
+@app.command()
+def check(
+    directory: Annotated[
+        Path | None, typer.Argument(help="Folder of the four files; the shipped one if absent.")
+    ] = None,
+) -> None:
+    """Read a rules folder as a start would, and run its fixtures.
+
+    Exit code 2 if it cannot be used, or if a step comes out otherwise than its fixture says.
+    """
+    folder = directory or paths.rules()
+    config = load(folder)
+    fixtures = load_fixtures(folder, config.rules)
+    steps = sum(len(fixture.steps) for fixture in fixtures.values())
+    broken = [
+        f"{where}: {line}"
+        for where, fixture in fixtures.items()
+        for line in mismatches(config.rules, fixture, ScopeMachine)
+    ]
+    known = config.reference
+    typer.echo(f"{REFERENCE}: {len(known.assets)} assets, {len(known.parties)} parties")
+    typer.echo(f"{LIMITS}: {len(config.limits.limits)} limits")
+    typer.echo(f"{RULES}: {len(config.rules.rules)} rules")
+    typer.echo(f"{POLICY}: good")
+    typer.echo(f"fixtures: {len(fixtures)} with {steps} steps")
+    typer.echo(f"digest: {config.digest}")
+    for line in coherence.unknown_subjects(config.limits, known):
+        typer.echo(f"note: {line}")
+    for rule in unproven(config.rules, fixtures):
+        typer.echo(f"note: rule {rule} has no fixture in which it fires")
+    for line in broken:
+        typer.echo(line, err=True)
+    if broken:
+        raise RiskwatchError(f"{len(broken)} of {steps} steps came out otherwise than expected")

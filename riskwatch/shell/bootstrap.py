@@ -1,0 +1,72 @@
+"""The composition root: the one place in which stages, models and configuration are put together.
+
+A worker is a :class:`~riskwatch.shell.pipeline.Pipeline` of the stages that it hosts. To add a
+stage, give it a slot here; to add a model, name it in ``policy.toml``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from riskwatch.core.events import (
+    LEDGER_EVENTS,
+    MARKET_EVENTS,
+    Credit,
+    LegalEntity,
+    NettingSet,
+    Tick,
+)
+from riskwatch.core.ledger.stage import LedgerStage
+from riskwatch.core.ledger.state import LedgerState
+from riskwatch.core.market.stage import MarketStage
+from riskwatch.core.market.state import MarketState
+from riskwatch.core.readings import CounterpartyReading, MarketReading
+from riskwatch.core.risk.stage import RiskStage
+from riskwatch.models.ladder import Ladder
+from riskwatch.shell import paths
+from riskwatch.shell.config import Config, load
+from riskwatch.shell.pipeline import Pipeline, Slot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def configuration(directory: Path | None = None) -> Config:
+    """Read a rules folder; the shipped one by default.
+
+    Raises
+    ------
+    ConfigError
+        With file, dotted key, what was expected and what was found.
+    """
+    return load(directory or paths.rules())
+
+
+def ledger_slot(config: Config) -> Slot:
+    """Make the ledger stage in its place."""
+    return Slot(LedgerStage(config.policy.ledger), LedgerState(), (*LEDGER_EVENTS, Tick))
+
+
+def market_slot(config: Config) -> Slot:
+    """Make the market stage in its place."""
+    stage = MarketStage(config.policy.market, config.reference)
+    return Slot(stage, MarketState(), (*MARKET_EVENTS, Tick), journal=True)
+
+
+def risk_slot(config: Config) -> Slot:
+    """Make the risk stage, with its models, in its place."""
+    stage = RiskStage(
+        config.policy.risk,
+        config.reference,
+        config.limits,
+        config.rules,
+        Ladder(config.policy.models),
+    )
+    takes = (CounterpartyReading, MarketReading, Credit, LegalEntity, NettingSet, Tick)
+    return Slot(stage, stage.fresh(), takes, journal=True)
+
+
+def pipeline(config: Config, *, keep_events: bool = False) -> Pipeline:
+    """All stages in one process, as ``riskwatch replay`` and ``riskwatch demo`` run them."""
+    slots = (ledger_slot(config), market_slot(config), risk_slot(config))
+    return Pipeline(slots, keep_events=keep_events)
