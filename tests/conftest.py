@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-pytest_plugins = ["tests.support.postgres"]
+    from collections.abc import Iterable, Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NEEDS: Final = {"postgres_server": "postgres", "recordings": "recordings"}
@@ -83,8 +81,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print in capitals what did not run: a skip that nobody sees is a test that nobody has."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Print in capitals, last, what did not run: a skip that nobody sees is a test less."""
+    yield
     tally = terminalreporter.config.stash[TALLY]
     for name, count in sorted(tally.skipped.items()):
         line = f"SKIPPED: {count} tests that need {name} did NOT run ({tally.ran[name]} did)"
@@ -105,5 +105,5 @@ def recordings() -> Path:
     given = os.environ.get("RISKWATCH_RECORDINGS")
     folder = Path(given) if given else ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"no recordings: RISKWATCH_RECORDINGS is not set and {folder} is no folder")
+        pytest.skip(f"no recordings: {folder} is no folder, RISKWATCH_RECORDINGS names another")
     return folder

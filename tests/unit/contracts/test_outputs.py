@@ -47,7 +47,7 @@ INTERNAL: list[Internal] = [
                 ["kraken:USDC/USD"], [], 0.0, 0.0, 0.0,
             )
         ],
-        [VenueReading("kraken", 1.5, 0, 1, 2, [("USDC", -30.25)])],
+        [VenueReading("kraken", 1.5, 0, 1, 2, [("USDC", -30.25, 7)])],
     ),
 ]  # fmt: skip
 

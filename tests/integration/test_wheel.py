@@ -1,0 +1,115 @@
+"""The wheel, installed away from the source tree, carries everything that riskwatch needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zipfile import ZipFile
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+SHIPPED = ("migrations", "rules", "streams")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment of its own, with the wheel in it and nothing of the source tree."""
+
+    wheel: Path
+    folder: Path
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """Run a program of the environment in an empty folder; gives what it printed."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("RISKWATCH", "PYTHON"))}
+        work = self.folder / "work"
+        work.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [str(self.folder / "venv" / "bin" / command[0]), *command[1:]],
+            check=False,
+            cwd=work,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Build the wheel and install it, without its dependencies: those are borrowed from here."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        check=True,
+        cwd=root,
+        stdout=subprocess.DEVNULL,
+    )
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "venv", with_pip=True, symlinks=True)
+    made = Installed(wheel, folder)
+    made.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel))
+    (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    # A path in a .pth is searched, but its own .pth files are not: no editable install leaks in.
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return made
+
+
+def test_the_wheel_is_what_runs(installed: Installed) -> None:
+    """The package comes from the environment, not from the tree."""
+    where = installed.run("python", "-c", "import riskwatch; print(riskwatch.__file__)")
+    assert where.startswith(str(installed.folder))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_lies_beside_the_code_came_along(installed: Installed, root: Path, name: str) -> None:
+    """Rules, migrations and stream applications are in the wheel, file by file."""
+    there = {
+        path.relative_to(root / name).as_posix()
+        for path in (root / name).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    prefix = f"riskwatch/_shipped/{name}/"
+    with ZipFile(installed.wheel) as archive:
+        names = archive.namelist()
+    assert {n.removeprefix(prefix) for n in names if n.startswith(prefix)} == there
+    found = installed.run(
+        "python", "-c", f"from riskwatch.shell import paths; print(paths.{name}())"
+    )
+    assert found.strip().endswith(f"site-packages/riskwatch/_shipped/{name}")
+
+
+def test_the_command_line_starts(installed: Installed) -> None:
+    """The entry point is installed and knows its commands."""
+    assert "rules" in installed.run("riskwatch", "--help")
+
+
+def test_the_shipped_rules_hold_together(installed: Installed) -> None:
+    """The rules inside the wheel are the ones that are read, and they can be used."""
+    said = installed.run("riskwatch", "rules", "check")
+    assert "reference.toml: " in said
+    assert "digest: " in said
+
+
+def test_a_database_is_made(installed: Installed) -> None:
+    """The migrations inside the wheel bring an empty SQLite file to the newest revision."""
+    said = installed.run("riskwatch", "db", "upgrade", "--database", "sqlite:///new.db")
+    assert "at revision" in said
+    installed.run("riskwatch", "db", "check", "--database", "sqlite:///new.db")
+
+
+def test_a_missing_file_is_one_line(installed: Installed) -> None:
+    """A folder without rules is one line and exit code 2, from the wheel as from the tree."""
+    said = installed.run("riskwatch", "rules", "check", str(installed.folder), code=2)
+    assert said.count("\n") == 1
+    assert said.startswith("riskwatch: reference.toml: expected a file")

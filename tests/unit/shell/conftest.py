@@ -1,0 +1,18 @@
+"""Logs of the shell are caught, so that tests can look at them and nothing else is printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    """Log lines of the test."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
