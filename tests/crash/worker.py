@@ -1,0 +1,192 @@
+"""Runs replays in processes that can be killed: imported once, then one fork for each life.
+
+Reads one JSON object per line from stdin, forks a process that lives it, and answers with its
+pid, then with how it ended. What can be asked of a life is :class:`Life`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+from sqlalchemy import Engine, event
+
+from riskwatch.shell import bootstrap, logs
+from riskwatch.shell.embedded import Limits
+from riskwatch.shell.publish import NdjsonPublisher
+from riskwatch.shell.session import Replay, replay_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from riskwatch.shell.pipeline import Effects, Pipeline
+    from riskwatch.shell.ports import Store
+    from riskwatch.store.batch import Batch, OutboxRecord, Resumed
+
+POINTS = ("apply", "before_commit", "in_commit", "after_commit", "after_publish")
+"""Where a life can end itself; ``in_commit`` is between two statements of SQL."""
+
+
+class Life(msgspec.Struct, kw_only=True):
+    """One replay.
+
+    Attributes
+    ----------
+    file, url, out : str
+        Events, database, and where published lines are appended.
+    batch : int
+        Events per transaction.
+    point : str or None
+        Where to die by SIGKILL, one of :data:`POINTS`.
+    nth : int
+        The how-manieth time that point is passed.
+    torn : bool
+        A planted fault: offsets and effects in two transactions.
+    """
+
+    file: str
+    url: str
+    out: str
+    batch: int = 50
+    point: str | None = None
+    nth: int = 0
+    torn: bool = False
+
+
+class Fate:
+    """Counts how often points are passed, and ends the process when it is time."""
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
+        self.passed = 0
+
+    def at(self, point: str) -> None:
+        """Pass a point; perhaps never return."""
+        if point == self.life.point:
+            self.passed += 1
+            if self.passed > self.life.nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalStore:
+    """The store, with places to die at."""
+
+    def __init__(self, store: Store, fate: Fate) -> None:
+        self.store = store
+        self.fate = fate
+
+    def take_lease(self, worker: str, holder: str) -> Resumed:
+        """As the store does."""
+        return self.store.take_lease(worker, holder)
+
+    def commit(self, batch: Batch) -> None:
+        """Commit, or die on the way."""
+        self.fate.at("before_commit")
+        if self.fate.life.torn:
+            self.store.commit(
+                replace(batch, rows={}, journal=[], outputs=[], forwards=[], dead_letters=[])
+            )
+            self.fate.at("in_commit")
+            self.store.commit(replace(batch, offsets=[]))
+        else:
+            self.store.commit(batch)
+        self.fate.at("after_commit")
+
+    def pending(self, worker: str, limit: int) -> list[OutboxRecord]:
+        """As the store does."""
+        return self.store.pending(worker, limit)
+
+
+class MortalPublisher(NdjsonPublisher):
+    """Appends lines to a file, and may die right after."""
+
+    def __init__(self, path: Path, fate: Fate) -> None:
+        _drop_torn_line(path)
+        super().__init__(path.open("ab"))
+        self.fate = fate
+
+    def publish(self, records: Sequence[OutboxRecord]) -> None:
+        """Publish, and perhaps die before anybody notes that it was done."""
+        super().publish(records)
+        self.fate.at("after_publish")
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off what a kill left of a line, as whoever reads a stream of lines does."""
+    data = path.read_bytes() if path.exists() else b""
+    path.write_bytes(data[: data.rfind(b"\n") + 1])
+
+
+def _mortal(pipeline: Pipeline, fate: Fate) -> Pipeline:
+    """Let a pipeline die in the middle of a batch."""
+    lives = pipeline.apply
+
+    def apply(event: Any, effects: Effects) -> None:
+        lives(event, effects)
+        fate.at("apply")
+
+    pipeline.apply = apply  # type: ignore[method-assign] # readings pass through it, too
+    return pipeline
+
+
+def _die_in_sql(fate: Fate) -> None:
+    """Let the process die before a statement: within a transaction, as a rule."""
+
+    def before(*args: object) -> None:
+        del args
+        fate.at("in_commit")
+
+    event.listen(Engine, "before_cursor_execute", before)
+
+
+def live(life: Life) -> None:
+    """Live one life to its end, whichever it is."""
+    fate = Fate(life)
+    if not life.torn:
+        _die_in_sql(fate)
+    what = Replay(
+        [Path(life.file)],
+        life.url,
+        limits=Limits(batch=life.batch),
+        publisher=MortalPublisher(Path(life.out), fate),
+    )
+    config = bootstrap.configuration()
+
+    def wrap(store: Store) -> Store:
+        return MortalStore(store, fate)
+
+    pipeline = _mortal(bootstrap.pipeline(config, keep_events=True), fate)
+    replay_files(what, pipeline, reference=config.reference, wrap=wrap)
+
+
+def _answer(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+def main() -> NoReturn:
+    """Serve lives until stdin ends."""
+    logs.configure("warning", "json")
+    for line in sys.stdin.buffer:
+        life = msgspec.json.decode(line, type=Life)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                live(life)
+                code = 0
+            finally:
+                os._exit(code)
+        _answer(pid)
+        _, status = os.waitpid(pid, 0)
+        _answer(os.waitstatus_to_exitcode(status))
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()
