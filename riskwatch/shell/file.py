@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 BUFFER: Final = 2**18
 _NEWLINE: Final = 0x0A
-KEPT: Final = 4096
-"""Bytes kept of a line that is longer than the contract allows."""
+KEPT: Final = 16 * 2**20
+"""Bytes kept, at most, of a line that is longer than the contract allows."""
 
 
 class EventFile:
@@ -156,13 +156,17 @@ class EventFile:
         return head
 
     def _oversized(self, start: int, line: bytes) -> Record:
-        """Read on to the end of a line that is too long, keeping its beginning only."""
-        kept, ahead, whole = line[:KEPT], self._hash.copy(), sha256()
+        """Read on to the end of a line that is too long; of one longer still, keep the beginning.
+
+        Its size and the digest of the whole are in the headers.
+        """
+        kept, ahead, whole = bytearray(), self._hash.copy(), sha256()
         size = 0
         while True:
             ahead.update(line)
             text = line.removesuffix(b"\n")
             whole.update(text)
+            kept += text[: KEPT - len(kept)]
             size += len(text)
             if not line or line[-1] == _NEWLINE:
                 break
@@ -171,10 +175,10 @@ class EventFile:
         self._ahead = ahead
         why = refuse(
             RejectReason.MESSAGE_TOO_LARGE,
-            f"size={size} bytes, limit={SIZE_LIMIT} bytes, kept={KEPT} bytes",
+            f"size={size} bytes, limit={SIZE_LIMIT} bytes, kept={len(kept)} bytes",
         )
         proof = (("size", str(size).encode()), ("sha256", whole.hexdigest().encode()))
-        return Record(self.name, start, kept, why, TIMELESS, headers=proof)
+        return Record(self.name, start, bytes(kept), why, TIMELESS, headers=proof)
 
     def offset(self) -> StreamOffset | None:
         """Offset of what was consumed, or ``None`` if that is nothing new since the last call."""

@@ -114,15 +114,16 @@ def test_stopping_anywhere_changes_no_order(
 def test_oversized_lines_are_read_in_pieces(tmp_path: Path) -> None:
     """A line at the limit passes; a longer one is refused, by its beginning, size and digest."""
     exact = quote_line(1, 0).ljust(SIZE_LIMIT)
-    huge = b"[" * (SIZE_LIMIT * 3 + 5)
+    huge = b"[" * (KEPT + 3)
     path = write(tmp_path / "a", exact, exact + b" ", huge, quote_line(2, 1))
     records, offsets = take([path])
     assert [isinstance(r.event, Refusal) for r in records] == [False, True, True, False]
-    assert [r.position for r in records][2:] == [2 * SIZE_LIMIT + 3, 5 * SIZE_LIMIT + 9]
+    assert [r.position for r in records][2:] == [2 * SIZE_LIMIT + 3, 2 * SIZE_LIMIT + KEPT + 7]
     refused = records[2]
     assert isinstance(refused.event, Refusal)
     assert refused.event.reason is RejectReason.MESSAGE_TOO_LARGE
     assert refused.raw == huge[:KEPT]
+    assert records[1].raw == exact + b" ", "kept whole"
     assert dict(refused.headers) == {
         "size": str(len(huge)).encode(), "sha256": sha256(huge).hexdigest().encode()
     }  # fmt: skip
