@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz lint format wheel clean
+.PHONY: help demo test bench fuzz kill9 lint format wheel clean
 
 UV_VERSION := 0.13.8
 BIN := .venv/bin
@@ -15,6 +15,7 @@ PYTHON ?=
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 python)
 WORKERS ?= 2
 FUZZ ?= 1000000
+KILLS ?= 3000
 ARGS ?=
 
 # The environment has one owner: whatever else is active, these commands mean .venv.
@@ -24,7 +25,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## what there is to do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## an episode on the screen, from nothing
 	@$(BIN)/riskwatch demo $(ARGS)
@@ -37,6 +38,9 @@ bench: $(READY_DEV) ## figures, as ratios measured in one run
 
 fuzz: $(READY_DEV) ## property tests at length: FUZZ examples each
 	@RISKWATCH_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q tests/property $(ARGS)
+
+kill9: $(READY_DEV) ## replays killed by SIGKILL: KILLS times
+	@RISKWATCH_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/crash $(ARGS)
 
 lint: $(READY_DEV) ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -117,9 +117,14 @@ class MortalPublisher(NdjsonPublisher):
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off what a kill left of a line, as whoever reads a stream of lines does."""
+    """Cut off what a kill left of a line, as whoever reads a stream of lines does.
+
+    In one step: a kill in here must not take whole lines with it.
+    """
     data = path.read_bytes() if path.exists() else b""
-    path.write_bytes(data[: data.rfind(b"\n") + 1])
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
 
 
 def _mortal(pipeline: Pipeline, fate: Fate) -> Pipeline:

@@ -137,7 +137,7 @@ class Evaluator:
     ) -> Iterator[Output]:
         worst = self._discounts(state, tick.us)
         names = dict.fromkeys(state.assets)
-        names |= {s.removeprefix("asset:"): None for s in bound if s.startswith("asset:")}
+        names |= _named(bound, "asset:")
         for name in sorted(names):
             scope, row = f"asset:{name}", state.assets.get(name)
             # What was never priced is missing, not gone: PRICE_MISSING says so.
@@ -235,6 +235,8 @@ class Evaluator:
         self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
     ) -> Iterator[Output]:
         names = dict.fromkeys(state.parties) | dict.fromkeys(state.venues)
+        # A group's limit closes the door of those of its members that we have nothing with yet.
+        names |= _named(bound, "counterparty:")
         names |= {
             s: None for s in state.credit if self.reference.party(s).kind not in ("issuer", "bank")
         }
@@ -344,3 +346,8 @@ class Evaluator:
             made = self.assessor.firm(state, exposures)
             return Stakes(exposures.firm.ours, made.el, made.exit_cost)
         return Stakes(exposures.book.get(name, _NOTHING).ours, 0.0, 0.0)
+
+
+def _named(bound: dict[str, Features], prefix: str) -> dict[str, None]:
+    """Names of the scopes of one kind that limits say something of."""
+    return {s.removeprefix(prefix): None for s in bound if s.startswith(prefix)}

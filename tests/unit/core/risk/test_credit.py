@@ -1,0 +1,124 @@
+"""Credit news: sources, quorum, retraction, endings, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from riskwatch.core.events import Credit
+from riskwatch.core.outputs import DecisionMade, EventRejected
+from riskwatch.core.reasons import RejectReason, State
+from riskwatch.core.risk.config import RiskConfig
+from riskwatch.core.risk.credit import partial, rating, weight
+from tests.support.risk import REFERENCE, Desk, asset, desk, market, news, of
+
+CONFIG = RiskConfig(source_weights={"court": 1.0})
+
+
+def told(*stories: tuple[str, str, str]) -> Desk:
+    """A desk that heard (event id, source, kind) about kraken."""
+    d = desk(source_weights={"court": 1.0})
+    for i, (name, source, kind) in enumerate(stories):
+        d.tell(news(Credit, i, name, source=source, subject="kraken", kind=kind))
+    return d
+
+
+def believed(d: Desk, *kinds: str) -> float:
+    """Weight of news about kraken."""
+    return round(weight(d.state.credit.get("kraken"), kinds, CONFIG), 6)
+
+
+def test_each_source_counts_once() -> None:
+    """A rumour that one source repeats stays one rumour; three sources are enough."""
+    repeated = told(("1", "blog", "insolvency"), ("2", "blog", "insolvency"))
+    assert believed(repeated, "insolvency") == 0.34
+    three = told(("1", "a", "insolvency"), ("2", "b", "insolvency"), ("3", "c", "default"))
+    assert believed(three, "insolvency", "default") == 1.02
+    assert believed(told(("1", "court", "insolvency")), "insolvency") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("sources", "state"),
+    [(("a",), State.WATCH), (("a", "b"), State.REDUCE), (("a", "b", "c"), State.HALT),
+     (("court",), State.HALT)],
+)  # fmt: skip
+def test_a_halt_needs_a_quorum_or_who_must_know(sources: tuple[str, ...], state: State) -> None:
+    """One rumour halts nothing."""
+    d = told(*((str(i), source, "insolvency") for i, source in enumerate(sources)))
+    d.tick(10)
+    assert of(d.out, DecisionMade, "counterparty:kraken")[-1].state is state
+
+
+def test_only_its_source_can_take_news_back() -> None:
+    """Another's retraction is refused, with the reason."""
+    d = told(("1", "blog", "insolvency"))
+    wrong = news(Credit, 1, "2", source="rival", subject="kraken", kind="retraction", retracts="1")
+    (refused,) = of(d.tell(wrong), EventRejected)
+    assert refused.reason is RejectReason.FACT_CONFLICT
+    assert believed(d, "insolvency") == 0.34
+    d.tell(news(Credit, 2, "3", source="blog", subject="kraken", kind="retraction", retracts="1"))
+    assert believed(d, "insolvency") == 0.0
+
+
+def test_resuming_ends_what_the_same_source_said() -> None:
+    """Another source's suspension stands."""
+    d = told(
+        ("1", "a", "withdrawals_suspended"),
+        ("2", "b", "withdrawals_suspended"),
+        ("3", "a", "withdrawals_resumed"),
+    )
+    assert believed(d, "withdrawals_suspended") == 0.34
+
+
+def test_partial_suspensions_are_counted_apart() -> None:
+    """Named assets and networks end by name, and do not count as the whole."""
+    d = desk()
+    for i, fields in enumerate(({"assets": ["UST", "LUNA"]}, {"networks": ["terra"]})):
+        d.tell(news(Credit, i, str(i), subject="kraken", kind="withdrawals_suspended", **fields))
+    row = d.state.credit["kraken"]
+    assert weight(row, ("withdrawals_suspended",), CONFIG) == 0.0
+    assert partial(row, "withdrawals_suspended") == ["LUNA", "UST", "terra"]
+    d.tell(news(Credit, 3, "3", subject="kraken", kind="withdrawals_resumed", assets=["UST"]))
+    assert partial(row, "withdrawals_suspended") == ["LUNA", "terra"]
+
+
+def test_the_latest_rating_counts_whatever_came_last() -> None:
+    """A late downgrade does not undo a later one; an unknown scale is refused."""
+    d = desk()
+    for minutes, name, grade in ((5, "1", "A"), (9, "2", "BB"), (7, "3", "BBB")):
+        d.tell(news(Credit, minutes, name, subject="kraken", kind="rating", rating=grade))
+    assert rating("kraken", d.state.credit["kraken"], REFERENCE) == "BB"
+    assert rating("coinbase", None, REFERENCE) == "BB"
+    (refused,) = of(
+        d.tell(news(Credit, 10, "4", subject="kraken", kind="rating", rating="Z")), EventRejected
+    )
+    assert refused.reason is RejectReason.FIELD_RANGE
+
+
+def test_news_is_bounded_and_forgotten() -> None:
+    """A full memory refuses with the limit's name; incidents fade, failures do not."""
+    d = desk(max_credit=2, credit_memory_s=3600.0)
+    for i in range(2):
+        d.tell(news(Credit, i, str(i), source=f"s{i}", subject="kraken", kind="hack"))
+    (refused,) = of(
+        d.tell(news(Credit, 2, "2", source="s2", subject="kraken", kind="hack")), EventRejected
+    )
+    assert (refused.reason, "max_credit=2" in refused.detail) == (RejectReason.LIMIT_REACHED, True)
+    d.tell(news(Credit, 90, "3", source="s3", subject="kraken", kind="insolvency"))
+    assert [i.kind for i in d.state.credit["kraken"].items] == ["insolvency"]
+    d.tell(news(Credit, 9000, "4", source="s4", subject="kraken", kind="hack"))
+    assert [i.kind for i in d.state.credit["kraken"].items] == ["insolvency", "hack"]
+
+
+def test_a_failed_bank_is_seen_through_the_coin() -> None:
+    """News about a bank reaches the coins whose issuer keeps money there, and no one else."""
+    d = desk(source_weights={"court": 1.0})
+    d.tick(
+        1,
+        market(1, asset("USDC"), asset("USDT")),
+        news(Credit, 0, "1", source="court", subject="svb", kind="insolvency"),
+    )
+    (made,) = of(d.out, DecisionMade)
+    assert (made.scope, made.state, made.rule) == (
+        "asset:USDC", State.WATCH, "asset.issuer.watch"
+    )  # fmt: skip
+    assert made.features["backing_failed_share"] == 0.1
