@@ -105,6 +105,7 @@ POLICY_CHECKS: Final[Checks] = {
     (RiskConfig, "valid_s"): above(0.0),
     (RiskConfig, "report_s"): above(0.0),
     (RiskConfig, "move_bp"): above(0.0),
+    (RiskConfig, "calm_bp"): at_least(0.0),
     (RiskConfig, "horizon_s"): inside(0.0, YEAR_S + 1.0),
     (RiskConfig, "gated_horizon_s"): inside(0.0, YEAR_S + 1.0),
     (RiskConfig, "gated_lgd_factor"): at_least(1.0),

@@ -56,6 +56,9 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         A holding whose amount stands still is revalued this often, seconds.
     move_bp : float
         A value that moved by more goes out at once, bp.
+    calm_bp : float
+        While a coin's discount is smaller and no rule has anything to remember of it, models look
+        every `report_s` only, bp.
     horizon_s : float
         Horizon of PD and EL, seconds.
     gated_horizon_s : float
@@ -99,6 +102,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     report_s: float = 300.0
     revalue_s: float = 900.0
     move_bp: float = 5.0
+    calm_bp: float = 10.0
     horizon_s: float = 2_592_000.0
     gated_horizon_s: float = 31_536_000.0
     gated_lgd_factor: float = 1.25

@@ -74,9 +74,10 @@ class Decider:
         out: list[RiskOutput] = []
         # HALT latches: nothing that is measured leads out of it.
         state = State.HALT if row.state is State.HALT else look.state
-        if state is not row.state:
+        decided = state is not row.state
+        if decided:
             out.append(self._decision(row, state, look, scene))
-        out += self._switch(row, scene)
+        out += self._switch(row, scene, decided=decided)
         out += self._alerts(row, scene)
         return out
 
@@ -112,7 +113,7 @@ class Decider:
         row.reasons = decision.reasons
         return decision
 
-    def _switch(self, row: ScopeRow, scene: Scene) -> list[RiskOutput]:
+    def _switch(self, row: ScopeRow, scene: Scene, *, decided: bool) -> list[RiskOutput]:
         """Put the switch where state and quality of data want it."""
         dark = False
         if scene.quality is Quality.UNKNOWN:
@@ -127,7 +128,6 @@ class Decider:
         told = row.quality is not scene.quality and (
             effective is not State.NORMAL or Quality.UNKNOWN in (row.quality, scene.quality)
         )
-        decided = row.decision_id == output_id(f"tick/{scene.us}", "DecisionMade", scene.scope)
         if not (turned or told or decided):
             return []
         row.effective, row.quality = effective, scene.quality

@@ -155,7 +155,7 @@ class Evaluator:
                 if sent or fresh:
                     state.mark(f"asset/{name}")
                 yield from sent
-                if "deviation_bp" in features:
+                if "deviation_bp" in features and self._asked(state, tick, scope, features):
                     trusted = row.reading.fiat_path and quality is not Quality.UNKNOWN
                     scored = self.scorer.observe(
                         state.scorer, tick.us, scope, "asset", features, labelled=trusted
@@ -183,6 +183,17 @@ class Evaluator:
                 fresh,
                 caps,
             )
+
+    def _asked(self, state: RiskState, tick: Evaluation, scope: str, features: Features) -> bool:
+        """Whether the models look now: always in unrest, else every `report_s`."""
+        key = f"asked/{scope}"
+        row = state.scopes.get(scope)
+        calm = features["discount_bp"] < self.config.calm_bp and (row is None or not row.trackers)
+        if calm and tick.us - state.sent.get(key, 0) < self.config.report_s * SECOND:
+            return False
+        state.sent[key] = tick.us
+        state.mark(f"sent/{key}")
+        return True
 
     def _discounts(self, state: RiskState, us: int) -> list[tuple[float, str]]:
         """Discounts of live pegged assets, the largest first."""
@@ -286,8 +297,12 @@ class Evaluator:
     ) -> list[Output]:
         """Let the rules of one scope look, and say what follows; rows change only if it does."""
         known = state.scopes.get(scene.scope)
+        machine = self.machines[kind]
+        quiet = known is None and scene.quality is not Quality.UNKNOWN
+        if quiet and not machine.met(scene.features):
+            return []
         row = known or ScopeRow()
-        look = self.machines[kind].look(
+        look = machine.look(
             row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
         )
         tick.moving = tick.moving or look.moving

@@ -97,17 +97,18 @@ def asset_features(
         now = seen.deviation_bp
         peers = [bp for bp, other in worst[:2] if other != name]
         out = {
-            "deviation_bp": quantise(now),
-            "discount_bp": quantise(max(0.0, -now)),
-            "premium_bp": quantise(max(0.0, now)),
-            "sd_bp": quantise(seen.sd_bp),
-            "vol_bp": quantise(seen.vol_bp),
+            # Readings are quantised already, and so is what is merely cut off.
+            "deviation_bp": now,
+            "discount_bp": max(0.0, -now),
+            "premium_bp": max(0.0, now),
+            "sd_bp": seen.sd_bp,
+            "vol_bp": seen.vol_bp,
             "velocity_bp": quantise(_back(row, 1) - now),
             "drift_bp": quantise(_back(row, MARKS - 1) - now),
             "missing_share": quantise(1.0 - seen.live / max(1, seen.expected)),
             "breadth": float(len({f.partition(":")[0]: None for f in seen.support})),
             "refuted": float(len(seen.refute)),
-            "peer_bp": quantise(peers[0] if peers else 0.0),
+            "peer_bp": peers[0] if peers else 0.0,
         }
     if known.issuer is not None:
         news = state.credit.get(known.issuer)
@@ -129,9 +130,9 @@ def venue_asset_features(row: VenueRow, asset: str, us: int) -> Features:
     local = row.local.get(asset)
     gap = 0.0 if local is None else local.bp
     return {
-        "local_bp": quantise(gap),
-        "local_discount_bp": quantise(max(0.0, -gap)),
-        "local_premium_bp": quantise(max(0.0, gap)),
+        "local_bp": gap,
+        "local_discount_bp": max(0.0, -gap),
+        "local_premium_bp": max(0.0, gap),
     }
 
 
@@ -140,7 +141,7 @@ def counterparty_features(state: RiskState, name: str, us: int, config: RiskConf
     out: Features = {}
     venue, party, news = state.venues.get(name), state.parties.get(name), state.credit.get(name)
     if venue is not None and venue.live > 0 and us - venue.us <= OLD:
-        out["dislocation_bp"] = quantise(venue.dislocation_bp)
+        out["dislocation_bp"] = venue.dislocation_bp
     if party is not None:
         out |= _flow(party, us, config)
     for feature, kinds in (

@@ -121,7 +121,7 @@ class Machine:
                 known = self._lowest.get(condition.feature, condition.at)
                 self._lowest[condition.feature] = min(known, condition.at)
 
-    def _met(self, features: Mapping[str, float]) -> bool:
+    def met(self, features: Mapping[str, float]) -> bool:
         """Whether any condition of any rule is met."""
         for feature, lowest in self._lowest.items():
             value = features.get(feature)
@@ -156,7 +156,7 @@ class Machine:
         caps : mapping, optional
             Strictest state by model generation; one that is not named may ask for nothing.
         """
-        if not row.trackers and row.state is State.NORMAL and not self._met(features):
+        if not row.trackers and row.state is State.NORMAL and not self.met(features):
             return QUIET
         requests: list[Request] = []
         severities: dict[str, float] = {}

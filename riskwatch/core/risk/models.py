@@ -52,9 +52,23 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One generation of every target: which model, with what authority and options."""
+    """One generation of every target.
+
+    Attributes
+    ----------
+    model : str
+        Which model: ``rules``, ``anchored``, or what another package brings.
+    name : str
+        What it is called in scores and asks; the model's name if empty. A new name starts
+        afresh.
+    authority : str
+        How far it may go: ``shadow``, ``advisory``, ``bounded`` or ``full``.
+    options : dict
+        Of the model.
+    """
 
     model: str
+    name: str = ""
     authority: str = "shadow"
     options: dict[str, Any] = {}
 
@@ -69,9 +83,10 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     label_every_s : float
         Event time between two samples of one scope and target, seconds.
     max_pending : int
-        Most samples of one scope and target that wait for their label.
+        Most samples of one scope and target that wait for their label; refused if a horizon
+        and `label_every_s` would need more.
     max_scopes : int
-        Most scopes that have models.
+        Most scopes that are learned about; others are scored as if nothing had been seen.
     """
 
     targets: tuple[TargetConfig, ...] = ()
