@@ -48,14 +48,14 @@ NEXT: Final = (
     (
         "What is allowed now?",
         (
-            "SELECT scope, effective, state, cause, quality, ts FROM killswitch_now "
+            "SELECT scope, effective, cause, quality, ts FROM killswitch_now "
             "WHERE effective <> 'NORMAL' OR state <> 'NORMAL' ORDER BY scope"
         ),
     ),
     (
         "How did it come to that?",
         (
-            "SELECT ts, scope, previous, state, rule, cause, exposure_usd FROM decision "
+            "SELECT ts, scope, state, rule, cause FROM decision "
             "WHERE scope LIKE 'asset:%' ORDER BY ts LIMIT 12"
         ),
     ),

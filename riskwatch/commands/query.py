@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -29,6 +30,7 @@ _PIPED: Final = 200
 """Columns to assume where no terminal says how wide it is."""
 _ASSETS: Final = 6
 """Quantities to show in one cell."""
+_WHOLE_SECOND: Final = re.compile(r"\A(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.000000Z\Z")
 _COLOURS: Final = {"HALT": "bold red", "REDUCE": "red", "WATCH": "yellow", "NORMAL": "green"}
 
 killswitch_app = typer.Typer(help="The kill switch: what is allowed now.", no_args_is_help=True)
@@ -203,7 +205,10 @@ def _cell(value: Any, *, money: bool = False) -> str:
         return f"<{len(value)} bytes>"
     if isinstance(value, Decimal):
         return format(value, "f")
-    return text(micros(value)) if isinstance(value, datetime) else escape(str(value))
+    if isinstance(value, datetime):
+        return text(micros(value))
+    # SQLite has times as text of one width; whole seconds are shown as such.
+    return escape(_WHOLE_SECOND.sub(r"\1Z", str(value)))
 
 
 def _quantities(amounts: Mapping[str, Decimal]) -> str:

@@ -211,7 +211,11 @@ class Board:
         return sorted(sums.items(), key=lambda item: (-item[1], item[0]))
 
     def served(self, limit: int) -> list[ScoreUpdated]:
-        """Scores by probability, of each (scope, target) the one with the most authority."""
+        """Scores by probability; of each (scope, target) one.
+
+        A model that may ask for something comes before the rules, which speak through the states
+        anyway; then the one with the most authority.
+        """
         best: dict[tuple[str, str], ScoreUpdated] = {}
         for (scope, target, _), score in self.scores.items():
             other = best.get((scope, target))
@@ -225,8 +229,9 @@ class Board:
         return Quality.GOOD if switch is None else switch.quality
 
 
-def _authority(score: ScoreUpdated) -> int:
-    return _AUTHORITY.get(score.authority, -1)
+def _authority(score: ScoreUpdated) -> tuple[bool, int]:
+    rank = _AUTHORITY.get(score.authority, -1)
+    return score.generation != "rules" and rank > 0, rank
 
 
 def _put(rows: dict[str, ExposureChanged], output: ExposureChanged, *, gone: bool) -> None:

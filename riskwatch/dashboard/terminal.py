@@ -139,7 +139,7 @@ def _exposures(board: Board) -> RenderableType:
 
 
 def _scores(board: Board) -> RenderableType:
-    table = _table("Scores", "~scope", "~target", ">probability", "generation")
+    table = _table("Scores", "scope", "~target", ">p", "by")
     for score in board.served(4):
         table.add_row(
             Text(score.scope),

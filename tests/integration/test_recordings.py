@@ -29,6 +29,8 @@ from tests.support.recordings import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from riskwatch.core.events import Event
 
 USDC = ("usdc_svb_2023", "*.parquet")
@@ -54,9 +56,9 @@ def of(made: list[DecisionMade], scope: str) -> list[DecisionMade]:
     return [d for d in made if d.scope == scope]
 
 
-def test_usdc_march_2023() -> None:
+def test_usdc_march_2023(recordings: Path) -> None:
     """Nine calm days without a word above WATCH; then WATCH, REDUCE, HALT in time, by cause."""
-    made = list(outputs(recording(*USDC, "2023-03-01", "2023-03-11 08:00")))
+    made = list(outputs(recording(recordings, *USDC, "2023-03-01", "2023-03-11 08:00")))
     decided = decisions(made)
     calm = [d for d in decided if d.ts <= at("2023-03-10")]
     assert strictest(calm).rank <= State.WATCH.rank, calm
@@ -81,10 +83,12 @@ def test_usdc_march_2023() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.2])
-def test_usdc_survives_moved_thresholds(factor: float) -> None:
+def test_usdc_survives_moved_thresholds(recordings: Path, factor: float) -> None:
     """With every threshold a fifth lower or higher the order of things is the same."""
     config = scaled(bootstrap.configuration(), factor)
-    decided = decisions(outputs(recording(*USDC, "2023-03-07", "2023-03-11 08:00"), config))
+    decided = decisions(
+        outputs(recording(recordings, *USDC, "2023-03-07", "2023-03-11 08:00"), config)
+    )
     assert strictest([d for d in decided if d.ts <= at("2023-03-10")]).rank <= State.WATCH.rank
     halted = reached(decided, "asset:USDC", State.HALT)
     assert halted is not None
@@ -93,11 +97,11 @@ def test_usdc_survives_moved_thresholds(factor: float) -> None:
     assert strictest(decided, "counterparty:") is not State.HALT
 
 
-def test_holding_none_of_it_changes_no_score_and_pages_nobody() -> None:
+def test_holding_none_of_it_changes_no_score_and_pages_nobody(recordings: Path) -> None:
     """State follows the hazard, paging follows our dollars."""
     window = ("2023-03-10 12:00", "2023-03-11 06:00")
-    with_it = list(outputs(recording(*USDC, *window)))
-    without = list(outputs(recording(*USDC, *window, hold=("USDT", "BTC"))))
+    with_it = list(outputs(recording(recordings, *USDC, *window)))
+    without = list(outputs(recording(recordings, *USDC, *window, hold=("USDT", "BTC"))))
     kinds = (ScoreUpdated, AssetValued)
     assert [o for o in with_it if isinstance(o, kinds)] == [
         o for o in without if isinstance(o, kinds)
@@ -110,17 +114,17 @@ def test_holding_none_of_it_changes_no_score_and_pages_nobody() -> None:
     assert all(page.severity.rank <= State.WATCH.rank for page in pages), pages
 
 
-def test_ust_january_2022() -> None:
+def test_ust_january_2022(recordings: Path) -> None:
     """A wobble of a hundred basis points is never a HALT, and is over by the end of the month."""
-    decided = decisions(outputs(recording(*UST, "2022-01-22", "2022-02-01")))
+    decided = decisions(outputs(recording(recordings, *UST, "2022-01-22", "2022-02-01")))
     ust = of(decided, "asset:UST")
     assert strictest(ust) is not State.HALT
     assert [d for d in ust if d.ts <= at("2022-01-31")][-1].state is State.NORMAL
 
 
-def test_ust_may_2022() -> None:
+def test_ust_may_2022(recordings: Path) -> None:
     """REDUCE on the first evening, HALT before a plain two-per-cent rule knows."""
-    decided = decisions(outputs(recording(*UST, "2022-05-03", "2022-05-10")))
+    decided = decisions(outputs(recording(recordings, *UST, "2022-05-03", "2022-05-10")))
     reduced = reached(decided, "asset:UST", State.REDUCE)
     halted = reached(decided, "asset:UST", State.HALT)
     assert reduced is not None
@@ -136,16 +140,16 @@ def test_ust_may_2022() -> None:
         ("celsius_2022", "2022-06-12", "2022-06-21"),
     ],
 )
-def test_negative_controls(folder: str, since: str, until: str) -> None:
+def test_negative_controls(recordings: Path, folder: str, since: str, until: str) -> None:
     """An orderly wind-down, and a calm coin in a stressed market, reduce nothing."""
-    decided = decisions(outputs(recording(folder, "*.parquet", since, until)))
+    decided = decisions(outputs(recording(recordings, folder, "*.parquet", since, until)))
     assert strictest(decided, "asset:").rank <= State.WATCH.rank, decided
 
 
-def test_single_bad_prints_change_no_state() -> None:
+def test_single_bad_prints_change_no_state(recordings: Path) -> None:
     """One wrong price per feed, a tenth up or down: a data-quality alert of the feed, no more."""
     start = at("2023-03-03 06:00")
-    events: list[Event] = recording(*USDC, "2023-03-02", "2023-03-03 20:00")
+    events: list[Event] = recording(recordings, *USDC, "2023-03-02", "2023-03-03 20:00")
     for i, feed in enumerate(FEEDS):
         factor = Decimal("0.9") if i % 2 else Decimal("1.1")
         when = start + timedelta(hours=i)
@@ -166,10 +170,10 @@ def test_single_bad_prints_change_no_state() -> None:
         ), f"{name} at {when}"
 
 
-def test_stale_books_change_no_state() -> None:
+def test_stale_books_change_no_state(recordings: Path) -> None:
     """A book that stands still for hours: a data-quality alert of the feed, no more."""
     begin = at("2023-03-05 18:00")
-    events: list[Event] = recording(*USDC, "2023-03-04 22:00", "2023-03-07 20:00")
+    events: list[Event] = recording(recordings, *USDC, "2023-03-04 22:00", "2023-03-07 20:00")
     frozen = []
     for feed in FEEDS:
         # A feed that trades twice an hour is told from a frozen one only after half a day.

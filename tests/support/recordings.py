@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from functools import cache
 from heapq import merge
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,13 +23,10 @@ from riskwatch.shell.pipeline import Effects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from riskwatch.shell.config import Config
 
-FOLDER = Path(
-    os.environ.get("RISKWATCH_RECORDINGS")
-    or Path(__file__).resolve().parents[2].parent / "shared" / "data"
-)
 HOLD = ("USDC", "USDT", "BTC")
 
 
@@ -41,10 +36,12 @@ def at(text: str) -> datetime:
 
 
 @cache
-def _quotes(folder: str, pattern: str, since: datetime, until: datetime) -> tuple[Quote, ...]:
-    files = sorted((FOLDER / folder).glob(pattern))
+def _quotes(
+    recordings: Path, folder: str, pattern: str, since: datetime, until: datetime
+) -> tuple[Quote, ...]:
+    files = sorted((recordings / folder).glob(pattern))
     if not files:
-        pytest.skip(f"no recording {folder}/{pattern} here: set RISKWATCH_RECORDINGS")
+        pytest.skip(f"no recording {folder}/{pattern} here, RISKWATCH_RECORDINGS names another")
     streams = [
         read_quotes(
             plan(
@@ -61,11 +58,17 @@ def _quotes(folder: str, pattern: str, since: datetime, until: datetime) -> tupl
 
 
 def recording(
-    folder: str, pattern: str, since: str, until: str, *, hold: Sequence[str] = HOLD
+    recordings: Path,
+    folder: str,
+    pattern: str,
+    since: str,
+    until: str,
+    *,
+    hold: Sequence[str] = HOLD,
 ) -> list[Event]:
     """Quotes of a recording with the account events of the sample firm, in order of time."""
     begin, end = at(since), at(until)
-    quotes = _quotes(folder, pattern, begin, end)
+    quotes = _quotes(recordings, folder, pattern, begin, end)
     return list(merge(book_events(begin, end, hold=hold), quotes, key=lambda event: event.ts))
 
 

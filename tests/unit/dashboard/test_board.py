@@ -76,8 +76,8 @@ def test_engaged_switches_come_strictest_first() -> None:
     assert [s.scope for s in board.engaged()] == ["firm", "asset:A"]
 
 
-def test_the_score_with_most_authority_is_the_one_shown() -> None:
-    """Per scope and target; the others stay out of the way."""
+def test_one_score_per_target_a_model_with_a_say_before_the_rules() -> None:
+    """A model in the shadow stays out of the way; without any other the rules are shown."""
     board = samples.board()
     board.apply(
         [
@@ -88,7 +88,7 @@ def test_the_score_with_most_authority_is_the_one_shown() -> None:
         ]
     )
     shown = [(s.target, s.generation, s.probability) for s in board.served(9)]
-    assert shown == [("slippage", "rules", 0.4), ("depeg", "rules", 0.2)]
+    assert shown == [("depeg", "adaptive", 0.5), ("slippage", "rules", 0.4)]
     assert len(board.served(1)) == 1
 
 
