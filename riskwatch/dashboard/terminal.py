@@ -157,7 +157,7 @@ def _switches(board: Board) -> RenderableType:
             Text(switch.scope),
             badge(switch.effective),
             str(switch.cause),
-            clock(switch.valid_until),
+            clock(switch.ts),
         )
     if not board.engaged():
         table.add_row(Text("every scope is NORMAL", style="green"), "", "", "")

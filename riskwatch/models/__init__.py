@@ -4,6 +4,7 @@ A *generation* scores one target for one scope, and learns from labels once they
 To add one: write a class with the members of :class:`riskwatch.models.base.Generation` (state
 as plain JSON, scoring pure), put its factory under the entry point group ``riskwatch.models``
 of your own package, and name it in the configuration; nothing is loaded that is not named. A
-generation of this package goes into :data:`riskwatch.models.registry.BUILTIN` instead. It
-starts as ``shadow``: it is scored and stored, and decides nothing until evidence promotes it.
+generation of this package goes into :data:`riskwatch.models.registry.BUILTIN` instead. It is
+``shadow`` unless the configuration says more: scored and stored, and deciding nothing.
+``docs/models.md`` has the whole of it.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from riskwatch.models.anchored import AnchoredLogisticRegression
-from riskwatch.models.base import Authority, Score, known_severity
+from riskwatch.models.base import Score, known_severity
 from riskwatch.models.severity import sigmoid
 
 if TYPE_CHECKING:
@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
 
 class AnchoredGeneration:
-    """An :class:`~riskwatch.models.anchored.AnchoredLogisticRegression` with an authority.
+    """An :class:`~riskwatch.models.anchored.AnchoredLogisticRegression` on the ladder.
 
     Parameters
     ----------
-    authority : str
-        Where it starts; ``shadow`` unless people say otherwise.
     **options
         Of the model.
 
@@ -35,11 +33,7 @@ class AnchoredGeneration:
     (0.5, 0.0)
     """
 
-    name = "anchored"
-    number = 1
-
-    def __init__(self, authority: str = "shadow", **options: Any) -> None:
-        self.authority = Authority(authority)
+    def __init__(self, **options: Any) -> None:
         self.model = AnchoredLogisticRegression(**options)
 
     def score(self, x: Mapping[str, float]) -> Score:
@@ -52,7 +46,7 @@ class AnchoredGeneration:
         self.model.learn_one(dict(x), y)
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, as plain JSON; the authority is the registry's, not the model's."""
+        """Everything learned, as plain JSON."""
         return self.model.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -106,7 +106,7 @@ def _span(seconds: float) -> str:
 
 
 class Authority(StrEnum):
-    """How far a generation may go, from least to most; people and evidence move it."""
+    """How far a generation may go, from least to most; the configuration says so."""
 
     SHADOW = "shadow"
     """Its scores are stored."""
@@ -174,30 +174,20 @@ def known_severity(x: Mapping[str, float]) -> float:
     return 1.0 if math.isnan(severity) else float(severity)
 
 
+@runtime_checkable
 class Generation(Protocol):
     """One rung of the ladder of models for one target of one scope.
 
-    Scoring changes nothing, and is always done before learning. `state` is plain JSON from
-    which `restore` makes a generation that goes on bit for bit.
+    It has no clock, no chance and no side effects beyond its own state; scoring changes not
+    even that. How far it may go is not its own affair: the configuration says so.
     """
 
-    @property
-    def name(self) -> str:
-        """Unique among the generations of a target."""
-        ...
-
-    @property
-    def number(self) -> int:
-        """0 rules, 1 anchored, 2 adaptive, 3 experimental."""
-        ...
-
-    @property
-    def authority(self) -> Authority:
-        """How far it may go now."""
-        ...
-
     def score(self, x: Mapping[str, float]) -> Score:
-        """Score a state; no side effect."""
+        """Score a state; no side effect.
+
+        The contributions name every feature that was looked at: only these are kept with a
+        sample, and come back to :meth:`learn`.
+        """
         ...
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
@@ -205,9 +195,15 @@ class Generation(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, as plain JSON."""
+        """Everything learned, as plain JSON; empty if it never learns."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what `state` describes."""
+        """Become what `state` describes, and go on from there bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If it cannot use it.
+        """
         ...

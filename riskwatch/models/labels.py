@@ -1,4 +1,4 @@
-"""Labels from the stream itself: a sample waits for its horizon, then it is known.
+"""Labels from the stream itself: a sample waits for its horizon, then its answer is known.
 
 True and false alike mature at the end of the horizon. Were trues learnt as soon as they happen,
 a model would see the trues of the last hour and none of its falses, and overrate danger exactly
@@ -52,11 +52,22 @@ class Pending(msgspec.Struct):
     samples : list of Sample
         Those that wait.
     observed : int
-        When the measure was last observed, microseconds; -1 for never.
+        When the measure was last observed while a sample waited, microseconds; -1 for never.
     sampled : int
         When the last sample was taken; -1 for never.
     unlabelled : int
         Samples that were dropped because their horizon had a hole.
+
+    Examples
+    --------
+    >>> from riskwatch.models.base import Target
+    >>> target = Target(kind="depeg", threshold=50.0, horizon_s=60.0)
+    >>> pending = Pending()
+    >>> pending.take(Sample(0, {"severity": 0.2}, {"rules": 0.1}))
+    >>> [len(pending.see(target, s * SECOND, bp)) for s, bp in ((10, 55.0), (20, 5.0), (59, 5.0))]
+    [0, 0, 0]
+    >>> [(sample.us, label) for sample, label in pending.see(target, 61 * SECOND, 5.0)]
+    [(0, True)]
     """
 
     samples: list[Sample] = []
@@ -64,42 +75,40 @@ class Pending(msgspec.Struct):
     sampled: int = -1
     unlabelled: int = 0
 
-    def see(self, target: Target, us: int, measure: float) -> None:
+    def take(self, sample: Sample) -> None:
+        """Let a sample wait; it must be later than all others."""
+        self.samples.append(sample)
+        self.sampled = sample.us
+
+    def see(self, target: Target, us: int, measure: float) -> list[tuple[Sample, bool]]:
         """Take in an observation of the measure.
 
-        It counts for the samples whose horizon it falls into; a stretch without one that is
-        longer than :data:`HOLE_SHARE` of the horizon leaves them without a false label.
+        It counts for the samples in whose horizon ``(taken, taken + horizon]`` it falls. One
+        that is older than the last observation counts for none.
+
+        Returns
+        -------
+        list of (Sample, bool)
+            Samples whose horizon is over, with their label, the oldest first; they no longer
+            wait. A hit is true whatever was not observed beside it. Without one, a stretch
+            unobserved for more than :data:`HOLE_SHARE` of the horizon leaves no label: such a
+            sample is dropped and counted.
         """
+        if not self.samples or us < self.observed:
+            return []
         horizon = int(target.horizon_s * SECOND)
+        longest = HOLE_SHARE * horizon
         reached = measure >= target.threshold
+        over = 0
         for sample in self.samples:
             end = sample.us + horizon
-            if us <= sample.us:
-                continue
-            since = max(sample.us, self.observed)
-            if min(us, end) - since > HOLE_SHARE * horizon:
+            if min(us, end) - max(sample.us, self.observed) > longest:
                 sample.holed = True
-            if reached and us <= end:
+            if reached and sample.us < us <= end:
                 sample.hit = True
+            over += us >= end
         self.observed = us
-
-    def mature(self, target: Target, us: int) -> list[tuple[Sample, bool]]:
-        """Samples whose horizon is over, with their label, the oldest first; they are dropped.
-
-        A hit is true whatever was not observed. Without one, a hole leaves no label.
-        """
-        horizon = int(target.horizon_s * SECOND)
-        over = [s for s in self.samples if us >= s.us + horizon]
-        if not over:
-            return []
-        self.samples = self.samples[len(over) :]
-        known = []
-        for sample in over:
-            blind = sample.us + horizon - max(sample.us, self.observed) > HOLE_SHARE * horizon
-            if sample.hit:
-                known.append((sample, True))
-            elif sample.holed or blind:
-                self.unlabelled += 1
-            else:
-                known.append((sample, False))
+        done, self.samples = self.samples[:over], self.samples[over:]
+        known = [(sample, sample.hit) for sample in done if sample.hit or not sample.holed]
+        self.unlabelled += len(done) - len(known)
         return known

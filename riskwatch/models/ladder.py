@@ -6,77 +6,25 @@ always; what is judged is what was said when the sample was taken.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+import math
+from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.money import quantise
-from riskwatch.core.risk.models import ModelsConfig, Scored, TargetConfig
-from riskwatch.core.stage import Row, RowChanges, encode_row
+from riskwatch.core.risk.models import ModelsConfig, Scored
 from riskwatch.errors import ModelError
-from riskwatch.models.base import Generation, Target
 from riskwatch.models.evidence import Evidence
 from riskwatch.models.labels import Pending, Sample
-from riskwatch.models.registry import build
+from riskwatch.models.ladder_state import LadderState
+from riskwatch.models.rungs import questions, rungs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from riskwatch.models.base import Generation
+    from riskwatch.models.rungs import Question, Rung
+
 _DIGITS = 6
-
-
-class LadderState:
-    """What every model has learned, which samples wait, and how good each has been.
-
-    Rows ``pending/<scope>|<target>``, ``model/<scope>|<target>|<generation>`` and
-    ``evidence/<scope>|<target>|<generation>``.
-    """
-
-    def __init__(self) -> None:
-        self.pending: dict[str, Pending] = {}
-        self.evidence: dict[str, Evidence] = {}
-        self.models: dict[str, Generation] = {}
-        self.learned: dict[str, dict[str, Any]] = {}
-        """States that were loaded and whose model has not been asked yet."""
-        self._dirty: dict[str, None] = {}
-
-    def mark(self, row: str) -> None:
-        """Remember that a row changed and must be written."""
-        self._dirty[row] = None
-
-    def drain(self) -> RowChanges:
-        """Rows that changed since the last call, keys sorted."""
-        out: RowChanges = {}
-        for key in sorted(self._dirty):
-            kind, _, name = key.partition("/")
-            if kind == "pending":
-                out[key] = encode_row(self.pending[name])
-            elif kind == "evidence":
-                out[key] = encode_row(self.evidence[name])
-            else:
-                out[key] = encode_row(self.models[name].state())
-        self._dirty.clear()
-        return out
-
-    def load(self, rows: dict[str, Row]) -> None:
-        """Become the state that these rows describe.
-
-        Raises
-        ------
-        ValueError
-            If a row is of no kind that this engine writes.
-        """
-        for key in sorted(rows):
-            kind, _, name = key.partition("/")
-            if kind == "pending":
-                self.pending[name] = msgspec.json.decode(rows[key], type=Pending)
-            elif kind == "evidence":
-                self.evidence[name] = msgspec.json.decode(rows[key], type=Evidence)
-            elif kind == "model":
-                self.learned[name] = msgspec.json.decode(rows[key])
-            else:
-                raise ValueError(f"row {key!r} is of no kind that the models know")
 
 
 class Ladder:
@@ -90,11 +38,11 @@ class Ladder:
     Raises
     ------
     ModelError
-        If a target or a generation is impossible or comes twice.
+        If a target or a generation is impossible or comes twice, or a bound is too small.
 
     Examples
     --------
-    >>> from riskwatch.core.risk.models import GenerationConfig
+    >>> from riskwatch.core.risk.models import GenerationConfig, TargetConfig
     >>> ladder = Ladder(ModelsConfig(
     ...     targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
     ...     generations=(GenerationConfig(model="rules", authority="full"),)))
@@ -106,23 +54,13 @@ class Ladder:
 
     def __init__(self, config: ModelsConfig) -> None:
         self.config = config
-        self.targets: dict[str, list[tuple[Target, TargetConfig]]] = {}
-        ids: dict[str, None] = {}
-        for wanted in config.targets:
-            target = _target(wanted)
-            if target.id in ids:
-                raise ModelError(f"target {target.id} is given twice")
-            ids[target.id] = None
-            self.targets.setdefault(wanted.scope_kind, []).append((target, wanted))
-        made = [self._build(i) for i in range(len(config.generations))]
-        names = [generation.name for generation in made]
-        if len(dict.fromkeys(names)) != len(names):
-            raise ModelError(f"generations must have names of their own, were {', '.join(names)}")
-        self.names = names
+        self._questions = questions(config)
+        self._rungs = rungs(config)
+        self._every = int(config.label_every_s * SECOND)
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
-        return LadderState()
+        return LadderState({rung.name: rung.make for rung in self._rungs})
 
     def observe(
         self,
@@ -145,120 +83,110 @@ class Ladder:
         scope, kind : str
             Which scope, and its kind.
         features : mapping
-            What is known of it now.
+            What is known of it now. What is NaN or infinite is not known.
         labelled : bool
             Whether the measure can be trusted as a label now. Where it cannot, nothing is
             learned and no sample is taken: unlabelled is not negative.
+
+        Returns
+        -------
+        list of Scored
+            By target, then generation, in the order of the configuration. A target whose
+            measure is not known has none. Scopes beyond `max_scopes` are scored by models that
+            have learned nothing, and teach none.
         """
         out: list[Scored] = []
-        for target, wanted in self.targets.get(kind, ()):
-            measure = features.get(wanted.measure)
+        known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
+        for question in self._questions.get(kind, ()):
+            measure = known.get(question.measure)
             if measure is None:
                 continue
-            key = f"{scope}|{target.id}"
-            if key not in state.pending:
-                if len(state.pending) >= self.config.max_scopes:
-                    continue
-                state.pending[key] = Pending()
-            x = {**features, "severity": quantise(measure / target.threshold, _DIGITS)}
-            scored = self._score(state, key, scope, target, x)
+            key = f"{scope}|{question.id}"
+            x = {**known, "severity": quantise(measure / question.target.threshold, _DIGITS)}
+            scored = self._ask(state, key, scope, question, x)
             out += scored
             if labelled:
-                self._learn(state, key, target, us, measure)
-                self._sample(state, key, target, us, measure, x, scored)
+                self._learn(state, key, question, us, measure)
+                self._sample(state, scope, key, question, us, x, scored)
         return out
 
-    def _score(
-        self, state: LadderState, key: str, scope: str, target: Target, x: dict[str, float]
+    def _ask(
+        self, state: LadderState, key: str, scope: str, question: Question, x: dict[str, float]
     ) -> list[Scored]:
-        """Ask every generation; nothing changes."""
-        out = []
-        for i, name in enumerate(self.names):
-            model = self._model(state, f"{key}|{name}", i)
-            score = model.score(x)
-            used = {n: x[n] for n in score.contributions if n in x}
-            out.append(
-                Scored(
-                    scope=scope,
-                    target=target.id,
-                    generation=name,
-                    authority=model.authority.value,
-                    cap=model.authority.cap,
-                    probability=quantise(score.probability, _DIGITS),
-                    severity=quantise(score.severity, _DIGITS),
-                    features={**used, "severity": x["severity"]},
-                    contributions={
-                        n: quantise(part, _DIGITS) for n, part in score.contributions.items()
-                    },
-                )
-            )
-        return out
+        """Let every generation score; nothing changes."""
+        scored = []
+        for rung in self._rungs:
+            model = state.models.get(f"{key}|{rung.name}", rung.newborn)
+            scored.append(_score(rung, model, scope, question, x))
+        return scored
 
-    def _learn(self, state: LadderState, key: str, target: Target, us: int, measure: float) -> None:
+    def _learn(
+        self, state: LadderState, key: str, question: Question, us: int, measure: float
+    ) -> None:
         """Let every generation learn from the samples whose answer is known now."""
-        pending = state.pending[key]
+        pending = state.pending.get(key)
+        if pending is None or not pending.samples:
+            return
         state.mark(f"pending/{key}")
-        pending.see(target, us, measure)
-        for sample, label in pending.mature(target, us):
-            for i, name in enumerate(self.names):
-                full = f"{key}|{name}"
+        for sample, label in pending.see(question.target, us, measure):
+            for rung in self._rungs:
+                said = sample.said.get(rung.name)
+                if said is None:  # it was not configured yet when the sample was taken
+                    continue
+                full = f"{key}|{rung.name}"
                 evidence = state.evidence.setdefault(full, Evidence())
-                evidence.add(sample.said[name], label=label)
+                evidence.add(said, label=label)
                 state.mark(f"evidence/{full}")
-                self._model(state, full, i).learn(sample.features, label)
+                model = state.models.get(full)
+                if model is None:
+                    model = state.models[full] = rung.make()
+                model.learn(sample.features, label)
                 state.mark(f"model/{full}")
 
     def _sample(
         self,
         state: LadderState,
+        scope: str,
         key: str,
-        target: Target,
+        question: Question,
         us: int,
-        measure: float,
         x: dict[str, float],
         scored: list[Scored],
     ) -> None:
         """Take a sample if the target is asked now and the last one is long enough ago."""
-        pending = state.pending[key]
-        due = pending.sampled < 0 or us - pending.sampled >= self.config.label_every_s * SECOND
-        if not due or not target.asked_at(measure):
+        pending = state.pending.get(key)
+        due = pending is None or us - pending.sampled >= self._every
+        if not due or not question.target.asked_at(x[question.measure]):
             return
-        if len(pending.samples) >= self.config.max_pending:
-            return
+        if pending is None:
+            if not state.admit(scope, self.config.max_scopes):
+                return
+            pending = state.pending[key] = Pending()
+        # The configuration was refused if more could ever wait than `max_pending`.
         said = {each.generation: each.probability for each in scored}
         used = {name: x[name] for each in scored for name in each.features}
-        pending.samples.append(Sample(us, dict(sorted(used.items())), said))
-        pending.sampled = us
-
-    def _model(self, state: LadderState, full: str, i: int) -> Generation:
-        """Model of a scope, target and generation; made, or restored, when first asked."""
-        model = state.models.get(full)
-        if model is None:
-            model = state.models[full] = self._build(i)
-            learned = state.learned.pop(full, None)
-            if learned is not None:
-                model.restore(learned)
-        return model
-
-    def _build(self, i: int) -> Generation:
-        wanted = self.config.generations[i]
-        options = dict(wanted.options)
-        if wanted.model != "rules":
-            options["authority"] = wanted.authority
-        elif wanted.authority != "full":
-            raise ModelError("model 'rules' always has full authority: people change rules")
-        return build(wanted.model, options)
+        pending.take(Sample(us, dict(sorted(used.items())), said))
+        state.mark(f"pending/{key}")
 
 
-def _target(wanted: TargetConfig) -> Target:
-    try:
-        return Target(
-            kind=wanted.kind,
-            threshold=wanted.threshold,
-            horizon_s=wanted.horizon_s,
-            side=wanted.side,
-            unit=wanted.unit,
-            start=wanted.start,
+def _score(
+    rung: Rung, model: Generation, scope: str, question: Question, x: dict[str, float]
+) -> Scored:
+    """Ask one generation; nothing changes."""
+    score = model.score(x)
+    if not 0.0 <= score.probability <= 1.0:
+        raise ModelError(
+            f"generation {rung.name!r} must give a probability in [0, 1], gave {score.probability}"
         )
-    except ValueError as error:
-        raise ModelError(f"target {wanted.kind}: {error}") from error
+    used = {name: x[name] for name in score.contributions if name in x}
+    return Scored(
+        scope=scope,
+        target=question.id,
+        generation=rung.name,
+        authority=rung.authority.value,
+        cap=rung.authority.cap,
+        probability=quantise(score.probability, _DIGITS),
+        severity=quantise(score.severity, _DIGITS),
+        features={**used, "severity": x["severity"]},
+        contributions={n: quantise(part, _DIGITS) for n, part in score.contributions.items()},
+    )

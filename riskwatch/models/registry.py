@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.errors import ModelError
 from riskwatch.models.anchored_generation import AnchoredGeneration
+from riskwatch.models.base import Generation
 from riskwatch.models.rules import RulesGeneration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from riskwatch.models.base import Generation
 
 GROUP: Final = "riskwatch.models"
 """Entry point group of models that other packages bring."""
@@ -38,22 +37,40 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Generation:
     Raises
     ------
     ModelError
-        If the name is unknown or given by two packages, or the factory refuses the options.
+        If the name is unknown or given by two packages, what it names cannot be loaded or is
+        no generation, or the factory refuses the options.
 
     Examples
     --------
-    >>> build("anchored", {"scales": {"velocity": 20.0}}).number
-    1
+    >>> build("anchored", {"scales": {"velocity": 20.0}}).score({"severity": 1.0}).probability
+    0.5
     >>> build("oracle")
     Traceback (most recent call last):
     ...
     riskwatch.errors.ModelError: model 'oracle' is unknown: built in are anchored, rules
     """
-    factory = BUILTIN.get(name) or _installed(name)
+    return make(name, factory(name), options)
+
+
+def make(
+    name: str, factory: Callable[..., Generation], options: Mapping[str, Any] | None = None
+) -> Generation:
+    """Call the factory that goes by `name`; see :func:`build`."""
     try:
-        return factory(**(options or {}))
+        made: object = factory(**(options or {}))
     except (TypeError, ValueError) as error:
         raise ModelError(f"model {name!r} refuses its options: {error}") from error
+    if not isinstance(made, Generation):
+        raise ModelError(
+            f"model {name!r} is no generation: {type(made).__name__} must have score, learn, "
+            "state and restore"
+        )
+    return made
+
+
+def factory(name: str) -> Callable[..., Generation]:
+    """Find the factory that goes by `name`; see :func:`build`."""
+    return BUILTIN.get(name) or _installed(name)
 
 
 def _installed(name: str) -> Callable[..., Generation]:
@@ -65,5 +82,8 @@ def _installed(name: str) -> Callable[..., Generation]:
     if len(found) > 1:
         values = ", ".join(sorted(point.value for point in found))
         raise ModelError(f"model {name!r} is given more than once: {values}")
-    factory: Callable[..., Generation] = found[0].load()
-    return factory
+    try:
+        loaded: Callable[..., Generation] = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"model {name!r} cannot be loaded: {error}") from error
+    return loaded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from riskwatch.models.base import Authority, Score, known_severity
+from riskwatch.models.base import Score, known_severity
 from riskwatch.models.severity import Anchor, sigmoid
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RulesGeneration:
-    """The rule's severity as a probability; always on, with full authority, never learning.
+    """The rule's severity as a probability; never learning.
 
     Parameters
     ----------
@@ -28,10 +28,6 @@ class RulesGeneration:
     >>> RulesGeneration().score({"severity": 1.0}).probability
     0.5
     """
-
-    name = "rules"
-    number = 0
-    authority = Authority.FULL
 
     def __init__(self, anchor: float = 0.5, slope: float = 1.0, floor: float = 0.05) -> None:
         self._rule = Anchor(probability=anchor, slope=slope, floor=floor)

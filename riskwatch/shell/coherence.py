@@ -14,13 +14,16 @@ from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from riskwatch.core.policy import Policy
     from riskwatch.core.reference import Limits, Party, Reference
     from riskwatch.core.rules import RulePack
 
 PD_FLOOR: Final = 0.0003
 """Smallest one-year default probability that anything is given: three basis points."""
+LOOKS: Final = 4
+"""How often models must look within a horizon, at least: a longer hole leaves no false label."""
 UNRATED: Final = "unrated"
 PLACEHOLDERS: Final = ("scope", "feature", "value", "at", "unit")
 """What the text of a rule may name."""
@@ -66,6 +69,37 @@ def rules(file: str, made: RulePack) -> None:
             expected = "2 or more, or a dwell_s: one bad price must not engage a HALT"
             raise ConfigError(file, f"rules[{i}].observations", expected, rule.observations)
         _text(file, f"rules[{i}].text", rule.text)
+
+
+def policy(file: str, made: Policy, targets: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` about the first ask that leads nowhere or target gone unseen.
+
+    Parameters
+    ----------
+    file : str
+        The file's name, for the error.
+    made : Policy
+        What it says.
+    targets : sequence of str
+        Ids of its targets.
+    """
+    risk, models = made.risk, made.models
+    names = [generation.name or generation.model for generation in models.generations]
+    for i, ask in enumerate(risk.asks):
+        if ask.generation not in names:
+            expected = f"one of the generations {', '.join(names) or '(there are none)'}"
+            raise ConfigError(file, f"risk.asks[{i}].generation", expected, ask.generation)
+        if ask.target not in targets:
+            expected = f"one of the targets {', '.join(targets) or '(there are none)'}"
+            raise ConfigError(file, f"risk.asks[{i}].target", expected, ask.target)
+    for i, target in enumerate(models.targets):
+        where = f"models.targets[{i}]"
+        if target.unit == "bp" and target.threshold <= risk.calm_bp:
+            expected = f"more than risk.calm_bp = {risk.calm_bp:g}, below which models seldom look"
+            raise ConfigError(file, f"{where}.threshold", expected, target.threshold)
+        if target.horizon_s < LOOKS * risk.report_s:
+            expected = f"at least {LOOKS} times risk.report_s = {risk.report_s:g} s"
+            raise ConfigError(file, f"{where}.horizon_s", expected, target.horizon_s)
 
 
 def unknown_subjects(made: Limits, known: Reference) -> list[str]:

@@ -21,6 +21,7 @@ from riskwatch.core.risk.assess import YEAR_S
 from riskwatch.core.risk.config import Ask, RiskConfig
 from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
+from riskwatch.errors import ConfigError, ModelError
 from riskwatch.shell import coherence
 from riskwatch.shell.strict import (
     Checks,
@@ -169,7 +170,7 @@ def load(directory: Path) -> Config:
     reference = load_reference(directory)
     limits = load_limits(directory)
     rules = load_rules(directory)
-    policy = Shaper(POLICY, POLICY_CHECKS).struct(Policy, read_toml(directory / POLICY))
+    policy = load_policy(directory)
     return Config(
         reference=reference,
         limits=limits,
@@ -198,6 +199,27 @@ def load_rules(directory: Path) -> RulePack:
     """Read ``static.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
     made = Shaper(RULES, RULES_CHECKS).struct(RulePack, read_toml(directory / RULES))
     coherence.rules(RULES, made)
+    return made
+
+
+def load_policy(directory: Path) -> Policy:
+    """Read ``policy.toml`` alone, with the models that it names.
+
+    Raises
+    ------
+    ConfigError
+        If a value, a target, a generation or an ask cannot be used.
+    """
+    from riskwatch.models.ladder import Ladder  # noqa: PLC0415 - half a second to import
+    from riskwatch.models.rungs import questions  # noqa: PLC0415
+
+    made = Shaper(POLICY, POLICY_CHECKS).struct(Policy, read_toml(directory / POLICY))
+    try:
+        Ladder(made.models)
+    except ModelError as error:
+        raise ConfigError(POLICY, "models", f"models that can be built ({error})") from error
+    asked = [q.id for group in questions(made.models).values() for q in group]
+    coherence.policy(POLICY, made, asked)
     return made
 
 

@@ -38,6 +38,21 @@ class Fit(msgspec.Struct, frozen=True, gc=False):
         return self.x[i] if i >= 0 else 0.0
 
 
+class Touching:
+    """Feeds by asset: live ones with their standard deviation, and how many are expected."""
+
+    def __init__(self, state: MarketState, fit: Fit, expected: list[Edge]) -> None:
+        self.live: dict[str, list[tuple[str, Edge, float]]] = {}
+        self.expected: dict[str, int] = {}
+        for key, sd in zip(fit.live, fit.edge_sd, strict=True):
+            edge = state.edges[key]
+            for name in (edge.base, edge.quote):
+                self.live.setdefault(name, []).append((key, edge, sd))
+        for edge in expected:
+            for name in (edge.base, edge.quote):
+                self.expected[name] = self.expected.get(name, 0) + 1
+
+
 class Local(msgspec.Struct, frozen=True, gc=False):
     """What one venue's own feeds imply of one asset, against the consensus, log units."""
 
@@ -53,12 +68,13 @@ def report(
     expected = [
         e for _, e in sorted(state.edges.items()) if (us - e.heard) / SECOND <= config.forget_s
     ]
+    known = Touching(state, fit, expected)
     deviating = _deviating(state, fit, config)
     dislocated = frozenset(v for v in sorted(deviating) if _is_venue_wide(deviating[v]))
     assets = [
-        _asset(name, state, fit, us, expected, dislocated, config, reference)
+        _asset(name, state, fit, us, known, dislocated, config, reference)
         for name in sorted(state.assets)
-        if any(name in (e.base, e.quote) for e in expected)
+        if name in known.expected
     ]
     pegged = [a for a in assets if reference.asset(a.asset).peg]
     moved = [a for a in pegged if a.cause is not Cause.NONE and a.venues >= 2]
@@ -96,36 +112,28 @@ def _is_venue_wide(edges: list[tuple[Edge, float]]) -> bool:
     return not common
 
 
-def _implied(name: str, state: MarketState, fit: Fit, us: int) -> list[Implied]:
+def _implied(name: str, fit: Fit, us: int, live: list[tuple[str, Edge, float]]) -> list[Implied]:
     """What every live feed of `name` implies of its log value."""
     out = []
-    for key, sd in zip(fit.live, fit.edge_sd, strict=True):
-        e = state.edges[key]
-        if name == e.base:
-            value = e.lp + fit.value(e.quote)
-        elif name == e.quote:
-            value = fit.value(e.base) - e.lp
-        else:
-            continue
+    for key, e, sd in live:
+        base = fit.value(e.base)
+        value = e.lp + fit.value(e.quote) if name == e.base else base - e.lp
         prompt = (us - e.fresh) / SECOND <= max(2.0 * e.gap_s, 120.0)
-        traded = e.volume * exp(fit.value(e.base)) if e.volume > 0.0 else None
-        out.append(
-            Implied(name=e.name, venue=e.venue, value=value, sd=sd, prompt=prompt, traded=traded)
-        )
+        traded = e.volume * exp(base) if e.volume > 0.0 else None
+        out.append(Implied(key, e.venue, value, sd, prompt, traded))
     return out
 
 
 def _direct(
-    name: str, state: MarketState, fit: Fit, implied: list[Implied], config: MarketConfig
+    name: str, live: list[tuple[str, Edge, float]], implied: list[Implied], config: MarketConfig
 ) -> float | None:
     """Worst confirmed deviation by a direct fiat feed, log units; None if there is none."""
     worst: float | None = None
-    for key in fit.live:
-        e = state.edges[key]
+    for key, e, _ in live:
         if e.base != name or e.quote != "USD":
             continue
         held = e.confirmed(config.confirm)
-        own = [i for i in implied if i.name == e.name]
+        own = [i for i in implied if i.name == key]
         against = [i for i in implied if i.venue != e.venue and refutes(i, held, config)]
         if outweighs(against, own, config):
             continue
@@ -139,7 +147,7 @@ def _asset(
     state: MarketState,
     fit: Fit,
     us: int,
-    expected: list[Edge],
+    touching: Touching,
     dislocated: frozenset[str],
     config: MarketConfig,
     reference: Reference,
@@ -147,10 +155,10 @@ def _asset(
     memory = state.assets[name]
     pegged = reference.asset(name).peg == "USD"
     known = name in fit.index
-    implied = _implied(name, state, fit, us) if pegged else []
-    edges = [state.edges[k] for k in fit.live if name in k.partition(":")[2].split("/")]
+    live = touching.live.get(name, [])
+    implied = _implied(name, fit, us, live) if pegged else []
     value = memory.x if pegged else 0.0
-    direct = _direct(name, state, fit, implied, config) if pegged else None
+    direct = _direct(name, live, implied, config) if pegged else None
     decide = value
     if direct is not None and abs(direct) > abs(value):
         decide = direct
@@ -160,9 +168,9 @@ def _asset(
         memory.established = verdict.cause is Cause.ISSUER or (
             memory.established and verdict.cause is not Cause.NONE
         )
-    spreads = [e.half_spread for e in edges if e.half_spread > 0.0]
+    spreads = [e.half_spread for _, e, _ in live if e.half_spread > 0.0]
     price = exp(memory.x)
-    traded = sum(e.volume * exp(fit.value(e.base)) for e in edges)
+    traded = sum(e.volume * exp(fit.value(e.base)) for _, e, _ in live)
     return AssetReading(
         asset=name,
         price_usd=quantise(price, 10),
@@ -170,9 +178,9 @@ def _asset(
         direct_bp=None if direct is None else quantise((exp(direct) - 1.0) / BP, 4),
         deviation_bp=quantise((exp(decide) - 1.0) / BP, 4),
         sd_bp=quantise(fit.sd[fit.index[name]] / BP, 4) if known else 10_000.0,
-        live=len(edges),
-        expected=sum(1 for e in expected if name in (e.base, e.quote)),
-        venues=len({e.venue for e in edges}),
+        live=len(live),
+        expected=touching.expected[name],
+        venues=len({e.venue for _, e, _ in live}),
         fiat_path=name in fit.fiat,
         observations=memory.observations,
         cause=verdict.cause,

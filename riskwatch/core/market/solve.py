@@ -143,13 +143,15 @@ def solve(
     held = [PRIOR / (sd * sd) for _, _, sd in priors]
     x: list[float] = [0.0] * n
     low: list[list[float]] = []
-    for step in range(HUBER_PASSES + CAUCHY_PASSES + 1):
+    step = 0
+    while True:
         weights = [w * s for w, s in zip(base, share, strict=True)]
         a, y = _normal(n, edges, weights, priors, held)
         low = cholesky(a)
         x = back(low, y)
         if step == HUBER_PASSES + CAUCHY_PASSES:
             break
+        before, held_before = list(share), list(held)
         for i, r in enumerate(residuals(x, edges)):
             z = abs(r) / edges[i][3]
             if step < HUBER_PASSES:
@@ -160,6 +162,9 @@ def solve(
         # one that strays more in calm times takes all of it.
         for i, (j, centre, sd) in enumerate(priors):
             held[i] = PRIOR / (sd * max(abs(x[j] - centre), sd))
+        step += 1
+        if step < HUBER_PASSES and share == before and held == held_before:
+            step = HUBER_PASSES  # a fixed point: more of these passes would say the same
     return x, _deviations(low), share
 
 

@@ -57,7 +57,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     move_bp : float
         A value that moved by more goes out at once, bp.
     calm_bp : float
-        While a coin's discount is smaller and no rule has anything to remember of it, models look
+        While a coin is nearer to its peg and no rule has anything to remember of it, models look
         every `report_s` only, bp.
     horizon_s : float
         Horizon of PD and EL, seconds.

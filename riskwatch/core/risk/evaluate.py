@@ -188,8 +188,9 @@ class Evaluator:
         """Whether the models look now: always in unrest, else every `report_s`."""
         key = f"asked/{scope}"
         row = state.scopes.get(scope)
-        calm = features["discount_bp"] < self.config.calm_bp and (row is None or not row.trackers)
-        if calm and tick.us - state.sent.get(key, 0) < self.config.report_s * SECOND:
+        near = abs(features["deviation_bp"]) < self.config.calm_bp
+        waited = tick.us - state.sent.get(key, 0) >= self.config.report_s * SECOND
+        if near and not waited and (row is None or not row.trackers):
             return False
         state.sent[key] = tick.us
         state.mark(f"sent/{key}")

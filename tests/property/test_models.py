@@ -1,0 +1,240 @@
+"""Models: no look-ahead, a bounded distance from the rule, and a restart that changes nothing."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskwatch.core.clock import SECOND
+from riskwatch.models.anchored import AnchoredLogisticRegression
+from riskwatch.models.base import Target
+from riskwatch.models.labels import HOLE_SHARE, Pending, Sample
+from riskwatch.models.ladder import Ladder
+from riskwatch.models.severity import Anchor, doublings
+from tests.unit.models.samples import USDC, Observation, anchored, at, config, feed, rows_of, rules
+
+if TYPE_CHECKING:
+    import random
+
+    from riskwatch.core.stage import Row
+
+HORIZON = 60 * SECOND
+TARGET = Target(kind="depeg", threshold=50.0, horizon_s=60.0)
+
+severities = st.floats(min_value=0.0, allow_nan=False)
+inputs = st.fixed_dictionaries(
+    {"severity": st.floats(0.0, 8.0) | st.floats(0.0, 1e4)},
+    optional={"velocity_bp": st.floats(), "breadth": st.floats(-5.0, 5.0)},
+)
+lessons = st.lists(st.tuples(inputs, st.booleans()), min_size=6, max_size=40)
+anchors = st.builds(
+    Anchor,
+    probability=st.floats(0.01, 0.99),
+    slope=st.floats(0.01, 20.0),
+    floor=st.floats(1e-6, 1.0),
+)
+seen = st.lists(st.tuples(st.integers(1, 30), st.floats(0.0, 100.0)), min_size=8, max_size=40)
+"""Observations of a measure: seconds since the last one, and basis points."""
+
+
+@st.composite
+def streams(draw: st.DrawFn, least: int = 30, most: int = 60) -> list[Observation]:
+    """Observations at uneven times; calm or wild in stretches, at times untrusted or absent."""
+    second, out = 0, []
+    steps = st.tuples(
+        st.sampled_from((3, 7, 10, 10, 15, 15, 15, 15, 80)),
+        st.sampled_from((5.0, 30.0, 49.0, 60.0, 120.0, 250.0)),
+        st.floats(-60.0, 60.0),
+        st.integers(0, 19),
+    )
+    for wait, discount, velocity, odd in draw(st.lists(steps, min_size=least, max_size=most)):
+        second += wait
+        features = {"velocity_bp": round(velocity, 6)} if odd != 1 else {}
+        out.append(at(second, discount, labelled=odd != 0, **features))
+        if odd == 2:
+            out[-1][1].pop("discount_bp")
+    return out
+
+
+@given(anchors, severities, severities)
+def test_a_rule_never_falls_with_the_severity(rule: Anchor, one: float, two: float) -> None:
+    """And rises wherever two severities are far enough apart to be told apart."""
+    low, high = sorted((one, two))
+    assert rule.logit(low) <= rule.logit(high)
+    if high - low > 1e-12 * (1.0 + high):
+        assert rule.logit(low) < rule.logit(high)
+
+
+@given(st.floats(min_value=1e-300, max_value=1e300))
+def test_doublings_are_close_to_the_logarithm(value: float) -> None:
+    """Within what the docstring states, and never below it."""
+    assert -1e-12 * abs(math.log2(value)) <= math.log2(value) - doublings(value) + 1e-12 < 0.0861
+
+
+@settings(deadline=None)
+@given(anchors, inputs)
+def test_a_fresh_model_is_the_rule(rule: Anchor, x: dict[str, float]) -> None:
+    """To the bit, whatever the features say."""
+    model = AnchoredLogisticRegression(
+        scales={"velocity_bp": 10.0, "breadth": 2.0},
+        anchor=rule.probability,
+        slope=rule.slope,
+        floor=rule.floor,
+    )
+    assert model.logit_one(x) == rule.logit(x["severity"])
+
+
+@settings(deadline=None)
+@given(lessons, inputs, severities, st.floats(0.0, 5.0), st.floats(0.5, 20.0))
+def test_a_taught_model_keeps_its_promises(
+    taught: list[tuple[dict[str, float], bool]],
+    x: dict[str, float],
+    more: float,
+    radius_max: float,
+    radius_half: float,
+) -> None:
+    """Near the rule, in order of severity, explained, and not changed by being asked."""
+    model = AnchoredLogisticRegression(
+        scales={"velocity_bp": 10.0, "breadth": 2.0},
+        radius_max=radius_max,
+        radius_half=radius_half,
+        slope_sd=3.0,
+    )
+    for lesson, label in taught:
+        model.learn_one(lesson, label)
+    before = model.state()
+    logit, parts = model.explained(x)
+    rule = Anchor().logit(x["severity"])
+    trues = sum(label for _, label in taught)
+    rarer = min(trues, len(taught) - trues)
+    radius = radius_max * rarer / (rarer + radius_half)
+    assert abs(logit - rule) <= radius + 1e-9
+    assert sum(parts.values()) == pytest.approx(logit, abs=1e-9)
+    low, high = sorted((x["severity"], more))
+    ordered = [model.logit_one({**x, "severity": severity}) for severity in (low, high)]
+    assert ordered == sorted(ordered)
+    assert model.predict_proba_one(x)[True] == pytest.approx(1.0 / (1.0 + math.exp(-logit)))
+    assert model.state() == before
+
+
+def truth(taken: int, observed: list[tuple[int, float]]) -> bool | None:
+    """Label of a sample, said from the whole story of its horizon at once."""
+    end = taken + HORIZON
+    inside = [(us, bp) for us, bp in observed if taken < us <= end]
+    if any(bp >= TARGET.threshold for _, bp in inside):
+        return True
+    marks = [taken, *(us for us, _ in inside), end]
+    holed = any(b - a > HOLE_SHARE * HORIZON for a, b in pairwise(marks))
+    return None if holed else False
+
+
+def replay(observed: list[tuple[int, float]]) -> tuple[dict[int, bool], Pending]:
+    """Labels by the time of their sample, one sample taken at every observation."""
+    pending, known = Pending(), {}
+    for us, bp in observed:
+        for sample, label in pending.see(TARGET, us, bp):
+            assert us >= sample.us + HORIZON
+            known[sample.us] = label
+        pending.take(Sample(us, {}, {}))
+    return known, pending
+
+
+@settings(deadline=None)
+@given(seen, seen)
+def test_labels_are_the_truth_of_their_horizon_alone(
+    story: list[tuple[int, float]], other: list[tuple[int, float]]
+) -> None:
+    """Each agrees with a look at the horizon as a whole; nothing after it can change it."""
+    us, observed = 0, []
+    for wait, bp in story:
+        us += wait * SECOND
+        observed.append((us, bp))
+    known, pending = replay(observed)
+    for taken, _ in observed:
+        over = us >= taken + HORIZON
+        assert known.get(taken) is (truth(taken, observed) if over else None)
+    dropped = sum(truth(t, observed) is None for t, _ in observed if us >= t + HORIZON)
+    assert pending.unlabelled == dropped
+    assert [s.us for s in pending.samples] == [t for t, _ in observed if us < t + HORIZON]
+    for wait, bp in other:
+        us += wait * SECOND
+        observed.append((us, bp))
+    later, _ = replay(observed)
+    assert {taken: later[taken] for taken in known} == known
+
+
+@settings(deadline=None, max_examples=60)
+@given(streams(), streams(5, 20), streams(5, 20))
+def test_no_score_depends_on_what_comes_later(
+    past: list[Observation], one: list[Observation], two: list[Observation]
+) -> None:
+    """Two futures of one past: one ladder says the same up to where they part."""
+    ladder = Ladder(config())
+    begin = past[-1][0]
+
+    def after(future: list[Observation]) -> list[Observation]:
+        return past + [(begin + us, features, labelled) for us, features, labelled in future]
+
+    first = feed(ladder, ladder.fresh(), after(one))
+    second = feed(ladder, ladder.fresh(), after(two))
+    assert first[: len(past)] == second[: len(past)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(streams(), st.lists(st.integers(0, 60), max_size=4), st.randoms(use_true_random=False))
+def test_restarts_change_nothing(
+    stream: list[Observation], cuts: list[int], shuffle: random.Random
+) -> None:
+    """Scores and stored bytes are equal with and without restarts, and in any order of features."""
+    wanted = config(rules(), anchored(options={"forgetting": 0.99}), anchored(name="b"))
+    through = Ladder(wanted)
+    state, stored = through.fresh(), dict[str, "Row"]()
+    expected = feed(through, state, stream)
+
+    ladder = Ladder(wanted)
+    broken, said = ladder.fresh(), []
+    for n, (us, features, labelled) in enumerate(stream):
+        if n in cuts:
+            rows_of(broken, stored)
+            ladder = Ladder(wanted)
+            broken = ladder.fresh()
+            broken.load(dict(stored))
+        items = list(features.items())
+        shuffle.shuffle(items)
+        said.append(ladder.observe(broken, us, USDC, "asset", dict(items), labelled=labelled))
+    assert said == expected
+    assert rows_of(broken, stored) == rows_of(state)
+
+
+@settings(deadline=None, max_examples=40)
+@given(streams(), streams())
+def test_scopes_never_touch(mine: list[Observation], other: list[Observation]) -> None:
+    """A scope's scores and rows are those that it has alone."""
+    ladder = Ladder(config())
+    alone, both = ladder.fresh(), ladder.fresh()
+    expected = feed(ladder, alone, mine)
+    merged = sorted(
+        [(o[0], 0, o) for o in mine] + [(o[0], 1, o) for o in other], key=lambda m: m[:2]
+    )
+    said = []
+    for _, which, observation in merged:
+        scored = feed(ladder, both, [observation], ("asset:USDC", "asset:DAI")[which])
+        said += [] if which else scored
+    assert said == expected
+    assert {k: row for k, row in rows_of(both).items() if USDC in k} == rows_of(alone)
+
+
+@settings(deadline=None, max_examples=40)
+@given(streams())
+def test_unlabelled_observations_change_no_row(stream: list[Observation]) -> None:
+    """What is not trusted is as if it had not been observed."""
+    ladder = Ladder(config())
+    state, less = ladder.fresh(), ladder.fresh()
+    feed(ladder, state, stream)
+    feed(ladder, less, [observation for observation in stream if observation[2]])
+    assert rows_of(state) == rows_of(less)

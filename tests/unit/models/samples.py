@@ -1,0 +1,88 @@
+"""Small configurations of models, and streams of observations to feed them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from riskwatch.core.risk.models import Scored
+    from riskwatch.core.stage import Row
+    from riskwatch.models.ladder import Ladder
+    from riskwatch.models.ladder_state import LadderState
+
+USDC: Final = "asset:USDC"
+ONSET: Final = "depeg(discount 50bp, 1min)"
+ESCALATION: Final = "depeg(discount 200bp, 1min, from 50bp)"
+SCALES: Final = {"velocity_bp": 10.0, "breadth": 2.0}
+
+Observation = tuple[int, dict[str, float], bool]
+"""Event time in microseconds, features, and whether it is labelled."""
+
+
+def anchored(**more: Any) -> GenerationConfig:
+    """Generation 1 that leaves the rule soon; `more` are fields of its configuration."""
+    options = {"scales": SCALES, "radius_half": 5.0, **more.pop("options", {})}
+    return GenerationConfig(model="anchored", options=options, **more)
+
+
+def rules() -> GenerationConfig:
+    """Generation 0."""
+    return GenerationConfig(model="rules", authority="full")
+
+
+def config(*generations: GenerationConfig, **more: Any) -> ModelsConfig:
+    """Onset and escalation within a minute, a sample every 20 s."""
+    return ModelsConfig(
+        targets=(
+            TargetConfig(threshold=50.0, horizon_s=60.0),
+            TargetConfig(threshold=200.0, horizon_s=60.0, start=50.0),
+        ),
+        generations=generations or (rules(), anchored()),
+        **{"label_every_s": 20.0, **more},
+    )
+
+
+def at(second: float, discount_bp: float, *, labelled: bool = True, **more: float) -> Observation:
+    """One observation."""
+    return round(second * SECOND), {"discount_bp": discount_bp, **more}, labelled
+
+
+def walk(seed: int, count: int) -> Iterator[Observation]:
+    """Observations every ten seconds, whose velocity tells of the next jump half a minute ahead."""
+    rng = random.Random(seed)
+    jumps = [rng.random() < 0.3 for _ in range(count // 6 + 2)]
+    for n in range(count):
+        block, place = divmod(n, 6)
+        coming = jumps[block + 1] if place >= 3 else False
+        discount = rng.uniform(60.0, 90.0) if jumps[block] and place < 3 else rng.uniform(5.0, 45.0)
+        yield at(
+            10.0 * n,
+            round(discount, 6),
+            velocity_bp=round((30.0 if coming else 0.0) + rng.gauss(0.0, 2.0), 6),
+            breadth=float(rng.randrange(4)),
+        )
+
+
+def feed(
+    ladder: Ladder, state: LadderState, stream: Iterable[Observation], scope: str = USDC
+) -> list[list[Scored]]:
+    """Let the ladder observe a stream of one scope; returns what it said at each."""
+    return [
+        ladder.observe(state, us, scope, "asset", features, labelled=labelled)
+        for us, features, labelled in stream
+    ]
+
+
+def rows_of(state: LadderState, rows: dict[str, Row] | None = None) -> dict[str, Row]:
+    """Stored rows after a drain, on top of those that were stored before."""
+    stored = {} if rows is None else rows
+    for key, row in state.drain().items():
+        assert row is not None
+        stored[key] = row
+    return stored

@@ -1,0 +1,64 @@
+"""What docs/models.md shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from riskwatch.core.risk.models import ModelsConfig
+from riskwatch.models.ladder import Ladder
+from riskwatch.models.registry import BUILTIN
+from riskwatch.shell.config import POLICY_CHECKS
+from riskwatch.shell.strict import Shaper
+from tests.unit.models.samples import USDC, rows_of, walk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def blocks(root: Path, language: str) -> list[str]:
+    """Fenced blocks of one language, in order."""
+    text = (root / "docs" / "models.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def shaped(table: dict[str, Any]) -> ModelsConfig:
+    """Make a configuration of a ``[models]`` table as the policy file is read."""
+    return Shaper("docs/models.md", POLICY_CHECKS).struct(ModelsConfig, table)
+
+
+def test_the_shown_configuration_is_one(root: Path) -> None:
+    """It loads, and gives the targets that the text names."""
+    ladder = Ladder(shaped(tomllib.loads(blocks(root, "toml")[0])["models"]))
+    features = {"discount_bp": 10.0, "velocity_bp": 1.0}
+    scored = ladder.observe(ladder.fresh(), 0, USDC, "asset", features, labelled=True)
+    assert [score.target for score in scored[::2]] == [
+        "depeg(discount 50bp, 1h)",
+        "depeg(discount 200bp, 1h, from 50bp)",
+    ]
+
+
+def test_the_shown_model_learns_and_survives_a_restart(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put on the ladder as it is written there, it does what its docstring says."""
+    shown: dict[str, Any] = {}
+    exec(blocks(root, "python")[0], shown)
+    monkeypatch.setitem(BUILTIN, "base_rate", shown["BaseRate"])
+    wanted, named = (tomllib.loads(blocks(root, "toml")[i])["models"] for i in (0, 2))
+    targets = [{**target, "horizon_s": 60.0} for target in wanted["targets"]]
+    ladder = Ladder(shaped({**named, "targets": targets, "label_every_s": 20.0}))
+    state = ladder.fresh()
+    *past, last = walk(1, 300)
+    for us, features, _ in past:
+        ladder.observe(state, us, USDC, "asset", features, labelled=True)
+    again = ladder.fresh()
+    again.load(rows_of(state))
+    expected = ladder.observe(state, last[0], USDC, "asset", last[1], labelled=True)
+    assert expected == ladder.observe(again, last[0], USDC, "asset", last[1], labelled=True)
+    assert expected[0].authority == "shadow"
+    assert expected[0].probability > 0.1
+    assert rows_of(again) == rows_of(state)

@@ -1,0 +1,115 @@
+"""When a sample's answer is known, and what it is."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.stage import encode_row
+from riskwatch.models.base import Target
+from riskwatch.models.labels import Pending, Sample
+
+TARGET = Target(kind="depeg", threshold=50.0, horizon_s=60.0)
+
+
+def labels(*seen: tuple[float, float], taken: float = 0.0) -> list[tuple[float, bool]]:
+    """Second and label at which one sample matured, for observations (second, measure)."""
+    pending = Pending()
+    pending.take(Sample(int(taken * SECOND), {}, {}))
+    found = []
+    for second, measure in seen:
+        known = pending.see(TARGET, int(second * SECOND), measure)
+        found += [(second, label) for _, label in known]
+    assert not (found and pending.samples)
+    return found
+
+
+def test_a_false_is_known_at_the_end_of_the_horizon() -> None:
+    """Neither before it nor only after it."""
+    assert labels((15, 1.0), (30, 49.9), (45, 1.0), (59.9, 1.0)) == []
+    assert labels((15, 1.0), (30, 49.9), (45, 1.0), (60, 1.0)) == [(60, False)]
+
+
+def test_a_true_waits_for_the_end_of_the_horizon_too() -> None:
+    """Trues that were learnt at once would be ahead of the falses of their time."""
+    assert labels((5, 50.0), (15, 1.0), (30, 1.0), (45, 1.0), (60, 1.0)) == [(60, True)]
+
+
+@pytest.mark.parametrize(("second", "label"), [(60, True), (60.000001, False)])
+def test_the_horizon_ends_with_its_last_moment(second: float, label: bool) -> None:
+    """A measure that comes to the threshold exactly then counts; later it does not."""
+    assert labels((15, 1.0), (30, 1.0), (45, 1.0), (second, 50.0)) == [(second, label)]
+
+
+def test_the_moment_of_the_sample_is_not_its_future() -> None:
+    """What is observed at the same time is what was known, not what came."""
+    assert labels((0, 80.0), (15, 1.0), (30, 1.0), (45, 1.0), (60, 1.0)) == [(60, False)]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        ((16, 1.0), (30, 1.0), (45, 1.0), (60, 1.0)),
+        ((15, 1.0), (31, 1.0), (45, 1.0), (60, 1.0)),
+        ((15, 1.0), (30, 1.0), (44, 1.0), (60, 1.0)),
+        ((500, 1.0),),
+    ],
+)
+def test_a_hole_leaves_no_false_label(seen: tuple[tuple[float, float], ...]) -> None:
+    """More than a quarter of the horizon unobserved, anywhere in it: dropped and counted."""
+    pending = Pending()
+    pending.take(Sample(0, {}, {}))
+    for second, measure in seen:
+        assert pending.see(TARGET, int(second * SECOND), measure) == []
+    assert (pending.samples, pending.unlabelled) == ([], 1)
+
+
+def test_what_was_seen_to_happen_is_true_despite_a_hole() -> None:
+    """A hole can hide a crossing, never undo one."""
+    assert labels((5, 60.0), (500, 1.0)) == [(500, True)]
+    assert labels((59, 60.0), (61, 1.0)) == [(61, True)]
+
+
+def test_a_crossing_after_the_horizon_is_not_a_late_true() -> None:
+    """An observation beyond the end tells of the hole before it alone."""
+    assert labels((15, 1.0), (30, 1.0), (45, 1.0), (500, 90.0)) == [(500, False)]
+
+
+def test_an_observation_from_the_past_tells_nothing() -> None:
+    """It neither fills a hole nor makes one."""
+    assert labels((15, 1.0), (30, 1.0), (10, 90.0), (45, 1.0), (60, 1.0)) == [(60, False)]
+
+
+def test_time_unobserved_before_a_sample_is_not_its_hole() -> None:
+    """Each sample answers for its own horizon."""
+    assert labels((515, 1.0), (530, 1.0), (545, 1.0), (560, 1.0), taken=500) == [(560, False)]
+
+
+def test_samples_mature_in_order_and_apart() -> None:
+    """One crossing makes the samples true whose horizon it falls into, and no other."""
+    pending = Pending()
+    for second in (0, 20, 40):
+        pending.take(Sample(second * SECOND, {"severity": second / 100}, {}))
+    known = []
+    for second in range(10, 110, 10):
+        seen = pending.see(TARGET, second * SECOND, 70.0 if second == 70 else 1.0)
+        known += [(second, sample.us // SECOND, label) for sample, label in seen]
+    assert known == [(60, 0, False), (80, 20, True), (100, 40, True)]
+
+
+def test_nothing_is_noted_while_nothing_waits() -> None:
+    """A row that does not change need not be written."""
+    pending = Pending()
+    assert pending.see(TARGET, 5 * SECOND, 70.0) == []
+    assert pending == Pending()
+
+
+def test_what_waits_survives_storage() -> None:
+    """A row and what it is read back as are equal."""
+    pending = Pending()
+    pending.take(Sample(0, {"severity": 0.25}, {"rules": 0.1}))
+    pending.see(TARGET, 50 * SECOND, 70.0)
+    assert pending.samples[0].hit
+    assert pending.samples[0].holed
+    assert msgspec.json.decode(encode_row(pending), type=Pending) == pending

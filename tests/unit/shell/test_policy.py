@@ -1,0 +1,54 @@
+"""``policy.toml``: models that can be built, asks that lead somewhere, horizons that are seen."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from riskwatch.errors import ConfigError
+from riskwatch.shell.config import load, load_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, root: Path) -> Path:
+    """A copy of the shipped rules."""
+    return shutil.copytree(root / "rules", tmp_path / "rules")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('generation = "anchored"', 'generation = "anchord"', "risk.asks[0].generation"),
+        ('target = "depeg(discount 50bp, 1h)"', 'target = "x"', "risk.asks[0].target"),
+        ('model = "anchored"', 'model = "oracle"', "models"),
+        ("velocity_bp = 10.0", "velocity_bp = -1.0", "models"),
+        ('authority = "advisory"', 'authority = "god"', "models.generations[1].authority"),
+        ('report_s = "5m"', 'report_s = "16m"', "models.targets[0].horizon_s"),
+        ('report_s = "5m"', 'report_s = "5m"\ncalm_bp = 50.0', "models.targets[0].threshold"),
+        ('valid_s = "60s"', 'valid_s = "0s"', "risk.valid_s"),
+        ("court = 1.0", "court = true", "risk.source_weights.court"),
+        ('unknown_reduce_s = "30m"', 'unknown_reduce = "30m"', "risk.unknown_reduce"),
+    ],
+)
+def test_what_cannot_be_used_is_named(folder: Path, old: str, new: str, key: str) -> None:
+    """File and key of the first thing to mend, before anything starts."""
+    path = folder / "policy.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load(folder)
+    assert (caught.value.file, caught.value.key) == ("policy.toml", key)
+
+
+def test_an_empty_policy_is_the_defaults_without_models(folder: Path) -> None:
+    """Every key may be left out."""
+    (folder / "policy.toml").write_text("")
+    made = load_policy(folder)
+    assert made.models.targets == ()
+    assert made.risk.unknown_reduce_s == 1_800.0
