@@ -140,6 +140,8 @@ class Evaluator:
         names |= _named(bound, "asset:")
         for name in sorted(names):
             scope, row = f"asset:{name}", state.assets.get(name)
+            if row is None and self._idle(state, "asset", scope, bound):
+                continue
             # What was never priced is missing, not gone: PRICE_MISSING says so.
             quality = Quality.GOOD
             features = asset_features(state, name, tick.us, worst, self.config, self.reference)
@@ -246,14 +248,16 @@ class Evaluator:
     def _counterparties(
         self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
     ) -> Iterator[Output]:
-        names = dict.fromkeys(state.parties) | dict.fromkeys(state.venues)
+        known = dict.fromkeys(state.parties) | dict.fromkeys(state.venues)
         # A group's limit closes the door of those of its members that we have nothing with yet.
-        names |= _named(bound, "counterparty:")
+        names = known | _named(bound, "counterparty:")
         names |= {
             s: None for s in state.credit if self.reference.party(s).kind not in ("issuer", "bank")
         }
         for name in sorted(names):
             scope = f"counterparty:{name}"
+            if name not in known and self._idle(state, "counterparty", scope, bound):
+                continue
             features = counterparty_features(state, name, tick.us, self.config)
             features |= bound.get(scope, {})
             scene = Scene(
@@ -286,6 +290,12 @@ class Evaluator:
                 stakes=partial(self._book_stakes, state, tick, kind, name),
             )
             yield from self._look(state, tick, kind, scene, 1)
+
+    def _idle(self, state: RiskState, kind: str, scope: str, bound: dict[str, Features]) -> bool:
+        """Whether there is nothing to say of a scope that only limits know, and no news at all."""
+        if state.credit or scope in state.scopes:
+            return False
+        return not self.machines[kind].met(bound.get(scope, {}))
 
     def _look(
         self,

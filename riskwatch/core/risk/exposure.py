@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from riskwatch.core.readings import Holding
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.state import RiskState
 
@@ -56,13 +55,6 @@ class Sums(msgspec.Struct, gc=False):
         """What is at stake for us: holdings, what orders could fill, open positions."""
         return self.gross + self.orders + self.derivatives
 
-    def add(self, value: float) -> None:
-        """Add a signed value."""
-        if value >= 0.0:
-            self.long += value
-        else:
-            self.short -= value
-
     def merge(self, other: Sums, share: float = 1.0) -> None:
         """Add a share of other sums."""
         self.long += other.long * share
@@ -100,12 +92,6 @@ def price_of(asset: str, state: RiskState) -> float | None:
     return None if row is None else row.price
 
 
-def signed(holding: Holding, price: float) -> float:
-    """Value for us, USD: what is borrowed counts against."""
-    value = float(holding.amount) * price
-    return -value if holding.component == BORROWED else value
-
-
 def expose(state: RiskState, reference: Reference) -> Exposures:
     """Sum every priced holding by counterparty, asset, issuer, bank, book, group and firm."""
     prices = {"USD": 1.0}
@@ -119,19 +105,24 @@ def expose(state: RiskState, reference: Reference) -> Exposures:
             price = prices.get(holding.asset)
             if price is None or not holding.amount:
                 continue
-            places = (
-                _at(cells, (name, holding.asset)),
-                _at(claims, (name, holding.account)),
-                _at(books, holding.book),
-            )
+            cell = _at(cells, (name, holding.asset))
+            claim = _at(claims, (name, holding.account))
+            book = _at(books, holding.book)
+            value = float(holding.amount) * price
             if holding.component == ORDER:
-                value = float(holding.amount) * price
-                for place in places:
-                    place.orders += value
+                cell.orders += value
+                claim.orders += value
+                book.orders += value
+            elif (value < 0.0) != (holding.component == BORROWED):
+                value = abs(value)
+                cell.short += value
+                claim.short += value
+                book.short += value
             else:
-                value = signed(holding, price)
-                for place in places:
-                    place.add(value)
+                value = abs(value)
+                cell.long += value
+                claim.long += value
+                book.long += value
         for position in row.positions:
             price = prices.get(position.base)
             if price is None or not position.qty:

@@ -183,12 +183,13 @@ def limit_measured(
     state: RiskState, measured: Measured, us: int, config: RiskConfig
 ) -> Iterator[LimitMeasured]:
     """Say how much of a limit is used, if its status changed or it is due."""
-    key = measured.key
+    key, status = measured.key, measured.status
     before = state.limits.get(key)
-    status = measured.status
     due = before is None or before.status != status or us - before.us >= config.revalue_s * SECOND
-    state.limits[key] = LimitRow(measured.used, us if before is None or due else before.us, status)
-    state.mark(f"limit/{key}")
+    if due or before is None or before.used != measured.used:
+        sent = us if due or before is None else before.us
+        state.limits[key] = LimitRow(measured.used, sent, status)
+        state.mark(f"limit/{key}")
     if not due:
         return
     cause = f"tick/{us}"
