@@ -103,12 +103,18 @@ def _deviating(
 
 
 def _is_venue_wide(edges: list[tuple[Edge, float]]) -> bool:
-    """Two or more distinct bases deviate, and no one asset explains them all."""
+    """Two or more distinct bases deviate, and no one asset explains them all.
+
+    Fiat is no such asset: where everything that trades against it stands off to one side, it is
+    the venue's fiat that is not worth what fiat is elsewhere.
+    """
     if len({e.base for e, _ in edges}) < 2:
         return False
     common = {edges[0][0].base, edges[0][0].quote}
     for edge, _ in edges:
         common &= {edge.base, edge.quote}
+    if "USD" in common:
+        return len({residual > 0.0 for _, residual in edges}) == 1
     return not common
 
 
