@@ -191,7 +191,7 @@ def _log(summary: Summary) -> None:
         duplicate=summary.duplicate,
         rejected=summary.rejected,
         events_per_s=round(summary.read / summary.seconds) if summary.seconds else 0,
-        reached=text(summary.reached_us),
+        reached=text(summary.reached_us) if summary.reached_us else None,
     )
 
 

@@ -339,13 +339,17 @@ class Evaluator:
             ("issuer", exposures.issuer, self.assessor.issuer),
             ("bank", exposures.bank, self.assessor.bank),
         )
+        worst = 0.0
         for kind, table, assess in tables:
             for name in sorted(table):
                 made = assess(state, name, exposures)
-                yield report.assessed(f"{kind}:{name}", made, tick.us, self.equity)
+                jump = report.jump_to_default(made, self.equity)
+                worst = max(worst, jump)
+                yield report.assessed(f"{kind}:{name}", made, tick.us, jump)
         if exposures.party:
+            # Not everybody fails at once: the firm's is its worst single one.
             made = self.assessor.firm(state, exposures)
-            yield report.assessed("firm", made, tick.us, self.equity)
+            yield report.assessed("firm", made, tick.us, worst)
 
     def _asset_stakes(self, state: RiskState, tick: Evaluation, asset: str) -> Stakes:
         exposures = tick.exposures(state, self.reference)

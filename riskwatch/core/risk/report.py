@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.ids import output_id
-from riskwatch.core.money import EXACT, canonical, mul, usd
+from riskwatch.core.money import EXACT, canonical, mul, quantise, usd
 from riskwatch.core.outputs import (
     AssetValued,
     CounterpartyAssessed,
@@ -208,8 +208,13 @@ def limit_measured(
     )
 
 
-def assessed(scope: str, a: Assessment, us: int, equity: float) -> CounterpartyAssessed:
-    """Put out the credit view of one party."""
+def jump_to_default(a: Assessment, equity: float) -> float:
+    """Loss if a party failed now, as a share of the firm's equity."""
+    return quantise(a.lgd * a.ead / equity)
+
+
+def assessed(scope: str, a: Assessment, us: int, jump: float) -> CounterpartyAssessed:
+    """Put out the credit view of one party; `jump` is its :func:`jump_to_default`."""
     cause = f"tick/{us}"
     return CounterpartyAssessed(
         id=output_id(cause, "CounterpartyAssessed", scope),
@@ -224,7 +229,7 @@ def assessed(scope: str, a: Assessment, us: int, equity: float) -> CounterpartyA
         el_usd=usd(a.el),
         exit_cost_usd=usd(a.exit_cost),
         stuck_usd=usd(a.stuck),
-        jump_to_default_share=round(a.lgd * a.ead / equity, 6),
+        jump_to_default_share=jump,
         horizon_s=a.horizon_s,
     )
 
