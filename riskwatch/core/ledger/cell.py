@@ -95,6 +95,10 @@ class CellRow(msgspec.Struct, array_like=True):
     borrowed: Decimal
     pnl: Decimal
     extra: PositionRow | None
+    since: int = NEVER
+    stated: Decimal = ZERO
+    gap: Decimal = ZERO
+    told: int = NEVER
 
 
 class PositionRow(msgspec.Struct, array_like=True):
@@ -122,17 +126,29 @@ class Cell:
         Newest folded delta, microseconds: snapshots before it can no longer be applied.
     borrowed, pnl : Decimal
         Further components of the snapshot.
+    since : int
+        Time of the snapshot before the latest, microseconds: facts up to there are in both.
+    stated, gap : Decimal
+        What the latest snapshot stated, and by how much that exceeds what was expected, as far
+        as is known by now.
+    told : int
+        The snapshot whose break was reported and is still open, by its time; -1 for none.
+    breaks : dict
+        Where a cell with a gap, or with a break that was told, is noted for the next tick.
     """
 
     __slots__ = (
-        "base", "borrowed", "chunks", "dirty", "extra", "fold_us", "hi", "key", "line", "lo",
-        "pnl", "snap", "snap_us", "tail", "tail_deltas",
+        "base", "borrowed", "breaks", "chunks", "dirty", "extra", "fold_us", "gap", "hi", "key",
+        "line", "lo", "pnl", "since", "snap", "snap_us", "stated", "tail", "tail_deltas", "told",
     )  # fmt: skip
 
-    def __init__(self, key: str, line: Line, dirty: Dirty) -> None:
+    def __init__(self, key: str, line: Line, dirty: Dirty, breaks: dict[str, Cell]) -> None:
         self.key = key
         self.line = line
         self.dirty = dirty
+        self.breaks = breaks
+        self.since = self.told = NEVER
+        self.stated = self.gap = ZERO
         self.snap: SnapshotKey | None = None
         self.snap_us = NEVER
         self.base = ZERO
@@ -161,6 +177,8 @@ class Cell:
             Most deltas to keep.
         """
         if us <= self.snap_us:
+            if us > self.since:
+                self._explain(amount)
             return
         line = self.line
         line.amount = _add(line.amount, amount)
@@ -172,6 +190,12 @@ class Cell:
                 self.dirty[tail.key] = tail
                 return
         self._place(us, amount, reach, most)
+
+    def _explain(self, amount: Decimal) -> None:
+        """Take note of a fact that the latest snapshot includes and that came after it."""
+        self.gap = EXACT.subtract(self.gap, amount)
+        self.breaks[self.key] = self
+        self.dirty[self.key] = self
 
     def _place(self, us: int, amount: Decimal, reach: int, most: int) -> None:
         """Buffer a delta where no chunk is at hand for it."""
@@ -218,14 +242,8 @@ class Cell:
             del self.chunks[index]
         self.tail = None
 
-    def snapshot(self, snap: SnapshotKey, stated: Decimal) -> Decimal | None:
-        """Replace the latest snapshot; the caller has checked that `snap` is newer, not late.
-
-        Returns
-        -------
-        Decimal or None
-            What was expected at its time; None if it is the first.
-        """
+    def snapshot(self, snap: SnapshotKey, stated: Decimal) -> None:
+        """Replace the latest snapshot; the caller has checked that `snap` is newer, not late."""
         us = snap[0]
         expected = self.base
         for index in sorted(self.chunks):
@@ -244,11 +262,14 @@ class Cell:
             else:
                 del self.chunks[index]
         self.line.add(EXACT.subtract(stated, expected))
-        first = self.snap is None
+        # Before the first there is nothing to compare with, and nothing that could come late.
+        self.since = us if self.snap is None else self.snap_us
+        self.gap = ZERO if self.snap is None else EXACT.subtract(stated, expected)
+        if self.gap or self.told != NEVER:
+            self.breaks[self.key] = self
         self.tail = None
-        self.snap, self.snap_us, self.base = snap, us, stated
+        self.snap, self.snap_us, self.base, self.stated = snap, us, stated, stated
         self.dirty[self.key] = self
-        return None if first else expected
 
     def amount(self) -> Decimal:
         """Exact amount: base plus every buffered delta."""
@@ -262,7 +283,8 @@ class Cell:
     def idle(self, since: int) -> bool:
         """Whether it is worth nothing and nothing was heard of it after `since`."""
         quiet = not self.chunks and self.snap_us < since and self.fold_us < since
-        return quiet and not (self.base or self.borrowed or self.pnl)
+        open_ = self.key in self.breaks
+        return quiet and not (self.base or self.borrowed or self.pnl or open_)
 
     def row(self) -> object:
         """Return the row's value."""
@@ -273,6 +295,10 @@ class Cell:
             self.borrowed,
             self.pnl,
             self.extra,
+            self.since,
+            self.stated,
+            self.gap,
+            self.told,
         )
 
     def restore(self, row: CellRow) -> None:
@@ -281,3 +307,6 @@ class Cell:
         self.snap_us = NEVER if row.snap is None else row.snap[0]
         self.base, self.fold_us = row.base, row.fold_us
         self.borrowed, self.pnl, self.extra = row.borrowed, row.pnl, row.extra
+        self.since, self.stated, self.gap, self.told = row.since, row.stated, row.gap, row.told
+        if self.gap or self.told != NEVER:
+            self.breaks[self.key] = self

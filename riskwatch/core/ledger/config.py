@@ -30,6 +30,9 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reconcile_abs, reconcile_rel : float
         A snapshot may differ from what was expected by the larger of `reconcile_abs` (units of
         the asset) and `reconcile_rel` times the larger of the two amounts.
+    reconcile_grace_s : int
+        How long after a snapshot facts that it includes may still come before a difference is
+        reported as a break, seconds of event time.
     slippage_weight : float
         Weight of the newest fill in the mean of slippage, in (0, 1].
     max_counterparties, max_holdings, max_positions : int
@@ -48,6 +51,7 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_deltas: int = 4_096
     reconcile_abs: float = 1e-8
     reconcile_rel: float = 1e-9
+    reconcile_grace_s: int = 60
     slippage_weight: float = 0.05
     max_counterparties: int = 4_096
     max_holdings: int = 8_192

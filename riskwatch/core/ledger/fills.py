@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from riskwatch.core.clock import micros
-from riskwatch.core.events import Fill, FillCorrection, Settlement
+from riskwatch.core.events import Fill, FillCorrection, Settlement, identity
 from riskwatch.core.ledger.party import ROUTES, Owned, Party
 from riskwatch.core.ledger.refusal import conflict, full, too_late
+from riskwatch.core.ledger.rules import LedgerOutput, Rules, ended
 from riskwatch.core.ledger.trades import (
     TradeEffect,
     TradeFill,
@@ -19,12 +20,12 @@ from riskwatch.core.ledger.trades import (
     trade_fill,
 )
 from riskwatch.core.money import EXACT
+from riskwatch.core.reasons import QualityIssue
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from riskwatch.core.ledger.cell import Cell
-    from riskwatch.core.ledger.rules import LedgerOutput, Rules
 
 _multiply = EXACT.multiply
 _subtract = EXACT.subtract
@@ -127,8 +128,7 @@ def apply_bust(rules: Rules, party: Party, event: FillCorrection, us: int) -> li
     unknown = old is None or old.fill is None
     if unknown and bust.settles_us is not None and bust.settles_us <= party.trade_horizon:
         raise too_late(f"fill_id={event.fill_id} horizon={party.trade_horizon} collection=trades")
-    _update(rules, party, event, key, (old, replace(old or TradeRow(), bust=bust)))
-    return []
+    return _update(rules, party, event, key, (old, replace(old or TradeRow(), bust=bust)))
 
 
 def apply_settlement(rules: Rules, party: Party, event: Settlement, us: int) -> list[LedgerOutput]:
@@ -141,8 +141,7 @@ def apply_settlement(rules: Rules, party: Party, event: Settlement, us: int) -> 
         new.delivered = at if new.delivered is None else min(new.delivered, at)
     else:
         new.failed = at if new.failed is None else min(new.failed, at)
-    _update(rules, party, event, key, (old, new))
-    return []
+    return _update(rules, party, event, key, (old, new))
 
 
 def _known(rules: Rules, party: Party, key: Owned, us: int) -> TradeRow | None:
@@ -162,8 +161,11 @@ def _update(
     event: Fill | FillCorrection | Settlement,
     key: Owned,
     change: tuple[TradeRow | None, TradeRow],
-) -> None:
-    """Replace what is known of a trade, and apply the difference in what it is worth."""
+) -> list[LedgerOutput]:
+    """Replace what is known of a trade, and apply the difference in what it is worth.
+
+    Says so where a trade that was overdue no longer waits.
+    """
     old, new = change
     before = TradeEffect() if old is None else trade_effect(old)
     after = trade_effect(new)
@@ -174,7 +176,12 @@ def _update(
         new.overdue = False
     party.waiting(key, new, 1)
     party.trades[key] = new
-    party.dirty[f"trade/{party.name}/{key[0]}/{key[1]}/{key[2]}"] = new
+    name = f"{party.name}/{key[0]}/{key[1]}/{key[2]}"
+    party.dirty[f"trade/{name}"] = new
+    if old is None or not old.overdue or new.overdue:
+        return []
+    issue = QualityIssue.SETTLEMENT_OVERDUE
+    return [ended(identity(event), micros(event.ts), issue, name)]
 
 
 def _change(

@@ -57,6 +57,8 @@ class Party:
     ----------
     wm : int
         Newest event time seen, microseconds.
+    breaks : dict
+        Holdings and positions by row key whose last snapshot differs from what was expected.
     changed : bool
         Whether a reading is due.
     emitted, swept : int
@@ -73,7 +75,7 @@ class Party:
     """
 
     __slots__ = (
-        "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "key", "lines",
+        "breaks", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "key", "lines",
         "loan_horizon", "loans", "name", "next_due", "order_horizon", "orders", "overdue",
         "positions", "routes", "slippage_bp", "swept", "trade_horizon", "trades", "transfers", "wm",
     )  # fmt: skip
@@ -86,6 +88,7 @@ class Party:
         self.changed = False
         self.slippage_bp: float | None = None
         self.cell_horizon = self.trade_horizon = self.order_horizon = self.loan_horizon = NEVER
+        self.breaks: dict[str, Cell] = {}
         self.cells: dict[CellKey, Cell] = {}
         self.positions: dict[PositionKey, Cell] = {}
         self.lines: dict[CellKey, Line] = {}
@@ -167,7 +170,7 @@ class Party:
         """Make the holding `key`."""
         book, account, asset, kind = key
         name = f"cell/{self.name}/{book}/{account}/{asset}/{kind}"
-        cell = self.cells[key] = Cell(name, self.line(*key), self.dirty)
+        cell = self.cells[key] = Cell(name, self.line(*key), self.dirty, self.breaks)
         return cell
 
     def position(self, key: PositionKey, pair: tuple[str, str]) -> Cell:
@@ -183,7 +186,7 @@ class Party:
         """Make the position `key`."""
         name = f"position/{self.name}/{key[0]}/{key[1]}/{key[2]}"
         line = Line(self.name, key[0], key[1], key[2], "position")
-        cell = self.positions[key] = Cell(name, line, self.dirty)
+        cell = self.positions[key] = Cell(name, line, self.dirty, self.breaks)
         return cell
 
     def waiting(self, key: Owned, trade: TradeRow, sign: int) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import HOUR, MINUTE
+from riskwatch.core.ledger.cell import NEVER
 from riskwatch.core.ledger.party import LATER, Party
-from riskwatch.core.ledger.rules import LedgerOutput, Rules, overdue
+from riskwatch.core.ledger.rules import LedgerOutput, Rules, broken, ended, overdue
 from riskwatch.core.ledger.trades import trade_effect
 from riskwatch.core.ledger.transfers import transfer_effect
-from riskwatch.core.money import canonical, quantise
+from riskwatch.core.money import EXACT, canonical, quantise
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
+from riskwatch.core.reasons import QualityIssue
 
 if TYPE_CHECKING:
     from riskwatch.core.ledger.cell import Line
@@ -27,6 +29,8 @@ def tick(rules: Rules, state: LedgerState, us: int) -> list[LedgerOutput]:
         party = state.parties[name]
         if us > party.next_due:
             out += _fall_due(party, us)
+        if party.breaks:
+            out += _reconcile(rules, party, us)
         if party.wm // SWEEP > party.swept // SWEEP:
             _sweep(rules, party)
         if _due(party, us):
@@ -65,6 +69,29 @@ def _fall_due(party: Party, us: int) -> list[LedgerOutput]:
         party.dirty[party.key] = party
         text = ",".join(f"{asset}:{canonical(amount)}" for asset, amount in legs)
         out.append(overdue(us, name, due, text))
+    return out
+
+
+def _reconcile(rules: Rules, party: Party, us: int) -> list[LedgerOutput]:
+    """Report snapshots that facts do not explain in time, and those that are explained by now."""
+    out: list[LedgerOutput] = []
+    issue = QualityIssue.RECONCILIATION_BREAK
+    for key in sorted(party.breaks):
+        cell = party.breaks[key]
+        kind, _, subject = key.partition("/")
+        subject += "/position" if kind == "position" else ""
+        expected = EXACT.subtract(cell.stated, cell.gap)
+        if rules.tolerates(expected, cell.stated):
+            if cell.told != NEVER:
+                out.append(ended(f"tick/{us}", us, issue, subject))
+            cell.told = NEVER
+            del party.breaks[key]
+        elif cell.told != cell.snap_us and us >= cell.snap_us + rules.grace_us:
+            out.append(broken(us, subject, expected, cell.stated))
+            cell.told = cell.snap_us
+        else:
+            continue
+        party.dirty[cell.key] = cell
     return out
 
 

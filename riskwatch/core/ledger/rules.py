@@ -9,7 +9,7 @@ from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.events import LedgerEvent, identity
 from riskwatch.core.ids import output_id
 from riskwatch.core.money import EXACT, canonical, mul
-from riskwatch.core.outputs import DataQualityRaised, EventRejected
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
 from riskwatch.core.readings import CounterpartyReading
 from riskwatch.core.reasons import Cause, QualityIssue
 
@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from riskwatch.core.ledger.config import LedgerConfig
     from riskwatch.core.ledger.refusal import Refusal
 
-LedgerOutput = EventRejected | DataQualityRaised | CounterpartyReading
+LedgerOutput = EventRejected | DataQualityRaised | DataQualityResolved | CounterpartyReading
 
 
 class Rules:
     """A :class:`LedgerConfig` with its times in microseconds and its tolerances as decimals."""
 
-    __slots__ = ("config", "late_us", "most", "reconcile_abs", "reconcile_rel", "retention_us")
+    __slots__ = (
+        "config", "grace_us", "late_us", "most", "reconcile_abs", "reconcile_rel", "retention_us",
+    )  # fmt: skip
 
     def __init__(self, config: LedgerConfig) -> None:
         self.config = config
         self.late_us = config.late_window_s * SECOND
         self.retention_us = config.transfer_retention_s * SECOND
         self.most = config.max_deltas
+        self.grace_us = config.reconcile_grace_s * SECOND
         self.reconcile_abs = Decimal(repr(config.reconcile_abs))
         self.reconcile_rel = Decimal(repr(config.reconcile_rel))
 
@@ -52,28 +55,31 @@ def rejected(event: LedgerEvent, refusal: Refusal) -> EventRejected:
     )
 
 
-def reconciled(
-    rules: Rules, event: LedgerEvent, subject: str, expected: Decimal | None, stated: Decimal
-) -> list[LedgerOutput]:
-    """Say so where a snapshot differs from what was expected (None: nothing was)."""
-    if expected is None or rules.tolerates(expected, stated):
-        return []
-    cause = identity(event)
+def broken(us: int, subject: str, expected: Decimal, stated: Decimal) -> DataQualityRaised:
+    """Say that a snapshot differs from what fills and transfers come to."""
+    cause = f"tick/{us}"
     issue = QualityIssue.RECONCILIATION_BREAK
     difference = canonical(EXACT.subtract(stated, expected))
-    return [
-        DataQualityRaised(
-            id=output_id(cause, "DataQualityRaised", f"{issue}|{subject}"),
-            cause_id=cause,
-            ts=event.ts,
-            issue=issue,
-            subject=subject,
-            detail=(
-                f"expected={canonical(expected)} stated={canonical(stated)} difference={difference}"
-            ),
-            cause=Cause.COUNTERPARTY,
-        )
-    ]
+    return DataQualityRaised(
+        id=output_id(cause, "DataQualityRaised", f"{issue}|{subject}"),
+        cause_id=cause,
+        ts=moment(us),
+        issue=issue,
+        subject=subject,
+        detail=f"expected={canonical(expected)} stated={canonical(stated)} difference={difference}",
+        cause=Cause.COUNTERPARTY,
+    )
+
+
+def ended(cause: str, us: int, issue: QualityIssue, subject: str) -> DataQualityResolved:
+    """Say that an issue is over: the snapshot is explained, the trade settled."""
+    return DataQualityResolved(
+        id=output_id(cause, "DataQualityResolved", f"{issue}|{subject}"),
+        cause_id=cause,
+        ts=moment(us),
+        issue=issue,
+        subject=subject,
+    )
 
 
 def overdue(us: int, subject: str, settles_us: int, legs: str) -> DataQualityRaised:

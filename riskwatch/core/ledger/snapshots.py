@@ -10,13 +10,13 @@ from riskwatch.core.ledger.cell import Cell, PositionRow, SnapshotKey
 from riskwatch.core.ledger.orders import LoanRow, OrderRow
 from riskwatch.core.ledger.party import Party, balance_lines
 from riskwatch.core.ledger.refusal import conflict, full, too_late
-from riskwatch.core.ledger.rules import LedgerOutput, Rules, reconciled
 from riskwatch.core.money import ZERO, add, sub
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from riskwatch.core.events import Balance, Loan, OpenOrder, Position
+    from riskwatch.core.ledger.rules import LedgerOutput, Rules
 
 
 def _snapshot_key(event: Balance | Position | OpenOrder | Loan, us: int) -> SnapshotKey:
@@ -35,7 +35,7 @@ def _supersedes(cell: Cell | None, snap: SnapshotKey) -> bool:
 
 
 def apply_balance(rules: Rules, party: Party, event: Balance, us: int) -> list[LedgerOutput]:
-    """Replace a holding's snapshot where this one is later; compare it with what was expected."""
+    """Replace a holding's snapshot where this one is later; ticks compare it with the facts."""
     key = (event.book, event.account, event.asset, event.kind)
     snap = _snapshot_key(event, us)
     party.admit([key], us, rules.config)
@@ -45,12 +45,11 @@ def apply_balance(rules: Rules, party: Party, event: Balance, us: int) -> list[L
         return []
     cell = party.cell(key)
     stated = event.free if event.locked is None else add(event.free, event.locked)
-    expected = cell.snapshot(snap, stated)
+    cell.snapshot(snap, stated)
     borrowed, pnl = event.borrowed or ZERO, event.unrealized_pnl or ZERO
     balance_lines(party, key, sub(borrowed, cell.borrowed), sub(pnl, cell.pnl))
     cell.borrowed, cell.pnl = borrowed, pnl
-    subject = f"{party.name}/{'/'.join(key)}"
-    return reconciled(rules, event, subject, expected, stated)
+    return []
 
 
 def apply_position(rules: Rules, party: Party, event: Position, us: int) -> list[LedgerOutput]:
@@ -64,10 +63,9 @@ def apply_position(rules: Rules, party: Party, event: Position, us: int) -> list
     if not news:
         return []
     cell = party.position(key, pair)
-    expected = cell.snapshot(snap, event.qty)
+    cell.snapshot(snap, event.qty)
     cell.extra = PositionRow(*pair, event.entry_price, event.mark_price, event.liquidation_price)
-    subject = f"{party.name}/{'/'.join(key)}/position"
-    return reconciled(rules, event, subject, expected, event.qty)
+    return []
 
 
 def apply_order(rules: Rules, party: Party, event: OpenOrder, us: int) -> list[LedgerOutput]:

@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 
 from riskwatch.core.ledger.state import LedgerState
-from riskwatch.core.outputs import DataQualityRaised, EventRejected
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
 from riskwatch.core.readings import OpenPosition
 from riskwatch.core.reasons import QualityIssue, RejectReason
 from tests.support.facts import (
@@ -175,7 +175,10 @@ def test_a_trade_past_its_settlement_time_is_overdue_and_told_once() -> None:
     }
     assert read([reading]).flow.overdue_count == 1
     assert run([tick(3602)], state) == []
-    done = read(run([settlement("d", 3700, trade, "delivered"), tick(3701)], state))
+    ended, *rest = run([settlement("d", 3700, trade, "delivered"), tick(3701)], state)
+    assert isinstance(ended, DataQualityResolved)
+    assert (ended.issue, ended.subject) == (told.issue, told.subject)
+    done = read(rest)
     assert amounts(done)["BTC custody"] == "1"
     assert amounts(done)["BTC overdue"] == "0"
     assert done.flow.overdue_count == 0

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
-from riskwatch.core.outputs import DataQualityRaised
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved
 from riskwatch.core.reasons import Cause, QualityIssue, RejectReason
 from tests.support.facts import (
     amounts,
+    at,
     balance,
     fill,
     held,
@@ -25,7 +26,10 @@ from tests.support.facts import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from riskwatch.core.events import LedgerEvent
+    from riskwatch.core.ledger.rules import LedgerOutput
 
 
 def test_a_balance_has_its_components() -> None:
@@ -52,6 +56,11 @@ def test_kinds_are_holdings_of_their_own() -> None:
     }
 
 
+def issues(outputs: Iterable[LedgerOutput]) -> list[DataQualityRaised | DataQualityResolved]:
+    """Data-quality outputs, without the readings."""
+    return [o for o in outputs if isinstance(o, DataQualityRaised | DataQualityResolved)]
+
+
 def test_a_break_is_told_with_what_was_expected() -> None:
     """A newer snapshot that differs from fills and transfers is a data-quality issue."""
     events = [
@@ -61,14 +70,54 @@ def test_a_break_is_told_with_what_was_expected() -> None:
         fill("later", 9, qty="100"),
         balance("s2", 5, "6.5"),
     ]
-    [told] = run(events)
+    [told] = issues(run([*events, tick(64), tick(65), tick(66)]))
     assert isinstance(told, DataQualityRaised)
     assert told.issue is QualityIssue.RECONCILIATION_BREAK
     assert told.cause is Cause.COUNTERPARTY
     assert told.subject == "kraken/mm/main/BTC/custody"
     assert told.detail == "expected=7 stated=6.5 difference=-0.5"
-    [lots] = run([position("p", 0, "1"), position("q", 1, "2")])
-    assert getattr(lots, "subject", "") == "kraken/mm/main/BTC-PERP/position"
+    assert told.ts == at(65)
+    [lots] = issues(run([position("p", 0, "1"), position("q", 1, "2"), tick(61)]))
+    assert lots.subject == "kraken/mm/main/BTC-PERP/position"
+
+
+def test_a_fact_that_comes_after_the_snapshot_that_has_it_is_no_break() -> None:
+    """Within the grace it explains the difference; after it, it ends what was told."""
+    before = [balance("s1", 0, "10"), balance("s2", 5, "12")]
+    late = fill("f", 4, qty="2")
+    assert issues(run([*before, late, tick(70)])) == []
+    told, ended = issues(run([*before, tick(70), late, tick(71)]))
+    assert isinstance(told, DataQualityRaised)
+    assert told.detail == "expected=10 stated=12 difference=2"
+    assert isinstance(ended, DataQualityResolved)
+    assert (ended.issue, ended.subject) == (told.issue, told.subject)
+
+
+def test_a_late_fact_that_the_snapshot_does_not_have_is_a_break() -> None:
+    """The venue stated what we expected then, and a fill from before it tells otherwise."""
+    [told] = issues(
+        run([balance("s1", 0, "10"), balance("s2", 5, "10"), fill("f", 4, qty="2"), tick(70)])
+    )
+    assert getattr(told, "detail", "") == "expected=12 stated=10 difference=-2"
+
+
+def test_facts_older_than_both_snapshots_explain_nothing() -> None:
+    """They were in the first one already."""
+    events = [balance("s1", 3, "10"), balance("s2", 5, "12"), fill("f", 2, qty="2"), tick(70)]
+    assert [type(o) for o in issues(run(events))] == [DataQualityRaised]
+
+
+def test_the_next_snapshot_ends_a_break_or_tells_it_anew() -> None:
+    """Resolved where it agrees with the facts since; raised again where it does not."""
+    first = [balance("s1", 0, "10"), balance("s2", 5, "12"), tick(70)]
+    state = LedgerState()
+    assert len(issues(run(first, state))) == 1
+    kept = {k: v for k, v in state.drain().items() if v is not None}
+    for stated, kind in (("12", DataQualityResolved), ("13", DataQualityRaised)):
+        again = LedgerState()
+        again.load(kept)
+        [told] = issues(run([balance("s3", 80, stated), tick(150)], again))
+        assert type(told) is kind
 
 
 def test_no_break_at_first_within_tolerance_or_when_superseded() -> None:
@@ -80,10 +129,11 @@ def test_no_break_at_first_within_tolerance_or_when_superseded() -> None:
         balance("s0", 0.5, "55"),
         balance("big1", 1, "1e12", asset="XRP"),
         balance("big2", 2, "1000000001000", asset="XRP"),
+        tick(99),
     ]
-    assert run(quiet) == []
+    assert issues(run(quiet)) == []
     strict = LedgerStage(LedgerConfig(reconcile_abs=1e-9, reconcile_rel=0.0))
-    assert len(run(quiet, stage=strict)) == 2
+    assert len(issues(run(quiet, stage=strict))) == 2
 
 
 def test_open_buys_count_what_they_could_bring() -> None:
