@@ -125,7 +125,7 @@ class Assessor:
         news = state.credit.get(subject)
         party = self.reference.party(subject)
         lgd, horizon = party.lgd, self.config.horizon_s
-        if weight(news, ("withdrawals_suspended",), self.config) > 0.0:
+        if self.shut(state, subject):
             horizon = self.config.gated_horizon_s
             lgd = min(1.0, lgd * self.config.gated_lgd_factor)
         yearly = self.reference.pd_by_rating[rating(subject, news, self.reference)]
@@ -148,6 +148,9 @@ class Assessor:
             moving = cell.gross + cell.derivatives
             accrual += moving * daily * 1e-4 * sqrt(days) * self.config.stress_sd
             exit_cost += leave(cell.derivatives, spread, daily, volume, self.config.impact)
+        if self.shut(state, name):
+            # What cannot be withdrawn can only be sold as a claim, for what it recovers.
+            exit_cost += claim * lgd
         # An accrual cannot exceed what there is: EAD stays finite.
         ead = claim + min(accrual, sums.gross + sums.derivatives)
         return Assessment(sums.gross, sums.net, ead, pd, lgd, exit_cost, claim, horizon)
@@ -210,6 +213,12 @@ class Assessor:
         pd, lgd, _ = self.loss_rate(state, issuer)
         return sums.long * pd * lgd
 
+    def shut(self, state: RiskState, name: str) -> bool:
+        """Whether somebody says that a party has shut withdrawals, or enough that it failed."""
+        news = state.credit.get(name)
+        gate = weight(news, ("withdrawals_suspended",), self.config)
+        return gate > 0.0 or weight(news, FAILED, self.config) >= 1.0
+
     def _discount(self, state: RiskState, issuer: str) -> float:
         """Largest discount of an issuer's pegged coins, a share of par; 0 if a feed's fault."""
         worst = 0.0
@@ -246,7 +255,7 @@ class Assessor:
         cap = self.reference.party(name).withdrawal_cap_usd_day
         if cap:
             days = max(days, sums.long / cap)
-        if weight(state.credit.get(name), ("withdrawals_suspended",), self.config) > 0.0:
+        if self.shut(state, name):
             days = max(days, self.config.horizon_s / 86_400.0)
         return days
 

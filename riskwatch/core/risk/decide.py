@@ -78,7 +78,7 @@ class Decider:
         if decided:
             out.append(self._decision(row, state, look, scene))
         out += self._switch(row, scene, decided=decided)
-        out += self._alerts(row, scene)
+        out += self._alerts(row, look, scene)
         return out
 
     def _decision(self, row: ScopeRow, state: State, look: Look, scene: Scene) -> DecisionMade:
@@ -153,23 +153,48 @@ class Decider:
             )
         ]
 
-    def _alerts(self, row: ScopeRow, scene: Scene) -> list[RiskOutput]:
-        """Tell people, if it is about their money; and tell them when it is over."""
+    def _alerts(self, row: ScopeRow, look: Look, scene: Scene) -> list[RiskOutput]:
+        """Tell people, if it is about their money; tell them more; and when it is over."""
         out: list[RiskOutput] = []
         if row.state is State.NORMAL:
             if row.alert_id:
                 out.append(_resolved(scene, scene.scope, row.alert_id))
-                row.alert_id, row.alert_state = "", State.NORMAL
-        elif row.state is not row.alert_state:
+                row.alert_id, row.alert_state, row.grounds = "", State.NORMAL, []
+            return out + self._dark(row, scene)
+        entered = row.state is not row.alert_state
+        known = [] if entered else row.grounds
+        # A limit that was breached first must not hide that withdrawals have stopped since.
+        added = [
+            r for r in look.requests if r.state.rank >= row.state.rank and r.rule.id not in known
+        ]
+        if entered or added:
             stakes = scene.stakes()
             if stakes.exposure >= self.config.alert_from_usd:
-                title = f"{scene.scope} is {row.state.value}"
-                raised = _raised(scene, scene.scope, row.state, row, title, stakes)
-                out.append(raised)
-                row.alert_id = row.alert_id or raised.id
-                row.alert_state = row.state
-        out += self._dark(row, scene)
-        return out
+                out.append(self._raise(row, look, scene, stakes, added, entered=entered))
+                row.grounds = sorted({*known, *(r.rule.id for r in added)})
+        return out + self._dark(row, scene)
+
+    def _raise(
+        self,
+        row: ScopeRow,
+        look: Look,
+        scene: Scene,
+        stakes: Stakes,
+        added: list[Request],
+        *,
+        entered: bool,
+    ) -> AlertRaised:
+        """Raise the alert of a scope, for the first time or with more to say."""
+        cause, reasons = row.cause, row.reasons
+        title = f"{scene.scope} is {row.state.value}"
+        if not entered:
+            cause = cause_of(added[0], scene)
+            reasons = _reasons(row, look, scene, cause, stakes)
+            title = f"{scene.scope} is {row.state.value}, now also by {added[0].rule.id}"
+        raised = _raised(scene, scene.scope, row, title, stakes, (row.state, cause, reasons))
+        row.alert_id = row.alert_id or raised.id
+        row.alert_state = row.state
+        return raised
 
     def _dark(self, row: ScopeRow, scene: Scene) -> list[RiskOutput]:
         """Tell people that a scope they hold something of is restricted for want of data."""
@@ -177,7 +202,8 @@ class Decider:
         key = f"{scene.scope}|data"
         if dark and not row.dark_id:
             title = f"{scene.scope}: no data, effective {row.effective.value}"
-            raised = _raised(scene, key, State.WATCH, row, title, scene.stakes())
+            said = (State.WATCH, row.cause, row.reasons)
+            raised = _raised(scene, key, row, title, scene.stakes(), said)
             row.dark_id = raised.id
             return [raised]
         if not dark and row.dark_id:
@@ -220,13 +246,14 @@ def limits_of(rule: Rule) -> dict[str, float]:
 
 def sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
     """Say in the rule's own words what it has seen."""
-    return rule.text.format(
+    said = rule.text.format(
         scope=scope,
         feature=condition.feature,
         value=f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}",
         at=f"{condition.at:,.4g}" if abs(condition.at) < 1e4 else f"{condition.at:,.0f}",
         unit=condition.unit,
     )
+    return " ".join(said.split())
 
 
 def _reasons(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: Stakes) -> list[str]:
@@ -247,10 +274,13 @@ def _reasons(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: Stak
     if scene.refute:
         out.append(f"contradicted by {', '.join(scene.refute)}")
     if stakes.exposure > 0.0:
-        out.append(
-            f"we have {stakes.exposure:,.0f} USD on it; expected loss of staying "
-            f"{stakes.el:,.0f} USD, cost of leaving {stakes.exit_cost:,.0f} USD"
-        )
+        dollars = f"we have {stakes.exposure:,.0f} USD on it"
+        if stakes.el or stakes.exit_cost:
+            dollars += (
+                f"; expected loss of staying {stakes.el:,.0f} USD, cost of leaving "
+                f"{stakes.exit_cost:,.0f} USD"
+            )
+        out.append(dollars)
     return out
 
 
@@ -277,9 +307,16 @@ def _flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, An
 
 
 def _raised(
-    scene: Scene, key: str, severity: State, row: ScopeRow, title: str, stakes: Stakes
+    scene: Scene,
+    key: str,
+    row: ScopeRow,
+    title: str,
+    stakes: Stakes,
+    said: tuple[State, Cause, list[str]],
 ) -> AlertRaised:
+    """Make an alert; `said` is how grave it is, its cause, and why."""
     cause_id = f"tick/{scene.us}"
+    severity, cause, reasons = said
     return AlertRaised(
         id=output_id(cause_id, "AlertRaised", key),
         cause_id=cause_id,
@@ -287,9 +324,9 @@ def _raised(
         alert=key,
         scope=scene.scope,
         severity=severity,
-        cause=row.cause,
+        cause=cause,
         title=title,
-        reasons=list(row.reasons),
+        reasons=list(reasons),
         exposure_usd=usd(stakes.exposure),
         decision_id=row.decision_id or None,
     )

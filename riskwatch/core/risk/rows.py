@@ -133,6 +133,8 @@ class ScopeRow(msgspec.Struct):
         Since when quality has been unknown; -1 if it is not.
     alert_id, alert_state
         The open alert (empty if there is none) and how grave it was when last raised.
+    grounds : list of str
+        Rules that people have been told of since the state was entered.
     dark_id : str
         The open alert about data that has been missing for too long; empty if there is none.
     """
@@ -149,6 +151,7 @@ class ScopeRow(msgspec.Struct):
     unknown_since: int = -1
     alert_id: str = ""
     alert_state: State = State.NORMAL
+    grounds: list[str] = []
     dark_id: str = ""
 
     @property

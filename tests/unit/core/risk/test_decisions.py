@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from riskwatch.core.events import Credit
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
@@ -13,9 +14,10 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     Output,
 )
-from riskwatch.core.readings import OpenPosition
+from riskwatch.core.readings import FlowFeatures, OpenPosition
 from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk.config import Ask
+from riskwatch.core.risk.decide import sentence
 from riskwatch.core.risk.machine import Machine, score_name
 from riskwatch.core.risk.rows import ScopeRow
 from riskwatch.core.rules import RulePack
@@ -28,6 +30,7 @@ from tests.support.risk import (
     desk,
     held,
     market,
+    news,
     of,
     venue,
     without,
@@ -247,3 +250,36 @@ def test_the_strictest_leads_then_the_most_severe() -> None:
     assert [r.rule.id for r in look.requests] == [
         "asset.discount.halt", "asset.discount.reduce", "asset.discount.watch"
     ]  # fmt: skip
+
+
+def test_a_new_ground_is_told_within_the_same_state() -> None:
+    """A breached limit does not hide that withdrawals have stopped since; each is told once."""
+    d = desk()
+    slow = FlowFeatures(50_000.0, 0.0, 0, 1, 0, {}, {}, 0.0, 0)
+    d.tick(0, held(0, ("USD", "1200000")))
+    for minute in range(1, 30):
+        d.tick(minute, held(minute, ("USD", "1200000"), flow=slow))
+    raised = of(d.out, AlertRaised, "counterparty:kraken")
+    assert [(a.severity, a.cause) for a in raised] == [
+        (State.REDUCE, Cause.LIMIT), (State.REDUCE, Cause.COUNTERPARTY)
+    ]  # fmt: skip
+    assert raised[0].alert == raised[1].alert
+    assert any("withdrawal" in reason for reason in raised[1].reasons)
+    assert len(of(d.out, DecisionMade, "counterparty:kraken")) == 1
+
+
+def test_behind_a_shut_gate_leaving_costs_what_is_not_recovered() -> None:
+    """Withdrawing is free while it works; afterwards the claim can only be sold."""
+    d = desk()
+    d.tick(0, held(0, ("USD", "900000")))
+    told = news(Credit, 1, "1", source="desk", subject="kraken", kind="withdrawals_suspended")
+    d.tick(1, told)
+    (made,) = of(d.out, DecisionMade, "counterparty:kraken")[-1:]
+    assert made.exit_cost_usd == Decimal("675000.00")  # LGD 0.6, a quarter more behind a gate
+
+
+def test_sentences_have_no_stray_blanks() -> None:
+    """Also where a rule's unit is empty."""
+    rule = next(r for r in RULES.rules if r.id == "counterparty.suspended.reduce")
+    said = sentence(rule, rule.any[0], 0.34, "counterparty:x")
+    assert said == "counterparty:x has shut withdrawals: suspended_weight is 0.34"
