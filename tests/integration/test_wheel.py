@@ -113,3 +113,19 @@ def test_a_missing_file_is_one_line(installed: Installed) -> None:
     said = installed.run("riskwatch", "rules", "check", str(installed.folder), code=2)
     assert said.count("\n") == 1
     assert said.startswith("riskwatch: reference.toml: expected a file")
+
+
+def test_events_go_through_it(installed: Installed) -> None:
+    """The whole pipeline, with the rules that the wheel carries, from a file to SQL."""
+    event = (
+        '{"type":"fill","v":1,"event_id":"1","ts":"2023-03-11T03:00:00Z","source":"desk",'
+        '"counterparty":"kraken","account":"main","book":"mm","base":"BTC","quote":"USD",'
+        '"side":"buy","qty":"0.5","price":"20000"}\n'
+    )
+    (installed.folder / "events.ndjson").write_text(event)
+    url = f"sqlite:///{installed.folder}/wheel.db"
+    events = str(installed.folder / "events.ndjson")
+    assert '"applied": 1' in installed.run("riskwatch", "replay", events, "--database", url)
+    said = installed.run("riskwatch", "exposure", "--json", "--database", url)
+    assert '"BTC":"0.5"' in said
+    assert '"USD":"-10000"' in said
