@@ -165,13 +165,15 @@ class Decider:
         known = [] if entered else row.grounds
         # A limit that was breached first must not hide that withdrawals have stopped since.
         added = [
-            r for r in look.requests if r.state.rank >= row.state.rank and r.rule.id not in known
+            r
+            for r in look.requests
+            if r.state.rank >= row.state.rank and ground_of(r, scene) not in known
         ]
         if entered or added:
             stakes = scene.stakes()
             if stakes.exposure >= self.config.alert_from_usd:
                 out.append(self._raise(row, look, scene, stakes, added, entered=entered))
-                row.grounds = sorted({*known, *(r.rule.id for r in added)})
+                row.grounds = sorted({*known, *(ground_of(r, scene) for r in added)})
         return out + self._dark(row, scene)
 
     def _raise(
@@ -190,7 +192,7 @@ class Decider:
         if not entered:
             cause = cause_of(added[0], scene)
             reasons = _reasons(row, look, scene, cause, stakes)
-            title = f"{scene.scope} is {row.state.value}, now also by {added[0].rule.id}"
+            title = f"{scene.scope} is {row.state.value}, now also by {ground_of(added[0], scene)}"
         raised = _raised(scene, scene.scope, row, title, stakes, (row.state, cause, reasons))
         row.alert_id = row.alert_id or raised.id
         row.alert_state = row.state
@@ -212,10 +214,15 @@ class Decider:
         return []
 
 
+def ground_of(request: Request, scene: Scene) -> str:
+    """Name the input on which a request rests: the one that exceeds its threshold most."""
+    _, condition = request.rule.severity(scene.features)
+    return condition.feature if condition is not None else request.rule.any[0].feature
+
+
 def cause_of(request: Request, scene: Scene) -> Cause:
     """What moved, by the input that decided."""
-    _, condition = request.rule.severity(scene.features)
-    feature = condition.feature if condition is not None else request.rule.any[0].feature
+    feature = ground_of(request, scene)
     kind = scene.scope.partition(":")[0]
     if feature in LIMIT_FEATURES:
         return Cause.LIMIT

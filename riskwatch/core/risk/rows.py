@@ -134,7 +134,7 @@ class ScopeRow(msgspec.Struct):
     alert_id, alert_state
         The open alert (empty if there is none) and how grave it was when last raised.
     grounds : list of str
-        Rules that people have been told of since the state was entered.
+        Features that people have been told of since the state was entered.
     dark_id : str
         The open alert about data that has been missing for too long; empty if there is none.
     """

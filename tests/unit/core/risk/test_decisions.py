@@ -268,6 +268,16 @@ def test_a_new_ground_is_told_within_the_same_state() -> None:
     assert len(of(d.out, DecisionMade, "counterparty:kraken")) == 1
 
 
+def test_the_same_ground_is_not_told_twice() -> None:
+    """A second rule on the same input is no news."""
+    d = desk()
+    d.tick(0, held(0, ("USDC", "5")), market(0, asset()))
+    d.minutes(1, 90, bp=-300.0)
+    active = [k for k, t in d.state.scopes["asset:USDC"].trackers.items() if t.active]
+    assert {"asset.discount.halt", "asset.discount.halt-lasting"} <= set(active)
+    assert len(of(d.out, AlertRaised, "asset:USDC")) == 1
+
+
 def test_behind_a_shut_gate_leaving_costs_what_is_not_recovered() -> None:
     """Withdrawing is free while it works; afterwards the claim can only be sold."""
     d = desk()
