@@ -133,8 +133,7 @@ class Decider:
         row.effective, row.quality = effective, scene.quality
         reasons = list(row.reasons) if row.state is not State.NORMAL else []
         if dark:
-            minutes = (scene.us - row.unknown_since) / SECOND / 60.0
-            reasons.insert(0, f"{scene.scope}: nothing has been heard for {minutes:.0f} minutes")
+            reasons.insert(0, _silence(row, scene))
         cause_id = f"tick/{scene.us}"
         return [
             KillSwitchChanged(
@@ -204,8 +203,13 @@ class Decider:
         key = f"{scene.scope}|data"
         if dark and not row.dark_id:
             title = f"{scene.scope}: no data, effective {row.effective.value}"
-            said = (State.WATCH, row.cause, row.reasons)
-            raised = _raised(scene, key, row, title, scene.stakes(), said)
+            stakes = scene.stakes()
+            reasons = [
+                _silence(row, scene),
+                f"we have {stakes.exposure:,.0f} USD on it; this ends by itself when data is back",
+            ]
+            said = (State.WATCH, Cause.FEED, reasons)
+            raised = _raised(scene, key, row, title, stakes, said)
             row.dark_id = raised.id
             return [raised]
         if not dark and row.dark_id:
@@ -337,6 +341,12 @@ def _raised(
         exposure_usd=usd(stakes.exposure),
         decision_id=row.decision_id or None,
     )
+
+
+def _silence(row: ScopeRow, scene: Scene) -> str:
+    """Say for how long there has been no data."""
+    minutes = (scene.us - row.unknown_since) / SECOND / 60.0
+    return f"{scene.scope}: nothing has been heard for {minutes:.0f} minutes"
 
 
 def _resolved(scene: Scene, key: str, opened_id: str) -> AlertResolved:
