@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from riskwatch.core.clock import SECOND
 from riskwatch.core.reasons import Cause, Quality
 from riskwatch.core.risk import report
-from riskwatch.core.risk.assess import Assessor
-from riskwatch.core.risk.decide import Decider, Scene, Stakes
-from riskwatch.core.risk.exposure import Exposures, Sums, expose
+from riskwatch.core.risk.decide import Decider
+from riskwatch.core.risk.dollars import Dollars, Evaluation
 from riskwatch.core.risk.features import (
     asset_features,
     asset_quality,
@@ -19,6 +18,7 @@ from riskwatch.core.risk.features import (
     venue_asset_features,
     venue_quality,
 )
+from riskwatch.core.risk.grounds import Scene
 from riskwatch.core.risk.limits import LimitBook
 from riskwatch.core.risk.machine import Machine, score_name
 from riskwatch.core.risk.rows import ScopeRow
@@ -34,33 +34,6 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.models import Scored, Scorer
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.rules import RulePack
-
-_NOTHING = Sums()
-
-
-class Evaluation:
-    """One tick: its time, what is due, and sums that are made at most once.
-
-    Parameters
-    ----------
-    us : int
-        Event time, microseconds.
-    due : bool
-        Whether values, limits and assessments are due as a whole.
-    """
-
-    def __init__(self, us: int, *, due: bool) -> None:
-        self.us = us
-        self.due = due
-        self.elapsed = 0
-        self.moving = False
-        self._exposures: Exposures | None = None
-
-    def exposures(self, state: RiskState, reference: Reference) -> Exposures:
-        """Sums over all holdings at the prices of this tick."""
-        if self._exposures is None:
-            self._exposures = expose(state, reference)
-        return self._exposures
 
 
 class Evaluator:
@@ -79,10 +52,9 @@ class Evaluator:
     ) -> None:
         self.config = config
         self.reference = reference
-        self.equity = limits.equity_usd
         self.limits = LimitBook(limits, reference)
         self.scorer = scorer
-        self.assessor = Assessor(config, reference)
+        self.dollars = Dollars(config, reference, limits)
         self.decider = Decider(config)
         self.machines = {
             kind: Machine(rules, kind, config.asks if kind == "asset" else ())
@@ -101,7 +73,7 @@ class Evaluator:
         out += self._counterparties(state, tick, bound)
         out += self._books(state, tick, bound)
         if tick.due:
-            out += self._assessments(state, tick)
+            out += self.dollars.assessments(state, tick)
             out += report.missing(state, tick.us, self.reference)
             meta.reported = tick.us
         meta.looked, meta.moving = tick.us, tick.moving
@@ -179,7 +151,7 @@ class Evaluator:
                     quality=quality,
                     support=[] if row is None else row.reading.support,
                     refute=[] if row is None else row.reading.refute,
-                    stakes=partial(self._asset_stakes, state, tick, name),
+                    stakes=partial(self.dollars.asset, state, tick, name),
                     parts=parts,
                 ),
                 fresh,
@@ -241,7 +213,7 @@ class Evaluator:
                 quality=Quality.GOOD,
                 support=[],
                 refute=[],
-                stakes=partial(self._cell_stakes, state, tick, venue, asset),
+                stakes=partial(self.dollars.cell, state, tick, venue, asset),
             )
             yield from self._look(state, tick, "venue-asset", scene, max(0, now - seen))
 
@@ -268,7 +240,7 @@ class Evaluator:
                 quality=venue_quality(state.venues.get(name), tick.us, self.config),
                 support=[],
                 refute=[],
-                stakes=partial(self._party_stakes, state, tick, name),
+                stakes=partial(self.dollars.party, state, tick, name),
             )
             yield from self._look(state, tick, "counterparty", scene, 1)
 
@@ -287,7 +259,7 @@ class Evaluator:
                 quality=Quality.GOOD,
                 support=[],
                 refute=[],
-                stakes=partial(self._book_stakes, state, tick, kind, name),
+                stakes=partial(self.dollars.book, state, tick, kind, name),
             )
             yield from self._look(state, tick, kind, scene, 1)
 
@@ -327,55 +299,6 @@ class Evaluator:
         elif known is not None and (look.changed or out or unknown != row.unknown_since):
             state.mark(f"scope/{scene.scope}")
         return out
-
-    def _assessments(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
-        if tick.us - state.sent.get("assessed", 0) < self.config.revalue_s * SECOND:
-            return
-        state.sent["assessed"] = tick.us
-        state.mark("sent/assessed")
-        exposures = tick.exposures(state, self.reference)
-        tables = (
-            ("counterparty", exposures.party, self.assessor.party),
-            ("issuer", exposures.issuer, self.assessor.issuer),
-            ("bank", exposures.bank, self.assessor.bank),
-        )
-        worst = 0.0
-        for kind, table, assess in tables:
-            for name in sorted(table):
-                made = assess(state, name, exposures)
-                jump = report.jump_to_default(made, self.equity)
-                worst = max(worst, jump)
-                yield report.assessed(f"{kind}:{name}", made, tick.us, jump)
-        if exposures.party:
-            # Not everybody fails at once: the firm's is its worst single one.
-            made = self.assessor.firm(state, exposures)
-            yield report.assessed("firm", made, tick.us, worst)
-
-    def _asset_stakes(self, state: RiskState, tick: Evaluation, asset: str) -> Stakes:
-        exposures = tick.exposures(state, self.reference)
-        return Stakes(
-            exposures.asset.get(asset, _NOTHING).ours,
-            self.assessor.asset_loss(state, asset, exposures),
-            self.assessor.exit_cost(state, asset, exposures),
-        )
-
-    def _party_stakes(self, state: RiskState, tick: Evaluation, name: str) -> Stakes:
-        exposures = tick.exposures(state, self.reference)
-        made = self.assessor.party(state, name, exposures)
-        return Stakes(exposures.party.get(name, _NOTHING).ours, made.el, made.exit_cost)
-
-    def _cell_stakes(self, state: RiskState, tick: Evaluation, venue: str, asset: str) -> Stakes:
-        exposures = tick.exposures(state, self.reference)
-        pd, lgd, _ = self.assessor.loss_rate(state, venue)
-        cell = exposures.cells.get((venue, asset), _NOTHING)
-        return Stakes(cell.ours, cell.long * pd * lgd, 0.0)
-
-    def _book_stakes(self, state: RiskState, tick: Evaluation, kind: str, name: str) -> Stakes:
-        exposures = tick.exposures(state, self.reference)
-        if kind == "firm":
-            made = self.assessor.firm(state, exposures)
-            return Stakes(exposures.firm.ours, made.el, made.exit_cost)
-        return Stakes(exposures.book.get(name, _NOTHING).ours, 0.0, 0.0)
 
 
 def _named(bound: dict[str, Features], prefix: str) -> dict[str, None]:

@@ -15,7 +15,8 @@ from riskwatch.core.ids import output_id
 from riskwatch.core.outputs import EventRejected
 from riskwatch.core.readings import CounterpartyReading, MarketReading
 from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
-from riskwatch.core.risk.evaluate import Evaluation, Evaluator
+from riskwatch.core.risk.dollars import Evaluation
+from riskwatch.core.risk.evaluate import Evaluator
 from riskwatch.core.risk.exposure import PRICED_SD_BP
 from riskwatch.core.risk.features import leave_trail
 from riskwatch.core.risk.rows import AssetRow, LocalRow, PartyRow, VenueRow

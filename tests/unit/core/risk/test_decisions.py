@@ -17,7 +17,7 @@ from riskwatch.core.outputs import (
 from riskwatch.core.readings import FlowFeatures, OpenPosition
 from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk.config import Ask
-from riskwatch.core.risk.decide import sentence
+from riskwatch.core.risk.grounds import sentence
 from riskwatch.core.risk.machine import Machine, score_name
 from riskwatch.core.risk.rows import ScopeRow
 from riskwatch.core.rules import RulePack
