@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-NEEDS: Final = {"postgres_server": "postgres", "recordings": "recordings"}
+NEEDS: Final = {
+    "kafka_broker": "kafka",
+    "kafka_node": "kafka",
+    "postgres_server": "postgres",
+    "recordings": "recordings",
+    "redis_own": "redis",
+    "redis_server": "redis",
+}
 """Fixtures that need something of the machine, and the marker that their tests get."""
 TALLY: Final = pytest.StashKey["Tally"]()
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.errors import ConfigError
+from riskwatch.shell.durations import seconds
 from riskwatch.shell.logs import Format, Level  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
     from typing import Self
 
 PREFIX = "RISKWATCH_"
+Clock = Literal["wall", "event"]
+Duration = Annotated[
+    float, BeforeValidator(lambda given: seconds(given) if isinstance(given, str) else given)
+]
+"""Seconds, written as ``1s`` or ``5m``."""
 
 
 class Settings(BaseSettings):
@@ -30,6 +37,21 @@ class Settings(BaseSettings):
         Least level of log lines.
     log_format : str
         ``auto``, ``console`` or ``json``.
+    kafka, topic_prefix, kafka_* : str
+        The broker; see :class:`~riskwatch.contracts.connection.KafkaConnection`.
+    redis : SecretStr or None
+        URL of the mirror; ``None`` for none.
+    http : str
+        ``host:port`` of health and metrics; empty for none.
+    clock : str
+        ``wall``: live, time passes by itself. ``event``: a replay through the workers, time
+        is what events say.
+    tick : float
+        Seconds between ticks.
+    batch : int
+        Most records in one transaction.
+    lease : float
+        Seconds after which a silent leader is replaced by its standby.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
@@ -38,6 +60,42 @@ class Settings(BaseSettings):
     config: Path | None = None
     log_level: Level = "info"
     log_format: Format = "auto"
+    kafka: str = "localhost:9092"
+    topic_prefix: str = ""
+    kafka_protocol: str = "PLAINTEXT"
+    kafka_mechanism: str = "PLAIN"
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_cafile: str | None = None
+    kafka_certfile: str | None = None
+    kafka_keyfile: str | None = None
+    redis: SecretStr | None = None
+    http: str = "127.0.0.1:8000"
+    clock: Clock = "wall"
+    tick: Duration = 1.0
+    batch: int = Field(default=2_000, ge=1, le=100_000)
+    lease: Duration = 10.0
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """The broker.
+
+        Raises
+        ------
+        ConfigError
+            If the settings do not make a connection.
+        """
+        return KafkaConnection(
+            servers=self.kafka,
+            prefix=self.topic_prefix,
+            protocol=self.kafka_protocol,
+            mechanism=self.kafka_mechanism,
+            username=self.kafka_username,
+            password=self.kafka_password.get_secret_value(),
+            cafile=self.kafka_cafile,
+            certfile=self.kafka_certfile,
+            keyfile=self.kafka_keyfile,
+        )
 
     @classmethod
     def read(cls) -> Self:
