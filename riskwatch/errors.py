@@ -49,6 +49,25 @@ class StoreError(RiskwatchError):
     """The database is missing, of another version, or held by somebody else."""
 
 
+class StoreUnavailableError(StoreError):
+    """The database does not answer for now: the same may be tried again, and must be.
+
+    Whether what was sent took effect is not known; a batch says so itself when it is sent again.
+    """
+
+
+class BrokerError(RiskwatchError):
+    """The broker is not what it should be, or refuses for good."""
+
+
+class StageFaultError(RiskwatchError):
+    """A stage raised: a bug, and no message is skipped because of it."""
+
+
+class StoppedError(RiskwatchError):
+    """The process was asked to stop while it waited for a server."""
+
+
 class StreamIdentityError(RiskwatchError):
     """A stream is not the one that the stored offsets belong to."""
 

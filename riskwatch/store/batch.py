@@ -106,7 +106,8 @@ class Batch:
     outputs : list of Sequenced
         Outputs to project into tables and, where `relay` is set, into the outbox.
     forwards : list of OutboxRecord
-        Readings for another worker, numbered among the outputs; they go to the outbox alone.
+        Readings for another worker, and dead letters for their topics, numbered among the
+        outputs; they go to the outbox alone.
     dead_letters : list of DeadLetter
         Refused messages.
     counts : Counts
@@ -148,10 +149,20 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRecord:
-    """One record waiting for publication."""
+    """One record waiting for publication.
+
+    A dead letter keeps the key and the headers that it came with, which may be anything.
+    """
 
     seq: int
     topic: str
     key: str
     value: bytes
     ts: datetime
+    raw_key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def key_bytes(self) -> bytes | None:
+        """Key on the wire."""
+        return self.raw_key if self.headers else self.key.encode()

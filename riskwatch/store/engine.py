@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
-from riskwatch.errors import StoreError
+from riskwatch.errors import StoreError, StoreUnavailableError
 from riskwatch.store.types import dump_json
 
 if TYPE_CHECKING:
@@ -76,6 +82,29 @@ def open_engine(url: str, *, readonly: bool = False) -> Engine:
 def reason(error: DBAPIError) -> str:
     """First line of what the database said."""
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+
+
+_PASSING: Final = ("08", "40", "53", "57P", "55P03")
+"""Classes of Postgres's conditions that pass: connection, retry, resources, shutdown, lock."""
+
+
+def refusal(error: DBAPIError, what: str) -> StoreError:
+    """Tell what may be tried again from what is refused for good.
+
+    Examples
+    --------
+    >>> gone = OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
+    >>> type(refusal(gone, "w")).__name__
+    'StoreUnavailableError'
+    """
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        # No answer of a server at all: the driver itself lost it, or the file is locked.
+        passing = isinstance(error, (OperationalError, InterfaceError))
+    else:
+        passing = state.startswith(_PASSING)
+    kind = StoreUnavailableError if passing or error.connection_invalidated else StoreError
+    return kind(f"{what}: {reason(error)}")
 
 
 def _parse(url: str) -> URL:

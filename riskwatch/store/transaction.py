@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.clock import DAY, moment
 from riskwatch.core.stage import FORMAT
-from riskwatch.errors import FencedError, StoreError
+from riskwatch.errors import StoreError
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, Resumed, StreamOffset
-from riskwatch.store.engine import reason
+from riskwatch.store.engine import refusal
 from riskwatch.store.episodes import write_episodes
+from riskwatch.store.headers import headers_from, headers_text
+from riskwatch.store.lease import hold, raise_epoch
 from riskwatch.store.project import fold
 from riskwatch.store.truth import (
     DEAD_LETTER,
@@ -41,10 +40,9 @@ FIRST: Final = 1
 """Place of the very first output and journal entry; 0 says that nothing was published yet."""
 _P: Final = WORKER_PROGRESS.c
 _STANDING: Final = (
-    select(LEASE.c.epoch, LEASE.c.holder, _P.next_seq, _P.next_journal, _P.read)
+    select(_P.next_seq, _P.next_journal, _P.read)
     .select_from(LEASE.outerjoin(WORKER_PROGRESS, LEASE.c.worker == _P.worker))
     .where(LEASE.c.worker == bindparam("w"))
-    .with_for_update(of=LEASE)
 )
 _SENT: Final = delete(OUTBOX).where(
     OUTBOX.c.worker == bindparam("w"), OUTBOX.c.seq <= bindparam("upto")
@@ -71,23 +69,11 @@ def take_lease(engine: Engine, worker: str, holder: str) -> Resumed:
         If the database cannot be used, or the stored state has another format than this
         build's.
     """
-    insert: Any = (sqlite if engine.dialect.name == "sqlite" else postgresql).insert(LEASE)
-    raised = insert.values(
-        worker=worker, holder=holder, epoch=1, taken_at=datetime.now(UTC)
-    ).on_conflict_do_update(
-        index_elements=["worker"],
-        set_={
-            "epoch": LEASE.c.epoch + 1,
-            "holder": insert.excluded.holder,
-            "taken_at": insert.excluded.taken_at,
-        },
-    )
     try:
         with engine.begin() as conn:
-            epoch = conn.execute(raised.returning(LEASE.c.epoch)).scalar_one()
-            return _resume(conn, worker, epoch)
+            return _resume(conn, worker, raise_epoch(conn, worker, holder))
     except DBAPIError as error:
-        raise StoreError(f"the lease of {worker} cannot be taken: {reason(error)}") from error
+        raise refusal(error, f"the lease of {worker} cannot be taken") from error
 
 
 def commit(engine: Engine, batch: Batch) -> None:
@@ -107,6 +93,8 @@ def commit(engine: Engine, batch: Batch) -> None:
     StoreError
         If the batch is older than what is stored, does not add up, or the database refuses
         it; nothing of it was written.
+    StoreUnavailableError
+        If the database went away. It may have committed; committing again finds out.
     """
     if not batch.counts.holds():
         raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
@@ -114,20 +102,24 @@ def commit(engine: Engine, batch: Batch) -> None:
         with engine.begin() as conn:
             _write(conn, batch)
     except DBAPIError as error:
-        raise StoreError(f"{batch.worker}: batch refused: {reason(error)}") from error
+        raise refusal(error, f"{batch.worker}: batch refused") from error
 
 
 def pending(engine: Engine, worker: str, limit: int) -> list[OutboxRecord]:
     """Outbox records of `worker` that are not known to be published, in order, at most `limit`."""
     c = OUTBOX.c
     query = (
-        select(c.seq, c.topic, c.key, c.value, c.ts)
+        select(c.seq, c.topic, c.key, c.value, c.ts, c.raw_key, c.headers)
         .where(c.worker == worker)
         .order_by(c.seq)
         .limit(limit)
     )
-    with engine.connect() as conn:
-        return [OutboxRecord(*row) for row in conn.execute(query)]
+    try:
+        with engine.connect() as conn:
+            found = conn.execute(query).all()
+    except DBAPIError as error:
+        raise refusal(error, f"{worker}: the outbox cannot be read") from error
+    return [OutboxRecord(*row[:6], headers=headers_from(row[6])) for row in found]
 
 
 def _resume(conn: Connection, worker: str, epoch: int) -> Resumed:
@@ -198,14 +190,8 @@ def _write(conn: Connection, batch: Batch) -> None:
 
 def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
     """Hold the lease until the end of the transaction; returns (next output, next journal)."""
-    found = conn.execute(_STANDING, {"w": batch.worker}).one_or_none()
-    if found is None:
-        raise FencedError(f"{batch.worker}: nobody holds the lease")
-    if found.epoch != batch.epoch:
-        raise FencedError(
-            f"{batch.worker}: epoch {batch.epoch} is over, {found.holder} holds the lease with "
-            f"epoch {found.epoch}"
-        )
+    hold(conn, batch.worker, batch.epoch)
+    found = conn.execute(_STANDING, {"w": batch.worker}).one()
     if found.read is None:
         return FIRST, FIRST
     if batch.counts.read < found.read:
@@ -221,10 +207,13 @@ def _relay(
 ) -> None:
     if batch.published_seq:
         conn.execute(_SENT, {"w": batch.worker, "upto": batch.published_seq})
-    rows = [(batch.worker, f.seq, f.topic, f.key, f.value, f.ts) for f in forwards]
+    rows: list[tuple[Any, ...]] = [
+        (batch.worker, f.seq, f.topic, f.key, f.value, f.ts, f.raw_key, headers_text(f.headers))
+        for f in forwards
+    ]
     if batch.relay:
         rows += [
-            (batch.worker, s.seq, o.topic, o.key(), encode_output(o), o.ts)
+            (batch.worker, s.seq, o.topic, o.key(), encode_output(o), o.ts, None, None)
             for s in outputs
             if (o := s.output).topic is not None
         ]
@@ -242,7 +231,7 @@ def _dead(worker: str, letter: DeadLetter) -> tuple[Any, ...]:
         len(letter.payload),
         sha256(letter.payload).hexdigest(),
         letter.key,
-        [[name, b64encode(value).decode()] for name, value in letter.headers],
+        headers_text(letter.headers),
     )
 
 

@@ -16,8 +16,9 @@ LEASE: Final = Table(
     Column("holder", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("taken_at", UtcTime, nullable=False),
+    Column("renewed_at", UtcTime, nullable=False),
 )
-"""Who may write for a worker. `taken_at` is the one wall-clock time in the database."""
+"""Who may write for a worker. Its times are the only ones of the wall clock in the database."""
 
 STREAM_OFFSET: Final = Table(
     "stream_offset",
@@ -88,4 +89,38 @@ OUTBOX: Final = Table(
     Column("key", Text, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("ts", UtcTime, nullable=False),
+    Column("raw_key", LargeBinary, nullable=True),
+    Column("headers", Json, nullable=True),
 )
+
+STAGE_FAULT: Final = Table(
+    "stage_fault",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("crashes", Integer, nullable=False),
+    Column("error", FreeText, nullable=False),
+)
+"""Places at which a stage raised: the worker stops, and stays down after the third time."""
+
+QUARANTINE: Final = Table(
+    "quarantine",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("person", Text, primary_key=True),
+    Column("reason", FreeText, nullable=False),
+)
+"""Who wants a message set aside unread; it takes two people."""
+
+REPLAYED: Final = Table(
+    "dead_letter_replayed",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("person", Text, nullable=False),
+)
+"""Dead letters that were sent again."""

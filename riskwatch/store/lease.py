@@ -1,0 +1,149 @@
+"""The lease of a worker: who may write, until when, and how it passes on.
+
+A lease names a holder and an epoch. Whoever takes it raises the epoch; a transaction that
+carries an older one fails. A standby takes it once it was not renewed for long enough, by the
+clock of the database, so that the clocks of the processes do not matter (on SQLite all of them
+are on one machine).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from riskwatch.errors import FencedError
+from riskwatch.store.engine import refusal
+from riskwatch.store.truth import LEASE
+from riskwatch.store.types import UtcTime
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+_L: Final = LEASE.c
+_LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_RENEW: Final = (
+    update(LEASE)
+    .where(_L.worker == bindparam("w"), _L.epoch == bindparam("e"))
+    .values(renewed_at=bindparam("now", type_=UtcTime))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who holds a lease.
+
+    Attributes
+    ----------
+    holder : str
+        Host and process.
+    epoch : int
+        How often it was taken.
+    idle_s : float
+        Seconds since it was last renewed, by the clock of the database.
+    """
+
+    holder: str
+    epoch: int
+    idle_s: float
+
+
+def standing(engine: Engine, worker: str) -> Standing | None:
+    """Look who holds the lease of `worker`, without taking it.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    query = select(_L.holder, _L.epoch, _L.renewed_at).where(_L.worker == worker)
+    try:
+        with engine.connect() as conn:
+            found = conn.execute(query).one_or_none()
+            now = _now(conn)
+    except DBAPIError as error:
+        raise refusal(error, f"the lease of {worker} cannot be read") from error
+    if found is None:
+        return None
+    return Standing(found.holder, found.epoch, (now - found.renewed_at).total_seconds())
+
+
+def raise_epoch(conn: Connection, worker: str, holder: str) -> int:
+    """Take the lease within a transaction; returns its new epoch."""
+    now = _now(conn)
+    insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(LEASE)
+    raised = insert.values(
+        worker=worker, holder=holder, epoch=1, taken_at=now, renewed_at=now
+    ).on_conflict_do_update(
+        index_elements=["worker"],
+        set_={
+            "epoch": _L.epoch + 1,
+            "holder": insert.excluded.holder,
+            "taken_at": insert.excluded.taken_at,
+            "renewed_at": insert.excluded.renewed_at,
+        },
+    )
+    epoch: int = conn.execute(raised.returning(_L.epoch)).scalar_one()
+    return epoch
+
+
+def hold(conn: Connection, worker: str, epoch: int) -> None:
+    """Renew the lease, and keep its row until the end of the transaction.
+
+    Raises
+    ------
+    FencedError
+        If another process took it.
+    """
+    if conn.execute(_RENEW, {"w": worker, "e": epoch, "now": _now(conn)}).rowcount == 1:
+        return
+    found = conn.execute(select(_L.holder, _L.epoch).where(_L.worker == worker)).one_or_none()
+    if found is None:
+        raise FencedError(f"{worker}: nobody holds the lease")
+    raise FencedError(
+        f"{worker}: epoch {epoch} is over, {found.holder} holds the lease with epoch {found.epoch}"
+    )
+
+
+def renew(engine: Engine, worker: str, epoch: int) -> None:
+    """Say that the holder lives, when there is nothing to commit.
+
+    Raises
+    ------
+    FencedError
+        If another process took the lease.
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    try:
+        with engine.begin() as conn:
+            hold(conn, worker, epoch)
+    except DBAPIError as error:
+        raise refusal(error, f"the lease of {worker} cannot be renewed") from error
+
+
+def release(engine: Engine, worker: str, epoch: int) -> None:
+    """Let a standby take over at once; the epoch stays, for whoever comes raises it.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer; the lease then runs out by itself.
+    """
+    try:
+        with engine.begin() as conn:
+            conn.execute(_RENEW, {"w": worker, "e": epoch, "now": _LONG_AGO})
+    except DBAPIError as error:
+        raise refusal(error, f"the lease of {worker} cannot be released") from error
+
+
+def _now(conn: Connection) -> datetime:
+    """Read the clock of the database."""
+    if conn.dialect.name == "sqlite":
+        return datetime.now(UTC)
+    found: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()
+    return found.astimezone(UTC)
