@@ -81,9 +81,9 @@ class Watched:
         new, self.read = batch.counts.read - self.read, batch.counts.read
         self.show.batch(batch.us, [s.output for s in batch.outputs], new)
 
-    def pending(self, worker: str, limit: int) -> list[OutboxRecord]:
+    def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
         """As the store does."""
-        return self.store.pending(worker, limit)
+        return self.store.pending(worker, limit, latest_only=latest_only)
 
 
 def demo_command(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _DAY: Final = 24
 DLQ_SUFFIX: Final = ".dlq"
+"""Ends the name of an input's dead-letter topic."""
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):

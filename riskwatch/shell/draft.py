@@ -12,6 +12,7 @@ from riskwatch.core.clock import moment
 from riskwatch.core.outputs import Output
 from riskwatch.core.readings import CounterpartyReading
 from riskwatch.errors import StoreError
+from riskwatch.shell.dead import returned
 from riskwatch.store.batch import (
     Batch,
     Counts,
@@ -45,6 +46,8 @@ class Draft:
         Whose batches.
     relay : bool
         Whether outputs go through the outbox.
+    dead_letters : bool
+        Whether what is refused goes through it, too, to the dead-letter topic of its stream.
     resumed : Resumed
         Where numbers and counts go on.
 
@@ -56,12 +59,15 @@ class Draft:
         Event time reached, microseconds; 0 before the first event.
     """
 
-    def __init__(self, worker: str, resumed: Resumed, *, relay: bool) -> None:
+    def __init__(
+        self, worker: str, resumed: Resumed, *, relay: bool, dead_letters: bool = False
+    ) -> None:
         self.counts = replace(resumed.counts)
         self.us = resumed.us
         self._worker = worker
         self._epoch = resumed.epoch
         self._relay = relay
+        self._dead_letters = dead_letters
         self._seq = max(resumed.next_seq, FIRST_SEQ)
         self._journal_seq = resumed.next_journal
         self._outputs: list[Sequenced] = []
@@ -76,17 +82,19 @@ class Draft:
     def refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
         """Count a record as rejected and keep its bytes."""
         self.counts.rejected += 1
-        self._dead.append(
-            DeadLetter(
-                stream=record.stream,
-                position=record.position,
-                reason=reason,
-                detail=detail,
-                payload=record.raw,
-                key=record.key,
-                headers=record.headers,
-            )
+        letter = DeadLetter(
+            stream=record.stream,
+            position=record.position,
+            reason=reason,
+            detail=detail,
+            payload=record.raw,
+            key=record.key,
+            headers=record.headers,
         )
+        self._dead.append(letter)
+        if self._dead_letters:
+            self._forwards.append(returned(letter, self._worker, self._seq, self.us))
+            self._seq += 1
 
     def journal(self, facts: Iterable[Any], record: Record | None) -> None:
         """Keep inputs: the record's event by its bytes, ticks and readings as encoded."""

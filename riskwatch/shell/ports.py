@@ -24,7 +24,7 @@ class Store(Protocol):
         """Make a batch true, whole or not at all."""
         ...
 
-    def pending(self, worker: str, limit: int) -> list[OutboxRecord]:
+    def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
         """Records not known to be published, in order, at most `limit`."""
         ...
 
@@ -43,6 +43,6 @@ class SqlStore:
         """Make a batch true, whole or not at all."""
         transaction.commit(self.engine, batch)
 
-    def pending(self, worker: str, limit: int) -> list[OutboxRecord]:
+    def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
         """Records not known to be published, in order, at most `limit`."""
-        return transaction.pending(self.engine, worker, limit)
+        return transaction.pending(self.engine, worker, limit, latest_only=latest_only)

@@ -21,6 +21,12 @@ class Publisher(Protocol):
 
     relay: bool
     """Whether outputs are to be kept in the outbox until they are published."""
+    dead_letters: bool
+    """Whether what is refused is to be published, too."""
+
+    def lead(self, worker: str, epoch: int) -> None:
+        """Take note for whom the next records are, and under which epoch."""
+        ...
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
         """Send `records`; an exception leaves them in the outbox."""
@@ -31,6 +37,10 @@ class NullPublisher:
     """For a worker whose only readers are the tables."""
 
     relay = False
+    dead_letters = False
+
+    def lead(self, worker: str, epoch: int) -> None:
+        """Take note of nothing."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
         """Refuse: without a relay there is nothing to publish."""
@@ -64,10 +74,14 @@ class NdjsonPublisher:
     """
 
     relay = True
+    dead_letters = False
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._encode = msgspec.json.Encoder().encode
+
+    def lead(self, worker: str, epoch: int) -> None:
+        """Take note of nothing: lines have one writer."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
         """Write `records` in one piece."""

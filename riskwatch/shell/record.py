@@ -8,6 +8,7 @@ import msgspec
 
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.events import WireEvent
+from riskwatch.core.readings import CounterpartyReading
 
 TIMELESS: Final = -1
 """Event time of what is no event: before all that have one."""
@@ -24,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         Its byte in a file, or its offset in a partition.
     raw : bytes
         The bytes as they came; of an oversized message the beginning.
-    event : WireEvent or Refusal
+    event : WireEvent, CounterpartyReading or Refusal
         What they say, or why they say nothing.
     us : int
         Event time, microseconds; :data:`TIMELESS` for a refusal.
@@ -32,12 +33,15 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         Key of the message, where its stream has keys.
     headers : tuple of (str, bytes)
         Headers of the message, and of an oversized one its size and digest.
+    arrived_us : int
+        When the broker took it, microseconds; 0 where its stream has no clock.
     """
 
     stream: str
     position: int
     raw: bytes
-    event: WireEvent | Refusal
+    event: WireEvent | CounterpartyReading | Refusal
     us: int
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    arrived_us: int = 0

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from riskwatch.contracts.codec import stamp
-from riskwatch.contracts.outputs import encode_output
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.core.clock import text
 from riskwatch.core.dedupe import SeenWindow, digest
-from riskwatch.core.events import Tick, identity
+from riskwatch.core.events import Tick
 from riskwatch.core.outputs import EventRejected
+from riskwatch.core.readings import CounterpartyReading
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import RiskwatchError, StoreError
+from riskwatch.shell.arrival import cause_of, stamped
+from riskwatch.shell.done import Done, is_empty, outgoing
 from riskwatch.shell.draft import Draft, since
 from riskwatch.shell.pipeline import Effects
-from riskwatch.store.batch import Counts, OutboxRecord
+from riskwatch.store.batch import Counts
 
 if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from riskwatch.shell.ports import Store
     from riskwatch.shell.publish import Publisher
     from riskwatch.shell.record import Record
-    from riskwatch.store.batch import Batch, Resumed, StreamOffset
+    from riskwatch.store.batch import Batch, OutboxRecord, Resumed, StreamOffset
 
 OUTBOX_CHUNK: Final = 1000
 """Records that are published at a time when a worker resumes."""
@@ -88,10 +89,18 @@ class Runner:
         self._window = window or SeenWindow()
         self._effects = Effects()
         self._draft: Draft
+        self._epoch = 0
         self._ready = False
+        self._hold = False
         self._published = 0
         self._acknowledged = 0
         self._told = Counts()
+        self._rejects: dict[tuple[str, str], int] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the lease; 0 before :meth:`begin`."""
+        return self._epoch
 
     @property
     def counts(self) -> Counts:
@@ -103,8 +112,13 @@ class Runner:
         """Event time reached, microseconds; 0 before the first event."""
         return self._draft.us
 
-    def begin(self) -> Resumed:
+    def begin(self, *, hold: bool = False) -> Resumed:
         """Take the lease, load the state, publish what a crash left unpublished.
+
+        Parameters
+        ----------
+        hold : bool
+            Begin with publication held back; see :meth:`let_go`.
 
         Raises
         ------
@@ -123,12 +137,32 @@ class Runner:
         self._window.load(resumed.rows.get(SEEN, {}))
         if self.grid is not None:
             self.grid.load(resumed.rows.get(GRID, {}))
-        self._draft = Draft(self.worker, resumed, relay=self._publisher.relay)
+        publisher = self._publisher
+        publisher.lead(self.worker, resumed.epoch)
+        self._draft = Draft(
+            self.worker, resumed, relay=publisher.relay, dead_letters=publisher.dead_letters
+        )
+        self._epoch = resumed.epoch
         self._told = self.counts
         self._ready = True
-        if self._publisher.relay:
+        self._hold = hold
+        if publisher.relay and not hold:
             self._empty_outbox()
         return resumed
+
+    def let_go(self, *, latest_only: bool) -> None:
+        """Publish what was held back, and everything at once from now on.
+
+        Parameters
+        ----------
+        latest_only : bool
+            Of each key, the last record alone: what was decided while a stream was caught up
+            is in SQL, and on the topics it would look like news. Dead letters all go.
+        """
+        self._require_ready()
+        if self._hold:
+            self._hold = False
+            self._empty_outbox(latest_only=latest_only)
 
     def offer(self, record: Record) -> None:
         """Apply one record, with the ticks that are due before it.
@@ -160,13 +194,24 @@ class Runner:
         self._tick(us)
         self._ready = True
 
-    def commit(self, offsets: list[StreamOffset]) -> None:
+    def refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
+        """Put a record into the dead letters unread."""
+        self._require_ready()
+        self._draft.counts.read += 1
+        self._refuse(record, reason, detail)
+
+    def commit(self, offsets: list[StreamOffset]) -> Done:
         """Make everything since the last commit true in one transaction, then publish it.
 
         Parameters
         ----------
         offsets : list of StreamOffset
             New offsets of the streams, behind the records that were offered.
+
+        Returns
+        -------
+        Done
+            What it was; empty if there was nothing to commit.
 
         Raises
         ------
@@ -178,27 +223,44 @@ class Runner:
         self._require_ready()
         started = perf_counter()
         batch = self._draft.batch(self._rows(), offsets, self._to_acknowledge())
-        if _empty(batch) and batch.counts == self._told:
-            return
+        if is_empty(batch) and batch.counts == self._told:
+            return Done()
         self._ready = False
         self._store.commit(batch)
+        committed = perf_counter()
         self._acknowledged = max(self._acknowledged, batch.published_seq)
-        self._publish(_records(batch))
+        records = outgoing(batch)
+        if not self._hold:
+            self._publish(records)
         self._ready = True
-        self._log(batch, perf_counter() - started)
+        done = Done(
+            counts=since(batch.counts, self._told),
+            rejects=self._rejects,
+            records=records,
+            rows=batch.rows,
+            commit_s=committed - started,
+            publish_s=perf_counter() - committed,
+        )
+        self._told, self._rejects = batch.counts, {}
+        self._log(batch, done)
+        return done
 
     def _offer(self, record: Record) -> None:
         draft = self._draft
         draft.counts.read += 1
         event = record.event
         if isinstance(event, Refusal):
-            draft.refuse(record, event.reason, event.detail)
+            self._refuse(record, event.reason, event.detail)
             return
         kind = type(event)
         if not self._pipeline.takes(kind):
-            draft.refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(kind)}")
+            self._refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(kind)}")
             return
-        cause = identity(event)
+        fact = event if isinstance(event, CounterpartyReading) else stamped(event, record)
+        if isinstance(fact, Refusal):
+            self._refuse(record, fact.reason, fact.detail)
+            return
+        cause = cause_of(event)
         mark = digest(cause)
         if self._window.knows(mark):
             draft.counts.duplicate += 1
@@ -206,15 +268,19 @@ class Runner:
         if self.grid is not None:
             for us in self.grid.before(record.us):
                 self._tick(us)
-        # A replay has no clock: what was not stamped at its first hop arrived when it happened.
-        self._apply(stamp(event, event.ts), record.us, record)
+        self._apply(fact, record.us, record)
         refusal = self._settle(cause)
         if refusal is None:
             self._window.remember(mark)
             draft.counts.applied += 1
         else:
             # Not remembered: it had no effect, and may be sent again once the reason is gone.
-            draft.refuse(record, refusal.reason, refusal.detail)
+            self._refuse(record, refusal.reason, refusal.detail)
+
+    def _refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
+        self._draft.refuse(record, reason, detail)
+        place = (record.stream, reason.value)
+        self._rejects[place] = self._rejects.get(place, 0) + 1
 
     def _tick(self, us: int) -> None:
         if self._pipeline.takes(Tick):
@@ -222,7 +288,9 @@ class Runner:
             self._settle(None)
         self._draft.reach(us)
 
-    def _apply(self, fact: WireEvent | Tick, us: int, record: Record | None) -> None:
+    def _apply(
+        self, fact: WireEvent | CounterpartyReading | Tick, us: int, record: Record | None
+    ) -> None:
         self._pipeline.apply(fact, self._effects)
         self._draft.reach(us)
         if self._effects.inputs:
@@ -255,9 +323,9 @@ class Runner:
     def _to_acknowledge(self) -> int:
         return self._published if self._published > self._acknowledged else 0
 
-    def _empty_outbox(self) -> None:
+    def _empty_outbox(self, *, latest_only: bool = False) -> None:
         """Publish what is pending, and tell the store after each chunk."""
-        while records := self._store.pending(self.worker, OUTBOX_CHUNK):
+        while records := self._store.pending(self.worker, OUTBOX_CHUNK, latest_only=latest_only):
             self._publish(records)
             self.commit([])
 
@@ -267,34 +335,15 @@ class Runner:
                 f"{self.worker}: a runner works after begin() and until its first failure"
             )
 
-    def _log(self, batch: Batch, seconds: float) -> None:
-        counts = since(batch.counts, self._told)
-        self._told = batch.counts
+    def _log(self, batch: Batch, done: Done) -> None:
         log.debug(
             "batch",
             worker=self.worker,
-            **counts,
+            **done.counts,
             outputs=len(batch.outputs),
             journal=len(batch.journal),
             rows=sum(len(changes) for changes in batch.rows.values()),
             reached=text(batch.us),
-            commit_ms=round(1e3 * seconds, 2),
+            commit_ms=round(1e3 * done.commit_s, 2),
+            publish_ms=round(1e3 * done.publish_s, 2),
         )
-
-
-def _empty(batch: Batch) -> bool:
-    """Whether a batch has nothing to write but the counts."""
-    lists = (batch.offsets, batch.journal, batch.outputs, batch.forwards, batch.dead_letters)
-    return not (batch.rows or batch.published_seq or any(lists))
-
-
-def _records(batch: Batch) -> list[OutboxRecord]:
-    """Return what the outbox got of a batch, in order."""
-    records = list(batch.forwards)
-    if batch.relay:
-        records += [
-            OutboxRecord(s.seq, o.topic, o.key(), encode_output(o), o.ts)
-            for s in batch.outputs
-            if (o := s.output).topic is not None
-        ]
-    return sorted(records, key=lambda record: record.seq)

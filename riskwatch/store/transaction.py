@@ -6,10 +6,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, or_, select
 from sqlalchemy.exc import DBAPIError
 
 from riskwatch.contracts.outputs import encode_output
+from riskwatch.contracts.topics import DLQ_SUFFIX
 from riskwatch.core.clock import DAY, moment
 from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
@@ -105,8 +106,13 @@ def commit(engine: Engine, batch: Batch) -> None:
         raise refusal(error, f"{batch.worker}: batch refused") from error
 
 
-def pending(engine: Engine, worker: str, limit: int) -> list[OutboxRecord]:
-    """Outbox records of `worker` that are not known to be published, in order, at most `limit`."""
+def pending(
+    engine: Engine, worker: str, limit: int, *, latest_only: bool = False
+) -> list[OutboxRecord]:
+    """Outbox records of `worker` that are not known to be published, in order, at most `limit`.
+
+    With `latest_only`, of each topic and key the last one alone; dead letters always.
+    """
     c = OUTBOX.c
     query = (
         select(c.seq, c.topic, c.key, c.value, c.ts, c.raw_key, c.headers)
@@ -114,6 +120,9 @@ def pending(engine: Engine, worker: str, limit: int) -> list[OutboxRecord]:
         .order_by(c.seq)
         .limit(limit)
     )
+    if latest_only:
+        newest = select(func.max(c.seq)).where(c.worker == worker).group_by(c.topic, c.key)
+        query = query.where(or_(c.seq.in_(newest), c.topic.endswith(DLQ_SUFFIX)))
     try:
         with engine.connect() as conn:
             found = conn.execute(query).all()
@@ -213,7 +222,7 @@ def _relay(
     ]
     if batch.relay:
         rows += [
-            (batch.worker, s.seq, o.topic, o.key(), encode_output(o), o.ts, None, None)
+            (batch.worker, s.seq, o.topic, o.key(), encode_output(o), o.ts, None, [])
             for s in outputs
             if (o := s.output).topic is not None
         ]

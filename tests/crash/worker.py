@@ -97,9 +97,9 @@ class MortalStore:
             self.store.commit(batch)
         self.fate.at("after_commit")
 
-    def pending(self, worker: str, limit: int) -> list[OutboxRecord]:
+    def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
         """As the store does."""
-        return self.store.pending(worker, limit)
+        return self.store.pending(worker, limit, latest_only=latest_only)
 
 
 class MortalPublisher(NdjsonPublisher):

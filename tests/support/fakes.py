@@ -77,10 +77,12 @@ class MemoryStore:
             }
         self.last = batch
 
-    def pending(self, worker: str, limit: int) -> list[OutboxRecord]:
+    def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
         """Return unpublished records, in order."""
         del worker
-        return [self.outbox[seq] for seq in sorted(self.outbox)[:limit]]
+        last = {(r.topic, r.key): seq for seq, r in sorted(self.outbox.items())}
+        seqs = sorted(last.values() if latest_only else self.outbox)
+        return [self.outbox[seq] for seq in seqs[:limit]]
 
     def content(self) -> Any:
         """Everything but the lease, to compare."""
@@ -97,9 +99,16 @@ class ListPublisher:
     """Keeps what it was given; fails at the batch it was told to fail at."""
 
     relay: bool = True
+    dead_letters: bool = False
+    epoch: int = 0
     lines: list[tuple[int, str, str, bytes]] = field(default_factory=list)
     fail_at: int = -1
     calls: int = 0
+
+    def lead(self, worker: str, epoch: int) -> None:
+        """Note the epoch."""
+        del worker
+        self.epoch = epoch
 
     def publish(self, records: Iterable[OutboxRecord]) -> None:
         """Keep `records`, or break like a closed pipe."""

@@ -121,6 +121,8 @@ class RiskStage:
         if row is None:
             row = PartyRow(reading.us, [], [], reading.flow)
             state.parties[reading.counterparty] = row
+        elif reading.us < row.us:
+            return  # a repeat that was delayed: what is known is newer
         row.us, row.flow = reading.us, reading.flow
         row.holdings, row.positions = reading.holdings, reading.positions
         state.meta.holdings = True

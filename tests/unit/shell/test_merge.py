@@ -35,7 +35,8 @@ def write(path: Path, *lines: bytes) -> Path:
 
 def label(record: Record) -> str:
     """Id of an event, or the bytes of what is none."""
-    return record.raw.decode() if isinstance(record.event, Refusal) else record.event.event_id
+    event = record.event
+    return record.raw.decode() if isinstance(event, Refusal) else getattr(event, "event_id", "")
 
 
 def take(
