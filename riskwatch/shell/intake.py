@@ -1,0 +1,185 @@
+"""The partitions of one worker, merged by event time as far as it can be known.
+
+A record is handed out once no other partition can still bring an earlier one: each has a record
+waiting, or is read to its end. So a backlog is worked off in the order in which things happened,
+whatever order the broker answers in; and live, where every partition is at its end, nothing
+waits for anything. Within a partition the order is the broker's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from riskwatch.errors import StreamIdentityError
+from riskwatch.store.batch import StreamOffset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from riskwatch.shell.record import Record
+
+
+@dataclass(slots=True)
+class Lane:
+    """One partition.
+
+    Attributes
+    ----------
+    identity : str
+        What makes it this partition and no other of its name.
+    fetched : int
+        Offset behind the last record that came in.
+    taken : int
+        Offset behind the last record that was handed out.
+    records : int
+        Records handed out since the beginning of time.
+    end : int
+        Offset behind the last record that the broker is known to have.
+    waiting : deque of Record
+        In between.
+    """
+
+    identity: str
+    fetched: int
+    taken: int
+    records: int
+    end: int
+    waiting: deque[Record] = field(default_factory=deque)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the broker has records that did not come in yet."""
+        return self.fetched < self.end
+
+
+class Intake:
+    """Takes records per partition, and hands them out in order of event time.
+
+    Parameters
+    ----------
+    lanes : dict of str to Lane
+        Partitions by the name of their stream, ``topic/partition``.
+    """
+
+    def __init__(self, lanes: dict[str, Lane]) -> None:
+        self._lanes = dict(sorted(lanes.items()))
+        self._told: dict[str, int] = {name: lane.taken for name, lane in self._lanes.items()}
+
+    def __len__(self) -> int:
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the partitions."""
+        return tuple(self._lanes)
+
+    def lane(self, stream: str) -> Lane:
+        """Look at one partition."""
+        return self._lanes[stream]
+
+    def put(self, stream: str, records: Sequence[Record], next_offset: int) -> None:
+        """Take what a fetch brought.
+
+        Parameters
+        ----------
+        stream : str
+            Which partition.
+        records : sequence of Record
+            In the order of their offsets; offsets that hold no record may be missing.
+        next_offset : int
+            Offset behind the fetch.
+
+        Raises
+        ------
+        StreamIdentityError
+            If the offsets run backwards: this is not the partition that it was.
+        """
+        lane = self._lanes[stream]
+        if records and records[0].position < lane.fetched:
+            raise StreamIdentityError(
+                f"{stream}: offset {records[0].position} came after offset {lane.fetched - 1}: the "
+                "topic was recreated or truncated (see docs/operations.md)"
+            )
+        lane.waiting.extend(records)
+        lane.fetched = max(lane.fetched, next_offset)
+        lane.end = max(lane.end, lane.fetched)
+
+    def note_end(self, stream: str, offset: int) -> None:
+        """Take note of the broker's high watermark."""
+        lane = self._lanes[stream]
+        lane.end = max(lane.end, offset)
+
+    def missing(self) -> list[str]:
+        """Partitions that hold everything up: they have more, and it did not come in yet."""
+        return [n for n, lane in self._lanes.items() if lane.behind and not lane.waiting]
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that the broker is known to have was handed out."""
+        return not any(lane.behind or lane.waiting for lane in self._lanes.values())
+
+    def take(self, limit: int, *, force: bool = False) -> list[Record]:
+        """Hand out at most `limit` records, earliest first.
+
+        Parameters
+        ----------
+        limit : int
+            At most so many.
+        force : bool
+            Do not wait for partitions that are :meth:`missing`.
+        """
+        lanes = self._lanes.values()
+        out: list[Record] = []
+        while len(out) < limit:
+            if not force and any(lane.behind and not lane.waiting for lane in lanes):
+                break
+            ready = [lane for lane in lanes if lane.waiting]
+            if not ready:
+                break
+            if len(ready) == 1:
+                lane, until = ready[0], None
+            else:
+                ready.sort(key=_head)
+                lane, until = ready[0], ready[1].waiting[0].us
+            self._drain(lane, until, limit, out)
+        return out
+
+    @staticmethod
+    def _drain(lane: Lane, until: int | None, limit: int, out: list[Record]) -> None:
+        """Hand out a run of one partition: as long as nothing of another is earlier."""
+        waiting = lane.waiting
+        first = True
+        while waiting and len(out) < limit:
+            if not first and until is not None and waiting[0].us > until:
+                break
+            record = waiting.popleft()
+            out.append(record)
+            lane.taken = record.position + 1
+            lane.records += 1
+            first = False
+
+    def offsets(self) -> list[StreamOffset]:
+        """Offsets that are new since the last call, behind what was handed out."""
+        out = []
+        for name, lane in self._lanes.items():
+            # Offsets without a record (of transactions) are passed over once all was taken.
+            position = lane.taken if lane.waiting else max(lane.taken, lane.fetched)
+            if position != self._told[name]:
+                self._told[name] = position
+                out.append(StreamOffset(name, lane.identity, position, lane.records))
+        return out
+
+    def lag(self) -> dict[str, int]:
+        """Records that the broker has and that were not handed out, per partition."""
+        return {name: lane.end - lane.taken for name, lane in self._lanes.items()}
+
+
+def _head(lane: Lane) -> int:
+    return lane.waiting[0].us
+
+
+def depth(intakes: Iterable[Intake]) -> int:
+    """Count the records that wait in memory."""
+    return sum(len(intake) for intake in intakes)

@@ -1,0 +1,253 @@
+"""The topics on a cluster: made and compared from the one table, and known by their identity.
+
+:data:`riskwatch.contracts.topics.TOPICS` says what there must be. Topics are never deleted here,
+and their partitions are never changed: that would move counterparties between workers (see
+``docs/operations.md`` for how it is done).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic, OffsetSpec
+from kafka.errors import KafkaError
+
+from riskwatch.contracts.topics import TOPICS, Topic
+from riskwatch.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from riskwatch.contracts.connection import KafkaConnection
+
+HOUR_MS: Final = 3_600_000
+LARGEST: Final = 2 * 2**20
+"""Most bytes of a record: an event is at most half of it, a decision far less."""
+WAIT_MS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes a topic this topic.
+
+    Attributes
+    ----------
+    cluster : str
+        Id of the cluster.
+    topic : str
+        Id of the topic; a recreated topic has another.
+    partitions : int
+        How many there are; another number sends keys elsewhere.
+    """
+
+    cluster: str
+    topic: str
+    partitions: int
+
+    def __str__(self) -> str:
+        """Text that is stored beside offsets."""
+        return f"cluster={self.cluster};topic={self.topic};partitions={self.partitions}"
+
+
+@contextmanager
+def admin(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
+    """Open an admin client for a moment.
+
+    Raises
+    ------
+    BrokerError
+        If the broker cannot be reached, or refuses.
+    """
+    client = None
+    try:
+        client = KafkaAdminClient(
+            **connection.options(),
+            client_id="riskwatch-admin",
+            request_timeout_ms=WAIT_MS,
+            bootstrap_timeout_ms=WAIT_MS,
+        )
+        yield client
+    except KafkaError as error:
+        raise BrokerError(f"{connection.servers}: {error}") from error
+    finally:
+        if client is not None:
+            client.close()
+
+
+def settings(topic: Topic) -> dict[str, str]:
+    """Configuration of a topic, as the broker names it.
+
+    Examples
+    --------
+    >>> settings(TOPICS["riskwatch.killswitch"])["cleanup.policy"]
+    'compact'
+    """
+    retention = -1 if topic.retention_h is None else topic.retention_h * HOUR_MS
+    made = {
+        "cleanup.policy": "compact" if topic.compacted else "delete",
+        "retention.ms": str(retention),
+        "max.message.bytes": str(LARGEST),
+    }
+    if topic.role in ("input", "internal"):
+        # The broker's clock says when a message arrived: the same on every delivery of it.
+        made["message.timestamp.type"] = "LogAppendTime"
+    return made
+
+
+def create(connection: KafkaConnection, replication: int = 1) -> list[str]:
+    """Make the topics that are missing, and give all of them their settings.
+
+    Parameters
+    ----------
+    connection : KafkaConnection
+        The cluster.
+    replication : int
+        Copies of each new partition.
+
+    Returns
+    -------
+    list of str
+        Plain names of the topics that were made.
+
+    Raises
+    ------
+    BrokerError
+        If the broker refuses, or a topic has another number of partitions than the table says.
+    """
+    with admin(connection) as client:
+        found = _described(client, connection, TOPICS)
+        missing = [t for t in TOPICS.values() if t.name not in found]
+        if missing:
+            client.create_topics(
+                [
+                    NewTopic(
+                        connection.topic(t.name),
+                        num_partitions=t.partitions,
+                        replication_factor=replication,
+                        topic_configs=settings(t),
+                    )
+                    for t in missing
+                ],
+                wait_for_metadata=True,
+            )
+        for name, partitions in found.items():
+            if partitions != TOPICS[name].partitions:
+                raise BrokerError(_miscounted(TOPICS[name], partitions))
+        wanted = [
+            ConfigResource(
+                ConfigResourceType.TOPIC,
+                connection.topic(name),
+                configs={
+                    key: value
+                    for key, value in settings(TOPICS[name]).items()
+                    if present.get(key) != value
+                },
+            )
+            for name, present in _configured(client, connection, found).items()
+            if not settings(TOPICS[name]).items() <= present.items()
+        ]
+        if wanted:
+            client.alter_configs(wanted)
+    return [t.name for t in missing]
+
+
+def differences(connection: KafkaConnection) -> list[str]:
+    """Say in which ways the cluster is not what the table says; nothing if it is.
+
+    Raises
+    ------
+    BrokerError
+        If the broker cannot be reached, or refuses.
+    """
+    out = []
+    with admin(connection) as client:
+        found = _described(client, connection, TOPICS)
+        present = _configured(client, connection, found)
+    for topic in TOPICS.values():
+        if topic.name not in found:
+            out.append(f"{topic.name} is missing: run `riskwatch topics create`")
+            continue
+        if found[topic.name] != topic.partitions:
+            out.append(_miscounted(topic, found[topic.name]))
+        for key, value in settings(topic).items():
+            has = present[topic.name].get(key, "the broker's default")
+            if has != value:
+                out.append(f"{topic.name}: {key} must be {value}, was {has}")
+    return out
+
+
+def identities(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, Identity]:
+    """Identity of each of `topics` (plain names).
+
+    Raises
+    ------
+    BrokerError
+        If the broker cannot be reached, or a topic is missing.
+    """
+    with admin(connection) as client:
+        cluster = client.describe_cluster()["cluster_id"]
+        out = {}
+        for row in client.describe_topics([connection.topic(name) for name in topics]):
+            name = connection.plain(row["name"])
+            if row["error_code"]:
+                raise BrokerError(f"{row['name']} is missing: run `riskwatch topics create`")
+            out[name] = Identity(cluster, str(row["topic_id"]), len(row["partitions"]))
+        return out
+
+
+def bounds(
+    connection: KafkaConnection, partitions: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """First offset that the broker still has, and the one behind its last, per partition.
+
+    Raises
+    ------
+    BrokerError
+        If the broker cannot be reached, or a topic is missing.
+    """
+    places = {TopicPartition(connection.topic(t), p): (t, p) for t, p in partitions}
+    with admin(connection) as client:
+        first = client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.EARLIEST))
+        last = client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+    return {place: (first[tp].offset, last[tp].offset) for tp, place in places.items()}
+
+
+def _described(
+    client: KafkaAdminClient, connection: KafkaConnection, names: Iterable[str]
+) -> dict[str, int]:
+    """Count the partitions of those topics that exist, by plain name."""
+    rows = client.describe_topics([connection.topic(name) for name in names])
+    return {
+        connection.plain(row["name"]): len(row["partitions"])
+        for row in rows
+        if not row["error_code"]
+    }
+
+
+def _configured(
+    client: KafkaAdminClient, connection: KafkaConnection, names: Iterable[str]
+) -> dict[str, dict[str, str]]:
+    """Read the settings of topics that are not the broker's defaults, by plain name."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, connection.topic(name)) for name in names]
+    if not asked:
+        return {}
+    answer = client.describe_configs(asked)["topic"]
+    return {
+        connection.plain(name): {key: _value(value) for key, value in found.items()}
+        for name, found in answer.items()
+    }
+
+
+def _value(found: object) -> str:
+    """Value of a setting, which some versions of the protocol wrap."""
+    return str(found["value"] if isinstance(found, dict) else found)
+
+
+def _miscounted(topic: Topic, found: int) -> str:
+    return (
+        f"{topic.name} has {found} partitions and must have {topic.partitions}: keys would go "
+        "elsewhere than their state is (see docs/operations.md, repartitioning)"
+    )
