@@ -1,0 +1,205 @@
+"""Health and metrics over HTTP: ``/live``, ``/ready`` and ``/metrics``, from a thread of its own.
+
+``/live`` asks whether the process should go on, ``/ready`` whether it does its work now; each is
+200 with ``ok``, or 503 with the reason in one line.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from prometheus_client.exposition import choose_encoder
+
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+    Check = Callable[[], str | None]
+
+VARIABLE: Final = "RISKWATCH_HTTP"
+REQUEST_S: Final = 5.0
+"""Most seconds that one client may take, however it spreads its bytes."""
+CLIENTS: Final = 32
+"""Most clients at a time; more are hung up on."""
+_POLL_S: Final = 0.1
+_TEXT: Final = "text/plain; charset=utf-8"
+
+log = structlog.get_logger("riskwatch.health")
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port``; IPv6 hosts stand in brackets.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+
+    Examples
+    --------
+    >>> split("127.0.0.1:8000"), split("[::1]:0")
+    (('127.0.0.1', 8000), ('::1', 0))
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 0xFFFF:
+        raise ConfigError("environment", VARIABLE, "host:port", address)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class HealthServer:
+    """Answers on an address until it is closed.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port``; port 0 takes any that is free.
+    registry : CollectorRegistry
+        What ``/metrics`` shows.
+    live, ready : callable
+        Say what is wrong, in one line, or ``None``. Called from threads of the server; an
+        exception counts as something wrong.
+
+    Raises
+    ------
+    ConfigError
+        If the address is none, or cannot be listened on.
+    """
+
+    def __init__(
+        self, address: str, registry: CollectorRegistry, live: Check, ready: Check
+    ) -> None:
+        host, port = split(address)
+        try:
+            found = socket.getaddrinfo(
+                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            family, _, _, _, where = found[0]
+            self._server = _Server(family, where, registry, {"/live": live, "/ready": ready})
+        except OSError as error:
+            wanted = f"an address to listen on ({error.strerror})"
+            raise ConfigError("environment", VARIABLE, wanted, address) from error
+        self.port: int = self._server.server_address[1]
+        self._thread = Thread(
+            target=self._server.serve_forever, args=(_POLL_S,), name="health", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening. Safe to call again."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Threads are bounded in number and in time."""
+
+    daemon_threads = True
+    request_queue_size = CLIENTS
+
+    def __init__(
+        self,
+        family: int,
+        where: Any,
+        registry: CollectorRegistry,
+        checks: dict[str, Check],
+    ) -> None:
+        self.address_family = family
+        self.registry = registry
+        self.checks = checks
+        self._since: dict[socket.socket, float] = {}
+        self._lock = Lock()
+        super().__init__(where, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind, without asking a name server who we are, as the standard library does."""
+        TCPServer.server_bind(self)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is room for one more."""
+        del client_address
+        with self._lock:
+            if len(self._since) >= CLIENTS:
+                return False
+            self._since[request] = time.monotonic()
+            return True
+
+    def service_actions(self) -> None:
+        """Hang up on whoever takes too long."""
+        before = time.monotonic() - REQUEST_S
+        with self._lock:
+            slow = [request for request, since in self._since.items() if since < before]
+        for request in slow:
+            _hang_up(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a client that is served."""
+        with self._lock:
+            self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore clients that went away: nobody is served any worse for it."""
+        del request, client_address
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: _Server
+    timeout = REQUEST_S
+    server_version = "riskwatch"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._metrics()
+        elif path in self.server.checks:
+            wrong = self._wrong(path)
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK, wrong or "ok")
+        else:
+            self._send(HTTPStatus.NOT_FOUND, "there are /live, /ready and /metrics")
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: requests come every few seconds, for ever."""
+
+    def _wrong(self, path: str) -> str | None:
+        try:
+            found = self.server.checks[path]()
+        except Exception as error:  # a check that fails is an answer, and the worst one
+            log.exception("health.check_failed", path=path)
+            found = f"{path} could not be looked at: {type(error).__name__}"
+        return None if found is None else " ".join(found.split()) or "not said why"
+
+    def _metrics(self) -> None:
+        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        self._send(HTTPStatus.OK, encode(self.server.registry), content_type)
+
+    def _send(self, status: HTTPStatus, body: str | bytes, content_type: str = _TEXT) -> None:
+        data = f"{body}\n".encode() if isinstance(body, str) else body
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def _hang_up(request: socket.socket) -> None:
+    try:
+        request.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it went away by itself
+        return
