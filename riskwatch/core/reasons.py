@@ -50,6 +50,8 @@ class RejectReason(StrEnum):
     """A bounded collection is full; the limit is named in the detail."""
     NOT_ROUTED = "NOT_ROUTED"
     """No stage of this worker takes this type of event."""
+    KEY_MISMATCH = "KEY_MISMATCH"
+    """The key of the message is not the one of its event, or belongs in another partition."""
     QUARANTINED = "QUARANTINED"
     """Two people set it aside, because a stage cannot take it."""
 

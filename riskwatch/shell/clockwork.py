@@ -101,6 +101,13 @@ class Grid:
             self.due = self._after(tick)
             yield tick
 
+    def now(self, us: int) -> Iterator[int]:
+        """Yield ticks due at or before `us`, and one at `us` itself: something cannot wait."""
+        yield from self.through(us)
+        if self.due != _NEVER and us > self.reached:
+            self.reached = us
+            yield us
+
     def closing(self) -> Iterator[int]:
         """Yield the tick at the first grid point at or after the last event, if not yet due."""
         if self.silent == 0:

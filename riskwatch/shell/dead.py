@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.contracts.topics import dlq_of
+from riskwatch.contracts.topics import DLQ_SUFFIX, TOPICS, dlq_of
 from riskwatch.core.clock import moment
 from riskwatch.store.batch import OutboxRecord
 
@@ -16,6 +16,17 @@ WHOLE: Final = 900 * 1024
 """Most bytes of key and value that travel; what is larger travels as its size and digest."""
 PREFIX: Final = "rw-dlq-"
 """Begins the names of the headers that say why."""
+
+
+def returnable(stream: str) -> bool:
+    """Whether a stream is a partition of an input, which has a dead-letter topic.
+
+    Examples
+    --------
+    >>> returnable("riskwatch.fills/3"), returnable("riskwatch.readings/0")
+    (True, False)
+    """
+    return topic_of(stream) + DLQ_SUFFIX in TOPICS
 
 
 def topic_of(stream: str) -> str:

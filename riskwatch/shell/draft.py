@@ -12,7 +12,7 @@ from riskwatch.core.clock import moment
 from riskwatch.core.outputs import Output
 from riskwatch.core.readings import CounterpartyReading
 from riskwatch.errors import StoreError
-from riskwatch.shell.dead import returned
+from riskwatch.shell.dead import returnable, returned
 from riskwatch.store.batch import (
     Batch,
     Counts,
@@ -92,7 +92,7 @@ class Draft:
             headers=record.headers,
         )
         self._dead.append(letter)
-        if self._dead_letters:
+        if self._dead_letters and returnable(record.stream):
             self._forwards.append(returned(letter, self._worker, self._seq, self.us))
             self._seq += 1
 

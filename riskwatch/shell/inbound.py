@@ -1,0 +1,126 @@
+"""Messages of partitions to records: decoded, and refused where they are in the wrong place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kafka.partitioner import murmur2
+
+from riskwatch.contracts.codec import decode
+from riskwatch.contracts.outputs import decode_internal
+from riskwatch.contracts.refusal import Refusal, refuse, shown
+from riskwatch.contracts.topics import TOPICS, key_of
+from riskwatch.core.clock import micros
+from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.reasons import RejectReason
+from riskwatch.shell.dead import topic_of
+from riskwatch.shell.record import TIMELESS, Record
+
+if TYPE_CHECKING:
+    from riskwatch.core.events import WireEvent
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Message(NamedTuple):
+    """A message as the broker has it; `arrived_us` by the broker's clock, microseconds."""
+
+    offset: int
+    arrived_us: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Partition that a key belongs in, by the default of Kafka's own producers (murmur2).
+
+    Examples
+    --------
+    >>> partition_of(b"kraken", 8)
+    2
+    """
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+class Inbound:
+    """Reads the messages of one partition.
+
+    Parameters
+    ----------
+    stream : str
+        ``topic/partition``, plain.
+    partitions : int
+        How many the topic has. Where there are several, each message must be where its key
+        belongs: one counterparty in two partitions would be two halves of its holdings.
+    """
+
+    def __init__(self, stream: str, partitions: int) -> None:
+        self.stream = stream
+        self._partition = int(stream.rpartition("/")[2])
+        self._partitions = partitions
+        self._homes: dict[str, bool] = {}
+        topic = TOPICS[topic_of(stream)]
+        self._read = self._reading if CounterpartyReading in topic.carries else decode
+
+    def record(self, message: Message) -> Record:
+        """Decode a message; never raises."""
+        raw = message.value or b""
+        event = self._read(raw)
+        us = TIMELESS
+        if not isinstance(event, Refusal):
+            if self._partitions > 1 and not isinstance(event, CounterpartyReading):
+                misplaced = self._misplaced(event, message.key)
+                if misplaced is not None:
+                    return self._made(message, raw, misplaced, TIMELESS)
+            us = event.us if isinstance(event, CounterpartyReading) else micros(event.ts)
+        return self._made(message, raw, event, us)
+
+    def _made(
+        self,
+        message: Message,
+        raw: bytes,
+        event: WireEvent | CounterpartyReading | Refusal,
+        us: int,
+    ) -> Record:
+        return Record(
+            self.stream, message.offset, raw, event, us, message.key, message.headers,
+            message.arrived_us,
+        )  # fmt: skip
+
+    def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
+        """Whether a message's key is not its event's, or belongs in another partition."""
+        wanted = key_of(event)
+        if key is None or key != wanted.encode():
+            return refuse(
+                RejectReason.KEY_MISMATCH,
+                f"the key must be {shown(wanted)}, was {shown(key)}",
+            )
+        home = self._homes.get(wanted)
+        if home is None:
+            if len(self._homes) >= _HOMES:
+                self._homes.clear()
+            home = partition_of(key, self._partitions) == self._partition
+            self._homes[wanted] = home
+        if home:
+            return None
+        return refuse(
+            RejectReason.KEY_MISMATCH,
+            f"key {shown(wanted)} belongs in partition {partition_of(key, self._partitions)} of "
+            f"{self._partitions}, was in {self._partition}: partition by murmur2",
+        )
+
+    @staticmethod
+    def _reading(raw: bytes) -> CounterpartyReading | Refusal:
+        """Decode a reading of another worker."""
+        try:
+            fact = decode_internal(raw)
+        except ValueError as error:
+            return refuse(RejectReason.FIELD_TYPE, f"not a reading: {error}")
+        if not isinstance(fact, CounterpartyReading):
+            return refuse(RejectReason.TYPE_UNKNOWN, f"not a reading: {type(fact).__name__}")
+        return fact
+
+
+_HOMES = 100_000
+"""Keys whose partition is remembered."""

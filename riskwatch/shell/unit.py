@@ -1,0 +1,310 @@
+"""One worker on Kafka: a runner, its partitions, and what it does when it is its turn.
+
+Ledger workers have one unit per partition, named ``ledger/<n>``; the risk worker is one unit,
+``risk``. A unit is driven by one thread: :meth:`Unit.open`, then :meth:`Unit.put` and
+:meth:`Unit.work` in turn. Each :meth:`Unit.work` is one transaction, whole or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, Literal
+
+import structlog
+
+from riskwatch.contracts.refusal import Refusal
+from riskwatch.contracts.shapes import tag_of as kind_of
+from riskwatch.core.clock import SECOND, text
+from riskwatch.core.events import Command, Credit
+from riskwatch.core.reasons import RejectReason
+from riskwatch.errors import RiskwatchError, StageFaultError
+from riskwatch.shell.crashes import TICKS
+from riskwatch.shell.dead import topic_of
+from riskwatch.shell.inbound import Inbound
+from riskwatch.shell.intake import Intake
+from riskwatch.shell.placement import lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from riskwatch.shell.crashes import CrashBook
+    from riskwatch.shell.done import Done
+    from riskwatch.shell.inbound import Message
+    from riskwatch.shell.metrics import Metrics
+    from riskwatch.shell.placement import Placement
+    from riskwatch.shell.record import Record
+    from riskwatch.shell.runner import Runner
+
+URGENT: Final = (Command, Credit)
+"""Events that are decided upon at once, and not at the next tick."""
+PATIENCE_US: Final = 2 * SECOND
+"""How long a partition that the broker says has more may keep the others waiting."""
+QUIET_US: Final = SECOND
+"""After such a silence, a clock of events takes the step that ends it."""
+OLD_US: Final = 30 * SECOND
+"""Outputs that are older when the worker has caught up are history: only the last ones go out."""
+
+log = structlog.get_logger("riskwatch.unit")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a unit works.
+
+    Attributes
+    ----------
+    clock : {"wall", "event"}
+        Whether time passes by itself, or by events alone.
+    batch : int
+        Most records in one transaction.
+    renew_us : int
+        After how long without a commit the lease is renewed.
+    """
+
+    clock: Literal["wall", "event"] = "wall"
+    batch: int = 2_000
+    renew_us: int = 3 * SECOND
+
+
+class Unit:
+    """One worker on Kafka.
+
+    Parameters
+    ----------
+    runner : Runner
+        Not begun yet; with a grid.
+    crashes : CrashBook
+        Where a stage that raises is noted.
+    metrics : Metrics
+        What is counted.
+    pace : Pace
+        How it works.
+    """
+
+    def __init__(self, runner: Runner, crashes: CrashBook, metrics: Metrics, pace: Pace) -> None:
+        assert runner.grid is not None, "a worker on Kafka needs a grid"
+        self.name = runner.worker
+        self.fault: str | None = None
+        self._runner = runner
+        self._grid = runner.grid
+        self._crashes = crashes
+        self._metrics = metrics
+        self._pace = pace
+        self._intake = Intake({})
+        self._inbound: dict[str, Inbound] = {}
+        self._news = False
+        self._heard_us = 0
+        self._stuck_us = 0
+        self._renewed_us = 0
+        self._holding = False
+
+    def open(self, placements: Mapping[str, Placement], now_us: int) -> dict[str, int]:
+        """Take the lease, load the state, and say from which offsets to read.
+
+        Parameters
+        ----------
+        placements : mapping of str to Placement
+            The partitions by stream.
+        now_us : int
+            The clock of this process, microseconds.
+
+        Raises
+        ------
+        StreamIdentityError
+            If a partition is not the one that the stored offsets belong to, or has lost
+            messages that were not read.
+        """
+        live = self._pace.clock == "wall"
+        resumed = self._runner.begin(hold=live)
+        self._holding = live
+        lanes = {
+            stream: lane(stream, placed, resumed.offsets.get(stream))
+            for stream, placed in placements.items()
+        }
+        self._intake = Intake(lanes)
+        self._inbound = {s: Inbound(s, placed.partitions) for s, placed in placements.items()}
+        self._heard_us = self._renewed_us = now_us
+        self._metrics.leader(self.name, resumed.epoch)
+        self.fault = self._crashes.standing(self._runner)
+        self._metrics.fault(self.name, down=self.fault is not None)
+        log.info(
+            "opened",
+            worker=self.name,
+            epoch=resumed.epoch,
+            reached=text(resumed.us) if resumed.us else None,
+            streams={stream: found.taken for stream, found in lanes.items()},
+            fault=self.fault,
+        )
+        return {stream: found.taken for stream, found in lanes.items()}
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of its partitions."""
+        return self._intake.streams
+
+    @property
+    def waiting(self) -> int:
+        """Records in memory."""
+        return len(self._intake)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do until something comes in."""
+        return self._intake.idle
+
+    def depth(self, stream: str) -> int:
+        """Count the records of one partition in memory."""
+        return len(self._intake.lane(stream).waiting)
+
+    def put(self, stream: str, messages: Iterable[Message], end: int, now_us: int) -> None:
+        """Take what a fetch brought, and the high watermark that came with it."""
+        fetched = self._intake.lane(stream).fetched
+        read = self._inbound[stream].record
+        # A fetch that was under way when the position was moved brings what is known.
+        records = [read(m) for m in messages if m.offset >= fetched]
+        if records:
+            self._intake.put(stream, records, records[-1].position + 1)
+            self._heard_us = now_us
+        self._intake.note_end(stream, end)
+
+    def work(self, now_us: int) -> int:
+        """Do one batch; returns how many records it had.
+
+        Raises
+        ------
+        FencedError
+            If another process took the lease.
+        StageFaultError
+            If a stage raised: the process must end.
+        StoppedError
+            If the process is asked to stop while it waits for a server.
+        """
+        if self.fault is not None:
+            if self._keep(now_us):
+                self.fault = self._crashes.standing(self._runner)
+            return 0
+        started = perf_counter()
+        records = self._intake.take(self._pace.batch, force=self._stuck(now_us))
+        for record in records:
+            self._offer(record)
+        self._pass_time(records, now_us)
+        applied = perf_counter()
+        offsets = self._intake.offsets()
+        done = self._runner.commit(offsets)
+        if self._holding and self._intake.idle:
+            self._catch_up(now_us)
+        if records or done.records:
+            self._tell(records, done, applied - started, now_us)
+            self._renewed_us = now_us
+            self._crashes.went_on(self.name, {o.stream: o.position for o in offsets})
+        else:
+            self._keep(now_us)
+        return len(records)
+
+    def close(self) -> None:
+        """Give the lease back, so that a standby need not wait for it to run out."""
+        self._crashes.release(self.name, self._runner.epoch)
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what is told of it: it works elsewhere now."""
+        places = ((topic_of(s), int(s.rpartition("/")[2])) for s in self._intake.streams)
+        self._metrics.forget(self.name, places)
+
+    def _offer(self, record: Record) -> None:
+        why = self._crashes.set_aside(self.name, (record.stream, record.position))
+        if why is not None:
+            self._runner.refuse(record, RejectReason.QUARANTINED, why)
+            return
+        try:
+            self._runner.offer(record)
+        except RiskwatchError:
+            raise
+        except Exception as error:
+            raise self._crash((record.stream, record.position), error) from error
+
+    def _tick(self, us: int) -> None:
+        try:
+            self._runner.tick(us)
+        except RiskwatchError:
+            raise
+        except Exception as error:
+            raise self._crash((TICKS, 0), error) from error
+        self._news = False
+
+    def _crash(self, place: tuple[str, int], error: Exception) -> StageFaultError:
+        said = f"{type(error).__name__}: {error}"
+        times = self._crashes.note(self.name, place, said)
+        return StageFaultError(
+            f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {said}"
+        )
+
+    def _pass_time(self, records: list[Record], now_us: int) -> None:
+        """Bring the ticks that no event brings."""
+        self._news = self._news or bool(records)
+        if not self._intake.idle:
+            return
+        if self._pace.clock == "event":
+            # Time stands still between events; a silence ends the step that they began.
+            if self._news and now_us - self._heard_us >= QUIET_US:
+                due = self._grid.due
+                for us in (
+                    self._grid.closing() if not self._grid.silent else self._grid.through(due)
+                ):
+                    self._tick(us)
+                self._news = False
+            return
+        urgent = any(isinstance(record.event, URGENT) for record in records)
+        for us in self._grid.now(now_us) if urgent else self._grid.through(now_us):
+            self._tick(us)
+
+    def _stuck(self, now_us: int) -> bool:
+        """Whether partitions that should have brought something have kept us waiting too long."""
+        missing = self._intake.missing()
+        if not missing:
+            self._stuck_us = 0
+            return False
+        if not self._stuck_us:
+            self._stuck_us = now_us
+        if now_us - self._stuck_us < PATIENCE_US:
+            return False
+        log.warning("not waited for any longer", worker=self.name, streams=missing)
+        return True
+
+    def _catch_up(self, now_us: int) -> None:
+        """Publish what was held back: as it was if it is fresh, else where things stand now."""
+        self._holding = False
+        behind = now_us - self._runner.us
+        self._runner.let_go(latest_only=self._runner.us > 0 and behind > OLD_US)
+
+    def _keep(self, now_us: int) -> bool:
+        """Keep the lease when there is nothing to commit; whether it was time to."""
+        if now_us - self._renewed_us < self._pace.renew_us:
+            return False
+        self._crashes.renew(self.name, self._runner.epoch)
+        self._renewed_us = now_us
+        return True
+
+    def _tell(self, records: list[Record], done: Done, apply_s: float, now_us: int) -> None:
+        m, name = self._metrics, self.name
+        m.batch(name, done.counts, len(records), apply_s, done.commit_s, done.publish_s)
+        for (stream, reason), n in done.rejects.items():
+            m.rejected(topic_of(stream), reason, n)
+        m.event_time(name, self._runner.us)
+        took_us = int(1e6 * (apply_s + done.commit_s + done.publish_s))
+        for kind, arrived in _oldest(records).items():
+            m.latency(name, kind, max(0, now_us + took_us - arrived) / SECOND)
+        for stream, lag in self._intake.lag().items():
+            m.lag(topic_of(stream), int(stream.rpartition("/")[2]), lag)
+
+
+def _oldest(records: list[Record]) -> dict[str, int]:
+    """When the longest-waiting event of each type arrived."""
+    out: dict[str, int] = {}
+    for record in records:
+        if isinstance(record.event, Refusal) or not record.arrived_us:
+            continue
+        kind = kind_of(type(record.event))
+        out[kind] = min(record.arrived_us, out.get(kind, record.arrived_us))
+    return out

@@ -1,0 +1,163 @@
+"""Where a stage raised, how often, and what people set aside because of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from riskwatch.errors import StoreError
+from riskwatch.store.engine import refusal
+from riskwatch.store.truth import QUARANTINE, STAGE_FAULT
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+PEOPLE: Final = 2
+"""How many different people it takes to set a message aside."""
+Place = tuple[str, int]
+"""Stream and position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One place at which a stage raised.
+
+    Attributes
+    ----------
+    stream, position : str, int
+        The message.
+    crashes : int
+        How often.
+    error : str
+        What it said last.
+    """
+
+    stream: str
+    position: int
+    crashes: int
+    error: str
+
+
+def note_crash(engine: Engine, worker: str, place: Place, error: str) -> int:
+    """Count a crash at a place; returns how many there were.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    stream, position = place
+    insert: Any = (sqlite if engine.dialect.name == "sqlite" else postgresql).insert(STAGE_FAULT)
+    counted = insert.values(
+        worker=worker, stream=stream, position=position, crashes=1, error=error
+    ).on_conflict_do_update(
+        index_elements=["worker", "stream", "position"],
+        set_={"crashes": STAGE_FAULT.c.crashes + 1, "error": insert.excluded.error},
+    )
+    try:
+        with engine.begin() as conn:
+            n: int = conn.execute(counted.returning(STAGE_FAULT.c.crashes)).scalar_one()
+            return n
+    except DBAPIError as failed:
+        raise refusal(failed, f"{worker}: a crash cannot be counted") from failed
+
+
+def faults(engine: Engine, worker: str) -> list[Fault]:
+    """Places at which `worker` crashed and that it did not pass since.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    c = STAGE_FAULT.c
+    query = (
+        select(c.stream, c.position, c.crashes, c.error)
+        .where(c.worker == worker)
+        .order_by(c.stream, c.position)
+    )
+    try:
+        with engine.connect() as conn:
+            return [Fault(*row) for row in conn.execute(query)]
+    except DBAPIError as failed:
+        raise refusal(failed, f"{worker}: faults cannot be read") from failed
+
+
+def passed(engine: Engine, worker: str) -> None:
+    """Forget the crashes of a worker: it went beyond them.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    try:
+        with engine.begin() as conn:
+            conn.execute(delete(STAGE_FAULT).where(STAGE_FAULT.c.worker == worker))
+    except DBAPIError as failed:
+        raise refusal(failed, f"{worker}: faults cannot be cleared") from failed
+
+
+def quarantined(engine: Engine, worker: str) -> dict[Place, str]:
+    """Places that enough people set aside, with their names and reasons.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    c = QUARANTINE.c
+    query = (
+        select(c.stream, c.position, c.person, c.reason)
+        .where(c.worker == worker)
+        .order_by(c.stream, c.position, c.person)
+    )
+    try:
+        with engine.connect() as conn:
+            rows = conn.execute(query).all()
+    except DBAPIError as failed:
+        raise refusal(failed, f"{worker}: the quarantine cannot be read") from failed
+    wanted: dict[Place, list[str]] = {}
+    for stream, position, person, why in rows:
+        wanted.setdefault((stream, position), []).append(f"{person}: {why}")
+    return {place: "; ".join(said) for place, said in wanted.items() if len(said) >= PEOPLE}
+
+
+def set_aside(engine: Engine, worker: str, place: Place, person: str, why: str) -> int:
+    """Ask that a message be set aside unread; returns how many people ask for it now.
+
+    Raises
+    ------
+    StoreError
+        If no stage failed there, or that person asked before.
+    """
+    stream, position = place
+    at = (
+        STAGE_FAULT.c.worker == worker,
+        STAGE_FAULT.c.stream == stream,
+        STAGE_FAULT.c.position == position,
+    )
+    q = QUARANTINE.c
+    here = (q.worker == worker, q.stream == stream, q.position == position)
+    try:
+        with engine.begin() as conn:
+            if conn.execute(select(STAGE_FAULT.c.crashes).where(*at)).one_or_none() is None:
+                raise StoreError(f"{worker}: no stage failed at {stream} {position}")
+            asked = select(q.person).where(*here, func.lower(q.person) == person.lower())
+            if conn.execute(asked).one_or_none() is not None:
+                raise StoreError(f"{person} asked for this before: it takes another person")
+            conn.execute(
+                QUARANTINE.insert().values(
+                    worker=worker, stream=stream, position=position, person=person, reason=why
+                )
+            )
+            n: int = conn.execute(
+                select(func.count()).select_from(QUARANTINE).where(*here)
+            ).scalar_one()
+            return n
+    except DBAPIError as failed:
+        raise refusal(failed, f"{worker}: it cannot be set aside") from failed
