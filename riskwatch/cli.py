@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from riskwatch.commands import data, db, demo, query, replay, rules, scenario, schema
+from riskwatch.commands import data, db, demo, query, replay, rules, run, scenario, schema
 from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
 
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo_command)
 app.command("replay")(replay.replay_command)
+app.command("run")(run.run_command)
+app.add_typer(run.app, name="topics")
 app.command("import")(data.import_command)
 app.command("feeds")(data.feeds_command)
 app.command("exposure")(query.exposure_command)

@@ -66,6 +66,16 @@ def risk_slot(config: Config) -> Slot:
     return Slot(stage, stage.fresh(), takes, journal=True)
 
 
+def ledger_pipeline(config: Config) -> Pipeline:
+    """Make what a ledger worker runs."""
+    return Pipeline([ledger_slot(config)])
+
+
+def risk_pipeline(config: Config) -> Pipeline:
+    """Make what the risk worker runs: market and risk, in one transaction."""
+    return Pipeline([market_slot(config), risk_slot(config)])
+
+
 def pipeline(config: Config, *, keep_events: bool = False) -> Pipeline:
     """All stages in one process, as ``riskwatch replay`` and ``riskwatch demo`` run them."""
     slots = (ledger_slot(config), market_slot(config), risk_slot(config))

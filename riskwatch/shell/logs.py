@@ -48,3 +48,22 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    _bridge(_LEVELS[level])
+
+
+class _Bridge(logging.Handler):
+    """Hands what libraries log to structlog, so that there is one kind of line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        failed = {"exc_info": record.exc_info} if record.exc_info else {}
+        log.log(record.levelno, record.getMessage(), logger=record.name, **failed)
+
+
+def _bridge(level: int) -> None:
+    """Take what libraries say from warnings on; below that they talk to themselves."""
+    root = logging.getLogger()
+    for handler in root.handlers:
+        if isinstance(handler, _Bridge):
+            root.removeHandler(handler)
+    root.addHandler(_Bridge(max(level, logging.WARNING)))

@@ -18,15 +18,16 @@ from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.core.clock import SECOND, text
 from riskwatch.core.events import Command, Credit
 from riskwatch.core.reasons import RejectReason
-from riskwatch.errors import RiskwatchError, StageFaultError
+from riskwatch.errors import FencedError, RiskwatchError, StageFaultError
 from riskwatch.shell.crashes import TICKS
 from riskwatch.shell.dead import topic_of
 from riskwatch.shell.inbound import Inbound
 from riskwatch.shell.intake import Intake
 from riskwatch.shell.placement import lane
+from riskwatch.store.batch import StreamOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from riskwatch.shell.crashes import CrashBook
     from riskwatch.shell.done import Done
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from riskwatch.shell.placement import Placement
     from riskwatch.shell.record import Record
     from riskwatch.shell.runner import Runner
+    from riskwatch.store.batch import OutboxRecord
 
 URGENT: Final = (Command, Credit)
 """Events that are decided upon at once, and not at the next tick."""
@@ -80,9 +82,18 @@ class Unit:
         What is counted.
     pace : Pace
         How it works.
+    mirror : callable, optional
+        Told what is committed: worker, epoch and records.
     """
 
-    def __init__(self, runner: Runner, crashes: CrashBook, metrics: Metrics, pace: Pace) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        crashes: CrashBook,
+        metrics: Metrics,
+        pace: Pace,
+        mirror: Callable[[str, int, Sequence[OutboxRecord]], None] | None = None,
+    ) -> None:
         assert runner.grid is not None, "a worker on Kafka needs a grid"
         self.name = runner.worker
         self.fault: str | None = None
@@ -91,6 +102,7 @@ class Unit:
         self._crashes = crashes
         self._metrics = metrics
         self._pace = pace
+        self._mirror = mirror
         self._intake = Intake({})
         self._inbound: dict[str, Inbound] = {}
         self._news = False
@@ -138,10 +150,40 @@ class Unit:
         )
         return {stream: found.taken for stream, found in lanes.items()}
 
+    def reopen(self, placements: Mapping[str, Placement], now_us: int) -> dict[str, int] | None:
+        """Go on after a rebalance that left the partitions here; ``None`` if that cannot be.
+
+        What waited in memory is read again. The state stays, for nobody else took the lease.
+        """
+        if sorted(placements) != list(self._intake.streams):
+            return None
+        try:
+            self._crashes.renew(self.name, self._runner.epoch)
+        except FencedError:
+            return None
+        lanes = {}
+        for stream, placed in placements.items():
+            old = self._intake.lane(stream)
+            known = StreamOffset(stream, old.identity, old.taken, old.records)
+            lanes[stream] = lane(stream, placed, known)
+        self._intake = Intake(lanes)
+        self._heard_us = self._renewed_us = now_us
+        return {stream: found.taken for stream, found in lanes.items()}
+
     @property
     def streams(self) -> tuple[str, ...]:
         """Names of its partitions."""
         return self._intake.streams
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of its lease; 0 before it is open."""
+        return self._runner.epoch
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether it works, and publishes as things happen."""
+        return self.fault is None and not self._holding and self._runner.epoch > 0
 
     @property
     def waiting(self) -> int:
@@ -152,6 +194,10 @@ class Unit:
     def idle(self) -> bool:
         """Whether there is nothing to do until something comes in."""
         return self._intake.idle
+
+    def position(self, stream: str) -> int:
+        """Offset behind what was taken of one partition."""
+        return self._intake.lane(stream).taken
 
     def depth(self, stream: str) -> int:
         """Count the records of one partition in memory."""
@@ -192,6 +238,8 @@ class Unit:
         applied = perf_counter()
         offsets = self._intake.offsets()
         done = self._runner.commit(offsets)
+        if self._mirror is not None and done.records:
+            self._mirror(self.name, self._runner.epoch, done.records)
         if self._holding and self._intake.idle:
             self._catch_up(now_us)
         if records or done.records:

@@ -75,7 +75,7 @@ def open_engine(url: str, *, readonly: bool = False) -> Engine:
             pass
     except DBAPIError as error:
         engine.dispose()
-        raise StoreError(f"{shown} cannot be opened: {reason(error)}") from error
+        raise refusal(error, f"{shown} cannot be opened") from error
     return engine
 
 

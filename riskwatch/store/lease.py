@@ -9,7 +9,7 @@ are on one machine).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, func, select, update
@@ -70,6 +70,34 @@ def standing(engine: Engine, worker: str) -> Standing | None:
     if found is None:
         return None
     return Standing(found.holder, found.epoch, (now - found.renewed_at).total_seconds())
+
+
+def claim(engine: Engine, worker: str, holder: str, patience_s: float) -> bool:
+    """Take the lease of `worker` if nobody holds it, or its holder is silent for `patience_s`.
+
+    Returns
+    -------
+    bool
+        Whether it was taken. Of several that claim at once, one gets it.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    try:
+        with engine.begin() as conn:
+            now = _now(conn)
+            mine = {"holder": holder, "taken_at": now, "renewed_at": now}
+            silent = _L.renewed_at < now - timedelta(seconds=patience_s)
+            raised = update(LEASE).where(_L.worker == worker, silent)
+            if conn.execute(raised.values(epoch=_L.epoch + 1, **mine)).rowcount == 1:
+                return True
+            insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(LEASE)
+            first = insert.values(worker=worker, epoch=1, **mine).on_conflict_do_nothing()
+            return conn.execute(first).rowcount == 1
+    except DBAPIError as error:
+        raise refusal(error, f"the lease of {worker} cannot be claimed") from error
 
 
 def raise_epoch(conn: Connection, worker: str, holder: str) -> int:

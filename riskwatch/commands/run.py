@@ -1,0 +1,107 @@
+"""``riskwatch run`` and ``riskwatch topics``: the workers on Kafka, and where they meet."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import signal
+import sys
+from types import ModuleType  # noqa: TC003 - named in a signature
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from riskwatch.errors import BrokerError, RiskwatchError, StoppedError
+from riskwatch.shell import logs, paths, topology
+from riskwatch.shell.health import HealthServer
+from riskwatch.shell.settings import Settings
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from riskwatch.shell.workers import Worker
+
+app = typer.Typer(help="Make and compare the topics.", no_args_is_help=True)
+
+
+def run_command(
+    worker: Annotated[str, typer.Argument(help="ledger or risk.")],
+) -> None:
+    """Run a worker until it is stopped (SIGTERM, Ctrl-C). Settings come from RISKWATCH_*."""
+    settings = Settings.read()
+    logs.configure(settings.log_level, settings.log_format)
+    if worker not in ("ledger", "risk"):
+        raise RiskwatchError(f"worker must be ledger or risk, was {worker!r}")
+    module = load(f"streams.{worker}")
+    made: Worker = module.worker(settings)
+    health = None
+    if settings.http:
+        health = HealthServer(settings.http, made.metrics.registry, made.live, made.ready)
+    try:
+        _prepare(made)
+        module.run(made)
+    except StoppedError:
+        return
+    finally:
+        if health is not None:
+            health.close()
+
+
+def _prepare(worker: Worker) -> None:
+    """Wait for servers and lease; a signal ends the waiting."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        worker.stop.set()
+
+    kept = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        worker.prepare()
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def load(name: str) -> ModuleType:
+    """Import a module of ``streams``, which lies beside the package, or inside of a wheel.
+
+    Raises
+    ------
+    RiskwatchError
+        If this installation carries none.
+    """
+    if "streams" not in sys.modules:
+        folder = paths.streams()
+        spec = importlib.util.spec_from_file_location(
+            "streams", folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        package = importlib.util.module_from_spec(spec)
+        sys.modules["streams"] = package
+        spec.loader.exec_module(package)
+    return importlib.import_module(name)
+
+
+@app.command("create")
+def create_command(
+    replication: Annotated[int, typer.Option(min=1, help="Copies of each new partition.")] = 1,
+) -> None:
+    """Make the topics that are missing, and give all of them their settings."""
+    connection = Settings.read().connection
+    made = topology.create(connection, replication)
+    for name in made:
+        typer.echo(f"made {connection.topic(name)}")
+    typer.echo(f"{len(made)} topics made, all as they must be")
+
+
+@app.command("check")
+def check_command() -> None:
+    """Compare the topics with what they must be; exit code 2 if they differ."""
+    connection = Settings.read().connection
+    found: list[Any] = topology.differences(connection)
+    for line in found:
+        typer.echo(line)
+    if found:
+        raise BrokerError(f"{len(found)} differences on {connection.servers}")
+    typer.echo("all topics are as they must be")

@@ -1,0 +1,101 @@
+"""The table of the kill switch as a whole: what it says, as one digest that readers can check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from riskwatch.store.engine import refusal
+from riskwatch.store.lease import hold
+from riskwatch.store.projections import KILLSWITCH
+from riskwatch.store.truth import WORKER_PROGRESS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeTable:
+    """Where every scope stands.
+
+    Attributes
+    ----------
+    states : dict of str to str
+        Effective state by scope.
+    decisions : dict of str to str
+        Id of the decision behind it, by scope.
+    seq : int
+        Place of the last output that is in it.
+    """
+
+    states: dict[str, str]
+    decisions: dict[str, str]
+    seq: int
+
+    @property
+    def digest(self) -> str:
+        """Digest of scopes, effective states and decisions, 32 hexadecimal digits."""
+        return scope_digest((s, self.states[s], self.decisions[s]) for s in self.states)
+
+
+def scope_digest(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Digest of (scope, effective state, decision id), whatever their order.
+
+    Examples
+    --------
+    >>> scope_digest([("a", "HALT", "1"), ("b", "WATCH", "2")]) == scope_digest(
+    ...     [("b", "WATCH", "2"), ("a", "HALT", "1")])
+    True
+    """
+    h = blake2b(digest_size=16, person=b"riskwatch-table")
+    for row in sorted(rows):
+        for part in row:
+            data = part.encode()
+            h.update(len(data).to_bytes(4, "big"))
+            h.update(data)
+    return h.hexdigest()
+
+
+def scope_table(engine: Engine, worker: str, epoch: int) -> ScopeTable:
+    """Read the table, and renew the lease of the worker that vouches for it.
+
+    Raises
+    ------
+    FencedError
+        If another process holds the lease: this one has nothing to vouch for.
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    k, p = KILLSWITCH.c, WORKER_PROGRESS.c
+    try:
+        with engine.begin() as conn:
+            hold(conn, worker, epoch)
+            rows = conn.execute(select(k.scope, k.effective, k.decision_id).order_by(k.scope)).all()
+            seq = conn.execute(select(p.next_seq).where(p.worker == worker)).scalar()
+    except DBAPIError as error:
+        raise refusal(error, f"{worker}: the table of scopes cannot be read") from error
+    return ScopeTable(
+        {scope: effective for scope, effective, _ in rows},
+        {scope: decision for scope, _, decision in rows},
+        0 if seq is None else seq - 1,
+    )
+
+
+def by_state(states: Mapping[str, str]) -> dict[str, int]:
+    """Count scopes by state.
+
+    Examples
+    --------
+    >>> by_state({"a": "HALT", "b": "HALT"})
+    {'HALT': 2}
+    """
+    out: dict[str, int] = {}
+    for state in states.values():
+        out[state] = out.get(state, 0) + 1
+    return out

@@ -1,0 +1,19 @@
+"""The ledger worker: fills and balances, one unit per partition, as many processes as you like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from riskwatch.shell.workers import Worker
+from streams import host
+
+if TYPE_CHECKING:
+    from riskwatch.shell.settings import Settings
+
+
+def worker(settings: Settings) -> Worker:
+    """Put the worker together."""
+    return Worker("ledger", settings)
+
+
+run = host.run

@@ -1,0 +1,19 @@
+"""The risk worker: market and risk in one transaction; one leads, the others stand by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from riskwatch.shell.workers import Worker
+from streams import host
+
+if TYPE_CHECKING:
+    from riskwatch.shell.settings import Settings
+
+
+def worker(settings: Settings) -> Worker:
+    """Put the worker together."""
+    return Worker("risk", settings)
+
+
+run = host.run
