@@ -35,7 +35,7 @@ def run_command(
     module = load(f"streams.{worker}")
     made: Worker = module.worker(settings)
     health = None
-    if settings.http:
+    if settings.http != "off":
         health = HealthServer(settings.http, made.metrics.registry, made.live, made.ready)
     try:
         _prepare(made)

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     redis : SecretStr or None
         URL of the mirror; ``None`` for none.
     http : str
-        ``host:port`` of health and metrics; empty for none.
+        ``host:port`` of health and metrics; ``off`` for none.
     clock : str
         ``wall``: live, time passes by itself. ``event``: a replay through the workers, time
         is what events say.

@@ -91,11 +91,12 @@ def claim(engine: Engine, worker: str, holder: str, patience_s: float) -> bool:
             mine = {"holder": holder, "taken_at": now, "renewed_at": now}
             silent = _L.renewed_at < now - timedelta(seconds=patience_s)
             raised = update(LEASE).where(_L.worker == worker, silent)
-            if conn.execute(raised.values(epoch=_L.epoch + 1, **mine)).rowcount == 1:
+            taken = raised.values(epoch=_L.epoch + 1, **mine).returning(_L.epoch)
+            if conn.execute(taken).one_or_none() is not None:
                 return True
             insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(LEASE)
             first = insert.values(worker=worker, epoch=1, **mine).on_conflict_do_nothing()
-            return conn.execute(first).rowcount == 1
+            return conn.execute(first.returning(_L.epoch)).one_or_none() is not None
     except DBAPIError as error:
         raise refusal(error, f"the lease of {worker} cannot be claimed") from error
 
@@ -127,7 +128,8 @@ def hold(conn: Connection, worker: str, epoch: int) -> None:
     FencedError
         If another process took it.
     """
-    if conn.execute(_RENEW, {"w": worker, "e": epoch, "now": _now(conn)}).rowcount == 1:
+    mine = {"w": worker, "e": epoch, "now": _now(conn)}
+    if conn.execute(_RENEW.returning(_L.epoch), mine).one_or_none() is not None:
         return
     found = conn.execute(select(_L.holder, _L.epoch).where(_L.worker == worker)).one_or_none()
     if found is None:
