@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[1]
 NEEDS: Final = {
     "kafka_broker": "kafka",
+    "kafka_chaos": "kafka",
     "kafka_node": "kafka",
+    "postgres_own": "postgres",
     "postgres_server": "postgres",
     "recordings": "recordings",
     "redis_own": "redis",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tests.support.kafka import kafka_broker, kafka_node, kafka_prefix
-from tests.support.postgres import postgres_server, postgres_url
+from tests.support.postgres import postgres_own, postgres_server, postgres_url
 from tests.support.redis import redis_own, redis_server, redis_url
 
 __all__ = [
     "kafka_broker",
     "kafka_node",
     "kafka_prefix",
+    "postgres_own",
     "postgres_server",
     "postgres_url",
     "redis_own",

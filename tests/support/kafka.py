@@ -27,6 +27,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from tests.support.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -43,14 +45,6 @@ _POM: Final = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 """
 _numbers = count()
-
-
-def free_port() -> int:
-    """Name a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def properties(port: int, controller: int, folder: Path) -> str:

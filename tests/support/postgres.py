@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ import psycopg
 import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
+
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,24 +52,48 @@ def _own_user() -> Callable[[], None] | None:
     return become
 
 
-@contextmanager
-def _throwaway(binaries: Path) -> Iterator[str]:
-    """Start a cluster in a folder that goes away with it; gives its URL."""
-    become = _own_user()
-    folder = Path(tempfile.mkdtemp(prefix="riskwatch-pg-"))
-    if become is not None:
-        who = pwd.getpwnam(USER)
-        os.chown(folder, who.pw_uid, who.pw_gid)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+@dataclass
+class Server:
+    """A cluster in a folder of its own, which a test may stop, kill and start again."""
 
-    def run(tool: str, *args: str) -> None:
+    binaries: Path
+    folder: Path
+    port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, to the database that is always there."""
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+
+    def create(self) -> None:
+        """Make the cluster."""
+        if _own_user() is not None:
+            who = pwd.getpwnam(USER)
+            os.chown(self.folder, who.pw_uid, who.pw_gid)
+        self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", "--no-sync", *ENGLISH)
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        options = (
+            f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c max_connections=40"
+        )
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", log, "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: ``immediate`` is a crash, ``fast`` ends the connections in order."""
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+
+    @property
+    def _data(self) -> str:
+        return str(self.folder / "data")
+
+    def _run(self, tool: str, *args: str) -> None:
         done = subprocess.run(
-            [str(binaries / tool), *args],
+            [str(self.binaries / tool), *args],
             check=False,
-            cwd=folder,
-            preexec_fn=become,
+            cwd=self.folder,
+            preexec_fn=_own_user(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -76,16 +102,22 @@ def _throwaway(binaries: Path) -> Iterator[str]:
         if done.returncode:
             raise RuntimeError(f"{tool} failed: {done.stderr.strip()}")
 
-    data = str(folder / "data")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c max_connections=20"
+
+@contextmanager
+def own_server() -> Iterator[Server]:
+    """Run a server that goes away with its folder; skips where there is none."""
+    binaries = _binaries()
+    if binaries is None:
+        pytest.skip(f"no Postgres: {ENV} is not set and no server is installed")
+    folder = Path(tempfile.mkdtemp(prefix="riskwatch-pg-"))
+    server = Server(binaries, folder)
     try:
-        run("initdb", "-D", data, "-U", USER, "-A", "trust", "--no-sync", *ENGLISH)
-        log = str(folder / "log")
-        run("pg_ctl", "-D", data, "-w", "-t", "60", "-l", log, "-o", options, "start")
+        server.create()
+        server.start()
         try:
-            yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+            yield server
         finally:
-            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+            server.stop()
     finally:
         shutil.rmtree(folder)
 
@@ -97,11 +129,15 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield given
         return
-    binaries = _binaries()
-    if binaries is None:
-        pytest.skip(f"no Postgres: {ENV} is not set and no server is installed")
-    with _throwaway(binaries) as url:
-        yield url
+    with own_server() as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_own() -> Iterator[Server]:
+    """A server for one test alone, which may stop and kill it."""
+    with own_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import redis
 
-from tests.support.kafka import free_port
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

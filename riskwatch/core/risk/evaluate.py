@@ -84,11 +84,10 @@ class Evaluator:
     def _exposures(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
         for name in sorted(state.parties):
             row = state.parties[name]
-            if row.us == tick.us or tick.due:
-                sent = list(report.exposures_changed(state, name, row, tick.us, self.config))
-                if sent:
-                    state.mark(f"party/{name}")
-                yield from sent
+            if row.unshown or tick.due:
+                row.unshown = False
+                yield from report.exposures_changed(state, name, row, tick.us, self.config)
+                state.mark(f"party/{name}")
 
     def _limits(
         self, state: RiskState, tick: Evaluation, out: list[Output]

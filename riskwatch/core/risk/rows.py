@@ -81,7 +81,8 @@ class PartyRow(msgspec.Struct):
     """Everything held with one counterparty, and how money moves there.
 
     `shown` is what was put out, by ``book/account/asset/component``; `positions_shown` by
-    ``book/account/instrument``.
+    ``book/account/instrument``. `unshown` says that a reading came since: its time may lie
+    before the tick at which it is shown, for it may come from another worker.
     """
 
     us: int
@@ -91,6 +92,7 @@ class PartyRow(msgspec.Struct):
     shown: dict[str, Shown] = {}
     positions_shown: dict[str, Shown] = {}
     assessed_us: int = 0
+    unshown: bool = True
 
 
 class CreditItem(msgspec.Struct, array_like=True):

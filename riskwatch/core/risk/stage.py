@@ -123,7 +123,7 @@ class RiskStage:
             state.parties[reading.counterparty] = row
         elif reading.us < row.us:
             return  # a repeat that was delayed: what is known is newer
-        row.us, row.flow = reading.us, reading.flow
+        row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
         state.meta.holdings = True
         state.mark("meta")
