@@ -108,7 +108,7 @@ def read(topic: str, record: Record) -> Message[AnyOutput]:
     """
     try:
         return _read(topic, record)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         key = None if record.key is None else record.key.decode(errors="replace")
         raise UnreadableError(topic, record.partition, record.offset, key, str(error)) from error
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
+from riskwatch.client.connect import TIMEOUT_S, connected
 from riskwatch.client.errors import BrokerError, PublishError, TopicError
 from riskwatch.client.result import Published, Refused
-from riskwatch.client.stream import TIMEOUT_S
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import key_of, topic_of
@@ -33,6 +33,7 @@ IN_FLIGHT_BYTES: Final = 32 * 2**20
 KEPT: Final = 20
 """Reasons that are kept."""
 _CLOSE_S: Final = 5.0
+_LINGER_MS: Final = 5
 
 
 class _Flight(NamedTuple):
@@ -86,29 +87,26 @@ class Publisher:
         self._number = 0
         self._flying: deque[_Flight] = deque()
         self._bytes = 0
-        wait_ms = int(timeout * 1000)
+        admin = connected(KafkaAdminClient, connection, timeout)
         try:
-            admin = KafkaAdminClient(**connection.options(), bootstrap_timeout_ms=wait_ms)
-            try:
-                self._topics = frozenset(admin.list_topics())
-            finally:
-                admin.close()
-            self._producer: Any = KafkaProducer(
-                **connection.options(),
-                acks="all",
-                enable_idempotence=True,
-                linger_ms=5,
-                batch_size=2**16,
-                allow_auto_create_topics=False,
-                bootstrap_timeout_ms=wait_ms,
-                max_block_ms=wait_ms,
-                request_timeout_ms=max(1, int(delivery * 500)),
-                delivery_timeout_ms=int(delivery * 1000),
-            )
-        except (KafkaError, OSError) as error:
-            raise BrokerError(
-                f"no answer from the broker at {connection.servers}: {error}"
-            ) from error
+            self._topics = frozenset(admin.list_topics())
+        except KafkaError as error:
+            raise BrokerError(f"{connection.servers} lists no topics: {error}") from error
+        finally:
+            admin.close()
+        self._producer: Any = connected(
+            KafkaProducer,
+            connection,
+            timeout,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=_LINGER_MS,
+            batch_size=2**16,
+            allow_auto_create_topics=False,
+            max_block_ms=int(timeout * 1000),
+            request_timeout_ms=max(1, int(delivery * 500)),
+            delivery_timeout_ms=int(delivery * 1000),
+        )
 
     def send(self, item: WireEvent | bytes) -> Refused | None:
         """Send an event, or a line that holds one; returns why it was not sent, if it was not.

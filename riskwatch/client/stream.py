@@ -12,6 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 from kafka.structs import OffsetAndMetadata
 
+from riskwatch.client.connect import TIMEOUT_S, connected
 from riskwatch.client.errors import BrokerError, HistoryError, TopicError
 from riskwatch.client.message import CaughtUp, Record, read
 from riskwatch.client.order import Order
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 Start = Literal["latest", "earliest"] | datetime
 ItemT = TypeVar("ItemT")
 
-TIMEOUT_S: Final = 10.0
-"""How long a broker may take to answer when a stream is opened."""
 _POLL_MS: Final = 250
 """How long one wait for records is, and so the delay with which `stop` is heard."""
 _AGAIN_S: Final = 0.1
@@ -107,20 +106,16 @@ class Stream(Generic[ItemT]):
         self.caught_up = False
         """Whether everything that was there at first has been asked for."""
         self.closed = False
-        try:
-            self._consumer: Any = KafkaConsumer(
-                **connection.options(),
-                group_id=group,
-                auto_offset_reset="none",
-                enable_auto_commit=False,
-                allow_auto_create_topics=False,
-                metadata_max_age_ms=_METADATA_MS,
-                bootstrap_timeout_ms=int(timeout * 1000),
-            )
-        except (KafkaError, OSError) as error:
-            raise BrokerError(
-                f"no answer from the broker at {connection.servers}: {error}"
-            ) from error
+        self._consumer: Any = connected(
+            KafkaConsumer,
+            connection,
+            timeout,
+            group_id=group,
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            metadata_max_age_ms=_METADATA_MS,
+        )
         try:
             self._behind = self._open(start, int(timeout * 1000))
         except BaseException:

@@ -28,6 +28,7 @@ from riskwatch.core.outputs import (
     DataQualityResolved,
     KillSwitchChanged,
 )
+from riskwatch.core.readings import CounterpartyReading
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import ConfigError, FeedError
 from riskwatch.shell.merge import Merge
@@ -269,8 +270,9 @@ def _lines(files: Sequence[str]) -> Iterator[Iterator[_Source]]:
 def _merged(merge: Merge) -> Iterator[_Source]:
     files = {file.name: file for file in merge.files}
     for record in merge.records():
-        file = files[record.stream]
-        yield _Source(f"{file.path}:{file.records}", record.event, record.raw, record.us)
+        file, event = files[record.stream], record.event
+        assert not isinstance(event, CounterpartyReading), "readings are not decoded here"
+        yield _Source(f"{file.path}:{file.records}", event, record.raw, record.us)
 
 
 def _stdin() -> Iterator[_Source]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import queue
 import subprocess
 import sys
@@ -10,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from riskwatch.client import (
     BrokerError,
@@ -26,96 +27,34 @@ from riskwatch.client import (
 )
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.contracts.outputs import encode_output
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.topics import TOPICS, key_of, topic_of
 from riskwatch.core.reasons import RejectReason, State
 from tests.support import batches
+from tests.support.cluster import WAIT_S, Cluster, cluster
 from tests.support.golden import goldens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from riskwatch.core.events import WireEvent
-    from riskwatch.core.outputs import KillSwitchChanged, Output
+    from riskwatch.core.outputs import KillSwitchChanged
     from tests.support.kafka import Node
 
 ALERTS = "riskwatch.alerts"
 KILLSWITCH = "riskwatch.killswitch"
-WAIT_S = 30.0
-
-
-class Cluster:
-    """Topics of one test, and a hand that writes what a worker would."""
-
-    def __init__(self, connection: KafkaConnection) -> None:
-        self.connection = connection
-        self._producer: Any = None
-
-    def make(self, *names: str) -> None:
-        """Create topics as the contract lays them out."""
-        wanted = {
-            self.connection.topic(name): {
-                "num_partitions": TOPICS[name].partitions,
-                "replication_factor": 1,
-                "configs": {
-                    "cleanup.policy": "compact" if TOPICS[name].compacted else "delete",
-                },
-            }
-            for name in names
-        }
-        admin = KafkaAdminClient(**self.connection.options())
-        try:
-            admin.create_topics(wanted, wait_for_metadata=True)
-        finally:
-            admin.close()
-
-    def write(self, topic: str, key: bytes | None, value: bytes | None, **headers: str) -> None:
-        """Write one record; in names of headers, ``_`` is ``-``."""
-        if self._producer is None:
-            self._producer = KafkaProducer(**self.connection.options())
-        self._producer.send(
-            self.connection.topic(topic),
-            key=key,
-            value=value,
-            headers=[(name.replace("_", "-"), text.encode()) for name, text in headers.items()],
-        ).get(timeout=WAIT_S)
-
-    def tell(self, output: Output, seq: int, *, epoch: int = 1, worker: str = "risk") -> None:
-        """Write an output as a worker does."""
-        self.write(
-            output.topic or "", output.key().encode(), encode_output(output),
-            rw_worker=worker, rw_epoch=str(epoch), rw_seq=str(seq),
-        )  # fmt: skip
-
-    def read(self, topic: str) -> list[Any]:
-        """Return all records of a topic."""
-        name = self.connection.topic(topic)
-        consumer = KafkaConsumer(**self.connection.options(), auto_offset_reset="earliest")
-        try:
-            parts = [TopicPartition(name, n) for n in range(TOPICS[topic].partitions)]
-            consumer.assign(parts)
-            left = sum(consumer.end_offsets(parts).values())
-            found: list[Any] = []
-            while len(found) < left:
-                for records in consumer.poll(1000).values():
-                    found += records
-            return found
-        finally:
-            consumer.close()
-
-    def close(self) -> None:
-        """Let go of the broker."""
-        if self._producer is not None:
-            self._producer.close(timeout=5)
+__all__ = ["cluster"]
 
 
 @pytest.fixture
-def cluster(kafka_broker: str, kafka_prefix: str) -> Iterator[Cluster]:
-    """Give a cluster whose topics are this test's alone."""
-    made = Cluster(KafkaConnection(servers=kafka_broker, prefix=kafka_prefix))
-    yield made
-    made.close()
+def leaks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Collect the sockets that kafka-python does not close when a connection is refused."""
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # its records hold on to them
+    yield
+    gc.collect()
+
+
+refused = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 def switch(minute: float, scope: str, state: State = State.HALT) -> KillSwitchChanged:
@@ -300,6 +239,8 @@ def test_the_kill_switch_says_when_the_table_is_complete(cluster: Cluster) -> No
         assert (news.seq, news.output.state) == (10, State.NORMAL)
 
 
+@refused
+@pytest.mark.usefixtures("leaks")
 def test_a_restarted_broker_is_waited_for(kafka_node: Node) -> None:
     """A reader that follows outlives its broker, and misses nothing."""
     cluster = Cluster(KafkaConnection(servers=kafka_node.address, prefix="t."))
@@ -328,6 +269,8 @@ def test_a_restarted_broker_is_waited_for(kafka_node: Node) -> None:
     assert not reader.is_alive()
 
 
+@refused
+@pytest.mark.usefixtures("leaks")
 def test_a_missing_broker_or_topic_is_named(cluster: Cluster) -> None:
     """Errors say which server, and which topic."""
     nobody = KafkaConnection(servers="127.0.0.1:1")
