@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,7 @@ from riskwatch.client import (
     HistoryError,
     Message,
     Publisher,
+    PublishError,
     TopicError,
     UnreadableError,
     alerts,
@@ -69,6 +71,12 @@ def numbers(messages: list[Any]) -> list[int]:
     return [message.seq for message in messages]
 
 
+def soon() -> Callable[[], bool]:
+    """Make a `stop` that lets a test fail where it would wait for ever."""
+    until = time.monotonic() + WAIT_S
+    return lambda: time.monotonic() > until
+
+
 def take(stream: Iterator[Any], count: int) -> list[Any]:
     """Read `count` items."""
     return [next(stream) for _ in range(count)]
@@ -83,7 +91,7 @@ def test_alerts_come_typed_with_their_envelope(cluster: Cluster) -> None:
     ]  # fmt: skip
     for seq, output in enumerate(said, 7):
         cluster.tell(output, seq, epoch=3)
-    with alerts(cluster.connection, start="earliest") as stream:
+    with alerts(cluster.connection, start="earliest", stop=soon()) as stream:
         got = take(stream, len(said))
     assert [message.output for message in got] == said
     assert got[1] == Message(ALERTS, "asset:USDC", "risk", 3, 8, said[1])
@@ -106,7 +114,7 @@ def test_a_time_to_begin_at(cluster: Cluster) -> None:
     """A start in the far past is the beginning, one in the future is the end."""
     cluster.make(ALERTS)
     cluster.tell(batches.alert(1), 1)
-    with alerts(cluster.connection, start=batches.START) as stream:
+    with alerts(cluster.connection, start=batches.START, stop=soon()) as stream:
         assert next(stream).seq == 1
     stop = threading.Event()
     later = batches.START.replace(year=2100)
@@ -121,9 +129,9 @@ def test_the_item_in_hand_comes_again_and_none_before_it(cluster: Cluster) -> No
     cluster.make(ALERTS)
     for seq in range(1, 6):
         cluster.tell(batches.alert(seq), seq)
-    with alerts(cluster.connection, "pager", "earliest") as stream:
+    with alerts(cluster.connection, "pager", "earliest", stop=soon()) as stream:
         assert numbers(take(stream, 3)) == [1, 2, 3]
-    with alerts(cluster.connection, "pager", "latest") as stream:
+    with alerts(cluster.connection, "pager", "latest", stop=soon()) as stream:
         assert numbers(take(stream, 3)) == [3, 4, 5]
 
 
@@ -181,7 +189,7 @@ def test_repeats_and_voided_writers_are_dropped(cluster: Cluster) -> None:
     cluster.tell(batches.alert(6), 6, epoch=1)
     cluster.tell(batches.alert(7), 6, epoch=2)
     cluster.tell(batches.alert(8), 1, worker="other")
-    with alerts(cluster.connection, start="earliest") as stream:
+    with alerts(cluster.connection, start="earliest", stop=soon()) as stream:
         got = take(stream, 6)
         assert [(message.worker, message.seq) for message in got] == [
             ("risk", 1), ("risk", 2), ("risk", 3), ("risk", 5), ("risk", 6), ("other", 1),
@@ -194,7 +202,7 @@ def test_a_replaced_database_is_seen(cluster: Cluster) -> None:
     cluster.make(ALERTS)
     cluster.tell(batches.alert(1), 1)
     cluster.tell(batches.alert(9), 1)
-    with alerts(cluster.connection, start="earliest") as stream:
+    with alerts(cluster.connection, start="earliest", stop=soon()) as stream:
         assert next(stream).seq == 1
         with pytest.raises(HistoryError, match="worker risk wrote number 1"):
             next(stream)
@@ -207,12 +215,12 @@ def test_what_cannot_be_read_is_never_swallowed(cluster: Cluster) -> None:
     cluster.write(ALERTS, b"asset:USDC", b"{", rw_worker="risk", rw_epoch="1", rw_seq="2")
     cluster.tell(batches.alert(3), 3)
     for first in ([1], []):
-        with alerts(cluster.connection, "pager", "earliest") as stream:
+        with alerts(cluster.connection, "pager", "earliest", stop=soon()) as stream:
             assert numbers(take(stream, len(first))) == first
             with pytest.raises(UnreadableError, match="offset 1 for 'asset:USDC'") as caught:
                 next(stream)
             assert (caught.value.key, caught.value.offset) == ("asset:USDC", 1)
-    with alerts(cluster.connection, "pager") as stream:
+    with alerts(cluster.connection, "pager", stop=soon()) as stream:
         with pytest.raises(UnreadableError):
             next(stream)
         assert next(stream).seq == 3
@@ -221,14 +229,14 @@ def test_what_cannot_be_read_is_never_swallowed(cluster: Cluster) -> None:
 def test_the_kill_switch_says_when_the_table_is_complete(cluster: Cluster) -> None:
     """First what is there, then the mark, then what comes; nothing goes backwards per scope."""
     cluster.make(KILLSWITCH)
-    with killswitch(cluster.connection) as stream:
+    with killswitch(cluster.connection, soon()) as stream:
         assert next(stream) == CaughtUp(0)
     cluster.tell(switch(1, "asset:USDC"), 5)
     cluster.tell(switch(2, "asset:USDT"), 9)
     # A repeat of an older record of another scope, as compaction may leave it.
     cluster.tell(switch(1, "counterparty:kraken"), 4)
     cluster.tell(switch(1, "asset:USDC"), 5)
-    with killswitch(cluster.connection) as stream:
+    with killswitch(cluster.connection, soon()) as stream:
         keys = [item.key for item in take(stream, 3)]
         assert keys == ["asset:USDC", "asset:USDT", "counterparty:kraken"]
         assert next(stream) == CaughtUp(3)
@@ -282,6 +290,31 @@ def test_a_missing_broker_or_topic_is_named(cluster: Cluster) -> None:
         killswitch(cluster.connection)
     with pytest.raises(TopicError, match=r"riskwatch\.pegs does not exist at 127"):
         publish(cluster.connection, [goldens()["peg"]])
+
+
+def test_an_event_that_cannot_be_delivered_is_named(cluster: Cluster) -> None:
+    """Where the broker refuses one, the error says which, and how many went before it."""
+    cluster.make("riskwatch.pegs", max_message_bytes="600")
+    line = goldens()["peg"]
+    wide = line[:-1] + b',"note":"' + b"x" * 600 + b'"}'
+    named = r"event 2 \(.+/.+\) was not acknowledged on .+pegs by .+; 1 events before it were"
+    with Publisher(cluster.connection) as sender:
+        sender.send(line)
+        sender.flush()
+        sender.send(wide)
+        with pytest.raises(PublishError, match=named) as caught:
+            sender.flush()
+    assert caught.value.number == 2
+
+
+def test_an_event_too_large_for_the_broker_is_refused(cluster: Cluster) -> None:
+    """What no request can hold is told like any other item that is not right."""
+    cluster.make("riskwatch.pegs")
+    line = goldens()["peg"]
+    wide = line[:-1] + b',"note":"' + b"x" * (2**20 - len(line) - 10) + b'"}'
+    result = publish(cluster.connection, [wide, line])
+    assert (result.total, result.refused) == (1, 1)
+    assert result.first[0].reason == RejectReason.MESSAGE_TOO_LARGE
 
 
 def test_every_event_arrives_where_it_belongs(cluster: Cluster) -> None:

@@ -26,14 +26,15 @@ class Cluster:
         self.connection = connection
         self._producer: Any = None
 
-    def make(self, *names: str) -> None:
-        """Create topics as the contract lays them out."""
+    def make(self, *names: str, **configs: str) -> None:
+        """Create topics as the contract lays them out; in names of `configs`, ``_`` is ``.``."""
         wanted = {
             self.connection.topic(name): {
                 "num_partitions": TOPICS[name].partitions,
                 "replication_factor": 1,
                 "configs": {
                     "cleanup.policy": "compact" if TOPICS[name].compacted else "delete",
+                    **{key.replace("_", "."): value for key, value in configs.items()},
                 },
             }
             for name in names
