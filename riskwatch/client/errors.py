@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from riskwatch.errors import RiskwatchError
+from riskwatch import errors
 
 
-class ClientError(RiskwatchError):
+class ClientError(errors.RiskwatchError):
     """Base of every error of :mod:`riskwatch.client`."""
 
 
-class BrokerError(ClientError):
+class BrokerError(ClientError, errors.BrokerError):
     """The broker does not answer, or refuses. The message names its address."""
 
 

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 from riskwatch.client.connect import TIMEOUT_S, connected
 from riskwatch.client.errors import BrokerError, PublishError, TopicError
 from riskwatch.client.result import Published, Refused
-from riskwatch.contracts.codec import decode, encode
+from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import key_of, topic_of
 from riskwatch.core.events import identity
@@ -102,6 +102,7 @@ class Publisher:
             enable_idempotence=True,
             linger_ms=_LINGER_MS,
             batch_size=2**16,
+            max_request_size=2 * SIZE_LIMIT,
             allow_auto_create_topics=False,
             max_block_ms=int(timeout * 1000),
             request_timeout_ms=max(1, int(delivery * 500)),

@@ -27,7 +27,7 @@ from riskwatch.client import (
     killswitch,
     publish,
 )
-from riskwatch.contracts.codec import decode, encode
+from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.topics import TOPICS, key_of, topic_of
@@ -307,14 +307,20 @@ def test_an_event_that_cannot_be_delivered_is_named(cluster: Cluster) -> None:
     assert caught.value.number == 2
 
 
-def test_an_event_too_large_for_the_broker_is_refused(cluster: Cluster) -> None:
-    """What no request can hold is told like any other item that is not right."""
+def test_the_largest_event_passes_and_a_larger_one_is_refused(cluster: Cluster) -> None:
+    """The limit is the contract's; what no request can hold is told like any other bad item."""
     cluster.make("riskwatch.pegs")
     line = goldens()["peg"]
-    wide = line[:-1] + b',"note":"' + b"x" * (2**20 - len(line) - 10) + b'"}'
-    result = publish(cluster.connection, [wide, line])
-    assert (result.total, result.refused) == (1, 1)
-    assert result.first[0].reason == RejectReason.MESSAGE_TOO_LARGE
+
+    def padded(size: int) -> bytes:
+        return line[:-1] + b',"note":"' + b"x" * (size - len(line) - 10) + b'"}'
+
+    with Publisher(cluster.connection) as sender:
+        assert sender.send(padded(SIZE_LIMIT)) is None
+        sender.send(padded(SIZE_LIMIT + 1))
+        sender.raw("riskwatch.pegs", None, padded(3 * SIZE_LIMIT))
+    assert (sender.result.total, sender.result.refused) == (1, 2)
+    assert {bad.reason for bad in sender.result.first} == {RejectReason.MESSAGE_TOO_LARGE}
 
 
 def test_every_event_arrives_where_it_belongs(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
+from riskwatch.contracts.codec import SIZE_LIMIT
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.contracts.topics import TOPICS
@@ -34,6 +35,7 @@ class Cluster:
                 "replication_factor": 1,
                 "configs": {
                     "cleanup.policy": "compact" if TOPICS[name].compacted else "delete",
+                    "max.message.bytes": str(2 * SIZE_LIMIT),
                     **{key.replace("_", "."): value for key, value in configs.items()},
                 },
             }
