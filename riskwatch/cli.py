@@ -6,7 +6,18 @@ import sys
 
 import typer
 
-from riskwatch.commands import data, db, demo, query, replay, rules, run, scenario, schema
+from riskwatch.commands import (
+    data,
+    db,
+    demo,
+    query,
+    replay,
+    rules,
+    run,
+    scenario,
+    schema,
+    stream,
+)
 from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
 
@@ -24,9 +35,11 @@ app.add_typer(run.app, name="topics")
 app.command("import")(data.import_command)
 app.command("feeds")(data.feeds_command)
 app.command("exposure")(query.exposure_command)
-app.command("alerts")(query.alerts_command)
+app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
 app.command("sql")(query.sql_command)
+app.command("publish")(stream.publish_command)
+query.killswitch_app.command("watch")(stream.watch_command)
 app.add_typer(query.killswitch_app, name="killswitch")
 app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")

@@ -1,1 +1,41 @@
-"""What trading systems import: subscription to alerts and to the kill switch."""
+"""What trading systems import: subscription to alerts and to the kill switch, and publishing.
+
+:func:`alerts` and :func:`killswitch` are iterators of :class:`Message`; :func:`publish` sends
+events. All take a :class:`~riskwatch.contracts.connection.KafkaConnection`. Everything that can
+go wrong is a :class:`ClientError`. See ``docs/examples`` for ten lines of each.
+"""
+
+from riskwatch.client.errors import (
+    BrokerError,
+    ClientError,
+    HistoryError,
+    PublishError,
+    TopicError,
+    UnreadableError,
+)
+from riskwatch.client.follow import alerts, killswitch
+from riskwatch.client.message import AlertOutput, CaughtUp, Message
+from riskwatch.client.pace import Pace
+from riskwatch.client.publish import Publisher, publish
+from riskwatch.client.result import Published, Refused
+from riskwatch.client.stream import Stream
+
+__all__ = [
+    "AlertOutput",
+    "BrokerError",
+    "CaughtUp",
+    "ClientError",
+    "HistoryError",
+    "Message",
+    "Pace",
+    "PublishError",
+    "Published",
+    "Publisher",
+    "Refused",
+    "Stream",
+    "TopicError",
+    "UnreadableError",
+    "alerts",
+    "killswitch",
+    "publish",
+]

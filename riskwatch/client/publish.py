@@ -1,0 +1,260 @@
+"""Events in: typed ones or raw lines, to the right topic with the right key."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError, MessageSizeTooLargeError
+
+from riskwatch.client.connect import TIMEOUT_S, connected
+from riskwatch.client.errors import BrokerError, PublishError, TopicError
+from riskwatch.client.result import Published, Refused
+from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
+from riskwatch.contracts.refusal import Refusal, refuse
+from riskwatch.contracts.topics import key_of, topic_of
+from riskwatch.core.events import identity
+from riskwatch.core.reasons import RejectReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from riskwatch.contracts.connection import KafkaConnection
+    from riskwatch.core.events import WireEvent
+
+DELIVERY_S: Final = 30.0
+IN_FLIGHT: Final = 5_000
+"""Most events that are sent and not yet acknowledged."""
+IN_FLIGHT_BYTES: Final = 32 * 2**20
+KEPT: Final = 20
+"""Reasons that are kept."""
+_CLOSE_S: Final = 5.0
+_LINGER_MS: Final = 5
+
+
+class _Flight(NamedTuple):
+    number: int
+    what: str
+    topic: str
+    size: int
+    future: Any
+
+
+class Publisher:
+    """Sends events in order, each acknowledged by all replicas; a context manager.
+
+    A record is never doubled by a retry. Sending waits when too much is under way, so memory is
+    bounded however slow the broker is. Leaving the context waits for everything.
+
+    Parameters
+    ----------
+    connection : KafkaConnection
+        The broker.
+    timeout : float
+        Seconds that the broker may take to answer at first.
+    delivery : float
+        Seconds until an event that is not acknowledged is an error.
+    in_flight : int
+        Most events that are sent and not yet acknowledged.
+
+    Attributes
+    ----------
+    result : Published
+        What became of the items so far.
+
+    Raises
+    ------
+    BrokerError
+        If the broker does not answer.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        timeout: float = TIMEOUT_S,
+        delivery: float = DELIVERY_S,
+        in_flight: int = IN_FLIGHT,
+    ) -> None:
+        self.result = Published()
+        self._connection = connection
+        self._delivery = delivery
+        self._most = in_flight
+        self._number = 0
+        self._flying: deque[_Flight] = deque()
+        self._bytes = 0
+        admin = connected(KafkaAdminClient, connection, timeout)
+        try:
+            self._topics = frozenset(admin.list_topics())
+        except KafkaError as error:
+            raise BrokerError(f"{connection.servers} lists no topics: {error}") from error
+        finally:
+            admin.close()
+        self._producer: Any = connected(
+            KafkaProducer,
+            connection,
+            timeout,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=_LINGER_MS,
+            batch_size=2**16,
+            max_request_size=2 * SIZE_LIMIT,
+            allow_auto_create_topics=False,
+            max_block_ms=int(timeout * 1000),
+            request_timeout_ms=max(1, int(delivery * 500)),
+            delivery_timeout_ms=int(delivery * 1000),
+        )
+
+    def send(self, item: WireEvent | bytes) -> Refused | None:
+        """Send an event, or a line that holds one; returns why it was not sent, if it was not.
+
+        Raises
+        ------
+        TopicError
+            If its topic does not exist.
+        PublishError
+            If this or an earlier event cannot be delivered.
+        """
+        value = item.rstrip(b"\r\n") if isinstance(item, bytes) else encode(item)
+        # A typed event is checked too: its class does not keep the ranges of the contract.
+        event = decode(value)
+        return self.refuse(event) if isinstance(event, Refusal) else self.post(event, value)
+
+    def post(self, event: WireEvent, value: bytes) -> Refused | None:
+        """Send `event`, whose bytes are `value`; otherwise like :meth:`send`."""
+        return self.raw(topic_of(event), key_of(event).encode(), value, identity(event))
+
+    def refuse(self, refusal: Refusal) -> Refused:
+        """Count an item that is no event."""
+        self._number += 1
+        return self._refused(refusal)
+
+    def raw(self, topic: str, key: bytes | None, value: bytes, what: str = "") -> Refused | None:
+        """Send any bytes to any topic; `what` names them in errors.
+
+        Raises
+        ------
+        TopicError
+            If the topic does not exist.
+        PublishError
+            If this or an earlier item cannot be delivered.
+        """
+        self._number += 1
+        name = self._connection.topic(topic)
+        if name not in self._topics:
+            raise TopicError(
+                f"topic {name} does not exist at {self._connection.servers}: "
+                "run `riskwatch topics create`"
+            )
+        try:
+            future = self._producer.send(name, value=value, key=key)
+        except MessageSizeTooLargeError as error:
+            return self._refused(refuse(RejectReason.MESSAGE_TOO_LARGE, str(error)))
+        except KafkaError as error:
+            raise self._failed(self._number, what, topic, error) from error
+        self._flying.append(_Flight(self._number, what, topic, len(value), future))
+        self._bytes += len(value)
+        while self._flying and (
+            self._flying[0].future.is_done
+            or len(self._flying) > self._most
+            or self._bytes > IN_FLIGHT_BYTES
+        ):
+            self._land()
+        return None
+
+    def flush(self) -> None:
+        """Return when everything is acknowledged.
+
+        Raises
+        ------
+        PublishError
+            If an event could not be delivered.
+        """
+        while self._flying:
+            self._land()
+
+    def _land(self) -> None:
+        """Wait for the oldest."""
+        flight = self._flying.popleft()
+        self._bytes -= flight.size
+        try:
+            flight.future.get(timeout=self._delivery + _CLOSE_S)
+        except KafkaError as error:
+            raise self._failed(flight.number, flight.what, flight.topic, error) from error
+        self.result.sent[flight.topic] = self.result.sent.get(flight.topic, 0) + 1
+
+    def _refused(self, refusal: Refusal) -> Refused:
+        refused = Refused(self._number, refusal.reason, refusal.detail)
+        self.result.refused += 1
+        if len(self.result.first) < KEPT:
+            self.result.first.append(refused)
+        return refused
+
+    def _failed(self, number: int, what: str, topic: str, error: Exception) -> PublishError:
+        which = f"event {number}" + (f" ({what})" if what else "")
+        return PublishError(
+            number,
+            f"{which} was not acknowledged on {self._connection.topic(topic)} by "
+            f"{self._connection.servers}: {error}; {self.result.total} events before it were",
+        )
+
+    def close(self) -> None:
+        """Let go of the broker; what is not acknowledged within seconds is given up."""
+        with suppress(KafkaError):
+            self._producer.close(timeout=_CLOSE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self.flush()
+        finally:
+            self.close()
+            with suppress(PublishError):  # the first error counts; these are for the totals
+                while self._flying and self._flying[0].future.is_done:
+                    self._land()
+
+
+def publish(
+    connection: KafkaConnection,
+    events: Iterable[WireEvent | bytes],
+    *,
+    timeout: float = TIMEOUT_S,
+    delivery: float = DELIVERY_S,
+) -> Published:
+    """Send events, and return when all are acknowledged by all replicas.
+
+    Parameters
+    ----------
+    connection : KafkaConnection
+        The broker.
+    events : iterable of WireEvent or bytes
+        Typed events, or lines of JSON. Lines go out as they are. An item that is no event of
+        the contract is not sent; the result says how many there were, and the first reasons.
+    timeout, delivery : float
+        See :class:`Publisher`.
+
+    Raises
+    ------
+    BrokerError
+        If the broker does not answer.
+    TopicError
+        If a topic does not exist.
+    PublishError
+        If an event is not acknowledged in time; it says which.
+    """
+    with Publisher(connection, timeout=timeout, delivery=delivery) as publisher:
+        for event in events:
+            publisher.send(event)
+    return publisher.result

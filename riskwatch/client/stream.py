@@ -1,0 +1,297 @@
+"""One output topic as an iterator that can be resumed, and that never goes backwards."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
+from kafka.structs import OffsetAndMetadata
+
+from riskwatch.client.connect import TIMEOUT_S, connected
+from riskwatch.client.errors import BrokerError, HistoryError, TopicError
+from riskwatch.client.message import CaughtUp, Record, read
+from riskwatch.client.order import Order
+from riskwatch.contracts.topics import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from riskwatch.contracts.connection import KafkaConnection
+
+Start = Literal["latest", "earliest"] | datetime
+ItemT = TypeVar("ItemT")
+
+_POLL_MS: Final = 250
+"""How long one wait for records is, and so the delay with which `stop` is heard."""
+_AGAIN_S: Final = 0.1
+_BUFFER: Final = 500
+_METADATA_MS: Final = 30_000
+_CLOSE_MS: Final = 5_000
+
+
+class Stream(Generic[ItemT]):
+    """Iterator over the messages of one output topic; made by :mod:`riskwatch.client.follow`.
+
+    For one thread. It ends when `stop` says so or when it is closed, else never: while the
+    broker is away it waits. A context manager.
+
+    With a group, the offset of an item is kept once the next one was asked for: a crash
+    repeats the item in hand and loses none. The members of a group do not share out the
+    messages, for the order would be lost: a group is the name under which one process resumes.
+
+    Parameters
+    ----------
+    connection : KafkaConnection
+        The broker.
+    name : str
+        Plain name of the topic.
+    group : str or None
+        Name under which the position is kept.
+    start : str or datetime
+        Where to begin where no position is kept: ``latest``, ``earliest``, or with what the
+        broker got at that time or later.
+    stop : callable or None
+        Asked between messages and at least every quarter of a second.
+    marks : bool
+        Whether to give out :class:`~riskwatch.client.message.CaughtUp`, once.
+    timeout : float
+        Seconds that the broker may take to answer at first.
+
+    Raises
+    ------
+    BrokerError
+        If the broker does not answer, or refuses.
+    TopicError
+        If the topic is not there; from the iterator, if its partitions changed.
+    HistoryError
+        If records behind the kept position were removed; from the iterator, if a worker
+        contradicts itself.
+    UnreadableError
+        From the iterator; it may be asked again, and then goes on behind the record.
+    """
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        name: str,
+        *,
+        group: str | None,
+        start: Start,
+        stop: Callable[[], bool] | None,
+        marks: bool,
+        timeout: float,
+    ) -> None:
+        self._connection = connection
+        self._name = name
+        self._topic = connection.topic(name)
+        self._group = group
+        self._stop = stop
+        self._marks = marks
+        self._buffer: deque[Any] = deque()
+        self._held: Any = None
+        self._done: dict[TopicPartition, int] = {}
+        self._kept: dict[TopicPartition, int] = {}
+        self._keeping = False
+        self._failure: Exception | None = None
+        self._gone_since: float | None = None
+        self._given = 0
+        self.order = Order(by_key=TOPICS[name].compacted)
+        self.caught_up = False
+        """Whether everything that was there at first has been asked for."""
+        self.closed = False
+        self._consumer: Any = connected(
+            KafkaConsumer,
+            connection,
+            timeout,
+            group_id=group,
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            metadata_max_age_ms=_METADATA_MS,
+        )
+        try:
+            self._behind = self._open(start, int(timeout * 1000))
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, start: Start, timeout_ms: int) -> dict[TopicPartition, int]:
+        """Go to where reading begins; returns the ends of the partitions that have something."""
+        consumer = self._consumer
+        try:
+            self._partitions = consumer.partitions_for_topic(self._topic)
+            if not self._partitions:
+                raise TopicError(
+                    f"topic {self._topic} does not exist at {self._connection.servers}: "
+                    "run `riskwatch topics create`"
+                )
+            parts = [TopicPartition(self._topic, number) for number in sorted(self._partitions)]
+            consumer.assign(parts)
+            first = consumer.beginning_offsets(parts, timeout_ms=timeout_ms)
+            ends = consumer.end_offsets(parts, timeout_ms=timeout_ms)
+            since = {}
+            if isinstance(start, datetime):
+                ms = int(start.timestamp() * 1000)
+                since = consumer.offsets_for_times(dict.fromkeys(parts, ms), timeout_ms=timeout_ms)
+            begins = {}
+            for part in parts:
+                kept = self._kept_offset(part, timeout_ms)
+                if kept is not None:
+                    self._continues(kept, first[part], ends[part])
+                    begins[part] = kept
+                elif isinstance(start, datetime):
+                    begins[part] = since[part].offset if since.get(part) else ends[part]
+                else:
+                    begins[part] = (first if start == "earliest" else ends)[part]
+                consumer.seek(part, begins[part])
+        except KafkaError as error:
+            raise self._refused(error) from error
+        return {part: ends[part] for part in parts if begins[part] < ends[part]}
+
+    def _kept_offset(self, part: TopicPartition, timeout_ms: int) -> int | None:
+        if self._group is None:
+            return None
+        kept: int | None = self._consumer.committed(part, timeout_ms=timeout_ms)
+        if kept is not None:
+            self._done[part] = self._kept[part] = kept
+        return kept
+
+    def _continues(self, kept: int, first: int, end: int) -> None:
+        if first <= kept <= end:
+            return
+        why = f"it begins at {first} now" if kept < first else f"it ends at {end}"
+        raise HistoryError(
+            f"group {self._group} stopped at offset {kept} of {self._topic}, but {why}: records "
+            "were removed or the topic was made anew. Use another group to begin again"
+        )
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ItemT:
+        self._let_go()
+        while not self.closed:
+            if self._stop is not None and self._stop():
+                self.close()
+                break
+            if not self._behind and not self.caught_up:
+                self.caught_up = True
+                if self._marks:
+                    return cast("ItemT", CaughtUp(self._given))
+            self._keep()
+            if not self._buffer:
+                self._fill()
+                continue
+            record = self._held = self._buffer.popleft()
+            message = read(self._name, cast("Record", record))
+            if self.order.passes(message):
+                self._given += 1
+                return cast("ItemT", message)
+            self._let_go()
+        raise StopIteration
+
+    def _let_go(self) -> None:
+        """Take the record in hand for dealt with, for the next one is asked for."""
+        record, self._held = self._held, None
+        if record is not None:
+            part = TopicPartition(record.topic, record.partition)
+            self._done[part] = record.offset + 1
+            if self._behind.get(part, record.offset + 2) <= record.offset + 1:
+                del self._behind[part]
+
+    def _fill(self) -> None:
+        """Wait a while for records."""
+        try:
+            polled: Mapping[Any, list[Any]] = self._consumer.poll(_POLL_MS, max_records=_BUFFER)
+        except OffsetOutOfRangeError as error:
+            raise HistoryError(
+                f"{self._topic}: records were removed before they were read, or the topic was "
+                f"made anew: {error}"
+            ) from error
+        except RetriableError:
+            time.sleep(_AGAIN_S)  # the broker is away; not as fast as it can be asked
+            return
+        except KafkaError as error:
+            raise self._refused(error) from error
+        for records in polled.values():
+            self._buffer.extend(records)
+        if not polled:
+            self._idle()
+
+    def _idle(self) -> None:
+        """See to what needs no message: the end of a compacted log, and the topic's layout."""
+        # The last record before the end may have been compacted away.
+        for part, end in list(self._behind.items()):
+            position = self._consumer.position(part, timeout_ms=0)
+            if position is not None and position >= end:
+                del self._behind[part]
+        partitions = self._consumer.partitions_for_topic(self._topic)
+        if partitions:
+            self._gone_since = None
+            if partitions != self._partitions:
+                raise TopicError(
+                    f"topic {self._topic} has {len(partitions)} partitions now, it had "
+                    f"{len(self._partitions)}: open it anew"
+                )
+        elif self._gone_since is None:
+            self._gone_since = time.monotonic()  # a broker that starts may not know it yet
+        elif time.monotonic() - self._gone_since > TIMEOUT_S:
+            raise TopicError(f"topic {self._topic} is gone from {self._connection.servers}")
+
+    def _keep(self) -> None:
+        """Have the broker keep how far we are; one request at a time, and none is waited for."""
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise BrokerError(
+                f"group {self._group} cannot be kept at {self._connection.servers}: {failure}"
+            ) from failure
+        if self._group is not None and not self._keeping and self._done != self._kept:
+            self._keeping = True
+            try:
+                self._consumer.commit_async(self._offsets(), callback=self._was_kept)
+            except KafkaError as error:
+                self._was_kept({}, error)
+
+    def _offsets(self) -> dict[TopicPartition, Any]:
+        return {part: OffsetAndMetadata(offset, "", -1) for part, offset in self._done.items()}
+
+    def _was_kept(self, offsets: Mapping[TopicPartition, Any], answer: object) -> None:
+        self._keeping = False
+        if not isinstance(answer, Exception):
+            self._kept = {part: kept.offset for part, kept in offsets.items()}
+        elif not isinstance(answer, RetriableError):
+            self._failure = answer
+
+    def _refused(self, error: KafkaError) -> BrokerError:
+        return BrokerError(f"{self._topic} cannot be read from {self._connection.servers}: {error}")
+
+    def close(self) -> None:
+        """Keep how far we are, and let go of the broker. The item in hand will come again."""
+        if self.closed:
+            return
+        self.closed = True
+        self._buffer.clear()
+        # What cannot be kept is repeated, which a reader must bear anyway.
+        with suppress(KafkaError):
+            if self._group is not None and self._done != self._kept:
+                self._consumer.commit(self._offsets(), timeout_ms=_CLOSE_MS)
+        with suppress(KafkaError):
+            self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

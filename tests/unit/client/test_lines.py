@@ -1,0 +1,56 @@
+"""What people see of alerts and states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from riskwatch.client import Published
+from riskwatch.commands.stream import line, summary
+from tests.support import batches
+
+if TYPE_CHECKING:
+    from riskwatch.core.outputs import AnyOutput
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (
+            batches.quality(1),
+            "2023-03-11T03:01:00Z  DATA      kraken:USDC/USD  FEED_STALE  no trade for 300 s",
+        ),
+        (
+            batches.quality_resolved(2),
+            "2023-03-11T03:02:00Z  DATA OK   kraken:USDC/USD  FEED_STALE",
+        ),
+        (
+            batches.killswitch(1),
+            (
+                "2023-03-11T03:01:00Z  REDUCE    asset:USDC  state REDUCE  good  issuer  "
+                "valid until 2023-03-11T03:05:00Z  180 bp under the peg"
+            ),
+        ),
+        (batches.decision(1), None),
+    ],
+)
+def test_one_line_each(output: AnyOutput, told: str | None) -> None:
+    """Each output that people want to know of is one line."""
+    assert line(output) == told
+
+
+def test_the_terminal_is_not_steered() -> None:
+    """What others wrote reaches the terminal as text only."""
+    alert = msgspec.structs.replace(batches.alert(1), title="a\x1b[2Jb\nc", reasons=[])
+    told = line(alert)
+    assert told is not None
+    assert told.endswith("a?[2Jb?c  $970.00")
+
+
+def test_the_summary_counts() -> None:
+    """Per topic and in all, with the rate and what was refused."""
+    result = Published(sent={"b": 2, "a": 1}, refused=4)
+    assert summary(result, 2.0) == "a 1, b 2: 3 events sent in 2.0 s (2/s); 4 lines were no events"
+    assert summary(Published(), 0.0) == "0 events sent in 0.0 s"
