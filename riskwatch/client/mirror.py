@@ -1,0 +1,266 @@
+"""Read the Redis mirror. What is not vouched for is not known, and never reads as fine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from riskwatch.contracts import mirror as layout
+from riskwatch.contracts.outputs import decode_output
+from riskwatch.core.clock import micros
+from riskwatch.core.outputs import (
+    AssetValued,
+    CounterpartyAssessed,
+    ExposureChanged,
+    KillSwitchChanged,
+    LimitMeasured,
+    PositionChanged,
+    ScoreUpdated,
+)
+from riskwatch.core.reasons import State
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+TIMEOUT_S: Final = 0.5
+"""Most seconds to wait for Redis."""
+Score = ScoreUpdated | AssetValued
+Exposure = ExposureChanged | PositionChanged | CounterpartyAssessed | LimitMeasured
+_SWITCH: Final = "killswitch"
+_CHUNK: Final = 512
+_GARBAGE: Final = {b"": b""}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[T]):
+    """What the mirror says of one key.
+
+    Attributes
+    ----------
+    kind : {"absent", "normal", "row"}
+        ``absent``: nothing is known, and `why`. ``normal``: it is known that a scope has no
+        row. ``row``: `value` stands.
+    value : KillSwitchChanged and so on, or None
+        The row.
+    why : str
+        Why nothing is known.
+    worker, epoch, seq : str, int, int
+        Who wrote the row, and its place in the order of truth.
+    """
+
+    kind: Literal["absent", "normal", "row"]
+    value: T | None = None
+    why: str = ""
+    worker: str = ""
+    epoch: int = 0
+    seq: int = 0
+
+    @property
+    def effective(self) -> State:
+        """State of a switch to obey: HALT where nothing is known.
+
+        Examples
+        --------
+        >>> Seen("absent", why="no heartbeat").effective.value, Seen("normal").effective.value
+        ('HALT', 'NORMAL')
+        """
+        if self.kind == "normal":
+            return State.NORMAL
+        found = getattr(self.value, "effective", None)
+        return found if isinstance(found, State) else State.HALT
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """All switches at one moment.
+
+    Attributes
+    ----------
+    known : bool
+        Whether there was a valid heartbeat.
+    why : str
+        Why not.
+    scopes : dict of str to Seen
+        Every scope that has a row.
+    """
+
+    known: bool
+    why: str = ""
+    scopes: dict[str, Seen[KillSwitchChanged]] = field(default_factory=dict)
+
+    def seen(self, scope: str) -> Seen[KillSwitchChanged]:
+        """What is known of one scope; one without a row is normal."""
+        if not self.known:
+            return Seen("absent", why=self.why)
+        return self.scopes.get(scope, Seen("normal"))
+
+
+class _UnknownError(Exception):
+    """Nothing is known, and why. Stays inside."""
+
+
+class MirrorReader:
+    """Asks Redis. Nothing is raised when it is gone, slow or holds garbage: that is `absent`.
+
+    Parameters
+    ----------
+    url : str
+        Of Redis.
+    prefix : str
+        As the writer has it.
+    clock : callable, optional
+        Microseconds since 1970, to see whether a heartbeat is still valid; this machine's by
+        default.
+
+    Raises
+    ------
+    ConfigError
+        If `url` is none.
+    """
+
+    def __init__(self, url: str, prefix: str = "", clock: Callable[[], int] | None = None) -> None:
+        try:
+            self._redis: Any = redis.Redis.from_url(
+                url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError:
+            raise ConfigError("mirror", "url", "redis://host:port/0") from None
+        self._prefix = prefix
+        self._clock = clock or _wall
+
+    def killswitch(self, scope: str) -> Seen[KillSwitchChanged]:
+        """What is known of the switch of a scope."""
+        try:
+            beat, vouched, rows = self._ask(_SWITCH, [scope])
+        except _UnknownError as unknown:
+            return Seen("absent", why=str(unknown))
+        return _switch(scope, rows[0], beat, vouched)
+
+    def killswitch_all(self) -> Switches:
+        """What is known of all switches."""
+        try:
+            beat, vouched, _ = self._ask(_SWITCH, [])
+            scopes = self._scopes(vouched)
+            # The heartbeat is read again beside the rows, for all of it to be of one moment.
+            beat, vouched, rows = self._ask(_SWITCH, scopes)
+        except _UnknownError as unknown:
+            return Switches(known=False, why=str(unknown))
+        seen = {
+            scope: _switch(scope, row, beat, vouched)
+            for scope, row in zip(scopes, rows, strict=True)
+        }
+        return Switches(
+            known=True,
+            scopes={name: found for name, found in seen.items() if found.kind != "normal"},
+        )
+
+    def score(self, key: str) -> Seen[Score]:
+        """What is known of a score: ``asset:<id>`` or ``scope|target|generation``."""
+        return self._row("score", key, (ScoreUpdated, AssetValued))
+
+    def exposure(self, key: str) -> Seen[Exposure]:
+        """What is known of a row of the exposures, by its key on the topic.
+
+        An amount of zero is a row that was closed.
+        """
+        kinds = (ExposureChanged, PositionChanged, CounterpartyAssessed, LimitMeasured)
+        return self._row("exposure", key, kinds)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._redis.close()
+
+    def _row(self, kind: str, key: str, types: tuple[type[Any], ...]) -> Seen[Any]:
+        try:
+            beat, vouched, rows = self._ask(kind, [key])
+        except _UnknownError as unknown:
+            return Seen("absent", why=str(unknown))
+        return _read(key, rows[0], types, beat, vouched)
+
+    def _ask(
+        self, kind: str, keys: list[str]
+    ) -> tuple[layout.Beat, layout.Vouched, list[dict[bytes, bytes]]]:
+        """Heartbeat and rows of one moment (of several, when there are very many rows)."""
+        heart = layout.heartbeat_key(self._prefix)
+        rows: list[dict[bytes, bytes]] = []
+        for at in range(0, len(keys) or 1, _CHUNK):
+            asked = [layout.row_key(self._prefix, kind, key) for key in keys[at : at + _CHUNK]]
+
+            def fetch(pipe: Any, asked: Iterable[str] = asked) -> None:
+                for key in (*asked, heart):
+                    pipe.hgetall(key)
+
+            *found, last = self._call(fetch)
+            rows += found
+        beat = layout.read(last.get(layout.VALUE.encode()), layout.Beat)
+        vouched = layout.read(last.get(layout.TABLE.encode()), layout.Vouched)
+        if not last:
+            raise _UnknownError("there is no heartbeat")
+        if beat is None or vouched is None:
+            raise _UnknownError("the heartbeat cannot be read")
+        if micros(beat.valid_until) <= self._clock():
+            raise _UnknownError(f"the heartbeat was valid until {beat.valid_until.isoformat()}")
+        return beat, vouched, rows
+
+    def _scopes(self, vouched: layout.Vouched) -> list[str]:
+        """Every scope that has a row: what was there at the heartbeat, and what came since."""
+        listed = self._call(lambda pipe: pipe.smembers(layout.scopes_key(self._prefix)))[0]
+        if not isinstance(listed, set) or (vouched.scopes and not listed):
+            raise _UnknownError("the list of scopes was lost")
+        return sorted({name.decode(errors="replace") for name in listed}.union(vouched.scopes))
+
+    def _call(self, fill: Callable[[Any], object]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=True)
+        try:
+            fill(pipe)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+        except (redis.RedisError, OSError) as error:
+            raise _UnknownError(f"Redis does not answer: {error}") from error
+        # A key of another type: garbage, but not the same as no key.
+        return [_GARBAGE if isinstance(found, redis.ResponseError) else found for found in answers]
+
+
+def _switch(
+    scope: str, row: dict[bytes, bytes], beat: layout.Beat, vouched: layout.Vouched
+) -> Seen[KillSwitchChanged]:
+    if not row and scope not in vouched.scopes:
+        return Seen("normal")
+    return _read(scope, row, (KillSwitchChanged,), beat, vouched)
+
+
+def _read(
+    key: str,
+    row: dict[bytes, bytes],
+    types: tuple[type[Any], ...],
+    beat: layout.Beat,
+    vouched: layout.Vouched,
+) -> Seen[Any]:
+    if not row:
+        return Seen("absent", why="there is no such row")
+    worker = row.get(layout.WORKER.encode(), b"").decode(errors="replace")
+    epoch = layout.number(row.get(layout.EPOCH.encode()))
+    seq = layout.number(row.get(layout.SEQ.encode()))
+    try:
+        value = decode_output(row.get(layout.VALUE.encode(), b""))
+    except ValueError:
+        value = None
+    if epoch is None or seq is None or not isinstance(value, types) or value.key() != key:
+        return Seen("absent", why="the row cannot be read")
+    if worker != beat.worker or seq < vouched.seq:
+        return Seen("absent", why="the row is not current any more")
+    return Seen("row", value, "", worker, epoch, seq)
+
+
+def _wall() -> int:
+    return time.time_ns() // 1_000

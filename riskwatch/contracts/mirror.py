@@ -1,0 +1,109 @@
+"""Layout of the Redis mirror, which its writer and its readers share.
+
+Each row is a hash ``<prefix>riskwatch:<kind>:<key>`` with `value` (the record as it is on its
+topic), `worker`, `epoch` and `seq`, and a time to live. ``<prefix>riskwatch:heartbeat`` is such
+a hash too, and in `table` it says what it vouches for: a row that is not in Redis means
+nothing unless a valid heartbeat says that there is none.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, TypeVar
+
+import msgspec
+
+KINDS: Final = {
+    "riskwatch.killswitch": "killswitch",
+    "riskwatch.scores": "score",
+    "riskwatch.exposures": "exposure",
+}
+"""Mirrored topics, and the word for their rows in keys."""
+VALUE: Final = "value"
+WORKER: Final = "worker"
+EPOCH: Final = "epoch"
+SEQ: Final = "seq"
+TABLE: Final = "table"
+_DIGITS: Final = 15
+"""Most digits of a whole number that Redis's scripts hold exactly."""
+
+T = TypeVar("T")
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """What the mirror needs to know of a heartbeat; it holds more."""
+
+    worker: str
+    epoch: int
+    seq: int
+    valid_until: datetime
+
+
+class Vouched(msgspec.Struct, frozen=True):
+    """What is in Redis as far as its writer knows.
+
+    Attributes
+    ----------
+    seq : int
+        Rows with an earlier place than this are not current any more: when everything that is
+        current was written the last time, they were not among it.
+    scopes : list of str
+        Every scope that has a row. One that is missing was lost.
+    """
+
+    seq: int
+    scopes: list[str]
+
+
+def row_key(prefix: str, kind: str, key: str) -> str:
+    """Key of a row.
+
+    Examples
+    --------
+    >>> row_key("uat.", "killswitch", "asset:USDC")
+    'uat.riskwatch:killswitch:asset:USDC'
+    """
+    return f"{prefix}riskwatch:{kind}:{key}"
+
+
+def heartbeat_key(prefix: str) -> str:
+    """Key of the heartbeat."""
+    return f"{prefix}riskwatch:heartbeat"
+
+
+def scopes_key(prefix: str) -> str:
+    """Key of the set of scopes that have a row, for who asks for all of them."""
+    return f"{prefix}riskwatch:scopes"
+
+
+def read(raw: bytes | None, kind: type[T]) -> T | None:
+    """`raw` as a `kind`; ``None`` if it is absent or garbage.
+
+    Examples
+    --------
+    >>> read(b'{"seq":7,"scopes":["firm"]}', Vouched)
+    Vouched(seq=7, scopes=['firm'])
+    >>> read(b"garbage", Vouched) is None
+    True
+    """
+    if raw is None:
+        return None
+    try:
+        found = msgspec.json.decode(raw, type=kind)
+    except ValueError:  # msgspec's own, and of bytes that are not UTF-8
+        return None
+    valid_until = getattr(found, "valid_until", None)
+    return None if valid_until is not None and valid_until.tzinfo is None else found
+
+
+def number(raw: bytes | None) -> int | None:
+    """Whole number of a field; ``None`` if it is absent or garbage.
+
+    Examples
+    --------
+    >>> number(b"12"), number(b"-1"), number(None)
+    (12, None, None)
+    """
+    if raw is None or not raw.isdigit() or len(raw) > _DIGITS:
+        return None
+    return int(raw)

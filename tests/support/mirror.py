@@ -1,0 +1,133 @@
+"""A database with content and a mirror of it, for the tests of both ends."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from riskwatch.client.mirror import MirrorReader
+from riskwatch.contracts.outputs import encode_output
+from riskwatch.core.outputs import KillSwitchChanged
+from riskwatch.core.reasons import Cause, Quality, State
+from riskwatch.shell.metrics import Metrics
+from riskwatch.shell.mirror import Mirror
+from riskwatch.store.batch import Batch, Counts, OutboxRecord, Sequenced
+from riskwatch.store.transaction import commit, take_lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.engine import Engine
+
+    from riskwatch.core.outputs import Output
+
+WORKER = "risk"
+PATIENCE_S = 15.0
+
+
+def until(holds: Callable[[], Any], why: str = "") -> Any:
+    """Ask until something holds; returns it."""
+    end = time.monotonic() + PATIENCE_S
+    while not (found := holds()):
+        assert time.monotonic() < end, why or "it never came to hold"
+        time.sleep(0.01)
+    return found
+
+
+def switch(scope: str, state: State, n: int = 0) -> KillSwitchChanged:
+    """Switch of a scope, the `n`-th."""
+    ts = datetime(2023, 3, 11, 3, 0, tzinfo=UTC) + timedelta(seconds=n)
+    return KillSwitchChanged(
+        id=f"{scope}-{n}",
+        cause_id=f"tick/{n}",
+        ts=ts,
+        scope=scope,
+        state=state,
+        effective=state,
+        quality=Quality.GOOD,
+        reasons=["180 bp under the peg"],
+        cause=Cause.ISSUER,
+        decision_id=f"decision-{n}",
+        generation="rules",
+        valid_until=ts + timedelta(minutes=1),
+    )
+
+
+def record(seq: int, output: Output) -> OutboxRecord:
+    """What the outbox holds of an output."""
+    return OutboxRecord(seq, str(output.topic), output.key(), encode_output(output), output.ts)
+
+
+def heartbeat(epoch: int, seq: int, valid_s: float = 60.0, worker: str = WORKER) -> bytes:
+    """Heartbeat that is valid for so long from now."""
+    return msgspec.json.encode(
+        {
+            "type": "heartbeat",
+            "worker": worker,
+            "epoch": epoch,
+            "seq": seq,
+            "digest": "00",
+            "scopes": 1,
+            "valid_until": datetime.now(UTC) + timedelta(seconds=valid_s),
+            "ts": datetime.now(UTC),
+            "engine": "0.1.0",
+        }
+    )
+
+
+@dataclass
+class Desk:
+    """A risk worker in short: what it decides is committed, then mirrored."""
+
+    engine: Engine
+    mirror: Mirror
+    reader: MirrorReader
+    metrics: Metrics
+    epoch: int = 0
+    seq: int = 0
+    counts: Counts = field(default_factory=Counts)
+
+    def lead(self) -> None:
+        """Take the lease."""
+        self.epoch = take_lease(self.engine, WORKER, "test").epoch
+        self.mirror.refresh(self.engine, WORKER, self.epoch)
+
+    def commit(self, *outputs: Output) -> list[OutboxRecord]:
+        """Make outputs true, without mirroring them."""
+        places = [Sequenced(self.seq + n, o) for n, o in enumerate(outputs, 1)]
+        self.seq += len(outputs)
+        self.counts.read += 1
+        self.counts.applied += 1
+        commit(self.engine, Batch(WORKER, self.epoch, outputs=places, counts=self.counts))
+        return [record(place.seq, place.output) for place in places]
+
+    def decide(self, *outputs: Output) -> None:
+        """Make outputs true, and mirror them."""
+        self.mirror.write(WORKER, self.epoch, self.commit(*outputs))
+
+    def beat(self, valid_s: float = 60.0) -> None:
+        """Send a heartbeat."""
+        self.mirror.heartbeat(heartbeat(self.epoch, self.seq, valid_s), 60.0)
+
+    def value(self, name: str) -> float | None:
+        """Read a metric of the mirror."""
+        return self.metrics.registry.get_sample_value(name, {"what": "mirror"})
+
+
+@contextmanager
+def desk(engine: Engine, url: str, prefix: str = "", **options: Any) -> Iterator[Desk]:
+    """Run a desk."""
+    metrics = Metrics()
+    mirror = Mirror(url, metrics, prefix=prefix, **options)
+    made = Desk(engine, mirror, MirrorReader(url, prefix), metrics)
+    try:
+        made.lead()
+        yield made
+    finally:
+        mirror.close()
+        made.reader.close()
