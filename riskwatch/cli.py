@@ -10,6 +10,7 @@ from riskwatch.commands import (
     data,
     db,
     demo,
+    doctor,
     query,
     replay,
     rules,
@@ -38,6 +39,7 @@ app.command("exposure")(query.exposure_command)
 app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
 app.command("sql")(query.sql_command)
+app.command("doctor")(doctor.doctor_command)
 app.command("publish")(stream.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
 app.add_typer(query.killswitch_app, name="killswitch")

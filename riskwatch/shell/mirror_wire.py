@@ -74,6 +74,26 @@ class Entry:
     index: str = ""
 
 
+def connect(url: str) -> redis.Redis:
+    """Make a client that waits for no answer longer than :data:`TIMEOUT_S`, and tries once.
+
+    Raises
+    ------
+    ConfigError
+        If `url` is none.
+    """
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        # What was found may hold a password.
+        raise ConfigError("environment", "RISKWATCH_REDIS", "redis://host:port/0") from None
+
+
 class Wire:
     """A connection to Redis that answers soon or fails.
 
@@ -89,16 +109,7 @@ class Wire:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            self._redis = redis.Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError:
-            # What was found may hold a password.
-            raise ConfigError("environment", "RISKWATCH_REDIS", "redis://host:port/0") from None
+        self._redis = connect(url)
         self._put = self._redis.register_script(_PUT)
 
     def ping(self) -> None:
