@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
+import redis
 
 from riskwatch.client.mirror import MirrorReader
 from riskwatch.contracts.outputs import encode_output
@@ -16,11 +18,14 @@ from riskwatch.core.outputs import KillSwitchChanged
 from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.mirror import Mirror
+from riskwatch.store import migrate
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, Sequenced
+from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from sqlalchemy.engine import Engine
 
@@ -28,6 +33,33 @@ if TYPE_CHECKING:
 
 WORKER = "risk"
 PATIENCE_S = 15.0
+COIN = "asset:USDC"
+
+
+@pytest.fixture(scope="session")
+def mirror_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """One migrated database, to copy."""
+    path = tmp_path_factory.mktemp("mirror") / "template.db"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def mirror_db(mirror_template: bytes, tmp_path: Path) -> Iterator[Engine]:
+    """Database of its own, that a mirror is filled from."""
+    path = tmp_path / "mirrored.db"
+    path.write_bytes(mirror_template)
+    opened = open_engine(f"sqlite:///{path}")
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def redis_plain(redis_url: str) -> Iterator[Any]:
+    """Redis as anybody sees it."""
+    client = redis.Redis.from_url(redis_url)
+    yield client
+    client.close()
 
 
 def until(holds: Callable[[], Any], why: str = "") -> Any:
@@ -131,3 +163,10 @@ def desk(engine: Engine, url: str, prefix: str = "", **options: Any) -> Iterator
     finally:
         mirror.close()
         made.reader.close()
+
+
+def steady(d: Desk) -> None:
+    """Bring a desk to the point where everything is known."""
+    d.decide(switch(COIN, State.HALT))
+    d.beat()
+    until(lambda: d.reader.killswitch(COIN).kind == "row")
