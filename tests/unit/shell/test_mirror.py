@@ -14,8 +14,8 @@ from riskwatch.errors import ConfigError
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.mirror import Mirror
 from riskwatch.shell.mirror_wire import TIMEOUT_S
-from tests.support.kafka import free_port
 from tests.support.mirror import heartbeat, record, switch, until
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
