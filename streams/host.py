@@ -8,15 +8,19 @@ in SQL decide where reading goes on. No tables, no changelogs, no codecs.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import faust
+import structlog
 from faust.transport.drivers.aiokafka import Consumer
 from mode import Service
 
+from riskwatch.errors import RiskwatchError, StoppedError
 from riskwatch.shell.inbound import Message
 
 if TYPE_CHECKING:
@@ -37,7 +41,12 @@ SESSION_S: Final = 10.0
 """After such a silence the group gives a member's partitions to the others."""
 DAY_S: Final = 86_400.0
 """A consumer that waits for the database is not dead: its group waits with it."""
+EXPECTED: Final = 2
+BUG: Final = 70
+"""Exit codes: what riskwatch says of itself, and what nobody foresaw."""
 T = TypeVar("T")
+
+log = structlog.get_logger("riskwatch.host")
 
 
 class Host:
@@ -182,9 +191,10 @@ class Pump(Service):
                 if host.worker.kind == "ledger" and self.loop.time() - told > TELL_S:
                     told = self.loop.time()
                     await self._consumer.tell()
+        except StoppedError:
+            return  # asked to stop while it waited for a server
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process
-            host.worker.failure = error
-            await self.crash(error)
+            end(host.worker, error)
 
     @property
     def _consumer(self) -> BatchConsumer:
@@ -197,6 +207,24 @@ class Pump(Service):
         host = self.app.host
         host.worker.stop.set()
         await host.in_thread(host.worker.close)
+
+
+def end(worker: Worker, error: Exception) -> NoReturn:
+    """End the process at once: what is true is in SQL, and starting again is how one recovers.
+
+    Unwinding the consumer would take a minute where the broker is the trouble.
+    """
+    worker.failure = error
+    expected = isinstance(error, RiskwatchError)
+    log.error(
+        "ends",
+        worker=worker.kind,
+        error=f"{type(error).__name__}: {error}",
+        exc_info=None if expected else error,
+    )
+    sys.stderr.write(f"riskwatch: {error}\n")
+    sys.stderr.flush()
+    os._exit(EXPECTED if expected else BUG)
 
 
 def make(worker: Worker) -> BatchApp:
@@ -256,13 +284,7 @@ def credentials(connection: KafkaConnection) -> Any:
 
 
 def run(worker: Worker) -> None:
-    """Run a worker until a signal or a failure ends it.
-
-    Raises
-    ------
-    Exception
-        What made the worker end, if no signal did.
-    """
+    """Run a worker until a signal or a failure ends it."""
     app = make(worker)
     host = faust.Worker(
         app, quiet=True, override_logging=False, redirect_stdouts=False, loglevel="warning"
@@ -270,10 +292,8 @@ def run(worker: Worker) -> None:
     host.spinner = None
     try:
         host.execute_from_commandline()
-    except SystemExit as end:  # how it says that it is done
-        if end.code and worker.failure is None:
+    except SystemExit as done:  # how it says that it is done
+        if done.code:
             raise
-    except Exception as error:  # noqa: BLE001 - raised again below
-        worker.failure = worker.failure or error
-    if worker.failure is not None:
-        raise worker.failure
+    except Exception as error:  # noqa: BLE001 - Faust's own trouble
+        end(worker, error)

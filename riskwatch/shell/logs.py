@@ -67,3 +67,6 @@ def _bridge(level: int) -> None:
         if isinstance(handler, _Bridge):
             root.removeHandler(handler)
     root.addHandler(_Bridge(max(level, logging.WARNING)))
+    for name in ("kafka", "aiokafka"):
+        # While a broker is away they write several lines a second; we say it once, and count.
+        logging.getLogger(name).setLevel(logging.CRITICAL)

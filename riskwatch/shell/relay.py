@@ -117,6 +117,7 @@ class Producer:
                 max_block_ms=1000,
                 max_request_size=LARGEST,
                 linger_ms=0,
+                reconnect_backoff_max_ms=1000,
                 allow_auto_create_topics=False,
             )
         except KafkaError as error:

@@ -26,6 +26,13 @@ BUSY_MS: Final = 10_000
 """How long a statement waits for another's lock on SQLite, milliseconds."""
 CONNECT_S: Final = 10
 """How long to wait for a Postgres server, seconds."""
+_NOTICED: Final = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A server that vanished without a word is noticed within some ten seconds."""
 MEMORY: Final = (None, "", ":memory:")
 _READS: Final = frozenset(
     {
@@ -165,5 +172,5 @@ def _postgres(url: URL, *, readonly: bool) -> Engine:
         url,
         paramstyle="format",
         json_serializer=dump_json,
-        connect_args={"connect_timeout": CONNECT_S, "options": options},
+        connect_args={"connect_timeout": CONNECT_S, "options": options, **_NOTICED},
     )

@@ -141,16 +141,22 @@ class Lab:
         """Send a signal to a worker."""
         self.workers[name].send_signal(what)
 
-    def stop(self) -> None:
-        """Stop all workers in order; none may need force."""
-        for process in self.workers.values():
+    def stop(self, *names: str) -> None:
+        """Stop workers in order (all, if none is named); none may need force."""
+        self.supervise()
+        leaving = {name: self.workers.pop(name) for name in names or list(self.workers)}
+        for process in leaving.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.terminate()
-        for name, process in self.workers.items():
+        for name, process in leaving.items():
             code = process.wait(timeout=60)
             assert code == 0, f"{name} ended with {code}: see {self.folder}"
-        self.workers.clear()
+
+    def wait_opened(self, name: str) -> None:
+        """Wait until a worker that was started has partitions to work on."""
+        log = self.folder / f"{self.name}-{name}.log"
+        wait_for(lambda: b'"opened"' in log.read_bytes(), f"{name} to open", self.folder)
 
     def destroy(self) -> None:
         """Leave no process behind."""

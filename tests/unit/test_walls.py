@@ -27,7 +27,7 @@ MAY_IMPORT: Final = {
     "scenarios": {"contracts", "core", "scenarios"},
     "dashboard": {"contracts", "core", "dashboard"},
     "shell": {"contracts", "core", "feeds", "models", "shell", "store"},
-    "streams": {"shell"},
+    "streams": {"contracts", "shell"},
     "migrations": {"store"},
 }
 """What each part may import of riskwatch. `commands`, `checks` and `cli` wire, so may all."""
