@@ -17,8 +17,9 @@ from riskwatch.shell import bootstrap, topology
 from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.crashes import CrashBook
 from riskwatch.shell.desk import Desk, wall_us
-from riskwatch.shell.heartbeat import EVERY_US, as_record, heartbeat
+from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
 from riskwatch.shell.metrics import Metrics
+from riskwatch.shell.mirror import Mirror
 from riskwatch.shell.ports import SqlStore
 from riskwatch.shell.relay import KafkaPublisher, Producer
 from riskwatch.shell.runner import Runner
@@ -89,6 +90,11 @@ class Worker:
         self.patience = Patience(self.stop, self.metrics)
         self._config = bootstrap.configuration(settings.config)
         self._producer = Producer(self.connection, self.patience, self.metrics)
+        self._mirror: Mirror | None = None
+        if kind == RISK and settings.redis is not None:
+            url = settings.redis.get_secret_value()
+            self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
+        self._mirrored = 0
         self._beat_us = 0
         self._engine: Engine
         self._store: PatientStore
@@ -136,6 +142,8 @@ class Worker:
         """Give back what this process holds. What is not confirmed stays in the outbox."""
         self.stop.set()
         self.desk.close()
+        if self._mirror is not None:
+            self._mirror.close()
         self._producer.close()
         self._engine.dispose()
 
@@ -197,7 +205,8 @@ class Worker:
             grid=Grid(round(s.tick * SECOND)),
         )
         pace = Pace(clock=s.clock, batch=s.batch, renew_us=round(s.lease * SECOND / 4))
-        return Unit(runner, self._crashes, self.metrics, pace)
+        write = None if self._mirror is None else self._mirror.write
+        return Unit(runner, self._crashes, self.metrics, pace, write)
 
     def _pipeline(self) -> Pipeline:
         make = bootstrap.risk_pipeline if self.kind == RISK else bootstrap.ledger_pipeline
@@ -214,9 +223,14 @@ class Worker:
             lambda: scope_table(self._engine, RISK, unit.epoch),
             StoreUnavailableError,
         )
-        beat = heartbeat(RISK, unit.epoch, table, now)
+        record = as_record(heartbeat(RISK, unit.epoch, table, now))
         publisher = KafkaPublisher(self._producer)
         publisher.lead(RISK, unit.epoch)
-        publisher.publish([as_record(beat)])
+        publisher.publish([record])
+        if self._mirror is not None:
+            if self._mirrored != unit.epoch:
+                self._mirrored = unit.epoch
+                self._mirror.refresh(self._engine, RISK, unit.epoch)
+            self._mirror.heartbeat(record.value, VALID_US / SECOND)
         self.metrics.scopes({State(s): n for s, n in by_state(table.states).items()})
         self._beat_us = now
