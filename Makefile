@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz kill9 lint format wheel clean
+.PHONY: help demo test bench fuzz kill9 lint format wheel env clean
 
 UV_VERSION := 0.13.8
 BIN := .venv/bin
@@ -53,6 +53,12 @@ format: $(READY_DEV) ## write the code as ruff likes it
 
 wheel: $(READY_DEV) ## dist/riskwatch-*.whl
 	@$(BIN)/python -m hatchling build -t wheel
+
+env: ## .env for docker compose, with random passwords; never overwrites one
+	@for python in $(PYTHONS); do \
+	  "$$python" -c 'import secrets' >/dev/null 2>&1 && exec "$$python" deploy/env.py .env; \
+	done; \
+	echo "riskwatch needs Python to make passwords. Tried: $(PYTHONS)" >&2; exit 1
 
 clean: ## everything that can be made again
 	@rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -1,0 +1,60 @@
+"""Write ``.env`` for compose.yaml: random passwords, readable by its owner alone."""  # noqa: INP001 - a script, run by make before there is an environment
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import sys
+from pathlib import Path
+
+PASSWORDS = (
+    "POSTGRES_PASSWORD",
+    "RISKWATCH_DB_PASSWORD",
+    "RISKWATCH_READER_PASSWORD",
+    "RISKWATCH_KAFKA_PASSWORD",
+    "RISKWATCH_REDIS_PASSWORD",
+    "GRAFANA_PASSWORD",
+)
+BYTES = 24
+
+
+def password() -> str:
+    """Make 192 bits in letters, digits, ``-`` and ``_``, which need no quoting in a URL."""
+    return secrets.token_urlsafe(BYTES)
+
+
+def cluster_id() -> str:
+    """Make an id as Kafka makes its own: 16 bytes, not beginning like an option."""
+    while True:
+        text = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+def lines() -> str:
+    """Text of the file."""
+    passwords = "".join(f"{name}={password()}\n" for name in PASSWORDS)
+    return (
+        "# Made by `make env` for compose.yaml. Keep it out of git.\n"
+        "COMPOSE_PROJECT_NAME=riskwatch\n"
+        f"KAFKA_CLUSTER_ID={cluster_id()}\n" + passwords
+    )
+
+
+def main(path: Path) -> int:
+    """Write the file; 2 if there is one already, for its passwords are those of the data."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        sys.stderr.write(f"{path} is there and stays as it is (docs/operations.md: rotate)\n")
+        return 2
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(lines())
+    sys.stdout.write(f"{path}: {len(PASSWORDS)} new passwords, for your eyes only\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else ".env")))
