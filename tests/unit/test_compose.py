@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from riskwatch.contracts.topics import TOPICS
 from riskwatch.shell import metrics
 from tests.conftest import ROOT
 
@@ -245,6 +246,11 @@ def test_metrics_exist(title: str) -> None:
             for label in part.split(",")]  # fmt: skip
     used += re.findall(r"[{,]\s*(\w+)\s*=", query)
     assert set(used) <= known
+
+
+def test_every_partition_of_the_ledger_is_watched() -> None:
+    """The alert on the ledger counts as many partitions as its topics have."""
+    assert ALERTS["LedgerGap"].endswith(f"< {TOPICS['riskwatch.fills'].partitions}")
 
 
 def test_alerts_are_explained() -> None:
