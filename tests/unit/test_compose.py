@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
@@ -177,6 +178,8 @@ def test_data_outlives_containers() -> None:
 
 def test_image() -> None:
     """The image is built from the lock, is not root, and knows how to ask for its health."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert SERVICES["risk"]["image"] == f"riskwatch:${{RISKWATCH_VERSION:-{version}}}"
     text = (ROOT / "Dockerfile").read_text()
     stages = re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]
     assert len(stages) == 2
