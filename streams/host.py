@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import faust
 import structlog
-from faust.transport.drivers.aiokafka import Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from mode import Service
 
 from riskwatch.errors import RiskwatchError, StoppedError
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 0.5
 """How long one fetch may wait for a message."""
+FETCH_MS: Final = 25
+"""How long the broker may wait for a message before it answers a fetch, milliseconds."""
 NAP_S: Final = 0.02
 """How long to wait where there is nothing to read or to do."""
 TELL_S: Final = 5.0
@@ -82,10 +84,26 @@ class Host:
         self._awake.clear()
 
 
+class PromptThread(AIOKafkaConsumerThread):
+    """The consumer's thread, with fetches that come back soon.
+
+    A partition that was just emptied is not asked for again until the fetch of the others came
+    back; with Faust's second and a half, a message could wait as long as that.
+    """
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MS  # noqa: SLF001 - it has no setting
+        return consumer
+
+
 class BatchConsumer(Consumer):
     """Hands over what a fetch brought, as it is, and reads from where the desk says."""
 
     host: Host
+
+    def _new_consumer_thread(self) -> PromptThread:
+        return PromptThread(self, loop=self.loop, beacon=self.beacon)
 
     async def perform_seek(self) -> None:
         """Stand still until the desk has opened what was assigned."""

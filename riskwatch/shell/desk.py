@@ -164,6 +164,11 @@ class Desk:
             unit.close()
         self._units, self._owner = {}, {}
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the units that are open here."""
+        return list(self._units)
+
     def unit(self, name: str) -> Unit | None:
         """Look up a unit that is open here."""
         return self._units.get(name)

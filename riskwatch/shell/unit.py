@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
-from riskwatch.contracts.refusal import Refusal
-from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.core.clock import SECOND, text
 from riskwatch.core.events import Command, Credit
 from riskwatch.core.reasons import RejectReason
@@ -24,13 +22,13 @@ from riskwatch.shell.dead import topic_of
 from riskwatch.shell.inbound import Inbound
 from riskwatch.shell.intake import Intake
 from riskwatch.shell.placement import lane
+from riskwatch.shell.telling import Teller
 from riskwatch.store.batch import StreamOffset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from riskwatch.shell.crashes import CrashBook
-    from riskwatch.shell.done import Done
     from riskwatch.shell.inbound import Message
     from riskwatch.shell.metrics import Metrics
     from riskwatch.shell.placement import Placement
@@ -44,6 +42,10 @@ PATIENCE_US: Final = 2 * SECOND
 """How long a partition that the broker says has more may keep the others waiting."""
 QUIET_US: Final = SECOND
 """After such a silence, a clock of events takes the step that ends it."""
+SLICE: Final = 100
+"""Records that are applied before the clock is looked at."""
+LONGEST_S: Final = 0.5
+"""Seconds after which a batch is closed, however few records it has."""
 OLD_US: Final = 30 * SECOND
 """Outputs that are older when the worker has caught up are history: only the last ones go out."""
 
@@ -101,6 +103,7 @@ class Unit:
         self._grid = runner.grid
         self._crashes = crashes
         self._metrics = metrics
+        self._teller = Teller(metrics, runner)
         self._pace = pace
         self._mirror = mirror
         self._intake = Intake({})
@@ -231,9 +234,7 @@ class Unit:
                 self.fault = self._crashes.standing(self._runner)
             return 0
         started = perf_counter()
-        records = self._intake.take(self._pace.batch, force=self._stuck(now_us))
-        for record in records:
-            self._offer(record)
+        records = self._take(started, stuck=self._stuck(now_us))
         self._pass_time(records, now_us)
         applied = perf_counter()
         offsets = self._intake.offsets()
@@ -243,7 +244,8 @@ class Unit:
         if self._holding and self._intake.idle:
             self._catch_up(now_us)
         if records or done.records:
-            self._tell(records, done, applied - started, now_us)
+            self._teller.batch(records, done, applied - started, now_us)
+            self._teller.lag(self._intake.lag())
             self._renewed_us = now_us
             self._crashes.went_on(self.name, {o.stream: o.position for o in offsets})
         else:
@@ -259,6 +261,18 @@ class Unit:
         """Forget what is told of it: it works elsewhere now."""
         places = ((topic_of(s), int(s.rpartition("/")[2])) for s in self._intake.streams)
         self._metrics.forget(self.name, places)
+
+    def _take(self, started: float, *, stuck: bool) -> list[Record]:
+        """Apply records in slices, until the batch is full or has taken its time."""
+        out: list[Record] = []
+        while len(out) < self._pace.batch and perf_counter() - started < LONGEST_S:
+            taken = self._intake.take(min(SLICE, self._pace.batch - len(out)), force=stuck)
+            for record in taken:
+                self._offer(record)
+            out += taken
+            if not taken:
+                break
+        return out
 
     def _offer(self, record: Record) -> None:
         why = self._crashes.set_aside(self.name, (record.stream, record.position))
@@ -333,26 +347,3 @@ class Unit:
         self._crashes.renew(self.name, self._runner.epoch)
         self._renewed_us = now_us
         return True
-
-    def _tell(self, records: list[Record], done: Done, apply_s: float, now_us: int) -> None:
-        m, name = self._metrics, self.name
-        m.batch(name, done.counts, len(records), apply_s, done.commit_s, done.publish_s)
-        for (stream, reason), n in done.rejects.items():
-            m.rejected(topic_of(stream), reason, n)
-        m.event_time(name, self._runner.us)
-        took_us = int(1e6 * (apply_s + done.commit_s + done.publish_s))
-        for kind, arrived in _oldest(records).items():
-            m.latency(name, kind, max(0, now_us + took_us - arrived) / SECOND)
-        for stream, lag in self._intake.lag().items():
-            m.lag(topic_of(stream), int(stream.rpartition("/")[2]), lag)
-
-
-def _oldest(records: list[Record]) -> dict[str, int]:
-    """When the longest-waiting event of each type arrived."""
-    out: dict[str, int] = {}
-    for record in records:
-        if isinstance(record.event, Refusal) or not record.arrived_us:
-            continue
-        kind = kind_of(type(record.event))
-        out[kind] = min(record.arrived_us, out.get(kind, record.arrived_us))
-    return out

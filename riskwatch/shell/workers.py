@@ -18,6 +18,7 @@ from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.crashes import CrashBook
 from riskwatch.shell.desk import Desk, wall_us
 from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
+from riskwatch.shell.keeper import Keeper
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.mirror import Mirror
 from riskwatch.shell.ports import SqlStore
@@ -26,6 +27,7 @@ from riskwatch.shell.runner import Runner
 from riskwatch.shell.unit import Pace, Unit
 from riskwatch.shell.waiting import Patience, PatientStore
 from riskwatch.store import lease
+from riskwatch.store.census import census
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.reference import sync_reference
@@ -95,7 +97,9 @@ class Worker:
             url = settings.redis.get_secret_value()
             self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
         self._mirrored = 0
+        self._keeper: Keeper | None = None
         self._beat_us = 0
+        self._counted_us = 0
         self._engine: Engine
         self._store: PatientStore
         self._crashes: CrashBook
@@ -129,18 +133,24 @@ class Worker:
             self._stand_by()
             with self._engine.begin() as conn:
                 sync_reference(conn, self._config.reference)
+            self._keeper = Keeper(self._engine, RISK, self.settings.lease, self._led)
+            self._keeper.start()
         self.standing = None
 
     def turn(self) -> bool:
         """Do what is to be done now; whether there is more to do at once."""
         more = self.desk.work()
-        if self.kind == RISK:
+        self._count()
+        if self._keeper is not None:
             self._beat()
+            self._keeper.turned()
         return more
 
     def close(self) -> None:
         """Give back what this process holds. What is not confirmed stays in the outbox."""
         self.stop.set()
+        if self._keeper is not None:
+            self._keeper.close()
         self.desk.close()
         if self._mirror is not None:
             self._mirror.close()
@@ -187,6 +197,27 @@ class Worker:
             self.metrics.leader(RISK, None)
             self.patience.pause(_STANDBY_S, "lease")
         log.info("leads", worker=RISK, holder=self.holder)
+
+    def _count(self) -> None:
+        """Tell now and then how much is kept; a database that is away is asked later."""
+        now = wall_us()
+        if now - self._counted_us < EVERY_US:
+            return
+        self._counted_us = now
+        try:
+            found = census(self._engine, self.desk.names)
+        except StoreUnavailableError as error:
+            log.warning("rows were not counted", error=str(error))
+            return
+        for (worker, stage), (rows, size) in found.state.items():
+            self.metrics.state(worker, stage, rows, size)
+        for worker, waits in found.outbox.items():
+            self.metrics.outbox(worker, waits)
+
+    def _led(self) -> int:
+        """Epoch under which this process leads, 0 before its unit is open."""
+        unit = self.desk.unit(RISK)
+        return 0 if unit is None else unit.epoch
 
     def _claim(self) -> bool:
         return lease.claim(self._engine, RISK, self.holder, self.settings.lease)
