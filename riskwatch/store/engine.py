@@ -26,6 +26,16 @@ BUSY_MS: Final = 10_000
 """How long a statement waits for another's lock on SQLite, milliseconds."""
 CONNECT_S: Final = 10
 """How long to wait for a Postgres server, seconds."""
+_READER: Final = {"timezone": "UTC", "default_transaction_read_only": "on"}
+_WRITER: Final = {
+    "timezone": "UTC",
+    # A writer that is paused within a transaction, or whose machine vanished, must not keep the
+    # lease's row from the one that takes over.
+    "idle_in_transaction_session_timeout": "5s",
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+}
 _NOTICED: Final = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -91,7 +101,7 @@ def reason(error: DBAPIError) -> str:
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
 
 
-_PASSING: Final = ("08", "40", "53", "57P", "55P03")
+_PASSING: Final = ("08", "25P03", "40", "53", "57P", "55P03")
 """Classes of Postgres's conditions that pass: connection, retry, resources, shutdown, lock."""
 
 
@@ -166,7 +176,8 @@ def _only_reads(action: int, name: str | None, *_: object) -> int:
 
 
 def _postgres(url: URL, *, readonly: bool) -> Engine:
-    options = "-c timezone=UTC" + (" -c default_transaction_read_only=on" if readonly else "")
+    settings = _READER if readonly else _WRITER
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     # Positional parameters let the hot path hand rows over as tuples on both databases.
     return create_engine(
         url,

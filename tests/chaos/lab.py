@@ -25,7 +25,7 @@ from tests.support.kafka import Node, own_node
 from tests.support.postgres import Server, own_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
@@ -82,6 +82,7 @@ class Lab:
     kills: int = 0
     exits: list[tuple[str, int]] = field(default_factory=list)
     sent: Sent = field(default_factory=Sent)
+    meanwhile: Callable[[], None] = lambda: None
 
     @property
     def connection(self) -> KafkaConnection:
@@ -125,7 +126,8 @@ class Lab:
                 )  # fmt: skip
 
     def supervise(self) -> None:
-        """Start again what ended, as a supervisor does."""
+        """Start again what ended, as a supervisor does; and let trouble take its course."""
+        self.meanwhile()
         for name, process in list(self.workers.items()):
             if process.poll() is not None:
                 self.exits.append((name, process.returncode))

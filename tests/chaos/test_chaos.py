@@ -138,6 +138,7 @@ class Trouble:
         self.lab = lab
         self.rng = random.Random(seed)
         self.paused: dict[str, float] = {}
+        lab.meanwhile = self.wake
         self.done: Counter[str] = Counter()
         others = [self.broker, self.broker_killed, self.postgres, self.postgres_killed, self.pause]
         self.plan = [self.kill] * KILLS + others * (KILLS // 20 if LARGE else 1)
