@@ -12,12 +12,12 @@ import signal
 import time
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 import pytest
 
-from riskwatch.contracts.codec import decode
+from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import MINUTE, micros
 from riskwatch.shell import bootstrap
@@ -25,28 +25,38 @@ from riskwatch.shell.embedded import Limits
 from riskwatch.shell.session import Replay, replay_files
 from tests.chaos.lab import Lab, servers
 from tests.chaos.verdict import Outcome, conserved, outcome, same_outcome, topics_hold
-from tests.support.events import write_mixed
+from tests.support.events import RUBBISH, write_mixed
+from tests.support.recordings import recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from riskwatch.core.events import WireEvent
     from tests.support.kafka import Node
     from tests.support.postgres import Server
 
 KILLS: Final = int(os.environ.get("RISKWATCH_CHAOS", "6"))
 LARGE: Final = KILLS > 20
-HOURS: Final = 48.0 if LARGE else 2.0
 CHUNK_US: Final = (20 if LARGE else 10) * MINUTE
 DELAY: Final = timedelta(microseconds=CHUNK_US) + timedelta(minutes=2)
 """How far apart a decision may be: a chunk is what the workers may lag behind, in event time."""
 
 
 @pytest.fixture(scope="module")
-def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Mixed events around the disclosure, with rubbish and repeats."""
+def events(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded weekend with a firm's own facts, or two hours of an episode; with rubbish."""
     path = tmp_path_factory.mktemp("events") / "mixed.ndjson"
-    assert write_mixed(path, hours=HOURS, seed=5) > 1000
+    if LARGE:
+        recordings = request.getfixturevalue("recordings")
+        made = recording(recordings, "usdc_svb_2023", "*", "2023-03-10 18:00", "2023-03-12 06:00")
+        lines = [encode(cast("WireEvent", event)) for event in made]
+        rng = random.Random(5)
+        for _ in range(len(lines) // 100):
+            lines.insert(rng.randrange(len(lines)), rng.choice(RUBBISH))
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+    else:
+        assert write_mixed(path, hours=2.0, seed=5) > 1000
     return path
 
 

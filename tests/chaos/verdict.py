@@ -6,25 +6,27 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from riskwatch.contracts.codec import decode, stamp
 from riskwatch.contracts.outputs import decode_internal, decode_output, encode_output
 from riskwatch.contracts.refusal import Refusal
+from riskwatch.core.dedupe import SeenWindow
 from riskwatch.core.money import canonical
 from riskwatch.core.outputs import EventRejected, KillSwitchChanged, Output
 from riskwatch.shell import bootstrap
 from riskwatch.shell.pipeline import Effects
+from riskwatch.shell.runner import SEEN
 from riskwatch.shell.session import database
 from riskwatch.shell.workers import LEDGER_TOPICS, RISK_TOPICS
 from riskwatch.store.projections import DECISION_LOG, EXPOSURE, KILLSWITCH, POSITION
-from riskwatch.store.truth import DEAD_LETTER, RISK_JOURNAL, WORKER_PROGRESS
+from riskwatch.store.truth import DEAD_LETTER, RISK_JOURNAL, STATE_ROW, WORKER_PROGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime, timedelta
 
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
 
     from tests.chaos.lab import Lab, Published
 
@@ -186,6 +188,13 @@ def _switches(engine: Engine) -> dict[str, str]:
         return {row.scope: row.decision_id for row in conn.execute(select(k.scope, k.decision_id))}
 
 
+def _rows(conn: Connection, worker: str, stage: str) -> dict[str, bytes]:
+    """State rows of one stage."""
+    s = STATE_ROW.c
+    query = select(s.key, s.body).where(s.worker == worker, s.stage == stage)
+    return {row.key: bytes(row.body) for row in conn.execute(query)}
+
+
 def conserved(lab: Lab) -> list[str]:
     """Every message that was published was read once, and came to something."""
     out = []
@@ -193,6 +202,15 @@ def conserved(lab: Lab) -> list[str]:
     with database(lab.database) as engine, engine.connect() as conn:
         rows = conn.execute(select(p.worker, p.read, p.applied, p.duplicate, p.rejected)).all()
         dead = len(conn.execute(select(d.position)).all())
+        for worker, _, applied, _, _ in rows:
+            window = SeenWindow()
+            window.load(_rows(conn, worker, SEEN))
+            if len(window) != applied:
+                out.append(f"{worker}: {applied} applied, but {len(window)} are remembered")
+        j = RISK_JOURNAL.c
+        kept = conn.execute(
+            select(func.count()).where(j.worker == "risk", j.kind.not_in(("tick", "market")))
+        ).scalar_one()
     for worker, read, applied, duplicate, rejected in rows:
         if read != applied + duplicate + rejected:
             out.append(f"{worker}: {read} read, {applied} + {duplicate} + {rejected} accounted for")
@@ -202,6 +220,9 @@ def conserved(lab: Lab) -> list[str]:
         out.append(f"ledger read {ledger} of {lab.sent.count(LEDGER_TOPICS)}")
     if risk != lab.ends(RISK_TOPICS):
         out.append(f"risk read {risk} of {lab.ends(RISK_TOPICS)}")
+    applied = sum(r[2] for r in rows if r[0] == "risk")
+    if kept != applied:
+        out.append(f"risk applied {applied}, its journal has {kept}")
     if dead != sum(r[4] for r in rows):
         out.append(f"{dead} dead letters for {sum(r[4] for r in rows)} refusals")
     return out

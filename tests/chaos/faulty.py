@@ -1,0 +1,104 @@
+"""Workers with a planted fault, for the laboratory must be able to see it.
+
+``python -m tests.chaos.faulty FAULT ledger|risk`` with FAULT one of ``torn`` (offsets in one
+transaction, effects in the next), ``ack`` (the offset moves before there is any effect) and
+``unfenced`` (nobody looks whose turn it is). The first two end themselves by SIGKILL once, at
+the moment that tells.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from riskwatch.cli import main
+from riskwatch.store import transaction
+from riskwatch.store.transaction import FIRST
+from riskwatch.store.truth import STREAM_OFFSET, WORKER_PROGRESS
+from riskwatch.store.write import upsert
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+    from riskwatch.store.batch import Batch
+
+NTH = 6
+"""Which commit with events in it is the last of the first life."""
+_whole = transaction.commit
+_seen = 0
+
+
+def _once(path: str) -> bool:
+    """Whether this is the first life; it is not, from now on."""
+    marker = Path(path)
+    if marker.exists():
+        return False
+    marker.touch()
+    return True
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _due(batch: Batch) -> bool:
+    global _seen  # noqa: PLW0603 - the fault of one process
+    _seen += bool(batch.counts.applied and batch.offsets and (batch.rows or batch.outputs))
+    return _seen == NTH and _once(os.environ["RISKWATCH_TEST_MARKER"])
+
+
+def torn(engine: Engine, batch: Batch) -> None:
+    """Commit offsets and counts first, then the rest; die in between, once."""
+    if _due(batch):
+        _whole(
+            engine,
+            replace(batch, rows={}, journal=[], outputs=[], forwards=[], dead_letters=[]),
+        )
+        _die()
+    _whole(engine, batch)
+
+
+def ack(engine: Engine, batch: Batch) -> None:
+    """Move the offsets, then die before anything came of them, once."""
+    if _due(batch):
+        with engine.begin() as conn:
+            rows = [(batch.worker, o.stream, o.identity, o.position, o.records)
+                    for o in batch.offsets]  # fmt: skip
+            upsert(conn, STREAM_OFFSET, rows)
+        _die()
+    _whole(engine, batch)
+
+
+def unfenced(conn: Connection, batch: Batch) -> tuple[int, int]:
+    """Say where the worker stands, and ask for no lease."""
+    p = WORKER_PROGRESS.c
+    query = select(p.next_seq, p.next_journal).where(p.worker == batch.worker)
+    found = conn.execute(query).one_or_none()
+    return (FIRST, FIRST) if found is None else (found.next_seq, found.next_journal)
+
+
+def plant(fault: str) -> None:
+    """Break the store."""
+    if fault == "torn":
+        transaction.commit = torn
+    elif fault == "ack":
+        transaction.commit = ack
+    else:
+        assert fault == "unfenced", f"no such fault: {fault}"
+        transaction._fence = unfenced
+        from riskwatch.store import lease, table
+
+        for module in (lease, table, transaction):
+            vars(module)["hold"] = lambda *_: None
+
+
+if __name__ == "__main__":
+    plant(sys.argv[1])
+    sys.argv = ["riskwatch", "run", sys.argv[2]]
+    main()
