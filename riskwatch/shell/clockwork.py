@@ -108,6 +108,14 @@ class Grid:
             self.reached = us
             yield us
 
+    def live(self, us: int) -> Iterator[int]:
+        """Yield ticks due at or before `us`, and the grid point at or before it in any case.
+
+        Ticks that were missed thin out, those of the moment do not: that nothing comes in is what
+        a live worker has to notice.
+        """
+        yield from self.now(us - us % self.tick_us)
+
     def closing(self) -> Iterator[int]:
         """Yield the tick at the first grid point at or after the last event, if not yet due."""
         if self.silent == 0:

@@ -318,7 +318,7 @@ class Unit:
                 self._news = False
             return
         urgent = any(isinstance(record.event, URGENT) for record in records)
-        for us in self._grid.now(now_us) if urgent else self._grid.through(now_us):
+        for us in self._grid.now(now_us) if urgent else self._grid.live(now_us):
             self._tick(us)
 
     def _stuck(self, now_us: int) -> bool:

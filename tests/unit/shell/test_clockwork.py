@@ -126,3 +126,25 @@ def test_a_grid_has_a_width() -> None:
     """Zero would be an endless loop."""
     with pytest.raises(ValueError, match="tick must be > 0 us, was 0"):
         Grid(0)
+
+
+def test_something_urgent_brings_a_tick_between_two() -> None:
+    """At the moment itself, after those that were due; none before the first event."""
+    grid = Grid(MINUTE)
+    assert list(grid.now(70 * SECOND)) == []
+    assert list(grid.before(10 * SECOND)) == []
+    assert [us // SECOND for us in grid.now(70 * SECOND)] == [60, 70]
+    assert list(grid.now(70 * SECOND)) == []
+    assert [us // SECOND for us in grid.through(120 * SECOND)] == [120]
+
+
+def test_live_ticks_do_not_thin_out() -> None:
+    """What was missed does; the grid point of the moment always comes, and once."""
+    grid = Grid(SECOND)
+    assert list(grid.live(5 * SECOND)) == []
+    assert list(grid.before(0)) == []
+    found = [us for half in range(1, 2000) for us in grid.live(half * SECOND // 2)]
+    assert found == [second * SECOND for second in range(1000)]
+    missed = list(grid.live(3 * HOUR + 5))
+    assert missed == [HOUR, 2 * HOUR, 3 * HOUR]
+    assert list(grid.live(3 * HOUR + SECOND)) == [3 * HOUR + SECOND]
