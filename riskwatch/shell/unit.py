@@ -47,7 +47,7 @@ SLICE: Final = 100
 LONGEST_S: Final = 0.5
 """Seconds after which a batch is closed, however few records it has."""
 OLD_US: Final = 30 * SECOND
-"""Outputs that are older when the worker has caught up are history: only the last ones go out."""
+"""If outputs are older when the worker has caught up, it is history: only the last ones go out."""
 
 log = structlog.get_logger("riskwatch.unit")
 
@@ -113,6 +113,7 @@ class Unit:
         self._stuck_us = 0
         self._renewed_us = 0
         self._holding = False
+        self._since_us = 0
 
     def open(self, placements: Mapping[str, Placement], now_us: int) -> dict[str, int]:
         """Take the lease, load the state, and say from which offsets to read.
@@ -132,7 +133,7 @@ class Unit:
         """
         live = self._pace.clock == "wall"
         resumed = self._runner.begin(hold=live)
-        self._holding = live
+        self._holding, self._since_us = live, resumed.us
         lanes = {
             stream: lane(stream, placed, resumed.offsets.get(stream))
             for stream, placed in placements.items()
@@ -235,6 +236,8 @@ class Unit:
             return 0
         started = perf_counter()
         records = self._take(started, stuck=self._stuck(now_us))
+        # Before ticks bring the time of the moment: where history began that nobody saw.
+        self._since_us = self._since_us or next((r.us for r in records if r.us > 0), 0)
         self._pass_time(records, now_us)
         applied = perf_counter()
         offsets = self._intake.offsets()
@@ -337,8 +340,7 @@ class Unit:
     def _catch_up(self, now_us: int) -> None:
         """Publish what was held back: as it was if it is fresh, else where things stand now."""
         self._holding = False
-        behind = now_us - self._runner.us
-        self._runner.let_go(latest_only=self._runner.us > 0 and behind > OLD_US)
+        self._runner.let_go(latest_only=0 < self._since_us < now_us - OLD_US)
 
     def _keep(self, now_us: int) -> bool:
         """Keep the lease when there is nothing to commit; whether it was time to."""
