@@ -142,8 +142,7 @@ class Unit:
         self._inbound = {s: Inbound(s, placed.partitions) for s, placed in placements.items()}
         self._heard_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
-        self.fault = self._crashes.standing(self._runner)
-        self._metrics.fault(self.name, down=self.fault is not None)
+        self._look_up()
         log.info(
             "opened",
             worker=self.name,
@@ -232,7 +231,7 @@ class Unit:
         """
         if self.fault is not None:
             if self._keep(now_us):
-                self.fault = self._crashes.standing(self._runner)
+                self._look_up()
             return 0
         started = perf_counter()
         records = self._take(started, stuck=self._stuck(now_us))
@@ -276,6 +275,11 @@ class Unit:
             if not taken:
                 break
         return out
+
+    def _look_up(self) -> None:
+        """Ask whether a stage fails here, and nobody set the message aside yet."""
+        self.fault = self._crashes.standing(self._runner)
+        self._metrics.fault(self.name, down=self.fault is not None)
 
     def _offer(self, record: Record) -> None:
         why = self._crashes.set_aside(self.name, (record.stream, record.position))
