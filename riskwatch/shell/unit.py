@@ -111,6 +111,7 @@ class Unit:
         self._news = False
         self._heard_us = 0
         self._stuck_us = 0
+        self._given_up = False
         self._renewed_us = 0
         self._holding = False
         self._since_us = 0
@@ -332,13 +333,15 @@ class Unit:
         """Whether partitions that should have brought something have kept us waiting too long."""
         missing = self._intake.missing()
         if not missing:
-            self._stuck_us = 0
+            self._stuck_us, self._given_up = 0, False
             return False
         if not self._stuck_us:
             self._stuck_us = now_us
         if now_us - self._stuck_us < PATIENCE_US:
             return False
-        log.warning("not waited for any longer", worker=self.name, streams=missing)
+        if not self._given_up:
+            self._given_up = True
+            log.warning("not waited for any longer", worker=self.name, streams=missing)
         return True
 
     def _catch_up(self, now_us: int) -> None:
