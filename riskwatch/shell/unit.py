@@ -16,7 +16,7 @@ import structlog
 from riskwatch.core.clock import SECOND, text
 from riskwatch.core.events import Command, Credit
 from riskwatch.core.reasons import RejectReason
-from riskwatch.errors import FencedError, RiskwatchError, StageFaultError
+from riskwatch.errors import FencedError, RiskwatchError, StageFaultError, StreamIdentityError
 from riskwatch.shell.crashes import TICKS
 from riskwatch.shell.dead import topic_of
 from riskwatch.shell.inbound import Inbound
@@ -208,8 +208,20 @@ class Unit:
         return len(self._intake.lane(stream).waiting)
 
     def put(self, stream: str, messages: Iterable[Message], end: int, now_us: int) -> None:
-        """Take what a fetch brought, and the high watermark that came with it."""
+        """Take what a fetch brought, and the high watermark that came with it.
+
+        Raises
+        ------
+        StreamIdentityError
+            If the partition ends before what was read of it: it was cut off, and what is written
+            there now would pass for known.
+        """
         fetched = self._intake.lane(stream).fetched
+        if end < fetched:
+            raise StreamIdentityError(
+                f"{stream}: read up to offset {fetched}, but the broker ends at {end}: it lost "
+                "what it had confirmed (see docs/operations.md)"
+            )
         read = self._inbound[stream].record
         # A fetch that was under way when the position was moved brings what is known.
         records = [read(m) for m in messages if m.offset >= fetched]
