@@ -19,7 +19,7 @@ from riskwatch.shell.record import TIMELESS, Record
 if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class Message(NamedTuple):
@@ -83,10 +83,11 @@ class Inbound:
         event: WireEvent | CounterpartyReading | Refusal,
         us: int,
     ) -> Record:
+        # A header may have no value; what keeps them does not tell that from an empty one.
+        headers = tuple((name, value or b"") for name, value in message.headers)
         return Record(
-            self.stream, message.offset, raw, event, us, message.key, message.headers,
-            message.arrived_us,
-        )  # fmt: skip
+            self.stream, message.offset, raw, event, us, message.key, headers, message.arrived_us
+        )
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
         """Whether a message's key is not its event's, or belongs in another partition."""
