@@ -6,6 +6,7 @@ everything else is called from the working thread alone.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -82,14 +83,16 @@ class Desk:
         self._looked_us = 0
         self._inbox: deque[tuple[str, Sequence[Message], int]] = deque()
         self._coming: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     # the consumer's side
 
     def give(self, partition: Partition, messages: Sequence[Message], end: int) -> None:
         """Hand over a fetch of one partition, and the high watermark that came with it."""
         stream = stream_of(partition)
-        self._coming[stream] = self._coming.get(stream, 0) + len(messages)
-        self._inbox.append((stream, messages, end))
+        with self._lock:
+            self._coming[stream] = self._coming.get(stream, 0) + len(messages)
+            self._inbox.append((stream, messages, end))
 
     def full(self, partition: Partition) -> bool:
         """Whether enough of a partition waits in memory for now."""
@@ -115,8 +118,7 @@ class Desk:
         wanted: dict[str, list[Partition]] = {}
         for partition in sorted(partitions):
             wanted.setdefault(self._unit_of(partition), []).append(partition)
-        self._inbox.clear()
-        self._coming.clear()
+        self._put_away()
         placed = self._placed([p for group in wanted.values() for p in group])
         self._owner = {}
         for name in [n for n in self._units if n not in wanted]:
@@ -133,8 +135,7 @@ class Desk:
 
     def park(self) -> None:
         """Take nothing more in: partitions are about to move."""
-        self._inbox.clear()
-        self._coming.clear()
+        self._put_away()
         self._owner = {}
 
     def work(self) -> bool:
@@ -198,10 +199,18 @@ class Desk:
         now = self._clock()
         while self._inbox:
             stream, messages, end = self._inbox.popleft()
-            self._coming[stream] -= len(messages)
             unit = self._owner.get(stream)
             if unit is not None:
                 unit.put(stream, messages, end, now)
+            # Counted until they are in their place: for a moment twice, and never not at all.
+            with self._lock:
+                self._coming[stream] -= len(messages)
+
+    def _put_away(self) -> None:
+        """Forget what came in: it will be read again."""
+        with self._lock:
+            self._inbox.clear()
+            self._coming.clear()
 
     def _open(self, name: str, placements: dict[str, Placement]) -> dict[str, int]:
         unit = self._units.get(name)
