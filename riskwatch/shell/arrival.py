@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from riskwatch.contracts.codec import stamp
-from riskwatch.contracts.moments import from_future
-from riskwatch.core.clock import moment
+from riskwatch.contracts.moments import AHEAD, from_future
+from riskwatch.core.clock import MICRO, micros, moment
 from riskwatch.core.events import identity
 from riskwatch.core.readings import CounterpartyReading
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from riskwatch.contracts.refusal import Refusal
     from riskwatch.core.events import WireEvent
     from riskwatch.shell.record import Record
+
+
+_AHEAD_US: Final = AHEAD // MICRO
 
 
 def cause_of(event: WireEvent | CounterpartyReading) -> str:
@@ -28,7 +33,17 @@ def stamped(event: WireEvent, record: Record) -> WireEvent | Refusal:
 
     A replay has no clock: what was not stamped at its first hop arrived when it happened.
     """
-    if not record.arrived_us:
+    if record.arrived_us <= 0:
         return stamp(event, event.ts)
-    arrived = stamp(event, moment(record.arrived_us))
-    return from_future(arrived) or arrived
+    refusal = beyond(event, record.arrived_us)
+    return stamp(event, moment(record.arrived_us)) if refusal is None else refusal
+
+
+def beyond(event: WireEvent, arrived_us: int) -> Refusal | None:
+    """Refuse an event that happened after the broker took it, whoever stamped it before.
+
+    A sender whose clock is ahead stamps what it sends with that clock.
+    """
+    if micros(event.ts) - arrived_us <= _AHEAD_US:
+        return None
+    return from_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))

@@ -13,6 +13,7 @@ from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import micros
 from riskwatch.core.readings import CounterpartyReading
 from riskwatch.core.reasons import RejectReason
+from riskwatch.shell.arrival import beyond
 from riskwatch.shell.dead import topic_of
 from riskwatch.shell.record import TIMELESS, Record
 
@@ -68,12 +69,14 @@ class Inbound:
         raw = message.value or b""
         event = self._read(raw)
         us = TIMELESS
-        if not isinstance(event, Refusal):
-            if self._partitions > 1 and not isinstance(event, CounterpartyReading):
-                misplaced = self._misplaced(event, message.key)
-                if misplaced is not None:
-                    return self._made(message, raw, misplaced, TIMELESS)
-            us = event.us if isinstance(event, CounterpartyReading) else micros(event.ts)
+        if isinstance(event, CounterpartyReading):
+            us = event.us
+        elif not isinstance(event, Refusal):
+            # A time that is yet to come must not hold its partition up until then.
+            wrong = self._misplaced(event, message.key) or self._early(event, message.arrived_us)
+            if wrong is not None:
+                return self._made(message, raw, wrong, TIMELESS)
+            us = micros(event.ts)
         return self._made(message, raw, event, us)
 
     def _made(
@@ -91,6 +94,8 @@ class Inbound:
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
         """Whether a message's key is not its event's, or belongs in another partition."""
+        if self._partitions == 1:
+            return None
         wanted = key_of(event)
         if key is None or key != wanted.encode():
             return refuse(
@@ -110,6 +115,11 @@ class Inbound:
             f"key {shown(wanted)} belongs in partition {partition_of(key, self._partitions)} of "
             f"{self._partitions}, was in {self._partition}: partition by murmur2",
         )
+
+    @staticmethod
+    def _early(event: WireEvent, arrived_us: int) -> Refusal | None:
+        """Whether an event is ahead of the broker's clock, where it has one."""
+        return beyond(event, arrived_us) if arrived_us > 0 else None
 
     @staticmethod
     def _reading(raw: bytes) -> CounterpartyReading | Refusal:
