@@ -207,8 +207,30 @@ class Unit:
         """Count the records of one partition in memory."""
         return len(self._intake.lane(stream).waiting)
 
-    def put(self, stream: str, messages: Iterable[Message], end: int, now_us: int) -> None:
-        """Take what a fetch brought, and the high watermark that came with it.
+    def put(
+        self,
+        stream: str,
+        messages: Iterable[Message],
+        end: int,
+        now_us: int,
+        *,
+        behind: int | None = None,
+    ) -> None:
+        """Take what a fetch brought.
+
+        Parameters
+        ----------
+        stream : str
+            Of which partition.
+        messages : iterable of Message
+            In the order of their offsets.
+        end : int
+            High watermark that came with them.
+        now_us : int
+            The clock of this process, microseconds.
+        behind : int, optional
+            Offset behind the fetch, where it is not the one behind the last message: the end of
+            a transaction is an offset without a message.
 
         Raises
         ------
@@ -225,8 +247,12 @@ class Unit:
         read = self._inbound[stream].record
         # A fetch that was under way when the position was moved brings what is known.
         records = [read(m) for m in messages if m.offset >= fetched]
+        to = records[-1].position + 1 if records else fetched
+        if behind is not None:
+            to = max(to, behind)
+        if to > fetched:
+            self._intake.put(stream, records, to)
         if records:
-            self._intake.put(stream, records, records[-1].position + 1)
             self._heard_us = now_us
         self._intake.note_end(stream, end)
 

@@ -1,0 +1,139 @@
+"""Units of work without servers: messages, partitions, and a crash book in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from riskwatch.core.clock import SECOND
+from riskwatch.errors import FencedError
+from riskwatch.shell.clockwork import Grid
+from riskwatch.shell.crashes import TIMES, CrashBook
+from riskwatch.shell.inbound import Message
+from riskwatch.shell.metrics import Metrics
+from riskwatch.shell.pipeline import Pipeline
+from riskwatch.shell.placement import Placement
+from riskwatch.shell.runner import Runner
+from riskwatch.shell.unit import Pace, Unit
+from tests.support.fakes import ListPublisher, MemoryStore
+from tests.support.toy import START_S, ledger_slot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from riskwatch.store.batch import OutboxRecord
+    from riskwatch.store.faults import Place
+
+FILLS = "riskwatch.fills/0"
+BALANCES = "riskwatch.balances/0"
+START_US = START_S * SECOND
+
+
+class FakeBook(CrashBook):
+    """A crash book in memory; says what it was told, and who holds which lease."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.aside: dict[Place, str] = {}
+        self.crashes: dict[Place, int] = {}
+        self.renewed: list[int] = []
+        self.released: list[int] = []
+        self.passed: list[dict[str, int]] = []
+
+    def standing(self, runner: Runner) -> str | None:
+        """Stay down at a place with too many crashes that nobody set aside."""
+        del runner
+        for (stream, position), n in self.crashes.items():
+            if n >= TIMES and (stream, position) not in self.aside:
+                return f"{stream} {position}"
+        return None
+
+    def set_aside(self, worker: str, place: Place) -> str | None:
+        """Look up who set a message aside."""
+        del worker
+        return self.aside.get(place)
+
+    def note(self, worker: str, place: Place, error: str) -> int:
+        """Count a crash."""
+        del worker, error
+        self.crashes[place] = self.crashes.get(place, 0) + 1
+        return self.crashes[place]
+
+    def went_on(self, worker: str, offsets: Mapping[str, int]) -> None:
+        """Note what was passed."""
+        del worker
+        self.passed.append(dict(offsets))
+
+    def renew(self, worker: str, epoch: int) -> None:
+        """Renew, if nobody else took it."""
+        del worker
+        if epoch != self.store.epoch:
+            raise FencedError("the lease is gone")
+        self.renewed.append(epoch)
+
+    def release(self, worker: str, epoch: int) -> None:
+        """Note that it was given back."""
+        del worker
+        self.released.append(epoch)
+
+
+@dataclass
+class Bench:
+    """A unit of a toy ledger with everything around it, and a clock that is moved by hand."""
+
+    pace: Pace = field(default_factory=Pace)
+    tick_s: int = 1
+    worker: str = "ledger/0"
+    store: MemoryStore = field(default_factory=MemoryStore)
+    publisher: ListPublisher = field(default_factory=ListPublisher)
+    now_us: int = START_US
+    told: list[tuple[str, int, list[int]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.book = FakeBook(self.store)
+        self.metrics = Metrics()
+        self.grid = Grid(self.tick_s * SECOND)
+        self.unit = self.made()
+
+    def made(self) -> Unit:
+        """Another process's unit on the same store, or this one's after a restart."""
+        self.grid = Grid(self.tick_s * SECOND)
+        self.runner = Runner(
+            self.store, Pipeline([ledger_slot()]), self.publisher,
+            worker=self.worker, holder="test", grid=self.grid,
+        )  # fmt: skip
+        self.unit = Unit(self.runner, self.book, self.metrics, self.pace, self._mirrored)
+        return self.unit
+
+    def _mirrored(self, worker: str, epoch: int, records: Sequence[OutboxRecord]) -> None:
+        self.told.append((worker, epoch, [r.seq for r in records]))
+
+    def open(self, end: int = 0, *, streams: tuple[str, ...] = (FILLS,)) -> dict[str, int]:
+        """Open on partitions that end at `end`."""
+        return self.unit.open(placements(end, streams), self.now_us)
+
+    def put(self, *lines: bytes, first: int = 0, end: int = 0, stream: str = FILLS) -> None:
+        """Bring messages from offset `first` on."""
+        found = [message(first + n, line, self.now_us) for n, line in enumerate(lines)]
+        self.unit.put(stream, found, max(end, first + len(lines)), self.now_us)
+
+    def work(self, after_s: float = 0.0) -> int:
+        """Let time pass, then do one batch."""
+        self.now_us += round(after_s * SECOND)
+        return self.unit.work(self.now_us)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """Read a metric."""
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+def placements(
+    end: int, streams: tuple[str, ...] = (FILLS,), first: int = 0
+) -> dict[str, Placement]:
+    """Partitions as the cluster has them."""
+    return {stream: Placement("cluster", 1, first, end) for stream in streams}
+
+
+def message(offset: int, value: bytes, arrived_us: int = 0) -> Message:
+    """Make a message without key and headers."""
+    return Message(offset, arrived_us, None, value, ())
