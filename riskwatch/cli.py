@@ -10,6 +10,7 @@ from riskwatch.commands import (
     data,
     db,
     demo,
+    dlq,
     doctor,
     query,
     replay,
@@ -47,6 +48,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")
 app.add_typer(db.app, name="db")
+app.add_typer(dlq.app, name="dlq")
 
 
 @app.command("version")

@@ -19,7 +19,7 @@ from riskwatch.core.events import identity
 from riskwatch.core.reasons import RejectReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -133,7 +133,14 @@ class Publisher:
         self._number += 1
         return self._refused(refusal)
 
-    def raw(self, topic: str, key: bytes | None, value: bytes, what: str = "") -> Refused | None:
+    def raw(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        what: str = "",
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> Refused | None:
         """Send any bytes to any topic; `what` names them in errors.
 
         Raises
@@ -151,7 +158,7 @@ class Publisher:
                 "run `riskwatch topics create`"
             )
         try:
-            future = self._producer.send(name, value=value, key=key)
+            future = self._producer.send(name, value=value, key=key, headers=list(headers))
         except MessageSizeTooLargeError as error:
             return self._refused(refuse(RejectReason.MESSAGE_TOO_LARGE, str(error)))
         except KafkaError as error:

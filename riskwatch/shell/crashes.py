@@ -8,6 +8,7 @@ import structlog
 
 from riskwatch.errors import StoreUnavailableError
 from riskwatch.store import faults, lease
+from riskwatch.store.truth import TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 TIMES: Final = 3
 """Crashes at one place after which it is not tried again."""
-TICKS: Final = "tick"
-"""Stream that a tick is noted under, when a stage fails at one."""
 T = TypeVar("T")
 
 log = structlog.get_logger("riskwatch.crashes")

@@ -90,6 +90,7 @@ class Draft:
             payload=record.raw,
             key=record.key,
             headers=record.headers,
+            us=self.us,
         )
         self._dead.append(letter)
         if self._dead_letters and returnable(record.stream):

@@ -17,13 +17,13 @@ from riskwatch.core.clock import SECOND, text
 from riskwatch.core.events import Command, Credit
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import FencedError, RiskwatchError, StageFaultError, StreamIdentityError
-from riskwatch.shell.crashes import TICKS
 from riskwatch.shell.dead import topic_of
 from riskwatch.shell.inbound import Inbound
 from riskwatch.shell.intake import Intake
 from riskwatch.shell.placement import lane
 from riskwatch.shell.telling import Teller
 from riskwatch.store.batch import StreamOffset
+from riskwatch.store.truth import TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -54,6 +54,7 @@ class DeadLetter:
     """One refused message with its original bytes and the reason.
 
     `position` is where its stream had it (byte or offset); (stream, position) is its identity.
+    `us` is the event time that its worker had reached, microseconds.
     """
 
     stream: str
@@ -63,6 +64,7 @@ class DeadLetter:
     payload: bytes
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

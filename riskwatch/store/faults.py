@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import refusal
-from riskwatch.store.truth import QUARANTINE, STAGE_FAULT
+from riskwatch.store.truth import QUARANTINE, STAGE_FAULT, TICKS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -98,8 +98,31 @@ def passed(engine: Engine, worker: str) -> None:
     try:
         with engine.begin() as conn:
             conn.execute(delete(STAGE_FAULT).where(STAGE_FAULT.c.worker == worker))
+            # Every tick has the same place: what was said of one must not pass the next.
+            q = QUARANTINE.c
+            conn.execute(delete(QUARANTINE).where(q.worker == worker, q.stream == TICKS))
     except DBAPIError as failed:
         raise refusal(failed, f"{worker}: faults cannot be cleared") from failed
+
+
+def retry(engine: Engine, worker: str) -> list[Place]:
+    """Forget how often a worker crashed, so that it tries again; returns where it will.
+
+    Raises
+    ------
+    StoreError
+        If no stage of it failed.
+    """
+    c = STAGE_FAULT.c
+    gone = delete(STAGE_FAULT).where(c.worker == worker).returning(c.stream, c.position)
+    try:
+        with engine.begin() as conn:
+            found = sorted((stream, position) for stream, position in conn.execute(gone))
+    except DBAPIError as failed:
+        raise refusal(failed, f"{worker}: faults cannot be cleared") from failed
+    if not found:
+        raise StoreError(f"{worker}: no stage of it failed (see riskwatch dlq faults)")
+    return found
 
 
 def quarantined(engine: Engine, worker: str) -> dict[Place, str]:

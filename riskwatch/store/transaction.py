@@ -241,6 +241,7 @@ def _dead(worker: str, letter: DeadLetter) -> tuple[Any, ...]:
         sha256(letter.payload).hexdigest(),
         letter.key,
         headers_text(letter.headers),
+        letter.us,
     )
 
 

@@ -78,6 +78,7 @@ DEAD_LETTER: Final = Table(
     Column("sha256", Text, nullable=False),
     Column("key", LargeBinary, nullable=True),
     Column("headers", Json, nullable=False),
+    Column("us", BigInteger, nullable=False),
 )
 
 OUTBOX: Final = Table(
@@ -92,6 +93,9 @@ OUTBOX: Final = Table(
     Column("raw_key", LargeBinary, nullable=True),
     Column("headers", Json, nullable=True),
 )
+
+TICKS: Final = "tick"
+"""Stream that a tick is noted under, when a stage fails at one."""
 
 STAGE_FAULT: Final = Table(
     "stage_fault",

@@ -1,0 +1,297 @@
+"""``riskwatch dlq``: what was refused, sending it again, and setting aside what stops a worker."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from riskwatch.client import Publisher
+from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.commands.letter import plain_heading, printable, readable, row_of, show_json, told
+from riskwatch.commands.query import Json, show_rows
+from riskwatch.commands.stream import Kafka, connection
+from riskwatch.errors import RiskwatchError
+from riskwatch.store import letters
+from riskwatch.store.engine import open_engine
+from riskwatch.store.faults import PEOPLE, retry, set_aside
+from riskwatch.store.letters import Letter, Place, Wanted, inbox_of
+from riskwatch.store.migrate import require_current
+from riskwatch.store.queries import reading
+from riskwatch.store.truth import TICKS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Engine
+
+
+REPLAYED: Final = "rw-replayed"
+"""Header of a letter that was sent again: the short id of the letter."""
+
+app = typer.Typer(help="Dead letters, and stages that raised.", no_args_is_help=True)
+
+Which = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ID", help="STREAM@POSITION, or WORKER STREAM POSITION."),
+]
+Topic = Annotated[
+    str | None, typer.Option(help="Only of this topic (riskwatch. may be left out) or file.")
+]
+Reason = Annotated[str | None, typer.Option(help="Only of this reason, such as FIELD_RANGE.")]
+Worker = Annotated[str | None, typer.Option(help="Only what this worker refused.")]
+Person = Annotated[
+    str | None, typer.Option(help="Who does it, for the record; the user of this system if unset.")
+]
+
+
+@app.command("list")
+def list_command(
+    *,
+    topic: Topic = None,
+    reason: Reason = None,
+    worker: Worker = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most letters to show.")] = 50,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show dead letters, the newest first, and how many there are of each kind."""
+    wanted = Wanted(topic, reason, worker)
+    with reading(database) as conn:
+        found = letters.headings(conn, wanted, limit)
+        counted = letters.counts(conn, wanted)
+    if as_json:
+        for heading in found:
+            show_json(plain_heading(heading))
+        return
+    names = ["id", "worker", "reason", "detail", "bytes", "event time", "sent again by"]
+    show_rows(names, [[*row_of(heading)] for heading in found])
+    for source, why, n in counted:
+        typer.echo(f"{n:>9,}  {printable(source)}  {why}")
+    total = sum(n for *_, n in counted)
+    typer.echo(f"{total:>9,}  in all" + (f", {limit} shown" if total > limit else ""))
+
+
+@app.command("show")
+def show_command(
+    which: Which = None,
+    *,
+    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they came, alone.")] = False,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show one dead letter: why it was refused, and all that came."""
+    with reading(database) as conn:
+        found = letters.letter(conn, letters.locate(conn, which or []))
+    if raw:
+        sys.stdout.buffer.write(found.payload)
+        sys.stdout.buffer.flush()
+        return
+    if as_json:
+        headers = [[name, *readable(value)] for name, value in found.headers]
+        key = None if found.key is None else readable(found.key)
+        body = {"sha256": found.sha256, "key": key, "headers": headers}
+        show_json(plain_heading(found.heading) | body | {"payload": readable(found.payload)})
+        return
+    for line in told(found):
+        typer.echo(line)
+
+
+@app.command("replay")
+def replay_command(
+    which: Which = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All letters of a --reason; see also --topic.")
+    ] = False,
+    topic: Topic = None,
+    reason: Reason = None,
+    worker: Worker = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --all: do it.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Even if it was sent again before.")
+    ] = False,
+    person: Person = None,
+    kafka: Kafka = None,
+    database: Database = DEFAULT,
+) -> None:
+    """Send dead letters to their topics again, byte for byte, with their key and headers.
+
+    What was applied is known by its identity and not applied twice; what is refused again is a
+    dead letter again.
+    """
+    wanted = Wanted(topic, reason, worker)
+    if everything == bool(which):
+        raise RiskwatchError("dlq replay: name one letter, or use --all with --reason")
+    if everything and reason is None:
+        raise RiskwatchError("dlq replay: --all goes with --reason")
+    if not everything and wanted != Wanted():
+        raise RiskwatchError("dlq replay: --topic, --reason and --worker go with --all")
+    with reading(database) as conn:
+        if everything:
+            chosen = letters.places(conn, wanted)
+        else:
+            chosen = [letters.locate(conn, which or [])]
+            why = unsendable(letters.letter(conn, chosen[0]))
+            if why is not None:
+                raise RiskwatchError(f"{chosen[0].id} is not sent again: {why}")
+    if everything and not yes:
+        raise RiskwatchError(f"{len(chosen)} letters would be sent again: --yes does it")
+    who = named(person)
+    engine = _open(database)
+    try:
+        with Publisher(connection(kafka)) as publisher:
+            if everything:
+                _send_all(engine, publisher, chosen, who, again=again)
+            else:
+                typer.echo(_send(engine, publisher, chosen[0], who, again=again))
+    finally:
+        engine.dispose()
+
+
+@app.command("quarantine")
+def quarantine_command(
+    worker: Annotated[str, typer.Argument(help="Worker, such as ledger/3.")],
+    stream: Annotated[str, typer.Argument(help="Its stream, such as riskwatch.fills/3.")],
+    position: Annotated[int, typer.Argument(min=0, help="Offset of the message.")],
+    *,
+    person: Annotated[str, typer.Option(help="Who asks for it.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    database: Database = DEFAULT,
+) -> None:
+    """Ask that a message that a stage cannot take is set aside unread; it takes two people."""
+    place, who = Place(worker, stream, position), named(person)
+    if not reason.strip():
+        raise RiskwatchError("dlq quarantine: --reason must say why")
+    engine = _open(database)
+    try:
+        asked = set_aside(engine, worker, (stream, position), who, reason.strip())
+    finally:
+        engine.dispose()
+    typer.echo(f"{min(asked, PEOPLE)} of {PEOPLE} people ask that {worker} passes {place.id} over.")
+    if asked < PEOPLE:
+        typer.echo(
+            f"Nothing happens before another person asks: riskwatch dlq quarantine {worker} "
+            f"{stream} {position} --person ... --reason ..."
+        )
+    elif stream == TICKS:
+        typer.echo(f"A tick is no message: {worker} tries it again, within seconds if it runs.")
+    else:
+        typer.echo(
+            f"{worker} goes on, within seconds if it runs; the message is kept with the dead "
+            "letters, reason QUARANTINED, and can be sent again from there."
+        )
+
+
+@app.command("retry")
+def retry_command(
+    worker: Annotated[str, typer.Argument(help="Worker, such as ledger/3.")],
+    *,
+    database: Database = DEFAULT,
+) -> None:
+    """Let a worker that stays down try again, once a build that can is in place; skips nothing."""
+    engine = _open(database)
+    try:
+        places = retry(engine, worker)
+    finally:
+        engine.dispose()
+    typer.echo(f"{worker} tries again: {', '.join(Place(worker, *p).id for p in places)}")
+
+
+@app.command("faults")
+def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
+    """Show where stages raised, how often, and who wants the message set aside."""
+    with reading(database) as conn:
+        found = letters.standing_faults(conn)
+    if as_json:
+        for f in found:
+            p = f.place
+            show_json({"worker": p.worker, "stream": p.stream, "position": p.position}
+                  | {"crashes": f.crashes, "error": f.error, "asked": f.asked})  # fmt: skip
+        return
+    names = ["worker", "stream", "position", "crashes", "error", "set aside by"]
+    rows = [
+        [f.place.worker, f.place.stream, f.place.position, f.crashes, printable(f.error),
+         f"{len(f.asked)} of {PEOPLE}: {printable('; '.join(f.asked))}" if f.asked else "nobody"]
+        for f in found
+    ]  # fmt: skip
+    show_rows(names, rows)
+
+
+def unsendable(letter: Letter) -> str | None:
+    """Say why a letter cannot be sent again, if it cannot."""
+    place = letter.heading.place
+    if inbox_of(place.stream) is None:
+        if place.source != place.stream:
+            return f"{place.source} is no input; the workers write it themselves"
+        return f"it is from the file {place.stream}: correct it there, or `riskwatch publish` it"
+    size = dict(letter.headers).get("size", b"")
+    cut = letter.heading.reason == "MESSAGE_TOO_LARGE" and size.isdigit()
+    if cut and int(size) > len(letter.payload):
+        return f"only {len(letter.payload)} of its {int(size)} bytes are stored"
+    return None
+
+
+def named(person: str | None) -> str:
+    """Name of whoever acts.
+
+    Raises
+    ------
+    RiskwatchError
+        If that is blank.
+    """
+    found = getpass.getuser() if person is None else person
+    if not found.strip():
+        raise RiskwatchError("--person must be a name")
+    return found.strip()
+
+
+def _send(engine: Engine, publisher: Publisher, place: Place, person: str, *, again: bool) -> str:
+    """Send one letter; what it says is true once it returns."""
+    with engine.begin() as conn:
+        letter = letters.letter(conn, place)
+        letters.claim(conn, place, person, again=again)
+        topic = inbox_of(place.stream)
+        assert topic is not None, "unsendable() was asked"
+        headers = (*letter.headers, (REPLAYED, place.id.encode()))
+        refused = publisher.raw(topic, letter.key, letter.payload, place.id, headers)
+        if refused is not None:
+            raise RiskwatchError(f"{place.id} is not sent again: {refused.detail}")
+        publisher.flush()
+    return f"{place.id}: {len(letter.payload)} bytes sent to {topic} by {person}"
+
+
+def _send_all(
+    engine: Engine, publisher: Publisher, chosen: Sequence[Place], person: str, *, again: bool
+) -> None:
+    """Send what can be sent, in the order in which it was refused; say what was not, and why."""
+    not_sent: dict[str, int] = {}
+    for place in chosen:
+        with engine.connect() as conn:
+            heading = letters.letter(conn, place)
+        why = unsendable(heading)
+        if why is None and heading.heading.replayed_by is not None and not again:
+            why = "sent again before (--again sends it anyway)"
+        if why is None:
+            _send(engine, publisher, place, person, again=again)
+        else:
+            not_sent[why] = not_sent.get(why, 0) + 1
+    for topic, n in sorted(publisher.result.sent.items()):
+        typer.echo(f"{n} sent to {topic} by {person}")
+    for why, n in sorted(not_sent.items()):
+        typer.echo(f"{n} not sent: {why}")
+    if not chosen:
+        typer.echo("there is no such letter")
+
+
+def _open(database: str) -> Engine:
+    engine = open_engine(database)
+    try:
+        with engine.connect() as conn:
+            require_current(conn)
+    except RiskwatchError:
+        engine.dispose()
+        raise
+    return engine
