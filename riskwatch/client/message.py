@@ -17,12 +17,20 @@ from riskwatch.core.outputs import (
     DecisionMade,
     KillSwitchChanged,
     Output,
+    StageFaulted,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-AlertOutput = DecisionMade | AlertRaised | AlertResolved | DataQualityRaised | DataQualityResolved
+AlertOutput = (
+    DecisionMade
+    | AlertRaised
+    | AlertResolved
+    | DataQualityRaised
+    | DataQualityResolved
+    | StageFaulted
+)
 """What travels on ``riskwatch.alerts``."""
 OutputT_co = TypeVar("OutputT_co", bound=Output, covariant=True)
 

@@ -20,7 +20,6 @@ from riskwatch.store.faults import PEOPLE, retry, set_aside
 from riskwatch.store.letters import Letter, Place, Wanted, inbox_of
 from riskwatch.store.migrate import require_current
 from riskwatch.store.queries import reading
-from riskwatch.store.truth import TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,8 +175,6 @@ def quarantine_command(
             f"Nothing happens before another person asks: riskwatch dlq quarantine {worker} "
             f"{stream} {position} --person ... --reason ..."
         )
-    elif stream == TICKS:
-        typer.echo(f"A tick is no message: {worker} tries it again, within seconds if it runs.")
     else:
         typer.echo(
             f"{worker} goes on, within seconds if it runs; the message is kept with the dead "

@@ -20,6 +20,7 @@ from riskwatch.contracts.outputs import encode_output
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import micros, text
+from riskwatch.core.faults import as_alert
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
@@ -27,8 +28,9 @@ from riskwatch.core.outputs import (
     DataQualityRaised,
     DataQualityResolved,
     KillSwitchChanged,
+    StageFaulted,
 )
-from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import ConfigError, FeedError
 from riskwatch.shell.merge import Merge
@@ -146,6 +148,8 @@ def line(output: AnyOutput) -> str | None:
     ...                    alert="asset:USDC", scope="asset:USDC", opened_id="1"))
     '2023-03-11T00:00:00Z  RESOLVED  asset:USDC  asset:USDC'
     """
+    if isinstance(output, StageFaulted):
+        output = as_alert(output)
     if isinstance(output, AlertRaised):
         words = [output.severity, output.scope, output.title, f"${output.exposure_usd:,.2f}"]
         words += output.reasons[:1]
@@ -271,7 +275,9 @@ def _merged(merge: Merge) -> Iterator[_Source]:
     files = {file.name: file for file in merge.files}
     for record in merge.records():
         file, event = files[record.stream], record.event
-        assert not isinstance(event, CounterpartyReading), "readings are not decoded here"
+        assert not isinstance(event, CounterpartyReading | PartitionFault), (
+            "readings are not decoded here"
+        )
         yield _Source(f"{file.path}:{file.records}", event, record.raw, record.us)
 
 

@@ -9,9 +9,9 @@ import msgspec
 from riskwatch.contracts.plain import encode_plain
 from riskwatch.core.events import Tick
 from riskwatch.core.outputs import AnyOutput, Output
-from riskwatch.core.readings import CounterpartyReading, MarketReading
+from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 
-Internal = Tick | CounterpartyReading | MarketReading
+Internal = Tick | CounterpartyReading | MarketReading | PartitionFault
 """What a journal holds beside wire events; readings also travel between workers."""
 
 _line_encoder = msgspec.json.Encoder()

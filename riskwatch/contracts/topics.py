@@ -117,8 +117,8 @@ _INTERNAL: Final = (
         key="counterparty",
         partitions=1,
         retention_h=7 * _DAY,
-        carries=(readings.CounterpartyReading,),
-        about="From the ledger workers to the risk worker.",
+        carries=(readings.CounterpartyReading, readings.PartitionFault),
+        about="From the ledger workers to the risk worker; of a fault, the key is the worker.",
         content_type="application/msgpack",
     ),
 )
@@ -152,7 +152,7 @@ _OUTPUTS: Final = (
     Topic(
         name="riskwatch.alerts",
         role="output",
-        key="the alert, scope or issue",
+        key="the alert, scope, issue or worker",
         partitions=1,
         retention_h=90 * _DAY,
         carries=(
@@ -161,8 +161,9 @@ _OUTPUTS: Final = (
             outputs.AlertResolved,
             outputs.DataQualityRaised,
             outputs.DataQualityResolved,
+            outputs.StageFaulted,
         ),
-        about="Decisions, alerts and data-quality issues.",
+        about="Decisions, alerts, data-quality issues and faults of our own.",
     ),
     Topic(
         name="riskwatch.killswitch",

@@ -325,6 +325,28 @@ class DataQualityResolved(Output, frozen=True, kw_only=True, gc=False):
         return f"{self.issue}|{self.subject}"
 
 
+class StageFaulted(Output, frozen=True, kw_only=True, gc=False):
+    """A stage raised so often at one message that its worker stays down there: a bug of ours.
+
+    `position` is the message's in `stream` (for a tick, ``tick`` and 0), `crashes` how often,
+    `error` what was said last. What the worker says of `counterparties` is not kept up while it
+    is down. An :class:`AlertResolved` (see :mod:`riskwatch.core.faults`) says that it went on.
+    """
+
+    topic: ClassVar[str | None] = "riskwatch.alerts"
+
+    worker: str
+    stream: str
+    position: int
+    crashes: int
+    error: str
+    counterparties: list[str]
+
+    def key(self) -> str:
+        """The worker."""
+        return self.worker
+
+
 AnyOutput = (
     EventRejected
     | ExposureChanged
@@ -339,4 +361,5 @@ AnyOutput = (
     | AlertResolved
     | DataQualityRaised
     | DataQualityResolved
+    | StageFaulted
 )

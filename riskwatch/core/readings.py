@@ -2,6 +2,7 @@
 
 * ``LEDGER -> RISK``: :class:`CounterpartyReading` (all holdings and flow features of one
   counterparty that changed since the last tick).
+* ``LEDGER -> RISK``: :class:`PartitionFault` (whose holdings are not kept up for now).
 * ``MARKET -> RISK``: :class:`MarketReading` (values, deviations and feeds at a tick).
 
 Readings travel in-process when embedded, and on a topic between workers; they are msgspec
@@ -95,6 +96,44 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     holdings: list[Holding]
     positions: list[OpenPosition]
     flow: FlowFeatures
+
+    def key(self) -> str:
+        """The counterparty."""
+        return self.counterparty
+
+
+class PartitionFault(
+    msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="partition_fault"
+):
+    """A worker stays down: what it said of these counterparties is not kept up any more.
+
+    It replaces the last one of that worker: with no counterparties, the worker has gone on. A
+    later reading of one of them ends it for that one.
+
+    Attributes
+    ----------
+    us : int
+        Event time, microseconds.
+    worker : str
+        Which worker.
+    fault : str
+        Id of the :class:`riskwatch.core.outputs.StageFaulted` that it is about.
+    counterparties : list of str
+        Whom it answers for, sorted.
+    """
+
+    us: int
+    worker: str
+    fault: str
+    counterparties: list[str]
+
+    def key(self) -> str:
+        """The worker."""
+        return self.worker
+
+
+Forwarded = CounterpartyReading | PartitionFault
+"""What travels from worker to worker."""
 
 
 class FeedReading(msgspec.Struct, frozen=True, gc=False, array_like=True):

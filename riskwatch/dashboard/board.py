@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import micros
+from riskwatch.core.faults import as_alert
 from riskwatch.core.outputs import (
     AlertRaised,
     AssetValued,
@@ -19,6 +20,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     Output,
     ScoreUpdated,
+    StageFaulted,
 )
 from riskwatch.core.reasons import Quality, State
 
@@ -106,7 +108,7 @@ class Board:
         """Fold outputs in; the lines that they added to the log."""
         added: list[LogLine] = []
         for output in outputs:
-            line = self._fold(output)
+            line = self._fold(as_alert(output) if isinstance(output, StageFaulted) else output)
             if line is not None:
                 self.log.append(line)
                 added.append(line)

@@ -10,21 +10,24 @@ from riskwatch.contracts.codec import stamp
 from riskwatch.contracts.moments import AHEAD, from_future
 from riskwatch.core.clock import MICRO, micros, moment
 from riskwatch.core.events import identity
-from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.readings import CounterpartyReading, PartitionFault
 
 if TYPE_CHECKING:
     from riskwatch.contracts.refusal import Refusal
     from riskwatch.core.events import WireEvent
+    from riskwatch.core.readings import Forwarded
     from riskwatch.shell.record import Record
 
 
 _AHEAD_US: Final = AHEAD // MICRO
 
 
-def cause_of(event: WireEvent | CounterpartyReading) -> str:
+def cause_of(event: WireEvent | Forwarded) -> str:
     """Identity by which a repeat is known."""
     if isinstance(event, CounterpartyReading):
         return f"reading/{event.counterparty}/{event.us}"
+    if isinstance(event, PartitionFault):
+        return f"fault/{event.fault}/{'begins' if event.counterparties else 'ends'}"
     return identity(event)
 
 

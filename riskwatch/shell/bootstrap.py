@@ -20,7 +20,7 @@ from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.market.stage import MarketStage
 from riskwatch.core.market.state import MarketState
-from riskwatch.core.readings import CounterpartyReading, MarketReading
+from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.models.ladder import Ladder
 from riskwatch.shell import paths
@@ -62,7 +62,8 @@ def risk_slot(config: Config) -> Slot:
         config.rules,
         Ladder(config.policy.models),
     )
-    takes = (CounterpartyReading, MarketReading, Credit, LegalEntity, NettingSet, Tick)
+    heard = (CounterpartyReading, PartitionFault, MarketReading)
+    takes = (*heard, Credit, LegalEntity, NettingSet, Tick)
     return Slot(stage, stage.fresh(), takes, journal=True)
 
 

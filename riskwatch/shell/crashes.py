@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from riskwatch.errors import StoreUnavailableError
+from riskwatch.shell.herald import Herald
 from riskwatch.store import faults, lease
 from riskwatch.store.truth import TICKS
 
@@ -41,24 +42,29 @@ class CrashBook:
         self._patience = patience
         self._aside: dict[str, dict[faults.Place, str]] = {}
         self._open: dict[str, list[faults.Fault]] = {}
+        self._known: dict[str, bool] = {}
+        self._herald = Herald(engine, patience)
 
-    def standing(self, runner: Runner) -> str | None:
-        """Why a worker must stay down, if it must; called when it begins."""
+    def standing(self, runner: Runner) -> faults.Fault | None:
+        """Where a worker must stay down, if it must; called when it begins, and now and then."""
         name = runner.worker
         self._aside[name] = self._wait(lambda: faults.quarantined(self._engine, name))
         found = self._wait(lambda: faults.faults(self._engine, name))
         self._open[name] = found
+        self._known[name] = bool(found)
         for fault in found:
             place = (fault.stream, fault.position)
             if fault.crashes >= TIMES and place not in self._aside[name]:
-                said = (
-                    f"a stage failed {fault.crashes} times at {fault.stream} {fault.position} "
-                    f"({fault.error}): it stays down until two people set the message aside "
-                    "(riskwatch dlq quarantine)"
-                )
-                log.error("stays down", worker=name, why=said)
-                return said
+                return fault
         return None
+
+    def begin(self, runner: Runner) -> None:
+        """Take note of what was told of a worker before it began."""
+        self._herald.listen(runner.worker)
+
+    def tell(self, runner: Runner, fault: faults.Fault, us: int) -> None:
+        """Tell the world that a worker stays down; `us` is the time. Once for each fault."""
+        self._herald.down(runner, fault, us)
 
     def set_aside(self, worker: str, place: faults.Place) -> str | None:
         """Who set a message aside and why; ``None`` if nobody did."""
@@ -68,15 +74,34 @@ class CrashBook:
         """Count a crash; returns how many there were at that place."""
         return self._wait(lambda: faults.note_crash(self._engine, worker, place, error))
 
-    def went_on(self, worker: str, offsets: Mapping[str, int]) -> None:
-        """Forget crashes that a worker got beyond; `offsets` are the new ones of its streams."""
-        found = self._open.get(worker)
-        if not found:
-            return
-        left = [f for f in found if f.stream != TICKS and offsets.get(f.stream, 0) <= f.position]
-        if not left:
+    def passes(self, runner: Runner, offsets: Mapping[str, int], us: int, *, ticked: bool) -> None:
+        """Take note of crashes that a worker gets beyond with the batch in the making.
+
+        Parameters
+        ----------
+        runner : Runner
+            Of that worker; the batch has something in it.
+        offsets : mapping
+            New offsets of its streams.
+        us : int
+            The time, microseconds.
+        ticked : bool
+            Whether a tick went well since it began.
+        """
+        name = runner.worker
+        self._open[name] = [
+            f
+            for f in self._open.get(name, ())
+            if not (ticked if f.stream == TICKS else offsets.get(f.stream, 0) > f.position)
+        ]
+        if not self._open[name]:
+            self._herald.gone_on(runner, us)
+
+    def went_on(self, worker: str) -> None:
+        """Forget crashes that a worker got beyond, once that is true."""
+        if self._known.get(worker) and not self._open[worker]:
             self._wait(lambda: faults.passed(self._engine, worker))
-        self._open[worker] = left
+            self._known[worker] = False
 
     def renew(self, worker: str, epoch: int) -> None:
         """Keep the lease of a worker that has nothing to commit."""
@@ -91,3 +116,14 @@ class CrashBook:
 
     def _wait(self, act: Callable[[], T]) -> T:
         return self._patience.until_done("lease", "store", act, StoreUnavailableError)
+
+
+def why_down(fault: faults.Fault) -> str:
+    """Say why a worker stays down, and what ends it."""
+    end = "another build goes on (riskwatch dlq retry)"
+    if fault.stream != TICKS:
+        end += ", or two people set the message aside (riskwatch dlq quarantine)"
+    return (
+        f"a stage failed {fault.crashes} times at {fault.stream} {fault.position} "
+        f"({fault.error}): it stays down until {end}"
+    )

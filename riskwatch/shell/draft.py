@@ -10,7 +10,7 @@ from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import moment
 from riskwatch.core.outputs import Output
-from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.errors import StoreError
 from riskwatch.shell.dead import returnable, returned
 from riskwatch.store.batch import (
@@ -118,11 +118,9 @@ class Draft:
         for output in outputs:
             if isinstance(output, Output):
                 self._outputs.append(Sequenced(self._seq, output))
-            elif isinstance(output, CounterpartyReading):
+            elif isinstance(output, CounterpartyReading | PartitionFault):
                 value, ts = encode_internal(output), moment(output.us)
-                self._forwards.append(
-                    OutboxRecord(self._seq, _READINGS, output.counterparty, value, ts)
-                )
+                self._forwards.append(OutboxRecord(self._seq, _READINGS, output.key(), value, ts))
             else:
                 raise StoreError(f"no stage of {self._worker} takes a {type(output).__name__}")
             self._seq += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kafka.partitioner import murmur2
 
@@ -11,7 +11,7 @@ from riskwatch.contracts.outputs import decode_internal
 from riskwatch.contracts.refusal import Refusal, refuse, shown
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import micros
-from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.readings import CounterpartyReading, Forwarded, PartitionFault
 from riskwatch.core.reasons import RejectReason
 from riskwatch.shell.arrival import beyond
 from riskwatch.shell.dead import topic_of
@@ -20,6 +20,7 @@ from riskwatch.shell.record import TIMELESS, Record
 if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
+FORWARDED: Final = (CounterpartyReading, PartitionFault)
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -69,7 +70,7 @@ class Inbound:
         raw = message.value or b""
         event = self._read(raw)
         us = TIMELESS
-        if isinstance(event, CounterpartyReading):
+        if isinstance(event, FORWARDED):
             us = event.us
         elif not isinstance(event, Refusal):
             # A time that is yet to come must not hold its partition up until then.
@@ -83,7 +84,7 @@ class Inbound:
         self,
         message: Message,
         raw: bytes,
-        event: WireEvent | CounterpartyReading | Refusal,
+        event: WireEvent | Forwarded | Refusal,
         us: int,
     ) -> Record:
         # A header may have no value; what keeps them does not tell that from an empty one.
@@ -122,13 +123,13 @@ class Inbound:
         return beyond(event, arrived_us) if arrived_us > 0 else None
 
     @staticmethod
-    def _reading(raw: bytes) -> CounterpartyReading | Refusal:
+    def _reading(raw: bytes) -> Forwarded | Refusal:
         """Decode a reading of another worker."""
         try:
             fact = decode_internal(raw)
         except ValueError as error:
             return refuse(RejectReason.FIELD_TYPE, f"not a reading: {error}")
-        if not isinstance(fact, CounterpartyReading):
+        if not isinstance(fact, FORWARDED):
             return refuse(RejectReason.TYPE_UNKNOWN, f"not a reading: {type(fact).__name__}")
         return fact
 

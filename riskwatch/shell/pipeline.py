@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from riskwatch.core.readings import CounterpartyReading, MarketReading
+from riskwatch.core.readings import Forwarded, MarketReading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.stage import Row, RowChanges, Stage, StageState
 
-Reading = CounterpartyReading | MarketReading
+Reading = Forwarded | MarketReading
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import msgspec
 
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.events import WireEvent
-from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.readings import Forwarded
 
 TIMELESS: Final = -1
 """Event time of what is no event: before all that have one."""
@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         Its byte in a file, or its offset in a partition.
     raw : bytes
         The bytes as they came; of an oversized message the beginning.
-    event : WireEvent, CounterpartyReading or Refusal
+    event : WireEvent, Forwarded or Refusal
         What they say, or why they say nothing.
     us : int
         Event time, microseconds; :data:`TIMELESS` for a refusal.
@@ -40,7 +40,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     stream: str
     position: int
     raw: bytes
-    event: WireEvent | CounterpartyReading | Refusal
+    event: WireEvent | Forwarded | Refusal
     us: int
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()

@@ -21,7 +21,7 @@ from riskwatch.core.clock import text
 from riskwatch.core.dedupe import SeenWindow, digest
 from riskwatch.core.events import Tick
 from riskwatch.core.outputs import EventRejected
-from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.shell.arrival import cause_of, stamped
@@ -31,10 +31,14 @@ from riskwatch.shell.pipeline import Effects
 from riskwatch.store.batch import Counts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from riskwatch.core.events import WireEvent
+    from riskwatch.core.outputs import Output
+    from riskwatch.core.readings import Forwarded
     from riskwatch.core.stage import RowChanges
     from riskwatch.shell.clockwork import Grid
-    from riskwatch.shell.pipeline import Pipeline
+    from riskwatch.shell.pipeline import Pipeline, Reading
     from riskwatch.shell.ports import Store
     from riskwatch.shell.publish import Publisher
     from riskwatch.shell.record import Record
@@ -150,6 +154,20 @@ class Runner:
             self._empty_outbox()
         return resumed
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """The stages that it runs."""
+        return self._pipeline
+
+    def tell(self, outputs: Iterable[Output | Reading]) -> None:
+        """Put out what no input brought about; the next commit makes it true."""
+        self._require_ready()
+        self._draft.put(outputs)
+
+    def hold(self) -> None:
+        """Hold publication back again; see :meth:`let_go`."""
+        self._hold = True
+
     def let_go(self, *, latest_only: bool) -> None:
         """Publish what was held back, and everything at once from now on.
 
@@ -256,7 +274,10 @@ class Runner:
         if not self._pipeline.takes(kind):
             self._refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(kind)}")
             return
-        fact = event if isinstance(event, CounterpartyReading) else stamped(event, record)
+        if isinstance(event, CounterpartyReading | PartitionFault):
+            fact: WireEvent | Forwarded | Refusal = event
+        else:
+            fact = stamped(event, record)
         if isinstance(fact, Refusal):
             self._refuse(record, fact.reason, fact.detail)
             return
@@ -290,9 +311,7 @@ class Runner:
             self._settle(None)
         self._draft.reach(us)
 
-    def _apply(
-        self, fact: WireEvent | CounterpartyReading | Tick, us: int, record: Record | None
-    ) -> None:
+    def _apply(self, fact: WireEvent | Forwarded | Tick, us: int, record: Record | None) -> None:
         self._pipeline.apply(fact, self._effects)
         self._draft.reach(us)
         if self._effects.inputs:

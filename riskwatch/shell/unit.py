@@ -7,19 +7,19 @@ Ledger workers have one unit per partition, named ``ledger/<n>``; the risk worke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
 import structlog
 
-from riskwatch.core.clock import SECOND, text
-from riskwatch.core.events import Command, Credit
+from riskwatch.core.clock import text
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import FencedError, RiskwatchError, StageFaultError, StreamIdentityError
+from riskwatch.shell.crashes import why_down
 from riskwatch.shell.dead import topic_of
 from riskwatch.shell.inbound import Inbound
 from riskwatch.shell.intake import Intake
+from riskwatch.shell.pace import LONGEST_S, OLD_US, PATIENCE_US, QUIET_US, SLICE, URGENT, Pace
 from riskwatch.shell.placement import lane
 from riskwatch.shell.telling import Teller
 from riskwatch.store.batch import StreamOffset
@@ -36,39 +36,7 @@ if TYPE_CHECKING:
     from riskwatch.shell.runner import Runner
     from riskwatch.store.batch import OutboxRecord
 
-URGENT: Final = (Command, Credit)
-"""Events that are decided upon at once, and not at the next tick."""
-PATIENCE_US: Final = 2 * SECOND
-"""How long a partition that the broker says has more may keep the others waiting."""
-QUIET_US: Final = SECOND
-"""After such a silence, a clock of events takes the step that ends it."""
-SLICE: Final = 100
-"""Records that are applied before the clock is looked at."""
-LONGEST_S: Final = 0.5
-"""Seconds after which a batch is closed, however few records it has."""
-OLD_US: Final = 30 * SECOND
-"""If outputs are older when the worker has caught up, it is history: only the last ones go out."""
-
 log = structlog.get_logger("riskwatch.unit")
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How a unit works.
-
-    Attributes
-    ----------
-    clock : {"wall", "event"}
-        Whether time passes by itself, or by events alone.
-    batch : int
-        Most records in one transaction.
-    renew_us : int
-        After how long without a commit the lease is renewed.
-    """
-
-    clock: Literal["wall", "event"] = "wall"
-    batch: int = 2_000
-    renew_us: int = 3 * SECOND
 
 
 class Unit:
@@ -115,6 +83,7 @@ class Unit:
         self._renewed_us = 0
         self._holding = False
         self._since_us = 0
+        self._ticked = False
 
     def open(self, placements: Mapping[str, Placement], now_us: int) -> dict[str, int]:
         """Take the lease, load the state, and say from which offsets to read.
@@ -143,7 +112,9 @@ class Unit:
         self._inbound = {s: Inbound(s, placed.partitions) for s, placed in placements.items()}
         self._heard_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
-        self._look_up()
+        self._ticked = False
+        self._crashes.begin(self._runner)
+        self._look(now_us)
         log.info(
             "opened",
             worker=self.name,
@@ -270,7 +241,7 @@ class Unit:
         """
         if self.fault is not None:
             if self._keep(now_us):
-                self._look_up()
+                self._look(now_us)
             return 0
         started = perf_counter()
         records = self._take(started, stuck=self._stuck(now_us))
@@ -279,6 +250,9 @@ class Unit:
         self._pass_time(records, now_us)
         applied = perf_counter()
         offsets = self._intake.offsets()
+        if records or self._ticked:
+            reached = {o.stream: o.position for o in offsets}
+            self._crashes.passes(self._runner, reached, self._us(now_us), ticked=self._ticked)
         done = self._runner.commit(offsets)
         if self._mirror is not None and done.records:
             self._mirror(self.name, self._runner.epoch, done.records)
@@ -288,7 +262,7 @@ class Unit:
             self._teller.batch(records, done, applied - started, now_us)
             self._teller.lag(self._intake.lag())
             self._renewed_us = now_us
-            self._crashes.went_on(self.name, {o.stream: o.position for o in offsets})
+            self._crashes.went_on(self.name)
         else:
             self._keep(now_us)
         return len(records)
@@ -315,10 +289,24 @@ class Unit:
                 break
         return out
 
-    def _look_up(self) -> None:
-        """Ask whether a stage fails here, and nobody set the message aside yet."""
-        self.fault = self._crashes.standing(self._runner)
-        self._metrics.fault(self.name, down=self.fault is not None)
+    def _look(self, now_us: int) -> None:
+        """See whether it may work; that it may not is told to the world, once for each fault."""
+        was, fault = self.fault, self._crashes.standing(self._runner)
+        self.fault = None if fault is None else why_down(fault)
+        self._metrics.fault(self.name, down=fault is not None)
+        if fault is not None:
+            if self.fault != was:
+                log.error("stays down", worker=self.name, why=self.fault)
+            if self._holding:
+                self._catch_up(now_us)  # numbers only grow: what waits goes first
+            self._crashes.tell(self._runner, fault, self._us(now_us))
+        elif was is not None and self._pace.clock == "wall":
+            self._holding = True
+            self._runner.hold()
+
+    def _us(self, now_us: int) -> int:
+        """Time of what it says of itself, microseconds."""
+        return now_us if self._pace.clock == "wall" else self._runner.us
 
     def _offer(self, record: Record) -> None:
         why = self._crashes.set_aside(self.name, (record.stream, record.position))
@@ -339,7 +327,7 @@ class Unit:
             raise
         except Exception as error:
             raise self._crash((TICKS, 0), error) from error
-        self._news = False
+        self._news, self._ticked = False, True
 
     def _crash(self, place: tuple[str, int], error: Exception) -> StageFaultError:
         said = f"{type(error).__name__}: {error}"

@@ -21,10 +21,11 @@ from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
 from riskwatch.shell.keeper import Keeper
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.mirror import Mirror
+from riskwatch.shell.pace import Pace
 from riskwatch.shell.ports import SqlStore
 from riskwatch.shell.relay import KafkaPublisher, Producer
 from riskwatch.shell.runner import Runner
-from riskwatch.shell.unit import Pace, Unit
+from riskwatch.shell.unit import Unit
 from riskwatch.shell.waiting import Patience, PatientStore
 from riskwatch.store import lease
 from riskwatch.store.census import census

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select, tuple_
 
+from riskwatch.core.faults import as_alert
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     DataQualityRaised,
     DataQualityResolved,
+    StageFaulted,
 )
 from riskwatch.store.projections import ALERT, DATA_QUALITY
 from riskwatch.store.write import upsert
@@ -32,7 +34,8 @@ _CHUNK: Final = 200
 
 def write_episodes(conn: Connection, worker: str, outputs: Sequence[Any]) -> None:
     """Fold `outputs` of `worker` into the tables of alerts and data-quality issues."""
-    alerts = [o for o in outputs if isinstance(o, AlertRaised | AlertResolved)]
+    told = [as_alert(o) if isinstance(o, StageFaulted) else o for o in outputs]
+    alerts = [o for o in told if isinstance(o, AlertRaised | AlertResolved)]
     issues = [o for o in outputs if isinstance(o, DataQualityRaised | DataQualityResolved)]
     if alerts:
         keys = sorted({o.alert for o in alerts})

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import refusal
+from riskwatch.store.projections import ALERT
 from riskwatch.store.truth import QUARANTINE, STAGE_FAULT, TICKS
 
 if TYPE_CHECKING:
@@ -98,11 +99,26 @@ def passed(engine: Engine, worker: str) -> None:
     try:
         with engine.begin() as conn:
             conn.execute(delete(STAGE_FAULT).where(STAGE_FAULT.c.worker == worker))
-            # Every tick has the same place: what was said of one must not pass the next.
-            q = QUARANTINE.c
-            conn.execute(delete(QUARANTINE).where(q.worker == worker, q.stream == TICKS))
     except DBAPIError as failed:
         raise refusal(failed, f"{worker}: faults cannot be cleared") from failed
+
+
+def told(engine: Engine, alert: str) -> str | None:
+    """Id of the message that last raised an alert, if it is open.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    c = ALERT.c
+    query = select(c.last_id).where(c.alert == alert, c.resolved_ts.is_(None))
+    try:
+        with engine.connect() as conn:
+            found: str | None = conn.execute(query).scalar_one_or_none()
+            return found
+    except DBAPIError as failed:
+        raise refusal(failed, f"{alert}: the alert cannot be read") from failed
 
 
 def retry(engine: Engine, worker: str) -> list[Place]:
@@ -114,10 +130,12 @@ def retry(engine: Engine, worker: str) -> list[Place]:
         If no stage of it failed.
     """
     c = STAGE_FAULT.c
-    gone = delete(STAGE_FAULT).where(c.worker == worker).returning(c.stream, c.position)
+    # The places stay: what was said of them ends when the worker gets beyond.
+    anew = update(STAGE_FAULT).where(c.worker == worker).values(crashes=0)
     try:
         with engine.begin() as conn:
-            found = sorted((stream, position) for stream, position in conn.execute(gone))
+            rows = conn.execute(anew.returning(c.stream, c.position)).all()
+            found = sorted((stream, position) for stream, position in rows)
     except DBAPIError as failed:
         raise refusal(failed, f"{worker}: faults cannot be cleared") from failed
     if not found:
@@ -156,9 +174,14 @@ def set_aside(engine: Engine, worker: str, place: Place, person: str, why: str) 
     Raises
     ------
     StoreError
-        If no stage failed there, or that person asked before.
+        If no stage failed there, it is a tick, or that person asked before.
     """
     stream, position = place
+    if stream == TICKS:
+        raise StoreError(
+            f"a tick is no message that could be set aside: `riskwatch dlq retry {worker}` lets "
+            "another build try"
+        )
     at = (
         STAGE_FAULT.c.worker == worker,
         STAGE_FAULT.c.stream == stream,

@@ -24,6 +24,7 @@ from riskwatch.core.outputs import (
     LimitMeasured,
     PositionChanged,
     ScoreUpdated,
+    StageFaulted,
 )
 from riskwatch.errors import StoreError
 from riskwatch.store import projections as t
@@ -96,7 +97,13 @@ PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
     KillSwitchChanged: (_latest(t.KILLSWITCH), _log(t.KILLSWITCH_HISTORY)),
     EventRejected: (),  # its bytes are a dead letter, which the runner adds
 }
-EPISODES: Final = (AlertRaised, AlertResolved, DataQualityRaised, DataQualityResolved)
+EPISODES: Final = (
+    AlertRaised,
+    AlertResolved,
+    DataQualityRaised,
+    DataQualityResolved,
+    StageFaulted,
+)
 """Outputs that open and close something; :mod:`riskwatch.store.episodes` folds them."""
 
 

@@ -11,10 +11,12 @@ from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.crashes import TIMES, CrashBook
 from riskwatch.shell.inbound import Message
 from riskwatch.shell.metrics import Metrics
+from riskwatch.shell.pace import Pace
 from riskwatch.shell.pipeline import Pipeline
 from riskwatch.shell.placement import Placement
 from riskwatch.shell.runner import Runner
-from riskwatch.shell.unit import Pace, Unit
+from riskwatch.shell.unit import Unit
+from riskwatch.store.faults import Fault
 from tests.support.fakes import ListPublisher, MemoryStore
 from tests.support.toy import START_S, ledger_slot
 
@@ -39,13 +41,22 @@ class FakeBook(CrashBook):
         self.renewed: list[int] = []
         self.released: list[int] = []
         self.passed: list[dict[str, int]] = []
+        self.heard: list[Place] = []
 
-    def standing(self, runner: Runner) -> str | None:
+    def begin(self, runner: Runner) -> None:
+        """Nothing was told before."""
+
+    def tell(self, runner: Runner, fault: Fault, us: int) -> None:
+        """Note that the world heard of a fault."""
+        del runner, us
+        self.heard.append((fault.stream, fault.position))
+
+    def standing(self, runner: Runner) -> Fault | None:
         """Stay down at a place with too many crashes that nobody set aside."""
         del runner
         for (stream, position), n in self.crashes.items():
             if n >= TIMES and (stream, position) not in self.aside:
-                return f"{stream} {position}"
+                return Fault(stream, position, n, "ValueError: bad")
         return None
 
     def set_aside(self, worker: str, place: Place) -> str | None:
@@ -59,10 +70,13 @@ class FakeBook(CrashBook):
         self.crashes[place] = self.crashes.get(place, 0) + 1
         return self.crashes[place]
 
-    def went_on(self, worker: str, offsets: Mapping[str, int]) -> None:
-        """Note what was passed."""
-        del worker
+    def passes(self, runner: Runner, offsets: Mapping[str, int], us: int, *, ticked: bool) -> None:
+        """Note what is passed."""
+        del runner, us, ticked
         self.passed.append(dict(offsets))
+
+    def went_on(self, worker: str) -> None:
+        """Forget nothing: there is no database."""
 
     def renew(self, worker: str, epoch: int) -> None:
         """Renew, if nobody else took it."""

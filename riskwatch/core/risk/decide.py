@@ -96,7 +96,9 @@ class Decider:
             if row.unknown_since < 0:
                 row.unknown_since = scene.us
             long_ago = scene.us - row.unknown_since > self.config.unknown_reduce_s * SECOND
-            dark = long_ago and scene.stakes().exposure >= self.config.alert_from_usd
+            # Silence may end by itself; a worker that is down does not.
+            if long_ago or scene.doubt:
+                dark = scene.stakes().exposure >= self.config.alert_from_usd
         else:
             row.unknown_since = -1
         effective = max(row.state, State.REDUCE, key=_rank) if dark else row.state
@@ -221,7 +223,9 @@ def _raised(
 
 
 def _silence(row: ScopeRow, scene: Scene) -> str:
-    """Say for how long there has been no data."""
+    """Say why there is no data, or for how long there has been none."""
+    if scene.doubt:
+        return f"{scene.scope}: {scene.doubt}"
     minutes = (scene.us - row.unknown_since) / SECOND / 60.0
     return f"{scene.scope}: nothing has been heard for {minutes:.0f} minutes"
 

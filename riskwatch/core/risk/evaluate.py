@@ -10,6 +10,7 @@ from riskwatch.core.reasons import Cause, Quality
 from riskwatch.core.risk import report
 from riskwatch.core.risk.decide import Decider
 from riskwatch.core.risk.dollars import Dollars, Evaluation
+from riskwatch.core.risk.doubt import doubts
 from riskwatch.core.risk.features import (
     asset_features,
     asset_quality,
@@ -219,7 +220,8 @@ class Evaluator:
     def _counterparties(
         self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
     ) -> Iterator[Output]:
-        known = dict.fromkeys(state.parties) | dict.fromkeys(state.venues)
+        doubted = doubts(state)
+        known = dict.fromkeys([*state.parties, *state.venues, *doubted])
         # A group's limit closes the door of those of its members that we have nothing with yet.
         names = known | _named(bound, "counterparty:")
         names |= {
@@ -231,15 +233,17 @@ class Evaluator:
                 continue
             features = counterparty_features(state, name, tick.us, self.config)
             features |= bound.get(scope, {})
+            quality = venue_quality(state.venues.get(name), tick.us, self.config)
             scene = Scene(
                 us=tick.us,
                 scope=scope,
                 features=features,
                 cause=Cause.COUNTERPARTY,
-                quality=venue_quality(state.venues.get(name), tick.us, self.config),
+                quality=Quality.UNKNOWN if name in doubted else quality,
                 support=[],
                 refute=[],
                 stakes=partial(self.dollars.party, state, tick, name),
+                doubt=doubted.get(name, ""),
             )
             yield from self._look(state, tick, "counterparty", scene, 1)
 

@@ -32,6 +32,7 @@ class Scene(msgspec.Struct, frozen=True, gc=False):
 
     `stakes` is called only when it is needed: sums over all holdings cost time. `parts` are the
     additive contributions (logit units) of each probability among the features, by its name.
+    `doubt` says why nothing that is known counts any more; empty if it does.
     """
 
     us: int
@@ -43,6 +44,7 @@ class Scene(msgspec.Struct, frozen=True, gc=False):
     refute: list[str]
     stakes: Callable[[], Stakes]
     parts: dict[str, dict[str, float]] = {}
+    doubt: str = ""
 
 
 def ground_of(request: Request, scene: Scene) -> str:

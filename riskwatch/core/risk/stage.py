@@ -13,7 +13,8 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.events import Credit, LegalEntity, NettingSet, Tick, identity
 from riskwatch.core.ids import output_id
 from riskwatch.core.outputs import EventRejected
-from riskwatch.core.readings import CounterpartyReading, MarketReading
+from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
+from riskwatch.core.risk import doubt
 from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
 from riskwatch.core.risk.dollars import Evaluation
 from riskwatch.core.risk.evaluate import Evaluator
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.models import Scorer
     from riskwatch.core.rules import RulePack
 
-RiskEvent = MarketReading | CounterpartyReading | Credit | LegalEntity | NettingSet | Tick
+RiskEvent = (
+    MarketReading | CounterpartyReading | PartitionFault | Credit | LegalEntity | NettingSet | Tick
+)
 
 
 class RiskStage:
@@ -81,6 +84,9 @@ class RiskStage:
         if isinstance(event, CounterpartyReading):
             self._party(state, event)
             return []
+        if isinstance(event, PartitionFault):
+            doubt.begin(state, event)
+            return []
         try:
             if isinstance(event, Credit):
                 apply_credit(state, event, self.config, self.reference)
@@ -123,6 +129,7 @@ class RiskStage:
             state.parties[reading.counterparty] = row
         elif reading.us < row.us:
             return  # a repeat that was delayed: what is known is newer
+        doubt.end(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
         state.meta.holdings = True

@@ -11,6 +11,7 @@ row                                holds
 ``limit/<id>|<scope>``             what was last put out of a limit
 ``sent/<key>``                     when scores and assessments were last put out
 ``issue/<kind>|<subject>``         open data-quality issues
+``fault/<worker>``                 counterparties that a worker which is down answers for
 ``scorer/...``                     the models' own rows
 ``meta``                           last tick
 ================================== ==========================================
@@ -46,6 +47,7 @@ _TYPES: Final[dict[str, Any]] = {
     "limit": LimitRow,
     "sent": int,
     "issue": int,
+    "fault": list[str],
 }
 
 
@@ -68,6 +70,7 @@ class RiskState:
         self.limits: dict[str, LimitRow] = {}
         self.sent: dict[str, int] = {}
         self.issues: dict[str, int] = {}
+        self.faults: dict[str, list[str]] = {}
         self.meta = Meta()
         self.version = 0
         self._dirty: dict[str, None] = {}
@@ -80,6 +83,7 @@ class RiskState:
             "limit": self.limits,
             "sent": self.sent,
             "issue": self.issues,
+            "fault": self.faults,
         }
 
     def mark(self, row: str) -> None:

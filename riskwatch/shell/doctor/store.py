@@ -140,7 +140,10 @@ def _faults(engine: Engine, conn: Connection) -> Finding:
     )
     if worst.crashes < TIMES:
         return Finding(check, "warn", seen, "watch whether it comes again")
-    do = "report the bug; two people can set the message aside with `riskwatch dlq quarantine`"
+    do = (
+        "report the bug; a build without it goes on after `riskwatch dlq retry`, or two people "
+        "set the message aside with `riskwatch dlq quarantine`"
+    )
     return Finding(check, "fail", seen, do)
 
 

@@ -16,7 +16,7 @@ from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store import migrate
 from riskwatch.store.batch import Batch, Counts, DeadLetter
 from riskwatch.store.engine import open_engine
-from riskwatch.store.faults import faults, note_crash, quarantined
+from riskwatch.store.faults import Fault, faults, note_crash, quarantined
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.store.truth import TICKS
 
@@ -223,13 +223,13 @@ def test_only_a_fault_can_be_set_aside(url: str, stream: str, reason: str, why: 
     assert why in str(failed)
 
 
-def test_a_tick_is_tried_again(url: str, engine: Engine) -> None:
-    """There is nothing to set aside, and the command says so."""
+def test_a_tick_cannot_be_set_aside(url: str, engine: Engine) -> None:
+    """There is no message, and the command says what helps instead."""
     note_crash(engine, "risk", (TICKS, 0), "ZeroDivisionError: x")
-    for person in ("Ann", "Bob"):
-        args = ["quarantine", "risk", TICKS, "0", "--person", person, "--reason", "new build"]
-        said = run(url, *args).stdout
-    assert "A tick is no message: risk tries it again" in said
+    args = ["quarantine", "risk", TICKS, "0", "--person", "Ann", "--reason", "x"]
+    failed = run(url, *args).exception
+    assert isinstance(failed, StoreError)
+    assert "riskwatch dlq retry risk" in str(failed)
 
 
 def test_a_worker_can_be_let_try_again(url: str, engine: Engine) -> None:
@@ -237,5 +237,5 @@ def test_a_worker_can_be_let_try_again(url: str, engine: Engine) -> None:
     for _ in range(3):
         note_crash(engine, "ledger/3", (FILLS, 20), "ZeroDivisionError: x")
     assert run(url, "retry", "ledger/3").stdout == "ledger/3 tries again: riskwatch.fills/3@20\n"
-    assert faults(engine, "ledger/3") == []
-    assert isinstance(run(url, "retry", "ledger/3").exception, StoreError)
+    assert faults(engine, "ledger/3") == [Fault(FILLS, 20, 0, "ZeroDivisionError: x")]
+    assert isinstance(run(url, "retry", "ledger/4").exception, StoreError)

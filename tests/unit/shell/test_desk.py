@@ -12,14 +12,16 @@ from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.errors import FencedError
 from riskwatch.shell.desk import BUFFER, Desk, Partition
 from riskwatch.shell.metrics import Metrics
+from riskwatch.shell.pace import Pace
 from riskwatch.shell.placement import Placement
-from riskwatch.shell.unit import Pace, Unit
 from riskwatch.shell.waiting import Patience
 from tests.support.toy import fill_line
 from tests.support.units import START_US, Bench, message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from riskwatch.shell.unit import Unit
 
 ZERO, ONE = ("riskwatch.fills", 0), ("riskwatch.fills", 1)
 BATCH = 5
