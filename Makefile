@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz kill9 lint format wheel env clean
+.PHONY: help demo test bench chaos fuzz kill9 lint format wheel env clean
 
 UV_VERSION := 0.13.8
 BIN := .venv/bin
@@ -16,6 +16,7 @@ PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 pyt
 WORKERS ?= 2
 FUZZ ?= 1000000
 KILLS ?= 3000
+CHAOS ?= 100
 ARGS ?=
 
 # The environment has one owner: whatever else is active, these commands mean .venv.
@@ -41,6 +42,9 @@ fuzz: $(READY_DEV) ## property tests at length: FUZZ examples each
 
 kill9: $(READY_DEV) ## replays killed by SIGKILL: KILLS times
 	@RISKWATCH_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/crash $(ARGS)
+
+chaos: $(READY_DEV) ## workers on real servers, killed CHAOS times and hurt in other ways
+	@RISKWATCH_CHAOS=$(CHAOS) $(BIN)/python -m pytest -q tests/chaos -s $(ARGS)
 
 lint: $(READY_DEV) ## ruff and mypy
 	@$(BIN)/ruff check .
