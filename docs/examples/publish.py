@@ -10,10 +10,9 @@ from riskwatch.core.events import Fill
 
 servers = os.environ.get("RISKWATCH_KAFKA", "localhost:9092")
 prefix = os.environ.get("RISKWATCH_TOPIC_PREFIX", "")
-fill = Fill(
-    v=1, event_id="fill-1", ts=datetime.now(UTC), source="desk", counterparty="kraken",
-    account="main", book="arb", base="BTC", quote="USD", side="buy",
-    qty=Decimal("0.5"), price=Decimal("20000.1"),
-)
+where = {"counterparty": "kraken", "account": "main", "book": "arb", "source": "desk"}
+trade = {"base": "BTC", "quote": "USD", "side": "buy", "qty": Decimal("0.5")}
+price = Decimal("20000.1")
+fill = Fill(v=1, event_id="fill-1", ts=datetime.now(UTC), price=price, **where, **trade)
 result = publish(KafkaConnection(servers=servers, prefix=prefix), [fill])
 print(result.sent, result.refused)
