@@ -1,0 +1,76 @@
+"""What of a database's errors will pass, and what is refused for good."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import psycopg
+import pytest
+from psycopg import errors
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+
+from riskwatch.errors import StoreUnavailableError
+from riskwatch.store.engine import reason, refusal
+
+
+def raised(kind: type[DBAPIError], error: Exception, *, lost: bool = False) -> DBAPIError:
+    """Wrap a driver's error as SQLAlchemy does."""
+    made = kind("SELECT 1", {}, error)
+    made.connection_invalidated = lost
+    return made
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.AdminShutdown("terminating connection"),
+        errors.CannotConnectNow("starting up"),
+        errors.CrashShutdown("x"),
+        errors.ConnectionFailure("x"),
+        errors.DeadlockDetected("x"),
+        errors.SerializationFailure("x"),
+        errors.TooManyConnections("x"),
+        errors.DiskFull("x"),
+        errors.LockNotAvailable("x"),
+        psycopg.OperationalError("server closed the connection unexpectedly"),
+        sqlite3.OperationalError("database is locked"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_will_pass_may_be_tried_again(error: Exception) -> None:
+    """Shutdown, start, lost connections, locks, and lack of room."""
+    assert isinstance(refusal(raised(OperationalError, error), "w"), StoreUnavailableError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidPassword("x"),
+        errors.InvalidCatalogName("x"),
+        errors.UniqueViolation("x"),
+        errors.UndefinedTable("x"),
+        errors.InsufficientPrivilege("x"),
+        sqlite3.IntegrityError("UNIQUE constraint failed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_refused_for_good_ends_the_worker(error: Exception) -> None:
+    """Trying again would wait for ever."""
+    kind = IntegrityError if isinstance(error, sqlite3.Error) else OperationalError
+    found = refusal(raised(kind, error), "w")
+    assert not isinstance(found, StoreUnavailableError)
+
+
+def test_a_lost_connection_is_tried_again_whatever_was_said() -> None:
+    """The pool knows that it is gone."""
+    error = raised(DBAPIError, errors.InternalError_("x"), lost=True)
+    assert isinstance(refusal(error, "w"), StoreUnavailableError)
+    quiet = raised(InterfaceError, psycopg.InterfaceError("connection already closed"))
+    assert isinstance(refusal(quiet, "w"), StoreUnavailableError)
+
+
+def test_one_line_says_what_it_was() -> None:
+    """What was done and the first line of the answer; the kind where there is none."""
+    error = raised(OperationalError, psycopg.OperationalError("gone\nDETAIL: x"))
+    assert str(refusal(error, "w: batch refused")) == "w: batch refused: gone"
+    assert reason(raised(OperationalError, psycopg.OperationalError(""))) == "OperationalError"
