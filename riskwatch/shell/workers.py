@@ -247,7 +247,7 @@ class Worker:
     def _beat(self) -> None:
         """Vouch for the table of scopes, while the unit does its work."""
         now, unit = wall_us(), self.desk.unit(RISK)
-        if now - self._beat_us < EVERY_US or unit is None or not unit.caught_up:
+        if now - self._beat_us < EVERY_US or unit is None or self.ready() is not None:
             return
         table = self.patience.until_done(
             "heartbeat",
