@@ -44,6 +44,7 @@ class CrashBook:
         self._open: dict[str, list[faults.Fault]] = {}
         self._known: dict[str, bool] = {}
         self._herald = Herald(engine, patience)
+        self._silent = False
 
     def standing(self, runner: Runner) -> faults.Fault | None:
         """Where a worker must stay down, if it must; called when it begins, and now and then."""
@@ -108,11 +109,14 @@ class CrashBook:
         self._wait(lambda: lease.renew(self._engine, worker, epoch))
 
     def release(self, worker: str, epoch: int) -> None:
-        """Give a lease back; without an answer it runs out by itself."""
+        """Give a lease back; without an answer it runs out by itself, like all others then."""
+        if self._silent:
+            return
         try:
             lease.release(self._engine, worker, epoch)
         except StoreUnavailableError as error:
-            log.warning("lease not given back, it runs out", worker=worker, error=str(error))
+            self._silent = True
+            log.warning("leases not given back, they run out", worker=worker, error=str(error))
 
     def _wait(self, act: Callable[[], T]) -> T:
         return self._patience.until_done("lease", "store", act, StoreUnavailableError)
