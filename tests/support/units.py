@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
+from riskwatch.core.readings import Holding
 from riskwatch.errors import FencedError
 from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.crashes import TIMES, CrashBook
@@ -151,3 +153,8 @@ def placements(
 def message(offset: int, value: bytes, arrived_us: int = 0) -> Message:
     """Make a message without key and headers."""
     return Message(offset, arrived_us, None, value, ())
+
+
+def holding(amount: str) -> Holding:
+    """Make a holding of bitcoin."""
+    return Holding("b", "a", "BTC", "custody", Decimal(amount))

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from tests.support.sqlite import engine, template, url
+
+__all__ = ["engine", "logged", "template", "url"]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

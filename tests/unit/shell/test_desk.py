@@ -8,61 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.errors import FencedError
-from riskwatch.shell.desk import BUFFER, Desk, Partition
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.pace import Pace
-from riskwatch.shell.placement import Placement
-from riskwatch.shell.waiting import Patience
-from tests.support.toy import fill_line
-from tests.support.units import START_US, Bench, message
+from riskwatch.shell.desk import BUFFER
+from tests.support.desks import BATCH, ONE, ZERO, LocalDesk
+from tests.support.units import message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from riskwatch.shell.unit import Unit
-
-ZERO, ONE = ("riskwatch.fills", 0), ("riskwatch.fills", 1)
-BATCH = 5
-
-
-class LocalDesk(Desk):
-    """A desk whose cluster is a dict of the ends of partitions."""
-
-    def __init__(self) -> None:
-        self.benches: dict[str, Bench] = {}
-        self.ends: dict[Partition, int] = {ZERO: 0, ONE: 0}
-        self.now_us = START_US
-        super().__init__(
-            KafkaConnection(), Patience(threading.Event(), Metrics()),
-            lambda partition: f"ledger/{partition[1]}", self._new, batch=BATCH,
-            clock=lambda: self.now_us,
-        )  # fmt: skip
-
-    def _new(self, name: str) -> Unit:
-        """Make a unit on the store of that name."""
-        if name in self.benches:
-            return self.benches[name].made()
-        self.benches[name] = Bench(Pace(batch=BATCH), worker=name)
-        return self.benches[name].unit
-
-    def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, Placement]:
-        return {p: Placement("cluster", 1, 0, self.ends[p]) for p in partitions}
-
-    def _look_again(self) -> None:
-        self._looked_us = self.now_us
-
-    def bring(self, partition: Partition, first: int, count: int) -> None:
-        """Hand over a fetch."""
-        end = self.ends[partition] = max(self.ends[partition], first + count)
-        lines = [fill_line(first + n, (first + n) / 1e3) for n in range(count)]
-        self.give(partition, [message(first + n, x) for n, x in enumerate(lines)], end)
-
-    def applied(self, name: str) -> int:
-        """Count what a unit made true."""
-        last = self.benches[name].store.last
-        return 0 if last is None else last.counts.applied
+    from collections.abc import Iterator
 
 
 def test_partitions_are_worked_by_their_units() -> None:

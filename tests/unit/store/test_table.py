@@ -16,6 +16,8 @@ from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import batches
 
 if TYPE_CHECKING:
+    from random import Random
+
     from sqlalchemy.engine import Engine
 
 Row = tuple[str, str, str]

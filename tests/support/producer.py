@@ -1,0 +1,79 @@
+"""A producer written by hand, which takes records as kafka-python's does."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka.errors import KafkaTimeoutError
+
+from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.shell import relay
+from riskwatch.shell.metrics import Metrics
+from riskwatch.shell.waiting import Patience
+
+
+class Future:
+    """What became of one record."""
+
+    def __init__(self, exception: Exception | None = None) -> None:
+        self.exception = exception
+
+    def succeeded(self) -> bool:
+        """Whether the broker has it."""
+        return self.exception is None
+
+
+@dataclass
+class FakeKafka:
+    """Takes records as kafka-python's producer does, and fails as it is told."""
+
+    sent: list[tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]] = field(
+        default_factory=list
+    )
+    busy: int = 0
+    slow: int = 0
+    refuse: dict[int, Exception] = field(default_factory=dict)
+    closed: list[float] = field(default_factory=list)
+
+    def send(self, topic: str, value: bytes, *, key: Any, headers: Any) -> Future:
+        """Take a record, unless there is no room."""
+        if self.busy:
+            self.busy -= 1
+            raise KafkaTimeoutError("no room")
+        self.sent.append((topic, key, value, headers))
+        return Future(self.refuse.get(len(self.sent)))
+
+    def flush(self, timeout: float) -> None:
+        """Wait until all is confirmed."""
+        assert timeout <= 1
+        if self.slow:
+            self.slow -= 1
+            raise KafkaTimeoutError("not yet")
+
+    def close(self, timeout: float) -> None:
+        """Note it."""
+        self.closed.append(timeout)
+
+
+class Local(relay.Producer):
+    """A producer on a fake, which may be absent at first."""
+
+    def __init__(self, kafka: FakeKafka, absent: int = 0) -> None:
+        self.kafka = kafka
+        self.absent = absent
+        self.stop = threading.Event()
+        self.metrics = Metrics()
+        patience = Patience(self.stop, self.metrics)
+        super().__init__(KafkaConnection(prefix="p."), patience, self.metrics)
+
+    def _made(self) -> Any:
+        if self.absent:
+            self.absent -= 1
+            raise relay._AbsentError("nobody")
+        return self.kafka
+
+    def told(self, name: str, **labels: str) -> float | None:
+        """Read a metric."""
+        return self.metrics.registry.get_sample_value(name, labels)

@@ -1,0 +1,113 @@
+"""The heartbeat: what it says, and that only a leader that does its work vouches."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from riskwatch.core.clock import moment
+from riskwatch.errors import FencedError
+from riskwatch.shell import workers
+from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
+from riskwatch.shell.settings import Settings
+from riskwatch.shell.workers import RISK, Worker
+from riskwatch.store.table import ScopeTable
+from riskwatch.store.transaction import take_lease
+from tests.support.desks import ZERO, LocalDesk
+from tests.support.producer import FakeKafka, Local
+from tests.support.units import START_US
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+TABLE = ScopeTable({"firm": "HALT", "asset:USDC": "WATCH"}, {"firm": "1", "asset:USDC": "2"}, 41)
+
+
+def test_a_heartbeat_says_who_vouches_for_what_and_until_when() -> None:
+    """Valid for a minute from when it was made, not from when it is sent."""
+    beat = heartbeat("risk", 3, TABLE, START_US)
+    record = as_record(beat)
+    assert (record.topic, record.key, record.seq) == ("riskwatch.heartbeat", "firm", 41)
+    told = json.loads(record.value)
+    assert told["type"] == "heartbeat"
+    assert (told["worker"], told["epoch"], told["seq"], told["scopes"]) == ("risk", 3, 41, 2)
+    assert told["digest"] == TABLE.digest
+    assert beat.valid_until == moment(START_US + VALID_US)
+    assert VALID_US >= 3 * EVERY_US
+
+
+class Leader(Worker):
+    """A risk worker whose desk, producer and clock are local."""
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(RISK, Settings(http="off"))
+        self.kafka = FakeKafka()
+        self.now_us = START_US
+        monkeypatch.setattr(workers, "wall_us", lambda: self.now_us)
+        self._engine = engine
+        self._producer = Local(self.kafka)
+        self.local = self.desk = LocalDesk(lambda _: RISK)
+        self.standing = None
+
+    def later(self) -> int:
+        """Let the time of a heartbeat pass, and do a turn; returns how many there were."""
+        self.now_us += EVERY_US
+        self.turn()
+        return len(self.kafka.sent)
+
+
+@pytest.fixture
+def leader(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Leader:
+    """Return a leader with one partition, that holds its lease."""
+    take_lease(engine, RISK, "test")
+    found = Leader(engine, monkeypatch)
+    found.desk.assign([ZERO])
+    return found
+
+
+def test_a_leader_that_works_vouches_now_and_then(leader: Leader) -> None:
+    """Every fifteen seconds, under its epoch."""
+    assert [leader.later() for _ in range(3)] == [1, 2, 3]
+    leader.turn()
+    assert len(leader.kafka.sent) == 3
+    topic, key, _, headers = leader.kafka.sent[0]
+    assert (topic, key) == ("p.riskwatch.heartbeat", b"firm")
+    assert dict(headers) == {"rw-worker": b"risk", "rw-epoch": b"1", "rw-seq": b"0"}
+
+
+def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:
+    """While it catches up, while a stage keeps it down, while its partitions move."""
+    unit = leader.desk.unit(RISK)
+    assert unit is not None
+    leader.local.ends[ZERO] = 3
+    leader.desk.park()
+    assert leader.later() == 0
+    leader.desk.assign([ZERO])
+    assert leader.later() == 0
+    leader.local.bring(ZERO, 0, 3)
+    assert leader.later() == 1
+    unit.fault = "t 1"
+    assert leader.later() == 1
+    unit.fault = None
+    assert leader.later() == 2
+    leader.desk.park()
+    assert leader.later() == 2
+
+
+def test_who_lost_the_lease_does_not_vouch(leader: Leader, engine: Engine) -> None:
+    """The table is read under the lease."""
+    take_lease(engine, RISK, "standby")
+    with pytest.raises(FencedError):
+        leader.later()
+    assert leader.kafka.sent == []
+
+
+def test_a_signal_ends_it(leader: Leader) -> None:
+    """Closing gives the lease back, and lets go of the broker."""
+    leader.later()
+    leader.close()
+    assert leader.stop.is_set()
+    assert leader.kafka.closed == [0]
+    assert leader.local.benches[RISK].book.released == [1]
