@@ -1,0 +1,46 @@
+"""``python -m tests.bench.streams``: run the parts, print one table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from tests.bench.streams import throughput
+from tests.bench.streams.ground import ground
+from tests.bench.streams.report import Figure, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.bench.streams.ground import Ground
+
+PARTS: Final[dict[str, Callable[[Ground, int], Iterator[Figure]]]] = {
+    "throughput": throughput.measure,
+}
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.streams", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="parts; all by default")
+    parser.add_argument("--records", type=int, default=150_000, help="fills on the topic")
+    asked = parser.parse_args()
+    began, load = time.monotonic(), os.getloadavg()[0]
+    figures: list[Figure] = []
+    with ground() as servers:
+        for name in asked.only or PARTS:
+            for figure in PARTS[name](servers, asked.records):
+                figures.append(figure)
+                took = time.monotonic() - began
+                print(f"{took:5.0f} s  {figure.what}: {figure.measured}", flush=True)  # noqa: T201
+    print(f"\n{table(figures)}\n")  # noqa: T201
+    print(  # noqa: T201
+        f"{os.cpu_count()} cores, load {load:.1f} before the run, "
+        f"{time.monotonic() - began:.0f} s in all"
+    )
+
+
+if __name__ == "__main__":
+    main()
