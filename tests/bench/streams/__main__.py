@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from tests.bench.streams import throughput
+from tests.bench.streams import cost, latency, recovery, throughput
 from tests.bench.streams.ground import ground
 from tests.bench.streams.report import Figure, table
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PARTS: Final[dict[str, Callable[[Ground, int], Iterator[Figure]]]] = {
     "throughput": throughput.measure,
+    "latency": latency.measure,
+    "recovery": recovery.measure,
+    "cost": cost.measure,
 }
 
 

@@ -35,6 +35,14 @@ _CREDIT: Final = (
 )
 
 
+_PAIRS: Final = (
+    ("BTC", "USD", 20_000.0),
+    ("BTC", "USDC", 20_000.0),
+    ("USDC", "USD", 1.0),
+    ("USDT", "USD", 1.0),
+)
+
+
 def _feeds() -> list[tuple[str, str, str, float]]:
     out = []
     for feed, price in CALM.items():
@@ -78,15 +86,14 @@ class Maker:
         return f"{self._run}{self._n}"
 
     def fill(self, us: int) -> Sent:
-        """One execution at one of forty counterparties."""
+        """One execution of up to a hundred dollars at one of forty counterparties."""
         pick = self._pick
-        party = pick.choice(COUNTERPARTIES)
-        price = pick.randrange(10**6, 10**7)
-        shown = f"{price // 100}.{price % 100:02d}"
+        party, (base, quoted, around) = pick.choice(COUNTERPARTIES), pick.choice(_PAIRS)
+        price = around * (1 + 1e-3 * pick.uniform(-1, 1))
+        shown = f"{price:.6f}"
         value = _FILL % (
-            self._id(), stamp(us), party, pick.choice(("mm", "arb")),
-            pick.choice(("BTC", "ETH", "SOL", "XRP")), pick.choice(("USD", "USDC")),
-            pick.choice(("buy", "sell")), f"0.{pick.randrange(1, 10**6):06d}", shown,
+            self._id(), stamp(us), party, pick.choice(("mm", "arb")), base, quoted,
+            pick.choice(("buy", "sell")), f"{pick.uniform(1, 100) / price:.8f}", shown,
             pick.randrange(1, 99), shown,
         )  # fmt: skip
         return FILLS, party.encode(), value.encode()

@@ -41,3 +41,9 @@ def quantile(values: list[float], share: float) -> float:
     """The value that `share` of all are at most; no interpolation."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def spread(seconds: list[float]) -> str:
+    """Milliseconds at the middle and at the far end."""
+    p50, p99 = (1e3 * quantile(seconds, share) for share in (0.5, 0.99))
+    return f"{p50:.1f}/{p99:.1f}"

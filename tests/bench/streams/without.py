@@ -1,0 +1,87 @@
+"""A worker with a part of its transaction left out, to see what that part costs.
+
+``python -m tests.bench.streams.without {nothing,fence,outbox,journal} {ledger,risk}``; settings
+are the environment's. Not safe for anything but measuring.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.shell import logs
+from riskwatch.shell.settings import Settings
+from riskwatch.shell.workers import Worker
+from riskwatch.store import transaction
+from streams import host
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.shell.waiting import PatientStore
+    from riskwatch.store.batch import Batch, OutboxRecord, Resumed
+
+PARTS: Final = ("nothing", "fence", "outbox", "journal")
+
+
+def stripped(batch: Batch, part: str) -> Batch:
+    """Leave a part of a batch out; what is published is not touched."""
+    if part == "outbox":
+        return replace(batch, forwards=[], relay=False, published_seq=0)
+    if part == "journal":
+        return replace(batch, journal=[])
+    return batch
+
+
+def unfenced(conn: Connection, batch: Batch) -> tuple[int, int]:
+    """Hold no lease, and believe that nothing of the batch is stored."""
+    del conn, batch
+    return transaction.FIRST, transaction.FIRST
+
+
+@dataclass
+class Stripping:
+    """A store that leaves a part of each batch out."""
+
+    store: PatientStore
+    part: str
+
+    def take_lease(self, worker: str, holder: str) -> Resumed:
+        """As the store does."""
+        return self.store.take_lease(worker, holder)
+
+    def commit(self, batch: Batch) -> None:
+        """Commit what is left of a batch."""
+        self.store.commit(stripped(batch, self.part))
+
+    def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
+        """As the store does."""
+        return self.store.pending(worker, limit, latest_only=latest_only)
+
+
+class Lean(Worker):
+    """A worker on a stripping store."""
+
+    part = "nothing"
+
+    def prepare(self) -> None:
+        """Wait for the servers, then put the stripping around the store."""
+        super().prepare()
+        self._store = Stripping(self._store, self.part)  # type: ignore[assignment]  # same methods
+
+
+def main(part: str, kind: str) -> None:
+    """Run a worker without a part, until it is stopped."""
+    settings = Settings.read()
+    logs.configure(settings.log_level, settings.log_format)
+    if part == "fence":
+        transaction._fence = unfenced
+    made = Lean(kind, settings)
+    made.part = part
+    made.prepare()
+    host.run(made)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
