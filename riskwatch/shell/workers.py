@@ -142,8 +142,9 @@ class Worker:
         """Do what is to be done now; whether there is more to do at once."""
         more = self.desk.work()
         self._count()
-        if self._keeper is not None:
+        if self.kind == RISK:
             self._beat()
+        if self._keeper is not None:
             self._keeper.turned()
         return more
 

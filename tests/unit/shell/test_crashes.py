@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from riskwatch.errors import FencedError, StoppedError
-from riskwatch.shell.crashes import TICKS, CrashBook
+from riskwatch.shell.crashes import CrashBook, why_down
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.pipeline import Pipeline
 from riskwatch.shell.publish import NullPublisher
@@ -19,6 +19,7 @@ from riskwatch.store.engine import open_engine
 from riskwatch.store.faults import faults, set_aside
 from riskwatch.store.lease import claim, standing
 from riskwatch.store.transaction import take_lease
+from riskwatch.store.truth import TICKS
 from tests.support.fakes import MemoryStore
 from tests.support.toy import ledger_slot
 
@@ -40,16 +41,16 @@ def runner() -> Runner:
     )
 
 
-def test_the_third_crash_at_a_place_keeps_a_worker_down(engine: Engine, logged: list[Any]) -> None:
+def test_the_third_crash_at_a_place_keeps_a_worker_down(engine: Engine) -> None:
     """Until two people set the message aside; the reason names place, error and way out."""
     book = book_on(engine)
     assert [book.note("w", PLACE, "boom") for _ in range(2)] == [1, 2]
     assert book.standing(runner()) is None
     assert book.note("w", PLACE, "boom") == 3
-    why = book.standing(runner())
-    assert why is not None
-    assert why.startswith("a stage failed 3 times at t/0 7 (boom): it stays down until two people")
-    assert [e["event"] for e in logged] == ["stays down"]
+    fault = book.standing(runner())
+    assert fault is not None
+    assert why_down(fault).startswith("a stage failed 3 times at t/0 7 (boom): it stays down until")
+    assert "two people set the message aside" in why_down(fault)
     set_aside(engine, "w", PLACE, "ann", "x")
     assert book.standing(runner()) is not None
     set_aside(engine, "w", PLACE, "bob", "y")
@@ -65,20 +66,21 @@ def test_crashes_are_forgotten_once_they_are_passed(engine: Engine) -> None:
     book.note("w", PLACE, "x")
     book.note("w", ("u/0", 3), "x")
     assert book.standing(runner()) is None
-    book.went_on("w", {"t/0": 7, "v/0": 100})
-    book.went_on("w", {"u/0": 4})
-    assert len(faults(engine, "w")) == 2
-    book.went_on("w", {"t/0": 8})
-    assert faults(engine, "w") == []
+    for offsets, left in (({"t/0": 7, "v/0": 100}, 2), ({"u/0": 4}, 2), ({"t/0": 8}, 0)):
+        book.passes(runner(), offsets, 0, ticked=False)
+        book.went_on("w")
+        assert len(faults(engine, "w")) == left
 
 
-def test_a_crash_at_a_tick_is_passed_by_any_batch(engine: Engine) -> None:
+def test_a_crash_at_a_tick_is_passed_by_a_tick(engine: Engine) -> None:
     """It has no offset to get beyond."""
     book = book_on(engine)
     book.note("w", (TICKS, 0), "x")
     book.standing(runner())
-    book.went_on("w", {"t/0": 1})
-    assert faults(engine, "w") == []
+    for ticked, left in ((False, 1), (True, 0)):
+        book.passes(runner(), {"t/0": 1}, 0, ticked=ticked)
+        book.went_on("w")
+        assert len(faults(engine, "w")) == left
 
 
 def test_leases_are_kept_and_given_back(engine: Engine) -> None:
