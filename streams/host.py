@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import faust
 import structlog
+from aiokafka.errors import OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from mode import Service
 
-from riskwatch.errors import RiskwatchError, StoppedError
+from riskwatch.errors import RiskwatchError, StoppedError, StreamIdentityError
 from riskwatch.shell.inbound import Message
 
 if TYPE_CHECKING:
@@ -148,10 +149,10 @@ class BatchConsumer(Consumer):
                 await asyncio.sleep(NAP_S)
                 continue
             generation = self.app.consumer_generation_id
-            records, _ = await self._wait_next_records(POLL_S)
+            records = await self._fetched()
             if generation != self.app.consumer_generation_id or self.host.reassigned:
                 continue
-            for tp, fetched in records.items() if records else ():
+            for tp, fetched in records.items():
                 messages = [
                     Message(r.offset, r.timestamp * 1000, r.key, r.value, tuple(r.headers))
                     for r in fetched
@@ -159,6 +160,16 @@ class BatchConsumer(Consumer):
                 desk.give((plain(tp.topic), tp.partition), messages, self.highwater(tp))
             if records:
                 self.host.wake()
+
+    async def _fetched(self) -> dict[TP, Any]:
+        """Wait for messages; ends the process where the broker does not have what comes next."""
+        try:
+            records, _ = await self._wait_next_records(POLL_S)
+        except OffsetOutOfRangeError as error:
+            lost = ", ".join(f"{tp.topic}/{tp.partition} {at}" for tp, at in error.args[0].items())
+            said = f"{lost}: the broker does not have this offset (see docs/operations.md)"
+            end(self.host.worker, StreamIdentityError(said))
+        return dict(records or {})
 
     def _balance(self) -> None:
         """Pause partitions that have enough waiting in memory, and let the others go on."""
@@ -254,7 +265,8 @@ def make(worker: Worker) -> BatchApp:
         broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=SESSION_S / 4,
         broker_max_poll_interval=DAY_S,
-        consumer_auto_offset_reset="earliest",
+        # Every offset to read from is ours: one that is gone is never made good by skipping.
+        consumer_auto_offset_reset="none",
         datadir=tempfile.gettempdir(),
         store="memory://",
         topic_allow_declare=False,
