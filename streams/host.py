@@ -140,6 +140,7 @@ class BatchConsumer(Consumer):
         """Fetch for as long as the service runs; partitions that have enough waiting pause."""
         worker = self.host.worker
         plain, desk = worker.connection.plain, worker.desk
+        passed: dict[TP, int] = {}
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active or self.host.reassigned or self.host.opening:
                 await asyncio.sleep(NAP_S)
@@ -152,12 +153,17 @@ class BatchConsumer(Consumer):
             records = await self._fetched()
             if generation != self.app.consumer_generation_id or self.host.reassigned:
                 continue
-            for tp, fetched in records.items():
+            for tp in self.assignment():
+                fetched, behind = records.get(tp, ()), self._behind(tp)
+                if not fetched and behind == passed.get(tp, 0):
+                    continue
+                passed[tp] = behind
                 messages = [
-                    Message(r.offset, r.timestamp * 1000, r.key, r.value, tuple(r.headers))
+                    Message(r.offset, max(0, r.timestamp * 1000), r.key, r.value, tuple(r.headers))
                     for r in fetched
                 ]
-                desk.give((plain(tp.topic), tp.partition), messages, self.highwater(tp))
+                end = max(self.highwater(tp) or 0, behind)
+                desk.give((plain(tp.topic), tp.partition), messages, end, behind)
             if records:
                 self.host.wake()
 
@@ -170,6 +176,16 @@ class BatchConsumer(Consumer):
             said = f"{lost}: the broker does not have this offset (see docs/operations.md)"
             end(self.host.worker, StreamIdentityError(said))
         return dict(records or {})
+
+    def _behind(self, tp: TP) -> int:
+        """Offset behind all that was fetched and handed over of a partition; 0 if nothing was.
+
+        The end of a transaction is an offset without a message.
+        """
+        consumer = self._thread._ensure_consumer()  # noqa: SLF001
+        assigned = consumer._subscription.subscription.assignment  # noqa: SLF001
+        state = None if assigned is None else assigned.state_value(tp)
+        return state.position if state is not None and state.has_valid_position else 0
 
     def _balance(self) -> None:
         """Pause partitions that have enough waiting in memory, and let the others go on."""

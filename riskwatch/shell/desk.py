@@ -81,18 +81,24 @@ class Desk:
         self._owner: dict[str, Unit] = {}
         self._identities: dict[str, str] = {}
         self._looked_us = 0
-        self._inbox: deque[tuple[str, Sequence[Message], int]] = deque()
+        self._inbox: deque[tuple[str, Sequence[Message], int, int | None]] = deque()
         self._coming: dict[str, int] = {}
         self._lock = threading.Lock()
 
     # the consumer's side
 
-    def give(self, partition: Partition, messages: Sequence[Message], end: int) -> None:
-        """Hand over a fetch of one partition, and the high watermark that came with it."""
+    def give(
+        self,
+        partition: Partition,
+        messages: Sequence[Message],
+        end: int,
+        behind: int | None = None,
+    ) -> None:
+        """Hand over a fetch of one partition; parameters as of :meth:`Unit.put`."""
         stream = stream_of(partition)
         with self._lock:
             self._coming[stream] = self._coming.get(stream, 0) + len(messages)
-            self._inbox.append((stream, messages, end))
+            self._inbox.append((stream, messages, end, behind))
 
     def full(self, partition: Partition) -> bool:
         """Whether enough of a partition waits in memory for now."""
@@ -198,10 +204,10 @@ class Desk:
     def _take_in(self) -> None:
         now = self._clock()
         while self._inbox:
-            stream, messages, end = self._inbox.popleft()
+            stream, messages, end, behind = self._inbox.popleft()
             unit = self._owner.get(stream)
             if unit is not None:
-                unit.put(stream, messages, end, now)
+                unit.put(stream, messages, end, now, behind=behind)
             # Counted until they are in their place: for a moment twice, and never not at all.
             with self._lock:
                 self._coming[stream] -= len(messages)

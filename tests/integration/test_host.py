@@ -144,6 +144,17 @@ def wait_for(place: Place, what: Callable[[], bool], why: str) -> None:
         time.sleep(0.1)
 
 
+def test_the_end_of_a_transaction_holds_nothing_up(place: Place) -> None:
+    """It is an offset that no message will ever come for: at the start, and while it works."""
+    place.send_as_transaction(3)
+    with place.worker():
+        wait_for(place, place.ready, "it never caught up")
+        assert place.position() == 4
+        place.send_as_transaction(2)
+        wait_for(place, lambda: place.position() == 7, "it stands before the end of a transaction")
+        assert place.ready()
+
+
 def test_messages_that_are_gone_unread_stop_the_worker(place: Place) -> None:
     """The consumer does not go on behind the hole as if there had been nothing."""
     place.send(1)
