@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Final
 
-from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]  # untyped library
+from aiokafka import AIOKafkaProducer
 
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.shell.inbound import partition_of

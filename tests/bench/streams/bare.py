@@ -9,7 +9,7 @@ import asyncio
 import sys
 from time import perf_counter
 
-from aiokafka import (  # type: ignore[import-untyped]  # untyped library
+from aiokafka import (
     AIOKafkaConsumer,
     TopicPartition,
 )

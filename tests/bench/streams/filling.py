@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]  # untyped library
+from aiokafka import AIOKafkaProducer
 
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.shell.inbound import partition_of
