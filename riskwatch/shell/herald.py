@@ -83,6 +83,7 @@ class Herald:
         if told.counterparties:
             runner.tell([PartitionFault(us, worker, told.id, told.counterparties)])
         runner.commit([])
+        runner.commit([])  # says that it is published: nothing else may be committed for long
         self._told[worker] = told.id
 
     def gone_on(self, runner: Runner, us: int) -> None:

@@ -301,7 +301,7 @@ class Unit:
                 self._catch_up(now_us)  # numbers only grow: what waits goes first
             self._crashes.tell(self._runner, fault, self._us(now_us))
         elif was is not None and self._pace.clock == "wall":
-            self._holding = True
+            self._holding, self._since_us = True, self._runner.us
             self._runner.hold()
 
     def _us(self, now_us: int) -> int:

@@ -1,9 +1,9 @@
 """Workers with a planted fault, for the laboratory must be able to see it.
 
 ``python -m tests.chaos.faulty FAULT ledger|risk`` with FAULT one of ``torn`` (offsets in one
-transaction, effects in the next), ``ack`` (the offset moves before there is any effect) and
-``unfenced`` (nobody looks whose turn it is). The first two end themselves by SIGKILL once, at
-the moment that tells.
+transaction, effects in the next), ``ack`` (the offset moves before there is any effect),
+``unfenced`` (nobody looks whose turn it is) and ``stage`` (the ledger raises at one message). The
+first two end themselves by SIGKILL once, at the moment that tells.
 """
 
 from __future__ import annotations
@@ -13,24 +13,30 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from riskwatch.cli import main
+from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.store import transaction
 from riskwatch.store.transaction import FIRST
 from riskwatch.store.truth import STREAM_OFFSET, WORKER_PROGRESS
 from riskwatch.store.write import upsert
+from streams import host
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+    from riskwatch.core.ledger.state import LedgerState
     from riskwatch.store.batch import Batch
 
 NTH = 6
 """Which commit with events in it is the last of the first life."""
+POISON = "poison"
+"""Id of the event that the planted ledger cannot take."""
 _whole = transaction.commit
+_step = LedgerStage.step
 _seen = 0
 
 
@@ -83,12 +89,24 @@ def unfenced(conn: Connection, batch: Batch) -> tuple[int, int]:
     return (FIRST, FIRST) if found is None else (found.next_seq, found.next_journal)
 
 
+def raising(stage: LedgerStage, state: LedgerState, event: Any) -> Any:
+    """Take every event but one."""
+    if getattr(event, "event_id", None) == POISON:
+        raise ZeroDivisionError("a planted bug")
+    return _step(stage, state, event)
+
+
 def plant(fault: str) -> None:
     """Break the store."""
     if fault == "torn":
         transaction.commit = torn
     elif fault == "ack":
         transaction.commit = ack
+    elif fault == "stage":
+        stage: Any = LedgerStage
+        stage.step = raising
+        # A process that ends at once leaves its group by this silence; tests wait for it.
+        host.SESSION_S = 2.0  # type: ignore[misc]
     else:
         assert fault == "unfenced", f"no such fault: {fault}"
         transaction._fence = unfenced

@@ -24,6 +24,7 @@ from riskwatch.core.readings import (
     Holding,
     MarketReading,
     OpenPosition,
+    PartitionFault,
     VenueReading,
 )
 from riskwatch.core.reasons import Cause
@@ -49,6 +50,7 @@ INTERNAL: list[Internal] = [
         ],
         [VenueReading("kraken", 1.5, 0, 1, 2, [("USDC", -30.25, 7)])],
     ),
+    PartitionFault(3, "ledger/3", "00ff", ["bitfinex", "kraken"]),
 ]  # fmt: skip
 
 
