@@ -32,7 +32,8 @@ class Lane:
     fetched : int
         Offset behind the last record that came in.
     taken : int
-        Offset behind the last record that was handed out.
+        Offset behind the last record that was handed out, and behind those without a record (ends
+        of transactions) that followed it.
     records : int
         Records handed out since the beginning of time.
     end : int
@@ -52,6 +53,11 @@ class Lane:
     def behind(self) -> bool:
         """Whether the broker has records that did not come in yet."""
         return self.fetched < self.end
+
+    def pass_over(self) -> None:
+        """Leave offsets without a record behind, once nothing before them waits."""
+        if not self.waiting:
+            self.taken = max(self.taken, self.fetched)
 
 
 class Intake:
@@ -105,6 +111,7 @@ class Intake:
         lane.waiting.extend(records)
         lane.fetched = max(lane.fetched, next_offset)
         lane.end = max(lane.end, lane.fetched)
+        lane.pass_over()
 
     def note_end(self, stream: str, offset: int) -> None:
         """Take note of the broker's high watermark."""
@@ -159,16 +166,15 @@ class Intake:
             lane.taken = record.position + 1
             lane.records += 1
             first = False
+        lane.pass_over()
 
     def offsets(self) -> list[StreamOffset]:
         """Offsets that are new since the last call, behind what was handed out."""
         out = []
         for name, lane in self._lanes.items():
-            # Offsets without a record (of transactions) are passed over once all was taken.
-            position = lane.taken if lane.waiting else max(lane.taken, lane.fetched)
-            if position != self._told[name]:
-                self._told[name] = position
-                out.append(StreamOffset(name, lane.identity, position, lane.records))
+            if lane.taken != self._told[name]:
+                self._told[name] = lane.taken
+                out.append(StreamOffset(name, lane.identity, lane.taken, lane.records))
         return out
 
     def lag(self) -> dict[str, int]:
