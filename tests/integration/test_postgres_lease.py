@@ -1,0 +1,93 @@
+"""The lease and the crash book on a real Postgres: one winner of many, as on SQLite."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from riskwatch.errors import FencedError
+from riskwatch.store import faults, migrate
+from riskwatch.store.engine import open_engine
+from riskwatch.store.lease import claim, release, renew, standing
+from riskwatch.store.transaction import commit, take_lease
+from tests.support.batches import batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Engine
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def engine(postgres_url: str) -> Iterator[Engine]:
+    """Migrated database."""
+    migrate.upgrade(postgres_url)
+    opened = open_engine(postgres_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.mark.parametrize("free", ["new", "silent"])
+def test_of_several_one_gets_it(postgres_url: str, engine: Engine, free: str) -> None:
+    """All at once, each on its own connection; the epoch rose once."""
+    if free == "silent":
+        assert claim(engine, "risk", "old", 10)
+        release(engine, "risk", 1)
+    several = 6
+    start = Barrier(several)
+
+    def ask(n: int) -> bool:
+        own = open_engine(postgres_url)
+        start.wait()
+        try:
+            return claim(own, "risk", f"n{n}", 10)
+        finally:
+            own.dispose()
+
+    with ThreadPoolExecutor(several) as pool:
+        won = list(pool.map(ask, range(several)))
+    assert sum(won) == 1
+    found = standing(engine, "risk")
+    assert found is not None
+    assert (found.holder, found.epoch) == (f"n{won.index(True)}", 1 if free == "new" else 2)
+    assert -1 < found.idle_s < 10
+
+
+def test_a_lease_passes_on(engine: Engine) -> None:
+    """Renewed, kept, taken, and its first holder fenced: as on SQLite."""
+    assert claim(engine, "risk", "a", 10)
+    assert not claim(engine, "risk", "b", 10)
+    renew(engine, "risk", 1)
+    assert claim(engine, "risk", "b", 0)
+    with pytest.raises(FencedError, match="epoch 1 is over, b holds the lease with epoch 2"):
+        renew(engine, "risk", 1)
+
+
+def test_a_batch_of_the_old_holder_waits_for_the_new_one_and_is_refused(engine: Engine) -> None:
+    """Whoever comes first to the row of the lease; never both."""
+    old = batches(take_lease(engine, "w", "slow").epoch)[0]
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as conn:
+            conn.execute(text("UPDATE lease SET epoch = epoch + 1, holder = 'standby'"))
+            late = pool.submit(commit, engine, old)
+            with pytest.raises(TimeoutError):
+                late.result(timeout=0.2)
+        with pytest.raises(FencedError, match="standby holds the lease"):
+            late.result(timeout=10)
+
+
+def test_crashes_are_counted_on_postgres(engine: Engine) -> None:
+    """With text that the database could not keep as it is."""
+    assert faults.note_crash(engine, "w", ("t/0", 1), "bad\x00byte") == 1
+    assert faults.note_crash(engine, "w", ("t/0", 1), "bad\x00byte") == 2
+    for n, person in enumerate(("ann", "bob"), 1):
+        assert faults.set_aside(engine, "w", ("t/0", 1), person, "x\x00") == n
+    assert list(faults.quarantined(engine, "w")) == [("t/0", 1)]
+    faults.passed(engine, "w")
+    assert faults.faults(engine, "w") == []
