@@ -19,6 +19,8 @@ SLICE: Final = 100
 """Records that are applied before the clock is looked at."""
 LONGEST_S: Final = 0.5
 """Seconds after which a batch is closed, however few records it has."""
+NEAR_US: Final = 2 * SECOND
+"""So near to the moment, a worker that was behind publishes as things happen."""
 OLD_US: Final = 30 * SECOND
 """If outputs are older when the worker has caught up, it is history: only the last ones go out."""
 
@@ -35,8 +37,12 @@ class Pace:
         Most records in one transaction.
     renew_us : int
         After how long without a commit the lease is renewed.
+    alone : bool
+        Whether the lease says which process works, and not the assignment of partitions: such
+        a unit never takes a lease that another one holds.
     """
 
     clock: Literal["wall", "event"] = "wall"
     batch: int = 2_000
     renew_us: int = 3 * SECOND
+    alone: bool = False

@@ -69,9 +69,11 @@ class Producer:
             def hand_over(r: OutboxRecord = r, own: list[tuple[str, bytes]] = own) -> Any:
                 return producer.send(topic(r.topic), r.value, key=r.key_bytes, headers=own)
 
-            sent.append(
-                self._patience.until_done("publish", "broker", hand_over, KafkaTimeoutError)
-            )
+            try:
+                wait = self._patience.until_done
+                sent.append(wait("publish", "broker", hand_over, KafkaTimeoutError))
+            except KafkaError as error:
+                raise BrokerError(f"{r.topic}: record {r.seq} was refused: {error}") from error
         self._confirm(producer)
         for record, future in zip(records, sent, strict=True):
             if not future.succeeded():

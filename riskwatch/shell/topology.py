@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from riskwatch.contracts.connection import KafkaConnection
 
 HOUR_MS: Final = 3_600_000
-LARGEST: Final = 2 * 2**20
-"""Most bytes of a record: an event is at most half of it, a decision far less."""
+LARGEST: Final = 8 * 2**20
+"""Most bytes of a record: an event has at most one MiB, a reading at its limits some four."""
 WAIT_MS: Final = 5_000
 
 

@@ -17,9 +17,17 @@ from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import FencedError, RiskwatchError, StageFaultError, StreamIdentityError
 from riskwatch.shell.crashes import why_down
 from riskwatch.shell.dead import topic_of
+from riskwatch.shell.holding import Holding
 from riskwatch.shell.inbound import Inbound
 from riskwatch.shell.intake import Intake
-from riskwatch.shell.pace import LONGEST_S, OLD_US, PATIENCE_US, QUIET_US, SLICE, URGENT, Pace
+from riskwatch.shell.pace import (
+    LONGEST_S,
+    PATIENCE_US,
+    QUIET_US,
+    SLICE,
+    URGENT,
+    Pace,
+)
 from riskwatch.shell.placement import lane
 from riskwatch.shell.telling import Teller
 from riskwatch.store.batch import StreamOffset
@@ -81,8 +89,7 @@ class Unit:
         self._stuck_us = 0
         self._given_up = False
         self._renewed_us = 0
-        self._holding = False
-        self._since_us = 0
+        self._holding = Holding(runner, live=pace.clock == "wall")
         self._ticked = False
 
     def open(self, placements: Mapping[str, Placement], now_us: int) -> dict[str, int]:
@@ -103,7 +110,7 @@ class Unit:
         """
         live = self._pace.clock == "wall"
         resumed = self._runner.begin(hold=live)
-        self._holding, self._since_us = live, resumed.us
+        self._holding.begin(resumed.us)
         lanes = {
             stream: lane(stream, placed, resumed.offsets.get(stream))
             for stream, placed in placements.items()
@@ -129,12 +136,19 @@ class Unit:
         """Go on after a rebalance that left the partitions here; ``None`` if that cannot be.
 
         What waited in memory is read again. The state stays, for nobody else took the lease.
+
+        Raises
+        ------
+        FencedError
+            If another process took it, and it is the lease that says who works.
         """
         if sorted(placements) != list(self._intake.streams):
             return None
         try:
             self._crashes.renew(self.name, self._runner.epoch)
         except FencedError:
+            if self._pace.alone:
+                raise
             return None
         lanes = {}
         for stream, placed in placements.items():
@@ -158,7 +172,7 @@ class Unit:
     @property
     def caught_up(self) -> bool:
         """Whether it works, and publishes as things happen."""
-        return self.fault is None and not self._holding and self._runner.epoch > 0
+        return self.fault is None and not self._holding.on and self._runner.epoch > 0
 
     @property
     def waiting(self) -> int:
@@ -243,10 +257,10 @@ class Unit:
             if self._keep(now_us):
                 self._look(now_us)
             return 0
+        self._holding.if_behind(now_us, idle=self._intake.idle)
         started = perf_counter()
         records = self._take(started, stuck=self._stuck(now_us))
-        # Before ticks bring the time of the moment: where history began that nobody saw.
-        self._since_us = self._since_us or next((r.us for r in records if r.us > 0), 0)
+        self._holding.saw(records)
         self._pass_time(records, now_us)
         applied = perf_counter()
         offsets = self._intake.offsets()
@@ -256,8 +270,8 @@ class Unit:
         done = self._runner.commit(offsets)
         if self._mirror is not None and done.records:
             self._mirror(self.name, self._runner.epoch, done.records)
-        if self._holding and self._intake.idle:
-            self._catch_up(now_us)
+        if self._holding.over(now_us, idle=self._intake.idle):
+            self._holding.let_go(now_us)
         if records or done.records:
             self._teller.batch(records, done, applied - started, now_us)
             self._teller.lag(self._intake.lag())
@@ -297,12 +311,10 @@ class Unit:
         if fault is not None:
             if self.fault != was:
                 log.error("stays down", worker=self.name, why=self.fault)
-            if self._holding:
-                self._catch_up(now_us)  # numbers only grow: what waits goes first
+            self._holding.let_go(now_us)  # numbers only grow: what waits goes first
             self._crashes.tell(self._runner, fault, self._us(now_us))
-        elif was is not None and self._pace.clock == "wall":
-            self._holding, self._since_us = True, self._runner.us
-            self._runner.hold()
+        elif was is not None:
+            self._holding.again()
 
     def _us(self, now_us: int) -> int:
         """Time of what it says of itself, microseconds."""
@@ -369,11 +381,6 @@ class Unit:
             self._given_up = True
             log.warning("not waited for any longer", worker=self.name, streams=missing)
         return True
-
-    def _catch_up(self, now_us: int) -> None:
-        """Publish what was held back: as it was if it is fresh, else where things stand now."""
-        self._holding = False
-        self._runner.let_go(latest_only=0 < self._since_us < now_us - OLD_US)
 
     def _keep(self, now_us: int) -> bool:
         """Keep the lease when there is nothing to commit; whether it was time to."""

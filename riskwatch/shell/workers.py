@@ -170,10 +170,7 @@ class Worker:
     def _check_topics(self) -> None:
         """Refuse to begin where a topic is missing, or has another number of partitions."""
         found = self.patience.until_done(
-            "topics",
-            "broker",
-            lambda: topology.identities(self.connection, self.topics),
-            BrokerError,
+            "topics", "broker", lambda: topology.identities(self.connection, TOPICS), BrokerError
         )
         for name, identity in found.items():
             if identity.partitions != TOPICS[name].partitions:
@@ -237,7 +234,8 @@ class Worker:
             holder=self.holder,
             grid=Grid(round(s.tick * SECOND)),
         )
-        pace = Pace(clock=s.clock, batch=s.batch, renew_us=round(s.lease * SECOND / 4))
+        renew_us = round(s.lease * SECOND / 4)
+        pace = Pace(clock=s.clock, batch=s.batch, renew_us=renew_us, alone=self.kind == RISK)
         write = None if self._mirror is None else self._mirror.write
         return Unit(runner, self._crashes, self.metrics, pace, write)
 

@@ -101,8 +101,9 @@ def reason(error: DBAPIError) -> str:
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
 
 
-_PASSING: Final = ("08", "25P03", "40", "53", "57P", "55P03")
-"""Classes of Postgres's conditions that pass: connection, retry, resources, shutdown, lock."""
+_PASSING: Final = ("08", "25006", "25P03", "40", "53", "57P", "55P03")
+"""Conditions of Postgres that pass: connection, a standby not promoted yet, retry, resources,
+shutdown, lock."""
 
 
 def refusal(error: DBAPIError, what: str) -> StoreError:
