@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import select
 
@@ -116,7 +117,40 @@ def plant(fault: str) -> None:
             vars(module)["hold"] = lambda *_: None
 
 
+def lives() -> NoReturn:
+    """Run as a supervisor does: one process after the other, but everything is imported once.
+
+    A life that says itself why it ends is followed by the next; a signal to stop is handed on.
+    """
+    watched, held = os.pipe()
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            os.close(held)
+            threading.Thread(target=_orphaned, args=(watched,), daemon=True).start()
+            main()
+            sys.exit()
+
+        def stop(number: int, frame: object, pid: int = pid) -> None:
+            del frame
+            os.kill(pid, number)
+
+        signal.signal(signal.SIGTERM, stop)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code != host.EXPECTED:
+            sys.exit(abs(code))
+
+
+def _orphaned(watched: int) -> None:
+    """End when the supervisor has gone: nothing is left behind."""
+    os.read(watched, 1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    plant(sys.argv[1])
-    sys.argv = ["riskwatch", "run", sys.argv[2]]
+    fault, worker = sys.argv[1:]
+    plant(fault)
+    sys.argv = ["riskwatch", "run", worker]
+    if fault == "stage":
+        lives()
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -102,6 +103,7 @@ def test_a_stage_that_raises_is_heard_of_and_nothing_is_lost(lab: Lab) -> None:
     One person changes nothing. The second makes it go on, without the message, which is kept.
     """
     assert partition_of(b"coinbase", 8) != NUMBER
+    log = lab.folder / f"{lab.name}-ledger-1.log"
     lab.publish([*quotes(0, 4), fill(1, 1, "kraken"), fill(2, 1, "coinbase")])
     until(lab, "holdings", held("kraken"), ("1",))
     until(lab, "holdings", held("coinbase"), ("1",))
@@ -110,7 +112,10 @@ def test_a_stage_that_raises_is_heard_of_and_nothing_is_lost(lab: Lab) -> None:
     lab.publish([*quotes(4, 8), poison, fill(4, 5, "kraken"), fill(5, 5, "coinbase")])
     alert = f"SELECT severity, raised FROM alert_open WHERE alert = 'worker:{UNIT}|fault'"
     until(lab, "the alert", alert, ("REDUCE", 1))
-    assert lab.exits == [("ledger-1", 2)] * 3
+    loud = re.findall(
+        rb"^riskwatch: .* for time (\d): .*a planted bug$", log.read_bytes(), re.MULTILINE
+    )
+    assert loud == [b"1", b"2", b"3"]
     until(lab, "the doubt", KILLSWITCH.format("kraken"), ("NORMAL", "REDUCE", "unknown"))
     until(lab, "the others to go on", held("coinbase"), ("2",))
     assert lab.asked(KILLSWITCH.format("coinbase")) == []
@@ -133,4 +138,5 @@ def test_a_stage_that_raises_is_heard_of_and_nothing_is_lost(lab: Lab) -> None:
     assert [type(o) for o in faults_told(lab)] == [StageFaulted, AlertResolved]
     assert lab.read()["ledger"] == lab.sent.count(LEDGER_TOPICS)
     lab.stop()
+    assert lab.exits == []
     assert [*conserved(lab), *topics_hold(lab)] == []
