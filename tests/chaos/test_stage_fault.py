@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NUMBER: Final = partition_of(b"kraken", 8)
 UNIT: Final = f"ledger/{NUMBER}"
 STREAM: Final = f"riskwatch.fills/{NUMBER}"
+LOUD: Final = re.compile(rb"^riskwatch: .* for time (\d): .*a planted bug$", re.MULTILINE)
 KILLSWITCH: Final = (
     "SELECT state, effective, quality FROM killswitch WHERE scope = 'counterparty:{}'"
 )
@@ -112,10 +113,7 @@ def test_a_stage_that_raises_is_heard_of_and_nothing_is_lost(lab: Lab) -> None:
     lab.publish([*quotes(4, 8), poison, fill(4, 5, "kraken"), fill(5, 5, "coinbase")])
     alert = f"SELECT severity, raised FROM alert_open WHERE alert = 'worker:{UNIT}|fault'"
     until(lab, "the alert", alert, ("REDUCE", 1))
-    loud = re.findall(
-        rb"^riskwatch: .* for time (\d): .*a planted bug$", log.read_bytes(), re.MULTILINE
-    )
-    assert loud == [b"1", b"2", b"3"]
+    assert LOUD.findall(log.read_bytes()) == [b"1", b"2", b"3"]
     until(lab, "the doubt", KILLSWITCH.format("kraken"), ("NORMAL", "REDUCE", "unknown"))
     until(lab, "the others to go on", held("coinbase"), ("2",))
     assert lab.asked(KILLSWITCH.format("coinbase")) == []
