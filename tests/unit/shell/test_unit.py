@@ -174,6 +174,34 @@ def test_a_restart_after_an_outage_is_behind_by_the_outage() -> None:
     assert len(published(bench)) == 1
 
 
+def test_an_outage_makes_history_of_a_live_worker() -> None:
+    """What it missed goes out as it ended, and meanwhile it says that it is not caught up."""
+    bench = Bench(Pace(batch=10))
+    bench.open(end=1)
+    bench.put(fill_line(1, 0))
+    bench.work(1)
+    assert bench.unit.caught_up
+    before = len(published(bench))
+    bench.put(*(fill_line(2 + n, 2 + n) for n in range(20)), first=1)
+    bench.work(300)
+    assert (len(published(bench)), bench.unit.caught_up) == (before, False)
+    bench.work()
+    bench.work()
+    assert (len(published(bench)), bench.unit.caught_up) == (before + 1, True)
+
+
+def test_a_stream_that_never_pauses_is_caught_up_when_it_is_near() -> None:
+    """More is always on its way; the time reached says that it is the present."""
+    bench = Bench(Pace(batch=2))
+    bench.open(end=100)
+    bench.now_us = START_US + 10 * SECOND
+    bench.put(*(fill_line(n, n) for n in range(11)), end=100)
+    while not bench.unit.caught_up:
+        assert bench.work() == 2
+    assert not bench.unit.idle
+    assert len(published(bench)) > 4
+
+
 def test_a_crash_between_publishing_and_noting_it_repeats_in_order() -> None:
     """What was let go is let go again by the next process, with the places it had."""
     bench = Bench()
@@ -346,6 +374,15 @@ def test_a_unit_does_not_go_on_where_others_worked() -> None:
     assert bench.unit.reopen(placements(0, (FILLS, BALANCES)), bench.now_us) is None
     bench.store.take_lease("ledger/0", "other")
     assert bench.unit.reopen(placements(0), bench.now_us) is None
+
+
+def test_a_lease_that_says_who_works_is_not_taken_back() -> None:
+    """Who lost it during a rebalance ends: the other one leads."""
+    bench = Bench(Pace(alone=True))
+    bench.open(end=0)
+    bench.store.take_lease("ledger/0", "other")
+    with pytest.raises(FencedError):
+        bench.unit.reopen(placements(0), bench.now_us)
 
 
 def test_a_rebalance_looks_at_the_partitions_again() -> None:
