@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +11,7 @@ from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import SECOND
 from riskwatch.core.reasons import State
 from riskwatch.errors import BrokerError, ConfigError, StoreUnavailableError
-from riskwatch.shell import bootstrap, topology
+from riskwatch.shell import bootstrap, holder, topology
 from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.crashes import CrashBook
 from riskwatch.shell.desk import Desk, wall_us
@@ -82,7 +80,7 @@ class Worker:
         self.kind = kind
         self.settings = settings
         self.connection = settings.connection
-        self.holder = f"{socket.gethostname()}/{os.getpid()}"
+        self.holder = holder.own()
         self.topics = RISK_TOPICS if kind == RISK else LEDGER_TOPICS
         name = f"{settings.topic_prefix}riskwatch-{kind}"
         self.group = f"{name}-{self.holder.replace('/', '-')}" if kind == RISK else name
@@ -97,6 +95,7 @@ class Worker:
         if kind == RISK and settings.redis is not None:
             url = settings.redis.get_secret_value()
             self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
+        self._dead: str | None = None
         self._mirrored = 0
         self._keeper: Keeper | None = None
         self._beat_us = 0
@@ -189,6 +188,10 @@ class Worker:
             found = wait(
                 "lease", "store", lambda: lease.standing(self._engine, RISK), StoreUnavailableError
             )
+            if found is not None and holder.is_dead(found.holder):
+                log.info("takes over from the dead", leader=found.holder, epoch=found.epoch)
+                self._dead = found.holder
+                continue
             if found is not None and found.holder != told:
                 told = found.holder
                 log.info("stands by", leader=told, epoch=found.epoch)
@@ -219,7 +222,10 @@ class Worker:
         return 0 if unit is None else unit.epoch
 
     def _claim(self) -> bool:
-        return lease.claim(self._engine, RISK, self.holder, self.settings.lease)
+        """Take the lease if it ran out, or is that of a process that is known to be dead."""
+        return lease.claim(
+            self._engine, RISK, self.holder, self.settings.lease, instead_of=self._dead
+        )
 
     def _unit_of(self, partition: Partition) -> str:
         return RISK if self.kind == RISK else f"ledger/{partition[1]}"

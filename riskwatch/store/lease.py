@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
 _L: Final = LEASE.c
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_RENEW: Final = (
-    update(LEASE)
-    .where(_L.worker == bindparam("w"), _L.epoch == bindparam("e"))
-    .values(renewed_at=bindparam("now", type_=UtcTime))
-)
+_MINE: Final = update(LEASE).where(_L.worker == bindparam("w"), _L.epoch == bindparam("e"))
+_RENEW: Final = _MINE.values(renewed_at=bindparam("now", type_=UtcTime)).returning(_L.epoch)
+_HOLD: Final = _MINE.values(renewed_at=func.clock_timestamp()).returning(_L.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +70,17 @@ def standing(engine: Engine, worker: str) -> Standing | None:
     return Standing(found.holder, found.epoch, (now - found.renewed_at).total_seconds())
 
 
-def claim(engine: Engine, worker: str, holder: str, patience_s: float) -> bool:
+def claim(
+    engine: Engine,
+    worker: str,
+    holder: str,
+    patience_s: float,
+    *,
+    instead_of: str | None = None,
+) -> bool:
     """Take the lease of `worker` if nobody holds it, or its holder is silent for `patience_s`.
+
+    The lease of the holder `instead_of`, who is known to be dead, is taken at once.
 
     Returns
     -------
@@ -89,8 +96,10 @@ def claim(engine: Engine, worker: str, holder: str, patience_s: float) -> bool:
         with engine.begin() as conn:
             now = _now(conn)
             mine = {"holder": holder, "taken_at": now, "renewed_at": now}
-            silent = _L.renewed_at < now - timedelta(seconds=patience_s)
-            raised = update(LEASE).where(_L.worker == worker, silent)
+            free: ColumnElement[bool] = _L.renewed_at < now - timedelta(seconds=patience_s)
+            if instead_of is not None:
+                free = or_(free, _L.holder == instead_of)
+            raised = update(LEASE).where(_L.worker == worker, free)
             taken = raised.values(epoch=_L.epoch + 1, **mine).returning(_L.epoch)
             if conn.execute(taken).one_or_none() is not None:
                 return True
@@ -128,8 +137,10 @@ def hold(conn: Connection, worker: str, epoch: int) -> None:
     FencedError
         If another process took it.
     """
-    mine = {"w": worker, "e": epoch, "now": _now(conn)}
-    if conn.execute(_RENEW.returning(_L.epoch), mine).one_or_none() is not None:
+    # In one statement where the database has a clock, for this is in every transaction.
+    postgres = conn.dialect.name == "postgresql"
+    mine = {"w": worker, "e": epoch} | ({} if postgres else {"now": datetime.now(UTC)})
+    if conn.execute(_HOLD if postgres else _RENEW, mine).one_or_none() is not None:
         return
     found = conn.execute(select(_L.holder, _L.epoch).where(_L.worker == worker)).one_or_none()
     if found is None:
