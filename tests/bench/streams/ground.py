@@ -139,11 +139,12 @@ class Bench(Lab):
 
 @dataclass
 class Ground:
-    """The servers of one run, and a folder for its logs."""
+    """The servers of one run, and a folder for its logs, which stay if asked to."""
 
     node: Node
     postgres: Server
     folder: Path
+    keep: bool = False
 
     @contextmanager
     def bench(
@@ -176,8 +177,10 @@ def ground() -> Iterator[Ground]:
         postgres.create()
         postgres.start()
         try:
-            yield Ground(node, postgres, folder)
+            made = Ground(node, postgres, folder)
+            yield made
         finally:
             postgres.stop("fast")
             shutil.rmtree(data)
-    shutil.rmtree(folder)
+    if not made.keep:
+        shutil.rmtree(folder)

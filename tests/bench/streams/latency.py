@@ -121,7 +121,10 @@ def search(bench: Bench) -> tuple[int, str]:
         background.terminate()
         kept = float(background.communicate()[0]) / rate
         if kept < KEPT or max(late.values()) > LATE_S:
-            bench.until(lambda: behind(bench, "risk") + behind(bench, "ledger") < 10, "the rest")
+            if highest:
+                bench.until(
+                    lambda: behind(bench, "risk") + behind(bench, "ledger") < 10, "the rest"
+                )
             worst = ", ".join(f"{kind} {s:.1f} s" for kind, s in late.items())
             return highest, f"{rate:,}/s is too much: behind by {worst}, sent {kept:.0%}"
         highest = rate

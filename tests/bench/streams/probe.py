@@ -26,7 +26,8 @@ LADDER: Final = (
     ("court", "withdrawals_suspended", "HALT"),
 )
 """Source, kind, and the state that follows from it and from what came before."""
-LATE_S: Final = 20.0
+LATE_S: Final = 60.0
+"""How long the last switch may take before the probing gives up."""
 
 
 @dataclass
