@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +33,10 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="parts; all by default")
     parser.add_argument("--records", type=int, default=150_000, help="fills on the topic")
     asked = parser.parse_args()
+    # What was started is stopped again, however the run ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Topics that were just made have no leader yet, and it says so of each.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     began, load = time.monotonic(), os.getloadavg()[0]
     figures: list[Figure] = []
     with ground() as servers:
