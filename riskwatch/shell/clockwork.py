@@ -36,6 +36,7 @@ class GridRow(msgspec.Struct, array_like=True):
     reached: int
     due: int
     silent: int
+    fresh: bool = False
 
 
 class Grid:
@@ -54,6 +55,9 @@ class Grid:
         The next tick; -1 before the first event.
     silent : int
         Ticks since an event last moved the time.
+    fresh : bool
+        Whether there was an event since the last tick. It is stored like the rest: a worker that
+        is killed in between must not forget that the tick which shows the event is still to come.
 
     Examples
     --------
@@ -72,6 +76,7 @@ class Grid:
         self.reached = _NEVER
         self.due = _NEVER
         self.silent = 0
+        self.fresh = False
         self._stored: Row | None = None
 
     def before(self, us: int) -> Iterator[int]:
@@ -81,12 +86,14 @@ class Grid:
         and moves nothing.
         """
         if us <= self.reached:
+            self.fresh = True
             return
         if self.due != _NEVER:
             yield from self.through(us - 1)
         self.reached = us
         self.due = self._ceil(us)
         self.silent = 0
+        self.fresh = True
 
     def through(self, us: int) -> Iterator[int]:
         """Yield ticks due at or before `us`, none before the first event.
@@ -99,6 +106,7 @@ class Grid:
             tick = self.reached = self.due
             self.silent += 1
             self.due = self._after(tick)
+            self.fresh = False
             yield tick
 
     def now(self, us: int) -> Iterator[int]:
@@ -106,6 +114,7 @@ class Grid:
         yield from self.through(us)
         if self.due != _NEVER and us > self.reached:
             self.reached = us
+            self.fresh = False
             yield us
 
     def live(self, us: int) -> Iterator[int]:
@@ -123,7 +132,7 @@ class Grid:
 
     def drain(self) -> RowChanges:
         """Rows that changed since the last call."""
-        row = encode_row(GridRow(self.tick_us, self.reached, self.due, self.silent))
+        row = encode_row(GridRow(self.tick_us, self.reached, self.due, self.silent, self.fresh))
         if self.due == _NEVER or row == self._stored:
             return {}
         self._stored = row
@@ -149,6 +158,7 @@ class Grid:
                 "database"
             )
         self.reached, self.due, self.silent = stored.reached, stored.due, stored.silent
+        self.fresh = stored.fresh
 
     def _ceil(self, us: int) -> int:
         return -(-us // self.tick_us) * self.tick_us

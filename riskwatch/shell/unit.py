@@ -84,7 +84,6 @@ class Unit:
         self._mirror = mirror
         self._intake = Intake({})
         self._inbound: dict[str, Inbound] = {}
-        self._news = False
         self._heard_us = 0
         self._stuck_us = 0
         self._given_up = False
@@ -339,7 +338,7 @@ class Unit:
             raise
         except Exception as error:
             raise self._crash((TICKS, 0), error) from error
-        self._news, self._ticked = False, True
+        self._ticked = True
 
     def _crash(self, place: tuple[str, int], error: Exception) -> StageFaultError:
         said = f"{type(error).__name__}: {error}"
@@ -350,18 +349,16 @@ class Unit:
 
     def _pass_time(self, records: list[Record], now_us: int) -> None:
         """Bring the ticks that no event brings."""
-        self._news = self._news or bool(records)
         if not self._intake.idle:
             return
         if self._pace.clock == "event":
             # Time stands still between events; a silence ends the step that they began.
-            if self._news and now_us - self._heard_us >= QUIET_US:
+            if self._grid.fresh and now_us - self._heard_us >= QUIET_US:
                 due = self._grid.due
                 for us in (
                     self._grid.closing() if not self._grid.silent else self._grid.through(due)
                 ):
                     self._tick(us)
-                self._news = False
             return
         urgent = any(isinstance(record.event, URGENT) for record in records)
         for us in self._grid.now(now_us) if urgent else self._grid.live(now_us):

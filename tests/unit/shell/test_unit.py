@@ -338,3 +338,18 @@ def test_headers_without_a_value_are_no_bug() -> None:
     assert bench.work(1) == 1
     (letter,) = bench.store.dead.values()
     assert letter.headers == (("trace", b""), ("b", b"1"))
+
+
+def test_a_restart_does_not_forget_the_tick_that_is_to_come() -> None:
+    """Killed between an event and the tick that shows it: the next life brings it, once."""
+    bench = Bench(EVENT)
+    bench.open(end=1)
+    bench.put(fill_line(1, 0.5))
+    bench.work()
+    found = [reached(bench)]
+    for _ in range(2):
+        bench.made()
+        bench.open(end=1)
+        bench.work(2)
+        found.append(bench.grid.reached / SECOND - START_S)
+    assert found == [0.5, 1, 1]
