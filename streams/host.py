@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import ssl
 import sys
 import tempfile
@@ -226,6 +227,9 @@ class Pump(Service):
     async def _run(self) -> None:
         host = self.app.host
         told = 0.0
+        if host.worker.stop.is_set():
+            signal.raise_signal(signal.SIGTERM)  # it came before Faust listened
+            return
         try:
             while not self.should_stop:
                 if host.reassigned:

@@ -17,8 +17,6 @@ from riskwatch.shell.health import HealthServer
 from riskwatch.shell.settings import Settings
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from riskwatch.shell.workers import Worker
 
 app = typer.Typer(help="Make and compare the topics.", no_args_is_help=True)
@@ -38,28 +36,17 @@ def run_command(
     if settings.http != "off":
         health = HealthServer(settings.http, made.metrics.registry, made.live, made.ready)
     try:
-        _prepare(made)
-        module.run(made)
+        # Until Faust takes care of signals: they end the waiting, and are not forgotten.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: made.stop.set())
+        made.prepare()
+        if not made.stop.is_set():
+            module.run(made)
     except StoppedError:
         return
     finally:
         if health is not None:
             health.close()
-
-
-def _prepare(worker: Worker) -> None:
-    """Wait for servers and lease; a signal ends the waiting."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        worker.stop.set()
-
-    kept = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        worker.prepare()
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 def load(name: str) -> ModuleType:

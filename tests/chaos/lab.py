@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 180
 """How long anything may take before the laboratory gives up."""
-YOUNG_S: Final = 10
+YOUNG_S: Final = 40
 """How long a process may take to import everything, on a busy machine."""
 QUIET_S: Final = 2.5
 """How long nothing may change before it is believed that all is done."""
@@ -82,6 +83,7 @@ class Lab:
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
     born: dict[str, float] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
     kills: int = 0
     exits: list[tuple[str, int]] = field(default_factory=list)
     sent: Sent = field(default_factory=Sent)
@@ -122,6 +124,8 @@ class Lab:
             }
             kind = name.partition("-")[0]
             self.born[name] = time.monotonic()
+            path = self.folder / f"{self.name}-{name}.log"
+            self.marks[name] = path.stat().st_size if path.exists() else 0
             with (self.folder / f"{self.name}-{name}.log").open("ab") as log:
                 self.workers[name] = subprocess.Popen(
                     [sys.executable, "-m", *self.module, kind],
@@ -173,7 +177,8 @@ class Lab:
         wait_for(opened, f"{name} to open", self.folder)
 
     def destroy(self) -> None:
-        """Leave no process behind."""
+        """Leave no process behind, and no client whose broker went away under it."""
+        gc.collect()
         for process in self.workers.values():
             if process.poll() is None:
                 process.kill()
@@ -229,6 +234,14 @@ class Lab:
 
         wait_for(taken, "all messages to be taken", self.folder)
 
+    def ready(self) -> bool:
+        """Whether every worker has begun to work, or to stand by, since it was last started."""
+        for name in self.workers:
+            log = (self.folder / f"{self.name}-{name}.log").read_bytes()[self.marks[name] :]
+            if b'"opened"' not in log and b'"stands by"' not in log:
+                return False
+        return True
+
     def settle(self, seconds: float) -> None:
         """Wait until nothing has changed for so long, whether or not everything was taken."""
         last: object = None
@@ -241,7 +254,7 @@ class Lab:
                 self.asked("SELECT worker, read, us, next_seq FROM worker_progress ORDER BY 1"),
                 self.asked("SELECT worker, count(*) FROM outbox GROUP BY worker ORDER BY 1"),
             )
-            if now != last or not now[0]:
+            if now != last or not now[0] or not self.ready():
                 last, since = now, time.monotonic()
             return time.monotonic() - since > seconds
 
@@ -260,7 +273,7 @@ class Lab:
                 "SELECT worker, count(*), 0, 0 FROM outbox GROUP BY worker ORDER BY 1, 2, 3, 4"
             )
             waiting = [row for row in now if row[3] == 0]
-            if now != last or waiting or not now:
+            if now != last or waiting or not now or not self.ready():
                 last, since = now, time.monotonic()
             return time.monotonic() - since > QUIET_S
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tests.support.kafka import Node
     from tests.support.postgres import Server
 
+# Clients of a broker that is killed leave sockets behind, which are collected at some time.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 KILLS: Final = int(os.environ.get("RISKWATCH_CHAOS", "6"))
 LARGE: Final = KILLS > 20
 CHUNK_US: Final = (20 if LARGE else 10) * MINUTE

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.kafka import Node
     from tests.support.postgres import Server
 
+# Clients of a broker that is killed leave sockets behind, which are collected at some time.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 NUMBER: Final = partition_of(b"kraken", 8)
 UNIT: Final = f"ledger/{NUMBER}"
 STREAM: Final = f"riskwatch.fills/{NUMBER}"
