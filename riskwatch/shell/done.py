@@ -1,16 +1,13 @@
-"""A batch that was committed: what it was, and what of it is to be published."""
+"""A batch that was committed: what it was."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from riskwatch.contracts.outputs import encode_output
-from riskwatch.store.batch import OutboxRecord
-
 if TYPE_CHECKING:
     from riskwatch.core.stage import RowChanges
-    from riskwatch.store.batch import Batch
+    from riskwatch.store.batch import Batch, OutboxRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +40,3 @@ def is_empty(batch: Batch) -> bool:
     """Whether a batch has nothing to write but the counts."""
     lists = (batch.offsets, batch.journal, batch.outputs, batch.forwards, batch.dead_letters)
     return not (batch.rows or batch.published_seq or any(lists))
-
-
-def outgoing(batch: Batch) -> list[OutboxRecord]:
-    """Return what the outbox got of a batch, in order."""
-    records = list(batch.forwards)
-    if batch.relay:
-        records += [
-            OutboxRecord(s.seq, o.topic, o.key(), encode_output(o), o.ts)
-            for s in batch.outputs
-            if (o := s.output).topic is not None
-        ]
-    return sorted(records, key=lambda record: record.seq)

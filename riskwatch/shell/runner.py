@@ -25,7 +25,7 @@ from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.shell.arrival import cause_of, stamped
-from riskwatch.shell.done import Done, is_empty, outgoing
+from riskwatch.shell.done import Done, is_empty
 from riskwatch.shell.draft import Draft, since
 from riskwatch.shell.pipeline import Effects
 from riskwatch.store.batch import Counts
@@ -247,7 +247,7 @@ class Runner:
         self._store.commit(batch)
         committed = perf_counter()
         self._acknowledged = max(self._acknowledged, batch.published_seq)
-        records = outgoing(batch)
+        records = batch.outbox()
         if not self._hold:
             self._publish(records)
         self._ready = True

@@ -354,10 +354,7 @@ class Unit:
         if self._pace.clock == "event":
             # Time stands still between events; a silence ends the step that they began.
             if self._grid.fresh and now_us - self._heard_us >= QUIET_US:
-                due = self._grid.due
-                for us in (
-                    self._grid.closing() if not self._grid.silent else self._grid.through(due)
-                ):
+                for us in self._grid.through(self._grid.due):
                     self._tick(us)
             return
         urgent = any(isinstance(record.event, URGENT) for record in records)

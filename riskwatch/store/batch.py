@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from riskwatch.contracts.outputs import encode_output
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -134,6 +136,20 @@ class Batch:
     us: int = 0
     relay: bool = False
     published_seq: int = 0
+    _outbox: list[OutboxRecord] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def outbox(self) -> list[OutboxRecord]:
+        """Everything that is to be published, in order; made once, for it is asked for twice."""
+        if self._outbox is None:
+            made = list(self.forwards)
+            if self.relay:
+                made += [
+                    OutboxRecord(s.seq, o.topic, o.key(), encode_output(o), o.ts)
+                    for s in self.outputs
+                    if (o := s.output).topic is not None
+                ]
+            self._outbox = sorted(made, key=lambda record: record.seq)
+        return self._outbox
 
 
 @dataclass(slots=True)

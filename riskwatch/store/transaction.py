@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import bindparam, delete, func, or_, select
 from sqlalchemy.exc import DBAPIError
 
-from riskwatch.contracts.outputs import encode_output
 from riskwatch.contracts.topics import DLQ_SUFFIX
 from riskwatch.core.clock import DAY, moment
 from riskwatch.core.stage import FORMAT
@@ -35,7 +34,7 @@ from riskwatch.version import ENGINE
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-    from riskwatch.store.batch import DeadLetter, Sequenced
+    from riskwatch.store.batch import DeadLetter
 
 FIRST: Final = 1
 """Place of the very first output and journal entry; 0 says that nothing was published yet."""
@@ -188,7 +187,7 @@ def _write(conn: Connection, batch: Batch) -> None:
     folded = fold(s.output for s in outputs)
     folded.write(conn)
     write_episodes(conn, w, folded.episodes)
-    _relay(conn, batch, outputs, forwards)
+    _relay(conn, batch, next_seq)
     c = batch.counts
     seqs = [s.seq for s in outputs] + [f.seq for f in forwards]
     last_seq = max(seqs, default=next_seq - 1) + 1
@@ -211,21 +210,14 @@ def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
     return found.next_seq, found.next_journal
 
 
-def _relay(
-    conn: Connection, batch: Batch, outputs: list[Sequenced], forwards: list[OutboxRecord]
-) -> None:
+def _relay(conn: Connection, batch: Batch, next_seq: int) -> None:
     if batch.published_seq:
         conn.execute(_SENT, {"w": batch.worker, "upto": batch.published_seq})
-    rows: list[tuple[Any, ...]] = [
-        (batch.worker, f.seq, f.topic, f.key, f.value, f.ts, f.raw_key, headers_text(f.headers))
-        for f in forwards
+    rows = [
+        (batch.worker, r.seq, r.topic, r.key, r.value, r.ts, r.raw_key, headers_text(r.headers))
+        for r in batch.outbox()
+        if r.seq >= next_seq
     ]
-    if batch.relay:
-        rows += [
-            (batch.worker, s.seq, o.topic, o.key(), encode_output(o), o.ts, None, [])
-            for s in outputs
-            if (o := s.output).topic is not None
-        ]
     append(conn, OUTBOX, rows)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from riskwatch.contracts.codec import decode
-from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.clock import micros
 from riskwatch.errors import FencedError
 from riskwatch.shell.record import TIMELESS, Record
@@ -68,13 +67,7 @@ class MemoryStore:
         self.journal |= {e.seq: (e.us, e.kind, e.payload) for e in batch.journal}
         self.dead |= {(d.stream, d.position): d for d in batch.dead_letters}
         self.outbox = {s: r for s, r in self.outbox.items() if s > batch.published_seq}
-        self.outbox |= {record.seq: record for record in batch.forwards}
-        if batch.relay:
-            self.outbox |= {
-                s.seq: OutboxRecord(s.seq, o.topic, o.key(), encode_output(o), o.ts)
-                for s in batch.outputs
-                if (o := s.output).topic is not None
-            }
+        self.outbox |= {record.seq: record for record in batch.outbox()}
         self.last = batch
 
     def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
