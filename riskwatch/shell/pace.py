@@ -15,6 +15,8 @@ PATIENCE_US: Final = 2 * SECOND
 """How long a partition that the broker says has more may keep the others waiting."""
 QUIET_US: Final = SECOND
 """After such a silence, a clock of events takes the step that ends it."""
+LINGER_US: Final = 50_000
+"""How long what can wait may wait for company: a transaction costs as much for one as for many."""
 SLICE: Final = 100
 """Records that are applied before the clock is looked at."""
 LONGEST_S: Final = 0.5
@@ -40,9 +42,12 @@ class Pace:
     alone : bool
         Whether the lease says which process works, and not the assignment of partitions: such
         a unit never takes a lease that another one holds.
+    linger_us : int
+        How long after a batch the next one waits to be full, unless something urgent is in it.
     """
 
     clock: Literal["wall", "event"] = "wall"
     batch: int = 2_000
     renew_us: int = 3 * SECOND
     alone: bool = False
+    linger_us: int = 0

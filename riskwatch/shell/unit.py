@@ -20,6 +20,7 @@ from riskwatch.shell.dead import topic_of
 from riskwatch.shell.holding import Holding
 from riskwatch.shell.inbound import Inbound
 from riskwatch.shell.intake import Intake
+from riskwatch.shell.linger import Linger
 from riskwatch.shell.pace import (
     LONGEST_S,
     PATIENCE_US,
@@ -89,6 +90,7 @@ class Unit:
         self._given_up = False
         self._renewed_us = 0
         self._holding = Holding(runner, live=pace.clock == "wall")
+        self._linger = Linger(pace)
         self._ticked = False
 
     def open(self, placements: Mapping[str, Placement], now_us: int) -> dict[str, int]:
@@ -238,6 +240,7 @@ class Unit:
             self._intake.put(stream, records, to)
         if records:
             self._heard_us = now_us
+            self._linger.saw(records)
         self._intake.note_end(stream, end)
 
     def work(self, now_us: int) -> int:
@@ -256,9 +259,12 @@ class Unit:
             if self._keep(now_us):
                 self._look(now_us)
             return 0
+        if self._linger.waits(now_us, len(self._intake)):
+            return 0
         self._holding.if_behind(now_us, idle=self._intake.idle)
         started = perf_counter()
         records = self._take(started, stuck=self._stuck(now_us))
+        self._linger.began(now_us, len(self._intake))
         self._holding.saw(records)
         self._pass_time(records, now_us)
         applied = perf_counter()

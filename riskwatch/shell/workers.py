@@ -19,7 +19,7 @@ from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
 from riskwatch.shell.keeper import Keeper
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.mirror import Mirror
-from riskwatch.shell.pace import Pace
+from riskwatch.shell.pace import LINGER_US, Pace
 from riskwatch.shell.ports import SqlStore
 from riskwatch.shell.relay import KafkaPublisher, Producer
 from riskwatch.shell.runner import Runner
@@ -241,7 +241,13 @@ class Worker:
             grid=Grid(round(s.tick * SECOND)),
         )
         renew_us = round(s.lease * SECOND / 4)
-        pace = Pace(clock=s.clock, batch=s.batch, renew_us=renew_us, alone=self.kind == RISK)
+        pace = Pace(
+            clock=s.clock,
+            batch=s.batch,
+            renew_us=renew_us,
+            alone=self.kind == RISK,
+            linger_us=LINGER_US,
+        )
         write = None if self._mirror is None else self._mirror.write
         return Unit(runner, self._crashes, self.metrics, pace, write)
 

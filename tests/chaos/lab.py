@@ -87,6 +87,7 @@ class Lab:
     kills: int = 0
     exits: list[tuple[str, int]] = field(default_factory=list)
     sent: Sent = field(default_factory=Sent)
+    fences: list[tuple[int, int]] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
 
     @property
@@ -150,6 +151,18 @@ class Lab:
     def signal(self, name: str, what: signal.Signals) -> None:
         """Send a signal to a worker."""
         self.workers[name].send_signal(what)
+
+    def fence(self) -> None:
+        """Note where the risk leader stands, who was paused and will not be the leader again."""
+        wait_for(lambda: self._leader() == self._leader(), "the leader to stand", self.folder)
+        self.fences += self._leader()
+
+    def _leader(self) -> list[tuple[int, int]]:
+        rows = self.asked(
+            "SELECT epoch, next_seq FROM lease JOIN worker_progress USING (worker) "
+            "WHERE worker = 'risk'"
+        )
+        return [(int(str(epoch)), int(str(seq))) for epoch, seq in rows]
 
     def stop(self, *names: str) -> None:
         """Stop workers in order (all, if none is named); none may need force."""

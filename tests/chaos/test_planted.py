@@ -121,6 +121,7 @@ def test_a_leader_that_wakes_late(
             lab.publish(part)
         lab.settle(seconds=1.5)
         lab.signal("risk-1", signal.SIGSTOP)
+        lab.fence()
         lab.start("risk-2")
         lab.wait_opened("risk-2")
         for part in whole[6:9]:

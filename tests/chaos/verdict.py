@@ -177,6 +177,12 @@ def topics_hold(lab: Lab) -> list[str]:
     }
     if last != switches:
         out.append(f"the topic of the switches ends at {last}, SQL at {switches}")
+    late = [r for r in records for epoch, seq in lab.fences if r.epoch <= epoch and r.seq >= seq]
+    if late:
+        out.append(
+            f"{len(late)} records of a leader that was replaced were published, from "
+            f"{late[0].epoch}/{late[0].seq} on: it cannot have committed them"
+        )
     if any(b < a for a, b in pairwise(epochs)):
         # An older epoch may only repeat what it had committed itself.
         out.append("an older epoch published after a newer one")

@@ -24,6 +24,7 @@ from riskwatch.shell import topology
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from riskwatch.store.truth import STREAM_OFFSET
+from streams.host import SESSION_S
 from tests.support.ports import free_port
 from tests.support.toy import quote_line
 
@@ -153,6 +154,21 @@ def test_the_end_of_a_transaction_holds_nothing_up(place: Place) -> None:
         place.send_as_transaction(2)
         wait_for(place, lambda: place.position() == 7, "it stands before the end of a transaction")
         assert place.ready()
+
+
+def test_a_worker_that_slept_past_its_session_goes_on(place: Place) -> None:
+    """Its group gave it up and takes it back; the offsets are in SQL, so nothing else is asked."""
+    place.send(1)
+    with place.worker() as process:
+        wait_for(place, lambda: place.ready() and place.position() == 1, "it does not begin")
+        for nap in range(2):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(SESSION_S + 2)  # what is tested is the sleep
+            process.send_signal(signal.SIGCONT)
+            place.send(5)
+            at = 1 + 5 * (nap + 1)
+            wait_for(place, lambda at=at: place.position() == at, "it does not go on")  # type: ignore[misc]
+            assert process.poll() is None, place.log()
 
 
 def test_messages_that_are_gone_unread_stop_the_worker(place: Place) -> None:
