@@ -20,8 +20,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         The state it asks for.
     at : float
         Probability from which it asks, 0..1.
-    dwell_s, observations, exit, exit_dwell_s
+    dwell_s, observations, exit, exit_dwell_s, unless_cause
         As of a :class:`~riskwatch.core.rules.Rule`.
+    scope_kind : str
+        Kind of scope that the target is asked of.
     """
 
     target: str
@@ -33,6 +35,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     exit: float = 0.7
     exit_dwell_s: float = 3600.0
     unless_cause: tuple[Cause, ...] = (Cause.FEED,)
+    scope_kind: str = "asset"
 
 
 class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
