@@ -97,8 +97,10 @@ def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]
             raise ConfigError(file, f"risk.asks[{i}].scope_kind", expected, ask.scope_kind)
     for i, target in enumerate(models.targets):
         where = f"targets[{i}]"
-        if target.unit == "bp" and target.threshold <= risk.calm_bp:
-            expected = f"more than risk.calm_bp = {risk.calm_bp:g}, below which models seldom look"
+        name = "calm_bp" if target.scope_kind == "asset" else "calm_dislocation_bp"
+        calm = getattr(risk, name)
+        if target.unit == "bp" and target.threshold <= calm:
+            expected = f"more than risk.{name} = {calm:g}, below which models seldom look"
             raise ConfigError(models_file, f"{where}.threshold", expected, target.threshold)
         if target.horizon_s < LOOKS * risk.report_s:
             expected = f"at least {LOOKS} times risk.report_s = {risk.report_s:g} s"

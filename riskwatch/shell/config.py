@@ -18,6 +18,7 @@ from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.risk.assess import YEAR_S
+from riskwatch.core.risk.baseline import BaselineConfig
 from riskwatch.core.risk.config import Ask, RiskConfig
 from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
@@ -120,6 +121,8 @@ POLICY_CHECKS: Final[Checks] = {
     (RiskConfig, "source_weight"): SHARE,
     (RiskConfig, "alert_from_usd"): above(0.0),
     (RiskConfig, "max_credit"): at_least(1),
+    (RiskConfig, "calm_dislocation_bp"): at_least(0.0),
+    **{(BaselineConfig, name): above(0.0) for name in BaselineConfig.__struct_fields__},
     (Ask, "state"): among("WATCH", "REDUCE", "HALT"),
     (Ask, "at"): inside(0.0, 1.0),
     (Ask, "observations"): at_least(1),
@@ -129,7 +132,8 @@ MODELS_CHECKS: Final[Checks] = {
     (TargetConfig, "threshold"): above(0.0),
     (TargetConfig, "horizon_s"): above(0.0),
     (TargetConfig, "side"): among("", "discount", "premium", "either"),
-    (TargetConfig, "scope_kind"): among("asset"),
+    (TargetConfig, "scope_kind"): among("asset", "counterparty"),
+    (TargetConfig, "label_every_s"): optional(above(0.0)),
     (GenerationConfig, "authority"): among("shadow", "advisory", "bounded", "full"),
     (ModelsConfig, "label_every_s"): above(0.0),
     (ModelsConfig, "max_pending"): at_least(1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from riskwatch.core.reasons import Cause, State
+from riskwatch.core.risk.baseline import BaselineConfig
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +97,11 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Most credit events per subject that are kept.
     asks : tuple of Ask
         What models may ask for.
+    calm_dislocation_bp : float
+        While a venue's dislocation is below it, its oldest withdrawal has waited no longer than
+        usual and nobody says that withdrawals are shut, models look every `report_s` only, bp.
+    baseline : BaselineConfig
+        How fast baselines adapt, and when they do not.
     """
 
     coverage_good: float = 0.5
@@ -122,3 +128,5 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     alert_from_usd: float = 1.0
     max_credit: int = 256
     asks: tuple[Ask, ...] = ()
+    calm_dislocation_bp: float = 25.0
+    baseline: BaselineConfig = BaselineConfig()
