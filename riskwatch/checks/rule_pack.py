@@ -95,8 +95,8 @@ def check_rule_pack(directory: Path, machine_of: MachineOf) -> int:
     Parameters
     ----------
     directory : Path
-        With ``reference.toml``, ``limits.toml``, ``static.toml``, ``policy.toml`` and
-        ``fixtures/``.
+        With ``reference.toml``, ``limits.toml``, ``static.toml``, ``policy.toml``,
+        ``models.toml`` and ``fixtures/``.
     machine_of : MachineOf
         ``machine_of(pack, scope)(step)`` is the state after a step.
 

@@ -11,9 +11,11 @@ from riskwatch.checks.machine import ScopeMachine
 from riskwatch.checks.rule_pack import load_fixtures, mismatches, unproven
 from riskwatch.errors import RiskwatchError
 from riskwatch.shell import coherence, paths
-from riskwatch.shell.config import LIMITS, POLICY, REFERENCE, RULES, load
+from riskwatch.shell.config import LIMITS, MODELS, POLICY, REFERENCE, RULES, load
 
-app = typer.Typer(help="Reference data, limits, static rules and policy.", no_args_is_help=True)
+app = typer.Typer(
+    help="Reference data, limits, static rules, policy and models.", no_args_is_help=True
+)
 
 
 @app.callback()
@@ -24,7 +26,7 @@ def rules() -> None:
 @app.command()
 def check(
     directory: Annotated[
-        Path | None, typer.Argument(help="Folder of the four files; the shipped one if absent.")
+        Path | None, typer.Argument(help="Folder of the five files; the shipped one if absent.")
     ] = None,
 ) -> None:
     """Read a rules folder as a start would, and run its fixtures.
@@ -44,7 +46,9 @@ def check(
     typer.echo(f"{REFERENCE}: {len(known.assets)} assets, {len(known.parties)} parties")
     typer.echo(f"{LIMITS}: {len(config.limits.limits)} limits")
     typer.echo(f"{RULES}: {len(config.rules.rules)} rules")
+    models = config.policy.models
     typer.echo(f"{POLICY}: good")
+    typer.echo(f"{MODELS}: {len(models.targets)} targets, {len(models.generations)} generations")
     typer.echo(f"fixtures: {len(fixtures)} with {steps} steps")
     typer.echo(f"digest: {config.digest}")
     for line in coherence.unknown_subjects(config.limits, known):

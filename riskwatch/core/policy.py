@@ -1,4 +1,4 @@
-"""``policy.toml`` as frozen configuration: how the stages trust, remember and decide."""
+"""``policy.toml`` and ``models.toml`` as one frozen value: how the stages trust and decide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     risk : RiskConfig
         How readings become dollars, features and states.
     models : ModelsConfig
-        What is predicted, and by which generations.
+        What is predicted, and by which generations: ``models.toml``.
     """
 
     market: MarketConfig = MarketConfig()

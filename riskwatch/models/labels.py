@@ -3,6 +3,10 @@
 True and false alike mature at the end of the horizon. Were trues learnt as soon as they happen,
 a model would see the trues of the last hour and none of its falses, and overrate danger exactly
 when it matters.
+
+A sample ends in one of four ways: true, false, *unlabelled* (too much of its horizon was not
+observed) or *censored* (we left, so the measure could not have shown anything). The last two are
+counted and teach nothing: neither is calm.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import msgspec
 from riskwatch.core.clock import SECOND
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from riskwatch.models.base import Target
 
 HOLE_SHARE: Final = 0.25
@@ -35,6 +41,10 @@ class Sample(msgspec.Struct, array_like=True):
         Whether the threshold has been reached since.
     holed : bool
         Whether too long a stretch since was not observed.
+    parts : list of str
+        Features that the measure was made of, where several make it.
+    seen : int
+        When it was last observed in full, microseconds; -1 for not since it was taken.
     """
 
     us: int
@@ -42,6 +52,21 @@ class Sample(msgspec.Struct, array_like=True):
     said: dict[str, float]
     hit: bool = False
     holed: bool = False
+    parts: list[str] = []
+    seen: int = -1
+
+    def over(self, target: Target) -> int:
+        """When its horizon ends, microseconds."""
+        return self.us + int(target.horizon_s * SECOND)
+
+    def observe(self, us: int, end: int, longest: float, *, reached: bool, full: bool) -> None:
+        """Take in one observation; see :meth:`Pending.see`."""
+        reached = reached and self.us < us <= end
+        if full or reached or us >= end:
+            self.holed |= min(us, end) - max(self.us, self.seen) > longest
+        if full or reached:
+            self.seen = us
+        self.hit |= reached
 
 
 class Pending(msgspec.Struct):
@@ -57,6 +82,8 @@ class Pending(msgspec.Struct):
         When the last sample was taken; -1 for never.
     unlabelled : int
         Samples that were dropped because their horizon had a hole.
+    censored : int
+        Samples that were dropped because we left before their horizon was over.
 
     Examples
     --------
@@ -74,17 +101,21 @@ class Pending(msgspec.Struct):
     observed: int = -1
     sampled: int = -1
     unlabelled: int = 0
+    censored: int = 0
 
     def take(self, sample: Sample) -> None:
         """Let a sample wait; it must be later than all others."""
         self.samples.append(sample)
         self.sampled = sample.us
 
-    def see(self, target: Target, us: int, measure: float) -> list[tuple[Sample, bool]]:
+    def see(
+        self, target: Target, us: int, measure: float, known: Container[str] = ()
+    ) -> list[tuple[Sample, bool]]:
         """Take in an observation of the measure.
 
         It counts for the samples in whose horizon ``(taken, taken + horizon]`` it falls. One
-        that is older than the last observation counts for none.
+        that is older than the last observation counts for none. `known` are the features that
+        it is made of: one that lacks a part that a sample had tells that sample of a hit only.
 
         Returns
         -------
@@ -96,19 +127,38 @@ class Pending(msgspec.Struct):
         """
         if not self.samples or us < self.observed:
             return []
-        horizon = int(target.horizon_s * SECOND)
-        longest = HOLE_SHARE * horizon
+        longest = HOLE_SHARE * int(target.horizon_s * SECOND)
         reached = measure >= target.threshold
-        over = 0
         for sample in self.samples:
-            end = sample.us + horizon
-            if min(us, end) - max(sample.us, self.observed) > longest:
-                sample.holed = True
-            if reached and sample.us < us <= end:
-                sample.hit = True
-            over += us >= end
+            full = all(part in known for part in sample.parts)
+            sample.observe(us, sample.over(target), longest, reached=reached, full=full)
         self.observed = us
+        done = self._ended(target, us)
+        known_now = [(sample, sample.hit) for sample in done if sample.hit or not sample.holed]
+        self.unlabelled += len(done) - len(known_now)
+        return known_now
+
+    def censor(self, target: Target, us: int) -> list[tuple[Sample, bool]]:
+        """Take note that we have nothing there any more, so the measure shows nothing.
+
+        What was reached while we were there stays true, and matures at the end of its horizon;
+        every other sample is dropped and counted.
+
+        Returns
+        -------
+        list of (Sample, bool)
+            As of :meth:`see`: true ones alone.
+        """
+        if not self.samples or us < self.observed:
+            return []
+        hits = [sample for sample in self.samples if sample.hit]
+        self.censored += len(self.samples) - len(hits)
+        self.samples = hits
+        self.observed = us
+        return [(sample, True) for sample in self._ended(target, us)]
+
+    def _ended(self, target: Target, us: int) -> list[Sample]:
+        """Samples whose horizon is over, the oldest first; they no longer wait."""
+        over = sum(us >= sample.over(target) for sample in self.samples)
         done, self.samples = self.samples[:over], self.samples[over:]
-        known = [(sample, sample.hit) for sample in done if sample.hit or not sample.holed]
-        self.unlabelled += len(done) - len(known)
-        return known
+        return done

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from riskwatch.core.clock import SECOND
 from riskwatch.core.money import quantise
 from riskwatch.core.risk.models import ModelsConfig, Scored
 from riskwatch.errors import ModelError
@@ -56,7 +55,6 @@ class Ladder:
         self.config = config
         self._questions = questions(config)
         self._rungs = rungs(config)
-        self._every = int(config.label_every_s * SECOND)
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
@@ -71,6 +69,7 @@ class Ladder:
         features: Mapping[str, float],
         *,
         labelled: bool,
+        ours: bool = True,
     ) -> list[Scored]:
         """Score a scope, then learn from labels that have matured, then take a new sample.
 
@@ -87,6 +86,9 @@ class Ladder:
         labelled : bool
             Whether the measure can be trusted as a label now. Where it cannot, nothing is
             learned and no sample is taken: unlabelled is not negative.
+        ours : bool
+            Whether we have anything on the scope. Where not, a target that rests on our own
+            dealings is censored: samples that wait are dropped and counted, none is taken.
 
         Returns
         -------
@@ -98,15 +100,18 @@ class Ladder:
         out: list[Scored] = []
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
         for question in self._questions.get(kind, ()):
-            measure = known.get(question.measure)
+            key, measure = f"{scope}|{question.id}", question.measured(known)
+            gone = question.ours and not ours
             if measure is None:
+                if gone:
+                    self._learn(state, key, question, us, None, known)
                 continue
-            key = f"{scope}|{question.id}"
             x = {**known, "severity": quantise(measure / question.target.threshold, _DIGITS)}
             scored = self._ask(state, key, scope, question, x)
             out += scored
-            if labelled:
-                self._learn(state, key, question, us, measure)
+            if gone or labelled:
+                self._learn(state, key, question, us, None if gone else measure, known)
+            if labelled and not gone and question.target.asked_at(measure):
                 self._sample(state, scope, key, question, us, x, scored)
         return out
 
@@ -121,14 +126,27 @@ class Ladder:
         return scored
 
     def _learn(
-        self, state: LadderState, key: str, question: Question, us: int, measure: float
+        self,
+        state: LadderState,
+        key: str,
+        question: Question,
+        us: int,
+        measure: float | None,
+        known: Mapping[str, float],
     ) -> None:
-        """Let every generation learn from the samples whose answer is known now."""
+        """Let every generation learn from the samples whose answer is known now.
+
+        Without a `measure`, we are not there any more.
+        """
         pending = state.pending.get(key)
         if pending is None or not pending.samples:
             return
         state.mark(f"pending/{key}")
-        for sample, label in pending.see(question.target, us, measure):
+        if measure is None:
+            matured = pending.censor(question.target, us)
+        else:
+            matured = pending.see(question.target, us, measure, known)
+        for sample, label in matured:
             for rung in self._rungs:
                 said = sample.said.get(rung.name)
                 if said is None:  # it was not configured yet when the sample was taken
@@ -153,10 +171,9 @@ class Ladder:
         x: dict[str, float],
         scored: list[Scored],
     ) -> None:
-        """Take a sample if the target is asked now and the last one is long enough ago."""
+        """Take a sample if the last one is long enough ago."""
         pending = state.pending.get(key)
-        due = pending is None or us - pending.sampled >= self._every
-        if not due or not question.target.asked_at(x[question.measure]):
+        if pending is not None and us - pending.sampled < question.every:
             return
         if pending is None:
             if not state.admit(scope, self.config.max_scopes):
@@ -165,7 +182,8 @@ class Ladder:
         # The configuration was refused if more could ever wait than `max_pending`.
         said = {each.generation: each.probability for each in scored}
         used = {name: x[name] for each in scored for name in each.features}
-        pending.take(Sample(us, dict(sorted(used.items())), said))
+        parts = question.seen(x)
+        pending.take(Sample(us, dict(sorted(used.items())), said, parts=parts))
         state.mark(f"pending/{key}")
 
 

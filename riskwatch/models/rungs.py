@@ -13,7 +13,7 @@ from riskwatch.models import registry
 from riskwatch.models.base import Authority, Generation, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
 
@@ -23,11 +23,46 @@ RULES: Final = "rules"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One target, and the feature that it is measured by."""
+    """One target, and how it is measured.
+
+    Attributes
+    ----------
+    id : str
+        Of the target.
+    target : Target
+        What is asked.
+    parts : tuple of (str, float)
+        Features and what each is divided by: the measure is the largest quotient.
+    ours : bool
+        Whether the measure rests on our own dealings.
+    every : int
+        Event time between two samples, microseconds.
+    """
 
     id: str
     target: Target
-    measure: str
+    parts: tuple[tuple[str, float], ...]
+    ours: bool
+    every: int
+
+    def measured(self, known: Mapping[str, float]) -> float | None:
+        """Measure now; ``None`` where nothing of it is known.
+
+        Examples
+        --------
+        >>> target = Target(kind="stress", threshold=1.0, horizon_s=60.0, unit="")
+        >>> asked = Question("q", target, (("age", 3.0), ("gap", 75.0)), ours=True, every=1)
+        >>> asked.measured({"age": 6.0, "gap": 75.0}), asked.measured({"gap": 15.0})
+        (2.0, 0.2)
+        """
+        found = [known[name] / at for name, at in self.parts if name in known]
+        return max(found) if found else None
+
+    def seen(self, known: Mapping[str, float]) -> list[str]:
+        """Features that the measure is made of now; none where only one could be."""
+        if len(self.parts) == 1:
+            return []
+        return [name for name, _ in self.parts if name in known]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +96,22 @@ def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
         If a target is impossible or comes twice, or more samples could wait for their labels
         than `max_pending` allows.
     """
-    if not (math.isfinite(config.label_every_s) and config.label_every_s > 0.0):
-        raise ModelError(f"label_every_s must be finite and positive, was {config.label_every_s}")
+    _positive("label_every_s", config.label_every_s)
     if config.max_scopes < 1:
         raise ModelError(f"max_scopes must be at least 1, was {config.max_scopes}")
     made: dict[str, tuple[Question, ...]] = {}
     ids: dict[str, None] = {}
     for wanted in config.targets:
-        question = _question(wanted)
+        every = config.label_every_s if wanted.label_every_s is None else wanted.label_every_s
+        question = _question(wanted, every)
         if question.id in ids:
             raise ModelError(f"target {question.id} is given twice")
         ids[question.id] = None
-        waiting = math.ceil(wanted.horizon_s / config.label_every_s)
+        waiting = math.ceil(wanted.horizon_s / every)
         if waiting > config.max_pending:
             raise ModelError(
                 f"target {question.id}: {waiting} samples can wait at once with label_every_s = "
-                f"{config.label_every_s:g}, more than max_pending = {config.max_pending}"
+                f"{every:g}, more than max_pending = {config.max_pending}"
             )
         made[wanted.scope_kind] = (*made.get(wanted.scope_kind, ()), question)
     return made
@@ -97,7 +132,13 @@ def rungs(config: ModelsConfig) -> tuple[Rung, ...]:
     return made
 
 
-def _question(wanted: TargetConfig) -> Question:
+def _positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0.0):
+        raise ModelError(f"{name} must be finite and positive, was {value}")
+
+
+def _question(wanted: TargetConfig, every: float) -> Question:
+    _positive("label_every_s", every)
     try:
         target = Target(
             kind=wanted.kind,
@@ -113,9 +154,16 @@ def _question(wanted: TargetConfig) -> Question:
         raise ModelError(f"target {target.id}: horizon_s must be at least a microsecond")
     if not wanted.kind or "|" in target.id:
         raise ModelError(f"target {target.id}: kind must have a name, without '|'")
-    if not wanted.measure:
-        raise ModelError(f"target {target.id}: measure must name a feature")
-    return Question(target.id, target, wanted.measure)
+    parts = tuple((part.feature, part.at) for part in wanted.any) or ((wanted.measure, 1.0),)
+    for name, at in parts:
+        if not name:
+            raise ModelError(f"target {target.id}: measure must name a feature")
+        _positive(f"target {target.id}: at of {name}", at)
+    if wanted.any and target.threshold != 1.0:
+        raise ModelError(
+            f"target {target.id}: threshold must be 1 where any is given: its `at` are thresholds"
+        )
+    return Question(target.id, target, parts, wanted.ours, max(1, int(every * SECOND)))
 
 
 def _rung(wanted: GenerationConfig) -> Rung:

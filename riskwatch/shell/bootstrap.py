@@ -1,7 +1,7 @@
 """The composition root: the one place in which stages, models and configuration are put together.
 
 A worker is a :class:`~riskwatch.shell.pipeline.Pipeline` of the stages that it hosts. To add a
-stage, give it a slot here; to add a model, name it in ``policy.toml``.
+stage, give it a slot here; to add a model, name it in ``models.toml``.
 """
 
 from __future__ import annotations

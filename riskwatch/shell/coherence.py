@@ -14,7 +14,7 @@ from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from riskwatch.core.policy import Policy
     from riskwatch.core.reference import Limits, Party, Reference
@@ -71,17 +71,17 @@ def rules(file: str, made: RulePack) -> None:
         _text(file, f"rules[{i}].text", rule.text)
 
 
-def policy(file: str, made: Policy, targets: Sequence[str]) -> None:
+def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]) -> None:
     """Raise :class:`ConfigError` about the first ask that leads nowhere or target gone unseen.
 
     Parameters
     ----------
-    file : str
-        The file's name, for the error.
+    file, models_file : str
+        Names of the files of policy and models, for the error.
     made : Policy
-        What it says.
-    targets : sequence of str
-        Ids of its targets.
+        What they say.
+    targets : mapping of str to str
+        Kind of scope by id of a target.
     """
     risk, models = made.risk, made.models
     names = [generation.name or generation.model for generation in models.generations]
@@ -92,14 +92,19 @@ def policy(file: str, made: Policy, targets: Sequence[str]) -> None:
         if ask.target not in targets:
             expected = f"one of the targets {', '.join(targets) or '(there are none)'}"
             raise ConfigError(file, f"risk.asks[{i}].target", expected, ask.target)
+        if ask.scope_kind != targets[ask.target]:
+            expected = f"{targets[ask.target]}, which {ask.target} is asked of"
+            raise ConfigError(file, f"risk.asks[{i}].scope_kind", expected, ask.scope_kind)
     for i, target in enumerate(models.targets):
-        where = f"models.targets[{i}]"
-        if target.unit == "bp" and target.threshold <= risk.calm_bp:
-            expected = f"more than risk.calm_bp = {risk.calm_bp:g}, below which models seldom look"
-            raise ConfigError(file, f"{where}.threshold", expected, target.threshold)
+        where = f"targets[{i}]"
+        name = "calm_bp" if target.scope_kind == "asset" else "calm_dislocation_bp"
+        calm = getattr(risk, name)
+        if target.unit == "bp" and target.threshold <= calm:
+            expected = f"more than risk.{name} = {calm:g}, below which models seldom look"
+            raise ConfigError(models_file, f"{where}.threshold", expected, target.threshold)
         if target.horizon_s < LOOKS * risk.report_s:
             expected = f"at least {LOOKS} times risk.report_s = {risk.report_s:g} s"
-            raise ConfigError(file, f"{where}.horizon_s", expected, target.horizon_s)
+            raise ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
 
 
 def unknown_subjects(made: Limits, known: Reference) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reads ``rules/``: reference data, limits, static rules and policy, as one frozen value.
+"""Reads ``rules/``: reference data, limits, static rules, policy and models, as one frozen value.
 
 All or nothing: :func:`load` returns a :class:`Config` in which every name leads somewhere and
 every number is in its range, or raises one :class:`~riskwatch.errors.ConfigError` about the
@@ -18,6 +18,7 @@ from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.risk.assess import YEAR_S
+from riskwatch.core.risk.baseline import BaselineConfig
 from riskwatch.core.risk.config import Ask, RiskConfig
 from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
@@ -43,6 +44,7 @@ REFERENCE: Final = "reference.toml"
 LIMITS: Final = "limits.toml"
 RULES: Final = "static.toml"
 POLICY: Final = "policy.toml"
+MODELS: Final = "models.toml"
 
 SHARE: Final = between(0.0, 1.0)
 
@@ -119,14 +121,19 @@ POLICY_CHECKS: Final[Checks] = {
     (RiskConfig, "source_weight"): SHARE,
     (RiskConfig, "alert_from_usd"): above(0.0),
     (RiskConfig, "max_credit"): at_least(1),
+    (RiskConfig, "calm_dislocation_bp"): at_least(0.0),
+    **{(BaselineConfig, name): above(0.0) for name in BaselineConfig.__struct_fields__},
     (Ask, "state"): among("WATCH", "REDUCE", "HALT"),
     (Ask, "at"): inside(0.0, 1.0),
     (Ask, "observations"): at_least(1),
     (Ask, "exit"): inside(0.0, 1.0),
+}
+MODELS_CHECKS: Final[Checks] = {
     (TargetConfig, "threshold"): above(0.0),
     (TargetConfig, "horizon_s"): above(0.0),
     (TargetConfig, "side"): among("", "discount", "premium", "either"),
-    (TargetConfig, "scope_kind"): among("asset"),
+    (TargetConfig, "scope_kind"): among("asset", "counterparty"),
+    (TargetConfig, "label_every_s"): optional(above(0.0)),
     (GenerationConfig, "authority"): among("shadow", "advisory", "bounded", "full"),
     (ModelsConfig, "label_every_s"): above(0.0),
     (ModelsConfig, "max_pending"): at_least(1),
@@ -148,7 +155,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     policy : Policy
         How readings become states.
     digest : str
-        SHA-256 (hexadecimal) of what the four files *say*: comments, spacing, the order of
+        SHA-256 (hexadecimal) of what the five files *say*: comments, spacing, the order of
         keys and values equal to a default do not change it.
     """
 
@@ -160,7 +167,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(directory: Path) -> Config:
-    """Read the four files of `directory`.
+    """Read the five files of `directory`.
 
     Raises
     ------
@@ -202,24 +209,43 @@ def load_rules(directory: Path) -> RulePack:
     return made
 
 
+def load_models(directory: Path) -> ModelsConfig:
+    """Read ``models.toml`` alone.
+
+    Raises
+    ------
+    ConfigError
+        If a value, a target or a generation cannot be used.
+    """
+    from riskwatch.models.ladder import Ladder  # noqa: PLC0415 - half a second to import
+
+    made = Shaper(MODELS, MODELS_CHECKS).struct(ModelsConfig, read_toml(directory / MODELS))
+    try:
+        Ladder(made)
+    except ModelError as error:
+        raise ConfigError(MODELS, "", f"models that can be built ({error})") from error
+    return made
+
+
 def load_policy(directory: Path) -> Policy:
-    """Read ``policy.toml`` alone, with the models that it names.
+    """Read ``policy.toml``, and the models that it asks, which stand in ``models.toml``.
 
     Raises
     ------
     ConfigError
         If a value, a target, a generation or an ask cannot be used.
     """
-    from riskwatch.models.ladder import Ladder  # noqa: PLC0415 - half a second to import
-    from riskwatch.models.rungs import questions  # noqa: PLC0415
+    from riskwatch.models.rungs import questions  # noqa: PLC0415 - half a second to import
 
-    made = Shaper(POLICY, POLICY_CHECKS).struct(Policy, read_toml(directory / POLICY))
-    try:
-        Ladder(made.models)
-    except ModelError as error:
-        raise ConfigError(POLICY, "models", f"models that can be built ({error})") from error
-    asked = [q.id for group in questions(made.models).values() for q in group]
-    coherence.policy(POLICY, made, asked)
+    table = read_toml(directory / POLICY)
+    if "models" in table:
+        expected = f"no models here: they stand in {MODELS}, as [[targets]] and [[generations]]"
+        raise ConfigError(POLICY, "models", expected)
+    made = Shaper(POLICY, POLICY_CHECKS).struct(Policy, table)
+    models = load_models(directory)
+    asked = {q.id: kind for kind, group in questions(models).items() for q in group}
+    made = msgspec.structs.replace(made, models=models)
+    coherence.policy(POLICY, MODELS, made, asked)
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from riskwatch.core.reasons import Cause, State
+from riskwatch.core.risk.baseline import BaselineConfig
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,8 +21,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         The state it asks for.
     at : float
         Probability from which it asks, 0..1.
-    dwell_s, observations, exit, exit_dwell_s
+    dwell_s, observations, exit, exit_dwell_s, unless_cause
         As of a :class:`~riskwatch.core.rules.Rule`.
+    scope_kind : str
+        Kind of scope that the target is asked of.
     """
 
     target: str
@@ -33,6 +36,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     exit: float = 0.7
     exit_dwell_s: float = 3600.0
     unless_cause: tuple[Cause, ...] = (Cause.FEED,)
+    scope_kind: str = "asset"
 
 
 class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +97,11 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Most credit events per subject that are kept.
     asks : tuple of Ask
         What models may ask for.
+    calm_dislocation_bp : float
+        While a venue's dislocation is below it, its oldest withdrawal has waited no longer than
+        usual and nobody says that withdrawals are shut, models look every `report_s` only, bp.
+    baseline : BaselineConfig
+        How fast baselines adapt, and when they do not.
     """
 
     coverage_good: float = 0.5
@@ -119,3 +128,5 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     alert_from_usd: float = 1.0
     max_credit: int = 256
     asks: tuple[Ask, ...] = ()
+    calm_dislocation_bp: float = 25.0
+    baseline: BaselineConfig = BaselineConfig()

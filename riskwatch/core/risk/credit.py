@@ -24,7 +24,7 @@ ENDS: Final[dict[str, CreditKind]] = {
     "deposits_resumed": "deposits_suspended",
 }
 """News that ends what another kind began, if it comes from the same source."""
-LASTING: Final = ("insolvency", "default", "rating", "outlook")
+LASTING: Final = ("insolvency", "default", "rating", "outlook", "attestation")
 """Kinds that are not forgotten with time."""
 
 
@@ -65,6 +65,8 @@ def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference:
             if event.rating not in reference.pd_by_rating:
                 raise CreditError(RejectReason.FIELD_RANGE, f"rating={event.rating} is of no scale")
             items = [i for i in items if not (i.kind == "rating" and i.us <= us)]
+        if event.kind == "attestation":
+            items = [i for i in items if not _older(i, event, us)]
         if len(items) >= config.max_credit:
             raise CreditError(RejectReason.LIMIT_REACHED, f"max_credit={config.max_credit}")
         items.append(
@@ -76,12 +78,19 @@ def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference:
                 event.rating,
                 sorted(event.assets or []),
                 sorted(event.networks or []),
+                None if event.ratio is None else float(event.ratio),
+                None if event.as_of is None else micros(event.as_of),
             )
         )
         items.sort(key=lambda i: (i.us, i.source, i.event_id))
     row.items = items
     state.credit[event.subject] = row
     state.mark(f"credit/{event.subject}")
+
+
+def _older(item: CreditItem, event: Credit, us: int) -> bool:
+    """Whether an attestation replaces this one: a source's newest is enough."""
+    return item.kind == "attestation" and item.source == event.source and item.us <= us
 
 
 def _ended(items: list[CreditItem], event: Credit, kind: CreditKind) -> list[CreditItem]:
@@ -149,3 +158,9 @@ def rating(subject: str, row: CreditRow | None, reference: Reference) -> str:
     """Latest rating by the news, else the reference data's."""
     said = [i.rating for i in row.items if i.kind == "rating" and i.rating] if row else []
     return said[-1] if said else reference.party(subject).rating
+
+
+def attested(row: CreditRow | None) -> CreditItem | None:
+    """Return the attestation of the latest date that states a ratio, whoever made it."""
+    said = [i for i in row.items if i.kind == "attestation" and i.ratio is not None] if row else []
+    return max(said, key=lambda i: i.us if i.as_of is None else i.as_of, default=None)

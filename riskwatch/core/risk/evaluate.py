@@ -5,34 +5,35 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from riskwatch.core.clock import SECOND
-from riskwatch.core.reasons import Cause, Quality
+from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk import report
+from riskwatch.core.risk.asking import Answers, Asker
 from riskwatch.core.risk.decide import Decider
 from riskwatch.core.risk.dollars import Dollars, Evaluation
 from riskwatch.core.risk.doubt import doubts
 from riskwatch.core.risk.features import (
     asset_features,
     asset_quality,
-    counterparty_features,
     heard,
+    note_asset,
     venue_asset_features,
     venue_quality,
 )
 from riskwatch.core.risk.grounds import Scene
 from riskwatch.core.risk.limits import LimitBook
-from riskwatch.core.risk.machine import Machine, score_name
+from riskwatch.core.risk.machine import Machine
+from riskwatch.core.risk.party import counterparty_features, engaged, note_party
 from riskwatch.core.risk.rows import ScopeRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.outputs import Output
-    from riskwatch.core.reasons import State
     from riskwatch.core.reference import Limits, Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.features import Features
-    from riskwatch.core.risk.models import Scored, Scorer
+    from riskwatch.core.risk.models import Scorer
+    from riskwatch.core.risk.rows import AssetRow
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.rules import RulePack
 
@@ -54,11 +55,11 @@ class Evaluator:
         self.config = config
         self.reference = reference
         self.limits = LimitBook(limits, reference)
-        self.scorer = scorer
+        self.asker = Asker(config, scorer)
         self.dollars = Dollars(config, reference, limits)
         self.decider = Decider(config)
         self.machines = {
-            kind: Machine(rules, kind, config.asks if kind == "asset" else ())
+            kind: Machine(rules, kind, tuple(a for a in config.asks if a.scope_kind == kind))
             for kind in ("asset", "venue-asset", "counterparty", "book", "firm")
         }
 
@@ -116,29 +117,25 @@ class Evaluator:
                 continue
             # What was never priced is missing, not gone: PRICE_MISSING says so.
             quality = Quality.GOOD
-            features = asset_features(state, name, tick.us, worst, self.config, self.reference)
-            features |= bound.get(scope, {})
-            caps: dict[str, State] = {}
-            parts: dict[str, dict[str, float]] = {}
+            answers = Answers()
             fresh = 0
             if row is not None:
                 quality = asset_quality(row, tick.us, self.config)
                 fresh = row.reading.observations - row.observations
                 row.observations = row.reading.observations
+                if fresh and self._usual(row, name, quality):
+                    note_asset(row, name, self._state(state, scope), self.config, self.reference)
+            features = asset_features(state, name, tick.us, worst, self.config, self.reference)
+            features |= bound.get(scope, {})
+            if row is not None:
                 sent = list(report.asset_valued(name, row, quality, tick.us, self.config))
                 if sent or fresh:
                     state.mark(f"asset/{name}")
                 yield from sent
-                if "deviation_bp" in features and self._asked(state, tick, scope, features):
+                if "deviation_bp" in features:
                     trusted = row.reading.fiat_path and quality is not Quality.UNKNOWN
-                    scored = self.scorer.observe(
-                        state.scorer, tick.us, scope, "asset", features, labelled=trusted
-                    )
-                    for each in scored:
-                        feature = score_name(each.generation, each.target)
-                        features[feature], parts[feature] = each.probability, each.contributions
-                        caps[each.generation] = each.cap
-                    yield from self._scores(state, tick, scope, scored)
+                    answers = self.asker.ask(state, tick.us, scope, features, labelled=trusted)
+                    yield from answers.out
             yield from self._look(
                 state,
                 tick,
@@ -152,23 +149,23 @@ class Evaluator:
                     support=[] if row is None else row.reading.support,
                     refute=[] if row is None else row.reading.refute,
                     stakes=partial(self.dollars.asset, state, tick, name),
-                    parts=parts,
+                    parts=answers.parts,
                 ),
                 fresh,
-                caps,
+                answers.caps,
             )
 
-    def _asked(self, state: RiskState, tick: Evaluation, scope: str, features: Features) -> bool:
-        """Whether the models look now: always in unrest, else every `report_s`."""
-        key = f"asked/{scope}"
+    def _usual(self, row: AssetRow, name: str, quality: Quality) -> bool:
+        """Whether what was just seen of a coin may say what is usual."""
+        pegged = self.reference.asset(name).peg is not None
+        seen = row.reading
+        trusted = quality is not Quality.UNKNOWN and seen.cause is not Cause.FEED
+        return pegged and trusted and seen.fiat_path
+
+    @staticmethod
+    def _state(state: RiskState, scope: str) -> State:
         row = state.scopes.get(scope)
-        near = abs(features["deviation_bp"]) < self.config.calm_bp
-        waited = tick.us - state.sent.get(key, 0) >= self.config.report_s * SECOND
-        if near and not waited and (row is None or not row.trackers):
-            return False
-        state.sent[key] = tick.us
-        state.mark(f"sent/{key}")
-        return True
+        return State.NORMAL if row is None else row.state
 
     def _discounts(self, state: RiskState, us: int) -> list[tuple[float, str]]:
         """Discounts of live pegged assets, the largest first."""
@@ -178,17 +175,6 @@ class Evaluator:
             if heard(row, us) and self.reference.asset(name).peg is not None
         ]
         return sorted(found, key=lambda pair: (-pair[0], pair[1]))
-
-    def _scores(
-        self, state: RiskState, tick: Evaluation, scope: str, scored: list[Scored]
-    ) -> Iterator[Output]:
-        """Put the scores of a scope out, if they are due."""
-        key = f"score/{scope}"
-        if scored and tick.us - state.sent.get(key, 0) >= self.config.report_s * SECOND:
-            state.sent[key] = tick.us
-            state.mark(f"sent/{key}")
-            for each in scored:
-                yield report.score_updated(each, tick.us)
 
     def _venue_assets(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
         prefix = "venue-asset:"
@@ -231,9 +217,23 @@ class Evaluator:
             scope = f"counterparty:{name}"
             if name not in known and self._idle(state, "counterparty", scope, bound):
                 continue
-            features = counterparty_features(state, name, tick.us, self.config)
+            party = state.parties.get(name)
+            if party is not None and note_party(party, self._state(state, scope), self.config):
+                state.mark(f"party/{name}")
+            features = counterparty_features(state, name, tick.us, self.config, self.reference)
             features |= bound.get(scope, {})
             quality = venue_quality(state.venues.get(name), tick.us, self.config)
+            answers = Answers()
+            if name in state.parties or name in state.venues:
+                answers = self.asker.ask(
+                    state,
+                    tick.us,
+                    scope,
+                    features,
+                    labelled=name not in doubted,
+                    ours=engaged(party, state, self.config),
+                )
+                yield from answers.out
             scene = Scene(
                 us=tick.us,
                 scope=scope,
@@ -243,9 +243,10 @@ class Evaluator:
                 support=[],
                 refute=[],
                 stakes=partial(self.dollars.party, state, tick, name),
+                parts=answers.parts,
                 doubt=doubted.get(name, ""),
             )
-            yield from self._look(state, tick, "counterparty", scene, 1)
+            yield from self._look(state, tick, "counterparty", scene, 1, answers.caps)
 
     def _books(
         self, state: RiskState, tick: Evaluation, bound: dict[str, Features]

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.money import quantise
-from riskwatch.core.reasons import Quality
+from riskwatch.core.reasons import Quality, State
 from riskwatch.core.risk.assess import FAILED
-from riskwatch.core.risk.credit import partial, weight
+from riskwatch.core.risk.baseline import Baseline
+from riskwatch.core.risk.credit import weight
 
 if TYPE_CHECKING:
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.rows import AssetRow, PartyRow, VenueRow
+    from riskwatch.core.risk.rows import AssetRow, VenueRow
     from riskwatch.core.risk.state import RiskState
 
 MARK: Final = 5 * MINUTE
@@ -110,6 +111,8 @@ def asset_features(
             "refuted": float(len(seen.refute)),
             "peer_bp": peers[0] if peers else 0.0,
         }
+        if row.base is not None:
+            out |= _bleed(row.base, config)
     if known.issuer is not None:
         news = state.credit.get(known.issuer)
         if news is not None:
@@ -123,6 +126,35 @@ def asset_features(
     return out
 
 
+def _bleed(base: Baseline, config: RiskConfig) -> Features:
+    """How far a coin's level has sunk below where it usually is, whatever it does by the hour."""
+    sunk = max(0.0, base.location - base.level)
+    usual = max(config.baseline.bleed_bp, config.baseline.bleed_scales * base.in_force())
+    return {
+        "below_usual_bp": quantise(sunk),
+        "usual_sd_bp": quantise(base.scale),
+        "bleed_ratio": quantise(sunk / usual),
+    }
+
+
+def note_asset(
+    row: AssetRow, name: str, state: State, config: RiskConfig, reference: Reference
+) -> None:
+    """Take what was just seen of a pegged coin into its baseline; `state` is that of its scope."""
+    bp, base = row.reading.deviation_bp, config.baseline
+    if row.base is None:
+        # Before anything is known a coin is usually at par, and strays as it is said to.
+        row.base = Baseline(row.us, 0.0, 0.0, reference.asset(name).prior_bp)
+    row.base.see(
+        bp,
+        row.us,
+        base,
+        half_life_s=base.location_half_life_s,
+        alarmed=state is not State.NORMAL,
+        bound=base.par_bp,
+    )
+
+
 def venue_asset_features(row: VenueRow, asset: str, us: int) -> Features:
     """Features of ``venue-asset:<venue>/<asset>``: how far the price here has left all others."""
     if row.live == 0 or us - row.us > OLD:
@@ -133,44 +165,6 @@ def venue_asset_features(row: VenueRow, asset: str, us: int) -> Features:
         "local_bp": gap,
         "local_discount_bp": max(0.0, -gap),
         "local_premium_bp": max(0.0, gap),
-    }
-
-
-def counterparty_features(state: RiskState, name: str, us: int, config: RiskConfig) -> Features:
-    """Features of ``counterparty:<name>``: its prices, its withdrawals, the news about it."""
-    out: Features = {}
-    venue, party, news = state.venues.get(name), state.parties.get(name), state.credit.get(name)
-    if venue is not None and venue.live > 0 and us - venue.us <= OLD:
-        out["dislocation_bp"] = venue.dislocation_bp
-    if party is not None:
-        out |= _flow(party, us, config)
-    for feature, kinds in (
-        ("failed_weight", FAILED),
-        ("hacked_weight", ("hack",)),
-        ("suspended_weight", ("withdrawals_suspended",)),
-        ("deposits_suspended_weight", ("deposits_suspended",)),
-        ("regulatory_weight", ("regulatory_action",)),
-    ):
-        out[feature] = quantise(weight(news, kinds, config))
-    out["suspended_parts"] = float(len(partial(news, "withdrawals_suspended")))
-    return out
-
-
-def _flow(party: PartyRow, us: int, config: RiskConfig) -> Features:
-    flow = party.flow
-    usual = config.baseline_default_s
-    if flow.withdrawals_done >= config.baseline_from:
-        usual = max(flow.withdrawal_baseline_s, config.baseline_min_s)
-    # The reading is from the ledger's last tick; what waits has gone on waiting since.
-    waits = flow.oldest_withdrawal_s
-    if waits > 0.0:
-        waits += max(0, us - party.us) / 1e6
-    return {
-        "withdrawal_age_s": quantise(waits),
-        "withdrawal_age_ratio": quantise(waits / usual),
-        "withdrawals_failed": float(flow.failed_24h),
-        "overdue_count": float(flow.overdue_count),
-        "slippage_bp": quantise(max(0.0, flow.slippage_bp)),
     }
 
 

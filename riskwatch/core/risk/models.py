@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from riskwatch.core.reasons import State
+from riskwatch.core.rules import Condition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,16 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     start : float or None
         For escalation: measure from which it is asked, below `threshold`.
     measure : str
-        Feature that is measured.
+        Feature that is measured, where `any` names none.
+    any : tuple of Condition
+        What is measured instead: the largest value ÷ `at` of these features, so that the
+        threshold is 1. Every one that is known when a sample is taken must stay known, or the
+        sample is never called false.
+    ours : bool
+        Whether the measure rests on our own dealings: once we have nothing there any more, a
+        sample is censored, which is not calm.
+    label_every_s : float or None
+        Event time between two samples, seconds; that of all targets if absent.
     """
 
     kind: str = "depeg"
@@ -49,6 +59,9 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     unit: str = "bp"
     start: float | None = None
     measure: str = "discount_bp"
+    any: tuple[Condition, ...] = ()
+    ours: bool = False
+    label_every_s: float | None = None
 
 
 class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +147,7 @@ class Scorer(Protocol):
         features: Mapping[str, float],
         *,
         labelled: bool,
+        ours: bool = True,
     ) -> list[Scored]:
         """Score a scope, then learn from labels that have matured, then take a new sample.
 
@@ -149,5 +163,8 @@ class Scorer(Protocol):
             What is known of it now.
         labelled : bool
             Whether the measure can be trusted as a label now.
+        ours : bool
+            Whether we have anything on the scope now: where not, targets that rest on our own
+            dealings are censored.
         """
         ...

@@ -14,6 +14,7 @@ from riskwatch.core.readings import (
     OpenPosition,
 )
 from riskwatch.core.reasons import Cause, Quality, State
+from riskwatch.core.risk.baseline import Baseline
 from riskwatch.core.risk.tracker import Tracker
 
 
@@ -38,6 +39,10 @@ class AssetRow(msgspec.Struct):
         The deviation that was put out.
     sent_cause, sent_quality
         And what was said of it.
+    base : Baseline or None
+        Where its deviation usually is; None before it was first seen.
+    peak : float or None
+        Highest price of late, sinking with a half-life of a week, USD.
     """
 
     reading: AssetReading
@@ -49,6 +54,8 @@ class AssetRow(msgspec.Struct):
     sent_bp: float = 0.0
     sent_cause: Cause = Cause.NONE
     sent_quality: Quality = Quality.GOOD
+    base: Baseline | None = None
+    peak: float | None = None
 
 
 class LocalRow(msgspec.Struct, array_like=True):
@@ -82,7 +89,8 @@ class PartyRow(msgspec.Struct):
 
     `shown` is what was put out, by ``book/account/asset/component``; `positions_shown` by
     ``book/account/instrument``. `unshown` says that a reading came since: its time may lie
-    before the tick at which it is shown, for it may come from another worker.
+    before the tick at which it is shown, for it may come from another worker. `base` is how long
+    withdrawals usually take there, in doublings of a second; None before enough have been seen.
     """
 
     us: int
@@ -93,10 +101,11 @@ class PartyRow(msgspec.Struct):
     positions_shown: dict[str, Shown] = {}
     assessed_us: int = 0
     unshown: bool = True
+    base: Baseline | None = None
 
 
 class CreditItem(msgspec.Struct, array_like=True):
-    """One piece of credit news that still counts."""
+    """One piece of credit news that still counts; an attestation has its ratio and its date."""
 
     us: int
     source: str
@@ -105,6 +114,8 @@ class CreditItem(msgspec.Struct, array_like=True):
     rating: str | None
     assets: list[str]
     networks: list[str]
+    ratio: float | None = None
+    as_of: int | None = None
 
 
 class CreditRow(msgspec.Struct):

@@ -20,6 +20,7 @@ from riskwatch.core.risk.dollars import Evaluation
 from riskwatch.core.risk.evaluate import Evaluator
 from riskwatch.core.risk.exposure import PRICED_SD_BP
 from riskwatch.core.risk.features import leave_trail
+from riskwatch.core.risk.party import note_peak
 from riskwatch.core.risk.rows import AssetRow, LocalRow, PartyRow, VenueRow
 from riskwatch.core.risk.state import RiskState
 
@@ -65,6 +66,7 @@ class RiskStage:
         self.config = config
         self.reference = reference
         self.scorer = scorer
+        self._tokens = {p.native_token: None for p in reference.parties.values()}
         self._evaluator = Evaluator(config, reference, limits, rules, scorer)
 
     def fresh(self) -> RiskState:
@@ -104,11 +106,13 @@ class RiskStage:
             row = state.assets.get(seen.asset)
             if row is None:
                 row = state.assets[seen.asset] = AssetRow(seen, reading.us)
-            row.reading, row.us = seen, reading.us
+            before, row.reading, row.us = row.us, seen, reading.us
             if seen.live > 0:
                 leave_trail(row, reading.us)
                 if seen.sd_bp < PRICED_SD_BP:
                     row.price = seen.price_usd
+                    if seen.asset in self._tokens:
+                        note_peak(row, before)
             state.mark(f"asset/{seen.asset}")
         for venue in reading.venues:
             state.venues[venue.venue] = VenueRow(

@@ -94,6 +94,7 @@ def folder(tmp_path: Path, root: Path) -> Path:
     for name in ("reference.toml", "limits.toml"):
         (tmp_path / name).write_text((root / "rules" / name).read_text())
     (tmp_path / "policy.toml").touch()
+    (tmp_path / "models.toml").touch()
     (tmp_path / "static.toml").write_text(STATIC)
     (tmp_path / "fixtures").mkdir()
     (tmp_path / "fixtures" / "discount.toml").write_text(FIXTURES)

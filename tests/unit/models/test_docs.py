@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from riskwatch.core.risk.models import ModelsConfig
 from riskwatch.models.ladder import Ladder
 from riskwatch.models.registry import BUILTIN
-from riskwatch.shell.config import POLICY_CHECKS
+from riskwatch.shell.config import MODELS_CHECKS
 from riskwatch.shell.strict import Shaper
 from tests.unit.models.samples import USDC, rows_of, walk
 
@@ -26,13 +26,13 @@ def blocks(root: Path, language: str) -> list[str]:
 
 
 def shaped(table: dict[str, Any]) -> ModelsConfig:
-    """Make a configuration of a ``[models]`` table as the policy file is read."""
-    return Shaper("docs/models.md", POLICY_CHECKS).struct(ModelsConfig, table)
+    """Make a configuration of a table as ``models.toml`` is read."""
+    return Shaper("docs/models.md", MODELS_CHECKS).struct(ModelsConfig, table)
 
 
 def test_the_shown_configuration_is_one(root: Path) -> None:
     """It loads, and gives the targets that the text names."""
-    ladder = Ladder(shaped(tomllib.loads(blocks(root, "toml")[0])["models"]))
+    ladder = Ladder(shaped(tomllib.loads(blocks(root, "toml")[0])))
     features = {"discount_bp": 10.0, "velocity_bp": 1.0}
     scored = ladder.observe(ladder.fresh(), 0, USDC, "asset", features, labelled=True)
     assert [score.target for score in scored[::2]] == [
@@ -48,7 +48,7 @@ def test_the_shown_model_learns_and_survives_a_restart(
     shown: dict[str, Any] = {}
     exec(blocks(root, "python")[0], shown)
     monkeypatch.setitem(BUILTIN, "base_rate", shown["BaseRate"])
-    wanted, named = (tomllib.loads(blocks(root, "toml")[i])["models"] for i in (0, 2))
+    wanted, named = (tomllib.loads(blocks(root, "toml")[i]) for i in (0, 2))
     targets = [{**target, "horizon_s": 60.0} for target in wanted["targets"]]
     ladder = Ladder(shaped({**named, "targets": targets, "label_every_s": 20.0}))
     state = ladder.fresh()

@@ -113,3 +113,48 @@ def test_what_waits_survives_storage() -> None:
     assert pending.samples[0].hit
     assert pending.samples[0].holed
     assert msgspec.json.decode(encode_row(pending), type=Pending) == pending
+
+
+def test_leaving_censors_what_was_not_reached() -> None:
+    """Dropped and counted apart, not called calm; what was reached before we left stays true."""
+    pending = Pending()
+    pending.take(Sample(0, {}, {}))
+    pending.see(TARGET, 10 * SECOND, 70.0)
+    pending.take(Sample(11 * SECOND, {}, {}))
+    pending.see(TARGET, 20 * SECOND, 1.0)
+    assert pending.censor(TARGET, 30 * SECOND) == []
+    assert [sample.us for sample in pending.samples] == [0]
+    assert (pending.censored, pending.unlabelled) == (1, 0)
+    assert [label for _, label in pending.censor(TARGET, 60 * SECOND)] == [True]
+    assert (pending.samples, pending.censored) == ([], 1)
+
+
+def test_nothing_is_said_of_a_horizon_that_ended_unobserved_before_we_were_seen_gone() -> None:
+    """We may have left within it: censored, not false."""
+    pending = Pending()
+    pending.take(Sample(0, {}, {}))
+    pending.see(TARGET, 50 * SECOND, 1.0)
+    assert pending.censor(TARGET, 90 * SECOND) == []
+    assert (pending.samples, pending.censored) == ([], 1)
+
+
+def composed(*seen: tuple[float, float, str]) -> tuple[list[bool], int]:
+    """Labels and unlabelled of a sample of parts a and b; observations name the parts they had."""
+    pending = Pending()
+    pending.take(Sample(0, {}, {}, parts=["a", "b"]))
+    found = []
+    for second, measure, known in seen:
+        found += [label for _, label in pending.see(TARGET, int(second * SECOND), measure, known)]
+    assert pending.samples == []
+    return found, pending.unlabelled
+
+
+def test_a_part_that_goes_missing_is_a_hole() -> None:
+    """What is left of a measure cannot say that nothing happened, only that something did."""
+    full, half = "ab", "a"
+    assert composed((15, 1, full), (30, 1, full), (45, 1, full), (60, 1, full)) == ([False], 0)
+    assert composed((15, 1, full), (30, 1, half), (45, 1, half), (60, 1, full)) == ([], 1)
+    assert composed((15, 1, full), (30, 1, full), (45, 1, full), (60, 1, half)) == ([False], 0)
+    assert composed((15, 1, full), (30, 1, full), (44, 1, full), (60, 1, half)) == ([], 1)
+    assert composed((15, 1, half), (30, 60, half), (45, 1, half), (60, 1, half)) == ([True], 0)
+    assert composed((15, 1, "abc"), (30, 1, "abc"), (45, 1, "abc"), (60, 1, "c")) == ([False], 0)

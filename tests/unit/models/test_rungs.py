@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.core.rules import Condition
 from riskwatch.errors import ModelError
 from riskwatch.models.ladder import Ladder
 from riskwatch.models.rungs import questions, rungs
@@ -42,6 +43,10 @@ def test_no_models_at_all_is_a_configuration() -> None:
         ({"kind": ""}, "kind must have a name"),
         ({"unit": "|"}, "without"),
         ({"measure": ""}, "measure must name a feature"),
+        ({"any": (Condition(feature="x", at=3.0),)}, "threshold must be 1 where any is given"),
+        ({"any": (Condition(feature="x", at=0.0),)}, "at of x must be finite and positive"),
+        ({"label_every_s": 0.0}, "label_every_s must be finite and positive"),
+        ({"label_every_s": 0.01}, "6000 samples can wait at once with label_every_s = 0.01"),
     ],
 )
 def test_an_impossible_target_is_refused(target: dict[str, Any], why: str) -> None:

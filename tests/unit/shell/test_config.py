@@ -79,12 +79,13 @@ late_window_s = "15m"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder of four files that are right."""
+    """Return a folder of five files that are right."""
     for name, text in (
         ("reference", REFERENCE),
         ("limits", LIMITS),
         ("static", STATIC),
         ("policy", POLICY),
+        ("models", ""),
     ):
         (tmp_path / f"{name}.toml").write_text(text)
     return tmp_path
@@ -197,9 +198,9 @@ def test_a_syntax_error_says_where(folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["reference", "limits", "static", "policy"])
+@pytest.mark.parametrize("name", ["reference", "limits", "static", "policy", "models"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
-    """Every one of the four files is needed."""
+    """Every one of the five files is needed."""
     (folder / f"{name}.toml").unlink()
     with pytest.raises(ConfigError, match=rf"^{name}\.toml: expected a file at"):
         load(folder)

@@ -1,4 +1,4 @@
-"""``policy.toml``: models that can be built, asks that lead somewhere, horizons that are seen."""
+"""Policy and models: what can be built, asks that lead somewhere, horizons that are seen."""
 
 from __future__ import annotations
 
@@ -21,34 +21,39 @@ def folder(tmp_path: Path, root: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "key"),
+    ("file", "old", "new", "key"),
     [
-        ('generation = "anchored"', 'generation = "anchord"', "risk.asks[0].generation"),
-        ('target = "depeg(discount 50bp, 1h)"', 'target = "x"', "risk.asks[0].target"),
-        ('model = "anchored"', 'model = "oracle"', "models"),
-        ("velocity_bp = 10.0", "velocity_bp = -1.0", "models"),
-        ('authority = "advisory"', 'authority = "god"', "models.generations[1].authority"),
-        ('report_s = "5m"', 'report_s = "16m"', "models.targets[0].horizon_s"),
-        ('report_s = "5m"', 'report_s = "5m"\ncalm_bp = 50.0', "models.targets[0].threshold"),
-        ('valid_s = "60s"', 'valid_s = "0s"', "risk.valid_s"),
-        ("court = 1.0", "court = true", "risk.source_weights.court"),
-        ('unknown_reduce_s = "30m"', 'unknown_reduce = "30m"', "risk.unknown_reduce"),
+        ("policy", 'generation = "anchored"', 'generation = "anchord"', "risk.asks[0].generation"),
+        ("policy", 'target = "depeg(discount 50bp, 1h)"', 'target = "x"', "risk.asks[0].target"),
+        ("policy", "[risk]", "[models]\n[risk]", "models"),
+        ("policy", "at = 0.6", 'at = 0.6\nscope_kind = "firm"', "risk.asks[0].scope_kind"),
+        ("models", 'model = "anchored"', 'model = "oracle"', ""),
+        ("models", "velocity_bp = 10.0", "velocity_bp = -1.0", ""),
+        ("models", 'authority = "advisory"', 'authority = "god"', "generations[1].authority"),
+        ("models", 'horizon_s = "1h"', 'horizon_s = "19m"', "targets[0].horizon_s"),
+        ("models", "threshold = 20.0", "threshold = 10.0", "targets[0].threshold"),
+        ("policy", 'valid_s = "60s"', 'valid_s = "0s"', "risk.valid_s"),
+        ("policy", "court = 1.0", "court = true", "risk.source_weights.court"),
+        ("policy", 'unknown_reduce_s = "30m"', 'unknown_reduce = "30m"', "risk.unknown_reduce"),
     ],
 )
-def test_what_cannot_be_used_is_named(folder: Path, old: str, new: str, key: str) -> None:
+def test_what_cannot_be_used_is_named(
+    folder: Path, file: str, old: str, new: str, key: str
+) -> None:
     """File and key of the first thing to mend, before anything starts."""
-    path = folder / "policy.toml"
+    path = folder / f"{file}.toml"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError) as caught:
         load(folder)
-    assert (caught.value.file, caught.value.key) == ("policy.toml", key)
+    assert (caught.value.file, caught.value.key) == (path.name, key)
 
 
 def test_an_empty_policy_is_the_defaults_without_models(folder: Path) -> None:
     """Every key may be left out."""
     (folder / "policy.toml").write_text("")
+    (folder / "models.toml").write_text("")
     made = load_policy(folder)
     assert made.models.targets == ()
     assert made.risk.unknown_reduce_s == 1_800.0
