@@ -98,6 +98,23 @@ class Dollars:
             self.assessor.exit_cost(state, asset, exposures),
         )
 
+    def in_bounds(self, state: RiskState, tick: Evaluation, asset: str) -> bool:
+        """Whether models of bounded authority may reduce a coin too.
+
+        They may if it and what they reduce already are no more than their share of our
+        exposure. Where we hold nothing there is nothing to bound.
+        """
+        exposures = tick.exposures(state, self.reference)
+        prefix = "asset:"
+        names = {
+            scope.removeprefix(prefix): None
+            for scope in sorted(state.scopes)
+            if state.scopes[scope].capped and scope.startswith(prefix)
+        }
+        names[asset] = None
+        used = sum(exposures.asset.get(name, _NOTHING).ours for name in names)
+        return used <= self.config.bounded_share * exposures.firm.ours
+
     def party(self, state: RiskState, tick: Evaluation, name: str) -> Stakes:
         """Our dollars with a counterparty."""
         exposures = tick.exposures(state, self.reference)

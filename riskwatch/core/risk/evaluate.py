@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.reasons import Cause, Quality
+from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk import report
 from riskwatch.core.risk.decide import Decider
 from riskwatch.core.risk.dollars import Dollars, Evaluation
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.outputs import Output
-    from riskwatch.core.reasons import State
     from riskwatch.core.reference import Limits, Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.features import Features
@@ -73,6 +72,7 @@ class Evaluator:
         out += self._venue_assets(state, tick)
         out += self._counterparties(state, tick, bound)
         out += self._books(state, tick, bound)
+        out += self.scorer.report(state.scorer, tick.us)
         if tick.due:
             out += self.dollars.assessments(state, tick)
             out += report.missing(state, tick.us, self.reference)
@@ -135,10 +135,14 @@ class Evaluator:
                         state.scorer, tick.us, scope, "asset", features, labelled=trusted
                     )
                     for each in scored:
+                        if each.cap is State.NORMAL:
+                            continue  # a shadow is stored, and is no ground of anything
                         feature = score_name(each.generation, each.target)
                         features[feature], parts[feature] = each.probability, each.contributions
-                        caps[each.generation] = each.cap
+                        caps[feature] = each.cap
                     yield from self._scores(state, tick, scope, scored)
+            if State.REDUCE in caps.values() and not self.dollars.in_bounds(state, tick, name):
+                caps = {f: State.WATCH if c is State.REDUCE else c for f, c in caps.items()}
             yield from self._look(
                 state,
                 tick,
@@ -292,14 +296,17 @@ class Evaluator:
             row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
         )
         tick.moving = tick.moving or look.moving
-        unknown = row.unknown_since
+        unknown, capped = row.unknown_since, row.capped
         out: list[Output] = [*self.decider.decide(row, look, scene)]
+        row.capped = row.state is State.REDUCE and look.capped
         if row.unknown_since >= 0:
             tick.moving = True
         if known is None and not row.idle:
             state.scopes[scene.scope] = row
             state.mark(f"scope/{scene.scope}")
-        elif known is not None and (look.changed or out or unknown != row.unknown_since):
+        elif known is not None and (
+            look.changed or out or unknown != row.unknown_since or capped is not row.capped
+        ):
             state.mark(f"scope/{scene.scope}")
         return out
 
