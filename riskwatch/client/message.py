@@ -12,6 +12,7 @@ from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AnyOutput,
+    AuthorityChanged,
     DataQualityRaised,
     DataQualityResolved,
     DecisionMade,
@@ -30,6 +31,7 @@ AlertOutput = (
     | DataQualityRaised
     | DataQualityResolved
     | StageFaulted
+    | AuthorityChanged
 )
 """What travels on ``riskwatch.alerts``."""
 OutputT_co = TypeVar("OutputT_co", bound=Output, covariant=True)

@@ -25,6 +25,7 @@ from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AnyOutput,
+    AuthorityChanged,
     DataQualityRaised,
     DataQualityResolved,
     KillSwitchChanged,
@@ -159,6 +160,9 @@ def line(output: AnyOutput) -> str | None:
         words = ["DATA", output.subject, output.issue, output.detail]
     elif isinstance(output, DataQualityResolved):
         words = ["DATA OK", output.subject, output.issue]
+    elif isinstance(output, AuthorityChanged):
+        moved = f"{output.previous} to {output.authority}"
+        words = ["MODEL", output.generation, output.target, moved, output.detail]
     elif isinstance(output, KillSwitchChanged):
         until = f"valid until {text(micros(output.valid_until))}"
         words = [output.effective, output.scope, f"state {output.state}", output.quality]

@@ -152,7 +152,7 @@ _OUTPUTS: Final = (
     Topic(
         name="riskwatch.alerts",
         role="output",
-        key="the alert, scope, issue or worker",
+        key="the alert, scope, issue, worker or model",
         partitions=1,
         retention_h=90 * _DAY,
         carries=(
@@ -162,8 +162,9 @@ _OUTPUTS: Final = (
             outputs.DataQualityRaised,
             outputs.DataQualityResolved,
             outputs.StageFaulted,
+            outputs.AuthorityChanged,
         ),
-        about="Decisions, alerts, data-quality issues and faults of our own.",
+        about="Decisions, alerts, data-quality issues, faults of our own, authority of models.",
     ),
     Topic(
         name="riskwatch.killswitch",

@@ -12,25 +12,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-import msgspec
-
+# The aliases say that these are part of this module.
+from riskwatch.core.output import Output as Output  # noqa: PLC0414
 from riskwatch.core.reasons import Cause, Quality, QualityIssue, RejectReason, State
-from riskwatch.version import ENGINE
-
-
-class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
-    """What every output carries: `id`, `cause_id`, event time `ts` and `engine`."""
-
-    topic: ClassVar[str | None] = None
-
-    id: str
-    cause_id: str
-    ts: datetime
-    engine: str = ENGINE
-
-    def key(self) -> str:
-        """Key of the record on its topic, and of its row in SQL."""
-        raise NotImplementedError(type(self).__name__)
+from riskwatch.core.standing import AuthorityChanged as AuthorityChanged  # noqa: PLC0414
+from riskwatch.core.standing import ModelMeasured as ModelMeasured  # noqa: PLC0414
 
 
 class EventRejected(Output, frozen=True, kw_only=True, gc=False):
@@ -362,4 +348,6 @@ AnyOutput = (
     | DataQualityRaised
     | DataQualityResolved
     | StageFaulted
+    | AuthorityChanged
+    | ModelMeasured
 )

@@ -118,6 +118,22 @@ class Authority(StrEnum):
     """It may raise HALT."""
 
     @property
+    def rank(self) -> int:
+        """Height on the ladder, 0 (shadow) to 3 (full)."""
+        return _CAPS[self].rank
+
+    def step(self, by: int) -> Authority:
+        """Return the authority so many steps up, or down if `by` is negative; never off it.
+
+        Examples
+        --------
+        >>> Authority.SHADOW.step(1).value, Authority.SHADOW.step(-1).value
+        ('advisory', 'shadow')
+        """
+        order = list(Authority)
+        return order[min(max(self.rank + by, 0), len(order) - 1)]
+
+    @property
     def cap(self) -> State:
         """Return the strictest state that it may ask for."""
         return _CAPS[self]

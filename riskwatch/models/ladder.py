@@ -10,20 +10,21 @@ import math
 from typing import TYPE_CHECKING
 
 from riskwatch.core.money import quantise
-from riskwatch.core.risk.models import ModelsConfig, Scored
-from riskwatch.errors import ModelError
+from riskwatch.core.reasons import State
+from riskwatch.core.risk.models import SERVED, ModelsConfig, Scored
+from riskwatch.models.aggregate import Mixture
 from riskwatch.models.evidence import Evidence
+from riskwatch.models.judge import Judge
 from riskwatch.models.labels import Pending, Sample
 from riskwatch.models.ladder_state import LadderState
 from riskwatch.models.rungs import questions, rungs
+from riskwatch.models.saying import DIGITS, checked, scored_by, served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.models.base import Generation
+    from riskwatch.core.outputs import Output
     from riskwatch.models.rungs import Question, Rung
-
-_DIGITS = 6
 
 
 class Ladder:
@@ -45,16 +46,18 @@ class Ladder:
     >>> ladder = Ladder(ModelsConfig(
     ...     targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
     ...     generations=(GenerationConfig(model="rules", authority="full"),)))
-    >>> [score] = ladder.observe(ladder.fresh(), 0, "asset:USDC", "asset",
-    ...                          {"discount_bp": 50.0}, labelled=True)
-    >>> score.target, score.probability
-    ('depeg(discount 50bp, 1h)', 0.5)
+    >>> score, served = ladder.observe(ladder.fresh(), 0, "asset:USDC", "asset",
+    ...                               {"discount_bp": 50.0}, labelled=True)
+    >>> score.target, score.probability, served.generation, served.probability
+    ('depeg(discount 50bp, 1h)', 0.5, 'served', 0.5)
     """
 
     def __init__(self, config: ModelsConfig) -> None:
         self.config = config
         self._questions = questions(config)
         self._rungs = rungs(config)
+        asked = [question for group in self._questions.values() for question in group]
+        self.judge = Judge(config, asked, self._rungs)
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
@@ -93,11 +96,12 @@ class Ladder:
         Returns
         -------
         list of Scored
-            By target, then generation, in the order of the configuration. A target whose
-            measure is not known has none. Scopes beyond `max_scopes` are scored by models that
-            have learned nothing, and teach none.
+            By target, then generation, in the order of the configuration; then, by target, what
+            is served. A target whose measure is not known has none. Scopes beyond `max_scopes`
+            are scored by models that have learned nothing, and teach none.
         """
         out: list[Scored] = []
+        mixed: list[Scored] = []
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
         for question in self._questions.get(kind, ()):
             key, measure = f"{scope}|{question.id}", question.measured(known)
@@ -106,24 +110,76 @@ class Ladder:
                 if gone:
                     self._learn(state, key, question, us, None, known)
                 continue
-            x = {**known, "severity": quantise(measure / question.target.threshold, _DIGITS)}
-            scored = self._ask(state, key, scope, question, x)
+            x = {**known, "severity": quantise(measure / question.target.threshold, DIGITS)}
+            scored = self._ask(state, us, key, scope, question, x)
             out += scored
+            mix = self._serve(state, us, key, question, scored)
+            if mix is not None:
+                mixed.append(mix)
+                scored.append(mix)
+            asked = question.target.asked_at(measure)
+            if asked and not gone:
+                self.judge.asked(state, question.id, us)
             if gone or labelled:
                 self._learn(state, key, question, us, None if gone else measure, known)
-            if labelled and not gone and question.target.asked_at(measure):
+            if labelled and not gone and asked:
                 self._sample(state, scope, key, question, us, x, scored)
-        return out
+        return out + mixed
+
+    def report(self, state: LadderState, us: int) -> list[Output]:
+        """Say whose authority changed, and how good everybody is where it is due.
+
+        Parameters
+        ----------
+        state : LadderState
+            Changed in place.
+        us : int
+            Event time, microseconds.
+        """
+        return self.judge.report(state, us)
 
     def _ask(
-        self, state: LadderState, key: str, scope: str, question: Question, x: dict[str, float]
+        self,
+        state: LadderState,
+        us: int,
+        key: str,
+        scope: str,
+        question: Question,
+        x: dict[str, float],
     ) -> list[Scored]:
-        """Let every generation score; nothing changes."""
+        """Let every generation score; nothing changes but for one that fails a check."""
         scored = []
         for rung in self._rungs:
-            model = state.models.get(f"{key}|{rung.name}", rung.newborn)
-            scored.append(_score(rung, model, scope, question, x))
+            full = f"{key}|{rung.name}"
+            model = state.models.get(full, rung.newborn)
+            score, why = checked(model, x)
+            if score is None:
+                self._bar(state, us, full, question, rung, why)
+                continue
+            authority = self.judge.authority(state, f"{question.id}|{rung.name}", rung)
+            scored.append(scored_by(rung.name, authority, score, scope, question, x))
         return scored
+
+    def _serve(
+        self,
+        state: LadderState,
+        us: int,
+        key: str,
+        question: Question,
+        scored: list[Scored],
+    ) -> Scored | None:
+        """Mix what those said that may ask for anything; a shadow has no part in it."""
+        said = {s.generation: s.probability for s in scored if s.cap is not State.NORMAL}
+        if not said:
+            return None
+        mixture, copy = state.mixtures.get(key), 0
+        if mixture is None:
+            mixture = Mixture.fresh(list(said), 1)
+        else:
+            if mixture.become(list(said)):
+                state.mark(f"mix/{key}")
+            copy = self.judge.cells[question.id].at(us)[0]
+        return served(mixture, copy, said, [s for s in scored if s.generation in said])
 
     def _learn(
         self,
@@ -147,19 +203,87 @@ class Ladder:
         else:
             matured = pending.see(question.target, us, measure, known)
         for sample, label in matured:
+            self.judge.answered(state, question.id)
             for rung in self._rungs:
-                said = sample.said.get(rung.name)
-                if said is None:  # it was not configured yet when the sample was taken
-                    continue
-                full = f"{key}|{rung.name}"
-                evidence = state.evidence.setdefault(full, Evidence())
-                evidence.add(said, label=label)
-                state.mark(f"evidence/{full}")
-                model = state.models.get(full)
-                if model is None:
-                    model = state.models[full] = rung.make()
-                model.learn(sample.features, label)
-                state.mark(f"model/{full}")
+                # It may not have been configured yet when the sample was taken.
+                if rung.name in sample.said:
+                    self._account(state, key, question, rung.name, sample, label=label)
+                    self._teach(state, us, f"{key}|{rung.name}", question, rung, sample, label)
+            if SERVED in sample.said:
+                self._account(state, key, question, SERVED, sample, label=label)
+            self._mix(state, key, question, sample, label=label)
+            self.judge.weigh(state, question.id, sample.said, sample.us, us, label=label)
+
+    def _account(
+        self,
+        state: LadderState,
+        key: str,
+        question: Question,
+        name: str,
+        sample: Sample,
+        *,
+        label: bool,
+    ) -> None:
+        """Charge a generation for what it said."""
+        full = f"{key}|{name}"
+        evidence = state.evidence.setdefault(full, Evidence())
+        self.judge.account(
+            state, question.id, name, evidence, sample.said[name], sample.us, label=label
+        )
+        state.mark(f"evidence/{full}")
+
+    def _teach(
+        self,
+        state: LadderState,
+        us: int,
+        full: str,
+        question: Question,
+        rung: Rung,
+        sample: Sample,
+        label: bool,
+    ) -> None:
+        """Let one generation learn, and see that it can still score afterwards."""
+        model = state.models.get(full)
+        if model is None:
+            model = state.models[full] = rung.make()
+        state.mark(f"model/{full}")
+        try:
+            model.learn(sample.features, label)
+        except (ArithmeticError, ValueError) as error:
+            self._bar(state, us, full, question, rung, f"cannot learn: {error}")
+            return
+        score, why = checked(model, sample.features)
+        if score is None:
+            self._bar(state, us, full, question, rung, why)
+
+    def _mix(
+        self, state: LadderState, key: str, question: Question, sample: Sample, *, label: bool
+    ) -> None:
+        """Weigh the generations that are mixed now by what they said then."""
+        cells = self.judge.cells[question.id]
+        mixture = state.mixtures.get(key)
+        if mixture is None:
+            names = self.judge.mixed(state, question.id)
+            if not names:
+                return
+            mixture = state.mixtures[key] = Mixture.fresh(names, cells.processes)
+        share = self.config.evidence.share
+        mixture.learn(cells.at(sample.us), sample.said, label=label, share=share)
+        state.mark(f"mix/{key}")
+
+    def _bar(
+        self,
+        state: LadderState,
+        us: int,
+        full: str,
+        question: Question,
+        rung: Rung,
+        why: str,
+    ) -> None:
+        """Take the authority of a generation that failed a check, and what it had learned."""
+        self.judge.quarantine(state, us, question.id, rung, why)
+        if state.models.pop(full, None) is not None:
+            state.mark(f"model/{full}")
 
     def _sample(
         self,
@@ -185,26 +309,3 @@ class Ladder:
         parts = question.seen(x)
         pending.take(Sample(us, dict(sorted(used.items())), said, parts=parts))
         state.mark(f"pending/{key}")
-
-
-def _score(
-    rung: Rung, model: Generation, scope: str, question: Question, x: dict[str, float]
-) -> Scored:
-    """Ask one generation; nothing changes."""
-    score = model.score(x)
-    if not 0.0 <= score.probability <= 1.0:
-        raise ModelError(
-            f"generation {rung.name!r} must give a probability in [0, 1], gave {score.probability}"
-        )
-    used = {name: x[name] for name in score.contributions if name in x}
-    return Scored(
-        scope=scope,
-        target=question.id,
-        generation=rung.name,
-        authority=rung.authority.value,
-        cap=rung.authority.cap,
-        probability=quantise(score.probability, _DIGITS),
-        severity=quantise(score.severity, _DIGITS),
-        features={**used, "severity": x["severity"]},
-        contributions={n: quantise(part, _DIGITS) for n, part in score.contributions.items()},
-    )

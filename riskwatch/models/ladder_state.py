@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from riskwatch.core.stage import Row, RowChanges, encode_row
 from riskwatch.errors import ModelError
+from riskwatch.models.aggregate import Mixture
 from riskwatch.models.evidence import Evidence
 from riskwatch.models.labels import Pending
+from riskwatch.models.standing import Clock, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from riskwatch.core.standing import AuthorityChanged
     from riskwatch.models.base import Generation
+
+
+_TYPES: Final[dict[str, Any]] = {
+    "pending": Pending,
+    "evidence": Evidence,
+    "mix": Mixture,
+    "standing": Standing,
+    "clock": Clock,
+}
 
 
 class LadderState:
@@ -26,6 +38,9 @@ class LadderState:
     ``pending/<scope>|<target>``                   samples that wait for their label
     ``model/<scope>|<target>|<generation>``        what it learned, if it learned
     ``evidence/<scope>|<target>|<generation>``     losses over matured labels
+    ``mix/<scope>|<target>``                       weights of the served probability
+    ``standing/<target>|<generation>``             authority, and what it rests on
+    ``clock/<target>``                             since when it waits for a label
     ============================================== ==================================
 
     Parameters
@@ -39,9 +54,21 @@ class LadderState:
         self.evidence: dict[str, Evidence] = {}
         self.models: dict[str, Generation] = {}
         """Those that have learned from a label."""
+        self.mixtures: dict[str, Mixture] = {}
+        self.standings: dict[str, Standing] = {}
+        self.clocks: dict[str, Clock] = {}
+        self.told: list[AuthorityChanged] = []
+        """Changes that are not put out yet; none are left at the end of a tick."""
         self._scopes: dict[str, None] = {}
         self._makers = makers
         self._dirty: dict[str, None] = {}
+        self._tables: dict[str, dict[str, Any]] = {
+            "pending": self.pending,
+            "evidence": self.evidence,
+            "mix": self.mixtures,
+            "standing": self.standings,
+            "clock": self.clocks,
+        }
 
     def admit(self, scope: str, most: int) -> bool:
         """Whether a scope may be learned about; it is remembered if so."""
@@ -59,10 +86,10 @@ class LadderState:
         out: RowChanges = {}
         for key in sorted(self._dirty):
             kind, _, name = key.partition("/")
-            if kind == "pending":
-                out[key] = encode_row(self.pending[name])
-            elif kind == "evidence":
-                out[key] = encode_row(self.evidence[name])
+            if kind != "model":
+                out[key] = encode_row(self._tables[kind][name])
+            elif name not in self.models:  # it failed a check: what it learned is forgotten
+                out[key] = None
             else:
                 learned = self.models[name].state()
                 if learned:
@@ -85,13 +112,12 @@ class LadderState:
         """
         for key in sorted(rows):
             kind, _, name = key.partition("/")
-            if kind == "pending":
-                self.pending[name] = msgspec.json.decode(rows[key], type=Pending)
-                self._scopes[name.rpartition("|")[0]] = None
-            elif kind == "evidence":
-                self.evidence[name] = msgspec.json.decode(rows[key], type=Evidence)
-            elif kind == "model":
+            if kind == "model":
                 self._restore(name, rows[key])
+            elif kind in _TYPES:
+                self._tables[kind][name] = msgspec.json.decode(rows[key], type=_TYPES[kind])
+                if kind == "pending":
+                    self._scopes[name.rpartition("|")[0]] = None
             else:
                 raise ValueError(f"row {key!r} is of no kind that the models know")
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND
+from riskwatch.core.risk.models import SERVED
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.base import Authority, Generation, Target
@@ -74,7 +75,9 @@ class Rung:
     name : str
         What it is called in scores, rows and asks.
     authority : Authority
-        How far it may go, as configured: a model has no say in that.
+        How far it may go at first.
+    ceiling : Authority
+        How far it may ever go: neither evidence nor people let it go further.
     make : callable
         Makes one that has seen nothing.
     newborn : Generation
@@ -83,6 +86,7 @@ class Rung:
 
     name: str
     authority: Authority
+    ceiling: Authority
     make: Callable[[], Generation]
     newborn: Generation
 
@@ -168,6 +172,8 @@ def _question(wanted: TargetConfig, every: float) -> Question:
 
 def _rung(wanted: GenerationConfig) -> Rung:
     name = wanted.name or wanted.model
+    if name == SERVED:
+        raise ModelError(f"generation {name!r} must have another name: that is everybody's")
     if "|" in name:
         raise ModelError(f"generation {name!r} must have a name without '|'")
     if (name == RULES) != (wanted.model == RULES):
@@ -175,15 +181,22 @@ def _rung(wanted: GenerationConfig) -> Rung:
             f"generation {name!r} must not be model {wanted.model!r}: "
             "'rules' is the name of the rules, and theirs alone"
         )
-    try:
-        authority = Authority(wanted.authority)
-    except ValueError:
-        known = ", ".join(Authority)
-        raise ModelError(
-            f"authority of generation {name!r} must be one of {known}, was {wanted.authority!r}"
-        ) from None
+    authority = _authority(name, "authority", wanted.authority)
+    ceiling = _authority(name, "max_authority", wanted.max_authority or wanted.authority)
+    if ceiling.cap.rank < authority.cap.rank:
+        raise ModelError(f"max_authority of generation {name!r} must not be below its authority")
     if name == RULES and authority is not Authority.FULL:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
     factory = registry.factory(wanted.model)
     make = partial(registry.make, wanted.model, factory, wanted.options)
-    return Rung(name, authority, make, make())
+    return Rung(name, authority, ceiling, make, make())
+
+
+def _authority(name: str, field: str, value: str) -> Authority:
+    try:
+        return Authority(value)
+    except ValueError:
+        known = ", ".join(Authority)
+        raise ModelError(
+            f"{field} of generation {name!r} must be one of {known}, was {value!r}"
+        ) from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.money import quantise
 from riskwatch.core.reasons import State
+from riskwatch.core.risk.models import SERVED
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]
     """
     risk, models = made.risk, made.models
     names = [generation.name or generation.model for generation in models.generations]
+    names += [SERVED] if names else []
     for i, ask in enumerate(risk.asks):
         if ask.generation not in names:
             expected = f"one of the generations {', '.join(names) or '(there are none)'}"

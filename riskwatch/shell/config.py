@@ -20,7 +20,7 @@ from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Refer
 from riskwatch.core.risk.assess import YEAR_S
 from riskwatch.core.risk.baseline import BaselineConfig
 from riskwatch.core.risk.config import Ask, RiskConfig
-from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.core.risk.models import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.errors import ConfigError, ModelError
 from riskwatch.shell import coherence
@@ -135,6 +135,18 @@ MODELS_CHECKS: Final[Checks] = {
     (TargetConfig, "scope_kind"): among("asset", "counterparty"),
     (TargetConfig, "label_every_s"): optional(above(0.0)),
     (GenerationConfig, "authority"): among("shadow", "advisory", "bounded", "full"),
+    (GenerationConfig, "max_authority"): among("shadow", "advisory", "bounded", "full"),
+    (EvidenceConfig, "alpha"): inside(0.0, 1.0),
+    (EvidenceConfig, "alpha_down"): inside(0.0, 1.0),
+    (EvidenceConfig, "events_advisory"): at_least(1),
+    (EvidenceConfig, "events_bounded"): at_least(1),
+    (EvidenceConfig, "events_full"): at_least(1),
+    (EvidenceConfig, "entities_bounded"): at_least(1),
+    (EvidenceConfig, "stale_s"): above(0.0),
+    (EvidenceConfig, "drift_delta"): inside(0.0, 1.0),
+    (EvidenceConfig, "share"): between(0.0, 0.5),
+    (EvidenceConfig, "status_s"): above(0.0),
+    (RiskConfig, "bounded_share"): SHARE,
     (ModelsConfig, "label_every_s"): above(0.0),
     (ModelsConfig, "max_pending"): at_least(1),
     (ModelsConfig, "max_scopes"): at_least(1),

@@ -98,6 +98,11 @@ class NoScorer:
         del args, kwargs
         return []
 
+    def report(self, *args: object) -> list[Output]:
+        """Say nothing."""
+        del args
+        return []
+
 
 def at(minutes: float) -> int:
     """Event time, microseconds."""

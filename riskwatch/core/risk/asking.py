@@ -27,7 +27,8 @@ class Answers(msgspec.Struct, gc=False):
     out : list of Output
         Scores that are due.
     caps : dict of str to State
-        The strictest state that each generation may ask for.
+        The strictest state that may be asked for on account of a score, by the name of the
+        feature that holds it.
     parts : dict of str to dict
         Contributions by the name of the feature that holds the probability.
     """
@@ -75,10 +76,12 @@ class Asker:
             state.scorer, us, scope, kind, features, labelled=labelled, ours=ours
         )
         for each in scored:
+            if each.cap is State.NORMAL:
+                continue  # a shadow is stored, and is no ground of anything
             feature = score_name(each.generation, each.target)
             features[feature] = each.probability
             answers.parts[feature] = each.contributions
-            answers.caps[each.generation] = each.cap
+            answers.caps[feature] = each.cap
         key = f"score/{scope}"
         if scored and us - state.sent.get(key, 0) >= self.config.report_s * SECOND:
             state.sent[key] = us

@@ -93,6 +93,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Credit events about incidents are forgotten after this long, seconds.
     alert_from_usd : float
         Our dollars on a scope from which it may page anybody, USD.
+    bounded_share : float
+        Share of the firm's exposure that models of bounded authority may hold at REDUCE, 0..1.
     max_credit : int
         Most credit events per subject that are kept.
     asks : tuple of Ask
@@ -126,6 +128,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     source_weights: dict[str, float] = {}
     credit_memory_s: float = 7_776_000.0
     alert_from_usd: float = 1.0
+    bounded_share: float = 0.25
     max_credit: int = 256
     asks: tuple[Ask, ...] = ()
     calm_dislocation_bp: float = 25.0

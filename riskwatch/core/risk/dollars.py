@@ -98,6 +98,28 @@ class Dollars:
             self.assessor.exit_cost(state, asset, exposures),
         )
 
+    def in_bounds(self, state: RiskState, tick: Evaluation, scope: str) -> bool:
+        """Whether models of bounded authority may reduce a coin or a counterparty too.
+
+        They may if it and what of its kind they reduce already are no more than their share of
+        our exposure. Where we hold nothing there is nothing to bound; of other kinds of scope
+        they reduce nothing.
+        """
+        exposures = tick.exposures(state, self.reference)
+        kind = scope.partition(":")[0]
+        held = {"asset": exposures.asset, "counterparty": exposures.party}.get(kind)
+        if held is None:
+            return False
+        prefix = f"{kind}:"
+        names = {
+            known.removeprefix(prefix): None
+            for known in sorted(state.scopes)
+            if state.scopes[known].capped and known.startswith(prefix)
+        }
+        names[scope.removeprefix(prefix)] = None
+        used = sum(held.get(name, _NOTHING).ours for name in names)
+        return used <= self.config.bounded_share * exposures.firm.ours
+
     def party(self, state: RiskState, tick: Evaluation, name: str) -> Stakes:
         """Our dollars with a counterparty."""
         exposures = tick.exposures(state, self.reference)

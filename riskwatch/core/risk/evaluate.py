@@ -74,6 +74,7 @@ class Evaluator:
         out += self._venue_assets(state, tick)
         out += self._counterparties(state, tick, bound)
         out += self._books(state, tick, bound)
+        out += self.asker.scorer.report(state.scorer, tick.us)
         if tick.due:
             out += self.dollars.assessments(state, tick)
             out += report.missing(state, tick.us, self.reference)
@@ -152,8 +153,16 @@ class Evaluator:
                     parts=answers.parts,
                 ),
                 fresh,
-                answers.caps,
+                self._bounded(state, tick, scope, answers.caps),
             )
+
+    def _bounded(
+        self, state: RiskState, tick: Evaluation, scope: str, caps: dict[str, State]
+    ) -> dict[str, State]:
+        """Caps, where models of bounded authority may not reduce this scope as well."""
+        if State.REDUCE not in caps.values() or self.dollars.in_bounds(state, tick, scope):
+            return caps
+        return {f: State.WATCH if cap is State.REDUCE else cap for f, cap in caps.items()}
 
     def _usual(self, row: AssetRow, name: str, quality: Quality) -> bool:
         """Whether what was just seen of a coin may say what is usual."""
@@ -246,7 +255,14 @@ class Evaluator:
                 parts=answers.parts,
                 doubt=doubted.get(name, ""),
             )
-            yield from self._look(state, tick, "counterparty", scene, 1, answers.caps)
+            yield from self._look(
+                state,
+                tick,
+                "counterparty",
+                scene,
+                1,
+                self._bounded(state, tick, scope, answers.caps),
+            )
 
     def _books(
         self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
@@ -293,14 +309,17 @@ class Evaluator:
             row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
         )
         tick.moving = tick.moving or look.moving
-        unknown = row.unknown_since
+        unknown, capped = row.unknown_since, row.capped
         out: list[Output] = [*self.decider.decide(row, look, scene)]
+        row.capped = row.state is State.REDUCE and look.capped
         if row.unknown_since >= 0:
             tick.moving = True
         if known is None and not row.idle:
             state.scopes[scene.scope] = row
             state.mark(f"scope/{scene.scope}")
-        elif known is not None and (look.changed or out or unknown != row.unknown_since):
+        elif known is not None and (
+            look.changed or out or unknown != row.unknown_since or capped is not row.capped
+        ):
             state.mark(f"scope/{scene.scope}")
         return out
 

@@ -9,13 +9,15 @@ import msgspec
 
 from riskwatch.core.money import quantise
 from riskwatch.core.reasons import Cause, Quality, State
-from riskwatch.core.risk.machine import RULES, Look, Request
+from riskwatch.core.risk.machine import RULES, Look, Request, score_name
+from riskwatch.core.risk.models import SERVED
 
 if TYPE_CHECKING:
     from riskwatch.core.risk.rows import ScopeRow
     from riskwatch.core.rules import Condition, Rule
 
 LIMIT_FEATURES = ("limit_ratio", "warning_ratio")
+SERVED_SCORES = score_name(SERVED, "")
 CREDIT_FEATURES = ("_weight", "_parts", "backing_failed_share")
 
 
@@ -110,6 +112,7 @@ def reasons_of(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: St
         out.append(said)
     if not look.requests:
         out.append(f"{scene.scope}: {row.rule} let go, nothing else is asked for")
+    out += _served(scene)
     if scene.support and cause in (Cause.ISSUER, Cause.UNKNOWN, Cause.VENUE, Cause.MARKET):
         out.append(f"seen on {', '.join(scene.support)}")
     if scene.refute:
@@ -123,6 +126,16 @@ def reasons_of(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: St
             )
         out.append(dollars)
     return out
+
+
+def _served(scene: Scene) -> list[str]:
+    """Say what the generations make of it together."""
+    return [
+        f"{name.removeprefix(SERVED_SCORES)}: all generations together give it a probability of "
+        f"{value:.3g}"
+        for name, value in sorted(scene.features.items())
+        if name.startswith(SERVED_SCORES)
+    ]
 
 
 def flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, Any]:

@@ -34,12 +34,15 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         What it asks for, capped by its authority.
     severity : float
         Now; 0 where nothing is known now.
+    capped : bool
+        Whether whoever asks may reduce no more than a share of the firm's exposure.
     """
 
     rule: Rule
     generation: str
     state: State
     severity: float
+    capped: bool = False
 
     @property
     def order(self) -> tuple[int, float]:
@@ -74,6 +77,12 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     def state(self) -> State:
         """What is asked for."""
         return self.requests[0].state if self.requests else State.NORMAL
+
+    @property
+    def capped(self) -> bool:
+        """Whether only generations of bounded authority ask for REDUCE or more."""
+        strict = [r.capped for r in self.requests if r.state.rank >= State.REDUCE.rank]
+        return bool(strict) and all(strict)
 
 
 def score_name(generation: str, target: str) -> str:
@@ -154,7 +163,8 @@ class Machine:
         fresh : int
             Fresh observations since then.
         caps : mapping, optional
-            Strictest state by model generation; one that is not named may ask for nothing.
+            Strictest state that may be asked for on account of a score, by the feature that
+            holds it (:func:`score_name`); one that is not named may ask for nothing.
         """
         if not row.trackers and row.state is State.NORMAL and not self.met(features):
             return QUIET
@@ -174,8 +184,8 @@ class Machine:
             changed = track(tracker, rule, severity, cause, elapsed, fresh) or changed
             moving = moving or tracker.moving
             if tracker.active:
-                state = _capped(rule.state, generation, caps)
-                requests.append(Request(rule, generation, state, severity or 0.0))
+                state, bound = _capped(rule, generation, caps)
+                requests.append(Request(rule, generation, state, severity or 0.0, bound))
             elif tracker.idle:
                 del row.trackers[rule.id]
         requests.sort(key=lambda r: r.order)
@@ -194,8 +204,9 @@ def _tracker(row: ScopeRow, rule: Rule, severity: float | None) -> Tracker | Non
     return tracker
 
 
-def _capped(state: State, generation: str, caps: Mapping[str, State] | None) -> State:
+def _capped(rule: Rule, generation: str, caps: Mapping[str, State] | None) -> tuple[State, bool]:
+    """What a rule or ask comes to, and whether it is one of bounded authority."""
     if generation == RULES:
-        return state
-    cap = (caps or {}).get(generation, State.NORMAL)
-    return min(state, cap, key=lambda s: s.rank)
+        return rule.state, False
+    cap = (caps or {}).get(rule.any[0].feature, State.NORMAL)
+    return min(rule.state, cap, key=lambda s: s.rank), cap is State.REDUCE

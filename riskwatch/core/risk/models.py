@@ -16,6 +16,7 @@ from riskwatch.core.rules import Condition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from riskwatch.core.outputs import Output
     from riskwatch.core.stage import StageState
 
 
@@ -75,7 +76,9 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         What it is called in scores and asks; the model's name if empty. A new name starts
         afresh.
     authority : str
-        How far it may go: ``shadow``, ``advisory``, ``bounded`` or ``full``.
+        How far it may go at first: ``shadow``, ``advisory``, ``bounded`` or ``full``.
+    max_authority : str
+        How far evidence or people may let it go; `authority` if empty.
     options : dict
         Of the model.
     """
@@ -83,7 +86,48 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     model: str
     name: str = ""
     authority: str = "shadow"
+    max_authority: str = ""
     options: dict[str, Any] = {}
+
+
+class EvidenceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What it takes to rise and to fall, and how the served probability is mixed.
+
+    Attributes
+    ----------
+    alpha : float
+        Probability that any generation is ever promoted by evidence though it is no better
+        than what it challenges, over all targets and all time, in (0, 1).
+    alpha_down : float
+        The same of a demotion on reverse evidence, for one generation on one target, in (0, 1).
+    events_advisory, events_bounded, events_full : int
+        Independent events that a generation must have been judged on before it is promoted.
+    entities_bounded : int
+        Scopes that these must be spread over, for ``bounded`` and ``full``.
+    event_gap_s : float
+        A true belongs to the event of the last one within this time before it, seconds.
+    stale_s : float
+        A target that is asked and has had no label for longer costs its generations a step,
+        seconds.
+    drift_delta : float
+        Confidence of the test for drift, in (0, 1).
+    share : float
+        Share of the weights that is spread evenly after each label, in [0, 1).
+    status_s : float
+        How often the standing of each generation is put out while it changes, seconds.
+    """
+
+    alpha: float = 0.05
+    alpha_down: float = 0.05
+    events_advisory: int = 3
+    events_bounded: int = 10
+    events_full: int = 20
+    entities_bounded: int = 3
+    event_gap_s: float = 86_400.0
+    stale_s: float = 2_592_000.0
+    drift_delta: float = 0.002
+    share: float = 0.001
+    status_s: float = 3_600.0
 
 
 class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,6 +144,8 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         and `label_every_s` would need more.
     max_scopes : int
         Most scopes that are learned about; others are scored as if nothing had been seen.
+    evidence : EvidenceConfig
+        What it takes to rise and to fall.
     """
 
     targets: tuple[TargetConfig, ...] = ()
@@ -107,6 +153,7 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     label_every_s: float = 300.0
     max_pending: int = 1_000
     max_scopes: int = 1_000
+    evidence: EvidenceConfig = EvidenceConfig()
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +176,10 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     severity: float
     features: dict[str, float]
     contributions: dict[str, float]
+
+
+SERVED = "served"
+"""Name of the probability that the generations give together."""
 
 
 class Scorer(Protocol):
@@ -166,5 +217,17 @@ class Scorer(Protocol):
         ours : bool
             Whether we have anything on the scope now: where not, targets that rest on our own
             dealings are censored.
+        """
+        ...
+
+    def report(self, state: Any, us: int) -> list[Output]:
+        """Say what changed since the last report, and how good everybody is, where it is due.
+
+        Parameters
+        ----------
+        state : StageState
+            Changed in place.
+        us : int
+            Event time, microseconds.
         """
         ...

@@ -148,6 +148,9 @@ class ScopeRow(msgspec.Struct):
         The open alert (empty if there is none) and how grave it was when last raised.
     grounds : list of str
         Features that people have been told of since the state was entered.
+    capped : bool
+        Whether it is at REDUCE only because generations ask for it that may reduce no more
+        than a share of the firm's exposure.
     dark_id : str
         The open alert about data that has been missing for too long; empty if there is none.
     """
@@ -166,6 +169,7 @@ class ScopeRow(msgspec.Struct):
     alert_state: State = State.NORMAL
     grounds: list[str] = []
     dark_id: str = ""
+    capped: bool = False
 
     @property
     def idle(self) -> bool:

@@ -1,0 +1,276 @@
+"""Who may do how much: promotion and demotion on matured losses, and by people.
+
+* **Up**, one step at a time and never beyond the ceiling: when betting on the generation against
+  the one it challenges has multiplied the capital enough, on enough independent events. It
+  challenges the model with the highest authority above its own, else the rules. `alpha` is
+  shared by all models and targets, and by test after test: test ``k`` gets
+  ``alpha / (models * targets * k * (k + 1))``, and all of these add up to no more than `alpha`.
+* What suffices must still suffice when every label that was awaited then is known: who stops in
+  the middle of a horizon knows something of what is coming. Else the test is spent.
+* **Down**, one step: when betting on the rules against it has paid as well, when its loss beyond
+  the rules' drifts up, or when its target is asked and gets no label for too long. **To the
+  bottom**, at once and until people say otherwise: when it says what is no probability.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from riskwatch.core.clock import SECOND
+from riskwatch.errors import ModelError
+from riskwatch.models import verdicts
+from riskwatch.models.base import Authority
+from riskwatch.models.capital import Cells
+from riskwatch.models.case import Case
+from riskwatch.models.rungs import RULES
+from riskwatch.models.standing import Clock, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from riskwatch.core.outputs import AuthorityChanged, Output
+    from riskwatch.core.risk.models import ModelsConfig
+    from riskwatch.models.evidence import Evidence
+    from riskwatch.models.ladder_state import LadderState
+    from riskwatch.models.rungs import Question, Rung
+
+
+class Judge:
+    """Decides on the authority of generations.
+
+    Parameters
+    ----------
+    config : ModelsConfig
+        What it takes.
+    questions : sequence of Question
+        What is asked.
+    rungs : sequence of Rung
+        Who answers.
+    """
+
+    def __init__(
+        self, config: ModelsConfig, questions: Sequence[Question], rungs: Sequence[Rung]
+    ) -> None:
+        self.config = config.evidence
+        self.rungs = {rung.name: rung for rung in rungs}
+        self.targets = tuple(question.id for question in questions)
+        self.cells = {q.id: Cells.of(int(q.target.horizon_s * SECOND), q.every) for q in questions}
+        able = sum(r.name != RULES and r.ceiling is not Authority.SHADOW for r in rungs)
+        self.tested = max(1, able * len(self.targets))
+
+    def standing(self, state: LadderState, target: str, name: str) -> Standing:
+        """Where a generation stands; made if it never was judged."""
+        key = f"{target}|{name}"
+        found = state.standings.get(key)
+        if found is None:
+            rung = self.rungs.get(name)
+            start = Authority.SHADOW if rung is None else rung.authority
+            found = state.standings[key] = Standing(start.value)
+        return found
+
+    def authority(self, state: LadderState, key: str, rung: Rung) -> Authority:
+        """How far a generation may go on a target now; `key` is ``target|generation``."""
+        found = state.standings.get(key)
+        if found is None:
+            return rung.authority
+        now = Authority(found.authority)
+        return now if now.rank <= rung.ceiling.rank else rung.ceiling
+
+    def mixed(self, state: LadderState, target: str) -> list[str]:
+        """Generations that the served probability is made of: all but shadows."""
+        return [
+            name
+            for name, rung in self.rungs.items()
+            if self.authority(state, f"{target}|{name}", rung) is not Authority.SHADOW
+        ]
+
+    def served(self, state: LadderState, target: str) -> Authority:
+        """How far the served probability may go: as far as the least of those that are mixed."""
+        found = (
+            self.authority(state, f"{target}|{name}", self.rungs[name])
+            for name in self.mixed(state, target)
+        )
+        return min(found, key=lambda authority: authority.rank, default=Authority.SHADOW)
+
+    def needed(self, standing: Standing) -> float:
+        """Evidence from which it is promoted."""
+        return self.tested * standing.tests * (standing.tests + 1) / self.config.alpha
+
+    def asked(self, state: LadderState, target: str, us: int) -> None:
+        """Note that a target was asked, and so waits for a label."""
+        clock = state.clocks.get(target)
+        if clock is None:
+            clock = state.clocks[target] = Clock()
+        if clock.asked < 0:
+            clock.asked = us
+            state.mark(f"clock/{target}")
+
+    def answered(self, state: LadderState, target: str) -> None:
+        """Note that a target got a label."""
+        clock = state.clocks.get(target)
+        if clock is not None and clock.asked >= 0:
+            clock.asked = -1
+            state.mark(f"clock/{target}")
+
+    def account(
+        self, state: LadderState, target: str, name: str, evidence: Evidence, said: float,
+        us: int, *, label: bool,
+    ) -> None:  # fmt: skip
+        """Account for one label of one generation; `us` is when its sample was taken."""
+        evidence.add(said, label=label)
+        standing = self.standing(state, target, name)
+        standing.table.add(said, label=label)
+        standing.fresh = True
+        if label and evidence.happened(us, int(self.config.event_gap_s * SECOND)):
+            standing.events += 1
+            standing.entities += evidence.events == 1
+        state.mark(f"standing/{target}|{name}")
+
+    def weigh(
+        self, state: LadderState, target: str, said: Mapping[str, float], taken: int, us: int,
+        *, label: bool,
+    ) -> None:  # fmt: skip
+        """Let one label speak for and against every generation.
+
+        Parameters
+        ----------
+        state : LadderState
+            Changed in place.
+        target : str
+            Of which it is a label.
+        said : mapping
+            Probability by generation, when the sample was taken.
+        taken, us : int
+            When that was, and now, microseconds.
+        label : bool
+            What became of it.
+        """
+        if RULES not in said:
+            return
+        # What was said before anybody's last change was said against another opponent.
+        before = [state.standings.get(f"{target}|{name}") for name in self.rungs]
+        if any(standing is not None and taken <= standing.since for standing in before):
+            return
+        for name in said:
+            rung = self.rungs.get(name)
+            if rung is None or name == RULES:
+                continue
+            standing = self.standing(state, target, name)
+            if not standing.quarantined:
+                case = Case(self, state, target, rung, standing, us)
+                if not case.rise(said, taken, label=label):
+                    case.fall(said, taken, label=label)
+
+    def quarantine(self, state: LadderState, us: int, target: str, rung: Rung, why: str) -> None:
+        """Take all authority from a generation that failed a check, until people give it back.
+
+        Raises
+        ------
+        ModelError
+            If it is the rules that failed: nothing can stand in for them.
+        """
+        if rung.name == RULES:
+            raise ModelError(f"generation {RULES!r} {why}")
+        standing = self.standing(state, target, rung.name)
+        if standing.quarantined:
+            return
+        self.change(state, us, target, rung, Authority.SHADOW, "check", why, {})
+        standing.quarantined = True
+
+    def move(
+        self, state: LadderState, us: int, target: str, name: str, to: str, *,
+        by: str, why: str, cause_id: str,
+    ) -> AuthorityChanged:  # fmt: skip
+        """Change the authority of a generation because a person says so.
+
+        Parameters
+        ----------
+        state : LadderState
+            Changed in place.
+        us : int
+            Event time, microseconds.
+        target, name : str
+            Whose authority on what.
+        to : str
+            The authority it gets; this also ends a quarantine.
+        by, why : str
+            Who says so, and the reason given.
+        cause_id : str
+            Identity of the command.
+
+        Raises
+        ------
+        ModelError
+            If there is no such target, generation or authority, it is beyond the ceiling, it is
+            the rules', or nothing would change. Then nothing has changed.
+        """
+        rung = self.rungs.get(name)
+        if rung is None or target not in self.targets:
+            raise ModelError(f"there is no generation {name!r} of a target {target!r}")
+        if name == RULES:
+            raise ModelError("people change rules in their files: their authority stays 'full'")
+        try:
+            wanted = Authority(to)
+        except ValueError:
+            known = ", ".join(Authority)
+            raise ModelError(f"authority must be one of {known}, was {to!r}") from None
+        if wanted.rank > rung.ceiling.rank:
+            raise ModelError(
+                f"generation {name!r} may be at most {rung.ceiling.value!r} by its configuration"
+            )
+        standing = self.standing(state, target, name)
+        if self.authority(state, f"{target}|{name}", rung) is wanted and not standing.quarantined:
+            raise ModelError(f"generation {name!r} is {to!r} on {target} already")
+        changed = verdicts.changed(
+            us, target, rung, standing, wanted, "command", why,
+            by=by, numbers=verdicts.numbers(standing), cause_id=cause_id,
+        )  # fmt: skip
+        standing.become(wanted.value, us, "command")
+        standing.quarantined = False
+        state.mark(f"standing/{target}|{name}")
+        return changed
+
+    def change(
+        self, state: LadderState, us: int, target: str, rung: Rung, to: Authority,
+        reason: str, detail: str, more: Mapping[str, float],
+    ) -> None:  # fmt: skip
+        """Change the authority of a generation, and remember to say so."""
+        standing = self.standing(state, target, rung.name)
+        numbers = verdicts.numbers(standing) | dict(more)
+        state.told.append(
+            verdicts.changed(us, target, rung, standing, to, reason, detail, numbers=numbers)
+        )
+        standing.become(to.value, us, reason)
+        state.mark(f"standing/{target}|{rung.name}")
+
+    def report(self, state: LadderState, us: int) -> list[Output]:
+        """Say what changed since the last report, and where everybody stands if it is due."""
+        self._stale(state, us)
+        for key in sorted(state.standings):
+            target, _, name = key.rpartition("|")
+            standing, rung = state.standings[key], self.rungs.get(name)
+            if rung is not None and Authority(standing.authority).rank > rung.ceiling.rank:
+                detail = f"the configuration allows {rung.ceiling.value} at most"
+                self.change(state, us, target, rung, rung.ceiling, "ceiling", detail, {})
+        out: list[Output] = [*state.told]
+        state.told.clear()
+        out += verdicts.measured(self, state, us)
+        return out
+
+    def _stale(self, state: LadderState, us: int) -> None:
+        """Take a step from the generations of targets that wait for a label for too long."""
+        longest = int(self.config.stale_s * SECOND)
+        for target in sorted(state.clocks):
+            clock = state.clocks[target]
+            if clock.asked < 0 or us - clock.asked <= longest or target not in self.targets:
+                continue
+            days = (us - clock.asked) / SECOND / 86_400.0
+            clock.asked = us
+            state.mark(f"clock/{target}")
+            for name, rung in self.rungs.items():
+                now = self.authority(state, f"{target}|{name}", rung)
+                if name != RULES and now is not Authority.SHADOW:
+                    detail = f"it has been asked for {days:.0f} days without a label"
+                    self.change(
+                        state, us, target, rung, now.step(-1), "stale", detail, {"days": days}
+                    )
