@@ -57,6 +57,9 @@ class Ladder:
         self._questions = questions(config)
         self._rungs = rungs(config)
         self._every = int(config.label_every_s * SECOND)
+        for question in (q for group in self._questions.values() for q in group):
+            for rung in self._rungs:
+                rung.newborn(question.id)  # what cannot be made is refused now, not later
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
@@ -116,7 +119,9 @@ class Ladder:
         """Let every generation score; nothing changes."""
         scored = []
         for rung in self._rungs:
-            model = state.models.get(f"{key}|{rung.name}", rung.newborn)
+            model = state.models.get(f"{key}|{rung.name}")
+            if model is None:
+                model = rung.newborn(question.id)
             scored.append(_score(rung, model, scope, question, x))
         return scored
 
@@ -139,7 +144,7 @@ class Ladder:
                 state.mark(f"evidence/{full}")
                 model = state.models.get(full)
                 if model is None:
-                    model = state.models[full] = rung.make()
+                    model = state.models[full] = rung.make(question.id)
                 model.learn(sample.features, label)
                 state.mark(f"model/{full}")
 

@@ -23,7 +23,7 @@ BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
 """Factories of this package's generations; another package cannot replace one."""
 
 
-def build(name: str, options: Mapping[str, Any] | None = None) -> Generation:
+def build(name: str, options: Mapping[str, Any] | None = None, target: str = "") -> Generation:
     """Return a new generation.
 
     Parameters
@@ -33,6 +33,8 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Generation:
         a package loads nothing: its code runs only when the configuration names it here.
     options : mapping, optional
         Keyword arguments of the factory.
+    target : str, optional
+        Id of the target that it is to answer; see :func:`make`.
 
     Raises
     ------
@@ -49,15 +51,25 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Generation:
     ...
     riskwatch.errors.ModelError: model 'oracle' is unknown: built in are anchored, rules
     """
-    return make(name, factory(name), options)
+    return make(name, factory(name), options, target)
 
 
 def make(
-    name: str, factory: Callable[..., Generation], options: Mapping[str, Any] | None = None
+    name: str,
+    factory: Callable[..., Generation],
+    options: Mapping[str, Any] | None = None,
+    target: str = "",
 ) -> Generation:
-    """Call the factory that goes by `name`; see :func:`build`."""
+    """Call the factory that goes by `name`; see :func:`build`.
+
+    What it makes may have a method ``of_target(id)``: then that returns the generation for this
+    target, which is how one fitted artefact holds a model for each.
+    """
     try:
         made: object = factory(**(options or {}))
+        of_target = getattr(made, "of_target", None)
+        if target and of_target is not None:
+            made = of_target(target)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model {name!r} refuses its options: {error}") from error
     if not isinstance(made, Generation):

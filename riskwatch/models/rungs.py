@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -41,15 +41,21 @@ class Rung:
     authority : Authority
         How far it may go, as configured: a model has no say in that.
     make : callable
-        Makes one that has seen nothing.
-    newborn : Generation
-        One that has seen nothing, to score what nothing was learned about yet.
+        Makes one that has seen nothing, for the target whose id it is given.
+    newborns : dict of str to Generation
+        By target, one that has seen nothing, to score what nothing was learned about yet.
     """
 
     name: str
     authority: Authority
-    make: Callable[[], Generation]
-    newborn: Generation
+    make: Callable[..., Generation]
+    newborns: dict[str, Generation] = field(default_factory=dict)
+
+    def newborn(self, target: str) -> Generation:
+        """Return one that has seen nothing, for a target."""
+        if target not in self.newborns:
+            self.newborns[target] = self.make(target)
+        return self.newborns[target]
 
 
 def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
@@ -138,4 +144,6 @@ def _rung(wanted: GenerationConfig) -> Rung:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
     factory = registry.factory(wanted.model)
     make = partial(registry.make, wanted.model, factory, wanted.options)
-    return Rung(name, authority, make, make())
+    made = Rung(name, authority, make)
+    made.newborn("")  # refuses options that it cannot be made with
+    return made
