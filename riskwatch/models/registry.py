@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from riskwatch.errors import ModelError
 from riskwatch.models.anchored_generation import AnchoredGeneration
 from riskwatch.models.base import Generation
+from riskwatch.models.batch import BatchGeneration
 from riskwatch.models.rules import RulesGeneration
+from riskwatch.models.tape import TapeGeneration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +21,8 @@ GROUP: Final = "riskwatch.models"
 BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
     "rules": RulesGeneration,
     "anchored": AnchoredGeneration,
+    "batch": BatchGeneration,
+    "tape": TapeGeneration,
 }
 """Factories of this package's generations; another package cannot replace one."""
 
@@ -46,10 +50,10 @@ def build(name: str, options: Mapping[str, Any] | None = None, target: str = "")
     --------
     >>> build("anchored", {"scales": {"velocity": 20.0}}).score({"severity": 1.0}).probability
     0.5
-    >>> build("oracle")
+    >>> build("oracle")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    riskwatch.errors.ModelError: model 'oracle' is unknown: built in are anchored, rules
+    riskwatch.errors.ModelError: model 'oracle' is unknown: built in are ...
     """
     return make(name, factory(name), options, target)
 

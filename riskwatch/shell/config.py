@@ -23,6 +23,7 @@ from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetCon
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.errors import ConfigError, ModelError
 from riskwatch.shell import coherence
+from riskwatch.shell.artefacts import with_artefacts
 from riskwatch.shell.strict import (
     Checks,
     Shaper,
@@ -214,6 +215,8 @@ def load_policy(directory: Path) -> Policy:
     from riskwatch.models.rungs import questions  # noqa: PLC0415
 
     made = Shaper(POLICY, POLICY_CHECKS).struct(Policy, read_toml(directory / POLICY))
+    models = with_artefacts(made.models, directory, POLICY)
+    made = msgspec.structs.replace(made, models=models)
     try:
         Ladder(made.models)
     except ModelError as error:
