@@ -44,10 +44,10 @@ def blocks(
 
     Examples
     --------
-    >>> us = [0, 1, 2, 3, 4, 5]
-    >>> cuts = blocks(us, [True] * 6, horizon_us=1, count=3)
+    >>> labels = [False, True, False, True, False, True]
+    >>> cuts = blocks(range(6), labels, horizon_us=1, count=3)
     >>> [(train.tolist(), test.tolist()) for train, test in cuts]
-    [([0, 1], [2, 3]), ([0, 1, 2, 3], [4, 5])]
+    [([0, 1, 2], [3, 4]), ([0, 1, 2, 3, 4], [5])]
     """
     times, truth = np.asarray(us, dtype=np.int64), np.asarray(labels, dtype=bool)
     if np.any(np.diff(times) < 0):

@@ -6,9 +6,10 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.errors import ModelError
-from riskwatch.models.anchored_generation import AnchoredGeneration
+from riskwatch.models.anchored_generation import AdaptiveGeneration, AnchoredGeneration
 from riskwatch.models.base import Generation
 from riskwatch.models.batch import BatchGeneration
+from riskwatch.models.frozen import FrozenGeneration
 from riskwatch.models.rules import RulesGeneration
 from riskwatch.models.tape import TapeGeneration
 
@@ -21,7 +22,9 @@ GROUP: Final = "riskwatch.models"
 BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
     "rules": RulesGeneration,
     "anchored": AnchoredGeneration,
+    "adaptive": AdaptiveGeneration,
     "batch": BatchGeneration,
+    "frozen": FrozenGeneration,
     "tape": TapeGeneration,
 }
 """Factories of this package's generations; another package cannot replace one."""
