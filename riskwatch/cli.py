@@ -12,6 +12,8 @@ from riskwatch.commands import (
     demo,
     dlq,
     doctor,
+    fit,
+    modelcheck,
     query,
     replay,
     rules,
@@ -36,6 +38,7 @@ app.command("run")(run.run_command)
 app.add_typer(run.app, name="topics")
 app.command("import")(data.import_command)
 app.command("feeds")(data.feeds_command)
+app.command("fit")(fit.fit_command)
 app.command("exposure")(query.exposure_command)
 app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
@@ -44,6 +47,10 @@ app.command("doctor")(doctor.doctor_command)
 app.command("publish")(stream.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
 app.add_typer(query.killswitch_app, name="killswitch")
+models_app = typer.Typer(help="The ladder of models.", no_args_is_help=True)
+models_app.callback()(lambda: None)
+models_app.command("check")(modelcheck.check_command)
+app.add_typer(models_app, name="models")
 app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")

@@ -78,3 +78,27 @@ class FencedError(StoreError):
 
 class ModelError(RiskwatchError):
     """A model is unknown, or cannot be built with the options it was given."""
+
+
+class ModelCheckError(ModelError):
+    """A model does not keep what the ladder relies on.
+
+    Parameters
+    ----------
+    model : str
+        Its name.
+    failures : dict of str to str
+        Why each failed check failed, by the check's name.
+
+    Examples
+    --------
+    >>> print(ModelCheckError("mine", {"finite": "logit must be finite, was nan"}))
+    model 'mine' fails 1 check: finite (logit must be finite, was nan)
+    """
+
+    def __init__(self, model: str, failures: dict[str, str]) -> None:
+        self.model = model
+        self.failures = failures
+        count = f"{len(failures)} check{'s' if len(failures) > 1 else ''}"
+        why = "; ".join(f"{name} ({text})" for name, text in failures.items())
+        super().__init__(f"model {model!r} fails {count}: {why}")

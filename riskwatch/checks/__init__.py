@@ -1,6 +1,7 @@
-"""Public conformance kits: what a new feed or rule pack must keep, as functions that raise."""
+"""Public conformance kits: what a feed, a model or a rule pack must keep."""
 
 from riskwatch.checks.feed import check_feed
+from riskwatch.checks.model import check_model
 from riskwatch.checks.rule_pack import check_rule_pack
 
-__all__ = ["check_feed", "check_rule_pack"]
+__all__ = ["check_feed", "check_model", "check_rule_pack"]

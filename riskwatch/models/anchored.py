@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from river import base
 
-from riskwatch.models.severity import Anchor, sigmoid
+from riskwatch.models.severity import Anchor, mode_of, sigmoid, squashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,7 +173,7 @@ class AnchoredLogisticRegression(base.Classifier):
         steps = self._rule.steps(x.get("severity"))
         near = min(max(steps, -_REACH), _REACH)
         inputs = [1.0, near]
-        inputs += [_squashed(x.get(name), scale) for name, scale in self._scaled]
+        inputs += [squashed(x.get(name), scale) for name, scale in self._scaled]
         slope = self._rule.slope
         return inputs, slope * (steps - near), self._rule.bias + slope * steps
 
@@ -239,7 +239,7 @@ class AnchoredLogisticRegression(base.Classifier):
         along = [math.fsum(map(mul, row, inputs)) for row in self._cov]
         spread = max(math.fsum(map(mul, along, inputs)), 0.0)
         weight = self.label_weight
-        p = sigmoid(_mode(self._free(inputs, beyond), weight * spread, label))
+        p = sigmoid(mode_of(self._free(inputs, beyond), weight * spread, label=label))
         step = weight * (label - p)
         self._mean = [m + step * a for m, a in zip(self._mean, along, strict=True)]
         curvature = weight * p * (1.0 - p)
@@ -311,29 +311,3 @@ class AnchoredLogisticRegression(base.Classifier):
                     fresh_cov[i][j] = float(rows[max(p, q)][min(p, q)])
         self._mean, self._cov = fresh_mean, fresh_cov
         self.positives, self.negatives = int(state["positives"]), int(state["negatives"])
-
-
-def _squashed(value: float | None, scale: float) -> float:
-    """``value / (scale + |value|)``, in [-1, 1]; 0 where it is missing or NaN."""
-    if value is None or value != value:  # noqa: PLR0124 - the test for NaN
-        return 0.0
-    if math.isinf(value):
-        return math.copysign(1.0, value)
-    return value / (scale + abs(value))
-
-
-def _mode(prior: float, spread: float, label: bool) -> float:
-    """Logit `z` with ``z = prior + spread * (label - sigmoid(z))``: Newton within a bracket."""
-    low, high = (prior, prior + spread) if label else (prior - spread, prior)
-    z = prior
-    for _ in range(64):
-        p = sigmoid(z)
-        excess = z - prior - spread * (label - p)
-        low, high = (low, z) if excess > 0.0 else (z, high)
-        after = z - excess / (1.0 + spread * p * (1.0 - p))
-        if not low <= after <= high:
-            after = 0.5 * (low + high)
-        if abs(after - z) <= 1e-12 * (1.0 + abs(z)):
-            return after
-        z = after
-    return z

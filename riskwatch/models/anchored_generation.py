@@ -1,9 +1,10 @@
-"""Generation 1: the anchored online model, as a generation beside the others."""
+"""Generations 1 and 2: the online models around the rule, as generations beside the others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from riskwatch.models.adaptive import AdaptiveLogisticRegression
 from riskwatch.models.anchored import AnchoredLogisticRegression
 from riskwatch.models.base import Score, known_severity
 from riskwatch.models.severity import sigmoid
@@ -33,6 +34,8 @@ class AnchoredGeneration:
     (0.5, 0.0)
     """
 
+    model: AnchoredLogisticRegression | AdaptiveLogisticRegression
+
     def __init__(self, **options: Any) -> None:
         self.model = AnchoredLogisticRegression(**options)
 
@@ -52,3 +55,27 @@ class AnchoredGeneration:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what `state` describes."""
         self.model.restore(state)
+
+
+class AdaptiveGeneration(AnchoredGeneration):
+    """An :class:`~riskwatch.models.adaptive.AdaptiveLogisticRegression` on the ladder.
+
+    Parameters
+    ----------
+    **options
+        Of the model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is unknown or out of its range.
+
+    Examples
+    --------
+    >>> generation = AdaptiveGeneration(scales={"velocity": 20.0})
+    >>> generation.score({"severity": 1.0, "velocity": 500.0}).probability
+    0.5
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.model = AdaptiveLogisticRegression(**options)

@@ -58,6 +58,9 @@ class Ladder:
         self._rungs = rungs(config)
         asked = [question for group in self._questions.values() for question in group]
         self.judge = Judge(config, asked, self._rungs)
+        for question in asked:
+            for rung in self._rungs:
+                rung.newborn(question.id)  # what cannot be made is refused now, not later
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
@@ -151,7 +154,9 @@ class Ladder:
         scored = []
         for rung in self._rungs:
             full = f"{key}|{rung.name}"
-            model = state.models.get(full, rung.newborn)
+            model = state.models.get(full)
+            if model is None:
+                model = rung.newborn(question.id)
             score, why = checked(model, x)
             if score is None:
                 self._bar(state, us, full, question, rung, why)
@@ -245,7 +250,7 @@ class Ladder:
         """Let one generation learn, and see that it can still score afterwards."""
         model = state.models.get(full)
         if model is None:
-            model = state.models[full] = rung.make()
+            model = state.models[full] = rung.make(question.id)
         state.mark(f"model/{full}")
         try:
             model.learn(sample.features, label)

@@ -46,10 +46,10 @@ class LadderState:
     Parameters
     ----------
     makers : mapping
-        By name of a generation, what makes one that has seen nothing.
+        By name of a generation, what makes one that has seen nothing, for a target's id.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[[], Generation]]) -> None:
+    def __init__(self, makers: Mapping[str, Callable[..., Generation]]) -> None:
         self.pending: dict[str, Pending] = {}
         self.evidence: dict[str, Evidence] = {}
         self.models: dict[str, Generation] = {}
@@ -127,7 +127,7 @@ class LadderState:
         make = self._makers.get(generation)
         if make is None:
             return
-        model = self.models[name] = make()
+        model = self.models[name] = make(name.split("|")[1])
         try:
             model.restore(msgspec.json.decode(row))
         except (IndexError, KeyError, TypeError, ValueError) as error:

@@ -6,9 +6,12 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.errors import ModelError
-from riskwatch.models.anchored_generation import AnchoredGeneration
+from riskwatch.models.anchored_generation import AdaptiveGeneration, AnchoredGeneration
 from riskwatch.models.base import Generation
+from riskwatch.models.batch import BatchGeneration
+from riskwatch.models.frozen import FrozenGeneration
 from riskwatch.models.rules import RulesGeneration
+from riskwatch.models.tape import TapeGeneration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,11 +22,15 @@ GROUP: Final = "riskwatch.models"
 BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
     "rules": RulesGeneration,
     "anchored": AnchoredGeneration,
+    "adaptive": AdaptiveGeneration,
+    "batch": BatchGeneration,
+    "frozen": FrozenGeneration,
+    "tape": TapeGeneration,
 }
 """Factories of this package's generations; another package cannot replace one."""
 
 
-def build(name: str, options: Mapping[str, Any] | None = None) -> Generation:
+def build(name: str, options: Mapping[str, Any] | None = None, target: str = "") -> Generation:
     """Return a new generation.
 
     Parameters
@@ -33,6 +40,8 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Generation:
         a package loads nothing: its code runs only when the configuration names it here.
     options : mapping, optional
         Keyword arguments of the factory.
+    target : str, optional
+        Id of the target that it is to answer; see :func:`make`.
 
     Raises
     ------
@@ -44,20 +53,30 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Generation:
     --------
     >>> build("anchored", {"scales": {"velocity": 20.0}}).score({"severity": 1.0}).probability
     0.5
-    >>> build("oracle")
+    >>> build("oracle")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    riskwatch.errors.ModelError: model 'oracle' is unknown: built in are anchored, rules
+    riskwatch.errors.ModelError: model 'oracle' is unknown: built in are ...
     """
-    return make(name, factory(name), options)
+    return make(name, factory(name), options, target)
 
 
 def make(
-    name: str, factory: Callable[..., Generation], options: Mapping[str, Any] | None = None
+    name: str,
+    factory: Callable[..., Generation],
+    options: Mapping[str, Any] | None = None,
+    target: str = "",
 ) -> Generation:
-    """Call the factory that goes by `name`; see :func:`build`."""
+    """Call the factory that goes by `name`; see :func:`build`.
+
+    What it makes may have a method ``of_target(id)``: then that returns the generation for this
+    target, which is how one fitted artefact holds a model for each.
+    """
     try:
         made: object = factory(**(options or {}))
+        of_target = getattr(made, "of_target", None)
+        if target and of_target is not None:
+            made = of_target(target)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model {name!r} refuses its options: {error}") from error
     if not isinstance(made, Generation):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -79,16 +79,22 @@ class Rung:
     ceiling : Authority
         How far it may ever go: neither evidence nor people let it go further.
     make : callable
-        Makes one that has seen nothing.
-    newborn : Generation
-        One that has seen nothing, to score what nothing was learned about yet.
+        Makes one that has seen nothing, for the target whose id it is given.
+    newborns : dict of str to Generation
+        By target, one that has seen nothing, to score what nothing was learned about yet.
     """
 
     name: str
     authority: Authority
     ceiling: Authority
-    make: Callable[[], Generation]
-    newborn: Generation
+    make: Callable[..., Generation]
+    newborns: dict[str, Generation] = field(default_factory=dict)
+
+    def newborn(self, target: str) -> Generation:
+        """Return one that has seen nothing, for a target."""
+        if target not in self.newborns:
+            self.newborns[target] = self.make(target)
+        return self.newborns[target]
 
 
 def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
@@ -189,7 +195,9 @@ def _rung(wanted: GenerationConfig) -> Rung:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
     factory = registry.factory(wanted.model)
     make = partial(registry.make, wanted.model, factory, wanted.options)
-    return Rung(name, authority, ceiling, make, make())
+    made = Rung(name, authority, ceiling, make)
+    made.newborn("")  # refuses options that it cannot be made with
+    return made
 
 
 def _authority(name: str, field: str, value: str) -> Authority:

@@ -54,6 +54,46 @@ def sigmoid(logit: float) -> float:
     return odds / (1.0 + odds)
 
 
+def squashed(value: float | None, scale: float) -> float:
+    """``value / (scale + |value|)``, in [-1, 1]; 0 where it is missing or NaN.
+
+    Examples
+    --------
+    >>> squashed(-10.0, 30.0), squashed(None, 1.0)
+    (-0.25, 0.0)
+    """
+    if value is None or value != value:  # noqa: PLR0124 - the test for NaN
+        return 0.0
+    if math.isinf(value):
+        return math.copysign(1.0, value)
+    return value / (scale + abs(value))
+
+
+def mode_of(prior: float, spread: float, *, label: bool) -> float:
+    """Logit `z` with ``z = prior + spread * (label - sigmoid(z))``: Newton within a bracket.
+
+    It is the mode of a normal prior on a logit, of this variance, times one label's likelihood.
+
+    Examples
+    --------
+    >>> round(mode_of(0.0, 4.0, label=True), 4)
+    1.0426
+    """
+    low, high = (prior, prior + spread) if label else (prior - spread, prior)
+    z = prior
+    for _ in range(64):
+        p = sigmoid(z)
+        excess = z - prior - spread * (label - p)
+        low, high = (low, z) if excess > 0.0 else (z, high)
+        after = z - excess / (1.0 + spread * p * (1.0 - p))
+        if not low <= after <= high:
+            after = 0.5 * (low + high)
+        if abs(after - z) <= 1e-12 * (1.0 + abs(z)):
+            return after
+        z = after
+    return z
+
+
 class Anchor(msgspec.Struct, frozen=True, kw_only=True):
     """The rule as log-odds: ``logit = bias + slope * steps(severity)``.
 

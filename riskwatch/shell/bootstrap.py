@@ -30,6 +30,8 @@ from riskwatch.shell.pipeline import Pipeline, Slot
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from riskwatch.core.risk.models import Scorer
+
 
 def configuration(directory: Path | None = None) -> Config:
     """Read a rules folder; the shipped one by default.
@@ -53,14 +55,14 @@ def market_slot(config: Config) -> Slot:
     return Slot(stage, MarketState(), (*MARKET_EVENTS, Tick), journal=True)
 
 
-def risk_slot(config: Config) -> Slot:
-    """Make the risk stage, with its models, in its place."""
+def risk_slot(config: Config, scorer: Scorer | None = None) -> Slot:
+    """Make the risk stage, with its models (or with another `scorer`), in its place."""
     stage = RiskStage(
         config.policy.risk,
         config.reference,
         config.limits,
         config.rules,
-        Ladder(config.policy.models),
+        scorer or Ladder(config.policy.models),
     )
     heard = (CounterpartyReading, PartitionFault, MarketReading)
     takes = (*heard, Credit, LegalEntity, NettingSet, Tick)
@@ -77,7 +79,9 @@ def risk_pipeline(config: Config) -> Pipeline:
     return Pipeline([market_slot(config), risk_slot(config)])
 
 
-def pipeline(config: Config, *, keep_events: bool = False) -> Pipeline:
+def pipeline(
+    config: Config, *, keep_events: bool = False, scorer: Scorer | None = None
+) -> Pipeline:
     """All stages in one process, as ``riskwatch replay`` and ``riskwatch demo`` run them."""
-    slots = (ledger_slot(config), market_slot(config), risk_slot(config))
+    slots = (ledger_slot(config), market_slot(config), risk_slot(config, scorer))
     return Pipeline(slots, keep_events=keep_events)

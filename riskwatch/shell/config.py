@@ -24,6 +24,7 @@ from riskwatch.core.risk.models import EvidenceConfig, GenerationConfig, ModelsC
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.errors import ConfigError, ModelError
 from riskwatch.shell import coherence
+from riskwatch.shell.artefacts import with_artefacts
 from riskwatch.shell.strict import (
     Checks,
     Shaper,
@@ -231,7 +232,8 @@ def load_models(directory: Path) -> ModelsConfig:
     """
     from riskwatch.models.ladder import Ladder  # noqa: PLC0415 - half a second to import
 
-    made = Shaper(MODELS, MODELS_CHECKS).struct(ModelsConfig, read_toml(directory / MODELS))
+    read = Shaper(MODELS, MODELS_CHECKS).struct(ModelsConfig, read_toml(directory / MODELS))
+    made = with_artefacts(read, directory, MODELS)
     try:
         Ladder(made)
     except ModelError as error:

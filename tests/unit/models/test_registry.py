@@ -58,7 +58,11 @@ def test_what_is_built_in_is_found_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "why"),
     [
-        ("", {}, "model '' is unknown: built in are anchored, rules"),
+        (
+            "",
+            {},
+            "model '' is unknown: built in are adaptive, anchored, batch, frozen, rules, tape",
+        ),
         ("Rules", {}, "model 'Rules' is unknown"),
         ("rules", {"scales": {}}, "model 'rules' refuses its options: .*scales"),
         ("anchored", {"slope": -1.0}, "model 'anchored' refuses its options: slope must be in"),

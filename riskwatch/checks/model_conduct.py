@@ -1,0 +1,258 @@
+"""Checks of how a model behaves: pure, explained, repeatable, copied, stored."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import random
+import subprocess
+import sys
+from itertools import islice
+from math import fsum, inf, isfinite, nan
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from riskwatch.checks import model_process
+from riskwatch.checks.model_subject import courier, encoded, require, said, well_formed
+from riskwatch.models.severity import sigmoid
+
+if TYPE_CHECKING:
+    from riskwatch.checks.model_subject import Subject
+    from riskwatch.models.base import Generation, Score
+
+HASH_SEEDS: Final = ("0", "4242")
+_EXTREMES: Final = (1e308, -1e308, 5e-324, 2.2e-308, -0.0, 0.0, nan, inf, -inf)
+_TIMEOUT_S: Final = 120.0
+_REFUSALS: Final = (IndexError, KeyError, TypeError, ValueError)
+
+
+def shape(subject: Subject) -> None:
+    """Scores are in range and finite, and their parts sum to the logit."""
+    model = subject.make()
+    for x, y in subject.lessons(300):
+        score = model.score(x)
+        wrong = well_formed(score)
+        require(not wrong, wrong)
+        parts = fsum(score.contributions.values())
+        close = abs(parts - score.logit) <= 1e-6 * (1.0 + abs(score.logit))
+        require(close, f"contributions must sum to the logit {score.logit}, sum to {parts}")
+        close = abs(sigmoid(score.logit) - score.probability) <= 1e-6
+        require(close, f"probability {score.probability} is not that of logit {score.logit}")
+        model.learn(x, y)
+
+
+def pure_score(subject: Subject) -> None:
+    """Scoring, before the first label or after many, changes nothing at all."""
+    for model in (subject.make(), subject.taught()):
+        before, kept = encoded(model), copy.deepcopy(model)
+        others = [x for x, _ in subject.lessons(50, seed=2)]
+        first = [model.score(x) for x in others]
+        require(encoded(model) == before, "score must not change the state")
+        again = [model.score(x) for x in others]
+        require(first == again, "the same state scored twice must score the same")
+        ahead = said(model, subject.lessons(50, seed=3))
+        require(
+            ahead == said(kept, subject.lessons(50, seed=3)),
+            "a model that scored must go on like one that did not",
+        )
+
+
+def no_aliasing(subject: Subject) -> None:
+    """What is handed in stays as it is, and may be changed by its owner; so may what came out."""
+    model, twin = subject.make(), subject.make()
+    for x, y in subject.lessons(100):
+        lent, kept = dict(x), dict(x)
+        score = model.score(lent)
+        require(lent == kept, "score must not change its input")
+        score.contributions.clear()
+        lent.clear()
+        lent |= kept
+        model.learn(lent, y)
+        require(lent == kept, "learn must not change its input")
+        lent.clear()
+        lent["severity"] = 1e6
+        _spoil(model.state())
+        twin.score(dict(x))
+        twin.learn(dict(x), y)
+    require(encoded(model) == encoded(twin), "changing an input or a state from outside changed it")
+    probe = [x for x, _ in subject.lessons(20, seed=2)]
+    same = [model.score(x) for x in probe] == [twin.score(x) for x in probe]
+    require(same, "changing an input or a state from outside changed what it says")
+
+
+def _spoil(value: object) -> None:
+    """Change whatever can be changed in a state that was given away."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            _spoil(inner)
+        value.clear()
+    elif isinstance(value, list):
+        for inner in value:
+            _spoil(inner)
+        value.clear()
+
+
+def missing_features(subject: Subject) -> None:
+    """Any feature may be absent, the severity too, when scoring and when learning."""
+    model = subject.make()
+    for n, (x, y) in enumerate(subject.lessons(100)):
+        part = {name: v for i, (name, v) in enumerate(sorted(x.items())) if (n + i) % 3}
+        for seen in ({}, {"severity": x["severity"]}, part):
+            wrong = well_formed(model.score(seen))
+            require(not wrong, f"with the features {sorted(seen)}: {wrong}")
+            model.learn(seen, y)
+
+
+def new_features(subject: Subject) -> None:
+    """A feature that comes later breaks nothing."""
+    model = subject.taught()
+    for n, (x, y) in enumerate(subject.lessons(50, seed=4)):
+        seen = {**x, f"new_{n}": float(n), "new_always": 1.0}
+        wrong = well_formed(model.score(seen))
+        require(not wrong, f"with a new feature: {wrong}")
+        model.learn(seen, y)
+
+
+def feature_order(subject: Subject) -> None:
+    """The order of the features is of no account, to the last bit."""
+    model, twin = subject.make(), subject.make()
+    for x, y in subject.lessons(200):
+        turned = dict(reversed(list(x.items())))
+        same = model.score(x) == twin.score(turned)
+        require(same, "the same features in another order must score the same")
+        model.learn(x, y)
+        twin.learn(turned, y)
+
+
+def no_chance(subject: Subject) -> None:
+    """The shared random generators are neither drawn from nor of influence."""
+    kept, kept_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        runs: list[list[Score]] = []
+        for seed in (1, 2):
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - the shared generator is what is tested
+            drawn = random.getstate(), str(np.random.get_state())  # noqa: NPY002
+            runs.append(said(subject.make(), subject.lessons(200)))
+            after = random.getstate(), str(np.random.get_state())  # noqa: NPY002
+            require(drawn == after, "it must not draw from a shared random generator")
+        require(runs[0] == runs[1], "two runs over one stream must say the same")
+    finally:
+        random.setstate(kept)
+        np.random.set_state(kept_numpy)  # noqa: NPY002
+
+
+def across_processes(subject: Subject) -> None:
+    """Other processes, whose strings hash otherwise, say the same to the last bit."""
+    sent = courier(subject).encode("ascii")
+    path = os.pathsep.join(["", *(p for p in sys.path if p)])
+    started = [
+        subprocess.Popen(  # noqa: S603 - this interpreter, this package
+            [sys.executable, "-m", model_process.__name__],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for seed in HASH_SEEDS
+    ]
+    try:
+        answers = [process.communicate(sent, timeout=_TIMEOUT_S) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    expected = model_process.digest(subject)
+    for seed, process, (out, err) in zip(HASH_SEEDS, started, answers, strict=True):
+        last = err.decode(errors="replace").strip().rpartition("\n")[2]
+        require(process.returncode == 0, f"another process could not run it: {last}")
+        same = out.decode() == expected
+        require(same, f"a process with PYTHONHASHSEED={seed} said something else")
+
+
+def copies(subject: Subject) -> None:
+    """Pickled and deep-copied models go on alike, and apart from the one they came of."""
+    model = subject.taught()
+    before = encoded(model)
+    for how, copied in (
+        ("pickled", pickle.loads(pickle.dumps(model))),  # noqa: S301 - made a moment ago
+        ("deep-copied", copy.deepcopy(model)),
+    ):
+        require(encoded(copied) == before, f"a {how} model must have the same state")
+        told = said(copied, subject.lessons(50, seed=5))
+        require(encoded(model) == before, f"teaching a {how} model must not teach the original")
+        twin = subject.taught()
+        same = told == said(twin, subject.lessons(50, seed=5))
+        require(same, f"a {how} model must go on as the original would")
+
+
+def state_round_trip(subject: Subject) -> None:
+    """A state is plain JSON, and a model restored from it goes on bit for bit."""
+    for model in (subject.make(), subject.taught()):
+        row = encoded(model)
+        restored = subject.make()
+        given = msgspec.json.decode(row)
+        require(isinstance(given, dict), f"state must be a dict, was {type(given).__name__}")
+        if not given:  # such a model is never stored, so never restored
+            continue
+        restored.restore(given)
+        _spoil(given)
+        require(encoded(restored) == row, "a restored model must give the state it was given")
+        same = said(model, subject.lessons(100, seed=6)) == said(
+            restored, subject.lessons(100, seed=6)
+        )
+        require(same, "a restored model must go on as the original does")
+        require(encoded(restored) == encoded(model), "and learn the same, to the bit")
+
+
+def learned_is_stored(subject: Subject) -> None:
+    """A model whose answers changed by learning says so in its state."""
+    model, fresh = subject.taught(), subject.make()
+    if encoded(model) == encoded(fresh):
+        probe = [x for x, _ in subject.lessons(50, seed=7)]
+        same = [model.score(x) for x in probe] == [fresh.score(x) for x in probe]
+        require(same, "what changed its answers must be in its state")
+
+
+def foreign_state(subject: Subject) -> None:
+    """A state that is another model's is refused, and not taken for its own."""
+    model = subject.make()
+    try:
+        model.restore({"of_another_model": [1.0, 2.0]})
+    except _REFUSALS:
+        return
+    require(False, "restore must raise ValueError on a state that is not its own")
+
+
+def finite(subject: Subject) -> None:
+    """Whatever numbers come in, finite ones come out, then and afterwards."""
+    model = subject.make()
+    names = ["severity", *subject.features]
+    normal = list(islice(subject.lessons(40, seed=8), 40))
+    for extreme in _EXTREMES:
+        for name in names:
+            _finite(model, {**normal[0][0], name: extreme}, f"{name} = {extreme}")
+        _finite(model, dict.fromkeys(names, extreme), f"all features {extreme}")
+    for x, y in normal:
+        _finite(model, x, "ordinary numbers after extreme ones")
+        model.learn(x, y)
+    require(_all_finite(model.state()), "the state must hold finite numbers only")
+
+
+def _finite(model: Generation, x: dict[str, float], when: str) -> None:
+    """Score and learn a state twice, once per label."""
+    for y in (True, False):
+        wrong = well_formed(model.score(x))
+        require(not wrong, f"with {when}: {wrong}")
+        model.learn(x, y)
+
+
+def _all_finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_all_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_all_finite, value))
+    return not isinstance(value, float) or isfinite(value)

@@ -1,0 +1,159 @@
+"""What a model is checked with: how to make one, and the stream that it is shown."""
+
+from __future__ import annotations
+
+import pickle
+from base64 import b64encode
+from dataclasses import dataclass, field
+from hashlib import sha256
+from math import isfinite
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from riskwatch.errors import RiskwatchError
+from riskwatch.models import registry
+from riskwatch.models.base import Generation, Score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+FEATURES: Final = ("velocity_bp", "drift_bp", "sd_bp", "vol_bp", "missing_share", "peer_bp")
+"""Names that the shipped generations know, and a foreign one may ignore."""
+
+Lesson = tuple[dict[str, float], bool]
+"""A state, and what became of it."""
+
+
+class BrokenPromiseError(RiskwatchError):
+    """A check found that a model does not keep what the ladder relies on."""
+
+
+def require(kept: bool, promise: str) -> None:
+    """Raise :class:`BrokenPromiseError` unless a promise was kept."""
+    if not kept:
+        raise BrokenPromiseError(promise)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model under check.
+
+    Attributes
+    ----------
+    model : str or callable
+        Registered name, or factory.
+    options : mapping
+        Of the factory.
+    target : str
+        Target that it is made for.
+    features : sequence of str
+        What states are made of, beside ``severity``.
+    events : int
+        States that it is shown where its bounds are measured.
+    max_state_bytes : int
+        Most bytes of its state as JSON.
+    score_ratio, learn_ratio : float
+        Most time per score and per label, as multiples of what a scaler and a logistic
+        regression of River take to score and learn in the same run.
+    """
+
+    model: str | Callable[..., Generation]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    target: str = ""
+    features: Sequence[str] = FEATURES
+    events: int = 100_000
+    max_state_bytes: int = 65_536
+    score_ratio: float = 10.0
+    learn_ratio: float = 100.0
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return self.model if isinstance(self.model, str) else getattr(self.model, "__name__", "?")
+
+    def make(self) -> Generation:
+        """Make one that has seen nothing.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be built.
+        """
+        if isinstance(self.model, str):
+            return registry.build(self.model, self.options, self.target)
+        return registry.make(self.name, self.model, self.options, self.target)
+
+    def taught(self, count: int = 200, seed: int = 1) -> Generation:
+        """Make one that has learned from the first lessons of a stream."""
+        made = self.make()
+        for x, y in self.lessons(count, seed):
+            made.score(x)
+            made.learn(x, y)
+        return made
+
+    def lessons(self, count: int, seed: int = 1) -> Iterator[Lesson]:
+        """Yield states with labels; the same for the same seed, and both labels among them."""
+        rng = Random(f"check_model/{seed}")  # noqa: S311 - scenery, not secrets
+        bp = 20.0
+        for _ in range(count):
+            bp = max(0.0, 0.95 * bp + rng.gauss(1.5, 8.0))
+            x = {name: round(rng.gauss(0.0, 20.0), 6) for name in self.features}
+            x |= {"discount_bp": round(bp, 6), "severity": round(bp / 50.0, 6)}
+            yield x, rng.random() < min(0.9, bp / 60.0)
+
+
+def digest_of(scores: Sequence[Score]) -> str:
+    """SHA-256 of what was said, to the last bit of every number."""
+    return sha256(msgspec.json.encode(scores, order="sorted")).hexdigest()
+
+
+def said(model: Generation, lessons: Iterator[Lesson]) -> list[Score]:
+    """What a model says along a stream that it learns from."""
+    out = []
+    for x, y in lessons:
+        out.append(model.score(x))
+        model.learn(x, y)
+    return out
+
+
+def encoded(model: Generation) -> bytes:
+    """State of a model as JSON, keys sorted."""
+    return msgspec.json.encode(model.state(), order="sorted")
+
+
+def well_formed(score: object) -> str:
+    """What is wrong with a score; empty if nothing is.
+
+    Examples
+    --------
+    >>> well_formed(Score(0.5, 0.0, 1.0, {"bias": 0.0}))
+    ''
+    >>> well_formed(Score(float("nan"), 0.0, 1.0, {}))
+    'the probability must be in [0, 1], was nan'
+    """
+    if not isinstance(score, Score):
+        return f"score must return a Score, was {type(score).__name__}"
+    if not 0.0 <= score.probability <= 1.0:
+        return f"the probability must be in [0, 1], was {score.probability}"
+    for what, value in (("logit", score.logit), *score.contributions.items()):
+        if not isfinite(value):
+            return f"{what} must be finite, was {value}"
+    return ""
+
+
+def courier(subject: Subject) -> str:
+    """Text that another process can make the subject of.
+
+    Raises
+    ------
+    BrokenPromiseError
+        If its factory or options cannot be sent to another process.
+    """
+    try:
+        return b64encode(pickle.dumps(subject)).decode("ascii")
+    except (AttributeError, pickle.PicklingError, TypeError) as error:
+        raise BrokenPromiseError(
+            f"the factory must be importable by its name, to run in another process: {error}"
+        ) from error

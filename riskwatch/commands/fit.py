@@ -1,0 +1,186 @@
+"""``riskwatch fit``: fits the batch generation on recorded or simulated episodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import structlog
+import typer
+
+from riskwatch import scenarios
+from riskwatch.core.risk.models import GenerationConfig
+from riskwatch.errors import RiskwatchError
+from riskwatch.scenarios.drawn import drawn
+from riskwatch.shell.embedded import Limits
+from riskwatch.shell.session import Replay, replay_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from riskwatch.models.artefact import Artefact
+    from riskwatch.models.tape import Row
+    from riskwatch.scenarios import Episode
+    from riskwatch.shell.config import Config
+
+BATCH = 5_000
+
+
+def fit_command(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="NDJSON files of events, one recording each.")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The artefact to write.")],
+    episodes: Annotated[
+        list[str] | None,
+        typer.Option("--episode", help="An embedded episode, see `riskwatch scenario list`."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of every embedded episode.")] = 3,
+    draws: Annotated[
+        int, typer.Option("--drawn", min=0, help="Invented episodes to fit on, drawn by number.")
+    ] = 0,
+    targets: Annotated[
+        list[str] | None, typer.Option("--target", help="Only these; else all configured ones.")
+    ] = None,
+    trees: Annotated[int, typer.Option(min=1, max=400, help="Trees of every target.")] = 32,
+    config: Annotated[
+        Path | None,
+        typer.Option(envvar="RISKWATCH_CONFIG", help="Folder of rules; else the shipped one."),
+    ] = None,
+) -> None:
+    """Fit frozen trees for every target on episodes, and write them with a digest.
+
+    Samples and labels are taken as they are live, and no fold ever looks back: a model is judged
+    on what came after all that it was fitted on. The same episodes give the same bytes.
+    """
+    from riskwatch.fitting.artefact import fitted  # noqa: PLC0415 - seconds to import
+    from riskwatch.fitting.trees import Settings  # noqa: PLC0415
+    from riskwatch.models.rungs import questions  # noqa: PLC0415
+    from riskwatch.shell import bootstrap  # noqa: PLC0415
+
+    given = bootstrap.configuration(config)
+    asked = [q for group in questions(given.policy.models).values() for q in group]
+    horizons = {q.id: q.target.horizon_s for q in asked if targets is None or q.id in targets}
+    for name in targets or ():
+        if name not in horizons:
+            known = ", ".join(q.id for q in asked)
+            raise RiskwatchError(f"target {name!r} is not configured: there are {known}")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    rows: list[Row] = []
+    sources: list[str] = []
+    with TemporaryDirectory(prefix="riskwatch-fit-") as folder:
+        runs: list[tuple[str, str | Episode, int]] = []
+        runs += [(name, name, seed) for name in episodes or () for seed in range(1, seeds + 1)]
+        runs += [(f"drawn_{n}", drawn(n), n) for n in range(draws)]
+        for source, path in _recordings(files or (), runs, Path(folder)):
+            more = live_through(source, path, given)
+            typer.echo(f"{source}: {len(more)} labels, {sum(r.label for r in more)} true", err=True)
+            rows += more
+            sources.append(source)
+    if not rows:
+        raise RiskwatchError("no label matured: name files of events, or an --episode")
+    made, reasons = fitted(rows, horizons, sources, Settings(trees=trees), out.stem)
+    for line in report(made, reasons):
+        typer.echo(line)
+    if not made.models:
+        raise RiskwatchError("no target could be fitted, so nothing was written")
+    write(made, out)
+    typer.echo(f"{out}: sha256 {made.sha256}")
+
+
+def _recordings(
+    files: Sequence[Path], runs: Sequence[tuple[str, str | Episode, int]], folder: Path
+) -> Iterator[tuple[str, Path]]:
+    """Yield names and files of events; an episode is written out first, by name and seed."""
+    encode = msgspec.json.Encoder().encode
+    for path in files:
+        yield path.name, path
+    for name, episode, seed in runs:
+        path = folder / f"{name}-{seed}.ndjson"
+        with path.open("wb") as sink:
+            for event in scenarios.events(episode, seed):
+                sink.write(encode(event) + b"\n")
+        yield f"{name} seed {seed}", path
+        path.unlink()
+
+
+def live_through(source: str, path: Path, config: Config) -> list[Row]:
+    """Samples of one recording with their labels, as the ladder takes them live.
+
+    Parameters
+    ----------
+    source : str
+        Its name.
+    path : Path
+        Its events.
+    config : Config
+        Rules and targets; its generations are left out.
+
+    Raises
+    ------
+    FeedError
+        If the file cannot be read.
+    """
+    from riskwatch.models.ladder import Ladder  # noqa: PLC0415
+    from riskwatch.models.tape import Tape  # noqa: PLC0415
+    from riskwatch.shell import bootstrap  # noqa: PLC0415
+
+    tape = Tape(source)
+    generations = (
+        GenerationConfig(model="rules", authority="full"),
+        GenerationConfig(model="tape", options={"tape": tape}),
+    )
+    policy = config.policy
+    models = msgspec.structs.replace(policy.models, generations=generations)
+    risk = msgspec.structs.replace(policy.risk, asks=())
+    policy = msgspec.structs.replace(policy, models=models, risk=risk)
+    bare = msgspec.structs.replace(config, policy=policy)
+    with TemporaryDirectory(prefix="riskwatch-fit-") as folder:
+        what = Replay(
+            [path], f"sqlite:///{Path(folder) / 'fit.sqlite'}", limits=Limits(batch=BATCH)
+        )
+        pipeline = bootstrap.pipeline(bare, scorer=tape.wrap(Ladder(models)))
+        replay_files(what, pipeline, reference=bare.reference)
+    return tape.rows
+
+
+def report(made: Artefact, reasons: dict[str, str]) -> Iterator[str]:
+    """Yield what was fitted, and how good it is out of fold, in lines."""
+    for target, model in made.models.items():
+        yield (
+            f"{target}: {model.rows} samples, {model.positives} true, {model.entities} scopes, "
+            f"{model.episodes} recordings, {len(model.trees)} trees of {len(model.features)} "
+            "features"
+        )
+        figures = model.metrics
+        for what, prefix in (("fitted", ""), ("rule", "rule_"), ("base rate", "base_")):
+            yield (
+                f"  {what:9}  log loss {figures[prefix + 'log_loss']:.4f}  "
+                f"Brier {figures[prefix + 'brier']:.4f}  "
+                f"average precision {figures[prefix + 'average_precision']:.3f}"
+            )
+    for target, why in reasons.items():
+        yield f"{target}: no model, says the rule ({why})"
+
+
+def write(made: Artefact, out: Path) -> None:
+    """Write an artefact; it appears under its name only when it is complete.
+
+    Raises
+    ------
+    RiskwatchError
+        If it cannot be written.
+    """
+    from riskwatch.models.artefact import sealed  # noqa: PLC0415
+
+    part = out.with_name(out.name + ".part")
+    try:
+        part.write_text(sealed(made), encoding="utf-8")
+        part.replace(out)
+    except OSError as error:
+        raise RiskwatchError(f"{out}: cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)

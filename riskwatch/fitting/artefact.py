@@ -1,0 +1,83 @@
+"""All targets in one text, with a digest over it and one over the rows it was fitted on."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+import sklearn
+
+from riskwatch.fitting.trees import NotFittedError, Settings, fit
+from riskwatch.models.artefact import Artefact, Fitted, sealed
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from riskwatch.models.tape import Row
+
+LIMITS: Final = (
+    "All scopes of a kind share one model; scopes unlike those of the fit are extrapolation.",
+    "Its figures are of the episodes it was fitted on, walking forward.",
+    "On those episodes, what it says online is in sample.",
+    "Outside the ranges under `seen` it goes on as at their edge.",
+    "Samples overlap: count episodes and entities, not rows.",
+)
+
+
+def fitted(
+    rows: Sequence[Row],
+    horizons: Mapping[str, float],
+    sources: Sequence[str],
+    settings: Settings,
+    name: str = "batch",
+) -> tuple[Artefact, dict[str, str]]:
+    """Fit every target for which there is enough.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of all targets.
+    horizons : mapping
+        Horizon of every target, seconds, by its id.
+    sources : sequence of str
+        What the rows are of, in words.
+    settings : Settings
+        Size of the models.
+    name : str
+        What the artefact is called.
+
+    Returns
+    -------
+    Artefact, dict of str to str
+        The artefact, sealed; and why a target has no model, by its id.
+    """
+    models: dict[str, Fitted] = {}
+    reasons: dict[str, str] = {}
+    for target, horizon_s in horizons.items():
+        try:
+            mine = [row for row in rows if row.target == target]
+            models[target] = fit(mine, horizon_s, settings)
+        except NotFittedError as error:
+            reasons[target] = str(error)
+    made = Artefact(
+        name=name,
+        engine=ENGINE,
+        versions={"numpy": np.__version__, "scikit-learn": sklearn.__version__},
+        sources=tuple(sources),
+        data_sha256=data_digest(rows),
+        settings={name: float(value) for name, value in msgspec.structs.asdict(settings).items()},
+        limits=LIMITS,
+        models=models,
+    )
+    return msgspec.json.decode(sealed(made), type=Artefact), reasons
+
+
+def data_digest(rows: Sequence[Row]) -> str:
+    """SHA-256 over the rows, in order of time, whatever order they are given in."""
+    total = sha256()
+    for row in sorted(rows):
+        total.update(msgspec.json.encode(row, order="sorted") + b"\n")
+    return total.hexdigest()

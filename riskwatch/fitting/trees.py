@@ -1,0 +1,213 @@
+"""Fits one target: boosted trees, monotone where danger is, calibrated out of fold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from riskwatch.fitting.walk import blocks, measured, platt
+from riskwatch.models.artefact import Fitted
+from riskwatch.models.severity import Anchor
+from riskwatch.models.trees import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from riskwatch.models.tape import Row
+
+    Column = NDArray[np.float64]
+
+LEAST_TRUE: Final = 30
+"""True samples without which a target is not fitted."""
+LEAST_JUDGED: Final = 10
+"""True samples out of fold without which nothing is calibrated."""
+MOST_FEATURES: Final = 24
+
+MONOTONE: Final = (
+    "severity", "velocity_bp", "drift_bp", "issuer_failed_weight", "issuer_hacked_weight",
+    "backing_failed_share", "failed_weight", "hacked_weight", "suspended_weight",
+    "deposits_suspended_weight", "regulatory_weight", "suspended_parts", "withdrawal_age_s",
+    "withdrawal_age_ratio", "withdrawals_failed", "overdue_count", "dislocation_bp",
+)  # fmt: skip
+"""Features of which more never means less danger, other things being equal."""
+SAID_ALREADY: Final = ("deviation_bp", "discount_bp", "local_bp", "local_discount_bp")
+"""What the severity says on its own scale."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a fit; small on purpose, since episodes are few and every score is paid for."""
+
+    trees: int = 32
+    leaves: int = 6
+    learning_rate: float = 0.15
+    least_rows: int = 60
+    l2: float = 10.0
+    folds: int = 5
+
+
+class NotFittedError(Exception):
+    """Why a target has no model; the command says it, and goes on."""
+
+
+def fit(rows: Sequence[Row], horizon_s: float, settings: Settings) -> Fitted:
+    """Fit one target.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        All of one target; they are put in order of time here.
+    horizon_s : float
+        Its horizon, seconds.
+    settings : Settings
+        Size of the model.
+
+    Raises
+    ------
+    NotFittedError
+        If there are too few true labels, or the model says nothing out of fold.
+    """
+    ordered = sorted(rows)
+    labels = np.array([row.label for row in ordered], dtype=bool)
+    trues = int(labels.sum())
+    if trues < LEAST_TRUE or len(ordered) - trues < LEAST_TRUE:
+        raise NotFittedError(f"{trues} of {len(ordered)} samples are true: too few to fit")
+    features = _features(ordered)
+    x = matrix(ordered, features)
+    margins, judged, figures = _out_of_fold(ordered, x, labels, features, horizon_s, settings)
+    try:
+        slope, intercept = platt(margins[judged], labels[judged])
+    except ValueError as error:
+        raise NotFittedError(str(error)) from error
+    model = boosted(x, labels, features, settings)
+    return Fitted(
+        features=features,
+        monotone=tuple(int(name in MONOTONE) for name in features),
+        baseline=float(model._baseline_prediction[0, 0]),  # noqa: SLF001 - has no public name
+        trees=exported(model),
+        slope=slope,
+        intercept=intercept,
+        seen=tuple((float(np.nanmin(column)), float(np.nanmax(column))) for column in x.T),
+        rows=len(ordered),
+        positives=trues,
+        entities=len({row.scope: None for row in ordered}),
+        episodes=len({row.episode: None for row in ordered}),
+        metrics=figures,
+    )
+
+
+def matrix(rows: Sequence[Row], features: Sequence[str]) -> Column:
+    """Rows by features; NaN where one is missing."""
+    return np.array([[row.features.get(name, np.nan) for name in features] for row in rows])
+
+
+def boosted(
+    x: Column, labels: NDArray[np.bool_], features: Sequence[str], settings: Settings
+) -> Any:
+    """Fit the trees. No sampling and no early stopping: the same rows give the same trees."""
+    model = HistGradientBoostingClassifier(
+        max_iter=settings.trees,
+        max_leaf_nodes=settings.leaves,
+        learning_rate=settings.learning_rate,
+        min_samples_leaf=settings.least_rows,
+        l2_regularization=settings.l2,
+        monotonic_cst=[int(name in MONOTONE) for name in features],
+        early_stopping=False,
+        random_state=0,
+    )
+    # A column that is missing throughout cannot be binned; as a constant it is never split.
+    known = np.where(np.isnan(x).all(axis=0), 0.0, x)
+    return model.fit(known, labels)
+
+
+def exported(model: Any) -> tuple[Tree, ...]:
+    """Trees of a fitted model as plain numbers."""
+    return tuple(_tree(group[0].nodes) for group in model._predictors)  # noqa: SLF001
+
+
+def _tree(nodes: Any) -> Tree:
+    inner = [not leaf for leaf in nodes["is_leaf"]]
+    largest = np.finfo(np.float64).max  # "all but the missing go left" is infinity there
+
+    def kept(column: str, kind: type) -> tuple[Any, ...]:
+        return tuple(kind(v) if i else kind(0) for v, i in zip(nodes[column], inner, strict=True))
+
+    return Tree(
+        feature=tuple(
+            int(f) if i else -1 for f, i in zip(nodes["feature_idx"], inner, strict=True)
+        ),
+        threshold=tuple(min(value, float(largest)) for value in kept("num_threshold", float)),
+        missing_left=kept("missing_go_to_left", bool),
+        left=kept("left", int),
+        right=kept("right", int),
+        value=tuple(0.0 if i else float(v) for v, i in zip(nodes["value"], inner, strict=True)),
+        count=tuple(max(1, int(count)) for count in nodes["count"]),
+    )
+
+
+def _features(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Names that vary, in order of the alphabet, but ``severity`` first."""
+    values: dict[str, dict[float, None]] = {}
+    for row in rows:
+        for name, value in row.features.items():
+            kinds = values.setdefault(name, {})
+            if len(kinds) < 2:
+                kinds[value] = None
+    missing = {name: sum(name not in row.features for row in rows) for name in values}
+    varying = [n for n, kinds in sorted(values.items()) if len(kinds) > 1 or missing[n]]
+    usable = [n for n in varying if n not in SAID_ALREADY and n != "severity"]
+    return ("severity", *usable[: MOST_FEATURES - 1])
+
+
+def _out_of_fold(
+    rows: Sequence[Row],
+    x: Column,
+    labels: NDArray[np.bool_],
+    features: Sequence[str],
+    horizon_s: float,
+    settings: Settings,
+) -> tuple[Column, NDArray[np.bool_], dict[str, float]]:
+    """Margins of models that had not seen the sample, which samples those are, and figures.
+
+    For the figures, even the calibration of a block is that of earlier blocks alone.
+    """
+    margins, judged = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
+    said, base = np.zeros(len(rows)), np.zeros(len(rows))
+    us = [row.us for row in rows]
+    for train, test in blocks(us, labels.tolist(), int(horizon_s * 1e6), settings.folds):
+        model = boosted(x[train], labels[train], features, settings)
+        margins[test] = model.decision_function(x[test])
+        slope, intercept = _so_far(margins, labels, judged)
+        said[test] = 1.0 / (1.0 + np.exp(-(intercept + slope * margins[test])))
+        base[test] = labels[train].mean()
+        judged[test] = True
+    if int(labels[judged].sum()) < LEAST_JUDGED or labels[judged].all():
+        raise NotFittedError("too few true samples out of fold to calibrate by")
+    rule = Anchor()
+    severity = [row.features.get("severity") for row in rows]
+    stated = np.array([1.0 / (1.0 + np.exp(-rule.logit(s))) for s in severity])
+    truth = labels[judged]
+    figures = {
+        "rows": float(judged.sum()),
+        "positives": float(truth.sum()),
+        **measured(said[judged], truth),
+        **measured(stated[judged], truth, "rule_"),
+        **measured(base[judged], truth, "base_"),
+    }
+    return margins, judged, figures
+
+
+def _so_far(
+    margins: Column, labels: NDArray[np.bool_], judged: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Calibration of what is judged already; none before there is enough."""
+    if int(labels[judged].sum()) < LEAST_JUDGED or labels[judged].all():
+        return 1.0, 0.0
+    try:
+        return platt(margins[judged], labels[judged])
+    except ValueError:
+        return 1.0, 0.0

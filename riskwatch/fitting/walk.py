@@ -1,0 +1,120 @@
+"""Folds that walk forward, and what is measured on them. Nothing is ever shuffled."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+CLIP: Final = 1e-4
+"""Probabilities are judged within [CLIP, 1 - CLIP], as the ladder does."""
+
+
+def blocks(
+    us: Sequence[int], labels: Sequence[bool], horizon_us: int, count: int = 5
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield training and test indices, block after block of time.
+
+    Blocks are cut where equal shares of the true labels are behind, so that each has some to be
+    judged by. A model that is judged on a block was trained on samples whose horizon was over
+    before the block began, and on nothing else.
+
+    Parameters
+    ----------
+    us : sequence of int
+        When each sample was taken, microseconds, non-decreasing.
+    labels : sequence of bool
+        What became of it.
+    horizon_us : int
+        Horizon of the target, microseconds.
+    count : int
+        Blocks; the first is for training only.
+
+    Raises
+    ------
+    ValueError
+        If samples are not in order of time.
+
+    Examples
+    --------
+    >>> labels = [False, True, False, True, False, True]
+    >>> cuts = blocks(range(6), labels, horizon_us=1, count=3)
+    >>> [(train.tolist(), test.tolist()) for train, test in cuts]
+    [([0, 1, 2], [3, 4]), ([0, 1, 2, 3, 4], [5])]
+    """
+    times, truth = np.asarray(us, dtype=np.int64), np.asarray(labels, dtype=bool)
+    if np.any(np.diff(times) < 0):
+        raise ValueError("samples must be in order of time: folds walk forward")
+    hits = times[truth]
+    if len(hits) < count:
+        return
+    cuts = [int(hits[len(hits) * k // count]) for k in range(1, count)]
+    ends = [*cuts[1:], int(times[-1]) + 1]
+    for begin, end in zip(cuts, ends, strict=True):
+        train = np.flatnonzero(times + horizon_us <= begin)
+        test = np.flatnonzero((times >= begin) & (times < end))
+        if 0 < int(truth[train].sum()) < len(train) and len(test):
+            yield train, test
+
+
+def platt(margins: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and intercept that make log-odds of margins, by maximum likelihood [1]_.
+
+    Labels are softened as in the source, so that few of them do not make a step function.
+
+    Raises
+    ------
+    ValueError
+        If more margin means less danger: then there is nothing to calibrate.
+
+    References
+    ----------
+    .. [1] J. Platt, "Probabilistic outputs for support vector machines" (1999); Newton's method
+       on the convex loss, with a small ridge on the distance from the identity.
+
+    Examples
+    --------
+    >>> margins = np.array([-2.0, -1.0, 1.0, 2.0] * 50)
+    >>> slope, _ = platt(margins, margins > 0.0)
+    >>> slope > 1.0
+    True
+    """
+    trues = int(labels.sum())
+    low, high = 1.0 / (len(labels) - trues + 2.0), (trues + 1.0) / (trues + 2.0)
+    wanted = np.where(labels, high, low)
+    inputs = np.column_stack([margins, np.ones_like(margins)])
+    start, weights = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+    ridge = 1.0
+    for _ in range(100):
+        p = 1.0 / (1.0 + np.exp(-np.clip(inputs @ weights, -35.0, 35.0)))
+        gradient = inputs.T @ (p - wanted) + ridge * (weights - start)
+        curvature = (inputs * (p * (1.0 - p))[:, None]).T @ inputs + ridge * np.eye(2)
+        step = np.clip(np.linalg.solve(curvature, gradient), -1.0, 1.0)
+        weights = weights - step
+        if float(np.abs(step).max()) < 1e-10:
+            break
+    slope, intercept = float(weights[0]), float(weights[1])
+    if not (slope > 0.0 and math.isfinite(intercept)):
+        raise ValueError(f"more margin must mean more danger out of fold, slope was {slope:.3g}")
+    return slope, intercept
+
+
+def measured(
+    probabilities: NDArray[np.float64], labels: NDArray[np.bool_], prefix: str = ""
+) -> dict[str, float]:
+    """Log loss in nats, squared error, average precision; rounded to six digits."""
+    p = np.clip(probabilities, CLIP, 1.0 - CLIP)
+    loss = -np.where(labels, np.log(p), np.log1p(-p)).mean()
+    figures = {
+        "log_loss": float(loss),
+        "brier": float(((p - labels) ** 2).mean()),
+        "average_precision": float(average_precision_score(labels, probabilities)),
+    }
+    return {prefix + name: round(value, 6) for name, value in figures.items()}
