@@ -78,3 +78,7 @@ class FencedError(StoreError):
 
 class ModelError(RiskwatchError):
     """A model is unknown, or cannot be built with the options it was given."""
+
+
+class SigningError(RiskwatchError):
+    """A command cannot be signed: the key file, its mode, or the command itself."""

@@ -12,6 +12,8 @@ from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AnyOutput,
+    CommandApplied,
+    CommandRefused,
     DataQualityRaised,
     DataQualityResolved,
     DecisionMade,
@@ -30,6 +32,8 @@ AlertOutput = (
     | DataQualityRaised
     | DataQualityResolved
     | StageFaulted
+    | CommandApplied
+    | CommandRefused
 )
 """What travels on ``riskwatch.alerts``."""
 OutputT_co = TypeVar("OutputT_co", bound=Output, covariant=True)

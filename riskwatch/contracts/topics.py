@@ -162,8 +162,10 @@ _OUTPUTS: Final = (
             outputs.DataQualityRaised,
             outputs.DataQualityResolved,
             outputs.StageFaulted,
+            outputs.CommandApplied,
+            outputs.CommandRefused,
         ),
-        about="Decisions, alerts, data-quality issues and faults of our own.",
+        about="Decisions, alerts, data-quality issues, faults of our own, what people commanded.",
     ),
     Topic(
         name="riskwatch.killswitch",

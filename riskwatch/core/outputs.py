@@ -12,25 +12,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-import msgspec
-
+# Everybody finds every output here.
+from riskwatch.core.output import Output as Output  # noqa: PLC0414
+from riskwatch.core.people import CommandApplied as CommandApplied  # noqa: PLC0414
+from riskwatch.core.people import CommandRefused as CommandRefused  # noqa: PLC0414
+from riskwatch.core.people import ControlChanged as ControlChanged  # noqa: PLC0414
+from riskwatch.core.people import Unwind as Unwind  # noqa: PLC0414
+from riskwatch.core.people import Unwinding
 from riskwatch.core.reasons import Cause, Quality, QualityIssue, RejectReason, State
-from riskwatch.version import ENGINE
-
-
-class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
-    """What every output carries: `id`, `cause_id`, event time `ts` and `engine`."""
-
-    topic: ClassVar[str | None] = None
-
-    id: str
-    cause_id: str
-    ts: datetime
-    engine: str = ENGINE
-
-    def key(self) -> str:
-        """Key of the record on its topic, and of its row in SQL."""
-        raise NotImplementedError(type(self).__name__)
 
 
 class EventRejected(Output, frozen=True, kw_only=True, gc=False):
@@ -240,11 +229,11 @@ class DecisionMade(Output, frozen=True, kw_only=True, gc=False):
         return self.scope
 
 
-class KillSwitchChanged(Output, frozen=True, kw_only=True, gc=False):
+class KillSwitchChanged(Output, Unwinding, frozen=True, kw_only=True, gc=False):
     """The switch of one scope, as order paths obey it.
 
     `effective` is the stricter of `state` and what bad `quality` asks for. `valid_until`
-    counts from the decision, never from the sending.
+    counts from the decision, never from the sending. `unwind` is what passes in spite of a HALT.
     """
 
     topic: ClassVar[str | None] = "riskwatch.killswitch"
@@ -258,6 +247,7 @@ class KillSwitchChanged(Output, frozen=True, kw_only=True, gc=False):
     decision_id: str
     generation: str
     valid_until: datetime
+    unwind: Unwind | None = None
 
     def key(self) -> str:
         """The scope."""
@@ -362,4 +352,7 @@ AnyOutput = (
     | DataQualityRaised
     | DataQualityResolved
     | StageFaulted
+    | CommandApplied
+    | CommandRefused
+    | ControlChanged
 )
