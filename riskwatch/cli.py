@@ -12,6 +12,8 @@ from riskwatch.commands import (
     demo,
     dlq,
     doctor,
+    killswitch,
+    operator,
     query,
     replay,
     rules,
@@ -43,7 +45,8 @@ app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("publish")(stream.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
-app.add_typer(query.killswitch_app, name="killswitch")
+app.add_typer(killswitch.app, name="killswitch")
+app.add_typer(operator.app, name="operator")
 app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")
