@@ -48,7 +48,7 @@ OPERATORS: Final = Operators(
 SCOPE: Final = "asset:USDC"
 
 
-def command(  # noqa: PLR0913 - a command is made of that much
+def command(
     operator: str,
     action: str,
     minutes: float,

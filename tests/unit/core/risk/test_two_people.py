@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,6 @@ def halted_by_data() -> Desk:
     d.minutes(1, 10, bp=-300.0)
     assert state(d) is State.HALT
     return d
-
-
-def approved(d: Desk, asked: list[object], minutes: float, by: str = "bob") -> list[object]:
-    """Approve what was asked for."""
-    request = request_of(asked)  # type: ignore[arg-type]
-    return list(d.tell(command(by, "approve", minutes, request=request)))
 
 
 def test_two_people_release_a_halt() -> None:
@@ -263,7 +258,7 @@ def test_a_limit_is_lowered_by_one_and_raised_by_two() -> None:
         (SCOPE, {"limit": "usdc", "hard_usd": "1", "warning_share": "2"}, "ARGUMENT_INVALID"),
     ],
 )
-def test_a_limit_is_named_with_its_scope(scope: str, args: dict[str, object], why: str) -> None:
+def test_a_limit_is_named_with_its_scope(scope: str, args: dict[str, Any], why: str) -> None:
     """And has a positive value as text."""
     assert answer(people().tell(command("ann", "set_limit", 1, scope, **args))) == why
 
