@@ -27,7 +27,7 @@ def outcome(conn: Connection, cause_id: str) -> Found | None:
 def history(conn: Connection, scope: str | None, limit: int) -> list[Found]:
     """Commands, the newest first."""
     c = OPERATOR_COMMAND.c
-    query = select(OPERATOR_COMMAND).order_by(c.ts.desc(), c.id).limit(limit)
+    query = select(OPERATOR_COMMAND).order_by(c.ts.desc(), c.commanded_at.desc(), c.id).limit(limit)
     if scope is not None:
         query = query.where(c.scope == scope)
     return [dict(row) for row in conn.execute(query).mappings()]
