@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-streams chaos fuzz kill9 lint format wheel env clean
+.PHONY: help demo test bench bench-streams chaos fuzz model kill9 lint format wheel env clean
 
 UV_VERSION := 0.13.8
 BIN := .venv/bin
@@ -16,6 +16,7 @@ PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 pyt
 WORKERS ?= 2
 FUZZ ?= 1000000
 KILLS ?= 3000
+LIVES ?= 10000
 CHAOS ?= 100
 ARGS ?=
 
@@ -42,6 +43,9 @@ bench-streams: $(READY_DEV) ## figures of the workers, on a real broker and a re
 
 fuzz: $(READY_DEV) ## property tests at length: FUZZ examples each
 	@RISKWATCH_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q tests/property $(ARGS)
+
+model: $(READY_DEV) ## the kill switch, model-checked: all short lives, LIVES long random ones
+	@RISKWATCH_MODEL_RUNS=$(LIVES) $(BIN)/python -m pytest -q -s tests/property/test_killswitch_model.py $(ARGS)
 
 kill9: $(READY_DEV) ## replays killed by SIGKILL: KILLS times
 	@RISKWATCH_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/crash $(ARGS)

@@ -13,7 +13,9 @@ from riskwatch.commands import (
     dlq,
     doctor,
     fit,
+    killswitch,
     modelcheck,
+    operator,
     query,
     replay,
     rules,
@@ -46,7 +48,8 @@ app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("publish")(stream.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
-app.add_typer(query.killswitch_app, name="killswitch")
+app.add_typer(killswitch.app, name="killswitch")
+app.add_typer(operator.app, name="operator")
 models_app = typer.Typer(help="The ladder of models.", no_args_is_help=True)
 models_app.callback()(lambda: None)
 models_app.command("check")(modelcheck.check_command)

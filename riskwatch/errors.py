@@ -102,3 +102,7 @@ class ModelCheckError(ModelError):
         count = f"{len(failures)} check{'s' if len(failures) > 1 else ''}"
         why = "; ".join(f"{name} ({text})" for name, text in failures.items())
         super().__init__(f"model {model!r} fails {count}: {why}")
+
+
+class SigningError(RiskwatchError):
+    """A command cannot be signed: the key file, its mode, or the command itself."""

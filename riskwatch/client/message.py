@@ -13,6 +13,8 @@ from riskwatch.core.outputs import (
     AlertResolved,
     AnyOutput,
     AuthorityChanged,
+    CommandApplied,
+    CommandRefused,
     DataQualityRaised,
     DataQualityResolved,
     DecisionMade,
@@ -32,6 +34,8 @@ AlertOutput = (
     | DataQualityResolved
     | StageFaulted
     | AuthorityChanged
+    | CommandApplied
+    | CommandRefused
 )
 """What travels on ``riskwatch.alerts``."""
 OutputT_co = TypeVar("OutputT_co", bound=Output, covariant=True)

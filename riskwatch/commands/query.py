@@ -16,7 +16,7 @@ from rich.table import Table
 
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.core.clock import micros, text
-from riskwatch.store import queries
+from riskwatch.store import queries, turned
 from riskwatch.store.explain import explain_alert, explain_decision
 from riskwatch.store.raw import ask
 
@@ -38,7 +38,7 @@ killswitch_app = typer.Typer(help="The kill switch: what is allowed now.", no_ar
 
 @killswitch_app.callback()
 def _killswitch() -> None:
-    """Show what is allowed now."""
+    """Show what is allowed now, and turn the switch."""
 
 
 def exposure_command(
@@ -140,8 +140,9 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     """Show the state of every scope that was decided on; any other scope is NORMAL."""
     with queries.reading(database) as conn:
         rows = queries.killswitches(conn)
+        people = turned.controls(conn)
     if as_json:
-        _lines(rows)
+        _lines({**row, "people": people.get(row["scope"])} for row in rows)
         return
     body = [
         [
@@ -153,11 +154,12 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
             _cell(row["ts"]),
             _cell(row["valid_until"]),
             row["decision_id"][:12],
+            escape(_people(people.get(row["scope"], {}))),
         ]
         for row in rows
     ]
     names = ["scope", "effective", "state", "quality", "cause", "why", "since", "valid until"]
-    _table([*names, "decision"], body)
+    _table([*names, "decision", "people"], body)
 
 
 def sql_command(
@@ -209,6 +211,19 @@ def _cell(value: Any, *, money: bool = False) -> str:
         return text(micros(value))
     # SQLite has times as text of one width; whole seconds are shown as such.
     return escape(_WHOLE_SECOND.sub(r"\1Z", str(value)))
+
+
+def _people(control: Mapping[str, Any]) -> str:
+    """What people have in force or in hand, in a few words."""
+    words = {
+        "request_by": "{} asks for a second person",
+        "override_by": "overridden by {}",
+        "retired_by": "retired by {}",
+        "silence_by": "silenced by {}",
+        "acknowledged_by": "seen by {}",
+        "unwind_by": "unwind opened by {}",
+    }
+    return ", ".join(said.format(control[n]) for n, said in words.items() if control.get(n))
 
 
 def _quantities(amounts: Mapping[str, Decimal]) -> str:

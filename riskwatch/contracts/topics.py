@@ -163,8 +163,11 @@ _OUTPUTS: Final = (
             outputs.DataQualityResolved,
             outputs.StageFaulted,
             outputs.AuthorityChanged,
+            outputs.CommandApplied,
+            outputs.CommandRefused,
         ),
-        about="Decisions, alerts, data-quality issues, faults of our own, authority of models.",
+        about="Decisions, alerts, data-quality issues, faults of our own, authority of models, "
+        "what people commanded.",
     ),
     Topic(
         name="riskwatch.killswitch",

@@ -55,6 +55,7 @@ CommandAction = Literal[
     "promote",
     "demote",
     "retire",
+    "unwind",
 ]
 
 
@@ -289,14 +290,18 @@ class NettingSet(Event, frozen=True, kw_only=True, gc=False, tag="netting_set"):
 class Command(
     Event, frozen=True, kw_only=True, gc=False, tag="command", forbid_unknown_fields=True
 ):
-    """What a person tells riskwatch. Unknown fields are refused: a typo must not be lost."""
+    """What a person tells riskwatch. Unknown fields are refused: a typo must not be lost.
+
+    `signature` is 128 hexadecimal digits over the bytes that :mod:`riskwatch.core.signed` says.
+    It may be left out, so that an unsigned command is refused where refusals are recorded.
+    """
 
     operator: Name
     action: CommandAction
     scope: Annotated[str, msgspec.Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z", max_length=140)]
     reason: Text
     idempotency_key: Id
-    signature: Annotated[str, msgspec.Meta(max_length=512)]
+    signature: Annotated[str, msgspec.Meta(max_length=512)] = ""
     args: dict[str, Any] | None = None
 
 

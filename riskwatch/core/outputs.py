@@ -12,8 +12,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-# The aliases say that these are part of this module.
+# The aliases say that these are part of this module: everybody finds every output here.
 from riskwatch.core.output import Output as Output  # noqa: PLC0414
+from riskwatch.core.people import CommandApplied as CommandApplied  # noqa: PLC0414
+from riskwatch.core.people import CommandRefused as CommandRefused  # noqa: PLC0414
+from riskwatch.core.people import ControlChanged as ControlChanged  # noqa: PLC0414
+from riskwatch.core.people import Unwind as Unwind  # noqa: PLC0414
+from riskwatch.core.people import Unwinding
 from riskwatch.core.reasons import Cause, Quality, QualityIssue, RejectReason, State
 from riskwatch.core.standing import AuthorityChanged as AuthorityChanged  # noqa: PLC0414
 from riskwatch.core.standing import ModelMeasured as ModelMeasured  # noqa: PLC0414
@@ -226,11 +231,11 @@ class DecisionMade(Output, frozen=True, kw_only=True, gc=False):
         return self.scope
 
 
-class KillSwitchChanged(Output, frozen=True, kw_only=True, gc=False):
+class KillSwitchChanged(Output, Unwinding, frozen=True, kw_only=True, gc=False):
     """The switch of one scope, as order paths obey it.
 
     `effective` is the stricter of `state` and what bad `quality` asks for. `valid_until`
-    counts from the decision, never from the sending.
+    counts from the decision, never from the sending. `unwind` is what passes in spite of a HALT.
     """
 
     topic: ClassVar[str | None] = "riskwatch.killswitch"
@@ -244,6 +249,7 @@ class KillSwitchChanged(Output, frozen=True, kw_only=True, gc=False):
     decision_id: str
     generation: str
     valid_until: datetime
+    unwind: Unwind | None = None
 
     def key(self) -> str:
         """The scope."""
@@ -350,4 +356,7 @@ AnyOutput = (
     | StageFaulted
     | AuthorityChanged
     | ModelMeasured
+    | CommandApplied
+    | CommandRefused
+    | ControlChanged
 )

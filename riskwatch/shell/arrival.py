@@ -9,7 +9,7 @@ import msgspec
 from riskwatch.contracts.codec import stamp
 from riskwatch.contracts.moments import AHEAD, from_future
 from riskwatch.core.clock import MICRO, micros, moment
-from riskwatch.core.events import identity
+from riskwatch.core.events import Command, identity
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
 
 if TYPE_CHECKING:
@@ -34,12 +34,17 @@ def cause_of(event: WireEvent | Forwarded) -> str:
 def stamped(event: WireEvent, record: Record) -> WireEvent | Refusal:
     """Stamp an event with its arrival; refuse it if it happened after that.
 
-    A replay has no clock: what was not stamped at its first hop arrived when it happened.
+    A replay has no clock: what was not stamped at its first hop arrived when it happened. A
+    command arrives when the broker says so, for its sender must not make an old one fresh.
     """
     if record.arrived_us <= 0:
         return stamp(event, event.ts)
     refusal = beyond(event, record.arrived_us)
-    return stamp(event, moment(record.arrived_us)) if refusal is None else refusal
+    if refusal is not None:
+        return refusal
+    if isinstance(event, Command):
+        return msgspec.structs.replace(event, arrived=moment(record.arrived_us))
+    return stamp(event, moment(record.arrived_us))
 
 
 def beyond(event: WireEvent, arrived_us: int) -> Refusal | None:

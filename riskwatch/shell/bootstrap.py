@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from riskwatch.contracts.signing import Ed25519Verifier
 from riskwatch.core.events import (
     LEDGER_EVENTS,
     MARKET_EVENTS,
+    Command,
     Credit,
     LegalEntity,
     NettingSet,
@@ -56,16 +58,17 @@ def market_slot(config: Config) -> Slot:
 
 
 def risk_slot(config: Config, scorer: Scorer | None = None) -> Slot:
-    """Make the risk stage, with its models (or with another `scorer`), in its place."""
+    """Make the risk stage, with its models (or another `scorer`) and who may command it."""
     stage = RiskStage(
         config.policy.risk,
         config.reference,
         config.limits,
         config.rules,
         scorer or Ladder(config.policy.models),
+        Ed25519Verifier(config.operators),
     )
     heard = (CounterpartyReading, PartitionFault, MarketReading)
-    takes = (*heard, Credit, LegalEntity, NettingSet, Tick)
+    takes = (*heard, Credit, LegalEntity, NettingSet, Command, Tick)
     return Slot(stage, stage.fresh(), takes, journal=True)
 
 

@@ -10,6 +10,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.money import quantise
+from riskwatch.core.operators import Role
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.models import SERVED
 from riskwatch.errors import ConfigError
@@ -17,6 +18,7 @@ from riskwatch.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from riskwatch.core.operators import Operators
     from riskwatch.core.policy import Policy
     from riskwatch.core.reference import Limits, Party, Reference
     from riskwatch.core.rules import RulePack
@@ -107,6 +109,23 @@ def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]
         if target.horizon_s < LOOKS * risk.report_s:
             expected = f"at least {LOOKS} times risk.report_s = {risk.report_s:g} s"
             raise ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
+
+
+def operators(file: str, made: Operators) -> None:
+    """Raise :class:`ConfigError` about the first key that two people share, or idle books.
+
+    Two people are told apart by their keys, so one key under two names would be two people.
+    """
+    seen: dict[str, str] = {}
+    for operator in made.operators.values():
+        where = f"operators.{operator.id}"
+        first = seen.setdefault(operator.public_key, operator.id)
+        if first != operator.id:
+            expected = f"a key of its own, this one is {first}'s"
+            raise ConfigError(file, f"{where}.public_key", expected, operator.public_key)
+        if (operator.role is Role.TRADER) != bool(operator.books):
+            expected = "books for a trader, and for nobody else"
+            raise ConfigError(file, f"{where}.books", expected, list(operator.books))
 
 
 def unknown_subjects(made: Limits, known: Reference) -> list[str]:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.contracts.signing import public_key
 from riskwatch.core.events import Name
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.market.config import MarketConfig
+from riskwatch.core.operators import Operator, Operators
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.risk.assess import YEAR_S
 from riskwatch.core.risk.baseline import BaselineConfig
-from riskwatch.core.risk.config import Ask, RiskConfig
+from riskwatch.core.risk.config import Ask, PeopleConfig, RiskConfig
 from riskwatch.core.risk.models import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.errors import ConfigError, ModelError
@@ -46,6 +48,7 @@ LIMITS: Final = "limits.toml"
 RULES: Final = "static.toml"
 POLICY: Final = "policy.toml"
 MODELS: Final = "models.toml"
+OPERATORS: Final = "operators.toml"
 
 SHARE: Final = between(0.0, 1.0)
 
@@ -124,6 +127,13 @@ POLICY_CHECKS: Final[Checks] = {
     (RiskConfig, "max_credit"): at_least(1),
     (RiskConfig, "calm_dislocation_bp"): at_least(0.0),
     **{(BaselineConfig, name): above(0.0) for name in BaselineConfig.__struct_fields__},
+    **{
+        (PeopleConfig, name): above(0.0)
+        for name in PeopleConfig.__struct_fields__
+        if name not in ("unwind_max_usd", "watch_alerts_month")
+    },
+    (PeopleConfig, "unwind_max_usd"): at_least(0.0),
+    (PeopleConfig, "watch_alerts_month"): at_least(0),
     (Ask, "state"): among("WATCH", "REDUCE", "HALT"),
     (Ask, "at"): inside(0.0, 1.0),
     (Ask, "observations"): at_least(1),
@@ -152,6 +162,10 @@ MODELS_CHECKS: Final[Checks] = {
     (ModelsConfig, "max_pending"): at_least(1),
     (ModelsConfig, "max_scopes"): at_least(1),
 }
+OPERATORS_CHECKS: Final[Checks] = {
+    (Operator, "id"): named,
+    (Operator, "public_key"): public_key,
+}
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,8 +181,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         Static rules, in file order.
     policy : Policy
         How readings become states.
+    operators : Operators
+        Who may give commands; nobody where there is no such file.
     digest : str
-        SHA-256 (hexadecimal) of what the five files *say*: comments, spacing, the order of
+        SHA-256 (hexadecimal) of what the files *say*: comments, spacing, the order of
         keys and values equal to a default do not change it.
     """
 
@@ -177,10 +193,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rules: RulePack
     policy: Policy
     digest: str
+    operators: Operators = Operators()
 
 
 def load(directory: Path) -> Config:
-    """Read the five files of `directory`.
+    """Read the files of `directory`; ``operators.toml`` may be missing.
 
     Raises
     ------
@@ -191,12 +208,14 @@ def load(directory: Path) -> Config:
     limits = load_limits(directory)
     rules = load_rules(directory)
     policy = load_policy(directory)
+    operators = load_operators(directory)
     return Config(
         reference=reference,
         limits=limits,
         rules=rules,
         policy=policy,
-        digest=digest(reference, limits, rules, policy),
+        digest=digest(reference, limits, rules, policy, operators),
+        operators=operators,
     )
 
 
@@ -219,6 +238,22 @@ def load_rules(directory: Path) -> RulePack:
     """Read ``static.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
     made = Shaper(RULES, RULES_CHECKS).struct(RulePack, read_toml(directory / RULES))
     coherence.rules(RULES, made)
+    return made
+
+
+def load_operators(directory: Path) -> Operators:
+    """Read ``operators.toml`` alone; without it there are no operators.
+
+    Raises
+    ------
+    ConfigError
+        With file, dotted key, what was expected and what was found.
+    """
+    path = directory / OPERATORS
+    if not path.exists():
+        return Operators()
+    made = Shaper(OPERATORS, OPERATORS_CHECKS).struct(Operators, read_toml(path))
+    coherence.operators(OPERATORS, made)
     return made
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from riskwatch.contracts.codec import encode
 from riskwatch.contracts.outputs import encode_internal
 from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import moment
+from riskwatch.core.events import Command
 from riskwatch.core.outputs import Output
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.errors import StoreError
@@ -98,9 +100,14 @@ class Draft:
             self._seq += 1
 
     def journal(self, facts: Iterable[Any], record: Record | None) -> None:
-        """Keep inputs: the record's event by its bytes, ticks and readings as encoded."""
+        """Keep inputs: the record's event by its bytes, ticks and readings as encoded.
+
+        A command is kept with its arrival: whether it was fresh depends on that.
+        """
         for fact in facts:
-            if record is not None and type(fact) is type(record.event):
+            if record is not None and isinstance(fact, Command):
+                us, payload = record.us, encode(fact)
+            elif record is not None and type(fact) is type(record.event):
                 us, payload = record.us, record.raw
             else:
                 us, payload = fact.us, encode_internal(fact)

@@ -16,6 +16,7 @@ from riskwatch.core.outputs import (
     LimitMeasured,
     PositionChanged,
     ScoreUpdated,
+    Unwind,
 )
 from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.errors import FencedError
@@ -43,6 +44,8 @@ _RENAMED: Final = {"output_id": "id", "limit_id": "limit"}
 _ENUMS: Final[dict[str, Any]] = {
     "state": State, "effective": State, "quality": Quality, "cause": Cause,
 }  # fmt: skip
+
+_UNWIND: Final = ("unwind_max_usd", "unwind_max_slip_bp", "unwind_until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,11 @@ def _switches(conn: Connection) -> Iterator[Output]:
     query = select(now, history.cause_id, history.engine).join_from(
         now, t.KILLSWITCH_HISTORY, history.id == now.c.output_id
     )
-    yield from (_output(KillSwitchChanged, row) for row in conn.execute(query).mappings())
+    for row in conn.execute(query).mappings():
+        fields = dict(row)
+        most, slip, until = (fields.pop(c.name) for c in now.columns if c.name in _UNWIND)
+        fields["unwind"] = None if until is None else Unwind(most, slip, until)
+        yield _output(KillSwitchChanged, fields)
 
 
 def _others(conn: Connection) -> Iterator[Output]:

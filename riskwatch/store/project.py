@@ -14,6 +14,9 @@ from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AssetValued,
+    CommandApplied,
+    CommandRefused,
+    ControlChanged,
     CounterpartyAssessed,
     DataQualityRaised,
     DataQualityResolved,
@@ -28,6 +31,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.errors import StoreError
 from riskwatch.store import projections as t
+from riskwatch.store.people import OPERATOR_COMMAND, SCOPE_CONTROL, command_row
 from riskwatch.store.write import Row, append, remove, upsert
 
 if TYPE_CHECKING:
@@ -86,6 +90,12 @@ def _no_qty(output: PositionChanged) -> bool:
     return not output.qty
 
 
+def _nothing(output: ControlChanged) -> bool:
+    return output.empty
+
+
+_COMMANDS: Final = Log(OPERATOR_COMMAND, command_row)
+
 PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
     ExposureChanged: (_latest(t.EXPOSURE, _no_amount),),
     PositionChanged: (_latest(t.POSITION, _no_qty),),
@@ -95,6 +105,9 @@ PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
     LimitMeasured: (_latest(t.LIMIT_STATE),),
     DecisionMade: (_log(t.DECISION_LOG),),
     KillSwitchChanged: (_latest(t.KILLSWITCH), _log(t.KILLSWITCH_HISTORY)),
+    CommandApplied: (_COMMANDS,),
+    CommandRefused: (_COMMANDS,),
+    ControlChanged: (_latest(SCOPE_CONTROL, _nothing),),
     EventRejected: (),  # its bytes are a dead letter, which the runner adds
 }
 EPISODES: Final = (

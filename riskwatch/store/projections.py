@@ -147,6 +147,9 @@ KILLSWITCH: Final = Table(
     Column("valid_until", UtcTime, nullable=False),
     Column("ts", UtcTime, nullable=False),
     Column("output_id", Text, nullable=False),
+    Column("unwind_max_usd", ExactDecimal, nullable=True),
+    Column("unwind_max_slip_bp", Double, nullable=True),
+    Column("unwind_until", UtcTime, nullable=True),
 )
 
 KILLSWITCH_HISTORY: Final = Table(
@@ -165,6 +168,9 @@ KILLSWITCH_HISTORY: Final = Table(
     Column("valid_until", UtcTime, nullable=False),
     Column("cause_id", Text, nullable=False),
     Column("engine", Text, nullable=False),
+    Column("unwind_max_usd", ExactDecimal, nullable=True),
+    Column("unwind_max_slip_bp", Double, nullable=True),
+    Column("unwind_until", UtcTime, nullable=True),
     Index(None, "scope", "ts"),
 )
 

@@ -39,6 +39,48 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     scope_kind: str = "asset"
 
 
+class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What people may do, for how long, and how often they are paged (``[risk.people]``).
+
+    Attributes
+    ----------
+    replay_s : float
+        A command that was signed longer before its arrival is refused, seconds.
+    request_s : float
+        How long a request waits for its second person, seconds.
+    override_max_s : float
+        Longest override, seconds.
+    silence_max_s : float
+        Longest silence, seconds.
+    unwind_max_usd : float
+        Most that all unwinds of one HALT may come to, USD; 0 authorises none.
+    unwind_max_slip_bp : float
+        Widest price band of an unwind, bp from the mid.
+    unwind_max_s : float
+        Longest unwind, seconds.
+    watch_alerts_month : int
+        Alerts of WATCH in a calendar month of event time; those beyond it are folded into one.
+    key_memory_s : float
+        How long an idempotency key is remembered, seconds; at least `replay_s`.
+    max_keys : int
+        Most keys that are remembered.
+    max_scopes : int
+        Most scopes of which anything that people did is remembered.
+    """
+
+    replay_s: float = 300.0
+    request_s: float = 900.0
+    override_max_s: float = 14_400.0
+    silence_max_s: float = 86_400.0
+    unwind_max_usd: float = 250_000.0
+    unwind_max_slip_bp: float = 50.0
+    unwind_max_s: float = 3_600.0
+    watch_alerts_month: int = 500
+    key_memory_s: float = 86_400.0
+    max_keys: int = 4_096
+    max_scopes: int = 4_096
+
+
 class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How readings become dollars, features and states.
 
@@ -104,6 +146,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         usual and nobody says that withdrawals are shut, models look every `report_s` only, bp.
     baseline : BaselineConfig
         How fast baselines adapt, and when they do not.
+    people : PeopleConfig
+        What people may do.
     """
 
     coverage_good: float = 0.5
@@ -133,3 +177,4 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     asks: tuple[Ask, ...] = ()
     calm_dislocation_bp: float = 25.0
     baseline: BaselineConfig = BaselineConfig()
+    people: PeopleConfig = PeopleConfig()

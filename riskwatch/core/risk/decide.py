@@ -15,6 +15,8 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
 )
 from riskwatch.core.reasons import Cause, Quality, State
+from riskwatch.core.risk.budget import afford, folded
+from riskwatch.core.risk.control import ControlRow
 from riskwatch.core.risk.grounds import (
     cause_of,
     contributions,
@@ -26,10 +28,13 @@ from riskwatch.core.risk.grounds import (
 from riskwatch.core.risk.machine import RULES, Look, Request
 
 if TYPE_CHECKING:
+    from riskwatch.core.outputs import Unwind
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.grounds import Scene, Stakes
     from riskwatch.core.risk.rows import ScopeRow
+    from riskwatch.core.risk.state import RiskState
 
+_NONE = ControlRow()
 RiskOutput = DecisionMade | KillSwitchChanged | AlertRaised | AlertResolved
 
 
@@ -45,16 +50,18 @@ class Decider:
     def __init__(self, config: RiskConfig) -> None:
         self.config = config
 
-    def decide(self, row: ScopeRow, look: Look, scene: Scene) -> list[RiskOutput]:
+    def decide(self, state: RiskState, row: ScopeRow, look: Look, scene: Scene) -> list[RiskOutput]:
         """Move a scope to the state that follows, and say so if anything changed."""
         out: list[RiskOutput] = []
-        # HALT latches: nothing that is measured leads out of it.
-        state = State.HALT if row.state is State.HALT else look.state
-        decided = state is not row.state
+        control = state.controls.get(scene.scope, _NONE)
+        to = _asked(row, look, control)
+        decided = to is not row.state
         if decided:
-            out.append(self._decision(row, state, look, scene))
-        out += self._switch(row, scene, decided=decided)
-        out += self._alerts(row, look, scene)
+            out.append(self._decision(row, to, look, scene))
+        unwind = None if control.unwind is None else control.unwind.allowance()
+        out += self._switch(row, scene, unwind, decided=decided)
+        if control.retired is None:  # nobody is paged about what is closed for good
+            out += self._alerts(state, row, look, scene)
         return out
 
     def _decision(self, row: ScopeRow, state: State, look: Look, scene: Scene) -> DecisionMade:
@@ -89,7 +96,9 @@ class Decider:
         row.reasons = decision.reasons
         return decision
 
-    def _switch(self, row: ScopeRow, scene: Scene, *, decided: bool) -> list[RiskOutput]:
+    def _switch(
+        self, row: ScopeRow, scene: Scene, unwind: Unwind | None, *, decided: bool
+    ) -> list[RiskOutput]:
         """Put the switch where state and quality of data want it."""
         dark = False
         if scene.quality is Quality.UNKNOWN:
@@ -127,17 +136,22 @@ class Decider:
                 decision_id=row.decision_id,
                 generation=row.generation,
                 valid_until=moment(scene.us) + timedelta(seconds=self.config.valid_s),
+                unwind=unwind,
             )
         ]
 
-    def _alerts(self, row: ScopeRow, look: Look, scene: Scene) -> list[RiskOutput]:
+    def _alerts(
+        self, state: RiskState, row: ScopeRow, look: Look, scene: Scene
+    ) -> list[RiskOutput]:
         """Tell people, if it is about their money; tell them more; and when it is over."""
         out: list[RiskOutput] = []
+        silenced = state.controls.get(scene.scope, _NONE).silence is not None
         if row.state is State.NORMAL:
             if row.alert_id:
                 out.append(_resolved(scene, scene.scope, row.alert_id))
-                row.alert_id, row.alert_state, row.grounds = "", State.NORMAL, []
-            return out + self._dark(row, scene)
+                row.alert_id = ""
+            row.alert_state, row.grounds = State.NORMAL, []
+            return out + self._dark(row, scene, silenced=silenced)
         entered = row.state is not row.alert_state
         known = [] if entered else row.grounds
         # A limit that was breached first must not hide that withdrawals have stopped since.
@@ -146,12 +160,17 @@ class Decider:
             for r in look.requests
             if r.state.rank >= row.state.rank and ground_of(r, scene) not in known
         ]
-        if entered or added:
+        # A silence ends, so what was not told meanwhile is told then; a HALT is told at once.
+        if (entered or added) and (not silenced or row.state is State.HALT):
             stakes = scene.stakes()
             if stakes.exposure >= self.config.alert_from_usd:
-                out.append(self._raise(row, look, scene, stakes, added, entered=entered))
+                if row.state is State.WATCH and not afford(state, scene.us, self.config.people):
+                    out += folded(state, scene, row)
+                    row.alert_state = row.state
+                else:
+                    out.append(self._raise(row, look, scene, stakes, added, entered=entered))
                 row.grounds = sorted({*known, *(ground_of(r, scene) for r in added)})
-        return out + self._dark(row, scene)
+        return out + self._dark(row, scene, silenced=silenced)
 
     def _raise(
         self,
@@ -175,11 +194,11 @@ class Decider:
         row.alert_state = row.state
         return raised
 
-    def _dark(self, row: ScopeRow, scene: Scene) -> list[RiskOutput]:
+    def _dark(self, row: ScopeRow, scene: Scene, *, silenced: bool) -> list[RiskOutput]:
         """Tell people that a scope they hold something of is restricted for want of data."""
         dark = row.effective is not row.state
         key = f"{scene.scope}|data"
-        if dark and not row.dark_id:
+        if dark and not row.dark_id and not silenced:
             title = f"{scene.scope}: no data, effective {row.effective.value}"
             stakes = scene.stakes()
             reasons = [
@@ -240,6 +259,17 @@ def _resolved(scene: Scene, key: str, opened_id: str) -> AlertResolved:
         scope=scene.scope,
         opened_id=opened_id,
     )
+
+
+def _asked(row: ScopeRow, look: Look, control: ControlRow) -> State:
+    """State that follows: HALT latches, unless two people have overridden it for a while."""
+    if row.state is State.HALT:
+        return State.HALT  # nothing that is measured leads out of it
+    if control.override is None:
+        return look.state
+    lifted = control.override.state
+    below = [r.state for r in look.requests if r.state is not State.HALT]
+    return max((lifted, *below), key=_rank)
 
 
 def _rank(state: State) -> int:

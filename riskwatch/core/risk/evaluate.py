@@ -97,13 +97,13 @@ class Evaluator:
     ) -> dict[str, dict[str, float]]:
         """Measure limits when holdings changed or it is due; else what was measured stands."""
         if state.meta.holdings or tick.due:
-            found = list(self.limits.measure(tick.exposures(state, self.reference)))
+            found = list(self.limits.measure(tick.exposures(state, self.reference), state.hards))
             # What nothing is held of any more uses nothing of its limit.
-            found += self.limits.emptied(state.limits, {m.key: None for m in found})
+            found += self.limits.emptied(state.limits, {m.key: None for m in found}, state.hards)
             for measured in found:
                 out += report.limit_measured(state, measured, tick.us, self.config)
         else:
-            found = list(self.limits.remembered(state.limits))
+            found = list(self.limits.remembered(state.limits, state.hards))
         return self.limits.binding(found)
 
     def _assets(
@@ -192,7 +192,9 @@ class Evaluator:
             scopes |= {f"{prefix}{venue}/{asset}": None for asset in state.venues[venue].local}
         for scope in sorted(scopes):
             venue, _, asset = scope.removeprefix(prefix).partition("/")
-            row = state.venues[venue]
+            row = state.venues.get(venue)
+            if row is None:
+                continue  # people halted a coin at a venue that nothing was heard of
             local = row.local.get(asset)
             seen = state.sent.get(f"local/{scope}", 0)
             now = seen if local is None else local.observations
@@ -310,7 +312,7 @@ class Evaluator:
         )
         tick.moving = tick.moving or look.moving
         unknown, capped = row.unknown_since, row.capped
-        out: list[Output] = [*self.decider.decide(row, look, scene)]
+        out: list[Output] = [*self.decider.decide(state, row, look, scene)]
         row.capped = row.state is State.REDUCE and look.capped
         if row.unknown_since >= 0:
             tick.moving = True

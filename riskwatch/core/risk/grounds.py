@@ -146,6 +146,8 @@ def flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, Any
     """
     up = state.rank > row.state.rank
     rule = look.requests[0].rule if up and look.requests else look.before
+    if rule is None and row.cause is Cause.OPERATOR:
+        return {"needed": "another command"}
     if rule is None:
         return {"needed": "a rule that is no longer in the pack"}
     _, condition = rule.severity(scene.features)

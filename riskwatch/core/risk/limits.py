@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, Limits, Reference
+from riskwatch.core.risk.hard import in_force
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from riskwatch.core.risk.control import HardRow
     from riskwatch.core.risk.exposure import Exposures, Sums
     from riskwatch.core.risk.rows import LimitRow
 
 ANY = "*"
+_AS_CONFIGURED: Final[dict[str, HardRow]] = {}
 
 
 class Measured(msgspec.Struct, frozen=True, gc=False):
@@ -93,9 +96,12 @@ class LimitBook:
             if group is not None:
                 self._binds.setdefault(f"group:{group}", []).append(f"counterparty:{name}")
 
-    def measure(self, exposures: Exposures) -> Iterator[Measured]:
-        """Measure every limit on every subject that it applies to."""
-        for limit in self.limits:
+    def measure(
+        self, exposures: Exposures, hards: Mapping[str, HardRow] = _AS_CONFIGURED
+    ) -> Iterator[Measured]:
+        """Measure every limit, as people have changed it, on every subject it applies to."""
+        for configured in self.limits:
+            limit = in_force(configured, hards)
             kind = limit.scope_kind
             if kind == "firm":
                 yield measured(limit, "firm", exposures.firm.gross)
@@ -110,21 +116,28 @@ class LimitBook:
                 if (kind, name) not in self._own:
                     yield measured(limit, f"{kind}:{name}", table[name].gross)
 
-    def emptied(self, rows: dict[str, LimitRow], seen: dict[str, None]) -> Iterator[Measured]:
+    def emptied(
+        self,
+        rows: dict[str, LimitRow],
+        seen: dict[str, None],
+        hards: Mapping[str, HardRow] = _AS_CONFIGURED,
+    ) -> Iterator[Measured]:
         """Limits that were measured before and are not among those seen: nothing is left."""
         for key in sorted(rows):
             name, _, scope = key.partition("|")
             limit = self._by_id.get(name)
             if limit is not None and key not in seen:
-                yield measured(limit, scope, 0.0)
+                yield measured(in_force(limit, hards), scope, 0.0)
 
-    def remembered(self, rows: dict[str, LimitRow]) -> Iterator[Measured]:
+    def remembered(
+        self, rows: dict[str, LimitRow], hards: Mapping[str, HardRow] = _AS_CONFIGURED
+    ) -> Iterator[Measured]:
         """What was measured last: holdings have not changed since."""
         for key in sorted(rows):
             name, _, scope = key.partition("|")
             limit = self._by_id.get(name)
             if limit is not None:
-                yield measured(limit, scope, rows[key].used)
+                yield measured(in_force(limit, hards), scope, rows[key].used)
 
     def binding(self, found: list[Measured]) -> dict[str, dict[str, float]]:
         """What limits say of the scopes that are switched: features by scope.

@@ -138,6 +138,27 @@ class Machine:
                 return True
         return False
 
+    def holding(self, row: ScopeRow) -> list[Rule]:
+        """Rules that ask for HALT, or would once their dwell is over; silence clears none.
+
+        A model's ask counts as well, whatever its authority is now.
+        """
+        found = []
+        for rule, _ in self.rules:
+            tracker = row.trackers.get(rule.id)
+            if rule.state is State.HALT and tracker is not None and not tracker.idle:
+                found.append(rule)
+        return found
+
+    def standing(self, row: ScopeRow) -> State:
+        """The strictest state below HALT that static rules ask for now."""
+        asked = [State.NORMAL]
+        for rule, generation in self.rules:
+            tracker = row.trackers.get(rule.id)
+            if generation == RULES and tracker is not None and tracker.active:
+                asked.append(rule.state)
+        return max((s for s in asked if s is not State.HALT), key=lambda s: s.rank)
+
     def look(
         self,
         row: ScopeRow,

@@ -1,6 +1,7 @@
-"""The risk stage: readings, credit news and ticks in; exposures, scores and decisions out.
+"""The risk stage: readings, credit news, commands and ticks in; exposures and decisions out.
 
-Readings and news only change what is known. Everything is decided at ticks, in a fixed order:
+Readings and news only change what is known. What people command counts at once. Everything else
+is decided at ticks, in a fixed order:
 exposures, limits, assets, coins at venues, counterparties, books, the firm. So what is decided
 does not depend on which of two readings of one tick came first.
 """
@@ -10,14 +11,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.events import Credit, LegalEntity, NettingSet, Tick, identity
+from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
 from riskwatch.core.ids import output_id
+from riskwatch.core.operators import Nobody, Verifier
 from riskwatch.core.outputs import EventRejected
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 from riskwatch.core.risk import doubt
+from riskwatch.core.risk.commands import Governor
 from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
 from riskwatch.core.risk.dollars import Evaluation
 from riskwatch.core.risk.evaluate import Evaluator
+from riskwatch.core.risk.expiry import expire
 from riskwatch.core.risk.exposure import PRICED_SD_BP
 from riskwatch.core.risk.features import leave_trail
 from riskwatch.core.risk.party import note_peak
@@ -32,7 +36,14 @@ if TYPE_CHECKING:
     from riskwatch.core.rules import RulePack
 
 RiskEvent = (
-    MarketReading | CounterpartyReading | PartitionFault | Credit | LegalEntity | NettingSet | Tick
+    MarketReading
+    | CounterpartyReading
+    | PartitionFault
+    | Credit
+    | LegalEntity
+    | NettingSet
+    | Command
+    | Tick
 )
 
 
@@ -51,6 +62,8 @@ class RiskStage:
         Static rules: generation 0.
     scorer : Scorer
         The models.
+    verifier : Verifier, optional
+        Whose commands count; nobody's by default.
     """
 
     name = "risk"
@@ -62,33 +75,47 @@ class RiskStage:
         limits: Limits,
         rules: RulePack,
         scorer: Scorer,
+        verifier: Verifier | None = None,
     ) -> None:
         self.config = config
         self.reference = reference
         self.scorer = scorer
         self._tokens = {p.native_token: None for p in reference.parties.values()}
         self._evaluator = Evaluator(config, reference, limits, rules, scorer)
+        self._governor = Governor(
+            config,
+            limits,
+            self._evaluator.machines,
+            self._evaluator.dollars,
+            scorer,
+            verifier or Nobody(),
+        )
 
     def fresh(self) -> RiskState:
         """Make the state of a stage that has seen nothing."""
         return RiskState(self.scorer.fresh())
 
     def step(self, state: RiskState, event: RiskEvent) -> list[Output]:
-        """Apply one reading, piece of news or tick."""
+        """Apply one reading, piece of news, command or tick."""
         if isinstance(event, Tick):
             return self._tick(state, event.us)
+        if isinstance(event, Command):
+            return self._governor.take(state, event)
         if not state.meta.news:
             state.meta.news = True
             state.mark("meta")
+        if isinstance(event, Credit | LegalEntity | NettingSet):
+            return self._news(state, event)
         if isinstance(event, MarketReading):
             self._market(state, event)
-            return []
-        if isinstance(event, CounterpartyReading):
+        elif isinstance(event, CounterpartyReading):
             self._party(state, event)
-            return []
-        if isinstance(event, PartitionFault):
+        else:
             doubt.begin(state, event)
-            return []
+        return []
+
+    def _news(self, state: RiskState, event: Credit | LegalEntity | NettingSet) -> list[Output]:
+        """Note what is said of somebody's credit."""
         try:
             if isinstance(event, Credit):
                 apply_credit(state, event, self.config, self.reference)
@@ -143,10 +170,11 @@ class RiskStage:
     def _tick(self, state: RiskState, us: int) -> list[Output]:
         """Evaluate everything, unless nothing was heard and time alone changes nothing."""
         meta = state.meta
+        ended = expire(state, us, self._governor.turner) if state.controls or state.refusals else []
         due = us - meta.reported >= self.config.report_s * SECOND
         if not (meta.news or meta.moving or due):
-            return []
-        return self._evaluator.run(state, Evaluation(us, due=due))
+            return ended
+        return ended + self._evaluator.run(state, Evaluation(us, due=due))
 
 
 def _rejected(event: Credit | LegalEntity | NettingSet, error: CreditError) -> EventRejected:

@@ -12,6 +12,11 @@ row                                holds
 ``sent/<key>``                     when scores and assessments were last put out
 ``issue/<kind>|<subject>``         open data-quality issues
 ``fault/<worker>``                 counterparties that a worker which is down answers for
+``control/<scope>``                what people have in force or in hand
+``command/<idempotency key>``      what came of a command
+``refusals/<operator>``            refused commands in one name that people were told of
+``hard/<limit id>``                a limit as people have changed it
+``budget``                         alerts of WATCH in this month
 ``scorer/...``                     the models' own rows
 ``meta``                           last tick
 ================================== ==========================================
@@ -23,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from riskwatch.core.risk.control import BudgetRow, ControlRow, HardRow, KeyRow, RefusalsRow
 from riskwatch.core.risk.rows import (
     AssetRow,
     CreditRow,
@@ -48,6 +54,10 @@ _TYPES: Final[dict[str, Any]] = {
     "sent": int,
     "issue": int,
     "fault": list[str],
+    "control": ControlRow,
+    "command": KeyRow,
+    "refusals": RefusalsRow,
+    "hard": HardRow,
 }
 
 
@@ -71,6 +81,11 @@ class RiskState:
         self.sent: dict[str, int] = {}
         self.issues: dict[str, int] = {}
         self.faults: dict[str, list[str]] = {}
+        self.controls: dict[str, ControlRow] = {}
+        self.commands: dict[str, KeyRow] = {}
+        self.refusals: dict[str, RefusalsRow] = {}
+        self.hards: dict[str, HardRow] = {}
+        self.budget = BudgetRow(0)
         self.meta = Meta()
         self.version = 0
         self._dirty: dict[str, None] = {}
@@ -84,6 +99,10 @@ class RiskState:
             "sent": self.sent,
             "issue": self.issues,
             "fault": self.faults,
+            "control": self.controls,
+            "command": self.commands,
+            "refusals": self.refusals,
+            "hard": self.hards,
         }
 
     def mark(self, row: str) -> None:
@@ -97,10 +116,13 @@ class RiskState:
             out[SCORER + key] = row
         for key in self._dirty:
             kind, _, name = key.partition("/")
-            value = self.meta if kind == "meta" else self._tables[kind].get(name)
+            value = self._single(kind) if not name else self._tables[kind].get(name)
             out[key] = None if value is None else encode_row(value)
         self._dirty.clear()
         return dict(sorted(out.items()))
+
+    def _single(self, kind: str) -> Meta | BudgetRow:
+        return self.meta if kind == "meta" else self.budget
 
     def load(self, rows: dict[str, Row]) -> None:
         """Become the state that these rows describe.
@@ -117,6 +139,8 @@ class RiskState:
                 scorer[key.removeprefix(SCORER)] = rows[key]
             elif kind == "meta":
                 self.meta = msgspec.json.decode(rows[key], type=Meta)
+            elif kind == "budget":
+                self.budget = msgspec.json.decode(rows[key], type=BudgetRow)
             elif kind in _TYPES:
                 self._tables[kind][name] = msgspec.json.decode(rows[key], type=_TYPES[kind])
             else:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 VIEWS = {
     "alert_open",
     "asset_now",
+    "commands",
     "decision",
     "exposure_by_asset",
     "exposure_by_book",
@@ -33,7 +34,10 @@ VIEWS = {
     "exposure_now",
     "killswitch_now",
     "limit_utilisation",
+    "override_now",
+    "request_open",
     "score_now",
+    "silence_now",
 }
 
 

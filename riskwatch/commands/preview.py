@@ -1,0 +1,182 @@
+"""What releasing a scope will do, in words, before anybody does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from riskwatch.core.clock import micros, text
+from riskwatch.core.reasons import State
+from riskwatch.core.risk.machine import Machine
+from riskwatch.core.risk.rows import ScopeRow
+from riskwatch.store import queries, turned
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.core.rules import Rule
+    from riskwatch.shell.config import Config
+
+_SHOWN: Final = 10
+
+
+class Preview(msgspec.Struct):
+    """What a release will do.
+
+    Attributes
+    ----------
+    scope : str
+        Of what.
+    state : str
+        Where it stands.
+    after : str
+        Where it would stand.
+    allowed : str
+        Orders that are allowed again, in words.
+    gross_usd, net_usd : str
+        What we have on it, USD to the cent.
+    unpriced : int
+        Holdings that have no price.
+    holding : list of str
+        Why the condition of the HALT still holds; empty if it does not.
+    reasons : list of str
+        Why it is where it is.
+    others : dict of str to list
+        Other scopes that go on restricting: their state, then why.
+    control : dict
+        What people have in force or in hand.
+    """
+
+    scope: str
+    state: str
+    after: str
+    allowed: str
+    gross_usd: str
+    net_usd: str
+    unpriced: int
+    holding: list[str]
+    reasons: list[str]
+    others: dict[str, list[str]]
+    control: dict[str, Any]
+
+    def lines(self) -> list[str]:
+        """Say it for people to read."""
+        out = [
+            f"{self.scope} is {self.state}; released, it would be {self.after}",
+            f"  allowed again: {self.allowed}"
+            + (", if they reduce what we have" if self.after == State.REDUCE.value else ""),
+            f"  we have on it: gross {self.gross_usd} USD, net {self.net_usd} USD"
+            + (f", {self.unpriced} holdings without a price" if self.unpriced else ""),
+        ]
+        out += [f"  why it is {self.state}: {reason}" for reason in self.reasons[:_SHOWN]]
+        out += [f"  THE CONDITION STILL HOLDS: {why}" for why in self.holding]
+        if not self.holding:
+            out.append("  no rule asks for HALT of it now")
+        for scope, (state, *why) in list(self.others.items())[:_SHOWN]:
+            out.append(f"  still in the way: {scope} is {state}: {'; '.join(why)}")
+        hidden = len(self.others) - _SHOWN
+        if hidden > 0:
+            out.append(f"  and {hidden} more scopes that are not NORMAL")
+        control = self.control
+        if control.get("request_id"):
+            out.append(
+                f"  {control['request_by']} asked for {control['request_action']} "
+                f"({control['request_id']}), until {_when(control['request_until'])}"
+            )
+        if control.get("override_by"):
+            out.append(
+                f"  overridden to {control['override_state']} by {control['override_by']} and "
+                f"{control['override_approved_by']}, until {_when(control['override_until'])}"
+            )
+        if control.get("retired_by"):
+            out.append(f"  retired by {control['retired_by']}: releasing it ends that")
+        return out
+
+
+def preview(conn: Connection, config: Config, scope: str) -> Preview:
+    """Work out what a release would do, from what is stored now.
+
+    The worker looks again when the release is asked for and when it is approved.
+    """
+    kind = scope.partition(":")[0]
+    asks = config.policy.risk.asks if kind == "asset" else ()
+    machine = Machine(config.rules, kind, asks)
+    body = turned.scope_state(conn, scope)
+    row = ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)
+    switches = {found["scope"]: found for found in queries.killswitches(conn)}
+    others = {
+        name: [found["effective"], *found["reasons"][:2]]
+        for name, found in switches.items()
+        if name != scope and found["effective"] != State.NORMAL.value and overlaps(scope, name)
+    }
+    gross, net, unpriced = turned.exposure_of(conn, scope)
+    return Preview(
+        scope=scope,
+        state=row.state.value,
+        after=machine.standing(row).value,
+        allowed=allowed(scope),
+        gross_usd=f"{gross:,.2f}",
+        net_usd=f"{net:,.2f}",
+        unpriced=unpriced,
+        holding=[_holds(rule, row) for rule in machine.holding(row)],
+        reasons=list(row.reasons),
+        others=others,
+        control=turned.controls(conn).get(scope, {}),
+    )
+
+
+def allowed(scope: str) -> str:
+    """Orders that the HALT of a scope refuses and its release allows, in words.
+
+    Examples
+    --------
+    >>> allowed("venue-asset:kraken/USDC")
+    'orders that buy or sell USDC at kraken'
+    """
+    kind, _, name = scope.partition(":")
+    if kind == "asset":
+        return f"orders that buy or sell {name}, wherever, and transfers of it"
+    if kind == "counterparty":
+        return f"orders at {name}, and deposits to it (withdrawals were never refused)"
+    if kind == "venue-asset":
+        venue, _, asset = name.partition("/")
+        return f"orders that buy or sell {asset} at {venue}"
+    if kind == "book":
+        return f"orders of the book {name}"
+    return "every order that no other scope refuses"
+
+
+def overlaps(scope: str, other: str) -> bool:
+    """Whether some order is about both scopes.
+
+    Examples
+    --------
+    >>> overlaps("asset:USDC", "venue-asset:kraken/USDC"), overlaps("asset:USDC", "asset:USDT")
+    (True, False)
+    """
+    kind, _, name = scope.partition(":")
+    other_kind, _, other_name = other.partition(":")
+    if kind == other_kind:
+        return name == other_name
+    for one, a, b in ((kind, name, other_name), (other_kind, other_name, name)):
+        venue, _, asset = a.partition("/")
+        if one == "venue-asset" and (
+            (b != asset and {kind, other_kind} == {"venue-asset", "asset"})
+            or (b != venue and {kind, other_kind} == {"venue-asset", "counterparty"})
+        ):
+            return False
+    return True
+
+
+def _holds(rule: Rule, row: ScopeRow) -> str:
+    tracker = row.trackers[rule.id]
+    if tracker.active:
+        return (
+            f"{rule.id}: not below {rule.exit:g} of its threshold for {rule.exit_dwell_s:g} s yet"
+        )
+    return f"{rule.id}: its threshold is met again"
+
+
+def _when(value: Any) -> str:
+    return text(micros(value))

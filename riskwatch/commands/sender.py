@@ -1,0 +1,236 @@
+"""From what a person typed to a signed command on its way, and back to what came of it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable  # noqa: TC003 - its name is looked up when options are made
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, get_type_hints
+from uuid import uuid4
+
+import msgspec
+import typer
+
+from riskwatch.client import Publisher
+from riskwatch.commands import keyfile
+from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.commands.stream import connection
+from riskwatch.contracts.codec import encode
+from riskwatch.contracts.signing import sign
+from riskwatch.core.clock import text
+from riskwatch.core.events import Command, CommandAction, identity
+from riskwatch.errors import ConfigError, RiskwatchError, SigningError, StoreError
+from riskwatch.store import queries, turned
+
+STDOUT: Final = "-"
+_LOOK_S: Final = 0.2
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded with your name.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")]
+
+
+def _options(
+    *,
+    operator: Annotated[
+        str | None, typer.Option(envvar="RISKWATCH_OPERATOR", help="Who you are.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(envvar="RISKWATCH_OPERATOR_KEY", help="Your private key; mode 0600."),
+    ] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RISKWATCH_KAFKA", help="host:port of the broker that the command goes to."
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the signed command to this file (- for stdout) for `replay` instead."
+        ),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="For a file: event time to sign it for, RFC 3339.")
+    ] = None,
+    once: Annotated[
+        str | None,
+        typer.Option("--idempotency-key", help="To send the same again; else a new one."),
+    ] = None,
+    database: Database = DEFAULT,
+    wait: Annotated[
+        float, typer.Option(min=0.0, help="Seconds to wait for the worker's answer.")
+    ] = 5.0,
+) -> Sender:
+    return Sender(operator, key, kafka, out, at, once, database, wait)
+
+
+def sending(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say who sends it where, in place of its `sender`."""
+    hints = get_type_hints(_options, include_extras=True)
+    more = [
+        p.replace(annotation=hints[p.name]) for p in inspect.signature(_options).parameters.values()
+    ]
+    own_hints = get_type_hints(command, include_extras=True)
+    own = [
+        p.replace(annotation=own_hints[p.name])
+        for p in inspect.signature(command).parameters.values()
+        if p.name != "sender"
+    ]
+
+    @functools.wraps(command)
+    def run(*args: Any, **given: Any) -> None:
+        sender = _options(**{p.name: given.pop(p.name) for p in more})
+        command(*args, sender=sender, **given)
+
+    run.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*own, *more)}
+    return run
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """Where commands of this run go, and in whose name: the options of every command.
+
+    Attributes
+    ----------
+    operator, key
+        Who signs, with which file.
+    kafka, out
+        Broker or file; the file wins, and without either it is stdout.
+    at : str or None
+        Event time for a file.
+    once : str or None
+        Idempotency key.
+    database : str
+        Where the answer is looked for.
+    wait : float
+        For how long, seconds.
+    """
+
+    operator: str | None
+    key: Path | None
+    kafka: str | None
+    out: str | None
+    at: str | None
+    once: str | None
+    database: Database
+    wait: float
+
+    @property
+    def now(self) -> datetime:
+        """Moment that the command is signed for.
+
+        Raises
+        ------
+        ConfigError
+            If it is no time, or one is named although the broker's counts.
+        """
+        if self.at is None:
+            return datetime.now(UTC)
+        if self.live:
+            raise ConfigError("command line", "--at", "--out as well: live, the clock counts")
+        try:
+            found = datetime.fromisoformat(self.at)
+        except ValueError:
+            found = None
+        if found is None or found.tzinfo is None:
+            raise ConfigError("command line", "--at", "an RFC 3339 time with its zone", self.at)
+        return found
+
+    @property
+    def live(self) -> bool:
+        """Whether it goes to a broker."""
+        return self.out is None and bool(self.kafka)
+
+    def send(self, action: CommandAction, scope: str, reason: str, args: dict[str, Any]) -> None:
+        """Sign a command, send it, and say what came of it.
+
+        Raises
+        ------
+        SigningError
+            If it cannot be signed.
+        RiskwatchError
+            If it was refused, or cannot be sent.
+        """
+        if self.operator is None:
+            raise SigningError("who are you? --operator or RISKWATCH_OPERATOR")
+        if self.key is None:
+            raise SigningError("with which key? --key or RISKWATCH_OPERATOR_KEY")
+        made = Command(
+            v=1,
+            event_id=uuid4().hex,
+            ts=self.now,
+            source="riskwatch-cli",
+            operator=self.operator,
+            action=action,
+            scope=scope,
+            reason=reason,
+            idempotency_key=self.once or uuid4().hex,
+            args=args or None,
+        )
+        signed = sign(made, keyfile.read(self.key))
+        if self.live:
+            self._publish(signed)
+            self._answer(signed)
+        else:
+            self._write(signed)
+
+    def _publish(self, command: Command) -> None:
+        with Publisher(connection(self.kafka)) as publisher:
+            refused = publisher.send(command)
+        if refused is not None:
+            raise RiskwatchError(f"not sent: {refused.detail}")
+
+    def _write(self, command: Command) -> None:
+        line = encode(command) + b"\n"
+        if self.out in (None, STDOUT):
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+            where = "stdout"
+        else:
+            assert self.out is not None, "checked above"
+            try:
+                handle = os.open(self.out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                with os.fdopen(handle, "ab") as file:
+                    file.write(line)
+            except OSError as error:
+                raise RiskwatchError(f"{self.out}: {error.strerror}") from error
+            where = self.out
+        typer.echo(
+            f"signed, written to {where}, not sent: `riskwatch replay` applies it; with "
+            "RISKWATCH_KAFKA it goes to the workers",
+            err=True,
+        )
+
+    def _answer(self, command: Command) -> None:
+        """Look for what came of it, where the workers write that down."""
+        what = f"{command.action} of {command.scope}"
+        typer.echo(f"{what} sent, idempotency key {command.idempotency_key}", err=True)
+        deadline = time.monotonic() + self.wait
+        found = None
+        while self.wait and found is None and time.monotonic() < deadline:
+            try:
+                with queries.reading(self.database) as conn:
+                    found = turned.outcome(conn, identity(command))
+            except StoreError as error:
+                typer.echo(f"the answer cannot be read: {error}", err=True)
+                return
+            if found is None:
+                time.sleep(_LOOK_S)
+        if found is None:
+            typer.echo("no answer yet: see `riskwatch killswitch history`", err=True)
+            return
+        if found["refusal"] is not None:
+            raise RiskwatchError(f"{what} refused: {found['refusal']}: {found['detail']}")
+        request = f", request {found['request_id']}" if found["request_id"] else ""
+        typer.echo(f"{what} {found['outcome']}: {found['detail']}{request}")
+
+
+def end_of(sender: Sender, duration_s: float) -> str:
+    """RFC 3339 text of the moment so many seconds from when the command counts."""
+    return text(round(sender.now.timestamp() + duration_s) * 1_000_000)

@@ -1,0 +1,219 @@
+"""What takes two people: releasing a HALT, overriding one for a while, loosening a limit.
+
+The first asks (a request with an end), the second approves exactly that request. Everything is
+looked at again when it is approved: between the two the condition may have come back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from riskwatch.core.clock import SECOND, text
+from riskwatch.core.ids import output_id
+from riskwatch.core.reasons import CommandRefusal as No
+from riskwatch.core.reasons import State
+from riskwatch.core.risk.control import ControlRow, Override, Request, changed, kept
+from riskwatch.core.risk.hard import apply_limit
+from riskwatch.core.risk.order import Arguments, Done, RefusedError
+from riskwatch.core.risk.turn import By, notice, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from riskwatch.core.output import Output
+    from riskwatch.core.risk.config import PeopleConfig
+    from riskwatch.core.risk.machine import Machine
+    from riskwatch.core.risk.order import Order
+    from riskwatch.core.risk.rows import ScopeRow
+    from riskwatch.core.risk.state import RiskState
+    from riskwatch.core.risk.turn import Turner
+    from riskwatch.core.rules import Rule
+
+
+class Approvals:
+    """Requests and their approval.
+
+    Parameters
+    ----------
+    config : PeopleConfig
+        How long a request waits and an override lasts.
+    machines : mapping of str to Machine
+        Rules by kind of scope: whether the condition of a HALT holds.
+    turner : Turner
+        Makes what is said.
+    """
+
+    def __init__(
+        self, config: PeopleConfig, machines: Mapping[str, Machine], turner: Turner
+    ) -> None:
+        self.config = config
+        self.machines = machines
+        self.turner = turner
+
+    def release(self, state: RiskState, order: Order) -> Done:
+        """Ask for the release of a HALT."""
+        Arguments(order).end()
+        self._releasable(state, order.scope)
+        return self.ask(state, order, "release")
+
+    def override(self, state: RiskState, order: Order) -> Done:
+        """Ask for a HALT to be lifted for a while although its condition holds."""
+        args = Arguments(order)
+        until = args.until(self.config.override_max_s)
+        to = args.state("state", State.REDUCE)
+        args.end()
+        self._overridable(state, order.scope)
+        return self.ask(state, order, "override", {"until": until, "state": to.value})
+
+    def approve(self, state: RiskState, order: Order) -> Done:
+        """Be the second person of a request, and make it so."""
+        row, request = self._waiting(state, order)
+        by = By(order.cause_id, order.us, request.action, _both(request, order))
+        out = withdrawn(order.scope, row, by)
+        if request.action == "release":
+            detail = self._released(state, order, row, by, out)
+        elif request.action == "override":
+            detail = self._overridden(state, order, row, request, by, out)
+        else:
+            kept(state, order.scope, row)
+            detail = apply_limit(state, request.args, f"{request.by} and {order.by}", order.us)
+        out.append(changed(state, order.scope, order.cause_id, order.us))
+        return Done(detail, out, "approved", request.id)
+
+    def _released(
+        self, state: RiskState, order: Order, row: ControlRow, by: By, out: list[Output]
+    ) -> str:
+        scope = order.scope
+        self._releasable(state, scope)
+        to = self._standing(state, scope)
+        kept(state, scope, ControlRow(silence=row.silence))
+        out += self.turner.turn(state, scope, to, by)
+        return f"released to {to.value}"
+
+    def _overridden(
+        self,
+        state: RiskState,
+        order: Order,
+        row: ControlRow,
+        request: Request,
+        by: By,
+        out: list[Output],
+    ) -> str:
+        scope, until, to = order.scope, int(request.args["until"]), State(request.args["state"])
+        if until <= order.us:
+            raise RefusedError(No.EXPIRY_INVALID, f"the override would have ended at {text(until)}")
+        self._overridable(state, scope)
+        row.override = Override(request.by, order.by, until, to, request.reason)
+        row.unwind = None
+        kept(state, scope, row)
+        to = max(to, self._standing(state, scope), key=_rank)
+        by.reasons.append(f"until {text(until)}; then the HALT is back")
+        out += self.turner.turn(state, scope, to, by)
+        return f"overridden to {to.value} until {text(until)}"
+
+    def _waiting(self, state: RiskState, order: Order) -> tuple[ControlRow, Request]:
+        """Look up the request that an approval names; a copy of its row, to be changed."""
+        args = Arguments(order)
+        wanted = args.text("request")
+        args.end()
+        row = state.controls.get(order.scope)
+        request = None if row is None else row.request
+        if row is None or request is None or request.id != wanted or request.until <= order.us:
+            raise RefusedError(No.REQUEST_UNKNOWN, f"{order.scope}: no request {wanted[:40]} waits")
+        if request.by == order.by:
+            raise RefusedError(No.SAME_PERSON, f"{order.by} asked for it, somebody else approves")
+        return msgspec.structs.replace(row), request
+
+    def ask(
+        self, state: RiskState, order: Order, action: str, args: dict[str, object] | None = None
+    ) -> Done:
+        """Keep a request for a second person, in place of one of the same person."""
+        row = control_of(state, order.scope, self.config)
+        old = row.request
+        if old is not None and old.until > order.us and old.by != order.by:
+            raise RefusedError(
+                No.REQUEST_OPEN, f"{old.by} asked for {old.action}, until {text(old.until)}"
+            )
+        until = order.us + round(self.config.request_s * SECOND)
+        row.request = Request(
+            output_id(order.cause_id, "AlertRaised", _waits(order.scope)),
+            action,
+            order.by,
+            order.us,
+            until,
+            order.reason,
+            dict(args or {}),
+        )
+        kept(state, order.scope, row)
+        why = [f"{order.by}: {order.reason}", f"waits for a second person until {text(until)}"]
+        by = By(order.cause_id, order.us, action, why)
+        title = f"{order.by} asks for {action} of {order.scope}"
+        out: list[Output] = [
+            notice(_waits(order.scope), order.scope, title, by),
+            changed(state, order.scope, order.cause_id, order.us),
+        ]
+        return Done(why[1], out, "requested", row.request.id)
+
+    def holding(self, scope: str, row: ScopeRow) -> list[Rule]:
+        """Rules that ask for HALT of a scope now, or whose threshold is met."""
+        machine = self.machines.get(scope.partition(":")[0])
+        return [] if machine is None else machine.holding(row)
+
+    def _standing(self, state: RiskState, scope: str) -> State:
+        machine, row = self.machines.get(scope.partition(":")[0]), state.scopes.get(scope)
+        return State.NORMAL if machine is None or row is None else machine.standing(row)
+
+    def _latched(self, state: RiskState, scope: str) -> ScopeRow:
+        row, control = state.scopes.get(scope), state.controls.get(scope)
+        overridden = control is not None and control.override is not None
+        if row is None or not (row.state is State.HALT or overridden):
+            raise RefusedError(No.NOT_HALTED, f"{scope} is not at HALT")
+        return row
+
+    def _releasable(self, state: RiskState, scope: str) -> None:
+        holding = self.holding(scope, self._latched(state, scope))
+        if holding:
+            rules = ", ".join(rule.id for rule in holding)
+            raise RefusedError(
+                No.CONDITION_HOLDS, f"{rules}: not clear for long enough, or nothing newer is known"
+            )
+
+    def _overridable(self, state: RiskState, scope: str) -> None:
+        if not self.holding(scope, self._latched(state, scope)):
+            raise RefusedError(No.CONDITION_CLEARED, f"nothing asks for HALT of {scope} any more")
+
+
+def control_of(state: RiskState, scope: str, config: PeopleConfig) -> ControlRow:
+    """Give the row of a scope to be changed and kept: a copy, or a new one if there is room."""
+    row = state.controls.get(scope)
+    if row is not None:
+        return msgspec.structs.replace(row)
+    if len(state.controls) >= config.max_scopes:
+        raise RefusedError(No.TOO_MANY, f"{config.max_scopes} scopes have something in force")
+    return ControlRow()
+
+
+def withdrawn(scope: str, row: ControlRow, by: By) -> list[Output]:
+    """Take a request back, if there is one."""
+    request, row.request = row.request, None
+    if request is None:
+        return []
+    return [resolved(_waits(scope), scope, request.id, by)]
+
+
+def _waits(scope: str) -> str:
+    """Key of the alert that a request waits."""
+    return f"{scope}|request"
+
+
+def _both(request: Request, order: Order) -> list[str]:
+    return [
+        f"{request.action} asked for by {request.by}: {request.reason}",
+        f"approved by {order.by}: {order.reason}",
+    ]
+
+
+def _rank(state: State) -> int:
+    return state.rank

@@ -1,0 +1,71 @@
+"""What tools ask of people's doings: what came of a command, and what is in force now."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import column, select, table
+
+from riskwatch.core.money import usd
+from riskwatch.store.people import OPERATOR_COMMAND, SCOPE_CONTROL
+from riskwatch.store.truth import STATE_ROW
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+Found = dict[str, Any]
+
+
+def outcome(conn: Connection, cause_id: str) -> Found | None:
+    """What came of the command of this identity; ``None`` while nothing has."""
+    c = OPERATOR_COMMAND.c
+    found = conn.execute(select(OPERATOR_COMMAND).where(c.cause_id == cause_id)).mappings().first()
+    return None if found is None else dict(found)
+
+
+def history(conn: Connection, scope: str | None, limit: int) -> list[Found]:
+    """Commands, the newest first."""
+    c = OPERATOR_COMMAND.c
+    query = select(OPERATOR_COMMAND).order_by(c.ts.desc(), c.commanded_at.desc(), c.id).limit(limit)
+    if scope is not None:
+        query = query.where(c.scope == scope)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def controls(conn: Connection) -> dict[str, Found]:
+    """What people have in force or in hand, by scope."""
+    query = select(SCOPE_CONTROL).order_by(SCOPE_CONTROL.c.scope)
+    return {row["scope"]: dict(row) for row in conn.execute(query).mappings()}
+
+
+def scope_state(conn: Connection, scope: str) -> bytes | None:
+    """Row of the risk stage about a scope, as it is stored."""
+    c = STATE_ROW.c
+    query = select(c.body).where(c.stage == "risk", c.key == f"scope/{scope}")
+    found: bytes | None = conn.execute(query).scalars().first()
+    return found
+
+
+def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
+    """Gross and net dollars of what we have on a scope, and how many rows have no price."""
+    names = ("book", "counterparty", "asset", "component", "net_usd")
+    view = table("exposure_now", *(column(name) for name in names))
+    kind, _, name = scope.partition(":")
+    query = select(view.c.component, view.c.net_usd)
+    if kind == "venue-asset":
+        venue, _, asset = name.partition("/")
+        query = query.where(view.c.counterparty == venue, view.c.asset == asset)
+    elif kind != "firm":
+        query = query.where(view.c[kind] == name)
+    gross = net = Decimal(0)
+    unpriced = 0
+    for component, value in conn.execute(query):
+        if component == "open_order":
+            continue
+        if value is None:
+            unpriced += 1
+            continue
+        dollars = value if isinstance(value, Decimal) else usd(float(value))
+        gross, net = gross + abs(dollars), net + dollars
+    return gross, net, unpriced

@@ -1,0 +1,122 @@
+"""The life of a switch, model-checked: no input loses a latch, and data never releases a HALT.
+
+``RISKWATCH_MODEL_RUNS`` long random lives (100 unless told); ``make model`` runs 10,000.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from riskwatch.core.outputs import CommandApplied
+from riskwatch.core.reasons import State
+from tests.support.switchmodel import LETTERS, MORE, SCOPE, Life, picture, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.core.output import Output
+    from riskwatch.core.risk.stage import RiskEvent
+    from riskwatch.core.risk.state import RiskState
+
+DEPTH: Final = int(os.environ.get("RISKWATCH_MODEL_DEPTH", "8"))
+RUNS: Final = int(os.environ.get("RISKWATCH_MODEL_RUNS", "100"))
+LENGTH: Final = 80
+
+
+def test_every_sequence_of_eight_inputs() -> None:
+    """Lives that look alike from where they are have one future, so each is gone through once."""
+    first = Life(stage())
+    frontier = {picture(first.state, first.us): first}
+    found: Counter[str] = Counter()
+    for _ in range(DEPTH):
+        after: dict[bytes, Life] = {}
+        for life in frontier.values():
+            for letter in LETTERS:
+                then = life.copy()
+                out = then.live(letter)
+                found["transitions"] += 1
+                found[then.standing().value] += 1
+                found.update(o.detail.split()[0] for o in out if isinstance(o, CommandApplied))
+                after.setdefault(picture(then.state, then.us), then)
+        frontier = after
+        found["pictures"] += len(after)
+    tell(f"{len(LETTERS)}**{DEPTH} = {len(LETTERS) ** DEPTH} sequences: {dict(found)}")
+    # It went everywhere: engaged by data and by people, released, overridden.
+    assert all(found[name] > 0 for name in ("NORMAL", "WATCH", "REDUCE", "HALT"))
+    assert found["released"] > 0
+    assert found["overridden"] > 0
+
+
+def tell(words: str) -> None:
+    """Say what was gone through, for whoever asked to see it (``-s``)."""
+    sys.stdout.write(words + "\n")
+
+
+def inputs(rng: random.Random) -> Iterator[str]:
+    """Inputs of a long life: stretches of one weather, and people who often work together."""
+    weather, plan = "good", list[str]()
+    for _ in range(LENGTH):
+        if rng.random() < 0.1:
+            weather = rng.choice(("bad", "good", "good", "silent"))
+        if rng.random() < 0.1:
+            plan = [*rng.choice((("release", "approve"), ("override", "approve")))]
+        if plan:
+            yield plan.pop(0)
+        else:
+            yield weather if rng.random() < 0.8 else rng.choice(MORE)
+
+
+def test_long_random_lives() -> None:
+    """With everything that people should not do; each beside a twin that restarts at random."""
+    states: Counter[State] = Counter()
+    for seed in range(RUNS):
+        rng = random.Random(seed)
+        life, twin = Life(stage()), Life(stage())
+        for letter in inputs(rng):
+            if letter == "restart":
+                twin.live(letter)
+                twin.step -= 1
+                continue
+            assert life.live(letter) == twin.live(letter)
+            states[life.standing()] += 1
+        assert life.rows == twin.rows
+    tell(f"{RUNS} lives of {LENGTH} inputs: {dict(states)}")
+    assert states[State.HALT] > 0
+    assert states[State.NORMAL] > 0
+
+
+class Forgetful:
+    """A stage that forgets the latch at every tick."""
+
+    def __init__(self, life: Life) -> None:
+        self.life, self.stage = life, life.stage
+
+    def step(self, state: RiskState, event: RiskEvent) -> list[Output]:
+        """Step, then forget."""
+        out = self.stage.step(state, event)
+        state.scopes[SCOPE].state = State.NORMAL
+        return out
+
+
+def test_a_switch_that_data_releases_is_seen() -> None:
+    """The check can fail."""
+    life = Life(stage())
+    life.live("halt")
+    life.stage = Forgetful(life)  # type: ignore[assignment]
+    with pytest.raises(AssertionError, match="good led out of HALT"):
+        life.live("good")
+
+
+def test_a_restart_that_loses_something_is_seen() -> None:
+    """The check can fail."""
+    life = Life(stage())
+    life.live("halt")
+    del life.rows[f"scope/{SCOPE}"]
+    with pytest.raises(AssertionError, match="restart led out of HALT"):
+        life.live("restart")

@@ -1,0 +1,113 @@
+"""Signatures of commands: what they cover, how they are spelled, and keys as files hold them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+
+from riskwatch.contracts import signing
+from riskwatch.contracts.codec import decode, encode
+from riskwatch.core.events import Command
+from riskwatch.core.signed import command_bytes, intent
+from riskwatch.errors import SigningError
+from tests.support.people import KEYS, OPERATORS, command, until
+
+VERIFIER = signing.Ed25519Verifier(OPERATORS)
+
+
+def holds(made: Command) -> bool:
+    """Whether the operator that a command names has signed it."""
+    operator = VERIFIER.operator(made.operator)
+    assert operator is not None
+    return VERIFIER.signed(operator, command_bytes(made), made.signature)
+
+
+def test_a_command_survives_the_wire() -> None:
+    """Signed, written, read and stamped, it is still signed."""
+    made = command("ann", "override", 1, until=until(60), share="0.5", n=[1, 2.0, None, {"b": 1}])
+    sent = decode(encode(made))
+    assert isinstance(sent, Command)
+    assert holds(sent)
+    assert holds(msgspec.structs.replace(sent, arrived=sent.ts))
+
+
+def test_the_bytes_that_are_signed_stay_what_they_are() -> None:
+    """For ever: a command of today must verify in ten years."""
+    made = command("ann", "set_limit", 1, key="k", limit="a", hard_usd="1.5")
+    assert command_bytes(made) == (
+        b"riskwatch/command/1"
+        b"\0\0\0\x011\0\0\0\x03cli\0\0\0\x09e-ann-k-1\0\0\0\0\0\0\0\x101678492860000000"
+        b"\0\0\0\x03ann\0\0\0\x09set_limit\0\0\0\x0aasset:USDC\0\0\0\x12a drill of our own"
+        b'\0\0\0\x01k\0\0\0\x1e{"hard_usd":"1.5","limit":"a"}'
+    )
+
+
+def test_the_intent_is_the_command_without_its_message() -> None:
+    """Sent again at another time it is the same; anything else makes it another."""
+    one = command("ann", "halt", 1, key="k")
+    assert intent(one) == intent(command("ann", "halt", 2, key="k"))
+    for other in (
+        command("bob", "halt", 1, key="k"),
+        command("ann", "retire", 1, key="k"),
+        command("ann", "halt", 1, "firm", key="k"),
+        command("ann", "halt", 1, key="l"),
+        command("ann", "halt", 1, key="k", reason="r"),
+        command("ann", "halt", 1, key="k", a=1),
+    ):
+        assert intent(one) != intent(other)
+
+
+def test_a_signature_is_of_one_purpose() -> None:
+    """A signature over the same fields without the domain tag is none."""
+    made = command("ann", "halt", 1)
+    bare = command_bytes(made).removeprefix(b"riskwatch/command/1")
+    forged = msgspec.structs.replace(made, signature=KEYS["ann"].sign(bare).hex())
+    assert not holds(forged)
+
+
+def test_what_nobody_could_read_is_not_signed() -> None:
+    """A field out of its range is said at once."""
+    bad = msgspec.structs.replace(command("ann", "halt", 1), scope="a b")
+    with pytest.raises(SigningError, match="scope"):
+        signing.sign(bad, KEYS["ann"])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "64 hexadecimal digits"),
+        ("AB" * 32, "in lower case"),
+        ("ab" * 31, "64 hexadecimal digits"),
+        ("00" * 32, "somebody has the private key"),
+        ("01" + "00" * 31, "somebody has the private key"),
+    ],
+)
+def test_a_public_key_is_one(text: str, why: str) -> None:
+    """Written in one way, and nobody's in particular."""
+    assert why in str(signing.public_key(text))
+
+
+def test_key_files_hold_keys() -> None:
+    """With or without a passphrase; what is none is refused without a word of what it holds."""
+    key = signing.new_key()
+    for passphrase in (None, b"secret"):
+        pem = signing.private_pem(key, passphrase)
+        again = signing.private_key(pem, passphrase)
+        assert signing.public_text(again) == signing.public_text(key)
+    for pem, given in (
+        (signing.private_pem(key, b"secret"), None),
+        (signing.private_pem(key, b"secret"), b"other"),
+        (b"-----BEGIN PRIVATE KEY-----\nhunter2", None),
+    ):
+        with pytest.raises(SigningError) as caught:
+            signing.private_key(pem, given)
+        assert "hunter2" not in str(caught.value)
+    other = generate_private_key(SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with pytest.raises(SigningError, match="not an Ed25519"):
+        signing.private_key(other)

@@ -1,0 +1,263 @@
+"""Commands: who is let in, what each role may, once and fresh; what is recorded and told."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from riskwatch.core.clock import MINUTE, moment
+from riskwatch.core.events import Tick
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    CommandApplied,
+    CommandRefused,
+    DecisionMade,
+    EventRejected,
+    KillSwitchChanged,
+)
+from riskwatch.core.reasons import Cause, RejectReason, State
+from riskwatch.core.risk.stage import RiskStage
+from tests.support.people import OPERATORS, SCOPE, answer, command, people
+from tests.support.risk import asset, at, desk, held, market, of
+
+
+def test_a_halt_counts_at_once() -> None:
+    """The decision, the switch and the alert come with the command, not with the next tick."""
+    d = people()
+    out = d.tell(command("rita", "halt", 1, reason="fire in the machine room"))
+    assert answer(out) == "applied"
+    (made,) = of(out, DecisionMade)
+    assert (made.previous, made.state, made.cause) == (State.NORMAL, State.HALT, Cause.OPERATOR)
+    assert made.reasons == ["halted by rita: fire in the machine room"]
+    (switch,) = of(out, KillSwitchChanged)
+    assert (switch.effective, switch.decision_id) == (State.HALT, made.id)
+    assert switch.valid_until == moment(at(1) + MINUTE)
+    assert of(out, AlertRaised)[0].severity is State.HALT
+
+
+@pytest.mark.parametrize(
+    "scope",
+    ["firm", "book:arb", "counterparty:ftx", "asset:NEVERSEEN", "venue-asset:nowhere/USDC"],
+)
+def test_every_kind_of_scope_is_halted_and_stays(scope: str) -> None:
+    """Of things that were never heard of, too; ticks and readings change nothing about it."""
+    d = people()
+    d.tell(command("rita", "halt", 1, scope))
+    for minute in range(2, 400, 7):
+        d.tick(minute, market(minute, asset(seen=minute)), held(minute, ("USDC", "10")))
+    assert d.state.scopes[scope].state is State.HALT
+    assert [m.state for m in of(d.out, DecisionMade, scope)] == [State.HALT]
+
+
+def test_nobody_is_known_without_a_verifier() -> None:
+    """As shipped, every command is refused, and a coin that was never seen stays NORMAL."""
+    d = desk()
+    assert answer(d.tell(command("ann", "halt", 1))) == "OPERATOR_UNKNOWN"
+    assert not d.state.scopes
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"operator": "eve"}, "OPERATOR_UNKNOWN"),
+        ({"operator": "old"}, "OPERATOR_DISABLED"),
+        ({"operator": "bob"}, "SIGNATURE_INVALID"),
+        ({"signature": ""}, "UNSIGNED"),
+        ({"signature": "00" * 64}, "SIGNATURE_INVALID"),
+        ({"scope": "asset:USDT"}, "SIGNATURE_INVALID"),
+        ({"reason": "other"}, "SIGNATURE_INVALID"),
+        ({"args": {"a": 1}}, "SIGNATURE_INVALID"),
+        ({"event_id": "other"}, "SIGNATURE_INVALID"),
+        ({"idempotency_key": "other"}, "SIGNATURE_INVALID"),
+        ({"action": "silence"}, "SIGNATURE_INVALID"),
+        ({"source_seq": 3}, "SIGNATURE_INVALID"),
+    ],
+)
+def test_what_is_not_authentic_is_refused_recorded_and_told(
+    changed: dict[str, object], why: str
+) -> None:
+    """Its bytes become a dead letter, so that its identity stays free for whose it really is."""
+    d = people()
+    good = command("ann", "halt", 1)
+    out = d.tell(msgspec.structs.replace(good, **changed))
+    assert answer(out) == why
+    (refused,) = of(out, CommandRefused)
+    assert not refused.authentic
+    (rejected,) = of(out, EventRejected)
+    assert rejected.reason is RejectReason.COMMAND_REFUSED
+    (told,) = of(out, AlertRaised)
+    assert told.severity is State.WATCH
+    assert why in told.reasons[0]
+    assert not d.state.scopes
+    assert not d.state.commands
+    assert answer(d.tell(good)) == "applied"
+
+
+def test_the_hexadecimal_digits_of_a_signature_are_its_only_spelling() -> None:
+    """Capital letters, white space and longer texts are refused."""
+    d = people()
+    good = command("ann", "halt", 1)
+    for text in (good.signature.upper(), good.signature + " ", good.signature + "00"):
+        assert answer(d.tell(msgspec.structs.replace(good, signature=text))) == "SIGNATURE_INVALID"
+
+
+def test_refusals_are_told_ever_more_seldom() -> None:
+    """The 1st, 2nd, 4th, 8th: a flood pages nobody to death, and every one is recorded."""
+    d = people()
+    for n in range(10):
+        bad = msgspec.structs.replace(command("ann", "halt", 1), event_id=f"x{n}", operator=f"e{n}")
+        d.tell(bad)
+    assert len(of(d.out, CommandRefused)) == 10
+    raised = of(d.out, AlertRaised)
+    assert len(raised) == 4
+    assert {a.alert for a in raised} == {"command|?"}
+    assert of(d.tell(Tick(at(30))), AlertResolved) == []
+    (over,) = of(d.tell(Tick(at(62))), AlertResolved)
+    assert over.opened_id == raised[0].id
+    assert not d.state.refusals
+
+
+@pytest.mark.parametrize(("late", "why"), [(4.9, "applied"), (5.1, "STALE")])
+def test_what_was_signed_long_ago_is_stale(late: float, why: str) -> None:
+    """By the time at which the broker took it."""
+    d = people()
+    made = command("ann", "halt", 10)
+    arrived = moment(at(10 + late))
+    assert answer(d.tell(msgspec.structs.replace(made, arrived=arrived))) == why
+
+
+def test_what_comes_after_its_time_is_stale() -> None:
+    """By the time that the stage has reached, whatever the arrival says."""
+    d = people()
+    d.tick(30, market(30, asset()))
+    assert answer(d.tell(command("ann", "halt", 20))) == "STALE"
+    assert answer(d.tell(command("ann", "halt", 29))) == "applied"
+
+
+def test_a_command_that_comes_again_does_nothing() -> None:
+    """It is acknowledged: one row, no decision, no switch, no alert."""
+    d = people()
+    d.tell(command("ann", "halt", 1, key="k"))
+    out = d.tell(command("ann", "halt", 2, key="k"))
+    assert answer(out) == "repeated"
+    assert [type(o) for o in out] == [CommandApplied]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        command("ann", "halt", 2, "asset:USDT", key="k"),
+        command("ann", "halt", 2, key="k", reason="something else"),
+        command("bob", "halt", 2, key="k"),
+        command("ann", "silence", 2, key="k", until="2023-03-11T01:00:00Z"),
+    ],
+)
+def test_a_key_is_good_for_one_command(other: object) -> None:
+    """Under a key that was used, another scope, reason, operator or action is refused."""
+    d = people()
+    d.tell(command("ann", "halt", 1, key="k"))
+    assert answer(d.tell(other)) == "KEY_REUSED"  # type: ignore[arg-type]
+
+
+def test_what_was_refused_is_refused_again_under_its_key() -> None:
+    """A replay within the window cannot wait for its moment; a new key is a new try."""
+    d = people()
+    assert answer(d.tell(command("ann", "release", 1, key="k"))) == "NOT_HALTED"
+    d.tell(command("rita", "halt", 2))
+    assert answer(d.tell(command("ann", "release", 3, key="k"))) == "NOT_HALTED"
+    assert answer(d.tell(command("ann", "release", 3, key="l"))) == "requested"
+
+
+def test_an_unauthentic_command_does_not_use_a_key_up() -> None:
+    """Whoever can write to the topic cannot spoil keys."""
+    d = people()
+    good = command("ann", "halt", 1, key="k")
+    d.tell(msgspec.structs.replace(good, reason="forged"))
+    assert answer(d.tell(good)) == "applied"
+
+
+def test_keys_are_forgotten_when_their_commands_would_be_stale() -> None:
+    """The memory is bounded; a HALT is taken even if it is full."""
+    d = people(max_keys=3)
+    for n in range(3):
+        d.tell(command("ann", "halt", 1, f"asset:A{n}"))
+        assert answer(d.tell(command("ann", "halt", 1, f"asset:A{n}", key=f"k{n}"))) != "STALE"
+    assert len(d.state.commands) == 3
+    assert answer(d.tell(command("ann", "release", 2, "asset:A0"))) == "RATE_LIMITED"
+    assert answer(d.tell(command("ann", "halt", 2, "asset:NEW"))) == "applied"
+    assert len(d.state.commands) == 3
+    d.tick(20, market(20, asset()))
+    assert answer(d.tell(command("ann", "release", 20, "asset:A0"))) == "requested"
+    assert len(d.state.commands) <= 3
+
+
+@pytest.mark.parametrize(
+    ("operator", "action", "scope", "why"),
+    [
+        ("vic", "halt", "book:arb", "ROLE_FORBIDDEN"),
+        ("vic", "acknowledge", SCOPE, "ROLE_FORBIDDEN"),
+        ("tom", "halt", "book:arb", "applied"),
+        ("tom", "halt", "book:other", "BOOK_FORBIDDEN"),
+        ("tom", "halt", "firm", "BOOK_FORBIDDEN"),
+        ("tom", "halt", "asset:arb", "BOOK_FORBIDDEN"),
+        ("tom", "silence", "book:arb", "ROLE_FORBIDDEN"),
+        ("tom", "release", "book:arb", "ROLE_FORBIDDEN"),
+        ("rita", "halt", "firm", "applied"),
+        ("rita", "drill", "firm", "applied"),
+        ("rita", "release", SCOPE, "ROLE_FORBIDDEN"),
+        ("rita", "approve", SCOPE, "ROLE_FORBIDDEN"),
+        ("rita", "override", SCOPE, "ROLE_FORBIDDEN"),
+        ("rita", "retire", SCOPE, "ROLE_FORBIDDEN"),
+        ("rita", "set_limit", SCOPE, "ROLE_FORBIDDEN"),
+        ("rita", "promote", SCOPE, "ROLE_FORBIDDEN"),
+        ("ann", "halt", "asset:", "SCOPE_INVALID"),
+        ("ann", "halt", "group:g", "SCOPE_INVALID"),
+        ("ann", "halt", "venue-asset:kraken", "SCOPE_INVALID"),
+        ("ann", "halt", "book:a/b", "SCOPE_INVALID"),
+    ],
+)
+def test_each_role_may_what_it_may(operator: str, action: str, scope: str, why: str) -> None:
+    """A trader halts books of their own; risk halts; nobody but supervisors loosens anything."""
+    assert answer(people().tell(command(operator, action, 1, scope))) == why
+
+
+def test_a_command_states_its_reason() -> None:
+    """Blank is none."""
+    assert answer(people().tell(command("ann", "halt", 1, reason="  "))) == "REASON_MISSING"
+
+
+def test_arguments_that_nobody_asked_for_are_refused() -> None:
+    """A typo must not be lost."""
+    assert answer(people().tell(command("ann", "halt", 1, untl="x"))) == "ARGUMENT_INVALID"
+
+
+def test_scopes_that_commands_make_are_bounded() -> None:
+    """But the firm can always be halted."""
+    d = people(max_scopes=2)
+    for n in range(8):
+        assert answer(d.tell(command("ann", "halt", 1, f"asset:X{n}"))) == "applied"
+    assert answer(d.tell(command("ann", "halt", 1, "asset:X9"))) == "TOO_MANY"
+    assert answer(d.tell(command("ann", "halt", 1, "firm"))) == "applied"
+
+
+def test_a_restart_loses_nothing_that_people_did() -> None:
+    """Drained and loaded, the state is the same bytes and goes on the same way."""
+    d = people()
+    d.tell(command("ann", "halt", 1))
+    d.tell(command("ann", "release", 2, key="r"))
+    d.tell(command("ann", "silence", 2, "asset:USDT", until="2023-03-11T01:00:00Z"))
+    d.tell(command("eve", "halt", 2, by="ann"))
+    rows = {k: v for k, v in d.state.drain().items() if v is not None}
+    again = d.stage.fresh()
+    again.load(rows)
+    for step in (command("ann", "release", 3, key="r"), Tick(at(40)), Tick(at(70)), Tick(at(99))):
+        assert d.stage.step(d.state, step) == d.stage.step(again, step)
+    assert d.state.drain() == again.drain()
+
+
+def test_operators_have_keys_of_their_own() -> None:
+    """What these tests rest on: nobody signs as somebody else."""
+    keys = [o.public_key for o in OPERATORS.operators.values()]
+    assert len(dict.fromkeys(keys)) == len(keys)
+    assert isinstance(people().stage, RiskStage)

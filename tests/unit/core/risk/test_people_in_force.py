@@ -1,0 +1,208 @@
+"""What people have in force: silences, acknowledgements, unwinds, models; how often they page."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from riskwatch.core.clock import DAY, moment
+from riskwatch.core.events import Tick
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    AssetValued,
+    CommandApplied,
+    ControlChanged,
+    DecisionMade,
+    KillSwitchChanged,
+    Output,
+    Unwind,
+)
+from riskwatch.core.reasons import Cause, Quality, State
+from tests.support.people import SCOPE, answer, command, people, until
+from tests.support.risk import NoScorer, asset, at, held, market, of
+
+
+def test_a_silence_keeps_all_but_a_halt_quiet() -> None:
+    """Until its end; then what still stands is told."""
+    d = people()
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    assert answer(d.tell(command("rita", "silence", 1, until=until(120)))) == "applied"
+    quiet = d.minutes(2, 119, bp=-40.0)
+    assert of(quiet, DecisionMade, SCOPE)
+    assert of(quiet, AlertRaised, SCOPE) == []
+    after = d.minutes(120, 121, bp=-40.0)
+    assert [a.severity for a in of(after, AlertRaised, SCOPE)] == [State.WATCH]
+    assert of(after, ControlChanged)[0].empty
+
+
+def test_a_halt_is_told_through_a_silence() -> None:
+    """By data or by people."""
+    d = people()
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    d.tell(command("rita", "silence", 1, until=until(120)))
+    d.minutes(2, 12, bp=-300.0)
+    raised = of(d.out, AlertRaised, SCOPE)
+    assert [a.severity for a in raised if a.cause is not Cause.OPERATOR] == [State.HALT]
+
+
+def test_a_silence_can_be_ended() -> None:
+    """But not one that there is not."""
+    d = people()
+    assert answer(d.tell(command("rita", "silence", 1, end=True))) == "NOTHING_OPEN"
+    d.tell(command("rita", "silence", 2, until=until(60)))
+    assert answer(d.tell(command("rita", "silence", 3, end=True))) == "applied"
+    assert not d.state.controls
+    long = command("rita", "silence", 4, until=until(3_000))
+    assert answer(d.tell(long)) == "EXPIRY_INVALID"
+
+
+def test_an_alert_is_acknowledged_by_name() -> None:
+    """While it is open; what is over needs nobody's eyes."""
+    d = people()
+    assert answer(d.tell(command("rita", "acknowledge", 1))) == "NOTHING_OPEN"
+    d.tick(1, held(1, ("USDC", "500000")), market(1, asset()))
+    d.minutes(2, 30, bp=-40.0)
+    out = d.tell(command("rita", "acknowledge", 31))
+    assert answer(out) == "applied"
+    assert of(out, ControlChanged)[0].acknowledged_by == "rita"
+    d.minutes(31, 400)
+    assert not d.state.controls
+
+
+def test_an_unwind_passes_a_halt_capped_in_size_price_and_time() -> None:
+    """The switch carries it, and no more than was authorised beforehand; then it is over."""
+    d = people(unwind_max_usd=1_000.0, unwind_max_slip_bp=25.0)
+    d.tell(command("rita", "halt", 1))
+    opened = command("rita", "unwind", 2, until=until(32), max_usd="600", max_slip_bp="10")
+    out = d.tell(opened)
+    assert answer(out) == "applied"
+    (switch,) = of(out, KillSwitchChanged)
+    assert switch.state is State.HALT
+    assert switch.unwind == Unwind(Decimal("600.00"), 10.0, moment(at(32)))
+    for usd, bp, why in (("401", "10", "UNWIND_CAP"), ("400", "26", "UNWIND_CAP")):
+        more = command(
+            "rita", "unwind", 3, until=until(32), max_usd=usd, max_slip_bp=bp, key=usd + bp
+        )
+        assert answer(d.tell(more)) == why
+    rest = d.tell(command("rita", "unwind", 4, until=until(40)))
+    assert of(rest, KillSwitchChanged)[0].unwind == Unwind(Decimal("400.00"), 25.0, moment(at(40)))
+    over = d.tell(Tick(at(40)))
+    assert of(over, KillSwitchChanged)[0].unwind is None
+    spent = d.tell(command("rita", "unwind", 41, until=until(50)))
+    assert answer(spent) == "UNWIND_CAP"
+
+
+@pytest.mark.parametrize(
+    ("settings", "args", "why"),
+    [
+        ({"unwind_max_usd": 0.0}, {"until": until(30)}, "UNWIND_CAP"),
+        ({}, {}, "ARGUMENT_INVALID"),
+        ({}, {"until": until(3_000)}, "EXPIRY_INVALID"),
+        ({}, {"until": until(30), "max_usd": "-1"}, "ARGUMENT_INVALID"),
+        ({}, {"until": until(30), "max_usd": "NaN"}, "ARGUMENT_INVALID"),
+    ],
+)
+def test_an_unwind_is_refused_beyond_the_policy(
+    settings: dict[str, Any], args: dict[str, Any], why: str
+) -> None:
+    """In size, in time, or where none is authorised at all."""
+    d = people(**settings)
+    d.tell(command("rita", "halt", 1))
+    assert answer(d.tell(command("rita", "unwind", 2, **args))) == why
+
+
+def test_an_unwind_is_for_a_halt() -> None:
+    """Where nothing is halted there is nothing to pass."""
+    made = command("rita", "unwind", 2, until=until(30))
+    assert answer(people().tell(made)) == "NOT_HALTED"
+
+
+def test_the_switch_keeps_its_unwind_whatever_else_changes() -> None:
+    """When the quality of the data does, the allowance is said again."""
+    d = people()
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    d.tell(command("rita", "halt", 1))
+    d.tell(command("rita", "unwind", 2, until=until(50)))
+    later = d.tell(*(Tick(at(m)) for m in range(3, 49)))
+    said = of(later, KillSwitchChanged, SCOPE)
+    assert Quality.UNKNOWN in [s.quality for s in said]
+    assert all(s.unwind is not None for s in said)
+
+
+def test_a_drill_changes_nothing() -> None:
+    """It is authorised and recorded."""
+    d = people()
+    before = dict(d.state.scopes)
+    out = d.tell(command("rita", "drill", 1, "firm"))
+    assert [type(o) for o in out] == [CommandApplied]
+    assert d.state.scopes == before
+
+
+class Obedient(NoScorer):
+    """Models whose authority can be changed, for what the stage does with them."""
+
+    def change_authority(
+        self, state: Any, target: str, generation: str, to: str, by: str
+    ) -> list[Output] | str | None:
+        """Take anything but what it does not know."""
+        del state, target, by
+        return None if generation == "anchored" else f"no generation {generation} at {to}"
+
+
+def test_the_authority_of_models_is_changed_where_they_let_it() -> None:
+    """Else it is refused, in words."""
+    args = {"target": "t", "generation": "anchored", "to": "shadow"}
+    made = command("ann", "demote", 1, "firm", **args)
+    assert answer(people().tell(made)) == "AUTHORITY_REFUSED"
+    d = people(scorer=Obedient())
+    assert answer(d.tell(made)) == "applied"
+    other = command("ann", "promote", 2, "firm", **(args | {"generation": "other"}))
+    assert answer(d.tell(other)) == "AUTHORITY_REFUSED"
+    assert answer(d.tell(command("ann", "promote", 3, "firm"))) == "ARGUMENT_INVALID"
+
+
+def test_alerts_of_watch_have_a_budget() -> None:
+    """Those beyond it are folded into one; REDUCE and HALT are told whatever it says."""
+    d = people(watch_alerts_month=2)
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    minute = 1
+    for _ in range(5):
+        d.minutes(minute, minute + 20, bp=-40.0)
+        d.minutes(minute + 21, minute + 200)
+        minute += 201
+    watched = [a for a in of(d.out, AlertRaised, SCOPE) if a.severity is State.WATCH]
+    assert len([m for m in of(d.out, DecisionMade, SCOPE) if m.state is State.WATCH]) == 5
+    assert len(watched) == 2
+    folded = [a for a in of(d.out, AlertRaised) if a.alert == "firm|folded"]
+    assert [a.title.split()[0] for a in folded] == ["1", "2"]
+    assert d.state.budget.folded == 3
+    d.minutes(minute, minute + 15, bp=-300.0)
+    assert [a.severity for a in of(d.out, AlertRaised, SCOPE)][-1] is State.HALT
+
+
+def test_a_new_month_has_a_new_budget() -> None:
+    """The alert about the old one is over when something is folded again."""
+    d = people(watch_alerts_month=0)
+    month = 31 * DAY // 60_000_000
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    for start in (1, month):
+        d.tick(start, held(start, ("USDC", "500000")), market(start, asset(seen=start)))
+        d.minutes(start + 1, start + 20, bp=-40.0)
+        d.minutes(start + 21, start + 200)
+    folded = [o for o in of(d.out, AlertRaised) if o.alert == "firm|folded"]
+    over = [o for o in of(d.out, AlertResolved) if o.alert == "firm|folded"]
+    assert len(folded) == 2
+    assert [o.opened_id for o in over] == [folded[0].id]
+
+
+def test_what_was_folded_is_not_resolved() -> None:
+    """Nobody was told that it began."""
+    d = people(watch_alerts_month=0)
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    d.minutes(1, 20, bp=-40.0)
+    d.minutes(21, 300)
+    assert of(d.out, AlertResolved, SCOPE) == []
+    assert of(d.out, AssetValued)

@@ -1,0 +1,273 @@
+"""What takes two people: release, override, a limit that is raised; and what ends by itself."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from riskwatch.core.events import Tick
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    CommandApplied,
+    ControlChanged,
+    DecisionMade,
+    KillSwitchChanged,
+    LimitMeasured,
+)
+from riskwatch.core.reasons import State
+from tests.support.people import SCOPE, answer, command, people, request_of, until
+from tests.support.risk import Desk, asset, at, held, market, of
+
+
+def state(d: Desk, scope: str = SCOPE) -> State:
+    """Where a scope stands."""
+    return d.state.scopes[scope].state
+
+
+def halted_by_data() -> Desk:
+    """Ten minutes at 300 bp under the peg, of a coin that we hold."""
+    d = people()
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    d.minutes(1, 10, bp=-300.0)
+    assert state(d) is State.HALT
+    return d
+
+
+def test_two_people_release_a_halt() -> None:
+    """The first asks, and people are told that it waits; the second makes it so."""
+    d = people()
+    d.tell(command("rita", "halt", 1))
+    asked = d.tell(command("ann", "release", 2))
+    assert answer(asked) == "requested"
+    assert state(d) is State.HALT
+    (waits,) = of(asked, AlertRaised)
+    (control,) = of(asked, ControlChanged)
+    assert (control.request_by, control.request_id) == ("ann", waits.id)
+    out = d.tell(command("bob", "approve", 3, request=waits.id))
+    assert answer(out) == "approved"
+    assert state(d) is State.NORMAL
+    (made,) = of(out, DecisionMade)
+    assert [r.split(":")[0] for r in made.reasons] == [
+        "release asked for by ann", "approved by bob"
+    ]  # fmt: skip
+    assert of(out, KillSwitchChanged)[0].effective is State.NORMAL
+    assert {a.opened_id for a in of(out, AlertResolved)} >= {waits.id}
+    assert of(out, ControlChanged)[0].empty
+    assert not d.state.controls
+
+
+def test_whoever_asks_cannot_approve() -> None:
+    """Nor can somebody below a supervisor."""
+    d = people()
+    d.tell(command("rita", "halt", 1))
+    request = request_of(d.tell(command("ann", "release", 2)))
+    assert answer(d.tell(command("ann", "approve", 3, request=request))) == "SAME_PERSON"
+    assert answer(d.tell(command("rita", "approve", 3, request=request))) == "ROLE_FORBIDDEN"
+    assert state(d) is State.HALT
+
+
+def test_an_approval_is_of_one_request() -> None:
+    """Not of another, of another scope, or of one that is over."""
+    d = people()
+    d.tell(command("rita", "halt", 1))
+    d.tell(command("rita", "halt", 1, "firm"))
+    request = request_of(d.tell(command("ann", "release", 2)))
+    assert answer(d.tell(command("bob", "approve", 3, request="f" * 32))) == "REQUEST_UNKNOWN"
+    other = command("bob", "approve", 3, "firm", request=request)
+    assert answer(d.tell(other)) == "REQUEST_UNKNOWN"
+    assert answer(d.tell(command("bob", "approve", 4))) == "ARGUMENT_INVALID"
+    late = command("bob", "approve", 18, request=request)
+    assert answer(d.tell(late)) == "REQUEST_UNKNOWN"
+    out = d.tell(Tick(at(18)))
+    assert [a.alert for a in of(out, AlertResolved)] == [f"{SCOPE}|request"]
+    assert state(d) is State.HALT
+
+
+def test_somebody_elses_request_is_not_replaced() -> None:
+    """One's own is, and the old one can then not be approved."""
+    d = people()
+    d.tell(command("rita", "halt", 1))
+    first = request_of(d.tell(command("ann", "release", 2)))
+    assert answer(d.tell(command("bob", "release", 3))) == "REQUEST_OPEN"
+    second = request_of(d.tell(command("ann", "release", 4)))
+    assert answer(d.tell(command("bob", "approve", 5, request=first))) == "REQUEST_UNKNOWN"
+    assert answer(d.tell(command("bob", "approve", 5, key="x", request=second))) == "approved"
+
+
+def test_a_halt_takes_a_request_back() -> None:
+    """Whoever halts again does not want it released."""
+    d = people()
+    d.tell(command("rita", "halt", 1))
+    request = request_of(d.tell(command("ann", "release", 2)))
+    out = d.tell(command("tom", "halt", 2.5, SCOPE), command("rita", "halt", 3))
+    assert of(out, AlertResolved, SCOPE)[0].opened_id == request
+    assert of(out, DecisionMade) == []
+    assert answer(d.tell(command("bob", "approve", 4, request=request))) == "REQUEST_UNKNOWN"
+
+
+def test_a_halt_is_not_released_while_its_condition_holds() -> None:
+    """Also where nothing newer is known, and also if it came back since it was asked for."""
+    d = halted_by_data()
+    assert answer(d.tell(command("ann", "release", 11))) == "CONDITION_HOLDS"
+    d.tell(*(Tick(at(m)) for m in range(12, 200)))
+    assert answer(d.tell(command("ann", "release", 200))) == "CONDITION_HOLDS"
+    d.minutes(201, 400)
+    asked = d.tell(command("ann", "release", 401))
+    assert answer(asked) == "requested"
+    d.minutes(402, 404, bp=-300.0)
+    again = d.tell(command("bob", "approve", 405, request=request_of(asked)))
+    assert answer(again) == "CONDITION_HOLDS"
+    assert state(d) is State.HALT
+
+
+def test_a_halt_is_released_once_its_condition_is_over() -> None:
+    """Below the exit for as long as the rule says; then it stays NORMAL."""
+    d = halted_by_data()
+    d.minutes(11, 400)
+    asked = d.tell(command("ann", "release", 401))
+    out = d.tell(command("bob", "approve", 402, request=request_of(asked)))
+    assert answer(out) == "approved"
+    d.minutes(403, 430)
+    assert state(d) is State.NORMAL
+    assert d.state.scopes[SCOPE].effective is State.NORMAL
+
+
+def test_what_is_not_halted_is_not_released() -> None:
+    """WATCH and REDUCE go by themselves."""
+    assert answer(people().tell(command("ann", "release", 1))) == "NOT_HALTED"
+
+
+def test_an_override_lifts_a_halt_for_a_while_by_name() -> None:
+    """By two people, to the state they say; then the latch is back without anybody."""
+    d = halted_by_data()
+    asked = d.tell(command("ann", "override", 11, until=until(71)))
+    assert (answer(asked), state(d)) == ("requested", State.HALT)
+    out = d.tell(command("bob", "approve", 12, request=request_of(asked)))
+    assert answer(out) == "approved"
+    assert state(d) is State.REDUCE
+    (control,) = of(out, ControlChanged)
+    assert (control.override_by, control.override_approved_by) == ("ann", "bob")
+    d.minutes(13, 70, bp=-300.0)
+    assert state(d) is State.REDUCE
+    back = d.minutes(71, 71, bp=0.0)
+    assert state(d) is State.HALT
+    assert "the override of ann and bob ended" in of(back, DecisionMade, SCOPE)[0].reasons[0]
+    assert of(back, KillSwitchChanged, SCOPE)[0].effective is State.HALT
+
+
+def test_the_latch_comes_back_even_if_the_condition_went_meanwhile() -> None:
+    """It held: people release it, not time."""
+    d = halted_by_data()
+    asked = d.tell(command("ann", "override", 11, until=until(240), state="NORMAL"))
+    d.tell(command("bob", "approve", 12, request=request_of(asked)))
+    d.minutes(13, 239)
+    assert state(d) is not State.HALT
+    d.minutes(240, 241)
+    assert state(d) is State.HALT
+
+
+def test_a_release_ends_an_override_for_good() -> None:
+    """When the condition is over, two people may end both."""
+    d = halted_by_data()
+    asked = d.tell(command("ann", "override", 11, until=until(250)))
+    d.tell(command("bob", "approve", 12, request=request_of(asked)))
+    d.minutes(13, 230)
+    released = d.tell(command("ann", "release", 231))
+    out = d.tell(command("bob", "approve", 232, request=request_of(released)))
+    assert answer(out) == "approved"
+    d.minutes(233, 300)
+    assert state(d) is State.NORMAL
+
+
+def test_a_halt_ends_an_override() -> None:
+    """At once."""
+    d = halted_by_data()
+    asked = d.tell(command("ann", "override", 11, until=until(71)))
+    d.tell(command("bob", "approve", 12, request=request_of(asked)))
+    d.tell(command("rita", "halt", 13))
+    assert state(d) is State.HALT
+    d.minutes(14, 80, bp=-300.0)
+    assert state(d) is State.HALT
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        ({}, "ARGUMENT_INVALID"),
+        ({"until": "tomorrow"}, "ARGUMENT_INVALID"),
+        ({"until": "2023-03-11T01:00:00"}, "ARGUMENT_INVALID"),
+        ({"until": until(5)}, "EXPIRY_INVALID"),
+        ({"until": until(10_000)}, "EXPIRY_INVALID"),
+        ({"until": until(60), "state": "HALT"}, "ARGUMENT_INVALID"),
+    ],
+)
+def test_an_override_has_an_end_and_a_state_below_halt(args: dict[str, str], why: str) -> None:
+    """Neither for ever nor for nothing."""
+    assert answer(halted_by_data().tell(command("ann", "override", 11, **args))) == why
+
+
+def test_there_is_nothing_to_override_where_nothing_asks_for_halt() -> None:
+    """It is released instead."""
+    d = people()
+    d.tell(command("rita", "halt", 1))
+    made = d.tell(command("ann", "override", 2, until=until(60)))
+    assert answer(made) == "CONDITION_CLEARED"
+
+
+def test_a_subject_that_is_gone_is_retired() -> None:
+    """Its scope stays closed, and nobody is paged about it any more."""
+    d = halted_by_data()
+    out = d.tell(command("ann", "retire", 11))
+    assert answer(out) == "applied"
+    assert of(out, AlertResolved, SCOPE)
+    later = d.minutes(12, 60, bp=-5_000.0)
+    assert of(later, AlertRaised, SCOPE) == []
+    assert d.state.scopes[SCOPE].effective is State.HALT
+    assert answer(d.tell(command("ann", "retire", 61))) == "RETIRED"
+    assert answer(people().tell(command("ann", "retire", 1))) == "NOT_HALTED"
+
+
+def test_a_limit_is_lowered_by_one_and_raised_by_two() -> None:
+    """The measured limit follows at the next tick."""
+    d = people()
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    lower = command("ann", "set_limit", 1, limit="usdc", hard_usd="400000")
+    assert answer(d.tell(lower)) == "applied"
+    (now,) = [m for m in of(d.tell(Tick(at(2))), LimitMeasured) if m.limit == "usdc"]
+    assert (now.hard_usd, now.status) == (Decimal("400000.00"), "breach")
+    asked = d.tell(command("ann", "set_limit", 3, limit="usdc", hard_usd="900000"))
+    assert answer(asked) == "requested"
+    assert d.state.hards["usdc"].hard_usd == 400_000.0
+    out = d.tell(command("bob", "approve", 4, request=request_of(asked)))
+    assert (answer(out), d.state.hards["usdc"].hard_usd) == ("approved", 900_000.0)
+    assert d.state.hards["usdc"].by == "ann and bob"
+
+
+@pytest.mark.parametrize(
+    ("scope", "args", "why"),
+    [
+        ("asset:USDT", {"limit": "usdc", "hard_usd": "1"}, "LIMIT_UNKNOWN"),
+        (SCOPE, {"limit": "nope", "hard_usd": "1"}, "LIMIT_UNKNOWN"),
+        (SCOPE, {"limit": "usdc"}, "ARGUMENT_INVALID"),
+        (SCOPE, {"limit": "usdc", "hard_usd": 1}, "ARGUMENT_INVALID"),
+        (SCOPE, {"limit": "usdc", "hard_usd": "0"}, "ARGUMENT_INVALID"),
+        (SCOPE, {"limit": "usdc", "hard_usd": "1e9"}, "ARGUMENT_INVALID"),
+        (SCOPE, {"limit": "usdc", "hard_usd": "1", "warning_share": "2"}, "ARGUMENT_INVALID"),
+    ],
+)
+def test_a_limit_is_named_with_its_scope(scope: str, args: dict[str, Any], why: str) -> None:
+    """And has a positive value as text."""
+    assert answer(people().tell(command("ann", "set_limit", 1, scope, **args))) == why
+
+
+def test_outcomes_name_the_request() -> None:
+    """Both halves of the two can be put together from the record."""
+    d = people()
+    d.tell(command("rita", "halt", 1))
+    asked = d.tell(command("ann", "release", 2))
+    done = d.tell(command("bob", "approve", 3, request=request_of(asked)))
+    ids = [o.request_id for o in of([*asked, *done], CommandApplied)]
+    assert len(dict.fromkeys(ids)) == 1
