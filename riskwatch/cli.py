@@ -12,6 +12,7 @@ from riskwatch.commands import (
     demo,
     dlq,
     doctor,
+    models,
     query,
     replay,
     rules,
@@ -49,6 +50,7 @@ app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")
 app.add_typer(db.app, name="db")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(models.app, name="models")
 
 
 @app.command("version")

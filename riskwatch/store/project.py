@@ -14,6 +14,7 @@ from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AssetValued,
+    AuthorityChanged,
     CounterpartyAssessed,
     DataQualityRaised,
     DataQualityResolved,
@@ -22,6 +23,7 @@ from riskwatch.core.outputs import (
     ExposureChanged,
     KillSwitchChanged,
     LimitMeasured,
+    ModelMeasured,
     PositionChanged,
     ScoreUpdated,
     StageFaulted,
@@ -95,6 +97,8 @@ PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
     LimitMeasured: (_latest(t.LIMIT_STATE),),
     DecisionMade: (_log(t.DECISION_LOG),),
     KillSwitchChanged: (_latest(t.KILLSWITCH), _log(t.KILLSWITCH_HISTORY)),
+    AuthorityChanged: (_log(t.AUTHORITY_CHANGE),),
+    ModelMeasured: (_latest(t.MODEL_STANDING),),
     EventRejected: (),  # its bytes are a dead letter, which the runner adds
 }
 EPISODES: Final = (

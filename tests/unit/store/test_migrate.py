@@ -33,6 +33,8 @@ VIEWS = {
     "exposure_now",
     "killswitch_now",
     "limit_utilisation",
+    "authority_log",
+    "model_status",
     "score_now",
 }
 
