@@ -21,6 +21,8 @@ MAY: Final = {
     "bounded": "raise REDUCE, on a stated share of the firm's exposure",
     "full": "raise HALT",
 }
+FEW: Final = 10
+"""Independent events below which a record proves little."""
 _SERVED: Final = (
     "The probability that all generations give together: their mean, weighted by how well each "
     "did. Shadows have no part in it. It may go as far as the least of those that are mixed."
@@ -43,14 +45,8 @@ def markdown(
     changes : list of dict
         Rows of ``authority_change``, in order of time.
     """
-    lines = [
-        f"# Model card: {name}",
-        "",
-        *_what(name, configured),
-        "",
-        "## How good it has been",
-        "",
-    ]
+    lines = [f"# Model card: {name}", "", *_what(name, configured), ""]
+    lines += ["## How good it has been", ""]
     lines += [
         (
             "Over matured labels of all scopes, of what it said when the sample was taken. Samples "
@@ -151,11 +147,9 @@ def _history(changes: list[Found]) -> list[str]:
 def _limits(name: str, standings: list[Found]) -> list[str]:
     lines = ["- No model lowers what a rule asks for, and none releases a HALT."]
     if name == RULES:
-        lines.append(
-            "- Its probability is a scale, not a forecast: the losses say how wrong it is."
-        )
-    few = [row["target"] for row in standings if row["events"] < 10]
+        lines.append("- Its probability is a scale, not a forecast: its losses say how wrong.")
+    few = [row["target"] for row in standings if row["events"] < FEW]
     lines += [
-        f"- {target}: fewer than ten independent events, so little is proven." for target in few
+        f"- {target}: fewer than {FEW} independent events: little is proven." for target in few
     ]
     return lines

@@ -37,9 +37,7 @@ _NAMES: Final = (
 app = typer.Typer(help="Models: authority, evidence, calibration.")
 Rules = Annotated[
     Path | None,
-    typer.Option(
-        "--rules", envvar="RISKWATCH_CONFIG", help="Rules folder; the shipped one if absent."
-    ),
+    typer.Option("--rules", envvar="RISKWATCH_CONFIG", help="Rules folder; else the shipped one."),
 ]
 
 

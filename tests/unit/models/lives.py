@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.models import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
@@ -55,7 +55,19 @@ def wander(rng: random.Random, size: float, memory: float) -> Iterator[float]:
         error = memory * error + (1.0 - memory**2) ** 0.5 * rng.gauss(0.0, size)
 
 
-def judge(authority: str = "shadow", **evidence: float) -> Judge:
+def noisy(seed: int) -> Callable[[float], float]:
+    """Make a forecaster who says anything at all."""
+    rng = random.Random(seed)
+    return lambda _: rng.random()
+
+
+def astray(seed: int, size: float, memory: float) -> Callable[[float], float]:
+    """Make a forecaster who knows the odds of a draw, but for errors that last."""
+    errors = wander(random.Random(seed), size, memory)
+    return lambda logit: sigmoid(logit + 0.7 + next(errors))
+
+
+def judge(authority: str = "shadow", **evidence: Any) -> Judge:
     """A judge of the rules and one newcomer, on one target, who counts every true as an event."""
     settings = {"events_advisory": 1, "events_bounded": 1, "entities_bounded": 1, **evidence}
     config = ModelsConfig(
@@ -88,13 +100,12 @@ def live(
     change to the authority `until`.
     """
     state = LadderState({}) if state is None else state
-    mine, its = Evidence(), Evidence()
+    mine = Evidence()
     changes: list[tuple[int, AuthorityChanged]] = []
     for n, (logit, label) in enumerate(labels):
         taken = start + int(n * EVERY_S * SECOND)
         us = taken + int(HORIZON_S * SECOND)
         said = {"rules": rules(logit), NEWCOMER: newcomer(logit)}
-        court.account(state, TARGET, "rules", its, said["rules"], taken, label=label)
         court.account(state, TARGET, NEWCOMER, mine, said[NEWCOMER], taken, label=label)
         court.weigh(state, TARGET, said, taken, us, label=label)
         changes += [(n + 1, told) for told in state.told]

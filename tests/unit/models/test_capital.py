@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import msgspec
 import pytest
-from river.drift import ADWIN
+from river import drift
 
 from riskwatch.core.stage import encode_row
 from riskwatch.models.adwin import JsonADWIN
@@ -66,7 +67,8 @@ def test_the_window_finds_what_rivers_finds() -> None:
     """A change of the mean is seen within a few observations of River's own detector."""
     for seed in range(10):
         rng = random.Random(seed)
-        river, ours = ADWIN(clock=1), JsonADWIN()
+        river: Any = drift.ADWIN(clock=1)  # type: ignore[no-untyped-call]
+        ours = JsonADWIN()
         found: dict[str, int] = {}
         for n in range(1_000):
             x = min(1.0, max(0.0, rng.gauss(0.3 if n < 600 else 0.45, 0.1)))
@@ -119,8 +121,5 @@ def test_the_parts_of_the_brier_score_add_up() -> None:
 
 def test_gains_are_differences_of_log_loss() -> None:
     """In nats, whichever way it came out."""
-    assert gains(0.8, 0.4, label=True) == (
-        pytest.approx(math.log(2.0)),
-        pytest.approx(-math.log(3.0)),
-    )
+    assert list(gains(0.8, 0.4, label=True)) == pytest.approx([math.log(2.0), -math.log(3.0)])
     assert gains(0.8, 0.4, label=False)[0] == pytest.approx(-math.log(3.0))
