@@ -15,6 +15,7 @@ from riskwatch.commands import (
     fit,
     killswitch,
     modelcheck,
+    models,
     operator,
     query,
     replay,
@@ -50,15 +51,13 @@ app.command("publish")(stream.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
 app.add_typer(killswitch.app, name="killswitch")
 app.add_typer(operator.app, name="operator")
-models_app = typer.Typer(help="The ladder of models.", no_args_is_help=True)
-models_app.callback()(lambda: None)
-models_app.command("check")(modelcheck.check_command)
-app.add_typer(models_app, name="models")
 app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")
 app.add_typer(db.app, name="db")
 app.add_typer(dlq.app, name="dlq")
+models.app.command("check")(modelcheck.check_command)
+app.add_typer(models.app, name="models")
 
 
 @app.command("version")

@@ -161,7 +161,7 @@ def line(output: AnyOutput) -> str | None:
     elif isinstance(output, DataQualityResolved):
         words = ["DATA OK", output.subject, output.issue]
     elif isinstance(output, AuthorityChanged):
-        moved = f"{output.previous} to {output.authority}"
+        moved = f"{output.former} to {output.authority}"
         words = ["MODEL", output.generation, output.target, moved, output.detail]
     elif isinstance(output, KillSwitchChanged):
         until = f"valid until {text(micros(output.valid_until))}"

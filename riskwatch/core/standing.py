@@ -13,7 +13,7 @@ class AuthorityChanged(Output, frozen=True, kw_only=True, gc=False):
 
     Attributes
     ----------
-    previous, authority : str
+    former, authority : str
         Before and after: ``shadow``, ``advisory``, ``bounded`` or ``full``.
     ceiling : str
         How far it may ever go.
@@ -32,7 +32,7 @@ class AuthorityChanged(Output, frozen=True, kw_only=True, gc=False):
 
     target: str
     generation: str
-    previous: str
+    former: str
     authority: str
     ceiling: str
     reason: str

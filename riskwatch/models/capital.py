@@ -85,12 +85,15 @@ class Purse(msgspec.Struct, array_like=True, gc=False):
         What the open cell has won so far, nats.
     risked : float
         What it could have lost so far, nats; at most 1.
+    log : float
+        Logarithm of the mean capital of the bets, the open cell included.
     """
 
     logs: list[float]
     cell: int = -1
     won: float = 0.0
     risked: float = 0.0
+    log: float = 0.0
 
     def bet(self, cell: int, gain: float, worst: float) -> None:
         """Bet on one label; a cell that is closed already takes no more."""
@@ -104,10 +107,7 @@ class Purse(msgspec.Struct, array_like=True, gc=False):
         stake = 1.0 if -worst <= room else max(0.0, room / -worst)
         self.won += stake * gain
         self.risked = min(1.0, self.risked - stake * min(0.0, worst))
-
-    def log_capital(self) -> float:
-        """Logarithm of the mean capital of the bets."""
-        return log_mean(self._now() if self.won else self.logs)
+        self.log = log_mean(self._now())
 
     def _now(self) -> list[float]:
         won = max(self.won, -1.0)  # a rounded sum must not ruin anybody
@@ -156,7 +156,7 @@ class Capital(msgspec.Struct, gc=False):
     @property
     def e_value(self) -> float:
         """Mean capital over the processes, from 1 before any label; at most `LARGEST`."""
-        log = log_mean([purse.log_capital() for purse in self.purses])
+        log = log_mean([purse.log for purse in self.purses])
         return math.exp(min(log, math.log(LARGEST)))
 
 

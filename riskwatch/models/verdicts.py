@@ -52,7 +52,7 @@ def changed(
         ts=moment(us),
         target=target,
         generation=rung.name,
-        previous=standing.authority,
+        former=standing.authority,
         authority=to.value,
         ceiling=rung.ceiling.value,
         reason=reason,

@@ -14,6 +14,7 @@ from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AssetValued,
+    AuthorityChanged,
     CommandApplied,
     CommandRefused,
     ControlChanged,
@@ -25,6 +26,7 @@ from riskwatch.core.outputs import (
     ExposureChanged,
     KillSwitchChanged,
     LimitMeasured,
+    ModelMeasured,
     PositionChanged,
     ScoreUpdated,
     StageFaulted,
@@ -108,6 +110,8 @@ PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
     CommandApplied: (_COMMANDS,),
     CommandRefused: (_COMMANDS,),
     ControlChanged: (_latest(SCOPE_CONTROL, _nothing),),
+    AuthorityChanged: (_log(t.AUTHORITY_CHANGE),),
+    ModelMeasured: (_latest(t.MODEL_STANDING),),
     EventRejected: (),  # its bytes are a dead letter, which the runner adds
 }
 EPISODES: Final = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Table, Text
 
 from riskwatch.store.metadata import METADATA
 from riskwatch.store.types import ExactDecimal, FreeText, Json, UtcTime
@@ -230,4 +230,49 @@ Index(
     unique=True,
     sqlite_where=DATA_QUALITY.c.resolved_ts.is_(None),
     postgresql_where=DATA_QUALITY.c.resolved_ts.is_(None),
+)
+
+AUTHORITY_CHANGE: Final = Table(
+    "authority_change",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("ts", UtcTime, nullable=False, index=True),
+    Column("target", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("former", Text, nullable=False),
+    Column("authority", Text, nullable=False),
+    Column("ceiling", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", FreeText, nullable=False),
+    Column("by", FreeText, nullable=False),
+    Column("evidence", Json, nullable=False),
+    Column("cause_id", Text, nullable=False),
+    Column("engine", Text, nullable=False),
+)
+
+MODEL_STANDING: Final = Table(
+    "model_standing",
+    METADATA,
+    Column("target", Text, primary_key=True),
+    Column("generation", Text, primary_key=True),
+    Column("authority", Text, nullable=False),
+    Column("ceiling", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changed", UtcTime, nullable=True),
+    Column("quarantined", Boolean, nullable=False),
+    Column("e_up", Double, nullable=False),
+    Column("e_down", Double, nullable=False),
+    Column("needed", Double, nullable=False),
+    Column("labels", BigInteger, nullable=False),
+    Column("positives", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("entities", BigInteger, nullable=False),
+    Column("log_loss", Double, nullable=False),
+    Column("brier", Double, nullable=False),
+    Column("reliability", Double, nullable=False),
+    Column("resolution", Double, nullable=False),
+    Column("uncertainty", Double, nullable=False),
+    Column("bins", Json, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
 )

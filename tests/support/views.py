@@ -46,6 +46,12 @@ EXPECTED: Final[dict[str, list[tuple[Any, ...]]]] = {
     "SELECT scope, target, generation, authority, probability FROM score_now": [
         ("asset:USDC", "depeg_50bp_1h", "anchored", "advisory", 0.93),
     ],
+    "SELECT generation, former, authority, reason FROM authority_log ORDER BY ts LIMIT 1": [
+        ("anchored", "shadow", "advisory", "evidence"),
+    ],
+    "SELECT target, generation, authority, labels, e_up, needed FROM model_status": [
+        ("depeg_50bp_1h", "anchored", "advisory", 520, 92.5, 240),
+    ],
     "SELECT asset, peg, issuer, deviation_bp, direct_bp, live, cause FROM asset_now": [
         ("USDC", "USD", "circle", -180, None, 10, "issuer"),
     ],

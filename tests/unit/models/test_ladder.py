@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.risk.models import Scored
+    from riskwatch.core.stage import Row
+
+
+def of_scopes(rows: dict[str, Row]) -> dict[str, Row]:
+    """Rows that are about one scope, not about a target of all of them."""
+    return {k: v for k, v in rows.items() if not k.startswith(("clock/", "standing/"))}
 
 
 def score_of(scored: list[Scored], generation: str, target: str = ONSET) -> Scored:
@@ -49,6 +55,8 @@ def test_a_score_says_who_what_and_why() -> None:
         (ONSET, "anchored"),
         (ESCALATION, "rules"),
         (ESCALATION, "anchored"),
+        (ONSET, "served"),
+        (ESCALATION, "served"),
     ]
     onset = scored[1]
     assert (onset.scope, onset.severity) == (USDC, 0.5)
@@ -127,11 +135,11 @@ def test_it_comes_to_beat_the_rule_where_there_is_something_to_learn() -> None:
 
 
 def test_unlabelled_never_teaches() -> None:
-    """Without a trusted measure there are scores, and no sample, no label, no row."""
+    """Without a trusted measure there are scores; no sample, no label; a clock says so."""
     ladder, state = Ladder(config()), Ladder(config()).fresh()
     blind = [(us, features, False) for us, features, _ in walk(7, 100)]
-    assert all(len(scored) == 4 for scored in feed(ladder, state, blind))
-    assert rows_of(state) == {}
+    assert all(len(scored) == 6 for scored in feed(ladder, state, blind))
+    assert sorted(rows_of(state)) == [f"clock/{target}" for target in (ESCALATION, ONSET)]
 
 
 def test_a_stretch_without_labels_is_a_hole() -> None:
@@ -179,7 +187,7 @@ def test_scopes_learn_for_themselves() -> None:
         with_it = ladder.observe(both, us, USDC, "asset", mine, labelled=True)
         assert with_it == ladder.observe(alone, us, USDC, "asset", mine, labelled=True)
     rows = rows_of(both)
-    assert {k: v for k, v in rows.items() if USDC in k} == rows_of(alone)
+    assert {k: v for k, v in rows.items() if USDC in k} == of_scopes(rows_of(alone))
     assert any("asset:DAI" in key for key in rows)
 
 
@@ -202,11 +210,11 @@ def test_scopes_beyond_the_bound_are_scored_and_not_learned_about() -> None:
     others = feed(ladder, state, walk(10, 200), scope="asset:DAI")
     assert all(scored[0].probability == scored[1].probability for scored in others)
     rows = rows_of(state)
-    assert all(USDC in key for key in rows)
+    assert all(USDC in key for key in of_scopes(rows))
     state = ladder.fresh()
     state.load(rows)
     feed(ladder, state, walk(10, 200), scope="asset:DAI")
-    assert rows_of(state) == {}
+    assert of_scopes(rows_of(state)) == {}
 
 
 @pytest.mark.parametrize(
@@ -229,21 +237,19 @@ def test_only_changed_rows_are_written() -> None:
     """A calm tick writes the samples that wait, and nothing that stands still."""
     ladder, state = Ladder(config()), Ladder(config()).fresh()
     onset, escalation = f"pending/{USDC}|{ONSET}", f"pending/{USDC}|{ESCALATION}"
+    clocks = [f"clock/{target}" for target in (ESCALATION, ONSET)]
     feed(ladder, state, [at(0, 10.0)])
-    assert list(state.drain()) == [onset]
+    assert list(state.drain()) == [clocks[1], onset]
     feed(ladder, state, [at(10, 60.0)])
-    assert list(state.drain()) == sorted([onset, escalation])
+    assert list(state.drain()) == sorted([clocks[0], onset, escalation])
     assert state.drain() == {}
     feed(ladder, state, [at(t, 10.0) for t in (25, 40, 50, 60)])
     written = list(state.drain())
     assert written == sorted(written)
-    assert [key.partition("/")[0] for key in written] == [
-        "evidence",
-        "evidence",
-        "model",
-        "pending",
-        "pending",
-    ]
+    kinds = [key.partition("/")[0] for key in written]
+    assert kinds == [
+        "clock", *["evidence"] * 3, "mix", "model", *["pending"] * 2, *["standing"] * 3,
+    ]  # fmt: skip
 
 
 def test_a_row_of_no_kind_is_refused() -> None:
@@ -318,13 +324,16 @@ class Broken(RulesGeneration):
 
 
 def test_what_is_no_probability_stops_at_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that breaks its promise is named, before anything of it is stored."""
+    """A model that breaks its promise is heard of, and nothing of it is stored or served."""
     monkeypatch.setitem(registry.BUILTIN, "broken", Broken)
-    ladder = Ladder(config(anchored(), rules(), type(rules())(model="broken")))
+    ladder = Ladder(config(anchored(), rules(), type(rules())(model="broken", authority="full")))
     state = ladder.fresh()
-    with pytest.raises(ModelError, match="'broken' must give a probability in"):
-        feed(ladder, state, [at(0, 10.0)])
-    assert rows_of(state) == {}
+    [scored] = feed(ladder, state, [at(0, 10.0)])
+    assert {each.generation for each in scored} == {"anchored", "rules", "served"}
+    assert {(t.generation, t.reason, t.authority) for t in state.told} == {
+        ("broken", "check", "shadow")
+    }
+    assert not [key for key in of_scopes(rows_of(state)) if "broken" in key]
 
 
 def test_scales_name_the_features_that_are_kept() -> None:

@@ -36,6 +36,8 @@ VIEWS = {
     "limit_utilisation",
     "override_now",
     "request_open",
+    "authority_log",
+    "model_status",
     "score_now",
     "silence_now",
 }

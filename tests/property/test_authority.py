@@ -1,0 +1,189 @@
+"""What no sequence of scores can do: a shadow's to a state, any to the served loss."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskwatch.contracts.outputs import output_line
+from riskwatch.core.outputs import DecisionMade
+from riskwatch.core.reasons import State
+from riskwatch.core.risk.config import Ask
+from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.core.risk.stage import RiskStage
+from riskwatch.core.stage import encode_row
+from riskwatch.models import registry
+from riskwatch.models.aggregate import Mixture, regret_bound
+from riskwatch.models.base import Score
+from riskwatch.models.evidence import clipped
+from riskwatch.models.ladder import Ladder
+from riskwatch.models.rules import RulesGeneration
+from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, asset, held, market, of
+from tests.unit.core.risk.test_stage import POLICY, story
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from riskwatch.core.risk.stage import RiskEvent
+
+TARGET = "depeg(discount 50bp, 1h)"
+scores = st.floats(0.0, 1.0) | st.sampled_from([0.0, 1.0, 0.999, math.nan, math.inf, -1.0])
+
+
+class Scripted(RulesGeneration):
+    """A model that says what a test wants, whatever it is asked."""
+
+    script: ClassVar[list[float]] = [1.0]
+    said: ClassVar[int] = 0
+
+    def score(self, x: Mapping[str, float]) -> Score:
+        """Say the next of the script."""
+        p = self.script[Scripted.said % len(self.script)]
+        Scripted.said += 1
+        return Score(p, 0.0, x.get("severity", 1.0), {})
+
+
+def asks(generation: str, state: State = State.HALT, level: float = 0.5) -> Ask:
+    """Ask at once, for as much as there is."""
+    return Ask(
+        target=TARGET, generation=generation, state=state, at=level, dwell_s=0.0, observations=1
+    )
+
+
+def desk(*generations: GenerationConfig, asked: tuple[Ask, ...], **risk: Any) -> Desk:
+    """The shipped rules with these generations beside the first."""
+    models = ModelsConfig(
+        targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
+        generations=(GenerationConfig(model="rules", authority="full"), *generations),
+    )
+    policy = msgspec.structs.replace(POLICY.risk, asks=asked, **risk)
+    return Desk(RiskStage(policy, REFERENCE, LIMITS, RULES, Ladder(models)))
+
+
+def told(events: list[RiskEvent], made: Desk) -> list[bytes]:
+    """Everything that is put out but for what is about the scripted model itself."""
+    lines = [output_line(output) for output in made.tell(*events)]
+    return [line for line in lines if b"scripted" not in line]
+
+
+@settings(max_examples=25, deadline=None)
+@given(script=st.lists(scores, min_size=1, max_size=12), seed=st.integers(0, 10_000))
+def test_a_shadow_changes_nothing(script: list[float], seed: int) -> None:
+    """With it or without: the same states, switches, alerts, served probabilities, byte by byte."""
+    events = story(seed, 40)
+    other = GenerationConfig(model="anchored", authority="bounded")
+    shadow = GenerationConfig(model="scripted", authority="shadow")
+    wanted = (asks("anchored"), asks("served"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.BUILTIN, "scripted", Scripted)
+        patch.setattr(Scripted, "script", script)
+        with_it = told(events, desk(other, shadow, asked=(*wanted, asks("scripted", level=0.01))))
+    assert with_it == told(events, desk(other, asked=wanted))
+
+
+def states(authority: str, *, share: float = 1.0) -> list[tuple[str, State]]:
+    """States that a model brings about that is certain of the worst on a calm day."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.BUILTIN, "scripted", Scripted)
+        made = desk(
+            GenerationConfig(model="scripted", authority=authority),
+            asked=(asks("scripted"),),
+            bounded_share=share,
+        )
+        for minute in range(0, 30, 5):
+            readings = [asset(name, bp=-12.0, seen=minute + 1) for name in ("USDC", "USDT")]
+            made.tick(
+                minute,
+                market(minute, *readings),
+                held(minute, ("USDC", "100000"), ("USDT", "100000")),
+            )
+    return [(d.scope, d.state) for d in of(made.out, DecisionMade) if d.scope.startswith("asset")]
+
+
+def test_authority_is_how_far_a_model_can_go() -> None:
+    """However sure it is, and whatever is asked on its behalf."""
+    assert states("shadow") == []
+    assert {state for _, state in states("advisory")} == {State.WATCH}
+    assert {state for _, state in states("bounded")} == {State.REDUCE}
+    assert {state for _, state in states("full")} == {State.HALT}
+
+
+def test_a_bounded_model_reduces_no_more_than_its_share() -> None:
+    """Of two coins of one size it may reduce one if its share is a bit more than half."""
+    assert sorted(states("bounded", share=0.6)) == [
+        ("asset:USDC", State.REDUCE),
+        ("asset:USDT", State.WATCH),
+    ]
+    assert {state for _, state in states("bounded", share=0.4)} == {State.WATCH}
+    assert {state for _, state in states("full", share=0.0)} == {State.HALT}
+
+
+probabilities = st.floats(0.0, 1.0) | st.sampled_from([0.0, 1.0, 0.5, 1e-9])
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> tuple[int, int, list[tuple[list[float], bool]]]:
+    """Copies, generations, and what each said of each label."""
+    copies, count = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    said = st.lists(probabilities, min_size=count, max_size=count)
+    return copies, count, draw(st.lists(st.tuples(said, st.booleans()), min_size=1, max_size=120))
+
+
+def loss(p: float, *, label: bool) -> float:
+    """Log loss of a probability as it is, nats."""
+    wrong = 1.0 - p if label else p
+    return -math.log1p(-wrong) if wrong < 1.0 else math.inf
+
+
+@settings(max_examples=300, deadline=None)
+@given(life=sequences(), share=st.sampled_from([0.0, 0.001, 0.05]))
+def test_what_is_served_is_within_the_bound_of_the_best(
+    life: tuple[int, int, list[tuple[list[float], bool]]], share: float
+) -> None:
+    """On any sequence, with labels a horizon late, rounding and a restart in the middle."""
+    copies, count, labels = life
+    names = [f"g{n}" for n in range(count)]
+    mixture = Mixture.fresh(names, copies)
+    waiting: list[tuple[tuple[int, int], dict[str, float], bool]] = []
+    served = 0.0
+    own = dict.fromkeys(names, 0.0)
+    for n, (ps, label) in enumerate(labels):
+        said = dict(zip(names, ps, strict=True))
+        if len(waiting) == copies:  # the label of this copy's last sample is known by now
+            place, before, was = waiting.pop(0)
+            mixture.learn(place, before, label=was, share=share)
+        p = round(mixture.serve(n % copies, said)[0], 6)
+        served += loss(p, label=label)
+        for name in names:
+            own[name] += loss(said[name], label=label)
+        waiting.append(((n % copies, n), said, label))
+        if n == len(labels) // 2:
+            mixture = msgspec.json.decode(encode_row(mixture), type=Mixture)
+    best = min(own.values())
+    assert served - best <= regret_bound(len(labels), count, copies, share) + 1e-6
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.booleans(), min_size=3, max_size=3), st.booleans()), max_size=40)
+)
+def test_weights_stay_weights_whoever_comes_and_goes(
+    life: list[tuple[list[bool], bool]],
+) -> None:
+    """They sum to 1, and what is served lies between what was said."""
+    said = {"a": 0.9, "b": 0.4, "c": 0.05}
+    mixture = Mixture.fresh(["a"], 2)
+    for n, (there, label) in enumerate(life):
+        names = [name for name, here in zip(said, there, strict=True) if here] or ["a"]
+        mixture.become(names)
+        p, weights = mixture.serve(n % 2, {name: said[name] for name in names})
+        assert sum(weights.values()) == pytest.approx(1.0)
+        low, high = (f(clipped(said[name]) for name in names) for f in (min, max))
+        assert low - 1e-12 <= p <= high + 1e-12
+        mixture.learn((n % 2, n), said, label=label, share=0.01)
+        for logs in mixture.logs:
+            assert sum(math.exp(log) for log in logs) == pytest.approx(1.0)

@@ -1,0 +1,115 @@
+"""Simulated lives of forecasters, fed to the production judge label by label."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.risk.models import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.models.evidence import Evidence
+from riskwatch.models.judge import Judge
+from riskwatch.models.ladder_state import LadderState
+from riskwatch.models.rungs import questions, rungs
+from riskwatch.models.severity import sigmoid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from riskwatch.core.outputs import AuthorityChanged
+
+HORIZON_S: Final = 60.0
+EVERY_S: Final = 30.0
+TARGET: Final = "depeg(discount 50bp, 1min)"
+NEWCOMER: Final = "newcomer"
+
+
+@dataclass
+class World:
+    """What may happen: log-odds that wander, and labels whose horizons overlap."""
+
+    seed: int
+    base: float = -2.0
+    swing: float = 1.5
+    memory: float = 0.8
+
+    def labels(self, count: int) -> Iterator[tuple[float, bool]]:
+        """Log-odds of each label, as good as they can be known, and what became of it."""
+        rng = random.Random(self.seed)
+        level, hits = 0.0, [False] * 3
+        for n in range(count + 2):
+            level = self.memory * level + (1.0 - self.memory**2) ** 0.5 * rng.gauss(0.0, 1.0)
+            logit = self.base + self.swing * level
+            # Half of a horizon is shared with the sample before.
+            hits = [*hits[1:], rng.random() < sigmoid(logit)]
+            if n >= 2:
+                yield logit, hits[-1] or hits[-2]
+
+
+def wander(rng: random.Random, size: float, memory: float) -> Iterator[float]:
+    """Errors that last: normal, of one size, each like the one before."""
+    error = rng.gauss(0.0, size)
+    while True:
+        yield error
+        error = memory * error + (1.0 - memory**2) ** 0.5 * rng.gauss(0.0, size)
+
+
+def noisy(seed: int) -> Callable[[float], float]:
+    """Make a forecaster who says anything at all."""
+    rng = random.Random(seed)
+    return lambda _: rng.random()
+
+
+def astray(seed: int, size: float, memory: float) -> Callable[[float], float]:
+    """Make a forecaster who knows the odds of a draw, but for errors that last."""
+    errors = wander(random.Random(seed), size, memory)
+    return lambda logit: sigmoid(logit + 0.7 + next(errors))
+
+
+def judge(authority: str = "shadow", **evidence: Any) -> Judge:
+    """A judge of the rules and one newcomer, on one target, who counts every true as an event."""
+    settings = {"events_advisory": 1, "events_bounded": 1, "entities_bounded": 1, **evidence}
+    config = ModelsConfig(
+        targets=(TargetConfig(threshold=50.0, horizon_s=HORIZON_S),),
+        generations=(
+            GenerationConfig(model="rules", authority="full"),
+            GenerationConfig(
+                model="anchored", name=NEWCOMER, authority=authority, max_authority="full"
+            ),
+        ),
+        label_every_s=EVERY_S,
+        evidence=EvidenceConfig(event_gap_s=1.0, **settings),
+    )
+    return Judge(config, questions(config)["asset"], rungs(config))
+
+
+def live(
+    court: Judge,
+    labels: Iterator[tuple[float, bool]],
+    rules: Callable[[float], float],
+    newcomer: Callable[[float], float],
+    *,
+    until: str = "",
+    state: LadderState | None = None,
+    start: int = 0,
+) -> list[tuple[int, AuthorityChanged]]:
+    """Judge label after label; every change of authority, with how many labels that took.
+
+    `rules` and `newcomer` make a probability of the true log-odds. It ends early at the first
+    change to the authority `until`.
+    """
+    state = LadderState({}) if state is None else state
+    mine = Evidence()
+    changes: list[tuple[int, AuthorityChanged]] = []
+    for n, (logit, label) in enumerate(labels):
+        taken = start + int(n * EVERY_S * SECOND)
+        us = taken + int(HORIZON_S * SECOND)
+        said = {"rules": rules(logit), NEWCOMER: newcomer(logit)}
+        court.account(state, TARGET, NEWCOMER, mine, said[NEWCOMER], taken, label=label)
+        court.weigh(state, TARGET, said, taken, us, label=label)
+        changes += [(n + 1, told) for told in state.told]
+        state.told.clear()
+        if changes and changes[-1][1].authority == until:
+            break
+    return changes
