@@ -14,6 +14,7 @@ from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AssetValued,
+    ConfigurationChanged,
     CounterpartyAssessed,
     DataQualityRaised,
     DataQualityResolved,
@@ -96,6 +97,7 @@ PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
     DecisionMade: (_log(t.DECISION_LOG),),
     KillSwitchChanged: (_latest(t.KILLSWITCH), _log(t.KILLSWITCH_HISTORY)),
     EventRejected: (),  # its bytes are a dead letter, which the runner adds
+    ConfigurationChanged: (),  # a row of the audit chain is all that it is
 }
 EPISODES: Final = (
     AlertRaised,
