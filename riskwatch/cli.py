@@ -7,6 +7,7 @@ import sys
 import typer
 
 from riskwatch.commands import (
+    audit,
     data,
     db,
     demo,
@@ -19,6 +20,7 @@ from riskwatch.commands import (
     scenario,
     schema,
     stream,
+    verify,
 )
 from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
@@ -39,6 +41,7 @@ app.command("feeds")(data.feeds_command)
 app.command("exposure")(query.exposure_command)
 app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
+app.command("verify")(verify.verify_command)
 app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("publish")(stream.publish_command)
@@ -49,6 +52,7 @@ app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")
 app.add_typer(db.app, name="db")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(audit.app, name="audit")
 
 
 @app.command("version")

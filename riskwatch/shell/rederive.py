@@ -75,6 +75,7 @@ class Rederivation:
     read: int = 0
     _effects: Effects = field(default_factory=Effects)
     _rows: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    _heard: dict[str, int] = field(default_factory=dict)
 
     def outputs(self) -> Iterator[Output]:
         """Everything that the journal brings about, in order.
@@ -89,9 +90,9 @@ class Rederivation:
         configs = self._configurations()
         whole = self._keeps_events()
         pipeline = _pipeline(configs.pop(0)[1], whole=whole)
-        query = select(_J.seq, _J.kind, _J.payload).where(_J.worker == self.worker)
+        query = select(_J.seq, _J.us, _J.kind, _J.payload).where(_J.worker == self.worker)
         found = self.conn.execution_options(yield_per=_FETCH).execute(query.order_by(_J.seq))
-        for at, (seq, kind, payload) in enumerate(found, start=FIRST):
+        for at, (seq, us, kind, payload) in enumerate(found, start=FIRST):
             if seq != at:
                 raise JournalGoneError(f"{self.worker}: the journal has no entry {at} any more")
             while configs and configs[0][0] <= seq:
@@ -99,12 +100,21 @@ class Rederivation:
             self.read += 1
             if kind == MARKET or (whole and kind in INTERNAL and kind != TICK):
                 continue
-            pipeline.apply(_fact(kind, bytes(payload)), self._effects)
+            fact = _fact(kind, bytes(payload))
+            if kind != TICK:
+                self._heard |= dict.fromkeys(_subjects(fact), us)
+            pipeline.apply(fact, self._effects)
             for output in self._effects.outputs:
                 if isinstance(output, Output) and not isinstance(output, EventRejected):
                     yield output
             self._effects.outputs.clear()
             self._effects.inputs.clear()
+
+    def heard(self, scope: str) -> int | None:
+        """Event time of the last input about a scope so far, microseconds."""
+        if scope == "firm":
+            return max(self._heard.values(), default=None)
+        return self._heard.get(scope.partition(":")[2])
 
     def _configurations(self) -> list[tuple[int, Config]]:
         """Configurations by the place in the journal from which on they counted."""
@@ -186,3 +196,14 @@ def _fact(kind: str, payload: bytes) -> Any:
     if isinstance(event, Refusal):
         raise StoreError(f"an entry of the journal cannot be read: {event.detail}")
     return stamp(event, event.ts)
+
+
+def _subjects(fact: Any) -> list[str]:
+    """Names that an input is about, as scopes spell them."""
+    found = [
+        getattr(fact, name)
+        for name in ("asset", "base", "quote", "venue", "subject", "counterparty", "book")
+        if getattr(fact, name, None)
+    ]
+    venue, asset = getattr(fact, "venue", None), getattr(fact, "base", None)
+    return [*found, f"{venue}/{asset}"] if venue and asset else found
