@@ -121,6 +121,7 @@ def export_command(
         bundle.CHAIN: bundle.lines(rows),
         "scenes.jsonl": bundle.lines(_scenes(told)),
         "alerts.jsonl": bundle.lines(told.alerts),
+        "configuration.json": bundle.lines([told.configuration] if told.configuration else []),
         bundle.REPORT: page(told, manifest, span),
     }
     signed = bundle.write_bundle(out, files, manifest, signer)

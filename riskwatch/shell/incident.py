@@ -26,6 +26,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.errors import StoreError
 from riskwatch.shell.rederive import Rederivation
+from riskwatch.store.audit import last_payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,11 +87,13 @@ class Incident:
     switches, alerts, others : list of dict
         Switches, alerts raised and resolved, and every other kind of row of the chain.
     configuration : dict or None
-        The one that counted when the stretch began, without its content.
+        The one that counted when the stretch began.
     people : list of dict
         Who did what, by what the rows say.
     without_journal : str
         Why the journal was of no use; empty if it was.
+    first : int
+        First row of the stretch; 0 if there is none.
     """
 
     scenes: list[Scene] = field(default_factory=list)
@@ -100,6 +103,7 @@ class Incident:
     configuration: Row | None = None
     people: list[Row] = field(default_factory=list)
     without_journal: str = ""
+    first: int = 0
 
 
 def incident(
@@ -122,6 +126,10 @@ def incident(
     """
     out = Incident()
     for link in rows:
+        if out.first == 0:
+            out.first = link.seq
+            found = last_payload(conn, worker, ConfigurationChanged, link.seq)
+            out.configuration = None if found is None else msgspec.json.decode(found)
         _chained(out, link)
     if not journal:
         out.without_journal = "it was not asked for"
@@ -142,7 +150,6 @@ def _chained(out: Incident, link: Link) -> None:
     else:
         if link.kind == ConfigurationChanged.__name__:
             value = {key: found for key, found in value.items() if key != "content"}
-            out.configuration = out.configuration or value
         out.others.append({"row": link.seq, "kind": link.kind, **value})
     named = [str(value[name]) for name in _PEOPLE if value.get(name)]
     if named:

@@ -43,7 +43,7 @@ def page(incident: Incident, manifest: Manifest, span: tuple[int, int]) -> bytes
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": when, "money": money, "number": shown}
+    made.filters |= {"when": when, "since": since, "money": money, "number": shown}
     reached = drawn(incident, span)
     states = [State(s["effective"]) for s in incident.switches]
     largest = max((float(s.decision["exposure_usd"]) for s in incident.scenes), default=0.0)
@@ -128,6 +128,11 @@ def when(ts: str) -> str:
     '2023-03-11 03:13:00'
     """
     return datetime.fromisoformat(ts).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def since(ts: str) -> str:
+    """Write when something began; what a replay begins with has no time."""
+    return "the beginning of the replay" if _us(ts) == 0 else when(ts)
 
 
 def money(amount: Any) -> str:

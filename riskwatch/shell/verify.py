@@ -15,7 +15,7 @@ from riskwatch.errors import StoreError
 from riskwatch.shell.configured import restored
 from riskwatch.shell.policy_check import check_policy
 from riskwatch.shell.rederive import JournalGoneError, Rederivation
-from riskwatch.store.audit import AUDIT_CHAIN, row_of
+from riskwatch.store.audit import last_payload, row_of
 from riskwatch.store.project import PROJECTIONS, Log
 from riskwatch.version import ENGINE
 
@@ -164,15 +164,9 @@ def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None
 
 def _configuration(conn: Connection, link: Link) -> Config:
     """Look up the configuration that counted at a row of the chain."""
-    c = AUDIT_CHAIN.c
-    payload = conn.execute(
-        select(c.payload)
-        .where(c.worker == link.worker, c.kind == ConfigurationChanged.__name__, c.seq < link.seq)
-        .order_by(c.seq.desc())
-        .limit(1)
-    ).scalar_one_or_none()
+    payload = last_payload(conn, link.worker, ConfigurationChanged, link.seq)
     if payload is None:
         raise StoreError("the configuration of that time is not recorded")
-    recorded = decode_output(payload.encode())
+    recorded = decode_output(payload)
     assert isinstance(recorded, ConfigurationChanged), "the kind was asked for"
     return restored(recorded)

@@ -59,11 +59,12 @@ _TAIL: Final = (
 )
 _LAST_OF: Final = (
     select(_C.payload)
-    .where(_C.worker == bindparam("w"), _C.kind == bindparam("k"))
+    .where(_C.worker == bindparam("w"), _C.kind == bindparam("k"), _C.seq < bindparam("before"))
     .order_by(_C.seq.desc())
     .limit(1)
 )
 _FETCH: Final = 2_000
+_BEYOND: Final = 2**63 - 1
 
 
 def write_audit(conn: Connection, worker: str, outputs: Iterable[Sequenced]) -> None:
@@ -106,9 +107,12 @@ def tail(conn: Connection, worker: str) -> tuple[int, str]:
     return (0, GENESIS) if found is None else (found.seq, found.digest)
 
 
-def last_payload(conn: Connection, worker: str, kind: type[Output]) -> bytes | None:
-    """Return the last output of a kind in a worker's chain, as it was encoded."""
-    found = conn.execute(_LAST_OF, {"w": worker, "k": kind.__name__}).scalar_one_or_none()
+def last_payload(
+    conn: Connection, worker: str, kind: type[Output], before: int = _BEYOND
+) -> bytes | None:
+    """Return the last output of a kind before a row of a worker's chain, as it was encoded."""
+    wanted = {"w": worker, "k": kind.__name__, "before": before}
+    found = conn.execute(_LAST_OF, wanted).scalar_one_or_none()
     return None if found is None else found.encode()
 
 
