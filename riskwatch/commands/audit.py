@@ -12,7 +12,7 @@ from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_json
 from riskwatch.commands.replay import moment_of
 from riskwatch.contracts.audit import GENESIS, Head
-from riskwatch.core.clock import text
+from riskwatch.core.clock import micros, text
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.shell.audit_head import published_heads
 from riskwatch.shell.settings import Settings
@@ -190,7 +190,7 @@ def _manifest(worker: str, rows: list[Link], span: tuple[int, int]) -> Manifest:
         before=first.previous if first else GENESIS,
         after=last.digest if last else GENESIS,
         engine=ENGINE,
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        made=text(micros(datetime.now(UTC).replace(microsecond=0))),
         key="",
         files={},
     )

@@ -132,7 +132,7 @@ def incident(
             out.configuration = None if found is None else msgspec.json.decode(found)
         _chained(out, link)
     if not journal:
-        out.without_journal = "it was not asked for"
+        out.without_journal = "the journal was not replayed"
         return out
     try:
         _replay(out, Rederivation(conn, worker), span)

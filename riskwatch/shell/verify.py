@@ -93,7 +93,7 @@ def _stored(conn: Connection, link: Link) -> list[str]:
     if row is None:
         return ["it is in the audit chain and not in decision_log"]
     names = [c.name for c in _LOG.table.columns]
-    chained = dict(zip(names, _LOG.row(decode_output(link.payload.encode())), strict=True))
+    chained = dict(zip(names, _LOG.stored(decode_output(link.payload.encode())), strict=True))
     stored = dict(zip(names, tuple(row), strict=True))
     return [
         f"{name}: decision_log has {stored[name]!r}, the audit chain {chained[name]!r}"

@@ -164,7 +164,7 @@ def check_tables(conn: Connection, worker: str) -> Iterator[str]:
 
 def _differs(target: Log, payload: str, row: tuple[object, ...]) -> bool:
     try:
-        return tuple(target.row(decode_output(payload.encode()))) != row
+        return target.stored(decode_output(payload.encode())) != row
     except (ValueError, AttributeError):
         return True
 

@@ -29,6 +29,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.errors import StoreError
 from riskwatch.store import projections as t
+from riskwatch.store.types import as_stored
 from riskwatch.store.write import Row, append, remove, upsert
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Log:
 
     table: Table
     row: Callable[[Any], Row]
+
+    def stored(self, output: Output) -> Row:
+        """Row of an output as it is read back."""
+        return tuple(as_stored(value) for value in self.row(output))
 
 
 def _latest(table: Table, closes: Callable[[Any], bool] | None = None) -> Latest:
