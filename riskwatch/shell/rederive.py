@@ -91,7 +91,8 @@ class Rederivation:
         whole = self._keeps_events()
         pipeline = _pipeline(configs.pop(0)[1], whole=whole)
         query = select(_J.seq, _J.us, _J.kind, _J.payload).where(_J.worker == self.worker)
-        found = self.conn.execution_options(yield_per=_FETCH).execute(query.order_by(_J.seq))
+        query = query.order_by(_J.seq).execution_options(yield_per=_FETCH)
+        found = self.conn.execute(query)
         for at, (seq, us, kind, payload) in enumerate(found, start=FIRST):
             if seq != at:
                 raise JournalGoneError(f"{self.worker}: the journal has no entry {at} any more")

@@ -140,7 +140,7 @@ def links(
         if first is None:
             return
         query = query.where(_C.seq.between(first, last))
-    found = conn.execution_options(yield_per=_FETCH).execute(query.order_by(_C.seq))
+    found = conn.execute(query.order_by(_C.seq).execution_options(yield_per=_FETCH))
     for row in found.mappings():
         yield Link(**row)
 
