@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 import typer
 
@@ -22,6 +23,7 @@ from riskwatch.commands import (
     stream,
     verify,
 )
+from riskwatch.contracts.redact import redacted
 from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
 
@@ -62,9 +64,15 @@ def version_command() -> None:
 
 
 def main() -> None:
-    """Entry point: a :class:`RiskwatchError` is one line on stderr and exit code 2."""
+    """Entry point: a :class:`RiskwatchError` is one line on stderr and exit code 2.
+
+    Anything else is a bug, and ends with its traceback and 1. Neither tells a secret.
+    """
     try:
         app()
     except RiskwatchError as error:
-        sys.stderr.write(f"riskwatch: {error}\n")
-        raise SystemExit(2) from error
+        sys.stderr.write(f"riskwatch: {redacted(str(error))}\n")
+        raise SystemExit(2) from None
+    except Exception:  # noqa: BLE001 - it is told in full, and the process ends
+        sys.stderr.write(redacted(traceback.format_exc()))
+        raise SystemExit(1) from None
