@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-streams chaos fuzz model kill9 lint format wheel env clean
+.PHONY: help demo test bench bench-streams chaos fuzz model kill9 lint audit-deps format wheel env clean
 
 UV_VERSION := 0.13.8
 BIN := .venv/bin
@@ -57,6 +57,9 @@ lint: $(READY_DEV) ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+audit-deps: $(READY_DEV) ## known vulnerabilities of what is locked; ARGS=--continue only reports
+	@$(BIN)/python .ci/audit_deps.py $(ARGS)
 
 format: $(READY_DEV) ## write the code as ruff likes it
 	@$(BIN)/ruff check --fix .

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 import typer
 
 from riskwatch.commands import (
+    audit,
     data,
     db,
     demo,
@@ -24,7 +26,9 @@ from riskwatch.commands import (
     scenario,
     schema,
     stream,
+    verify,
 )
+from riskwatch.contracts.redact import redacted
 from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
 
@@ -45,6 +49,7 @@ app.command("fit")(fit.fit_command)
 app.command("exposure")(query.exposure_command)
 app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
+app.command("verify")(verify.verify_command)
 app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("publish")(stream.publish_command)
@@ -58,6 +63,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(dlq.app, name="dlq")
 models.app.command("check")(modelcheck.check_command)
 app.add_typer(models.app, name="models")
+app.add_typer(audit.app, name="audit")
 
 
 @app.command("version")
@@ -67,9 +73,15 @@ def version_command() -> None:
 
 
 def main() -> None:
-    """Entry point: a :class:`RiskwatchError` is one line on stderr and exit code 2."""
+    """Entry point: a :class:`RiskwatchError` is one line on stderr and exit code 2.
+
+    Anything else is a bug, and ends with its traceback and 1. Neither tells a secret.
+    """
     try:
         app()
     except RiskwatchError as error:
-        sys.stderr.write(f"riskwatch: {error}\n")
-        raise SystemExit(2) from error
+        sys.stderr.write(f"riskwatch: {redacted(str(error))}\n")
+        raise SystemExit(2) from None
+    except Exception:  # noqa: BLE001 - it is told in full, and the process ends
+        sys.stderr.write(redacted(traceback.format_exc()))
+        raise SystemExit(1) from None

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from riskwatch.contracts.redact import redacted
 from riskwatch.errors import StoreError
 from riskwatch.store import migrate
 
@@ -33,7 +34,9 @@ def current_command(database: Database = DEFAULT) -> None:
     """Say which revision a database is at."""
     found = migrate.current(database)
     if found is None:
-        raise StoreError(f"{database} has no riskwatch schema: run `riskwatch db upgrade`")
+        raise StoreError(
+            f"{redacted(database)} has no riskwatch schema: run `riskwatch db upgrade`"
+        )
     newest = migrate.head()
     typer.echo(f"at revision {found}" + ("" if found == newest else f", this build has {newest}"))
 

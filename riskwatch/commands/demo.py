@@ -153,7 +153,7 @@ def _play(episode: Episode, seed: int, config: Config, database: Path, show: Sho
         return replay_files(
             what,
             bootstrap.pipeline(config),
-            reference=config.reference,
+            config=config,
             stop=stop,
             wrap=lambda store: Watched(store, show),
         )

@@ -143,7 +143,7 @@ def live_through(source: str, path: Path, config: Config) -> list[Row]:
             [path], f"sqlite:///{Path(folder) / 'fit.sqlite'}", limits=Limits(batch=BATCH)
         )
         pipeline = bootstrap.pipeline(bare, scorer=tape.wrap(Ladder(models)))
-        replay_files(what, pipeline, reference=bare.reference)
+        replay_files(what, pipeline)
     return tape.rows
 
 

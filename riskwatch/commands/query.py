@@ -185,9 +185,14 @@ def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     _table(names, [[_cell(value) for value in row] for row in rows])
 
 
+def show_json(row: Mapping[str, Any]) -> None:
+    """Print one object as a line of JSON, amounts and times as text."""
+    typer.echo(msgspec.json.encode(_plain(dict(row))).decode())
+
+
 def _lines(rows: Iterable[Found]) -> None:
     for row in rows:
-        typer.echo(msgspec.json.encode(_plain(row)).decode())
+        show_json(row)
 
 
 def _plain(value: Any) -> Any:

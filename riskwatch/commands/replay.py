@@ -26,7 +26,7 @@ from riskwatch.shell.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from riskwatch.core.reference import Reference
+    from riskwatch.shell.config import Config
     from riskwatch.shell.embedded import Summary
     from riskwatch.shell.pipeline import Pipeline
 
@@ -73,12 +73,10 @@ def replay_command(
         publisher=NdjsonPublisher(sys.stdout.buffer) if as_json else NullPublisher(),
     )
     rules = bootstrap.configuration(config)
-    run(what, lambda: bootstrap.pipeline(rules, keep_events=keep_events), rules.reference)
+    run(what, lambda: bootstrap.pipeline(rules, keep_events=keep_events), rules)
 
 
-def run(
-    what: Replay, pipeline: Callable[[], Pipeline], reference: Reference | None = None
-) -> Summary:
+def run(what: Replay, pipeline: Callable[[], Pipeline], config: Config | None = None) -> Summary:
     """Replay with logs, a progress bar on a terminal, and an orderly end on a signal.
 
     Raises
@@ -90,9 +88,7 @@ def run(
     logs.configure(settings.log_level, settings.log_format)
     try:
         with stopping() as stop, _bar() as progress:
-            summary = replay_files(
-                what, pipeline(), reference=reference, stop=stop, progress=progress
-            )
+            summary = replay_files(what, pipeline(), config=config, stop=stop, progress=progress)
     except BrokenPipeError as error:
         raise RiskwatchError(
             "stdout was closed: what was not written waits in the database and comes first "

@@ -197,6 +197,15 @@ _OUTPUTS: Final = (
         carries=(),
         about="Exercises, apart from everything that is meant.",
     ),
+    Topic(
+        name="riskwatch.audit",
+        role="output",
+        key="the worker",
+        partitions=1,
+        retention_h=365 * _DAY,
+        carries=(),
+        about="Head of the audit chain, every minute: what was cut off or rewritten shows.",
+    ),
 )
 
 _DEAD_LETTERS: Final = tuple(

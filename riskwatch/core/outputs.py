@@ -339,6 +339,37 @@ class StageFaulted(Output, frozen=True, kw_only=True, gc=False):
         return self.worker
 
 
+class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
+    """A worker began with another configuration, or another engine, than was last recorded.
+
+    Attributes
+    ----------
+    worker : str
+        Who began.
+    journal : int
+        Place in its journal from which on it counts.
+    digest, previous : str
+        SHA-256 of what it says and of what the one before said, hexadecimal; empty at first.
+    changes : list of str
+        What differs, value by value; empty at first, or if only the engine does.
+    content : dict
+        The whole of it, by part: a decision can be derived again from it.
+    """
+
+    topic: ClassVar[str | None] = None
+
+    worker: str
+    journal: int
+    digest: str
+    previous: str
+    changes: list[str]
+    content: dict[str, Any]
+
+    def key(self) -> str:
+        """The worker."""
+        return self.worker
+
+
 AnyOutput = (
     EventRejected
     | ExposureChanged
@@ -359,4 +390,5 @@ AnyOutput = (
     | CommandApplied
     | CommandRefused
     | ControlChanged
+    | ConfigurationChanged
 )

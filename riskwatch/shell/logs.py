@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final, Literal
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import structlog
+
+from riskwatch.contracts.redact import redacted
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, ExcInfo
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
@@ -36,10 +42,14 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if console:
-        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=_traceback
+        )
+        processors += [without_secrets, renderer]
     else:
         processors += [
             structlog.processors.format_exc_info,
+            without_secrets,
             structlog.processors.JSONRenderer(),
         ]
     structlog.configure(
@@ -49,6 +59,30 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
         cache_logger_on_first_use=False,
     )
     _bridge(_LEVELS[level])
+
+
+def without_secrets(logger: object, name: str, line: EventDict) -> EventDict:
+    """Take secrets out of every text of a line, whoever put them there."""
+    del logger, name
+    # What is under exc_info is no text yet: the console's renderer makes it, by _traceback.
+    return {key: v if key == "exc_info" else _hidden(v) for key, v in line.items()}
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {key: _hidden(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redacted(str(value))
+
+
+def _traceback(sio: TextIO, exc_info: ExcInfo) -> None:
+    structlog.dev.plain_traceback(kept := StringIO(), exc_info)
+    sio.write(redacted(kept.getvalue()))
 
 
 class _Bridge(logging.Handler):

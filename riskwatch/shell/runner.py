@@ -31,7 +31,7 @@ from riskwatch.shell.pipeline import Effects
 from riskwatch.store.batch import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from riskwatch.core.events import WireEvent
     from riskwatch.core.outputs import Output
@@ -71,6 +71,8 @@ class Runner:
         Ticks by event time. Without it, ticks come through :meth:`tick` alone.
     window : SeenWindow, optional
         Identities of applied events.
+    declares : callable, optional
+        What is to be put out first, given what the store knew.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Runner:
         holder: str,
         grid: Grid | None = None,
         window: SeenWindow | None = None,
+        declares: Callable[[Resumed], Iterable[Output]] | None = None,
     ) -> None:
         self.worker = worker
         self.grid = grid
@@ -91,6 +94,7 @@ class Runner:
         self._publisher = publisher
         self._holder = holder
         self._window = window or SeenWindow()
+        self._declares = declares
         self._effects = Effects()
         self._draft: Draft
         self._epoch = 0
@@ -146,6 +150,8 @@ class Runner:
         self._draft = Draft(
             self.worker, resumed, relay=publisher.relay, dead_letters=publisher.dead_letters
         )
+        if self._declares is not None:
+            self._draft.put(self._declares(resumed))
         self._epoch = resumed.epoch
         self._told = self.counts
         self._ready = True

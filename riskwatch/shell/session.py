@@ -12,7 +12,9 @@ from sqlalchemy import inspect
 
 from riskwatch.contracts.codec import decode
 from riskwatch.core.clock import MINUTE
+from riskwatch.shell.audit_head import read_head, tell
 from riskwatch.shell.clockwork import Grid
+from riskwatch.shell.configured import Declaration
 from riskwatch.shell.embedded import WORKER, Limits, replay
 from riskwatch.shell.merge import Merge
 from riskwatch.shell.ports import SqlStore
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from riskwatch.core.reference import Reference
+    from riskwatch.shell.config import Config
     from riskwatch.shell.embedded import Stop, Summary
     from riskwatch.shell.pipeline import Pipeline
     from riskwatch.shell.ports import Store
@@ -64,7 +66,7 @@ def replay_files(
     what: Replay,
     pipeline: Pipeline,
     *,
-    reference: Reference | None = None,
+    config: Config | None = None,
     wrap: Callable[[Store], Store] | None = None,
     stop: Stop | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -77,8 +79,9 @@ def replay_files(
         Files, database, limits.
     pipeline : Pipeline
         Stages, with their states still empty.
-    reference : Reference, optional
-        Copied into the database, so that look-through is a view.
+    config : Config, optional
+        What the stages were made of: recorded where it is new, and its reference data copied
+        into the database, so that look-through is a view.
     wrap : callable, optional
         Puts something around the store, to see what is committed.
     stop : Stop, optional
@@ -96,9 +99,9 @@ def replay_files(
         If the database cannot be used, or another process took it over.
     """
     with Merge(what.files, decode) as source, database(what.database) as engine:
-        if reference is not None:
+        if config is not None:
             with engine.begin() as conn:
-                sync_reference(conn, reference)
+                sync_reference(conn, config.reference)
         store: Store = SqlStore(engine)
         runner = Runner(
             store if wrap is None else wrap(store),
@@ -107,8 +110,12 @@ def replay_files(
             worker=WORKER,
             holder=f"{socket.gethostname()}/{os.getpid()}",
             grid=Grid(what.tick_us),
+            declares=None if config is None else Declaration(WORKER, config),
         )
-        return replay(runner, source, what.limits, stop=stop, progress=progress)
+        summary = replay(runner, source, what.limits, stop=stop, progress=progress)
+        if config is not None:
+            tell(read_head(engine, WORKER, runner.epoch, summary.reached_us))
+        return summary
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import SECOND
 from riskwatch.core.reasons import State
 from riskwatch.errors import BrokerError, ConfigError, StoreUnavailableError
-from riskwatch.shell import bootstrap, holder, topology
+from riskwatch.shell import audit_head, bootstrap, holder, topology
 from riskwatch.shell.clockwork import Grid
+from riskwatch.shell.configured import Declaration
 from riskwatch.shell.crashes import CrashBook
 from riskwatch.shell.desk import Desk, wall_us
 from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
@@ -99,6 +100,7 @@ class Worker:
         self._mirrored = 0
         self._keeper: Keeper | None = None
         self._beat_us = 0
+        self._audited_us = 0
         self._counted_us = 0
         self._engine: Engine
         self._store: PatientStore
@@ -143,6 +145,7 @@ class Worker:
         self._count()
         if self.kind == RISK:
             self._beat()
+            self._audit()
         if self._keeper is not None:
             self._keeper.turned()
         return more
@@ -239,6 +242,7 @@ class Worker:
             worker=name,
             holder=self.holder,
             grid=Grid(round(s.tick * SECOND)),
+            declares=self._declaration() if self.kind == RISK else None,
         )
         renew_us = round(s.lease * SECOND / 4)
         pace = Pace(
@@ -250,6 +254,10 @@ class Worker:
         )
         write = None if self._mirror is None else self._mirror.write
         return Unit(runner, self._crashes, self.metrics, pace, write)
+
+    def _declaration(self) -> Declaration:
+        clock = wall_us if self.settings.clock == "wall" else None
+        return Declaration(RISK, self._config, clock)
 
     def _pipeline(self) -> Pipeline:
         make = bootstrap.risk_pipeline if self.kind == RISK else bootstrap.ledger_pipeline
@@ -277,3 +285,20 @@ class Worker:
             self._mirror.heartbeat(record.value, VALID_US / SECOND)
         self.metrics.scopes({State(s): n for s, n in by_state(table.states).items()})
         self._beat_us = now
+
+    def _audit(self) -> None:
+        """Tell how far the audit chain reaches, as long as this process leads."""
+        now, unit = wall_us(), self.desk.unit(RISK)
+        if now - self._audited_us < audit_head.EVERY_US or unit is None or unit.epoch == 0:
+            return
+        head = self.patience.until_done(
+            "audit",
+            "store",
+            lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now),
+            StoreUnavailableError,
+        )
+        publisher = KafkaPublisher(self._producer)
+        publisher.lead(RISK, unit.epoch)
+        publisher.publish([audit_head.as_record(head, now)])
+        audit_head.tell(head)
+        self._audited_us = now

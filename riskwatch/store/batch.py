@@ -154,7 +154,11 @@ class Batch:
 
 @dataclass(slots=True)
 class Resumed:
-    """What the store knew of a worker when it took the lease."""
+    """What the store knew of a worker when it took the lease.
+
+    `configured` is the last :class:`~riskwatch.core.outputs.ConfigurationChanged` of its audit
+    chain, encoded; ``None`` if there is none.
+    """
 
     epoch: int
     rows: dict[str, dict[str, bytes]]
@@ -163,6 +167,7 @@ class Resumed:
     us: int
     next_seq: int
     next_journal: int
+    configured: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,10 +135,12 @@ def _parse(url: str) -> URL:
             raise StoreError(
                 f"database must be sqlite:///file or postgresql://host/name, was {backend}"
             )
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError):
+        # Never the whole of it: it may hold a password in whatever form.
+        kind = f"was of kind {url.partition('://')[0]!r}" if "://" in url else "has no ://"
         raise StoreError(
-            f"database must be sqlite:///file or postgresql://host/name, was {url!r}"
-        ) from error
+            f"database must be sqlite:///file or postgresql://host/name, {kind}"
+        ) from None
     return parsed
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 import riskwatch
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import open_engine, reason
+from riskwatch.store.roles import grant
 from riskwatch.store.schema import METADATA
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def upgrade(database: str | Engine) -> str:
         config.attributes["connection"] = conn
         try:
             command.upgrade(config, "head")
+            grant(conn)
         except DBAPIError as error:
             raise StoreError(f"{_name(conn)} cannot be upgraded: {reason(error)}") from error
         conn.commit()

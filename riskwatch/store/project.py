@@ -17,6 +17,7 @@ from riskwatch.core.outputs import (
     AuthorityChanged,
     CommandApplied,
     CommandRefused,
+    ConfigurationChanged,
     ControlChanged,
     CounterpartyAssessed,
     DataQualityRaised,
@@ -34,6 +35,7 @@ from riskwatch.core.outputs import (
 from riskwatch.errors import StoreError
 from riskwatch.store import projections as t
 from riskwatch.store.people import OPERATOR_COMMAND, SCOPE_CONTROL, command_row
+from riskwatch.store.types import as_stored
 from riskwatch.store.write import Row, append, remove, upsert
 
 if TYPE_CHECKING:
@@ -71,6 +73,10 @@ class Log:
 
     table: Table
     row: Callable[[Any], Row]
+
+    def stored(self, output: Output) -> Row:
+        """Row of an output as it is read back."""
+        return tuple(as_stored(value) for value in self.row(output))
 
 
 def _latest(table: Table, closes: Callable[[Any], bool] | None = None) -> Latest:
@@ -113,6 +119,7 @@ PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
     AuthorityChanged: (_log(t.AUTHORITY_CHANGE),),
     ModelMeasured: (_latest(t.MODEL_STANDING),),
     EventRejected: (),  # its bytes are a dead letter, which the runner adds
+    ConfigurationChanged: (),  # a row of the audit chain is all that it is
 }
 EPISODES: Final = (
     AlertRaised,

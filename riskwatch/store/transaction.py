@@ -11,8 +11,10 @@ from sqlalchemy.exc import DBAPIError
 
 from riskwatch.contracts.topics import DLQ_SUFFIX
 from riskwatch.core.clock import DAY, moment
+from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
+from riskwatch.store.audit import last_payload, write_audit
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, Resumed, StreamOffset
 from riskwatch.store.engine import refusal
 from riskwatch.store.episodes import write_episodes
@@ -156,6 +158,7 @@ def _resume(conn: Connection, worker: str, epoch: int) -> Resumed:
         us=p.us if p else 0,
         next_seq=p.next_seq if p else FIRST,
         next_journal=p.next_journal if p else FIRST,
+        configured=last_payload(conn, worker, ConfigurationChanged),
     )
 
 
@@ -187,6 +190,7 @@ def _write(conn: Connection, batch: Batch) -> None:
     folded = fold(s.output for s in outputs)
     folded.write(conn)
     write_episodes(conn, w, folded.episodes)
+    write_audit(conn, w, outputs)
     _relay(conn, batch, next_seq)
     c = batch.counts
     seqs = [s.seq for s in outputs] + [f.seq for f in forwards]

@@ -98,6 +98,19 @@ def dump_json(value: object) -> str:
     return text
 
 
+def as_stored(value: Any) -> Any:
+    """`value` as it comes back from a column: what no database can hold in text is replaced.
+
+    Examples
+    --------
+    >>> as_stored(["a" + chr(0)]) == ["a" + chr(0xFFFD)]
+    True
+    """
+    if isinstance(value, list | dict):
+        return json.loads(dump_json(value))
+    return clean(value) if isinstance(value, str) else value
+
+
 def _plain(value: object) -> str:
     if isinstance(value, Decimal):
         return exact_text(value)

@@ -36,7 +36,9 @@ YOUNG_S: Final = 40
 """How long a process may take to import everything, on a busy machine."""
 QUIET_S: Final = 2.5
 """How long nothing may change before it is believed that all is done."""
-OUTPUT_TOPICS: Final = tuple(t.name for t in TOPICS.values() if t.role == "output")
+OUTPUT_TOPICS: Final = tuple(
+    t.name for t in TOPICS.values() if t.role == "output" and t.name != "riskwatch.audit"
+)
 
 
 @dataclass

@@ -85,7 +85,7 @@ def embedded(events: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     url = f"sqlite:///{tmp_path_factory.mktemp('embedded')}/r.db"
     config = bootstrap.configuration()
     what = Replay([events], url, limits=Limits(1000))
-    replay_files(what, bootstrap.pipeline(config), reference=config.reference)
+    replay_files(what, bootstrap.pipeline(config), config=config)
     found = outcome(url)
     assert len(found.holdings) > 20
     assert len(found.decisions) >= 2

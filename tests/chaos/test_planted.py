@@ -56,7 +56,7 @@ def embedded(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Ou
     (folder / "e.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
     config = bootstrap.configuration()
     what = Replay([folder / "e.ndjson"], f"sqlite:///{folder}/r.db", limits=Limits(1000))
-    replay_files(what, bootstrap.pipeline(config), reference=config.reference)
+    replay_files(what, bootstrap.pipeline(config), config=config)
     return outcome(f"sqlite:///{folder}/r.db")
 
 

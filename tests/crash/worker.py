@@ -166,7 +166,7 @@ def live(life: Life) -> None:
         return MortalStore(store, fate)
 
     pipeline = _mortal(bootstrap.pipeline(config, keep_events=True), fate)
-    replay_files(what, pipeline, reference=config.reference, wrap=wrap)
+    replay_files(what, pipeline, config=config, wrap=wrap)
 
 
 def _answer(number: int) -> None:

@@ -37,7 +37,7 @@ def run(events: Path, url: str, batch: int, most: int | None = None) -> bytes:
     """Replay in this process; gives what was published."""
     out = BytesIO()
     what = Replay([events], url, limits=Limits(batch, None, most), publisher=NdjsonPublisher(out))
-    replay_files(what, bootstrap.pipeline(CONFIG, keep_events=True), reference=CONFIG.reference)
+    replay_files(what, bootstrap.pipeline(CONFIG, keep_events=True), config=CONFIG)
     return out.getvalue()
 
 

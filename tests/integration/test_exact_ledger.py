@@ -47,7 +47,7 @@ def replayed(events: Path, url: str) -> None:
     """Replay with every event kept."""
     what = Replay([events], url, limits=Limits(500))
     pipeline = bootstrap.pipeline(CONFIG, keep_events=True)
-    summary = replay_files(what, pipeline, reference=CONFIG.reference)
+    summary = replay_files(what, pipeline, config=CONFIG)
     assert summary.rejected == 0
     assert summary.read == summary.applied
 

@@ -137,7 +137,10 @@ def test_workers() -> None:
     for name in WORKERS:
         worker = SERVICES[name]
         assert int(worker["stop_grace_period"].removesuffix("s")) >= 30
-        assert worker["environment"] == SERVICES["migrate"]["environment"]
+        given = {**worker["environment"], **SERVICES["migrate"]["environment"]}
+        assert given == SERVICES["migrate"]["environment"]
+        assert "//riskwatch_worker:" in worker["environment"]["RISKWATCH_DATABASE"]
+        assert "//riskwatch:" in given["RISKWATCH_DATABASE"]
         assert worker["environment"]["RISKWATCH_HTTP"] == "0.0.0.0:8000"
         waits = {other: wanted["condition"] for other, wanted in worker["depends_on"].items()}
         assert waits["migrate"] == waits["topics"] == "service_completed_successfully"

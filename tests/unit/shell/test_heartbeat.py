@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from riskwatch.contracts.audit import decode_head
 from riskwatch.core.clock import moment
 from riskwatch.errors import FencedError
-from riskwatch.shell import workers
+from riskwatch.shell import audit_head, workers
 from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
 from riskwatch.shell.settings import Settings
 from riskwatch.shell.workers import RISK, Worker
+from riskwatch.store.audit import tail
+from riskwatch.store.audit_check import check_database
 from riskwatch.store.table import ScopeTable
 from riskwatch.store.transaction import take_lease
+from tests.support.audit import fill_chain
 from tests.support.desks import ZERO, LocalDesk
 from tests.support.producer import FakeKafka, Local
 from tests.support.units import START_US
@@ -55,7 +59,11 @@ class Leader(Worker):
         """Let the time of a heartbeat pass, and do a turn; returns how many there were."""
         self.now_us += EVERY_US
         self.turn()
-        return len(self.kafka.sent)
+        return len(self.sent("heartbeat"))
+
+    def sent(self, topic: str) -> list[tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]]:
+        """What was sent to a topic."""
+        return [sent for sent in self.kafka.sent if sent[0] == f"p.riskwatch.{topic}"]
 
 
 @pytest.fixture
@@ -71,8 +79,8 @@ def test_a_leader_that_works_vouches_now_and_then(leader: Leader) -> None:
     """Every fifteen seconds, under its epoch."""
     assert [leader.later() for _ in range(3)] == [1, 2, 3]
     leader.turn()
-    assert len(leader.kafka.sent) == 3
-    topic, key, _, headers = leader.kafka.sent[0]
+    assert len(leader.sent("heartbeat")) == 3
+    topic, key, _, headers = leader.sent("heartbeat")[0]
     assert (topic, key) == ("p.riskwatch.heartbeat", b"firm")
     assert dict(headers) == {"rw-worker": b"risk", "rw-epoch": b"1", "rw-seq": b"0"}
 
@@ -102,6 +110,31 @@ def test_who_lost_the_lease_does_not_vouch(leader: Leader, engine: Engine) -> No
     with pytest.raises(FencedError):
         leader.later()
     assert leader.kafka.sent == []
+
+
+def test_a_leader_tells_how_far_the_audit_chain_reaches(
+    leader: Leader, engine: Engine, logged: list[Any]
+) -> None:
+    """Every minute, to the topic and to the log, whether or not it grew."""
+    fill_chain(engine, 2)
+    unit = leader.desk.unit(RISK)
+    assert unit is not None
+    leader.desk.assign([ZERO])
+    for n in (1, 2, 3):
+        leader.now_us += audit_head.EVERY_US - 1
+        leader._audit()
+        leader.now_us += 1
+        leader._audit()
+        assert len(leader.sent("audit")) == n
+    topic, key, value, headers = leader.sent("audit")[-1]
+    head = decode_head(value)
+    assert (topic, key) == ("p.riskwatch.audit", b"risk")
+    assert dict(headers)["rw-seq"] == b"4"
+    with engine.connect() as conn:
+        assert (head.seq, head.digest) == tail(conn, RISK)
+        assert check_database(conn, RISK, [head])[1] == []
+    told = [line for line in logged if line["event"] == "audit head"]
+    assert [line["digest"] for line in told] == [head.digest] * 3
 
 
 def test_a_signal_ends_it(leader: Leader) -> None:

@@ -1,0 +1,29 @@
+"""Roles of the database: writer, reader, auditor. Nothing on SQLite, where the file is the right.
+
+Where this login may not make roles, whoever runs the server makes them first
+(deploy/postgres/roles.sh shows how); an upgrade then gives them their rights.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+from riskwatch.store import roles
+
+revision = "0012"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    bind = op.get_bind()
+    if bind.dialect.name == "postgresql":
+        roles.make_roles(bind)
+        roles.grant(bind)
+
+
+def downgrade() -> None:
+    bind = op.get_bind()
+    if bind.dialect.name == "postgresql":
+        roles.revoke(bind)

@@ -1,0 +1,205 @@
+"""``riskwatch audit``: whether the record is whole, and taking it out of the house."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.commands.query import Json, show_json
+from riskwatch.commands.replay import moment_of
+from riskwatch.contracts.audit import GENESIS, Head
+from riskwatch.core.clock import micros, text
+from riskwatch.errors import RiskwatchError, StoreError
+from riskwatch.shell.audit_head import published_heads
+from riskwatch.shell.settings import Settings
+from riskwatch.store import bundle, signing
+from riskwatch.store.audit import chained_workers, links
+from riskwatch.store.audit_check import check_database
+from riskwatch.store.bundle import Manifest
+from riskwatch.store.queries import reading
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.contracts.audit import Link
+    from riskwatch.shell.incident import Incident
+
+app = typer.Typer(help="The audit chain: check it, take it out.", no_args_is_help=True)
+
+Worker = Annotated[
+    str | None, typer.Option(help="Whose chain; needed if the database has several.")
+]
+
+
+@app.command("verify")
+def verify_command(
+    *,
+    from_topic: Annotated[
+        bool, typer.Option("--from-topic", help="Compare with the heads on the broker as well.")
+    ] = False,
+    noted: Annotated[
+        list[str] | None,
+        typer.Option("--head", metavar="WORKER:SEQ:DIGEST", help="Compare with a head noted down."),
+    ] = None,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Check every row of every chain; exit code 1 if one was changed, removed, put in or moved.
+
+    Rows that were cut off at the end show only against heads that were published before.
+    """
+    heads = [_head(each) for each in noted or []]
+    if from_topic:
+        found = published_heads(Settings.read().connection)
+        if not found:
+            raise RiskwatchError("riskwatch.audit holds no head: it shows nothing of the end")
+        heads += found
+    broken = False
+    with reading(database) as conn:
+        workers = sorted({*chained_workers(conn), *(head.worker for head in heads)})
+        for worker in workers:
+            own = [head for head in heads if head.worker == worker]
+            chain, breaches = check_database(conn, worker, own)
+            broken = broken or bool(breaches)
+            if as_json:
+                ends = {"worker": worker, "rows": chain.rows, "seq": chain.seq}
+                show_json({**ends, "digest": chain.digest, "heads": len(own), "breaches": breaches})
+                continue
+            for line in breaches:
+                typer.echo(line)
+            verdict = f"{len(breaches)} breaches" if breaches else "intact"
+            typer.echo(
+                f"{worker}: {chain.rows:,} rows, {verdict}; ends at row {chain.seq} with "
+                f"{chain.digest}; {len(own)} heads compared"
+            )
+    if not workers and not as_json:
+        typer.echo("there is no chain yet")
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command("export")
+def export_command(
+    *,
+    begin: Annotated[str, typer.Option("--from", help="First event time, RFC 3339.")],
+    end: Annotated[str, typer.Option("--to", help="Last event time, RFC 3339.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New or empty folder.")],
+    key: Annotated[
+        Path, typer.Option(envvar="RISKWATCH_AUDIT_KEY", help="Private key, Ed25519 in PEM.")
+    ],
+    worker: Worker = None,
+    journal: Annotated[
+        bool, typer.Option(help="Replay the journal for holdings and scores of the moment.")
+    ] = True,
+    database: Database = DEFAULT,
+) -> None:
+    """Write a signed bundle of a stretch of time, with a report that people can read.
+
+    A chain that is not intact is not signed.
+    """
+    from riskwatch.shell.incident import incident  # noqa: PLC0415 - models take a second
+    from riskwatch.shell.incident_page import page  # noqa: PLC0415
+
+    span = (moment_of("--from", begin), moment_of("--to", end))
+    if span[0] > span[1]:
+        raise RiskwatchError(f"--from must not be after --to, was {begin} and {end}")
+    signer = signing.private_key(key)
+    with reading(database) as conn:
+        name = _chosen(conn, worker)
+        _, breaches = check_database(conn, name)
+        if breaches:
+            raise StoreError(f"the chain is not intact, so nothing is signed: {breaches[0]}")
+        rows = list(links(conn, name, from_us=span[0], to_us=span[1]))
+        told = incident(conn, name, rows, span, journal=journal)
+    manifest = _manifest(name, rows, span)
+    files = {
+        bundle.CHAIN: bundle.lines(rows),
+        "scenes.jsonl": bundle.lines(_scenes(told)),
+        "alerts.jsonl": bundle.lines(told.alerts),
+        "configuration.json": bundle.lines([told.configuration] if told.configuration else []),
+        bundle.REPORT: page(told, manifest, span),
+    }
+    signed = bundle.write_bundle(out, files, manifest, signer)
+    typer.echo(f"{out}: {len(rows)} rows of {name}, signed by {signed.key}")
+    if told.without_journal:
+        typer.echo(f"without holdings and scores of the moment: {told.without_journal}")
+
+
+@app.command("check")
+def check_command(
+    folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")],
+    *,
+    key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
+) -> None:
+    """Check a bundle without a database; exit code 1 if anything in it was changed."""
+    trusted = None if key is None else signing.raw(signing.public_key(key))
+    breaches = list(bundle.check_bundle(folder, trusted))
+    for line in breaches:
+        typer.echo(line)
+    manifest = bundle.read_manifest(folder)
+    if breaches:
+        raise typer.Exit(1)
+    typer.echo(
+        f"as it was signed: rows {manifest.first} to {manifest.last} of {manifest.worker}, "
+        f"{manifest.begin} to {manifest.end}"
+    )
+    by = "by the key you named" if trusted else f"by {manifest.key}; --key says whether that is who"
+    typer.echo(f"signed {by}")
+
+
+@app.command("keygen")
+def keygen_command(
+    path: Annotated[Path, typer.Argument(help="New file for the private key.")],
+) -> None:
+    """Make a key for bundles: the private one in this file, the public one beside it."""
+    beside = signing.make_key(path)
+    typer.echo(f"{path}: keep it to yourself\n{beside}: give it to whoever checks bundles")
+
+
+def _head(given: str) -> Head:
+    worker, _, rest = given.partition(":")
+    seq, _, digest = rest.partition(":")
+    if not seq.isdigit() or len(digest) != len(GENESIS):
+        raise RiskwatchError(f"--head must be WORKER:SEQ:DIGEST as it was logged, was {given!r}")
+    return Head(worker=worker, epoch=0, seq=int(seq), digest=digest, ts="", engine="")
+
+
+def _chosen(conn: Connection, worker: str | None) -> str:
+    known = chained_workers(conn)
+    if worker is None and len(known) == 1:
+        return known[0]
+    if worker not in known:
+        raise StoreError(f"--worker must be one of {', '.join(known) or 'none'}, was {worker}")
+    return worker
+
+
+def _manifest(worker: str, rows: list[Link], span: tuple[int, int]) -> Manifest:
+    first, last = (rows[0], rows[-1]) if rows else (None, None)
+    return Manifest(
+        v=1,
+        worker=worker,
+        begin=text(span[0]),
+        end=text(span[1]),
+        first=first.seq if first else 0,
+        last=last.seq if last else 0,
+        before=first.previous if first else GENESIS,
+        after=last.digest if last else GENESIS,
+        engine=ENGINE,
+        made=text(micros(datetime.now(UTC).replace(microsecond=0))),
+        key="",
+        files={},
+    )
+
+
+def _scenes(told: Incident) -> list[dict[str, object]]:
+    """Write the moments without the decisions, which are in the chain."""
+    kept = ("row", "exposures", "scores", "assessments", "last_input_s", "rederived")
+    return [
+        {"decision_id": scene.decision["id"], **{name: getattr(scene, name) for name in kept}}
+        for scene in told.scenes
+    ]

@@ -1,0 +1,99 @@
+"""The head of the audit chain, told to the world every minute: what is cut off later shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+from sqlalchemy.exc import DBAPIError
+
+from riskwatch.contracts.audit import TOPIC, Head, decode_head, encode_head
+from riskwatch.core.clock import MINUTE, moment, text
+from riskwatch.errors import BrokerError
+from riskwatch.store.audit import tail
+from riskwatch.store.batch import OutboxRecord
+from riskwatch.store.engine import refusal
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from riskwatch.contracts.connection import KafkaConnection
+
+EVERY_US: Final = MINUTE
+WAIT_MS: Final = 10_000
+"""How long a broker may be silent while heads are read, milliseconds."""
+
+log = structlog.get_logger("riskwatch.audit")
+
+
+def read_head(engine: Engine, worker: str, epoch: int, now_us: int) -> Head:
+    """Read how far a worker's chain reaches.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    try:
+        with engine.connect() as conn:
+            seq, digest = tail(conn, worker)
+    except DBAPIError as error:
+        raise refusal(error, f"{worker}: the head of the audit chain cannot be read") from error
+    return Head(worker=worker, epoch=epoch, seq=seq, digest=digest, ts=text(now_us), engine=ENGINE)
+
+
+def as_record(head: Head, now_us: int) -> OutboxRecord:
+    """Make the record of a head; like a heartbeat, it passes by the outbox."""
+    return OutboxRecord(head.seq, TOPIC, head.worker, encode_head(head), moment(now_us))
+
+
+def tell(head: Head) -> None:
+    """Write a head to the log."""
+    log.info("audit head", worker=head.worker, epoch=head.epoch, seq=head.seq, digest=head.digest)
+
+
+def published_heads(connection: KafkaConnection) -> list[Head]:
+    """Read every head that the topic still has, in the order in which they were published.
+
+    Raises
+    ------
+    BrokerError
+        If the broker cannot be reached, the topic is missing, or a record is no head.
+    """
+    consumer: Any = None
+    try:
+        consumer = KafkaConsumer(
+            **connection.options(),
+            client_id="riskwatch-audit",
+            enable_auto_commit=False,
+            request_timeout_ms=WAIT_MS,
+            bootstrap_timeout_ms=WAIT_MS,
+        )
+        return [decode_head(value) for value in _values(consumer, connection.topic(TOPIC))]
+    except (KafkaError, OSError) as error:
+        raise BrokerError(f"{connection.servers}: heads cannot be read: {error}") from error
+    except ValueError as error:
+        raise BrokerError(f"{TOPIC}: a record is no head: {error}") from error
+    finally:
+        if consumer is not None:
+            consumer.close()
+
+
+def _values(consumer: Any, topic: str) -> list[bytes]:
+    """Read the one partition of a topic from where it begins to where it ends now."""
+    if topic not in consumer.topics():
+        raise BrokerError(f"{topic} is missing: run `riskwatch topics create`")
+    partition = TopicPartition(topic, 0)
+    consumer.assign([partition])
+    consumer.seek_to_beginning(partition)
+    end = consumer.end_offsets([partition])[partition]
+    values = []
+    while consumer.position(partition) < end:
+        fetched = consumer.poll(timeout_ms=WAIT_MS)
+        if not fetched:
+            raise BrokerError(f"{topic}: the broker sent nothing for {WAIT_MS // 1000} s")
+        values += [record.value for records in fetched.values() for record in records]
+    return values

@@ -1,0 +1,172 @@
+"""Whether stored decisions are what the engine decides: derived again, and compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import select
+
+from riskwatch.contracts.audit import Link, digest_of
+from riskwatch.contracts.outputs import decode_output, encode_output
+from riskwatch.core.outputs import ConfigurationChanged, DecisionMade
+from riskwatch.errors import StoreError
+from riskwatch.shell.configured import restored
+from riskwatch.shell.policy_check import check_policy
+from riskwatch.shell.rederive import JournalGoneError, Rederivation
+from riskwatch.store.audit import last_payload, row_of
+from riskwatch.store.project import PROJECTIONS, Log
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.shell.config import Config
+
+SAME: Final = "same"
+DIFFERS: Final = "differs"
+INPUTS_ONLY: Final = "inputs only"
+UNKNOWN: Final = "unknown"
+_LOG: Final[Log] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(t, Log))
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of one decision.
+
+    Attributes
+    ----------
+    id : str
+        The decision.
+    status : str
+        ``same`` (derived again, byte for byte), ``differs``, ``inputs only`` (the policy agrees
+        on the stored inputs; the journal is gone or another engine decided) or ``unknown``.
+    said : list of str
+        Why, in words.
+    """
+
+    id: str
+    status: str = UNKNOWN
+    said: list[str] = field(default_factory=list)
+
+
+def verify(conn: Connection, ids: Sequence[str]) -> list[Verdict]:
+    """Derive decisions again from the database alone, and compare.
+
+    Parameters
+    ----------
+    conn : Connection
+        See :func:`riskwatch.store.queries.reading`.
+    ids : sequence of str
+        Whole ids of decisions; one replay of a worker's journal does for all of its decisions.
+    """
+    verdicts: dict[str, Verdict] = {}
+    waiting: dict[str, dict[str, Link]] = {}
+    for each in dict.fromkeys(ids):
+        verdict = verdicts[each] = Verdict(each)
+        link = row_of(conn, each)
+        if link is None:
+            verdict.said.append("it has no row in the audit chain: it is older, or was put in")
+            continue
+        wrong = _stored(conn, link)
+        if wrong:
+            verdict.status = DIFFERS
+            verdict.said += wrong
+        elif link.engine != ENGINE:
+            why = f"engine {link.engine} decided, this is {ENGINE}: install that one to derive it"
+            _by_policy(conn, link, verdict, why)
+        else:
+            waiting.setdefault(link.worker, {})[each] = link
+    for worker, links in waiting.items():
+        _replay(conn, worker, links, verdicts)
+    return list(verdicts.values())
+
+
+def _stored(conn: Connection, link: Link) -> list[str]:
+    """Compare a row of the chain with its own digest and with the table of decisions."""
+    if digest_of(link) != link.digest:
+        return [f"row {link.seq} of the audit chain was changed"]
+    row = conn.execute(select(_LOG.table).where(_LOG.table.c.id == link.id)).one_or_none()
+    if row is None:
+        return ["it is in the audit chain and not in decision_log"]
+    names = [c.name for c in _LOG.table.columns]
+    chained = dict(zip(names, _LOG.stored(decode_output(link.payload.encode())), strict=True))
+    stored = dict(zip(names, tuple(row), strict=True))
+    return [
+        f"{name}: decision_log has {stored[name]!r}, the audit chain {chained[name]!r}"
+        for name in names
+        if stored[name] != chained[name]
+    ]
+
+
+def _replay(
+    conn: Connection, worker: str, links: dict[str, Link], verdicts: dict[str, Verdict]
+) -> None:
+    replay = Rederivation(conn, worker)
+    left = dict(links)
+    try:
+        for output in replay.outputs():
+            link = left.pop(output.id, None)
+            if link is not None:
+                _compare(encode_output(output), link, verdicts[output.id], replay.read)
+            if not left:
+                return
+    except JournalGoneError as error:
+        for each, link in left.items():
+            _by_policy(conn, link, verdicts[each], str(error))
+        return
+    except StoreError as error:
+        for each in left:
+            verdicts[each].said.append(str(error))
+        return
+    for each in left:
+        verdicts[each].status = DIFFERS
+        verdicts[each].said.append(
+            f"the journal of {worker} ({replay.read:,} entries) does not bring it about"
+        )
+
+
+def _compare(found: bytes, link: Link, verdict: Verdict, read: int) -> None:
+    if found == link.payload.encode():
+        verdict.status = SAME
+        verdict.said.append(
+            f"{read:,} entries of the journal give the same {len(found):,} bytes, row {link.seq} "
+            f"of the audit chain of {link.worker}"
+        )
+        return
+    verdict.status = DIFFERS
+    ours, theirs = msgspec.json.decode(found), msgspec.json.decode(link.payload)
+    verdict.said += [
+        f"{name}: stored {theirs.get(name)!r}, derived {ours.get(name)!r}"
+        for name in sorted({**ours, **theirs})
+        if ours.get(name) != theirs.get(name)
+    ] or ["the same content in other bytes"]
+
+
+def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None:
+    """Run the policy on the stored inputs, for want of better; `why` says what is wanting."""
+    verdict.said.append(f"not derived from the journal: {why}")
+    decision: Any = decode_output(link.payload.encode())
+    try:
+        config = _configuration(conn, link)
+    except StoreError as error:
+        verdict.said.append(str(error))
+        return
+    wrong = list(check_policy(decision, config))
+    verdict.status = DIFFERS if wrong else INPUTS_ONLY
+    moved = f"{decision.previous.value} to {decision.state.value} by {decision.rule}"
+    lines = wrong or [f"the policy asks for the same: {moved}"]
+    verdict.said += [f"on the stored inputs, {line}" for line in lines]
+
+
+def _configuration(conn: Connection, link: Link) -> Config:
+    """Look up the configuration that counted at a row of the chain."""
+    payload = last_payload(conn, link.worker, ConfigurationChanged, link.seq)
+    if payload is None:
+        raise StoreError("the configuration of that time is not recorded")
+    recorded = decode_output(payload)
+    assert isinstance(recorded, ConfigurationChanged), "the kind was asked for"
+    return restored(recorded)

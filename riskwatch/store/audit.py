@@ -1,0 +1,160 @@
+"""The audit chain in SQL: what goes into it, and how it is written and read.
+
+Only what decides puts out anything of :data:`AUDITED`, so the risk worker (or the one worker of
+an embedded database) has a chain and no other does. A further kind of output joins by a line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import BigInteger, Column, Index, Table, Text, bindparam, func, insert, select
+
+from riskwatch.contracts.audit import GENESIS, Link, sealed
+from riskwatch.contracts.outputs import encode_output
+from riskwatch.core.clock import micros
+from riskwatch.core.outputs import (
+    AuthorityChanged,
+    CommandApplied,
+    CommandRefused,
+    ConfigurationChanged,
+    ControlChanged,
+    DecisionMade,
+    KillSwitchChanged,
+    Output,
+)
+from riskwatch.store.metadata import METADATA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.store.batch import Sequenced
+
+AUDITED: Final[tuple[type[Output], ...]] = (
+    DecisionMade,
+    KillSwitchChanged,
+    ConfigurationChanged,
+    CommandApplied,
+    CommandRefused,
+    ControlChanged,
+    AuthorityChanged,
+)
+"""Kinds of output that are rows of the chain, each one."""
+
+AUDIT_CHAIN: Final = Table(
+    "audit_chain",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("place", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False, index=True),
+    Column("key", Text, nullable=False),
+    Column("us", BigInteger, nullable=False),
+    Column("engine", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Index("ix_audit_chain_worker_kind_seq", "worker", "kind", "seq"),
+)
+"""Append only: the database refuses to change, remove or replace a row."""
+
+_C: Final = AUDIT_CHAIN.c
+_TAIL: Final = (
+    select(_C.seq, _C.digest).where(_C.worker == bindparam("w")).order_by(_C.seq.desc()).limit(1)
+)
+_LAST_OF: Final = (
+    select(_C.payload)
+    .where(_C.worker == bindparam("w"), _C.kind == bindparam("k"), _C.seq < bindparam("before"))
+    .order_by(_C.seq.desc())
+    .limit(1)
+)
+_FETCH: Final = 2_000
+_BEYOND: Final = 2**63 - 1
+
+
+def write_audit(conn: Connection, worker: str, outputs: Iterable[Sequenced]) -> None:
+    """Append what is audited of `outputs`, in order, behind the last row of the worker's chain.
+
+    Called within the transaction of the batch, under the lease: nobody else appends.
+    """
+    audited = [s for s in outputs if isinstance(s.output, AUDITED)]
+    if not audited:
+        return
+    seq, digest = tail(conn, worker)
+    rows: list[dict[str, Any]] = []
+    for s in audited:
+        o = s.output
+        seq += 1
+        link = sealed(
+            Link(
+                worker=worker,
+                seq=seq,
+                place=s.seq,
+                kind=type(o).__name__,
+                id=o.id,
+                key=o.key(),
+                us=micros(o.ts),
+                engine=o.engine,
+                payload=encode_output(o).decode(),
+                previous=digest,
+                digest="",
+            )
+        )
+        digest = link.digest
+        rows.append({name: getattr(link, name) for name in Link.__struct_fields__})
+    # Not as other rows are written: a row that is there already must fail the batch.
+    conn.execute(insert(AUDIT_CHAIN), rows)
+
+
+def tail(conn: Connection, worker: str) -> tuple[int, str]:
+    """Last row of a chain and its digest; 0 and zeros if there is none."""
+    found = conn.execute(_TAIL, {"w": worker}).one_or_none()
+    return (0, GENESIS) if found is None else (found.seq, found.digest)
+
+
+def last_payload(
+    conn: Connection, worker: str, kind: type[Output], before: int = _BEYOND
+) -> bytes | None:
+    """Return the last output of a kind before a row of a worker's chain, as it was encoded."""
+    wanted = {"w": worker, "k": kind.__name__, "before": before}
+    found = conn.execute(_LAST_OF, wanted).scalar_one_or_none()
+    return None if found is None else found.encode()
+
+
+def chained_workers(conn: Connection) -> list[str]:
+    """Workers that have a chain, sorted."""
+    return sorted(conn.execute(select(_C.worker).distinct()).scalars())
+
+
+def links(
+    conn: Connection, worker: str, *, from_us: int | None = None, to_us: int | None = None
+) -> Iterator[Link]:
+    """Rows of one chain in order, perhaps only the stretch that covers a time.
+
+    Event time never goes back within a chain but for what a worker says as it begins; the
+    stretch is from the first row to the last one with a time in ``[from_us, to_us]``.
+    """
+    query = select(AUDIT_CHAIN).where(_C.worker == worker)
+    if from_us is not None or to_us is not None:
+        within = select(func.min(_C.seq), func.max(_C.seq)).where(_C.worker == worker)
+        if from_us is not None:
+            within = within.where(_C.us >= from_us)
+        if to_us is not None:
+            within = within.where(_C.us <= to_us)
+        first, last = conn.execute(within).one()
+        if first is None:
+            return
+        query = query.where(_C.seq.between(first, last))
+    found = conn.execute(query.order_by(_C.seq).execution_options(yield_per=_FETCH))
+    for row in found.mappings():
+        yield Link(**row)
+
+
+def row_of(conn: Connection, output_id: str) -> Link | None:
+    """Look up the row of an output; the first, should there be several."""
+    query = select(AUDIT_CHAIN).where(_C.id == output_id).order_by(_C.worker, _C.seq).limit(1)
+    found = conn.execute(query).mappings().one_or_none()
+    return None if found is None else Link(**found)

@@ -1,0 +1,195 @@
+"""A bundle: files in a folder, a manifest with their digests, and a signature of the manifest.
+
+Whoever has the public key can check it years later, without a database and without riskwatch:
+``manifest.sig`` is Ed25519 over :data:`DOMAIN` and the bytes of ``manifest.json``, which names
+every file with its SHA-256.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from riskwatch.contracts.audit import Link
+from riskwatch.errors import RiskwatchError
+from riskwatch.store.audit_check import Chain, check_chain
+from riskwatch.store.signing import is_signed, raw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+DOMAIN: Final = b"riskwatch/audit-bundle/v1\n"
+MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.sig"
+CHAIN: Final = "chain.jsonl"
+REPORT: Final = "report.html"
+
+
+class BundleError(RiskwatchError):
+    """A bundle cannot be written or read."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One file of a bundle: SHA-256 (hexadecimal) and size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag="riskwatch_audit_bundle"):
+    """What a bundle holds.
+
+    Attributes
+    ----------
+    v : int
+        Version of this format, 1.
+    worker : str
+        Whose chain.
+    begin, end : str
+        Stretch of event time that was asked for, RFC 3339.
+    first, last : int
+        Its rows; 0 and 0 if there are none.
+    before, after : str
+        Digests before the first row and of the last one.
+    engine, made : str
+        Version that wrote the bundle, and when.
+    key : str
+        Public key of the signature, 64 hexadecimal digits.
+    files : dict of str to Entry
+        Every file but the manifest and its signature.
+    """
+
+    v: int
+    worker: str
+    begin: str
+    end: str
+    first: int
+    last: int
+    before: str
+    after: str
+    engine: str
+    made: str
+    key: str
+    files: dict[str, Entry]
+
+
+def lines(rows: Iterable[Any]) -> bytes:
+    """JSON Lines of rows."""
+    return b"".join(msgspec.json.encode(row, order="deterministic") + b"\n" for row in rows)
+
+
+def write_bundle(
+    folder: Path, files: Mapping[str, bytes], manifest: Manifest, key: Ed25519PrivateKey
+) -> Manifest:
+    """Write files, manifest and signature into a new or empty folder; returns the manifest.
+
+    Raises
+    ------
+    BundleError
+        If the folder holds something, or cannot be written.
+    """
+    listed = {
+        name: Entry(sha256(data).hexdigest(), len(data)) for name, data in sorted(files.items())
+    }
+    signed = msgspec.structs.replace(manifest, key=raw(key.public_key()), files=listed)
+    body = msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise BundleError(f"{folder}: is not empty")
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        (folder / MANIFEST).write_bytes(body)
+        (folder / SIGNATURE).write_text(key.sign(DOMAIN + body).hex() + "\n", encoding="ascii")
+    except OSError as error:
+        raise BundleError(f"{error.filename}: {error.strerror}") from error
+    return signed
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a bundle, signed or not.
+
+    Raises
+    ------
+    BundleError
+        If there is none.
+    """
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except OSError as error:
+        raise BundleError(f"{error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{folder / MANIFEST}: {error}") from error
+
+
+def check_bundle(folder: Path, key: str | None = None) -> Iterator[str]:
+    """Say what is wrong with a bundle; nothing if it is as it was signed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is.
+    key : str, optional
+        Public key that must have signed it. Without it, the bundle's own word is taken, which
+        shows damage and not forgery.
+
+    Raises
+    ------
+    BundleError
+        If it cannot be read at all.
+    """
+    manifest = read_manifest(folder)
+    body = (folder / MANIFEST).read_bytes()
+    if key is not None and manifest.key != key:
+        yield f"{MANIFEST}: is signed by {manifest.key[:16]} and not by {key[:16]}"
+    if not is_signed(manifest.key, _signature(folder), DOMAIN + body):
+        yield f"{MANIFEST}: its signature does not hold"
+    for name, entry in manifest.files.items():
+        yield from _file(folder, name, entry)
+    for path in sorted(folder.iterdir()):
+        if path.name not in {*manifest.files, MANIFEST, SIGNATURE}:
+            yield f"{path.name}: is not in the manifest"
+    yield from _chain(folder, manifest)
+
+
+def _signature(folder: Path) -> bytes:
+    try:
+        return bytes.fromhex((folder / SIGNATURE).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return b""
+
+
+def _file(folder: Path, name: str, entry: Entry) -> Iterator[str]:
+    if "/" in name or "\\" in name or name.startswith("."):
+        yield f"{name}: is no name of a file of a bundle"
+        return
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        yield f"{name}: {error.strerror}"
+        return
+    if (len(data), sha256(data).hexdigest()) != (entry.bytes, entry.sha256):
+        yield f"{name}: was changed"
+
+
+def _chain(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Follow the rows themselves: a bundle may be signed by who was deceived."""
+    try:
+        data = (folder / CHAIN).read_bytes()
+        rows = [msgspec.json.decode(line, type=Link) for line in data.splitlines()]
+    except (OSError, ValueError) as error:
+        yield f"{CHAIN}: cannot be read: {error}"
+        return
+    chain = Chain(manifest.worker, max(manifest.first - 1, 0), manifest.before)
+    yield from check_chain(rows, chain)
+    if (chain.rows, chain.digest) != (_rows(manifest), manifest.after):
+        yield f"{CHAIN}: does not end where the manifest says"
+
+
+def _rows(manifest: Manifest) -> int:
+    return manifest.last - manifest.first + 1 if manifest.first else 0

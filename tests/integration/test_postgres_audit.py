@@ -1,0 +1,217 @@
+"""The audit chain and the roles on a real Postgres: who may do what, and that nobody edits."""
+
+from __future__ import annotations
+
+import random
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from riskwatch.store import migrate
+from riskwatch.store.audit import links, tail
+from riskwatch.store.audit_check import check_database
+from riskwatch.store.engine import open_engine
+from riskwatch.store.roles import APPEND_ONLY, AUDITOR, INTERNAL, READER, ROLES, WRITER
+from riskwatch.store.transaction import commit, take_lease
+from tests.support.audit import BY_ROWS, WORKER, fill_chain
+from tests.support.batches import batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy.engine import Connection, Engine
+
+pytestmark = pytest.mark.postgres
+REFUSED = "permission denied|append only"
+
+
+@pytest.fixture
+def engine(postgres_url: str) -> Iterator[Engine]:
+    """Migrated database."""
+    migrate.upgrade(postgres_url)
+    opened = open_engine(postgres_url)
+    yield opened
+    opened.dispose()
+
+
+@contextmanager
+def acting(engine: Engine, role: str) -> Iterator[Connection]:
+    """Act as a role; what is done is undone."""
+    with engine.connect() as conn:
+        conn.execute(text(f"SET ROLE {role}"))
+        yield conn
+        conn.rollback()
+        conn.execute(text("RESET ROLE"))
+        conn.commit()
+
+
+def refused(engine: Engine, role: str, statement: str) -> None:
+    """Make sure that a role may not do something."""
+    with acting(engine, role) as conn, pytest.raises(DBAPIError, match=REFUSED):
+        conn.execute(text(statement))
+
+
+def test_the_chain_is_the_one_of_sqlite(engine: Engine, tmp_path: Path) -> None:
+    """The same history gives the same rows and digests, and both are intact."""
+    url = f"sqlite:///{tmp_path}/x.db"
+    migrate.upgrade(url)
+    lite = open_engine(url)
+    found = []
+    for target in (engine, lite):
+        for batch in batches(take_lease(target, "w", "test").epoch):
+            commit(target, batch)
+        with target.connect() as conn:
+            assert check_database(conn, "w")[1] == []
+            found.append(list(links(conn, "w")))
+    lite.dispose()
+    assert found[0] == found[1]
+    assert len(found[0]) == 3
+
+
+COLUMNS = "place, kind, id, key, us, engine, payload, previous, digest"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_chain SET payload = '{}'",
+        "DELETE FROM audit_chain WHERE seq = 8",
+        "TRUNCATE audit_chain",
+        f"INSERT INTO audit_chain SELECT worker, 99, {COLUMNS} FROM audit_chain WHERE seq = 1",
+        "SET session_replication_role = replica; DELETE FROM audit_chain",
+    ],
+)
+def test_the_owner_himself_is_refused(engine: Engine, statement: str) -> None:
+    """Even a superuser, even as a replica, as long as the triggers are there."""
+    fill_chain(engine, 4)
+    with engine.connect() as conn, pytest.raises(DBAPIError, match="append only"):
+        conn.execute(text(statement))
+    with engine.connect() as conn:
+        assert check_database(conn, WORKER)[1] == []
+        assert tail(conn, WORKER)[0] == 8
+
+
+@pytest.mark.parametrize("kind", BY_ROWS)
+def test_tampering_is_found_here_too(engine: Engine, kind: str) -> None:
+    """With the triggers dropped, as who owns the tables can."""
+    fill_chain(engine, 6)
+    with engine.connect() as conn:
+        for name in ("change", "truncate", "insert"):
+            conn.execute(text(f"DROP TRIGGER audit_chain_{name} ON audit_chain"))
+        conn.commit()
+        for seed in range(3):
+            BY_ROWS[kind](conn, random.Random(seed))
+            assert check_database(conn, WORKER)[1] != []
+            conn.rollback()
+
+
+def test_a_worker_can_do_its_work(engine: Engine) -> None:
+    """Lease, batches with every kind of row, and reading them back, as the writer alone."""
+    name = engine.url.database
+    with engine.begin() as conn:
+        conn.execute(text(f'ALTER DATABASE "{name}" SET role = {WRITER}'))
+    # A login of its own would need a password; the role of the database does the same.
+    writer = open_engine(engine.url.render_as_string(hide_password=False))
+    with writer.connect() as conn:
+        assert conn.execute(text("SELECT current_user")).scalar_one() == WRITER
+        assert migrate.current(writer) == migrate.head()
+    for batch in batches(take_lease(writer, "w", "test").epoch):
+        commit(writer, batch)
+    assert take_lease(writer, "w", "again").next_seq > 1
+    with writer.connect() as conn:
+        assert check_database(conn, "w")[1] == []
+    writer.dispose()
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+@pytest.mark.parametrize("verb", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}"])
+def test_a_writer_touches_nothing_that_is_append_only(
+    engine: Engine, table: str, verb: str
+) -> None:
+    """Not the audit chain, not decisions, not switches, not the journal."""
+    column = "id" if table in ("decision_log", "killswitch_history") else "kind"
+    refused(engine, WRITER, verb.format(table, column, column))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (a int)",
+        "DROP TABLE audit_chain",
+        "ALTER TABLE audit_chain DISABLE TRIGGER ALL",
+        "UPDATE alembic_version SET version_num = '0001'",
+        "CREATE OR REPLACE FUNCTION audit_chain_refuse() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE ROLE riskwatch_mine",
+    ],
+)
+def test_nobody_but_the_owner_changes_the_schema(engine: Engine, statement: str) -> None:
+    """Nor the triggers, nor the revision."""
+    for role in ROLES:
+        with (
+            acting(engine, role) as conn,
+            pytest.raises(DBAPIError, match=f"{REFUSED}|must be owner|return type"),
+        ):
+            conn.execute(text(statement))
+
+
+@pytest.mark.parametrize("role", [READER, AUDITOR])
+def test_who_reads_does_not_write(engine: Engine, role: str) -> None:
+    """No table at all, by no verb."""
+    with engine.connect() as conn:
+        names = [
+            row[0]
+            for row in conn.execute(
+                text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            )
+        ]
+    assert len(names) > 20
+    for name in names:
+        refused(engine, role, f'DELETE FROM "{name}"')
+        refused(engine, role, f'INSERT INTO "{name}" DEFAULT VALUES')
+        refused(engine, role, f'TRUNCATE "{name}"')
+
+
+def test_a_reader_sees_what_is_documented_to_ask(engine: Engine) -> None:
+    """Views and tables, and neither raw input nor state; the auditor sees all of it."""
+    with acting(engine, READER) as conn:
+        for name in ("exposure_now", "decision", "killswitch_now", "dead_letter", "audit_chain"):
+            conn.execute(text(f"SELECT * FROM {name}")).all()
+    for name in INTERNAL:
+        refused(engine, READER, f"SELECT * FROM {name}")
+        with acting(engine, AUDITOR) as conn:
+            conn.execute(text(f"SELECT * FROM {name}")).all()
+
+
+def test_an_upgrade_mends_rights(engine: Engine) -> None:
+    """What somebody granted by hand is gone, what he took is back."""
+    with engine.begin() as conn:
+        conn.execute(text(f"GRANT DELETE ON alert TO {READER}"))
+        conn.execute(text(f"REVOKE SELECT ON alert FROM {AUDITOR}"))
+    migrate.upgrade(engine)
+    refused(engine, READER, "DELETE FROM alert")
+    with acting(engine, AUDITOR) as conn:
+        conn.execute(text("SELECT * FROM alert")).all()
+
+
+def test_who_may_not_make_roles_can_upgrade(postgres_url: str) -> None:
+    """The schema comes, and the roles are used if they are there."""
+    name = f"rw_owner_{random.randrange(10**9)}"
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {name} LOGIN")
+        database = admin.info.dbname
+        admin.execute(f'ALTER DATABASE "{database}" OWNER TO {name}')
+        admin.execute(f'ALTER DATABASE "{database}" SET role = {name}')
+        try:
+            assert migrate.upgrade(postgres_url) == migrate.head()
+            migrate.check(postgres_url)
+        finally:
+            admin.execute(f'ALTER DATABASE "{database}" RESET role')
+            admin.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER")
+            admin.execute(f'ALTER DATABASE "{database}" OWNER TO CURRENT_USER')
+            admin.execute(f"DROP OWNED BY {name}")
+            admin.execute(f"DROP ROLE {name}")

@@ -1,0 +1,170 @@
+"""Bundles: signed, checked offline, and whatever is done to one shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from riskwatch.contracts.audit import GENESIS
+from riskwatch.store.audit import links
+from riskwatch.store.bundle import (
+    CHAIN,
+    MANIFEST,
+    SIGNATURE,
+    BundleError,
+    Manifest,
+    check_bundle,
+    lines,
+    read_manifest,
+    write_bundle,
+)
+from riskwatch.store.signing import KeyFileError, make_key, private_key, public_key, raw
+from tests.support.audit import WORKER, fill_chain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.engine import Engine
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A key for bundles."""
+    path = tmp_path / "audit.key"
+    make_key(path)
+    return path
+
+
+@pytest.fixture
+def folder(engine: Engine, tmp_path: Path, key: Path) -> Path:
+    """A bundle of the rows 3 to 8."""
+    fill_chain(engine, 6)
+    with engine.connect() as conn:
+        rows = list(links(conn, WORKER))[2:8]
+    manifest = Manifest(
+        v=1,
+        worker=WORKER,
+        begin="",
+        end="",
+        first=3,
+        last=8,
+        before=rows[0].previous,
+        after=rows[-1].digest,
+        engine="0",
+        made="",
+        key="",
+        files={},
+    )
+    out = tmp_path / "bundle"
+    files = {CHAIN: lines(rows), "report.html": b"<p>all is well</p>"}
+    write_bundle(out, files, manifest, private_key(key))
+    return out
+
+
+def test_a_bundle_is_as_it_was_signed(folder: Path, key: Path) -> None:
+    """By its own word, and by the key that is trusted."""
+    assert list(check_bundle(folder)) == []
+    trusted = raw(public_key(key.with_name("audit.key.pub")))
+    assert list(check_bundle(folder, trusted)) == []
+    assert read_manifest(folder).key == trusted
+
+
+def test_another_signer_is_told_from_the_trusted_one(folder: Path, tmp_path: Path) -> None:
+    """A forger can sign whatever he likes, but not as somebody else."""
+    make_key(tmp_path / "forger")
+    trusted = raw(private_key(tmp_path / "forger").public_key())
+    (said,) = check_bundle(folder, trusted)
+    assert said.startswith("manifest.json: is signed by ")
+
+
+@pytest.mark.parametrize("name", [CHAIN, "report.html", MANIFEST, SIGNATURE])
+def test_any_byte_that_is_changed_shows(folder: Path, name: str) -> None:
+    """At the beginning, in the middle and at the end of every file."""
+    path = folder / name
+    data = path.read_bytes()
+    for at in (1, len(data) // 2, len(data) - 3):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        try:
+            found = list(check_bundle(folder))
+        except BundleError as error:
+            found = [str(error)]
+        assert found, (name, at)
+    path.write_bytes(data)
+    assert list(check_bundle(folder)) == []
+
+
+def test_files_that_come_and_go_show(folder: Path) -> None:
+    """One more, and one less."""
+    (folder / "more.txt").write_text("x")
+    assert list(check_bundle(folder)) == ["more.txt: is not in the manifest"]
+    (folder / "more.txt").unlink()
+    (folder / "report.html").unlink()
+    assert list(check_bundle(folder)) == ["report.html: No such file or directory"]
+
+
+def test_rows_are_followed_whoever_signed(folder: Path, key: Path, tmp_path: Path) -> None:
+    """A bundle of a broken chain does not pass for having a good signature."""
+    manifest = read_manifest(folder)
+    rows = (folder / CHAIN).read_bytes().splitlines(keepends=True)
+    for wrong, said in (
+        (rows[:2] + rows[3:], "row 5 must come after row 4"),
+        (rows[:-1], "does not end where the manifest says"),
+    ):
+        out = tmp_path / said.replace(" ", "_")
+        write_bundle(out, {CHAIN: b"".join(wrong)}, manifest, private_key(key))
+        assert any(said in line for line in check_bundle(out))
+    moved = msgspec.structs.replace(manifest, before=GENESIS)
+    write_bundle(tmp_path / "moved", {CHAIN: b"".join(rows)}, moved, private_key(key))
+    assert any("another row stood before" in line for line in check_bundle(tmp_path / "moved"))
+
+
+def test_a_manifest_cannot_point_elsewhere(folder: Path, key: Path, tmp_path: Path) -> None:
+    """Names with a path are refused, not opened."""
+    (tmp_path / "secret").write_text("x")
+    manifest = read_manifest(folder)
+    files = {**manifest.files, "../secret": manifest.files[CHAIN]}
+    body = msgspec.json.encode(msgspec.structs.replace(manifest, files=files))
+    (folder / MANIFEST).write_bytes(body)
+    assert "../secret: is no name of a file of a bundle" in list(check_bundle(folder))
+    del key
+
+
+def test_nothing_is_overwritten(folder: Path, key: Path) -> None:
+    """Neither a bundle nor a key."""
+    with pytest.raises(BundleError, match="is not empty"):
+        write_bundle(folder, {}, read_manifest(folder), private_key(key))
+    with pytest.raises(KeyFileError, match="File exists"):
+        make_key(key)
+    with pytest.raises(BundleError, match="No such file"):
+        read_manifest(folder / "nowhere")
+
+
+def test_keys_that_cannot_be_used(tmp_path: Path, key: Path) -> None:
+    """Each in one line, and no line holds anything of the key."""
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.chmod(0o640)
+    with pytest.raises(KeyFileError, match="others may read it"):
+        private_key(key)
+    bad = tmp_path / "bad"
+    bad.write_text("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
+    bad.chmod(0o600)
+    for read in (private_key, public_key):
+        with pytest.raises(KeyFileError) as caught:
+            read(bad)
+        assert "c2VjcmV0" not in str(caught.value)
+        assert caught.value.__cause__ is None
+    rsa = tmp_path / "rsa"
+    rsa.write_bytes(
+        generate_private_key(65537, 2048).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    )
+    rsa.chmod(0o600)
+    with pytest.raises(KeyFileError, match="must be an Ed25519 key"):
+        private_key(rsa)
+    with pytest.raises(KeyFileError, match="No such file"):
+        public_key(tmp_path / "none")
