@@ -18,8 +18,8 @@ from riskwatch.client.errors import (
 )
 from riskwatch.client.follow import alerts, killswitch
 from riskwatch.client.guard.answer import Answer
-from riskwatch.client.guard.belief import Terms
 from riskwatch.client.guard.switch import KillSwitch
+from riskwatch.client.guard.terms import Terms
 from riskwatch.client.message import AlertOutput, CaughtUp, Message
 from riskwatch.client.pace import Pace
 from riskwatch.client.publish import Publisher, publish

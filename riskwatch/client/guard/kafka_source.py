@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
@@ -67,10 +68,8 @@ class KafkaSource(Source):
                     probed = self.belief.clock()
                 self.belief.settle()
         finally:
-            try:
+            with suppress(KafkaError):  # it is let go of either way
                 self._consumer.close(autocommit=False, timeout_ms=_PROBE_MS)
-            except KafkaError:
-                pass  # it is let go of either way
 
     def _open(self) -> None:
         self._consumer = consumer = connected(

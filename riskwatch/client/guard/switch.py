@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.client.guard.acker import Acker
 from riskwatch.client.guard.answer import CANCELLED, PASSED, Answer
-from riskwatch.client.guard.belief import Belief, Terms
+from riskwatch.client.guard.belief import Belief
 from riskwatch.client.guard.budget import Budgets
 from riskwatch.client.guard.clocks import steady
 from riskwatch.client.guard.drilling import rehearse
@@ -16,6 +16,7 @@ from riskwatch.client.guard.judge import HEDGE, Judge, Order
 from riskwatch.client.guard.kafka_source import KafkaSource
 from riskwatch.client.guard.redis_source import RedisSource
 from riskwatch.client.guard.telling import acknowledgement
+from riskwatch.client.guard.terms import Terms
 from riskwatch.contracts.acks import CLIENT
 from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError

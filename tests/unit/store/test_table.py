@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import MINUTE
+from riskwatch.core.scopes import table_digest
 from riskwatch.errors import FencedError
 from riskwatch.store.lease import standing
-from riskwatch.core.scopes import table_digest
 from riskwatch.store.table import by_state, scope_table
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import batches
