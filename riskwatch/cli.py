@@ -7,6 +7,7 @@ import sys
 import typer
 
 from riskwatch.commands import (
+    clients,
     data,
     db,
     demo,
@@ -41,6 +42,7 @@ app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
 app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
+app.command("clients")(clients.clients_command)
 app.command("publish")(stream.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
 app.add_typer(query.killswitch_app, name="killswitch")

@@ -96,6 +96,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
         State of each subscription: ``ok``, or what is wrong.
     sent_ts : datetime
         When it was said, by the client's clock.
+    ended : bool
+        Whether it was closed in order: nothing is expected of it any more.
     """
 
     client: str
@@ -112,6 +114,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     unwound: dict[str, Used]
     sources: dict[str, str]
     sent_ts: datetime
+    ended: bool = False
     v: Literal[1] = 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,8 @@ from riskwatch.core.scopes import (
     table_digest,
 )
 
+Table = dict[str, State]
+Order = dict[str, Any]
 NAMES = st.sampled_from(["a", "b", "c/d", "e:f"])
 VENUES = st.sampled_from(["a", "b", "e:f"])
 SCOPES = st.one_of(
@@ -39,7 +43,7 @@ ORDERS = st.fixed_dictionaries(
 
 
 @given(TABLES, ORDERS)
-def test_the_strictest_wins_and_of_equals_the_one_that_precedes(table, order) -> None:
+def test_the_strictest_wins_and_of_equals_the_one_that_precedes(table: Table, order: Order) -> None:
     """As the definition says, in four lines."""
     binding = [(table.get(scope, State.NORMAL), scope) for scope in scopes_of(**order)]
     strictest = max(state.rank for state, _ in binding)
@@ -53,7 +57,7 @@ def test_the_strictest_wins_and_of_equals_the_one_that_precedes(table, order) ->
 
 
 @given(TABLES, ORDERS, SCOPES, STATES)
-def test_no_scope_weakens_another(table, order, scope, state) -> None:
+def test_no_scope_weakens_another(table: Table, order: Order, scope: str, state: State) -> None:
     """Whatever is said of one more scope, the answer gets no milder than without it."""
     without = {name: was for name, was in table.items() if name != scope}
     before = prevailing(without, **order)[1]
@@ -61,7 +65,7 @@ def test_no_scope_weakens_another(table, order, scope, state) -> None:
 
 
 @given(TABLES, ORDERS, SCOPES)
-def test_what_an_order_does_not_touch_does_not_bind_it(table, order, scope) -> None:
+def test_what_an_order_does_not_touch_does_not_bind_it(table: Table, order: Order, scope: str) -> None:
     """A coin that was never seen is NORMAL beside any number of halted ones."""
     if scope not in scopes_of(**order):
         without = {name: was for name, was in table.items() if name != scope}
@@ -69,7 +73,7 @@ def test_what_an_order_does_not_touch_does_not_bind_it(table, order, scope) -> N
 
 
 @given(SCOPES)
-def test_scopes_are_taken_apart_and_ranked(scope) -> None:
+def test_scopes_are_taken_apart_and_ranked(scope: str) -> None:
     """The kind is the word before the colon, and kinds have one order."""
     assert parse(scope).kind == scope.partition(":")[0]
     assert KINDS[precedence(scope)] == parse(scope).kind
@@ -95,7 +99,7 @@ def test_what_is_no_scope_is_refused(scope: str) -> None:
 
 
 @given(TABLES, ORDERS)
-def test_touching_are_all_that_bind(table, order) -> None:
+def test_touching_are_all_that_bind(table: Table, order: Order) -> None:
     """Every restricted row of the order's scopes, in precedence, and no other."""
 
     class Row:
@@ -110,7 +114,7 @@ def test_touching_are_all_that_bind(table, order) -> None:
 
 
 @given(TABLES, TABLES)
-def test_equal_digests_are_equal_tables(one, two) -> None:
+def test_equal_digests_are_equal_tables(one: Table, two: Table) -> None:
     """And the order in which rows come does not matter."""
     rows = [(scope, state.value, f"d-{scope}") for scope, state in one.items()]
     others = [(scope, state.value, f"d-{scope}") for scope, state in two.items()]

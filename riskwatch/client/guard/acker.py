@@ -8,6 +8,7 @@ from contextlib import suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
@@ -91,9 +92,11 @@ class Acker:
             except Exception as error:  # a bug here must not end the acknowledgements for good
                 log.exception("kill switch: acknowledgement")
                 self._failed(error)
+        with suppress(KafkaError, ClientError, OSError):
+            self._send(ended=True)
         self._drop()
 
-    def _send(self) -> None:
+    def _send(self, *, ended: bool = False) -> None:
         if self._producer is None:
             self._producer = connected(
                 KafkaProducer,
@@ -112,7 +115,8 @@ class Acker:
             self._producer.send(topic, encode(ack), key=f"{self._client}{DRILL_KEY}".encode())
             for ack in waiting
         ]
-        futures.append(self._producer.send(topic, encode(self._said()), key=self._client.encode()))
+        said = msgspec.structs.replace(self._said(), ended=ended)
+        futures.append(self._producer.send(topic, encode(said), key=self._client.encode()))
         for future in futures:
             future.get(timeout=_SENT_S)
         for _ in waiting:

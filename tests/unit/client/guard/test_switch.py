@@ -103,7 +103,7 @@ def test_money_may_leave_a_halted_venue_and_not_come_in() -> None:
     """A HALT never traps money; only the firm's own stops withdrawals."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide(VENUE, State.HALT))
-    money = {"counterparty": "kraken", "asset": "USDC"}
+    money: dict[str, Any] = {"counterparty": "kraken", "asset": "USDC"}
     assert guarded.switch.allows(**money, side="withdrawal")
     assert not guarded.switch.allows(**money, side="deposit")
     guarded.know(guarded.truth.decide("firm", State.HALT))
@@ -136,7 +136,7 @@ def test_an_unwind_ends() -> None:
     """At its time, by the wall as it was calibrated."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind(seconds=30)))
-    ask = {"reduces": True, "usd": 1.0, "slip_bp": 1.0}
+    ask: dict[str, Any] = {"reduces": True, "usd": 1.0, "slip_bp": 1.0}
     assert guarded.switch.allows(**ORDER, **ask)
     guarded.later(30).know()
     assert not guarded.switch.allows(**ORDER, **ask)
@@ -145,7 +145,7 @@ def test_an_unwind_ends() -> None:
 def test_every_halt_must_have_a_way_out() -> None:
     """One scope's unwind does not open another's HALT; where both have one, both count."""
     guarded = Guarded()
-    ask = {"reduces": True, "usd": 10.0, "slip_bp": 1.0}
+    ask: dict[str, Any] = {"reduces": True, "usd": 10.0, "slip_bp": 1.0}
     guarded.know(
         guarded.truth.decide(COIN, State.HALT, guarded.unwind()),
         guarded.truth.decide(VENUE, State.HALT),
