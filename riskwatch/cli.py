@@ -13,6 +13,7 @@ from riskwatch.commands import (
     demo,
     dlq,
     doctor,
+    drill,
     query,
     replay,
     rules,
@@ -45,6 +46,8 @@ app.command("doctor")(doctor.doctor_command)
 app.command("clients")(clients.clients_command)
 app.command("publish")(stream.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
+query.killswitch_app.command("drill")(drill.drill_command)
+query.killswitch_app.command("drills")(drill.drills_command)
 app.add_typer(query.killswitch_app, name="killswitch")
 app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")

@@ -65,7 +65,9 @@ def test_no_scope_weakens_another(table: Table, order: Order, scope: str, state:
 
 
 @given(TABLES, ORDERS, SCOPES)
-def test_what_an_order_does_not_touch_does_not_bind_it(table: Table, order: Order, scope: str) -> None:
+def test_what_an_order_does_not_touch_does_not_bind_it(
+    table: Table, order: Order, scope: str
+) -> None:
     """A coin that was never seen is NORMAL beside any number of halted ones."""
     if scope not in scopes_of(**order):
         without = {name: was for name, was in table.items() if name != scope}

@@ -61,9 +61,10 @@ class KafkaSource(Source):
         self._open()
         try:
             probed = self.belief.clock()
+            every = min(_PROBE_S, self.belief.terms.lost_s / 4)
             while not self.stop.is_set() and generation == self.belief.generation:
                 self._poll()
-                if self.belief.clock() - probed >= _PROBE_S:
+                if self.belief.clock() - probed >= every:
                     self._probe()
                     probed = self.belief.clock()
                 self.belief.settle()
