@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from riskwatch.core.scopes import Assets
 
 _LOOK_S: Final = 0.01
+_REDUCE: Final = State.REDUCE.rank
 
 
 class KillSwitch:
@@ -164,13 +165,15 @@ class KillSwitch:
             return CANCELLED
         view = self.belief.view
         if self._clock() < view.until:
-            if view.quiet:
-                return PASSED
-            row = view.index.find(book, counterparty, asset)
+            row = None if view.quiet else view.index.find(book, counterparty, asset)
             if row is None:
                 return PASSED
-            if row.rank == 1:
+            # Spelled out for speed, as `Judge.known` says it: what needs no second look.
+            rank = row.rank
+            if rank == 1 or (rank == _REDUCE and reduces):
                 return row.passed
+            if side is None and usd is None:
+                return row.refused
             order = Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
             return self._judge.known(view, order, self.belief.calendar.wall())
         return self._blind(Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp))

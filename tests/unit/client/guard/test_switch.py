@@ -10,6 +10,7 @@ import pytest
 
 from riskwatch.client import KillSwitch, Terms
 from riskwatch.client.guard.drilling import rehearse
+from riskwatch.client.guard.judge import Order
 from riskwatch.contracts.acks import Drill, Unwind
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import moment
@@ -258,3 +259,19 @@ def test_a_closed_switch_is_at_halt() -> None:
     guarded.switch.close()
     assert not guarded.switch.allows(**ORDER, reduces=True)
     assert "closed" in guarded.switch.allows().reason
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("reduces", [False, True])
+@pytest.mark.parametrize("side", [None, "buy", "withdrawal"])
+@pytest.mark.parametrize("usd", [None, 1.0])
+def test_the_quick_look_says_what_the_judge_says(
+    state: State, reduces: bool, side: str | None, usd: float | None
+) -> None:
+    """What is spelled out for speed is the same as the one place that decides."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(COIN, state))
+    quick = guarded.switch.allows(**ORDER, side=side, reduces=reduces, usd=usd)
+    order = Order(**ORDER, side=side, reduces=reduces, usd=usd)
+    wall = guarded.belief.calendar.wall()
+    assert quick == guarded.switch._judge.known(guarded.belief.view, order, wall)
