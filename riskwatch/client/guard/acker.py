@@ -127,7 +127,7 @@ class Acker:
         if not self.trouble:
             log.warning("kill switch: nothing can be acknowledged: %s", why)
         self.trouble = why
-        self._drop()
+        # The producer stays: it finds its broker again by itself.
         self._stop.wait(_AGAIN_S)
         self._changed.set()
 
