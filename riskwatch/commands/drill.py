@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -23,8 +24,6 @@ from riskwatch.store.migrate import require_current
 from riskwatch.store.queries import reading
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sqlalchemy.engine import Engine
 
 

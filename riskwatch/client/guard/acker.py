@@ -103,6 +103,7 @@ class Acker:
                 self._connection,
                 _CONNECT_S,
                 acks=1,
+                enable_idempotence=False,
                 linger_ms=0,
                 max_block_ms=int(_SENT_S * 1000),
                 request_timeout_ms=int(_SENT_S * 1000),
