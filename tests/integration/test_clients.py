@@ -64,6 +64,11 @@ class Desk:
         finally:
             engine.dispose()
 
+    def shown(self, client: str) -> Any:
+        """What is shown of a client."""
+        rows = map(json.loads, self.run("clients", "--json").stdout.splitlines())
+        return next(row for row in rows if row["client"] == client)
+
     def run(self, *args: str) -> Any:
         """Run a command in this process."""
         return CliRunner().invoke(app, list(args), env=self.environment)
@@ -105,14 +110,8 @@ def test_clients_are_heard_and_late_ones_are_alerted(desk: Desk) -> None:
                     ("good", COIN, "HALT")
                 ]
                 assert 0 <= times[0].seconds < 2
-                shown = json.loads(
-                    next(
-                        line
-                        for line in desk.run("clients", "--json").stdout.splitlines()
-                        if '"stuck"' in line
-                    )
-                )
-                assert shown["late"] == [COIN]
+                wait(lambda: desk.shown("stuck")["late"] == [COIN], "it is not shown")
+                assert desk.shown("good")["late"] == []
             finally:
                 stuck.belief.lock.release()
             wait(lambda: desk.rows(select(ALERT))[0].resolved_ts, "it applied it after all")
