@@ -9,11 +9,13 @@ import typer
 
 from riskwatch.commands import (
     audit,
+    clients,
     data,
     db,
     demo,
     dlq,
     doctor,
+    drill,
     fit,
     killswitch,
     modelcheck,
@@ -52,8 +54,11 @@ app.command("explain")(query.explain_command)
 app.command("verify")(verify.verify_command)
 app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
+app.command("clients")(clients.clients_command)
 app.command("publish")(stream.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
+killswitch.app.command("drill")(drill.drill_command)
+killswitch.app.command("drills")(drill.drills_command)
 app.add_typer(killswitch.app, name="killswitch")
 app.add_typer(operator.app, name="operator")
 app.add_typer(rules.app, name="rules")

@@ -1,10 +1,13 @@
 """What trading systems import: subscription to alerts and to the kill switch, and publishing.
 
-:func:`alerts` and :func:`killswitch` are iterators of :class:`Message`; :func:`publish` sends
+:class:`KillSwitch` answers whether an order may go, without asking anybody; :class:`DeadMan`
+keeps a venue's own cancel-on-timeout alive as long as it does. :func:`alerts` and
+:func:`killswitch` are iterators of :class:`Message`; :func:`publish` sends
 events. All take a :class:`~riskwatch.contracts.connection.KafkaConnection`. Everything that can
 go wrong is a :class:`ClientError`. See ``docs/examples`` for ten lines of each.
 """
 
+from riskwatch.client.deadman import DeadMan
 from riskwatch.client.errors import (
     BrokerError,
     ClientError,
@@ -14,6 +17,9 @@ from riskwatch.client.errors import (
     UnreadableError,
 )
 from riskwatch.client.follow import alerts, killswitch
+from riskwatch.client.guard.answer import Answer
+from riskwatch.client.guard.switch import KillSwitch
+from riskwatch.client.guard.terms import Terms
 from riskwatch.client.message import AlertOutput, CaughtUp, Message
 from riskwatch.client.pace import Pace
 from riskwatch.client.publish import Publisher, publish
@@ -22,10 +28,13 @@ from riskwatch.client.stream import Stream
 
 __all__ = [
     "AlertOutput",
+    "Answer",
     "BrokerError",
     "CaughtUp",
     "ClientError",
+    "DeadMan",
     "HistoryError",
+    "KillSwitch",
     "Message",
     "Pace",
     "PublishError",
@@ -33,6 +42,7 @@ __all__ = [
     "Publisher",
     "Refused",
     "Stream",
+    "Terms",
     "TopicError",
     "UnreadableError",
     "alerts",

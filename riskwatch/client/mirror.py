@@ -54,6 +54,8 @@ class Seen(Generic[T]):
         Why nothing is known.
     worker, epoch, seq : str, int, int
         Who wrote the row, and its place in the order of truth.
+    raw : bytes
+        The record.
     """
 
     kind: Literal["absent", "normal", "row"]
@@ -62,6 +64,7 @@ class Seen(Generic[T]):
     worker: str = ""
     epoch: int = 0
     seq: int = 0
+    raw: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def effective(self) -> State:
@@ -90,11 +93,14 @@ class Switches:
         Why not.
     scopes : dict of str to Seen
         Every scope that has a row.
+    beat : bytes
+        The heartbeat.
     """
 
     known: bool
     why: str = ""
     scopes: dict[str, Seen[KillSwitchChanged]] = field(default_factory=dict)
+    beat: bytes = b""
 
     def seen(self, scope: str) -> Seen[KillSwitchChanged]:
         """What is known of one scope; one without a row is normal."""
@@ -138,6 +144,7 @@ class MirrorReader:
             raise ConfigError("mirror", "url", "redis://host:port/0") from None
         self._prefix = prefix
         self._clock = clock or _wall
+        self._beat = b""
 
     def killswitch(self, scope: str) -> Seen[KillSwitchChanged]:
         """What is known of the switch of a scope."""
@@ -154,6 +161,7 @@ class MirrorReader:
             scopes = self._scopes(vouched)
             # The heartbeat is read again beside the rows, for all of it to be of one moment.
             beat, vouched, rows = self._ask(_SWITCH, scopes)
+            raw = self._beat
         except _UnknownError as unknown:
             return Switches(known=False, why=str(unknown))
         seen = {
@@ -163,6 +171,7 @@ class MirrorReader:
         return Switches(
             known=True,
             scopes={name: found for name, found in seen.items() if found.kind != "normal"},
+            beat=raw,
         )
 
     def score(self, key: str) -> Seen[Score]:
@@ -211,6 +220,7 @@ class MirrorReader:
             raise _UnknownError("the heartbeat cannot be read")
         if micros(beat.valid_until) <= self._clock():
             raise _UnknownError(f"the heartbeat was valid until {beat.valid_until.isoformat()}")
+        self._beat = last[layout.VALUE.encode()]
         return beat, vouched, rows
 
     def _scopes(self, vouched: layout.Vouched) -> list[str]:
@@ -251,15 +261,16 @@ def _read(
     worker = row.get(layout.WORKER.encode(), b"").decode(errors="replace")
     epoch = layout.number(row.get(layout.EPOCH.encode()))
     seq = layout.number(row.get(layout.SEQ.encode()))
+    raw = row.get(layout.VALUE.encode(), b"")
     try:
-        value = decode_output(row.get(layout.VALUE.encode(), b""))
+        value = decode_output(raw)
     except ValueError:
         value = None
     if epoch is None or seq is None or not isinstance(value, types) or value.key() != key:
         return Seen("absent", why="the row cannot be read")
     if worker != beat.worker or seq < vouched.seq:
         return Seen("absent", why="the row is not current any more")
-    return Seen("row", value, "", worker, epoch, seq)
+    return Seen("row", value, "", worker, epoch, seq, raw)
 
 
 def _wall() -> int:

@@ -14,6 +14,7 @@ import typer
 from riskwatch.errors import BrokerError, RiskwatchError, StoppedError
 from riskwatch.shell import logs, paths, topology
 from riskwatch.shell.health import HealthServer
+from riskwatch.shell.listener import Listener
 from riskwatch.shell.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,13 +24,16 @@ app = typer.Typer(help="Make and compare the topics.", no_args_is_help=True)
 
 
 def run_command(
-    worker: Annotated[str, typer.Argument(help="ledger or risk.")],
+    worker: Annotated[str, typer.Argument(help="ledger, risk or clients.")],
 ) -> None:
     """Run a worker until it is stopped (SIGTERM, Ctrl-C). Settings come from RISKWATCH_*."""
     settings = Settings.read()
     logs.configure(settings.log_level, settings.log_format)
+    if worker == "clients":
+        listen(settings)
+        return
     if worker not in ("ledger", "risk"):
-        raise RiskwatchError(f"worker must be ledger or risk, was {worker!r}")
+        raise RiskwatchError(f"worker must be ledger, risk or clients, was {worker!r}")
     module = load(f"streams.{worker}")
     made: Worker = module.worker(settings)
     health = None
@@ -45,6 +49,25 @@ def run_command(
     except StoppedError:
         return
     finally:
+        if health is not None:
+            health.close()
+
+
+def listen(settings: Settings) -> None:
+    """Hear what order paths applied, until the process is stopped."""
+    made = Listener(settings)
+    health = None
+    if settings.http != "off":
+        health = HealthServer(settings.http, made.metrics.registry, made.live, made.ready)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: made.stop.set())
+        made.prepare()
+        made.run()
+    except StoppedError:
+        return
+    finally:
+        made.close()
         if health is not None:
             health.close()
 

@@ -24,7 +24,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     name : str
         As the broker knows it.
     role : str
-        ``input``, ``internal`` (between workers), ``output`` or ``dead_letter``.
+        ``input``, ``internal`` (between workers), ``output``, ``acknowledgement`` (from order
+        paths) or ``dead_letter``.
     key : str
         What the record key holds; on inputs and readings, the name of the field.
     partitions : int
@@ -208,6 +209,19 @@ _OUTPUTS: Final = (
     ),
 )
 
+_BACK: Final = (
+    Topic(
+        name="riskwatch.acks",
+        role="acknowledgement",
+        key="the client; of an answer to a drill, with /drill behind it",
+        partitions=1,
+        retention_h=None,
+        compacted=True,
+        carries=(),
+        about="What each order path applied of the kill switch, and its answers to drills.",
+    ),
+)
+
 _DEAD_LETTERS: Final = tuple(
     Topic(
         name=f"{topic.name}{DLQ_SUFFIX}",
@@ -223,7 +237,7 @@ _DEAD_LETTERS: Final = tuple(
 )
 
 TOPICS: Final[dict[str, Topic]] = {
-    topic.name: topic for topic in (*_INPUTS, *_INTERNAL, *_OUTPUTS, *_DEAD_LETTERS)
+    topic.name: topic for topic in (*_INPUTS, *_INTERNAL, *_OUTPUTS, *_BACK, *_DEAD_LETTERS)
 }
 """All topics by name, in the order of the flow."""
 

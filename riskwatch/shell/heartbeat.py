@@ -6,11 +6,11 @@ scope stands: one that is absent is NORMAL. Without such a heartbeat nothing is 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.contracts.heartbeat import TOPIC, Heartbeat
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.store.batch import OutboxRecord
 from riskwatch.version import ENGINE
@@ -18,39 +18,8 @@ from riskwatch.version import ENGINE
 if TYPE_CHECKING:
     from riskwatch.store.table import ScopeTable
 
-TOPIC: Final = "riskwatch.heartbeat"
 EVERY_US: Final = 15 * SECOND
 VALID_US: Final = 60 * SECOND
-
-
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
-    """One heartbeat as it travels.
-
-    Attributes
-    ----------
-    worker, epoch : str, int
-        Who vouches, and under which lease.
-    seq : int
-        Place of the last output that is in the table.
-    digest : str
-        Of scopes, effective states and decisions
-        (:func:`riskwatch.store.table.scope_digest`).
-    scopes : int
-        How many there are.
-    ts, valid_until : datetime
-        When it was made, and until when it counts.
-    engine : str
-        Version.
-    """
-
-    worker: str
-    epoch: int
-    seq: int
-    digest: str
-    scopes: int
-    ts: datetime
-    valid_until: datetime
-    engine: str = ENGINE
 
 
 def heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> Heartbeat:
@@ -63,6 +32,7 @@ def heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> Heartb
         scopes=len(table.states),
         ts=moment(now_us),
         valid_until=moment(now_us + VALID_US),
+        engine=ENGINE,
     )
 
 

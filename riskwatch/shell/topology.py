@@ -27,6 +27,8 @@ HOUR_MS: Final = 3_600_000
 LARGEST: Final = 8 * 2**20
 """Most bytes of a record: an event has at most one MiB, a reading at its limits some four."""
 WAIT_MS: Final = 5_000
+STAMPED: Final = ("riskwatch.killswitch", "riskwatch.acks", "riskwatch.drills")
+"""Outputs whose way to the clients and back is measured, so by one clock: the broker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def settings(topic: Topic) -> dict[str, str]:
         "retention.ms": str(retention),
         "max.message.bytes": str(LARGEST),
     }
-    if topic.role in ("input", "internal"):
+    if topic.role in ("input", "internal") or topic.name in STAMPED:
         # The broker's clock says when a message arrived: the same on every delivery of it.
         made["message.timestamp.type"] = "LogAppendTime"
     return made

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from riskwatch.core.scopes import table_digest
 from riskwatch.store.engine import refusal
 from riskwatch.store.lease import hold
 from riskwatch.store.projections import KILLSWITCH
 from riskwatch.store.truth import WORKER_PROGRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from sqlalchemy.engine import Engine
 
@@ -41,25 +41,7 @@ class ScopeTable:
     @property
     def digest(self) -> str:
         """Digest of scopes, effective states and decisions, 32 hexadecimal digits."""
-        return scope_digest((s, self.states[s], self.decisions[s]) for s in self.states)
-
-
-def scope_digest(rows: Iterable[tuple[str, str, str]]) -> str:
-    """Digest of (scope, effective state, decision id), whatever their order.
-
-    Examples
-    --------
-    >>> scope_digest([("a", "HALT", "1"), ("b", "WATCH", "2")]) == scope_digest(
-    ...     [("b", "WATCH", "2"), ("a", "HALT", "1")])
-    True
-    """
-    h = blake2b(digest_size=16, person=b"riskwatch-table")
-    for row in sorted(rows):
-        for part in row:
-            data = part.encode()
-            h.update(len(data).to_bytes(4, "big"))
-            h.update(data)
-    return h.hexdigest()
+        return table_digest((s, self.states[s], self.decisions[s]) for s in self.states)
 
 
 def scope_table(engine: Engine, worker: str, epoch: int) -> ScopeTable:

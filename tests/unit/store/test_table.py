@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import MINUTE
+from riskwatch.core.scopes import table_digest
 from riskwatch.errors import FencedError
 from riskwatch.store.lease import standing
-from riskwatch.store.table import by_state, scope_digest, scope_table
+from riskwatch.store.table import by_state, scope_table
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import batches
 
@@ -31,19 +32,19 @@ def test_the_order_of_scopes_does_not_matter(
     """Readers hold them in whatever order they came."""
     mixed = list(found)
     rng.shuffle(mixed)
-    assert scope_digest(mixed) == scope_digest(found)
+    assert table_digest(mixed) == table_digest(found)
 
 
 @given(rows, rows)
 def test_different_tables_have_different_digests(one: list[Row], two: list[Row]) -> None:
     """Where a text ends is a part of what is digested."""
-    assert (scope_digest(one) == scope_digest(two)) == (sorted(one) == sorted(two))
+    assert (table_digest(one) == table_digest(two)) == (sorted(one) == sorted(two))
 
 
 def test_texts_do_not_run_into_each_other() -> None:
     """Nor do rows."""
-    assert scope_digest([("a", "bc", "d")]) != scope_digest([("ab", "c", "d")])
-    assert scope_digest([]) != scope_digest([("", "", "")])
+    assert table_digest([("a", "bc", "d")]) != table_digest([("ab", "c", "d")])
+    assert table_digest([]) != table_digest([("", "", "")])
 
 
 def test_a_table_is_what_is_committed(engine: Engine) -> None:
@@ -57,7 +58,7 @@ def test_a_table_is_what_is_committed(engine: Engine) -> None:
     assert table.seq == max(s.seq for batch in made for s in batch.outputs)
     assert table.states
     assert list(table.states) == list(table.decisions)
-    assert table.digest == scope_digest(
+    assert table.digest == table_digest(
         (scope, table.states[scope], table.decisions[scope]) for scope in table.states
     )
     assert sum(by_state(table.states).values()) == len(table.states)

@@ -1,0 +1,31 @@
+"""Ask before each order; let the venue cancel by itself if we cannot."""
+
+import os
+import time
+
+from riskwatch.client import DeadMan, KillSwitch
+from riskwatch.contracts.connection import KafkaConnection
+
+kafka = KafkaConnection(
+    servers=os.environ.get("RISKWATCH_KAFKA", "localhost:9092"),
+    prefix=os.environ.get("RISKWATCH_TOPIC_PREFIX", ""),
+)
+redis = os.environ.get("RISKWATCH_REDIS")
+
+
+def cancel_all_after(timeout_s: float) -> None:
+    """Here goes the venue's own call; it must raise if the venue did not take it."""
+
+
+with (
+    KillSwitch("desk-1", kafka=kafka, redis=redis) as guard,
+    DeadMan(cancel_all_after, 60.0, lambda: guard.allows(counterparty="kraken")),
+):
+    guard.wait_ready(20)
+    for _ in range(int(os.environ.get("ORDERS", "1000000"))):
+        answer = guard.allows(counterparty="kraken", asset=("BTC", "USDC"), book="arb")
+        if answer:
+            print("send", flush=True)
+        else:
+            print("stop", answer.state, answer.scope, answer.decision_id, answer.reason, flush=True)
+        time.sleep(0.05)

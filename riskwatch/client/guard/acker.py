@@ -1,0 +1,139 @@
+"""Says back what an order path applied, from a thread of its own: no order waits for it."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from contextlib import suppress
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from riskwatch.client.connect import connected
+from riskwatch.client.errors import ClientError
+from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from riskwatch.contracts.connection import KafkaConnection
+
+EVERY_S: Final = 5.0
+"""Longest time between two acknowledgements of a client that lives."""
+_LEAST_S: Final = 0.02
+_AGAIN_S: Final = 1.0
+_CONNECT_S: Final = 3.0
+_SENT_S: Final = 2.0
+_WAITING: Final = 100
+_CLOSE_S: Final = 5.0
+
+log = logging.getLogger("riskwatch.client")
+
+
+class Acker:
+    """Publishes acknowledgements when something changed, and now and then.
+
+    Parameters
+    ----------
+    connection : KafkaConnection
+        The broker.
+    client : str
+        Name of the order path; key of its records.
+    said : callable
+        Makes the acknowledgement of the moment.
+    """
+
+    def __init__(self, connection: KafkaConnection, client: str, said: Callable[[], Ack]) -> None:
+        self._connection = connection
+        self._client = client
+        self._said = said
+        self._drills: deque[DrillAck] = deque(maxlen=_WAITING)
+        self._changed = Event()
+        self._stop = Event()
+        self._producer: Any = None
+        self._thread = Thread(target=self._run, name="killswitch-acks", daemon=True)
+        self.trouble = ""
+        """Why nothing can be said back, or nothing."""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        self._stop.set()
+        self._changed.set()
+        if self._thread.is_alive():
+            self._thread.join(_CLOSE_S)
+
+    def changed(self) -> None:
+        """Have it said soon that something changed."""
+        self._changed.set()
+
+    def drilled(self, ack: DrillAck) -> None:
+        """Have the answer to a drill sent."""
+        self._drills.append(ack)
+        self._changed.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._changed.wait(EVERY_S)
+            if self._stop.wait(_LEAST_S):  # what changes together is said together
+                break
+            self._changed.clear()
+            try:
+                self._send()
+                self.trouble = ""
+            except (KafkaError, ClientError, OSError) as error:
+                self._failed(error)
+            except Exception as error:  # a bug here must not end the acknowledgements for good
+                log.exception("kill switch: acknowledgement")
+                self._failed(error)
+        with suppress(KafkaError, ClientError, OSError):
+            self._send(ended=True)
+        self._drop()
+
+    def _send(self, *, ended: bool = False) -> None:
+        if self._producer is None:
+            self._producer = connected(
+                KafkaProducer,
+                self._connection,
+                _CONNECT_S,
+                acks=1,
+                enable_idempotence=False,
+                linger_ms=0,
+                max_block_ms=int(_SENT_S * 1000),
+                request_timeout_ms=int(_SENT_S * 1000),
+                delivery_timeout_ms=int(2 * _SENT_S * 1000),
+                allow_auto_create_topics=False,
+            )
+        topic = self._connection.topic(ACKS)
+        waiting = list(self._drills)
+        futures = [
+            self._producer.send(topic, encode(ack), key=f"{self._client}{DRILL_KEY}".encode())
+            for ack in waiting
+        ]
+        said = msgspec.structs.replace(self._said(), ended=ended)
+        futures.append(self._producer.send(topic, encode(said), key=self._client.encode()))
+        for future in futures:
+            future.get(timeout=_SENT_S)
+        for _ in waiting:
+            self._drills.popleft()
+
+    def _failed(self, error: Exception) -> None:
+        why = f"{type(error).__name__}: {error}"
+        if not self.trouble:
+            log.warning("kill switch: nothing can be acknowledged: %s", why)
+        self.trouble = why
+        # The producer stays: it finds its broker again by itself.
+        self._stop.wait(_AGAIN_S)
+        self._changed.set()
+
+    def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(KafkaError):
+                producer.close(timeout=0)

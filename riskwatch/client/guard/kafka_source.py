@@ -1,0 +1,181 @@
+"""The guard's subscription to Kafka: the table from its beginning, the heartbeats, the drills."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
+
+from riskwatch.client.connect import TIMEOUT_S, connected
+from riskwatch.client.errors import BrokerError, HistoryError, TopicError, UnreadableError
+from riskwatch.client.follow import KILLSWITCH
+from riskwatch.client.guard.source import Source, row_of
+from riskwatch.client.message import read
+from riskwatch.contracts.acks import DRILLS, decode_drill, unwind_of
+from riskwatch.contracts.heartbeat import TOPIC as HEARTBEAT
+from riskwatch.contracts.heartbeat import decode_heartbeat
+from riskwatch.core.outputs import KillSwitchChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from riskwatch.client.guard.belief import Belief
+    from riskwatch.contracts.acks import Drill
+    from riskwatch.contracts.connection import KafkaConnection
+
+_POLL_MS: Final = 50
+_PROBE_S: Final = 1.0
+_PROBE_MS: Final = 1_000
+_BACK: Final = 8
+"""Heartbeats to begin before the end: the last one may be of a voided worker."""
+
+
+class KafkaSource(Source):
+    """Follows Kafka.
+
+    Parameters
+    ----------
+    belief : Belief
+        What is told.
+    connection : KafkaConnection
+        The broker.
+    drilled : callable
+        Told of each drill.
+    """
+
+    def __init__(
+        self, belief: Belief, connection: KafkaConnection, drilled: Callable[[Drill], None]
+    ) -> None:
+        super().__init__("kafka", belief)
+        self._connection = connection
+        self._drilled = drilled
+        self._consumer: Any = None
+        self._ends: dict[TopicPartition, int] = {}
+        self._plain: dict[str, str] = {}
+
+    def follow(self) -> None:
+        """Read until the end, an error, or until everything must be read again."""
+        generation = self.belief.generation
+        self._open()
+        try:
+            probed = self.belief.clock()
+            every = min(_PROBE_S, self.belief.terms.lost_s / 4)
+            while not self.stop.is_set() and generation == self.belief.generation:
+                self._poll()
+                if self.belief.clock() - probed >= every:
+                    self._probe()
+                    probed = self.belief.clock()
+                self.belief.settle()
+        finally:
+            with suppress(KafkaError):  # it is let go of either way
+                self._consumer.close(autocommit=False, timeout_ms=_PROBE_MS)
+
+    def _open(self) -> None:
+        self._consumer = consumer = connected(
+            KafkaConsumer,
+            self._connection,
+            TIMEOUT_S,
+            group_id=None,
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+        )
+        ms = int(TIMEOUT_S * 1000)
+        try:
+            parts = {name: self._partitions(name) for name in (KILLSWITCH, HEARTBEAT, DRILLS)}
+            everything = [part for found in parts.values() for part in found]
+            consumer.assign(everything)
+            first = consumer.beginning_offsets(everything, timeout_ms=ms)
+            ends = consumer.end_offsets(everything, timeout_ms=ms)
+        except KafkaError as error:
+            consumer.close(autocommit=False, timeout_ms=_PROBE_MS)
+            raise BrokerError(f"{self._connection.servers}: {error}") from error
+        except BaseException:
+            consumer.close(autocommit=False, timeout_ms=_PROBE_MS)
+            raise
+        for part in parts[KILLSWITCH]:
+            consumer.seek(part, first[part])
+        for part in parts[HEARTBEAT]:
+            consumer.seek(part, max(first[part], ends[part] - _BACK))
+        for part in parts[DRILLS]:
+            consumer.seek(part, ends[part])
+        self._ends = dict.fromkeys(everything, 0)
+
+    def _partitions(self, name: str) -> list[TopicPartition]:
+        topic = self._connection.topic(name)
+        self._plain[topic] = name
+        found = self._consumer.partitions_for_topic(topic)
+        if not found:
+            if name == DRILLS:
+                return []  # a cluster of before there were drills
+            raise TopicError(
+                f"topic {topic} does not exist at {self._connection.servers}: "
+                "run `riskwatch topics create`"
+            )
+        return [TopicPartition(topic, number) for number in sorted(found)]
+
+    def _poll(self) -> None:
+        try:
+            polled = self._consumer.poll(_POLL_MS)
+        except OffsetOutOfRangeError as error:
+            raise HistoryError(f"records were removed before they were read: {error}") from error
+        except RetriableError:
+            self.stop.wait(_POLL_MS / 1000)  # the broker is away; not as fast as it can be asked
+            return
+        except KafkaError as error:
+            raise BrokerError(f"{self._connection.servers}: {error}") from error
+        if not polled:
+            return
+        with self.belief.lock:  # what came together shows together
+            for part, records in polled.items():
+                take = self._takers[self._plain[part.topic]]
+                for record in records:
+                    take(self, record)
+
+    def _probe(self) -> None:
+        """Ask the broker anything: silence of the topics looks like a broker that is gone."""
+        try:
+            ends = self._consumer.end_offsets(list(self._ends), timeout_ms=_PROBE_MS)
+        except (RetriableError, TimeoutError) as error:
+            self.belief.lost(self.name, f"the broker does not answer: {error}")
+            return
+        except KafkaError as error:
+            raise BrokerError(f"{self._connection.servers}: {error}") from error
+        for part, end in self._ends.items():
+            at = self._consumer.position(part, timeout_ms=0)
+            if at is None or at < end:  # a second ago there was more than what came
+                self.belief.lost(self.name, f"behind on {part.topic}")
+                break
+        else:
+            self.belief.answered(self.name)
+        self._ends = dict(ends)
+
+    def _switch(self, record: Any) -> None:
+        try:
+            message = read(KILLSWITCH, record)
+        except UnreadableError as error:
+            self.belief.bad(error.key)
+            return
+        assert isinstance(message.output, KillSwitchChanged)
+        place = (message.worker, message.epoch, message.seq)
+        applied = self.belief.calendar.wall()
+        self.belief.row(row_of(message.output, place, applied, unwind_of(record.value)))
+
+    def _heartbeat(self, record: Any) -> None:
+        try:
+            self.belief.beat(decode_heartbeat(record.value or b""))
+        except ValueError as error:
+            # Vouches for nothing: what the last one vouched for ends in its time.
+            self.belief.note = f"a heartbeat cannot be read: {error}"
+
+    def _drill(self, record: Any) -> None:
+        try:
+            drill = decode_drill(record.value or b"")
+        except ValueError as error:
+            self.belief.note = f"a drill cannot be read: {error}"
+            return
+        self._drilled(drill)
+
+    _takers: Final = {KILLSWITCH: _switch, HEARTBEAT: _heartbeat, DRILLS: _drill}

@@ -1,0 +1,100 @@
+"""What all subscriptions have in common: a thread that goes on whatever happens to its server."""
+
+from __future__ import annotations
+
+import logging
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.client.errors import ClientError, HistoryError
+from riskwatch.client.guard.view import Row
+
+if TYPE_CHECKING:
+    from riskwatch.client.guard.belief import Belief
+    from riskwatch.contracts.acks import Unwind
+    from riskwatch.core.outputs import KillSwitchChanged
+
+_AGAIN_S: Final = 0.2
+_LONGEST_S: Final = 2.0
+_CLOSE_S: Final = 5.0
+
+log = logging.getLogger("riskwatch.client")
+
+
+class Source:
+    """One subscription. It brings news to a belief from a thread of its own.
+
+    Parameters
+    ----------
+    name : str
+        ``kafka`` or ``redis``.
+    belief : Belief
+        What is told of news, and that the server answered.
+    """
+
+    def __init__(self, name: str, belief: Belief) -> None:
+        self.name = name
+        self.belief = belief
+        self.stop = Event()
+        self.thread = Thread(target=self._run, name=f"killswitch-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self.belief.lost(self.name, "not connected yet")
+        self.thread.start()
+
+    def close(self) -> None:
+        """End; does not wait long."""
+        self.stop.set()
+        if self.thread.is_alive():
+            self.thread.join(_CLOSE_S)
+
+    def follow(self) -> None:
+        """Bring news until :attr:`stop`, an error, or until the belief wants all of it again."""
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        pause = _AGAIN_S
+        while not self.stop.is_set():
+            began = self.belief.clock()
+            try:
+                self.follow()
+                pause = _AGAIN_S
+                continue
+            except HistoryError as error:
+                self.belief.reset(str(error))
+                self._say(error)
+            except ClientError as error:
+                self._say(error)
+            except Exception as error:  # a bug must not end the subscription without a word
+                log.exception("kill switch: subscription to %s", self.name)
+                self._say(error)
+            if self.belief.clock() - began > _LONGEST_S:
+                pause = _AGAIN_S
+            self.stop.wait(pause)
+            pause = min(2 * pause, _LONGEST_S)
+
+    def _say(self, error: Exception) -> None:
+        why = f"{type(error).__name__}: {error}"
+        if self.belief.sources.get(self.name) != why:
+            log.warning("kill switch: %s: %s", self.name, why)
+        self.belief.lost(self.name, why)
+        self.belief.settle()
+
+
+def row_of(
+    output: KillSwitchChanged, place: tuple[str, int, int], applied: float, unwind: Unwind | None
+) -> Row:
+    """Make the row of a message."""
+    worker, epoch, seq = place
+    return Row(
+        scope=output.scope,
+        state=output.effective,
+        decision_id=output.decision_id,
+        why=output.reasons[0] if output.reasons else output.cause.value,
+        worker=worker,
+        epoch=epoch,
+        seq=seq,
+        applied=applied,
+        unwind=unwind,
+    )

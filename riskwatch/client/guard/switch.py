@@ -1,0 +1,260 @@
+"""The kill switch as an order path holds it: one question, answered without asking anybody."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.client.guard.acker import Acker
+from riskwatch.client.guard.answer import CANCELLED, PASSED, Answer
+from riskwatch.client.guard.belief import Belief
+from riskwatch.client.guard.budget import Budgets
+from riskwatch.client.guard.clocks import steady
+from riskwatch.client.guard.drilling import rehearse
+from riskwatch.client.guard.judge import HEDGE, Judge, Order
+from riskwatch.client.guard.kafka_source import KafkaSource
+from riskwatch.client.guard.redis_source import RedisSource
+from riskwatch.client.guard.telling import acknowledgement
+from riskwatch.client.guard.terms import Terms
+from riskwatch.contracts.acks import CLIENT
+from riskwatch.core.reasons import State
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from riskwatch.client.guard.source import Source
+    from riskwatch.contracts.acks import Ack, Drill
+    from riskwatch.contracts.connection import KafkaConnection
+    from riskwatch.core.scopes import Assets
+
+_LOOK_S: Final = 0.01
+_REDUCE: Final = State.REDUCE.rank
+
+
+class KillSwitch:
+    """Says of every order whether it may go. A context manager.
+
+    Threads of its own keep a local table, by Kafka, by the Redis mirror, or by both: then
+    either is enough, and what one missed the other brings. :meth:`allows` reads that table
+    alone: no network, no lock, no waiting.
+
+    It fails closed. Before the first heartbeat whose digest agrees with the table, everything
+    is at HALT. When none is valid any more, no server answers, the machine's clock jumps, or
+    the threads stall or die, everything is at REDUCE, and after `terms.reduce_s` at HALT. That
+    ends by itself with the next heartbeat that agrees. Cancels always pass.
+
+    Parameters
+    ----------
+    client : str
+        Name of this order path: it acknowledges under it, so each must have its own. Letters,
+        digits, ``.``, ``_`` and ``-``.
+    kafka : KafkaConnection or None
+        The broker.
+    redis : str or None
+        URL of the mirror.
+    prefix : str
+        Prefix of the deployment for the mirror's keys; that of `kafka` if left out.
+    acks : KafkaConnection or None
+        Where to acknowledge, by default at `kafka`. Without either nothing is said back.
+    terms : Terms
+        How long is waited for what.
+    unwind_share : float
+        Share of each authorised unwind that this client may use: each client counts what it
+        let pass, so over all clients the shares must add up to 1.
+    hedges : mapping of str to float
+        By book, USD of orders with ``hedge=True`` that may go while nothing vouches for the
+        table, where what was known last is no worse than WATCH.
+    clock, wall : callable, optional
+        Seconds that only grow, and seconds since 1970.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing to subscribe to, or a parameter is out of range.
+
+    Examples
+    --------
+    >>> with KillSwitch("desk-1", kafka=KafkaConnection()) as guard:  # doctest: +SKIP
+    ...     answer = guard.allows(counterparty="kraken", asset=("BTC", "USD"), book="arb")
+    ...     if not answer:
+    ...         print(answer.reason, answer.decision_id)
+    """
+
+    def __init__(
+        self,
+        client: str,
+        *,
+        kafka: KafkaConnection | None = None,
+        redis: str | None = None,
+        prefix: str | None = None,
+        acks: KafkaConnection | None = None,
+        terms: Terms | None = None,
+        unwind_share: float = 1.0,
+        hedges: Mapping[str, float] | None = None,
+        clock: Callable[[], float] | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        if CLIENT.fullmatch(client) is None:
+            raise ConfigError("kill switch", "client", "letters, digits, '.', '_' or '-'", client)
+        if kafka is None and redis is None:
+            raise ConfigError("kill switch", "kafka", "a connection, or redis a URL")
+        if not 0.0 <= unwind_share <= 1.0:
+            raise ConfigError("kill switch", "unwind_share", "a share from 0 to 1", unwind_share)
+        self.client = client
+        self.started = datetime.now(UTC)
+        self._clock = clock or steady()
+        self._budgets = Budgets()
+        self._judge = Judge(self._budgets, unwind_share, hedges or {})
+        self.belief = Belief(terms or Terms(), self._clock, wall)
+        self._hedged = list(hedges or {})
+        self._sources: list[Source] = []
+        if redis is not None:
+            named = prefix if prefix is not None else kafka.prefix if kafka else ""
+            self._sources.append(RedisSource(self.belief, redis, named))
+        if kafka is not None:
+            self._sources.append(KafkaSource(self.belief, kafka, self._drilled))
+        to = acks or kafka
+        self._acker = None if to is None else Acker(to, client, self.acknowledgement)
+        self.belief.changed = self._changed
+
+    def allows(
+        self,
+        *,
+        counterparty: str | None = None,
+        asset: Assets = None,
+        book: str | None = None,
+        side: str | None = None,
+        reduces: bool = False,
+        cancel: bool = False,
+        hedge: bool = False,
+        usd: float | None = None,
+        slip_bp: float | None = None,
+    ) -> Answer:
+        """Say whether an order may go. For any thread; asks nobody.
+
+        Parameters
+        ----------
+        counterparty, book : str or None
+            What the order touches, as riskwatch names it.
+        asset : str, tuple of str, or None
+            The asset, or base and quote of a pair.
+        side : str or None
+            ``buy``, ``sell``, ``deposit``, or ``withdrawal``: money leaving a venue passes at
+            every HALT but the firm's own.
+        reduces : bool
+            Whether it can only reduce the exposure in every scope that it touches: compute it
+            by :func:`riskwatch.core.reducing.reduces`, never take a trader's word.
+        cancel : bool
+            Whether it takes an order off a book. Always passes.
+        hedge : bool
+            Whether it reduces the book's net delta; see `hedges` of the class.
+        usd, slip_bp : float or None
+            Size, and worst accepted price in bp from the reference: needed to use an authorised
+            unwind or a hedge. A true answer to such an order counts as a use of it.
+
+        Returns
+        -------
+        Answer
+            True if it may go.
+        """
+        if cancel:
+            return CANCELLED
+        view = self.belief.view
+        if self._clock() < view.until:
+            row = None if view.quiet else view.index.find(book, counterparty, asset)
+            if row is None:
+                return PASSED
+            # Spelled out for speed, as `Judge.known` says it: what needs no second look.
+            rank = row.rank
+            if rank == 1 or (rank == _REDUCE and reduces):
+                return row.passed
+            if side is None and usd is None:
+                return row.refused
+            order = Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
+            return self._judge.known(view, order, self.belief.calendar.wall())
+        return self._blind(Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp))
+
+    def _blind(self, order: Order) -> Answer:
+        view, now = self.belief.view, self._clock()
+        floor = State.REDUCE if now < view.until + self.belief.terms.reduce_s else State.HALT
+        why = f"{floor.value}: {view.bound}"
+        note = self.belief.note
+        return self._judge.blind(
+            view, order, floor, f"{why} ({note})" if note else why, self.belief.calendar.wall()
+        )
+
+    def state(self) -> State:
+        """State that holds for the whole firm: of its own scope, or of failing closed."""
+        answer = self.allows()
+        return answer.state
+
+    @property
+    def ready(self) -> bool:
+        """Whether the table is believed now."""
+        return self.belief.floor() is State.NORMAL
+
+    def wait_ready(self, timeout: float = 20.0) -> bool:
+        """Wait until the table is believed for the first time.
+
+        Parameters
+        ----------
+        timeout : float
+            Most seconds to wait. By the mirror alone it may take until the next heartbeat.
+        """
+        until = self._clock() + timeout
+        while not self.ready and self._clock() < until:
+            time.sleep(_LOOK_S)
+        return self.ready
+
+    def acknowledgement(self) -> Ack:
+        """What this order path applied, as it is said back."""
+        sources = dict(self.belief.sources)
+        if self._acker is not None and self._acker.trouble:
+            sources["acks"] = self._acker.trouble
+        return acknowledgement(
+            self.belief, self.client, self.started, self._budgets.used(), sources
+        )
+
+    def start(self) -> Self:
+        """Begin to follow."""
+        for source in self._sources:
+            source.start()
+        if self._acker is not None:
+            self._acker.start()
+        return self
+
+    def close(self) -> None:
+        """Stop following: from now on everything is at HALT."""
+        for source in self._sources:
+            source.stop.set()
+        for source in self._sources:
+            source.close()
+        if self._acker is not None:
+            self._acker.close()
+        self.belief.end()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _changed(self) -> None:
+        if self.belief.floor() is State.NORMAL:
+            for book in self._hedged:
+                self._budgets.forget(f"{HEDGE}{book}")
+        if self._acker is not None:
+            self._acker.changed()
+
+    def _drilled(self, drill: Drill) -> None:
+        if self._acker is not None:
+            self._acker.drilled(rehearse(self.belief, self._judge, self.client, drill))

@@ -1,0 +1,239 @@
+"""What order paths say back, and drills: JSON on ``riskwatch.acks`` and ``riskwatch.drills``."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, Literal
+
+import msgspec
+
+from riskwatch.core.reasons import State
+
+ACKS: Final = "riskwatch.acks"
+DRILLS: Final = "riskwatch.drills"
+SCOPES: Final = 1_000
+"""Most scopes that one acknowledgement names, the strictest first."""
+CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Names of clients."""
+DRILL_KEY: Final = "/drill"
+"""Ends the key of an answer to a drill, so that it never replaces what a client applied."""
+
+
+class Unwind(msgspec.Struct, frozen=True, kw_only=True):
+    """A way out that was authorised beforehand: capped in size, price and time.
+
+    Attributes
+    ----------
+    max_usd : Decimal
+        Most USD that all orders under it may come to.
+    max_slip_bp : Decimal
+        Worst price that one may accept, bp from the reference price.
+    until : datetime
+        When it ends.
+    """
+
+    max_usd: Decimal
+    max_slip_bp: Decimal
+    until: datetime
+
+
+class AppliedScope(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a client has a scope.
+
+    Attributes
+    ----------
+    state : State
+        Effective state that it obeys.
+    decision_id : str
+        Decision behind it.
+    seq : int
+        Place of the message in the order of truth.
+    applied_ts : datetime
+        When it was applied, by the client's clock.
+    """
+
+    state: State
+    decision_id: str
+    seq: int
+    applied_ts: datetime
+
+
+class Used(msgspec.Struct, frozen=True, kw_only=True):
+    """What went through one authorised unwind (or a book's hedges) at one client."""
+
+    usd: float
+    orders: int
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
+    """What one client applied, as a whole.
+
+    Attributes
+    ----------
+    client : str
+        Name of the order path.
+    started : datetime
+        When it began; another value is another process.
+    epoch, seq : int
+        Place of the newest message that it applied.
+    beat_seq, beat_ts : int, datetime or None
+        The heartbeat that vouches for its table; none yet if ``None``.
+    digest : str
+        Of its table.
+    floor : State
+        NORMAL while its table is vouched for; REDUCE or HALT where it fails closed.
+    why : str
+        Why it fails closed, or nothing.
+    scopes : dict of str to AppliedScope
+        All that it holds at WATCH or above, at most :data:`SCOPES`.
+    left_out : int
+        Scopes at WATCH or above beyond that.
+    unwound : dict of str to Used
+        By decision that authorised it; a book's hedges under ``hedge:<book>``.
+    sources : dict of str to str
+        State of each subscription: ``ok``, or what is wrong.
+    sent_ts : datetime
+        When it was said, by the client's clock.
+    ended : bool
+        Whether it was closed in order: nothing is expected of it any more.
+    """
+
+    client: str
+    started: datetime
+    epoch: int
+    seq: int
+    beat_seq: int
+    beat_ts: datetime | None
+    digest: str
+    floor: State
+    why: str
+    scopes: dict[str, AppliedScope]
+    left_out: int
+    unwound: dict[str, Used]
+    sources: dict[str, str]
+    sent_ts: datetime
+    ended: bool = False
+    v: Literal[1] = 1
+
+
+class Drill(msgspec.Struct, frozen=True, kw_only=True, tag="drill"):
+    """An exercise: as if `scope` went to HALT.
+
+    Attributes
+    ----------
+    id : str
+        Which.
+    scope : str
+        What is exercised.
+    person, reason : str
+        Who exercises it, and why.
+    ts : datetime
+        When it was sent.
+    """
+
+    id: str
+    scope: str
+    person: str
+    reason: str
+    ts: datetime
+    v: Literal[1] = 1
+
+
+class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):
+    """What one client did at a drill.
+
+    Attributes
+    ----------
+    drill, client, scope : str
+        Which, who, and what was exercised.
+    applied_ts : datetime
+        When its copy of the table refused orders, by its clock.
+    refused, cancelled : bool
+        Whether an order in the scope was refused, and a cancel passed, on that copy.
+    digest_before, digest_after : str
+        Of its real table.
+    real_before, real_after : State
+        What its real table says for the exercised order.
+    sources : dict of str to str
+        As in :class:`Ack`.
+    sent_ts : datetime
+        When it was said.
+    """
+
+    drill: str
+    client: str
+    scope: str
+    applied_ts: datetime
+    refused: bool
+    cancelled: bool
+    digest_before: str
+    digest_after: str
+    real_before: State
+    real_after: State
+    sources: dict[str, str]
+    sent_ts: datetime
+    v: Literal[1] = 1
+
+
+_encoder: Final = msgspec.json.Encoder(decimal_format="string")
+_acks: Final[msgspec.json.Decoder[Ack | DrillAck]] = msgspec.json.Decoder(Ack | DrillAck)
+_drills: Final = msgspec.json.Decoder(Drill)
+
+
+class _Carrier(msgspec.Struct):
+    unwind: Unwind | None = None
+
+
+_carriers: Final = msgspec.json.Decoder(_Carrier)
+
+
+def encode(said: Ack | DrillAck | Drill) -> bytes:
+    """Wire bytes."""
+    return _encoder.encode(said)
+
+
+def decode_ack(raw: bytes) -> Ack | DrillAck:
+    """Read an acknowledgement.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    return _acks.decode(raw)
+
+
+def decode_drill(raw: bytes) -> Drill:
+    """Read a drill.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    return _drills.decode(raw)
+
+
+def unwind_of(raw: bytes) -> Unwind | None:
+    """Authorised unwind in a record of ``riskwatch.killswitch``.
+
+    What cannot be read authorises nothing.
+
+    Examples
+    --------
+    >>> unwind_of(b'{"unwind":{"max_usd":"5","max_slip_bp":10,"until":"2023-03-11T00:00:00Z"}}')
+    ... # doctest: +ELLIPSIS
+    Unwind(max_usd=Decimal('5'), max_slip_bp=Decimal('10'), until=datetime.datetime(2023, 3, 11...
+    >>> unwind_of(b'{"unwind":{"max_usd":-1}}') is None, unwind_of(b"{}") is None
+    (True, True)
+    """
+    try:
+        found = _carriers.decode(raw).unwind
+    except ValueError:
+        return None
+    if found is None or found.until.tzinfo is None:
+        return None
+    sane = all(number.is_finite() and number >= 0 for number in (found.max_usd, found.max_slip_bp))
+    return found if sane else None

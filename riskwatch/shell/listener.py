@@ -1,0 +1,351 @@
+"""The worker ``clients``: hears what order paths applied, and raises alerts of those that did not.
+
+It stands apart from the workers that decide: what it knows is telemetry by the wall's clock, and
+nothing that is decided may rest on it. It reads two compacted topics from their beginning, so it
+keeps no offsets; only what it puts out goes the way of all outputs, by lease, transaction and
+outbox, under its own name.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, RetriableError
+from prometheus_client import Gauge, Histogram
+
+from riskwatch.contracts.acks import ACKS, Ack, decode_ack
+from riskwatch.contracts.outputs import decode_output
+from riskwatch.core.clock import SECOND, micros, moment
+from riskwatch.core.ids import output_id
+from riskwatch.core.outputs import AlertRaised, AlertResolved, KillSwitchChanged
+from riskwatch.core.reasons import Cause, State
+from riskwatch.errors import BrokerError, StoreUnavailableError
+from riskwatch.shell import holder
+from riskwatch.shell.metrics import Metrics
+from riskwatch.shell.relay import KafkaPublisher, Producer
+from riskwatch.shell.roll import LATE_S, Roll
+from riskwatch.shell.waiting import Patience
+from riskwatch.store import clients as table
+from riskwatch.store import lease
+from riskwatch.store.batch import Batch, Sequenced
+from riskwatch.store.engine import open_engine
+from riskwatch.store.migrate import require_current
+from riskwatch.store.transaction import commit, pending, take_lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Engine
+
+    from riskwatch.core.outputs import Output
+    from riskwatch.shell.roll import Late
+    from riskwatch.shell.settings import Settings
+    from riskwatch.store.batch import Resumed
+
+NAME: Final = "clients"
+SWITCHES: Final = "riskwatch.killswitch"
+KEPT: Final = timedelta(days=400)
+"""How long the times of clients are kept."""
+_PREFIX: Final = "client:"
+_POLL_MS: Final = 100
+_WRITE: Final = timedelta(seconds=1)
+_ASK_MS: Final = 10_000
+_STANDBY_S: Final = 0.5
+_BATCH: Final = 1_000
+_DAY: Final = timedelta(days=1)
+
+log = structlog.get_logger("riskwatch.clients")
+
+
+def alert_key(late: Late) -> str:
+    """Key of the alert that a client is late with a scope."""
+    return f"{_PREFIX}{late.client}|{late.scope}"
+
+
+class Listener:
+    """One process that hears clients. Same life as a worker: prepare, turns, close.
+
+    Parameters
+    ----------
+    settings : Settings
+        From the environment.
+    late_s : float
+        Seconds that a client has to apply a HALT.
+    now : callable
+        The time.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        late_s: float = LATE_S,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.settings = settings
+        self.connection = settings.connection
+        self.holder = holder.own()
+        self.stop = threading.Event()
+        self.metrics = Metrics()
+        self.patience = Patience(self.stop, self.metrics)
+        self.standing: str | None = "starting"
+        self.failure: Exception | None = None
+        self.roll = Roll(late_s)
+        self._now = now
+        self._producer = Producer(self.connection, self.patience, self.metrics)
+        self._publisher = KafkaPublisher(self._producer)
+        self._consumer: Any = None
+        self._behind: dict[TopicPartition, int] = {}
+        self._open: dict[str, tuple[str, str]] = {}
+        self._gone: list[str] = []
+        self._written = self._swept = datetime(1970, 1, 1, tzinfo=UTC)
+        self._engine: Engine
+        self._kept: Resumed
+        registry = self.metrics.registry
+        self._known = Gauge(
+            "riskwatch_clients", "Order paths that are expected to obey.", registry=registry
+        )
+        self._late = Gauge(
+            "riskwatch_clients_late", "Scopes at HALT that a client did not apply.",
+            ["client"], registry=registry,
+        )  # fmt: skip
+        self._times = Histogram(
+            "riskwatch_client_ack_seconds", "From a kill message to the word of a client.",
+            ["client"], registry=registry, buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60),
+        )  # fmt: skip
+
+    def prepare(self) -> None:
+        """Wait for the servers and for the lease.
+
+        Raises
+        ------
+        StoreError
+            If the database has another schema.
+        StoppedError
+            If the process is asked to stop meanwhile.
+        """
+        wait = self.patience.until_done
+        url = self.settings.database
+        self._engine = wait("open", "store", lambda: open_engine(url), StoreUnavailableError)
+        with self._engine.connect() as conn:
+            require_current(conn)
+        self._stand_by()
+        self._kept = wait(
+            "lease",
+            "store",
+            lambda: take_lease(self._engine, NAME, self.holder),
+            StoreUnavailableError,
+        )
+        self._publisher.lead(NAME, self._kept.epoch)
+        self._publish()
+        self._open = wait(
+            "alerts",
+            "store",
+            lambda: table.open_alerts(self._engine, _PREFIX),
+            StoreUnavailableError,
+        )
+        wait("open", "broker", self._follow, BrokerError)
+        self.standing = None
+
+    def turn(self) -> None:
+        """Hear, judge and write."""
+        self._hear()
+        if self._behind:
+            return  # who is late cannot be told before everything that was said is heard
+        now = self._now()
+        self._judge(now)
+        if now - self._written >= _WRITE:
+            self._written = now
+            self._write(now)
+        if now - self._swept >= _DAY:
+            self._swept = now
+            self._wait(lambda: table.forget_acks(self._engine, now - KEPT))
+
+    def run(self) -> None:
+        """Go on until it is asked to stop."""
+        while not self.stop.is_set():
+            self.turn()
+
+    def ready(self) -> str | None:
+        """Why this process does not do its work now; ``None`` if it does."""
+        return self.standing or ("reads what was said before" if self._behind else None)
+
+    def live(self) -> str | None:
+        """Why this process should be ended; ``None`` if it should not."""
+        return None if self.failure is None else str(self.failure)
+
+    def close(self) -> None:
+        """Give the lease back, and let go of the servers."""
+        self.stop.set()
+        if self._consumer is not None:
+            with suppress(KafkaError):
+                self._consumer.close(autocommit=False, timeout_ms=1_000)
+        if hasattr(self, "_kept"):
+            with suppress(StoreUnavailableError):
+                lease.release(self._engine, NAME, self._kept.epoch)
+        self._producer.close()
+        if hasattr(self, "_engine"):
+            self._engine.dispose()
+
+    def _wait(self, act: Callable[[], Any]) -> Any:
+        return self.patience.until_done("clients", "store", act, StoreUnavailableError)
+
+    def _stand_by(self) -> None:
+        def claim() -> bool:
+            return lease.claim(self._engine, NAME, self.holder, self.settings.lease)
+
+        while not self._wait(claim):
+            self.standing = "stands by for another listener"
+            self.patience.pause(_STANDBY_S, "lease")
+
+    def _follow(self) -> None:
+        """Begin at the beginning of both topics."""
+        try:
+            self._consumer = consumer = KafkaConsumer(
+                **self.connection.options(),
+                group_id=None,
+                auto_offset_reset="none",
+                enable_auto_commit=False,
+                allow_auto_create_topics=False,
+                bootstrap_timeout_ms=_ASK_MS,
+                reconnect_backoff_max_ms=1_000,
+            )
+            parts = [TopicPartition(self.connection.topic(name), 0) for name in (SWITCHES, ACKS)]
+            consumer.assign(parts)
+            first = consumer.beginning_offsets(parts, timeout_ms=_ASK_MS)
+            ends = consumer.end_offsets(parts, timeout_ms=_ASK_MS)
+        except KafkaError as error:
+            raise BrokerError(f"{self.connection.servers}: {error}") from error
+        for part in parts:
+            consumer.seek(part, first[part])
+        self._behind = {part: end for part, end in ends.items() if end > first[part]}
+
+    def _hear(self) -> None:
+        try:
+            polled = self._consumer.poll(_POLL_MS)
+        except RetriableError:
+            self.metrics.up("broker", ok=False)
+            self.patience.pause(_POLL_MS / 1_000, "broker")
+            return
+        except KafkaError as error:
+            raise BrokerError(f"{self.connection.servers}: {error}") from error
+        for part, records in polled.items():
+            take = self._switched if part.topic == self.connection.topic(SWITCHES) else self._said
+            for record in records:
+                take(record, moment(max(0, record.timestamp) * 1_000))
+        for part, end in list(self._behind.items()):
+            if self._consumer.position(part) >= end:
+                del self._behind[part]
+
+    def _switched(self, record: Any, at: datetime) -> None:
+        seq = next((int(v) for k, v in record.headers if k == "rw-seq" and v.isdigit()), 0)
+        with suppress(ValueError):  # clients take it for a HALT, and say so
+            output = decode_output(record.value or b"")
+            if isinstance(output, KillSwitchChanged):
+                self.roll.switched(output, seq, at)
+
+    def _said(self, record: Any, at: datetime) -> None:
+        if record.value is None:
+            client = (record.key or b"").decode(errors="replace")
+            self.roll.forget(client)
+            self._gone.append(client)
+            return
+        try:
+            ack = decode_ack(record.value)
+        except ValueError as error:
+            log.warning("an acknowledgement cannot be read", offset=record.offset, why=str(error))
+            return
+        if isinstance(ack, Ack) and record.key == ack.client.encode():
+            self.roll.said(ack, at)
+
+    def _judge(self, now: datetime) -> None:
+        """Raise alerts of who is late, and resolve those of who came after all."""
+        late = {alert_key(found): found for found in self.roll.late(now)}
+        us = micros(now)
+        said: list[Output] = [
+            raised(found, us) for key, found in sorted(late.items()) if key not in self._open
+        ]
+        said += [
+            resolved(key, scope, opened, us)
+            for key, (scope, opened) in sorted(self._open.items())
+            if key not in late
+        ]
+        if said:
+            self._tell(said, us)
+
+    def _tell(self, said: list[Output], us: int) -> None:
+        kept = self._kept
+        places = [Sequenced(kept.next_seq + n, output) for n, output in enumerate(said)]
+        kept.counts.read += len(said)
+        kept.counts.applied += len(said)
+        batch = Batch(
+            NAME, kept.epoch, outputs=places, counts=kept.counts, us=max(us, kept.us), relay=True
+        )
+        self._wait(lambda: commit(self._engine, batch))
+        kept.next_seq += len(said)
+        kept.us = batch.us
+        self._publish()
+        for output in said:
+            if isinstance(output, AlertRaised):
+                self._open[output.alert] = (output.scope, output.id)
+                log.warning("late", alert=output.alert, why=output.reasons)
+            elif isinstance(output, AlertResolved):
+                del self._open[output.alert]
+
+    def _publish(self) -> None:
+        """Publish what waits in the outbox, and take note that it is."""
+        while waiting := self._wait(lambda: pending(self._engine, NAME, _BATCH)):
+            self._publisher.publish(waiting)
+            upto = waiting[-1].seq
+            kept = self._kept
+            done = Batch(NAME, kept.epoch, counts=kept.counts, us=kept.us, published_seq=upto)
+            self._wait(partial(commit, self._engine, done))
+
+    def _write(self, now: datetime) -> None:
+        times, rows, gone = self.roll.times(), self.roll.rows(now), self._gone
+        place = (NAME, self._kept.epoch)
+        self._wait(lambda: table.write_clients(self._engine, place, rows, times, gone))
+        self._gone = []
+        for client, *_, seconds in times:
+            self._times.labels(client).observe(seconds)
+        self._known.set(sum(not heard.ack.ended for heard in self.roll.heard.values()))
+        self._late.clear()
+        for client, *_, late in rows:
+            self._late.labels(client).set(len(late))
+
+
+def raised(late: Late, us: int) -> AlertRaised:
+    """Alert that a client did not apply a HALT in time."""
+    key, cause = alert_key(late), f"{NAME}/{us}/{late.decision_id}"
+    waited = us / SECOND - late.published.timestamp()
+    return AlertRaised(
+        id=output_id(cause, "AlertRaised", key),
+        cause_id=cause,
+        ts=moment(us),
+        alert=key,
+        scope=late.scope,
+        severity=State.HALT,
+        cause=Cause.UNKNOWN,
+        title=f"{late.client} did not apply the HALT of {late.scope}",
+        reasons=[late.why, f"it was told {waited:.1f} s ago"],
+        exposure_usd=Decimal(0),
+        decision_id=late.decision_id,
+    )
+
+
+def resolved(key: str, scope: str, opened: str, us: int) -> AlertResolved:
+    """Say that a client applied it after all, or that nothing is asked of it any more."""
+    return AlertResolved(
+        id=output_id(f"{opened}/{us}", "AlertResolved", key),
+        cause_id=opened,
+        ts=moment(us),
+        alert=key,
+        scope=scope,
+        opened_id=opened,
+    )

@@ -1,0 +1,209 @@
+"""Order paths as SQL knows them: what each applied, how long that took, and drills.
+
+Telemetry by the wall's clock. Nothing here is state of a stage, and no decision rests on it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, Table, Text, delete, select
+from sqlalchemy.exc import DBAPIError
+
+from riskwatch.core.scopes import table_digest
+from riskwatch.store.engine import refusal
+from riskwatch.store.lease import hold
+from riskwatch.store.metadata import METADATA
+from riskwatch.store.projections import ALERT, KILLSWITCH
+from riskwatch.store.types import FreeText, Json, UtcTime
+from riskwatch.store.write import append, upsert
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection, Engine
+
+    Row = tuple[Any, ...]
+
+CLIENT: Final = Table(
+    "client",
+    METADATA,
+    Column("client", Text, primary_key=True),
+    Column("seen_ts", UtcTime, nullable=False),
+    Column("started_ts", UtcTime, nullable=False),
+    Column("ended", Boolean, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("beat_ts", UtcTime, nullable=True),
+    Column("digest", Text, nullable=False),
+    Column("floor", Text, nullable=False),
+    Column("why", FreeText, nullable=False),
+    Column("sources", Json, nullable=False),
+    Column("unwound", Json, nullable=False),
+    Column("late", Json, nullable=False),
+)
+"""Each order path as it last spoke."""
+
+CLIENT_ACK: Final = Table(
+    "client_ack",
+    METADATA,
+    Column("client", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("decision_id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("published_ts", UtcTime, nullable=False),
+    Column("applied_ts", UtcTime, nullable=False),
+    Column("acked_ts", UtcTime, nullable=False, index=True),
+    Column("seconds", Float, nullable=False),
+)
+"""Each decision that a client applied, and how long it took to say so."""
+
+DRILL: Final = Table(
+    "drill",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("reason", FreeText, nullable=False),
+    Column("sent_ts", UtcTime, nullable=False, index=True),
+    Column("outcome", Text, nullable=False),
+    Column("expected", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("slowest_s", Float, nullable=True),
+    Column("digest_before", Text, nullable=False),
+    Column("digest_after", Text, nullable=False),
+    Column("report", Json, nullable=False),
+)
+"""Every drill, with its whole report."""
+
+
+def write_clients(
+    engine: Engine,
+    lease: tuple[str, int],
+    clients: Sequence[Row],
+    acks: Sequence[Row],
+    gone: Sequence[str] = (),
+) -> None:
+    """Write what clients said, under the lease of whoever listens to them.
+
+    Parameters
+    ----------
+    engine : Engine
+        The database.
+    lease : tuple of str, int
+        Worker and epoch.
+    clients, acks : sequence of tuple
+        Rows of `client` (replacing) and of `client_ack` (the first stays).
+    gone : sequence of str
+        Clients that are to be forgotten.
+
+    Raises
+    ------
+    FencedError
+        If another process took the lease.
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    try:
+        with engine.begin() as conn:
+            hold(conn, *lease)
+            upsert(conn, CLIENT, clients)
+            append(conn, CLIENT_ACK, acks)
+            if gone:
+                conn.execute(delete(CLIENT).where(CLIENT.c.client.in_(gone)))
+    except DBAPIError as error:
+        raise refusal(error, "what clients said cannot be written") from error
+
+
+def forget_acks(engine: Engine, before: datetime) -> int:
+    """Delete rows of `client_ack` from before a time; returns how many.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    try:
+        with engine.begin() as conn:
+            done = conn.execute(delete(CLIENT_ACK).where(CLIENT_ACK.c.acked_ts < before))
+            return done.rowcount
+    except DBAPIError as error:
+        raise refusal(error, "old acknowledgements cannot be deleted") from error
+
+
+def open_alerts(engine: Engine, prefix: str) -> dict[str, tuple[str, str]]:
+    """Open alerts whose key begins with `prefix`: scope and id of what last raised each.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    c = ALERT.c
+    query = select(c.alert, c.scope, c.last_id).where(
+        c.resolved_ts.is_(None), c.alert.startswith(prefix, autoescape=True)
+    )
+    try:
+        with engine.connect() as conn:
+            return {alert: (scope, last) for alert, scope, last in conn.execute(query)}
+    except DBAPIError as error:
+        raise refusal(error, "open alerts cannot be read") from error
+
+
+def switch_digest(conn: Connection) -> str:
+    """Digest of the table of scopes as it stands, as heartbeats carry it."""
+    k = KILLSWITCH.c
+    rows = conn.execute(select(k.scope, k.effective, k.decision_id))
+    return table_digest((scope, effective, decision) for scope, effective, decision in rows)
+
+
+def write_drill(engine: Engine, row: Row) -> None:
+    """Keep a drill.
+
+    Raises
+    ------
+    StoreError
+        If the database refuses.
+    """
+    try:
+        with engine.begin() as conn:
+            append(conn, DRILL, [row])
+    except DBAPIError as error:
+        raise refusal(error, "the drill cannot be kept") from error
+
+
+def clients(conn: Connection) -> list[dict[str, Any]]:
+    """Every client as it last spoke, with its times to acknowledge."""
+    a, found = CLIENT_ACK.c, []
+    for row in conn.execute(select(CLIENT).order_by(CLIENT.c.client)).mappings():
+        query = select(a.seconds).where(a.client == row["client"]).order_by(a.seconds)
+        times = list(conn.execute(query).scalars())
+        found.append(
+            dict(row)
+            | {
+                "acks": len(times),
+                "p50_s": quantile(times, 0.5),
+                "p99_s": quantile(times, 0.99),
+            }
+        )
+    return found
+
+
+def drills(conn: Connection, limit: int) -> list[dict[str, Any]]:
+    """The last drills, the newest first."""
+    query = select(DRILL).order_by(DRILL.c.sent_ts.desc()).limit(limit)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Smallest of the ordered values that at least `share` of them do not exceed.
+
+    Examples
+    --------
+    >>> quantile([1.0, 2.0, 3.0], 0.5), quantile([], 0.5)
+    (2.0, None)
+    """
+    if not ordered:
+        return None
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]

@@ -1,0 +1,64 @@
+"""What an order pays for asking: beside one look-up in a dict, on the same machine and run."""
+
+from __future__ import annotations
+
+import timeit
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from riskwatch.client import KillSwitch
+from riskwatch.client.guard.clocks import steady
+from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.core.reasons import State
+from tests.support.guarding import Time, Truth
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from riskwatch.client.guard.view import Row
+
+LIMIT_S: Final = 2e-6
+TIMES: Final = 200
+"""Calls in one round: few, so that some rounds are not interrupted."""
+ROUNDS: Final = 500
+SCOPES: Final = 2_000
+CASES: Final[dict[str, dict[str, Any]]] = {
+    "normal": {"counterparty": "kraken", "asset": "BTC", "book": "arb"},
+    "pair": {"counterparty": "kraken", "asset": ("BTC", "USD"), "book": "arb"},
+    "halted": {"counterparty": "kraken", "asset": ("BTC", "coin1"), "book": "arb"},
+    "reduced, reduces": {"counterparty": "venue2", "asset": "BTC", "reduces": True},
+    "cancel": {"counterparty": "kraken", "asset": "BTC", "book": "arb", "cancel": True},
+}
+
+
+def guard() -> KillSwitch:
+    """A guard with many restricted scopes, a third at WATCH, at REDUCE and at HALT, and no end."""
+    clock = steady()
+    switch = KillSwitch("bench", kafka=KafkaConnection())
+    truth = Truth(Time())
+    rows: list[Row] = []
+    states = (State.WATCH, State.HALT, State.REDUCE)
+    for n in range(SCOPES // 2):
+        rows.append(truth.decide(f"asset:coin{n}", states[n % 3]))
+        rows.append(truth.decide(f"counterparty:venue{n}", states[n % 3]))
+    for row in rows:
+        switch.belief.row(row)
+    switch.belief.settle()
+    switch.belief.view = switch.belief.view.lasting(clock() + 1e6, "")
+    return switch
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_what_it_costs_to_ask(case: str, benchmark: BenchmarkFixture) -> None:
+    """At most two microseconds, with two thousand scopes restricted; the best of many rounds."""
+    switch, order = guard(), CASES[case]
+    want = {"halted": False}.get(case, True)
+    assert bool(switch.allows(**order)) is want
+    asked = min(timeit.repeat(lambda: switch.allows(**order), number=TIMES, repeat=ROUNDS)) / TIMES
+    table = {f"k{n}": n for n in range(SCOPES)}
+    looked = min(timeit.repeat(lambda: table.get("k7"), number=TIMES, repeat=ROUNDS)) / TIMES
+    benchmark.extra_info["us"] = round(asked * 1e6, 2)
+    benchmark.extra_info["times a dict look-up"] = round(asked / looked, 1)
+    benchmark(lambda: switch.allows(**order))
+    assert asked <= LIMIT_S, f"{asked * 1e6:.2f} us"

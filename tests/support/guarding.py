@@ -1,0 +1,99 @@
+"""A guard without threads: a clock that a test turns, and a worker that vouches by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from riskwatch.client.guard.belief import Belief
+from riskwatch.client.guard.terms import Terms
+from riskwatch.client.guard.view import Row
+from riskwatch.contracts.heartbeat import Heartbeat
+from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.scopes import table_digest
+
+if TYPE_CHECKING:
+    from riskwatch.contracts.acks import Unwind
+    from riskwatch.core.reasons import State
+
+START = 1_678_504_380.0
+LIFE_S = 60.0
+
+
+@dataclass
+class Time:
+    """Two clocks: one only grows, the other is the wall's and can be set."""
+
+    steady: float = 1_000.0
+    wall: float = START
+
+    def pass_(self, seconds: float) -> None:
+        """Let time pass on both."""
+        self.steady += seconds
+        self.wall += seconds
+
+
+@dataclass
+class Truth:
+    """What the database says, and the hand of the worker that tells it."""
+
+    time: Time
+    epoch: int = 1
+    seq: int = 0
+    rows: dict[str, tuple[State, str]] = field(default_factory=dict)
+
+    def decide(self, scope: str, state: State, unwind: Unwind | None = None) -> Row:
+        """Decide; returns the message."""
+        self.seq += 1
+        decision = f"d{self.seq}"
+        self.rows[scope] = (state, decision)
+        return Row(
+            scope=scope, state=state, decision_id=decision, why="180 bp under the peg",
+            worker="risk", epoch=self.epoch, seq=self.seq, applied=self.time.wall, unwind=unwind,
+        )  # fmt: skip
+
+    def beat(self, life_s: float = LIFE_S, ts: float | None = None) -> Heartbeat:
+        """Vouch for the table."""
+        made = round((self.time.wall if ts is None else ts) * SECOND)
+        return Heartbeat(
+            worker="risk", epoch=self.epoch, seq=self.seq, scopes=len(self.rows),
+            digest=table_digest((s, st.value, d) for s, (st, d) in self.rows.items()),
+            ts=moment(made), valid_until=moment(made + round(life_s * SECOND)),
+        )  # fmt: skip
+
+
+@dataclass
+class Scene:
+    """A belief, its clocks, and the truth that it should come to."""
+
+    terms: Terms = field(default_factory=Terms)
+    time: Time = field(default_factory=Time)
+
+    def __post_init__(self) -> None:
+        self.truth = Truth(self.time)
+        self.belief = Belief(self.terms, lambda: self.time.steady, lambda: self.time.wall)
+
+    def settle(self) -> State:
+        """Settle, with an answer of the server; returns the floor."""
+        self.belief.answered("test")
+        self.belief.settle()
+        return self.belief.floor()
+
+    def pass_(self, seconds: float, *, answering: bool = True) -> State:
+        """Let time pass in quarters of a second; returns the floor."""
+        left = seconds
+        while left > 0:
+            step = min(0.25, left)
+            self.time.pass_(step)
+            left -= step
+            if answering:
+                self.belief.answered("test")
+            self.belief.settle()
+        return self.belief.floor()
+
+    def known(self, *rows: Row) -> State:
+        """Bring rows, and a heartbeat that vouches for all."""
+        for row in rows:
+            self.belief.row(row)
+        self.belief.beat(self.truth.beat())
+        return self.settle()

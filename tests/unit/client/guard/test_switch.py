@@ -1,0 +1,277 @@
+"""What an order is told: by state, by side, by what it reduces, and by authorised ways out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from riskwatch.client import KillSwitch, Terms
+from riskwatch.client.guard.drilling import rehearse
+from riskwatch.client.guard.judge import Order
+from riskwatch.contracts.acks import Drill, Unwind
+from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.core.clock import moment
+from riskwatch.core.reasons import State
+from riskwatch.errors import ConfigError
+from tests.support.guarding import LIFE_S, Time, Truth
+
+if TYPE_CHECKING:
+    from riskwatch.client.guard.belief import Belief
+    from riskwatch.client.guard.view import Row
+
+
+class Guarded:
+    """A switch that was not started: the test is its sources."""
+
+    def __init__(self, **options: Any) -> None:
+        self.time = Time()
+        self.truth = Truth(self.time)
+        self.switch = KillSwitch(
+            "desk-1", kafka=KafkaConnection(),
+            clock=lambda: self.time.steady, wall=lambda: self.time.wall, **options,
+        )  # fmt: skip
+        self.belief: Belief = self.switch.belief
+
+    def know(self, *rows: Row) -> Guarded:
+        """Bring rows and a heartbeat that vouches for them."""
+        for row in rows:
+            self.belief.row(row)
+        self.belief.beat(self.truth.beat())
+        return self.later(0)
+
+    def later(self, seconds: float) -> Guarded:
+        """Let time pass, with a server that answers."""
+        self.time.pass_(seconds)
+        self.belief.answered("test")
+        self.belief.settle()
+        return self
+
+    def unwind(self, usd: str = "100", bp: str = "25", seconds: float = 600) -> Unwind:
+        """Authorise a way out."""
+        until = moment(int(self.time.wall * 1e6)) + timedelta(seconds=seconds)
+        return Unwind(max_usd=Decimal(usd), max_slip_bp=Decimal(bp), until=until)
+
+
+COIN, VENUE = "asset:USDC", "counterparty:kraken"
+ORDER: dict[str, Any] = {"counterparty": "kraken", "asset": ("BTC", "USDC"), "book": "arb"}
+
+
+def test_unknown_is_halt_and_cancels_pass() -> None:
+    """Before anything is known: no order, not even one that reduces; every cancel."""
+    switch = Guarded().switch
+    answer = switch.allows(**ORDER, reduces=True)
+    assert not answer
+    assert (answer.state, answer.scope) == (State.HALT, "(expiry)")
+    assert "no heartbeat was verified yet" in answer.reason
+    assert switch.allows(**ORDER, cancel=True)
+
+
+def test_a_coin_never_seen_is_normal() -> None:
+    """In a table that is vouched for."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(COIN, State.HALT))
+    answer = guarded.switch.allows(asset="NEWCOIN", counterparty="newvenue", book="newbook")
+    assert (bool(answer), answer.state, answer.scope) == (True, State.NORMAL, "")
+
+
+@pytest.mark.parametrize(
+    ("state", "adds", "reduces"),
+    [
+        (State.NORMAL, True, True),
+        (State.WATCH, True, True),
+        (State.REDUCE, False, True),
+        (State.HALT, False, False),
+    ],
+)
+@pytest.mark.parametrize("scope", ["firm", "book:arb", VENUE, COIN, "venue-asset:kraken/BTC"])
+def test_states_by_scope(scope: str, state: State, adds: bool, reduces: bool) -> None:
+    """Each kind of scope binds, with its reason and decision; cancels always pass."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(scope, state))
+    for flag, want in ((False, adds), (True, reduces)):
+        answer = guarded.switch.allows(**ORDER, reduces=flag)
+        assert (bool(answer), answer.state) == (want, state)
+        if state is not State.NORMAL:
+            assert (answer.decision_id, answer.scope) == ("d1", scope)
+            assert answer.reason == f"{state} of {scope}: 180 bp under the peg"
+    assert guarded.switch.allows(**ORDER, cancel=True)
+
+
+def test_money_may_leave_a_halted_venue_and_not_come_in() -> None:
+    """A HALT never traps money; only the firm's own stops withdrawals."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(VENUE, State.HALT))
+    money: dict[str, Any] = {"counterparty": "kraken", "asset": "USDC"}
+    assert guarded.switch.allows(**money, side="withdrawal")
+    assert not guarded.switch.allows(**money, side="deposit")
+    guarded.know(guarded.truth.decide("firm", State.HALT))
+    assert not guarded.switch.allows(**money, side="withdrawal")
+
+
+def test_an_authorised_unwind_is_capped_in_size_price_and_time() -> None:
+    """It must reduce, say its size and price, fit both, and not be over; uses are counted."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind()))
+    ask = guarded.switch.allows
+    assert not ask(**ORDER)
+    assert not ask(**ORDER, reduces=True)
+    assert not ask(**ORDER, usd=10.0, slip_bp=5.0)
+    assert not ask(**ORDER, reduces=True, usd=10.0, slip_bp=25.1)
+    assert not ask(**ORDER, reduces=True, usd=100.5, slip_bp=5.0)
+    nan = float("nan")
+    assert not ask(**ORDER, reduces=True, usd=nan, slip_bp=5.0)
+    assert not ask(**ORDER, reduces=True, usd=1.0, slip_bp=nan)
+    assert not ask(**ORDER, reduces=True, usd=-50.0, slip_bp=5.0)
+    answer = ask(**ORDER, reduces=True, usd=60.0, slip_bp=25.0)
+    assert (bool(answer), answer.state, answer.decision_id) == (True, State.HALT, "d1")
+    assert not ask(**ORDER, reduces=True, usd=60.0, slip_bp=25.0)
+    assert ask(**ORDER, reduces=True, usd=40.0, slip_bp=25.0)
+    used = guarded.switch.acknowledgement().unwound["d1"]
+    assert (used.usd, used.orders) == (100.0, 2)
+
+
+def test_an_unwind_ends() -> None:
+    """At its time, by the wall as it was calibrated."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind(seconds=30)))
+    ask: dict[str, Any] = {"reduces": True, "usd": 1.0, "slip_bp": 1.0}
+    assert guarded.switch.allows(**ORDER, **ask)
+    guarded.later(30).know()
+    assert not guarded.switch.allows(**ORDER, **ask)
+
+
+def test_every_halt_must_have_a_way_out() -> None:
+    """One scope's unwind does not open another's HALT; where both have one, both count."""
+    guarded = Guarded()
+    ask: dict[str, Any] = {"reduces": True, "usd": 10.0, "slip_bp": 1.0}
+    guarded.know(
+        guarded.truth.decide(COIN, State.HALT, guarded.unwind()),
+        guarded.truth.decide(VENUE, State.HALT),
+    )
+    assert not guarded.switch.allows(**ORDER, **ask)
+    guarded.know(guarded.truth.decide(VENUE, State.HALT, guarded.unwind("15")))
+    assert guarded.switch.allows(**ORDER, **ask)
+    assert not guarded.switch.allows(**ORDER, **ask)
+    assert {name: used.usd for name, used in guarded.switch.acknowledgement().unwound.items()} == {
+        "d1": 10.0, "d3": 10.0,
+    }  # fmt: skip
+
+
+def test_a_share_of_an_unwind() -> None:
+    """Two clients with half each cannot use more than all of it together."""
+    guarded = Guarded(unwind_share=0.5)
+    guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind()))
+    assert not guarded.switch.allows(**ORDER, reduces=True, usd=50.1, slip_bp=1.0)
+    assert guarded.switch.allows(**ORDER, reduces=True, usd=50.0, slip_bp=1.0)
+
+
+def test_expiry_in_words() -> None:
+    """REDUCE lets what reduces pass, HALT nothing but cancels; both say since when."""
+    guarded = Guarded(terms=Terms(reduce_s=10))
+    guarded.know()
+    assert guarded.switch.allows(**ORDER)
+    guarded.later(LIFE_S)
+    refused = guarded.switch.allows(**ORDER)
+    assert (bool(refused), refused.state) == (False, State.REDUCE)
+    assert "the last heartbeat was valid until 2023-03-11T03:14:00+00:00" in refused.reason
+    assert guarded.switch.allows(**ORDER, reduces=True)
+    guarded.later(10)
+    assert guarded.switch.allows(**ORDER, reduces=True).state is State.HALT
+    assert not guarded.switch.allows(**ORDER, reduces=True)
+    assert not guarded.switch.allows(**ORDER, side="withdrawal")
+    assert guarded.switch.allows(**ORDER, cancel=True)
+    assert guarded.know().switch.allows(**ORDER)
+
+
+def test_a_known_halt_is_not_softened_by_expiry() -> None:
+    """While blind, what was known last still restricts what reduces."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(COIN, State.HALT)).later(LIFE_S + 1)
+    answer = guarded.switch.allows(**ORDER, reduces=True)
+    assert (bool(answer), answer.state, answer.scope) == (False, State.HALT, COIN)
+    assert guarded.switch.allows(asset="BTC", reduces=True)
+
+
+def test_hedges_survive_expiry_up_to_their_cap() -> None:
+    """Where the venue was healthy last, in a book that has a cap, and anew after each expiry."""
+    guarded = Guarded(hedges={"arb": 100.0})
+    guarded.know(guarded.truth.decide("counterparty:sick", State.REDUCE)).later(LIFE_S + 40)
+    ask = guarded.switch.allows
+    assert not ask(**ORDER, usd=60.0)
+    assert not ask(counterparty="sick", book="arb", hedge=True, usd=60.0)
+    assert not ask(counterparty="kraken", book="other", hedge=True, usd=60.0)
+    assert not ask(**ORDER, hedge=True)
+    answer = ask(**ORDER, hedge=True, usd=60.0)
+    assert (bool(answer), answer.state) == (True, State.HALT)
+    assert not ask(**ORDER, hedge=True, usd=60.0)
+    guarded.know().later(LIFE_S + 40)
+    assert ask(**ORDER, hedge=True, usd=60.0)
+
+
+def test_a_drill_changes_nothing() -> None:
+    """The scope goes to HALT on a copy: refused there, and the real table is what it was."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide("counterparty:other", State.HALT))
+    view = guarded.belief.view
+    for scope in ("firm", "book:arb", VENUE, COIN, "venue-asset:kraken/USDC"):
+        drill = Drill(id="x", scope=scope, person="ann", reason="monthly", ts=moment(0))
+        ack = rehearse(guarded.belief, guarded.switch._judge, "desk-1", drill)
+        assert (ack.refused, ack.cancelled) == (True, True)
+        assert ack.digest_before == ack.digest_after
+        assert ack.real_before is ack.real_after is State.NORMAL
+    assert guarded.belief.view is view
+    assert guarded.switch.allows(**ORDER)
+    bad = Drill(id="x", scope="nonsense", person="ann", reason="", ts=moment(0))
+    assert not rehearse(guarded.belief, guarded.switch._judge, "desk-1", bad).refused
+
+
+def test_what_is_acknowledged() -> None:
+    """Scopes at WATCH or above with their decisions, the heartbeat, and why it is closed."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(COIN, State.HALT), guarded.truth.decide(VENUE, State.NORMAL))
+    ack = guarded.switch.acknowledgement()
+    assert list(ack.scopes) == [COIN]
+    assert (ack.scopes[COIN].state, ack.scopes[COIN].decision_id) == (State.HALT, "d1")
+    assert (ack.epoch, ack.seq, ack.floor, ack.why) == (1, 2, State.NORMAL, "")
+    assert ack.digest == guarded.truth.beat().digest
+    ack = guarded.later(LIFE_S).switch.acknowledgement()
+    assert (ack.floor, "valid until" in ack.why) == (State.REDUCE, True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"client": "a/b", "redis": "redis://x"}, {"client": "", "redis": "redis://x"},
+     {"redis": "redis://x", "unwind_share": 1.5}, {"redis": "nonsense"}],
+)  # fmt: skip
+def test_what_makes_no_switch(options: dict[str, Any]) -> None:
+    """Without a subscription, with a name that is none, or a share beyond all of it."""
+    with pytest.raises(ConfigError):
+        KillSwitch(**({"client": "desk-1"} | options))
+
+
+def test_a_closed_switch_is_at_halt() -> None:
+    """It follows nothing any more."""
+    guarded = Guarded()
+    guarded.know()
+    guarded.switch.close()
+    assert not guarded.switch.allows(**ORDER, reduces=True)
+    assert "closed" in guarded.switch.allows().reason
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("reduces", [False, True])
+@pytest.mark.parametrize("side", [None, "buy", "withdrawal"])
+@pytest.mark.parametrize("usd", [None, 1.0])
+def test_the_quick_look_says_what_the_judge_says(
+    state: State, reduces: bool, side: str | None, usd: float | None
+) -> None:
+    """What is spelled out for speed is the same as the one place that decides."""
+    guarded = Guarded()
+    guarded.know(guarded.truth.decide(COIN, state))
+    quick = guarded.switch.allows(**ORDER, side=side, reduces=reduces, usd=usd)
+    order = Order(**ORDER, side=side, reduces=reduces, usd=usd)
+    wall = guarded.belief.calendar.wall()
+    assert quick == guarded.switch._judge.known(guarded.belief.view, order, wall)
