@@ -86,6 +86,9 @@ def policy(file: str, made: Policy, targets: Sequence[str]) -> None:
         Ids of its targets.
     """
     risk, models = made.risk, made.models
+    if risk.people.key_memory_s < risk.people.replay_s:
+        expected = f"at least risk.people.replay_s = {risk.people.replay_s:g} s"
+        raise ConfigError(file, "risk.people.key_memory_s", expected, risk.people.key_memory_s)
     names = [generation.name or generation.model for generation in models.generations]
     for i, ask in enumerate(risk.asks):
         if ask.generation not in names:
