@@ -87,6 +87,9 @@ def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]
         Kind of scope by id of a target.
     """
     risk, models = made.risk, made.models
+    if risk.people.key_memory_s < risk.people.replay_s:
+        expected = f"at least risk.people.replay_s = {risk.people.replay_s:g} s"
+        raise ConfigError(file, "risk.people.key_memory_s", expected, risk.people.key_memory_s)
     names = [generation.name or generation.model for generation in models.generations]
     names += [SERVED] if names else []
     for i, ask in enumerate(risk.asks):

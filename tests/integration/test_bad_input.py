@@ -60,7 +60,7 @@ BROKEN = {
     ),
     "duplicated key": (fill()[:-1] + b',"qty":"7"}', RejectReason.KEY_DUPLICATED),
     "ten megabytes": (fill(order_id="x" * 10_000_000), RejectReason.MESSAGE_TOO_LARGE),
-    "a command that nobody takes": (COMMAND, RejectReason.NOT_ROUTED),
+    "a command of nobody that is known": (COMMAND, RejectReason.COMMAND_REFUSED),
 }
 
 

@@ -175,7 +175,7 @@ def test_mutated_messages() -> None:
     # A fuzzer that hits one wall only proves nothing: each reason of the boundary must occur.
     boundary = {str(reason) for reason in RejectReason} - {
         "MESSAGE_EMPTY", "MESSAGE_TOO_LARGE", "FACT_TOO_LATE", "FACT_CONFLICT", "LIMIT_REACHED",
-        "NOT_ROUTED", "KEY_MISMATCH", "QUARANTINED",
+        "NOT_ROUTED", "KEY_MISMATCH", "QUARANTINED", "COMMAND_REFUSED",
     }  # fmt: skip
     assert boundary <= set(seen), boundary - set(seen)
     assert seen["accepted"] > COUNT // 20
