@@ -10,12 +10,13 @@ import math
 from typing import TYPE_CHECKING
 
 from riskwatch.core.money import quantise
-from riskwatch.core.risk.models import ModelsConfig, Scored
+from riskwatch.core.risk.models import ModelsConfig, Scored, Slipper
 from riskwatch.errors import ModelError
 from riskwatch.models.evidence import Evidence
 from riskwatch.models.labels import Pending, Sample
 from riskwatch.models.ladder_state import LadderState
 from riskwatch.models.rungs import questions, rungs
+from riskwatch.models.slippage import Slippage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,7 @@ class Ladder:
         self.config = config
         self._questions = questions(config)
         self._rungs = rungs(config)
+        self.slippage: Slipper = Slippage(config.slippage, config.max_scopes)
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""

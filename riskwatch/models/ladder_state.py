@@ -10,6 +10,7 @@ from riskwatch.core.stage import Row, RowChanges, encode_row
 from riskwatch.errors import ModelError
 from riskwatch.models.evidence import Evidence
 from riskwatch.models.labels import Pending
+from riskwatch.models.slippage import SlippageRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ class LadderState:
     ``pending/<scope>|<target>``                   samples that wait for their label
     ``model/<scope>|<target>|<generation>``        what it learned, if it learned
     ``evidence/<scope>|<target>|<generation>``     losses over matured labels
+    ``slippage/<asset>``                           what our fills cost, by size
     ============================================== ==================================
 
     Parameters
@@ -39,6 +41,7 @@ class LadderState:
         self.evidence: dict[str, Evidence] = {}
         self.models: dict[str, Generation] = {}
         """Those that have learned from a label."""
+        self.slippage: dict[str, SlippageRow] = {}
         self._scopes: dict[str, None] = {}
         self._makers = makers
         self._dirty: dict[str, None] = {}
@@ -63,6 +66,8 @@ class LadderState:
                 out[key] = encode_row(self.pending[name])
             elif kind == "evidence":
                 out[key] = encode_row(self.evidence[name])
+            elif kind == "slippage":
+                out[key] = encode_row(self.slippage[name])
             else:
                 learned = self.models[name].state()
                 if learned:
@@ -90,6 +95,8 @@ class LadderState:
                 self._scopes[name.rpartition("|")[0]] = None
             elif kind == "evidence":
                 self.evidence[name] = msgspec.json.decode(rows[key], type=Evidence)
+            elif kind == "slippage":
+                self.slippage[name] = msgspec.json.decode(rows[key], type=SlippageRow)
             elif kind == "model":
                 self._restore(name, rows[key])
             else:
