@@ -119,8 +119,9 @@ class SlippageRow(msgspec.Struct):
 
     Attributes
     ----------
-    buckets : dict of int to Bucket
-        By index of the size.
+    buckets : dict of str to Bucket
+        By the upper edge of the size, USD: what was learned of edges that are not configured
+        now is left alone.
     asked : int
         When the present horizon began, microseconds; -1 while we hold none of it.
     filled : bool
@@ -132,7 +133,7 @@ class SlippageRow(msgspec.Struct):
         Fills of which too little was known to learn from them.
     """
 
-    buckets: dict[int, Bucket] = {}
+    buckets: dict[str, Bucket] = {}
     asked: int = -1
     filled: bool = False
     labelled: int = 0
@@ -169,22 +170,21 @@ class Slippage:
             raise ModelError(f"slippage: {error}") from error
         self.config = config
         self.most = most
+        self._names = [*(f"{size:g}" for size in sizes), "inf"]
 
     def bp(self, state: LadderState, asset: str, value: float, law: Law) -> float:
         """Quantile of the slippage of a fill of `value` USD, bp.
 
         It never falls with the size: a large fill costs at least what a smaller one does.
         """
-        row, said = state.slippage.get(asset), law.bp(value)
+        row = state.slippage.get(asset)
         if row is None:
-            return said
-        mine = self._index(value)
-        if mine in row.buckets:
-            said = self._said(row.buckets[mine], said)
-        for index in sorted(row.buckets):
-            if index < mine:
-                edge = law.bp(self.config.sizes_usd[index])
-                said = max(said, self._said(row.buckets[index], edge))
+            return law.bp(value)
+        mine = bisect_right(self.config.sizes_usd, value)
+        said = self._said(row.buckets.get(self._names[mine]), law.bp(value))
+        for name, edge in zip(self._names[:mine], self.config.sizes_usd, strict=False):
+            if name in row.buckets:
+                said = max(said, self._said(row.buckets[name], law.bp(edge)))
         return quantise(said)
 
     def learn(self, state: LadderState, asset: str, value: float, law: Law, bp: float) -> None:
@@ -194,7 +194,8 @@ class Slippage:
             if len(state.slippage) >= self.most:
                 return
             row = state.slippage[asset] = SlippageRow()
-        bucket = row.buckets.setdefault(self._index(value), Bucket())
+        name = self._names[bisect_right(self.config.sizes_usd, value)]
+        bucket = row.buckets.setdefault(name, Bucket())
         prior = law.bp(value)
         said = self._said(bucket, prior)
         bucket.count += 1
@@ -231,12 +232,9 @@ class Slippage:
         row.asked, row.filled = us if held else -1, False
         state.mark(f"slippage/{asset}")
 
-    def _index(self, value: float) -> int:
-        return bisect_right(self.config.sizes_usd, value)
-
-    def _said(self, bucket: Bucket, prior: float) -> float:
+    def _said(self, bucket: Bucket | None, prior: float) -> float:
         """Quantile by the law times what was learned; the law itself before anything was."""
-        if not bucket.count:
+        if bucket is None or not bucket.count:
             return prior
         self._model.logarithm = bucket.logarithm
         return self._model.predict_one({"prior": max(prior, FLOOR_BP)})
