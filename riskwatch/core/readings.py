@@ -88,14 +88,41 @@ class FlowFeatures(msgspec.Struct, frozen=True, gc=False):
     overdue_count: int
 
 
+class Slip(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What one fill cost against the price at which it was meant to be done.
+
+    Attributes
+    ----------
+    us : int
+        When, microseconds.
+    asset, quote : str
+        What was bought or sold, against what.
+    notional : float
+        Quantity times price, in units of `quote`.
+    bp : float
+        Signed, positive is worse for us, bp.
+    """
+
+    us: int
+    asset: str
+    quote: str
+    notional: float
+    bp: float
+
+
 class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="reading"):
-    """Everything the risk stage needs to know of one counterparty; replaces the last one."""
+    """Everything the risk stage needs to know of one counterparty; replaces the last one.
+
+    `slips` are the fills since the last reading that say what they were meant to cost: the first
+    so many of them, so that a reading stays small.
+    """
 
     us: int
     counterparty: str
     holdings: list[Holding]
     positions: list[OpenPosition]
     flow: FlowFeatures
+    slips: list[Slip] = []
 
     def key(self) -> str:
         """The counterparty."""

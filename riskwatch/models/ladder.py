@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.money import quantise
 from riskwatch.core.reasons import State
-from riskwatch.core.risk.models import SERVED, ModelsConfig, Scored
+from riskwatch.core.risk.models import SERVED, ModelsConfig, Scored, Slipper
 from riskwatch.models.aggregate import Mixture
 from riskwatch.models.evidence import Evidence
 from riskwatch.models.judge import Judge
@@ -19,6 +19,7 @@ from riskwatch.models.labels import Pending, Sample
 from riskwatch.models.ladder_state import LadderState
 from riskwatch.models.rungs import questions, rungs
 from riskwatch.models.saying import DIGITS, checked, scored_by, served
+from riskwatch.models.slippage import Slippage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +62,7 @@ class Ladder:
         for question in asked:
             for rung in self._rungs:
                 rung.newborn(question.id)  # what cannot be made is refused now, not later
+        self.slippage: Slipper = Slippage(config.slippage, config.max_scopes)
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""

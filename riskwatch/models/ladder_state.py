@@ -11,6 +11,7 @@ from riskwatch.errors import ModelError
 from riskwatch.models.aggregate import Mixture
 from riskwatch.models.evidence import Evidence
 from riskwatch.models.labels import Pending
+from riskwatch.models.slippage import SlippageRow
 from riskwatch.models.standing import Clock, Standing
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _TYPES: Final[dict[str, Any]] = {
     "mix": Mixture,
     "standing": Standing,
     "clock": Clock,
+    "slippage": SlippageRow,
 }
 
 
@@ -41,6 +43,7 @@ class LadderState:
     ``mix/<scope>|<target>``                       weights of the served probability
     ``standing/<target>|<generation>``             authority, and what it rests on
     ``clock/<target>``                             since when it waits for a label
+    ``slippage/<asset>``                           what our fills cost, by size
     ============================================== ==================================
 
     Parameters
@@ -59,6 +62,7 @@ class LadderState:
         self.clocks: dict[str, Clock] = {}
         self.told: list[AuthorityChanged] = []
         """Changes that are not put out yet; none are left at the end of a tick."""
+        self.slippage: dict[str, SlippageRow] = {}
         self._scopes: dict[str, None] = {}
         self._makers = makers
         self._dirty: dict[str, None] = {}
@@ -68,6 +72,7 @@ class LadderState:
             "mix": self.mixtures,
             "standing": self.standings,
             "clock": self.clocks,
+            "slippage": self.slippage,
         }
 
     def admit(self, scope: str, most: int) -> bool:

@@ -23,6 +23,7 @@ from riskwatch.core.readings import (
 from riskwatch.core.reasons import Cause
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.risk.config import RiskConfig
+from riskwatch.core.risk.models import SquareRoot
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.shell import bootstrap
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from riskwatch.core.outputs import Output
-    from riskwatch.core.risk.models import Scored
+    from riskwatch.core.risk.models import Scored, Slipper
     from riskwatch.core.risk.stage import RiskEvent
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.rules import RulePack
@@ -88,6 +89,8 @@ class NoState:
 
 class NoScorer:
     """No models."""
+
+    slippage: Slipper = SquareRoot()
 
     def fresh(self) -> NoState:
         """Make the state of none."""

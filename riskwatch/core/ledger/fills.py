@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from riskwatch.core.clock import micros
 from riskwatch.core.events import Fill, FillCorrection, Settlement, identity
-from riskwatch.core.ledger.party import ROUTES, Owned, Party
+from riskwatch.core.ledger.party import ROUTES, SLIPS, Owned, Party
 from riskwatch.core.ledger.refusal import conflict, full, too_late
 from riskwatch.core.ledger.rules import LedgerOutput, Rules, ended
 from riskwatch.core.ledger.trades import (
@@ -20,6 +20,7 @@ from riskwatch.core.ledger.trades import (
     trade_fill,
 )
 from riskwatch.core.money import EXACT
+from riskwatch.core.readings import Slip
 from riskwatch.core.reasons import QualityIssue
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ def _slip(rules: Rules, party: Party, event: Fill, reference: float) -> None:
     slip = (float(event.price) / reference - 1.0) * _BP
     if event.side == "sell":
         slip = -slip
+    if len(party.slips) < SLIPS:
+        notional = float(event.qty) * float(event.price)
+        party.slips.append(Slip(micros(event.ts), event.base, event.quote, notional, slip))
     mean = party.slippage_bp
     if mean is not None:
         slip = mean + rules.config.slippage_weight * (slip - mean)

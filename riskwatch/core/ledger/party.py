@@ -15,6 +15,7 @@ from riskwatch.core.ledger.cell import NEVER, Cell, Dirty, Line, PositionRow
 from riskwatch.core.ledger.flow import Flow
 from riskwatch.core.ledger.refusal import conflict, full, too_late
 from riskwatch.core.ledger.trades import TradeRow, trade_effect
+from riskwatch.core.readings import Slip
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -27,6 +28,8 @@ LATER: Final = 2**62
 """After every event time."""
 ROUTES: Final = 65_536
 """Most remembered routes; they are a cache, and are forgotten all at once."""
+SLIPS: Final = 64
+"""Most fills of one reading that slippage is learned from."""
 
 CellKey = tuple[str, str, str, str]
 """(book, account, asset, kind)."""
@@ -48,6 +51,7 @@ class PartyRow(msgspec.Struct, array_like=True):
     trade_horizon: int
     order_horizon: int
     loan_horizon: int
+    slips: list[Slip] = []
 
 
 class Party:
@@ -65,6 +69,8 @@ class Party:
         Event time of the last reading, and watermark at the last sweep, microseconds.
     slippage_bp : float or None
         Mean of signed slippage, bp; None before the first fill with a reference price.
+    slips : list of Slip
+        Fills with a reference price since the last reading, the first :data:`SLIPS` of them.
     next_due : int
         No waiting trade is due before this event time (a lower bound), microseconds.
     overdue : int
@@ -77,7 +83,8 @@ class Party:
     __slots__ = (
         "breaks", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "key", "lines",
         "loan_horizon", "loans", "name", "next_due", "order_horizon", "orders", "overdue",
-        "positions", "routes", "slippage_bp", "swept", "trade_horizon", "trades", "transfers", "wm",
+        "positions", "routes", "slippage_bp", "slips", "swept", "trade_horizon", "trades",
+        "transfers", "wm",
     )  # fmt: skip
 
     def __init__(self, name: str, dirty: Dirty) -> None:
@@ -87,6 +94,7 @@ class Party:
         self.wm = self.emitted = self.swept = NEVER
         self.changed = False
         self.slippage_bp: float | None = None
+        self.slips: list[Slip] = []
         self.cell_horizon = self.trade_horizon = self.order_horizon = self.loan_horizon = NEVER
         self.breaks: dict[str, Cell] = {}
         self.cells: dict[CellKey, Cell] = {}
@@ -215,6 +223,7 @@ class Party:
             self.trade_horizon,
             self.order_horizon,
             self.loan_horizon,
+            self.slips,
         )
 
     def restore(self, row: PartyRow) -> None:

@@ -129,7 +129,8 @@ def _reading(party: Party, us: int) -> CounterpartyReading:
     party.dirty[party.key] = party
     slippage = quantise(party.slippage_bp or 0.0)
     flow = party.flow.features(us, slippage, party.overdue)
-    return CounterpartyReading(us, party.name, holdings, positions, flow)
+    slips, party.slips = party.slips, []
+    return CounterpartyReading(us, party.name, holdings, positions, flow, slips)
 
 
 def _show(party: Party, line: Line) -> None:

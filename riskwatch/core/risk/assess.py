@@ -1,10 +1,11 @@
 """Credit view of one party: exposure at default, PD, LGD, expected loss, and the way out.
 
 ``EL = PD * LGD * EAD`` (Basel Committee, "An Explanatory Note on the Basel II IRB Risk Weight
-Functions", 2005). The cost of leaving is half the spread plus the square-root law of market
-impact, ``Y * sigma * sqrt(Q / V)`` (Tóth et al., "Anomalous price impact and the critical nature
-of liquidity in financial markets", Phys. Rev. X 1, 2011), with sigma the daily volatility, Q the
-value to close and V the value traded in a day.
+Functions", 2005). The cost of leaving is a quantile of slippage that our own fills have taught; its
+prior is half the spread plus the square-root law of market impact, ``Y * sigma * sqrt(Q / V)``
+(Tóth et al., "Anomalous price impact and the critical nature of liquidity in financial markets",
+Phys. Rev. X 1, 2011), with sigma the daily volatility, Q the value to close and V the value traded
+in a day.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from riskwatch.core.money import quantise
 from riskwatch.core.reasons import Cause
 from riskwatch.core.risk.credit import rating, weight
 from riskwatch.core.risk.exposure import Exposures, Sums
+from riskwatch.core.risk.models import Law, SquareRoot
 
 if TYPE_CHECKING:
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
+    from riskwatch.core.risk.models import Slipper
     from riskwatch.core.risk.state import RiskState
 
 YEAR_S: Final = 31_536_000.0
@@ -70,30 +73,6 @@ def either(venue_loss: float, issuer_loss: float) -> float:
     return 1.0 - (1.0 - venue_loss) * (1.0 - issuer_loss)
 
 
-def leave(value: float, spread_bp: float, vol_bp: float, volume: float, impact: float) -> float:
-    """Cost of closing `value` USD at market.
-
-    Parameters
-    ----------
-    value : float
-        USD.
-    spread_bp : float
-        Half of the quoted spread, bp.
-    vol_bp : float
-        Daily volatility, bp.
-    volume : float
-        Value traded in a day, USD, positive.
-    impact : float
-        Factor of the square-root law.
-
-    Examples
-    --------
-    >>> round(leave(1e6, 1.0, 100.0, 1e8, 1.0), 2)
-    1100.0
-    """
-    return value * (spread_bp + impact * vol_bp * sqrt(value / volume)) * 1e-4
-
-
 class Assessor:
     """Assesses parties, given prices and credit news.
 
@@ -103,9 +82,14 @@ class Assessor:
         Horizons and stress.
     reference : Reference
         Ratings, LGDs, volatilities.
+    slippage : Slipper, optional
+        What fills cost; by the square-root law alone if absent.
     """
 
-    def __init__(self, config: RiskConfig, reference: Reference) -> None:
+    def __init__(
+        self, config: RiskConfig, reference: Reference, slippage: Slipper | None = None
+    ) -> None:
+        self.slippage = slippage or SquareRoot()
         self.config = config
         self.reference = reference
         self._issued: dict[str, list[str]] = {}
@@ -144,10 +128,10 @@ class Assessor:
         for (party, asset), cell in sorted(exposures.cells.items()):
             if party != name:
                 continue
-            daily, spread, volume = self._market(state, asset)
+            daily, _, _ = self._market(state, asset)
             moving = cell.gross + cell.derivatives
             accrual += moving * daily * 1e-4 * sqrt(days) * self.config.stress_sd
-            exit_cost += leave(cell.derivatives, spread, daily, volume, self.config.impact)
+            exit_cost += self.close(state, asset, cell.derivatives)
         if self.shut(state, name):
             # What cannot be withdrawn can only be sold as a claim, for what it recovers.
             exit_cost += claim * lgd
@@ -200,9 +184,17 @@ class Assessor:
 
     def exit_cost(self, state: RiskState, asset: str, exposures: Exposures) -> float:
         """Cost of selling all of an asset that we hold, USD."""
-        sums = exposures.asset.get(asset, _NOTHING)
+        return self.close(state, asset, exposures.asset.get(asset, _NOTHING).gross)
+
+    def close(self, state: RiskState, asset: str, value: float) -> float:
+        """Cost of selling `value` USD of an asset, by the quantile that our fills have taught."""
+        law = self.law(state, asset)
+        return value * self.slippage.bp(state.scorer, asset, value, law) * 1e-4
+
+    def law(self, state: RiskState, asset: str) -> Law:
+        """Square-root law of an asset as its market is now."""
         daily, spread, volume = self._market(state, asset)
-        return leave(sums.gross, spread, daily, volume, self.config.impact)
+        return Law(spread, self.config.impact * daily / sqrt(volume))
 
     def asset_loss(self, state: RiskState, asset: str, exposures: Exposures) -> float:
         """Expected loss of keeping an asset for the horizon, USD: its issuer's."""

@@ -7,7 +7,8 @@ the scope is at WATCH or above, for at most `freeze_max_s`.
 
 The scale is that of what moves within hours: the distance to a fast level, not to the location.
 So a bleed does not widen it and cannot hide in it. Distances count up to four scales, so that one
-bad print is next to nothing, and a scale still grows sixteenfold within one half-life.
+bad print is next to nothing; what that costs in speed is made up for by a shorter memory, so that
+half of a tenfold volatility is taken up within the stated half-life.
 
 Exponential weights in event time; see R. G. Brown, "Smoothing, Forecasting and Prediction of
 Discrete Time Series" (1963). The clipping is P. J. Huber's, "Robust Estimation of a Location
@@ -25,6 +26,8 @@ from riskwatch.core.clock import SECOND
 
 CLIP: Final = 4.0
 """Distances count up to this many scales."""
+MAKE_UP: Final = 0.7
+"""Memory of the scale as a share of the stated half-life, for what clipping holds it up."""
 SCALE_MIN: Final = 0.1
 """No scale is smaller, in the unit of the quantity: a feed that stands still is not exact."""
 GAP_S: Final = 900.0
@@ -56,7 +59,7 @@ class BaselineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     location_half_life_s: float = 86_400.0
     scale_half_life_s: float = 21_600.0
-    level_half_life_s: float = 3_600.0
+    level_half_life_s: float = 1_200.0
     party_half_life_s: float = 604_800.0
     freeze_max_s: float = 604_800.0
     par_bp: float = 5.0
@@ -135,7 +138,7 @@ class Baseline(msgspec.Struct, array_like=True):
             self.frozen, self.held = us, self.scale
         distance = max(-CLIP * self.scale, min(CLIP * self.scale, value - self.level))
         self.level += _weight(passed, config.level_half_life_s) * distance
-        spread = _weight(passed, config.scale_half_life_s)
+        spread = _weight(passed, MAKE_UP * config.scale_half_life_s)
         self.scale += spread * (_NORMAL * abs(distance) - self.scale)
         self.scale = max(self.scale, SCALE_MIN)
         if self.frozen < 0 or us - self.frozen > config.freeze_max_s * SECOND:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import Limits, Reference
     from riskwatch.core.risk.config import RiskConfig
+    from riskwatch.core.risk.models import Slipper
     from riskwatch.core.risk.state import RiskState
 
 _NOTHING = Sums()
@@ -57,13 +58,17 @@ class Dollars:
         Ratings, LGDs, issuers.
     limits : Limits
         The firm's equity.
+    slippage : Slipper
+        What fills cost.
     """
 
-    def __init__(self, config: RiskConfig, reference: Reference, limits: Limits) -> None:
+    def __init__(
+        self, config: RiskConfig, reference: Reference, limits: Limits, slippage: Slipper
+    ) -> None:
         self.config = config
         self.reference = reference
         self.equity = limits.equity_usd
-        self.assessor = Assessor(config, reference)
+        self.assessor = Assessor(config, reference, slippage)
 
     def assessments(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
         """Put out the credit view of every party, if it is due."""
@@ -88,6 +93,14 @@ class Dollars:
             # Not everybody fails at once: the firm's is its worst single one.
             made = self.assessor.firm(state, exposures)
             yield report.assessed("firm", made, tick.us, worst)
+
+    def ask(self, state: RiskState, tick: Evaluation) -> None:
+        """Let time pass for what is learned of slippage: what we hold none of is not calm."""
+        exposures = tick.exposures(state, self.reference)
+        slippage, least = self.assessor.slippage, self.assessor.config.alert_from_usd
+        for asset in sorted(state.assets):
+            held = exposures.asset.get(asset, _NOTHING).ours >= least
+            slippage.ask(state.scorer, tick.us, asset, held=held)
 
     def asset(self, state: RiskState, tick: Evaluation, asset: str) -> Stakes:
         """Our dollars on a coin, wherever it lies."""
@@ -131,7 +144,9 @@ class Dollars:
         exposures = tick.exposures(state, self.reference)
         pd, lgd, _ = self.assessor.loss_rate(state, venue)
         cell = exposures.cells.get((venue, asset), _NOTHING)
-        return Stakes(cell.ours, cell.long * pd * lgd, 0.0)
+        return Stakes(
+            cell.ours, cell.long * pd * lgd, self.assessor.close(state, asset, cell.gross)
+        )
 
     def book(self, state: RiskState, tick: Evaluation, kind: str, name: str) -> Stakes:
         """Our dollars in a book, or in all of them (`kind` ``firm``)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk import report
 from riskwatch.core.risk.asking import Answers, Asker
+from riskwatch.core.risk.dealings import dealings
 from riskwatch.core.risk.decide import Decider
 from riskwatch.core.risk.dollars import Dollars, Evaluation
 from riskwatch.core.risk.doubt import doubts
@@ -56,7 +57,7 @@ class Evaluator:
         self.reference = reference
         self.limits = LimitBook(limits, reference)
         self.asker = Asker(config, scorer)
-        self.dollars = Dollars(config, reference, limits)
+        self.dollars = Dollars(config, reference, limits, scorer.slippage)
         self.decider = Decider(config)
         self.machines = {
             kind: Machine(rules, kind, tuple(a for a in config.asks if a.scope_kind == kind))
@@ -67,6 +68,7 @@ class Evaluator:
         """Evaluate everything; the state is as of `tick` afterwards."""
         meta = state.meta
         tick.elapsed = tick.us - meta.looked if meta.looked else 0
+        dealings(state, tick.us, self.dollars.assessor)
         out: list[Output] = []
         out += self._exposures(state, tick)
         bound = self._limits(state, tick, out)
@@ -77,6 +79,7 @@ class Evaluator:
         out += self.asker.scorer.report(state.scorer, tick.us)
         if tick.due:
             out += self.dollars.assessments(state, tick)
+            self.dollars.ask(state, tick)
             out += report.missing(state, tick.us, self.reference)
             meta.reported = tick.us
         meta.looked, meta.moving = tick.us, tick.moving

@@ -6,6 +6,7 @@ composition root hands a :class:`Scorer` in.
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -130,6 +131,27 @@ class EvidenceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     status_s: float = 3_600.0
 
 
+class SlippageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the slippage of our fills is learned, by asset and size.
+
+    Attributes
+    ----------
+    quantile : float
+        Share of fills that cost no more than what is stated, in (0, 1).
+    sizes_usd : tuple of float
+        Edges between the buckets of size, ascending, USD.
+    rate : float
+        Step of the logarithm at each fill, in (0, 1].
+    horizon_s : float
+        After so long without a fill it is asked why: no need, or because we left, seconds.
+    """
+
+    quantile: float = 0.9
+    sizes_usd: tuple[float, ...] = (1e3, 1e4, 1e5, 1e6)
+    rate: float = 0.1
+    horizon_s: float = 3_600.0
+
+
 class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is predicted, by whom, and how labels are taken.
 
@@ -146,6 +168,8 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Most scopes that are learned about; others are scored as if nothing had been seen.
     evidence : EvidenceConfig
         What it takes to rise and to fall.
+    slippage : SlippageConfig
+        How the slippage of our fills is learned.
     """
 
     targets: tuple[TargetConfig, ...] = ()
@@ -154,6 +178,7 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_pending: int = 1_000
     max_scopes: int = 1_000
     evidence: EvidenceConfig = EvidenceConfig()
+    slippage: SlippageConfig = SlippageConfig()
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
@@ -182,8 +207,79 @@ SERVED = "served"
 """Name of the probability that the generations give together."""
 
 
+class Law(msgspec.Struct, frozen=True, gc=False):
+    """The square-root law of market impact for one asset now: what a fill costs before we know.
+
+    Attributes
+    ----------
+    spread_bp : float
+        Half of the quoted spread, bp.
+    root_bp : float
+        Impact of one dollar, bp; it grows with the root of the value.
+    """
+
+    spread_bp: float
+    root_bp: float
+
+    def bp(self, value: float) -> float:
+        """Cost of a fill of `value` USD, bp.
+
+        Examples
+        --------
+        >>> Law(1.0, 0.01).bp(1e6)
+        11.0
+        """
+        return self.spread_bp + self.root_bp * sqrt(value)
+
+
+class Slipper(Protocol):
+    """Says what a fill will cost, and learns from what it did."""
+
+    def bp(self, state: Any, asset: str, value: float, law: Law) -> float:
+        """Quantile of the slippage of a fill of `value` USD, bp; the law's before any fill."""
+        ...
+
+    def learn(self, state: Any, asset: str, value: float, law: Law, bp: float) -> None:
+        """Learn from a fill of `value` USD that slipped by `bp`; what was said is judged first."""
+        ...
+
+    def miss(self, state: Any, asset: str) -> None:
+        """Count a fill of which too little is known to learn from it."""
+        ...
+
+    def ask(self, state: Any, us: int, asset: str, *, held: bool) -> None:
+        """Take note of time passing, and of whether we hold the asset."""
+        ...
+
+
+class SquareRoot:
+    """The law itself, which learns nothing."""
+
+    def bp(self, state: Any, asset: str, value: float, law: Law) -> float:
+        """Slippage by the law, bp."""
+        del state, asset
+        return law.bp(value)
+
+    def learn(self, state: Any, asset: str, value: float, law: Law, bp: float) -> None:
+        """Change nothing."""
+
+    def miss(self, state: Any, asset: str) -> None:
+        """Change nothing."""
+
+    def ask(self, state: Any, us: int, asset: str, *, held: bool) -> None:
+        """Change nothing."""
+
+
 class Scorer(Protocol):
-    """Scores scopes and learns from what becomes of them."""
+    """Scores scopes and learns from what becomes of them.
+
+    Attributes
+    ----------
+    slippage : Slipper
+        What fills cost; its state is that of the scorer.
+    """
+
+    slippage: Slipper
 
     def fresh(self) -> StageState:
         """Make the state of models that have seen nothing."""

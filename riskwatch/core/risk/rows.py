@@ -12,6 +12,7 @@ from riskwatch.core.readings import (
     FlowFeatures,
     Holding,
     OpenPosition,
+    Slip,
 )
 from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk.baseline import Baseline
@@ -91,6 +92,7 @@ class PartyRow(msgspec.Struct):
     ``book/account/instrument``. `unshown` says that a reading came since: its time may lie
     before the tick at which it is shown, for it may come from another worker. `base` is how long
     withdrawals usually take there, in doublings of a second; None before enough have been seen.
+    `slips` are fills that wait for the next tick.
     """
 
     us: int
@@ -102,6 +104,7 @@ class PartyRow(msgspec.Struct):
     assessed_us: int = 0
     unshown: bool = True
     base: Baseline | None = None
+    slips: list[Slip] = []
 
 
 class CreditItem(msgspec.Struct, array_like=True):

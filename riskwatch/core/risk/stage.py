@@ -19,6 +19,7 @@ from riskwatch.core.readings import CounterpartyReading, MarketReading, Partitio
 from riskwatch.core.risk import doubt
 from riskwatch.core.risk.commands import Governor
 from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
+from riskwatch.core.risk.dealings import remember
 from riskwatch.core.risk.dollars import Evaluation
 from riskwatch.core.risk.evaluate import Evaluator
 from riskwatch.core.risk.expiry import expire
@@ -163,6 +164,7 @@ class RiskStage:
         doubt.end(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
+        remember(row, reading.slips)
         state.meta.holdings = True
         state.mark("meta")
         state.mark(f"party/{reading.counterparty}")

@@ -7,6 +7,7 @@ from itertools import permutations
 
 import pytest
 
+from riskwatch.core.ledger.party import SLIPS
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
 from riskwatch.core.readings import OpenPosition
@@ -209,3 +210,15 @@ def test_slippage_is_signed_and_exponentially_weighted() -> None:
     assert read(run([paid, tick(1)])).flow.slippage_bp == pytest.approx(10.0)
     assert read(run([paid, sold, tick(1)])).flow.slippage_bp == pytest.approx(9.0)
     assert read(run([fill("3", 0), tick(1)])).flow.slippage_bp == 0.0
+
+
+def test_fills_travel_with_what_they_slipped_by_once_and_bounded() -> None:
+    """Those that say what they were meant to cost: with the next reading, the first of many."""
+    one = fill("1", 0, price="20020", reference_price="20000")
+    (slip,) = read(run([one, fill("2", 0), tick(1)])).slips
+    assert (slip.asset, slip.quote) == (one.base, one.quote)
+    assert slip.bp == pytest.approx(10.0)
+    assert slip.notional == float(one.qty * one.price)
+    assert read(run([one, tick(1), fill("3", 1), tick(120)])).slips == []
+    many = [fill(str(n), 0, reference_price="20000") for n in range(200)]
+    assert len(read(run([*many, tick(1)])).slips) == SLIPS

@@ -21,9 +21,10 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
 from riskwatch.core.reasons import QualityIssue
-from riskwatch.core.risk.assess import Assessor, either, leave, pd_over
+from riskwatch.core.risk.assess import Assessor, either, pd_over
 from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.exposure import expose
+from riskwatch.core.risk.models import Law
 from tests.support.risk import (
     CALM,
     LIMITS,
@@ -247,5 +248,5 @@ def test_the_laws_themselves() -> None:
     """PD grows with the horizon, two risks do not count twice, and impact grows as a root."""
     assert pd_over(0.1, 100.0) < pd_over(0.1, 200.0) < pd_over(0.1, 31_536_000.0)
     assert either(0.5, 0.5) == 0.75
-    assert leave(4e6, 0.0, 100.0, 1e8, 1.0) == pytest.approx(8 * leave(1e6, 0.0, 100.0, 1e8, 1.0))
-    assert leave(0.0, 5.0, 100.0, 1e8, 1.0) == 0.0
+    assert Law(0.0, 0.01).bp(4e6) == pytest.approx(2 * Law(0.0, 0.01).bp(1e6))
+    assert Law(5.0, 0.01).bp(0.0) == 5.0

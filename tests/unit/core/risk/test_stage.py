@@ -6,6 +6,7 @@ import itertools
 import random
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from riskwatch.contracts.outputs import output_line
 from riskwatch.core.events import Credit, Tick
 from riskwatch.core.outputs import ExposureChanged
-from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.readings import CounterpartyReading, Slip
 from riskwatch.core.risk.state import RiskState
 from riskwatch.models.ladder import Ladder
 from riskwatch.shell import bootstrap
@@ -72,7 +73,12 @@ def story(seed: int, minutes: int) -> list[RiskEvent]:
         if rng.random() < 0.6:
             amounts = [(a, str(rng.randrange(-50, 900_000))) for a in ("USDC", "BTC", "USD")]
             party = rng.choice(("kraken", "coinbase"))
-            told.append(held(minute, *amounts[: rng.randrange(4)], party=party))
+            reading = held(minute, *amounts[: rng.randrange(4)], party=party)
+            slips = [
+                Slip(at(minute - rng.randrange(3)), "BTC", "USD", 2_000.0, rng.gauss(5.0, 9.0))
+                for _ in range(rng.randrange(3))
+            ]
+            told.append(msgspec.structs.replace(reading, slips=slips))
         if rng.random() < 0.1:
             kind = rng.choice(("insolvency", "hack", "withdrawals_suspended", "retraction"))
             subject = rng.choice(("kraken", "circle", "svb", "nobody"))
@@ -129,7 +135,7 @@ def test_the_order_of_readings_within_a_tick_does_not_matter(seed: int) -> None:
             waiting = []
         else:
             waiting.append(event)
-    one, other = desk(), desk()
+    one, other = Desk(full_stage()), Desk(full_stage())
     one.tell(*events)
     other.tell(*shuffled)
     rejected = [o for o in one.out if type(o).__name__ == "EventRejected"]

@@ -1,0 +1,168 @@
+"""Slippage as a quantile: the law before any fill, what our fills say after, and its accounts."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riskwatch.core.clock import MINUTE
+from riskwatch.core.risk.models import Law, ModelsConfig, SlippageConfig
+from riskwatch.errors import ModelError
+from riskwatch.models.ladder import Ladder
+from riskwatch.models.slippage import REACH, PinballFactor
+from tests.unit.models.samples import rows_of
+
+if TYPE_CHECKING:
+    from riskwatch.core.stage import Row
+    from riskwatch.models.ladder_state import LadderState
+
+LAW = Law(1.0, 0.01)
+"""2 bp for 10,000 USD, 11 bp for a million."""
+
+values = st.floats(0.0, 1e8)
+fills = st.lists(st.tuples(values, st.floats(-50.0, 500.0)), max_size=60)
+
+
+def made() -> tuple[Ladder, LadderState]:
+    """A ladder of no targets, and a state."""
+    ladder = Ladder(ModelsConfig())
+    return ladder, ladder.fresh()
+
+
+def filled(ladder: Ladder, state: LadderState, *told: tuple[float, float]) -> None:
+    """Let fills of (USD, bp) of BTC happen."""
+    for value, bp in told:
+        ladder.slippage.learn(state, "BTC", value, LAW, bp)
+
+
+@given(values)
+def test_before_any_fill_it_is_the_law(value: float) -> None:
+    """To the bit."""
+    ladder, state = made()
+    assert ladder.slippage.bp(state, "BTC", value, LAW) == LAW.bp(value)
+
+
+@pytest.mark.parametrize("true_bp", [0.5, 2.0, 30.0])
+def test_it_learns_the_quantile_not_the_mean(true_bp: float) -> None:
+    """Nine fills of ten cost no more than it says, whatever the law thought."""
+    ladder, state = made()
+    rng = random.Random(7)
+    filled(ladder, state, *((5_000.0, rng.expovariate(1.0 / true_bp)) for _ in range(4_000)))
+    # The 0.9 quantile of an exponential is its mean times ln 10.
+    assert ladder.slippage.bp(state, "BTC", 5_000.0, LAW) == pytest.approx(
+        2.3026 * true_bp, rel=0.35
+    )
+    bucket = state.slippage["BTC"].buckets["10000"]
+    assert bucket.within / bucket.count == pytest.approx(0.9, abs=0.02)
+    assert bucket.loss_sum < bucket.law_loss_sum or true_bp == 0.5
+
+
+def test_a_size_that_was_never_traded_costs_at_least_what_a_smaller_one_did() -> None:
+    """Dear small fills are a warning for large ones; cheap ones promise nothing."""
+    ladder, state = made()
+    filled(ladder, state, *[(500.0, 60.0)] * 200)
+    assert ladder.slippage.bp(state, "BTC", 5e6, LAW) >= 50.0
+    cheap, other = made()
+    filled(cheap, other, *[(500.0, -5.0)] * 200)
+    assert cheap.slippage.bp(other, "BTC", 5e6, LAW) == pytest.approx(LAW.bp(5e6))
+    assert cheap.slippage.bp(other, "BTC", 400.0, LAW) < LAW.bp(400.0)
+
+
+@settings(deadline=None)
+@given(fills, st.lists(values, min_size=2, max_size=8))
+def test_it_never_falls_with_the_size(told: list[tuple[float, float]], sizes: list[float]) -> None:
+    """Whatever was learned in which bucket."""
+    ladder, state = made()
+    filled(ladder, state, *told)
+    said = [ladder.slippage.bp(state, "BTC", size, LAW) for size in sorted(sizes)]
+    assert all(a <= b + 1e-6 for a, b in pairwise(said))
+    assert all(bp >= 0.0 for bp in said)
+
+
+@settings(deadline=None)
+@given(fills, st.lists(st.integers(0, 60), max_size=4))
+def test_restarts_anywhere_change_nothing(told: list[tuple[float, float]], cuts: list[int]) -> None:
+    """Drained and loaded again: the same bytes in the end."""
+    ladder, whole = made()
+    broken, stored = ladder.fresh(), dict[str, "Row"]()
+    for n, (value, bp) in enumerate(told):
+        if n in cuts:
+            rows_of(broken, stored)
+            broken = ladder.fresh()
+            broken.load(dict(stored))
+        for state in (whole, broken):
+            ladder.slippage.learn(state, "BTC", value, LAW, bp)
+            ladder.slippage.ask(state, n * 20 * MINUTE, "BTC", held=value > 1e4)
+    assert rows_of(broken, stored) == rows_of(whole)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0.0, 40.0), min_size=1, max_size=400),
+    st.sampled_from((0.5, 0.9, 0.99)),
+    st.sampled_from((0.05, 0.1, 0.5)),
+)
+def test_its_coverage_is_near_the_quantile_on_any_sequence(
+    seen: list[float], quantile: float, rate: float
+) -> None:
+    """By what its docstring states, while its bounds are not met."""
+    model, within = PinballFactor(quantile, rate), 0
+    for y in seen:
+        within += y <= model.predict_one({"prior": 1.0})
+        model.learn_one({"prior": 1.0}, y)
+        if abs(model.logarithm) >= REACH:
+            return
+    bound = (2.0 * REACH + rate) / (rate * len(seen))
+    assert abs(within / len(seen) - quantile) <= bound + 1e-9
+
+
+def test_horizons_without_a_fill_are_told_apart() -> None:
+    """No need to trade is unlabelled; having left is censored, once, until we are back."""
+    ladder, state = made()
+    ask = ladder.slippage.ask
+    ask(state, 0, "BTC", held=True)
+    assert state.slippage == {}  # never traded: nothing to ask
+    filled(ladder, state, (5_000.0, 2.0))
+    for minute in range(0, 61, 30):
+        ask(state, minute * MINUTE, "BTC", held=True)
+    filled(ladder, state, (5_000.0, 2.0))
+    for minute in range(61, 600, 10):
+        ask(state, minute * MINUTE, "BTC", held=minute < 180)
+    row = state.slippage["BTC"]
+    assert (row.labelled, row.unlabelled, row.censored) == (1, 1, 1)
+    assert row.asked == -1
+    for minute in range(600, 700, 10):
+        ask(state, minute * MINUTE, "BTC", held=True)
+    assert (row.labelled, row.unlabelled, row.censored) == (1, 2, 1)
+
+
+def test_what_is_learned_is_bounded() -> None:
+    """Assets beyond the bound cost what the law says."""
+    ladder = Ladder(ModelsConfig(max_scopes=1))
+    state = ladder.fresh()
+    for asset in ("BTC", "ETH"):
+        for _ in range(50):
+            ladder.slippage.learn(state, asset, 500.0, LAW, 90.0)
+    assert list(state.slippage) == ["BTC"]
+    assert ladder.slippage.bp(state, "ETH", 500.0, LAW) == LAW.bp(500.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"quantile": 1.0}, r"slippage: quantile must be in \(0, 1\)"),
+        ({"rate": 0.0}, r"slippage: rate must be in \(0, 1\]"),
+        ({"sizes_usd": (10.0, 1.0)}, "sizes_usd must be positive and ascend"),
+        ({"sizes_usd": (0.0, 1.0)}, "sizes_usd must be positive and ascend"),
+        ({"horizon_s": 0.0}, "horizon_s must be positive"),
+    ],
+)
+def test_an_impossible_configuration_is_refused(given: dict[str, Any], why: str) -> None:
+    """With what was wrong."""
+    with pytest.raises(ModelError, match=why):
+        Ladder(ModelsConfig(slippage=SlippageConfig(**given)))
