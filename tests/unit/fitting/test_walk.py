@@ -17,7 +17,7 @@ samples = st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max
 
 @given(samples, st.integers(1, 200), st.integers(2, 6))
 def test_no_fold_looks_ahead(steps: list[tuple[int, bool]], horizon: int, count: int) -> None:
-    """Every training sample was over before the first test sample was taken; none is tested twice."""
+    """Training samples were over before the first test sample was taken; none is tested twice."""
     us = np.cumsum([step for step, _ in steps]).tolist()
     labels = [label for _, label in steps]
     tested: list[int] = []

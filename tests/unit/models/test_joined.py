@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from base64 import b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -15,12 +15,14 @@ from riskwatch.errors import ModelError
 from riskwatch.fitting.artefact import fitted
 from riskwatch.fitting.trees import Settings
 from riskwatch.models.artefact import sealed
-from riskwatch.models.base import Score
 from riskwatch.models.frozen import FrozenGeneration, FrozenModels
 from riskwatch.models.frozen import sealed as sealed_frozen
 from riskwatch.models.registry import build
 from tests.support import joined_models
 from tests.support.joined_models import HORIZON_S, NAMES, TARGET, rows_of
+
+if TYPE_CHECKING:
+    from riskwatch.models.base import Score
 
 SCALES = {"velocity_bp": 10.0, "drift_bp": 30.0, "sd_bp": 10.0}
 BATCH = sealed(fitted(rows_of(), {TARGET: HORIZON_S}, ["made"], Settings(least_rows=20))[0])

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from riskwatch.errors import ModelError
 from riskwatch.fitting.artefact import fitted
@@ -21,6 +19,8 @@ from riskwatch.models.trees import Forest, Tree
 from tests.support.joined_models import HORIZON_S, NAMES, TARGET, labelled, rows_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from riskwatch.models.base import Generation
 
 X, Y = labelled()
@@ -33,23 +33,28 @@ LEAF: dict[str, Any] = {
     "value": [1.0], "count": [1],
 }  # fmt: skip
 
-edges = sorted({t for tree in exported(MODEL) for t in tree.threshold})
-numbers = st.sampled_from(edges) | st.floats(allow_nan=True, allow_infinity=False)
-
 
 def batch(text: str = TEXT) -> Generation:
     """Make the generation of the one target that was fitted."""
     return build("batch", {"artefact": text}, TARGET)
 
 
-@settings(deadline=None, max_examples=300)
-@given(st.tuples(numbers, numbers, numbers))
-def test_trees_say_what_scikit_learn_says(row: tuple[float, float, float]) -> None:
+def probes() -> NDArray[np.float64]:
+    """Rows of thresholds, their neighbours, extremes, gaps and ordinary numbers, mixed."""
+    edges = np.array(sorted({t for tree in exported(MODEL) for t in tree.threshold}))
+    near = np.concatenate([edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
+    pool = np.concatenate([near, X.ravel(), [0.0, -0.0, 1e308, -1e308, 5e-324, *[np.nan] * 40]])
+    return np.random.default_rng(1).choice(pool, size=(5_000, len(NAMES)))
+
+
+def test_trees_say_what_scikit_learn_says() -> None:
     """To the last bit, on any numbers, at the thresholds themselves, and where some are missing."""
-    x = {n: v for n, v in zip(NAMES, row, strict=True) if not math.isnan(v)}
-    margin, base, shares = FOREST.explained(x)
-    assert margin == MODEL.decision_function(np.array([row]))[0]
-    assert math.fsum([base, *shares.values()]) == pytest.approx(margin, abs=1e-12)
+    rows = probes()
+    for row, expected in zip(rows.tolist(), MODEL.decision_function(rows).tolist(), strict=True):
+        x = {n: v for n, v in zip(NAMES, row, strict=True) if not math.isnan(v)}
+        margin, base, shares = FOREST.explained(x)
+        assert margin == expected
+        assert math.fsum([base, *shares.values()]) == pytest.approx(margin, abs=1e-12)
 
 
 def test_more_severity_is_never_less_danger() -> None:
@@ -150,6 +155,6 @@ def test_an_artefact_says_what_it_is() -> None:
     assert len(made.data_sha256) == 64
     assert made.limits
     assert set(made.versions) == {"numpy", "scikit-learn"}
-    assert model.features == NAMES
-    assert model.monotone == (1, 1, 0)
+    assert model.features == ("severity", "sd_bp", "velocity_bp")
+    assert model.monotone == (1, 0, 1)
     assert (model.rows, model.entities, model.episodes) == (600, 1, 1)
