@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from riskwatch.fitting.walk import blocks, measured, platt
 from riskwatch.models.artefact import Fitted
@@ -35,8 +36,10 @@ MONOTONE: Final = (
     "withdrawal_age_ratio", "withdrawals_failed", "overdue_count", "dislocation_bp",
 )  # fmt: skip
 """Features of which more never means less danger, other things being equal."""
-SAID_ALREADY: Final = ("deviation_bp", "discount_bp", "local_bp", "local_discount_bp")
-"""What the severity says on its own scale."""
+LEFT_OUT: Final = (
+    "deviation_bp", "discount_bp", "local_bp", "local_discount_bp", "limit_ratio", "warning_ratio",
+)  # fmt: skip
+"""What the severity says on its own scale, and what is about our dollars, not about danger."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +124,8 @@ def boosted(
     )
     # A column that is missing throughout cannot be binned; as a constant it is never split.
     known = np.where(np.isnan(x).all(axis=0), 0.0, x)
-    return model.fit(known, labels)
+    with threadpool_limits(limits=1):  # sums in one order; and threads only cost at this size
+        return model.fit(known, labels)
 
 
 def exported(model: Any) -> tuple[Tree, ...]:
@@ -159,7 +163,7 @@ def _features(rows: Sequence[Row]) -> tuple[str, ...]:
                 kinds[value] = None
     missing = {name: sum(name not in row.features for row in rows) for name in values}
     varying = [n for n, kinds in sorted(values.items()) if len(kinds) > 1 or missing[n]]
-    usable = [n for n in varying if n not in SAID_ALREADY and n != "severity"]
+    usable = [n for n in varying if n not in LEFT_OUT and n != "severity"]
     return ("severity", *usable[: MOST_FEATURES - 1])
 
 

@@ -37,7 +37,7 @@ class RiverGeneration:
 
     Parameters
     ----------
-    estimator : river.base.Classifier
+    estimator : river.base.Classifier or river.compose.Pipeline
         A fresh one.
     features : sequence of str
         What it is given, at most 32 names; no others. ``severity`` may be one of them.
@@ -72,7 +72,7 @@ class RiverGeneration:
 
     def __init__(
         self,
-        estimator: base.Classifier,
+        estimator: base.Classifier | compose.Pipeline,
         features: Sequence[str],
         half: float = 20.0,
         max_bytes: int = 40_960,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from river import linear_model, preprocessing
@@ -12,12 +13,15 @@ from river import linear_model, preprocessing
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.models.ladder import Ladder
+from riskwatch.models.registry import build
+from riskwatch.shell import paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
+    from riskwatch.models.base import Generation
     from riskwatch.models.ladder_state import LadderState
 
 TICKS: Final = 5_000
@@ -33,6 +37,23 @@ SCALES: Final = {
 }
 
 Features = dict[str, float]
+
+ONSET: Final = "depeg(discount 50bp, 1h)"
+BUDGET_US: Final = 150.0
+"""Most microseconds that the default generations may take together per scored event."""
+STATE_BYTES: Final = 65_536
+"""Most bytes of state per entity and target."""
+
+
+def options() -> dict[str, dict[str, Any]]:
+    """Options of the default generations, by model."""
+    text = (paths.rules() / "models" / "batch.json").read_text()
+    return {
+        "rules": {},
+        "anchored": {"scales": SCALES},
+        "adaptive": {"scales": SCALES},
+        "batch": {"artefact": text},
+    }
 
 
 def ladder() -> Ladder:
@@ -94,6 +115,74 @@ def run(stream: list[Features], *, labelled: bool, drain: bool = False) -> Ladde
         if drain:
             state.drain()
     return state
+
+
+def states(stream: list[Features]) -> list[Features]:
+    """The stream as generations are given it."""
+    return [{**x, "severity": x["discount_bp"] / 50.0} for x in stream]
+
+
+def score_all(model: Generation, seen: list[Features]) -> None:
+    """Score every state."""
+    for x in seen:
+        model.score(x)
+
+
+def learn_all(model: Generation, seen: list[Features]) -> None:
+    """Learn from every state."""
+    for x in seen:
+        model.learn(x, x["severity"] > 0.6)
+
+
+@pytest.mark.parametrize("name", ["rules", "anchored", "adaptive", "batch"])
+def test_each_generation(benchmark: BenchmarkFixture, stream: list[Features], name: str) -> None:
+    """One explained score costs at most four times a plain model's score and update."""
+    seen, model = states(stream), build(name, options()[name], ONSET)
+    score = seconds(lambda: score_all(model, seen)) / TICKS
+    learn = seconds(lambda: learn_all(model, seen)) / TICKS
+    baseline = plain(stream)
+    size = len(json.dumps(model.state()))
+    benchmark.extra_info["us_per_score"] = round(1e6 * score, 2)
+    benchmark.extra_info["us_per_label"] = round(1e6 * learn, 2)
+    benchmark.extra_info["state_bytes"] = size
+    benchmark.extra_info["score_ratio_to_plain_model"] = round(score / baseline, 2)
+    benchmark(lambda: score_all(model, seen))
+    assert score < 4.0 * baseline
+    assert size < STATE_BYTES
+
+
+def test_the_default_generations_together(
+    benchmark: BenchmarkFixture, stream: list[Features]
+) -> None:
+    """All of them, on one target, stay within the budget per scored event; and so do their rows."""
+    generations = tuple(
+        GenerationConfig(
+            model=name, authority="full" if name == "rules" else "shadow", options=wanted
+        )
+        for name, wanted in options().items()
+    )
+    made = Ladder(
+        ModelsConfig(
+            targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),), generations=generations
+        )
+    )
+
+    def through(*, labelled: bool) -> LadderState:
+        state = made.fresh()
+        for n, x in enumerate(stream):
+            made.observe(state, n * MINUTE, "asset:USDC", "asset", x, labelled=labelled)
+        return state
+
+    scoring = 1e6 * seconds(lambda: through(labelled=False)) / TICKS
+    whole = 1e6 * seconds(lambda: through(labelled=True)) / TICKS
+    rows = through(labelled=True).drain()
+    stored = sum(len(row) for row in rows.values() if row is not None)
+    benchmark.extra_info["us_per_scored_event"] = round(scoring, 1)
+    benchmark.extra_info["us_with_labels_and_learning"] = round(whole, 1)
+    benchmark.extra_info["bytes_per_entity_and_target"] = stored
+    benchmark(lambda: through(labelled=False))
+    assert scoring < BUDGET_US
+    assert stored < STATE_BYTES
 
 
 def test_scoring(benchmark: BenchmarkFixture, stream: list[Features]) -> None:
