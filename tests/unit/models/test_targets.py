@@ -29,7 +29,7 @@ def stressed(**more: float) -> tuple[Ladder, LadderState]:
     ladder = Ladder(ModelsConfig(targets=(STRESS,), generations=(rules(),)))
     state = ladder.fresh()
     x = {"age_ratio": 0.5, "dislocation_bp": 15.0, **more}
-    (score,) = ladder.observe(state, 0, KRAKEN, "counterparty", x, labelled=True)
+    score, _ = ladder.observe(state, 0, KRAKEN, "counterparty", x, labelled=True)
     assert score.target == "withdrawal_stress(1, 1min)"
     assert score.severity == pytest.approx(0.2)
     return ladder, state
@@ -39,7 +39,7 @@ def test_a_measure_of_several_features_is_the_worst_of_them() -> None:
     """Over its own threshold; the one that is not known is not zero, but absent."""
     ladder, state = stressed()
     for x, severity in (({"age_ratio": 6.0}, 2.0), ({"dislocation_bp": 150.0}, 2.0)):
-        (score,) = ladder.observe(state, 1, KRAKEN, "counterparty", x, labelled=False)
+        score, _ = ladder.observe(state, 1, KRAKEN, "counterparty", x, labelled=False)
         assert score.severity == severity
     assert ladder.observe(state, 1, KRAKEN, "counterparty", {}, labelled=True) == []
 
@@ -52,7 +52,7 @@ def test_after_our_exit_there_is_no_label_and_it_is_counted() -> None:
         scored = ladder.observe(
             state, second * SECOND, KRAKEN, "counterparty", x, labelled=True, ours=False
         )
-        assert len(scored) == 1
+        assert len(scored) == 2
     (pending,) = state.pending.values()
     assert (pending.censored, pending.unlabelled, pending.samples) == (1, 0, [])
     assert state.evidence == {}
