@@ -24,7 +24,7 @@ from riskwatch.models.saying import DIGITS, checked, scored_by, served
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.outputs import Output
+    from riskwatch.core.outputs import AuthorityChanged, Output
     from riskwatch.models.rungs import Question, Rung
 
 
@@ -60,6 +60,7 @@ class Ladder:
         self._every = int(config.label_every_s * SECOND)
         asked = [question for group in self._questions.values() for question in group]
         self.judge = Judge(config, asked, self._rungs)
+        self._keys = {q.id: [(r, f"{q.id}|{r.name}") for r in self._rungs] for q in asked}
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
@@ -132,6 +133,21 @@ class Ladder:
         """
         return self.judge.report(state, us)
 
+    def move(
+        self,
+        state: LadderState,
+        us: int,
+        target: str,
+        generation: str,
+        to: str,
+        *,
+        by: str,
+        why: str,
+        cause_id: str,
+    ) -> AuthorityChanged:
+        """Change the authority of a generation; see :meth:`.Judge.move`."""
+        return self.judge.move(state, us, target, generation, to, by=by, why=why, cause_id=cause_id)
+
     def _ask(
         self,
         state: LadderState,
@@ -143,14 +159,14 @@ class Ladder:
     ) -> list[Scored]:
         """Let every generation score; nothing changes but for one that fails a check."""
         scored = []
-        for rung in self._rungs:
+        for rung, standing in self._keys[question.id]:
             full = f"{key}|{rung.name}"
             model = state.models.get(full, rung.newborn)
             score, why = checked(model, x)
             if score is None:
                 self._bar(state, us, full, question, rung, why)
                 continue
-            authority = self.judge.authority(state, f"{question.id}|{rung.name}", rung)
+            authority = self.judge.authority(state, standing, rung)
             scored.append(scored_by(rung.name, authority, score, scope, question, x))
         return scored
 

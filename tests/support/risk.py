@@ -24,12 +24,13 @@ from riskwatch.core.reasons import Cause
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.stage import RiskStage
+from riskwatch.errors import ModelError
 from riskwatch.shell import bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from riskwatch.core.outputs import Output
+    from riskwatch.core.outputs import AuthorityChanged, Output
     from riskwatch.core.risk.models import Scored
     from riskwatch.core.risk.stage import RiskEvent
     from riskwatch.core.risk.state import RiskState
@@ -102,6 +103,11 @@ class NoScorer:
         """Say nothing."""
         del args
         return []
+
+    def move(self, *args: object, **kwargs: object) -> AuthorityChanged:
+        """Refuse: there is nobody."""
+        del args, kwargs
+        raise ModelError("there are no generations")
 
 
 def at(minutes: float) -> int:
