@@ -10,8 +10,9 @@ import typer
 from typer.testing import CliRunner
 
 from riskwatch.commands import models
-from riskwatch.core.outputs import AuthorityChanged, ModelMeasured
+from riskwatch.core.outputs import AuthorityChanged, ModelMeasured, ScoreUpdated
 from riskwatch.core.risk.models import EvidenceConfig
+from riskwatch.core.risk.report import score_updated
 from riskwatch.errors import RiskwatchError
 from riskwatch.models.ladder import Ladder
 from riskwatch.store import migrate
@@ -51,9 +52,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> str:
         state, us, ONSET, "anchored", "advisory", by="ann", why="looks good", cause_id="c/1"
     )
     out += [moved, *ladder.report(state, us)]
+    out += [score_updated(each, us) for each in feed(ladder, state, [(us, features, False)])[0]]
     engine = open_engine(url)
     with engine.begin() as conn:
-        fold([o for o in out if isinstance(o, AuthorityChanged | ModelMeasured)]).write(conn)
+        fold(
+            [o for o in out if isinstance(o, AuthorityChanged | ModelMeasured | ScoreUpdated)]
+        ).write(conn)
     engine.dispose()
     return url
 
@@ -72,8 +76,9 @@ def test_the_ladder_says_who_may_do_what_and_why(judged: str) -> None:
     # A change is put out at once, the rest at intervals.
     assert mine["labels"] >= rows[ONSET, "rules"]["labels"] > 100
     assert {name for target, name in rows if target == ONSET} == {"rules", "anchored", "served"}
-    shown = run(judged).stdout
-    for word in ("evidence", "events", "Brier", "(command)", "never"):
+    assert mine["cost_us"] is None
+    shown = run(judged, "--cost").stdout
+    for word in ("evidence", "events", "Brier", "(command)", "never", "cost"):
         assert word in shown
 
 
@@ -81,6 +86,7 @@ def test_a_card_tells_it_in_words(judged: str) -> None:
     """What it is, how good it was, what it may do, and every change of authority."""
     card = run(judged, "card", "anchored").stdout
     assert card.startswith("# Model card: anchored\n")
+    assert ":class:" not in card
     for said in (
         "## What it is",
         "- model: `anchored`",
