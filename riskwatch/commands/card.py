@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from inspect import getdoc
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ MAY: Final = {
     "bounded": "raise REDUCE, on a stated share of the firm's exposure",
     "full": "raise HALT",
 }
+_ROLE: Final = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 FEW: Final = 10
 """Independent events below which a record proves little."""
 _SERVED: Final = (
@@ -71,7 +73,7 @@ def _what(name: str, configured: GenerationConfig | None) -> Iterator[str]:
         yield _SERVED if name == "served" else "It is not configured any more."
         return
     said = (getdoc(registry.factory(configured.model)) or "").partition("\n\n")[0]
-    yield " ".join(said.split()) or f"Model `{configured.model}`."
+    yield _ROLE.sub(r"`\1`", " ".join(said.split())) or f"Model `{configured.model}`."
     yield ""
     yield f"- model: `{configured.model}`"
     yield f"- authority at first: {configured.authority}; at most: " + (

@@ -123,14 +123,19 @@ class Mixture(msgspec.Struct, gc=False):
         tuple
             The probability, and the weight of each generation that said something.
         """
-        logs = self.logs[copy]
-        known = {n: math.exp(log) for n, log in zip(self.names, logs, strict=True) if n in said}
-        whole = sum(known.values())
-        if not whole > 0.0:  # all weight was on those that are silent now
-            known = dict.fromkeys(known, 1.0)
-            whole = float(len(known))
-        weights = {name: weight / whole for name, weight in known.items()}
-        return sum(weight * clipped(said[name]) for name, weight in weights.items()), weights
+        whole, mean = 0.0, 0.0
+        weights: dict[str, float] = {}
+        for name, log in zip(self.names, self.logs[copy], strict=True):
+            p = said.get(name)
+            if p is not None:
+                weights[name] = weight = math.exp(log)
+                whole += weight
+                mean += weight * clipped(p)
+        if whole > 0.0:
+            return mean / whole, {name: weight / whole for name, weight in weights.items()}
+        # All weight was on those that are silent now.
+        even = 1.0 / len(weights)
+        return even * sum(clipped(said[name]) for name in weights), dict.fromkeys(weights, even)
 
     def learn(
         self, at: tuple[int, int], said: Mapping[str, float], *, label: bool, share: float

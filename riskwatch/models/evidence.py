@@ -11,6 +11,9 @@ CLIP: Final = 1e-4
 """Probabilities are judged within [CLIP, 1 - CLIP], so one label costs at most 9.2103 nats."""
 
 
+_TOP: Final = 1.0 - CLIP
+
+
 def clipped(probability: float) -> float:
     """`probability` as it is judged.
 
@@ -19,7 +22,9 @@ def clipped(probability: float) -> float:
     >>> clipped(0.0), clipped(0.3)
     (0.0001, 0.3)
     """
-    return min(max(probability, CLIP), 1.0 - CLIP)
+    if probability < CLIP:
+        return CLIP
+    return min(_TOP, probability)
 
 
 class Evidence(msgspec.Struct, gc=False):

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND
 from riskwatch.errors import ModelError
@@ -33,6 +33,14 @@ if TYPE_CHECKING:
     from riskwatch.models.evidence import Evidence
     from riskwatch.models.ladder_state import LadderState
     from riskwatch.models.rungs import Question, Rung
+
+
+_LOWER: Final = {
+    (now.value, ceiling): now if now.rank <= ceiling.rank else ceiling
+    for now in Authority
+    for ceiling in Authority
+}
+"""What is left of an authority under a ceiling."""
 
 
 class Judge:
@@ -71,10 +79,7 @@ class Judge:
     def authority(self, state: LadderState, key: str, rung: Rung) -> Authority:
         """How far a generation may go on a target now; `key` is ``target|generation``."""
         found = state.standings.get(key)
-        if found is None:
-            return rung.authority
-        now = Authority(found.authority)
-        return now if now.rank <= rung.ceiling.rank else rung.ceiling
+        return rung.authority if found is None else _LOWER[found.authority, rung.ceiling]
 
     def mixed(self, state: LadderState, target: str) -> list[str]:
         """Generations that the served probability is made of: all but shadows."""

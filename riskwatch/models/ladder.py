@@ -24,7 +24,7 @@ from riskwatch.models.slippage import Slippage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.outputs import Output
+    from riskwatch.core.outputs import AuthorityChanged, Output
     from riskwatch.models.rungs import Question, Rung
 
 
@@ -63,6 +63,7 @@ class Ladder:
             for rung in self._rungs:
                 rung.newborn(question.id)  # what cannot be made is refused now, not later
         self.slippage: Slipper = Slippage(config.slippage, config.max_scopes)
+        self._keys = {q.id: [(r, f"{q.id}|{r.name}") for r in self._rungs] for q in asked}
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
@@ -143,6 +144,21 @@ class Ladder:
         """
         return self.judge.report(state, us)
 
+    def move(
+        self,
+        state: LadderState,
+        us: int,
+        target: str,
+        generation: str,
+        to: str,
+        *,
+        by: str,
+        why: str,
+        cause_id: str,
+    ) -> AuthorityChanged:
+        """Change the authority of a generation; see :meth:`.Judge.move`."""
+        return self.judge.move(state, us, target, generation, to, by=by, why=why, cause_id=cause_id)
+
     def _ask(
         self,
         state: LadderState,
@@ -154,7 +170,7 @@ class Ladder:
     ) -> list[Scored]:
         """Let every generation score; nothing changes but for one that fails a check."""
         scored = []
-        for rung in self._rungs:
+        for rung, standing in self._keys[question.id]:
             full = f"{key}|{rung.name}"
             model = state.models.get(full)
             if model is None:
@@ -163,7 +179,7 @@ class Ladder:
             if score is None:
                 self._bar(state, us, full, question, rung, why)
                 continue
-            authority = self.judge.authority(state, f"{question.id}|{rung.name}", rung)
+            authority = self.judge.authority(state, standing, rung)
             scored.append(scored_by(rung.name, authority, score, scope, question, x))
         return scored
 

@@ -52,18 +52,35 @@ def scored_by(
         probability=quantise(score.probability, DIGITS),
         severity=quantise(score.severity, DIGITS),
         features={**used, "severity": x["severity"]},
-        contributions={n: quantise(part, DIGITS) for n, part in score.contributions.items()},
+        # Zero is added to make of a negative zero none, as `quantise` does.
+        contributions={n: round(part, DIGITS) + 0.0 for n, part in score.contributions.items()},
     )
 
 
 def served(mixture: Mixture, copy: int, said: Mapping[str, float], scored: list[Scored]) -> Scored:
     """Mix what `scored` said; what comes of it may go as far as the least of them may."""
+    if len(said) == 1:
+        (only,) = scored
+        alone = quantise(clipped(only.probability), DIGITS)
+        return _mixed(only, alone, {only.generation: quantise(_logit(alone), DIGITS)})
     p, weights = mixture.serve(copy, said)
     p = quantise(p, DIGITS)
-    parts = {name: weight * _logit(said[name]) for name, weight in weights.items()}
+    parts: dict[str, float] = {}
+    rest = _logit(p)
+    for name, weight in weights.items():
+        parts[name] = part = round(weight * _logit(said[name]), DIGITS)
+        rest -= part
     # The mean is of probabilities: in logits something is left over.
-    parts["mixing"] = _logit(p) - sum(parts.values())
-    least = min(scored, key=lambda each: each.cap.rank)
+    parts["mixing"] = quantise(rest, DIGITS)
+    least = scored[0]
+    for each in scored[1:]:
+        if each.cap.rank < least.cap.rank:
+            least = each
+    return _mixed(least, p, parts)
+
+
+def _mixed(least: Scored, probability: float, parts: dict[str, float]) -> Scored:
+    """Say what is served; `least` is the one of those mixed that may go least far."""
     severity = least.features["severity"]
     return Scored(
         scope=least.scope,
@@ -71,14 +88,14 @@ def served(mixture: Mixture, copy: int, said: Mapping[str, float], scored: list[
         generation=SERVED,
         authority=least.authority,
         cap=least.cap,
-        probability=p,
+        probability=probability,
         severity=severity,
         features={"severity": severity},
-        contributions={name: quantise(part, DIGITS) for name, part in parts.items()},
+        contributions=parts,
     )
 
 
 def _logit(probability: float) -> float:
     """Log-odds of a probability as it is mixed."""
     p = clipped(probability)
-    return math.log(p) - math.log1p(-p)
+    return math.log(p / (1.0 - p))

@@ -38,4 +38,5 @@ def authority_changes(conn: Connection, generation: str) -> list[Found]:
 def last_features(conn: Connection) -> dict[str, dict[str, float]]:
     """Return one set of features that was scored lately, by generation."""
     query = select(SCORE.c.generation, SCORE.c.features).order_by(SCORE.c.ts, SCORE.c.scope)
-    return dict(conn.execute(query))
+    rows = conn.execute(query).all()
+    return {row.generation: row.features for row in rows}

@@ -16,7 +16,19 @@ from riskwatch.models.base import Target
 from riskwatch.models.labels import HOLE_SHARE, Pending, Sample
 from riskwatch.models.ladder import Ladder
 from riskwatch.models.severity import Anchor, doublings
-from tests.unit.models.samples import USDC, Observation, anchored, at, config, feed, rows_of, rules
+from tests.unit.models.samples import (
+    ESCALATION,
+    ONSET,
+    USDC,
+    Observation,
+    anchored,
+    at,
+    config,
+    feed,
+    of_scopes,
+    rows_of,
+    rules,
+)
 
 if TYPE_CHECKING:
     import random
@@ -226,15 +238,18 @@ def test_scopes_never_touch(mine: list[Observation], other: list[Observation]) -
         scored = feed(ladder, both, [observation], ("asset:USDC", "asset:DAI")[which])
         said += [] if which else scored
     assert said == expected
-    assert {k: row for k, row in rows_of(both).items() if USDC in k} == rows_of(alone)
+    both_rows, own_rows = rows_of(both), of_scopes(rows_of(alone))
+    assert {k: row for k, row in both_rows.items() if USDC in k} == own_rows
 
 
 @settings(deadline=None, max_examples=40)
 @given(streams())
 def test_unlabelled_observations_change_no_row(stream: list[Observation]) -> None:
-    """What is not trusted is as if it had not been observed."""
+    """What is not trusted is as if it had not been observed, but that a label is waited for."""
     ladder = Ladder(config())
     state, less = ladder.fresh(), ladder.fresh()
     feed(ladder, state, stream)
     feed(ladder, less, [observation for observation in stream if observation[2]])
-    assert rows_of(state) == rows_of(less)
+    rows, others = rows_of(state), rows_of(less)
+    assert of_scopes(rows) == of_scopes(others)
+    assert {k for k in rows if k not in others} <= {f"clock/{t}" for t in (ONSET, ESCALATION)}

@@ -25,12 +25,13 @@ from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Refer
 from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.models import SquareRoot
 from riskwatch.core.risk.stage import RiskStage
+from riskwatch.errors import ModelError
 from riskwatch.shell import bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from riskwatch.core.outputs import Output
+    from riskwatch.core.outputs import AuthorityChanged, Output
     from riskwatch.core.risk.models import Scored, Slipper
     from riskwatch.core.risk.stage import RiskEvent
     from riskwatch.core.risk.state import RiskState
@@ -105,6 +106,11 @@ class NoScorer:
         """Say nothing."""
         del args
         return []
+
+    def move(self, *args: object, **kwargs: object) -> AuthorityChanged:
+        """Refuse: there is nobody."""
+        del args, kwargs
+        raise ModelError("there are no generations")
 
 
 def at(minutes: float) -> int:

@@ -17,7 +17,7 @@ from riskwatch.core.rules import Condition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.outputs import Output
+    from riskwatch.core.outputs import AuthorityChanged, Output
     from riskwatch.core.stage import StageState
 
 
@@ -325,5 +325,42 @@ class Scorer(Protocol):
             Changed in place.
         us : int
             Event time, microseconds.
+        """
+        ...
+
+    def move(
+        self,
+        state: Any,
+        us: int,
+        target: str,
+        generation: str,
+        to: str,
+        *,
+        by: str,
+        why: str,
+        cause_id: str,
+    ) -> AuthorityChanged:
+        """Change the authority of a generation because a person says so.
+
+        Parameters
+        ----------
+        state : StageState
+            Changed in place.
+        us : int
+            Event time, microseconds.
+        target, generation : str
+            Whose authority on what.
+        to : str
+            ``shadow``, ``advisory``, ``bounded`` or ``full``; this also ends a quarantine.
+        by, why : str
+            Who says so, and the reason given.
+        cause_id : str
+            Identity of the command.
+
+        Raises
+        ------
+        ModelError
+            If it cannot be: no such target, generation or authority, beyond the ceiling, the
+            rules', or nothing would change. Then nothing has changed.
         """
         ...

@@ -86,3 +86,8 @@ def rows_of(state: LadderState, rows: dict[str, Row] | None = None) -> dict[str,
         assert row is not None
         stored[key] = row
     return stored
+
+
+def of_scopes(rows: dict[str, Row]) -> dict[str, Row]:
+    """Rows that are about one scope, not about a target of all of them."""
+    return {k: v for k, v in rows.items() if not k.startswith(("clock/", "standing/"))}

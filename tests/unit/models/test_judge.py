@@ -189,7 +189,7 @@ def test_a_failing_model_is_quarantined_and_not_believed(monkeypatch: pytest.Mon
     ]
     [scored] = feed(ladder, state, [(10**11, {"discount_bp": 90.0}, True)])
     assert [s.generation for s in scored if s.target == ONSET] == ["rules", "served"]
-    told_back = ladder.judge.move(
+    told_back = ladder.move(
         state, 10**11, ONSET, "fragile", "advisory", by="ann", why="mended", cause_id="command/1"
     )
     assert (told_back.by, told_back.reason, told_back.authority) == ("ann", "command", "advisory")
@@ -211,7 +211,7 @@ def test_a_command_that_cannot_be_is_refused(target: str, name: str, to: str, sa
     ladder = Ladder(config(rules(), anchored(authority="advisory", max_authority="bounded")))
     state = ladder.fresh()
     with pytest.raises(ModelError, match=said):
-        ladder.judge.move(state, 0, target, name, to, by="ann", why="", cause_id="command/1")
+        ladder.move(state, 0, target, name, to, by="ann", why="", cause_id="command/1")
     assert all(s.since < 0 for s in state.standings.values())
 
 
@@ -233,7 +233,7 @@ def test_a_lower_ceiling_lowers_what_was_earned() -> None:
     """A new configuration takes back at the first report what it does not allow any more."""
     high = Ladder(config(rules(), anchored(authority="advisory", max_authority="full")))
     state = high.fresh()
-    high.judge.move(state, 1, ONSET, "anchored", "full", by="ann", why="", cause_id="command/1")
+    high.move(state, 1, ONSET, "anchored", "full", by="ann", why="", cause_id="command/1")
     low = Ladder(config(rules(), anchored(authority="advisory")))
     again = low.fresh()
     again.load(rows_of(state))

@@ -23,6 +23,7 @@ from tests.unit.models.samples import (
     at,
     config,
     feed,
+    of_scopes,
     rows_of,
     rules,
     walk,
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.risk.models import Scored
-    from riskwatch.core.stage import Row
-
-
-def of_scopes(rows: dict[str, Row]) -> dict[str, Row]:
-    """Rows that are about one scope, not about a target of all of them."""
-    return {k: v for k, v in rows.items() if not k.startswith(("clock/", "standing/"))}
 
 
 def score_of(scored: list[Scored], generation: str, target: str = ONSET) -> Scored:

@@ -231,9 +231,10 @@ def test_a_model_asks_within_its_authority() -> None:
     machine = Machine(RulePack(rules=()), "asset", (ask,))
     features = {score_name("g", "t"): 0.9}
     for caps, state in (
-        ({"g": State.REDUCE}, State.REDUCE),
-        ({"g": State.WATCH}, State.WATCH),
-        ({"g": State.NORMAL}, State.NORMAL),
+        ({score_name("g", "t"): State.REDUCE}, State.REDUCE),
+        ({score_name("g", "t"): State.WATCH}, State.WATCH),
+        ({score_name("g", "t"): State.NORMAL}, State.NORMAL),
+        ({score_name("g", "u"): State.HALT}, State.NORMAL),
         ({}, State.NORMAL),
     ):
         look = machine.look(ScopeRow(), features, Cause.NONE, elapsed=0, fresh=1, caps=caps)
