@@ -27,6 +27,12 @@ def folder(tmp_path: Path, root: Path) -> Path:
         ("policy", 'target = "depeg(discount 50bp, 1h)"', 'target = "x"', "risk.asks[0].target"),
         ("policy", "[risk]", "[models]\n[risk]", "models"),
         ("policy", "at = 0.6", 'at = 0.6\nscope_kind = "firm"', "risk.asks[0].scope_kind"),
+        ("policy", "[risk]", "[risk]\nbaseline = { par_bp = 0.0 }", "risk.baseline.par_bp"),
+        ("policy", "[risk]", '[risk]\nbaseline = { freeze_max_s = "x" }',
+         "risk.baseline.freeze_max_s"),
+        ("models", "label_every_s", "slippage = { quantile = 1.0 }\nlabel_every_s", ""),
+        ("models", "threshold = 75.0", "threshold = 25.0", "targets[5].threshold"),
+        ("models", 'label_every_s = "30m"', 'label_every_s = "0s"', "targets[2].label_every_s"),
         ("models", 'model = "anchored"', 'model = "oracle"', ""),
         ("models", "velocity_bp = 10.0", "velocity_bp = -1.0", ""),
         ("models", 'authority = "advisory"', 'authority = "god"', "generations[1].authority"),
@@ -36,7 +42,7 @@ def folder(tmp_path: Path, root: Path) -> Path:
         ("policy", "court = 1.0", "court = true", "risk.source_weights.court"),
         ("policy", 'unknown_reduce_s = "30m"', 'unknown_reduce = "30m"', "risk.unknown_reduce"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_used_is_named(
     folder: Path, file: str, old: str, new: str, key: str
 ) -> None:
