@@ -74,5 +74,5 @@ def test_a_changed_or_missing_artefact_stops_the_start(folder: Path) -> None:
     with pytest.raises(ConfigError, match="in UTF-8"):
         load(folder)
     artefact.unlink()
-    with pytest.raises(ConfigError, match="options.artefact.*a readable file"):
+    with pytest.raises(ConfigError, match=r"options\.artefact.*a readable file"):
         load(folder)
