@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HASH_SEEDS: Final = ("0", "4242")
 _EXTREMES: Final = (1e308, -1e308, 5e-324, 2.2e-308, -0.0, 0.0, nan, inf, -inf)
-_TIMEOUT_S: Final = 120.0
+_TIMEOUT_S: Final = 600.0
 _REFUSALS: Final = (IndexError, KeyError, TypeError, ValueError)
 
 

@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import SECOND
+from riskwatch.core.rules import Condition
+from riskwatch.models.adaptive import AdaptiveLogisticRegression
 from riskwatch.models.anchored import AnchoredLogisticRegression
 from riskwatch.models.base import Target
 from riskwatch.models.labels import HOLE_SHARE, Pending, Sample
 from riskwatch.models.ladder import Ladder
+from riskwatch.models.registry import build
 from riskwatch.models.severity import Anchor, doublings
 from tests.unit.models.samples import (
     ESCALATION,
@@ -99,6 +102,81 @@ def test_a_fresh_model_is_the_rule(rule: Anchor, x: dict[str, float]) -> None:
         floor=rule.floor,
     )
     assert model.logit_one(x) == rule.logit(x["severity"])
+
+
+conditions = st.lists(
+    st.builds(
+        Condition,
+        feature=st.sampled_from(("discount_bp", "velocity_bp", "breadth")),
+        at=st.floats(0.5, 500.0),
+    ),
+    min_size=1,
+    max_size=4,
+)
+measures = st.fixed_dictionaries(
+    {name: st.floats(0.0, 2_000.0) for name in ("discount_bp", "velocity_bp", "breadth")}
+)
+
+
+def severity_of(rule: list[Condition], x: dict[str, float]) -> float:
+    """Largest value ÷ threshold over the conditions of a rule."""
+    return max(x[condition.feature] / condition.at for condition in rule)
+
+
+@settings(deadline=None)
+@given(conditions, measures, measures, anchors, st.sampled_from(("anchored", "adaptive")))
+def test_before_its_first_label_a_model_orders_states_as_the_rule_does(
+    rule: list[Condition],
+    one: dict[str, float],
+    two: dict[str, float],
+    anchor: Anchor,
+    name: str,
+) -> None:
+    """Any two states: by severity, whatever their features, and equal where that is equal."""
+    options = {"anchor": anchor.probability, "slope": anchor.slope, "floor": anchor.floor}
+    scales = {"velocity_bp": 10.0, "breadth": 2.0}
+    model = build(name, {"scales": scales, **options})
+    said = [{**x, "severity": severity_of(rule, x)} for x in (one, two)]
+    a, b = (model.score(x) for x in said)
+    assert (a.order < b.order) == (said[0]["severity"] < said[1]["severity"])
+    assert (a.order == b.order) == (said[0]["severity"] == said[1]["severity"])
+
+
+@settings(deadline=None)
+@given(lessons, inputs, severities)
+def test_an_adaptive_model_keeps_its_promises(
+    taught: list[tuple[dict[str, float], bool]], x: dict[str, float], more: float
+) -> None:
+    """In order of severity, explained, not changed by being asked, restored to the bit."""
+    scales = {"velocity_bp": 10.0, "breadth": 2.0}
+    model = AdaptiveLogisticRegression(scales=scales, half_life=10.0, slope_sd=3.0)
+    for lesson, label in taught:
+        model.learn_one(lesson, label)
+    before = model.state()
+    logit, parts = model.explained(x)
+    assert math.isfinite(logit)
+    assert sum(parts.values()) == pytest.approx(logit, abs=1e-9)
+    low, high = sorted((x["severity"], more))
+    ordered = [model.logit_one({**x, "severity": severity}) for severity in (low, high)]
+    assert ordered == sorted(ordered)
+    assert model.state() == before
+    again = AdaptiveLogisticRegression(scales=scales, half_life=10.0, slope_sd=3.0)
+    again.restore(before)
+    again.learn_one(x, True)
+    model.learn_one(x, True)
+    assert again.state() == model.state()
+
+
+def test_an_adaptive_model_forgets_by_half_in_its_half_life() -> None:
+    """What labels taught fades back to the rule, where no label says otherwise."""
+    model = AdaptiveLogisticRegression(scales={"velocity_bp": 10.0}, half_life=50.0)
+    for _ in range(40):
+        model.learn_one({"severity": 0.5, "velocity_bp": 30.0}, True)
+    taught = model.explain_one({"severity": 0.5, "velocity_bp": 30.0})["velocity_bp"]
+    for _ in range(50):
+        model.learn_one({"severity": 0.5}, False)
+    left = model.explain_one({"severity": 0.5, "velocity_bp": 30.0})["velocity_bp"]
+    assert left == pytest.approx(0.5 * taught, rel=1e-9)
 
 
 @settings(deadline=None)

@@ -46,8 +46,13 @@ SLOW = {"score_ratio": 2_000.0, "learn_ratio": 2_000.0}
 def test_shipped_and_joined_models_conform(
     model: Any, options: dict[str, Any], bounds: dict[str, Any]
 ) -> None:
-    """All checks pass; where a model is slow by nature, all but that bound."""
-    assert check_model(model, options=options, events=1_000, **bounds) == tuple(CHECKS)
+    """All checks pass, with wider bounds of time where a model is slow by nature.
+
+    Two processes take seconds to start, so that check is made where state has most to hide.
+    """
+    far = model in ("adaptive", joined_models.hoeffding_tree)
+    only = tuple(name for name in CHECKS if far or name != "across_processes")
+    assert check_model(model, options=options, events=1_000, only=only, **bounds) == only
 
 
 def test_a_river_model_is_the_rule_until_both_labels_are_seen() -> None:

@@ -1,0 +1,54 @@
+"""``riskwatch fit``: rows as the ladder takes them live, and an artefact that says how good."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from riskwatch import scenarios
+from riskwatch.commands.fit import live_through, report, write
+from riskwatch.core.clock import micros
+from riskwatch.fitting.artefact import fitted
+from riskwatch.fitting.trees import Settings
+from riskwatch.models.artefact import opened
+from riskwatch.scenarios.drawn import drawn
+from riskwatch.shell import bootstrap
+from tests.support.joined_models import HORIZON_S, TARGET, rows_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_tape_holds_what_the_ladder_learns(tmp_path: Path) -> None:
+    """Labels that matured within the recording, each with its time, scope and features."""
+    whole = drawn(2)
+    episode = msgspec.structs.replace(whole, end=whole.start + timedelta(hours=3))
+    path = tmp_path / "events.ndjson"
+    lines = [msgspec.json.encode(event) for event in scenarios.events(episode, 2)]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    rows = live_through("drawn_2", path, bootstrap.configuration())
+    assert rows == live_through("drawn_2", path, bootstrap.configuration())
+    assert {row.scope for row in rows} >= {"asset:USDC"}
+    begin, end = micros(episode.start), micros(episode.end)
+    for row in rows:
+        assert begin <= row.us <= end - HORIZON_S * 1e6
+        assert row.episode == "drawn_2"
+        assert "velocity_bp" in row.features
+        assert not any(name.startswith("tape") for name in row.features)
+
+
+def test_what_was_fitted_is_told_and_written(tmp_path: Path) -> None:
+    """Beside the rule and the base rate; the file is whole, and its digest holds."""
+    made, reasons = fitted(
+        rows_of(), {TARGET: HORIZON_S, "other": 60.0}, ["made"], Settings(least_rows=20)
+    )
+    text = "\n".join(report(made, reasons))
+    assert "600 samples" in text
+    assert "base rate" in text
+    assert "other: no model, says the rule" in text
+    out = tmp_path / "batch.json"
+    write(made, out)
+    assert opened(out.read_text()) == made
+    assert [path.name for path in tmp_path.iterdir()] == ["batch.json"]
