@@ -1,6 +1,7 @@
 """The life of a switch, model-checked: no input loses a latch, and data never releases a HALT.
 
-``RISKWATCH_MODEL_RUNS`` long random lives (100 unless told); ``make model`` runs 10,000.
+``RISKWATCH_MODEL_RUNS`` long random lives (100 unless told); ``make model`` runs 10,000,
+and ``RISKWATCH_MODEL_FIRST`` begins elsewhere.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 DEPTH: Final = int(os.environ.get("RISKWATCH_MODEL_DEPTH", "8"))
 RUNS: Final = int(os.environ.get("RISKWATCH_MODEL_RUNS", "100"))
+FIRST: Final = int(os.environ.get("RISKWATCH_MODEL_FIRST", "0"))
 LENGTH: Final = 50
 TWINS: Final = 5
 
@@ -76,7 +78,7 @@ def inputs(rng: random.Random) -> Iterator[str]:
 def test_long_random_lives() -> None:
     """With everything that people should not do; some beside a twin that never restarts."""
     states: Counter[State] = Counter()
-    for seed in range(RUNS):
+    for seed in range(FIRST, FIRST + RUNS):
         rng = random.Random(seed)
         life = Life(stage())
         twin = Life(stage()) if seed % TWINS == 0 else None
