@@ -26,6 +26,8 @@ from riskwatch.core.outputs import (
     AlertResolved,
     AnyOutput,
     AuthorityChanged,
+    CommandApplied,
+    CommandRefused,
     DataQualityRaised,
     DataQualityResolved,
     KillSwitchChanged,
@@ -167,6 +169,12 @@ def line(output: AnyOutput) -> str | None:
         until = f"valid until {text(micros(output.valid_until))}"
         words = [output.effective, output.scope, f"state {output.state}", output.quality]
         words += [output.cause, until, *output.reasons[:1]]
+    elif isinstance(output, CommandApplied):
+        words = ["COMMAND", output.scope, f"{output.operator}: {output.action}", output.outcome]
+        words += [output.detail, output.reason]
+    elif isinstance(output, CommandRefused):
+        words = ["REFUSED", output.scope, f"{output.operator}: {output.action}", output.refusal]
+        words += [output.detail]
     else:
         return None
     told = "  ".join([text(micros(output.ts)), f"{words[0]:<8}", *words[1:]])

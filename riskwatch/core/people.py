@@ -18,7 +18,8 @@ class Unwind(msgspec.Struct, frozen=True, gc=False):
     Attributes
     ----------
     max_usd : Decimal
-        Most that may be traded under it in all, USD.
+        Most that may be traded in all since the decision that the switch names, USD: the sum of
+        what was opened since then.
     max_slip_bp : float
         Furthest from the mid that it may be traded, bp.
     until : datetime

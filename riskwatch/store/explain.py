@@ -138,6 +138,8 @@ def _contributions(parts: Mapping[str, float], *, rules: bool) -> list[str]:
 def _flip(flip: Mapping[str, Any]) -> list[str]:
     if not flip:
         return ["Smallest change that would have altered it: none is known"]
+    if "feature" not in flip:
+        return [f"What would have altered it: {flip.get('needed')}"]
     unit = f" {flip['unit']}" if flip.get("unit") else ""
     needed, value = _shown(flip.get("needed")), _shown(flip.get("value"))
     change = f"{flip.get('feature')} at {needed}{unit} instead of {value}{unit}"

@@ -1,6 +1,7 @@
 """The life of a switch, model-checked: no input loses a latch, and data never releases a HALT.
 
-``RISKWATCH_MODEL_RUNS`` long random lives (100 unless told); ``make model`` runs 10,000.
+``RISKWATCH_MODEL_RUNS`` long random lives (100 unless told); ``make model`` runs 10,000,
+and ``RISKWATCH_MODEL_FIRST`` begins elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 DEPTH: Final = int(os.environ.get("RISKWATCH_MODEL_DEPTH", "8"))
 RUNS: Final = int(os.environ.get("RISKWATCH_MODEL_RUNS", "100"))
-LENGTH: Final = 80
+FIRST: Final = int(os.environ.get("RISKWATCH_MODEL_FIRST", "0"))
+LENGTH: Final = 50
+TWINS: Final = 5
 
 
 def test_every_sequence_of_eight_inputs() -> None:
@@ -73,19 +76,20 @@ def inputs(rng: random.Random) -> Iterator[str]:
 
 
 def test_long_random_lives() -> None:
-    """With everything that people should not do; each beside a twin that restarts at random."""
+    """With everything that people should not do; some beside a twin that never restarts."""
     states: Counter[State] = Counter()
-    for seed in range(RUNS):
+    for seed in range(FIRST, FIRST + RUNS):
         rng = random.Random(seed)
-        life, twin = Life(stage()), Life(stage())
+        life = Life(stage())
+        twin = Life(stage()) if seed % TWINS == 0 else None
         for letter in inputs(rng):
-            if letter == "restart":
-                twin.live(letter)
-                twin.step -= 1
-                continue
-            assert life.live(letter) == twin.live(letter)
+            out = life.live(letter)
             states[life.standing()] += 1
-        assert life.rows == twin.rows
+            if twin is not None and letter == "restart":
+                twin.step += 1
+            elif twin is not None:
+                assert twin.live(letter) == out
+        assert twin is None or twin.rows == life.rows
     tell(f"{RUNS} lives of {LENGTH} inputs: {dict(states)}")
     assert states[State.HALT] > 0
     assert states[State.NORMAL] > 0

@@ -75,9 +75,9 @@ class Trusting:
 
 
 def stage() -> RiskStage:
-    """Make the stage that is modelled; everything is said at every tick."""
+    """Make the stage that is modelled: it looks at every tick, and works out no credit views."""
     people = PeopleConfig(request_s=240.0, override_max_s=180.0)
-    config = RiskConfig(report_s=60.0, revalue_s=60.0, unknown_reduce_s=120.0, people=people)
+    config = RiskConfig(report_s=60.0, revalue_s=1e10, unknown_reduce_s=120.0, people=people)
     limits = Limits(equity_usd=1e6, limits=())
     return RiskStage(config, REFERENCE, limits, RULES, NoScorer(), Trusting())
 

@@ -85,7 +85,8 @@ class Actions:
         if control is not None:
             row = control_of(state, scope, self.config)
             out += withdrawn(scope, row, by)
-            row.override = None
+            if row.override is not None:
+                row.override, row.before = None, row.granted
             kept(state, scope, row)
             out.append(changed(state, scope, order.cause_id, order.us))
         if known is not None and known.state is State.HALT:
@@ -159,8 +160,8 @@ class Actions:
             raise RefusedError(
                 No.UNWIND_CAP, f"at most {config.unwind_max_slip_bp:g} bp are authorised"
             )
-        row.unwind = Grant(order.by, float(usd(usd_most)), slip, until)
-        row.granted += row.unwind.max_usd
+        row.granted += float(usd(usd_most))
+        row.unwind = Grant(order.by, float(usd(row.granted - row.before)), slip, until)
         what = f"{usd_most:,.2f} USD within {slip:g} bp until {text(until)}"
         done = self._keep(state, order, row, f"unwind of {what}")
         by = By(order.cause_id, order.us, "unwind", [])

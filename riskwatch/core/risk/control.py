@@ -57,7 +57,10 @@ class Sign(msgspec.Struct):
 
 
 class Grant(msgspec.Struct):
-    """An unwind that was opened: dollars, price band in bp, end."""
+    """Unwinds that were opened since the decision: their sum, price band in bp and end of the last.
+
+    It is their sum, because order paths count what they used by decision.
+    """
 
     by: str
     max_usd: float
@@ -72,7 +75,8 @@ class Grant(msgspec.Struct):
 class ControlRow(msgspec.Struct):
     """What people have in force or in hand on one scope.
 
-    `granted` is the sum of all unwinds that were opened since the HALT began, USD.
+    `granted` is the sum of all unwinds that were opened since the HALT began, USD; `before` is
+    what it was when an override of it ended, and so a new decision began.
     """
 
     request: Request | None = None
@@ -82,6 +86,7 @@ class ControlRow(msgspec.Struct):
     acknowledged: Sign | None = None
     unwind: Grant | None = None
     granted: float = 0.0
+    before: float = 0.0
 
     @property
     def idle(self) -> bool:

@@ -53,6 +53,8 @@ def _ends(
     override, row.override = row.override, None
     if override is not None and override.until > us:
         row.override, override = override, None
+    if override is not None:
+        row.before = row.granted
     grant, row.unwind = row.unwind, None
     if grant is not None and grant.until > us:
         row.unwind, grant = grant, None

@@ -21,7 +21,7 @@ from riskwatch.core.outputs import (
     Unwind,
 )
 from riskwatch.core.reasons import Cause, Quality, State
-from tests.support.people import SCOPE, answer, command, people, until
+from tests.support.people import SCOPE, answer, command, people, request_of, until
 from tests.support.risk import NoScorer, asset, at, held, market, of
 
 
@@ -88,11 +88,25 @@ def test_an_unwind_passes_a_halt_capped_in_size_price_and_time() -> None:
         )
         assert answer(d.tell(more)) == why
     rest = d.tell(command("rita", "unwind", 4, until=until(40)))
-    assert of(rest, KillSwitchChanged)[0].unwind == Unwind(Decimal("400.00"), 25.0, moment(at(40)))
+    assert of(rest, KillSwitchChanged)[0].unwind == Unwind(Decimal("1000.00"), 25.0, moment(at(40)))
+    # The sum: what was used of the first counts against it.
     over = d.tell(Tick(at(40)))
     assert of(over, KillSwitchChanged)[0].unwind is None
     spent = d.tell(command("rita", "unwind", 41, until=until(50)))
     assert answer(spent) == "UNWIND_CAP"
+
+
+def test_an_override_does_not_renew_what_was_authorised() -> None:
+    """The cap is of the HALT, but order paths count by decision: a new one begins at nothing."""
+    d = people(unwind_max_usd=1_000.0)
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    d.minutes(1, 10, bp=-300.0)
+    d.tell(command("rita", "unwind", 11, until=until(60), max_usd="600"))
+    asked = d.tell(command("ann", "override", 12, until=until(20)))
+    d.tell(command("bob", "approve", 13, request=request_of(asked)))
+    d.minutes(13, 21, bp=-300.0)
+    rest = d.tell(command("rita", "unwind", 22, until=until(60)))
+    assert of(rest, KillSwitchChanged)[0].unwind == Unwind(Decimal("400.00"), 50.0, moment(at(60)))
 
 
 @pytest.mark.parametrize(
