@@ -17,6 +17,7 @@ from rich.table import Table
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.core.clock import micros, text
 from riskwatch.store import queries, turned
+from riskwatch.store.audit import row_of
 from riskwatch.store.explain import explain_alert, explain_decision
 from riskwatch.store.raw import ask
 
@@ -123,6 +124,7 @@ def explain_command(
     with queries.reading(database) as conn:
         alert, decision = queries.find(conn, identifier)
         switches = queries.switches_of(conn, decision["id"]) if decision else []
+        row = row_of(conn, decision["id"]) if decision else None
     if as_json:
         _lines([{"alert": alert, "decision": decision, "killswitch": switches}])
         return
@@ -130,7 +132,7 @@ def explain_command(
     if alert and decision:
         lines.append("")
     if decision:
-        lines += explain_decision(decision, switches)
+        lines += explain_decision(decision, switches, row)
     for line in lines:
         typer.echo(line)
 

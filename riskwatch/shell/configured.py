@@ -15,6 +15,7 @@ import msgspec
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import moment
 from riskwatch.core.ids import output_id
+from riskwatch.core.operators import Operators
 from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Limits, Reference
@@ -33,6 +34,7 @@ PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "limits": Limits,
     "rules": RulePack,
     "policy": Policy,
+    "operators": Operators,
 }
 """What a configuration is made of, in the order of its digest."""
 MOST: Final = 200

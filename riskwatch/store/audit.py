@@ -6,9 +6,10 @@ an embedded database) has a chain and no other does. A further kind of output jo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import BigInteger, Column, Index, Table, Text, bindparam, func, insert, select
+from sqlalchemy import BigInteger, Column, Index, Table, Text, bindparam, func, select
 
 from riskwatch.contracts.audit import GENESIS, Link, sealed
 from riskwatch.contracts.outputs import encode_output
@@ -24,6 +25,7 @@ from riskwatch.core.outputs import (
     Output,
 )
 from riskwatch.store.metadata import METADATA
+from riskwatch.store.write import add
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from riskwatch.store.batch import Sequenced
+    from riskwatch.store.write import Row
 
 AUDITED: Final[tuple[type[Output], ...]] = (
     DecisionMade,
@@ -62,6 +65,7 @@ AUDIT_CHAIN: Final = Table(
 """Append only: the database refuses to change, remove or replace a row."""
 
 _C: Final = AUDIT_CHAIN.c
+_VALUES: Final = attrgetter(*_C.keys())
 _TAIL: Final = (
     select(_C.seq, _C.digest).where(_C.worker == bindparam("w")).order_by(_C.seq.desc()).limit(1)
 )
@@ -84,7 +88,7 @@ def write_audit(conn: Connection, worker: str, outputs: Iterable[Sequenced]) -> 
     if not audited:
         return
     seq, digest = tail(conn, worker)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for s in audited:
         o = s.output
         seq += 1
@@ -104,9 +108,9 @@ def write_audit(conn: Connection, worker: str, outputs: Iterable[Sequenced]) -> 
             )
         )
         digest = link.digest
-        rows.append({name: getattr(link, name) for name in Link.__struct_fields__})
+        rows.append(_VALUES(link))
     # Not as other rows are written: a row that is there already must fail the batch.
-    conn.execute(insert(AUDIT_CHAIN), rows)
+    add(conn, AUDIT_CHAIN, rows)
 
 
 def tail(conn: Connection, worker: str) -> tuple[int, str]:

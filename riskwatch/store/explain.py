@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import exp, fsum
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import micros, text
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from decimal import Decimal
 
+    from riskwatch.contracts.audit import Link
     from riskwatch.store.queries import Found
 
 CAUSES: Final = {
@@ -31,6 +33,10 @@ _QUALITIES: Final = {
 }
 
 
+_FAR: Final = 700.0
+"""Logits beyond which a probability is 0 or 1 to the last digit."""
+_EXACT: Final = 1e-4
+"""By how much a probability may be off for its parts to count as exact: it is stored rounded."""
 PATIENCE: Final = {
     "dwell_s": "it must hold for {} s",
     "observations": "and for at least this many observations: {}",
@@ -58,7 +64,24 @@ def explain_alert(alert: Found) -> list[str]:
     ]
 
 
-def explain_decision(d: Found, switches: Iterable[Found] = ()) -> list[str]:
+UNITS: Final = {"bp": "bp", "usd": "USD", "s": "s", "h": "h", "days": "days"}
+"""Units by the last word of a feature's name."""
+
+
+def unit_of(name: str) -> str:
+    """Unit of a feature, as its name says; empty for a share, a count or a probability.
+
+    Examples
+    --------
+    >>> unit_of("discount_bp"), unit_of("pending_age_s"), unit_of("limit_ratio")
+    ('bp', 's', '')
+    """
+    return UNITS.get(name.rpartition("_")[2], "")
+
+
+def explain_decision(
+    d: Found, switches: Iterable[Found] = (), row: Link | None = None
+) -> list[str]:
     """Say what was decided, when, by whom, why, and what would have altered it.
 
     Parameters
@@ -67,6 +90,8 @@ def explain_decision(d: Found, switches: Iterable[Found] = ()) -> list[str]:
         Row of ``decision``.
     switches : iterable of dict
         Rows of ``killswitch_history`` that it brought about.
+    row : Link, optional
+        Its row of the audit chain.
     """
     by = "the static rules" if d["generation"] == "rules" else f"generation {d['generation']}"
     return [
@@ -79,7 +104,7 @@ def explain_decision(d: Found, switches: Iterable[Found] = ()) -> list[str]:
         f"  {_QUALITIES.get(d['quality'], d['quality'])}",
         *_named("  agree", d["support"]),
         *_named("  contradict", d["refute"]),
-        *_contributions(d["contributions"], rules=d["generation"] == "rules"),
+        *_contributions(d),
         *_flip(d["flip"]),
         *_dollars(d["exposure_usd"], d["el_usd"], d["exit_cost_usd"]),
         *(
@@ -87,6 +112,7 @@ def explain_decision(d: Found, switches: Iterable[Found] = ()) -> list[str]:
             f"{_when(s['valid_until'])}"
             for s in switches
         ),
+        *_record(row),
     ]
 
 
@@ -108,11 +134,13 @@ def _values(features: Mapping[str, float], limits: Mapping[str, float]) -> list[
             continue
         at, value = limits[name], features.get(name)
         if value is None:
-            lines.append(f"  {name}: no value, threshold {number(at)}")
+            lines.append(f"  {name}: no value, threshold {_valued(name, at)}")
             continue
         times = f" ({value / at:.2f} times)" if at else ""
-        lines.append(f"  {name}: {number(value)}, threshold {number(at)}{times}")
-    rest = [f"{name} {number(features[name])}" for name in sorted(features) if name not in limits]
+        lines.append(f"  {name}: {_valued(name, value)}, threshold {_valued(name, at)}{times}")
+    rest = [
+        f"{name} {_valued(name, features[name])}" for name in sorted(features) if name not in limits
+    ]
     if rest:
         lines.append(f"  also seen: {', '.join(rest)}")
     lines += [
@@ -123,27 +151,61 @@ def _values(features: Mapping[str, float], limits: Mapping[str, float]) -> list[
     return ["Values against thresholds:", *lines] if lines else []
 
 
-def _contributions(parts: Mapping[str, float], *, rules: bool) -> list[str]:
+def _valued(name: str, value: float) -> str:
+    return f"{number(value)} {unit_of(name)}".rstrip()
+
+
+def _contributions(d: Found) -> list[str]:
+    parts: Mapping[str, float] = d["contributions"]
     if not parts:
         return []
+    rules = d["generation"] == "rules"
     unit = "severity, 1 is the threshold" if rules else "logit units, they add up"
     largest = sorted(parts.items(), key=lambda part: (-abs(part[1]), part[0]))
     width = max(len(name) for name in parts)
     return [
         f"Contributions ({unit}):",
         *(f"  {name:<{width}}  {value:+.4g}" for name, value in largest),
+        *([] if rules else _together(parts, d["features"], d["limits"])),
     ]
 
 
+def _together(
+    parts: Mapping[str, float], features: Mapping[str, float], limits: Mapping[str, float]
+) -> list[str]:
+    """Say what the parts of a model's answer come to, and whether that is what it said."""
+    total = fsum(parts.values())
+    share = 1.0 / (1.0 + exp(-min(max(total, -_FAR), _FAR)))
+    said = [features[name] for name in sorted(limits) if name.startswith("p.") and name in features]
+    line = f"  together {total:+.4g}, which is a probability of {100 * share:.2f} %"
+    if said and abs(said[0] - share) > _EXACT:
+        line += f"; approximate, for the model said {100 * said[0]:.2f} %"
+    return [line]
+
+
+def _record(row: Link | None) -> list[str]:
+    if row is None:
+        return []
+    again = f"`riskwatch verify {row.id[:12]}` derives it again"
+    return [f"Record: row {row.seq} of the audit chain of {row.worker}, {row.digest[:16]}; {again}"]
+
+
 def _flip(flip: Mapping[str, Any]) -> list[str]:
+    title = "Smallest change that would have altered it"
     if not flip:
-        return ["Smallest change that would have altered it: none is known"]
+        return [f"{title}: none is known"]
     if "feature" not in flip:
-        return [f"What would have altered it: {flip.get('needed')}"]
-    unit = f" {flip['unit']}" if flip.get("unit") else ""
-    needed, value = _shown(flip.get("needed")), _shown(flip.get("value"))
-    change = f"{flip.get('feature')} at {needed}{unit} instead of {value}{unit}"
-    return [f"Smallest change that would have altered it: {change}"]
+        return [f"{title}: {flip.get('needed')} ({flip.get('rule', 'no rule')})"]
+    changes = [_changed(change) for change in (flip, *flip.get("also", ()))]
+    if len(changes) == 1:
+        return [f"{title}: {changes[0]}"]
+    return [f"{title}, all of these together:", *(f"  - {change}" for change in changes)]
+
+
+def _changed(change: Mapping[str, Any]) -> str:
+    unit = f" {change['unit']}" if change.get("unit") else ""
+    needed, value = _shown(change.get("needed")), _shown(change.get("value"))
+    return f"{change.get('feature')} at {needed}{unit} instead of {value}{unit}"
 
 
 def _shown(value: Any) -> str:

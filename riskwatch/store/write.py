@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect
 
 Row = tuple[Any, ...]
-Verb = Literal["upsert", "append", "delete"]
+Verb = Literal["upsert", "append", "add", "delete"]
 _CACHED: Final = 256
 
 
@@ -56,6 +56,12 @@ def append(conn: Connection, table: Table, rows: Sequence[Row]) -> None:
         _statement(table, "append", conn.dialect).run(conn, rows)
 
 
+def add(conn: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert rows; one that is there already is an error."""
+    if rows:
+        _statement(table, "add", conn.dialect).run(conn, rows)
+
+
 def remove(conn: Connection, table: Table, keys: Sequence[Row]) -> None:
     """Delete rows by primary key."""
     if keys:
@@ -73,6 +79,8 @@ def _statement(table: Table, verb: Verb, dialect: Dialect) -> _Statement:
         insert: Any = (sqlite if dialect.name == "sqlite" else postgresql).insert(table)
         if verb == "append":
             query = insert.on_conflict_do_nothing()
+        elif verb == "add":
+            query = insert
         else:
             rest = {c.name: insert.excluded[c.name] for c in columns if not c.primary_key}
             query = insert.on_conflict_do_update(index_elements=keys, set_=rest)

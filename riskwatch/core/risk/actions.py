@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from riskwatch.core.clock import text
 from riskwatch.core.money import usd
@@ -13,6 +13,7 @@ from riskwatch.core.risk.approvals import control_of, withdrawn
 from riskwatch.core.risk.control import Grant, Sign, changed, kept
 from riskwatch.core.risk.order import Arguments, Done, RefusedError
 from riskwatch.core.risk.turn import By, resolve
+from riskwatch.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from riskwatch.core.reference import Limit
     from riskwatch.core.risk.approvals import Approvals
     from riskwatch.core.risk.config import PeopleConfig
+    from riskwatch.core.risk.models import Scorer
     from riskwatch.core.risk.order import Order
     from riskwatch.core.risk.rows import ScopeRow
     from riskwatch.core.risk.state import RiskState
@@ -28,17 +30,6 @@ if TYPE_CHECKING:
 
 MOST_SCOPES = 4
 """Times `max_scopes`: rows up to which commands may fill the table of scopes, but for `firm`."""
-
-
-@runtime_checkable
-class Promoting(Protocol):
-    """A scorer whose generations' authority people may change."""
-
-    def change_authority(
-        self, state: Any, target: str, generation: str, to: str, by: str
-    ) -> list[Output] | str | None:
-        """Change it; gives what is to be put out, or in words why it cannot be."""
-        ...
 
 
 class Actions:
@@ -54,8 +45,8 @@ class Actions:
         Where what loosens goes.
     turner : Turner
         Makes what is said.
-    scorer : object
-        The models, perhaps :class:`Promoting`.
+    scorer : Scorer
+        The models.
     """
 
     def __init__(
@@ -64,7 +55,7 @@ class Actions:
         limits: Mapping[str, Limit],
         approvals: Approvals,
         turner: Turner,
-        scorer: object,
+        scorer: Scorer,
     ) -> None:
         self.config = config
         self.limits = limits
@@ -185,12 +176,14 @@ class Actions:
         args = Arguments(order)
         target, generation, to = args.text("target"), args.text("generation"), args.text("to")
         args.end()
-        if not isinstance(self.scorer, Promoting):
-            raise RefusedError(No.AUTHORITY_REFUSED, "these models' authority is configured only")
-        made = self.scorer.change_authority(state.scorer, target, generation, to, order.by)
-        if isinstance(made, str):
-            raise RefusedError(No.AUTHORITY_REFUSED, made)
-        return Done(f"{generation} on {target}: {to}", list(made or []))
+        try:
+            made = self.scorer.move(
+                state.scorer, order.us, target, generation, to,
+                by=order.by, why=order.reason, cause_id=order.cause_id,
+            )  # fmt: skip
+        except ModelError as error:
+            raise RefusedError(No.AUTHORITY_REFUSED, str(error)) from error
+        return Done(f"{generation} on {target}: {to}", [made])
 
     def _halted(self, state: RiskState, order: Order) -> ScopeRow:
         row = state.scopes.get(order.scope)

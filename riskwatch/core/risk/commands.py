@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.dollars import Dollars
     from riskwatch.core.risk.machine import Machine
+    from riskwatch.core.risk.models import Scorer
     from riskwatch.core.risk.state import RiskState
 
 QUIET_US: Final = 3_600 * SECOND
@@ -50,7 +51,7 @@ class Governor:
         Rules by kind of scope.
     dollars : Dollars
         What is at stake.
-    scorer : object
+    scorer : Scorer
         The models.
     verifier : Verifier
         Who may sign.
@@ -62,7 +63,7 @@ class Governor:
         limits: Limits,
         machines: Mapping[str, Machine],
         dollars: Dollars,
-        scorer: object,
+        scorer: Scorer,
         verifier: Verifier,
     ) -> None:
         people = config.people

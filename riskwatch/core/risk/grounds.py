@@ -139,10 +139,11 @@ def _served(scene: Scene) -> list[str]:
 
 
 def flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, Any]:
-    """Find the smallest change of one input that would have led to another state.
+    """Find the smallest change of the inputs that would have led to another state.
 
-    Going up: the value below which the leading rule would not have fired. Going down: the value
-    at which the rule that let go would have held on.
+    Going up: the value below which no rule would have asked for this state; where several
+    inputs ask for it, ``also`` names the others, for all of them would have had to be lower.
+    Going down: the value at which the rule that let go would have held on.
     """
     up = state.rank > row.state.rank
     rule = look.requests[0].rule if up and look.requests else look.before
@@ -153,10 +154,37 @@ def flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, Any
     _, condition = rule.severity(scene.features)
     if condition is None:
         return {"rule": rule.id, "needed": "any value: nothing is known now"}
+    if not up:
+        return {"rule": rule.id, **_change(scene, condition, condition.at * rule.exit)}
+    asking = _asking(state, look, scene)
+    decisive, at = asking.pop(condition.feature, (condition, condition.at))
+    found = {"rule": rule.id, **_change(scene, decisive, at)}
+    if asking:
+        found["also"] = [_change(scene, other, lower) for other, lower in asking.values()]
+    return found
+
+
+def _asking(state: State, look: Look, scene: Scene) -> dict[str, tuple[Condition, float]]:
+    """Conditions that ask for a state or a stricter one: by input, the lowest that is met."""
+    out: dict[str, tuple[Condition, float]] = {}
+    for request in look.requests:
+        if request.state.rank < state.rank:
+            continue
+        for condition in request.rule.any:
+            value = scene.features.get(condition.feature)
+            # A rule that is held lets go below its exit, one that fires below its threshold.
+            at = condition.at if request.severity >= 1.0 else condition.at * request.rule.exit
+            known = out.get(condition.feature)
+            if value is not None and value >= at and (known is None or at < known[1]):
+                out[condition.feature] = (condition, at)
+    return out
+
+
+def _change(scene: Scene, condition: Condition, needed: float) -> dict[str, Any]:
+    """One input: its value, and the one that it would have had to have."""
     return {
-        "rule": rule.id,
         "feature": condition.feature,
         "value": quantise(scene.features[condition.feature]),
-        "needed": quantise(condition.at if up else condition.at * rule.exit),
+        "needed": quantise(needed),
         "unit": condition.unit,
     }

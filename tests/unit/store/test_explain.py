@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from riskwatch.core.reasons import Cause
 from riskwatch.store import queries
+from riskwatch.store.audit import row_of
 from riskwatch.store.explain import CAUSES, explain_alert, explain_decision
 from tests.support.batches import alert, decision
 from tests.support.views import fill
@@ -22,7 +23,7 @@ Why:
   - USDC is 180 bp under its peg for 10 min, limit 100 bp
   - café \ufffd note
 Values against thresholds:
-  discount_bp: 180, threshold 100 (1.80 times)
+  discount_bp: 180 bp, threshold 100 bp (1.80 times)
   also seen: huge 1e+22, live_share 1, tiny 1e-07
 Cause: issuer (the coin's own value moved, on two or more independent venues)
   the data behind it was good
@@ -73,7 +74,7 @@ def test_what_is_absent_is_left_out_or_named(engine: Engine) -> None:
     }
     said = "\n".join(explain_decision(made))
     assert "generation anchored" in said
-    assert "discount_bp: no value, threshold 100" in said
+    assert "discount_bp: no value, threshold 100 bp" in said
     assert "logit units" in said
     assert "none is known" in said
     assert "we hold nothing there" in said
@@ -101,3 +102,44 @@ def test_an_alert_says_where_it_stands(engine: Engine) -> None:
 def test_every_cause_has_words() -> None:
     """A new cause needs a sentence."""
     assert set(CAUSES) == {cause.value for cause in Cause}
+
+
+def test_a_model_says_what_its_parts_come_to(engine: Engine) -> None:
+    """Exact ones in one line; others are marked as approximate."""
+    made = stored(engine) | {
+        "generation": "anchored",
+        "contributions": {"bias": -1.0, "discount_bp": 2.0},
+        "limits": {"p.anchored.depeg": 0.6},
+        "features": {"p.anchored.depeg": 0.731059},
+    }
+    said = "\n".join(explain_decision(made))
+    assert "together +1, which is a probability of 73.11 %\n" in said
+    made["features"] = {"p.anchored.depeg": 0.8}
+    said = "\n".join(explain_decision(made))
+    assert "73.11 %; approximate, for the model said 80.00 %" in said
+
+
+def test_every_input_that_asked_is_part_of_the_smallest_change(engine: Engine) -> None:
+    """One alone would have changed nothing; and what is not known is said as it is."""
+    one = {"feature": "discount_bp", "value": 180.0, "needed": 100.0, "unit": "bp"}
+    other = {"feature": "limit_ratio", "value": 1.5, "needed": 1.0, "unit": ""}
+    made = stored(engine)
+    said = explain_decision(made | {"flip": {**one, "also": [other]}})
+    at = said.index("Smallest change that would have altered it, all of these together:")
+    assert said[at + 1 : at + 3] == [
+        "  - discount_bp at 100 bp instead of 180 bp",
+        "  - limit_ratio at 1 instead of 1.5",
+    ]
+    said = explain_decision(made | {"flip": {"rule": "r", "needed": "any value"}})
+    assert "Smallest change that would have altered it: any value (r)" in said
+
+
+def test_the_row_of_the_chain_is_named(engine: Engine) -> None:
+    """With how to derive the decision again."""
+    made = stored(engine)
+    with engine.connect() as conn:
+        row = row_of(conn, made["id"])
+    assert row is not None
+    last = explain_decision(made, row=row)[-1]
+    assert last.startswith(f"Record: row {row.seq} of the audit chain of w, {row.digest[:16]}; ")
+    assert f"`riskwatch verify {made['id'][:12]}`" in last

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -13,16 +12,18 @@ from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AssetValued,
+    AuthorityChanged,
     CommandApplied,
     ControlChanged,
     DecisionMade,
     KillSwitchChanged,
-    Output,
     Unwind,
 )
 from riskwatch.core.reasons import Cause, Quality, State
+from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.models.ladder import Ladder
 from tests.support.people import SCOPE, answer, command, people, request_of, until
-from tests.support.risk import NoScorer, asset, at, held, market, of
+from tests.support.risk import asset, at, held, market, of
 
 
 def test_a_silence_keeps_all_but_a_halt_quiet() -> None:
@@ -155,27 +156,29 @@ def test_a_drill_changes_nothing() -> None:
     assert d.state.scopes == before
 
 
-class Obedient(NoScorer):
-    """Models whose authority can be changed, for what the stage does with them."""
-
-    def change_authority(
-        self, state: Any, target: str, generation: str, to: str, by: str
-    ) -> list[Output] | str | None:
-        """Take anything but what it does not know."""
-        del state, target, by
-        return None if generation == "anchored" else f"no generation {generation} at {to}"
-
-
-def test_the_authority_of_models_is_changed_where_they_let_it() -> None:
-    """Else it is refused, in words."""
-    args = {"target": "t", "generation": "anchored", "to": "shadow"}
+def test_the_authority_of_models_is_changed_where_their_ceiling_lets_it() -> None:
+    """Else it is refused, in words; and the ladder itself remembers."""
+    ladder = Ladder(
+        ModelsConfig(
+            targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
+            generations=(
+                GenerationConfig(model="rules", authority="full"),
+                GenerationConfig(model="anchored", authority="advisory"),
+            ),
+        )
+    )
+    args = {"target": "depeg(discount 50bp, 1h)", "generation": "anchored", "to": "shadow"}
     made = command("ann", "demote", 1, "firm", **args)
     assert answer(people().tell(made)) == "AUTHORITY_REFUSED"
-    d = people(scorer=Obedient())
-    assert answer(d.tell(made)) == "applied"
-    other = command("ann", "promote", 2, "firm", **(args | {"generation": "other"}))
-    assert answer(d.tell(other)) == "AUTHORITY_REFUSED"
-    assert answer(d.tell(command("ann", "promote", 3, "firm"))) == "ARGUMENT_INVALID"
+    d = people(scorer=ladder)
+    out = d.tell(made)
+    assert answer(out) == "applied"
+    (changed,) = of(out, AuthorityChanged)
+    assert (changed.former, changed.authority, changed.by) == ("advisory", "shadow", "ann")
+    for n, other in enumerate(({"generation": "other"}, {"to": "full"}, {"target": "t"}), start=2):
+        refused = command("ann", "promote", n, "firm", **(args | other))
+        assert answer(d.tell(refused)) == "AUTHORITY_REFUSED"
+    assert answer(d.tell(command("ann", "promote", 9, "firm"))) == "ARGUMENT_INVALID"
 
 
 def test_alerts_of_watch_have_a_budget() -> None:

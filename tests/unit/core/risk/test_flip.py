@@ -1,0 +1,88 @@
+"""The smallest change that would have altered a decision: enough, and no more than it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from riskwatch.core.reasons import Cause, Quality, State
+from riskwatch.core.risk.grounds import Scene, Stakes, flip
+from riskwatch.core.risk.machine import RULES, Look, Request
+from riskwatch.core.risk.rows import ScopeRow
+from riskwatch.core.risk.tracker import severity_of
+from riskwatch.core.rules import Condition, Rule
+
+NAMES = ("discount_bp", "limit_ratio", "pending_age_s")
+UP = (State.WATCH, State.REDUCE, State.HALT)
+CONDITIONS = st.builds(
+    Condition, feature=st.sampled_from(NAMES), at=st.integers(1, 50).map(float), unit=st.just("x")
+)
+RULES_OF = st.lists(
+    st.builds(
+        Rule,
+        id=st.just("r"),
+        scope_kind=st.just("asset"),
+        state=st.sampled_from(UP),
+        any=st.lists(CONDITIONS, min_size=1, max_size=3).map(tuple),
+    ),
+    min_size=1,
+    max_size=5,
+)
+FEATURES = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 100).map(float), min_size=1)
+
+
+def decided(rules: list[Rule], features: dict[str, float]) -> tuple[State, dict[str, Any]]:
+    """Decide from NORMAL, all rules that are met asking; gives the state and its flip."""
+    requests = [
+        Request(rule, RULES, rule.state, severity)
+        for rule in rules
+        if (severity := severity_of(rule, features) or 0.0) >= 1.0
+    ]
+    requests.sort(key=lambda r: r.order)
+    look = Look(requests, {}, moving=False, changed=True, before=None)
+    scene = Scene(
+        0, "asset:X", features, Cause.ISSUER, Quality.GOOD, [], [], lambda: Stakes(0.0, 0.0, 0.0)
+    )
+    return look.state, flip(ScopeRow(), look.state, look, scene)
+
+
+def asked(rules: list[Rule], features: dict[str, float]) -> State:
+    """The strictest state that is asked for."""
+    met = [rule.state for rule in rules if (severity_of(rule, features) or 0.0) >= 1.0]
+    return max(met, key=lambda state: state.rank, default=State.NORMAL)
+
+
+@given(RULES_OF, FEATURES)
+def test_the_smallest_change_is_enough_and_needed(
+    rules: list[Rule], features: dict[str, float]
+) -> None:
+    """Just below what it names, the state is a milder one; with any of it left out, it is not."""
+    assume(asked(rules, features) is not State.NORMAL)
+    state, found = decided(rules, features)
+    changes = [found, *found.get("also", [])]
+    lower = {change["feature"]: change["needed"] * (1 - 1e-9) for change in changes}
+    assert len(lower) == len(changes)
+    assert asked(rules, features | lower).rank < state.rank
+    for name in lower:
+        rest = {other: value for other, value in lower.items() if other != name}
+        assert asked(rules, features | rest) is state
+        at = next(c["needed"] for c in changes if c["feature"] == name)
+        assert asked(rules, features | lower | {name: at}) is state
+
+
+def test_the_lowest_threshold_counts_where_several_ask() -> None:
+    """Two rules halt by one input: falling below the higher threshold changes nothing."""
+    halt = Rule(
+        id="a",
+        scope_kind="asset",
+        state=State.HALT,
+        any=(Condition(feature="discount_bp", at=100.0, unit="bp"),),
+    )
+    sooner = msgspec.structs.replace(
+        halt, id="b", any=(Condition(feature="discount_bp", at=60.0, unit="bp"),)
+    )
+    _, found = decided([halt, sooner], {"discount_bp": 120.0})
+    assert (found["needed"], found["value"], "also" in found) == (60.0, 120.0, False)
