@@ -25,6 +25,7 @@ MAY_IMPORT: Final = {
     "feeds": {"contracts", "core", "feeds"},
     "client": {"client", "contracts", "core"},
     "scenarios": {"contracts", "core", "scenarios"},
+    "bench": {"bench", "core", "scenarios"},
     "dashboard": {"contracts", "core", "dashboard"},
     "shell": {"contracts", "core", "feeds", "models", "shell", "store"},
     "streams": {"contracts", "shell"},
