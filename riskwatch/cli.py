@@ -7,6 +7,7 @@ import sys
 import typer
 
 from riskwatch.commands import (
+    bench,
     data,
     db,
     demo,
@@ -30,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("bench")(bench.bench_command)
 app.command("demo")(demo.demo_command)
 app.command("replay")(replay.replay_command)
 app.command("run")(run.run_command)

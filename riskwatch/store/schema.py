@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from riskwatch.store import projections, reference, truth
+from riskwatch.store import projections, reference, scoreboard, truth
 from riskwatch.store.metadata import METADATA
 
-__all__ = ["METADATA", "projections", "reference", "truth"]
+__all__ = ["METADATA", "projections", "reference", "scoreboard", "truth"]
