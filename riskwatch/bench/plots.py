@@ -1,4 +1,4 @@
-"""One picture per case: deviation, probability and states through time, as inline SVG.
+"""One picture per case: price, value, probability and states through time, as inline SVG.
 
 The same trial gives the same bytes for one build of matplotlib: no date, no random id.
 """
@@ -27,6 +27,8 @@ COLOURS: Final = {
     State.HALT: "#c8312b",
 }
 LINES: Final = ("#1f4e79", "#5b8c5a", "#8e5ea2", "#b0722b", "#4a4a4a")
+MARKS: Final = (10, 20, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000)
+"""Marks of the axis of deviations, bp, to both sides."""
 SCOPES: Final = 7
 """Most scopes whose states are drawn."""
 
@@ -46,7 +48,7 @@ def svg(trial: Trial) -> str:
         raise RiskwatchError(
             "--html draws with matplotlib: install riskwatch[report], or leave --html out"
         ) from error
-    settings = {"svg.hashsalt": "riskwatch", "svg.fonttype": "none", "font.size": 8}
+    settings: Any = {"svg.hashsalt": "riskwatch", "svg.fonttype": "none", "font.size": 8}
     with mpl.rc_context(settings):
         scopes = _scopes(trial)
         heights = [3.0, 1.6, 0.35 * len(scopes) + 0.4]
@@ -73,15 +75,25 @@ def thin(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def _deviations(axis: Any, trial: Trial) -> None:
+    for feed, points in sorted(trial.prices.items()):
+        kept = thin(points)
+        times, values = [moment(us) for us, _ in kept], [value for _, value in kept]
+        axis.plot(times, values, lw=0.5, color="#b9c2cb", label=f"price {feed}")
     for n, (asset, series) in enumerate(sorted(trial.seen.items())):
         kept = thin([(s.us, s.deviation_bp) for s in series if s.trusted])
         times, values = [moment(us) for us, _ in kept], [value for _, value in kept]
-        axis.plot(times, values, lw=0.9, color=LINES[n % len(LINES)], label=asset)
+        axis.plot(times, values, lw=0.9, color=LINES[n % len(LINES)], label=f"value {asset}")
     axis.set_yscale("symlog", linthresh=20)
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, -MARKS[1]), max(high, MARKS[1]))
+    low, high = axis.get_ylim()
+    marks = [m for m in (*(-mark for mark in MARKS), 0, *MARKS) if low <= m <= high]
+    axis.set_yticks(marks, [f"{mark:+d}" if mark else "0" for mark in marks])
+    axis.minorticks_off()
     axis.axhline(0.0, color="#999999", lw=0.5)
-    axis.set_ylabel("value, bp from peg")
+    axis.set_ylabel("bp from peg")
     if trial.seen:
-        axis.legend(loc="lower left", fontsize=7, frameon=False, ncols=5)
+        axis.legend(loc="lower left", fontsize=7, frameon=False, ncols=4)
 
 
 def _probabilities(axis: Any, trial: Trial) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from riskwatch.bench import target
@@ -63,6 +64,8 @@ class Trial:
         By contender, in order of time.
     scores : list of Score
         Of the ladder's run, in order of time.
+    prices : dict of str to list of (int, float)
+        One direct feed per pegged coin, by its name: times and prices in bp from the peg.
     """
 
     case: Case
@@ -72,6 +75,7 @@ class Trial:
     parties: int
     changes: dict[str, list[Change]]
     scores: list[Score] = field(default_factory=list)
+    prices: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @property
     def entities(self) -> int:
@@ -155,15 +159,16 @@ def alone(scores: Sequence[Score], generation: str) -> list[Change]:
     active: dict[str, set[State]] = {}
     standing: dict[str, State] = {}
     out: list[Change] = []
-    for flip in flips:
-        held = active.setdefault(flip.scope, set())
-        if flip.state is State.NORMAL:
-            held.discard(flip.previous)
-        else:
-            held.add(flip.state)
+    for (us, scope), group in groupby(flips, key=lambda c: (c.us, c.scope)):
+        held = active.setdefault(scope, set())
+        for flip in group:
+            if flip.state is State.NORMAL:
+                held.discard(flip.previous)
+            else:
+                held.add(flip.state)
         now = max(held, key=lambda s: s.rank, default=State.NORMAL)
-        before = standing.get(flip.scope, State.NORMAL)
+        before = standing.get(scope, State.NORMAL)
         if now is not before and before is not State.HALT:
-            standing[flip.scope] = now
-            out.append(flip._replace(previous=before, state=now))
+            standing[scope] = now
+            out.append(Change(us, scope, before, now, Cause.NONE))
     return out

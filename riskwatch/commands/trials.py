@@ -13,6 +13,7 @@ from riskwatch.bench.static import PLAIN, Seen, alarms
 from riskwatch.bench.timeline import Change
 from riskwatch.bench.trial import ALONE, LADDER, RULES, Score, Trial, alone, generations
 from riskwatch.core.clock import SECOND, micros
+from riskwatch.core.events import Quote
 from riskwatch.core.outputs import DataQualityRaised, DecisionMade, ScoreUpdated
 from riskwatch.core.readings import CounterpartyReading, MarketReading
 from riskwatch.core.reasons import Cause, QualityIssue, State
@@ -22,7 +23,7 @@ from riskwatch.feeds.record import Tally
 from riskwatch.shell.rehearsal import decided, overheard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from riskwatch.bench.recordings import Recording
@@ -88,7 +89,8 @@ def _trial(
     *,
     as_quoted: bool = False,
 ) -> Trial:
-    heard, said = overheard(config, events, tick_us)
+    prices = Prices(config.reference)
+    heard, said = overheard(config, prices.noted(events), tick_us)
     seen, parties = _seen(heard, config.reference, as_quoted=as_quoted)
     rules, _ = _run(rules_alone(config), heard)
     ladder, scores = _run(config, heard)
@@ -102,7 +104,33 @@ def _trial(
         parties=parties,
         changes=changes,
         scores=scores,
+        prices=prices.by_feed,
     )
+
+
+class Prices:
+    """Notes the prices of one direct feed per pegged coin as events go by: for the eye alone."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self._feed: dict[str, str] = {}
+        self.by_feed: dict[str, list[tuple[int, float]]] = {}
+
+    def noted(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield events as they are, and note what they say; the first feed of a coin is kept."""
+        for event in events:
+            if isinstance(event, Quote) and event.last is not None:
+                self._note(event, float(event.last))
+            yield event
+
+    def _note(self, quote: Quote, last: float) -> None:
+        peg = self._reference.asset(quote.base).peg
+        if peg is None or peg not in (quote.quote, self._reference.asset(quote.quote).peg):
+            return
+        feed = f"{quote.venue}:{quote.base}/{quote.quote}"
+        if self._feed.setdefault(quote.base, feed) == feed:
+            points = self.by_feed.setdefault(feed, [])
+            points.append((micros(quote.ts), (last - 1.0) * 1e4))
 
 
 def _seen(
