@@ -82,6 +82,8 @@ class Case:
         Cases of one family look at one event: none is tuned on another. Its name if empty.
     recorded : bool
         Whether it is a recording; the pack was written for regression tests and proves nothing.
+    deadlines : tuple of (str, State, int)
+        Scope, the state that it must have come to, and by when.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Case:
     ceilings: dict[str, State] = field(default_factory=dict)
     family: str = ""
     recorded: bool = False
+    deadlines: tuple[tuple[str, State, int], ...] = ()
 
     @classmethod
     def of(cls, episode: Episode) -> Case:

@@ -65,6 +65,7 @@ def criteria(
         calibration(trials, made),
         causes(outcomes),
         controls(trials),
+        deadlines(trials),
     ]
 
 
@@ -254,3 +255,22 @@ def controls(trials: Sequence[Trial]) -> Criterion:
             halted.append(f"{trial.case.name} seed {trial.seed} {', '.join(sorted(scopes))}")
     said = f"{len(mine) - len(halted)} of {len(mine)} runs"
     return Criterion(name, verdict(reached=not halted), "; ".join([said, *halted]))
+
+
+def deadlines(trials: Sequence[Trial]) -> Criterion:
+    """Whether what had to be said by a certain time was said by then."""
+    name = "what had to be said was said in time"
+    missed, asked = [], 0
+    for trial in trials:
+        changes = trial.changes[LADDER]
+        for scope, state, by in trial.case.deadlines:
+            asked += 1
+            in_time = [c.us for c in changes if c.scope == scope and c.state.rank >= state.rank]
+            if min(in_time, default=by + 1) > by:
+                late = min(in_time, default=None)
+                when_ = "never" if late is None else f"{(late - by) / 60e6:.0f} min late"
+                missed.append(f"{trial.case.name} seed {trial.seed} {scope} {state} {when_}")
+    if not asked:
+        return Criterion(name, OPEN, "no episode has a deadline")
+    said = f"{asked - len(missed)} of {asked}"
+    return Criterion(name, verdict(reached=not missed), "; ".join([said, *missed]))

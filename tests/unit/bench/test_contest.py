@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
 
 from riskwatch.bench import contest
 from riskwatch.bench.contest import Mark, best_static, quietly_fastest
-from riskwatch.bench.criteria import FAIL, PASS, controls, never_later
+from riskwatch.bench.criteria import FAIL, PASS, controls, deadlines, never_later
 from riskwatch.bench.static import PLAIN, Seen, Static, alarms
 from riskwatch.bench.trial import Score, alone, warnings
 from riskwatch.core.clock import HOUR, MINUTE
@@ -95,6 +96,20 @@ def test_a_control_that_is_halted_is_told() -> None:
     halted = controls([trial(calm, [change(ONSET, NORMAL, HALT, "counterparty:V")])])
     assert halted.verdict == FAIL
     assert "counterparty:V" in halted.said
+
+
+def test_a_deadline_that_is_missed_is_told() -> None:
+    """Late by an hour, in time, and never."""
+    of = case()
+    due = (("asset:A", WATCH, ONSET), ("asset:A", HALT, ONSET))
+    late = replace(of, deadlines=due[:1])
+    made = [change(ONSET + HOUR, NORMAL, WATCH)]
+    assert "WATCH 60 min late" in deadlines([trial(late, made)]).said
+    assert deadlines([trial(late, [change(ONSET, NORMAL, REDUCE)])]).verdict == PASS
+    never = deadlines([trial(replace(of, deadlines=due), [change(ONSET, NORMAL, WATCH)])])
+    assert never.verdict == FAIL
+    assert "1 of 2" in never.said
+    assert "HALT never" in never.said
 
 
 LOW, HIGH = "depeg(discount 50bp, 1h)", "depeg(discount 200bp, 1h, from 50bp)"

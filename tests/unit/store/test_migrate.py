@@ -34,6 +34,7 @@ VIEWS = {
     "killswitch_now",
     "limit_utilisation",
     "score_now",
+    "scoreboard",
 }
 
 
