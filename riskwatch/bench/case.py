@@ -108,6 +108,11 @@ class Case:
             ceilings={
                 label.scope: label.at_most for label in episode.labels if label.at_most is not None
             },
+            deadlines=tuple(
+                (label.scope, label.at_least, micros(label.by))
+                for label in episode.labels
+                if label.at_least is not None and label.by is not None
+            ),
         )
 
     @property

@@ -8,12 +8,14 @@ from math import inf
 import pytest
 
 from riskwatch.bench import contest
+from riskwatch.bench.case import Case
 from riskwatch.bench.contest import Mark, best_static, quietly_fastest
 from riskwatch.bench.criteria import FAIL, PASS, controls, deadlines, never_later
 from riskwatch.bench.static import PLAIN, Seen, Static, alarms
 from riskwatch.bench.trial import Score, alone, warnings
 from riskwatch.core.clock import HOUR, MINUTE
 from riskwatch.core.reasons import State
+from riskwatch.scenarios.episode import load
 from tests.unit.bench.samples import ONSET, case, change, fact, seen, trial
 
 NORMAL, WATCH, REDUCE, HALT = State
@@ -110,6 +112,15 @@ def test_a_deadline_that_is_missed_is_told() -> None:
     assert never.verdict == FAIL
     assert "1 of 2" in never.said
     assert "HALT never" in never.said
+
+
+def test_an_episode_brings_its_deadlines_and_ceilings() -> None:
+    """As its labels say."""
+    of = Case.of(load("ust_2022"))
+    assert [(scope, state) for scope, state, _ in of.deadlines] == [
+        ("asset:UST", REDUCE), ("asset:UST", HALT),
+    ]  # fmt: skip
+    assert of.ceilings["asset:USDT"] is WATCH
 
 
 LOW, HIGH = "depeg(discount 50bp, 1h)", "depeg(discount 200bp, 1h, from 50bp)"
