@@ -5,7 +5,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-streams chaos fuzz model kill9 lint audit-deps format wheel env clean
+.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 lint audit-deps format \
+  wheel env clean
 
 UV_VERSION := 0.13.8
 BIN := .venv/bin
@@ -27,7 +28,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## what there is to do
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## an episode on the screen, from nothing
 	@$(BIN)/riskwatch demo $(ARGS)
@@ -37,6 +38,9 @@ test: $(READY_DEV) lint ## everything that must hold; what was skipped is said a
 
 bench: $(READY_DEV) ## figures, as ratios measured in one run
 	@$(BIN)/python -m pytest tests/bench -p no:xdist --benchmark-only $(ARGS)
+
+bench-episodes: $(READY_DEV) ## the scoreboard: every episode, every seed, report in scoreboard.html
+	@$(BIN)/riskwatch bench --html scoreboard.html --database sqlite:///scoreboard.db $(ARGS)
 
 bench-streams: $(READY_DEV) ## figures of the workers, on a real broker and a real Postgres
 	@$(BIN)/python -m tests.bench.streams $(ARGS)

@@ -9,6 +9,7 @@ import typer
 
 from riskwatch.commands import (
     audit,
+    bench,
     clients,
     data,
     db,
@@ -41,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("bench")(bench.bench_command)
 app.command("demo")(demo.demo_command)
 app.command("replay")(replay.replay_command)
 app.command("run")(run.run_command)

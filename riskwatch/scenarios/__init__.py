@@ -4,7 +4,8 @@ To add an episode, add one TOML file under ``data``: a window, way-points per as
 (facts that are published, never a copied series), the venues' feeds and their faults, credit
 events, and labels that say what is right. :mod:`.episode` checks it when it is read,
 :mod:`.market` turns it into quotes, :mod:`.book` adds fills, balances and transfers of a sample
-firm. Everything is the same for the same seed.
+firm, or :mod:`.firm` those of the firm that the file states. Everything is the same for the same
+seed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from riskwatch.scenarios.book import HOLD, book_events
 from riskwatch.scenarios.episode import Episode, load, names
+from riskwatch.scenarios.firm import firm_events
 from riskwatch.scenarios.market import Prices, news, quotes
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ def events(
     seed : int
         Same seed, same events.
     book : bool
-        Whether the sample firm lives through it; else only the market and the news.
+        Whether a firm lives through it; else only the market and the news.
     hold : sequence of str
-        What the firm holds beside USD.
+        What the sample firm holds beside USD; a firm that the episode states holds what it says.
 
     Raises
     ------
@@ -53,7 +55,9 @@ def events(
     """
     episode = load(name) if isinstance(name, str) else name
     streams: list[Iterator[Event]] = []
-    if book:
+    if book and episode.holdings:
+        streams.append(firm_events(episode, seed))
+    elif book:
         prices = Prices(episode)
         streams.append(book_events(episode.start, episode.end, seed, hold=hold, price=prices))
     streams.append(iter([news(item, n) for n, item in enumerate(episode.credit)]))

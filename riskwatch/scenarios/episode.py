@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from riskwatch.core.events import CreditKind, Name
 from riskwatch.core.reasons import Cause, State
 from riskwatch.errors import ConfigError, RiskwatchError
-from riskwatch.scenarios.path import Path
+from riskwatch.scenarios.sense import check
 
 Points = tuple[tuple[datetime, float], ...]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
@@ -76,7 +76,98 @@ class News(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     subject: Name
     kind: CreditKind
     assets: tuple[Name, ...] = ()
+    networks: tuple[Name, ...] = ()
     note: str = ""
+    agency: Name | None = None
+    rating: str | None = None
+    previous: str | None = None
+    jurisdiction: Name | None = None
+
+
+class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an asset's worth at one venue differs from its worth everywhere else.
+
+    Attributes
+    ----------
+    venue, asset : str
+        Where, and of what; every feed of the venue that has no way-points of its own follows.
+    points : tuple
+        Way-points of the factor: 0.92 is a discount of eight per cent.
+    """
+
+    venue: Name
+    asset: Name
+    points: Points
+
+
+class Stake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the firm of an episode holds of one asset at one venue, stated every hour."""
+
+    venue: Name
+    asset: Name
+    amount: Positive
+
+
+class Withdrawals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Withdrawals that the firm asks for, one after the other, and what becomes of them.
+
+    Attributes
+    ----------
+    venue, asset : str
+        From where, of what.
+    amount : float
+        Of each, in units of `asset`.
+    begin, end : datetime
+        First and last request.
+    every_s : int
+        Seconds from one request to the next.
+    takes : tuple of (datetime, float)
+        Way-points of the seconds from a request made then to its sending.
+    stuck_from : datetime or None
+        Requests from then on are accepted and never sent.
+    network : str or None
+        Over which.
+    """
+
+    venue: Name
+    asset: Name
+    amount: Positive
+    begin: datetime
+    end: datetime
+    every_s: Annotated[int, msgspec.Meta(ge=60)]
+    takes: Points
+    stuck_from: datetime | None = None
+    network: Name | None = None
+
+
+class Happening(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an episode is about, and what is right to say of it.
+
+    Attributes
+    ----------
+    what : str
+        The event, in plain words.
+    kind : str
+        ``event``, or ``control``: nothing fails, and whoever stops trading is wrong.
+    scope : str
+        Whom it concerns.
+    causes : tuple of Cause
+        Right causes; ``none`` if silence is right, ``feed`` if a data-quality alert is.
+    onset : datetime
+        When it begins.
+    over : datetime or None
+        When it is over; None if it is not within the window.
+    answer : State
+        The right answer: the state to come to, and never to exceed.
+    """
+
+    what: str
+    kind: Literal["event", "control"]
+    scope: str
+    causes: Annotated[tuple[Cause, ...], msgspec.Meta(min_length=1)]
+    onset: datetime
+    answer: State
+    over: datetime | None = None
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,6 +210,16 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Way-points of what multiplies every feed's noise and spread.
     feeds, credit, labels : tuple
         What is stated, what becomes known, and what is right.
+    basis : tuple
+        Venues at which an asset is worth something else.
+    holdings, withdrawals : tuple
+        What the firm has and wants back; without holdings it is the sample firm.
+    events : tuple
+        What happens, for the scoreboard.
+    seeds : tuple of int
+        Seeds that the scoreboard runs.
+    tick_s : int
+        Width of the event-time grid that it runs on, seconds.
     """
 
     name: Name
@@ -130,6 +231,12 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stress: Points = ()
     credit: tuple[News, ...] = ()
     labels: tuple[Label, ...] = ()
+    basis: tuple[Basis, ...] = ()
+    holdings: tuple[Stake, ...] = ()
+    withdrawals: tuple[Withdrawals, ...] = ()
+    events: tuple[Happening, ...] = ()
+    seeds: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)] = (1, 2, 3)
+    tick_s: Annotated[int, msgspec.Meta(ge=1)] = 60
 
 
 def names() -> list[str]:
@@ -177,29 +284,5 @@ def parse(text: bytes, name: str) -> Episode:
         episode = msgspec.toml.decode(text, type=Episode)
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(file, "", "an episode", str(error)) from error
-    if not episode.start < episode.end:
-        raise ConfigError(file, "end", "a moment after start", episode.end.isoformat())
-    for label in episode.labels:
-        if label.at_least is not None and label.by is None:
-            raise ConfigError(file, f"labels.{label.scope}", "by when at_least must be reached")
-    _check_paths(episode, file)
+    check(episode, file)
     return episode
-
-
-def _check_paths(episode: Episode, file: str) -> None:
-    """Refuse way-points that are no path, and feeds that would have no price."""
-    paths = {f"assets.{name}": points for name, points in episode.assets.items()}
-    paths |= {f"feeds.{f.name}.points": f.points for f in episode.feeds if f.points}
-    if episode.stress:
-        paths["stress"] = episode.stress
-    for key, points in paths.items():
-        try:
-            Path(points)
-        except ValueError as error:
-            raise ConfigError(file, key, f"a path ({error})") from error
-    for feed in episode.feeds:
-        missing = [a for a in (feed.base, feed.quote) if a not in episode.assets and a != "USD"]
-        if missing and not feed.points:
-            raise ConfigError(
-                file, f"feeds.{feed.name}", "way-points, or assets that have a path", missing[0]
-            )

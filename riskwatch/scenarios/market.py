@@ -36,6 +36,7 @@ class Prices:
         self._feeds = {
             (f.venue, f.base, f.quote): Path(f.points) for f in episode.feeds if f.points
         }
+        self._basis = {(b.venue, b.asset): Path(b.points) for b in episode.basis}
         self._stress = Path(episode.stress or [(episode.start, 1.0)])
 
     def __call__(self, venue: str, base: str, quote: str, us: int) -> float | None:
@@ -43,8 +44,13 @@ class Prices:
         own = self._feeds.get((venue, base, quote))
         if own is not None:
             return own.at(us)
-        above, below = self.value(base, us), self.value(quote, us)
+        above, below = self._local(venue, base, us), self._local(venue, quote, us)
         return None if above is None or below is None else above / below
+
+    def _local(self, venue: str, asset: str, us: int) -> float | None:
+        """Value of `asset` in USD at one venue."""
+        value, basis = self.value(asset, us), self._basis.get((venue, asset))
+        return value if value is None or basis is None else value * basis.at(us)
 
     def value(self, asset: str, us: int) -> float | None:
         """Value of `asset` in USD across venues, ``None`` if the episode has no path of it."""
@@ -164,6 +170,11 @@ def news(item: News, n: int) -> Credit:
         source=item.source,
         subject=item.subject,
         kind=item.kind,
+        agency=item.agency,
+        rating=item.rating,
+        previous=item.previous,
+        jurisdiction=item.jurisdiction,
         assets=list(item.assets) or None,
+        networks=list(item.networks) or None,
         note=item.note or None,
     )

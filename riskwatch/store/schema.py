@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from riskwatch.store import audit, clients, people, projections, reference, truth
+from riskwatch.store import audit, clients, people, projections, reference, scoreboard, truth
 from riskwatch.store.metadata import METADATA
 
-__all__ = ["METADATA", "audit", "clients", "people", "projections", "reference", "truth"]
+__all__ = [
+    "METADATA", "audit", "clients", "people", "projections", "reference", "scoreboard", "truth",
+]  # fmt: skip

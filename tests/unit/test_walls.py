@@ -26,6 +26,7 @@ MAY_IMPORT: Final = {
     "client": {"client", "contracts", "core"},
     "scenarios": {"contracts", "core", "scenarios"},
     "fitting": {"core", "fitting", "models"},
+    "bench": {"bench", "core", "scenarios"},
     "dashboard": {"contracts", "core", "dashboard"},
     "shell": {"contracts", "core", "feeds", "models", "shell", "store"},
     "streams": {"contracts", "shell"},

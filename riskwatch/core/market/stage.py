@@ -171,6 +171,11 @@ class MarketStage:
             fiat=fiat,
         )
 
+    def _pegged(self, edge: Edge) -> bool:
+        """Whether both assets of a feed are pegged, or fiat."""
+        both = (self.reference.asset(edge.base), self.reference.asset(edge.quote))
+        return all(asset.fiat or asset.peg is not None for asset in both)
+
     def _vol_sq(self, asset: str) -> float:
         """Variance of the log price per minute to assume before any is measured."""
         ref = self.reference.asset(asset)
@@ -211,7 +216,9 @@ class MarketStage:
             edge = state.edges[key]
             edge.residual, edge.share = residual, share
             if edge.fresh > state.meta.solved:
-                widen = edge.base not in off_peg and edge.quote not in off_peg
+                # A feed between coins that leaves all others is no noise, however slowly it goes.
+                local = abs(residual) >= config.venue_bp * BP and self._pegged(edge)
+                widen = not local and edge.base not in off_peg and edge.quote not in off_peg
                 edge.learn(residual, us, widen=widen, half_life_s=config.band_half_life_s)
             state.mark(f"edge/{key}")
         for name, i in fit.index.items():

@@ -56,4 +56,4 @@ def test_an_unwritable_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_an_unknown_episode_is_refused() -> None:
     """The error names the known ones."""
     result = CliRunner().invoke(app, ["write", "nothing"])
-    assert "there are: usdc_2023" in str(result.exception)
+    assert "there are: bad_prints, " in str(result.exception)

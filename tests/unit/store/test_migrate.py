@@ -40,6 +40,7 @@ VIEWS = {
     "model_status",
     "score_now",
     "silence_now",
+    "scoreboard",
 }
 
 

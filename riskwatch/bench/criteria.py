@@ -1,0 +1,276 @@
+"""What is to be reached, each as one line: PASS, NOT REACHED or NOT JUDGED, with its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isinf
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.bench import contest
+from riskwatch.bench.probability import HIGH, judged
+from riskwatch.bench.static import PLAIN
+from riskwatch.bench.timeline import RAISED, strictest
+from riskwatch.bench.trial import LADDER, spokesman
+from riskwatch.core.reasons import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from riskwatch.bench.contest import Mark
+    from riskwatch.bench.outcome import Outcome, Probabilities
+    from riskwatch.bench.timeline import Change
+    from riskwatch.bench.trial import Trial
+
+    Said = Mapping[str, Sequence[list[Change]]]
+
+PASS: Final = "PASS"  # noqa: S105 - a verdict
+FAIL: Final = "NOT REACHED"
+OPEN: Final = "NOT JUDGED"
+EVENTS: Final = 5
+"""Independent events from which a series is judged and not only shown."""
+NEAR: Final = 0.1
+"""How far the observed rate may be from the stated one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One criterion: its name, its verdict, the figures behind it."""
+
+    name: str
+    verdict: str
+    said: str
+
+    @property
+    def line(self) -> str:
+        """As it is printed."""
+        return f"{self.verdict:<11}  {self.name}: {self.said}"
+
+
+def verdict(*, reached: bool) -> str:
+    """Return :data:`PASS` or :data:`FAIL`."""
+    return PASS if reached else FAIL
+
+
+def criteria(
+    trials: Sequence[Trial], outcomes: Sequence[Outcome], made: Sequence[Probabilities]
+) -> list[Criterion]:
+    """Judge everything that is to be reached, in order."""
+    said = contest.static_alarms(trials)
+    return [
+        *(never_later(trials, said, state) for state in RAISED),
+        *against_plain(trials, said),
+        ranking(trials, made),
+        skill(trials, made),
+        calibration(trials, made),
+        causes(outcomes),
+        controls(trials),
+        deadlines(trials),
+    ]
+
+
+def when(delay: float) -> str:
+    """Say a delay in words.
+
+    Examples
+    --------
+    >>> when(-1800.0), when(5400.0), when(float("inf"))
+    ('30 min before', '90 min after', 'never')
+    """
+    if isinf(delay):
+        return "never"
+    return f"{abs(delay) / 60:.0f} min {'before' if delay < 0 else 'after'}"
+
+
+def never_later(trials: Sequence[Trial], said: Said, state: State) -> Criterion:
+    """Hold the ladder against the best static rule of the other events, fact by fact.
+
+    Over seeds of one case the medians are compared.
+    """
+    name = f"{state.value} never later than the best static rule of the other episodes"
+    ladder = contest.ladder_marks(trials, state)
+    options = contest.static_marks(trials, said, state)
+    late, compared = [], 0
+    for case in dict.fromkeys(trial.case.name for trial in trials):
+        rows = [n for n, trial in enumerate(trials) if trial.case.name == case]
+        facts = contest.asking(trials[rows[0]], state)
+        chosen = contest.best_static(options, ladder, trials[rows[0]].case.kin) if facts else None
+        if chosen is None:
+            continue
+        for i, fact in enumerate(facts):
+            compared += 1
+            ours = median(ladder[n].delays_s[i] for n in rows)
+            theirs = median(options[chosen][n].delays_s[i] for n in rows)
+            if ours > theirs:
+                late.append(f"{case} {fact.scope} {when(ours)}, {chosen} {when(theirs)}")
+    if not compared:
+        return Criterion(name, OPEN, "no event asks for it, or there is no other event")
+    count = f"on {compared - len(late)} of {compared} events"
+    return Criterion(name, verdict(reached=not late), "; ".join([count, *late]))
+
+
+def against_plain(trials: Sequence[Trial], said: Said) -> list[Criterion]:
+    """Hold the ladder's dial against the plain rule: at its false alarms, and at its lead.
+
+    For each event the dial is set by the other events alone. Over all events a miss counts as
+    never; a rule on prices cannot see a counterparty, so events of coins are judged apart too.
+    """
+    coins = [t for t in trials if all(fact.asset for fact in t.case.facts)]
+    rows = {trial: n for n, trial in enumerate(map(id, trials))}
+    plain = contest.static_marks(trials, {PLAIN.name: said[PLAIN.name]}, State.WATCH)[PLAIN.name]
+    out = []
+    for where, mine in (("all events", list(trials)), ("events of coins", coins)):
+        theirs = [plain[rows[id(trial)]] for trial in mine]
+        out += _against(mine, theirs, where)
+    return out
+
+
+def _against(trials: Sequence[Trial], plain: Sequence[Mark], where: str) -> list[Criterion]:
+    first = f"{where}: at the false alarms of {PLAIN.name}, a median lead at least as long"
+    second = f"{where}: at the lead of {PLAIN.name}, at most half its false alarms"
+    if len({trial.case.kin for trial in trials}) < 2:
+        return [Criterion(name, OPEN, "there is no other event") for name in (first, second)]
+    lead, alarms = contest.typical, contest.alarms
+    options = contest.dial_marks(trials)
+    quiet: list[Mark] = []
+    quick: list[Mark] = []
+    for n, trial in enumerate(trials):
+        kin = trial.case.kin
+        theirs = contest.without(plain, kin)
+        a = contest.quietly_fastest(options, kin, alarms(theirs))
+        b = contest.fast_and_quietest(options, kin, lead(theirs))
+        quiet += [options[a][n]] if a is not None else []
+        quick += [options[b][n]] if b is not None else []
+    as_quiet, as_quick = len(quiet) == len(trials), len(quick) == len(trials)
+    reached = as_quiet and alarms(quiet) <= alarms(plain) and lead(quiet) <= lead(plain)
+    halved = as_quick and lead(quick) <= lead(plain) and 2 * alarms(quick) <= alarms(plain)
+    return [
+        Criterion(
+            first,
+            verdict(reached=reached),
+            f"median {when(lead(quiet))} with {alarms(quiet)} false alarms, "
+            f"the rule {when(lead(plain))} with {alarms(plain)}"
+            + ("" if as_quiet else "; on some event no setting is as quiet"),
+        ),
+        Criterion(
+            second,
+            verdict(reached=halved),
+            f"{alarms(quick)} false alarms at median {when(lead(quick))}, "
+            f"the rule {alarms(plain)} at {when(lead(plain))}"
+            + ("" if as_quick else "; on some event no setting is as fast"),
+        ),
+    ]
+
+
+def served(trials: Sequence[Trial], made: Sequence[Probabilities]) -> list[Probabilities]:
+    """Judgements of the served probability alone."""
+    names = {(t.case.name, t.seed): spokesman(t.scores) for t in trials}
+    return [each for each in made if names[each.case, each.seed] == each.generation]
+
+
+def ranking(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
+    """Average precision of the served probability against ranking by the deviation's size."""
+    name = "average precision at least that of ranking by |deviation|"
+    recorded = {t.case.name for t in trials if t.case.recorded}
+    rows = [
+        (each.judged.ap, each.ap_deviation, each)
+        for each in served(trials, made)
+        if each.case in recorded and each.events >= EVENTS
+    ]
+    known = [(a, b, e) for a, b, e in rows if a is not None and b is not None]
+    if not known:
+        return Criterion(name, OPEN, f"no recorded series with {EVENTS} independent events")
+    worse = [f"{e.case} {e.scope} {e.target} {a:.3f} against {b:.3f}" for a, b, e in known if a < b]
+    ours = sum(a for a, _, _ in known) / len(known)
+    theirs = sum(b for _, b, _ in known) / len(known)
+    said = f"mean {ours:.3f} against {theirs:.3f} on {len(known)} series"
+    return Criterion(name, verdict(reached=not worse and ours > theirs), "; ".join([said, *worse]))
+
+
+def skill(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
+    """Brier skill of the served probability against climatology, pooled by target."""
+    name = "positive Brier skill against climatology"
+    out, reached = [], True
+    for target, rows in _by_target(served(trials, made)).items():
+        pooled = judged(*rows)
+        if pooled.skill is None:
+            continue
+        reached = reached and pooled.skill > 0.0
+        out.append(f"{target} {pooled.skill:+.3f} on {pooled.samples} samples")
+    if not out:
+        return Criterion(name, OPEN, "no target has labels of both kinds")
+    return Criterion(name, verdict(reached=reached), "; ".join(out))
+
+
+def calibration(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
+    """Observed against stated rate among predictions of 0.2 and more, pooled by target."""
+    name = f"observed rate within {NEAR:g} of the stated one from {HIGH:g} on"
+    out, reached = [], True
+    for target, rows in _by_target(served(trials, made)).items():
+        pooled = judged(*rows)
+        if pooled.high_said is None or pooled.high_rate is None:
+            continue
+        reached = reached and abs(pooled.high_said - pooled.high_rate) <= NEAR
+        out.append(
+            f"{target} said {pooled.high_said:.2f}, came {pooled.high_rate:.2f} of {pooled.high}"
+        )
+    if not out:
+        return Criterion(name, OPEN, "nothing was predicted with that probability")
+    return Criterion(name, verdict(reached=reached), "; ".join(out))
+
+
+def _by_target(
+    made: Sequence[Probabilities],
+) -> dict[str, tuple[list[float], list[bool]]]:
+    found: dict[str, tuple[list[float], list[bool]]] = {}
+    for each in made:
+        said, labels = found.setdefault(each.target, ([], []))
+        said += each.said
+        labels += each.labels
+    return found
+
+
+def causes(outcomes: Sequence[Outcome]) -> Criterion:
+    """Whether the ladder named a right cause of every fact, whatever the seed."""
+    name = "cause right on every episode"
+    mine = [o for o in outcomes if o.contender == LADDER and o.cause_right is not None]
+    if not mine:
+        return Criterion(name, OPEN, "there is nothing to name a cause of")
+    wrong = [f"{o.case} {o.scope} seed {o.seed} {o.cause}" for o in mine if not o.cause_right]
+    said = f"{len(mine) - len(wrong)} of {len(mine)} runs"
+    return Criterion(name, verdict(reached=not wrong), "; ".join([said, *wrong]))
+
+
+def controls(trials: Sequence[Trial]) -> Criterion:
+    """Whether every negative control stays at REDUCE for issuers and parties, and never halts."""
+    name = "negative controls never above REDUCE, and never HALT"
+    mine = [trial for trial in trials if trial.case.control]
+    if not mine:
+        return Criterion(name, OPEN, "there is no negative control")
+    halted = []
+    for trial in mine:
+        worst = strictest(trial.changes[LADDER], ("asset", "counterparty", "venue-asset"))
+        if worst is State.HALT:
+            scopes = {c.scope for c in trial.changes[LADDER] if c.state is State.HALT}
+            halted.append(f"{trial.case.name} seed {trial.seed} {', '.join(sorted(scopes))}")
+    said = f"{len(mine) - len(halted)} of {len(mine)} runs"
+    return Criterion(name, verdict(reached=not halted), "; ".join([said, *halted]))
+
+
+def deadlines(trials: Sequence[Trial]) -> Criterion:
+    """Whether what had to be said by a certain time was said by then."""
+    name = "what had to be said was said in time"
+    missed, asked = [], 0
+    for trial in trials:
+        changes = trial.changes[LADDER]
+        for scope, state, by in trial.case.deadlines:
+            asked += 1
+            in_time = [c.us for c in changes if c.scope == scope and c.state.rank >= state.rank]
+            if min(in_time, default=by + 1) > by:
+                late = min(in_time, default=None)
+                when_ = "never" if late is None else f"{(late - by) / 60e6:.0f} min late"
+                missed.append(f"{trial.case.name} seed {trial.seed} {scope} {state} {when_}")
+    if not asked:
+        return Criterion(name, OPEN, "no episode has a deadline")
+    said = f"{asked - len(missed)} of {asked}"
+    return Criterion(name, verdict(reached=not missed), "; ".join([said, *missed]))

@@ -1,0 +1,192 @@
+"""One contender on one case: times, false alarms, cause, dollars; and its probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.bench import matured, target
+from riskwatch.bench.probability import Judged, average_precision, judged
+from riskwatch.bench.static import at
+from riskwatch.bench.timeline import RAISED, back_s, cause_said, delay_s, false_alarms, first
+from riskwatch.bench.trial import ALONE, LADDER, RULES, spokesman
+from riskwatch.core.clock import MINUTE
+from riskwatch.core.reasons import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.bench.case import Fact
+    from riskwatch.bench.static import Seen
+    from riskwatch.bench.target import Asked
+    from riskwatch.bench.trial import Score, Trial
+
+FRESH: Final = 5 * MINUTE
+"""A reading is the present for this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one contender did about one fact.
+
+    Attributes
+    ----------
+    case, seed, contender, scope : str, int, str, str
+        Which.
+    delays_s : dict of State to (float or None)
+        Seconds from the onset to each state; negative before it, None if it was never reached.
+    false : dict of State to int
+        False entries of the whole case by state; stated once, at its first fact.
+    entity_months : float
+        What they are to be divided by; 0 at further facts.
+    cause : str
+        What was said; empty for contenders that say none.
+    cause_right : bool or None
+        Whether that is right.
+    exposed_usd : float or None
+        Our dollars on the scope when it was halted.
+    normal_s : float or None
+        Seconds from the end of the event to NORMAL for good.
+    latched : bool
+        Whether the scope is at HALT at the end.
+    """
+
+    case: str
+    seed: int
+    contender: str
+    scope: str
+    delays_s: dict[State, float | None]
+    false: dict[State, int]
+    entity_months: float
+    cause: str
+    cause_right: bool | None
+    exposed_usd: float | None
+    normal_s: float | None
+    latched: bool
+
+
+def outcome(trial: Trial, contender: str, fact: Fact, *, head: bool) -> Outcome:
+    """Score one contender on one fact; `head` says whether it carries the false alarms."""
+    changes = trial.changes[contender]
+    deciding = contender in (RULES, LADDER)
+    scopes = (fact.scope,) if deciding or not fact.asset else (fact.scope, fact.asset)
+    halted = first(changes, scopes, State.HALT, fact.onset)
+    said = cause_said(changes, fact, trial.feeds) if deciding else None
+    mine = [change for change in changes if change.scope == fact.scope]
+    return Outcome(
+        case=trial.case.name,
+        seed=trial.seed,
+        contender=contender,
+        scope=fact.scope,
+        delays_s={state: delay_s(changes, fact, state, scopes) for state in RAISED},
+        false=false_alarms(changes, trial.case) if head else dict.fromkeys(RAISED, 0),
+        entity_months=trial.entities * trial.case.months if head else 0.0,
+        cause="" if said is None else said.value,
+        cause_right=None if said is None else said in fact.causes,
+        exposed_usd=None if halted is None else halted.exposure_usd,
+        normal_s=back_s(changes, fact),
+        latched=bool(mine) and mine[-1].state is State.HALT,
+    )
+
+
+def outcomes(trial: Trial) -> Iterator[Outcome]:
+    """Every contender on every fact of a trial."""
+    for contender in trial.changes:
+        for n, fact in enumerate(trial.case.facts):
+            yield outcome(trial, contender, fact, head=n == 0)
+
+
+def generation_of(contender: str, scores: list[Score]) -> str:
+    """Name the generation whose probability stands for a contender; empty for a static rule."""
+    if contender == RULES:
+        return "rules"
+    if contender == LADDER:
+        return spokesman(scores)
+    return contender.removeprefix(ALONE) if contender.startswith(ALONE) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probabilities:
+    """One generation on one target of one scope, walking forward through one trial.
+
+    Attributes
+    ----------
+    case, seed, scope, target, generation
+        Which.
+    judged : Judged
+        Its measures.
+    ap_deviation : float or None
+        Average precision of ranking the same samples by the size of the deviation.
+    events : int
+        Independent events among the positives.
+    said, labels : tuple
+        The samples themselves, for pooling.
+    """
+
+    case: str
+    seed: int
+    scope: str
+    target: str
+    generation: str
+    judged: Judged
+    ap_deviation: float | None
+    events: int
+    said: tuple[float, ...]
+    labels: tuple[bool, ...]
+
+
+def probabilities(trial: Trial) -> Iterator[Probabilities]:
+    """Judge every generation on every target of every coin that has a label."""
+    trusted = {a: [seen for seen in series if seen.trusted] for a, series in trial.seen.items()}
+    groups: dict[tuple[str, str, str], list[Score]] = {}
+    for score in trial.scores:
+        groups.setdefault((score.scope, score.target, score.generation), []).append(score)
+    # Label and deviation are the same for every generation: they are looked up once.
+    known: dict[tuple[str, str, int], tuple[float, bool] | None] = {}
+    for (scope, name, generation), scores in groups.items():
+        asked = target.parse(name)
+        series = trusted.get(scope.removeprefix("asset:"))
+        if asked is None or not series:
+            continue
+        samples: list[tuple[int, float, float, bool]] = []
+        for score in scores:
+            key = (scope, name, score.us)
+            if key not in known:
+                known[key] = _sample(asked, series, score.us)
+            sample = known[key]
+            if sample is not None:
+                samples.append((score.us, score.probability, *sample))
+        if samples:
+            yield _judged(trial, (scope, name, generation), asked, samples)
+
+
+def _sample(asked: Asked, series: list[Seen], us: int) -> tuple[float, bool] | None:
+    """Deviation and label of a sample; None where there is no question or no answer."""
+    now = at(series, us)
+    if now is None or us - now.us > FRESH or not asked.open(now.deviation_bp):
+        return None
+    came = matured.label(asked, us, series)
+    return None if came is None else (abs(now.deviation_bp), came)
+
+
+def _judged(
+    trial: Trial,
+    which: tuple[str, str, str],
+    asked: Asked,
+    samples: list[tuple[int, float, float, bool]],
+) -> Probabilities:
+    said = tuple(p for _, p, _, _ in samples)
+    labels = tuple(came for *_, came in samples)
+    positive = [us for us, _, _, came in samples if came]
+    return Probabilities(
+        case=trial.case.name,
+        seed=trial.seed,
+        scope=which[0],
+        target=which[1],
+        generation=which[2],
+        judged=judged(said, labels),
+        ap_deviation=average_precision([size for _, _, size, _ in samples], labels),
+        events=matured.independent(positive, asked.horizon),
+        said=said,
+        labels=labels,
+    )

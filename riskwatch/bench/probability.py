@@ -1,0 +1,126 @@
+"""Measures of probabilities on matured labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CLIP: Final = 1e-6
+"""Probabilities are moved this far from 0 and 1 before their logarithm is taken."""
+HIGH: Final = 0.2
+"""Predictions from here on are asked whether what they said came true as often as they said."""
+
+
+def average_precision(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
+    """Sum over the ranking of (recall gained) x (precision there); None without a positive.
+
+    Samples of one score are one step: their order says nothing.
+
+    Examples
+    --------
+    >>> average_precision([0.9, 0.8, 0.7, 0.6], [True, False, True, False])
+    0.8333333333333333
+    >>> average_precision([0.5, 0.5], [True, False])
+    0.5
+    """
+    positives = sum(labels)
+    if not positives:
+        return None
+    ranked = sorted(zip(scores, labels, strict=True), key=lambda pair: -pair[0])
+    total, hits, i = 0.0, 0, 0
+    while i < len(ranked):
+        j, gained = i, 0
+        while j < len(ranked) and ranked[j][0] == ranked[i][0]:
+            gained += ranked[j][1]
+            j += 1
+        hits += gained
+        total += gained / positives * (hits / j)
+        i = j
+    return total
+
+
+def brier(said: Sequence[float], labels: Sequence[bool]) -> float:
+    """Mean square of (probability - label).
+
+    Examples
+    --------
+    >>> brier([0.8, 0.4], [True, False])
+    0.1
+    """
+    return round(sum((p - y) ** 2 for p, y in zip(said, labels, strict=True)) / len(labels), 12)
+
+
+def log_loss(said: Sequence[float], labels: Sequence[bool]) -> float:
+    """Mean of ``-log`` of the probability of what came to pass, in nats.
+
+    Examples
+    --------
+    >>> round(log_loss([0.5, 0.5], [True, False]), 6)
+    0.693147
+    """
+    clipped = (min(1.0 - CLIP, max(CLIP, p)) for p in said)
+    losses = (-log(p if y else 1.0 - p) for p, y in zip(clipped, labels, strict=True))
+    return sum(losses) / len(labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How probabilities did on labelled samples.
+
+    Attributes
+    ----------
+    samples, positives : int
+        Labelled samples, and how many came true.
+    ap : float or None
+        Average precision; None without a positive.
+    log_loss, brier : float
+        Smaller is better.
+    climatology : float
+        Brier score of the constant that fits these very labels best: the rate of positives. It
+        has seen the answers, so it is a harder opponent than any that could have been had.
+    high, high_said, high_rate : int, float, float
+        Predictions of :data:`HIGH` and more: how many, their mean, the rate that came true.
+    """
+
+    samples: int
+    positives: int
+    ap: float | None
+    log_loss: float
+    brier: float
+    climatology: float
+    high: int
+    high_said: float | None
+    high_rate: float | None
+
+    @property
+    def skill(self) -> float | None:
+        """Brier skill against climatology: 1 is perfect, 0 is no better; None without both labels.
+
+        Examples
+        --------
+        >>> judged([0.9, 0.1], [True, False]).skill
+        0.96
+        """
+        return None if self.climatology <= 0.0 else round(1.0 - self.brier / self.climatology, 12)
+
+
+def judged(said: Sequence[float], labels: Sequence[bool]) -> Judged:
+    """Judge probabilities against labels; there must be at least one."""
+    n, positives = len(labels), sum(labels)
+    rate = positives / n
+    high = [(p, y) for p, y in zip(said, labels, strict=True) if p >= HIGH]
+    return Judged(
+        samples=n,
+        positives=positives,
+        ap=average_precision(said, labels),
+        log_loss=log_loss(said, labels),
+        brier=brier(said, labels),
+        climatology=rate * (1.0 - rate),
+        high=len(high),
+        high_said=sum(p for p, _ in high) / len(high) if high else None,
+        high_rate=sum(y for _, y in high) / len(high) if high else None,
+    )

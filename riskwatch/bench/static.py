@@ -1,0 +1,100 @@
+"""The opponents: static rules on the size of a coin's deviation, with a dwell.
+
+They are given the deviation that our own market stage finds, robust against bad prints and stale
+books: a harder opponent than the same rule on one raw feed. They let go after an hour below their
+level, as the ladder's own rule does, so that flapping does not count against them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from riskwatch.bench.timeline import Change
+from riskwatch.core.clock import HOUR, MINUTE
+from riskwatch.core.reasons import Cause, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+RELEASE: Final = HOUR
+"""Microseconds below the level after which a static rule lets go."""
+
+
+class Seen(NamedTuple):
+    """One coin at one moment: deviation from its peg in bp, and whether it can be trusted."""
+
+    us: int
+    deviation_bp: float
+    trusted: bool
+
+
+class Static(NamedTuple):
+    """A static rule: level in bp, dwell in microseconds."""
+
+    level_bp: float
+    dwell: int
+
+    @property
+    def name(self) -> str:
+        """As tables spell it.
+
+        Examples
+        --------
+        >>> PLAIN.name
+        '20 bp for 5 min'
+        """
+        return f"{self.level_bp:g} bp for {self.dwell // MINUTE} min"
+
+
+PLAIN: Final = Static(20.0, 5 * MINUTE)
+"""The rule that everybody has."""
+LEVELS: Final = (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0)
+DWELLS: Final = tuple(minutes * MINUTE for minutes in (0, 5, 15, 30, 60))
+GRID: Final = tuple(Static(level, dwell) for level in LEVELS for dwell in DWELLS)
+"""Every level with every dwell."""
+
+
+def alarms(rule: Static, seen: Mapping[str, Sequence[Seen]], state: State) -> list[Change]:
+    """Changes that a static rule makes, to `state` and back, in order of time.
+
+    Parameters
+    ----------
+    rule : Static
+        Level and dwell.
+    seen : mapping of str to sequence of Seen
+        By asset, in order of time.
+    state : State
+        What its alarm is taken for.
+    """
+    out: list[Change] = []
+    for asset, series in seen.items():
+        out += _one(rule, f"asset:{asset}", series, state)
+    return sorted(out)
+
+
+def _one(rule: Static, scope: str, series: Sequence[Seen], state: State) -> list[Change]:
+    out: list[Change] = []
+    since: int | None = None
+    below: int | None = None
+    active = False
+    for us, deviation, trusted in series:
+        if not trusted:
+            continue
+        if abs(deviation) >= rule.level_bp:
+            since, below = us if since is None else since, None
+            if not active and us - since >= rule.dwell:
+                active = True
+                out.append(Change(us, scope, State.NORMAL, state, Cause.NONE))
+        else:
+            since, below = None, us if below is None else below
+            if active and us - below >= RELEASE:
+                active = False
+                out.append(Change(us, scope, state, State.NORMAL, Cause.NONE))
+    return out
+
+
+def at(series: Sequence[Seen], us: int) -> Seen | None:
+    """Return what was seen last at or before `us`."""
+    i = bisect_right(series, us, key=lambda seen: seen.us)
+    return series[i - 1] if i else None

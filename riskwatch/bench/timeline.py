@@ -1,0 +1,123 @@
+"""What was said and when: changes of state, first passages, false alarms, the way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from riskwatch.bench.case import EARLY
+from riskwatch.core.reasons import Cause, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from riskwatch.bench.case import Case, Fact
+
+RAISED = (State.WATCH, State.REDUCE, State.HALT)
+
+
+class Change(NamedTuple):
+    """A scope's new state at `us` (microseconds), its cause, and our dollars on it then."""
+
+    us: int
+    scope: str
+    previous: State
+    state: State
+    cause: Cause
+    exposure_usd: float | None = None
+
+
+def first(
+    changes: Sequence[Change], scopes: Sequence[str], state: State, since: int
+) -> Change | None:
+    """Change by which one of `scopes` first stood at `state` or stricter at or after `since`.
+
+    One that came there before and stands there at `since` counts as of its own time.
+    """
+    found = [_first([c for c in changes if c.scope == scope], state, since) for scope in scopes]
+    return min((c for c in found if c is not None), key=lambda c: c.us, default=None)
+
+
+def _first(mine: Sequence[Change], state: State, since: int) -> Change | None:
+    standing: Change | None = None
+    for change in mine:
+        if change.us > since and standing is not None:
+            break
+        if change.state.rank < state.rank:
+            standing = None
+        elif standing is None:
+            standing = change
+    return standing
+
+
+def delay_s(
+    changes: Sequence[Change], fact: Fact, state: State, scopes: Sequence[str] = ()
+) -> float | None:
+    """Seconds from the onset to `state`; negative if it came before, None if it never did.
+
+    What was reached more than :data:`~riskwatch.bench.case.EARLY` before the onset counts as
+    reached that much before: it was not about this.
+    """
+    change = first(changes, scopes or (fact.scope,), state, fact.onset - EARLY)
+    return None if change is None else max(-EARLY, change.us - fact.onset) / 1e6
+
+
+def false_alarms(changes: Iterable[Change], case: Case) -> dict[State, int]:
+    """Entries into each state that the case does not allow, by state.
+
+    Coming from NORMAL to HALT at once is an entry into all three.
+    """
+    found = dict.fromkeys(RAISED, 0)
+    for change in changes:
+        allowed = case.allowed(change.scope, change.us).rank
+        for state in RAISED:
+            entered = change.previous.rank < state.rank <= change.state.rank
+            found[state] += entered and state.rank > allowed
+    return found
+
+
+def back_s(changes: Sequence[Change], fact: Fact) -> float | None:
+    """Seconds from the end of the event until its scope is NORMAL for good.
+
+    None if it has no end within the window, nothing was raised, or the scope never came back: a
+    latched HALT waits for people. 0 if it was NORMAL again before the end.
+    """
+    mine = [change for change in changes if change.scope == fact.scope]
+    if fact.over is None or not mine or mine[-1].state is not State.NORMAL:
+        return None
+    return max(0, mine[-1].us - fact.over) / 1e6
+
+
+def cause_said(changes: Iterable[Change], fact: Fact, feeds: Iterable[str] = ()) -> Cause:
+    """Cause that was given for the scope of a fact when it was taken most seriously.
+
+    Of several decisions that raised it equally far, the last one counts. Without any, it is
+    ``feed`` if a data-quality alert named a feed of its coin, else ``none``.
+
+    Parameters
+    ----------
+    changes : iterable of Change
+        All that was decided.
+    fact : Fact
+        What happened.
+    feeds : iterable of str
+        Subjects of data-quality alerts, ``venue:base/quote``.
+    """
+    up = [
+        change
+        for change in changes
+        if change.scope == fact.scope
+        and change.state.rank > change.previous.rank
+        and fact.covers(change.us)
+    ]
+    if up:
+        strictest = max(change.state.rank for change in up)
+        return [change for change in up if change.state.rank == strictest][-1].cause
+    name = fact.asset.removeprefix("asset:")
+    pairs = [feed.partition(":")[2].split("/") for feed in feeds]
+    return Cause.FEED if any(name in pair for pair in pairs) else Cause.NONE
+
+
+def strictest(changes: Iterable[Change], kinds: Sequence[str]) -> State:
+    """Strictest state that any scope of `kinds` came to."""
+    found = [c.state for c in changes if c.scope.partition(":")[0] in kinds]
+    return max(found, key=lambda state: state.rank, default=State.NORMAL)

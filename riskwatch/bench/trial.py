@@ -1,0 +1,174 @@
+"""What one run of one case left behind, and what its generations would have done alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from riskwatch.bench import target
+from riskwatch.bench.timeline import Change
+from riskwatch.core.clock import HOUR
+from riskwatch.core.reasons import Cause, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from riskwatch.bench.case import Case
+    from riskwatch.bench.static import Seen
+
+RULES: Final = "rules alone"
+LADDER: Final = "ladder"
+ALONE: Final = "alone: "
+SERVED: Final = "served"
+STARTING: Final = "anchored"
+HELD: Final = 2
+"""Scores in a row that must say so before a probability alone changes a state."""
+EXIT: Final = 0.7
+"""It lets go below this share of its threshold, for an hour."""
+ASKS: Final = ((State.WATCH, 0.5), (State.REDUCE, 0.7), (State.HALT, 0.9))
+"""What a generation that decides alone asks for, by the probability of its target.
+
+Chosen once, before any figure was seen: more likely than not, twice as likely as not and more,
+ten to one.
+"""
+
+
+class Score(NamedTuple):
+    """What one generation said of one target of one scope at `us` (microseconds)."""
+
+    us: int
+    scope: str
+    target: str
+    generation: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of one case.
+
+    Attributes
+    ----------
+    case : Case
+        What was right.
+    seed : int
+        Of its scenery; 0 for a recording.
+    seen : dict of str to list of Seen
+        Deviations of the pegged coins, by asset, in order of time.
+    feeds : list of str
+        Subjects of data-quality alerts about feeds.
+    parties : int
+        Counterparties that were watched.
+    changes : dict of str to list of Change
+        By contender, in order of time.
+    scores : list of Score
+        Of the ladder's run, in order of time.
+    prices : dict of str to list of (int, float)
+        One direct feed per pegged coin, by its name: times and prices in bp from the peg.
+    """
+
+    case: Case
+    seed: int
+    seen: dict[str, list[Seen]]
+    feeds: list[str]
+    parties: int
+    changes: dict[str, list[Change]]
+    scores: list[Score] = field(default_factory=list)
+    prices: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    @property
+    def entities(self) -> int:
+        """Coins and counterparties that could have raised a false alarm."""
+        return len(self.seen) + self.parties
+
+
+def generations(scores: Iterable[Score]) -> list[str]:
+    """Every generation that spoke, in the order in which they first did."""
+    return list(dict.fromkeys(score.generation for score in scores))
+
+
+def spokesman(scores: Iterable[Score]) -> str:
+    """Whose probability is the served one: the aggregate's where there is one.
+
+    Examples
+    --------
+    >>> spokesman([Score(0, "asset:A", "t", name, 0.1) for name in ("rules", "anchored")])
+    'anchored'
+    """
+    known = generations(scores)
+    return next((name for name in (SERVED, STARTING) if name in known), known[-1] if known else "")
+
+
+def onset(scores: Iterable[Score]) -> str:
+    """Target by which a probability alone warns: the lowest onset of a discount, else any."""
+    known = dict.fromkeys(score.target for score in scores)
+    asked = {name: target.parse(name) for name in known}
+    open_ = [
+        (a.level_bp, a.horizon, name)
+        for name, a in asked.items()
+        if a is not None and a.start_bp is None and a.side != "premium"
+    ]
+    return min(open_)[2] if open_ else next(iter(known), "")
+
+
+def warnings(
+    scores: Sequence[Score], generation: str, name: str, threshold: float, state: State
+) -> list[Change]:
+    """Changes of a contender that goes by one probability: to `state` and back, by time."""
+    mine: dict[str, list[Score]] = {}
+    for score in scores:
+        if score.generation == generation and score.target == name:
+            mine.setdefault(score.scope, []).append(score)
+    out: list[Change] = []
+    for scope, series in mine.items():
+        held, below, active = 0, None, False
+        for score in series:
+            p = score.probability
+            held = held + 1 if p >= threshold else 0
+            if p >= EXIT * threshold:
+                below = None
+            elif below is None:
+                below = score.us
+            if not active and held >= HELD:
+                active = True
+                out.append(Change(score.us, scope, State.NORMAL, state, Cause.NONE))
+            elif active and below is not None and score.us - below >= HOUR:
+                active = False
+                out.append(Change(score.us, scope, state, State.NORMAL, Cause.NONE))
+    return sorted(out)
+
+
+def alone(scores: Sequence[Score], generation: str) -> list[Change]:
+    """Changes of one generation as the only decision maker: see :data:`ASKS`; HALT latches.
+
+    WATCH goes by the lowest onset; REDUCE and HALT by the highest level that is asked about, at
+    five-minute steps, for that is how often scores go out.
+    """
+    low = onset(scores)
+    levels = {s.target: target.parse(s.target) for s in scores}
+    high = max(
+        ((a.level_bp, -a.horizon, name) for name, a in levels.items() if a and a.side != "premium"),
+        default=(0.0, 0, low),
+    )[2]
+    flips: list[Change] = []
+    for state, threshold in ASKS:
+        name = low if state is State.WATCH else high
+        flips += warnings(scores, generation, name, threshold, state)
+    flips.sort(key=lambda c: (c.us, c.scope, c.state.rank))
+    active: dict[str, set[State]] = {}
+    standing: dict[str, State] = {}
+    out: list[Change] = []
+    for (us, scope), group in groupby(flips, key=lambda c: (c.us, c.scope)):
+        held = active.setdefault(scope, set())
+        for flip in group:
+            if flip.state is State.NORMAL:
+                held.discard(flip.previous)
+            else:
+                held.add(flip.state)
+        now = max(held, key=lambda s: s.rank, default=State.NORMAL)
+        before = standing.get(scope, State.NORMAL)
+        if now is not before and before is not State.HALT:
+            standing[scope] = now
+            out.append(Change(us, scope, before, now, Cause.NONE))
+    return out

@@ -1,0 +1,62 @@
+"""Small cases whose scores can be counted by hand."""
+
+from __future__ import annotations
+
+from riskwatch.bench.case import Case, Fact
+from riskwatch.bench.static import Seen
+from riskwatch.bench.timeline import Change
+from riskwatch.bench.trial import LADDER, RULES, Score, Trial
+from riskwatch.core.clock import DAY, HOUR, MINUTE
+from riskwatch.core.reasons import Cause, State
+
+ONSET = 10 * HOUR
+
+
+def fact(**changed: object) -> Fact:
+    """Return an event of A's issuer that asks for HALT, ten hours into the case."""
+    told: dict[str, object] = {
+        "what": "it breaks",
+        "scope": "asset:A",
+        "causes": (Cause.ISSUER,),
+        "onset": ONSET,
+        "over": None,
+        "answer": State.HALT,
+        "control": False,
+    }
+    return Fact(**{**told, **changed})  # type: ignore[arg-type]
+
+
+def case(*facts: Fact, name: str = "one", days: float = 30.0, **ceilings: State) -> Case:
+    """Return a case of some days; ceilings by asset."""
+    limits = {f"asset:{asset}": state for asset, state in ceilings.items()}
+    return Case(name, name, 0, int(days * DAY), facts or (fact(),), limits)
+
+
+def change(
+    us: int,
+    before: State,
+    after: State,
+    scope: str = "asset:A",
+    cause: Cause = Cause.ISSUER,
+    usd: float | None = None,
+) -> Change:
+    """Return one change."""
+    return Change(us, scope, before, after, cause, usd)
+
+
+def seen(*bp: float, every: int = MINUTE, start: int = 0) -> list[Seen]:
+    """Return trusted readings, one every so often."""
+    return [Seen(start + n * every, value, trusted=True) for n, value in enumerate(bp)]
+
+
+def trial(
+    of: Case,
+    ladder: list[Change],
+    *,
+    series: dict[str, list[Seen]] | None = None,
+    scores: list[Score] | None = None,
+    seed: int = 1,
+) -> Trial:
+    """Return a trial in which rules and ladder did the same, with one party."""
+    changes = {RULES: ladder, LADDER: ladder}
+    return Trial(of, seed, series or {"A": []}, [], 1, changes, scores or [])
