@@ -31,7 +31,7 @@ def scaled_regression() -> RiverGeneration:
 def hoeffding_tree() -> RiverGeneration:
     """A Hoeffding adaptive tree of River, which soon outgrows a small limit."""
     model = tree.HoeffdingAdaptiveTreeClassifier(grace_period=50, seed=1)
-    return RiverGeneration(model, NAMES, max_bytes=20_000)
+    return RiverGeneration(model, NAMES, max_bytes=8_000)
 
 
 def labelled(count: int = 600, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -108,7 +108,7 @@ def test_a_malicious_row_is_refused() -> None:
     for change, why in (
         ({"pickle": b64encode(b"cos\nsystem\n(S'true'\ntR.").decode()}, "may not name os.system"),
         ({"pickle": b64encode(pickle.dumps([1])).decode()}, "must hold a Pipeline, held a list"),
-        ({"river": "0.1.0"}, "of river 0.1.0"),
+        ({"river": "0.1.0"}, "was of 0.1.0"),
         ({"estimator": "Other"}, "of estimator"),
         ({"pickle": "???"}, "base64|padding"),
     ):
