@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from riskwatch.client.errors import HistoryError
 from riskwatch.client.guard import table as module
 from riskwatch.client.guard.table import PAST, Table
+from riskwatch.contracts.acks import Unwind
 from riskwatch.core.reasons import State
 from riskwatch.core.scopes import table_digest
 from tests.support.guarding import Time, Truth
@@ -74,3 +78,26 @@ def test_a_voided_term_says_nothing_new() -> None:
     found = table.get("firm")
     assert found is not None
     assert found.state is State.HALT
+
+
+def test_an_older_unwind_does_not_come_back() -> None:
+    """The same decision with a newer one stands, whatever is repeated or filled in later."""
+    truth, table = Truth(Time()), Table()
+    first = truth.decide("firm", State.HALT)
+    until = datetime(2030, 1, 1, tzinfo=UTC)
+    small, large = (
+        Unwind(max_usd=Decimal(usd), max_slip_bp=Decimal(1), until=until) for usd in (1, 9)
+    )
+    rows = [
+        first,
+        msgspec.structs.replace(first, seq=7, unwind=large),
+        msgspec.structs.replace(first, seq=9, unwind=small),
+    ]
+    for row in (*rows, *rows, rows[1], msgspec.structs.replace(rows[2], seq=50), *rows):
+        table.put(row)
+    found = table.get("firm")
+    assert found is not None
+    assert (found.seq, found.unwind) == (first.seq, small)
+    assert table.digest_at(first.seq) == truth.beat().digest
+    stale = msgspec.structs.replace(first, seq=20, decision_id="other", state=State.NORMAL)
+    assert not table.put(stale)
