@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LIMIT_S: Final = 2e-6
 TIMES: Final = 200
 """Calls in one round: few, so that some rounds are not interrupted."""
-ROUNDS: Final = 500
+ROUNDS: Final = 3_000
 SCOPES: Final = 2_000
 CASES: Final[dict[str, dict[str, Any]]] = {
     "normal": {"counterparty": "kraken", "asset": "BTC", "book": "arb"},

@@ -65,7 +65,7 @@ class RedisSource(Source):
             for scope, seen in found.scopes.items():
                 if seen.value is not None:
                     had = self.belief.table.get(scope)
-                    if had is not None and had.seq >= seen.seq:
+                    if had is not None and had.last >= seen.seq:
                         continue
                     place = (seen.worker, seen.epoch, seen.seq)
                     self.belief.row(row_of(seen.value, place, applied, unwind_of(seen.raw)))

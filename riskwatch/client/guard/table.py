@@ -71,7 +71,7 @@ class Table:
                 f"{row.scope}: place {row.seq} of {row.worker} was decision {have.decision_id} "
                 f"and is {row.decision_id} now: its database was replaced"
             )
-        if row.seq < have.seq or row.epoch < have.epoch:
+        if row.seq <= have.last or row.epoch < have.epoch:
             return False
         past.append(row)
         del past[:-PAST]
@@ -107,11 +107,11 @@ class Table:
         first = min(have.seq, row.seq)
         if len(past) > 1:
             first = max(first, past[-2].seq + 1)
-        unwind = row.unwind if row.seq > have.seq else have.unwind
-        if first == have.seq and unwind == have.unwind:
-            return False
-        past[-1] = msgspec.structs.replace(have, seq=first, unwind=unwind)
-        return self._changed(past[-1])
+        again = max(have.last, row.last)
+        unwind = row.unwind if row.seq > have.last else have.unwind
+        changed = first != have.seq or unwind != have.unwind
+        past[-1] = msgspec.structs.replace(have, seq=first, unwind=unwind, again=again)
+        return self._changed(past[-1]) if changed else False
 
     def _changed(self, row: Row) -> bool:
         self.changes += 1

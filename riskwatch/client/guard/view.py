@@ -37,6 +37,9 @@ class Row(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         When it was applied, seconds since 1970.
     unwind : Unwind or None
         Way out that was authorised.
+    again : int
+        Place under which the same was said last, if it was said again: by the mirror, or with
+        another unwind.
     """
 
     scope: str
@@ -48,6 +51,12 @@ class Row(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     seq: int
     applied: float
     unwind: Unwind | None = None
+    again: int = 0
+
+    @property
+    def last(self) -> int:
+        """Place of the newest message that says this."""
+        return max(self.seq, self.again)
 
 
 class Ruling:
