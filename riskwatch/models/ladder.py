@@ -192,17 +192,15 @@ class Ladder:
         scored: list[Scored],
     ) -> Scored | None:
         """Mix what those said that may ask for anything; a shadow has no part in it."""
-        said = {s.generation: s.probability for s in scored if s.cap is not State.NORMAL}
-        if not said:
+        able = [each for each in scored if each.cap is not State.NORMAL]
+        if not able:
             return None
         mixture, copy = state.mixtures.get(key), 0
-        if mixture is None:
-            mixture = Mixture.fresh(list(said), 1)
-        else:
-            if mixture.become(list(said)):
+        if mixture is not None:
+            if mixture.become([each.generation for each in able]):
                 state.mark(f"mix/{key}")
             copy = self.judge.cells[question.id].at(us)[0]
-        return served(mixture, copy, said, [s for s in scored if s.generation in said])
+        return served(mixture, copy, able)
 
     def _learn(
         self,

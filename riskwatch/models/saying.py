@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.money import quantise
 from riskwatch.core.risk.models import SERVED, Scored
+from riskwatch.models.aggregate import Mixture
 from riskwatch.models.evidence import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.models.aggregate import Mixture
     from riskwatch.models.base import Authority, Generation, Score
     from riskwatch.models.rungs import Question
 
@@ -57,12 +57,18 @@ def scored_by(
     )
 
 
-def served(mixture: Mixture, copy: int, said: Mapping[str, float], scored: list[Scored]) -> Scored:
-    """Mix what `scored` said; what comes of it may go as far as the least of them may."""
-    if len(said) == 1:
+def served(mixture: Mixture | None, copy: int, scored: list[Scored]) -> Scored:
+    """Mix what `scored` said; what comes of it may go as far as the least of them may.
+
+    Without a mixture, nothing was learned yet and all count the same.
+    """
+    if len(scored) == 1:
         (only,) = scored
-        alone = quantise(clipped(only.probability), DIGITS)
-        return _mixed(only, alone, {only.generation: quantise(_logit(alone), DIGITS)})
+        alone = clipped(only.probability)
+        return _mixed(only, alone, {only.generation: round(_logit(alone), DIGITS) + 0.0})
+    said = {each.generation: each.probability for each in scored}
+    if mixture is None:
+        mixture = Mixture.fresh(list(said), 1)
     p, weights = mixture.serve(copy, said)
     p = quantise(p, DIGITS)
     parts: dict[str, float] = {}
