@@ -84,12 +84,16 @@ def test_native_tokens_lead_back(known: Reference) -> None:
             assert issuer.id == party.id or issuer.group == party.group, party.id
 
 
+MADE_UP = {"eastgate", "shutgate"}
+"""Venues of episodes whose facts name none; what is not known of them has cautious defaults."""
+
+
 @pytest.mark.parametrize("name", names())
 def test_episodes_speak_of_known_names(known: Reference, name: str) -> None:
-    """Whatever an embedded episode trades, and where, is in the reference data."""
+    """What an embedded episode trades, and where: all but venues that were made up for it."""
     for feed in episode(name).feeds:
         assert {feed.base, feed.quote} <= known.assets.keys()
-        assert feed.venue in known.parties
+        assert feed.venue in known.parties or feed.venue in MADE_UP
 
 
 def test_limits_suit_the_reference(known: Reference, limits: Limits) -> None:

@@ -36,8 +36,7 @@ class Office:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for path in paths.rules().glob("*.toml"):
-            shutil.copy(path, folder)
+        shutil.copytree(paths.rules(), folder, dirs_exist_ok=True)
         self.env = {
             "RISKWATCH_CONFIG": str(folder),
             "RISKWATCH_DATABASE": f"sqlite:///{folder / 'x.db'}",

@@ -15,33 +15,11 @@ from riskwatch.shell.config import load
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEFAULTS = """
-[[models.generations]]
-model = "adaptive"
-
-[models.generations.options]
-label_weight = 0.0833
-
-[models.generations.options.scales]
-velocity_bp = 10.0
-drift_bp = 30.0
-
-[[models.generations]]
-model = "batch"
-options = { artefact = "models/batch.json" }
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Make a rules folder with the adaptive and the batch generation in it."""
-    made = tmp_path / "rules"
-    shutil.copytree(paths.rules(), made)
-    policy = made / "policy.toml"
-    text = policy.read_text()
-    if 'model = "batch"' not in text:
-        policy.write_text(text + DEFAULTS)
-    return made
+    """Copy the shipped rules."""
+    return shutil.copytree(paths.rules(), tmp_path / "rules")
 
 
 def test_the_shipped_artefact_scores_side_by_side(folder: Path) -> None:

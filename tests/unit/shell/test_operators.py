@@ -45,8 +45,7 @@ def test_operators_are_read(tmp_path: Path) -> None:
 
 def test_operators_are_part_of_the_digest(tmp_path: Path) -> None:
     """What is decided depends on who may decide."""
-    for path in paths.rules().glob("*.toml"):
-        shutil.copy(path, tmp_path)
+    shutil.copytree(paths.rules(), tmp_path, dirs_exist_ok=True)
     before = load(tmp_path).digest
     written(tmp_path, f'[operators.ann]\nrole = "risk"\npublic_key = "{KEY}"\n')
     assert load(tmp_path).digest != before

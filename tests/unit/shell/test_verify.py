@@ -51,7 +51,7 @@ def tightened() -> Config:
         for rule in CONFIG.rules.rules
     )
     pack = RulePack(rules=rules)
-    parts = (CONFIG.reference, CONFIG.limits, pack, CONFIG.policy)
+    parts = (CONFIG.reference, CONFIG.limits, pack, CONFIG.policy, CONFIG.operators)
     return msgspec.structs.replace(CONFIG, rules=pack, digest=digest(*parts))
 
 
