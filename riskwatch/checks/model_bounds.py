@@ -7,8 +7,6 @@ import tracemalloc
 from time import process_time
 from typing import TYPE_CHECKING, Final
 
-from river import linear_model, preprocessing
-
 from riskwatch.checks.model_subject import encoded, require
 
 if TYPE_CHECKING:
@@ -108,6 +106,8 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 def _plain(lessons: Sequence[Lesson]) -> None:
+    from river import linear_model, preprocessing  # noqa: PLC0415 - a second to import
+
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     for x, y in lessons:
         model.predict_proba_one(x)
