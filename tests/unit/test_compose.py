@@ -28,7 +28,7 @@ yaml = pytest.importorskip("yaml", reason="no PyYAML to read compose.yaml with")
 DEPLOY: Final = ROOT / "deploy"
 BOARDS: Final = DEPLOY / "grafana" / "dashboards"
 ONE_SHOT: Final = {"migrate", "topics", "cli"}
-WORKERS: Final = {"ledger", "risk", "risk-standby"}
+WORKERS: Final = {"ledger", "risk", "risk-standby", "clients"}
 REQUIRED: Final = re.compile(r"\$\{(\w+):\?run make env\}")
 VARIABLE: Final = re.compile(r"\$\{\w+(?::[?-][^}]*)?\}")
 LABELS: Final = {"instance", "job", "le", "service"}
