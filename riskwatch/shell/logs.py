@@ -55,7 +55,8 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        # Whatever stderr is when a line is written: a thread may outlive the one of now.
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     _bridge(_LEVELS[level])
