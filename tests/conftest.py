@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -116,3 +117,11 @@ def recordings() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings: {folder} is no folder, RISKWATCH_RECORDINGS names another")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs sets up logging for its process: not for the tests after it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
