@@ -111,8 +111,11 @@ def test_a_rehearsal_is_a_replay() -> None:
     assert sorted(o.id for o in whole) == sorted(o.id for o in [*said, *made])
 
 
-LONG = ("calm_month", "ftx_2022", "tusd_2024", "usdc_2023")
-"""Episodes that take half a minute each: with `RISKWATCH_PACK=all` they run too."""
+LONG = (
+    "calm_month", "celsius_2022", "ftx_2022", "tusd_2024", "usdc_2023", "ust_2022",
+    "ust_2022_january",
+)  # fmt: skip
+"""Episodes that take up to half a minute each: with `RISKWATCH_PACK=all` they run too."""
 
 
 @pytest.mark.slow
