@@ -54,8 +54,6 @@ class Seen(Generic[T]):
         Why nothing is known.
     worker, epoch, seq : str, int, int
         Who wrote the row, and its place in the order of truth.
-    raw : bytes
-        The record.
     """
 
     kind: Literal["absent", "normal", "row"]
@@ -64,7 +62,6 @@ class Seen(Generic[T]):
     worker: str = ""
     epoch: int = 0
     seq: int = 0
-    raw: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def effective(self) -> State:
@@ -270,7 +267,7 @@ def _read(
         return Seen("absent", why="the row cannot be read")
     if worker != beat.worker or seq < vouched.seq:
         return Seen("absent", why="the row is not current any more")
-    return Seen("row", value, "", worker, epoch, seq, raw)
+    return Seen("row", value, "", worker, epoch, seq)
 
 
 def _wall() -> int:

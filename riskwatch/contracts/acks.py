@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from decimal import Decimal
 from typing import Final, Literal
 
 import msgspec
@@ -19,24 +18,6 @@ CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names of clients."""
 DRILL_KEY: Final = "/drill"
 """Ends the key of an answer to a drill, so that it never replaces what a client applied."""
-
-
-class Unwind(msgspec.Struct, frozen=True, kw_only=True):
-    """A way out that was authorised beforehand: capped in size, price and time.
-
-    Attributes
-    ----------
-    max_usd : Decimal
-        Most USD that all orders under it may come to.
-    max_slip_bp : Decimal
-        Worst price that one may accept, bp from the reference price.
-    until : datetime
-        When it ends.
-    """
-
-    max_usd: Decimal
-    max_slip_bp: Decimal
-    until: datetime
 
 
 class AppliedScope(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,13 +163,6 @@ _acks: Final[msgspec.json.Decoder[Ack | DrillAck]] = msgspec.json.Decoder(Ack | 
 _drills: Final = msgspec.json.Decoder(Drill)
 
 
-class _Carrier(msgspec.Struct):
-    unwind: Unwind | None = None
-
-
-_carriers: Final = msgspec.json.Decoder(_Carrier)
-
-
 def encode(said: Ack | DrillAck | Drill) -> bytes:
     """Wire bytes."""
     return _encoder.encode(said)
@@ -214,26 +188,3 @@ def decode_drill(raw: bytes) -> Drill:
         If it is none.
     """
     return _drills.decode(raw)
-
-
-def unwind_of(raw: bytes) -> Unwind | None:
-    """Authorised unwind in a record of ``riskwatch.killswitch``.
-
-    What cannot be read authorises nothing.
-
-    Examples
-    --------
-    >>> unwind_of(b'{"unwind":{"max_usd":"5","max_slip_bp":10,"until":"2023-03-11T00:00:00Z"}}')
-    ... # doctest: +ELLIPSIS
-    Unwind(max_usd=Decimal('5'), max_slip_bp=Decimal('10'), until=datetime.datetime(2023, 3, 11...
-    >>> unwind_of(b'{"unwind":{"max_usd":-1}}') is None, unwind_of(b"{}") is None
-    (True, True)
-    """
-    try:
-        found = _carriers.decode(raw).unwind
-    except ValueError:
-        return None
-    if found is None or found.until.tzinfo is None:
-        return None
-    sane = all(number.is_finite() and number >= 0 for number in (found.max_usd, found.max_slip_bp))
-    return found if sane else None

@@ -13,7 +13,7 @@ from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.scopes import table_digest
 
 if TYPE_CHECKING:
-    from riskwatch.contracts.acks import Unwind
+    from riskwatch.core.outputs import Unwind
     from riskwatch.core.reasons import State
 
 START = 1_678_504_380.0

@@ -141,5 +141,5 @@ class Judge:
         return (
             unwind is not None
             and wall < unwind.until.timestamp()
-            and slip_bp <= float(unwind.max_slip_bp)  # NaN fits nothing
+            and slip_bp <= unwind.max_slip_bp  # NaN fits nothing
         )

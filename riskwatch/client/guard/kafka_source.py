@@ -13,7 +13,7 @@ from riskwatch.client.errors import BrokerError, HistoryError, TopicError, Unrea
 from riskwatch.client.follow import KILLSWITCH
 from riskwatch.client.guard.source import Source, row_of
 from riskwatch.client.message import read
-from riskwatch.contracts.acks import DRILLS, decode_drill, unwind_of
+from riskwatch.contracts.acks import DRILLS, decode_drill
 from riskwatch.contracts.heartbeat import TOPIC as HEARTBEAT
 from riskwatch.contracts.heartbeat import decode_heartbeat
 from riskwatch.core.outputs import KillSwitchChanged
@@ -161,7 +161,7 @@ class KafkaSource(Source):
         assert isinstance(message.output, KillSwitchChanged)
         place = (message.worker, message.epoch, message.seq)
         applied = self.belief.calendar.wall()
-        self.belief.row(row_of(message.output, place, applied, unwind_of(record.value)))
+        self.belief.row(row_of(message.output, place, applied))
 
     def _heartbeat(self, record: Any) -> None:
         try:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.client.guard.source import Source, row_of
 from riskwatch.client.mirror import MirrorReader
-from riskwatch.contracts.acks import unwind_of
 from riskwatch.contracts.heartbeat import decode_heartbeat
 from riskwatch.core.clock import SECOND
 
@@ -68,7 +67,7 @@ class RedisSource(Source):
                     if had is not None and had.last >= seen.seq:
                         continue
                     place = (seen.worker, seen.epoch, seen.seq)
-                    self.belief.row(row_of(seen.value, place, applied, unwind_of(seen.raw)))
+                    self.belief.row(row_of(seen.value, place, applied))
                 elif GARBLED in seen.why:
                     self.belief.bad(scope)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import isfinite
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
@@ -11,8 +12,7 @@ from riskwatch.client.guard.view import Row
 
 if TYPE_CHECKING:
     from riskwatch.client.guard.belief import Belief
-    from riskwatch.contracts.acks import Unwind
-    from riskwatch.core.outputs import KillSwitchChanged
+    from riskwatch.core.outputs import KillSwitchChanged, Unwind
 
 _AGAIN_S: Final = 0.2
 _LONGEST_S: Final = 2.0
@@ -82,9 +82,29 @@ class Source:
         self.belief.settle()
 
 
-def row_of(
-    output: KillSwitchChanged, place: tuple[str, int, int], applied: float, unwind: Unwind | None
-) -> Row:
+def authorised(unwind: Unwind | None) -> Unwind | None:
+    """Return an unwind that can be judged by; one without an end or with absurd caps is none.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from decimal import Decimal
+    >>> from riskwatch.core.outputs import Unwind
+    >>> end = datetime(2023, 3, 11, tzinfo=UTC)
+    >>> authorised(Unwind(Decimal(5), 10.0, end)) is None, authorised(None)
+    (False, None)
+    >>> absurd = ((Decimal(-1), 10.0), (Decimal("Infinity"), 10.0), (Decimal(5), -1.0))
+    >>> [authorised(Unwind(usd, bp, end)) for usd, bp in absurd]
+    [None, None, None]
+    >>> authorised(Unwind(Decimal(5), 10.0, end.replace(tzinfo=None)))
+    """
+    if unwind is None or unwind.until.tzinfo is None:
+        return None
+    caps = (unwind.max_usd, unwind.max_slip_bp)
+    return unwind if all(isfinite(cap) and cap >= 0 for cap in caps) else None
+
+
+def row_of(output: KillSwitchChanged, place: tuple[str, int, int], applied: float) -> Row:
     """Make the row of a message."""
     worker, epoch, seq = place
     return Row(
@@ -96,5 +116,5 @@ def row_of(
         epoch=epoch,
         seq=seq,
         applied=applied,
-        unwind=unwind,
+        unwind=authorised(output.unwind),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from riskwatch.client.guard.answer import Answer
-from riskwatch.contracts.acks import Unwind
+from riskwatch.core.outputs import Unwind
 from riskwatch.core.reasons import State
 from riskwatch.core.scopes import Index
 

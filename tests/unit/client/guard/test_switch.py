@@ -11,9 +11,10 @@ import pytest
 from riskwatch.client import KillSwitch, Terms
 from riskwatch.client.guard.drilling import rehearse
 from riskwatch.client.guard.judge import Order
-from riskwatch.contracts.acks import Drill, Unwind
+from riskwatch.contracts.acks import Drill
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import moment
+from riskwatch.core.outputs import Unwind
 from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 from tests.support.guarding import LIFE_S, Time, Truth
@@ -52,7 +53,7 @@ class Guarded:
     def unwind(self, usd: str = "100", bp: str = "25", seconds: float = 600) -> Unwind:
         """Authorise a way out."""
         until = moment(int(self.time.wall * 1e6)) + timedelta(seconds=seconds)
-        return Unwind(max_usd=Decimal(usd), max_slip_bp=Decimal(bp), until=until)
+        return Unwind(max_usd=Decimal(usd), max_slip_bp=float(bp), until=until)
 
 
 COIN, VENUE = "asset:USDC", "counterparty:kraken"

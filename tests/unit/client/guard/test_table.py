@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from riskwatch.client.errors import HistoryError
 from riskwatch.client.guard import table as module
 from riskwatch.client.guard.table import PAST, Table
-from riskwatch.contracts.acks import Unwind
+from riskwatch.core.outputs import Unwind
 from riskwatch.core.reasons import State
 from riskwatch.core.scopes import table_digest
 from tests.support.guarding import Time, Truth
@@ -85,9 +85,7 @@ def test_an_older_unwind_does_not_come_back() -> None:
     truth, table = Truth(Time()), Table()
     first = truth.decide("firm", State.HALT)
     until = datetime(2030, 1, 1, tzinfo=UTC)
-    small, large = (
-        Unwind(max_usd=Decimal(usd), max_slip_bp=Decimal(1), until=until) for usd in (1, 9)
-    )
+    small, large = (Unwind(max_usd=Decimal(usd), max_slip_bp=1.0, until=until) for usd in (1, 9))
     rows = [
         first,
         msgspec.structs.replace(first, seq=7, unwind=large),
