@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import msgspec
 
 from riskwatch.client.errors import UnreadableError
+from riskwatch.contracts.headers import EPOCH, SEQ, WORKER
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.outputs import (
     AlertRaised,
@@ -128,10 +129,10 @@ def read(topic: str, record: Record) -> Message[AnyOutput]:
 
 
 def _read(topic: str, record: Record) -> Message[AnyOutput]:
-    worker = _header(record, "rw-worker").decode()
+    worker = _header(record, WORKER).decode()
     if not worker:
-        raise ValueError("header rw-worker is empty")
-    epoch, seq = _number(record, "rw-epoch"), _number(record, "rw-seq")
+        raise ValueError(f"header {WORKER} is empty")
+    epoch, seq = _number(record, EPOCH), _number(record, SEQ)
     if record.value is None:
         raise ValueError("it has no value")
     output = decode_output(record.value)

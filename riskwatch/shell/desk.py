@@ -7,7 +7,6 @@ everything else is called from the working thread alone.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from riskwatch.errors import BrokerError, StreamIdentityError
 from riskwatch.shell import topology
 from riskwatch.shell.dead import topic_of
 from riskwatch.shell.placement import Placement
+from riskwatch.shell.wall import wall_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,11 +35,6 @@ IDENTITY_US: Final = 30 * SECOND
 """How often the identity of the topics is looked at again."""
 
 log = structlog.get_logger("riskwatch.desk")
-
-
-def wall_us() -> int:
-    """The clock of this process, microseconds since 1970."""
-    return time.time_ns() // 1_000
 
 
 class Desk:

@@ -21,6 +21,7 @@ from kafka.errors import KafkaError, RetriableError
 from prometheus_client import Gauge, Histogram
 
 from riskwatch.contracts.acks import ACKS, Ack, decode_ack
+from riskwatch.contracts.headers import SEQ
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.ids import output_id
@@ -244,7 +245,7 @@ class Listener:
                 del self._behind[part]
 
     def _switched(self, record: Any, at: datetime) -> None:
-        seq = next((int(v) for k, v in record.headers if k == "rw-seq" and v.isdigit()), 0)
+        seq = next((int(v) for k, v in record.headers if k == SEQ and v.isdigit()), 0)
         with suppress(ValueError):  # clients take it for a HALT, and say so
             output = decode_output(record.value or b"")
             if isinstance(output, KillSwitchChanged):

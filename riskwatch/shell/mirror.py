@@ -22,6 +22,7 @@ from riskwatch.contracts import mirror as layout
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.errors import RiskwatchError
 from riskwatch.shell.mirror_wire import Entry, Wire
+from riskwatch.shell.wall import wall_us
 from riskwatch.store.current import current
 
 if TYPE_CHECKING:
@@ -44,11 +45,6 @@ _CLOSE_S: Final = 3.0
 _SWITCH: Final = "killswitch"
 
 log = structlog.get_logger("riskwatch.mirror")
-
-
-def wall() -> int:
-    """Microseconds since 1970, by this machine's clock."""
-    return time.time_ns() // 1_000
 
 
 class LostError(RiskwatchError):
@@ -87,7 +83,7 @@ class Mirror:
         *,
         prefix: str = "",
         ttl_s: float = TTL_S,
-        clock: Callable[[], int] = wall,
+        clock: Callable[[], int] = wall_us,
         queue: int = QUEUE,
     ) -> None:
         self._wire = Wire(url)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from riskwatch.contracts.headers import EPOCH, SEQ, WORKER
 from riskwatch.errors import BrokerError, StoppedError
 from riskwatch.shell.topology import LARGEST
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from riskwatch.shell.waiting import Meter, Patience
     from riskwatch.store.batch import OutboxRecord
 
-WORKER: Final = "rw-worker"
-EPOCH: Final = "rw-epoch"
-SEQ: Final = "rw-seq"
 FOR_EVER_MS: Final = 2**31 - 1
 CHECK_S: Final = 0.5
 """How long to wait before looking whether the process was asked to stop."""

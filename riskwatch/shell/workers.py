@@ -15,7 +15,7 @@ from riskwatch.shell import audit_head, bootstrap, holder, topology
 from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.configured import Declaration
 from riskwatch.shell.crashes import CrashBook
-from riskwatch.shell.desk import Desk, wall_us
+from riskwatch.shell.desk import Desk
 from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
 from riskwatch.shell.keeper import Keeper
 from riskwatch.shell.metrics import Metrics
@@ -26,6 +26,7 @@ from riskwatch.shell.relay import KafkaPublisher, Producer
 from riskwatch.shell.runner import Runner
 from riskwatch.shell.unit import Unit
 from riskwatch.shell.waiting import Patience, PatientStore
+from riskwatch.shell.wall import wall_us
 from riskwatch.store import lease
 from riskwatch.store.census import census
 from riskwatch.store.engine import open_engine
