@@ -6,22 +6,19 @@ import math
 from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
-from river import base
-
+from riskwatch.models.around import AroundRule, check_scales
 from riskwatch.models.severity import Anchor, mode_of, sigmoid, squashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_FEATURES: Final = 16
-"""Beside the severity."""
 RESERVED: Final = ("bias", "severity")
 """Names of contributions that no feature may have."""
 _REACH: Final = 5.0  # Doublings of the severity within which a slope is learned.
 _SLOPE_SHARE: Final = 0.125  # Least share of the rule's slope that labels can leave.
 
 
-class AdaptiveLogisticRegression(base.Classifier):
+class AdaptiveLogisticRegression(AroundRule):
     r"""Dynamic logistic regression whose weights are drawn back to a rule.
 
     The log-odds are the rule's plus :math:`w^\top z`, with `z` one, the doublings of the
@@ -121,14 +118,7 @@ class AdaptiveLogisticRegression(base.Classifier):
 
     def _check(self) -> None:
         """Refuse arguments that would make the answers meaningless."""
-        scales = self.scales or {}
-        if len(scales) > MAX_FEATURES:
-            raise ValueError(f"at most {MAX_FEATURES} features may be declared, got {len(scales)}")
-        for name, scale in scales.items():
-            if name in RESERVED:
-                raise ValueError(f"{name!r} is reserved and cannot be a feature")
-            if not 1e-12 <= scale <= 1e12:
-                raise ValueError(f"scale of {name!r} must be in [1e-12, 1e12], was {scale}")
+        check_scales(self.scales or {}, RESERVED)
         for name in ("bias_sd", "slope_sd", "weight_sd"):
             if not 0.0 < getattr(self, name) <= 10.0:
                 raise ValueError(f"{name} must be in (0, 10], was {getattr(self, name)}")
@@ -160,19 +150,6 @@ class AdaptiveLogisticRegression(base.Classifier):
             if x.get(name) is not None:
                 named[name] = part
         return math.fsum([self._rule.bias, rule, *parts]), named
-
-    def explain_one(self, x: Mapping[Any, Any]) -> dict[str, float]:
-        """Additive contributions to :meth:`logit_one`; see :meth:`explained`."""
-        return self.explained(x)[1]
-
-    def predict_proba_one(
-        self,
-        x: dict[Any, Any],
-        **kwargs: Any,  # noqa: ARG002 - River's signature
-    ) -> dict[Any, float]:
-        """Probability of each label; no side effect."""
-        p = sigmoid(self.logit_one(x))
-        return {False: 1.0 - p, True: p}
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:
         """Learn from one matured label.

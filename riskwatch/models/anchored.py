@@ -6,22 +6,19 @@ import math
 from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
-from river import base
-
+from riskwatch.models.around import AroundRule, check_scales
 from riskwatch.models.severity import Anchor, mode_of, sigmoid, squashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_FEATURES: Final = 16
-"""Beside the severity; the full covariance costs the square of it."""
 RESERVED: Final = ("bias", "severity", "trust_region")
 """Names of contributions that no feature may have."""
 _REACH: Final = 5.0  # Doublings of the severity within which a slope is learned.
 _SLOPE_SHARE: Final = 0.125  # Least share of the rule's slope that labels can leave.
 
 
-class AnchoredLogisticRegression(base.Classifier):
+class AnchoredLogisticRegression(AroundRule):
     r"""Logistic regression on a rule's severity and squashed features, anchored at the rule.
 
     The prior is the rule: :math:`\mathrm{logit} = b + a\,g(s)`, with `s` the feature
@@ -134,14 +131,7 @@ class AnchoredLogisticRegression(base.Classifier):
 
     def _check(self) -> None:
         """Refuse arguments that would make the answers meaningless."""
-        scales = self.scales or {}
-        if len(scales) > MAX_FEATURES:
-            raise ValueError(f"at most {MAX_FEATURES} features may be declared, got {len(scales)}")
-        for name, scale in scales.items():
-            if name in RESERVED:
-                raise ValueError(f"{name!r} is reserved and cannot be a feature")
-            if not 1e-12 <= scale <= 1e12:
-                raise ValueError(f"scale of {name!r} must be in [1e-12, 1e12], was {scale}")
+        check_scales(self.scales or {}, RESERVED)
         for name, most in (
             ("bias_sd", 10.0),
             ("slope_sd", 10.0),
@@ -208,19 +198,6 @@ class AnchoredLogisticRegression(base.Classifier):
                 named[name] = part
         named["trust_region"] = logit - free
         return logit, named
-
-    def explain_one(self, x: Mapping[Any, Any]) -> dict[str, float]:
-        """Additive contributions to :meth:`logit_one`; see :meth:`explained`."""
-        return self.explained(x)[1]
-
-    def predict_proba_one(
-        self,
-        x: dict[Any, Any],
-        **kwargs: Any,  # noqa: ARG002 - River's signature
-    ) -> dict[Any, float]:
-        """Probability of each label; no side effect."""
-        p = sigmoid(self.logit_one(x))
-        return {False: 1.0 - p, True: p}
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:
         """Learn from one matured label.
