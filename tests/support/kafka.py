@@ -68,6 +68,8 @@ def properties(port: int, controller: int, folder: Path) -> str:
         "group.min.session.timeout.ms": 1000,
         "log.segment.bytes": 16 * 2**20,
         "log.cleaner.dedupe.buffer.size": 8 * 2**20,
+        # What a test compares with the journal must all be there, however long the test takes.
+        "log.cleaner.min.compaction.lag.ms": 24 * 3_600_000,
     }
     return "".join(f"{name}={value}\n" for name, value in lines.items())
 
