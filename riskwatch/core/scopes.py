@@ -245,7 +245,7 @@ class Index(Generic[BoundT]):
         if asset is None:
             return best
         here = self._venues.get(counterparty) if counterparty is not None else None
-        assets = (asset,) if type(asset) is str else asset
+        assets = (asset,) if isinstance(asset, str) else asset
         for name in assets:
             row = self._assets.get(name)
             if row is not None and row.rank > rank:

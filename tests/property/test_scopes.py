@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -55,6 +56,16 @@ def test_the_strictest_wins_and_of_equals_the_one_that_precedes(table: Table, or
         else (FIRM, State.NORMAL)
     )
     assert prevailing(table, **order) == want
+
+
+def test_an_asset_of_an_enumeration_is_one_asset() -> None:
+    """Not its letters: order paths name their assets so, and a HALT must hold for them."""
+    coins = StrEnum("coins", {"USDC": "USDC"})
+    for scope in ("asset:USDC", "venue-asset:kraken/USDC"):
+        table = {scope: State.HALT}
+        for asset in (coins["USDC"], (coins["USDC"], "USD")):
+            found = prevailing(table, counterparty="kraken", asset=asset)
+            assert found == (scope, State.HALT)
 
 
 @given(TABLES, ORDERS, SCOPES, STATES)
