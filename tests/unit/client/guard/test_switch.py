@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from riskwatch.client import KillSwitch, Terms
+from riskwatch.client.guard.budget import Budgets
 from riskwatch.client.guard.drilling import rehearse
 from riskwatch.client.guard.judge import Order
 from riskwatch.contracts.acks import Drill
@@ -245,12 +247,28 @@ def test_what_is_acknowledged() -> None:
 @pytest.mark.parametrize(
     "options",
     [{}, {"client": "a/b", "redis": "redis://x"}, {"client": "", "redis": "redis://x"},
-     {"redis": "redis://x", "unwind_share": 1.5}, {"redis": "nonsense"}],
+     {"redis": "redis://x", "unwind_share": 1.5}, {"redis": "nonsense"},
+     {"redis": "redis://x", "hedges": {"arb": nan}},
+     {"redis": "redis://x", "hedges": {"arb": -1.0}}],
 )  # fmt: skip
 def test_what_makes_no_switch(options: dict[str, Any]) -> None:
-    """Without a subscription, with a name that is none, or a share beyond all of it."""
+    """Without a subscription, with a name that is none, a share beyond all of it, or no cap."""
     with pytest.raises(ConfigError):
         KillSwitch(**({"client": "desk-1"} | options))
+
+
+@pytest.mark.parametrize("name", Terms.__struct_fields__)
+@pytest.mark.parametrize("value", [nan, inf, -1.0])
+def test_every_wait_has_an_end(name: str, value: float) -> None:
+    """A guard that waits for NaN seconds would wait for ever."""
+    with pytest.raises(ConfigError, match=name):
+        Terms(**{name: value})
+
+
+def test_nothing_goes_under_a_cap_that_is_no_number() -> None:
+    """Neither the order nor the cap may be NaN."""
+    assert not Budgets().take({"d": nan}, 1.0)
+    assert not Budgets().take({"d": 1.0}, nan)
 
 
 def test_a_closed_switch_is_at_halt() -> None:
