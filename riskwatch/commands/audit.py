@@ -22,6 +22,8 @@ from riskwatch.store import bundle
 from riskwatch.store.audit import chained_workers, links
 from riskwatch.store.audit_check import check_database
 from riskwatch.store.bundle import Manifest
+from riskwatch.store.checkpoints import KEPT, check_checkpoints
+from riskwatch.store.engine import open_engine
 from riskwatch.store.queries import reading
 from riskwatch.version import ENGINE
 
@@ -67,6 +69,7 @@ def verify_command(
         for worker in workers:
             own = [head for head in heads if head.worker == worker]
             chain, breaches = check_database(conn, worker, own)
+            breaches += check_checkpoints(conn, worker)
             broken = broken or bool(breaches)
             if as_json:
                 ends = {"worker": worker, "rows": chain.rows, "seq": chain.seq}
@@ -83,6 +86,35 @@ def verify_command(
         typer.echo("there is no chain yet")
     if broken:
         raise typer.Exit(1)
+
+
+@app.command("checkpoint")
+def checkpoint_command(
+    *,
+    worker: Worker = None,
+    keep: Annotated[
+        int, typer.Option(min=1, help="Checkpoints whose rows stay, the newest.")
+    ] = KEPT,
+    database: Database = DEFAULT,
+) -> None:
+    """Keep the state at the end of each day, for `riskwatch verify` to begin from.
+
+    It is taken from the journal, once every decision up to there was derived again; a worker
+    that is at work is not disturbed. Run it daily, and before the journal is archived.
+    """
+    from riskwatch.shell.checkpoints import keep_checkpoints  # noqa: PLC0415 - models take a second
+
+    with reading(database) as conn:
+        name = _chosen(conn, worker)
+        engine = open_engine(database)
+        try:
+            made = keep_checkpoints(conn, engine, name, keep=keep)
+        finally:
+            engine.dispose()
+    for each in made:
+        typer.echo(f"{name}: entry {each.journal:,}, {text(each.us)}, {each.digest}")
+    if not made:
+        typer.echo(f"{name}: no new day since the last checkpoint")
 
 
 @app.command("export")
