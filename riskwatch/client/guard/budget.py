@@ -34,7 +34,7 @@ class Budgets:
             return False
         with self._lock:
             had = {name: self._used.get(name, Used(usd=0.0, orders=0)) for name in caps}
-            if not all(had[name].usd + usd <= cap for name, cap in caps.items()):
+            if any(had[name].usd + usd > cap for name, cap in caps.items()):
                 return False
             for name, used in had.items():
                 self._used[name] = Used(usd=used.usd + usd, orders=used.orders + 1)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from riskwatch.client import KillSwitch, Terms
-from riskwatch.client.guard.budget import Budgets
 from riskwatch.client.guard.drilling import rehearse
 from riskwatch.client.guard.judge import Order
 from riskwatch.contracts.acks import Drill
@@ -263,12 +262,6 @@ def test_every_wait_has_an_end(name: str, value: float) -> None:
     """A guard that waits for NaN seconds would wait for ever."""
     with pytest.raises(ConfigError, match=name):
         Terms(**{name: value})
-
-
-def test_nothing_goes_under_a_cap_that_is_no_number() -> None:
-    """Neither the order nor the cap may be NaN."""
-    assert not Budgets().take({"d": nan}, 1.0)
-    assert not Budgets().take({"d": 1.0}, nan)
 
 
 def test_a_closed_switch_is_at_halt() -> None:
