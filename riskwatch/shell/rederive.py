@@ -106,13 +106,7 @@ class Rederivation:
             reached = self.start.us
             self._rows = rows_of(self.conn, self.start)
             pipeline.load(self.rows())
-        query = select(_J.seq, _J.us, _J.kind, _J.payload)
-        query = query.where(_J.worker == self.worker, _J.seq >= self._first)
-        query = query.order_by(_J.seq).execution_options(yield_per=_FETCH)
-        found = self.conn.execute(query)
-        for at, (seq, us, kind, payload) in enumerate(found, start=self._first):
-            if seq != at:
-                raise JournalGoneError(f"{self.worker}: the journal has no entry {at} any more")
+        for seq, us, kind, payload in self._entries():
             # Before the first entry stands the checkpoint that it begins from.
             if self.new_day is not None and seq > self._first and reached // DAY < us // DAY:
                 self.new_day(seq - 1, reached)
@@ -149,6 +143,18 @@ class Rederivation:
         if scope == "firm":
             return max(self._heard.values(), default=None)
         return self._heard.get(scope.partition(":")[2])
+
+    def _entries(self) -> Iterator[tuple[int, int, str, bytes]]:
+        """Place, event time, kind and bytes of each entry to apply, without a gap."""
+        query = select(_J.seq, _J.us, _J.kind, _J.payload)
+        query = query.where(_J.worker == self.worker, _J.seq >= self._first)
+        query = query.order_by(_J.seq).execution_options(yield_per=_FETCH)
+        # Who asks may have enough before the end: the cursor must not stay open.
+        with self.conn.execute(query) as found:
+            for at, (seq, us, kind, payload) in enumerate(found, start=self._first):
+                if seq != at:
+                    raise JournalGoneError(f"{self.worker}: the journal has no entry {at} any more")
+                yield seq, us, kind, payload
 
     @property
     def _first(self) -> int:

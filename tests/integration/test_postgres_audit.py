@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
+from riskwatch.shell.verify import SAME, verify
 from riskwatch.store import migrate
 from riskwatch.store.audit import AUDITED, links, tail
 from riskwatch.store.audit_check import check_database
@@ -23,11 +24,13 @@ from riskwatch.store.checkpoints import (
     write_checkpoint,
 )
 from riskwatch.store.engine import open_engine
+from riskwatch.store.queries import reading
 from riskwatch.store.roles import APPEND_ONLY, AUDITOR, INTERNAL, READER, ROLES, WRITER
 from riskwatch.store.schema import METADATA
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.audit import BY_ROWS, WORKER, fill_chain
 from tests.support.batches import batches, steps
+from tests.support.rederiving import kept, write_nights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +152,22 @@ def test_a_writer_keeps_checkpoints(engine: Engine) -> None:
         assert rows_of(conn, made) == rows
         assert [found.journal for found in checkpoints(conn, "risk")] == [10, 20]
         assert list(check_checkpoints(conn, "risk")) == []
+
+
+def test_checkpoints_are_the_ones_of_sqlite(
+    engine: Engine, postgres_url: str, tmp_path: Path
+) -> None:
+    """The same journal gives the same digests, and decisions are derived from them."""
+    del engine
+    path = write_nights(tmp_path)
+    write_nights(tmp_path, postgres_url)
+    made = kept(postgres_url)
+    assert made == kept(f"sqlite:///{path}")
+    with reading(postgres_url) as conn:
+        last = [link for link in links(conn, "embedded") if link.kind == "DecisionMade"][-1]
+        (verdict,) = verify(conn, [last.id])
+    assert verdict.status == SAME
+    assert f"after the checkpoint at entry {made[0].journal:,}" in verdict.said[0]
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)

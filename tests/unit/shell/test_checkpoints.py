@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,19 +10,16 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from typer.testing import CliRunner
 
-from riskwatch import scenarios
 from riskwatch.cli import app
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.errors import StoreError
-from riskwatch.shell.checkpoints import keep_checkpoints
 from riskwatch.shell.rederive import Rederivation
 from riskwatch.shell.verify import DIFFERS, INPUTS_ONLY, SAME, Verdict, verify
 from riskwatch.store.audit import AUDIT_CHAIN
 from riskwatch.store.checkpoints import (
     CHECKPOINT,
     CHECKPOINT_ROW,
-    Checkpoint,
     check_checkpoints,
     checkpoints,
     content_of,
@@ -34,45 +30,18 @@ from riskwatch.store.checkpoints import (
 from riskwatch.store.engine import open_engine
 from riskwatch.store.queries import reading
 from riskwatch.store.truth import RISK_JOURNAL
-from tests.support.rederiving import CONFIG, WORKER, replay, tightened
+from tests.support.rederiving import NIGHTS, WORKER, kept, write_nights
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 C, R, J, A = CHECKPOINT.c, CHECKPOINT_ROW.c, RISK_JOURNAL.c, AUDIT_CHAIN.c
-BEGIN = datetime(2023, 3, 11, 2, 40, tzinfo=UTC)
-NIGHTS = 2
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-TO_MIDNIGHT = timedelta(hours=20, minutes=40)
-
-
-def write_nights(path: Path) -> None:
-    """Write the hour of March 2023 in which USDC goes to HALT, over midnight, two nights."""
-    hour = [e for e in scenarios.events("usdc_2023") if BEGIN <= e.ts < BEGIN + HOUR]
-    with path.open("wb") as sink:
-        for night in range(NIGHTS):
-            for event in hour:
-                moved = msgspec.structs.replace(
-                    event,
-                    ts=event.ts + TO_MIDNIGHT + night * DAY,
-                    event_id=f"{night}-{event.event_id}",
-                )
-                sink.write(msgspec.json.encode(moved) + b"\n")
-
-
-def write(folder: Path, *, keep: bool) -> Path:
-    """Two nights under changing configurations, before and after midnight; no checkpoint yet."""
-    path, nights = folder / "bare.db", folder / "nights.ndjson"
-    write_nights(nights)
-    for config, most in ((CONFIG, 200), (tightened(), 500), (CONFIG, None)):
-        replay(nights, f"sqlite:///{path}", config, most, keep=keep)
-    return path
 
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """One database without and one with checkpoints."""
-    path = write(tmp_path_factory.mktemp("nights"), keep=False)
+    path = write_nights(tmp_path_factory.mktemp("nights"), keep=False)
     other = path.with_name("kept.db")
     shutil.copy(path, other)
     assert len(kept(f"sqlite:///{other}")) == NIGHTS
@@ -89,15 +58,6 @@ def bare(originals: tuple[Path, Path], tmp_path: Path) -> str:
 def url(originals: tuple[Path, Path], tmp_path: Path) -> str:
     """A copy with checkpoints."""
     return f"sqlite:///{shutil.copy(originals[1], tmp_path / 'kept.db')}"
-
-
-def kept(url: str, **options: Any) -> list[Checkpoint]:
-    """Keep what is to be kept."""
-    engine = open_engine(url)
-    with reading(url) as conn:
-        made = keep_checkpoints(conn, engine, WORKER, **options)
-    engine.dispose()
-    return made
 
 
 def change(url: str, *statements: Any) -> None:
@@ -135,7 +95,7 @@ def test_a_decision_is_the_same_from_a_checkpoint_and_without(url: str) -> None:
 
 def test_a_journal_with_every_event_has_checkpoints_too(tmp_path: Path) -> None:
     """With the rows of the ledger, which then runs as well."""
-    url = f"sqlite:///{write(tmp_path, keep=True)}"
+    url = f"sqlite:///{write_nights(tmp_path, keep=True)}"
     assert all(found.events for found in kept(url))
     assert {v.status for v in verified(url)} == {SAME}
     assert "after the checkpoint at entry" in verified(url)[-1].said[0]
