@@ -22,6 +22,7 @@ from riskwatch.commands import (
     modelcheck,
     models,
     operator,
+    publish,
     query,
     replay,
     rules,
@@ -57,7 +58,7 @@ app.command("verify")(verify.verify_command)
 app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("clients")(clients.clients_command)
-app.command("publish")(stream.publish_command)
+app.command("publish")(publish.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
 killswitch.app.command("drill")(drill.drill_command)
 killswitch.app.command("drills")(drill.drills_command)

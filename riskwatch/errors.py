@@ -105,4 +105,4 @@ class ModelCheckError(ModelError):
 
 
 class SigningError(RiskwatchError):
-    """A command cannot be signed: the key file, its mode, or the command itself."""
+    """Something cannot be signed: the key file, its mode, or the command itself."""

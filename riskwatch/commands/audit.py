@@ -11,15 +11,19 @@ import typer
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_json
 from riskwatch.commands.replay import moment_of
+from riskwatch.contracts import keyfile
 from riskwatch.contracts.audit import GENESIS, Head
+from riskwatch.contracts.signing import public_text
 from riskwatch.core.clock import micros, text
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.shell.audit_head import published_heads
 from riskwatch.shell.settings import Settings
-from riskwatch.store import bundle, signing
+from riskwatch.store import bundle
 from riskwatch.store.audit import chained_workers, links
 from riskwatch.store.audit_check import check_database
 from riskwatch.store.bundle import Manifest
+from riskwatch.store.checkpoints import KEPT, check_checkpoints
+from riskwatch.store.engine import open_engine
 from riskwatch.store.queries import reading
 from riskwatch.version import ENGINE
 
@@ -65,6 +69,7 @@ def verify_command(
         for worker in workers:
             own = [head for head in heads if head.worker == worker]
             chain, breaches = check_database(conn, worker, own)
+            breaches += check_checkpoints(conn, worker)
             broken = broken or bool(breaches)
             if as_json:
                 ends = {"worker": worker, "rows": chain.rows, "seq": chain.seq}
@@ -81,6 +86,35 @@ def verify_command(
         typer.echo("there is no chain yet")
     if broken:
         raise typer.Exit(1)
+
+
+@app.command("checkpoint")
+def checkpoint_command(
+    *,
+    worker: Worker = None,
+    keep: Annotated[
+        int, typer.Option(min=1, help="Checkpoints whose rows stay, the newest.")
+    ] = KEPT,
+    database: Database = DEFAULT,
+) -> None:
+    """Keep the state at the end of each day, for `riskwatch verify` to begin from.
+
+    It is taken from the journal, once every decision up to there was derived again; a worker
+    that is at work is not disturbed. Run it daily, and before the journal is archived.
+    """
+    from riskwatch.shell.checkpoints import keep_checkpoints  # noqa: PLC0415 - models take a second
+
+    with reading(database) as conn:
+        name = _chosen(conn, worker)
+        engine = open_engine(database)
+        try:
+            made = keep_checkpoints(conn, engine, name, keep=keep)
+        finally:
+            engine.dispose()
+    for each in made:
+        typer.echo(f"{name}: entry {each.journal:,}, {text(each.us)}, {each.digest}")
+    if not made:
+        typer.echo(f"{name}: no new day since the last checkpoint")
 
 
 @app.command("export")
@@ -108,7 +142,7 @@ def export_command(
     span = (moment_of("--from", begin), moment_of("--to", end))
     if span[0] > span[1]:
         raise RiskwatchError(f"--from must not be after --to, was {begin} and {end}")
-    signer = signing.private_key(key)
+    signer = keyfile.read(key)
     with reading(database) as conn:
         name = _chosen(conn, worker)
         _, breaches = check_database(conn, name)
@@ -137,7 +171,7 @@ def check_command(
     key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
 ) -> None:
     """Check a bundle without a database; exit code 1 if anything in it was changed."""
-    trusted = None if key is None else signing.raw(signing.public_key(key))
+    trusted = None if key is None else public_text(keyfile.read_public(key))
     breaches = list(bundle.check_bundle(folder, trusted))
     for line in breaches:
         typer.echo(line)
@@ -157,7 +191,8 @@ def keygen_command(
     path: Annotated[Path, typer.Argument(help="New file for the private key.")],
 ) -> None:
     """Make a key for bundles: the private one in this file, the public one beside it."""
-    beside = signing.make_key(path)
+    beside = path.with_name(path.name + ".pub")
+    keyfile.make_public(beside, keyfile.make(path).public_key())
     typer.echo(f"{path}: keep it to yourself\n{beside}: give it to whoever checks bundles")
 
 

@@ -20,6 +20,7 @@ from riskwatch.store.faults import PEOPLE, retry, set_aside
 from riskwatch.store.letters import Letter, Place, Wanted, inbox_of
 from riskwatch.store.migrate import require_current
 from riskwatch.store.queries import reading
+from riskwatch.store.standing import standing_faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,7 +202,7 @@ def retry_command(
 def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
     """Show where stages raised, how often, and who wants the message set aside."""
     with reading(database) as conn:
-        found = letters.standing_faults(conn)
+        found = standing_faults(conn)
     if as_json:
         for f in found:
             p = f.place

@@ -1,13 +1,12 @@
-"""Key files of operators: made for their owner's eyes alone, and read only if that is so."""
+"""Key files of operators: as all key files, and a passphrase from the environment may open one."""
 
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.contracts.signing import new_key, private_key, private_pem, public_text
-from riskwatch.errors import SigningError
+from riskwatch.contracts import keyfile
+from riskwatch.contracts.signing import public_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,57 +15,16 @@ if TYPE_CHECKING:
 
 PASSPHRASE: Final = "RISKWATCH_OPERATOR_PASSPHRASE"  # noqa: S105 - the name of a variable
 """Environment variable that holds the passphrase of a key file, if it has one."""
-_MODE: Final = 0o600
-_LONGEST: Final = 16_384
 
 
 def make(path: Path) -> str:
-    """Make a key file, and give its public half; nothing that is there is overwritten.
-
-    Raises
-    ------
-    SigningError
-        If the file is there already, or cannot be made.
-    """
-    key = new_key()
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-    except FileExistsError:
-        raise SigningError(f"{path} is there already: a key is never overwritten") from None
-    except OSError as error:
-        raise SigningError(f"{path} cannot be made: {error.strerror}") from error
-    with os.fdopen(handle, "wb") as file:
-        file.write(private_pem(key, _passphrase()))
-    return public_text(key)
+    """Make a key file, and give its public half; see :func:`riskwatch.contracts.keyfile.make`."""
+    return public_text(keyfile.make(path, _passphrase()).public_key())
 
 
 def read(path: Path) -> Ed25519PrivateKey:
-    """Read a key file.
-
-    Raises
-    ------
-    SigningError
-        If it is missing, is no key, or others than its owner may read it.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY)
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise SigningError(f"{path} is no file")
-            if stat.S_IMODE(found.st_mode) & ~_MODE:
-                mode = stat.S_IMODE(found.st_mode)
-                raise SigningError(
-                    f"{path} has mode {mode:04o}: others may read it, so it counts as lost; make "
-                    "a new key, or chmod 600 it if you are sure"
-                )
-            pem = file.read(_LONGEST)
-    except OSError as error:
-        raise SigningError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        return private_key(pem, _passphrase())
-    except SigningError as error:
-        raise SigningError(f"{path}: {error} (see {PASSPHRASE})") from None
+    """Read a key file; see :func:`riskwatch.contracts.keyfile.read`."""
+    return keyfile.read(path, _passphrase(), variable=PASSPHRASE)
 
 
 def _passphrase() -> bytes | None:

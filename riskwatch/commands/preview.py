@@ -10,6 +10,7 @@ from riskwatch.core.clock import micros, text
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.machine import Machine
 from riskwatch.core.risk.rows import ScopeRow
+from riskwatch.core.scopes import overlap
 from riskwatch.store import queries, turned
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
     others = {
         name: [found["effective"], *found["reasons"][:2]]
         for name, found in switches.items()
-        if name != scope and found["effective"] != State.NORMAL.value and overlaps(scope, name)
+        if name != scope and found["effective"] != State.NORMAL.value and overlap(scope, name)
     }
     gross, net, unpriced = turned.exposure_of(conn, scope)
     return Preview(
@@ -145,28 +146,6 @@ def allowed(scope: str) -> str:
     if kind == "book":
         return f"orders of the book {name}"
     return "every order that no other scope refuses"
-
-
-def overlaps(scope: str, other: str) -> bool:
-    """Whether some order is about both scopes.
-
-    Examples
-    --------
-    >>> overlaps("asset:USDC", "venue-asset:kraken/USDC"), overlaps("asset:USDC", "asset:USDT")
-    (True, False)
-    """
-    kind, _, name = scope.partition(":")
-    other_kind, _, other_name = other.partition(":")
-    if kind == other_kind:
-        return name == other_name
-    for one, a, b in ((kind, name, other_name), (other_kind, other_name, name)):
-        venue, _, asset = a.partition("/")
-        if one == "venue-asset" and (
-            (b != asset and {kind, other_kind} == {"venue-asset", "asset"})
-            or (b != venue and {kind, other_kind} == {"venue-asset", "counterparty"})
-        ):
-            return False
-    return True
 
 
 def _holds(rule: Rule, row: ScopeRow) -> str:

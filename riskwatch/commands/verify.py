@@ -28,12 +28,16 @@ def verify_command(
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Every decision there is.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="From the journal's first entry; --all is so too.")
+    ] = False,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Derive decisions again from the database alone, bit for bit; exit code 1 if one differs.
 
-    The journal is replayed under the configurations that were recorded. Where it is not kept
+    The journal is replayed under the configurations that were recorded, from the last checkpoint
+    before (`riskwatch audit checkpoint`) or from its first entry. Where it is not kept
     any more, or another engine decided, the policy is run again on the decision's own inputs,
     and this says so.
     """
@@ -47,7 +51,7 @@ def verify_command(
             ids = list(conn.execute(select(DECISION_LOG.c.id).order_by(*order)).scalars())
         else:
             ids = [_decision(queries.find(conn, each), each) for each in identifiers or []]
-        verdicts = verify(conn, ids)
+        verdicts = verify(conn, ids, whole=whole or everything)
     for verdict in verdicts:
         if as_json:
             show_json({"id": verdict.id, "status": verdict.status, "said": verdict.said})

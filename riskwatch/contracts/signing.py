@@ -1,6 +1,7 @@
-"""Ed25519 signatures of commands: made by operators' tools, checked before anything is believed.
+"""Ed25519 signatures: of commands, checked before anything is believed, and of bundles.
 
-What is signed is said by :mod:`riskwatch.core.signed`. Keys and signatures are written as
+What of a command is signed is said by :mod:`riskwatch.core.signed`, where keys are kept by
+:mod:`riskwatch.contracts.keyfile`. Keys and signatures are written as
 hexadecimal digits in lower case and in no other way, so that nothing has two spellings.
 """
 
@@ -11,9 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.refusal import Refusal
@@ -21,6 +21,8 @@ from riskwatch.core.signed import command_bytes
 from riskwatch.errors import SigningError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from riskwatch.core.events import Command
     from riskwatch.core.operators import Operator, Operators
 
@@ -61,11 +63,16 @@ class Ed25519Verifier:
         """Whether `signature` is the operator's over exactly these bytes."""
         if _SIGNATURE.match(signature) is None:
             return False
-        try:
-            _public(operator.public_key).verify(bytes.fromhex(signature), message)
-        except InvalidSignature:
-            return False
-        return True
+        return is_signed(operator.public_key, bytes.fromhex(signature), message)
+
+
+def is_signed(key: str, signature: bytes, message: bytes) -> bool:
+    """Whether the owner of a public key, written as by :func:`public_text`, signed a message."""
+    try:
+        _public(key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 @cache
@@ -103,44 +110,6 @@ def sign(command: Command, key: Ed25519PrivateKey) -> Command:
     return msgspec.structs.replace(sent, signature=key.sign(command_bytes(sent)).hex())
 
 
-def new_key() -> Ed25519PrivateKey:
-    """Make a private key."""
-    return Ed25519PrivateKey.generate()
-
-
-def public_text(key: Ed25519PrivateKey) -> str:
-    """Public key of a private key, as ``operators.toml`` has it."""
-    return key.public_key().public_bytes_raw().hex()
-
-
-def private_pem(key: Ed25519PrivateKey, passphrase: bytes | None = None) -> bytes:
-    """Bytes of a key file: PKCS 8 in PEM, encrypted if there is a passphrase."""
-    kind = (
-        serialization.BestAvailableEncryption(passphrase)
-        if passphrase
-        else serialization.NoEncryption()
-    )
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption_algorithm=kind
-    )
-
-
-def private_key(pem: bytes, passphrase: bytes | None = None) -> Ed25519PrivateKey:
-    """Read a key file's bytes.
-
-    Raises
-    ------
-    SigningError
-        If they are no Ed25519 key, or the passphrase does not open them. It says nothing of
-        what is in them.
-    """
-    try:
-        key = serialization.load_pem_private_key(pem, passphrase)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        why = "it has a passphrase" if isinstance(error, TypeError) and not passphrase else ""
-        raise SigningError(
-            why or "not a private key in PEM, or another passphrase opens it"
-        ) from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SigningError("a private key, but not an Ed25519 one")
-    return key
+def public_text(key: Ed25519PublicKey) -> str:
+    """Write a public key as ``operators.toml`` and bundles have it."""
+    return key.public_bytes_raw().hex()

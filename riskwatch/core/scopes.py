@@ -110,6 +110,31 @@ def scopes_of(
     return tuple(found)
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether some order, of one asset, is bound by both scopes.
+
+    Raises
+    ------
+    ValueError
+        If one of them is none.
+
+    Examples
+    --------
+    >>> overlap("asset:USDC", "venue-asset:kraken/USDC"), overlap("asset:USDC", "asset:USDT")
+    (True, False)
+    """
+    asks = _asked(one)
+    return all(asks.get(what, name) == name for what, name in _asked(other).items())
+
+
+def _asked(scope: str) -> dict[str, str]:
+    """What an order must be about for a scope to bind it."""
+    kind, name, asset = parse(scope)
+    if kind == VENUE_ASSET:
+        return {COUNTERPARTY: name, ASSET: asset}
+    return {} if kind == FIRM else {kind: name}
+
+
 def prevailing(
     states: Mapping[str, State],
     *,
@@ -220,7 +245,7 @@ class Index(Generic[BoundT]):
         if asset is None:
             return best
         here = self._venues.get(counterparty) if counterparty is not None else None
-        assets = (asset,) if type(asset) is str else asset
+        assets = (asset,) if isinstance(asset, str) else asset
         for name in assets:
             row = self._assets.get(name)
             if row is not None and row.rank > rank:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.contracts.audit import TOPIC, Head, decode_head, encode_head
 from riskwatch.core.clock import MINUTE, moment, text
 from riskwatch.errors import BrokerError
 from riskwatch.store.audit import tail
 from riskwatch.store.batch import OutboxRecord
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
@@ -37,11 +36,11 @@ def read_head(engine: Engine, worker: str, epoch: int, now_us: int) -> Head:
     StoreUnavailableError
         If the database does not answer.
     """
-    try:
-        with engine.connect() as conn:
-            seq, digest = tail(conn, worker)
-    except DBAPIError as error:
-        raise refusal(error, f"{worker}: the head of the audit chain cannot be read") from error
+    with (
+        answering(f"{worker}: the head of the audit chain cannot be read"),
+        engine.connect() as conn,
+    ):
+        seq, digest = tail(conn, worker)
     return Head(worker=worker, epoch=epoch, seq=seq, digest=digest, ts=text(now_us), engine=ENGINE)
 
 

@@ -1,8 +1,8 @@
 """Deriving decisions again from SQL alone: the journal, under the configurations it ran with.
 
-The journal is applied from its first entry, as it was; the rows of the stages are handed over
-where a worker began with another configuration. What comes out must be what is stored, byte
-for byte.
+The journal is applied from its first entry, or from a checkpoint that was made of it, as it was;
+the rows of the stages are handed over where a worker began with another configuration. What
+comes out must be what is stored, byte for byte.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from riskwatch.contracts.outputs import (
 )
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.shapes import tag_of
+from riskwatch.core.clock import DAY
 from riskwatch.core.events import LEDGER_EVENTS, Tick
 from riskwatch.core.outputs import ConfigurationChanged, EventRejected, Output
 from riskwatch.errors import StoreError
@@ -28,15 +29,17 @@ from riskwatch.shell import bootstrap
 from riskwatch.shell.configured import restored
 from riskwatch.shell.pipeline import Effects
 from riskwatch.store.audit import AUDIT_CHAIN
+from riskwatch.store.checkpoints import rows_of
 from riskwatch.store.truth import RISK_JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
     from riskwatch.shell.config import Config
     from riskwatch.shell.pipeline import Pipeline
+    from riskwatch.store.checkpoints import Checkpoint
 
 INTERNAL: Final = {tag_of(kind): kind for kind in get_args(Internal)}
 TICK: Final = tag_of(Tick)
@@ -63,6 +66,11 @@ class Rederivation:
         See :func:`riskwatch.store.queries.reading`.
     worker : str
         Whose journal.
+    start : Checkpoint, optional
+        Where to begin, instead of at the first entry.
+    new_day : callable, optional
+        Called before the first entry of each day of event time, with the place of the entry
+        before it and the event time reached, microseconds.
 
     Attributes
     ----------
@@ -72,7 +80,10 @@ class Rederivation:
 
     conn: Connection
     worker: str
+    start: Checkpoint | None = None
+    new_day: Callable[[int, int], None] | None = None
     read: int = 0
+    _pipeline: Pipeline | None = None
     _effects: Effects = field(default_factory=Effects)
     _rows: dict[str, dict[str, bytes]] = field(default_factory=dict)
     _heard: dict[str, int] = field(default_factory=dict)
@@ -88,16 +99,20 @@ class Rederivation:
             If the configuration that it ran with is not recorded.
         """
         configs = self._configurations()
-        whole = self._keeps_events()
-        pipeline = _pipeline(configs.pop(0)[1], whole=whole)
-        query = select(_J.seq, _J.us, _J.kind, _J.payload).where(_J.worker == self.worker)
-        query = query.order_by(_J.seq).execution_options(yield_per=_FETCH)
-        found = self.conn.execute(query)
-        for at, (seq, us, kind, payload) in enumerate(found, start=FIRST):
-            if seq != at:
-                raise JournalGoneError(f"{self.worker}: the journal has no entry {at} any more")
+        whole = self.keeps_events()
+        pipeline = self._pipeline = _pipeline(configs.pop(0)[1], whole=whole)
+        reached = 0
+        if self.start is not None:
+            reached = self.start.us
+            self._rows = rows_of(self.conn, self.start)
+            pipeline.load(self.rows())
+        for seq, us, kind, payload in self._entries():
+            # Before the first entry stands the checkpoint that it begins from.
+            if self.new_day is not None and seq > self._first and reached // DAY < us // DAY:
+                self.new_day(seq - 1, reached)
+            reached = max(reached, us)
             while configs and configs[0][0] <= seq:
-                pipeline = self._handed_over(pipeline, configs.pop(0)[1], whole=whole)
+                pipeline = self._handed_over(configs.pop(0)[1], whole=whole)
             self.read += 1
             if kind == MARKET or (whole and kind in INTERNAL and kind != TICK):
                 continue
@@ -111,20 +126,48 @@ class Rederivation:
             self._effects.outputs.clear()
             self._effects.inputs.clear()
 
+    def rows(self) -> dict[str, dict[str, bytes]]:
+        """Rows of the stages as they are now, by stage and key."""
+        assert self._pipeline is not None, "it has begun"
+        for stage, changes in self._pipeline.drain().items():
+            kept = self._rows.setdefault(stage, {})
+            for key, body in changes.items():
+                if body is None:
+                    kept.pop(key, None)
+                else:
+                    kept[key] = body
+        return {stage: dict(sorted(rows.items())) for stage, rows in self._rows.items()}
+
     def heard(self, scope: str) -> int | None:
         """Event time of the last input about a scope so far, microseconds."""
         if scope == "firm":
             return max(self._heard.values(), default=None)
         return self._heard.get(scope.partition(":")[2])
 
+    def _entries(self) -> Iterator[tuple[int, int, str, bytes]]:
+        """Place, event time, kind and bytes of each entry to apply, without a gap."""
+        query = select(_J.seq, _J.us, _J.kind, _J.payload)
+        query = query.where(_J.worker == self.worker, _J.seq >= self._first)
+        query = query.order_by(_J.seq).execution_options(yield_per=_FETCH)
+        # Who asks may have enough before the end: the cursor must not stay open.
+        with self.conn.execute(query) as found:
+            for at, (seq, us, kind, payload) in enumerate(found, start=self._first):
+                if seq != at:
+                    raise JournalGoneError(f"{self.worker}: the journal has no entry {at} any more")
+                yield seq, us, kind, payload
+
+    @property
+    def _first(self) -> int:
+        """Place of the entry to begin with."""
+        return FIRST if self.start is None else self.start.journal + 1
+
     def _configurations(self) -> list[tuple[int, Config]]:
         """Configurations by the place in the journal from which on they counted."""
-        first, entries = self.conn.execute(
-            select(func.min(_J.seq), func.count()).where(_J.worker == self.worker)
-        ).one()
-        if not entries:
+        least = select(func.min(_J.seq)).where(_J.worker == self.worker)
+        first = self.conn.execute(least).scalar_one()
+        if first is None:
             raise JournalGoneError(f"{self.worker}: there is no journal")
-        if first != FIRST:
+        if first > self._first:
             raise JournalGoneError(
                 f"{self.worker}: the journal begins at entry {first}; what was before is archived"
             )
@@ -144,25 +187,29 @@ class Rederivation:
                 f"{self.worker}: the journal began before configurations were recorded, so it is "
                 "not known under which one"
             )
+        while len(found) > 1 and found[1][0] <= self._first:
+            del found[0]
         return found
 
-    def _handed_over(self, old: Pipeline, config: Config, *, whole: bool) -> Pipeline:
+    def _handed_over(self, config: Config, *, whole: bool) -> Pipeline:
         """Give the rows of the stages to stages of another configuration, as a restart does."""
-        for stage, changes in old.drain().items():
-            kept = self._rows.setdefault(stage, {})
-            for key, body in changes.items():
-                if body is None:
-                    kept.pop(key, None)
-                else:
-                    kept[key] = body
-        new = _pipeline(config, whole=whole)
-        new.load({stage: dict(sorted(rows.items())) for stage, rows in self._rows.items()})
+        rows = self.rows()
+        new = self._pipeline = _pipeline(config, whole=whole)
+        new.load(rows)
         return new
 
-    def _keeps_events(self) -> bool:
+    def keeps_events(self) -> bool:
         """Whether the journal holds the ledger's events too: then the ledger runs as well."""
+        if self.start is not None:
+            return self.start.events
         query = select(_J.kind).where(_J.worker == self.worker, _J.kind.in_(_LEDGER)).limit(1)
         return self.conn.execute(query).first() is not None
+
+
+def begins(conn: Connection, worker: str) -> bool:
+    """Whether the journal of a worker still has its first entry."""
+    query = select(_J.seq).where(_J.worker == worker, _J.seq == FIRST)
+    return conn.execute(query).first() is not None
 
 
 def rederived(conn: Connection, worker: str, output_id: str) -> tuple[bytes | None, int]:

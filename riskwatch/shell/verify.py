@@ -14,17 +14,19 @@ from riskwatch.core.outputs import ConfigurationChanged, DecisionMade
 from riskwatch.errors import StoreError
 from riskwatch.shell.configured import restored
 from riskwatch.shell.policy_check import check_policy
-from riskwatch.shell.rederive import JournalGoneError, Rederivation
+from riskwatch.shell.rederive import JournalGoneError, Rederivation, begins
 from riskwatch.store.audit import last_payload, row_of
+from riskwatch.store.checkpoints import CheckpointError, usable
 from riskwatch.store.project import PROJECTIONS, Log
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import Connection
 
     from riskwatch.shell.config import Config
+    from riskwatch.store.checkpoints import Checkpoint
 
 SAME: Final = "same"
 DIFFERS: Final = "differs"
@@ -53,7 +55,7 @@ class Verdict:
     said: list[str] = field(default_factory=list)
 
 
-def verify(conn: Connection, ids: Sequence[str]) -> list[Verdict]:
+def verify(conn: Connection, ids: Sequence[str], *, whole: bool = False) -> list[Verdict]:
     """Derive decisions again from the database alone, and compare.
 
     Parameters
@@ -62,6 +64,8 @@ def verify(conn: Connection, ids: Sequence[str]) -> list[Verdict]:
         See :func:`riskwatch.store.queries.reading`.
     ids : sequence of str
         Whole ids of decisions; one replay of a worker's journal does for all of its decisions.
+    whole : bool
+        Replay it from its first entry as long as that is kept, whatever checkpoints there are.
     """
     verdicts: dict[str, Verdict] = {}
     waiting: dict[str, dict[str, Link]] = {}
@@ -81,7 +85,8 @@ def verify(conn: Connection, ids: Sequence[str]) -> list[Verdict]:
         else:
             waiting.setdefault(link.worker, {})[each] = link
     for worker, links in waiting.items():
-        _replay(conn, worker, links, verdicts)
+        for start, part in _parts(conn, worker, links, whole=whole):
+            _replay(conn, Rederivation(conn, worker, start), part, verdicts)
     return list(verdicts.values())
 
 
@@ -102,16 +107,35 @@ def _stored(conn: Connection, link: Link) -> list[str]:
     ]
 
 
+def _parts(
+    conn: Connection, worker: str, links: dict[str, Link], *, whole: bool
+) -> Iterator[tuple[Checkpoint | None, dict[str, Link]]]:
+    """Where to begin, and which decisions to derive from there."""
+    begun = begins(conn, worker)
+    kept = [] if whole and begun else usable(conn, worker)
+    least = min(link.seq for link in links.values())
+    before = [found for found in kept if found.audit_seq < least]
+    if before or not kept or begun:
+        yield (before[-1] if before else None), links
+        return
+    # The beginning of the journal is archived: what came after the oldest checkpoint need not
+    # go without.
+    after = {each: link for each, link in links.items() if link.seq > kept[0].audit_seq}
+    if len(after) < len(links):
+        yield None, {each: link for each, link in links.items() if each not in after}
+    if after:
+        yield kept[0], after
+
+
 def _replay(
-    conn: Connection, worker: str, links: dict[str, Link], verdicts: dict[str, Verdict]
+    conn: Connection, replay: Rederivation, links: dict[str, Link], verdicts: dict[str, Verdict]
 ) -> None:
-    replay = Rederivation(conn, worker)
     left = dict(links)
     try:
         for output in replay.outputs():
             link = left.pop(output.id, None)
             if link is not None:
-                _compare(encode_output(output), link, verdicts[output.id], replay.read)
+                _compare(encode_output(output), link, verdicts[output.id], replay)
             if not left:
                 return
     except JournalGoneError as error:
@@ -119,22 +143,30 @@ def _replay(
             _by_policy(conn, link, verdicts[each], str(error))
         return
     except StoreError as error:
+        status = DIFFERS if isinstance(error, CheckpointError) else UNKNOWN
         for each in left:
+            verdicts[each].status = status
             verdicts[each].said.append(str(error))
         return
     for each in left:
         verdicts[each].status = DIFFERS
         verdicts[each].said.append(
-            f"the journal of {worker} ({replay.read:,} entries) does not bring it about"
+            f"the journal of {replay.worker} ({replay.read:,} entries{_since(replay)}) does not "
+            "bring it about"
         )
 
 
-def _compare(found: bytes, link: Link, verdict: Verdict, read: int) -> None:
+def _since(replay: Rederivation) -> str:
+    start = replay.start
+    return "" if start is None else f" after the checkpoint at entry {start.journal:,}"
+
+
+def _compare(found: bytes, link: Link, verdict: Verdict, replay: Rederivation) -> None:
     if found == link.payload.encode():
         verdict.status = SAME
         verdict.said.append(
-            f"{read:,} entries of the journal give the same {len(found):,} bytes, row {link.seq} "
-            f"of the audit chain of {link.worker}"
+            f"{replay.read:,} entries of the journal{_since(replay)} give the same "
+            f"{len(found):,} bytes, row {link.seq} of the audit chain of {link.worker}"
         )
         return
     verdict.status = DIFFERS

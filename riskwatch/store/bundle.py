@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.contracts.audit import Link
+from riskwatch.contracts.signing import is_signed, public_text
 from riskwatch.errors import RiskwatchError
 from riskwatch.store.audit_check import Chain, check_chain
-from riskwatch.store.signing import is_signed, raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -96,7 +96,7 @@ def write_bundle(
     listed = {
         name: Entry(sha256(data).hexdigest(), len(data)) for name, data in sorted(files.items())
     }
-    signed = msgspec.structs.replace(manifest, key=raw(key.public_key()), files=listed)
+    signed = msgspec.structs.replace(manifest, key=public_text(key.public_key()), files=listed)
     body = msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.store.truth import OUTBOX, STATE_ROW
 
 if TYPE_CHECKING:
@@ -48,10 +47,7 @@ def census(engine: Engine, workers: list[str]) -> Census:
         .group_by(_S.worker, _S.stage)
     )
     waits = select(_O.worker, func.count()).where(_O.worker.in_(workers)).group_by(_O.worker)
-    try:
-        with engine.connect() as conn:
-            state = {(w, stage): (n, int(size)) for w, stage, n, size in conn.execute(kept)}
-            found = {row[0]: row[1] for row in conn.execute(waits)}
-    except DBAPIError as error:
-        raise refusal(error, "rows cannot be counted") from error
+    with answering("rows cannot be counted"), engine.connect() as conn:
+        state = {(w, stage): (n, int(size)) for w, stage, n, size in conn.execute(kept)}
+        found = {row[0]: row[1] for row in conn.execute(waits)}
     return Census(state, {worker: found.get(worker, 0) for worker in workers})

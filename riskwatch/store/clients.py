@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, Table, Text, delete, select
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.core.scopes import table_digest
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.store.lease import hold
 from riskwatch.store.metadata import METADATA
 from riskwatch.store.projections import ALERT, KILLSWITCH
@@ -105,15 +104,12 @@ def write_clients(
     StoreUnavailableError
         If the database does not answer.
     """
-    try:
-        with engine.begin() as conn:
-            hold(conn, *lease)
-            upsert(conn, CLIENT, clients)
-            append(conn, CLIENT_ACK, acks)
-            if gone:
-                conn.execute(delete(CLIENT).where(CLIENT.c.client.in_(gone)))
-    except DBAPIError as error:
-        raise refusal(error, "what clients said cannot be written") from error
+    with answering("what clients said cannot be written"), engine.begin() as conn:
+        hold(conn, *lease)
+        upsert(conn, CLIENT, clients)
+        append(conn, CLIENT_ACK, acks)
+        if gone:
+            conn.execute(delete(CLIENT).where(CLIENT.c.client.in_(gone)))
 
 
 def forget_acks(engine: Engine, before: datetime) -> int:
@@ -124,12 +120,9 @@ def forget_acks(engine: Engine, before: datetime) -> int:
     StoreUnavailableError
         If the database does not answer.
     """
-    try:
-        with engine.begin() as conn:
-            done = conn.execute(delete(CLIENT_ACK).where(CLIENT_ACK.c.acked_ts < before))
-            return done.rowcount
-    except DBAPIError as error:
-        raise refusal(error, "old acknowledgements cannot be deleted") from error
+    with answering("old acknowledgements cannot be deleted"), engine.begin() as conn:
+        done = conn.execute(delete(CLIENT_ACK).where(CLIENT_ACK.c.acked_ts < before))
+        return done.rowcount
 
 
 def open_alerts(engine: Engine, prefix: str) -> dict[str, tuple[str, str]]:
@@ -144,11 +137,8 @@ def open_alerts(engine: Engine, prefix: str) -> dict[str, tuple[str, str]]:
     query = select(c.alert, c.scope, c.last_id).where(
         c.resolved_ts.is_(None), c.alert.startswith(prefix, autoescape=True)
     )
-    try:
-        with engine.connect() as conn:
-            return {alert: (scope, last) for alert, scope, last in conn.execute(query)}
-    except DBAPIError as error:
-        raise refusal(error, "open alerts cannot be read") from error
+    with answering("open alerts cannot be read"), engine.connect() as conn:
+        return {alert: (scope, last) for alert, scope, last in conn.execute(query)}
 
 
 def switch_digest(conn: Connection) -> str:
@@ -166,11 +156,8 @@ def write_drill(engine: Engine, row: Row) -> None:
     StoreError
         If the database refuses.
     """
-    try:
-        with engine.begin() as conn:
-            append(conn, DRILL, [row])
-    except DBAPIError as error:
-        raise refusal(error, "the drill cannot be kept") from error
+    with answering("the drill cannot be kept"), engine.begin() as conn:
+        append(conn, DRILL, [row])
 
 
 def clients(conn: Connection) -> list[dict[str, Any]]:

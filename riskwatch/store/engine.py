@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,8 @@ from riskwatch.errors import StoreError, StoreUnavailableError
 from riskwatch.store.types import dump_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.engine import URL, Connection
 
 BUSY_MS: Final = 10_000
@@ -88,12 +91,34 @@ def open_engine(url: str, *, readonly: bool = False) -> Engine:
     else:
         engine = _postgres(parsed, readonly=readonly)
     try:
-        with engine.connect():
+        with answering(f"{shown} cannot be opened"), engine.connect():
             pass
-    except DBAPIError as error:
+    except StoreError:
         engine.dispose()
-        raise refusal(error, f"{shown} cannot be opened") from error
+        raise
     return engine
+
+
+@contextmanager
+def answering(what: str) -> Iterator[None]:
+    """Turn what a database says against the statements within into an error of ours.
+
+    Parameters
+    ----------
+    what : str
+        What cannot be done without it, as the message begins.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the same may be tried again.
+    StoreError
+        If it is refused for good.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise refusal(error, what) from error
 
 
 def reason(error: DBAPIError) -> str:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.store.projections import ALERT
 from riskwatch.store.truth import QUARANTINE, STAGE_FAULT, TICKS
 
@@ -59,12 +58,9 @@ def note_crash(engine: Engine, worker: str, place: Place, error: str) -> int:
         index_elements=["worker", "stream", "position"],
         set_={"crashes": STAGE_FAULT.c.crashes + 1, "error": insert.excluded.error},
     )
-    try:
-        with engine.begin() as conn:
-            n: int = conn.execute(counted.returning(STAGE_FAULT.c.crashes)).scalar_one()
-            return n
-    except DBAPIError as failed:
-        raise refusal(failed, f"{worker}: a crash cannot be counted") from failed
+    with answering(f"{worker}: a crash cannot be counted"), engine.begin() as conn:
+        n: int = conn.execute(counted.returning(STAGE_FAULT.c.crashes)).scalar_one()
+        return n
 
 
 def faults(engine: Engine, worker: str) -> list[Fault]:
@@ -81,11 +77,8 @@ def faults(engine: Engine, worker: str) -> list[Fault]:
         .where(c.worker == worker)
         .order_by(c.stream, c.position)
     )
-    try:
-        with engine.connect() as conn:
-            return [Fault(*row) for row in conn.execute(query)]
-    except DBAPIError as failed:
-        raise refusal(failed, f"{worker}: faults cannot be read") from failed
+    with answering(f"{worker}: faults cannot be read"), engine.connect() as conn:
+        return [Fault(*row) for row in conn.execute(query)]
 
 
 def passed(engine: Engine, worker: str) -> None:
@@ -96,11 +89,8 @@ def passed(engine: Engine, worker: str) -> None:
     StoreUnavailableError
         If the database does not answer.
     """
-    try:
-        with engine.begin() as conn:
-            conn.execute(delete(STAGE_FAULT).where(STAGE_FAULT.c.worker == worker))
-    except DBAPIError as failed:
-        raise refusal(failed, f"{worker}: faults cannot be cleared") from failed
+    with answering(f"{worker}: faults cannot be cleared"), engine.begin() as conn:
+        conn.execute(delete(STAGE_FAULT).where(STAGE_FAULT.c.worker == worker))
 
 
 def told(engine: Engine, alert: str) -> str | None:
@@ -113,12 +103,9 @@ def told(engine: Engine, alert: str) -> str | None:
     """
     c = ALERT.c
     query = select(c.last_id).where(c.alert == alert, c.resolved_ts.is_(None))
-    try:
-        with engine.connect() as conn:
-            found: str | None = conn.execute(query).scalar_one_or_none()
-            return found
-    except DBAPIError as failed:
-        raise refusal(failed, f"{alert}: the alert cannot be read") from failed
+    with answering(f"{alert}: the alert cannot be read"), engine.connect() as conn:
+        found: str | None = conn.execute(query).scalar_one_or_none()
+        return found
 
 
 def retry(engine: Engine, worker: str) -> list[Place]:
@@ -132,12 +119,9 @@ def retry(engine: Engine, worker: str) -> list[Place]:
     c = STAGE_FAULT.c
     # The places stay: what was said of them ends when the worker gets beyond.
     anew = update(STAGE_FAULT).where(c.worker == worker).values(crashes=0)
-    try:
-        with engine.begin() as conn:
-            rows = conn.execute(anew.returning(c.stream, c.position)).all()
-            found = sorted((stream, position) for stream, position in rows)
-    except DBAPIError as failed:
-        raise refusal(failed, f"{worker}: faults cannot be cleared") from failed
+    with answering(f"{worker}: faults cannot be cleared"), engine.begin() as conn:
+        rows = conn.execute(anew.returning(c.stream, c.position)).all()
+        found = sorted((stream, position) for stream, position in rows)
     if not found:
         raise StoreError(f"{worker}: no stage of it failed (see riskwatch dlq faults)")
     return found
@@ -157,11 +141,8 @@ def quarantined(engine: Engine, worker: str) -> dict[Place, str]:
         .where(c.worker == worker)
         .order_by(c.stream, c.position, c.person)
     )
-    try:
-        with engine.connect() as conn:
-            rows = conn.execute(query).all()
-    except DBAPIError as failed:
-        raise refusal(failed, f"{worker}: the quarantine cannot be read") from failed
+    with answering(f"{worker}: the quarantine cannot be read"), engine.connect() as conn:
+        rows = conn.execute(query).all()
     wanted: dict[Place, list[str]] = {}
     for stream, position, person, why in rows:
         wanted.setdefault((stream, position), []).append(f"{person}: {why}")
@@ -189,21 +170,18 @@ def set_aside(engine: Engine, worker: str, place: Place, person: str, why: str) 
     )
     q = QUARANTINE.c
     here = (q.worker == worker, q.stream == stream, q.position == position)
-    try:
-        with engine.begin() as conn:
-            if conn.execute(select(STAGE_FAULT.c.crashes).where(*at)).one_or_none() is None:
-                raise StoreError(f"{worker}: no stage failed at {stream} {position}")
-            asked = select(q.person).where(*here, func.lower(q.person) == person.lower())
-            if conn.execute(asked).one_or_none() is not None:
-                raise StoreError(f"{person} asked for this before: it takes another person")
-            conn.execute(
-                QUARANTINE.insert().values(
-                    worker=worker, stream=stream, position=position, person=person, reason=why
-                )
+    with answering(f"{worker}: it cannot be set aside"), engine.begin() as conn:
+        if conn.execute(select(STAGE_FAULT.c.crashes).where(*at)).one_or_none() is None:
+            raise StoreError(f"{worker}: no stage failed at {stream} {position}")
+        asked = select(q.person).where(*here, func.lower(q.person) == person.lower())
+        if conn.execute(asked).one_or_none() is not None:
+            raise StoreError(f"{person} asked for this before: it takes another person")
+        conn.execute(
+            QUARANTINE.insert().values(
+                worker=worker, stream=stream, position=position, person=person, reason=why
             )
-            n: int = conn.execute(
-                select(func.count()).select_from(QUARANTINE).where(*here)
-            ).scalar_one()
-            return n
-    except DBAPIError as failed:
-        raise refusal(failed, f"{worker}: it cannot be set aside") from failed
+        )
+        n: int = conn.execute(
+            select(func.count()).select_from(QUARANTINE).where(*here)
+        ).scalar_one()
+        return n

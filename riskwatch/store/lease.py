@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.errors import FencedError
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.store.truth import LEASE
 from riskwatch.store.types import UtcTime
 
@@ -59,12 +58,9 @@ def standing(engine: Engine, worker: str) -> Standing | None:
         If the database does not answer.
     """
     query = select(_L.holder, _L.epoch, _L.renewed_at).where(_L.worker == worker)
-    try:
-        with engine.connect() as conn:
-            found = conn.execute(query).one_or_none()
-            now = _now(conn)
-    except DBAPIError as error:
-        raise refusal(error, f"the lease of {worker} cannot be read") from error
+    with answering(f"the lease of {worker} cannot be read"), engine.connect() as conn:
+        found = conn.execute(query).one_or_none()
+        now = _now(conn)
     if found is None:
         return None
     return Standing(found.holder, found.epoch, (now - found.renewed_at).total_seconds())
@@ -92,22 +88,19 @@ def claim(
     StoreUnavailableError
         If the database does not answer.
     """
-    try:
-        with engine.begin() as conn:
-            now = _now(conn)
-            mine = {"holder": holder, "taken_at": now, "renewed_at": now}
-            free: ColumnElement[bool] = _L.renewed_at < now - timedelta(seconds=patience_s)
-            if instead_of is not None:
-                free = or_(free, _L.holder == instead_of)
-            raised = update(LEASE).where(_L.worker == worker, free)
-            taken = raised.values(epoch=_L.epoch + 1, **mine).returning(_L.epoch)
-            if conn.execute(taken).one_or_none() is not None:
-                return True
-            insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(LEASE)
-            first = insert.values(worker=worker, epoch=1, **mine).on_conflict_do_nothing()
-            return conn.execute(first.returning(_L.epoch)).one_or_none() is not None
-    except DBAPIError as error:
-        raise refusal(error, f"the lease of {worker} cannot be claimed") from error
+    with answering(f"the lease of {worker} cannot be claimed"), engine.begin() as conn:
+        now = _now(conn)
+        mine = {"holder": holder, "taken_at": now, "renewed_at": now}
+        free: ColumnElement[bool] = _L.renewed_at < now - timedelta(seconds=patience_s)
+        if instead_of is not None:
+            free = or_(free, _L.holder == instead_of)
+        raised = update(LEASE).where(_L.worker == worker, free)
+        taken = raised.values(epoch=_L.epoch + 1, **mine).returning(_L.epoch)
+        if conn.execute(taken).one_or_none() is not None:
+            return True
+        insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(LEASE)
+        first = insert.values(worker=worker, epoch=1, **mine).on_conflict_do_nothing()
+        return conn.execute(first.returning(_L.epoch)).one_or_none() is not None
 
 
 def raise_epoch(conn: Connection, worker: str, holder: str) -> int:
@@ -160,11 +153,8 @@ def renew(engine: Engine, worker: str, epoch: int) -> None:
     StoreUnavailableError
         If the database does not answer.
     """
-    try:
-        with engine.begin() as conn:
-            hold(conn, worker, epoch)
-    except DBAPIError as error:
-        raise refusal(error, f"the lease of {worker} cannot be renewed") from error
+    with answering(f"the lease of {worker} cannot be renewed"), engine.begin() as conn:
+        hold(conn, worker, epoch)
 
 
 def release(engine: Engine, worker: str, epoch: int) -> None:
@@ -175,11 +165,8 @@ def release(engine: Engine, worker: str, epoch: int) -> None:
     StoreUnavailableError
         If the database does not answer; the lease then runs out by itself.
     """
-    try:
-        with engine.begin() as conn:
-            conn.execute(_RENEW, {"w": worker, "e": epoch, "now": _LONG_AGO})
-    except DBAPIError as error:
-        raise refusal(error, f"the lease of {worker} cannot be released") from error
+    with answering(f"the lease of {worker} cannot be released"), engine.begin() as conn:
+        conn.execute(_RENEW, {"w": worker, "e": epoch, "now": _LONG_AGO})
 
 
 def _now(conn: Connection) -> datetime:

@@ -1,4 +1,4 @@
-"""Dead letters and stage faults, as people ask for them; and who sent a letter again."""
+"""Dead letters, as people ask for them; and who sent one again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from riskwatch.contracts.topics import DLQ_SUFFIX, TOPICS
 from riskwatch.errors import StoreError
 from riskwatch.store.headers import Headers, headers_from
-from riskwatch.store.truth import DEAD_LETTER, QUARANTINE, REPLAYED, STAGE_FAULT
+from riskwatch.store.truth import DEAD_LETTER, REPLAYED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,16 +118,6 @@ class Wanted:
         if self.worker is not None:
             found.append(_D.worker == self.worker)
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class StandingFault:
-    """A place at which a stage raised, and who wants it set aside."""
-
-    place: Place
-    crashes: int
-    error: str
-    asked: tuple[str, ...]
 
 
 def source_of(stream: str) -> str:
@@ -258,21 +248,6 @@ def claim(conn: Connection, place: Place, person: str, *, again: bool) -> None:
             )
         ).scalar_one()
         raise StoreError(f"{place.id} was sent again before, by {before}: --again sends it anyway")
-
-
-def standing_faults(conn: Connection) -> list[StandingFault]:
-    """Every place at which a stage raised and that its worker did not pass since."""
-    q, f = QUARANTINE.c, STAGE_FAULT.c
-    asked: dict[Place, list[str]] = {}
-    people = select(q.worker, q.stream, q.position, q.person, q.reason)
-    for worker, stream, position, person, why in conn.execute(people.order_by(q.person)):
-        asked.setdefault(Place(worker, stream, position), []).append(f"{person}: {why}")
-    raised = select(f.worker, f.stream, f.position, f.crashes, f.error)
-    out = []
-    for row in conn.execute(raised.order_by(f.worker, f.stream, f.position)):
-        place = Place(*row[:3])
-        out.append(StandingFault(place, row.crashes, row.error, tuple(asked.get(place, ()))))
-    return out
 
 
 def _heading(*more: ColumnElement[Any]) -> Any:

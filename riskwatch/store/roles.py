@@ -21,11 +21,13 @@ WRITER: Final = "riskwatch_writer"
 READER: Final = "riskwatch_reader"
 AUDITOR: Final = "riskwatch_auditor"
 ROLES: Final = (WRITER, READER, AUDITOR)
-APPEND_ONLY: Final = ("audit_chain", "decision_log", "killswitch_history", "risk_journal")
+APPEND_ONLY: Final = (
+    "audit_chain", "decision_log", "killswitch_history", "risk_journal", "checkpoint",
+)  # fmt: skip
 """Tables whose rows a writer adds and never touches again."""
 READ_ONLY: Final = ("alembic_version",)
 """Tables that a writer only reads."""
-INTERNAL: Final = ("risk_journal", "state_row", "outbox")
+INTERNAL: Final = ("risk_journal", "state_row", "outbox", "checkpoint_row")
 """Tables that are no reader's business: raw input, state, what waits."""
 
 # Roles belong to the server: another database's migration may make them at the same moment.

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.core.scopes import table_digest
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.store.lease import hold
 from riskwatch.store.projections import KILLSWITCH
 from riskwatch.store.truth import WORKER_PROGRESS
@@ -55,13 +54,10 @@ def scope_table(engine: Engine, worker: str, epoch: int) -> ScopeTable:
         If the database does not answer.
     """
     k, p = KILLSWITCH.c, WORKER_PROGRESS.c
-    try:
-        with engine.begin() as conn:
-            hold(conn, worker, epoch)
-            rows = conn.execute(select(k.scope, k.effective, k.decision_id).order_by(k.scope)).all()
-            seq = conn.execute(select(p.next_seq).where(p.worker == worker)).scalar()
-    except DBAPIError as error:
-        raise refusal(error, f"{worker}: the table of scopes cannot be read") from error
+    with answering(f"{worker}: the table of scopes cannot be read"), engine.begin() as conn:
+        hold(conn, worker, epoch)
+        rows = conn.execute(select(k.scope, k.effective, k.decision_id).order_by(k.scope)).all()
+        seq = conn.execute(select(p.next_seq).where(p.worker == worker)).scalar()
     return ScopeTable(
         {scope: effective for scope, effective, _ in rows},
         {scope: decision for scope, _, decision in rows},

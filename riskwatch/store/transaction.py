@@ -7,7 +7,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, delete, func, or_, select
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.contracts.topics import DLQ_SUFFIX
 from riskwatch.core.clock import DAY, moment
@@ -16,7 +15,7 @@ from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload, write_audit
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, Resumed, StreamOffset
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.store.episodes import write_episodes
 from riskwatch.store.headers import headers_from, headers_text
 from riskwatch.store.lease import hold, raise_epoch
@@ -71,11 +70,8 @@ def take_lease(engine: Engine, worker: str, holder: str) -> Resumed:
         If the database cannot be used, or the stored state has another format than this
         build's.
     """
-    try:
-        with engine.begin() as conn:
-            return _resume(conn, worker, raise_epoch(conn, worker, holder))
-    except DBAPIError as error:
-        raise refusal(error, f"the lease of {worker} cannot be taken") from error
+    with answering(f"the lease of {worker} cannot be taken"), engine.begin() as conn:
+        return _resume(conn, worker, raise_epoch(conn, worker, holder))
 
 
 def commit(engine: Engine, batch: Batch) -> None:
@@ -100,11 +96,8 @@ def commit(engine: Engine, batch: Batch) -> None:
     """
     if not batch.counts.holds():
         raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
-    try:
-        with engine.begin() as conn:
-            _write(conn, batch)
-    except DBAPIError as error:
-        raise refusal(error, f"{batch.worker}: batch refused") from error
+    with answering(f"{batch.worker}: batch refused"), engine.begin() as conn:
+        _write(conn, batch)
 
 
 def pending(
@@ -124,11 +117,8 @@ def pending(
     if latest_only:
         newest = select(func.max(c.seq)).where(c.worker == worker).group_by(c.topic, c.key)
         query = query.where(or_(c.seq.in_(newest), c.topic.endswith(DLQ_SUFFIX)))
-    try:
-        with engine.connect() as conn:
-            found = conn.execute(query).all()
-    except DBAPIError as error:
-        raise refusal(error, f"{worker}: the outbox cannot be read") from error
+    with answering(f"{worker}: the outbox cannot be read"), engine.connect() as conn:
+        found = conn.execute(query).all()
     return [OutboxRecord(*row[:6], headers=headers_from(row[6])) for row in found]
 
 

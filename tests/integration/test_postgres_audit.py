@@ -8,17 +8,29 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
+from riskwatch.shell.verify import SAME, verify
 from riskwatch.store import migrate
 from riskwatch.store.audit import AUDITED, links, tail
 from riskwatch.store.audit_check import check_database
+from riskwatch.store.checkpoints import (
+    Checkpoint,
+    check_checkpoints,
+    checkpoints,
+    rows_of,
+    usable,
+    write_checkpoint,
+)
 from riskwatch.store.engine import open_engine
+from riskwatch.store.queries import reading
 from riskwatch.store.roles import APPEND_ONLY, AUDITOR, INTERNAL, READER, ROLES, WRITER
+from riskwatch.store.schema import METADATA
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.audit import BY_ROWS, WORKER, fill_chain
 from tests.support.batches import batches, steps
+from tests.support.rederiving import kept, write_nights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,13 +140,43 @@ def test_a_worker_can_do_its_work(engine: Engine) -> None:
     writer.dispose()
 
 
+def test_a_writer_keeps_checkpoints(engine: Engine) -> None:
+    """And forgets the rows of the oldest; what is read back is what was written."""
+    event.listen(engine, "begin", lambda conn: conn.exec_driver_sql(f"SET LOCAL ROLE {WRITER}"))
+    rows = {"risk": {"ä": b"\x00\xff", "B": b"2", "a": b"1"}, "market": {"a": b""}}
+    for journal in (10, 20):
+        made = Checkpoint(worker="risk", journal=journal, us=journal, events=False)
+        made = write_checkpoint(engine, made, rows, keep=1)
+    with engine.connect() as conn:
+        assert usable(conn, "risk") == [made]
+        assert rows_of(conn, made) == rows
+        assert [found.journal for found in checkpoints(conn, "risk")] == [10, 20]
+        assert list(check_checkpoints(conn, "risk")) == []
+
+
+def test_checkpoints_are_the_ones_of_sqlite(
+    engine: Engine, postgres_url: str, tmp_path: Path
+) -> None:
+    """The same journal gives the same digests, and decisions are derived from them."""
+    del engine
+    path = write_nights(tmp_path)
+    write_nights(tmp_path, postgres_url)
+    made = kept(postgres_url)
+    assert made == kept(f"sqlite:///{path}")
+    with reading(postgres_url) as conn:
+        last = [link for link in links(conn, "embedded") if link.kind == "DecisionMade"][-1]
+        (verdict,) = verify(conn, [last.id])
+    assert verdict.status == SAME
+    assert f"after the checkpoint at entry {made[0].journal:,}" in verdict.said[0]
+
+
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("verb", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}"])
 def test_a_writer_touches_nothing_that_is_append_only(
     engine: Engine, table: str, verb: str
 ) -> None:
-    """Not the audit chain, not decisions, not switches, not the journal."""
-    column = "id" if table in ("decision_log", "killswitch_history") else "kind"
+    """Not the audit chain, decisions, switches, the journal, nor what checkpoints say."""
+    column = METADATA.tables[table].columns.keys()[-1]
     refused(engine, WRITER, verb.format(table, column, column))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +11,10 @@ from sqlalchemy import text
 from riskwatch.errors import FencedError
 from riskwatch.store import faults, migrate
 from riskwatch.store.engine import open_engine
-from riskwatch.store.lease import claim, release, renew, standing
+from riskwatch.store.lease import claim, release, renew
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import batches
+from tests.support.leases import one_of_several_gets_it
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,24 +39,7 @@ def test_of_several_one_gets_it(postgres_url: str, engine: Engine, free: str) ->
     if free == "silent":
         assert claim(engine, "risk", "old", 10)
         release(engine, "risk", 1)
-    several = 6
-    start = Barrier(several)
-
-    def ask(n: int) -> bool:
-        own = open_engine(postgres_url)
-        start.wait()
-        try:
-            return claim(own, "risk", f"n{n}", 10)
-        finally:
-            own.dispose()
-
-    with ThreadPoolExecutor(several) as pool:
-        won = list(pool.map(ask, range(several)))
-    assert sum(won) == 1
-    found = standing(engine, "risk")
-    assert found is not None
-    assert (found.holder, found.epoch) == (f"n{won.index(True)}", 1 if free == "new" else 2)
-    assert -1 < found.idle_s < 10
+    one_of_several_gets_it(postgres_url, engine, 1 if free == "new" else 2)
 
 
 def test_a_lease_passes_on(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from riskwatch.core.scopes import (
     FIRM,
     KINDS,
     Index,
+    overlap,
     parse,
     precedence,
     prevailing,
@@ -54,6 +56,16 @@ def test_the_strictest_wins_and_of_equals_the_one_that_precedes(table: Table, or
         else (FIRM, State.NORMAL)
     )
     assert prevailing(table, **order) == want
+
+
+def test_an_asset_of_an_enumeration_is_one_asset() -> None:
+    """Not its letters: order paths name their assets so, and a HALT must hold for them."""
+    coins = StrEnum("coins", {"USDC": "USDC"})
+    for scope in ("asset:USDC", "venue-asset:kraken/USDC"):
+        table = {scope: State.HALT}
+        for asset in (coins["USDC"], (coins["USDC"], "USD")):
+            found = prevailing(table, counterparty="kraken", asset=asset)
+            assert found == (scope, State.HALT)
 
 
 @given(TABLES, ORDERS, SCOPES, STATES)
@@ -122,3 +134,34 @@ def test_equal_digests_are_equal_tables(one: Table, two: Table) -> None:
     others = [(scope, state.value, f"d-{scope}") for scope, state in two.items()]
     assert table_digest(rows) == table_digest(reversed(rows))
     assert (table_digest(rows) == table_digest(others)) == (sorted(rows) == sorted(others))
+
+
+@given(SCOPES, SCOPES)
+def test_scopes_overlap_if_some_order_is_bound_by_both(one: str, other: str) -> None:
+    """As trying every order of the names there are finds, in either direction."""
+    names = ("a", "b", "c/d", "e:f")
+    bound = (
+        scopes_of(book=book, counterparty=venue, asset=asset)
+        for book in names
+        for venue in ("a", "b", "e:f")
+        for asset in names
+    )
+    both = any(one in scopes and other in scopes for scopes in bound)
+    assert overlap(one, other) is overlap(other, one) is both
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("firm", "book:a", True),
+        ("counterparty:kraken", "venue-asset:kraken/USDC", True),
+        ("counterparty:kraken", "venue-asset:coinbase/USDC", False),
+        ("venue-asset:kraken/USDC", "asset:USDT", False),
+        ("venue-asset:kraken/USDC", "venue-asset:kraken/USDT", False),
+        ("book:a", "asset:USDC", True),
+        ("book:a", "book:b", False),
+    ],
+)
+def test_scopes_overlap_both_ways(one: str, other: str, *, both: bool) -> None:
+    """In examples to read."""
+    assert overlap(one, other) is overlap(other, one) is both

@@ -38,7 +38,7 @@ OPERATORS: Final = Operators(
         name: Operator(
             id=name,
             role=role,
-            public_key=public_text(KEYS[name]),
+            public_key=public_text(KEYS[name].public_key()),
             books=("arb", "mm") if role is Role.TRADER else (),
             disabled=name == "old",
         )

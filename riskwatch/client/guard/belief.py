@@ -99,6 +99,7 @@ class Belief:
         self._rows: dict[str, Row] = {}
         self._rebuilding = False
         self._floor = State.HALT
+        self._ended = False
 
     # News.
 
@@ -182,6 +183,7 @@ class Belief:
     def end(self) -> None:
         """Believe nothing any more: the guard was closed."""
         with self.lock:
+            self._ended = True
             self._good = self._pending = None
             self._dropped = (NEVER, "the guard is closed")
             self.view = self.view.lasting(*self._dropped)
@@ -191,6 +193,8 @@ class Belief:
     def settle(self) -> None:
         """Let the view follow from what is known and from the time."""
         with self.lock:
+            if self._ended:
+                return  # a source that was slow to stop must not make the table believed again
             now = self.clock()
             moved = self.calendar.look()
             if moved is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.client.guard.acker import Acker
@@ -104,6 +105,9 @@ class KillSwitch:
             raise ConfigError("kill switch", "kafka", "a connection, or redis a URL")
         if not 0.0 <= unwind_share <= 1.0:
             raise ConfigError("kill switch", "unwind_share", "a share from 0 to 1", unwind_share)
+        for book, cap in (hedges or {}).items():
+            if not 0.0 <= cap < inf:  # NaN is beyond no cap, so everything would go under it
+                raise ConfigError("kill switch", f"hedges.{book}", "USD, 0 or more", cap)
         self.client = client
         self.started = datetime.now(UTC)
         self._clock = clock or steady()

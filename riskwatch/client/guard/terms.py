@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
+
+from riskwatch.errors import ConfigError
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,3 +38,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     jump_s: float = 1.0
     longest_s: float = 300.0
     rebuild_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would never end a wait: nothing is later than NaN.
+
+        Raises
+        ------
+        ConfigError
+            If one of them is no time.
+        """
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not 0.0 <= value < inf:
+                raise ConfigError("kill switch", f"terms.{name}", "seconds, 0 or more", value)

@@ -13,12 +13,15 @@ it, never on when rows were written, so a fill rewrites kilobytes and not the wh
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.money import EXACT, ZERO
+
+if TYPE_CHECKING:
+    from riskwatch.core.ledger.line import Line
 
 SPAN_S: Final = 15
 SPAN: Final = SPAN_S * SECOND
@@ -34,40 +37,6 @@ Dirty = dict[str, "object | None"]
 """Row key to what is to be written, ``None`` where the row is gone."""
 SnapshotKey = tuple[int, int, str]
 """(ts in microseconds, source_seq or 0, event_id): what makes one snapshot the latest."""
-
-
-class Line:
-    """One reported amount, of one (book, account, asset, component).
-
-    Attributes
-    ----------
-    amount : Decimal
-        Exact sum of what every cell, transfer, trade, order and loan contributes.
-    shown : bool
-        Whether the last reading said that it is not zero, so that its end must be told.
-    pins : int
-        How many cells write to it; a line without any goes when it is zero.
-    """
-
-    __slots__ = ("account", "amount", "asset", "book", "component", "key", "pins", "shown")
-
-    def __init__(self, party: str, book: str, account: str, asset: str, component: str) -> None:
-        self.book = book
-        self.account = account
-        self.asset = asset
-        self.component = component
-        self.key = f"shown/{party}/{book}/{account}/{component}/{asset}"
-        self.amount = ZERO
-        self.shown = False
-        self.pins = 0
-
-    def add(self, amount: Decimal) -> None:
-        """Add `amount` to what is reported."""
-        self.amount = _add(self.amount, amount)
-
-    def row(self) -> object:
-        """Return the row's value: its presence says that the line was shown."""
-        return 1
 
 
 class Chunk:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.ledger.cell import NEVER, Cell, Dirty, Line, PositionRow
+from riskwatch.core.ledger.cell import NEVER, Cell, Dirty, PositionRow
 from riskwatch.core.ledger.flow import Flow
+from riskwatch.core.ledger.line import Line
 from riskwatch.core.ledger.refusal import conflict, full, too_late
 from riskwatch.core.ledger.trades import TradeRow, trade_effect
 from riskwatch.core.readings import Slip

@@ -15,7 +15,7 @@ from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
 from riskwatch.core.reasons import QualityIssue
 
 if TYPE_CHECKING:
-    from riskwatch.core.ledger.cell import Line
+    from riskwatch.core.ledger.line import Line
     from riskwatch.core.ledger.state import LedgerState
 
 SWEEP: Final = 5 * MINUTE

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import PeopleConfig
     from riskwatch.core.risk.state import RiskState
 
-_ELSEWHERE = ("set_limit", "promote", "demote")
-"""Actions that are not about a scope that is switched."""
+_ELSEWHERE = ("set_limit", "promote", "demote", "approve")
+"""Actions that need no switch on their scope: an approval is of what waits, perhaps a limit."""
 _MARGIN = 60 * SECOND
 
 

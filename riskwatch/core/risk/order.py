@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any, Final
 
 import msgspec
@@ -145,7 +145,8 @@ class Arguments:
             moment = datetime.fromisoformat(value) if isinstance(value, str) else None
         except ValueError:
             moment = None
-        if moment is None or moment.tzinfo is None:
+        # At either end of the calendar another zone's clock cannot be said in UTC.
+        if moment is None or moment.tzinfo is None or not MINYEAR < moment.year < MAXYEAR:
             raise _bad(f"{name} must be an RFC 3339 time with its zone, was {_shown(value)}")
         us = micros(moment)
         latest = self._us + round(longest_s * SECOND)

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from riskwatch.client import Published
-from riskwatch.commands.stream import line, summary
+from riskwatch.commands.publish import summary
+from riskwatch.commands.stream import line
 from tests.support import batches
 
 if TYPE_CHECKING:

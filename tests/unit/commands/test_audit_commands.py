@@ -133,7 +133,7 @@ def test_a_bundle_goes_out_and_is_checked(filled: str, engine: Engine, tmp_path:
     [
         (("--worker", "ledger/1"), "--worker must be one of risk, was ledger/1"),
         (("--from", "2024-01-01T00:00:00Z"), "--from must not be after --to"),
-        (("--key", "nowhere"), "nowhere: No such file or directory"),
+        (("--key", "nowhere"), "nowhere cannot be read: No such file or directory"),
     ],
 )
 def test_an_export_that_cannot_be(filled: str, tmp_path: Path, args: tuple[str], said: str) -> None:

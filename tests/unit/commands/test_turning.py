@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from riskwatch.cli import app
-from riskwatch.commands.preview import overlaps
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.signing import Ed25519Verifier
 from riskwatch.core.events import Command, Peg
@@ -250,20 +249,3 @@ def test_operators_are_added_only_if_the_file_stays_good(office: Office) -> None
     listed = office.run("operator", "list", "--json").stdout.splitlines()
     assert [json.loads(line)["id"] for line in listed] == ["ann", "bob", "tom"]
     assert "supervisor" in office.run("operator", "list").stdout
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "both"),
-    [
-        ("firm", "book:a", True),
-        ("counterparty:kraken", "venue-asset:kraken/USDC", True),
-        ("counterparty:kraken", "venue-asset:coinbase/USDC", False),
-        ("venue-asset:kraken/USDC", "asset:USDT", False),
-        ("venue-asset:kraken/USDC", "venue-asset:kraken/USDT", False),
-        ("book:a", "asset:USDC", True),
-        ("book:a", "book:b", False),
-    ],
-)
-def test_scopes_overlap_both_ways(one: str, other: str, *, both: bool) -> None:
-    """If some order is about both."""
-    assert overlaps(one, other) is overlaps(other, one) is both

@@ -1,11 +1,9 @@
-"""Signatures of commands: what they cover, how they are spelled, and keys as files hold them."""
+"""Signatures of commands: what they cover, how they are spelled, and public keys."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from riskwatch.contracts import signing
 from riskwatch.contracts.codec import decode, encode
@@ -87,27 +85,3 @@ def test_what_nobody_could_read_is_not_signed() -> None:
 def test_a_public_key_is_one(text: str, why: str) -> None:
     """Written in one way, and nobody's in particular."""
     assert why in str(signing.public_key(text))
-
-
-def test_key_files_hold_keys() -> None:
-    """With or without a passphrase; what is none is refused without a word of what it holds."""
-    key = signing.new_key()
-    for passphrase in (None, b"secret"):
-        pem = signing.private_pem(key, passphrase)
-        again = signing.private_key(pem, passphrase)
-        assert signing.public_text(again) == signing.public_text(key)
-    for pem, given in (
-        (signing.private_pem(key, b"secret"), None),
-        (signing.private_pem(key, b"secret"), b"other"),
-        (b"-----BEGIN PRIVATE KEY-----\nhunter2", None),
-    ):
-        with pytest.raises(SigningError) as caught:
-            signing.private_key(pem, given)
-        assert "hunter2" not in str(caught.value)
-    other = generate_private_key(SECP256R1()).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    with pytest.raises(SigningError, match="not an Ed25519"):
-        signing.private_key(other)

@@ -13,17 +13,13 @@ from riskwatch.contracts.audit import sealed
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.outputs import ConfigurationChanged, DecisionMade
 from riskwatch.core.reasons import State
-from riskwatch.core.rules import RulePack
 from riskwatch.errors import StoreError
-from riskwatch.shell import bootstrap
-from riskwatch.shell.config import Config, digest
 from riskwatch.shell.configured import Declaration, changes, restored
-from riskwatch.shell.embedded import Limits
 from riskwatch.shell.incident import incident
 from riskwatch.shell.incident_page import page
 from riskwatch.shell.policy_check import check_policy
 from riskwatch.shell.rederive import JournalGoneError, Rederivation
-from riskwatch.shell.session import Replay, database, replay_files
+from riskwatch.shell.session import database
 from riskwatch.shell.verify import DIFFERS, INPUTS_ONLY, SAME, UNKNOWN, Verdict, verify
 from riskwatch.store.audit import AUDIT_CHAIN, links
 from riskwatch.store.audit_check import check_database
@@ -32,33 +28,12 @@ from riskwatch.store.bundle import Manifest
 from riskwatch.store.projections import DECISION_LOG
 from riskwatch.store.truth import RISK_JOURNAL
 from tests.support.events import write_mixed
+from tests.support.rederiving import CONFIG, WORKER, replay, tightened
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
-
-CONFIG = bootstrap.configuration()
-WORKER = "embedded"
-
-
-def tightened() -> Config:
-    """The shipped configuration with every threshold of a rule four per cent lower."""
-    rules = tuple(
-        msgspec.structs.replace(
-            rule, any=tuple(msgspec.structs.replace(c, at=c.at * 0.96) for c in rule.any)
-        )
-        for rule in CONFIG.rules.rules
-    )
-    pack = RulePack(rules=rules)
-    parts = (CONFIG.reference, CONFIG.limits, pack, CONFIG.policy, CONFIG.operators)
-    return msgspec.structs.replace(CONFIG, rules=pack, digest=digest(*parts))
-
-
-def replay(events: Path, url: str, config: Config, most: int | None, *, keep: bool) -> None:
-    """Go on with the events, under a configuration."""
-    pipeline = bootstrap.pipeline(config, keep_events=keep)
-    replay_files(Replay([events], url, limits=Limits(50, None, most)), pipeline, config=config)
 
 
 @pytest.fixture(scope="module")

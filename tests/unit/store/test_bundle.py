@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from riskwatch.contracts import keyfile
 from riskwatch.contracts.audit import GENESIS
+from riskwatch.contracts.signing import public_text
 from riskwatch.store.audit import links
 from riskwatch.store.bundle import (
     CHAIN,
@@ -22,7 +22,6 @@ from riskwatch.store.bundle import (
     read_manifest,
     write_bundle,
 )
-from riskwatch.store.signing import KeyFileError, make_key, private_key, public_key, raw
 from tests.support.audit import WORKER, fill_chain
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 def key(tmp_path: Path) -> Path:
     """A key for bundles."""
     path = tmp_path / "audit.key"
-    make_key(path)
+    keyfile.make(path)
     return path
 
 
@@ -61,22 +60,21 @@ def folder(engine: Engine, tmp_path: Path, key: Path) -> Path:
     )
     out = tmp_path / "bundle"
     files = {CHAIN: lines(rows), "report.html": b"<p>all is well</p>"}
-    write_bundle(out, files, manifest, private_key(key))
+    write_bundle(out, files, manifest, keyfile.read(key))
     return out
 
 
 def test_a_bundle_is_as_it_was_signed(folder: Path, key: Path) -> None:
     """By its own word, and by the key that is trusted."""
     assert list(check_bundle(folder)) == []
-    trusted = raw(public_key(key.with_name("audit.key.pub")))
+    trusted = public_text(keyfile.read(key).public_key())
     assert list(check_bundle(folder, trusted)) == []
     assert read_manifest(folder).key == trusted
 
 
 def test_another_signer_is_told_from_the_trusted_one(folder: Path, tmp_path: Path) -> None:
     """A forger can sign whatever he likes, but not as somebody else."""
-    make_key(tmp_path / "forger")
-    trusted = raw(private_key(tmp_path / "forger").public_key())
+    trusted = public_text(keyfile.make(tmp_path / "forger").public_key())
     (said,) = check_bundle(folder, trusted)
     assert said.startswith("manifest.json: is signed by ")
 
@@ -115,10 +113,10 @@ def test_rows_are_followed_whoever_signed(folder: Path, key: Path, tmp_path: Pat
         (rows[:-1], "does not end where the manifest says"),
     ):
         out = tmp_path / said.replace(" ", "_")
-        write_bundle(out, {CHAIN: b"".join(wrong)}, manifest, private_key(key))
+        write_bundle(out, {CHAIN: b"".join(wrong)}, manifest, keyfile.read(key))
         assert any(said in line for line in check_bundle(out))
     moved = msgspec.structs.replace(manifest, before=GENESIS)
-    write_bundle(tmp_path / "moved", {CHAIN: b"".join(rows)}, moved, private_key(key))
+    write_bundle(tmp_path / "moved", {CHAIN: b"".join(rows)}, moved, keyfile.read(key))
     assert any("another row stood before" in line for line in check_bundle(tmp_path / "moved"))
 
 
@@ -134,37 +132,8 @@ def test_a_manifest_cannot_point_elsewhere(folder: Path, key: Path, tmp_path: Pa
 
 
 def test_nothing_is_overwritten(folder: Path, key: Path) -> None:
-    """Neither a bundle nor a key."""
+    """A bundle has a folder to itself, and a folder without one is none."""
     with pytest.raises(BundleError, match="is not empty"):
-        write_bundle(folder, {}, read_manifest(folder), private_key(key))
-    with pytest.raises(KeyFileError, match="File exists"):
-        make_key(key)
+        write_bundle(folder, {}, read_manifest(folder), keyfile.read(key))
     with pytest.raises(BundleError, match="No such file"):
         read_manifest(folder / "nowhere")
-
-
-def test_keys_that_cannot_be_used(tmp_path: Path, key: Path) -> None:
-    """Each in one line, and no line holds anything of the key."""
-    assert key.stat().st_mode & 0o777 == 0o600
-    key.chmod(0o640)
-    with pytest.raises(KeyFileError, match="others may read it"):
-        private_key(key)
-    bad = tmp_path / "bad"
-    bad.write_text("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
-    bad.chmod(0o600)
-    for read in (private_key, public_key):
-        with pytest.raises(KeyFileError) as caught:
-            read(bad)
-        assert "c2VjcmV0" not in str(caught.value)
-        assert caught.value.__cause__ is None
-    rsa = tmp_path / "rsa"
-    rsa.write_bytes(
-        generate_private_key(65537, 2048).private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-        )
-    )
-    rsa.chmod(0o600)
-    with pytest.raises(KeyFileError, match="must be an Ed25519 key"):
-        private_key(rsa)
-    with pytest.raises(KeyFileError, match="No such file"):
-        public_key(tmp_path / "none")

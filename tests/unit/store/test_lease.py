@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +14,7 @@ from riskwatch.store.engine import open_engine
 from riskwatch.store.lease import claim, hold, release, renew, standing
 from riskwatch.store.transaction import take_lease
 from riskwatch.store.truth import LEASE
+from tests.support.leases import one_of_several_gets_it
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -99,23 +98,7 @@ def test_of_several_one_gets_it(url: str, engine: Engine, free: str) -> None:
         age(engine, 60)
     if free == "released":
         release(engine, "risk", 1)
-    several = 6
-    start = Barrier(several)
-
-    def ask(n: int) -> bool:
-        own = open_engine(url)
-        start.wait()
-        try:
-            return claim(own, "risk", f"n{n}", 10)
-        finally:
-            own.dispose()
-
-    with ThreadPoolExecutor(several) as pool:
-        won = list(pool.map(ask, range(several)))
-    assert sum(won) == 1
-    found = standing(engine, "risk")
-    assert found is not None
-    assert (found.holder, found.epoch) == (f"n{won.index(True)}", epoch)
+    one_of_several_gets_it(url, engine, epoch)
 
 
 def test_a_database_that_is_locked_may_be_asked_again(

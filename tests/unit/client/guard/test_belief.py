@@ -300,3 +300,5 @@ def test_a_closed_guard_believes_nothing() -> None:
     scene.known()
     scene.belief.end()
     assert scene.belief.floor() is State.HALT
+    scene.time.pass_(1)
+    assert scene.known(scene.truth.decide(COIN, State.WATCH)) is State.HALT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -245,12 +246,22 @@ def test_what_is_acknowledged() -> None:
 @pytest.mark.parametrize(
     "options",
     [{}, {"client": "a/b", "redis": "redis://x"}, {"client": "", "redis": "redis://x"},
-     {"redis": "redis://x", "unwind_share": 1.5}, {"redis": "nonsense"}],
+     {"redis": "redis://x", "unwind_share": 1.5}, {"redis": "nonsense"},
+     {"redis": "redis://x", "hedges": {"arb": nan}},
+     {"redis": "redis://x", "hedges": {"arb": -1.0}}],
 )  # fmt: skip
 def test_what_makes_no_switch(options: dict[str, Any]) -> None:
-    """Without a subscription, with a name that is none, or a share beyond all of it."""
+    """Without a subscription, with a name that is none, a share beyond all of it, or no cap."""
     with pytest.raises(ConfigError):
         KillSwitch(**({"client": "desk-1"} | options))
+
+
+@pytest.mark.parametrize("name", Terms.__struct_fields__)
+@pytest.mark.parametrize("value", [nan, inf, -1.0])
+def test_every_wait_has_an_end(name: str, value: float) -> None:
+    """A guard that waits for NaN seconds would wait for ever."""
+    with pytest.raises(ConfigError, match=name):
+        Terms(**{name: value})
 
 
 def test_a_closed_switch_is_at_halt() -> None:

@@ -61,6 +61,13 @@ def test_a_silence_can_be_ended() -> None:
     assert answer(d.tell(long)) == "EXPIRY_INVALID"
 
 
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_an_end_beyond_the_calendar_is_refused(end: str) -> None:
+    """The stage goes on: what a person mistypes is an answer, never an exception."""
+    d = people()
+    assert answer(d.tell(command("rita", "silence", 1, until=end))) == "ARGUMENT_INVALID"
+
+
 def test_an_alert_is_acknowledged_by_name() -> None:
     """While it is open; what is over needs nobody's eyes."""
     d = people()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,8 +18,12 @@ from riskwatch.core.outputs import (
     LimitMeasured,
 )
 from riskwatch.core.reasons import State
+from riskwatch.core.risk.hard import scope_of
 from tests.support.people import SCOPE, answer, command, people, request_of, until
-from tests.support.risk import Desk, asset, at, held, market, of
+from tests.support.risk import LIMITS, Desk, asset, at, held, market, of
+
+if TYPE_CHECKING:
+    from riskwatch.core.reference import Limit
 
 
 def state(d: Desk, scope: str = SCOPE) -> State:
@@ -244,6 +248,19 @@ def test_a_limit_is_lowered_by_one_and_raised_by_two() -> None:
     out = d.tell(command("bob", "approve", 4, request=request_of(asked)))
     assert (answer(out), d.state.hards["usdc"].hard_usd) == ("approved", 900_000.0)
     assert d.state.hards["usdc"].by == "ann and bob"
+
+
+@pytest.mark.parametrize("limit", LIMITS.limits, ids=lambda limit: limit.id)
+def test_every_kind_of_limit_can_be_raised(limit: Limit) -> None:
+    """Those on what no switch stands on as well: issuers, banks and groups."""
+    d, scope = people(), scope_of(limit)
+    most = str(int(2 * limit.hard_usd))
+    asked = d.tell(command("ann", "set_limit", 1, scope, limit=limit.id, hard_usd=most))
+    approval = command("bob", "approve", 2, scope, request=request_of(asked))
+    assert answer(d.tell(approval)) == "approved"
+    assert d.state.hards[limit.id].hard_usd == 2 * limit.hard_usd
+    unknown = command("bob", "approve", 3, scope, request=request_of(asked))
+    assert answer(d.tell(unknown)) == "REQUEST_UNKNOWN"
 
 
 @pytest.mark.parametrize(

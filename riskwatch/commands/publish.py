@@ -1,0 +1,144 @@
+"""``riskwatch publish``: events from files or stdin to the broker."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+
+import typer
+
+from riskwatch.client import Pace, Publisher
+from riskwatch.commands.stream import Kafka, connection
+from riskwatch.contracts.codec import SIZE_LIMIT, decode
+from riskwatch.contracts.refusal import Refusal, refuse
+from riskwatch.contracts.topics import TOPICS, key_of
+from riskwatch.core.clock import micros
+from riskwatch.core.readings import CounterpartyReading, PartitionFault
+from riskwatch.core.reasons import RejectReason
+from riskwatch.errors import ConfigError, FeedError
+from riskwatch.shell.merge import Merge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from riskwatch.client import Published
+    from riskwatch.core.events import WireEvent
+
+STDIN: Final = "-"
+SHOWN: Final = 20
+"""Refused lines that are named one by one."""
+INTERRUPTED: Final = 130
+
+
+def publish_command(
+    files: Annotated[list[str], typer.Argument(help="NDJSON files of events; - for stdin.")],
+    *,
+    speed: Annotated[
+        float, typer.Option(min=0.0, help="Times real time, by event time; 0 for all at once.")
+    ] = 0.0,
+    raw_topic: Annotated[
+        str | None, typer.Option(help="Send every line as it is to this topic, events or not.")
+    ] = None,
+    kafka: Kafka = None,
+) -> None:
+    """Send events to the broker, of several files the oldest first.
+
+    A line that is no event is reported and not sent; then the exit code is 2.
+    """
+    if raw_topic is not None and raw_topic not in TOPICS:
+        raise ConfigError("publish", "--raw-topic", "one of " + ", ".join(TOPICS), raw_topic)
+    began = time.monotonic()
+    with Publisher(connection(kafka)) as publisher, _lines(files) as lines:
+        interrupted = False
+        try:
+            _publish(publisher, lines, Pace(speed), raw_topic)
+        except KeyboardInterrupt:
+            interrupted = True
+    typer.echo(summary(publisher.result, time.monotonic() - began))
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if publisher.result.refused:
+        raise typer.Exit(2)
+
+
+def summary(result: Published, seconds: float) -> str:
+    """Say in one line what was sent."""
+    topics = ", ".join(f"{topic} {count}" for topic, count in sorted(result.sent.items()))
+    rate = f" ({result.total / seconds:,.0f}/s)" if seconds > 0 else ""
+    refused = f"; {result.refused} lines were no events" if result.refused else ""
+    total = f"{result.total} events sent in {seconds:.1f} s{rate}{refused}"
+    return f"{topics}: {total}" if topics else total
+
+
+class _Source(NamedTuple):
+    """One line of input, decoded, with where it is."""
+
+    where: str
+    event: WireEvent | Refusal
+    raw: bytes
+    us: int
+
+
+def _publish(
+    publisher: Publisher, lines: Iterator[_Source], pace: Pace, raw_topic: str | None
+) -> None:
+    for where, event, raw, us in lines:
+        value = raw.rstrip(b"\r\n")
+        if isinstance(event, Refusal):
+            key = None
+        else:
+            key = key_of(event).encode()
+            pace.wait(us)
+        if raw_topic is not None:
+            refused = publisher.raw(raw_topic, key, value, where)
+        elif isinstance(event, Refusal):
+            refused = publisher.refuse(event)
+        else:
+            refused = publisher.post(event, value)
+        if refused is not None:
+            _report(where, f"{refused.reason}: {refused.detail}", publisher.result.refused)
+
+
+def _report(where: str, why: str, count: int) -> None:
+    if count <= SHOWN:
+        typer.echo(f"{where}: not sent: {why}", err=True)
+    elif count == SHOWN + 1:
+        typer.echo("further lines that are no events are only counted", err=True)
+
+
+@contextmanager
+def _lines(files: Sequence[str]) -> Iterator[Iterator[_Source]]:
+    if STDIN in files:
+        if len(files) > 1:
+            raise FeedError("- reads stdin alone: it cannot be merged with files")
+        yield _stdin()
+        return
+    with Merge([Path(file) for file in files], decode) as merge:
+        yield _merged(merge)
+
+
+def _merged(merge: Merge) -> Iterator[_Source]:
+    files = {file.name: file for file in merge.files}
+    for record in merge.records():
+        file, event = files[record.stream], record.event
+        assert not isinstance(event, CounterpartyReading | PartitionFault), (
+            "readings are not decoded here"
+        )
+        yield _Source(f"{file.path}:{file.records}", event, record.raw, record.us)
+
+
+def _stdin() -> Iterator[_Source]:
+    number = 0
+    while raw := sys.stdin.buffer.readline(SIZE_LIMIT + 1):
+        number += 1
+        event = decode(raw)
+        if len(raw) > SIZE_LIMIT and raw[-1:] != b"\n":
+            size = len(raw)
+            while raw[-1:] != b"\n" and (raw := sys.stdin.buffer.readline(SIZE_LIMIT)):
+                size += len(raw)
+            event = refuse(RejectReason.MESSAGE_TOO_LARGE, f"size={size} bytes")
+        us = -1 if isinstance(event, Refusal) else micros(event.ts)
+        yield _Source(f"stdin:{number}", event, raw, us)

@@ -1,0 +1,243 @@
+"""Checkpoints: the rows of a worker's stages as of a place in its journal, to derive on from.
+
+A checkpoint is made by replaying the journal, once every decision on the way was the one of the
+audit chain; nothing of the running worker's state goes into it. Its digest covers its rows, its
+place, the checkpoint before it, and the row of the audit chain that it stands behind.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    delete,
+    select,
+)
+
+from riskwatch.contracts.audit import GENESIS
+from riskwatch.core.stage import FORMAT
+from riskwatch.errors import StoreError
+from riskwatch.store.audit import AUDIT_CHAIN
+from riskwatch.store.engine import answering
+from riskwatch.store.metadata import METADATA
+from riskwatch.store.write import add
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy.engine import Connection, Engine
+
+    Rows = Mapping[str, Mapping[str, bytes]]
+    """Bodies by stage and key."""
+
+DOMAIN: Final = b"riskwatch/checkpoint/v1"
+KEPT: Final = 32
+"""Checkpoints of a worker whose rows are kept, the newest; of older ones the digests stay."""
+
+CHECKPOINT: Final = Table(
+    "checkpoint",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("journal", BigInteger, primary_key=True),
+    Column("us", BigInteger, nullable=False),
+    Column("audit_seq", BigInteger, nullable=False),
+    Column("audit_digest", Text, nullable=False),
+    Column("events", Boolean, nullable=False),
+    Column("engine", Text, nullable=False),
+    Column("state_format", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+)
+
+CHECKPOINT_ROW: Final = Table(
+    "checkpoint_row",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("journal", BigInteger, primary_key=True),
+    Column("stage", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+
+_C: Final = CHECKPOINT.c
+_R: Final = CHECKPOINT_ROW.c
+_VALUES: Final = attrgetter(*_C.keys())
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One checkpoint, without its rows.
+
+    Attributes
+    ----------
+    worker, journal : str, int
+        Whose, and the last entry of its journal that is in it.
+    us : int
+        Event time that the journal had reached, microseconds.
+    audit_seq, audit_digest : int, str
+        Row of the audit chain with the last decision before it; 0 and zeros if there was none.
+    events : bool
+        Whether the journal holds the ledger's events too.
+    engine, state_format : str, int
+        Who made it, and the format of its rows.
+    content : str
+        Digest of its rows.
+    previous, digest : str
+        Of the checkpoint before, and of this one.
+    """
+
+    worker: str
+    journal: int
+    us: int
+    audit_seq: int = 0
+    audit_digest: str = GENESIS
+    events: bool
+    engine: str = ENGINE
+    state_format: int = FORMAT
+    content: str = ""
+    previous: str = GENESIS
+    digest: str = ""
+
+
+class CheckpointError(StoreError):
+    """A checkpoint is not as it was made."""
+
+
+def digest_of(checkpoint: Checkpoint) -> str:
+    """Digest that a checkpoint must have: of all its fields but that one."""
+    return _framed(str(value) for value in _VALUES(checkpoint)[:-1])
+
+
+def content_of(rows: Rows) -> str:
+    """Digest of rows, whatever their order."""
+    return _framed(
+        part
+        for stage, bodies in sorted(rows.items())
+        for key, body in sorted(bodies.items())
+        for part in (stage, key, body)
+    )
+
+
+def write_checkpoint(
+    engine: Engine, made: Checkpoint, rows: Rows, *, keep: int = KEPT
+) -> Checkpoint:
+    """Keep a checkpoint behind the last one of its worker; rows of the oldest are forgotten.
+
+    Raises
+    ------
+    StoreError
+        If the database refuses: somebody else keeps one at the same moment.
+    """
+    worker = made.worker
+    with answering(f"{worker}: the checkpoint cannot be kept"), engine.begin() as conn:
+        before = checkpoints(conn, worker)
+        previous = before[-1].digest if before else GENESIS
+        made = msgspec.structs.replace(made, content=content_of(rows), previous=previous)
+        made = msgspec.structs.replace(made, digest=digest_of(made))
+        add(conn, CHECKPOINT, [_VALUES(made)])
+        bodies = [
+            (worker, made.journal, stage, key, body)
+            for stage, found in rows.items()
+            for key, body in found.items()
+        ]
+        add(conn, CHECKPOINT_ROW, bodies)
+        old = [found.journal for found in [*before, made][:-keep]]
+        if old:
+            conn.execute(delete(CHECKPOINT_ROW).where(_R.worker == worker, _R.journal <= old[-1]))
+    return made
+
+
+def checkpoints(conn: Connection, worker: str) -> list[Checkpoint]:
+    """Give all checkpoints of a worker in order, those without rows as well."""
+    found = conn.execute(select(CHECKPOINT).where(_C.worker == worker).order_by(_C.journal))
+    return [Checkpoint(**row) for row in found.mappings()]
+
+
+def usable(conn: Connection, worker: str) -> list[Checkpoint]:
+    """Checkpoints that this engine can go on from, in order."""
+    query = select(_R.journal).where(_R.worker == worker).distinct()
+    kept = set(conn.execute(query).scalars())
+    return [
+        found
+        for found in checkpoints(conn, worker)
+        if found.journal in kept and (found.engine, found.state_format) == (ENGINE, FORMAT)
+    ]
+
+
+def rows_of(conn: Connection, checkpoint: Checkpoint) -> dict[str, dict[str, bytes]]:
+    """Read the rows of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not as it was made.
+    """
+    rows = _rows(conn, checkpoint)
+    if digest_of(checkpoint) != checkpoint.digest or content_of(rows) != checkpoint.content:
+        raise CheckpointError(f"{_changed(checkpoint)}; `riskwatch verify --whole` does without")
+    return rows
+
+
+def check_checkpoints(conn: Connection, worker: str) -> Iterator[str]:
+    """Say what is wrong with the checkpoints of a worker; nothing if all are as they were made."""
+    kept = set(conn.execute(select(_R.journal).where(_R.worker == worker).distinct()).scalars())
+    before = GENESIS
+    for found in checkpoints(conn, worker):
+        place = f"{worker} checkpoint at entry {found.journal}"
+        if found.previous != before:
+            yield f"{place}: does not continue the one before it"
+        if digest_of(found) != found.digest or (
+            found.journal in kept and content_of(_rows(conn, found)) != found.content
+        ):
+            yield _changed(found)
+        elif found.audit_digest != _audited(conn, found):
+            yield f"{place}: stands behind another row {found.audit_seq} of the audit chain"
+        before = found.digest
+        kept.discard(found.journal)
+    for journal in sorted(kept):
+        yield f"{worker} checkpoint at entry {journal}: has rows, and no digest"
+
+
+def _rows(conn: Connection, checkpoint: Checkpoint) -> dict[str, dict[str, bytes]]:
+    query = (
+        select(_R.stage, _R.key, _R.body)
+        .where(_R.worker == checkpoint.worker, _R.journal == checkpoint.journal)
+        .order_by(_R.stage, _R.key)
+    )
+    rows: dict[str, dict[str, bytes]] = {}
+    for stage, key, body in conn.execute(query):
+        rows.setdefault(stage, {})[key] = bytes(body)
+    # The order of text is the database's own; that of rows must not be.
+    return {stage: dict(sorted(found.items())) for stage, found in sorted(rows.items())}
+
+
+def _audited(conn: Connection, checkpoint: Checkpoint) -> str:
+    if checkpoint.audit_seq == 0:
+        return GENESIS
+    a = AUDIT_CHAIN.c
+    query = select(a.digest).where(a.worker == checkpoint.worker, a.seq == checkpoint.audit_seq)
+    return str(conn.execute(query).scalar_one_or_none())
+
+
+def _changed(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.worker} checkpoint at entry {checkpoint.journal}: was changed"
+
+
+def _framed(parts: Iterator[str | bytes] | Iterator[str]) -> str:
+    h = sha256(DOMAIN)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        h.update(len(data).to_bytes(8, "big"))
+        h.update(data)
+    return h.hexdigest()
