@@ -225,4 +225,5 @@ def _trust(route: Route) -> ssl.SSLContext | bool:
 
 
 def _bad(route: Route, what: str, expected: str) -> ConfigError:
-    return ConfigError(NOTIFY, f"routes.{route.id}.{what}", expected)
+    name = f"{what}_env" if getattr(route, f"{what}_env") else f"{what}_file"
+    return ConfigError(NOTIFY, f"routes.{route.id}.{name}", expected)
