@@ -17,7 +17,6 @@ import httpx
 
 from riskwatch.contracts.notices import KINDS, WEBHOOK
 from riskwatch.core.notify.config import FIELDS, Level, Matcher, NotifyConfig, Route, place
-from riskwatch.core.notify.rows import SEPARATOR
 from riskwatch.core.reasons import State
 from riskwatch.core.scopes import KINDS as SCOPE_KINDS
 from riskwatch.errors import ConfigError
@@ -65,7 +64,6 @@ def _pause(value: float) -> str | None:
 CHECKS: Final[Checks] = {
     (NotifyConfig, "major_usd"): above(0.0),
     (NotifyConfig, "minor_usd"): at_least(0.0),
-    (Route, "id"): lambda value: None if _NAME.match(value) else "a name such as pager",
     (Route, "kind"): among(*KINDS),
     (Route, "group_by"): _fields,
     (Route, "group_wait_s"): between(0.0, 3_600.0),
@@ -172,7 +170,7 @@ def target(route: Route, environment: Mapping[str, str] = os.environ) -> Target:
 
 def _coherent(route: Route, routes: Mapping[str, Route]) -> None:
     where = f"routes.{route.id}"
-    if not _NAME.match(route.id) or SEPARATOR in route.id:
+    if not _NAME.match(route.id):
         wanted = "a name of small letters, digits, - and _, at most 32"
         raise ConfigError(NOTIFY, where, wanted, route.id)
     for what in ["url", "secret"] if route.kind == WEBHOOK else ["url"]:

@@ -59,7 +59,11 @@ def test_a_repeat_of_a_record_is_told_once() -> None:
     desk = Desk()
     alert = raised(COIN, State.HALT)
     assert len(desk.at(0, alert, alert)) == 1
-    assert desk.at(1, alert) == []
+    desk.at(1, command("acknowledge", COIN))
+    assert desk.at(2, alert) == []
+    row = desk.state.alerts[COIN]
+    assert (row.raised, row.acked_by) == (1, "ann")
+    assert desk.fate(alert.id) == ("notified", "told")
 
 
 def test_more_of_an_open_alert_is_told() -> None:
@@ -112,6 +116,21 @@ def test_it_goes_to_the_second_route_if_nobody_acknowledges_it() -> None:
     assert desk.at(1_800) == []
     assert desk.at(1_900, over(COIN)) == []
     assert kinds(desk.at(1_910)) == [("pager", "resolved", [COIN]), ("boss", "resolved", [COIN])]
+
+
+def test_what_gets_worse_has_its_own_time() -> None:
+    """Who was told of a WATCH has as long again for the HALT; the second route hears of both."""
+    desk = Desk(
+        config(
+            route(escalate_after_s=900.0, escalate_to="boss", group_wait_s=0.0),
+            route("boss", match=(Matcher(scope=("book:none",)),)),
+        )
+    )
+    desk.at(0, raised(COIN))
+    assert kinds(desk.at(900)) == [("boss", "escalated", [COIN])]
+    desk.at(1_000, raised(COIN, State.HALT))
+    assert desk.at(1_899) == []
+    assert kinds(desk.at(1_900)) == [("boss", "escalated", [COIN])]
 
 
 def test_an_acknowledgement_prevents_escalation() -> None:
