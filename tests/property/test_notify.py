@@ -1,11 +1,15 @@
-"""Notices over drawn histories: nothing is lost, nothing is held that must be told."""
+"""Notices over drawn histories: nothing is lost, nothing is held that must be told.
+
+``RISKWATCH_FUZZ`` examples (150 unless told); see ``make fuzz``.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import SECOND
@@ -26,6 +30,8 @@ SCOPES: Final = (
     "firm", "counterparty:kraken", "asset:USDC", "venue-asset:kraken/USDC", "book:arb",
 )  # fmt: skip
 STATES: Final = (State.WATCH, State.REDUCE, State.HALT)
+EXAMPLES: Final = int(os.environ.get("RISKWATCH_FUZZ", "150"))
+often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LONG_S: Final = 1_000_000.0
 
 routes = st.builds(
@@ -170,6 +176,7 @@ def notices(said: list[Said]) -> list[Notice]:
     return [s for s in said if isinstance(s, Notice)]
 
 
+@often
 @given(configs, lives)
 def test_what_holds_of_every_notice(config: NotifyConfig, life: Any) -> None:
     """No end before a beginning, no repeat before its time, no two with one dedupe key."""
@@ -200,6 +207,7 @@ def test_what_holds_of_every_notice(config: NotifyConfig, life: Any) -> None:
             told[notice.route] |= {item.episode for item in notice.items}
 
 
+@often
 @given(configs, lives)
 def test_nothing_is_lost(config: NotifyConfig, life: Any) -> None:
     """When silences have run out and no HALT is left, whatever is open was told to its routes."""
@@ -222,6 +230,7 @@ def test_nothing_is_lost(config: NotifyConfig, life: Any) -> None:
         assert word.why
 
 
+@often
 @given(configs, lives)
 def test_a_restart_changes_nothing(config: NotifyConfig, life: Any) -> None:
     """What is stored is all that is known: the same is said, under the same keys."""

@@ -182,7 +182,8 @@ class Notifier:
     def _acknowledged(state: NotifyState, o: CommandApplied) -> None:
         for key in sorted(state.alerts):
             row = state.alerts[key]
-            if row.scope == o.scope:
+            # Who saw the alert of the firm need not have seen that somebody tries its commands.
+            if row.scope == o.scope and row.about is not About.COMMAND:
                 row.acked_by, row.acked_rank = o.operator, row.severity.rank
                 state.mark("alert", key)
 

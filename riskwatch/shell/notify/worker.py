@@ -21,6 +21,7 @@ from riskwatch.core.notify.notice import Notice
 from riskwatch.core.notify.rows import NotifyState
 from riskwatch.errors import BrokerError, StoreUnavailableError
 from riskwatch.shell import holder
+from riskwatch.shell.config import digest
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.notify.courier import Courier
 from riskwatch.shell.notify.post import post
@@ -122,6 +123,8 @@ class NotifyWorker:
         self._follow(next(iter(self._kept.offsets.values()), None))
         self._deliver()
         self.standing = None
+        hosts = {target.route.id: target.host for target in self.targets}
+        log.info("routes", routes=hosts, digest=digest(self.config)[:16])
 
     def turn(self) -> None:
         """Hear, tell, and write both down."""
