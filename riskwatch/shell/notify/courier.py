@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import structlog
 
 from riskwatch.errors import FencedError, RiskwatchError, StoppedError, StoreUnavailableError
+from riskwatch.shell.notify.post import RETRY_AFTER_MAX_S
 from riskwatch.store import notices
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Courier:
         self._post = post
         self._now = now
         self._share = share
-        self._not_before = datetime(1970, 1, 1, tzinfo=UTC)
+        self._not_before = 0.0
         self._thread = threading.Thread(
             target=self.run, name=f"notify-{self.route.id}", daemon=True
         )
@@ -127,11 +128,14 @@ class Courier:
 
     def round(self) -> float:
         """Make one try, if one is due; returns for how long there is nothing to do, seconds."""
+        breath = self._not_before - time.monotonic()
+        if breath > 0:
+            return breath
         now = self._now()
-        if now < self._not_before:
-            return (self._not_before - now).total_seconds()
         found = self._wait(partial(notices.heads, self._engine, self.route.id))
-        due = [head for head in found if head.due_ts <= now]
+        # A time that no pause reaches was written before a clock was set back.
+        beyond = now + timedelta(seconds=max(self.route.backoff_max_s, RETRY_AFTER_MAX_S))
+        due = [head for head in found if not now < head.due_ts <= beyond]
         if not due:
             next_ = min((head.due_ts for head in found), default=None)
             return IDLE_S if next_ is None else (next_ - now).total_seconds()
@@ -154,7 +158,7 @@ class Courier:
         pause = self.pause(tries, answer.retry_after_s)
         # What failed once is likely to fail again: the route takes a breath, and no more.
         breath = pause if answer.retry_after_s else min(pause, BREATH_S)
-        self._not_before = now + timedelta(seconds=breath)
+        self._not_before = time.monotonic() + breath
         if tries >= self.route.tries:
             reason = f"{answer.failure}, at try {tries} of {self.route.tries}"
             self._wait(partial(notices.given_up, *mine, now, reason))

@@ -7,6 +7,7 @@ by a lease in SQL, another may stand by.
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from riskwatch.contracts.notices import body
-from riskwatch.core.clock import micros, moment
+from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.notify.hear import Notifier
 from riskwatch.core.notify.notice import Notice
 from riskwatch.core.notify.rows import NotifyState
@@ -97,6 +98,7 @@ class NotifyWorker:
         self._send = send
         self._now = now
         self._place = 0
+        self._heart = time.monotonic()
         self._ticked = self._swept = _LONG_AGO
         self._engine: Engine
         self._kept: Resumed
@@ -236,7 +238,9 @@ class NotifyWorker:
     def _time(self, now: datetime, ts: datetime | None = None) -> int:
         """Time of what is told: the wall's, or in a replay the latest that was heard of."""
         if self.settings.clock == "wall":
-            return micros(now)
+            us, passed, self._heart = micros(now), time.monotonic() - self._heart, time.monotonic()
+            # A clock that was set back must not make what waits wait until it catches up.
+            return us if us >= self.state.meta.us else self.state.meta.us + round(passed * SECOND)
         return self.state.meta.us if ts is None else max(self.state.meta.us, micros(ts))
 
     def _write(self, said: Iterable[Said], place: StreamOffset, now: datetime) -> None:
@@ -266,7 +270,7 @@ class NotifyWorker:
 
 
 def row_of(notice: Notice, kind: str, place: int, now: datetime) -> tuple[Any, ...]:
-    """Row of `notice` in SQL: what is due at once.
+    """Row of `notice` in SQL, which is due at once, whatever clocks say.
 
     Parameters
     ----------
@@ -284,5 +288,5 @@ def row_of(notice: Notice, kind: str, place: int, now: datetime) -> tuple[Any, .
         notice.id, place, notice.route, notice.origin, notice.group, notice.kind.value,
         notice.severity.value, notice.level.value, urgency, notice.title,
         len(notice.items) + notice.more, body(kind, notice).decode(), moment(notice.us), now,
-        notices.WAITING, 0, now, None, "", "",
+        notices.WAITING, 0, _LONG_AGO, None, "", "",
     )  # fmt: skip
