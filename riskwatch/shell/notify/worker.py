@@ -74,6 +74,8 @@ class NotifyWorker:
         One try to deliver.
     now : callable
         The time.
+    heart : callable
+        Seconds that only grow, by which time goes on where the clock was set back.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class NotifyWorker:
         targets: list[Target],
         send: Post = post,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        heart: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.config = config
@@ -98,7 +101,8 @@ class NotifyWorker:
         self._send = send
         self._now = now
         self._place = 0
-        self._heart = time.monotonic()
+        self._heart = heart
+        self._beat = heart()
         self._ticked = self._swept = _LONG_AGO
         self._engine: Engine
         self._kept: Resumed
@@ -238,7 +242,8 @@ class NotifyWorker:
     def _time(self, now: datetime, ts: datetime | None = None) -> int:
         """Time of what is told: the wall's, or in a replay the latest that was heard of."""
         if self.settings.clock == "wall":
-            us, passed, self._heart = micros(now), time.monotonic() - self._heart, time.monotonic()
+            us, beat = micros(now), self._heart()
+            passed, self._beat = beat - self._beat, beat
             # A clock that was set back must not make what waits wait until it catches up.
             return us if us >= self.state.meta.us else self.state.meta.us + round(passed * SECOND)
         return self.state.meta.us if ts is None else max(self.state.meta.us, micros(ts))
