@@ -42,6 +42,9 @@ _ROOM: Final = ALERTS - ALERTS // 10
 class Notifier:
     """Hears what happened, and says who is to be told.
 
+    It may hear of the same from the topic and, earlier, from SQL: what is older than what it knows
+    of an alert changes nothing.
+
     Parameters
     ----------
     config : NotifyConfig
@@ -69,7 +72,7 @@ class Notifier:
             case AlertRaised():
                 return self._raised(state, output, us)
             case AlertResolved():
-                return self._over(state, output.alert, us)
+                return self._over(state, output.alert, us, output)
             case DataQualityRaised() if self.asked_for_quality:
                 return self._raised(state, as_quality(output, worker), us)
             case DataQualityResolved():
@@ -85,11 +88,16 @@ class Notifier:
     def _raised(self, state: NotifyState, o: AlertRaised, us: int) -> list[Said]:
         row = state.alerts.get(o.alert)
         if row is None:
+            gone = state.ended.get(o.alert)
+            if gone is not None and (o.id == gone.last_id or micros(o.ts) < gone.last_us):
+                return []
             if len(state.alerts) >= ALERTS and o.alert != FULL:
                 return self._overflow(state, o, us)
             row = state.alerts[o.alert] = _opened(o)
+            if state.ended.pop(o.alert, None) is not None:
+                state.mark("ended", o.alert)
             return self._routed(state, row, us)
-        if row.last_id == o.id:
+        if row.last_id == o.id or micros(o.ts) < row.last_us:
             return []
         out = self._superseded(row, o, us)
         if o.severity.rank > row.acked_rank:
@@ -137,9 +145,11 @@ class Notifier:
             out += self._raised(state, told, us)
         return out
 
-    def _over(self, state: NotifyState, key: str, us: int) -> list[Said]:
+    def _over(
+        self, state: NotifyState, key: str, us: int, o: AlertResolved | None = None
+    ) -> list[Said]:
         row = state.alerts.get(key)
-        if row is None:
+        if row is None or (o is not None and _former(row, o)):
             return []
         out: list[Said] = []
         if any(_untold(row, route.id) for route in self.teller.takers(row)):
@@ -156,8 +166,7 @@ class Notifier:
             for to, target in places.items():
                 if target.resolved:
                     self._ended(state, to, route.group(row), row, us)
-        del state.alerts[key]
-        state.mark("alert", key)
+        state.close(row)
         if key != FULL and state.meta.over and len(state.alerts) <= _ROOM:
             state.meta.over = 0
             state.mark("meta")
@@ -228,6 +237,11 @@ def _silenced(state: NotifyState, o: CommandApplied) -> None:
     elif until is not None and (o.scope in state.silences or len(state.silences) < SILENCES):
         state.silences[o.scope] = Silence(o.operator, o.reason[:_LONGEST], micros(until))
     state.mark("silence", o.scope)
+
+
+def _former(row: AlertRow, o: AlertResolved) -> bool:
+    """Whether it ended an episode before this one, of which SQL has told already."""
+    return o.opened_id not in (row.opened_id, row.last_id) and micros(o.ts) <= row.last_us
 
 
 def _moment(value: object) -> datetime | None:

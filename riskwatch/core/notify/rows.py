@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ALERTS: Final = 10_000
 """Most open alerts; those beyond are counted in one."""
+ENDED: Final = 10_000
+"""Most alerts that are over and still known to be, so that an old record opens none again."""
 SILENCES: Final = 10_000
 """Most silences; one more silences nothing."""
 LANES: Final = 256
@@ -112,6 +114,13 @@ class Silence(msgspec.Struct):
     until: int
 
 
+class Ended(msgspec.Struct):
+    """Last raise of an alert that is over: its id and event time."""
+
+    last_id: str
+    last_us: int
+
+
 class Meta(msgspec.Struct):
     """Time that was reached, and raises that found no room since there last was some."""
 
@@ -127,7 +136,7 @@ class Lane(msgspec.Struct):
 
 
 _TYPES: Final[dict[str, Any]] = {
-    "alert": AlertRow, "group": Group, "silence": Silence, "lane": Lane,
+    "alert": AlertRow, "group": Group, "silence": Silence, "lane": Lane, "ended": Ended,
 }  # fmt: skip
 
 
@@ -139,6 +148,7 @@ class NotifyState:
         self.groups: dict[str, Group] = {}
         self.silences: dict[str, Silence] = {}
         self.lanes: dict[str, Lane] = {}
+        self.ended: dict[str, Ended] = {}
         self.meta = Meta()
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
@@ -146,6 +156,7 @@ class NotifyState:
             "group": self.groups,
             "silence": self.silences,
             "lane": self.lanes,
+            "ended": self.ended,
         }
 
     def mark(self, kind: str, name: str = "") -> None:
@@ -203,6 +214,17 @@ class NotifyState:
         lane.epoch, lane.seq = epoch, seq
         self.mark("lane", worker)
         return True
+
+    def close(self, row: AlertRow) -> None:
+        """Forget an alert that is over, but for what tells its old records."""
+        del self.alerts[row.key]
+        self.mark("alert", row.key)
+        self.ended[row.key] = Ended(row.last_id, row.last_us)
+        self.mark("ended", row.key)
+        if len(self.ended) > ENDED:
+            oldest = min(self.ended, key=lambda key: (self.ended[key].last_us, key))
+            del self.ended[oldest]
+            self.mark("ended", oldest)
 
     def of_route(self, route: str) -> Iterator[tuple[str, Group]]:
         """Groups of a route, by key."""

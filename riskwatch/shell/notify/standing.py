@@ -1,8 +1,9 @@
-"""What is open, silenced and acknowledged by SQL: where to begin when the topic cannot say it.
+"""What is open, silenced and acknowledged by SQL, which knows it before the topic and keeps it.
 
 At the first start, and after records were lost or the topic was made anew, the worker goes on from
-the end of the topic. What had been raised before then stands in SQL, for the workers write there
-before they publish: it is heard as if it came now, and what is known already is known by its id.
+the end of the topic. And a risk worker that comes back after an outage publishes the last record of
+each key alone, among which an alert may be missing. So what stands in SQL is heard as if it came
+now: at the start, and every while. What is known already is known by its id and its time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from riskwatch.core.clock import micros, moment
+from riskwatch.core.notify.config import About
 from riskwatch.core.notify.hear import FULL, quality_key
 from riskwatch.core.notify.rows import Silence
 from riskwatch.core.outputs import AlertRaised, AlertResolved, DataQualityRaised
@@ -53,7 +55,8 @@ def resync(engine: Engine, notifier: Notifier, state: NotifyState, us: int) -> l
     try:
         with engine.connect() as conn:
             alerts = _rows(conn, select(ALERT).where(ALERT.c.resolved_ts.is_(None)))
-            issues = _rows(conn, select(DATA_QUALITY).where(DATA_QUALITY.c.resolved_ts.is_(None)))
+            open_issues = select(DATA_QUALITY).where(DATA_QUALITY.c.resolved_ts.is_(None))
+            issues = _rows(conn, open_issues) if notifier.asked_for_quality else []
             controls = _rows(conn, select(SCOPE_CONTROL))
             switches = _rows(conn, select(KILLSWITCH.c.scope, KILLSWITCH.c.state))
     except DBAPIError as error:
@@ -112,11 +115,15 @@ def _controlled(state: NotifyState, controls: list[dict[str, Any]]) -> None:
         if before is None or before.until != until:
             state.silences[scope] = Silence(row["silence_by"], NO_REASON, until)
             state.mark("silence", scope)
-    seen = {row["scope"]: row["acknowledged_by"] for row in controls if row["acknowledged_by"]}
+    seen = {row["scope"]: row for row in controls if row["acknowledged_by"]}
     for key in sorted(state.alerts):
         alert = state.alerts[key]
-        if alert.scope in seen and not alert.acked_by:
-            alert.acked_by, alert.acked_rank = seen[alert.scope], alert.severity.rank
+        by = seen.get(alert.scope)
+        # Who saw it before it was raised anew may not have seen that it got worse.
+        if by is None or alert.acked_by or micros(by["acknowledged_ts"]) < alert.last_us:
+            continue
+        if alert.about is not About.COMMAND:
+            alert.acked_by, alert.acked_rank = by["acknowledged_by"], alert.severity.rank
             state.mark("alert", key)
 
 

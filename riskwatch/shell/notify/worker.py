@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 KEPT: Final = timedelta(days=400)
 """How long notices and words are kept."""
 _TICK: Final = timedelta(seconds=1)
+_COMPARE: Final = timedelta(seconds=15)
 _STANDBY_S: Final = 0.5
 _AWAY_S: Final = 0.1
 _JOIN_S: Final = 2.0
@@ -103,7 +104,7 @@ class NotifyWorker:
         self._place = 0
         self._heart = heart
         self._beat = heart()
-        self._ticked = self._swept = _LONG_AGO
+        self._ticked = self._swept = self._compared = _LONG_AGO
         self._engine: Engine
         self._kept: Resumed
         self._reading: Reading | None = None
@@ -155,6 +156,8 @@ class NotifyWorker:
             if self.state.passes(record.worker, record.epoch, record.seq):
                 us = self._time(now, record.output.ts)
                 said += self.notifier.hear(self.state, record.output, record.worker, us)
+        if now - self._compared >= _COMPARE:
+            said += self._stands(now)
         said += self.notifier.tick(self.state, self._time(now))
         self._write(said, place, now)
         self._reading.place = place
@@ -217,10 +220,16 @@ class NotifyWorker:
             del self.state.lanes[worker]
             self.state.mark("lane", worker)
         now = self._now()
-        us = self._time(now)
-        said = self._wait(lambda: resync(self._engine, self.notifier, self.state, us))
-        said += self.notifier.tick(self.state, us)
+        said = self._stands(now)
+        said += self.notifier.tick(self.state, self._time(now))
         self._write(said, reading.place, now)
+
+    def _stands(self, now: datetime) -> list[Said]:
+        """Hear of what stands in SQL and is not known."""
+        self._compared = now
+        us = self._time(now)
+        found: list[Said] = self._wait(lambda: resync(self._engine, self.notifier, self.state, us))
+        return found
 
     def _deliver(self) -> None:
         """Give each route its courier."""

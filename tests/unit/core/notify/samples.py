@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.clock import DAY, SECOND, moment
 from riskwatch.core.notify.config import NotifyConfig, Route
 from riskwatch.core.notify.hear import Notifier
 from riskwatch.core.notify.notice import Disposed, Notice
@@ -54,7 +54,7 @@ def raised(
 def over(alert: str, scope: str | None = None) -> AlertResolved:
     """End of an alert."""
     return AlertResolved(
-        id=f"o{next(_ids)}", cause_id="c", ts=moment(START), alert=alert,
+        id=f"o{next(_ids)}", cause_id="c", ts=moment(START + DAY), alert=alert,
         scope=scope or alert, opened_id="x",
     )  # fmt: skip
 

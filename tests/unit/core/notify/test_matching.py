@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
+from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.notify.config import About, Level, Matcher, about
 from riskwatch.core.notify.rows import NotifyState
 from riskwatch.core.reasons import State
-from tests.unit.core.notify.samples import Desk, config, raised, route
+from tests.unit.core.notify.samples import START, Desk, config, over, raised, route
 
 COIN = "asset:USDC"
 
@@ -79,3 +81,32 @@ def test_kinds_of_alerts() -> None:
     assert [about(key, "asset:X").value for key in keys] == [
         "folded", "request", "fault", "other", "client",
     ]  # fmt: skip
+
+
+def test_records_of_the_past_change_nothing() -> None:
+    """SQL may have told it before the topic: an old raise opens nothing, nor takes anything back."""
+    desk = Desk()
+    old = raised(COIN, State.HALT)
+    new = raised(COIN, State.HALT, us=START + SECOND)
+    assert len(desk.at(0, new, old)) == 1
+    assert desk.state.alerts[COIN].last_id == new.id
+    former = msgspec.structs.replace(over(COIN), ts=moment(START), opened_id="another")
+    desk.at(1, former)
+    assert COIN in desk.state.alerts
+    desk.at(2, msgspec.structs.replace(former, opened_id=new.id))
+    assert COIN not in desk.state.alerts
+    assert [n.kind.value for n in desk.at(20, old, new)] == ["resolved"]
+    again = raised(COIN, State.HALT, us=START + SECOND)
+    assert [n.kind.value for n in desk.at(21, again)] == ["firing"]
+    assert desk.state.ended == {}
+
+
+def test_what_is_over_is_not_known_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten."""
+    monkeypatch.setattr("riskwatch.core.notify.rows.ENDED", 2)
+    desk = Desk()
+    for n in range(3):
+        scope = f"asset:A{n}"
+        desk.at(n, raised(scope, us=START + n), over(scope))
+    assert list(desk.state.ended) == ["asset:A1", "asset:A2"]
+    assert desk.state.drain()["ended/asset:A0"] is None
