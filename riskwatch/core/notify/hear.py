@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.clock import micros
+from riskwatch.core.clock import micros, moment
 from riskwatch.core.faults import as_alert
 from riskwatch.core.ids import output_id
 from riskwatch.core.notify.config import About, about
@@ -135,9 +135,10 @@ class Notifier:
         ] or [_word(row, Fate.UNROUTED, "no route takes it", us)]
         known = state.alerts.get(FULL)
         worst = max(o.severity, known.severity if known else o.severity, key=lambda s: s.rank)
+        now = max(us, state.meta.us)  # one worker's time may be behind another's
         if n & (n - 1) == 0 or o.severity is State.HALT:
             told = AlertRaised(
-                id=output_id(o.id, "AlertRaised", FULL), cause_id=o.id, ts=o.ts, alert=FULL,
+                id=output_id(o.id, "AlertRaised", FULL), cause_id=o.id, ts=moment(now), alert=FULL,
                 scope=FULL_SCOPE, severity=worst, cause=Cause.UNKNOWN,
                 title=f"{n} alerts over the {ALERTS} that are remembered; the last: {o.title}",
                 reasons=["look at them with riskwatch alerts"], exposure_usd=Decimal(0),

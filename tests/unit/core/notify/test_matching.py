@@ -84,7 +84,7 @@ def test_kinds_of_alerts() -> None:
 
 
 def test_records_of_the_past_change_nothing() -> None:
-    """SQL may have told it before the topic: an old raise opens nothing, nor takes anything back."""
+    """SQL may have told it before the topic: an old raise opens nothing and takes nothing back."""
     desk = Desk()
     old = raised(COIN, State.HALT)
     new = raised(COIN, State.HALT, us=START + SECOND)
