@@ -130,6 +130,10 @@ class Firm:
         """Wait until the pager has got so many requests."""
         until(lambda: len(self.pager.got) >= n, "it does not deliver", 60)
 
+    def told(self) -> dict[str, str]:
+        """First alert of each notice that the pager got, by the notice's id."""
+        return {got.id: got.said["alerts"][0]["alert"] for got in list(self.pager.got)}
+
     def close(self) -> None:
         """End everything."""
         for process in self.processes:
@@ -167,6 +171,7 @@ def test_alerts_come_to_people(firm: Firm) -> None:
     firm.tell(before)  # on the topic, too, and never read: it begins at the end
     firm.start()
     until(lambda: firm.position() == 1, "it does not begin", 60)
+    firm.wait_got(1)
     halt, quiet = samples.raised(COIN, State.HALT), samples.raised("asset:DAI", State.REDUCE)
     hidden = samples.raised("venue-asset:kraken/USDC")
     firm.tell(halt, quiet, hidden)
@@ -256,12 +261,13 @@ def test_a_standby_takes_over(firm: Firm) -> None:
     until(lambda: firm.position() == 0, "it does not begin", 60)
     firm.start()
     firm.tell(samples.raised(COIN, State.HALT))
-    until(lambda: len(firm.pager.got) == 1, "it is not told")
+    firm.wait_got(1)
     first.kill()
     first.wait()
     firm.tell(samples.raised("asset:DAI", State.HALT))
-    until(lambda: len(firm.pager.got) == 2, "nobody takes over", 60)
-    assert [got.said["alerts"][0]["alert"] for got in firm.pager.got] == [COIN, "asset:DAI"]
+    # The first notice may come again, if its arrival was not noted: under its own id.
+    told = until(lambda: len(firm.told()) == 2 and firm.told(), "nobody takes over", 60)
+    assert list(told.values()) == [COIN, "asset:DAI"]
 
 
 def test_a_route_without_its_secret_is_told_at_the_start(firm: Firm) -> None:
