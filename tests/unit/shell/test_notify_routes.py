@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +18,13 @@ from riskwatch.shell.doctor import notify as doctor
 from riskwatch.shell.doctor.finding import Facts
 from riskwatch.shell.notify.routes import NOTIFY, load_notify, target, unheard
 from riskwatch.shell.settings import Settings
+from riskwatch.store import notices
+from tests.support.notifying import Office, told
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sqlalchemy.engine import Engine
 
 GOOD = """
 [routes.pager]
@@ -163,20 +168,39 @@ def test_the_check_of_the_rules_covers_it(tmp_path: Path) -> None:
     assert isinstance(refused.exception, ConfigError)
 
 
-def test_the_doctor_looks_at_routes(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_doctor_looks_at_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where each leads, by its host; what this process does not have; that there are none."""
 
     def look() -> list[tuple[str, str]]:
-        given = Settings(config=tmp_path, database=url)
+        given = Settings(config=tmp_path)
         return [(f.check, f.status) for f in doctor.findings(given, Facts())]
 
-    assert look() == [("routes", "warn")]
+    assert look() == [("routes", "ok")]
     made(tmp_path, GOOD)
-    assert look() == [("route pager", "warn"), ("notices", "ok")]
+    assert look() == [("route pager", "warn")]
     monkeypatch.setenv("URL", HUSH)
     monkeypatch.setenv("KEY", "k" * 16)
-    assert look() == [("route pager", "ok"), ("notices", "ok")]
+    assert look() == [("route pager", "ok")]
     (tmp_path / NOTIFY).write_text("[routes")
     assert look() == [("routes", "fail")]
+
+
+def test_the_doctor_looks_at_what_did_not_arrive(engine: Engine) -> None:
+    """What waits for long, and what was given up within a day."""
+    office, now = Office(engine), datetime.now(UTC)
+    waits, dead = told("asset:A"), told("asset:B")
+    office.queue(waits, dead)
+
+    def look(after: timedelta) -> tuple[str, str]:
+        with engine.connect() as conn:
+            found = doctor.undelivered(conn, now + after)
+        return found.status, found.seen
+
+    assert look(timedelta(minutes=1))[0] == "ok"
+    notices.given_up(engine, office.epoch, dead.id, now, "HTTP 500")
+    assert look(timedelta(minutes=1)) == (
+        "warn", "0 wait for more than 5 minutes, 1 were given up in a day",
+    )  # fmt: skip
+    assert look(timedelta(days=2)) == (
+        "warn", "1 wait for more than 5 minutes, 0 were given up in a day",
+    )  # fmt: skip
