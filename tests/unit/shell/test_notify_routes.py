@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from riskwatch.errors import ConfigError
 from riskwatch.shell import paths
 from riskwatch.shell.doctor import notify as doctor
 from riskwatch.shell.doctor.finding import Facts
+from riskwatch.shell.notify.post import _told
 from riskwatch.shell.notify.routes import NOTIFY, load_notify, target, unheard
 from riskwatch.shell.settings import Settings
 from riskwatch.store import notices
@@ -204,3 +206,22 @@ def test_the_doctor_looks_at_what_did_not_arrive(engine: Engine) -> None:
     assert look(timedelta(days=2)) == (
         "warn", "1 wait for more than 5 minutes, 0 were given up in a day",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError(f"no way to {HUSH} at all"),
+        httpx.RemoteProtocolError("it answered /T0PSECRET?token=hush with noise"),
+        httpx.ReadTimeout(HUSH),
+        httpx.ConnectError(""),
+        OSError("/T0PSECRET"),
+    ],
+)
+def test_a_failure_is_told_without_what_is_secret(tmp_path: Path, error: Exception) -> None:
+    """Whatever a library puts into its words: kind and host are enough."""
+    route = made(tmp_path, GOOD).routes["pager"]
+    said = _told(error, target(route, {"URL": HUSH, "KEY": "k" * 16}))
+    assert said.startswith(type(error).__name__)
+    assert "T0PSECRET" not in said
+    assert "hush" not in said
