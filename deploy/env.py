@@ -38,6 +38,7 @@ def lines() -> str:
     passwords = "".join(f"{name}={password()}\n" for name in PASSWORDS)
     return (
         "# Made by `make env` for compose.yaml. Keep it out of git.\n"
+        "# Routes to people have theirs in notify.env: see deploy/notify.env.sample.\n"
         "COMPOSE_PROJECT_NAME=riskwatch\n"
         f"KAFKA_CLUSTER_ID={cluster_id()}\n" + passwords
     )

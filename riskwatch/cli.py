@@ -21,6 +21,7 @@ from riskwatch.commands import (
     killswitch,
     modelcheck,
     models,
+    notify,
     operator,
     publish,
     query,
@@ -72,6 +73,7 @@ app.add_typer(dlq.app, name="dlq")
 models.app.command("check")(modelcheck.check_command)
 app.add_typer(models.app, name="models")
 app.add_typer(audit.app, name="audit")
+app.add_typer(notify.app, name="notify")
 
 
 @app.command("version")

@@ -12,6 +12,7 @@ from riskwatch.checks.rule_pack import load_fixtures, mismatches, unproven
 from riskwatch.errors import RiskwatchError
 from riskwatch.shell import coherence, paths
 from riskwatch.shell.config import LIMITS, MODELS, POLICY, REFERENCE, RULES, load
+from riskwatch.shell.notify.routes import NOTIFY, load_notify, unheard
 
 app = typer.Typer(
     help="Reference data, limits, static rules, policy and models.", no_args_is_help=True
@@ -26,7 +27,7 @@ def rules() -> None:
 @app.command()
 def check(
     directory: Annotated[
-        Path | None, typer.Argument(help="Folder of the five files; the shipped one if absent.")
+        Path | None, typer.Argument(help="Folder of the files; the shipped one if absent.")
     ] = None,
 ) -> None:
     """Read a rules folder as a start would, and run its fixtures.
@@ -35,6 +36,7 @@ def check(
     """
     folder = directory or paths.rules()
     config = load(folder)
+    routes = load_notify(folder)
     fixtures = load_fixtures(folder, config.rules)
     steps = sum(len(fixture.steps) for fixture in fixtures.values())
     broken = [
@@ -49,9 +51,12 @@ def check(
     models = config.policy.models
     typer.echo(f"{POLICY}: good")
     typer.echo(f"{MODELS}: {len(models.targets)} targets, {len(models.generations)} generations")
+    typer.echo(f"{NOTIFY}: {len(routes.routes)} routes")
     typer.echo(f"fixtures: {len(fixtures)} with {steps} steps")
     typer.echo(f"digest: {config.digest}")
     for line in coherence.unknown_subjects(config.limits, known):
+        typer.echo(f"note: {line}")
+    for line in unheard(routes) if routes.routes else ():
         typer.echo(f"note: {line}")
     for rule in unproven(config.rules, fixtures):
         typer.echo(f"note: rule {rule} has no fixture in which it fires")

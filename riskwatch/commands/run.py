@@ -15,6 +15,8 @@ from riskwatch.errors import BrokerError, RiskwatchError, StoppedError
 from riskwatch.shell import logs, paths, topology
 from riskwatch.shell.health import HealthServer
 from riskwatch.shell.listener import Listener
+from riskwatch.shell.notify.routes import load_notify, target
+from riskwatch.shell.notify.worker import NotifyWorker
 from riskwatch.shell.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,16 +26,21 @@ app = typer.Typer(help="Make and compare the topics.", no_args_is_help=True)
 
 
 def run_command(
-    worker: Annotated[str, typer.Argument(help="ledger, risk or clients.")],
+    worker: Annotated[str, typer.Argument(help="ledger, risk, clients or notify.")],
 ) -> None:
     """Run a worker until it is stopped (SIGTERM, Ctrl-C). Settings come from RISKWATCH_*."""
     settings = Settings.read()
     logs.configure(settings.log_level, settings.log_format)
     if worker == "clients":
-        listen(settings)
+        attend(Listener(settings), settings)
+        return
+    if worker == "notify":
+        config = load_notify(paths.rules() if settings.config is None else settings.config)
+        targets = [target(route) for route in config.routes.values()]
+        attend(NotifyWorker(settings, config, targets), settings)
         return
     if worker not in ("ledger", "risk"):
-        raise RiskwatchError(f"worker must be ledger, risk or clients, was {worker!r}")
+        raise RiskwatchError(f"worker must be ledger, risk, clients or notify, was {worker!r}")
     module = load(f"streams.{worker}")
     made: Worker = module.worker(settings)
     health = None
@@ -53,9 +60,8 @@ def run_command(
             health.close()
 
 
-def listen(settings: Settings) -> None:
-    """Hear what order paths applied, until the process is stopped."""
-    made = Listener(settings)
+def attend(made: Listener | NotifyWorker, settings: Settings) -> None:
+    """Do the work of a worker that decides nothing, until the process is stopped."""
     health = None
     if settings.http != "off":
         health = HealthServer(settings.http, made.metrics.registry, made.live, made.ready)

@@ -163,6 +163,27 @@ def prevailing(
     return (FIRM, State.NORMAL) if found is None else (found.scope, found.state)
 
 
+def covering(scope: str) -> tuple[str, ...]:
+    """Scopes that bind everything that a scope binds, itself among them, in their precedence.
+
+    Raises
+    ------
+    ValueError
+        If it is no scope.
+
+    Examples
+    --------
+    >>> covering("venue-asset:kraken/USDC")
+    ('firm', 'counterparty:kraken', 'asset:USDC', 'venue-asset:kraken/USDC')
+    >>> covering("book:arb")
+    ('firm', 'book:arb')
+    """
+    at = parse(scope)
+    if at.kind == VENUE_ASSET:
+        return scopes_of(counterparty=at.name, asset=at.asset)
+    return (FIRM,) if at.kind == FIRM else (FIRM, scope)
+
+
 class Bound(Protocol):
     """What an :class:`Index` holds: anything that has a scope and a rank."""
 

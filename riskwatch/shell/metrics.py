@@ -59,6 +59,11 @@ _TABLE: Final[dict[str, tuple[_Kind, str, tuple[str, ...], dict[str, Any]]]] = {
         ("state",), {}),
     "riskwatch_stage_fault": (Gauge, "1 where a stage failed and its worker stays down.",
         ("worker",), {}),
+    "riskwatch_notices_total": (Counter, "Tries to deliver a notice: sent, retried, dead.",
+        ("route", "outcome"), {}),
+    "riskwatch_notices_waiting": (Gauge, "Notices that wait for delivery.", ("route",), {}),
+    "riskwatch_notice_seconds": (Histogram, "Time of one try to deliver a notice.",
+        ("route",), {"buckets": SECONDS}),
 }  # fmt: skip
 NAMES: Final = tuple(_TABLE)
 """All metrics, by the names that queries use."""
@@ -170,6 +175,16 @@ class Metrics:
     def fault(self, worker: str, *, down: bool) -> None:
         """Say whether a worker stays down for a stage that failed."""
         self._at("riskwatch_stage_fault", worker).set(down)
+
+    def notice(self, route: str, outcome: str, seconds: float | None = None) -> None:
+        """Count a notice as ``sent``, ``retried`` or ``dead``, and how long the try took."""
+        self._at("riskwatch_notices_total", route, outcome).inc()
+        if seconds is not None:
+            self._at("riskwatch_notice_seconds", route).observe(seconds)
+
+    def notices_waiting(self, route: str, n: int) -> None:
+        """Say how many notices wait on a route."""
+        self._at("riskwatch_notices_waiting", route).set(n)
 
     def forget(self, worker: str, partitions: Iterable[tuple[str, int]] = ()) -> None:
         """Drop every series of a worker that moved away.

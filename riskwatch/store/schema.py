@@ -6,6 +6,7 @@ from riskwatch.store import (
     audit,
     checkpoints,
     clients,
+    notices,
     people,
     projections,
     reference,
@@ -15,6 +16,6 @@ from riskwatch.store import (
 from riskwatch.store.metadata import METADATA
 
 __all__ = [
-    "METADATA", "audit", "checkpoints", "clients", "people", "projections", "reference",
+    "METADATA", "audit", "checkpoints", "clients", "notices", "people", "projections", "reference",
     "scoreboard", "truth",
 ]  # fmt: skip

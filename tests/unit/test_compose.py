@@ -28,7 +28,7 @@ yaml = pytest.importorskip("yaml", reason="no PyYAML to read compose.yaml with")
 DEPLOY: Final = ROOT / "deploy"
 BOARDS: Final = DEPLOY / "grafana" / "dashboards"
 ONE_SHOT: Final = {"migrate", "topics", "cli"}
-WORKERS: Final = {"ledger", "risk", "risk-standby", "clients"}
+WORKERS: Final = {"ledger", "risk", "risk-standby", "clients", "notify"}
 REQUIRED: Final = re.compile(r"\$\{(\w+):\?run make env\}")
 VARIABLE: Final = re.compile(r"\$\{\w+(?::[?-][^}]*)?\}")
 LABELS: Final = {"instance", "job", "le", "service"}
@@ -145,6 +145,19 @@ def test_workers() -> None:
         waits = {other: wanted["condition"] for other, wanted in worker["depends_on"].items()}
         assert waits["migrate"] == waits["topics"] == "service_completed_successfully"
     assert SERVICES["risk"] == SERVICES["risk-standby"]
+
+
+def test_secrets_of_routes() -> None:
+    """Only who tells people, and who tries a route, gets them; git never does."""
+    given = {name for name, service in SERVICES.items() if "env_file" in service}
+    assert given == {"notify", "cli"}
+    for name in given:
+        assert SERVICES[name]["env_file"] == [{"path": "notify.env", "required": False}]
+    assert "notify.env" in (ROOT / ".gitignore").read_text().split()
+    sample = (DEPLOY / "notify.env.sample").read_text()
+    names = re.findall(r'(?:url|secret)_env = "(\w+)"', (ROOT / "rules/notify.toml").read_text())
+    assert names
+    assert set(names) <= set(re.findall(r"^(\w+)=", sample, re.MULTILINE))
 
 
 def test_ledger_scales() -> None:

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.errors import RiskwatchError
-from riskwatch.shell.doctor import broker, here, mirror, store
+from riskwatch.shell.doctor import broker, here, mirror, notify, store
 from riskwatch.shell.doctor.finding import Facts, Finding
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ GROUPS: Final[tuple[tuple[str, Group], ...]] = (
     ("database", store.findings),
     ("broker", broker.findings),
     ("mirror", mirror.findings),
+    ("routes", notify.findings),
 )
 
 __all__ = ["Finding", "examine"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from riskwatch.errors import StoreError
 from riskwatch.shell.crashes import TIMES
 from riskwatch.shell.doctor.finding import Facts, Finding, skew
+from riskwatch.shell.doctor.notify import undelivered
 from riskwatch.shell.embedded import WORKER as EMBEDDED
 from riskwatch.store.engine import open_engine
 from riskwatch.store.faults import faults, quarantined
@@ -63,6 +65,7 @@ def _opened(engine: Engine, settings: Settings, facts: Facts) -> Iterator[Findin
         yield _writable(engine, settings)
         yield _dead_letters(conn)
         yield _faults(engine, conn)
+        yield undelivered(conn, datetime.now(UTC))
         offset = STREAM_OFFSET.c
         rows = conn.execute(select(offset.stream, offset.position))
         facts.positions = {row.stream: row.position for row in rows}

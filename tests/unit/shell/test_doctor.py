@@ -77,7 +77,8 @@ def test_a_healthy_database(url: str, engine: Engine) -> None:
     found = of_store(url)
     assert {x.status for x in found.values()} == {"ok"}
     assert list(found) == [
-        "database", "schema", "writing", "dead letters", "stage faults", "lease of risk",
+        "database", "schema", "writing", "dead letters", "stage faults", "notices",
+        "lease of risk",
     ]  # fmt: skip
     assert found["lease of risk"].seen.startswith("led by host/7, epoch 1, renewed ")
 

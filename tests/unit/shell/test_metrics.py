@@ -30,6 +30,8 @@ def tell(metrics: Metrics, worker: str = "risk") -> None:
     metrics.retried("commit")
     metrics.scopes({State.HALT: 2})
     metrics.fault(worker, down=True)
+    metrics.notice("pager", "dead", 0.5)
+    metrics.notices_waiting("pager", 3)
 
 
 def series(metrics: Metrics) -> dict[str, float]:
@@ -71,6 +73,9 @@ def test_each_method_shows_what_it_was_told() -> None:
         "riskwatch_scopes{state=HALT}": 2,
         "riskwatch_scopes{state=NORMAL}": 0,
         "riskwatch_stage_fault{worker=risk}": 1,
+        "riskwatch_notices_total{outcome=dead,route=pager}": 1,
+        "riskwatch_notices_waiting{route=pager}": 3,
+        "riskwatch_notice_seconds_sum{route=pager}": 0.5,
     }
     assert {name: found.get(name) for name in expected} == expected
 

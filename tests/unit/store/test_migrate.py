@@ -41,6 +41,8 @@ VIEWS = {
     "score_now",
     "silence_now",
     "scoreboard",
+    "notice_undelivered",
+    "paging",
 }
 
 

@@ -1,0 +1,164 @@
+"""``riskwatch notify``: what people were told, what did not arrive, and trying a route."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.commands.query import Json, show_json, show_rows
+from riskwatch.contracts.notices import body
+from riskwatch.core.clock import micros, text
+from riskwatch.core.notify.config import About, Level
+from riskwatch.core.notify.notice import Item, Kind, notice
+from riskwatch.core.reasons import Cause, State
+from riskwatch.errors import ConfigError, RiskwatchError
+from riskwatch.shell import paths
+from riskwatch.shell.notify.post import post
+from riskwatch.shell.notify.routes import NOTIFY, load_notify, target
+from riskwatch.store import notices
+from riskwatch.store.engine import open_engine
+from riskwatch.store.migrate import require_current
+from riskwatch.store.queries import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = typer.Typer(help="Alerts to people: deliveries, dead letters, tries.", no_args_is_help=True)
+
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Most notices to show.")]
+RouteOption = Annotated[str | None, typer.Option("--route", help="Only of this route.")]
+_EVERYTHING = 100_000
+_NAMES = ["id", "made", "route", "kind", "level", "title", "status", "tries", "reason"]
+
+
+@app.command("list")
+def list_command(
+    *,
+    route: RouteOption = None,
+    status: Annotated[str | None, typer.Option(help="Only what is waiting, sent or dead.")] = None,
+    limit: Limit = 50,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show notices, the newest first, and how their delivery stands."""
+    known = (notices.WAITING, notices.SENT, notices.DEAD)
+    if status is not None and status not in known:
+        raise ConfigError("command line", "--status", f"one of {', '.join(known)}", status)
+    with reading(database) as conn:
+        _show(notices.listed(conn, status, route, limit), as_json=as_json)
+
+
+@app.command("dead")
+def dead_command(
+    *,
+    route: RouteOption = None,
+    limit: Limit = 50,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show notices that could not be delivered, and why."""
+    with reading(database) as conn:
+        _show(notices.listed(conn, notices.DEAD, route, limit), as_json=as_json)
+
+
+@app.command("replay")
+def replay_command(
+    which: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Ids, or their beginnings.")
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    route: RouteOption = None,
+    person: Annotated[
+        str | None, typer.Option(help="Who does it; the user of this system if unset.")
+    ] = None,
+    database: Database = DEFAULT,
+) -> None:
+    """Have dead letters delivered again, under their own ids: a receiver drops what it knows."""
+    if everything == bool(which):
+        raise RiskwatchError("notify replay: name notices, or use --all")
+    with reading(database) as conn:
+        found = notices.listed(conn, notices.DEAD, route, _EVERYTHING)
+    ids = [row["id"] for row in found]
+    chosen = ids if everything else [_one(ids, prefix) for prefix in which or []]
+    engine = open_engine(database)
+    try:
+        with engine.connect() as conn:
+            require_current(conn)
+        done = notices.replay(engine, chosen, person or getpass.getuser(), datetime.now(UTC))
+    finally:
+        engine.dispose()
+    typer.echo(f"{done} notices wait for delivery again")
+
+
+@app.command("test")
+def try_command(
+    name: Annotated[str, typer.Argument(metavar="ROUTE", help="As notify.toml names it.")],
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(envvar="RISKWATCH_CONFIG", help="Rules folder; the shipped one if absent."),
+    ] = None,
+) -> None:
+    """Send one test message by a route, now, past the queue; exit code 2 if it does not arrive."""
+    routes = load_notify(config or paths.rules()).routes
+    if name not in routes:
+        known = ", ".join(routes) or "none, as it stands"
+        raise ConfigError(NOTIFY, "routes", f"one of its routes ({known})", name)
+    to, now = target(routes[name]), datetime.now(UTC)
+    us = micros(now)
+    made = notice(Kind.TEST, name, (name, "test"), us, [_sample(name, us)])
+    answer = post(to, made.id, body(to.route.kind, made), now)
+    if answer.failure:
+        raise RiskwatchError(f"{name} at {to.host}: {answer.failure}")
+    typer.echo(f"{name} at {to.host} took it")
+
+
+def _sample(route: str, us: int) -> Item:
+    return Item(
+        alert="test", episode=f"test-{us}", raise_id=f"test-{us}", status="firing", scope="test",
+        about=About.OTHER, severity=State.NORMAL, state=State.NORMAL, level=Level.LOW,
+        cause=Cause.OPERATOR, title=f"riskwatch tries the route {route}: nothing is the matter",
+        reasons=["a person ran riskwatch notify test"], exposure_usd=Decimal(0), decision_id="",
+        opened=text(us), raised=1, acknowledged_by="",
+    )  # fmt: skip
+
+
+def _one(ids: Sequence[str], prefix: str) -> str:
+    found = [known for known in ids if known.startswith(prefix)]
+    if len(found) != 1:
+        raise RiskwatchError(f"{len(found)} dead notices have an id that begins with {prefix}")
+    return found[0]
+
+
+def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            show_json(row)
+        return
+    shown = [
+        [
+            row["id"][:12],
+            text(micros(row["made_ts"]) // 1_000_000 * 1_000_000),
+            row["route"],
+            row["kind"],
+            row["level"],
+            _printable(row["title"]),
+            row["status"],
+            str(row["tries"]),
+            _printable(row["reason"]),
+        ]
+        for row in rows
+    ]
+    show_rows(_NAMES, shown)
+
+
+def _printable(said: str) -> str:
+    """What others wrote must not steer the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in said)

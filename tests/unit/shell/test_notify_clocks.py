@@ -1,0 +1,64 @@
+"""Clocks that are set back do not make what waits wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from riskwatch.core.clock import SECOND, micros
+from riskwatch.core.notify.config import NotifyConfig
+from riskwatch.core.reasons import State
+from riskwatch.shell.notify.post import Answer
+from riskwatch.shell.notify.worker import NotifyWorker
+from riskwatch.shell.settings import Settings
+from riskwatch.store import notices
+from tests.support.notifying import Office, leads, told
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+NOW = datetime(2023, 3, 11, tzinfo=UTC)
+
+
+def test_time_goes_on() -> None:
+    """By what has passed since the last look, until the clock has caught up."""
+    heart = 100.0
+    made = NotifyWorker(Settings(), NotifyConfig(), [], heart=lambda: heart)
+    seen = []
+    for passed, clock in ((1, 3_600), (1, 3_601), (2, 0), (5, 5), (1, 4_000)):
+        heart += passed
+        us = made._time(NOW + timedelta(seconds=clock))
+        made.notifier.tick(made.state, us)
+        seen.append((us - micros(NOW)) // SECOND)
+    assert seen == [3_600, 3_601, 3_603, 3_608, 4_000]
+
+
+def test_in_a_replay_time_is_what_outputs_say() -> None:
+    """And does not go backwards."""
+    made = NotifyWorker(Settings(clock="event"), NotifyConfig(), [])
+    times = []
+    for ts in (NOW, NOW - timedelta(days=1), None, NOW + timedelta(days=1)):
+        us = made._time(datetime.now(UTC), ts)
+        made.notifier.tick(made.state, us)
+        times.append((us - micros(NOW)) // (86_400 * SECOND))
+    assert times == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("ahead", "tried"), [(timedelta(minutes=30), 0), (timedelta(days=1), 1)])
+def test_a_delivery_is_not_put_off_for_ever(engine: Engine, ahead: timedelta, tried: int) -> None:
+    """A time that no pause reaches was written before the clock was set back: it is due."""
+    office = Office(engine)
+    made = told("asset:USDC", State.HALT)
+    office.queue(made)
+    notices.postponed(engine, office.epoch, made.id, NOW + ahead, "HTTP 500")
+    sent: list[Any] = []
+
+    def send(*given: Any) -> Answer:
+        sent.append(given)
+        return Answer()
+
+    courier = office.courier(leads("http://127.0.0.1:1"), send, now=lambda: NOW)
+    courier.round()
+    assert len(sent) == tried
