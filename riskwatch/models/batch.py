@@ -59,6 +59,13 @@ class BatchGeneration:
         parts |= {name: slope * share for name, share in shares.items()}
         return Score(sigmoid(logit), logit, known_severity(x), parts)
 
+    def probability(self, x: Mapping[str, float]) -> float:
+        """Return the probability alone."""
+        fitted, forest = self._fitted, self._forest
+        if fitted is None or forest is None:
+            return self._rule.probability(x)
+        return sigmoid(fitted.intercept + fitted.slope * forest.margin(x))
+
     def learn(self, x: Mapping[str, float], y: bool) -> None:
         """Change nothing: it is frozen, and fitted anew by ``riskwatch fit``."""
 

@@ -38,6 +38,10 @@ class RulesGeneration:
         logit = bias + part
         return Score(sigmoid(logit), logit, known_severity(x), {"bias": bias, "severity": part})
 
+    def probability(self, x: Mapping[str, float]) -> float:
+        """Return the probability alone."""
+        return sigmoid(self._rule.bias + self._rule.slope * self._rule.steps(x.get("severity")))
+
     def learn(self, x: Mapping[str, float], y: bool) -> None:
         """Change nothing: people change rules, labels do not."""
 

@@ -153,7 +153,7 @@ class Evaluator:
                     support=[] if row is None else row.reading.support,
                     refute=[] if row is None else row.reading.refute,
                     stakes=partial(self.dollars.asset, state, tick, name),
-                    parts=answers.parts,
+                    scores=answers.grounds,
                 ),
                 fresh,
                 self._bounded(state, tick, scope, answers.caps),
@@ -257,7 +257,7 @@ class Evaluator:
                 support=[],
                 refute=[],
                 stakes=partial(self.dollars.party, state, tick, name),
-                parts=answers.parts,
+                scores=answers.grounds,
                 doubt=doubted.get(name, ""),
             )
             yield from self._look(

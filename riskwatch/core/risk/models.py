@@ -6,6 +6,7 @@ composition root hands a :class:`Scorer` in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -181,15 +182,20 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     slippage: SlippageConfig = SlippageConfig()
 
 
-class Scored(msgspec.Struct, frozen=True, gc=False):
+Grounds = tuple[dict[str, float], dict[str, float]]
+"""Features that were looked at, and additive contributions in logit units."""
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False, eq=False):
     """What one generation says of one target of one scope; numbers are quantised.
 
     Attributes
     ----------
     cap : State
         The strictest state that its authority lets it ask for.
-    contributions : dict of str to float
-        Additive, in logit units.
+    grounds : callable
+        Says what it rests on. Most scores are never asked: it may be worked out then, so it is
+        to be called before the scorer observes anything else.
     """
 
     scope: str
@@ -199,8 +205,17 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     cap: State
     probability: float
     severity: float
-    features: dict[str, float]
-    contributions: dict[str, float]
+    grounds: Callable[[], Grounds]
+
+    @property
+    def features(self) -> dict[str, float]:
+        """What was looked at."""
+        return self.grounds()[0]
+
+    @property
+    def contributions(self) -> dict[str, float]:
+        """Additive, in logit units."""
+        return self.grounds()[1]
 
 
 SERVED = "served"
@@ -295,6 +310,7 @@ class Scorer(Protocol):
         *,
         labelled: bool,
         ours: bool = True,
+        due: bool = True,
     ) -> list[Scored]:
         """Score a scope, then learn from labels that have matured, then take a new sample.
 
@@ -313,6 +329,8 @@ class Scorer(Protocol):
         ours : bool
             Whether we have anything on the scope now: where not, targets that rest on our own
             dealings are censored.
+        due : bool
+            Whether scores go out now. Where not, those are left out that may ask for nothing.
         """
         ...
 
