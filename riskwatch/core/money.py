@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import decimal
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 EXACT: Final = decimal.Context(
     prec=400,
@@ -117,3 +120,14 @@ def quantise(x: float, digits: int = 6) -> float:
         if -_CLEAR < scaled - whole < _CLEAR and -_SMALL < scaled < _SMALL:
             return whole / 1e6 + 0.0
     return round(x, digits) + 0.0
+
+
+def quantised(parts: Mapping[str, float]) -> dict[str, float]:
+    """Each of many numbers as :func:`quantise` leaves it, without a call for each."""
+    out = {}
+    for name, x in parts.items():
+        scaled = x * 1e6
+        whole = (scaled + _TO_WHOLE) - _TO_WHOLE
+        clear = -_CLEAR < scaled - whole < _CLEAR and -_SMALL < scaled < _SMALL
+        out[name] = (whole / 1e6 if clear else round(x, 6)) + 0.0
+    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import compress
 from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
@@ -132,7 +133,7 @@ class AdaptiveLogisticRegression(AroundRule):
     def _inputs(self, x: Mapping[Any, Any]) -> tuple[list[float], float]:
         """Inputs of the regression, and the rule's part of the severity."""
         steps = self._rule.steps(x.get("severity"))
-        inputs = [1.0, min(max(steps, -_REACH), _REACH), *self._squash(x)]
+        inputs = [1.0, min(max(steps, -_REACH), _REACH), *self._squash(x)[0]]
         return inputs, self._rule.slope * steps
 
     def logit_one(self, x: Mapping[Any, Any]) -> float:
@@ -148,9 +149,8 @@ class AdaptiveLogisticRegression(AroundRule):
         inputs, rule = self._inputs(x)
         parts = list(map(mul, self._mean, inputs))
         named = {"bias": self._rule.bias + parts[0], "severity": rule + parts[1]}
-        for (name, _), part in zip(self._scaled, parts[2:], strict=True):
-            if x.get(name) is not None:
-                named[name] = part
+        squash = self._squash
+        named.update(compress(zip(squash.names, parts[2:], strict=True), squash(x)[1]))
         return math.fsum([self._rule.bias, rule, *parts]), named
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import compress
 from operator import itemgetter, mul
 from typing import TYPE_CHECKING, Any, Final
 
@@ -164,7 +165,7 @@ class AnchoredLogisticRegression(AroundRule):
         """Inputs of the regression, the logit beyond its reach, and the rule's logit."""
         steps = self._rule.steps(x.get("severity"))
         near = min(max(steps, -_REACH), _REACH)
-        inputs = [1.0, near, *self._squash(x)]
+        inputs = [1.0, near, *self._squash(x)[0]]
         slope = self._rule.slope
         return inputs, slope * (steps - near), self._rule.bias + slope * steps
 
@@ -194,9 +195,8 @@ class AnchoredLogisticRegression(AroundRule):
         free = math.fsum([beyond, *parts])
         logit = self._held(free, rule)
         named = {"bias": parts[0], "severity": parts[1] + beyond}
-        for (name, _), part in zip(self._scaled, parts[2:], strict=True):
-            if x.get(name) is not None:
-                named[name] = part
+        squash = self._squash
+        named.update(compress(zip(squash.names, parts[2:], strict=True), squash(x)[1]))
         named["trust_region"] = logit - free
         return logit, named
 

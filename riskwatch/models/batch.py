@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.models.artefact import opened
 from riskwatch.models.base import Generation, Score, known_severity
@@ -36,6 +36,8 @@ class BatchGeneration:
     ValueError
         If the artefact is not what its digest says, or holds what cannot be evaluated.
     """
+
+    learns: Final = False
 
     def __init__(self, artefact: str, target: str = "") -> None:
         self._text = artefact

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Scales = tuple[tuple[str, float], ...]
+Squashed = tuple[list[float], list[bool]]
+"""Features in order, and whether each was there at all. Nobody may change either."""
 
 
 class Inputs(dict[str, float]):
@@ -32,7 +34,7 @@ class Inputs(dict[str, float]):
     __slots__ = ("shared",)
 
     def __init__(
-        self, known: Mapping[str, float], severity: float, shared: dict[Squasher, list[float]]
+        self, known: Mapping[str, float], severity: float, shared: dict[Squasher, Squashed]
     ) -> None:
         super().__init__(known)
         self["severity"] = severity
@@ -50,18 +52,21 @@ class Squasher:
     Examples
     --------
     >>> squasher((("velocity", 30.0), ("depth", 1.0)))({"velocity": -10.0})
-    [-0.25, 0.0]
+    ([-0.25, 0.0], [True, False])
     """
 
     def __init__(self, scales: Scales) -> None:
-        self.scales = scales
+        self.names = tuple(name for name, _ in scales)
+        self._sizes = tuple(size for _, size in scales)
 
-    def __call__(self, x: Mapping[Any, Any]) -> list[float]:
-        """Return the squashed features in order; nobody may change the list."""
+    def __call__(self, x: Mapping[Any, Any]) -> Squashed:
+        """Squash what is declared of a state."""
         shared = x.shared if type(x) is Inputs else None
         found = None if shared is None else shared.get(self)
         if found is None:
-            found = [squashed(x.get(name), scale) for name, scale in self.scales]
+            values = [x.get(name) for name in self.names]
+            inputs = list(map(squashed, values, self._sizes))
+            found = inputs, [value is not None for value in values]
             if shared is not None:
                 shared[self] = found
         return found

@@ -131,8 +131,15 @@ class Pending(msgspec.Struct):
         longest = HOLE_SHARE * horizon
         reached = measure >= target.threshold
         for sample in self.samples:
+            end = sample.us + horizon
             full = not sample.parts or all(part in known for part in sample.parts)
-            sample.observe(us, sample.us + horizon, longest, reached=reached, full=full)
+            if reached or not full:
+                sample.observe(us, end, longest, reached=reached, full=full)
+                continue
+            # What it comes to when all is seen and nothing happens, as it mostly is.
+            if min(us, end) - max(sample.us, sample.seen) > longest:
+                sample.holed = True
+            sample.seen = us
         self.observed = us
         done = self._ended(target, us)
         known_now = [(sample, sample.hit) for sample in done if sample.hit or not sample.holed]

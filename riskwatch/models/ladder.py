@@ -10,7 +10,6 @@ import math
 from typing import TYPE_CHECKING
 
 from riskwatch.core.money import quantise
-from riskwatch.core.risk.models import ModelsConfig, Scored, Slipper
 from riskwatch.models.inputs import Inputs
 from riskwatch.models.judge import Judge
 from riskwatch.models.labels import Pending, Sample
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.outputs import AuthorityChanged, Output
-    from riskwatch.models.inputs import Squasher
+    from riskwatch.core.risk.models import ModelsConfig, Scored, Slipper
+    from riskwatch.models.inputs import Squashed, Squasher
     from riskwatch.models.rungs import Question
 
 
@@ -114,7 +114,7 @@ class Ladder:
         out: list[Scored] = []
         mixed: list[Scored] = []
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
-        shared: dict[Squasher, list[float]] = {}
+        shared: dict[Squasher, Squashed] = {}
         for question in self._questions.get(kind, ()):
             key, measure = f"{scope}|{question.id}", question.measured(known)
             gone = question.ours and not ours
@@ -129,9 +129,9 @@ class Ladder:
             sampled = labelled and asked and not gone and question.sampled(waiting, us)
             everybody = due or sampled
             # Once labels mature, those who said it can no longer be asked why.
-            whole = everybody or (waiting is not None and waiting.due(question.target, us))
+            taught = (gone or labelled) and waiting is not None and waiting.due(question.target, us)
             scored = self._panel.ask(
-                state, us, scope, question, x, everybody=everybody, whole=whole
+                state, us, scope, question, x, everybody=everybody, whole=everybody or taught
             )
             out += scored
             mix = self._panel.serve(state, us, key, question, scored, severity)

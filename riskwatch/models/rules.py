@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.models.base import Score, known_severity
 from riskwatch.models.severity import Anchor, sigmoid
@@ -28,6 +28,8 @@ class RulesGeneration:
     >>> RulesGeneration().score({"severity": 1.0}).probability
     0.5
     """
+
+    learns: Final = False
 
     def __init__(self, anchor: float = 0.5, slope: float = 1.0, floor: float = 0.05) -> None:
         self._rule = Anchor(probability=anchor, slope=slope, floor=floor)

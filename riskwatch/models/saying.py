@@ -6,7 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.money import quantise
+from riskwatch.core.money import quantise, quantised
 from riskwatch.core.risk.models import SERVED, Grounds, Scored
 from riskwatch.models.aggregate import Mixture
 from riskwatch.models.evidence import clipped
@@ -106,7 +106,7 @@ def _asked(model: Generation, x: dict[str, float]) -> Grounds:
 def _grounds(score: Score, x: dict[str, float]) -> Grounds:
     used = {feature: x[feature] for feature in score.contributions if feature in x}
     used["severity"] = x["severity"]
-    return used, {n: quantise(part) if part else 0.0 for n, part in score.contributions.items()}
+    return used, quantised(score.contributions)
 
 
 def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: float) -> Scored:

@@ -104,6 +104,8 @@ class Teacher:
         """Let one generation learn, and see that it can still score afterwards."""
         model = state.models.get(full)
         if model is None:
+            if not getattr(rung.newborn(question.id), "learns", True):
+                return
             model = state.models[full] = rung.make(question.id)
         state.mark(f"model/{full}")
         try:

@@ -207,6 +207,20 @@ class Scored(msgspec.Struct, frozen=True, gc=False, eq=False):
     severity: float
     grounds: Callable[[], Grounds]
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same was said, on the same grounds."""
+        if not isinstance(other, Scored):
+            return NotImplemented
+        return self._said() == other._said() and self.grounds() == other.grounds()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _said(self) -> tuple[object, ...]:
+        return (
+            self.scope, self.target, self.generation, self.authority, self.cap,
+            self.probability, self.severity,
+        )  # fmt: skip
+
     @property
     def features(self) -> dict[str, float]:
         """What was looked at."""
