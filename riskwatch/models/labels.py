@@ -130,16 +130,14 @@ class Pending(msgspec.Struct):
         horizon = int(target.horizon_s * SECOND)
         longest = HOLE_SHARE * horizon
         reached = measure >= target.threshold
+        # Mostly nothing happens. Who was seen last time, or taken since, has no hole now.
+        calm = not reached and us - self.observed <= longest
         for sample in self.samples:
-            end = sample.us + horizon
-            full = not sample.parts or all(part in known for part in sample.parts)
-            if reached or not full:
-                sample.observe(us, end, longest, reached=reached, full=full)
+            if calm and not sample.hit and not sample.parts:
+                sample.seen = us
                 continue
-            # What it comes to when all is seen and nothing happens, as it mostly is.
-            if min(us, end) - max(sample.us, sample.seen) > longest:
-                sample.holed = True
-            sample.seen = us
+            full = all(part in known for part in sample.parts)
+            sample.observe(us, sample.us + horizon, longest, reached=reached, full=full)
         self.observed = us
         done = self._ended(target, us)
         known_now = [(sample, sample.hit) for sample in done if sample.hit or not sample.holed]

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from riskwatch.core.money import quantise
+from riskwatch.core.risk.models import SERVED
 from riskwatch.models.inputs import Inputs
 from riskwatch.models.judge import Judge
 from riskwatch.models.labels import Pending, Sample
@@ -191,7 +192,9 @@ class Ladder:
             pending = state.pending[key] = Pending()
         # The configuration was refused if more could ever wait than `max_pending`.
         said = {each.generation: each.probability for each in scored}
-        used = {name: x[name] for each in scored for name in each.features}
+        # What is served looks at nothing but the others.
+        apart = [each for each in scored if each.generation != SERVED]
+        used = {name: x[name] for each in apart for name in each.features}
         parts = question.seen(x)
         pending.take(Sample(us, dict(sorted(used.items())), said, parts=parts))
         state.mark(f"pending/{key}")
