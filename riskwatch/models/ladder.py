@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.outputs import AuthorityChanged, Output
-    from riskwatch.core.risk.models import ModelsConfig, Scored, Slipper
+    from riskwatch.core.risk.models import ModelsConfig, Scored
+    from riskwatch.core.risk.scorer import Slipper
     from riskwatch.models.inputs import Squashed, Squasher
     from riskwatch.models.rungs import Question
 

@@ -17,7 +17,7 @@ from riskwatch.core.risk.models import Grounds
 if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.features import Features
-    from riskwatch.core.risk.models import Scorer
+    from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import RiskState
 
 
@@ -67,7 +67,7 @@ class Asker:
     ) -> Answers:
         """Ask about one scope, if it is time; probabilities are added to `features`.
 
-        Parameters are those of :meth:`riskwatch.core.risk.models.Scorer.observe`.
+        Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
         """
         kind = scope.partition(":")[0]
         calm = self._calm(kind, features)
