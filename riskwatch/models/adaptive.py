@@ -150,7 +150,7 @@ class AdaptiveLogisticRegression(AroundRule):
         parts = list(map(mul, self._mean, inputs))
         named = {"bias": self._rule.bias + parts[0], "severity": rule + parts[1]}
         squash = self._squash
-        named.update(compress(zip(squash.names, parts[2:], strict=True), squash(x)[1]))
+        named.update(compress(zip(squash.names, parts[2:], strict=True), squash.present(x)))
         return math.fsum([self._rule.bias, rule, *parts]), named
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:

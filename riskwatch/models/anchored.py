@@ -196,7 +196,7 @@ class AnchoredLogisticRegression(AroundRule):
         logit = self._held(free, rule)
         named = {"bias": parts[0], "severity": parts[1] + beyond}
         squash = self._squash
-        named.update(compress(zip(squash.names, parts[2:], strict=True), squash(x)[1]))
+        named.update(compress(zip(squash.names, parts[2:], strict=True), squash.present(x)))
         named["trust_region"] = logit - free
         return logit, named
 

@@ -59,6 +59,12 @@ class Squasher:
         self.names = tuple(name for name, _ in scales)
         self._sizes = tuple(size for _, size in scales)
 
+    def present(self, x: Mapping[Any, Any]) -> list[bool]:
+        """Whether each feature is there at all; nobody may change the list."""
+        if type(x) is Inputs:
+            return self(x)[1]
+        return [x.get(name) is not None for name in self.names]
+
     def __call__(self, x: Mapping[Any, Any]) -> Squashed:
         """Squash what is declared of a state."""
         shared = x.shared if type(x) is Inputs else None
