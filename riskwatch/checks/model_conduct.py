@@ -41,7 +41,17 @@ def shape(subject: Subject) -> None:
         require(close, f"contributions must sum to the logit {score.logit}, sum to {parts}")
         close = abs(sigmoid(score.logit) - score.probability) <= 1e-6
         require(close, f"probability {score.probability} is not that of logit {score.logit}")
+        _same_alone(model, x, score)
         model.learn(x, y)
+
+
+def _same_alone(model: Generation, x: dict[str, float], score: Score) -> None:
+    """Where a probability can be had without reasons, it is the one of the score, to the bit."""
+    alone = getattr(model, "probability", None)
+    if alone is None:
+        return
+    p = alone(x)
+    require(p == score.probability, f"probability gives {p}, score gives {score.probability}")
 
 
 def pure_score(subject: Subject) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,6 +25,7 @@ def micros(moment: datetime) -> int:
     return (moment - EPOCH) // MICRO
 
 
+@lru_cache(maxsize=64)
 def moment(us: int) -> datetime:
     """Inverse of :func:`micros`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 from riskwatch.version import ENGINE
@@ -29,9 +30,17 @@ def output_id(cause_id: str, kind: str, key: str) -> str:
     ...     "kraken/1", "AlertRaised", "asset:USDC")
     True
     """
-    h = blake2b(digest_size=16, person=b"riskwatch-out")
-    for part in (ENGINE, cause_id, kind, key):
-        data = part.encode()
-        h.update(len(data).to_bytes(4, "big"))
-        h.update(data)
+    h = _begun(cause_id, kind).copy()
+    data = key.encode()
+    h.update(len(data).to_bytes(4, "big") + data)
     return h.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _begun(cause_id: str, kind: str) -> blake2b:
+    """Digest of what the ids of one event's outputs of one kind begin with."""
+    h = blake2b(digest_size=16, person=b"riskwatch-out")
+    for part in (ENGINE, cause_id, kind):
+        data = part.encode()
+        h.update(len(data).to_bytes(4, "big") + data)
+    return h

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import decimal
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 EXACT: Final = decimal.Context(
     prec=400,
@@ -32,6 +35,9 @@ MAX_ABS: Final = Decimal(10) ** 24
 """Exclusive bound of any number on the wire."""
 MAX_SCALE: Final = 18
 """Most fractional digits of any number on the wire."""
+_TO_WHOLE: Final = 6_755_399_441_055_744.0  # 1.5 * 2**52: what is added to it loses its fraction
+_CLEAR: Final = 0.499_99  # a product below 1e9 is wrong by less than 1e-7
+_SMALL: Final = 1e9
 
 
 def add(a: Decimal, b: Decimal) -> Decimal:
@@ -107,4 +113,21 @@ def quantise(x: float, digits: int = 6) -> float:
     >>> quantise(0.1 + 0.2), quantise(-1e-12)
     (0.3, 0.0)
     """
+    if digits == 6:
+        # The way through whole numbers is exact but near a half, and takes a third of the time.
+        scaled = x * 1e6
+        whole = (scaled + _TO_WHOLE) - _TO_WHOLE
+        if -_CLEAR < scaled - whole < _CLEAR and -_SMALL < scaled < _SMALL:
+            return whole / 1e6 + 0.0
     return round(x, digits) + 0.0
+
+
+def quantised(parts: Mapping[str, float]) -> dict[str, float]:
+    """Each of many numbers as :func:`quantise` leaves it, without a call for each."""
+    out = {}
+    for name, x in parts.items():
+        scaled = x * 1e6
+        whole = (scaled + _TO_WHOLE) - _TO_WHOLE
+        clear = -_CLEAR < scaled - whole < _CLEAR and -_SMALL < scaled < _SMALL
+        out[name] = (whole / 1e6 if clear else round(x, 6)) + 0.0
+    return out

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import compress
 from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.models.around import AroundRule, check_scales
-from riskwatch.models.severity import Anchor, mode_of, sigmoid, squashed
+from riskwatch.models.inputs import squasher
+from riskwatch.models.severity import Anchor, mode_of, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,6 +112,7 @@ class AdaptiveLogisticRegression(AroundRule):
         self._check()
         self._rule = Anchor(probability=anchor, slope=slope, floor=floor)
         self._scaled = tuple((name, float(s)) for name, s in sorted((scales or {}).items()))
+        self._squash = squasher(self._scaled)
         self._fade = math.pow(0.5, 1.0 / half_life)
         sds = [bias_sd, slope_sd] + [weight_sd] * len(self._scaled)
         self._prior = [sd * sd for sd in sds]
@@ -130,13 +133,13 @@ class AdaptiveLogisticRegression(AroundRule):
     def _inputs(self, x: Mapping[Any, Any]) -> tuple[list[float], float]:
         """Inputs of the regression, and the rule's part of the severity."""
         steps = self._rule.steps(x.get("severity"))
-        inputs = [1.0, min(max(steps, -_REACH), _REACH)]
-        inputs += [squashed(x.get(name), scale) for name, scale in self._scaled]
+        inputs = [1.0, min(max(steps, -_REACH), _REACH), *self._squash(x)[0]]
         return inputs, self._rule.slope * steps
 
     def logit_one(self, x: Mapping[Any, Any]) -> float:
         """Log-odds of a state; finite."""
-        return self.explained(x)[0]
+        inputs, rule = self._inputs(x)
+        return math.fsum([self._rule.bias, rule, *map(mul, self._mean, inputs)])
 
     def explained(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
         """Log-odds of a state and what they are made of: bias, severity, features present.
@@ -146,9 +149,8 @@ class AdaptiveLogisticRegression(AroundRule):
         inputs, rule = self._inputs(x)
         parts = list(map(mul, self._mean, inputs))
         named = {"bias": self._rule.bias + parts[0], "severity": rule + parts[1]}
-        for (name, _), part in zip(self._scaled, parts[2:], strict=True):
-            if x.get(name) is not None:
-                named[name] = part
+        squash = self._squash
+        named.update(compress(zip(squash.names, parts[2:], strict=True), squash.present(x)))
         return math.fsum([self._rule.bias, rule, *parts]), named
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:

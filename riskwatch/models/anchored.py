@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from operator import mul
+from itertools import compress
+from operator import itemgetter, mul
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.models.around import AroundRule, check_scales
-from riskwatch.models.severity import Anchor, mode_of, sigmoid, squashed
+from riskwatch.models.inputs import squasher
+from riskwatch.models.severity import Anchor, mode_of, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,6 +125,7 @@ class AnchoredLogisticRegression(AroundRule):
         self._check()
         self._rule = Anchor(probability=anchor, slope=slope, floor=floor)
         self._scaled = tuple((name, float(s)) for name, s in sorted((scales or {}).items()))
+        self._squash = squasher(self._scaled)
         sds = [bias_sd, slope_sd] + [weight_sd] * len(self._scaled)
         self._prior = [sd * sd for sd in sds]
         self._mean, self._cov = self._start()
@@ -162,8 +165,7 @@ class AnchoredLogisticRegression(AroundRule):
         """Inputs of the regression, the logit beyond its reach, and the rule's logit."""
         steps = self._rule.steps(x.get("severity"))
         near = min(max(steps, -_REACH), _REACH)
-        inputs = [1.0, near]
-        inputs += [squashed(x.get(name), scale) for name, scale in self._scaled]
+        inputs = [1.0, near, *self._squash(x)[0]]
         slope = self._rule.slope
         return inputs, slope * (steps - near), self._rule.bias + slope * steps
 
@@ -193,9 +195,8 @@ class AnchoredLogisticRegression(AroundRule):
         free = math.fsum([beyond, *parts])
         logit = self._held(free, rule)
         named = {"bias": parts[0], "severity": parts[1] + beyond}
-        for (name, _), part in zip(self._scaled, parts[2:], strict=True):
-            if x.get(name) is not None:
-                named[name] = part
+        squash = self._squash
+        named.update(compress(zip(squash.names, parts[2:], strict=True), squash.present(x)))
         named["trust_region"] = logit - free
         return logit, named
 
@@ -213,7 +214,10 @@ class AnchoredLogisticRegression(AroundRule):
         if self.forgetting < 1.0:
             self._forget()
         inputs, beyond, _ = self._inputs(x)
-        along = [math.fsum(map(mul, row, inputs)) for row in self._cov]
+        # An input of zero adds nothing to a sum that is rounded once, so it is left out.
+        present = itemgetter(0, 1, *(i for i, value in enumerate(inputs) if value and i > 1))
+        given = present(inputs)
+        along = [math.fsum(map(mul, present(row), given)) for row in self._cov]
         spread = max(math.fsum(map(mul, along, inputs)), 0.0)
         weight = self.label_weight
         p = sigmoid(mode_of(self._free(inputs, beyond), weight * spread, label=label))
@@ -224,7 +228,7 @@ class AnchoredLogisticRegression(AroundRule):
         taken = [root * a for a in along]
         # Products of two entries commute, so the covariance stays symmetric to the bit.
         self._cov = [
-            [c - i * j for c, j in zip(row, taken, strict=True)]
+            [c - i * j for c, j in zip(row, taken, strict=True)] if i else row
             for row, i in zip(self._cov, taken, strict=True)
         ]
         self._keep_slope()

@@ -44,6 +44,10 @@ class AnchoredGeneration:
         logit, contributions = self.model.explained(x)
         return Score(sigmoid(logit), logit, known_severity(x), contributions)
 
+    def probability(self, x: Mapping[str, float]) -> float:
+        """Return the probability alone."""
+        return sigmoid(self.model.logit_one(x))
+
     def learn(self, x: Mapping[str, float], y: bool) -> None:
         """Learn from a matured label."""
         self.model.learn_one(dict(x), y)

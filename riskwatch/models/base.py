@@ -196,6 +196,10 @@ class Generation(Protocol):
 
     It has no clock, no chance and no side effects beyond its own state; scoring changes not
     even that. How far it may go is not its own affair: the configuration says so.
+
+    Two more things may be there, and save time. ``probability(x)`` returns what
+    ``score(x).probability`` would, without reasons; it refuses what `score` refuses. An
+    attribute ``learns`` that is false says that :meth:`learn` changes nothing: it is not called.
     """
 
     def score(self, x: Mapping[str, float]) -> Score:

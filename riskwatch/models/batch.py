@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.models.artefact import opened
 from riskwatch.models.base import Generation, Score, known_severity
@@ -37,6 +37,8 @@ class BatchGeneration:
         If the artefact is not what its digest says, or holds what cannot be evaluated.
     """
 
+    learns: Final = False
+
     def __init__(self, artefact: str, target: str = "") -> None:
         self._text = artefact
         self._rule = RulesGeneration()
@@ -58,6 +60,13 @@ class BatchGeneration:
         parts = {"bias": fitted.intercept + slope * base}
         parts |= {name: slope * share for name, share in shares.items()}
         return Score(sigmoid(logit), logit, known_severity(x), parts)
+
+    def probability(self, x: Mapping[str, float]) -> float:
+        """Return the probability alone."""
+        fitted, forest = self._fitted, self._forest
+        if fitted is None or forest is None:
+            return self._rule.probability(x)
+        return sigmoid(fitted.intercept + fitted.slope * forest.margin(x))
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
         """Change nothing: it is frozen, and fitted anew by ``riskwatch fit``."""

@@ -111,6 +111,8 @@ class FrozenGeneration:
         stored model may not name.
     """
 
+    learns: Final = False
+
     def __init__(self, artefact: str, target: str = "") -> None:
         self._text = artefact
         self._rule = RulesGeneration()

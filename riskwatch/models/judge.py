@@ -251,16 +251,22 @@ class Judge:
     def report(self, state: LadderState, us: int) -> list[Output]:
         """Say what changed since the last report, and where everybody stands if it is due."""
         self._stale(state, us)
+        if not state.within:
+            self._lower(state, us)
+            state.within = True
+        out: list[Output] = [*state.told]
+        state.told.clear()
+        out += verdicts.measured(self, state, us)
+        return out
+
+    def _lower(self, state: LadderState, us: int) -> None:
+        """Take what the configuration does not allow any more: rows may be of another one."""
         for key in sorted(state.standings):
             target, _, name = key.rpartition("|")
             standing, rung = state.standings[key], self.rungs.get(name)
             if rung is not None and Authority(standing.authority).rank > rung.ceiling.rank:
                 detail = f"the configuration allows {rung.ceiling.value} at most"
                 self.change(state, us, target, rung, rung.ceiling, "ceiling", detail, {})
-        out: list[Output] = [*state.told]
-        state.told.clear()
-        out += verdicts.measured(self, state, us)
-        return out
 
     def _stale(self, state: LadderState, us: int) -> None:
         """Take a step from the generations of targets that wait for a label for too long."""

@@ -127,11 +127,17 @@ class Pending(msgspec.Struct):
         """
         if not self.samples or us < self.observed:
             return []
-        longest = HOLE_SHARE * int(target.horizon_s * SECOND)
+        horizon = int(target.horizon_s * SECOND)
+        longest = HOLE_SHARE * horizon
         reached = measure >= target.threshold
+        # Mostly nothing happens. Who was seen last time, or taken since, has no hole now.
+        calm = not reached and us - self.observed <= longest
         for sample in self.samples:
+            if calm and not sample.hit and not sample.parts:
+                sample.seen = us
+                continue
             full = all(part in known for part in sample.parts)
-            sample.observe(us, sample.over(target), longest, reached=reached, full=full)
+            sample.observe(us, sample.us + horizon, longest, reached=reached, full=full)
         self.observed = us
         done = self._ended(target, us)
         known_now = [(sample, sample.hit) for sample in done if sample.hit or not sample.holed]
@@ -157,8 +163,14 @@ class Pending(msgspec.Struct):
         self.observed = us
         return [(sample, True) for sample in self._ended(target, us)]
 
+    def due(self, target: Target, us: int) -> bool:
+        """Whether the horizon of some sample is over."""
+        return bool(self.samples) and us >= self.samples[0].over(target)
+
     def _ended(self, target: Target, us: int) -> list[Sample]:
         """Samples whose horizon is over, the oldest first; they no longer wait."""
+        if not self.due(target, us):
+            return []
         over = sum(us >= sample.over(target) for sample in self.samples)
         done, self.samples = self.samples[:over], self.samples[over:]
         return done

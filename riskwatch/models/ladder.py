@@ -10,22 +10,25 @@ import math
 from typing import TYPE_CHECKING
 
 from riskwatch.core.money import quantise
-from riskwatch.core.reasons import State
-from riskwatch.core.risk.models import SERVED, ModelsConfig, Scored, Slipper
-from riskwatch.models.aggregate import Mixture
-from riskwatch.models.evidence import Evidence
+from riskwatch.core.risk.models import SERVED
+from riskwatch.models.inputs import Inputs
 from riskwatch.models.judge import Judge
 from riskwatch.models.labels import Pending, Sample
 from riskwatch.models.ladder_state import LadderState
+from riskwatch.models.panel import Panel
 from riskwatch.models.rungs import questions, rungs
-from riskwatch.models.saying import DIGITS, checked, scored_by, served
+from riskwatch.models.saying import DIGITS
 from riskwatch.models.slippage import Slippage
+from riskwatch.models.teacher import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.outputs import AuthorityChanged, Output
-    from riskwatch.models.rungs import Question, Rung
+    from riskwatch.core.risk.models import ModelsConfig, Scored
+    from riskwatch.core.risk.scorer import Slipper
+    from riskwatch.models.inputs import Squashed, Squasher
+    from riskwatch.models.rungs import Question
 
 
 class Ladder:
@@ -63,7 +66,8 @@ class Ladder:
             for rung in self._rungs:
                 rung.newborn(question.id)  # what cannot be made is refused now, not later
         self.slippage: Slipper = Slippage(config.slippage, config.max_scopes)
-        self._keys = {q.id: [(r, f"{q.id}|{r.name}") for r in self._rungs] for q in asked}
+        self._panel = Panel(self.judge, asked, self._rungs)
+        self._teacher = Teacher(config.evidence.share, self.judge, self._panel, self._rungs)
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
@@ -79,6 +83,7 @@ class Ladder:
         *,
         labelled: bool,
         ours: bool = True,
+        due: bool = True,
     ) -> list[Scored]:
         """Score a scope, then learn from labels that have matured, then take a new sample.
 
@@ -98,6 +103,8 @@ class Ladder:
         ours : bool
             Whether we have anything on the scope. Where not, a target that rests on our own
             dealings is censored: samples that wait are dropped and counted, none is taken.
+        due : bool
+            Whether the scores go out now. Where not, shadows are asked with a sample only.
 
         Returns
         -------
@@ -109,26 +116,35 @@ class Ladder:
         out: list[Scored] = []
         mixed: list[Scored] = []
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
+        shared: dict[Squasher, Squashed] = {}
         for question in self._questions.get(kind, ()):
             key, measure = f"{scope}|{question.id}", question.measured(known)
             gone = question.ours and not ours
             if measure is None:
                 if gone:
-                    self._learn(state, key, question, us, None, known)
+                    self._teacher.learn(state, key, question, us, None, known)
                 continue
-            x = {**known, "severity": quantise(measure / question.target.threshold, DIGITS)}
-            scored = self._ask(state, us, key, scope, question, x)
+            severity = quantise(measure / question.target.threshold, DIGITS)
+            x = Inputs(known, severity, shared)
+            asked = question.target.asked_at(measure)
+            waiting = state.pending.get(key)
+            sampled = labelled and asked and not gone and question.sampled(waiting, us)
+            everybody = due or sampled
+            # Once labels mature, those who said it can no longer be asked why.
+            taught = (gone or labelled) and waiting is not None and waiting.due(question.target, us)
+            scored = self._panel.ask(
+                state, us, scope, question, x, everybody=everybody, whole=everybody or taught
+            )
             out += scored
-            mix = self._serve(state, us, key, question, scored)
+            mix = self._panel.serve(state, us, key, question, scored, severity)
             if mix is not None:
                 mixed.append(mix)
                 scored.append(mix)
-            asked = question.target.asked_at(measure)
             if asked and not gone:
                 self.judge.asked(state, question.id, us)
             if gone or labelled:
-                self._learn(state, key, question, us, None if gone else measure, known)
-            if labelled and not gone and asked:
+                self._teacher.learn(state, key, question, us, None if gone else measure, known)
+            if sampled:
                 self._sample(state, scope, key, question, us, x, scored)
         return out + mixed
 
@@ -159,153 +175,6 @@ class Ladder:
         """Change the authority of a generation; see :meth:`.Judge.move`."""
         return self.judge.move(state, us, target, generation, to, by=by, why=why, cause_id=cause_id)
 
-    def _ask(
-        self,
-        state: LadderState,
-        us: int,
-        key: str,
-        scope: str,
-        question: Question,
-        x: dict[str, float],
-    ) -> list[Scored]:
-        """Let every generation score; nothing changes but for one that fails a check."""
-        scored = []
-        for rung, standing in self._keys[question.id]:
-            full = f"{key}|{rung.name}"
-            model = state.models.get(full)
-            if model is None:
-                model = rung.newborn(question.id)
-            score, why = checked(model, x)
-            if score is None:
-                self._bar(state, us, full, question, rung, why)
-                continue
-            authority = self.judge.authority(state, standing, rung)
-            scored.append(scored_by(rung.name, authority, score, scope, question, x))
-        return scored
-
-    def _serve(
-        self,
-        state: LadderState,
-        us: int,
-        key: str,
-        question: Question,
-        scored: list[Scored],
-    ) -> Scored | None:
-        """Mix what those said that may ask for anything; a shadow has no part in it."""
-        able = [each for each in scored if each.cap is not State.NORMAL]
-        if not able:
-            return None
-        mixture, copy = state.mixtures.get(key), 0
-        if mixture is not None:
-            if mixture.become([each.generation for each in able]):
-                state.mark(f"mix/{key}")
-            copy = self.judge.cells[question.id].at(us)[0]
-        return served(mixture, copy, able)
-
-    def _learn(
-        self,
-        state: LadderState,
-        key: str,
-        question: Question,
-        us: int,
-        measure: float | None,
-        known: Mapping[str, float],
-    ) -> None:
-        """Let every generation learn from the samples whose answer is known now.
-
-        Without a `measure`, we are not there any more.
-        """
-        pending = state.pending.get(key)
-        if pending is None or not pending.samples:
-            return
-        state.mark(f"pending/{key}")
-        if measure is None:
-            matured = pending.censor(question.target, us)
-        else:
-            matured = pending.see(question.target, us, measure, known)
-        for sample, label in matured:
-            self.judge.answered(state, question.id)
-            for rung in self._rungs:
-                # It may not have been configured yet when the sample was taken.
-                if rung.name in sample.said:
-                    self._account(state, key, question, rung.name, sample, label=label)
-                    self._teach(state, us, f"{key}|{rung.name}", question, rung, sample, label)
-            if SERVED in sample.said:
-                self._account(state, key, question, SERVED, sample, label=label)
-            self._mix(state, key, question, sample, label=label)
-            self.judge.weigh(state, question.id, sample.said, sample.us, us, label=label)
-
-    def _account(
-        self,
-        state: LadderState,
-        key: str,
-        question: Question,
-        name: str,
-        sample: Sample,
-        *,
-        label: bool,
-    ) -> None:
-        """Charge a generation for what it said."""
-        full = f"{key}|{name}"
-        evidence = state.evidence.setdefault(full, Evidence())
-        self.judge.account(
-            state, question.id, name, evidence, sample.said[name], sample.us, label=label
-        )
-        state.mark(f"evidence/{full}")
-
-    def _teach(
-        self,
-        state: LadderState,
-        us: int,
-        full: str,
-        question: Question,
-        rung: Rung,
-        sample: Sample,
-        label: bool,
-    ) -> None:
-        """Let one generation learn, and see that it can still score afterwards."""
-        model = state.models.get(full)
-        if model is None:
-            model = state.models[full] = rung.make(question.id)
-        state.mark(f"model/{full}")
-        try:
-            model.learn(sample.features, label)
-        except (ArithmeticError, ValueError) as error:
-            self._bar(state, us, full, question, rung, f"cannot learn: {error}")
-            return
-        score, why = checked(model, sample.features)
-        if score is None:
-            self._bar(state, us, full, question, rung, why)
-
-    def _mix(
-        self, state: LadderState, key: str, question: Question, sample: Sample, *, label: bool
-    ) -> None:
-        """Weigh the generations that are mixed now by what they said then."""
-        cells = self.judge.cells[question.id]
-        mixture = state.mixtures.get(key)
-        if mixture is None:
-            names = self.judge.mixed(state, question.id)
-            if not names:
-                return
-            mixture = state.mixtures[key] = Mixture.fresh(names, cells.processes)
-        share = self.config.evidence.share
-        mixture.learn(cells.at(sample.us), sample.said, label=label, share=share)
-        state.mark(f"mix/{key}")
-
-    def _bar(
-        self,
-        state: LadderState,
-        us: int,
-        full: str,
-        question: Question,
-        rung: Rung,
-        why: str,
-    ) -> None:
-        """Take the authority of a generation that failed a check, and what it had learned."""
-        self.judge.quarantine(state, us, question.id, rung, why)
-        if state.models.pop(full, None) is not None:
-            state.mark(f"model/{full}")
-
     def _sample(
         self,
         state: LadderState,
@@ -316,17 +185,17 @@ class Ladder:
         x: dict[str, float],
         scored: list[Scored],
     ) -> None:
-        """Take a sample if the last one is long enough ago."""
+        """Take a sample, of what everybody said."""
         pending = state.pending.get(key)
-        if pending is not None and us - pending.sampled < question.every:
-            return
         if pending is None:
             if not state.admit(scope, self.config.max_scopes):
                 return
             pending = state.pending[key] = Pending()
         # The configuration was refused if more could ever wait than `max_pending`.
         said = {each.generation: each.probability for each in scored}
-        used = {name: x[name] for each in scored for name in each.features}
+        # What is served looks at nothing but the others.
+        apart = [each for each in scored if each.generation != SERVED]
+        used = {name: x[name] for each in apart for name in each.features}
         parts = question.seen(x)
         pending.take(Sample(us, dict(sorted(used.items())), said, parts=parts))
         state.mark(f"pending/{key}")

@@ -63,6 +63,8 @@ class LadderState:
         self.told: list[AuthorityChanged] = []
         """Changes that are not put out yet; none are left at the end of a tick."""
         self.slippage: dict[str, SlippageRow] = {}
+        self.within = True
+        """Whether no authority can be above its ceiling: only rows of before bring such."""
         self._scopes: dict[str, None] = {}
         self._makers = makers
         self._dirty: dict[str, None] = {}
@@ -115,6 +117,7 @@ class LadderState:
         ModelError
             If a generation cannot use what was learned under its name.
         """
+        self.within = False
         for key in sorted(rows):
             kind, _, name = key.partition("/")
             if kind == "model":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.models.base import Score, known_severity
 from riskwatch.models.severity import Anchor, sigmoid
@@ -29,6 +29,8 @@ class RulesGeneration:
     0.5
     """
 
+    learns: Final = False
+
     def __init__(self, anchor: float = 0.5, slope: float = 1.0, floor: float = 0.05) -> None:
         self._rule = Anchor(probability=anchor, slope=slope, floor=floor)
 
@@ -37,6 +39,10 @@ class RulesGeneration:
         bias, part = self._rule.bias, self._rule.slope * self._rule.steps(x.get("severity"))
         logit = bias + part
         return Score(sigmoid(logit), logit, known_severity(x), {"bias": bias, "severity": part})
+
+    def probability(self, x: Mapping[str, float]) -> float:
+        """Return the probability alone."""
+        return sigmoid(self._rule.bias + self._rule.slope * self._rule.steps(x.get("severity")))
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
         """Change nothing: people change rules, labels do not."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
+    from riskwatch.models.labels import Pending
 
 RULES: Final = "rules"
 """Generation 0. Nothing caps what goes by this name, so nothing else may have it."""
@@ -56,8 +57,15 @@ class Question:
         >>> asked.measured({"age": 6.0, "gap": 75.0}), asked.measured({"gap": 15.0})
         (2.0, 0.2)
         """
+        if len(self.parts) == 1:
+            ((name, at),) = self.parts
+            return known[name] / at if name in known else None
         found = [known[name] / at for name, at in self.parts if name in known]
         return max(found) if found else None
+
+    def sampled(self, waiting: Pending | None, us: int) -> bool:
+        """Whether the last sample is long enough ago."""
+        return waiting is None or us - waiting.sampled >= self.every
 
     def seen(self, known: Mapping[str, float]) -> list[str]:
         """Features that the measure is made of now; none where only one could be."""

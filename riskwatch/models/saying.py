@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.money import quantise
-from riskwatch.core.risk.models import SERVED, Scored
+from riskwatch.core.money import quantise, quantised
+from riskwatch.core.risk.models import SERVED, Grounds, Scored
 from riskwatch.models.aggregate import Mixture
 from riskwatch.models.evidence import clipped
 
@@ -27,10 +28,29 @@ def checked(model: Generation, x: Mapping[str, float]) -> tuple[Score | None, st
     except (ArithmeticError, ValueError) as error:
         return None, f"cannot score: {error}"
     if not 0.0 <= score.probability <= 1.0:
-        return None, f"must give a probability in [0, 1], gave {score.probability}"
+        return None, _no_probability(score.probability)
     if not math.isfinite(score.severity + sum(score.contributions.values())):
         return None, "must give finite contributions"
     return score, ""
+
+
+def brief(model: Generation, x: Mapping[str, float]) -> tuple[float | None, str]:
+    """Ask one generation for no more than its probability; as :func:`checked` otherwise."""
+    alone = getattr(model, "probability", None)
+    if alone is None:
+        score, why = checked(model, x)
+        return (None if score is None else score.probability), why
+    try:
+        probability: float = alone(x)
+    except (ArithmeticError, ValueError) as error:
+        return None, f"cannot score: {error}"
+    if not 0.0 <= probability <= 1.0:
+        return None, _no_probability(probability)
+    return probability, ""
+
+
+def _no_probability(said: float) -> str:
+    return f"must give a probability in [0, 1], gave {said}"
 
 
 def scored_by(
@@ -41,8 +61,8 @@ def scored_by(
     question: Question,
     x: dict[str, float],
 ) -> Scored:
-    """Say what one generation said."""
-    used = {feature: x[feature] for feature in score.contributions if feature in x}
+    """Say what one generation said, and what it rests on."""
+    grounds = _grounds(score, x)
     return Scored(
         scope=scope,
         target=question.id,
@@ -51,26 +71,80 @@ def scored_by(
         cap=authority.cap,
         probability=quantise(score.probability, DIGITS),
         severity=quantise(score.severity, DIGITS),
-        features={**used, "severity": x["severity"]},
-        # Zero is added to make of a negative zero none, as `quantise` does.
-        contributions={n: round(part, DIGITS) + 0.0 for n, part in score.contributions.items()},
+        grounds=lambda: grounds,
     )
 
 
-def served(mixture: Mixture | None, copy: int, scored: list[Scored]) -> Scored:
+def said_by(
+    name: str,
+    authority: Authority,
+    probability: float,
+    model: Generation,
+    scope: str,
+    question: Question,
+    x: dict[str, float],
+) -> Scored:
+    """Say what one generation said; what it rests on is asked of it when somebody wants to know."""
+    return Scored(
+        scope=scope,
+        target=question.id,
+        generation=name,
+        authority=authority.value,
+        cap=authority.cap,
+        probability=quantise(probability, DIGITS),
+        severity=x["severity"],
+        grounds=partial(_asked, model, x),
+    )
+
+
+def _asked(model: Generation, x: dict[str, float]) -> Grounds:
+    """Ask a model again, for what its answer rests on; scoring changes nothing."""
+    score, _ = checked(model, x)
+    return ({"severity": x["severity"]}, {}) if score is None else _grounds(score, x)
+
+
+def _grounds(score: Score, x: dict[str, float]) -> Grounds:
+    used = {feature: x[feature] for feature in score.contributions if feature in x}
+    used["severity"] = x["severity"]
+    return used, quantised(score.contributions)
+
+
+def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: float) -> Scored:
     """Mix what `scored` said; what comes of it may go as far as the least of them may.
 
     Without a mixture, nothing was learned yet and all count the same.
     """
-    if len(scored) == 1:
-        (only,) = scored
-        alone = clipped(only.probability)
-        return _mixed(only, alone, {only.generation: round(_logit(alone), DIGITS) + 0.0})
     said = {each.generation: each.probability for each in scored}
-    if mixture is None:
-        mixture = Mixture.fresh(list(said), 1)
-    p, weights = mixture.serve(copy, said)
-    p = quantise(p, DIGITS)
+    least = scored[0]
+    if len(scored) == 1:
+        p, weights = clipped(least.probability), None
+    else:
+        if mixture is None:
+            mixture = Mixture.fresh(list(said), 1)
+        p, weights = mixture.serve(copy, said)
+        p = quantise(p, DIGITS)
+        for each in scored[1:]:
+            if each.cap.rank < least.cap.rank:
+                least = each
+    return Scored(
+        scope=least.scope,
+        target=least.target,
+        generation=SERVED,
+        authority=least.authority,
+        cap=least.cap,
+        probability=p,
+        severity=severity,
+        grounds=partial(_mixed, p, said, weights, severity),
+    )
+
+
+def _mixed(
+    p: float, said: dict[str, float], weights: dict[str, float] | None, severity: float
+) -> Grounds:
+    """Share of each generation in what is served; without `weights` it is of one alone."""
+    seen = {"severity": severity}
+    if weights is None:
+        return seen, {name: quantise(_logit(p), DIGITS) for name in said}
     parts: dict[str, float] = {}
     rest = _logit(p)
     for name, weight in weights.items():
@@ -78,27 +152,7 @@ def served(mixture: Mixture | None, copy: int, scored: list[Scored]) -> Scored:
         rest -= part
     # The mean is of probabilities: in logits something is left over.
     parts["mixing"] = quantise(rest, DIGITS)
-    least = scored[0]
-    for each in scored[1:]:
-        if each.cap.rank < least.cap.rank:
-            least = each
-    return _mixed(least, p, parts)
-
-
-def _mixed(least: Scored, probability: float, parts: dict[str, float]) -> Scored:
-    """Say what is served; `least` is the one of those mixed that may go least far."""
-    severity = least.features["severity"]
-    return Scored(
-        scope=least.scope,
-        target=least.target,
-        generation=SERVED,
-        authority=least.authority,
-        cap=least.cap,
-        probability=probability,
-        severity=severity,
-        features={"severity": severity},
-        contributions=parts,
-    )
+    return seen, parts
 
 
 def _logit(probability: float) -> float:

@@ -64,9 +64,8 @@ def squashed(value: float | None, scale: float) -> float:
     """
     if value is None or value != value:  # noqa: PLR0124 - the test for NaN
         return 0.0
-    if math.isinf(value):
-        return math.copysign(1.0, value)
-    return value / (scale + abs(value))
+    share = value / (scale + abs(value))
+    return share if share == share else math.copysign(1.0, value)  # noqa: PLR0124 - infinity
 
 
 def mode_of(prior: float, spread: float, *, label: bool) -> float:
@@ -127,6 +126,8 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True):
     probability: float = 0.5
     slope: float = 1.0
     floor: float = 0.05
+    _bias: float = 0.0
+    _origin: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.probability < 1.0:
@@ -135,11 +136,14 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"slope must be in [0.01, 100], was {self.slope}")
         if not 1e-6 <= self.floor <= 1.0:
             raise ValueError(f"floor must be in [1e-6, 1], was {self.floor}")
+        bias = math.log(self.probability) - math.log1p(-self.probability)
+        msgspec.structs.force_setattr(self, "_bias", bias)
+        msgspec.structs.force_setattr(self, "_origin", doublings(1.0 + self.floor))
 
     @property
     def bias(self) -> float:
         """Log-odds at severity 1."""
-        return math.log(self.probability) - math.log1p(-self.probability)
+        return self._bias
 
     def steps(self, severity: float | None) -> float:
         """Doublings from severity 1, below 0 for less.
@@ -150,7 +154,7 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True):
         if severity is None or severity != severity:  # noqa: PLR0124 - the test for NaN
             return 0.0
         bounded = min(max(severity, 0.0), _LARGEST)
-        return doublings(bounded + self.floor) - doublings(1.0 + self.floor)
+        return doublings(bounded + self.floor) - self._origin
 
     def logit(self, severity: float | None) -> float:
         """Log-odds of the rule at a severity."""

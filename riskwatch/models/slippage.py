@@ -22,7 +22,8 @@ from riskwatch.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.risk.models import Law, SlippageConfig
+    from riskwatch.core.risk.models import SlippageConfig
+    from riskwatch.core.risk.scorer import Law
     from riskwatch.models.ladder_state import LadderState
 
 REACH: Final = log(64.0)
@@ -143,7 +144,7 @@ class SlippageRow(msgspec.Struct):
 
 
 class Slippage:
-    """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.models.Slipper`.
+    """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.scorer.Slipper`.
 
     Parameters
     ----------

@@ -11,7 +11,8 @@ from riskwatch.models.base import Generation, Score, known_severity
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.risk.models import Scored, Scorer
+    from riskwatch.core.risk.models import Scored
+    from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.stage import StageState
 
 TAKEN: Final = "tape_taken_us"

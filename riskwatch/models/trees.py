@@ -101,20 +101,37 @@ class Forest:
         The log-odds are added up in the order of the trees, as scikit-learn does it, so they
         are equal to the bit.
         """
-        values = [x.get(name, math.nan) for name in self.features]
-        sums = [0.0] * len(values)
+        sums = [0.0] * len(self.features)
         margin = self.baseline
-        for root in self._roots:
-            node = root
-            while node[0] >= 0:
-                asked = values[node[0]]
-                # What is missing is NaN, which is at most nothing and unequal to itself.
-                left = asked <= node[1] or (asked != asked and node[2])  # noqa: PLR0124
-                node = node[3] if left else node[4]
-            margin += node[1]
-            for feature, part in node[2]:
+        for leaf in self._leaves(x):
+            margin += leaf[1]
+            for feature, part in leaf[2]:
                 sums[feature] += part
         return margin, self._base, dict(zip(self.features, sums, strict=True))
+
+    def margin(self, x: Mapping[str, float]) -> float:
+        """Log-odds of a state alone; the same to the bit."""
+        margin = self.baseline
+        for leaf in self._leaves(x):
+            margin += leaf[1]
+        return margin
+
+    def _leaves(self, x: Mapping[str, float]) -> list[Node]:
+        """Leaf of each tree in which a state ends, in the order of the trees."""
+        values = [x.get(name, math.nan) for name in self.features]
+        out = []
+        for root in self._roots:
+            node, at = root, root[0]
+            while at >= 0:
+                value = values[at]
+                if value <= node[1]:
+                    node = node[3]
+                else:
+                    # What is missing is NaN, which is at most nothing and unequal to itself.
+                    node = node[3] if node[2] and value != value else node[4]  # noqa: PLR0124
+                at = node[0]
+            out.append(node)
+        return out
 
 
 def _grown(tree: Tree, features: int) -> tuple[Node, float]:

@@ -65,11 +65,15 @@ def changed(
 def measured(judge: Judge, state: LadderState, us: int) -> Iterator[ModelMeasured]:
     """Say where everybody stands whose standing changed, if it is due."""
     every = int(judge.config.status_s * SECOND)
-    for key in sorted(state.standings):
+    due = [
+        key
+        for key, s in state.standings.items()
+        if s.fresh and (s.shown < 0 or us - s.shown >= every or s.since == us)
+    ]
+    for key in sorted(due):
         standing = state.standings[key]
-        due = standing.shown < 0 or us - standing.shown >= every or standing.since == us
         target, _, name = key.rpartition("|")
-        if not (due and standing.fresh) or (name != SERVED and name not in judge.rungs):
+        if name != SERVED and name not in judge.rungs:
             continue
         standing.shown, standing.fresh = us, False
         state.mark(f"standing/{key}")

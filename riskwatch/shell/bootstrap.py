@@ -32,7 +32,7 @@ from riskwatch.shell.pipeline import Pipeline, Slot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from riskwatch.core.risk.models import Scorer
+    from riskwatch.core.risk.scorer import Scorer
 
 
 def configuration(directory: Path | None = None) -> Config:

@@ -57,6 +57,11 @@ _TABLE: Final[dict[str, tuple[_Kind, str, tuple[str, ...], dict[str, Any]]]] = {
         ("what",), {}),
     "riskwatch_scopes": (Gauge, "Scopes of the kill switch, by effective state.",
         ("state",), {}),
+    "riskwatch_model_authority": (Gauge,
+        "How far a model may go: 0 shadow, 1 advisory, 2 bounded, 3 full.",
+        ("target", "generation"), {}),
+    "riskwatch_model_log_loss": (Gauge, "Mean log loss over all matured labels, nats.",
+        ("target", "generation"), {}),
     "riskwatch_stage_fault": (Gauge, "1 where a stage failed and its worker stays down.",
         ("worker",), {}),
     "riskwatch_notices_total": (Counter, "Tries to deliver a notice: sent, retried, dead.",
@@ -149,6 +154,21 @@ class Metrics:
     def model_age(self, target: str, generation: str, seconds: float) -> None:
         """Say how long a model has not learned."""
         self._at("riskwatch_model_age_seconds", target, generation).set(seconds)
+
+    def model_standing(
+        self, target: str, generation: str, authority: int | None, log_loss: float
+    ) -> None:
+        """Say how far a model may go (``None``: it is no model's own), and how good it has been."""
+        if authority is not None:
+            self._at("riskwatch_model_authority", target, generation).set(authority)
+        self._at("riskwatch_model_log_loss", target, generation).set(log_loss)
+
+    def forget_models(self) -> None:
+        """Drop what was said of models: another process judges them now."""
+        for key in list(self._children):
+            if key[0].startswith("riskwatch_model_"):
+                self._parents[key[0]].remove(*key[1:])
+                self._children.pop(key, None)
 
     def leader(self, worker: str, epoch: int | None) -> None:
         """Say with which epoch this process leads a worker; ``None`` where it stands by."""

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.core.clock import SECOND
+from riskwatch.core.risk.models import SERVED
+from riskwatch.models.base import Authority
 from riskwatch.shell.dead import topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from riskwatch.core.stage import Row
     from riskwatch.shell.done import Done
     from riskwatch.shell.metrics import Metrics
     from riskwatch.shell.record import Record
     from riskwatch.shell.runner import Runner
+
+
+_STANDING: Final = "scorer/standing/"
+"""Rows of the risk stage that say where a model stands: ``<target>|<generation>``."""
+
+
+class _Table(msgspec.Struct):
+    counts: list[int]
+    log_loss_sum: float
+
+
+class _Standing(msgspec.Struct):
+    """What is told of a standing, out of its row."""
+
+    authority: str
+    table: _Table
 
 
 class Teller:
@@ -25,6 +46,7 @@ class Teller:
         self._metrics = metrics
         self._runner = runner
         self._models: dict[tuple[str, str], int] = {}
+        self._judges = False
 
     def batch(self, records: list[Record], done: Done, apply_s: float, now_us: int) -> None:
         """Tell of one batch that was committed."""
@@ -33,13 +55,35 @@ class Teller:
         for (stream, reason), n in done.rejects.items():
             m.rejected(topic_of(stream), reason, n)
         m.event_time(name, self._runner.us)
-        for key in done.rows.get("risk", ()):
+        changed = done.rows.get("risk", {})
+        for key in changed:
             self._learned(key)
+        self.standings(changed)
         for (target, generation), us in self._models.items():
             m.model_age(target, generation, (self._runner.us - us) / SECOND)
         took_us = int(1e6 * (apply_s + done.commit_s + done.publish_s))
         for kind, arrived in _oldest(records).items():
             m.latency(name, kind, max(0, now_us + took_us - arrived) / SECOND)
+
+    def standings(self, rows: Mapping[str, Row | None]) -> None:
+        """Tell where models stand, of the state rows of the risk stage that are new."""
+        for key, row in rows.items():
+            if row is None or not key.startswith(_STANDING):
+                continue
+            target, _, generation = key.removeprefix(_STANDING).rpartition("|")
+            found = msgspec.json.decode(row, type=_Standing)
+            # What is served goes as far as the least of those that it is made of.
+            rank = None if generation == SERVED else Authority(found.authority).rank
+            loss = found.table.log_loss_sum / max(1, sum(found.table.counts))
+            self._metrics.model_standing(target, generation, rank, loss)
+            self._judges = True
+
+    def forget(self) -> None:
+        """Drop what was told of models: they learn elsewhere now."""
+        if self._judges:
+            self._metrics.forget_models()
+            self._judges = False
+            self._models.clear()
 
     def lag(self, records: Mapping[str, int]) -> None:
         """Tell how many records of each partition are still to be applied."""

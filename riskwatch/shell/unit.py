@@ -120,6 +120,7 @@ class Unit:
         self._inbound = {s: Inbound(s, placed.partitions) for s, placed in placements.items()}
         self._heard_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
+        self._teller.standings(resumed.rows.get("risk", {}))
         self._ticked = False
         self._crashes.begin(self._runner)
         self._look(now_us)
@@ -295,6 +296,7 @@ class Unit:
         """Forget what is told of it: it works elsewhere now."""
         places = ((topic_of(s), int(s.rpartition("/")[2])) for s in self._intake.streams)
         self._metrics.forget(self.name, places)
+        self._teller.forget()
 
     def _take(self, started: float, *, stuck: bool) -> list[Record]:
         """Apply records in slices, until the batch is full or has taken its time."""

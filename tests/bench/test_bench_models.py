@@ -14,7 +14,7 @@ from riskwatch.core.clock import MINUTE
 from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.models.ladder import Ladder
 from riskwatch.models.registry import build
-from riskwatch.shell import paths
+from riskwatch.shell import bootstrap, paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,6 +183,67 @@ def test_the_default_generations_together(
     benchmark(lambda: through(labelled=False))
     assert scoring < BUDGET_US
     assert stored < STATE_BYTES
+
+
+MARKET: Final = {"below_usual_bp": 10.0, "usual_sd_bp": 5.0, "bleed_ratio": 0.5}
+"""More of what a coin has, and how large it is."""
+PLAIN_US: Final = 16.0
+"""What a plain model's score and update take where the budget was set, microseconds."""
+
+
+def coin(stream: list[Features]) -> list[Features]:
+    """The stream with every feature that a coin has."""
+    rng = random.Random(2)
+    return [
+        {**x, **{name: round(abs(rng.gauss(0.0, size)), 6) for name, size in MARKET.items()}}
+        for x in stream
+    ]
+
+
+def test_the_shipped_ladder_on_all_targets_of_a_coin(
+    benchmark: BenchmarkFixture, stream: list[Features]
+) -> None:
+    """All shipped generations on all shipped targets, per scored event: within the budget.
+
+    A tick a minute, scores and samples every five, as shipped. Live, ticks come by the second,
+    and what goes out is rarer still. The budget is of a machine on which the plain model takes
+    `PLAIN_US`; elsewhere it is as many times what that takes.
+    """
+    seen = coin(stream)
+    made = Ladder(bootstrap.configuration().policy.models)
+    taught = made.fresh()
+
+    def through(state: LadderState, *, due: int, labelled: bool) -> LadderState:
+        for n, x in enumerate(seen):
+            us = (n if labelled else n + TICKS) * MINUTE
+            now = due > 0 and n % due == 0
+            made.observe(state, us, "asset:USDC", "asset", x, labelled=labelled, due=now)
+        return state
+
+    through(taught, due=5, labelled=True)
+    rows = taught.drain()
+    targets = {key.split("|")[1] for key in rows if key.startswith("pending/")}
+    each = dict.fromkeys(targets, 0)
+    for key, row in rows.items():
+        for name in targets:
+            each[name] += len(row or b"") if f"|{name}" in key else 0
+    baseline = plain(stream)
+    costs = {
+        "kept": seconds(lambda: through(taught, due=0, labelled=False)),
+        "put_out": seconds(lambda: through(taught, due=1, labelled=False)),
+        "scored": seconds(lambda: through(taught, due=5, labelled=False)),
+        "scored_and_learned": seconds(lambda: through(made.fresh(), due=5, labelled=True)),
+    }
+    benchmark.extra_info["targets"] = len(targets)
+    benchmark.extra_info["plain_us"] = round(1e6 * baseline, 1)
+    for name, took in costs.items():
+        benchmark.extra_info[f"{name}_us"] = round(1e6 * took / TICKS, 1)
+        benchmark.extra_info[f"{name}_ratio_to_plain_model"] = round(took / TICKS / baseline, 2)
+    benchmark.extra_info["most_bytes_per_entity_and_target"] = max(each.values())
+    benchmark(lambda: through(taught, due=5, labelled=False))
+    assert len(targets) >= 5
+    assert costs["scored"] / TICKS / baseline < BUDGET_US / PLAIN_US
+    assert max(each.values()) < STATE_BYTES
 
 
 def test_scoring(benchmark: BenchmarkFixture, stream: list[Features]) -> None:

@@ -240,3 +240,11 @@ FAULTS: Final[dict[str, Callable[[], Sound]]] = {
     "steady_time": Slowing,
 }
 """By the name of a check, the model that it is there for."""
+
+
+class Hasty(Sound):
+    """Asked for its probability alone it says another one."""
+
+    def probability(self, x: Mapping[str, float]) -> float:
+        """Round what it should not."""
+        return round(self.score(x).probability, 3)

@@ -23,7 +23,7 @@ from riskwatch.core.readings import (
 from riskwatch.core.reasons import Cause
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.risk.models import SquareRoot
+from riskwatch.core.risk.scorer import SquareRoot
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.errors import ModelError
 from riskwatch.shell import bootstrap
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from riskwatch.core.outputs import AuthorityChanged, Output
-    from riskwatch.core.risk.models import Scored, Slipper
+    from riskwatch.core.risk.models import Scored
+    from riskwatch.core.risk.scorer import Slipper
     from riskwatch.core.risk.stage import RiskEvent
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.rules import RulePack

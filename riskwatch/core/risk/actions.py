@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from riskwatch.core.reference import Limit
     from riskwatch.core.risk.approvals import Approvals
     from riskwatch.core.risk.config import PeopleConfig
-    from riskwatch.core.risk.models import Scorer
     from riskwatch.core.risk.order import Order
     from riskwatch.core.risk.rows import ScopeRow
+    from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.risk.turn import Turner
 

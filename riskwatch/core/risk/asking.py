@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,11 +12,12 @@ from riskwatch.core.outputs import Output
 from riskwatch.core.reasons import State
 from riskwatch.core.risk import report
 from riskwatch.core.risk.machine import score_name
+from riskwatch.core.risk.models import Grounds
 
 if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.features import Features
-    from riskwatch.core.risk.models import Scorer
+    from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import RiskState
 
 
@@ -29,13 +31,13 @@ class Answers(msgspec.Struct, gc=False):
     caps : dict of str to State
         The strictest state that may be asked for on account of a score, by the name of the
         feature that holds it.
-    parts : dict of str to dict
-        Contributions by the name of the feature that holds the probability.
+    grounds : dict of str to callable
+        What a probability rests on, by the name of the feature that holds it.
     """
 
     out: list[Output] = []
     caps: dict[str, State] = {}
-    parts: dict[str, dict[str, float]] = {}
+    grounds: dict[str, Callable[[], Grounds]] = {}
 
 
 class Asker:
@@ -65,25 +67,26 @@ class Asker:
     ) -> Answers:
         """Ask about one scope, if it is time; probabilities are added to `features`.
 
-        Parameters are those of :meth:`riskwatch.core.risk.models.Scorer.observe`.
+        Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
         """
         kind = scope.partition(":")[0]
         calm = self._calm(kind, features)
         if not self._due(state, us, scope, calm=calm):
             return Answers()
         answers = Answers()
+        key = f"score/{scope}"
+        out = us - state.sent.get(key, 0) >= self.config.report_s * SECOND
         scored = self.scorer.observe(
-            state.scorer, us, scope, kind, features, labelled=labelled, ours=ours
+            state.scorer, us, scope, kind, features, labelled=labelled, ours=ours, due=out
         )
         for each in scored:
             if each.cap is State.NORMAL:
                 continue  # a shadow is stored, and is no ground of anything
             feature = score_name(each.generation, each.target)
             features[feature] = each.probability
-            answers.parts[feature] = each.contributions
+            answers.grounds[feature] = each.grounds
             answers.caps[feature] = each.cap
-        key = f"score/{scope}"
-        if scored and us - state.sent.get(key, 0) >= self.config.report_s * SECOND:
+        if scored and out:
             state.sent[key] = us
             state.mark(f"sent/{key}")
             answers.out = [report.score_updated(each, us) for each in scored]

@@ -19,12 +19,12 @@ from riskwatch.core.money import quantise
 from riskwatch.core.reasons import Cause
 from riskwatch.core.risk.credit import rating, weight
 from riskwatch.core.risk.exposure import Exposures, Sums
-from riskwatch.core.risk.models import Law, SquareRoot
+from riskwatch.core.risk.scorer import Law, SquareRoot
 
 if TYPE_CHECKING:
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.models import Slipper
+    from riskwatch.core.risk.scorer import Slipper
     from riskwatch.core.risk.state import RiskState
 
 YEAR_S: Final = 31_536_000.0

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.dollars import Dollars
     from riskwatch.core.risk.machine import Machine
-    from riskwatch.core.risk.models import Scorer
+    from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import RiskState
 
 QUIET_US: Final = 3_600 * SECOND

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import Limits, Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.models import Slipper
+    from riskwatch.core.risk.scorer import Slipper
     from riskwatch.core.risk.state import RiskState
 
 _NOTHING = Sums()

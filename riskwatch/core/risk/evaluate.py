@@ -9,7 +9,6 @@ from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk import report
 from riskwatch.core.risk.asking import Answers, Asker
 from riskwatch.core.risk.dealings import dealings
-from riskwatch.core.risk.decide import Decider
 from riskwatch.core.risk.dollars import Dollars, Evaluation
 from riskwatch.core.risk.doubt import doubts
 from riskwatch.core.risk.features import (
@@ -22,9 +21,8 @@ from riskwatch.core.risk.features import (
 )
 from riskwatch.core.risk.grounds import Scene
 from riskwatch.core.risk.limits import LimitBook
-from riskwatch.core.risk.machine import Machine
+from riskwatch.core.risk.looking import Looker
 from riskwatch.core.risk.party import counterparty_features, engaged, note_party
-from riskwatch.core.risk.rows import ScopeRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +31,8 @@ if TYPE_CHECKING:
     from riskwatch.core.reference import Limits, Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.features import Features
-    from riskwatch.core.risk.models import Scorer
     from riskwatch.core.risk.rows import AssetRow
+    from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.rules import RulePack
 
@@ -58,11 +56,7 @@ class Evaluator:
         self.limits = LimitBook(limits, reference)
         self.asker = Asker(config, scorer)
         self.dollars = Dollars(config, reference, limits, scorer.slippage)
-        self.decider = Decider(config)
-        self.machines = {
-            kind: Machine(rules, kind, tuple(a for a in config.asks if a.scope_kind == kind))
-            for kind in ("asset", "venue-asset", "counterparty", "book", "firm")
-        }
+        self.looker = Looker(config, rules, self.dollars)
 
     def run(self, state: RiskState, tick: Evaluation) -> list[Output]:
         """Evaluate everything; the state is as of `tick` afterwards."""
@@ -105,9 +99,12 @@ class Evaluator:
             found += self.limits.emptied(state.limits, {m.key: None for m in found}, state.hards)
             for measured in found:
                 out += report.limit_measured(state, measured, tick.us, self.config)
-        else:
+            state.bound = None
+            return self.limits.binding(found)
+        if state.bound is None:
             found = list(self.limits.remembered(state.limits, state.hards))
-        return self.limits.binding(found)
+            state.bound = self.limits.binding(found)
+        return state.bound
 
     def _assets(
         self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
@@ -117,7 +114,7 @@ class Evaluator:
         names |= _named(bound, "asset:")
         for name in sorted(names):
             scope, row = f"asset:{name}", state.assets.get(name)
-            if row is None and self._idle(state, "asset", scope, bound):
+            if row is None and self.looker.idle(state, "asset", scope, bound):
                 continue
             # What was never priced is missing, not gone: PRICE_MISSING says so.
             quality = Quality.GOOD
@@ -140,7 +137,7 @@ class Evaluator:
                     trusted = row.reading.fiat_path and quality is not Quality.UNKNOWN
                     answers = self.asker.ask(state, tick.us, scope, features, labelled=trusted)
                     yield from answers.out
-            yield from self._look(
+            yield from self.looker.look(
                 state,
                 tick,
                 "asset",
@@ -153,19 +150,11 @@ class Evaluator:
                     support=[] if row is None else row.reading.support,
                     refute=[] if row is None else row.reading.refute,
                     stakes=partial(self.dollars.asset, state, tick, name),
-                    parts=answers.parts,
+                    scores=answers.grounds,
                 ),
                 fresh,
-                self._bounded(state, tick, scope, answers.caps),
+                self.looker.bounded(state, tick, scope, answers.caps),
             )
-
-    def _bounded(
-        self, state: RiskState, tick: Evaluation, scope: str, caps: dict[str, State]
-    ) -> dict[str, State]:
-        """Caps, where models of bounded authority may not reduce this scope as well."""
-        if State.REDUCE not in caps.values() or self.dollars.in_bounds(state, tick, scope):
-            return caps
-        return {f: State.WATCH if cap is State.REDUCE else cap for f, cap in caps.items()}
 
     def _usual(self, row: AssetRow, name: str, quality: Quality) -> bool:
         """Whether what was just seen of a coin may say what is usual."""
@@ -215,7 +204,7 @@ class Evaluator:
                 refute=[],
                 stakes=partial(self.dollars.cell, state, tick, venue, asset),
             )
-            yield from self._look(state, tick, "venue-asset", scene, max(0, now - seen))
+            yield from self.looker.look(state, tick, "venue-asset", scene, max(0, now - seen))
 
     def _counterparties(
         self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
@@ -229,7 +218,7 @@ class Evaluator:
         }
         for name in sorted(names):
             scope = f"counterparty:{name}"
-            if name not in known and self._idle(state, "counterparty", scope, bound):
+            if name not in known and self.looker.idle(state, "counterparty", scope, bound):
                 continue
             party = state.parties.get(name)
             if party is not None and note_party(party, self._state(state, scope), self.config):
@@ -257,16 +246,16 @@ class Evaluator:
                 support=[],
                 refute=[],
                 stakes=partial(self.dollars.party, state, tick, name),
-                parts=answers.parts,
+                scores=answers.grounds,
                 doubt=doubted.get(name, ""),
             )
-            yield from self._look(
+            yield from self.looker.look(
                 state,
                 tick,
                 "counterparty",
                 scene,
                 1,
-                self._bounded(state, tick, scope, answers.caps),
+                self.looker.bounded(state, tick, scope, answers.caps),
             )
 
     def _books(
@@ -286,47 +275,7 @@ class Evaluator:
                 refute=[],
                 stakes=partial(self.dollars.book, state, tick, kind, name),
             )
-            yield from self._look(state, tick, kind, scene, 1)
-
-    def _idle(self, state: RiskState, kind: str, scope: str, bound: dict[str, Features]) -> bool:
-        """Whether there is nothing to say of a scope that only limits know, and no news at all."""
-        if state.credit or scope in state.scopes:
-            return False
-        return not self.machines[kind].met(bound.get(scope, {}))
-
-    def _look(
-        self,
-        state: RiskState,
-        tick: Evaluation,
-        kind: str,
-        scene: Scene,
-        fresh: int,
-        caps: dict[str, State] | None = None,
-    ) -> list[Output]:
-        """Let the rules of one scope look, and say what follows; rows change only if it does."""
-        known = state.scopes.get(scene.scope)
-        machine = self.machines[kind]
-        quiet = known is None and scene.quality is not Quality.UNKNOWN
-        if quiet and not machine.met(scene.features):
-            return []
-        row = known or ScopeRow()
-        look = machine.look(
-            row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
-        )
-        tick.moving = tick.moving or look.moving
-        unknown, capped = row.unknown_since, row.capped
-        out: list[Output] = [*self.decider.decide(state, row, look, scene)]
-        row.capped = row.state is State.REDUCE and look.capped
-        if row.unknown_since >= 0:
-            tick.moving = True
-        if known is None and not row.idle:
-            state.scopes[scene.scope] = row
-            state.mark(f"scope/{scene.scope}")
-        elif known is not None and (
-            look.changed or out or unknown != row.unknown_since or capped is not row.capped
-        ):
-            state.mark(f"scope/{scene.scope}")
-        return out
+            yield from self.looker.look(state, tick, kind, scene, 1)
 
 
 def _named(bound: dict[str, Features], prefix: str) -> dict[str, None]:

@@ -10,7 +10,7 @@ import msgspec
 from riskwatch.core.money import quantise
 from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk.machine import RULES, Look, Request, score_name
-from riskwatch.core.risk.models import SERVED
+from riskwatch.core.risk.models import SERVED, Grounds
 
 if TYPE_CHECKING:
     from riskwatch.core.risk.rows import ScopeRow
@@ -32,8 +32,8 @@ class Stakes(msgspec.Struct, frozen=True, gc=False):
 class Scene(msgspec.Struct, frozen=True, gc=False):
     """What is known of a scope at the moment at which its rules looked.
 
-    `stakes` is called only when it is needed: sums over all holdings cost time. `parts` are the
-    additive contributions (logit units) of each probability among the features, by its name.
+    `stakes` is called only when it is needed: sums over all holdings cost time. So are `scores`,
+    which say what each probability among the features rests on, by its name.
     `doubt` says why nothing that is known counts any more; empty if it does.
     """
 
@@ -45,7 +45,7 @@ class Scene(msgspec.Struct, frozen=True, gc=False):
     support: list[str]
     refute: list[str]
     stakes: Callable[[], Stakes]
-    parts: dict[str, dict[str, float]] = {}
+    scores: dict[str, Callable[[], Grounds]] = {}
     doubt: str = ""
 
 
@@ -71,7 +71,8 @@ def cause_of(request: Request, scene: Scene) -> Cause:
 def contributions(look: Look, leading: Request | None, scene: Scene) -> dict[str, float]:
     """What the leading model's probability is made of; else the severity of every rule."""
     if leading is not None and leading.generation != RULES:
-        return dict(sorted(scene.parts.get(leading.rule.any[0].feature, {}).items()))
+        asked = scene.scores.get(leading.rule.any[0].feature)
+        return {} if asked is None else dict(sorted(asked()[1].items()))
     return {k: quantise(v) for k, v in sorted(look.severities.items())}
 
 

@@ -71,6 +71,7 @@ def apply_limit(state: RiskState, args: Mapping[str, Any], by: str, us: int) -> 
     name, hard, share = args["limit"], float(args["hard_usd"]), float(args["warning_share"])
     state.hards[name] = HardRow(hard, share, by, us)
     state.mark(f"hard/{name}")
+    state.bound = None
     state.meta.holdings = True
     state.mark("meta")
     return f"{name}: hard {hard:,.2f} USD, warning from {share:.0%}"

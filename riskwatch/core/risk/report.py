@@ -164,6 +164,7 @@ def score_updated(scored: Scored, us: int) -> ScoreUpdated:
     """Put out one score."""
     cause = f"tick/{us}"
     key = f"{scored.scope}|{scored.target}|{scored.generation}"
+    features, contributions = scored.grounds()
     return ScoreUpdated(
         id=output_id(cause, "ScoreUpdated", key),
         cause_id=cause,
@@ -174,8 +175,8 @@ def score_updated(scored: Scored, us: int) -> ScoreUpdated:
         authority=scored.authority,
         probability=scored.probability,
         severity=scored.severity,
-        features=scored.features,
-        contributions=scored.contributions,
+        features=features,
+        contributions=contributions,
     )
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import Limits, Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.models import Scorer
+    from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.rules import RulePack
 
 RiskEvent = (
@@ -86,7 +86,7 @@ class RiskStage:
         self._governor = Governor(
             config,
             limits,
-            self._evaluator.machines,
+            self._evaluator.looker.machines,
             self._evaluator.dollars,
             scorer,
             verifier or Nobody(),

@@ -88,6 +88,8 @@ class RiskState:
         self.budget = BudgetRow(0)
         self.meta = Meta()
         self.version = 0
+        self.bound: dict[str, dict[str, float]] | None = None
+        """What limits say of scopes while nothing of them changes; worked out of rows again."""
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "asset": self.assets,

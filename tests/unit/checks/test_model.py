@@ -7,7 +7,7 @@ import pytest
 from riskwatch.checks import check_model
 from riskwatch.checks.model import CHECKS
 from riskwatch.errors import ModelCheckError, ModelError
-from tests.support.planted_models import FAULTS, Leaking, Sound
+from tests.support.planted_models import FAULTS, Hasty, Leaking, Sound
 
 EVENTS = 4_000
 
@@ -30,6 +30,12 @@ def test_each_check_finds_its_fault(name: str) -> None:
     assert list(caught.value.failures) == [name]
     assert caught.value.model == FAULTS[name].__name__
     assert name in str(caught.value)
+
+
+def test_a_short_answer_is_the_long_one() -> None:
+    """What is acted on between reports must be what the report would have said."""
+    with pytest.raises(ModelCheckError, match="probability gives"):
+        check_model(Hasty, only=("shape",), events=EVENTS)
 
 
 def test_memory_that_is_not_stored_is_found() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import MINUTE
-from riskwatch.core.risk.models import Law, ModelsConfig, SlippageConfig
+from riskwatch.core.risk.models import ModelsConfig, SlippageConfig
+from riskwatch.core.risk.scorer import Law
 from riskwatch.errors import ModelError
 from riskwatch.models.ladder import Ladder
 from riskwatch.models.slippage import REACH, PinballFactor

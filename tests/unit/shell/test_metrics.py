@@ -24,6 +24,8 @@ def tell(metrics: Metrics, worker: str = "risk") -> None:
     metrics.outbox(worker, 5)
     metrics.state(worker, "market", 6, 700)
     metrics.model_age("depeg", "anchored", 8.5)
+    metrics.model_standing("depeg", "anchored", 1, 0.25)
+    metrics.model_standing("depeg", "served", None, 0.125)
     metrics.leader(worker, 9)
     metrics.event_time(worker, 1_500_000)
     metrics.up("store", ok=True)
@@ -65,6 +67,10 @@ def test_each_method_shows_what_it_was_told() -> None:
         "riskwatch_state_rows{stage=market,worker=risk}": 6,
         "riskwatch_state_bytes{stage=market,worker=risk}": 700,
         "riskwatch_model_age_seconds{generation=anchored,target=depeg}": 8.5,
+        "riskwatch_model_authority{generation=anchored,target=depeg}": 1,
+        "riskwatch_model_authority{generation=served,target=depeg}": None,
+        "riskwatch_model_log_loss{generation=anchored,target=depeg}": 0.25,
+        "riskwatch_model_log_loss{generation=served,target=depeg}": 0.125,
         "riskwatch_leader{worker=risk}": 1,
         "riskwatch_epoch{worker=risk}": 9,
         "riskwatch_event_time_seconds{worker=risk}": 1.5,

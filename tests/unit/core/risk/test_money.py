@@ -24,7 +24,7 @@ from riskwatch.core.reasons import QualityIssue
 from riskwatch.core.risk.assess import Assessor, either, pd_over
 from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.exposure import expose
-from riskwatch.core.risk.models import Law
+from riskwatch.core.risk.scorer import Law
 from tests.support.risk import (
     CALM,
     LIMITS,

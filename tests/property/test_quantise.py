@@ -1,0 +1,31 @@
+"""Numbers that leave the engine: the quick way to six digits is the slow one, to the bit."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from riskwatch.core.money import quantise, quantised
+
+NEAR_HALVES = st.builds(
+    lambda whole, off: (whole + 0.5 + off) / 1e6,
+    st.integers(-(10**10), 10**10),
+    st.sampled_from([0.0, 1e-9, -1e-9, 1e-7, -1e-7, 9e-6, -9e-6, 1.1e-5, -1.1e-5]),
+)
+
+
+@given(st.one_of(st.floats(), st.floats(-1e4, 1e4), NEAR_HALVES))
+@example(-0.0)
+@example(-1e-7)
+@example(0.5e-6)
+@example(1.5e-6)
+@example(999.9999995)
+@example(1e9 / 1e6)
+def test_quantising_is_rounding_without_negative_zero(x: float) -> None:
+    """Of every float: huge, tiny, between two digits, infinite, and none at all."""
+    expected = round(x, 6) + 0.0
+    for got in (quantise(x), quantised({"x": x})["x"]):
+        assert repr(got) == repr(expected)
+        assert not math.isnan(x) or math.isnan(got)
