@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from riskwatch.store import audit, clients, people, projections, reference, scoreboard, truth
+from riskwatch.store import (
+    audit,
+    clients,
+    drills,
+    people,
+    projections,
+    reference,
+    scoreboard,
+    truth,
+)
 from riskwatch.store.metadata import METADATA
 
 __all__ = [
-    "METADATA", "audit", "clients", "people", "projections", "reference", "scoreboard", "truth",
+    "METADATA", "audit", "clients", "drills", "people", "projections", "reference", "scoreboard",
+    "truth",
 ]  # fmt: skip

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from riskwatch.client.guard.source import Source
-    from riskwatch.contracts.acks import Ack, Drill
+    from riskwatch.contracts.acks import Ack
     from riskwatch.contracts.connection import KafkaConnection
+    from riskwatch.core.outputs import DrillSignalled
     from riskwatch.core.scopes import Assets
 
 _LOOK_S: Final = 0.01
@@ -255,6 +256,6 @@ class KillSwitch:
         if self._acker is not None:
             self._acker.changed()
 
-    def _drilled(self, drill: Drill) -> None:
+    def _drilled(self, drill: DrillSignalled) -> None:
         if self._acker is not None:
             self._acker.drilled(rehearse(self.belief, self._judge, self.client, drill))

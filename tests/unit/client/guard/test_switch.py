@@ -11,12 +11,12 @@ import pytest
 from riskwatch.client import KillSwitch, Terms
 from riskwatch.client.guard.drilling import rehearse
 from riskwatch.client.guard.judge import Order
-from riskwatch.contracts.acks import Drill
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import moment
 from riskwatch.core.outputs import Unwind
 from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
+from tests.support.drills import signal
 from tests.support.guarding import LIFE_S, Time, Truth
 
 if TYPE_CHECKING:
@@ -218,14 +218,13 @@ def test_a_drill_changes_nothing() -> None:
     guarded.know(guarded.truth.decide("counterparty:other", State.HALT))
     view = guarded.belief.view
     for scope in ("firm", "book:arb", VENUE, COIN, "venue-asset:kraken/USDC"):
-        drill = Drill(id="x", scope=scope, person="ann", reason="monthly", ts=moment(0))
-        ack = rehearse(guarded.belief, guarded.switch._judge, "desk-1", drill)
+        ack = rehearse(guarded.belief, guarded.switch._judge, "desk-1", signal(scope=scope))
         assert (ack.refused, ack.cancelled) == (True, True)
         assert ack.digest_before == ack.digest_after
         assert ack.real_before is ack.real_after is State.NORMAL
     assert guarded.belief.view is view
     assert guarded.switch.allows(**ORDER)
-    bad = Drill(id="x", scope="nonsense", person="ann", reason="", ts=moment(0))
+    bad = signal(scope="nonsense")
     assert not rehearse(guarded.belief, guarded.switch._judge, "desk-1", bad).refused
 
 
