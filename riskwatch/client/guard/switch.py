@@ -17,12 +17,14 @@ from riskwatch.client.guard.kafka_source import KafkaSource
 from riskwatch.client.guard.redis_source import RedisSource
 from riskwatch.client.guard.telling import acknowledgement
 from riskwatch.client.guard.terms import Terms
+from riskwatch.client.guard.used import UsedFile
 from riskwatch.contracts.acks import CLIENT
 from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -66,6 +68,9 @@ class KillSwitch:
     unwind_share : float
         Share of each authorised unwind that this client may use: each client counts what it
         let pass, so over all clients the shares must add up to 1.
+    used_file : Path or None
+        File that remembers, over restarts, what went through unwinds; of this client alone. Without
+        one, the unwind of a HALT that stood when this process began cannot be used.
     hedges : mapping of str to float
         By book, USD of orders with ``hedge=True`` that may go while nothing vouches for the
         table, where what was known last is no worse than WATCH.
@@ -95,6 +100,7 @@ class KillSwitch:
         acks: KafkaConnection | None = None,
         terms: Terms | None = None,
         unwind_share: float = 1.0,
+        used_file: Path | None = None,
         hedges: Mapping[str, float] | None = None,
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
@@ -108,8 +114,7 @@ class KillSwitch:
         self.client = client
         self.started = datetime.now(UTC)
         self._clock = clock or steady()
-        self._budgets = Budgets()
-        self._judge = Judge(self._budgets, unwind_share, hedges or {})
+        self._began = wall()
         self.belief = Belief(terms or Terms(), self._clock, wall)
         self._hedged = list(hedges or {})
         self._sources: list[Source] = []
@@ -118,6 +123,9 @@ class KillSwitch:
             self._sources.append(RedisSource(self.belief, redis, named))
         if kafka is not None:
             self._sources.append(KafkaSource(self.belief, kafka, self._drilled))
+        # Last of what may be refused: it keeps a lock.
+        self._budgets = Budgets(None if used_file is None else UsedFile(used_file, client))
+        self._judge = Judge(self._budgets, unwind_share, hedges or {})
         to = acks or kafka
         self._acker = None if to is None else Acker(to, client, self.acknowledgement)
         self.belief.changed = self._changed
@@ -237,6 +245,7 @@ class KillSwitch:
         if self._acker is not None:
             self._acker.close()
         self.belief.end()
+        self._budgets.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -249,7 +258,16 @@ class KillSwitch:
     ) -> None:
         self.close()
 
+    def _begin(self) -> None:
+        """Note which decisions are older than this process, once a heartbeat is younger than it."""
+        beat = self.belief.verified
+        latest = self._began + self.belief.terms.skew_s  # whatever the clocks of the two say
+        if beat is not None and beat.ts.timestamp() >= latest:
+            self._budgets.begin(row.decision_id for row in self.belief.table.rows())
+
     def _changed(self) -> None:
+        if not self._budgets.begun:
+            self._begin()
         if self.belief.floor() is State.NORMAL:
             for book in self._hedged:
                 self._budgets.forget(f"{HEDGE}{book}")
