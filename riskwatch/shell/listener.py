@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, RetriableError
-from prometheus_client import Gauge, Histogram
 
 from riskwatch.contracts.acks import ACKS, DRILL_KEY, DRILLS, Ack, decode_ack
 from riskwatch.contracts.headers import SEQ
@@ -31,6 +30,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.errors import BrokerError, StoreUnavailableError
 from riskwatch.shell import drillbook, holder, paths
+from riskwatch.shell.client_metrics import ClientMetrics
 from riskwatch.shell.config import load_policy
 from riskwatch.shell.drillbook import DrillBook
 from riskwatch.shell.drills import row_of
@@ -108,22 +108,7 @@ class Listener:
         self._written = self._swept = datetime(1970, 1, 1, tzinfo=UTC)
         self._engine: Engine
         self._kept: Resumed
-        registry = self.metrics.registry
-        self._known = Gauge(
-            "riskwatch_clients", "Order paths that are expected to obey.", registry=registry
-        )
-        self._late = Gauge(
-            "riskwatch_clients_late", "Scopes at HALT that a client did not apply.",
-            ["client"], registry=registry,
-        )  # fmt: skip
-        self._due = Gauge(
-            "riskwatch_drills_overdue", "1 where a drill failed, or was not run when it was due.",
-            ["scope"], registry=registry,
-        )  # fmt: skip
-        self._times = Histogram(
-            "riskwatch_client_ack_seconds", "From a kill message to the word of a client.",
-            ["client"], registry=registry, buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60),
-        )  # fmt: skip
+        self._told = ClientMetrics(self.metrics.registry)
 
     def prepare(self) -> None:
         """Wait for the servers and for the lease.
@@ -343,11 +328,7 @@ class Listener:
         self._wait(lambda: table.write_clients(self._engine, place, rows, times, gone))
         self._gone = []
         for client, *_, seconds in times:
-            self._times.labels(client).observe(seconds)
-        self._known.set(sum(not heard.ack.ended for heard in self.roll.heard.values()))
-        self._late.clear()
-        for client, *_, late in rows:
-            self._late.labels(client).set(len(late))
-        self._due.clear()
-        for wanted in self.book.wanted().values():
-            self._due.labels(wanted.scope).set(1)
+            self._told.applied(client, seconds)
+        known = sum(not heard.ack.ended for heard in self.roll.heard.values())
+        late = {client: len(scopes) for client, *_, scopes in rows}
+        self._told.stand(known, late, {wanted.scope for wanted in self.book.wanted().values()})
