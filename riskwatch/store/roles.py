@@ -21,7 +21,13 @@ WRITER: Final = "riskwatch_writer"
 READER: Final = "riskwatch_reader"
 AUDITOR: Final = "riskwatch_auditor"
 ROLES: Final = (WRITER, READER, AUDITOR)
-APPEND_ONLY: Final = ("audit_chain", "decision_log", "killswitch_history", "risk_journal")
+APPEND_ONLY: Final = (
+    "audit_chain",
+    "decision_log",
+    "killswitch_history",
+    "risk_journal",
+    "drill_signal",
+)
 """Tables whose rows a writer adds and never touches again."""
 READ_ONLY: Final = ("alembic_version",)
 """Tables that a writer only reads."""

@@ -11,14 +11,18 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from riskwatch.shell.drills import FAILED, Real, judged, row_of
 from riskwatch.store import migrate
 from riskwatch.store.audit import AUDITED, links, tail
 from riskwatch.store.audit_check import check_database
+from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.drills import drills, last_of_scopes, write_drill
 from riskwatch.store.engine import open_engine
 from riskwatch.store.roles import APPEND_ONLY, AUDITOR, INTERNAL, READER, ROLES, WRITER
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.audit import BY_ROWS, WORKER, fill_chain
 from tests.support.batches import batches, steps
+from tests.support.drills import signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,13 +132,31 @@ def test_a_worker_can_do_its_work(engine: Engine) -> None:
     writer.dispose()
 
 
+def test_drills_are_kept_here_too(engine: Engine) -> None:
+    """What was signalled and what came of it; a signal that the chain does not have is found."""
+    risk, clients = (take_lease(engine, name, "test").epoch for name in (WORKER, "clients"))
+    made = signal(expect=["desk-1"])
+    counts = Counts(1, 1)
+    commit(engine, Batch(WORKER, risk, outputs=[Sequenced(1, made)], counts=counts, us=1))
+    done = judged(made, ["desk-1"], [], Real("a", "a"))
+    write_drill(engine, ("clients", clients), row_of(done))
+    write_drill(engine, ("clients", clients), row_of(done))
+    with engine.begin() as conn:
+        (shown,) = drills(conn, 5)
+        assert (shown["id"], shown["outcome"], shown["expected"]) == ("drill-1", FAILED, 1)
+        assert [row["id"] for row in last_of_scopes(conn)] == ["drill-1"]
+        assert check_database(conn, WORKER)[1] == []
+        conn.execute(text("UPDATE drill_signal SET person = 'nobody'"))
+        assert check_database(conn, WORKER)[1] != []
+
+
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("verb", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}"])
 def test_a_writer_touches_nothing_that_is_append_only(
     engine: Engine, table: str, verb: str
 ) -> None:
-    """Not the audit chain, not decisions, not switches, not the journal."""
-    column = "id" if table in ("decision_log", "killswitch_history") else "kind"
+    """Not the audit chain, not decisions, switches or drills, not the journal."""
+    column = "id" if table in ("decision_log", "killswitch_history", "drill_signal") else "kind"
     refused(engine, WRITER, verb.format(table, column, column))
 
 
