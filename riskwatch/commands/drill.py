@@ -2,72 +2,57 @@
 
 from __future__ import annotations
 
-import getpass
-import uuid
-from datetime import UTC, datetime
+import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
+from riskwatch.commands import sender as s
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_rows
-from riskwatch.commands.stream import Kafka, connection
-from riskwatch.contracts.acks import Drill
 from riskwatch.core.clock import micros, text
-from riskwatch.errors import RiskwatchError
-from riskwatch.shell.drills import PASSED, Report, run_drill, told
-from riskwatch.store import clients as table
-from riskwatch.store.engine import open_engine
-from riskwatch.store.migrate import require_current
-from riskwatch.store.queries import reading
+from riskwatch.core.ids import output_id
+from riskwatch.core.risk.order import is_scope
+from riskwatch.errors import ConfigError, RiskwatchError
+from riskwatch.shell.drills import PASSED, Report, told
+from riskwatch.store import drills as table
+from riskwatch.store.queries import plain, reading
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
+_LOOK_S: Final = 0.2
+_NAMES: Final = (
+    "signalled", "id", "scope", "outcome", "answered", "slowest", "person", "plan", "reason",
+)  # fmt: skip
 
 
+@s.sending
 def drill_command(
     *,
     scope: Annotated[str, typer.Option(help="Scope to exercise, such as firm or asset:USDC.")],
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "drill",
-    person: Annotated[
-        str | None, typer.Option(help="Who, for the record; the user of this system if unset.")
-    ] = None,
+    reason: s.Reason,
     expect: Annotated[
         list[str] | None, typer.Option(help="A client that must answer; may be repeated.")
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for answers.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the report.")] = 30.0,
     report: Annotated[
         Path | None, typer.Option(help="Folder for the report, as text and as JSON.")
     ] = None,
-    kafka: Kafka = None,
-    database: Database = DEFAULT,
+    sender: s.Sender,
 ) -> None:
     """Exercise a HALT with every order path, and show that nothing real changed.
 
-    Each client puts the scope to HALT on a copy of its table, asks it about an order and a
-    cancel, and says so. The exit code is 2 unless all that spoke lately answered as they must.
+    It goes the way of every command: signed, verified and recorded by the risk worker, which
+    signals it. Each client puts the scope to HALT on a copy of its table, asks it about an order
+    and a cancel, and says so. The exit code is 2 unless every client that is known answered as
+    it must.
     """
-    wanted = Drill(
-        id=f"drill-{uuid.uuid4().hex[:12]}",
-        scope=scope,
-        person=person or getpass.getuser(),
-        reason=reason,
-        ts=datetime.now(UTC),
-    )
-    engine = _open(database)
-    try:
-        done = run_drill(
-            connection(kafka),
-            wanted,
-            lambda: _digest(engine),
-            expect=expect or (),
-            timeout_s=timeout,
-        )
-        table.write_drill(engine, _kept(done))
-    finally:
-        engine.dispose()
+    if not is_scope(scope):
+        raise ConfigError("command line", "--scope", "a scope, such as firm or asset:USDC", scope)
+    cause = sender.send("drill", scope, reason, {"expect": sorted(expect)} if expect else {})
+    if not sender.live:
+        return
+    done = _judged(sender.database, output_id(cause, "DrillSignalled", scope), timeout)
     typer.echo(told(done), nl=False)
     if report is not None:
         _write(report, done)
@@ -86,49 +71,39 @@ def drills_command(
         found = table.drills(conn, limit)
     if as_json:
         for drill in found:
-            typer.echo(msgspec.json.encode(drill).decode())
+            said = {name: plain(value) for name, value in drill.items()}
+            typer.echo(msgspec.json.encode(said).decode())
         return
-    names = ["sent", "id", "scope", "outcome", "answered", "slowest", "person", "reason"]
-    show_rows(
-        names,
-        [
-            [
-                text(micros(row["sent_ts"]) // 1_000_000 * 1_000_000),
-                row["id"],
-                row["scope"],
-                row["outcome"],
-                f"{row['answered']} of {row['expected']}",
-                "" if row["slowest_s"] is None else f"{row['slowest_s']:.3f} s",
-                row["person"],
-                row["reason"],
-            ]
-            for row in found
-        ],
-    )
+    show_rows(list(_NAMES), [_row(drill) for drill in found])
 
 
-def _open(database: str) -> Engine:
-    engine = open_engine(database)
-    try:
-        with engine.connect() as conn:
-            require_current(conn)
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
+def _row(drill: dict[str, Any]) -> list[str]:
+    return [
+        text(micros(drill["sent_ts"]) // 1_000_000 * 1_000_000),
+        drill["id"],
+        drill["scope"],
+        drill["outcome"] or "not judged",
+        f"{drill['answered']} of {drill['expected']}",
+        "" if drill["slowest_s"] is None else f"{drill['slowest_s']:.3f} s",
+        drill["person"],
+        drill["plan"],
+        drill["reason"],
+    ]
 
 
-def _digest(engine: Engine) -> str:
-    with engine.connect() as conn:
-        return table.switch_digest(conn)
-
-
-def _kept(done: Report) -> tuple[object, ...]:
-    return (
-        done.id, done.scope, done.person, done.reason, done.sent, done.outcome,
-        len(done.expected), len(done.answered), done.slowest_s, done.digest_before,
-        done.digest_after, msgspec.to_builtins(done),
-    )  # fmt: skip
+def _judged(database: str, drill_id: str, timeout: float) -> Report:
+    """Wait for the report of a drill."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with reading(database) as conn:
+            found = table.drill(conn, drill_id)
+        if found is not None:
+            return msgspec.convert(found["report"], type=Report)
+        if time.monotonic() > deadline:
+            raise RiskwatchError(
+                f"drill {drill_id}: no report after {timeout:g} s: does `run clients` run?"
+            )
+        time.sleep(_LOOK_S)
 
 
 def _write(folder: Path, done: Report) -> None:

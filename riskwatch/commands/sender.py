@@ -147,8 +147,8 @@ class Sender(msgspec.Struct, frozen=True):
         """Whether it goes to a broker."""
         return self.out is None and bool(self.kafka)
 
-    def send(self, action: CommandAction, scope: str, reason: str, args: dict[str, Any]) -> None:
-        """Sign a command, send it, and say what came of it.
+    def send(self, action: CommandAction, scope: str, reason: str, args: dict[str, Any]) -> str:
+        """Sign a command, send it, and say what came of it; returns its identity.
 
         Raises
         ------
@@ -179,6 +179,7 @@ class Sender(msgspec.Struct, frozen=True):
             self._answer(signed)
         else:
             self._write(signed)
+        return identity(signed)
 
     def _publish(self, command: Command) -> None:
         with Publisher(connection(self.kafka)) as publisher:

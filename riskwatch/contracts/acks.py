@@ -1,21 +1,20 @@
-"""What order paths say back, and drills: JSON on ``riskwatch.acks`` and ``riskwatch.drills``."""
+"""What order paths say back, and their answers to drills: JSON on ``riskwatch.acks``."""
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
 
+# The alias says that it is part of this module: clients look here.
+from riskwatch.core.drilled import CLIENT as CLIENT  # noqa: PLC0414
 from riskwatch.core.reasons import State
 
 ACKS: Final = "riskwatch.acks"
 DRILLS: Final = "riskwatch.drills"
 SCOPES: Final = 1_000
 """Most scopes that one acknowledgement names, the strictest first."""
-CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""Names of clients."""
 DRILL_KEY: Final = "/drill"
 """Ends the key of an answer to a drill, so that it never replaces what a client applied."""
 
@@ -99,29 +98,6 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     v: Literal[1] = 1
 
 
-class Drill(msgspec.Struct, frozen=True, kw_only=True, tag="drill"):
-    """An exercise: as if `scope` went to HALT.
-
-    Attributes
-    ----------
-    id : str
-        Which.
-    scope : str
-        What is exercised.
-    person, reason : str
-        Who exercises it, and why.
-    ts : datetime
-        When it was sent.
-    """
-
-    id: str
-    scope: str
-    person: str
-    reason: str
-    ts: datetime
-    v: Literal[1] = 1
-
-
 class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):
     """What one client did at a drill.
 
@@ -160,10 +136,9 @@ class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="string")
 _acks: Final[msgspec.json.Decoder[Ack | DrillAck]] = msgspec.json.Decoder(Ack | DrillAck)
-_drills: Final = msgspec.json.Decoder(Drill)
 
 
-def encode(said: Ack | DrillAck | Drill) -> bytes:
+def encode(said: Ack | DrillAck) -> bytes:
     """Wire bytes."""
     return _encoder.encode(said)
 
@@ -177,14 +152,3 @@ def decode_ack(raw: bytes) -> Ack | DrillAck:
         If it is none.
     """
     return _acks.decode(raw)
-
-
-def decode_drill(raw: bytes) -> Drill:
-    """Read a drill.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    return _drills.decode(raw)

@@ -195,7 +195,7 @@ _OUTPUTS: Final = (
         key="the scope",
         partitions=1,
         retention_h=90 * _DAY,
-        carries=(),
+        carries=(outputs.DrillSignalled,),
         about="Exercises, apart from everything that is meant.",
     ),
     Topic(

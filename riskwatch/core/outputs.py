@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 # The aliases say that these are part of this module: everybody finds every output here.
+from riskwatch.core.drilled import DrillSignalled as DrillSignalled  # noqa: PLC0414
 from riskwatch.core.output import Output as Output  # noqa: PLC0414
 from riskwatch.core.people import CommandApplied as CommandApplied  # noqa: PLC0414
 from riskwatch.core.people import CommandRefused as CommandRefused  # noqa: PLC0414
@@ -391,4 +392,5 @@ AnyOutput = (
     | CommandRefused
     | ControlChanged
     | ConfigurationChanged
+    | DrillSignalled
 )

@@ -148,6 +148,8 @@ class CommandRefusal(StrEnum):
     """The signature is not the operator's over exactly these fields."""
     STALE = "STALE"
     """Given longer ago than the replay window reaches."""
+    REPLAYED = "REPLAYED"
+    """The very same message came before: somebody sent it again."""
     KEY_REUSED = "KEY_REUSED"
     """The idempotency key was used for another command."""
     RATE_LIMITED = "RATE_LIMITED"

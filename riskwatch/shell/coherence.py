@@ -5,14 +5,17 @@ Ranges of single values are checked where they are read (:mod:`riskwatch.shell.c
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
+from riskwatch.core.drilled import CLIENT
 from riskwatch.core.money import quantise
 from riskwatch.core.operators import Role
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.models import SERVED
+from riskwatch.core.risk.order import is_scope
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from riskwatch.core.operators import Operators
     from riskwatch.core.policy import Policy
     from riskwatch.core.reference import Limits, Party, Reference
+    from riskwatch.core.risk.config import DrillPlan
     from riskwatch.core.rules import RulePack
 
 PD_FLOOR: Final = 0.0003
@@ -28,6 +32,8 @@ PD_FLOOR: Final = 0.0003
 LOOKS: Final = 4
 """How often models must look within a horizon, at least: a longer hole leaves no false label."""
 UNRATED: Final = "unrated"
+WEEK_S: Final = 604_800.0
+_TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 PLACEHOLDERS: Final = ("scope", "feature", "value", "at", "unit")
 """What the text of a rule may name."""
 PRICED: Final = ("asset", "venue-asset")
@@ -90,6 +96,7 @@ def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]
     if risk.people.key_memory_s < risk.people.replay_s:
         expected = f"at least risk.people.replay_s = {risk.people.replay_s:g} s"
         raise ConfigError(file, "risk.people.key_memory_s", expected, risk.people.key_memory_s)
+    _drills(file, risk.drills)
     names = [generation.name or generation.model for generation in models.generations]
     names += [SERVED] if names else []
     for i, ask in enumerate(risk.asks):
@@ -112,6 +119,23 @@ def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]
         if target.horizon_s < LOOKS * risk.report_s:
             expected = f"at least {LOOKS} times risk.report_s = {risk.report_s:g} s"
             raise ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
+
+
+def _drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
+    """Refuse plans that could not be followed, and one name for two."""
+    _unique(file, "risk.drills", (plan.id for plan in plans))
+    for i, plan in enumerate(plans):
+        where = f"risk.drills[{i}]"
+        if not is_scope(plan.scope):
+            raise ConfigError(file, f"{where}.scope", "a scope, such as firm", plan.scope)
+        if _TIME.fullmatch(plan.at) is None:
+            raise ConfigError(file, f"{where}.at", "a time of day as HH:MM, UTC", plan.at)
+        if plan.weekday and plan.every_s % WEEK_S:
+            expected = "whole weeks, where there is a weekday"
+            raise ConfigError(file, f"{where}.every_s", expected, plan.every_s)
+        for client in plan.expect:
+            if CLIENT.fullmatch(client) is None:
+                raise ConfigError(file, f"{where}.expect", "names of clients", client)
 
 
 def operators(file: str, made: Operators) -> None:

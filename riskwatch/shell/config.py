@@ -21,7 +21,8 @@ from riskwatch.core.policy import Policy
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.risk.assess import YEAR_S
 from riskwatch.core.risk.baseline import BaselineConfig
-from riskwatch.core.risk.config import Ask, PeopleConfig, RiskConfig
+from riskwatch.core.risk.config import Ask, DrillPlan, PeopleConfig, RiskConfig
+from riskwatch.core.risk.drills import WEEKDAYS
 from riskwatch.core.risk.models import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.errors import ConfigError, ModelError
@@ -138,6 +139,9 @@ POLICY_CHECKS: Final[Checks] = {
     (Ask, "at"): inside(0.0, 1.0),
     (Ask, "observations"): at_least(1),
     (Ask, "exit"): inside(0.0, 1.0),
+    (DrillPlan, "id"): named,
+    (DrillPlan, "every_s"): at_least(10.0),
+    (DrillPlan, "weekday"): among("", *WEEKDAYS),
 }
 MODELS_CHECKS: Final[Checks] = {
     (TargetConfig, "threshold"): above(0.0),

@@ -1,32 +1,19 @@
-"""Drills: the real way to every order path and back, on a topic of its own, and nothing changed."""
+"""What came of a drill: who answered and how fast, and whether anything real changed. No I/O."""
 
 from __future__ import annotations
 
-import time
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
 
-from riskwatch.contracts.acks import ACKS, DRILLS, Ack, Drill, DrillAck, decode_ack, encode
-from riskwatch.core.scopes import parse
-from riskwatch.errors import BrokerError, RiskwatchError
 from riskwatch.store.clients import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from riskwatch.contracts.acks import DrillAck
+    from riskwatch.core.outputs import DrillSignalled
 
-    from riskwatch.contracts.connection import KafkaConnection
-
-SWITCHES: Final = "riskwatch.killswitch"
-RECENT: Final = timedelta(seconds=30)
-"""A client that spoke within this time is expected to answer."""
 PASSED, FAILED, DISTURBED = "passed", "failed", "disturbed"
-_ASK_MS: Final = 10_000
-_POLL_MS: Final = 20
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -37,10 +24,11 @@ class Answered(msgspec.Struct, frozen=True):
     client : str
         Who.
     stopped_s : float
-        From just before the drill was sent to when its copy of the table refused orders, by the
-        two machines' clocks.
+        From the moment of the signal to when its copy of the table refused orders, by the clocks
+        of broker (of the risk worker, if a plan asked) and client.
     round_trip_s : float
-        From just before the drill was sent to its word here, by this machine's clock alone.
+        From the moment of the signal to the broker's receipt of its word: of a commanded drill,
+        both are the broker's clock, and all that lies between command and answer is in it.
     problems : list of str
         What was not as it must be.
     """
@@ -51,92 +39,64 @@ class Answered(msgspec.Struct, frozen=True):
     problems: list[str]
 
 
+class Real(msgspec.Struct, frozen=True):
+    """What is real, around a drill.
+
+    Attributes
+    ----------
+    before, after : str
+        Digest of the table of scopes in SQL: once the drill was heard of, and at its end. Empty
+        before it if that was not looked at in time.
+    decided : list of str
+        Real decisions since the signal.
+    caused : int
+        Real switches that the drill itself turned.
+    """
+
+    before: str
+    after: str
+    decided: list[str] = []
+    caused: int = 0
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a drill.
 
     Attributes
     ----------
     outcome : str
-        ``passed``; ``failed``: a client did not answer, or not as it must; ``disturbed``: a real
-        decision was made meanwhile, so that nothing is shown about what did not change.
+        ``passed``; ``failed``: a client did not answer, or not as it must, or the drill changed
+        something real; ``disturbed``: a real decision was made meanwhile, so that nothing is
+        shown about what did not change.
+    plan : str
+        Plan that asked for it; empty if `person` did.
+    expected, silent : list of str
+        Clients that should answer, and those of them that did not.
     p50_s, p99_s, slowest_s : float or None
         Round trips of the clients that answered.
-    digest_before, digest_after : str
-        Of the real table of scopes in SQL.
-    switches_before, switches_after : int
-        End of the real topic.
+    real : Real
+        The real table of scopes.
     """
 
     id: str
     scope: str
+    plan: str
     person: str
     reason: str
     sent: datetime
     outcome: str
     problems: list[str]
     expected: list[str]
+    silent: list[str]
     answered: list[Answered]
     p50_s: float | None
     p99_s: float | None
     slowest_s: float | None
-    digest_before: str
-    digest_after: str
-    switches_before: int
-    switches_after: int
-
-
-def run_drill(
-    connection: KafkaConnection,
-    drill: Drill,
-    digest: Callable[[], str],
-    *,
-    expect: Sequence[str] = (),
-    timeout_s: float = 10.0,
-) -> Report:
-    """Send a drill, and hear the answers.
-
-    Parameters
-    ----------
-    connection : KafkaConnection
-        The broker.
-    drill : Drill
-        What is exercised.
-    digest : callable
-        Digest of the real table of scopes, now.
-    expect : sequence of str
-        Clients that must answer, beside those that spoke lately.
-    timeout_s : float
-        How long answers are waited for, seconds.
-
-    Raises
-    ------
-    BrokerError
-        If the broker does not answer.
-    RiskwatchError
-        If the scope is none.
-    """
-    try:
-        parse(drill.scope)
-    except ValueError as error:
-        raise RiskwatchError(f"drill: {error}") from error
-    with _clients(connection) as (producer, consumer):
-        expected = sorted({*_speaking(connection, consumer), *expect})
-        before = digest(), _end(connection, consumer, SWITCHES)
-        began, drill = time.monotonic(), msgspec.structs.replace(drill, ts=datetime.now(UTC))
-        producer.send(connection.topic(DRILLS), encode(drill), key=drill.scope.encode()).get(
-            timeout=timeout_s
-        )
-        answered = _answers(consumer, drill, set(expected), began, timeout_s)
-        after = digest(), _end(connection, consumer, SWITCHES)
-    return judged(drill, expected, answered, before, after)
+    real: Real
 
 
 def judged(
-    drill: Drill,
-    expected: list[str],
-    answered: list[Answered],
-    before: tuple[str, int],
-    after: tuple[str, int],
+    signal: DrillSignalled, expected: list[str], answered: list[Answered], real: Real
 ) -> Report:
     """Say what came of it."""
     silent = sorted({*expected} - {found.client for found in answered})
@@ -144,36 +104,44 @@ def judged(
     problems += [f"{found.client}: {what}" for found in answered for what in found.problems]
     if not expected and not answered:
         problems.append("there is no client to exercise")
+    if real.caused:
+        problems.append(f"the drill itself turned {real.caused} real switches")
+    if not real.before:
+        problems.append("heard of too late to say whether anything real changed")
     outcome = FAILED if problems else PASSED
-    if before != after:
-        problems.append("a real decision was made during the drill")
-        outcome = FAILED if outcome == FAILED else DISTURBED
+    if real.before and real.before != real.after:
+        why = ", ".join(real.decided)
+        problems.append(f"a real decision was made during the drill: {why}" if why else _CHANGED)
+        if outcome == PASSED:
+            outcome = DISTURBED if why else FAILED
     times = sorted(found.round_trip_s for found in answered)
     return Report(
-        id=drill.id,
-        scope=drill.scope,
-        person=drill.person,
-        reason=drill.reason,
-        sent=drill.ts,
+        id=signal.id,
+        scope=signal.scope,
+        plan=signal.plan,
+        person=signal.person,
+        reason=signal.reason,
+        sent=signal.ts,
         outcome=outcome,
         problems=problems,
         expected=expected,
+        silent=silent,
         answered=sorted(answered, key=lambda found: found.client),
         p50_s=quantile(times, 0.5),
         p99_s=quantile(times, 0.99),
         slowest_s=times[-1] if times else None,
-        digest_before=before[0],
-        digest_after=after[0],
-        switches_before=before[1],
-        switches_after=after[1],
+        real=real,
     )
+
+
+_CHANGED: Final = "the real table of scopes changed, and no decision says why"
 
 
 def told(report: Report) -> str:
     """Report for people."""
     lines = [
         f"Drill {report.id} of {report.scope}: {report.outcome.upper()}",
-        f"sent {report.sent.isoformat()} by {report.person}: {report.reason}",
+        f"signalled {report.sent.isoformat()} by {report.person}: {report.reason}",
         f"{len(report.answered)} clients answered, {len(report.expected)} were expected",
     ]
     if report.slowest_s is not None:
@@ -186,86 +154,36 @@ def told(report: Report) -> str:
         f"{found.round_trip_s:.3f} s"
         for found in report.answered
     ]
-    same = "the same before and after" if report.digest_before == report.digest_after else "CHANGED"
-    lines.append(f"real table of scopes: {same} ({report.digest_after})")
-    lines.append(f"real topic: ended at {report.switches_before}, then {report.switches_after}")
+    lines += [f"  {client}: NO ANSWER" for client in report.silent]
+    real = report.real
+    same = "the same before and after" if real.before == real.after else "NOT SHOWN TO BE THE SAME"
+    lines.append(f"real table of scopes: {same} ({real.before or 'not known'}, {real.after})")
+    lines.append(f"real switches that the drill turned: {real.caused}")
     lines += [f"PROBLEM: {what}" for what in report.problems]
     return "\n".join(lines) + "\n"
 
 
-@contextmanager
-def _clients(connection: KafkaConnection) -> Iterator[tuple[Any, Any]]:
-    made: list[Any] = []
-    try:
-        options = {**connection.options(), "bootstrap_timeout_ms": _ASK_MS}
-        made.append(KafkaProducer(**options, linger_ms=0, max_block_ms=_ASK_MS))
-        made.append(
-            KafkaConsumer(
-                **options, group_id=None, auto_offset_reset="none", enable_auto_commit=False
-            )
-        )
-        yield made[0], made[1]
-    except KafkaError as error:
-        raise BrokerError(f"{connection.servers}: {error}") from error
-    finally:
-        for client in made:
-            client.close()
-
-
-def _end(connection: KafkaConnection, consumer: Any, name: str) -> int:
-    part = TopicPartition(connection.topic(name), 0)
-    ends: dict[TopicPartition, int] = consumer.end_offsets([part], timeout_ms=_ASK_MS)
-    return ends[part]
-
-
-def _speaking(connection: KafkaConnection, consumer: Any) -> Iterator[str]:
-    """Clients that spoke lately; leaves the consumer at the end of their topic."""
-    part = TopicPartition(connection.topic(ACKS), 0)
-    consumer.assign([part])
-    end = consumer.end_offsets([part], timeout_ms=_ASK_MS)[part]
-    consumer.seek(part, consumer.beginning_offsets([part], timeout_ms=_ASK_MS)[part])
-    last: dict[bytes, tuple[int, bytes | None]] = {}
-    while consumer.position(part) < end:
-        for records in consumer.poll(_POLL_MS).values():
-            last |= {record.key: (record.timestamp, record.value) for record in records}
-    since = (datetime.now(UTC) - RECENT).timestamp() * 1000
-    for at, value in last.values():
-        ack = _read(value)
-        if at >= since and isinstance(ack, Ack) and not ack.ended:
-            yield ack.client
-
-
-def _read(value: bytes | None) -> Ack | DrillAck | None:
-    try:
-        return None if value is None else decode_ack(value)
-    except ValueError:
-        return None
-
-
-def _answers(
-    consumer: Any, drill: Drill, missing: set[str], began: float, timeout_s: float
-) -> list[Answered]:
-    found: dict[str, Answered] = {}
-    # Those that nobody expected may answer too, and count.
-    while time.monotonic() - began < timeout_s and (missing or not found):
-        for records in consumer.poll(_POLL_MS).values():
-            now = time.monotonic()
-            for record in records:
-                ack = _read(record.value)
-                if isinstance(ack, DrillAck) and ack.drill == drill.id:
-                    found.setdefault(ack.client, _answered(ack, drill, now - began))
-                    missing.discard(ack.client)
-    return list(found.values())
-
-
-def _answered(ack: DrillAck, drill: Drill, took: float) -> Answered:
+def answered(ack: DrillAck, signal: DrillSignalled, arrived: datetime) -> Answered:
+    """Look at what a client said, which the broker got at `arrived`."""
     checks = {
         "an order in the scope was not refused": ack.refused,
         "a cancel was refused": ack.cancelled,
         "its real table changed": ack.digest_before == ack.digest_after,
         "what its real table says of the order changed": ack.real_before is ack.real_after,
-        "it answered for another scope": ack.scope == drill.scope,
+        "it answered for another scope": ack.scope == signal.scope,
     }
-    stopped = (ack.applied_ts - drill.ts).total_seconds()
-    problems = [what for what, fine in checks.items() if not fine]
-    return Answered(ack.client, stopped, took, problems)
+    return Answered(
+        ack.client,
+        (ack.applied_ts - signal.ts).total_seconds(),
+        (arrived - signal.ts).total_seconds(),
+        [what for what, fine in checks.items() if not fine],
+    )
+
+
+def row_of(done: Report) -> tuple[object, ...]:
+    """Row of the table of drills."""
+    return (
+        done.id, done.scope, done.person, done.reason, done.sent, done.outcome,
+        len(done.expected), len(done.answered), done.slowest_s, done.real.before,
+        done.real.after, msgspec.to_builtins(done),
+    )  # fmt: skip

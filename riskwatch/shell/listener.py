@@ -11,30 +11,36 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, RetriableError
-from prometheus_client import Gauge, Histogram
 
-from riskwatch.contracts.acks import ACKS, Ack, decode_ack
+from riskwatch.contracts.acks import ACKS, DRILL_KEY, DRILLS, Ack, decode_ack
 from riskwatch.contracts.headers import SEQ
 from riskwatch.contracts.outputs import decode_output
-from riskwatch.core.clock import SECOND, micros, moment
-from riskwatch.core.ids import output_id
-from riskwatch.core.outputs import AlertRaised, AlertResolved, KillSwitchChanged
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.clock import micros, moment
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    DrillSignalled,
+    KillSwitchChanged,
+)
 from riskwatch.errors import BrokerError, StoreUnavailableError
-from riskwatch.shell import holder
+from riskwatch.shell import drillbook, holder, paths
+from riskwatch.shell.client_metrics import ClientMetrics
+from riskwatch.shell.config import load_policy
+from riskwatch.shell.drillbook import DrillBook
+from riskwatch.shell.drills import row_of
+from riskwatch.shell.lateness import NAME, PREFIX, alert_key, drill_raised, raised, resolved
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.relay import KafkaPublisher, Producer
 from riskwatch.shell.roll import LATE_S, Roll
 from riskwatch.shell.waiting import Patience
 from riskwatch.store import clients as table
-from riskwatch.store import lease
+from riskwatch.store import drills, lease
 from riskwatch.store.batch import Batch, Sequenced
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
@@ -46,15 +52,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from riskwatch.core.outputs import Output
-    from riskwatch.shell.roll import Late
     from riskwatch.shell.settings import Settings
     from riskwatch.store.batch import Resumed
 
-NAME: Final = "clients"
 SWITCHES: Final = "riskwatch.killswitch"
 KEPT: Final = timedelta(days=400)
 """How long the times of clients are kept."""
-_PREFIX: Final = "client:"
 _POLL_MS: Final = 100
 _WRITE: Final = timedelta(seconds=1)
 _ASK_MS: Final = 10_000
@@ -63,11 +66,6 @@ _BATCH: Final = 1_000
 _DAY: Final = timedelta(days=1)
 
 log = structlog.get_logger("riskwatch.clients")
-
-
-def alert_key(late: Late) -> str:
-    """Key of the alert that a client is late with a scope."""
-    return f"{_PREFIX}{late.client}|{late.scope}"
 
 
 class Listener:
@@ -98,6 +96,8 @@ class Listener:
         self.standing: str | None = "starting"
         self.failure: Exception | None = None
         self.roll = Roll(late_s)
+        plans = load_policy(settings.config or paths.rules()).risk.drills
+        self.book = DrillBook(self.roll, plans)
         self._now = now
         self._producer = Producer(self.connection, self.patience, self.metrics)
         self._publisher = KafkaPublisher(self._producer)
@@ -108,18 +108,7 @@ class Listener:
         self._written = self._swept = datetime(1970, 1, 1, tzinfo=UTC)
         self._engine: Engine
         self._kept: Resumed
-        registry = self.metrics.registry
-        self._known = Gauge(
-            "riskwatch_clients", "Order paths that are expected to obey.", registry=registry
-        )
-        self._late = Gauge(
-            "riskwatch_clients_late", "Scopes at HALT that a client did not apply.",
-            ["client"], registry=registry,
-        )  # fmt: skip
-        self._times = Histogram(
-            "riskwatch_client_ack_seconds", "From a kill message to the word of a client.",
-            ["client"], registry=registry, buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60),
-        )  # fmt: skip
+        self._told = ClientMetrics(self.metrics.registry)
 
     def prepare(self) -> None:
         """Wait for the servers and for the lease.
@@ -145,12 +134,10 @@ class Listener:
         )
         self._publisher.lead(NAME, self._kept.epoch)
         self._publish()
-        self._open = wait(
-            "alerts",
-            "store",
-            lambda: table.open_alerts(self._engine, _PREFIX),
-            StoreUnavailableError,
-        )
+        for prefix in (PREFIX, drillbook.PREFIX):
+            self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
+        with self._engine.connect() as conn:
+            self.book.load(conn, self._now())
         wait("open", "broker", self._follow, BrokerError)
         self.standing = None
 
@@ -160,6 +147,7 @@ class Listener:
         if self._behind:
             return  # who is late cannot be told before everything that was said is heard
         now = self._now()
+        self._drill(now)
         self._judge(now)
         if now - self._written >= _WRITE:
             self._written = now
@@ -206,7 +194,7 @@ class Listener:
             self.patience.pause(_STANDBY_S, "lease")
 
     def _follow(self) -> None:
-        """Begin at the beginning of both topics."""
+        """Begin at the beginning of all topics."""
         try:
             self._consumer = consumer = KafkaConsumer(
                 **self.connection.options(),
@@ -217,7 +205,8 @@ class Listener:
                 bootstrap_timeout_ms=_ASK_MS,
                 reconnect_backoff_max_ms=1_000,
             )
-            parts = [TopicPartition(self.connection.topic(name), 0) for name in (SWITCHES, ACKS)]
+            names = (SWITCHES, ACKS, DRILLS)
+            parts = [TopicPartition(self.connection.topic(name), 0) for name in names]
             consumer.assign(parts)
             first = consumer.beginning_offsets(parts, timeout_ms=_ASK_MS)
             ends = consumer.end_offsets(parts, timeout_ms=_ASK_MS)
@@ -236,8 +225,9 @@ class Listener:
             return
         except KafkaError as error:
             raise BrokerError(f"{self.connection.servers}: {error}") from error
+        takers = {SWITCHES: self._switched, ACKS: self._said, DRILLS: self._drilled}
         for part, records in polled.items():
-            take = self._switched if part.topic == self.connection.topic(SWITCHES) else self._said
+            take = takers[self.connection.plain(part.topic)]
             for record in records:
                 take(record, moment(max(0, record.timestamp) * 1_000))
         for part, end in list(self._behind.items()):
@@ -262,20 +252,44 @@ class Listener:
         except ValueError as error:
             log.warning("an acknowledgement cannot be read", offset=record.offset, why=str(error))
             return
-        if isinstance(ack, Ack) and record.key == ack.client.encode():
+        if not isinstance(ack, Ack):
+            if record.key == f"{ack.client}{DRILL_KEY}".encode():
+                self.book.answered(ack, at)
+        elif record.key == ack.client.encode():
             self.roll.said(ack, at)
 
+    def _drilled(self, record: Any, at: datetime) -> None:
+        del at
+        with suppress(ValueError):  # nothing that anybody signalled
+            output = decode_output(record.value or b"")
+            if isinstance(output, DrillSignalled):
+                self.book.signalled(output, self._now())
+
+    def _drill(self, now: datetime) -> None:
+        """Write down what came of drills."""
+        for report in self._wait(lambda: self.book.look(self._engine, now)):
+            row, place = row_of(report), (NAME, self._kept.epoch)
+            self._wait(partial(drills.write_drill, self._engine, place, row))
+            self.book.keep(report)
+            log.info("drill", id=report.id, outcome=report.outcome, problems=report.problems)
+
     def _judge(self, now: datetime) -> None:
-        """Raise alerts of who is late, and resolve those of who came after all."""
+        """Raise alerts of who is late and of drills, and resolve what is over."""
         late = {alert_key(found): found for found in self.roll.late(now)}
+        wrong = self.book.wanted()
         us = micros(now)
         said: list[Output] = [
             raised(found, us) for key, found in sorted(late.items()) if key not in self._open
         ]
         said += [
+            drill_raised(key, found, us)
+            for key, found in sorted(wrong.items())
+            if key not in self._open
+        ]
+        said += [
             resolved(key, scope, opened, us)
             for key, (scope, opened) in sorted(self._open.items())
-            if key not in late
+            if key not in late and key not in wrong
         ]
         if said:
             self._tell(said, us)
@@ -295,7 +309,7 @@ class Listener:
         for output in said:
             if isinstance(output, AlertRaised):
                 self._open[output.alert] = (output.scope, output.id)
-                log.warning("late", alert=output.alert, why=output.reasons)
+                log.warning("alert", alert=output.alert, why=output.reasons)
             elif isinstance(output, AlertResolved):
                 del self._open[output.alert]
 
@@ -314,39 +328,7 @@ class Listener:
         self._wait(lambda: table.write_clients(self._engine, place, rows, times, gone))
         self._gone = []
         for client, *_, seconds in times:
-            self._times.labels(client).observe(seconds)
-        self._known.set(sum(not heard.ack.ended for heard in self.roll.heard.values()))
-        self._late.clear()
-        for client, *_, late in rows:
-            self._late.labels(client).set(len(late))
-
-
-def raised(late: Late, us: int) -> AlertRaised:
-    """Alert that a client did not apply a HALT in time."""
-    key, cause = alert_key(late), f"{NAME}/{us}/{late.decision_id}"
-    waited = us / SECOND - late.published.timestamp()
-    return AlertRaised(
-        id=output_id(cause, "AlertRaised", key),
-        cause_id=cause,
-        ts=moment(us),
-        alert=key,
-        scope=late.scope,
-        severity=State.HALT,
-        cause=Cause.UNKNOWN,
-        title=f"{late.client} did not apply the HALT of {late.scope}",
-        reasons=[late.why, f"it was told {waited:.1f} s ago"],
-        exposure_usd=Decimal(0),
-        decision_id=late.decision_id,
-    )
-
-
-def resolved(key: str, scope: str, opened: str, us: int) -> AlertResolved:
-    """Say that a client applied it after all, or that nothing is asked of it any more."""
-    return AlertResolved(
-        id=output_id(f"{opened}/{us}", "AlertResolved", key),
-        cause_id=opened,
-        ts=moment(us),
-        alert=key,
-        scope=scope,
-        opened_id=opened,
-    )
+            self._told.applied(client, seconds)
+        known = sum(not heard.ack.ended for heard in self.roll.heard.values())
+        late = {client: len(scopes) for client, *_, scopes in rows}
+        self._told.stand(known, late, {wanted.scope for wanted in self.book.wanted().values()})

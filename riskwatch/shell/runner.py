@@ -19,7 +19,7 @@ from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.core.clock import text
 from riskwatch.core.dedupe import SeenWindow, digest
-from riskwatch.core.events import Tick
+from riskwatch.core.events import Command, Tick
 from riskwatch.core.outputs import EventRejected
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.core.reasons import RejectReason
@@ -288,8 +288,9 @@ class Runner:
             self._refuse(record, fact.reason, fact.detail)
             return
         cause = cause_of(event)
-        mark = digest(cause)
-        if self._window.knows(mark):
+        # A command that comes again is for the stage to refuse and to tell of.
+        mark = None if isinstance(event, Command) else digest(cause)
+        if mark is not None and self._window.knows(mark):
             draft.counts.duplicate += 1
             return
         if self.grid is not None:
@@ -300,7 +301,8 @@ class Runner:
         self._apply(fact, record.us, record)
         refusal = self._settle(cause)
         if refusal is None:
-            self._window.remember(mark)
+            if mark is not None:
+                self._window.remember(mark)
             draft.counts.applied += 1
         else:
             # Not remembered: it had no effect, and may be sent again once the reason is gone.

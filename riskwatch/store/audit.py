@@ -21,6 +21,7 @@ from riskwatch.core.outputs import (
     ConfigurationChanged,
     ControlChanged,
     DecisionMade,
+    DrillSignalled,
     KillSwitchChanged,
     Output,
 )
@@ -43,6 +44,7 @@ AUDITED: Final[tuple[type[Output], ...]] = (
     CommandRefused,
     ControlChanged,
     AuthorityChanged,
+    DrillSignalled,
 )
 """Kinds of output that are rows of the chain, each one."""
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from riskwatch.contracts.audit import GENESIS, Link, digest_of
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import micros, text
-from riskwatch.core.outputs import DecisionMade, KillSwitchChanged, Output
+from riskwatch.core.outputs import DecisionMade, DrillSignalled, KillSwitchChanged, Output
 from riskwatch.store.audit import AUDIT_CHAIN, links
 from riskwatch.store.project import PROJECTIONS, Log
 
@@ -31,6 +31,7 @@ MOST: Final = 20
 _TOLD: Final[dict[type[Output], str]] = {
     DecisionMade: "decision_log",
     KillSwitchChanged: "killswitch_history",
+    DrillSignalled: "drill_signal",
 }
 
 

@@ -1,4 +1,4 @@
-"""Order paths as SQL knows them: what each applied, how long that took, and drills.
+"""Order paths as SQL knows them: what each applied, and how long that took.
 
 Telemetry by the wall's clock. Nothing here is state of a stage, and no decision rests on it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, Table, Text, delete, select
+from sqlalchemy import BigInteger, Boolean, Column, Float, Table, Text, delete, select
 
 from riskwatch.core.scopes import table_digest
 from riskwatch.store.engine import answering
@@ -57,24 +57,6 @@ CLIENT_ACK: Final = Table(
     Column("seconds", Float, nullable=False),
 )
 """Each decision that a client applied, and how long it took to say so."""
-
-DRILL: Final = Table(
-    "drill",
-    METADATA,
-    Column("id", Text, primary_key=True),
-    Column("scope", Text, nullable=False),
-    Column("person", Text, nullable=False),
-    Column("reason", FreeText, nullable=False),
-    Column("sent_ts", UtcTime, nullable=False, index=True),
-    Column("outcome", Text, nullable=False),
-    Column("expected", Integer, nullable=False),
-    Column("answered", Integer, nullable=False),
-    Column("slowest_s", Float, nullable=True),
-    Column("digest_before", Text, nullable=False),
-    Column("digest_after", Text, nullable=False),
-    Column("report", Json, nullable=False),
-)
-"""Every drill, with its whole report."""
 
 
 def write_clients(
@@ -148,18 +130,6 @@ def switch_digest(conn: Connection) -> str:
     return table_digest((scope, effective, decision) for scope, effective, decision in rows)
 
 
-def write_drill(engine: Engine, row: Row) -> None:
-    """Keep a drill.
-
-    Raises
-    ------
-    StoreError
-        If the database refuses.
-    """
-    with answering("the drill cannot be kept"), engine.begin() as conn:
-        append(conn, DRILL, [row])
-
-
 def clients(conn: Connection) -> list[dict[str, Any]]:
     """Every client as it last spoke, with its times to acknowledge."""
     a, found = CLIENT_ACK.c, []
@@ -175,12 +145,6 @@ def clients(conn: Connection) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def drills(conn: Connection, limit: int) -> list[dict[str, Any]]:
-    """The last drills, the newest first."""
-    query = select(DRILL).order_by(DRILL.c.sent_ts.desc()).limit(limit)
-    return [dict(row) for row in conn.execute(query).mappings()]
 
 
 def quantile(ordered: Sequence[float], share: float) -> float | None:

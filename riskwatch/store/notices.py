@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, delete, func, select, update
-from sqlalchemy.exc import DBAPIError
 
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.store.lease import hold
 from riskwatch.store.metadata import METADATA
 from riskwatch.store.truth import STATE_ROW, STREAM_OFFSET
@@ -119,20 +118,17 @@ def commit_told(engine: Engine, epoch: int, told: Told) -> int:
     StoreUnavailableError
         If the database went away. It may have committed; committing again changes nothing.
     """
-    try:
-        with engine.begin() as conn:
-            hold(conn, WORKER, epoch)
-            rows, w = told.rows, WORKER
-            upsert(conn, STATE_ROW, [(w, STAGE, k, b) for k, b in rows.items() if b is not None])
-            remove(conn, STATE_ROW, [(w, STAGE, k) for k, b in rows.items() if b is None])
-            if (o := told.offset) is not None:
-                upsert(conn, STREAM_OFFSET, [(w, o.stream, o.identity, o.position, o.records)])
-            append(conn, NOTICE, told.notices)
-            upsert(conn, NOTICE_WORD, list(told.words.values()))
-            routes = sorted({row[2] for row in told.notices})
-            return sum(_bounded(conn, route) for route in routes)
-    except DBAPIError as error:
-        raise refusal(error, "notices cannot be written") from error
+    with answering("notices cannot be written"), engine.begin() as conn:
+        hold(conn, WORKER, epoch)
+        rows, w = told.rows, WORKER
+        upsert(conn, STATE_ROW, [(w, STAGE, k, b) for k, b in rows.items() if b is not None])
+        remove(conn, STATE_ROW, [(w, STAGE, k) for k, b in rows.items() if b is None])
+        if (o := told.offset) is not None:
+            upsert(conn, STREAM_OFFSET, [(w, o.stream, o.identity, o.position, o.records)])
+        append(conn, NOTICE, told.notices)
+        upsert(conn, NOTICE_WORD, list(told.words.values()))
+        routes = sorted({row[2] for row in told.notices})
+        return sum(_bounded(conn, route) for route in routes)
 
 
 def _bounded(conn: Connection, route: str) -> int:
@@ -218,12 +214,9 @@ def last_place(engine: Engine) -> int:
 
 def forget(engine: Engine, before: datetime) -> None:
     """Delete what is done and what was said before a time."""
-    try:
-        with engine.begin() as conn:
-            conn.execute(delete(NOTICE).where(_N.made_ts < before, _N.status != WAITING))
-            conn.execute(delete(NOTICE_WORD).where(NOTICE_WORD.c.ts < before))
-    except DBAPIError as error:
-        raise refusal(error, "old notices cannot be deleted") from error
+    with answering("old notices cannot be deleted"), engine.begin() as conn:
+        conn.execute(delete(NOTICE).where(_N.made_ts < before, _N.status != WAITING))
+        conn.execute(delete(NOTICE_WORD).where(NOTICE_WORD.c.ts < before))
 
 
 def listed(conn: Connection, status: str | None, route: str | None, limit: int) -> list[Found]:
@@ -249,13 +242,10 @@ def replay(engine: Engine, ids: Sequence[str], person: str, now: datetime) -> in
         "status": WAITING, "tries": 0, "due_ts": now, "done_ts": None, "replayed_by": person,
     }  # fmt: skip
     done = 0
-    try:
-        with engine.begin() as conn:
-            for at in range(0, len(ids), _CHUNK):
-                some = update(NOTICE).where(_N.id.in_(ids[at : at + _CHUNK]), _N.status == DEAD)
-                done += conn.execute(some.values(**again)).rowcount
-    except DBAPIError as error:
-        raise refusal(error, "notices cannot be sent again") from error
+    with answering("notices cannot be sent again"), engine.begin() as conn:
+        for at in range(0, len(ids), _CHUNK):
+            some = update(NOTICE).where(_N.id.in_(ids[at : at + _CHUNK]), _N.status == DEAD)
+            done += conn.execute(some.values(**again)).rowcount
     return done
 
 
@@ -264,17 +254,11 @@ def _waiting(notice_id: str) -> Update:
 
 
 def _noted(engine: Engine, epoch: int, change: Update) -> None:
-    try:
-        with engine.begin() as conn:
-            hold(conn, WORKER, epoch)
-            conn.execute(change)
-    except DBAPIError as error:
-        raise refusal(error, "the delivery of a notice cannot be noted") from error
+    with answering("the delivery of a notice cannot be noted"), engine.begin() as conn:
+        hold(conn, WORKER, epoch)
+        conn.execute(change)
 
 
 def _all(engine: Engine, query: Any, what: str) -> Sequence[Any]:
-    try:
-        with engine.connect() as conn:
-            return conn.execute(query).all()
-    except DBAPIError as error:
-        raise refusal(error, what) from error
+    with answering(what), engine.connect() as conn:
+        return conn.execute(query).all()

@@ -23,6 +23,7 @@ from riskwatch.core.outputs import (
     DataQualityRaised,
     DataQualityResolved,
     DecisionMade,
+    DrillSignalled,
     EventRejected,
     ExposureChanged,
     KillSwitchChanged,
@@ -34,6 +35,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.errors import StoreError
 from riskwatch.store import projections as t
+from riskwatch.store.drills import DRILL_SIGNAL
 from riskwatch.store.people import OPERATOR_COMMAND, SCOPE_CONTROL, command_row
 from riskwatch.store.types import as_stored
 from riskwatch.store.write import Row, append, remove, upsert
@@ -119,6 +121,7 @@ PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
     AuthorityChanged: (_log(t.AUTHORITY_CHANGE),),
     ModelMeasured: (_latest(t.MODEL_STANDING),),
     EventRejected: (),  # its bytes are a dead letter, which the runner adds
+    DrillSignalled: (_log(DRILL_SIGNAL),),
     ConfigurationChanged: (),  # a row of the audit chain is all that it is
 }
 EPISODES: Final = (

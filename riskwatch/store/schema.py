@@ -6,6 +6,7 @@ from riskwatch.store import (
     audit,
     checkpoints,
     clients,
+    drills,
     notices,
     people,
     projections,
@@ -16,6 +17,6 @@ from riskwatch.store import (
 from riskwatch.store.metadata import METADATA
 
 __all__ = [
-    "METADATA", "audit", "checkpoints", "clients", "notices", "people", "projections", "reference",
-    "scoreboard", "truth",
+    "METADATA", "audit", "checkpoints", "clients", "drills", "notices", "people", "projections",
+    "reference", "scoreboard", "truth",
 ]  # fmt: skip

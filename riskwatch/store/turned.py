@@ -18,9 +18,13 @@ Found = dict[str, Any]
 
 
 def outcome(conn: Connection, cause_id: str) -> Found | None:
-    """What came of the command of this identity; ``None`` while nothing has."""
+    """What came of the command of this identity at first; ``None`` while nothing has.
+
+    What only claims to be it does not count, nor that it was sent again.
+    """
     c = OPERATOR_COMMAND.c
-    found = conn.execute(select(OPERATOR_COMMAND).where(c.cause_id == cause_id)).mappings().first()
+    query = select(OPERATOR_COMMAND).where(c.cause_id == cause_id)
+    found = conn.execute(query.order_by(c.authentic.desc(), c.ts, c.id)).mappings().first()
     return None if found is None else dict(found)
 
 

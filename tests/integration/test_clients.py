@@ -1,4 +1,4 @@
-"""Acknowledgements, late clients and drills, by the commands that people use."""
+"""Acknowledgements and late clients, by the commands that people use."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.outputs import AlertRaised, AlertResolved
 from riskwatch.core.reasons import State
-from riskwatch.errors import RiskwatchError
-from riskwatch.store.clients import CLIENT_ACK, DRILL
+from riskwatch.store.clients import CLIENT_ACK
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import ALERT
 from tests.support.cluster import Cluster
@@ -122,33 +121,3 @@ def test_clients_are_heard_and_late_ones_are_alerted(desk: Desk) -> None:
     assert [type(output) for output in said] == [AlertRaised, AlertResolved]
     headers = dict(desk.cluster.read("riskwatch.alerts")[0].headers)
     assert headers["rw-worker"] == b"clients"
-
-
-def test_a_drill_from_end_to_end(desk: Desk, tmp_path: Path) -> None:
-    """Each client answers, nothing real changes, and the report is kept thrice."""
-    c = desk.connection
-    with Worker(desk.database, c.servers, prefix=c.prefix) as worker:
-        worker.decide("asset:DAI", State.WATCH)
-        with KillSwitch("one", kafka=c) as one, KillSwitch("two", kafka=c) as two:
-            assert one.wait_ready()
-            assert two.wait_ready()
-            before = desk.cluster.read("riskwatch.killswitch")
-            order: dict[str, Any] = {"asset": "USDC", "counterparty": "kraken"}
-            args = ["killswitch", "drill", "--scope", COIN, "--person", "ann"]
-            args += ["--expect", "one", "--expect", "two", "--report", str(tmp_path / "r")]
-            done = desk.run(*args)
-            assert done.exit_code == 0, done.output
-            assert "PASSED" in done.stdout
-            assert one.allows(**order).state is State.NORMAL
-            assert len(desk.cluster.read("riskwatch.killswitch")) == len(before)
-            (kept,) = desk.rows(select(DRILL))
-            assert (kept.outcome, kept.expected, kept.answered) == ("passed", 2, 2)
-            assert kept.digest_before == kept.digest_after
-            assert {found["client"] for found in kept.report["answered"]} == {"one", "two"}
-            written = json.loads((tmp_path / "r" / f"{kept.id}.json").read_text())
-            assert written["outcome"] == "passed"
-            assert (tmp_path / "r" / f"{kept.id}.txt").read_text() == done.stdout
-            missing = desk.run(*args[:6], "--expect", "three", "--timeout", "1")
-            assert isinstance(missing.exception, RiskwatchError)
-            assert "three did not answer" in str(missing.exception)
-        assert "failed" in desk.run("killswitch", "drills").stdout

@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
+from riskwatch.shell.drills import FAILED, Real, judged, row_of
 from riskwatch.shell.verify import SAME, verify
 from riskwatch.store import migrate
 from riskwatch.store.audit import AUDITED, links, tail
 from riskwatch.store.audit_check import check_database
+from riskwatch.store.batch import Batch, Counts, Sequenced
 from riskwatch.store.checkpoints import (
     Checkpoint,
     check_checkpoints,
@@ -23,6 +25,7 @@ from riskwatch.store.checkpoints import (
     usable,
     write_checkpoint,
 )
+from riskwatch.store.drills import drills, last_of_scopes, write_drill
 from riskwatch.store.engine import open_engine
 from riskwatch.store.queries import reading
 from riskwatch.store.roles import APPEND_ONLY, AUDITOR, INTERNAL, READER, ROLES, WRITER
@@ -30,6 +33,7 @@ from riskwatch.store.schema import METADATA
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.audit import BY_ROWS, WORKER, fill_chain
 from tests.support.batches import batches, steps
+from tests.support.drills import signal
 from tests.support.rederiving import kept, write_nights
 
 if TYPE_CHECKING:
@@ -170,12 +174,30 @@ def test_checkpoints_are_the_ones_of_sqlite(
     assert f"after the checkpoint at entry {made[0].journal:,}" in verdict.said[0]
 
 
+def test_drills_are_kept_here_too(engine: Engine) -> None:
+    """What was signalled and what came of it; a signal that the chain does not have is found."""
+    risk, clients = (take_lease(engine, name, "test").epoch for name in (WORKER, "clients"))
+    made = signal(expect=["desk-1"])
+    counts = Counts(1, 1)
+    commit(engine, Batch(WORKER, risk, outputs=[Sequenced(1, made)], counts=counts, us=1))
+    done = judged(made, ["desk-1"], [], Real("a", "a"))
+    write_drill(engine, ("clients", clients), row_of(done))
+    write_drill(engine, ("clients", clients), row_of(done))
+    with engine.begin() as conn:
+        (shown,) = drills(conn, 5)
+        assert (shown["id"], shown["outcome"], shown["expected"]) == ("drill-1", FAILED, 1)
+        assert [row["id"] for row in last_of_scopes(conn)] == ["drill-1"]
+        assert check_database(conn, WORKER)[1] == []
+        conn.execute(text("UPDATE drill_signal SET person = 'nobody'"))
+        assert check_database(conn, WORKER)[1] != []
+
+
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("verb", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {}"])
 def test_a_writer_touches_nothing_that_is_append_only(
     engine: Engine, table: str, verb: str
 ) -> None:
-    """Not the audit chain, decisions, switches, the journal, nor what checkpoints say."""
+    """Not the audit chain, decisions, switches, drills, the journal, nor checkpoints."""
     column = METADATA.tables[table].columns.keys()[-1]
     refused(engine, WRITER, verb.format(table, column, column))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from riskwatch.contracts.topics import TOPICS
-from riskwatch.shell import metrics
+from riskwatch.shell import client_metrics, metrics
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -259,8 +259,9 @@ def test_metrics_exist(title: str) -> None:
     for name in names:
         if name.startswith("riskwatch_"):
             plain = re.sub(r"_(bucket|sum|count)$", "", name)
-            assert plain in metrics.NAMES, name
-            known |= set(metrics._TABLE[plain][2])
+            labels = client_metrics.LABELS.get(plain)
+            assert labels is not None or plain in metrics.NAMES, name
+            known |= set(metrics._TABLE[plain][2] if labels is None else labels)
     used = [label.strip() for part in re.findall(r"by \(([^)]*)\)", query)
             for label in part.split(",")]  # fmt: skip
     used += re.findall(r"[{,]\s*(\w+)\s*=", query)

@@ -15,7 +15,7 @@ from riskwatch.core.scopes import BOOK, COUNTERPARTY, VENUE_ASSET, parse
 if TYPE_CHECKING:
     from riskwatch.client.guard.belief import Belief
     from riskwatch.client.guard.judge import Judge
-    from riskwatch.contracts.acks import Drill
+    from riskwatch.core.outputs import DrillSignalled
 
 _FOR_EVER = float("inf")
 
@@ -43,7 +43,7 @@ def order_in(scope: str) -> Order:
     return Order(asset=found.name or None)
 
 
-def rehearse(belief: Belief, judge: Judge, client: str, drill: Drill) -> DrillAck:
+def rehearse(belief: Belief, judge: Judge, client: str, drill: DrillSignalled) -> DrillAck:
     """Do as a drill says on a copy; the table itself is only looked at."""
     wall = belief.calendar.wall()
     with belief.lock:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.client.guard.answer import EXPIRED, PASSED, Answer
+from riskwatch.client.guard.view import NEVER
 from riskwatch.core.reasons import State
 from riskwatch.core.scopes import FIRM, Assets
 
@@ -102,7 +103,9 @@ class Judge:
         healthy = self._healthy(view, order)
         if floor is State.REDUCE and (order.reduces or order.side == WITHDRAWAL):
             return Answer(True, floor, why, "", EXPIRED)
-        if order.hedge and healthy and self._hedged(order):
+        # Where nothing was ever known, there is no venue that was healthy last.
+        known = view.until > NEVER
+        if order.hedge and healthy and known and self._hedged(order):
             return Answer(True, floor, f"hedge of {order.book}, within its cap; {why}", "", EXPIRED)
         return Answer(False, floor, why, "", EXPIRED)
 
@@ -119,7 +122,7 @@ class Judge:
         cap = None if order.book is None else self._hedges.get(order.book)
         if cap is None or order.usd is None:
             return False
-        return self._budgets.take({f"{HEDGE}{order.book}": cap}, order.usd)
+        return self._budgets.hedge({f"{HEDGE}{order.book}": cap}, order.usd)
 
     def _unwinds(self, view: View, order: Order, wall: float) -> bool:
         """Whether every HALT that binds the order was given a way out that it fits."""
@@ -134,7 +137,7 @@ class Judge:
             unwind = ruling.row.unwind
             assert unwind is not None
             caps[ruling.row.decision_id] = float(unwind.max_usd) * self._share
-        return self._budgets.take(caps, order.usd)
+        return self._budgets.unwind(caps, order.usd)
 
     def _fits(self, ruling: Ruling, slip_bp: float, wall: float) -> bool:
         unwind = ruling.row.unwind

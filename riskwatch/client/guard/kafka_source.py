@@ -13,16 +13,15 @@ from riskwatch.client.errors import BrokerError, HistoryError, TopicError, Unrea
 from riskwatch.client.follow import KILLSWITCH
 from riskwatch.client.guard.source import Source, row_of
 from riskwatch.client.message import read
-from riskwatch.contracts.acks import DRILLS, decode_drill
+from riskwatch.contracts.acks import DRILLS
 from riskwatch.contracts.heartbeat import TOPIC as HEARTBEAT
 from riskwatch.contracts.heartbeat import decode_heartbeat
-from riskwatch.core.outputs import KillSwitchChanged
+from riskwatch.core.outputs import DrillSignalled, KillSwitchChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from riskwatch.client.guard.belief import Belief
-    from riskwatch.contracts.acks import Drill
     from riskwatch.contracts.connection import KafkaConnection
 
 _POLL_MS: Final = 50
@@ -46,7 +45,7 @@ class KafkaSource(Source):
     """
 
     def __init__(
-        self, belief: Belief, connection: KafkaConnection, drilled: Callable[[Drill], None]
+        self, belief: Belief, connection: KafkaConnection, drilled: Callable[[DrillSignalled], None]
     ) -> None:
         super().__init__("kafka", belief)
         self._connection = connection
@@ -172,10 +171,11 @@ class KafkaSource(Source):
 
     def _drill(self, record: Any) -> None:
         try:
-            drill = decode_drill(record.value or b"")
-        except ValueError as error:
+            message = read(DRILLS, record)
+        except UnreadableError as error:
             self.belief.note = f"a drill cannot be read: {error}"
             return
-        self._drilled(drill)
+        assert isinstance(message.output, DrillSignalled)
+        self._drilled(message.output)
 
     _takers: Final = {KILLSWITCH: _switch, HEARTBEAT: _heartbeat, DRILLS: _drill}

@@ -18,18 +18,21 @@ from riskwatch.client.guard.kafka_source import KafkaSource
 from riskwatch.client.guard.redis_source import RedisSource
 from riskwatch.client.guard.telling import acknowledgement
 from riskwatch.client.guard.terms import Terms
+from riskwatch.client.guard.used import UsedFile
 from riskwatch.contracts.acks import CLIENT
 from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from riskwatch.client.guard.source import Source
-    from riskwatch.contracts.acks import Ack, Drill
+    from riskwatch.contracts.acks import Ack
     from riskwatch.contracts.connection import KafkaConnection
+    from riskwatch.core.outputs import DrillSignalled
     from riskwatch.core.scopes import Assets
 
 _LOOK_S: Final = 0.01
@@ -66,6 +69,9 @@ class KillSwitch:
     unwind_share : float
         Share of each authorised unwind that this client may use: each client counts what it
         let pass, so over all clients the shares must add up to 1.
+    used_file : Path or None
+        File that remembers, over restarts, what went through unwinds; of this client alone. Without
+        one, the unwind of a HALT that stood when this process began cannot be used.
     hedges : mapping of str to float
         By book, USD of orders with ``hedge=True`` that may go while nothing vouches for the
         table, where what was known last is no worse than WATCH.
@@ -95,6 +101,7 @@ class KillSwitch:
         acks: KafkaConnection | None = None,
         terms: Terms | None = None,
         unwind_share: float = 1.0,
+        used_file: Path | None = None,
         hedges: Mapping[str, float] | None = None,
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
@@ -111,8 +118,7 @@ class KillSwitch:
         self.client = client
         self.started = datetime.now(UTC)
         self._clock = clock or steady()
-        self._budgets = Budgets()
-        self._judge = Judge(self._budgets, unwind_share, hedges or {})
+        self._began = wall()
         self.belief = Belief(terms or Terms(), self._clock, wall)
         self._hedged = list(hedges or {})
         self._sources: list[Source] = []
@@ -121,6 +127,9 @@ class KillSwitch:
             self._sources.append(RedisSource(self.belief, redis, named))
         if kafka is not None:
             self._sources.append(KafkaSource(self.belief, kafka, self._drilled))
+        # Last of what may be refused: it keeps a lock.
+        self._budgets = Budgets(None if used_file is None else UsedFile(used_file, client))
+        self._judge = Judge(self._budgets, unwind_share, hedges or {})
         to = acks or kafka
         self._acker = None if to is None else Acker(to, client, self.acknowledgement)
         self.belief.changed = self._changed
@@ -240,6 +249,7 @@ class KillSwitch:
         if self._acker is not None:
             self._acker.close()
         self.belief.end()
+        self._budgets.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -252,13 +262,22 @@ class KillSwitch:
     ) -> None:
         self.close()
 
+    def _begin(self) -> None:
+        """Note which decisions are older than this process, once a heartbeat is younger than it."""
+        beat = self.belief.verified
+        latest = self._began + self.belief.terms.skew_s  # whatever the clocks of the two say
+        if beat is not None and beat.ts.timestamp() >= latest:
+            self._budgets.begin(row.decision_id for row in self.belief.table.rows())
+
     def _changed(self) -> None:
+        if not self._budgets.begun:
+            self._begin()
         if self.belief.floor() is State.NORMAL:
             for book in self._hedged:
                 self._budgets.forget(f"{HEDGE}{book}")
         if self._acker is not None:
             self._acker.changed()
 
-    def _drilled(self, drill: Drill) -> None:
+    def _drilled(self, drill: DrillSignalled) -> None:
         if self._acker is not None:
             self._acker.drilled(rehearse(self.belief, self._judge, self.client, drill))

@@ -11,6 +11,7 @@ from riskwatch.core.reasons import State
 from riskwatch.core.risk import hard
 from riskwatch.core.risk.approvals import control_of, withdrawn
 from riskwatch.core.risk.control import Grant, Sign, changed, kept
+from riskwatch.core.risk.drills import commanded
 from riskwatch.core.risk.order import Arguments, Done, RefusedError
 from riskwatch.core.risk.turn import By, resolve
 from riskwatch.errors import ModelError
@@ -160,9 +161,12 @@ class Actions:
         return done
 
     def drill(self, state: RiskState, order: Order) -> Done:
-        """Authorise an exercise; nothing changes here."""
+        """Have order paths rehearse a HALT; nothing changes here."""
         del state
-        return Done(f"drill on {order.scope} authorised")
+        args = Arguments(order)
+        expect = args.clients("expect")
+        args.end()
+        return Done(f"drill on {order.scope} signalled", [commanded(order, expect)])
 
     def set_limit(self, state: RiskState, order: Order) -> Done:
         """Lower a limit at once; ask for it to be raised."""

@@ -145,9 +145,11 @@ class Governor:
     ) -> list[Output]:
         """Record a refusal; tell people of the first in a name, then of the 2nd, 4th, 8th, ..."""
         cause_id = identity(command)
+        # What names the same event may come again and again, and each time is told.
+        occasion = f"{cause_id}/{us}"
         out: list[Output] = [
             CommandRefused(
-                id=output_id(cause_id, "CommandRefused", command.scope),
+                id=output_id(occasion, "CommandRefused", command.scope),
                 cause_id=cause_id,
                 ts=moment(us),
                 role="" if operator is None else operator.role.value,
@@ -166,7 +168,7 @@ class Governor:
         state.mark(f"refusals/{who}")
         if row.count & (row.count - 1) == 0:
             what = f"{command.action} of {command.scope} in the name of {command.operator}"
-            by = By(cause_id, us, command.action, [f"{what}: {error.refusal}: {error.detail}"])
+            by = By(occasion, us, command.action, [f"{what}: {error.refusal}: {error.detail}"])
             name = "a name that is no operator's" if operator is None else operator.id
             title = f"{row.count} command{'s' * (row.count > 1)} refused, in the name of {name}"
             raised = notice(f"command|{who}", "firm", title, by)

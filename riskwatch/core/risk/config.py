@@ -81,6 +81,34 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_scopes: int = 4_096
 
 
+class DrillPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A drill that is signalled by itself, again and again (``[[risk.drills]]``).
+
+    Attributes
+    ----------
+    id : str
+        Name of the plan.
+    scope : str
+        What is exercised.
+    every_s : float
+        From one to the next, seconds; whole weeks where there is a `weekday`.
+    at : str
+        Time of day, ``HH:MM`` UTC. Moments are counted from the first such time (on such a
+        weekday) of 1970.
+    weekday : str
+        ``mon`` to ``sun``, or empty.
+    expect : tuple of str
+        Clients that must answer, beside all that are known.
+    """
+
+    id: str
+    scope: str
+    every_s: float
+    at: str = "00:00"
+    weekday: str = ""
+    expect: tuple[str, ...] = ()
+
+
 class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How readings become dollars, features and states.
 
@@ -148,6 +176,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         How fast baselines adapt, and when they do not.
     people : PeopleConfig
         What people may do.
+    drills : tuple of DrillPlan
+        Drills that are signalled by themselves, in event time.
     """
 
     coverage_good: float = 0.5
@@ -178,3 +208,4 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     calm_dislocation_bp: float = 25.0
     baseline: BaselineConfig = BaselineConfig()
     people: PeopleConfig = PeopleConfig()
+    drills: tuple[DrillPlan, ...] = ()

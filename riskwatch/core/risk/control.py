@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class KeyRow(msgspec.Struct, array_like=True):
-    """One idempotency key: when it was used, for what (a digest), and what came of it."""
+    """One idempotency key: when, for what (a digest), what came of it, and in which event."""
 
     us: int
     digest: str
     outcome: str
     refused: bool
+    event: str = ""
 
 
 class Request(msgspec.Struct):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.core.clock import SECOND, micros
+from riskwatch.core.clock import SECOND, micros, text
+from riskwatch.core.events import identity
 from riskwatch.core.reasons import CommandRefusal as No
 from riskwatch.core.risk.control import KeyRow
 from riskwatch.core.risk.order import Order, RefusedError, is_scope
@@ -63,12 +64,17 @@ class Gate:
     def known(self, state: RiskState, command: Command) -> KeyRow | None:
         """What came of it when it came before; refuse another command under the same key.
 
-        What was refused is refused again: a new try needs a new key.
+        What was refused is refused again: a new try needs a new key. Who means the same again
+        signs it again; a message that comes twice was copied by somebody.
         """
         row = state.commands.get(command.idempotency_key)
         if row is not None and row.digest != intent(command):
             raise RefusedError(
                 No.KEY_REUSED, f"{command.idempotency_key} was another command's key"
+            )
+        if row is not None and row.event == identity(command):
+            raise RefusedError(
+                No.REPLAYED, f"the same message came at {text(row.us)}: {row.outcome}"
             )
         if row is not None and row.refused:
             raise RefusedError(No(row.outcome), "as before; a new try needs a new key")
@@ -98,7 +104,8 @@ class Gate:
     def remember(self, state: RiskState, command: Command, us: int, outcome: str) -> None:
         """Keep what came of a command under its key."""
         key = command.idempotency_key
-        state.commands[key] = KeyRow(us, intent(command), outcome, refused=outcome in list(No))
+        refused = outcome in list(No)
+        state.commands[key] = KeyRow(us, intent(command), outcome, refused, identity(command))
         state.mark(f"command/{key}")
 
     def allowed(self, order: Order) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from riskwatch.core.clock import SECOND, micros, text
+from riskwatch.core.drilled import CLIENT
 from riskwatch.core.events import Command
 from riskwatch.core.operators import Operator
 from riskwatch.core.output import Output
@@ -20,6 +21,7 @@ _SCOPE: Final = re.compile(
 )
 _NUMBER: Final = re.compile(r"\A[0-9]{1,15}(\.[0-9]{1,8})?\Z")
 _LONGEST: Final = 200
+_CLIENTS: Final = 100
 
 
 def is_scope(scope: str) -> bool:
@@ -157,6 +159,14 @@ class Arguments:
                 f"was {text(us)}",
             )
         return us
+
+    def clients(self, name: str) -> list[str]:
+        """Names of order paths, sorted; none if it is left out."""
+        value = self._left.pop(name, [])
+        named = isinstance(value, list) and len(value) <= _CLIENTS
+        if not named or not all(isinstance(v, str) and CLIENT.fullmatch(v) for v in value):
+            raise _bad(f"{name} must be at most {_CLIENTS} names of clients, was {_shown(value)}")
+        return sorted({str(v) for v in value})
 
     def left(self, name: str) -> Any:
         """Whether an argument is there and not asked for yet."""

@@ -21,6 +21,7 @@ from riskwatch.core.risk.commands import Governor
 from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
 from riskwatch.core.risk.dealings import remember
 from riskwatch.core.risk.dollars import Evaluation
+from riskwatch.core.risk.drills import scheduled
 from riskwatch.core.risk.evaluate import Evaluator
 from riskwatch.core.risk.expiry import expire
 from riskwatch.core.risk.exposure import PRICED_SD_BP
@@ -173,6 +174,8 @@ class RiskStage:
         """Evaluate everything, unless nothing was heard and time alone changes nothing."""
         meta = state.meta
         ended = expire(state, us, self._governor.turner) if state.controls or state.refusals else []
+        if self.config.drills or state.drills:
+            ended += scheduled(self.config.drills, state, us)
         due = us - meta.reported >= self.config.report_s * SECOND
         if not (meta.news or meta.moving or due):
             return ended

@@ -16,6 +16,7 @@ row                                holds
 ``command/<idempotency key>``      what came of a command
 ``refusals/<operator>``            refused commands in one name that people were told of
 ``hard/<limit id>``                a limit as people have changed it
+``drill/<plan>``                   when a planned drill was signalled last
 ``budget``                         alerts of WATCH in this month
 ``scorer/...``                     the models' own rows
 ``meta``                           last tick
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.core.risk.control import BudgetRow, ControlRow, HardRow, KeyRow, RefusalsRow
+from riskwatch.core.risk.drills import DrillRow
 from riskwatch.core.risk.rows import (
     AssetRow,
     CreditRow,
@@ -58,6 +60,7 @@ _TYPES: Final[dict[str, Any]] = {
     "command": KeyRow,
     "refusals": RefusalsRow,
     "hard": HardRow,
+    "drill": DrillRow,
 }
 
 
@@ -85,6 +88,7 @@ class RiskState:
         self.commands: dict[str, KeyRow] = {}
         self.refusals: dict[str, RefusalsRow] = {}
         self.hards: dict[str, HardRow] = {}
+        self.drills: dict[str, DrillRow] = {}
         self.budget = BudgetRow(0)
         self.meta = Meta()
         self.version = 0
@@ -105,6 +109,7 @@ class RiskState:
             "command": self.commands,
             "refusals": self.refusals,
             "hard": self.hards,
+            "drill": self.drills,
         }
 
     def mark(self, row: str) -> None:

@@ -124,6 +124,19 @@ def test_a_halt_and_its_release_by_two(office: Office) -> None:
     assert "asset:USDC" in office.run("killswitch", "status").stdout
 
 
+def test_a_drill_that_nobody_listened_to(office: Office) -> None:
+    """Without a broker it is signalled and recorded, and no state moves; nobody judged it."""
+    office.turn("drill", "--scope", SCOPE)
+    (shown,) = office.run("killswitch", "drills", "--json").stdout.splitlines()
+    drill = json.loads(shown)
+    assert (drill["scope"], drill["person"], drill["outcome"]) == (SCOPE, "ann", "")
+    assert "not judged" in office.run("killswitch", "drills").stdout
+    assert office.run("killswitch", "status", "--json").stdout == ""
+    assert [h["outcome"] for h in office.history()] == ["applied"]
+    bad = office.run("killswitch", "drill", "--scope", "usdc", "--reason", "r")
+    assert isinstance(bad.exception, ConfigError)
+
+
 def test_a_release_first_shows_what_it_will_do(office: Office) -> None:
     """And without --yes does nothing more."""
     office.turn("halt", "firm")
@@ -174,6 +187,9 @@ def test_every_command_is_signed_for_what_it_says(shared: Office) -> None:
         ("approve", SCOPE, "--request", "ab", "--yes"): ("approve", SCOPE, {"request": "ab"}),
         ("set-limit", "usdc", "--scope", SCOPE, "--hard-usd", "5"): (
             "set_limit", SCOPE, {"limit": "usdc", "hard_usd": "5"},
+        ),
+        ("drill", "--scope", SCOPE, "--expect", "b", "--expect", "a"): (
+            "drill", SCOPE, {"expect": ["a", "b"]},
         ),
         ("promote", "t", "g", "--to", "full"): (
             "promote", "firm", {"target": "t", "generation": "g", "to": "full"},

@@ -62,6 +62,15 @@ def test_a_replay_of_the_journal_says_the_same() -> None:
     assert [type(o) for o in store.outputs.values()].count(KillSwitchChanged) == 1
 
 
+def test_a_copy_of_a_command_is_recorded() -> None:
+    """Other events that come twice are dropped without a word; who copies commands is told of."""
+    made = command("ann", "halt", 1)
+    store = told(came(made, 0, 1), came(made, 1, 2), came(made, 2, 3))
+    refused = [o for o in store.outputs.values() if isinstance(o, CommandRefused)]
+    assert [o.refusal for o in refused] == [CommandRefusal.REPLAYED] * 2
+    assert [type(o) for o in store.outputs.values()].count(KillSwitchChanged) == 1
+
+
 def test_a_forged_command_does_not_use_an_identity_up() -> None:
     """It is a dead letter; the true one, under the same identity, counts."""
     made = command("ann", "halt", 1)

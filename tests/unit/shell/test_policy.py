@@ -56,6 +56,38 @@ def test_what_cannot_be_used_is_named(
     assert (caught.value.file, caught.value.key) == (path.name, key)
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"scope": '"coin:x"'}, "risk.drills[0].scope"),
+        ({"every_s": '"1s"'}, "risk.drills[0].every_s"),
+        ({"at": '"24:00"'}, "risk.drills[0].at"),
+        ({"weekday": '"Monday"'}, "risk.drills[0].weekday"),
+        ({"weekday": '"mon"', "every_s": '"8d"'}, "risk.drills[0].every_s"),
+        ({"expect": '["desk 1"]'}, "risk.drills[0].expect"),
+        ({"id": '"a b"'}, "risk.drills[0].id"),
+    ],
+)
+def test_a_drill_that_could_not_be_followed_is_named(
+    folder: Path, changes: dict[str, str], key: str
+) -> None:
+    """Before anything starts."""
+    plan = {"id": '"d"', "scope": '"firm"', "every_s": '"7d"'}
+    said = [f"{name} = {value}" for name, value in (plan | changes).items()]
+    path = folder / "policy.toml"
+    text = path.read_text()
+    path.write_text("\n".join([text, "[[risk.drills]]", *said]))
+    with pytest.raises(ConfigError) as caught:
+        load_policy(folder)
+    assert caught.value.key == key
+    good = "\n".join([text, "[[risk.drills]]", *(f"{n} = {v}" for n, v in plan.items())])
+    path.write_text(good)
+    assert [drill.every_s for drill in load_policy(folder).risk.drills] == [604_800.0]
+    path.write_text(good + good.removeprefix(text))
+    with pytest.raises(ConfigError):
+        load_policy(folder)
+
+
 def test_an_empty_policy_is_the_defaults_without_models(folder: Path) -> None:
     """Every key may be left out."""
     (folder / "policy.toml").write_text("")

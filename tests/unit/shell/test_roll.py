@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from riskwatch.contracts.acks import Ack, AppliedScope, Drill
+from riskwatch.contracts.acks import Ack, AppliedScope
 from riskwatch.core.reasons import State
-from riskwatch.shell.drills import DISTURBED, FAILED, PASSED, Answered, judged, told
 from riskwatch.shell.roll import CLIENTS, LATE_S, SILENT_S, Roll
 from tests.support.mirror import switch
 
@@ -127,29 +126,3 @@ def test_rows_name_what_each_is_late_with() -> None:
     roll.said(ack("a", (COIN, "decision-1")), at(0.2))
     rows = {row[0]: row for row in roll.rows(at(5))}
     assert (rows["a"][-1], rows["b"][-1]) == ([], [COIN])
-
-
-DRILL = Drill(id="d1", scope="firm", person="ann", reason="monthly", ts=START)
-SAME = ("digest", 7)
-
-
-@pytest.mark.parametrize(
-    ("expected", "answered", "after", "outcome", "problem"),
-    [
-        (["a"], [Answered("a", 0.1, 0.2, [])], SAME, PASSED, ""),
-        (["a", "b"], [Answered("a", 0.1, 0.2, [])], SAME, FAILED, "b did not answer"),
-        ([], [], SAME, FAILED, "there is no client to exercise"),
-        (["a"], [Answered("a", 0.1, 0.2, ["x changed"])], SAME, FAILED, "a: x changed"),
-        (["a"], [Answered("a", 0.1, 0.2, [])], ("other", 8), DISTURBED, "a real decision"),
-        (["a"], [], ("other", 8), FAILED, "a did not answer"),
-    ],
-)
-def test_what_comes_of_a_drill(
-    expected: list[str], answered: list[Answered], after: tuple[str, int], outcome: str,
-    problem: str,
-) -> None:  # fmt: skip
-    """Passed only if all answered as they must, and nothing real changed."""
-    report = judged(DRILL, expected, answered, SAME, after)
-    assert report.outcome == outcome
-    assert problem in told(report)
-    assert outcome.upper() in told(report)

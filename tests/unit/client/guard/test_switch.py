@@ -7,20 +7,23 @@ from decimal import Decimal
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from riskwatch.client import KillSwitch, Terms
 from riskwatch.client.guard.drilling import rehearse
 from riskwatch.client.guard.judge import Order
-from riskwatch.contracts.acks import Drill
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import moment
 from riskwatch.core.outputs import Unwind
 from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
+from tests.support.drills import signal
 from tests.support.guarding import LIFE_S, Time, Truth
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from riskwatch.client.guard.belief import Belief
     from riskwatch.client.guard.view import Row
 
@@ -50,6 +53,10 @@ class Guarded:
         self.belief.answered("test")
         self.belief.settle()
         return self
+
+    def old(self) -> Guarded:
+        """Let it be older than what is decided next."""
+        return self.know().later(Terms().skew_s).know()
 
     def unwind(self, usd: str = "100", bp: str = "25", seconds: float = 600) -> Unwind:
         """Authorise a way out."""
@@ -115,7 +122,7 @@ def test_money_may_leave_a_halted_venue_and_not_come_in() -> None:
 
 def test_an_authorised_unwind_is_capped_in_size_price_and_time() -> None:
     """It must reduce, say its size and price, fit both, and not be over; uses are counted."""
-    guarded = Guarded()
+    guarded = Guarded().old()
     guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind()))
     ask = guarded.switch.allows
     assert not ask(**ORDER)
@@ -137,7 +144,7 @@ def test_an_authorised_unwind_is_capped_in_size_price_and_time() -> None:
 
 def test_an_unwind_ends() -> None:
     """At its time, by the wall as it was calibrated."""
-    guarded = Guarded()
+    guarded = Guarded().old()
     guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind(seconds=30)))
     ask: dict[str, Any] = {"reduces": True, "usd": 1.0, "slip_bp": 1.0}
     assert guarded.switch.allows(**ORDER, **ask)
@@ -147,7 +154,7 @@ def test_an_unwind_ends() -> None:
 
 def test_every_halt_must_have_a_way_out() -> None:
     """One scope's unwind does not open another's HALT; where both have one, both count."""
-    guarded = Guarded()
+    guarded = Guarded().old()
     ask: dict[str, Any] = {"reduces": True, "usd": 10.0, "slip_bp": 1.0}
     guarded.know(
         guarded.truth.decide(COIN, State.HALT, guarded.unwind()),
@@ -164,10 +171,83 @@ def test_every_halt_must_have_a_way_out() -> None:
 
 def test_a_share_of_an_unwind() -> None:
     """Two clients with half each cannot use more than all of it together."""
-    guarded = Guarded(unwind_share=0.5)
+    guarded = Guarded(unwind_share=0.5).old()
     guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind()))
     assert not guarded.switch.allows(**ORDER, reduces=True, usd=50.1, slip_bp=1.0)
     assert guarded.switch.allows(**ORDER, reduces=True, usd=50.0, slip_bp=1.0)
+
+
+UNWIND: dict[str, Any] = {**ORDER, "reduces": True, "slip_bp": 1.0}
+
+
+def restarted(before: Guarded, **options: Any) -> Guarded:
+    """Another process under the same truth, which knows what is on the topics."""
+    before.switch.close()
+    after = Guarded(**options)
+    after.time.steady, after.time.wall = before.time.steady, before.time.wall
+    after.truth = before.truth
+    after.truth.time = after.time
+    after.switch._began = after.time.wall
+    return after
+
+
+def test_a_restart_cannot_use_an_unwind_twice() -> None:
+    """Without a file: what stood when it began is closed, also if more is opened; news are not."""
+    first = Guarded().old()
+    row = first.truth.decide(COIN, State.HALT, first.unwind())
+    assert first.know(row).switch.allows(**UNWIND, usd=60.0)
+    again = restarted(first)
+    # A heartbeat from before it began says nothing of what came in between.
+    assert not again.know(row).switch.allows(**UNWIND, usd=1.0)
+    again.later(Terms().skew_s).know()
+    more = msgspec.structs.replace(row, seq=row.seq + 1, unwind=again.unwind("500"))
+    again.know(more)
+    assert not again.switch.allows(**UNWIND, usd=1.0)
+    again.belief.reset("read again")
+    again.know(more)
+    assert not again.switch.allows(**UNWIND, usd=1.0)
+    again.truth.seq += 1
+    again.know(again.truth.decide(COIN, State.HALT, again.unwind()))
+    assert again.switch.allows(**UNWIND, usd=100.0)
+
+
+def test_a_file_remembers_what_was_used(tmp_path: Path) -> None:
+    """Over restarts the cap is one cap, and the acknowledgement says the whole."""
+    file = tmp_path / "used.json"
+    first = Guarded(used_file=file).old()
+    row = first.truth.decide(COIN, State.HALT, first.unwind())
+    assert first.know(row).switch.allows(**UNWIND, usd=60.0)
+    with pytest.raises(ConfigError, match="another one has it"):
+        Guarded(used_file=file)
+    again = restarted(first, used_file=file)
+    assert not again.know(row).switch.allows(**UNWIND, usd=60.0)
+    assert again.switch.allows(**UNWIND, usd=40.0)
+    assert again.switch.acknowledgement().unwound["d1"].usd == 100.0
+    # One that was decided while nothing ran is nobody's use.
+    other = again.truth.decide(VENUE, State.HALT, again.unwind())
+    last = restarted(again, used_file=file).know(row, other)
+    venue: dict[str, Any] = {"counterparty": "kraken", "asset": "BTC"}
+    assert last.switch.allows(**venue, reduces=True, slip_bp=1.0, usd=100.0)
+    last.switch.close()
+
+
+def test_a_file_that_is_new_closes_what_stood(tmp_path: Path) -> None:
+    """It may be new because the old one was lost; and it says so to the next process."""
+    file = tmp_path / "used.json"
+    first = Guarded(used_file=file)
+    row = first.truth.decide(COIN, State.HALT, first.unwind())
+    first.know(row).later(Terms().skew_s).know()
+    assert not first.switch.allows(**UNWIND, usd=1.0)
+    again = restarted(first, used_file=file)
+    assert not again.know(row).switch.allows(**UNWIND, usd=1.0)
+    again.switch.close()
+    assert not again.switch.allows(**UNWIND, usd=1.0)
+
+
+def test_no_hedge_passes_before_anything_was_known() -> None:
+    """A restart in an outage is no new cap."""
+    guarded = Guarded(hedges={"arb": 100.0})
+    assert not guarded.switch.allows(**ORDER, hedge=True, usd=60.0)
 
 
 def test_expiry_in_words() -> None:
@@ -219,14 +299,13 @@ def test_a_drill_changes_nothing() -> None:
     guarded.know(guarded.truth.decide("counterparty:other", State.HALT))
     view = guarded.belief.view
     for scope in ("firm", "book:arb", VENUE, COIN, "venue-asset:kraken/USDC"):
-        drill = Drill(id="x", scope=scope, person="ann", reason="monthly", ts=moment(0))
-        ack = rehearse(guarded.belief, guarded.switch._judge, "desk-1", drill)
+        ack = rehearse(guarded.belief, guarded.switch._judge, "desk-1", signal(scope=scope))
         assert (ack.refused, ack.cancelled) == (True, True)
         assert ack.digest_before == ack.digest_after
         assert ack.real_before is ack.real_after is State.NORMAL
     assert guarded.belief.view is view
     assert guarded.switch.allows(**ORDER)
-    bad = Drill(id="x", scope="nonsense", person="ann", reason="", ts=moment(0))
+    bad = signal(scope="nonsense")
     assert not rehearse(guarded.belief, guarded.switch._judge, "desk-1", bad).refused
 
 

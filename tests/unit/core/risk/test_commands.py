@@ -144,6 +144,20 @@ def test_a_command_that_comes_again_does_nothing() -> None:
     assert [type(o) for o in out] == [CommandApplied]
 
 
+def test_the_very_message_again_is_refused_and_told_each_time() -> None:
+    """A copy is nobody's wish: within the window and after it, each with an id of its own."""
+    d = people()
+    made = command("ann", "halt", 1, key="k")
+    d.tell(made)
+    copies = [msgspec.structs.replace(made, arrived=moment(at(late))) for late in (2, 3, 400)]
+    out = [d.tell(copy) for copy in copies]
+    assert [answer(o) for o in out] == ["REPLAYED", "REPLAYED", "STALE"]
+    refused = [one for o in out for one in of(o, CommandRefused)]
+    assert len({one.id for one in refused}) == 3
+    assert [len(of(o, AlertRaised)) for o in out] == [1, 1, 0]
+    assert not [one for o in out for one in of(o, KillSwitchChanged)]
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -17,6 +17,7 @@ from riskwatch.core.outputs import (
     CommandApplied,
     ControlChanged,
     DecisionMade,
+    DrillSignalled,
     KillSwitchChanged,
     Unwind,
 )
@@ -156,12 +157,24 @@ def test_the_switch_keeps_its_unwind_whatever_else_changes() -> None:
 
 
 def test_a_drill_changes_nothing() -> None:
-    """It is authorised and recorded."""
+    """It is recorded and signalled; nothing else is put out, and no row but the key's changes."""
     d = people()
-    before = dict(d.state.scopes)
-    out = d.tell(command("rita", "drill", 1, "firm"))
-    assert [type(o) for o in out] == [CommandApplied]
-    assert d.state.scopes == before
+    d.tell(command("rita", "halt", 1))
+    d.state.drain()
+    out = d.tell(command("rita", "drill", 2, "firm", expect=["b", "a", "b"]))
+    assert [type(o) for o in out] == [CommandApplied, DrillSignalled]
+    (signal,) = of(out, DrillSignalled)
+    assert (signal.person, signal.plan, signal.expect) == ("rita", "", ["a", "b"])
+    assert [key.partition("/")[0] for key in d.state.drain()] == ["command", "meta"]
+
+
+@pytest.mark.parametrize("expect", ["desk-1", ["desk 1"], [1], ["a"] * 101, [""]])
+def test_a_drill_names_clients(expect: object) -> None:
+    """Anything else is no list of order paths."""
+    d = people()
+    out = d.tell(command("rita", "drill", 2, "firm", expect=expect))
+    assert answer(out) == "ARGUMENT_INVALID"
+    assert not of(out, DrillSignalled)
 
 
 def test_the_authority_of_models_is_changed_where_their_ceiling_lets_it() -> None:

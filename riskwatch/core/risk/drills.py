@@ -1,0 +1,98 @@
+"""Drills: signalled because a person commands it, or because a plan of the policy is due.
+
+A plan is followed in event time. Its row says for which moment a drill was signalled last, so a
+restart repeats none, and one that was due while nobody worked is made up for once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, moment
+from riskwatch.core.drilled import SCHEDULE, DrillSignalled
+from riskwatch.core.ids import output_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from riskwatch.core.risk.config import DrillPlan
+    from riskwatch.core.risk.order import Order
+    from riskwatch.core.risk.state import RiskState
+
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
+
+
+class DrillRow(msgspec.Struct):
+    """One plan: since when it is followed, and the last due time that is settled; microseconds."""
+
+    since: int
+    last: int
+
+
+def due_by(plan: DrillPlan, us: int) -> int:
+    """Last moment, not after `us`, at which a plan is due; microseconds.
+
+    Examples
+    --------
+    >>> from riskwatch.core.clock import text
+    >>> from riskwatch.core.risk.config import DrillPlan
+    >>> plan = DrillPlan(id="weekly", scope="firm", every_s=604_800.0, at="10:00", weekday="mon")
+    >>> text(due_by(plan, 1_678_504_380_000_000))
+    '2023-03-06T10:00:00Z'
+    """
+    every = round(plan.every_s * SECOND)
+    hours, minutes = plan.at.split(":")
+    first = int(hours) * HOUR + int(minutes) * MINUTE
+    if plan.weekday:
+        first += (WEEKDAYS.index(plan.weekday) - _EPOCH_WEEKDAY) % len(WEEKDAYS) * DAY
+    return first + (us - first) // every * every
+
+
+def commanded(order: Order, expect: list[str]) -> DrillSignalled:
+    """Signal what a person commands."""
+    return DrillSignalled(
+        id=output_id(order.cause_id, "DrillSignalled", order.scope),
+        cause_id=order.cause_id,
+        ts=moment(order.us),
+        scope=order.scope,
+        plan="",
+        person=order.by,
+        reason=order.reason,
+        expect=expect,
+    )
+
+
+def scheduled(plans: Sequence[DrillPlan], state: RiskState, us: int) -> list[DrillSignalled]:
+    """Signal what is due; a plan that is new waits for its next moment."""
+    out = []
+    for plan in plans:
+        row, due = state.drills.get(plan.id), due_by(plan, us)
+        if row is not None and due <= row.last:
+            continue
+        state.drills[plan.id] = DrillRow(us if row is None else row.since, due)
+        state.mark(f"drill/{plan.id}")
+        if row is not None:
+            out.append(_signal(plan, due, us))
+    if len(state.drills) > len(plans):
+        kept = [plan.id for plan in plans]
+        for name in [name for name in sorted(state.drills) if name not in kept]:
+            del state.drills[name]
+            state.mark(f"drill/{name}")
+    return out
+
+
+def _signal(plan: DrillPlan, due: int, us: int) -> DrillSignalled:
+    cause = f"drill/{plan.id}/{due}"
+    return DrillSignalled(
+        id=output_id(cause, "DrillSignalled", plan.scope),
+        cause_id=cause,
+        ts=moment(us),
+        scope=plan.scope,
+        plan=plan.id,
+        person=SCHEDULE,
+        reason=f"plan {plan.id}, due at {moment(due):%Y-%m-%d %H:%M} UTC",
+        expect=list(plan.expect),
+    )

@@ -1,0 +1,73 @@
+"""Alerts of the worker ``clients``: who is late with a HALT, and drills that went wrong."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.ids import output_id
+from riskwatch.core.outputs import AlertRaised, AlertResolved
+from riskwatch.core.reasons import Cause, State
+
+if TYPE_CHECKING:
+    from riskwatch.shell.drillbook import Wanted
+    from riskwatch.shell.roll import Late
+
+NAME: Final = "clients"
+"""The worker."""
+PREFIX: Final = "client:"
+"""Begins the keys of alerts about late clients."""
+
+
+def alert_key(late: Late) -> str:
+    """Key of the alert that a client is late with a scope."""
+    return f"{PREFIX}{late.client}|{late.scope}"
+
+
+def raised(late: Late, us: int) -> AlertRaised:
+    """Alert that a client did not apply a HALT in time."""
+    key, cause = alert_key(late), f"{NAME}/{us}/{late.decision_id}"
+    waited = us / SECOND - late.published.timestamp()
+    return AlertRaised(
+        id=output_id(cause, "AlertRaised", key),
+        cause_id=cause,
+        ts=moment(us),
+        alert=key,
+        scope=late.scope,
+        severity=State.HALT,
+        cause=Cause.UNKNOWN,
+        title=f"{late.client} did not apply the HALT of {late.scope}",
+        reasons=[late.why, f"it was told {waited:.1f} s ago"],
+        exposure_usd=Decimal(0),
+        decision_id=late.decision_id,
+    )
+
+
+def drill_raised(key: str, wanted: Wanted, us: int) -> AlertRaised:
+    """Alert that a drill failed, or was not run."""
+    cause = f"{NAME}/{us}/{key}"
+    return AlertRaised(
+        id=output_id(cause, "AlertRaised", key),
+        cause_id=cause,
+        ts=moment(us),
+        alert=key,
+        scope=wanted.scope,
+        severity=State.WATCH,
+        cause=Cause.UNKNOWN,
+        title=wanted.title,
+        reasons=list(wanted.reasons),
+        exposure_usd=Decimal(0),
+    )
+
+
+def resolved(key: str, scope: str, opened: str, us: int) -> AlertResolved:
+    """Say that it is over: a client applied it after all, a drill passed, nothing is asked."""
+    return AlertResolved(
+        id=output_id(f"{opened}/{us}", "AlertResolved", key),
+        cause_id=opened,
+        ts=moment(us),
+        alert=key,
+        scope=scope,
+        opened_id=opened,
+    )

@@ -1,0 +1,147 @@
+"""Drills in SQL: each that was signalled, and what came of it.
+
+Signals are truth of the risk worker. What came of them is telemetry by the wall's clock, written
+by whoever listens to the clients.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import Column, Float, Integer, Table, Text, func, select
+
+from riskwatch.core.risk.drills import DrillRow
+from riskwatch.store.engine import answering
+from riskwatch.store.lease import hold
+from riskwatch.store.metadata import METADATA
+from riskwatch.store.projections import KILLSWITCH_HISTORY
+from riskwatch.store.truth import STATE_ROW
+from riskwatch.store.types import FreeText, Json, UtcTime
+from riskwatch.store.write import append
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection, Engine
+
+    Row = tuple[Any, ...]
+
+DRILL: Final = Table(
+    "drill",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("reason", FreeText, nullable=False),
+    Column("sent_ts", UtcTime, nullable=False, index=True),
+    Column("outcome", Text, nullable=False),
+    Column("expected", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("slowest_s", Float, nullable=True),
+    Column("digest_before", Text, nullable=False),
+    Column("digest_after", Text, nullable=False),
+    Column("report", Json, nullable=False),
+)
+"""What came of every drill, with its whole report."""
+
+DRILL_SIGNAL: Final = Table(
+    "drill_signal",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("ts", UtcTime, nullable=False, index=True),
+    Column("scope", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("reason", FreeText, nullable=False),
+    Column("expect", Json, nullable=False),
+    Column("cause_id", Text, nullable=False),
+    Column("engine", Text, nullable=False),
+)
+"""Every drill that the risk worker signalled."""
+
+
+def write_drill(engine: Engine, lease: tuple[str, int], row: Row) -> None:
+    """Keep what came of a drill, under the lease of whoever listens; the first word stays.
+
+    Raises
+    ------
+    FencedError
+        If another process took the lease.
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    with answering("the drill cannot be kept"), engine.begin() as conn:
+        hold(conn, *lease)
+        append(conn, DRILL, [row])
+
+
+def judged_since(conn: Connection, since: datetime) -> set[str]:
+    """Ids of drills that are judged already."""
+    return set(conn.execute(select(DRILL.c.id).where(DRILL.c.sent_ts >= since)).scalars())
+
+
+def last_of_scopes(conn: Connection) -> list[dict[str, Any]]:
+    """Last judged drill of each scope, with its report."""
+    newest = select(DRILL.c.scope, func.max(DRILL.c.sent_ts).label("ts")).group_by(DRILL.c.scope)
+    last = newest.subquery()
+    query = select(DRILL).join(
+        last, (DRILL.c.scope == last.c.scope) & (DRILL.c.sent_ts == last.c.ts)
+    )
+    return [dict(row) for row in conn.execute(query.order_by(DRILL.c.scope)).mappings()]
+
+
+def plan_row(conn: Connection, plan: str) -> DrillRow | None:
+    """How the risk worker follows a plan; ``None`` if it does not know it."""
+    c = STATE_ROW.c
+    query = select(c.body).where(c.stage == "risk", c.key == f"drill/{plan}")
+    body = conn.execute(query).scalars().first()
+    return None if body is None else msgspec.json.decode(body, type=DrillRow)
+
+
+def really_changed(conn: Connection, since: datetime) -> list[str]:
+    """Real decisions since a moment, as words; at most ten."""
+    c = KILLSWITCH_HISTORY.c
+    query = select(c.scope, c.effective, c.decision_id).where(c.ts >= since).order_by(c.ts)
+    rows = conn.execute(query.limit(10))
+    return [f"{scope} {effective} ({decision[:12]})" for scope, effective, decision in rows]
+
+
+def caused(conn: Connection, cause_id: str, since: datetime) -> int:
+    """How many real switches a cause turned since a moment; none, if it was a drill."""
+    c = KILLSWITCH_HISTORY.c
+    query = select(func.count()).where(c.ts >= since, c.cause_id == cause_id)
+    found: int = conn.execute(query).scalar_one()
+    return found
+
+
+def drill(conn: Connection, output_id: str) -> dict[str, Any] | None:
+    """What came of one drill; ``None`` before it is judged."""
+    found = conn.execute(select(DRILL).where(DRILL.c.id == output_id)).mappings().first()
+    return None if found is None else dict(found)
+
+
+def drills(conn: Connection, limit: int) -> list[dict[str, Any]]:
+    """The last drills, the newest first; `outcome` is empty where nobody judged one."""
+    rows = conn.execute(select(DRILL).order_by(DRILL.c.sent_ts.desc()).limit(limit)).mappings()
+    found = {row["id"]: dict(row) | {"plan": ""} for row in rows}
+    signals = select(DRILL_SIGNAL).order_by(DRILL_SIGNAL.c.ts.desc()).limit(limit)
+    for signal in conn.execute(signals).mappings():
+        known = found.setdefault(signal["id"], _unjudged(signal))
+        known["plan"] = signal["plan"]
+    newest = sorted(found.values(), key=lambda row: (row["sent_ts"], row["id"]), reverse=True)
+    return newest[:limit]
+
+
+def _unjudged(signal: Any) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(DRILL.c.keys())
+    return row | {
+        "id": signal["id"],
+        "scope": signal["scope"],
+        "person": signal["person"],
+        "reason": signal["reason"],
+        "sent_ts": signal["ts"],
+        "outcome": "",
+        "expected": len(signal["expect"]),
+        "answered": 0,
+    }
