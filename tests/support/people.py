@@ -75,11 +75,15 @@ def until(minutes: float) -> str:
 
 
 def people(
-    rules: RulePack = RULES, limits: Limits = LIMITS, scorer: Any = None, **settings: Any
+    rules: RulePack = RULES,
+    limits: Limits = LIMITS,
+    scorer: Any = None,
+    operators: Operators = OPERATORS,
+    **settings: Any,
 ) -> Desk:
     """Make a risk stage that listens to the operators."""
     config = RiskConfig(people=PeopleConfig(**settings))
-    verifier = Ed25519Verifier(OPERATORS)
+    verifier = Ed25519Verifier(operators)
     return Desk(RiskStage(config, REFERENCE, limits, rules, scorer or NoScorer(), verifier))
 
 

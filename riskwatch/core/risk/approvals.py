@@ -22,6 +22,7 @@ from riskwatch.core.risk.turn import By, notice, resolved
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from riskwatch.core.operators import Verifier
     from riskwatch.core.output import Output
     from riskwatch.core.risk.config import PeopleConfig
     from riskwatch.core.risk.machine import Machine
@@ -43,11 +44,18 @@ class Approvals:
         Rules by kind of scope: whether the condition of a HALT holds.
     turner : Turner
         Makes what is said.
+    verifier : Verifier
+        Who may command.
     """
 
     def __init__(
-        self, config: PeopleConfig, machines: Mapping[str, Machine], turner: Turner
+        self,
+        config: PeopleConfig,
+        machines: Mapping[str, Machine],
+        turner: Turner,
+        verifier: Verifier,
     ) -> None:
+        self.verifier = verifier
         self.config = config
         self.machines = machines
         self.turner = turner
@@ -124,7 +132,19 @@ class Approvals:
             raise RefusedError(No.REQUEST_UNKNOWN, f"{order.scope}: no request {wanted[:40]} waits")
         if request.by == order.by:
             raise RefusedError(No.SAME_PERSON, f"{order.by} asked for it, somebody else approves")
+        self._still_entitled(request)
         return msgspec.structs.replace(row), request
+
+    def _still_entitled(self, request: Request) -> None:
+        """Two people stand behind it now: who asked has not lost the right to since."""
+        asked = self.verifier.operator(request.by)
+        if asked is None or asked.disabled:
+            raise RefusedError(No.OPERATOR_DISABLED, f"{request.by} asked for it, and is disabled")
+        if not asked.may(request.action):
+            raise RefusedError(
+                No.ROLE_FORBIDDEN,
+                f"{request.by} asked for it, and is {asked.role} now: may not {request.action}",
+            )
 
     def ask(
         self, state: RiskState, order: Order, action: str, args: dict[str, object] | None = None

@@ -69,7 +69,7 @@ class Governor:
         people = config.people
         self.gate = Gate(people, verifier)
         self.turner = Turner(config, dollars)
-        self.approvals = Approvals(people, machines, self.turner)
+        self.approvals = Approvals(people, machines, self.turner, verifier)
         known = {limit.id: limit for limit in limits.limits}
         actions = Actions(people, known, self.approvals, self.turner, scorer)
         self._actions: dict[str, Callable[[RiskState, Order], Done]] = {

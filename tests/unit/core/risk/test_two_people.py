@@ -6,8 +6,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from riskwatch.core.events import Tick
+from riskwatch.core.operators import Operators, Role
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
@@ -19,7 +21,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.hard import scope_of
-from tests.support.people import SCOPE, answer, command, people, request_of, until
+from tests.support.people import OPERATORS, SCOPE, answer, command, people, request_of, until
 from tests.support.risk import LIMITS, Desk, asset, at, held, market, of
 
 if TYPE_CHECKING:
@@ -70,6 +72,27 @@ def test_whoever_asks_cannot_approve() -> None:
     request = request_of(d.tell(command("ann", "release", 2)))
     assert answer(d.tell(command("ann", "approve", 3, request=request))) == "SAME_PERSON"
     assert answer(d.tell(command("rita", "approve", 3, request=request))) == "ROLE_FORBIDDEN"
+    assert state(d) is State.HALT
+
+
+@pytest.mark.parametrize(
+    ("now", "refusal"),
+    [
+        ({"disabled": True}, "OPERATOR_DISABLED"),
+        ({"role": Role.RISK}, "ROLE_FORBIDDEN"),
+        (None, "OPERATOR_DISABLED"),
+    ],
+)
+def test_who_asked_must_still_be_entitled(now: dict[str, Any] | None, refusal: str) -> None:
+    """A request of somebody who was struck off since has one person behind it, not two."""
+    d = people()
+    d.tell(command("rita", "halt", 1))
+    request = request_of(d.tell(command("ann", "release", 2)))
+    others = {name: who for name, who in OPERATORS.operators.items() if name != "ann"}
+    if now is not None:
+        others["ann"] = replace(OPERATORS.operators["ann"], **now)
+    d.stage = people(operators=Operators(operators=others)).stage
+    assert answer(d.tell(command("bob", "approve", 3, request=request))) == refusal
     assert state(d) is State.HALT
 
 
