@@ -20,6 +20,13 @@ _internal_encoder = msgspec.msgpack.Encoder(decimal_format="string", order="dete
 _internal_decoder: Final[msgspec.msgpack.Decoder[Internal]] = msgspec.msgpack.Decoder(Internal)
 
 
+class _Tagged(msgspec.Struct):
+    type: str
+
+
+_tag_decoder: Final = msgspec.json.Decoder(_Tagged)
+
+
 class _Line(msgspec.Struct):
     topic: str | None
     key: str
@@ -53,6 +60,22 @@ def decode_output(topic_value: bytes) -> AnyOutput:
         :class:`UnicodeDecodeError`).
     """
     return _output_decoder.decode(topic_value)
+
+
+def tag_of_value(value: bytes) -> str:
+    """Kind of an output, from its wire bytes.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not an output of any contract.
+
+    Examples
+    --------
+    >>> tag_of_value(b'{"type":"AlertRaised","id":"7"}')
+    'AlertRaised'
+    """
+    return _tag_decoder.decode(value).type
 
 
 def encode_internal(fact: Internal) -> bytes:

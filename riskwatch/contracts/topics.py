@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
 _DAY: Final = 24
+ALERTS: Final = "riskwatch.alerts"
 DLQ_SUFFIX: Final = ".dlq"
 """Ends the name of an input's dead-letter topic."""
 
@@ -151,7 +152,7 @@ _OUTPUTS: Final = (
         about="Values of assets, and probabilities with their explanation.",
     ),
     Topic(
-        name="riskwatch.alerts",
+        name=ALERTS,
         role="output",
         key="the alert, scope, issue, worker or model",
         partitions=1,

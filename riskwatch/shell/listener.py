@@ -44,7 +44,8 @@ from riskwatch.store import drills, lease
 from riskwatch.store.batch import Batch, Sequenced
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
-from riskwatch.store.transaction import commit, pending, take_lease
+from riskwatch.store.outbox import pending
+from riskwatch.store.transaction import commit, take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from riskwatch.store import transaction
+from riskwatch.store import outbox, transaction
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -45,4 +45,4 @@ class SqlStore:
 
     def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
         """Records not known to be published, in order, at most `limit`."""
-        return transaction.pending(self.engine, worker, limit, latest_only=latest_only)
+        return outbox.pending(self.engine, worker, limit, latest_only=latest_only)

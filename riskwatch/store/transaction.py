@@ -6,18 +6,17 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, delete, func, or_, select
+from sqlalchemy import bindparam, delete, select
 
-from riskwatch.contracts.topics import DLQ_SUFFIX
 from riskwatch.core.clock import DAY, moment
 from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload, write_audit
-from riskwatch.store.batch import Batch, Counts, OutboxRecord, Resumed, StreamOffset
+from riskwatch.store.batch import Batch, Counts, Resumed, StreamOffset
 from riskwatch.store.engine import answering
 from riskwatch.store.episodes import write_episodes
-from riskwatch.store.headers import headers_from, headers_text
+from riskwatch.store.headers import headers_text
 from riskwatch.store.lease import hold, raise_epoch
 from riskwatch.store.project import fold
 from riskwatch.store.truth import (
@@ -98,28 +97,6 @@ def commit(engine: Engine, batch: Batch) -> None:
         raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
     with answering(f"{batch.worker}: batch refused"), engine.begin() as conn:
         _write(conn, batch)
-
-
-def pending(
-    engine: Engine, worker: str, limit: int, *, latest_only: bool = False
-) -> list[OutboxRecord]:
-    """Outbox records of `worker` that are not known to be published, in order, at most `limit`.
-
-    With `latest_only`, of each topic and key the last one alone; dead letters always.
-    """
-    c = OUTBOX.c
-    query = (
-        select(c.seq, c.topic, c.key, c.value, c.ts, c.raw_key, c.headers)
-        .where(c.worker == worker)
-        .order_by(c.seq)
-        .limit(limit)
-    )
-    if latest_only:
-        newest = select(func.max(c.seq)).where(c.worker == worker).group_by(c.topic, c.key)
-        query = query.where(or_(c.seq.in_(newest), c.topic.endswith(DLQ_SUFFIX)))
-    with answering(f"{worker}: the outbox cannot be read"), engine.connect() as conn:
-        found = conn.execute(query).all()
-    return [OutboxRecord(*row[:6], headers=headers_from(row[6])) for row in found]
 
 
 def _resume(conn: Connection, worker: str, epoch: int) -> Resumed:

@@ -11,6 +11,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 
 from riskwatch.contracts.headers import EPOCH, SEQ, WORKER
 from riskwatch.contracts.outputs import decode_output
+from riskwatch.contracts.topics import ALERTS
 from riskwatch.errors import BrokerError
 from riskwatch.shell.topology import identities
 from riskwatch.store.batch import StreamOffset
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from riskwatch.contracts.connection import KafkaConnection
     from riskwatch.core.outputs import AnyOutput
 
-TOPIC: Final = "riskwatch.alerts"
-STREAM: Final = f"{TOPIC}/0"
+STREAM: Final = f"{ALERTS}/0"
 _POLL_MS: Final = 100
 _ASK_MS: Final = 10_000
 
@@ -61,8 +61,8 @@ class Reading:
 
     def __init__(self, connection: KafkaConnection, kept: StreamOffset | None) -> None:
         self._servers = connection.servers
-        identity = str(identities(connection, [TOPIC])[TOPIC])
-        self._part = part = TopicPartition(connection.topic(TOPIC), 0)
+        identity = str(identities(connection, [ALERTS])[ALERTS])
+        self._part = part = TopicPartition(connection.topic(ALERTS), 0)
         try:
             self._consumer: Any = KafkaConsumer(
                 **connection.options(),
