@@ -71,6 +71,8 @@ def recording_trial(config: Config, recording: Recording, folder: Path) -> Trial
             made = plan(
                 file,
                 venue=recording.venue,
+                base=recording.base,
+                quote=recording.quote,
                 since_us=micros(recording.start),
                 until_us=micros(recording.end),
             )
