@@ -30,7 +30,9 @@ def bench_command(
     *,
     episodes: Annotated[
         str | None,
-        typer.Option(help="Names of the pack, comma-separated; else all of it, or none beside --folder."),
+        typer.Option(
+            help="Names of the pack, comma-separated; else all of it, or none beside --folder."
+        ),
     ] = None,
     folder: Annotated[
         Path | None,

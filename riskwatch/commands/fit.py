@@ -11,9 +11,10 @@ import structlog
 import typer
 
 from riskwatch import scenarios
+from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.models import GenerationConfig
 from riskwatch.errors import RiskwatchError
-from riskwatch.scenarios.drawn import drawn
+from riskwatch.scenarios.drawn import drawn, levels, weight
 from riskwatch.shell.embedded import Limits
 from riskwatch.shell.session import Replay, replay_files
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from riskwatch.models.artefact import Artefact
+    from riskwatch.models.rungs import Question
     from riskwatch.models.tape import Row
     from riskwatch.scenarios import Episode
     from riskwatch.shell.config import Config
@@ -33,7 +35,13 @@ def fit_command(
         list[Path] | None, typer.Argument(help="NDJSON files of events, one recording each.")
     ] = None,
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The artefact to write.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The artefact to write.")] = None,
+    priors: Annotated[
+        int | None,
+        typer.Option(
+            "--priors", min=100, help="Measure priors on so many drawn paths, and print them."
+        ),
+    ] = None,
     episodes: Annotated[
         list[str] | None,
         typer.Option("--episode", help="An embedded episode, see `riskwatch scenario list`."),
@@ -68,6 +76,12 @@ def fit_command(
         if name not in horizons:
             known = ", ".join(q.id for q in asked)
             raise RiskwatchError(f"target {name!r} is not configured: there are {known}")
+    if priors is not None:
+        for line in measured_priors(asked, priors):
+            typer.echo(line)
+        return
+    if out is None:
+        raise RiskwatchError("name the artefact to write with --out, or measure --priors")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     rows: list[Row] = []
     sources: list[str] = []
@@ -75,20 +89,53 @@ def fit_command(
         runs: list[tuple[str, str | Episode, int]] = []
         runs += [(name, name, seed) for name in episodes or () for seed in range(1, seeds + 1)]
         runs += [(f"drawn_{n}", drawn(n), n) for n in range(draws)]
+        weights = {f"drawn_{n} seed {n}": weight(n) for n in range(draws)}
         for source, path in _recordings(files or (), runs, Path(folder)):
-            more = live_through(source, path, given)
+            more = live_through(source, path, given, weights.get(source, 1.0))
             typer.echo(f"{source}: {len(more)} labels, {sum(r.label for r in more)} true", err=True)
             rows += more
             sources.append(source)
     if not rows:
         raise RiskwatchError("no label matured: name files of events, or an --episode")
-    made, reasons = fitted(rows, horizons, sources, Settings(trees=trees), out.stem)
+    stated = {q.id: (q.prior.probability, q.prior.slope, q.prior.floor) for q in asked}
+    made, reasons = fitted(rows, horizons, sources, Settings(trees=trees), out.stem, stated)
     for line in report(made, reasons):
         typer.echo(line)
     if not made.models:
         raise RiskwatchError("no target could be fitted, so nothing was written")
     write(made, out)
     typer.echo(f"{out}: sha256 {made.sha256}")
+
+
+def measured_priors(asked: Sequence[Question], draws: int) -> Iterator[str]:
+    """Yield a table of ``models.toml`` for every depeg target, with what it is worth.
+
+    Fitted on every second drawn path, and judged on the others.
+    """
+    from riskwatch.fitting.priors import measured, samples  # noqa: PLC0415
+
+    paths = [levels(n) for n in range(draws)]
+    weights = [weight(n) for n in range(draws)]
+    for question in asked:
+        target = question.target
+        if target.kind != "depeg" or target.side != "discount":
+            continue
+        every_s = question.every / SECOND
+        half = [samples(target, every_s, paths[k::2], weights[k::2]) for k in (0, 1)]
+        try:
+            made = measured(*half)
+        except ValueError as error:
+            yield f"# {target.id}: none ({error})"
+            continue
+        yield f"# {target.id}: {made.samples} samples, {made.positives} true; on the other half"
+        yield (
+            f"# log loss {made.log_loss:.4f}, base rate {made.base_log_loss:.4f}; from 0.2 on "
+            f"said {made.said:.2f}, came {made.came:.2f}"
+        )
+        yield (
+            f"prior = {{ probability = {made.probability:g}, slope = {made.slope:g}, "
+            f"floor = {made.floor:g} }}"
+        )
 
 
 def _recordings(
@@ -107,7 +154,7 @@ def _recordings(
         path.unlink()
 
 
-def live_through(source: str, path: Path, config: Config) -> list[Row]:
+def live_through(source: str, path: Path, config: Config, counts: float = 1.0) -> list[Row]:
     """Samples of one recording with their labels, as the ladder takes them live.
 
     Parameters
@@ -118,6 +165,8 @@ def live_through(source: str, path: Path, config: Config) -> list[Row]:
         Its events.
     config : Config
         Rules and targets; its generations are left out.
+    counts : float
+        Weight of its samples.
 
     Raises
     ------
@@ -128,7 +177,7 @@ def live_through(source: str, path: Path, config: Config) -> list[Row]:
     from riskwatch.models.tape import Tape  # noqa: PLC0415
     from riskwatch.shell import bootstrap  # noqa: PLC0415
 
-    tape = Tape(source)
+    tape = Tape(source, counts)
     generations = (
         GenerationConfig(model="rules", authority="full"),
         GenerationConfig(model="tape", options={"tape": tape}),
