@@ -11,10 +11,9 @@ import structlog
 import typer
 
 from riskwatch import scenarios
-from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.models import GenerationConfig
 from riskwatch.errors import RiskwatchError
-from riskwatch.scenarios.drawn import drawn, levels, weight
+from riskwatch.scenarios.drawn import drawn, weight
 from riskwatch.shell.embedded import Limits
 from riskwatch.shell.session import Replay, replay_files
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from riskwatch.models.artefact import Artefact
-    from riskwatch.models.rungs import Question
     from riskwatch.models.tape import Row
     from riskwatch.scenarios import Episode
     from riskwatch.shell.config import Config
@@ -41,6 +39,10 @@ def fit_command(
         typer.Option(
             "--priors", min=100, help="Measure priors on so many drawn paths, and print them."
         ),
+    ] = None,
+    asks: Annotated[
+        int | None,
+        typer.Option("--asks", min=100, help="Try asks for WATCH on so many drawn paths."),
     ] = None,
     episodes: Annotated[
         list[str] | None,
@@ -76,12 +78,14 @@ def fit_command(
         if name not in horizons:
             known = ", ".join(q.id for q in asked)
             raise RiskwatchError(f"target {name!r} is not configured: there are {known}")
-    if priors is not None:
-        for line in measured_priors(asked, priors):
+    if priors is not None or asks is not None:
+        from riskwatch.commands import paths  # noqa: PLC0415
+
+        for line in paths.priors(asked, priors) if priors else paths.asks(asked, asks or 0):
             typer.echo(line)
         return
     if out is None:
-        raise RiskwatchError("name the artefact to write with --out, or measure --priors")
+        raise RiskwatchError("name the artefact to write with --out, or measure --priors or --asks")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     rows: list[Row] = []
     sources: list[str] = []
@@ -105,37 +109,6 @@ def fit_command(
         raise RiskwatchError("no target could be fitted, so nothing was written")
     write(made, out)
     typer.echo(f"{out}: sha256 {made.sha256}")
-
-
-def measured_priors(asked: Sequence[Question], draws: int) -> Iterator[str]:
-    """Yield a table of ``models.toml`` for every depeg target, with what it is worth.
-
-    Fitted on every second drawn path, and judged on the others.
-    """
-    from riskwatch.fitting.priors import measured, samples  # noqa: PLC0415
-
-    paths = [levels(n) for n in range(draws)]
-    weights = [weight(n) for n in range(draws)]
-    for question in asked:
-        target = question.target
-        if target.kind != "depeg" or target.side != "discount":
-            continue
-        every_s = question.every / SECOND
-        half = [samples(target, every_s, paths[k::2], weights[k::2]) for k in (0, 1)]
-        try:
-            made = measured(*half)
-        except ValueError as error:
-            yield f"# {target.id}: none ({error})"
-            continue
-        yield f"# {target.id}: {made.samples} samples, {made.positives} true; on the other half"
-        yield (
-            f"# log loss {made.log_loss:.4f}, base rate {made.base_log_loss:.4f}; from 0.2 on "
-            f"said {made.said:.2f}, came {made.came:.2f}"
-        )
-        yield (
-            f"prior = {{ probability = {made.probability:g}, slope = {made.slope:g}, "
-            f"floor = {made.floor:g} }}"
-        )
 
 
 def _recordings(

@@ -7,6 +7,8 @@ Nothing here is of any real episode. What is drawn stands on general grounds alo
 * *Excursions have no scale*: one twice as deep is half as frequent. Drawn evenly on a logarithmic
   scale, deep ones are far more frequent than that, or there would be too few to learn from; so an
   episode has a **weight** (:func:`weight`), by which its samples count as often as such days come.
+* Nor has their length: minutes or days, evenly on a logarithmic scale. So of the hours that a
+  coin is off its peg, most belong to long ones, in which little happens.
 * A fall goes by fits and starts: fast or slow, with recoveries that fail, moves in proportion to
   the depth, at times a smaller excursion before or after.
 * Venues differ: one may break alone or stand still; sometimes the issuer says that it is over.
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     from random import Random
 
 START: Final = datetime(2010, 1, 1, tzinfo=UTC)
-APART: Final = timedelta(days=2)
+APART: Final = timedelta(days=3)
+WHOLE_MIN: Final = 48 * 60
+"""Minutes that are drawn of a coin."""
 WINDOW: Final = timedelta(hours=16)
+"""An episode shows that much of them."""
 STEP_MIN: Final = 3
 CALM: Final = 0.25
 """Share of episodes that are drawn without an excursion."""
@@ -69,11 +74,16 @@ def drawn(number: int) -> Episode:
     >>> one.name, one == drawn(3), one.end - one.start == WINDOW
     ('drawn_3', True, True)
     """
-    rng = generator("drawn-2", number)
+    rng = generator("drawn-3", number)
     start = START + number * APART
     depth = _depth(rng)
     dips = _dips(rng, depth) if depth else []
-    discount = _discount(rng, dips)
+    shown, skipped = int(WINDOW.total_seconds() / 60 / STEP_MIN), 0
+    if depth:
+        main = max(dips, key=lambda dip: dip.depth)
+        middle = rng.uniform(main.begins - 480.0, main.begins + main.lasts - 60.0)
+        skipped = int(min(max(middle / STEP_MIN, 0.0), WHOLE_MIN / STEP_MIN - shown))
+    discount = _discount(rng, dips)[skipped : skipped + shown + 1]
     steps = range(len(discount))
     times = [start + timedelta(minutes=n * STEP_MIN) for n in steps]
     premium = rng.uniform(0.0, 0.1)
@@ -83,7 +93,7 @@ def drawn(number: int) -> Episode:
         walk.append(round(walk[-1] * (1.0 + rng.gauss(0.0, 0.001)), 1))
     news: tuple[News, ...] = ()
     if depth > 200.0 and rng.random() < _NEWS:
-        at = start + timedelta(minutes=max(5.0, dips[-1].begins + rng.uniform(-30.0, 180.0)))
+        at = start + timedelta(minutes=rng.uniform(5.0, 900.0))
         note = "the issuer says that it cannot redeem"
         news = (News(at=at, source="regulator", subject="circle", kind="insolvency", note=note),)
     return Episode(
@@ -112,9 +122,9 @@ def levels(number: int) -> list[float]:
     Examples
     --------
     >>> len(levels(3)), levels(3) == levels(3)
-    (958, True)
+    (2880, True)
     """
-    rng = generator("drawn-2", number)
+    rng = generator("drawn-3", number)
     depth = _depth(rng)
     path = _discount(rng, _dips(rng, depth) if depth else [])
     out = []
@@ -130,10 +140,10 @@ def weight(number: int) -> float:
 
     Examples
     --------
-    >>> sum(map(weight, range(4_000))) / 4_000  # doctest: +ELLIPSIS
-    1.0...
+    >>> round(sum(map(weight, range(4_000))) / 4_000, 1)
+    1.0
     """
-    depth = _depth(generator("drawn-2", number))
+    depth = _depth(generator("drawn-3", number))
     if not depth:
         return CALM_DAYS / CALM
     least, most = DEPTHS
@@ -156,13 +166,12 @@ def _between(rng: Random, low: float, high: float) -> float:
 
 def _dips(rng: Random, depth: float) -> list[Dip]:
     """Draw the excursion, and at times a smaller one before or after it; in order of time."""
-    whole = WINDOW / timedelta(minutes=1)
 
     def one(begins: float, deep: float) -> Dip:
-        lasts = _between(rng, 10.0, 720.0)
+        lasts = _between(rng, 10.0, 2_880.0)
         return Dip(begins, lasts, deep, _between(rng, 2.0, 180.0), _between(rng, 5.0, 240.0))
 
-    main = one(rng.uniform(0.1, 0.75) * whole, depth)
+    main = one(rng.uniform(0.05, 0.75) * WHOLE_MIN, depth)
     out = [main]
     if rng.random() < 0.4:
         out.insert(0, one(rng.uniform(0.02, 0.9) * main.begins, depth * rng.uniform(0.1, 0.6)))
@@ -180,9 +189,9 @@ def _discount(rng: Random, dips: list[Dip]) -> list[float]:
     in proportion to the level. While an excursion lasts, its aim changes: recoveries fail.
     """
     usual, sd = rng.gauss(0.0, 1.5), _between(rng, 0.5, 3.0)
-    home_min, rough = _between(rng, 5.0, 60.0), _between(rng, 0.004, 0.04)
+    home_min, rough = _between(rng, 5.0, 60.0), _between(rng, 0.003, 0.03)
     level, held, until, out = usual, 1.0, -1.0, []
-    for n in range(int(WINDOW / timedelta(minutes=STEP_MIN)) + 1):
+    for n in range(WHOLE_MIN // STEP_MIN + 1):
         minute = float(n * STEP_MIN)
         active = [d for d in dips if d.begins <= minute < d.begins + d.lasts]
         aim, pace = usual, home_min
@@ -190,7 +199,7 @@ def _discount(rng: Random, dips: list[Dip]) -> list[float]:
             dip = max(active, key=lambda d: d.depth)
             if minute >= until:
                 held = 1.0 if held < 1.0 or rng.random() < 0.4 else rng.uniform(0.2, 0.8)
-                until = minute + _between(rng, 10.0, 180.0)
+                until = minute + _between(rng, 20.0, 600.0)
             aim, pace = held * dip.depth, dip.fall_min
         elif level > 6.0 * sd + 5.0:
             pace = next((d.back_min for d in reversed(dips) if d.begins <= minute), home_min)
