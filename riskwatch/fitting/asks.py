@@ -21,7 +21,9 @@ BROKEN_BP: Final = 80.0
 VAIN_MIN: Final = 360
 """What was raised so long before a break, at most, was not raised in vain, minutes."""
 RELEASE_MIN: Final = 60
-"""It lets go after so long below 0.7 of its level, as rules do, minutes."""
+"""It lets go after so long below where it lets go, minutes."""
+EXIT: Final = 0.3
+"""An ask lets go below this share of its level: about where the rule does."""
 LEVELS: Final = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.84, 0.87, 0.9)
 DWELLS: Final = (0, 1, 2, 5)
 MONTH_MIN: Final = 30 * 24 * 60
@@ -48,7 +50,7 @@ class Tried(NamedTuple):
 def tried(
     rule: Anchor, threshold: float, paths: Sequence[Sequence[float]], weights: Sequence[float]
 ) -> Iterator[Tried]:
-    """Try the plain rule with every dwell, then every level and dwell on the probability of one target.
+    """Try the plain rule with every dwell, then every level and dwell on one probability.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def tried(
     for dwell in DWELLS:
         yield _tried(f"20 bp for {dwell} min", 20.0, 14.0, dwell, paths, weights)
     for level in LEVELS:
-        at, let = (_discount(rule, threshold, share * level) for share in (1.0, 0.7))
+        at, let = (_discount(rule, threshold, share * level) for share in (1.0, EXIT))
         for dwell in DWELLS:
             name = f"p >= {level:g} ({at:.1f} bp) for {dwell} min"
             yield _tried(name, at, let, dwell, paths, weights)
