@@ -38,10 +38,9 @@ SILENT = (Cause.LIMIT, Cause.OPERATOR)
 
 
 def rules_alone(config: Config) -> Config:
-    """Return the same policy without any generation but the rules."""
+    """Return the same policy without models, so that static rules alone decide."""
     policy = config.policy
-    rules = tuple(g for g in policy.models.generations if g.model == "rules")
-    models = msgspec.structs.replace(policy.models, generations=rules)
+    models = msgspec.structs.replace(policy.models, targets=(), generations=())
     risk = msgspec.structs.replace(policy.risk, asks=())
     return msgspec.structs.replace(
         config, policy=msgspec.structs.replace(policy, models=models, risk=risk)

@@ -24,7 +24,7 @@ RELEASE_MIN: Final = 60
 """It lets go after so long below where it lets go, minutes."""
 EXIT: Final = 0.3
 """An ask lets go below this share of its level: about where the rule does."""
-LEVELS: Final = (0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.84, 0.87, 0.9)
+LEVELS: Final = (0.5, 0.6, 0.7, 0.8, 0.84, 0.87, 0.9)
 DWELLS: Final = (0, 1, 2, 5)
 MONTH_MIN: Final = 30 * 24 * 60
 

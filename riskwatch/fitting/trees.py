@@ -79,7 +79,7 @@ def fit(
     Raises
     ------
     NotFittedError
-        If there are too few true labels, or the model says nothing out of fold.
+        If there are too few true labels, or the model says less than the rule out of fold.
     """
     ordered = sorted(rows)
     labels = np.array([row.label for row in ordered], dtype=bool)
@@ -91,6 +91,11 @@ def fit(
     margins, judged, figures = _out_of_fold(
         ordered, x, labels, features, horizon_s, settings, prior
     )
+    if figures["log_loss"] >= figures["rule_log_loss"]:
+        raise NotFittedError(
+            f"log loss {figures['log_loss']:.4f} out of fold, the rule has "
+            f"{figures['rule_log_loss']:.4f}"
+        )
     try:
         slope, intercept = platt(margins[judged], labels[judged], counts[judged])
     except ValueError as error:
