@@ -24,9 +24,9 @@ def folder(tmp_path: Path, root: Path) -> Path:
     ("file", "old", "new", "key"),
     [
         ("policy", 'generation = "anchored"', 'generation = "anchord"', "risk.asks[0].generation"),
-        ("policy", 'target = "depeg(discount 50bp, 1h)"', 'target = "x"', "risk.asks[0].target"),
+        ("policy", 'target = "depeg(discount 20bp, 1h)"', 'target = "x"', "risk.asks[0].target"),
         ("policy", "[risk]", "[models]\n[risk]", "models"),
-        ("policy", "at = 0.6", 'at = 0.6\nscope_kind = "firm"', "risk.asks[0].scope_kind"),
+        ("policy", "at = 0.84", 'at = 0.84\nscope_kind = "firm"', "risk.asks[0].scope_kind"),
         ("policy", "[risk]", "[risk]\nbaseline = { par_bp = 0.0 }", "risk.baseline.par_bp"),
         ("policy", "[risk]", '[risk]\nbaseline = { freeze_max_s = "x" }',
          "risk.baseline.freeze_max_s"),
