@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from math import inf
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
     from riskwatch.bench.case import Fact
     from riskwatch.bench.timeline import Change
-    from riskwatch.bench.trial import Trial
+    from riskwatch.bench.trial import Score, Trial
 
 SHIPPED: Final = "as shipped"
-DIAL: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+DIAL: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Thresholds on the served probability, beside the policy as it is shipped."""
+STEPS: Final = (1, 2)
+"""Scores in a row, five minutes apart, that must say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +104,26 @@ def dial_marks(trials: Sequence[Trial]) -> Marks:
     scopes the ladder's own states stand.
     """
     out: Marks = {SHIPPED: ladder_marks(trials, State.WATCH)}
-    for threshold in DIAL:
-        out[f"p >= {threshold:g}"] = [
-            mark(t, dialled(t, threshold), State.WATCH, generous=True) for t in trials
+    said = [warned_by(trial) for trial in trials]
+    for threshold, held in product(DIAL, STEPS):
+        out[f"p >= {threshold:g}, {held} in a row"] = [
+            mark(t, dialled(t, mine, threshold, held), State.WATCH, generous=True)
+            for t, mine in zip(trials, said, strict=True)
         ]
     return out
 
 
-def dialled(trial: Trial, threshold: float) -> list[Change]:
+def warned_by(trial: Trial) -> list[Score]:
+    """Scores that the dial goes by: of the served probability, of the lowest onset."""
+    name, low = spokesman(trial.scores), onset(trial.scores)
+    return [each for each in trial.scores if each.generation == name and each.target == low]
+
+
+def dialled(trial: Trial, said: Sequence[Score], threshold: float, held: int) -> list[Change]:
     """Changes of the ladder with its probability's threshold at `threshold`."""
-    scores = trial.scores
-    coins = warnings(scores, spokesman(scores), onset(scores), threshold, State.WATCH)
+    coins: list[Change] = []
+    if said:
+        coins = warnings(said, said[0].generation, said[0].target, threshold, State.WATCH, held)
     others = [c for c in trial.changes[LADDER] if not c.scope.startswith("asset:")]
     return sorted([*coins, *others])
 

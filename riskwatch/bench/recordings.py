@@ -25,7 +25,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Patterns of its files, below the folder of recordings.
     start, end : datetime
         The window.
-    venue : str or None
+    venue, base, quote : str or None
         Where the files' names do not say it.
     family : str
         Name of the episode of the pack that looks at the same event, if one does.
@@ -44,6 +44,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     start: datetime
     end: datetime
     venue: str | None = None
+    base: str | None = None
+    quote: str | None = None
     family: str = ""
     tick_s: Annotated[int, msgspec.Meta(ge=1)] = 60
     as_quoted: bool = False

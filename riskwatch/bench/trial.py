@@ -113,7 +113,12 @@ def onset(scores: Iterable[Score]) -> str:
 
 
 def warnings(
-    scores: Sequence[Score], generation: str, name: str, threshold: float, state: State
+    scores: Sequence[Score],
+    generation: str,
+    name: str,
+    threshold: float,
+    state: State,
+    in_a_row: int = HELD,
 ) -> list[Change]:
     """Changes of a contender that goes by one probability: to `state` and back, by time."""
     mine: dict[str, list[Score]] = {}
@@ -130,7 +135,7 @@ def warnings(
                 below = None
             elif below is None:
                 below = score.us
-            if not active and held >= HELD:
+            if not active and held >= in_a_row:
                 active = True
                 out.append(Change(score.us, scope, State.NORMAL, state, Cause.NONE))
             elif active and below is not None and score.us - below >= HOUR:

@@ -30,12 +30,21 @@ def bench_command(
     *,
     episodes: Annotated[
         str | None,
-        typer.Option(help="Names of the pack, comma-separated; all of it if there is no --folder."),
+        typer.Option(
+            help="Names of the pack, comma-separated; else all of it, or none beside --folder."
+        ),
     ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(help="Folder of recordings to run."),
     ] = None,
+    with_pack: Annotated[
+        bool,
+        typer.Option(
+            "--with-pack",
+            help="The pack beside the recordings: then static rules are chosen on both.",
+        ),
+    ] = False,
     labels: Annotated[
         Path | None, typer.Option(help="TOML of what was right there; else the public ones'.")
     ] = None,
@@ -60,8 +69,10 @@ def bench_command(
     made = bootstrap.configuration(config)
     console = Console(width=WIDE)
     told = Console(stderr=True)
+    pack = folder is None or with_pack
+    names = _names(episodes) if episodes is not None else scenarios.names() if pack else []
     trials = []
-    for trial in _trials(made, _names(episodes, folder), folder, labels, seeds):
+    for trial in _trials(made, names, folder, labels, seeds):
         trials.append(trial)
         told.print(f"{trial.case.name} seed {trial.seed}: done", highlight=False)
     if not trials:
@@ -74,10 +85,8 @@ def bench_command(
         _report(html, board, made.digest)
 
 
-def _names(episodes: str | None, folder: Path | None) -> list[str]:
+def _names(episodes: str) -> list[str]:
     """Which episodes of the pack."""
-    if episodes is None:
-        return [] if folder is not None else scenarios.names()
     return [name.strip() for name in episodes.split(",") if name.strip()]
 
 

@@ -13,7 +13,7 @@ import typer
 from riskwatch import scenarios
 from riskwatch.core.risk.models import GenerationConfig
 from riskwatch.errors import RiskwatchError
-from riskwatch.scenarios.drawn import drawn
+from riskwatch.scenarios.drawn import drawn, weight
 from riskwatch.shell.embedded import Limits
 from riskwatch.shell.session import Replay, replay_files
 
@@ -33,7 +33,17 @@ def fit_command(
         list[Path] | None, typer.Argument(help="NDJSON files of events, one recording each.")
     ] = None,
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The artefact to write.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The artefact to write.")] = None,
+    priors: Annotated[
+        int | None,
+        typer.Option(
+            "--priors", min=100, help="Measure priors on so many drawn paths, and print them."
+        ),
+    ] = None,
+    asks: Annotated[
+        int | None,
+        typer.Option("--asks", min=100, help="Try asks for WATCH on so many drawn paths."),
+    ] = None,
     episodes: Annotated[
         list[str] | None,
         typer.Option("--episode", help="An embedded episode, see `riskwatch scenario list`."),
@@ -68,6 +78,14 @@ def fit_command(
         if name not in horizons:
             known = ", ".join(q.id for q in asked)
             raise RiskwatchError(f"target {name!r} is not configured: there are {known}")
+    if priors is not None or asks is not None:
+        from riskwatch.commands import paths  # noqa: PLC0415
+
+        for line in paths.priors(asked, priors) if priors else paths.asks(asked, asks or 0):
+            typer.echo(line)
+        return
+    if out is None:
+        raise RiskwatchError("name the artefact to write with --out, or measure --priors or --asks")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     rows: list[Row] = []
     sources: list[str] = []
@@ -75,14 +93,16 @@ def fit_command(
         runs: list[tuple[str, str | Episode, int]] = []
         runs += [(name, name, seed) for name in episodes or () for seed in range(1, seeds + 1)]
         runs += [(f"drawn_{n}", drawn(n), n) for n in range(draws)]
+        weights = {f"drawn_{n} seed {n}": weight(n) for n in range(draws)}
         for source, path in _recordings(files or (), runs, Path(folder)):
-            more = live_through(source, path, given)
+            more = live_through(source, path, given, weights.get(source, 1.0))
             typer.echo(f"{source}: {len(more)} labels, {sum(r.label for r in more)} true", err=True)
             rows += more
             sources.append(source)
     if not rows:
         raise RiskwatchError("no label matured: name files of events, or an --episode")
-    made, reasons = fitted(rows, horizons, sources, Settings(trees=trees), out.stem)
+    stated = {q.id: (q.prior.probability, q.prior.slope, q.prior.floor) for q in asked}
+    made, reasons = fitted(rows, horizons, sources, Settings(trees=trees), out.stem, stated)
     for line in report(made, reasons):
         typer.echo(line)
     if not made.models:
@@ -107,7 +127,7 @@ def _recordings(
         path.unlink()
 
 
-def live_through(source: str, path: Path, config: Config) -> list[Row]:
+def live_through(source: str, path: Path, config: Config, counts: float = 1.0) -> list[Row]:
     """Samples of one recording with their labels, as the ladder takes them live.
 
     Parameters
@@ -118,6 +138,8 @@ def live_through(source: str, path: Path, config: Config) -> list[Row]:
         Its events.
     config : Config
         Rules and targets; its generations are left out.
+    counts : float
+        Weight of its samples.
 
     Raises
     ------
@@ -128,7 +150,7 @@ def live_through(source: str, path: Path, config: Config) -> list[Row]:
     from riskwatch.models.tape import Tape  # noqa: PLC0415
     from riskwatch.shell import bootstrap  # noqa: PLC0415
 
-    tape = Tape(source)
+    tape = Tape(source, counts)
     generations = (
         GenerationConfig(model="rules", authority="full"),
         GenerationConfig(model="tape", options={"tape": tape}),

@@ -38,10 +38,9 @@ SILENT = (Cause.LIMIT, Cause.OPERATOR)
 
 
 def rules_alone(config: Config) -> Config:
-    """Return the same policy without any generation but the rules."""
+    """Return the same policy without models, so that static rules alone decide."""
     policy = config.policy
-    rules = tuple(g for g in policy.models.generations if g.model == "rules")
-    models = msgspec.structs.replace(policy.models, generations=rules)
+    models = msgspec.structs.replace(policy.models, targets=(), generations=())
     risk = msgspec.structs.replace(policy.risk, asks=())
     return msgspec.structs.replace(
         config, policy=msgspec.structs.replace(policy, models=models, risk=risk)
@@ -71,6 +70,8 @@ def recording_trial(config: Config, recording: Recording, folder: Path) -> Trial
             made = plan(
                 file,
                 venue=recording.venue,
+                base=recording.base,
+                quote=recording.quote,
                 since_us=micros(recording.start),
                 until_us=micros(recording.end),
             )

@@ -33,6 +33,7 @@ def fitted(
     sources: Sequence[str],
     settings: Settings,
     name: str = "batch",
+    priors: Mapping[str, tuple[float, float, float]] | None = None,
 ) -> tuple[Artefact, dict[str, str]]:
     """Fit every target for which there is enough.
 
@@ -48,6 +49,8 @@ def fitted(
         Size of the models.
     name : str
         What the artefact is called.
+    priors : mapping, optional
+        Probability, slope and floor of the rule, by target.
 
     Returns
     -------
@@ -59,7 +62,8 @@ def fitted(
     for target, horizon_s in horizons.items():
         try:
             mine = [row for row in rows if row.target == target]
-            models[target] = fit(mine, horizon_s, settings)
+            prior = (priors or {}).get(target, (0.5, 1.0, 0.05))
+            models[target] = fit(mine, horizon_s, settings, prior)
         except NotFittedError as error:
             reasons[target] = str(error)
     made = Artefact(

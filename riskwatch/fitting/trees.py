@@ -57,7 +57,12 @@ class NotFittedError(Exception):
     """Why a target has no model; the command says it, and goes on."""
 
 
-def fit(rows: Sequence[Row], horizon_s: float, settings: Settings) -> Fitted:
+def fit(
+    rows: Sequence[Row],
+    horizon_s: float,
+    settings: Settings,
+    prior: tuple[float, float, float] = (0.5, 1.0, 0.05),
+) -> Fitted:
     """Fit one target.
 
     Parameters
@@ -68,11 +73,13 @@ def fit(rows: Sequence[Row], horizon_s: float, settings: Settings) -> Fitted:
         Its horizon, seconds.
     settings : Settings
         Size of the model.
+    prior : tuple of float
+        Probability, slope and floor of the rule that it is held against.
 
     Raises
     ------
     NotFittedError
-        If there are too few true labels, or the model says nothing out of fold.
+        If there are too few true labels, or the model says less than the rule out of fold.
     """
     ordered = sorted(rows)
     labels = np.array([row.label for row in ordered], dtype=bool)
@@ -80,13 +87,20 @@ def fit(rows: Sequence[Row], horizon_s: float, settings: Settings) -> Fitted:
     if trues < LEAST_TRUE or len(ordered) - trues < LEAST_TRUE:
         raise NotFittedError(f"{trues} of {len(ordered)} samples are true: too few to fit")
     features = _features(ordered)
-    x = matrix(ordered, features)
-    margins, judged, figures = _out_of_fold(ordered, x, labels, features, horizon_s, settings)
+    x, counts = matrix(ordered, features), weights_of(ordered)
+    margins, judged, figures = _out_of_fold(
+        ordered, x, labels, features, horizon_s, settings, prior
+    )
+    if figures["log_loss"] >= figures["rule_log_loss"]:
+        raise NotFittedError(
+            f"log loss {figures['log_loss']:.4f} out of fold, the rule has "
+            f"{figures['rule_log_loss']:.4f}"
+        )
     try:
-        slope, intercept = platt(margins[judged], labels[judged])
+        slope, intercept = platt(margins[judged], labels[judged], counts[judged])
     except ValueError as error:
         raise NotFittedError(str(error)) from error
-    model = boosted(x, labels, features, settings)
+    model = boosted(x, labels, features, settings, counts)
     return Fitted(
         features=features,
         monotone=tuple(int(name in MONOTONE) for name in features),
@@ -108,8 +122,19 @@ def matrix(rows: Sequence[Row], features: Sequence[str]) -> Column:
     return np.array([[row.features.get(name, np.nan) for name in features] for row in rows])
 
 
+def weights_of(rows: Sequence[Row]) -> Column:
+    """How much every row counts, 1 in the mean."""
+    weights: Column = np.array([row.weight for row in rows], dtype=np.float64)
+    weights /= weights.mean()
+    return weights
+
+
 def boosted(
-    x: Column, labels: NDArray[np.bool_], features: Sequence[str], settings: Settings
+    x: Column,
+    labels: NDArray[np.bool_],
+    features: Sequence[str],
+    settings: Settings,
+    weights: Column | None = None,
 ) -> Any:
     """Fit the trees. No sampling and no early stopping: the same rows give the same trees."""
     model = HistGradientBoostingClassifier(
@@ -125,7 +150,7 @@ def boosted(
     # A column that is missing throughout cannot be binned; as a constant it is never split.
     known = np.where(np.isnan(x).all(axis=0), 0.0, x)
     with threadpool_limits(limits=1):  # sums in one order; and threads only cost at this size
-        return model.fit(known, labels)
+        return model.fit(known, labels, sample_weight=weights)
 
 
 def exported(model: Any) -> tuple[Tree, ...]:
@@ -174,44 +199,45 @@ def _out_of_fold(
     features: Sequence[str],
     horizon_s: float,
     settings: Settings,
+    prior: tuple[float, float, float],
 ) -> tuple[Column, NDArray[np.bool_], dict[str, float]]:
     """Margins of models that had not seen the sample, which samples those are, and figures.
 
     For the figures, even the calibration of a block is that of earlier blocks alone.
     """
     margins, judged = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
-    said, base = np.zeros(len(rows)), np.zeros(len(rows))
+    said, base, counts = np.zeros(len(rows)), np.zeros(len(rows)), weights_of(rows)
     us = [row.us for row in rows]
     for train, test in blocks(us, labels.tolist(), int(horizon_s * 1e6), settings.folds):
-        model = boosted(x[train], labels[train], features, settings)
+        model = boosted(x[train], labels[train], features, settings, counts[train])
         margins[test] = model.decision_function(x[test])
-        slope, intercept = _so_far(margins, labels, judged)
+        slope, intercept = _so_far(margins, labels, judged, counts)
         said[test] = 1.0 / (1.0 + np.exp(-(intercept + slope * margins[test])))
-        base[test] = labels[train].mean()
+        base[test] = np.average(labels[train], weights=counts[train])
         judged[test] = True
     if int(labels[judged].sum()) < LEAST_JUDGED or labels[judged].all():
         raise NotFittedError("too few true samples out of fold to calibrate by")
-    rule = Anchor()
+    rule = Anchor(probability=prior[0], slope=prior[1], floor=prior[2])
     severity = [row.features.get("severity") for row in rows]
     stated = np.array([1.0 / (1.0 + np.exp(-rule.logit(s))) for s in severity])
-    truth = labels[judged]
+    truth, heavy = labels[judged], counts[judged]
     figures = {
         "rows": float(judged.sum()),
         "positives": float(truth.sum()),
-        **measured(said[judged], truth),
-        **measured(stated[judged], truth, "rule_"),
-        **measured(base[judged], truth, "base_"),
+        **measured(said[judged], truth, heavy),
+        **measured(stated[judged], truth, heavy, "rule_"),
+        **measured(base[judged], truth, heavy, "base_"),
     }
     return margins, judged, figures
 
 
 def _so_far(
-    margins: Column, labels: NDArray[np.bool_], judged: NDArray[np.bool_]
+    margins: Column, labels: NDArray[np.bool_], judged: NDArray[np.bool_], counts: Column
 ) -> tuple[float, float]:
     """Calibration of what is judged already; none before there is enough."""
     if int(labels[judged].sum()) < LEAST_JUDGED or labels[judged].all():
         return 1.0, 0.0
     try:
-        return platt(margins[judged], labels[judged])
+        return platt(margins[judged], labels[judged], counts[judged])
     except ValueError:
         return 1.0, 0.0

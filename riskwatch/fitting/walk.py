@@ -64,10 +64,15 @@ def blocks(
             yield train, test
 
 
-def platt(margins: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, float]:
+def platt(
+    margins: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None = None,
+) -> tuple[float, float]:
     """Slope and intercept that make log-odds of margins, by maximum likelihood [1]_.
 
-    Labels are softened as in the source, so that few of them do not make a step function.
+    Labels are softened as in the source, so that few of them do not make a step function. With
+    `weights`, 1 in the mean, some count more.
 
     Raises
     ------
@@ -90,31 +95,37 @@ def platt(margins: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[floa
     low, high = 1.0 / (len(labels) - trues + 2.0), (trues + 1.0) / (trues + 2.0)
     wanted = np.where(labels, high, low)
     inputs = np.column_stack([margins, np.ones_like(margins)])
-    start, weights = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+    start, found = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+    heavy = np.ones(len(labels)) if weights is None else weights
     ridge = 1.0
     for _ in range(100):
-        p = 1.0 / (1.0 + np.exp(-np.clip(inputs @ weights, -35.0, 35.0)))
-        gradient = inputs.T @ (p - wanted) + ridge * (weights - start)
-        curvature = (inputs * (p * (1.0 - p))[:, None]).T @ inputs + ridge * np.eye(2)
+        p = 1.0 / (1.0 + np.exp(-np.clip(inputs @ found, -35.0, 35.0)))
+        gradient = inputs.T @ (heavy * (p - wanted)) + ridge * (found - start)
+        curvature = (inputs * (heavy * p * (1.0 - p))[:, None]).T @ inputs + ridge * np.eye(2)
         step = np.clip(np.linalg.solve(curvature, gradient), -1.0, 1.0)
-        weights = weights - step
+        found = found - step
         if float(np.abs(step).max()) < 1e-10:
             break
-    slope, intercept = float(weights[0]), float(weights[1])
+    slope, intercept = float(found[0]), float(found[1])
     if not (slope > 0.0 and math.isfinite(intercept)):
         raise ValueError(f"more margin must mean more danger out of fold, slope was {slope:.3g}")
     return slope, intercept
 
 
 def measured(
-    probabilities: NDArray[np.float64], labels: NDArray[np.bool_], prefix: str = ""
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None = None,
+    prefix: str = "",
 ) -> dict[str, float]:
     """Log loss in nats, squared error, average precision; rounded to six digits."""
     p = np.clip(probabilities, CLIP, 1.0 - CLIP)
-    loss = -np.where(labels, np.log(p), np.log1p(-p)).mean()
+    loss = np.average(-np.where(labels, np.log(p), np.log1p(-p)), weights=weights)
     figures = {
         "log_loss": float(loss),
-        "brier": float(((p - labels) ** 2).mean()),
-        "average_precision": float(average_precision_score(labels, probabilities)),
+        "brier": float(np.average((p - labels) ** 2, weights=weights)),
+        "average_precision": float(
+            average_precision_score(labels, probabilities, sample_weight=weights)
+        ),
     }
     return {prefix + name: round(value, 6) for name, value in figures.items()}

@@ -30,6 +30,8 @@ class BatchGeneration:
     target : str
         Id of the target. Of a target that the artefact has no model for, it says what the rule
         says.
+    anchor, slope, floor : float
+        The rule as a probability; see :class:`~riskwatch.models.rules.RulesGeneration`.
 
     Raises
     ------
@@ -39,15 +41,24 @@ class BatchGeneration:
 
     learns: Final = False
 
-    def __init__(self, artefact: str, target: str = "") -> None:
+    def __init__(
+        self,
+        artefact: str,
+        target: str = "",
+        anchor: float = 0.5,
+        slope: float = 1.0,
+        floor: float = 0.05,
+    ) -> None:
         self._text = artefact
-        self._rule = RulesGeneration()
+        self._rule = RulesGeneration(anchor, slope, floor)
         opened(artefact)
         self._fitted, self._forest = _forests(artefact).get(target, (None, None))
 
     def of_target(self, target: str) -> Generation:
         """Return the generation for one target."""
-        return BatchGeneration(self._text, target)
+        made = BatchGeneration(self._text, target)
+        made._rule = self._rule
+        return made
 
     def score(self, x: Mapping[str, float]) -> Score:
         """Score a state, with the share of every feature along the paths of the trees."""

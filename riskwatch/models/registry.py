@@ -29,6 +29,9 @@ BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
 }
 """Factories of this package's generations; another package cannot replace one."""
 
+AROUND: Final = ("rules", "anchored", "adaptive", "batch")
+"""Those that start from a rule as a probability: options ``anchor``, ``slope``, ``floor``."""
+
 
 def build(name: str, options: Mapping[str, Any] | None = None, target: str = "") -> Generation:
     """Return a new generation.

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.risk.models import SERVED
+from riskwatch.core.risk.models import SERVED, PriorConfig
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.base import Authority, Generation, Target
@@ -39,6 +39,8 @@ class Question:
         Whether the measure rests on our own dealings.
     every : int
         Event time between two samples, microseconds.
+    prior : PriorConfig
+        The rule as a probability.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Question:
     parts: tuple[tuple[str, float], ...]
     ours: bool
     every: int
+    prior: PriorConfig = field(default_factory=PriorConfig)
 
     def measured(self, known: Mapping[str, float]) -> float | None:
         """Measure now; ``None`` where nothing of it is known.
@@ -143,7 +146,9 @@ def rungs(config: ModelsConfig) -> tuple[Rung, ...]:
     ModelError
         If a generation is unknown, refuses its options, or has another's name.
     """
-    made = tuple(_rung(wanted) for wanted in config.generations)
+    asked = [question for group in questions(config).values() for question in group]
+    priors = {question.id: question.prior for question in asked}
+    made = tuple(_rung(wanted, priors) for wanted in config.generations)
     names = [rung.name for rung in made]
     if len(dict.fromkeys(names)) != len(names):
         raise ModelError(f"generations must have names of their own, were {', '.join(names)}")
@@ -181,10 +186,12 @@ def _question(wanted: TargetConfig, every: float) -> Question:
         raise ModelError(
             f"target {target.id}: threshold must be 1 where any is given: its `at` are thresholds"
         )
-    return Question(target.id, target, parts, wanted.ours, max(1, int(every * SECOND)))
+    return Question(
+        target.id, target, parts, wanted.ours, max(1, int(every * SECOND)), wanted.prior
+    )
 
 
-def _rung(wanted: GenerationConfig) -> Rung:
+def _rung(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> Rung:
     name = wanted.name or wanted.model
     if name == SERVED:
         raise ModelError(f"generation {name!r} must have another name: that is everybody's")
@@ -203,9 +210,26 @@ def _rung(wanted: GenerationConfig) -> Rung:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
     factory = registry.factory(wanted.model)
     make = partial(registry.make, wanted.model, factory, wanted.options)
+    if wanted.model in registry.AROUND:
+        make = partial(_around, wanted, factory, priors)
     made = Rung(name, authority, ceiling, make)
     made.newborn("")  # refuses options that it cannot be made with
     return made
+
+
+def _around(
+    wanted: GenerationConfig,
+    factory: Callable[..., Generation],
+    priors: Mapping[str, PriorConfig],
+    target: str,
+) -> Generation:
+    """Make a generation that starts at the prior of its target; its own options go before."""
+    prior = priors.get(target)
+    options = dict(wanted.options)
+    if prior is not None:
+        measured = {"anchor": prior.probability, "slope": prior.slope, "floor": prior.floor}
+        options = {**measured, **options}
+    return registry.make(wanted.model, factory, options, target)
 
 
 def _authority(name: str, field: str, value: str) -> Authority:

@@ -35,6 +35,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True, order=True):
         What became of it.
     features : dict of str to float
         What was known when it was taken, ``severity`` among it.
+    weight : float
+        How much its episode counts; 1 for what really was.
     """
 
     us: int
@@ -43,6 +45,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True, order=True):
     target: str
     label: bool
     features: dict[str, float]
+    weight: float = 1.0
 
 
 class Tape:
@@ -52,10 +55,13 @@ class Tape:
     ----------
     episode : str
         Its name.
+    weight : float
+        How much it counts.
     """
 
-    def __init__(self, episode: str) -> None:
+    def __init__(self, episode: str, weight: float = 1.0) -> None:
         self.episode = episode
+        self.weight = weight
         self.rows: list[Row] = []
         self._scopes: list[str] = []
 
@@ -73,7 +79,8 @@ class Tape:
         """Write a row."""
         features = {name: value for name, value in sorted(x.items()) if name not in _OURS}
         scope = self._scopes[int(x[SCOPE])]
-        self.rows.append(Row(int(x[TAKEN]), self.episode, scope, target, label, features))
+        taken = int(x[TAKEN])
+        self.rows.append(Row(taken, self.episode, scope, target, label, features, self.weight))
 
 
 class TapedScorer:

@@ -1,14 +1,27 @@
 """Invented episodes, drawn by number: to fit models on, so that they are judged on others.
 
-Nothing here is of any real episode. A coin is calm, wobbles, slips below its peg and comes
-back, or breaks; the pace, the depth, the noise, local breaks of one venue, standing books and
-news are drawn. Number `n` is the same for ever, and later than all smaller ones.
+Nothing here is of any real episode. What is drawn stands on general grounds alone:
+
+* Most days are calm. The price strays by a few basis points around a level near the peg and comes
+  back; at times the whole market is in turmoil and every feed is noisy, and the coin holds.
+* *Excursions have no scale*: one twice as deep is half as frequent. Drawn evenly on a logarithmic
+  scale, deep ones are far more frequent than that, or there would be too few to learn from; so an
+  episode has a **weight** (:func:`weight`), by which its samples count as often as such days come.
+* Nor has their length: minutes or days, evenly on a logarithmic scale. So of the hours that a
+  coin is off its peg, most belong to long ones, in which little happens.
+* A fall goes by fits and starts: fast or slow, with recoveries that fail, moves in proportion to
+  the depth, at times a smaller excursion before or after.
+* Venues differ: one may break alone or stand still; sometimes the issuer says that it is over.
+
+Number `n` is the same for ever, and later than all smaller ones.
 """
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from math import exp, log
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from riskwatch.scenarios.episode import Episode, Feed, News
 from riskwatch.scenarios.market import generator
@@ -16,18 +29,35 @@ from riskwatch.scenarios.market import generator
 if TYPE_CHECKING:
     from random import Random
 
-START: Final = datetime(2015, 1, 1, tzinfo=UTC)
-APART: Final = timedelta(days=2)
-WINDOW: Final = timedelta(hours=14)
-STEP: Final = timedelta(minutes=10)
-KINDS: Final = ("calm", "wobble", "slip", "break")
-_SHARES: Final = (0.3, 0.25, 0.2, 0.25)
-_DEPTHS: Final = {"calm": (0.0, 6.0), "wobble": (15.0, 48.0), "slip": (50.0, 160.0)}
-_LOCAL: Final = 0.25
+START: Final = datetime(2010, 1, 1, tzinfo=UTC)
+APART: Final = timedelta(days=3)
+WHOLE_MIN: Final = 48 * 60
+"""Minutes that are drawn of a coin."""
+WINDOW: Final = timedelta(hours=16)
+"""An episode shows that much of them."""
+STEP_MIN: Final = 3
+CALM: Final = 0.25
+"""Share of episodes that are drawn without an excursion."""
+CALM_DAYS: Final = 0.9
+"""Share of days without one: a coin strays further than the least depth on one day in ten."""
+DEPTHS: Final = (8.0, 3_000.0)
+"""Least and largest depth of an excursion, bp."""
+_LOCAL: Final = 0.2
 _NEWS: Final = 0.3
+_TURMOIL: Final = 0.2
 _VENUES: Final = ("kraken", "coinbase", "bitstamp")
 
 Points = tuple[tuple[datetime, float], ...]
+
+
+class Dip(NamedTuple):
+    """One excursion: when it begins, how long it lasts (minutes), how deep it aims (bp)."""
+
+    begins: float
+    lasts: float
+    depth: float
+    fall_min: float
+    back_min: float
 
 
 def drawn(number: int) -> Episode:
@@ -44,83 +74,180 @@ def drawn(number: int) -> Episode:
     >>> one.name, one == drawn(3), one.end - one.start == WINDOW
     ('drawn_3', True, True)
     """
-    rng = generator("drawn", number)
+    rng = generator("drawn-3", number)
     start = START + number * APART
-    kind = rng.choices(KINDS, _SHARES)[0]
-    depth = rng.uniform(200.0, 1_500.0) if kind == "break" else rng.uniform(*_DEPTHS[kind])
-    discount = _discount(rng, depth)
-    premium = [max(0.0, 0.1 * bp * rng.uniform(0.0, 1.0)) for bp in discount]
-    coin, other = _path(start, discount), _path(start, [-bp for bp in premium])
+    depth = _depth(rng)
+    dips = _dips(rng, depth) if depth else []
+    shown, skipped = int(WINDOW.total_seconds() / 60 / STEP_MIN), 0
+    if depth:
+        main = max(dips, key=lambda dip: dip.depth)
+        middle = rng.uniform(main.begins - 480.0, main.begins + main.lasts - 60.0)
+        skipped = int(min(max(middle / STEP_MIN, 0.0), WHOLE_MIN / STEP_MIN - shown))
+    discount = _discount(rng, dips)[skipped : skipped + shown + 1]
+    steps = range(len(discount))
+    times = [start + timedelta(minutes=n * STEP_MIN) for n in steps]
+    premium = rng.uniform(0.0, 0.1)
+    other = [-premium * max(0.0, bp) + rng.gauss(0.0, 0.5) for bp in discount]
     walk = [20_000.0]
-    for _ in discount[1:]:
-        walk.append(round(walk[-1] * (1.0 + rng.gauss(0.0, 0.002)), 1))
-    times = [start + n * STEP for n in range(len(walk))]
+    for _ in steps[1:]:
+        walk.append(round(walk[-1] * (1.0 + rng.gauss(0.0, 0.001)), 1))
     news: tuple[News, ...] = ()
-    if kind == "break" and rng.random() < _NEWS:
-        at = start + timedelta(minutes=rng.uniform(60.0, 500.0))
+    if depth > 200.0 and rng.random() < _NEWS:
+        at = start + timedelta(minutes=rng.uniform(5.0, 900.0))
         note = "the issuer says that it cannot redeem"
         news = (News(at=at, source="regulator", subject="circle", kind="insolvency", note=note),)
     return Episode(
         name=f"drawn_{number}",
-        title=f"Drawn episode {number}: {kind}",
+        title=f"Drawn episode {number}: {depth:.0f} bp"
+        if depth
+        else f"Drawn episode {number}: calm",
         start=start,
         end=start + WINDOW,
-        assets={"USDC": coin, "USDT": other, "BTC": tuple(zip(times, walk, strict=True))},
-        feeds=tuple(_feeds(rng, start, discount)),
-        stress=_stress(start, discount),
+        assets={
+            "USDC": _path(times, discount),
+            "USDT": _path(times, other),
+            "BTC": tuple(zip(times, walk, strict=True)),
+        },
+        feeds=tuple(_feeds(rng, times, discount)),
+        stress=_stress(rng, times, discount),
         credit=news,
     )
 
 
-def _discount(rng: Random, depth: float) -> list[float]:
-    """Discount at every step, bp: calm, on the way down with pauses, there, and perhaps back."""
-    steps = int(WINDOW / STEP) + 1
-    begins, stays = rng.randrange(6, steps // 2), rng.randrange(3, 40)
-    pace, back = rng.uniform(0.04, 0.5), rng.uniform(0.02, 0.3)
-    level, out = 0.0, []
-    for n in range(steps):
-        falling = begins <= n < begins + stays
-        aim, speed = (depth, pace) if falling else (0.0, back)
-        if falling and rng.random() < 0.25:
-            speed = -0.3 * speed  # it seems to recover, and does not
-        level += speed * (aim - level) + rng.gauss(0.0, 0.6 + 0.06 * abs(level))
-        level = min(max(level, -15.0), 4_000.0)
+def levels(number: int) -> list[float]:
+    """Discount of the coin in episode `number`, minute by minute, bp, as several feeds show it.
+
+    What models are told of it in the whole pipeline is close to this, and a thousand times dearer.
+
+    Examples
+    --------
+    >>> len(levels(3)), levels(3) == levels(3)
+    (2880, True)
+    """
+    rng = generator("drawn-3", number)
+    depth = _depth(rng)
+    path = _discount(rng, _dips(rng, depth) if depth else [])
+    out = []
+    for one, two in itertools.pairwise(path):
+        for part in range(STEP_MIN):
+            level = one + (two - one) * part / STEP_MIN
+            out.append(level + rng.gauss(0.0, 1.0 + min(abs(level), 600.0) / 300.0))
+    return out
+
+
+def weight(number: int) -> float:
+    """How many days like this one come for every one that is drawn, 1 in the mean.
+
+    Examples
+    --------
+    >>> round(sum(map(weight, range(4_000))) / 4_000, 1)
+    1.0
+    """
+    depth = _depth(generator("drawn-3", number))
+    if not depth:
+        return CALM_DAYS / CALM
+    least, most = DEPTHS
+    # Density 1/x² over density 1/x, each over all depths.
+    ratio = log(most / least) / (1.0 / least - 1.0 / most) / depth
+    return (1.0 - CALM_DAYS) / (1.0 - CALM) * ratio
+
+
+def _depth(rng: Random) -> float:
+    """Depth of the excursion, bp; 0 for none."""
+    calm, where = rng.random() < CALM, rng.random()
+    least, most = DEPTHS
+    return 0.0 if calm else round(least * exp(where * log(most / least)), 2)
+
+
+def _between(rng: Random, low: float, high: float) -> float:
+    """Draw evenly on a logarithmic scale."""
+    return low * exp(rng.random() * log(high / low))
+
+
+def _dips(rng: Random, depth: float) -> list[Dip]:
+    """Draw the excursion, and at times a smaller one before or after it; in order of time."""
+
+    def one(begins: float, deep: float) -> Dip:
+        lasts = _between(rng, 10.0, 2_880.0)
+        return Dip(begins, lasts, deep, _between(rng, 2.0, 180.0), _between(rng, 5.0, 240.0))
+
+    main = one(rng.uniform(0.05, 0.75) * WHOLE_MIN, depth)
+    out = [main]
+    if rng.random() < 0.4:
+        out.insert(0, one(rng.uniform(0.02, 0.9) * main.begins, depth * rng.uniform(0.1, 0.6)))
+    if rng.random() < 0.4:
+        out.append(
+            one(main.begins + main.lasts * rng.uniform(1.0, 3.0), depth * rng.uniform(0.2, 0.9))
+        )
+    return out
+
+
+def _discount(rng: Random, dips: list[Dip]) -> list[float]:
+    """Discount at every step, bp.
+
+    The level is drawn to where the strongest excursion aims; its moves have a floor, and a part
+    in proportion to the level. While an excursion lasts, its aim changes: recoveries fail.
+    """
+    usual, sd = rng.gauss(0.0, 1.5), _between(rng, 0.5, 3.0)
+    home_min, rough = _between(rng, 5.0, 60.0), _between(rng, 0.003, 0.03)
+    level, held, until, out = usual, 1.0, -1.0, []
+    for n in range(WHOLE_MIN // STEP_MIN + 1):
+        minute = float(n * STEP_MIN)
+        active = [d for d in dips if d.begins <= minute < d.begins + d.lasts]
+        aim, pace = usual, home_min
+        if active:
+            dip = max(active, key=lambda d: d.depth)
+            if minute >= until:
+                held = 1.0 if held < 1.0 or rng.random() < 0.4 else rng.uniform(0.2, 0.8)
+                until = minute + _between(rng, 20.0, 600.0)
+            aim, pace = held * dip.depth, dip.fall_min
+        elif level > 6.0 * sd + 5.0:
+            pace = next((d.back_min for d in reversed(dips) if d.begins <= minute), home_min)
+        share = 1.0 - exp(-STEP_MIN / pace)
+        calm = sd * (1.0 - exp(-2.0 * STEP_MIN / home_min)) ** 0.5
+        level += share * (aim - level) + rng.gauss(0.0, calm + rough * abs(level) * STEP_MIN**0.5)
+        level = min(max(level, -60.0), 6_000.0)
         out.append(round(level, 3))
     return out
 
 
-def _path(start: datetime, discount: list[float]) -> Points:
-    return tuple((start + n * STEP, round(1.0 - bp / 1e4, 7)) for n, bp in enumerate(discount))
+def _path(times: list[datetime], discount: list[float]) -> Points:
+    return tuple((at, round(1.0 - bp / 1e4, 7)) for at, bp in zip(times, discount, strict=True))
 
 
-def _stress(start: datetime, discount: list[float]) -> Points:
+def _stress(rng: Random, times: list[datetime], discount: list[float]) -> Points:
+    """Noise grows with the discount; in turmoil it is there without one."""
+    turmoil, begins = 0.0, 0
+    if rng.random() < _TURMOIL:
+        turmoil, begins = rng.uniform(1.0, 3.0), rng.randrange(len(times))
+    lasts = rng.randrange(20, 160)
     return tuple(
-        (start + n * STEP, round(1.0 + min(abs(bp), 600.0) / 300.0, 3))
-        for n, bp in enumerate(discount)
+        (at, round(1.0 + min(abs(bp), 600.0) / 300.0 + turmoil * (begins <= n < begins + lasts), 3))
+        for n, (at, bp) in enumerate(zip(times, discount, strict=True))
     )
 
 
-def _feeds(rng: Random, start: datetime, discount: list[float]) -> list[Feed]:
+def _feeds(rng: Random, times: list[datetime], discount: list[float]) -> list[Feed]:
     """Feeds of three venues, one of which may break alone or stand still."""
     out = []
     local = rng.choice(_VENUES) if rng.random() < _LOCAL else None
-    gap = rng.uniform(40.0, 400.0)
-    begins = rng.randrange(5, len(discount) - 8)
+    gap = _between(rng, 20.0, 400.0)
+    begins = rng.randrange(10, len(discount) - 30)
     for venue in _VENUES:
         own: Points = ()
         if venue == local:
-            extra = [gap if begins <= n < begins + 6 else 0.0 for n in range(len(discount))]
-            own = _path(start, [bp + more for bp, more in zip(discount, extra, strict=True)])
+            extra = [gap if begins <= n < begins + 20 else 0.0 for n in range(len(discount))]
+            own = _path(times, [bp + more for bp, more in zip(discount, extra, strict=True)])
         stale: tuple[tuple[datetime, datetime], ...] = ()
         if rng.random() < 0.15:
-            at = start + timedelta(minutes=rng.uniform(30.0, 600.0))
+            at = times[0] + timedelta(minutes=rng.uniform(30.0, 600.0))
             stale = ((at, at + timedelta(minutes=rng.uniform(10.0, 90.0))),)
         noise = rng.uniform(1.0, 4.0)
-        for base, quote, digits, wide, volume in (
-            ("USDC", "USD", 5, 1.0, 30_000.0),
-            ("USDT", "USD", 5, 1.0, 30_000.0),
-            ("BTC", "USD", 2, 0.5, 5.0),
-            ("BTC", "USDC", 2, 3.0, 0.3),
+        for base, quote, digits, wide, volume, every_s in (
+            ("USDC", "USD", 5, 1.0, 30_000.0, 60),
+            ("USDT", "USD", 5, 1.0, 30_000.0, 120),
+            ("BTC", "USD", 2, 0.5, 5.0, 300),
+            ("BTC", "USDC", 2, 3.0, 0.3, 300),
         ):
             if rng.random() < 0.25 and (venue, base) != ("kraken", "USDC"):
                 continue
@@ -133,6 +260,7 @@ def _feeds(rng: Random, start: datetime, discount: list[float]) -> list[Feed]:
                     noise_bp=round(noise, 3),
                     half_spread_bp=wide,
                     volume=volume,
+                    every_s=every_s,
                     quiet=0.1,
                     points=own if (base, quote) == ("USDC", "USD") else (),
                     stale=stale,

@@ -11,6 +11,24 @@ from riskwatch.core.reasons import State
 from riskwatch.core.rules import Condition
 
 
+class PriorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How likely a target is at a severity, before any label: where every generation starts.
+
+    Attributes
+    ----------
+    probability : float
+        At severity 1, in (0, 1).
+    slope : float
+        Log-odds per doubling of the severity.
+    floor : float
+        Severity at which the scale turns flat; see ``riskwatch.models.severity.Anchor``.
+    """
+
+    probability: float = 0.5
+    slope: float = 1.0
+    floor: float = 0.05
+
+
 class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One thing to predict: that a measure reaches a threshold within a horizon.
 
@@ -41,6 +59,8 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         sample is censored, which is not calm.
     label_every_s : float or None
         Event time between two samples, seconds; that of all targets if absent.
+    prior : PriorConfig
+        The rule as a probability of this target (``riskwatch fit --priors`` measures it).
     """
 
     kind: str = "depeg"
@@ -54,6 +74,7 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     any: tuple[Condition, ...] = ()
     ours: bool = False
     label_every_s: float | None = None
+    prior: PriorConfig = PriorConfig()
 
 
 class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def test_the_tape_holds_what_the_ladder_learns(tmp_path: Path) -> None:
     """Labels that matured within the recording, each with its time, scope and features."""
     whole = drawn(2)
-    episode = msgspec.structs.replace(whole, end=whole.start + timedelta(hours=3))
+    cut = whole.start + timedelta(hours=3)
+    episode = msgspec.structs.replace(whole, end=cut, credit=())  # its news comes later
     path = tmp_path / "events.ndjson"
     lines = [msgspec.json.encode(event) for event in scenarios.events(episode, 2)]
     path.write_bytes(b"\n".join(lines) + b"\n")
