@@ -247,7 +247,26 @@ class Lab:
                 and read.get("risk", 0) >= self.ends(RISK_TOPICS)
             )  # fmt: skip
 
-        wait_for(taken, "all messages to be taken", self.folder)
+        try:
+            wait_for(taken, "all messages to be taken", self.folder)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.behind()}") from error
+
+    def behind(self) -> str:
+        """Say where each partition stands in SQL, and where at the broker; for a run that hangs."""
+        known = {
+            str(stream): (str(worker), taken, records)
+            for worker, stream, taken, records in self.asked(
+                "SELECT worker, stream, position, records FROM stream_offset"
+            )
+        }
+        places = [(t, p) for t in (*LEDGER_TOPICS, *RISK_TOPICS)
+                  for p in range(TOPICS[t].partitions)]  # fmt: skip
+        lines = [f"{self.read()} read, {self.sent.by_topic} sent"]
+        for (topic, number), (_, end) in topology.bounds(self.connection, places).items():
+            who, taken, records = known.get(f"{topic}/{number}", ("nobody", 0, 0))
+            lines.append(f"{topic}/{number}: {who} took {taken} ({records} records) of {end}")
+        return "\n".join(lines)
 
     def ready(self) -> bool:
         """Whether every worker has begun to work, or to stand by, since it was last started."""
