@@ -72,6 +72,10 @@ class StreamIdentityError(RiskwatchError):
     """A stream is not the one that the stored offsets belong to."""
 
 
+class FetchGapError(RiskwatchError):
+    """Messages were fetched and did not come in: going on would skip them."""
+
+
 class FencedError(StoreError):
     """Another process took the lease: this one must stop without writing."""
 

@@ -157,8 +157,13 @@ class BatchConsumer(Consumer):
                 await asyncio.sleep(NAP_S)
                 continue
             generation = self.app.consumer_generation_id
+            starts = {tp: self._behind(tp) for tp in self.assignment()}
             records = await self._fetched()
-            if generation != self.app.consumer_generation_id or self.host.reassigned:
+            if self._moved(generation):
+                # A fetch that outlived a rebalance: it may have brought what lies behind the new
+                # positions, and passed it. Reading goes on where the desk says, once more.
+                self.host.reassigned = True
+                self.host.wake()
                 continue
             for tp in self.assignment():
                 fetched, behind = records.get(tp, ()), self._behind(tp)
@@ -170,9 +175,15 @@ class BatchConsumer(Consumer):
                     for r in fetched
                 ]
                 end = max(self.highwater(tp) or 0, behind)
-                desk.give((plain(tp.topic), tp.partition), messages, end, behind)
+                where = (plain(tp.topic), tp.partition)
+                desk.give(where, messages, end, behind, starts.get(tp, 0))
             if records:
                 self.host.wake()
+
+    def _moved(self, generation: int) -> bool:
+        """Whether the partitions are others than they were, or are being given anew."""
+        host = self.host
+        return generation != self.app.consumer_generation_id or host.reassigned or host.opening
 
     async def _fetched(self) -> dict[TP, Any]:
         """Wait for messages; ends the process where the broker does not have what comes next."""

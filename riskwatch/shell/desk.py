@@ -76,7 +76,7 @@ class Desk:
         self._owner: dict[str, Unit] = {}
         self._identities: dict[str, str] = {}
         self._looked_us = 0
-        self._inbox: deque[tuple[str, Sequence[Message], int, int | None]] = deque()
+        self._inbox: deque[tuple[str, Sequence[Message], int, int | None, int]] = deque()
         self._coming: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -88,12 +88,13 @@ class Desk:
         messages: Sequence[Message],
         end: int,
         behind: int | None = None,
+        start: int = 0,
     ) -> None:
         """Hand over a fetch of one partition; parameters as of :meth:`Unit.put`."""
         stream = stream_of(partition)
         with self._lock:
             self._coming[stream] = self._coming.get(stream, 0) + len(messages)
-            self._inbox.append((stream, messages, end, behind))
+            self._inbox.append((stream, messages, end, behind, start))
 
     def full(self, partition: Partition) -> bool:
         """Whether enough of a partition waits in memory for now."""
@@ -199,10 +200,10 @@ class Desk:
     def _take_in(self) -> None:
         now = self._clock()
         while self._inbox:
-            stream, messages, end, behind = self._inbox.popleft()
+            stream, messages, end, behind, start = self._inbox.popleft()
             unit = self._owner.get(stream)
             if unit is not None:
-                unit.put(stream, messages, end, now, behind=behind)
+                unit.put(stream, messages, end, now, behind=behind, start=start)
             # Counted until they are in their place: for a moment twice, and never not at all.
             with self._lock:
                 self._coming[stream] -= len(messages)

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from riskwatch.errors import StreamIdentityError
+from riskwatch.errors import FetchGapError, StreamIdentityError
 from riskwatch.store.batch import StreamOffset
 
 if TYPE_CHECKING:
@@ -112,6 +112,21 @@ class Intake:
         lane.fetched = max(lane.fetched, next_offset)
         lane.end = max(lane.end, lane.fetched)
         lane.pass_over()
+
+    def joins(self, stream: str, start: int) -> None:
+        """Make sure that a fetch begins where the last one ended, or before.
+
+        Raises
+        ------
+        FetchGapError
+            If it does not: what lies between was fetched, and lost on its way here.
+        """
+        fetched = self._lanes[stream].fetched
+        if start > fetched:
+            raise FetchGapError(
+                f"{stream}: a fetch began at offset {start}, and what came in ends before offset "
+                f"{fetched}: started again, the worker reads on from there"
+            )
 
     def note_end(self, stream: str, offset: int) -> None:
         """Take note of the broker's high watermark."""

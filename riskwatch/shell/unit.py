@@ -202,6 +202,7 @@ class Unit:
         now_us: int,
         *,
         behind: int | None = None,
+        start: int = 0,
     ) -> None:
         """Take what a fetch brought.
 
@@ -218,9 +219,13 @@ class Unit:
         behind : int, optional
             Offset behind the fetch, where it is not the one behind the last message: the end of
             a transaction is an offset without a message.
+        start : int
+            Offset at which the fetch began.
 
         Raises
         ------
+        FetchGapError
+            If it began beyond what came in: what lies between was fetched and lost.
         StreamIdentityError
             If the partition ends before what was read of it: it was cut off, and what is written
             there now would pass for known.
@@ -231,6 +236,7 @@ class Unit:
                 f"{stream}: read up to offset {fetched}, but the broker ends at {end}: it lost "
                 "what it had confirmed (see docs/operations.md)"
             )
+        self._intake.joins(stream, start)
         read = self._inbound[stream].record
         # A fetch that was under way when the position was moved brings what is known.
         records = [read(m) for m in messages if m.offset >= fetched]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from riskwatch.errors import FencedError
+from riskwatch.errors import FencedError, FetchGapError
 from riskwatch.shell.desk import BUFFER
 from tests.support.desks import BATCH, ONE, ZERO, LocalDesk
 from tests.support.units import message
@@ -72,6 +72,18 @@ def test_a_fetch_that_comes_while_partitions_move_is_forgotten() -> None:
     desk.work()
     assert desk.applied("ledger/0") == 5
     assert desk.unit("ledger/0") is not None
+
+
+def test_a_fetch_begins_where_the_last_one_ended() -> None:
+    """What was fetched and did not come in would be skipped: the worker stops instead."""
+    desk = LocalDesk()
+    desk.assign([ZERO])
+    desk.bring(ZERO, 0, 3)
+    desk.give(ZERO, [message(3, b"{")], 4, start=3)
+    desk.work()
+    desk.give(ZERO, [message(7, b"{")], 8, start=6)
+    with pytest.raises(FetchGapError, match=r"fills/0: a fetch began at offset 6, .* offset 4"):
+        desk.work()
 
 
 @pytest.fixture
