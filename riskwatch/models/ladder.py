@@ -46,7 +46,7 @@ class Ladder:
 
     Examples
     --------
-    >>> from riskwatch.core.risk.models import GenerationConfig, TargetConfig
+    >>> from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
     >>> ladder = Ladder(ModelsConfig(
     ...     targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
     ...     generations=(GenerationConfig(model="rules", authority="full"),)))

@@ -231,7 +231,7 @@ def test_the_order_within_a_group_is_kept(office: Office, endpoint: Endpoint) ->
     first, second = told(COIN, State.HALT), told(COIN, State.HALT)
     other = told("asset:DAI")
     office.queue(first, second, other)
-    with office.delivering(leads(endpoint.url, backoff_s=1.5, backoff_max_s=1.5)):
+    with office.delivering(leads(endpoint.url, backoff_s=6.0, backoff_max_s=6.0)):
         until(lambda: office.status(second) == "sent", "it is not sent")
     order = [got.id for got in endpoint.got]
     assert order == [first.id, other.id, first.id, second.id]

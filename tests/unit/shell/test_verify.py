@@ -132,7 +132,9 @@ def test_a_table_that_says_otherwise_differs(url: str) -> None:
     d, a = DECISION_LOG.c, AUDIT_CHAIN.c
     found = verified(url, update(DECISION_LOG).values(rule="mine"))
     assert {v.status for v in found} == {DIFFERS}
-    assert found[0].said[0].startswith("rule: decision_log has 'mine', the audit chain 'asset.")
+    # The first decision of the episode is what `anchored` asked for.
+    says = "rule: decision_log has 'mine', the audit chain 'model.anchored."
+    assert found[0].said[0].startswith(says)
     found = verified(url, update(AUDIT_CHAIN).where(a.kind == "DecisionMade").values(us=0))
     assert found[0].said[0].endswith("of the audit chain was changed")
     found = verified(url, delete(DECISION_LOG).where(d.id != ""))
