@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.outputs import DrillSignalled
@@ -19,7 +18,7 @@ from riskwatch.core.risk.drills import due_by
 from riskwatch.shell.drills import FAILED, Answered, Real, Report, answered, judged
 from riskwatch.store import clients as table
 from riskwatch.store import drills as store
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,14 +118,11 @@ class DrillBook:
         plans_too = now - self._looked >= _LOOK
         if not (self._waiting or plans_too):
             return []
-        try:
-            with engine.connect() as conn:
-                found = [self._look(conn, each, now) for each in self._waiting.values()]
-                if plans_too:
-                    self._late = {PREFIX + w.scope: w for w in self._unrun(conn, now)}
-                    self._looked = now
-        except DBAPIError as error:
-            raise refusal(error, "drills cannot be judged") from error
+        with answering("drills cannot be judged"), engine.connect() as conn:
+            found = [self._look(conn, each, now) for each in self._waiting.values()]
+            if plans_too:
+                self._late = {PREFIX + w.scope: w for w in self._unrun(conn, now)}
+                self._looked = now
         return [report for report in found if report is not None]
 
     def keep(self, report: Report) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.core.clock import micros, moment
 from riskwatch.core.notify.config import About
@@ -19,7 +18,7 @@ from riskwatch.core.notify.hear import FULL, quality_key
 from riskwatch.core.notify.rows import Silence
 from riskwatch.core.outputs import AlertRaised, AlertResolved, DataQualityRaised
 from riskwatch.core.reasons import Cause, QualityIssue, State
-from riskwatch.store.engine import refusal
+from riskwatch.store.engine import answering
 from riskwatch.store.people import SCOPE_CONTROL
 from riskwatch.store.projections import ALERT, DATA_QUALITY, KILLSWITCH
 
@@ -52,15 +51,12 @@ def resync(engine: Engine, notifier: Notifier, state: NotifyState, us: int) -> l
     StoreUnavailableError
         If the database does not answer; nothing was changed then.
     """
-    try:
-        with engine.connect() as conn:
-            alerts = _rows(conn, select(ALERT).where(ALERT.c.resolved_ts.is_(None)))
-            open_issues = select(DATA_QUALITY).where(DATA_QUALITY.c.resolved_ts.is_(None))
-            issues = _rows(conn, open_issues) if notifier.asked_for_quality else []
-            controls = _rows(conn, select(SCOPE_CONTROL))
-            switches = _rows(conn, select(KILLSWITCH.c.scope, KILLSWITCH.c.state))
-    except DBAPIError as error:
-        raise refusal(error, "what stands open cannot be read") from error
+    with answering("what stands open cannot be read"), engine.connect() as conn:
+        alerts = _rows(conn, select(ALERT).where(ALERT.c.resolved_ts.is_(None)))
+        open_issues = select(DATA_QUALITY).where(DATA_QUALITY.c.resolved_ts.is_(None))
+        issues = _rows(conn, open_issues) if notifier.asked_for_quality else []
+        controls = _rows(conn, select(SCOPE_CONTROL))
+        switches = _rows(conn, select(KILLSWITCH.c.scope, KILLSWITCH.c.state))
     raised: list[_Standing] = [_Standing(row["alert"], row, _alert(row)) for row in alerts]
     for row in issues:
         issue = _issue(row)
