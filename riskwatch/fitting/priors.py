@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from riskwatch.fitting.walk import log_loss, logistic, sigmoid
 from riskwatch.models.severity import doublings
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 FLOORS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Floors that are tried."""
-CLIP: Final = 1e-4
 _RIDGE: Final = 1e-3
 
 
@@ -119,8 +119,8 @@ def measured(fitting: Samples, judging: Samples) -> Prior:
     _, bias, slope, floor = best
     if not slope >= 0.01:
         raise ValueError(f"more severity must mean more danger, the slope was {slope:.3g}")
-    probability = float(np.clip(round(_sigmoid(np.array([bias]))[0], 4), 1e-4, 1.0 - 1e-4))
-    said = _sigmoid(_logit(judging, bias, slope, floor))
+    probability = float(np.clip(round(sigmoid(np.array([bias]))[0], 4), 1e-4, 1.0 - 1e-4))
+    said = sigmoid(_logit(judging, bias, slope, floor))
     high = said >= 0.2
     heavy = judging.weight[high]
     base = np.average(fitting.label, weights=fitting.weight)
@@ -147,25 +147,13 @@ def _logit(of: Samples, bias: float, slope: float, floor: float) -> Column:
     return bias + slope * _steps(of.severity, floor)
 
 
-def _sigmoid(logit: Column) -> Column:
-    return 1.0 / (1.0 + np.exp(-np.clip(logit, -35.0, 35.0)))
-
-
 def _loss(logit: Column, of: Samples) -> float:
-    p = np.clip(_sigmoid(logit), CLIP, 1.0 - CLIP)
-    return float(np.average(-np.where(of.label, np.log(p), np.log1p(-p)), weights=of.weight))
+    return log_loss(sigmoid(logit), of.label, of.weight)
 
 
 def _logistic(steps: Column, of: Samples) -> tuple[float, float]:
-    """Bias and slope of largest likelihood: Newton's method, with a small ridge."""
-    inputs = np.column_stack([np.ones_like(steps), steps])
-    weights, heavy = np.array([0.0, 1.0]), of.weight / of.weight.mean()
-    for _ in range(200):
-        p = _sigmoid(inputs @ weights)
-        gradient = inputs.T @ (heavy * (p - of.label)) + _RIDGE * weights
-        curve = (inputs * (heavy * p * (1.0 - p))[:, None]).T @ inputs + _RIDGE * np.eye(2)
-        step = np.clip(np.linalg.solve(curve, gradient), -1.0, 1.0)
-        weights = weights - step
-        if float(np.abs(step).max()) < 1e-9:
-            break
-    return float(weights[0]), float(weights[1])
+    """Bias and slope of largest likelihood, with a small ridge."""
+    inputs, nothing = np.column_stack([np.ones_like(steps), steps]), np.zeros(2)
+    heavy, rising = of.weight / of.weight.mean(), np.array([0.0, 1.0])
+    found = logistic(inputs, of.label, heavy, start=rising, pull=nothing, ridge=_RIDGE)
+    return float(found[0]), float(found[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from sklearn.metrics import average_precision_score
@@ -64,6 +64,49 @@ def blocks(
             yield train, test
 
 
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of a whole column of log-odds, which count up to 35 either way."""
+    odds: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(logits, -35.0, 35.0)))
+    return odds
+
+
+def logistic(
+    inputs: NDArray[np.float64],
+    wanted: NDArray[Any],
+    weights: NDArray[np.float64],
+    *,
+    start: NDArray[np.float64],
+    pull: NDArray[np.float64],
+    ridge: float,
+) -> NDArray[np.float64]:
+    """Coefficients of largest likelihood: Newton's method on the convex loss, in bounded steps.
+
+    Parameters
+    ----------
+    inputs : array, shape (samples, coefficients)
+        A column of ones makes an intercept.
+    wanted : array, shape (samples,)
+        Labels, or probabilities in their place.
+    weights : array, shape (samples,)
+        How much each counts, 1 in the mean.
+    start, pull : array, shape (coefficients,)
+        Where to begin, and what a distance from is charged.
+    ridge : float
+        How much.
+    """
+    found = start
+    for _ in range(200):
+        p = sigmoid(inputs @ found)
+        gradient = inputs.T @ (weights * (p - wanted)) + ridge * (found - pull)
+        curvature = (inputs * (weights * p * (1.0 - p))[:, None]).T @ inputs
+        step = np.linalg.solve(curvature + ridge * np.eye(len(found)), gradient)
+        step = np.clip(step, -1.0, 1.0)
+        found = found - step
+        if float(np.abs(step).max()) < 1e-10:
+            break
+    return found
+
+
 def platt(
     margins: NDArray[np.float64],
     labels: NDArray[np.bool_],
@@ -95,21 +138,23 @@ def platt(
     low, high = 1.0 / (len(labels) - trues + 2.0), (trues + 1.0) / (trues + 2.0)
     wanted = np.where(labels, high, low)
     inputs = np.column_stack([margins, np.ones_like(margins)])
-    start, found = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+    identity = np.array([1.0, 0.0])
     heavy = np.ones(len(labels)) if weights is None else weights
-    ridge = 1.0
-    for _ in range(100):
-        p = 1.0 / (1.0 + np.exp(-np.clip(inputs @ found, -35.0, 35.0)))
-        gradient = inputs.T @ (heavy * (p - wanted)) + ridge * (found - start)
-        curvature = (inputs * (heavy * p * (1.0 - p))[:, None]).T @ inputs + ridge * np.eye(2)
-        step = np.clip(np.linalg.solve(curvature, gradient), -1.0, 1.0)
-        found = found - step
-        if float(np.abs(step).max()) < 1e-10:
-            break
+    found = logistic(inputs, wanted, heavy, start=identity, pull=identity, ridge=1.0)
     slope, intercept = float(found[0]), float(found[1])
     if not (slope > 0.0 and math.isfinite(intercept)):
         raise ValueError(f"more margin must mean more danger out of fold, slope was {slope:.3g}")
     return slope, intercept
+
+
+def log_loss(
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None = None,
+) -> float:
+    """Mean log loss, nats."""
+    p = np.clip(probabilities, CLIP, 1.0 - CLIP)
+    return float(np.average(-np.where(labels, np.log(p), np.log1p(-p)), weights=weights))
 
 
 def measured(
@@ -120,9 +165,8 @@ def measured(
 ) -> dict[str, float]:
     """Log loss in nats, squared error, average precision; rounded to six digits."""
     p = np.clip(probabilities, CLIP, 1.0 - CLIP)
-    loss = np.average(-np.where(labels, np.log(p), np.log1p(-p)), weights=weights)
     figures = {
-        "log_loss": float(loss),
+        "log_loss": log_loss(probabilities, labels, weights),
         "brier": float(np.average((p - labels) ** 2, weights=weights)),
         "average_precision": float(
             average_precision_score(labels, probabilities, sample_weight=weights)
