@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.ids import output_id
@@ -27,37 +27,42 @@ def alert_key(late: Late) -> str:
 
 def raised(late: Late, us: int) -> AlertRaised:
     """Alert that a client did not apply a HALT in time."""
-    key, cause = alert_key(late), f"{NAME}/{us}/{late.decision_id}"
     waited = us / SECOND - late.published.timestamp()
-    return AlertRaised(
-        id=output_id(cause, "AlertRaised", key),
-        cause_id=cause,
-        ts=moment(us),
-        alert=key,
+    return _alert(
+        alert_key(late),
+        f"{NAME}/{us}/{late.decision_id}",
+        us,
         scope=late.scope,
         severity=State.HALT,
-        cause=Cause.UNKNOWN,
         title=f"{late.client} did not apply the HALT of {late.scope}",
         reasons=[late.why, f"it was told {waited:.1f} s ago"],
-        exposure_usd=Decimal(0),
         decision_id=late.decision_id,
     )
 
 
 def drill_raised(key: str, wanted: Wanted, us: int) -> AlertRaised:
     """Alert that a drill failed, or was not run."""
-    cause = f"{NAME}/{us}/{key}"
+    return _alert(
+        key,
+        f"{NAME}/{us}/{key}",
+        us,
+        scope=wanted.scope,
+        severity=State.WATCH,
+        title=wanted.title,
+        reasons=list(wanted.reasons),
+    )
+
+
+def _alert(key: str, cause: str, us: int, **said: Any) -> AlertRaised:
+    """Alert of this worker, which knows neither causes nor dollars."""
     return AlertRaised(
         id=output_id(cause, "AlertRaised", key),
         cause_id=cause,
         ts=moment(us),
         alert=key,
-        scope=wanted.scope,
-        severity=State.WATCH,
         cause=Cause.UNKNOWN,
-        title=wanted.title,
-        reasons=list(wanted.reasons),
         exposure_usd=Decimal(0),
+        **said,
     )
 
 
