@@ -101,7 +101,7 @@ def fit_command(
             sources.append(source)
     if not rows:
         raise RiskwatchError("no label matured: name files of events, or an --episode")
-    stated = {q.id: (q.prior.probability, q.prior.slope, q.prior.floor) for q in asked}
+    stated = {question.id: question.rule for question in asked}
     made, reasons = fitted(rows, horizons, sources, Settings(trees=trees), out.stem, stated)
     for line in report(made, reasons):
         typer.echo(line)

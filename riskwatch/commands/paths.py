@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.errors import RiskwatchError
-from riskwatch.models.severity import Anchor
 from riskwatch.scenarios.drawn import levels, weight
 
 if TYPE_CHECKING:
@@ -22,12 +21,9 @@ def priors(asked: Sequence[Question], draws: int) -> Iterator[str]:
     """
     from riskwatch.fitting.priors import measured, samples  # noqa: PLC0415 - NumPy
 
-    paths = [levels(n) for n in range(draws)]
-    weights = [weight(n) for n in range(draws)]
-    for question in asked:
+    paths, weights = _drawn(draws)
+    for question in _discounts(asked):
         target = question.target
-        if target.kind != "depeg" or target.side != "discount":
-            continue
         every_s = question.every / SECOND
         half = [samples(target, every_s, paths[k::2], weights[k::2]) for k in (0, 1)]
         try:
@@ -56,17 +52,21 @@ def asks(asked: Sequence[Question], draws: int) -> Iterator[str]:
     """
     from riskwatch.fitting.asks import tried  # noqa: PLC0415
 
-    onsets = [
-        q
-        for q in asked
-        if q.target.kind == "depeg" and q.target.side == "discount" and q.target.start is None
-    ]
+    onsets = [question for question in _discounts(asked) if question.target.start is None]
     if not onsets:
         raise RiskwatchError("no onset of a discount is configured, so nothing can ask for WATCH")
     lowest = min(onsets, key=lambda q: (q.target.threshold, q.target.horizon_s))
-    prior = lowest.prior
-    rule = Anchor(probability=prior.probability, slope=prior.slope, floor=prior.floor)
     yield f"{lowest.id}: alarms in vain per coin and month; minutes before the break, median"
-    paths, weights = [levels(n) for n in range(draws)], [weight(n) for n in range(draws)]
-    for each in tried(rule, lowest.target.threshold, paths, weights):
+    paths, weights = _drawn(draws)
+    for each in tried(lowest.rule, lowest.target.threshold, paths, weights):
         yield f"{each.name:36}  {each.vain:.3f}  {each.lead_min:+.0f}"
+
+
+def _drawn(draws: int) -> tuple[list[list[float]], list[float]]:
+    """Paths, and how much each counts."""
+    return [levels(n) for n in range(draws)], [weight(n) for n in range(draws)]
+
+
+def _discounts(asked: Sequence[Question]) -> list[Question]:
+    """Questions about a coin below its peg, which is what the paths are of."""
+    return [q for q in asked if q.target.kind == "depeg" and q.target.side == "discount"]

@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 import sklearn
 
-from riskwatch.fitting.trees import NotFittedError, Settings, fit
+from riskwatch.fitting.trees import RULE, NotFittedError, Settings, fit
 from riskwatch.models.artefact import Artefact, Fitted, sealed
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from riskwatch.models.severity import Anchor
     from riskwatch.models.tape import Row
 
 LIMITS: Final = (
@@ -33,7 +34,7 @@ def fitted(
     sources: Sequence[str],
     settings: Settings,
     name: str = "batch",
-    priors: Mapping[str, tuple[float, float, float]] | None = None,
+    rules: Mapping[str, Anchor] | None = None,
 ) -> tuple[Artefact, dict[str, str]]:
     """Fit every target for which there is enough.
 
@@ -49,8 +50,8 @@ def fitted(
         Size of the models.
     name : str
         What the artefact is called.
-    priors : mapping, optional
-        Probability, slope and floor of the rule, by target.
+    rules : mapping, optional
+        The rule that a model is held against, by target.
 
     Returns
     -------
@@ -62,8 +63,8 @@ def fitted(
     for target, horizon_s in horizons.items():
         try:
             mine = [row for row in rows if row.target == target]
-            prior = (priors or {}).get(target, (0.5, 1.0, 0.05))
-            models[target] = fit(mine, horizon_s, settings, prior)
+            rule = (rules or {}).get(target, RULE)
+            models[target] = fit(mine, horizon_s, settings, rule)
         except NotFittedError as error:
             reasons[target] = str(error)
     made = Artefact(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
+RULE: Final = Anchor()
+"""The plain rule: what a target is held against where its own prior is not given."""
 LEAST_TRUE: Final = 30
 """True samples without which a target is not fitted."""
 LEAST_JUDGED: Final = 10
@@ -61,7 +63,7 @@ def fit(
     rows: Sequence[Row],
     horizon_s: float,
     settings: Settings,
-    prior: tuple[float, float, float] = (0.5, 1.0, 0.05),
+    rule: Anchor = RULE,
 ) -> Fitted:
     """Fit one target.
 
@@ -73,8 +75,8 @@ def fit(
         Its horizon, seconds.
     settings : Settings
         Size of the model.
-    prior : tuple of float
-        Probability, slope and floor of the rule that it is held against.
+    rule : Anchor
+        What it is held against.
 
     Raises
     ------
@@ -88,9 +90,7 @@ def fit(
         raise NotFittedError(f"{trues} of {len(ordered)} samples are true: too few to fit")
     features = _features(ordered)
     x, counts = matrix(ordered, features), weights_of(ordered)
-    margins, judged, figures = _out_of_fold(
-        ordered, x, labels, features, horizon_s, settings, prior
-    )
+    margins, judged, figures = _out_of_fold(ordered, x, labels, features, horizon_s, settings, rule)
     if figures["log_loss"] >= figures["rule_log_loss"]:
         raise NotFittedError(
             f"log loss {figures['log_loss']:.4f} out of fold, the rule has "
@@ -199,7 +199,7 @@ def _out_of_fold(
     features: Sequence[str],
     horizon_s: float,
     settings: Settings,
-    prior: tuple[float, float, float],
+    rule: Anchor,
 ) -> tuple[Column, NDArray[np.bool_], dict[str, float]]:
     """Margins of models that had not seen the sample, which samples those are, and figures.
 
@@ -217,7 +217,6 @@ def _out_of_fold(
         judged[test] = True
     if int(labels[judged].sum()) < LEAST_JUDGED or labels[judged].all():
         raise NotFittedError("too few true samples out of fold to calibrate by")
-    rule = Anchor(probability=prior[0], slope=prior[1], floor=prior[2])
     severity = [row.features.get("severity") for row in rows]
     stated = np.array([1.0 / (1.0 + np.exp(-rule.logit(s))) for s in severity])
     truth, heavy = labels[judged], counts[judged]

@@ -12,6 +12,7 @@ from riskwatch.core.risk.models import SERVED, PriorConfig
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.base import Authority, Generation, Target
+from riskwatch.models.severity import Anchor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +50,12 @@ class Question:
     ours: bool
     every: int
     prior: PriorConfig = field(default_factory=PriorConfig)
+
+    @property
+    def rule(self) -> Anchor:
+        """The rule as log-odds, at its prior."""
+        prior = self.prior
+        return Anchor(probability=prior.probability, slope=prior.slope, floor=prior.floor)
 
     def measured(self, known: Mapping[str, float]) -> float | None:
         """Measure now; ``None`` where nothing of it is known.
