@@ -40,7 +40,7 @@ bench: $(READY_DEV) ## figures, as ratios measured in one run
 	@$(BIN)/python -m pytest tests/bench -p no:xdist --benchmark-only $(ARGS)
 
 bench-episodes: $(READY_DEV) ## the scoreboard: every episode, every seed, report in scoreboard.html
-	@$(BIN)/riskwatch bench --html scoreboard.html --database sqlite:///scoreboard.db $(ARGS)
+	@$(BIN)/riskwatch bench --jobs $(WORKERS) --html scoreboard.html --database sqlite:///scoreboard.db $(ARGS)
 
 bench-streams: $(READY_DEV) ## figures of the workers, on a real broker and a real Postgres
 	@$(BIN)/python -m tests.bench.streams $(ARGS)

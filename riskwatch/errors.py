@@ -40,6 +40,10 @@ class ConfigError(RiskwatchError):
         tail = "" if found is None else f", found {found!r}"
         super().__init__(f"{where}: expected {expected}{tail}")
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:
+        """Cross from one process to another whole, as exceptions do that take one text."""
+        return type(self), (self.file, self.key, self.expected, self.found)
+
 
 class FeedError(RiskwatchError):
     """A recording cannot be read as the format it was said to be."""
@@ -106,6 +110,10 @@ class ModelCheckError(ModelError):
         count = f"{len(failures)} check{'s' if len(failures) > 1 else ''}"
         why = "; ".join(f"{name} ({text})" for name, text in failures.items())
         super().__init__(f"model {model!r} fails {count}: {why}")
+
+    def __reduce__(self) -> tuple[type[ModelCheckError], tuple[object, ...]]:
+        """Cross from one process to another whole, as exceptions do that take one text."""
+        return type(self), (self.model, self.failures)
 
 
 class SigningError(RiskwatchError):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -17,7 +21,7 @@ from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from riskwatch.bench.trial import Trial
     from riskwatch.shell.config import Config
@@ -51,6 +55,7 @@ def bench_command(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="How many seeds per episode; else the episode's own.")
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that run episodes side by side.")] = 1,
     html: Annotated[Path | None, typer.Option(help="Write the report with plots here.")] = None,
     config: Annotated[
         Path | None,
@@ -72,7 +77,7 @@ def bench_command(
     pack = folder is None or with_pack
     names = _names(episodes) if episodes is not None else scenarios.names() if pack else []
     trials = []
-    for trial in _trials(made, names, folder, labels, seeds):
+    for trial in _done(_due(made, names, folder, labels, seeds), jobs):
         trials.append(trial)
         told.print(f"{trial.case.name} seed {trial.seed}: done", highlight=False)
     if not trials:
@@ -90,13 +95,14 @@ def _names(episodes: str) -> list[str]:
     return [name.strip() for name in episodes.split(",") if name.strip()]
 
 
-def _trials(
+def _due(
     config: Config,
     names: Sequence[str],
     folder: Path | None,
     labels: Path | None,
     seeds: int | None,
-) -> Iterator[Trial]:
+) -> list[Callable[[], Trial]]:
+    """Every run that is asked for, ready to be started."""
     from riskwatch.commands.trials import episode_trial, recording_trial  # noqa: PLC0415
 
     # Everything is read before the first run, so that a mistake shows at once.
@@ -104,12 +110,35 @@ def _trials(
     recorded = () if folder is None else recordings.parse(*_labels(labels))
     if labels is not None and folder is None:
         raise RiskwatchError("--labels says what was right of recordings: name their --folder")
-    for episode in chosen:
-        for seed in episode.seeds if seeds is None else range(1, seeds + 1):
-            yield episode_trial(config, episode, seed)
-    for recording in recorded:
-        assert folder is not None
-        yield recording_trial(config, recording, folder)
+    due: list[Callable[[], Trial]] = [
+        partial(episode_trial, config, episode, seed)
+        for episode in chosen
+        for seed in (episode.seeds if seeds is None else range(1, seeds + 1))
+    ]
+    if folder is not None:
+        due += [partial(recording_trial, config, recording, folder) for recording in recorded]
+    return due
+
+
+def _done(due: Sequence[Callable[[], Trial]], jobs: int) -> Iterator[Trial]:
+    """Carry out runs in `jobs` processes; yields them in the order given, whichever ends first."""
+    if min(jobs, len(due)) <= 1:
+        for run in due:
+            yield run()
+        return
+    with ProcessPoolExecutor(min(jobs, len(due)), get_context("spawn")) as pool:
+        # Recordings are last, and the longest: they start first, so that none is waited for alone.
+        waiting = [pool.submit(run) for run in reversed(due)]
+        try:
+            while waiting:
+                yield waiting.pop().result()
+        except BrokenProcessPool as error:
+            raise RiskwatchError(
+                "a process that ran an episode was killed, likely for want of memory: "
+                "take fewer --jobs"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _labels(path: Path | None) -> tuple[bytes, str]:

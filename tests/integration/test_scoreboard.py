@@ -79,19 +79,19 @@ def test_the_report_needs_nothing_beside_itself(benched: tuple[Path, str]) -> No
 
 
 def test_a_second_run_is_another_run_with_the_same_figures(benched: tuple[Path, str]) -> None:
-    """The same episodes and seeds give the same rows under the next number."""
-    folder, _ = benched
+    """The same episodes and seeds give the same rows under the next number, side by side too."""
+    folder, first = benched
     url = f"sqlite:///{folder}/b.db"
-    again = CliRunner().invoke(
-        app, ["bench", "--episodes", SHORT[0], "--seeds", "1", "--database", url]
-    )
+    args = ["bench", "--episodes", ",".join(SHORT), "--seeds", "1", "--jobs", "2"]
+    again = CliRunner().invoke(app, [*args, "--database", url])
     assert again.exit_code == 0, again.output
+    assert again.stdout == first.replace("run 1 of", "run 2 of")
     columns = "episode, seed, contender, scope, watch_s, reduce_s, false_watch, cause, exposed_usd"
     with queries.reading(url) as conn:
         one, two = (
             conn.exec_driver_sql(
                 f"SELECT {columns} FROM scoreboard_result WHERE run = {run} "
-                f"AND episode = '{SHORT[0]}' ORDER BY contender, scope"
+                "ORDER BY episode, contender, scope"
             ).all()
             for run in (1, 2)
         )
@@ -147,6 +147,7 @@ def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
         (["--labels", str(tmp_path / "l.toml"), "--episodes", SHORT[0]], "name their --folder"),
         (["--folder", str(tmp_path), "--labels", str(tmp_path / "l.toml")], "cannot be read"),
         (["--folder", str(tmp_path)], "rec_usdc_svb_2023: .* has no usdc_svb_2023"),
+        (["--folder", str(tmp_path), "--jobs", "2"], "rec_usdc_svb_2023: .* has no usdc_svb_2023"),
     ):
         result = CliRunner().invoke(app, ["bench", *args])
         assert isinstance(result.exception, RiskwatchError)
