@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import signal
 import sys
+from contextlib import contextmanager, suppress
 from types import ModuleType  # noqa: TC003 - named in a signature
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,9 @@ from riskwatch.shell.notify.worker import NotifyWorker
 from riskwatch.shell.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.shell.aside import Aside
     from riskwatch.shell.workers import Worker
 
 app = typer.Typer(help="Make and compare the topics.", no_args_is_help=True)
@@ -43,37 +47,37 @@ def run_command(
         raise RiskwatchError(f"worker must be ledger, risk, clients or notify, was {worker!r}")
     module = load(f"streams.{worker}")
     made: Worker = module.worker(settings)
-    health = None
-    if settings.http != "off":
-        health = HealthServer(settings.http, made.metrics.registry, made.live, made.ready)
-    try:
-        # Until Faust takes care of signals: they end the waiting, and are not forgotten.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: made.stop.set())
+    with watched(made, settings):
         made.prepare()
         if not made.stop.is_set():
             module.run(made)
-    except StoppedError:
-        return
-    finally:
-        if health is not None:
-            health.close()
 
 
-def attend(made: Listener | NotifyWorker, settings: Settings) -> None:
+def attend(made: Aside, settings: Settings) -> None:
     """Do the work of a worker that decides nothing, until the process is stopped."""
+    with watched(made, settings):
+        try:
+            made.prepare()
+            made.run()
+        finally:
+            made.close()
+
+
+@contextmanager
+def watched(made: Aside | Worker, settings: Settings) -> Iterator[None]:
+    """Answer whether it is well, and let signals end its waiting, for as long as it works.
+
+    Faust takes care of signals once it runs: what came before then is not forgotten.
+    """
     health = None
     if settings.http != "off":
         health = HealthServer(settings.http, made.metrics.registry, made.live, made.ready)
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: made.stop.set())
-        made.prepare()
-        made.run()
-    except StoppedError:
-        return
+        with suppress(StoppedError):
+            yield
     finally:
-        made.close()
         if health is not None:
             health.close()
 

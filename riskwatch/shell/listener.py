@@ -8,7 +8,6 @@ outbox, under its own name.
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,33 +27,27 @@ from riskwatch.core.outputs import (
     DrillSignalled,
     KillSwitchChanged,
 )
-from riskwatch.errors import BrokerError, StoreUnavailableError
-from riskwatch.shell import drillbook, holder, paths
+from riskwatch.errors import BrokerError
+from riskwatch.shell import drillbook, paths
+from riskwatch.shell.aside import Aside, wall
 from riskwatch.shell.client_metrics import ClientMetrics
 from riskwatch.shell.config import load_policy
 from riskwatch.shell.drillbook import DrillBook
 from riskwatch.shell.drills import row_of
 from riskwatch.shell.lateness import NAME, PREFIX, alert_key, drill_raised, raised, resolved
-from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.relay import KafkaPublisher, Producer
 from riskwatch.shell.roll import LATE_S, Roll
-from riskwatch.shell.waiting import Patience
 from riskwatch.store import clients as table
-from riskwatch.store import drills, lease
+from riskwatch.store import drills
 from riskwatch.store.batch import Batch, Sequenced
-from riskwatch.store.engine import open_engine
-from riskwatch.store.migrate import require_current
 from riskwatch.store.outbox import pending
-from riskwatch.store.transaction import commit, take_lease
+from riskwatch.store.transaction import commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy.engine import Engine
-
     from riskwatch.core.outputs import Output
     from riskwatch.shell.settings import Settings
-    from riskwatch.store.batch import Resumed
 
 SWITCHES: Final = "riskwatch.killswitch"
 KEPT: Final = timedelta(days=400)
@@ -62,15 +55,14 @@ KEPT: Final = timedelta(days=400)
 _POLL_MS: Final = 100
 _WRITE: Final = timedelta(seconds=1)
 _ASK_MS: Final = 10_000
-_STANDBY_S: Final = 0.5
 _BATCH: Final = 1_000
 _DAY: Final = timedelta(days=1)
 
 log = structlog.get_logger("riskwatch.clients")
 
 
-class Listener:
-    """One process that hears clients. Same life as a worker: prepare, turns, close.
+class Listener(Aside):
+    """One process that hears clients.
 
     Parameters
     ----------
@@ -83,23 +75,12 @@ class Listener:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        late_s: float = LATE_S,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        self, settings: Settings, late_s: float = LATE_S, now: Callable[[], datetime] = wall
     ) -> None:
-        self.settings = settings
-        self.connection = settings.connection
-        self.holder = holder.own()
-        self.stop = threading.Event()
-        self.metrics = Metrics()
-        self.patience = Patience(self.stop, self.metrics)
-        self.standing: str | None = "starting"
-        self.failure: Exception | None = None
+        super().__init__(NAME, settings, now)
         self.roll = Roll(late_s)
         plans = load_policy(settings.config or paths.rules()).risk.drills
         self.book = DrillBook(self.roll, plans)
-        self._now = now
         self._producer = Producer(self.connection, self.patience, self.metrics)
         self._publisher = KafkaPublisher(self._producer)
         self._consumer: Any = None
@@ -107,40 +88,7 @@ class Listener:
         self._open: dict[str, tuple[str, str]] = {}
         self._gone: list[str] = []
         self._written = self._swept = datetime(1970, 1, 1, tzinfo=UTC)
-        self._engine: Engine
-        self._kept: Resumed
         self._told = ClientMetrics(self.metrics.registry)
-
-    def prepare(self) -> None:
-        """Wait for the servers and for the lease.
-
-        Raises
-        ------
-        StoreError
-            If the database has another schema.
-        StoppedError
-            If the process is asked to stop meanwhile.
-        """
-        wait = self.patience.until_done
-        url = self.settings.database
-        self._engine = wait("open", "store", lambda: open_engine(url), StoreUnavailableError)
-        with self._engine.connect() as conn:
-            require_current(conn)
-        self._stand_by()
-        self._kept = wait(
-            "lease",
-            "store",
-            lambda: take_lease(self._engine, NAME, self.holder),
-            StoreUnavailableError,
-        )
-        self._publisher.lead(NAME, self._kept.epoch)
-        self._publish()
-        for prefix in (PREFIX, drillbook.PREFIX):
-            self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
-        with self._engine.connect() as conn:
-            self.book.load(conn, self._now())
-        wait("open", "broker", self._follow, BrokerError)
-        self.standing = None
 
     def turn(self) -> None:
         """Hear, judge and write."""
@@ -157,42 +105,24 @@ class Listener:
             self._swept = now
             self._wait(lambda: table.forget_acks(self._engine, now - KEPT))
 
-    def run(self) -> None:
-        """Go on until it is asked to stop."""
-        while not self.stop.is_set():
-            self.turn()
-
     def ready(self) -> str | None:
         """Why this process does not do its work now; ``None`` if it does."""
         return self.standing or ("reads what was said before" if self._behind else None)
 
-    def live(self) -> str | None:
-        """Why this process should be ended; ``None`` if it should not."""
-        return None if self.failure is None else str(self.failure)
+    def _begin(self) -> None:
+        self._publisher.lead(NAME, self._kept.epoch)
+        self._publish()
+        for prefix in (PREFIX, drillbook.PREFIX):
+            self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
+        with self._engine.connect() as conn:
+            self.book.load(conn, self._now())
+        self.patience.until_done("open", "broker", self._follow, BrokerError)
 
-    def close(self) -> None:
-        """Give the lease back, and let go of the servers."""
-        self.stop.set()
+    def _end(self) -> None:
         if self._consumer is not None:
             with suppress(KafkaError):
                 self._consumer.close(autocommit=False, timeout_ms=1_000)
-        if hasattr(self, "_kept"):
-            with suppress(StoreUnavailableError):
-                lease.release(self._engine, NAME, self._kept.epoch)
         self._producer.close()
-        if hasattr(self, "_engine"):
-            self._engine.dispose()
-
-    def _wait(self, act: Callable[[], Any]) -> Any:
-        return self.patience.until_done("clients", "store", act, StoreUnavailableError)
-
-    def _stand_by(self) -> None:
-        def claim() -> bool:
-            return lease.claim(self._engine, NAME, self.holder, self.settings.lease)
-
-        while not self._wait(claim):
-            self.standing = "stands by for another listener"
-            self.patience.pause(_STANDBY_S, "lease")
 
     def _follow(self) -> None:
         """Begin at the beginning of all topics."""

@@ -6,9 +6,7 @@ by a lease in SQL, another may stand by.
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -20,38 +18,30 @@ from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.notify.hear import Notifier
 from riskwatch.core.notify.notice import Notice
 from riskwatch.core.notify.rows import NotifyState
-from riskwatch.errors import BrokerError, StoreUnavailableError
-from riskwatch.shell import holder
+from riskwatch.errors import BrokerError
+from riskwatch.shell.aside import Aside, wall
 from riskwatch.shell.config import digest
-from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.notify.courier import Courier
 from riskwatch.shell.notify.post import post
 from riskwatch.shell.notify.reading import Reading
 from riskwatch.shell.notify.standing import resync
-from riskwatch.shell.waiting import Patience
-from riskwatch.store import lease, notices
-from riskwatch.store.engine import open_engine
-from riskwatch.store.migrate import require_current
+from riskwatch.store import notices
 from riskwatch.store.notices import STAGE, WORKER, Told
-from riskwatch.store.transaction import take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from sqlalchemy.engine import Engine
 
     from riskwatch.core.notify.config import NotifyConfig
     from riskwatch.core.notify.notice import Said
     from riskwatch.shell.notify.courier import Post
     from riskwatch.shell.notify.routes import Target
     from riskwatch.shell.settings import Settings
-    from riskwatch.store.batch import Resumed, StreamOffset
+    from riskwatch.store.batch import StreamOffset
 
 KEPT: Final = timedelta(days=400)
 """How long notices and words are kept."""
 _TICK: Final = timedelta(seconds=1)
 _COMPARE: Final = timedelta(seconds=15)
-_STANDBY_S: Final = 0.5
 _AWAY_S: Final = 0.1
 _JOIN_S: Final = 2.0
 _DAY: Final = timedelta(days=1)
@@ -60,8 +50,8 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 log = structlog.get_logger("riskwatch.notify")
 
 
-class NotifyWorker:
-    """One process that tells people. Same life as a worker: prepare, turns, close.
+class NotifyWorker(Aside):
+    """One process that tells people.
 
     Parameters
     ----------
@@ -85,53 +75,21 @@ class NotifyWorker:
         config: NotifyConfig,
         targets: list[Target],
         send: Post = post,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = wall,
         heart: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings = settings
+        super().__init__(WORKER, settings, now)
         self.config = config
         self.targets = targets
-        self.holder = holder.own()
-        self.stop = threading.Event()
-        self.metrics = Metrics()
-        self.patience = Patience(self.stop, self.metrics)
-        self.standing: str | None = "starting"
         self.notifier = Notifier(config)
         self.state = NotifyState()
         self.couriers: list[Courier] = []
         self._send = send
-        self._now = now
         self._place = 0
         self._heart = heart
         self._beat = heart()
         self._ticked = self._swept = self._compared = _LONG_AGO
-        self._engine: Engine
-        self._kept: Resumed
         self._reading: Reading | None = None
-
-    def prepare(self) -> None:
-        """Wait for the servers and for the lease, and go on from where SQL stands.
-
-        Raises
-        ------
-        StoreError
-            If the database has another schema.
-        StoppedError
-            If the process is asked to stop meanwhile.
-        """
-        self._engine = self._wait(lambda: open_engine(self.settings.database))
-        with self._engine.connect() as conn:
-            require_current(conn)
-        self._stand_by()
-        self._kept = self._wait(lambda: take_lease(self._engine, WORKER, self.holder))
-        self.state.load(self._kept.rows.get(STAGE, {}))
-        self.state.prune(self.config)
-        self._place = self._wait(lambda: notices.last_place(self._engine))
-        self._follow(next(iter(self._kept.offsets.values()), None))
-        self._deliver()
-        self.standing = None
-        hosts = {target.route.id: target.host for target in self.targets}
-        log.info("routes", routes=hosts, digest=digest(self.config)[:16])
 
     def turn(self) -> None:
         """Hear, tell, and write both down."""
@@ -166,53 +124,34 @@ class NotifyWorker:
             self._swept = now
             self._wait(lambda: notices.forget(self._engine, now - KEPT))
 
-    def run(self) -> None:
-        """Go on until it is asked to stop."""
-        while not self.stop.is_set():
-            self.turn()
-
-    def ready(self) -> str | None:
-        """Why this process does not do its work now; ``None`` if it does."""
-        return self.standing
-
     def live(self) -> str | None:
         """Why this process should be ended; ``None`` if it should not."""
         failures = [f"{c.route.id}: {c.failure}" for c in self.couriers if c.failure is not None]
         return failures[0] if failures else None
 
-    def close(self) -> None:
-        """Give the lease back, and let go of the servers."""
-        self.stop.set()
+    def _begin(self) -> None:
+        self.state.load(self._kept.rows.get(STAGE, {}))
+        self.state.prune(self.config)
+        self._place = self._wait(lambda: notices.last_place(self._engine))
+        self._follow(next(iter(self._kept.offsets.values()), None))
+        self._deliver()
+        hosts = {target.route.id: target.host for target in self.targets}
+        log.info("routes", routes=hosts, digest=digest(self.config)[:16])
+
+    def _end(self) -> None:
         for courier in self.couriers:
             courier.wake.set()
         for courier in self.couriers:
             courier.join(_JOIN_S)
         if self._reading is not None:
             self._reading.close()
-        if hasattr(self, "_kept"):
-            with suppress(StoreUnavailableError):
-                lease.release(self._engine, WORKER, self._kept.epoch)
-        if hasattr(self, "_engine"):
-            self._engine.dispose()
-
-    def _wait(self, act: Callable[[], Any]) -> Any:
-        return self.patience.until_done("notices", "store", act, StoreUnavailableError)
-
-    def _stand_by(self) -> None:
-        def claim() -> bool:
-            return lease.claim(self._engine, WORKER, self.holder, self.settings.lease)
-
-        while not self._wait(claim):
-            self.standing = "stands by for another"
-            self.patience.pause(_STANDBY_S, "lease")
 
     def _follow(self, kept: StreamOffset | None) -> None:
         """Read from where it was left; where that is gone, take what stands from SQL."""
         if self._reading is not None:
             self._reading.close()
-        connection = self.settings.connection
         self._reading = reading = self.patience.until_done(
-            "open", "broker", lambda: Reading(connection, kept), BrokerError
+            "open", "broker", lambda: Reading(self.connection, kept), BrokerError
         )
         if not reading.anew:
             return
@@ -228,8 +167,7 @@ class NotifyWorker:
         """Hear of what stands in SQL and is not known."""
         self._compared = now
         us = self._time(now)
-        found: list[Said] = self._wait(lambda: resync(self._engine, self.notifier, self.state, us))
-        return found
+        return self._wait(lambda: resync(self._engine, self.notifier, self.state, us))
 
     def _deliver(self) -> None:
         """Give each route its courier."""
