@@ -8,6 +8,7 @@ in SQL decide where reading goes on. No tables, no changelogs, no codecs.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import ssl
@@ -48,6 +49,12 @@ SWITCH_S: Final = 0.0005
 
 The working thread lets go of it at each answer of the database and has to win it back from the
 consumer; with Python's five milliseconds, a commit of a dozen statements takes ten times as long.
+"""
+COLLECT: Final = (20_000, 20, 50)
+"""When Python looks for cycles among objects: made and not freed, then rounds by generation.
+
+What a library made when it was imported lives as long as the process and is left out: looking
+through that stopped a worker for a third of a second, in the midst of a batch.
 """
 DAY_S: Final = 86_400.0
 """A consumer that waits for the database is not dead: its group waits with it."""
@@ -358,6 +365,9 @@ def credentials(connection: KafkaConnection) -> Any:
 def run(worker: Worker) -> None:
     """Run a worker until a signal or a failure ends it."""
     sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
     app = make(worker)
     host = faust.Worker(
         app, quiet=True, override_logging=False, redirect_stdouts=False, loglevel="warning"

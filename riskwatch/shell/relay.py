@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import OutboxRecord
 
 FOR_EVER_MS: Final = 2**31 - 1
+LINGER_MS: Final = 100
+"""How long a record may wait for those after it; the last one of a batch ends that (a flush)."""
 CHECK_S: Final = 0.5
 """How long to wait before looking whether the process was asked to stop."""
 
@@ -116,7 +118,7 @@ class Producer:
                 delivery_timeout_ms=FOR_EVER_MS,
                 max_block_ms=1000,
                 max_request_size=LARGEST,
-                linger_ms=0,
+                linger_ms=LINGER_MS,
                 reconnect_backoff_max_ms=1000,
                 allow_auto_create_topics=False,
             )
