@@ -1,4 +1,4 @@
-"""Write ``.env`` for compose.yaml: random passwords, readable by its owner alone."""  # noqa: INP001 - a script, run by make before there is an environment
+"""Write what compose.yaml reads, for its owner's eyes alone: ``.env``, and a ``notify.env``."""  # noqa: INP001 - a script, run by make before there is an environment
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ PASSWORDS = (
     "GRAFANA_PASSWORD",
 )
 BYTES = 24
+ROUTES = "# Secrets of the routes of rules/notify.toml: see deploy/notify.env.sample.\n"
+"""No secret yet, but compose reads the file: Compose before 2.24 knows none that may be missing."""
 
 
 def password() -> str:
@@ -38,22 +40,30 @@ def lines() -> str:
     passwords = "".join(f"{name}={password()}\n" for name in PASSWORDS)
     return (
         "# Made by `make env` for compose.yaml. Keep it out of git.\n"
-        "# Routes to people have theirs in notify.env: see deploy/notify.env.sample.\n"
+        "# Routes to people have theirs in notify.env.\n"
         "COMPOSE_PROJECT_NAME=riskwatch\n"
         f"KAFKA_CLUSTER_ID={cluster_id()}\n" + passwords
     )
 
 
-def main(path: Path) -> int:
-    """Write the file; 2 if there is one already, for its passwords are those of the data."""
+def write(path: Path, text: str) -> bool:
+    """Write a file that only its owner can read; False if there is one already."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        sys.stderr.write(f"{path} is there and stays as it is (docs/operations.md: rotate)\n")
-        return 2
+        return False
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write(lines())
+        file.write(text)
+    return True
+
+
+def main(path: Path) -> int:
+    """Write the files; 2 if there is ``.env`` already, for its passwords are those of the data."""
+    write(path.with_name("notify.env"), ROUTES)
+    if not write(path, lines()):
+        sys.stderr.write(f"{path} is there and stays as it is (docs/operations.md: rotate)\n")
+        return 2
     sys.stdout.write(f"{path}: {len(PASSWORDS)} new passwords, for your eyes only\n")
     return 0
 

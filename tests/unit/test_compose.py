@@ -152,7 +152,7 @@ def test_secrets_of_routes() -> None:
     given = {name for name, service in SERVICES.items() if "env_file" in service}
     assert given == {"notify", "cli"}
     for name in given:
-        assert SERVICES[name]["env_file"] == [{"path": "notify.env", "required": False}]
+        assert SERVICES[name]["env_file"] == "notify.env"
     assert "notify.env" in (ROOT / ".gitignore").read_text().split()
     sample = (DEPLOY / "notify.env.sample").read_text()
     names = re.findall(r'(?:url|secret)_env = "(\w+)"', (ROOT / "rules/notify.toml").read_text())
@@ -226,11 +226,14 @@ def test_env(tmp_path: Path) -> None:
     command = [sys.executable, str(DEPLOY / "env.py"), str(path)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     written = path.read_text()
-    assert path.stat().st_mode & 0o777 == 0o600
+    routes = path.with_name("notify.env")
+    assert [each.stat().st_mode & 0o777 for each in (path, routes)] == [0o600, 0o600]
+    routes.write_text("RISKWATCH_NOTIFY_PAGER_SECRET=mine\n")
     again = subprocess.run(command, capture_output=True, check=False, text=True)
     assert again.returncode == 2
     assert len(again.stderr.splitlines()) == 1
     assert path.read_text() == written
+    assert routes.read_text() == "RISKWATCH_NOTIFY_PAGER_SECRET=mine\n"
     pairs = dict(line.split("=", 1) for line in written.splitlines() if not line.startswith("#"))
     assert pairs.keys() - {"COMPOSE_PROJECT_NAME"} == set(
         REQUIRED.findall((ROOT / "compose.yaml").read_text())
