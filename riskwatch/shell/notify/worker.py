@@ -116,7 +116,8 @@ class NotifyWorker(Aside):
                 said += self.notifier.hear(self.state, record.output, record.worker, us)
         if now - self._compared >= _COMPARE:
             said += self._stands(now)
-        said += self.notifier.tick(self.state, self._time(now))
+        else:
+            said += self.notifier.tick(self.state, self._time(now))
         self._write(said, place, now)
         self._reading.place = place
         self._ticked = now
@@ -159,15 +160,15 @@ class NotifyWorker(Aside):
             del self.state.lanes[worker]
             self.state.mark("lane", worker)
         now = self._now()
-        said = self._stands(now)
-        said += self.notifier.tick(self.state, self._time(now))
-        self._write(said, reading.place, now)
+        self._write(self._stands(now), reading.place, now)
 
     def _stands(self, now: datetime) -> list[Said]:
-        """Hear of what stands in SQL and is not known."""
+        """Hear of what stands in SQL and is not known, and tell what is due."""
         self._compared = now
         us = self._time(now)
-        return self._wait(lambda: resync(self._engine, self.notifier, self.state, us))
+        said = self._wait(lambda: resync(self._engine, self.notifier, self.state, us))
+        latest = max((alert.last_us for alert in self.state.alerts.values()), default=us)
+        return said + self.notifier.tick(self.state, self._time(now, moment(latest)))
 
     def _deliver(self) -> None:
         """Give each route its courier."""

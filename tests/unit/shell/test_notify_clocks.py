@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.notify.config import NotifyConfig
+from riskwatch.core.notify.notice import Notice
 from riskwatch.core.reasons import State
 from riskwatch.shell.notify.post import Answer
 from riskwatch.shell.notify.worker import NotifyWorker
 from riskwatch.shell.settings import Settings
 from riskwatch.store import notices
 from tests.support.notifying import Office, leads, told
+from tests.unit.core.notify.samples import START, config, raised, route
+from tests.unit.shell.test_notify_standing import stored
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -44,6 +47,19 @@ def test_in_a_replay_time_is_what_outputs_say() -> None:
         made.notifier.tick(made.state, us)
         times.append((us - micros(NOW)) // (86_400 * SECOND))
     assert times == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("clock", ["event", "wall"])
+def test_what_stands_is_told_at_a_time_that_was(
+    engine: Engine, clock: Literal["event", "wall"]
+) -> None:
+    """In a replay that of the last of it, though nothing was heard yet; else the clock's."""
+    stored(engine, raised("asset:USDC", State.HALT), raised("asset:DAI", State.HALT, us=START + 5))
+    made = NotifyWorker(Settings(clock=clock), config(route()), [], now=lambda: NOW)
+    made._engine = engine
+    at = START + 5 if clock == "event" else micros(NOW)
+    notices = [n for n in made._stands(NOW) if isinstance(n, Notice)]
+    assert [(n.items[0].alert, n.us) for n in notices] == [("asset:DAI", at), ("asset:USDC", at)]
 
 
 @pytest.mark.parametrize(("ahead", "tried"), [(timedelta(minutes=30), 0), (timedelta(days=1), 1)])
