@@ -15,6 +15,7 @@ from riskwatch.bench.outcome import (
     probabilities,
 )
 from riskwatch.bench.timeline import RAISED
+from riskwatch.core.clock import text
 from riskwatch.core.reasons import State
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Board:
                 "exposed_usd": o.exposed_usd,
                 "normal_s": o.normal_s,
                 "latched": o.latched,
+                "event": o.event,
             }
             for o in self.outcomes
         ]
@@ -100,13 +102,14 @@ class Board:
 
     def table(self) -> list[Row]:
         """One row of text per case, fact and contender, for people: medians over seeds."""
-        groups: dict[tuple[str, str, str], list[Outcome]] = {}
+        groups: dict[tuple[str, str, int, str], list[Outcome]] = {}
         for o in self.outcomes:
-            groups.setdefault((o.case, o.scope, o.contender), []).append(o)
+            groups.setdefault((o.case, o.scope, o.onset, o.contender), []).append(o)
         return [
             {
                 "episode": case,
                 "scope": scope,
+                "onset": text(onset)[:10],
                 "contender": contender,
                 **{s.value: minutes([o.delays_s[s] for o in rows]) for s in RAISED},
                 "false W/R/H": "/".join(str(sum(o.false[s] for o in rows)) for s in RAISED),
@@ -114,7 +117,7 @@ class Board:
                 "USD at HALT": dollars([o.exposed_usd for o in rows]),
                 "back to NORMAL": _back(rows),
             }
-            for (case, scope, contender), rows in groups.items()
+            for (case, scope, onset, contender), rows in groups.items()
         ]
 
     def rates(self) -> list[Row]:

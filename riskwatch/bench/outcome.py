@@ -16,7 +16,6 @@ from riskwatch.core.reasons import State
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.bench.case import Fact
     from riskwatch.bench.static import Seen
     from riskwatch.bench.target import Asked
     from riskwatch.bench.trial import Score, Trial
@@ -31,8 +30,8 @@ class Outcome:
 
     Attributes
     ----------
-    case, seed, contender, scope : str, int, str, str
-        Which.
+    case, seed, contender, scope, event, onset : str, int, str, str, int, int
+        Which; `event` counts the facts of the case from 0, and `onset` is its, microseconds.
     delays_s : dict of State to (float or None)
         Seconds from the onset to each state; negative before it, None if it was never reached.
     false : dict of State to int
@@ -55,6 +54,8 @@ class Outcome:
     seed: int
     contender: str
     scope: str
+    event: int
+    onset: int
     delays_s: dict[State, float | None]
     false: dict[State, int]
     entity_months: float
@@ -65,8 +66,9 @@ class Outcome:
     latched: bool
 
 
-def outcome(trial: Trial, contender: str, fact: Fact, *, head: bool) -> Outcome:
-    """Score one contender on one fact; `head` says whether it carries the false alarms."""
+def outcome(trial: Trial, contender: str, event: int) -> Outcome:
+    """Score one contender on one fact; the first one carries the false alarms."""
+    fact, head = trial.case.facts[event], event == 0
     changes = trial.changes[contender]
     deciding = contender in (RULES, LADDER)
     scopes = (fact.scope,) if deciding or not fact.asset else (fact.scope, fact.asset)
@@ -78,6 +80,8 @@ def outcome(trial: Trial, contender: str, fact: Fact, *, head: bool) -> Outcome:
         seed=trial.seed,
         contender=contender,
         scope=fact.scope,
+        event=event,
+        onset=fact.onset,
         delays_s={state: delay_s(changes, fact, state, scopes) for state in RAISED},
         false=false_alarms(changes, trial.case) if head else dict.fromkeys(RAISED, 0),
         entity_months=trial.entities * trial.case.months if head else 0.0,
@@ -92,8 +96,8 @@ def outcome(trial: Trial, contender: str, fact: Fact, *, head: bool) -> Outcome:
 def outcomes(trial: Trial) -> Iterator[Outcome]:
     """Every contender on every fact of a trial."""
     for contender in trial.changes:
-        for n, fact in enumerate(trial.case.facts):
-            yield outcome(trial, contender, fact, head=n == 0)
+        for event in range(len(trial.case.facts)):
+            yield outcome(trial, contender, event)
 
 
 def generation_of(contender: str, scores: list[Score]) -> str:

@@ -139,7 +139,7 @@ def _states(axis: Any, trial: Trial, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _stretches(mine: Sequence[Change], end: int) -> list[tuple[Change, int]]:
-    ends = [change.us for change in mine[1:]] + [end]
+    ends = [*(change.us for change in mine), end][1:]
     return [(c, e) for c, e in zip(mine, ends, strict=True) if c.state is not State.NORMAL]
 
 

@@ -44,6 +44,7 @@ SCOREBOARD_RESULT: Final = Table(
     Column("exposed_usd", Double, nullable=True),
     Column("normal_s", Double, nullable=True),
     Column("latched", Boolean, nullable=False),
+    Column("event", Integer, primary_key=True, autoincrement=False),
 )
 
 SCOREBOARD_PROBABILITY: Final = Table(

@@ -56,10 +56,10 @@ def test_false_alarms_per_entity_month() -> None:
         change(ONSET, NORMAL, HALT),
     ]
     assert false_alarms(made, case()) == {WATCH: 2, REDUCE: 1, HALT: 1}
-    scored = outcome(trial(case(), made), LADDER, fact(), head=True)
+    scored = outcome(trial(case(), made), LADDER, 0)
     assert scored.entity_months == 2.0
     assert scored.false[WATCH] / scored.entity_months == 1.0
-    assert outcome(trial(case(), made), LADDER, fact(), head=False).entity_months == 0.0
+    assert outcome(trial(case(fact(), fact()), made), LADDER, 1).entity_months == 0.0
 
 
 def test_what_goes_beyond_the_right_answer_is_false() -> None:
@@ -118,7 +118,7 @@ def test_a_cause_that_is_accepted_is_right_and_dollars_are_those_at_halt() -> No
     """Exposure comes with the change that halted."""
     made = [change(ONSET, NORMAL, HALT, cause=Cause.UNKNOWN, usd=5.0)]
     of: Case = case(fact(causes=(Cause.ISSUER, Cause.UNKNOWN)))
-    scored = outcome(trial(of, made), LADDER, of.facts[0], head=True)
+    scored = outcome(trial(of, made), LADDER, 0)
     assert (scored.cause_right, scored.exposed_usd, scored.latched) == (True, 5.0, True)
-    wrong = outcome(trial(case(), made), LADDER, fact(), head=True)
+    wrong = outcome(trial(case(), made), LADDER, 0)
     assert wrong.cause_right is False

@@ -1,0 +1,41 @@
+"""What is scored reaches the database and the table, whatever a case holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, text
+
+from riskwatch.bench.board import Board
+from riskwatch.bench.trial import LADDER
+from riskwatch.core.clock import DAY, MINUTE
+from riskwatch.core.reasons import State
+from riskwatch.store.scoreboard import SCOREBOARD_RESULT, write_run
+from tests.unit.bench.samples import ONSET, case, change, fact, trial
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+RUN = {"engine": "test", "config": "", "cases": 1, "trials": 1}
+TWICE = case(fact(over=ONSET + DAY), fact(onset=ONSET + 10 * DAY))
+
+
+def test_two_events_of_one_scope_are_two_rows(engine: Engine) -> None:
+    """A recording may hold both the wobble and the end; neither hides the other."""
+    made = [
+        change(ONSET + MINUTE, State.NORMAL, State.WATCH),
+        change(ONSET + DAY, State.WATCH, State.NORMAL),
+    ]
+    board = Board.of([trial(TWICE, made)])
+    write_run(engine, RUN, board.results(), board.judgements(), board.verdicts())
+    c = SCOREBOARD_RESULT.c
+    with engine.connect() as conn:
+        query = select(c.event, c.watch_s).where(c.contender == LADDER).order_by(c.event)
+        assert conn.execute(query).all() == [(0, 60.0), (1, None)]
+        view = text("SELECT event, watch_s FROM scoreboard WHERE contender = :who ORDER BY event")
+        assert conn.execute(view, {"who": LADDER}).all() == [(0, 60.0), (1, None)]
+    shown = [row for row in board.table() if row["contender"] == LADDER]
+    assert [(row["onset"], row["WATCH"]) for row in shown] == [
+        ("1970-01-01", "+1"),
+        ("1970-01-11", "never"),
+    ]
