@@ -5,9 +5,13 @@ well they did (Herbster and Warmuth, "Tracking the best expert", Machine Learnin
 log loss that mean loses no more than its weights say, so over the labels of one copy
 
 .. math:: \text{loss of served} - \text{loss of generation } i
-          \le \ln N + T \ln\frac{1}{1 - a}
+          \le \ln (N + 1) + T \ln\frac{1}{1 - a}
 
-for every generation `i` and any sequence, with `N` generations, `T` labels and share `a`. A
+for every generation `i` and any sequence, with `N` generations, `T` labels and share `a`. The one
+beside them is the generations' own mean, *recalibrated*: its log-odds are shifted by what came of
+such forecasts before, one step of Newton's method for each label, from a standard normal prior
+(online logistic calibration: Gupta and Ramdas, "Online Platt scaling with calibeating", ICML 2023).
+As one more of those that are mixed, it cannot lose what the bound does not allow. A
 label comes a horizon late, so there is one copy of the weights per process of
 :class:`~riskwatch.models.capital.Cells`, each of which has all its labels before it speaks
 again (Weinberger and Ordentlich, "On delayed prediction of individual sequences", IEEE
@@ -18,17 +22,22 @@ Transactions on Information Theory 48, 2002): the bounds of the copies add up.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from riskwatch.models.evidence import CLIP, clipped
+from riskwatch.models.severity import sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROUNDING: Final = 0.5e-6
 """What is served is rounded to six digits, which moves it by no more than this."""
+RECALIBRATED: Final = "(recalibrated)"
+"""Stands for the recalibrated mean among those that are mixed, at the end; no generation can."""
+FURTHEST: Final = 8.0
+"""Log-odds by which a mean is shifted at most."""
 
 
 def regret_bound(labels: int, generations: int, copies: int, share: float) -> float:
@@ -47,14 +56,69 @@ def regret_bound(labels: int, generations: int, copies: int, share: float) -> fl
 
     Notes
     -----
-    Per label: the share, ``ln(1 / (1 - share))``; what clipping costs a generation that was
-    certain and right, ``ln(1 / (1 - CLIP))``; and what rounding can do to a probability of
-    `CLIP`. Each time a generation joins the others, the bound against these grows by at most
+    The recalibrated mean counts as one more generation. Per label: the share,
+    ``ln(1 / (1 - share))``; what clipping costs a generation that was certain and right,
+    ``ln(1 / (1 - CLIP))``; and what rounding can do to a probability of `CLIP`. Each time a
+    generation joins the others, the bound against these grows by at most
     ``copies * ln(n / (n - 1))``, `n` counting the new one; the new one's own bound begins there.
     """
     used = min(copies, labels)
+    mixed = generations + 1  # the recalibrated mean is one of them
     each = -math.log1p(-share) - math.log1p(-CLIP) - math.log1p(-ROUNDING / CLIP)
-    return used * math.log(generations) + labels * each
+    return used * math.log(mixed) + labels * each
+
+
+class Mixed(NamedTuple):
+    """What is served: the mean of the generations and its recalibrated self, mixed.
+
+    Attributes
+    ----------
+    probability : float
+        What is served.
+    mean, recalibrated : float
+        Of the generations.
+    weights : dict of str to float
+        Of each generation that said something, in their mean.
+    """
+
+    probability: float
+    mean: float
+    recalibrated: float
+    weights: dict[str, float]
+
+
+class Shift(msgspec.Struct, array_like=True, gc=False):
+    """What one copy learned of how far its mean is off, log-odds.
+
+    Attributes
+    ----------
+    by : float
+        What is added to the log-odds of the mean.
+    precision : float
+        Of `by`, as of a normal distribution; 1 before the first label.
+
+    Examples
+    --------
+    >>> shift = Shift()
+    >>> for _ in range(20):
+    ...     shift.learn(0.5, label=False)
+    >>> round(shift.of(0.5), 2)
+    0.06
+    """
+
+    by: float = 0.0
+    precision: float = 1.0
+
+    def of(self, mean: float) -> float:
+        """Return the recalibrated mean."""
+        return clipped(sigmoid(math.log(mean) - math.log1p(-mean) + self.by))
+
+    def learn(self, mean: float, *, label: bool) -> None:
+        """Take in what came of a mean; both are rounded, so that rows stay short."""
+        p = self.of(mean)
+        self.precision = round(self.precision + p * (1.0 - p), 6)
+        by = self.by + (label - p) / self.precision
+        self.by = round(min(FURTHEST, max(-FURTHEST, by)), 6)
 
 
 class Mixture(msgspec.Struct, gc=False):
@@ -63,52 +127,58 @@ class Mixture(msgspec.Struct, gc=False):
     Attributes
     ----------
     names : list of str
-        Generations that are mixed.
+        Those that are mixed: generations, then :data:`RECALIBRATED`.
     logs : list of list of float
         By copy, log weights in the order of `names`; their weights sum to 1.
     cells : list of int
         By copy, the cell that it learned from last.
+    shifts : list of Shift
+        By copy, how the mean is recalibrated.
 
     Examples
     --------
     >>> mixture = Mixture.fresh(["a", "b"], copies=1)
-    >>> round(mixture.serve(0, {"a": 0.9, "b": 0.1})[0], 6)
+    >>> round(mixture.serve(0, {"a": 0.9, "b": 0.1}).probability, 6)
     0.5
     >>> mixture.learn((0, 0), {"a": 0.9, "b": 0.1}, label=True, share=0.001)
-    >>> round(mixture.serve(0, {"a": 0.9, "b": 0.1})[0], 4)
-    0.8197
+    >>> round(mixture.serve(0, {"a": 0.9, "b": 0.1}).probability, 4)
+    0.8369
     """
 
     names: list[str]
     logs: list[list[float]]
     cells: list[int]
+    shifts: list[Shift]
 
     @classmethod
     def fresh(cls, names: Sequence[str], copies: int) -> Mixture:
         """Even weights."""
-        even = -math.log(len(names))
-        return cls(list(names), [[even] * len(names) for _ in range(copies)], [-1] * copies)
+        mixed = [*names, RECALIBRATED]
+        even = [-math.log(len(mixed))] * len(mixed)
+        logs = [list(even) for _ in range(copies)]
+        return cls(mixed, logs, [-1] * copies, [Shift() for _ in range(copies)])
 
     def become(self, names: Sequence[str]) -> bool:
         """Mix other generations from now on; whether these are others than before.
 
         One that joins gets an even share of all copies; the others keep their proportions.
         """
-        if list(names) == self.names:
+        mixed = [*names, RECALIBRATED]
+        if mixed == self.names:
             return False
         at = {name: i for i, name in enumerate(self.names)}
-        kept = [name for name in names if name in at]
-        joining = -math.log(len(names))
-        rest = math.log(len(kept) / len(names)) if kept else 0.0
+        kept = [name for name in mixed if name in at]
+        joining = -math.log(len(mixed))
+        rest = math.log(len(kept) / len(mixed))
         for copy, old in enumerate(self.logs):
-            whole = _log_sum([old[at[name]] for name in kept]) if kept else 0.0
+            whole = _log_sum([old[at[name]] for name in kept])
             self.logs[copy] = [
-                old[at[name]] - whole + rest if name in at else joining for name in names
+                old[at[name]] - whole + rest if name in at else joining for name in mixed
             ]
-        self.names = list(names)
+        self.names = mixed
         return True
 
-    def serve(self, copy: int, said: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+    def serve(self, copy: int, said: Mapping[str, float]) -> Mixed:
         """Mix what generations said.
 
         Parameters
@@ -117,11 +187,6 @@ class Mixture(msgspec.Struct, gc=False):
             Whose turn it is.
         said : mapping
             Probability by generation; of those mixed, at least one.
-
-        Returns
-        -------
-        tuple
-            The probability, and the weight of each generation that said something.
         """
         whole, mean = 0.0, 0.0
         weights: dict[str, float] = {}
@@ -132,10 +197,15 @@ class Mixture(msgspec.Struct, gc=False):
                 whole += weight
                 mean += weight * clipped(p)
         if whole > 0.0:
-            return mean / whole, {name: weight / whole for name, weight in weights.items()}
-        # All weight was on those that are silent now.
-        even = 1.0 / len(weights)
-        return even * sum(clipped(said[name]) for name in weights), dict.fromkeys(weights, even)
+            mean /= whole
+            weights = {name: weight / whole for name, weight in weights.items()}
+        else:  # all weight was on those that are silent now
+            even = 1.0 / len(weights)
+            mean = even * sum(clipped(said[name]) for name in weights)
+            weights = dict.fromkeys(weights, even)
+        again, own = self.shifts[copy].of(mean), math.exp(self.logs[copy][-1])
+        served = (whole * mean + own * again) / (whole + own) if whole + own > 0.0 else mean
+        return Mixed(served, mean, again, weights)
 
     def learn(
         self, at: tuple[int, int], said: Mapping[str, float], *, label: bool, share: float
@@ -149,10 +219,11 @@ class Mixture(msgspec.Struct, gc=False):
         if cell <= self.cells[copy] or not any(name in said for name in self.names):
             return
         self.cells[copy] = cell
-        served, _ = self.serve(copy, said)
+        then = self.serve(copy, said)
+        told = {**said, RECALIBRATED: then.recalibrated}
         logs = []
         for name, log in zip(self.names, self.logs[copy], strict=True):
-            p = clipped(said[name]) if name in said else served
+            p = clipped(told[name]) if name in told else then.probability
             logs.append(log + (math.log(p) if label else math.log1p(-p)))
         whole = _log_sum(logs)
         even = math.log(share / len(logs)) if share > 0.0 else -math.inf
@@ -161,6 +232,7 @@ class Mixture(msgspec.Struct, gc=False):
         # What rounding left is taken out, so that it cannot add up.
         whole = _log_sum(shared)
         self.logs[copy] = [log - whole for log in shared]
+        self.shifts[copy].learn(then.mean, label=label)
 
 
 def _log_sum(logs: list[float]) -> float:

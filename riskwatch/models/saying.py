@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.money import quantise, quantised
 from riskwatch.core.risk.models import SERVED, Grounds, Scored
-from riskwatch.models.aggregate import Mixture
+from riskwatch.models.aggregate import Mixed, Mixture
 from riskwatch.models.evidence import clipped
 
 if TYPE_CHECKING:
@@ -115,17 +115,11 @@ def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: f
     Without a mixture, nothing was learned yet and all count the same.
     """
     said = {each.generation: each.probability for each in scored}
-    least = scored[0]
-    if len(scored) == 1:
-        p, weights = clipped(least.probability), None
-    else:
-        if mixture is None:
-            mixture = Mixture.fresh(list(said), 1)
-        p, weights = mixture.serve(copy, said)
-        p = quantise(p, DIGITS)
-        for each in scored[1:]:
-            if each.cap.rank < least.cap.rank:
-                least = each
+    least = min(scored, key=lambda each: each.cap.rank)
+    if mixture is None:
+        mixture = Mixture.fresh(list(said), 1)
+    mixed = mixture.serve(copy, said)
+    p = quantise(mixed.probability, DIGITS)
     return Scored(
         scope=least.scope,
         target=least.target,
@@ -134,25 +128,23 @@ def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: f
         cap=least.cap,
         probability=p,
         severity=severity,
-        grounds=partial(_mixed, p, said, weights, severity),
+        grounds=partial(_mixed, p, said, mixed, severity),
     )
 
 
-def _mixed(
-    p: float, said: dict[str, float], weights: dict[str, float] | None, severity: float
-) -> Grounds:
-    """Share of each generation in what is served; without `weights` it is of one alone."""
-    seen = {"severity": severity}
-    if weights is None:
-        return seen, {name: quantise(_logit(p), DIGITS) for name in said}
+def _mixed(p: float, said: dict[str, float], mixed: Mixed, severity: float) -> Grounds:
+    """Share of each generation in what is served, and of what came of such forecasts before."""
     parts: dict[str, float] = {}
-    rest = _logit(p)
-    for name, weight in weights.items():
+    mean = _logit(mixed.mean)
+    rest = mean
+    for name, weight in mixed.weights.items():
         parts[name] = part = round(weight * _logit(said[name]), DIGITS)
         rest -= part
-    # The mean is of probabilities: in logits something is left over.
-    parts["mixing"] = quantise(rest, DIGITS)
-    return seen, parts
+    if len(said) > 1:
+        # The mean is of probabilities: in logits something is left over.
+        parts["mixing"] = quantise(rest, DIGITS)
+    parts["recalibration"] = quantise(_logit(p) - mean, DIGITS)
+    return {"severity": severity}, parts
 
 
 def _logit(probability: float) -> float:

@@ -157,7 +157,7 @@ def test_what_is_served_is_within_the_bound_of_the_best(
         if len(waiting) == copies:  # the label of this copy's last sample is known by now
             place, before, was = waiting.pop(0)
             mixture.learn(place, before, label=was, share=share)
-        p = round(mixture.serve(n % copies, said)[0], 6)
+        p = round(mixture.serve(n % copies, said).probability, 6)
         served += loss(p, label=label)
         for name in names:
             own[name] += loss(said[name], label=label)
@@ -174,16 +174,18 @@ def test_what_is_served_is_within_the_bound_of_the_best(
 def test_weights_stay_weights_whoever_comes_and_goes(
     life: list[tuple[list[bool], bool]],
 ) -> None:
-    """They sum to 1, and what is served lies between what was said."""
+    """They sum to 1; the mean is within what was said, what is served within it and its shift."""
     said = {"a": 0.9, "b": 0.4, "c": 0.05}
     mixture = Mixture.fresh(["a"], 2)
     for n, (there, label) in enumerate(life):
         names = [name for name, here in zip(said, there, strict=True) if here] or ["a"]
         mixture.become(names)
-        p, weights = mixture.serve(n % 2, {name: said[name] for name in names})
-        assert sum(weights.values()) == pytest.approx(1.0)
+        made = mixture.serve(n % 2, {name: said[name] for name in names})
+        assert sum(made.weights.values()) == pytest.approx(1.0)
         low, high = (f(clipped(said[name]) for name in names) for f in (min, max))
-        assert low - 1e-12 <= p <= high + 1e-12
+        assert low - 1e-12 <= made.mean <= high + 1e-12
+        low, high = sorted((made.mean, made.recalibrated))
+        assert low - 1e-12 <= made.probability <= high + 1e-12
         mixture.learn((n % 2, n), said, label=label, share=0.01)
         for logs in mixture.logs:
             assert sum(math.exp(log) for log in logs) == pytest.approx(1.0)
