@@ -103,7 +103,7 @@ class Shift(msgspec.Struct, array_like=True, gc=False):
     >>> for _ in range(20):
     ...     shift.learn(0.5, label=False)
     >>> round(shift.of(0.5), 2)
-    0.06
+    0.12
     """
 
     by: float = 0.0
@@ -148,15 +148,19 @@ class Mixture(msgspec.Struct, gc=False):
     names: list[str]
     logs: list[list[float]]
     cells: list[int]
-    shifts: list[Shift]
+    shifts: list[Shift] = []
+
+    def __post_init__(self) -> None:
+        """A row of before the mean was recalibrated goes on: it joins, as a generation would."""
+        if not self.shifts:
+            self.shifts = [Shift() for _ in self.logs]
+            self.become(self.names)
 
     @classmethod
     def fresh(cls, names: Sequence[str], copies: int) -> Mixture:
         """Even weights."""
-        mixed = [*names, RECALIBRATED]
-        even = [-math.log(len(mixed))] * len(mixed)
-        logs = [list(even) for _ in range(copies)]
-        return cls(mixed, logs, [-1] * copies, [Shift() for _ in range(copies)])
+        even = [-math.log(len(names))] * len(names)
+        return cls(list(names), [list(even) for _ in range(copies)], [-1] * copies)
 
     def become(self, names: Sequence[str]) -> bool:
         """Mix other generations from now on; whether these are others than before.

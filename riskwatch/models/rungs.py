@@ -11,6 +11,7 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.models import SERVED, PriorConfig
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
+from riskwatch.models.aggregate import RECALIBRATED
 from riskwatch.models.base import Authority, Generation, Target
 from riskwatch.models.severity import Anchor
 
@@ -200,7 +201,7 @@ def _question(wanted: TargetConfig, every: float) -> Question:
 
 def _rung(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> Rung:
     name = wanted.name or wanted.model
-    if name == SERVED:
+    if name in (SERVED, RECALIBRATED):
         raise ModelError(f"generation {name!r} must have another name: that is everybody's")
     if "|" in name:
         raise ModelError(f"generation {name!r} must have a name without '|'")

@@ -189,3 +189,24 @@ def test_weights_stay_weights_whoever_comes_and_goes(
         mixture.learn((n % 2, n), said, label=label, share=0.01)
         for logs in mixture.logs:
             assert sum(math.exp(log) for log in logs) == pytest.approx(1.0)
+
+
+def test_a_row_of_before_recalibration_goes_on() -> None:
+    """The weights keep their proportions, and the recalibrated mean joins with an even share."""
+    logs = [[math.log(0.75), math.log(0.25)]]
+    row = encode_row({"names": ["a", "b"], "logs": logs, "cells": [7]})
+    mixture = msgspec.json.decode(row, type=Mixture)
+    assert [math.exp(log) for log in mixture.logs[0]] == pytest.approx([0.5, 1 / 6, 1 / 3])
+    assert mixture.serve(0, {"a": 0.8, "b": 0.4}).probability == pytest.approx(0.7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(probabilities, st.booleans()), max_size=200))
+def test_a_forecaster_that_cries_wolf_is_believed_less(life: list[tuple[float, bool]]) -> None:
+    """Whatever came before: after enough alarms in vain what is served is below what is said."""
+    mixture = Mixture.fresh(["a"], 1)
+    for n, (p, label) in enumerate(life):
+        mixture.learn((0, n), {"a": p}, label=label, share=0.001)
+    for n in range(len(life), len(life) + 2_000):
+        mixture.learn((0, n), {"a": 0.5}, label=False, share=0.001)
+    assert mixture.serve(0, {"a": 0.5}).probability < 0.2
