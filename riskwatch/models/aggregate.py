@@ -87,6 +87,13 @@ class Mixed(NamedTuple):
     weights: dict[str, float]
 
 
+def unlearned(said: Mapping[str, float]) -> Mixed:
+    """Mix what generations said before there is anything to weigh them by: all count the same."""
+    even = 1.0 / len(said)
+    mean = even * sum(clipped(p) for p in said.values())
+    return Mixed(mean, mean, mean, dict.fromkeys(said, even))
+
+
 class Shift(msgspec.Struct, array_like=True, gc=False):
     """What one copy learned of how far its mean is off, log-odds.
 

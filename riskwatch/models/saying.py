@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.money import quantise, quantised
 from riskwatch.core.risk.models import SERVED, Grounds, Scored
-from riskwatch.models.aggregate import Mixed, Mixture
+from riskwatch.models.aggregate import unlearned
 from riskwatch.models.evidence import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from riskwatch.models.aggregate import Mixed, Mixture
     from riskwatch.models.base import Authority, Generation, Score
     from riskwatch.models.rungs import Question
 
@@ -116,9 +117,7 @@ def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: f
     """
     said = {each.generation: each.probability for each in scored}
     least = min(scored, key=lambda each: each.cap.rank)
-    if mixture is None:
-        mixture = Mixture.fresh(list(said), 1)
-    mixed = mixture.serve(copy, said)
+    mixed = unlearned(said) if mixture is None else mixture.serve(copy, said)
     p = quantise(mixed.probability, DIGITS)
     return Scored(
         scope=least.scope,

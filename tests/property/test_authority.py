@@ -18,7 +18,7 @@ from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetCon
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.stage import encode_row
 from riskwatch.models import registry
-from riskwatch.models.aggregate import Mixture, regret_bound
+from riskwatch.models.aggregate import Mixture, regret_bound, unlearned
 from riskwatch.models.base import Score
 from riskwatch.models.evidence import clipped
 from riskwatch.models.ladder import Ladder
@@ -210,3 +210,12 @@ def test_a_forecaster_that_cries_wolf_is_believed_less(life: list[tuple[float, b
     for n in range(len(life), len(life) + 2_000):
         mixture.learn((0, n), {"a": 0.5}, label=False, share=0.001)
     assert mixture.serve(0, {"a": 0.5}).probability < 0.2
+
+
+@given(st.lists(probabilities, min_size=1, max_size=5))
+def test_what_is_unlearned_is_what_even_weights_give(ps: list[float]) -> None:
+    """So a mixture need not be made before there is a label to learn from."""
+    said = {f"g{n}": p for n, p in enumerate(ps)}
+    fresh, plain = Mixture.fresh(list(said), 1).serve(0, said), unlearned(said)
+    assert plain.weights == pytest.approx(fresh.weights)
+    assert plain[:3] == pytest.approx(fresh[:3], abs=1e-9)
