@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from riskwatch.models.evidence import CLIP, clipped
-from riskwatch.models.severity import sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,7 +117,8 @@ class Shift(msgspec.Struct, array_like=True, gc=False):
 
     def of(self, mean: float) -> float:
         """Return the recalibrated mean."""
-        return clipped(sigmoid(math.log(mean) - math.log1p(-mean) + self.by))
+        odds = mean * math.exp(self.by)
+        return clipped(odds / (1.0 - mean + odds))
 
     def learn(self, mean: float, *, label: bool) -> None:
         """Take in what came of a mean; both are rounded, so that rows stay short."""
