@@ -171,7 +171,7 @@ def served(trials: Sequence[Trial], made: Sequence[Probabilities]) -> list[Proba
 def ranking(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
     """Average precision of the served probability against ranking by the deviation's size."""
     name = "average precision at least that of ranking by |deviation|"
-    recorded = {t.case.name for t in trials if t.case.recorded}
+    recorded = _recorded(trials)
     rows = [
         (each.judged.ap, each.ap_deviation, each)
         for each in served(trials, made)
@@ -236,7 +236,7 @@ def causes(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Criterion:
     Recordings are shown beside it: prices alone do not say why a venue pays nothing out.
     """
     name = "cause right on every episode of the pack"
-    recorded = {trial.case.name for trial in trials if trial.case.recorded}
+    recorded = _recorded(trials)
     told = [o for o in outcomes if o.contender == LADDER and o.cause_right is not None]
     mine = [o for o in told if o.case not in recorded]
     if not mine:
@@ -246,6 +246,11 @@ def causes(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Criterion:
         parts.append(f"recordings {_right([o for o in told if o.case in recorded])}")
     reached = all(o.cause_right for o in mine)
     return Criterion(name, verdict(reached=reached), "; ".join(parts))
+
+
+def _recorded(trials: Sequence[Trial]) -> set[str]:
+    """Names of the cases that are recordings."""
+    return {trial.case.name for trial in trials if trial.case.recorded}
 
 
 def _right(outcomes: Sequence[Outcome]) -> str:

@@ -211,9 +211,7 @@ class Mixture(msgspec.Struct, gc=False):
             mean /= whole
             weights = {name: weight / whole for name, weight in weights.items()}
         else:  # all weight was on those that are silent now
-            even = 1.0 / len(weights)
-            mean = even * sum(clipped(said[name]) for name in weights)
-            weights = dict.fromkeys(weights, even)
+            _, mean, _, weights = unlearned({name: said[name] for name in weights})
         again, own = self.shifts[copy].of(mean), math.exp(self.logs[copy][-1])
         served = (whole * mean + own * again) / (whole + own) if whole + own > 0.0 else mean
         return Mixed(served, mean, again, weights)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from riskwatch.errors import StoreUnavailableError
 from riskwatch.shell import holder
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.waiting import Patience
+from riskwatch.shell.wall import wall
 from riskwatch.store import lease
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
@@ -19,6 +19,7 @@ from riskwatch.store.transaction import take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from sqlalchemy.engine import Engine
 
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
 
 _STANDBY_S: Final = 0.5
 T = TypeVar("T")
-
-
-def wall() -> datetime:
-    """The time."""
-    return datetime.now(UTC)
 
 
 class Aside(ABC):

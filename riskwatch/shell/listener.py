@@ -29,7 +29,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.errors import BrokerError
 from riskwatch.shell import drillbook, paths
-from riskwatch.shell.aside import Aside, wall
+from riskwatch.shell.aside import Aside
 from riskwatch.shell.client_metrics import ClientMetrics
 from riskwatch.shell.config import load_policy
 from riskwatch.shell.drillbook import DrillBook
@@ -37,6 +37,7 @@ from riskwatch.shell.drills import row_of
 from riskwatch.shell.lateness import NAME, PREFIX, alert_key, drill_raised, raised, resolved
 from riskwatch.shell.relay import KafkaPublisher, Producer
 from riskwatch.shell.roll import LATE_S, Roll
+from riskwatch.shell.wall import wall
 from riskwatch.store import clients as table
 from riskwatch.store import drills
 from riskwatch.store.batch import Batch, Sequenced

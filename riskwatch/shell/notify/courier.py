@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ import structlog
 
 from riskwatch.errors import FencedError, RiskwatchError, StoppedError, StoreUnavailableError
 from riskwatch.shell.notify.post import RETRY_AFTER_MAX_S
+from riskwatch.shell.wall import wall
 from riskwatch.store import notices
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Courier:
         patience: Patience,
         meter: Meter,
         post: Post,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = wall,
         share: Callable[[], float] = random.random,
     ) -> None:
         self.target = target

@@ -19,12 +19,13 @@ from riskwatch.core.notify.hear import Notifier
 from riskwatch.core.notify.notice import Notice
 from riskwatch.core.notify.rows import NotifyState
 from riskwatch.errors import BrokerError
-from riskwatch.shell.aside import Aside, wall
+from riskwatch.shell.aside import Aside
 from riskwatch.shell.config import digest
 from riskwatch.shell.notify.courier import Courier
 from riskwatch.shell.notify.post import post
 from riskwatch.shell.notify.reading import Reading
 from riskwatch.shell.notify.standing import resync
+from riskwatch.shell.wall import wall
 from riskwatch.store import notices
 from riskwatch.store.notices import STAGE, WORKER, Told
 
