@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from riskwatch.bench.case import EARLY
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,6 +13,7 @@ from redis.retry import Retry
 from riskwatch.contracts import mirror as layout
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import micros
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import (
     AssetValued,
     CounterpartyAssessed,
@@ -22,7 +23,6 @@ from riskwatch.core.outputs import (
     PositionChanged,
     ScoreUpdated,
 )
-from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.core.clock import micros, text
-from riskwatch.core.reasons import State
-from riskwatch.core.risk.machine import Machine
-from riskwatch.core.risk.rows import ScopeRow
+from riskwatch.core.enums import State
+from riskwatch.core.risk.rule_engine import Machine
+from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.scopes import overlap
-from riskwatch.store import queries, turned
+from riskwatch.store import queries
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from riskwatch.config.config import Config
     from riskwatch.core.rules import Rule
-    from riskwatch.shell.config import Config
 
 _SHOWN: Final = 10
 
@@ -103,7 +103,7 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
     kind = scope.partition(":")[0]
     asks = config.policy.risk.asks if kind == "asset" else ()
     machine = Machine(config.rules, kind, asks)
-    body = turned.scope_state(conn, scope)
+    body = queries.scope_state(conn, scope)
     row = ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)
     switches = {found["scope"]: found for found in queries.killswitches(conn)}
     others = {
@@ -111,7 +111,7 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
         for name, found in switches.items()
         if name != scope and found["effective"] != State.NORMAL.value and overlap(scope, name)
     }
-    gross, net, unpriced = turned.exposure_of(conn, scope)
+    gross, net, unpriced = queries.exposure_of(conn, scope)
     return Preview(
         scope=scope,
         state=row.state.value,
@@ -123,7 +123,7 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
         holding=[_holds(rule, row) for rule in machine.holding(row)],
         reasons=list(row.reasons),
         others=others,
-        control=turned.controls(conn).get(scope, {}),
+        control=queries.controls(conn).get(scope, {}),
     )
 
 

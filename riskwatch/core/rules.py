@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):

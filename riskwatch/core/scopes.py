@@ -12,7 +12,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -22,9 +22,8 @@ from riskwatch.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.risk.models import SlippageConfig
-    from riskwatch.core.risk.scorer import Law
-    from riskwatch.models.ladder_state import LadderState
+    from riskwatch.core.risk.scorer import Law, SlippageConfig
+    from riskwatch.models.state import LadderState
 
 REACH: Final = log(64.0)
 """The factor stays within 1/64 to 64."""

@@ -12,7 +12,7 @@ import pytest
 
 from riskwatch import scenarios
 from riskwatch.core.clock import micros, moment
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.store import queries
 
 if TYPE_CHECKING:

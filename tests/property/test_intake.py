@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.core.reasons import RejectReason
-from riskwatch.shell.intake import Intake, Lane
-from riskwatch.shell.record import TIMELESS, Record
+from riskwatch.core.enums import RejectReason
+from riskwatch.engine.record import TIMELESS, Record
+from riskwatch.worker.merge import Intake, Lane
 
 NAMES = ("t/0", "t/1", "u/0")
 REFUSED = Refusal(RejectReason.JSON_MALFORMED, "x")

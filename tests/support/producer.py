@@ -9,9 +9,9 @@ from typing import Any
 from kafka.errors import KafkaTimeoutError
 
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.shell import relay
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.waiting import Patience
+from riskwatch.engine.retry import Patience
+from riskwatch.kafka import producer
+from riskwatch.worker.metrics import Metrics
 
 
 class Future:
@@ -57,7 +57,7 @@ class FakeKafka:
         self.closed.append(timeout)
 
 
-class Local(relay.Producer):
+class Local(producer.Producer):
     """A producer on a fake, which may be absent at first."""
 
     def __init__(self, kafka: FakeKafka, absent: int = 0) -> None:
@@ -71,7 +71,7 @@ class Local(relay.Producer):
     def _made(self) -> Any:
         if self.absent:
             self.absent -= 1
-            raise relay._AbsentError("nobody")
+            raise producer._AbsentError("nobody")
         return self.kafka
 
     def told(self, name: str, **labels: str) -> float | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.enums import QualityIssue
 from riskwatch.core.ids import output_id
-from riskwatch.core.market.edges import BP, Edge
-from riskwatch.core.market.state import Issue
+from riskwatch.core.market.state import BP, Edge, Issue
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved
-from riskwatch.core.reasons import QualityIssue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

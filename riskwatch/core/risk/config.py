@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.baseline import BaselineConfig
 
 

@@ -11,7 +11,7 @@ from riskwatch.core.clock import SECOND
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.reasons import Cause
+    from riskwatch.core.enums import Cause
     from riskwatch.core.rules import Rule
 
 
@@ -75,7 +75,7 @@ def track(
 
     Examples
     --------
-    >>> from riskwatch.core.reasons import Cause, State
+    >>> from riskwatch.core.enums import Cause, State
     >>> from riskwatch.core.rules import Condition, Rule
     >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH, dwell_s=60.0,
     ...             any=(Condition(feature="discount_bp", at=20.0),))
@@ -120,7 +120,7 @@ def severity_of(rule: Rule, features: Mapping[str, float]) -> float | None:
 
     Examples
     --------
-    >>> from riskwatch.core.reasons import State
+    >>> from riskwatch.core.enums import State
     >>> from riskwatch.core.rules import Condition, Rule
     >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH,
     ...             any=(Condition(feature="discount_bp", at=20.0),))

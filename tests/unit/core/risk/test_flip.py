@@ -8,10 +8,10 @@ import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from riskwatch.core.reasons import Cause, Quality, State
-from riskwatch.core.risk.grounds import Scene, Stakes, flip
-from riskwatch.core.risk.machine import RULES, Look, Request
-from riskwatch.core.risk.rows import ScopeRow
+from riskwatch.core.enums import Cause, Quality, State
+from riskwatch.core.risk.explanation import Scene, Stakes, flip
+from riskwatch.core.risk.rule_engine import RULES, Look, Request
+from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.risk.tracker import severity_of
 from riskwatch.core.rules import Condition, Rule
 

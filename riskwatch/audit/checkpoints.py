@@ -1,0 +1,89 @@
+"""Keeping checkpoints: the journal is replayed from the last one, and each new day is one more.
+
+On the way every decision must be the one of the audit chain, byte for byte. So what is derived
+from a checkpoint is what the whole journal would give, as far as its digest holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from riskwatch.audit.rederivation import Rederivation
+from riskwatch.contracts.audit import GENESIS
+from riskwatch.contracts.outputs import encode_output
+from riskwatch.core.outputs import DecisionMade
+from riskwatch.errors import StoreError
+from riskwatch.store.audit import AUDIT_CHAIN
+from riskwatch.store.checkpoints import KEPT, Checkpoint, usable, write_checkpoint
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+
+def keep_checkpoints(
+    conn: Connection, engine: Engine, worker: str, *, keep: int = KEPT
+) -> list[Checkpoint]:
+    """Replay what came since the last checkpoint of a worker, and keep one for each day.
+
+    Parameters
+    ----------
+    conn : Connection
+        To read by; see :func:`riskwatch.store.queries.reading`. It must not hold the right to
+        write, for a worker may be at work.
+    engine : Engine
+        To write by.
+    worker : str
+        Whose journal.
+    keep : int
+        Checkpoints whose rows stay, the newest.
+
+    Returns
+    -------
+    list of Checkpoint
+        The new ones.
+
+    Raises
+    ------
+    StoreError
+        If the journal is gone or does not give the decisions of the chain, or the last
+        checkpoint was changed. What was kept before that stays.
+    """
+    found = usable(conn, worker)
+    start = found[-1] if found else None
+    seq, digest = (0, GENESIS) if start is None else (start.audit_seq, start.audit_digest)
+    made: list[Checkpoint] = []
+
+    def new_day(journal: int, us: int) -> None:
+        new = Checkpoint(
+            worker=worker,
+            journal=journal,
+            us=us,
+            audit_seq=seq,
+            audit_digest=digest,
+            events=events,
+        )
+        made.append(write_checkpoint(engine, new, replay.rows(), keep=keep))
+
+    replay = Rederivation(conn, worker, start, new_day)
+    events = replay.keeps_events()
+    for output in replay.outputs():
+        if isinstance(output, DecisionMade):
+            seq, digest = _next(conn, worker, seq, output)
+    return made
+
+
+def _next(conn: Connection, worker: str, seq: int, output: DecisionMade) -> tuple[int, str]:
+    """Row of the next decision in the chain, which must be this one."""
+    a = AUDIT_CHAIN.c
+    query = select(a.seq, a.digest, a.id, a.payload)
+    query = query.where(a.worker == worker, a.kind == DecisionMade.__name__, a.seq > seq)
+    row = conn.execute(query.order_by(a.seq).limit(1)).one_or_none()
+    if row is None or row.payload.encode() != encode_output(output):
+        there = "none" if row is None else row.id
+        raise StoreError(
+            f"{worker}: the journal gives decision {output.id}, the audit chain has {there} there: "
+            "no checkpoint is kept from here on (`riskwatch verify --all` tells more)"
+        )
+    return row.seq, row.digest

@@ -1,0 +1,421 @@
+"""One evaluation of everything, at a tick: the fixed order in which scopes are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.enums import Cause, Quality, State
+from riskwatch.core.outputs import Output
+from riskwatch.core.risk import reports
+from riskwatch.core.risk.decision import Looker
+from riskwatch.core.risk.explanation import Scene
+from riskwatch.core.risk.exposure import price_of
+from riskwatch.core.risk.features import (
+    OLD,
+    asset_features,
+    asset_quality,
+    counterparty_features,
+    engaged,
+    heard,
+    note_asset,
+    note_party,
+    venue_asset_features,
+    venue_quality,
+)
+from riskwatch.core.risk.limits import LimitBook
+from riskwatch.core.risk.rule_engine import score_name
+from riskwatch.core.risk.scorer import Grounds
+from riskwatch.core.risk.stakes import Dollars, Evaluation
+from riskwatch.core.risk.state import doubts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.core.readings import Slip
+    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.risk.config import RiskConfig
+    from riskwatch.core.risk.credit_loss import Assessor
+    from riskwatch.core.risk.features import Features
+    from riskwatch.core.risk.scorer import Scorer
+    from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
+    from riskwatch.core.rules import RulePack
+
+
+# Whom the stage asks for scores, how often, and what becomes of the answers.
+
+
+class Answers(msgspec.Struct, gc=False):
+    """What the models said of one scope.
+
+    Attributes
+    ----------
+    out : list of Output
+        Scores that are due.
+    caps : dict of str to State
+        The strictest state that may be asked for on account of a score, by the name of the
+        feature that holds it.
+    grounds : dict of str to callable
+        What a probability rests on, by the name of the feature that holds it.
+    """
+
+    out: list[Output] = []
+    caps: dict[str, State] = {}
+    grounds: dict[str, Callable[[], Grounds]] = {}
+
+
+class Asker:
+    """Asks the models about a scope: always in unrest, else every `report_s`.
+
+    Parameters
+    ----------
+    config : RiskConfig
+        Pace, and what counts as calm.
+    scorer : Scorer
+        The models.
+    """
+
+    def __init__(self, config: RiskConfig, scorer: Scorer) -> None:
+        self.config = config
+        self.scorer = scorer
+
+    def ask(
+        self,
+        state: RiskState,
+        us: int,
+        scope: str,
+        features: Features,
+        *,
+        labelled: bool,
+        ours: bool = True,
+    ) -> Answers:
+        """Ask about one scope, if it is time; probabilities are added to `features`.
+
+        Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
+        """
+        kind = scope.partition(":")[0]
+        calm = self._calm(kind, features)
+        if not self._due(state, us, scope, calm=calm):
+            return Answers()
+        answers = Answers()
+        key = f"score/{scope}"
+        out = us - state.sent.get(key, 0) >= self.config.report_s * SECOND
+        scored = self.scorer.observe(
+            state.scorer, us, scope, kind, features, labelled=labelled, ours=ours, due=out
+        )
+        for each in scored:
+            if each.cap is State.NORMAL:
+                continue  # a shadow is stored, and is no ground of anything
+            feature = score_name(each.generation, each.target)
+            features[feature] = each.probability
+            answers.grounds[feature] = each.grounds
+            answers.caps[feature] = each.cap
+        if scored and out:
+            state.sent[key] = us
+            state.mark(f"sent/{key}")
+            answers.out = [reports.score_updated(each, us) for each in scored]
+        return answers
+
+    def _calm(self, kind: str, features: Features) -> bool:
+        """Whether a scope is so far from every question that a look now and then will do."""
+        if kind == "asset":
+            return abs(features["deviation_bp"]) < self.config.calm_bp
+        return (
+            features.get("dislocation_bp", 0.0) < self.config.calm_dislocation_bp
+            and features.get("withdrawal_age_ratio", 0.0) <= 1.0
+            and features.get("suspended_weight", 0.0) == 0.0
+        )
+
+    def _due(self, state: RiskState, us: int, scope: str, *, calm: bool) -> bool:
+        """Whether the models look now."""
+        key = f"asked/{scope}"
+        row = state.scopes.get(scope)
+        waited = us - state.sent.get(key, 0) >= self.config.report_s * SECOND
+        if calm and not waited and (row is None or not row.trackers):
+            return False
+        state.sent[key] = us
+        state.mark(f"sent/{key}")
+        return True
+
+
+# Our own fills: what they cost teaches what leaving will cost.
+
+MOST: Final = 256
+"""Most fills of one counterparty that wait for the next tick."""
+
+
+def remember(row: PartyRow, slips: list[Slip]) -> None:
+    """Keep fills until the next tick: which reading came first must not matter."""
+    row.slips = [*row.slips, *slips][:MOST]
+
+
+def dealings(state: RiskState, us: int, assessor: Assessor) -> None:
+    """Learn from the fills that came since the last tick, in order of their time.
+
+    A fill whose market is not seen now, or that is old, as in a catch-up, teaches nothing and is
+    counted: nobody knows what it should have cost.
+    """
+    found = []
+    for name in sorted(state.parties):
+        row = state.parties[name]
+        if row.slips:
+            found += [(slip.us, name, i, slip) for i, slip in enumerate(row.slips)]
+            row.slips = []
+            state.mark(f"party/{name}")
+    for when, _, _, slip in sorted(found, key=lambda each: each[:3]):
+        price = price_of(slip.quote, state)
+        if price is None or us - when > OLD or not heard(state.assets.get(slip.asset), us):
+            assessor.slippage.miss(state.scorer, slip.asset)
+            continue
+        value, law = slip.notional * price, assessor.law(state, slip.asset)
+        assessor.slippage.learn(state.scorer, slip.asset, value, law, slip.bp)
+
+
+class Evaluator:
+    """Looks at every scope in a fixed order.
+
+    Parameters are those of :class:`riskwatch.core.risk.stage.RiskStage`.
+    """
+
+    def __init__(
+        self,
+        config: RiskConfig,
+        reference: Reference,
+        limits: Limits,
+        rules: RulePack,
+        scorer: Scorer,
+    ) -> None:
+        self.config = config
+        self.reference = reference
+        self.limits = LimitBook(limits, reference)
+        self.asker = Asker(config, scorer)
+        self.dollars = Dollars(config, reference, limits, scorer.slippage)
+        self.looker = Looker(config, rules, self.dollars)
+
+    def run(self, state: RiskState, tick: Evaluation) -> list[Output]:
+        """Evaluate everything; the state is as of `tick` afterwards."""
+        meta = state.meta
+        tick.elapsed = tick.us - meta.looked if meta.looked else 0
+        dealings(state, tick.us, self.dollars.assessor)
+        out: list[Output] = []
+        out += self._exposures(state, tick)
+        bound = self._limits(state, tick, out)
+        out += self._assets(state, tick, bound)
+        out += self._venue_assets(state, tick)
+        out += self._counterparties(state, tick, bound)
+        out += self._books(state, tick, bound)
+        out += self.asker.scorer.report(state.scorer, tick.us)
+        if tick.due:
+            out += self.dollars.assessments(state, tick)
+            self.dollars.ask(state, tick)
+            out += reports.missing(state, tick.us, self.reference)
+            meta.reported = tick.us
+        meta.looked, meta.moving = tick.us, tick.moving
+        meta.news = meta.holdings = False
+        state.mark("meta")
+        return out
+
+    def _exposures(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+        for name in sorted(state.parties):
+            row = state.parties[name]
+            if row.unshown or tick.due:
+                row.unshown = False
+                yield from reports.exposures_changed(state, name, row, tick.us, self.config)
+                state.mark(f"party/{name}")
+
+    def _limits(
+        self, state: RiskState, tick: Evaluation, out: list[Output]
+    ) -> dict[str, dict[str, float]]:
+        """Measure limits when holdings changed or it is due; else what was measured stands."""
+        if state.meta.holdings or tick.due:
+            found = list(self.limits.measure(tick.exposures(state, self.reference), state.hards))
+            # What nothing is held of any more uses nothing of its limit.
+            found += self.limits.emptied(state.limits, {m.key: None for m in found}, state.hards)
+            for measured in found:
+                out += reports.limit_measured(state, measured, tick.us, self.config)
+            state.bound = None
+            return self.limits.binding(found)
+        if state.bound is None:
+            found = list(self.limits.remembered(state.limits, state.hards))
+            state.bound = self.limits.binding(found)
+        return state.bound
+
+    def _assets(
+        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+    ) -> Iterator[Output]:
+        worst = self._discounts(state, tick.us)
+        names = dict.fromkeys(state.assets)
+        names |= _named(bound, "asset:")
+        for name in sorted(names):
+            scope, row = f"asset:{name}", state.assets.get(name)
+            if row is None and self.looker.idle(state, "asset", scope, bound):
+                continue
+            # What was never priced is missing, not gone: PRICE_MISSING says so.
+            quality = Quality.GOOD
+            answers = Answers()
+            fresh = 0
+            if row is not None:
+                quality = asset_quality(row, tick.us, self.config)
+                fresh = row.reading.observations - row.observations
+                row.observations = row.reading.observations
+                if fresh and self._usual(row, name, quality):
+                    note_asset(row, name, self._state(state, scope), self.config, self.reference)
+            features = asset_features(state, name, tick.us, worst, self.config, self.reference)
+            features |= bound.get(scope, {})
+            if row is not None:
+                sent = list(reports.asset_valued(name, row, quality, tick.us, self.config))
+                if sent or fresh:
+                    state.mark(f"asset/{name}")
+                yield from sent
+                if "deviation_bp" in features:
+                    trusted = row.reading.fiat_path and quality is not Quality.UNKNOWN
+                    answers = self.asker.ask(state, tick.us, scope, features, labelled=trusted)
+                    yield from answers.out
+            yield from self.looker.look(
+                state,
+                tick,
+                "asset",
+                Scene(
+                    us=tick.us,
+                    scope=scope,
+                    features=features,
+                    cause=Cause.NONE if row is None else row.reading.cause,
+                    quality=quality,
+                    support=[] if row is None else row.reading.support,
+                    refute=[] if row is None else row.reading.refute,
+                    stakes=partial(self.dollars.asset, state, tick, name),
+                    scores=answers.grounds,
+                ),
+                fresh,
+                self.looker.bounded(state, tick, scope, answers.caps),
+            )
+
+    def _usual(self, row: AssetRow, name: str, quality: Quality) -> bool:
+        """Whether what was just seen of a coin may say what is usual."""
+        pegged = self.reference.asset(name).peg is not None
+        seen = row.reading
+        trusted = quality is not Quality.UNKNOWN and seen.cause is not Cause.FEED
+        return pegged and trusted and seen.fiat_path
+
+    @staticmethod
+    def _state(state: RiskState, scope: str) -> State:
+        row = state.scopes.get(scope)
+        return State.NORMAL if row is None else row.state
+
+    def _discounts(self, state: RiskState, us: int) -> list[tuple[float, str]]:
+        """Discounts of live pegged assets, the largest first."""
+        found = [
+            (max(0.0, -row.reading.deviation_bp), name)
+            for name, row in sorted(state.assets.items())
+            if heard(row, us) and self.reference.asset(name).peg is not None
+        ]
+        return sorted(found, key=lambda pair: (-pair[0], pair[1]))
+
+    def _venue_assets(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+        prefix = "venue-asset:"
+        scopes = {s: None for s in state.scopes if s.startswith(prefix)}
+        for venue in sorted(state.venues):
+            scopes |= {f"{prefix}{venue}/{asset}": None for asset in state.venues[venue].local}
+        for scope in sorted(scopes):
+            venue, _, asset = scope.removeprefix(prefix).partition("/")
+            row = state.venues.get(venue)
+            if row is None:
+                continue  # people halted a coin at a venue that nothing was heard of
+            local = row.local.get(asset)
+            seen = state.sent.get(f"local/{scope}", 0)
+            now = seen if local is None else local.observations
+            if now != seen:
+                state.sent[f"local/{scope}"] = now
+                state.mark(f"sent/local/{scope}")
+            features = venue_asset_features(row, asset, tick.us)
+            scene = Scene(
+                us=tick.us,
+                scope=scope,
+                features=features,
+                cause=Cause.VENUE,
+                quality=Quality.GOOD,
+                support=[],
+                refute=[],
+                stakes=partial(self.dollars.cell, state, tick, venue, asset),
+            )
+            yield from self.looker.look(state, tick, "venue-asset", scene, max(0, now - seen))
+
+    def _counterparties(
+        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+    ) -> Iterator[Output]:
+        doubted = doubts(state)
+        known = dict.fromkeys([*state.parties, *state.venues, *doubted])
+        # A group's limit closes the door of those of its members that we have nothing with yet.
+        names = known | _named(bound, "counterparty:")
+        names |= {
+            s: None for s in state.credit if self.reference.party(s).kind not in ("issuer", "bank")
+        }
+        for name in sorted(names):
+            scope = f"counterparty:{name}"
+            if name not in known and self.looker.idle(state, "counterparty", scope, bound):
+                continue
+            party = state.parties.get(name)
+            if party is not None and note_party(party, self._state(state, scope), self.config):
+                state.mark(f"party/{name}")
+            features = counterparty_features(state, name, tick.us, self.config, self.reference)
+            features |= bound.get(scope, {})
+            quality = venue_quality(state.venues.get(name), tick.us, self.config)
+            answers = Answers()
+            if name in state.parties or name in state.venues:
+                answers = self.asker.ask(
+                    state,
+                    tick.us,
+                    scope,
+                    features,
+                    labelled=name not in doubted,
+                    ours=engaged(party, state, self.config),
+                )
+                yield from answers.out
+            scene = Scene(
+                us=tick.us,
+                scope=scope,
+                features=features,
+                cause=Cause.COUNTERPARTY,
+                quality=Quality.UNKNOWN if name in doubted else quality,
+                support=[],
+                refute=[],
+                stakes=partial(self.dollars.party, state, tick, name),
+                scores=answers.grounds,
+                doubt=doubted.get(name, ""),
+            )
+            yield from self.looker.look(
+                state,
+                tick,
+                "counterparty",
+                scene,
+                1,
+                self.looker.bounded(state, tick, scope, answers.caps),
+            )
+
+    def _books(
+        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+    ) -> Iterator[Output]:
+        for scope in sorted(bound):
+            kind, _, name = scope.partition(":")
+            if kind not in ("book", "firm"):
+                continue
+            scene = Scene(
+                us=tick.us,
+                scope=scope,
+                features=bound[scope],
+                cause=Cause.LIMIT,
+                quality=Quality.GOOD,
+                support=[],
+                refute=[],
+                stakes=partial(self.dollars.book, state, tick, kind, name),
+            )
+            yield from self.looker.look(state, tick, kind, scene, 1)
+
+
+def _named(bound: dict[str, Features], prefix: str) -> dict[str, None]:
+    """Names of the scopes of one kind that limits say something of."""
+    return {s.removeprefix(prefix): None for s in bound if s.startswith(prefix)}
