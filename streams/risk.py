@@ -8,10 +8,10 @@ from riskwatch.worker.worker import Worker
 from streams import host
 
 if TYPE_CHECKING:
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
 
-def worker(settings: Settings) -> Worker:
+def worker(settings: ProcessSettings) -> Worker:
     """Put the worker together."""
     return Worker("risk", settings)
 

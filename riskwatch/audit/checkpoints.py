@@ -16,21 +16,26 @@ from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import AUDIT_CHAIN
-from riskwatch.store.checkpoints import KEPT, Checkpoint, usable, write_checkpoint
+from riskwatch.store.checkpoints import (
+    MAX_CHECKPOINT_ROWSETS,
+    Checkpoint,
+    usable_checkpoints,
+    write_checkpoint,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 
 def keep_checkpoints(
-    conn: Connection, engine: Engine, worker: str, *, keep: int = KEPT
+    conn: Connection, engine: Engine, worker: str, *, keep: int = MAX_CHECKPOINT_ROWSETS
 ) -> list[Checkpoint]:
     """Replay what came since the last checkpoint of a worker, and keep one for each day.
 
     Parameters
     ----------
     conn : Connection
-        To read by; see :func:`riskwatch.store.queries.reading`. It must not hold the right to
+        To read by; see :func:`riskwatch.store.queries.open_reader`. It must not hold the right to
         write, for a worker may be at work.
     engine : Engine
         To write by.
@@ -50,7 +55,7 @@ def keep_checkpoints(
         If the journal is gone or does not give the decisions of the chain, or the last
         checkpoint was changed. What was kept before that stays.
     """
-    found = usable(conn, worker)
+    found = usable_checkpoints(conn, worker)
     start = found[-1] if found else None
     seq, digest = (0, GENESIS) if start is None else (start.audit_seq, start.audit_digest)
     made: list[Checkpoint] = []

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from sqlalchemy import func, select
 
-from riskwatch.config.recorder import restored
-from riskwatch.contracts.codec import decode, stamp, tag_of
+from riskwatch.config.recorder import restore_config
+from riskwatch.contracts.codec import decode, stamp_arrival, tag_of
 from riskwatch.contracts.outputs import (
     Internal,
     decode_internal,
@@ -28,7 +28,7 @@ from riskwatch.engine import bootstrap
 from riskwatch.engine.pipeline import Effects
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import AUDIT_CHAIN
-from riskwatch.store.checkpoints import rows_of
+from riskwatch.store.checkpoints import checkpoint_rows
 from riskwatch.store.truth import RISK_JOURNAL
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Rederivation:
     Parameters
     ----------
     conn : Connection
-        See :func:`riskwatch.store.queries.reading`.
+        See :func:`riskwatch.store.queries.open_reader`.
     worker : str
         Whose journal.
     start : Checkpoint, optional
@@ -103,7 +103,7 @@ class Rederivation:
         reached = 0
         if self.start is not None:
             reached = self.start.us
-            self._rows = rows_of(self.conn, self.start)
+            self._rows = checkpoint_rows(self.conn, self.start)
             pipeline.load(self.rows())
         for seq, us, kind, payload in self._entries():
             # Before the first entry stands the checkpoint that it begins from.
@@ -137,7 +137,7 @@ class Rederivation:
                     kept[key] = body
         return {stage: dict(sorted(rows.items())) for stage, rows in self._rows.items()}
 
-    def heard(self, scope: str) -> int | None:
+    def last_input_us(self, scope: str) -> int | None:
         """Event time of the last input about a scope so far, microseconds."""
         if scope == "firm":
             return max(self._heard.values(), default=None)
@@ -180,7 +180,7 @@ class Rederivation:
         for payload in rows:
             output = decode_output(payload.encode())
             assert isinstance(output, ConfigurationChanged), "the kind was asked for"
-            found.append((output.journal, restored(output)))
+            found.append((output.journal, restore_config(output)))
         if not found or found[0][0] > FIRST:
             raise StoreError(
                 f"{self.worker}: the journal began before configurations were recorded, so it is "
@@ -205,13 +205,13 @@ class Rederivation:
         return self.conn.execute(query).first() is not None
 
 
-def begins(conn: Connection, worker: str) -> bool:
+def has_first_entry(conn: Connection, worker: str) -> bool:
     """Whether the journal of a worker still has its first entry."""
     query = select(_J.seq).where(_J.worker == worker, _J.seq == FIRST)
     return conn.execute(query).first() is not None
 
 
-def rederived(conn: Connection, worker: str, output_id: str) -> tuple[bytes | None, int]:
+def rederive_output(conn: Connection, worker: str, output_id: str) -> tuple[bytes | None, int]:
     """Derive one output again.
 
     Returns
@@ -242,7 +242,7 @@ def _fact(kind: str, payload: bytes) -> Any:
     event = decode(payload)
     if isinstance(event, Refusal):
         raise StoreError(f"an entry of the journal cannot be read: {event.detail}")
-    return stamp(event, event.ts)
+    return stamp_arrival(event, event.ts)
 
 
 def _subjects(fact: Any) -> list[str]:

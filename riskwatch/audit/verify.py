@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import select
 
-from riskwatch.audit.rederivation import JournalGoneError, Rederivation, begins
-from riskwatch.config.recorder import restored
-from riskwatch.contracts.audit import Link, digest_of
+from riskwatch.audit.rederivation import JournalGoneError, Rederivation, has_first_entry
+from riskwatch.config.recorder import restore_config
+from riskwatch.contracts.audit import AuditLink, link_digest
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.enums import State
 from riskwatch.core.money import quantise
 from riskwatch.core.outputs import ConfigurationChanged, DecisionMade
-from riskwatch.core.risk.explanation import limits_of
-from riskwatch.core.risk.rule_engine import RULES, Machine
-from riskwatch.core.risk.tracker import severity_of
+from riskwatch.core.risk.explanation import rule_thresholds
+from riskwatch.core.risk.rule_engine import RULES_GENERATION, RuleEngine
+from riskwatch.core.risk.tracker import rule_severity
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import last_payload, row_of
-from riskwatch.store.checkpoints import CheckpointError, usable
-from riskwatch.store.project import PROJECTIONS, Log
+from riskwatch.store.audit import audit_row, last_payload
+from riskwatch.store.checkpoints import CheckpointError, usable_checkpoints
+from riskwatch.store.project import PROJECTIONS, LogTable
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
@@ -52,33 +52,33 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
     """
     kind = decision.scope.partition(":")[0]
     asks = config.policy.risk.asks if kind == "asset" else ()
-    rules = {rule.id: rule for rule, _ in Machine(config.rules, kind, asks).rules}
+    rules = {rule.id: rule for rule, _ in RuleEngine(config.rules, kind, asks).rules}
     severities = {
         name: quantise(found)
         for name, rule in sorted(rules.items())
-        if (found := severity_of(rule, decision.features)) is not None
+        if (found := rule_severity(rule, decision.features)) is not None
     }
     if decision.previous is State.HALT:
         yield "a HALT was left, which data never does"
-    if decision.generation == RULES and decision.contributions != severities:
+    if decision.generation == RULES_GENERATION and decision.contributions != severities:
         yield f"severities are {severities}, stored are {decision.contributions}"
     rule = rules.get(decision.rule)
     if rule is None:
         yield f"the configuration has no rule {decision.rule}"
         return
     if decision.limits:
-        yield from _asked(decision, rule, severities.get(rule.id))
+        yield from _check_ask(decision, rule, severities.get(rule.id))
     elif decision.state is not State.NORMAL:
         yield f"nothing asked for {decision.state.value}"
     elif severities.get(rule.id, 0.0) >= rule.exit:
         yield f"{rule.id} let go at severity {severities[rule.id]:g}, not below {rule.exit:g}"
 
 
-def _asked(decision: DecisionMade, rule: Rule, severity: float | None) -> Iterator[str]:
+def _check_ask(decision: DecisionMade, rule: Rule, severity: float | None) -> Iterator[str]:
     """Check the rule that led."""
-    if decision.limits != limits_of(rule):
-        yield f"thresholds of {rule.id} are {limits_of(rule)}, stored are {decision.limits}"
-    capped = decision.generation != RULES and decision.state.rank <= rule.state.rank
+    if decision.limits != rule_thresholds(rule):
+        yield f"thresholds of {rule.id} are {rule_thresholds(rule)}, stored are {decision.limits}"
+    capped = decision.generation != RULES_GENERATION and decision.state.rank <= rule.state.rank
     if rule.state is not decision.state and not capped:
         yield f"{rule.id} asks for {rule.state.value}, decided was {decision.state.value}"
     if decision.state.rank > decision.previous.rank:
@@ -92,11 +92,11 @@ SAME: Final = "same"
 DIFFERS: Final = "differs"
 INPUTS_ONLY: Final = "inputs only"
 UNKNOWN: Final = "unknown"
-_LOG: Final[Log] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(t, Log))
+_LOG: Final[LogTable] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(t, LogTable))
 
 
 @dataclass(slots=True)
-class Verdict:
+class VerificationResult:
     """What came of one decision.
 
     Attributes
@@ -115,23 +115,25 @@ class Verdict:
     said: list[str] = field(default_factory=list)
 
 
-def verify(conn: Connection, ids: Sequence[str], *, whole: bool = False) -> list[Verdict]:
+def verify(
+    conn: Connection, ids: Sequence[str], *, whole: bool = False
+) -> list[VerificationResult]:
     """Derive decisions again from the database alone, and compare.
 
     Parameters
     ----------
     conn : Connection
-        See :func:`riskwatch.store.queries.reading`.
+        See :func:`riskwatch.store.queries.open_reader`.
     ids : sequence of str
         Whole ids of decisions; one replay of a worker's journal does for all of its decisions.
     whole : bool
         Replay it from its first entry as long as that is kept, whatever checkpoints there are.
     """
-    verdicts: dict[str, Verdict] = {}
-    waiting: dict[str, dict[str, Link]] = {}
+    verdicts: dict[str, VerificationResult] = {}
+    waiting: dict[str, dict[str, AuditLink]] = {}
     for each in dict.fromkeys(ids):
-        verdict = verdicts[each] = Verdict(each)
-        link = row_of(conn, each)
+        verdict = verdicts[each] = VerificationResult(each)
+        link = audit_row(conn, each)
         if link is None:
             verdict.said.append("it has no row in the audit chain: it is older, or was put in")
             continue
@@ -150,9 +152,9 @@ def verify(conn: Connection, ids: Sequence[str], *, whole: bool = False) -> list
     return list(verdicts.values())
 
 
-def _stored(conn: Connection, link: Link) -> list[str]:
+def _stored(conn: Connection, link: AuditLink) -> list[str]:
     """Compare a row of the chain with its own digest and with the table of decisions."""
-    if digest_of(link) != link.digest:
+    if link_digest(link) != link.digest:
         return [f"row {link.seq} of the audit chain was changed"]
     row = conn.execute(select(_LOG.table).where(_LOG.table.c.id == link.id)).one_or_none()
     if row is None:
@@ -168,11 +170,11 @@ def _stored(conn: Connection, link: Link) -> list[str]:
 
 
 def _parts(
-    conn: Connection, worker: str, links: dict[str, Link], *, whole: bool
-) -> Iterator[tuple[Checkpoint | None, dict[str, Link]]]:
+    conn: Connection, worker: str, links: dict[str, AuditLink], *, whole: bool
+) -> Iterator[tuple[Checkpoint | None, dict[str, AuditLink]]]:
     """Where to begin, and which decisions to derive from there."""
-    begun = begins(conn, worker)
-    kept = [] if whole and begun else usable(conn, worker)
+    begun = has_first_entry(conn, worker)
+    kept = [] if whole and begun else usable_checkpoints(conn, worker)
     least = min(link.seq for link in links.values())
     before = [found for found in kept if found.audit_seq < least]
     if before or not kept or begun:
@@ -188,7 +190,10 @@ def _parts(
 
 
 def _replay(
-    conn: Connection, replay: Rederivation, links: dict[str, Link], verdicts: dict[str, Verdict]
+    conn: Connection,
+    replay: Rederivation,
+    links: dict[str, AuditLink],
+    verdicts: dict[str, VerificationResult],
 ) -> None:
     left = dict(links)
     try:
@@ -221,7 +226,9 @@ def _since(replay: Rederivation) -> str:
     return "" if start is None else f" after the checkpoint at entry {start.journal:,}"
 
 
-def _compare(found: bytes, link: Link, verdict: Verdict, replay: Rederivation) -> None:
+def _compare(
+    found: bytes, link: AuditLink, verdict: VerificationResult, replay: Rederivation
+) -> None:
     if found == link.payload.encode():
         verdict.status = SAME
         verdict.said.append(
@@ -238,7 +245,7 @@ def _compare(found: bytes, link: Link, verdict: Verdict, replay: Rederivation) -
     ] or ["the same content in other bytes"]
 
 
-def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None:
+def _by_policy(conn: Connection, link: AuditLink, verdict: VerificationResult, why: str) -> None:
     """Run the policy on the stored inputs, for want of better; `why` says what is wanting."""
     verdict.said.append(f"not derived from the journal: {why}")
     decision: Any = decode_output(link.payload.encode())
@@ -254,11 +261,11 @@ def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None
     verdict.said += [f"on the stored inputs, {line}" for line in lines]
 
 
-def _configuration(conn: Connection, link: Link) -> Config:
+def _configuration(conn: Connection, link: AuditLink) -> Config:
     """Look up the configuration that counted at a row of the chain."""
     payload = last_payload(conn, link.worker, ConfigurationChanged, link.seq)
     if payload is None:
         raise StoreError("the configuration of that time is not recorded")
     recorded = decode_output(payload)
     assert isinstance(recorded, ConfigurationChanged), "the kind was asked for"
-    return restored(recorded)
+    return restore_config(recorded)

@@ -15,7 +15,7 @@ from riskwatch.bench.outcome import (
     probabilities,
 )
 from riskwatch.bench.timeline import RAISED
-from riskwatch.core.clock import text
+from riskwatch.core.clock import rfc3339
 from riskwatch.core.enums import State
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class Scoreboard:
     """Trials, and everything that was scored of them."""
 
     trials: list[Trial]
@@ -36,7 +36,7 @@ class Board:
     criteria: list[Criterion]
 
     @classmethod
-    def of(cls, trials: Sequence[Trial]) -> Board:
+    def of(cls, trials: Sequence[Trial]) -> Scoreboard:
         """Score trials."""
         scored = [outcome for trial in trials for outcome in outcomes(trial)]
         judged = [each for trial in trials for each in probabilities(trial)]
@@ -109,7 +109,7 @@ class Board:
             {
                 "episode": case,
                 "scope": scope,
-                "onset": text(onset)[:10],
+                "onset": rfc3339(onset)[:10],
                 "contender": contender,
                 **{s.value: minutes([o.delays_s[s] for o in rows]) for s in RAISED},
                 "false W/R/H": "/".join(str(sum(o.false[s] for o in rows)) for s in RAISED),

@@ -21,7 +21,7 @@ _AGAIN_MS: Final = 1_000
 """Longest wait between two attempts to reach a broker that is away."""
 
 
-def connected(
+def connect(
     make: Callable[..., Any], connection: KafkaConnection, timeout: float, **options: Any
 ) -> Any:
     """Make a consumer, producer or admin that has reached the broker.

@@ -11,7 +11,7 @@ import msgspec
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
-from riskwatch.client.connect import TIMEOUT_S, connected
+from riskwatch.client.connect import TIMEOUT_S, connect
 from riskwatch.client.errors import BrokerError, PublishError, TopicError
 from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
 from riskwatch.contracts.refusal import Refusal, refuse
@@ -126,13 +126,13 @@ DELIVERY_S: Final = 30.0
 IN_FLIGHT: Final = 5_000
 """Most events that are sent and not yet acknowledged."""
 IN_FLIGHT_BYTES: Final = 32 * 2**20
-KEPT: Final = 20
+MAX_KEPT_REFUSALS: Final = 20
 """Reasons that are kept."""
 _CLOSE_S: Final = 5.0
 _LINGER_MS: Final = 5
 
 
-class _Flight(NamedTuple):
+class _InFlight(NamedTuple):
     number: int
     what: str
     topic: str
@@ -181,16 +181,16 @@ class Publisher:
         self._delivery = delivery
         self._most = in_flight
         self._number = 0
-        self._flying: deque[_Flight] = deque()
+        self._flying: deque[_InFlight] = deque()
         self._bytes = 0
-        admin = connected(KafkaAdminClient, connection, timeout)
+        admin = connect(KafkaAdminClient, connection, timeout)
         try:
             self._topics = frozenset(admin.list_topics())
         except KafkaError as error:
             raise BrokerError(f"{connection.servers} lists no topics: {error}") from error
         finally:
             admin.close()
-        self._producer: Any = connected(
+        self._producer: Any = connect(
             KafkaProducer,
             connection,
             timeout,
@@ -259,7 +259,7 @@ class Publisher:
             return self._refused(refuse(RejectReason.MESSAGE_TOO_LARGE, str(error)))
         except KafkaError as error:
             raise self._failed(self._number, what, topic, error) from error
-        self._flying.append(_Flight(self._number, what, topic, len(value), future))
+        self._flying.append(_InFlight(self._number, what, topic, len(value), future))
         self._bytes += len(value)
         while self._flying and (
             self._flying[0].future.is_done
@@ -293,7 +293,7 @@ class Publisher:
     def _refused(self, refusal: Refusal) -> Refused:
         refused = Refused(self._number, refusal.reason, refusal.detail)
         self.result.refused += 1
-        if len(self.result.first) < KEPT:
+        if len(self.result.first) < MAX_KEPT_REFUSALS:
             self.result.first.append(refused)
         return refused
 

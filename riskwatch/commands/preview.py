@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import State
-from riskwatch.core.risk.rule_engine import Machine
+from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.scopes import overlap
 from riskwatch.store import queries
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 10
 
 
-class Preview(msgspec.Struct):
+class ReleasePreview(msgspec.Struct):
     """What a release will do.
 
     Attributes
@@ -95,14 +95,14 @@ class Preview(msgspec.Struct):
         return out
 
 
-def preview(conn: Connection, config: Config, scope: str) -> Preview:
+def release_preview(conn: Connection, config: Config, scope: str) -> ReleasePreview:
     """Work out what a release would do, from what is stored now.
 
     The worker looks again when the release is asked for and when it is approved.
     """
     kind = scope.partition(":")[0]
     asks = config.policy.risk.asks if kind == "asset" else ()
-    machine = Machine(config.rules, kind, asks)
+    machine = RuleEngine(config.rules, kind, asks)
     body = queries.scope_state(conn, scope)
     row = ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)
     switches = {found["scope"]: found for found in queries.killswitches(conn)}
@@ -112,27 +112,27 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
         if name != scope and found["effective"] != State.NORMAL.value and overlap(scope, name)
     }
     gross, net, unpriced = queries.exposure_of(conn, scope)
-    return Preview(
+    return ReleasePreview(
         scope=scope,
         state=row.state.value,
-        after=machine.standing(row).value,
-        allowed=allowed(scope),
+        after=machine.state_after_release(row).value,
+        allowed=allowed_orders(scope),
         gross_usd=f"{gross:,.2f}",
         net_usd=f"{net:,.2f}",
         unpriced=unpriced,
-        holding=[_holds(rule, row) for rule in machine.holding(row)],
+        holding=[_holds_still(rule, row) for rule in machine.holding(row)],
         reasons=list(row.reasons),
         others=others,
-        control=queries.controls(conn).get(scope, {}),
+        control=queries.scope_controls(conn).get(scope, {}),
     )
 
 
-def allowed(scope: str) -> str:
+def allowed_orders(scope: str) -> str:
     """Orders that the HALT of a scope refuses and its release allows, in words.
 
     Examples
     --------
-    >>> allowed("venue-asset:kraken/USDC")
+    >>> allowed_orders("venue-asset:kraken/USDC")
     'orders that buy or sell USDC at kraken'
     """
     kind, _, name = scope.partition(":")
@@ -148,7 +148,7 @@ def allowed(scope: str) -> str:
     return "every order that no other scope refuses"
 
 
-def _holds(rule: Rule, row: ScopeRow) -> str:
+def _holds_still(rule: Rule, row: ScopeRow) -> str:
     tracker = row.trackers[rule.id]
     if tracker.active:
         return (
@@ -158,4 +158,4 @@ def _holds(rule: Rule, row: ScopeRow) -> str:
 
 
 def _when(value: Any) -> str:
-    return text(micros(value))
+    return rfc3339(micros(value))

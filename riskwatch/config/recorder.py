@@ -19,7 +19,7 @@ from riskwatch.core.ids import output_id
 from riskwatch.core.operators import Operators
 from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.policy import Policy
-from riskwatch.core.reference import Limits, Reference
+from riskwatch.core.reference import LimitsConfig, Reference
 from riskwatch.core.rules import RulePack
 from riskwatch.errors import StoreError
 from riskwatch.version import ENGINE
@@ -27,24 +27,24 @@ from riskwatch.version import ENGINE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from riskwatch.store.batch import Resumed
+    from riskwatch.store.batch import ResumePoint
 
 PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "reference": Reference,
-    "limits": Limits,
+    "limits": LimitsConfig,
     "rules": RulePack,
     "policy": Policy,
     "operators": Operators,
 }
 """What a configuration is made of, in the order of its digest."""
-MOST: Final = 200
+MAX_CHANGES: Final = 200
 """Changes that are written out; how many more there are is said."""
-LONGEST: Final = 200
+MAX_VALUE_LENGTH: Final = 200
 """Characters of one value that are written out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Declaration:
+class ConfigurationRecorder:
     """Says under which configuration a worker begins, if that is news.
 
     Attributes
@@ -61,12 +61,12 @@ class Declaration:
     config: Config
     clock: Callable[[], int] | None = None
 
-    def __call__(self, resumed: Resumed) -> list[ConfigurationChanged]:
+    def __call__(self, resumed: ResumePoint) -> list[ConfigurationChanged]:
         """One output, or none."""
         last = _last(resumed.configured)
         if last is not None and (last.digest, last.engine) == (self.config.digest, ENGINE):
             return []
-        now = content(self.config)
+        now = config_content(self.config)
         cause = f"configuration/{self.worker}/{resumed.next_journal}/{self.config.digest[:16]}"
         return [
             ConfigurationChanged(
@@ -77,19 +77,19 @@ class Declaration:
                 journal=resumed.next_journal,
                 digest=self.config.digest,
                 previous="" if last is None else last.digest,
-                changes=[] if last is None else changes(last.content, now),
+                changes=[] if last is None else config_changes(last.content, now),
                 content=now,
             )
         ]
 
 
-def content(config: Config) -> dict[str, Any]:
+def config_content(config: Config) -> dict[str, Any]:
     """All that a configuration says, as JSON holds it."""
     parts = {name: getattr(config, name) for name in PARTS}
     return {name: msgspec.to_builtins(part) for name, part in parts.items()}
 
 
-def restored(recorded: ConfigurationChanged) -> Config:
+def restore_config(recorded: ConfigurationChanged) -> Config:
     """Make the configuration that was recorded.
 
     Raises
@@ -114,18 +114,18 @@ def restored(recorded: ConfigurationChanged) -> Config:
     return Config(**parts, digest=found)  # type: ignore[arg-type]
 
 
-def changes(before: Any, after: Any) -> list[str]:
+def config_changes(before: Any, after: Any) -> list[str]:
     """Say what differs between two configurations, at most :data:`MOST` values.
 
     Examples
     --------
-    >>> changes({"limits": {"equity_usd": 1.0}}, {"limits": {"equity_usd": 2.0, "x": True}})
+    >>> config_changes({"limits": {"equity_usd": 1.0}}, {"limits": {"equity_usd": 2.0, "x": True}})
     ['limits.equity_usd: 1.0 -> 2.0', 'limits.x: absent -> true']
     """
-    found = list(islice(_differences("", before, after), MOST + 1))
-    if len(found) > MOST:
-        more = sum(1 for _ in _differences("", before, after)) - MOST
-        return [*found[:MOST], f"and {more} more"]
+    found = list(islice(_differences("", before, after), MAX_CHANGES + 1))
+    if len(found) > MAX_CHANGES:
+        more = sum(1 for _ in _differences("", before, after)) - MAX_CHANGES
+        return [*found[:MAX_CHANGES], f"and {more} more"]
     return found
 
 
@@ -161,7 +161,7 @@ def _shown(value: Any) -> str:
     if value is _Absent:
         return "absent"
     text = msgspec.json.encode(value).decode()
-    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+    return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "..."
 
 
 def _last(payload: bytes | None) -> ConfigurationChanged | None:

@@ -67,7 +67,7 @@ class _Tagged(msgspec.Struct):
 _tag_decoder: Final = msgspec.json.Decoder(_Tagged)
 
 
-class _Line(msgspec.Struct):
+class _NdjsonLine(msgspec.Struct):
     topic: str | None
     key: str
     value: msgspec.Raw
@@ -87,7 +87,7 @@ def output_line(output: Output) -> bytes:
     `topic` is null for outputs that are for SQL alone.
     """
     value = msgspec.Raw(encode_output(output))
-    return _line_encoder.encode(_Line(output.topic, output.key(), value)) + b"\n"
+    return _line_encoder.encode(_NdjsonLine(output.topic, output.key(), value)) + b"\n"
 
 
 def decode_output(topic_value: bytes) -> AnyOutput:

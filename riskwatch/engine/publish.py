@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import OutboxRecord
 
 
-class Publisher(Protocol):
+class OutputPublisher(Protocol):
     """Takes records in order. When it returns, they are out."""
 
     relay: bool
@@ -24,7 +24,7 @@ class Publisher(Protocol):
     dead_letters: bool
     """Whether what is refused is to be published, too."""
 
-    def lead(self, worker: str, epoch: int) -> None:
+    def set_leader(self, worker: str, epoch: int) -> None:
         """Take note for whom the next records are, and under which epoch."""
         ...
 
@@ -39,7 +39,7 @@ class NullPublisher:
     relay = False
     dead_letters = False
 
-    def lead(self, worker: str, epoch: int) -> None:
+    def set_leader(self, worker: str, epoch: int) -> None:
         """Take note of nothing."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
@@ -47,7 +47,7 @@ class NullPublisher:
         raise AssertionError(f"{len(records)} records for nobody")
 
 
-class _Line(msgspec.Struct):
+class _PublishedLine(msgspec.Struct):
     topic: str
     key: str
     value: msgspec.Raw
@@ -80,14 +80,15 @@ class NdjsonPublisher:
         self._stream = stream
         self._encode = msgspec.json.Encoder().encode
 
-    def lead(self, worker: str, epoch: int) -> None:
+    def set_leader(self, worker: str, epoch: int) -> None:
         """Take note of nothing: lines have one writer."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
         """Write `records` in one piece."""
         self._stream.write(
             b"".join(
-                self._encode(_Line(r.topic, r.key, msgspec.Raw(r.value))) + b"\n" for r in records
+                self._encode(_PublishedLine(r.topic, r.key, msgspec.Raw(r.value))) + b"\n"
+                for r in records
             )
         )
         self._stream.flush()

@@ -6,19 +6,19 @@ from typing import Final
 
 import msgspec
 
-from riskwatch.contracts.codec import stamp
+from riskwatch.contracts.codec import stamp_arrival
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.contracts.validation import AHEAD, from_future
+from riskwatch.contracts.validation import MAX_AHEAD, check_not_future
 from riskwatch.core.clock import MICRO, micros, moment
 from riskwatch.core.events import Command, WireEvent, identity
-from riskwatch.core.readings import CounterpartyReading, Forwarded, PartitionFault
+from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 
 # An event as it comes in: by which name it is known, and when it arrived.
 
-_AHEAD_US: Final = AHEAD // MICRO
+_AHEAD_US: Final = MAX_AHEAD // MICRO
 
 
-def cause_of(event: WireEvent | Forwarded) -> str:
+def cause_of(event: WireEvent | LedgerMessage) -> str:
     """Identity by which a repeat is known."""
     if isinstance(event, CounterpartyReading):
         return f"reading/{event.counterparty}/{event.us}"
@@ -27,37 +27,37 @@ def cause_of(event: WireEvent | Forwarded) -> str:
     return identity(event)
 
 
-def stamped(event: WireEvent, record: Record) -> WireEvent | Refusal:
+def with_arrival(event: WireEvent, record: InputRecord) -> WireEvent | Refusal:
     """Stamp an event with its arrival; refuse it if it happened after that.
 
     A replay has no clock: what was not stamped at its first hop arrived when it happened. A
     command arrives when the broker says so, for its sender must not make an old one fresh.
     """
     if record.arrived_us <= 0:
-        return stamp(event, event.ts)
-    refusal = beyond(event, record.arrived_us)
+        return stamp_arrival(event, event.ts)
+    refusal = refuse_future(event, record.arrived_us)
     if refusal is not None:
         return refusal
     if isinstance(event, Command):
         return msgspec.structs.replace(event, arrived=moment(record.arrived_us))
-    return stamp(event, moment(record.arrived_us))
+    return stamp_arrival(event, moment(record.arrived_us))
 
 
-def beyond(event: WireEvent, arrived_us: int) -> Refusal | None:
+def refuse_future(event: WireEvent, arrived_us: int) -> Refusal | None:
     """Refuse an event that happened after the broker took it, whoever stamped it before.
 
     A sender whose clock is ahead stamps what it sends with that clock.
     """
     if micros(event.ts) - arrived_us <= _AHEAD_US:
         return None
-    return from_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))
+    return check_not_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))
 
 
-TIMELESS: Final = -1
+NO_EVENT_TIME: Final = -1
 """Event time of what is no event: before all that have one."""
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """A message, decoded once, and where it came from.
 
     Attributes
@@ -83,7 +83,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     stream: str
     position: int
     raw: bytes
-    event: WireEvent | Forwarded | Refusal
+    event: WireEvent | LedgerMessage | Refusal
     us: int
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()

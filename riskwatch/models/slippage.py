@@ -22,8 +22,8 @@ from riskwatch.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.risk.scorer import Law, SlippageConfig
-    from riskwatch.models.state import LadderState
+    from riskwatch.core.risk.scorer import ImpactLaw, SlippageConfig
+    from riskwatch.models.state import EnsembleState
 
 REACH: Final = log(64.0)
 """The factor stays within 1/64 to 64."""
@@ -94,7 +94,7 @@ class PinballFactor(base.Regressor):
         self.logarithm = max(-REACH, min(REACH, self.logarithm + self.rate * step))
 
 
-class Bucket(msgspec.Struct, array_like=True, gc=False):
+class SlippageBucket(msgspec.Struct, array_like=True, gc=False):
     """What was learned of fills of one size.
 
     Attributes
@@ -133,7 +133,7 @@ class SlippageRow(msgspec.Struct):
         Fills of which too little was known to learn from them.
     """
 
-    buckets: dict[str, Bucket] = {}
+    buckets: dict[str, SlippageBucket] = {}
     asked: int = -1
     filled: bool = False
     labelled: int = 0
@@ -142,8 +142,8 @@ class SlippageRow(msgspec.Struct):
     missed: int = 0
 
 
-class Slippage:
-    """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.scorer.Slipper`.
+class SlippageEstimator:
+    """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.scorer.SlippageModel`.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Slippage:
         self.most = most
         self._names = [*(f"{size:g}" for size in sizes), "inf"]
 
-    def bp(self, state: LadderState, asset: str, value: float, law: Law) -> float:
+    def bp(self, state: EnsembleState, asset: str, value: float, law: ImpactLaw) -> float:
         """Quantile of the slippage of a fill of `value` USD, bp.
 
         It never falls with the size: a large fill costs at least what a smaller one does.
@@ -187,7 +187,9 @@ class Slippage:
                 said = max(said, self._said(row.buckets[name], law.bp(edge)))
         return quantise(said)
 
-    def learn(self, state: LadderState, asset: str, value: float, law: Law, bp: float) -> None:
+    def learn(
+        self, state: EnsembleState, asset: str, value: float, law: ImpactLaw, bp: float
+    ) -> None:
         """Judge what was said of a fill of this size, then learn what it cost."""
         row = state.slippage.get(asset)
         if row is None:
@@ -195,7 +197,7 @@ class Slippage:
                 return
             row = state.slippage[asset] = SlippageRow()
         name = self._names[bisect_right(self.config.sizes_usd, value)]
-        bucket = row.buckets.setdefault(name, Bucket())
+        bucket = row.buckets.setdefault(name, SlippageBucket())
         prior = law.bp(value)
         said = self._said(bucket, prior)
         bucket.count += 1
@@ -208,14 +210,14 @@ class Slippage:
         row.filled = True
         state.mark(f"slippage/{asset}")
 
-    def miss(self, state: LadderState, asset: str) -> None:
+    def miss(self, state: EnsembleState, asset: str) -> None:
         """Count a fill of which too little is known to learn from it."""
         row = state.slippage.get(asset)
         if row is not None:
             row.missed += 1
             state.mark(f"slippage/{asset}")
 
-    def ask(self, state: LadderState, us: int, asset: str, *, held: bool) -> None:
+    def ask(self, state: EnsembleState, us: int, asset: str, *, held: bool) -> None:
         """Close a horizon that is over: labelled, unlabelled, or censored because we left."""
         row = state.slippage.get(asset)
         if row is None or (row.asked < 0 and not held):
@@ -232,7 +234,7 @@ class Slippage:
         row.asked, row.filled = us if held else -1, False
         state.mark(f"slippage/{asset}")
 
-    def _said(self, bucket: Bucket | None, prior: float) -> float:
+    def _said(self, bucket: SlippageBucket | None, prior: float) -> float:
         """Quantile by the law times what was learned; the law itself before anything was."""
         if bucket is None or not bucket.count:
             return prior

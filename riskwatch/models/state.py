@@ -9,8 +9,8 @@ import msgspec
 from riskwatch.core.stage import Row, RowChanges, encode_row
 from riskwatch.errors import ModelError
 from riskwatch.models.aggregate import Mixture
-from riskwatch.models.evidence import Clock, Evidence, Standing
-from riskwatch.models.labels import Pending
+from riskwatch.models.evidence import AuthorityRecord, Evidence, LabelWait
+from riskwatch.models.labels import PendingSamples
 from riskwatch.models.slippage import SlippageRow
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 _TYPES: Final[dict[str, Any]] = {
-    "pending": Pending,
+    "pending": PendingSamples,
     "evidence": Evidence,
     "mix": Mixture,
-    "standing": Standing,
-    "clock": Clock,
+    "standing": AuthorityRecord,
+    "clock": LabelWait,
     "slippage": SlippageRow,
 }
 
 
-class LadderState:
+class EnsembleState:
     """What every model has learned, which samples wait, and how good each has been.
 
     ============================================== ==================================
@@ -52,14 +52,14 @@ class LadderState:
     """
 
     def __init__(self, makers: Mapping[str, Callable[..., Generation]]) -> None:
-        self.pending: dict[str, Pending] = {}
+        self.pending: dict[str, PendingSamples] = {}
         self.evidence: dict[str, Evidence] = {}
         self.models: dict[str, Generation] = {}
         """Those that have learned from a label."""
         self.mixtures: dict[str, Mixture] = {}
-        self.standings: dict[str, Standing] = {}
-        self.clocks: dict[str, Clock] = {}
-        self.told: list[AuthorityChanged] = []
+        self.records: dict[str, AuthorityRecord] = {}
+        self.clocks: dict[str, LabelWait] = {}
+        self.unreported: list[AuthorityChanged] = []
         """Changes that are not put out yet; none are left at the end of a tick."""
         self.slippage: dict[str, SlippageRow] = {}
         self.within = True
@@ -71,7 +71,7 @@ class LadderState:
             "pending": self.pending,
             "evidence": self.evidence,
             "mix": self.mixtures,
-            "standing": self.standings,
+            "standing": self.records,
             "clock": self.clocks,
             "slippage": self.slippage,
         }

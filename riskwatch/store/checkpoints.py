@@ -28,7 +28,7 @@ from riskwatch.contracts.audit import GENESIS
 from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import AUDIT_CHAIN
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 from riskwatch.store.types import METADATA
 from riskwatch.store.write import add
 from riskwatch.version import ENGINE
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     """Bodies by stage and key."""
 
 DOMAIN: Final = b"riskwatch/checkpoint/v1"
-KEPT: Final = 32
+MAX_CHECKPOINT_ROWSETS: Final = 32
 """Checkpoints of a worker whose rows are kept, the newest; of older ones the digests stay."""
 
 CHECKPOINT: Final = Table(
@@ -130,7 +130,7 @@ def content_of(rows: Rows) -> str:
 
 
 def write_checkpoint(
-    engine: Engine, made: Checkpoint, rows: Rows, *, keep: int = KEPT
+    engine: Engine, made: Checkpoint, rows: Rows, *, keep: int = MAX_CHECKPOINT_ROWSETS
 ) -> Checkpoint:
     """Keep a checkpoint behind the last one of its worker; rows of the oldest are forgotten.
 
@@ -140,7 +140,7 @@ def write_checkpoint(
         If the database refuses: somebody else keeps one at the same moment.
     """
     worker = made.worker
-    with answering(f"{worker}: the checkpoint cannot be kept"), engine.begin() as conn:
+    with translate_errors(f"{worker}: the checkpoint cannot be kept"), engine.begin() as conn:
         before = checkpoints(conn, worker)
         previous = before[-1].digest if before else GENESIS
         made = msgspec.structs.replace(made, content=content_of(rows), previous=previous)
@@ -164,7 +164,7 @@ def checkpoints(conn: Connection, worker: str) -> list[Checkpoint]:
     return [Checkpoint(**row) for row in found.mappings()]
 
 
-def usable(conn: Connection, worker: str) -> list[Checkpoint]:
+def usable_checkpoints(conn: Connection, worker: str) -> list[Checkpoint]:
     """Checkpoints that this engine can go on from, in order."""
     query = select(_R.journal).where(_R.worker == worker).distinct()
     kept = set(conn.execute(query).scalars())
@@ -175,7 +175,7 @@ def usable(conn: Connection, worker: str) -> list[Checkpoint]:
     ]
 
 
-def rows_of(conn: Connection, checkpoint: Checkpoint) -> dict[str, dict[str, bytes]]:
+def checkpoint_rows(conn: Connection, checkpoint: Checkpoint) -> dict[str, dict[str, bytes]]:
     """Read the rows of a checkpoint.
 
     Raises

@@ -49,7 +49,7 @@ _UNWIND: Final = ("unwind_max_usd", "unwind_max_slip_bp", "unwind_until")
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
+class CurrentState:
     """What stood in the tables at one moment.
 
     Attributes
@@ -65,7 +65,7 @@ class Current:
     records: list[OutboxRecord]
 
 
-def current(engine: Engine, worker: str, epoch: int) -> Current:
+def read_current_state(engine: Engine, worker: str, epoch: int) -> CurrentState:
     """Read everything that is current, in one snapshot.
 
     Parameters
@@ -95,7 +95,7 @@ def current(engine: Engine, worker: str, epoch: int) -> Current:
         next_seq = conn.execute(select(p.next_seq).where(p.worker == worker)).scalar()
         seq = 0 if next_seq is None else next_seq - 1
         outputs = [*_switches(conn), *_others(conn)]
-    return Current(
+    return CurrentState(
         seq, [OutboxRecord(seq, str(o.topic), o.key(), encode_output(o), o.ts) for o in outputs]
     )
 

@@ -15,9 +15,9 @@ from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload, write_audit
-from riskwatch.store.batch import Batch, Counts, OutboxRecord, Resumed, StreamOffset
-from riskwatch.store.engine import answering, headers_from, headers_text
-from riskwatch.store.lease import hold, raise_epoch
+from riskwatch.store.batch import Batch, Counts, OutboxRecord, ResumePoint, StreamOffset
+from riskwatch.store.engine import headers_from, headers_text, translate_errors
+from riskwatch.store.lease import hold_lease, raise_epoch
 from riskwatch.store.project import fold, write_episodes
 from riskwatch.store.truth import (
     DEAD_LETTER,
@@ -50,7 +50,7 @@ _ANSWERS: Final = frozenset({"CommandApplied", "CommandRefused"})
 """What is said once to somebody who asked, and replaces nothing."""
 
 
-def pending(
+def pending_records(
     engine: Engine, worker: str, limit: int, *, latest_only: bool = False
 ) -> list[OutboxRecord]:
     """Outbox records of `worker` that are not known to be published, in order, at most `limit`.
@@ -65,14 +65,14 @@ def pending(
         If the database cannot be used.
     """
     query = select(*_COLUMNS).where(_C.worker == worker).order_by(_C.seq).limit(limit)
-    with answering(f"{worker}: the outbox cannot be read"), engine.connect() as conn:
+    with translate_errors(f"{worker}: the outbox cannot be read"), engine.connect() as conn:
         if latest_only:
             newest = (
                 select(func.max(_C.seq))
                 .where(_C.worker == worker, _C.topic != ALERTS)
                 .group_by(_C.topic, _C.key)
             )
-            standing = _standing(conn, worker)[:limit]
+            standing = _unreplaced_alerts(conn, worker)[:limit]
             query = query.where(
                 or_(_C.seq.in_(newest), _C.seq.in_(standing), _C.topic.endswith(DLQ_SUFFIX))
             )
@@ -80,7 +80,7 @@ def pending(
     return [OutboxRecord(*row[:6], headers=headers_from(row[6])) for row in found]
 
 
-def _standing(conn: Connection, worker: str) -> list[int]:
+def _unreplaced_alerts(conn: Connection, worker: str) -> list[int]:
     """Places on the topic of alerts that nothing replaced; a decision replaces no alert."""
     rows = conn.execute(
         select(_C.seq, _C.key, _C.value)
@@ -107,7 +107,7 @@ _SENT: Final = delete(OUTBOX).where(
 )
 
 
-def take_lease(engine: Engine, worker: str, holder: str) -> Resumed:
+def take_lease(engine: Engine, worker: str, holder: str) -> ResumePoint:
     """Become the one process that may write for `worker`, and load all it needs to go on.
 
     Whoever held the lease before is fenced from this moment: its next commit fails.
@@ -127,7 +127,7 @@ def take_lease(engine: Engine, worker: str, holder: str) -> Resumed:
         If the database cannot be used, or the stored state has another format than this
         build's.
     """
-    with answering(f"the lease of {worker} cannot be taken"), engine.begin() as conn:
+    with translate_errors(f"the lease of {worker} cannot be taken"), engine.begin() as conn:
         return _resume(conn, worker, raise_epoch(conn, worker, holder))
 
 
@@ -151,13 +151,13 @@ def commit(engine: Engine, batch: Batch) -> None:
     StoreUnavailableError
         If the database went away. It may have committed; committing again finds out.
     """
-    if not batch.counts.holds():
+    if not batch.counts.is_conserved():
         raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
-    with answering(f"{batch.worker}: batch refused"), engine.begin() as conn:
+    with translate_errors(f"{batch.worker}: batch refused"), engine.begin() as conn:
         _write(conn, batch)
 
 
-def _resume(conn: Connection, worker: str, epoch: int) -> Resumed:
+def _resume(conn: Connection, worker: str, epoch: int) -> ResumePoint:
     s, o = STATE_ROW.c, STREAM_OFFSET.c
     rows: dict[str, dict[str, bytes]] = {}
     for stage, key, body in conn.execute(select(s.stage, s.key, s.body).where(s.worker == worker)):
@@ -175,7 +175,7 @@ def _resume(conn: Connection, worker: str, epoch: int) -> Resumed:
             f"{worker}: stored state has format {p.state_format} (engine {p.engine}), this build "
             f"reads {FORMAT}: replay its journal with this build into a new database"
         )
-    return Resumed(
+    return ResumePoint(
         epoch=epoch,
         rows=rows,
         offsets={found.stream: found for found in sorted(offsets, key=lambda x: x.stream)},
@@ -227,7 +227,7 @@ def _write(conn: Connection, batch: Batch) -> None:
 
 def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
     """Hold the lease until the end of the transaction; returns (next output, next journal)."""
-    hold(conn, batch.worker, batch.epoch)
+    hold_lease(conn, batch.worker, batch.epoch)
     found = conn.execute(_STANDING, {"w": batch.worker}).one()
     if found.read is None:
         return FIRST, FIRST

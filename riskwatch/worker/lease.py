@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Who holds a lease, by a name from which its neighbours can tell that it is dead.
 
 
-def own() -> str:
+def process_holder() -> str:
     """Host, process, and where its number counts: ``host/pid/namespace``."""
     return f"{socket.gethostname()}/{os.getpid()}/{_namespace()}"
 
@@ -41,7 +41,7 @@ def is_dead(holder: str) -> bool:
 
     Examples
     --------
-    >>> is_dead(own()), is_dead("elsewhere/1/x"), is_dead("test")
+    >>> is_dead(process_holder()), is_dead("elsewhere/1/x"), is_dead("test")
     (False, False, False)
     """
     parts = holder.split("/")
@@ -64,13 +64,13 @@ def _namespace() -> str:
         return "-"
 
 
-TURNS: Final = 12
+MAX_STEP_LEASES: Final = 12
 """Lease times that one turn may take before the lease is left to run out."""
 
 log = structlog.get_logger("riskwatch.keeper")
 
 
-class Keeper:
+class LeaseRenewer:
     """Renews a lease.
 
     Parameters
@@ -101,7 +101,7 @@ class Keeper:
         self._turned = time.monotonic()
         self._thread.start()
 
-    def turned(self) -> None:
+    def mark_progress(self) -> None:
         """Say that a turn came to its end."""
         self._turned = time.monotonic()
 
@@ -116,11 +116,11 @@ class Keeper:
             epoch = self._epoch()
             if not epoch:
                 continue
-            if time.monotonic() - self._turned > TURNS * self._lease_s:
+            if time.monotonic() - self._turned > MAX_STEP_LEASES * self._lease_s:
                 log.error("lease left to run out: one turn takes too long", worker=self._worker)
                 return
             try:
-                lease.renew(self._engine, self._worker, epoch)
+                lease.renew_lease(self._engine, self._worker, epoch)
             except FencedError as error:
                 # The working thread learns it from its own commit, and ends the process.
                 log.warning("lease lost", worker=self._worker, error=str(error))

@@ -17,13 +17,13 @@ from kafka.partitioner import murmur2
 
 from riskwatch.contracts.codec import decode
 from riskwatch.contracts.outputs import decode_internal
-from riskwatch.contracts.refusal import Refusal, refuse, shown
+from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.readings import CounterpartyReading, Forwarded, PartitionFault
+from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 from riskwatch.engine.dead_letters import topic_of
-from riskwatch.engine.record import TIMELESS, Record, beyond
+from riskwatch.engine.record import NO_EVENT_TIME, InputRecord, refuse_future
 from riskwatch.errors import FetchGapError, StreamIdentityError
 from riskwatch.store.batch import StreamOffset
 
@@ -39,7 +39,7 @@ FORWARDED: Final = (CounterpartyReading, PartitionFault)
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-class Message(NamedTuple):
+class InboundMessage(NamedTuple):
     """A message as the broker has it; `arrived_us` by the broker's clock, microseconds."""
 
     offset: int
@@ -60,7 +60,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-class Inbound:
+class PartitionDecoder:
     """Reads the messages of one partition.
 
     Parameters
@@ -80,31 +80,31 @@ class Inbound:
         topic = TOPICS[topic_of(stream)]
         self._read = self._reading if CounterpartyReading in topic.carries else decode
 
-    def record(self, message: Message) -> Record:
+    def record(self, message: InboundMessage) -> InputRecord:
         """Decode a message; never raises."""
         raw = message.value or b""
         event = self._read(raw)
-        us = TIMELESS
+        us = NO_EVENT_TIME
         if isinstance(event, FORWARDED):
             us = event.us
         elif not isinstance(event, Refusal):
             # A time that is yet to come must not hold its partition up until then.
             wrong = self._misplaced(event, message.key) or self._early(event, message.arrived_us)
             if wrong is not None:
-                return self._made(message, raw, wrong, TIMELESS)
+                return self._made(message, raw, wrong, NO_EVENT_TIME)
             us = micros(event.ts)
         return self._made(message, raw, event, us)
 
     def _made(
         self,
-        message: Message,
+        message: InboundMessage,
         raw: bytes,
-        event: WireEvent | Forwarded | Refusal,
+        event: WireEvent | LedgerMessage | Refusal,
         us: int,
-    ) -> Record:
+    ) -> InputRecord:
         # A header may have no value; what keeps them does not tell that from an empty one.
         headers = tuple((name, value or b"") for name, value in message.headers)
-        return Record(
+        return InputRecord(
             self.stream, message.offset, raw, event, us, message.key, headers, message.arrived_us
         )
 
@@ -116,7 +116,7 @@ class Inbound:
         if key is None or key != wanted.encode():
             return refuse(
                 RejectReason.KEY_MISMATCH,
-                f"the key must be {shown(wanted)}, was {shown(key)}",
+                f"the key must be {excerpt(wanted)}, was {excerpt(key)}",
             )
         home = self._homes.get(wanted)
         if home is None:
@@ -128,17 +128,17 @@ class Inbound:
             return None
         return refuse(
             RejectReason.KEY_MISMATCH,
-            f"key {shown(wanted)} belongs in partition {partition_of(key, self._partitions)} of "
+            f"key {excerpt(wanted)} belongs in partition {partition_of(key, self._partitions)} of "
             f"{self._partitions}, was in {self._partition}: partition by murmur2",
         )
 
     @staticmethod
     def _early(event: WireEvent, arrived_us: int) -> Refusal | None:
         """Whether an event is ahead of the broker's clock, where it has one."""
-        return beyond(event, arrived_us) if arrived_us > 0 else None
+        return refuse_future(event, arrived_us) if arrived_us > 0 else None
 
     @staticmethod
-    def _reading(raw: bytes) -> Forwarded | Refusal:
+    def _reading(raw: bytes) -> LedgerMessage | Refusal:
         """Decode a reading of another worker."""
         try:
             fact = decode_internal(raw)
@@ -154,7 +154,7 @@ _HOMES = 100_000
 
 
 @dataclass(slots=True)
-class Lane:
+class PartitionCursor:
     """One partition.
 
     Attributes
@@ -179,20 +179,20 @@ class Lane:
     taken: int
     records: int
     end: int
-    waiting: deque[Record] = field(default_factory=deque)
+    waiting: deque[InputRecord] = field(default_factory=deque)
 
     @property
     def behind(self) -> bool:
         """Whether the broker has records that did not come in yet."""
         return self.fetched < self.end
 
-    def pass_over(self) -> None:
+    def skip_gap(self) -> None:
         """Leave offsets without a record behind, once nothing before them waits."""
         if not self.waiting:
             self.taken = max(self.taken, self.fetched)
 
 
-class Intake:
+class EventTimeMerge:
     """Takes records per partition, and hands them out in order of event time.
 
     Parameters
@@ -201,7 +201,7 @@ class Intake:
         Partitions by the name of their stream, ``topic/partition``.
     """
 
-    def __init__(self, lanes: dict[str, Lane]) -> None:
+    def __init__(self, lanes: dict[str, PartitionCursor]) -> None:
         self._lanes = dict(sorted(lanes.items()))
         self._told: dict[str, int] = {name: lane.taken for name, lane in self._lanes.items()}
 
@@ -213,11 +213,11 @@ class Intake:
         """Names of the partitions."""
         return tuple(self._lanes)
 
-    def lane(self, stream: str) -> Lane:
+    def cursor(self, stream: str) -> PartitionCursor:
         """Look at one partition."""
         return self._lanes[stream]
 
-    def put(self, stream: str, records: Sequence[Record], next_offset: int) -> None:
+    def put(self, stream: str, records: Sequence[InputRecord], next_offset: int) -> None:
         """Take what a fetch brought.
 
         Parameters
@@ -243,9 +243,9 @@ class Intake:
         lane.waiting.extend(records)
         lane.fetched = max(lane.fetched, next_offset)
         lane.end = max(lane.end, lane.fetched)
-        lane.pass_over()
+        lane.skip_gap()
 
-    def joins(self, stream: str, start: int) -> None:
+    def check_continuity(self, stream: str, start: int) -> None:
         """Make sure that a fetch begins where the last one ended, or before.
 
         Raises
@@ -274,7 +274,7 @@ class Intake:
         """Whether everything that the broker is known to have was handed out."""
         return not any(lane.behind or lane.waiting for lane in self._lanes.values())
 
-    def take(self, limit: int, *, force: bool = False) -> list[Record]:
+    def take(self, limit: int, *, force: bool = False) -> list[InputRecord]:
         """Hand out at most `limit` records, earliest first.
 
         Parameters
@@ -285,7 +285,7 @@ class Intake:
             Do not wait for partitions that are :meth:`missing`.
         """
         lanes = self._lanes.values()
-        out: list[Record] = []
+        out: list[InputRecord] = []
         while len(out) < limit:
             if not force and any(lane.behind and not lane.waiting for lane in lanes):
                 break
@@ -301,7 +301,9 @@ class Intake:
         return out
 
     @staticmethod
-    def _drain(lane: Lane, until: int | None, limit: int, out: list[Record]) -> None:
+    def _drain(
+        lane: PartitionCursor, until: int | None, limit: int, out: list[InputRecord]
+    ) -> None:
         """Hand out a run of one partition: as long as nothing of another is earlier."""
         waiting = lane.waiting
         first = True
@@ -313,7 +315,7 @@ class Intake:
             lane.taken = record.position + 1
             lane.records += 1
             first = False
-        lane.pass_over()
+        lane.skip_gap()
 
     def offsets(self) -> list[StreamOffset]:
         """Offsets that are new since the last call, behind what was handed out."""
@@ -329,11 +331,11 @@ class Intake:
         return {name: lane.end - lane.taken for name, lane in self._lanes.items()}
 
 
-def _head(lane: Lane) -> int:
+def _head(lane: PartitionCursor) -> int:
     return lane.waiting[0].us
 
 
-def depth(intakes: Iterable[Intake]) -> int:
+def buffered_records(intakes: Iterable[EventTimeMerge]) -> int:
     """Count the records that wait in memory."""
     return sum(len(intake) for intake in intakes)
 
@@ -344,7 +346,7 @@ log = structlog.get_logger("riskwatch.placement")
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class PartitionMetadata:
     """One partition as the cluster has it when a unit opens.
 
     Attributes
@@ -363,12 +365,14 @@ class Placement:
     end: int
 
 
-def lane(stream: str, placed: Placement, known: StreamOffset | None) -> Lane:
+def resume_cursor(
+    stream: str, placed: PartitionMetadata, known: StreamOffset | None
+) -> PartitionCursor:
     """Say where to go on in a partition, or why that cannot be said."""
     if known is None:
         if placed.first:
             log.warning("begins after what the broker dropped", stream=stream, first=placed.first)
-        return Lane(placed.identity, placed.first, placed.first, 0, placed.end)
+        return PartitionCursor(placed.identity, placed.first, placed.first, 0, placed.end)
     if known.identity != placed.identity:
         raise StreamIdentityError(
             f"{stream}: the topic is {placed.identity}, the offsets are of {known.identity}: it "
@@ -384,4 +388,6 @@ def lane(stream: str, placed: Placement, known: StreamOffset | None) -> Lane:
             f"{stream}: read up to offset {known.position}, but the broker ends at {placed.end}: "
             "it lost what it had confirmed (see docs/operations.md)"
         )
-    return Lane(placed.identity, known.position, known.position, known.records, placed.end)
+    return PartitionCursor(
+        placed.identity, known.position, known.position, known.records, placed.end
+    )

@@ -8,13 +8,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.enums import RejectReason
-from riskwatch.engine.record import TIMELESS, Record
-from riskwatch.worker.merge import Intake, Lane
+from riskwatch.engine.record import NO_EVENT_TIME, InputRecord
+from riskwatch.worker.merge import EventTimeMerge, PartitionCursor
 
 NAMES = ("t/0", "t/1", "u/0")
 REFUSED = Refusal(RejectReason.JSON_MALFORMED, "x")
 names = st.sampled_from(NAMES)
-moments = st.lists(st.integers(TIMELESS, 30), max_size=5)
+moments = st.lists(st.integers(NO_EVENT_TIME, 30), max_size=5)
 
 
 class Story(RuleBasedStateMachine):
@@ -22,19 +22,19 @@ class Story(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.intake = Intake({n: Lane("id", 0, 0, 0, 0) for n in NAMES})
-        self.broker: dict[str, list[Record]] = {n: [] for n in NAMES}
+        self.intake = EventTimeMerge({n: PartitionCursor("id", 0, 0, 0, 0) for n in NAMES})
+        self.broker: dict[str, list[InputRecord]] = {n: [] for n in NAMES}
         self.next: dict[str, int] = dict.fromkeys(NAMES, 0)
         self.fetched: dict[str, int] = dict.fromkeys(NAMES, 0)
-        self.put: dict[str, list[Record]] = {n: [] for n in NAMES}
-        self.out: dict[str, list[Record]] = {n: [] for n in NAMES}
+        self.put: dict[str, list[InputRecord]] = {n: [] for n in NAMES}
+        self.out: dict[str, list[InputRecord]] = {n: [] for n in NAMES}
         self.told: dict[str, int] = dict.fromkeys(NAMES, 0)
 
     @rule(name=names, times=moments, gap=st.integers(0, 2))
     def arrive(self, name: str, times: list[int], gap: int) -> None:
         """The broker gets records, and offsets without one behind them."""
         for us in times:
-            self.broker[name].append(Record(name, self.next[name], b"", REFUSED, us))
+            self.broker[name].append(InputRecord(name, self.next[name], b"", REFUSED, us))
             self.next[name] += 1
         self.next[name] += gap
 
@@ -114,7 +114,7 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def idle_means_that_all_is_done(self) -> None:
         """Nothing waits, and the broker is known to have nothing more."""
-        ends = all(self.intake.lane(n).fetched >= self.intake.lane(n).end for n in NAMES)
+        ends = all(self.intake.cursor(n).fetched >= self.intake.cursor(n).end for n in NAMES)
         assert self.intake.idle == (ends and not len(self.intake))
         assert all(lag >= 0 for lag in self.intake.lag().values())
 

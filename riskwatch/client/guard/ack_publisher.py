@@ -12,9 +12,9 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from riskwatch.client.connect import connected
+from riskwatch.client.connect import connect
 from riskwatch.client.errors import ClientError
-from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode
+from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode_ack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ _CLOSE_S: Final = 5.0
 log = logging.getLogger("riskwatch.client")
 
 
-class Acker:
+class AckPublisher:
     """Publishes acknowledgements when something changed, and now and then.
 
     Parameters
@@ -73,7 +73,7 @@ class Acker:
         """Have it said soon that something changed."""
         self._changed.set()
 
-    def drilled(self, ack: DrillAck) -> None:
+    def add_drill(self, ack: DrillAck) -> None:
         """Have the answer to a drill sent."""
         self._drills.append(ack)
         self._changed.set()
@@ -98,7 +98,7 @@ class Acker:
 
     def _send(self, *, ended: bool = False) -> None:
         if self._producer is None:
-            self._producer = connected(
+            self._producer = connect(
                 KafkaProducer,
                 self._connection,
                 _CONNECT_S,
@@ -113,11 +113,11 @@ class Acker:
         topic = self._connection.topic(ACKS)
         waiting = list(self._drills)
         futures = [
-            self._producer.send(topic, encode(ack), key=f"{self._client}{DRILL_KEY}".encode())
+            self._producer.send(topic, encode_ack(ack), key=f"{self._client}{DRILL_KEY}".encode())
             for ack in waiting
         ]
         said = msgspec.structs.replace(self._said(), ended=ended)
-        futures.append(self._producer.send(topic, encode(said), key=self._client.encode()))
+        futures.append(self._producer.send(topic, encode_ack(said), key=self._client.encode()))
         for future in futures:
             future.get(timeout=_SENT_S)
         for _ in waiting:

@@ -13,24 +13,29 @@ from riskwatch.core.ids import output_id
 from riskwatch.core.money import usd
 from riskwatch.core.outputs import AlertRaised, AlertResolved, DecisionMade, KillSwitchChanged
 from riskwatch.core.risk.explanation import (
-    Stakes,
-    cause_of,
+    ExposureAtStake,
     contributions,
-    flip,
-    ground_of,
-    limits_of,
-    reasons_of,
+    counterfactual,
+    decision_reasons,
+    leading_feature,
+    request_cause,
+    rule_thresholds,
 )
-from riskwatch.core.risk.rule_engine import RULES, Look, Machine, Request
-from riskwatch.core.risk.stakes import Evaluation
-from riskwatch.core.risk.state import BudgetRow, ControlRow, ScopeRow
+from riskwatch.core.risk.rule_engine import (
+    RULES_GENERATION,
+    RuleEngine,
+    RuleEvaluation,
+    RuleRequest,
+)
+from riskwatch.core.risk.stakes import TickContext
+from riskwatch.core.risk.state import AlertBudgetRow, ControlRow, ScopeRow
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output, Unwind
     from riskwatch.core.risk.config import PeopleConfig, RiskConfig
-    from riskwatch.core.risk.explanation import Scene
+    from riskwatch.core.risk.explanation import EvaluationContext
     from riskwatch.core.risk.features import Features
-    from riskwatch.core.risk.stakes import Dollars
+    from riskwatch.core.risk.stakes import StakesCalculator
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.rules import RulePack
 
@@ -41,7 +46,7 @@ OPERATOR: Final = "operator"
 """Stands where the generation of a decision stands, if people decided."""
 
 
-class By(msgspec.Struct, frozen=True):
+class ChangeOrigin(msgspec.Struct, frozen=True):
     """Who or what moves a scope, when (microseconds), and why."""
 
     cause_id: str
@@ -50,22 +55,22 @@ class By(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
-class Turner:
+class OperatorDecider:
     """Makes decisions, switches and alerts of what people do.
 
     Parameters
     ----------
     config : RiskConfig
         Life times.
-    dollars : Dollars
+    stakes_calculator : Dollars
         What is at stake.
     """
 
-    def __init__(self, config: RiskConfig, dollars: Dollars) -> None:
+    def __init__(self, config: RiskConfig, dollars: StakesCalculator) -> None:
         self.config = config
-        self.dollars = dollars
+        self.stakes_calculator = dollars
 
-    def turn(self, state: RiskState, scope: str, to: State, by: By) -> list[Output]:
+    def set_state(self, state: RiskState, scope: str, to: State, by: ChangeOrigin) -> list[Output]:
         """Move a scope to a state: the decision, the switch, the alert."""
         row = state.scopes.get(scope)
         if row is None:
@@ -99,10 +104,10 @@ class Turner:
         if to is State.HALT:
             out.append(self.alert(state, scope, by, stakes))
         elif to is State.NORMAL:
-            out += resolve(state, scope, by)
+            out += resolve_alerts(state, scope, by)
         return out
 
-    def switch(self, state: RiskState, scope: str, by: By) -> KillSwitchChanged:
+    def switch(self, state: RiskState, scope: str, by: ChangeOrigin) -> KillSwitchChanged:
         """Say where a switch stands, with what passes in spite of it."""
         row = state.scopes[scope]
         # What is dark stays dark until the rules have looked again.
@@ -122,10 +127,12 @@ class Turner:
             decision_id=row.decision_id,
             generation=row.generation,
             valid_until=moment(by.us) + timedelta(seconds=self.config.valid_s),
-            unwind=unwind_of(state, scope),
+            unwind=unwind_allowance(state, scope),
         )
 
-    def alert(self, state: RiskState, scope: str, by: By, stakes: Stakes) -> AlertRaised:
+    def alert(
+        self, state: RiskState, scope: str, by: ChangeOrigin, stakes: ExposureAtStake
+    ) -> AlertRaised:
         """Tell people that one of them halted a scope, whatever we have on it."""
         row = state.scopes[scope]
         raised = AlertRaised(
@@ -144,40 +151,40 @@ class Turner:
         row.alert_id, row.alert_state = row.alert_id or raised.id, row.state
         return raised
 
-    def stakes(self, state: RiskState, us: int, scope: str) -> Stakes:
+    def stakes(self, state: RiskState, us: int, scope: str) -> ExposureAtStake:
         """Our dollars on a scope, at this moment's prices."""
-        tick = Evaluation(us, due=False)
+        tick = TickContext(us, due=False)
         kind, _, name = scope.partition(":")
         if kind == "asset":
-            return self.dollars.asset(state, tick, name)
+            return self.stakes_calculator.asset(state, tick, name)
         if kind == "counterparty":
-            return self.dollars.party(state, tick, name)
+            return self.stakes_calculator.party(state, tick, name)
         if kind == "venue-asset":
             venue, _, asset = name.partition("/")
-            return self.dollars.cell(state, tick, venue, asset)
+            return self.stakes_calculator.venue_asset(state, tick, venue, asset)
         if kind in ("book", "firm"):
-            return self.dollars.book(state, tick, kind, name)
-        return Stakes(0.0, 0.0, 0.0)
+            return self.stakes_calculator.book(state, tick, kind, name)
+        return ExposureAtStake(0.0, 0.0, 0.0)
 
 
-def unwind_of(state: RiskState, scope: str) -> Unwind | None:
+def unwind_allowance(state: RiskState, scope: str) -> Unwind | None:
     """What passes in spite of the HALT of a scope."""
     control = state.controls.get(scope)
     return None if control is None or control.unwind is None else control.unwind.allowance()
 
 
-def resolve(state: RiskState, scope: str, by: By) -> list[Output]:
+def resolve_alerts(state: RiskState, scope: str, by: ChangeOrigin) -> list[Output]:
     """End the paging about a scope."""
     row, out = state.scopes[scope], []
     for key, opened in ((scope, row.alert_id), (f"{scope}|data", row.dark_id)):
         if opened:
-            out.append(resolved(key, scope, opened, by))
+            out.append(alert_resolved(key, scope, opened, by))
     row.alert_id, row.alert_state, row.grounds, row.dark_id = "", State.NORMAL, [], ""
     state.mark(f"scope/{scope}")
     return list(out)
 
 
-def resolved(key: str, scope: str, opened: str, by: By) -> AlertResolved:
+def alert_resolved(key: str, scope: str, opened: str, by: ChangeOrigin) -> AlertResolved:
     """Say that an alert is over."""
     return AlertResolved(
         id=output_id(by.cause_id, "AlertResolved", key),
@@ -189,7 +196,9 @@ def resolved(key: str, scope: str, opened: str, by: By) -> AlertResolved:
     )
 
 
-def notice(key: str, scope: str, title: str, by: By, *, exposure: float = 0.0) -> AlertRaised:
+def operator_alert(
+    key: str, scope: str, title: str, by: ChangeOrigin, *, exposure: float = 0.0
+) -> AlertRaised:
     """Tell people of something that waits for them, or that they should know."""
     return AlertRaised(
         id=output_id(by.cause_id, "AlertRaised", key),
@@ -211,18 +220,18 @@ def _rank(state: State) -> int:
 
 # How often people are paged about WATCH: a budget per month, and one alert for what is over it.
 
-KEY: Final = "firm|folded"
+FOLDED_ALERT_KEY: Final = "firm|folded"
 _MONTHS: Final = 12
 
 
-def afford(state: RiskState, us: int, config: PeopleConfig) -> bool:
+def spend_alert_budget(state: RiskState, us: int, config: PeopleConfig) -> bool:
     """Spend one alert of WATCH of this month's budget, if there is one left.
 
     REDUCE and HALT do not ask.
     """
     month = month_of(us)
     if month > state.budget.month:
-        state.budget = BudgetRow(month, alert_id=state.budget.alert_id)
+        state.budget = AlertBudgetRow(month, alert_id=state.budget.alert_id)
     state.mark("budget")
     if state.budget.raised >= config.watch_alerts_month:
         return False
@@ -230,18 +239,24 @@ def afford(state: RiskState, us: int, config: PeopleConfig) -> bool:
     return True
 
 
-def folded(state: RiskState, scene: Scene, row: ScopeRow) -> list[AlertRaised | AlertResolved]:
+def fold_alert(
+    state: RiskState, scene: EvaluationContext, row: ScopeRow
+) -> list[AlertRaised | AlertResolved]:
     """Put one more alert into the month's one; people hear of the 1st, 2nd, 4th, 8th, ..."""
     budget = state.budget
-    by = By(f"tick/{scene.us}", scene.us, "fold", [f"the last was {scene.scope}", *row.reasons[:1]])
+    by = ChangeOrigin(
+        f"tick/{scene.us}", scene.us, "fold", [f"the last was {scene.scope}", *row.reasons[:1]]
+    )
     out: list[AlertRaised | AlertResolved] = []
     if budget.folded == 0 and budget.alert_id:
-        out.append(resolved(KEY, "firm", budget.alert_id, by))  # an earlier month's
+        out.append(
+            alert_resolved(FOLDED_ALERT_KEY, "firm", budget.alert_id, by)
+        )  # an earlier month's
         budget.alert_id = ""
     budget.folded += 1
     if budget.folded & (budget.folded - 1) == 0:
         title = f"{budget.folded} alerts of WATCH over the budget of the month"
-        raised = notice(KEY, "firm", title, by)
+        raised = operator_alert(FOLDED_ALERT_KEY, "firm", title, by)
         budget.alert_id = budget.alert_id or raised.id
         out.append(raised)
     return out
@@ -263,7 +278,7 @@ _NONE = ControlRow()
 RiskOutput = DecisionMade | KillSwitchChanged | AlertRaised | AlertResolved
 
 
-class Decider:
+class DecisionMaker:
     """Turns looks into decisions, switches and alerts.
 
     Parameters
@@ -275,7 +290,9 @@ class Decider:
     def __init__(self, config: RiskConfig) -> None:
         self.config = config
 
-    def decide(self, state: RiskState, row: ScopeRow, look: Look, scene: Scene) -> list[RiskOutput]:
+    def decide(
+        self, state: RiskState, row: ScopeRow, look: RuleEvaluation, scene: EvaluationContext
+    ) -> list[RiskOutput]:
         """Move a scope to the state that follows, and say so if anything changed."""
         out: list[RiskOutput] = []
         control = state.controls.get(scene.scope, _NONE)
@@ -289,9 +306,11 @@ class Decider:
             out += self._alerts(state, row, look, scene)
         return out
 
-    def _decision(self, row: ScopeRow, state: State, look: Look, scene: Scene) -> DecisionMade:
+    def _decision(
+        self, row: ScopeRow, state: State, look: RuleEvaluation, scene: EvaluationContext
+    ) -> DecisionMade:
         leading = look.requests[0] if look.requests else None
-        cause = Cause.NONE if leading is None else cause_of(leading, scene)
+        cause = Cause.NONE if leading is None else request_cause(leading, scene)
         stakes = scene.stakes()
         cause_id = f"tick/{scene.us}"
         decision = DecisionMade(
@@ -303,15 +322,15 @@ class Decider:
             state=state,
             quality=scene.quality,
             cause=cause,
-            generation=RULES if leading is None else leading.generation,
+            generation=RULES_GENERATION if leading is None else leading.generation,
             rule=row.rule if leading is None else leading.rule.id,
-            reasons=reasons_of(row, look, scene, cause, stakes),
+            reasons=decision_reasons(row, look, scene, cause, stakes),
             features=dict(sorted(scene.features.items())),
             contributions=contributions(look, leading, scene),
-            limits={} if leading is None else limits_of(leading.rule),
+            limits={} if leading is None else rule_thresholds(leading.rule),
             support=scene.support,
             refute=scene.refute,
-            flip=flip(row, state, look, scene),
+            flip=counterfactual(row, state, look, scene),
             exposure_usd=usd(stakes.exposure),
             el_usd=usd(stakes.el),
             exit_cost_usd=usd(stakes.exit_cost),
@@ -322,7 +341,7 @@ class Decider:
         return decision
 
     def _switch(
-        self, row: ScopeRow, scene: Scene, unwind: Unwind | None, *, decided: bool
+        self, row: ScopeRow, scene: EvaluationContext, unwind: Unwind | None, *, decided: bool
     ) -> list[RiskOutput]:
         """Put the switch where state and quality of data want it."""
         dark = False
@@ -366,7 +385,7 @@ class Decider:
         ]
 
     def _alerts(
-        self, state: RiskState, row: ScopeRow, look: Look, scene: Scene
+        self, state: RiskState, row: ScopeRow, look: RuleEvaluation, scene: EvaluationContext
     ) -> list[RiskOutput]:
         """Tell people, if it is about their money; tell them more; and when it is over."""
         out: list[RiskOutput] = []
@@ -383,27 +402,29 @@ class Decider:
         added = [
             r
             for r in look.requests
-            if r.state.rank >= row.state.rank and ground_of(r, scene) not in known
+            if r.state.rank >= row.state.rank and leading_feature(r, scene) not in known
         ]
         # A silence ends, so what was not told meanwhile is told then; a HALT is told at once.
         if (entered or added) and (not silenced or row.state is State.HALT):
             stakes = scene.stakes()
             if stakes.exposure >= self.config.alert_from_usd:
-                if row.state is State.WATCH and not afford(state, scene.us, self.config.people):
-                    out += folded(state, scene, row)
+                if row.state is State.WATCH and not spend_alert_budget(
+                    state, scene.us, self.config.people
+                ):
+                    out += fold_alert(state, scene, row)
                     row.alert_state = row.state
                 else:
                     out.append(self._raise(row, look, scene, stakes, added, entered=entered))
-                row.grounds = sorted({*known, *(ground_of(r, scene) for r in added)})
+                row.grounds = sorted({*known, *(leading_feature(r, scene) for r in added)})
         return out + self._dark(row, scene, silenced=silenced)
 
     def _raise(
         self,
         row: ScopeRow,
-        look: Look,
-        scene: Scene,
-        stakes: Stakes,
-        added: list[Request],
+        look: RuleEvaluation,
+        scene: EvaluationContext,
+        stakes: ExposureAtStake,
+        added: list[RuleRequest],
         *,
         entered: bool,
     ) -> AlertRaised:
@@ -411,15 +432,15 @@ class Decider:
         cause, reasons = row.cause, row.reasons
         title = f"{scene.scope} is {row.state.value}"
         if not entered:
-            cause = cause_of(added[0], scene)
-            reasons = reasons_of(row, look, scene, cause, stakes)
-            title = f"{scene.scope} is {row.state.value}, now also by {ground_of(added[0], scene)}"
+            cause = request_cause(added[0], scene)
+            reasons = decision_reasons(row, look, scene, cause, stakes)
+            title = f"{scene.scope} is {row.state.value}, now also by {leading_feature(added[0], scene)}"
         raised = _raised(scene, scene.scope, row, title, stakes, (row.state, cause, reasons))
         row.alert_id = row.alert_id or raised.id
         row.alert_state = row.state
         return raised
 
-    def _dark(self, row: ScopeRow, scene: Scene, *, silenced: bool) -> list[RiskOutput]:
+    def _dark(self, row: ScopeRow, scene: EvaluationContext, *, silenced: bool) -> list[RiskOutput]:
         """Tell people that a scope they hold something of is restricted for want of data."""
         dark = row.effective is not row.state
         key = f"{scene.scope}|data"
@@ -441,11 +462,11 @@ class Decider:
 
 
 def _raised(
-    scene: Scene,
+    scene: EvaluationContext,
     key: str,
     row: ScopeRow,
     title: str,
-    stakes: Stakes,
+    stakes: ExposureAtStake,
     said: tuple[State, Cause, list[str]],
 ) -> AlertRaised:
     """Make an alert; `said` is how grave it is, its cause, and why."""
@@ -466,7 +487,7 @@ def _raised(
     )
 
 
-def _silence(row: ScopeRow, scene: Scene) -> str:
+def _silence(row: ScopeRow, scene: EvaluationContext) -> str:
     """Say why there is no data, or for how long there has been none."""
     if scene.doubt:
         return f"{scene.scope}: {scene.doubt}"
@@ -474,7 +495,7 @@ def _silence(row: ScopeRow, scene: Scene) -> str:
     return f"{scene.scope}: nothing has been heard for {minutes:.0f} minutes"
 
 
-def _resolved(scene: Scene, key: str, opened_id: str) -> AlertResolved:
+def _resolved(scene: EvaluationContext, key: str, opened_id: str) -> AlertResolved:
     cause_id = f"tick/{scene.us}"
     return AlertResolved(
         id=output_id(cause_id, "AlertResolved", key),
@@ -486,7 +507,7 @@ def _resolved(scene: Scene, key: str, opened_id: str) -> AlertResolved:
     )
 
 
-def _asked(row: ScopeRow, look: Look, control: ControlRow) -> State:
+def _asked(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
     """State that follows: HALT latches, unless two people have overridden it for a while."""
     if row.state is State.HALT:
         return State.HALT  # nothing that is measured leads out of it
@@ -504,7 +525,7 @@ def _rank(state: State) -> int:
 # How the rules look at one scope, and what becomes of what they see.
 
 
-class Looker:
+class ScopeEvaluator:
     """Lets the rules and asks of a kind of scope look at one, and decides.
 
     Parameters
@@ -513,49 +534,51 @@ class Looker:
         Asks, life times.
     rules : RulePack
         Static rules.
-    dollars : Dollars
+    stakes_calculator : Dollars
         What is at stake.
     """
 
-    def __init__(self, config: RiskConfig, rules: RulePack, dollars: Dollars) -> None:
-        self.dollars = dollars
-        self.decider = Decider(config)
-        self.machines = {
-            kind: Machine(rules, kind, tuple(a for a in config.asks if a.scope_kind == kind))
+    def __init__(self, config: RiskConfig, rules: RulePack, dollars: StakesCalculator) -> None:
+        self.stakes_calculator = dollars
+        self.decider = DecisionMaker(config)
+        self.rule_engines = {
+            kind: RuleEngine(rules, kind, tuple(a for a in config.asks if a.scope_kind == kind))
             for kind in ("asset", "venue-asset", "counterparty", "book", "firm")
         }
 
-    def bounded(
-        self, state: RiskState, tick: Evaluation, scope: str, caps: dict[str, State]
+    def apply_bound(
+        self, state: RiskState, tick: TickContext, scope: str, caps: dict[str, State]
     ) -> dict[str, State]:
         """Caps, where models of bounded authority may not reduce this scope as well."""
-        if State.REDUCE not in caps.values() or self.dollars.in_bounds(state, tick, scope):
+        if State.REDUCE not in caps.values() or self.stakes_calculator.is_within_bound(
+            state, tick, scope
+        ):
             return caps
         return {f: State.WATCH if cap is State.REDUCE else cap for f, cap in caps.items()}
 
-    def idle(self, state: RiskState, kind: str, scope: str, bound: dict[str, Features]) -> bool:
+    def is_idle(self, state: RiskState, kind: str, scope: str, bound: dict[str, Features]) -> bool:
         """Whether there is nothing to say of a scope that only limits know, and no news at all."""
         if state.credit or scope in state.scopes:
             return False
-        return not self.machines[kind].met(bound.get(scope, {}))
+        return not self.rule_engines[kind].has_met_condition(bound.get(scope, {}))
 
-    def look(
+    def evaluate(
         self,
         state: RiskState,
-        tick: Evaluation,
+        tick: TickContext,
         kind: str,
-        scene: Scene,
+        scene: EvaluationContext,
         fresh: int,
         caps: dict[str, State] | None = None,
     ) -> list[Output]:
         """Let the rules of one scope look, and say what follows; rows change only if it does."""
         known = state.scopes.get(scene.scope)
-        machine = self.machines[kind]
+        machine = self.rule_engines[kind]
         quiet = known is None and scene.quality is not Quality.UNKNOWN
-        if quiet and not machine.met(scene.features):
+        if quiet and not machine.has_met_condition(scene.features):
             return []
         row = known or ScopeRow()
-        look = machine.look(
+        look = machine.evaluate(
             row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
         )
         tick.moving = tick.moving or look.moving
@@ -564,7 +587,7 @@ class Looker:
         row.capped = row.state is State.REDUCE and look.capped
         if row.unknown_since >= 0:
             tick.moving = True
-        if known is None and not row.idle:
+        if known is None and not row.is_idle:
             state.scopes[scene.scope] = row
             state.mark(f"scope/{scene.scope}")
         elif known is not None and (

@@ -12,34 +12,34 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.outputs import Output
 from riskwatch.core.risk import reports
-from riskwatch.core.risk.decision import Looker
-from riskwatch.core.risk.explanation import Scene
+from riskwatch.core.risk.decision import ScopeEvaluator
+from riskwatch.core.risk.explanation import EvaluationContext
 from riskwatch.core.risk.exposure import price_of
 from riskwatch.core.risk.features import (
-    OLD,
+    READING_MAX_AGE,
     asset_features,
     asset_quality,
     counterparty_features,
-    engaged,
-    heard,
-    note_asset,
-    note_party,
+    has_business,
+    is_live,
+    update_asset_baseline,
+    update_party_baseline,
     venue_asset_features,
     venue_quality,
 )
 from riskwatch.core.risk.limits import LimitBook
-from riskwatch.core.risk.rule_engine import score_name
-from riskwatch.core.risk.scorer import Grounds
-from riskwatch.core.risk.stakes import Dollars, Evaluation
-from riskwatch.core.risk.state import doubts
+from riskwatch.core.risk.rule_engine import score_feature
+from riskwatch.core.risk.scorer import Explanation
+from riskwatch.core.risk.stakes import StakesCalculator, TickContext
+from riskwatch.core.risk.state import fault_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.core.readings import Slip
-    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.readings import FillSlippage
+    from riskwatch.core.reference import LimitsConfig, Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.credit_loss import Assessor
+    from riskwatch.core.risk.credit_loss import CreditAssessor
     from riskwatch.core.risk.features import Features
     from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # Whom the stage asks for scores, how often, and what becomes of the answers.
 
 
-class Answers(msgspec.Struct, gc=False):
+class ScopeScores(msgspec.Struct, gc=False):
     """What the models said of one scope.
 
     Attributes
@@ -65,10 +65,10 @@ class Answers(msgspec.Struct, gc=False):
 
     out: list[Output] = []
     caps: dict[str, State] = {}
-    grounds: dict[str, Callable[[], Grounds]] = {}
+    grounds: dict[str, Callable[[], Explanation]] = {}
 
 
-class Asker:
+class ScoreCollector:
     """Asks the models about a scope: always in unrest, else every `report_s`.
 
     Parameters
@@ -92,7 +92,7 @@ class Asker:
         *,
         labelled: bool,
         ours: bool = True,
-    ) -> Answers:
+    ) -> ScopeScores:
         """Ask about one scope, if it is time; probabilities are added to `features`.
 
         Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
@@ -100,8 +100,8 @@ class Asker:
         kind = scope.partition(":")[0]
         calm = self._calm(kind, features)
         if not self._due(state, us, scope, calm=calm):
-            return Answers()
-        answers = Answers()
+            return ScopeScores()
+        answers = ScopeScores()
         key = f"score/{scope}"
         out = us - state.sent.get(key, 0) >= self.config.report_s * SECOND
         scored = self.scorer.observe(
@@ -110,7 +110,7 @@ class Asker:
         for each in scored:
             if each.cap is State.NORMAL:
                 continue  # a shadow is stored, and is no ground of anything
-            feature = score_name(each.generation, each.target)
+            feature = score_feature(each.generation, each.target)
             features[feature] = each.probability
             answers.grounds[feature] = each.grounds
             answers.caps[feature] = each.cap
@@ -144,16 +144,16 @@ class Asker:
 
 # Our own fills: what they cost teaches what leaving will cost.
 
-MOST: Final = 256
+MAX_WAITING_FILLS: Final = 256
 """Most fills of one counterparty that wait for the next tick."""
 
 
-def remember(row: PartyRow, slips: list[Slip]) -> None:
+def queue_fills(row: PartyRow, slips: list[FillSlippage]) -> None:
     """Keep fills until the next tick: which reading came first must not matter."""
-    row.slips = [*row.slips, *slips][:MOST]
+    row.slips = [*row.slips, *slips][:MAX_WAITING_FILLS]
 
 
-def dealings(state: RiskState, us: int, assessor: Assessor) -> None:
+def learn_slippage(state: RiskState, us: int, assessor: CreditAssessor) -> None:
     """Learn from the fills that came since the last tick, in order of their time.
 
     A fill whose market is not seen now, or that is old, as in a catch-up, teaches nothing and is
@@ -168,10 +168,14 @@ def dealings(state: RiskState, us: int, assessor: Assessor) -> None:
             state.mark(f"party/{name}")
     for when, _, _, slip in sorted(found, key=lambda each: each[:3]):
         price = price_of(slip.quote, state)
-        if price is None or us - when > OLD or not heard(state.assets.get(slip.asset), us):
+        if (
+            price is None
+            or us - when > READING_MAX_AGE
+            or not is_live(state.assets.get(slip.asset), us)
+        ):
             assessor.slippage.miss(state.scorer, slip.asset)
             continue
-        value, law = slip.notional * price, assessor.law(state, slip.asset)
+        value, law = slip.notional * price, assessor.impact_law(state, slip.asset)
         assessor.slippage.learn(state.scorer, slip.asset, value, law, slip.bp)
 
 
@@ -185,22 +189,22 @@ class Evaluator:
         self,
         config: RiskConfig,
         reference: Reference,
-        limits: Limits,
+        limits: LimitsConfig,
         rules: RulePack,
         scorer: Scorer,
     ) -> None:
         self.config = config
         self.reference = reference
         self.limits = LimitBook(limits, reference)
-        self.asker = Asker(config, scorer)
-        self.dollars = Dollars(config, reference, limits, scorer.slippage)
-        self.looker = Looker(config, rules, self.dollars)
+        self.score_collector = ScoreCollector(config, scorer)
+        self.stakes_calculator = StakesCalculator(config, reference, limits, scorer.slippage)
+        self.scope_evaluator = ScopeEvaluator(config, rules, self.stakes_calculator)
 
-    def run(self, state: RiskState, tick: Evaluation) -> list[Output]:
+    def run(self, state: RiskState, tick: TickContext) -> list[Output]:
         """Evaluate everything; the state is as of `tick` afterwards."""
         meta = state.meta
         tick.elapsed = tick.us - meta.looked if meta.looked else 0
-        dealings(state, tick.us, self.dollars.assessor)
+        learn_slippage(state, tick.us, self.stakes_calculator.assessor)
         out: list[Output] = []
         out += self._exposures(state, tick)
         bound = self._limits(state, tick, out)
@@ -208,18 +212,18 @@ class Evaluator:
         out += self._venue_assets(state, tick)
         out += self._counterparties(state, tick, bound)
         out += self._books(state, tick, bound)
-        out += self.asker.scorer.report(state.scorer, tick.us)
+        out += self.score_collector.scorer.report(state.scorer, tick.us)
         if tick.due:
-            out += self.dollars.assessments(state, tick)
-            self.dollars.ask(state, tick)
-            out += reports.missing(state, tick.us, self.reference)
+            out += self.stakes_calculator.assessments(state, tick)
+            self.stakes_calculator.ask(state, tick)
+            out += reports.missing_data_issues(state, tick.us, self.reference)
             meta.reported = tick.us
         meta.looked, meta.moving = tick.us, tick.moving
         meta.news = meta.holdings = False
         state.mark("meta")
         return out
 
-    def _exposures(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+    def _exposures(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
         for name in sorted(state.parties):
             row = state.parties[name]
             if row.unshown or tick.due:
@@ -228,42 +232,48 @@ class Evaluator:
                 state.mark(f"party/{name}")
 
     def _limits(
-        self, state: RiskState, tick: Evaluation, out: list[Output]
+        self, state: RiskState, tick: TickContext, out: list[Output]
     ) -> dict[str, dict[str, float]]:
         """Measure limits when holdings changed or it is due; else what was measured stands."""
         if state.meta.holdings or tick.due:
-            found = list(self.limits.measure(tick.exposures(state, self.reference), state.hards))
+            found = list(
+                self.limits.measure(tick.exposures(state, self.reference), state.limit_overrides)
+            )
             # What nothing is held of any more uses nothing of its limit.
-            found += self.limits.emptied(state.limits, {m.key: None for m in found}, state.hards)
+            found += self.limits.released_usages(
+                state.limits, {m.key: None for m in found}, state.limit_overrides
+            )
             for measured in found:
                 out += reports.limit_measured(state, measured, tick.us, self.config)
-            state.bound = None
-            return self.limits.binding(found)
-        if state.bound is None:
-            found = list(self.limits.remembered(state.limits, state.hards))
-            state.bound = self.limits.binding(found)
-        return state.bound
+            state.limit_features = None
+            return self.limits.scope_features(found)
+        if state.limit_features is None:
+            found = list(self.limits.last_usages(state.limits, state.limit_overrides))
+            state.limit_features = self.limits.scope_features(found)
+        return state.limit_features
 
     def _assets(
-        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
     ) -> Iterator[Output]:
         worst = self._discounts(state, tick.us)
         names = dict.fromkeys(state.assets)
         names |= _named(bound, "asset:")
         for name in sorted(names):
             scope, row = f"asset:{name}", state.assets.get(name)
-            if row is None and self.looker.idle(state, "asset", scope, bound):
+            if row is None and self.scope_evaluator.is_idle(state, "asset", scope, bound):
                 continue
             # What was never priced is missing, not gone: PRICE_MISSING says so.
             quality = Quality.GOOD
-            answers = Answers()
+            answers = ScopeScores()
             fresh = 0
             if row is not None:
                 quality = asset_quality(row, tick.us, self.config)
                 fresh = row.reading.observations - row.observations
                 row.observations = row.reading.observations
                 if fresh and self._usual(row, name, quality):
-                    note_asset(row, name, self._state(state, scope), self.config, self.reference)
+                    update_asset_baseline(
+                        row, name, self._state(state, scope), self.config, self.reference
+                    )
             features = asset_features(state, name, tick.us, worst, self.config, self.reference)
             features |= bound.get(scope, {})
             if row is not None:
@@ -273,13 +283,15 @@ class Evaluator:
                 yield from sent
                 if "deviation_bp" in features:
                     trusted = row.reading.fiat_path and quality is not Quality.UNKNOWN
-                    answers = self.asker.ask(state, tick.us, scope, features, labelled=trusted)
+                    answers = self.score_collector.ask(
+                        state, tick.us, scope, features, labelled=trusted
+                    )
                     yield from answers.out
-            yield from self.looker.look(
+            yield from self.scope_evaluator.evaluate(
                 state,
                 tick,
                 "asset",
-                Scene(
+                EvaluationContext(
                     us=tick.us,
                     scope=scope,
                     features=features,
@@ -287,11 +299,11 @@ class Evaluator:
                     quality=quality,
                     support=[] if row is None else row.reading.support,
                     refute=[] if row is None else row.reading.refute,
-                    stakes=partial(self.dollars.asset, state, tick, name),
+                    stakes=partial(self.stakes_calculator.asset, state, tick, name),
                     scores=answers.grounds,
                 ),
                 fresh,
-                self.looker.bounded(state, tick, scope, answers.caps),
+                self.scope_evaluator.apply_bound(state, tick, scope, answers.caps),
             )
 
     def _usual(self, row: AssetRow, name: str, quality: Quality) -> bool:
@@ -311,11 +323,11 @@ class Evaluator:
         found = [
             (max(0.0, -row.reading.deviation_bp), name)
             for name, row in sorted(state.assets.items())
-            if heard(row, us) and self.reference.asset(name).peg is not None
+            if is_live(row, us) and self.reference.asset(name).peg is not None
         ]
         return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 
-    def _venue_assets(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+    def _venue_assets(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
         prefix = "venue-asset:"
         scopes = {s: None for s in state.scopes if s.startswith(prefix)}
         for venue in sorted(state.venues):
@@ -332,7 +344,7 @@ class Evaluator:
                 state.sent[f"local/{scope}"] = now
                 state.mark(f"sent/local/{scope}")
             features = venue_asset_features(row, asset, tick.us)
-            scene = Scene(
+            scene = EvaluationContext(
                 us=tick.us,
                 scope=scope,
                 features=features,
@@ -340,14 +352,16 @@ class Evaluator:
                 quality=Quality.GOOD,
                 support=[],
                 refute=[],
-                stakes=partial(self.dollars.cell, state, tick, venue, asset),
+                stakes=partial(self.stakes_calculator.venue_asset, state, tick, venue, asset),
             )
-            yield from self.looker.look(state, tick, "venue-asset", scene, max(0, now - seen))
+            yield from self.scope_evaluator.evaluate(
+                state, tick, "venue-asset", scene, max(0, now - seen)
+            )
 
     def _counterparties(
-        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
     ) -> Iterator[Output]:
-        doubted = doubts(state)
+        doubted = fault_reasons(state)
         known = dict.fromkeys([*state.parties, *state.venues, *doubted])
         # A group's limit closes the door of those of its members that we have nothing with yet.
         names = known | _named(bound, "counterparty:")
@@ -356,26 +370,30 @@ class Evaluator:
         }
         for name in sorted(names):
             scope = f"counterparty:{name}"
-            if name not in known and self.looker.idle(state, "counterparty", scope, bound):
+            if name not in known and self.scope_evaluator.is_idle(
+                state, "counterparty", scope, bound
+            ):
                 continue
             party = state.parties.get(name)
-            if party is not None and note_party(party, self._state(state, scope), self.config):
+            if party is not None and update_party_baseline(
+                party, self._state(state, scope), self.config
+            ):
                 state.mark(f"party/{name}")
             features = counterparty_features(state, name, tick.us, self.config, self.reference)
             features |= bound.get(scope, {})
             quality = venue_quality(state.venues.get(name), tick.us, self.config)
-            answers = Answers()
+            answers = ScopeScores()
             if name in state.parties or name in state.venues:
-                answers = self.asker.ask(
+                answers = self.score_collector.ask(
                     state,
                     tick.us,
                     scope,
                     features,
                     labelled=name not in doubted,
-                    ours=engaged(party, state, self.config),
+                    ours=has_business(party, state, self.config),
                 )
                 yield from answers.out
-            scene = Scene(
+            scene = EvaluationContext(
                 us=tick.us,
                 scope=scope,
                 features=features,
@@ -383,27 +401,27 @@ class Evaluator:
                 quality=Quality.UNKNOWN if name in doubted else quality,
                 support=[],
                 refute=[],
-                stakes=partial(self.dollars.party, state, tick, name),
+                stakes=partial(self.stakes_calculator.party, state, tick, name),
                 scores=answers.grounds,
                 doubt=doubted.get(name, ""),
             )
-            yield from self.looker.look(
+            yield from self.scope_evaluator.evaluate(
                 state,
                 tick,
                 "counterparty",
                 scene,
                 1,
-                self.looker.bounded(state, tick, scope, answers.caps),
+                self.scope_evaluator.apply_bound(state, tick, scope, answers.caps),
             )
 
     def _books(
-        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
     ) -> Iterator[Output]:
         for scope in sorted(bound):
             kind, _, name = scope.partition(":")
             if kind not in ("book", "firm"):
                 continue
-            scene = Scene(
+            scene = EvaluationContext(
                 us=tick.us,
                 scope=scope,
                 features=bound[scope],
@@ -411,9 +429,9 @@ class Evaluator:
                 quality=Quality.GOOD,
                 support=[],
                 refute=[],
-                stakes=partial(self.dollars.book, state, tick, kind, name),
+                stakes=partial(self.stakes_calculator.book, state, tick, kind, name),
             )
-            yield from self.looker.look(state, tick, kind, scene, 1)
+            yield from self.scope_evaluator.evaluate(state, tick, kind, scene, 1)
 
 
 def _named(bound: dict[str, Features], prefix: str) -> dict[str, None]:

@@ -9,19 +9,24 @@ import msgspec
 
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.money import quantise
-from riskwatch.core.risk.rule_engine import RULES, Look, Request, score_name
-from riskwatch.core.risk.scorer import SERVED, Grounds
+from riskwatch.core.risk.rule_engine import (
+    RULES_GENERATION,
+    RuleEvaluation,
+    RuleRequest,
+    score_feature,
+)
+from riskwatch.core.risk.scorer import ENSEMBLE, Explanation
 
 if TYPE_CHECKING:
     from riskwatch.core.risk.state import ScopeRow
     from riskwatch.core.rules import Condition, Rule
 
 LIMIT_FEATURES = ("limit_ratio", "warning_ratio")
-SERVED_SCORES = score_name(SERVED, "")
+ENSEMBLE_SCORE_PREFIX = score_feature(ENSEMBLE, "")
 CREDIT_FEATURES = ("_weight", "_parts", "backing_failed_share")
 
 
-class Stakes(msgspec.Struct, frozen=True, gc=False):
+class ExposureAtStake(msgspec.Struct, frozen=True, gc=False):
     """Our dollars on a scope: exposure, expected loss of staying, cost of leaving."""
 
     exposure: float
@@ -29,7 +34,7 @@ class Stakes(msgspec.Struct, frozen=True, gc=False):
     exit_cost: float
 
 
-class Scene(msgspec.Struct, frozen=True, gc=False):
+class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     """What is known of a scope at the moment at which its rules looked.
 
     `stakes` is called only when it is needed: sums over all holdings cost time. So are `scores`,
@@ -44,20 +49,20 @@ class Scene(msgspec.Struct, frozen=True, gc=False):
     quality: Quality
     support: list[str]
     refute: list[str]
-    stakes: Callable[[], Stakes]
-    scores: dict[str, Callable[[], Grounds]] = {}
+    stakes: Callable[[], ExposureAtStake]
+    scores: dict[str, Callable[[], Explanation]] = {}
     doubt: str = ""
 
 
-def ground_of(request: Request, scene: Scene) -> str:
+def leading_feature(request: RuleRequest, scene: EvaluationContext) -> str:
     """Name the input on which a request rests: the one that exceeds its threshold most."""
     _, condition = request.rule.severity(scene.features)
     return condition.feature if condition is not None else request.rule.any[0].feature
 
 
-def cause_of(request: Request, scene: Scene) -> Cause:
+def request_cause(request: RuleRequest, scene: EvaluationContext) -> Cause:
     """What moved, by the input that decided."""
-    feature = ground_of(request, scene)
+    feature = leading_feature(request, scene)
     kind = scene.scope.partition(":")[0]
     if feature in LIMIT_FEATURES:
         return Cause.LIMIT
@@ -68,15 +73,17 @@ def cause_of(request: Request, scene: Scene) -> Cause:
     return Cause.COUNTERPARTY
 
 
-def contributions(look: Look, leading: Request | None, scene: Scene) -> dict[str, float]:
+def contributions(
+    look: RuleEvaluation, leading: RuleRequest | None, scene: EvaluationContext
+) -> dict[str, float]:
     """What the leading model's probability is made of; else the severity of every rule."""
-    if leading is not None and leading.generation != RULES:
+    if leading is not None and leading.generation != RULES_GENERATION:
         asked = scene.scores.get(leading.rule.any[0].feature)
         return {} if asked is None else dict(sorted(asked()[1].items()))
     return {k: quantise(v) for k, v in sorted(look.severities.items())}
 
 
-def limits_of(rule: Rule) -> dict[str, float]:
+def rule_thresholds(rule: Rule) -> dict[str, float]:
     """Thresholds in force of a rule, by name."""
     out = {condition.feature: condition.at for condition in rule.any}
     return out | {
@@ -87,7 +94,7 @@ def limits_of(rule: Rule) -> dict[str, float]:
     }
 
 
-def sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
+def rule_sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
     """Say in the rule's own words what it has seen."""
     said = rule.text.format(
         scope=scope,
@@ -99,7 +106,13 @@ def sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
     return " ".join(said.split())
 
 
-def reasons_of(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: Stakes) -> list[str]:
+def decision_reasons(
+    row: ScopeRow,
+    look: RuleEvaluation,
+    scene: EvaluationContext,
+    cause: Cause,
+    stakes: ExposureAtStake,
+) -> list[str]:
     """Say why, in plain sentences: what each active rule saw, who agrees, what is at stake."""
     out = []
     for request in look.requests:
@@ -107,7 +120,9 @@ def reasons_of(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: St
         if condition is None:
             out.append(f"{request.rule.id} still holds: nothing newer is known")
             continue
-        said = sentence(request.rule, condition, scene.features[condition.feature], scene.scope)
+        said = rule_sentence(
+            request.rule, condition, scene.features[condition.feature], scene.scope
+        )
         if request.severity < 1.0:
             said += f" (held: not below {request.rule.exit:g} of it for long enough)"
         out.append(said)
@@ -129,17 +144,19 @@ def reasons_of(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: St
     return out
 
 
-def _served(scene: Scene) -> list[str]:
+def _served(scene: EvaluationContext) -> list[str]:
     """Say what the generations make of it together."""
     return [
-        f"{name.removeprefix(SERVED_SCORES)}: all generations together give it a probability of "
+        f"{name.removeprefix(ENSEMBLE_SCORE_PREFIX)}: all generations together give it a probability of "
         f"{value:.3g}"
         for name, value in sorted(scene.features.items())
-        if name.startswith(SERVED_SCORES)
+        if name.startswith(ENSEMBLE_SCORE_PREFIX)
     ]
 
 
-def flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, Any]:
+def counterfactual(
+    row: ScopeRow, state: State, look: RuleEvaluation, scene: EvaluationContext
+) -> dict[str, Any]:
     """Find the smallest change of the inputs that would have led to another state.
 
     Going up: the value below which no rule would have asked for this state; where several
@@ -165,7 +182,9 @@ def flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, Any
     return found
 
 
-def _asking(state: State, look: Look, scene: Scene) -> dict[str, tuple[Condition, float]]:
+def _asking(
+    state: State, look: RuleEvaluation, scene: EvaluationContext
+) -> dict[str, tuple[Condition, float]]:
     """Conditions that ask for a state or a stricter one: by input, the lowest that is met."""
     out: dict[str, tuple[Condition, float]] = {}
     for request in look.requests:
@@ -181,7 +200,7 @@ def _asking(state: State, look: Look, scene: Scene) -> dict[str, tuple[Condition
     return out
 
 
-def _change(scene: Scene, condition: Condition, needed: float) -> dict[str, Any]:
+def _change(scene: EvaluationContext, condition: Condition, needed: float) -> dict[str, Any]:
     """One input: its value, and the one that it would have had to have."""
     return {
         "feature": condition.feature,

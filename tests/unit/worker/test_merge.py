@@ -6,27 +6,27 @@ import pytest
 
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.enums import RejectReason
-from riskwatch.engine.record import TIMELESS, Record
+from riskwatch.engine.record import NO_EVENT_TIME, InputRecord
 from riskwatch.errors import StreamIdentityError
 from riskwatch.store.batch import StreamOffset
-from riskwatch.worker.merge import Intake, Lane, depth
+from riskwatch.worker.merge import EventTimeMerge, PartitionCursor, buffered_records
 
 BAD = Refusal(RejectReason.JSON_MALFORMED, "x")
 
 
-def lane(at: int = 0, end: int = 0) -> Lane:
+def lane(at: int = 0, end: int = 0) -> PartitionCursor:
     """A partition that is read up to `at`."""
-    return Lane("id", at, at, at, end)
+    return PartitionCursor("id", at, at, at, end)
 
 
-def records(stream: str, *at: tuple[int, int]) -> list[Record]:
+def records(stream: str, *at: tuple[int, int]) -> list[InputRecord]:
     """Records by offset and event time."""
-    return [Record(stream, position, b"", BAD, us) for position, us in at]
+    return [InputRecord(stream, position, b"", BAD, us) for position, us in at]
 
 
 def test_partitions_are_merged_by_event_time() -> None:
     """Whatever came in first; within a partition the order is the broker's."""
-    intake = Intake({"b": lane(), "a": lane()})
+    intake = EventTimeMerge({"b": lane(), "a": lane()})
     intake.put("b", records("b", (0, 5), (1, 1), (2, 9)), 3)
     intake.put("a", records("a", (0, 4), (1, 6)), 2)
     assert intake.streams == ("a", "b")
@@ -36,7 +36,7 @@ def test_partitions_are_merged_by_event_time() -> None:
 
 def test_a_partition_that_has_more_is_waited_for() -> None:
     """Its next record may be the earliest; by force, or when it comes, things go on."""
-    intake = Intake({"a": lane(), "b": lane(end=1)})
+    intake = EventTimeMerge({"a": lane(), "b": lane(end=1)})
     intake.put("a", records("a", (0, 5)), 1)
     assert (intake.missing(), intake.take(9), intake.idle) == (["b"], [], False)
     intake.put("b", records("b", (0, 3)), 1)
@@ -50,9 +50,9 @@ def test_a_partition_that_has_more_is_waited_for() -> None:
 
 def test_refusals_hold_nothing_up() -> None:
     """What has no event time goes first."""
-    intake = Intake({"a": lane(), "b": lane()})
+    intake = EventTimeMerge({"a": lane(), "b": lane()})
     intake.put("a", records("a", (0, 1)), 1)
-    intake.put("b", records("b", (0, TIMELESS), (1, TIMELESS), (2, 2)), 3)
+    intake.put("b", records("b", (0, NO_EVENT_TIME), (1, NO_EVENT_TIME), (2, 2)), 3)
     assert [(r.stream, r.position) for r in intake.take(9)] == [
         ("b", 0), ("b", 1), ("a", 0), ("b", 2),
     ]  # fmt: skip
@@ -60,10 +60,10 @@ def test_refusals_hold_nothing_up() -> None:
 
 def test_offsets_are_told_once_and_pass_over_gaps() -> None:
     """Behind what was taken; over offsets without a record once nothing waits before them."""
-    intake = Intake({"a": lane(at=10)})
+    intake = EventTimeMerge({"a": lane(at=10)})
     assert intake.offsets() == []
     intake.put("a", records("a", (12, 1), (14, 2)), 20)
-    assert depth([intake]) == 2
+    assert buffered_records([intake]) == 2
     intake.take(1)
     assert intake.offsets() == [StreamOffset("a", "id", 13, 11)]
     assert intake.offsets() == []
@@ -73,7 +73,7 @@ def test_offsets_are_told_once_and_pass_over_gaps() -> None:
 
 def test_a_fetch_without_records_passes_over_its_offsets() -> None:
     """Ends of transactions have offsets, and nothing to hand out."""
-    intake = Intake({"a": lane(end=2)})
+    intake = EventTimeMerge({"a": lane(end=2)})
     found = [intake.idle]
     intake.put("a", [], 2)
     assert [*found, intake.idle] == [False, True]
@@ -82,6 +82,6 @@ def test_a_fetch_without_records_passes_over_its_offsets() -> None:
 
 def test_offsets_that_run_backwards_are_another_partition() -> None:
     """The error says where it was and what came."""
-    intake = Intake({"a": lane(at=5)})
+    intake = EventTimeMerge({"a": lane(at=5)})
     with pytest.raises(StreamIdentityError, match="a: offset 4 came after offset 4: the topic was"):
         intake.put("a", records("a", (4, 1)), 5)

@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from riskwatch.core.enums import Cause, Quality, State
-from riskwatch.core.risk.explanation import Scene, Stakes, flip
-from riskwatch.core.risk.rule_engine import RULES, Look, Request
+from riskwatch.core.risk.explanation import EvaluationContext, ExposureAtStake, counterfactual
+from riskwatch.core.risk.rule_engine import RULES_GENERATION, RuleEvaluation, RuleRequest
 from riskwatch.core.risk.state import ScopeRow
-from riskwatch.core.risk.tracker import severity_of
+from riskwatch.core.risk.tracker import rule_severity
 from riskwatch.core.rules import Condition, Rule
 
 NAMES = ("discount_bp", "limit_ratio", "pending_age_s")
@@ -37,21 +37,28 @@ FEATURES = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 100).map(float
 def decided(rules: list[Rule], features: dict[str, float]) -> tuple[State, dict[str, Any]]:
     """Decide from NORMAL, all rules that are met asking; gives the state and its flip."""
     requests = [
-        Request(rule, RULES, rule.state, severity)
+        RuleRequest(rule, RULES_GENERATION, rule.state, severity)
         for rule in rules
-        if (severity := severity_of(rule, features) or 0.0) >= 1.0
+        if (severity := rule_severity(rule, features) or 0.0) >= 1.0
     ]
     requests.sort(key=lambda r: r.order)
-    look = Look(requests, {}, moving=False, changed=True, before=None)
-    scene = Scene(
-        0, "asset:X", features, Cause.ISSUER, Quality.GOOD, [], [], lambda: Stakes(0.0, 0.0, 0.0)
+    look = RuleEvaluation(requests, {}, moving=False, changed=True, before=None)
+    scene = EvaluationContext(
+        0,
+        "asset:X",
+        features,
+        Cause.ISSUER,
+        Quality.GOOD,
+        [],
+        [],
+        lambda: ExposureAtStake(0.0, 0.0, 0.0),
     )
-    return look.state, flip(ScopeRow(), look.state, look, scene)
+    return look.state, counterfactual(ScopeRow(), look.state, look, scene)
 
 
 def asked(rules: list[Rule], features: dict[str, float]) -> State:
     """The strictest state that is asked for."""
-    met = [rule.state for rule in rules if (severity_of(rule, features) or 0.0) >= 1.0]
+    met = [rule.state for rule in rules if (rule_severity(rule, features) or 0.0) >= 1.0]
     return max(met, key=lambda state: state.rank, default=State.NORMAL)
 
 
