@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from riskwatch.engine.retry import Retry
     from riskwatch.store.notifications import DueNotification
 
-    Post = Callable[[DeliveryTarget, str, bytes, datetime], DeliveryResult]
+    Post = Callable[[DeliveryTarget, str, bytes, datetime], "DeliveryResult"]
 
 
 # One try to deliver one notice: signed, within a time, never redirected; the URL is never told.

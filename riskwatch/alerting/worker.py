@@ -242,6 +242,7 @@ def notification_row(notice: Notification, kind: str, place: int, now: datetime)
     return (
         notice.id, place, notice.route, notice.origin, notice.group, notice.kind.value,
         notice.severity.value, notice.level.value, urgency, notice.title,
-        len(notice.items) + notice.more, notification_body(kind, notice).decode(), moment(notice.us), now,
+        len(notice.items) + notice.more,
+            notification_body(kind, notice).decode(), moment(notice.us), now,
         notifications.WAITING, 0, _LONG_AGO, None, "", "",
     )  # fmt: skip

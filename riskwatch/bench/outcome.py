@@ -189,7 +189,7 @@ def _evaluate(
     samples: list[tuple[int, float, float, bool]],
 ) -> Probabilities:
     said = tuple(p for _, p, _, _ in samples)
-    labels = tuple(came for *_, came in samples)
+    outcomes_seen = tuple(came for *_, came in samples)
     positive = [us for us, _, _, came in samples if came]
     return Probabilities(
         case=trial.case.name,
@@ -197,9 +197,9 @@ def _evaluate(
         scope=which[0],
         target=which[1],
         generation=which[2],
-        judged=measure_probabilities(said, labels),
-        ap_deviation=average_precision([size for _, _, size, _ in samples], labels),
+        judged=measure_probabilities(said, outcomes_seen),
+        ap_deviation=average_precision([size for _, _, size, _ in samples], outcomes_seen),
         events=labels.independent(positive, asked.horizon),
         said=said,
-        labels=labels,
+        labels=outcomes_seen,
     )

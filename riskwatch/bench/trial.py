@@ -93,7 +93,8 @@ def aggregate_generation(scores: Iterable[Prediction]) -> str:
 
     Examples
     --------
-    >>> aggregate_generation([Prediction(0, "asset:A", "t", name, 0.1) for name in ("rules", "anchored")])
+    >>> aggregate_generation([
+    ...     Prediction(0, "asset:A", "t", name, 0.1) for name in ("rules", "anchored")])
     'anchored'
     """
     known = generations(scores)

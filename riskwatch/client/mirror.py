@@ -69,7 +69,8 @@ class MirrorReading(Generic[T]):
 
         Examples
         --------
-        >>> MirrorReading("absent", why="no heartbeat").effective.value, MirrorReading("normal").effective.value
+        >>> absent = MirrorReading("absent", why="no heartbeat")
+        >>> absent.effective.value, MirrorReading("normal").effective.value
         ('HALT', 'NORMAL')
         """
         if self.kind == "normal":

@@ -95,9 +95,7 @@ def verify_decisions_command(
         raise typer.Exit(1 if differs else 3)
 
 
-def _decision(
-    found: tuple[queries.CommandRow | None, queries.CommandRow | None], given: str
-) -> str:
+def _decision(found: tuple[queries.ResultRow | None, queries.ResultRow | None], given: str) -> str:
     decision = found[1]
     if decision is None:
         raise RiskwatchError(f"{given}: no decision is behind this alert")
@@ -207,7 +205,10 @@ def export_command(
 
     A chain that is not intact is not signed.
     """
-    from riskwatch.audit.incident import reconstruct_incident, render_page
+    from riskwatch.audit.incident import (  # noqa: PLC0415 - models take a second
+        reconstruct_incident,
+        render_page,
+    )
 
     span = (moment_of("--from", begin), moment_of("--to", end))
     if span[0] > span[1]:

@@ -264,7 +264,8 @@ def quarantine_command(
     finally:
         engine.dispose()
     typer.echo(
-        f"{min(asked, REQUIRED_PEOPLE)} of {REQUIRED_PEOPLE} people ask that {worker} passes {place.id} over."
+        f"{min(asked, REQUIRED_PEOPLE)} of {REQUIRED_PEOPLE} people ask that {worker} "
+        f"passes {place.id} over."
     )
     if asked < REQUIRED_PEOPLE:
         typer.echo(
@@ -307,7 +308,8 @@ def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     names = ["worker", "stream", "position", "crashes", "error", "set aside by"]
     rows = [
         [f.place.worker, f.place.stream, f.place.position, f.crashes, printable(f.error),
-         f"{len(f.asked)} of {REQUIRED_PEOPLE}: {printable('; '.join(f.asked))}" if f.asked else "nobody"]
+         f"{len(f.asked)} of {REQUIRED_PEOPLE}: {printable('; '.join(f.asked))}"
+         if f.asked else "nobody"]
         for f in found
     ]  # fmt: skip
     show_rows(names, rows)

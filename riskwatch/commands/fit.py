@@ -142,7 +142,7 @@ def fit_command(
             known = ", ".join(q.id for q in asked)
             raise RiskwatchError(f"target {name!r} is not configured: there are {known}")
     if priors is not None or asks is not None:
-        for line in prior_tables(asked, priors) if priors else asks(asked, asks or 0):
+        for line in prior_tables(asked, priors) if priors else watch_asks(asked, asks or 0):
             typer.echo(line)
         return
     if out is None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig
-    from riskwatch.store.queries import CommandRow
+    from riskwatch.store.queries import ResultRow
 
 
 # A model card: what a model is, how good it has been, and what it may do, in plain words.
@@ -52,8 +52,8 @@ _SERVING: Final = (
 def model_card(
     name: str,
     configured: GenerationConfig | None,
-    standings: list[CommandRow],
-    changes: list[CommandRow],
+    standings: list[ResultRow],
+    changes: list[ResultRow],
 ) -> str:
     """Write the card of one generation.
 
@@ -116,7 +116,7 @@ def _what(name: str, configured: GenerationConfig | None) -> Iterator[str]:
     )
 
 
-def _record(row: CommandRow) -> list[str]:
+def _record(row: ResultRow) -> list[str]:
     base = row["positives"] / row["labels"] if row["labels"] else 0.0
     # The Brier score of whoever always says the base rate is the uncertainty.
     skill = 1.0 - row["brier"] / row["uncertainty"] if row["uncertainty"] > 0.0 else None
@@ -124,8 +124,9 @@ def _record(row: CommandRow) -> list[str]:
         f"### {row['target']}",
         "",
         (
-            f"- as of {rfc3339(micros(row['ts']))}: {row['labels']} labels, {row['positives']} true "
-            f"({base:.2%}), {row['events']} independent events in {row['entities']} scopes"
+            f"- as of {rfc3339(micros(row['ts']))}: {row['labels']} labels, "
+            f"{row['positives']} true ({base:.2%}), {row['events']} independent events in "
+            f"{row['entities']} scopes"
         ),
         f"- log loss {row['log_loss']:.4f} nats, Brier score {row['brier']:.4f}"
         + ("" if skill is None else f", skill against the base rate {skill:+.2f}"),
@@ -144,7 +145,7 @@ def _record(row: CommandRow) -> list[str]:
     return [*lines, ""]
 
 
-def _may(row: CommandRow) -> str:
+def _may(row: ResultRow) -> str:
     said = f"{row['authority']}: it may {AUTHORITY_TEXTS[row['authority']]}"
     if row["authority"] == "shadow":
         said = f"shadow: it may ask for {AUTHORITY_TEXTS['shadow']}"
@@ -157,17 +158,17 @@ def _may(row: CommandRow) -> str:
     return said
 
 
-def _history(changes: list[CommandRow]) -> list[str]:
+def _history(changes: list[ResultRow]) -> list[str]:
     if not changes:
         return ["It never changed."]
     return [
-        f"- {rfc3339(micros(row['ts']))}, {row['target']}: {row['former']} to {row['authority']} by "
-        f"{row['by']}, {row['reason']}: {row['detail']}"
+        f"- {rfc3339(micros(row['ts']))}, {row['target']}: {row['former']} to {row['authority']} "
+        f"by {row['by']}, {row['reason']}: {row['detail']}"
         for row in changes
     ]
 
 
-def _limits(name: str, standings: list[CommandRow]) -> list[str]:
+def _limits(name: str, standings: list[ResultRow]) -> list[str]:
     lines = ["- No model lowers what a rule asks for, and none releases a HALT."]
     if name == RULES:
         lines.append("- Its probability is a scale, not a forecast: its losses say how wrong.")
@@ -316,7 +317,7 @@ def _configured(rules: Path | None) -> ModelsConfig:
     return load_policy(rules or paths.rules_folder()).models
 
 
-def _print(rows: list[CommandRow], *, cost: bool) -> None:
+def _print(rows: list[ResultRow], *, cost: bool) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
@@ -342,7 +343,7 @@ def _print(rows: list[CommandRow], *, cost: bool) -> None:
     console.print(table)
 
 
-def _change(row: CommandRow) -> str:
+def _change(row: ResultRow) -> str:
     if row["changed"] is None:
         return "never"
     return f"{rfc3339(micros(row['changed']))} ({row['reason']})"

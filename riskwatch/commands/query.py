@@ -24,7 +24,7 @@ from riskwatch.store.user_query import run_user_query
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from riskwatch.store.queries import CommandRow
+    from riskwatch.store.queries import ResultRow
 
 Json = Annotated[bool, typer.Option("--json", help="NDJSON, one object per line.")]
 _PIPED: Final = 200
@@ -192,7 +192,7 @@ def show_json(row: Mapping[str, Any]) -> None:
     typer.echo(msgspec.json.encode(_plain(dict(row))).decode())
 
 
-def _lines(rows: Iterable[CommandRow]) -> None:
+def _lines(rows: Iterable[ResultRow]) -> None:
     for row in rows:
         show_json(row)
 

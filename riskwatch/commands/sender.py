@@ -38,7 +38,10 @@ PASSPHRASE: Final = "RISKWATCH_OPERATOR_PASSPHRASE"  # noqa: S105 - the name of 
 
 
 def make_keyfile(path: Path) -> str:
-    """Make a key file, and give its public half; see :func:`riskwatch.contracts.keyfile.create_private_key`."""
+    """Make a key file and return its public half.
+
+    See :func:`riskwatch.contracts.keyfile.create_private_key`.
+    """
     return public_key_text(keyfile.create_private_key(path, _passphrase()).public_key())
 
 

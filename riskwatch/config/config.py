@@ -75,10 +75,10 @@ def load_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsCo
             text = _read_artefact(
                 directory / name, file, f"generations[{i}].options.{ARTEFACT_OPTION}"
             )
-            wanted = msgspec.structs.replace(
-                wanted, options={**wanted.options, ARTEFACT_OPTION: text}
-            )  # noqa: PLW2901
-        generations.append(wanted)
+            options = {**wanted.options, ARTEFACT_OPTION: text}
+            generations.append(msgspec.structs.replace(wanted, options=options))
+        else:
+            generations.append(wanted)
     return msgspec.structs.replace(models, generations=tuple(generations))
 
 

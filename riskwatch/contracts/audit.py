@@ -81,7 +81,8 @@ def link_digest(link: AuditLink) -> str:
 
     Examples
     --------
-    >>> row = AuditLink(worker="risk", seq=1, place=1, kind="DecisionMade", id="ab", key="firm", us=0,
+    >>> row = AuditLink(worker="risk", seq=1, place=1, kind="DecisionMade", id="ab", key="firm",
+    ...            us=0,
     ...            engine="0", payload="{}", previous=GENESIS, digest="")
     >>> link_digest(row)[:16]
     '340a1d9eb2768091'

@@ -234,7 +234,8 @@ def encode(event: WireEvent) -> bytes:
 def stamp_arrival(event: WireEvent, arrived: datetime) -> WireEvent:
     """`event` with `arrived` set where it is absent; an earlier stamp stays.
 
-    A live shell stamps its clock and then asks :func:`riskwatch.contracts.validation.check_not_future`;
+    A live worker stamps its clock and then asks
+    :func:`riskwatch.contracts.validation.check_not_future`;
     a replay stamps `ts`.
 
     Raises

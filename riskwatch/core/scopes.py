@@ -155,7 +155,8 @@ def strictest_scope(
     --------
     >>> strictest_scope({"asset:USDC": State.HALT, "firm": State.REDUCE}, asset="USDC")
     ('asset:USDC', <State.HALT: 'HALT'>)
-    >>> strictest_scope({"asset:USDC": State.HALT, "book:arb": State.HALT}, book="arb", asset="USDC")
+    >>> states = {"asset:USDC": State.HALT, "book:arb": State.HALT}
+    >>> strictest_scope(states, book="arb", asset="USDC")
     ('book:arb', <State.HALT: 'HALT'>)
     """
     index = ScopeIndex(_Bare(scope, state) for scope, state in states.items())

@@ -53,7 +53,8 @@ def python_finding(found: tuple[int, ...]) -> Finding:
     shown = f"{'.'.join(map(str, found))}, engine {ENGINE}"
     if OLDEST_PYTHON <= found[:2] <= NEWEST_PYTHON:
         return Finding("python", "ok", shown)
-    do = f"run riskwatch on Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} to {NEWEST_PYTHON[0]}.{NEWEST_PYTHON[1]}"
+    oldest, newest = (".".join(map(str, v)) for v in (OLDEST_PYTHON, NEWEST_PYTHON))
+    do = f"run riskwatch on Python {oldest} to {newest}"
     return Finding("python", "warn", shown, do)
 
 

@@ -101,7 +101,8 @@ class Book:
         Examples
         --------
         >>> book = Book()
-        >>> book.put("1", RestingOrder("bid", 9_990, 5)); book.put("2", RestingOrder("ask", 10_010, 7))
+        >>> book.put("1", RestingOrder("bid", 9_990, 5))
+        >>> book.put("2", RestingOrder("ask", 10_010, 7))
         >>> book.depth([5, 10])
         [(5, 0, 0), (10, 5, 7)]
         """

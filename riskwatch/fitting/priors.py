@@ -1,7 +1,8 @@
 """Measures how likely a target is at a severity: the prior that every generation starts from.
 
 The rule orders states; how likely what it warns of is, it does not say. That is measured here, per
-target, on invented paths of a coin (:mod:`riskwatch.scenarios.random_episodes`), weighted by how often days
+target, on invented paths of a coin (:mod:`riskwatch.scenarios.random_episodes`), weighted
+by how often days
 like them come: a logistic regression on the doublings of the severity, so that the order of states
 stays the rule's to the bit. It is judged on paths that it was not fitted on.
 """

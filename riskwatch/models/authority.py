@@ -54,7 +54,8 @@ class AuthorityTest:
     """One label, for and against one generation."""
 
     def __init__(
-        self, judge: AuthorityPolicy, state: EnsembleState, target: str, rung: GenerationSpec, standing: AuthorityRecord,
+        self, judge: AuthorityPolicy, state: EnsembleState, target: str, rung: GenerationSpec,
+        standing: AuthorityRecord,
         us: int,
     ) -> None:  # fmt: skip
         self.policy = judge
@@ -177,7 +178,9 @@ def evidence_figures(standing: AuthorityRecord) -> dict[str, float]:
 
 
 def authority_change(
-    us: int, target: str, rung: GenerationSpec, standing: AuthorityRecord, to: Authority, reason: str, detail: str,
+    us: int, target: str, rung: GenerationSpec,
+        standing: AuthorityRecord, to: Authority, reason: str,
+    detail: str,
     *, by: str = "evidence", numbers: Mapping[str, float], cause_id: str = "",
 ) -> AuthorityChanged:  # fmt: skip
     """Say that an authority changes; `standing` is as before it."""
@@ -464,14 +467,14 @@ class AuthorityPolicy:
         standing = self.record(state, target, name)
         if self.authority(state, f"{target}|{name}", rung) is wanted and not standing.quarantined:
             raise ModelError(f"generation {name!r} is {to!r} on {target} already")
-        changed = changed(
+        output = authority_change(
             us, target, rung, standing, wanted, "command", why,
             by=by, numbers=evidence_figures(standing), cause_id=cause_id,
         )  # fmt: skip
         standing.set_authority(wanted.value, us, "command")
         standing.quarantined = False
         state.mark(f"standing/{target}|{name}")
-        return changed
+        return output
 
     def change(
         self, state: EnsembleState, us: int, target: str, rung: GenerationSpec, to: Authority,
@@ -479,9 +482,9 @@ class AuthorityPolicy:
     ) -> None:  # fmt: skip
         """Change the authority of a generation, and remember to say so."""
         standing = self.record(state, target, rung.name)
-        numbers = numbers(standing) | dict(more)
+        figures = evidence_figures(standing) | dict(more)
         state.unreported.append(
-            authority_change(us, target, rung, standing, to, reason, detail, numbers=numbers)
+            authority_change(us, target, rung, standing, to, reason, detail, numbers=figures)
         )
         standing.set_authority(to.value, us, reason)
         state.mark(f"standing/{target}|{rung.name}")

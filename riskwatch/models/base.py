@@ -86,7 +86,8 @@ class PredictionTarget(msgspec.Struct, frozen=True, kw_only=True):
 
         Examples
         --------
-        >>> PredictionTarget(kind="depeg", side="discount", threshold=50, horizon_s=60).measure(-70.0)
+        >>> target = PredictionTarget(kind="depeg", side="discount", threshold=50, horizon_s=60)
+        >>> target.measure(-70.0)
         70.0
         """
         if self.side == "discount":

@@ -91,7 +91,8 @@ class PendingSamples(msgspec.Struct):
     >>> target = PredictionTarget(kind="depeg", threshold=50.0, horizon_s=60.0)
     >>> pending = PendingSamples()
     >>> pending.add(Sample(0, {"severity": 0.2}, {"rules": 0.1}))
-    >>> [len(pending.observe(target, s * SECOND, bp)) for s, bp in ((10, 55.0), (20, 5.0), (59, 5.0))]
+    >>> [len(pending.observe(target, s * SECOND, bp))
+    ...  for s, bp in ((10, 55.0), (20, 5.0), (59, 5.0))]
     [0, 0, 0]
     >>> [(sample.us, label) for sample, label in pending.observe(target, 61 * SECOND, 5.0)]
     [(0, True)]

@@ -89,7 +89,8 @@ def random_walk_prices(start: datetime, end: datetime, seed: int) -> PriceOf:
     Examples
     --------
     >>> from datetime import UTC, datetime
-    >>> price = random_walk_prices(datetime(2023, 3, 1, tzinfo=UTC), datetime(2023, 3, 2, tzinfo=UTC), 1)
+    >>> begin, end = datetime(2023, 3, 1, tzinfo=UTC), datetime(2023, 3, 2, tzinfo=UTC)
+    >>> price = random_walk_prices(begin, end, 1)
     >>> round(price("kraken", "BTC", "USDC", 0))
     20000
     """

@@ -52,7 +52,9 @@ class DeadLetterPlace:
 
         Examples
         --------
-        >>> DeadLetterPlace("risk", "riskwatch.pegs/0", 1).source, DeadLetterPlace("embedded", "a/0", 1).source
+        >>> DeadLetterPlace("risk", "riskwatch.pegs/0", 1).source
+        'riskwatch.pegs'
+        >>> DeadLetterPlace("embedded", "a/0", 1).source
         ('riskwatch.pegs', 'a/0')
         """
         return source_of(self.stream)
@@ -132,7 +134,7 @@ def input_topic_of(stream: str) -> str | None:
 
     Examples
     --------
-    >>> input_topic_of("riskwatch.fills/3"), input_topic_of("riskwatch.readings/0"), input_topic_of("a.ndjson")
+    >>> [input_topic_of(s) for s in ("riskwatch.fills/3", "riskwatch.readings/0", "a.ndjson")]
     ('riskwatch.fills', None, None)
     """
     topic = stream.rpartition("/")[0]

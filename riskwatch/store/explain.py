@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from riskwatch.contracts.audit import AuditLink
-    from riskwatch.store.queries import CommandRow
+    from riskwatch.store.queries import ResultRow
 
 CAUSES: Final = {
     "issuer": "the coin's own value moved, on two or more independent venues",
@@ -46,7 +46,7 @@ WAIT_TEXTS: Final = {
 """How long a rule waits, by the names that a decision's limits carry beside the thresholds."""
 
 
-def explain_alert(alert: CommandRow) -> list[str]:
+def explain_alert(alert: ResultRow) -> list[str]:
     """Say what an alert is about, and where it stands.
 
     The decision behind it is for :func:`explain_decision`.
@@ -80,7 +80,7 @@ def unit_of(name: str) -> str:
 
 
 def explain_decision(
-    d: CommandRow, switches: Iterable[CommandRow] = (), row: AuditLink | None = None
+    d: ResultRow, switches: Iterable[ResultRow] = (), row: AuditLink | None = None
 ) -> list[str]:
     """Say what was decided, when, by whom, why, and what would have altered it.
 
@@ -155,7 +155,7 @@ def _valued(name: str, value: float) -> str:
     return f"{format_number(value)} {unit_of(name)}".rstrip()
 
 
-def _contributions(d: CommandRow) -> list[str]:
+def _contributions(d: ResultRow) -> list[str]:
     parts: Mapping[str, float] = d["contributions"]
     if not parts:
         return []

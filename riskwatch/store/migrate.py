@@ -219,7 +219,8 @@ def _refuse_unknown(conn: Connection, found: str | None) -> None:
     known = {r.revision for r in ScriptDirectory.from_config(_config()).walk_revisions()}
     if found is not None and found not in known:
         raise StoreError(
-            f"{_name(conn)} is at revision {found}, which this build ({head_revision()}) does not know: "
+            f"{_name(conn)} is at revision {found}, which this build ({head_revision()}) "
+            "does not know: "
             "it was written by a newer riskwatch"
         )
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _HEIGHT = {"shadow": 0, "advisory": 1, "bounded": 2, "full": 3}
 
 
-def authority_records(conn: Connection, generation: str | None = None) -> list[CommandRow]:
+def authority_records(conn: Connection, generation: str | None = None) -> list[ResultRow]:
     """Where every generation stands, by target, the highest authority first."""
     query = select(MODEL_STANDING)
     if generation is not None:
@@ -54,7 +54,7 @@ def authority_records(conn: Connection, generation: str | None = None) -> list[C
     )
 
 
-def authority_changes(conn: Connection, generation: str) -> list[CommandRow]:
+def authority_changes(conn: Connection, generation: str) -> list[ResultRow]:
     """Every change of a generation's authority, in order of time."""
     c = AUTHORITY_CHANGE.c
     query = select(AUTHORITY_CHANGE).where(c.generation == generation).order_by(c.ts, c.id)
@@ -70,10 +70,8 @@ def last_features(conn: Connection) -> dict[str, dict[str, float]]:
 
 # What tools ask of people's doings: what came of a command, and what is in force now.
 
-CommandRow = dict[str, Any]
 
-
-def command_outcome(conn: Connection, cause_id: str) -> CommandRow | None:
+def command_outcome(conn: Connection, cause_id: str) -> ResultRow | None:
     """What came of the command of this identity at first; ``None`` while nothing has.
 
     What only claims to be it does not count, nor that it was sent again.
@@ -84,7 +82,7 @@ def command_outcome(conn: Connection, cause_id: str) -> CommandRow | None:
     return None if found is None else dict(found)
 
 
-def command_history(conn: Connection, scope: str | None, limit: int) -> list[CommandRow]:
+def command_history(conn: Connection, scope: str | None, limit: int) -> list[ResultRow]:
     """Commands, the newest first."""
     c = OPERATOR_COMMAND.c
     query = select(OPERATOR_COMMAND).order_by(c.ts.desc(), c.commanded_at.desc(), c.id).limit(limit)
@@ -93,7 +91,7 @@ def command_history(conn: Connection, scope: str | None, limit: int) -> list[Com
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def scope_controls(conn: Connection) -> dict[str, CommandRow]:
+def scope_controls(conn: Connection) -> dict[str, ResultRow]:
     """What people have in force or in hand, by scope."""
     query = select(SCOPE_CONTROL).order_by(SCOPE_CONTROL.c.scope)
     return {row["scope"]: dict(row) for row in conn.execute(query).mappings()}
@@ -131,7 +129,7 @@ def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
     return gross, net, unpriced
 
 
-CommandRow = dict[str, Any]
+ResultRow = dict[str, Any]
 GROUPS: Final = ("counterparty", "issuer", "asset", "book")
 """What exposure can be grouped by."""
 _DOLLARS: Final = ("long_usd", "short_usd", "gross_usd", "net_usd")
@@ -160,7 +158,7 @@ def open_reader(url: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def exposures(conn: Connection, by: str) -> list[CommandRow]:
+def exposures(conn: Connection, by: str) -> list[ResultRow]:
     """Rows of the view ``exposure_by_<by>``, the largest gross first; dollars to the cent.
 
     Parameters
@@ -218,7 +216,7 @@ def exact_totals(conn: Connection, by: str) -> dict[tuple[str, str], Decimal]:
     return {key: canonical(totals[key]) for key in sorted(totals)}
 
 
-def alerts(conn: Connection, *, all_of_them: bool) -> list[CommandRow]:
+def alerts(conn: Connection, *, all_of_them: bool) -> list[ResultRow]:
     """Open alerts, the gravest and dearest first; or every alert, the newest first."""
     query = select(ALERT)
     if all_of_them:
@@ -232,7 +230,7 @@ def alerts(conn: Connection, *, all_of_them: bool) -> list[CommandRow]:
     )
 
 
-def killswitches(conn: Connection) -> list[CommandRow]:
+def killswitches(conn: Connection) -> list[ResultRow]:
     """Every scope that was ever decided on, the strictest first."""
     rows = [dict(row) for row in conn.execute(select(KILLSWITCH)).mappings()]
     return sorted(rows, key=lambda row: (-_RANKS.get(row["effective"], 0), row["scope"]))
@@ -240,7 +238,7 @@ def killswitches(conn: Connection) -> list[CommandRow]:
 
 def find_alert_and_decision(
     conn: Connection, prefix: str
-) -> tuple[CommandRow | None, CommandRow | None]:
+) -> tuple[ResultRow | None, ResultRow | None]:
     """Look up the alert and the decision that an id or its beginning means.
 
     Returns
@@ -272,7 +270,7 @@ def find_alert_and_decision(
     return raised[0], made[0] if made else None
 
 
-def switches_of(conn: Connection, decision_id: str) -> list[CommandRow]:
+def switches_of(conn: Connection, decision_id: str) -> list[ResultRow]:
     """Return what a decision did to the kill switch, in order of time."""
     c = KILLSWITCH_HISTORY.c
     query = select(KILLSWITCH_HISTORY).where(c.decision_id == decision_id).order_by(c.ts, c.id)
@@ -292,7 +290,7 @@ def json_value(value: Any) -> Any:
     return time_text(value) if isinstance(value, datetime) else value
 
 
-def _by_id(conn: Connection, where: Table, like: str) -> list[CommandRow]:
+def _by_id(conn: Connection, where: Table, like: str) -> list[ResultRow]:
     ids = [where.c.id, where.c.last_id] if where is ALERT else [where.c.id]
     match = or_(*(c.like(like) for c in ids))
     query = select(where).where(match).order_by(where.c.id).limit(_SHOWN + 1)

@@ -16,5 +16,6 @@ from riskwatch.store import (
 from riskwatch.store.types import METADATA
 
 __all__ = [
-    "METADATA", "audit", "checkpoints", "clients", "drills", "notifications", "projections", "reference", "scoreboard", "truth",
+    "METADATA", "audit", "checkpoints", "clients", "drills", "notifications", "projections",
+    "reference", "scoreboard", "truth",
 ]  # fmt: skip

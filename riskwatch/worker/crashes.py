@@ -85,9 +85,9 @@ class FaultReporter:
         )
         if told.id == self._told.get(worker):
             return
-        runner.report_fault([told])
+        runner.emit([told])
         if told.counterparties:
-            runner.report_fault([PartitionFault(us, worker, told.id, told.counterparties)])
+            runner.emit([PartitionFault(us, worker, told.id, told.counterparties)])
         runner.commit([])
         runner.commit([])  # says that it is published: nothing else may be committed for long
         self._told[worker] = told.id
@@ -99,7 +99,7 @@ class FaultReporter:
         if fault is None:
             return
         key = fault_alert_key(worker)
-        runner.report_fault(
+        runner.emit(
             [
                 AlertResolved(
                     id=output_id(fault, "AlertResolved", key),
@@ -112,7 +112,7 @@ class FaultReporter:
             ]
         )
         if owned_counterparties(runner.pipeline):
-            runner.report_fault([PartitionFault(us, worker, fault, [])])
+            runner.emit([PartitionFault(us, worker, fault, [])])
         self._told[worker] = None
 
 

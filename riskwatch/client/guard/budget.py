@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 # A small file that remembers, over restarts, what went through authorised unwinds.
 #
-# It is written before the answer is given, by another file that takes its place, and both are forced
+# It is written before the answer is given, by another file that takes its place, and both are
+# forced
 # to the disk: a crash at any moment leaves what was there before or what is there now. A count may
 # come to be too high by this (an order that was counted and never sent), and never too low.
 

@@ -141,7 +141,10 @@ class Notifier:
         now = max(us, state.meta.us)  # one worker's time may be behind another's
         if n & (n - 1) == 0 or o.severity is State.HALT:
             told = AlertRaised(
-                id=output_id(o.id, "AlertRaised", OVERFLOW_ALERT_KEY), cause_id=o.id, ts=moment(now), alert=OVERFLOW_ALERT_KEY,
+                id=output_id(o.id, "AlertRaised", OVERFLOW_ALERT_KEY),
+                cause_id=o.id,
+                ts=moment(now),
+                alert=OVERFLOW_ALERT_KEY,
                 scope=OVERFLOW_SCOPE, severity=worst, cause=Cause.UNKNOWN,
                 title=f"{n} alerts over the {MAX_ALERTS} that are remembered; the last: {o.title}",
                 reasons=["look at them with riskwatch alerts"], exposure_usd=Decimal(0),

@@ -136,7 +136,8 @@ class WorkerCursor(msgspec.Struct):
 
 
 _TYPES: Final[dict[str, Any]] = {
-    "alert": AlertRow, "group": AlertGroupRow, "silence": SilenceRow, "lane": WorkerCursor, "ended": EndedAlertRow,
+    "alert": AlertRow, "group": AlertGroupRow, "silence": SilenceRow, "lane": WorkerCursor,
+    "ended": EndedAlertRow,
 }  # fmt: skip
 
 

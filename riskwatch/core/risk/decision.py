@@ -434,7 +434,8 @@ class DecisionMaker:
         if not entered:
             cause = request_cause(added[0], scene)
             reasons = decision_reasons(row, look, scene, cause, stakes)
-            title = f"{scene.scope} is {row.state.value}, now also by {leading_feature(added[0], scene)}"
+            feature = leading_feature(added[0], scene)
+            title = f"{scene.scope} is {row.state.value}, now also by {feature}"
         raised = _raised(scene, scene.scope, row, title, stakes, (row.state, cause, reasons))
         row.alert_id = row.alert_id or raised.id
         row.alert_state = row.state
@@ -516,10 +517,6 @@ def _asked(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
     lifted = control.override.state
     below = [r.state for r in look.requests if r.state is not State.HALT]
     return max((lifted, *below), key=_rank)
-
-
-def _rank(state: State) -> int:
-    return state.rank
 
 
 # How the rules look at one scope, and what becomes of what they see.

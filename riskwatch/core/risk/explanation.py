@@ -147,7 +147,8 @@ def decision_reasons(
 def _served(scene: EvaluationContext) -> list[str]:
     """Say what the generations make of it together."""
     return [
-        f"{name.removeprefix(ENSEMBLE_SCORE_PREFIX)}: all generations together give it a probability of "
+        f"{name.removeprefix(ENSEMBLE_SCORE_PREFIX)}: all generations together give it "
+        "a probability of "
         f"{value:.3g}"
         for name, value in sorted(scene.features.items())
         if name.startswith(ENSEMBLE_SCORE_PREFIX)

@@ -212,7 +212,13 @@ class CommandGate:
         self.verifier = verifier
 
     def authentic(self, command: Command) -> Operator:
-        """Whose command it is; raises :class:`CommandRefusedError` if nobody can be shown to be it."""
+        """Return whose command it is.
+
+        Raises
+        ------
+        CommandRefusedError
+            If nobody can be shown to be it.
+        """
         operator = self.verifier.operator(command.operator)
         if operator is None:
             raise CommandRefusedError(

@@ -8,13 +8,12 @@ import msgspec
 
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, LimitsConfig, Reference
-from riskwatch.core.risk.state import LimitOverrideRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from riskwatch.core.risk.exposure import Exposures, ExposureSums
-    from riskwatch.core.risk.state import LimitRow
+    from riskwatch.core.risk.state import LimitOverrideRow, LimitRow
 
 
 # Rows.

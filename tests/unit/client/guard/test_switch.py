@@ -365,4 +365,4 @@ def test_the_quick_look_says_what_the_judge_says(
     quick = guarded.switch.allows(**ORDER, side=side, reduces=reduces, usd=usd)
     order = Order(**ORDER, side=side, reduces=reduces, usd=usd)
     wall = guarded.trust.calendar.wall()
-    assert quick == guarded.switch._order_check.known(guarded.trust.view, order, wall)
+    assert quick == guarded.switch._order_check.check_verified(guarded.trust.view, order, wall)
