@@ -57,7 +57,7 @@ def topic_finding(wrong: list[str]) -> Finding:
 
     Examples
     --------
-    >>> topic_finding(["riskwatch.fills is missing: run `riskwatch topic_finding create`"]).seen
+    >>> topic_finding(["riskwatch.fills is missing: run `riskwatch topics create`"]).seen
     'riskwatch.fills is missing'
     """
     if not wrong:

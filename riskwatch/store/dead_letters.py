@@ -55,7 +55,7 @@ class DeadLetterPlace:
         >>> DeadLetterPlace("risk", "riskwatch.pegs/0", 1).source
         'riskwatch.pegs'
         >>> DeadLetterPlace("embedded", "a/0", 1).source
-        ('riskwatch.pegs', 'a/0')
+        'a/0'
         """
         return source_of(self.stream)
 
@@ -135,7 +135,7 @@ def input_topic_of(stream: str) -> str | None:
     Examples
     --------
     >>> [input_topic_of(s) for s in ("riskwatch.fills/3", "riskwatch.readings/0", "a.ndjson")]
-    ('riskwatch.fills', None, None)
+    ['riskwatch.fills', None, None]
     """
     topic = stream.rpartition("/")[0]
     return topic if topic + DLQ_SUFFIX in TOPICS else None
