@@ -47,7 +47,7 @@ class Criterion:
         return f"{self.verdict:<11}  {self.name}: {self.said}"
 
 
-def verdict(*, reached: bool) -> str:
+def reached_text(*, reached: bool) -> str:
     """Return :data:`PASS` or :data:`FAIL`."""
     return PASS if reached else FAIL
 
@@ -108,7 +108,7 @@ def compare_with_static(trials: Sequence[Trial], said: Said, state: State) -> Cr
     if not compared:
         return Criterion(name, OPEN, "no event asks for it, or there is no other event")
     count = f"on {compared - len(late)} of {compared} events"
-    return Criterion(name, verdict(reached=not late), "; ".join([count, *late]))
+    return Criterion(name, reached_text(reached=not late), "; ".join([count, *late]))
 
 
 def compare_with_plain(trials: Sequence[Trial], said: Said) -> list[Criterion]:
@@ -153,14 +153,14 @@ def _compare_option(
     return [
         Criterion(
             first,
-            verdict(reached=reached),
+            reached_text(reached=reached),
             f"median {when(lead(quiet))} with {alarms(quiet)} false alarms, "
             f"the rule {when(lead(plain))} with {alarms(plain)}"
             + ("" if as_quiet else "; on some event no setting is as quiet"),
         ),
         Criterion(
             second,
-            verdict(reached=halved),
+            reached_text(reached=halved),
             f"{alarms(quick)} false alarms at median {when(lead(quick))}, "
             f"the rule {alarms(plain)} at {when(lead(plain))}"
             + ("" if as_quick else "; on some event no setting is as fast"),
@@ -192,7 +192,9 @@ def ranking(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion
     ours = sum(a for a, _, _ in known) / len(known)
     theirs = sum(b for _, b, _ in known) / len(known)
     said = f"mean {ours:.3f} against {theirs:.3f} on {len(known)} series"
-    return Criterion(name, verdict(reached=not worse and ours > theirs), "; ".join([said, *worse]))
+    return Criterion(
+        name, reached_text(reached=not worse and ours > theirs), "; ".join([said, *worse])
+    )
 
 
 def skill(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
@@ -207,7 +209,7 @@ def skill(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
         out.append(f"{target} {pooled.skill:+.3f} on {pooled.samples} samples")
     if not out:
         return Criterion(name, OPEN, "no target has labels of both kinds")
-    return Criterion(name, verdict(reached=reached), "; ".join(out))
+    return Criterion(name, reached_text(reached=reached), "; ".join(out))
 
 
 def calibration(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
@@ -224,7 +226,7 @@ def calibration(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Crite
         )
     if not out:
         return Criterion(name, OPEN, "nothing was predicted with that probability")
-    return Criterion(name, verdict(reached=reached), "; ".join(out))
+    return Criterion(name, reached_text(reached=reached), "; ".join(out))
 
 
 def _by_target(
@@ -253,7 +255,7 @@ def causes(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Criterion:
     if len(told) > len(mine):
         parts.append(f"recordings {_count_right([o for o in told if o.case in recorded])}")
     reached = all(o.cause_right for o in mine)
-    return Criterion(name, verdict(reached=reached), "; ".join(parts))
+    return Criterion(name, reached_text(reached=reached), "; ".join(parts))
 
 
 def _recorded_cases(trials: Sequence[Trial]) -> set[str]:
@@ -280,7 +282,7 @@ def controls(trials: Sequence[Trial]) -> Criterion:
             scopes = {c.scope for c in trial.changes[ENSEMBLE] if c.state is State.HALT}
             halted.append(f"{trial.case.name} seed {trial.seed} {', '.join(sorted(scopes))}")
     said = f"{len(mine) - len(halted)} of {len(mine)} runs"
-    return Criterion(name, verdict(reached=not halted), "; ".join([said, *halted]))
+    return Criterion(name, reached_text(reached=not halted), "; ".join([said, *halted]))
 
 
 def deadlines(trials: Sequence[Trial]) -> Criterion:
@@ -299,4 +301,4 @@ def deadlines(trials: Sequence[Trial]) -> Criterion:
     if not asked:
         return Criterion(name, OPEN, "no episode has a deadline")
     said = f"{asked - len(missed)} of {asked}"
-    return Criterion(name, verdict(reached=not missed), "; ".join([said, *missed]))
+    return Criterion(name, reached_text(reached=not missed), "; ".join([said, *missed]))

@@ -114,7 +114,7 @@ class Scoreboard:
                 **{s.value: minutes([o.delays_s[s] for o in rows]) for s in RAISED},
                 "false W/R/H": "/".join(str(sum(o.false[s] for o in rows)) for s in RAISED),
                 "cause": _causes(rows),
-                "USD at HALT": dollars([o.exposed_usd for o in rows]),
+                "USD at HALT": format_usd([o.exposed_usd for o in rows]),
                 "back to NORMAL": _back(rows),
             }
             for (case, scope, onset, contender), rows in groups.items()
@@ -170,7 +170,7 @@ def minutes(delays: Sequence[float | None]) -> str:
     return f"{median(known) / 60:+.0f}{tail}"
 
 
-def dollars(amounts: Sequence[float | None]) -> str:
+def format_usd(amounts: Sequence[float | None]) -> str:
     """Median of amounts in USD; a dash where there is none."""
     known = [amount for amount in amounts if amount is not None]
     return f"{median(known):,.0f}" if known else "-"

@@ -148,20 +148,7 @@ def fit_command(
     if out is None:
         raise RiskwatchError("name the artefact to write with --out, or measure --priors or --asks")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    rows: list[LabelledSample] = []
-    sources: list[str] = []
-    with TemporaryDirectory(prefix="riskwatch-fit-") as folder:
-        runs: list[tuple[str, str | Episode, int]] = []
-        runs += [(name, name, seed) for name in episodes or () for seed in range(1, seeds + 1)]
-        runs += [(f"drawn_{n}", random_episode(n), n) for n in range(draws)]
-        weights = {f"drawn_{n} seed {n}": episode_weight(n) for n in range(draws)}
-        for source, path in _recordings(files or (), runs, Path(folder)):
-            more = collect_samples(source, path, given, weights.get(source, 1.0))
-            typer.echo(f"{source}: {len(more)} labels, {sum(r.label for r in more)} true", err=True)
-            rows += more
-            sources.append(source)
-    if not rows:
-        raise RiskwatchError("no label matured: name files of events, or an --episode")
+    rows, sources = _labelled_samples(given, files or (), episodes or (), seeds, draws)
     stated = {question.id: question.rule for question in asked}
     made, reasons = fit_artefact(
         rows, horizons, sources, FitSettings(trees=trees), out.stem, stated
@@ -172,6 +159,33 @@ def fit_command(
         raise RiskwatchError("no target could be fitted, so nothing was written")
     write_artefact(made, out)
     typer.echo(f"{out}: sha256 {made.sha256}")
+
+
+def _labelled_samples(
+    given: Config, files: Sequence[Path], episodes: Sequence[str], seeds: int, draws: int
+) -> tuple[list[LabelledSample], list[str]]:
+    """Replay every source and return its labelled samples, and the names of the sources.
+
+    Raises
+    ------
+    RiskwatchError
+        If no label matured.
+    """
+    rows: list[LabelledSample] = []
+    sources: list[str] = []
+    with TemporaryDirectory(prefix="riskwatch-fit-") as folder:
+        runs: list[tuple[str, str | Episode, int]] = []
+        runs += [(name, name, seed) for name in episodes for seed in range(1, seeds + 1)]
+        runs += [(f"drawn_{n}", random_episode(n), n) for n in range(draws)]
+        weights = {f"drawn_{n} seed {n}": episode_weight(n) for n in range(draws)}
+        for source, path in _recordings(files, runs, Path(folder)):
+            more = collect_samples(source, path, given, weights.get(source, 1.0))
+            typer.echo(f"{source}: {len(more)} labels, {sum(r.label for r in more)} true", err=True)
+            rows += more
+            sources.append(source)
+    if not rows:
+        raise RiskwatchError("no label matured: name files of events, or an --episode")
+    return rows, sources
 
 
 def _recordings(

@@ -12,7 +12,10 @@ from riskwatch.worker.lease import is_dead, process_holder
 def test_a_process_that_ended_is_dead() -> None:
     """Only here: elsewhere the same number is another process."""
     ended = subprocess.run(
-        [sys.executable, "-c", "from riskwatch.worker.lease import process_holder; print(process_holder())"],
+        [
+            sys.executable, "-c",
+            "from riskwatch.worker.lease import process_holder; print(process_holder())",
+        ],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     host, pid, space = ended.stdout.strip().split("/")
