@@ -13,7 +13,6 @@ from math import fsum, inf, isfinite, nan
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import numpy as np
 
 from riskwatch.checks import model_process
 from riskwatch.checks.model_subject import courier, encoded, require, said, well_formed
@@ -139,6 +138,8 @@ def feature_order(subject: Subject) -> None:
 
 def no_chance(subject: Subject) -> None:
     """The shared random generators are neither drawn from nor of influence."""
+    import numpy as np  # noqa: PLC0415 - the command line imports the checks, and starts without it
+
     kept, kept_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         runs: list[list[Score]] = []
