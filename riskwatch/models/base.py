@@ -119,8 +119,8 @@ class Authority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Height on the ladder, 0 (shadow) to 3 (full)."""
-        return _CAPS[self].rank
+        """Place in the order of this enum, 0 (shadow) to 3 (full)."""
+        return _RANKS[self]
 
     def step(self, by: int) -> Authority:
         """Return the authority so many steps up, or down if `by` is negative; never off it.
@@ -130,8 +130,18 @@ class Authority(StrEnum):
         >>> Authority.SHADOW.step(1).value, Authority.SHADOW.step(-1).value
         ('advisory', 'shadow')
         """
-        order = list(Authority)
+        order = tuple(Authority)
         return order[min(max(self.rank + by, 0), len(order) - 1)]
+
+    def under(self, ceiling: Authority) -> Authority:
+        """Return what is left of it under a ceiling.
+
+        Examples
+        --------
+        >>> Authority.FULL.under(Authority.ADVISORY).value
+        'advisory'
+        """
+        return min(self, ceiling, key=_RANKS.__getitem__)
 
     @property
     def cap(self) -> State:
@@ -149,6 +159,7 @@ class Authority(StrEnum):
         return state.rank <= self.cap.rank
 
 
+_RANKS: Final = {authority: place for place, authority in enumerate(Authority)}
 _CAPS: Final = dict(zip(Authority, State, strict=True))
 
 

@@ -212,7 +212,7 @@ def _rung(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> Rung:
         )
     authority = _authority(name, "authority", wanted.authority)
     ceiling = _authority(name, "max_authority", wanted.max_authority or wanted.authority)
-    if ceiling.cap.rank < authority.cap.rank:
+    if ceiling.rank < authority.rank:
         raise ModelError(f"max_authority of generation {name!r} must not be below its authority")
     if name == RULES and authority is not Authority.FULL:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
