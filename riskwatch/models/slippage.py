@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from math import exp, inf, isfinite, log
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from river import base
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from riskwatch.core.risk.models import SlippageConfig
     from riskwatch.core.risk.scorer import Law
-    from riskwatch.models.ladder_state import LadderState
 
 REACH: Final = log(64.0)
 """The factor stays within 1/64 to 64."""
@@ -143,6 +142,22 @@ class SlippageRow(msgspec.Struct):
     missed: int = 0
 
 
+class SlippageState(Protocol):
+    """Where the rows of slippage lie.
+
+    Attributes
+    ----------
+    slippage : dict of str to SlippageRow
+        By asset.
+    """
+
+    slippage: dict[str, SlippageRow]
+
+    def mark(self, row: str) -> None:
+        """Remember that a row changed and must be written."""
+        ...
+
+
 class Slippage:
     """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.scorer.Slipper`.
 
@@ -173,7 +188,7 @@ class Slippage:
         self.most = most
         self._names = [*(f"{size:g}" for size in sizes), "inf"]
 
-    def bp(self, state: LadderState, asset: str, value: float, law: Law) -> float:
+    def bp(self, state: SlippageState, asset: str, value: float, law: Law) -> float:
         """Quantile of the slippage of a fill of `value` USD, bp.
 
         It never falls with the size: a large fill costs at least what a smaller one does.
@@ -188,7 +203,7 @@ class Slippage:
                 said = max(said, self._said(row.buckets[name], law.bp(edge)))
         return quantise(said)
 
-    def learn(self, state: LadderState, asset: str, value: float, law: Law, bp: float) -> None:
+    def learn(self, state: SlippageState, asset: str, value: float, law: Law, bp: float) -> None:
         """Judge what was said of a fill of this size, then learn what it cost."""
         row = state.slippage.get(asset)
         if row is None:
@@ -209,14 +224,14 @@ class Slippage:
         row.filled = True
         state.mark(f"slippage/{asset}")
 
-    def miss(self, state: LadderState, asset: str) -> None:
+    def miss(self, state: SlippageState, asset: str) -> None:
         """Count a fill of which too little is known to learn from it."""
         row = state.slippage.get(asset)
         if row is not None:
             row.missed += 1
             state.mark(f"slippage/{asset}")
 
-    def ask(self, state: LadderState, us: int, asset: str, *, held: bool) -> None:
+    def ask(self, state: SlippageState, us: int, asset: str, *, held: bool) -> None:
         """Close a horizon that is over: labelled, unlabelled, or censored because we left."""
         row = state.slippage.get(asset)
         if row is None or (row.asked < 0 and not held):
