@@ -118,7 +118,7 @@ class Case:
         detector.update(0.5 + bounded / (2.0 * DRIFT_NATS))
         self.standing.drift = detector.state()
         # Less good than it was, but still better than the rules, is no reason to demote.
-        return detector.rose and detector.mean > 0.5
+        return detector.rose and detector.estimation > 0.5
 
     def _demote(self, reason: str, detail: str, number: float) -> None:
         to = self.authority.step(-1)

@@ -38,17 +38,17 @@ class PinballFactor(base.Regressor):
     loss [1]_ with respect to `q` is ``1[y <= q] - quantile``; a step of fixed size against it,
     taken in `w` so that `q` stays positive and steps are relative, is
 
-    .. math:: w \leftarrow w + \mathrm{rate} \, (\mathrm{quantile} - 1[y \le q])
+    .. math:: w \leftarrow w + \mathrm{lr} \, (\mathrm{quantile} - 1[y \le q])
 
     Whatever the sequence, and as long as `w` does not meet its bounds, the share of observations
     at or below what was said differs from `quantile` by at most
-    ``(2 * REACH + rate) / (rate * n)`` after `n` of them [2]_.
+    ``(2 * REACH + lr) / (lr * n)`` after `n` of them [2]_.
 
     Parameters
     ----------
     quantile : float
         In (0, 1).
-    rate : float
+    lr : float
         Size of a step, in (0, 1].
 
     Raises
@@ -64,7 +64,7 @@ class PinballFactor(base.Regressor):
 
     Examples
     --------
-    >>> model = PinballFactor(quantile=0.9, rate=0.1)
+    >>> model = PinballFactor(quantile=0.9, lr=0.1)
     >>> model.predict_one({"prior": 4.0})
     4.0
     >>> for _ in range(200):
@@ -73,13 +73,13 @@ class PinballFactor(base.Regressor):
     True
     """
 
-    def __init__(self, quantile: float = 0.9, rate: float = 0.1) -> None:
+    def __init__(self, quantile: float = 0.9, lr: float = 0.1) -> None:
         if not 0.0 < quantile < 1.0:
             raise ValueError(f"quantile must be in (0, 1), was {quantile}")
-        if not 0.0 < rate <= 1.0:
-            raise ValueError(f"rate must be in (0, 1], was {rate}")
+        if not 0.0 < lr <= 1.0:
+            raise ValueError(f"lr must be in (0, 1], was {lr}")
         self.quantile = quantile
-        self.rate = rate
+        self.lr = lr
         self.logarithm = 0.0
 
     def predict_one(self, x: Mapping[Any, Any]) -> float:
@@ -91,7 +91,7 @@ class PinballFactor(base.Regressor):
         if not isfinite(y):
             return
         step = self.quantile - (1.0 if y <= self.predict_one(x) else 0.0)
-        self.logarithm = max(-REACH, min(REACH, self.logarithm + self.rate * step))
+        self.logarithm = max(-REACH, min(REACH, self.logarithm + self.lr * step))
 
 
 class Bucket(msgspec.Struct, array_like=True, gc=False):
@@ -180,6 +180,8 @@ class Slippage:
             raise ModelError(f"slippage: sizes_usd must be positive and ascend, were {sizes}")
         if not 0.0 < config.horizon_s < inf:
             raise ModelError(f"slippage: horizon_s must be positive, was {config.horizon_s}")
+        if not 0.0 < config.rate <= 1.0:
+            raise ModelError(f"slippage: rate must be in (0, 1], was {config.rate}")
         try:
             self._model = PinballFactor(config.quantile, config.rate)
         except ValueError as error:

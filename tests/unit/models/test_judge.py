@@ -169,6 +169,19 @@ def test_where_everybody_stands_is_put_out_at_intervals() -> None:
     assert 0.0 < last.brier < 1.0
 
 
+def test_what_is_known_of_a_target_that_was_taken_away_is_still_put_out() -> None:
+    """Its records are rows as before: nothing is asked of it, and a start does not trip on them."""
+    ladder = Ladder(config(evidence=EvidenceConfig(status_s=10.0**9)))
+    state = ladder.fresh()
+    feed(ladder, state, walk(3, 400))
+    smaller = config()
+    again = Ladder(type(smaller)(targets=smaller.targets[1:], generations=smaller.generations))
+    after = again.fresh()
+    after.load(rows_of(state))
+    told = [o for o in again.report(after, 10**10) if isinstance(o, ModelMeasured)]
+    assert {o.generation for o in told if o.target == ONSET} == {"rules", "anchored", "served"}
+
+
 class Fragile(RulesGeneration):
     """A model that breaks when it sees a large discount."""
 
