@@ -1,4 +1,4 @@
-"""What a model predicts, what it may do, and what a generation is."""
+"""Targets, authority, scores, and the members that every generation must have."""
 
 from __future__ import annotations
 
@@ -203,12 +203,12 @@ def known_severity(x: Mapping[str, float]) -> float:
 
 @runtime_checkable
 class Generation(Protocol):
-    """One rung of the ladder of models for one target of one scope.
+    """One model of one target of one scope.
 
-    It has no clock, no chance and no side effects beyond its own state; scoring changes not
-    even that. How far it may go is not its own affair: the configuration says so.
+    It has no clock, no chance and no side effects beyond its own state. Scoring does not change
+    even that. The configuration and its record say how far it may go; the model does not.
 
-    Two more things may be there, and save time. ``probability(x)`` returns what
+    Two more members may be there and save time. ``probability(x)`` returns what
     ``score(x).probability`` would, without reasons; it refuses what `score` refuses. An
     attribute ``learns`` that is false says that :meth:`learn` changes nothing: it is not called.
     """

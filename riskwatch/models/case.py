@@ -1,4 +1,4 @@
-"""One label, as it speaks for and against one generation."""
+"""One label, as evidence for and against one generation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DRIFT_NATS: Final = 2.0
 
 
 class Case:
-    """One label, for and against one generation.
+    """Weighs one label for and against one generation.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Case:
         self.authority = here.of(rung)
 
     def rise(self, said: Mapping[str, float], taken: int, *, label: bool) -> bool:
-        """Weigh evidence for more authority; whether it was given."""
+        """Weigh the label for more authority; return whether it was given."""
         s, cells = self.standing, self.here.cells
         if self.authority.rank >= self.rung.ceiling.rank:
             return False
@@ -60,7 +60,7 @@ class Case:
         return False
 
     def fall(self, said: Mapping[str, float], taken: int, *, label: bool) -> None:
-        """Weigh evidence for less authority."""
+        """Weigh the label for less authority."""
         if self.authority is Authority.SHADOW:
             return
         s, cells = self.standing, self.here.cells
@@ -78,7 +78,7 @@ class Case:
             self._demote("drift", "its loss beyond the rules' has drifted up", gain)
 
     def _settled(self) -> bool:
-        """Decide a test whose labels are all known now; whether it was passed."""
+        """Decide a test whose labels are all known now; return whether it was passed."""
         s = self.standing
         needed = self.here.judge.needed(s)
         e = 0.0 if s.up is None else s.up.e_value
@@ -91,7 +91,7 @@ class Case:
         return True
 
     def _rival(self, said: Mapping[str, float]) -> str:
-        """Name the one it challenges: the highest above it, else the rules."""
+        """Name the generation that it challenges: the highest above it, or else the rules."""
         best, rival = self.authority.rank, RULES
         for rung, record in self.here.generations:
             if rung.name in (RULES, self.rung.name) or rung.name not in said:
@@ -110,7 +110,7 @@ class Case:
         return s.events >= wanted[rank] and s.entities >= spread
 
     def _drifts(self, beyond: float) -> bool:
-        """Whether the loss beyond the rules' is higher of late than it was before."""
+        """Whether the loss beyond the rules' is higher lately than it was before."""
         detector = JsonADWIN(self.here.judge.config.drift_delta)
         if self.standing.drift:
             detector.restore(self.standing.drift)

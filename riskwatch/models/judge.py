@@ -1,15 +1,15 @@
-"""Who may do how much: promotion and demotion on matured losses, and by people.
+"""Authority: promotion and demotion of generations, on matured losses and by people.
 
-* **Up**, one step at a time and never beyond the ceiling: when betting on the generation against
-  the one it challenges has multiplied the capital enough, on enough independent events. It
-  challenges the model with the highest authority above its own, else the rules. `alpha` is
-  shared by all models and targets, and by test after test: test ``k`` gets
-  ``alpha / (models * targets * k * (k + 1))``, and all of these add up to no more than `alpha`.
-* What suffices must still suffice when every label that was awaited then is known: who stops in
-  the middle of a horizon knows something of what is coming. Else the test is spent.
-* **Down**, one step: when betting on the rules against it has paid as well, when its loss beyond
-  the rules' drifts up, or when its target is asked and gets no label for too long. **To the
-  bottom**, at once and until people say otherwise: when it says what is no probability.
+* **Promotion** is one step at a time and never beyond the ceiling. Betting on the generation
+  against the one that it challenges must have multiplied the capital enough, on enough
+  independent events. It challenges the model with the highest authority above its own, or else
+  the rules. All models and targets share `alpha`, and so do their tests: test ``k`` gets
+  ``alpha / (models * targets * k * (k + 1))``. These shares add up to no more than `alpha`.
+* Evidence that suffices must still suffice when every label that was awaited then is known. In
+  the middle of a horizon something is known of what is coming. Otherwise the test is spent.
+* **Demotion** is one step: when betting on the rules against the generation has paid as well, when
+  its loss beyond the rules' drifts up, or when its target is asked and gets no label for too
+  long. A generation that gives no probability falls to shadow at once, until people lift it.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _UNDER: Final = {(now.value, top): now.under(top) for now in Authority for top i
 
 
 class Judge:
-    """Decides on the authority of generations.
+    """Promotes and demotes generations.
 
     Parameters
     ----------
     config : ModelsConfig
-        What it takes.
+        What a promotion and a demotion take.
     questions : sequence of Question
-        What is asked.
+        The targets.
     rungs : sequence of Rung
-        Who answers.
+        The generations.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Judge:
         self.cells = {q.id: Cells.of(int(q.target.horizon_s * SECOND), q.every) for q in questions}
         self._records = {target: self._keys(target) for target in self.targets}
         able = sum(r.name != RULES and r.ceiling is not Authority.SHADOW for r in rungs)
-        self.tested = max(1, able * len(self.targets))
+        self.comparisons = max(1, able * len(self.targets))
 
     def generations(self, target: str) -> tuple[tuple[Rung, str], ...]:
         """Every generation, with the key of its record on a target."""
@@ -73,12 +73,12 @@ class Judge:
         return tuple((rung, f"{target}|{rung.name}") for rung in self.rungs.values())
 
     def at(self, state: LadderState, target: str, us: int) -> TargetAuthority:
-        """Take up one target at one moment."""
+        """Authority on one target at one moment."""
         return TargetAuthority(self, state, target, us)
 
     def needed(self, standing: Standing) -> float:
-        """Evidence from which it is promoted."""
-        return self.tested * standing.tests * (standing.tests + 1) / self.config.alpha
+        """Evidence from which a generation with this record is promoted."""
+        return self.comparisons * standing.tests * (standing.tests + 1) / self.config.alpha
 
     def move(
         self, state: LadderState, us: int, target: str, name: str, to: str, *,
@@ -122,7 +122,7 @@ class Judge:
                 f"generation {name!r} may be at most {rung.ceiling.value!r} by its configuration"
             )
         here = self.at(state, target, us)
-        standing = here.standing(name)
+        standing = here.record(name)
         if here.of(rung) is wanted and not standing.quarantined:
             raise ModelError(f"generation {name!r} is {to!r} on {target} already")
         changed = here.change(rung, wanted, Reason("command", why, by=by, cause_id=cause_id))
@@ -130,18 +130,18 @@ class Judge:
         return changed
 
     def report(self, state: LadderState, us: int) -> list[Output]:
-        """Say what changed since the last report, and where everybody stands if it is due."""
+        """Return changes since the last report, and the records that are due."""
         self._stale(state, us)
-        if not state.within:
+        if not state.ceilings_hold:
             self._lower(state, us)
-            state.within = True
-        out: list[Output] = [*state.told]
-        state.told.clear()
-        out += verdicts.measured(self, state, us)
+            state.ceilings_hold = True
+        out: list[Output] = [*state.changes]
+        state.changes.clear()
+        out += verdicts.model_measurements(self, state, us)
         return out
 
     def _lower(self, state: LadderState, us: int) -> None:
-        """Take what the configuration does not allow any more: rows may be of another one."""
+        """Lower authority above its ceiling: stored rows may be of another configuration."""
         for key in sorted(state.standings):
             target, _, name = key.rpartition("|")
             standing, rung = state.standings[key], self.rungs.get(name)
@@ -150,7 +150,7 @@ class Judge:
                 self.at(state, target, us).decide(rung, rung.ceiling, Reason("ceiling", detail))
 
     def _stale(self, state: LadderState, us: int) -> None:
-        """Take a step from the generations of targets that wait for a label for too long."""
+        """Demote the generations of targets that have waited too long for a label."""
         longest = int(self.config.stale_s * SECOND)
         for target in sorted(state.clocks):
             clock = state.clocks[target]
@@ -168,12 +168,12 @@ class Judge:
 
 
 class TargetAuthority:
-    """Who may do how much on one target, at one moment.
+    """Authority of all generations on one target, at one moment.
 
     Parameters
     ----------
     judge : Judge
-        The rules of promotion.
+        What promotion and demotion take.
     state : LadderState
         Records of all generations; changed in place.
     target : str
@@ -200,8 +200,8 @@ class TargetAuthority:
         """How time is cut for the horizon of this target."""
         return self.judge.cells[self.target]
 
-    def standing(self, name: str) -> Standing:
-        """Record of a generation; made if it never was judged."""
+    def record(self, name: str) -> Standing:
+        """Record of a generation; made at its first use."""
         key = f"{self.target}|{name}"
         found = self.state.standings.get(key)
         if found is None:
@@ -215,7 +215,7 @@ class TargetAuthority:
         found = self.state.standings.get(record or f"{self.target}|{rung.name}")
         return rung.authority if found is None else _UNDER[found.authority, rung.ceiling]
 
-    def mixed(self) -> list[str]:
+    def mixture_names(self) -> list[str]:
         """Generations that the served probability is made of: all but shadows."""
         return [
             rung.name
@@ -223,12 +223,12 @@ class TargetAuthority:
             if self.of(rung, record) is not Authority.SHADOW
         ]
 
-    def of_served(self) -> Authority:
+    def served_authority(self) -> Authority:
         """How far the served probability may go: as far as the least of those that are mixed."""
-        found = (self.of(self.judge.rungs[name]) for name in self.mixed())
+        found = (self.of(self.judge.rungs[name]) for name in self.mixture_names())
         return min(found, key=lambda authority: authority.rank, default=Authority.SHADOW)
 
-    def asked(self) -> None:
+    def note_asked(self) -> None:
         """Note that the target was asked, and so waits for a label."""
         clock = self.state.clocks.get(self.target)
         if clock is None:
@@ -237,7 +237,7 @@ class TargetAuthority:
             clock.asked = self.us
             self.state.mark(f"clock/{self.target}")
 
-    def answered(self) -> None:
+    def note_label(self) -> None:
         """Note that the target got a label."""
         clock = self.state.clocks.get(self.target)
         if clock is not None and clock.asked >= 0:
@@ -263,7 +263,7 @@ class TargetAuthority:
             What became of it.
         """
         evidence.add(said, label=label)
-        standing = self.standing(name)
+        standing = self.record(name)
         standing.table.add(said, label=label)
         standing.fresh = True
         if label and evidence.happened(taken, int(self.judge.config.event_gap_s * SECOND)):
@@ -272,7 +272,7 @@ class TargetAuthority:
         self.state.mark(f"standing/{self.target}|{name}")
 
     def weigh(self, said: Mapping[str, float], taken: int, *, label: bool) -> None:
-        """Let one label speak for and against every generation.
+        """Weigh one label as evidence for and against every generation.
 
         Parameters
         ----------
@@ -285,7 +285,7 @@ class TargetAuthority:
         """
         if RULES not in said:
             return
-        # What was said before anybody's last change was said against another opponent.
+        # A sample from before a change of authority is of another test.
         before = [self.state.standings.get(record) for _, record in self.generations]
         if any(standing is not None and taken <= standing.since for standing in before):
             return
@@ -293,7 +293,7 @@ class TargetAuthority:
             rung = self.judge.rungs.get(name)
             if rung is None or name == RULES:
                 continue
-            standing = self.standing(name)
+            standing = self.record(name)
             if not standing.quarantined:
                 case = Case(self, rung, standing)
                 if not case.rise(said, taken, label=label):
@@ -309,7 +309,7 @@ class TargetAuthority:
         """
         if rung.name == RULES:
             raise ModelError(f"generation {RULES!r} {why}")
-        standing = self.standing(rung.name)
+        standing = self.record(rung.name)
         if standing.quarantined:
             return
         self.decide(rung, Authority.SHADOW, Reason("check", why))
@@ -317,12 +317,12 @@ class TargetAuthority:
 
     def decide(self, rung: Rung, to: Authority, why: Reason) -> None:
         """Change the authority of a generation; the next report puts it out."""
-        self.state.told.append(self.change(rung, to, why))
+        self.state.changes.append(self.change(rung, to, why))
 
     def change(self, rung: Rung, to: Authority, why: Reason) -> AuthorityChanged:
         """Change the authority of a generation, and return the fact to put out."""
-        standing = self.standing(rung.name)
-        changed = verdicts.changed(self, rung, standing, to, why)
+        standing = self.record(rung.name)
+        changed = verdicts.authority_changed(self, rung, standing, to, why)
         standing.become(to.value, self.us, why.reason)
         self.state.mark(f"standing/{self.target}|{rung.name}")
         return changed

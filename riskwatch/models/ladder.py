@@ -1,7 +1,7 @@
-"""The ladder: every generation, for every target of every scope, side by side.
+"""All generations of models, for all targets of all scopes.
 
-Each scope has models of its own: pooling coins in one model hurts. Scores come before learning,
-always; what is judged is what was said when the sample was taken.
+Every scope has models of its own, because one model of all coins predicts worse. A score always
+comes before learning. A generation is judged by what it said when the sample was taken.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Ladder:
                 mixed.append(mix)
                 scored.append(mix)
             if asked:
-                model.authority.asked()
+                model.authority.note_asked()
             if gone or labelled:
                 model.learn(None if gone else measure, known)
             if sampled:
@@ -128,7 +128,7 @@ class Ladder:
         return out + mixed
 
     def report(self, state: LadderState, us: int) -> list[Output]:
-        """Say whose authority changed, and how good everybody is where it is due.
+        """Return changes of authority, and the records of generations where they are due.
 
         Parameters
         ----------

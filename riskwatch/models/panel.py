@@ -14,12 +14,12 @@ from riskwatch.models.evidence import Evidence
 from riskwatch.models.labels import Pending, Sample
 from riskwatch.models.saying import (
     DIGITS,
+    ask_grounds,
+    error_text,
     fault_in,
     fault_of,
-    grounds_now,
     grounds_of,
-    raised,
-    served,
+    served_score,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class TargetModel:
         Event time, microseconds.
     """
 
-    __slots__ = ("authority", "key", "question", "scope", "state", "us", "used")
+    __slots__ = ("authority", "features", "key", "question", "scope", "state", "us")
 
     def __init__(
         self, judge: Judge, state: LadderState, question: Question, scope: str, us: int
@@ -63,8 +63,8 @@ class TargetModel:
         self.us = us
         self.key = f"{scope}|{question.id}"
         self.authority = judge.at(state, question.id, us)
-        self.used: dict[str, float] = {}
-        """Features that the generations looked at, if they were asked for their reasons."""
+        self.features: dict[str, float] = {}
+        """Features that the scores looked at, of generations that were asked for their reasons."""
 
     @property
     def sample_due(self) -> bool:
@@ -106,19 +106,19 @@ class TargetModel:
                 else:
                     probability = alone(x)
             except (ArithmeticError, ValueError) as error:
-                self._quarantine(rung, raised(error))
+                self._quarantine(rung, error_text(error))
                 continue
             fault = fault_in(probability, score)
             if fault:
                 self._quarantine(rung, fault)
                 continue
             if score is None:
-                severity, grounds = x["severity"], partial(grounds_now, model, x)
+                severity, grounds = x["severity"], partial(ask_grounds, model, x)
             else:
                 severity = quantise(score.severity, DIGITS)
                 grounds = partial(grounds_of, score, x)
-                self.used.update((name, x[name]) for name in score.contributions if name in x)
-                self.used["severity"] = x["severity"]
+                self.features.update((name, x[name]) for name in score.contributions if name in x)
+                self.features["severity"] = x["severity"]
             found.append(
                 Scored(
                     scope=self.scope,
@@ -143,7 +143,7 @@ class TargetModel:
             if mixture.become([each.generation for each in able]):
                 self.state.mark(f"mix/{self.key}")
             copy = self.authority.cells.at(self.us)[0]
-        return served(mixture, copy, able, severity)
+        return served_score(mixture, copy, able, severity)
 
     def sample(self, x: Inputs, scored: list[Scored], *, most: int) -> None:
         """Take a sample of what everybody said, for a label to come.
@@ -165,7 +165,7 @@ class TargetModel:
         # The configuration was refused if more could ever wait than `max_pending`.
         said = {each.generation: each.probability for each in scored}
         parts = self.question.seen(x)
-        pending.take(Sample(self.us, dict(sorted(self.used.items())), said, parts=parts))
+        pending.take(Sample(self.us, dict(sorted(self.features.items())), said, parts=parts))
         self.state.mark(f"pending/{self.key}")
 
     def learn(self, measure: float | None, known: Mapping[str, float]) -> None:
@@ -187,7 +187,7 @@ class TargetModel:
         else:
             matured = pending.see(self.question.target, self.us, measure, known)
         for sample, label in matured:
-            self.authority.answered()
+            self.authority.note_label()
             for rung, _ in self.authority.generations:
                 # It may not have been configured yet when the sample was taken.
                 if rung.name in sample.said:
@@ -232,7 +232,7 @@ class TargetModel:
         cells = self.authority.cells
         mixture = self.state.mixtures.get(self.key)
         if mixture is None:
-            names = self.authority.mixed()
+            names = self.authority.mixture_names()
             if not names:
                 return
             mixture = self.state.mixtures[self.key] = Mixture.fresh(names, cells.processes)

@@ -1,4 +1,4 @@
-"""What generations say: whether it can be used, what it rests on, and what all serve together."""
+"""Scores: whether one can be used, what it rests on, and the one that is served."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from riskwatch.models.base import Generation, Score
 
 DIGITS: Final = 6
-"""Of everything that leaves the ladder."""
+"""Digits that the probabilities, severities and contributions of scores are rounded to."""
 
 
 def fault_in(probability: float, score: Score | None) -> str:
@@ -46,16 +46,16 @@ def fault_of(model: Generation, x: Mapping[str, float]) -> str:
             return fault_in(alone(x), None)
         score = model.score(x)
     except (ArithmeticError, ValueError) as error:
-        return raised(error)
+        return error_text(error)
     return fault_in(score.probability, score)
 
 
-def raised(error: Exception) -> str:
-    """Say that a model raised when it was asked for a score."""
+def error_text(error: Exception) -> str:
+    """Say that a model raised an error when it was asked for a score."""
     return f"cannot score: {error}"
 
 
-def grounds_now(model: Generation, x: dict[str, float]) -> Grounds:
+def ask_grounds(model: Generation, x: dict[str, float]) -> Grounds:
     """Ask a model again, for what its answer rests on; scoring changes nothing."""
     nothing: Grounds = ({"severity": x["severity"]}, {})
     try:
@@ -72,10 +72,26 @@ def grounds_of(score: Score, x: dict[str, float]) -> Grounds:
     return used, quantised(score.contributions)
 
 
-def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: float) -> Scored:
-    """Mix what `scored` said; what comes of it may go as far as the least of them may.
+def served_score(
+    mixture: Mixture | None, copy: int, scored: list[Scored], severity: float
+) -> Scored:
+    """Make the score that the generations give together.
 
-    Without a mixture, nothing was learned yet and all count the same.
+    Parameters
+    ----------
+    mixture : Mixture or None
+        Weights of the generations; without any, nothing was learned yet and all count the same.
+    copy : int
+        Which copy of the weights is used now.
+    scored : list of Scored
+        Scores of the generations that may ask for something.
+    severity : float
+        Measure ÷ threshold.
+
+    Returns
+    -------
+    Scored
+        Its authority is the least of those that are mixed.
     """
     said = {each.generation: each.probability for each in scored}
     least = min(scored, key=lambda each: each.cap.rank)
@@ -94,7 +110,7 @@ def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: f
 
 
 def _mixed(p: float, said: dict[str, float], mixed: Mixed, severity: float) -> Grounds:
-    """Share of each generation in what is served, and of what came of such forecasts before."""
+    """Contribution of each generation to what is served, and of the recalibration."""
     parts: dict[str, float] = {}
     mean = _logit(mixed.mean)
     rest = mean

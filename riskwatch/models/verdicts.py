@@ -1,4 +1,4 @@
-"""What is said of authority: changes with their grounds, and where everybody stands."""
+"""Facts that go out about authority: changes with their reasons, and records of generations."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Reason(NamedTuple):
     cause_id: str = ""
 
 
-def numbers(standing: Standing) -> dict[str, float]:
-    """Return what is known of a generation's worth, by name."""
+def record_numbers(standing: Standing) -> dict[str, float]:
+    """Return what the record of a generation says, by name."""
     table = standing.table
     return {
         "e_up": _e(standing.up),
@@ -62,14 +62,14 @@ def numbers(standing: Standing) -> dict[str, float]:
     }
 
 
-def changed(
+def authority_changed(
     here: TargetAuthority, rung: Rung, standing: Standing, to: Authority, why: Reason
 ) -> AuthorityChanged:
-    """Say that an authority changes; `standing` is as before it."""
+    """Make the fact that an authority changes; `standing` is the record before it."""
     cause = why.cause_id or f"tick/{here.us}"
     # Two changes of one generation at one moment are two facts.
     key = f"{here.target}|{rung.name}|{standing.tests}"
-    evidence = numbers(standing) | dict(why.numbers)
+    evidence = record_numbers(standing) | dict(why.numbers)
     return AuthorityChanged(
         id=output_id(cause, "AuthorityChanged", key),
         cause_id=cause,
@@ -86,8 +86,8 @@ def changed(
     )
 
 
-def measured(judge: Judge, state: LadderState, us: int) -> Iterator[ModelMeasured]:
-    """Say where everybody stands whose standing changed, if it is due."""
+def model_measurements(judge: Judge, state: LadderState, us: int) -> Iterator[ModelMeasured]:
+    """Yield the records that changed and are due to go out."""
     every = int(judge.config.status_s * SECOND)
     due = [
         key
@@ -106,7 +106,7 @@ def measured(judge: Judge, state: LadderState, us: int) -> Iterator[ModelMeasure
 
 def _measured(here: TargetAuthority, name: str, standing: Standing) -> ModelMeasured:
     rung = here.judge.rungs.get(name)
-    authority = ceiling = here.of_served()
+    authority = ceiling = here.served_authority()
     able = False
     if rung is not None:
         authority, ceiling = here.of(rung), rung.ceiling

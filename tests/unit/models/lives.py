@@ -109,8 +109,8 @@ def live(
         here = court.at(state, TARGET, us)
         here.account(NEWCOMER, mine, said[NEWCOMER], taken, label=label)
         here.weigh(said, taken, label=label)
-        changes += [(n + 1, told) for told in state.told]
-        state.told.clear()
+        changes += [(n + 1, told) for told in state.changes]
+        state.changes.clear()
         if changes and changes[-1][1].authority == until:
             break
     return changes

@@ -113,7 +113,7 @@ def test_the_ceiling_holds() -> None:
 def test_each_test_of_a_generation_needs_more() -> None:
     """So that all of them together keep the stated rate."""
     court, state = judge(), LadderState({})
-    standing = court.at(state, TARGET, 0).standing(NEWCOMER)
+    standing = court.at(state, TARGET, 0).record(NEWCOMER)
     shares = []
     for test in range(1, 200):
         standing.tests = test
