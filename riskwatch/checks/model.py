@@ -1,4 +1,4 @@
-"""Conformance kit for models: what every generation on the ladder must keep."""
+"""Conformance kit for models: what every generation must keep."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_model(
     only: tuple[str, ...] = (),
     **bounds: Any,
 ) -> tuple[str, ...]:
-    """Check that a model keeps what the ladder relies on.
+    """Check that a model keeps what the engine relies on.
 
     It scores before it learns and is not changed by that; it is pure, repeatable (in other
     processes too), explained in parts that add up; it does not hold on to its inputs; it bears

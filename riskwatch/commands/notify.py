@@ -15,7 +15,8 @@ from riskwatch.commands.query import Json, show_json, show_rows
 from riskwatch.contracts.notices import body
 from riskwatch.core.clock import micros, text
 from riskwatch.core.notify.config import About, Level
-from riskwatch.core.notify.notice import Item, Kind, notice
+from riskwatch.core.notify.notice import Kind, notice
+from riskwatch.core.notify.rows import Item
 from riskwatch.core.reasons import Cause, State
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.shell import paths

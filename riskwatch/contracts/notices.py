@@ -12,7 +12,8 @@ import msgspec
 
 from riskwatch.contracts.plain import encode_plain
 from riskwatch.core.clock import text
-from riskwatch.core.notify.notice import Item, Kind
+from riskwatch.core.notify.notice import Kind
+from riskwatch.core.notify.rows import Item
 
 if TYPE_CHECKING:
     from riskwatch.core.notify.notice import Notice

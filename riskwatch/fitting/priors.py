@@ -67,7 +67,7 @@ class Prior(NamedTuple):
 def samples(
     target: Target, every_s: float, paths: Sequence[Sequence[float]], weights: Sequence[float]
 ) -> Samples:
-    """Ask a target along paths, as the ladder does.
+    """Ask a target along paths, as the models are asked live.
 
     Parameters
     ----------

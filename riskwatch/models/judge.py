@@ -1,15 +1,15 @@
-"""Who may do how much: promotion and demotion on matured losses, and by people.
+"""Authority: promotion and demotion of generations, on matured losses and by people.
 
-* **Up**, one step at a time and never beyond the ceiling: when betting on the generation against
-  the one it challenges has multiplied the capital enough, on enough independent events. It
-  challenges the model with the highest authority above its own, else the rules. `alpha` is
-  shared by all models and targets, and by test after test: test ``k`` gets
-  ``alpha / (models * targets * k * (k + 1))``, and all of these add up to no more than `alpha`.
-* What suffices must still suffice when every label that was awaited then is known: who stops in
-  the middle of a horizon knows something of what is coming. Else the test is spent.
-* **Down**, one step: when betting on the rules against it has paid as well, when its loss beyond
-  the rules' drifts up, or when its target is asked and gets no label for too long. **To the
-  bottom**, at once and until people say otherwise: when it says what is no probability.
+* **Promotion** is one step at a time and never beyond the ceiling. Betting on the generation
+  against the one that it challenges must have multiplied the capital enough, on enough
+  independent events. It challenges the model with the highest authority above its own, or else
+  the rules. All models and targets share `alpha`, and so do their tests: test ``k`` gets
+  ``alpha / (models * targets * k * (k + 1))``. These shares add up to no more than `alpha`.
+* Evidence that suffices must still suffice when every label that was awaited then is known. In
+  the middle of a horizon something is known of what is coming. Otherwise the test is spent.
+* **Demotion** is one step: when betting on the rules against the generation has paid as well, when
+  its loss beyond the rules' drifts up, or when its target is asked and gets no label for too
+  long. A generation that gives no probability falls to shadow at once, until people lift it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from riskwatch.models.capital import Cells
 from riskwatch.models.case import Case
 from riskwatch.models.rungs import RULES
 from riskwatch.models.standing import Clock, Standing
+from riskwatch.models.verdicts import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,25 +36,21 @@ if TYPE_CHECKING:
     from riskwatch.models.rungs import Question, Rung
 
 
-_LOWER: Final = {
-    (now.value, ceiling): now if now.rank <= ceiling.rank else ceiling
-    for now in Authority
-    for ceiling in Authority
-}
-"""What is left of an authority under a ceiling."""
+_UNDER: Final = {(now.value, top): now.under(top) for now in Authority for top in Authority}
+"""What is left of a stored authority under a ceiling: asked at every score, so worked out once."""
 
 
 class Judge:
-    """Decides on the authority of generations.
+    """Promotes and demotes generations.
 
     Parameters
     ----------
     config : ModelsConfig
-        What it takes.
+        What a promotion and a demotion take.
     questions : sequence of Question
-        What is asked.
+        The targets.
     rungs : sequence of Rung
-        Who answers.
+        The generations.
     """
 
     def __init__(
@@ -63,124 +60,25 @@ class Judge:
         self.rungs = {rung.name: rung for rung in rungs}
         self.targets = tuple(question.id for question in questions)
         self.cells = {q.id: Cells.of(int(q.target.horizon_s * SECOND), q.every) for q in questions}
+        self._records = {target: self._keys(target) for target in self.targets}
         able = sum(r.name != RULES and r.ceiling is not Authority.SHADOW for r in rungs)
-        self.tested = max(1, able * len(self.targets))
+        self.comparisons = max(1, able * len(self.targets))
 
-    def standing(self, state: LadderState, target: str, name: str) -> Standing:
-        """Where a generation stands; made if it never was judged."""
-        key = f"{target}|{name}"
-        found = state.standings.get(key)
-        if found is None:
-            rung = self.rungs.get(name)
-            start = Authority.SHADOW if rung is None else rung.authority
-            found = state.standings[key] = Standing(start.value)
-        return found
+    def generations(self, target: str) -> tuple[tuple[Rung, str], ...]:
+        """Every generation, with the key of its record on a target."""
+        found = self._records.get(target)
+        return self._keys(target) if found is None else found  # one that was taken away
 
-    def authority(self, state: LadderState, key: str, rung: Rung) -> Authority:
-        """How far a generation may go on a target now; `key` is ``target|generation``."""
-        found = state.standings.get(key)
-        return rung.authority if found is None else _LOWER[found.authority, rung.ceiling]
+    def _keys(self, target: str) -> tuple[tuple[Rung, str], ...]:
+        return tuple((rung, f"{target}|{rung.name}") for rung in self.rungs.values())
 
-    def mixed(self, state: LadderState, target: str) -> list[str]:
-        """Generations that the served probability is made of: all but shadows."""
-        return [
-            name
-            for name, rung in self.rungs.items()
-            if self.authority(state, f"{target}|{name}", rung) is not Authority.SHADOW
-        ]
-
-    def served(self, state: LadderState, target: str) -> Authority:
-        """How far the served probability may go: as far as the least of those that are mixed."""
-        found = (
-            self.authority(state, f"{target}|{name}", self.rungs[name])
-            for name in self.mixed(state, target)
-        )
-        return min(found, key=lambda authority: authority.rank, default=Authority.SHADOW)
+    def at(self, state: LadderState, target: str, us: int) -> TargetAuthority:
+        """Authority on one target at one moment."""
+        return TargetAuthority(self, state, target, us)
 
     def needed(self, standing: Standing) -> float:
-        """Evidence from which it is promoted."""
-        return self.tested * standing.tests * (standing.tests + 1) / self.config.alpha
-
-    def asked(self, state: LadderState, target: str, us: int) -> None:
-        """Note that a target was asked, and so waits for a label."""
-        clock = state.clocks.get(target)
-        if clock is None:
-            clock = state.clocks[target] = Clock()
-        if clock.asked < 0:
-            clock.asked = us
-            state.mark(f"clock/{target}")
-
-    def answered(self, state: LadderState, target: str) -> None:
-        """Note that a target got a label."""
-        clock = state.clocks.get(target)
-        if clock is not None and clock.asked >= 0:
-            clock.asked = -1
-            state.mark(f"clock/{target}")
-
-    def account(
-        self, state: LadderState, target: str, name: str, evidence: Evidence, said: float,
-        us: int, *, label: bool,
-    ) -> None:  # fmt: skip
-        """Account for one label of one generation; `us` is when its sample was taken."""
-        evidence.add(said, label=label)
-        standing = self.standing(state, target, name)
-        standing.table.add(said, label=label)
-        standing.fresh = True
-        if label and evidence.happened(us, int(self.config.event_gap_s * SECOND)):
-            standing.events += 1
-            standing.entities += evidence.events == 1
-        state.mark(f"standing/{target}|{name}")
-
-    def weigh(
-        self, state: LadderState, target: str, said: Mapping[str, float], taken: int, us: int,
-        *, label: bool,
-    ) -> None:  # fmt: skip
-        """Let one label speak for and against every generation.
-
-        Parameters
-        ----------
-        state : LadderState
-            Changed in place.
-        target : str
-            Of which it is a label.
-        said : mapping
-            Probability by generation, when the sample was taken.
-        taken, us : int
-            When that was, and now, microseconds.
-        label : bool
-            What became of it.
-        """
-        if RULES not in said:
-            return
-        # What was said before anybody's last change was said against another opponent.
-        before = [state.standings.get(f"{target}|{name}") for name in self.rungs]
-        if any(standing is not None and taken <= standing.since for standing in before):
-            return
-        for name in said:
-            rung = self.rungs.get(name)
-            if rung is None or name == RULES:
-                continue
-            standing = self.standing(state, target, name)
-            if not standing.quarantined:
-                case = Case(self, state, target, rung, standing, us)
-                if not case.rise(said, taken, label=label):
-                    case.fall(said, taken, label=label)
-
-    def quarantine(self, state: LadderState, us: int, target: str, rung: Rung, why: str) -> None:
-        """Take all authority from a generation that failed a check, until people give it back.
-
-        Raises
-        ------
-        ModelError
-            If it is the rules that failed: nothing can stand in for them.
-        """
-        if rung.name == RULES:
-            raise ModelError(f"generation {RULES!r} {why}")
-        standing = self.standing(state, target, rung.name)
-        if standing.quarantined:
-            return
-        self.change(state, us, target, rung, Authority.SHADOW, "check", why, {})
-        standing.quarantined = True
+        """Evidence from which a generation with this record is promoted."""
+        return self.comparisons * standing.tests * (standing.tests + 1) / self.config.alpha
 
     def move(
         self, state: LadderState, us: int, target: str, name: str, to: str, *,
@@ -223,53 +121,36 @@ class Judge:
             raise ModelError(
                 f"generation {name!r} may be at most {rung.ceiling.value!r} by its configuration"
             )
-        standing = self.standing(state, target, name)
-        if self.authority(state, f"{target}|{name}", rung) is wanted and not standing.quarantined:
+        here = self.at(state, target, us)
+        standing = here.record(name)
+        if here.of(rung) is wanted and not standing.quarantined:
             raise ModelError(f"generation {name!r} is {to!r} on {target} already")
-        changed = verdicts.changed(
-            us, target, rung, standing, wanted, "command", why,
-            by=by, numbers=verdicts.numbers(standing), cause_id=cause_id,
-        )  # fmt: skip
-        standing.become(wanted.value, us, "command")
+        changed = here.change(rung, wanted, Reason("command", why, by=by, cause_id=cause_id))
         standing.quarantined = False
-        state.mark(f"standing/{target}|{name}")
         return changed
 
-    def change(
-        self, state: LadderState, us: int, target: str, rung: Rung, to: Authority,
-        reason: str, detail: str, more: Mapping[str, float],
-    ) -> None:  # fmt: skip
-        """Change the authority of a generation, and remember to say so."""
-        standing = self.standing(state, target, rung.name)
-        numbers = verdicts.numbers(standing) | dict(more)
-        state.told.append(
-            verdicts.changed(us, target, rung, standing, to, reason, detail, numbers=numbers)
-        )
-        standing.become(to.value, us, reason)
-        state.mark(f"standing/{target}|{rung.name}")
-
     def report(self, state: LadderState, us: int) -> list[Output]:
-        """Say what changed since the last report, and where everybody stands if it is due."""
+        """Return changes since the last report, and the records that are due."""
         self._stale(state, us)
-        if not state.within:
+        if not state.ceilings_hold:
             self._lower(state, us)
-            state.within = True
-        out: list[Output] = [*state.told]
-        state.told.clear()
-        out += verdicts.measured(self, state, us)
+            state.ceilings_hold = True
+        out: list[Output] = [*state.changes]
+        state.changes.clear()
+        out += verdicts.model_measurements(self, state, us)
         return out
 
     def _lower(self, state: LadderState, us: int) -> None:
-        """Take what the configuration does not allow any more: rows may be of another one."""
+        """Lower authority above its ceiling: stored rows may be of another configuration."""
         for key in sorted(state.standings):
             target, _, name = key.rpartition("|")
             standing, rung = state.standings[key], self.rungs.get(name)
             if rung is not None and Authority(standing.authority).rank > rung.ceiling.rank:
                 detail = f"the configuration allows {rung.ceiling.value} at most"
-                self.change(state, us, target, rung, rung.ceiling, "ceiling", detail, {})
+                self.at(state, target, us).decide(rung, rung.ceiling, Reason("ceiling", detail))
 
     def _stale(self, state: LadderState, us: int) -> None:
-        """Take a step from the generations of targets that wait for a label for too long."""
+        """Demote the generations of targets that have waited too long for a label."""
         longest = int(self.config.stale_s * SECOND)
         for target in sorted(state.clocks):
             clock = state.clocks[target]
@@ -278,10 +159,170 @@ class Judge:
             days = (us - clock.asked) / SECOND / 86_400.0
             clock.asked = us
             state.mark(f"clock/{target}")
-            for name, rung in self.rungs.items():
-                now = self.authority(state, f"{target}|{name}", rung)
-                if name != RULES and now is not Authority.SHADOW:
+            here = self.at(state, target, us)
+            for rung, record in here.generations:
+                now = here.of(rung, record)
+                if rung.name != RULES and now is not Authority.SHADOW:
                     detail = f"it has been asked for {days:.0f} days without a label"
-                    self.change(
-                        state, us, target, rung, now.step(-1), "stale", detail, {"days": days}
-                    )
+                    here.decide(rung, now.step(-1), Reason("stale", detail, {"days": days}))
+
+
+class TargetAuthority:
+    """Authority of all generations on one target, at one moment.
+
+    Parameters
+    ----------
+    judge : Judge
+        What promotion and demotion take.
+    state : LadderState
+        Records of all generations; changed in place.
+    target : str
+        Id of the target.
+    us : int
+        Event time, microseconds.
+    """
+
+    __slots__ = ("judge", "state", "target", "us")
+
+    def __init__(self, judge: Judge, state: LadderState, target: str, us: int) -> None:
+        self.judge = judge
+        self.state = state
+        self.target = target
+        self.us = us
+
+    @property
+    def generations(self) -> tuple[tuple[Rung, str], ...]:
+        """Every generation, with the key of its record."""
+        return self.judge.generations(self.target)
+
+    @property
+    def cells(self) -> Cells:
+        """How time is cut for the horizon of this target."""
+        return self.judge.cells[self.target]
+
+    def record(self, name: str) -> Standing:
+        """Record of a generation; made at its first use."""
+        key = f"{self.target}|{name}"
+        found = self.state.standings.get(key)
+        if found is None:
+            rung = self.judge.rungs.get(name)
+            start = Authority.SHADOW if rung is None else rung.authority
+            found = self.state.standings[key] = Standing(start.value)
+        return found
+
+    def of(self, rung: Rung, record: str = "") -> Authority:
+        """How far a generation may go now; `record` is the key of its record, if it is known."""
+        found = self.state.standings.get(record or f"{self.target}|{rung.name}")
+        return rung.authority if found is None else _UNDER[found.authority, rung.ceiling]
+
+    def mixture_names(self) -> list[str]:
+        """Generations that the served probability is made of: all but shadows."""
+        return [
+            rung.name
+            for rung, record in self.generations
+            if self.of(rung, record) is not Authority.SHADOW
+        ]
+
+    def served_authority(self) -> Authority:
+        """How far the served probability may go: as far as the least of those that are mixed."""
+        found = (self.of(self.judge.rungs[name]) for name in self.mixture_names())
+        return min(found, key=lambda authority: authority.rank, default=Authority.SHADOW)
+
+    def note_asked(self) -> None:
+        """Note that the target was asked, and so waits for a label."""
+        clock = self.state.clocks.get(self.target)
+        if clock is None:
+            clock = self.state.clocks[self.target] = Clock()
+        if clock.asked < 0:
+            clock.asked = self.us
+            self.state.mark(f"clock/{self.target}")
+
+    def note_label(self) -> None:
+        """Note that the target got a label."""
+        clock = self.state.clocks.get(self.target)
+        if clock is not None and clock.asked >= 0:
+            clock.asked = -1
+            self.state.mark(f"clock/{self.target}")
+
+    def account(
+        self, name: str, evidence: Evidence, said: float, taken: int, *, label: bool
+    ) -> None:
+        """Account for one label of one generation.
+
+        Parameters
+        ----------
+        name : str
+            The generation.
+        evidence : Evidence
+            Its losses on the scope that the label is of.
+        said : float
+            Its probability when the sample was taken.
+        taken : int
+            When that was, microseconds.
+        label : bool
+            What became of it.
+        """
+        evidence.add(said, label=label)
+        standing = self.record(name)
+        standing.table.add(said, label=label)
+        standing.fresh = True
+        if label and evidence.happened(taken, int(self.judge.config.event_gap_s * SECOND)):
+            standing.events += 1
+            standing.entities += evidence.events == 1
+        self.state.mark(f"standing/{self.target}|{name}")
+
+    def weigh(self, said: Mapping[str, float], taken: int, *, label: bool) -> None:
+        """Weigh one label as evidence for and against every generation.
+
+        Parameters
+        ----------
+        said : mapping
+            Probability by generation, when the sample was taken.
+        taken : int
+            When that was, microseconds.
+        label : bool
+            What became of it.
+        """
+        if RULES not in said:
+            return
+        # A sample from before a change of authority is of another test.
+        before = [self.state.standings.get(record) for _, record in self.generations]
+        if any(standing is not None and taken <= standing.since for standing in before):
+            return
+        for name in said:
+            rung = self.judge.rungs.get(name)
+            if rung is None or name == RULES:
+                continue
+            standing = self.record(name)
+            if not standing.quarantined:
+                case = Case(self, rung, standing)
+                if not case.rise(said, taken, label=label):
+                    case.fall(said, taken, label=label)
+
+    def quarantine(self, rung: Rung, why: str) -> None:
+        """Take all authority from a generation that failed a check, until people give it back.
+
+        Raises
+        ------
+        ModelError
+            If it is the rules that failed: nothing can stand in for them.
+        """
+        if rung.name == RULES:
+            raise ModelError(f"generation {RULES!r} {why}")
+        standing = self.record(rung.name)
+        if standing.quarantined:
+            return
+        self.decide(rung, Authority.SHADOW, Reason("check", why))
+        standing.quarantined = True
+
+    def decide(self, rung: Rung, to: Authority, why: Reason) -> None:
+        """Change the authority of a generation; the next report puts it out."""
+        self.state.changes.append(self.change(rung, to, why))
+
+    def change(self, rung: Rung, to: Authority, why: Reason) -> AuthorityChanged:
+        """Change the authority of a generation, and return the fact to put out."""
+        standing = self.record(rung.name)
+        changed = verdicts.authority_changed(self, rung, standing, to, why)
+        standing.become(to.value, self.us, why.reason)
+        self.state.mark(f"standing/{self.target}|{rung.name}")
+        return changed

@@ -1,7 +1,7 @@
-"""The ladder: every generation, for every target of every scope, side by side.
+"""All generations of models, for all targets of all scopes.
 
-Each scope has models of its own: pooling coins in one model hurts. Scores come before learning,
-always; what is judged is what was said when the sample was taken.
+Every scope has models of its own, because one model of all coins predicts worse. A score always
+comes before learning. A generation is judged by what it said when the sample was taken.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ import math
 from typing import TYPE_CHECKING
 
 from riskwatch.core.money import quantise
-from riskwatch.core.risk.models import SERVED
 from riskwatch.models.inputs import Inputs
 from riskwatch.models.judge import Judge
-from riskwatch.models.labels import Pending, Sample
 from riskwatch.models.ladder_state import LadderState
-from riskwatch.models.panel import Panel
+from riskwatch.models.panel import TargetModel
 from riskwatch.models.rungs import questions, rungs
 from riskwatch.models.saying import DIGITS
 from riskwatch.models.slippage import Slippage
-from riskwatch.models.teacher import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.models import ModelsConfig, Scored
     from riskwatch.core.risk.scorer import Slipper
     from riskwatch.models.inputs import Squashed, Squasher
-    from riskwatch.models.rungs import Question
 
 
 class Ladder:
@@ -66,8 +62,6 @@ class Ladder:
             for rung in self._rungs:
                 rung.newborn(question.id)  # what cannot be made is refused now, not later
         self.slippage: Slipper = Slippage(config.slippage, config.max_scopes)
-        self._panel = Panel(self.judge, asked, self._rungs)
-        self._teacher = Teacher(config.evidence.share, self.judge, self._panel, self._rungs)
 
     def fresh(self) -> LadderState:
         """Make the state of models that have seen nothing."""
@@ -87,24 +81,11 @@ class Ladder:
     ) -> list[Scored]:
         """Score a scope, then learn from labels that have matured, then take a new sample.
 
-        Parameters
-        ----------
-        state : LadderState
-            Changed in place.
-        us : int
-            Event time, microseconds.
-        scope, kind : str
-            Which scope, and its kind.
-        features : mapping
-            What is known of it now. What is NaN or infinite is not known.
-        labelled : bool
-            Whether the measure can be trusted as a label now. Where it cannot, nothing is
-            learned and no sample is taken: unlabelled is not negative.
-        ours : bool
-            Whether we have anything on the scope. Where not, a target that rests on our own
-            dealings is censored: samples that wait are dropped and counted, none is taken.
-        due : bool
-            Whether the scores go out now. Where not, shadows are asked with a sample only.
+        Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`. A feature that
+        is NaN or infinite is not known. Without `labelled`, nothing is learned and no sample is
+        taken: unlabelled is not negative. Without `ours`, samples of a target that rests on our
+        own dealings are dropped and counted, and none is taken. Without `due`, shadows are asked
+        only when a sample is taken.
 
         Returns
         -------
@@ -118,38 +99,36 @@ class Ladder:
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
         shared: dict[Squasher, Squashed] = {}
         for question in self._questions.get(kind, ()):
-            key, measure = f"{scope}|{question.id}", question.measured(known)
+            model = TargetModel(self.judge, state, question, scope, us)
+            measure = question.measured(known)
             gone = question.ours and not ours
             if measure is None:
                 if gone:
-                    self._teacher.learn(state, key, question, us, None, known)
+                    model.learn(None, known)
                 continue
             severity = quantise(measure / question.target.threshold, DIGITS)
             x = Inputs(known, severity, shared)
-            asked = question.target.asked_at(measure)
-            waiting = state.pending.get(key)
-            sampled = labelled and asked and not gone and question.sampled(waiting, us)
+            asked = question.target.asked_at(measure) and not gone
+            sampled = labelled and asked and model.sample_due
             everybody = due or sampled
             # Once labels mature, those who said it can no longer be asked why.
-            taught = (gone or labelled) and waiting is not None and waiting.due(question.target, us)
-            scored = self._panel.ask(
-                state, us, scope, question, x, everybody=everybody, whole=everybody or taught
-            )
+            taught = (gone or labelled) and model.label_due
+            scored = model.score(x, everybody=everybody, reasons=everybody or taught)
             out += scored
-            mix = self._panel.serve(state, us, key, question, scored, severity)
+            mix = model.serve(scored, severity)
             if mix is not None:
                 mixed.append(mix)
                 scored.append(mix)
-            if asked and not gone:
-                self.judge.asked(state, question.id, us)
+            if asked:
+                model.authority.note_asked()
             if gone or labelled:
-                self._teacher.learn(state, key, question, us, None if gone else measure, known)
+                model.learn(None if gone else measure, known)
             if sampled:
-                self._sample(state, scope, key, question, us, x, scored)
+                model.sample(x, scored, most=self.config.max_scopes)
         return out + mixed
 
     def report(self, state: LadderState, us: int) -> list[Output]:
-        """Say whose authority changed, and how good everybody is where it is due.
+        """Return changes of authority, and the records of generations where they are due.
 
         Parameters
         ----------
@@ -174,28 +153,3 @@ class Ladder:
     ) -> AuthorityChanged:
         """Change the authority of a generation; see :meth:`.Judge.move`."""
         return self.judge.move(state, us, target, generation, to, by=by, why=why, cause_id=cause_id)
-
-    def _sample(
-        self,
-        state: LadderState,
-        scope: str,
-        key: str,
-        question: Question,
-        us: int,
-        x: dict[str, float],
-        scored: list[Scored],
-    ) -> None:
-        """Take a sample, of what everybody said."""
-        pending = state.pending.get(key)
-        if pending is None:
-            if not state.admit(scope, self.config.max_scopes):
-                return
-            pending = state.pending[key] = Pending()
-        # The configuration was refused if more could ever wait than `max_pending`.
-        said = {each.generation: each.probability for each in scored}
-        # What is served looks at nothing but the others.
-        apart = [each for each in scored if each.generation != SERVED]
-        used = {name: x[name] for each in apart for name in each.features}
-        parts = question.seen(x)
-        pending.take(Sample(us, dict(sorted(used.items())), said, parts=parts))
-        state.mark(f"pending/{key}")

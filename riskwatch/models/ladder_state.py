@@ -1,4 +1,4 @@
-"""What the ladder remembers, as rows."""
+"""What the models remember, as rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 class LadderState:
-    """What every model has learned, which samples wait, and how good each has been.
+    """What every model has learned, which samples wait, and the record of every generation.
 
     ============================================== ==================================
     row                                            holds
@@ -49,22 +49,22 @@ class LadderState:
     Parameters
     ----------
     makers : mapping
-        By name of a generation, what makes one that has seen nothing, for a target's id.
+        By name of a generation, a function that makes one without labels, for a target's id.
     """
 
     def __init__(self, makers: Mapping[str, Callable[..., Generation]]) -> None:
         self.pending: dict[str, Pending] = {}
         self.evidence: dict[str, Evidence] = {}
         self.models: dict[str, Generation] = {}
-        """Those that have learned from a label."""
+        """Models that have learned from a label."""
         self.mixtures: dict[str, Mixture] = {}
         self.standings: dict[str, Standing] = {}
         self.clocks: dict[str, Clock] = {}
-        self.told: list[AuthorityChanged] = []
-        """Changes that are not put out yet; none are left at the end of a tick."""
+        self.changes: list[AuthorityChanged] = []
+        """Changes of authority that were not put out yet; none are left at the end of a tick."""
         self.slippage: dict[str, SlippageRow] = {}
-        self.within = True
-        """Whether no authority can be above its ceiling: only rows of before bring such."""
+        self.ceilings_hold = True
+        """Whether no authority can be above its ceiling; rows of another configuration may be."""
         self._scopes: dict[str, None] = {}
         self._makers = makers
         self._dirty: dict[str, None] = {}
@@ -117,7 +117,7 @@ class LadderState:
         ModelError
             If a generation cannot use what was learned under its name.
         """
-        self.within = False
+        self.ceilings_hold = False
         for key in sorted(rows):
             kind, _, name = key.partition("/")
             if kind == "model":

@@ -1,4 +1,4 @@
-"""The configuration of models, checked and made ready: what is asked, and who answers."""
+"""The configuration of models, checked: the targets, and the generations that answer them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from riskwatch.models.labels import Pending
 
 RULES: Final = "rules"
-"""Generation 0. Nothing caps what goes by this name, so nothing else may have it."""
+"""Generation 0. No authority caps what has this name, so no other model may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Rung:
 
 
 def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
-    """What is asked, by kind of scope, in the order of the configuration.
+    """Make the targets of a configuration, by kind of scope, in its order.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
 
 
 def rungs(config: ModelsConfig) -> tuple[Rung, ...]:
-    """Who answers, in the order of the configuration.
+    """Make the generations of a configuration, in its order.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def _rung(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> Rung:
         )
     authority = _authority(name, "authority", wanted.authority)
     ceiling = _authority(name, "max_authority", wanted.max_authority or wanted.authority)
-    if ceiling.cap.rank < authority.cap.rank:
+    if ceiling.rank < authority.rank:
         raise ModelError(f"max_authority of generation {name!r} must not be below its authority")
     if name == RULES and authority is not Authority.FULL:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")

@@ -1,4 +1,4 @@
-"""What generations say, checked and put into the form in which it leaves the ladder."""
+"""Scores: whether one can be used, what it rests on, and the one that is served."""
 
 from __future__ import annotations
 
@@ -15,105 +15,83 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.models.aggregate import Mixed, Mixture
-    from riskwatch.models.base import Authority, Generation, Score
-    from riskwatch.models.rungs import Question
+    from riskwatch.models.base import Generation, Score
 
 DIGITS: Final = 6
-"""Of everything that leaves the ladder."""
+"""Digits that the probabilities, severities and contributions of scores are rounded to."""
 
 
-def checked(model: Generation, x: Mapping[str, float]) -> tuple[Score | None, str]:
-    """Ask one generation; ``None`` and why if what it says is nothing that can be used."""
+def fault_in(probability: float, score: Score | None) -> str:
+    """Name what is wrong with an answer; empty if nothing is.
+
+    Parameters
+    ----------
+    probability : float
+        What was answered.
+    score : Score or None
+        The same with its reasons, if they were asked for.
+    """
+    if not 0.0 <= probability <= 1.0:
+        return f"must give a probability in [0, 1], gave {probability}"
+    if score is not None and not math.isfinite(score.severity + sum(score.contributions.values())):
+        return "must give finite contributions"
+    return ""
+
+
+def fault_of(model: Generation, x: Mapping[str, float]) -> str:
+    """Name what is wrong with a model's answer to a state; empty if nothing is."""
+    alone = getattr(model, "probability", None)
     try:
+        if alone is not None:
+            return fault_in(alone(x), None)
         score = model.score(x)
     except (ArithmeticError, ValueError) as error:
-        return None, f"cannot score: {error}"
-    if not 0.0 <= score.probability <= 1.0:
-        return None, _no_probability(score.probability)
-    if not math.isfinite(score.severity + sum(score.contributions.values())):
-        return None, "must give finite contributions"
-    return score, ""
+        return error_text(error)
+    return fault_in(score.probability, score)
 
 
-def brief(model: Generation, x: Mapping[str, float]) -> tuple[float | None, str]:
-    """Ask one generation for no more than its probability; as :func:`checked` otherwise."""
-    alone = getattr(model, "probability", None)
-    if alone is None:
-        score, why = checked(model, x)
-        return (None if score is None else score.probability), why
-    try:
-        probability: float = alone(x)
-    except (ArithmeticError, ValueError) as error:
-        return None, f"cannot score: {error}"
-    if not 0.0 <= probability <= 1.0:
-        return None, _no_probability(probability)
-    return probability, ""
+def error_text(error: Exception) -> str:
+    """Say that a model raised an error when it was asked for a score."""
+    return f"cannot score: {error}"
 
 
-def _no_probability(said: float) -> str:
-    return f"must give a probability in [0, 1], gave {said}"
-
-
-def scored_by(
-    name: str,
-    authority: Authority,
-    score: Score,
-    scope: str,
-    question: Question,
-    x: dict[str, float],
-) -> Scored:
-    """Say what one generation said, and what it rests on."""
-    grounds = _grounds(score, x)
-    return Scored(
-        scope=scope,
-        target=question.id,
-        generation=name,
-        authority=authority.value,
-        cap=authority.cap,
-        probability=quantise(score.probability, DIGITS),
-        severity=quantise(score.severity, DIGITS),
-        grounds=lambda: grounds,
-    )
-
-
-def said_by(
-    name: str,
-    authority: Authority,
-    probability: float,
-    model: Generation,
-    scope: str,
-    question: Question,
-    x: dict[str, float],
-) -> Scored:
-    """Say what one generation said; what it rests on is asked of it when somebody wants to know."""
-    return Scored(
-        scope=scope,
-        target=question.id,
-        generation=name,
-        authority=authority.value,
-        cap=authority.cap,
-        probability=quantise(probability, DIGITS),
-        severity=x["severity"],
-        grounds=partial(_asked, model, x),
-    )
-
-
-def _asked(model: Generation, x: dict[str, float]) -> Grounds:
+def ask_grounds(model: Generation, x: dict[str, float]) -> Grounds:
     """Ask a model again, for what its answer rests on; scoring changes nothing."""
-    score, _ = checked(model, x)
-    return ({"severity": x["severity"]}, {}) if score is None else _grounds(score, x)
+    nothing: Grounds = ({"severity": x["severity"]}, {})
+    try:
+        score = model.score(x)
+    except (ArithmeticError, ValueError):
+        return nothing  # its probability alone could be used, so it stands
+    return nothing if fault_in(score.probability, score) else grounds_of(score, x)
 
 
-def _grounds(score: Score, x: dict[str, float]) -> Grounds:
+def grounds_of(score: Score, x: dict[str, float]) -> Grounds:
+    """Features that a score looked at, and what it is made of."""
     used = {feature: x[feature] for feature in score.contributions if feature in x}
     used["severity"] = x["severity"]
     return used, quantised(score.contributions)
 
 
-def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: float) -> Scored:
-    """Mix what `scored` said; what comes of it may go as far as the least of them may.
+def served_score(
+    mixture: Mixture | None, copy: int, scored: list[Scored], severity: float
+) -> Scored:
+    """Make the score that the generations give together.
 
-    Without a mixture, nothing was learned yet and all count the same.
+    Parameters
+    ----------
+    mixture : Mixture or None
+        Weights of the generations; without any, nothing was learned yet and all count the same.
+    copy : int
+        Which copy of the weights is used now.
+    scored : list of Scored
+        Scores of the generations that may ask for something.
+    severity : float
+        Measure ÷ threshold.
+
+    Returns
+    -------
+    Scored
+        Its authority is the least of those that are mixed.
     """
     said = {each.generation: each.probability for each in scored}
     least = min(scored, key=lambda each: each.cap.rank)
@@ -132,7 +110,7 @@ def served(mixture: Mixture | None, copy: int, scored: list[Scored], severity: f
 
 
 def _mixed(p: float, said: dict[str, float], mixed: Mixed, severity: float) -> Grounds:
-    """Share of each generation in what is served, and of what came of such forecasts before."""
+    """Contribution of each generation to what is served, and of the recalibration."""
     parts: dict[str, float] = {}
     mean = _logit(mixed.mean)
     rest = mean

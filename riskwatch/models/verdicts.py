@@ -1,8 +1,8 @@
-"""What is said of authority: changes with their grounds, and where everybody stands."""
+"""Facts that go out about authority: changes with their reasons, and records of generations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.ids import output_id
@@ -16,14 +16,38 @@ if TYPE_CHECKING:
 
     from riskwatch.models.base import Authority
     from riskwatch.models.capital import Capital
-    from riskwatch.models.judge import Judge
+    from riskwatch.models.judge import Judge, TargetAuthority
     from riskwatch.models.ladder_state import LadderState
     from riskwatch.models.rungs import Rung
     from riskwatch.models.standing import Standing
 
 
-def numbers(standing: Standing) -> dict[str, float]:
-    """Return what is known of a generation's worth, by name."""
+class Reason(NamedTuple):
+    """Why an authority changes.
+
+    Attributes
+    ----------
+    reason : str
+        ``evidence``, ``reverse``, ``drift``, ``stale``, ``ceiling``, ``check`` or ``command``.
+    detail : str
+        In words.
+    numbers : mapping
+        What it rests on, beside what the record says.
+    by : str
+        Who decided: ``evidence``, or a person.
+    cause_id : str
+        Identity of the command; empty where time and labels decided.
+    """
+
+    reason: str
+    detail: str
+    numbers: Mapping[str, float] = {}
+    by: str = "evidence"
+    cause_id: str = ""
+
+
+def record_numbers(standing: Standing) -> dict[str, float]:
+    """Return what the record of a generation says, by name."""
     table = standing.table
     return {
         "e_up": _e(standing.up),
@@ -38,32 +62,32 @@ def numbers(standing: Standing) -> dict[str, float]:
     }
 
 
-def changed(
-    us: int, target: str, rung: Rung, standing: Standing, to: Authority, reason: str, detail: str,
-    *, by: str = "evidence", numbers: Mapping[str, float], cause_id: str = "",
-) -> AuthorityChanged:  # fmt: skip
-    """Say that an authority changes; `standing` is as before it."""
-    cause = cause_id or f"tick/{us}"
+def authority_changed(
+    here: TargetAuthority, rung: Rung, standing: Standing, to: Authority, why: Reason
+) -> AuthorityChanged:
+    """Make the fact that an authority changes; `standing` is the record before it."""
+    cause = why.cause_id or f"tick/{here.us}"
     # Two changes of one generation at one moment are two facts.
-    key = f"{target}|{rung.name}|{standing.tests}"
+    key = f"{here.target}|{rung.name}|{standing.tests}"
+    evidence = record_numbers(standing) | dict(why.numbers)
     return AuthorityChanged(
         id=output_id(cause, "AuthorityChanged", key),
         cause_id=cause,
-        ts=moment(us),
-        target=target,
+        ts=moment(here.us),
+        target=here.target,
         generation=rung.name,
         former=standing.authority,
         authority=to.value,
         ceiling=rung.ceiling.value,
-        reason=reason,
-        detail=detail,
-        by=by,
-        evidence={name: quantise(value) for name, value in sorted(numbers.items())},
+        reason=why.reason,
+        detail=why.detail,
+        by=why.by,
+        evidence={name: quantise(value) for name, value in sorted(evidence.items())},
     )
 
 
-def measured(judge: Judge, state: LadderState, us: int) -> Iterator[ModelMeasured]:
-    """Say where everybody stands whose standing changed, if it is due."""
+def model_measurements(judge: Judge, state: LadderState, us: int) -> Iterator[ModelMeasured]:
+    """Yield the records that changed and are due to go out."""
     every = int(judge.config.status_s * SECOND)
     due = [
         key
@@ -77,26 +101,24 @@ def measured(judge: Judge, state: LadderState, us: int) -> Iterator[ModelMeasure
             continue
         standing.shown, standing.fresh = us, False
         state.mark(f"standing/{key}")
-        yield _measured(judge, state, us, target, name, standing)
+        yield _measured(judge.at(state, target, us), name, standing)
 
 
-def _measured(
-    judge: Judge, state: LadderState, us: int, target: str, name: str, standing: Standing
-) -> ModelMeasured:
-    rung = judge.rungs.get(name)
-    authority = ceiling = judge.served(state, target)
+def _measured(here: TargetAuthority, name: str, standing: Standing) -> ModelMeasured:
+    rung = here.judge.rungs.get(name)
+    authority = ceiling = here.served_authority()
     able = False
     if rung is not None:
-        authority, ceiling = judge.authority(state, f"{target}|{name}", rung), rung.ceiling
+        authority, ceiling = here.of(rung), rung.ceiling
         able = name != RULES and authority.rank < ceiling.rank and not standing.quarantined
-    table, cause, key = standing.table, f"tick/{us}", f"{target}|{name}"
+    table, cause, key = standing.table, f"tick/{here.us}", f"{here.target}|{name}"
     parts = table.decomposition
     bins = zip(table.counts, table.said, table.trues, strict=True)
     return ModelMeasured(
         id=output_id(cause, "ModelMeasured", key),
         cause_id=cause,
-        ts=moment(us),
-        target=target,
+        ts=moment(here.us),
+        target=here.target,
         generation=name,
         authority=authority.value,
         ceiling=ceiling.value,
@@ -105,7 +127,7 @@ def _measured(
         quarantined=standing.quarantined,
         e_up=_e(standing.up),
         e_down=_e(standing.down),
-        needed=judge.needed(standing) if able else 0.0,
+        needed=here.judge.needed(standing) if able else 0.0,
         labels=table.labels,
         positives=table.positives,
         events=standing.events,

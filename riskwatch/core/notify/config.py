@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -11,7 +11,7 @@ from riskwatch.core.reasons import Cause, State
 from riskwatch.core.scopes import COUNTERPARTY, VENUE_ASSET, Scope, parse
 
 if TYPE_CHECKING:
-    from riskwatch.core.notify.rows import AlertRow
+    from decimal import Decimal
 
 FIELDS: Final = (
     "alert", "scope", "scope_kind", "book", "counterparty", "asset", "severity", "cause", "about",
@@ -82,6 +82,31 @@ def about(key: str, scope: str) -> About:
     return About(tail) if tail in ("data", "request", "fault") else About.OTHER
 
 
+class Alert(Protocol):
+    """What routes read of an open alert; the row that is remembered of it has all of this.
+
+    Attributes
+    ----------
+    key, scope : str
+        Of the alert.
+    about : About
+        What kind of thing it is about.
+    severity : State
+        As it was last raised.
+    cause : Cause
+        What moved.
+    usd : Decimal
+        Our dollars on it when it was last raised, USD.
+    """
+
+    key: str
+    scope: str
+    about: About
+    severity: State
+    cause: Cause
+    usd: Decimal
+
+
 class Matcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a route takes: all conditions that are given must hold; an empty one takes every alert.
 
@@ -105,7 +130,7 @@ class Matcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cause: tuple[Cause, ...] = ()
     about: tuple[About, ...] = ()
 
-    def takes(self, row: AlertRow, level: Level) -> bool:
+    def takes(self, row: Alert, level: Level) -> bool:
         """Whether an alert is of this kind."""
         wanted = row.about in self.about if self.about else row.about is not About.QUALITY
         return (
@@ -178,13 +203,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     allow_http: bool = False
     ca_file: str = ""
 
-    def takes(self, row: AlertRow, level: Level) -> bool:
+    def takes(self, row: Alert, level: Level) -> bool:
         """Whether an alert goes this way."""
         if not self.match:
             return row.about is not About.QUALITY
         return any(matcher.takes(row, level) for matcher in self.match)
 
-    def group(self, row: AlertRow) -> str:
+    def group(self, row: Alert) -> str:
         """Key of the group that an alert is in; ``all`` if there is one group."""
         return " ".join(f"{name}={field_of(row, name)}" for name in self.group_by) or "all"
 
@@ -206,7 +231,7 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     minor_usd: float = 10_000.0
     routes: dict[str, Route] = {}
 
-    def level(self, row: AlertRow) -> Level:
+    def level(self, row: Alert) -> Level:
         """How much an alert matters.
 
         HALT is high, REDUCE medium, WATCH low; a level more from `major_usd` on, a level less
@@ -237,7 +262,7 @@ def kind_of(scope: str) -> str:
     return scope.partition(":")[0] if found is None else found.kind
 
 
-def field_of(row: AlertRow, name: str) -> str:
+def field_of(row: Alert, name: str) -> str:
     """One of :data:`FIELDS` of an alert; empty where it has none."""
     if name in ("book", "counterparty", "asset"):
         return _part(place(row.scope), name)

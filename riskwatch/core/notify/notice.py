@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.clock import text
-from riskwatch.core.notify.config import About, Level
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.notify.config import Level
+from riskwatch.core.notify.rows import Item
+from riskwatch.core.reasons import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,44 +50,6 @@ class Fate(StrEnum):
     """A HALT over it says more."""
     UNROUTED = "unrouted"
     """No route takes it."""
-
-
-class Item(msgspec.Struct, frozen=True):
-    """One alert as a notice tells it.
-
-    Attributes
-    ----------
-    alert : str
-        Its key.
-    episode : str
-        Id of the raise that opened it: the same in every notice about it.
-    raise_id : str
-        Id of the last raise.
-    status : str
-        ``firing`` or ``resolved``.
-    severity, state : State
-        As it was raised; state of its scope now.
-    exposure_usd : Decimal
-        Our dollars on it when it was raised, USD.
-    """
-
-    alert: str
-    episode: str
-    raise_id: str
-    status: str
-    scope: str
-    about: About
-    severity: State
-    state: State
-    level: Level
-    cause: Cause
-    title: str
-    reasons: list[str]
-    exposure_usd: Decimal
-    decision_id: str
-    opened: str
-    raised: int
-    acknowledged_by: str
 
 
 class Notice(msgspec.Struct, frozen=True):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.notify.config import About
-from riskwatch.core.notify.notice import Item
+from riskwatch.core.notify.config import About, Level
 from riskwatch.core.reasons import Cause, State
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
@@ -83,6 +82,44 @@ class AlertRow(msgspec.Struct):
         if found is None:
             found = self.ways[route] = Way()
         return found
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One alert as a notice tells it.
+
+    Attributes
+    ----------
+    alert : str
+        Its key.
+    episode : str
+        Id of the raise that opened it: the same in every notice about it.
+    raise_id : str
+        Id of the last raise.
+    status : str
+        ``firing`` or ``resolved``.
+    severity, state : State
+        As it was raised; state of its scope now.
+    exposure_usd : Decimal
+        Our dollars on it when it was raised, USD.
+    """
+
+    alert: str
+    episode: str
+    raise_id: str
+    status: str
+    scope: str
+    about: About
+    severity: State
+    state: State
+    level: Level
+    cause: Cause
+    title: str
+    reasons: list[str]
+    exposure_usd: Decimal
+    decision_id: str
+    opened: str
+    raised: int
+    acknowledged_by: str
 
 
 class Group(msgspec.Struct):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from riskwatch.core.notify.config import NotifyConfig, Route
-    from riskwatch.core.notify.notice import Item, Said
-    from riskwatch.core.notify.rows import AlertRow, Group, NotifyState
+    from riskwatch.core.notify.notice import Said
+    from riskwatch.core.notify.rows import AlertRow, Group, Item, NotifyState
 
 OVER: Final = 200
 """Alerts that are over and wait to be said to be, in one group; then they are said."""

@@ -11,7 +11,8 @@ import pytest
 from riskwatch.contracts.notices import body, slack_body, webhook_body
 from riskwatch.contracts.webhook import sign, verify
 from riskwatch.core.notify.config import About, Level
-from riskwatch.core.notify.notice import Item, Kind, notice
+from riskwatch.core.notify.notice import Kind, notice
+from riskwatch.core.notify.rows import Item
 from riskwatch.core.reasons import Cause, State
 
 US = 1_678_504_380_000_000
