@@ -11,7 +11,8 @@ from riskwatch.core.readings import Holding
 from riskwatch.errors import FencedError
 from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.crashes import TIMES, CrashBook
-from riskwatch.shell.inbound import Message
+from riskwatch.shell.inbound import Inbound, Message
+from riskwatch.shell.intake import Intake, Lane
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.pace import Pace
 from riskwatch.shell.pipeline import Pipeline
@@ -25,6 +26,7 @@ from tests.support.toy import START_S, ledger_slot
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from riskwatch.shell.record import Record
     from riskwatch.store.batch import OutboxRecord
     from riskwatch.store.faults import Place
 
@@ -153,6 +155,13 @@ def placements(
 def message(offset: int, value: bytes, arrived_us: int = 0) -> Message:
     """Make a message without key and headers."""
     return Message(offset, arrived_us, None, value, ())
+
+
+def read_last(stream: str, partitions: int, *messages: Message) -> Record:
+    """Make records of messages of one partition as a worker does; returns the last."""
+    first, behind = messages[0].offset, messages[-1].offset + 1
+    lanes = {stream: Lane("cluster", first, first, 0, behind)}
+    return Intake(lanes, {stream: Inbound(stream, partitions)}).put(stream, messages, behind)[-1]
 
 
 def holding(amount: str) -> Holding:
