@@ -24,8 +24,9 @@ from tests.support.fakes import ListPublisher, MemoryStore
 from tests.support.toy import START_S, ledger_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from riskwatch.shell.pipeline import Slot
     from riskwatch.shell.record import Record
     from riskwatch.store.batch import OutboxRecord
     from riskwatch.store.faults import Place
@@ -105,6 +106,7 @@ class Bench:
     store: MemoryStore = field(default_factory=MemoryStore)
     publisher: ListPublisher = field(default_factory=ListPublisher)
     now_us: int = START_US
+    slot: Callable[[], Slot] = ledger_slot
     told: list[tuple[str, int, list[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -117,7 +119,7 @@ class Bench:
         """Another process's unit on the same store, or this one's after a restart."""
         self.grid = Grid(self.tick_s * SECOND)
         self.runner = Runner(
-            self.store, Pipeline([ledger_slot()]), self.publisher,
+            self.store, Pipeline([self.slot()]), self.publisher,
             worker=self.worker, holder="test", grid=self.grid,
         )  # fmt: skip
         self.unit = Unit(self.runner, self.book, self.metrics, self.pace, self._mirrored)
