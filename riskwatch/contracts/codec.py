@@ -59,8 +59,10 @@ def decode(raw: bytes) -> WireEvent | Refusal:
             return shape
         event = _numbers(plain, shape) or shape.decoder.decode(raw)
     except (ValueError, RecursionError) as error:
-        is_json = shape is not None and not isinstance(error, RecursionError)
-        event = of_shape(error) if is_json else of_json(error, raw)
+        if shape is None or isinstance(error, RecursionError):
+            event = of_json(error, raw)
+        else:
+            event = of_shape(error)
     if isinstance(event, Refusal):
         return event
     shape = SHAPE_OF[type(event)]

@@ -116,4 +116,4 @@ class Aside(ABC):
 
     def _wait(self, act: Callable[[], T]) -> T:
         """Do what asks the database, once it answers."""
-        return self.patience.until_done(self.name, "store", act, StoreUnavailableError)
+        return self.patience.ask_store(self.name, act)

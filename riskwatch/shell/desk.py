@@ -233,7 +233,7 @@ class Desk:
                 p: Placement(str(known[p[0]]), known[p[0]].partitions, *ends[p]) for p in partitions
             }
 
-        return self._patience.until_done("placement", "broker", look, BrokerError)
+        return self._patience.ask_broker("placement", look)
 
     def _look_again(self) -> None:
         """Make sure that the topics are still the ones that were opened."""

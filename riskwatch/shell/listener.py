@@ -117,7 +117,7 @@ class Listener(Aside):
             self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
         with self._engine.connect() as conn:
             self.book.load(conn, self._now())
-        self.patience.until_done("open", "broker", self._follow, BrokerError)
+        self.patience.ask_broker("open", self._follow)
 
     def _end(self) -> None:
         if self._consumer is not None:

@@ -287,23 +287,7 @@ class Unit:
         self._linger.began(now_us, len(self._intake))
         self._holding.saw(records)
         self._pass_time(records, now_us)
-        applied = perf_counter()
-        offsets = self._intake.offsets()
-        if records or self._ticked:
-            reached = {o.stream: o.position for o in offsets}
-            self._crashes.passes(self._runner, reached, self._us(now_us), ticked=self._ticked)
-        done = self._runner.commit(offsets)
-        if self._mirror is not None and done.records:
-            self._mirror(self.name, self._runner.epoch, done.records)
-        if self._holding.over(now_us, idle=self._intake.idle):
-            self._holding.let_go(now_us)
-        if records or done.records:
-            self._teller.batch(records, done, applied - started, now_us)
-            self._teller.lag(self._intake.lag())
-            self._renewed_us = now_us
-            self._crashes.went_on(self.name)
-        else:
-            self._keep(now_us)
+        self._commit(records, perf_counter() - started, now_us)
         return len(records)
 
     def close(self) -> None:
@@ -316,6 +300,25 @@ class Unit:
         places = ((topic_of(s), int(s.rpartition("/")[2])) for s in self._intake.streams)
         self._metrics.forget(self.name, places)
         self._teller.forget()
+
+    def _commit(self, records: list[Record], apply_s: float, now_us: int) -> None:
+        """Make true what records and ticks brought about, and tell of it."""
+        offsets = self._intake.offsets()
+        if records or self._ticked:
+            reached = {o.stream: o.position for o in offsets}
+            self._crashes.passes(self._runner, reached, self._us(now_us), ticked=self._ticked)
+        done = self._runner.commit(offsets)
+        if self._mirror is not None and done.records:
+            self._mirror(self.name, self._runner.epoch, done.records)
+        if self._holding.over(now_us, idle=self._intake.idle):
+            self._holding.let_go(now_us)
+        if records or done.records:
+            self._teller.batch(records, done, apply_s, now_us)
+            self._teller.lag(self._intake.lag())
+            self._renewed_us = now_us
+            self._crashes.went_on(self.name)
+        else:
+            self._keep(now_us)
 
     def _look(self, now_us: int) -> None:
         """See whether it may work; that it may not is told to the world, once for each fault."""

@@ -10,7 +10,7 @@ import structlog
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import SECOND
 from riskwatch.core.reasons import State
-from riskwatch.errors import BrokerError, ConfigError, StoreUnavailableError
+from riskwatch.errors import ConfigError, StoreUnavailableError
 from riskwatch.shell import audit_head, bootstrap, holder, topology
 from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.configured import Declaration
@@ -120,10 +120,8 @@ class Worker:
         StoppedError
             If the process is asked to stop meanwhile.
         """
-        wait = self.patience.until_done
-        self._engine = wait(
-            "open", "store", lambda: open_engine(self.settings.database), StoreUnavailableError
-        )
+        ask = self.patience.ask_store
+        self._engine = ask("open", lambda: open_engine(self.settings.database))
         with self._engine.connect() as conn:
             require_current(conn)
         self._store = PatientStore(SqlStore(self._engine), self.patience)
@@ -172,8 +170,8 @@ class Worker:
 
     def _check_topics(self) -> None:
         """Refuse to begin where a topic is missing, or has another number of partitions."""
-        found = self.patience.until_done(
-            "topics", "broker", lambda: topology.identities(self.connection, TOPICS), BrokerError
+        found = self.patience.ask_broker(
+            "topics", lambda: topology.identities(self.connection, TOPICS)
         )
         for name, identity in found.items():
             if identity.partitions != TOPICS[name].partitions:
@@ -187,11 +185,9 @@ class Worker:
     def _stand_by(self) -> None:
         """Wait until the lease is free."""
         told = ""
-        wait = self.patience.until_done
-        while not wait("lease", "store", self._claim, StoreUnavailableError):
-            found = wait(
-                "lease", "store", lambda: lease.standing(self._engine, RISK), StoreUnavailableError
-            )
+        ask = self.patience.ask_store
+        while not ask("lease", self._claim):
+            found = ask("lease", lambda: lease.standing(self._engine, RISK))
             if found is not None and holder.is_dead(found.holder):
                 log.info("takes over from the dead", leader=found.holder, epoch=found.epoch)
                 self._dead = found.holder
@@ -269,11 +265,8 @@ class Worker:
         now, unit = wall_us(), self.desk.unit(RISK)
         if now - self._beat_us < EVERY_US or unit is None or self.ready() is not None:
             return
-        table = self.patience.until_done(
-            "heartbeat",
-            "store",
-            lambda: scope_table(self._engine, RISK, unit.epoch),
-            StoreUnavailableError,
+        table = self.patience.ask_store(
+            "heartbeat", lambda: scope_table(self._engine, RISK, unit.epoch)
         )
         record = as_record(heartbeat(RISK, unit.epoch, table, now))
         publisher = KafkaPublisher(self._producer)
@@ -292,11 +285,8 @@ class Worker:
         now, unit = wall_us(), self.desk.unit(RISK)
         if now - self._audited_us < audit_head.EVERY_US or unit is None or unit.epoch == 0:
             return
-        head = self.patience.until_done(
-            "audit",
-            "store",
-            lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now),
-            StoreUnavailableError,
+        head = self.patience.ask_store(
+            "audit", lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now)
         )
         publisher = KafkaPublisher(self._producer)
         publisher.lead(RISK, unit.epoch)

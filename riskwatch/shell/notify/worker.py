@@ -152,8 +152,8 @@ class NotifyWorker(Aside):
         """Read from where it was left; where that is gone, take what stands from SQL."""
         if self._reading is not None:
             self._reading.close()
-        self._reading = reading = self.patience.until_done(
-            "open", "broker", lambda: Reading(self.connection, kept), BrokerError
+        self._reading = reading = self.patience.ask_broker(
+            "open", lambda: Reading(self.connection, kept)
         )
         if not reading.anew:
             return
