@@ -20,7 +20,7 @@ from riskwatch.shell.record import TIMELESS, Record
 from riskwatch.store.batch import StreamOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from riskwatch.shell.inbound import Inbound, Message
 
@@ -220,8 +220,3 @@ class Intake:
 
 def _head(lane: Lane) -> int:
     return lane.waiting[0].us
-
-
-def depth(intakes: Iterable[Intake]) -> int:
-    """Count the records that wait in memory."""
-    return sum(len(intake) for intake in intakes)

@@ -164,11 +164,6 @@ class Unit:
         return {stream: found.taken for stream, found in lanes.items()}
 
     @property
-    def streams(self) -> tuple[str, ...]:
-        """Names of its partitions."""
-        return self._intake.streams
-
-    @property
     def epoch(self) -> int:
         """Epoch of its lease; 0 before it is open."""
         return self._runner.epoch
@@ -177,16 +172,6 @@ class Unit:
     def caught_up(self) -> bool:
         """Whether it works, and publishes as things happen."""
         return self.fault is None and not self._holding.on and self._runner.epoch > 0
-
-    @property
-    def waiting(self) -> int:
-        """Records in memory."""
-        return len(self._intake)
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to do until something comes in."""
-        return self._intake.idle
 
     def position(self, stream: str) -> int:
         """Offset behind what was taken of one partition."""

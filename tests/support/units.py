@@ -142,6 +142,16 @@ class Bench:
         self.now_us += round(after_s * SECOND)
         return self.unit.work(self.now_us)
 
+    @property
+    def waiting(self) -> int:
+        """Records in the unit's memory."""
+        return len(self.unit._intake)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the unit has nothing to do until something comes in."""
+        return self.unit._intake.idle
+
     def sample(self, name: str, **labels: str) -> float | None:
         """Read a metric."""
         return self.metrics.registry.get_sample_value(name, labels)

@@ -7,7 +7,7 @@ import pytest
 from riskwatch.core.clock import SECOND
 from riskwatch.errors import StreamIdentityError
 from riskwatch.shell.inbound import Inbound, Message
-from riskwatch.shell.intake import Intake, Lane, depth
+from riskwatch.shell.intake import Intake, Lane
 from riskwatch.shell.record import TIMELESS, Record
 from riskwatch.store.batch import StreamOffset
 from tests.support.toy import START_S, quote_line
@@ -75,7 +75,7 @@ def test_offsets_are_told_once_and_pass_over_gaps() -> None:
     intake = intake_of(a=lane(at=10))
     assert intake.offsets() == []
     intake.put("a", messages((12, 1), (14, 2)), 20)
-    assert depth([intake]) == 2
+    assert len(intake) == 2
     intake.take(1)
     assert intake.offsets() == [StreamOffset("a", "id", 13, 11)]
     assert intake.offsets() == []
