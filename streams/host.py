@@ -266,7 +266,7 @@ class Pump(Service):
                 if await host.in_thread(host.worker.turn):
                     continue
                 await host.nap()
-                if host.worker.kind == "ledger" and self.loop.time() - told > TELL_S:
+                if host.worker.shares_group and self.loop.time() - told > TELL_S:
                     told = self.loop.time()
                     await self._consumer.tell()
         except StoppedError:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.shell.workers import Worker
+from riskwatch.shell.workers import LedgerWorker
 from streams import host
 
 if TYPE_CHECKING:
     from riskwatch.shell.settings import Settings
 
 
-def worker(settings: Settings) -> Worker:
+def worker(settings: Settings) -> LedgerWorker:
     """Put the worker together."""
-    return Worker("ledger", settings)
+    return LedgerWorker(settings)
 
 
 run = host.run

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.shell.workers import Worker
+from riskwatch.shell.workers import RiskWorker
 from streams import host
 
 if TYPE_CHECKING:
     from riskwatch.shell.settings import Settings
 
 
-def worker(settings: Settings) -> Worker:
+def worker(settings: Settings) -> RiskWorker:
     """Put the worker together."""
-    return Worker("risk", settings)
+    return RiskWorker(settings)
 
 
 run = host.run

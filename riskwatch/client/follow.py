@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.client.connect import TIMEOUT_S
 from riskwatch.client.stream import Start, Stream
+from riskwatch.contracts.kafka_clients import TIMEOUT_S
 from riskwatch.core.outputs import AlertRaised, KillSwitchChanged
 
 if TYPE_CHECKING:

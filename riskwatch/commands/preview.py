@@ -9,13 +9,13 @@ import msgspec
 from riskwatch.core.clock import micros, text
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.machine import Machine
-from riskwatch.core.risk.rows import ScopeRow
 from riskwatch.core.scopes import overlap
 from riskwatch.store import queries, turned
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from riskwatch.core.risk.rows import ScopeRow
     from riskwatch.core.rules import Rule
     from riskwatch.shell.config import Config
 
@@ -103,8 +103,7 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
     kind = scope.partition(":")[0]
     asks = config.policy.risk.asks if kind == "asset" else ()
     machine = Machine(config.rules, kind, asks)
-    body = turned.scope_state(conn, scope)
-    row = ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)
+    row = turned.scope_state(conn, scope)
     switches = {found["scope"]: found for found in queries.killswitches(conn)}
     others = {
         name: [found["effective"], *found["reasons"][:2]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from riskwatch.core.bounds import AtLeastOne, Fraction, Positive
 from riskwatch.core.reasons import Cause, State
 
 
@@ -17,7 +18,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """``feature >= at`` with the unit it is measured in (bp, s, USD, share, count)."""
 
     feature: str
-    at: float
+    at: Positive
     unit: str = ""
 
 
@@ -54,8 +55,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     any: tuple[Condition, ...]
     unless_cause: tuple[Cause, ...] = (Cause.FEED,)
     dwell_s: float = 0.0
-    observations: int = 1
-    exit: float = 0.7
+    observations: AtLeastOne = 1
+    exit: Fraction = 0.7
     exit_dwell_s: float = 3600.0
     text: str = "{scope}: {feature} is {value} {unit}, limit {at} {unit}"
 

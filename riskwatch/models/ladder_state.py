@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from riskwatch.core.risk.models import SERVED
 from riskwatch.core.stage import Row, RowChanges, encode_row
 from riskwatch.errors import ModelError
 from riskwatch.models.aggregate import Mixture
+from riskwatch.models.base import Authority
 from riskwatch.models.evidence import Evidence
 from riskwatch.models.labels import Pending
 from riskwatch.models.slippage import SlippageRow
 from riskwatch.models.standing import Clock, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from riskwatch.core.standing import AuthorityChanged
     from riskwatch.models.base import Generation
@@ -143,3 +145,45 @@ class LadderState:
                 f"generation {generation!r} cannot use what it learned of {name}: {error}; "
                 "put its options back, or give it a new name to start afresh"
             ) from error
+
+
+class ModelRecord(NamedTuple):
+    """What the rows say of one generation on one target.
+
+    Attributes
+    ----------
+    target, generation : str
+        Which.
+    authority : Authority or None
+        How far it may go; ``None`` for the served mixture, which goes as far as the least of
+        those that it is made of.
+    log_loss : float
+        Mean over all matured labels, nats.
+    """
+
+    target: str
+    generation: str
+    authority: Authority | None
+    log_loss: float
+
+
+def model_records(rows: Mapping[str, Row | None]) -> Iterator[ModelRecord]:
+    """Read what rows of a :class:`LadderState` say of models, whatever else is among them."""
+    for key, row in rows.items():
+        kind, _, name = key.partition("/")
+        if kind != "standing" or row is None:
+            continue
+        target, _, generation = name.rpartition("|")
+        found = msgspec.json.decode(row, type=Standing)
+        authority = None if generation == SERVED else Authority(found.authority)
+        loss = found.table.log_loss_sum / max(1, sum(found.table.counts))
+        yield ModelRecord(target, generation, authority, loss)
+
+
+def models_learned(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Target and generation of each model among the keys of rows of a :class:`LadderState`."""
+    for key in keys:
+        kind, _, name = key.partition("/")
+        if kind == "model" and name.count("|") >= 2:
+            _, target, generation = name.rsplit("|", 2)
+            yield target, generation

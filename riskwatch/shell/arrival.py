@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.contracts.codec import stamp
 from riskwatch.contracts.moments import AHEAD, from_future
 from riskwatch.core.clock import MICRO, micros, moment
 from riskwatch.core.events import Command, identity
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from riskwatch.contracts.refusal import Refusal
     from riskwatch.core.events import WireEvent
     from riskwatch.core.readings import Forwarded
-    from riskwatch.shell.record import Record
 
 
 _AHEAD_US: Final = AHEAD // MICRO
+FORWARDED: Final = (CounterpartyReading, PartitionFault)
+"""What one worker sends another; all else comes from outside."""
 
 
 def cause_of(event: WireEvent | Forwarded) -> str:
@@ -31,27 +33,25 @@ def cause_of(event: WireEvent | Forwarded) -> str:
     return identity(event)
 
 
-def stamped(event: WireEvent, record: Record) -> WireEvent | Refusal:
-    """Stamp an event with its arrival; refuse it if it happened after that.
+def arrival(event: WireEvent, arrived_us: int) -> datetime:
+    """When an event arrived, of one that the broker took at `arrived_us` (0 without a broker).
 
-    A replay has no clock: what was not stamped at its first hop arrived when it happened. A
-    command arrives when the broker says so, for its sender must not make an old one fresh.
+    The first stamp stays. A replay has no clock: what was not stamped at its first hop arrived
+    when it happened. A command arrives when the broker says so, for its sender must not make an
+    old one fresh.
     """
-    if record.arrived_us <= 0:
-        return stamp(event, event.ts)
-    refusal = beyond(event, record.arrived_us)
-    if refusal is not None:
-        return refusal
-    if isinstance(event, Command):
-        return msgspec.structs.replace(event, arrived=moment(record.arrived_us))
-    return stamp(event, moment(record.arrived_us))
+    has_clock = arrived_us > 0
+    if event.arrived is not None and not (has_clock and isinstance(event, Command)):
+        return event.arrived
+    return moment(arrived_us) if has_clock else event.ts
 
 
-def beyond(event: WireEvent, arrived_us: int) -> Refusal | None:
+def ahead(event: WireEvent, arrived_us: int) -> Refusal | None:
     """Refuse an event that happened after the broker took it, whoever stamped it before.
 
-    A sender whose clock is ahead stamps what it sends with that clock.
+    A sender whose clock is ahead stamps what it sends with that clock. Without a broker's clock
+    (`arrived_us` is 0) nothing is ahead.
     """
-    if micros(event.ts) - arrived_us <= _AHEAD_US:
+    if arrived_us <= 0 or micros(event.ts) - arrived_us <= _AHEAD_US:
         return None
     return from_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))

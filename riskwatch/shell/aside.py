@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from riskwatch.errors import StoreUnavailableError
 from riskwatch.shell import holder
+from riskwatch.shell.keeper import wait_for_lease
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.waiting import Patience
 from riskwatch.shell.wall import wall
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from riskwatch.shell.settings import Settings
     from riskwatch.store.batch import Resumed
 
-_STANDBY_S: Final = 0.5
 T = TypeVar("T")
 
 
@@ -69,9 +69,14 @@ class Aside(ABC):
         self._engine = self._wait(lambda: open_engine(self.settings.database))
         with self._engine.connect() as conn:
             require_current(conn)
-        while not self._wait(self._claim):
-            self.standing = "stands by for another"
-            self.patience.pause(_STANDBY_S, "lease")
+        wait_for_lease(
+            self._engine,
+            self.name,
+            self.holder,
+            self.settings.lease,
+            self.patience,
+            self._stands_by,
+        )
         self._kept = self._wait(lambda: take_lease(self._engine, self.name, self.holder))
         self._begin()
         self.standing = None
@@ -111,9 +116,9 @@ class Aside(ABC):
     def _end(self) -> None:
         """Let go of everything but the database; it may never have begun."""
 
-    def _claim(self) -> bool:
-        return lease.claim(self._engine, self.name, self.holder, self.settings.lease)
+    def _stands_by(self, leader: str) -> None:
+        self.standing = f"stands by for {leader}"
 
     def _wait(self, act: Callable[[], T]) -> T:
         """Do what asks the database, once it answers."""
-        return self.patience.until_done(self.name, "store", act, StoreUnavailableError)
+        return self.patience.ask_store(self.name, act)

@@ -119,7 +119,7 @@ class CrashBook:
             log.warning("leases not given back, they run out", worker=worker, error=str(error))
 
     def _wait(self, act: Callable[[], T]) -> T:
-        return self._patience.until_done("lease", "store", act, StoreUnavailableError)
+        return self._patience.ask_store("lease", act)
 
 
 def why_down(fault: faults.Fault) -> str:

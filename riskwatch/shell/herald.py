@@ -15,7 +15,6 @@ from riskwatch.core.ids import output_id
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import AlertResolved, StageFaulted
 from riskwatch.core.readings import PartitionFault
-from riskwatch.errors import StoreUnavailableError
 from riskwatch.store import faults
 
 if TYPE_CHECKING:
@@ -44,11 +43,8 @@ class Herald:
 
     def listen(self, worker: str) -> None:
         """Look up what was told of a worker before it began."""
-        self._told[worker] = self._patience.until_done(
-            "alert",
-            "store",
-            lambda: faults.told(self._engine, fault_alert(worker)),
-            StoreUnavailableError,
+        self._told[worker] = self._patience.ask_store(
+            "alert", lambda: faults.told(self._engine, fault_alert(worker))
         )
 
     def down(self, runner: Runner, fault: faults.Fault, us: int) -> None:

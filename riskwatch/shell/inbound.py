@@ -1,8 +1,8 @@
-"""Messages of partitions to records: decoded, and refused where they are in the wrong place."""
+"""The messages of a partition: how one is decoded, and why one is refused in its place."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kafka.partitioner import murmur2
 
@@ -10,17 +10,16 @@ from riskwatch.contracts.codec import decode
 from riskwatch.contracts.outputs import decode_internal
 from riskwatch.contracts.refusal import Refusal, refuse, shown
 from riskwatch.contracts.topics import TOPICS, key_of
-from riskwatch.core.clock import micros
-from riskwatch.core.readings import CounterpartyReading, Forwarded, PartitionFault
+from riskwatch.core.readings import CounterpartyReading, Forwarded
 from riskwatch.core.reasons import RejectReason
-from riskwatch.shell.arrival import beyond
+from riskwatch.shell.arrival import FORWARDED, ahead
 from riskwatch.shell.dead import topic_of
-from riskwatch.shell.record import TIMELESS, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from riskwatch.core.events import WireEvent
 
-FORWARDED: Final = (CounterpartyReading, PartitionFault)
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -46,7 +45,7 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 class Inbound:
-    """Reads the messages of one partition.
+    """Decodes and checks the messages of one partition.
 
     Parameters
     ----------
@@ -55,6 +54,11 @@ class Inbound:
     partitions : int
         How many the topic has. Where there are several, each message must be where its key
         belongs: one counterparty in two partitions would be two halves of its holdings.
+
+    Attributes
+    ----------
+    decode : callable
+        Bytes to what they say, or why they say nothing; never raises.
     """
 
     def __init__(self, stream: str, partitions: int) -> None:
@@ -63,35 +67,16 @@ class Inbound:
         self._partitions = partitions
         self._homes: dict[str, bool] = {}
         topic = TOPICS[topic_of(stream)]
-        self._read = self._reading if CounterpartyReading in topic.carries else decode
-
-    def record(self, message: Message) -> Record:
-        """Decode a message; never raises."""
-        raw = message.value or b""
-        event = self._read(raw)
-        us = TIMELESS
-        if isinstance(event, FORWARDED):
-            us = event.us
-        elif not isinstance(event, Refusal):
-            # A time that is yet to come must not hold its partition up until then.
-            wrong = self._misplaced(event, message.key) or self._early(event, message.arrived_us)
-            if wrong is not None:
-                return self._made(message, raw, wrong, TIMELESS)
-            us = micros(event.ts)
-        return self._made(message, raw, event, us)
-
-    def _made(
-        self,
-        message: Message,
-        raw: bytes,
-        event: WireEvent | Forwarded | Refusal,
-        us: int,
-    ) -> Record:
-        # A header may have no value; what keeps them does not tell that from an empty one.
-        headers = tuple((name, value or b"") for name, value in message.headers)
-        return Record(
-            self.stream, message.offset, raw, event, us, message.key, headers, message.arrived_us
+        self.decode: Callable[[bytes], WireEvent | Forwarded | Refusal] = (
+            _decode_reading if CounterpartyReading in topic.carries else decode
         )
+
+    def refusal(self, event: WireEvent, key: bytes | None, arrived_us: int) -> Refusal | None:
+        """Why an event may not be in this partition at this time; ``None`` if it may.
+
+        An event that is ahead of the broker's clock must not hold its partition up until then.
+        """
+        return self._misplaced(event, key) or ahead(event, arrived_us)
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
         """Whether a message's key is not its event's, or belongs in another partition."""
@@ -117,21 +102,16 @@ class Inbound:
             f"{self._partitions}, was in {self._partition}: partition by murmur2",
         )
 
-    @staticmethod
-    def _early(event: WireEvent, arrived_us: int) -> Refusal | None:
-        """Whether an event is ahead of the broker's clock, where it has one."""
-        return beyond(event, arrived_us) if arrived_us > 0 else None
 
-    @staticmethod
-    def _reading(raw: bytes) -> Forwarded | Refusal:
-        """Decode a reading of another worker."""
-        try:
-            fact = decode_internal(raw)
-        except ValueError as error:
-            return refuse(RejectReason.FIELD_TYPE, f"not a reading: {error}")
-        if not isinstance(fact, FORWARDED):
-            return refuse(RejectReason.TYPE_UNKNOWN, f"not a reading: {type(fact).__name__}")
-        return fact
+def _decode_reading(raw: bytes) -> Forwarded | Refusal:
+    """Decode a reading of another worker."""
+    try:
+        fact = decode_internal(raw)
+    except ValueError as error:
+        return refuse(RejectReason.FIELD_TYPE, f"not a reading: {error}")
+    if not isinstance(fact, FORWARDED):
+        return refuse(RejectReason.TYPE_UNKNOWN, f"not a reading: {type(fact).__name__}")
+    return fact
 
 
 _HOMES = 100_000

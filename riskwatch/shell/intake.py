@@ -12,13 +12,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from riskwatch.contracts.refusal import Refusal
+from riskwatch.core.clock import micros
 from riskwatch.errors import FetchGapError, StreamIdentityError
+from riskwatch.shell.arrival import FORWARDED
+from riskwatch.shell.record import TIMELESS, Record
 from riskwatch.store.batch import StreamOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from riskwatch.shell.record import Record
+    from riskwatch.shell.inbound import Inbound, Message
 
 
 @dataclass(slots=True)
@@ -61,16 +65,19 @@ class Lane:
 
 
 class Intake:
-    """Takes records per partition, and hands them out in order of event time.
+    """Reads messages per partition into records, and hands them out in order of event time.
 
     Parameters
     ----------
     lanes : dict of str to Lane
         Partitions by the name of their stream, ``topic/partition``.
+    inbound : mapping of str to Inbound
+        How the messages of each are decoded and checked.
     """
 
-    def __init__(self, lanes: dict[str, Lane]) -> None:
+    def __init__(self, lanes: dict[str, Lane], inbound: Mapping[str, Inbound]) -> None:
         self._lanes = dict(sorted(lanes.items()))
+        self._inbound = inbound
         self._told: dict[str, int] = {name: lane.taken for name, lane in self._lanes.items()}
 
     def __len__(self) -> int:
@@ -85,15 +92,18 @@ class Intake:
         """Look at one partition."""
         return self._lanes[stream]
 
-    def put(self, stream: str, records: Sequence[Record], next_offset: int) -> None:
-        """Take what a fetch brought.
+    def put(self, stream: str, messages: Sequence[Message], next_offset: int) -> list[Record]:
+        """Decode and check what a fetch brought; returns the records that it made of them.
+
+        This is the one place where a message of the broker becomes a record: what is wrong with
+        it, or with its place, is said in the record, and nobody asks again.
 
         Parameters
         ----------
         stream : str
             Which partition.
-        records : sequence of Record
-            In the order of their offsets; offsets that hold no record may be missing.
+        messages : sequence of Message
+            In the order of their offsets; offsets that hold no message may be missing.
         next_offset : int
             Offset behind the fetch.
 
@@ -103,15 +113,31 @@ class Intake:
             If the offsets run backwards: this is not the partition that it was.
         """
         lane = self._lanes[stream]
-        if records and records[0].position < lane.fetched:
+        if messages and messages[0].offset < lane.fetched:
             raise StreamIdentityError(
-                f"{stream}: offset {records[0].position} came after offset {lane.fetched - 1}: the "
+                f"{stream}: offset {messages[0].offset} came after offset {lane.fetched - 1}: the "
                 "topic was recreated or truncated (see docs/operations.md)"
             )
+        inbound, records = self._inbound[stream], []
+        for offset, arrived_us, key, value, headers in messages:
+            raw = value or b""
+            event, us = inbound.decode(raw), TIMELESS
+            if isinstance(event, FORWARDED):
+                us = event.us
+            elif not isinstance(event, Refusal):
+                refusal = inbound.refusal(event, key, arrived_us)
+                if refusal is None:
+                    us = micros(event.ts)
+                else:
+                    event = refusal
+            # A header may have no value; what keeps them does not tell that from an empty one.
+            kept = tuple((name, text or b"") for name, text in headers)
+            records.append(Record(stream, offset, raw, event, us, key, kept, arrived_us))
         lane.waiting.extend(records)
         lane.fetched = max(lane.fetched, next_offset)
         lane.end = max(lane.end, lane.fetched)
         lane.pass_over()
+        return records
 
     def joins(self, stream: str, start: int) -> None:
         """Make sure that a fetch begins where the last one ended, or before.
@@ -165,23 +191,18 @@ class Intake:
             else:
                 ready.sort(key=_head)
                 lane, until = ready[0], ready[1].waiting[0].us
-            self._drain(lane, until, limit, out)
+            # A run of one partition goes out: as long as nothing of another is earlier.
+            waiting, first = lane.waiting, True
+            while waiting and len(out) < limit:
+                if not first and until is not None and waiting[0].us > until:
+                    break
+                record = waiting.popleft()
+                out.append(record)
+                lane.taken = record.position + 1
+                lane.records += 1
+                first = False
+            lane.pass_over()
         return out
-
-    @staticmethod
-    def _drain(lane: Lane, until: int | None, limit: int, out: list[Record]) -> None:
-        """Hand out a run of one partition: as long as nothing of another is earlier."""
-        waiting = lane.waiting
-        first = True
-        while waiting and len(out) < limit:
-            if not first and until is not None and waiting[0].us > until:
-                break
-            record = waiting.popleft()
-            out.append(record)
-            lane.taken = record.position + 1
-            lane.records += 1
-            first = False
-        lane.pass_over()
 
     def offsets(self) -> list[StreamOffset]:
         """Offsets that are new since the last call, behind what was handed out."""
@@ -199,8 +220,3 @@ class Intake:
 
 def _head(lane: Lane) -> int:
     return lane.waiting[0].us
-
-
-def depth(intakes: Iterable[Intake]) -> int:
-    """Count the records that wait in memory."""
-    return sum(len(intake) for intake in intakes)

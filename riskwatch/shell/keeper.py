@@ -8,12 +8,14 @@ up, for then nobody would decide anything.
 from __future__ import annotations
 
 import time
+from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from riskwatch.errors import FencedError, StoreError, StoreUnavailableError
+from riskwatch.shell import holder
 from riskwatch.store import lease
 
 if TYPE_CHECKING:
@@ -21,10 +23,64 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from riskwatch.shell.waiting import Patience
+
 TURNS: Final = 12
 """Lease times that one turn may take before the lease is left to run out."""
 
+STANDBY_S: Final = 0.5
+"""How often a process that stands by asks for the lease."""
+
 log = structlog.get_logger("riskwatch.keeper")
+
+
+def wait_for_lease(
+    engine: Engine,
+    worker: str,
+    own: str,
+    lease_s: float,
+    patience: Patience,
+    stands_by: Callable[[str], None],
+) -> None:
+    """Wait until this process holds the lease of a worker.
+
+    A holder that was a process of this machine and is no more is not waited for.
+
+    Parameters
+    ----------
+    engine : Engine
+        The database.
+    worker : str
+        Whose lease.
+    own : str
+        Name of this process, as of :func:`riskwatch.shell.holder.own`.
+    lease_s : float
+        After how long a silent lease is free.
+    patience : Patience
+        How the database is waited for.
+    stands_by : callable
+        Told again and again who leads, for as long as that is another.
+
+    Raises
+    ------
+    StoppedError
+        If the process is asked to stop meanwhile.
+    """
+    told, dead = "", None
+    while not patience.ask_store(
+        "lease", partial(lease.claim, engine, worker, own, lease_s, instead_of=dead)
+    ):
+        found = patience.ask_store("lease", partial(lease.standing, engine, worker))
+        if found is not None and holder.is_dead(found.holder):
+            log.info("takes over from the dead", leader=found.holder, epoch=found.epoch)
+            dead = found.holder
+            continue
+        if found is not None and found.holder != told:
+            told = found.holder
+            log.info("stands by", leader=told, epoch=found.epoch)
+        stands_by(told)
+        patience.pause(STANDBY_S, "lease")
+    log.info("leads", worker=worker, holder=own)
 
 
 class Keeper:

@@ -14,11 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError, RetriableError
 
 from riskwatch.contracts.acks import ACKS, DRILL_KEY, DRILLS, Ack, decode_ack
 from riskwatch.contracts.headers import SEQ
+from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import micros, moment
 from riskwatch.core.outputs import (
@@ -117,7 +118,7 @@ class Listener(Aside):
             self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
         with self._engine.connect() as conn:
             self.book.load(conn, self._now())
-        self.patience.until_done("open", "broker", self._follow, BrokerError)
+        self.patience.ask_broker("open", self._follow)
 
     def _end(self) -> None:
         if self._consumer is not None:
@@ -127,16 +128,8 @@ class Listener(Aside):
 
     def _follow(self) -> None:
         """Begin at the beginning of all topics."""
+        self._consumer = consumer = open_consumer(self.connection, _ASK_MS / 1_000)
         try:
-            self._consumer = consumer = KafkaConsumer(
-                **self.connection.options(),
-                group_id=None,
-                auto_offset_reset="none",
-                enable_auto_commit=False,
-                allow_auto_create_topics=False,
-                bootstrap_timeout_ms=_ASK_MS,
-                reconnect_backoff_max_ms=1_000,
-            )
             names = (SWITCHES, ACKS, DRILLS)
             parts = [TopicPartition(self.connection.topic(name), 0) for name in names]
             consumer.assign(parts)

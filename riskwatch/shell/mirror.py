@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec.json import encode
 from redis import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from riskwatch.contracts import mirror as layout
 from riskwatch.core.clock import SECOND, micros
@@ -163,7 +162,7 @@ class Mirror:
         while self._due():
             try:
                 self._work()
-            except (RedisError, OSError, SQLAlchemyError, RiskwatchError) as error:
+            except (RedisError, OSError, RiskwatchError) as error:
                 self._failed(error)
             except Exception as error:  # a bug here must not end the mirror for good
                 log.exception("mirror.bug")

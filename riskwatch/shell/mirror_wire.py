@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from riskwatch.contracts.mirror import EPOCH, SEQ, TABLE, VALUE, WORKER
-from riskwatch.errors import ConfigError
+from riskwatch.contracts.mirror import EPOCH, SEQ, TABLE, VALUE, WORKER, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-TIMEOUT_S: Final = 0.5
-"""Most seconds to wait for one answer."""
+SETTING: Final = ("environment", "RISKWATCH_REDIS")
+"""Where a worker has the address of Redis from."""
 _CHUNK: Final = 256
 _PUT: Final = f"""
 local function ours(key)
@@ -74,26 +69,6 @@ class Entry:
     index: str = ""
 
 
-def connect(url: str) -> redis.Redis:
-    """Make a client that waits for no answer longer than :data:`TIMEOUT_S`, and tries once.
-
-    Raises
-    ------
-    ConfigError
-        If `url` is none.
-    """
-    try:
-        return redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError:
-        # What was found may hold a password.
-        raise ConfigError("environment", "RISKWATCH_REDIS", "redis://host:port/0") from None
-
-
 class Wire:
     """A connection to Redis that answers soon or fails.
 
@@ -109,7 +84,7 @@ class Wire:
     """
 
     def __init__(self, url: str) -> None:
-        self._redis = connect(url)
+        self._redis = connect(url, *SETTING)
         self._put = self._redis.register_script(_PUT)
 
     def ping(self) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.core.clock import SECOND
-from riskwatch.core.risk.models import SERVED
-from riskwatch.models.base import Authority
+from riskwatch.core.risk.state import scorer_rows
+from riskwatch.models.ladder_state import model_records, models_learned
 from riskwatch.shell.dead import topic_of
 
 if TYPE_CHECKING:
@@ -21,22 +19,6 @@ if TYPE_CHECKING:
     from riskwatch.shell.metrics import Metrics
     from riskwatch.shell.record import Record
     from riskwatch.shell.runner import Runner
-
-
-_STANDING: Final = "scorer/standing/"
-"""Rows of the risk stage that say where a model stands: ``<target>|<generation>``."""
-
-
-class _Table(msgspec.Struct):
-    counts: list[int]
-    log_loss_sum: float
-
-
-class _Standing(msgspec.Struct):
-    """What is told of a standing, out of its row."""
-
-    authority: str
-    table: _Table
 
 
 class Teller:
@@ -56,8 +38,8 @@ class Teller:
             m.rejected(topic_of(stream), reason, n)
         m.event_time(name, self._runner.us)
         changed = done.rows.get("risk", {})
-        for key in changed:
-            self._learned(key)
+        for model in models_learned(scorer_rows(changed)):
+            self._models[model] = self._runner.us
         self.standings(changed)
         for (target, generation), us in self._models.items():
             m.model_age(target, generation, (self._runner.us - us) / SECOND)
@@ -67,15 +49,9 @@ class Teller:
 
     def standings(self, rows: Mapping[str, Row | None]) -> None:
         """Tell where models stand, of the state rows of the risk stage that are new."""
-        for key, row in rows.items():
-            if row is None or not key.startswith(_STANDING):
-                continue
-            target, _, generation = key.removeprefix(_STANDING).rpartition("|")
-            found = msgspec.json.decode(row, type=_Standing)
-            # What is served goes as far as the least of those that it is made of.
-            rank = None if generation == SERVED else Authority(found.authority).rank
-            loss = found.table.log_loss_sum / max(1, sum(found.table.counts))
-            self._metrics.model_standing(target, generation, rank, loss)
+        for found in model_records(scorer_rows(rows)):
+            rank = None if found.authority is None else found.authority.rank
+            self._metrics.model_standing(found.target, found.generation, rank, found.log_loss)
             self._judges = True
 
     def forget(self) -> None:
@@ -89,13 +65,6 @@ class Teller:
         """Tell how many records of each partition are still to be applied."""
         for stream, n in records.items():
             self._metrics.lag(topic_of(stream), int(stream.rpartition("/")[2]), n)
-
-    def _learned(self, row: str) -> None:
-        """Note that a model learned, by the row that changed: ``…model/<scope>|<t>|<g>``."""
-        _, is_model, name = row.partition("model/")
-        if is_model and name.count("|") >= 2:
-            _, target, generation = name.rsplit("|", 2)
-            self._models[target, generation] = self._runner.us
 
 
 def _oldest(records: list[Record]) -> dict[str, int]:

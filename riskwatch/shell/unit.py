@@ -7,6 +7,7 @@ Ledger workers have one unit per partition, named ``ledger/<n>``; the risk worke
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ from riskwatch.store.batch import StreamOffset
 from riskwatch.store.truth import TICKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from riskwatch.shell.crashes import CrashBook
     from riskwatch.shell.inbound import Message
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from riskwatch.shell.record import Record
     from riskwatch.shell.runner import Runner
     from riskwatch.store.batch import OutboxRecord
+    from riskwatch.store.faults import Place
 
 log = structlog.get_logger("riskwatch.unit")
 
@@ -83,7 +85,7 @@ class Unit:
         self._teller = Teller(metrics, runner)
         self._pace = pace
         self._mirror = mirror
-        self._intake = Intake({})
+        self._intake = Intake({}, {})
         self._inbound: dict[str, Inbound] = {}
         self._heard_us = 0
         self._stuck_us = 0
@@ -116,8 +118,8 @@ class Unit:
             stream: lane(stream, placed, resumed.offsets.get(stream))
             for stream, placed in placements.items()
         }
-        self._intake = Intake(lanes)
         self._inbound = {s: Inbound(s, placed.partitions) for s, placed in placements.items()}
+        self._intake = Intake(lanes, self._inbound)
         self._heard_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
         self._teller.standings(resumed.rows.get("risk", {}))
@@ -157,14 +159,9 @@ class Unit:
             old = self._intake.lane(stream)
             known = StreamOffset(stream, old.identity, old.taken, old.records)
             lanes[stream] = lane(stream, placed, known)
-        self._intake = Intake(lanes)
+        self._intake = Intake(lanes, self._inbound)
         self._heard_us = self._renewed_us = now_us
         return {stream: found.taken for stream, found in lanes.items()}
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Names of its partitions."""
-        return self._intake.streams
 
     @property
     def epoch(self) -> int:
@@ -175,16 +172,6 @@ class Unit:
     def caught_up(self) -> bool:
         """Whether it works, and publishes as things happen."""
         return self.fault is None and not self._holding.on and self._runner.epoch > 0
-
-    @property
-    def waiting(self) -> int:
-        """Records in memory."""
-        return len(self._intake)
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to do until something comes in."""
-        return self._intake.idle
 
     def position(self, stream: str) -> int:
         """Offset behind what was taken of one partition."""
@@ -237,17 +224,15 @@ class Unit:
                 "what it had confirmed (see docs/operations.md)"
             )
         self._intake.joins(stream, start)
-        read = self._inbound[stream].record
         # A fetch that was under way when the position was moved brings what is known.
-        records = [read(m) for m in messages if m.offset >= fetched]
-        to = records[-1].position + 1 if records else fetched
+        new = [m for m in messages if m.offset >= fetched]
+        to = new[-1].offset + 1 if new else fetched
         if behind is not None:
             to = max(to, behind)
         if to > fetched:
-            self._intake.put(stream, records, to)
-        if records:
+            self._linger.saw(self._intake.put(stream, new, to))
+        if new:
             self._heard_us = now_us
-            self._linger.saw(records)
         self._intake.note_end(stream, end)
 
     def work(self, now_us: int) -> int:
@@ -269,28 +254,25 @@ class Unit:
         if self._linger.waits(now_us, len(self._intake)):
             return 0
         self._holding.if_behind(now_us, idle=self._intake.idle)
-        started = perf_counter()
-        records = self._take(started, stuck=self._stuck(now_us))
+        started, stuck, full = perf_counter(), self._stuck(now_us), self._pace.batch
+        records: list[Record] = []
+        while len(records) < full and perf_counter() - started < LONGEST_S:
+            taken = self._intake.take(min(SLICE, full - len(records)), force=stuck)
+            for record in taken:
+                place = (record.stream, record.position)
+                why = self._crashes.set_aside(self.name, place)
+                with self._counting_crashes(place):
+                    if why is None:
+                        self._runner.offer(record)
+                    else:
+                        self._runner.refuse(record, RejectReason.QUARANTINED, why)
+            records += taken
+            if not taken:
+                break
         self._linger.began(now_us, len(self._intake))
         self._holding.saw(records)
         self._pass_time(records, now_us)
-        applied = perf_counter()
-        offsets = self._intake.offsets()
-        if records or self._ticked:
-            reached = {o.stream: o.position for o in offsets}
-            self._crashes.passes(self._runner, reached, self._us(now_us), ticked=self._ticked)
-        done = self._runner.commit(offsets)
-        if self._mirror is not None and done.records:
-            self._mirror(self.name, self._runner.epoch, done.records)
-        if self._holding.over(now_us, idle=self._intake.idle):
-            self._holding.let_go(now_us)
-        if records or done.records:
-            self._teller.batch(records, done, applied - started, now_us)
-            self._teller.lag(self._intake.lag())
-            self._renewed_us = now_us
-            self._crashes.went_on(self.name)
-        else:
-            self._keep(now_us)
+        self._commit(records, perf_counter() - started, now_us)
         return len(records)
 
     def close(self) -> None:
@@ -304,17 +286,24 @@ class Unit:
         self._metrics.forget(self.name, places)
         self._teller.forget()
 
-    def _take(self, started: float, *, stuck: bool) -> list[Record]:
-        """Apply records in slices, until the batch is full or has taken its time."""
-        out: list[Record] = []
-        while len(out) < self._pace.batch and perf_counter() - started < LONGEST_S:
-            taken = self._intake.take(min(SLICE, self._pace.batch - len(out)), force=stuck)
-            for record in taken:
-                self._offer(record)
-            out += taken
-            if not taken:
-                break
-        return out
+    def _commit(self, records: list[Record], apply_s: float, now_us: int) -> None:
+        """Make true what records and ticks brought about, and tell of it."""
+        offsets = self._intake.offsets()
+        if records or self._ticked:
+            reached = {o.stream: o.position for o in offsets}
+            self._crashes.passes(self._runner, reached, self._us(now_us), ticked=self._ticked)
+        done = self._runner.commit(offsets)
+        if self._mirror is not None and done.records:
+            self._mirror(self.name, self._runner.epoch, done.records)
+        if self._holding.over(now_us, idle=self._intake.idle):
+            self._holding.let_go(now_us)
+        if records or done.records:
+            self._teller.batch(records, done, apply_s, now_us)
+            self._teller.lag(self._intake.lag())
+            self._renewed_us = now_us
+            self._crashes.went_on(self.name)
+        else:
+            self._keep(now_us)
 
     def _look(self, now_us: int) -> None:
         """See whether it may work; that it may not is told to the world, once for each fault."""
@@ -333,33 +322,24 @@ class Unit:
         """Time of what it says of itself, microseconds."""
         return now_us if self._pace.clock == "wall" else self._runner.us
 
-    def _offer(self, record: Record) -> None:
-        why = self._crashes.set_aside(self.name, (record.stream, record.position))
-        if why is not None:
-            self._runner.refuse(record, RejectReason.QUARANTINED, why)
-            return
-        try:
-            self._runner.offer(record)
-        except RiskwatchError:
-            raise
-        except Exception as error:
-            raise self._crash((record.stream, record.position), error) from error
-
     def _tick(self, us: int) -> None:
-        try:
+        with self._counting_crashes((TICKS, 0)):
             self._runner.tick(us)
-        except RiskwatchError:
-            raise
-        except Exception as error:
-            raise self._crash((TICKS, 0), error) from error
         self._ticked = True
 
-    def _crash(self, place: tuple[str, int], error: Exception) -> StageFaultError:
-        said = f"{type(error).__name__}: {error}"
-        times = self._crashes.note(self.name, place, said)
-        return StageFaultError(
-            f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {said}"
-        )
+    @contextmanager
+    def _counting_crashes(self, place: Place) -> Iterator[None]:
+        """Count what a stage raises at a place, and say that the process must end."""
+        try:
+            yield
+        except RiskwatchError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            times = self._crashes.note(self.name, place, said)
+            raise StageFaultError(
+                f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {said}"
+            ) from error
 
     def _pass_time(self, records: list[Record], now_us: int) -> None:
         """Bring the ticks that no event brings."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from riskwatch.contracts.topics import DLQ_SUFFIX, TOPICS
 from riskwatch.errors import StoreError
 from riskwatch.store.headers import Headers, headers_from
 from riskwatch.store.truth import DEAD_LETTER, REPLAYED
+from riskwatch.store.write import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,7 +233,7 @@ def claim(conn: Connection, place: Place, person: str, *, again: bool) -> None:
     StoreError
         If it was sent before, unless `again`.
     """
-    insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(REPLAYED)
+    insert = insert_into(REPLAYED, conn.dialect)
     mine = insert.values(
         worker=place.worker, stream=place.stream, position=place.position, person=person
     )

@@ -13,11 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, select
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
 
 import riskwatch
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import open_engine, reason
+from riskwatch.store.engine import answering, open_engine
 from riskwatch.store.roles import grant
 from riskwatch.store.schema import METADATA
 
@@ -68,11 +67,9 @@ def upgrade(database: str | Engine) -> str:
         _refuse_unknown(conn, _revision(conn))
         config = _config()
         config.attributes["connection"] = conn
-        try:
+        with answering(f"{_name(conn)} cannot be upgraded"):
             command.upgrade(config, "head")
             grant(conn)
-        except DBAPIError as error:
-            raise StoreError(f"{_name(conn)} cannot be upgraded: {reason(error)}") from error
         conn.commit()
         return head()
 

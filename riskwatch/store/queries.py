@@ -8,11 +8,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import column, or_, select, table
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import open_engine, reason
+from riskwatch.store.engine import answering, open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.projections import (
     ALERT,
@@ -45,16 +44,15 @@ def reading(url: str) -> Iterator[Connection]:
     Raises
     ------
     StoreError
-        If it is missing, old, or does not answer.
+        If it is missing or old, or refuses.
+    StoreUnavailableError
+        If it does not answer.
     """
     engine = open_engine(url, readonly=True)
     try:
-        with engine.connect() as conn:
+        with answering(engine.url.render_as_string(hide_password=True)), engine.connect() as conn:
             require_current(conn)
             yield conn
-    except DBAPIError as error:
-        shown = engine.url.render_as_string(hide_password=True)
-        raise StoreError(f"{shown}: {reason(error)}") from error
     finally:
         engine.dispose()
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import column, select, table
 
 from riskwatch.core.money import usd
+from riskwatch.core.risk.rows import scope_key, scope_row
 from riskwatch.store.people import OPERATOR_COMMAND, SCOPE_CONTROL
 from riskwatch.store.truth import STATE_ROW
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
+
+    from riskwatch.core.risk.rows import ScopeRow
 
 Found = dict[str, Any]
 
@@ -43,12 +46,11 @@ def controls(conn: Connection) -> dict[str, Found]:
     return {row["scope"]: dict(row) for row in conn.execute(query).mappings()}
 
 
-def scope_state(conn: Connection, scope: str) -> bytes | None:
-    """Row of the risk stage about a scope, as it is stored."""
+def scope_state(conn: Connection, scope: str) -> ScopeRow:
+    """What the risk stage knows of a scope, as it is stored."""
     c = STATE_ROW.c
-    query = select(c.body).where(c.stage == "risk", c.key == f"scope/{scope}")
-    found: bytes | None = conn.execute(query).scalars().first()
-    return found
+    query = select(c.body).where(c.stage == "risk", c.key == scope_key(scope))
+    return scope_row(conn.execute(query).scalars().first())
 
 
 def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from kafka.errors import KafkaTimeoutError
 
 from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.errors import BrokerError
 from riskwatch.shell import relay
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.waiting import Patience
@@ -71,7 +72,7 @@ class Local(relay.Producer):
     def _made(self) -> Any:
         if self.absent:
             self.absent -= 1
-            raise relay._AbsentError("nobody")
+            raise BrokerError("nobody")
         return self.kafka
 
     def told(self, name: str, **labels: str) -> float | None:

@@ -11,7 +11,8 @@ from riskwatch.core.readings import Holding
 from riskwatch.errors import FencedError
 from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.crashes import TIMES, CrashBook
-from riskwatch.shell.inbound import Message
+from riskwatch.shell.inbound import Inbound, Message
+from riskwatch.shell.intake import Intake, Lane
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.pace import Pace
 from riskwatch.shell.pipeline import Pipeline
@@ -23,8 +24,10 @@ from tests.support.fakes import ListPublisher, MemoryStore
 from tests.support.toy import START_S, ledger_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from riskwatch.shell.pipeline import Slot
+    from riskwatch.shell.record import Record
     from riskwatch.store.batch import OutboxRecord
     from riskwatch.store.faults import Place
 
@@ -103,6 +106,7 @@ class Bench:
     store: MemoryStore = field(default_factory=MemoryStore)
     publisher: ListPublisher = field(default_factory=ListPublisher)
     now_us: int = START_US
+    slot: Callable[[], Slot] = ledger_slot
     told: list[tuple[str, int, list[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -115,7 +119,7 @@ class Bench:
         """Another process's unit on the same store, or this one's after a restart."""
         self.grid = Grid(self.tick_s * SECOND)
         self.runner = Runner(
-            self.store, Pipeline([ledger_slot()]), self.publisher,
+            self.store, Pipeline([self.slot()]), self.publisher,
             worker=self.worker, holder="test", grid=self.grid,
         )  # fmt: skip
         self.unit = Unit(self.runner, self.book, self.metrics, self.pace, self._mirrored)
@@ -138,6 +142,16 @@ class Bench:
         self.now_us += round(after_s * SECOND)
         return self.unit.work(self.now_us)
 
+    @property
+    def waiting(self) -> int:
+        """Records in the unit's memory."""
+        return len(self.unit._intake)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the unit has nothing to do until something comes in."""
+        return self.unit._intake.idle
+
     def sample(self, name: str, **labels: str) -> float | None:
         """Read a metric."""
         return self.metrics.registry.get_sample_value(name, labels)
@@ -153,6 +167,13 @@ def placements(
 def message(offset: int, value: bytes, arrived_us: int = 0) -> Message:
     """Make a message without key and headers."""
     return Message(offset, arrived_us, None, value, ())
+
+
+def read_last(stream: str, partitions: int, *messages: Message) -> Record:
+    """Make records of messages of one partition as a worker does; returns the last."""
+    first, behind = messages[0].offset, messages[-1].offset + 1
+    lanes = {stream: Lane("cluster", first, first, 0, behind)}
+    return Intake(lanes, {stream: Inbound(stream, partitions)}).put(stream, messages, behind)[-1]
 
 
 def holding(amount: str) -> Holding:

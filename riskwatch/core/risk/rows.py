@@ -215,3 +215,13 @@ class Meta(msgspec.Struct):
     holdings: bool = False
     moving: bool = False
     reported: int = 0
+
+
+def scope_key(scope: str) -> str:
+    """Key of the row of a scope."""
+    return f"scope/{scope}"
+
+
+def scope_row(body: bytes | None) -> ScopeRow:
+    """Read the stored row of a scope; a scope that has none is NORMAL."""
+    return ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)

@@ -25,7 +25,7 @@ row                                holds
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -43,8 +43,11 @@ from riskwatch.core.risk.rows import (
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from riskwatch.core.stage import StageState
 
+RowT = TypeVar("RowT", bound="Row | None")
 SCORER: Final = "scorer/"
 _TYPES: Final[dict[str, Any]] = {
     "asset": AssetRow,
@@ -153,3 +156,8 @@ class RiskState:
             else:
                 raise ValueError(f"row {key!r} is of no kind that the risk stage knows")
         self.scorer.load(scorer)
+
+
+def scorer_rows(rows: Mapping[str, RowT]) -> dict[str, RowT]:
+    """Rows of the models among the rows of the risk stage, by their own keys."""
+    return {key.removeprefix(SCORER): row for key, row in rows.items() if key.startswith(SCORER)}

@@ -11,7 +11,7 @@ from redis import RedisError
 from riskwatch.contracts import mirror as layout
 from riskwatch.errors import ConfigError
 from riskwatch.shell.doctor.finding import Facts, Finding, skew
-from riskwatch.shell.mirror_wire import connect
+from riskwatch.shell.mirror_wire import SETTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
         yield Finding(_MIRROR, "ok", "none is wanted: RISKWATCH_REDIS is not set")
         return
     try:
-        client = connect(settings.redis.get_secret_value())
+        client = layout.connect(settings.redis.get_secret_value(), *SETTING)
     except ConfigError as error:
         yield Finding(_MIRROR, "fail", str(error), "mend RISKWATCH_REDIS")
         return

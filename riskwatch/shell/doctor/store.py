@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from riskwatch.errors import StoreError
 from riskwatch.shell.crashes import TIMES
 from riskwatch.shell.doctor.finding import Facts, Finding, skew
 from riskwatch.shell.doctor.notify import undelivered
 from riskwatch.shell.embedded import WORKER as EMBEDDED
-from riskwatch.store.engine import open_engine
+from riskwatch.store.engine import answering, open_engine
 from riskwatch.store.faults import faults, quarantined
 from riskwatch.store.lease import standing
 from riskwatch.store.migrate import head, require_current
@@ -43,10 +42,10 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
         yield Finding(_DATABASE, "fail", str(error), do)
         return
     try:
-        yield from _opened(engine, settings, facts)
-    except SQLAlchemyError as error:
-        said = " ".join(str(getattr(error, "orig", error)).split())
-        yield Finding(_DATABASE, "fail", said, "see the log of the database")
+        with answering(engine.url.render_as_string(hide_password=True)):
+            yield from _opened(engine, settings, facts)
+    except StoreError as error:
+        yield Finding(_DATABASE, "fail", str(error), "see the log of the database")
     finally:
         engine.dispose()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
-from riskwatch.errors import FencedError, RiskwatchError, StoppedError, StoreUnavailableError
+from riskwatch.errors import FencedError, RiskwatchError, StoppedError
 from riskwatch.shell.notify.post import RETRY_AFTER_MAX_S
 from riskwatch.shell.wall import wall
 from riskwatch.store import notices
@@ -185,4 +185,4 @@ class Courier:
         return max(longest * (0.5 + 0.5 * self._share()), retry_after_s or 0.0)
 
     def _wait(self, act: Callable[[], T]) -> T:
-        return self._patience.until_done("notices", "store", act, StoreUnavailableError)
+        return self._patience.ask_store("notices", act)

@@ -149,19 +149,18 @@ class NotifyWorker(Aside):
             self._reading.close()
 
     def _follow(self, kept: StreamOffset | None) -> None:
-        """Read from where it was left; where that is gone, take what stands from SQL."""
+        """Read from where it was left; where that is gone, the next turn asks SQL what stands."""
         if self._reading is not None:
             self._reading.close()
-        self._reading = reading = self.patience.until_done(
-            "open", "broker", lambda: Reading(self.connection, kept), BrokerError
+        self._reading = reading = self.patience.ask_broker(
+            "open", lambda: Reading(self.connection, kept)
         )
         if not reading.anew:
             return
         for worker in sorted(self.state.lanes):
             del self.state.lanes[worker]
             self.state.mark("lane", worker)
-        now = self._now()
-        self._write(self._stands(now), reading.place, now)
+        self._ticked = self._compared = _LONG_AGO
 
     def _stands(self, now: datetime) -> list[Said]:
         """Hear of what stands in SQL and is not known, and tell what is due."""

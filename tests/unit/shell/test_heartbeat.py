@@ -13,7 +13,7 @@ from riskwatch.errors import FencedError
 from riskwatch.shell import audit_head, workers
 from riskwatch.shell.heartbeat import EVERY_US, VALID_US, as_record, heartbeat
 from riskwatch.shell.settings import Settings
-from riskwatch.shell.workers import RISK, Worker
+from riskwatch.shell.workers import RISK, RiskWorker
 from riskwatch.store.audit import tail
 from riskwatch.store.audit_check import check_database
 from riskwatch.store.table import ScopeTable
@@ -42,11 +42,11 @@ def test_a_heartbeat_says_who_vouches_for_what_and_until_when() -> None:
     assert VALID_US >= 3 * EVERY_US
 
 
-class Leader(Worker):
+class Leader(RiskWorker):
     """A risk worker whose desk, producer and clock are local."""
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(RISK, Settings(http="off"))
+        super().__init__(Settings(http="off"))
         self.kafka = FakeKafka()
         self.now_us = START_US
         monkeypatch.setattr(workers, "wall_us", lambda: self.now_us)

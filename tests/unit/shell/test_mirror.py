@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from riskwatch.client.mirror import MirrorReader, Seen
+from riskwatch.contracts.mirror import TIMEOUT_S
 from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 from riskwatch.shell.metrics import Metrics
 from riskwatch.shell.mirror import Mirror
-from riskwatch.shell.mirror_wire import TIMEOUT_S
 from tests.support.mirror import heartbeat, record, switch, until
 from tests.support.ports import free_port
 

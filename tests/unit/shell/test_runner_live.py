@@ -13,13 +13,14 @@ from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import RiskwatchError
 from riskwatch.shell.clockwork import Grid
 from riskwatch.shell.dead import WHOLE, returnable
+from riskwatch.shell.inbound import Message
 from riskwatch.shell.pipeline import Pipeline
 from riskwatch.shell.record import Record
 from riskwatch.shell.runner import OUTBOX_CHUNK, Runner
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, StreamOffset
 from tests.support.fakes import ListPublisher, MemoryStore, record
 from tests.support.toy import START_S, fill_line, ledger_slot, quote_line, risk_slot, toy_pipeline
-from tests.support.units import holding
+from tests.support.units import holding, read_last
 
 if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
@@ -41,11 +42,17 @@ def runner_on(
     )  # fmt: skip
 
 
-def arrived(raw: bytes, position: int, at_s: float, **changes: Any) -> Record:
-    """Make a record that the broker took so many seconds after the start."""
-    found = record(raw, position, STREAM)
+def arrived(
+    raw: bytes,
+    position: int,
+    at_s: float,
+    *,
+    key: bytes | None = None,
+    headers: tuple[tuple[str, bytes], ...] = (),
+) -> Record:
+    """Make the record of a message that the broker took so many seconds after the start."""
     us = START_US + round(at_s * SECOND)
-    return Record(found.stream, position, raw, found.event, found.us, arrived_us=us, **changes)
+    return read_last(STREAM, 1, Message(position, us, key, raw, headers))
 
 
 def last(store: MemoryStore) -> Batch:
