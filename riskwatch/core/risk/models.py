@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -242,5 +242,7 @@ class Scored(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.grounds()[1]
 
 
-SERVED = "served"
+RULES: Final = "rules"
+"""Name of generation 0: static rules, and the model that says what they say."""
+SERVED: Final = "served"
 """Name of the probability that the generations give together."""
