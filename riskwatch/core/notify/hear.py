@@ -22,7 +22,7 @@ from riskwatch.core.outputs import (
     DecisionMade,
     StageFaulted,
 )
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.reasons import Cause, State, strictest
 
 if TYPE_CHECKING:
     from riskwatch.core.notify.config import NotifyConfig
@@ -134,7 +134,7 @@ class Notifier:
             _word(row, Fate.GROUPED, why, us, route.id) for route in self.teller.takers(row)
         ] or [_word(row, Fate.UNROUTED, "no route takes it", us)]
         known = state.alerts.get(FULL)
-        worst = max(o.severity, known.severity if known else o.severity, key=lambda s: s.rank)
+        worst = strictest((o.severity, *([known.severity] if known else [])))
         now = max(us, state.meta.us)  # one worker's time may be behind another's
         if n & (n - 1) == 0 or o.severity is State.HALT:
             told = AlertRaised(
