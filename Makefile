@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 lint audit-deps format \
+.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 mutants lint audit-deps format \
   wheel env clean
 
 UV_VERSION := 0.13.8
@@ -56,6 +56,9 @@ kill9: $(READY_DEV) ## replays killed by SIGKILL: KILLS times
 
 chaos: $(READY_DEV) ## workers on real servers, killed CHAOS times and hurt in other ways
 	@RISKWATCH_CHAOS=$(CHAOS) $(BIN)/python -m pytest -q tests/chaos -s $(ARGS)
+
+mutants: $(READY_DEV) ## planted bugs, each with its tests; ARGS="M05 M38" plants those alone
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(READY_DEV) ## ruff and mypy
 	@$(BIN)/ruff check .
