@@ -243,6 +243,9 @@ class Scored(msgspec.Struct, frozen=True, gc=False, eq=False):
 
 
 RULES: Final = "rules"
-"""Name of generation 0: static rules, and the model that says what they say."""
+"""Name of generation 0: the static rules, and the model that repeats them.
+
+Nothing caps what goes by this name, so nothing else may have it.
+"""
 SERVED: Final = "served"
 """Name of the probability that the generations give together."""
