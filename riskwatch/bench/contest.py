@@ -12,6 +12,7 @@ from riskwatch.bench import static
 from riskwatch.bench.timeline import delay_s, false_alarms
 from riskwatch.bench.trial import LADDER, onset, spokesman, warnings
 from riskwatch.core.reasons import State
+from riskwatch.core.scopes import ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +125,7 @@ def dialled(trial: Trial, said: Sequence[Score], threshold: float, held: int) ->
     coins: list[Change] = []
     if said:
         coins = warnings(said, said[0].generation, said[0].target, threshold, State.WATCH, held)
-    others = [c for c in trial.changes[LADDER] if not c.scope.startswith("asset:")]
+    others = [c for c in trial.changes[LADDER] if parse(c.scope).kind != ASSET]
     return sorted([*coins, *others])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from riskwatch.bench import target
 from riskwatch.bench.timeline import Change
 from riskwatch.core.clock import HOUR
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.reasons import Cause, State, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -171,7 +171,7 @@ def alone(scores: Sequence[Score], generation: str) -> list[Change]:
                 held.discard(flip.previous)
             else:
                 held.add(flip.state)
-        now = max(held, key=lambda s: s.rank, default=State.NORMAL)
+        now = strictest(held)
         before = standing.get(scope, State.NORMAL)
         if now is not before and before is not State.HALT:
             standing[scope] = now

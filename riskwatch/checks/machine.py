@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.reasons import State
-from riskwatch.core.risk.machine import Machine
+from riskwatch.core.risk.machine import RuleEngine
 from riskwatch.core.risk.rows import ScopeRow
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class ScopeMachine:
     """
 
     def __init__(self, pack: RulePack, scope: str) -> None:
-        self._machine = Machine(pack, scope.partition(":")[0])
+        self._rules = RuleEngine(pack).of(scope)
         self._row = ScopeRow()
         self._us = 0
 
     def __call__(self, step: Step) -> State:
         """Take one step and say the state."""
         us = int(step.t_s * SECOND)
-        look = self._machine.look(
+        look = self._rules.look(
             self._row,
             step.features,
             step.cause,

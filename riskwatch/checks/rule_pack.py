@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from riskwatch.core.reasons import Cause, State
+from riskwatch.core.scopes import is_scope, kind_of
 from riskwatch.errors import ConfigError
 from riskwatch.shell.config import load
 from riskwatch.shell.strict import Checks, Shaper, at_least, filled, read_toml
@@ -54,8 +55,8 @@ class Fixture(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scope_kind(self) -> str:
-        """Kind of the scope: what is before its colon."""
-        return self.scope.partition(":")[0]
+        """Kind of the scope."""
+        return kind_of(self.scope)
 
 
 class Fixtures(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +171,7 @@ def unproven(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
 
 def _sensible(file: str, key: str, fixture: Fixture, pack: RulePack) -> None:
     rules = pack.of(fixture.scope_kind)
-    if not rules:
+    if not rules or not is_scope(fixture.scope):
         expected = "a scope of a kind that the rules are about"
         raise ConfigError(file, f"{key}.scope", expected, fixture.scope)
     known = {condition.feature for rule in rules for condition in rule.any}

@@ -14,7 +14,7 @@ from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_rows
 from riskwatch.core.clock import micros, text
 from riskwatch.core.ids import output_id
-from riskwatch.core.risk.order import is_scope
+from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.shell.drills import PASSED, Report, told
 from riskwatch.store import drills as table

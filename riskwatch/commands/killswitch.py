@@ -13,7 +13,7 @@ from riskwatch.commands import sender as s
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, killswitch_app, show_rows
 from riskwatch.core.clock import micros, text
-from riskwatch.core.risk.order import is_scope
+from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.shell.durations import seconds
 from riskwatch.store import queries, turned

@@ -8,8 +8,8 @@ import msgspec
 
 from riskwatch.core.clock import micros, text
 from riskwatch.core.reasons import State
-from riskwatch.core.risk.machine import Machine
-from riskwatch.core.scopes import overlap
+from riskwatch.core.risk.machine import RuleEngine
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, VENUE_ASSET, overlap, parse
 from riskwatch.store import queries, turned
 
 if TYPE_CHECKING:
@@ -100,9 +100,7 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
 
     The worker looks again when the release is asked for and when it is approved.
     """
-    kind = scope.partition(":")[0]
-    asks = config.policy.risk.asks if kind == "asset" else ()
-    machine = Machine(config.rules, kind, asks)
+    rules = RuleEngine(config.rules, config.policy.risk.asks).of(scope)
     row = turned.scope_state(conn, scope)
     switches = {found["scope"]: found for found in queries.killswitches(conn)}
     others = {
@@ -114,12 +112,12 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
     return Preview(
         scope=scope,
         state=row.state.value,
-        after=machine.standing(row).value,
+        after=rules.standing(row).value,
         allowed=allowed(scope),
         gross_usd=f"{gross:,.2f}",
         net_usd=f"{net:,.2f}",
         unpriced=unpriced,
-        holding=[_holds(rule, row) for rule in machine.holding(row)],
+        holding=[_holds(rule, row) for rule in rules.holding(row)],
         reasons=list(row.reasons),
         others=others,
         control=turned.controls(conn).get(scope, {}),
@@ -134,16 +132,15 @@ def allowed(scope: str) -> str:
     >>> allowed("venue-asset:kraken/USDC")
     'orders that buy or sell USDC at kraken'
     """
-    kind, _, name = scope.partition(":")
-    if kind == "asset":
-        return f"orders that buy or sell {name}, wherever, and transfers of it"
-    if kind == "counterparty":
-        return f"orders at {name}, and deposits to it (withdrawals were never refused)"
-    if kind == "venue-asset":
-        venue, _, asset = name.partition("/")
-        return f"orders that buy or sell {asset} at {venue}"
-    if kind == "book":
-        return f"orders of the book {name}"
+    at = parse(scope)
+    if at.kind == ASSET:
+        return f"orders that buy or sell {at.name}, wherever, and transfers of it"
+    if at.kind == COUNTERPARTY:
+        return f"orders at {at.name}, and deposits to it (withdrawals were never refused)"
+    if at.kind == VENUE_ASSET:
+        return f"orders that buy or sell {at.asset} at {at.name}"
+    if at.kind == BOOK:
+        return f"orders of the book {at.name}"
     return "every order that no other scope refuses"
 
 

@@ -17,6 +17,7 @@ from riskwatch.core.events import Quote
 from riskwatch.core.outputs import DataQualityRaised, DecisionMade, ScoreUpdated
 from riskwatch.core.readings import CounterpartyReading, MarketReading
 from riskwatch.core.reasons import Cause, QualityIssue, State
+from riskwatch.core.scopes import BOOK, FIRM, parse
 from riskwatch.errors import FeedError
 from riskwatch.feeds.importer import plan, read_quotes
 from riskwatch.feeds.record import Tally
@@ -170,5 +171,4 @@ def _run(config: Config, heard: list[Any]) -> tuple[list[Change], list[Score]]:
 
 def _counts(made: DecisionMade) -> bool:
     """Whether a decision says something of whom its scope names."""
-    kind = made.scope.partition(":")[0]
-    return kind in ("asset", "venue-asset", "counterparty") and made.cause not in SILENT
+    return parse(made.scope).kind not in (BOOK, FIRM) and made.cause not in SILENT

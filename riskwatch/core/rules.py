@@ -8,10 +8,15 @@ when it stays below `exit` for `exit_dwell_s`. Missing values neither confirm no
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from riskwatch.core.bounds import AtLeastOne, Fraction, Positive
 from riskwatch.core.reasons import Cause, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +65,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     exit_dwell_s: float = 3600.0
     text: str = "{scope}: {feature} is {value} {unit}, limit {at} {unit}"
 
-    def severity(self, features: dict[str, float]) -> tuple[float, Condition | None]:
+    def severity(self, features: Mapping[str, float]) -> tuple[float, Condition | None]:
         """Largest value ÷ threshold over the conditions that have a value.
 
         Returns

@@ -14,6 +14,7 @@ from rich.live import Live
 from riskwatch.core.clock import moment
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.core.reasons import State
+from riskwatch.core.scopes import ASSET, kind_of
 from riskwatch.dashboard import plain
 from riskwatch.dashboard.terminal import render
 from riskwatch.errors import RiskwatchError
@@ -210,7 +211,7 @@ def _decisive(output: Output) -> TypeGuard[DecisionMade]:
         isinstance(output, DecisionMade)
         and output.state is State.HALT
         and output.previous is not State.HALT
-        and output.scope.startswith("asset:")
+        and kind_of(output.scope) == ASSET
     )
 
 

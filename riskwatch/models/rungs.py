@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
+from riskwatch.core.risk.models import RULES as RULES  # noqa: PLC0414 - named here for models
 from riskwatch.core.risk.models import SERVED, PriorConfig
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
     from riskwatch.models.labels import Pending
-
-RULES: Final = "rules"
-"""Generation 0. No authority caps what has this name, so no other model may have it."""
 
 
 @dataclass(frozen=True, slots=True)

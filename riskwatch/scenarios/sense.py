@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.reasons import State
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, VENUE_ASSET, is_scope, kind_of
 from riskwatch.errors import ConfigError
 from riskwatch.scenarios.path import Path
 
 if TYPE_CHECKING:
     from riskwatch.scenarios.episode import Episode
+
+_KINDS: Final = (ASSET, VENUE_ASSET, COUNTERPARTY)
+"""Kinds of scopes that something can happen to."""
 
 
 def check(episode: Episode, file: str) -> None:
@@ -79,8 +83,7 @@ def _events(episode: Episode, file: str) -> None:
     """Refuse happenings outside the window, and controls whose right answer is to stop."""
     for happening in episode.events:
         key = f"events.{happening.scope}"
-        kind, _, name = happening.scope.partition(":")
-        if kind not in ("asset", "venue-asset", "counterparty") or not name:
+        if not is_scope(happening.scope) or kind_of(happening.scope) not in _KINDS:
             raise ConfigError(
                 file, key, "a scope: asset:, venue-asset: or counterparty:", happening.scope
             )

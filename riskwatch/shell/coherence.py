@@ -15,7 +15,7 @@ from riskwatch.core.money import quantise
 from riskwatch.core.operators import Role
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.models import SERVED
-from riskwatch.core.risk.order import is_scope
+from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     ScoreUpdated,
 )
+from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
 from riskwatch.errors import StoreError
 from riskwatch.shell.rederive import Rederivation
 from riskwatch.store.audit import last_payload
@@ -213,12 +214,10 @@ def _replay(out: Incident, replay: Rederivation, span: tuple[int, int]) -> None:
 
 def _about(scope: str, held: ExposureChanged) -> bool:
     """Whether a holding is part of what a scope covers."""
-    kind, _, name = scope.partition(":")
-    if kind == "firm":
-        return True
-    if kind == "venue-asset":
-        return (held.counterparty, held.asset) == tuple(name.split("/", 1))
-    return name == getattr(held, kind, None)
+    at = parse(scope)
+    if at.kind == VENUE_ASSET:
+        return (held.counterparty, held.asset) == (at.name, at.asset)
+    return at.kind == FIRM or getattr(held, at.kind) == at.name
 
 
 def _plain(output: Output) -> Row:

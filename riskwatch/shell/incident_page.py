@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from jinja2.runtime import Undefined
 
 from riskwatch.core.clock import micros, moment, text
-from riskwatch.core.reasons import State
+from riskwatch.core.reasons import State, strictest
 from riskwatch.shell.incident import YARDSTICK_S
 from riskwatch.store.explain import CAUSES, number
 
@@ -58,7 +58,7 @@ def page(incident: Incident, manifest: Manifest, span: tuple[int, int]) -> bytes
             marks=marks(reached),
             measured=[s for s in incident.scenes if s.last_input_s is not None],
             yardstick=YARDSTICK_S,
-            worst=max(states, key=lambda s: s.rank, default=State.NORMAL).value,
+            worst=strictest(states).value,
             largest=money(largest),
             causes=CAUSES,
             shown=SHOWN,

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import SECOND, moment
-from riskwatch.core.ids import output_id
+from riskwatch.core.output import Origin
 from riskwatch.core.outputs import AlertRaised, AlertResolved
 from riskwatch.core.reasons import Cause, State
 
@@ -56,9 +56,7 @@ def drill_raised(key: str, wanted: Wanted, us: int) -> AlertRaised:
 def _alert(key: str, cause: str, us: int, **said: Any) -> AlertRaised:
     """Alert of this worker, which knows neither causes nor dollars."""
     return AlertRaised(
-        id=output_id(cause, "AlertRaised", key),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin(cause, moment(us)).stamp(AlertRaised, key),
         alert=key,
         cause=Cause.UNKNOWN,
         exposure_usd=Decimal(0),
@@ -68,10 +66,9 @@ def _alert(key: str, cause: str, us: int, **said: Any) -> AlertRaised:
 
 def resolved(key: str, scope: str, opened: str, us: int) -> AlertResolved:
     """Say that it is over: a client applied it after all, a drill passed, nothing is asked."""
+    origin = Origin(opened, moment(us), f"{opened}/{us}")
     return AlertResolved(
-        id=output_id(f"{opened}/{us}", "AlertResolved", key),
-        cause_id=opened,
-        ts=moment(us),
+        **origin.stamp(AlertResolved, key),
         alert=key,
         scope=scope,
         opened_id=opened,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from riskwatch.core.money import quantise
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.grounds import limits_of
-from riskwatch.core.risk.machine import RULES, Machine
-from riskwatch.core.risk.tracker import severity_of
+from riskwatch.core.risk.machine import RuleEngine
+from riskwatch.core.risk.models import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,14 +32,18 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
     config : Config
         That counted when it fell.
     """
-    kind = decision.scope.partition(":")[0]
-    asks = config.policy.risk.asks if kind == "asset" else ()
-    rules = {rule.id: rule for rule, _ in Machine(config.rules, kind, asks).rules}
-    severities = {
-        name: quantise(found)
-        for name, rule in sorted(rules.items())
-        if (found := severity_of(rule, decision.features)) is not None
-    }
+    engine = RuleEngine(config.rules, config.policy.risk.asks)
+    try:
+        watching = engine.of(decision.scope)
+    except ValueError as error:
+        yield str(error)
+        return
+    rules = {rule.id: rule for rule, _ in watching.rules}
+    severities = {}
+    for name, known in sorted(rules.items()):
+        severity, condition = known.severity(decision.features)
+        if condition is not None:
+            severities[name] = quantise(severity)
     if decision.previous is State.HALT:
         yield "a HALT was left, which data never does"
     if decision.generation == RULES and decision.contributions != severities:

@@ -24,6 +24,7 @@ from riskwatch.contracts.shapes import tag_of
 from riskwatch.core.clock import DAY
 from riskwatch.core.events import LEDGER_EVENTS, Tick
 from riskwatch.core.outputs import ConfigurationChanged, EventRejected, Output
+from riskwatch.core.scopes import FIRM, parse
 from riskwatch.errors import StoreError
 from riskwatch.shell import bootstrap
 from riskwatch.shell.configured import restored
@@ -140,9 +141,10 @@ class Rederivation:
 
     def heard(self, scope: str) -> int | None:
         """Event time of the last input about a scope so far, microseconds."""
-        if scope == "firm":
+        at = parse(scope)
+        if at.kind == FIRM:
             return max(self._heard.values(), default=None)
-        return self._heard.get(scope.partition(":")[2])
+        return self._heard.get(f"{at.name}/{at.asset}" if at.asset else at.name)
 
     def _entries(self) -> Iterator[tuple[int, int, str, bytes]]:
         """Place, event time, kind and bytes of each entry to apply, without a gap."""

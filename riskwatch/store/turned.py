@@ -9,6 +9,7 @@ from sqlalchemy import column, select, table
 
 from riskwatch.core.money import usd
 from riskwatch.core.risk.rows import scope_key, scope_row
+from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
 from riskwatch.store.people import OPERATOR_COMMAND, SCOPE_CONTROL
 from riskwatch.store.truth import STATE_ROW
 
@@ -57,13 +58,12 @@ def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
     """Gross and net dollars of what we have on a scope, and how many rows have no price."""
     names = ("book", "counterparty", "asset", "component", "net_usd")
     view = table("exposure_now", *(column(name) for name in names))
-    kind, _, name = scope.partition(":")
+    at = parse(scope)
     query = select(view.c.component, view.c.net_usd)
-    if kind == "venue-asset":
-        venue, _, asset = name.partition("/")
-        query = query.where(view.c.counterparty == venue, view.c.asset == asset)
-    elif kind != "firm":
-        query = query.where(view.c[kind] == name)
+    if at.kind == VENUE_ASSET:
+        query = query.where(view.c.counterparty == at.name, view.c.asset == at.asset)
+    elif at.kind != FIRM:
+        query = query.where(view.c[at.kind] == at.name)
     gross = net = Decimal(0)
     unpriced = 0
     for component, value in conn.execute(query):

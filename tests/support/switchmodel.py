@@ -16,7 +16,7 @@ from riskwatch.core.outputs import CommandApplied
 from riskwatch.core.reasons import Cause, State
 from riskwatch.core.reference import Limits
 from riskwatch.core.risk.config import PeopleConfig, RiskConfig
-from riskwatch.core.risk.machine import Machine
+from riskwatch.core.risk.machine import RuleEngine
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.rules import Condition, Rule, RulePack
 from tests.support.risk import REFERENCE, ZERO_US, NoScorer, asset, held, market
@@ -54,7 +54,7 @@ RULES: Final = RulePack(
         _rule(State.WATCH, 20.0, dwell_s=0.0, observations=1, exit_dwell_s=60.0),
     )
 )
-MACHINE: Final = Machine(RULES, "asset")
+MACHINE: Final = RuleEngine(RULES).of(SCOPE)
 
 
 class Trusting:

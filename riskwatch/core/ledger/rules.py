@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.events import LedgerEvent, identity
-from riskwatch.core.ids import output_id
 from riskwatch.core.money import EXACT, canonical, mul
+from riskwatch.core.output import Origin
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
 from riskwatch.core.readings import CounterpartyReading
 from riskwatch.core.reasons import Cause, QualityIssue
@@ -47,9 +47,7 @@ def rejected(event: LedgerEvent, refusal: Refusal) -> EventRejected:
     """Turn a refusal into its output."""
     cause = identity(event)
     return EventRejected(
-        id=output_id(cause, "EventRejected", cause),
-        cause_id=cause,
-        ts=event.ts,
+        **Origin(cause, event.ts).stamp(EventRejected, cause),
         reason=refusal.reason,
         detail=refusal.detail,
     )
@@ -57,13 +55,10 @@ def rejected(event: LedgerEvent, refusal: Refusal) -> EventRejected:
 
 def broken(us: int, subject: str, expected: Decimal, stated: Decimal) -> DataQualityRaised:
     """Say that a snapshot differs from what fills and transfers come to."""
-    cause = f"tick/{us}"
     issue = QualityIssue.RECONCILIATION_BREAK
     difference = canonical(EXACT.subtract(stated, expected))
     return DataQualityRaised(
-        id=output_id(cause, "DataQualityRaised", f"{issue}|{subject}"),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(DataQualityRaised, f"{issue}|{subject}"),
         issue=issue,
         subject=subject,
         detail=f"expected={canonical(expected)} stated={canonical(stated)} difference={difference}",
@@ -74,9 +69,7 @@ def broken(us: int, subject: str, expected: Decimal, stated: Decimal) -> DataQua
 def ended(cause: str, us: int, issue: QualityIssue, subject: str) -> DataQualityResolved:
     """Say that an issue is over: the snapshot is explained, the trade settled."""
     return DataQualityResolved(
-        id=output_id(cause, "DataQualityResolved", f"{issue}|{subject}"),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin(cause, moment(us)).stamp(DataQualityResolved, f"{issue}|{subject}"),
         issue=issue,
         subject=subject,
     )
@@ -84,12 +77,9 @@ def ended(cause: str, us: int, issue: QualityIssue, subject: str) -> DataQuality
 
 def overdue(us: int, subject: str, settles_us: int, legs: str) -> DataQualityRaised:
     """Say that a trade is past its settlement time."""
-    cause = f"tick/{us}"
     issue = QualityIssue.SETTLEMENT_OVERDUE
     return DataQualityRaised(
-        id=output_id(cause, "DataQualityRaised", f"{issue}|{subject}"),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(DataQualityRaised, f"{issue}|{subject}"),
         issue=issue,
         subject=subject,
         detail=f"settles_at={moment(settles_us).isoformat()} legs={legs}",

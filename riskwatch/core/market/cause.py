@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -11,6 +11,11 @@ from riskwatch.core.reasons import Cause
 
 if TYPE_CHECKING:
     from riskwatch.core.market.config import MarketConfig
+
+EXPLAINS: Final = 0.5
+"""Share of a deviation, on its side, from which a feed does not contradict it."""
+SIGNIFICANT_SD: Final = 2.0
+"""Standard deviations of a feed's own noise beyond which it says that an asset has moved."""
 
 
 class Implied(msgspec.Struct, frozen=True, gc=False):
@@ -56,7 +61,7 @@ def refutes(implied: Implied, deviation: float, config: MarketConfig) -> bool:
     if not implied.prompt:
         return False
     same = implied.value * deviation > 0.0
-    if same and abs(implied.value) >= 0.5 * abs(deviation):
+    if same and abs(implied.value) >= EXPLAINS * abs(deviation):
         return False
     difference = abs(implied.value - deviation)
     return difference > config.refute_bp * BP and difference > config.refute_sd * implied.sd
@@ -79,7 +84,7 @@ def outweighs(against: list[Implied], behind: list[Implied], config: MarketConfi
 
 def off_peg(implied: Implied, config: MarketConfig) -> bool:
     """Whether a feed by itself says that the asset has left its peg, beyond its noise."""
-    return abs(implied.value) > max(config.cause_bp * BP, 2.0 * implied.sd)
+    return abs(implied.value) > max(config.cause_bp * BP, SIGNIFICANT_SD * implied.sd)
 
 
 def supports(implied: Implied, deviation: float, config: MarketConfig) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import exp, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from riskwatch.core.market.config import MarketConfig
     from riskwatch.core.market.state import MarketState
     from riskwatch.core.reference import Reference
+
+PROMPT_GAPS: Final = 2.0
+"""Usual gaps within which a price is recent enough to contradict others."""
+PROMPT_S: Final = 120.0
+"""But within at least this long, seconds."""
+UNKNOWN_SD_BP: Final = 10_000.0
+"""Standard deviation of a value that nothing is known of: all of it, bp."""
 
 
 class Fit(msgspec.Struct, frozen=True, gc=False):
@@ -124,7 +131,7 @@ def _implied(name: str, fit: Fit, us: int, live: list[tuple[str, Edge, float]]) 
     for key, e, sd in live:
         base = fit.value(e.base)
         value = e.lp + fit.value(e.quote) if name == e.base else base - e.lp
-        prompt = (us - e.fresh) / SECOND <= max(2.0 * e.gap_s, 120.0)
+        prompt = (us - e.fresh) / SECOND <= max(PROMPT_GAPS * e.gap_s, PROMPT_S)
         traded = e.volume * exp(base) if e.volume > 0.0 else None
         out.append(Implied(key, e.venue, value, sd, prompt, traded))
     return out
@@ -183,7 +190,7 @@ def _asset(
         value_bp=quantise((exp(value) - 1.0) / BP, 4),
         direct_bp=None if direct is None else quantise((exp(direct) - 1.0) / BP, 4),
         deviation_bp=quantise((exp(decide) - 1.0) / BP, 4),
-        sd_bp=quantise(fit.sd[fit.index[name]] / BP, 4) if known else 10_000.0,
+        sd_bp=quantise(fit.sd[fit.index[name]] / BP, 4) if known else UNKNOWN_SD_BP,
         live=len(live),
         expected=touching.expected[name],
         venues=len({e.venue for _, e, _ in live}),

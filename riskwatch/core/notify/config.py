@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from riskwatch.core.reasons import Cause, State
-from riskwatch.core.scopes import COUNTERPARTY, VENUE_ASSET, Scope, parse
+from riskwatch.core.scopes import COUNTERPARTY, VENUE_ASSET, Scope, kind_of, parse
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -254,12 +254,6 @@ def place(scope: str) -> Scope | None:
         return parse(scope)
     except ValueError:
         return None
-
-
-def kind_of(scope: str) -> str:
-    """Kind of a scope; for what is none, what stands before the colon."""
-    found = place(scope)
-    return scope.partition(":")[0] if found is None else found.kind
 
 
 def field_of(row: Alert, name: str) -> str:

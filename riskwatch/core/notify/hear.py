@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import micros, moment
 from riskwatch.core.faults import as_alert
-from riskwatch.core.ids import output_id
 from riskwatch.core.notify.config import About, about
 from riskwatch.core.notify.notice import Disposed, Fate
 from riskwatch.core.notify.rows import ALERTS, SEPARATOR, SILENCES, AlertRow, Silence
 from riskwatch.core.notify.tell import Teller
+from riskwatch.core.output import Origin
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
@@ -22,7 +22,7 @@ from riskwatch.core.outputs import (
     DecisionMade,
     StageFaulted,
 )
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.reasons import Cause, State, strictest
 
 if TYPE_CHECKING:
     from riskwatch.core.notify.config import NotifyConfig
@@ -134,11 +134,11 @@ class Notifier:
             _word(row, Fate.GROUPED, why, us, route.id) for route in self.teller.takers(row)
         ] or [_word(row, Fate.UNROUTED, "no route takes it", us)]
         known = state.alerts.get(FULL)
-        worst = max(o.severity, known.severity if known else o.severity, key=lambda s: s.rank)
+        worst = strictest((o.severity, *([known.severity] if known else [])))
         now = max(us, state.meta.us)  # one worker's time may be behind another's
         if n & (n - 1) == 0 or o.severity is State.HALT:
             told = AlertRaised(
-                id=output_id(o.id, "AlertRaised", FULL), cause_id=o.id, ts=moment(now), alert=FULL,
+                **Origin(o.id, moment(now)).stamp(AlertRaised, FULL), alert=FULL,
                 scope=FULL_SCOPE, severity=worst, cause=Cause.UNKNOWN,
                 title=f"{n} alerts over the {ALERTS} that are remembered; the last: {o.title}",
                 reasons=["look at them with riskwatch alerts"], exposure_usd=Decimal(0),

@@ -11,7 +11,7 @@ import msgspec
 from riskwatch.core.clock import text
 from riskwatch.core.notify.config import Level
 from riskwatch.core.notify.rows import Item
-from riskwatch.core.reasons import State
+from riskwatch.core.reasons import State, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +159,7 @@ def notice(
         group=place[1],
         origin=place[0],
         us=us,
-        severity=max((i.severity for i in listed), key=lambda s: s.rank),
+        severity=strictest(i.severity for i in listed),
         level=max((i.level for i in listed), key=lambda found: found.rank),
         title=first.title + (f" and {others} more" if others else ""),
         items=tuple(listed),

@@ -10,10 +10,11 @@ from riskwatch.core.reasons import CommandRefusal as No
 from riskwatch.core.reasons import State
 from riskwatch.core.risk import hard
 from riskwatch.core.risk.approvals import control_of, withdrawn
-from riskwatch.core.risk.control import Grant, Sign, changed, kept
+from riskwatch.core.risk.control import Grant, Sign, kept
 from riskwatch.core.risk.drills import commanded
 from riskwatch.core.risk.order import Arguments, Done, RefusedError
-from riskwatch.core.risk.turn import By, resolve
+from riskwatch.core.risk.turn import control_changed, resolve
+from riskwatch.core.scopes import FIRM
 from riskwatch.errors import ModelError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.rows import ScopeRow
     from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import RiskState
-    from riskwatch.core.risk.turn import Turner
+    from riskwatch.core.risk.turn import DecisionWriter
 
 MOST_SCOPES = 4
 """Times `max_scopes`: rows up to which commands may fill the table of scopes, but for `firm`."""
@@ -44,8 +45,8 @@ class Actions:
         By id, as ``limits.toml`` has them.
     approvals : Approvals
         Where what loosens goes.
-    turner : Turner
-        Makes what is said.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     scorer : Scorer
         The models.
     """
@@ -55,13 +56,13 @@ class Actions:
         config: PeopleConfig,
         limits: Mapping[str, Limit],
         approvals: Approvals,
-        turner: Turner,
+        writer: DecisionWriter,
         scorer: Scorer,
     ) -> None:
         self.config = config
         self.limits = limits
         self.approvals = approvals
-        self.turner = turner
+        self.writer = writer
         self.scorer = scorer
 
     def halt(self, state: RiskState, order: Order) -> Done:
@@ -69,9 +70,9 @@ class Actions:
         Arguments(order).end()
         scope, known = order.scope, state.scopes.get(order.scope)
         full = len(state.scopes) >= MOST_SCOPES * self.config.max_scopes
-        if known is None and full and scope != "firm":
+        if known is None and full and scope != FIRM:
             raise RefusedError(No.TOO_MANY, f"{len(state.scopes)} scopes: halt firm instead")
-        by = By(order.cause_id, order.us, "halt", [f"halted by {order.by}: {order.reason}"])
+        by = order.intervention("halt", [f"halted by {order.by}: {order.reason}"])
         out: list[Output] = []
         control = state.controls.get(scope)
         if control is not None:
@@ -80,12 +81,12 @@ class Actions:
             if row.override is not None:
                 row.override, row.before = None, row.granted
             kept(state, scope, row)
-            out.append(changed(state, scope, order.cause_id, order.us))
+            out.append(control_changed(state, scope, order.origin))
         if known is not None and known.state is State.HALT:
             known.reasons = [*known.reasons, *by.reasons][-16:]
-            out.append(self.turner.switch(state, scope, by))
+            out.append(self.writer.restate(state, scope, by))
             return Done("it was at HALT already; the reason was added", out)
-        out += self.turner.turn(state, scope, State.HALT, by)
+        out += self.writer.intervene(state, scope, State.HALT, by)
         return Done("halted", out)
 
     def retire(self, state: RiskState, order: Order) -> Done:
@@ -95,15 +96,15 @@ class Actions:
         row = control_of(state, order.scope, self.config)
         if row.retired is not None:
             raise RefusedError(No.RETIRED, f"retired by {row.retired.by} already")
-        by = By(order.cause_id, order.us, "retire", [f"retired by {order.by}: {order.reason}"])
+        by = order.intervention("retire", [f"retired by {order.by}: {order.reason}"])
         out = withdrawn(order.scope, row, by)
         row.retired, row.silence, row.unwind = Sign(order.by, order.us), None, None
         kept(state, order.scope, row)
         scope = state.scopes[order.scope]
         scope.reasons = [*scope.reasons, *by.reasons][-16:]
         out += resolve(state, order.scope, by)
-        out.append(self.turner.switch(state, order.scope, by))
-        out.append(changed(state, order.scope, order.cause_id, order.us))
+        out.append(self.writer.restate(state, order.scope, by))
+        out.append(control_changed(state, order.scope, order.origin))
         return Done("retired: it stays at HALT, and nobody is paged about it", out)
 
     def acknowledge(self, state: RiskState, order: Order) -> Done:
@@ -156,8 +157,8 @@ class Actions:
         row.unwind = Grant(order.by, float(usd(row.granted - row.before)), slip, until)
         what = f"{usd_most:,.2f} USD within {slip:g} bp until {text(until)}"
         done = self._keep(state, order, row, f"unwind of {what}")
-        by = By(order.cause_id, order.us, "unwind", [])
-        done.out.insert(0, self.turner.switch(state, order.scope, by))
+        by = order.intervention("unwind", [])
+        done.out.insert(0, self.writer.restate(state, order.scope, by))
         return done
 
     def drill(self, state: RiskState, order: Order) -> Done:
@@ -197,4 +198,4 @@ class Actions:
 
     def _keep(self, state: RiskState, order: Order, row: Any, detail: str) -> Done:
         kept(state, order.scope, row)
-        return Done(detail, [changed(state, order.scope, order.cause_id, order.us)])
+        return Done(detail, [control_changed(state, order.scope, order.origin)])

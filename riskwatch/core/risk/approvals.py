@@ -11,25 +11,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from riskwatch.core.clock import SECOND, text
-from riskwatch.core.ids import output_id
+from riskwatch.core.outputs import AlertRaised
 from riskwatch.core.reasons import CommandRefusal as No
-from riskwatch.core.reasons import State
-from riskwatch.core.risk.control import ControlRow, Override, Request, changed, kept
+from riskwatch.core.reasons import State, strictest
+from riskwatch.core.risk.control import ControlRow, Override, Request, kept
 from riskwatch.core.risk.hard import apply_limit
 from riskwatch.core.risk.order import Arguments, Done, RefusedError
-from riskwatch.core.risk.turn import By, notice, resolved
+from riskwatch.core.risk.turn import alert_resolved, control_changed, notice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from riskwatch.core.operators import Verifier
     from riskwatch.core.output import Output
     from riskwatch.core.risk.config import PeopleConfig
-    from riskwatch.core.risk.machine import Machine
+    from riskwatch.core.risk.machine import RuleEngine
     from riskwatch.core.risk.order import Order
     from riskwatch.core.risk.rows import ScopeRow
     from riskwatch.core.risk.state import RiskState
-    from riskwatch.core.risk.turn import Turner
+    from riskwatch.core.risk.turn import DecisionWriter, Intervention
     from riskwatch.core.rules import Rule
 
 
@@ -40,10 +38,10 @@ class Approvals:
     ----------
     config : PeopleConfig
         How long a request waits and an override lasts.
-    machines : mapping of str to Machine
-        Rules by kind of scope: whether the condition of a HALT holds.
-    turner : Turner
-        Makes what is said.
+    engine : RuleEngine
+        Says whether the condition of a HALT holds.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     verifier : Verifier
         Who may command.
     """
@@ -51,14 +49,14 @@ class Approvals:
     def __init__(
         self,
         config: PeopleConfig,
-        machines: Mapping[str, Machine],
-        turner: Turner,
+        engine: RuleEngine,
+        writer: DecisionWriter,
         verifier: Verifier,
     ) -> None:
         self.verifier = verifier
         self.config = config
-        self.machines = machines
-        self.turner = turner
+        self.engine = engine
+        self.writer = writer
 
     def release(self, state: RiskState, order: Order) -> Done:
         """Ask for the release of a HALT."""
@@ -78,7 +76,7 @@ class Approvals:
     def approve(self, state: RiskState, order: Order) -> Done:
         """Be the second person of a request, and make it so."""
         row, request = self._waiting(state, order)
-        by = By(order.cause_id, order.us, request.action, _both(request, order))
+        by = order.intervention(request.action, _both(request, order))
         out = withdrawn(order.scope, row, by)
         if request.action == "release":
             detail = self._released(state, order, row, by, out)
@@ -87,17 +85,17 @@ class Approvals:
         else:
             kept(state, order.scope, row)
             detail = apply_limit(state, request.args, f"{request.by} and {order.by}", order.us)
-        out.append(changed(state, order.scope, order.cause_id, order.us))
+        out.append(control_changed(state, order.scope, order.origin))
         return Done(detail, out, "approved", request.id)
 
     def _released(
-        self, state: RiskState, order: Order, row: ControlRow, by: By, out: list[Output]
+        self, state: RiskState, order: Order, row: ControlRow, by: Intervention, out: list[Output]
     ) -> str:
         scope = order.scope
         self._releasable(state, scope)
         to = self._standing(state, scope)
         kept(state, scope, ControlRow(silence=row.silence))
-        out += self.turner.turn(state, scope, to, by)
+        out += self.writer.intervene(state, scope, to, by)
         return f"released to {to.value}"
 
     def _overridden(
@@ -106,7 +104,7 @@ class Approvals:
         order: Order,
         row: ControlRow,
         request: Request,
-        by: By,
+        by: Intervention,
         out: list[Output],
     ) -> str:
         scope, until, to = order.scope, int(request.args["until"]), State(request.args["state"])
@@ -116,9 +114,9 @@ class Approvals:
         row.override = Override(request.by, order.by, until, to, request.reason)
         row.unwind = None
         kept(state, scope, row)
-        to = max(to, self._standing(state, scope), key=_rank)
+        to = strictest((to, self._standing(state, scope)))
         by.reasons.append(f"until {text(until)}; then the HALT is back")
-        out += self.turner.turn(state, scope, to, by)
+        out += self.writer.intervene(state, scope, to, by)
         return f"overridden to {to.value} until {text(until)}"
 
     def _waiting(self, state: RiskState, order: Order) -> tuple[ControlRow, Request]:
@@ -158,7 +156,7 @@ class Approvals:
             )
         until = order.us + round(self.config.request_s * SECOND)
         row.request = Request(
-            output_id(order.cause_id, "AlertRaised", _waits(order.scope)),
+            order.origin.stamp(AlertRaised, _waits(order.scope))["id"],
             action,
             order.by,
             order.us,
@@ -168,22 +166,21 @@ class Approvals:
         )
         kept(state, order.scope, row)
         why = [f"{order.by}: {order.reason}", f"waits for a second person until {text(until)}"]
-        by = By(order.cause_id, order.us, action, why)
+        by = order.intervention(action, why)
         title = f"{order.by} asks for {action} of {order.scope}"
         out: list[Output] = [
             notice(_waits(order.scope), order.scope, title, by),
-            changed(state, order.scope, order.cause_id, order.us),
+            control_changed(state, order.scope, order.origin),
         ]
         return Done(why[1], out, "requested", row.request.id)
 
     def holding(self, scope: str, row: ScopeRow) -> list[Rule]:
         """Rules that ask for HALT of a scope now, or whose threshold is met."""
-        machine = self.machines.get(scope.partition(":")[0])
-        return [] if machine is None else machine.holding(row)
+        return self.engine.of(scope).holding(row)
 
     def _standing(self, state: RiskState, scope: str) -> State:
-        machine, row = self.machines.get(scope.partition(":")[0]), state.scopes.get(scope)
-        return State.NORMAL if machine is None or row is None else machine.standing(row)
+        row = state.scopes.get(scope)
+        return State.NORMAL if row is None else self.engine.of(scope).standing(row)
 
     def _latched(self, state: RiskState, scope: str) -> ScopeRow:
         row, control = state.scopes.get(scope), state.controls.get(scope)
@@ -215,12 +212,12 @@ def control_of(state: RiskState, scope: str, config: PeopleConfig) -> ControlRow
     return ControlRow()
 
 
-def withdrawn(scope: str, row: ControlRow, by: By) -> list[Output]:
+def withdrawn(scope: str, row: ControlRow, by: Intervention) -> list[Output]:
     """Take a request back, if there is one."""
     request, row.request = row.request, None
     if request is None:
         return []
-    return [resolved(_waits(scope), scope, request.id, by)]
+    return [alert_resolved(by.origin, _waits(scope), scope, request.id)]
 
 
 def _waits(scope: str) -> str:
@@ -233,7 +230,3 @@ def _both(request: Request, order: Order) -> list[str]:
         f"{request.action} asked for by {request.by}: {request.reason}",
         f"approved by {order.by}: {order.reason}",
     ]
-
-
-def _rank(state: State) -> int:
-    return state.rank

@@ -13,6 +13,7 @@ from riskwatch.core.reasons import State
 from riskwatch.core.risk import report
 from riskwatch.core.risk.machine import score_name
 from riskwatch.core.risk.models import Grounds
+from riskwatch.core.scopes import ASSET, parse
 
 if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
@@ -69,7 +70,7 @@ class Asker:
 
         Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
         """
-        kind = scope.partition(":")[0]
+        kind = parse(scope).kind
         calm = self._calm(kind, features)
         if not self._due(state, us, scope, calm=calm):
             return Answers()
@@ -94,7 +95,7 @@ class Asker:
 
     def _calm(self, kind: str, features: Features) -> bool:
         """Whether a scope is so far from every question that a look now and then will do."""
-        if kind == "asset":
+        if kind == ASSET:
             return abs(features["deviation_bp"]) < self.config.calm_bp
         return (
             features.get("dislocation_bp", 0.0) < self.config.calm_dislocation_bp

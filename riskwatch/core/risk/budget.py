@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import moment
 from riskwatch.core.risk.control import BudgetRow
-from riskwatch.core.risk.turn import By, notice, resolved
+from riskwatch.core.risk.turn import Intervention, alert_resolved, notice
+from riskwatch.core.scopes import FIRM
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import AlertRaised, AlertResolved
@@ -37,15 +38,16 @@ def afford(state: RiskState, us: int, config: PeopleConfig) -> bool:
 def folded(state: RiskState, scene: Scene, row: ScopeRow) -> list[AlertRaised | AlertResolved]:
     """Put one more alert into the month's one; people hear of the 1st, 2nd, 4th, 8th, ..."""
     budget = state.budget
-    by = By(f"tick/{scene.us}", scene.us, "fold", [f"the last was {scene.scope}", *row.reasons[:1]])
+    reasons = [f"the last was {scene.scope}", *row.reasons[:1]]
+    by = Intervention(scene.origin.cause_id, scene.us, "fold", reasons)
     out: list[AlertRaised | AlertResolved] = []
     if budget.folded == 0 and budget.alert_id:
-        out.append(resolved(KEY, "firm", budget.alert_id, by))  # an earlier month's
+        out.append(alert_resolved(by.origin, KEY, FIRM, budget.alert_id))  # an earlier month's
         budget.alert_id = ""
     budget.folded += 1
     if budget.folded & (budget.folded - 1) == 0:
         title = f"{budget.folded} alerts of WATCH over the budget of the month"
-        raised = notice(KEY, "firm", title, by)
+        raised = notice(KEY, FIRM, title, by)
         budget.alert_id = budget.alert_id or raised.id
         out.append(raised)
     return out

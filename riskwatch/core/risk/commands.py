@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.events import identity
-from riskwatch.core.ids import output_id
+from riskwatch.core.output import Origin
 from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected
 from riskwatch.core.reasons import RejectReason
 from riskwatch.core.risk.actions import Actions
@@ -17,20 +17,21 @@ from riskwatch.core.risk.approvals import Approvals
 from riskwatch.core.risk.control import RefusalsRow
 from riskwatch.core.risk.gate import Gate
 from riskwatch.core.risk.order import Done, Order, RefusedError
-from riskwatch.core.risk.turn import By, Turner, notice, resolved
+from riskwatch.core.risk.turn import Intervention, alert_resolved, notice
+from riskwatch.core.scopes import FIRM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from riskwatch.core.events import Command
     from riskwatch.core.operators import Operator, Verifier
     from riskwatch.core.output import Output
     from riskwatch.core.reference import Limits
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.dollars import Dollars
-    from riskwatch.core.risk.machine import Machine
+    from riskwatch.core.risk.machine import RuleEngine
     from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import RiskState
+    from riskwatch.core.risk.turn import DecisionWriter
 
 QUIET_US: Final = 3_600 * SECOND
 """After such a time without a refused command in a name, the alert about them is resolved."""
@@ -47,10 +48,10 @@ class Governor:
         What people may do.
     limits : Limits
         The firm's limits.
-    machines : mapping of str to Machine
-        Rules by kind of scope.
-    dollars : Dollars
-        What is at stake.
+    engine : RuleEngine
+        Rules and asks.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     scorer : Scorer
         The models.
     verifier : Verifier
@@ -61,17 +62,16 @@ class Governor:
         self,
         config: RiskConfig,
         limits: Limits,
-        machines: Mapping[str, Machine],
-        dollars: Dollars,
+        engine: RuleEngine,
+        writer: DecisionWriter,
         scorer: Scorer,
         verifier: Verifier,
     ) -> None:
         people = config.people
         self.gate = Gate(people, verifier)
-        self.turner = Turner(config, dollars)
-        self.approvals = Approvals(people, machines, self.turner, verifier)
+        self.approvals = Approvals(people, engine, writer, verifier)
         known = {limit.id: limit for limit in limits.limits}
-        actions = Actions(people, known, self.approvals, self.turner, scorer)
+        actions = Actions(people, known, self.approvals, writer, scorer)
         self._actions: dict[str, Callable[[RiskState, Order], Done]] = {
             "halt": actions.halt,
             "release": self.approvals.release,
@@ -97,10 +97,9 @@ class Governor:
         except RefusedError as error:
             # Its bytes go to the dead letters, and its identity stays free for whoever it is
             # really of.
+            cause_id = identity(command)
             rejected = EventRejected(
-                id=output_id(identity(command), "EventRejected", identity(command)),
-                cause_id=identity(command),
-                ts=moment(us),
+                **Origin(cause_id, moment(us)).stamp(EventRejected, cause_id),
                 reason=RejectReason.COMMAND_REFUSED,
                 detail=f"{error.refusal}: {error.detail}",
             )
@@ -149,14 +148,12 @@ class Governor:
         occasion = f"{cause_id}/{us}"
         out: list[Output] = [
             CommandRefused(
-                id=output_id(occasion, "CommandRefused", command.scope),
-                cause_id=cause_id,
-                ts=moment(us),
+                **Origin(cause_id, moment(us), occasion).stamp(CommandRefused, command.scope),
                 role="" if operator is None else operator.role.value,
                 refusal=error.refusal,
                 detail=error.detail,
                 authentic=authentic,
-                **_said(command),
+                **_given(command),
             )
         ]
         who = STRANGER if operator is None else operator.id
@@ -168,10 +165,11 @@ class Governor:
         state.mark(f"refusals/{who}")
         if row.count & (row.count - 1) == 0:
             what = f"{command.action} of {command.scope} in the name of {command.operator}"
-            by = By(occasion, us, command.action, [f"{what}: {error.refusal}: {error.detail}"])
+            reasons = [f"{what}: {error.refusal}: {error.detail}"]
+            by = Intervention(occasion, us, command.action, reasons)
             name = "a name that is no operator's" if operator is None else operator.id
             title = f"{row.count} command{'s' * (row.count > 1)} refused, in the name of {name}"
-            raised = notice(f"command|{who}", "firm", title, by)
+            raised = notice(f"command|{who}", FIRM, title, by)
             row.alert_id = row.alert_id or raised.id
             out.append(raised)
         return out
@@ -179,18 +177,16 @@ class Governor:
 
 def _applied(order: Order, done: Done) -> CommandApplied:
     return CommandApplied(
-        id=output_id(order.cause_id, "CommandApplied", order.scope),
-        cause_id=order.cause_id,
-        ts=moment(order.us),
+        **order.origin.stamp(CommandApplied, order.scope),
         role=order.operator.role.value,
         outcome=done.outcome,
         detail=done.detail,
         request_id=done.request_id,
-        **_said(order.command),
+        **_given(order.command),
     )
 
 
-def _said(command: Command) -> dict[str, Any]:
+def _given(command: Command) -> dict[str, Any]:
     """What a record keeps of a command as it was given."""
     return {
         "operator": command.operator,
@@ -210,6 +206,6 @@ def quiet(state: RiskState, us: int) -> list[Output]:
     for who in [w for w in sorted(state.refusals) if us - state.refusals[w].us >= QUIET_US]:
         row = state.refusals.pop(who)
         state.mark(f"refusals/{who}")
-        by = By(f"expiry/{us}", us, "expire", [])
-        out.append(resolved(f"command|{who}", "firm", row.alert_id, by))
+        origin = Origin(f"expiry/{us}", moment(us))
+        out.append(alert_resolved(origin, f"command|{who}", FIRM, row.alert_id))
     return out

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from riskwatch.core.clock import moment
-from riskwatch.core.ids import output_id
 from riskwatch.core.money import usd
-from riskwatch.core.people import ControlChanged, Unwind
+from riskwatch.core.people import Unwind
 from riskwatch.core.reasons import State
 
 if TYPE_CHECKING:
@@ -131,32 +130,3 @@ def kept(state: RiskState, scope: str, row: ControlRow) -> None:
     else:
         state.controls[scope] = row
     state.mark(f"control/{scope}")
-
-
-def changed(state: RiskState, scope: str, cause_id: str, us: int) -> ControlChanged:
-    """Say what people have in force on a scope now."""
-    row = state.controls.get(scope, _EMPTY)
-    request, override, silence = row.request, row.override, row.silence
-    retired, seen, grant = row.retired, row.acknowledged, row.unwind
-    return ControlChanged(
-        id=output_id(cause_id, "ControlChanged", scope),
-        cause_id=cause_id,
-        ts=moment(us),
-        scope=scope,
-        request_id=None if request is None else request.id,
-        request_action=None if request is None else request.action,
-        request_by=None if request is None else request.by,
-        request_until=None if request is None else moment(request.until),
-        override_state=None if override is None else override.state.value,
-        override_by=None if override is None else override.by,
-        override_approved_by=None if override is None else override.approved_by,
-        override_until=None if override is None else moment(override.until),
-        silence_by=None if silence is None else silence.by,
-        silence_until=None if silence is None else moment(silence.until),
-        retired_by=None if retired is None else retired.by,
-        retired_ts=None if retired is None else moment(retired.us),
-        acknowledged_by=None if seen is None else seen.by,
-        acknowledged_ts=None if seen is None else moment(seen.us),
-        unwind_by=None if grant is None else grant.by,
-        unwind=None if grant is None else grant.allowance(),
-    )

@@ -9,6 +9,7 @@ from riskwatch.core.risk import report
 from riskwatch.core.risk.assess import Assessor
 from riskwatch.core.risk.exposure import Exposures, Sums, expose
 from riskwatch.core.risk.grounds import Stakes
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.scorer import Slipper
     from riskwatch.core.risk.state import RiskState
+    from riskwatch.core.scopes import Scope
 
 _NOTHING = Sums()
 
@@ -38,6 +40,7 @@ class Evaluation:
         self.due = due
         self.elapsed = 0
         self.moving = False
+        self.stakes: dict[str, Stakes] = {}
         self._exposures: Exposures | None = None
 
     def exposures(self, state: RiskState, reference: Reference) -> Exposures:
@@ -102,6 +105,22 @@ class Dollars:
             held = exposures.asset.get(asset, _NOTHING).ours >= least
             slippage.ask(state.scorer, tick.us, asset, held=held)
 
+    def on(self, state: RiskState, tick: Evaluation, scope: str) -> Stakes:
+        """Our dollars on a scope, at this tick's prices; worked out once per tick."""
+        known = tick.stakes.get(scope)
+        if known is None:
+            known = tick.stakes[scope] = self._on(state, tick, parse(scope))
+        return known
+
+    def _on(self, state: RiskState, tick: Evaluation, at: Scope) -> Stakes:
+        if at.kind == ASSET:
+            return self.asset(state, tick, at.name)
+        if at.kind == COUNTERPARTY:
+            return self.party(state, tick, at.name)
+        if at.kind == VENUE_ASSET:
+            return self.cell(state, tick, at.name, at.asset)
+        return self.book(state, tick, at.kind, at.name)
+
     def asset(self, state: RiskState, tick: Evaluation, asset: str) -> Stakes:
         """Our dollars on a coin, wherever it lies."""
         exposures = tick.exposures(state, self.reference)
@@ -119,17 +138,16 @@ class Dollars:
         they reduce nothing.
         """
         exposures = tick.exposures(state, self.reference)
-        kind = scope.partition(":")[0]
-        held = {"asset": exposures.asset, "counterparty": exposures.party}.get(kind)
+        at = parse(scope)
+        held = {ASSET: exposures.asset, COUNTERPARTY: exposures.party}.get(at.kind)
         if held is None:
             return False
-        prefix = f"{kind}:"
         names = {
-            known.removeprefix(prefix): None
-            for known in sorted(state.scopes)
-            if state.scopes[known].capped and known.startswith(prefix)
+            other.name: None
+            for other in (parse(s) for s in sorted(state.scopes) if state.scopes[s].capped)
+            if other.kind == at.kind
         }
-        names[scope.removeprefix(prefix)] = None
+        names[at.name] = None
         used = sum(held.get(name, _NOTHING).ours for name in names)
         return used <= self.config.bounded_share * exposures.firm.ours
 
@@ -151,7 +169,7 @@ class Dollars:
     def book(self, state: RiskState, tick: Evaluation, kind: str, name: str) -> Stakes:
         """Our dollars in a book, or in all of them (`kind` ``firm``)."""
         exposures = tick.exposures(state, self.reference)
-        if kind == "firm":
+        if kind == FIRM:
             made = self.assessor.firm(state, exposures)
             return Stakes(exposures.firm.ours, made.el, made.exit_cost)
         return Stakes(exposures.book.get(name, _NOTHING).ours, 0.0, 0.0)

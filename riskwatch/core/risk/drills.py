@@ -12,7 +12,7 @@ import msgspec
 
 from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, moment
 from riskwatch.core.drilled import SCHEDULE, DrillSignalled
-from riskwatch.core.ids import output_id
+from riskwatch.core.output import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +54,7 @@ def due_by(plan: DrillPlan, us: int) -> int:
 def commanded(order: Order, expect: list[str]) -> DrillSignalled:
     """Signal what a person commands."""
     return DrillSignalled(
-        id=output_id(order.cause_id, "DrillSignalled", order.scope),
-        cause_id=order.cause_id,
-        ts=moment(order.us),
+        **order.origin.stamp(DrillSignalled, order.scope),
         scope=order.scope,
         plan="",
         person=order.by,
@@ -87,9 +85,7 @@ def scheduled(plans: Sequence[DrillPlan], state: RiskState, us: int) -> list[Dri
 def _signal(plan: DrillPlan, due: int, us: int) -> DrillSignalled:
     cause = f"drill/{plan.id}/{due}"
     return DrillSignalled(
-        id=output_id(cause, "DrillSignalled", plan.scope),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin(cause, moment(us)).stamp(DrillSignalled, plan.scope),
         scope=plan.scope,
         plan=plan.id,
         person=SCHEDULE,

@@ -10,24 +10,24 @@ from riskwatch.core.clock import text
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.approvals import withdrawn
 from riskwatch.core.risk.commands import quiet
-from riskwatch.core.risk.control import ControlRow, changed, kept
-from riskwatch.core.risk.turn import By
+from riskwatch.core.risk.control import ControlRow, kept
+from riskwatch.core.risk.turn import Intervention, control_changed
 
 if TYPE_CHECKING:
     from riskwatch.core.output import Output
     from riskwatch.core.risk.state import RiskState
-    from riskwatch.core.risk.turn import Turner
+    from riskwatch.core.risk.turn import DecisionWriter
 
 
-def expire(state: RiskState, us: int, turner: Turner) -> list[Output]:
+def expire(state: RiskState, us: int, writer: DecisionWriter) -> list[Output]:
     """End what is due; the rules look again if anything ended."""
     out: list[Output] = []
     for scope in sorted(state.controls):
         row = msgspec.structs.replace(state.controls[scope])
-        by = By(f"expiry/{us}", us, "expire", [])
-        made = _ends(state, scope, row, by, turner)
+        by = Intervention(f"expiry/{us}", us, "expire", [])
+        made = _ends(state, scope, row, by, writer)
         if made is not None:
-            out += [*made, changed(state, scope, by.cause_id, us)]
+            out += [*made, control_changed(state, scope, by.origin)]
     if state.refusals:
         out += quiet(state, us)
     if out:
@@ -37,7 +37,7 @@ def expire(state: RiskState, us: int, turner: Turner) -> list[Output]:
 
 
 def _ends(
-    state: RiskState, scope: str, row: ControlRow, by: By, turner: Turner
+    state: RiskState, scope: str, row: ControlRow, by: Intervention, writer: DecisionWriter
 ) -> list[Output] | None:
     """End what is due on one scope; ``None`` if nothing is."""
     us, before = by.us, state.controls[scope]
@@ -67,7 +67,7 @@ def _ends(
             f"the override of {override.by} and {override.approved_by} ended at "
             f"{text(override.until)}"
         )
-        out += turner.turn(state, scope, State.HALT, by)
+        out += writer.intervene(state, scope, State.HALT, by)
     elif grant is not None and known is not None:
-        out.append(turner.switch(state, scope, by))
+        out.append(writer.restate(state, scope, by))
     return out

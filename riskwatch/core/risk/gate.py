@@ -8,7 +8,8 @@ from riskwatch.core.clock import SECOND, micros, text
 from riskwatch.core.events import identity
 from riskwatch.core.reasons import CommandRefusal as No
 from riskwatch.core.risk.control import KeyRow
-from riskwatch.core.risk.order import Order, RefusedError, is_scope
+from riskwatch.core.risk.order import Order, RefusedError
+from riskwatch.core.scopes import BOOK, is_scope, parse
 from riskwatch.core.signed import command_bytes, intent
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ class Gate:
         if command.action not in _ELSEWHERE and not is_scope(command.scope):
             raise RefusedError(No.SCOPE_INVALID, f"{command.scope!r} is no scope")
         if operator.role == "trader":
-            kind, _, book = command.scope.partition(":")
-            if kind != "book" or book not in operator.books:
+            at = parse(command.scope)
+            if at.kind != BOOK or at.name not in operator.books:
                 raise RefusedError(
                     No.BOOK_FORBIDDEN, f"{operator.id} may halt {', '.join(operator.books)} only"
                 )

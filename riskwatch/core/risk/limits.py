@@ -9,6 +9,7 @@ import msgspec
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, Limits, Reference
 from riskwatch.core.risk.hard import in_force
+from riskwatch.core.scopes import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -147,7 +148,7 @@ class LimitBook:
         """
         out: dict[str, dict[str, float]] = {}
         for m in found:
-            kind = m.scope.partition(":")[0]
+            kind = kind_of(m.scope)
             bank = kind == "bank"
             hard = 0.0 if bank else m.utilisation
             warning = quantise(m.utilisation / max(m.limit.warning_share, 1e-6))

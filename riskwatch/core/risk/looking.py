@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.reasons import Quality, State
 from riskwatch.core.risk.decide import Decider
-from riskwatch.core.risk.machine import Machine
 from riskwatch.core.risk.rows import ScopeRow
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.dollars import Dollars, Evaluation
+    from riskwatch.core.risk.dollars import Evaluation
     from riskwatch.core.risk.features import Features
     from riskwatch.core.risk.grounds import Scene
+    from riskwatch.core.risk.machine import RuleEngine
     from riskwatch.core.risk.state import RiskState
-    from riskwatch.core.rules import RulePack
+    from riskwatch.core.risk.turn import DecisionWriter
 
 
 class Looker:
@@ -25,20 +25,17 @@ class Looker:
     Parameters
     ----------
     config : RiskConfig
-        Asks, life times.
-    rules : RulePack
-        Static rules.
-    dollars : Dollars
-        What is at stake.
+        Life times and thresholds.
+    engine : RuleEngine
+        Rules and asks.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     """
 
-    def __init__(self, config: RiskConfig, rules: RulePack, dollars: Dollars) -> None:
-        self.dollars = dollars
-        self.decider = Decider(config)
-        self.machines = {
-            kind: Machine(rules, kind, tuple(a for a in config.asks if a.scope_kind == kind))
-            for kind in ("asset", "venue-asset", "counterparty", "book", "firm")
-        }
+    def __init__(self, config: RiskConfig, engine: RuleEngine, writer: DecisionWriter) -> None:
+        self.engine = engine
+        self.dollars = writer.dollars
+        self.decider = Decider(config, writer)
 
     def bounded(
         self, state: RiskState, tick: Evaluation, scope: str, caps: dict[str, State]
@@ -48,29 +45,28 @@ class Looker:
             return caps
         return {f: State.WATCH if cap is State.REDUCE else cap for f, cap in caps.items()}
 
-    def idle(self, state: RiskState, kind: str, scope: str, bound: dict[str, Features]) -> bool:
+    def idle(self, state: RiskState, scope: str, bound: dict[str, Features]) -> bool:
         """Whether there is nothing to say of a scope that only limits know, and no news at all."""
         if state.credit or scope in state.scopes:
             return False
-        return not self.machines[kind].met(bound.get(scope, {}))
+        return not self.engine.of(scope).met(bound.get(scope, {}))
 
     def look(
         self,
         state: RiskState,
         tick: Evaluation,
-        kind: str,
         scene: Scene,
         fresh: int,
         caps: dict[str, State] | None = None,
     ) -> list[Output]:
         """Let the rules of one scope look, and say what follows; rows change only if it does."""
         known = state.scopes.get(scene.scope)
-        machine = self.machines[kind]
+        rules = self.engine.of(scene.scope)
         quiet = known is None and scene.quality is not Quality.UNKNOWN
-        if quiet and not machine.met(scene.features):
+        if quiet and not rules.met(scene.features):
             return []
         row = known or ScopeRow()
-        look = machine.look(
+        look = rules.look(
             row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
         )
         tick.moving = tick.moving or look.moving

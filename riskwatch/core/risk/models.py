@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -242,5 +242,10 @@ class Scored(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.grounds()[1]
 
 
-SERVED = "served"
+RULES: Final = "rules"
+"""Name of generation 0: the static rules, and the model that repeats them.
+
+Nothing caps what goes by this name, so nothing else may have it.
+"""
+SERVED: Final = "served"
 """Name of the probability that the generations give together."""

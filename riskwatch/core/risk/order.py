@@ -8,31 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-from riskwatch.core.clock import SECOND, micros, text
+from riskwatch.core.clock import SECOND, micros, moment, text
 from riskwatch.core.drilled import CLIENT
 from riskwatch.core.events import Command
 from riskwatch.core.operators import Operator
-from riskwatch.core.output import Output
+from riskwatch.core.output import Origin, Output
 from riskwatch.core.reasons import CommandRefusal, State
+from riskwatch.core.risk.turn import Intervention
 
-_NAME: Final = r"[^\s/:\x00-\x1f\x7f]{1,64}"
-_SCOPE: Final = re.compile(
-    rf"\A(firm|(book|counterparty|asset):{_NAME}|venue-asset:{_NAME}/{_NAME})\Z"
-)
 _NUMBER: Final = re.compile(r"\A[0-9]{1,15}(\.[0-9]{1,8})?\Z")
 _LONGEST: Final = 200
 _CLIENTS: Final = 100
-
-
-def is_scope(scope: str) -> bool:
-    """Whether a switch can stand on it.
-
-    Examples
-    --------
-    >>> [is_scope(s) for s in ("firm", "book:arb", "venue-asset:kraken/USDC", "asset:", "x")]
-    [True, True, True, False, False]
-    """
-    return _SCOPE.match(scope) is not None
 
 
 class RefusedError(Exception):
@@ -79,6 +65,15 @@ class Order(msgspec.Struct, frozen=True):
     def reason(self) -> str:
         """Why, as they say."""
         return self.command.reason
+
+    @property
+    def origin(self) -> Origin:
+        """What comes of it comes from the command, at the time at which it counts."""
+        return Origin(self.cause_id, moment(self.us))
+
+    def intervention(self, action: str, reasons: list[str]) -> Intervention:
+        """Return what it does to its scope, and why."""
+        return Intervention(self.cause_id, self.us, action, reasons)
 
 
 class Done(msgspec.Struct):
@@ -144,13 +139,13 @@ class Arguments:
         """RFC 3339 time after now, at most `longest_s` seconds from now; microseconds."""
         value = self._left.pop(name, None)
         try:
-            moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+            end = datetime.fromisoformat(value) if isinstance(value, str) else None
         except ValueError:
-            moment = None
+            end = None
         # At either end of the calendar another zone's clock cannot be said in UTC.
-        if moment is None or moment.tzinfo is None or not MINYEAR < moment.year < MAXYEAR:
+        if end is None or end.tzinfo is None or not MINYEAR < end.year < MAXYEAR:
             raise _bad(f"{name} must be an RFC 3339 time with its zone, was {_shown(value)}")
-        us = micros(moment)
+        us = micros(end)
         latest = self._us + round(longest_s * SECOND)
         if not self._us < us <= latest:
             raise RefusedError(

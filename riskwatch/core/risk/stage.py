@@ -12,23 +12,25 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
-from riskwatch.core.ids import output_id
 from riskwatch.core.operators import Nobody, Verifier
+from riskwatch.core.output import Origin
 from riskwatch.core.outputs import EventRejected
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 from riskwatch.core.risk import doubt
 from riskwatch.core.risk.commands import Governor
 from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
 from riskwatch.core.risk.dealings import remember
-from riskwatch.core.risk.dollars import Evaluation
+from riskwatch.core.risk.dollars import Dollars, Evaluation
 from riskwatch.core.risk.drills import scheduled
 from riskwatch.core.risk.evaluate import Evaluator
 from riskwatch.core.risk.expiry import expire
 from riskwatch.core.risk.exposure import PRICED_SD_BP
 from riskwatch.core.risk.features import leave_trail
+from riskwatch.core.risk.machine import RuleEngine
 from riskwatch.core.risk.party import note_peak
 from riskwatch.core.risk.rows import AssetRow, LocalRow, PartyRow, VenueRow
 from riskwatch.core.risk.state import RiskState
+from riskwatch.core.risk.turn import DecisionWriter
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
@@ -83,14 +85,11 @@ class RiskStage:
         self.reference = reference
         self.scorer = scorer
         self._tokens = {p.native_token: None for p in reference.parties.values()}
-        self._evaluator = Evaluator(config, reference, limits, rules, scorer)
+        engine = RuleEngine(rules, config.asks)
+        self._writer = DecisionWriter(config, Dollars(config, reference, limits, scorer.slippage))
+        self._evaluator = Evaluator(config, reference, limits, engine, self._writer, scorer)
         self._governor = Governor(
-            config,
-            limits,
-            self._evaluator.looker.machines,
-            self._evaluator.dollars,
-            scorer,
-            verifier or Nobody(),
+            config, limits, engine, self._writer, scorer, verifier or Nobody()
         )
 
     def fresh(self) -> RiskState:
@@ -173,7 +172,7 @@ class RiskStage:
     def _tick(self, state: RiskState, us: int) -> list[Output]:
         """Evaluate everything, unless nothing was heard and time alone changes nothing."""
         meta = state.meta
-        ended = expire(state, us, self._governor.turner) if state.controls or state.refusals else []
+        ended = expire(state, us, self._writer) if state.controls or state.refusals else []
         if self.config.drills or state.drills:
             ended += scheduled(self.config.drills, state, us)
         due = us - meta.reported >= self.config.report_s * SECOND
@@ -185,9 +184,7 @@ class RiskStage:
 def _rejected(event: Credit | LegalEntity | NettingSet, error: CreditError) -> EventRejected:
     cause = identity(event)
     return EventRejected(
-        id=output_id(cause, "EventRejected", cause),
-        cause_id=cause,
-        ts=event.ts,
+        **Origin(cause, event.ts).stamp(EventRejected, cause),
         reason=error.reason,
         detail=error.detail,
     )

@@ -1,4 +1,4 @@
-"""What is said when people, or the end of what they did, move a scope."""
+"""The one writer of decisions, switches and alerts, whether rules or people move a scope."""
 
 from __future__ import annotations
 
@@ -8,188 +8,292 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.clock import moment
-from riskwatch.core.ids import output_id
 from riskwatch.core.money import usd
-from riskwatch.core.outputs import AlertRaised, AlertResolved, DecisionMade, KillSwitchChanged
-from riskwatch.core.reasons import Cause, Quality, State
+from riskwatch.core.output import Origin
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    ControlChanged,
+    DecisionMade,
+    KillSwitchChanged,
+)
+from riskwatch.core.reasons import Cause, Quality, State, strictest
+from riskwatch.core.risk.control import ControlRow
 from riskwatch.core.risk.dollars import Evaluation
-from riskwatch.core.risk.grounds import Stakes
+from riskwatch.core.risk.grounds import Rationale
 from riskwatch.core.risk.rows import ScopeRow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from riskwatch.core.output import Output
-    from riskwatch.core.outputs import Unwind
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.dollars import Dollars
+    from riskwatch.core.risk.grounds import Stakes
     from riskwatch.core.risk.state import RiskState
 
 OPERATOR: Final = "operator"
 """Stands where the generation of a decision stands, if people decided."""
+NO_CONTROL: Final = ControlRow()
+"""The row of a scope on which people have nothing in force or in hand; never changed."""
 
 
-class By(msgspec.Struct, frozen=True):
-    """Who or what moves a scope, when (microseconds), and why."""
+class Intervention(msgspec.Struct, frozen=True):
+    """What people do to a scope, or the end of it: which event, when (microseconds), and why."""
 
     cause_id: str
     us: int
     action: str
     reasons: list[str]
 
+    @property
+    def origin(self) -> Origin:
+        """What comes of it comes from that event, at that time."""
+        return Origin(self.cause_id, moment(self.us))
 
-class Turner:
-    """Makes decisions, switches and alerts of what people do.
+    @property
+    def rationale(self) -> Rationale:
+        """People decide; only another command alters that."""
+        return Rationale(
+            cause=Cause.OPERATOR,
+            generation=OPERATOR,
+            rule=f"{OPERATOR}.{self.action}",
+            reasons=self.reasons,
+            flip={"needed": "another command"},
+        )
+
+
+class DecisionWriter:
+    """Moves scopes, and writes what is said about it.
 
     Parameters
     ----------
     config : RiskConfig
-        Life times.
+        How long a switch may be relied on.
     dollars : Dollars
-        What is at stake.
+        What is at stake where people move a scope.
     """
 
     def __init__(self, config: RiskConfig, dollars: Dollars) -> None:
         self.config = config
         self.dollars = dollars
 
-    def turn(self, state: RiskState, scope: str, to: State, by: By) -> list[Output]:
-        """Move a scope to a state: the decision, the switch, the alert."""
-        row = state.scopes.get(scope)
-        if row is None:
-            row = state.scopes[scope] = ScopeRow()
-        stakes = self.stakes(state, by.us, scope)
+    def move(
+        self,
+        row: ScopeRow,
+        scope: str,
+        to: State,
+        why: Rationale,
+        stakes: Stakes,
+        origin: Origin,
+        *,
+        quality: Quality,
+    ) -> DecisionMade:
+        """Move a scope to a state, and write the decision; `quality` is that of its data now."""
         decision = DecisionMade(
-            id=output_id(by.cause_id, "DecisionMade", scope),
-            cause_id=by.cause_id,
-            ts=moment(by.us),
+            **origin.stamp(DecisionMade, scope),
             scope=scope,
             previous=row.state,
             state=to,
-            quality=row.quality,
-            cause=Cause.OPERATOR,
-            generation=OPERATOR,
-            rule=f"{OPERATOR}.{by.action}",
-            reasons=by.reasons,
-            features={},
-            contributions={},
-            limits={},
-            support=[],
-            refute=[],
-            flip={"needed": "another command"},
+            quality=quality,
+            cause=why.cause,
+            generation=why.generation,
+            rule=why.rule,
+            reasons=why.reasons,
+            features=why.features,
+            contributions=why.contributions,
+            limits=why.limits,
+            support=why.support,
+            refute=why.refute,
+            flip=why.flip,
             exposure_usd=usd(stakes.exposure),
             el_usd=usd(stakes.el),
             exit_cost_usd=usd(stakes.exit_cost),
         )
-        row.state, row.cause, row.decision_id = to, Cause.OPERATOR, decision.id
-        row.rule, row.generation, row.reasons = decision.rule, OPERATOR, list(by.reasons)
-        out: list[Output] = [decision, self.switch(state, scope, by)]
-        if to is State.HALT:
-            out.append(self.alert(state, scope, by, stakes))
-        elif to is State.NORMAL:
-            out += resolve(state, scope, by)
-        return out
+        row.state, row.cause, row.decision_id = to, why.cause, decision.id
+        row.rule, row.generation, row.reasons = why.rule, why.generation, list(why.reasons)
+        return decision
 
-    def switch(self, state: RiskState, scope: str, by: By) -> KillSwitchChanged:
-        """Say where a switch stands, with what passes in spite of it."""
-        row = state.scopes[scope]
-        # What is dark stays dark until the rules have looked again.
-        dark = row.quality is Quality.UNKNOWN and row.unknown_since >= 0
-        row.effective = max(row.state, State.REDUCE, key=_rank) if dark else row.state
-        state.mark(f"scope/{scope}")
+    def switch(
+        self,
+        state: RiskState,
+        scope: str,
+        row: ScopeRow,
+        origin: Origin,
+        *,
+        dark: bool,
+        notes: Iterable[str] = (),
+    ) -> KillSwitchChanged:
+        """Put a switch where its state and the data want it, and say so.
+
+        Parameters
+        ----------
+        state : RiskState
+            What people have in force says what passes in spite of a HALT.
+        scope, row
+            Which switch.
+        origin : Origin
+            What moves it.
+        dark : bool
+            Whether it is restricted for want of data.
+        notes : iterable of str
+            Reasons beside those of the last decision.
+        """
+        row.effective = effective(row.state, dark=dark)
+        reasons = [*notes, *(row.reasons if row.state is not State.NORMAL else ())]
+        grant = state.controls.get(scope, NO_CONTROL).unwind
         return KillSwitchChanged(
-            id=output_id(by.cause_id, "KillSwitchChanged", scope),
-            cause_id=by.cause_id,
-            ts=moment(by.us),
+            **origin.stamp(KillSwitchChanged, scope),
             scope=scope,
             state=row.state,
             effective=row.effective,
             quality=row.quality,
-            reasons=list(row.reasons) if row.state is not State.NORMAL else [],
+            reasons=reasons,
             cause=row.cause,
             decision_id=row.decision_id,
             generation=row.generation,
-            valid_until=moment(by.us) + timedelta(seconds=self.config.valid_s),
-            unwind=unwind_of(state, scope),
+            valid_until=origin.ts + timedelta(seconds=self.config.valid_s),
+            unwind=None if grant is None else grant.allowance(),
         )
 
-    def alert(self, state: RiskState, scope: str, by: By, stakes: Stakes) -> AlertRaised:
-        """Tell people that one of them halted a scope, whatever we have on it."""
-        row = state.scopes[scope]
-        raised = AlertRaised(
-            id=output_id(by.cause_id, "AlertRaised", scope),
-            cause_id=by.cause_id,
-            ts=moment(by.us),
-            alert=scope,
-            scope=scope,
+    def alert(
+        self,
+        row: ScopeRow,
+        scope: str,
+        title: str,
+        cause: Cause,
+        reasons: list[str],
+        stakes: Stakes,
+        origin: Origin,
+    ) -> AlertRaised:
+        """Alert people of the state of a scope; it stays one alert until it is resolved."""
+        raised = alert_raised(
+            origin,
+            scope,
+            scope,
+            title,
             severity=row.state,
-            cause=Cause.OPERATOR,
-            title=f"{scope} is {row.state.value}: {by.action}",
-            reasons=list(by.reasons),
-            exposure_usd=usd(stakes.exposure),
-            decision_id=row.decision_id or None,
+            cause=cause,
+            reasons=reasons,
+            stakes=stakes,
+            decision_id=row.decision_id,
         )
         row.alert_id, row.alert_state = row.alert_id or raised.id, row.state
         return raised
 
-    def stakes(self, state: RiskState, us: int, scope: str) -> Stakes:
-        """Our dollars on a scope, at this moment's prices."""
-        tick = Evaluation(us, due=False)
-        kind, _, name = scope.partition(":")
-        if kind == "asset":
-            return self.dollars.asset(state, tick, name)
-        if kind == "counterparty":
-            return self.dollars.party(state, tick, name)
-        if kind == "venue-asset":
-            venue, _, asset = name.partition("/")
-            return self.dollars.cell(state, tick, venue, asset)
-        if kind in ("book", "firm"):
-            return self.dollars.book(state, tick, kind, name)
-        return Stakes(0.0, 0.0, 0.0)
+    def intervene(self, state: RiskState, scope: str, to: State, by: Intervention) -> list[Output]:
+        """Move a scope because people say so: the decision, the switch, the alert."""
+        row = state.scopes.get(scope)
+        if row is None:
+            row = state.scopes[scope] = ScopeRow()
+        stakes = self.dollars.on(state, Evaluation(by.us, due=False), scope)
+        why, origin = by.rationale, by.origin
+        out: list[Output] = [
+            self.move(row, scope, to, why, stakes, origin, quality=row.quality),
+            self.restate(state, scope, by),
+        ]
+        if to is State.HALT:
+            # They are told whatever we have on it.
+            title = f"{scope} is {to.value}: {by.action}"
+            out.append(self.alert(row, scope, title, why.cause, why.reasons, stakes, origin))
+        elif to is State.NORMAL:
+            out += resolve(state, scope, by)
+        return out
+
+    def restate(self, state: RiskState, scope: str, by: Intervention) -> KillSwitchChanged:
+        """Say where a switch stands; what is dark stays dark until the rules have looked again."""
+        row = state.scopes[scope]
+        dark = row.quality is Quality.UNKNOWN and row.unknown_since >= 0
+        state.mark(f"scope/{scope}")
+        return self.switch(state, scope, row, by.origin, dark=dark)
 
 
-def unwind_of(state: RiskState, scope: str) -> Unwind | None:
-    """What passes in spite of the HALT of a scope."""
-    control = state.controls.get(scope)
-    return None if control is None or control.unwind is None else control.unwind.allowance()
+def effective(state: State, *, dark: bool) -> State:
+    """State that holds for orders: at least REDUCE where data has been missing for too long."""
+    return strictest((state, State.REDUCE)) if dark else state
 
 
-def resolve(state: RiskState, scope: str, by: By) -> list[Output]:
-    """End the paging about a scope."""
-    row, out = state.scopes[scope], []
-    for key, opened in ((scope, row.alert_id), (f"{scope}|data", row.dark_id)):
-        if opened:
-            out.append(resolved(key, scope, opened, by))
-    row.alert_id, row.alert_state, row.grounds, row.dark_id = "", State.NORMAL, [], ""
-    state.mark(f"scope/{scope}")
-    return list(out)
-
-
-def resolved(key: str, scope: str, opened: str, by: By) -> AlertResolved:
-    """Say that an alert is over."""
-    return AlertResolved(
-        id=output_id(by.cause_id, "AlertResolved", key),
-        cause_id=by.cause_id,
-        ts=moment(by.us),
+def alert_raised(
+    origin: Origin,
+    key: str,
+    scope: str,
+    title: str,
+    *,
+    severity: State,
+    cause: Cause,
+    reasons: list[str],
+    stakes: Stakes | None = None,
+    decision_id: str = "",
+) -> AlertRaised:
+    """Write an alert; `stakes` and `decision_id` where it is about our dollars or a decision."""
+    return AlertRaised(
+        **origin.stamp(AlertRaised, key),
         alert=key,
         scope=scope,
-        opened_id=opened,
+        severity=severity,
+        cause=cause,
+        title=title,
+        reasons=list(reasons),
+        exposure_usd=usd(0.0 if stakes is None else stakes.exposure),
+        decision_id=decision_id or None,
     )
 
 
-def notice(key: str, scope: str, title: str, by: By, *, exposure: float = 0.0) -> AlertRaised:
+def alert_resolved(origin: Origin, key: str, scope: str, opened_id: str) -> AlertResolved:
+    """Write that an alert is over."""
+    return AlertResolved(
+        **origin.stamp(AlertResolved, key), alert=key, scope=scope, opened_id=opened_id
+    )
+
+
+def notice(key: str, scope: str, title: str, by: Intervention) -> AlertRaised:
     """Tell people of something that waits for them, or that they should know."""
-    return AlertRaised(
-        id=output_id(by.cause_id, "AlertRaised", key),
-        cause_id=by.cause_id,
-        ts=moment(by.us),
-        alert=key,
-        scope=scope,
+    return alert_raised(
+        by.origin,
+        key,
+        scope,
+        title,
         severity=State.WATCH,
         cause=Cause.OPERATOR,
-        title=title,
-        reasons=list(by.reasons),
-        exposure_usd=usd(exposure),
+        reasons=by.reasons,
     )
 
 
-def _rank(state: State) -> int:
-    return state.rank
+def resolve(state: RiskState, scope: str, by: Intervention) -> list[Output]:
+    """End the paging about a scope."""
+    row = state.scopes[scope]
+    out: list[Output] = [
+        alert_resolved(by.origin, key, scope, opened)
+        for key, opened in ((scope, row.alert_id), (f"{scope}|data", row.dark_id))
+        if opened
+    ]
+    row.alert_id, row.alert_state, row.grounds, row.dark_id = "", State.NORMAL, [], ""
+    state.mark(f"scope/{scope}")
+    return out
+
+
+def control_changed(state: RiskState, scope: str, origin: Origin) -> ControlChanged:
+    """Say what people have in force on a scope now."""
+    row = state.controls.get(scope, NO_CONTROL)
+    request, override, silence = row.request, row.override, row.silence
+    retired, seen, grant = row.retired, row.acknowledged, row.unwind
+    return ControlChanged(
+        **origin.stamp(ControlChanged, scope),
+        scope=scope,
+        request_id=None if request is None else request.id,
+        request_action=None if request is None else request.action,
+        request_by=None if request is None else request.by,
+        request_until=None if request is None else moment(request.until),
+        override_state=None if override is None else override.state.value,
+        override_by=None if override is None else override.by,
+        override_approved_by=None if override is None else override.approved_by,
+        override_until=None if override is None else moment(override.until),
+        silence_by=None if silence is None else silence.by,
+        silence_until=None if silence is None else moment(silence.until),
+        retired_by=None if retired is None else retired.by,
+        retired_ts=None if retired is None else moment(retired.us),
+        acknowledged_by=None if seen is None else seen.by,
+        acknowledged_ts=None if seen is None else moment(seen.us),
+        unwind_by=None if grant is None else grant.by,
+        unwind=None if grant is None else grant.allowance(),
+    )

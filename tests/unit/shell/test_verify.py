@@ -27,8 +27,10 @@ from riskwatch.store.batch import Counts, Resumed
 from riskwatch.store.bundle import Manifest
 from riskwatch.store.projections import DECISION_LOG
 from riskwatch.store.truth import RISK_JOURNAL
+from tests.support.asking import SCOPE, asked, asking
 from tests.support.events import write_mixed
 from tests.support.rederiving import CONFIG, WORKER, replay, tightened
+from tests.support.risk import of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,6 +205,17 @@ def test_inputs_that_ask_for_something_else(url: str, altered: dict[str, Any], s
     assert list(check_policy(decision, tightened())) == []
     changed = msgspec.structs.replace(decision, **altered)
     assert any(said in line for line in check_policy(changed, tightened()))
+
+
+def test_a_decision_that_a_model_asked_for_is_right_on_every_kind_of_scope() -> None:
+    """An ask about a counterparty is among the rules of counterparties, and of nothing else."""
+    (decision,) = of(asked().out, DecisionMade, SCOPE)
+    assert (decision.state, decision.generation) == (State.HALT, "g")
+    assert list(check_policy(decision, asking())) == []
+    elsewhere = msgspec.structs.replace(decision, scope="asset:USDC")
+    assert f"the configuration has no rule {decision.rule}" in check_policy(elsewhere, asking())
+    nowhere = msgspec.structs.replace(decision, scope="desk:1")
+    assert any("scope must be" in line for line in check_policy(nowhere, asking()))
 
 
 def test_a_configuration_is_recorded_when_it_is_new(url: str) -> None:

@@ -18,7 +18,7 @@ from riskwatch.core.readings import FlowFeatures, OpenPosition
 from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk.config import Ask
 from riskwatch.core.risk.grounds import sentence
-from riskwatch.core.risk.machine import Machine, score_name
+from riskwatch.core.risk.machine import RuleEngine, score_name
 from riskwatch.core.risk.rows import ScopeRow
 from riskwatch.core.rules import RulePack
 from tests.support.risk import (
@@ -228,7 +228,7 @@ def test_a_feed_that_froze_is_no_local_market() -> None:
 def test_a_model_asks_within_its_authority() -> None:
     """Capped by it; unknown generations ask for nothing; rules are above."""
     ask = Ask(target="t", generation="g", state=State.REDUCE, at=0.5, dwell_s=0.0, observations=1)
-    machine = Machine(RulePack(rules=()), "asset", (ask,))
+    rules = RuleEngine(RulePack(rules=()), (ask,)).of("asset:USDC")
     features = {score_name("g", "t"): 0.9}
     for caps, state in (
         ({score_name("g", "t"): State.REDUCE}, State.REDUCE),
@@ -237,18 +237,16 @@ def test_a_model_asks_within_its_authority() -> None:
         ({score_name("g", "u"): State.HALT}, State.NORMAL),
         ({}, State.NORMAL),
     ):
-        look = machine.look(ScopeRow(), features, Cause.NONE, elapsed=0, fresh=1, caps=caps)
+        look = rules.look(ScopeRow(), features, Cause.NONE, elapsed=0, fresh=1, caps=caps)
         assert look.state is state
 
 
 def test_the_strictest_leads_then_the_most_severe() -> None:
     """Every active rule is a reason, the deciding one first."""
-    machine = Machine(RULES, "asset")
+    rules = RuleEngine(RULES).of("asset:USDC")
     row = ScopeRow()
     for _ in range(7):
-        look = machine.look(
-            row, {"discount_bp": 500.0}, Cause.ISSUER, elapsed=at(1) - at(0), fresh=1
-        )
+        look = rules.look(row, {"discount_bp": 500.0}, Cause.ISSUER, elapsed=at(1) - at(0), fresh=1)
     assert [r.rule.id for r in look.requests] == [
         "asset.discount.halt", "asset.discount.reduce", "asset.discount.watch"
     ]  # fmt: skip
