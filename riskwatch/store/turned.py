@@ -9,7 +9,7 @@ from sqlalchemy import column, select, table
 
 from riskwatch.core.money import usd
 from riskwatch.store.people import OPERATOR_COMMAND, SCOPE_CONTROL
-from riskwatch.store.truth import STATE_ROW
+from riskwatch.store.state_rows import current_row
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -44,11 +44,8 @@ def controls(conn: Connection) -> dict[str, Found]:
 
 
 def scope_state(conn: Connection, scope: str) -> bytes | None:
-    """Row of the risk stage about a scope, as it is stored."""
-    c = STATE_ROW.c
-    query = select(c.body).where(c.stage == "risk", c.key == f"scope/{scope}")
-    found: bytes | None = conn.execute(query).scalars().first()
-    return found
+    """Row of the risk stage about a scope, in the format of this build."""
+    return current_row(conn, "risk", f"scope/{scope}")
 
 
 def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
