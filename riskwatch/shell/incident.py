@@ -25,8 +25,9 @@ from riskwatch.core.outputs import (
     ScoreUpdated,
 )
 from riskwatch.errors import StoreError
-from riskwatch.shell.rederive import Rederivation
-from riskwatch.store.audit import last_payload
+from riskwatch.shell.rederive import Rederivation, foreign
+from riskwatch.store.audit import BEYOND, Stretch, last_payload, stretches
+from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +92,7 @@ class Incident:
     people : list of dict
         Who did what, by what the rows say.
     without_journal : str
-        Why the journal was of no use; empty if it was.
+        Why the journal was of no use, or of none for a part; empty if it was for all of it.
     first : int
         First row of the stretch; 0 if there is none.
     """
@@ -124,8 +125,9 @@ def incident(
     journal : bool
         Whether to replay the journal; it takes as long as a replay.
     """
-    out = Incident()
+    out, last = Incident(), 0
     for link in rows:
+        last = link.seq
         if out.first == 0:
             out.first = link.seq
             found = last_payload(conn, worker, ConfigurationChanged, link.seq)
@@ -134,11 +136,36 @@ def incident(
     if not journal:
         out.without_journal = "the journal was not replayed"
         return out
+    own, after, why = _own_part(conn, worker)
+    if last > after:
+        out.without_journal = why
+    if own is None:
+        return out
     try:
-        _replay(out, Rederivation(conn, worker), span)
+        _replay(out, Rederivation(conn, worker, last=own.last), span, after)
     except StoreError as error:
         out.without_journal = str(error)
     return out
+
+
+def _own_part(conn: Connection, worker: str) -> tuple[Stretch | None, int, str]:
+    """Say what this engine can derive from the first entry on.
+
+    Returns
+    -------
+    tuple
+        The stretch of the journal, the row of the chain from which on it says nothing, and why.
+    """
+    parts = stretches(conn, worker)
+    if not parts:
+        return Stretch(ENGINE, 0, 1), BEYOND, ""  # the replay says what is wanting
+    if parts[0].engine != ENGINE:
+        return None, 0, foreign(conn, worker, parts[0])
+    if len(parts) == 1:
+        return parts[0], BEYOND, ""
+    other = parts[1]
+    why = f"engine {other.engine} applied the journal from entry {other.first:,} on"
+    return parts[0], other.audit_seq, f"{why}, this is {ENGINE}"
 
 
 def _chained(out: Incident, link: Link) -> None:
@@ -186,7 +213,8 @@ class _Standing:
         scene.assessments = [] if assessed is None else [_plain(assessed)]
 
 
-def _replay(out: Incident, replay: Rederivation, span: tuple[int, int]) -> None:
+def _replay(out: Incident, replay: Rederivation, span: tuple[int, int], after: int) -> None:
+    """Tell of each moment what the journal gives; of rows `after` one it gives nothing."""
     waiting = {scene.decision["id"]: scene for scene in out.scenes}
     standing = _Standing()
     alerts: list[Row] = []
@@ -207,7 +235,8 @@ def _replay(out: Incident, replay: Rederivation, span: tuple[int, int]) -> None:
                 if heard is not None:
                     scene.last_input_s = (us - heard) / SECOND
     for scene in waiting.values():
-        scene.rederived = False
+        if scene.row < after:
+            scene.rederived = False
     out.alerts = alerts
 
 

@@ -1,4 +1,10 @@
-"""Whether stored decisions are what the engine decides: derived again, and compared."""
+"""Whether stored decisions are what the engine decides: derived again, and compared.
+
+Only what this engine decided is derived again, and only from rows that it may go on from: the
+beginning of the journal, its own checkpoints, or the checkpoint at the last entry of the engine
+before it. A decision of another engine is checked by the policy of this one. If the policy asks
+for something else, the verdict says so and is ``unknown``: the rules may have been others.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +20,8 @@ from riskwatch.core.outputs import ConfigurationChanged, DecisionMade
 from riskwatch.errors import StoreError
 from riskwatch.shell.configured import restored
 from riskwatch.shell.policy_check import check_policy
-from riskwatch.shell.rederive import JournalGoneError, Rederivation, begins
-from riskwatch.store.audit import last_payload, row_of
+from riskwatch.shell.rederive import JournalGoneError, Rederivation, begins, foreign
+from riskwatch.store.audit import BEYOND, Stretch, last_payload, row_of, stretches
 from riskwatch.store.checkpoints import CheckpointError, usable
 from riskwatch.store.project import PROJECTIONS, Log
 from riskwatch.version import ENGINE
@@ -46,6 +52,7 @@ class Verdict:
     status : str
         ``same`` (derived again, byte for byte), ``differs``, ``inputs only`` (the policy agrees
         on the stored inputs; the journal is gone or another engine decided) or ``unknown``.
+        What another engine decided ``differs`` only if what is stored of it was changed.
     said : list of str
         Why, in words.
     """
@@ -85,8 +92,15 @@ def verify(conn: Connection, ids: Sequence[str], *, whole: bool = False) -> list
         else:
             waiting.setdefault(link.worker, {})[each] = link
     for worker, links in waiting.items():
-        for start, part in _parts(conn, worker, links, whole=whole):
-            _replay(conn, Rederivation(conn, worker, start), part, verdicts)
+        for stretch, found in _by_stretch(conn, worker, links):
+            for start, part in _parts(conn, worker, stretch, found, whole=whole):
+                why = foreign(conn, worker, stretch) if start is None else ""
+                if why:
+                    for each, link in part.items():
+                        _by_policy(conn, link, verdicts[each], why)
+                    continue
+                replay = Rederivation(conn, worker, start, last=stretch.last)
+                _replay(conn, replay, part, verdicts)
     return list(verdicts.values())
 
 
@@ -98,7 +112,11 @@ def _stored(conn: Connection, link: Link) -> list[str]:
     if row is None:
         return ["it is in the audit chain and not in decision_log"]
     names = [c.name for c in _LOG.table.columns]
-    chained = dict(zip(names, _LOG.stored(decode_output(link.payload.encode())), strict=True))
+    try:
+        decision = decode_output(link.payload.encode())
+    except ValueError as error:
+        return [f"row {link.seq} of the audit chain is no output of this contract: {error}"]
+    chained = dict(zip(names, _LOG.stored(decision), strict=True))
     stored = dict(zip(names, tuple(row), strict=True))
     return [
         f"{name}: decision_log has {stored[name]!r}, the audit chain {chained[name]!r}"
@@ -107,19 +125,35 @@ def _stored(conn: Connection, link: Link) -> list[str]:
     ]
 
 
+def _by_stretch(
+    conn: Connection, worker: str, links: dict[str, Link]
+) -> Iterator[tuple[Stretch, dict[str, Link]]]:
+    """Sort decisions by the stretch of the journal that they fell in."""
+    parts = stretches(conn, worker)
+    if not parts:
+        yield Stretch(ENGINE, 0, 1), links  # the replay says what is wanting
+        return
+    ends = [*(after.audit_seq for after in parts[1:]), BEYOND]
+    for at, (part, end) in enumerate(zip(parts, ends, strict=True)):
+        begin = part.audit_seq if at else 0
+        found = {each: link for each, link in links.items() if begin < link.seq < end}
+        if found:
+            yield part, found
+
+
 def _parts(
-    conn: Connection, worker: str, links: dict[str, Link], *, whole: bool
+    conn: Connection, worker: str, stretch: Stretch, links: dict[str, Link], *, whole: bool
 ) -> Iterator[tuple[Checkpoint | None, dict[str, Link]]]:
     """Where to begin, and which decisions to derive from there."""
-    begun = begins(conn, worker)
-    kept = [] if whole and begun else usable(conn, worker)
+    begun = not foreign(conn, worker, stretch) and begins(conn, worker)
+    kept = [] if whole and begun else usable(conn, worker, stretch)
     least = min(link.seq for link in links.values())
     before = [found for found in kept if found.audit_seq < least]
     if before or not kept or begun:
-        yield (before[-1] if before else None), links
+        yield (before[0 if whole else -1] if before else None), links
         return
-    # The beginning of the journal is archived: what came after the oldest checkpoint need not
-    # go without.
+    # The beginning of the journal is archived, or another engine applied it: what came after the
+    # oldest checkpoint need not go without.
     after = {each: link for each, link in links.items() if link.seq > kept[0].audit_seq}
     if len(after) < len(links):
         yield None, {each: link for each, link in links.items() if each not in after}
@@ -188,10 +222,16 @@ def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None
         verdict.said.append(str(error))
         return
     wrong = list(check_policy(decision, config))
-    verdict.status = DIFFERS if wrong else INPUTS_ONLY
     moved = f"{decision.previous.value} to {decision.state.value} by {decision.rule}"
     lines = wrong or [f"the policy asks for the same: {moved}"]
     verdict.said += [f"on the stored inputs, {line}" for line in lines]
+    verdict.status = DIFFERS if wrong else INPUTS_ONLY
+    if wrong and link.engine != ENGINE:
+        verdict.status = UNKNOWN
+        verdict.said.append(
+            f"that is the policy of engine {ENGINE}: only engine {link.engine} can say whether the "
+            "decision is right"
+        )
 
 
 def _configuration(conn: Connection, link: Link) -> Config:

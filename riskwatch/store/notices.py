@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, delete, func, select, update
 
-from riskwatch.core.migration import ROW_FORMAT
+from riskwatch.core.migration import ROW_FORMAT, RowFormat
 from riskwatch.store.engine import answering
 from riskwatch.store.lease import hold
 from riskwatch.store.metadata import METADATA
@@ -112,7 +112,7 @@ class Head:
     due_ts: datetime
 
 
-def commit_told(engine: Engine, epoch: int, told: Told) -> int:
+def commit_told(engine: Engine, epoch: int, told: Told, row_format: RowFormat = ROW_FORMAT) -> int:
     """Make what was said true in one transaction; returns how many notices the queue drove out.
 
     Raises
@@ -128,7 +128,7 @@ def commit_told(engine: Engine, epoch: int, told: Told) -> int:
         upsert(conn, STATE_ROW, [(w, STAGE, k, b) for k, b in rows.items() if b is not None])
         remove(conn, STATE_ROW, [(w, STAGE, k) for k, b in rows.items() if b is None])
         if rows:
-            upsert(conn, WORKER_PROGRESS, [(w, *_STANDING, ENGINE, ROW_FORMAT.number)])
+            upsert(conn, WORKER_PROGRESS, [(w, *_STANDING, ENGINE, row_format.number)])
         if (o := told.offset) is not None:
             upsert(conn, STREAM_OFFSET, [(w, o.stream, o.identity, o.position, o.records)])
         append(conn, NOTICE, told.notices)
