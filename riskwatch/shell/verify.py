@@ -16,12 +16,13 @@ from sqlalchemy import select
 
 from riskwatch.contracts.audit import Link, digest_of
 from riskwatch.contracts.outputs import decode_output, encode_output
-from riskwatch.core.outputs import ConfigurationChanged, DecisionMade
+from riskwatch.core.outputs import CommandApplied, ConfigurationChanged, DecisionMade
+from riskwatch.core.risk.turn import OPERATOR
 from riskwatch.errors import StoreError
 from riskwatch.shell.configured import restored
 from riskwatch.shell.policy_check import check_policy
 from riskwatch.shell.rederive import JournalGoneError, Rederivation, begins, foreign
-from riskwatch.store.audit import BEYOND, Stretch, last_payload, row_of, stretches
+from riskwatch.store.audit import AUDIT_CHAIN, BEYOND, Stretch, last_payload, row_of, stretches
 from riskwatch.store.checkpoints import CheckpointError, usable
 from riskwatch.store.project import PROJECTIONS, Log
 from riskwatch.version import ENGINE
@@ -39,6 +40,12 @@ DIFFERS: Final = "differs"
 INPUTS_ONLY: Final = "inputs only"
 UNKNOWN: Final = "unknown"
 _LOG: Final[Log] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(t, Log))
+
+
+class _Caused(msgspec.Struct):
+    """Of any output: the event that brought it about."""
+
+    cause_id: str
 
 
 @dataclass(slots=True)
@@ -216,6 +223,9 @@ def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None
     """Run the policy on the stored inputs, for want of better; `why` says what is wanting."""
     verdict.said.append(f"not derived from the journal: {why}")
     decision: Any = decode_output(link.payload.encode())
+    if decision.generation == OPERATOR:
+        _by_command(conn, link, decision, verdict)
+        return
     try:
         config = _configuration(conn, link)
     except StoreError as error:
@@ -232,6 +242,20 @@ def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None
             f"that is the policy of engine {ENGINE}: only engine {link.engine} can say whether the "
             "decision is right"
         )
+
+
+def _by_command(conn: Connection, link: Link, decision: DecisionMade, verdict: Verdict) -> None:
+    """Look for the command that a decision of a person rests on; the policy has no say in it."""
+    c = AUDIT_CHAIN.c
+    query = select(c.seq, c.payload).where(c.worker == link.worker, c.us == link.us)
+    for seq, payload in conn.execute(query.where(c.kind == CommandApplied.__name__)):
+        if msgspec.json.decode(payload, type=_Caused).cause_id == decision.cause_id:
+            verdict.status = INPUTS_ONLY
+            verdict.said.append(f"a person commanded it ({decision.rule}), row {seq} of the chain")
+            return
+    verdict.said.append(
+        f"it follows from what people did before ({decision.rule}): the policy has no say in it"
+    )
 
 
 def _configuration(conn: Connection, link: Link) -> Config:
