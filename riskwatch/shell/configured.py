@@ -50,6 +50,8 @@ RENAMED: Final[dict[type, dict[str, str]]] = {}
 """Fields of the configuration that were renamed."""
 MOST: Final = 200
 """Changes that are written out; how many more there are is said."""
+NAMED: Final = 10
+"""Fields that this build does not know and that are named; how many more there are is said."""
 LONGEST: Final = 200
 """Characters of one value that are written out."""
 
@@ -177,9 +179,11 @@ def restored_parts(
             except msgspec.ValidationError as error:
                 raise StoreError(f"{which} cannot be read: {name}: {error}") from error
     if unknown:
+        named = ", ".join(sorted(unknown)[:NAMED])
+        more = f" and {len(unknown) - NAMED} more fields" if len(unknown) > NAMED else ""
         raise StoreError(
-            f"{which} cannot be read: engine {recorded.engine} recorded {', '.join(unknown)}, "
-            f"which this build (engine {ENGINE}) does not have"
+            f"{which} cannot be read: engine {recorded.engine} recorded {named}{more}, which this "
+            f"build (engine {ENGINE}) does not have"
         )
     found = sha256(msgspec.json.encode(ordered)).hexdigest()
     if found != recorded.digest:

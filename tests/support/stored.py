@@ -24,11 +24,11 @@ from riskwatch.shell import paths
 from tests.support.people import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from typer.testing import Result
 
-    from riskwatch.core.events import Event
+    from riskwatch.core.events import WireEvent
 
 FOLDER: Final = Path(__file__).parents[1] / "stored"
 START: Final = datetime(2024, 5, 6, 9, 0, tzinfo=UTC)
@@ -86,7 +86,7 @@ class Desk:
         assert fails or done.exit_code == 0, (args, done.output, done.exception)
         return done
 
-    def replay(self, events: list[Event]) -> None:
+    def replay(self, events: Iterable[WireEvent]) -> None:
         """Go on with events."""
         path = self._next()
         path.write_bytes(b"".join(encode(event) + b"\n" for event in events))
@@ -108,7 +108,7 @@ class Desk:
         return self.folder / f"{self.files}-{self.sent:03d}.ndjson"
 
 
-def history() -> Iterator[Event]:
+def history() -> Iterator[WireEvent]:
     """Invented events: USDC loses half a per cent for a while, we hold and trade some of it."""
     n = 0
 
@@ -161,7 +161,7 @@ def make(folder: Path) -> Desk:
     """Make the history with this build, up to a request that waits."""
     desk = Desk(folder)
     desk.run("db", "upgrade")
-    desk.replay(list(history()))
+    desk.replay(history())
     hard = f"{HARD_USD:.0f}"
     desk.turn(MINUTES + 1, "set-limit", LIMIT, "--scope", "counterparty:kraken", "--hard-usd", hard)
     desk.turn(MINUTES + 2, "halt", SCOPE)

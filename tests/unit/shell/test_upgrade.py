@@ -105,7 +105,8 @@ def asked(desk: Stored, query: str) -> list[Any]:
 def scope(desk: Stored, name: str = SCOPE) -> dict[str, Any]:
     """Where a scope stands, as the command line says it."""
     rows = map(json.loads, desk.run("killswitch", "status", "--json").stdout.splitlines())
-    return {row["scope"]: row for row in rows}.get(name, {"effective": "NORMAL", "people": {}})
+    found: dict[str, Any] = {"effective": "NORMAL", "people": {}}
+    return next((row for row in rows if row["scope"] == name), found)
 
 
 def approval(desk: Stored) -> Path:
