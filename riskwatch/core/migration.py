@@ -6,7 +6,8 @@ To change rows in a way that an older build's rows do not have:
 2. Write a function ``rows -> rows`` for each stage whose rows change. It is pure, and it must
    not change the mapping that it is given.
 3. Register the functions here: ``MIGRATIONS[n] = {"risk": function}``. A step may be empty.
-4. Keep a stored database of format n: ``python -m tests.stored``, with the build before yours.
+4. Keep the stored database of format n in ``tests/stored``, and make the one of format n + 1:
+   ``python -m tests.stored``.
 5. Test that a HALT, a request and a changed limit of that database survive and still act.
 
 A field with a default that is added to a row needs no migration: an old row decodes to the default.

@@ -221,7 +221,8 @@ def rows_of(
     """
     rows = _rows(conn, checkpoint)
     if digest_of(checkpoint) != checkpoint.digest or content_of(rows) != checkpoint.content:
-        raise CheckpointError(f"{_changed(checkpoint)}; `riskwatch verify --whole` does without")
+        hint = "; `riskwatch verify --whole` does without" if checkpoint.engine == ENGINE else ""
+        raise CheckpointError(f"{_changed(checkpoint)}{hint}")
     return row_format.migrate(rows, checkpoint.state_format, checkpoint.engine)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 OLDER: Final = "0.0.9"
 _SCRIPT: Final = """
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,18 +31,18 @@ tracker.severity_of = heavier
 
 from tests.support.rederiving import CONFIG, kept, replay
 
-events, url, most, checkpoint = sys.argv[1:]
-if int(most):
-    replay(Path(events), url, CONFIG, int(most), keep=False)
-if checkpoint == "end":
-    kept(url, end=True)
+events, database, most, copy = sys.argv[1:]
+replay(Path(events), f"sqlite:///{{database}}", CONFIG, int(most), keep=False)
+if copy:
+    shutil.copy(database, copy)
+    kept(f"sqlite:///{{copy}}", end=True)
 """
 
 
 def run_older(
-    events: Path, url: str, most: int, *, checkpoint: bool = False, engine: str = OLDER
+    events: Path, database: Path, most: int, *, copy: Path | None = None, engine: str = OLDER
 ) -> None:
-    """Let the older engine apply so many events; then, perhaps, keep a checkpoint at the end."""
+    """Let another engine apply so many events; then, perhaps, keep a checkpoint in a copy."""
     script = _SCRIPT.format(engine=engine)
-    args = [str(events), url, str(most), "end" if checkpoint else "none"]
+    args = [str(events), str(database), str(most), "" if copy is None else str(copy)]
     subprocess.run([sys.executable, "-c", script, *args], check=True, timeout=120)

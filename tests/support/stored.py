@@ -20,7 +20,9 @@ from riskwatch.cli import app
 from riskwatch.contracts.codec import encode
 from riskwatch.contracts.signing import public_text
 from riskwatch.core.events import Balance, Fill, Peg, Quote
+from riskwatch.core.stage import FORMAT
 from riskwatch.shell import paths
+from riskwatch.version import ENGINE
 from tests.support.people import KEYS
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ HARD_USD: Final = 60_000.0
 """What the limit was lowered to; the shipped one is far above."""
 MINUTES: Final = 24
 VENUES: Final = ("kraken", "coinbase")
+
+
+def named(number: int = FORMAT, engine: str = ENGINE) -> str:
+    """Name of a stored database: its format, and the engine that made it."""
+    return f"format-{number}-engine-{engine}"
 
 
 def at(minutes: float) -> datetime:
@@ -177,10 +184,10 @@ def dumped(desk: Desk) -> str:
         return "\n".join(conn.iterdump()) + "\n"
 
 
-def opened(number: int, folder: Path) -> Desk:
+def opened(name: str, folder: Path) -> Desk:
     """A desk on a copy of a stored database."""
     desk = Desk(folder, "later")
-    script = (FOLDER / f"format-{number}.sql").read_text()
+    script = (FOLDER / f"{name}.sql").read_text()
     conn = sqlite3.connect(folder / "stored.db")
     conn.executescript(script)
     conn.close()

@@ -53,13 +53,11 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     events = folder / "mixed.ndjson"
     write_mixed(events, hours=1.0)
     found = {name: folder / f"{name}.db" for name in ("bare", "kept", "newer")}
-    run_older(events, f"sqlite:///{found['bare']}", 450)
-    shutil.copy(found["bare"], found["kept"])
-    run_older(events, f"sqlite:///{found['kept']}", 0, checkpoint=True)
+    run_older(events, found["bare"], 450, copy=found["kept"])
     for name in ("bare", "kept"):
         replay(events, f"sqlite:///{found[name]}", CONFIG, None, keep=False)
     replay(events, f"sqlite:///{found['newer']}", CONFIG, 450, keep=False)
-    run_older(events, f"sqlite:///{found['newer']}", 10_000, engine=NEWER)
+    run_older(events, found["newer"], 10_000, engine=NEWER)
     return found
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
+import tomllib
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +15,9 @@ import pytest
 from sqlalchemy import select, text
 
 from riskwatch.contracts.codec import encode
+from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.migration import MIGRATIONS, OLDEST, ROW_FORMAT, RowFormat
+from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.reasons import State
 from riskwatch.core.risk.state import RiskState
 from riskwatch.core.stage import FORMAT
@@ -23,8 +29,8 @@ from riskwatch.shell.ports import SqlStore
 from riskwatch.shell.rederive import Rederivation
 from riskwatch.shell.session import Replay, replay_files
 from riskwatch.shell.verify import DIFFERS, SAME, verify
-from riskwatch.store.audit import AUDIT_CHAIN
-from riskwatch.store.checkpoints import rows_of, usable
+from riskwatch.store.audit import AUDIT_CHAIN, links
+from riskwatch.store.checkpoints import checkpoints, rows_of, usable
 from riskwatch.store.content import content_digest
 from riskwatch.store.engine import open_engine
 from riskwatch.store.notices import Told, commit_told
@@ -33,7 +39,18 @@ from riskwatch.store.state_rows import current_row, load_rows
 from riskwatch.store.transaction import take_lease
 from riskwatch.store.truth import STATE_ROW
 from riskwatch.version import ENGINE
-from tests.support.stored import FOLDER, HARD_USD, LIMIT, MINUTES, SCOPE, at, balance, opened, quote
+from tests.support.stored import (
+    FOLDER,
+    HARD_USD,
+    LIMIT,
+    MINUTES,
+    SCOPE,
+    at,
+    balance,
+    named,
+    opened,
+    quote,
+)
 from tests.support.stored import Desk as Stored
 
 if TYPE_CHECKING:
@@ -44,7 +61,7 @@ if TYPE_CHECKING:
     from riskwatch.shell.config import Config
     from riskwatch.shell.ports import Store
 
-RELEASED = sorted(int(path.stem.removeprefix("format-")) for path in FOLDER.glob("format-*.sql"))
+RELEASED = sorted(path.stem for path in FOLDER.glob("*.sql"))
 OLD, NEW = "hard/", "limit_in_force/"
 
 
@@ -52,6 +69,22 @@ def renamed(rows: Mapping[str, Row]) -> dict[str, Row]:
     """A migration of the risk stage's rows, as the next format could need one."""
     return {NEW + k.removeprefix(OLD) if k.startswith(OLD) else k: rows[k] for k in rows}
 
+
+KILLED = """
+import os
+import signal
+import sys
+
+from riskwatch.core.migration import MIGRATIONS, RowFormat
+from riskwatch.core.stage import FORMAT
+from riskwatch.store.engine import open_engine
+from riskwatch.store.transaction import take_lease
+
+steps = {**MIGRATIONS, FORMAT: {"risk": lambda rows: {f"x/{key}": rows[key] for key in rows}}}
+kept = take_lease(open_engine(sys.argv[1]), "embedded", "killed", RowFormat(FORMAT + 1, steps))
+assert kept.migrated
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 NEXT = RowFormat(FORMAT + 1, {**MIGRATIONS, FORMAT: {"risk": renamed}})
 """A format after this build's."""
@@ -175,9 +208,49 @@ def progress(desk: Stored) -> tuple[Any, ...]:
 def test_every_released_format_has_a_stored_database() -> None:
     """And every format but the last has a step to the next: a missing one is a mistake of ours."""
     every = list(range(OLDEST, FORMAT + 1))
-    assert every == RELEASED
+    assert sorted({int(name.split("-")[1]) for name in RELEASED}) == every
     assert sorted(MIGRATIONS) == every[:-1]
     assert (ROW_FORMAT.number, ROW_FORMAT.steps) == (FORMAT, MIGRATIONS)
+
+
+def test_the_engine_is_the_version_of_the_package(root: Path) -> None:
+    """So that a message that names an engine names what to install."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert project["version"] == ENGINE
+
+
+def test_this_build_gives_what_its_engine_gave(tmp_path: Path) -> None:
+    """Of the same journal the same rows and the same chain; what gives others is another engine.
+
+    If this fails after a change that means to decide otherwise, raise ``ENGINE``, and make the
+    stored database of the new engine: ``python -m tests.stored``.
+    """
+    assert named() in RELEASED, f"no stored database of engine {ENGINE}: `python -m tests.stored`"
+    desk = opened(named(), tmp_path)
+    desk.run("db", "upgrade")
+    with reading(desk.url) as conn:
+        (found,) = checkpoints(conn, WORKER)
+        replay = Rederivation(conn, WORKER)
+        outputs = {output.id: encode_output(output).decode() for output in replay.outputs()}
+        chain = {
+            link.id: link.payload
+            for link in links(conn, WORKER)
+            if link.kind != ConfigurationChanged.__name__  # a worker tells it, the journal does not
+        }
+        assert replay.rows() == rows_of(conn, found), "raise ENGINE: old events give other rows"
+    assert len(chain) >= 6
+    derived = {key: outputs.get(key) for key in chain}
+    assert derived == chain, "raise ENGINE: old events mean something else"
+
+
+def test_a_worker_that_is_killed_after_its_load_leaves_all_as_it_was(stored: Stored) -> None:
+    """By SIGKILL, with rows migrated in its memory: nothing of them is in the database."""
+    engine = open_engine(stored.url)
+    before = content_digest(engine)
+    done = subprocess.run([sys.executable, "-c", KILLED, stored.url], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert content_digest(engine) == before
+    engine.dispose()
 
 
 def test_a_stored_database_goes_on(stored: Stored) -> None:
