@@ -26,7 +26,8 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.errors import StoreError
 from riskwatch.shell.rederive import Rederivation, foreign
-from riskwatch.store.audit import BEYOND, Stretch, last_payload, stretches
+from riskwatch.store.audit import BEYOND, last_payload, stretches
+from riskwatch.store.checkpoints import usable
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
@@ -136,36 +137,46 @@ def incident(
     if not journal:
         out.without_journal = "the journal was not replayed"
         return out
-    own, after, why = _own_part(conn, worker)
-    if last > after:
-        out.without_journal = why
-    if own is None:
+    derived = _derivable(conn, worker, out.first, last)
+    if derived is None or not derived.first < out.first <= last < derived.last:
+        out.without_journal = f"not everything here was decided by this engine, {ENGINE}"
+    if derived is None:
         return out
     try:
-        _replay(out, Rederivation(conn, worker, last=own.last), span, after)
+        _replay(out, derived, span)
     except StoreError as error:
         out.without_journal = str(error)
     return out
 
 
-def _own_part(conn: Connection, worker: str) -> tuple[Stretch | None, int, str]:
-    """Say what this engine can derive from the first entry on.
-
-    Returns
-    -------
-    tuple
-        The stretch of the journal, the row of the chain from which on it says nothing, and why.
-    """
+def _derivable(conn: Connection, worker: str, first: int, last: int) -> _Derivable | None:
+    """Of the rows of the chain from one to another, the last ones that this engine can derive."""
     parts = stretches(conn, worker)
     if not parts:
-        return Stretch(ENGINE, 0, 1), BEYOND, ""  # the replay says what is wanting
-    if parts[0].engine != ENGINE:
-        return None, 0, foreign(conn, worker, parts[0])
-    if len(parts) == 1:
-        return parts[0], BEYOND, ""
-    other = parts[1]
-    why = f"engine {other.engine} applied the journal from entry {other.first:,} on"
-    return parts[0], other.audit_seq, f"{why}, this is {ENGINE}"
+        return _Derivable(Rederivation(conn, worker))  # the replay says what is wanting
+    ends = [*(after.audit_seq for after in parts[1:]), BEYOND]
+    for at, (part, end) in reversed(list(enumerate(zip(parts, ends, strict=True)))):
+        begin = part.audit_seq if at else 0
+        if part.engine != ENGINE or begin >= last or end <= first:
+            continue
+        start = None
+        if foreign(conn, worker, part):
+            kept = usable(conn, worker, part)
+            if not kept:
+                continue
+            start = kept[0]
+            begin = max(begin, start.audit_seq)
+        return _Derivable(Rederivation(conn, worker, start, last=part.last), begin, end)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Derivable:
+    """A replay, and the rows of the chain that it says something about: those in between."""
+
+    replay: Rederivation
+    first: int = 0
+    last: int = BEYOND
 
 
 def _chained(out: Incident, link: Link) -> None:
@@ -213,8 +224,9 @@ class _Standing:
         scene.assessments = [] if assessed is None else [_plain(assessed)]
 
 
-def _replay(out: Incident, replay: Rederivation, span: tuple[int, int], after: int) -> None:
-    """Tell of each moment what the journal gives; of rows `after` one it gives nothing."""
+def _replay(out: Incident, derived: _Derivable, span: tuple[int, int]) -> None:
+    """Tell of each moment what the journal gives."""
+    replay = derived.replay
     waiting = {scene.decision["id"]: scene for scene in out.scenes}
     standing = _Standing()
     alerts: list[Row] = []
@@ -235,7 +247,7 @@ def _replay(out: Incident, replay: Rederivation, span: tuple[int, int], after: i
                 if heard is not None:
                     scene.last_input_s = (us - heard) / SECOND
     for scene in waiting.values():
-        if scene.row < after:
+        if derived.first < scene.row < derived.last:
             scene.rederived = False
     out.alerts = alerts
 

@@ -9,7 +9,7 @@ for something else, the verdict says so and is ``unknown``: the rules may have b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from sqlalchemy import select
@@ -93,22 +93,36 @@ def verify(conn: Connection, ids: Sequence[str], *, whole: bool = False) -> list
         if wrong:
             verdict.status = DIFFERS
             verdict.said += wrong
+        elif _decision(link) is None:
+            verdict.said.append(f"engine {link.engine} wrote it as this build cannot read it")
         elif link.engine != ENGINE:
             why = f"engine {link.engine} decided, this is {ENGINE}: install that one to derive it"
             _by_policy(conn, link, verdict, why)
         else:
             waiting.setdefault(link.worker, {})[each] = link
     for worker, links in waiting.items():
-        for stretch, found in _by_stretch(conn, worker, links):
-            for start, part in _parts(conn, worker, stretch, found, whole=whole):
-                why = foreign(conn, worker, stretch) if start is None else ""
-                if why:
-                    for each, link in part.items():
-                        _by_policy(conn, link, verdicts[each], why)
-                    continue
+        _derive(conn, worker, links, verdicts, whole=whole)
+    return list(verdicts.values())
+
+
+def _derive(
+    conn: Connection,
+    worker: str,
+    links: dict[str, Link],
+    verdicts: dict[str, Verdict],
+    *,
+    whole: bool,
+) -> None:
+    """Derive what this engine decided, each stretch of the journal from where it may begin."""
+    for stretch, found in _by_stretch(conn, worker, links):
+        for start, part in _parts(conn, worker, stretch, found, whole=whole):
+            why = foreign(conn, worker, stretch) if start is None else ""
+            if why:
+                for each, link in part.items():
+                    _by_policy(conn, link, verdicts[each], why)
+            else:
                 replay = Rederivation(conn, worker, start, last=stretch.last)
                 _replay(conn, replay, part, verdicts)
-    return list(verdicts.values())
 
 
 def _stored(conn: Connection, link: Link) -> list[str]:
@@ -119,10 +133,10 @@ def _stored(conn: Connection, link: Link) -> list[str]:
     if row is None:
         return ["it is in the audit chain and not in decision_log"]
     names = [c.name for c in _LOG.table.columns]
-    try:
-        decision = decode_output(link.payload.encode())
-    except ValueError as error:
-        return [f"row {link.seq} of the audit chain is no output of this contract: {error}"]
+    decision = _decision(link)
+    if decision is None:
+        own = link.engine == ENGINE
+        return [f"row {link.seq} of the audit chain is no decision"] if own else []
     chained = dict(zip(names, _LOG.stored(decision), strict=True))
     stored = dict(zip(names, tuple(row), strict=True))
     return [
@@ -130,6 +144,15 @@ def _stored(conn: Connection, link: Link) -> list[str]:
         for name in names
         if stored[name] != chained[name]
     ]
+
+
+def _decision(link: Link) -> DecisionMade | None:
+    """Decode a row of the chain; ``None`` where it is of a contract that this build cannot read."""
+    try:
+        found = decode_output(link.payload.encode())
+    except ValueError:
+        return None
+    return found if isinstance(found, DecisionMade) else None
 
 
 def _by_stretch(
@@ -222,7 +245,8 @@ def _compare(found: bytes, link: Link, verdict: Verdict, replay: Rederivation) -
 def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None:
     """Run the policy on the stored inputs, for want of better; `why` says what is wanting."""
     verdict.said.append(f"not derived from the journal: {why}")
-    decision: Any = decode_output(link.payload.encode())
+    decision = _decision(link)
+    assert decision is not None, "it was read before"
     if decision.generation == OPERATOR:
         _by_command(conn, link, decision, verdict)
         return
