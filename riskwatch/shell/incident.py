@@ -138,7 +138,7 @@ def incident(
         out.without_journal = "the journal was not replayed"
         return out
     derived = _derivable(conn, worker, out.first, last)
-    if derived is None or not derived.first < out.first <= last < derived.last:
+    if derived is None or (out.first and not derived.first < out.first <= last < derived.last):
         out.without_journal = f"not everything here was decided by this engine, {ENGINE}"
     if derived is None:
         return out
@@ -150,14 +150,18 @@ def incident(
 
 
 def _derivable(conn: Connection, worker: str, first: int, last: int) -> _Derivable | None:
-    """Of the rows of the chain from one to another, the last ones that this engine can derive."""
+    """Of the rows of the chain from one to another, the last ones that this engine can derive.
+
+    Where there is no such row, `first` is 0, and any stretch of this engine will do.
+    """
     parts = stretches(conn, worker)
     if not parts:
         return _Derivable(Rederivation(conn, worker))  # the replay says what is wanting
     ends = [*(after.audit_seq for after in parts[1:]), BEYOND]
     for at, (part, end) in reversed(list(enumerate(zip(parts, ends, strict=True)))):
         begin = part.audit_seq if at else 0
-        if part.engine != ENGINE or begin >= last or end <= first:
+        within = first == 0 or (begin < last and first < end)
+        if part.engine != ENGINE or not within:
             continue
         start = None
         if foreign(conn, worker, part):
