@@ -31,6 +31,8 @@ NEEDS: Final = {
 }
 """Fixtures that need something of the machine, and the marker that their tests get."""
 TALLY: Final = pytest.StashKey["Tally"]()
+LOGGING: Final = structlog.get_config()
+"""Settings of the logs before any test."""
 
 
 class Tally:
@@ -121,7 +123,7 @@ def recordings() -> Path:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """A command that a test runs sets up logging for its process: not for the tests after it."""
-    before = structlog.get_config()
+    """A command that a test or a fixture runs sets up logging for its process alone."""
+    structlog.configure(**LOGGING)
     yield
-    structlog.configure(**before)
+    structlog.configure(**LOGGING)

@@ -14,8 +14,8 @@ from riskwatch.contracts.audit import GENESIS
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.errors import StoreError
-from riskwatch.shell.rederive import Rederivation
-from riskwatch.store.audit import AUDIT_CHAIN
+from riskwatch.shell.rederive import Rederivation, foreign
+from riskwatch.store.audit import AUDIT_CHAIN, stretches
 from riskwatch.store.checkpoints import KEPT, Checkpoint, usable, write_checkpoint
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def keep_checkpoints(
-    conn: Connection, engine: Engine, worker: str, *, keep: int = KEPT
+    conn: Connection, engine: Engine, worker: str, *, keep: int = KEPT, end: bool = False
 ) -> list[Checkpoint]:
     """Replay what came since the last checkpoint of a worker, and keep one for each day.
 
@@ -38,6 +38,9 @@ def keep_checkpoints(
         Whose journal.
     keep : int
         Checkpoints whose rows stay, the newest.
+    end : bool
+        Keep one at the last entry of the journal as well. Made before an upgrade, with the worker
+        stopped, it is where the next engine goes on from.
 
     Returns
     -------
@@ -47,15 +50,20 @@ def keep_checkpoints(
     Raises
     ------
     StoreError
-        If the journal is gone or does not give the decisions of the chain, or the last
-        checkpoint was changed. What was kept before that stays.
+        If the journal is gone or does not give the decisions of the chain, the last checkpoint
+        was changed, or another engine applied the journal and left no checkpoint at its last
+        entry. What was kept before that stays.
     """
     found = usable(conn, worker)
+    parts = stretches(conn, worker)
+    why = foreign(conn, worker, parts[-1]) if parts and not found else ""
+    if why:
+        raise StoreError(f"{worker}: {why}: no checkpoint can be kept")
     start = found[-1] if found else None
     seq, digest = (0, GENESIS) if start is None else (start.audit_seq, start.audit_digest)
     made: list[Checkpoint] = []
 
-    def new_day(journal: int, us: int) -> None:
+    def keep_at(journal: int, us: int) -> None:
         new = Checkpoint(
             worker=worker,
             journal=journal,
@@ -66,11 +74,13 @@ def keep_checkpoints(
         )
         made.append(write_checkpoint(engine, new, replay.rows(), keep=keep))
 
-    replay = Rederivation(conn, worker, start, new_day)
+    replay = Rederivation(conn, worker, start, keep_at)
     events = replay.keeps_events()
     for output in replay.outputs():
         if isinstance(output, DecisionMade):
             seq, digest = _next(conn, worker, seq, output)
+    if end and replay.read:
+        keep_at(*replay.reached)
     return made
 
 

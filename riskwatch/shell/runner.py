@@ -21,6 +21,7 @@ from riskwatch.contracts.shapes import tag_of as kind_of
 from riskwatch.core.clock import text
 from riskwatch.core.dedupe import SeenWindow, digest
 from riskwatch.core.events import Command, Tick
+from riskwatch.core.migration import overlay
 from riskwatch.core.outputs import EventRejected
 from riskwatch.core.reasons import RejectReason
 from riskwatch.errors import RiskwatchError, StoreError
@@ -102,6 +103,7 @@ class Runner:
         self._acknowledged = 0
         self._told = Counts()
         self._rejects: dict[tuple[str, str], int] = {}
+        self._migrated: dict[str, RowChanges] = {}
 
     @property
     def epoch(self) -> int:
@@ -143,6 +145,7 @@ class Runner:
         self._window.load(resumed.rows.get(SEEN, {}))
         if self.grid is not None:
             self.grid.load(resumed.rows.get(GRID, {}))
+        self._migrated = resumed.migrated
         publisher = self._publisher
         publisher.lead(self.worker, resumed.epoch)
         self._draft = Draft(
@@ -342,6 +345,8 @@ class Runner:
             rows[SEEN] = seen
         if self.grid is not None and (grid := self.grid.drain()):
             rows[GRID] = grid
+        if self._migrated:
+            rows, self._migrated = overlay(self._migrated, rows), {}
         return rows
 
     def _publish(self, records: list[OutboxRecord]) -> None:

@@ -16,7 +16,7 @@ from riskwatch.store.engine import answering
 from riskwatch.store.lease import hold
 from riskwatch.store.metadata import METADATA
 from riskwatch.store.projections import KILLSWITCH_HISTORY
-from riskwatch.store.truth import STATE_ROW
+from riskwatch.store.state_rows import current_row
 from riskwatch.store.types import FreeText, Json, UtcTime
 from riskwatch.store.write import append
 
@@ -93,9 +93,7 @@ def last_of_scopes(conn: Connection) -> list[dict[str, Any]]:
 
 def plan_row(conn: Connection, plan: str) -> DrillRow | None:
     """How the risk worker follows a plan; ``None`` if it does not know it."""
-    c = STATE_ROW.c
-    query = select(c.body).where(c.stage == "risk", c.key == f"drill/{plan}")
-    body = conn.execute(query).scalars().first()
+    body = current_row(conn, "risk", f"drill/{plan}")
     return None if body is None else msgspec.json.decode(body, type=DrillRow)
 
 

@@ -11,7 +11,7 @@ from riskwatch.core.money import usd
 from riskwatch.core.risk.rows import scope_key, scope_row
 from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
 from riskwatch.store.people import OPERATOR_COMMAND, SCOPE_CONTROL
-from riskwatch.store.truth import STATE_ROW
+from riskwatch.store.state_rows import current_row
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -48,10 +48,8 @@ def controls(conn: Connection) -> dict[str, Found]:
 
 
 def scope_state(conn: Connection, scope: str) -> ScopeRow:
-    """What the risk stage knows of a scope, as it is stored."""
-    c = STATE_ROW.c
-    query = select(c.body).where(c.stage == "risk", c.key == scope_key(scope))
-    return scope_row(conn.execute(query).scalars().first())
+    """Read what the risk stage stores of a scope, in the format of this build."""
+    return scope_row(current_row(conn, "risk", scope_key(scope)))
 
 
 def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:

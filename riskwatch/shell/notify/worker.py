@@ -197,7 +197,8 @@ class NotifyWorker(Aside):
         return self.state.meta.us if ts is None else max(self.state.meta.us, micros(ts))
 
     def _write(self, said: Iterable[Said], place: StreamOffset, now: datetime) -> None:
-        told = Told(rows=self.state.drain(), offset=place)
+        migrated, self._kept.migrated = self._kept.migrated.get(STAGE, {}), {}
+        told = Told(rows={**migrated, **self.state.drain()}, offset=place)
         kinds = {target.route.id: target.route.kind for target in self.targets}
         for s in said:
             if not isinstance(s, Notice):

@@ -302,6 +302,16 @@ def test_an_incident_is_told_as_it_was(url: str) -> None:
     assert "was not replayed" in page(bare, manifest, span).decode()
 
 
+def test_a_time_without_a_decision_has_its_alerts_all_the_same(url: str) -> None:
+    """The journal is replayed for them though the chain has no row of that time."""
+    with database(url) as engine, engine.connect() as conn:
+        rows = list(links(conn, WORKER))
+        told = incident(conn, WORKER, [], (0, rows[-1].us), journal=True)
+    assert told.scenes == []
+    assert told.alerts
+    assert told.without_journal == ""
+
+
 def test_what_somebody_wrote_is_text_on_the_page(url: str) -> None:
     """No reason, name or note becomes markup."""
     with database(url) as engine, engine.connect() as conn:
