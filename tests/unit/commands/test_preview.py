@@ -9,8 +9,10 @@ from sqlalchemy import insert
 from riskwatch.commands.preview import preview
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.core.reasons import State
+from riskwatch.core.stage import FORMAT
 from riskwatch.shell.session import database
-from riskwatch.store.truth import STATE_ROW
+from riskwatch.store.truth import STATE_ROW, WORKER_PROGRESS
+from riskwatch.version import ENGINE
 from tests.support.asking import SCOPE, asked, asking
 from tests.support.risk import of
 
@@ -27,6 +29,11 @@ def test_a_models_ask_for_halt_still_holds(tmp_path: Path) -> None:
         with engine.begin() as conn:
             row = {"worker": "embedded", "stage": "risk", "key": f"scope/{SCOPE}", "body": body}
             conn.execute(insert(STATE_ROW).values(row))
+            counted = dict.fromkeys(
+                ("read", "applied", "duplicate", "rejected", "us", "next_seq", "next_journal"), 0
+            )
+            hosted = {"worker": "embedded", "engine": ENGINE, "state_format": FORMAT, **counted}
+            conn.execute(insert(WORKER_PROGRESS).values(hosted))
         with engine.connect() as conn:
             found = preview(conn, asking(), SCOPE)
     assert found.state == "HALT"
