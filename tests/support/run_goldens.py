@@ -17,6 +17,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from io import BytesIO
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -136,8 +137,8 @@ def _append(path: Path, events: Iterable[Event]) -> None:
 
 def _episode(name: str, begin: datetime, end: datetime) -> Iterator[Event]:
     """Events of an episode up to `end`, of which quotes from `begin` on only."""
-    for event in scenarios.events(name, 1):
-        if event.ts < end and (event.ts >= begin or not isinstance(event, Quote)):
+    for event in takewhile(lambda e: e.ts < end, scenarios.events(name, 1)):
+        if event.ts >= begin or not isinstance(event, Quote):
             yield event
 
 
