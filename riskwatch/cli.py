@@ -16,10 +16,8 @@ from riskwatch.commands import (
     demo,
     dlq,
     doctor,
-    drill,
     fit,
     killswitch,
-    modelcheck,
     models,
     notify,
     operator,
@@ -31,7 +29,6 @@ from riskwatch.commands import (
     scenario,
     schema,
     stream,
-    verify,
 )
 from riskwatch.contracts.redact import redacted
 from riskwatch.errors import RiskwatchError
@@ -55,14 +52,14 @@ app.command("fit")(fit.fit_command)
 app.command("exposure")(query.exposure_command)
 app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
-app.command("verify")(verify.verify_command)
+app.command("verify")(audit.verify_command)
 app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("clients")(clients.clients_command)
 app.command("publish")(publish.publish_command)
 query.killswitch_app.command("watch")(stream.watch_command)
-killswitch.app.command("drill")(drill.drill_command)
-killswitch.app.command("drills")(drill.drills_command)
+killswitch.app.command("drill")(killswitch.drill_command)
+killswitch.app.command("drills")(killswitch.drills_command)
 app.add_typer(killswitch.app, name="killswitch")
 app.add_typer(operator.app, name="operator")
 app.add_typer(rules.app, name="rules")
@@ -70,7 +67,7 @@ app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")
 app.add_typer(db.app, name="db")
 app.add_typer(dlq.app, name="dlq")
-models.app.command("check")(modelcheck.check_command)
+models.app.command("check")(models.check_command)
 app.add_typer(models.app, name="models")
 app.add_typer(audit.app, name="audit")
 app.add_typer(notify.app, name="notify")

@@ -24,7 +24,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from mode import Service
 
 from riskwatch.errors import RiskwatchError, StoppedError, StreamIdentityError
-from riskwatch.shell.inbound import Message
+from riskwatch.worker.merge import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from faust.types import TP
 
     from riskwatch.contracts.connection import KafkaConnection
-    from riskwatch.shell.workers import Worker
+    from riskwatch.worker.worker import Worker
 
 POLL_S: Final = 0.5
 """How long one fetch may wait for a message."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.shell.workers import LedgerWorker
+from riskwatch.worker.worker import LedgerWorker
 from streams import host
 
 if TYPE_CHECKING:
-    from riskwatch.shell.settings import Settings
+    from riskwatch.worker.settings import Settings
 
 
 def worker(settings: Settings) -> LedgerWorker:

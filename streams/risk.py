@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.shell.workers import RiskWorker
+from riskwatch.worker.worker import RiskWorker
 from streams import host
 
 if TYPE_CHECKING:
-    from riskwatch.shell.settings import Settings
+    from riskwatch.worker.settings import Settings
 
 
 def worker(settings: Settings) -> RiskWorker:

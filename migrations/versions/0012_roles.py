@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from riskwatch.store import roles
+from riskwatch.store import migrate
 
 revision = "0012"
 down_revision = "0011"
@@ -19,11 +19,11 @@ depends_on = None
 def upgrade() -> None:
     bind = op.get_bind()
     if bind.dialect.name == "postgresql":
-        roles.make_roles(bind)
-        roles.grant(bind)
+        migrate.make_roles(bind)
+        migrate.grant(bind)
 
 
 def downgrade() -> None:
     bind = op.get_bind()
     if bind.dialect.name == "postgresql":
-        roles.revoke(bind)
+        migrate.revoke(bind)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import DAY, HOUR, micros
-from riskwatch.core.reasons import Cause, State, strictest
+from riskwatch.core.enums import Cause, State, strictest
 from riskwatch.core.scopes import ASSET, COUNTERPARTY, parse
 
 if TYPE_CHECKING:

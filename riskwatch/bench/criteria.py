@@ -7,17 +7,17 @@ from math import isinf
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.bench import contest
+from riskwatch.bench import leave_one_out
 from riskwatch.bench.probability import HIGH, judged
 from riskwatch.bench.static import PLAIN
 from riskwatch.bench.timeline import RAISED, strictest_of
 from riskwatch.bench.trial import LADDER, spokesman
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from riskwatch.bench.contest import Mark
+    from riskwatch.bench.leave_one_out import Mark
     from riskwatch.bench.outcome import Outcome, Probabilities
     from riskwatch.bench.timeline import Change
     from riskwatch.bench.trial import Trial
@@ -56,7 +56,7 @@ def criteria(
     trials: Sequence[Trial], outcomes: Sequence[Outcome], made: Sequence[Probabilities]
 ) -> list[Criterion]:
     """Judge everything that is to be reached, in order."""
-    said = contest.static_alarms(trials)
+    said = leave_one_out.static_alarms(trials)
     return [
         *(never_later(trials, said, state) for state in RAISED),
         *against_plain(trials, said),
@@ -88,13 +88,15 @@ def never_later(trials: Sequence[Trial], said: Said, state: State) -> Criterion:
     Over seeds of one case the medians are compared.
     """
     name = f"{state.value} never later than the best static rule of the other episodes"
-    ladder = contest.ladder_marks(trials, state)
-    options = contest.static_marks(trials, said, state)
+    ladder = leave_one_out.ladder_marks(trials, state)
+    options = leave_one_out.static_marks(trials, said, state)
     late, compared = [], 0
     for case in dict.fromkeys(trial.case.name for trial in trials):
         rows = [n for n, trial in enumerate(trials) if trial.case.name == case]
-        facts = contest.asking(trials[rows[0]], state)
-        chosen = contest.best_static(options, ladder, trials[rows[0]].case.kin) if facts else None
+        facts = leave_one_out.asking(trials[rows[0]], state)
+        chosen = (
+            leave_one_out.best_static(options, ladder, trials[rows[0]].case.kin) if facts else None
+        )
         if chosen is None:
             continue
         for i, fact in enumerate(facts):
@@ -117,7 +119,9 @@ def against_plain(trials: Sequence[Trial], said: Said) -> list[Criterion]:
     """
     coins = [t for t in trials if all(fact.asset for fact in t.case.facts)]
     rows = {trial: n for n, trial in enumerate(map(id, trials))}
-    plain = contest.static_marks(trials, {PLAIN.name: said[PLAIN.name]}, State.WATCH)[PLAIN.name]
+    plain = leave_one_out.static_marks(trials, {PLAIN.name: said[PLAIN.name]}, State.WATCH)[
+        PLAIN.name
+    ]
     out = []
     for where, mine in (("all events", list(trials)), ("events of coins", coins)):
         theirs = [plain[rows[id(trial)]] for trial in mine]
@@ -130,15 +134,15 @@ def _against(trials: Sequence[Trial], plain: Sequence[Mark], where: str) -> list
     second = f"{where}: at the lead of {PLAIN.name}, at most half its false alarms"
     if len({trial.case.kin for trial in trials}) < 2:
         return [Criterion(name, OPEN, "there is no other event") for name in (first, second)]
-    lead, alarms = contest.typical, contest.alarms
-    options = contest.dial_marks(trials)
+    lead, alarms = leave_one_out.typical, leave_one_out.alarms
+    options = leave_one_out.dial_marks(trials)
     quiet: list[Mark] = []
     quick: list[Mark] = []
     for n, trial in enumerate(trials):
         kin = trial.case.kin
-        theirs = contest.without(plain, kin)
-        a = contest.quietly_fastest(options, kin, alarms(theirs))
-        b = contest.fast_and_quietest(options, kin, lead(theirs))
+        theirs = leave_one_out.without(plain, kin)
+        a = leave_one_out.quietly_fastest(options, kin, alarms(theirs))
+        b = leave_one_out.fast_and_quietest(options, kin, lead(theirs))
         quiet += [options[a][n]] if a is not None else []
         quick += [options[b][n]] if b is not None else []
     as_quiet, as_quick = len(quiet) == len(trials), len(quick) == len(trials)

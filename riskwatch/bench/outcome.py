@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.bench import matured, target
+from riskwatch.bench import labels, target
 from riskwatch.bench.probability import Judged, average_precision, judged
 from riskwatch.bench.static import at
 from riskwatch.bench.timeline import RAISED, back_s, cause_said, delay_s, false_alarms, first
 from riskwatch.bench.trial import ALONE, LADDER, RULES, spokesman
 from riskwatch.core.clock import MINUTE
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.core.scopes import ASSET, parse
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _sample(asked: Asked, series: list[Seen], us: int) -> tuple[float, bool] | N
     now = at(series, us)
     if now is None or us - now.us > FRESH or not asked.open(now.deviation_bp):
         return None
-    came = matured.label(asked, us, series)
+    came = labels.label(asked, us, series)
     return None if came is None else (abs(now.deviation_bp), came)
 
 
@@ -192,7 +192,7 @@ def _judged(
         generation=which[2],
         judged=judged(said, labels),
         ap_deviation=average_precision([size for _, _, size, _ in samples], labels),
-        events=matured.independent(positive, asked.horizon),
+        events=labels.independent(positive, asked.horizon),
         said=said,
         labels=labels,
     )

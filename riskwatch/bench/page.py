@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from riskwatch.bench.contest import DIAL
 from riskwatch.bench.criteria import FAIL, PASS
+from riskwatch.bench.leave_one_out import DIAL
 from riskwatch.bench.plots import svg
 from riskwatch.core.clock import text
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
-    from riskwatch.bench.board import Board
+    from riskwatch.bench.scoreboard import Board
     from riskwatch.bench.trial import Trial
 
 

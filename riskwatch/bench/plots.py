@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.bench.trial import LADDER, RULES, onset, spokesman
 from riskwatch.core.clock import moment
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.errors import RiskwatchError
 
 if TYPE_CHECKING:

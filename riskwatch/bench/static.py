@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from riskwatch.bench.timeline import Change
 from riskwatch.core.clock import HOUR, MINUTE
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from riskwatch.bench.case import EARLY
-from riskwatch.core.reasons import Cause, State, strictest
+from riskwatch.core.enums import Cause, State, strictest
 from riskwatch.core.scopes import parse
 
 if TYPE_CHECKING:

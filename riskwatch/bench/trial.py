@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from riskwatch.bench import target
 from riskwatch.bench.timeline import Change
 from riskwatch.core.clock import HOUR
-from riskwatch.core.reasons import Cause, State, strictest
+from riskwatch.core.enums import Cause, State, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

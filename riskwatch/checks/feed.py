@@ -11,9 +11,9 @@ import msgspec
 from riskwatch.core.clock import DAY, micros
 from riskwatch.core.events import Quote, WireEvent
 from riskwatch.feeds.base import BarReader
+from riskwatch.feeds.formats import READERS, recognise
 from riskwatch.feeds.importer import Plan, plan, read_quotes
 from riskwatch.feeds.record import Tally
-from riskwatch.feeds.registry import READERS, recognise
 from riskwatch.feeds.table import open_table
 
 if TYPE_CHECKING:

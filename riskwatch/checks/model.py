@@ -2,34 +2,410 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import os
+import pickle
+import random
+import subprocess
+import sys
+import tracemalloc
+from itertools import islice
+from math import fsum, inf, isfinite, nan
+from time import process_time
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.checks import model_bounds, model_conduct
-from riskwatch.checks.model_subject import Subject
+import msgspec
+
+from riskwatch.checks import model_process
+from riskwatch.checks.subject import Subject, courier, encoded, require, said, well_formed
 from riskwatch.errors import ModelCheckError
+from riskwatch.models.base import sigmoid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from riskwatch.models.base import Generation
+    from riskwatch.checks.subject import Lesson
+    from riskwatch.models.base import Generation, Score
+
+
+# Checks of what a model takes: bytes of state, memory, time per event.
+
+LOOKS: Final = 20
+"""How often the state is measured on the way."""
+TIMED: Final = 400
+"""Events of one measured run."""
+ROUNDS: Final = 5
+"""Runs of which the shortest counts."""
+GROWTH: Final = 3.0
+"""How much longer an event may take at the end than at the beginning."""
+
+
+def bounded(subject: Subject) -> None:
+    """State and memory stay bounded, though every event brings a feature never seen before.
+
+    Tracing slows a model down, so memory is traced over the last tenth of the events, and
+    judged over the second half of that: by then, what is merely replaced has been seen once.
+    """
+    model, events = subject.make(), subject.events
+    every, traced, marked = max(1, events // LOOKS), events * 18 // 20, events * 19 // 20
+    held = 0
+    try:
+        for n, (x, y) in enumerate(subject.lessons(events)):
+            if n == traced:
+                gc.collect()
+                tracemalloc.start()
+            x[f"never_seen_{n}"] = 1.0
+            model.score(x)
+            model.learn(x, y)
+            if n % every == every - 1:
+                size, most = len(encoded(model)), subject.max_state_bytes
+                require(size <= most, f"its state is {size:,} bytes after {n + 1:,} events")
+            if n == marked:
+                held = _traced()
+        grown = _traced() - held
+    finally:
+        tracemalloc.stop()
+    require(
+        grown <= subject.max_state_bytes,
+        f"memory grew by {grown:,} bytes over the last {events - marked:,} events",
+    )
+
+
+def _traced() -> int:
+    """Bytes that are held, of what was allocated since tracing began."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def time_per_event(subject: Subject) -> None:
+    """A score and a label take no more than a stated multiple of a plain River model's.
+
+    Processor time: what else the machine does is not the model's doing.
+    """
+    lessons = list(subject.lessons(TIMED))
+    model = subject.taught()
+    score, learn, plain = [], [], []
+    for _ in range(ROUNDS):  # in turns, so that a busy machine is busy for all of them
+        plain.append(_seconds(lambda: _plain(lessons)))
+        score.append(_seconds(lambda: _score(model, lessons)))
+        learn.append(_seconds(lambda: _learn(model, lessons)))
+    unit = min(plain)
+    for what, took, most in (
+        ("score", min(score), subject.score_ratio),
+        ("label", min(learn), subject.learn_ratio),
+    ):
+        ratio = took / unit
+        require(
+            ratio <= most,
+            f"a {what} takes {ratio:.1f} times a plain River model ({1e6 * took / TIMED:.0f} µs), "
+            f"at most {most:g}",
+        )
+
+
+def steady_time(subject: Subject) -> None:
+    """An event takes no longer after many of them than at the beginning."""
+    model, fresh = subject.taught(max(TIMED, subject.events // 20)), subject.taught(TIMED // 4)
+    lessons = list(subject.lessons(TIMED // 4, seed=9))
+    late, early = [], []
+    for _ in range(ROUNDS):
+        early.append(_seconds(lambda: _score(fresh, lessons)))
+        late.append(_seconds(lambda: _score(model, lessons)))
+    ratio = min(late) / min(early)
+    require(ratio <= GROWTH, f"a score takes {ratio:.1f} times as long after many events")
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    began = process_time()
+    work()
+    return process_time() - began
+
+
+def _plain(lessons: Sequence[Lesson]) -> None:
+    from river import linear_model, preprocessing  # noqa: PLC0415 - a second to import
+
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    for x, y in lessons:
+        model.predict_proba_one(x)
+        model.learn_one(x, y)
+
+
+def _score(model: Generation, lessons: Sequence[Lesson]) -> None:
+    for x, _ in lessons:
+        model.score(x)
+
+
+def _learn(model: Generation, lessons: Sequence[Lesson]) -> None:
+    for x, y in lessons:
+        model.learn(x, y)
+
+
+# Checks of how a model behaves: pure, explained, repeatable, copied, stored.
+
+HASH_SEEDS: Final = ("0", "4242")
+_EXTREMES: Final = (1e308, -1e308, 5e-324, 2.2e-308, -0.0, 0.0, nan, inf, -inf)
+_TIMEOUT_S: Final = 600.0
+_REFUSALS: Final = (IndexError, KeyError, TypeError, ValueError)
+
+
+def shape(subject: Subject) -> None:
+    """Scores are in range and finite, and their parts sum to the logit."""
+    model = subject.make()
+    for x, y in subject.lessons(300):
+        score = model.score(x)
+        wrong = well_formed(score)
+        require(not wrong, wrong)
+        parts = fsum(score.contributions.values())
+        close = abs(parts - score.logit) <= 1e-6 * (1.0 + abs(score.logit))
+        require(close, f"contributions must sum to the logit {score.logit}, sum to {parts}")
+        close = abs(sigmoid(score.logit) - score.probability) <= 1e-6
+        require(close, f"probability {score.probability} is not that of logit {score.logit}")
+        _same_alone(model, x, score)
+        model.learn(x, y)
+
+
+def _same_alone(model: Generation, x: dict[str, float], score: Score) -> None:
+    """Where a probability can be had without reasons, it is the one of the score, to the bit."""
+    alone = getattr(model, "probability", None)
+    if alone is None:
+        return
+    p = alone(x)
+    require(p == score.probability, f"probability gives {p}, score gives {score.probability}")
+
+
+def pure_score(subject: Subject) -> None:
+    """Scoring, before the first label or after many, changes nothing at all."""
+    for model in (subject.make(), subject.taught()):
+        before, kept = encoded(model), copy.deepcopy(model)
+        others = [x for x, _ in subject.lessons(50, seed=2)]
+        first = [model.score(x) for x in others]
+        require(encoded(model) == before, "score must not change the state")
+        again = [model.score(x) for x in others]
+        require(first == again, "the same state scored twice must score the same")
+        ahead = said(model, subject.lessons(50, seed=3))
+        require(
+            ahead == said(kept, subject.lessons(50, seed=3)),
+            "a model that scored must go on like one that did not",
+        )
+
+
+def no_aliasing(subject: Subject) -> None:
+    """What is handed in stays as it is, and may be changed by its owner; so may what came out."""
+    model, twin = subject.make(), subject.make()
+    for x, y in subject.lessons(100):
+        lent, kept = dict(x), dict(x)
+        score = model.score(lent)
+        require(lent == kept, "score must not change its input")
+        score.contributions.clear()
+        lent.clear()
+        lent |= kept
+        model.learn(lent, y)
+        require(lent == kept, "learn must not change its input")
+        lent.clear()
+        lent["severity"] = 1e6
+        _spoil(model.state())
+        twin.score(dict(x))
+        twin.learn(dict(x), y)
+    require(encoded(model) == encoded(twin), "changing an input or a state from outside changed it")
+    probe = [x for x, _ in subject.lessons(20, seed=2)]
+    same = [model.score(x) for x in probe] == [twin.score(x) for x in probe]
+    require(same, "changing an input or a state from outside changed what it says")
+
+
+def _spoil(value: object) -> None:
+    """Change whatever can be changed in a state that was given away."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            _spoil(inner)
+        value.clear()
+    elif isinstance(value, list):
+        for inner in value:
+            _spoil(inner)
+        value.clear()
+
+
+def missing_features(subject: Subject) -> None:
+    """Any feature may be absent, the severity too, when scoring and when learning."""
+    model = subject.make()
+    for n, (x, y) in enumerate(subject.lessons(100)):
+        part = {name: v for i, (name, v) in enumerate(sorted(x.items())) if (n + i) % 3}
+        for seen in ({}, {"severity": x["severity"]}, part):
+            wrong = well_formed(model.score(seen))
+            require(not wrong, f"with the features {sorted(seen)}: {wrong}")
+            model.learn(seen, y)
+
+
+def new_features(subject: Subject) -> None:
+    """A feature that comes later breaks nothing."""
+    model = subject.taught()
+    for n, (x, y) in enumerate(subject.lessons(50, seed=4)):
+        seen = {**x, f"new_{n}": float(n), "new_always": 1.0}
+        wrong = well_formed(model.score(seen))
+        require(not wrong, f"with a new feature: {wrong}")
+        model.learn(seen, y)
+
+
+def feature_order(subject: Subject) -> None:
+    """The order of the features is of no account, to the last bit."""
+    model, twin = subject.make(), subject.make()
+    for x, y in subject.lessons(200):
+        turned = dict(reversed(list(x.items())))
+        same = model.score(x) == twin.score(turned)
+        require(same, "the same features in another order must score the same")
+        model.learn(x, y)
+        twin.learn(turned, y)
+
+
+def no_chance(subject: Subject) -> None:
+    """The shared random generators are neither drawn from nor of influence."""
+    import numpy as np  # noqa: PLC0415 - the command line imports the checks, and starts without it
+
+    kept, kept_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        runs: list[list[Score]] = []
+        for seed in (1, 2):
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - the shared generator is what is tested
+            drawn = random.getstate(), str(np.random.get_state())  # noqa: NPY002
+            runs.append(said(subject.make(), subject.lessons(200)))
+            after = random.getstate(), str(np.random.get_state())  # noqa: NPY002
+            require(drawn == after, "it must not draw from a shared random generator")
+        require(runs[0] == runs[1], "two runs over one stream must say the same")
+    finally:
+        random.setstate(kept)
+        np.random.set_state(kept_numpy)  # noqa: NPY002
+
+
+def across_processes(subject: Subject) -> None:
+    """Other processes, whose strings hash otherwise, say the same to the last bit."""
+    sent = courier(subject).encode("ascii")
+    path = os.pathsep.join(["", *(p for p in sys.path if p)])
+    started = [
+        subprocess.Popen(  # noqa: S603 - this interpreter, this package
+            [sys.executable, "-m", model_process.__name__],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for seed in HASH_SEEDS
+    ]
+    try:
+        answers = [process.communicate(sent, timeout=_TIMEOUT_S) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    expected = model_process.digest(subject)
+    for seed, process, (out, err) in zip(HASH_SEEDS, started, answers, strict=True):
+        last = err.decode(errors="replace").strip().rpartition("\n")[2]
+        require(process.returncode == 0, f"another process could not run it: {last}")
+        same = out.decode() == expected
+        require(same, f"a process with PYTHONHASHSEED={seed} said something else")
+
+
+def copies(subject: Subject) -> None:
+    """Pickled and deep-copied models go on alike, and apart from the one they came of."""
+    model = subject.taught()
+    before = encoded(model)
+    for how, copied in (
+        ("pickled", pickle.loads(pickle.dumps(model))),  # noqa: S301 - made a moment ago
+        ("deep-copied", copy.deepcopy(model)),
+    ):
+        require(encoded(copied) == before, f"a {how} model must have the same state")
+        told = said(copied, subject.lessons(50, seed=5))
+        require(encoded(model) == before, f"teaching a {how} model must not teach the original")
+        twin = subject.taught()
+        same = told == said(twin, subject.lessons(50, seed=5))
+        require(same, f"a {how} model must go on as the original would")
+
+
+def state_round_trip(subject: Subject) -> None:
+    """A state is plain JSON, and a model restored from it goes on bit for bit."""
+    for model in (subject.make(), subject.taught()):
+        row = encoded(model)
+        restored = subject.make()
+        given = msgspec.json.decode(row)
+        require(isinstance(given, dict), f"state must be a dict, was {type(given).__name__}")
+        if not given:  # such a model is never stored, so never restored
+            continue
+        restored.restore(given)
+        _spoil(given)
+        require(encoded(restored) == row, "a restored model must give the state it was given")
+        same = said(model, subject.lessons(100, seed=6)) == said(
+            restored, subject.lessons(100, seed=6)
+        )
+        require(same, "a restored model must go on as the original does")
+        require(encoded(restored) == encoded(model), "and learn the same, to the bit")
+
+
+def learned_is_stored(subject: Subject) -> None:
+    """A model whose answers changed by learning says so in its state."""
+    model, fresh = subject.taught(), subject.make()
+    if encoded(model) == encoded(fresh):
+        probe = [x for x, _ in subject.lessons(50, seed=7)]
+        same = [model.score(x) for x in probe] == [fresh.score(x) for x in probe]
+        require(same, "what changed its answers must be in its state")
+
+
+def foreign_state(subject: Subject) -> None:
+    """A state that is another model's is refused, and not taken for its own."""
+    model = subject.make()
+    try:
+        model.restore({"of_another_model": [1.0, 2.0]})
+    except _REFUSALS:
+        return
+    require(False, "restore must raise ValueError on a state that is not its own")
+
+
+def finite(subject: Subject) -> None:
+    """Whatever numbers come in, finite ones come out, then and afterwards."""
+    model = subject.make()
+    names = ["severity", *subject.features]
+    normal = list(islice(subject.lessons(40, seed=8), 40))
+    for extreme in _EXTREMES:
+        for name in names:
+            _finite(model, {**normal[0][0], name: extreme}, f"{name} = {extreme}")
+        _finite(model, dict.fromkeys(names, extreme), f"all features {extreme}")
+    for x, y in normal:
+        _finite(model, x, "ordinary numbers after extreme ones")
+        model.learn(x, y)
+    require(_all_finite(model.state()), "the state must hold finite numbers only")
+
+
+def _finite(model: Generation, x: dict[str, float], when: str) -> None:
+    """Score and learn a state twice, once per label."""
+    for y in (True, False):
+        wrong = well_formed(model.score(x))
+        require(not wrong, f"with {when}: {wrong}")
+        model.learn(x, y)
+
+
+def _all_finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_all_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_all_finite, value))
+    return not isinstance(value, float) or isfinite(value)
+
 
 CHECKS: Final[dict[str, Callable[[Subject], None]]] = {
-    "shape": model_conduct.shape,
-    "pure_score": model_conduct.pure_score,
-    "no_aliasing": model_conduct.no_aliasing,
-    "missing_features": model_conduct.missing_features,
-    "new_features": model_conduct.new_features,
-    "feature_order": model_conduct.feature_order,
-    "no_chance": model_conduct.no_chance,
-    "across_processes": model_conduct.across_processes,
-    "copies": model_conduct.copies,
-    "state_round_trip": model_conduct.state_round_trip,
-    "learned_is_stored": model_conduct.learned_is_stored,
-    "foreign_state": model_conduct.foreign_state,
-    "finite": model_conduct.finite,
-    "bounded": model_bounds.bounded,
-    "time_per_event": model_bounds.time_per_event,
-    "steady_time": model_bounds.steady_time,
+    "shape": shape,
+    "pure_score": pure_score,
+    "no_aliasing": no_aliasing,
+    "missing_features": missing_features,
+    "new_features": new_features,
+    "feature_order": feature_order,
+    "no_chance": no_chance,
+    "across_processes": across_processes,
+    "copies": copies,
+    "state_round_trip": state_round_trip,
+    "learned_is_stored": learned_is_stored,
+    "foreign_state": foreign_state,
+    "finite": finite,
+    "bounded": bounded,
+    "time_per_event": time_per_event,
+    "steady_time": steady_time,
 }
 """Every check by its name, in the order in which they run."""
 
@@ -58,7 +434,7 @@ def check_model(
     only : tuple of str
         Names out of :data:`CHECKS` to run; all if empty.
     **bounds
-        Other fields of :class:`~riskwatch.checks.model_subject.Subject`: ``features``,
+        Other fields of :class:`~riskwatch.checks.subject.Subject`: ``features``,
         ``target``, ``events``, ``max_state_bytes``, ``score_ratio``, ``learn_ratio``.
 
     Returns

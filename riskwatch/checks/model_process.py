@@ -11,7 +11,7 @@ import sys
 from base64 import b64decode
 from typing import Final
 
-from riskwatch.checks.model_subject import Subject, digest_of, said
+from riskwatch.checks.subject import Subject, digest_of, said
 
 LESSONS: Final = 300
 

@@ -22,16 +22,65 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from riskwatch.core.reasons import Cause, State
+from riskwatch.config.config import load
+from riskwatch.config.toml import Checks, Shaper, at_least, filled, read_toml
+from riskwatch.core.clock import SECOND
+from riskwatch.core.enums import Cause, State
+from riskwatch.core.risk.rule_engine import RuleEngine
+from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.scopes import is_scope, kind_of
 from riskwatch.errors import ConfigError
-from riskwatch.shell.config import load
-from riskwatch.shell.strict import Checks, Shaper, at_least, filled, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from riskwatch.core.rules import RulePack
+
+
+# The state machine of the risk stage, as the fixtures of a rule pack drive it.
+
+
+class ScopeMachine:
+    """One scope under a pack of rules, in its first state.
+
+    Parameters
+    ----------
+    pack : RulePack
+        The rules.
+    scope : str
+        Which scope; its kind says which rules.
+
+    Examples
+    --------
+    >>> from riskwatch.checks.rule_pack import Step
+    >>> from riskwatch.core.rules import Condition, Rule, RulePack
+    >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH,
+    ...             any=(Condition(feature="discount_bp", at=20.0),))
+    >>> machine = ScopeMachine(RulePack(rules=(rule,)), "asset:USDC")
+    >>> machine(Step(t_s=0.0, features={"discount_bp": 25.0}, expect=State.WATCH)).value
+    'WATCH'
+    """
+
+    def __init__(self, pack: RulePack, scope: str) -> None:
+        self._rules = RuleEngine(pack).of(scope)
+        self._row = ScopeRow()
+        self._us = 0
+
+    def __call__(self, step: Step) -> State:
+        """Take one step and say the state."""
+        us = int(step.t_s * SECOND)
+        look = self._rules.look(
+            self._row,
+            step.features,
+            step.cause,
+            elapsed=us - self._us,
+            fresh=step.observations,
+        )
+        self._us = us
+        if self._row.state is not State.HALT:  # it latches
+            self._row.state = look.state
+        return self._row.state
+
 
 FOLDER: Final = "fixtures"
 
@@ -65,7 +114,7 @@ class Fixtures(msgspec.Struct, frozen=True, kw_only=True):
     fixtures: tuple[Fixture, ...]
 
 
-class Machine(Protocol):
+class FixtureEngine(Protocol):
     """The state machine of one scope."""
 
     def __call__(self, step: Step) -> State:
@@ -73,10 +122,10 @@ class Machine(Protocol):
         ...
 
 
-class MachineOf(Protocol):
+class FixtureEngineFactory(Protocol):
     """Makes machines."""
 
-    def __call__(self, pack: RulePack, scope: str) -> Machine:
+    def __call__(self, pack: RulePack, scope: str) -> FixtureEngine:
         """Make the machine of `scope` under `pack`, in its first state."""
         ...
 
@@ -90,7 +139,7 @@ CHECKS: Final[Checks] = {
 }
 
 
-def check_rule_pack(directory: Path, machine_of: MachineOf) -> int:
+def check_rule_pack(directory: Path, machine_of: FixtureEngineFactory) -> int:
     """Check that a folder of rules loads, and that its fixtures come out as they say.
 
     Parameters
@@ -141,7 +190,7 @@ def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
     return found
 
 
-def mismatches(pack: RulePack, fixture: Fixture, machine_of: MachineOf) -> list[str]:
+def mismatches(pack: RulePack, fixture: Fixture, machine_of: FixtureEngineFactory) -> list[str]:
     """Steps of `fixture` after which the state is another than expected, in words."""
     machine = machine_of(pack, fixture.scope)
     wrong = []

@@ -16,15 +16,12 @@ from riskwatch.client.errors import (
     TopicError,
     UnreadableError,
 )
-from riskwatch.client.follow import alerts, killswitch
-from riskwatch.client.guard.answer import Answer
 from riskwatch.client.guard.switch import KillSwitch
-from riskwatch.client.guard.terms import Terms
+from riskwatch.client.guard.trust import Terms
+from riskwatch.client.guard.view import Answer
 from riskwatch.client.message import AlertOutput, CaughtUp, Message
-from riskwatch.client.pace import Pace
-from riskwatch.client.publish import Publisher, publish
-from riskwatch.client.result import Published, Refused
-from riskwatch.client.stream import Stream
+from riskwatch.client.publish import Pace, Published, Publisher, Refused, publish
+from riskwatch.client.stream import Stream, alerts, killswitch
 
 __all__ = [
     "AlertOutput",

@@ -12,7 +12,7 @@ import time
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from riskwatch.client.guard.answer import Answer
+    from riskwatch.client.guard.view import Answer
 
 PARTS: Final = 4
 """Refreshes in one timeout: three may fail before the venue cancels."""

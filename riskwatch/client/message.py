@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import msgspec
 
 from riskwatch.client.errors import UnreadableError
-from riskwatch.contracts.headers import EPOCH, SEQ, WORKER
 from riskwatch.contracts.outputs import decode_output
+from riskwatch.contracts.topics import EPOCH, SEQ, WORKER
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,

@@ -11,6 +11,7 @@ import redis
 from riskwatch.contracts import mirror as layout
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import micros
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import (
     AssetValued,
     CounterpartyAssessed,
@@ -20,7 +21,6 @@ from riskwatch.core.outputs import (
     PositionChanged,
     ScoreUpdated,
 )
-from riskwatch.core.reasons import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

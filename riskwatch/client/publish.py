@@ -2,28 +2,124 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from riskwatch.client.errors import BrokerError, PublishError, TopicError
-from riskwatch.client.result import Published, Refused
 from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
 from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_admin, open_producer
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import key_of, topic_of
+from riskwatch.core.clock import SECOND
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import identity
-from riskwatch.core.reasons import RejectReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
     from riskwatch.contracts.connection import KafkaConnection
     from riskwatch.core.events import WireEvent
+
+
+# Events at the pace at which they happened, or a multiple of it.
+
+
+class Pace:
+    """Holds events back until it is their turn.
+
+    Parameters
+    ----------
+    speed : float
+        Times real time; 0 for as fast as possible.
+    clock : callable
+        Seconds that only grow.
+    sleep : callable
+        Waits for so many seconds.
+
+    Examples
+    --------
+    >>> waits = []
+    >>> pace = Pace(60.0, clock=lambda: 0.0, sleep=waits.append)
+    >>> for second in (0, 30, 90):
+    ...     pace.wait(second * SECOND)
+    >>> waits
+    [0.5, 1.5]
+    """
+
+    def __init__(
+        self,
+        speed: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._speed = speed
+        self._clock = clock
+        self._sleep = sleep
+        self._origin: tuple[int, float] | None = None
+
+    def wait(self, us: int) -> None:
+        """Return when an event of time `us` is due; at once if it is late."""
+        if not self._speed:
+            return
+        if self._origin is None:
+            self._origin = (us, self._clock())
+        first, began = self._origin
+        left = began + (us - first) / SECOND / self._speed - self._clock()
+        if left > 0:
+            self._sleep(left)
+
+
+# What became of what was published.
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An item that is no event of the contract, and was not sent.
+
+    Attributes
+    ----------
+    number : int
+        Which, counted from 1 in the order given.
+    reason : RejectReason
+        The rule that it breaks.
+    detail : str
+        Which field, what was expected and what was there.
+    """
+
+    number: int
+    reason: RejectReason
+    detail: str
+
+
+class Published(msgspec.Struct):
+    """What became of the items.
+
+    Attributes
+    ----------
+    sent : dict of str to int
+        Events that the broker acknowledged, by plain name of the topic.
+    refused : int
+        Items that were no events.
+    first : list of Refused
+        The first of them, with reasons.
+    """
+
+    sent: dict[str, int] = msgspec.field(default_factory=dict)
+    refused: int = 0
+    first: list[Refused] = msgspec.field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Events that the broker acknowledged."""
+        return sum(self.sent.values())
+
 
 DELIVERY_S: Final = 30.0
 IN_FLIGHT: Final = 5_000

@@ -14,16 +14,102 @@ from kafka.structs import OffsetAndMetadata
 
 from riskwatch.client.errors import BrokerError, HistoryError, TopicError
 from riskwatch.client.message import CaughtUp, Record, read
-from riskwatch.client.order import Order
 from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_consumer
 from riskwatch.contracts.topics import TOPICS
+from riskwatch.core.outputs import AlertRaised, KillSwitchChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
+    from riskwatch.client.message import AlertOutput, Message
     from riskwatch.contracts.connection import KafkaConnection
+    from riskwatch.core.outputs import Output
+
+
+# Which messages are news: repeats and the words of voided writers are not.
+
+WINDOW: Final = 20_000
+"""Messages whose ids are remembered."""
+LANES: Final = 200_000
+"""Most lanes of one topic."""
+
+
+class Order:
+    """Lets every message pass once, and none that is older than what passed before it.
+
+    A lane is what has an order of its own. On a plain topic that is a worker. On a compacted
+    topic it is a worker and a key: compaction may leave the last record of one key, a repeat,
+    behind a newer record of another key, and by the worker alone that key would be lost.
+
+    Parameters
+    ----------
+    by_key : bool
+        Whether the topic is compacted.
+    window : int
+        Messages whose ids are remembered.
+
+    Attributes
+    ----------
+    repeated, outdated : int
+        Messages that were dropped as seen before, and as written in a voided term.
+    """
+
+    def __init__(self, *, by_key: bool, window: int = WINDOW) -> None:
+        self.repeated = 0
+        self.outdated = 0
+        self._by_key = by_key
+        self._window = window
+        self._last: dict[tuple[str, str], tuple[int, int]] = {}
+        self._ids: set[str] = set()
+        self._seen: dict[tuple[str, int], str] = {}
+        self._forgot = False
+
+    def passes(self, message: Message[Output]) -> bool:
+        """Whether `message` is news.
+
+        Raises
+        ------
+        HistoryError
+            If a worker uses a number again for something else, or there are too many lanes.
+        """
+        lane = (message.worker, message.key if self._by_key else "")
+        epoch, seq = self._last.get(lane, (-1, -1))
+        if message.seq <= seq:
+            self._same(message)
+            self.repeated += 1
+            return False
+        if message.epoch < epoch:
+            self.outdated += 1
+            return False
+        if len(self._last) >= LANES and lane not in self._last:
+            raise HistoryError(f"{message.topic} has more than {LANES} keys: not read any further")
+        self._last[lane] = (message.epoch, message.seq)
+        news = message.output.id not in self._ids
+        self._remember(message)
+        self.repeated += not news
+        return news
+
+    def _same(self, message: Message[Output]) -> None:
+        """Check that an old number stands for what it stood for."""
+        known = self._seen.get((message.worker, message.seq))
+        if known == message.output.id or (known is None and not self._forgot):
+            return
+        was = "long ago" if known is None else f"as {known}"
+        raise HistoryError(
+            f"{message.topic}: worker {message.worker} wrote number {message.seq} {was} and now as "
+            f"{message.output.id}: its database was replaced, what it says is another history"
+        )
+
+    def _remember(self, message: Message[Output]) -> None:
+        if len(self._seen) >= self._window:
+            oldest = next(iter(self._seen))
+            self._ids.discard(self._seen.pop(oldest))
+            self._forgot = True
+        self._seen[message.worker, message.seq] = message.output.id
+        self._ids.add(message.output.id)
+
 
 Start = Literal["latest", "earliest"] | datetime
 ItemT = TypeVar("ItemT")
@@ -37,7 +123,7 @@ _CLOSE_MS: Final = 5_000
 
 
 class Stream(Generic[ItemT]):
-    """Iterator over the messages of one output topic; made by :mod:`riskwatch.client.follow`.
+    """Iterator over the messages of one output topic; made by :mod:`riskwatch.client.stream`.
 
     For one thread. It ends when `stop` says so or when it is closed, else never: while the
     broker is away it waits. A context manager.
@@ -288,3 +374,86 @@ class Stream(Generic[ItemT]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+# Subscriptions: the alerts, and the states of the kill switch.
+
+ALERTS = AlertRaised.topic or ""
+KILLSWITCH = KillSwitchChanged.topic or ""
+
+
+def alerts(
+    connection: KafkaConnection,
+    group: str | None = None,
+    start: Start = "latest",
+    stop: Callable[[], bool] | None = None,
+    *,
+    timeout: float = TIMEOUT_S,
+) -> Stream[Message[AlertOutput]]:
+    """Follow ``riskwatch.alerts``: decisions, alerts and data-quality issues, as they are made.
+
+    Parameters
+    ----------
+    connection : KafkaConnection
+        The broker.
+    group : str, optional
+        Resume where this group stopped. The position is kept once the next message was asked
+        for, so a crash repeats a message and loses none. One process per group.
+    start : {"latest", "earliest"} or datetime
+        Where to begin without a group, or the first time with one.
+    stop : callable, optional
+        Ends the iteration when it says true, such as ``threading.Event().is_set``; asked at
+        least every quarter of a second.
+    timeout : float
+        Seconds that the broker may take to answer when the stream is opened.
+
+    Returns
+    -------
+    Stream of Message
+        An iterator and context manager. Each message comes once, none is older than the one
+        before. A record that cannot be read raises :class:`UnreadableError`; the stream may
+        be asked for the next one all the same.
+
+    Raises
+    ------
+    BrokerError, TopicError, HistoryError
+        See :class:`Stream`.
+    """
+    return Stream(
+        connection, ALERTS, group=group, start=start, stop=stop, marks=False, timeout=timeout
+    )
+
+
+def killswitch(
+    connection: KafkaConnection,
+    stop: Callable[[], bool] | None = None,
+    *,
+    timeout: float = TIMEOUT_S,
+) -> Stream[Message[KillSwitchChanged] | CaughtUp]:
+    """Follow ``riskwatch.killswitch``: the state of every scope, then every change.
+
+    Reads the whole compacted topic, gives one :class:`CaughtUp`, and goes on. Before that mark
+    a table made of the messages is not complete, and a scope that is absent from it may be at
+    HALT. After it, an absent scope is NORMAL as long as heartbeats vouch for the table.
+
+    An order path must take :class:`UnreadableError` for the strictest thing that the record
+    could have said about its `key`, and any other error, like silence, for REDUCE.
+
+    Parameters
+    ----------
+    connection, stop, timeout
+        As for :func:`alerts`.
+
+    Returns
+    -------
+    Stream of Message or CaughtUp
+        Per scope, each message comes once and none is older than the one before.
+
+    Raises
+    ------
+    BrokerError, TopicError, HistoryError
+        See :class:`Stream`.
+    """
+    return Stream(
+        connection, KILLSWITCH, group=None, start="earliest", stop=stop, marks=True, timeout=timeout
+    )

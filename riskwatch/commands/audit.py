@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from sqlalchemy import select
 
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_json
@@ -15,23 +16,88 @@ from riskwatch.contracts import keyfile
 from riskwatch.contracts.audit import GENESIS, Head
 from riskwatch.contracts.signing import public_text
 from riskwatch.core.clock import micros, text
+from riskwatch.engine.audit_head import published_heads
 from riskwatch.errors import RiskwatchError, StoreError
-from riskwatch.shell.audit_head import published_heads
-from riskwatch.shell.settings import Settings
-from riskwatch.store import bundle
+from riskwatch.store import bundle, queries
 from riskwatch.store.audit import chained_workers, links
 from riskwatch.store.audit_check import check_database
 from riskwatch.store.bundle import Manifest
 from riskwatch.store.checkpoints import KEPT, check_checkpoints
 from riskwatch.store.engine import open_engine
+from riskwatch.store.projections import DECISION_LOG
 from riskwatch.store.queries import reading
 from riskwatch.version import ENGINE
+from riskwatch.worker.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from riskwatch.audit.incident import Incident
     from riskwatch.contracts.audit import Link
-    from riskwatch.shell.incident import Incident
+
+
+# ``riskwatch verify``: derive stored decisions again, from the database alone.
+
+_WORDS: Final = {
+    "same": ("verified", typer.colors.GREEN),
+    "inputs only": ("agrees", typer.colors.YELLOW),
+    "unknown": ("unknown", typer.colors.YELLOW),
+    "differs": ("DIFFERS", typer.colors.RED),
+}
+
+
+def verify_command(
+    identifiers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Ids of decisions, or their beginnings."),
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Every decision there is.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="From the journal's first entry; --all is so too.")
+    ] = False,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Derive decisions again from the database alone, bit for bit; exit code 1 if one differs.
+
+    The journal is replayed under the configurations that were recorded, from the last checkpoint
+    before (`riskwatch audit checkpoint`) or from its first entry. Where it is not kept
+    any more, or another engine decided, the policy is run again on the decision's own inputs,
+    and this says so.
+    """
+    from riskwatch.audit.verify import verify  # noqa: PLC0415 - models take a second to import
+
+    if everything == bool(identifiers):
+        raise RiskwatchError("verify: name decisions, or use --all")
+    with queries.reading(database) as conn:
+        if everything:
+            order = (DECISION_LOG.c.ts, DECISION_LOG.c.id)
+            ids = list(conn.execute(select(DECISION_LOG.c.id).order_by(*order)).scalars())
+        else:
+            ids = [_decision(queries.find(conn, each), each) for each in identifiers or []]
+        verdicts = verify(conn, ids, whole=whole or everything)
+    for verdict in verdicts:
+        if as_json:
+            show_json({"id": verdict.id, "status": verdict.status, "said": verdict.said})
+            continue
+        word, colour = _WORDS[verdict.status]
+        typer.echo(f"{typer.style(word, fg=colour)} {verdict.id}")
+        for line in verdict.said:
+            typer.echo(f"  {line}")
+    if not as_json and not verdicts:
+        typer.echo("there is no decision yet")
+    if any(verdict.status != "same" for verdict in verdicts):
+        differs = any(verdict.status == "differs" for verdict in verdicts)
+        raise typer.Exit(1 if differs else 3)
+
+
+def _decision(found: tuple[queries.Found | None, queries.Found | None], given: str) -> str:
+    decision = found[1]
+    if decision is None:
+        raise RiskwatchError(f"{given}: no decision is behind this alert")
+    return str(decision["id"])
+
 
 app = typer.Typer(help="The audit chain: check it, take it out.", no_args_is_help=True)
 
@@ -41,7 +107,7 @@ Worker = Annotated[
 
 
 @app.command("verify")
-def verify_command(
+def verify_bundle_command(
     *,
     from_topic: Annotated[
         bool, typer.Option("--from-topic", help="Compare with the heads on the broker as well.")
@@ -105,7 +171,7 @@ def checkpoint_command(
     It is taken from the journal, once every decision up to there was derived again; a worker
     that is at work is not disturbed. Run it daily, and before the journal is archived.
     """
-    from riskwatch.shell.checkpoints import keep_checkpoints  # noqa: PLC0415 - models take a second
+    from riskwatch.audit.checkpoints import keep_checkpoints  # noqa: PLC0415 - models take a second
 
     with reading(database) as conn:
         name = _chosen(conn, worker)
@@ -139,8 +205,10 @@ def export_command(
 
     A chain that is not intact is not signed.
     """
-    from riskwatch.shell.incident import incident  # noqa: PLC0415 - models take a second
-    from riskwatch.shell.incident_page import page  # noqa: PLC0415
+    from riskwatch.audit.incident import (
+        incident,
+        page,
+    )
 
     span = (moment_of("--from", begin), moment_of("--to", end))
     if span[0] > span[1]:

@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from riskwatch.core.clock import text
 from riskwatch.errors import FeedError
+from riskwatch.feeds.formats import READERS
 from riskwatch.feeds.importer import Plan, plan, read_quotes
 from riskwatch.feeds.record import Reject, Tally
-from riskwatch.feeds.registry import READERS
 from riskwatch.feeds.symbol import stem
 from riskwatch.feeds.values import BadCellError, parse_step, step_text, time_us
 

@@ -17,17 +17,17 @@ from rich.console import Console
 from riskwatch import scenarios
 from riskwatch.commands.query import show_rows
 from riskwatch.dashboard.board import Board
-from riskwatch.dashboard.show import Pace, Show, check_picture
+from riskwatch.dashboard.view import Pace, Show, check_picture
 from riskwatch.errors import RiskwatchError
 from riskwatch.store import queries
 from riskwatch.store.explain import explain_decision
-from riskwatch.store.raw import ask
+from riskwatch.store.user_query import ask
 
 if TYPE_CHECKING:
+    from riskwatch.config.config import Config
+    from riskwatch.engine.ports import Store
+    from riskwatch.engine.replay import Summary
     from riskwatch.scenarios.episode import Episode
-    from riskwatch.shell.config import Config
-    from riskwatch.shell.embedded import Summary
-    from riskwatch.shell.ports import Store
     from riskwatch.store.batch import Batch, OutboxRecord, Resumed
 
 EPISODE: Final = "usdc_2023"
@@ -107,7 +107,7 @@ def demo_command(
     ] = None,
 ) -> None:
     """Live through USDC's weekend off its peg in March 2023, with a sample book."""
-    from riskwatch.shell import bootstrap  # noqa: PLC0415 - models take a second to import
+    from riskwatch.engine import bootstrap  # noqa: PLC0415 - models take a second to import
 
     if capture is not None:
         check_picture(capture)
@@ -139,9 +139,8 @@ def _renew(database: Path) -> None:
 
 
 def _play(episode: Episode, seed: int, config: Config, database: Path, show: Show) -> Summary:
-    from riskwatch.shell import bootstrap  # noqa: PLC0415
-    from riskwatch.shell.embedded import Limits, stopping  # noqa: PLC0415
-    from riskwatch.shell.session import Replay, replay_files  # noqa: PLC0415
+    from riskwatch.engine import bootstrap  # noqa: PLC0415
+    from riskwatch.engine.replay import Limits, Replay, replay_files, stopping  # noqa: PLC0415  # noqa: PLC0415
 
     encode = msgspec.json.Encoder().encode
     with TemporaryDirectory(prefix="riskwatch-demo-") as folder, stopping() as stop:

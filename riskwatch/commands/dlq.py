@@ -4,28 +4,113 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import typer
 
 from riskwatch.client import Publisher
 from riskwatch.commands.db import DEFAULT, Database
-from riskwatch.commands.letter import plain_heading, printable, readable, row_of, show_json, told
 from riskwatch.commands.query import Json, show_rows
 from riskwatch.commands.stream import Kafka, connection
+from riskwatch.core.clock import text
 from riskwatch.errors import RiskwatchError
-from riskwatch.store import letters
+from riskwatch.store import dead_letters
+from riskwatch.store.dead_letters import Letter, Place, Wanted, inbox_of, standing_faults
 from riskwatch.store.engine import open_engine
 from riskwatch.store.faults import PEOPLE, retry, set_aside
-from riskwatch.store.letters import Letter, Place, Wanted, inbox_of
 from riskwatch.store.migrate import require_current
 from riskwatch.store.queries import reading
-from riskwatch.store.standing import standing_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy.engine import Engine
+
+    from riskwatch.store.dead_letters import Heading
+
+
+# A dead letter in words, and as JSON: nothing in it steers the terminal that it is shown on.
+
+HEX: Final = 4096
+"""Most bytes that are shown as hexadecimal digits."""
+_WIDTH: Final = 32
+
+
+def printable(said: str, keep: str = "") -> str:
+    r"""Text that cannot steer a terminal.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    return "".join(
+        char if char.isprintable() or char in keep
+        else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in said
+    )  # fmt: skip
+
+
+def row_of(heading: Heading) -> Iterable[Any]:
+    """Cells of a letter in the list."""
+    place = heading.place
+    yield from (printable(place.id), place.worker, heading.reason, printable(heading.detail))
+    yield from (heading.payload_bytes, text(heading.us) if heading.us else "")
+    yield printable(heading.replayed_by or "")
+
+
+def plain_heading(heading: Heading) -> dict[str, Any]:
+    """Heading of a letter for JSON."""
+    place = heading.place
+    where = {"worker": place.worker, "stream": place.stream, "position": place.position}
+    return {"id": place.id} | where | {
+        "reason": heading.reason, "detail": heading.detail, "bytes": heading.payload_bytes,
+        "us": heading.us, "replayed_by": heading.replayed_by,
+    }  # fmt: skip
+
+
+def told(letter: Letter) -> Iterable[str]:
+    """Lines that show all of a letter; bytes that are no UTF-8 as hexadecimal digits."""
+    heading = letter.heading
+    place = heading.place
+    yield f"id        {printable(place.id)}"
+    yield f"worker    {place.worker}"
+    yield f"reason    {heading.reason}: {printable(heading.detail)}"
+    if heading.us:
+        yield f"at        {text(heading.us)} (event time of the worker)"
+    if heading.replayed_by is not None:
+        yield f"replayed  by {printable(heading.replayed_by)}"
+    yield f"key       {'none' if letter.key is None else _shown(letter.key)}"
+    for name, value in letter.headers:
+        yield f"header    {printable(name)}: {_shown(value)}"
+    yield f"payload   {len(letter.payload)} bytes, SHA-256 {letter.sha256}"
+    kind, said = readable(letter.payload)
+    if kind == "text":
+        yield printable(said, "\n\t")
+        return
+    for at in range(0, min(len(letter.payload), HEX), _WIDTH):
+        yield f"{at:>8x}  {letter.payload[at : at + _WIDTH].hex(' ')}"
+    if len(letter.payload) > HEX:
+        yield f"and {len(letter.payload) - HEX} bytes more: --raw gives all"
+
+
+def _shown(data: bytes) -> str:
+    kind, said = readable(data)
+    return printable(said) if kind == "text" else f"hex {said}"
+
+
+def readable(data: bytes) -> tuple[str, str]:
+    """``text`` and the text, or ``hex`` and the digits."""
+    try:
+        return "text", data.decode()
+    except UnicodeDecodeError:
+        return "hex", data.hex()
+
+
+def show_json(row: dict[str, Any]) -> None:
+    """Print one line of NDJSON."""
+    typer.echo(msgspec.json.encode(row).decode())
 
 
 REPLAYED: Final = "rw-replayed"
@@ -60,8 +145,8 @@ def list_command(
     """Show dead letters, the newest first, and how many there are of each kind."""
     wanted = Wanted(topic, reason, worker)
     with reading(database) as conn:
-        found = letters.headings(conn, wanted, limit)
-        counted = letters.counts(conn, wanted)
+        found = dead_letters.headings(conn, wanted, limit)
+        counted = dead_letters.counts(conn, wanted)
     if as_json:
         for heading in found:
             show_json(plain_heading(heading))
@@ -84,7 +169,7 @@ def show_command(
 ) -> None:
     """Show one dead letter: why it was refused, and all that came."""
     with reading(database) as conn:
-        found = letters.letter(conn, letters.locate(conn, which or []))
+        found = dead_letters.letter(conn, dead_letters.locate(conn, which or []))
     if raw:
         sys.stdout.buffer.write(found.payload)
         sys.stdout.buffer.flush()
@@ -131,10 +216,10 @@ def replay_command(
         raise RiskwatchError("dlq replay: --topic, --reason and --worker go with --all")
     with reading(database) as conn:
         if everything:
-            chosen = letters.places(conn, wanted)
+            chosen = dead_letters.places(conn, wanted)
         else:
-            chosen = [letters.locate(conn, which or [])]
-            why = unsendable(letters.letter(conn, chosen[0]))
+            chosen = [dead_letters.locate(conn, which or [])]
+            why = unsendable(dead_letters.letter(conn, chosen[0]))
             if why is not None:
                 raise RiskwatchError(f"{chosen[0].id} is not sent again: {why}")
     if everything and not yes:
@@ -249,8 +334,8 @@ def named(person: str | None) -> str:
 def _send(engine: Engine, publisher: Publisher, place: Place, person: str, *, again: bool) -> str:
     """Send one letter; what it says is true once it returns."""
     with engine.begin() as conn:
-        letter = letters.letter(conn, place)
-        letters.claim(conn, place, person, again=again)
+        letter = dead_letters.letter(conn, place)
+        dead_letters.claim(conn, place, person, again=again)
         topic = inbox_of(place.stream)
         assert topic is not None, "unsendable() was asked"
         headers = (*letter.headers, (REPLAYED, place.id.encode()))
@@ -268,7 +353,7 @@ def _send_all(
     not_sent: dict[str, int] = {}
     for place in chosen:
         with engine.connect() as conn:
-            heading = letters.letter(conn, place)
+            heading = dead_letters.letter(conn, place)
         why = unsendable(heading)
         if why is None and heading.heading.replayed_by is not None and not again:
             why = "sent again before (--again sends it anyway)"

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from riskwatch.shell.doctor import examine
-from riskwatch.shell.settings import Settings
+from riskwatch.doctor import examine
+from riskwatch.worker.settings import Settings
 
 _COLOURS: Final = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 _WIDTH: Final = 28

@@ -11,19 +11,82 @@ import structlog
 import typer
 
 from riskwatch import scenarios
-from riskwatch.core.risk.models import GenerationConfig
+from riskwatch.core.clock import SECOND
+from riskwatch.core.risk.scorer import GenerationConfig
+from riskwatch.engine.replay import Limits, Replay, replay_files
 from riskwatch.errors import RiskwatchError
-from riskwatch.scenarios.drawn import drawn, weight
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.session import Replay, replay_files
+from riskwatch.scenarios.random_episodes import drawn, levels, weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from riskwatch.models.artefact import Artefact
-    from riskwatch.models.tape import Row
+    from riskwatch.config.config import Config
+    from riskwatch.models.config import Question
+    from riskwatch.models.sample_recorder import Row
+    from riskwatch.models.trees import Artefact
     from riskwatch.scenarios import Episode
-    from riskwatch.shell.config import Config
+
+
+# What ``riskwatch fit`` measures on drawn paths alone: priors of targets, and asks for WATCH.
+
+
+def prior_tables(asked: Sequence[Question], draws: int) -> Iterator[str]:
+    """Yield a table of ``models.toml`` for every depeg target, with what it is worth.
+
+    Fitted on every second drawn path, and judged on the others.
+    """
+    from riskwatch.fitting.priors import measured, samples  # noqa: PLC0415 - NumPy
+
+    paths, weights = _drawn(draws)
+    for question in _discounts(asked):
+        target = question.target
+        every_s = question.every / SECOND
+        half = [samples(target, every_s, paths[k::2], weights[k::2]) for k in (0, 1)]
+        try:
+            made = measured(*half)
+        except ValueError as error:
+            yield f"# {target.id}: none ({error})"
+            continue
+        yield f"# {target.id}: {made.samples} samples, {made.positives} true; on the other half"
+        yield (
+            f"# log loss {made.log_loss:.4f}, base rate {made.base_log_loss:.4f}; from 0.2 on "
+            f"said {made.said:.2f}, came {made.came:.2f}"
+        )
+        yield (
+            f"prior = {{ probability = {made.probability:g}, slope = {made.slope:g}, "
+            f"floor = {made.floor:g} }}"
+        )
+
+
+def asks(asked: Sequence[Question], draws: int) -> Iterator[str]:
+    """Yield how asks for WATCH do on the lowest onset of a coin's discount.
+
+    Raises
+    ------
+    RiskwatchError
+        If there is none.
+    """
+    from riskwatch.fitting.asks import tried  # noqa: PLC0415
+
+    onsets = [question for question in _discounts(asked) if question.target.start is None]
+    if not onsets:
+        raise RiskwatchError("no onset of a discount is configured, so nothing can ask for WATCH")
+    lowest = min(onsets, key=lambda q: (q.target.threshold, q.target.horizon_s))
+    yield f"{lowest.id}: alarms in vain per coin and month; minutes before the break, median"
+    paths, weights = _drawn(draws)
+    for each in tried(lowest.rule, lowest.target.threshold, paths, weights):
+        yield f"{each.name:36}  {each.vain:.3f}  {each.lead_min:+.0f}"
+
+
+def _drawn(draws: int) -> tuple[list[list[float]], list[float]]:
+    """Paths, and how much each counts."""
+    return [levels(n) for n in range(draws)], [weight(n) for n in range(draws)]
+
+
+def _discounts(asked: Sequence[Question]) -> list[Question]:
+    """Questions about a coin below its peg, which is what the paths are of."""
+    return [q for q in asked if q.target.kind == "depeg" and q.target.side == "discount"]
+
 
 BATCH = 5_000
 
@@ -66,10 +129,10 @@ def fit_command(
     Samples and labels are taken as they are live, and no fold ever looks back: a model is judged
     on what came after all that it was fitted on. The same episodes give the same bytes.
     """
+    from riskwatch.engine import bootstrap  # noqa: PLC0415
     from riskwatch.fitting.artefact import fitted  # noqa: PLC0415 - seconds to import
     from riskwatch.fitting.trees import Settings  # noqa: PLC0415
-    from riskwatch.models.rungs import questions  # noqa: PLC0415
-    from riskwatch.shell import bootstrap  # noqa: PLC0415
+    from riskwatch.models.config import questions  # noqa: PLC0415
 
     given = bootstrap.configuration(config)
     asked = [q for group in questions(given.policy.models).values() for q in group]
@@ -79,9 +142,7 @@ def fit_command(
             known = ", ".join(q.id for q in asked)
             raise RiskwatchError(f"target {name!r} is not configured: there are {known}")
     if priors is not None or asks is not None:
-        from riskwatch.commands import paths  # noqa: PLC0415
-
-        for line in paths.priors(asked, priors) if priors else paths.asks(asked, asks or 0):
+        for line in prior_tables(asked, priors) if priors else asks(asked, asks or 0):
             typer.echo(line)
         return
     if out is None:
@@ -146,9 +207,9 @@ def live_through(source: str, path: Path, config: Config, counts: float = 1.0) -
     FeedError
         If the file cannot be read.
     """
-    from riskwatch.models.ladder import Ladder  # noqa: PLC0415
-    from riskwatch.models.tape import Tape  # noqa: PLC0415
-    from riskwatch.shell import bootstrap  # noqa: PLC0415
+    from riskwatch.engine import bootstrap  # noqa: PLC0415
+    from riskwatch.models.ensemble import Ladder  # noqa: PLC0415
+    from riskwatch.models.sample_recorder import Tape  # noqa: PLC0415
 
     tape = Tape(source, counts)
     generations = (
@@ -196,7 +257,7 @@ def write(made: Artefact, out: Path) -> None:
     RiskwatchError
         If it cannot be written.
     """
-    from riskwatch.models.artefact import sealed  # noqa: PLC0415
+    from riskwatch.models.trees import sealed  # noqa: PLC0415
 
     part = out.with_name(out.name + ".part")
     try:

@@ -2,31 +2,186 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
 
-from riskwatch.commands import authority
+from riskwatch.acks.drills import PASSED, Report, told
 from riskwatch.commands import sender as s
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, killswitch_app, show_rows
+from riskwatch.config.toml import seconds
 from riskwatch.core.clock import micros, text
+from riskwatch.core.ids import output_id
 from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError, RiskwatchError
-from riskwatch.shell.durations import seconds
-from riskwatch.store import queries, turned
+from riskwatch.store import drills as table
+from riskwatch.store import queries
+from riskwatch.store.queries import plain, reading
 
 if TYPE_CHECKING:
     from riskwatch.commands.preview import Preview
 
+
+# ``riskwatch killswitch set-limit|promote|demote``: limits and models, by signed command.
+
+Target = Annotated[str, typer.Argument(help="What is predicted, as `models.targets` spells it.")]
+Generation = Annotated[str, typer.Argument(help="Which generation.")]
+To = Annotated[str, typer.Option("--to", help="shadow, advisory, bounded or full.")]
+
+
+@s.sending
+def set_limit_command(
+    limit: Annotated[str, typer.Argument(help="Id of the limit in limits.toml.")],
+    *,
+    scope: Annotated[str, typer.Option(help="Its scope: kind and subject, e.g. issuer:circle.")],
+    hard_usd: Annotated[str, typer.Option(help="New hard value, USD.")],
+    warning_share: Annotated[str | None, typer.Option(help="New warning share, 0..1.")] = None,
+    reason: s.Reason,
+    sender: s.Sender,
+) -> None:
+    """Lower a limit at once, or ask for it to be raised, which somebody else approves."""
+    args = {"limit": limit, "hard_usd": hard_usd}
+    args |= {} if warning_share is None else {"warning_share": warning_share}
+    sender.send("set_limit", scope, reason, args)
+
+
+@s.sending
+def promote_command(
+    target: Target,
+    generation: Generation,
+    *,
+    to: To,
+    reason: s.Reason,
+    sender: s.Sender,
+) -> None:
+    """Let a model generation go further."""
+    args = {"target": target, "generation": generation, "to": to}
+    sender.send("promote", "firm", reason, args)
+
+
+@s.sending
+def demote_command(
+    target: Target,
+    generation: Generation,
+    *,
+    to: To,
+    reason: s.Reason,
+    sender: s.Sender,
+) -> None:
+    """Hold a model generation back."""
+    args = {"target": target, "generation": generation, "to": to}
+    sender.send("demote", "firm", reason, args)
+
+
+# ``riskwatch killswitch drill`` and ``drills``: exercise the order paths, and look back.
+
+_LOOK_S: Final = 0.2
+_NAMES: Final = (
+    "signalled", "id", "scope", "outcome", "answered", "slowest", "person", "plan", "reason",
+)  # fmt: skip
+
+
+@s.sending
+def drill_command(
+    *,
+    scope: Annotated[str, typer.Option(help="Scope to exercise, such as firm or asset:USDC.")],
+    reason: s.Reason,
+    expect: Annotated[
+        list[str] | None, typer.Option(help="A client that must answer; may be repeated.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the report.")] = 30.0,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for the report, as text and as JSON.")
+    ] = None,
+    sender: s.Sender,
+) -> None:
+    """Exercise a HALT with every order path, and show that nothing real changed.
+
+    It goes the way of every command: signed, verified and recorded by the risk worker, which
+    signals it. Each client puts the scope to HALT on a copy of its table, asks it about an order
+    and a cancel, and says so. The exit code is 2 unless every client that is known answered as
+    it must.
+    """
+    if not is_scope(scope):
+        raise ConfigError("command line", "--scope", "a scope, such as firm or asset:USDC", scope)
+    cause = sender.send("drill", scope, reason, {"expect": sorted(expect)} if expect else {})
+    if not sender.live:
+        return
+    done = _judged(sender.database, output_id(cause, "DrillSignalled", scope), timeout)
+    typer.echo(told(done), nl=False)
+    if report is not None:
+        _write(report, done)
+    if done.outcome != PASSED:
+        raise RiskwatchError(f"drill {done.id}: {done.outcome}: {'; '.join(done.problems)}")
+
+
+def drills_command(
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="Most drills to show.")] = 20,
+    database: Database = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show past drills, the newest first."""
+    with reading(database) as conn:
+        found = table.drills(conn, limit)
+    if as_json:
+        for drill in found:
+            said = {name: plain(value) for name, value in drill.items()}
+            typer.echo(msgspec.json.encode(said).decode())
+        return
+    show_rows(list(_NAMES), [_row(drill) for drill in found])
+
+
+def _row(drill: dict[str, Any]) -> list[str]:
+    return [
+        text(micros(drill["sent_ts"]) // 1_000_000 * 1_000_000),
+        drill["id"],
+        drill["scope"],
+        drill["outcome"] or "not judged",
+        f"{drill['answered']} of {drill['expected']}",
+        "" if drill["slowest_s"] is None else f"{drill['slowest_s']:.3f} s",
+        drill["person"],
+        drill["plan"],
+        drill["reason"],
+    ]
+
+
+def _judged(database: str, drill_id: str, timeout: float) -> Report:
+    """Wait for the report of a drill."""
+    deadline = time.monotonic() + timeout
+    while True:
+        with reading(database) as conn:
+            found = table.drill(conn, drill_id)
+        if found is not None:
+            return msgspec.convert(found["report"], type=Report)
+        if time.monotonic() > deadline:
+            raise RiskwatchError(
+                f"drill {drill_id}: no report after {timeout:g} s: does `run clients` run?"
+            )
+        time.sleep(_LOOK_S)
+
+
+def _write(folder: Path, done: Report) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{done.id}.txt").write_text(told(done))
+        (folder / f"{done.id}.json").write_bytes(
+            msgspec.json.format(msgspec.json.encode(done), indent=2) + b"\n"
+        )
+    except OSError as error:
+        raise RiskwatchError(f"drill: the report cannot be written: {error}") from error
+
+
 _PLAIN: Final = 200
 
 app = killswitch_app
-app.command("set-limit")(authority.set_limit_command)
-app.command("promote")(authority.promote_command)
-app.command("demote")(authority.demote_command)
+app.command("set-limit")(set_limit_command)
+app.command("promote")(promote_command)
+app.command("demote")(demote_command)
 
 Scope = Annotated[
     str,
@@ -194,7 +349,7 @@ def history_command(
 ) -> None:
     """Show who commanded what, and what came of it, the newest first."""
     with queries.reading(database) as conn:
-        rows = turned.history(conn, scope, limit)
+        rows = queries.history(conn, scope, limit)
     if as_json:
         for row in rows:
             plain = {name: queries.plain(value) for name, value in row.items()}
@@ -239,7 +394,7 @@ def _seconds(given: str) -> float:
 
 def _preview(database: str, config: Path | None, scope: str) -> Preview:
     from riskwatch.commands.preview import preview  # noqa: PLC0415 - models take a second to import
-    from riskwatch.shell import bootstrap  # noqa: PLC0415
+    from riskwatch.engine import bootstrap  # noqa: PLC0415
 
     rules = bootstrap.configuration(config)
     with queries.reading(database) as conn:
@@ -269,7 +424,7 @@ def _go(reason: str, *, yes: bool) -> bool:
 def _waiting(database: str, scope: str) -> str:
     """Id of the request that waits on a scope."""
     with queries.reading(database) as conn:
-        found = turned.controls(conn).get(scope)
+        found = queries.controls(conn).get(scope)
     if found is None or found["request_id"] is None:
         raise RiskwatchError(f"nothing on {scope} waits for a second person")
     until = text(micros(found["request_until"]))

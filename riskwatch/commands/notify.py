@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from riskwatch.alerting.delivery import post
+from riskwatch.alerting.routes import NOTIFY, load_notify, target
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_json, show_rows
-from riskwatch.contracts.notices import body
+from riskwatch.config import paths
+from riskwatch.contracts.notifications import body
+from riskwatch.core.alerting.config import About, Level
+from riskwatch.core.alerting.notification import Kind, notice
+from riskwatch.core.alerting.state import Item
 from riskwatch.core.clock import micros, text
-from riskwatch.core.notify.config import About, Level
-from riskwatch.core.notify.notice import Kind, notice
-from riskwatch.core.notify.rows import Item
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 from riskwatch.errors import ConfigError, RiskwatchError
-from riskwatch.shell import paths
-from riskwatch.shell.notify.post import post
-from riskwatch.shell.notify.routes import NOTIFY, load_notify, target
-from riskwatch.store import notices
+from riskwatch.store import notifications
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.queries import reading
@@ -48,11 +48,11 @@ def list_command(
     as_json: Json = False,
 ) -> None:
     """Show notices, the newest first, and how their delivery stands."""
-    known = (notices.WAITING, notices.SENT, notices.DEAD)
+    known = (notifications.WAITING, notifications.SENT, notifications.DEAD)
     if status is not None and status not in known:
         raise ConfigError("command line", "--status", f"one of {', '.join(known)}", status)
     with reading(database) as conn:
-        _show(notices.listed(conn, status, route, limit), as_json=as_json)
+        _show(notifications.listed(conn, status, route, limit), as_json=as_json)
 
 
 @app.command("dead")
@@ -65,7 +65,7 @@ def dead_command(
 ) -> None:
     """Show notices that could not be delivered, and why."""
     with reading(database) as conn:
-        _show(notices.listed(conn, notices.DEAD, route, limit), as_json=as_json)
+        _show(notifications.listed(conn, notifications.DEAD, route, limit), as_json=as_json)
 
 
 @app.command("replay")
@@ -85,14 +85,14 @@ def replay_command(
     if everything == bool(which):
         raise RiskwatchError("notify replay: name notices, or use --all")
     with reading(database) as conn:
-        found = notices.listed(conn, notices.DEAD, route, _EVERYTHING)
+        found = notifications.listed(conn, notifications.DEAD, route, _EVERYTHING)
     ids = [row["id"] for row in found]
     chosen = ids if everything else [_one(ids, prefix) for prefix in which or []]
     engine = open_engine(database)
     try:
         with engine.connect() as conn:
             require_current(conn)
-        done = notices.replay(engine, chosen, person or getpass.getuser(), datetime.now(UTC))
+        done = notifications.replay(engine, chosen, person or getpass.getuser(), datetime.now(UTC))
     finally:
         engine.dispose()
     typer.echo(f"{done} notices wait for delivery again")

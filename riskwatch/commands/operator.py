@@ -11,12 +11,12 @@ from typing import Annotated
 import msgspec
 import typer
 
-from riskwatch.commands import keyfile
+from riskwatch.commands import sender
 from riskwatch.commands.query import Json, show_rows
+from riskwatch.config import config as files
+from riskwatch.config import paths
 from riskwatch.core.operators import Operator, Role  # noqa: TC001 - Typer reads Role
 from riskwatch.errors import ConfigError
-from riskwatch.shell import config as files
-from riskwatch.shell import paths
 
 app = typer.Typer(help="Operators: who may turn the kill switch.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def keygen_command(
     key: Annotated[Path, typer.Option("--key", help="File to make; mode 0600, for you alone.")],
 ) -> None:
     """Make a private key, and print its public half, which is no secret."""
-    typer.echo(keyfile.make(key))
+    typer.echo(sender.make(key))
 
 
 @app.command("add")

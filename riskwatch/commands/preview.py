@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.core.clock import micros, text
-from riskwatch.core.reasons import State
-from riskwatch.core.risk.machine import RuleEngine
+from riskwatch.core.enums import State
+from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, VENUE_ASSET, overlap, parse
-from riskwatch.store import queries, turned
+from riskwatch.store import queries
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from riskwatch.core.risk.rows import ScopeRow
+    from riskwatch.config.config import Config
+    from riskwatch.core.risk.state import ScopeRow
     from riskwatch.core.rules import Rule
-    from riskwatch.shell.config import Config
 
 _SHOWN: Final = 10
 
@@ -101,14 +101,14 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
     The worker looks again when the release is asked for and when it is approved.
     """
     rules = RuleEngine(config.rules, config.policy.risk.asks).of(scope)
-    row = turned.scope_state(conn, scope)
+    row = queries.scope_state(conn, scope)
     switches = {found["scope"]: found for found in queries.killswitches(conn)}
     others = {
         name: [found["effective"], *found["reasons"][:2]]
         for name, found in switches.items()
         if name != scope and found["effective"] != State.NORMAL.value and overlap(scope, name)
     }
-    gross, net, unpriced = turned.exposure_of(conn, scope)
+    gross, net, unpriced = queries.exposure_of(conn, scope)
     return Preview(
         scope=scope,
         state=row.state.value,
@@ -120,7 +120,7 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
         holding=[_holds(rule, row) for rule in rules.holding(row)],
         reasons=list(row.reasons),
         others=others,
-        control=turned.controls(conn).get(scope, {}),
+        control=queries.controls(conn).get(scope, {}),
     )
 
 

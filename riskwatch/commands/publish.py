@@ -16,10 +16,10 @@ from riskwatch.contracts.codec import SIZE_LIMIT, decode
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import micros
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
-from riskwatch.core.reasons import RejectReason
+from riskwatch.engine.file import Merge
 from riskwatch.errors import ConfigError, FeedError
-from riskwatch.shell.merge import Merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

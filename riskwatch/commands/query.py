@@ -16,10 +16,10 @@ from rich.table import Table
 
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.core.clock import micros, text
-from riskwatch.store import queries, turned
+from riskwatch.store import queries
 from riskwatch.store.audit import row_of
 from riskwatch.store.explain import explain_alert, explain_decision
-from riskwatch.store.raw import ask
+from riskwatch.store.user_query import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -142,7 +142,7 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     """Show the state of every scope that was decided on; any other scope is NORMAL."""
     with queries.reading(database) as conn:
         rows = queries.killswitches(conn)
-        people = turned.controls(conn)
+        people = queries.controls(conn)
     if as_json:
         _lines({**row, "people": people.get(row["scope"])} for row in rows)
         return

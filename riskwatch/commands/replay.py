@@ -14,21 +14,20 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.config.toml import seconds
 from riskwatch.core.clock import SECOND, micros
+from riskwatch.engine.publish import NdjsonPublisher, NullPublisher
+from riskwatch.engine.replay import BATCH, Limits, Replay, replay_files, stopping
 from riskwatch.errors import RiskwatchError
-from riskwatch.shell import logs
-from riskwatch.shell.durations import seconds
-from riskwatch.shell.embedded import BATCH, Limits, stopping
-from riskwatch.shell.publish import NdjsonPublisher, NullPublisher
-from riskwatch.shell.session import Replay, replay_files
-from riskwatch.shell.settings import Settings
+from riskwatch.worker import logs
+from riskwatch.worker.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from riskwatch.shell.config import Config
-    from riskwatch.shell.embedded import Summary
-    from riskwatch.shell.pipeline import Pipeline
+    from riskwatch.config.config import Config
+    from riskwatch.engine.pipeline import Pipeline
+    from riskwatch.engine.replay import Summary
 
 INTERRUPTED: Final = 130
 """Exit code after SIGINT; what was applied is committed, and the next run goes on from there."""
@@ -63,7 +62,7 @@ def replay_command(
 
     The result does not depend on the batch size, nor on where a run was stopped or killed.
     """
-    from riskwatch.shell import bootstrap  # noqa: PLC0415 - models take a second to import
+    from riskwatch.engine import bootstrap  # noqa: PLC0415 - models take a second to import
 
     what = Replay(
         files=files,

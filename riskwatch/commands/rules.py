@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from riskwatch.checks.machine import ScopeMachine
-from riskwatch.checks.rule_pack import load_fixtures, mismatches, unproven
+from riskwatch.alerting.routes import NOTIFY, load_notify, unheard
+from riskwatch.checks.rule_pack import ScopeMachine, load_fixtures, mismatches, unproven
+from riskwatch.config import consistency, paths
+from riskwatch.config.config import LIMITS, MODELS, POLICY, REFERENCE, RULES, load
 from riskwatch.errors import RiskwatchError
-from riskwatch.shell import coherence, paths
-from riskwatch.shell.config import LIMITS, MODELS, POLICY, REFERENCE, RULES, load
-from riskwatch.shell.notify.routes import NOTIFY, load_notify, unheard
 
 app = typer.Typer(
     help="Reference data, limits, static rules, policy and models.", no_args_is_help=True
@@ -54,7 +53,7 @@ def check(
     typer.echo(f"{NOTIFY}: {len(routes.routes)} routes")
     typer.echo(f"fixtures: {len(fixtures)} with {steps} steps")
     typer.echo(f"digest: {config.digest}")
-    for line in coherence.unknown_subjects(config.limits, known):
+    for line in consistency.unknown_subjects(config.limits, known):
         typer.echo(f"note: {line}")
     for line in unheard(routes) if routes.routes else ():
         typer.echo(f"note: {line}")

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from riskwatch.acks.worker import Listener
+from riskwatch.alerting.routes import load_notify, target
+from riskwatch.alerting.worker import NotifyWorker
+from riskwatch.config import paths
 from riskwatch.errors import BrokerError, RiskwatchError, StoppedError
-from riskwatch.shell import logs, paths, topology
-from riskwatch.shell.health import HealthServer
-from riskwatch.shell.listener import Listener
-from riskwatch.shell.notify.routes import load_notify, target
-from riskwatch.shell.notify.worker import NotifyWorker
-from riskwatch.shell.settings import Settings
+from riskwatch.kafka import topics
+from riskwatch.worker import logs
+from riskwatch.worker.health import HealthServer
+from riskwatch.worker.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.shell.aside import Aside
-    from riskwatch.shell.workers import Worker
+    from riskwatch.worker.standby import Aside
+    from riskwatch.worker.worker import Worker
 
 app = typer.Typer(help="Make and compare the topics.", no_args_is_help=True)
 
@@ -109,7 +111,7 @@ def create_command(
 ) -> None:
     """Make the topics that are missing, and give all of them their settings."""
     connection = Settings.read().connection
-    made = topology.create(connection, replication)
+    made = topics.create(connection, replication)
     for name in made:
         typer.echo(f"made {connection.topic(name)}")
     typer.echo(f"{len(made)} topics made, all as they must be")
@@ -119,7 +121,7 @@ def create_command(
 def check_command() -> None:
     """Compare the topics with what they must be; exit code 2 if they differ."""
     connection = Settings.read().connection
-    found: list[Any] = topology.differences(connection)
+    found: list[Any] = topics.differences(connection)
     for line in found:
         typer.echo(line)
     if found:

@@ -10,22 +10,47 @@ import time
 from collections.abc import Callable  # noqa: TC003 - its name is looked up when options are made
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 from uuid import uuid4
 
 import msgspec
 import typer
 
 from riskwatch.client import Publisher
-from riskwatch.commands import keyfile
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.stream import connection
+from riskwatch.contracts import keyfile
 from riskwatch.contracts.codec import encode
-from riskwatch.contracts.signing import sign
+from riskwatch.contracts.signing import public_text, sign
 from riskwatch.core.clock import text
 from riskwatch.core.events import Command, CommandAction, identity
 from riskwatch.errors import ConfigError, RiskwatchError, SigningError, StoreError
-from riskwatch.store import queries, turned
+from riskwatch.store import queries
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+# Key files of operators: as all key files, and a passphrase from the environment may open one.
+
+PASSPHRASE: Final = "RISKWATCH_OPERATOR_PASSPHRASE"  # noqa: S105 - the name of a variable
+"""Environment variable that holds the passphrase of a key file, if it has one."""
+
+
+def make(path: Path) -> str:
+    """Make a key file, and give its public half; see :func:`riskwatch.contracts.keyfile.make`."""
+    return public_text(keyfile.make(path, _passphrase()).public_key())
+
+
+def read(path: Path) -> Ed25519PrivateKey:
+    """Read a key file; see :func:`riskwatch.contracts.keyfile.read`."""
+    return keyfile.read(path, _passphrase(), variable=PASSPHRASE)
+
+
+def _passphrase() -> bytes | None:
+    given = os.environ.get(PASSPHRASE)
+    return given.encode() if given else None
+
 
 STDOUT: Final = "-"
 _LOOK_S: Final = 0.2
@@ -173,7 +198,7 @@ class Sender(msgspec.Struct, frozen=True):
             idempotency_key=self.once or uuid4().hex,
             args=args or None,
         )
-        signed = sign(made, keyfile.read(self.key))
+        signed = sign(made, read(self.key))
         if self.live:
             self._publish(signed)
             self._answer(signed)
@@ -217,7 +242,7 @@ class Sender(msgspec.Struct, frozen=True):
         while self.wait and found is None and time.monotonic() < deadline:
             try:
                 with queries.reading(self.database) as conn:
-                    found = turned.outcome(conn, identity(command))
+                    found = queries.outcome(conn, identity(command))
             except StoreError as error:
                 typer.echo(f"the answer cannot be read: {error}", err=True)
                 return

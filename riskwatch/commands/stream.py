@@ -14,7 +14,6 @@ from riskwatch.commands import query
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.clock import micros, text
-from riskwatch.core.faults import as_alert
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
@@ -26,9 +25,10 @@ from riskwatch.core.outputs import (
     DataQualityResolved,
     KillSwitchChanged,
     StageFaulted,
+    as_alert,
 )
 from riskwatch.errors import ConfigError
-from riskwatch.shell.settings import Settings
+from riskwatch.worker.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

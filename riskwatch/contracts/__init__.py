@@ -5,7 +5,7 @@
 so no stage checks again.
 
 To add an event: its type in :mod:`riskwatch.core.events`, its rules in
-:data:`riskwatch.contracts.guards.CHECKS`, its topic in :data:`riskwatch.contracts.topics.TOPICS`,
+:data:`riskwatch.contracts.validation.CHECKS`, its topic in :data:`riskwatch.contracts.topics.TOPICS`,
 a golden file ``tests/contract/golden/v1/<type>.json``, and ``riskwatch schema export`` once.
 Each of the last four is missed by a test if it is forgotten.
 """

@@ -7,9 +7,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from riskwatch.core.enums import State
+
 # The alias says that it is part of this module: clients look here.
-from riskwatch.core.drilled import CLIENT as CLIENT  # noqa: PLC0414
-from riskwatch.core.reasons import State
+from riskwatch.core.outputs import CLIENT as CLIENT  # noqa: PLC0414
 
 ACKS: Final = "riskwatch.acks"
 DRILLS: Final = "riskwatch.drills"

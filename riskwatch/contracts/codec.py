@@ -2,21 +2,112 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
+from msgspec import inspect
 
-from riskwatch.contracts import moments, structure, texts
-from riskwatch.contracts.numbers import PLAIN, number
-from riskwatch.contracts.plain import encode_plain
+from riskwatch.contracts import structure, validation
+from riskwatch.contracts.outputs import encode_plain
 from riskwatch.contracts.refusal import Refusal, of_json, of_shape, refuse, shown
-from riskwatch.contracts.shapes import SHAPE_OF, SHAPES
-from riskwatch.core.reasons import RejectReason
+from riskwatch.contracts.validation import CHECKS, PLAIN, number
+from riskwatch.core.enums import RejectReason
+from riskwatch.core.events import WireEvent
 
 if TYPE_CHECKING:
-    from riskwatch.contracts.shapes import Shape
-    from riskwatch.core.events import WireEvent
+    from riskwatch.core.events import Event
+
+
+# What the codec must know of each event type, read off the types themselves.
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """One event type.
+
+    Attributes
+    ----------
+    decoder : msgspec.json.Decoder
+        Fits JSON to the type.
+    numbers, rows : tuple of str
+        Fields that are a decimal, and that are lists of rows of decimals.
+    times : tuple of str
+        Fields that are a time.
+    names, texts : tuple of str
+        Fields that hold strings of a stated pattern, and free text.
+    check : callable
+        Its function of :mod:`riskwatch.contracts.validation`.
+    """
+
+    decoder: msgspec.json.Decoder[WireEvent]
+    numbers: tuple[str, ...]
+    rows: tuple[str, ...]
+    times: tuple[str, ...]
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    check: Callable[[Any], Refusal | None]
+
+
+_SORTS: Final[dict[type[inspect.Type], str]] = {
+    inspect.DecimalType: "numbers",
+    inspect.TupleType: "rows",
+    inspect.DateTimeType: "times",
+    inspect.DictType: "texts",
+    inspect.LiteralType: "",
+    inspect.IntType: "",
+    inspect.BoolType: "",
+    inspect.NoneType: "",
+}
+
+
+def _sorts_of(kind: inspect.Type) -> set[str]:
+    """Say which sorts of fields (attributes of `Shape`) a type belongs to, "" for none.
+
+    A field of a type that nobody thought of raises KeyError here, at import.
+    """
+    if isinstance(kind, inspect.UnionType):
+        return {sort for each in kind.types for sort in _sorts_of(each)}
+    if isinstance(kind, inspect.ListType):
+        return _sorts_of(kind.item_type)
+    if isinstance(kind, inspect.StrType):
+        return {"texts" if kind.pattern is None else "names"}
+    return {_SORTS[type(kind)]}
+
+
+def _shape(event_type: type[Event]) -> Shape:
+    info = inspect.type_info(event_type)
+    assert isinstance(info, inspect.StructType), "events are structs"
+    sorts: dict[str, list[str]] = {k: [] for k in ("numbers", "rows", "times", "names", "texts")}
+    for field in info.fields:
+        for sort in _sorts_of(field.type) - {""}:
+            sorts[sort].append(field.name)
+    return Shape(
+        decoder=msgspec.json.Decoder(event_type),
+        check=CHECKS[event_type],
+        **{sort: tuple(fields) for sort, fields in sorts.items()},
+    )
+
+
+def tag_of(struct: type[msgspec.Struct]) -> str:
+    """Read the value of `type` that names a struct on the wire.
+
+    Examples
+    --------
+    >>> from riskwatch.core.events import OpenOrder
+    >>> tag_of(OpenOrder)
+    'open_order'
+    """
+    tag = struct.__struct_config__.tag
+    assert isinstance(tag, str), f"{struct.__name__} has no tag"
+    return tag
+
+
+SHAPE_OF: Final[dict[type[Event], Shape]] = {t: _shape(t) for t in get_args(WireEvent)}
+"""By event type."""
+SHAPES: Final[dict[str, Shape]] = {tag_of(t): shape for t, shape in SHAPE_OF.items()}
+"""By the value of `type` on the wire."""
+
 
 SIZE_LIMIT: Final = 2**20
 """Most bytes of one message."""
@@ -66,13 +157,13 @@ def decode(raw: bytes) -> WireEvent | Refusal:
     if isinstance(event, Refusal):
         return event
     shape = SHAPE_OF[type(event)]
-    utc = moments.in_utc(event, shape.times)
+    utc = validation.in_utc(event, shape.times)
     if isinstance(utc, Refusal):
         return utc
     if utc:
         event = msgspec.structs.replace(event, **utc)
-    refusal = moments.from_future(event) or shape.check(event)
-    if refusal is None and not texts.plain_ascii(raw):
+    refusal = validation.from_future(event) or shape.check(event)
+    if refusal is None and not validation.plain_ascii(raw):
         refusal = _hidden(event, shape)
     return event if refusal is None else refusal
 
@@ -113,7 +204,7 @@ def _hidden(event: WireEvent, shape: Shape) -> Refusal | None:
     """Whether some text of the event holds what cannot be seen or stored."""
     for fields, free in ((shape.names, False), (shape.texts, True)):
         for name in fields:
-            refusal = texts.hidden(name, getattr(event, name), free=free)
+            refusal = validation.hidden(name, getattr(event, name), free=free)
             if refusal is not None:
                 return refusal
     return None
@@ -136,7 +227,7 @@ def encode(event: WireEvent) -> bytes:
 def stamp(event: WireEvent, arrived: datetime) -> WireEvent:
     """`event` with `arrived` set where it is absent; an earlier stamp stays.
 
-    A live shell stamps its clock and then asks :func:`riskwatch.contracts.moments.from_future`;
+    A live shell stamps its clock and then asks :func:`riskwatch.contracts.validation.from_future`;
     a replay stamps `ts`.
 
     Raises

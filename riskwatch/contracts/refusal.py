@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from riskwatch.core.reasons import RejectReason
+from riskwatch.core.enums import RejectReason
 
 _DETAIL_LIMIT: Final = 300
 _SHOWN_LIMIT: Final = 60

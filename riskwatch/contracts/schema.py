@@ -7,7 +7,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from riskwatch.contracts.shapes import tag_of
+from riskwatch.contracts.codec import tag_of
 from riskwatch.contracts.topics import TOPICS, Topic
 from riskwatch.core.events import WireEvent
 from riskwatch.core.outputs import AnyOutput

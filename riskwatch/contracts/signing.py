@@ -1,6 +1,6 @@
 """Ed25519 signatures: of commands, checked before anything is believed, and of bundles.
 
-What of a command is signed is said by :mod:`riskwatch.core.signed`, where keys are kept by
+What of a command is signed is said by :mod:`riskwatch.core.command_signing`, where keys are kept by
 :mod:`riskwatch.contracts.keyfile`. Keys and signatures are written as
 hexadecimal digits in lower case and in no other way, so that nothing has two spellings.
 """
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.core.signed import command_bytes
+from riskwatch.core.command_signing import command_bytes
 from riskwatch.errors import SigningError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from riskwatch.contracts.refusal import DEPTH_LIMIT, TOO_DEEP, Refusal, refuse, shown
-from riskwatch.core.reasons import RejectReason
+from riskwatch.core.enums import RejectReason
 
 _plain = msgspec.json.Decoder()
 _SPACED: Final = re.compile(rb'"[ \t\r\n]+:')

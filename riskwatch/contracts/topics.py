@@ -11,6 +11,14 @@ from riskwatch.core import events, outputs, readings
 if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
+
+# Names of the headers that say whose a record is, and which place it has among all of theirs.
+
+WORKER: Final = "rw-worker"
+EPOCH: Final = "rw-epoch"
+SEQ: Final = "rw-seq"
+
+
 _DAY: Final = 24
 ALERTS: Final = "riskwatch.alerts"
 DLQ_SUFFIX: Final = ".dlq"

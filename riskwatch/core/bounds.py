@@ -1,6 +1,6 @@
 """Ranges that numbers of the configuration lie in, to be written where a field is declared.
 
-Constructing a struct checks no range; reading a file does (``riskwatch/shell/strict.py``), and
+Constructing a struct checks no range; reading a file does (``riskwatch/config/toml.py``), and
 says what was expected in words.
 """
 

@@ -292,7 +292,7 @@ class Command(
 ):
     """What a person tells riskwatch. Unknown fields are refused: a typo must not be lost.
 
-    `signature` is 128 hexadecimal digits over the bytes that :mod:`riskwatch.core.signed` says.
+    `signature` is 128 hexadecimal digits over the bytes that :mod:`riskwatch.core.command_signing` says.
     It may be left out, so that an unsigned command is refused where refusals are recorded.
     """
 

@@ -8,21 +8,358 @@ for SQL alone.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, TypedDict
+
+import msgspec
+
+from riskwatch.core.clock import moment
+from riskwatch.core.enums import Cause, CommandRefusal, Quality, QualityIssue, RejectReason, State
+from riskwatch.core.ids import output_id
+from riskwatch.version import ENGINE
+
+# What every fact that goes out has in common, and how it is stamped.
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
+    """What every output carries: `id`, `cause_id`, event time `ts` and `engine`."""
+
+    topic: ClassVar[str | None] = None
+
+    id: str
+    cause_id: str
+    ts: datetime
+    engine: str = ENGINE
+
+    def key(self) -> str:
+        """Key of the record on its topic, and of its row in SQL."""
+        raise NotImplementedError(type(self).__name__)
+
+
+class Stamp(TypedDict):
+    """The fields of an output that say what it comes from."""
+
+    id: str
+    cause_id: str
+    ts: datetime
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """What outputs come from, and when. It stamps each of them.
+
+    Attributes
+    ----------
+    cause_id : str
+        Identity of the causing event, or ``tick/<time>``.
+    ts : datetime
+        Event time.
+    occasion : str
+        What ids are made of where one event comes again and again, and each time counts; else
+        empty, and they are made of `cause_id`.
+
+    Examples
+    --------
+    >>> sorted(Origin.tick(0).stamp(Output, "asset:USDC"))
+    ['cause_id', 'id', 'ts']
+    """
+
+    cause_id: str
+    ts: datetime
+    occasion: str = ""
+
+    @classmethod
+    def tick(cls, us: int) -> Origin:
+        """Return the origin of what a tick brings about, `us` in microseconds."""
+        return cls(f"tick/{us}", moment(us))
+
+    def stamp(self, kind: type[Output], key: str) -> Stamp:
+        """Return id, cause and time of the output of `kind` about `key`."""
+        return {
+            "id": output_id(self.occasion or self.cause_id, kind.__name__, key),
+            "cause_id": self.cause_id,
+            "ts": self.ts,
+        }
+
+
+# A drill as a fact that goes out: it says that order paths are exercised, and changes nothing.
+
+CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Names of order paths."""
+SCHEDULE: Final = "schedule"
+"""Stands where the person stands, if the configuration asked for the drill."""
+
+
+class DrillSignalled(Output, frozen=True, kw_only=True, gc=False):
+    """Order paths are to rehearse: as if `scope` went to HALT. Nothing real changes.
+
+    Attributes
+    ----------
+    scope : str
+        What is exercised.
+    plan : str
+        Plan that asked for it; empty if a person did.
+    person, reason : str
+        Who asked for it, and why.
+    expect : list of str
+        Order paths that must answer, beside all that are known.
+    """
+
+    topic: ClassVar[str | None] = "riskwatch.drills"
+
+    scope: str
+    plan: str
+    person: str
+    reason: str
+    expect: list[str]
+
+    def key(self) -> str:
+        """The scope."""
+        return self.scope
+
+
+# What people did, as outputs: commands taken or refused, and what is in force of them.
+
+
+class Unwind(msgspec.Struct, frozen=True, gc=False):
+    """What a HALT lets pass, because people opened it within what was authorised beforehand.
+
+    Attributes
+    ----------
+    max_usd : Decimal
+        Most that may be traded in all since the decision that the switch names, USD: the sum of
+        what was opened since then.
+    max_slip_bp : float
+        Furthest from the mid that it may be traded, bp.
+    until : datetime
+        When it ends.
+    """
+
+    max_usd: Decimal
+    max_slip_bp: float
+    until: datetime
+
+
+class Unwinding:
+    """What has an `unwind` says it in columns, too; all are ``None`` where there is none."""
+
+    __slots__ = ()
+    unwind: Unwind | None
+
+    @property
+    def unwind_max_usd(self) -> Decimal | None:
+        """Most that may be traded, USD."""
+        return None if self.unwind is None else self.unwind.max_usd
+
+    @property
+    def unwind_max_slip_bp(self) -> float | None:
+        """Furthest from the mid, bp."""
+        return None if self.unwind is None else self.unwind.max_slip_bp
+
+    @property
+    def unwind_until(self) -> datetime | None:
+        """When it ends."""
+        return None if self.unwind is None else self.unwind.until
+
+
+class CommandApplied(Output, frozen=True, kw_only=True, gc=False):
+    """A command that was accepted.
+
+    `outcome` is ``applied``; ``requested``, where a second person has to approve `request_id`;
+    ``approved``, where this was the second person; or ``repeated``, where the same command had
+    come before and nothing happened. `commanded_at` is the `ts` that was signed.
+    """
+
+    topic: ClassVar[str | None] = "riskwatch.alerts"
+
+    operator: str
+    role: str
+    action: str
+    scope: str
+    reason: str
+    args: dict[str, Any]
+    idempotency_key: str
+    commanded_at: datetime
+    outcome: str
+    detail: str
+    request_id: str | None = None
+    signature: str
+
+    def key(self) -> str:
+        """The scope."""
+        return self.scope
+
+
+class CommandRefused(Output, frozen=True, kw_only=True, gc=False):
+    """A command that had no effect, and why. Until `authentic`, nobody knows whose it is."""
+
+    topic: ClassVar[str | None] = "riskwatch.alerts"
+
+    operator: str
+    role: str
+    action: str
+    scope: str
+    reason: str
+    args: dict[str, Any]
+    idempotency_key: str
+    commanded_at: datetime
+    refusal: CommandRefusal
+    detail: str
+    authentic: bool
+    signature: str
+
+    def key(self) -> str:
+        """The scope."""
+        return self.scope
+
+
+class ControlChanged(Output, Unwinding, frozen=True, kw_only=True, gc=False):
+    """What people have in force or in hand on one scope; with nothing left the row is closed.
+
+    Attributes
+    ----------
+    request_id, request_action, request_by, request_until
+        What waits for a second person.
+    override_state, override_by, override_approved_by, override_until
+        A HALT that is lifted for a while although its condition holds.
+    silence_by, silence_until
+        Nobody is paged, but for a HALT.
+    retired_by, retired_ts
+        Closed for good.
+    acknowledged_by, acknowledged_ts
+        Who has seen the open alert.
+    unwind_by, unwind
+        What passes in spite of the HALT.
+    """
+
+    topic: ClassVar[str | None] = None
+
+    scope: str
+    request_id: str | None = None
+    request_action: str | None = None
+    request_by: str | None = None
+    request_until: datetime | None = None
+    override_state: str | None = None
+    override_by: str | None = None
+    override_approved_by: str | None = None
+    override_until: datetime | None = None
+    silence_by: str | None = None
+    silence_until: datetime | None = None
+    retired_by: str | None = None
+    retired_ts: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_ts: datetime | None = None
+    unwind_by: str | None = None
+    unwind: Unwind | None = None
+
+    def key(self) -> str:
+        """The scope."""
+        return self.scope
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left."""
+        names = ("request_id", "override_by", "silence_by", "retired_by", "acknowledged_by")
+        return self.unwind is None and all(getattr(self, n) is None for n in names)
+
+
+# Facts that go out about models: how far each may go, and how good it has been.
+
+
+class AuthorityChanged(Output, frozen=True, kw_only=True, gc=False):
+    """A model generation may do more or less than before, on one target.
+
+    Attributes
+    ----------
+    former, authority : str
+        Before and after: ``shadow``, ``advisory``, ``bounded`` or ``full``.
+    ceiling : str
+        How far it may ever go.
+    reason : str
+        ``evidence``, ``reverse`` (evidence against it), ``drift``, ``stale``, ``check``,
+        ``ceiling`` (the configuration) or ``command``.
+    detail : str
+        The same in words.
+    by : str
+        Who: ``evidence`` rules themselves, or an operator.
+    evidence : dict of str to float
+        The numbers that it rests on.
+    """
+
+    topic: ClassVar[str | None] = "riskwatch.alerts"
+
+    target: str
+    generation: str
+    former: str
+    authority: str
+    ceiling: str
+    reason: str
+    detail: str
+    by: str
+    evidence: dict[str, float]
+
+    def key(self) -> str:
+        """``target|generation``."""
+        return f"{self.target}|{self.generation}"
+
+
+class ModelMeasured(Output, frozen=True, kw_only=True, gc=False):
+    """How good one generation has been on one target, over all scopes; for SQL alone.
+
+    Attributes
+    ----------
+    authority, ceiling : str
+        How far it may go now, and ever.
+    reason : str
+        Of the last change of its authority, as of :class:`AuthorityChanged`; empty before one.
+    changed : datetime or None
+        When that was.
+    quarantined : bool
+        Whether it failed a check and waits for people.
+    e_up, e_down : float
+        Evidence that it is better than what it challenges, and that it is worse than the rules.
+    needed : float
+        Value of `e_up` from which it is promoted; 0 where it cannot be.
+    labels, positives, events, entities : int
+        Matured labels, those that were true, independent events, scopes with any.
+    log_loss, brier : float
+        Means; nats, and squared error.
+    reliability, resolution, uncertainty : float
+        Parts of the Brier score.
+    bins : list
+        Per tenth of the probability: labels, sum of probabilities, trues.
+    """
+
+    topic: ClassVar[str | None] = None
+
+    target: str
+    generation: str
+    authority: str
+    ceiling: str
+    reason: str
+    changed: datetime | None
+    quarantined: bool
+    e_up: float
+    e_down: float
+    needed: float
+    labels: int
+    positives: int
+    events: int
+    entities: int
+    log_loss: float
+    brier: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    bins: list[list[float]]
+
+    def key(self) -> str:
+        """``target|generation``."""
+        return f"{self.target}|{self.generation}"
+
 
 # The aliases say that these are part of this module: everybody finds every output here.
-from riskwatch.core.drilled import DrillSignalled as DrillSignalled  # noqa: PLC0414
-from riskwatch.core.output import Output as Output  # noqa: PLC0414
-from riskwatch.core.people import CommandApplied as CommandApplied  # noqa: PLC0414
-from riskwatch.core.people import CommandRefused as CommandRefused  # noqa: PLC0414
-from riskwatch.core.people import ControlChanged as ControlChanged  # noqa: PLC0414
-from riskwatch.core.people import Unwind as Unwind  # noqa: PLC0414
-from riskwatch.core.people import Unwinding
-from riskwatch.core.reasons import Cause, Quality, QualityIssue, RejectReason, State
-from riskwatch.core.standing import AuthorityChanged as AuthorityChanged  # noqa: PLC0414
-from riskwatch.core.standing import ModelMeasured as ModelMeasured  # noqa: PLC0414
 
 
 class EventRejected(Output, frozen=True, kw_only=True, gc=False):
@@ -323,7 +660,7 @@ class StageFaulted(Output, frozen=True, kw_only=True, gc=False):
 
     `position` is the message's in `stream` (for a tick, ``tick`` and 0), `crashes` how often,
     `error` what was said last. What the worker says of `counterparties` is not kept up while it
-    is down. An :class:`AlertResolved` (see :mod:`riskwatch.core.faults`) says that it went on.
+    is down. An :class:`AlertResolved` (see :mod:`riskwatch.core.outputs`) says that it went on.
     """
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
@@ -394,3 +731,57 @@ AnyOutput = (
     | ConfigurationChanged
     | DrillSignalled
 )
+
+
+# A stage fault as an alert: what it is called, how grave it is, and what to do.
+
+_NAMED: Final = 20
+"""Counterparties that are named one by one."""
+_AFTER: Final = (
+    "nothing is skipped: a build without the bug goes on (riskwatch dlq retry), or two people "
+    "set the message aside (riskwatch dlq quarantine)"
+)
+
+
+def fault_scope(worker: str) -> str:
+    """Scope of a worker.
+
+    Examples
+    --------
+    >>> fault_scope("ledger/3"), fault_alert("ledger/3")
+    ('worker:ledger/3', 'worker:ledger/3|fault')
+    """
+    return f"worker:{worker}"
+
+
+def fault_alert(worker: str) -> str:
+    """Key of the alert that a worker stays down."""
+    return f"{fault_scope(worker)}|fault"
+
+
+def as_alert(fault: StageFaulted) -> AlertRaised:
+    """Alert that a stage fault is, under the same id.
+
+    It ranks by severity alone: a worker that is down cannot say how many dollars are with those
+    that it answers for. The risk stage raises alerts of its own about them.
+    """
+    names = fault.counterparties[:_NAMED]
+    more = len(fault.counterparties) - len(names)
+    about = f"what is held with {', '.join(names)} is not kept up" if names else ""
+    return AlertRaised(
+        id=fault.id,
+        cause_id=fault.cause_id,
+        ts=fault.ts,
+        engine=fault.engine,
+        alert=fault_alert(fault.worker),
+        scope=fault_scope(fault.worker),
+        severity=State.REDUCE,
+        cause=Cause.UNKNOWN,
+        title=f"{fault.worker} stays down at {fault.stream} {fault.position}",
+        reasons=[
+            f"a stage failed {fault.crashes} times there: {fault.error}",
+            *([about + (f" (and {more} more)" if more else "")] if about else []),
+            _AFTER,
+        ],
+        exposure_usd=Decimal(0),
+    )

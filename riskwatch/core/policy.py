@@ -7,7 +7,7 @@ import msgspec
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.risk.models import ModelsConfig
+from riskwatch.core.risk.scorer import ModelsConfig
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from decimal import Decimal
 
 import msgspec
 
-from riskwatch.core.reasons import Cause
+from riskwatch.core.enums import Cause
 
 
 class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):

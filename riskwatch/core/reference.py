@@ -1,6 +1,6 @@
 """Reference data: what the stages know about the world, as frozen configuration.
 
-Read from ``rules/reference.toml`` by :mod:`riskwatch.shell.config`. A name that is not in it
+Read from ``rules/reference.toml`` by :mod:`riskwatch.config.config`. A name that is not in it
 still works: :meth:`Reference.asset` and its siblings answer with conservative defaults, and
 the risk stage raises a data-quality alert that says what to add.
 """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from riskwatch.core.bounds import AtLeastOne, Fraction, Positive
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import micros
-from riskwatch.core.faults import as_alert
+from riskwatch.core.enums import Quality, State
 from riskwatch.core.outputs import (
     AlertRaised,
     AssetValued,
@@ -21,8 +21,8 @@ from riskwatch.core.outputs import (
     Output,
     ScoreUpdated,
     StageFaulted,
+    as_alert,
 )
-from riskwatch.core.reasons import Quality, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,9 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from riskwatch.core.reasons import Quality, State, strictest
+from riskwatch.core.enums import Quality, State, strictest
 from riskwatch.dashboard.board import SPARKS
-from riskwatch.dashboard.words import bp, clock, money, price, sparkline
+from riskwatch.dashboard.formatting import bp, clock, money, price, sparkline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

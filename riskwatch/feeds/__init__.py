@@ -11,9 +11,9 @@ To add a format:
 """
 
 from riskwatch.feeds.base import BarReader, FeedReader, Survey
+from riskwatch.feeds.formats import READERS, reader_named, recognise
 from riskwatch.feeds.importer import Plan, plan, read_quotes
 from riskwatch.feeds.record import Bar, Feed, Job, Reason, Reject, Tally
-from riskwatch.feeds.registry import READERS, reader_named, recognise
 from riskwatch.feeds.table import Head, Table, open_table
 
 __all__ = [

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.errors import FeedError
+from riskwatch.feeds.formats import reader_named, recognise
 from riskwatch.feeds.record import Job, Tally
-from riskwatch.feeds.registry import reader_named, recognise
 from riskwatch.feeds.symbol import feed_of
 from riskwatch.feeds.table import Table, open_table
 

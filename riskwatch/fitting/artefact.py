@@ -10,14 +10,14 @@ import numpy as np
 import sklearn
 
 from riskwatch.fitting.trees import RULE, NotFittedError, Settings, fit
-from riskwatch.models.artefact import Artefact, Fitted, sealed
+from riskwatch.models.trees import Artefact, Fitted, sealed
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from riskwatch.models.severity import Anchor
-    from riskwatch.models.tape import Row
+    from riskwatch.models.base import Anchor
+    from riskwatch.models.sample_recorder import Row
 
 LIMITS: Final = (
     "All scopes of a kind share one model; scopes unlike those of the fit are extrapolation.",

@@ -9,12 +9,12 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from riskwatch.models.severity import sigmoid
+from riskwatch.models.base import sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from riskwatch.models.severity import Anchor
+    from riskwatch.models.base import Anchor
 
 BROKEN_BP: Final = 80.0
 """A path that comes so far is a break."""

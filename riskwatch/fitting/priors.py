@@ -1,7 +1,7 @@
 """Measures how likely a target is at a severity: the prior that every generation starts from.
 
 The rule orders states; how likely what it warns of is, it does not say. That is measured here, per
-target, on invented paths of a coin (:mod:`riskwatch.scenarios.drawn`), weighted by how often days
+target, on invented paths of a coin (:mod:`riskwatch.scenarios.random_episodes`), weighted by how often days
 like them come: a logistic regression on the doublings of the severity, so that the order of states
 stays the rule's to the bit. It is judged on paths that it was not fitted on.
 """
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from riskwatch.fitting.walk import log_loss, logistic, sigmoid
-from riskwatch.models.severity import doublings
+from riskwatch.fitting.walk_forward import log_loss, logistic, sigmoid
+from riskwatch.models.base import doublings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Prior(NamedTuple):
     Attributes
     ----------
     probability, slope, floor : float
-        Of an :class:`~riskwatch.models.severity.Anchor`.
+        Of an :class:`~riskwatch.models.base.Anchor`.
     samples, positives : int
         That it was fitted on.
     log_loss, base_log_loss : float

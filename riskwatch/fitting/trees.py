@@ -9,17 +9,16 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from riskwatch.fitting.walk import blocks, measured, platt, sigmoid
-from riskwatch.models.artefact import Fitted
-from riskwatch.models.severity import Anchor
-from riskwatch.models.trees import Tree
+from riskwatch.fitting.walk_forward import blocks, measured, platt, sigmoid
+from riskwatch.models.base import Anchor
+from riskwatch.models.trees import Fitted, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from riskwatch.models.tape import Row
+    from riskwatch.models.sample_recorder import Row
 
     Column = NDArray[np.float64]
 

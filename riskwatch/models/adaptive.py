@@ -7,12 +7,12 @@ from itertools import compress
 from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.models.around import AroundRule, check_scales
-from riskwatch.models.inputs import squasher
-from riskwatch.models.severity import Anchor, mode_of, sigmoid
+from riskwatch.models.anchored import AnchoredLogisticRegression, AroundRule, check_scales, squasher
+from riskwatch.models.base import Anchor, Score, known_severity, mode_of, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
 
 RESERVED: Final = ("bias", "severity")
 """Names of contributions that no feature may have."""
@@ -47,7 +47,7 @@ class AdaptiveLogisticRegression(AroundRule):
     slope : float
         Log-odds per doubling of the severity before any label.
     floor : float
-        See :class:`~riskwatch.models.severity.Anchor`.
+        See :class:`~riskwatch.models.base.Anchor`.
     half_life : float
         Labels after which half of what was learned is forgotten, 1 to 1e9.
     bias_sd, slope_sd, weight_sd : float
@@ -213,3 +213,78 @@ class AdaptiveLogisticRegression(AroundRule):
         self._mean = [float(mean[p]) if p >= 0 else 0.0 for p in at]
         self._var = [float(var[p]) if p >= 0 else v for p, v in zip(at, self._prior, strict=True)]
         self.labels = int(state["labels"])
+
+
+# Generations 1 and 2: the online models around the rule, as generations beside the others.
+
+
+class AnchoredGeneration:
+    """An :class:`~riskwatch.models.anchored.AnchoredLogisticRegression` on the ladder.
+
+    Parameters
+    ----------
+    **options
+        Of the model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is unknown or out of its range.
+
+    Examples
+    --------
+    >>> generation = AnchoredGeneration(scales={"velocity": 20.0})
+    >>> score = generation.score({"severity": 1.0, "velocity": 500.0})
+    >>> score.probability, score.contributions["trust_region"]
+    (0.5, 0.0)
+    """
+
+    model: AnchoredLogisticRegression | AdaptiveLogisticRegression
+
+    def __init__(self, **options: Any) -> None:
+        self.model = AnchoredLogisticRegression(**options)
+
+    def score(self, x: Mapping[str, float]) -> Score:
+        """Score a state; no side effect."""
+        logit, contributions = self.model.explained(x)
+        return Score(sigmoid(logit), logit, known_severity(x), contributions)
+
+    def probability(self, x: Mapping[str, float]) -> float:
+        """Return the probability alone."""
+        return sigmoid(self.model.logit_one(x))
+
+    def learn(self, x: Mapping[str, float], y: bool) -> None:
+        """Learn from a matured label."""
+        self.model.learn_one(dict(x), y)
+
+    def state(self) -> dict[str, Any]:
+        """Everything learned, as plain JSON."""
+        return self.model.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state` describes."""
+        self.model.restore(state)
+
+
+class AdaptiveGeneration(AnchoredGeneration):
+    """An :class:`~riskwatch.models.adaptive.AdaptiveLogisticRegression` on the ladder.
+
+    Parameters
+    ----------
+    **options
+        Of the model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is unknown or out of its range.
+
+    Examples
+    --------
+    >>> generation = AdaptiveGeneration(scales={"velocity": 20.0})
+    >>> generation.score({"severity": 1.0, "velocity": 500.0}).probability
+    0.5
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.model = AdaptiveLogisticRegression(**options)

@@ -13,7 +13,7 @@ such forecasts before, one step of Newton's method for each label, from a standa
 (online logistic calibration: Gupta and Ramdas, "Online Platt scaling with calibeating", ICML 2023).
 As one more of those that are mixed, it cannot lose what the bound does not allow. A
 label comes a horizon late, so there is one copy of the weights per process of
-:class:`~riskwatch.models.capital.Cells`, each of which has all its labels before it speaks
+:class:`~riskwatch.models.evidence.Cells`, each of which has all its labels before it speaks
 again (Weinberger and Ordentlich, "On delayed prediction of individual sequences", IEEE
 Transactions on Information Theory 48, 2002): the bounds of the copies add up.
 :func:`regret_bound` counts that, the clipping and the rounding.

@@ -3,16 +3,143 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from functools import lru_cache
 from itertools import compress
 from operator import itemgetter, mul
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.models.around import AroundRule, check_scales
-from riskwatch.models.inputs import squasher
-from riskwatch.models.severity import Anchor, mode_of, sigmoid
+from river import base
+
+from riskwatch.models.base import Anchor, mode_of, sigmoid, squashed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# What the regressions around a rule share: the features they take, and how they are asked.
+
+MAX_FEATURES: Final = 16
+"""Beside the severity."""
+
+
+def check_scales(scales: Mapping[str, float], reserved: tuple[str, ...]) -> None:
+    """Refuse features that could not be learned from.
+
+    Raises
+    ------
+    ValueError
+        If there are too many, one has a reserved name, or its scale is out of range.
+    """
+    if len(scales) > MAX_FEATURES:
+        raise ValueError(f"at most {MAX_FEATURES} features may be declared, got {len(scales)}")
+    for name, scale in scales.items():
+        if name in reserved:
+            raise ValueError(f"{name!r} is reserved and cannot be a feature")
+        if not 1e-12 <= scale <= 1e12:
+            raise ValueError(f"scale of {name!r} must be in [1e-12, 1e12], was {scale}")
+
+
+class AroundRule(base.Classifier):
+    """A logistic regression around a rule: asked for a probability, or for its parts."""
+
+    @abstractmethod
+    def logit_one(self, x: Mapping[Any, Any]) -> float:
+        """Log-odds of a state; finite."""
+
+    @abstractmethod
+    def explained(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
+        """Log-odds of a state and what it is made of, in logit units."""
+
+    def explain_one(self, x: Mapping[Any, Any]) -> dict[str, float]:
+        """Additive contributions to :meth:`logit_one`; see :meth:`explained`."""
+        return self.explained(x)[1]
+
+    def predict_proba_one(
+        self,
+        x: dict[Any, Any],
+        **kwargs: Any,  # noqa: ARG002 - River's signature
+    ) -> dict[Any, float]:
+        """Probability of each label; no side effect."""
+        p = sigmoid(self.logit_one(x))
+        return {False: 1.0 - p, True: p}
+
+
+# A state as generations are given it, and what several of them would work out of it alike.
+
+Scales = tuple[tuple[str, float], ...]
+Squashed = tuple[list[float], list[bool]]
+"""Features in order, and whether each was there at all. Nobody may change either."""
+
+
+class Inputs(dict[str, float]):
+    """What is known at one moment, with the severity for one target.
+
+    One scope is asked about several targets at a time: nothing but the severity differs. What a
+    model makes of everything else it may leave in `shared`, for the models of the other targets.
+
+    Parameters
+    ----------
+    known : mapping
+        Features.
+    severity : float
+        Measure ÷ threshold.
+    shared : dict
+        The same for all targets that are asked about at this moment.
+    """
+
+    __slots__ = ("shared",)
+
+    def __init__(
+        self, known: Mapping[str, float], severity: float, shared: dict[Squasher, Squashed]
+    ) -> None:
+        super().__init__(known)
+        self["severity"] = severity
+        self.shared = shared
+
+
+class Squasher:
+    """Squashes declared features; see :func:`riskwatch.models.base.squashed`.
+
+    Parameters
+    ----------
+    scales : tuple of (str, float)
+        Features and the size at which each counts half; the severity is none of them.
+
+    Examples
+    --------
+    >>> squasher((("velocity", 30.0), ("depth", 1.0)))({"velocity": -10.0})
+    ([-0.25, 0.0], [True, False])
+    """
+
+    def __init__(self, scales: Scales) -> None:
+        self.names = tuple(name for name, _ in scales)
+        self._sizes = tuple(size for _, size in scales)
+
+    def present(self, x: Mapping[Any, Any]) -> list[bool]:
+        """Whether each feature is there at all; nobody may change the list."""
+        if type(x) is Inputs:
+            return self(x)[1]
+        return [x.get(name) is not None for name in self.names]
+
+    def __call__(self, x: Mapping[Any, Any]) -> Squashed:
+        """Squash what is declared of a state."""
+        shared = x.shared if type(x) is Inputs else None
+        found = None if shared is None else shared.get(self)
+        if found is None:
+            values = [x.get(name) for name in self.names]
+            inputs = list(map(squashed, values, self._sizes))
+            found = inputs, [value is not None for value in values]
+            if shared is not None:
+                shared[self] = found
+        return found
+
+
+@lru_cache(maxsize=64)
+def squasher(scales: Scales) -> Squasher:
+    """Return one and the same squasher for equal scales, so that its results can be shared."""
+    return Squasher(scales)
+
 
 RESERVED: Final = ("bias", "severity", "trust_region")
 """Names of contributions that no feature may have."""
@@ -25,7 +152,7 @@ class AnchoredLogisticRegression(AroundRule):
 
     The prior is the rule: :math:`\mathrm{logit} = b + a\,g(s)`, with `s` the feature
     ``severity`` (largest value ÷ threshold) and `g` its doublings
-    (:class:`~riskwatch.models.severity.Anchor`); every other weight starts at 0. Features enter
+    (:class:`~riskwatch.models.base.Anchor`); every other weight starts at 0. Features enter
     as ``x / (scale + |x|)``, so no input is further than 1 from 0, and the severity's learned
     slope acts within five doublings of 1, beyond which the rule's own slope goes on.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from base64 import b64decode
 from functools import lru_cache
 from hashlib import sha256
@@ -10,14 +11,185 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.models.base import Generation, Score, known_severity
-from riskwatch.models.occlusion import logit_of, occluded
-from riskwatch.models.rules import RulesGeneration
-from riskwatch.models.severity import sigmoid
-from riskwatch.models.unpickle import loads
+from riskwatch.models.base import Generation, RulesGeneration, Score, known_severity, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# Explains any model at all, where nothing exact exists; and says that it is not exact.
+
+AGNOSTIC: Final = "agnostic"
+"""Name of the part that marks an explanation as not exact: what features do only together."""
+_CLIP: Final = 1e-6
+
+
+def logit_of(probability: float) -> float:
+    """Log-odds of a probability within [1e-6, 1 - 1e-6]; NaN counts as a half.
+
+    Examples
+    --------
+    >>> logit_of(0.5), logit_of(0.0) == logit_of(1e-9), logit_of(float("nan"))
+    (0.0, True, 0.0)
+    """
+    if math.isnan(probability):
+        return 0.0
+    p = min(max(probability, _CLIP), 1.0 - _CLIP)
+    return math.log(p) - math.log1p(-p)
+
+
+def occluded(whole: float, nothing: float, without: Mapping[str, float]) -> dict[str, float]:
+    """Parts that sum to the log-odds, from what they are without each feature.
+
+    A feature's part is what the log-odds lose without it. What features do only together is in
+    no part of one of them: that remainder is the part :data:`AGNOSTIC`.
+
+    Parameters
+    ----------
+    whole : float
+        Log-odds of the state.
+    nothing : float
+        Log-odds with no feature at all.
+    without : mapping
+        Log-odds without one feature, by its name.
+
+    Examples
+    --------
+    >>> occluded(2.0, -1.0, {"a": 0.5, "b": 1.0})
+    {'bias': -1.0, 'a': 1.5, 'b': 1.0, 'agnostic': 0.5}
+    """
+    parts = {"bias": nothing, **{name: whole - less for name, less in without.items()}}
+    return {**parts, AGNOSTIC: whole - math.fsum(parts.values())}
+
+
+# Reads pickled estimators back, and nothing else: only named classes are ever looked up.
+#
+# A pickle is a program. This reader lets it name classes of the listed modules of River and
+# scikit-learn, a few of the standard library and of numpy, and nothing more: no function, no
+# attribute of a class, nothing that one of those modules has merely imported. It bounds the size
+# too. What it cannot bound is what an allowed class does with absurd arguments, so it is for
+# rows and artefacts of one's own, which somebody may have tampered with; not for strangers'.
+
+MAX_BYTES: Final = 8_388_608
+"""Most bytes of a pickle."""
+
+_RIVER: Final = (
+    "_river_rust", "anomaly", "base", "compose", "drift", "ensemble", "feature_extraction",
+    "feature_selection", "forest", "imblearn", "linear_model", "metrics", "multiclass",
+    "naive_bayes", "neighbors", "neural_net", "optim", "preprocessing", "proba", "rules", "stats",
+    "tree", "utils",
+)  # fmt: skip
+_SKLEARN: Final = (
+    "_loss", "base", "calibration", "compose", "decomposition", "discriminant_analysis", "dummy",
+    "ensemble", "impute", "isotonic", "kernel_approximation", "linear_model", "naive_bayes",
+    "neighbors", "neural_network", "pipeline", "preprocessing", "svm", "tree",
+)  # fmt: skip
+MODULES: Final = tuple(
+    [f"river.{name}" for name in _RIVER] + [f"sklearn.{name}" for name in _SKLEARN]
+)
+"""Modules, with all below them, whose own classes may be named."""
+
+NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "builtins": (
+        "bool", "bytearray", "complex", "dict", "float", "frozenset", "int", "list", "object",
+        "set", "slice", "tuple",
+    ),
+    "collections": ("Counter", "OrderedDict", "defaultdict", "deque"),
+    "copyreg": ("_reconstructor",),
+    "datetime": ("date", "datetime", "timedelta", "timezone"),
+    "functools": ("partial",),
+    "numpy": ("dtype", "ndarray"),
+    "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy.random._mt19937": ("MT19937",),
+    "numpy.random._pcg64": ("PCG64",),
+    "numpy.random._pickle": (
+        "__bit_generator_ctor", "__generator_ctor", "__randomstate_ctor",
+    ),
+    "numpy.random.bit_generator": ("SeedSequence", "__pyx_unpickle_SeedSequence"),
+    "random": ("Random",),
+}  # fmt: skip
+"""What else may be named, exactly."""
+
+
+class _Bytes:
+    """Bytes as the file that an unpickler wants; nothing is opened."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        end = len(self._data) if size < 0 else self._at + size
+        out = self._data[self._at : end]
+        self._at += len(out)
+        return out
+
+    def readline(self) -> bytes:
+        """Return the rest of the line."""
+        end = self._data.find(b"\n", self._at)
+        return self.read(-1 if end < 0 else end + 1 - self._at)
+
+
+class _Restricted(pickle.Unpickler):
+    """An unpickler that looks up allowed names only."""
+
+    def __init__(self, data: bytes, modules: tuple[str, ...]) -> None:
+        super().__init__(_Bytes(data))
+        self._modules = modules
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return an allowed class; refuse everything else before it is imported."""
+        if name in NAMES.get(module, ()):
+            return super().find_class(module, name)
+        if "." in name or not _below(module, self._modules):
+            raise ValueError(f"a stored model may not name {module}.{name}")
+        found = super().find_class(module, name)
+        if not (isinstance(found, type) and _below(found.__module__, self._modules)):
+            raise ValueError(f"a stored model may not name {module}.{name}: it is no class of it")
+        return found
+
+
+def _below(module: str, allowed: tuple[str, ...]) -> bool:
+    return any(module == root or module.startswith(f"{root}.") for root in allowed)
+
+
+def loads(data: bytes, *, modules: tuple[str, ...] = (), max_bytes: int = MAX_BYTES) -> Any:
+    r"""Read one pickled object.
+
+    Parameters
+    ----------
+    data : bytes
+        A pickle.
+    modules : tuple of str, optional
+        More modules whose own classes may be named: those of a user's own estimators. They come
+        from code, never from what is stored.
+    max_bytes : int
+        A longer one is refused.
+
+    Raises
+    ------
+    ValueError
+        If it is too long, names what is not allowed, or is damaged.
+
+    Examples
+    --------
+    >>> loads(pickle.dumps({"a": [1, 2.0]}))
+    {'a': [1, 2.0]}
+    >>> loads(b"cos\nsystem\n(S'true'\ntR.")
+    Traceback (most recent call last):
+    ...
+    ValueError: a stored model may not name os.system
+    """
+    if len(data) > max_bytes:
+        raise ValueError(f"a stored model must have at most {max_bytes:,} bytes, had {len(data):,}")
+    try:
+        return _Restricted(data, (*MODULES, *modules)).load()
+    except ValueError:
+        raise
+    except Exception as error:  # a damaged pickle raises whatever it happens to run into
+        raise ValueError(f"a stored model cannot be read: {error!r}") from error
+
 
 FORMAT: Final = "riskwatch-sklearn-1"
 _LARGEST: Final = 1e9

@@ -6,12 +6,11 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.errors import ModelError
-from riskwatch.models.anchored_generation import AdaptiveGeneration, AnchoredGeneration
-from riskwatch.models.base import Generation
-from riskwatch.models.batch import BatchGeneration
+from riskwatch.models.adaptive import AdaptiveGeneration, AnchoredGeneration
+from riskwatch.models.base import Generation, RulesGeneration
 from riskwatch.models.frozen import FrozenGeneration
-from riskwatch.models.rules import RulesGeneration
-from riskwatch.models.tape import TapeGeneration
+from riskwatch.models.sample_recorder import TapeGeneration
+from riskwatch.models.trees import BatchGeneration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from river import base, compose, linear_model, optim
 from river.__version__ import __version__ as river_version
 
-from riskwatch.models.base import Score, known_severity
-from riskwatch.models.occlusion import logit_of, occluded
-from riskwatch.models.rules import RulesGeneration
-from riskwatch.models.severity import sigmoid
-from riskwatch.models.unpickle import loads
+from riskwatch.models.base import RulesGeneration, Score, known_severity, sigmoid
+from riskwatch.models.frozen import loads, logit_of, occluded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +29,7 @@ class RiverGeneration:
     leaving out one feature at a time, which the part ``agnostic`` marks.
 
     The estimator is stored as a pickle that only named classes may be in
-    (:mod:`riskwatch.models.unpickle`). One that would grow beyond `max_bytes` learns no more:
+    (:mod:`riskwatch.models.frozen`). One that would grow beyond `max_bytes` learns no more:
     it stays what it was when it last fitted, and its state says ``full``.
 
     Parameters

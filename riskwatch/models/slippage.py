@@ -22,8 +22,7 @@ from riskwatch.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.risk.models import SlippageConfig
-    from riskwatch.core.risk.scorer import Law
+    from riskwatch.core.risk.scorer import Law, SlippageConfig
 
 REACH: Final = log(64.0)
 """The factor stays within 1/64 to 64."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from riskwatch.models.base import Generation, RulesGeneration, Score, known_severity, sigmoid
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
 
 MAX_TREES: Final = 400
 MAX_NODES: Final = 127
@@ -182,3 +187,224 @@ def _checked(tree: Tree, features: int) -> int:
     if seen != [0] + [1] * (size - 1):
         raise ValueError("every node of a tree but the root must have one parent")
     return size
+
+
+# A fitted model as a file: what it holds, what it was fitted on, and a digest over all of it.
+
+FORMAT: Final = "riskwatch-trees-1"
+MAX_BYTES: Final = 2_097_152
+"""Most bytes of an artefact."""
+
+
+class Fitted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The model of one target.
+
+    Attributes
+    ----------
+    features : tuple of str
+        Names of its inputs.
+    monotone : tuple of int
+        Per feature, 1 where more of it never lowers the answer, else 0.
+    baseline : float
+        Log-odds before any tree.
+    trees : tuple of Tree
+        Its trees.
+    slope, intercept : float
+        Calibration: ``logit = intercept + slope * margin``, with `slope` positive.
+    seen : tuple of (float, float)
+        Per feature, least and largest value of the fit. Beyond them it has nothing to say that
+        it knows of.
+    rows, positives, entities, episodes : int
+        What it was fitted on: samples, true ones, scopes and separate recordings.
+    metrics : dict of str to float
+        Out of fold, walking forward: ``log_loss`` (nats), ``brier``, ``average_precision``, the
+        same of the rule (``rule_...``) and of the base rate (``base_...``), and ``rows``.
+    """
+
+    features: tuple[str, ...]
+    monotone: tuple[int, ...]
+    baseline: float
+    trees: tuple[Tree, ...]
+    slope: float
+    intercept: float
+    seen: tuple[tuple[float, float], ...]
+    rows: int
+    positives: int
+    entities: int
+    episodes: int
+    metrics: dict[str, float]
+
+
+class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ``riskwatch fit`` writes and a generation ``batch`` runs on.
+
+    Attributes
+    ----------
+    format : str
+        :data:`FORMAT`.
+    name : str
+        What it is called.
+    engine, versions : str, dict of str to str
+        Engine and libraries that fitted it.
+    sources : tuple of str
+        What it was fitted on, as it was named to the command.
+    data_sha256 : str
+        Over the rows of the fit.
+    settings : dict of str to float
+        Of the fit.
+    limits : tuple of str
+        What it must not be used for, in plain words.
+    models : dict of str to Fitted
+        By target.
+    sha256 : str
+        Over all of the above.
+    """
+
+    format: str = FORMAT
+    name: str
+    engine: str
+    versions: dict[str, str]
+    sources: tuple[str, ...]
+    data_sha256: str
+    settings: dict[str, float]
+    limits: tuple[str, ...]
+    models: dict[str, Fitted]
+    sha256: str = ""
+
+
+def digest_of(artefact: Artefact) -> str:
+    """SHA-256 of what an artefact says, whatever its own digest says."""
+    bare = msgspec.structs.replace(artefact, sha256="")
+    return sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
+
+
+def sealed(artefact: Artefact) -> str:
+    """Text of an artefact with its digest in it."""
+    whole = msgspec.structs.replace(artefact, sha256=digest_of(artefact))
+    return msgspec.json.encode(whole, order="sorted").decode("utf-8") + "\n"
+
+
+@lru_cache(maxsize=8)  # a generation is made for every scope and target, of the same text
+def opened(text: str) -> Artefact:
+    """Artefact of a text.
+
+    Raises
+    ------
+    ValueError
+        If it is none, of another format, or not what its digest says.
+    """
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"an artefact must have at most {MAX_BYTES:,} bytes, had {len(text):,}")
+    try:
+        made = msgspec.json.decode(text, type=Artefact)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"the artefact cannot be read: {error}") from error
+    if made.format != FORMAT:
+        raise ValueError(f"the artefact must be of format {FORMAT}, was {made.format!r}")
+    if made.sha256 != digest_of(made):
+        raise ValueError(
+            "the artefact is not what its digest says: it was changed after it was fitted"
+        )
+    return made
+
+
+# Generation 2, fitted in batch: frozen trees, read from an artefact that says what it is.
+
+_SLOPE_MOST = 100.0
+
+
+class BatchGeneration:
+    """Frozen boosted trees of one target; it never learns.
+
+    Parameters
+    ----------
+    artefact : str
+        Text of an artefact; see :mod:`riskwatch.models.trees`. In ``models.toml`` this
+        option names the file, and the configuration hands its text in here.
+    target : str
+        Id of the target. Of a target that the artefact has no model for, it says what the rule
+        says.
+    anchor, slope, floor : float
+        The rule as a probability; see :class:`~riskwatch.models.base.RulesGeneration`.
+
+    Raises
+    ------
+    ValueError
+        If the artefact is not what its digest says, or holds what cannot be evaluated.
+    """
+
+    learns: Final = False
+
+    def __init__(
+        self,
+        artefact: str,
+        target: str = "",
+        anchor: float = 0.5,
+        slope: float = 1.0,
+        floor: float = 0.05,
+    ) -> None:
+        self._text = artefact
+        self._rule = RulesGeneration(anchor, slope, floor)
+        opened(artefact)
+        self._fitted, self._forest = _forests(artefact).get(target, (None, None))
+
+    def of_target(self, target: str) -> Generation:
+        """Return the generation for one target."""
+        made = BatchGeneration(self._text, target)
+        made._rule = self._rule
+        return made
+
+    def score(self, x: Mapping[str, float]) -> Score:
+        """Score a state, with the share of every feature along the paths of the trees."""
+        fitted, forest = self._fitted, self._forest
+        if fitted is None or forest is None:
+            return self._rule.score(x)
+        margin, base, shares = forest.explained(x)
+        slope = fitted.slope
+        logit = fitted.intercept + slope * margin
+        parts = {"bias": fitted.intercept + slope * base}
+        parts |= {name: slope * share for name, share in shares.items()}
+        return Score(sigmoid(logit), logit, known_severity(x), parts)
+
+    def probability(self, x: Mapping[str, float]) -> float:
+        """Return the probability alone."""
+        fitted, forest = self._fitted, self._forest
+        if fitted is None or forest is None:
+            return self._rule.probability(x)
+        return sigmoid(fitted.intercept + fitted.slope * forest.margin(x))
+
+    def learn(self, x: Mapping[str, float], y: bool) -> None:
+        """Change nothing: it is frozen, and fitted anew by ``riskwatch fit``."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing was learned."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Accept the empty state.
+
+        Raises
+        ------
+        ValueError
+            If there is anything in it, which is another model's.
+        """
+        if state:
+            raise ValueError(f"a frozen model keeps no state, found {', '.join(sorted(state))}")
+
+
+@lru_cache(maxsize=8)
+def _forests(text: str) -> dict[str, tuple[Fitted | None, Forest | None]]:
+    """By target, what was fitted, ready to be evaluated."""
+    return {target: (fitted, _forest(fitted)) for target, fitted in opened(text).models.items()}
+
+
+def _forest(fitted: Fitted) -> Forest:
+    """Check a model, and make it ready."""
+    sizes = {len(fitted.features), len(fitted.monotone), len(fitted.seen)}
+    if len(sizes) != 1 or len(dict.fromkeys(fitted.features)) != len(fitted.features):
+        raise ValueError("features, monotone and seen must be of one length, without repeats")
+    if "bias" in fitted.features:
+        raise ValueError("'bias' is reserved and cannot be a feature")
+    if not 0.0 < fitted.slope <= _SLOPE_MOST or not abs(fitted.intercept) <= _SLOPE_MOST:
+        raise ValueError(f"calibration must be in range, was {fitted.slope}, {fitted.intercept}")
+    return Forest(fitted.features, fitted.baseline, fitted.trees)

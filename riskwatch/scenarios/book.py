@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import HOUR, MICRO, micros
 from riskwatch.scenarios.accounts import Accounts
-from riskwatch.scenarios.desk import Desk, PriceOf
 from riskwatch.scenarios.market import generator
 from riskwatch.scenarios.path import Path
+from riskwatch.scenarios.simulation import Desk, PriceOf
 from riskwatch.scenarios.trading import Trading
 from riskwatch.scenarios.transfers import Treasury
 

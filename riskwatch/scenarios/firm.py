@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import HOUR, SECOND, micros, moment
 from riskwatch.core.events import Balance, Transfer
 from riskwatch.scenarios.accounts import TREASURY, Accounts
-from riskwatch.scenarios.desk import Desk, digits
 from riskwatch.scenarios.market import Prices, decimal
 from riskwatch.scenarios.path import Path
+from riskwatch.scenarios.simulation import Desk, digits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,15 +9,15 @@ from riskwatch.core.clock import HOUR, SECOND, moment
 from riskwatch.core.events import Balance, Fill, OpenOrder, Position, Side
 from riskwatch.core.money import ZERO, add, mul, sub
 from riskwatch.scenarios.accounts import MARKET_MAKING
-from riskwatch.scenarios.desk import digits
 from riskwatch.scenarios.market import decimal
+from riskwatch.scenarios.simulation import digits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.events import Event
     from riskwatch.scenarios.accounts import Key
-    from riskwatch.scenarios.desk import Desk
+    from riskwatch.scenarios.simulation import Desk
 
 
 PAIRS: Final = (

@@ -9,15 +9,15 @@ from riskwatch.core.clock import moment
 from riskwatch.core.events import Transfer
 from riskwatch.core.money import sub
 from riskwatch.scenarios.accounts import TREASURY
-from riskwatch.scenarios.desk import digits
 from riskwatch.scenarios.market import decimal
+from riskwatch.scenarios.simulation import digits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from decimal import Decimal
 
     from riskwatch.core.events import Event, TransferStatus
-    from riskwatch.scenarios.desk import Desk
+    from riskwatch.scenarios.simulation import Desk
 
 _NETWORK: Final = {"BTC": "bitcoin", "USDC": "ethereum", "USDT": "tron"}
 _GAP_S: Final = (3_600.0, 8_400.0)

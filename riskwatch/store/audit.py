@@ -27,7 +27,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     Output,
 )
-from riskwatch.store.metadata import METADATA
+from riskwatch.store.types import METADATA
 from riskwatch.store.write import add
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from riskwatch.contracts.outputs import encode_output
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from riskwatch.core.enums import RejectReason
     from riskwatch.core.outputs import Output
-    from riskwatch.core.reasons import RejectReason
     from riskwatch.core.stage import RowChanges
 
 

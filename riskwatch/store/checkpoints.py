@@ -37,7 +37,7 @@ from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import AUDIT_CHAIN, Stretch, stretches
 from riskwatch.store.engine import answering
-from riskwatch.store.metadata import METADATA
+from riskwatch.store.types import METADATA
 from riskwatch.store.write import add
 from riskwatch.version import ENGINE
 

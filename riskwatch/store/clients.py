@@ -12,9 +12,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Table, Text, delete, 
 from riskwatch.core.scopes import table_digest
 from riskwatch.store.engine import answering
 from riskwatch.store.lease import hold
-from riskwatch.store.metadata import METADATA
 from riskwatch.store.projections import ALERT, KILLSWITCH
-from riskwatch.store.types import FreeText, Json, UtcTime
+from riskwatch.store.types import METADATA, FreeText, Json, UtcTime
 from riskwatch.store.write import append, upsert
 
 if TYPE_CHECKING:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import Column, Float, Integer, Table, Text, func, select
 
-from riskwatch.core.risk.drills import DrillRow
+from riskwatch.core.risk.state import DrillRow
 from riskwatch.store.engine import answering
 from riskwatch.store.lease import hold
-from riskwatch.store.metadata import METADATA
 from riskwatch.store.projections import KILLSWITCH_HISTORY
 from riskwatch.store.state_rows import current_row
-from riskwatch.store.types import FreeText, Json, UtcTime
+from riskwatch.store.types import METADATA, FreeText, Json, UtcTime
 from riskwatch.store.write import append
 
 if TYPE_CHECKING:

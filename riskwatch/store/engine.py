@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from base64 import b64decode, b64encode
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.engine import URL, Connection
+
+
+# Headers of messages as JSON keeps them: pairs in their order, values in base 64.
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+def headers_text(headers: Headers) -> list[list[str]]:
+    """Headers as a JSON column takes them.
+
+    Examples
+    --------
+    >>> headers_text((("trace", b"1"),))
+    [['trace', 'MQ==']]
+    """
+    return [[name, b64encode(value).decode()] for name, value in headers]
+
+
+def headers_from(stored: list[list[str]] | None) -> Headers:
+    """Inverse of :func:`headers_text`.
+
+    Examples
+    --------
+    >>> headers_from([["trace", "MQ=="]])
+    (('trace', b'1'),)
+    """
+    return tuple((name, b64decode(value)) for name, value in stored or ())
+
 
 BUSY_MS: Final = 10_000
 """How long a statement waits for another's lock on SQLite, milliseconds."""

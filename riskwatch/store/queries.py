@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import column, or_, select, table
 
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
+from riskwatch.core.risk.state import scope_key, scope_row
+from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import answering, open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.projections import (
     ALERT,
+    AUTHORITY_CHANGE,
     DECISION_LOG,
     EXPOSURE,
     KILLSWITCH,
     KILLSWITCH_HISTORY,
+    MODEL_STANDING,
+    OPERATOR_COMMAND,
+    SCOPE_CONTROL,
+    SCORE,
 )
 from riskwatch.store.reference import REF_ASSET
+from riskwatch.store.state_rows import current_row
 from riskwatch.store.types import UtcTime, time_text
 
 if TYPE_CHECKING:
@@ -28,6 +36,99 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnClause, Table
     from sqlalchemy.engine import Connection
+
+    from riskwatch.core.risk.state import ScopeRow
+
+
+# Questions about models: where each stands, and how its authority came about.
+
+_HEIGHT = {"shadow": 0, "advisory": 1, "bounded": 2, "full": 3}
+
+
+def standings(conn: Connection, generation: str | None = None) -> list[Found]:
+    """Where every generation stands, by target, the highest authority first."""
+    query = select(MODEL_STANDING)
+    if generation is not None:
+        query = query.where(MODEL_STANDING.c.generation == generation)
+    rows = [dict(row) for row in conn.execute(query).mappings()]
+    return sorted(
+        rows,
+        key=lambda row: (row["target"], -_HEIGHT.get(row["authority"], 0), row["generation"]),
+    )
+
+
+def authority_changes(conn: Connection, generation: str) -> list[Found]:
+    """Every change of a generation's authority, in order of time."""
+    c = AUTHORITY_CHANGE.c
+    query = select(AUTHORITY_CHANGE).where(c.generation == generation).order_by(c.ts, c.id)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def last_features(conn: Connection) -> dict[str, dict[str, float]]:
+    """Return one set of features that was scored lately, by generation."""
+    query = select(SCORE.c.generation, SCORE.c.features).order_by(SCORE.c.ts, SCORE.c.scope)
+    rows = conn.execute(query).all()
+    return {row.generation: row.features for row in rows}
+
+
+# What tools ask of people's doings: what came of a command, and what is in force now.
+
+Found = dict[str, Any]
+
+
+def outcome(conn: Connection, cause_id: str) -> Found | None:
+    """What came of the command of this identity at first; ``None`` while nothing has.
+
+    What only claims to be it does not count, nor that it was sent again.
+    """
+    c = OPERATOR_COMMAND.c
+    query = select(OPERATOR_COMMAND).where(c.cause_id == cause_id)
+    found = conn.execute(query.order_by(c.authentic.desc(), c.ts, c.id)).mappings().first()
+    return None if found is None else dict(found)
+
+
+def history(conn: Connection, scope: str | None, limit: int) -> list[Found]:
+    """Commands, the newest first."""
+    c = OPERATOR_COMMAND.c
+    query = select(OPERATOR_COMMAND).order_by(c.ts.desc(), c.commanded_at.desc(), c.id).limit(limit)
+    if scope is not None:
+        query = query.where(c.scope == scope)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def controls(conn: Connection) -> dict[str, Found]:
+    """What people have in force or in hand, by scope."""
+    query = select(SCOPE_CONTROL).order_by(SCOPE_CONTROL.c.scope)
+    return {row["scope"]: dict(row) for row in conn.execute(query).mappings()}
+
+
+def scope_state(conn: Connection, scope: str) -> ScopeRow:
+    """Read what the risk stage stores of a scope, in the format of this build."""
+    return scope_row(current_row(conn, "risk", scope_key(scope)))
+
+
+def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
+    """Gross and net dollars of what we have on a scope, and how many rows have no price."""
+    names = ("book", "counterparty", "asset", "component", "net_usd")
+    view = table("exposure_now", *(column(name) for name in names))
+    at = parse(scope)
+    query = select(view.c.component, view.c.net_usd)
+    if at.kind == VENUE_ASSET:
+        query = query.where(view.c.counterparty == at.name, view.c.asset == at.asset)
+    elif at.kind != FIRM:
+        query = query.where(view.c[at.kind] == at.name)
+    gross = net = Decimal(0)
+    unpriced = 0
+    for component, value in conn.execute(query):
+        if component == "open_order":
+            continue
+        if value is None:
+            unpriced += 1
+            continue
+        dollars = value if isinstance(value, Decimal) else usd(float(value))
+        gross, net = gross + abs(dollars), net + dollars
+    return gross, net, unpriced
+
 
 Found = dict[str, Any]
 GROUPS: Final = ("counterparty", "issuer", "asset", "book")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Boolean, Column, Double, Table, Text, delete, insert
 
-from riskwatch.store.metadata import METADATA
+from riskwatch.store.types import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

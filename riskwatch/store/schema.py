@@ -7,16 +7,14 @@ from riskwatch.store import (
     checkpoints,
     clients,
     drills,
-    notices,
-    people,
+    notifications,
     projections,
     reference,
     scoreboard,
     truth,
 )
-from riskwatch.store.metadata import METADATA
+from riskwatch.store.types import METADATA
 
 __all__ = [
-    "METADATA", "audit", "checkpoints", "clients", "drills", "notices", "people", "projections",
-    "reference", "scoreboard", "truth",
+    "METADATA", "audit", "checkpoints", "clients", "drills", "notifications", "projections", "reference", "scoreboard", "truth",
 ]  # fmt: skip

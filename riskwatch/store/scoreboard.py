@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, Table, Text, func, select
 
-from riskwatch.store.metadata import METADATA
+from riskwatch.store.types import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
 
-from riskwatch.store.metadata import METADATA
-from riskwatch.store.types import FreeText, Json, UtcTime
+from riskwatch.store.types import METADATA, FreeText, Json, UtcTime
 
 LEASE: Final = Table(
     "lease",

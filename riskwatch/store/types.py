@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import JSON, DateTime, Numeric, Text
+from sqlalchemy import JSON, DateTime, MetaData, Numeric, Text
 from sqlalchemy.types import TypeDecorator
 
 from riskwatch.core.money import canonical
@@ -15,6 +15,20 @@ from riskwatch.core.money import canonical
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
     from sqlalchemy.types import TypeEngine
+
+
+# One metadata for all tables, with names for every constraint so that migrations can find them.
+
+METADATA: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
 
 _NUL = "\x00"
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from riskwatch.client import KillSwitch
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.store import migrate
 from riskwatch.store.clients import quantile
 from tests.support.cluster import Cluster

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from riskwatch.client import KillSwitch
-from riskwatch.client.guard.clocks import steady
+from riskwatch.client.guard.trust import steady
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from tests.support.guarding import Time, Truth
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from river import linear_model, preprocessing
 
+from riskwatch.config import paths
 from riskwatch.core.clock import MINUTE
-from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
-from riskwatch.models.ladder import Ladder
+from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.engine import bootstrap
+from riskwatch.models.ensemble import Ladder
 from riskwatch.models.registry import build
-from riskwatch.shell import bootstrap, paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from riskwatch.models.base import Generation
-    from riskwatch.models.ladder_state import LadderState
+    from riskwatch.models.state import LadderState
 
 TICKS: Final = 5_000
 SCALES: Final = {

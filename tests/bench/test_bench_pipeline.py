@@ -17,10 +17,9 @@ from riskwatch.core.clock import micros
 from riskwatch.core.events import Event, Peg, Quote, Tick
 from riskwatch.core.market.stage import MarketStage
 from riskwatch.core.market.state import MarketState
-from riskwatch.shell import bootstrap
-from riskwatch.shell.clockwork import Grid
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.session import Replay, replay_files
+from riskwatch.engine import bootstrap
+from riskwatch.engine.clock import Grid
+from riskwatch.engine.replay import Limits, Replay, replay_files
 from tests.support.recordings import recording
 
 if TYPE_CHECKING:

@@ -113,9 +113,9 @@ def plant(fault: str) -> None:
     else:
         assert fault == "unfenced", f"no such fault: {fault}"
         transaction._fence = unfenced
-        from riskwatch.store import lease, table
+        from riskwatch.store import lease, scope_table
 
-        for module in (lease, table, transaction):
+        for module in (lease, scope_table, transaction):
             vars(module)["hold"] = lambda *_: None
 
 

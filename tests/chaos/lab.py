@@ -19,9 +19,9 @@ from riskwatch.contracts.codec import decode
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.topics import TOPICS, key_of, topic_of
-from riskwatch.shell import topology
-from riskwatch.shell.workers import LEDGER_TOPICS, RISK_TOPICS
+from riskwatch.kafka import topics as kafka_topics
 from riskwatch.store import migrate
+from riskwatch.worker.worker import LEDGER_TOPICS, RISK_TOPICS
 from tests.support.kafka import Node, own_node
 from tests.support.postgres import Server, own_server
 
@@ -107,7 +107,7 @@ class Lab:
         with psycopg.connect(self.postgres.url, autocommit=True) as conn:
             conn.execute(f'CREATE DATABASE "{self.name}"'.encode())
         migrate.upgrade(self.database)
-        topology.create(self.connection)
+        kafka_topics.create(self.connection)
 
     def start(self, *names: str) -> None:
         """Start workers: ``ledger-1``, ``risk-2`` and so on."""
@@ -234,7 +234,7 @@ class Lab:
     def ends(self, topics: Iterable[str]) -> int:
         """Messages that the broker has on some topics."""
         places = [(t, p) for t in topics for p in range(TOPICS[t].partitions)]
-        return sum(last for _, last in topology.bounds(self.connection, places).values())
+        return sum(last for _, last in kafka_topics.bounds(self.connection, places).values())
 
     def wait_taken(self) -> None:
         """Wait until everything that was published is taken, starting again what ended."""
@@ -263,7 +263,7 @@ class Lab:
         places = [(t, p) for t in (*LEDGER_TOPICS, *RISK_TOPICS)
                   for p in range(TOPICS[t].partitions)]  # fmt: skip
         lines = [f"{self.read()} read, {self.sent.by_topic} sent"]
-        for (topic, number), (_, end) in topology.bounds(self.connection, places).items():
+        for (topic, number), (_, end) in kafka_topics.bounds(self.connection, places).items():
             who, taken, records = known.get(f"{topic}/{number}", ("nobody", 0, 0))
             lines.append(f"{topic}/{number}: {who} took {taken} ({records} records) of {end}")
         return "\n".join(lines)

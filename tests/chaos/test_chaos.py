@@ -20,9 +20,8 @@ import pytest
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import MINUTE, micros
-from riskwatch.shell import bootstrap
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.session import Replay, replay_files
+from riskwatch.engine import bootstrap
+from riskwatch.engine.replay import Limits, Replay, replay_files
 from tests.chaos.lab import Lab
 from tests.chaos.verdict import Outcome, conserved, outcome, same_outcome, topics_hold
 from tests.support.events import RUBBISH, write_mixed

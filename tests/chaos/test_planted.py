@@ -11,9 +11,8 @@ import pytest
 
 from riskwatch.contracts.codec import decode
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.shell import bootstrap
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.session import Replay, replay_files
+from riskwatch.engine import bootstrap
+from riskwatch.engine.replay import Limits, Replay, replay_files
 from tests.chaos.lab import Lab, wait_for
 from tests.chaos.verdict import Outcome, conserved, outcome, same_outcome, topics_hold
 from tests.support.events import write_mixed

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from riskwatch.cli import app
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.outputs import AlertResolved, StageFaulted
-from riskwatch.shell.inbound import partition_of
-from riskwatch.shell.workers import LEDGER_TOPICS
+from riskwatch.worker.merge import partition_of
+from riskwatch.worker.worker import LEDGER_TOPICS
 from tests.chaos.lab import Lab, wait_for
 from tests.chaos.verdict import conserved, topics_hold
 from tests.support.toy import fill_line, quote_line

@@ -14,13 +14,13 @@ from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.dedupe import SeenWindow
 from riskwatch.core.money import canonical
 from riskwatch.core.outputs import EventRejected, KillSwitchChanged, Output
-from riskwatch.shell import bootstrap
-from riskwatch.shell.pipeline import Effects
-from riskwatch.shell.runner import SEEN
-from riskwatch.shell.session import database
-from riskwatch.shell.workers import LEDGER_TOPICS, RISK_TOPICS
+from riskwatch.engine import bootstrap
+from riskwatch.engine.pipeline import Effects
+from riskwatch.engine.replay import database
+from riskwatch.engine.runner import SEEN
 from riskwatch.store.projections import DECISION_LOG, EXPOSURE, KILLSWITCH, POSITION
 from riskwatch.store.truth import DEAD_LETTER, RISK_JOURNAL, STATE_ROW, WORKER_PROGRESS
+from riskwatch.worker.worker import LEDGER_TOPICS, RISK_TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,11 +8,10 @@ from typing import get_args
 import msgspec
 import pytest
 
-from riskwatch.contracts.codec import decode, encode
+from riskwatch.contracts.codec import SHAPE_OF, SHAPES, decode, encode
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.schema import documents
-from riskwatch.contracts.shapes import SHAPE_OF, SHAPES
 from riskwatch.core.outputs import AnyOutput
 from tests.support.golden import goldens
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from riskwatch.shell.session import database
+from riskwatch.engine.replay import database
 from riskwatch.store.content import content_digest
 from tests.crash.worker import POINTS, Life
 from tests.support.events import write_mixed

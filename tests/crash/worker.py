@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 from sqlalchemy import Engine, event
 
-from riskwatch.shell import bootstrap, logs
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.publish import NdjsonPublisher
-from riskwatch.shell.session import Replay, replay_files
+from riskwatch.engine import bootstrap
+from riskwatch.engine.publish import NdjsonPublisher
+from riskwatch.engine.replay import Limits, Replay, replay_files
+from riskwatch.worker import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from riskwatch.shell.pipeline import Effects, Pipeline
-    from riskwatch.shell.ports import Store
+    from riskwatch.engine.pipeline import Effects, Pipeline
+    from riskwatch.engine.ports import Store
     from riskwatch.store.batch import Batch, OutboxRecord, Resumed
 
 POINTS = ("apply", "before_commit", "in_commit", "after_commit", "after_publish")

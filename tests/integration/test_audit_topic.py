@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from riskwatch.cli import app
 from riskwatch.contracts.audit import TOPIC
+from riskwatch.engine.audit_head import as_record, published_heads, read_head
+from riskwatch.engine.retry import Patience
 from riskwatch.errors import BrokerError
-from riskwatch.shell.audit_head import as_record, published_heads, read_head
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.relay import KafkaPublisher, Producer
-from riskwatch.shell.waiting import Patience
+from riskwatch.kafka.producer import KafkaPublisher, Producer
+from riskwatch.worker.metrics import Metrics
 from tests.support.audit import WORKER, cut_off, fill_chain, unguarded, write_anew
 from tests.support.cluster import Cluster, cluster
 from tests.support.sqlite import engine, template, url

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select, text
 
-from riskwatch.core.reasons import RejectReason
-from riskwatch.shell import bootstrap
-from riskwatch.shell.session import Replay, database, replay_files
+from riskwatch.core.enums import RejectReason
+from riskwatch.engine import bootstrap
+from riskwatch.engine.replay import Replay, database, replay_files
 from riskwatch.store.schema import METADATA
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.topics import TOPICS, key_of, topic_of
-from riskwatch.core.reasons import RejectReason, State
+from riskwatch.core.enums import RejectReason, State
 from tests.support import batches
 from tests.support.cluster import WAIT_S, Cluster, cluster
 from tests.support.golden import goldens

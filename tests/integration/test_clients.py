@@ -17,8 +17,8 @@ from riskwatch.cli import app
 from riskwatch.client import KillSwitch
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.outputs import decode_output
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import AlertRaised, AlertResolved
-from riskwatch.core.reasons import State
 from riskwatch.store.clients import CLIENT_ACK
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import ALERT

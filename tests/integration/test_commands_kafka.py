@@ -11,12 +11,11 @@ from sqlalchemy import select
 from riskwatch.client import KillSwitch
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.core.enums import CommandRefusal as No
+from riskwatch.core.enums import State
 from riskwatch.core.events import Command
-from riskwatch.core.reasons import CommandRefusal as No
-from riskwatch.core.reasons import State
 from riskwatch.errors import RiskwatchError
-from riskwatch.store.people import OPERATOR_COMMAND
-from riskwatch.store.projections import ALERT
+from riskwatch.store.projections import ALERT, OPERATOR_COMMAND
 from tests.support.gateway import wait
 from tests.support.office import Office
 

@@ -13,7 +13,7 @@ import pytest
 from riskwatch import scenarios
 from riskwatch.cli import main
 from riskwatch.core.clock import micros, moment
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.store import queries
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from riskwatch.shell import bootstrap
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.publish import NdjsonPublisher
-from riskwatch.shell.session import Replay, database, replay_files
+from riskwatch.engine import bootstrap
+from riskwatch.engine.publish import NdjsonPublisher
+from riskwatch.engine.replay import Limits, Replay, database, replay_files
 from riskwatch.store.content import content_digest
 from tests.support.events import write_mixed
 

@@ -10,12 +10,12 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from riskwatch.cli import app
-from riskwatch.core.reasons import RejectReason
+from riskwatch.core.enums import RejectReason
 from riskwatch.errors import StoreError
-from riskwatch.store import letters, migrate
+from riskwatch.store import dead_letters, migrate
 from riskwatch.store.batch import Batch, Counts, DeadLetter
+from riskwatch.store.dead_letters import Place
 from riskwatch.store.engine import open_engine
-from riskwatch.store.letters import Place
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.store.truth import REPLAYED
 from tests.support.cluster import Cluster, cluster
@@ -120,12 +120,12 @@ def test_two_people_at_once_send_it_once(engine: Engine) -> None:
     def second() -> None:
         try:
             with engine.begin() as conn:
-                letters.claim(conn, place, "Bob", again=False)
+                dead_letters.claim(conn, place, "Bob", again=False)
         except StoreError as error:
             told.append(str(error))
 
     with engine.begin() as conn:
-        letters.claim(conn, place, "Ann", again=False)
+        dead_letters.claim(conn, place, "Ann", again=False)
         other = threading.Thread(target=second)
         other.start()
         other.join(timeout=0.2)

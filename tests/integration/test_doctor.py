@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from riskwatch.cli import app
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.shell import topology
-from riskwatch.shell.doctor import mirror, store
-from riskwatch.shell.doctor.finding import Facts
-from riskwatch.shell.settings import Settings
+from riskwatch.doctor import mirror, store
+from riskwatch.doctor.finding import Facts
+from riskwatch.kafka import topics
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import take_lease
+from riskwatch.worker.settings import Settings
 from tests.support.mirror import heartbeat
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_all_is_well_and_then_is_not(
     assert "is missing" in found["topics"]["seen"]
     assert "lag of riskwatch.fills" not in found
 
-    topology.create(KafkaConnection(servers=kafka_broker, prefix=kafka_prefix))
+    topics.create(KafkaConnection(servers=kafka_broker, prefix=kafka_prefix))
     engine = open_engine(environment["RISKWATCH_DATABASE"])
     take_lease(engine, "risk", "host/7")
     engine.dispose()

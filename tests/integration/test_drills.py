@@ -12,9 +12,9 @@ from sqlalchemy import select
 from riskwatch.client import KillSwitch
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.outputs import decode_output
+from riskwatch.core.enums import CommandRefusal as No
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import DrillSignalled
-from riskwatch.core.reasons import CommandRefusal as No
-from riskwatch.core.reasons import State
 from riskwatch.errors import RiskwatchError
 from riskwatch.store.audit import AUDIT_CHAIN
 from riskwatch.store.drills import DRILL, DRILL_SIGNAL

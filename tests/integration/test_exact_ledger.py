@@ -16,9 +16,8 @@ from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import moment
 from riskwatch.core.events import LEDGER_EVENTS, Event
 from riskwatch.core.money import canonical
-from riskwatch.shell import bootstrap
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.session import Replay, database, replay_files
+from riskwatch.engine import bootstrap
+from riskwatch.engine.replay import Limits, Replay, database, replay_files
 from riskwatch.store import migrate
 from riskwatch.store.content import content_digest
 from riskwatch.store.projections import EXPOSURE, POSITION

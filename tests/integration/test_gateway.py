@@ -14,7 +14,7 @@ import pytest
 from riskwatch.client import KillSwitch, Terms
 from riskwatch.contracts.acks import Ack, decode_ack
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from tests.support.cluster import Cluster
 from tests.support.gateway import Gateway, stays, wait
 from tests.support.vouching import Worker

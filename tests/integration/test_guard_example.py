@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from tests.support.cluster import Cluster
 from tests.support.vouching import ROOT, Worker
 

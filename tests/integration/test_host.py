@@ -19,8 +19,8 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from sqlalchemy import select
 
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.contracts.moments import AHEAD
-from riskwatch.shell import topology
+from riskwatch.contracts.validation import AHEAD
+from riskwatch.kafka import topics
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from riskwatch.store.truth import STREAM_OFFSET
@@ -132,7 +132,7 @@ def place(kafka_broker: str, kafka_prefix: str, tmp_path: Path, root: Path) -> P
     """Topics and a database of this test's own."""
     connection = KafkaConnection(servers=kafka_broker, prefix=kafka_prefix)
     found = Place(connection, tmp_path, root, free_port())
-    topology.create(connection)
+    topics.create(connection)
     migrate.upgrade(found.database)
     return found
 

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from riskwatch.contracts import mirror as layout
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.errors import FencedError
 from riskwatch.store import migrate
-from riskwatch.store.current import current
+from riskwatch.store.current_state import current
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import at, batches, exposure, others

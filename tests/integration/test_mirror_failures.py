@@ -9,7 +9,7 @@ import pytest
 import redis
 import structlog
 
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from tests.support.mirror import COIN, WORKER, desk, heartbeat, record, steady, switch, until
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from riskwatch.shell.drills import FAILED, Real, judged, row_of
-from riskwatch.shell.verify import SAME, verify
+from riskwatch.acks.drills import FAILED, Real, judged, row_of
+from riskwatch.audit.verify import SAME, verify
 from riskwatch.store import migrate
 from riskwatch.store.audit import AUDITED, links, tail
 from riskwatch.store.audit_check import check_database
@@ -27,8 +27,8 @@ from riskwatch.store.checkpoints import (
 )
 from riskwatch.store.drills import drills, last_of_scopes, write_drill
 from riskwatch.store.engine import open_engine
+from riskwatch.store.migrate import APPEND_ONLY, AUDITOR, INTERNAL, READER, ROLES, WRITER
 from riskwatch.store.queries import reading
-from riskwatch.store.roles import APPEND_ONLY, AUDITOR, INTERNAL, READER, ROLES, WRITER
 from riskwatch.store.schema import METADATA
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.audit import BY_ROWS, WORKER, fill_chain

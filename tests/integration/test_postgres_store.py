@@ -18,10 +18,9 @@ from riskwatch.errors import FencedError, StoreError
 from riskwatch.store import migrate, queries, transaction
 from riskwatch.store.content import content_digest, dump
 from riskwatch.store.engine import open_engine
-from riskwatch.store.outbox import pending
 from riskwatch.store.projections import EXPOSURE
-from riskwatch.store.raw import ask
-from riskwatch.store.transaction import commit, take_lease
+from riskwatch.store.transaction import commit, pending, take_lease
+from riskwatch.store.user_query import ask
 from tests.support.batches import FINE, batches, decision
 from tests.support.views import EXPECTED, answers, fill
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from riskwatch.core.enums import Cause, QualityIssue, State
 from riskwatch.core.outputs import (
     AlertRaised,
     AssetValued,
@@ -16,9 +17,8 @@ from riskwatch.core.outputs import (
     Output,
     ScoreUpdated,
 )
-from riskwatch.core.reasons import Cause, QualityIssue, State
+from riskwatch.engine import bootstrap
 from riskwatch.feeds.corrupt import FeedKey, bad_print, stale_book
-from riskwatch.shell import bootstrap
 from tests.support.recordings import (
     at,
     decisions,

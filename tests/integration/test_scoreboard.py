@@ -11,16 +11,16 @@ from typer.testing import CliRunner
 
 from riskwatch import scenarios
 from riskwatch.bench import recordings as labels
-from riskwatch.bench.board import Board
 from riskwatch.bench.criteria import PASS, controls
+from riskwatch.bench.scoreboard import Board
 from riskwatch.bench.trial import LADDER, RULES
 from riskwatch.cli import app
-from riskwatch.commands.trials import episode_trial, recording_trial
+from riskwatch.commands.bench import episode_trial, recording_trial
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import Output
-from riskwatch.core.reasons import State
+from riskwatch.engine import bootstrap
+from riskwatch.engine.replay import decided, overheard
 from riskwatch.errors import ConfigError, RiskwatchError
-from riskwatch.shell import bootstrap
-from riskwatch.shell.rehearsal import decided, overheard
 from riskwatch.store import queries
 from tests.support.recordings import outputs
 

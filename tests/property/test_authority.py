@@ -11,18 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskwatch.contracts.outputs import output_line
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade
-from riskwatch.core.reasons import State
 from riskwatch.core.risk.config import Ask
-from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.stage import encode_row
 from riskwatch.models import registry
 from riskwatch.models.aggregate import Mixture, regret_bound, unlearned
-from riskwatch.models.base import Score
+from riskwatch.models.base import RulesGeneration, Score
+from riskwatch.models.ensemble import Ladder
 from riskwatch.models.evidence import clipped
-from riskwatch.models.ladder import Ladder
-from riskwatch.models.rules import RulesGeneration
 from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, asset, held, market, of
 from tests.unit.core.risk.test_stage import POLICY, story
 

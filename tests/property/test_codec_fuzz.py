@@ -18,13 +18,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskwatch.contracts.codec import decode, encode
-from riskwatch.contracts.moments import AHEAD, EARLIEST, LATEST
+from riskwatch.contracts.codec import SHAPE_OF, decode, encode
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.contracts.shapes import SHAPE_OF
 from riskwatch.contracts.structure import duplicated_key, read, separators
+from riskwatch.contracts.validation import AHEAD, EARLIEST, LATEST
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.money import MAX_ABS, MAX_SCALE
-from riskwatch.core.reasons import RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.refusal import Refusal
+from riskwatch.core.command_signing import command_bytes
 from riskwatch.core.events import Command
 from riskwatch.core.outputs import (
     CommandApplied,
@@ -22,7 +23,6 @@ from riskwatch.core.outputs import (
     DecisionMade,
     KillSwitchChanged,
 )
-from riskwatch.core.signed import command_bytes
 from tests.support.people import command, people, until
 
 EXAMPLES: Final = int(os.environ.get("RISKWATCH_FUZZ", "300"))

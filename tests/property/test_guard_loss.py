@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from riskwatch.client.guard.terms import Terms
+from riskwatch.client.guard.trust import Terms
 from riskwatch.client.guard.view import Row
 from riskwatch.contracts.heartbeat import Heartbeat
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from tests.support.guarding import LIFE_S, Scene
 
 SCHEDULES = 1_000
@@ -126,5 +126,5 @@ def test_a_thousand_schedules_all_close_within_the_time_to_live() -> None:
 
 def test_the_oracle_sees_a_guard_that_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guard that believes for ever is caught by the same schedules."""
-    monkeypatch.setattr("riskwatch.client.guard.belief.Belief._until", lambda _: (float("inf"), ""))
+    monkeypatch.setattr("riskwatch.client.guard.trust.Belief._until", lambda _: (float("inf"), ""))
     assert any(run(number).wrong for number in range(5))

@@ -6,9 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from riskwatch.shell.inbound import Inbound, Message
-from riskwatch.shell.intake import Intake, Lane
-from riskwatch.shell.record import TIMELESS, Record
+from riskwatch.engine.record import TIMELESS, Record
+from riskwatch.worker.merge import Inbound, Intake, Lane, Message
 from tests.support.toy import quote_line
 
 NAMES = ("t/0", "t/1", "u/0")

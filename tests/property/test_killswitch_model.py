@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import CommandApplied
-from riskwatch.core.reasons import State
 from tests.support.switchmodel import LETTERS, MORE, SCOPE, Life, Packed, picture, stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.core.output import Output
+    from riskwatch.core.outputs import Output
     from riskwatch.core.risk.stage import RiskEvent
     from riskwatch.core.risk.state import RiskState
 

@@ -14,11 +14,10 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.rules import Condition
 from riskwatch.models.adaptive import AdaptiveLogisticRegression
 from riskwatch.models.anchored import AnchoredLogisticRegression
-from riskwatch.models.base import Target
+from riskwatch.models.base import Anchor, Target, doublings
+from riskwatch.models.ensemble import Ladder
 from riskwatch.models.labels import HOLE_SHARE, Pending, Sample
-from riskwatch.models.ladder import Ladder
 from riskwatch.models.registry import build
-from riskwatch.models.severity import Anchor, doublings
 from tests.unit.models.samples import (
     ESCALATION,
     ONSET,

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from riskwatch.core.alerting.config import OF_A_SCOPE, Matcher
+from riskwatch.core.alerting.dispatch import OVER
+from riskwatch.core.alerting.notification import LISTED, Disposed, Kind, Notice
+from riskwatch.core.alerting.notifier import Notifier
+from riskwatch.core.alerting.state import NotifyState
 from riskwatch.core.clock import SECOND
-from riskwatch.core.notify.config import OF_A_SCOPE, Matcher
-from riskwatch.core.notify.hear import Notifier
-from riskwatch.core.notify.notice import LISTED, Disposed, Kind, Notice
-from riskwatch.core.notify.rows import NotifyState
-from riskwatch.core.notify.tell import OVER
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.core.scopes import covering
-from tests.unit.core.notify import samples
+from tests.unit.core.alerting import samples
 
 if TYPE_CHECKING:
-    from riskwatch.core.notify.config import NotifyConfig, Route
-    from riskwatch.core.notify.notice import Said
+    from riskwatch.core.alerting.config import NotifyConfig, Route
+    from riskwatch.core.alerting.notification import Said
 
 SCOPES: Final = (
     "firm", "counterparty:kraken", "asset:USDC", "venue-asset:kraken/USDC", "book:arb",

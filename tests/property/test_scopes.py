@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.core.scopes import (
     FIRM,
     KINDS,

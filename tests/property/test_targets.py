@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.risk.models import ModelsConfig, TargetConfig
+from riskwatch.core.risk.scorer import ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition
+from riskwatch.models.ensemble import Ladder
 from riskwatch.models.labels import HOLE_SHARE
-from riskwatch.models.ladder import Ladder
 from tests.unit.models.samples import anchored, rows_of, rules
 
 if TYPE_CHECKING:
-    from riskwatch.core.risk.models import Scored
+    from riskwatch.core.risk.scorer import Scored
     from riskwatch.core.stage import Row
-    from riskwatch.models.ladder_state import LadderState
+    from riskwatch.models.state import LadderState
 
 KRAKEN: Final = "counterparty:kraken"
 HORIZON: Final = 60 * SECOND

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.core.risk.config import Ask, RiskConfig
-from riskwatch.core.risk.models import Scored
+from riskwatch.core.risk.scorer import Scored
 from riskwatch.core.risk.stage import RiskStage
 from tests.support.rederiving import CONFIG
 from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, NoScorer, held, market, venue
 
 if TYPE_CHECKING:
+    from riskwatch.config.config import Config
     from riskwatch.core.policy import Policy
-    from riskwatch.shell.config import Config
 
 SCOPE: Final = "counterparty:kraken"
 TARGET: Final = "shut(1d)"

@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, select, text, update
 
 from riskwatch.contracts.audit import Link, sealed
 from riskwatch.core.clock import micros
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.store.audit import AUDIT_CHAIN
 from riskwatch.store.batch import Batch, Counts, Sequenced
 from riskwatch.store.transaction import commit, take_lease

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import micros
+from riskwatch.core.enums import Cause, Quality, QualityIssue, RejectReason, State
 from riskwatch.core.ids import output_id
 from riskwatch.core.outputs import (
     AlertRaised,
@@ -25,7 +26,6 @@ from riskwatch.core.outputs import (
     PositionChanged,
     ScoreUpdated,
 )
-from riskwatch.core.reasons import Cause, Quality, QualityIssue, RejectReason, State
 from riskwatch.core.reference import Asset, Backing, Party, Reference
 from riskwatch.store.batch import Batch, Counts, DeadLetter, JournalEntry, Sequenced, StreamOffset
 

@@ -6,19 +6,19 @@ import threading
 from typing import TYPE_CHECKING
 
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.shell.desk import Desk, Partition
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.pace import Pace
-from riskwatch.shell.placement import Placement
-from riskwatch.shell.waiting import Patience
+from riskwatch.engine.retry import Patience
+from riskwatch.worker.merge import Placement
+from riskwatch.worker.metrics import Metrics
+from riskwatch.worker.partitions import Desk, Partition
+from riskwatch.worker.unit import Pace
 from tests.support.toy import fill_line, ledger_slot
 from tests.support.units import START_US, Bench, message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from riskwatch.shell.pipeline import Slot
-    from riskwatch.shell.unit import Unit
+    from riskwatch.engine.pipeline import Slot
+    from riskwatch.worker.unit import Unit
 
 ZERO, ONE = ("riskwatch.fills", 0), ("riskwatch.fills", 1)
 BATCH = 5

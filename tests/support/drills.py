@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from riskwatch.contracts.acks import Ack, DrillAck
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import DrillSignalled
-from riskwatch.core.reasons import State
 
 START: Final = datetime(2023, 3, 11, 3, 0, tzinfo=UTC)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from riskwatch.core.events import LedgerEvent
-    from riskwatch.core.ledger.rules import LedgerOutput
+    from riskwatch.core.ledger.outputs import LedgerOutput
 
 START = datetime(2023, 3, 11, 3, tzinfo=UTC)
 EventT = TypeVar("EventT", bound=Event)

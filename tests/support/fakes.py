@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from riskwatch.contracts.codec import decode
 from riskwatch.core.clock import micros
+from riskwatch.engine.record import TIMELESS, Record
 from riskwatch.errors import FencedError
-from riskwatch.shell.record import TIMELESS, Record
 from riskwatch.store.batch import Batch, OutboxRecord, Resumed, StreamOffset
 
 if TYPE_CHECKING:

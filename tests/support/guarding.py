@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from riskwatch.client.guard.belief import Belief
-from riskwatch.client.guard.terms import Terms
+from riskwatch.client.guard.trust import Belief, Terms
 from riskwatch.client.guard.view import Row
 from riskwatch.contracts.heartbeat import Heartbeat
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.scopes import table_digest
 
 if TYPE_CHECKING:
+    from riskwatch.core.enums import State
     from riskwatch.core.outputs import Unwind
-    from riskwatch.core.reasons import State
 
 START = 1_678_504_380.0
 LIFE_S = 60.0

@@ -11,7 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from riskwatch.fitting.frozen import freeze
 from riskwatch.models.river_generation import RiverGeneration
-from riskwatch.models.tape import Row
+from riskwatch.models.sample_recorder import Row
 from riskwatch.scenarios.market import generator
 
 if TYPE_CHECKING:

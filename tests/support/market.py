@@ -19,8 +19,8 @@ from tests.support.risk import REFERENCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from riskwatch.core.enums import QualityIssue
     from riskwatch.core.market.stage import MarketOutput
-    from riskwatch.core.reasons import QualityIssue
 
 START = datetime(2023, 3, 11, tzinfo=UTC)
 BTC = 20_000.0

@@ -14,14 +14,14 @@ import redis
 
 from riskwatch.client.mirror import MirrorReader
 from riskwatch.contracts.outputs import encode_output
+from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.outputs import KillSwitchChanged
-from riskwatch.core.reasons import Cause, Quality, State
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.mirror import Mirror
 from riskwatch.store import migrate
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, Sequenced
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
+from riskwatch.worker.metrics import Metrics
+from riskwatch.worker.mirror import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,28 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from riskwatch.alerting.delivery import Courier, post
+from riskwatch.alerting.routes import target
+from riskwatch.alerting.worker import row_of
+from riskwatch.core.alerting.notification import Kind, notice
 from riskwatch.core.clock import micros
-from riskwatch.core.notify.notice import Kind, notice
-from riskwatch.core.reasons import State
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.notify.courier import Courier
-from riskwatch.shell.notify.post import post
-from riskwatch.shell.notify.routes import target
-from riskwatch.shell.notify.worker import row_of
-from riskwatch.shell.waiting import Patience
-from riskwatch.store.notices import NOTICE, WORKER, Told, commit_told
+from riskwatch.core.enums import State
+from riskwatch.engine.retry import Patience
+from riskwatch.store.notifications import NOTICE, WORKER, Told, commit_told
 from riskwatch.store.transaction import take_lease
+from riskwatch.worker.metrics import Metrics
 from tests.support.endpoint import KEY
-from tests.unit.core.notify import samples
+from tests.unit.core.alerting import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.engine import Engine
 
-    from riskwatch.core.notify.notice import Notice
-    from riskwatch.shell.notify.courier import Post
-    from riskwatch.shell.notify.routes import Target
+    from riskwatch.alerting.delivery import Post
+    from riskwatch.alerting.routes import Target
+    from riskwatch.core.alerting.notification import Notice
 
 _made = count(1)
 

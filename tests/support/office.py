@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from typer.testing import CliRunner
 
 from riskwatch.cli import app
-from riskwatch.shell import paths, topology
+from riskwatch.config import paths
+from riskwatch.kafka import topics
 from riskwatch.store.engine import open_engine
 from tests.support.cluster import Cluster
 from tests.support.gateway import wait
@@ -75,7 +76,7 @@ class Office:
             public = self.run("operator", "keygen", "--key", self.key(name)).stdout.strip()
             done = self.run("operator", "add", name, "--role", role, "--public-key", public)
             assert done.exit_code == 0, done.output
-        topology.create(connection)
+        topics.create(connection)
 
     def key(self, name: str) -> str:
         """Key file of somebody."""

@@ -18,7 +18,7 @@ from tests.support.risk import LIMITS, REFERENCE, RULES, START, Desk, NoScorer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from riskwatch.core.output import Output
+    from riskwatch.core.outputs import Output
     from riskwatch.core.reference import Limits
     from riskwatch.core.rules import RulePack
 

@@ -6,8 +6,7 @@ import math
 import random
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.models.base import Score
-from riskwatch.models.severity import sigmoid
+from riskwatch.models.base import Score, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,10 +9,10 @@ from typing import Any
 from kafka.errors import KafkaTimeoutError
 
 from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.engine.retry import Patience
 from riskwatch.errors import BrokerError
-from riskwatch.shell import relay
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.waiting import Patience
+from riskwatch.kafka import producer
+from riskwatch.worker.metrics import Metrics
 
 
 class Future:
@@ -58,7 +58,7 @@ class FakeKafka:
         self.closed.append(timeout)
 
 
-class Local(relay.Producer):
+class Local(producer.Producer):
     """A producer on a fake, which may be absent at first."""
 
     def __init__(self, kafka: FakeKafka, absent: int = 0) -> None:

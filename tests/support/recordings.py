@@ -11,21 +11,21 @@ import msgspec
 import pytest
 
 from riskwatch.core.clock import micros
+from riskwatch.core.enums import State
 from riskwatch.core.events import Event, Quote, Tick
 from riskwatch.core.outputs import DecisionMade, Output
-from riskwatch.core.reasons import State
+from riskwatch.engine import bootstrap
+from riskwatch.engine.clock import Grid
+from riskwatch.engine.pipeline import Effects
 from riskwatch.feeds.importer import plan, read_quotes
 from riskwatch.feeds.record import Tally
 from riskwatch.scenarios.book import book_events
-from riskwatch.shell import bootstrap
-from riskwatch.shell.clockwork import Grid
-from riskwatch.shell.pipeline import Effects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from riskwatch.shell.config import Config
+    from riskwatch.config.config import Config
 
 HOLD = ("USDC", "USDT", "BTC")
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from riskwatch import scenarios
+from riskwatch.audit.checkpoints import keep_checkpoints
+from riskwatch.config.config import Config, digest
 from riskwatch.core.rules import RulePack
-from riskwatch.shell import bootstrap
-from riskwatch.shell.checkpoints import keep_checkpoints
-from riskwatch.shell.config import Config, digest
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.session import Replay, replay_files
+from riskwatch.engine import bootstrap
+from riskwatch.engine.replay import Limits, Replay, replay_files
 from riskwatch.store.engine import open_engine
 from riskwatch.store.queries import reading
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from riskwatch.core.clock import MINUTE, micros
+from riskwatch.core.enums import Cause
 from riskwatch.core.events import Credit, LegalEntity, NettingSet, Tick
 from riskwatch.core.readings import (
     AssetReading,
@@ -20,20 +21,18 @@ from riskwatch.core.readings import (
     OpenPosition,
     VenueReading,
 )
-from riskwatch.core.reasons import Cause
 from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
 from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.scorer import SquareRoot
 from riskwatch.core.risk.stage import RiskStage
+from riskwatch.engine import bootstrap
 from riskwatch.errors import ModelError
-from riskwatch.shell import bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from riskwatch.core.outputs import AuthorityChanged, Output
-    from riskwatch.core.risk.models import Scored
-    from riskwatch.core.risk.scorer import Slipper
+    from riskwatch.core.risk.scorer import Scored, Slipper
     from riskwatch.core.risk.stage import RiskEvent
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.rules import RulePack

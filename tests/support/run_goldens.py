@@ -27,14 +27,13 @@ import structlog
 from sqlalchemy import select
 
 from riskwatch import scenarios
+from riskwatch.config.config import digest
 from riskwatch.core.events import Command, Quote
 from riskwatch.core.outputs import CommandApplied
 from riskwatch.core.stage import encode_row
-from riskwatch.shell import bootstrap
-from riskwatch.shell.config import digest
-from riskwatch.shell.embedded import Limits
-from riskwatch.shell.publish import NdjsonPublisher
-from riskwatch.shell.session import Replay, database, replay_files
+from riskwatch.engine import bootstrap
+from riskwatch.engine.publish import NdjsonPublisher
+from riskwatch.engine.replay import Limits, Replay, database, replay_files
 from riskwatch.store.content import dump
 from riskwatch.store.schema import METADATA
 from riskwatch.store.truth import RISK_JOURNAL
@@ -45,8 +44,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from riskwatch.config.config import Config
     from riskwatch.core.events import Event
-    from riskwatch.shell.config import Config
 
 FILE: Final = Path(__file__).parents[1] / "contract" / "golden" / "runs" / "digests.json"
 BATCH: Final = 500

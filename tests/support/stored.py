@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from typer.testing import CliRunner
 
 from riskwatch.cli import app
+from riskwatch.config import paths
 from riskwatch.contracts.codec import encode
 from riskwatch.contracts.signing import public_text
 from riskwatch.core.events import Balance, Fill, Peg, Quote
 from riskwatch.core.stage import FORMAT
-from riskwatch.shell import paths
 from riskwatch.version import ENGINE
 from tests.support.people import KEYS
 

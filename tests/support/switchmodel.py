@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.core.clock import MINUTE, moment
+from riskwatch.core.enums import Cause, State
 from riskwatch.core.events import Command, Tick
 from riskwatch.core.operators import Operator, Operators, Role
 from riskwatch.core.outputs import CommandApplied
-from riskwatch.core.reasons import Cause, State
 from riskwatch.core.reference import Limits
 from riskwatch.core.risk.config import PeopleConfig, RiskConfig
-from riskwatch.core.risk.machine import RuleEngine
+from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.rules import Condition, Rule, RulePack
 from tests.support.risk import REFERENCE, ZERO_US, NoScorer, asset, held, market
 
 if TYPE_CHECKING:
-    from riskwatch.core.output import Output
+    from riskwatch.core.outputs import Output
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.stage import Row
 

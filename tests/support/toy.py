@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from riskwatch.core.clock import moment, text
+from riskwatch.core.enums import Cause, Quality, RejectReason, State
 from riskwatch.core.events import LEDGER_EVENTS, MARKET_EVENTS, RISK_EVENTS, Fill, Tick, identity
 from riskwatch.core.ids import output_id
 from riskwatch.core.outputs import (
@@ -24,9 +25,8 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
 )
 from riskwatch.core.readings import CounterpartyReading, FlowFeatures, Holding, MarketReading
-from riskwatch.core.reasons import Cause, Quality, RejectReason, State
 from riskwatch.core.stage import encode_row
-from riskwatch.shell.pipeline import Pipeline, Slot
+from riskwatch.engine.pipeline import Pipeline, Slot
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output

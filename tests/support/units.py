@@ -8,26 +8,23 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.readings import Holding
+from riskwatch.engine.clock import Grid
+from riskwatch.engine.pipeline import Pipeline
+from riskwatch.engine.runner import Runner
 from riskwatch.errors import FencedError
-from riskwatch.shell.clockwork import Grid
-from riskwatch.shell.crashes import TIMES, CrashBook
-from riskwatch.shell.inbound import Inbound, Message
-from riskwatch.shell.intake import Intake, Lane
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.pace import Pace
-from riskwatch.shell.pipeline import Pipeline
-from riskwatch.shell.placement import Placement
-from riskwatch.shell.runner import Runner
-from riskwatch.shell.unit import Unit
 from riskwatch.store.faults import Fault
+from riskwatch.worker.crashes import TIMES, CrashBook
+from riskwatch.worker.merge import Inbound, Intake, Lane, Message, Placement
+from riskwatch.worker.metrics import Metrics
+from riskwatch.worker.unit import Pace, Unit
 from tests.support.fakes import ListPublisher, MemoryStore
 from tests.support.toy import START_S, ledger_slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from riskwatch.shell.pipeline import Slot
-    from riskwatch.shell.record import Record
+    from riskwatch.engine.pipeline import Slot
+    from riskwatch.engine.record import Record
     from riskwatch.store.batch import OutboxRecord
     from riskwatch.store.faults import Place
 

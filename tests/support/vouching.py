@@ -19,16 +19,16 @@ import msgspec
 
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import SECOND, moment
-from riskwatch.core.reasons import State
-from riskwatch.shell.heartbeat import as_record, heartbeat
-from riskwatch.shell.metrics import Metrics
-from riskwatch.shell.mirror import Mirror
-from riskwatch.shell.relay import KafkaPublisher, Producer
-from riskwatch.shell.waiting import Patience
+from riskwatch.core.enums import State
+from riskwatch.engine.retry import Patience
+from riskwatch.kafka.producer import KafkaPublisher, Producer
 from riskwatch.store.batch import Batch, Counts, Sequenced
 from riskwatch.store.engine import open_engine
-from riskwatch.store.table import scope_table
+from riskwatch.store.scope_table import scope_table
 from riskwatch.store.transaction import commit, take_lease
+from riskwatch.worker.metrics import Metrics
+from riskwatch.worker.mirror import Mirror
+from riskwatch.worker.worker import as_record, heartbeat
 from tests.support.mirror import switch
 
 if TYPE_CHECKING:

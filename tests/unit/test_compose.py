@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from riskwatch.acks import worker
 from riskwatch.contracts.topics import TOPICS
-from riskwatch.shell import client_metrics, metrics
+from riskwatch.worker import metrics
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def test_metrics_exist(title: str) -> None:
     for name in names:
         if name.startswith("riskwatch_"):
             plain = re.sub(r"_(bucket|sum|count)$", "", name)
-            labels = client_metrics.LABELS.get(plain)
+            labels = worker.LABELS.get(plain)
             assert labels is not None or plain in metrics.NAMES, name
             known |= set(metrics._TABLE[plain][2] if labels is None else labels)
     used = [label.strip() for part in re.findall(r"by \(([^)]*)\)", query)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import riskwatch
 from riskwatch.core.events import Fill
-from riskwatch.core.ledger.cell import Cell
-from riskwatch.shell import bootstrap
-from riskwatch.shell.inbound import Message
-from riskwatch.shell.record import Record
+from riskwatch.core.ledger.holding import Cell
+from riskwatch.engine import bootstrap
+from riskwatch.engine.record import Record
+from riskwatch.worker.merge import Message
 from tests.support.desks import ZERO, LocalDesk
 from tests.support.toy import fill_line
 

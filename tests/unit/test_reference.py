@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from riskwatch.config import consistency
+from riskwatch.config.config import load_limits, load_reference
 from riskwatch.scenarios import load as episode
 from riskwatch.scenarios import names
-from riskwatch.shell import coherence
-from riskwatch.shell.config import load_limits, load_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def test_circle_leads_to_its_bank(known: Reference) -> None:
 def test_the_unrated_are_what_was_observed(known: Reference) -> None:
     """Of rated venues 7.7 % a year failed; nothing is safer than the floor."""
     assert known.pd_by_rating["unrated"] == 0.077
-    assert min(known.pd_by_rating.values()) >= coherence.PD_FLOOR
+    assert min(known.pd_by_rating.values()) >= consistency.PD_FLOOR
 
 
 def test_every_kind_of_party_is_there(known: Reference) -> None:
@@ -98,6 +98,6 @@ def test_episodes_speak_of_known_names(known: Reference, name: str) -> None:
 
 def test_limits_suit_the_reference(known: Reference, limits: Limits) -> None:
     """No shipped limit is about a name that nothing knows, and each kind has a default."""
-    assert coherence.unknown_subjects(limits, known) == []
+    assert consistency.unknown_subjects(limits, known) == []
     defaults = {limit.scope_kind for limit in limits.limits if limit.subject == "*"}
     assert defaults == {"counterparty", "issuer", "bank", "asset", "book", "group", "firm"}

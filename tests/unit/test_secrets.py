@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from riskwatch import cli
 from riskwatch.contracts.redact import redacted
 from riskwatch.errors import StoreError
-from riskwatch.shell import logs
-from riskwatch.shell.logs import Format  # noqa: TC001 - named in a signature
 from riskwatch.store.engine import open_engine
+from riskwatch.worker import logs
+from riskwatch.worker.logs import Format  # noqa: TC001 - named in a signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -211,9 +211,9 @@ def test_every_test_says_what_it_holds(root: Path) -> None:
         ("core", "def f():\n    from riskwatch.models import base", "core may not import"),
         ("core", "from tests.support import golden", "core may not import"),
         ("core", "from . import clock", "relative import"),
-        ("models", "import riskwatch.shell.config", "models may not import"),
+        ("models", "import riskwatch.config.config", "models may not import"),
         ("contracts", "from riskwatch.store import batch", "contracts may not import"),
-        ("store", "from riskwatch.shell import paths", "store may not import"),
+        ("store", "from riskwatch.engine import paths", "store may not import"),
         ("feeds", "from riskwatch.store import batch", "feeds may not import"),
         ("client", "from riskwatch import store", "client may not import"),
         ("streams", "from riskwatch.store import batch", "streams may not import"),
@@ -254,7 +254,7 @@ def test_a_planted_breach_is_seen(part: str, source: str, why: str) -> None:
         ("core", "seen = set()\nok = 3 in seen"),
         ("core", "from riskwatch.errors import ConfigError"),
         ("shell", "import os\nfrom riskwatch.store import batch"),
-        ("commands", "from riskwatch.shell import config"),
+        ("commands", "from riskwatch.engine import config"),
     ],
 )
 def test_what_is_allowed_passes(part: str, source: str) -> None:

@@ -9,9 +9,9 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 
 from riskwatch.client.errors import BrokerError, HistoryError, TopicError, UnreadableError
-from riskwatch.client.follow import KILLSWITCH
 from riskwatch.client.guard.source import Source, row_of
 from riskwatch.client.message import read
+from riskwatch.client.stream import KILLSWITCH
 from riskwatch.contracts.acks import DRILLS
 from riskwatch.contracts.heartbeat import TOPIC as HEARTBEAT
 from riskwatch.contracts.heartbeat import decode_heartbeat
@@ -21,7 +21,7 @@ from riskwatch.core.outputs import DrillSignalled, KillSwitchChanged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from riskwatch.client.guard.belief import Belief
+    from riskwatch.client.guard.trust import Belief
     from riskwatch.contracts.connection import KafkaConnection
 
 _POLL_MS: Final = 50

@@ -10,7 +10,7 @@ from riskwatch.contracts.heartbeat import decode_heartbeat
 from riskwatch.core.clock import SECOND
 
 if TYPE_CHECKING:
-    from riskwatch.client.guard.belief import Belief
+    from riskwatch.client.guard.trust import Belief
     from riskwatch.client.mirror import Switches
 
 _EVERY_S: Final = 0.05

@@ -11,7 +11,7 @@ from riskwatch.client.errors import ClientError, HistoryError
 from riskwatch.client.guard.view import Row
 
 if TYPE_CHECKING:
-    from riskwatch.client.guard.belief import Belief
+    from riskwatch.client.guard.trust import Belief
     from riskwatch.core.outputs import KillSwitchChanged, Unwind
 
 _AGAIN_S: Final = 0.2

@@ -7,20 +7,17 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.client.guard.acker import Acker
-from riskwatch.client.guard.answer import CANCELLED, PASSED, Answer
-from riskwatch.client.guard.belief import Belief
-from riskwatch.client.guard.budget import Budgets
-from riskwatch.client.guard.clocks import steady
-from riskwatch.client.guard.drilling import rehearse
-from riskwatch.client.guard.judge import HEDGE, Judge, Order
+from riskwatch.client.guard.ack_publisher import Acker
+from riskwatch.client.guard.budget import Budgets, UsedFile
 from riskwatch.client.guard.kafka_source import KafkaSource
+from riskwatch.client.guard.order_check import HEDGE, Judge, Order
 from riskwatch.client.guard.redis_source import RedisSource
-from riskwatch.client.guard.telling import acknowledgement
-from riskwatch.client.guard.terms import Terms
-from riskwatch.client.guard.used import UsedFile
-from riskwatch.contracts.acks import CLIENT
-from riskwatch.core.reasons import State
+from riskwatch.client.guard.trust import Belief, Terms, steady
+from riskwatch.client.guard.view import CANCELLED, PASSED, Answer, Row, View, indexed
+from riskwatch.contracts.acks import CLIENT, SCOPES, Ack, AppliedScope, DrillAck
+from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.enums import State
+from riskwatch.core.scopes import BOOK, COUNTERPARTY, VENUE_ASSET, parse
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,10 +27,121 @@ if TYPE_CHECKING:
     from typing import Self
 
     from riskwatch.client.guard.source import Source
-    from riskwatch.contracts.acks import Ack
+    from riskwatch.contracts.acks import Used
     from riskwatch.contracts.connection import KafkaConnection
     from riskwatch.core.outputs import DrillSignalled
     from riskwatch.core.scopes import Assets
+
+
+# What a belief comes to, in the words of an acknowledgement.
+
+
+def acknowledgement(
+    belief: Belief,
+    client: str,
+    started: datetime,
+    unwound: dict[str, Used],
+    sources: Mapping[str, str],
+) -> Ack:
+    """Say what was applied until now."""
+    with belief.lock:
+        rows = [row for row in belief.table.rows() if row.state is not State.NORMAL]
+        rows.sort(key=lambda row: (-row.state.rank, row.scope))
+        beat, (epoch, seq) = belief.verified, belief.table.newest
+        floor = belief.floor()
+        return Ack(
+            client=client,
+            started=started,
+            epoch=epoch,
+            seq=seq,
+            beat_seq=0 if beat is None else beat.seq,
+            beat_ts=None if beat is None else beat.ts,
+            digest=belief.table.digest(),
+            floor=floor,
+            why="" if floor is State.NORMAL else belief.view.bound,
+            scopes={row.scope: _applied(row) for row in rows[:SCOPES]},
+            left_out=max(0, len(rows) - SCOPES),
+            unwound=unwound,
+            sources=dict(sources),
+            sent_ts=at(belief.calendar.wall()),
+        )
+
+
+def _applied(row: Row) -> AppliedScope:
+    return AppliedScope(
+        state=row.state, decision_id=row.decision_id, seq=row.seq, applied_ts=at(row.applied)
+    )
+
+
+def at(wall: float) -> datetime:
+    """Moment of seconds since 1970."""
+    return moment(int(wall * SECOND))
+
+
+# A drill at the client: the scope goes to HALT on a copy of the table, and orders are asked.
+
+_FOR_EVER = float("inf")
+
+
+def order_in(scope: str) -> Order:
+    """An order that a scope binds.
+
+    Raises
+    ------
+    ValueError
+        If it is no scope.
+
+    Examples
+    --------
+    >>> order_in("venue-asset:binance/USDe").counterparty
+    'binance'
+    """
+    found = parse(scope)
+    if found.kind == BOOK:
+        return Order(book=found.name)
+    if found.kind == COUNTERPARTY:
+        return Order(counterparty=found.name)
+    if found.kind == VENUE_ASSET:
+        return Order(counterparty=found.name, asset=found.asset)
+    return Order(asset=found.name or None)
+
+
+def rehearse(belief: Belief, judge: Judge, client: str, drill: DrillSignalled) -> DrillAck:
+    """Do as a drill says on a copy; the table itself is only looked at."""
+    wall = belief.calendar.wall()
+    with belief.lock:
+        before, rows = belief.table.digest(), belief.table.rows()
+        real = belief.view
+    try:
+        order = order_in(drill.scope)
+    except ValueError:
+        order, refused = Order(), False
+    else:
+        halt = Row(
+            scope=drill.scope, state=State.HALT, decision_id=drill.id, why="drill", worker="",
+            epoch=0, seq=0, applied=wall,
+        )  # fmt: skip
+        table = {row.scope: row for row in rows} | {drill.scope: halt}
+        copy = View(indexed(table.values()), _FOR_EVER, "")
+        refused = not judge.known(copy, order, wall)
+    applied = belief.calendar.wall()
+    with belief.lock:
+        after, now = belief.table.digest(), belief.view
+    return DrillAck(
+        drill=drill.id,
+        client=client,
+        scope=drill.scope,
+        applied_ts=at(applied),
+        refused=refused,
+        cancelled=bool(CANCELLED),
+        digest_before=before,
+        digest_after=after,
+        real_before=judge.known(real, order, wall).state,
+        real_after=judge.known(now, order, wall).state,
+        sources=dict(belief.sources),
+        sent_ts=at(belief.calendar.wall()),
+    )
+
 
 _LOOK_S: Final = 0.01
 _REDUCE: Final = State.REDUCE.rank
@@ -160,7 +268,7 @@ class KillSwitch:
             every HALT but the firm's own.
         reduces : bool
             Whether it can only reduce the exposure in every scope that it touches: compute it
-            by :func:`riskwatch.core.reducing.reduces`, never take a trader's word.
+            by :func:`riskwatch.client.reducing.reduces`, never take a trader's word.
         cancel : bool
             Whether it takes an order off a book. Always passes.
         hedge : bool

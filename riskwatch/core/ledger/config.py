@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from riskwatch.core.bounds import NotNegative
-from riskwatch.core.ledger.cell import CHUNK, SPAN_S
+from riskwatch.core.ledger.holding import CHUNK, SPAN_S
 
 MIN_DELTAS: Final = 2 * CHUNK
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from riskwatch.core.clock import micros
+from riskwatch.core.enums import QualityIssue
 from riskwatch.core.events import Fill, FillCorrection, Settlement, identity
+from riskwatch.core.ledger.outputs import LedgerOutput, Rules, conflict, ended, full, too_late
 from riskwatch.core.ledger.party import ROUTES, SLIPS, Owned, Party
-from riskwatch.core.ledger.refusal import conflict, full, too_late
-from riskwatch.core.ledger.rules import LedgerOutput, Rules, ended
 from riskwatch.core.ledger.trades import (
     TradeEffect,
     TradeFill,
@@ -21,12 +21,11 @@ from riskwatch.core.ledger.trades import (
 )
 from riskwatch.core.money import EXACT
 from riskwatch.core.readings import Slip
-from riskwatch.core.reasons import QualityIssue
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from riskwatch.core.ledger.cell import Cell
+    from riskwatch.core.ledger.holding import Cell
 
 _multiply = EXACT.multiply
 _subtract = EXACT.subtract

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from riskwatch.core.ledger.refusal import conflict, full, too_late
+from riskwatch.core.ledger.outputs import conflict, full, too_late
 from riskwatch.core.ledger.transfers import TransferEffect, TransferRow, transfer_effect
 from riskwatch.core.money import sub
 
 if TYPE_CHECKING:
     from riskwatch.core.events import Transfer
+    from riskwatch.core.ledger.outputs import LedgerOutput, Rules
     from riskwatch.core.ledger.party import Party
-    from riskwatch.core.ledger.rules import LedgerOutput, Rules
 
 
 def apply_transfer(rules: Rules, party: Party, event: Transfer, us: int) -> list[LedgerOutput]:

@@ -7,23 +7,63 @@ an outage is not late merely because the others went on.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.ledger.cell import NEVER, Cell, Dirty, PositionRow
 from riskwatch.core.ledger.flow import Flow
-from riskwatch.core.ledger.line import Line
-from riskwatch.core.ledger.refusal import conflict, full, too_late
+from riskwatch.core.ledger.holding import NEVER, Cell, Dirty, Line, PositionRow
+from riskwatch.core.ledger.outputs import conflict, full, too_late
 from riskwatch.core.ledger.trades import TradeRow, trade_effect
+from riskwatch.core.money import ZERO
 from riskwatch.core.readings import Slip
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from riskwatch.core.ledger.config import LedgerConfig
-    from riskwatch.core.ledger.orders import LoanRow, OrderRow
     from riskwatch.core.ledger.transfers import TransferRow
+
+
+# Resting orders and loans: what counts is the latest snapshot of each.
+
+
+class OrderRow(msgspec.Struct, array_like=True):
+    """Latest snapshot of one resting order."""
+
+    snap: tuple[int, int, str]
+    base: str
+    side: str
+    qty: Decimal
+
+    def row(self) -> object:
+        """Return the row's value."""
+        return self
+
+    @property
+    def fills(self) -> Decimal:
+        """Base quantity that could still come in: an open buy's; a sell brings none."""
+        return self.qty if self.side == "buy" else ZERO
+
+
+class LoanRow(msgspec.Struct, array_like=True):
+    """Latest snapshot of one loan."""
+
+    snap: tuple[int, int, str]
+    book: str
+    account: str
+    asset: str
+    direction: str
+    amount: Decimal
+
+    def row(self) -> object:
+        """Return the row's value."""
+        return self
+
+    @property
+    def component(self) -> str:
+        """Component under which it is reported; both are stated positive."""
+        return "loan" if self.direction == "lent" else "borrowed"
+
 
 LATER: Final = 2**62
 """After every event time."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import HOUR, MINUTE
-from riskwatch.core.ledger.cell import NEVER
+from riskwatch.core.enums import QualityIssue
+from riskwatch.core.ledger.holding import NEVER
+from riskwatch.core.ledger.outputs import LedgerOutput, Rules, broken, ended, overdue
 from riskwatch.core.ledger.party import LATER, Party
-from riskwatch.core.ledger.rules import LedgerOutput, Rules, broken, ended, overdue
 from riskwatch.core.ledger.trades import trade_effect
 from riskwatch.core.ledger.transfers import transfer_effect
 from riskwatch.core.money import EXACT, canonical, quantise
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
-from riskwatch.core.reasons import QualityIssue
 
 if TYPE_CHECKING:
-    from riskwatch.core.ledger.line import Line
+    from riskwatch.core.ledger.holding import Line
     from riskwatch.core.ledger.state import LedgerState
 
 SWEEP: Final = 5 * MINUTE

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from riskwatch.core.ledger.cell import Cell, PositionRow, SnapshotKey
-from riskwatch.core.ledger.orders import LoanRow, OrderRow
-from riskwatch.core.ledger.party import Party, balance_lines
-from riskwatch.core.ledger.refusal import conflict, full, too_late
+from riskwatch.core.ledger.holding import Cell, PositionRow, SnapshotKey
+from riskwatch.core.ledger.outputs import conflict, full, too_late
+from riskwatch.core.ledger.party import LoanRow, OrderRow, Party, balance_lines
 from riskwatch.core.money import ZERO, add, sub
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from riskwatch.core.events import Balance, Loan, OpenOrder, Position
-    from riskwatch.core.ledger.rules import LedgerOutput, Rules
+    from riskwatch.core.ledger.outputs import LedgerOutput, Rules
 
 
 def _snapshot_key(event: Balance | Position | OpenOrder | Loan, us: int) -> SnapshotKey:

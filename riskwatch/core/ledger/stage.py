@@ -21,10 +21,9 @@ from riskwatch.core.events import (
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.ledger.fills import apply_bust, apply_fill, apply_settlement
 from riskwatch.core.ledger.movements import apply_transfer
+from riskwatch.core.ledger.outputs import LedgerOutput, Refusal, Rules, full, rejected
 from riskwatch.core.ledger.party import Party
-from riskwatch.core.ledger.refusal import Refusal, full
 from riskwatch.core.ledger.report import tick
-from riskwatch.core.ledger.rules import LedgerOutput, Rules, rejected
 from riskwatch.core.ledger.snapshots import (
     apply_balance,
     apply_loan,

@@ -25,10 +25,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
 
-from riskwatch.core.ledger.cell import Cell, CellRow, Chunk, Dirty
 from riskwatch.core.ledger.flow import FlowRow
-from riskwatch.core.ledger.orders import LoanRow, OrderRow
-from riskwatch.core.ledger.party import Party, PartyRow, balance_lines
+from riskwatch.core.ledger.holding import Cell, CellRow, Chunk, Dirty
+from riskwatch.core.ledger.party import LoanRow, OrderRow, Party, PartyRow, balance_lines
 from riskwatch.core.ledger.trades import TradeRow
 from riskwatch.core.ledger.transfers import TransferRow, transfer_effect
 from riskwatch.core.stage import Row, RowChanges, encode_row

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.market.edges import BP, Edge
-from riskwatch.core.market.state import Issue
-from riskwatch.core.output import Origin
-from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved
-from riskwatch.core.reasons import QualityIssue
+from riskwatch.core.enums import QualityIssue
+from riskwatch.core.market.state import BP, Edge, Issue
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,16 +6,23 @@ from math import exp, sqrt
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import MINUTE, SECOND, micros
+from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.events import Peg, Quote, Tick, identity
-from riskwatch.core.market.edges import BP, LN2, Edge, log_price, new_edge
 from riskwatch.core.market.quality import feed_issues
 from riskwatch.core.market.report import Fit, report
 from riskwatch.core.market.solve import Observation, Prior, residuals, solve
-from riskwatch.core.market.state import AssetState, Issue, MarketState
-from riskwatch.core.output import Origin
-from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
+from riskwatch.core.market.state import (
+    BP,
+    LN2,
+    AssetState,
+    Edge,
+    Issue,
+    MarketState,
+    log_price,
+    new_edge,
+)
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected, Origin
 from riskwatch.core.readings import MarketReading
-from riskwatch.core.reasons import QualityIssue, RejectReason
 
 if TYPE_CHECKING:
     from riskwatch.core.market.config import MarketConfig

@@ -2,10 +2,260 @@
 
 from __future__ import annotations
 
+from math import exp, log, sqrt
+from typing import TYPE_CHECKING, Final
+
 import msgspec
 
-from riskwatch.core.market.edges import Edge
+from riskwatch.core.clock import MINUTE, SECOND
 from riskwatch.core.stage import Row, RowChanges, encode_row
+
+if TYPE_CHECKING:
+    from riskwatch.core.market.config import MarketConfig
+
+
+# What is remembered of one feed: its price, its noise, its rhythm.
+
+BP: Final = 1e-4
+LN2: Final = 0.6931471805599453
+MINUTE_S: Final = 60.0
+"""Seconds in a minute; also the gap that is assumed of a feed heard for the first time."""
+HOUR_S: Final = 3_600.0
+"""Seconds: silence that is borne of a feed whose rhythm is not known yet, and the longest stretch
+for which one residual counts."""
+RHYTHM_FROM: Final = 3
+"""Messages from which the mean gap is taken for a feed's rhythm."""
+SPREAD_RATE: Final = 0.1
+"""Weight of the newest half spread: about the last ten books count."""
+VOLUME_RATE: Final = 0.02
+"""Weight of the newest traded value: about the last fifty messages count, for volume is bursty."""
+GAP_S: Final = 1.0
+"""Least gap that a volume is spread over, seconds: two trades in one second are no rate."""
+SPIKE_FROM: Final = 10
+"""Observations after which the usual change is known well enough to call one a spike."""
+SPIKE_LEFT: Final = 0.25
+"""Most that may be left of a jump, as a share of it, for the next print to have taken it back."""
+CLIP: Final = 4.0
+"""A change or residual counts for at most this many times the usual one: an outlier is no noise."""
+JUMP_RATE: Final = 0.05
+"""Weight of the newest change in the usual one: about the last twenty count."""
+GAP_RATE: Final = 0.05
+"""Least weight of the newest gap: about the last twenty count, and all of them before that."""
+GAP_CLIP: Final = 10.0
+"""A gap counts for at most this many times the mean, and a minute: a long hole is no rhythm."""
+
+
+class Edge(msgspec.Struct):
+    """State of one feed (venue, base, quote): one row.
+
+    Attributes
+    ----------
+    lp, before, before2 : float
+        Log of the last price and of the two observations before it.
+    heard : int
+        Event time of the last message, microseconds.
+    fresh : int
+        Event time at which the price was last confirmed by a trade or a live book.
+    gap_s : float
+        Mean gap between messages, seconds, exponentially weighted.
+    band : float
+        Noise band: root mean square of the residual, log units.
+    jump : float
+        Root mean square of the change from one observation to the next, log units.
+    fresh_gap_s : float
+        Mean gap between fresh observations, seconds, exponentially weighted.
+    n, heard_n : int
+        Fresh observations, and messages, so far.
+    bar : bool
+        Whether it states last trades (which may be up to one gap old) and not a book.
+    volume_usd : float
+        Traded value per minute, exponentially weighted (base units until priced).
+    half_spread : float
+        Half of the relative spread, 0 if no book was seen.
+    share, residual : float
+        Of the last fit.
+    """
+
+    venue: str
+    base: str
+    quote: str
+    lp: float
+    before: float
+    before2: float
+    heard: int
+    fresh: int
+    gap_s: float
+    band: float
+    jump: float
+    fresh_gap_s: float
+    n: int = 1
+    heard_n: int = 1
+    bar: bool = True
+    volume: float = 0.0
+    half_spread: float = 0.0
+    share: float = 1.0
+    residual: float = 0.0
+    fitted: int = 0
+
+    @property
+    def name(self) -> str:
+        """``venue:base/quote``, as reasons and alerts spell it."""
+        return f"{self.venue}:{self.base}/{self.quote}"
+
+    def hear(self, us: int, lp: float, volume: float | None, half_spread: float | None) -> bool:
+        """Take in a message.
+
+        Parameters
+        ----------
+        us : int
+            Event time.
+        lp : float
+            Log price.
+        volume : float or None
+            Base quantity traded since the last message; ``None`` if the feed does not say.
+        half_spread : float or None
+            Half of the relative spread where the message carries a book.
+
+        Returns
+        -------
+        bool
+            Whether it was a *fresh* observation. A message that carries an unchanged price
+            forward with zero volume says only that the feed is alive.
+        """
+        if us < self.heard:
+            return False
+        gap = (us - self.heard) / SECOND
+        if gap > 0.0:
+            self.gap_s = _mean(self.gap_s, gap, self.heard_n)
+            self.heard_n += 1
+        self.heard = us
+        if half_spread is not None:
+            self.bar = False
+            self.half_spread += (half_spread - self.half_spread) * SPREAD_RATE
+        if volume is not None and gap > 0.0:
+            per_minute = volume * MINUTE_S / max(gap, GAP_S)
+            self.volume += (per_minute - self.volume) * VOLUME_RATE
+        if volume == 0.0 and lp == self.lp:
+            return False
+        if us > self.fresh:
+            self.fresh_gap_s = _mean(self.fresh_gap_s, (us - self.fresh) / SECOND, self.n)
+        self.before2, self.before, self.lp = self.before, self.lp, lp
+        self.fresh = us
+        self.n += 1
+        return True
+
+    def spiked(self, sd: float, least: float) -> bool:
+        """Whether the last observation took back a jump that the one before it made.
+
+        Parameters
+        ----------
+        sd : float
+            How many root-mean-square changes the jump must exceed.
+        least : float
+            How large it must be at least, log units.
+        """
+        out, home = self.before - self.before2, self.lp - self.before
+        jumped = self.n > SPIKE_FROM and abs(out) > max(sd * self.jump, least)
+        back = jumped and abs(out + home) < SPIKE_LEFT * abs(out)
+        size = min(abs(home), CLIP * self.jump)
+        self.jump = sqrt(self.jump**2 + (size**2 - self.jump**2) * JUMP_RATE)
+        return back
+
+    def silent(self, us: int, gaps: float, least_s: float) -> bool:
+        """Whether no message came for longer than its rhythm allows."""
+        if self.heard_n < RHYTHM_FROM:
+            least_s = max(least_s, HOUR_S)
+        return (us - self.heard) / SECOND > max(gaps * self.gap_s, least_s)
+
+    def sd(self, us: int, vol_sq_per_min: float, floor: float) -> float:
+        """Standard deviation to expect of this edge now, log units.
+
+        The noise band, widened by how far the assets can have moved since the price was
+        confirmed; a bar's last trade may itself be up to one gap old.
+        """
+        age_min = (us - self.fresh) / MINUTE
+        if self.bar:
+            age_min += self.gap_s / (2.0 * MINUTE_S)  # half a gap, on average
+        band = max(self.band, floor)
+        return sqrt(band * band + vol_sq_per_min * age_min)
+
+    def learn(self, residual: float, us: int, *, widen: bool, half_life_s: float) -> None:
+        """Move the noise band towards the size of this residual (clipped at four bands).
+
+        With `widen` false the band may narrow but not grow: while an asset is off its peg, a
+        feed must not be allowed to learn that this is its noise.
+        """
+        seconds = min((us - self.fitted) / SECOND, HOUR_S) if self.fitted else MINUTE_S
+        self.fitted = us
+        a = 1.0 - exp(-LN2 * seconds / half_life_s)
+        size = min(abs(residual), CLIP * self.band)
+        band_sq = self.band * self.band
+        moved = band_sq + (size * size - band_sq) * a
+        if widen or moved < band_sq:
+            self.band = sqrt(moved)
+
+    def confirmed(self, count: int) -> float:
+        """Log price nearest to zero among the last `count` (at most 3) observations.
+
+        For a direct feed against the peg this is the deviation that it *held*, so that one
+        print cannot be believed on its own. 0 while fewer have been seen, or where the
+        observations disagree about the side.
+        """
+        seen = (self.lp, self.before, self.before2)[:count]
+        if self.n < count:
+            return 0.0
+        if all(s > 0.0 for s in seen):
+            return min(seen)
+        if all(s < 0.0 for s in seen):
+            return max(seen)
+        return 0.0
+
+
+def _mean(mean: float, value: float, n: int) -> float:
+    """Exponentially weighted mean that starts at its first value and ignores long holes."""
+    if n < 2:
+        return value
+    return mean + (min(value, GAP_CLIP * mean + MINUTE_S) - mean) * max(GAP_RATE, 1.0 / n)
+
+
+def new_edge(venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig) -> Edge:
+    """A feed heard for the first time."""
+    return Edge(
+        venue=venue,
+        base=base,
+        quote=quote,
+        lp=lp,
+        before=lp,
+        before2=lp,
+        heard=us,
+        fresh=us,
+        gap_s=MINUTE_S,
+        fresh_gap_s=MINUTE_S,
+        band=config.band_start_bp * BP,
+        jump=config.band_start_bp * BP,
+    )
+
+
+def log_price(bid: float, ask: float, last: float) -> tuple[float, float | None]:
+    """Log of the best single price of a quote, and half of its relative spread.
+
+    Zero means absent. The mid of a two-sided book, else the last trade, else the one side
+    that is there.
+
+    Examples
+    --------
+    >>> lp, half = log_price(0.999, 1.001, 0.0)
+    >>> round(lp, 12), round(half, 6)
+    (0.0, 0.001)
+    >>> log_price(0.0, 0.0, 1.0)
+    (0.0, None)
+    """
+    if bid > 0.0 and ask > 0.0:
+        mid = (bid + ask) / 2.0
+        return log(mid), (ask - bid) / (2.0 * mid)
+    if last > 0.0:
+        return log(last), None
+    return log(bid if bid > 0.0 else ask), None
 
 
 class AssetState(msgspec.Struct):

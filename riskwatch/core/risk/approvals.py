@@ -6,29 +6,97 @@ looked at again when it is approved: between the two the condition may have come
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from riskwatch.core.clock import SECOND, text
+from riskwatch.core.enums import CommandRefusal as No
+from riskwatch.core.enums import State, strictest
 from riskwatch.core.outputs import AlertRaised
-from riskwatch.core.reasons import CommandRefusal as No
-from riskwatch.core.reasons import State, strictest
-from riskwatch.core.risk.control import ControlRow, Override, Request, kept
-from riskwatch.core.risk.hard import apply_limit
-from riskwatch.core.risk.order import Arguments, Done, RefusedError
-from riskwatch.core.risk.turn import alert_resolved, control_changed, notice
+from riskwatch.core.risk.decision import alert_resolved, control_changed, notice
+from riskwatch.core.risk.gate import Arguments, Done, RefusedError
+from riskwatch.core.risk.limits import in_force
+from riskwatch.core.risk.state import ControlRow, HardRow, Override, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from riskwatch.core.operators import Verifier
-    from riskwatch.core.output import Output
+    from riskwatch.core.outputs import Output
+    from riskwatch.core.reference import Limit
     from riskwatch.core.risk.config import PeopleConfig
-    from riskwatch.core.risk.machine import RuleEngine
-    from riskwatch.core.risk.order import Order
-    from riskwatch.core.risk.rows import ScopeRow
-    from riskwatch.core.risk.state import RiskState
-    from riskwatch.core.risk.turn import DecisionWriter, Intervention
+    from riskwatch.core.risk.decision import DecisionWriter, Intervention
+    from riskwatch.core.risk.gate import Order
+    from riskwatch.core.risk.rule_engine import RuleEngine
+    from riskwatch.core.risk.state import RiskState, ScopeRow
     from riskwatch.core.rules import Rule
+
+
+# What the risk stage remembers of people: rows per scope, per idempotency key, and counts.
+
+
+def kept(state: RiskState, scope: str, row: ControlRow) -> None:
+    """Keep what is left of a row, or forget it."""
+    if row.idle:
+        state.controls.pop(scope, None)
+    else:
+        state.controls[scope] = row
+    state.mark(f"control/{scope}")
+
+
+# Limits as people have changed them: lowered at once, raised by two.
+
+
+def scope_of(limit: Limit) -> str:
+    """Scope that a command about a limit names.
+
+    Examples
+    --------
+    >>> from riskwatch.core.reference import Limit
+    >>> scope_of(Limit(id="x", scope_kind="issuer", subject="circle", hard_usd=1.0))
+    'issuer:circle'
+    """
+    return "firm" if limit.scope_kind == "firm" else f"{limit.scope_kind}:{limit.subject}"
+
+
+def proposed(state: RiskState, order: Order, limits: Mapping[str, Limit]) -> tuple[Limit, Limit]:
+    """Give the limit that a command names as it is, and as it should become."""
+    args = Arguments(order)
+    name = args.text("limit")
+    limit = limits.get(name)
+    if limit is None or scope_of(limit) != order.scope:
+        raise RefusedError(No.LIMIT_UNKNOWN, f"no limit {name[:64]!r} on {order.scope}")
+    now = in_force(limit, state.hards)
+    hard = args.number("hard_usd")
+    share = args.number("warning_share", now.warning_share)
+    args.end()
+    if share > 1.0:
+        raise RefusedError(No.ARGUMENT_INVALID, "warning_share must be at most 1")
+    return now, msgspec.structs.replace(now, hard_usd=hard, warning_share=share)
+
+
+def loosens(now: Limit, then: Limit) -> bool:
+    """Whether more is allowed, or the warning comes later."""
+    return then.hard_usd > now.hard_usd or (
+        then.hard_usd * then.warning_share > now.hard_usd * now.warning_share
+    )
+
+
+def as_args(then: Limit) -> dict[str, Any]:
+    """Write down what a request keeps of a limit."""
+    return {"limit": then.id, "hard_usd": then.hard_usd, "warning_share": then.warning_share}
+
+
+def apply_limit(state: RiskState, args: Mapping[str, Any], by: str, us: int) -> str:
+    """Put a limit in force; what we hold is measured against it at the next tick."""
+    name, hard, share = args["limit"], float(args["hard_usd"]), float(args["warning_share"])
+    state.hards[name] = HardRow(hard, share, by, us)
+    state.mark(f"hard/{name}")
+    state.bound = None
+    state.meta.holdings = True
+    state.mark("meta")
+    return f"{name}: hard {hard:,.2f} USD, warning from {share:.0%}"
 
 
 class Approvals:

@@ -15,7 +15,7 @@ from riskwatch.core.bounds import (
     PositiveInt,
     Share,
 )
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.baseline import BaselineConfig
 
 Horizon = Annotated[float, msgspec.Meta(gt=0.0, lt=31_536_001.0)]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND, micros
-from riskwatch.core.reasons import RejectReason
-from riskwatch.core.risk.rows import CreditItem, CreditRow
+from riskwatch.core.enums import RejectReason
+from riskwatch.core.risk.state import CreditItem, CreditRow
 
 if TYPE_CHECKING:
     from riskwatch.core.events import Credit, CreditKind, LegalEntity, NettingSet

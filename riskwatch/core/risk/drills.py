@@ -8,28 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, moment
-from riskwatch.core.drilled import SCHEDULE, DrillSignalled
-from riskwatch.core.output import Origin
+from riskwatch.core.outputs import SCHEDULE, DrillSignalled, Origin
+from riskwatch.core.risk.state import DrillRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from riskwatch.core.risk.config import DrillPlan
-    from riskwatch.core.risk.order import Order
+    from riskwatch.core.risk.gate import Order
     from riskwatch.core.risk.state import RiskState
 
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
-
-
-class DrillRow(msgspec.Struct):
-    """One plan: since when it is followed, and the last due time that is settled; microseconds."""
-
-    since: int
-    last: int
 
 
 def due_by(plan: DrillPlan, us: int) -> int:

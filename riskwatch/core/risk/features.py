@@ -8,20 +8,24 @@ enough to believe it).
 
 from __future__ import annotations
 
+from math import log2
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.clock import MINUTE
+from riskwatch.core.clock import DAY, MINUTE, SECOND
+from riskwatch.core.enums import Quality, State
 from riskwatch.core.money import quantise
-from riskwatch.core.reasons import Quality, State
-from riskwatch.core.risk.assess import FAILED
 from riskwatch.core.risk.baseline import Baseline
-from riskwatch.core.risk.credit import weight
+from riskwatch.core.risk.credit import attested, partial, rating, weight
+from riskwatch.core.risk.credit_loss import FAILED
+from riskwatch.core.risk.exposure import BORROWED, ORDER, price_of
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.rows import AssetRow, VenueRow
-    from riskwatch.core.risk.state import RiskState
+    from riskwatch.core.risk.state import AssetRow, CreditRow, PartyRow, RiskState, VenueRow
+
 
 MARK: Final = 5 * MINUTE
 """Distance of the marks of an asset's trail."""
@@ -174,3 +178,151 @@ def _back(row: AssetRow, marks: int) -> float:
     if not trail:
         return row.reading.deviation_bp
     return trail[max(0, len(trail) - 1 - marks)][1]
+
+
+# What is known of each counterparty, as named numbers; see :mod:`.features`.
+#
+# A name that is absent is not known. A venue whose token was never priced has no drawdown, one that
+# nobody rated no default probability, one that never published its reserves no age of them.
+
+PEAK_HALF_LIFE_S: Final = 604_800.0
+"""The peak that a token's drawdown is counted from sinks with this half-life, seconds."""
+SPEAKS_S: Final = 86_400.0
+"""A usual withdrawal time stands for as long as no other is reported, at most, seconds."""
+USUAL_SD: Final = 0.5
+"""Standard deviation of a venue's usual withdrawal time before it is known, doublings."""
+_NEWS: Final = (
+    ("failed_weight", FAILED),
+    ("hacked_weight", ("hack",)),
+    ("suspended_weight", ("withdrawals_suspended",)),
+    ("deposits_suspended_weight", ("deposits_suspended",)),
+    ("regulatory_weight", ("regulatory_action",)),
+)
+
+
+def counterparty_features(
+    state: RiskState, name: str, us: int, config: RiskConfig, reference: Reference
+) -> Features:
+    """Features of ``counterparty:<name>``: its prices, its withdrawals, the news about it."""
+    out: Features = {}
+    venue, party, news = state.venues.get(name), state.parties.get(name), state.credit.get(name)
+    if venue is not None and venue.live > 0 and us - venue.us <= OLD:
+        out["dislocation_bp"] = venue.dislocation_bp
+    if party is not None:
+        out |= _flow(party, us, config)
+        out |= _velocity(party, state)
+    for feature, kinds in _NEWS:
+        out[feature] = quantise(weight(news, kinds, config))
+    out["suspended_parts"] = float(len(partial(news, "withdrawals_suspended")))
+    return out | _standing(state, name, news, us, reference)
+
+
+def engaged(party: PartyRow | None, state: RiskState, config: RiskConfig) -> bool:
+    """Whether we have anything there whose way out could be seen to be shut.
+
+    What has no price counts; dust does not.
+    """
+    if party is None:
+        return False
+    if party.flow.pending_count or any(p.qty for p in party.positions):
+        return True
+    for h in party.holdings:
+        price = price_of(h.asset, state)
+        if h.amount and (price is None or abs(float(h.amount)) * price >= config.alert_from_usd):
+            return True
+    return False
+
+
+def note_party(party: PartyRow, state: State, config: RiskConfig) -> bool:
+    """Take the usual withdrawal time into its baseline; `state` is that of the scope.
+
+    Returns whether there was anything to take in.
+    """
+    flow, base = party.flow, config.baseline
+    known = flow.withdrawals_done >= config.baseline_from and flow.withdrawal_baseline_s > 0.0
+    if not known or (party.base is not None and party.us <= party.base.us):
+        return False
+    doublings = log2(flow.withdrawal_baseline_s)
+    if party.base is None:
+        party.base = Baseline(party.us, doublings, doublings, USUAL_SD)
+    party.base.see(
+        doublings,
+        party.us,
+        base,
+        half_life_s=base.party_half_life_s,
+        alarmed=state is not State.NORMAL,
+        gap_s=SPEAKS_S,
+    )
+    return True
+
+
+def note_peak(row: AssetRow, before_us: int) -> None:
+    """Let the peak of a price sink since `before_us`, and rise to what is seen now."""
+    if row.price is None:
+        return
+    passed = max(0, row.us - before_us) / SECOND
+    sunk = (row.peak or 0.0) * float(2.0 ** (-passed / PEAK_HALF_LIFE_S))
+    row.peak = max(row.price, sunk)
+
+
+def _flow(party: PartyRow, us: int, config: RiskConfig) -> Features:
+    flow, out = party.flow, Features()
+    usual = config.baseline_default_s
+    if party.base is not None:
+        usual = max(float(2.0**party.base.location), config.baseline_min_s)
+        now = max(flow.withdrawal_baseline_s, config.baseline_min_s)
+        out["withdrawal_slow_ratio"] = quantise(now / usual)
+    # The reading is from the ledger's last tick; what waits has gone on waiting since.
+    waits = flow.oldest_withdrawal_s
+    if waits > 0.0:
+        waits += max(0, us - party.us) / 1e6
+    return out | {
+        "withdrawal_age_s": quantise(waits),
+        "withdrawal_age_ratio": quantise(waits / usual),
+        "withdrawals_pending": float(flow.pending_count),
+        "withdrawals_failed": float(flow.failed_24h),
+        "overdue_count": float(flow.overdue_count),
+        "slippage_bp": quantise(max(0.0, flow.slippage_bp)),
+    }
+
+
+def _velocity(party: PartyRow, state: RiskState) -> Features:
+    """Share of what we had there that left within a day, by today's prices."""
+    left = _worth(party.flow.outflow_24h, state)
+    there = sum(
+        max(0.0, float(h.amount) * price)
+        for h in party.holdings
+        if h.component not in (BORROWED, ORDER) and (price := price_of(h.asset, state)) is not None
+    )
+    if left + there <= 0.0:
+        return {}
+    return {"outflow_share": quantise(left / (left + there))}
+
+
+def _standing(
+    state: RiskState, name: str, news: CreditRow | None, us: int, reference: Reference
+) -> Features:
+    """What the market and others think of it: token, reserves, rating."""
+    out = Features()
+    token = reference.party(name).native_token
+    row = state.assets.get(token) if token is not None else None
+    if row is not None and row.price is not None and row.peak and us - row.us <= OLD:
+        out["native_drawdown_share"] = quantise(max(0.0, 1.0 - row.price / row.peak))
+    reserves = attested(news)
+    if reserves is not None and reserves.ratio is not None:
+        since = reserves.us if reserves.as_of is None else reserves.as_of
+        out["reserves_missing_share"] = quantise(max(0.0, 1.0 - reserves.ratio))
+        out["reserves_age_days"] = quantise(max(0, us - since) / DAY)
+    grade = rating(name, news, reference)
+    if grade != "unrated":
+        out["rating_pd"] = quantise(reference.pd_by_rating[grade])
+    return out
+
+
+def _worth(amounts: dict[str, Decimal], state: RiskState) -> float:
+    """Dollars of amounts by asset; what has no price is left out."""
+    return sum(
+        float(amounts[asset]) * price
+        for asset in sorted(amounts)
+        if (price := price_of(asset, state)) is not None
+    )

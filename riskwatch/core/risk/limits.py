@@ -8,15 +8,26 @@ import msgspec
 
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, Limits, Reference
-from riskwatch.core.risk.hard import in_force
+from riskwatch.core.risk.state import HardRow
 from riskwatch.core.scopes import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from riskwatch.core.risk.control import HardRow
     from riskwatch.core.risk.exposure import Exposures, Sums
-    from riskwatch.core.risk.rows import LimitRow
+    from riskwatch.core.risk.state import LimitRow
+
+
+# Rows.
+
+
+def in_force(limit: Limit, hards: Mapping[str, HardRow]) -> Limit:
+    """Give a limit as it is now."""
+    row = hards.get(limit.id)
+    if row is None:
+        return limit
+    return msgspec.structs.replace(limit, hard_usd=row.hard_usd, warning_share=row.warning_share)
+
 
 ANY = "*"
 _AS_CONFIGURED: Final[dict[str, HardRow]] = {}

@@ -13,24 +13,19 @@ from typing import TYPE_CHECKING
 from riskwatch.core.clock import SECOND
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
 from riskwatch.core.operators import Nobody, Verifier
-from riskwatch.core.output import Origin
-from riskwatch.core.outputs import EventRejected
+from riskwatch.core.outputs import EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
-from riskwatch.core.risk import doubt
-from riskwatch.core.risk.commands import Governor
+from riskwatch.core.risk import state as risk_state
+from riskwatch.core.risk.commands import Governor, expire
 from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
-from riskwatch.core.risk.dealings import remember
-from riskwatch.core.risk.dollars import Dollars, Evaluation
+from riskwatch.core.risk.decision import DecisionWriter
 from riskwatch.core.risk.drills import scheduled
-from riskwatch.core.risk.evaluate import Evaluator
-from riskwatch.core.risk.expiry import expire
+from riskwatch.core.risk.evaluator import Evaluator, remember
 from riskwatch.core.risk.exposure import PRICED_SD_BP
-from riskwatch.core.risk.features import leave_trail
-from riskwatch.core.risk.machine import RuleEngine
-from riskwatch.core.risk.party import note_peak
-from riskwatch.core.risk.rows import AssetRow, LocalRow, PartyRow, VenueRow
-from riskwatch.core.risk.state import RiskState
-from riskwatch.core.risk.turn import DecisionWriter
+from riskwatch.core.risk.features import leave_trail, note_peak
+from riskwatch.core.risk.rule_engine import RuleEngine
+from riskwatch.core.risk.stakes import Dollars, Evaluation
+from riskwatch.core.risk.state import AssetRow, LocalRow, PartyRow, RiskState, VenueRow
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
@@ -112,7 +107,7 @@ class RiskStage:
         elif isinstance(event, CounterpartyReading):
             self._party(state, event)
         else:
-            doubt.begin(state, event)
+            risk_state.begin(state, event)
         return []
 
     def _news(self, state: RiskState, event: Credit | LegalEntity | NettingSet) -> list[Output]:
@@ -161,7 +156,7 @@ class RiskStage:
             state.parties[reading.counterparty] = row
         elif reading.us < row.us:
             return  # a repeat that was delayed: what is known is newer
-        doubt.end(state, reading.counterparty)
+        risk_state.end(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
         remember(row, reading.slips)

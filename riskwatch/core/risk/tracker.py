@@ -9,7 +9,7 @@ import msgspec
 from riskwatch.core.clock import SECOND
 
 if TYPE_CHECKING:
-    from riskwatch.core.reasons import Cause
+    from riskwatch.core.enums import Cause
     from riskwatch.core.rules import Rule
 
 
@@ -73,7 +73,7 @@ def track(
 
     Examples
     --------
-    >>> from riskwatch.core.reasons import Cause, State
+    >>> from riskwatch.core.enums import Cause, State
     >>> from riskwatch.core.rules import Condition, Rule
     >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH, dwell_s=60.0,
     ...             any=(Condition(feature="discount_bp", at=20.0),))

@@ -14,8 +14,8 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 
 from riskwatch.contracts.topics import TOPICS
-from riskwatch.shell.inbound import partition_of
-from riskwatch.shell.settings import Settings
+from riskwatch.worker.merge import partition_of
+from riskwatch.worker.settings import Settings
 from tests.bench.streams.load import Maker, now_us
 
 SLOT_S: Final = 0.005

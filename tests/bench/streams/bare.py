@@ -16,7 +16,7 @@ from aiokafka import (
 
 from riskwatch.contracts.codec import decode
 from riskwatch.contracts.topics import TOPICS
-from riskwatch.shell.settings import Settings
+from riskwatch.worker.settings import Settings
 from tests.bench.streams.load import FILLS
 
 

@@ -13,7 +13,7 @@ from riskwatch.core.clock import moment
 from riskwatch.store import transaction
 from riskwatch.store.batch import Batch, Counts, JournalEntry, OutboxRecord, StreamOffset
 from riskwatch.store.engine import open_engine
-from riskwatch.store.metadata import METADATA
+from riskwatch.store.types import METADATA
 from tests.bench.streams.load import Maker, now_us
 from tests.bench.streams.report import Figure
 from tests.bench.streams.without import PARTS, stripped, unfenced

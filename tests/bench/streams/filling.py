@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaProducer
 
 from riskwatch.contracts.topics import TOPICS
-from riskwatch.shell.inbound import partition_of
+from riskwatch.worker.merge import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

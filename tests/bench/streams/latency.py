@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import psycopg
 
-from riskwatch.shell.workers import LEDGER_TOPICS, RISK_TOPICS
+from riskwatch.worker.worker import LEDGER_TOPICS, RISK_TOPICS
 from tests.bench.streams.load import Maker, now_us
 from tests.bench.streams.probe import Prober
 from tests.bench.streams.report import Figure, quantile, spread

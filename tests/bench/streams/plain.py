@@ -24,7 +24,7 @@ from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
-from riskwatch.shell.settings import Settings
+from riskwatch.worker.settings import Settings
 from tests.bench.streams.load import FILLS
 
 if TYPE_CHECKING:

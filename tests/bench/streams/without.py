@@ -10,16 +10,16 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.shell import logs
-from riskwatch.shell.settings import Settings
-from riskwatch.shell.workers import LedgerWorker, RiskWorker, Worker
 from riskwatch.store import transaction
+from riskwatch.worker import logs
+from riskwatch.worker.settings import Settings
+from riskwatch.worker.worker import LedgerWorker, RiskWorker, Worker
 from streams import host
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from riskwatch.shell.waiting import PatientStore
+    from riskwatch.engine.retry import PatientStore
     from riskwatch.store.batch import Batch, OutboxRecord, Resumed
 
 PARTS: Final = ("nothing", "fence", "outbox", "journal")

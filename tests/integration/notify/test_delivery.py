@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from riskwatch.alerting.delivery import post
 from riskwatch.cli import app
 from riskwatch.contracts.webhook import verify
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.errors import FencedError, RiskwatchError
-from riskwatch.shell import logs
-from riskwatch.shell.notify.post import post
-from riskwatch.store import notices
+from riskwatch.store import notifications
 from riskwatch.store.transaction import take_lease
+from riskwatch.worker import logs
 from tests.support.endpoint import KEY, SECRET_PATH, Endpoint, Reply, certificate, until
 from tests.support.notifying import Office, leads, told
 from tests.support.ports import free_port
@@ -248,7 +248,7 @@ def test_the_urgent_goes_first(office: Office, endpoint: Endpoint) -> None:
 
 def test_the_queue_has_an_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The least of what waits is given up, never a HALT for it; and it can be replayed."""
-    monkeypatch.setattr(notices, "QUEUE", 3)
+    monkeypatch.setattr(notifications, "QUEUE", 3)
     halts = [told(f"asset:H{n}", State.HALT) for n in range(2)]
     low = [told(f"asset:L{n}") for n in range(3)]
     assert office.queue(halts[0], *low[:2]) == 0
@@ -262,7 +262,7 @@ def test_who_lost_the_lease_writes_no_more(office: Office, endpoint: Endpoint) -
     """It ends; whoever took the lease delivers, at worst once more under the same id."""
     made = told(COIN)
     office.queue(made)
-    taken = take_lease(office.engine, notices.WORKER, "another").epoch
+    taken = take_lease(office.engine, notifications.WORKER, "another").epoch
     assert taken > office.epoch
     courier = office.courier(leads(endpoint.url))
     courier.run()
@@ -284,8 +284,8 @@ def test_what_is_old_is_forgotten(office: Office) -> None:
     made, sent = told(COIN), told("asset:DAI")
     office.queue(made, sent)
     now = datetime.now(UTC)
-    notices.delivered(office.engine, office.epoch, sent.id, now)
-    notices.forget(office.engine, now + timedelta(days=1))
+    notifications.delivered(office.engine, office.epoch, sent.id, now)
+    notifications.forget(office.engine, now + timedelta(days=1))
     assert list(office.rows()) == [made.id]
 
 
@@ -293,7 +293,7 @@ def test_routes_that_are_gone_leave_dead_letters(office: Office) -> None:
     """What waited for them is not lost out of sight."""
     made = told(COIN, route="former")
     office.queue(made)
-    notices.orphaned(office.engine, office.epoch, ["pager"], datetime.now(UTC))
+    notifications.orphaned(office.engine, office.epoch, ["pager"], datetime.now(UTC))
     assert office.rows()[made.id].reason.startswith("ROUTE_GONE")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from tests.support.endpoint import Endpoint, Reply, until

@@ -17,20 +17,20 @@ from typer.testing import CliRunner
 from riskwatch.cli import app
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.webhook import verify
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.store.batch import Batch, Counts, Sequenced
 from riskwatch.store.engine import open_engine
-from riskwatch.store.notices import NOTICE, NOTICE_WORD
+from riskwatch.store.notifications import NOTICE, NOTICE_WORD
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.store.truth import STREAM_OFFSET
 from tests.support.cluster import Cluster
 from tests.support.endpoint import KEY, Endpoint, Reply, until
-from tests.unit.core.notify import samples
+from tests.unit.core.alerting import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.core.output import Output
+    from riskwatch.core.outputs import Output
 
 ROOT: Final = Path(__file__).parents[3]
 COIN: Final = "asset:USDC"

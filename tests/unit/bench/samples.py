@@ -7,7 +7,7 @@ from riskwatch.bench.static import Seen
 from riskwatch.bench.timeline import Change
 from riskwatch.bench.trial import LADDER, RULES, Score, Trial
 from riskwatch.core.clock import DAY, HOUR, MINUTE
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 
 ONSET = 10 * HOUR
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from riskwatch.bench.board import Board
 from riskwatch.bench.page import page
+from riskwatch.bench.scoreboard import Board
 from riskwatch.core.clock import DAY
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from tests.unit.bench.samples import ONSET, case, change, fact, trial
 
 

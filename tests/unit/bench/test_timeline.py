@@ -9,7 +9,7 @@ from riskwatch.bench.outcome import outcome
 from riskwatch.bench.timeline import back_s, cause_said, delay_s, false_alarms
 from riskwatch.bench.trial import LADDER
 from riskwatch.core.clock import HOUR, MINUTE
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 from tests.unit.bench.samples import ONSET, case, change, fact, trial
 
 NORMAL, WATCH, REDUCE, HALT = State

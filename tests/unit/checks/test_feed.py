@@ -14,10 +14,7 @@ from riskwatch.checks import check_feed
 from riskwatch.core.clock import MINUTE
 from riskwatch.errors import FeedError
 from riskwatch.feeds import Bar, Reason, Table, Tally
-from riskwatch.feeds.bars import Bars
-from riskwatch.feeds.candles import Candles
-from riskwatch.feeds.klines import Klines
-from riskwatch.feeds.ohlcvt import Ohlcvt
+from riskwatch.feeds.formats import Bars, Candles, Klines, Ohlcvt
 from riskwatch.feeds.orders import Orders
 from tests.unit.feeds import samples
 

@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 from riskwatch.checks import check_rule_pack
 from riskwatch.checks.rule_pack import load_fixtures
 from riskwatch.commands import rules as command
-from riskwatch.core.reasons import State
+from riskwatch.config.config import load
+from riskwatch.core.enums import State
 from riskwatch.errors import ConfigError
-from riskwatch.shell.config import load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from riskwatch.checks.rule_pack import Machine, Step
+    from riskwatch.checks.rule_pack import FixtureEngine, Step
     from riskwatch.core.rules import Rule, RulePack
 
 STATIC: Final = """
@@ -75,13 +75,13 @@ class OneRule:
         return self.state
 
 
-def right(pack: RulePack, scope: str) -> Machine:
+def right(pack: RulePack, scope: str) -> FixtureEngine:
     """Make a machine that does as the rule says."""
     del scope
     return OneRule(pack.rules[0])
 
 
-def hasty(pack: RulePack, scope: str) -> Machine:
+def hasty(pack: RulePack, scope: str) -> FixtureEngine:
     """Make a machine that forgets the dwell."""
     del scope
     rule = pack.rules[0]

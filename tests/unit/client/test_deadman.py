@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from riskwatch.client import Answer, DeadMan
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.errors import ConfigError
 from tests.support.gateway import wait
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from riskwatch.cli import app
-from riskwatch.core.reasons import RejectReason
+from riskwatch.core.enums import RejectReason
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store import migrate
 from riskwatch.store.batch import Batch, Counts, DeadLetter

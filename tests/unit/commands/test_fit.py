@@ -10,11 +10,11 @@ import msgspec
 from riskwatch import scenarios
 from riskwatch.commands.fit import live_through, report, write
 from riskwatch.core.clock import micros
+from riskwatch.engine import bootstrap
 from riskwatch.fitting.artefact import fitted
 from riskwatch.fitting.trees import Settings
-from riskwatch.models.artefact import opened
-from riskwatch.scenarios.drawn import drawn
-from riskwatch.shell import bootstrap
+from riskwatch.models.trees import opened
+from riskwatch.scenarios.random_episodes import drawn
 from tests.support.joined_models import HORIZON_S, TARGET, rows_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from riskwatch.commands import models
 from riskwatch.core.outputs import AuthorityChanged, ModelMeasured, ScoreUpdated
-from riskwatch.core.risk.models import EvidenceConfig
-from riskwatch.core.risk.report import score_updated
+from riskwatch.core.risk.reports import score_updated
+from riskwatch.core.risk.scorer import EvidenceConfig
 from riskwatch.errors import RiskwatchError
-from riskwatch.models.ladder import Ladder
+from riskwatch.models.ensemble import Ladder
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from riskwatch.store.project import fold

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert
 
 from riskwatch.commands.preview import preview
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade
-from riskwatch.core.reasons import State
 from riskwatch.core.stage import FORMAT
-from riskwatch.shell.session import database
+from riskwatch.engine.replay import database
 from riskwatch.store.truth import STATE_ROW, WORKER_PROGRESS
 from riskwatch.version import ENGINE
 from tests.support.asking import SCOPE, asked, asking

@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from riskwatch.cli import app
+from riskwatch.config import paths
+from riskwatch.config.config import load_operators
 from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.signing import Ed25519Verifier
+from riskwatch.core.command_signing import command_bytes
 from riskwatch.core.events import Command, Peg
-from riskwatch.core.signed import command_bytes
 from riskwatch.errors import ConfigError, RiskwatchError, SigningError
-from riskwatch.shell import paths
-from riskwatch.shell.config import load_operators
 from tests.support.risk import START
 
 if TYPE_CHECKING:

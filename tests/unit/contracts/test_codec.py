@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode, stamp
-from riskwatch.contracts.moments import from_future
 from riskwatch.contracts.refusal import DEPTH_LIMIT, Refusal
+from riskwatch.contracts.validation import from_future
+from riskwatch.core.enums import RejectReason as R
 from riskwatch.core.events import Command, Credit, Fill, Peg, Quote
-from riskwatch.core.reasons import RejectReason as R
 from tests.support.golden import goldens
 
 GONE: Final = object()

@@ -16,6 +16,7 @@ from riskwatch.contracts.outputs import (
     encode_output,
     output_line,
 )
+from riskwatch.core.enums import Cause
 from riskwatch.core.events import Tick
 from riskwatch.core.readings import (
     AssetReading,
@@ -27,7 +28,6 @@ from riskwatch.core.readings import (
     PartitionFault,
     VenueReading,
 )
-from riskwatch.core.reasons import Cause
 from tests.support.golden import goldens
 
 FLOW = FlowFeatures(1 / 3, 0.1, 2, 3, 4, {"USDC": Decimal("1E-7")}, {}, -0.0, 0)

@@ -7,8 +7,8 @@ import pytest
 
 from riskwatch.contracts import signing
 from riskwatch.contracts.codec import decode, encode
+from riskwatch.core.command_signing import command_bytes, intent
 from riskwatch.core.events import Command
-from riskwatch.core.signed import command_bytes, intent
 from riskwatch.errors import SigningError
 from tests.support.people import KEYS, OPERATORS, command, until
 

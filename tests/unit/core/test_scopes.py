@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from riskwatch.core.reasons import State, strictest
+from riskwatch.core.enums import State, strictest
 from riskwatch.core.scopes import KINDS, is_scope, kind_of, parse
 
 if TYPE_CHECKING:

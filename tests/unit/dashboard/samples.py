@@ -7,6 +7,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+from riskwatch.core.enums import Cause, Quality, QualityIssue, State
 from riskwatch.core.outputs import (
     AlertRaised,
     AssetValued,
@@ -18,7 +19,6 @@ from riskwatch.core.outputs import (
     Output,
     ScoreUpdated,
 )
-from riskwatch.core.reasons import Cause, Quality, QualityIssue, State
 from riskwatch.dashboard.board import Board
 
 START = datetime(2023, 3, 10, 12, tzinfo=UTC)

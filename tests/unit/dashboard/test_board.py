@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import pytest
 
+from riskwatch.core.enums import QualityIssue, State
 from riskwatch.core.outputs import DataQualityResolved
-from riskwatch.core.reasons import QualityIssue, State
 from riskwatch.dashboard.board import LOG_LINES, SPARKS
-from riskwatch.dashboard.words import sparkline
+from riskwatch.dashboard.formatting import sparkline
 from tests.unit.dashboard import samples
 
 

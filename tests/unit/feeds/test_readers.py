@@ -222,7 +222,7 @@ def test_readers_agree_on_nothing_but_their_own(tmp_path: Path) -> None:
 
 def test_two_readers_equally_sure(tmp_path: Path) -> None:
     """A tie is an error that names the option, not a choice."""
-    from riskwatch.feeds.candles import Candles
+    from riskwatch.feeds.formats import Candles
 
     class Twin(Candles):
         """Claims what Candles claims."""

@@ -7,13 +7,12 @@ from math import inf
 import numpy as np
 import pytest
 
-from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, PriorConfig, TargetConfig
+from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, PriorConfig, TargetConfig
 from riskwatch.fitting.asks import tried
 from riskwatch.fitting.priors import Samples, measured, samples
-from riskwatch.models.base import Target
-from riskwatch.models.rungs import rungs
-from riskwatch.models.severity import Anchor
-from riskwatch.scenarios.drawn import DEPTHS, drawn, levels, weight
+from riskwatch.models.base import Anchor, Target
+from riskwatch.models.config import rungs
+from riskwatch.scenarios.random_episodes import DEPTHS, drawn, levels, weight
 
 TARGET = Target(kind="depeg", side="discount", threshold=50.0, horizon_s=600.0)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.risk.models import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.models.authority import Judge
+from riskwatch.models.base import sigmoid
+from riskwatch.models.config import questions, rungs
 from riskwatch.models.evidence import Evidence
-from riskwatch.models.judge import Judge
-from riskwatch.models.ladder_state import LadderState
-from riskwatch.models.rungs import questions, rungs
-from riskwatch.models.severity import sigmoid
+from riskwatch.models.state import LadderState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,15 +6,15 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from riskwatch.core.risk.models import Scored
+    from riskwatch.core.risk.scorer import Scored
     from riskwatch.core.stage import Row
-    from riskwatch.models.ladder import Ladder
-    from riskwatch.models.ladder_state import LadderState
+    from riskwatch.models.ensemble import Ladder
+    from riskwatch.models.state import LadderState
 
 USDC: Final = "asset:USDC"
 ONSET: Final = "depeg(discount 50bp, 1min)"

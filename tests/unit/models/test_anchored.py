@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from river import checks
 
-from riskwatch.models.anchored import AnchoredLogisticRegression
-from riskwatch.models.around import MAX_FEATURES
+from riskwatch.models.anchored import MAX_FEATURES, AnchoredLogisticRegression
+from riskwatch.models.base import Anchor, sigmoid
 from riskwatch.models.evidence import Evidence
-from riskwatch.models.severity import Anchor, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

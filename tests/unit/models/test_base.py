@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
-from riskwatch.core.reasons import State
-from riskwatch.models.anchored_generation import AnchoredGeneration
-from riskwatch.models.base import Authority, Generation, Score, Target, known_severity
-from riskwatch.models.rules import RulesGeneration
+from riskwatch.core.enums import State
+from riskwatch.models.adaptive import AnchoredGeneration
+from riskwatch.models.base import (
+    Authority,
+    Generation,
+    RulesGeneration,
+    Score,
+    Target,
+    known_severity,
+)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from riskwatch.core.risk.models import ModelsConfig
-from riskwatch.models.ladder import Ladder
+from riskwatch.config.config import MODELS_CHECKS
+from riskwatch.config.toml import Shaper
+from riskwatch.core.risk.scorer import ModelsConfig
+from riskwatch.models.ensemble import Ladder
 from riskwatch.models.registry import BUILTIN
-from riskwatch.shell.config import MODELS_CHECKS
-from riskwatch.shell.strict import Shaper
 from tests.unit.models.samples import USDC, rows_of, walk
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from riskwatch.checks.model import CHECKS
 from riskwatch.errors import ModelError
 from riskwatch.fitting.artefact import fitted
 from riskwatch.fitting.trees import Settings
-from riskwatch.models.artefact import sealed
 from riskwatch.models.frozen import FrozenGeneration, FrozenModels
 from riskwatch.models.frozen import sealed as sealed_frozen
 from riskwatch.models.registry import build
+from riskwatch.models.trees import sealed
 from tests.support import joined_models
 from tests.support.joined_models import HORIZON_S, NAMES, TARGET, rows_of
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from riskwatch.errors import ModelError
-from riskwatch.models.anchored_generation import AnchoredGeneration
+from riskwatch.models.adaptive import AnchoredGeneration
+from riskwatch.models.base import RulesGeneration
 from riskwatch.models.registry import GROUP, build
-from riskwatch.models.rules import RulesGeneration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,16 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import MINUTE
-from riskwatch.core.risk.models import ModelsConfig, SlippageConfig
-from riskwatch.core.risk.scorer import Law
+from riskwatch.core.risk.scorer import Law, ModelsConfig, SlippageConfig
 from riskwatch.errors import ModelError
-from riskwatch.models.ladder import Ladder
+from riskwatch.models.ensemble import Ladder
 from riskwatch.models.slippage import REACH, PinballFactor
 from tests.unit.models.samples import rows_of
 
 if TYPE_CHECKING:
     from riskwatch.core.stage import Row
-    from riskwatch.models.ladder_state import LadderState
+    from riskwatch.models.state import LadderState
 
 LAW = Law(1.0, 0.01)
 """2 bp for 10,000 USD, 11 bp for a million."""

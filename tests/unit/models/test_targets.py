@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.risk.models import ModelsConfig, TargetConfig
+from riskwatch.core.risk.scorer import ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition
-from riskwatch.models.ladder import Ladder
+from riskwatch.models.ensemble import Ladder
 from tests.unit.models.samples import rows_of, rules
 
 if TYPE_CHECKING:
-    from riskwatch.models.ladder_state import LadderState
+    from riskwatch.models.state import LadderState
 
 
 STRESS: Final = TargetConfig(

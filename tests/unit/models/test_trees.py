@@ -12,10 +12,8 @@ import pytest
 from riskwatch.errors import ModelError
 from riskwatch.fitting.artefact import fitted
 from riskwatch.fitting.trees import Settings, boosted, exported
-from riskwatch.models.artefact import Artefact, opened, sealed
-from riskwatch.models.batch import BatchGeneration
 from riskwatch.models.registry import build
-from riskwatch.models.trees import Forest, Tree
+from riskwatch.models.trees import Artefact, BatchGeneration, Forest, Tree, opened, sealed
 from tests.support.joined_models import HORIZON_S, NAMES, TARGET, labelled, rows_of
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 
 from riskwatch import scenarios
 from riskwatch.contracts.codec import decode, encode
+from riskwatch.core.enums import Cause, State
 from riskwatch.core.events import Balance, Quote, Transfer
-from riskwatch.core.reasons import Cause, State
 from riskwatch.errors import ConfigError
 from riskwatch.scenarios.episode import load, parse
 from riskwatch.scenarios.firm import firm_events

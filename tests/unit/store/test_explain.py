@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from riskwatch.core.reasons import Cause
+from riskwatch.core.enums import Cause
 from riskwatch.store import queries
 from riskwatch.store.audit import row_of
 from riskwatch.store.explain import CAUSES, explain_alert, explain_decision

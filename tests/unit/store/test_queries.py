@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.errors import StoreError
 from riskwatch.store import queries
 from riskwatch.store.batch import Batch, Sequenced

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select, text
 
-from riskwatch.bench.board import Board
+from riskwatch.bench.scoreboard import Board
 from riskwatch.bench.trial import LADDER
 from riskwatch.core.clock import DAY, MINUTE
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.store.scoreboard import SCOREBOARD_RESULT, write_run
 from tests.unit.bench.samples import ONSET, case, change, fact, trial
 

@@ -19,9 +19,8 @@ from riskwatch.store import migrate
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, Sequenced, StreamOffset
 from riskwatch.store.content import content_digest, dump
 from riskwatch.store.engine import open_engine
-from riskwatch.store.outbox import pending
 from riskwatch.store.projections import ALERT, DATA_QUALITY, EXPOSURE
-from riskwatch.store.transaction import commit, take_lease
+from riskwatch.store.transaction import commit, pending, take_lease
 from riskwatch.store.truth import DEAD_LETTER, LEASE, WORKER_PROGRESS
 from tests.support.batches import FINE, at, batches, exposure
 

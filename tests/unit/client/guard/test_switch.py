@@ -11,12 +11,12 @@ import msgspec
 import pytest
 
 from riskwatch.client import KillSwitch, Terms
-from riskwatch.client.guard.drilling import rehearse
-from riskwatch.client.guard.judge import Order
+from riskwatch.client.guard.order_check import Order
+from riskwatch.client.guard.switch import rehearse
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import moment
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import Unwind
-from riskwatch.core.reasons import State
 from riskwatch.errors import ConfigError
 from tests.support.drills import signal
 from tests.support.guarding import LIFE_S, Time, Truth
@@ -24,7 +24,7 @@ from tests.support.guarding import LIFE_S, Time, Truth
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from riskwatch.client.guard.belief import Belief
+    from riskwatch.client.guard.trust import Belief
     from riskwatch.client.guard.view import Row
 
 

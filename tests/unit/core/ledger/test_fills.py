@@ -7,11 +7,11 @@ from itertools import permutations
 
 import pytest
 
+from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.ledger.party import SLIPS
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
 from riskwatch.core.readings import OpenPosition
-from riskwatch.core.reasons import QualityIssue, RejectReason
 from tests.support.facts import (
     amounts,
     balance,

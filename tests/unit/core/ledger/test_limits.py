@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import EventRejected
-from riskwatch.core.reasons import RejectReason
 from tests.support.facts import (
     amounts,
     balance,

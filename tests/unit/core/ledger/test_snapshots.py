@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING
 
+from riskwatch.core.enums import Cause, QualityIssue, RejectReason
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved
-from riskwatch.core.reasons import Cause, QualityIssue, RejectReason
 from tests.support.facts import (
     amounts,
     at,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from riskwatch.core.events import LedgerEvent
-    from riskwatch.core.ledger.rules import LedgerOutput
+    from riskwatch.core.ledger.outputs import LedgerOutput
 
 
 def test_a_balance_has_its_components() -> None:

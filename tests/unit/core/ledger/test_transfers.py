@@ -6,9 +6,9 @@ from itertools import permutations
 
 import pytest
 
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import EventRejected
-from riskwatch.core.reasons import RejectReason
 from tests.support.facts import balance, fill, held, read, run, tick, transfer
 
 DAY = 86_400

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from riskwatch.core.enums import Cause, QualityIssue, RejectReason
 from riskwatch.core.events import Tick
 from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.outputs import EventRejected
 from riskwatch.core.readings import MarketReading
-from riskwatch.core.reasons import Cause, QualityIssue, RejectReason
 from tests.support.market import BTC, CALM, Floor, at, one, quote, usdc
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import random
 
 import pytest
 
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade
-from riskwatch.core.reasons import State
 from riskwatch.core.risk.stage import RiskStage
-from riskwatch.models.ladder import Ladder
-from riskwatch.shell import bootstrap
+from riskwatch.engine import bootstrap
+from riskwatch.models.ensemble import Ladder
 from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, asset, held, market, of
 
 POLICY = bootstrap.configuration().policy

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from riskwatch.core.clock import MINUTE, moment
+from riskwatch.core.enums import Cause, RejectReason, State
 from riskwatch.core.events import Tick
 from riskwatch.core.outputs import (
     AlertRaised,
@@ -16,7 +17,6 @@ from riskwatch.core.outputs import (
     EventRejected,
     KillSwitchChanged,
 )
-from riskwatch.core.reasons import Cause, RejectReason, State
 from riskwatch.core.risk.stage import RiskStage
 from tests.support.people import OPERATORS, SCOPE, answer, command, people
 from tests.support.risk import asset, at, desk, held, market, of

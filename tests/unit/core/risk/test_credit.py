@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from riskwatch.core.enums import RejectReason, State
 from riskwatch.core.events import Credit
 from riskwatch.core.outputs import DecisionMade, EventRejected
-from riskwatch.core.reasons import RejectReason, State
 from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.credit import partial, rating, weight
 from tests.support.risk import REFERENCE, Desk, asset, desk, market, news, of

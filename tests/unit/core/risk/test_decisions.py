@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.events import Credit
 from riskwatch.core.outputs import (
     AlertRaised,
@@ -15,11 +16,10 @@ from riskwatch.core.outputs import (
     Output,
 )
 from riskwatch.core.readings import FlowFeatures, OpenPosition
-from riskwatch.core.reasons import Cause, Quality, State
 from riskwatch.core.risk.config import Ask
-from riskwatch.core.risk.grounds import sentence
-from riskwatch.core.risk.machine import RuleEngine, score_name
-from riskwatch.core.risk.rows import ScopeRow
+from riskwatch.core.risk.explanation import sentence
+from riskwatch.core.risk.rule_engine import RuleEngine, score_name
+from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.rules import RulePack
 from tests.support.risk import (
     LIMITS,

@@ -8,11 +8,11 @@ import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from riskwatch.core.reasons import Cause, Quality, State
-from riskwatch.core.risk.grounds import Scene, Stakes, flip
-from riskwatch.core.risk.machine import Look, Request
-from riskwatch.core.risk.models import RULES
-from riskwatch.core.risk.rows import ScopeRow
+from riskwatch.core.enums import Cause, Quality, State
+from riskwatch.core.risk.explanation import Scene, Stakes, flip
+from riskwatch.core.risk.rule_engine import Look, Request
+from riskwatch.core.risk.scorer import RULES
+from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.rules import Condition, Rule
 
 NAMES = ("discount_bp", "limit_ratio", "pending_age_s")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from riskwatch.core.enums import QualityIssue
 from riskwatch.core.events import Credit, NettingSet
 from riskwatch.core.outputs import (
     CounterpartyAssessed,
@@ -20,9 +21,8 @@ from riskwatch.core.outputs import (
     PositionChanged,
 )
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
-from riskwatch.core.reasons import QualityIssue
-from riskwatch.core.risk.assess import Assessor, either, pd_over
 from riskwatch.core.risk.config import RiskConfig
+from riskwatch.core.risk.credit_loss import Assessor, either, pd_over
 from riskwatch.core.risk.exposure import expose
 from riskwatch.core.risk.scorer import Law
 from tests.support.risk import (

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from riskwatch.core.clock import DAY, moment
+from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.events import Tick
 from riskwatch.core.outputs import (
     AlertRaised,
@@ -21,9 +22,8 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     Unwind,
 )
-from riskwatch.core.reasons import Cause, Quality, State
-from riskwatch.core.risk.models import GenerationConfig, ModelsConfig, TargetConfig
-from riskwatch.models.ladder import Ladder
+from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.models.ensemble import Ladder
 from tests.support.people import SCOPE, answer, command, people, request_of, until
 from tests.support.risk import asset, at, held, market, of
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import riskwatch
-from riskwatch.core.reasons import State
+from riskwatch.core.enums import State
 from riskwatch.core.risk.stage import RiskStage
-from riskwatch.models.ladder import Ladder
-from riskwatch.shell import bootstrap
+from riskwatch.engine import bootstrap
+from riskwatch.models.ensemble import Ladder
 from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, asset, market
 
 if TYPE_CHECKING:

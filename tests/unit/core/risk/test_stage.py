@@ -16,8 +16,8 @@ from riskwatch.core.events import Credit, Tick
 from riskwatch.core.outputs import ExposureChanged
 from riskwatch.core.readings import CounterpartyReading, Slip
 from riskwatch.core.risk.state import RiskState
-from riskwatch.models.ladder import Ladder
-from riskwatch.shell import bootstrap
+from riskwatch.engine import bootstrap
+from riskwatch.models.ensemble import Ladder
 from tests.support.risk import (
     LIMITS,
     REFERENCE,

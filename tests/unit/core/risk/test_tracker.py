@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import MINUTE
-from riskwatch.core.reasons import Cause, State
+from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.tracker import Tracker, track
 from riskwatch.core.rules import Condition, Rule
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from riskwatch.core.enums import State
 from riskwatch.core.events import Tick
 from riskwatch.core.operators import Operators, Role
 from riskwatch.core.outputs import (
@@ -19,8 +20,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     LimitMeasured,
 )
-from riskwatch.core.reasons import State
-from riskwatch.core.risk.hard import scope_of
+from riskwatch.core.risk.approvals import scope_of
 from tests.support.people import OPERATORS, SCOPE, answer, command, people, request_of, until
 from tests.support.risk import LIMITS, Desk, asset, at, held, market, of
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import riskwatch
+from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade, KillSwitchChanged
-from riskwatch.core.reasons import State
 from tests.support.people import SCOPE, command, people, request_of
 from tests.support.risk import asset, desk, held, market, of
 

@@ -1,0 +1,1 @@
+"""The acknowledgement worker: which clients applied which switch, and how drills went."""

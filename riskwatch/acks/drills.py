@@ -1,0 +1,377 @@
+"""Keeps the drills that were signalled, judges each once, and says what should be alerted.
+
+Driven by the listener (:mod:`riskwatch.acks.worker`), which hears the signals and the answers.
+One that is due and was not run is found by the plan, so a risk worker that does not signal, or
+signals what nobody hears, shows as well.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.clock import SECOND, micros, moment
+from riskwatch.core.outputs import DrillSignalled
+from riskwatch.core.risk.drills import due_by
+from riskwatch.store import clients as table
+from riskwatch.store import drills as store
+from riskwatch.store.clients import quantile
+from riskwatch.store.engine import answering
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Connection, Engine
+
+    from riskwatch.acks.acknowledgements import Roll
+    from riskwatch.contracts.acks import DrillAck
+    from riskwatch.core.risk.config import DrillPlan
+
+
+# What came of a drill: who answered and how fast, and whether anything real changed. No I/O.
+
+PASSED, FAILED, DISTURBED = "passed", "failed", "disturbed"
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """One client at a drill.
+
+    Attributes
+    ----------
+    client : str
+        Who.
+    stopped_s : float
+        From the moment of the signal to when its copy of the table refused orders, by the clocks
+        of broker (of the risk worker, if a plan asked) and client.
+    round_trip_s : float
+        From the moment of the signal to the broker's receipt of its word: of a commanded drill,
+        both are the broker's clock, and all that lies between command and answer is in it.
+    problems : list of str
+        What was not as it must be.
+    """
+
+    client: str
+    stopped_s: float
+    round_trip_s: float
+    problems: list[str]
+
+
+class Real(msgspec.Struct, frozen=True):
+    """What is real, around a drill.
+
+    Attributes
+    ----------
+    before, after : str
+        Digest of the table of scopes in SQL: once the drill was heard of, and at its end. Empty
+        before it if that was not looked at in time.
+    decided : list of str
+        Real decisions since the signal.
+    caused : int
+        Real switches that the drill itself turned.
+    """
+
+    before: str
+    after: str
+    decided: list[str] = []
+    caused: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a drill.
+
+    Attributes
+    ----------
+    outcome : str
+        ``passed``; ``failed``: a client did not answer, or not as it must, or the drill changed
+        something real; ``disturbed``: a real decision was made meanwhile, so that nothing is
+        shown about what did not change.
+    plan : str
+        Plan that asked for it; empty if `person` did.
+    expected, silent : list of str
+        Clients that should answer, and those of them that did not.
+    p50_s, p99_s, slowest_s : float or None
+        Round trips of the clients that answered.
+    real : Real
+        The real table of scopes.
+    """
+
+    id: str
+    scope: str
+    plan: str
+    person: str
+    reason: str
+    sent: datetime
+    outcome: str
+    problems: list[str]
+    expected: list[str]
+    silent: list[str]
+    answered: list[Answered]
+    p50_s: float | None
+    p99_s: float | None
+    slowest_s: float | None
+    real: Real
+
+
+def judged(
+    signal: DrillSignalled, expected: list[str], answered: list[Answered], real: Real
+) -> Report:
+    """Say what came of it."""
+    silent = sorted({*expected} - {found.client for found in answered})
+    problems = [f"{client} did not answer" for client in silent]
+    problems += [f"{found.client}: {what}" for found in answered for what in found.problems]
+    if not expected and not answered:
+        problems.append("there is no client to exercise")
+    if real.caused:
+        problems.append(f"the drill itself turned {real.caused} real switches")
+    if not real.before:
+        problems.append("heard of too late to say whether anything real changed")
+    outcome = FAILED if problems else PASSED
+    if real.before and real.before != real.after:
+        why = ", ".join(real.decided)
+        problems.append(f"a real decision was made during the drill: {why}" if why else _CHANGED)
+        if outcome == PASSED:
+            outcome = DISTURBED if why else FAILED
+    times = sorted(found.round_trip_s for found in answered)
+    return Report(
+        id=signal.id,
+        scope=signal.scope,
+        plan=signal.plan,
+        person=signal.person,
+        reason=signal.reason,
+        sent=signal.ts,
+        outcome=outcome,
+        problems=problems,
+        expected=expected,
+        silent=silent,
+        answered=sorted(answered, key=lambda found: found.client),
+        p50_s=quantile(times, 0.5),
+        p99_s=quantile(times, 0.99),
+        slowest_s=times[-1] if times else None,
+        real=real,
+    )
+
+
+_CHANGED: Final = "the real table of scopes changed, and no decision says why"
+
+
+def told(report: Report) -> str:
+    """Report for people."""
+    lines = [
+        f"Drill {report.id} of {report.scope}: {report.outcome.upper()}",
+        f"signalled {report.sent.isoformat()} by {report.person}: {report.reason}",
+        f"{len(report.answered)} clients answered, {len(report.expected)} were expected",
+    ]
+    if report.slowest_s is not None:
+        lines.append(
+            f"round trip p50 {report.p50_s:.3f} s, p99 {report.p99_s:.3f} s, "
+            f"slowest {report.slowest_s:.3f} s"
+        )
+    lines += [
+        f"  {found.client}: stopped after {found.stopped_s:.3f} s, heard after "
+        f"{found.round_trip_s:.3f} s"
+        for found in report.answered
+    ]
+    lines += [f"  {client}: NO ANSWER" for client in report.silent]
+    real = report.real
+    same = "the same before and after" if real.before == real.after else "NOT SHOWN TO BE THE SAME"
+    lines.append(f"real table of scopes: {same} ({real.before or 'not known'}, {real.after})")
+    lines.append(f"real switches that the drill turned: {real.caused}")
+    lines += [f"PROBLEM: {what}" for what in report.problems]
+    return "\n".join(lines) + "\n"
+
+
+def answered(ack: DrillAck, signal: DrillSignalled, arrived: datetime) -> Answered:
+    """Look at what a client said, which the broker got at `arrived`."""
+    checks = {
+        "an order in the scope was not refused": ack.refused,
+        "a cancel was refused": ack.cancelled,
+        "its real table changed": ack.digest_before == ack.digest_after,
+        "what its real table says of the order changed": ack.real_before is ack.real_after,
+        "it answered for another scope": ack.scope == signal.scope,
+    }
+    return Answered(
+        ack.client,
+        (ack.applied_ts - signal.ts).total_seconds(),
+        (arrived - signal.ts).total_seconds(),
+        [what for what, fine in checks.items() if not fine],
+    )
+
+
+def row_of(done: Report) -> tuple[object, ...]:
+    """Row of the table of drills."""
+    return (
+        done.id, done.scope, done.person, done.reason, done.sent, done.outcome,
+        len(done.expected), len(done.answered), done.slowest_s, done.real.before,
+        done.real.after, msgspec.to_builtins(done),
+    )  # fmt: skip
+
+
+ANSWER_S: Final = 10.0
+"""Seconds within which every client must have answered."""
+OVERDUE_S: Final = 300.0
+"""Seconds after which a drill that was due counts as not run."""
+FRESH_S: Final = 30.0
+"""A signal that is heard of later than so many seconds after it was given shows no before."""
+KEPT: Final = timedelta(days=100)
+"""Signals travel no longer than this: their topic keeps less."""
+PREFIX: Final = "drill:"
+"""Begins the keys of alerts about drills; the scope follows."""
+_ACKS: Final = 10_000
+_LOOK: Final = timedelta(seconds=5)
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """An alert that should be open."""
+
+    scope: str
+    title: str
+    reasons: list[str]
+
+
+class _Waiting(msgspec.Struct):
+    signal: DrillSignalled
+    heard: datetime
+    before: str | None = None
+
+
+class DrillBook:
+    """Judges drills.
+
+    Parameters
+    ----------
+    roll : Roll
+        Who is expected to answer.
+    plans : sequence of DrillPlan
+        What is due by itself.
+    answer_s, overdue_s : float
+        How long is waited for the clients, and for a drill that is due; seconds.
+    """
+
+    def __init__(
+        self,
+        roll: Roll,
+        plans: Sequence[DrillPlan],
+        answer_s: float = ANSWER_S,
+        overdue_s: float = OVERDUE_S,
+    ) -> None:
+        self._roll = roll
+        self._plans = plans
+        self._answer = timedelta(seconds=answer_s)
+        self._overdue_us = round(overdue_s * SECOND)
+        self._waiting: dict[str, _Waiting] = {}
+        self._acks: dict[tuple[str, str], tuple[DrillAck, datetime]] = {}
+        self._judged: set[str] = set()
+        self._last: dict[str, tuple[datetime, str, list[str]]] = {}
+        self._late: dict[str, Wanted] = {}
+        self._looked = _LONG_AGO
+        self._began: datetime | None = None
+
+    def load(self, conn: Connection, now: datetime) -> None:
+        """Look up what was judged before."""
+        self._judged = store.judged_since(conn, now - KEPT)
+        for row in store.last_of_scopes(conn):
+            self._last[row["scope"]] = row["sent_ts"], row["outcome"], row["report"]["problems"]
+
+    def signalled(self, signal: DrillSignalled, now: datetime) -> None:
+        """Take note of a drill; one that is judged, or known, is left out."""
+        if signal.id not in self._judged and signal.id not in self._waiting:
+            self._waiting[signal.id] = _Waiting(signal, now)
+
+    def answered(self, ack: DrillAck, arrived: datetime) -> None:
+        """Take note of an answer; the first word of a client counts."""
+        self._acks.setdefault((ack.drill, ack.client), (ack, arrived))
+        if len(self._acks) > _ACKS:
+            del self._acks[next(iter(self._acks))]
+
+    def look(self, engine: Engine, now: datetime) -> list[Report]:
+        """Look at what is real as drills begin; returns those that are over, to be kept.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the database does not answer.
+        """
+        plans_too = now - self._looked >= _LOOK
+        if not (self._waiting or plans_too):
+            return []
+        with answering("drills cannot be judged"), engine.connect() as conn:
+            found = [self._look(conn, each, now) for each in self._waiting.values()]
+            if plans_too:
+                self._late = {PREFIX + w.scope: w for w in self._unrun(conn, now)}
+                self._looked = now
+        return [report for report in found if report is not None]
+
+    def keep(self, report: Report) -> None:
+        """Take note that a drill was judged, and that this was written down."""
+        del self._waiting[report.id]
+        self._judged.add(report.id)
+        for key in [key for key in self._acks if key[0] == report.id]:
+            del self._acks[key]
+        last = self._last.get(report.scope)
+        if last is None or last[0] <= report.sent:
+            self._last[report.scope] = report.sent, report.outcome, report.problems
+            self._looked = _LONG_AGO  # it may be what was overdue
+
+    def wanted(self) -> dict[str, Wanted]:
+        """Alerts that should be open, by key: of the last drill of a scope, and of what is due."""
+        failed = {
+            PREFIX + scope: Wanted(scope, f"the drill of {scope} failed", problems)
+            for scope, (_, outcome, problems) in self._last.items()
+            if outcome == FAILED
+        }
+        return failed | self._late
+
+    def _look(self, conn: Connection, waiting: _Waiting, now: datetime) -> Report | None:
+        signal = waiting.signal
+        if waiting.before is None:
+            late = (now - signal.ts).total_seconds() > FRESH_S
+            waiting.before = "" if late else table.switch_digest(conn)
+        expected = self._expected(signal)
+        found = self._answers(signal)
+        missing = {*expected} - {each.client for each in found}
+        if (missing or not found) and now - waiting.heard < self._answer:
+            return None
+        real = Real(
+            waiting.before,
+            table.switch_digest(conn),
+            store.really_changed(conn, signal.ts),
+            store.caused(conn, signal.cause_id, signal.ts),
+        )
+        return judged(signal, expected, found, real)
+
+    def _expected(self, signal: DrillSignalled) -> list[str]:
+        """Every client that is known, has not ended, and was there when the signal was given."""
+        known = {
+            client
+            for client, heard in self._roll.heard.items()
+            if not heard.ack.ended and heard.ack.started <= signal.ts
+        }
+        return sorted({*known, *signal.expect})
+
+    def _answers(self, signal: DrillSignalled) -> list[Answered]:
+        return [
+            answered(ack, signal, arrived)
+            for (drill, _), (ack, arrived) in self._acks.items()
+            if drill == signal.id
+        ]
+
+    def _unrun(self, conn: Connection, now: datetime) -> list[Wanted]:
+        """Plans whose moment went by without a drill."""
+        self._began = self._began or now
+        out = []
+        for plan in self._plans:
+            row = store.plan_row(conn, plan.id)
+            since = micros(self._began) if row is None else row.since
+            due = due_by(plan, micros(now) - self._overdue_us)
+            last = self._last.get(plan.scope)
+            if due <= since or (last is not None and micros(last[0]) >= due):
+                continue
+            why = "the risk worker does not know the plan: it runs with another configuration"
+            if row is not None:
+                why = "it was not signalled" if row.last < due else "its signal was not heard of"
+            when = f"plan {plan.id} was due at {moment(due):%Y-%m-%d %H:%M} UTC"
+            out.append(Wanted(plan.scope, f"the drill of {plan.scope} is overdue", [when, why]))
+        return out

@@ -1,0 +1,379 @@
+"""The worker ``clients``: hears what order paths applied, and raises alerts of those that did not.
+
+It stands apart from the workers that decide: what it knows is telemetry by the wall's clock, and
+nothing that is decided may rest on it. It reads two compacted topics from their beginning, so it
+keeps no offsets; only what it puts out goes the way of all outputs, by lease, transaction and
+outbox, under its own name.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from kafka import TopicPartition
+from kafka.errors import KafkaError, RetriableError
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+from riskwatch.acks import drills
+from riskwatch.acks.acknowledgements import LATE_S, Roll
+from riskwatch.acks.drills import DrillBook, row_of
+from riskwatch.config import paths
+from riskwatch.config.config import load_policy
+from riskwatch.contracts.acks import ACKS, DRILL_KEY, DRILLS, Ack, decode_ack
+from riskwatch.contracts.kafka_clients import open_consumer
+from riskwatch.contracts.outputs import decode_output
+from riskwatch.contracts.topics import SEQ
+from riskwatch.core.clock import SECOND, micros, moment
+from riskwatch.core.enums import Cause, State
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    DrillSignalled,
+    KillSwitchChanged,
+    Origin,
+)
+from riskwatch.engine.clock import wall
+from riskwatch.errors import BrokerError
+from riskwatch.kafka.producer import KafkaPublisher, Producer
+from riskwatch.store import clients as table
+from riskwatch.store import drills as stored_drills
+from riskwatch.store.batch import Batch, Sequenced
+from riskwatch.store.transaction import commit, pending
+from riskwatch.worker.standby import Aside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from riskwatch.acks.acknowledgements import Late
+    from riskwatch.acks.drills import Wanted
+    from riskwatch.core.outputs import Output
+    from riskwatch.worker.settings import Settings
+
+
+# What the worker ``clients`` tells Prometheus: who obeys, who is late, and drills.
+
+LABELS: Final[dict[str, tuple[str, ...]]] = {
+    "riskwatch_clients": (),
+    "riskwatch_clients_late": ("client",),
+    "riskwatch_client_ack_seconds": ("client",),
+    "riskwatch_drills_overdue": ("scope",),
+}
+"""Metrics and their labels, by the names that queries use."""
+SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60)
+
+
+class ClientMetrics:
+    """Series about order paths.
+
+    Parameters
+    ----------
+    registry : CollectorRegistry
+        Where they are collected.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, about: str) -> Gauge:
+            return Gauge(name, about, LABELS[name], registry=registry)
+
+        self._known = gauge("riskwatch_clients", "Order paths that are expected to obey.")
+        self._late = gauge(
+            "riskwatch_clients_late", "Scopes at HALT that a client did not apply in time."
+        )
+        self._overdue = gauge(
+            "riskwatch_drills_overdue", "1 where a drill failed, or was not run when it was due."
+        )
+        name = "riskwatch_client_ack_seconds"
+        self._times = Histogram(
+            name, "From a kill message to the word of a client.", LABELS[name],
+            registry=registry, buckets=SECONDS,
+        )  # fmt: skip
+
+    def applied(self, client: str, seconds: float) -> None:
+        """A client said that it applied a message, so long after it was published."""
+        self._times.labels(client).observe(seconds)
+
+    def stand(self, known: int, late: dict[str, int], overdue: Iterable[str]) -> None:
+        """Clients that are expected, scopes that each is late with, and scopes without a drill."""
+        self._known.set(known)
+        self._late.clear()
+        for client, scopes in late.items():
+            self._late.labels(client).set(scopes)
+        self._overdue.clear()
+        for scope in overdue:
+            self._overdue.labels(scope).set(1)
+
+
+# Alerts of the worker ``clients``: who is late with a HALT, and drills that went wrong.
+
+NAME: Final = "clients"
+"""The worker."""
+PREFIX: Final = "client:"
+"""Begins the keys of alerts about late clients."""
+
+
+def alert_key(late: Late) -> str:
+    """Key of the alert that a client is late with a scope."""
+    return f"{PREFIX}{late.client}|{late.scope}"
+
+
+def raised(late: Late, us: int) -> AlertRaised:
+    """Alert that a client did not apply a HALT in time."""
+    waited = us / SECOND - late.published.timestamp()
+    return _alert(
+        alert_key(late),
+        f"{NAME}/{us}/{late.decision_id}",
+        us,
+        scope=late.scope,
+        severity=State.HALT,
+        title=f"{late.client} did not apply the HALT of {late.scope}",
+        reasons=[late.why, f"it was told {waited:.1f} s ago"],
+        decision_id=late.decision_id,
+    )
+
+
+def drill_raised(key: str, wanted: Wanted, us: int) -> AlertRaised:
+    """Alert that a drill failed, or was not run."""
+    return _alert(
+        key,
+        f"{NAME}/{us}/{key}",
+        us,
+        scope=wanted.scope,
+        severity=State.WATCH,
+        title=wanted.title,
+        reasons=list(wanted.reasons),
+    )
+
+
+def _alert(key: str, cause: str, us: int, **said: Any) -> AlertRaised:
+    """Alert of this worker, which knows neither causes nor dollars."""
+    return AlertRaised(
+        **Origin(cause, moment(us)).stamp(AlertRaised, key),
+        alert=key,
+        cause=Cause.UNKNOWN,
+        exposure_usd=Decimal(0),
+        **said,
+    )
+
+
+def resolved(key: str, scope: str, opened: str, us: int) -> AlertResolved:
+    """Say that it is over: a client applied it after all, a drill passed, nothing is asked."""
+    origin = Origin(opened, moment(us), f"{opened}/{us}")
+    return AlertResolved(
+        **origin.stamp(AlertResolved, key),
+        alert=key,
+        scope=scope,
+        opened_id=opened,
+    )
+
+
+SWITCHES: Final = "riskwatch.killswitch"
+KEPT: Final = timedelta(days=400)
+"""How long the times of clients are kept."""
+_POLL_MS: Final = 100
+_WRITE: Final = timedelta(seconds=1)
+_ASK_MS: Final = 10_000
+_BATCH: Final = 1_000
+_DAY: Final = timedelta(days=1)
+
+log = structlog.get_logger("riskwatch.clients")
+
+
+class Listener(Aside):
+    """One process that hears clients.
+
+    Parameters
+    ----------
+    settings : Settings
+        From the environment.
+    late_s : float
+        Seconds that a client has to apply a HALT.
+    now : callable
+        The time.
+    """
+
+    def __init__(
+        self, settings: Settings, late_s: float = LATE_S, now: Callable[[], datetime] = wall
+    ) -> None:
+        super().__init__(NAME, settings, now)
+        self.roll = Roll(late_s)
+        plans = load_policy(settings.config or paths.rules()).risk.drills
+        self.book = DrillBook(self.roll, plans)
+        self._producer = Producer(self.connection, self.patience, self.metrics)
+        self._publisher = KafkaPublisher(self._producer)
+        self._consumer: Any = None
+        self._behind: dict[TopicPartition, int] = {}
+        self._open: dict[str, tuple[str, str]] = {}
+        self._gone: list[str] = []
+        self._written = self._swept = datetime(1970, 1, 1, tzinfo=UTC)
+        self._told = ClientMetrics(self.metrics.registry)
+
+    def turn(self) -> None:
+        """Hear, judge and write."""
+        self._hear()
+        if self._behind:
+            return  # who is late cannot be told before everything that was said is heard
+        now = self._now()
+        self._drill(now)
+        self._judge(now)
+        if now - self._written >= _WRITE:
+            self._written = now
+            self._write(now)
+        if now - self._swept >= _DAY:
+            self._swept = now
+            self._wait(lambda: table.forget_acks(self._engine, now - KEPT))
+
+    def ready(self) -> str | None:
+        """Why this process does not do its work now; ``None`` if it does."""
+        return self.standing or ("reads what was said before" if self._behind else None)
+
+    def _begin(self) -> None:
+        self._publisher.lead(NAME, self._kept.epoch)
+        self._publish()
+        for prefix in (PREFIX, drills.PREFIX):
+            self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
+        with self._engine.connect() as conn:
+            self.book.load(conn, self._now())
+        self.patience.ask_broker("open", self._follow)
+
+    def _end(self) -> None:
+        if self._consumer is not None:
+            with suppress(KafkaError):
+                self._consumer.close(autocommit=False, timeout_ms=1_000)
+        self._producer.close()
+
+    def _follow(self) -> None:
+        """Begin at the beginning of all topics."""
+        self._consumer = consumer = open_consumer(self.connection, _ASK_MS / 1_000)
+        try:
+            names = (SWITCHES, ACKS, DRILLS)
+            parts = [TopicPartition(self.connection.topic(name), 0) for name in names]
+            consumer.assign(parts)
+            first = consumer.beginning_offsets(parts, timeout_ms=_ASK_MS)
+            ends = consumer.end_offsets(parts, timeout_ms=_ASK_MS)
+        except KafkaError as error:
+            raise BrokerError(f"{self.connection.servers}: {error}") from error
+        for part in parts:
+            consumer.seek(part, first[part])
+        self._behind = {part: end for part, end in ends.items() if end > first[part]}
+
+    def _hear(self) -> None:
+        try:
+            polled = self._consumer.poll(_POLL_MS)
+        except RetriableError:
+            self.metrics.up("broker", ok=False)
+            self.patience.pause(_POLL_MS / 1_000, "broker")
+            return
+        except KafkaError as error:
+            raise BrokerError(f"{self.connection.servers}: {error}") from error
+        takers = {SWITCHES: self._switched, ACKS: self._said, DRILLS: self._drilled}
+        for part, records in polled.items():
+            take = takers[self.connection.plain(part.topic)]
+            for record in records:
+                take(record, moment(max(0, record.timestamp) * 1_000))
+        for part, end in list(self._behind.items()):
+            if self._consumer.position(part) >= end:
+                del self._behind[part]
+
+    def _switched(self, record: Any, at: datetime) -> None:
+        seq = next((int(v) for k, v in record.headers if k == SEQ and v.isdigit()), 0)
+        with suppress(ValueError):  # clients take it for a HALT, and say so
+            output = decode_output(record.value or b"")
+            if isinstance(output, KillSwitchChanged):
+                self.roll.switched(output, seq, at)
+
+    def _said(self, record: Any, at: datetime) -> None:
+        if record.value is None:
+            client = (record.key or b"").decode(errors="replace")
+            self.roll.forget(client)
+            self._gone.append(client)
+            return
+        try:
+            ack = decode_ack(record.value)
+        except ValueError as error:
+            log.warning("an acknowledgement cannot be read", offset=record.offset, why=str(error))
+            return
+        if not isinstance(ack, Ack):
+            if record.key == f"{ack.client}{DRILL_KEY}".encode():
+                self.book.answered(ack, at)
+        elif record.key == ack.client.encode():
+            self.roll.said(ack, at)
+
+    def _drilled(self, record: Any, at: datetime) -> None:
+        del at
+        with suppress(ValueError):  # nothing that anybody signalled
+            output = decode_output(record.value or b"")
+            if isinstance(output, DrillSignalled):
+                self.book.signalled(output, self._now())
+
+    def _drill(self, now: datetime) -> None:
+        """Write down what came of drills."""
+        for report in self._wait(lambda: self.book.look(self._engine, now)):
+            row, place = row_of(report), (NAME, self._kept.epoch)
+            self._wait(partial(stored_drills.write_drill, self._engine, place, row))
+            self.book.keep(report)
+            log.info("drill", id=report.id, outcome=report.outcome, problems=report.problems)
+
+    def _judge(self, now: datetime) -> None:
+        """Raise alerts of who is late and of drills, and resolve what is over."""
+        late = {alert_key(found): found for found in self.roll.late(now)}
+        wrong = self.book.wanted()
+        us = micros(now)
+        said: list[Output] = [
+            raised(found, us) for key, found in sorted(late.items()) if key not in self._open
+        ]
+        said += [
+            drill_raised(key, found, us)
+            for key, found in sorted(wrong.items())
+            if key not in self._open
+        ]
+        said += [
+            resolved(key, scope, opened, us)
+            for key, (scope, opened) in sorted(self._open.items())
+            if key not in late and key not in wrong
+        ]
+        if said:
+            self._tell(said, us)
+
+    def _tell(self, said: list[Output], us: int) -> None:
+        kept = self._kept
+        places = [Sequenced(kept.next_seq + n, output) for n, output in enumerate(said)]
+        kept.counts.read += len(said)
+        kept.counts.applied += len(said)
+        batch = Batch(
+            NAME, kept.epoch, outputs=places, counts=kept.counts, us=max(us, kept.us), relay=True
+        )
+        self._wait(lambda: commit(self._engine, batch))
+        kept.next_seq += len(said)
+        kept.us = batch.us
+        self._publish()
+        for output in said:
+            if isinstance(output, AlertRaised):
+                self._open[output.alert] = (output.scope, output.id)
+                log.warning("alert", alert=output.alert, why=output.reasons)
+            elif isinstance(output, AlertResolved):
+                del self._open[output.alert]
+
+    def _publish(self) -> None:
+        """Publish what waits in the outbox, and take note that it is."""
+        while waiting := self._wait(lambda: pending(self._engine, NAME, _BATCH)):
+            self._publisher.publish(waiting)
+            upto = waiting[-1].seq
+            kept = self._kept
+            done = Batch(NAME, kept.epoch, counts=kept.counts, us=kept.us, published_seq=upto)
+            self._wait(partial(commit, self._engine, done))
+
+    def _write(self, now: datetime) -> None:
+        times, rows, gone = self.roll.times(), self.roll.rows(now), self._gone
+        place = (NAME, self._kept.epoch)
+        self._wait(lambda: table.write_clients(self._engine, place, rows, times, gone))
+        self._gone = []
+        for client, *_, seconds in times:
+            self._told.applied(client, seconds)
+        known = sum(not heard.ack.ended for heard in self.roll.heard.values())
+        late = {client: len(scopes) for client, *_, scopes in rows}
+        self._told.stand(known, late, {wanted.scope for wanted in self.book.wanted().values()})

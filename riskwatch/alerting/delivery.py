@@ -1,0 +1,307 @@
+"""A route's thread: delivers what waits, the most urgent first, until it arrives or is given up.
+
+Each route has its own, so an endpoint that is slow or dead holds up nobody else. Within a group
+notices keep their order: nobody reads that something is over before it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+import httpx
+import structlog
+
+from riskwatch.contracts.notifications import WEBHOOK
+from riskwatch.contracts.webhook import IDEMPOTENCY, SIGNATURE, TIMESTAMP, sign
+from riskwatch.engine.clock import wall
+from riskwatch.errors import FencedError, RiskwatchError, StoppedError
+from riskwatch.store import notifications
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Engine
+
+    from riskwatch.alerting.routes import Target
+    from riskwatch.engine.retry import Patience
+    from riskwatch.store.notifications import Head
+
+    Post = Callable[[Target, str, bytes, datetime], Answer]
+
+
+# One try to deliver one notice: signed, within a time, never redirected; the URL is never told.
+#
+# Whatever is not an answer of 2xx is a failure that may pass: a proxy says 404 while what stands
+# behind it starts, and a page that was given up on its first try would be lost on a working night.
+
+RETRY_AFTER_MAX_S: Final = 3_600.0
+"""Longest pause that an endpoint may ask for, seconds."""
+_CONNECT_S: Final = 3.0
+_WORDS: Final = 200
+
+# They tell the whole URL of each request, which is the secret.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a try.
+
+    Attributes
+    ----------
+    failure : str
+        Why it failed; empty if it arrived.
+    retry_after_s : float or None
+        How long the endpoint wants to be left alone, seconds.
+    """
+
+    failure: str = ""
+    retry_after_s: float | None = None
+
+
+def post(target: Target, notice_id: str, body: bytes, now: datetime) -> Answer:
+    """Send a notice once; nothing is raised for what the network or the endpoint does.
+
+    Parameters
+    ----------
+    target : Target
+        Where to.
+    notice_id : str
+        Its dedupe key.
+    body : bytes
+        What is sent, the same at each try.
+    now : datetime
+        Time that is signed.
+    """
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": f"riskwatch/{ENGINE}",
+        IDEMPOTENCY: notice_id,
+    }
+    if target.route.kind == WEBHOOK:
+        timestamp = str(int(now.timestamp()))
+        headers |= {TIMESTAMP: timestamp, SIGNATURE: sign(target.key, timestamp, body)}
+    seconds = target.route.timeout_s
+    try:
+        return asyncio.run(_within(seconds, target, headers, body, now))
+    except TimeoutError:
+        return Answer(f"no answer within {seconds:g} s")
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, UnicodeError) as error:
+        return Answer(_told(error, target))
+
+
+async def _within(
+    seconds: float, target: Target, headers: dict[str, str], body: bytes, now: datetime
+) -> Answer:
+    # The whole of it has an end: an endpoint that sends a byte now and then never times out alone.
+    limits = httpx.Timeout(seconds, connect=min(seconds, _CONNECT_S))
+    async with (
+        asyncio.timeout(seconds),
+        httpx.AsyncClient(verify=target.trust, timeout=limits, follow_redirects=False) as client,
+        client.stream("POST", target.url, content=body, headers=headers) as response,
+    ):
+        status = response.status_code
+        if response.is_success:
+            return Answer()
+        return Answer(f"HTTP {status}", retry_after(response.headers.get("Retry-After"), now))
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds that an endpoint asks to wait: a number or a date; ``None`` where it says neither.
+
+    Examples
+    --------
+    >>> at = datetime(2023, 3, 11, tzinfo=UTC)
+    >>> [retry_after(v, at) for v in ("120", "Sat, 11 Mar 2023 00:00:30 GMT", "soon", "9" * 9)]
+    [120.0, 30.0, None, 3600.0]
+    """
+    if value is None:
+        return None
+    if value.isascii() and value.strip().isdigit():
+        return min(float(value), RETRY_AFTER_MAX_S)
+    try:
+        at = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return min(max(0.0, (at - now).total_seconds()), RETRY_AFTER_MAX_S)
+
+
+def _told(error: Exception, target: Target) -> str:
+    """Failure in words, without what is secret of the URL."""
+    if isinstance(error, httpx.TimeoutException):
+        return f"{type(error).__name__}: {target.host} was too slow"
+    said = (str(error).strip() or "no more is known").splitlines()[0][:_WORDS]
+    parsed = httpx.URL(target.url)
+    secrets = (target.url, parsed.raw_path.decode(errors="replace"), parsed.path)
+    for secret in (*secrets, parsed.userinfo.decode(errors="replace")):
+        said = said.replace(secret, "***") if len(secret) > 1 else said
+    return f"{type(error).__name__}: {said}"
+
+
+IDLE_S: Final = 1.0
+"""Longest pause between two looks at what waits, seconds."""
+BREATH_S: Final = 1.0
+"""Longest pause of a whole route after a try that failed, seconds."""
+T = TypeVar("T")
+
+log = structlog.get_logger("riskwatch.notify")
+
+
+class Meter(Protocol):
+    """What of the metrics a courier needs."""
+
+    def notice(self, route: str, outcome: str, seconds: float | None = None) -> None:
+        """Count a try: ``sent``, ``retried`` or ``dead``."""
+        ...
+
+
+class Courier:
+    """Delivers the notices of one route.
+
+    Parameters
+    ----------
+    target : Target
+        Where to.
+    engine : Engine
+        The database.
+    epoch : int
+        Of the lease under which it works.
+    patience : Patience
+        How the database is waited for.
+    meter : Meter
+        Where tries are counted.
+    post : callable
+        One try.
+    now : callable
+        The time.
+    share : callable
+        A number from 0 to 1 by chance, so that many senders do not come at the same moment.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        engine: Engine,
+        epoch: int,
+        patience: Patience,
+        meter: Meter,
+        post: Post,
+        now: Callable[[], datetime] = wall,
+        share: Callable[[], float] = random.random,
+    ) -> None:
+        self.target = target
+        self.route = target.route
+        self.failure: Exception | None = None
+        self.wake = threading.Event()
+        self._engine = engine
+        self._epoch = epoch
+        self._patience = patience
+        self._meter = meter
+        self._post = post
+        self._now = now
+        self._share = share
+        self._not_before = 0.0
+        self._thread = threading.Thread(
+            target=self.run, name=f"notify-{self.route.id}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end of the thread, which the process's end asks for."""
+        self.wake.set()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def run(self) -> None:
+        """Deliver until the process is asked to stop."""
+        try:
+            while not self._patience.stop.is_set():
+                self.wake.clear()
+                pause = self.round()
+                if pause > 0:
+                    self.wake.wait(min(pause, IDLE_S))
+        except StoppedError:
+            return
+        except RiskwatchError as error:
+            self.failure = error
+            level = log.warning if isinstance(error, FencedError) else log.error
+            level("courier", route=self.route.id, error=str(error))
+        except Exception as error:
+            self.failure = error
+            log.exception("courier", route=self.route.id)
+
+    def round(self) -> float:
+        """Make one try, if one is due; returns for how long there is nothing to do, seconds."""
+        breath = self._not_before - time.monotonic()
+        if breath > 0:
+            return breath
+        now = self._now()
+        found = self._wait(partial(notifications.heads, self._engine, self.route.id))
+        # A time that no pause reaches was written before a clock was set back.
+        beyond = now + timedelta(seconds=max(self.route.backoff_max_s, RETRY_AFTER_MAX_S))
+        due = [head for head in found if not now < head.due_ts <= beyond]
+        if not due:
+            next_ = min((head.due_ts for head in found), default=None)
+            return IDLE_S if next_ is None else (next_ - now).total_seconds()
+        self._try(min(due, key=lambda head: (-head.urgency, head.place)))
+        return 0.0
+
+    def _try(self, head: Head) -> None:
+        body = self._wait(partial(notifications.body_of, self._engine, head.id))
+        began = time.monotonic()
+        answer = self._post(self.target, head.id, body, self._now())
+        took, now = time.monotonic() - began, self._now()
+        said = {"route": self.route.id, "host": self.target.host, "notice": head.id}
+        mine = (self._engine, self._epoch, head.id)
+        if not answer.failure:
+            self._wait(partial(notifications.delivered, *mine, now))
+            self._meter.notice(self.route.id, "sent", took)
+            log.info("sent", **said)
+            return
+        tries = head.tries + 1
+        pause = self.pause(tries, answer.retry_after_s)
+        # What failed once is likely to fail again: the route takes a breath, and no more.
+        breath = pause if answer.retry_after_s else min(pause, BREATH_S)
+        self._not_before = time.monotonic() + breath
+        if tries >= self.route.tries:
+            reason = f"{answer.failure}, at try {tries} of {self.route.tries}"
+            self._wait(partial(notifications.given_up, *mine, now, reason))
+            self._meter.notice(self.route.id, "dead", took)
+            log.error("dead letter", tries=tries, why=answer.failure, **said)
+            return
+        due = now + timedelta(seconds=pause)
+        self._wait(partial(notifications.postponed, *mine, due, answer.failure))
+        self._meter.notice(self.route.id, "retried", took)
+        log.warning("not sent", tries=tries, why=answer.failure, again=due.isoformat(), **said)
+
+    def pause(self, tries: int, retry_after_s: float | None) -> float:
+        """Seconds until the next try: doubling, by chance up to half less, never before asked.
+
+        Parameters
+        ----------
+        tries : int
+            That failed.
+        retry_after_s : float or None
+            What the endpoint asked for.
+        """
+        longest = min(self.route.backoff_s * 2.0 ** (tries - 1), self.route.backoff_max_s)
+        return max(longest * (0.5 + 0.5 * self._share()), retry_after_s or 0.0)
+
+    def _wait(self, act: Callable[[], T]) -> T:
+        return self._patience.ask_store("notices", act)

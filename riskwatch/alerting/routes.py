@@ -1,0 +1,219 @@
+"""Reads ``notify.toml``, and finds out where its routes lead.
+
+URLs and keys are secrets: the file names the variable or the file that holds each. No error shows
+what was there instead, for it may be the secret itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+from riskwatch.config.toml import Checks, Shaper, above, among, at_least, between, read_toml
+from riskwatch.contracts.notifications import KINDS, WEBHOOK
+from riskwatch.core.alerting.config import FIELDS, Level, Matcher, NotifyConfig, Route, place
+from riskwatch.core.enums import State
+from riskwatch.core.scopes import KINDS as SCOPE_KINDS
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOTIFY: Final = "notify.toml"
+ROUTES: Final = 16
+"""Most routes: each has a thread."""
+KEY_BYTES: Final = 16
+"""Least bytes of a key to sign with."""
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
+
+
+def _fields(value: tuple[str, ...]) -> str | None:
+    known = set(value) <= set(FIELDS)
+    return None if known else f"any of {', '.join(FIELDS)}"
+
+
+def _kinds(value: tuple[str, ...]) -> str | None:
+    known = (*SCOPE_KINDS, "worker")
+    return None if set(value) <= set(known) else f"any of {', '.join(known)}"
+
+
+def _scopes(value: tuple[str, ...]) -> str | None:
+    good = all(place(scope) is not None or scope.startswith("worker:") for scope in value)
+    return None if good else "scopes such as asset:USDC or firm"
+
+
+def _pause(value: float) -> str | None:
+    return None if value == 0 or value >= 60.0 else "0s for never, or at least 1m"
+
+
+CHECKS: Final[Checks] = {
+    (NotifyConfig, "major_usd"): above(0.0),
+    (NotifyConfig, "minor_usd"): at_least(0.0),
+    (Route, "kind"): among(*KINDS),
+    (Route, "group_by"): _fields,
+    (Route, "group_wait_s"): between(0.0, 3_600.0),
+    (Route, "repeat_s"): _pause,
+    (Route, "escalate_after_s"): _pause,
+    (Route, "tries"): between(1, 50),
+    (Route, "backoff_s"): between(0.1, 3_600.0),
+    (Route, "backoff_max_s"): between(0.1, 86_400.0),
+    (Route, "timeout_s"): between(0.1, 60.0),
+    (Matcher, "scope_kind"): _kinds,
+    (Matcher, "scope"): _scopes,
+    (Matcher, "usd_from"): at_least(0.0),
+}
+
+
+def load_notify(directory: Path) -> NotifyConfig:
+    """Read ``notify.toml``; without it there are no routes.
+
+    Raises
+    ------
+    ConfigError
+        With file, dotted key, what was expected and what was found.
+    """
+    path = directory / NOTIFY
+    if not path.exists():
+        return NotifyConfig()
+    made = Shaper(NOTIFY, CHECKS).struct(NotifyConfig, read_toml(path))
+    if made.minor_usd > made.major_usd:
+        raise ConfigError(NOTIFY, "minor_usd", f"at most major_usd, {made.major_usd:g}")
+    if len(made.routes) > ROUTES:
+        raise ConfigError(NOTIFY, "routes", f"at most {ROUTES} routes", len(made.routes))
+    for route in made.routes.values():
+        _coherent(route, made.routes)
+    return made
+
+
+def unheard(config: NotifyConfig) -> list[str]:
+    """Say which severities no route takes whatever they are about: nobody would hear of them."""
+    heard = [
+        matcher
+        for route in config.routes.values()
+        for matcher in (route.match or (Matcher(),))
+        if not (matcher.scope or matcher.scope_kind or matcher.cause or matcher.about)
+        and matcher.usd_from == 0.0
+        and matcher.level_from is Level.LOW
+    ]
+    return [
+        f"no route takes every {severity.value}: some of them may reach nobody"
+        for severity in (State.HALT, State.REDUCE, State.WATCH)
+        if not any(not m.severity or severity in m.severity for m in heard)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a route leads. Its text tells nothing that is secret.
+
+    Attributes
+    ----------
+    route : Route
+        As the file has it.
+    host : str
+        What may be shown of the URL.
+    url : str
+        All of it.
+    key : bytes
+        What messages are signed with; empty where they are not.
+    trust : ssl.SSLContext or bool
+        Which certificates are believed.
+    """
+
+    route: Route
+    host: str
+    url: str = field(repr=False)
+    key: bytes = field(repr=False)
+    trust: ssl.SSLContext | bool = field(repr=False, default=True)
+
+
+def target(route: Route, environment: Mapping[str, str] = os.environ) -> Target:
+    """Find out where a route leads.
+
+    Raises
+    ------
+    ConfigError
+        If the variable or file is not there, or does not hold what it should. It never says
+        what it holds.
+    """
+    url = _secret(route, "url", environment)
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        raise _bad(route, "url", "a URL") from None
+    schemes = ("https", "http") if route.allow_http else ("https",)
+    if parsed.scheme not in schemes or not parsed.host:
+        wanted = "an https:// URL (allow_http = true takes http:// too)"
+        raise _bad(route, "url", wanted) from None
+    key = b""
+    if route.kind == WEBHOOK:
+        key = _secret(route, "secret", environment).encode()
+        if len(key) < KEY_BYTES:
+            raise _bad(route, "secret", f"a key of at least {KEY_BYTES} bytes")
+    return Target(route, parsed.host, url, key, _trust(route))
+
+
+def _coherent(route: Route, routes: Mapping[str, Route]) -> None:
+    where = f"routes.{route.id}"
+    if not _NAME.match(route.id):
+        wanted = "a name of small letters, digits, - and _, at most 32"
+        raise ConfigError(NOTIFY, where, wanted, route.id)
+    for what in ["url", "secret"] if route.kind == WEBHOOK else ["url"]:
+        variable, file = getattr(route, f"{what}_env"), getattr(route, f"{what}_file")
+        if bool(variable) == bool(file):
+            expected = f"either {what}_env or {what}_file: the {what} itself is never here"
+            raise ConfigError(NOTIFY, where, expected)
+        if variable and not _VARIABLE.match(variable):
+            # What stands there may be the secret, put where its name belongs.
+            raise ConfigError(NOTIFY, f"{where}.{what}_env", "the name of a variable in capitals")
+        if file and "://" in file:
+            raise ConfigError(NOTIFY, f"{where}.{what}_file", "the path of a file")
+    if route.kind != WEBHOOK and (route.secret_env or route.secret_file):
+        raise ConfigError(NOTIFY, where, f"no secret: a {route.kind} route is not signed")
+    if bool(route.escalate_to) != bool(route.escalate_after_s):
+        raise ConfigError(NOTIFY, where, "escalate_to and escalate_after_s together, or neither")
+    if route.escalate_to and (route.escalate_to not in routes or route.escalate_to == route.id):
+        raise ConfigError(
+            NOTIFY, f"{where}.escalate_to", "the name of another route", route.escalate_to
+        )
+    if route.backoff_max_s < route.backoff_s:
+        raise ConfigError(NOTIFY, f"{where}.backoff_max_s", f"at least {route.backoff_s:g} s")
+
+
+def _secret(route: Route, what: str, environment: Mapping[str, str]) -> str:
+    variable, file = getattr(route, f"{what}_env"), getattr(route, f"{what}_file")
+    if variable:
+        found = environment.get(variable, "").strip()
+        if not found:
+            raise _bad(route, what, f"a value in the variable {variable}")
+        return found
+    try:
+        found = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise _bad(route, what, f"a readable file at {file}") from None
+    if not found:
+        raise _bad(route, what, f"something in the file {file}")
+    return found
+
+
+def _trust(route: Route) -> ssl.SSLContext | bool:
+    if not route.ca_file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=route.ca_file)
+    except (OSError, ssl.SSLError):
+        raise ConfigError(
+            NOTIFY, f"routes.{route.id}.ca_file", "a file of certificates", route.ca_file
+        ) from None
+
+
+def _bad(route: Route, what: str, expected: str) -> ConfigError:
+    name = f"{what}_env" if getattr(route, f"{what}_env") else f"{what}_file"
+    return ConfigError(NOTIFY, f"routes.{route.id}.{name}", expected)

@@ -1,0 +1,1 @@
+"""The audit: derives decisions again, verifies them, keeps checkpoints, writes incident bundles."""

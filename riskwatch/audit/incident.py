@@ -1,0 +1,426 @@
+"""An incident as it was: what was known and held when each decision fell.
+
+The journal is replayed, so exposures and scores are those of the moment and not of today. Where
+the journal is not kept any more, the chain alone is told from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from jinja2.runtime import Undefined
+
+from riskwatch.audit.rederivation import Rederivation, foreign
+from riskwatch.contracts.outputs import encode_output
+from riskwatch.core.clock import SECOND, micros, moment, text
+from riskwatch.core.enums import State, strictest
+from riskwatch.core.money import ZERO
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    ConfigurationChanged,
+    CounterpartyAssessed,
+    DecisionMade,
+    ExposureChanged,
+    KillSwitchChanged,
+    ScoreUpdated,
+)
+from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
+from riskwatch.errors import StoreError
+from riskwatch.store.audit import BEYOND, last_payload, stretches
+from riskwatch.store.checkpoints import usable
+from riskwatch.store.explain import CAUSES, number
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.contracts.audit import Link
+    from riskwatch.core.outputs import Output
+    from riskwatch.store.bundle import Manifest
+
+
+YARDSTICK_S: Final = 5.0
+"""Within which an alert must follow its event, seconds."""
+MOST: Final = 200
+"""Holdings and scores that are kept of one moment, the largest first."""
+_PEOPLE: Final = ("operator", "operators", "person", "people", "approved_by", "by")
+"""Fields of outputs that name people."""
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Scene:
+    """One decision, and what stood when it fell.
+
+    Attributes
+    ----------
+    decision : dict
+        The decision as it is in the chain.
+    row : int
+        Its row there.
+    payload : str
+        The decision, byte for byte.
+    exposures, scores, assessments : list of dict
+        About its scope, as they stood; ``None`` where the journal is gone.
+    last_input_s : float or None
+        Seconds from the last input about its scope to the decision, in event time.
+    rederived : bool or None
+        Whether the journal gives it again byte for byte.
+    """
+
+    decision: Row
+    row: int
+    payload: str = ""
+    exposures: list[Row] | None = None
+    scores: list[Row] | None = None
+    assessments: list[Row] | None = None
+    last_input_s: float | None = None
+    rederived: bool | None = None
+
+
+@dataclass(slots=True)
+class Incident:
+    """Everything that a report tells of a stretch of time.
+
+    Attributes
+    ----------
+    scenes : list of Scene
+        Decisions, in order.
+    switches, alerts, others : list of dict
+        Switches, alerts raised and resolved, and every other kind of row of the chain.
+    configuration : dict or None
+        The one that counted when the stretch began.
+    people : list of dict
+        Who did what, by what the rows say.
+    without_journal : str
+        Why the journal was of no use, or of none for a part; empty if it was for all of it.
+    first : int
+        First row of the stretch; 0 if there is none.
+    """
+
+    scenes: list[Scene] = field(default_factory=list)
+    switches: list[Row] = field(default_factory=list)
+    alerts: list[Row] = field(default_factory=list)
+    others: list[Row] = field(default_factory=list)
+    configuration: Row | None = None
+    people: list[Row] = field(default_factory=list)
+    without_journal: str = ""
+    first: int = 0
+
+
+def incident(
+    conn: Connection, worker: str, rows: Iterable[Link], span: tuple[int, int], *, journal: bool
+) -> Incident:
+    """Tell what happened between two times.
+
+    Parameters
+    ----------
+    conn : Connection
+        See :func:`riskwatch.store.queries.reading`.
+    worker : str
+        Whose chain.
+    rows : iterable of Link
+        The stretch of it.
+    span : tuple of int
+        Beginning and end, event time in microseconds.
+    journal : bool
+        Whether to replay the journal; it takes as long as a replay.
+    """
+    out, last = Incident(), 0
+    for link in rows:
+        last = link.seq
+        if out.first == 0:
+            out.first = link.seq
+            found = last_payload(conn, worker, ConfigurationChanged, link.seq)
+            out.configuration = None if found is None else msgspec.json.decode(found)
+        _chained(out, link)
+    if not journal:
+        out.without_journal = "the journal was not replayed"
+        return out
+    derived = _derivable(conn, worker, out.first, last)
+    if derived is None or (out.first and not derived.first < out.first <= last < derived.last):
+        out.without_journal = f"not everything here was decided by this engine, {ENGINE}"
+    if derived is None:
+        return out
+    try:
+        _replay(out, derived, span)
+    except StoreError as error:
+        out.without_journal = str(error)
+    return out
+
+
+def _derivable(conn: Connection, worker: str, first: int, last: int) -> _Derivable | None:
+    """Of the rows of the chain from one to another, the last ones that this engine can derive.
+
+    Where there is no such row, `first` is 0, and any stretch of this engine will do.
+    """
+    parts = stretches(conn, worker)
+    if not parts:
+        return _Derivable(Rederivation(conn, worker))  # the replay says what is wanting
+    ends = [*(after.audit_seq for after in parts[1:]), BEYOND]
+    for at, (part, end) in reversed(list(enumerate(zip(parts, ends, strict=True)))):
+        begin = part.audit_seq if at else 0
+        within = first == 0 or (begin < last and first < end)
+        if part.engine != ENGINE or not within:
+            continue
+        start = None
+        if foreign(conn, worker, part):
+            kept = usable(conn, worker, part)
+            if not kept:
+                continue
+            start = kept[0]
+            begin = max(begin, start.audit_seq)
+        return _Derivable(Rederivation(conn, worker, start, last=part.last), begin, end)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Derivable:
+    """A replay, and the rows of the chain that it says something about: those in between."""
+
+    replay: Rederivation
+    first: int = 0
+    last: int = BEYOND
+
+
+def _chained(out: Incident, link: Link) -> None:
+    value: Row = msgspec.json.decode(link.payload)
+    if link.kind == DecisionMade.__name__:
+        out.scenes.append(Scene(value, link.seq, link.payload))
+    elif link.kind == KillSwitchChanged.__name__:
+        out.switches.append(value)
+    else:
+        if link.kind == ConfigurationChanged.__name__:
+            value = {key: found for key, found in value.items() if key != "content"}
+        out.others.append({"row": link.seq, "kind": link.kind, **value})
+    named = [str(value[name]) for name in _PEOPLE if value.get(name)]
+    if named:
+        out.people.append({"row": link.seq, "kind": link.kind, "who": ", ".join(named), **value})
+
+
+class _Standing:
+    """What stands at a moment: the last of each exposure, score and assessment."""
+
+    def __init__(self) -> None:
+        self.exposures: dict[str, ExposureChanged] = {}
+        self.scores: dict[str, ScoreUpdated] = {}
+        self.assessments: dict[str, CounterpartyAssessed] = {}
+
+    def see(self, output: Output) -> None:
+        if isinstance(output, ExposureChanged):
+            if output.amount:
+                self.exposures[output.key()] = output
+            else:
+                self.exposures.pop(output.key(), None)
+        elif isinstance(output, ScoreUpdated):
+            self.scores[output.key()] = output
+        elif isinstance(output, CounterpartyAssessed):
+            self.assessments[output.key()] = output
+
+    def of(self, scope: str, scene: Scene) -> None:
+        """Copy what is about a scope into its scene."""
+        held = [e for e in self.exposures.values() if _about(scope, e)]
+        held.sort(key=lambda e: (-abs(e.value_usd or ZERO), e.key()))
+        scored = [s for key, s in sorted(self.scores.items()) if s.scope == scope]
+        scene.exposures = [_plain(e) for e in held[:MOST]]
+        scene.scores = [_plain(s) for s in scored[:MOST]]
+        assessed = self.assessments.get(scope)
+        scene.assessments = [] if assessed is None else [_plain(assessed)]
+
+
+def _replay(out: Incident, derived: _Derivable, span: tuple[int, int]) -> None:
+    """Tell of each moment what the journal gives."""
+    replay = derived.replay
+    waiting = {scene.decision["id"]: scene for scene in out.scenes}
+    standing = _Standing()
+    alerts: list[Row] = []
+    for output in replay.outputs():
+        us = micros(output.ts)
+        if us > span[1]:
+            break
+        # A tick tells holdings, then scores, then decides: a scene is complete when it decides.
+        standing.see(output)
+        if isinstance(output, AlertRaised | AlertResolved) and us >= span[0]:
+            alerts.append(_plain(output))
+        elif isinstance(output, DecisionMade):
+            scene = waiting.pop(output.id, None)
+            if scene is not None:
+                standing.of(output.scope, scene)
+                scene.rederived = encode_output(output) == scene.payload.encode()
+                heard = replay.heard(output.scope)
+                if heard is not None:
+                    scene.last_input_s = (us - heard) / SECOND
+    for scene in waiting.values():
+        if derived.first < scene.row < derived.last:
+            scene.rederived = False
+    out.alerts = alerts
+
+
+def _about(scope: str, held: ExposureChanged) -> bool:
+    """Whether a holding is part of what a scope covers."""
+    at = parse(scope)
+    if at.kind == VENUE_ASSET:
+        return (held.counterparty, held.asset) == (at.name, at.asset)
+    return at.kind == FIRM or getattr(held, at.kind) == at.name
+
+
+def _plain(output: Output) -> Row:
+    found: Row = msgspec.json.decode(encode_output(output))
+    return found
+
+
+# The report of an incident as one HTML page that needs nothing but itself.
+
+SHOWN: Final = 12
+"""Holdings that the page shows of one moment."""
+LEFT: Final = 190
+"""Where the lanes of the timeline begin, of 1000."""
+MARKS: Final = 5
+
+
+def page(incident: Incident, manifest: Manifest, span: tuple[int, int]) -> bytes:
+    """Render the report.
+
+    Parameters
+    ----------
+    incident : Incident
+        What happened.
+    manifest : Manifest
+        Of the bundle that the page belongs to.
+    span : tuple of int
+        Beginning and end, event time in microseconds.
+    """
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"when": when, "since": since, "money": money, "number": shown}
+    reached = drawn(incident, span)
+    states = [State(s["effective"]) for s in incident.switches]
+    largest = max((float(s.decision["exposure_usd"]) for s in incident.scenes), default=0.0)
+    return (
+        made.get_template("incident.html")
+        .render(
+            incident=incident,
+            manifest=manifest,
+            begin=text(span[0]),
+            end=text(span[1]),
+            lanes=lanes(incident.switches, reached),
+            marks=marks(reached),
+            measured=[s for s in incident.scenes if s.last_input_s is not None],
+            yardstick=YARDSTICK_S,
+            worst=strictest(states).value,
+            largest=money(largest),
+            causes=CAUSES,
+            shown=SHOWN,
+        )
+        .encode()
+    )
+
+
+def drawn(incident: Incident, span: tuple[int, int]) -> tuple[int, int]:
+    """Stretch that the timeline shows: what happened, with a margin, within what was asked."""
+    times = [_us(s["ts"]) for s in incident.switches]
+    if not times:
+        return span
+    margin = max((max(times) - min(times)) // 10, 60_000_000)
+    return max(span[0], min(times) - margin), min(span[1], max(times) + margin)
+
+
+def lanes(switches: list[Row], span: tuple[int, int]) -> list[dict[str, Any]]:
+    """Bars of the timeline: per scope, the effective state from each change to the next.
+
+    Examples
+    --------
+    >>> switch = {"scope": "firm", "effective": "HALT", "ts": "1970-01-01T00:00:50Z"}
+    >>> [bar["x"] for bar in lanes([switch], (0, 100_000_000))[0]["bars"]]
+    [190.0, 595.0]
+    """
+    out: dict[str, list[tuple[int, str]]] = {}
+    for switch in switches:
+        found = out.setdefault(switch["scope"], [(span[0], State.NORMAL.value)])
+        found.append((_us(switch["ts"]), switch["effective"]))
+    made = []
+    for scope in sorted(out):
+        changes = out[scope]
+        ends = [us for us, _ in changes[1:]] + [span[1]]
+        bars = [
+            {
+                "x": _x(us, span),
+                "w": round(max(_x(end, span) - _x(us, span), 1.0), 1),
+                "state": state,
+                "since": text(us),
+            }
+            for (us, state), end in zip(changes, ends, strict=True)
+        ]
+        made.append({"scope": scope, "bars": bars})
+    return made
+
+
+def marks(span: tuple[int, int]) -> list[dict[str, Any]]:
+    """Times under the timeline."""
+    step = (span[1] - span[0]) / MARKS
+    days = span[1] - span[0] > 86_400_000_000
+    form = "%d %b %H:%M" if days else "%H:%M:%S"
+    out = []
+    for n in range(MARKS + 1):
+        us = round(span[0] + n * step)
+        anchor = "start" if n == 0 else "end" if n == MARKS else "middle"
+        out.append({"x": _x(us, span), "label": moment(us).strftime(form), "anchor": anchor})
+    return out
+
+
+def when(ts: str) -> str:
+    """Write a time to the second, without its zone: the page says UTC once.
+
+    Examples
+    --------
+    >>> when("2023-03-11T03:13:00.5Z")
+    '2023-03-11 03:13:00'
+    """
+    return datetime.fromisoformat(ts).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def since(ts: str) -> str:
+    """Write when something began; what a replay begins with has no time."""
+    return "the beginning of the replay" if _us(ts) == 0 else when(ts)
+
+
+def money(amount: Any) -> str:
+    """Dollars with separators; nothing where none are known.
+
+    Examples
+    --------
+    >>> money("1234567.891"), money(None)
+    ('1,234,568', '')
+    """
+    if amount is None or isinstance(amount, Undefined):
+        return ""
+    return f"{float(amount):,.0f}"
+
+
+def shown(value: Any) -> str:
+    """Write a number as people read it, anything else as it is."""
+    return number(float(value)) if isinstance(value, int | float) else str(value)
+
+
+def _x(us: int, span: tuple[int, int]) -> float:
+    """Place of a time on the timeline, of 1000."""
+    width = max(span[1] - span[0], 1)
+    share = min(max((us - span[0]) / width, 0.0), 1.0)
+    return round(LEFT + (1000 - LEFT) * share, 1)
+
+
+def _us(ts: str) -> int:
+    return micros(datetime.fromisoformat(ts))

@@ -1,0 +1,283 @@
+"""Deriving decisions again from SQL alone: the journal, under the configurations it ran with.
+
+The journal is applied from its first entry, or from a checkpoint that was made of it, as it was;
+the rows of the stages are handed over where a worker began with another configuration. What
+comes out must be what is stored, byte for byte, as far as this engine applied the journal. What
+another engine applied is not derived again: its rules may have been others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from sqlalchemy import func, select
+
+from riskwatch.config.recorder import restored
+from riskwatch.contracts.codec import decode, stamp, tag_of
+from riskwatch.contracts.outputs import (
+    Internal,
+    decode_internal,
+    decode_output,
+    encode_output,
+)
+from riskwatch.contracts.refusal import Refusal
+from riskwatch.core.clock import DAY
+from riskwatch.core.events import LEDGER_EVENTS, Tick
+from riskwatch.core.outputs import ConfigurationChanged, EventRejected, Output
+from riskwatch.core.scopes import FIRM, parse
+from riskwatch.engine import bootstrap
+from riskwatch.engine.pipeline import Effects
+from riskwatch.errors import StoreError
+from riskwatch.store.audit import AUDIT_CHAIN, BEYOND, Stretch, stretches
+from riskwatch.store.checkpoints import rows_of
+from riskwatch.store.truth import RISK_JOURNAL
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.config.config import Config
+    from riskwatch.engine.pipeline import Pipeline
+    from riskwatch.store.checkpoints import Checkpoint
+
+INTERNAL: Final = {tag_of(kind): kind for kind in get_args(Internal)}
+TICK: Final = tag_of(Tick)
+MARKET: Final = "market"
+"""What the market stage said: a replay says it by itself."""
+_LEDGER: Final = frozenset(tag_of(kind) for kind in LEDGER_EVENTS)
+_FETCH: Final = 2_000
+FIRST: Final = 1
+"""Place of the first entry of a journal."""
+_J: Final = RISK_JOURNAL.c
+
+
+class JournalGoneError(StoreError):
+    """The beginning of the journal is not kept any more: nothing can be derived from it."""
+
+
+@dataclass(slots=True)
+class Rederivation:
+    """Replays the journal of one worker.
+
+    Parameters
+    ----------
+    conn : Connection
+        See :func:`riskwatch.store.queries.reading`.
+    worker : str
+        Whose journal.
+    start : Checkpoint, optional
+        Where to begin, instead of at the first entry.
+    new_day : callable, optional
+        Called before the first entry of each day of event time, with the place of the entry
+        before it and the event time reached, microseconds.
+    last : int
+        Last entry to apply; by default the last there is.
+
+    Attributes
+    ----------
+    read : int
+        Entries that were applied so far.
+    reached : tuple of int
+        Last entry that was applied, and the event time reached, microseconds.
+    """
+
+    conn: Connection
+    worker: str
+    start: Checkpoint | None = None
+    new_day: Callable[[int, int], None] | None = None
+    last: int = BEYOND
+    read: int = 0
+    reached: tuple[int, int] = (0, 0)
+    _pipeline: Pipeline | None = None
+    _effects: Effects = field(default_factory=Effects)
+    _rows: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    _heard: dict[str, int] = field(default_factory=dict)
+
+    def outputs(self) -> Iterator[Output]:
+        """Everything that the journal brings about, in order.
+
+        Raises
+        ------
+        JournalGoneError
+            If the journal does not begin at its beginning, or has a hole.
+        StoreError
+            If the configuration that it ran with is not recorded.
+        """
+        configs = self._configurations()
+        whole = self.keeps_events()
+        pipeline = self._pipeline = _pipeline(restored(configs.pop(0)), whole=whole)
+        if self.start is not None:
+            self.reached = (self.start.journal, self.start.us)
+            self._rows = rows_of(self.conn, self.start)
+            pipeline.load(self.rows())
+        for seq, us, kind, payload in self._entries():
+            # Before the first entry stands the checkpoint that it begins from.
+            reached = self.reached[1]
+            if self.new_day is not None and seq > self._first and reached // DAY < us // DAY:
+                self.new_day(seq - 1, reached)
+            self.reached = (seq, max(reached, us))
+            while configs and configs[0].journal <= seq:
+                pipeline = self._handed_over(restored(configs.pop(0)), whole=whole)
+            self.read += 1
+            if kind == MARKET or (whole and kind in INTERNAL and kind != TICK):
+                continue
+            fact = _fact(kind, bytes(payload))
+            if kind != TICK:
+                self._heard |= dict.fromkeys(_subjects(fact), us)
+            pipeline.apply(fact, self._effects)
+            for output in self._effects.outputs:
+                if isinstance(output, Output) and not isinstance(output, EventRejected):
+                    yield output
+            self._effects.outputs.clear()
+            self._effects.inputs.clear()
+
+    def rows(self) -> dict[str, dict[str, bytes]]:
+        """Rows of the stages as they are now, by stage and key."""
+        assert self._pipeline is not None, "it has begun"
+        for stage, changes in self._pipeline.drain().items():
+            kept = self._rows.setdefault(stage, {})
+            for key, body in changes.items():
+                if body is None:
+                    kept.pop(key, None)
+                else:
+                    kept[key] = body
+        return {stage: dict(sorted(rows.items())) for stage, rows in self._rows.items()}
+
+    def heard(self, scope: str) -> int | None:
+        """Event time of the last input about a scope so far, microseconds."""
+        at = parse(scope)
+        if at.kind == FIRM:
+            return max(self._heard.values(), default=None)
+        return self._heard.get(f"{at.name}/{at.asset}" if at.asset else at.name)
+
+    def _entries(self) -> Iterator[tuple[int, int, str, bytes]]:
+        """Place, event time, kind and bytes of each entry to apply, without a gap."""
+        query = select(_J.seq, _J.us, _J.kind, _J.payload)
+        query = query.where(_J.worker == self.worker, _J.seq.between(self._first, self.last))
+        query = query.order_by(_J.seq).execution_options(yield_per=_FETCH)
+        # Who asks may have enough before the end: the cursor must not stay open.
+        with self.conn.execute(query) as found:
+            for at, (seq, us, kind, payload) in enumerate(found, start=self._first):
+                if seq != at:
+                    raise JournalGoneError(f"{self.worker}: the journal has no entry {at} any more")
+                yield seq, us, kind, payload
+
+    @property
+    def _first(self) -> int:
+        """Place of the entry to begin with."""
+        return FIRST if self.start is None else self.start.journal + 1
+
+    def _configurations(self) -> list[ConfigurationChanged]:
+        """Records of the configurations that counted, by their place in the journal."""
+        least = select(func.min(_J.seq)).where(_J.worker == self.worker)
+        first = self.conn.execute(least).scalar_one()
+        if first is None:
+            raise JournalGoneError(f"{self.worker}: there is no journal")
+        if first > self._first:
+            raise JournalGoneError(
+                f"{self.worker}: the journal begins at entry {first}; what was before is archived"
+            )
+        c = AUDIT_CHAIN.c
+        rows = self.conn.execute(
+            select(c.payload)
+            .where(c.worker == self.worker, c.kind == ConfigurationChanged.__name__)
+            .order_by(c.seq)
+        ).scalars()
+        found = []
+        for payload in rows:
+            output = decode_output(payload.encode())
+            assert isinstance(output, ConfigurationChanged), "the kind was asked for"
+            found.append(output)
+        if not found or found[0].journal > FIRST:
+            raise StoreError(
+                f"{self.worker}: the journal began before configurations were recorded, so it is "
+                "not known under which one"
+            )
+        while len(found) > 1 and found[1].journal <= self._first:
+            del found[0]
+        return found
+
+    def _handed_over(self, config: Config, *, whole: bool) -> Pipeline:
+        """Give the rows of the stages to stages of another configuration, as a restart does.
+
+        Stages of this build wrote these rows, so they have its format already. Rows of an older
+        format come from a checkpoint alone, which migrates them.
+        """
+        rows = self.rows()
+        new = self._pipeline = _pipeline(config, whole=whole)
+        new.load(rows)
+        return new
+
+    def keeps_events(self) -> bool:
+        """Whether the journal holds the ledger's events too: then the ledger runs as well."""
+        if self.start is not None:
+            return self.start.events
+        query = select(_J.kind).where(_J.worker == self.worker, _J.kind.in_(_LEDGER)).limit(1)
+        return self.conn.execute(query).first() is not None
+
+
+def foreign(conn: Connection, worker: str, stretch: Stretch) -> str:
+    """Say why this engine cannot derive a stretch from the first entry; empty if it can."""
+    if stretch.engine != ENGINE:
+        return f"engine {stretch.engine} applied the journal there, this is {ENGINE}"
+    others = [each for each in stretches(conn, worker) if each.first < stretch.first]
+    if not others:
+        return ""
+    return (
+        f"engine {others[-1].engine} applied the journal up to entry {others[-1].last:,}, this is "
+        f"{ENGINE}, and there is no checkpoint at that entry"
+    )
+
+
+def begins(conn: Connection, worker: str) -> bool:
+    """Whether the journal of a worker still has its first entry."""
+    query = select(_J.seq).where(_J.worker == worker, _J.seq == FIRST)
+    return conn.execute(query).first() is not None
+
+
+def rederived(conn: Connection, worker: str, output_id: str) -> tuple[bytes | None, int]:
+    """Derive one output again.
+
+    Returns
+    -------
+    tuple
+        Its bytes, ``None`` if the journal does not bring it about, and how many entries of the
+        journal it took.
+
+    Raises
+    ------
+    JournalGoneError, StoreError
+        See :meth:`Rederivation.outputs`.
+    """
+    replay = Rederivation(conn, worker)
+    for output in replay.outputs():
+        if output.id == output_id:
+            return encode_output(output), replay.read
+    return None, replay.read
+
+
+def _pipeline(config: Config, *, whole: bool) -> Pipeline:
+    return bootstrap.pipeline(config) if whole else bootstrap.risk_pipeline(config)
+
+
+def _fact(kind: str, payload: bytes) -> Any:
+    if kind in INTERNAL:
+        return decode_internal(payload)
+    event = decode(payload)
+    if isinstance(event, Refusal):
+        raise StoreError(f"an entry of the journal cannot be read: {event.detail}")
+    return stamp(event, event.ts)
+
+
+def _subjects(fact: Any) -> list[str]:
+    """Names that an input is about, as scopes spell them."""
+    found = [
+        getattr(fact, name)
+        for name in ("asset", "base", "quote", "venue", "subject", "counterparty", "book")
+        if getattr(fact, name, None)
+    ]
+    venue, asset = getattr(fact, "venue", None), getattr(fact, "base", None)
+    return [*found, f"{venue}/{asset}"] if venue and asset else found

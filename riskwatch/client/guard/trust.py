@@ -1,0 +1,411 @@
+"""What a guard believes: the table, what vouches for it, and until when. No threads, no clock.
+
+The table is believed while **all** of this holds, and not a moment longer:
+
+* a heartbeat that is still valid carries the digest of the table that we hold;
+* no newer heartbeat carries another digest for longer than the grace;
+* some subscription had an answer from its server lately;
+* the clock of the machine did not jump since.
+
+Else the guard fails closed: REDUCE from that moment, HALT after `reduce_s`. That is no latch, it
+ends with the next heartbeat whose digest agrees.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from math import inf
+from threading import RLock
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.client.guard.view import NEVER, Row, Table, View, indexed
+from riskwatch.contracts.heartbeat import Heartbeat
+from riskwatch.core.clock import SECOND, micros
+from riskwatch.core.enums import State
+from riskwatch.core.scopes import FIRM, Index, parse
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+
+# Time as a guard sees it: one clock that only grows, tied to the wall when messages come.
+
+
+def steady() -> Callable[[], float]:
+    """Seconds that only grow, and that go on while the machine sleeps.
+
+    The ordinary monotonic clock of Linux stands still in suspend, so a laptop or a virtual
+    machine that wakes after an hour would take an old table for a fresh one.
+    """
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic if boot is None else partial(time.clock_gettime, boot)
+
+
+class Calibration:
+    """The wall's time, by the steady clock and what lies between the two.
+
+    Parameters
+    ----------
+    clock, wall : callable
+        Steady seconds, and seconds since 1970.
+    jump_s : float
+        Largest change of the difference between two looks that is not a jump.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], wall: Callable[[], float], jump_s: float
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._jump_s = jump_s
+        self._offset = wall() - clock()
+
+    def look(self) -> float | None:
+        """Take the difference anew; returns by how much it jumped, if it did."""
+        offset = self._wall() - self._clock()
+        moved, self._offset = offset - self._offset, offset
+        return moved if abs(moved) > self._jump_s else None
+
+    def wall(self) -> float:
+        """Seconds since 1970; between two looks no jump of the wall's clock shows here."""
+        return self._clock() + self._offset
+
+    def steady(self, wall: float) -> float:
+        """Steady seconds at a time of the wall."""
+        return wall - self._offset
+
+
+# How long a guard waits for what.
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How long is waited for what, seconds.
+
+    Attributes
+    ----------
+    reduce_s : float
+        From failing closed, how long REDUCE holds before it is HALT.
+    lost_s : float
+        Longest time without an answer from any server.
+    grace_s : float
+        How long a heartbeat may differ from the table: the message that explains it travels on
+        another topic.
+    skew_s : float
+        How far a heartbeat may be ahead of this machine's clock.
+    jump_s : float
+        Largest step of this machine's clock that is not a jump.
+    longest_s : float
+        Longest life of a heartbeat that is believed.
+    rebuild_s : float
+        How long the table may differ before everything is read again.
+    """
+
+    reduce_s: float = 30.0
+    lost_s: float = 5.0
+    grace_s: float = 2.0
+    skew_s: float = 2.0
+    jump_s: float = 1.0
+    longest_s: float = 300.0
+    rebuild_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would never end a wait: nothing is later than NaN.
+
+        Raises
+        ------
+        ConfigError
+            If one of them is no time.
+        """
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not 0.0 <= value < inf:
+                raise ConfigError("kill switch", f"terms.{name}", "seconds, 0 or more", value)
+
+
+_LONGEST_S: Final = 60.0
+"""Longest pause between two tries to build the table anew."""
+_VOUCHED: Final = 2
+"""Heartbeats that must vouch for the table before an unreadable message is over."""
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A heartbeat, when it came, and when it ends by the steady clock."""
+
+    beat: Heartbeat
+    since: float
+    deadline: float
+
+
+class Belief:
+    """What is known, and the view that follows from it.
+
+    Every method may be called by any thread. Sources call the first group as news come, and
+    then :meth:`settle`, at least every quarter of a second.
+
+    Parameters
+    ----------
+    terms : Terms
+        How long is waited for what.
+    clock, wall : callable
+        Steady seconds, and seconds since 1970.
+
+    Attributes
+    ----------
+    view : View
+        What orders are asked of. Replaced as a whole.
+    generation : int
+        Grows when everything must be read from its beginning again.
+    sources : dict of str to str
+        ``ok``, or what is wrong, by subscription.
+    changed : callable
+        Called, under the lock, when there is something new to acknowledge.
+    """
+
+    def __init__(self, terms: Terms, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self.terms = terms
+        self.clock = clock
+        self.lock = RLock()
+        self.calendar = Calibration(clock, wall, terms.jump_s)
+        self.table = Table()
+        self.view = View(Index(), NEVER, "no heartbeat was verified yet")
+        self.generation = 0
+        self.sources: dict[str, str] = {}
+        self.changed: Callable[[], None] = lambda: None
+        self.note = ""
+        self._good: _Held | None = None
+        self._pending: _Held | None = None
+        self._last: tuple[int, int, datetime] | None = None
+        self._last_until: datetime | None = None
+        self._dropped = (NEVER, "no heartbeat was verified yet")
+        self._differs: float | None = None
+        self._rebuilt = NEVER
+        self._pause = terms.rebuild_s
+        self._tried = -1
+        self._answered: dict[str, float] = {}
+        self._bad: dict[str, int] = {}
+        self._bad_changes = 0
+        self._shown = (-1, -1, False)
+        self._rows: dict[str, Row] = {}
+        self._rebuilding = False
+        self._floor = State.HALT
+        self._ended = False
+
+    # News.
+
+    def row(self, row: Row) -> None:
+        """Take what a message says about a scope.
+
+        Raises
+        ------
+        HistoryError
+            If it contradicts what is known; see :meth:`reset`.
+        """
+        with self.lock:
+            try:
+                parse(row.scope)
+            except ValueError:
+                self.bad(row.scope)
+                return
+            if self.table.put(row) and self._bad.pop(row.scope, None) is not None:
+                self._bad_changes += 1
+
+    def bad(self, scope: str | None) -> None:
+        """Take note that a message about `scope` cannot be read: it may have said HALT.
+
+        Ends with the next message about the scope that can be read, or once heartbeats that
+        came later vouched for the table twice.
+        """
+        with self.lock:
+            known = scope or FIRM
+            try:
+                parse(known)
+            except ValueError:
+                known = FIRM
+            if self._bad.get(known) != 0:
+                self._bad_changes += 1
+            self._bad[known] = 0
+
+    def beat(self, beat: Heartbeat) -> None:
+        """Take a heartbeat; one that is old, voided or of another time is left out."""
+        with self.lock:
+            now, wall = self.clock(), self.calendar.wall()
+            made, ends = _seconds(beat.ts), _seconds(beat.valid_until)
+            if made > wall + self.terms.skew_s:
+                self.note = f"the heartbeat is {made - wall:.1f} s ahead of this machine's clock"
+                return
+            if ends <= wall:
+                self.note = (
+                    f"the heartbeat was over {wall - ends:.1f} s ago by this machine's clock"
+                )
+                return
+            place = (beat.epoch, beat.seq, beat.ts)
+            if self._last is not None and place <= self._last:
+                if self._last_until is None or beat.ts <= self._last_until:
+                    return
+                # Its own words were over before this one was made: it is another history.
+                self.reset("the heartbeats are of another history now")
+            self.note = ""
+            self._last, self._last_until = place, beat.valid_until
+            life = min(ends - wall, ends - made, self.terms.longest_s)
+            self._pending = _Held(beat, now, now + life)
+            self._tried = -1
+
+    def answered(self, source: str) -> None:
+        """Take note that a server answered."""
+        with self.lock:
+            self._answered[source] = self.clock()
+            self.sources[source] = "ok"
+
+    def lost(self, source: str, why: str) -> None:
+        """Take note of what is wrong with a subscription."""
+        with self.lock:
+            self.sources[source] = why
+
+    def reset(self, why: str) -> None:
+        """Forget the table, fail closed, and have everything read again."""
+        with self.lock:
+            self._drop(why)
+            self.table.clear()
+            self._pending = self._last = self._last_until = None
+            self._again()
+
+    def end(self) -> None:
+        """Believe nothing any more: the guard was closed."""
+        with self.lock:
+            self._ended = True
+            self._good = self._pending = None
+            self._dropped = (NEVER, "the guard is closed")
+            self.view = self.view.lasting(*self._dropped)
+
+    # What follows.
+
+    def settle(self) -> None:
+        """Let the view follow from what is known and from the time."""
+        with self.lock:
+            if self._ended:
+                return  # a source that was slow to stop must not make the table believed again
+            now = self.clock()
+            moved = self.calendar.look()
+            if moved is not None:
+                self._drop(f"the clock of this machine jumped by {moved:.1f} s")
+                self._pending = None
+            self._verify(now)
+            self._swap(now)
+
+    def floor(self, now: float | None = None) -> State:
+        """What holds for every order whatever the table says; NORMAL while it is believed."""
+        at = self.clock() if now is None else now
+        view = self.view
+        if at < view.until:
+            return State.NORMAL
+        return State.REDUCE if at < view.until + self.terms.reduce_s else State.HALT
+
+    @property
+    def verified(self) -> Heartbeat | None:
+        """Heartbeat that vouches for the table."""
+        return None if self._good is None else self._good.beat
+
+    def _verify(self, now: float) -> None:
+        held = self._pending
+        if held is None:
+            return
+        if self._tried != self.table.changes:
+            self._tried = self.table.changes
+            digest = held.beat.digest
+            # The mirror knows no places of old rows, only what holds: either will do, for a
+            # digest is of decisions, and no two tables have the same.
+            if digest in (self.table.digest_at(held.beat.seq), self.table.digest()):
+                self._accept(held)
+                return
+        if self._differs is None:
+            self._differs = held.since
+        waited = now - max(self._differs + self.terms.grace_s, self._rebuilt)
+        if waited > self._pause:
+            self._pause = min(2 * self._pause, _LONGEST_S)
+            self._drop("the table differs from the heartbeat")
+            self.table.clear()
+            self._again()
+
+    def _accept(self, held: _Held) -> None:
+        self._good, self._pending, self._differs = held, None, None
+        self._rebuilding = False
+        self._pause = self.terms.rebuild_s
+        self.table.forget(held.beat.seq)
+        for scope in list(self._bad):
+            self._bad[scope] += 1
+            if self._bad[scope] >= _VOUCHED:
+                del self._bad[scope]
+                self._bad_changes += 1
+        self.changed()
+
+    def _swap(self, now: float) -> None:
+        until, bound = self._until()
+        shown = (self.table.changes, self._bad_changes, self._rebuilding)
+        if shown == self._shown:
+            self.view = self.view.lasting(until, bound)
+        else:
+            self._shown = shown
+            rows = {row.scope: row for row in self._known()}
+            if not self._rebuilding:
+                self._rows = rows
+            rows = rows | {scope: _doubt(scope) for scope in self._bad}
+            self.view = View(indexed(rows.values()), until, bound)
+            self.changed()
+        floor = self.floor(now)
+        if floor is not self._floor:
+            self._floor = floor
+            self.changed()
+
+    def _known(self) -> Iterable[Row]:
+        """Rows to show: while everything is read again, what was known before still restricts."""
+        if not self._rebuilding:
+            return self.table.rows()
+        rows = dict(self._rows)
+        for row in self.table.rows():
+            had = rows.get(row.scope)
+            if had is None or row.seq > had.seq:
+                rows[row.scope] = row
+        return rows.values()
+
+    def _until(self) -> tuple[float, str]:
+        if self._good is None:
+            return self._dropped
+        ends = self._good.beat.valid_until.isoformat()
+        bounds = [(self._good.deadline, f"the last heartbeat was valid until {ends}")]
+        if self._differs is not None:
+            bounds.append(
+                (self._differs + self.terms.grace_s, "the table differs from the heartbeat")
+            )
+        answered = max(self._answered.values(), default=NEVER)
+        bounds.append((answered + self.terms.lost_s, "no server answers"))
+        return min(bounds)
+
+    def _drop(self, why: str) -> None:
+        """Stop believing now, if that is not so already."""
+        if self._good is not None or self._dropped[0] > NEVER:
+            until = min(self.view.until, self.clock())
+            self._dropped = (until, why)
+        self._good = None
+
+    def _again(self) -> None:
+        self.generation += 1
+        self._rebuilding = True
+        self._rebuilt = self.clock()
+        self._tried = -1
+
+
+def _doubt(scope: str) -> Row:
+    why = "a message about it cannot be read"
+    return Row(
+        scope=scope, state=State.HALT, decision_id="", why=why, worker="", epoch=0, seq=0,
+        applied=0.0,
+    )  # fmt: skip
+
+
+def _seconds(moment: datetime) -> float:
+    return micros(moment) / SECOND

@@ -1,0 +1,307 @@
+"""Reads ``rules/``: reference data, limits, static rules, policy and models, as one frozen value.
+
+All or nothing: :func:`load` returns a :class:`Config` in which every name leads somewhere and
+every number is in its range, or raises one :class:`~riskwatch.errors.ConfigError` about the
+first thing to mend. What each file means is said in the files themselves.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.config import consistency
+from riskwatch.config.toml import (
+    Checks,
+    Shaper,
+    above,
+    among,
+    at_least,
+    between,
+    filled,
+    inside,
+    optional,
+    read_toml,
+)
+from riskwatch.contracts.signing import public_key
+from riskwatch.core.events import Name
+from riskwatch.core.operators import Operator, Operators
+from riskwatch.core.policy import Policy
+from riskwatch.core.reference import Asset, Limit, Limits, Party, Reference
+from riskwatch.core.risk.config import Ask, DrillPlan
+from riskwatch.core.risk.drills import WEEKDAYS
+from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
+from riskwatch.core.rules import Condition, Rule, RulePack
+from riskwatch.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# Hands fitted models to those that run them: models are given bytes, and read no files.
+
+OPTION: Final = "artefact"
+"""Option of a generation that names a file; the model is given the text of that file."""
+MAX_BYTES: Final = 16_777_216
+
+
+def with_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsConfig:
+    """Replace the names of artefacts by what is in them.
+
+    Parameters
+    ----------
+    models : ModelsConfig
+        As configured.
+    directory : Path
+        Folder that names are relative to.
+    file : str
+        Name of the configuration file, for the error.
+
+    Raises
+    ------
+    ConfigError
+        If an artefact is missing, unreadable, too large, or not text.
+    """
+    generations = []
+    for i, wanted in enumerate(models.generations):
+        name = wanted.options.get(OPTION)
+        if isinstance(name, str):
+            text = _read(directory / name, file, f"generations[{i}].options.{OPTION}")
+            wanted = msgspec.structs.replace(wanted, options={**wanted.options, OPTION: text})  # noqa: PLW2901
+        generations.append(wanted)
+    return msgspec.structs.replace(models, generations=tuple(generations))
+
+
+def _read(path: Path, file: str, key: str) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(file, key, f"an artefact of at most {MAX_BYTES:,} bytes", str(path))
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(file, key, f"a readable file at {path}", error.strerror) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(file, key, "an artefact in UTF-8", f"byte {error.start}") from error
+
+
+REFERENCE: Final = "reference.toml"
+LIMITS: Final = "limits.toml"
+RULES: Final = "static.toml"
+POLICY: Final = "policy.toml"
+MODELS: Final = "models.toml"
+OPERATORS: Final = "operators.toml"
+
+
+def named(value: str) -> str | None:
+    """Accept a name that an event could carry; any other would never meet one.
+
+    Examples
+    --------
+    >>> named("USDC"), named("US DC")
+    (None, "a name as events spell it: no spaces, '/' or ':', at most 64 characters")
+    """
+    try:
+        msgspec.convert(value, type=Name)
+    except msgspec.ValidationError:
+        return "a name as events spell it: no spaces, '/' or ':', at most 64 characters"
+    return None
+
+
+REFERENCE_CHECKS: Final[Checks] = {
+    (Asset, "id"): named,
+    (Asset, "collateral"): among("fiat", "crypto", "algorithmic", "none"),
+    (Party, "id"): named,
+    (Party, "kind"): among("exchange", "custodian", "bank", "issuer", "lender", "broker"),
+    (Party, "custody"): among(
+        "segregated", "omnibus", "title_transfer", "insured_deposit", "unknown"
+    ),
+}
+LIMITS_CHECKS: Final[Checks] = {
+    (Limit, "id"): filled,
+    (Limit, "subject"): named,
+    (Limit, "scope_kind"): among(
+        "counterparty", "issuer", "bank", "asset", "book", "group", "firm"
+    ),
+}
+RULES_CHECKS: Final[Checks] = {
+    (RulePack, "rules"): filled,
+    (Rule, "id"): filled,
+    (Rule, "scope_kind"): among("asset", "venue-asset", "counterparty", "book", "firm"),
+    (Rule, "state"): among("WATCH", "REDUCE", "HALT"),
+    (Rule, "any"): filled,
+    (Condition, "feature"): filled,
+}
+POLICY_CHECKS: Final[Checks] = {
+    (Ask, "state"): among("WATCH", "REDUCE", "HALT"),
+    (DrillPlan, "id"): named,
+    (DrillPlan, "weekday"): among("", *WEEKDAYS),
+}
+MODELS_CHECKS: Final[Checks] = {
+    (TargetConfig, "threshold"): above(0.0),
+    (TargetConfig, "horizon_s"): above(0.0),
+    (TargetConfig, "side"): among("", "discount", "premium", "either"),
+    (TargetConfig, "scope_kind"): among("asset", "counterparty"),
+    (TargetConfig, "label_every_s"): optional(above(0.0)),
+    (GenerationConfig, "authority"): among("shadow", "advisory", "bounded", "full"),
+    (GenerationConfig, "max_authority"): among("shadow", "advisory", "bounded", "full"),
+    (EvidenceConfig, "alpha"): inside(0.0, 1.0),
+    (EvidenceConfig, "alpha_down"): inside(0.0, 1.0),
+    (EvidenceConfig, "events_advisory"): at_least(1),
+    (EvidenceConfig, "events_bounded"): at_least(1),
+    (EvidenceConfig, "events_full"): at_least(1),
+    (EvidenceConfig, "entities_bounded"): at_least(1),
+    (EvidenceConfig, "stale_s"): above(0.0),
+    (EvidenceConfig, "drift_delta"): inside(0.0, 1.0),
+    (EvidenceConfig, "share"): between(0.0, 0.5),
+    (EvidenceConfig, "status_s"): above(0.0),
+    (ModelsConfig, "label_every_s"): above(0.0),
+    (ModelsConfig, "max_pending"): at_least(1),
+    (ModelsConfig, "max_scopes"): at_least(1),
+}
+OPERATORS_CHECKS: Final[Checks] = {
+    (Operator, "id"): named,
+    (Operator, "public_key"): public_key,
+}
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a stage is configured with.
+
+    Attributes
+    ----------
+    reference : Reference
+        Assets, parties, default probabilities.
+    limits : Limits
+        The firm's equity and its limits.
+    rules : RulePack
+        Static rules, in file order.
+    policy : Policy
+        How readings become states.
+    operators : Operators
+        Who may give commands; nobody where there is no such file.
+    digest : str
+        SHA-256 (hexadecimal) of what the files *say*: comments, spacing, the order of
+        keys and values equal to a default do not change it.
+    """
+
+    reference: Reference
+    limits: Limits
+    rules: RulePack
+    policy: Policy
+    digest: str
+    operators: Operators = Operators()
+
+
+def load(directory: Path) -> Config:
+    """Read the files of `directory`; ``operators.toml`` may be missing.
+
+    Raises
+    ------
+    ConfigError
+        With file, dotted key, what was expected and what was found.
+    """
+    reference = load_reference(directory)
+    limits = load_limits(directory)
+    rules = load_rules(directory)
+    policy = load_policy(directory)
+    operators = load_operators(directory)
+    return Config(
+        reference=reference,
+        limits=limits,
+        rules=rules,
+        policy=policy,
+        digest=digest(reference, limits, rules, policy, operators),
+        operators=operators,
+    )
+
+
+def load_reference(directory: Path) -> Reference:
+    """Read ``reference.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
+    table = read_toml(directory / REFERENCE)
+    made = Shaper(REFERENCE, REFERENCE_CHECKS).struct(Reference, table)
+    consistency.reference(REFERENCE, made)
+    return made
+
+
+def load_limits(directory: Path) -> Limits:
+    """Read ``limits.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
+    made = Shaper(LIMITS, LIMITS_CHECKS).struct(Limits, read_toml(directory / LIMITS))
+    consistency.limits(LIMITS, made)
+    return made
+
+
+def load_rules(directory: Path) -> RulePack:
+    """Read ``static.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
+    made = Shaper(RULES, RULES_CHECKS).struct(RulePack, read_toml(directory / RULES))
+    consistency.rules(RULES, made)
+    return made
+
+
+def load_operators(directory: Path) -> Operators:
+    """Read ``operators.toml`` alone; without it there are no operators.
+
+    Raises
+    ------
+    ConfigError
+        With file, dotted key, what was expected and what was found.
+    """
+    path = directory / OPERATORS
+    if not path.exists():
+        return Operators()
+    made = Shaper(OPERATORS, OPERATORS_CHECKS).struct(Operators, read_toml(path))
+    consistency.operators(OPERATORS, made)
+    return made
+
+
+def load_models(directory: Path) -> ModelsConfig:
+    """Read ``models.toml`` alone.
+
+    Raises
+    ------
+    ConfigError
+        If a value, a target or a generation cannot be used.
+    """
+    from riskwatch.models.ensemble import Ladder  # noqa: PLC0415 - half a second to import
+
+    read = Shaper(MODELS, MODELS_CHECKS).struct(ModelsConfig, read_toml(directory / MODELS))
+    made = with_artefacts(read, directory, MODELS)
+    try:
+        Ladder(made)
+    except ModelError as error:
+        raise ConfigError(MODELS, "", f"models that can be built ({error})") from error
+    return made
+
+
+def load_policy(directory: Path) -> Policy:
+    """Read ``policy.toml``, and the models that it asks, which stand in ``models.toml``.
+
+    Raises
+    ------
+    ConfigError
+        If a value, a target, a generation or an ask cannot be used.
+    """
+    from riskwatch.models.config import questions  # noqa: PLC0415 - half a second to import
+
+    table = read_toml(directory / POLICY)
+    if "models" in table:
+        expected = f"no models here: they stand in {MODELS}, as [[targets]] and [[generations]]"
+        raise ConfigError(POLICY, "models", expected)
+    made = Shaper(POLICY, POLICY_CHECKS).struct(Policy, table)
+    models = load_models(directory)
+    asked = {q.id: kind for kind, group in questions(models).items() for q in group}
+    made = msgspec.structs.replace(made, models=models)
+    consistency.policy(POLICY, MODELS, made, asked)
+    return made
+
+
+def digest(*parts: msgspec.Struct) -> str:
+    """SHA-256 of the values of `parts`, whatever the files they came from look like.
+
+    Examples
+    --------
+    >>> digest(Limits(equity_usd=1.0, limits=()))[:8]
+    'bc7d1b49'
+    """
+    canonical = msgspec.json.encode(parts, order="deterministic")
+    return sha256(canonical).hexdigest()

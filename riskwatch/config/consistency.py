@@ -1,0 +1,221 @@
+"""Whether what the files say makes sense together: names that lead nowhere, doubles, orders.
+
+Ranges of single values are checked where they are read (:mod:`riskwatch.config.config`).
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from string import Formatter
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.core.enums import State
+from riskwatch.core.money import quantise
+from riskwatch.core.operators import Role
+from riskwatch.core.outputs import CLIENT
+from riskwatch.core.risk.scorer import SERVED
+from riskwatch.core.scopes import is_scope
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from riskwatch.core.operators import Operators
+    from riskwatch.core.policy import Policy
+    from riskwatch.core.reference import Limits, Party, Reference
+    from riskwatch.core.risk.config import DrillPlan
+    from riskwatch.core.rules import RulePack
+
+PD_FLOOR: Final = 0.0003
+"""Smallest one-year default probability that anything is given: three basis points."""
+LOOKS: Final = 4
+"""How often models must look within a horizon, at least: a longer hole leaves no false label."""
+UNRATED: Final = "unrated"
+WEEK_S: Final = 604_800.0
+_TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+PLACEHOLDERS: Final = ("scope", "feature", "value", "at", "unit")
+"""What the text of a rule may name."""
+PRICED: Final = ("asset", "venue-asset")
+"""Kinds of scope whose features are read off prices, where single prints go wrong."""
+
+
+def reference(file: str, made: Reference) -> None:
+    """Raise :class:`ConfigError` about the first name or number that does not fit the rest."""
+    _probabilities(file, made.pd_by_rating)
+    for asset in made.assets.values():
+        where = f"assets.{asset.id}"
+        if asset.peg is not None and not made.asset(asset.peg).fiat:
+            raise ConfigError(file, f"{where}.peg", "an asset marked fiat = true", asset.peg)
+        if asset.peg is not None and asset.fiat:
+            raise ConfigError(file, f"{where}.peg", "no peg: fiat money is its own", asset.peg)
+        if asset.issuer is not None and asset.issuer not in made.parties:
+            raise ConfigError(file, f"{where}.issuer", "one of the parties", asset.issuer)
+    for party in made.parties.values():
+        _party(file, made, party)
+
+
+def limits(file: str, made: Limits) -> None:
+    """Raise :class:`ConfigError` about the first id, or kind and subject, that comes twice.
+
+    A subject that the reference data does not name is allowed: unknown names work.
+    """
+    _unique(file, "limits", (limit.id for limit in made.limits))
+    seen: dict[tuple[str, str], str] = {}
+    for i, limit in enumerate(made.limits):
+        first = seen.setdefault((limit.scope_kind, limit.subject), limit.id)
+        if first != limit.id:
+            expected = f"one limit for a {limit.scope_kind}, this one has {first!r} already"
+            raise ConfigError(file, f"limits[{i}].subject", expected, limit.subject)
+
+
+def rules(file: str, made: RulePack) -> None:
+    """Raise :class:`ConfigError` about the first double id, hasty HALT or unfillable text."""
+    _unique(file, "rules", (rule.id for rule in made.rules))
+    for i, rule in enumerate(made.rules):
+        hasty = rule.state is State.HALT and rule.scope_kind in PRICED
+        if hasty and rule.observations < 2 and rule.dwell_s <= 0.0:
+            expected = "2 or more, or a dwell_s: one bad price must not engage a HALT"
+            raise ConfigError(file, f"rules[{i}].observations", expected, rule.observations)
+        _text(file, f"rules[{i}].text", rule.text)
+
+
+def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]) -> None:
+    """Raise :class:`ConfigError` about the first ask that leads nowhere or target gone unseen.
+
+    Parameters
+    ----------
+    file, models_file : str
+        Names of the files of policy and models, for the error.
+    made : Policy
+        What they say.
+    targets : mapping of str to str
+        Kind of scope by id of a target.
+    """
+    risk, models = made.risk, made.models
+    if risk.people.key_memory_s < risk.people.replay_s:
+        expected = f"at least risk.people.replay_s = {risk.people.replay_s:g} s"
+        raise ConfigError(file, "risk.people.key_memory_s", expected, risk.people.key_memory_s)
+    _drills(file, risk.drills)
+    names = [generation.name or generation.model for generation in models.generations]
+    names += [SERVED] if names else []
+    for i, ask in enumerate(risk.asks):
+        if ask.generation not in names:
+            expected = f"one of the generations {', '.join(names) or '(there are none)'}"
+            raise ConfigError(file, f"risk.asks[{i}].generation", expected, ask.generation)
+        if ask.target not in targets:
+            expected = f"one of the targets {', '.join(targets) or '(there are none)'}"
+            raise ConfigError(file, f"risk.asks[{i}].target", expected, ask.target)
+        if ask.scope_kind != targets[ask.target]:
+            expected = f"{targets[ask.target]}, which {ask.target} is asked of"
+            raise ConfigError(file, f"risk.asks[{i}].scope_kind", expected, ask.scope_kind)
+    for i, target in enumerate(models.targets):
+        where = f"targets[{i}]"
+        name = "calm_bp" if target.scope_kind == "asset" else "calm_dislocation_bp"
+        calm = getattr(risk, name)
+        if target.unit == "bp" and target.threshold <= calm:
+            expected = f"more than risk.{name} = {calm:g}, below which models seldom look"
+            raise ConfigError(models_file, f"{where}.threshold", expected, target.threshold)
+        if target.horizon_s < LOOKS * risk.report_s:
+            expected = f"at least {LOOKS} times risk.report_s = {risk.report_s:g} s"
+            raise ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
+
+
+def _drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
+    """Refuse plans that could not be followed, and one name for two."""
+    _unique(file, "risk.drills", (plan.id for plan in plans))
+    for i, plan in enumerate(plans):
+        where = f"risk.drills[{i}]"
+        if not is_scope(plan.scope):
+            raise ConfigError(file, f"{where}.scope", "a scope, such as firm", plan.scope)
+        if _TIME.fullmatch(plan.at) is None:
+            raise ConfigError(file, f"{where}.at", "a time of day as HH:MM, UTC", plan.at)
+        if plan.weekday and plan.every_s % WEEK_S:
+            expected = "whole weeks, where there is a weekday"
+            raise ConfigError(file, f"{where}.every_s", expected, plan.every_s)
+        for client in plan.expect:
+            if CLIENT.fullmatch(client) is None:
+                raise ConfigError(file, f"{where}.expect", "names of clients", client)
+
+
+def operators(file: str, made: Operators) -> None:
+    """Raise :class:`ConfigError` about the first key that two people share, or idle books.
+
+    Two people are told apart by their keys, so one key under two names would be two people.
+    """
+    seen: dict[str, str] = {}
+    for operator in made.operators.values():
+        where = f"operators.{operator.id}"
+        first = seen.setdefault(operator.public_key, operator.id)
+        if first != operator.id:
+            expected = f"a key of its own, this one is {first}'s"
+            raise ConfigError(file, f"{where}.public_key", expected, operator.public_key)
+        if (operator.role is Role.TRADER) != bool(operator.books):
+            expected = "books for a trader, and for nobody else"
+            raise ConfigError(file, f"{where}.books", expected, list(operator.books))
+
+
+def unknown_subjects(made: Limits, known: Reference) -> list[str]:
+    """Subjects of limits that the reference data does not name: allowed, but worth a look."""
+    groups = {party.group for party in known.parties.values()}
+    return [
+        f"limit {limit.id}: {limit.scope_kind} {limit.subject!r} is not in the reference data"
+        for limit in made.limits
+        if limit.subject != "*"
+        and not (
+            limit.scope_kind in ("book", "firm")
+            or (limit.scope_kind == "asset" and limit.subject in known.assets)
+            or (limit.scope_kind == "group" and limit.subject in groups)
+            or (limit.scope_kind not in ("asset", "group") and limit.subject in known.parties)
+        )
+    ]
+
+
+def _probabilities(file: str, table: dict[str, float]) -> None:
+    """Hold the default probabilities to the floor, an order from best to worst, and `unrated`."""
+    if UNRATED not in table:
+        raise ConfigError(file, f"pd_by_rating.{UNRATED}", "a value, found none")
+    for rating, pd in table.items():
+        if not PD_FLOOR <= pd <= 1.0:
+            expected = f"a number from {PD_FLOOR} to 1.0"
+            raise ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
+    for (better, low), (rating, pd) in pairwise(table.items()):
+        if pd < low:
+            expected = f"at least {low} like {better} before it: ratings go from best to worst"
+            raise ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
+
+
+def _party(file: str, made: Reference, party: Party) -> None:
+    where = f"parties.{party.id}"
+    if party.native_token is not None and party.native_token not in made.assets:
+        raise ConfigError(file, f"{where}.native_token", "one of the assets", party.native_token)
+    if party.rating not in made.pd_by_rating:
+        expected = f"one of {', '.join(made.pd_by_rating)}"
+        raise ConfigError(file, f"{where}.rating", expected, party.rating)
+    for i, backing in enumerate(party.backing):
+        if backing.holder not in made.parties or backing.holder == party.id:
+            expected = "another of the parties"
+            raise ConfigError(file, f"{where}.backing[{i}].holder", expected, backing.holder)
+    _unique(file, f"{where}.backing", (b.holder for b in party.backing), "holder")
+    total = quantise(sum(b.share for b in party.backing), 9)
+    if total > 1.0:
+        raise ConfigError(file, f"{where}.backing", "shares that sum to at most 1", total)
+
+
+def _text(file: str, key: str, text: str) -> None:
+    allowed = f"plain words with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
+    try:
+        pieces = list(Formatter().parse(text))
+    except ValueError as error:
+        raise ConfigError(file, key, allowed, text) from error
+    for _, name, _, _ in pieces:
+        if name is not None and name not in PLACEHOLDERS:
+            raise ConfigError(file, key, allowed, f"{{{name}}}")
+
+
+def _unique(file: str, key: str, ids: Iterable[str], name: str = "id") -> None:
+    seen: set[str] = set()
+    for i, item in enumerate(ids):
+        if item in seen:
+            raise ConfigError(file, f"{key}[{i}].{name}", "each only once", item)
+        seen.add(item)

@@ -1,0 +1,308 @@
+"""From TOML to frozen structs, strictly: the first thing that is wrong is an error that says where.
+
+Unknown keys, wrong types, NaN and infinities, numbers outside their range and words outside
+their closed set are refused. A key that ends in ``_s`` takes a duration (``"5m"``) or seconds.
+Things are looked at in file order, so the message is about the first line to mend.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import msgspec
+
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# Durations as people write them: ``90s``, ``5m``, ``1h``, ``7d``, ``1h30m``.
+
+_SECONDS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
+_PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([dhms])")
+_WHOLE: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+
+
+def seconds(text: str) -> float:
+    """Seconds of a duration: numbers with units, largest unit first, each at most once.
+
+    Raises
+    ------
+    ValueError
+        If `text` is anything else.
+
+    Examples
+    --------
+    >>> [seconds(t) for t in ("90s", "5m", "1h30m", "7d", "0.5s")]
+    [90.0, 300.0, 5400.0, 604800.0, 0.5]
+    """
+    parts = _PART.findall(text)
+    order = "".join(unit for _, unit in parts)
+    if not _WHOLE.fullmatch(text) or order not in _ORDERS:
+        raise ValueError(f"not a duration such as '5m': {text!r}")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def _orders() -> frozenset[str]:
+    """All subsequences of ``dhms``: units that fall, each once."""
+    found = {""}
+    for unit in _SECONDS:
+        found |= {before + unit for before in found}
+    return frozenset(found - {""})
+
+
+_ORDERS: Final = _orders()
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+Table = dict[str, Any]
+Check = Callable[[Any], str | None]
+"""Says what was expected instead of a value, or ``None`` where the value will do."""
+Checks = Mapping[tuple[type, str], Check]
+"""Check of a field, by struct and field name."""
+
+
+def read_toml(path: Path) -> Table:
+    """Parse one file.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, unreadable, or not TOML in UTF-8 (with line and column).
+    """
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise ConfigError(path.name, "", f"a file at {path}, found none") from None
+    except OSError as error:
+        raise ConfigError(path.name, "", f"a readable file at {path}", error.strerror) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(path.name, "", "UTF-8", f"byte {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path.name, "", f"valid TOML: {error}") from error
+
+
+class Shaper:
+    """Turns the tables of one file into structs.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file, for errors.
+    checks : mapping, optional
+        What a type cannot say, by (struct, field). Ranges stand on the fields themselves.
+    """
+
+    def __init__(self, file: str, checks: Checks | None = None) -> None:
+        self.file = file
+        self.checks = checks or {}
+
+    def struct(self, cls: type[T], data: object, key: str = "") -> T:
+        """Make a `cls` of the table `data` that stands at dotted `key`.
+
+        Raises
+        ------
+        ConfigError
+            About the first thing in file order that does not fit.
+        """
+        table = self._table(data, key)
+        hints = get_type_hints(cls, include_extras=True)
+        fields = {f.encode_name: f for f in msgspec.structs.fields(cls)}
+        made = {}
+        for name, value in table.items():
+            where = join(key, name)
+            if name not in fields:
+                expected = f"one of {', '.join(fields)} here"
+                raise ConfigError(self.file, where, expected, "an unknown key")
+            field = fields[name]
+            kind, in_range = split_range(hints[field.name])
+            made[field.name] = found = self._value(kind, value, where)
+            for check in (in_range, self.checks.get((cls, field.name))):
+                expected_here = check(found) if check else None
+                if expected_here:
+                    raise ConfigError(self.file, where, expected_here, value)
+        for name, field in fields.items():
+            if field.required and field.name not in made:
+                raise ConfigError(self.file, join(key, name), "a value, found none")
+        try:
+            return cls(**made)
+        except ValueError as error:  # what a struct's own __post_init__ refuses
+            raise ConfigError(self.file, key, f"settings that go together: {error}") from error
+
+    def _value(self, kind: Any, value: object, key: str) -> object:
+        origin, args = get_origin(kind), get_args(kind)
+        if origin in (Union, types.UnionType):
+            inner = [a for a in args if a is not types.NoneType]
+            if len(inner) == 1:  # TOML has no null, so an optional value is the value
+                return self._value(inner[0], value, key)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return self.struct(kind, value, key)
+        if origin in (list, tuple) and (origin is list or args[-1] is Ellipsis):
+            if not isinstance(value, list):
+                raise ConfigError(self.file, key, "an array", value)
+            items = [self._value(args[0], v, f"{key}[{i}]") for i, v in enumerate(value)]
+            return items if origin is list else tuple(items)
+        if origin is dict:
+            return self._by_name(args[1], self._table(value, key), key)
+        return self._leaf(kind, value, key)
+
+    def _by_name(self, kind: Any, table: Table, key: str) -> dict[str, object]:
+        """Make a value of each entry; where it is a struct with an `id`, its name is the id."""
+        if not (isinstance(kind, type) and "id" in getattr(kind, "__struct_fields__", ())):
+            return {
+                name: self._value(kind, value, join(key, name)) for name, value in table.items()
+            }
+        made: dict[str, object] = {}
+        for name, value in table.items():
+            where = join(key, name)
+            if "id" in self._table(value, where):
+                raise ConfigError(self.file, join(where, "id"), "no id: the table's name is it")
+            made[name] = self.struct(kind, {"id": name, **value}, where)
+        return made
+
+    def _leaf(self, kind: Any, value: object, key: str) -> object:
+        if key.endswith("_s") and isinstance(value, str):
+            return self._duration(kind, value, key)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(self.file, key, "a finite number", value)
+        if isinstance(kind, type) and issubclass(kind, Enum) and value not in list(kind):
+            words = ", ".join(str(member.value) for member in kind)
+            raise ConfigError(self.file, key, f"one of {words}", value)
+        try:
+            made = msgspec.convert(value, type=kind)
+        except msgspec.ValidationError as error:
+            words = str(error).removeprefix("Expected ").split(", got ")[0].replace("`", "")
+            raise ConfigError(self.file, key, words, value) from error
+        if key.endswith("_s") and isinstance(made, int | float) and made < 0:
+            raise ConfigError(self.file, key, "a duration of zero or more", value)
+        return made
+
+    def _duration(self, kind: Any, value: str, key: str) -> object:
+        try:
+            found = seconds(value)
+            return msgspec.convert(int(found) if found.is_integer() else found, type=kind)
+        except ValueError as error:  # msgspec's own errors among them: an int wants whole seconds
+            raise ConfigError(self.file, key, "a duration such as '5m'", value) from error
+
+    def _table(self, value: object, key: str) -> Table:
+        if not isinstance(value, dict):
+            raise ConfigError(self.file, key, "a table", value)
+        return value
+
+
+def join(key: str, name: str) -> str:
+    """Dotted path of `name` under `key`.
+
+    Examples
+    --------
+    >>> join("", "a"), join("a", "b")
+    ('a', 'a.b')
+    """
+    return f"{key}.{name}" if key else name
+
+
+def split_range(kind: Any) -> tuple[Any, Check | None]:
+    """Type of a field without the range that it is annotated with, and the check of that range.
+
+    msgspec would check the range as well; its words are not those that people expect.
+
+    Examples
+    --------
+    >>> kind, check = split_range(Annotated[float, msgspec.Meta(gt=0.0)])
+    >>> kind, check(0.0)
+    (<class 'float'>, 'a number above 0.0')
+    >>> split_range(str)
+    (<class 'str'>, None)
+    """
+    if get_origin(kind) in (Union, types.UnionType):
+        inner = [a for a in get_args(kind) if a is not types.NoneType]
+        plain, check = split_range(inner[0]) if len(inner) == 1 else (kind, None)
+        return (kind, None) if check is None else (plain | None, optional(check))
+    if get_origin(kind) is Annotated:
+        plain, *extras = get_args(kind)
+        for meta in extras:
+            check = _range(meta) if isinstance(meta, msgspec.Meta) else None
+            if check is not None:
+                return plain, check
+    return kind, None
+
+
+def _range(meta: msgspec.Meta) -> Check | None:
+    """Check of a range; ``None`` if `meta` says nothing of one."""
+    match (meta.gt, meta.ge, meta.lt, meta.le):
+        case (None, None, None, None):
+            return None
+        case (int() | float() as low, None, None, None):
+            return above(low)
+        case (None, int() | float() as low, None, None):
+            return at_least(low)
+        case (int() | float() as low, None, int() | float() as high, None):
+            return inside(low, high)
+        case (None, int() | float() as low, None, int() | float() as high):
+            return between(low, high)
+    raise TypeError(f"a range that there are no words for: {meta}")
+
+
+def at_least(low: float) -> Check:
+    """`low` or more.
+
+    Examples
+    --------
+    >>> at_least(0.0)(-1.0), at_least(0.0)(0.0)
+    ('a number of at least 0.0', None)
+    """
+    return lambda value: None if value >= low else f"a number of at least {low}"
+
+
+def above(low: float) -> Check:
+    """More than `low`."""
+    return lambda value: None if value > low else f"a number above {low}"
+
+
+def between(low: float, high: float) -> Check:
+    """From `low` to `high`, both included."""
+    return lambda value: None if low <= value <= high else f"a number from {low} to {high}"
+
+
+def inside(low: float, high: float) -> Check:
+    """Between `low` and `high`, both excluded."""
+    return lambda value: None if low < value < high else f"a number between {low} and {high}"
+
+
+def among(*words: str) -> Check:
+    """One of `words`."""
+    return lambda value: None if value in words else f"one of {', '.join(words)}"
+
+
+def filled(value: object) -> str | None:
+    """Not empty.
+
+    Examples
+    --------
+    >>> filled(()), filled((1,))
+    ('at least one', None)
+    """
+    return None if value else "at least one"
+
+
+def optional(check: Check) -> Check:
+    """`check` where there is a value."""
+    return lambda value: None if value is None else check(value)

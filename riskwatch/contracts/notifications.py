@@ -1,0 +1,122 @@
+"""Notices as they travel: JSON for webhooks, text and blocks for whatever speaks Slack's language.
+
+Texts come from feeds, operators and models. Nothing in them may call a channel or pose as a link,
+so what has a meaning in Slack's markup is escaped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from riskwatch.contracts.outputs import encode_plain
+from riskwatch.core.alerting.notification import Kind
+from riskwatch.core.alerting.state import Item
+from riskwatch.core.clock import text
+
+if TYPE_CHECKING:
+    from riskwatch.core.alerting.notification import Notice
+
+VERSION: Final = 1
+WEBHOOK: Final = "webhook"
+SLACK: Final = "slack"
+KINDS: Final = (WEBHOOK, SLACK)
+"""Kinds of routes."""
+SHOWN: Final = 10
+"""Alerts that get a block of their own: a message may have 50 blocks."""
+_HEADER: Final = 150
+_SECTION: Final = 3_000
+_TEXT: Final = 3_000
+_REASONS: Final = 3
+
+
+class _Body(msgspec.Struct):
+    """What a webhook is sent."""
+
+    version: int
+    id: str
+    kind: str
+    route: str
+    origin: str
+    group: str
+    ts: str
+    severity: str
+    level: str
+    title: str
+    alerts: tuple[Item, ...]
+    more: int
+
+
+def body(kind: str, notice: Notice) -> bytes:
+    """Bytes that a route of a kind is sent."""
+    return slack_body(notice) if kind == SLACK else webhook_body(notice)
+
+
+def webhook_body(notice: Notice) -> bytes:
+    """JSON object of a notice; equal notices are equal bytes."""
+    made = _Body(
+        version=VERSION,
+        id=notice.id,
+        kind=notice.kind.value,
+        route=notice.route,
+        origin=notice.origin,
+        group=notice.group,
+        ts=text(notice.us),
+        severity=notice.severity.value,
+        level=notice.level.value,
+        title=notice.title,
+        alerts=notice.items,
+        more=notice.more,
+    )
+    return encode_plain(made)
+
+
+def slack_body(notice: Notice) -> bytes:
+    """JSON object with `text` (what a phone shows) and `blocks`."""
+    first = f"[{_word(notice)}] {notice.title}"
+    lines = [first, *(_line(item) for item in notice.items)]
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": _cut(first, _HEADER)}}
+    ]
+    for item in notice.items[:SHOWN]:
+        reasons = "\n".join(f"• {_escaped(reason)}" for reason in item.reasons[:_REASONS])
+        said = f"*{_escaped(item.title)}*\n{_escaped(_line(item))}\n{reasons}".strip()
+        section = {"type": "mrkdwn", "text": _cut(said, _SECTION)}
+        blocks.append({"type": "section", "text": section})
+    hidden = len(notice.items) - SHOWN + notice.more if len(notice.items) > SHOWN else notice.more
+    foot = f"{text(notice.us)} · {_escaped(notice.group)} · {notice.id[:12]}"
+    foot += f" · and {hidden} more" if hidden else ""
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": foot}]})
+    shown = _cut("\n".join(_escaped(line) for line in lines), _TEXT)
+    return msgspec.json.encode({"text": shown, "blocks": blocks})
+
+
+def _word(notice: Notice) -> str:
+    """Say first what matters first."""
+    if notice.kind is Kind.FIRING:
+        return notice.severity.value
+    return notice.kind.value.upper()
+
+
+def _line(item: Item) -> str:
+    words = [item.scope, item.severity.value, item.level.value, f"${item.exposure_usd:,.2f}"]
+    words += [f"state now {item.state.value}"] if item.state is not item.severity else []
+    words += [f"seen by {item.acknowledged_by}"] if item.acknowledged_by else []
+    words += [f"decision {item.decision_id[:12]}"] if item.decision_id else []
+    return ", ".join(words)
+
+
+def _escaped(said: str) -> str:
+    """Text that means nothing but itself.
+
+    Examples
+    --------
+    >>> _escaped("<!channel> a & b")
+    '&lt;!channel&gt; a &amp; b'
+    """
+    return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _cut(said: str, longest: int) -> str:
+    return said if len(said) <= longest else said[: longest - 1] + "…"

@@ -1,0 +1,339 @@
+"""What a type cannot say of an event: signs, order, and fields that need one another.
+
+One function per type, found by :data:`CHECKS`. Each answers with the first rule that is broken,
+or ``None``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from riskwatch.contracts.refusal import Refusal, refuse, shown
+from riskwatch.contracts.structure import inside
+from riskwatch.core import events
+from riskwatch.core.enums import RejectReason
+from riskwatch.core.money import MAX_SCALE, ZERO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from riskwatch.core.events import Event
+
+
+# Which times the contract accepts, and how they become UTC.
+
+EARLIEST: Final = datetime(2009, 1, 1, tzinfo=UTC)
+"""First time accepted: the year of the first coin."""
+LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+"""First time no longer accepted."""
+AHEAD: Final = timedelta(seconds=5)
+"""How far an event time may lie after its arrival: what clocks may differ."""
+
+
+def in_utc(event: Event, names: tuple[str, ...]) -> dict[str, datetime] | Refusal:
+    """Times of `event` that are not in UTC, as they are there, or which of them cannot be.
+
+    Parameters
+    ----------
+    event : Event
+        As it was decoded.
+    names : tuple of str
+        Its fields that are times.
+    """
+    changes: dict[str, datetime] = {}
+    for name in names:
+        value: datetime | None = getattr(event, name)
+        if value is None:
+            continue
+        if not EARLIEST <= value < LATEST:
+            return refuse(
+                RejectReason.TS_OUT_OF_RANGE,
+                f"{name} must be from {EARLIEST.date()} and before {LATEST.date()}, "
+                f"was {value.isoformat()}",
+            )
+        if value.tzinfo is not UTC:  # in range, so no shift can leave the calendar
+            changes[name] = value.astimezone(UTC)
+    return changes
+
+
+def from_future(event: Event) -> Refusal | None:
+    """Refuse an event that happened more than :data:`AHEAD` after it arrived.
+
+    Decoding asks this where `arrived` is on the wire; the first hop, which stamps it, asks
+    again after :func:`riskwatch.contracts.codec.stamp`.
+    """
+    if event.arrived is not None and event.ts - event.arrived > AHEAD:
+        return refuse(
+            RejectReason.TS_FROM_FUTURE,
+            f"ts must be at most {AHEAD.seconds} s after arrived, "
+            f"was {event.ts.isoformat()} with arrived {event.arrived.isoformat()}",
+        )
+    return None
+
+
+# Which texts are numbers of the contract: plain decimals, finite and bounded.
+
+_DIGITS: Final = 24
+"""Integer digits below :data:`riskwatch.core.money.MAX_ABS`."""
+_LONGEST: Final = 64
+
+PLAIN: Final = re.compile(rf"-?[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{MAX_SCALE}}})?\Z").match
+"""Accepts the texts that need no further look: written out, and bounded by their length."""
+
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?0*(?P<exponent>[0-9]+))?\Z")
+_NOT_FINITE: Final = re.compile(r"[+-]?(?:s?nan[0-9]*|inf|infinity)\Z", re.IGNORECASE)
+
+
+def number(name: str, value: object) -> Refusal | None:
+    """Whether the JSON value of the field `name` is a number of the contract.
+
+    An exponent within bounds is accepted, since languages print small decimals that way. The
+    text is judged before any decimal is made of it, so ``1E+999999`` costs nothing.
+
+    Parameters
+    ----------
+    name : str
+        Field, for the message.
+    value : object
+        Its JSON value; ``None`` is left to the type's own rule on what may be absent.
+
+    Examples
+    --------
+    >>> number("qty", "0.5"), number("qty", "5E-8")
+    (None, None)
+    >>> [number("qty", x).reason.name for x in (0.5, "NaN", "1E-19", "1_000")]
+    ['FIELD_TYPE', 'NUMBER_NOT_FINITE', 'NUMBER_TOO_LARGE', 'FIELD_TYPE']
+    """
+    if value is None or (type(value) is str and PLAIN(value)):
+        return None
+    if not isinstance(value, str):
+        return refuse(
+            RejectReason.FIELD_TYPE,
+            f"{name} must be a string that holds a decimal, was {shown(value)}",
+        )
+    if _NOT_FINITE.match(value):
+        return refuse(RejectReason.NUMBER_NOT_FINITE, f"{name} must be finite, was {shown(value)}")
+    found = _NUMBER.match(value)
+    if found is None:
+        return refuse(
+            RejectReason.FIELD_TYPE, f"{name} must be a plain decimal, was {shown(value)}"
+        )
+    if _bounded(value, found["exponent"] or "0"):
+        return None
+    return refuse(
+        RejectReason.NUMBER_TOO_LARGE,
+        f"{name} must have at most {_DIGITS} integer and {MAX_SCALE} fractional digits, "
+        f"was {shown(value)}",
+    )
+
+
+def _bounded(text: str, exponent_digits: str) -> bool:
+    """Whether a number keeps to the bounds; by its parts, never by arithmetic."""
+    if len(text) > _LONGEST or len(exponent_digits) > len(str(_DIGITS)):
+        return False
+    x = Decimal(text)
+    exponent = x.as_tuple().exponent
+    assert isinstance(exponent, int), "only finite numbers get here"
+    return -MAX_SCALE <= exponent < _DIGITS and (not x or x.adjusted() < _DIGITS)
+
+
+# No text of an event hides anything: no control characters, none that are invisible.
+#
+# Patterns of the types refuse ASCII controls in names already. What is left can only come in a
+# message that is not ASCII or that has escapes (``\u0000``) or DEL, so all others skip this check.
+# NUL matters most: PostgreSQL cannot store it in text.
+
+# C0 and C1 controls but for line breaks and tabs, and surrogates.
+_in_text: Final = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]").search
+# Blank, though Unicode counts them as letters or marks: joiners, fillers, variation selectors.
+# With `str.isprintable`, which knows zero-width and bidirectional marks, two names that look the
+# same are the same, as far as characters that nobody can see are concerned.
+_blank: Final = re.compile(
+    "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u2800\\u3164\\ufe00-\\ufe0f\\uffa0"
+    "\\U000e0100-\\U000e01ef]"
+).search
+
+
+def plain_ascii(raw: bytes) -> bool:
+    r"""Whether no string of the JSON `raw` can hold a character that needs a look.
+
+    Examples
+    --------
+    >>> plain_ascii(b'{"a":"b"}'), plain_ascii(b'{"a":"\\u0000"}')
+    (True, False)
+    """
+    # A backslash could begin an escape; DEL is the one control that JSON lets in without.
+    return raw.isascii() and 0x5C not in raw and 0x7F not in raw
+
+
+def hidden(name: str, value: object, *, free: bool) -> Refusal | None:
+    r"""Refuse control characters in `value`, at any depth; in names the unseen ones as well.
+
+    Parameters
+    ----------
+    name : str
+        Field, for the message.
+    value : object
+        A string, or lists and mappings of strings; anything else passes.
+    free : bool
+        Whether it is free text, in which line breaks and tabs are fine.
+
+    Examples
+    --------
+    >>> hidden("note", "two\nlines", free=True)
+    >>> hidden("asset", "US\u200bDC", free=False).detail
+    'asset must not hold the character U+200B'
+    """
+    if isinstance(value, str):
+        if free:
+            found = _in_text(value)
+            bad = found and found.group()
+        elif value.isprintable():
+            found = _blank(value)
+            bad = found and found.group()
+        else:
+            bad = next(c for c in value if not c.isprintable())
+        if not bad:
+            return None
+        return refuse(
+            RejectReason.FIELD_RANGE, f"{name} must not hold the character U+{ord(bad):04X}"
+        )
+    if isinstance(value, dict):
+        parts: list[object] = [*value.keys(), *value.values()]
+    elif isinstance(value, list):
+        parts = value
+    else:
+        return None
+    return next((r for x in parts if (r := hidden(name, x, free=free))), None)
+
+
+_ARGS_DEPTH: Final = 8
+_ARGS_VALUES: Final = 256
+_ARGS_INT: Final = 2**63
+
+
+def positive(event: Event, *names: str) -> Refusal | None:
+    """Refuse the first of the fields `names` that is there and not above zero."""
+    for name in names:
+        value: Decimal | None = getattr(event, name)
+        if value is not None and value <= ZERO:
+            return refuse(RejectReason.FIELD_RANGE, f"{name} must be > 0, was {value}")
+    return None
+
+
+def not_negative(event: Event, *names: str) -> Refusal | None:
+    """Refuse the first of the fields `names` that is there and below zero."""
+    for name in names:
+        value: Decimal | None = getattr(event, name)
+        if value is not None and value < ZERO:
+            return refuse(RejectReason.FIELD_RANGE, f"{name} must be >= 0, was {value}")
+    return None
+
+
+def _missing(name: str, why: str) -> Refusal:
+    return refuse(RejectReason.FIELD_MISSING, f"{name} is required {why}")
+
+
+def _execution(event: events.Fill | events.FillCorrection) -> Refusal | None:
+    """Check what holds for a fill and for the correction that restates it."""
+    if event.kind != "spot" and event.instrument is None:
+        return _missing("instrument", f"where kind is {event.kind}")
+    if event.fee is not None and event.fee_asset is None:
+        return _missing("fee_asset", "where there is a fee")
+    # Asked directly first: this is the hot path, and a loop over names is twice as slow.
+    if event.qty > ZERO and event.price > ZERO:
+        return None
+    return positive(event, "qty", "price")
+
+
+def _fill(event: events.Fill) -> Refusal | None:
+    refusal = _execution(event)
+    if refusal is None and event.reference_price is not None:
+        return positive(event, "reference_price")
+    return refusal
+
+
+def _balance(event: events.Balance) -> Refusal | None:
+    return not_negative(event, "free", "locked", "borrowed")
+
+
+def _position(event: events.Position) -> Refusal | None:
+    return positive(event, "entry_price", "mark_price", "liquidation_price")
+
+
+def _transfer(event: events.Transfer) -> Refusal | None:
+    return positive(event, "amount")
+
+
+def _open_order(event: events.OpenOrder) -> Refusal | None:
+    return not_negative(event, "qty") or positive(event, "price")
+
+
+def _loan(event: events.Loan) -> Refusal | None:
+    return not_negative(event, "amount")
+
+
+def _peg(event: events.Peg) -> Refusal | None:
+    return positive(event, "price") or not_negative(event, "volume", "supply", "redeemed")
+
+
+def _quote(event: events.Quote) -> Refusal | None:
+    bid, ask = event.bid, event.ask
+    if bid is None and ask is None and event.last is None:
+        return _missing("one of bid, ask and last", "to state a price")
+    if bid is not None and ask is not None and bid > ask:
+        return refuse(RejectReason.FIELD_RANGE, f"bid must be <= ask, was {bid} over {ask}")
+    if event.depth is not None and any(x < ZERO for row in event.depth for x in row):
+        return refuse(RejectReason.FIELD_RANGE, "depth must hold numbers >= 0")
+    return positive(event, "bid", "ask", "last") or not_negative(
+        event, "bid_size", "ask_size", "volume"
+    )
+
+
+def _credit(event: events.Credit) -> Refusal | None:
+    if event.kind == "retraction" and event.retracts is None:
+        return _missing("retracts", "where kind is retraction")
+    return not_negative(event, "ratio")
+
+
+def _command(event: events.Command) -> Refusal | None:
+    """Arguments are free in form, so they are bounded here: depth, count, whole numbers."""
+    level: list[Any] = [event.args]
+    count = 0
+    for _ in range(_ARGS_DEPTH + 1):
+        level = inside(level)
+        count += len(level)
+        if count > _ARGS_VALUES:
+            return refuse(RejectReason.FIELD_RANGE, f"args must hold <= {_ARGS_VALUES} values")
+        if any(isinstance(x, int) and not -_ARGS_INT <= x < _ARGS_INT for x in level):
+            return refuse(RejectReason.NUMBER_TOO_LARGE, "args: whole numbers must fit 64 bits")
+        if not level:
+            return None
+    return refuse(RejectReason.FIELD_RANGE, f"args must nest at most {_ARGS_DEPTH} levels")
+
+
+def _free(_event: Event) -> Refusal | None:
+    """For types that say it all by their shape."""
+    return None
+
+
+CHECKS: Final[dict[type[Event], Callable[[Any], Refusal | None]]] = {
+    events.Fill: _fill,
+    events.FillCorrection: _execution,
+    events.Settlement: _free,
+    events.Balance: _balance,
+    events.Position: _position,
+    events.Transfer: _transfer,
+    events.OpenOrder: _open_order,
+    events.Loan: _loan,
+    events.Peg: _peg,
+    events.Quote: _quote,
+    events.Credit: _credit,
+    events.LegalEntity: _free,
+    events.NettingSet: _free,
+    events.Command: _command,
+}
+"""The rules of each type of event."""

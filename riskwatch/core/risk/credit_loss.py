@@ -1,0 +1,270 @@
+"""Credit view of one party: exposure at default, PD, LGD, expected loss, and the way out.
+
+``EL = PD * LGD * EAD`` (Basel Committee, "An Explanatory Note on the Basel II IRB Risk Weight
+Functions", 2005). The cost of leaving is a quantile of slippage that our own fills have taught; its
+prior is half the spread plus the square-root law of market impact, ``Y * sigma * sqrt(Q / V)``
+(Tóth et al., "Anomalous price impact and the critical nature of liquidity in financial markets",
+Phys. Rev. X 1, 2011), with sigma the daily volatility, Q the value to close and V the value traded
+in a day.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.enums import Cause
+from riskwatch.core.money import quantise
+from riskwatch.core.risk.credit import rating, weight
+from riskwatch.core.risk.exposure import Exposures, Sums
+from riskwatch.core.risk.scorer import Law, SquareRoot
+
+if TYPE_CHECKING:
+    from riskwatch.core.reference import Reference
+    from riskwatch.core.risk.config import RiskConfig
+    from riskwatch.core.risk.scorer import Slipper
+    from riskwatch.core.risk.state import RiskState
+
+YEAR_S: Final = 31_536_000.0
+MINUTES_A_DAY: Final = 1_440.0
+FAILED: Final = ("insolvency", "default")
+_NOTHING: Final = Sums()
+
+
+class Assessment(msgspec.Struct, frozen=True, gc=False):
+    """The figures of one party; amounts in USD, `pd` over `horizon_s` seconds."""
+
+    gross: float
+    net: float
+    ead: float
+    pd: float
+    lgd: float
+    exit_cost: float
+    stuck: float
+    horizon_s: float
+
+    @property
+    def el(self) -> float:
+        """Expected loss of staying, USD."""
+        return self.pd * self.lgd * self.ead
+
+
+def pd_over(yearly: float, seconds: float) -> float:
+    """Probability of default over a horizon, at a constant hazard.
+
+    Examples
+    --------
+    >>> round(pd_over(0.077, 31_536_000.0), 6), pd_over(1.0, 60.0)
+    (0.077, 1.0)
+    """
+    return 1.0 if yearly >= 1.0 else 1.0 - float((1.0 - yearly) ** (seconds / YEAR_S))
+
+
+def either(venue_loss: float, issuer_loss: float) -> float:
+    """Expected loss rate where a venue or an issuer can fail, without counting both twice.
+
+    Examples
+    --------
+    >>> round(either(0.1, 0.05), 4)
+    0.145
+    """
+    return 1.0 - (1.0 - venue_loss) * (1.0 - issuer_loss)
+
+
+class Assessor:
+    """Assesses parties, given prices and credit news.
+
+    Parameters
+    ----------
+    config : RiskConfig
+        Horizons and stress.
+    reference : Reference
+        Ratings, LGDs, volatilities.
+    slippage : Slipper, optional
+        What fills cost; by the square-root law alone if absent.
+    """
+
+    def __init__(
+        self, config: RiskConfig, reference: Reference, slippage: Slipper | None = None
+    ) -> None:
+        self.slippage = slippage or SquareRoot()
+        self.config = config
+        self.reference = reference
+        self._issued: dict[str, list[str]] = {}
+        for name in sorted(reference.assets):
+            asset = reference.assets[name]
+            if asset.issuer is not None and asset.peg is not None:
+                self._issued.setdefault(asset.issuer, []).append(name)
+
+    def loss_rate(self, state: RiskState, subject: str) -> tuple[float, float, float]:
+        """PD, LGD and the horizon of the PD in seconds, of any party.
+
+        The PD is the largest of three: by rating over the horizon, by news of a failure (what
+        its sources weigh), and, for an issuer, what the market charges for its coins now:
+        discount ÷ LGD, the credit triangle (Hull, "Options, Futures, and Other Derivatives",
+        chapter on credit risk).
+        """
+        news = state.credit.get(subject)
+        party = self.reference.party(subject)
+        lgd, horizon = party.lgd, self.config.horizon_s
+        if self.shut(state, subject):
+            horizon = self.config.gated_horizon_s
+            lgd = min(1.0, lgd * self.config.gated_lgd_factor)
+        yearly = self.reference.pd_by_rating[rating(subject, news, self.reference)]
+        failed = min(1.0, weight(news, FAILED, self.config))
+        implied = self._discount(state, subject) / lgd if lgd > 0.0 else 0.0
+        pd = max(pd_over(yearly, horizon), failed, min(1.0, implied))
+        return quantise(pd, 9), quantise(lgd, 9), horizon
+
+    def party(self, state: RiskState, name: str, exposures: Exposures) -> Assessment:
+        """Assess a counterparty that holds our assets."""
+        sums = exposures.party.get(name, _NOTHING)
+        pd, lgd, horizon = self.loss_rate(state, name)
+        claim = self._claim(state, name, exposures)
+        accrual = exit_cost = 0.0
+        days = self._exit_days(state, name, sums)
+        for (party, asset), cell in sorted(exposures.cells.items()):
+            if party != name:
+                continue
+            daily, _, _ = self._market(state, asset)
+            moving = cell.gross + cell.derivatives
+            accrual += moving * daily * 1e-4 * sqrt(days) * self.config.stress_sd
+            exit_cost += self.close(state, asset, cell.derivatives)
+        if self.shut(state, name):
+            # What cannot be withdrawn can only be sold as a claim, for what it recovers.
+            exit_cost += claim * lgd
+        # An accrual cannot exceed what there is: EAD stays finite.
+        ead = claim + min(accrual, sums.gross + sums.derivatives)
+        return Assessment(sums.gross, sums.net, ead, pd, lgd, exit_cost, claim, horizon)
+
+    def issuer(self, state: RiskState, name: str, exposures: Exposures) -> Assessment:
+        """Assess whoever stands behind coins: what they are worth is at stake."""
+        sums = exposures.issuer.get(name, _NOTHING)
+        pd, lgd, horizon = self.loss_rate(state, name)
+        cost = sum(
+            self.exit_cost(state, asset, exposures)
+            for asset in sorted(exposures.asset)
+            if self.reference.asset(asset).issuer == name
+        )
+        return Assessment(sums.gross, sums.net, sums.long, pd, lgd, cost, 0.0, horizon)
+
+    def bank(self, state: RiskState, name: str, exposures: Exposures) -> Assessment:
+        """Assess a bank behind issuers, by its share of their backing."""
+        sums = exposures.bank.get(name, _NOTHING)
+        pd, lgd, horizon = self.loss_rate(state, name)
+        return Assessment(sums.gross, sums.net, sums.long, pd, lgd, 0.0, 0.0, horizon)
+
+    def firm(self, state: RiskState, exposures: Exposures) -> Assessment:
+        """Assess everything together: per holding, its venue or its issuer can fail.
+
+        `pd` is the expected-loss rate over EAD with an LGD of 1, so that EL still is
+        ``PD * LGD * EAD``.
+        """
+        total = lost = cost = stuck = 0.0
+        for (party, asset), cell in sorted(exposures.cells.items()):
+            pd, lgd, _ = self.loss_rate(state, party)
+            rate = pd * lgd
+            issuer = self.reference.asset(asset).issuer
+            if issuer is not None:
+                pd, lgd, _ = self.loss_rate(state, issuer)
+                rate = either(rate, pd * lgd)
+            total += cell.long
+            lost += cell.long * rate
+        for name in sorted(exposures.party):
+            assessed = self.party(state, name, exposures)
+            cost += assessed.exit_cost
+            stuck += assessed.stuck
+        rate = quantise(lost / total, 9) if total else 0.0
+        firm = exposures.firm
+        return Assessment(
+            firm.gross, firm.net, total, rate, 1.0, cost, stuck, self.config.horizon_s
+        )
+
+    def exit_cost(self, state: RiskState, asset: str, exposures: Exposures) -> float:
+        """Cost of selling all of an asset that we hold, USD."""
+        return self.close(state, asset, exposures.asset.get(asset, _NOTHING).gross)
+
+    def close(self, state: RiskState, asset: str, value: float) -> float:
+        """Cost of selling `value` USD of an asset, by the quantile that our fills have taught."""
+        law = self.law(state, asset)
+        return value * self.slippage.bp(state.scorer, asset, value, law) * 1e-4
+
+    def law(self, state: RiskState, asset: str) -> Law:
+        """Square-root law of an asset as its market is now."""
+        daily, spread, volume = self._market(state, asset)
+        return Law(spread, self.config.impact * daily / sqrt(volume))
+
+    def asset_loss(self, state: RiskState, asset: str, exposures: Exposures) -> float:
+        """Expected loss of keeping an asset for the horizon, USD: its issuer's."""
+        sums = exposures.asset.get(asset, _NOTHING)
+        issuer = self.reference.asset(asset).issuer
+        if issuer is None:
+            return 0.0
+        pd, lgd, _ = self.loss_rate(state, issuer)
+        return sums.long * pd * lgd
+
+    def shut(self, state: RiskState, name: str) -> bool:
+        """Whether somebody says that a party has shut withdrawals, or enough that it failed."""
+        news = state.credit.get(name)
+        gate = weight(news, ("withdrawals_suspended",), self.config)
+        return gate > 0.0 or weight(news, FAILED, self.config) >= 1.0
+
+    def _discount(self, state: RiskState, issuer: str) -> float:
+        """Largest discount of an issuer's pegged coins, a share of par; 0 if a feed's fault."""
+        worst = 0.0
+        for asset in self._issued.get(issuer, ()):
+            row = state.assets.get(asset)
+            if row is not None and row.reading.live > 0 and row.reading.cause is not Cause.FEED:
+                worst = max(worst, -row.reading.deviation_bp * 1e-4)
+        return worst
+
+    def _claim(self, state: RiskState, name: str, exposures: Exposures) -> float:
+        """Net within enforceable netting sets, gross everywhere else, USD."""
+        news = state.credit.get(name)
+        sets = news.netting if news is not None else {}
+        netted: dict[str, str] = {}
+        for netting_set in sorted(sets):
+            enforceable, accounts = sets[netting_set]
+            if enforceable:
+                netted.update(dict.fromkeys(accounts, netting_set))
+        nets: dict[str, float] = {}
+        claim = 0.0
+        for (party, account), sums in sorted(exposures.claims.items()):
+            if party != name:
+                continue
+            if account in netted:
+                key = netted[account]
+                nets[key] = nets.get(key, 0.0) + sums.net
+            else:
+                claim += sums.long
+        return claim + sum(max(0.0, nets[key]) for key in sorted(nets))
+
+    def _exit_days(self, state: RiskState, name: str, sums: Sums) -> float:
+        """Days that leaving takes: by the daily cap, or longer behind a closed gate."""
+        days = self.config.exit_s / 86_400.0
+        cap = self.reference.party(name).withdrawal_cap_usd_day
+        if cap:
+            days = max(days, sums.long / cap)
+        if self.shut(state, name):
+            days = max(days, self.config.horizon_s / 86_400.0)
+        return days
+
+    def _market(self, state: RiskState, asset: str) -> tuple[float, float, float]:
+        """Daily volatility and half spread in bp, and the value traded in a day in USD."""
+        reference = self.reference.asset(asset)
+        if reference.fiat and asset == "USD":
+            return 0.0, 0.0, self.config.volume_usd_day
+        row = state.assets.get(asset)
+        assumed = reference.volatility / sqrt(365.0) * 1e4
+        if row is None:
+            return assumed, 0.0, self.config.volume_usd_day
+        seen = row.reading
+        measured = seen.vol_bp * sqrt(MINUTES_A_DAY)
+        volume = seen.volume_usd * MINUTES_A_DAY
+        return (
+            max(measured, assumed) if not reference.peg else max(measured, 1.0),
+            seen.half_spread_bp,
+            volume if volume > 0.0 else self.config.volume_usd_day,
+        )

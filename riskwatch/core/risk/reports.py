@@ -1,0 +1,289 @@
+"""What goes out besides decisions: exposures, values, limits, assessments, and what is missing."""
+
+from __future__ import annotations
+
+import decimal
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.enums import Cause, Quality, QualityIssue
+from riskwatch.core.money import EXACT, canonical, mul, quantise, usd
+from riskwatch.core.outputs import (
+    AssetValued,
+    CounterpartyAssessed,
+    DataQualityRaised,
+    DataQualityResolved,
+    ExposureChanged,
+    LimitMeasured,
+    Origin,
+    PositionChanged,
+    ScoreUpdated,
+)
+from riskwatch.core.risk.exposure import price_of
+from riskwatch.core.risk.state import LimitRow, Shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.core.reference import Reference
+    from riskwatch.core.risk.config import RiskConfig
+    from riskwatch.core.risk.credit_loss import Assessment
+    from riskwatch.core.risk.limits import Measured
+    from riskwatch.core.risk.scorer import Scored
+    from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
+
+Reported = (
+    ExposureChanged
+    | PositionChanged
+    | AssetValued
+    | ScoreUpdated
+    | CounterpartyAssessed
+    | LimitMeasured
+    | DataQualityRaised
+    | DataQualityResolved
+)
+
+
+def exposures_changed(
+    state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
+) -> Iterator[Reported]:
+    """Say which holdings of a counterparty changed, or are due to be valued again."""
+    gone = dict.fromkeys(row.shown)
+    for h in row.holdings:
+        key = f"{h.book}/{h.account}/{h.asset}/{h.component}"
+        gone.pop(key, None)
+        price = price_of(h.asset, state)
+        if not _due(row.shown.get(key), h.amount, price, us, config):
+            continue
+        row.shown[key] = Shown(h.amount, price, us)
+        yield _exposure(us, name, key, h.amount, price)
+        if not h.amount:
+            del row.shown[key]
+    for key in sorted(gone):
+        del row.shown[key]
+        yield _exposure(us, name, key, Decimal(0), None)
+    yield from _positions_changed(state, name, row, us, config)
+
+
+def _exposure(
+    us: int, name: str, key: str, amount: Decimal, price: float | None
+) -> ExposureChanged:
+    book, account, asset, component = key.split("/")
+    full = f"{book}/{name}/{account}/{asset}/{component}"
+    exact = None if price is None else _price(price)
+    return ExposureChanged(
+        **Origin.tick(us).stamp(ExposureChanged, full),
+        book=book,
+        counterparty=name,
+        account=account,
+        asset=asset,
+        component=component,
+        amount=amount,
+        price_usd=exact,
+        value_usd=None if exact is None else _cents(mul(amount, exact)),
+    )
+
+
+def _positions_changed(
+    state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
+) -> Iterator[PositionChanged]:
+    for p in row.positions:
+        key = f"{p.book}/{p.account}/{p.instrument}"
+        price = price_of(p.base, state)
+        if not _due(row.positions_shown.get(key), p.qty, price, us, config):
+            continue
+        row.positions_shown[key] = Shown(p.qty, price, us)
+        if not p.qty:
+            del row.positions_shown[key]
+        full = f"{p.book}/{name}/{p.account}/{p.instrument}/position"
+        yield PositionChanged(
+            **Origin.tick(us).stamp(PositionChanged, full),
+            book=p.book,
+            counterparty=name,
+            account=p.account,
+            instrument=p.instrument,
+            base=p.base,
+            quote=p.quote,
+            qty=p.qty,
+            entry_price=p.entry_price,
+            mark_price=p.mark_price,
+            liquidation_price=p.liquidation_price,
+            notional_usd=None if price is None else _cents(mul(p.qty, _price(price))),
+        )
+
+
+def _due(
+    shown: Shown | None, amount: Decimal, price: float | None, us: int, config: RiskConfig
+) -> bool:
+    """Whether a holding must be put out: its amount changed, or its price did long enough ago."""
+    if shown is None:
+        return bool(amount)
+    if shown.amount != amount or (shown.price is None) != (price is None):
+        return True
+    return shown.price != price and us - shown.us >= config.revalue_s * SECOND
+
+
+def asset_valued(
+    name: str, row: AssetRow, quality: Quality, us: int, config: RiskConfig
+) -> Iterator[AssetValued]:
+    """Say what an asset is worth, if it moved, if its cause or quality changed, or if it is due."""
+    seen = row.reading
+    changed = seen.cause is not row.sent_cause or quality is not row.sent_quality
+    moved = abs(seen.deviation_bp - row.sent_bp) >= config.move_bp
+    if row.sent_us and not changed and not moved and us - row.sent_us < config.report_s * SECOND:
+        return
+    row.sent_us, row.sent_bp = us, seen.deviation_bp
+    row.sent_cause, row.sent_quality = seen.cause, quality
+    yield AssetValued(
+        **Origin.tick(us).stamp(AssetValued, f"asset:{name}"),
+        asset=name,
+        price_usd=seen.price_usd,
+        deviation_bp=seen.deviation_bp,
+        value_bp=seen.value_bp,
+        direct_bp=seen.direct_bp,
+        sd_bp=seen.sd_bp,
+        live=seen.live,
+        expected=seen.expected,
+        cause=seen.cause,
+        quality=quality,
+    )
+
+
+def score_updated(scored: Scored, us: int) -> ScoreUpdated:
+    """Put out one score."""
+    key = f"{scored.scope}|{scored.target}|{scored.generation}"
+    features, contributions = scored.grounds()
+    return ScoreUpdated(
+        **Origin.tick(us).stamp(ScoreUpdated, key),
+        scope=scored.scope,
+        target=scored.target,
+        generation=scored.generation,
+        authority=scored.authority,
+        probability=scored.probability,
+        severity=scored.severity,
+        features=features,
+        contributions=contributions,
+    )
+
+
+def limit_measured(
+    state: RiskState, measured: Measured, us: int, config: RiskConfig
+) -> Iterator[LimitMeasured]:
+    """Say how much of a limit is used, if its status changed or it is due."""
+    key, status = measured.key, measured.status
+    before = state.limits.get(key)
+    due = before is None or before.status != status or us - before.us >= config.revalue_s * SECOND
+    if due or before is None or before.used != measured.used:
+        sent = us if due or before is None else before.us
+        state.limits[key] = LimitRow(measured.used, sent, status)
+        state.mark(f"limit/{key}")
+    if not due:
+        return
+    limit = measured.limit
+    yield LimitMeasured(
+        **Origin.tick(us).stamp(LimitMeasured, key),
+        limit=limit.id,
+        scope=measured.scope,
+        used_usd=usd(measured.used),
+        hard_usd=usd(limit.hard_usd),
+        warning_usd=usd(limit.hard_usd * limit.warning_share),
+        utilisation=measured.utilisation,
+        status=status,
+    )
+
+
+def jump_to_default(a: Assessment, equity: float) -> float:
+    """Loss if a party failed now, as a share of the firm's equity."""
+    return quantise(a.lgd * a.ead / equity)
+
+
+def assessed(scope: str, a: Assessment, us: int, jump: float) -> CounterpartyAssessed:
+    """Put out the credit view of one party; `jump` is its :func:`jump_to_default`."""
+    return CounterpartyAssessed(
+        **Origin.tick(us).stamp(CounterpartyAssessed, scope),
+        scope=scope,
+        gross_usd=usd(a.gross),
+        net_usd=usd(a.net),
+        ead_usd=usd(a.ead),
+        pd=a.pd,
+        lgd=a.lgd,
+        el_usd=usd(a.el),
+        exit_cost_usd=usd(a.exit_cost),
+        stuck_usd=usd(a.stuck),
+        jump_to_default_share=jump,
+        horizon_s=a.horizon_s,
+    )
+
+
+def missing(state: RiskState, us: int, reference: Reference) -> Iterator[Reported]:
+    """Say which holdings have no price and which names the reference data does not know."""
+    found: dict[str, str] = {}
+    held = {
+        h.asset: None
+        for name in sorted(state.parties)
+        for h in state.parties[name].holdings
+        if h.amount
+    }
+    for asset in sorted(held):
+        if price_of(asset, state) is None:
+            found[f"{QualityIssue.PRICE_MISSING}|asset:{asset}"] = (
+                f"{asset} is held, and no feed says what it is worth: its value is in no sum"
+            )
+    for asset in sorted({**held, **dict.fromkeys(state.assets)}):
+        if asset not in reference.assets:
+            found[f"{QualityIssue.REFERENCE_MISSING}|asset:{asset}"] = (
+                f"taken for a floating asset without an issuer: add {asset} to [assets] of "
+                "reference.toml"
+            )
+    for party in sorted({**dict.fromkeys(state.parties), **dict.fromkeys(state.venues)}):
+        if party not in reference.parties:
+            default = reference.party(party)
+            found[f"{QualityIssue.REFERENCE_MISSING}|counterparty:{party}"] = (
+                f"taken for an unrated {default.kind}, custody {default.custody}, LGD "
+                f"{default.lgd:g}: add {party} to [parties] of reference.toml"
+            )
+    yield from _issues(state, found, us)
+
+
+def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[Reported]:
+    for key in sorted(found):
+        if key in state.issues:
+            continue
+        state.issues[key] = us
+        state.mark(f"issue/{key}")
+        kind, _, subject = key.partition("|")
+        yield DataQualityRaised(
+            **Origin.tick(us).stamp(DataQualityRaised, key),
+            issue=QualityIssue(kind),
+            subject=subject,
+            detail=found[key],
+            cause=Cause.NONE,
+        )
+    for key in sorted(state.issues):
+        if key in found:
+            continue
+        del state.issues[key]
+        state.mark(f"issue/{key}")
+        kind, _, subject = key.partition("|")
+        yield DataQualityResolved(
+            **Origin.tick(us).stamp(DataQualityResolved, key),
+            issue=QualityIssue(kind),
+            subject=subject,
+        )
+
+
+def _price(price: float) -> Decimal:
+    return canonical(Decimal(f"{price:.10f}"))
+
+
+def _cents(value: Decimal) -> Decimal:
+    """Value to the cent, half to even; the exact context would refuse to round."""
+    return value.quantize(Decimal("0.01"), context=_ROUNDING)
+
+
+_ROUNDING = decimal.Context(
+    prec=EXACT.prec,
+    rounding=decimal.ROUND_HALF_EVEN,
+    traps=[decimal.InvalidOperation, decimal.FloatOperation],
+)

@@ -1,0 +1,282 @@
+"""The rule engine: the rules and asks of each kind of scope, and what they ask for now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.enums import Cause, State, strictest
+from riskwatch.core.risk.scorer import RULES
+from riskwatch.core.risk.tracker import Tracker, track
+from riskwatch.core.rules import Condition, Rule
+from riskwatch.core.scopes import KINDS, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from riskwatch.core.risk.config import Ask
+    from riskwatch.core.risk.state import ScopeRow
+    from riskwatch.core.rules import RulePack
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """What one active rule (or ask) wants.
+
+    Attributes
+    ----------
+    rule : Rule
+        Which.
+    generation : str
+        ``rules``, or the model generation that asks.
+    state : State
+        What it asks for, capped by its authority.
+    severity : float
+        Now; 0 where nothing is known now.
+    capped : bool
+        Whether whoever asks may reduce no more than a share of the firm's exposure.
+    """
+
+    rule: Rule
+    generation: str
+    state: State
+    severity: float
+    capped: bool = False
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """Sort key: the strictest first, then the most severe."""
+        return (-self.state.rank, -self.severity)
+
+
+class Look(msgspec.Struct, frozen=True, gc=False):
+    """What the rules of a scope say at one moment.
+
+    Attributes
+    ----------
+    requests : list of Request
+        Active ones, the strictest and most severe first.
+    severities : dict of str to float
+        By rule id, of every rule that knows something.
+    decisive : dict of str to Condition
+        By rule id, the condition that the severity comes from.
+    moving : bool
+        Whether the passing of time alone may change the answer.
+    changed : bool
+        Whether a tracker changed.
+    before : Rule or None
+        The rule that led to the present state.
+    """
+
+    requests: list[Request]
+    severities: dict[str, float]
+    decisive: dict[str, Condition]
+    moving: bool
+    changed: bool
+    before: Rule | None
+
+    @property
+    def leading(self) -> Request | None:
+        """The strictest and most severe request; ``None`` if nothing is asked for."""
+        return self.requests[0] if self.requests else None
+
+    @property
+    def state(self) -> State:
+        """What is asked for."""
+        return self.requests[0].state if self.requests else State.NORMAL
+
+    @property
+    def capped(self) -> bool:
+        """Whether only generations of bounded authority ask for REDUCE or more."""
+        strict = [r.capped for r in self.requests if r.state.rank >= State.REDUCE.rank]
+        return bool(strict) and all(strict)
+
+
+def score_name(generation: str, target: str) -> str:
+    """Name of the feature that holds a generation's probability."""
+    return f"p.{generation}.{target}"
+
+
+def ask_rule(ask: Ask) -> Rule:
+    """Make the rule that tracks what a model asks for."""
+    return Rule(
+        id=f"model.{ask.generation}.{ask.target}.{ask.state.value}",
+        scope_kind=ask.scope_kind,
+        state=ask.state,
+        any=(Condition(feature=score_name(ask.generation, ask.target), at=ask.at),),
+        unless_cause=ask.unless_cause,
+        dwell_s=ask.dwell_s,
+        observations=ask.observations,
+        exit=ask.exit,
+        exit_dwell_s=ask.exit_dwell_s,
+        text=f"{{scope}}: generation {ask.generation} gives {ask.target} a probability of "
+        "{value}, acts from {at} on",
+    )
+
+
+class RuleEngine:
+    """The rules and asks of every kind of scope.
+
+    Whoever needs to know which rules watch a scope asks one of these: the stage that decides, the
+    preview of a release, and the check of a stored decision.
+
+    Parameters
+    ----------
+    pack : RulePack
+        Static rules.
+    asks : iterable of Ask
+        What models may ask for, of whatever kind of scope; none by default.
+
+    Examples
+    --------
+    >>> from riskwatch.core.risk.config import Ask
+    >>> from riskwatch.core.rules import RulePack
+    >>> ask = Ask(target="t", generation="g", state=State.HALT, at=0.9, scope_kind="counterparty")
+    >>> engine = RuleEngine(RulePack(rules=()), [ask])
+    >>> [rule.id for rule, _ in engine.of("counterparty:kraken").rules]
+    ['model.g.t.HALT']
+    >>> engine.of("asset:USDC").rules
+    ()
+    """
+
+    def __init__(self, pack: RulePack, asks: Iterable[Ask] = ()) -> None:
+        known = tuple(asks)
+        self._kinds = {
+            kind: ScopeRules(
+                *((rule, RULES) for rule in pack.of(kind)),
+                *((ask_rule(ask), ask.generation) for ask in known if ask.scope_kind == kind),
+            )
+            for kind in KINDS
+        }
+
+    def of(self, scope: str) -> ScopeRules:
+        """Rules and asks that watch a scope.
+
+        Raises
+        ------
+        ValueError
+            If it is no scope.
+        """
+        return self._kinds[parse(scope).kind]
+
+
+class ScopeRules:
+    """The rules and asks of one kind of scope.
+
+    Parameters
+    ----------
+    *rules : tuple of (Rule, str)
+        Each with the generation that it belongs to; static rules first, in file order.
+    """
+
+    def __init__(self, *rules: tuple[Rule, str]) -> None:
+        self.rules = rules
+        self._lowest: dict[str, float] = {}
+        for rule, _ in self.rules:
+            for condition in rule.any:
+                known = self._lowest.get(condition.feature, condition.at)
+                self._lowest[condition.feature] = min(known, condition.at)
+
+    def met(self, features: Mapping[str, float]) -> bool:
+        """Whether any condition of any rule is met."""
+        for feature, lowest in self._lowest.items():
+            value = features.get(feature)
+            if value is not None and value >= lowest:
+                return True
+        return False
+
+    def holding(self, row: ScopeRow) -> list[Rule]:
+        """Rules that ask for HALT, or would once their dwell is over; silence clears none.
+
+        A model's ask counts as well, whatever its authority is now.
+        """
+        found = []
+        for rule, _ in self.rules:
+            tracker = row.trackers.get(rule.id)
+            if rule.state is State.HALT and tracker is not None and not tracker.idle:
+                found.append(rule)
+        return found
+
+    def standing(self, row: ScopeRow) -> State:
+        """The strictest state below HALT that static rules ask for now."""
+        asked = []
+        for rule, generation in self.rules:
+            tracker = row.trackers.get(rule.id)
+            if generation == RULES and tracker is not None and tracker.active:
+                asked.append(rule.state)
+        return strictest(s for s in asked if s is not State.HALT)
+
+    def look(
+        self,
+        row: ScopeRow,
+        features: Mapping[str, float],
+        cause: Cause,
+        *,
+        elapsed: int,
+        fresh: int,
+        caps: Mapping[str, State] | None = None,
+    ) -> Look:
+        """Let every rule see the present.
+
+        Parameters
+        ----------
+        row : ScopeRow
+            Its trackers are changed in place.
+        features : mapping
+            What is known now.
+        cause : Cause
+            What moved.
+        elapsed : int
+            Event time since the last look, microseconds.
+        fresh : int
+            Fresh observations since then.
+        caps : mapping, optional
+            Strictest state that may be asked for on account of a score, by the feature that
+            holds it (:func:`score_name`); one that is not named may ask for nothing.
+        """
+        if not row.trackers and row.state is State.NORMAL and not self.met(features):
+            return QUIET
+        requests: list[Request] = []
+        severities: dict[str, float] = {}
+        decisive: dict[str, Condition] = {}
+        moving = changed = False
+        before: Rule | None = None
+        for rule, generation in self.rules:
+            if rule.id == row.rule:
+                before = rule
+            measured, condition = rule.severity(features)
+            severity = None if condition is None else measured
+            if condition is not None:
+                severities[rule.id], decisive[rule.id] = measured, condition
+            tracker = _tracker(row, rule, severity)
+            if tracker is None:
+                continue
+            changed = track(tracker, rule, severity, cause, elapsed, fresh) or changed
+            moving = moving or tracker.moving
+            if tracker.active:
+                state, bound = _capped(rule, generation, caps)
+                requests.append(Request(rule, generation, state, measured, bound))
+            elif tracker.idle:
+                del row.trackers[rule.id]
+        requests.sort(key=lambda r: r.order)
+        return Look(requests, severities, decisive, moving, changed, before)
+
+
+QUIET: Final = Look([], {}, {}, moving=False, changed=False, before=None)
+"""Nothing is met and nothing is remembered: what most looks come to."""
+
+
+def _tracker(row: ScopeRow, rule: Rule, severity: float | None) -> Tracker | None:
+    """Tracker of a rule on a scope; made when its threshold is first met, else ``None``."""
+    tracker = row.trackers.get(rule.id)
+    if tracker is None and severity is not None and severity >= 1.0:
+        tracker = row.trackers[rule.id] = Tracker()
+    return tracker
+
+
+def _capped(rule: Rule, generation: str, caps: Mapping[str, State] | None) -> tuple[State, bool]:
+    """What a rule or ask comes to, and whether it is one of bounded authority."""
+    if generation == RULES:
+        return rule.state, False
+    cap = (caps or {}).get(rule.any[0].feature, State.NORMAL)
+    return rule.state.at_most(cap), cap is State.REDUCE

@@ -1,0 +1,175 @@
+"""Dollars at a tick: what is at stake on a scope, and the credit view of every party."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.risk import reports
+from riskwatch.core.risk.credit_loss import Assessor
+from riskwatch.core.risk.explanation import Stakes
+from riskwatch.core.risk.exposure import Exposures, Sums, expose
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, FIRM, VENUE_ASSET, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.core.outputs import Output
+    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.risk.config import RiskConfig
+    from riskwatch.core.risk.scorer import Slipper
+    from riskwatch.core.risk.state import RiskState
+    from riskwatch.core.scopes import Scope
+
+_NOTHING = Sums()
+
+
+class Evaluation:
+    """One tick: its time, what is due, and sums that are made at most once.
+
+    Parameters
+    ----------
+    us : int
+        Event time, microseconds.
+    due : bool
+        Whether values, limits and assessments are due as a whole.
+    """
+
+    def __init__(self, us: int, *, due: bool) -> None:
+        self.us = us
+        self.due = due
+        self.elapsed = 0
+        self.moving = False
+        self.stakes: dict[str, Stakes] = {}
+        self._exposures: Exposures | None = None
+
+    def exposures(self, state: RiskState, reference: Reference) -> Exposures:
+        """Sums over all holdings at the prices of this tick."""
+        if self._exposures is None:
+            self._exposures = expose(state, reference)
+        return self._exposures
+
+
+class Dollars:
+    """Works out what is at stake, when it is asked.
+
+    Parameters
+    ----------
+    config : RiskConfig
+        Horizons and stress.
+    reference : Reference
+        Ratings, LGDs, issuers.
+    limits : Limits
+        The firm's equity.
+    slippage : Slipper
+        What fills cost.
+    """
+
+    def __init__(
+        self, config: RiskConfig, reference: Reference, limits: Limits, slippage: Slipper
+    ) -> None:
+        self.config = config
+        self.reference = reference
+        self.equity = limits.equity_usd
+        self.assessor = Assessor(config, reference, slippage)
+
+    def assessments(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+        """Put out the credit view of every party, if it is due."""
+        if tick.us - state.sent.get("assessed", 0) < self.config.revalue_s * SECOND:
+            return
+        state.sent["assessed"] = tick.us
+        state.mark("sent/assessed")
+        exposures = tick.exposures(state, self.reference)
+        tables = (
+            ("counterparty", exposures.party, self.assessor.party),
+            ("issuer", exposures.issuer, self.assessor.issuer),
+            ("bank", exposures.bank, self.assessor.bank),
+        )
+        worst = 0.0
+        for kind, table, assess in tables:
+            for name in sorted(table):
+                made = assess(state, name, exposures)
+                jump = reports.jump_to_default(made, self.equity)
+                worst = max(worst, jump)
+                yield reports.assessed(f"{kind}:{name}", made, tick.us, jump)
+        if exposures.party:
+            # Not everybody fails at once: the firm's is its worst single one.
+            made = self.assessor.firm(state, exposures)
+            yield reports.assessed("firm", made, tick.us, worst)
+
+    def ask(self, state: RiskState, tick: Evaluation) -> None:
+        """Let time pass for what is learned of slippage: what we hold none of is not calm."""
+        exposures = tick.exposures(state, self.reference)
+        slippage, least = self.assessor.slippage, self.assessor.config.alert_from_usd
+        for asset in sorted(state.assets):
+            held = exposures.asset.get(asset, _NOTHING).ours >= least
+            slippage.ask(state.scorer, tick.us, asset, held=held)
+
+    def on(self, state: RiskState, tick: Evaluation, scope: str) -> Stakes:
+        """Our dollars on a scope, at this tick's prices; worked out once per tick."""
+        known = tick.stakes.get(scope)
+        if known is None:
+            known = tick.stakes[scope] = self._on(state, tick, parse(scope))
+        return known
+
+    def _on(self, state: RiskState, tick: Evaluation, at: Scope) -> Stakes:
+        if at.kind == ASSET:
+            return self.asset(state, tick, at.name)
+        if at.kind == COUNTERPARTY:
+            return self.party(state, tick, at.name)
+        if at.kind == VENUE_ASSET:
+            return self.cell(state, tick, at.name, at.asset)
+        return self.book(state, tick, at.kind, at.name)
+
+    def asset(self, state: RiskState, tick: Evaluation, asset: str) -> Stakes:
+        """Our dollars on a coin, wherever it lies."""
+        exposures = tick.exposures(state, self.reference)
+        return Stakes(
+            exposures.asset.get(asset, _NOTHING).ours,
+            self.assessor.asset_loss(state, asset, exposures),
+            self.assessor.exit_cost(state, asset, exposures),
+        )
+
+    def in_bounds(self, state: RiskState, tick: Evaluation, scope: str) -> bool:
+        """Whether models of bounded authority may reduce a coin or a counterparty too.
+
+        They may if it and what of its kind they reduce already are no more than their share of
+        our exposure. Where we hold nothing there is nothing to bound; of other kinds of scope
+        they reduce nothing.
+        """
+        exposures = tick.exposures(state, self.reference)
+        at = parse(scope)
+        held = {ASSET: exposures.asset, COUNTERPARTY: exposures.party}.get(at.kind)
+        if held is None:
+            return False
+        names = {
+            other.name: None
+            for other in (parse(s) for s in sorted(state.scopes) if state.scopes[s].capped)
+            if other.kind == at.kind
+        }
+        names[at.name] = None
+        used = sum(held.get(name, _NOTHING).ours for name in names)
+        return used <= self.config.bounded_share * exposures.firm.ours
+
+    def party(self, state: RiskState, tick: Evaluation, name: str) -> Stakes:
+        """Our dollars with a counterparty."""
+        exposures = tick.exposures(state, self.reference)
+        made = self.assessor.party(state, name, exposures)
+        return Stakes(exposures.party.get(name, _NOTHING).ours, made.el, made.exit_cost)
+
+    def cell(self, state: RiskState, tick: Evaluation, venue: str, asset: str) -> Stakes:
+        """Our dollars in one coin at one venue."""
+        exposures = tick.exposures(state, self.reference)
+        pd, lgd, _ = self.assessor.loss_rate(state, venue)
+        cell = exposures.cells.get((venue, asset), _NOTHING)
+        return Stakes(
+            cell.ours, cell.long * pd * lgd, self.assessor.close(state, asset, cell.gross)
+        )
+
+    def book(self, state: RiskState, tick: Evaluation, kind: str, name: str) -> Stakes:
+        """Our dollars in a book, or in all of them (`kind` ``firm``)."""
+        exposures = tick.exposures(state, self.reference)
+        if kind == FIRM:
+            made = self.assessor.firm(state, exposures)
+            return Stakes(exposures.firm.ours, made.el, made.exit_cost)
+        return Stakes(exposures.book.get(name, _NOTHING).ours, 0.0, 0.0)

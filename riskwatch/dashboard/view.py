@@ -1,0 +1,262 @@
+"""A board shown while it changes: live in a terminal, or as lines of plain text."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import timedelta
+from io import StringIO
+from typing import TYPE_CHECKING, Final, Self, TypeGuard
+
+from rich.console import Console
+from rich.live import Live
+
+from riskwatch.core.clock import moment
+from riskwatch.core.enums import State
+from riskwatch.core.outputs import DecisionMade
+from riskwatch.core.scopes import ASSET, kind_of
+from riskwatch.dashboard import plain_text
+from riskwatch.dashboard.terminal import render
+from riskwatch.errors import RiskwatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+    from types import TracebackType
+
+    from riskwatch.core.outputs import Output
+    from riskwatch.dashboard.board import Board
+
+_FRAME_S: Final = 1.0 / 12.0
+_TABLE_EVERY: Final = timedelta(hours=4)
+_TELLING: Final = timedelta(minutes=5)
+"""Event time after the first HALT at which the picture is taken: the switch has turned too."""
+_PICTURE: Final = (120, 34)
+PICTURES: Final = (".svg", ".txt")
+
+
+class Pace:
+    """Lets event time pass at `speed` times the pace of the wall clock.
+
+    Parameters
+    ----------
+    speed : float
+        Event seconds per second; 0 for as fast as it goes.
+    now, wait : callable, optional
+        The wall clock, seconds, and how to wait for it.
+
+    Examples
+    --------
+    >>> waited = []
+    >>> pace = Pace(60.0, now=lambda: 0.0, wait=waited.append)
+    >>> pace.reach(1_000_000), pace.reach(121_000_000)
+    (None, None)
+    >>> waited
+    [2.0]
+    """
+
+    def __init__(
+        self,
+        speed: float,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._speed = speed
+        self._now = now
+        self._wait = wait
+        self._origin: tuple[int, float] | None = None
+
+    def reach(self, us: int) -> None:
+        """Wait until event time `us` is due; the first call sets the origin."""
+        if self._speed <= 0.0:
+            return
+        if self._origin is None:
+            self._origin = (us, self._now())
+        due = self._origin[1] + (us - self._origin[0]) / 1e6 / self._speed
+        ahead = due - self._now()
+        if ahead > 0.0:
+            self._wait(ahead)
+
+
+class Show:
+    """Feeds a board and shows it; a context manager that leaves the terminal as it was.
+
+    Parameters
+    ----------
+    board : Board
+        What is shown.
+    console : Console
+        Where.
+    live : bool
+        Whether to draw in place; else lines of plain text.
+    pace : Pace
+        How fast event time passes.
+    capture : Path, optional
+        Where to write a picture of the frame soon after the first HALT of an asset.
+
+    Attributes
+    ----------
+    decisive : DecisionMade or None
+        The first HALT of an asset.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        console: Console,
+        *,
+        live: bool,
+        pace: Pace,
+        capture: Path | None = None,
+    ) -> None:
+        self.board = board
+        self.decisive: DecisionMade | None = None
+        self._console = console
+        self._pace = pace
+        self._capture = capture
+        self._live = Live(console=console, auto_refresh=False, screen=True) if live else None
+        self._frame_due = 0.0
+        self._table_due: datetime | None = None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if error is None:
+            self._finish()
+
+    def batch(self, us: int, outputs: Sequence[Output], events: int = 0) -> None:
+        """Show what a batch brought about.
+
+        Parameters
+        ----------
+        us : int
+            Event time reached, microseconds.
+        outputs : sequence of Output
+            What the stages put out.
+        events : int
+            How many events were taken in.
+        """
+        board = self.board
+        board.tick(moment(us), events)
+        added = board.apply(outputs)
+        if self.decisive is None:
+            self.decisive = next((o for o in outputs if _decisive(o)), None)
+        if self._live is None:
+            for entry in added:
+                self._say(plain_text.line(entry))
+            self._table(moment(us))
+        else:
+            self._frame()
+        if self.decisive is not None and moment(us) >= self.decisive.ts + _TELLING:
+            self._picture()
+        self._pace.reach(us)
+
+    def _frame(self) -> None:
+        now = time.monotonic()
+        if self._live is not None and now >= self._frame_due:
+            self._frame_due = now + _FRAME_S
+            size = self._console.size
+            self._live.update(
+                render(self.board, size.width, size.height, ascii_only=self._ascii), refresh=True
+            )
+
+    @property
+    def _ascii(self) -> bool:
+        return not self._console.encoding.lower().startswith("utf")
+
+    def _table(self, now: datetime) -> None:
+        if self._table_due is None:
+            self._table_due = now + _TABLE_EVERY
+        elif now >= self._table_due:
+            self._table_due = now + _TABLE_EVERY
+            for text in plain_text.table(self.board):
+                self._say(text)
+
+    def _say(self, text: str) -> None:
+        """Print without markup, wrapping, or characters that the stream cannot carry."""
+        encoding = self._console.encoding
+        sayable = text.encode(encoding, "replace").decode(encoding)
+        self._console.print(sayable, markup=False, highlight=False, soft_wrap=True, emoji=False)
+
+    def _finish(self) -> None:
+        """Leave the last frame, or table, behind."""
+        if self._live is not None:
+            size = self._console.size
+            self._console.print(render(self.board, size.width, size.height, ascii_only=self._ascii))
+        else:
+            for text in plain_text.table(self.board):
+                self._say(text)
+        self._picture()
+
+    def _picture(self) -> None:
+        if self._capture is not None:
+            picture(self.board, self._capture)
+            self._capture = None
+
+
+def _decisive(output: Output) -> TypeGuard[DecisionMade]:
+    return (
+        isinstance(output, DecisionMade)
+        and output.state is State.HALT
+        and output.previous is not State.HALT
+        and kind_of(output.scope) == ASSET
+    )
+
+
+def picture(board: Board, path: Path) -> None:
+    """Write a picture of `board` as it would look in a terminal of 120 columns.
+
+    Parameters
+    ----------
+    board : Board
+        What to draw.
+    path : Path
+        A file ending in ``.svg`` or ``.txt``. The SVG asks for no font from elsewhere.
+
+    Raises
+    ------
+    RiskwatchError
+        If the ending is another, or the file cannot be written.
+    """
+    check_picture(path)
+    width, height = _PICTURE
+    console = Console(
+        width=width, height=height, file=StringIO(), record=True, force_terminal=True,
+        color_system="truecolor", legacy_windows=False,
+    )  # fmt: skip
+    console.print(render(board, width, height))
+    if path.suffix == ".txt":
+        text = console.export_text(styles=False)
+    else:
+        text = console.export_svg(title="riskwatch demo")
+        text = re.sub(r"@font-face \{.*?\}\s*", "", text, flags=re.DOTALL)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RiskwatchError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written in the end.
+
+    Raises
+    ------
+    RiskwatchError
+        If the ending is not known, or the folder does not exist.
+    """
+    if path.suffix not in PICTURES:
+        raise RiskwatchError(f"{path}: a picture ends in {' or '.join(PICTURES)}")
+    if not path.parent.is_dir():
+        raise RiskwatchError(f"{path}: there is no folder {path.parent}")

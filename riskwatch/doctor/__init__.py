@@ -1,0 +1,80 @@
+"""``riskwatch doctor``: whether everything is there that workers need, and as it should be.
+
+A check is a generator of findings in one of the groups of this package; to add one, yield one
+more. A group runs in a thread of its own, for a server that does not answer must not keep the
+others waiting.
+"""
+
+from __future__ import annotations
+
+from queue import Empty, Queue
+from threading import Thread
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.doctor import broker, local, mirror, notify, store
+from riskwatch.doctor.finding import Facts, Finding
+from riskwatch.errors import RiskwatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from riskwatch.worker.settings import Settings
+
+    Group = Callable[[Settings, Facts], Iterator[Finding]]
+
+ANSWER_S: Final = 6.0
+"""Most seconds to wait for the next finding of a group; servers are given 5."""
+GROUPS: Final[tuple[tuple[str, Group], ...]] = (
+    ("machine", local.findings),
+    ("database", store.findings),
+    ("broker", broker.findings),
+    ("mirror", mirror.findings),
+    ("routes", notify.findings),
+)
+
+__all__ = ["Finding", "examine"]
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, and say what was found as soon as it is known.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the environment that workers run in.
+
+    Yields
+    ------
+    Finding
+        In a fixed order. Nothing is raised, and nothing is changed anywhere.
+    """
+    facts = Facts()
+    running = [(name, _start(group, settings, facts)) for name, group in GROUPS]
+    for name, found in running:
+        try:
+            while (finding := found.get(timeout=ANSWER_S)) is not None:
+                yield finding
+        except Empty:
+            do = "see whether it hangs, and whether a firewall swallows what is sent to it"
+            yield Finding(name, "fail", f"no answer within {ANSWER_S:.0f} s", do)
+    # What needs both the database and the broker comes when both were asked.
+    yield from broker.lag(facts)
+
+
+def _start(group: Group, settings: Settings, facts: Facts) -> Queue[Finding | None]:
+    """Run a group; its findings come through the queue, ``None`` last."""
+    found: Queue[Finding | None] = Queue()
+
+    def run() -> None:
+        try:
+            for finding in group(settings, facts):
+                found.put(finding)
+        except RiskwatchError as error:
+            found.put(Finding(group.__module__.rpartition(".")[2], "fail", str(error)))
+        except Exception as error:  # noqa: BLE001 - a check that fails is a finding too
+            what = f"this check failed itself: {type(error).__name__}: {error}"
+            found.put(Finding(group.__module__.rpartition(".")[2], "fail", what))
+        found.put(None)
+
+    Thread(target=run, name="doctor", daemon=True).start()
+    return found

@@ -1,0 +1,96 @@
+"""The broker: reachable, with the topics of the contract; how far workers are behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.contracts.topics import TOPICS
+from riskwatch.doctor.finding import Facts, Finding
+from riskwatch.errors import BrokerError, ConfigError
+from riskwatch.kafka.topics import admin, bounds, differences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.worker.settings import Settings
+
+BEHIND: Final = 10_000
+"""Records behind that are worth a look; a worker does as many in a second."""
+READ: Final = tuple(topic for topic in TOPICS.values() if topic.role in ("input", "internal"))
+"""Topics that workers consume."""
+_SHOWN: Final = 5
+
+
+def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """Look at the cluster and at its topics."""
+    try:
+        connection = settings.connection
+        with admin(connection) as client:
+            cluster = client.describe_cluster()
+    except ConfigError as error:
+        yield Finding("broker", "fail", str(error), "mend the RISKWATCH_KAFKA variables")
+        return
+    except BrokerError as error:
+        do = "start it, or name another by RISKWATCH_KAFKA"
+        yield Finding("broker", "fail", str(error), do)
+        return
+    brokers = len(cluster["brokers"])
+    name = f"{connection.servers}, cluster {cluster['cluster_id']}, brokers: {brokers}"
+    yield Finding("broker", "ok", name)
+    try:
+        wrong = differences(connection)
+        yield topics(wrong)
+        facts.bounds = bounds(
+            connection, [(topic.name, n) for topic in READ for n in range(topic.partitions)]
+        )
+    except BrokerError as error:
+        # Missing partitions were told above.
+        if not wrong:
+            yield Finding("topics", "fail", str(error), "see the log of the broker")
+
+
+def topics(wrong: list[str]) -> Finding:
+    """Tell what is different from the contract.
+
+    Examples
+    --------
+    >>> topics(["riskwatch.fills is missing: run `riskwatch topics create`"]).seen
+    'riskwatch.fills is missing'
+    """
+    if not wrong:
+        return Finding("topics", "ok", f"all {len(TOPICS)} as they should be")
+    more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    create = "run `riskwatch topics create`"
+    shown = "; ".join(line.removesuffix(f": {create}") for line in wrong[:_SHOWN])
+    do = f"{create}; it never deletes, and never changes partitions"
+    return Finding("topics", "fail", shown + more, do)
+
+
+def lag(facts: Facts) -> Iterator[Finding]:
+    """How far the workers are behind, per topic, where both sides are known."""
+    if facts.positions is None or facts.bounds is None:
+        return
+    for topic in READ:
+        behind, lost, unknown = 0, 0, 0
+        for n in range(topic.partitions):
+            first, end = facts.bounds[topic.name, n]
+            position = facts.positions.get(f"{topic.name}/{n}", first)
+            behind += max(end - max(position, first), 0)
+            lost += max(first - position, 0)
+            unknown += max(position - end, 0)
+        yield _lag(topic.name, behind, lost, unknown)
+
+
+def _lag(name: str, behind: int, lost: int, unknown: int) -> Finding:
+    check = f"lag of {name}"
+    if lost:
+        do = "workers refuse to skip them: restore the topic, or rebuild from its source"
+        return Finding(check, "fail", f"{lost} records expired before they were applied", do)
+    if unknown:
+        do = "it was emptied or is another topic; workers refuse to go on with it"
+        seen = f"the database is {unknown} records ahead of the broker"
+        return Finding(check, "fail", seen, do)
+    if behind > BEHIND:
+        do = "see whether its worker runs, and whether the number falls"
+        return Finding(check, "warn", f"{behind} records behind", do)
+    return Finding(check, "ok", f"{behind} records behind")

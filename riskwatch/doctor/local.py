@@ -1,0 +1,71 @@
+"""What does not need a server: versions and configuration."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.config import paths
+from riskwatch.doctor.finding import Facts, Finding
+from riskwatch.engine import bootstrap
+from riskwatch.errors import RiskwatchError
+from riskwatch.version import ENGINE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.worker.settings import Settings
+
+LIBRARIES: Final = (
+    "sqlalchemy", "psycopg", "kafka-python", "faust-streaming", "redis", "msgspec", "river",
+    "scikit-learn", "prometheus-client",
+)  # fmt: skip
+"""Libraries whose version can change what happens."""
+OLDEST: Final = (3, 11)
+TESTED: Final = (3, 13)
+"""Newest Python that this build is tested with."""
+
+
+def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """Versions, then the configuration."""
+    del facts
+    yield python(sys.version_info[:3])
+    yield libraries(LIBRARIES)
+    folder = settings.config or paths.rules()
+    try:
+        config = bootstrap.configuration(settings.config)
+    except RiskwatchError as error:
+        yield Finding("configuration", "fail", str(error), f"mend the file in {folder}")
+    else:
+        limits, rules = len(config.limits.limits), len(config.rules.rules)
+        yield Finding("configuration", "ok", f"{folder}: {limits} limits, {rules} rules")
+
+
+def python(found: tuple[int, ...]) -> Finding:
+    """Say whether this Python is one that riskwatch is tested with.
+
+    Examples
+    --------
+    >>> python((3, 12, 1)).status, python((3, 99, 0)).status
+    ('ok', 'warn')
+    """
+    shown = f"{'.'.join(map(str, found))}, engine {ENGINE}"
+    if OLDEST <= found[:2] <= TESTED:
+        return Finding("python", "ok", shown)
+    do = f"run riskwatch on Python {OLDEST[0]}.{OLDEST[1]} to {TESTED[0]}.{TESTED[1]}"
+    return Finding("python", "warn", shown, do)
+
+
+def libraries(names: tuple[str, ...]) -> Finding:
+    """Versions of libraries, as they are installed."""
+    have, lack = [], []
+    for name in names:
+        try:
+            have.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            lack.append(name)
+    if lack:
+        do = "install riskwatch with its dependencies"
+        return Finding("libraries", "fail", f"not installed: {', '.join(lack)}", do)
+    return Finding("libraries", "ok", ", ".join(have))

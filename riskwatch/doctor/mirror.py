@@ -1,0 +1,69 @@
+"""The Redis mirror: reachable, with a heartbeat, without eviction; its clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from redis import RedisError
+
+from riskwatch.contracts import mirror as layout
+from riskwatch.doctor.finding import Facts, Finding, skew
+from riskwatch.errors import ConfigError
+from riskwatch.worker.mirror import SETTING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.worker.settings import Settings
+
+KEEPS: Final = "noeviction"
+_MIRROR: Final = "mirror"
+
+
+def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """Look at Redis, if there is to be one."""
+    del facts
+    if settings.redis is None:
+        yield Finding(_MIRROR, "ok", "none is wanted: RISKWATCH_REDIS is not set")
+        return
+    try:
+        client = layout.connect(settings.redis.get_secret_value(), *SETTING)
+    except ConfigError as error:
+        yield Finding(_MIRROR, "fail", str(error), "mend RISKWATCH_REDIS")
+        return
+    try:
+        about = client.info()
+        yield Finding(_MIRROR, "ok", f"Redis {about.get('redis_version', 'of unknown version')}")
+        before = time.time()
+        seconds, us = client.time()
+        yield skew("clock of the mirror", seconds + us / 1_000_000, before, time.time())
+        policy = str(about.get("maxmemory_policy", KEEPS))
+        if policy != KEEPS:
+            do = f"set maxmemory-policy to {KEEPS}, or give the mirror a Redis of its own"
+            yield Finding("mirror's memory", "warn", f"{policy}: rows may be evicted", do)
+        row: Any = client.hgetall(layout.heartbeat_key(settings.topic_prefix))
+        yield heartbeat(row, datetime.now(UTC))
+    except RedisError as error:
+        do = "start it, or name another by RISKWATCH_REDIS; workers go on without it"
+        yield Finding(_MIRROR, "fail", " ".join(str(error).split()), do)
+    finally:
+        client.close()
+
+
+def heartbeat(row: dict[bytes, bytes], now: datetime) -> Finding:
+    """Say whether readers of the mirror may rely on it."""
+    check = "mirror's heartbeat"
+    if not row:
+        do = "see whether `riskwatch run risk` leads, and what it logs about the mirror"
+        return Finding(check, "warn", "none: readers see HALT", do)
+    beat = layout.read(row.get(layout.VALUE.encode()), layout.Beat)
+    if beat is None:
+        return Finding(check, "fail", "it cannot be read", "see who else writes to this Redis")
+    left = (beat.valid_until - now).total_seconds()
+    who = f"of {beat.worker}, epoch {beat.epoch}"
+    if left <= 0:
+        do = "see whether `riskwatch run risk` leads, and whether clocks agree"
+        return Finding(check, "warn", f"{who}, not valid since {-left:.0f} s: readers see HALT", do)
+    return Finding(check, "ok", f"{who}, valid for {left:.0f} s")

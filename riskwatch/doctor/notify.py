@@ -1,0 +1,64 @@
+"""Routes to people: whether each leads somewhere, and what does not arrive."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import func, select
+
+from riskwatch.alerting.routes import NOTIFY, load_notify, target, unheard
+from riskwatch.config import paths
+from riskwatch.doctor.finding import Facts, Finding
+from riskwatch.errors import ConfigError
+from riskwatch.store.notifications import DEAD, NOTICE, WAITING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+    from riskwatch.worker.settings import Settings
+
+LATE: Final = timedelta(minutes=5)
+"""What waits for longer is worth a look."""
+RECENT: Final = timedelta(days=1)
+"""Dead letters of this time are told."""
+_N: Final = NOTICE.c
+
+
+def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """Look at the routes. Nothing is sent."""
+    del facts
+    folder = settings.config or paths.rules()
+    try:
+        config = load_notify(folder)
+    except ConfigError as error:
+        yield Finding("routes", "fail", str(error), f"mend {NOTIFY} in {folder}")
+        return
+    if not config.routes:
+        yield Finding("routes", "ok", f"there are none in {NOTIFY}: nobody is called")
+        return
+    for route in config.routes.values():
+        try:
+            host = target(route).host
+        except ConfigError as error:
+            do = "the process of `riskwatch run notify` must have it; this one does not"
+            yield Finding(f"route {route.id}", "warn", str(error), do)
+        else:
+            yield Finding(f"route {route.id}", "ok", f"{route.kind} at {host}")
+    for line in unheard(config):
+        yield Finding("routes", "warn", line, f"see `match` in {NOTIFY}")
+
+
+def undelivered(conn: Connection, now: datetime) -> Finding:
+    """Tell what waits for long, and what was given up lately."""
+    late = select(func.count()).where(_N.status == WAITING, _N.made_ts < now - LATE)
+    gone = select(func.count()).where(_N.status == DEAD, _N.done_ts >= now - RECENT)
+    waits, dead = conn.execute(late).scalar_one(), conn.execute(gone).scalar_one()
+    if not waits and not dead:
+        return Finding("notices", "ok", "none waits for long, none was given up in a day")
+    seen = f"{waits} wait for more than 5 minutes, {dead} were given up in a day"
+    do = "see why with `riskwatch notify dead`; `riskwatch notify replay` sends them again"
+    return Finding("notices", "warn", seen, do)

@@ -1,0 +1,204 @@
+"""The batch in the making: what happened since the last commit, numbered as it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from riskwatch.contracts.codec import encode
+from riskwatch.contracts.codec import tag_of as kind_of
+from riskwatch.contracts.outputs import encode_internal
+from riskwatch.contracts.topics import TOPICS
+from riskwatch.core.clock import moment
+from riskwatch.core.events import Command
+from riskwatch.core.outputs import Output
+from riskwatch.core.readings import CounterpartyReading, PartitionFault
+from riskwatch.engine.dead_letters import returnable, returned
+from riskwatch.errors import StoreError
+from riskwatch.store.batch import (
+    Batch,
+    Counts,
+    DeadLetter,
+    JournalEntry,
+    OutboxRecord,
+    Sequenced,
+    StreamOffset,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from riskwatch.core.enums import RejectReason
+    from riskwatch.core.stage import RowChanges
+    from riskwatch.engine.pipeline import Reading
+    from riskwatch.engine.record import Record
+    from riskwatch.store.batch import Resumed
+
+
+# A batch that was committed: what it was.
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one commit was.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        Records ``read``, ``applied``, ``duplicate``, ``rejected``.
+    rejects : dict
+        Refused records by (stream, reason).
+    records : list of OutboxRecord
+        What was to be published.
+    rows : dict of str to RowChanges
+        State rows that changed, per stage.
+    commit_s, publish_s : float
+        Seconds of the transaction, and of publication.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    rejects: dict[tuple[str, str], int] = field(default_factory=dict)
+    records: list[OutboxRecord] = field(default_factory=list)
+    rows: dict[str, RowChanges] = field(default_factory=dict)
+    commit_s: float = 0.0
+    publish_s: float = 0.0
+
+
+def is_empty(batch: Batch) -> bool:
+    """Whether a batch has nothing to write but the counts."""
+    lists = (batch.offsets, batch.journal, batch.outputs, batch.forwards, batch.dead_letters)
+    return not (batch.rows or batch.published_seq or any(lists))
+
+
+FIRST_SEQ: Final = 1
+"""Sequence number of a worker's first output: 0 says that nothing was published."""
+_READINGS: Final = next(t.name for t in TOPICS.values() if CounterpartyReading in t.carries)
+
+
+class Draft:
+    """Collects outputs, journal and dead letters; numbers go on from batch to batch.
+
+    Parameters
+    ----------
+    worker : str
+        Whose batches.
+    relay : bool
+        Whether outputs go through the outbox.
+    dead_letters : bool
+        Whether what is refused goes through it, too, to the dead-letter topic of its stream.
+    resumed : Resumed
+        Where numbers and counts go on.
+
+    Attributes
+    ----------
+    counts : Counts
+        Cumulative, with what is not committed yet.
+    us : int
+        Event time reached, microseconds; 0 before the first event.
+    """
+
+    def __init__(
+        self, worker: str, resumed: Resumed, *, relay: bool, dead_letters: bool = False
+    ) -> None:
+        self.counts = replace(resumed.counts)
+        self.us = resumed.us
+        self._worker = worker
+        self._epoch = resumed.epoch
+        self._relay = relay
+        self._dead_letters = dead_letters
+        self._seq = max(resumed.next_seq, FIRST_SEQ)
+        self._journal_seq = resumed.next_journal
+        self._outputs: list[Sequenced] = []
+        self._forwards: list[OutboxRecord] = []
+        self._journal: list[JournalEntry] = []
+        self._dead: list[DeadLetter] = []
+
+    def reach(self, us: int) -> None:
+        """Move the event time there, unless it is there already."""
+        self.us = max(self.us, us)
+
+    def refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
+        """Count a record as rejected and keep its bytes."""
+        self.counts.rejected += 1
+        letter = DeadLetter(
+            stream=record.stream,
+            position=record.position,
+            reason=reason,
+            detail=detail,
+            payload=record.raw,
+            key=record.key,
+            headers=record.headers,
+            us=self.us,
+        )
+        self._dead.append(letter)
+        if self._dead_letters and returnable(record.stream):
+            self._forwards.append(returned(letter, self._worker, self._seq, self.us))
+            self._seq += 1
+
+    def journal(self, facts: Iterable[Any], record: Record | None) -> None:
+        """Keep inputs: the record's event by its bytes, ticks and readings as encoded.
+
+        A command is kept with its arrival: whether it was fresh depends on that.
+        """
+        for fact in facts:
+            if record is not None and isinstance(fact, Command):
+                us, payload = record.us, encode(fact)
+            elif record is not None and type(fact) is type(record.event):
+                us, payload = record.us, record.raw
+            else:
+                us, payload = fact.us, encode_internal(fact)
+            self._journal.append(JournalEntry(self._journal_seq, us, kind_of(type(fact)), payload))
+            self._journal_seq += 1
+
+    def put(self, outputs: Iterable[Output | Reading]) -> None:
+        """Number what leaves the worker.
+
+        Raises
+        ------
+        StoreError
+            If a reading can go nowhere: no stage here takes it, and no topic carries it.
+        """
+        for output in outputs:
+            if isinstance(output, Output):
+                self._outputs.append(Sequenced(self._seq, output))
+            elif isinstance(output, CounterpartyReading | PartitionFault):
+                value, ts = encode_internal(output), moment(output.us)
+                self._forwards.append(OutboxRecord(self._seq, _READINGS, output.key(), value, ts))
+            else:
+                raise StoreError(f"no stage of {self._worker} takes a {type(output).__name__}")
+            self._seq += 1
+
+    def batch(
+        self, rows: dict[str, RowChanges], offsets: list[StreamOffset], published_seq: int
+    ) -> Batch:
+        """Make a batch of everything since the last; the draft is empty afterwards."""
+        batch = Batch(
+            worker=self._worker,
+            epoch=self._epoch,
+            rows=rows,
+            offsets=offsets,
+            journal=self._journal,
+            outputs=self._outputs,
+            forwards=self._forwards,
+            dead_letters=self._dead,
+            counts=replace(self.counts),
+            us=self.us,
+            relay=self._relay,
+            published_seq=published_seq,
+        )
+        self._outputs, self._forwards, self._journal, self._dead = [], [], [], []
+        return batch
+
+
+def since(now: Counts, before: Counts) -> dict[str, int]:
+    """Count what lies between two cumulative counts.
+
+    Examples
+    --------
+    >>> since(Counts(read=5, applied=4, rejected=1), Counts(read=2, applied=2))
+    {'read': 3, 'applied': 2, 'duplicate': 0, 'rejected': 1}
+    """
+    return {
+        name: getattr(now, name) - getattr(before, name)
+        for name in ("read", "applied", "duplicate", "rejected")
+    }

@@ -1,0 +1,186 @@
+"""Event-time grid: the ticks of a replay, a function of the events and of nothing else.
+
+A tick T comes after every event with ``ts <= T`` (in the order of the merge) and before the
+first with ``ts > T``. In a silence, ticks thin out: every grid point for the first
+:data:`EACH`, one an hour for :data:`HOURS`, then one a day, so that a gap of years between two
+recordings (or one event from the far future) costs thousands of ticks and not millions.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.clock import DAY, HOUR, MINUTE, text
+from riskwatch.core.stage import encode_row
+from riskwatch.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.core.stage import Row, RowChanges
+
+
+# The clock of this process: the one place of the workers that reads it for the time of day.
+
+
+def wall_us() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def wall() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+EACH: Final = 120
+"""Ticks of a silence that come at every grid point."""
+HOURS: Final = 31 * 24
+"""Ticks of a silence that come hourly after that."""
+_NEVER: Final = -1
+_ROW: Final = "grid"
+
+
+class GridRow(msgspec.Struct, array_like=True):
+    """What is stored of a grid; the attributes of :class:`Grid`."""
+
+    tick_us: int
+    reached: int
+    due: int
+    silent: int
+    fresh: bool = False
+
+
+class Grid:
+    """Says which ticks are due before an event is applied.
+
+    Parameters
+    ----------
+    tick_us : int
+        Width of the grid, microseconds.
+
+    Attributes
+    ----------
+    reached : int
+        Event time reached, by events and ticks; -1 before the first event.
+    due : int
+        The next tick; -1 before the first event.
+    silent : int
+        Ticks since an event last moved the time.
+    fresh : bool
+        Whether there was an event since the last tick. It is stored like the rest: a worker that
+        is killed in between must not forget that the tick which shows the event is still to come.
+
+    Examples
+    --------
+    >>> from riskwatch.core.clock import SECOND
+    >>> grid = Grid(60 * SECOND)
+    >>> [t // SECOND for s in (10, 60, 61, 30, 190) for t in grid.before(s * SECOND)]
+    [60, 120, 180]
+    >>> [t // SECOND for t in grid.closing()]
+    [240]
+    """
+
+    def __init__(self, tick_us: int = MINUTE) -> None:
+        if tick_us <= 0:
+            raise ValueError(f"tick must be > 0 us, was {tick_us}")
+        self.tick_us = tick_us
+        self.reached = _NEVER
+        self.due = _NEVER
+        self.silent = 0
+        self.fresh = False
+        self._stored: Row | None = None
+
+    def before(self, us: int) -> Iterator[int]:
+        """Yield ticks due before an event at `us`, then move the time there.
+
+        The iterator must be exhausted: the time moves as it goes. A late event brings no tick
+        and moves nothing.
+        """
+        if us <= self.reached:
+            self.fresh = True
+            return
+        if self.due != _NEVER:
+            yield from self.through(us - 1)
+        self.reached = us
+        self.due = self._ceil(us)
+        self.silent = 0
+        self.fresh = True
+
+    def through(self, us: int) -> Iterator[int]:
+        """Yield ticks due at or before `us`, none before the first event.
+
+        If the next event is later than `us`, these are ticks that it would have brought.
+        """
+        if self.due == _NEVER:
+            return
+        while self.due <= us:
+            tick = self.reached = self.due
+            self.silent += 1
+            self.due = self._after(tick)
+            self.fresh = False
+            yield tick
+
+    def now(self, us: int) -> Iterator[int]:
+        """Yield ticks due at or before `us`, and one at `us` itself: something cannot wait."""
+        yield from self.through(us)
+        if self.due != _NEVER and us > self.reached:
+            self.reached = us
+            self.fresh = False
+            yield us
+
+    def live(self, us: int) -> Iterator[int]:
+        """Yield ticks due at or before `us`, and the grid point at or before it in any case.
+
+        Ticks that were missed thin out, those of the moment do not: that nothing comes in is what
+        a live worker has to notice.
+        """
+        yield from self.now(us - us % self.tick_us)
+
+    def closing(self) -> Iterator[int]:
+        """Yield the tick at the first grid point at or after the last event, if not yet due."""
+        if self.silent == 0:
+            yield from self.through(self.due)
+
+    def drain(self) -> RowChanges:
+        """Rows that changed since the last call."""
+        row = encode_row(GridRow(self.tick_us, self.reached, self.due, self.silent, self.fresh))
+        if self.due == _NEVER or row == self._stored:
+            return {}
+        self._stored = row
+        return {_ROW: row}
+
+    def load(self, rows: dict[str, Row]) -> None:
+        """Become the grid that these rows describe. Called once, before the first event.
+
+        Raises
+        ------
+        StoreError
+            If the stored grid has another width: one history cannot have two.
+        """
+        if not rows:
+            return
+        self._stored = rows[_ROW]
+        stored = msgspec.json.decode(self._stored, type=GridRow)
+        if stored.tick_us != self.tick_us:
+            raise StoreError(
+                f"this database was replayed until {text(stored.reached)} with a tick of "
+                f"{stored.tick_us / 1e6:g} s, it cannot go on with one of "
+                f"{self.tick_us / 1e6:g} s: use --tick {stored.tick_us // 1_000_000}s, or a new "
+                "database"
+            )
+        self.reached, self.due, self.silent = stored.reached, stored.due, stored.silent
+        self.fresh = stored.fresh
+
+    def _ceil(self, us: int) -> int:
+        return -(-us // self.tick_us) * self.tick_us
+
+    def _after(self, tick: int) -> int:
+        if self.silent < EACH:
+            return tick + self.tick_us
+        wide = HOUR if self.silent < EACH + HOURS else DAY
+        return max(tick + self.tick_us, self._ceil((tick // wide + 1) * wide))

@@ -1,0 +1,1 @@
+"""Kafka: the producer that publishes committed outputs, and the topics."""

@@ -1,0 +1,247 @@
+"""The configuration of models, checked: the targets, and the generations that answer them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from riskwatch.core.clock import SECOND
+from riskwatch.core.risk.scorer import RULES as RULES  # noqa: PLC0414 - named here for models
+from riskwatch.core.risk.scorer import SERVED, PriorConfig
+from riskwatch.errors import ModelError
+from riskwatch.models import registry
+from riskwatch.models.aggregate import RECALIBRATED
+from riskwatch.models.base import Anchor, Authority, Generation, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
+    from riskwatch.models.labels import Pending
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One target, and how it is measured.
+
+    Attributes
+    ----------
+    id : str
+        Of the target.
+    target : Target
+        What is asked.
+    parts : tuple of (str, float)
+        Features and what each is divided by: the measure is the largest quotient.
+    ours : bool
+        Whether the measure rests on our own dealings.
+    every : int
+        Event time between two samples, microseconds.
+    prior : PriorConfig
+        The rule as a probability.
+    """
+
+    id: str
+    target: Target
+    parts: tuple[tuple[str, float], ...]
+    ours: bool
+    every: int
+    prior: PriorConfig = field(default_factory=PriorConfig)
+
+    @property
+    def rule(self) -> Anchor:
+        """The rule as log-odds, at its prior."""
+        prior = self.prior
+        return Anchor(probability=prior.probability, slope=prior.slope, floor=prior.floor)
+
+    def measured(self, known: Mapping[str, float]) -> float | None:
+        """Measure now; ``None`` where nothing of it is known.
+
+        Examples
+        --------
+        >>> target = Target(kind="stress", threshold=1.0, horizon_s=60.0, unit="")
+        >>> asked = Question("q", target, (("age", 3.0), ("gap", 75.0)), ours=True, every=1)
+        >>> asked.measured({"age": 6.0, "gap": 75.0}), asked.measured({"gap": 15.0})
+        (2.0, 0.2)
+        """
+        if len(self.parts) == 1:
+            ((name, at),) = self.parts
+            return known[name] / at if name in known else None
+        found = [known[name] / at for name, at in self.parts if name in known]
+        return max(found) if found else None
+
+    def sampled(self, waiting: Pending | None, us: int) -> bool:
+        """Whether the last sample is long enough ago."""
+        return waiting is None or us - waiting.sampled >= self.every
+
+    def seen(self, known: Mapping[str, float]) -> list[str]:
+        """Features that the measure is made of now; none where only one could be."""
+        if len(self.parts) == 1:
+            return []
+        return [name for name, _ in self.parts if name in known]
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One generation.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in scores, rows and asks.
+    authority : Authority
+        How far it may go at first.
+    ceiling : Authority
+        How far it may ever go: neither evidence nor people let it go further.
+    make : callable
+        Makes one that has seen nothing, for the target whose id it is given.
+    newborns : dict of str to Generation
+        By target, one that has seen nothing, to score what nothing was learned about yet.
+    """
+
+    name: str
+    authority: Authority
+    ceiling: Authority
+    make: Callable[..., Generation]
+    newborns: dict[str, Generation] = field(default_factory=dict)
+
+    def newborn(self, target: str) -> Generation:
+        """Return one that has seen nothing, for a target."""
+        if target not in self.newborns:
+            self.newborns[target] = self.make(target)
+        return self.newborns[target]
+
+
+def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
+    """Make the targets of a configuration, by kind of scope, in its order.
+
+    Raises
+    ------
+    ModelError
+        If a target is impossible or comes twice, or more samples could wait for their labels
+        than `max_pending` allows.
+    """
+    _positive("label_every_s", config.label_every_s)
+    if config.max_scopes < 1:
+        raise ModelError(f"max_scopes must be at least 1, was {config.max_scopes}")
+    made: dict[str, tuple[Question, ...]] = {}
+    ids: dict[str, None] = {}
+    for wanted in config.targets:
+        every = config.label_every_s if wanted.label_every_s is None else wanted.label_every_s
+        question = _question(wanted, every)
+        if question.id in ids:
+            raise ModelError(f"target {question.id} is given twice")
+        ids[question.id] = None
+        waiting = math.ceil(wanted.horizon_s / every)
+        if waiting > config.max_pending:
+            raise ModelError(
+                f"target {question.id}: {waiting} samples can wait at once with label_every_s = "
+                f"{every:g}, more than max_pending = {config.max_pending}"
+            )
+        made[wanted.scope_kind] = (*made.get(wanted.scope_kind, ()), question)
+    return made
+
+
+def rungs(config: ModelsConfig) -> tuple[Rung, ...]:
+    """Make the generations of a configuration, in its order.
+
+    Raises
+    ------
+    ModelError
+        If a generation is unknown, refuses its options, or has another's name.
+    """
+    asked = [question for group in questions(config).values() for question in group]
+    priors = {question.id: question.prior for question in asked}
+    made = tuple(_rung(wanted, priors) for wanted in config.generations)
+    names = [rung.name for rung in made]
+    if len(dict.fromkeys(names)) != len(names):
+        raise ModelError(f"generations must have names of their own, were {', '.join(names)}")
+    return made
+
+
+def _positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0.0):
+        raise ModelError(f"{name} must be finite and positive, was {value}")
+
+
+def _question(wanted: TargetConfig, every: float) -> Question:
+    _positive("label_every_s", every)
+    try:
+        target = Target(
+            kind=wanted.kind,
+            threshold=wanted.threshold,
+            horizon_s=wanted.horizon_s,
+            side=wanted.side,
+            unit=wanted.unit,
+            start=wanted.start,
+        )
+    except ValueError as error:
+        raise ModelError(f"target {wanted.kind}: {error}") from error
+    if int(target.horizon_s * SECOND) < 1:
+        raise ModelError(f"target {target.id}: horizon_s must be at least a microsecond")
+    if not wanted.kind or "|" in target.id:
+        raise ModelError(f"target {target.id}: kind must have a name, without '|'")
+    parts = tuple((part.feature, part.at) for part in wanted.any) or ((wanted.measure, 1.0),)
+    for name, at in parts:
+        if not name:
+            raise ModelError(f"target {target.id}: measure must name a feature")
+        _positive(f"target {target.id}: at of {name}", at)
+    if wanted.any and target.threshold != 1.0:
+        raise ModelError(
+            f"target {target.id}: threshold must be 1 where any is given: its `at` are thresholds"
+        )
+    return Question(
+        target.id, target, parts, wanted.ours, max(1, int(every * SECOND)), wanted.prior
+    )
+
+
+def _rung(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> Rung:
+    name = wanted.name or wanted.model
+    if name in (SERVED, RECALIBRATED):
+        raise ModelError(f"generation {name!r} must have another name: that is everybody's")
+    if "|" in name:
+        raise ModelError(f"generation {name!r} must have a name without '|'")
+    if (name == RULES) != (wanted.model == RULES):
+        raise ModelError(
+            f"generation {name!r} must not be model {wanted.model!r}: "
+            "'rules' is the name of the rules, and theirs alone"
+        )
+    authority = _authority(name, "authority", wanted.authority)
+    ceiling = _authority(name, "max_authority", wanted.max_authority or wanted.authority)
+    if ceiling.rank < authority.rank:
+        raise ModelError(f"max_authority of generation {name!r} must not be below its authority")
+    if name == RULES and authority is not Authority.FULL:
+        raise ModelError("generation 'rules' must have authority 'full': people change rules")
+    factory = registry.factory(wanted.model)
+    make = partial(registry.make, wanted.model, factory, wanted.options)
+    if wanted.model in registry.AROUND:
+        make = partial(_around, wanted, factory, priors)
+    made = Rung(name, authority, ceiling, make)
+    made.newborn("")  # refuses options that it cannot be made with
+    return made
+
+
+def _around(
+    wanted: GenerationConfig,
+    factory: Callable[..., Generation],
+    priors: Mapping[str, PriorConfig],
+    target: str,
+) -> Generation:
+    """Make a generation that starts at the prior of its target; its own options go before."""
+    prior = priors.get(target)
+    options = dict(wanted.options)
+    if prior is not None:
+        measured = {"anchor": prior.probability, "slope": prior.slope, "floor": prior.floor}
+        options = {**measured, **options}
+    return registry.make(wanted.model, factory, options, target)
+
+
+def _authority(name: str, field: str, value: str) -> Authority:
+    try:
+        return Authority(value)
+    except ValueError:
+        known = ", ".join(Authority)
+        raise ModelError(
+            f"{field} of generation {name!r} must be one of {known}, was {value!r}"
+        ) from None

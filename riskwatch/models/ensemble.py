@@ -1,0 +1,496 @@
+"""All generations of models, for all targets of all scopes.
+
+Every scope has models of its own, because one model of all coins predicts worse. A score always
+comes before learning. A generation is judged by what it said when the sample was taken.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from riskwatch.core.enums import State
+from riskwatch.core.money import quantise, quantised
+from riskwatch.core.risk.scorer import SERVED, Grounds, Scored
+from riskwatch.models.aggregate import Mixture, unlearned
+from riskwatch.models.anchored import Inputs
+from riskwatch.models.authority import Judge
+from riskwatch.models.base import Authority
+from riskwatch.models.config import questions, rungs
+from riskwatch.models.evidence import Evidence, clipped
+from riskwatch.models.labels import Pending, Sample
+from riskwatch.models.slippage import Slippage
+from riskwatch.models.state import LadderState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from riskwatch.core.outputs import AuthorityChanged, Output
+    from riskwatch.core.risk.scorer import ModelsConfig, Slipper
+    from riskwatch.models.aggregate import Mixed
+    from riskwatch.models.anchored import Squashed, Squasher
+    from riskwatch.models.base import Generation, Score
+    from riskwatch.models.config import Question, Rung
+
+
+# Scores: whether one can be used, what it rests on, and the one that is served.
+
+DIGITS: Final = 6
+"""Digits that the probabilities, severities and contributions of scores are rounded to."""
+
+
+def fault_in(probability: float, score: Score | None) -> str:
+    """Name what is wrong with an answer; empty if nothing is.
+
+    Parameters
+    ----------
+    probability : float
+        What was answered.
+    score : Score or None
+        The same with its reasons, if they were asked for.
+    """
+    if not 0.0 <= probability <= 1.0:
+        return f"must give a probability in [0, 1], gave {probability}"
+    if score is not None and not math.isfinite(score.severity + sum(score.contributions.values())):
+        return "must give finite contributions"
+    return ""
+
+
+def fault_of(model: Generation, x: Mapping[str, float]) -> str:
+    """Name what is wrong with a model's answer to a state; empty if nothing is."""
+    alone = getattr(model, "probability", None)
+    try:
+        if alone is not None:
+            return fault_in(alone(x), None)
+        score = model.score(x)
+    except (ArithmeticError, ValueError) as error:
+        return error_text(error)
+    return fault_in(score.probability, score)
+
+
+def error_text(error: Exception) -> str:
+    """Say that a model raised an error when it was asked for a score."""
+    return f"cannot score: {error}"
+
+
+def ask_grounds(model: Generation, x: dict[str, float]) -> Grounds:
+    """Ask a model again, for what its answer rests on; scoring changes nothing."""
+    nothing: Grounds = ({"severity": x["severity"]}, {})
+    try:
+        score = model.score(x)
+    except (ArithmeticError, ValueError):
+        return nothing  # its probability alone could be used, so it stands
+    return nothing if fault_in(score.probability, score) else grounds_of(score, x)
+
+
+def grounds_of(score: Score, x: dict[str, float]) -> Grounds:
+    """Features that a score looked at, and what it is made of."""
+    used = {feature: x[feature] for feature in score.contributions if feature in x}
+    used["severity"] = x["severity"]
+    return used, quantised(score.contributions)
+
+
+def served_score(
+    mixture: Mixture | None, copy: int, scored: list[Scored], severity: float
+) -> Scored:
+    """Make the score that the generations give together.
+
+    Parameters
+    ----------
+    mixture : Mixture or None
+        Weights of the generations; without any, nothing was learned yet and all count the same.
+    copy : int
+        Which copy of the weights is used now.
+    scored : list of Scored
+        Scores of the generations that may ask for something.
+    severity : float
+        Measure ÷ threshold.
+
+    Returns
+    -------
+    Scored
+        Its authority is the least of those that are mixed.
+    """
+    said = {each.generation: each.probability for each in scored}
+    least = min(scored, key=lambda each: each.cap.rank)
+    mixed = unlearned(said) if mixture is None else mixture.serve(copy, said)
+    p = quantise(mixed.probability, DIGITS)
+    return Scored(
+        scope=least.scope,
+        target=least.target,
+        generation=SERVED,
+        authority=least.authority,
+        cap=least.cap,
+        probability=p,
+        severity=severity,
+        grounds=partial(_mixed, p, said, mixed, severity),
+    )
+
+
+def _mixed(p: float, said: dict[str, float], mixed: Mixed, severity: float) -> Grounds:
+    """Contribution of each generation to what is served, and of the recalibration."""
+    parts: dict[str, float] = {}
+    mean = _logit(mixed.mean)
+    rest = mean
+    for name, weight in mixed.weights.items():
+        parts[name] = part = round(weight * _logit(said[name]), DIGITS)
+        rest -= part
+    if len(said) > 1:
+        # The mean is of probabilities: in logits something is left over.
+        parts["mixing"] = quantise(rest, DIGITS)
+    parts["recalibration"] = quantise(_logit(p) - mean, DIGITS)
+    return {"severity": severity}, parts
+
+
+def _logit(probability: float) -> float:
+    """Log-odds of a probability as it is mixed."""
+    p = clipped(probability)
+    return math.log(p / (1.0 - p))
+
+
+# The models of one scope and one target: they score, are served together, and learn.
+
+
+class TargetModel:
+    """The models of one scope and one target, at one moment.
+
+    It holds what every step needs: where the learned state lies, which target is asked, of which
+    scope, and when. It is made anew at every observation and remembers nothing by itself.
+
+    Parameters
+    ----------
+    judge : Judge
+        How far each generation may go, and its record.
+    state : LadderState
+        What was learned; changed in place.
+    question : Question
+        The target.
+    scope : str
+        The scope.
+    us : int
+        Event time, microseconds.
+    """
+
+    __slots__ = ("authority", "features", "key", "question", "scope", "state", "us")
+
+    def __init__(
+        self, judge: Judge, state: LadderState, question: Question, scope: str, us: int
+    ) -> None:
+        self.state = state
+        self.question = question
+        self.scope = scope
+        self.us = us
+        self.key = f"{scope}|{question.id}"
+        self.authority = judge.at(state, question.id, us)
+        self.features: dict[str, float] = {}
+        """Features that the scores looked at, of generations that were asked for their reasons."""
+
+    @property
+    def sample_due(self) -> bool:
+        """Whether the last sample is long enough ago."""
+        return self.question.sampled(self.state.pending.get(self.key), self.us)
+
+    @property
+    def label_due(self) -> bool:
+        """Whether the horizon of some sample is over."""
+        pending = self.state.pending.get(self.key)
+        return pending is not None and pending.due(self.question.target, self.us)
+
+    def score(self, x: Inputs, *, everybody: bool, reasons: bool) -> list[Scored]:
+        """Let generations score. Nothing changes, except that one which fails is quarantined.
+
+        Parameters
+        ----------
+        x : Inputs
+            What is known.
+        everybody : bool
+            Whether shadows are asked as well.
+        reasons : bool
+            Whether they are asked for their reasons at once, or for the probability alone.
+        """
+        found = []
+        for rung, record in self.authority.generations:
+            authority = self.authority.of(rung, record)
+            if authority is Authority.SHADOW and not everybody:
+                continue
+            model = self.state.models.get(f"{self.scope}|{record}")
+            if model is None:
+                model = rung.newborn(self.question.id)
+            alone = None if reasons else getattr(model, "probability", None)
+            score: Score | None = None
+            try:
+                if alone is None:
+                    score = model.score(x)
+                    probability = score.probability
+                else:
+                    probability = alone(x)
+            except (ArithmeticError, ValueError) as error:
+                self._quarantine(rung, error_text(error))
+                continue
+            fault = fault_in(probability, score)
+            if fault:
+                self._quarantine(rung, fault)
+                continue
+            if score is None:
+                severity, grounds = x["severity"], partial(ask_grounds, model, x)
+            else:
+                severity = quantise(score.severity, DIGITS)
+                grounds = partial(grounds_of, score, x)
+                self.features.update((name, x[name]) for name in score.contributions if name in x)
+                self.features["severity"] = x["severity"]
+            found.append(
+                Scored(
+                    scope=self.scope,
+                    target=self.question.id,
+                    generation=rung.name,
+                    authority=authority.value,
+                    cap=authority.cap,
+                    probability=quantise(probability, DIGITS),
+                    severity=severity,
+                    grounds=grounds,
+                )
+            )
+        return found
+
+    def serve(self, scored: list[Scored], severity: float) -> Scored | None:
+        """Mix what those generations said that may ask for anything; a shadow has no part in it."""
+        able = [each for each in scored if each.cap is not State.NORMAL]
+        if not able:
+            return None
+        mixture, copy = self.state.mixtures.get(self.key), 0
+        if mixture is not None:
+            if mixture.become([each.generation for each in able]):
+                self.state.mark(f"mix/{self.key}")
+            copy = self.authority.cells.at(self.us)[0]
+        return served_score(mixture, copy, able, severity)
+
+    def sample(self, x: Inputs, scored: list[Scored], *, most: int) -> None:
+        """Take a sample of what everybody said, for a label to come.
+
+        Parameters
+        ----------
+        x : Inputs
+            What is known.
+        scored : list of Scored
+            What was said of it, with reasons, and what is served.
+        most : int
+            Scopes that are learned about at most.
+        """
+        pending = self.state.pending.get(self.key)
+        if pending is None:
+            if not self.state.admit(self.scope, most):
+                return
+            pending = self.state.pending[self.key] = Pending()
+        # The configuration was refused if more could ever wait than `max_pending`.
+        said = {each.generation: each.probability for each in scored}
+        parts = self.question.seen(x)
+        pending.take(Sample(self.us, dict(sorted(self.features.items())), said, parts=parts))
+        self.state.mark(f"pending/{self.key}")
+
+    def learn(self, measure: float | None, known: Mapping[str, float]) -> None:
+        """Let every generation learn from the samples whose label is known now.
+
+        Parameters
+        ----------
+        measure : float or None
+            What is measured now; without one, we are not there any more.
+        known : mapping
+            Features that it is made of.
+        """
+        pending = self.state.pending.get(self.key)
+        if pending is None or not pending.samples:
+            return
+        self.state.mark(f"pending/{self.key}")
+        if measure is None:
+            matured = pending.censor(self.question.target, self.us)
+        else:
+            matured = pending.see(self.question.target, self.us, measure, known)
+        for sample, label in matured:
+            self.authority.note_label()
+            for rung, _ in self.authority.generations:
+                # It may not have been configured yet when the sample was taken.
+                if rung.name in sample.said:
+                    self._account(rung.name, sample, label=label)
+                    self._teach(rung, sample, label=label)
+            if SERVED in sample.said:
+                self._account(SERVED, sample, label=label)
+            self._mix(sample, label=label)
+            self.authority.weigh(sample.said, sample.us, label=label)
+
+    def _account(self, name: str, sample: Sample, *, label: bool) -> None:
+        """Charge a generation for what it said."""
+        full = f"{self.key}|{name}"
+        evidence = self.state.evidence.setdefault(full, Evidence())
+        self.authority.account(name, evidence, sample.said[name], sample.us, label=label)
+        self.state.mark(f"evidence/{full}")
+
+    def _teach(self, rung: Rung, sample: Sample, *, label: bool) -> None:
+        """Let one generation learn.
+
+        It is asked again at once: what a label has broken is found before it is stored, and so
+        never read back at a restart.
+        """
+        full = f"{self.key}|{rung.name}"
+        model = self.state.models.get(full)
+        if model is None:
+            if not getattr(rung.newborn(self.question.id), "learns", True):
+                return
+            model = self.state.models[full] = rung.make(self.question.id)
+        self.state.mark(f"model/{full}")
+        try:
+            model.learn(sample.features, label)
+        except (ArithmeticError, ValueError) as error:
+            self._quarantine(rung, f"cannot learn: {error}")
+            return
+        fault = fault_of(model, sample.features)
+        if fault:
+            self._quarantine(rung, fault)
+
+    def _mix(self, sample: Sample, *, label: bool) -> None:
+        """Weigh the generations that are mixed now by what they said then."""
+        cells = self.authority.cells
+        mixture = self.state.mixtures.get(self.key)
+        if mixture is None:
+            names = self.authority.mixture_names()
+            if not names:
+                return
+            mixture = self.state.mixtures[self.key] = Mixture.fresh(names, cells.processes)
+        share = self.authority.judge.config.share
+        mixture.learn(cells.at(sample.us), sample.said, label=label, share=share)
+        self.state.mark(f"mix/{self.key}")
+
+    def _quarantine(self, rung: Rung, why: str) -> None:
+        """Take the authority of a generation that failed a check, and what it had learned."""
+        self.authority.quarantine(rung, why)
+        full = f"{self.key}|{rung.name}"
+        if self.state.models.pop(full, None) is not None:
+            self.state.mark(f"model/{full}")
+
+
+class Ladder:
+    """Scores scopes with every generation, and lets them learn.
+
+    Parameters
+    ----------
+    config : ModelsConfig
+        Targets and generations.
+
+    Raises
+    ------
+    ModelError
+        If a target or a generation is impossible or comes twice, or a bound is too small.
+
+    Examples
+    --------
+    >>> from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
+    >>> ladder = Ladder(ModelsConfig(
+    ...     targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
+    ...     generations=(GenerationConfig(model="rules", authority="full"),)))
+    >>> score, served = ladder.observe(ladder.fresh(), 0, "asset:USDC", "asset",
+    ...                               {"discount_bp": 50.0}, labelled=True)
+    >>> score.target, score.probability, served.generation, served.probability
+    ('depeg(discount 50bp, 1h)', 0.5, 'served', 0.5)
+    """
+
+    def __init__(self, config: ModelsConfig) -> None:
+        self.config = config
+        self._questions = questions(config)
+        self._rungs = rungs(config)
+        asked = [question for group in self._questions.values() for question in group]
+        self.judge = Judge(config, asked, self._rungs)
+        for question in asked:
+            for rung in self._rungs:
+                rung.newborn(question.id)  # what cannot be made is refused now, not later
+        self.slippage: Slipper = Slippage(config.slippage, config.max_scopes)
+
+    def fresh(self) -> LadderState:
+        """Make the state of models that have seen nothing."""
+        return LadderState({rung.name: rung.make for rung in self._rungs})
+
+    def observe(
+        self,
+        state: LadderState,
+        us: int,
+        scope: str,
+        kind: str,
+        features: Mapping[str, float],
+        *,
+        labelled: bool,
+        ours: bool = True,
+        due: bool = True,
+    ) -> list[Scored]:
+        """Score a scope, then learn from labels that have matured, then take a new sample.
+
+        Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`. A feature that
+        is NaN or infinite is not known. Without `labelled`, nothing is learned and no sample is
+        taken: unlabelled is not negative. Without `ours`, samples of a target that rests on our
+        own dealings are dropped and counted, and none is taken. Without `due`, shadows are asked
+        only when a sample is taken.
+
+        Returns
+        -------
+        list of Scored
+            By target, then generation, in the order of the configuration; then, by target, what
+            is served. A target whose measure is not known has none. Scopes beyond `max_scopes`
+            are scored by models that have learned nothing, and teach none.
+        """
+        out: list[Scored] = []
+        mixed: list[Scored] = []
+        known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
+        shared: dict[Squasher, Squashed] = {}
+        for question in self._questions.get(kind, ()):
+            model = TargetModel(self.judge, state, question, scope, us)
+            measure = question.measured(known)
+            gone = question.ours and not ours
+            if measure is None:
+                if gone:
+                    model.learn(None, known)
+                continue
+            severity = quantise(measure / question.target.threshold, DIGITS)
+            x = Inputs(known, severity, shared)
+            asked = question.target.asked_at(measure) and not gone
+            sampled = labelled and asked and model.sample_due
+            everybody = due or sampled
+            # Once labels mature, those who said it can no longer be asked why.
+            taught = (gone or labelled) and model.label_due
+            scored = model.score(x, everybody=everybody, reasons=everybody or taught)
+            out += scored
+            mix = model.serve(scored, severity)
+            if mix is not None:
+                mixed.append(mix)
+                scored.append(mix)
+            if asked:
+                model.authority.note_asked()
+            if gone or labelled:
+                model.learn(None if gone else measure, known)
+            if sampled:
+                model.sample(x, scored, most=self.config.max_scopes)
+        return out + mixed
+
+    def report(self, state: LadderState, us: int) -> list[Output]:
+        """Return changes of authority, and the records of generations where they are due.
+
+        Parameters
+        ----------
+        state : LadderState
+            Changed in place.
+        us : int
+            Event time, microseconds.
+        """
+        return self.judge.report(state, us)
+
+    def move(
+        self,
+        state: LadderState,
+        us: int,
+        target: str,
+        generation: str,
+        to: str,
+        *,
+        by: str,
+        why: str,
+        cause_id: str,
+    ) -> AuthorityChanged:
+        """Change the authority of a generation; see :meth:`.Judge.move`."""
+        return self.judge.move(state, us, target, generation, to, by=by, why=why, cause_id=cause_id)

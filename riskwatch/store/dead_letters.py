@@ -1,0 +1,308 @@
+"""Dead letters, as people ask for them; and who sent one again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import func, or_, select
+
+from riskwatch.contracts.topics import DLQ_SUFFIX, TOPICS
+from riskwatch.errors import StoreError
+from riskwatch.store.engine import Headers, headers_from
+from riskwatch.store.truth import DEAD_LETTER, QUARANTINE, REPLAYED, STAGE_FAULT
+from riskwatch.store.write import insert_into
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.engine import Connection
+
+
+PREFIX: Final = "riskwatch."
+"""What may be left out of a short id."""
+_SHOWN: Final = 5
+_D: Final = DEAD_LETTER.c
+_R: Final = REPLAYED.c
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which letter: who refused it, and where it stood."""
+
+    worker: str
+    stream: str
+    position: int
+
+    @property
+    def id(self) -> str:
+        """Short id.
+
+        Examples
+        --------
+        >>> Place("ledger/3", "riskwatch.fills/3", 17).id
+        'riskwatch.fills/3@17'
+        """
+        return f"{self.stream}@{self.position}"
+
+    @property
+    def source(self) -> str:
+        """The topic that it came from, or the file.
+
+        Examples
+        --------
+        >>> Place("risk", "riskwatch.pegs/0", 1).source, Place("embedded", "a/0", 1).source
+        ('riskwatch.pegs', 'a/0')
+        """
+        return source_of(self.stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A letter without its bytes.
+
+    Attributes
+    ----------
+    place : Place
+        Which.
+    reason, detail : str
+        Why it was refused.
+    payload_bytes : int
+        Size of what is stored.
+    us : int
+        Event time that its worker had reached, microseconds; 0 if none was.
+    replayed_by : str or None
+        Who sent it again last.
+    """
+
+    place: Place
+    reason: str
+    detail: str
+    payload_bytes: int
+    us: int
+    replayed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A letter as it came, with its heading."""
+
+    heading: Heading
+    sha256: str
+    key: bytes | None
+    headers: Headers
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters: all whose source, reason and worker are these, where one is given."""
+
+    topic: str | None = None
+    reason: str | None = None
+    worker: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return them for SQL."""
+        found: list[ColumnElement[bool]] = []
+        if self.topic is not None:
+            names = [self.topic, PREFIX + self.topic]
+            found.append(
+                or_(
+                    *(_D.stream == name for name in names),
+                    *(_D.stream.startswith(f"{name}/", autoescape=True) for name in names),
+                )
+            )
+        if self.reason is not None:
+            found.append(_D.reason == self.reason.upper())
+        if self.worker is not None:
+            found.append(_D.worker == self.worker)
+        return found
+
+
+def source_of(stream: str) -> str:
+    """Name the topic of a partition; what is none is a file, and names itself."""
+    topic = stream.rpartition("/")[0]
+    return topic if topic in TOPICS else stream
+
+
+def inbox_of(stream: str) -> str | None:
+    """Name the input topic that a letter can be sent to again; ``None`` if there is none.
+
+    Examples
+    --------
+    >>> inbox_of("riskwatch.fills/3"), inbox_of("riskwatch.readings/0"), inbox_of("a.ndjson")
+    ('riskwatch.fills', None, None)
+    """
+    topic = stream.rpartition("/")[0]
+    return topic if topic + DLQ_SUFFIX in TOPICS else None
+
+
+def headings(conn: Connection, wanted: Wanted, limit: int) -> list[Heading]:
+    """Letters without their bytes, the newest first, at most `limit`."""
+    query = (
+        _heading()
+        .where(*wanted.conditions())
+        .order_by(_D.us.desc(), _D.position.desc(), _D.stream, _D.worker)
+        .limit(limit)
+    )
+    return [_read(row) for row in conn.execute(query)]
+
+
+def places(conn: Connection, wanted: Wanted) -> list[Place]:
+    """Every letter that is wanted, in the order in which they were refused."""
+    query = (
+        select(_D.worker, _D.stream, _D.position)
+        .where(*wanted.conditions())
+        .order_by(_D.us, _D.stream, _D.position, _D.worker)
+    )
+    return [Place(*row) for row in conn.execute(query)]
+
+
+def counts(conn: Connection, wanted: Wanted) -> list[tuple[str, str, int]]:
+    """Count letters by source and reason, the most frequent first."""
+    query = (
+        select(_D.stream, _D.reason, func.count())
+        .where(*wanted.conditions())
+        .group_by(_D.stream, _D.reason)
+    )
+    found: dict[tuple[str, str], int] = {}
+    for stream, reason, n in conn.execute(query):
+        key = (source_of(stream), reason)
+        found[key] = found.get(key, 0) + n
+    return sorted(((*key, n) for key, n in found.items()), key=lambda row: (-row[2], *row[:2]))
+
+
+def locate(conn: Connection, words: Sequence[str]) -> Place:
+    """Find the letter that a short id, or worker, stream and position, mean.
+
+    Parameters
+    ----------
+    conn : Connection
+        See :func:`riskwatch.store.queries.reading`.
+    words : sequence of str
+        ``stream@position`` (:data:`PREFIX` may be left out), or three words.
+
+    Raises
+    ------
+    StoreError
+        If there is no such letter, or several workers have one.
+    """
+    worker, stream, position = _parsed(words)
+    said = " ".join(words)
+    names = [stream, PREFIX + stream]
+    query = select(_D.worker, _D.stream, _D.position).where(
+        _D.stream.in_(names), _D.position == position
+    )
+    if worker is not None:
+        query = query.where(_D.worker == worker)
+    found = [Place(*row) for row in conn.execute(query.order_by(_D.worker, _D.stream))]
+    if not found:
+        raise StoreError(f"there is no dead letter {said}: `riskwatch dlq list` shows all")
+    if len(found) > 1:
+        names = [f"{p.worker} {p.stream} {p.position}" for p in found[:_SHOWN]]
+        raise StoreError(f"{said} could be {', '.join(names)}: say which, in three words")
+    return found[0]
+
+
+def letter(conn: Connection, place: Place) -> Letter:
+    """Read a letter with its bytes.
+
+    Raises
+    ------
+    StoreError
+        If it went away.
+    """
+    query = _heading(_D.sha256, _D.key, _D.headers, _D.payload).where(
+        _D.worker == place.worker, _D.stream == place.stream, _D.position == place.position
+    )
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        raise StoreError(f"there is no dead letter {place.id} of {place.worker} any more")
+    sha256, key, headers, payload = row[8:]
+    return Letter(_read(row), sha256, key, headers_from(headers), bytes(payload))
+
+
+def claim(conn: Connection, place: Place, person: str, *, again: bool) -> None:
+    """Note that `person` sends a letter again, within a transaction that ends once it was sent.
+
+    Whoever asks for the same letter meanwhile waits for the end of that transaction.
+
+    Raises
+    ------
+    StoreError
+        If it was sent before, unless `again`.
+    """
+    insert = insert_into(REPLAYED, conn.dialect)
+    mine = insert.values(
+        worker=place.worker, stream=place.stream, position=place.position, person=person
+    )
+    keys = ["worker", "stream", "position"]
+    if again:
+        conn.execute(mine.on_conflict_do_update(index_elements=keys, set_={"person": person}))
+        return
+    if conn.execute(mine.on_conflict_do_nothing().returning(_R.position)).one_or_none() is None:
+        before = conn.execute(
+            select(_R.person).where(
+                _R.worker == place.worker, _R.stream == place.stream, _R.position == place.position
+            )
+        ).scalar_one()
+        raise StoreError(f"{place.id} was sent again before, by {before}: --again sends it anyway")
+
+
+def _heading(*more: ColumnElement[Any]) -> Any:
+    joined = DEAD_LETTER.outerjoin(
+        REPLAYED,
+        (_R.worker == _D.worker) & (_R.stream == _D.stream) & (_R.position == _D.position),
+    )
+    columns = (_D.worker, _D.stream, _D.position, _D.reason, _D.detail, _D.payload_bytes, _D.us)
+    return select(*columns, _R.person, *more).select_from(joined)
+
+
+def _read(row: Any) -> Heading:
+    return Heading(Place(*row[:3]), *row[3:8])
+
+
+def _parsed(words: Sequence[str]) -> tuple[str | None, str, int]:
+    if len(words) == 1:
+        worker, (stream, at, position) = None, words[0].rpartition("@")
+    elif len(words) == 3:
+        worker, stream, at, position = words[0], words[1], "@", words[2]
+    else:
+        at = position = stream = ""
+        worker = None
+    if not at or not (position.isascii() and position.isdigit()) or len(position) > 18:
+        raise StoreError(
+            "a dead letter is named STREAM@POSITION, such as fills/3@17, or in three words, "
+            f"WORKER STREAM POSITION; was {' '.join(words)!r}"
+        )
+    return worker, stream, int(position)
+
+
+# Where stages raised, as people ask for it; what workers do about it is in `store.faults`.
+
+
+@dataclass(frozen=True, slots=True)
+class StandingFault:
+    """A place at which a stage raised, and who wants it set aside."""
+
+    place: Place
+    crashes: int
+    error: str
+    asked: tuple[str, ...]
+
+
+def standing_faults(conn: Connection) -> list[StandingFault]:
+    """Every place at which a stage raised and that its worker did not pass since."""
+    q, f = QUARANTINE.c, STAGE_FAULT.c
+    asked: dict[Place, list[str]] = {}
+    people = select(q.worker, q.stream, q.position, q.person, q.reason)
+    for worker, stream, position, person, why in conn.execute(people.order_by(q.person)):
+        asked.setdefault(Place(worker, stream, position), []).append(f"{person}: {why}")
+    raised = select(f.worker, f.stream, f.position, f.crashes, f.error)
+    out = []
+    for row in conn.execute(raised.order_by(f.worker, f.stream, f.position)):
+        place = Place(*row[:3])
+        out.append(StandingFault(place, row.crashes, row.error, tuple(asked.get(place, ()))))
+    return out

@@ -1,0 +1,114 @@
+"""Settings from the environment: ``RISKWATCH_DATABASE`` and so on; options go before them."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from riskwatch.config.toml import seconds
+from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.errors import ConfigError
+from riskwatch.worker.logs import Format, Level  # noqa: TC001 - pydantic reads the annotations
+
+if TYPE_CHECKING:
+    from typing import Self
+
+PREFIX = "RISKWATCH_"
+Clock = Literal["wall", "event"]
+Duration = Annotated[
+    float, BeforeValidator(lambda given: seconds(given) if isinstance(given, str) else given)
+]
+"""Seconds, written as ``1s`` or ``5m``."""
+
+
+class Settings(BaseSettings):
+    """What every process of riskwatch is told by its environment.
+
+    Attributes
+    ----------
+    database : str
+        URL of the database.
+    config : Path or None
+        Folder of rules, limits and reference data; ``None`` for those that are shipped.
+    log_level : str
+        Least level of log lines.
+    log_format : str
+        ``auto``, ``console`` or ``json``.
+    kafka, topic_prefix, kafka_* : str
+        The broker; see :class:`~riskwatch.contracts.connection.KafkaConnection`.
+    redis : SecretStr or None
+        URL of the mirror; ``None`` for none.
+    http : str
+        ``host:port`` of health and metrics; ``off`` for none.
+    clock : str
+        ``wall``: live, time passes by itself. ``event``: a replay through the workers, time
+        is what events say.
+    tick : float
+        Seconds between ticks.
+    batch : int
+        Most records in one transaction.
+    lease : float
+        Seconds after which a silent leader is replaced by its standby.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    database: str = "sqlite:///riskwatch.db"
+    config: Path | None = None
+    log_level: Level = "info"
+    log_format: Format = "auto"
+    kafka: str = "localhost:9092"
+    topic_prefix: str = ""
+    kafka_protocol: str = "PLAINTEXT"
+    kafka_mechanism: str = "PLAIN"
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_cafile: str | None = None
+    kafka_certfile: str | None = None
+    kafka_keyfile: str | None = None
+    redis: SecretStr | None = None
+    http: str = "127.0.0.1:8000"
+    clock: Clock = "wall"
+    tick: Duration = 1.0
+    batch: int = Field(default=2_000, ge=1, le=100_000)
+    lease: Duration = 10.0
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """The broker.
+
+        Raises
+        ------
+        ConfigError
+            If the settings do not make a connection.
+        """
+        return KafkaConnection(
+            servers=self.kafka,
+            prefix=self.topic_prefix,
+            protocol=self.kafka_protocol,
+            mechanism=self.kafka_mechanism,
+            username=self.kafka_username,
+            password=self.kafka_password.get_secret_value(),
+            cafile=self.kafka_cafile,
+            certfile=self.kafka_certfile,
+            keyfile=self.kafka_keyfile,
+        )
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises
+        ------
+        ConfigError
+            If a variable holds something that cannot be used.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = PREFIX + str(first["loc"][0]).upper()
+            raise ConfigError("environment", name, first["msg"], first["input"]) from error

@@ -1,0 +1,128 @@
+"""Who applied what, how long it took, and who is late."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from riskwatch.acks.acknowledgements import CLIENTS, LATE_S, SILENT_S, Roll
+from riskwatch.contracts.acks import Ack, AppliedScope
+from riskwatch.core.enums import State
+from tests.support.mirror import switch
+
+START = datetime(2023, 3, 11, 3, 0, tzinfo=UTC)
+COIN = "asset:USDC"
+
+
+def at(seconds: float) -> datetime:
+    """Time after the start."""
+    return START + timedelta(seconds=seconds)
+
+
+def ack(client: str, *halts: tuple[str, str], **changes: Any) -> Ack:
+    """Acknowledgement of scopes at HALT with their decisions."""
+    scopes = {
+        scope: AppliedScope(state=State.HALT, decision_id=decision, seq=1, applied_ts=at(0.1))
+        for scope, decision in halts
+    }
+    given: dict[str, Any] = {
+        "client": client, "started": at(-60), "epoch": 1, "seq": 1, "beat_seq": 1,
+        "beat_ts": at(0), "digest": "x", "floor": State.NORMAL, "why": "", "scopes": scopes,
+        "left_out": 0, "unwound": {}, "sources": {"kafka": "ok"}, "sent_ts": at(0.2),
+    }  # fmt: skip
+    return Ack(**given | changes)
+
+
+def halted(n: int = 1) -> Roll:
+    """A roll that knows of one HALT and of two clients from before it."""
+    roll = Roll()
+    for client in ("a", "b"):
+        roll.said(ack(client), at(-1))
+    roll.switched(switch(COIN, State.HALT, n), n, at(0))
+    return roll
+
+
+def test_the_time_is_from_the_brokers_receipt_to_the_brokers_receipt() -> None:
+    """Told once per decision, whichever of the two topics is read first."""
+    roll = halted()
+    roll.said(ack("a", (COIN, "decision-1")), at(0.25))
+    roll.said(ack("a", (COIN, "decision-1")), at(5))
+    early = Roll()
+    early.said(ack("a", (COIN, "decision-1")), at(0.25))
+    assert early.times() == []
+    early.switched(switch(COIN, State.HALT, 1), 1, at(0))
+    for found in (roll, early):
+        (row,) = found.times()
+        assert (row[0], row[1], row[2], row[3]) == ("a", COIN, "decision-1", "HALT")
+        assert row[-1] == pytest.approx(0.25)
+        assert found.times() == []
+
+
+def test_who_began_after_a_decision_has_no_time() -> None:
+    """It was not there to obey."""
+    roll = halted()
+    roll.said(ack("late", (COIN, "decision-1"), started=at(100)), at(101))
+    assert roll.times() == []
+
+
+def test_a_client_that_does_not_apply_a_halt_is_late() -> None:
+    """After the time that it has; one that applied, or ended in order, is not."""
+    roll = halted()
+    roll.said(ack("a", (COIN, "decision-1")), at(0.2))
+    assert list(roll.late(at(LATE_S - 0.1))) == []
+    (found,) = roll.late(at(LATE_S))
+    assert (found.client, found.scope, found.decision_id) == ("b", COIN, "decision-1")
+    assert found.why == "it speaks, and did not apply it"
+    roll.said(ack("b", ended=True), at(3))
+    assert list(roll.late(at(10))) == []
+
+
+def test_an_old_decision_is_not_the_new_one() -> None:
+    """A HALT that was decided anew must be applied anew."""
+    roll = halted(1)
+    for client in ("a", "b"):
+        roll.said(ack(client, (COIN, "decision-1")), at(0.2))
+    roll.switched(switch(COIN, State.HALT, 2), 2, at(10))
+    assert {found.client for found in roll.late(at(20))} == {"a", "b"}
+    roll.switched(switch(COIN, State.NORMAL, 3), 3, at(20))
+    assert list(roll.late(at(30))) == []
+    roll.switched(switch(COIN, State.HALT, 2), 2, at(40))  # a repeat
+    assert list(roll.late(at(50))) == []
+
+
+def test_why_a_client_is_late() -> None:
+    """Silent, failing closed, or with a subscription in trouble."""
+    roll = halted()
+    roll.said(ack("a", floor=State.REDUCE, why="no server answers"), at(1))
+    roll.said(ack("b", sources={"kafka": "ok", "acks": "Timeout"}), at(1))
+    found = {late.client: late.why for late in roll.late(at(5))}
+    assert found == {"a": "it fails closed at REDUCE: no server answers", "b": "acks: Timeout"}
+    assert all("nothing was heard" in late.why for late in roll.late(at(2 + SILENT_S)))
+
+
+def test_more_scopes_than_an_acknowledgement_names() -> None:
+    """Its place says that the HALT is there."""
+    roll = halted(5)
+    roll.said(ack("a", left_out=3, seq=4), at(1))
+    roll.said(ack("b", left_out=3, seq=5), at(1))
+    assert [late.client for late in roll.late(at(5))] == ["a"]
+
+
+def test_a_forgotten_client_is_not_expected() -> None:
+    """And the number of clients is bounded."""
+    roll = halted()
+    roll.forget("b")
+    assert [late.client for late in roll.late(at(5))] == ["a"]
+    for n in range(CLIENTS + 5):
+        roll.said(ack(f"c{n}"), at(6))
+    assert len(roll.heard) == CLIENTS
+
+
+def test_rows_name_what_each_is_late_with() -> None:
+    """For people to ask in SQL."""
+    roll = halted()
+    roll.said(ack("a", (COIN, "decision-1")), at(0.2))
+    rows = {row[0]: row for row in roll.rows(at(5))}
+    assert (rows["a"][-1], rows["b"][-1]) == ([], [COIN])

@@ -1,0 +1,248 @@
+"""What comes of drills: judged once, by who answered and by what really stands in SQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pytest
+
+from riskwatch.acks.acknowledgements import Roll
+from riskwatch.acks.drills import (
+    ANSWER_S,
+    DISTURBED,
+    FAILED,
+    FRESH_S,
+    OVERDUE_S,
+    PASSED,
+    Answered,
+    DrillBook,
+    Real,
+    Report,
+    judged,
+    row_of,
+    told,
+)
+from riskwatch.core.clock import micros, moment
+from riskwatch.core.enums import State
+from riskwatch.core.risk.config import DrillPlan
+from riskwatch.core.risk.drills import due_by
+from riskwatch.core.risk.state import DrillRow
+from riskwatch.core.stage import encode_row
+from riskwatch.store import drills as store
+from riskwatch.store import migrate
+from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.engine import open_engine
+from riskwatch.store.transaction import commit, take_lease
+from tests.support.drills import ack, at, drill_ack, signal
+from tests.support.mirror import switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from sqlalchemy.engine import Engine
+
+    from riskwatch.core.outputs import Output
+    from riskwatch.core.stage import RowChanges
+
+SAME: Final = Real("digest", "digest")
+FINE: Final = Answered("a", 0.1, 0.2, [])
+DAILY: Final = DrillPlan(id="daily", scope="firm", every_s=86_400.0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "answers", "real", "outcome", "problem"),
+    [
+        (["a"], [FINE], SAME, PASSED, ""),
+        (["a", "b"], [FINE], SAME, FAILED, "b did not answer"),
+        ([], [], SAME, FAILED, "there is no client to exercise"),
+        (["a"], [Answered("a", 0.1, 0.2, ["x changed"])], SAME, FAILED, "a: x changed"),
+        (["a"], [FINE], Real("one", "two", ["firm HALT (d)"]), DISTURBED, "firm HALT (d)"),
+        (["a"], [FINE], Real("one", "two"), FAILED, "no decision says why"),
+        (["a"], [], Real("one", "two", ["firm HALT (d)"]), FAILED, "a did not answer"),
+        (["a"], [FINE], Real("one", "one", [], 2), FAILED, "turned 2 real switches"),
+        (["a"], [FINE], Real("", "two"), FAILED, "heard of too late"),
+    ],
+)
+def test_what_comes_of_a_drill(
+    expected: list[str], answers: list[Answered], real: Real, outcome: str, problem: str
+) -> None:
+    """Passed only if all answered as they must, and nothing real changed."""
+    report = judged(signal(), expected, answers, real)
+    assert report.outcome == outcome
+    assert problem in told(report)
+    assert outcome.upper() in told(report)
+    assert msgspec.convert(msgspec.to_builtins(report), type=Report) == report
+
+
+class Firm:
+    """A database that a risk worker and a listener write to, and the listener's book."""
+
+    def __init__(self, engine: Engine, *plans: DrillPlan) -> None:
+        self.engine = engine
+        self.roll = Roll()
+        self.book = DrillBook(self.roll, plans)
+        self.lease = take_lease(engine, "clients", "test").epoch
+        self.risk = take_lease(engine, "risk", "test")
+        self.seq = self.risk.next_seq
+
+    def commit(self, *outputs: Output, rows: RowChanges | None = None) -> None:
+        """Make something true, as the risk worker does."""
+        made = []
+        for output in outputs:
+            made.append(Sequenced(self.seq, output))
+            self.seq += 1
+        counts = Counts(self.seq, self.seq)
+        stages = {} if rows is None else {"risk": rows}
+        commit(
+            self.engine, Batch("risk", self.risk.epoch, outputs=made, counts=counts, rows=stages)
+        )
+
+    def knows(self, *clients: str, **changes: Any) -> None:
+        """Hear clients."""
+        for client in clients:
+            self.roll.said(ack(client, **changes), at(-1))
+
+    def turn(self, now: datetime) -> list[Report]:
+        """Take a turn as the listener does."""
+        found = self.book.look(self.engine, now)
+        for report in found:
+            store.write_drill(self.engine, ("clients", self.lease), row_of(report))
+            self.book.keep(report)
+        return found
+
+    def again(self, *plans: DrillPlan) -> DrillBook:
+        """The book of a listener that begins."""
+        self.book = DrillBook(self.roll, plans)
+        with self.engine.connect() as conn:
+            self.book.load(conn, at(60))
+        return self.book
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """Return a database of one's own."""
+    url = f"sqlite:///{tmp_path / 'drills.db'}"
+    migrate.upgrade(url)
+    opened = open_engine(url)
+    yield opened
+    opened.dispose()
+
+
+def test_all_that_are_known_must_answer(engine: Engine) -> None:
+    """The report waits for the slowest, names the silent, and leaves out who was not there."""
+    firm = Firm(engine)
+    firm.knows("a", "silent")
+    firm.knows("gone", ended=True)
+    firm.knows("young", started=at(0.5))
+    firm.commit(signal(expect=["named"]))
+    firm.book.signalled(signal(expect=["named"]), at(0.05))
+    assert firm.turn(at(0.1)) == []
+    firm.book.answered(drill_ack("a"), at(0.3))
+    firm.book.answered(drill_ack("a", refused=False), at(0.4))  # the first word counts
+    firm.book.answered(drill_ack("other", number=2), at(0.4))
+    assert firm.turn(at(ANSWER_S - 0.1)) == []
+    (report,) = firm.turn(at(0.1 + ANSWER_S))
+    assert report.expected == ["a", "named", "silent"]
+    assert report.silent == ["named", "silent"]
+    assert [(each.client, each.round_trip_s) for each in report.answered] == [("a", 0.3)]
+    assert report.real.before == report.real.after != ""
+    assert firm.turn(at(60)) == []
+    with engine.connect() as conn:
+        (kept,) = store.drills(conn, 5)
+    assert (kept["outcome"], kept["expected"], kept["answered"]) == (FAILED, 3, 1)
+    assert list(firm.book.wanted()) == ["drill:firm"]
+
+
+def test_a_drill_that_all_answered_is_over_at_once(engine: Engine) -> None:
+    """And ends the alert about the one before it on the same scope."""
+    firm = Firm(engine)
+    firm.knows("a")
+    firm.book.signalled(signal(), at(0))
+    assert firm.turn(at(ANSWER_S))[0].outcome == FAILED
+    assert firm.book.wanted()
+    firm.book.signalled(signal(2, 20), at(20))
+    firm.book.answered(drill_ack("a", 2), at(20.2))
+    assert firm.turn(at(20.3))[0].outcome == PASSED
+    assert not firm.book.wanted()
+
+
+def test_a_real_decision_meanwhile_disturbs_it(engine: Engine) -> None:
+    """What stood before and after is read from SQL, and the decision is named."""
+    firm = Firm(engine)
+    firm.knows("a")
+    firm.book.signalled(signal(), at(0))
+    firm.turn(at(0.1))
+    made = msgspec.structs.replace(switch("asset:USDC", State.HALT, 7), ts=at(0.2))
+    firm.commit(made)
+    firm.book.answered(drill_ack("a"), at(0.3))
+    (report,) = firm.turn(at(0.4))
+    assert report.outcome == DISTURBED
+    assert "asset:USDC HALT" in report.problems[0]
+
+
+def test_a_drill_that_turned_a_switch_failed(engine: Engine) -> None:
+    """Whatever has the drill's cause and is a real switch is found."""
+    firm = Firm(engine)
+    firm.knows("a")
+    cause = msgspec.structs.replace(switch("asset:USDC", State.HALT, 7), ts=at(0), cause_id="cli/1")
+    firm.commit(signal(), cause)
+    firm.book.signalled(signal(), at(0))
+    firm.book.answered(drill_ack("a"), at(0.3))
+    (report,) = firm.turn(at(0.4))
+    assert (report.outcome, report.real.caused) == (FAILED, 1)
+
+
+def test_a_listener_that_begins_judges_none_twice(engine: Engine) -> None:
+    """What is in SQL is known; what nobody judged is, without a word about what was before."""
+    firm = Firm(engine)
+    firm.knows("a")
+    firm.book.signalled(signal(), at(0))
+    firm.turn(at(ANSWER_S))
+    book = firm.again()
+    assert list(book.wanted()) == ["drill:firm"]
+    book.signalled(signal(), at(60))
+    book.signalled(signal(2, 1), at(FRESH_S + 60))
+    book.answered(drill_ack("a", 2), at(1.2))
+    (report,) = firm.turn(at(FRESH_S + 61))
+    assert (report.id, report.outcome) == ("drill-2", FAILED)
+    assert report.problems == ["heard of too late to say whether anything real changed"]
+
+
+def test_a_drill_that_was_due_and_not_run_is_told(engine: Engine) -> None:
+    """From five minutes after its moment, with what is known of why; a drill ends it."""
+    firm = Firm(engine, DAILY)
+    now = at(0)
+    due = moment(due_by(DAILY, micros(now)))
+    before = micros(due - timedelta(days=1))
+    firm.commit(rows={"drill/daily": encode_row(DrillRow(before, before))})
+    firm.turn(due + timedelta(seconds=OVERDUE_S - 1))
+    assert not firm.book.wanted()
+    firm.turn(due + timedelta(seconds=OVERDUE_S + 10))
+    (wanted,) = firm.book.wanted().values()
+    assert wanted.title == "the drill of firm is overdue"
+    assert wanted.reasons[1] == "it was not signalled"
+    firm.knows("a")
+    firm.book.signalled(signal(), now)
+    firm.book.answered(drill_ack("a"), at(0.3))
+    firm.turn(at(0.4))
+    firm.turn(at(10))
+    assert not firm.book.wanted()
+
+
+def test_a_plan_that_is_new_is_not_overdue(engine: Engine) -> None:
+    """It counts from when the risk worker followed it; one that it does not know is told."""
+    firm = Firm(engine, DAILY)
+    now = at(0)
+    firm.commit(rows={"drill/daily": encode_row(DrillRow(micros(now), due_by(DAILY, micros(now))))})
+    firm.turn(now)
+    assert not firm.book.wanted()
+    unknown = Firm(engine, msgspec.structs.replace(DAILY, id="else"))
+    unknown.turn(now)
+    assert not unknown.book.wanted()
+    unknown.turn(now + timedelta(days=1, minutes=10))
+    (wanted,) = unknown.book.wanted().values()
+    assert "does not know the plan" in wanted.reasons[1]

@@ -1,0 +1,144 @@
+"""Static rules, and choices that leave the scored event out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from riskwatch.bench import leave_one_out
+from riskwatch.bench.case import Case
+from riskwatch.bench.criteria import FAIL, PASS, controls, deadlines, never_later
+from riskwatch.bench.leave_one_out import Mark, best_static, quietly_fastest
+from riskwatch.bench.static import PLAIN, Seen, Static, alarms
+from riskwatch.bench.trial import Score, alone, warnings
+from riskwatch.core.clock import HOUR, MINUTE
+from riskwatch.core.enums import State
+from riskwatch.scenarios.episode import load
+from tests.unit.bench.samples import ONSET, case, change, fact, seen, trial
+
+NORMAL, WATCH, REDUCE, HALT = State
+
+
+def test_a_static_rule_waits_for_its_dwell_and_lets_go_after_an_hour() -> None:
+    """Beyond 20 bp from minute 1 on: five minutes later it fires; it ends an hour below."""
+    series = seen(0.0, *[-25.0] * 7, *[0.0] * 70)
+    made = alarms(PLAIN, {"A": series}, WATCH)
+    assert [(c.us // MINUTE, c.state) for c in made] == [(6, WATCH), (68, NORMAL)]
+
+
+def test_one_reading_below_begins_the_dwell_again() -> None:
+    """And a premium counts like a discount."""
+    series = seen(*[30.0] * 4, 0.0, *[-30.0] * 6)
+    assert [c.us // MINUTE for c in alarms(PLAIN, {"A": series}, WATCH)] == [10]
+
+
+def test_what_cannot_be_trusted_is_not_seen() -> None:
+    """Neither does it fire a rule."""
+    series = [Seen(n * MINUTE, -50.0, trusted=False) for n in range(60)]
+    assert alarms(Static(20.0, 0), {"A": series}, WATCH) == []
+
+
+MARKS = {
+    "slow": [Mark("a", (600.0,), 0), Mark("b", (600.0,), 0), Mark("c", (600.0,), 0)],
+    "fast": [Mark("a", (60.0,), 0), Mark("b", (60.0,), 0), Mark("c", (60.0,), 5)],
+    "blind": [Mark("a", (inf,), 0), Mark("b", (inf,), 0), Mark("c", (0.0,), 0)],
+}
+
+
+@pytest.mark.parametrize(("kin", "chosen"), [("a", "slow"), ("b", "slow"), ("c", "fast")])
+def test_the_scored_event_has_no_say(kin: str, chosen: str) -> None:
+    """`fast` is noisy on c alone: only when c is scored is it quiet on the others."""
+    ladder = [Mark(k, (60.0,), 0) for k in "abc"]
+    assert best_static(MARKS, ladder, kin) == chosen
+
+
+def test_who_raises_more_false_alarms_than_the_ladder_is_no_opponent() -> None:
+    """With a ladder that is as noisy, it is."""
+    noisy = [Mark(k, (60.0,), 5) for k in "abc"]
+    assert best_static(MARKS, noisy, "a") == "fast"
+    assert quietly_fastest({"fast": MARKS["fast"]}, "a", 4) is None
+
+
+def test_seeds_of_one_event_are_left_out_together() -> None:
+    """Two trials of one kin are both gone."""
+    marks = [Mark("a", (1.0,), 0), Mark("a", (2.0,), 0), Mark("b", (3.0,), 0)]
+    assert [m.kin for m in leave_one_out.without(marks, "a")] == ["b"]
+
+
+def test_a_miss_counts_as_never() -> None:
+    """Two of three missed: the median is never."""
+    marks = [Mark("a", (1.0,), 0), Mark("b", (inf, inf), 0)]
+    assert leave_one_out.typical(marks) == inf
+
+
+def test_a_ladder_that_is_later_is_told() -> None:
+    """Two events of a coin that breaks at once; the ladder takes an hour on one of them."""
+    broken = {"A": seen(*[0.0] * 600, *[-100.0] * 600)}
+    soon = [change(ONSET, NORMAL, WATCH)]
+    late = [change(ONSET + HOUR, NORMAL, WATCH)]
+    days = 1.0
+    trials = [
+        trial(case(name="one", days=days), soon, series=broken),
+        trial(case(name="two", days=days), late, series=broken),
+    ]
+    said = leave_one_out.static_alarms(trials)
+    found = never_later(trials, said, WATCH)
+    assert found.verdict == FAIL
+    assert "two asset:A 60 min after" in found.said
+    both = [trials[0], trial(case(name="two", days=days), soon, series=broken)]
+    assert never_later(both, said, WATCH).verdict == PASS
+
+
+def test_a_control_that_is_halted_is_told() -> None:
+    """And one that is reduced is not."""
+    calm = case(fact(control=True, answer=REDUCE))
+    assert controls([trial(calm, [change(ONSET, NORMAL, REDUCE)])]).verdict == PASS
+    halted = controls([trial(calm, [change(ONSET, NORMAL, HALT, "counterparty:V")])])
+    assert halted.verdict == FAIL
+    assert "counterparty:V" in halted.said
+
+
+def test_a_deadline_that_is_missed_is_told() -> None:
+    """Late by an hour, in time, and never."""
+    of = case()
+    due = (("asset:A", WATCH, ONSET), ("asset:A", HALT, ONSET))
+    late = replace(of, deadlines=due[:1])
+    made = [change(ONSET + HOUR, NORMAL, WATCH)]
+    assert "WATCH 60 min late" in deadlines([trial(late, made)]).said
+    assert deadlines([trial(late, [change(ONSET, NORMAL, REDUCE)])]).verdict == PASS
+    never = deadlines([trial(replace(of, deadlines=due), [change(ONSET, NORMAL, WATCH)])])
+    assert never.verdict == FAIL
+    assert "1 of 2" in never.said
+    assert "HALT never" in never.said
+
+
+def test_an_episode_brings_its_deadlines_and_ceilings() -> None:
+    """As its labels say."""
+    of = Case.of(load("ust_2022"))
+    assert [(scope, state) for scope, state, _ in of.deadlines] == [
+        ("asset:UST", REDUCE), ("asset:UST", HALT),
+    ]  # fmt: skip
+    assert of.ceilings["asset:USDT"] is WATCH
+
+
+LOW, HIGH = "depeg(discount 50bp, 1h)", "depeg(discount 200bp, 1h, from 50bp)"
+
+
+def scores(target: str, *said: float) -> list[Score]:
+    """Return what one generation said every five minutes."""
+    return [Score(5 * n * MINUTE, "asset:A", target, "g", p) for n, p in enumerate(said)]
+
+
+def test_a_probability_warns_when_it_is_held() -> None:
+    """One score is not enough, two are."""
+    made = warnings(scores(LOW, 0.9, 0.1, 0.9, 0.9), "g", LOW, 0.5, WATCH)
+    assert [c.us // MINUTE for c in made] == [15]
+
+
+def test_a_generation_alone_climbs_and_latches() -> None:
+    """WATCH by the onset, HALT by the escalation, and no way down from HALT."""
+    both = sorted(scores(LOW, *[0.9] * 40) + scores(HIGH, 0.1, 0.1, 0.95, 0.95, *[0.0] * 36))
+    made = alone(both, "g")
+    assert [(c.us // MINUTE, c.state) for c in made] == [(5, WATCH), (15, HALT)]

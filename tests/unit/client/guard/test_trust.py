@@ -1,0 +1,304 @@
+"""What a guard believes, and when it stops believing."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from riskwatch.client.errors import HistoryError
+from riskwatch.core.enums import State
+from tests.support.guarding import LIFE_S, Scene
+
+COIN, VENUE = "asset:USDC", "counterparty:kraken"
+
+
+def state_of(scene: Scene, scope: str) -> State:
+    """State that the view has for a scope."""
+    rows = {row.scope: row for row in scene.belief.view.index.touching(None, "kraken", "USDC")}
+    return rows[scope].row.state if scope in rows else State.NORMAL
+
+
+def test_nothing_is_known_at_first() -> None:
+    """Before a heartbeat agrees with the table, all is at HALT, with rows or without."""
+    scene = Scene()
+    assert scene.settle() is State.HALT
+    scene.belief.row(scene.truth.decide(COIN, State.WATCH))
+    assert scene.settle() is State.HALT
+    assert scene.pass_(100) is State.HALT
+
+
+def test_a_heartbeat_that_agrees_ends_it() -> None:
+    """And a coin that no row names is NORMAL."""
+    scene = Scene()
+    assert scene.known(scene.truth.decide(COIN, State.HALT)) is State.NORMAL
+    assert state_of(scene, COIN) is State.HALT
+    assert state_of(scene, VENUE) is State.NORMAL
+
+
+def test_rows_may_come_after_the_heartbeat_that_vouches_for_them() -> None:
+    """The two topics are not in one order."""
+    scene = Scene()
+    row = scene.truth.decide(COIN, State.HALT)
+    scene.belief.beat(scene.truth.beat())
+    assert scene.settle() is State.HALT
+    scene.belief.row(row)
+    assert scene.settle() is State.NORMAL
+
+
+def test_a_heartbeat_vouches_for_the_table_of_its_time() -> None:
+    """Rows that came since stand on top, and do not make the table differ."""
+    scene = Scene()
+    scene.known(scene.truth.decide(COIN, State.WATCH))
+    scene.time.pass_(1.0)
+    beat = scene.truth.beat()
+    scene.belief.row(scene.truth.decide(COIN, State.HALT))
+    scene.belief.beat(beat)
+    assert scene.pass_(10) is State.NORMAL
+    assert scene.belief.verified == beat
+    assert state_of(scene, COIN) is State.HALT
+
+
+def test_expiry_is_reduce_then_halt_and_ends_by_itself() -> None:
+    """At `valid_until` REDUCE, thirty seconds later HALT, and with the next table all is well."""
+    scene = Scene()
+    scene.known(scene.truth.decide(COIN, State.WATCH))
+    assert scene.pass_(LIFE_S - 0.25) is State.NORMAL
+    assert scene.pass_(0.25) is State.REDUCE
+    assert scene.pass_(scene.terms.reduce_s - 0.25) is State.REDUCE
+    assert scene.pass_(0.25) is State.HALT
+    assert scene.known() is State.NORMAL
+
+
+def test_a_known_halt_outlives_expiry() -> None:
+    """What was known last still restricts while nothing vouches for it."""
+    scene = Scene()
+    scene.known(scene.truth.decide(COIN, State.HALT))
+    assert scene.pass_(LIFE_S + 1) is State.REDUCE
+    assert state_of(scene, COIN) is State.HALT
+
+
+def test_the_same_heartbeat_again_extends_nothing() -> None:
+    """Life counts from when it was made, however often and late it comes."""
+    scene = Scene()
+    scene.known()
+    beat = scene.truth.beat()
+    for _ in range(7):
+        scene.pass_(10)
+        scene.belief.beat(beat)
+    assert scene.settle() is not State.NORMAL
+
+
+def test_a_heartbeat_that_differs_is_given_a_moment() -> None:
+    """A row that is missing closes after the grace, long before the old heartbeat is over."""
+    scene = Scene()
+    scene.known(scene.truth.decide(COIN, State.WATCH))
+    missed = scene.truth.decide(VENUE, State.HALT)
+    scene.time.pass_(1.0)
+    scene.belief.beat(scene.truth.beat())
+    assert scene.settle() is State.NORMAL
+    assert scene.pass_(scene.terms.grace_s - 0.25) is State.NORMAL
+    assert scene.pass_(0.25) is State.REDUCE
+    scene.belief.row(missed)
+    assert scene.settle() is State.NORMAL
+    assert state_of(scene, VENUE) is State.HALT
+
+
+def test_a_voided_workers_stale_row_is_caught_by_the_digest() -> None:
+    """Compaction kept what a zombie wrote last: closed, until the mirror or a new row says it."""
+    scene = Scene()
+    stale = scene.truth.decide(COIN, State.NORMAL)
+    scene.truth.epoch = 2
+    real = scene.truth.decide(COIN, State.HALT)
+    assert scene.known(stale) is State.HALT
+    assert scene.pass_(5) is State.HALT
+    scene.belief.row(real)
+    assert scene.settle() is State.NORMAL
+    assert state_of(scene, COIN) is State.HALT
+    scene.belief.row(stale)
+    assert scene.settle() is State.NORMAL
+    assert state_of(scene, COIN) is State.HALT
+
+
+def test_a_table_that_goes_on_differing_is_read_again() -> None:
+    """After a while everything is asked for anew; what was known restricts meanwhile."""
+    scene = Scene()
+    wanted = scene.truth.decide(COIN, State.HALT)
+    scene.known(wanted)
+    missed = scene.truth.decide(VENUE, State.WATCH)
+    scene.time.pass_(1.0)
+    scene.belief.beat(scene.truth.beat())
+    scene.settle()
+    scene.pass_(scene.terms.grace_s + scene.terms.rebuild_s + 1)
+    assert scene.belief.generation == 1
+    assert len(scene.belief.table) == 0
+    assert state_of(scene, COIN) is State.HALT
+    scene.belief.row(wanted)
+    scene.belief.row(missed)
+    assert scene.settle() is State.NORMAL
+
+
+def test_the_mirrors_places_do_not_matter() -> None:
+    """It writes old rows under new places: the digest of what holds is enough."""
+    scene = Scene()
+    first = scene.truth.decide(COIN, State.HALT)
+    scene.truth.decide("book:x", State.WATCH)
+    other = scene.truth.decide("book:x", State.NORMAL)
+    filled = [msgspec.structs.replace(row, seq=50) for row in (first, other)]
+    assert scene.known(*filled) is State.NORMAL
+
+
+def test_lost_connections_close() -> None:
+    """No answer from any server: closed within seconds, though the heartbeat is still valid."""
+    scene = Scene()
+    scene.known()
+    assert scene.pass_(scene.terms.lost_s - 0.25, answering=False) is State.NORMAL
+    assert scene.pass_(0.5, answering=False) is State.REDUCE
+    assert scene.pass_(scene.terms.reduce_s, answering=False) is State.HALT
+    assert scene.known() is State.NORMAL
+
+
+def test_a_stalled_thread_closes() -> None:
+    """Nobody settles any more: the view that stands ends by itself."""
+    scene = Scene()
+    scene.known()
+    scene.time.pass_(scene.terms.lost_s + 0.1)
+    assert scene.belief.floor() is State.REDUCE
+    scene.time.pass_(scene.terms.reduce_s)
+    assert scene.belief.floor() is State.HALT
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0, 1.5, -1.5])
+def test_a_jump_of_the_clock_closes_until_the_next_heartbeat(step: float) -> None:
+    """Whichever way: what was vouched for before it is not believed, what comes after is."""
+    scene = Scene()
+    scene.known()
+    old = scene.truth.beat()
+    scene.time.wall += step
+    assert scene.settle() is State.REDUCE
+    scene.belief.beat(old)
+    assert scene.settle() is State.REDUCE
+    scene.time.wall = max(scene.time.wall, scene.belief.calendar.wall())
+    scene.pass_(1)
+    fresh = scene.truth.beat()
+    if step > 0:
+        scene.belief.beat(fresh)
+        assert scene.settle() is State.NORMAL
+        return
+    # The machine is behind now: what is true looks as if it came from the future.
+    scene.belief.beat(scene.truth.beat(ts=scene.time.wall - step))
+    near = -step <= scene.terms.skew_s
+    assert (scene.settle() is State.NORMAL) is near
+
+
+def test_sleep_of_the_machine_closes() -> None:
+    """The steady clock goes on in suspend: an old table is not fresh afterwards."""
+    scene = Scene()
+    scene.known()
+    scene.time.pass_(3600)
+    assert scene.belief.floor() is State.HALT
+
+
+def test_heartbeats_from_the_future_or_the_past_vouch_for_nothing() -> None:
+    """Beyond the skew that is allowed for."""
+    scene = Scene()
+    now = scene.time.wall
+    scene.belief.beat(scene.truth.beat(ts=now + scene.terms.skew_s + 0.5))
+    assert scene.settle() is State.HALT
+    assert "ahead of this machine's clock" in scene.belief.note
+    scene.belief.beat(scene.truth.beat(ts=now - LIFE_S))
+    assert scene.settle() is State.HALT
+    assert "was over" in scene.belief.note
+    scene.belief.beat(scene.truth.beat(ts=now + scene.terms.skew_s))
+    assert scene.settle() is State.NORMAL
+    # And not a moment longer than it says of itself.
+    assert scene.pass_(LIFE_S) is State.REDUCE
+
+
+def test_a_voided_workers_heartbeat_is_left_out() -> None:
+    """Its epoch is over, however fresh it looks."""
+    scene = Scene()
+    scene.truth.epoch = 2
+    scene.known()
+    scene.truth.epoch = 1
+    scene.time.pass_(1.0)
+    zombie = scene.truth.beat()
+    scene.belief.beat(zombie)
+    scene.settle()
+    assert scene.belief.verified != zombie
+
+
+def test_another_history_begins_anew() -> None:
+    """A replaced database counts from one again: closed, then its table holds."""
+    scene = Scene()
+    scene.truth.epoch = 5
+    scene.known(scene.truth.decide(COIN, State.HALT))
+    scene.pass_(LIFE_S + 5)
+    other = Scene(time=scene.time).truth
+    row = other.decide(COIN, State.WATCH)
+    scene.belief.beat(other.beat())
+    assert scene.settle() is not State.NORMAL
+    assert scene.belief.generation == 1
+    # The first one was of a history that was not expected; the next is taken at its word.
+    scene.time.pass_(1.0)
+    scene.belief.row(row)
+    scene.belief.beat(other.beat())
+    assert scene.settle() is State.NORMAL
+    assert state_of(scene, COIN) is State.WATCH
+
+
+def test_one_place_for_two_things_is_an_error() -> None:
+    """The source then starts again, and the guard fails closed."""
+    scene = Scene()
+    row = scene.truth.decide(COIN, State.WATCH)
+    scene.known(row)
+    with pytest.raises(HistoryError, match="its database was replaced"):
+        scene.belief.row(msgspec.structs.replace(row, decision_id="other"))
+    scene.belief.reset("another history")
+    assert scene.settle() is State.REDUCE
+
+
+@pytest.mark.parametrize(
+    ("key", "scope"), [(COIN, COIN), (None, "firm"), ("", "firm"), ("nonsense", "firm")]
+)
+def test_what_cannot_be_read_is_a_halt(key: str | None, scope: str) -> None:
+    """Of its scope, or of the firm where the scope cannot be told."""
+    scene = Scene()
+    scene.known()
+    scene.belief.bad(key)
+    assert scene.settle() is State.NORMAL
+    assert state_of(scene, scope) is State.HALT
+    scene.time.pass_(15)
+    assert scene.known() is State.NORMAL
+    assert state_of(scene, scope) is State.HALT
+    scene.time.pass_(15)
+    assert scene.known() is State.NORMAL
+    assert state_of(scene, scope) is State.NORMAL
+
+
+def test_the_next_message_that_can_be_read_ends_it_too() -> None:
+    """It is newer, so it says where the scope stands."""
+    scene = Scene()
+    scene.known()
+    scene.belief.bad(COIN)
+    scene.belief.row(scene.truth.decide(COIN, State.WATCH))
+    scene.settle()
+    assert state_of(scene, COIN) is State.WATCH
+
+
+def test_a_row_of_no_scope_is_a_halt_of_the_firm() -> None:
+    """It may bind what we do not know of."""
+    scene = Scene()
+    scene.known()
+    scene.belief.row(scene.truth.decide("galaxy:milky", State.NORMAL))
+    scene.settle()
+    assert state_of(scene, "firm") is State.HALT
+
+
+def test_a_closed_guard_believes_nothing() -> None:
+    """At once, and whatever comes."""
+    scene = Scene()
+    scene.known()
+    scene.belief.end()
+    assert scene.belief.floor() is State.HALT
+    scene.time.pass_(1)
+    assert scene.known(scene.truth.decide(COIN, State.WATCH)) is State.HALT

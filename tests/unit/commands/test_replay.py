@@ -1,0 +1,111 @@
+"""``riskwatch replay``: options, stdout and exit codes, over the toy pipeline."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+import typer
+
+from riskwatch.commands.replay import INTERRUPTED, moment_of, run, tick_width
+from riskwatch.engine.pipeline import Pipeline
+from riskwatch.engine.publish import NdjsonPublisher
+from riskwatch.engine.replay import Replay
+from riskwatch.errors import RiskwatchError
+from tests.support.toy import toy_lines, toy_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    """Log for real, and put the configuration back."""
+    kept = structlog.get_config()
+    yield []
+    structlog.configure(**kept)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of mixed events."""
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(b"".join(line + b"\n" for line in toy_lines(100)))
+    return path
+
+
+class ClosedPipe(BytesIO):
+    """Standard output whose reader went away."""
+
+    def write(self, data: Any) -> int:
+        """Fail as the system does."""
+        raise BrokenPipeError(len(data))
+
+
+class Interrupting(Pipeline):
+    """A pipeline whose process gets a SIGINT with the fifth input."""
+
+    inputs = 0
+
+    def apply(self, event: Any, effects: Any) -> None:
+        """Apply the input as always."""
+        self.inputs += 1
+        if self.inputs == 5:
+            signal.raise_signal(signal.SIGINT)
+        super().apply(event, effects)
+
+
+def test_outputs_on_stdout_and_the_summary_on_stderr(
+    tmp_path: Path, path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Every line of stdout is an output, and stderr sums up in one line."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    run(Replay([path], url, publisher=NdjsonPublisher(sys.stdout.buffer)), toy_pipeline)
+    out, err = capsysbinary.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert {line["topic"] for line in lines} == {
+        "riskwatch.scores", "riskwatch.exposures", "riskwatch.alerts", "riskwatch.killswitch"
+    }  # fmt: skip
+    (summary,) = err.splitlines()
+    assert json.loads(summary)["read"] == 100
+
+
+def test_a_closed_stdout_loses_nothing(tmp_path: Path, path: Path) -> None:
+    """What was not written comes with the next run."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    with pytest.raises(RiskwatchError, match="stdout was closed"):
+        run(Replay([path], url, publisher=NdjsonPublisher(ClosedPipe())), toy_pipeline)
+    first, second = BytesIO(), BytesIO()
+    run(Replay([path], url, publisher=NdjsonPublisher(first)), toy_pipeline)
+    clean = f"sqlite:///{tmp_path}/b.db"
+    run(Replay([path], clean, publisher=NdjsonPublisher(second)), toy_pipeline)
+    assert first.getvalue() == second.getvalue()
+
+
+def test_an_interrupt_commits_and_says_so(tmp_path: Path, path: Path) -> None:
+    """Exit code 130, and the next run goes on behind what was applied."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    with pytest.raises(typer.Exit) as exit_:
+        run(Replay([path], url), lambda: Interrupting(toy_pipeline().slots))
+    assert exit_.value.exit_code == INTERRUPTED
+    assert 90 < run(Replay([path], url), toy_pipeline).read < 100
+
+
+@pytest.mark.parametrize("text", ["", "60", "0s", "0.5s", "1x", "-1s"])
+def test_a_wrong_tick_is_refused(text: str) -> None:
+    """It must be a duration of at least a second."""
+    with pytest.raises(RiskwatchError, match=r"--tick must be"):
+        tick_width(text)
+
+
+@pytest.mark.parametrize("text", ["soon", "2023-03-11", "2023-03-11T03:13:00", "2023-13-01T00:00Z"])
+def test_a_wrong_time_is_refused(text: str) -> None:
+    """It must exist, and carry its zone."""
+    with pytest.raises(RiskwatchError, match="--until must be a time with its zone"):
+        moment_of("--until", text)

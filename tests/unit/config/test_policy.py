@@ -1,0 +1,98 @@
+"""Policy and models: what can be built, asks that lead somewhere, horizons that are seen."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from riskwatch.config.config import load, load_policy
+from riskwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, root: Path) -> Path:
+    """A copy of the shipped rules."""
+    return shutil.copytree(root / "rules", tmp_path / "rules")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "key"),
+    [
+        ("policy", 'generation = "anchored"', 'generation = "anchord"', "risk.asks[0].generation"),
+        ("policy", 'target = "depeg(discount 20bp, 1h)"', 'target = "x"', "risk.asks[0].target"),
+        ("policy", "[risk]", "[models]\n[risk]", "models"),
+        ("policy", "at = 0.84", 'at = 0.84\nscope_kind = "firm"', "risk.asks[0].scope_kind"),
+        ("policy", "[risk]", "[risk]\nbaseline = { par_bp = 0.0 }", "risk.baseline.par_bp"),
+        ("policy", "[risk]", '[risk]\nbaseline = { freeze_max_s = "x" }',
+         "risk.baseline.freeze_max_s"),
+        ("models", "label_every_s", "slippage = { quantile = 1.0 }\nlabel_every_s", ""),
+        ("models", "threshold = 75.0", "threshold = 25.0", "targets[5].threshold"),
+        ("models", 'label_every_s = "30m"', 'label_every_s = "0s"', "targets[2].label_every_s"),
+        ("models", 'model = "anchored"', 'model = "oracle"', ""),
+        ("models", "velocity_bp = 10.0", "velocity_bp = -1.0", ""),
+        ("models", 'authority = "advisory"', 'authority = "god"', "generations[1].authority"),
+        ("models", 'threshold = 50.0\nhorizon_s = "1h"', 'threshold = 50.0\nhorizon_s = "19m"',
+         "targets[1].horizon_s"),
+        ("models", "threshold = 50.0", "threshold = 10.0", "targets[1].threshold"),
+        ("policy", 'valid_s = "60s"', 'valid_s = "0s"', "risk.valid_s"),
+        ("policy", "court = 1.0", "court = true", "risk.source_weights.court"),
+        ("policy", 'unknown_reduce_s = "30m"', 'unknown_reduce = "30m"', "risk.unknown_reduce"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_named(
+    folder: Path, file: str, old: str, new: str, key: str
+) -> None:
+    """File and key of the first thing to mend, before anything starts."""
+    path = folder / f"{file}.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        load(folder)
+    assert (caught.value.file, caught.value.key) == (path.name, key)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"scope": '"coin:x"'}, "risk.drills[0].scope"),
+        ({"every_s": '"1s"'}, "risk.drills[0].every_s"),
+        ({"at": '"24:00"'}, "risk.drills[0].at"),
+        ({"weekday": '"Monday"'}, "risk.drills[0].weekday"),
+        ({"weekday": '"mon"', "every_s": '"8d"'}, "risk.drills[0].every_s"),
+        ({"expect": '["desk 1"]'}, "risk.drills[0].expect"),
+        ({"id": '"a b"'}, "risk.drills[0].id"),
+    ],
+)
+def test_a_drill_that_could_not_be_followed_is_named(
+    folder: Path, changes: dict[str, str], key: str
+) -> None:
+    """Before anything starts."""
+    plan = {"id": '"d"', "scope": '"firm"', "every_s": '"7d"'}
+    said = [f"{name} = {value}" for name, value in (plan | changes).items()]
+    path = folder / "policy.toml"
+    text = path.read_text()
+    path.write_text("\n".join([text, "[[risk.drills]]", *said]))
+    with pytest.raises(ConfigError) as caught:
+        load_policy(folder)
+    assert caught.value.key == key
+    good = "\n".join([text, "[[risk.drills]]", *(f"{n} = {v}" for n, v in plan.items())])
+    path.write_text(good)
+    assert [drill.every_s for drill in load_policy(folder).risk.drills] == [604_800.0]
+    path.write_text(good + good.removeprefix(text))
+    with pytest.raises(ConfigError):
+        load_policy(folder)
+
+
+def test_an_empty_policy_is_the_defaults_without_models(folder: Path) -> None:
+    """Every key may be left out."""
+    (folder / "policy.toml").write_text("")
+    (folder / "models.toml").write_text("")
+    made = load_policy(folder)
+    assert made.models.targets == ()
+    assert made.risk.unknown_reduce_s == 1_800.0

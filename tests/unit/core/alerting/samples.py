@@ -1,0 +1,111 @@
+"""Alerts, commands and routes for the tests of notices."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from riskwatch.core.alerting.config import NotifyConfig, Route
+from riskwatch.core.alerting.notification import Disposed, Notice
+from riskwatch.core.alerting.notifier import Notifier
+from riskwatch.core.alerting.state import NotifyState
+from riskwatch.core.clock import DAY, SECOND, moment
+from riskwatch.core.enums import Cause, Quality, State
+from riskwatch.core.outputs import AlertRaised, AlertResolved, CommandApplied, DecisionMade
+
+if TYPE_CHECKING:
+    from riskwatch.core.outputs import Output
+
+START: Final = 1_700_000_000 * SECOND
+_ids = count(1)
+
+
+def route(name: str = "pager", **given: Any) -> Route:
+    """A route that takes everything and waits for nothing but what a test says."""
+    defaults: dict[str, Any] = {"kind": "webhook", "url_env": "U", "secret_env": "S"}
+    return Route(id=name, **defaults | {"group_wait_s": 10.0, "repeat_s": 3_600.0} | given)
+
+
+def config(*routes: Route, **given: Any) -> NotifyConfig:
+    """Configuration of some routes."""
+    return NotifyConfig(routes={r.id: r for r in routes or (route(),)}, **given)
+
+
+def raised(
+    scope: str,
+    severity: State = State.WATCH,
+    *,
+    alert: str | None = None,
+    usd: str = "50000",
+    us: int = START,
+    **given: Any,
+) -> AlertRaised:
+    """An alert of a scope."""
+    known: dict[str, Any] = {
+        "id": f"r{next(_ids)}", "cause_id": "c", "ts": moment(us), "alert": alert or scope,
+        "scope": scope, "severity": severity, "cause": Cause.ISSUER,
+        "title": f"{scope} is {severity.value}", "reasons": ["it moved"],
+        "exposure_usd": Decimal(usd),
+    }  # fmt: skip
+    return AlertRaised(**known | given)
+
+
+def over(alert: str, scope: str | None = None) -> AlertResolved:
+    """End of an alert."""
+    return AlertResolved(
+        id=f"o{next(_ids)}", cause_id="c", ts=moment(START + DAY), alert=alert,
+        scope=scope or alert, opened_id="x",
+    )  # fmt: skip
+
+
+def command(action: str, scope: str, **args: Any) -> CommandApplied:
+    """A command of ann that was accepted."""
+    return CommandApplied(
+        id=f"c{next(_ids)}", cause_id="c", ts=moment(START), operator="ann", role="risk",
+        action=action, scope=scope, reason="known", args=args, idempotency_key="k",
+        commanded_at=moment(START), outcome="applied", detail="", signature="",
+    )  # fmt: skip
+
+
+def silence(scope: str, seconds: float) -> CommandApplied:
+    """A silence of so many seconds from the start."""
+    return command("silence", scope, until=moment(START + round(seconds * SECOND)).isoformat())
+
+
+def decided(scope: str, state: State) -> DecisionMade:
+    """A change of a state."""
+    return DecisionMade(
+        id=f"d{next(_ids)}", cause_id="c", ts=moment(START), scope=scope, previous=State.HALT,
+        state=state, quality=Quality.GOOD, cause=Cause.OPERATOR, generation="operator",
+        rule="operator.override", reasons=[], features={}, contributions={}, limits={},
+        support=[], refute=[], flip={}, exposure_usd=Decimal(0), el_usd=Decimal(0),
+        exit_cost_usd=Decimal(0),
+    )  # fmt: skip
+
+
+class Desk:
+    """A notifier with its state; seconds are since :data:`START`."""
+
+    def __init__(self, configuration: NotifyConfig | None = None) -> None:
+        self.notifier = Notifier(configuration or config())
+        self.state = NotifyState()
+        self.words: list[Disposed] = []
+
+    def at(self, seconds: float, *outputs: Output) -> list[Notice]:
+        """Hear outputs and tell what is due."""
+        us = START + round(seconds * SECOND)
+        said = [s for o in outputs for s in self.notifier.hear(self.state, o, "risk", us)]
+        said += self.notifier.tick(self.state, us)
+        self.words += [s for s in said if isinstance(s, Disposed)]
+        return [s for s in said if isinstance(s, Notice)]
+
+    def fate(self, raise_id: str, route_id: str = "pager") -> tuple[str, str]:
+        """Last word on a raise."""
+        found = [w for w in self.words if (w.raise_id, w.route) == (raise_id, route_id)]
+        return found[-1].fate.value, found[-1].why
+
+
+def kinds(notices: list[Notice]) -> list[tuple[str, str, list[str]]]:
+    """Route, kind and alerts of notices."""
+    return [(n.route, n.kind.value, [i.alert for i in n.items]) for n in notices]

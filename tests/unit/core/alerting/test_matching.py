@@ -1,0 +1,112 @@
+"""Which alerts a route takes, how much they matter, and what kind they are."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from riskwatch.core.alerting.config import About, Level, Matcher, about
+from riskwatch.core.alerting.state import NotifyState
+from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.enums import State
+from tests.unit.core.alerting.samples import START, Desk, config, over, raised, route
+
+COIN = "asset:USDC"
+
+
+@pytest.mark.parametrize(
+    ("severity", "usd", "alert", "level"),
+    [
+        (State.HALT, "0", None, Level.HIGH),
+        (State.HALT, "5e6", None, Level.CRITICAL),
+        (State.REDUCE, "50000", None, Level.MEDIUM),
+        (State.REDUCE, "5e6", None, Level.HIGH),
+        (State.REDUCE, "10", None, Level.LOW),
+        (State.WATCH, "50000", None, Level.LOW),
+        (State.WATCH, "1", None, Level.LOW),
+        (State.WATCH, "5e6", None, Level.MEDIUM),
+        (State.REDUCE, "0", "worker:x|fault", Level.MEDIUM),
+        (State.HALT, "0", f"client:gw|{COIN}", Level.CRITICAL),
+    ],
+)
+def test_how_much_it_matters(severity: State, usd: str, alert: str | None, level: Level) -> None:
+    """Severity, moved by our dollars."""
+    desk = Desk()
+    desk.at(0, raised(COIN, severity, usd=usd, alert=alert))
+    (told,) = desk.at(10) or [*Desk().at(0, raised(COIN, severity, usd=usd, alert=alert))]
+    assert told.level is level
+    assert told.items[0].exposure_usd == Decimal(usd)
+
+
+@pytest.mark.parametrize(
+    ("matcher", "taken"),
+    [
+        (Matcher(), True),
+        (Matcher(severity=(State.WATCH, State.REDUCE)), True),
+        (Matcher(severity=(State.HALT,)), False),
+        (Matcher(level_from=Level.MEDIUM), True),
+        (Matcher(level_from=Level.HIGH), False),
+        (Matcher(usd_from=50_000.0), True),
+        (Matcher(usd_from=50_000.01), False),
+        (Matcher(scope_kind=("asset",)), True),
+        (Matcher(scope_kind=("book",)), False),
+        (Matcher(scope=(COIN,)), True),
+        (Matcher(scope=("asset:DAI",)), False),
+        (Matcher(about=(About.STATE,)), True),
+        (Matcher(about=(About.FAULT,)), False),
+    ],
+)
+def test_matchers(matcher: Matcher, taken: bool) -> None:
+    """All conditions that are given must hold."""
+    desk = Desk(config(route(match=(matcher,))))
+    desk.at(0, raised(COIN, State.REDUCE))
+    assert bool(desk.at(10)) is taken
+
+
+def test_lanes() -> None:
+    """A place that was seen, or an older term, is no news."""
+    state = NotifyState()
+    given = [(1, 1), (1, 2), (1, 2), (1, 1), (2, 3), (1, 4), (2, 4)]
+    assert [state.passes("risk", *at) for at in given] == [
+        True, True, False, False, True, False, True,
+    ]  # fmt: skip
+    assert state.passes("clients", 1, 1)
+
+
+def test_kinds_of_alerts() -> None:
+    """By the keys that the stages give them."""
+    keys = ("firm|folded", "asset:X|request", "worker:a|fault", "something", "client:a|firm")
+    assert [about(key, "asset:X").value for key in keys] == [
+        "folded", "request", "fault", "other", "client",
+    ]  # fmt: skip
+
+
+def test_records_of_the_past_change_nothing() -> None:
+    """SQL may have told it before the topic: an old raise opens nothing and takes nothing back."""
+    desk = Desk()
+    old = raised(COIN, State.HALT)
+    new = raised(COIN, State.HALT, us=START + SECOND)
+    assert len(desk.at(0, new, old)) == 1
+    assert desk.state.alerts[COIN].last_id == new.id
+    former = msgspec.structs.replace(over(COIN), ts=moment(START), opened_id="another")
+    desk.at(1, former)
+    assert COIN in desk.state.alerts
+    desk.at(2, msgspec.structs.replace(former, opened_id=new.id))
+    assert COIN not in desk.state.alerts
+    assert [n.kind.value for n in desk.at(20, old, new)] == ["resolved"]
+    again = raised(COIN, State.HALT, us=START + SECOND)
+    assert [n.kind.value for n in desk.at(21, again)] == ["firing"]
+    assert desk.state.ended == {}
+
+
+def test_what_is_over_is_not_known_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten."""
+    monkeypatch.setattr("riskwatch.core.alerting.state.ENDED", 2)
+    desk = Desk()
+    for n in range(3):
+        scope = f"asset:A{n}"
+        desk.at(n, raised(scope, us=START + n), over(scope))
+    assert list(desk.state.ended) == ["asset:A1", "asset:A2"]
+    assert desk.state.drain()["ended/asset:A0"] is None

@@ -1,0 +1,60 @@
+"""Folds walk forward: nothing is learned from what was not over yet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskwatch.fitting.artefact import fitted
+from riskwatch.fitting.trees import NotFittedError, Settings, fit
+from riskwatch.fitting.walk_forward import blocks, platt
+from tests.support.joined_models import HORIZON_S, TARGET, rows_of
+
+samples = st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=80)
+
+
+@given(samples, st.integers(1, 200), st.integers(2, 6))
+def test_no_fold_looks_ahead(steps: list[tuple[int, bool]], horizon: int, count: int) -> None:
+    """Training samples were over before the first test sample was taken; none is tested twice."""
+    us = np.cumsum([step for step, _ in steps]).tolist()
+    labels = [label for _, label in steps]
+    tested: list[int] = []
+    for train, test in blocks(us, labels, horizon, count):
+        assert max(us[i] for i in train) + horizon <= min(us[i] for i in test)
+        assert {labels[i] for i in train} == {False, True}
+        tested += test.tolist()
+    assert tested == sorted(set(tested))
+
+
+def test_samples_out_of_order_are_refused() -> None:
+    """There is no walking forward through a shuffled series."""
+    with pytest.raises(ValueError, match="in order of time"):
+        list(blocks([2, 1], [True, False], 1))
+
+
+def test_calibration_refuses_what_points_the_wrong_way() -> None:
+    """A margin that says less where there is more danger is not turned round."""
+    margins = np.array([-2.0, -1.0, 1.0, 2.0] * 200)
+    with pytest.raises(ValueError, match="slope was"):
+        platt(margins, margins < 0.0)
+
+
+def test_calibration_undoes_a_stretch() -> None:
+    """Margins that are twice the log-odds come back to them."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=20_000)
+    labels = rng.random(20_000) < 1.0 / (1.0 + np.exp(-logits))
+    slope, intercept = platt(2.0 * logits + 1.0, labels)
+    assert slope == pytest.approx(0.5, abs=0.03)
+    assert intercept == pytest.approx(-0.5, abs=0.05)
+
+
+def test_too_little_is_said_and_not_fitted() -> None:
+    """A target without enough true labels has no model, and the reason is kept."""
+    with pytest.raises(NotFittedError, match="too few to fit"):
+        fit(rows_of(40), HORIZON_S, Settings())
+    made, reasons = fitted(rows_of(40), {TARGET: HORIZON_S}, ["made"], Settings())
+    assert made.models == {}
+    assert "too few" in reasons[TARGET]

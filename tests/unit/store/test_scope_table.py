@@ -1,0 +1,75 @@
+"""The table of scopes as one digest, vouched for by the holder of the lease alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riskwatch.core.clock import MINUTE
+from riskwatch.core.scopes import table_digest
+from riskwatch.errors import FencedError
+from riskwatch.store.lease import standing
+from riskwatch.store.scope_table import by_state, scope_table
+from riskwatch.store.transaction import commit, take_lease
+from tests.support.batches import batches
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from sqlalchemy.engine import Engine
+
+Row = tuple[str, str, str]
+rows = st.lists(st.tuples(st.text(), st.text(), st.text()), max_size=6, unique_by=lambda r: r[0])
+
+
+@given(rows, st.randoms())
+def test_the_order_of_scopes_does_not_matter(
+    found: list[tuple[str, str, str]], rng: Random
+) -> None:
+    """Readers hold them in whatever order they came."""
+    mixed = list(found)
+    rng.shuffle(mixed)
+    assert table_digest(mixed) == table_digest(found)
+
+
+@given(rows, rows)
+def test_different_tables_have_different_digests(one: list[Row], two: list[Row]) -> None:
+    """Where a text ends is a part of what is digested."""
+    assert (table_digest(one) == table_digest(two)) == (sorted(one) == sorted(two))
+
+
+def test_texts_do_not_run_into_each_other() -> None:
+    """Nor do rows."""
+    assert table_digest([("a", "bc", "d")]) != table_digest([("ab", "c", "d")])
+    assert table_digest([]) != table_digest([("", "", "")])
+
+
+def test_a_table_is_what_is_committed(engine: Engine) -> None:
+    """States, decisions, and the place of the last output; reading it renews the lease."""
+    epoch = take_lease(engine, "w", "test").epoch
+    assert scope_table(engine, "w", epoch).seq == 0
+    made = batches(epoch)
+    for batch in made:
+        commit(engine, batch)
+    table = scope_table(engine, "w", epoch)
+    assert table.seq == max(s.seq for batch in made for s in batch.outputs)
+    assert table.states
+    assert list(table.states) == list(table.decisions)
+    assert table.digest == table_digest(
+        (scope, table.states[scope], table.decisions[scope]) for scope in table.states
+    )
+    assert sum(by_state(table.states).values()) == len(table.states)
+    found = standing(engine, "w")
+    assert found is not None
+    assert found.idle_s < MINUTE
+
+
+def test_who_lost_the_lease_has_nothing_to_vouch_for(engine: Engine) -> None:
+    """A paused leader that wakes cannot make an old table look fresh."""
+    epoch = take_lease(engine, "w", "slow").epoch
+    take_lease(engine, "w", "standby")
+    with pytest.raises(FencedError):
+        scope_table(engine, "w", epoch)

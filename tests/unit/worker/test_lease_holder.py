@@ -1,0 +1,31 @@
+"""A neighbour can tell that a holder is dead, and never that a living one is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from riskwatch.worker.lease import is_dead, own
+
+
+def test_a_process_that_ended_is_dead() -> None:
+    """Only here: elsewhere the same number is another process."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "from riskwatch.worker.lease import own; print(own())"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    host, pid, space = ended.stdout.strip().split("/")
+    assert is_dead(f"{host}/{pid}/{space}")
+    assert not is_dead(f"{host}x/{pid}/{space}")
+    assert not is_dead(f"{host}/{pid}/{space}x")
+    assert not is_dead(f"{host}/{pid}")
+
+
+def test_who_lives_is_not_dead() -> None:
+    """One process itself, its parent, and what is no number at all."""
+    host, _, space = own().split("/")
+    assert not is_dead(own())
+    assert not is_dead(f"{host}/{os.getppid()}/{space}")
+    assert not is_dead(f"{host}/x/{space}")
+    assert not is_dead(f"{host}/{10**30}/{space}")

@@ -1,0 +1,132 @@
+"""Messages to records: what is in the wrong place is refused, and nothing raises."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka.partitioner import DefaultPartitioner
+
+from riskwatch.contracts.outputs import encode_internal
+from riskwatch.contracts.refusal import Refusal
+from riskwatch.core.clock import SECOND
+from riskwatch.core.enums import RejectReason
+from riskwatch.core.events import Fill
+from riskwatch.core.readings import CounterpartyReading, FlowFeatures
+from riskwatch.engine.record import TIMELESS
+from riskwatch.worker.merge import Message, partition_of
+from tests.support.toy import START_S, fill_line, quote_line
+from tests.support.units import read_last
+
+HOME = partition_of(b"kraken", 8)
+ARRIVED = (START_S + 1) * SECOND
+
+
+def message(value: bytes | None, key: bytes | None = b"kraken") -> Message:
+    """One message at offset 7."""
+    return Message(7, ARRIVED, key, value, (("trace", b"1"),))
+
+
+class Cluster:
+    """What a partitioner asks of a cluster of one topic."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = set(range(partitions))
+
+    def topics(self) -> list[str]:
+        """Names."""
+        return ["t"]
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        """All of them."""
+        del topic
+        return self.partitions
+
+    available_partitions_for_topic = partitions_for_topic
+
+
+@given(st.binary(), st.integers(1, 64))
+def test_keys_belong_where_kafkas_own_producers_put_them(key: bytes, partitions: int) -> None:
+    """The same partition as the default partitioner's, for any key and count."""
+    wanted = DefaultPartitioner().partition("t", key, key, b"", b"", Cluster(partitions))
+    assert partition_of(key, partitions) == wanted
+
+
+def test_an_event_in_its_place_is_read() -> None:
+    """With its time, and everything that came with it."""
+    record = read_last(f"riskwatch.fills/{HOME}", 8, message(fill_line(1, 5)))
+    assert isinstance(record.event, Fill)
+    assert record.us == (START_S + 5) * SECOND
+    assert (record.stream, record.position) == (f"riskwatch.fills/{HOME}", 7)
+    assert (record.key, record.arrived_us) == (b"kraken", ARRIVED)
+    assert record.headers == (("trace", b"1"),)
+
+
+@pytest.mark.parametrize(
+    ("partition", "key", "why"),
+    [
+        (HOME, None, "the key must be 'kraken', was None"),
+        (HOME, b"Kraken", "the key must be 'kraken', was b'Kraken'"),
+        (HOME, b"\xff", "the key must be 'kraken', was"),
+        (HOME + 1, b"kraken", f"key 'kraken' belongs in partition {HOME} of 8, was in {HOME + 1}"),
+    ],
+)
+def test_an_event_elsewhere_is_refused(partition: int, key: bytes | None, why: str) -> None:
+    """Under another key, or where its key does not belong: twice, for homes are remembered."""
+    wrong = message(fill_line(1, 5), key)
+    for times in (1, 2):
+        record = read_last(f"riskwatch.fills/{partition}", 8, *[wrong] * times)
+        assert isinstance(record.event, Refusal)
+        assert record.event.reason is RejectReason.KEY_MISMATCH
+        assert why in record.event.detail
+        assert (record.us, record.raw) == (TIMELESS, fill_line(1, 5))
+
+
+def test_one_partition_takes_any_key() -> None:
+    """Nothing can be in the wrong half."""
+    record = read_last("riskwatch.quotes/0", 1, message(quote_line(1, 5), None))
+    assert record.us == (START_S + 5) * SECOND
+
+
+@given(st.one_of(st.none(), st.binary()))
+def test_rubbish_is_refused(value: bytes | None) -> None:
+    """No bytes make it raise, and a message without a value is no event."""
+    for stream in ("riskwatch.fills/0", "riskwatch.readings/0"):
+        record = read_last(stream, 8, message(value))
+        assert isinstance(record.event, Refusal)
+        assert (record.us, record.raw) == (TIMELESS, value or b"")
+
+
+def test_readings_are_read_on_their_topic_alone() -> None:
+    """By the codec of what travels between workers."""
+    flow = FlowFeatures(0.1, 0.0, 0, 0, 0, {}, {}, 0.0, 0)
+    reading = CounterpartyReading(START_S * SECOND, "kraken", [], [], flow)
+    raw = encode_internal(reading)
+    record = read_last("riskwatch.readings/0", 8, message(raw, None))
+    assert (record.event, record.us) == (reading, START_S * SECOND)
+    assert isinstance(read_last("riskwatch.pegs/0", 1, message(raw)).event, Refusal)
+    found = read_last("riskwatch.readings/0", 8, message(fill_line(1, 0))).event
+    assert isinstance(found, Refusal)
+    assert found.detail.startswith("not a reading")
+
+
+def test_a_header_without_a_value_has_an_empty_one() -> None:
+    """Kafka allows it; what keeps headers does not."""
+    odd = Message(1, 0, None, b"", (("trace", None), ("b", b"1")))
+    assert read_last("riskwatch.pegs/0", 1, odd).headers == (("trace", b""), ("b", b"1"))
+
+
+@pytest.mark.parametrize("ahead_s", [6, 10 * 365 * 86400])
+@pytest.mark.parametrize("stamped", [False, True])
+def test_the_brokers_clock_bounds_every_event(ahead_s: int, *, stamped: bool) -> None:
+    """Whoever stamped it: what is ahead of the broker is refused, and holds nothing up."""
+    line = json.loads(fill_line(1, ahead_s))
+    if stamped:
+        line["arrived"] = line["ts"]
+    sent = Message(1, START_S * SECOND, b"kraken", json.dumps(line).encode(), ())
+    record = read_last(f"riskwatch.fills/{HOME}", 8, sent)
+    assert isinstance(record.event, Refusal)
+    assert record.event.reason is RejectReason.TS_FROM_FUTURE
+    assert record.us == TIMELESS

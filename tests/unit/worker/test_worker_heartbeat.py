@@ -1,0 +1,146 @@
+"""The heartbeat: what it says, and that only a leader that does its work vouches."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from riskwatch.contracts.audit import decode_head
+from riskwatch.core.clock import moment
+from riskwatch.engine import audit_head
+from riskwatch.errors import FencedError
+from riskwatch.store.audit import tail
+from riskwatch.store.audit_check import check_database
+from riskwatch.store.scope_table import ScopeTable
+from riskwatch.store.transaction import take_lease
+from riskwatch.worker import worker
+from riskwatch.worker.settings import Settings
+from riskwatch.worker.worker import EVERY_US, RISK, VALID_US, RiskWorker, as_record, heartbeat
+from tests.support.audit import fill_chain
+from tests.support.desks import ZERO, LocalDesk
+from tests.support.producer import FakeKafka, Local
+from tests.support.units import START_US
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+TABLE = ScopeTable({"firm": "HALT", "asset:USDC": "WATCH"}, {"firm": "1", "asset:USDC": "2"}, 41)
+
+
+def test_a_heartbeat_says_who_vouches_for_what_and_until_when() -> None:
+    """Valid for a minute from when it was made, not from when it is sent."""
+    beat = heartbeat("risk", 3, TABLE, START_US)
+    record = as_record(beat)
+    assert (record.topic, record.key, record.seq) == ("riskwatch.heartbeat", "firm", 41)
+    told = json.loads(record.value)
+    assert told["type"] == "heartbeat"
+    assert (told["worker"], told["epoch"], told["seq"], told["scopes"]) == ("risk", 3, 41, 2)
+    assert told["digest"] == TABLE.digest
+    assert beat.valid_until == moment(START_US + VALID_US)
+    assert VALID_US >= 3 * EVERY_US
+
+
+class Leader(RiskWorker):
+    """A risk worker whose desk, producer and clock are local."""
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(Settings(http="off"))
+        self.kafka = FakeKafka()
+        self.now_us = START_US
+        monkeypatch.setattr(worker, "wall_us", lambda: self.now_us)
+        self._engine = engine
+        self._producer = Local(self.kafka)
+        self.local = self.desk = LocalDesk(lambda _: RISK)
+        self.standing = None
+
+    def later(self) -> int:
+        """Let the time of a heartbeat pass, and do a turn; returns how many there were."""
+        self.now_us += EVERY_US
+        self.turn()
+        return len(self.sent("heartbeat"))
+
+    def sent(self, topic: str) -> list[tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]]:
+        """What was sent to a topic."""
+        return [sent for sent in self.kafka.sent if sent[0] == f"p.riskwatch.{topic}"]
+
+
+@pytest.fixture
+def leader(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Leader:
+    """Return a leader with one partition, that holds its lease."""
+    take_lease(engine, RISK, "test")
+    found = Leader(engine, monkeypatch)
+    found.desk.assign([ZERO])
+    return found
+
+
+def test_a_leader_that_works_vouches_now_and_then(leader: Leader) -> None:
+    """Every fifteen seconds, under its epoch."""
+    assert [leader.later() for _ in range(3)] == [1, 2, 3]
+    leader.turn()
+    assert len(leader.sent("heartbeat")) == 3
+    topic, key, _, headers = leader.sent("heartbeat")[0]
+    assert (topic, key) == ("p.riskwatch.heartbeat", b"firm")
+    assert dict(headers) == {"rw-worker": b"risk", "rw-epoch": b"1", "rw-seq": b"0"}
+
+
+def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:
+    """While it catches up, while a stage keeps it down, while its partitions move."""
+    unit = leader.desk.unit(RISK)
+    assert unit is not None
+    leader.local.ends[ZERO] = 3
+    leader.desk.park()
+    assert leader.later() == 0
+    leader.desk.assign([ZERO])
+    assert leader.later() == 0
+    leader.local.bring(ZERO, 0, 3)
+    assert leader.later() == 1
+    unit.fault = "t 1"
+    assert leader.later() == 1
+    unit.fault = None
+    assert leader.later() == 2
+    leader.desk.park()
+    assert leader.later() == 2
+
+
+def test_who_lost_the_lease_does_not_vouch(leader: Leader, engine: Engine) -> None:
+    """The table is read under the lease."""
+    take_lease(engine, RISK, "standby")
+    with pytest.raises(FencedError):
+        leader.later()
+    assert leader.kafka.sent == []
+
+
+def test_a_leader_tells_how_far_the_audit_chain_reaches(
+    leader: Leader, engine: Engine, logged: list[Any]
+) -> None:
+    """Every minute, to the topic and to the log, whether or not it grew."""
+    fill_chain(engine, 2)
+    unit = leader.desk.unit(RISK)
+    assert unit is not None
+    leader.desk.assign([ZERO])
+    for n in (1, 2, 3):
+        leader.now_us += audit_head.EVERY_US - 1
+        leader._audit()
+        leader.now_us += 1
+        leader._audit()
+        assert len(leader.sent("audit")) == n
+    topic, key, value, headers = leader.sent("audit")[-1]
+    head = decode_head(value)
+    assert (topic, key) == ("p.riskwatch.audit", b"risk")
+    assert dict(headers)["rw-seq"] == b"4"
+    with engine.connect() as conn:
+        assert (head.seq, head.digest) == tail(conn, RISK)
+        assert check_database(conn, RISK, [head])[1] == []
+    told = [line for line in logged if line["event"] == "audit head"]
+    assert [line["digest"] for line in told] == [head.digest] * 3
+
+
+def test_a_signal_ends_it(leader: Leader) -> None:
+    """Closing gives the lease back, and lets go of the broker."""
+    leader.later()
+    leader.close()
+    assert leader.stop.is_set()
+    assert leader.kafka.closed == [0]
+    assert leader.local.benches[RISK].book.released == [1]
