@@ -30,7 +30,7 @@ from riskwatch.commands import (
     schema,
     stream,
 )
-from riskwatch.contracts.redact import redacted
+from riskwatch.contracts.redact import redact_secrets
 from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
 
@@ -52,7 +52,7 @@ app.command("fit")(fit.fit_command)
 app.command("exposure")(query.exposure_command)
 app.command("alerts")(stream.alerts_command)
 app.command("explain")(query.explain_command)
-app.command("verify")(audit.verify_command)
+app.command("verify")(audit.verify_decisions_command)
 app.command("sql")(query.sql_command)
 app.command("doctor")(doctor.doctor_command)
 app.command("clients")(clients.clients_command)
@@ -87,8 +87,8 @@ def main() -> None:
     try:
         app()
     except RiskwatchError as error:
-        sys.stderr.write(f"riskwatch: {redacted(str(error))}\n")
+        sys.stderr.write(f"riskwatch: {redact_secrets(str(error))}\n")
         raise SystemExit(2) from None
     except Exception:  # noqa: BLE001 - it is told in full, and the process ends
-        sys.stderr.write(redacted(traceback.format_exc()))
+        sys.stderr.write(redact_secrets(traceback.format_exc()))
         raise SystemExit(1) from None

@@ -24,7 +24,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from mode import Service
 
 from riskwatch.errors import RiskwatchError, StoppedError, StreamIdentityError
-from riskwatch.worker.merge import Message
+from riskwatch.worker.merge import InboundMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,19 +38,19 @@ POLL_S: Final = 0.5
 """How long one fetch may wait for a message."""
 FETCH_MS: Final = 25
 """How long the broker may wait for a message before it answers a fetch, milliseconds."""
-NAP_S: Final = 0.02
+IDLE_WAIT_S: Final = 0.02
 """How long to wait where there is nothing to read or to do."""
-TELL_S: Final = 5.0
+COMMIT_OFFSETS_S: Final = 5.0
 """How often the broker is told the offsets, for those who look at it."""
 SESSION_S: Final = 10.0
 """After such a silence the group gives a member's partitions to the others."""
-SWITCH_S: Final = 0.0005
+THREAD_SWITCH_S: Final = 0.0005
 """How long a thread may keep the interpreter from the others.
 
 The working thread lets go of it at each answer of the database and has to win it back from the
 consumer; with Python's five milliseconds, a commit of a dozen statements takes ten times as long.
 """
-COLLECT: Final = (20_000, 20, 50)
+GC_THRESHOLDS: Final = (20_000, 20, 50)
 """When Python looks for cycles among objects: made and not freed, then rounds by generation.
 
 What a library made when it was imported lives as long as the process and is left out: looking
@@ -58,8 +58,8 @@ through that stopped a worker for a third of a second, in the midst of a batch.
 """
 DAY_S: Final = 86_400.0
 """A consumer that waits for the database is not dead: its group waits with it."""
-EXPECTED: Final = 2
-BUG: Final = 70
+EXIT_EXPECTED: Final = 2
+EXIT_BUG: Final = 70
 """Exit codes: what riskwatch says of itself, and what nobody foresaw."""
 T = TypeVar("T")
 
@@ -90,10 +90,10 @@ class Host:
         """Say that there is something to do."""
         self._awake.set()
 
-    async def nap(self) -> None:
+    async def wait_for_work(self) -> None:
         """Wait until there is something to do, or time has passed."""
         try:
-            await asyncio.wait_for(self._awake.wait(), NAP_S)
+            await asyncio.wait_for(self._awake.wait(), IDLE_WAIT_S)
         except TimeoutError:
             return
         self._awake.clear()
@@ -140,7 +140,7 @@ class BatchConsumer(Consumer):
         host.opening = False
         self.resume_partitions(here)
 
-    async def tell(self) -> None:
+    async def commit_offsets(self) -> None:
         """Tell the broker the offsets, as advice to people; what counts is in SQL."""
         worker = self.host.worker
         plain = worker.connection.plain
@@ -157,11 +157,11 @@ class BatchConsumer(Consumer):
         passed: dict[TP, int] = {}
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active or self.host.reassigned or self.host.opening:
-                await asyncio.sleep(NAP_S)
+                await asyncio.sleep(IDLE_WAIT_S)
                 continue
             self._balance()
             if not self._get_active_partitions():
-                await asyncio.sleep(NAP_S)
+                await asyncio.sleep(IDLE_WAIT_S)
                 continue
             generation = self.app.consumer_generation_id
             starts = {tp: self._behind(tp) for tp in self.assignment()}
@@ -178,12 +178,14 @@ class BatchConsumer(Consumer):
                     continue
                 passed[tp] = behind
                 messages = [
-                    Message(r.offset, max(0, r.timestamp * 1000), r.key, r.value, tuple(r.headers))
+                    InboundMessage(
+                        r.offset, max(0, r.timestamp * 1000), r.key, r.value, tuple(r.headers)
+                    )
                     for r in fetched
                 ]
                 end = max(self.highwater(tp) or 0, behind)
                 where = (plain(tp.topic), tp.partition)
-                desk.give(where, messages, end, behind, starts.get(tp, 0))
+                desk.enqueue(where, messages, end, behind, starts.get(tp, 0))
             if records:
                 self.host.wake()
 
@@ -199,7 +201,7 @@ class BatchConsumer(Consumer):
         except OffsetOutOfRangeError as error:
             lost = ", ".join(f"{tp.topic}/{tp.partition} {at}" for tp, at in error.args[0].items())
             said = f"{lost}: the broker does not have this offset (see docs/operations.md)"
-            end(self.host.worker, StreamIdentityError(said))
+            end_process(self.host.worker, StreamIdentityError(said))
         except NoOffsetForPartitionError as error:
             # The group gave us partitions in the midst of a fetch. What it knows of offsets is
             # advice, and often nothing: reading goes on where the desk says, once it has opened.
@@ -222,7 +224,7 @@ class BatchConsumer(Consumer):
         worker = self.host.worker
         plain, desk = worker.connection.plain, worker.desk
         assigned = self.assignment()
-        full = {tp for tp in assigned if desk.full((plain(tp.topic), tp.partition))}
+        full = {tp for tp in assigned if desk.is_full((plain(tp.topic), tp.partition))}
         active: set[TP] = self._get_active_partitions()
         self.pause_partitions(full & active)
         self.resume_partitions(assigned - full - active)
@@ -263,16 +265,16 @@ class Pump(Service):
             while not self.should_stop:
                 if host.reassigned:
                     await self._consumer.open()
-                if await host.in_thread(host.worker.turn):
+                if await host.in_thread(host.worker.run_once):
                     continue
-                await host.nap()
-                if host.worker.shares_group and self.loop.time() - told > TELL_S:
+                await host.wait_for_work()
+                if host.worker.shares_group and self.loop.time() - told > COMMIT_OFFSETS_S:
                     told = self.loop.time()
-                    await self._consumer.tell()
+                    await self._consumer.commit_offsets()
         except StoppedError:
             return  # asked to stop while it waited for a server
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process
-            end(host.worker, error)
+            end_process(host.worker, error)
 
     @property
     def _consumer(self) -> BatchConsumer:
@@ -287,7 +289,7 @@ class Pump(Service):
         await host.in_thread(host.worker.close)
 
 
-def end(worker: Worker, error: Exception) -> NoReturn:
+def end_process(worker: Worker, error: Exception) -> NoReturn:
     """End the process at once: what is true is in SQL, and starting again is how one recovers.
 
     Unwinding the consumer would take a minute where the broker is the trouble.
@@ -302,10 +304,10 @@ def end(worker: Worker, error: Exception) -> NoReturn:
     )
     sys.stderr.write(f"riskwatch: {error}\n")
     sys.stderr.flush()
-    os._exit(EXPECTED if expected else BUG)
+    os._exit(EXIT_EXPECTED if expected else EXIT_BUG)
 
 
-def make(worker: Worker) -> BatchApp:
+def make_app(worker: Worker) -> BatchApp:
     """Make the Faust app of a worker."""
     app = BatchApp(
         worker.group,
@@ -328,7 +330,7 @@ def make(worker: Worker) -> BatchApp:
     app.topics.add(app.topic(*[worker.connection.topic(name) for name in worker.topics]))
 
     async def revoked(*_: Any, **__: Any) -> None:
-        await app.host.in_thread(worker.desk.park)
+        await app.host.in_thread(worker.desk.suspend)
 
     app.on_partitions_revoked.connect(revoked)
     app.service(_pump_of(app))
@@ -364,11 +366,11 @@ def credentials(connection: KafkaConnection) -> Any:
 
 def run(worker: Worker) -> None:
     """Run a worker until a signal or a failure ends it."""
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(THREAD_SWITCH_S)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT)
-    app = make(worker)
+    gc.set_threshold(*GC_THRESHOLDS)
+    app = make_app(worker)
     host = faust.Worker(
         app, quiet=True, override_logging=False, redirect_stdouts=False, loglevel="warning"
     )
@@ -379,4 +381,4 @@ def run(worker: Worker) -> None:
         if done.code:
             raise
     except Exception as error:  # noqa: BLE001 - Faust's own trouble
-        end(worker, error)
+        end_process(worker, error)

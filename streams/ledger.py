@@ -8,10 +8,10 @@ from riskwatch.worker.worker import LedgerWorker
 from streams import host
 
 if TYPE_CHECKING:
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
 
-def worker(settings: Settings) -> LedgerWorker:
+def worker(settings: ProcessSettings) -> LedgerWorker:
     """Put the worker together."""
     return LedgerWorker(settings)
 

@@ -8,10 +8,10 @@ from riskwatch.worker.worker import RiskWorker
 from streams import host
 
 if TYPE_CHECKING:
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
 
-def worker(settings: Settings) -> RiskWorker:
+def worker(settings: ProcessSettings) -> RiskWorker:
     """Put the worker together."""
     return RiskWorker(settings)
 

@@ -20,10 +20,10 @@ def upgrade() -> None:
     bind = op.get_bind()
     if bind.dialect.name == "postgresql":
         migrate.make_roles(bind)
-        migrate.grant(bind)
+        migrate.grant_rights(bind)
 
 
 def downgrade() -> None:
     bind = op.get_bind()
     if bind.dialect.name == "postgresql":
-        migrate.revoke(bind)
+        migrate.revoke_rights(bind)

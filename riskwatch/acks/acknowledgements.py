@@ -22,11 +22,11 @@ LATE_S: Final = 2.0
 """Seconds within which a client must have applied a HALT: of the five in which people are told."""
 SILENT_S: Final = 20.0
 """Seconds after which a client that said nothing is taken for silent: four of its pauses."""
-CLIENTS: Final = 10_000
+MAX_CLIENTS: Final = 10_000
 """Most clients."""
 
 
-class Halt(msgspec.Struct, frozen=True):
+class PublishedSwitch(msgspec.Struct, frozen=True):
     """What a scope was told last, and when the broker got it."""
 
     scope: str
@@ -36,14 +36,14 @@ class Halt(msgspec.Struct, frozen=True):
     published: datetime
 
 
-class Heard(msgspec.Struct, frozen=True):
+class ReceivedAck(msgspec.Struct, frozen=True):
     """What a client said last, and when the broker got it."""
 
     ack: Ack
     arrived: datetime
 
 
-class Late(msgspec.Struct, frozen=True, order=True):
+class LateClient(msgspec.Struct, frozen=True, order=True):
     """A client that did not apply a HALT in time."""
 
     client: str
@@ -53,7 +53,7 @@ class Late(msgspec.Struct, frozen=True, order=True):
     published: datetime
 
 
-class Roll:
+class Acknowledgements:
     """Keeps who applied what.
 
     Parameters
@@ -69,24 +69,26 @@ class Roll:
 
     def __init__(self, late_s: float = LATE_S) -> None:
         self._late = timedelta(seconds=late_s)
-        self.heard: dict[str, Heard] = {}
-        self._told: dict[str, Halt] = {}
+        self.heard: dict[str, ReceivedAck] = {}
+        self._told: dict[str, PublishedSwitch] = {}
         # First word of a client about a decision; waits until the decision itself was seen.
         self._first: dict[tuple[str, str], tuple[str, datetime, datetime]] = {}
         self._written: dict[tuple[str, str], str] = {}
 
-    def switched(self, output: KillSwitchChanged, seq: int, at: datetime) -> None:
+    def add_switch(self, output: KillSwitchChanged, seq: int, at: datetime) -> None:
         """Take note of what order paths were told."""
         had = self._told.get(output.scope)
         if had is not None and seq <= had.seq:
             return
-        self._told[output.scope] = Halt(output.scope, output.effective, output.decision_id, seq, at)
+        self._told[output.scope] = PublishedSwitch(
+            output.scope, output.effective, output.decision_id, seq, at
+        )
 
-    def said(self, ack: Ack, at: datetime) -> None:
+    def add_ack(self, ack: Ack, at: datetime) -> None:
         """Take note of what a client applied."""
-        if ack.client not in self.heard and len(self.heard) >= CLIENTS:
+        if ack.client not in self.heard and len(self.heard) >= MAX_CLIENTS:
             return
-        self.heard[ack.client] = Heard(ack, at)
+        self.heard[ack.client] = ReceivedAck(ack, at)
         for scope, applied in ack.scopes.items():
             key = (ack.client, scope)
             first = self._first.get(key)
@@ -100,7 +102,7 @@ class Roll:
             for key in [key for key in store if key[0] == client]:
                 del store[key]
 
-    def times(self) -> list[tuple[Any, ...]]:
+    def new_ack_times(self) -> list[tuple[Any, ...]]:
         """Rows of `client_ack` that are new since the last call."""
         rows = []
         for (client, scope), (decision, applied, arrived) in self._first.items():
@@ -120,7 +122,7 @@ class Roll:
             )  # fmt: skip
         return rows
 
-    def late(self, now: datetime) -> Iterator[Late]:
+    def late_clients(self, now: datetime) -> Iterator[LateClient]:
         """Every client that should have applied a HALT by now, and did not say that it did."""
         halts = [
             told
@@ -137,12 +139,14 @@ class Roll:
                 # More scopes than an acknowledgement names: its place says that it is there.
                 if has is None and heard.ack.left_out and heard.ack.seq >= halt.seq:
                     continue
-                yield Late(client, halt.scope, halt.decision_id, why(heard, now), halt.published)
+                yield LateClient(
+                    client, halt.scope, halt.decision_id, late_reason(heard, now), halt.published
+                )
 
     def rows(self, now: datetime) -> list[tuple[Any, ...]]:
         """Rows of `client`."""
         late: dict[str, list[str]] = {}
-        for found in self.late(now):
+        for found in self.late_clients(now):
             late.setdefault(found.client, []).append(found.scope)
         return [
             (
@@ -155,7 +159,7 @@ class Roll:
         ]  # fmt: skip
 
 
-def why(heard: Heard, now: datetime) -> str:
+def late_reason(heard: ReceivedAck, now: datetime) -> str:
     """What is known of a client that is late."""
     silent = (now - heard.arrived).total_seconds()
     if silent > SILENT_S:

@@ -14,18 +14,18 @@ import msgspec
 
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.outputs import DrillSignalled
-from riskwatch.core.risk.drills import due_by
+from riskwatch.core.risk.drills import last_due
 from riskwatch.store import clients as table
 from riskwatch.store import drills as store
 from riskwatch.store.clients import quantile
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.engine import Connection, Engine
 
-    from riskwatch.acks.acknowledgements import Roll
+    from riskwatch.acks.acknowledgements import Acknowledgements
     from riskwatch.contracts.acks import DrillAck
     from riskwatch.core.risk.config import DrillPlan
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PASSED, FAILED, DISTURBED = "passed", "failed", "disturbed"
 
 
-class Answered(msgspec.Struct, frozen=True):
+class ClientResponse(msgspec.Struct, frozen=True):
     """One client at a drill.
 
     Attributes
@@ -58,7 +58,7 @@ class Answered(msgspec.Struct, frozen=True):
     problems: list[str]
 
 
-class Real(msgspec.Struct, frozen=True):
+class RealState(msgspec.Struct, frozen=True):
     """What is real, around a drill.
 
     Attributes
@@ -78,7 +78,7 @@ class Real(msgspec.Struct, frozen=True):
     caused: int = 0
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class DrillReport(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a drill.
 
     Attributes
@@ -107,16 +107,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str]
     expected: list[str]
     silent: list[str]
-    answered: list[Answered]
+    answered: list[ClientResponse]
     p50_s: float | None
     p99_s: float | None
     slowest_s: float | None
-    real: Real
+    real: RealState
 
 
-def judged(
-    signal: DrillSignalled, expected: list[str], answered: list[Answered], real: Real
-) -> Report:
+def drill_report(
+    signal: DrillSignalled, expected: list[str], answered: list[ClientResponse], real: RealState
+) -> DrillReport:
     """Say what came of it."""
     silent = sorted({*expected} - {found.client for found in answered})
     problems = [f"{client} did not answer" for client in silent]
@@ -134,7 +134,7 @@ def judged(
         if outcome == PASSED:
             outcome = DISTURBED if why else FAILED
     times = sorted(found.round_trip_s for found in answered)
-    return Report(
+    return DrillReport(
         id=signal.id,
         scope=signal.scope,
         plan=signal.plan,
@@ -156,7 +156,7 @@ def judged(
 _CHANGED: Final = "the real table of scopes changed, and no decision says why"
 
 
-def told(report: Report) -> str:
+def format_report(report: DrillReport) -> str:
     """Report for people."""
     lines = [
         f"Drill {report.id} of {report.scope}: {report.outcome.upper()}",
@@ -182,7 +182,7 @@ def told(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def answered(ack: DrillAck, signal: DrillSignalled, arrived: datetime) -> Answered:
+def client_response(ack: DrillAck, signal: DrillSignalled, arrived: datetime) -> ClientResponse:
     """Look at what a client said, which the broker got at `arrived`."""
     checks = {
         "an order in the scope was not refused": ack.refused,
@@ -191,7 +191,7 @@ def answered(ack: DrillAck, signal: DrillSignalled, arrived: datetime) -> Answer
         "what its real table says of the order changed": ack.real_before is ack.real_after,
         "it answered for another scope": ack.scope == signal.scope,
     }
-    return Answered(
+    return ClientResponse(
         ack.client,
         (ack.applied_ts - signal.ts).total_seconds(),
         (arrived - signal.ts).total_seconds(),
@@ -199,7 +199,7 @@ def answered(ack: DrillAck, signal: DrillSignalled, arrived: datetime) -> Answer
     )
 
 
-def row_of(done: Report) -> tuple[object, ...]:
+def drill_row(done: DrillReport) -> tuple[object, ...]:
     """Row of the table of drills."""
     return (
         done.id, done.scope, done.person, done.reason, done.sent, done.outcome,
@@ -208,22 +208,22 @@ def row_of(done: Report) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-ANSWER_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 10.0
 """Seconds within which every client must have answered."""
-OVERDUE_S: Final = 300.0
+MISSED_AFTER_S: Final = 300.0
 """Seconds after which a drill that was due counts as not run."""
-FRESH_S: Final = 30.0
+MAX_SIGNAL_AGE_S: Final = 30.0
 """A signal that is heard of later than so many seconds after it was given shows no before."""
-KEPT: Final = timedelta(days=100)
+SIGNAL_RETENTION: Final = timedelta(days=100)
 """Signals travel no longer than this: their topic keeps less."""
-PREFIX: Final = "drill:"
+DRILL_ALERT_PREFIX: Final = "drill:"
 """Begins the keys of alerts about drills; the scope follows."""
 _ACKS: Final = 10_000
-_LOOK: Final = timedelta(seconds=5)
+_POLL: Final = timedelta(seconds=5)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class DrillAlert(msgspec.Struct, frozen=True):
     """An alert that should be open."""
 
     scope: str
@@ -231,13 +231,13 @@ class Wanted(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
-class _Waiting(msgspec.Struct):
+class _PendingDrill(msgspec.Struct):
     signal: DrillSignalled
     heard: datetime
     before: str | None = None
 
 
-class DrillBook:
+class DrillEvaluator:
     """Judges drills.
 
     Parameters
@@ -252,33 +252,33 @@ class DrillBook:
 
     def __init__(
         self,
-        roll: Roll,
+        roll: Acknowledgements,
         plans: Sequence[DrillPlan],
-        answer_s: float = ANSWER_S,
-        overdue_s: float = OVERDUE_S,
+        answer_s: float = ANSWER_TIMEOUT_S,
+        overdue_s: float = MISSED_AFTER_S,
     ) -> None:
         self._roll = roll
         self._plans = plans
         self._answer = timedelta(seconds=answer_s)
         self._overdue_us = round(overdue_s * SECOND)
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _PendingDrill] = {}
         self._acks: dict[tuple[str, str], tuple[DrillAck, datetime]] = {}
         self._judged: set[str] = set()
         self._last: dict[str, tuple[datetime, str, list[str]]] = {}
-        self._late: dict[str, Wanted] = {}
+        self._late: dict[str, DrillAlert] = {}
         self._looked = _LONG_AGO
         self._began: datetime | None = None
 
     def load(self, conn: Connection, now: datetime) -> None:
         """Look up what was judged before."""
-        self._judged = store.judged_since(conn, now - KEPT)
-        for row in store.last_of_scopes(conn):
+        self._judged = store.evaluated_since(conn, now - SIGNAL_RETENTION)
+        for row in store.last_drills(conn):
             self._last[row["scope"]] = row["sent_ts"], row["outcome"], row["report"]["problems"]
 
-    def signalled(self, signal: DrillSignalled, now: datetime) -> None:
+    def add_signal(self, signal: DrillSignalled, now: datetime) -> None:
         """Take note of a drill; one that is judged, or known, is left out."""
         if signal.id not in self._judged and signal.id not in self._waiting:
-            self._waiting[signal.id] = _Waiting(signal, now)
+            self._waiting[signal.id] = _PendingDrill(signal, now)
 
     def answered(self, ack: DrillAck, arrived: datetime) -> None:
         """Take note of an answer; the first word of a client counts."""
@@ -286,7 +286,7 @@ class DrillBook:
         if len(self._acks) > _ACKS:
             del self._acks[next(iter(self._acks))]
 
-    def look(self, engine: Engine, now: datetime) -> list[Report]:
+    def evaluate(self, engine: Engine, now: datetime) -> list[DrillReport]:
         """Look at what is real as drills begin; returns those that are over, to be kept.
 
         Raises
@@ -294,17 +294,17 @@ class DrillBook:
         StoreUnavailableError
             If the database does not answer.
         """
-        plans_too = now - self._looked >= _LOOK
+        plans_too = now - self._looked >= _POLL
         if not (self._waiting or plans_too):
             return []
-        with answering("drills cannot be judged"), engine.connect() as conn:
+        with translate_errors("drills cannot be judged"), engine.connect() as conn:
             found = [self._look(conn, each, now) for each in self._waiting.values()]
             if plans_too:
-                self._late = {PREFIX + w.scope: w for w in self._unrun(conn, now)}
+                self._late = {DRILL_ALERT_PREFIX + w.scope: w for w in self._unrun(conn, now)}
                 self._looked = now
         return [report for report in found if report is not None]
 
-    def keep(self, report: Report) -> None:
+    def mark_evaluated(self, report: DrillReport) -> None:
         """Take note that a drill was judged, and that this was written down."""
         del self._waiting[report.id]
         self._judged.add(report.id)
@@ -315,32 +315,32 @@ class DrillBook:
             self._last[report.scope] = report.sent, report.outcome, report.problems
             self._looked = _LONG_AGO  # it may be what was overdue
 
-    def wanted(self) -> dict[str, Wanted]:
+    def due_alerts(self) -> dict[str, DrillAlert]:
         """Alerts that should be open, by key: of the last drill of a scope, and of what is due."""
         failed = {
-            PREFIX + scope: Wanted(scope, f"the drill of {scope} failed", problems)
+            DRILL_ALERT_PREFIX + scope: DrillAlert(scope, f"the drill of {scope} failed", problems)
             for scope, (_, outcome, problems) in self._last.items()
             if outcome == FAILED
         }
         return failed | self._late
 
-    def _look(self, conn: Connection, waiting: _Waiting, now: datetime) -> Report | None:
+    def _look(self, conn: Connection, waiting: _PendingDrill, now: datetime) -> DrillReport | None:
         signal = waiting.signal
         if waiting.before is None:
-            late = (now - signal.ts).total_seconds() > FRESH_S
+            late = (now - signal.ts).total_seconds() > MAX_SIGNAL_AGE_S
             waiting.before = "" if late else table.switch_digest(conn)
         expected = self._expected(signal)
         found = self._answers(signal)
         missing = {*expected} - {each.client for each in found}
         if (missing or not found) and now - waiting.heard < self._answer:
             return None
-        real = Real(
+        real = RealState(
             waiting.before,
             table.switch_digest(conn),
-            store.really_changed(conn, signal.ts),
-            store.caused(conn, signal.cause_id, signal.ts),
+            store.real_changes(conn, signal.ts),
+            store.switches_caused_by(conn, signal.cause_id, signal.ts),
         )
-        return judged(signal, expected, found, real)
+        return drill_report(signal, expected, found, real)
 
     def _expected(self, signal: DrillSignalled) -> list[str]:
         """Every client that is known, has not ended, and was there when the signal was given."""
@@ -351,21 +351,21 @@ class DrillBook:
         }
         return sorted({*known, *signal.expect})
 
-    def _answers(self, signal: DrillSignalled) -> list[Answered]:
+    def _answers(self, signal: DrillSignalled) -> list[ClientResponse]:
         return [
-            answered(ack, signal, arrived)
+            client_response(ack, signal, arrived)
             for (drill, _), (ack, arrived) in self._acks.items()
             if drill == signal.id
         ]
 
-    def _unrun(self, conn: Connection, now: datetime) -> list[Wanted]:
+    def _unrun(self, conn: Connection, now: datetime) -> list[DrillAlert]:
         """Plans whose moment went by without a drill."""
         self._began = self._began or now
         out = []
         for plan in self._plans:
             row = store.plan_row(conn, plan.id)
             since = micros(self._began) if row is None else row.since
-            due = due_by(plan, micros(now) - self._overdue_us)
+            due = last_due(plan, micros(now) - self._overdue_us)
             last = self._last.get(plan.scope)
             if due <= since or (last is not None and micros(last[0]) >= due):
                 continue
@@ -373,5 +373,5 @@ class DrillBook:
             if row is not None:
                 why = "it was not signalled" if row.last < due else "its signal was not heard of"
             when = f"plan {plan.id} was due at {moment(due):%Y-%m-%d %H:%M} UTC"
-            out.append(Wanted(plan.scope, f"the drill of {plan.scope} is overdue", [when, why]))
+            out.append(DrillAlert(plan.scope, f"the drill of {plan.scope} is overdue", [when, why]))
         return out

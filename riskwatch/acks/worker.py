@@ -20,8 +20,8 @@ from kafka.errors import KafkaError, RetriableError
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from riskwatch.acks import drills
-from riskwatch.acks.acknowledgements import LATE_S, Roll
-from riskwatch.acks.drills import DrillBook, row_of
+from riskwatch.acks.acknowledgements import LATE_S, Acknowledgements
+from riskwatch.acks.drills import DrillEvaluator, drill_row
 from riskwatch.config import paths
 from riskwatch.config.config import load_policy
 from riskwatch.contracts.acks import ACKS, DRILL_KEY, DRILLS, Ack, decode_ack
@@ -42,29 +42,29 @@ from riskwatch.errors import BrokerError
 from riskwatch.kafka.producer import KafkaPublisher, Producer
 from riskwatch.store import clients as table
 from riskwatch.store import drills as stored_drills
-from riskwatch.store.batch import Batch, Sequenced
-from riskwatch.store.transaction import commit, pending
-from riskwatch.worker.standby import Aside
+from riskwatch.store.batch import Batch, SequencedOutput
+from riskwatch.store.transaction import commit, pending_records
+from riskwatch.worker.standby import StandbyWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from riskwatch.acks.acknowledgements import Late
-    from riskwatch.acks.drills import Wanted
+    from riskwatch.acks.acknowledgements import LateClient
+    from riskwatch.acks.drills import DrillAlert
     from riskwatch.core.outputs import Output
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
 
 # What the worker ``clients`` tells Prometheus: who obeys, who is late, and drills.
 
-LABELS: Final[dict[str, tuple[str, ...]]] = {
+CLIENT_METRIC_LABELS: Final[dict[str, tuple[str, ...]]] = {
     "riskwatch_clients": (),
     "riskwatch_clients_late": ("client",),
     "riskwatch_client_ack_seconds": ("client",),
     "riskwatch_drills_overdue": ("scope",),
 }
 """Metrics and their labels, by the names that queries use."""
-SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60)
+ACK_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60)
 
 
 class ClientMetrics:
@@ -78,7 +78,7 @@ class ClientMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, about: str) -> Gauge:
-            return Gauge(name, about, LABELS[name], registry=registry)
+            return Gauge(name, about, CLIENT_METRIC_LABELS[name], registry=registry)
 
         self._known = gauge("riskwatch_clients", "Order paths that are expected to obey.")
         self._late = gauge(
@@ -89,15 +89,15 @@ class ClientMetrics:
         )
         name = "riskwatch_client_ack_seconds"
         self._times = Histogram(
-            name, "From a kill message to the word of a client.", LABELS[name],
-            registry=registry, buckets=SECONDS,
+            name, "From a kill message to the word of a client.", CLIENT_METRIC_LABELS[name],
+            registry=registry, buckets=ACK_BUCKETS,
         )  # fmt: skip
 
     def applied(self, client: str, seconds: float) -> None:
         """A client said that it applied a message, so long after it was published."""
         self._times.labels(client).observe(seconds)
 
-    def stand(self, known: int, late: dict[str, int], overdue: Iterable[str]) -> None:
+    def set_clients(self, known: int, late: dict[str, int], overdue: Iterable[str]) -> None:
         """Clients that are expected, scopes that each is late with, and scopes without a drill."""
         self._known.set(known)
         self._late.clear()
@@ -110,23 +110,23 @@ class ClientMetrics:
 
 # Alerts of the worker ``clients``: who is late with a HALT, and drills that went wrong.
 
-NAME: Final = "clients"
+WORKER: Final = "clients"
 """The worker."""
-PREFIX: Final = "client:"
+LATE_ALERT_PREFIX: Final = "client:"
 """Begins the keys of alerts about late clients."""
 
 
-def alert_key(late: Late) -> str:
+def late_alert_key(late: LateClient) -> str:
     """Key of the alert that a client is late with a scope."""
-    return f"{PREFIX}{late.client}|{late.scope}"
+    return f"{LATE_ALERT_PREFIX}{late.client}|{late.scope}"
 
 
-def raised(late: Late, us: int) -> AlertRaised:
+def late_alert(late: LateClient, us: int) -> AlertRaised:
     """Alert that a client did not apply a HALT in time."""
     waited = us / SECOND - late.published.timestamp()
     return _alert(
-        alert_key(late),
-        f"{NAME}/{us}/{late.decision_id}",
+        late_alert_key(late),
+        f"{WORKER}/{us}/{late.decision_id}",
         us,
         scope=late.scope,
         severity=State.HALT,
@@ -136,11 +136,11 @@ def raised(late: Late, us: int) -> AlertRaised:
     )
 
 
-def drill_raised(key: str, wanted: Wanted, us: int) -> AlertRaised:
+def drill_alert(key: str, wanted: DrillAlert, us: int) -> AlertRaised:
     """Alert that a drill failed, or was not run."""
     return _alert(
         key,
-        f"{NAME}/{us}/{key}",
+        f"{WORKER}/{us}/{key}",
         us,
         scope=wanted.scope,
         severity=State.WATCH,
@@ -160,7 +160,7 @@ def _alert(key: str, cause: str, us: int, **said: Any) -> AlertRaised:
     )
 
 
-def resolved(key: str, scope: str, opened: str, us: int) -> AlertResolved:
+def alert_resolution(key: str, scope: str, opened: str, us: int) -> AlertResolved:
     """Say that it is over: a client applied it after all, a drill passed, nothing is asked."""
     origin = Origin(opened, moment(us), f"{opened}/{us}")
     return AlertResolved(
@@ -171,8 +171,8 @@ def resolved(key: str, scope: str, opened: str, us: int) -> AlertResolved:
     )
 
 
-SWITCHES: Final = "riskwatch.killswitch"
-KEPT: Final = timedelta(days=400)
+SWITCH_TOPIC: Final = "riskwatch.killswitch"
+RETENTION: Final = timedelta(days=400)
 """How long the times of clients are kept."""
 _POLL_MS: Final = 100
 _WRITE: Final = timedelta(seconds=1)
@@ -183,7 +183,7 @@ _DAY: Final = timedelta(days=1)
 log = structlog.get_logger("riskwatch.clients")
 
 
-class Listener(Aside):
+class AckWorker(StandbyWorker):
     """One process that hears clients.
 
     Parameters
@@ -197,13 +197,13 @@ class Listener(Aside):
     """
 
     def __init__(
-        self, settings: Settings, late_s: float = LATE_S, now: Callable[[], datetime] = wall
+        self, settings: ProcessSettings, late_s: float = LATE_S, now: Callable[[], datetime] = wall
     ) -> None:
-        super().__init__(NAME, settings, now)
-        self.roll = Roll(late_s)
-        plans = load_policy(settings.config or paths.rules()).risk.drills
-        self.book = DrillBook(self.roll, plans)
-        self._producer = Producer(self.connection, self.patience, self.metrics)
+        super().__init__(WORKER, settings, now)
+        self.roll = Acknowledgements(late_s)
+        plans = load_policy(settings.config or paths.rules_folder()).risk.drills
+        self.book = DrillEvaluator(self.roll, plans)
+        self._producer = Producer(self.connection, self.retry, self.metrics)
         self._publisher = KafkaPublisher(self._producer)
         self._consumer: Any = None
         self._behind: dict[TopicPartition, int] = {}
@@ -212,7 +212,7 @@ class Listener(Aside):
         self._written = self._swept = datetime(1970, 1, 1, tzinfo=UTC)
         self._told = ClientMetrics(self.metrics.registry)
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Hear, judge and write."""
         self._hear()
         if self._behind:
@@ -225,20 +225,20 @@ class Listener(Aside):
             self._write(now)
         if now - self._swept >= _DAY:
             self._swept = now
-            self._wait(lambda: table.forget_acks(self._engine, now - KEPT))
+            self._wait(lambda: table.forget_acks(self._engine, now - RETENTION))
 
     def ready(self) -> str | None:
         """Why this process does not do its work now; ``None`` if it does."""
         return self.standing or ("reads what was said before" if self._behind else None)
 
     def _begin(self) -> None:
-        self._publisher.lead(NAME, self._kept.epoch)
+        self._publisher.set_leader(WORKER, self._kept.epoch)
         self._publish()
-        for prefix in (PREFIX, drills.PREFIX):
+        for prefix in (LATE_ALERT_PREFIX, drills.DRILL_ALERT_PREFIX):
             self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
         with self._engine.connect() as conn:
             self.book.load(conn, self._now())
-        self.patience.ask_broker("open", self._follow)
+        self.retry.ask_broker("open", self._follow)
 
     def _end(self) -> None:
         if self._consumer is not None:
@@ -250,7 +250,7 @@ class Listener(Aside):
         """Begin at the beginning of all topics."""
         self._consumer = consumer = open_consumer(self.connection, _ASK_MS / 1_000)
         try:
-            names = (SWITCHES, ACKS, DRILLS)
+            names = (SWITCH_TOPIC, ACKS, DRILLS)
             parts = [TopicPartition(self.connection.topic(name), 0) for name in names]
             consumer.assign(parts)
             first = consumer.beginning_offsets(parts, timeout_ms=_ASK_MS)
@@ -266,11 +266,11 @@ class Listener(Aside):
             polled = self._consumer.poll(_POLL_MS)
         except RetriableError:
             self.metrics.up("broker", ok=False)
-            self.patience.pause(_POLL_MS / 1_000, "broker")
+            self.retry.pause(_POLL_MS / 1_000, "broker")
             return
         except KafkaError as error:
             raise BrokerError(f"{self.connection.servers}: {error}") from error
-        takers = {SWITCHES: self._switched, ACKS: self._said, DRILLS: self._drilled}
+        takers = {SWITCH_TOPIC: self._switched, ACKS: self._said, DRILLS: self._drilled}
         for part, records in polled.items():
             take = takers[self.connection.plain(part.topic)]
             for record in records:
@@ -284,7 +284,7 @@ class Listener(Aside):
         with suppress(ValueError):  # clients take it for a HALT, and say so
             output = decode_output(record.value or b"")
             if isinstance(output, KillSwitchChanged):
-                self.roll.switched(output, seq, at)
+                self.roll.add_switch(output, seq, at)
 
     def _said(self, record: Any, at: datetime) -> None:
         if record.value is None:
@@ -301,38 +301,38 @@ class Listener(Aside):
             if record.key == f"{ack.client}{DRILL_KEY}".encode():
                 self.book.answered(ack, at)
         elif record.key == ack.client.encode():
-            self.roll.said(ack, at)
+            self.roll.add_ack(ack, at)
 
     def _drilled(self, record: Any, at: datetime) -> None:
         del at
         with suppress(ValueError):  # nothing that anybody signalled
             output = decode_output(record.value or b"")
             if isinstance(output, DrillSignalled):
-                self.book.signalled(output, self._now())
+                self.book.add_signal(output, self._now())
 
     def _drill(self, now: datetime) -> None:
         """Write down what came of drills."""
-        for report in self._wait(lambda: self.book.look(self._engine, now)):
-            row, place = row_of(report), (NAME, self._kept.epoch)
+        for report in self._wait(lambda: self.book.evaluate(self._engine, now)):
+            row, place = drill_row(report), (WORKER, self._kept.epoch)
             self._wait(partial(stored_drills.write_drill, self._engine, place, row))
-            self.book.keep(report)
+            self.book.mark_evaluated(report)
             log.info("drill", id=report.id, outcome=report.outcome, problems=report.problems)
 
     def _judge(self, now: datetime) -> None:
         """Raise alerts of who is late and of drills, and resolve what is over."""
-        late = {alert_key(found): found for found in self.roll.late(now)}
-        wrong = self.book.wanted()
+        late = {late_alert_key(found): found for found in self.roll.late_clients(now)}
+        wrong = self.book.due_alerts()
         us = micros(now)
         said: list[Output] = [
-            raised(found, us) for key, found in sorted(late.items()) if key not in self._open
+            late_alert(found, us) for key, found in sorted(late.items()) if key not in self._open
         ]
         said += [
-            drill_raised(key, found, us)
+            drill_alert(key, found, us)
             for key, found in sorted(wrong.items())
             if key not in self._open
         ]
         said += [
-            resolved(key, scope, opened, us)
+            alert_resolution(key, scope, opened, us)
             for key, (scope, opened) in sorted(self._open.items())
             if key not in late and key not in wrong
         ]
@@ -341,11 +341,11 @@ class Listener(Aside):
 
     def _tell(self, said: list[Output], us: int) -> None:
         kept = self._kept
-        places = [Sequenced(kept.next_seq + n, output) for n, output in enumerate(said)]
+        places = [SequencedOutput(kept.next_seq + n, output) for n, output in enumerate(said)]
         kept.counts.read += len(said)
         kept.counts.applied += len(said)
         batch = Batch(
-            NAME, kept.epoch, outputs=places, counts=kept.counts, us=max(us, kept.us), relay=True
+            WORKER, kept.epoch, outputs=places, counts=kept.counts, us=max(us, kept.us), relay=True
         )
         self._wait(lambda: commit(self._engine, batch))
         kept.next_seq += len(said)
@@ -360,20 +360,22 @@ class Listener(Aside):
 
     def _publish(self) -> None:
         """Publish what waits in the outbox, and take note that it is."""
-        while waiting := self._wait(lambda: pending(self._engine, NAME, _BATCH)):
+        while waiting := self._wait(lambda: pending_records(self._engine, WORKER, _BATCH)):
             self._publisher.publish(waiting)
             upto = waiting[-1].seq
             kept = self._kept
-            done = Batch(NAME, kept.epoch, counts=kept.counts, us=kept.us, published_seq=upto)
+            done = Batch(WORKER, kept.epoch, counts=kept.counts, us=kept.us, published_seq=upto)
             self._wait(partial(commit, self._engine, done))
 
     def _write(self, now: datetime) -> None:
-        times, rows, gone = self.roll.times(), self.roll.rows(now), self._gone
-        place = (NAME, self._kept.epoch)
+        times, rows, gone = self.roll.new_ack_times(), self.roll.rows(now), self._gone
+        place = (WORKER, self._kept.epoch)
         self._wait(lambda: table.write_clients(self._engine, place, rows, times, gone))
         self._gone = []
         for client, *_, seconds in times:
             self._told.applied(client, seconds)
         known = sum(not heard.ack.ended for heard in self.roll.heard.values())
         late = {client: len(scopes) for client, *_, scopes in rows}
-        self._told.stand(known, late, {wanted.scope for wanted in self.book.wanted().values()})
+        self._told.set_clients(
+            known, late, {wanted.scope for wanted in self.book.due_alerts().values()}
+        )

@@ -13,7 +13,7 @@ from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.contracts.topics import ALERTS, EPOCH, SEQ, WORKER
 from riskwatch.errors import BrokerError
-from riskwatch.kafka.topics import identities
+from riskwatch.kafka.topics import topic_identities
 from riskwatch.store.batch import StreamOffset
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _ASK_MS: Final = 10_000
 log = structlog.get_logger("riskwatch.notify")
 
 
-class Heard(NamedTuple):
+class AlertRecord(NamedTuple):
     """One record."""
 
     worker: str
@@ -38,7 +38,7 @@ class Heard(NamedTuple):
     output: AnyOutput
 
 
-class Reading:
+class AlertConsumer:
     """Reads the topic of alerts.
 
     Parameters
@@ -61,7 +61,7 @@ class Reading:
 
     def __init__(self, connection: KafkaConnection, kept: StreamOffset | None) -> None:
         self._servers = connection.servers
-        identity = str(identities(connection, [ALERTS])[ALERTS])
+        identity = str(topic_identities(connection, [ALERTS])[ALERTS])
         self._part = part = TopicPartition(connection.topic(ALERTS), 0)
         self._consumer: Any = open_consumer(connection, _ASK_MS / 1_000)
         try:
@@ -77,7 +77,7 @@ class Reading:
         self._consumer.seek(part, at)
         self.place = StreamOffset(STREAM, identity, at, 0 if kept is None else kept.records)
 
-    def poll(self) -> tuple[list[Heard], StreamOffset] | None:
+    def poll(self) -> tuple[list[AlertRecord], StreamOffset] | None:
         """Records that came and how far they reach; ``None`` while the broker is away.
 
         Raises
@@ -106,12 +106,14 @@ class Reading:
             self._consumer.close(autocommit=False, timeout_ms=1_000)
 
 
-def _decoded(records: list[Any]) -> Iterator[Heard]:
+def _decoded(records: list[Any]) -> Iterator[AlertRecord]:
     for record in records:
         headers = dict(record.headers)
         try:
             output = decode_output(record.value or b"")
             worker = headers.get(WORKER, b"").decode()
-            yield Heard(worker, int(headers.get(EPOCH, b"0")), int(headers.get(SEQ, b"0")), output)
+            yield AlertRecord(
+                worker, int(headers.get(EPOCH, b"0")), int(headers.get(SEQ, b"0")), output
+            )
         except ValueError as error:
             log.warning("cannot be read", stream=STREAM, offset=record.offset, why=str(error)[:200])

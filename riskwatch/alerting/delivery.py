@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from riskwatch.alerting.routes import Target
-    from riskwatch.engine.retry import Patience
-    from riskwatch.store.notifications import Head
+    from riskwatch.alerting.routes import DeliveryTarget
+    from riskwatch.engine.retry import Retry
+    from riskwatch.store.notifications import DueNotification
 
-    Post = Callable[[Target, str, bytes, datetime], Answer]
+    Post = Callable[[DeliveryTarget, str, bytes, datetime], DeliveryResult]
 
 
 # One try to deliver one notice: signed, within a time, never redirected; the URL is never told.
@@ -56,7 +56,7 @@ for _name in ("httpx", "httpcore"):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DeliveryResult:
     """What came of a try.
 
     Attributes
@@ -71,7 +71,9 @@ class Answer:
     retry_after_s: float | None = None
 
 
-def post(target: Target, notice_id: str, body: bytes, now: datetime) -> Answer:
+def post_notification(
+    target: DeliveryTarget, notice_id: str, body: bytes, now: datetime
+) -> DeliveryResult:
     """Send a notice once; nothing is raised for what the network or the endpoint does.
 
     Parameters
@@ -97,14 +99,14 @@ def post(target: Target, notice_id: str, body: bytes, now: datetime) -> Answer:
     try:
         return asyncio.run(_within(seconds, target, headers, body, now))
     except TimeoutError:
-        return Answer(f"no answer within {seconds:g} s")
+        return DeliveryResult(f"no answer within {seconds:g} s")
     except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, UnicodeError) as error:
-        return Answer(_told(error, target))
+        return DeliveryResult(_failure_text(error, target))
 
 
 async def _within(
-    seconds: float, target: Target, headers: dict[str, str], body: bytes, now: datetime
-) -> Answer:
+    seconds: float, target: DeliveryTarget, headers: dict[str, str], body: bytes, now: datetime
+) -> DeliveryResult:
     # The whole of it has an end: an endpoint that sends a byte now and then never times out alone.
     limits = httpx.Timeout(seconds, connect=min(seconds, _CONNECT_S))
     async with (
@@ -114,8 +116,10 @@ async def _within(
     ):
         status = response.status_code
         if response.is_success:
-            return Answer()
-        return Answer(f"HTTP {status}", retry_after(response.headers.get("Retry-After"), now))
+            return DeliveryResult()
+        return DeliveryResult(
+            f"HTTP {status}", retry_after(response.headers.get("Retry-After"), now)
+        )
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
@@ -139,7 +143,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     return min(max(0.0, (at - now).total_seconds()), RETRY_AFTER_MAX_S)
 
 
-def _told(error: Exception, target: Target) -> str:
+def _failure_text(error: Exception, target: DeliveryTarget) -> str:
     """Failure in words, without what is secret of the URL."""
     if isinstance(error, httpx.TimeoutException):
         return f"{type(error).__name__}: {target.host} was too slow"
@@ -153,22 +157,22 @@ def _told(error: Exception, target: Target) -> str:
 
 IDLE_S: Final = 1.0
 """Longest pause between two looks at what waits, seconds."""
-BREATH_S: Final = 1.0
+FAILURE_PAUSE_S: Final = 1.0
 """Longest pause of a whole route after a try that failed, seconds."""
 T = TypeVar("T")
 
 log = structlog.get_logger("riskwatch.notify")
 
 
-class Meter(Protocol):
+class DeliveryMeter(Protocol):
     """What of the metrics a courier needs."""
 
-    def notice(self, route: str, outcome: str, seconds: float | None = None) -> None:
+    def notification(self, route: str, outcome: str, seconds: float | None = None) -> None:
         """Count a try: ``sent``, ``retried`` or ``dead``."""
         ...
 
 
-class Courier:
+class DeliveryThread:
     """Delivers the notices of one route.
 
     Parameters
@@ -179,7 +183,7 @@ class Courier:
         The database.
     epoch : int
         Of the lease under which it works.
-    patience : Patience
+    retry : Patience
         How the database is waited for.
     meter : Meter
         Where tries are counted.
@@ -193,11 +197,11 @@ class Courier:
 
     def __init__(
         self,
-        target: Target,
+        target: DeliveryTarget,
         engine: Engine,
         epoch: int,
-        patience: Patience,
-        meter: Meter,
+        patience: Retry,
+        meter: DeliveryMeter,
         post: Post,
         now: Callable[[], datetime] = wall,
         share: Callable[[], float] = random.random,
@@ -208,7 +212,7 @@ class Courier:
         self.wake = threading.Event()
         self._engine = engine
         self._epoch = epoch
-        self._patience = patience
+        self._retry = patience
         self._meter = meter
         self._post = post
         self._now = now
@@ -231,9 +235,9 @@ class Courier:
     def run(self) -> None:
         """Deliver until the process is asked to stop."""
         try:
-            while not self._patience.stop.is_set():
+            while not self._retry.stop.is_set():
                 self.wake.clear()
-                pause = self.round()
+                pause = self.try_next()
                 if pause > 0:
                     self.wake.wait(min(pause, IDLE_S))
         except StoppedError:
@@ -246,13 +250,13 @@ class Courier:
             self.failure = error
             log.exception("courier", route=self.route.id)
 
-    def round(self) -> float:
+    def try_next(self) -> float:
         """Make one try, if one is due; returns for how long there is nothing to do, seconds."""
         breath = self._not_before - time.monotonic()
         if breath > 0:
             return breath
         now = self._now()
-        found = self._wait(partial(notifications.heads, self._engine, self.route.id))
+        found = self._wait(partial(notifications.due_notifications, self._engine, self.route.id))
         # A time that no pause reaches was written before a clock was set back.
         beyond = now + timedelta(seconds=max(self.route.backoff_max_s, RETRY_AFTER_MAX_S))
         due = [head for head in found if not now < head.due_ts <= beyond]
@@ -262,32 +266,32 @@ class Courier:
         self._try(min(due, key=lambda head: (-head.urgency, head.place)))
         return 0.0
 
-    def _try(self, head: Head) -> None:
-        body = self._wait(partial(notifications.body_of, self._engine, head.id))
+    def _try(self, head: DueNotification) -> None:
+        body = self._wait(partial(notifications.notification_body, self._engine, head.id))
         began = time.monotonic()
         answer = self._post(self.target, head.id, body, self._now())
         took, now = time.monotonic() - began, self._now()
         said = {"route": self.route.id, "host": self.target.host, "notice": head.id}
         mine = (self._engine, self._epoch, head.id)
         if not answer.failure:
-            self._wait(partial(notifications.delivered, *mine, now))
-            self._meter.notice(self.route.id, "sent", took)
+            self._wait(partial(notifications.mark_delivered, *mine, now))
+            self._meter.notification(self.route.id, "sent", took)
             log.info("sent", **said)
             return
         tries = head.tries + 1
         pause = self.pause(tries, answer.retry_after_s)
         # What failed once is likely to fail again: the route takes a breath, and no more.
-        breath = pause if answer.retry_after_s else min(pause, BREATH_S)
+        breath = pause if answer.retry_after_s else min(pause, FAILURE_PAUSE_S)
         self._not_before = time.monotonic() + breath
         if tries >= self.route.tries:
             reason = f"{answer.failure}, at try {tries} of {self.route.tries}"
-            self._wait(partial(notifications.given_up, *mine, now, reason))
-            self._meter.notice(self.route.id, "dead", took)
+            self._wait(partial(notifications.give_up, *mine, now, reason))
+            self._meter.notification(self.route.id, "dead", took)
             log.error("dead letter", tries=tries, why=answer.failure, **said)
             return
         due = now + timedelta(seconds=pause)
-        self._wait(partial(notifications.postponed, *mine, due, answer.failure))
-        self._meter.notice(self.route.id, "retried", took)
+        self._wait(partial(notifications.postpone, *mine, due, answer.failure))
+        self._meter.notification(self.route.id, "retried", took)
         log.warning("not sent", tries=tries, why=answer.failure, again=due.isoformat(), **said)
 
     def pause(self, tries: int, retry_after_s: float | None) -> float:
@@ -304,4 +308,4 @@ class Courier:
         return max(longest * (0.5 + 0.5 * self._share()), retry_after_s or 0.0)
 
     def _wait(self, act: Callable[[], T]) -> T:
-        return self._patience.ask_store("notices", act)
+        return self._retry.ask_store("notices", act)

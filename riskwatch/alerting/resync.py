@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select
 
-from riskwatch.core.alerting.config import About
-from riskwatch.core.alerting.notifier import FULL, quality_key
-from riskwatch.core.alerting.state import Silence
+from riskwatch.core.alerting.config import AlertKind
+from riskwatch.core.alerting.notifier import OVERFLOW_ALERT_KEY, quality_key
+from riskwatch.core.alerting.state import SilenceRow
 from riskwatch.core.clock import micros, moment
 from riskwatch.core.enums import Cause, QualityIssue, State
 from riskwatch.core.outputs import AlertRaised, AlertResolved, DataQualityRaised
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 from riskwatch.store.projections import ALERT, DATA_QUALITY, KILLSWITCH, SCOPE_CONTROL
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine
 
-    from riskwatch.core.alerting.notification import Said
+    from riskwatch.core.alerting.notification import NotifierOutput
     from riskwatch.core.alerting.notifier import Notifier
     from riskwatch.core.alerting.state import NotifyState
 
 NO_REASON = "its reason is in riskwatch killswitch history"
 
 
-class _Standing(NamedTuple):
+class _OpenItem(NamedTuple):
     """Something that is open, by the key under which it is remembered."""
 
     key: str
@@ -42,7 +42,7 @@ class _Standing(NamedTuple):
     worker: str = ""
 
 
-def resync(engine: Engine, notifier: Notifier, state: NotifyState, us: int) -> list[Said]:
+def resync(engine: Engine, notifier: Notifier, state: NotifyState, us: int) -> list[NotifierOutput]:
     """Bring what is remembered to what SQL says.
 
     Raises
@@ -50,25 +50,25 @@ def resync(engine: Engine, notifier: Notifier, state: NotifyState, us: int) -> l
     StoreUnavailableError
         If the database does not answer; nothing was changed then.
     """
-    with answering("what stands open cannot be read"), engine.connect() as conn:
+    with translate_errors("what stands open cannot be read"), engine.connect() as conn:
         alerts = _rows(conn, select(ALERT).where(ALERT.c.resolved_ts.is_(None)))
         open_issues = select(DATA_QUALITY).where(DATA_QUALITY.c.resolved_ts.is_(None))
-        issues = _rows(conn, open_issues) if notifier.asked_for_quality else []
+        issues = _rows(conn, open_issues) if notifier.takes_quality_issues else []
         controls = _rows(conn, select(SCOPE_CONTROL))
         switches = _rows(conn, select(KILLSWITCH.c.scope, KILLSWITCH.c.state))
-    raised: list[_Standing] = [_Standing(row["alert"], row, _alert(row)) for row in alerts]
+    raised: list[_OpenItem] = [_OpenItem(row["alert"], row, _alert(row)) for row in alerts]
     for row in issues:
         issue = _issue(row)
         key = quality_key(row["worker"], issue)
-        raised.append(_Standing(key, row, issue, row["worker"]))
-    said: list[Said] = []
-    _over(notifier, state, {found.key for found in raised}, us, said)
+        raised.append(_OpenItem(key, row, issue, row["worker"]))
+    said: list[NotifierOutput] = []
+    _end_resolved(notifier, state, {found.key for found in raised}, us, said)
     for key, row, output, worker in raised:
         known = key in state.alerts
-        said += notifier.hear(state, output, worker, us)
+        said += notifier.handle(state, output, worker, us)
         if not known and (made := state.alerts.get(key)) is not None:
             made.opened_id, made.opened_us = row["id"], micros(row["opened_ts"])
-    _controlled(state, controls)
+    _apply_controls(state, controls)
     now = {row["scope"]: State(row["state"]) for row in switches}
     for key in sorted(state.alerts):
         alert = state.alerts[key]
@@ -82,24 +82,24 @@ def _rows(conn: Connection, query: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def _over(
+def _end_resolved(
     notifier: Notifier,
     state: NotifyState,
     open_: AbstractSet[str],
     us: int,
-    said: list[Said],
+    said: list[NotifierOutput],
 ) -> None:
     """End what is not open any more."""
-    for key in [k for k in sorted(state.alerts) if k not in open_ and k != FULL]:
+    for key in [k for k in sorted(state.alerts) if k not in open_ and k != OVERFLOW_ALERT_KEY]:
         row = state.alerts[key]
         ended = AlertResolved(
             id=row.last_id, cause_id=row.last_id, ts=moment(us), alert=key, scope=row.scope,
             opened_id=row.opened_id,
         )  # fmt: skip
-        said += notifier.hear(state, ended, "", us)
+        said += notifier.handle(state, ended, "", us)
 
 
-def _controlled(state: NotifyState, controls: list[dict[str, Any]]) -> None:
+def _apply_controls(state: NotifyState, controls: list[dict[str, Any]]) -> None:
     """Take over silences and acknowledgements."""
     silenced = {row["scope"]: row for row in controls if row["silence_by"] is not None}
     for scope in [s for s in sorted(state.silences) if s not in silenced]:
@@ -108,7 +108,7 @@ def _controlled(state: NotifyState, controls: list[dict[str, Any]]) -> None:
     for scope, row in sorted(silenced.items()):
         until, before = micros(row["silence_until"]), state.silences.get(scope)
         if before is None or before.until != until:
-            state.silences[scope] = Silence(row["silence_by"], NO_REASON, until)
+            state.silences[scope] = SilenceRow(row["silence_by"], NO_REASON, until)
             state.mark("silence", scope)
     seen = {row["scope"]: row for row in controls if row["acknowledged_by"]}
     for key in sorted(state.alerts):
@@ -117,7 +117,7 @@ def _controlled(state: NotifyState, controls: list[dict[str, Any]]) -> None:
         # Who saw it before it was raised anew may not have seen that it got worse.
         if by is None or alert.acked_by or micros(by["acknowledged_ts"]) < alert.last_us:
             continue
-        if alert.about is not About.COMMAND:
+        if alert.about is not AlertKind.COMMAND:
             alert.acked_by, alert.acked_rank = by["acknowledged_by"], alert.severity.rank
             state.mark("alert", key)
 

@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from riskwatch.config.toml import Checks, Shaper, above, among, at_least, between, read_toml
+from riskwatch.config.toml import Checks, StructReader, above, at_least, between, one_of, read_toml
 from riskwatch.contracts.notifications import KINDS, WEBHOOK
-from riskwatch.core.alerting.config import FIELDS, Level, Matcher, NotifyConfig, Route, place
+from riskwatch.core.alerting.config import (
+    GROUP_FIELDS,
+    AlertLevel,
+    Matcher,
+    NotifyConfig,
+    Route,
+    scope_parts,
+)
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import KINDS as SCOPE_KINDS
 from riskwatch.errors import ConfigError
@@ -35,8 +42,8 @@ _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
 
 
 def _fields(value: tuple[str, ...]) -> str | None:
-    known = set(value) <= set(FIELDS)
-    return None if known else f"any of {', '.join(FIELDS)}"
+    known = set(value) <= set(GROUP_FIELDS)
+    return None if known else f"any of {', '.join(GROUP_FIELDS)}"
 
 
 def _kinds(value: tuple[str, ...]) -> str | None:
@@ -45,7 +52,7 @@ def _kinds(value: tuple[str, ...]) -> str | None:
 
 
 def _scopes(value: tuple[str, ...]) -> str | None:
-    good = all(place(scope) is not None or scope.startswith("worker:") for scope in value)
+    good = all(scope_parts(scope) is not None or scope.startswith("worker:") for scope in value)
     return None if good else "scopes such as asset:USDC or firm"
 
 
@@ -56,7 +63,7 @@ def _pause(value: float) -> str | None:
 CHECKS: Final[Checks] = {
     (NotifyConfig, "major_usd"): above(0.0),
     (NotifyConfig, "minor_usd"): at_least(0.0),
-    (Route, "kind"): among(*KINDS),
+    (Route, "kind"): one_of(*KINDS),
     (Route, "group_by"): _fields,
     (Route, "group_wait_s"): between(0.0, 3_600.0),
     (Route, "repeat_s"): _pause,
@@ -82,7 +89,7 @@ def load_notify(directory: Path) -> NotifyConfig:
     path = directory / NOTIFY
     if not path.exists():
         return NotifyConfig()
-    made = Shaper(NOTIFY, CHECKS).struct(NotifyConfig, read_toml(path))
+    made = StructReader(NOTIFY, CHECKS).struct(NotifyConfig, read_toml(path))
     if made.minor_usd > made.major_usd:
         raise ConfigError(NOTIFY, "minor_usd", f"at most major_usd, {made.major_usd:g}")
     if len(made.routes) > ROUTES:
@@ -92,7 +99,7 @@ def load_notify(directory: Path) -> NotifyConfig:
     return made
 
 
-def unheard(config: NotifyConfig) -> list[str]:
+def unrouted_severities(config: NotifyConfig) -> list[str]:
     """Say which severities no route takes whatever they are about: nobody would hear of them."""
     heard = [
         matcher
@@ -100,7 +107,7 @@ def unheard(config: NotifyConfig) -> list[str]:
         for matcher in (route.match or (Matcher(),))
         if not (matcher.scope or matcher.scope_kind or matcher.cause or matcher.about)
         and matcher.usd_from == 0.0
-        and matcher.level_from is Level.LOW
+        and matcher.level_from is AlertLevel.LOW
     ]
     return [
         f"no route takes every {severity.value}: some of them may reach nobody"
@@ -110,7 +117,7 @@ def unheard(config: NotifyConfig) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DeliveryTarget:
     """Where a route leads. Its text tells nothing that is secret.
 
     Attributes
@@ -134,7 +141,7 @@ class Target:
     trust: ssl.SSLContext | bool = field(repr=False, default=True)
 
 
-def target(route: Route, environment: Mapping[str, str] = os.environ) -> Target:
+def resolve_target(route: Route, environment: Mapping[str, str] = os.environ) -> DeliveryTarget:
     """Find out where a route leads.
 
     Raises
@@ -157,7 +164,7 @@ def target(route: Route, environment: Mapping[str, str] = os.environ) -> Target:
         key = _secret(route, "secret", environment).encode()
         if len(key) < KEY_BYTES:
             raise _bad(route, "secret", f"a key of at least {KEY_BYTES} bytes")
-    return Target(route, parsed.host, url, key, _trust(route))
+    return DeliveryTarget(route, parsed.host, url, key, _trust(route))
 
 
 def _coherent(route: Route, routes: Mapping[str, Route]) -> None:

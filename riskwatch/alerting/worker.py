@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from riskwatch.alerting.consumer import Reading
-from riskwatch.alerting.delivery import Courier, post
+from riskwatch.alerting.consumer import AlertConsumer
+from riskwatch.alerting.delivery import DeliveryThread, post_notification
 from riskwatch.alerting.resync import resync
 from riskwatch.config.config import digest
-from riskwatch.contracts.notifications import body
-from riskwatch.core.alerting.notification import Notice
+from riskwatch.contracts.notifications import notification_body
+from riskwatch.core.alerting.notification import Notification
 from riskwatch.core.alerting.notifier import Notifier
 from riskwatch.core.alerting.state import NotifyState
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.engine.clock import wall
 from riskwatch.errors import BrokerError
 from riskwatch.store import notifications
-from riskwatch.store.notifications import STAGE, WORKER, Told
-from riskwatch.worker.standby import Aside
+from riskwatch.store.notifications import STAGE, WORKER, NotificationBatch
+from riskwatch.worker.standby import StandbyWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from riskwatch.alerting.delivery import Post
-    from riskwatch.alerting.routes import Target
+    from riskwatch.alerting.routes import DeliveryTarget
     from riskwatch.core.alerting.config import NotifyConfig
-    from riskwatch.core.alerting.notification import Said
+    from riskwatch.core.alerting.notification import NotifierOutput
     from riskwatch.store.batch import StreamOffset
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
-KEPT: Final = timedelta(days=400)
+RETENTION: Final = timedelta(days=400)
 """How long notices and words are kept."""
 _TICK: Final = timedelta(seconds=1)
 _COMPARE: Final = timedelta(seconds=15)
@@ -50,7 +50,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 log = structlog.get_logger("riskwatch.notify")
 
 
-class NotifyWorker(Aside):
+class NotificationWorker(StandbyWorker):
     """One process that tells people.
 
     Parameters
@@ -71,10 +71,10 @@ class NotifyWorker(Aside):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ProcessSettings,
         config: NotifyConfig,
-        targets: list[Target],
-        send: Post = post,
+        targets: list[DeliveryTarget],
+        send: Post = post_notification,
         now: Callable[[], datetime] = wall,
         heart: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,15 +83,15 @@ class NotifyWorker(Aside):
         self.targets = targets
         self.notifier = Notifier(config)
         self.state = NotifyState()
-        self.couriers: list[Courier] = []
+        self.couriers: list[DeliveryThread] = []
         self._send = send
         self._place = 0
         self._heart = heart
         self._beat = heart()
         self._ticked = self._swept = self._compared = _LONG_AGO
-        self._reading: Reading | None = None
+        self._reading: AlertConsumer | None = None
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Hear, tell, and write both down."""
         assert self._reading is not None
         self._fail_with_couriers()
@@ -104,16 +104,16 @@ class NotifyWorker(Aside):
             return
         self.metrics.up("broker", ok=polled is not None)
         if polled is None:
-            self.patience.pause(_AWAY_S, "broker")
+            self.retry.pause(_AWAY_S, "broker")
         heard, place = polled or ([], self._reading.place)
         now = self._now()
         if not heard and now - self._ticked < _TICK:
             return
-        said: list[Said] = []
+        said: list[NotifierOutput] = []
         for record in heard:
-            if self.state.passes(record.worker, record.epoch, record.seq):
+            if self.state.advance_cursor(record.worker, record.epoch, record.seq):
                 us = self._time(now, record.output.ts)
-                said += self.notifier.hear(self.state, record.output, record.worker, us)
+                said += self.notifier.handle(self.state, record.output, record.worker, us)
         if now - self._compared >= _COMPARE:
             said += self._stands(now)
         else:
@@ -123,7 +123,7 @@ class NotifyWorker(Aside):
         self._ticked = now
         if now - self._swept >= _DAY:
             self._swept = now
-            self._wait(lambda: notifications.forget(self._engine, now - KEPT))
+            self._wait(lambda: notifications.forget_notifications(self._engine, now - RETENTION))
 
     def live(self) -> str | None:
         """Why this process should be ended; ``None`` if it should not."""
@@ -133,7 +133,7 @@ class NotifyWorker(Aside):
     def _begin(self) -> None:
         self.state.load(self._kept.rows.get(STAGE, {}))
         self.state.prune(self.config)
-        self._place = self._wait(lambda: notifications.last_place(self._engine))
+        self._place = self._wait(lambda: notifications.last_notification_place(self._engine))
         self._follow(next(iter(self._kept.offsets.values()), None))
         self._deliver()
         hosts = {target.route.id: target.host for target in self.targets}
@@ -151,17 +151,17 @@ class NotifyWorker(Aside):
         """Read from where it was left; where that is gone, the next turn asks SQL what stands."""
         if self._reading is not None:
             self._reading.close()
-        self._reading = reading = self.patience.ask_broker(
-            "open", lambda: Reading(self.connection, kept)
+        self._reading = reading = self.retry.ask_broker(
+            "open", lambda: AlertConsumer(self.connection, kept)
         )
         if not reading.anew:
             return
-        for worker in sorted(self.state.lanes):
-            del self.state.lanes[worker]
+        for worker in sorted(self.state.cursors):
+            del self.state.cursors[worker]
             self.state.mark("lane", worker)
         self._ticked = self._compared = _LONG_AGO
 
-    def _stands(self, now: datetime) -> list[Said]:
+    def _stands(self, now: datetime) -> list[NotifierOutput]:
         """Hear of what stands in SQL and is not known, and tell what is due."""
         self._compared = now
         us = self._time(now)
@@ -173,10 +173,10 @@ class NotifyWorker(Aside):
         """Give each route its courier."""
         names, now = [target.route.id for target in self.targets], self._now()
         epoch = self._kept.epoch
-        self._wait(lambda: notifications.orphaned(self._engine, epoch, names, now))
+        self._wait(lambda: notifications.give_up_orphans(self._engine, epoch, names, now))
         for target in self.targets:
-            made = Courier(
-                target, self._engine, epoch, self.patience, self.metrics, self._send, self._now
+            made = DeliveryThread(
+                target, self._engine, epoch, self.retry, self.metrics, self._send, self._now
             )
             self.couriers.append(made)
             made.start()
@@ -195,34 +195,36 @@ class NotifyWorker(Aside):
             return us if us >= self.state.meta.us else self.state.meta.us + round(passed * SECOND)
         return self.state.meta.us if ts is None else max(self.state.meta.us, micros(ts))
 
-    def _write(self, said: Iterable[Said], place: StreamOffset, now: datetime) -> None:
+    def _write(self, said: Iterable[NotifierOutput], place: StreamOffset, now: datetime) -> None:
         migrated, self._kept.migrated = self._kept.migrated.get(STAGE, {}), {}
-        told = Told(rows={**migrated, **self.state.drain()}, offset=place)
+        told = NotificationBatch(rows={**migrated, **self.state.drain()}, offset=place)
         kinds = {target.route.id: target.route.kind for target in self.targets}
         for s in said:
-            if not isinstance(s, Notice):
+            if not isinstance(s, Notification):
                 told.words[s.raise_id, s.route] = (
                     s.raise_id, s.route, s.alert, s.scope, s.severity.value, s.fate.value, s.why,
                     moment(s.us), s.notice_id,
                 )  # fmt: skip
                 continue
             self._place += 1
-            told.notices.append(row_of(s, kinds[s.route], self._place, now))
+            told.notices.append(notification_row(s, kinds[s.route], self._place, now))
         epoch = self._kept.epoch
-        driven_out = self._wait(partial(notifications.commit_told, self._engine, epoch, told))
+        driven_out = self._wait(
+            partial(notifications.commit_notifications, self._engine, epoch, told)
+        )
         if driven_out:
             log.error("queue full", given_up=driven_out)
         routes = {row[2] for row in told.notices}
         for courier in self.couriers:
             if courier.route.id in routes:
                 courier.wake.set()
-        waiting = self._wait(lambda: notifications.depths(self._engine))
+        waiting = self._wait(lambda: notifications.waiting_counts(self._engine))
         for target in self.targets:
             name = target.route.id
-            self.metrics.notices_waiting(name, waiting.get(name, 0))
+            self.metrics.notifications_waiting(name, waiting.get(name, 0))
 
 
-def row_of(notice: Notice, kind: str, place: int, now: datetime) -> tuple[Any, ...]:
+def notification_row(notice: Notification, kind: str, place: int, now: datetime) -> tuple[Any, ...]:
     """Row of `notice` in SQL, which is due at once, whatever clocks say.
 
     Parameters
@@ -240,6 +242,6 @@ def row_of(notice: Notice, kind: str, place: int, now: datetime) -> tuple[Any, .
     return (
         notice.id, place, notice.route, notice.origin, notice.group, notice.kind.value,
         notice.severity.value, notice.level.value, urgency, notice.title,
-        len(notice.items) + notice.more, body(kind, notice).decode(), moment(notice.us), now,
+        len(notice.items) + notice.more, notification_body(kind, notice).decode(), moment(notice.us), now,
         notifications.WAITING, 0, _LONG_AGO, None, "", "",
     )  # fmt: skip

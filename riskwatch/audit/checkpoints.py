@@ -16,21 +16,31 @@ from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import AUDIT_CHAIN, stretches
-from riskwatch.store.checkpoints import KEPT, Checkpoint, usable, write_checkpoint
+from riskwatch.store.checkpoints import (
+    MAX_CHECKPOINT_ROWSETS,
+    Checkpoint,
+    usable_checkpoints,
+    write_checkpoint,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 
 def keep_checkpoints(
-    conn: Connection, engine: Engine, worker: str, *, keep: int = KEPT, end: bool = False
+    conn: Connection,
+    engine: Engine,
+    worker: str,
+    *,
+    keep: int = MAX_CHECKPOINT_ROWSETS,
+    end: bool = False,
 ) -> list[Checkpoint]:
     """Replay what came since the last checkpoint of a worker, and keep one for each day.
 
     Parameters
     ----------
     conn : Connection
-        To read by; see :func:`riskwatch.store.queries.reading`. It must not hold the right to
+        To read by; see :func:`riskwatch.store.queries.open_reader`. It must not hold the right to
         write, for a worker may be at work.
     engine : Engine
         To write by.
@@ -54,7 +64,7 @@ def keep_checkpoints(
         was changed, or another engine applied the journal and left no checkpoint at its last
         entry. What was kept before that stays.
     """
-    found = usable(conn, worker)
+    found = usable_checkpoints(conn, worker)
     parts = stretches(conn, worker)
     why = foreign(conn, worker, parts[-1]) if parts and not found else ""
     if why:

@@ -17,7 +17,7 @@ from jinja2.runtime import Undefined
 
 from riskwatch.audit.rederivation import Rederivation, foreign
 from riskwatch.contracts.outputs import encode_output
-from riskwatch.core.clock import SECOND, micros, moment, text
+from riskwatch.core.clock import SECOND, micros, moment, rfc3339
 from riskwatch.core.enums import State, strictest
 from riskwatch.core.money import ZERO
 from riskwatch.core.outputs import (
@@ -33,8 +33,8 @@ from riskwatch.core.outputs import (
 from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import BEYOND, last_payload, stretches
-from riskwatch.store.checkpoints import usable
-from riskwatch.store.explain import CAUSES, number
+from riskwatch.store.checkpoints import usable_checkpoints
+from riskwatch.store.explain import CAUSES, format_number
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from riskwatch.contracts.audit import Link
+    from riskwatch.contracts.audit import AuditLink
     from riskwatch.core.outputs import Output
-    from riskwatch.store.bundle import Manifest
+    from riskwatch.store.bundle import BundleManifest
 
 
-YARDSTICK_S: Final = 5.0
+ALERT_TARGET_S: Final = 5.0
 """Within which an alert must follow its event, seconds."""
-MOST: Final = 200
+MAX_ROWS: Final = 200
 """Holdings and scores that are kept of one moment, the largest first."""
 _PEOPLE: Final = ("operator", "operators", "person", "people", "approved_by", "by")
 """Fields of outputs that name people."""
@@ -58,7 +58,7 @@ Row = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Scene:
+class DecisionContext:
     """One decision, and what stood when it fell.
 
     Attributes
@@ -107,7 +107,7 @@ class Incident:
         First row of the stretch; 0 if there is none.
     """
 
-    scenes: list[Scene] = field(default_factory=list)
+    scenes: list[DecisionContext] = field(default_factory=list)
     switches: list[Row] = field(default_factory=list)
     alerts: list[Row] = field(default_factory=list)
     others: list[Row] = field(default_factory=list)
@@ -117,15 +117,20 @@ class Incident:
     first: int = 0
 
 
-def incident(
-    conn: Connection, worker: str, rows: Iterable[Link], span: tuple[int, int], *, journal: bool
+def reconstruct_incident(
+    conn: Connection,
+    worker: str,
+    rows: Iterable[AuditLink],
+    span: tuple[int, int],
+    *,
+    journal: bool,
 ) -> Incident:
     """Tell what happened between two times.
 
     Parameters
     ----------
     conn : Connection
-        See :func:`riskwatch.store.queries.reading`.
+        See :func:`riskwatch.store.queries.open_reader`.
     worker : str
         Whose chain.
     rows : iterable of Link
@@ -174,7 +179,7 @@ def _derivable(conn: Connection, worker: str, first: int, last: int) -> _Derivab
             continue
         start = None
         if foreign(conn, worker, part):
-            kept = usable(conn, worker, part)
+            kept = usable_checkpoints(conn, worker, part)
             if not kept:
                 continue
             start = kept[0]
@@ -192,10 +197,10 @@ class _Derivable:
     last: int = BEYOND
 
 
-def _chained(out: Incident, link: Link) -> None:
+def _chained(out: Incident, link: AuditLink) -> None:
     value: Row = msgspec.json.decode(link.payload)
     if link.kind == DecisionMade.__name__:
-        out.scenes.append(Scene(value, link.seq, link.payload))
+        out.scenes.append(DecisionContext(value, link.seq, link.payload))
     elif link.kind == KillSwitchChanged.__name__:
         out.switches.append(value)
     else:
@@ -207,7 +212,7 @@ def _chained(out: Incident, link: Link) -> None:
         out.people.append({"row": link.seq, "kind": link.kind, "who": ", ".join(named), **value})
 
 
-class _Standing:
+class _CurrentRows:
     """What stands at a moment: the last of each exposure, score and assessment."""
 
     def __init__(self) -> None:
@@ -226,13 +231,13 @@ class _Standing:
         elif isinstance(output, CounterpartyAssessed):
             self.assessments[output.key()] = output
 
-    def of(self, scope: str, scene: Scene) -> None:
+    def of(self, scope: str, scene: DecisionContext) -> None:
         """Copy what is about a scope into its scene."""
         held = [e for e in self.exposures.values() if _about(scope, e)]
         held.sort(key=lambda e: (-abs(e.value_usd or ZERO), e.key()))
         scored = [s for key, s in sorted(self.scores.items()) if s.scope == scope]
-        scene.exposures = [_plain(e) for e in held[:MOST]]
-        scene.scores = [_plain(s) for s in scored[:MOST]]
+        scene.exposures = [_plain(e) for e in held[:MAX_ROWS]]
+        scene.scores = [_plain(s) for s in scored[:MAX_ROWS]]
         assessed = self.assessments.get(scope)
         scene.assessments = [] if assessed is None else [_plain(assessed)]
 
@@ -241,7 +246,7 @@ def _replay(out: Incident, derived: _Derivable, span: tuple[int, int]) -> None:
     """Tell of each moment what the journal gives."""
     replay = derived.replay
     waiting = {scene.decision["id"]: scene for scene in out.scenes}
-    standing = _Standing()
+    standing = _CurrentRows()
     alerts: list[Row] = []
     for output in replay.outputs():
         us = micros(output.ts)
@@ -256,7 +261,7 @@ def _replay(out: Incident, derived: _Derivable, span: tuple[int, int]) -> None:
             if scene is not None:
                 standing.of(output.scope, scene)
                 scene.rederived = encode_output(output) == scene.payload.encode()
-                heard = replay.heard(output.scope)
+                heard = replay.last_input_us(output.scope)
                 if heard is not None:
                     scene.last_input_s = (us - heard) / SECOND
     for scene in waiting.values():
@@ -280,14 +285,14 @@ def _plain(output: Output) -> Row:
 
 # The report of an incident as one HTML page that needs nothing but itself.
 
-SHOWN: Final = 12
+MAX_HOLDINGS_SHOWN: Final = 12
 """Holdings that the page shows of one moment."""
-LEFT: Final = 190
+TIMELINE_LEFT: Final = 190
 """Where the lanes of the timeline begin, of 1000."""
-MARKS: Final = 5
+TIME_MARKS: Final = 5
 
 
-def page(incident: Incident, manifest: Manifest, span: tuple[int, int]) -> bytes:
+def render_page(incident: Incident, manifest: BundleManifest, span: tuple[int, int]) -> bytes:
     """Render the report.
 
     Parameters
@@ -305,8 +310,13 @@ def page(incident: Incident, manifest: Manifest, span: tuple[int, int]) -> bytes
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"when": when, "since": since, "money": money, "number": shown}
-    reached = drawn(incident, span)
+    made.filters |= {
+        "when": format_time,
+        "since": format_since,
+        "money": format_usd,
+        "number": format_value,
+    }
+    reached = timeline_span(incident, span)
     states = [State(s["effective"]) for s in incident.switches]
     largest = max((float(s.decision["exposure_usd"]) for s in incident.scenes), default=0.0)
     return (
@@ -314,22 +324,22 @@ def page(incident: Incident, manifest: Manifest, span: tuple[int, int]) -> bytes
         .render(
             incident=incident,
             manifest=manifest,
-            begin=text(span[0]),
-            end=text(span[1]),
-            lanes=lanes(incident.switches, reached),
-            marks=marks(reached),
+            begin=rfc3339(span[0]),
+            end=rfc3339(span[1]),
+            lanes=timeline_bars(incident.switches, reached),
+            marks=timeline_marks(reached),
             measured=[s for s in incident.scenes if s.last_input_s is not None],
-            yardstick=YARDSTICK_S,
+            yardstick=ALERT_TARGET_S,
             worst=strictest(states).value,
-            largest=money(largest),
+            largest=format_usd(largest),
             causes=CAUSES,
-            shown=SHOWN,
+            shown=MAX_HOLDINGS_SHOWN,
         )
         .encode()
     )
 
 
-def drawn(incident: Incident, span: tuple[int, int]) -> tuple[int, int]:
+def timeline_span(incident: Incident, span: tuple[int, int]) -> tuple[int, int]:
     """Stretch that the timeline shows: what happened, with a margin, within what was asked."""
     times = [_us(s["ts"]) for s in incident.switches]
     if not times:
@@ -338,13 +348,13 @@ def drawn(incident: Incident, span: tuple[int, int]) -> tuple[int, int]:
     return max(span[0], min(times) - margin), min(span[1], max(times) + margin)
 
 
-def lanes(switches: list[Row], span: tuple[int, int]) -> list[dict[str, Any]]:
+def timeline_bars(switches: list[Row], span: tuple[int, int]) -> list[dict[str, Any]]:
     """Bars of the timeline: per scope, the effective state from each change to the next.
 
     Examples
     --------
     >>> switch = {"scope": "firm", "effective": "HALT", "ts": "1970-01-01T00:00:50Z"}
-    >>> [bar["x"] for bar in lanes([switch], (0, 100_000_000))[0]["bars"]]
+    >>> [bar["x"] for bar in timeline_bars([switch], (0, 100_000_000))[0]["bars"]]
     [190.0, 595.0]
     """
     out: dict[str, list[tuple[int, str]]] = {}
@@ -360,7 +370,7 @@ def lanes(switches: list[Row], span: tuple[int, int]) -> list[dict[str, Any]]:
                 "x": _x(us, span),
                 "w": round(max(_x(end, span) - _x(us, span), 1.0), 1),
                 "state": state,
-                "since": text(us),
+                "since": rfc3339(us),
             }
             for (us, state), end in zip(changes, ends, strict=True)
         ]
@@ -368,41 +378,41 @@ def lanes(switches: list[Row], span: tuple[int, int]) -> list[dict[str, Any]]:
     return made
 
 
-def marks(span: tuple[int, int]) -> list[dict[str, Any]]:
+def timeline_marks(span: tuple[int, int]) -> list[dict[str, Any]]:
     """Times under the timeline."""
-    step = (span[1] - span[0]) / MARKS
+    step = (span[1] - span[0]) / TIME_MARKS
     days = span[1] - span[0] > 86_400_000_000
     form = "%d %b %H:%M" if days else "%H:%M:%S"
     out = []
-    for n in range(MARKS + 1):
+    for n in range(TIME_MARKS + 1):
         us = round(span[0] + n * step)
-        anchor = "start" if n == 0 else "end" if n == MARKS else "middle"
+        anchor = "start" if n == 0 else "end" if n == TIME_MARKS else "middle"
         out.append({"x": _x(us, span), "label": moment(us).strftime(form), "anchor": anchor})
     return out
 
 
-def when(ts: str) -> str:
+def format_time(ts: str) -> str:
     """Write a time to the second, without its zone: the page says UTC once.
 
     Examples
     --------
-    >>> when("2023-03-11T03:13:00.5Z")
+    >>> format_time("2023-03-11T03:13:00.5Z")
     '2023-03-11 03:13:00'
     """
     return datetime.fromisoformat(ts).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def since(ts: str) -> str:
+def format_since(ts: str) -> str:
     """Write when something began; what a replay begins with has no time."""
-    return "the beginning of the replay" if _us(ts) == 0 else when(ts)
+    return "the beginning of the replay" if _us(ts) == 0 else format_time(ts)
 
 
-def money(amount: Any) -> str:
+def format_usd(amount: Any) -> str:
     """Dollars with separators; nothing where none are known.
 
     Examples
     --------
-    >>> money("1234567.891"), money(None)
+    >>> format_usd("1234567.891"), format_usd(None)
     ('1,234,568', '')
     """
     if amount is None or isinstance(amount, Undefined):
@@ -410,16 +420,16 @@ def money(amount: Any) -> str:
     return f"{float(amount):,.0f}"
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Write a number as people read it, anything else as it is."""
-    return number(float(value)) if isinstance(value, int | float) else str(value)
+    return format_number(float(value)) if isinstance(value, int | float) else str(value)
 
 
 def _x(us: int, span: tuple[int, int]) -> float:
     """Place of a time on the timeline, of 1000."""
     width = max(span[1] - span[0], 1)
     share = min(max((us - span[0]) / width, 0.0), 1.0)
-    return round(LEFT + (1000 - LEFT) * share, 1)
+    return round(TIMELINE_LEFT + (1000 - TIMELINE_LEFT) * share, 1)
 
 
 def _us(ts: str) -> int:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from sqlalchemy import func, select
 
-from riskwatch.config.recorder import restored
-from riskwatch.contracts.codec import decode, stamp, tag_of
+from riskwatch.config.recorder import restore_config
+from riskwatch.contracts.codec import decode, stamp_arrival, tag_of
 from riskwatch.contracts.outputs import (
     Internal,
     decode_internal,
@@ -30,7 +30,7 @@ from riskwatch.engine import bootstrap
 from riskwatch.engine.pipeline import Effects
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import AUDIT_CHAIN, BEYOND, Stretch, stretches
-from riskwatch.store.checkpoints import rows_of
+from riskwatch.store.checkpoints import checkpoint_rows
 from riskwatch.store.truth import RISK_JOURNAL
 from riskwatch.version import ENGINE
 
@@ -65,7 +65,7 @@ class Rederivation:
     Parameters
     ----------
     conn : Connection
-        See :func:`riskwatch.store.queries.reading`.
+        See :func:`riskwatch.store.queries.open_reader`.
     worker : str
         Whose journal.
     start : Checkpoint, optional
@@ -108,10 +108,10 @@ class Rederivation:
         """
         configs = self._configurations()
         whole = self.keeps_events()
-        pipeline = self._pipeline = _pipeline(restored(configs.pop(0)), whole=whole)
+        pipeline = self._pipeline = _pipeline(restore_config(configs.pop(0)), whole=whole)
         if self.start is not None:
             self.reached = (self.start.journal, self.start.us)
-            self._rows = rows_of(self.conn, self.start)
+            self._rows = checkpoint_rows(self.conn, self.start)
             pipeline.load(self.rows())
         for seq, us, kind, payload in self._entries():
             # Before the first entry stands the checkpoint that it begins from.
@@ -120,7 +120,7 @@ class Rederivation:
                 self.new_day(seq - 1, reached)
             self.reached = (seq, max(reached, us))
             while configs and configs[0].journal <= seq:
-                pipeline = self._handed_over(restored(configs.pop(0)), whole=whole)
+                pipeline = self._handed_over(restore_config(configs.pop(0)), whole=whole)
             self.read += 1
             if kind == MARKET or (whole and kind in INTERNAL and kind != TICK):
                 continue
@@ -146,7 +146,7 @@ class Rederivation:
                     kept[key] = body
         return {stage: dict(sorted(rows.items())) for stage, rows in self._rows.items()}
 
-    def heard(self, scope: str) -> int | None:
+    def last_input_us(self, scope: str) -> int | None:
         """Event time of the last input about a scope so far, microseconds."""
         at = parse(scope)
         if at.kind == FIRM:
@@ -232,13 +232,13 @@ def foreign(conn: Connection, worker: str, stretch: Stretch) -> str:
     )
 
 
-def begins(conn: Connection, worker: str) -> bool:
+def has_first_entry(conn: Connection, worker: str) -> bool:
     """Whether the journal of a worker still has its first entry."""
     query = select(_J.seq).where(_J.worker == worker, _J.seq == FIRST)
     return conn.execute(query).first() is not None
 
 
-def rederived(conn: Connection, worker: str, output_id: str) -> tuple[bytes | None, int]:
+def rederive_output(conn: Connection, worker: str, output_id: str) -> tuple[bytes | None, int]:
     """Derive one output again.
 
     Returns
@@ -269,7 +269,7 @@ def _fact(kind: str, payload: bytes) -> Any:
     event = decode(payload)
     if isinstance(event, Refusal):
         raise StoreError(f"an entry of the journal cannot be read: {event.detail}")
-    return stamp(event, event.ts)
+    return stamp_arrival(event, event.ts)
 
 
 def _subjects(fact: Any) -> list[str]:

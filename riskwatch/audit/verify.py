@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from sqlalchemy import select
 
-from riskwatch.audit.rederivation import JournalGoneError, Rederivation, begins, foreign
-from riskwatch.config.recorder import restored
-from riskwatch.contracts.audit import Link, digest_of
+from riskwatch.audit.rederivation import JournalGoneError, Rederivation, foreign, has_first_entry
+from riskwatch.config.recorder import restore_config
+from riskwatch.contracts.audit import AuditLink, link_digest
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.enums import State
 from riskwatch.core.money import quantise
 from riskwatch.core.outputs import CommandApplied, ConfigurationChanged, DecisionMade
 from riskwatch.core.risk.decision import OPERATOR
-from riskwatch.core.risk.explanation import limits_of
+from riskwatch.core.risk.explanation import rule_thresholds
 from riskwatch.core.risk.rule_engine import RuleEngine
-from riskwatch.core.risk.scorer import RULES
+from riskwatch.core.risk.scorer import RULES_GENERATION
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import AUDIT_CHAIN, BEYOND, Stretch, last_payload, row_of, stretches
-from riskwatch.store.checkpoints import CheckpointError, usable
-from riskwatch.store.project import PROJECTIONS, Log
+from riskwatch.store.audit import AUDIT_CHAIN, BEYOND, Stretch, audit_row, last_payload, stretches
+from riskwatch.store.checkpoints import CheckpointError, usable_checkpoints
+from riskwatch.store.project import PROJECTIONS, LogTable
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
@@ -71,25 +71,25 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
             severities[name] = quantise(severity)
     if decision.previous is State.HALT:
         yield "a HALT was left, which data never does"
-    if decision.generation == RULES and decision.contributions != severities:
+    if decision.generation == RULES_GENERATION and decision.contributions != severities:
         yield f"severities are {severities}, stored are {decision.contributions}"
     rule = rules.get(decision.rule)
     if rule is None:
         yield f"the configuration has no rule {decision.rule}"
         return
     if decision.limits:
-        yield from _asked(decision, rule, severities.get(rule.id))
+        yield from _check_ask(decision, rule, severities.get(rule.id))
     elif decision.state is not State.NORMAL:
         yield f"nothing asked for {decision.state.value}"
     elif severities.get(rule.id, 0.0) >= rule.exit:
         yield f"{rule.id} let go at severity {severities[rule.id]:g}, not below {rule.exit:g}"
 
 
-def _asked(decision: DecisionMade, rule: Rule, severity: float | None) -> Iterator[str]:
+def _check_ask(decision: DecisionMade, rule: Rule, severity: float | None) -> Iterator[str]:
     """Check the rule that led."""
-    if decision.limits != limits_of(rule):
-        yield f"thresholds of {rule.id} are {limits_of(rule)}, stored are {decision.limits}"
-    capped = decision.generation != RULES and decision.state.rank <= rule.state.rank
+    if decision.limits != rule_thresholds(rule):
+        yield f"thresholds of {rule.id} are {rule_thresholds(rule)}, stored are {decision.limits}"
+    capped = decision.generation != RULES_GENERATION and decision.state.rank <= rule.state.rank
     if rule.state is not decision.state and not capped:
         yield f"{rule.id} asks for {rule.state.value}, decided was {decision.state.value}"
     if decision.state.rank > decision.previous.rank:
@@ -103,7 +103,7 @@ SAME: Final = "same"
 DIFFERS: Final = "differs"
 INPUTS_ONLY: Final = "inputs only"
 UNKNOWN: Final = "unknown"
-_LOG: Final[Log] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(t, Log))
+_LOG: Final[LogTable] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(t, LogTable))
 
 
 class _Caused(msgspec.Struct):
@@ -113,7 +113,7 @@ class _Caused(msgspec.Struct):
 
 
 @dataclass(slots=True)
-class Verdict:
+class VerificationResult:
     """What came of one decision.
 
     Attributes
@@ -133,23 +133,25 @@ class Verdict:
     said: list[str] = field(default_factory=list)
 
 
-def verify(conn: Connection, ids: Sequence[str], *, whole: bool = False) -> list[Verdict]:
+def verify(
+    conn: Connection, ids: Sequence[str], *, whole: bool = False
+) -> list[VerificationResult]:
     """Derive decisions again from the database alone, and compare.
 
     Parameters
     ----------
     conn : Connection
-        See :func:`riskwatch.store.queries.reading`.
+        See :func:`riskwatch.store.queries.open_reader`.
     ids : sequence of str
         Whole ids of decisions; one replay of a worker's journal does for all of its decisions.
     whole : bool
         Replay it from its first entry as long as that is kept, whatever checkpoints there are.
     """
-    verdicts: dict[str, Verdict] = {}
-    waiting: dict[str, dict[str, Link]] = {}
+    verdicts: dict[str, VerificationResult] = {}
+    waiting: dict[str, dict[str, AuditLink]] = {}
     for each in dict.fromkeys(ids):
-        verdict = verdicts[each] = Verdict(each)
-        link = row_of(conn, each)
+        verdict = verdicts[each] = VerificationResult(each)
+        link = audit_row(conn, each)
         if link is None:
             verdict.said.append("it has no row in the audit chain: it is older, or was put in")
             continue
@@ -172,8 +174,8 @@ def verify(conn: Connection, ids: Sequence[str], *, whole: bool = False) -> list
 def _derive(
     conn: Connection,
     worker: str,
-    links: dict[str, Link],
-    verdicts: dict[str, Verdict],
+    links: dict[str, AuditLink],
+    verdicts: dict[str, VerificationResult],
     *,
     whole: bool,
 ) -> None:
@@ -189,9 +191,9 @@ def _derive(
                 _replay(conn, replay, part, verdicts)
 
 
-def _stored(conn: Connection, link: Link) -> list[str]:
+def _stored(conn: Connection, link: AuditLink) -> list[str]:
     """Compare a row of the chain with its own digest and with the table of decisions."""
-    if digest_of(link) != link.digest:
+    if link_digest(link) != link.digest:
         return [f"row {link.seq} of the audit chain was changed"]
     row = conn.execute(select(_LOG.table).where(_LOG.table.c.id == link.id)).one_or_none()
     if row is None:
@@ -210,7 +212,7 @@ def _stored(conn: Connection, link: Link) -> list[str]:
     ]
 
 
-def _decision(link: Link) -> DecisionMade | None:
+def _decision(link: AuditLink) -> DecisionMade | None:
     """Decode a row of the chain; ``None`` where it is of a contract that this build cannot read."""
     try:
         found = decode_output(link.payload.encode())
@@ -220,8 +222,8 @@ def _decision(link: Link) -> DecisionMade | None:
 
 
 def _by_stretch(
-    conn: Connection, worker: str, links: dict[str, Link]
-) -> Iterator[tuple[Stretch, dict[str, Link]]]:
+    conn: Connection, worker: str, links: dict[str, AuditLink]
+) -> Iterator[tuple[Stretch, dict[str, AuditLink]]]:
     """Sort decisions by the stretch of the journal that they fell in."""
     parts = stretches(conn, worker)
     if not parts:
@@ -236,11 +238,11 @@ def _by_stretch(
 
 
 def _parts(
-    conn: Connection, worker: str, stretch: Stretch, links: dict[str, Link], *, whole: bool
-) -> Iterator[tuple[Checkpoint | None, dict[str, Link]]]:
+    conn: Connection, worker: str, stretch: Stretch, links: dict[str, AuditLink], *, whole: bool
+) -> Iterator[tuple[Checkpoint | None, dict[str, AuditLink]]]:
     """Where to begin, and which decisions to derive from there."""
-    begun = not foreign(conn, worker, stretch) and begins(conn, worker)
-    kept = [] if whole and begun else usable(conn, worker, stretch)
+    begun = not foreign(conn, worker, stretch) and has_first_entry(conn, worker)
+    kept = [] if whole and begun else usable_checkpoints(conn, worker, stretch)
     least = min(link.seq for link in links.values())
     before = [found for found in kept if found.audit_seq < least]
     if before or not kept or begun:
@@ -256,7 +258,10 @@ def _parts(
 
 
 def _replay(
-    conn: Connection, replay: Rederivation, links: dict[str, Link], verdicts: dict[str, Verdict]
+    conn: Connection,
+    replay: Rederivation,
+    links: dict[str, AuditLink],
+    verdicts: dict[str, VerificationResult],
 ) -> None:
     left = dict(links)
     try:
@@ -289,7 +294,9 @@ def _since(replay: Rederivation) -> str:
     return "" if start is None else f" after the checkpoint at entry {start.journal:,}"
 
 
-def _compare(found: bytes, link: Link, verdict: Verdict, replay: Rederivation) -> None:
+def _compare(
+    found: bytes, link: AuditLink, verdict: VerificationResult, replay: Rederivation
+) -> None:
     if found == link.payload.encode():
         verdict.status = SAME
         verdict.said.append(
@@ -306,7 +313,7 @@ def _compare(found: bytes, link: Link, verdict: Verdict, replay: Rederivation) -
     ] or ["the same content in other bytes"]
 
 
-def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None:
+def _by_policy(conn: Connection, link: AuditLink, verdict: VerificationResult, why: str) -> None:
     """Run the policy on the stored inputs, for want of better; `why` says what is wanting."""
     verdict.said.append(f"not derived from the journal: {why}")
     decision = _decision(link)
@@ -332,7 +339,9 @@ def _by_policy(conn: Connection, link: Link, verdict: Verdict, why: str) -> None
         )
 
 
-def _by_command(conn: Connection, link: Link, decision: DecisionMade, verdict: Verdict) -> None:
+def _by_command(
+    conn: Connection, link: AuditLink, decision: DecisionMade, verdict: VerificationResult
+) -> None:
     """Look for the command that a decision of a person rests on; the policy has no say in it."""
     c = AUDIT_CHAIN.c
     query = select(c.seq, c.payload).where(c.worker == link.worker, c.us == link.us)
@@ -346,11 +355,11 @@ def _by_command(conn: Connection, link: Link, decision: DecisionMade, verdict: V
     )
 
 
-def _configuration(conn: Connection, link: Link) -> Config:
+def _configuration(conn: Connection, link: AuditLink) -> Config:
     """Look up the configuration that counted at a row of the chain."""
     payload = last_payload(conn, link.worker, ConfigurationChanged, link.seq)
     if payload is None:
         raise StoreError("the configuration of that time is not recorded")
     recorded = decode_output(payload)
     assert isinstance(recorded, ConfigurationChanged), "the kind was asked for"
-    return restored(recorded)
+    return restore_config(recorded)

@@ -10,7 +10,7 @@ from riskwatch.core.enums import Cause, State, strictest
 from riskwatch.core.scopes import ASSET, COUNTERPARTY, parse
 
 if TYPE_CHECKING:
-    from riskwatch.scenarios.episode import Episode, Happening
+    from riskwatch.scenarios.episode import Episode, EpisodeEvent
 
 EARLY: Final = 6 * HOUR
 """What is raised this long before the onset, at most, is early and not false, microseconds."""
@@ -24,7 +24,7 @@ KINDS: Final = ("asset", "venue-asset", "counterparty")
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing that happened; times in microseconds, see ``scenarios.episode.Happening``."""
+    """One thing that happened; times in microseconds, see ``scenarios.episode.EpisodeEvent``."""
 
     what: str
     scope: str
@@ -35,7 +35,7 @@ class Fact:
     control: bool
 
     @classmethod
-    def of(cls, told: Happening) -> Fact:
+    def of(cls, told: EpisodeEvent) -> Fact:
         """Read it off an episode."""
         return cls(
             what=told.what,

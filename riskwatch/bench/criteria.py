@@ -8,21 +8,21 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.bench import leave_one_out
-from riskwatch.bench.probability import HIGH, judged
+from riskwatch.bench.probability import HIGH, measure_probabilities
 from riskwatch.bench.static import PLAIN
 from riskwatch.bench.timeline import RAISED, strictest_of
-from riskwatch.bench.trial import LADDER, spokesman
+from riskwatch.bench.trial import ENSEMBLE, aggregate_generation
 from riskwatch.core.enums import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from riskwatch.bench.leave_one_out import Mark
+    from riskwatch.bench.leave_one_out import OptionScore
     from riskwatch.bench.outcome import Outcome, Probabilities
-    from riskwatch.bench.timeline import Change
+    from riskwatch.bench.timeline import StateChange
     from riskwatch.bench.trial import Trial
 
-    Said = Mapping[str, Sequence[list[Change]]]
+    Said = Mapping[str, Sequence[list[StateChange]]]
 
 PASS: Final = "PASS"  # noqa: S105 - a verdict
 FAIL: Final = "NOT REACHED"
@@ -47,7 +47,7 @@ class Criterion:
         return f"{self.verdict:<11}  {self.name}: {self.said}"
 
 
-def verdict(*, reached: bool) -> str:
+def reached_text(*, reached: bool) -> str:
     """Return :data:`PASS` or :data:`FAIL`."""
     return PASS if reached else FAIL
 
@@ -58,8 +58,8 @@ def criteria(
     """Judge everything that is to be reached, in order."""
     said = leave_one_out.static_alarms(trials)
     return [
-        *(never_later(trials, said, state) for state in RAISED),
-        *against_plain(trials, said),
+        *(compare_with_static(trials, said, state) for state in RAISED),
+        *compare_with_plain(trials, said),
         ranking(trials, made),
         skill(trials, made),
         calibration(trials, made),
@@ -82,18 +82,18 @@ def when(delay: float) -> str:
     return f"{abs(delay) / 60:.0f} min {'before' if delay < 0 else 'after'}"
 
 
-def never_later(trials: Sequence[Trial], said: Said, state: State) -> Criterion:
+def compare_with_static(trials: Sequence[Trial], said: Said, state: State) -> Criterion:
     """Hold the ladder against the best static rule of the other events, fact by fact.
 
     Over seeds of one case the medians are compared.
     """
     name = f"{state.value} never later than the best static rule of the other episodes"
-    ladder = leave_one_out.ladder_marks(trials, state)
-    options = leave_one_out.static_marks(trials, said, state)
+    ladder = leave_one_out.ensemble_scores(trials, state)
+    options = leave_one_out.static_scores(trials, said, state)
     late, compared = [], 0
     for case in dict.fromkeys(trial.case.name for trial in trials):
         rows = [n for n, trial in enumerate(trials) if trial.case.name == case]
-        facts = leave_one_out.asking(trials[rows[0]], state)
+        facts = leave_one_out.required_facts(trials[rows[0]], state)
         chosen = (
             leave_one_out.best_static(options, ladder, trials[rows[0]].case.kin) if facts else None
         )
@@ -108,10 +108,10 @@ def never_later(trials: Sequence[Trial], said: Said, state: State) -> Criterion:
     if not compared:
         return Criterion(name, OPEN, "no event asks for it, or there is no other event")
     count = f"on {compared - len(late)} of {compared} events"
-    return Criterion(name, verdict(reached=not late), "; ".join([count, *late]))
+    return Criterion(name, reached_text(reached=not late), "; ".join([count, *late]))
 
 
-def against_plain(trials: Sequence[Trial], said: Said) -> list[Criterion]:
+def compare_with_plain(trials: Sequence[Trial], said: Said) -> list[Criterion]:
     """Hold the ladder's dial against the plain rule: at its false alarms, and at its lead.
 
     For each event the dial is set by the other events alone. Over all events a miss counts as
@@ -119,30 +119,32 @@ def against_plain(trials: Sequence[Trial], said: Said) -> list[Criterion]:
     """
     coins = [t for t in trials if all(fact.asset for fact in t.case.facts)]
     rows = {trial: n for n, trial in enumerate(map(id, trials))}
-    plain = leave_one_out.static_marks(trials, {PLAIN.name: said[PLAIN.name]}, State.WATCH)[
+    plain = leave_one_out.static_scores(trials, {PLAIN.name: said[PLAIN.name]}, State.WATCH)[
         PLAIN.name
     ]
     out = []
     for where, mine in (("all events", list(trials)), ("events of coins", coins)):
         theirs = [plain[rows[id(trial)]] for trial in mine]
-        out += _against(mine, theirs, where)
+        out += _compare_option(mine, theirs, where)
     return out
 
 
-def _against(trials: Sequence[Trial], plain: Sequence[Mark], where: str) -> list[Criterion]:
+def _compare_option(
+    trials: Sequence[Trial], plain: Sequence[OptionScore], where: str
+) -> list[Criterion]:
     first = f"{where}: at the false alarms of {PLAIN.name}, a median lead at least as long"
     second = f"{where}: at the lead of {PLAIN.name}, at most half its false alarms"
     if len({trial.case.kin for trial in trials}) < 2:
         return [Criterion(name, OPEN, "there is no other event") for name in (first, second)]
-    lead, alarms = leave_one_out.typical, leave_one_out.alarms
-    options = leave_one_out.dial_marks(trials)
-    quiet: list[Mark] = []
-    quick: list[Mark] = []
+    lead, alarms = leave_one_out.median_delay, leave_one_out.count_false_alarms
+    options = leave_one_out.dial_scores(trials)
+    quiet: list[OptionScore] = []
+    quick: list[OptionScore] = []
     for n, trial in enumerate(trials):
         kin = trial.case.kin
-        theirs = leave_one_out.without(plain, kin)
-        a = leave_one_out.quietly_fastest(options, kin, alarms(theirs))
-        b = leave_one_out.fast_and_quietest(options, kin, lead(theirs))
+        theirs = leave_one_out.exclude_event(plain, kin)
+        a = leave_one_out.fastest_within_alarms(options, kin, alarms(theirs))
+        b = leave_one_out.quietest_within_delay(options, kin, lead(theirs))
         quiet += [options[a][n]] if a is not None else []
         quick += [options[b][n]] if b is not None else []
     as_quiet, as_quick = len(quiet) == len(trials), len(quick) == len(trials)
@@ -151,14 +153,14 @@ def _against(trials: Sequence[Trial], plain: Sequence[Mark], where: str) -> list
     return [
         Criterion(
             first,
-            verdict(reached=reached),
+            reached_text(reached=reached),
             f"median {when(lead(quiet))} with {alarms(quiet)} false alarms, "
             f"the rule {when(lead(plain))} with {alarms(plain)}"
             + ("" if as_quiet else "; on some event no setting is as quiet"),
         ),
         Criterion(
             second,
-            verdict(reached=halved),
+            reached_text(reached=halved),
             f"{alarms(quick)} false alarms at median {when(lead(quick))}, "
             f"the rule {alarms(plain)} at {when(lead(plain))}"
             + ("" if as_quick else "; on some event no setting is as fast"),
@@ -166,19 +168,21 @@ def _against(trials: Sequence[Trial], plain: Sequence[Mark], where: str) -> list
     ]
 
 
-def served(trials: Sequence[Trial], made: Sequence[Probabilities]) -> list[Probabilities]:
+def aggregate_criteria(
+    trials: Sequence[Trial], made: Sequence[Probabilities]
+) -> list[Probabilities]:
     """Judgements of the served probability alone."""
-    names = {(t.case.name, t.seed): spokesman(t.scores) for t in trials}
+    names = {(t.case.name, t.seed): aggregate_generation(t.scores) for t in trials}
     return [each for each in made if names[each.case, each.seed] == each.generation]
 
 
 def ranking(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
     """Average precision of the served probability against ranking by the deviation's size."""
     name = "average precision at least that of ranking by |deviation|"
-    recorded = _recorded(trials)
+    recorded = _recorded_cases(trials)
     rows = [
         (each.judged.ap, each.ap_deviation, each)
-        for each in served(trials, made)
+        for each in aggregate_criteria(trials, made)
         if each.case in recorded and each.events >= EVENTS
     ]
     known = [(a, b, e) for a, b, e in rows if a is not None and b is not None]
@@ -188,30 +192,32 @@ def ranking(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion
     ours = sum(a for a, _, _ in known) / len(known)
     theirs = sum(b for _, b, _ in known) / len(known)
     said = f"mean {ours:.3f} against {theirs:.3f} on {len(known)} series"
-    return Criterion(name, verdict(reached=not worse and ours > theirs), "; ".join([said, *worse]))
+    return Criterion(
+        name, reached_text(reached=not worse and ours > theirs), "; ".join([said, *worse])
+    )
 
 
 def skill(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
     """Brier skill of the served probability against climatology, pooled by target."""
     name = "positive Brier skill against climatology"
     out, reached = [], True
-    for target, rows in _by_target(served(trials, made)).items():
-        pooled = judged(*rows)
+    for target, rows in _by_target(aggregate_criteria(trials, made)).items():
+        pooled = measure_probabilities(*rows)
         if pooled.skill is None:
             continue
         reached = reached and pooled.skill > 0.0
         out.append(f"{target} {pooled.skill:+.3f} on {pooled.samples} samples")
     if not out:
         return Criterion(name, OPEN, "no target has labels of both kinds")
-    return Criterion(name, verdict(reached=reached), "; ".join(out))
+    return Criterion(name, reached_text(reached=reached), "; ".join(out))
 
 
 def calibration(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
     """Observed against stated rate among predictions of 0.2 and more, pooled by target."""
     name = f"observed rate within {NEAR:g} of the stated one from {HIGH:g} on"
     out, reached = [], True
-    for target, rows in _by_target(served(trials, made)).items():
-        pooled = judged(*rows)
+    for target, rows in _by_target(aggregate_criteria(trials, made)).items():
+        pooled = measure_probabilities(*rows)
         if pooled.high_said is None or pooled.high_rate is None:
             continue
         reached = reached and abs(pooled.high_said - pooled.high_rate) <= NEAR
@@ -220,7 +226,7 @@ def calibration(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Crite
         )
     if not out:
         return Criterion(name, OPEN, "nothing was predicted with that probability")
-    return Criterion(name, verdict(reached=reached), "; ".join(out))
+    return Criterion(name, reached_text(reached=reached), "; ".join(out))
 
 
 def _by_target(
@@ -240,24 +246,24 @@ def causes(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Criterion:
     Recordings are shown beside it: prices alone do not say why a venue pays nothing out.
     """
     name = "cause right on every episode of the pack"
-    recorded = _recorded(trials)
-    told = [o for o in outcomes if o.contender == LADDER and o.cause_right is not None]
+    recorded = _recorded_cases(trials)
+    told = [o for o in outcomes if o.contender == ENSEMBLE and o.cause_right is not None]
     mine = [o for o in told if o.case not in recorded]
     if not mine:
         return Criterion(name, OPEN, "there is nothing to name a cause of")
-    parts = [_right(mine)]
+    parts = [_count_right(mine)]
     if len(told) > len(mine):
-        parts.append(f"recordings {_right([o for o in told if o.case in recorded])}")
+        parts.append(f"recordings {_count_right([o for o in told if o.case in recorded])}")
     reached = all(o.cause_right for o in mine)
-    return Criterion(name, verdict(reached=reached), "; ".join(parts))
+    return Criterion(name, reached_text(reached=reached), "; ".join(parts))
 
 
-def _recorded(trials: Sequence[Trial]) -> set[str]:
+def _recorded_cases(trials: Sequence[Trial]) -> set[str]:
     """Names of the cases that are recordings."""
     return {trial.case.name for trial in trials if trial.case.recorded}
 
 
-def _right(outcomes: Sequence[Outcome]) -> str:
+def _count_right(outcomes: Sequence[Outcome]) -> str:
     """How many causes were right, and which were not."""
     wrong = [f"{o.case} {o.scope} seed {o.seed} {o.cause}" for o in outcomes if not o.cause_right]
     return "; ".join([f"{len(outcomes) - len(wrong)} of {len(outcomes)} runs", *wrong])
@@ -271,12 +277,12 @@ def controls(trials: Sequence[Trial]) -> Criterion:
         return Criterion(name, OPEN, "there is no negative control")
     halted = []
     for trial in mine:
-        worst = strictest_of(trial.changes[LADDER], ("asset", "counterparty", "venue-asset"))
+        worst = strictest_of(trial.changes[ENSEMBLE], ("asset", "counterparty", "venue-asset"))
         if worst is State.HALT:
-            scopes = {c.scope for c in trial.changes[LADDER] if c.state is State.HALT}
+            scopes = {c.scope for c in trial.changes[ENSEMBLE] if c.state is State.HALT}
             halted.append(f"{trial.case.name} seed {trial.seed} {', '.join(sorted(scopes))}")
     said = f"{len(mine) - len(halted)} of {len(mine)} runs"
-    return Criterion(name, verdict(reached=not halted), "; ".join([said, *halted]))
+    return Criterion(name, reached_text(reached=not halted), "; ".join([said, *halted]))
 
 
 def deadlines(trials: Sequence[Trial]) -> Criterion:
@@ -284,7 +290,7 @@ def deadlines(trials: Sequence[Trial]) -> Criterion:
     name = "what had to be said was said in time"
     missed, asked = [], 0
     for trial in trials:
-        changes = trial.changes[LADDER]
+        changes = trial.changes[ENSEMBLE]
         for scope, state, by in trial.case.deadlines:
             asked += 1
             in_time = [c.us for c in changes if c.scope == scope and c.state.rank >= state.rank]
@@ -295,4 +301,4 @@ def deadlines(trials: Sequence[Trial]) -> Criterion:
     if not asked:
         return Criterion(name, OPEN, "no episode has a deadline")
     said = f"{asked - len(missed)} of {asked}"
-    return Criterion(name, verdict(reached=not missed), "; ".join([said, *missed]))
+    return Criterion(name, reached_text(reached=not missed), "; ".join([said, *missed]))

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from riskwatch.bench.static import Seen
-    from riskwatch.bench.target import Asked
+    from riskwatch.bench.static import DeviationReading
+    from riskwatch.bench.target import DepegTarget
 
-HOLE: Final = 0.25
+MAX_GAP_SHARE: Final = 0.25
 """Longest unobserved stretch of a false label's horizon, as a share of it."""
 
 
-def label(asked: Asked, us: int, series: Sequence[Seen]) -> bool | None:
+def label(asked: DepegTarget, us: int, series: Sequence[DeviationReading]) -> bool | None:
     """Label of a sample taken at `us`; None if there is none.
 
     Parameters
@@ -43,7 +43,7 @@ def label(asked: Asked, us: int, series: Sequence[Seen]) -> bool | None:
             return True
         last = seen.us
     complete = bool(series) and series[-1].us >= end
-    return False if complete and longest <= HOLE * asked.horizon else None
+    return False if complete and longest <= MAX_GAP_SHARE * asked.horizon else None
 
 
 def independent(times: Sequence[int], horizon: int) -> int:

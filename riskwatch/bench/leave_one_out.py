@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.bench import static
 from riskwatch.bench.timeline import delay_s, false_alarms
-from riskwatch.bench.trial import LADDER, onset, spokesman, warnings
+from riskwatch.bench.trial import ENSEMBLE, aggregate_generation, onset, warnings
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import ASSET, parse
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from riskwatch.bench.case import Fact
-    from riskwatch.bench.timeline import Change
-    from riskwatch.bench.trial import Score, Trial
+    from riskwatch.bench.timeline import StateChange
+    from riskwatch.bench.trial import Prediction, Trial
 
 SHIPPED: Final = "as shipped"
 DIAL: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -29,7 +29,7 @@ STEPS: Final = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class OptionScore:
     """What one option did on one trial at one state.
 
     Attributes
@@ -47,26 +47,28 @@ class Mark:
     false: int
 
 
-Marks = dict[str, list[Mark]]
+OptionScores = dict[str, list[OptionScore]]
 """By option, one mark per trial, in the order of the trials."""
 
 
-def mark(trial: Trial, changes: Sequence[Change], state: State, *, generous: bool) -> Mark:
+def score_option(
+    trial: Trial, changes: Sequence[StateChange], state: State, *, generous: bool
+) -> OptionScore:
     """Score one option on one trial; `generous` credits an alarm on the coin of the scope."""
     delays = []
-    for fact in asking(trial, state):
+    for fact in required_facts(trial, state):
         scopes = (fact.scope, fact.asset) if generous and fact.asset else (fact.scope,)
         delay = delay_s(changes, fact, state, scopes)
         delays.append(inf if delay is None else delay)
-    return Mark(trial.case.kin, tuple(delays), false_alarms(changes, trial.case)[state])
+    return OptionScore(trial.case.kin, tuple(delays), false_alarms(changes, trial.case)[state])
 
 
-def asking(trial: Trial, state: State) -> list[Fact]:
+def required_facts(trial: Trial, state: State) -> list[Fact]:
     """Facts of a trial for which `state` is right to come to."""
     return [f for f in trial.case.facts if not f.control and f.answer.rank >= state.rank]
 
 
-def static_alarms(trials: Sequence[Trial]) -> dict[str, list[list[Change]]]:
+def static_alarms(trials: Sequence[Trial]) -> dict[str, list[list[StateChange]]]:
     """What every static rule of the grid says on every trial, taken for WATCH."""
     return {
         rule.name: [static.alarms(rule, trial.seen, State.WATCH) for trial in trials]
@@ -74,124 +76,128 @@ def static_alarms(trials: Sequence[Trial]) -> dict[str, list[list[Change]]]:
     }
 
 
-def static_marks(
-    trials: Sequence[Trial], said: Mapping[str, Sequence[list[Change]]], state: State
-) -> Marks:
+def static_scores(
+    trials: Sequence[Trial], said: Mapping[str, Sequence[list[StateChange]]], state: State
+) -> OptionScores:
     """Every static rule on every trial, its alarm taken for `state`."""
     return {
         name: [
-            mark(trial, [taken_for(change, state) for change in changes], state, generous=True)
+            score_option(
+                trial, [as_state(change, state) for change in changes], state, generous=True
+            )
             for trial, changes in zip(trials, each, strict=True)
         ]
         for name, each in said.items()
     }
 
 
-def taken_for(change: Change, state: State) -> Change:
+def as_state(change: StateChange, state: State) -> StateChange:
     """Return the change of an alarm that has one level, taken for `state`."""
     up = change.state is not State.NORMAL
     return change._replace(state=state) if up else change._replace(previous=state)
 
 
-def ladder_marks(trials: Sequence[Trial], state: State) -> list[Mark]:
+def ensemble_scores(trials: Sequence[Trial], state: State) -> list[OptionScore]:
     """The ladder as shipped on every trial."""
-    return [mark(t, t.changes[LADDER], state, generous=False) for t in trials]
+    return [score_option(t, t.changes[ENSEMBLE], state, generous=False) for t in trials]
 
 
-def dial_marks(trials: Sequence[Trial]) -> Marks:
+def dial_scores(trials: Sequence[Trial]) -> OptionScores:
     """The ladder at every setting of its dial, on every trial, at WATCH.
 
     The dial is a threshold on the served probability of the lowest onset, for coins; for other
     scopes the ladder's own states stand.
     """
-    out: Marks = {SHIPPED: ladder_marks(trials, State.WATCH)}
-    said = [warned_by(trial) for trial in trials]
+    out: OptionScores = {SHIPPED: ensemble_scores(trials, State.WATCH)}
+    said = [dial_predictions(trial) for trial in trials]
     for threshold, held in product(DIAL, STEPS):
         out[f"p >= {threshold:g}, {held} in a row"] = [
-            mark(t, dialled(t, mine, threshold, held), State.WATCH, generous=True)
+            score_option(t, dial_changes(t, mine, threshold, held), State.WATCH, generous=True)
             for t, mine in zip(trials, said, strict=True)
         ]
     return out
 
 
-def warned_by(trial: Trial) -> list[Score]:
+def dial_predictions(trial: Trial) -> list[Prediction]:
     """Scores that the dial goes by: of the served probability, of the lowest onset."""
-    name, low = spokesman(trial.scores), onset(trial.scores)
+    name, low = aggregate_generation(trial.scores), onset(trial.scores)
     return [each for each in trial.scores if each.generation == name and each.target == low]
 
 
-def dialled(trial: Trial, said: Sequence[Score], threshold: float, held: int) -> list[Change]:
+def dial_changes(
+    trial: Trial, said: Sequence[Prediction], threshold: float, held: int
+) -> list[StateChange]:
     """Changes of the ladder with its probability's threshold at `threshold`."""
-    coins: list[Change] = []
+    coins: list[StateChange] = []
     if said:
         coins = warnings(said, said[0].generation, said[0].target, threshold, State.WATCH, held)
-    others = [c for c in trial.changes[LADDER] if parse(c.scope).kind != ASSET]
+    others = [c for c in trial.changes[ENSEMBLE] if parse(c.scope).kind != ASSET]
     return sorted([*coins, *others])
 
 
-def typical(marks: Sequence[Mark]) -> float:
+def median_delay(marks: Sequence[OptionScore]) -> float:
     """Median delay over facts, a miss counting as never; infinite if there is no fact."""
     delays = [delay for each in marks for delay in each.delays_s]
     return median(delays) if delays else inf
 
 
-def alarms(marks: Sequence[Mark]) -> int:
+def count_false_alarms(marks: Sequence[OptionScore]) -> int:
     """False entries in all."""
     return sum(each.false for each in marks)
 
 
-def without(marks: Sequence[Mark], kin: str) -> list[Mark]:
+def exclude_event(marks: Sequence[OptionScore], kin: str) -> list[OptionScore]:
     """Marks on the other events."""
     return [each for each in marks if each.kin != kin]
 
 
 def choose(
-    options: Mapping[str, Sequence[Mark]],
+    options: Mapping[str, Sequence[OptionScore]],
     kin: str,
-    allowed: Callable[[list[Mark]], bool],
-    key: Callable[[list[Mark]], tuple[float, ...]],
+    allowed: Callable[[list[OptionScore]], bool],
+    key: Callable[[list[OptionScore]], tuple[float, ...]],
 ) -> str | None:
     """Choose the option with the smallest `key` on the other events, among those `allowed` there.
 
     The first of equals wins; None if none is allowed.
     """
-    others = {name: without(marks, kin) for name, marks in options.items()}
+    others = {name: exclude_event(marks, kin) for name, marks in options.items()}
     fit = [name for name, marks in others.items() if allowed(marks)]
     return min(fit, key=lambda name: key(others[name]), default=None)
 
 
-def best_static(options: Marks, ladder: Sequence[Mark], kin: str) -> str | None:
+def best_static(options: OptionScores, ladder: Sequence[OptionScore], kin: str) -> str | None:
     """Choose the fastest static rule that raises no more false alarms than the ladder does.
 
     Both are looked at on the events other than `kin`; ties go to fewer false alarms.
 
     Examples
     --------
-    >>> quiet = [Mark("a", (60.0,), 0), Mark("b", (90.0,), 0)]
-    >>> noisy = [Mark("a", (0.0,), 0), Mark("b", (0.0,), 3)]
+    >>> quiet = [OptionScore("a", (60.0,), 0), OptionScore("b", (90.0,), 0)]
+    >>> noisy = [OptionScore("a", (0.0,), 0), OptionScore("b", (0.0,), 3)]
     >>> best_static({"quiet": quiet, "noisy": noisy}, quiet, "a")
     'quiet'
     >>> best_static({"quiet": quiet, "noisy": noisy}, quiet, "b")
     'noisy'
     """
-    return quietly_fastest(options, kin, alarms(without(ladder, kin)))
+    return fastest_within_alarms(options, kin, count_false_alarms(exclude_event(ladder, kin)))
 
 
-def quietly_fastest(options: Marks, kin: str, most: int) -> str | None:
+def fastest_within_alarms(options: OptionScores, kin: str, most: int) -> str | None:
     """Choose the fastest option with at most `most` false alarms on the other events."""
     return choose(
         options,
         kin,
-        lambda marks: alarms(marks) <= most,
-        lambda marks: (typical(marks), float(alarms(marks))),
+        lambda marks: count_false_alarms(marks) <= most,
+        lambda marks: (median_delay(marks), float(count_false_alarms(marks))),
     )
 
 
-def fast_and_quietest(options: Marks, kin: str, latest: float) -> str | None:
+def quietest_within_delay(options: OptionScores, kin: str, latest: float) -> str | None:
     """Choose the option with the fewest false alarms whose median is `latest` or earlier there."""
     return choose(
         options,
         kin,
-        lambda marks: typical(marks) <= latest,
-        lambda marks: (float(alarms(marks)), typical(marks)),
+        lambda marks: median_delay(marks) <= latest,
+        lambda marks: (float(count_false_alarms(marks)), median_delay(marks)),
     )

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.bench import labels, target
-from riskwatch.bench.probability import Judged, average_precision, judged
-from riskwatch.bench.static import at
-from riskwatch.bench.timeline import RAISED, back_s, cause_said, delay_s, false_alarms, first
-from riskwatch.bench.trial import ALONE, LADDER, RULES, spokesman
+from riskwatch.bench.probability import ProbabilityMetrics, average_precision, measure_probabilities
+from riskwatch.bench.static import last_at
+from riskwatch.bench.timeline import (
+    RAISED,
+    delay_s,
+    false_alarms,
+    first_change,
+    recovery_s,
+    stated_cause,
+)
+from riskwatch.bench.trial import ALONE, ENSEMBLE, RULES, aggregate_generation
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import ASSET, parse
@@ -17,9 +24,9 @@ from riskwatch.core.scopes import ASSET, parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.bench.static import Seen
-    from riskwatch.bench.target import Asked
-    from riskwatch.bench.trial import Score, Trial
+    from riskwatch.bench.static import DeviationReading
+    from riskwatch.bench.target import DepegTarget
+    from riskwatch.bench.trial import Prediction, Trial
 
 FRESH: Final = 5 * MINUTE
 """A reading is the present for this long."""
@@ -71,10 +78,10 @@ def outcome(trial: Trial, contender: str, event: int) -> Outcome:
     """Score one contender on one fact; the first one carries the false alarms."""
     fact, head = trial.case.facts[event], event == 0
     changes = trial.changes[contender]
-    deciding = contender in (RULES, LADDER)
+    deciding = contender in (RULES, ENSEMBLE)
     scopes = (fact.scope,) if deciding or not fact.asset else (fact.scope, fact.asset)
-    halted = first(changes, scopes, State.HALT, fact.onset)
-    said = cause_said(changes, fact, trial.feeds) if deciding else None
+    halted = first_change(changes, scopes, State.HALT, fact.onset)
+    said = stated_cause(changes, fact, trial.feeds) if deciding else None
     mine = [change for change in changes if change.scope == fact.scope]
     return Outcome(
         case=trial.case.name,
@@ -89,7 +96,7 @@ def outcome(trial: Trial, contender: str, event: int) -> Outcome:
         cause="" if said is None else said.value,
         cause_right=None if said is None else said in fact.causes,
         exposed_usd=None if halted is None else halted.exposure_usd,
-        normal_s=back_s(changes, fact),
+        normal_s=recovery_s(changes, fact),
         latched=bool(mine) and mine[-1].state is State.HALT,
     )
 
@@ -101,12 +108,12 @@ def outcomes(trial: Trial) -> Iterator[Outcome]:
             yield outcome(trial, contender, event)
 
 
-def generation_of(contender: str, scores: list[Score]) -> str:
+def generation_of(contender: str, scores: list[Prediction]) -> str:
     """Name the generation whose probability stands for a contender; empty for a static rule."""
     if contender == RULES:
         return "rules"
-    if contender == LADDER:
-        return spokesman(scores)
+    if contender == ENSEMBLE:
+        return aggregate_generation(scores)
     return contender.removeprefix(ALONE) if contender.startswith(ALONE) else ""
 
 
@@ -133,7 +140,7 @@ class Probabilities:
     scope: str
     target: str
     generation: str
-    judged: Judged
+    judged: ProbabilityMetrics
     ap_deviation: float | None
     events: int
     said: tuple[float, ...]
@@ -143,7 +150,7 @@ class Probabilities:
 def probabilities(trial: Trial) -> Iterator[Probabilities]:
     """Judge every generation on every target of every coin that has a label."""
     trusted = {a: [seen for seen in series if seen.trusted] for a, series in trial.seen.items()}
-    groups: dict[tuple[str, str, str], list[Score]] = {}
+    groups: dict[tuple[str, str, str], list[Prediction]] = {}
     for score in trial.scores:
         groups.setdefault((score.scope, score.target, score.generation), []).append(score)
     # Label and deviation are the same for every generation: they are looked up once.
@@ -163,22 +170,24 @@ def probabilities(trial: Trial) -> Iterator[Probabilities]:
             if sample is not None:
                 samples.append((score.us, score.probability, *sample))
         if samples:
-            yield _judged(trial, (scope, name, generation), asked, samples)
+            yield _evaluate(trial, (scope, name, generation), asked, samples)
 
 
-def _sample(asked: Asked, series: list[Seen], us: int) -> tuple[float, bool] | None:
+def _sample(
+    asked: DepegTarget, series: list[DeviationReading], us: int
+) -> tuple[float, bool] | None:
     """Deviation and label of a sample; None where there is no question or no answer."""
-    now = at(series, us)
+    now = last_at(series, us)
     if now is None or us - now.us > FRESH or not asked.open(now.deviation_bp):
         return None
     came = labels.label(asked, us, series)
     return None if came is None else (abs(now.deviation_bp), came)
 
 
-def _judged(
+def _evaluate(
     trial: Trial,
     which: tuple[str, str, str],
-    asked: Asked,
+    asked: DepegTarget,
     samples: list[tuple[int, float, float, bool]],
 ) -> Probabilities:
     said = tuple(p for _, p, _, _ in samples)
@@ -190,7 +199,7 @@ def _judged(
         scope=which[0],
         target=which[1],
         generation=which[2],
-        judged=judged(said, labels),
+        judged=measure_probabilities(said, labels),
         ap_deviation=average_precision([size for _, _, size, _ in samples], labels),
         events=labels.independent(positive, asked.horizon),
         said=said,

@@ -10,15 +10,15 @@ from jinja2 import Environment, StrictUndefined
 from riskwatch.bench.criteria import FAIL, PASS
 from riskwatch.bench.leave_one_out import DIAL
 from riskwatch.bench.plots import svg
-from riskwatch.core.clock import text
+from riskwatch.core.clock import rfc3339
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
-    from riskwatch.bench.scoreboard import Board
+    from riskwatch.bench.scoreboard import Scoreboard
     from riskwatch.bench.trial import Trial
 
 
-def page(board: Board, config: str) -> str:
+def page(board: Scoreboard, config: str) -> str:
     """Write the report of a run; `config` is the digest of the configuration.
 
     Raises
@@ -57,7 +57,7 @@ def _case(
     return {
         "name": case.name,
         "title": case.title,
-        "window": f"{text(case.start)} to {text(case.end)}",
+        "window": f"{rfc3339(case.start)} to {rfc3339(case.end)}",
         "seeds": seeds,
         "recorded": case.recorded,
         "facts": [
@@ -66,8 +66,8 @@ def _case(
                 "kind": "negative control" if fact.control else "event",
                 "scope": fact.scope,
                 "causes": " or ".join(cause.value for cause in fact.causes),
-                "onset": text(fact.onset),
-                "over": "" if fact.over is None else text(fact.over),
+                "onset": rfc3339(fact.onset),
+                "over": "" if fact.over is None else rfc3339(fact.over),
                 "answer": fact.answer.value,
             }
             for fact in case.facts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.bench.trial import LADDER, RULES, onset, spokesman
+from riskwatch.bench.trial import ENSEMBLE, RULES, aggregate_generation, onset
 from riskwatch.core.clock import moment
 from riskwatch.core.enums import State
 from riskwatch.errors import RiskwatchError
@@ -16,7 +16,7 @@ from riskwatch.errors import RiskwatchError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from riskwatch.bench.timeline import Change
+    from riskwatch.bench.timeline import StateChange
     from riskwatch.bench.trial import Trial
 
 POINTS: Final = 1_500
@@ -97,7 +97,7 @@ def _deviations(axis: Any, trial: Trial) -> None:
 
 
 def _probabilities(axis: Any, trial: Trial) -> None:
-    name, voice = onset(trial.scores), spokesman(trial.scores)
+    name, voice = onset(trial.scores), aggregate_generation(trial.scores)
     mine = [s for s in trial.scores if s.target == name]
     for generation in dict.fromkeys(s.generation for s in mine):
         for n, scope in enumerate(sorted({s.scope for s in mine})):
@@ -121,11 +121,11 @@ def _scopes(trial: Trial) -> list[tuple[str, str]]:
     """Contender and scope of each row of states: the facts' own first."""
     wanted: dict[tuple[str, str], None] = {}
     for fact in trial.case.facts:
-        wanted[LADDER, fact.scope] = None
+        wanted[ENSEMBLE, fact.scope] = None
         wanted[RULES, fact.scope] = None
-    for change in trial.changes[LADDER]:
-        wanted[LADDER, change.scope] = None
-    return list(wanted)[:SCOPES] or [(LADDER, "")]
+    for change in trial.changes[ENSEMBLE]:
+        wanted[ENSEMBLE, change.scope] = None
+    return list(wanted)[:SCOPES] or [(ENSEMBLE, "")]
 
 
 def _states(axis: Any, trial: Trial, rows: Sequence[tuple[str, str]]) -> None:
@@ -138,7 +138,7 @@ def _states(axis: Any, trial: Trial, rows: Sequence[tuple[str, str]]) -> None:
     axis.set_ylim(len(rows) - 0.4, -0.6)
 
 
-def _stretches(mine: Sequence[Change], end: int) -> list[tuple[Change, int]]:
+def _stretches(mine: Sequence[StateChange], end: int) -> list[tuple[StateChange, int]]:
     ends = [*(change.us for change in mine), end][1:]
     return [(c, e) for c, e in zip(mine, ends, strict=True) if c.state is not State.NORMAL]
 

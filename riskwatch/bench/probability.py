@@ -68,7 +68,7 @@ def log_loss(said: Sequence[float], labels: Sequence[bool]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ProbabilityMetrics:
     """How probabilities did on labelled samples.
 
     Attributes
@@ -102,18 +102,18 @@ class Judged:
 
         Examples
         --------
-        >>> judged([0.9, 0.1], [True, False]).skill
+        >>> measure_probabilities([0.9, 0.1], [True, False]).skill
         0.96
         """
         return None if self.climatology <= 0.0 else round(1.0 - self.brier / self.climatology, 12)
 
 
-def judged(said: Sequence[float], labels: Sequence[bool]) -> Judged:
+def measure_probabilities(said: Sequence[float], labels: Sequence[bool]) -> ProbabilityMetrics:
     """Judge probabilities against labels; there must be at least one."""
     n, positives = len(labels), sum(labels)
     rate = positives / n
     high = [(p, y) for p, y in zip(said, labels, strict=True) if p >= HIGH]
-    return Judged(
+    return ProbabilityMetrics(
         samples=n,
         positives=positives,
         ap=average_precision(said, labels),

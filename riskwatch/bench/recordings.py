@@ -11,7 +11,7 @@ import msgspec
 from riskwatch.bench.case import Case, Fact
 from riskwatch.core.clock import micros
 from riskwatch.errors import ConfigError
-from riskwatch.scenarios.episode import Happening, Label
+from riskwatch.scenarios.episode import EpisodeEvent, Label
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,7 +49,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     family: str = ""
     tick_s: Annotated[int, msgspec.Meta(ge=1)] = 60
     as_quoted: bool = False
-    events: tuple[Happening, ...] = ()
+    events: tuple[EpisodeEvent, ...] = ()
     labels: tuple[Label, ...] = ()
 
     def case(self) -> Case:
@@ -74,7 +74,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recordings: Annotated[tuple[Recording, ...], msgspec.Meta(min_length=1)]
 
 
-def shipped() -> bytes:
+def load_shipped() -> bytes:
     """Labels of the public recordings that the project is measured on."""
     return (files("riskwatch.bench") / "recordings.toml").read_bytes()
 

@@ -15,7 +15,7 @@ from riskwatch.bench.outcome import (
     probabilities,
 )
 from riskwatch.bench.timeline import RAISED
-from riskwatch.core.clock import text
+from riskwatch.core.clock import rfc3339
 from riskwatch.core.enums import State
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class Scoreboard:
     """Trials, and everything that was scored of them."""
 
     trials: list[Trial]
@@ -36,7 +36,7 @@ class Board:
     criteria: list[Criterion]
 
     @classmethod
-    def of(cls, trials: Sequence[Trial]) -> Board:
+    def of(cls, trials: Sequence[Trial]) -> Scoreboard:
         """Score trials."""
         scored = [outcome for trial in trials for outcome in outcomes(trial)]
         judged = [each for trial in trials for each in probabilities(trial)]
@@ -109,12 +109,12 @@ class Board:
             {
                 "episode": case,
                 "scope": scope,
-                "onset": text(onset)[:10],
+                "onset": rfc3339(onset)[:10],
                 "contender": contender,
                 **{s.value: minutes([o.delays_s[s] for o in rows]) for s in RAISED},
                 "false W/R/H": "/".join(str(sum(o.false[s] for o in rows)) for s in RAISED),
                 "cause": _causes(rows),
-                "USD at HALT": dollars([o.exposed_usd for o in rows]),
+                "USD at HALT": format_usd([o.exposed_usd for o in rows]),
                 "back to NORMAL": _back(rows),
             }
             for (case, scope, onset, contender), rows in groups.items()
@@ -170,7 +170,7 @@ def minutes(delays: Sequence[float | None]) -> str:
     return f"{median(known) / 60:+.0f}{tail}"
 
 
-def dollars(amounts: Sequence[float | None]) -> str:
+def format_usd(amounts: Sequence[float | None]) -> str:
     """Median of amounts in USD; a dash where there is none."""
     known = [amount for amount in amounts if amount is not None]
     return f"{median(known):,.0f}" if known else "-"

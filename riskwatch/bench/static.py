@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from riskwatch.bench.timeline import Change
+from riskwatch.bench.timeline import StateChange
 from riskwatch.core.clock import HOUR, MINUTE
 from riskwatch.core.enums import Cause, State
 
@@ -21,7 +21,7 @@ RELEASE: Final = HOUR
 """Microseconds below the level after which a static rule lets go."""
 
 
-class Seen(NamedTuple):
+class DeviationReading(NamedTuple):
     """One coin at one moment: deviation from its peg in bp, and whether it can be trusted."""
 
     us: int
@@ -29,7 +29,7 @@ class Seen(NamedTuple):
     trusted: bool
 
 
-class Static(NamedTuple):
+class StaticRule(NamedTuple):
     """A static rule: level in bp, dwell in microseconds."""
 
     level_bp: float
@@ -47,15 +47,17 @@ class Static(NamedTuple):
         return f"{self.level_bp:g} bp for {self.dwell // MINUTE} min"
 
 
-PLAIN: Final = Static(20.0, 5 * MINUTE)
+PLAIN: Final = StaticRule(20.0, 5 * MINUTE)
 """The rule that everybody has."""
 LEVELS: Final = (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0)
 DWELLS: Final = tuple(minutes * MINUTE for minutes in (0, 5, 15, 30, 60))
-GRID: Final = tuple(Static(level, dwell) for level in LEVELS for dwell in DWELLS)
+GRID: Final = tuple(StaticRule(level, dwell) for level in LEVELS for dwell in DWELLS)
 """Every level with every dwell."""
 
 
-def alarms(rule: Static, seen: Mapping[str, Sequence[Seen]], state: State) -> list[Change]:
+def alarms(
+    rule: StaticRule, seen: Mapping[str, Sequence[DeviationReading]], state: State
+) -> list[StateChange]:
     """Changes that a static rule makes, to `state` and back, in order of time.
 
     Parameters
@@ -67,14 +69,16 @@ def alarms(rule: Static, seen: Mapping[str, Sequence[Seen]], state: State) -> li
     state : State
         What its alarm is taken for.
     """
-    out: list[Change] = []
+    out: list[StateChange] = []
     for asset, series in seen.items():
-        out += _one(rule, f"asset:{asset}", series, state)
+        out += _scope_alarms(rule, f"asset:{asset}", series, state)
     return sorted(out)
 
 
-def _one(rule: Static, scope: str, series: Sequence[Seen], state: State) -> list[Change]:
-    out: list[Change] = []
+def _scope_alarms(
+    rule: StaticRule, scope: str, series: Sequence[DeviationReading], state: State
+) -> list[StateChange]:
+    out: list[StateChange] = []
     since: int | None = None
     below: int | None = None
     active = False
@@ -85,16 +89,16 @@ def _one(rule: Static, scope: str, series: Sequence[Seen], state: State) -> list
             since, below = us if since is None else since, None
             if not active and us - since >= rule.dwell:
                 active = True
-                out.append(Change(us, scope, State.NORMAL, state, Cause.NONE))
+                out.append(StateChange(us, scope, State.NORMAL, state, Cause.NONE))
         else:
             since, below = None, us if below is None else below
             if active and us - below >= RELEASE:
                 active = False
-                out.append(Change(us, scope, state, State.NORMAL, Cause.NONE))
+                out.append(StateChange(us, scope, state, State.NORMAL, Cause.NONE))
     return out
 
 
-def at(series: Sequence[Seen], us: int) -> Seen | None:
+def last_at(series: Sequence[DeviationReading], us: int) -> DeviationReading | None:
     """Return what was seen last at or before `us`."""
     i = bisect_right(series, us, key=lambda seen: seen.us)
     return series[i - 1] if i else None

@@ -16,7 +16,7 @@ _PATTERN: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DepegTarget:
     """``depeg``: that a deviation of `level_bp` comes within `horizon` (microseconds).
 
     `side` is ``discount``, ``premium`` or ``either``. It is a question while the measure is below
@@ -40,13 +40,13 @@ class Asked:
         return measure < self.level_bp and (self.start_bp is None or measure >= self.start_bp)
 
 
-def parse(target: str) -> Asked | None:
+def parse(target: str) -> DepegTarget | None:
     """Read a target's name; None for what is not judged here.
 
     Examples
     --------
     >>> parse("depeg(discount 200bp, 1h, from 50bp)")
-    Asked(level_bp=200.0, horizon=3600000000, side='discount', start_bp=50.0)
+    DepegTarget(level_bp=200.0, horizon=3600000000, side='discount', start_bp=50.0)
     >>> parse("slippage(USDC, 1m)") is None
     True
     """
@@ -54,7 +54,7 @@ def parse(target: str) -> Asked | None:
     if found is None:
         return None
     start = found["start"]
-    return Asked(
+    return DepegTarget(
         level_bp=float(found["level"]),
         horizon=int(float(found["span"]) * _SPANS[found["unit"]]),
         side=found["side"] or "discount",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RAISED = (State.WATCH, State.REDUCE, State.HALT)
 
 
-class Change(NamedTuple):
+class StateChange(NamedTuple):
     """A scope's new state at `us` (microseconds), its cause, and our dollars on it then."""
 
     us: int
@@ -27,19 +27,21 @@ class Change(NamedTuple):
     exposure_usd: float | None = None
 
 
-def first(
-    changes: Sequence[Change], scopes: Sequence[str], state: State, since: int
-) -> Change | None:
+def first_change(
+    changes: Sequence[StateChange], scopes: Sequence[str], state: State, since: int
+) -> StateChange | None:
     """Change by which one of `scopes` first stood at `state` or stricter at or after `since`.
 
     One that came there before and stands there at `since` counts as of its own time.
     """
-    found = [_first([c for c in changes if c.scope == scope], state, since) for scope in scopes]
+    found = [
+        _first_of_scope([c for c in changes if c.scope == scope], state, since) for scope in scopes
+    ]
     return min((c for c in found if c is not None), key=lambda c: c.us, default=None)
 
 
-def _first(mine: Sequence[Change], state: State, since: int) -> Change | None:
-    standing: Change | None = None
+def _first_of_scope(mine: Sequence[StateChange], state: State, since: int) -> StateChange | None:
+    standing: StateChange | None = None
     for change in mine:
         if change.us > since and standing is not None:
             break
@@ -51,18 +53,18 @@ def _first(mine: Sequence[Change], state: State, since: int) -> Change | None:
 
 
 def delay_s(
-    changes: Sequence[Change], fact: Fact, state: State, scopes: Sequence[str] = ()
+    changes: Sequence[StateChange], fact: Fact, state: State, scopes: Sequence[str] = ()
 ) -> float | None:
     """Seconds from the onset to `state`; negative if it came before, None if it never did.
 
     What was reached more than :data:`~riskwatch.bench.case.EARLY` before the onset counts as
     reached that much before: it was not about this.
     """
-    change = first(changes, scopes or (fact.scope,), state, fact.onset - EARLY)
+    change = first_change(changes, scopes or (fact.scope,), state, fact.onset - EARLY)
     return None if change is None else max(-EARLY, change.us - fact.onset) / 1e6
 
 
-def false_alarms(changes: Iterable[Change], case: Case) -> dict[State, int]:
+def false_alarms(changes: Iterable[StateChange], case: Case) -> dict[State, int]:
     """Entries into each state that the case does not allow, by state.
 
     Coming from NORMAL to HALT at once is an entry into all three.
@@ -76,7 +78,7 @@ def false_alarms(changes: Iterable[Change], case: Case) -> dict[State, int]:
     return found
 
 
-def back_s(changes: Sequence[Change], fact: Fact) -> float | None:
+def recovery_s(changes: Sequence[StateChange], fact: Fact) -> float | None:
     """Seconds from the end of the event until its scope is NORMAL for good.
 
     None if it has no end within the window, nothing was raised, or the scope never came back: a
@@ -88,7 +90,7 @@ def back_s(changes: Sequence[Change], fact: Fact) -> float | None:
     return max(0, mine[-1].us - fact.over) / 1e6
 
 
-def cause_said(changes: Iterable[Change], fact: Fact, feeds: Iterable[str] = ()) -> Cause:
+def stated_cause(changes: Iterable[StateChange], fact: Fact, feeds: Iterable[str] = ()) -> Cause:
     """Cause that was given for the scope of a fact when it was taken most seriously.
 
     Of several decisions that raised it equally far, the last one counts. Without any, it is
@@ -118,6 +120,6 @@ def cause_said(changes: Iterable[Change], fact: Fact, feeds: Iterable[str] = ())
     return Cause.FEED if any(name in pair for pair in pairs) else Cause.NONE
 
 
-def strictest_of(changes: Iterable[Change], kinds: Sequence[str]) -> State:
+def strictest_of(changes: Iterable[StateChange], kinds: Sequence[str]) -> State:
     """Strictest state that any scope of `kinds` came to."""
     return strictest(c.state for c in changes if parse(c.scope).kind in kinds)

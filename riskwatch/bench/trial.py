@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from riskwatch.bench import target
-from riskwatch.bench.timeline import Change
+from riskwatch.bench.timeline import StateChange
 from riskwatch.core.clock import HOUR
 from riskwatch.core.enums import Cause, State, strictest
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from riskwatch.bench.case import Case
-    from riskwatch.bench.static import Seen
+    from riskwatch.bench.static import DeviationReading
 
 RULES: Final = "rules alone"
-LADDER: Final = "ladder"
+ENSEMBLE: Final = "ladder"
 ALONE: Final = "alone: "
 SERVED: Final = "served"
 STARTING: Final = "anchored"
-HELD: Final = 2
+CONSECUTIVE: Final = 2
 """Scores in a row that must say so before a probability alone changes a state."""
 EXIT: Final = 0.7
 """It lets go below this share of its threshold, for an hour."""
@@ -34,7 +34,7 @@ ten to one.
 """
 
 
-class Score(NamedTuple):
+class Prediction(NamedTuple):
     """What one generation said of one target of one scope at `us` (microseconds)."""
 
     us: int
@@ -70,11 +70,11 @@ class Trial:
 
     case: Case
     seed: int
-    seen: dict[str, list[Seen]]
+    seen: dict[str, list[DeviationReading]]
     feeds: list[str]
     parties: int
-    changes: dict[str, list[Change]]
-    scores: list[Score] = field(default_factory=list)
+    changes: dict[str, list[StateChange]]
+    scores: list[Prediction] = field(default_factory=list)
     prices: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     @property
@@ -83,24 +83,24 @@ class Trial:
         return len(self.seen) + self.parties
 
 
-def generations(scores: Iterable[Score]) -> list[str]:
+def generations(scores: Iterable[Prediction]) -> list[str]:
     """Every generation that spoke, in the order in which they first did."""
     return list(dict.fromkeys(score.generation for score in scores))
 
 
-def spokesman(scores: Iterable[Score]) -> str:
+def aggregate_generation(scores: Iterable[Prediction]) -> str:
     """Whose probability is the served one: the aggregate's where there is one.
 
     Examples
     --------
-    >>> spokesman([Score(0, "asset:A", "t", name, 0.1) for name in ("rules", "anchored")])
+    >>> aggregate_generation([Prediction(0, "asset:A", "t", name, 0.1) for name in ("rules", "anchored")])
     'anchored'
     """
     known = generations(scores)
     return next((name for name in (SERVED, STARTING) if name in known), known[-1] if known else "")
 
 
-def onset(scores: Iterable[Score]) -> str:
+def onset(scores: Iterable[Prediction]) -> str:
     """Target by which a probability alone warns: the lowest onset of a discount, else any."""
     known = dict.fromkeys(score.target for score in scores)
     asked = {name: target.parse(name) for name in known}
@@ -113,19 +113,19 @@ def onset(scores: Iterable[Score]) -> str:
 
 
 def warnings(
-    scores: Sequence[Score],
+    scores: Sequence[Prediction],
     generation: str,
     name: str,
     threshold: float,
     state: State,
-    in_a_row: int = HELD,
-) -> list[Change]:
+    in_a_row: int = CONSECUTIVE,
+) -> list[StateChange]:
     """Changes of a contender that goes by one probability: to `state` and back, by time."""
-    mine: dict[str, list[Score]] = {}
+    mine: dict[str, list[Prediction]] = {}
     for score in scores:
         if score.generation == generation and score.target == name:
             mine.setdefault(score.scope, []).append(score)
-    out: list[Change] = []
+    out: list[StateChange] = []
     for scope, series in mine.items():
         held, below, active = 0, None, False
         for score in series:
@@ -137,14 +137,14 @@ def warnings(
                 below = score.us
             if not active and held >= in_a_row:
                 active = True
-                out.append(Change(score.us, scope, State.NORMAL, state, Cause.NONE))
+                out.append(StateChange(score.us, scope, State.NORMAL, state, Cause.NONE))
             elif active and below is not None and score.us - below >= HOUR:
                 active = False
-                out.append(Change(score.us, scope, state, State.NORMAL, Cause.NONE))
+                out.append(StateChange(score.us, scope, state, State.NORMAL, Cause.NONE))
     return sorted(out)
 
 
-def alone(scores: Sequence[Score], generation: str) -> list[Change]:
+def generation_changes(scores: Sequence[Prediction], generation: str) -> list[StateChange]:
     """Changes of one generation as the only decision maker: see :data:`ASKS`; HALT latches.
 
     WATCH goes by the lowest onset; REDUCE and HALT by the highest level that is asked about, at
@@ -156,14 +156,14 @@ def alone(scores: Sequence[Score], generation: str) -> list[Change]:
         ((a.level_bp, -a.horizon, name) for name, a in levels.items() if a and a.side != "premium"),
         default=(0.0, 0, low),
     )[2]
-    flips: list[Change] = []
+    flips: list[StateChange] = []
     for state, threshold in ASKS:
         name = low if state is State.WATCH else high
         flips += warnings(scores, generation, name, threshold, state)
     flips.sort(key=lambda c: (c.us, c.scope, c.state.rank))
     active: dict[str, set[State]] = {}
     standing: dict[str, State] = {}
-    out: list[Change] = []
+    out: list[StateChange] = []
     for (us, scope), group in groupby(flips, key=lambda c: (c.us, c.scope)):
         held = active.setdefault(scope, set())
         for flip in group:
@@ -175,5 +175,5 @@ def alone(scores: Sequence[Score], generation: str) -> list[Change]:
         before = standing.get(scope, State.NORMAL)
         if now is not before and before is not State.HALT:
             standing[scope] = now
-            out.append(Change(us, scope, before, now, Cause.NONE))
+            out.append(StateChange(us, scope, before, now, Cause.NONE))
     return out

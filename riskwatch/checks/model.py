@@ -18,20 +18,27 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.checks import model_process
-from riskwatch.checks.subject import Subject, courier, encoded, require, said, well_formed
+from riskwatch.checks.subject import (
+    Subject,
+    encode_state,
+    encode_subject,
+    require,
+    score_defect,
+    score_stream,
+)
 from riskwatch.errors import ModelCheckError
 from riskwatch.models.base import sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from riskwatch.checks.subject import Lesson
+    from riskwatch.checks.subject import Example
     from riskwatch.models.base import Generation, Score
 
 
 # Checks of what a model takes: bytes of state, memory, time per event.
 
-LOOKS: Final = 20
+STATE_MEASUREMENTS: Final = 20
 """How often the state is measured on the way."""
 TIMED: Final = 400
 """Events of one measured run."""
@@ -48,10 +55,14 @@ def bounded(subject: Subject) -> None:
     judged over the second half of that: by then, what is merely replaced has been seen once.
     """
     model, events = subject.make(), subject.events
-    every, traced, marked = max(1, events // LOOKS), events * 18 // 20, events * 19 // 20
+    every, traced, marked = (
+        max(1, events // STATE_MEASUREMENTS),
+        events * 18 // 20,
+        events * 19 // 20,
+    )
     held = 0
     try:
-        for n, (x, y) in enumerate(subject.lessons(events)):
+        for n, (x, y) in enumerate(subject.examples(events)):
             if n == traced:
                 gc.collect()
                 tracemalloc.start()
@@ -59,7 +70,7 @@ def bounded(subject: Subject) -> None:
             model.score(x)
             model.learn(x, y)
             if n % every == every - 1:
-                size, most = len(encoded(model)), subject.max_state_bytes
+                size, most = len(encode_state(model)), subject.max_state_bytes
                 require(size <= most, f"its state is {size:,} bytes after {n + 1:,} events")
             if n == marked:
                 held = _traced()
@@ -83,11 +94,11 @@ def time_per_event(subject: Subject) -> None:
 
     Processor time: what else the machine does is not the model's doing.
     """
-    lessons = list(subject.lessons(TIMED))
-    model = subject.taught()
+    lessons = list(subject.examples(TIMED))
+    model = subject.trained_model()
     score, learn, plain = [], [], []
     for _ in range(ROUNDS):  # in turns, so that a busy machine is busy for all of them
-        plain.append(_seconds(lambda: _plain(lessons)))
+        plain.append(_seconds(lambda: _baseline_seconds(lessons)))
         score.append(_seconds(lambda: _score(model, lessons)))
         learn.append(_seconds(lambda: _learn(model, lessons)))
     unit = min(plain)
@@ -105,8 +116,11 @@ def time_per_event(subject: Subject) -> None:
 
 def steady_time(subject: Subject) -> None:
     """An event takes no longer after many of them than at the beginning."""
-    model, fresh = subject.taught(max(TIMED, subject.events // 20)), subject.taught(TIMED // 4)
-    lessons = list(subject.lessons(TIMED // 4, seed=9))
+    model, fresh = (
+        subject.trained_model(max(TIMED, subject.events // 20)),
+        subject.trained_model(TIMED // 4),
+    )
+    lessons = list(subject.examples(TIMED // 4, seed=9))
     late, early = [], []
     for _ in range(ROUNDS):
         early.append(_seconds(lambda: _score(fresh, lessons)))
@@ -121,7 +135,7 @@ def _seconds(work: Callable[[], None]) -> float:
     return process_time() - began
 
 
-def _plain(lessons: Sequence[Lesson]) -> None:
+def _baseline_seconds(lessons: Sequence[Example]) -> None:
     from river import linear_model, preprocessing  # noqa: PLC0415 - a second to import
 
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
@@ -130,12 +144,12 @@ def _plain(lessons: Sequence[Lesson]) -> None:
         model.learn_one(x, y)
 
 
-def _score(model: Generation, lessons: Sequence[Lesson]) -> None:
+def _score(model: Generation, lessons: Sequence[Example]) -> None:
     for x, _ in lessons:
         model.score(x)
 
 
-def _learn(model: Generation, lessons: Sequence[Lesson]) -> None:
+def _learn(model: Generation, lessons: Sequence[Example]) -> None:
     for x, y in lessons:
         model.learn(x, y)
 
@@ -151,20 +165,20 @@ _REFUSALS: Final = (IndexError, KeyError, TypeError, ValueError)
 def shape(subject: Subject) -> None:
     """Scores are in range and finite, and their parts sum to the logit."""
     model = subject.make()
-    for x, y in subject.lessons(300):
+    for x, y in subject.examples(300):
         score = model.score(x)
-        wrong = well_formed(score)
+        wrong = score_defect(score)
         require(not wrong, wrong)
         parts = fsum(score.contributions.values())
         close = abs(parts - score.logit) <= 1e-6 * (1.0 + abs(score.logit))
         require(close, f"contributions must sum to the logit {score.logit}, sum to {parts}")
         close = abs(sigmoid(score.logit) - score.probability) <= 1e-6
         require(close, f"probability {score.probability} is not that of logit {score.logit}")
-        _same_alone(model, x, score)
+        _check_probability_alone(model, x, score)
         model.learn(x, y)
 
 
-def _same_alone(model: Generation, x: dict[str, float], score: Score) -> None:
+def _check_probability_alone(model: Generation, x: dict[str, float], score: Score) -> None:
     """Where a probability can be had without reasons, it is the one of the score, to the bit."""
     alone = getattr(model, "probability", None)
     if alone is None:
@@ -175,16 +189,16 @@ def _same_alone(model: Generation, x: dict[str, float], score: Score) -> None:
 
 def pure_score(subject: Subject) -> None:
     """Scoring, before the first label or after many, changes nothing at all."""
-    for model in (subject.make(), subject.taught()):
-        before, kept = encoded(model), copy.deepcopy(model)
-        others = [x for x, _ in subject.lessons(50, seed=2)]
+    for model in (subject.make(), subject.trained_model()):
+        before, kept = encode_state(model), copy.deepcopy(model)
+        others = [x for x, _ in subject.examples(50, seed=2)]
         first = [model.score(x) for x in others]
-        require(encoded(model) == before, "score must not change the state")
+        require(encode_state(model) == before, "score must not change the state")
         again = [model.score(x) for x in others]
         require(first == again, "the same state scored twice must score the same")
-        ahead = said(model, subject.lessons(50, seed=3))
+        ahead = score_stream(model, subject.examples(50, seed=3))
         require(
-            ahead == said(kept, subject.lessons(50, seed=3)),
+            ahead == score_stream(kept, subject.examples(50, seed=3)),
             "a model that scored must go on like one that did not",
         )
 
@@ -192,7 +206,7 @@ def pure_score(subject: Subject) -> None:
 def no_aliasing(subject: Subject) -> None:
     """What is handed in stays as it is, and may be changed by its owner; so may what came out."""
     model, twin = subject.make(), subject.make()
-    for x, y in subject.lessons(100):
+    for x, y in subject.examples(100):
         lent, kept = dict(x), dict(x)
         score = model.score(lent)
         require(lent == kept, "score must not change its input")
@@ -203,44 +217,47 @@ def no_aliasing(subject: Subject) -> None:
         require(lent == kept, "learn must not change its input")
         lent.clear()
         lent["severity"] = 1e6
-        _spoil(model.state())
+        _mutate(model.state())
         twin.score(dict(x))
         twin.learn(dict(x), y)
-    require(encoded(model) == encoded(twin), "changing an input or a state from outside changed it")
-    probe = [x for x, _ in subject.lessons(20, seed=2)]
+    require(
+        encode_state(model) == encode_state(twin),
+        "changing an input or a state from outside changed it",
+    )
+    probe = [x for x, _ in subject.examples(20, seed=2)]
     same = [model.score(x) for x in probe] == [twin.score(x) for x in probe]
     require(same, "changing an input or a state from outside changed what it says")
 
 
-def _spoil(value: object) -> None:
+def _mutate(value: object) -> None:
     """Change whatever can be changed in a state that was given away."""
     if isinstance(value, dict):
         for inner in value.values():
-            _spoil(inner)
+            _mutate(inner)
         value.clear()
     elif isinstance(value, list):
         for inner in value:
-            _spoil(inner)
+            _mutate(inner)
         value.clear()
 
 
 def missing_features(subject: Subject) -> None:
     """Any feature may be absent, the severity too, when scoring and when learning."""
     model = subject.make()
-    for n, (x, y) in enumerate(subject.lessons(100)):
+    for n, (x, y) in enumerate(subject.examples(100)):
         part = {name: v for i, (name, v) in enumerate(sorted(x.items())) if (n + i) % 3}
         for seen in ({}, {"severity": x["severity"]}, part):
-            wrong = well_formed(model.score(seen))
+            wrong = score_defect(model.score(seen))
             require(not wrong, f"with the features {sorted(seen)}: {wrong}")
             model.learn(seen, y)
 
 
 def new_features(subject: Subject) -> None:
     """A feature that comes later breaks nothing."""
-    model = subject.taught()
-    for n, (x, y) in enumerate(subject.lessons(50, seed=4)):
+    model = subject.trained_model()
+    for n, (x, y) in enumerate(subject.examples(50, seed=4)):
         seen = {**x, f"new_{n}": float(n), "new_always": 1.0}
-        wrong = well_formed(model.score(seen))
+        wrong = score_defect(model.score(seen))
         require(not wrong, f"with a new feature: {wrong}")
         model.learn(seen, y)
 
@@ -248,7 +265,7 @@ def new_features(subject: Subject) -> None:
 def feature_order(subject: Subject) -> None:
     """The order of the features is of no account, to the last bit."""
     model, twin = subject.make(), subject.make()
-    for x, y in subject.lessons(200):
+    for x, y in subject.examples(200):
         turned = dict(reversed(list(x.items())))
         same = model.score(x) == twin.score(turned)
         require(same, "the same features in another order must score the same")
@@ -267,7 +284,7 @@ def no_chance(subject: Subject) -> None:
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002 - the shared generator is what is tested
             drawn = random.getstate(), str(np.random.get_state())  # noqa: NPY002
-            runs.append(said(subject.make(), subject.lessons(200)))
+            runs.append(score_stream(subject.make(), subject.examples(200)))
             after = random.getstate(), str(np.random.get_state())  # noqa: NPY002
             require(drawn == after, "it must not draw from a shared random generator")
         require(runs[0] == runs[1], "two runs over one stream must say the same")
@@ -278,7 +295,7 @@ def no_chance(subject: Subject) -> None:
 
 def across_processes(subject: Subject) -> None:
     """Other processes, whose strings hash otherwise, say the same to the last bit."""
-    sent = courier(subject).encode("ascii")
+    sent = encode_subject(subject).encode("ascii")
     path = os.pathsep.join(["", *(p for p in sys.path if p)])
     started = [
         subprocess.Popen(  # noqa: S603 - this interpreter, this package
@@ -306,44 +323,46 @@ def across_processes(subject: Subject) -> None:
 
 def copies(subject: Subject) -> None:
     """Pickled and deep-copied models go on alike, and apart from the one they came of."""
-    model = subject.taught()
-    before = encoded(model)
+    model = subject.trained_model()
+    before = encode_state(model)
     for how, copied in (
         ("pickled", pickle.loads(pickle.dumps(model))),  # noqa: S301 - made a moment ago
         ("deep-copied", copy.deepcopy(model)),
     ):
-        require(encoded(copied) == before, f"a {how} model must have the same state")
-        told = said(copied, subject.lessons(50, seed=5))
-        require(encoded(model) == before, f"teaching a {how} model must not teach the original")
-        twin = subject.taught()
-        same = told == said(twin, subject.lessons(50, seed=5))
+        require(encode_state(copied) == before, f"a {how} model must have the same state")
+        told = score_stream(copied, subject.examples(50, seed=5))
+        require(
+            encode_state(model) == before, f"teaching a {how} model must not teach the original"
+        )
+        twin = subject.trained_model()
+        same = told == score_stream(twin, subject.examples(50, seed=5))
         require(same, f"a {how} model must go on as the original would")
 
 
 def state_round_trip(subject: Subject) -> None:
     """A state is plain JSON, and a model restored from it goes on bit for bit."""
-    for model in (subject.make(), subject.taught()):
-        row = encoded(model)
+    for model in (subject.make(), subject.trained_model()):
+        row = encode_state(model)
         restored = subject.make()
         given = msgspec.json.decode(row)
         require(isinstance(given, dict), f"state must be a dict, was {type(given).__name__}")
         if not given:  # such a model is never stored, so never restored
             continue
         restored.restore(given)
-        _spoil(given)
-        require(encoded(restored) == row, "a restored model must give the state it was given")
-        same = said(model, subject.lessons(100, seed=6)) == said(
-            restored, subject.lessons(100, seed=6)
+        _mutate(given)
+        require(encode_state(restored) == row, "a restored model must give the state it was given")
+        same = score_stream(model, subject.examples(100, seed=6)) == score_stream(
+            restored, subject.examples(100, seed=6)
         )
         require(same, "a restored model must go on as the original does")
-        require(encoded(restored) == encoded(model), "and learn the same, to the bit")
+        require(encode_state(restored) == encode_state(model), "and learn the same, to the bit")
 
 
 def learned_is_stored(subject: Subject) -> None:
     """A model whose answers changed by learning says so in its state."""
-    model, fresh = subject.taught(), subject.make()
-    if encoded(model) == encoded(fresh):
-        probe = [x for x, _ in subject.lessons(50, seed=7)]
+    model, fresh = subject.trained_model(), subject.make()
+    if encode_state(model) == encode_state(fresh):
+        probe = [x for x, _ in subject.examples(50, seed=7)]
         same = [model.score(x) for x in probe] == [fresh.score(x) for x in probe]
         require(same, "what changed its answers must be in its state")
 
@@ -362,21 +381,21 @@ def finite(subject: Subject) -> None:
     """Whatever numbers come in, finite ones come out, then and afterwards."""
     model = subject.make()
     names = ["severity", *subject.features]
-    normal = list(islice(subject.lessons(40, seed=8), 40))
+    normal = list(islice(subject.examples(40, seed=8), 40))
     for extreme in _EXTREMES:
         for name in names:
-            _finite(model, {**normal[0][0], name: extreme}, f"{name} = {extreme}")
-        _finite(model, dict.fromkeys(names, extreme), f"all features {extreme}")
+            _check_finite_at(model, {**normal[0][0], name: extreme}, f"{name} = {extreme}")
+        _check_finite_at(model, dict.fromkeys(names, extreme), f"all features {extreme}")
     for x, y in normal:
-        _finite(model, x, "ordinary numbers after extreme ones")
+        _check_finite_at(model, x, "ordinary numbers after extreme ones")
         model.learn(x, y)
     require(_all_finite(model.state()), "the state must hold finite numbers only")
 
 
-def _finite(model: Generation, x: dict[str, float], when: str) -> None:
+def _check_finite_at(model: Generation, x: dict[str, float], when: str) -> None:
     """Score and learn a state twice, once per label."""
     for y in (True, False):
-        wrong = well_formed(model.score(x))
+        wrong = score_defect(model.score(x))
         require(not wrong, f"with {when}: {wrong}")
         model.learn(x, y)
 

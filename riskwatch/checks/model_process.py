@@ -11,14 +11,14 @@ import sys
 from base64 import b64decode
 from typing import Final
 
-from riskwatch.checks.subject import Subject, digest_of, said
+from riskwatch.checks.subject import Subject, digest_of, score_stream
 
-LESSONS: Final = 300
+EXAMPLES: Final = 300
 
 
 def digest(subject: Subject) -> str:
     """Digest of what a fresh model says along the stream."""
-    return digest_of(said(subject.make(), subject.lessons(LESSONS)))
+    return digest_of(score_stream(subject.make(), subject.examples(EXAMPLES)))
 
 
 def main() -> None:

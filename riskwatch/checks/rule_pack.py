@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from riskwatch.config.config import load
-from riskwatch.config.toml import Checks, Shaper, at_least, filled, read_toml
+from riskwatch.config.toml import Checks, StructReader, at_least, not_empty, read_toml
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.state import ScopeRow
-from riskwatch.core.scopes import is_scope, kind_of
+from riskwatch.core.scopes import is_scope, kind_of_scope
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # The state machine of the risk stage, as the fixtures of a rule pack drive it.
 
 
-class ScopeMachine:
+class ScopeRuleEngine:
     """One scope under a pack of rules, in its first state.
 
     Parameters
@@ -56,7 +56,7 @@ class ScopeMachine:
     >>> from riskwatch.core.rules import Condition, Rule, RulePack
     >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH,
     ...             any=(Condition(feature="discount_bp", at=20.0),))
-    >>> machine = ScopeMachine(RulePack(rules=(rule,)), "asset:USDC")
+    >>> machine = ScopeRuleEngine(RulePack(rules=(rule,)), "asset:USDC")
     >>> machine(Step(t_s=0.0, features={"discount_bp": 25.0}, expect=State.WATCH)).value
     'WATCH'
     """
@@ -69,7 +69,7 @@ class ScopeMachine:
     def __call__(self, step: Step) -> State:
         """Take one step and say the state."""
         us = int(step.t_s * SECOND)
-        look = self._rules.look(
+        look = self._rules.evaluate(
             self._row,
             step.features,
             step.cause,
@@ -105,7 +105,7 @@ class Fixture(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def scope_kind(self) -> str:
         """Kind of the scope."""
-        return kind_of(self.scope)
+        return kind_of_scope(self.scope)
 
 
 class Fixtures(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,10 +131,10 @@ class FixtureEngineFactory(Protocol):
 
 
 CHECKS: Final[Checks] = {
-    (Fixtures, "fixtures"): filled,
-    (Fixture, "about"): filled,
-    (Fixture, "scope"): filled,
-    (Fixture, "steps"): filled,
+    (Fixtures, "fixtures"): not_empty,
+    (Fixture, "about"): not_empty,
+    (Fixture, "scope"): not_empty,
+    (Fixture, "steps"): not_empty,
     (Step, "observations"): at_least(0),
 }
 
@@ -165,7 +165,10 @@ def check_rule_pack(directory: Path, machine_of: FixtureEngineFactory) -> int:
     pack = load(directory).rules
     fixtures = load_fixtures(directory, pack)
     broken = [line for f in fixtures.values() for line in mismatches(pack, f, machine_of)]
-    broken += [f"rule {rule} has no fixture in which it fires" for rule in unproven(pack, fixtures)]
+    broken += [
+        f"rule {rule} has no fixture in which it fires"
+        for rule in rules_without_fixture(pack, fixtures)
+    ]
     if broken:
         raise AssertionError("\n".join(broken))
     return sum(len(fixture.steps) for fixture in fixtures.values())
@@ -183,9 +186,9 @@ def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
     found = {}
     for path in sorted((directory / FOLDER).glob("*.toml")):
         name = f"{FOLDER}/{path.name}"
-        made = Shaper(name, CHECKS).struct(Fixtures, read_toml(path))
+        made = StructReader(name, CHECKS).struct(Fixtures, read_toml(path))
         for i, fixture in enumerate(made.fixtures):
-            _sensible(name, f"fixtures[{i}]", fixture, pack)
+            _check_fixture(name, f"fixtures[{i}]", fixture, pack)
             found[f"{name}[{i}]"] = fixture
     return found
 
@@ -204,7 +207,7 @@ def mismatches(pack: RulePack, fixture: Fixture, machine_of: FixtureEngineFactor
     return wrong
 
 
-def unproven(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
+def rules_without_fixture(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
     """Ids of the rules that no fixture sees over their threshold and in their state."""
     return [
         rule.id
@@ -218,7 +221,7 @@ def unproven(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
     ]
 
 
-def _sensible(file: str, key: str, fixture: Fixture, pack: RulePack) -> None:
+def _check_fixture(file: str, key: str, fixture: Fixture, pack: RulePack) -> None:
     rules = pack.of(fixture.scope_kind)
     if not rules or not is_scope(fixture.scope):
         expected = "a scope of a kind that the rules are about"

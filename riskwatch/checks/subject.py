@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 FEATURES: Final = ("velocity_bp", "drift_bp", "sd_bp", "vol_bp", "missing_share", "peer_bp")
 """Names that the shipped generations know, and a foreign one may ignore."""
 
-Lesson = tuple[dict[str, float], bool]
+Example = tuple[dict[str, float], bool]
 """A state, and what became of it."""
 
 
-class BrokenPromiseError(RiskwatchError):
+class ConformanceError(RiskwatchError):
     """A check found that a model does not keep what the engine relies on."""
 
 
 def require(kept: bool, promise: str) -> None:
-    """Raise :class:`BrokenPromiseError` unless a promise was kept."""
+    """Raise :class:`ConformanceError` unless a promise was kept."""
     if not kept:
-        raise BrokenPromiseError(promise)
+        raise ConformanceError(promise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,15 @@ class Subject:
             return registry.build(self.model, self.options, self.target)
         return registry.make(self.name, self.model, self.options, self.target)
 
-    def taught(self, count: int = 200, seed: int = 1) -> Generation:
+    def trained_model(self, count: int = 200, seed: int = 1) -> Generation:
         """Make one that has learned from the first lessons of a stream."""
         made = self.make()
-        for x, y in self.lessons(count, seed):
+        for x, y in self.examples(count, seed):
             made.score(x)
             made.learn(x, y)
         return made
 
-    def lessons(self, count: int, seed: int = 1) -> Iterator[Lesson]:
+    def examples(self, count: int, seed: int = 1) -> Iterator[Example]:
         """Yield states with labels; the same for the same seed, and both labels among them."""
         rng = Random(f"check_model/{seed}")  # noqa: S311 - scenery, not secrets
         bp = 20.0
@@ -109,7 +109,7 @@ def digest_of(scores: Sequence[Score]) -> str:
     return sha256(msgspec.json.encode(scores, order="sorted")).hexdigest()
 
 
-def said(model: Generation, lessons: Iterator[Lesson]) -> list[Score]:
+def score_stream(model: Generation, lessons: Iterator[Example]) -> list[Score]:
     """What a model says along a stream that it learns from."""
     out = []
     for x, y in lessons:
@@ -118,19 +118,19 @@ def said(model: Generation, lessons: Iterator[Lesson]) -> list[Score]:
     return out
 
 
-def encoded(model: Generation) -> bytes:
+def encode_state(model: Generation) -> bytes:
     """State of a model as JSON, keys sorted."""
     return msgspec.json.encode(model.state(), order="sorted")
 
 
-def well_formed(score: object) -> str:
+def score_defect(score: object) -> str:
     """What is wrong with a score; empty if nothing is.
 
     Examples
     --------
-    >>> well_formed(Score(0.5, 0.0, 1.0, {"bias": 0.0}))
+    >>> score_defect(Score(0.5, 0.0, 1.0, {"bias": 0.0}))
     ''
-    >>> well_formed(Score(float("nan"), 0.0, 1.0, {}))
+    >>> score_defect(Score(float("nan"), 0.0, 1.0, {}))
     'the probability must be in [0, 1], was nan'
     """
     if not isinstance(score, Score):
@@ -143,7 +143,7 @@ def well_formed(score: object) -> str:
     return ""
 
 
-def courier(subject: Subject) -> str:
+def encode_subject(subject: Subject) -> str:
     """Text that another process can make the subject of.
 
     Raises
@@ -154,6 +154,6 @@ def courier(subject: Subject) -> str:
     try:
         return b64encode(pickle.dumps(subject)).decode("ascii")
     except (AttributeError, pickle.PicklingError, TypeError) as error:
-        raise BrokenPromiseError(
+        raise ConformanceError(
             f"the factory must be importable by its name, to run in another process: {error}"
         ) from error

@@ -84,7 +84,7 @@ class CaughtUp(msgspec.Struct, frozen=True):
     messages: int
 
 
-class Record(Protocol):
+class KafkaRecord(Protocol):
     """What is used of a record of kafka-python."""
 
     @property
@@ -113,7 +113,7 @@ class Record(Protocol):
         ...
 
 
-def read(topic: str, record: Record) -> Message[AnyOutput]:
+def read(topic: str, record: KafkaRecord) -> Message[AnyOutput]:
     """Read a record of `topic`.
 
     Raises
@@ -128,7 +128,7 @@ def read(topic: str, record: Record) -> Message[AnyOutput]:
         raise UnreadableError(topic, record.partition, record.offset, key, str(error)) from error
 
 
-def _read(topic: str, record: Record) -> Message[AnyOutput]:
+def _read(topic: str, record: KafkaRecord) -> Message[AnyOutput]:
     worker = _header(record, WORKER).decode()
     if not worker:
         raise ValueError(f"header {WORKER} is empty")
@@ -148,14 +148,14 @@ def _read(topic: str, record: Record) -> Message[AnyOutput]:
     return Message(topic, output.key(), worker, epoch, seq, output)
 
 
-def _header(record: Record, name: str) -> bytes:
+def _header(record: KafkaRecord, name: str) -> bytes:
     for header, value in record.headers:
         if header == name and value is not None:
             return value
     raise ValueError(f"header {name} is missing")
 
 
-def _number(record: Record, name: str) -> int:
+def _number(record: KafkaRecord, name: str) -> int:
     given = _header(record, name)
     # `int` alone would take "+1", " 1" and "1_0".
     if not given.isdigit() or len(given) > _DIGITS:

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen(Generic[T]):
+class MirrorReading(Generic[T]):
     """What the mirror says of one key.
 
     Attributes
@@ -64,7 +64,7 @@ class Seen(Generic[T]):
 
         Examples
         --------
-        >>> Seen("absent", why="no heartbeat").effective.value, Seen("normal").effective.value
+        >>> MirrorReading("absent", why="no heartbeat").effective.value, MirrorReading("normal").effective.value
         ('HALT', 'NORMAL')
         """
         if self.kind == "normal":
@@ -74,7 +74,7 @@ class Seen(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Switches:
+class MirrorSwitches:
     """All switches at one moment.
 
     Attributes
@@ -91,14 +91,14 @@ class Switches:
 
     known: bool
     why: str = ""
-    scopes: dict[str, Seen[KillSwitchChanged]] = field(default_factory=dict)
+    scopes: dict[str, MirrorReading[KillSwitchChanged]] = field(default_factory=dict)
     beat: bytes = b""
 
-    def seen(self, scope: str) -> Seen[KillSwitchChanged]:
+    def reading(self, scope: str) -> MirrorReading[KillSwitchChanged]:
         """What is known of one scope; one without a row is normal."""
         if not self.known:
-            return Seen("absent", why=self.why)
-        return self.scopes.get(scope, Seen("normal"))
+            return MirrorReading("absent", why=self.why)
+        return self.scopes.get(scope, MirrorReading("normal"))
 
 
 class _UnknownError(Exception):
@@ -125,20 +125,20 @@ class MirrorReader:
     """
 
     def __init__(self, url: str, prefix: str = "", clock: Callable[[], int] | None = None) -> None:
-        self._redis: Any = layout.connect(url, "mirror", "url")
+        self._redis: Any = layout.connect_redis(url, "mirror", "url")
         self._prefix = prefix
         self._clock = clock or _wall
         self._beat = b""
 
-    def killswitch(self, scope: str) -> Seen[KillSwitchChanged]:
+    def killswitch(self, scope: str) -> MirrorReading[KillSwitchChanged]:
         """What is known of the switch of a scope."""
         try:
             beat, vouched, rows = self._ask(_SWITCH, [scope])
         except _UnknownError as unknown:
-            return Seen("absent", why=str(unknown))
+            return MirrorReading("absent", why=str(unknown))
         return _switch(scope, rows[0], beat, vouched)
 
-    def killswitch_all(self) -> Switches:
+    def killswitch_all(self) -> MirrorSwitches:
         """What is known of all switches."""
         try:
             beat, vouched, _ = self._ask(_SWITCH, [])
@@ -147,22 +147,22 @@ class MirrorReader:
             beat, vouched, rows = self._ask(_SWITCH, scopes)
             raw = self._beat
         except _UnknownError as unknown:
-            return Switches(known=False, why=str(unknown))
+            return MirrorSwitches(known=False, why=str(unknown))
         seen = {
             scope: _switch(scope, row, beat, vouched)
             for scope, row in zip(scopes, rows, strict=True)
         }
-        return Switches(
+        return MirrorSwitches(
             known=True,
             scopes={name: found for name, found in seen.items() if found.kind != "normal"},
             beat=raw,
         )
 
-    def score(self, key: str) -> Seen[Score]:
+    def score(self, key: str) -> MirrorReading[Score]:
         """What is known of a score: ``asset:<id>`` or ``scope|target|generation``."""
         return self._row("score", key, (ScoreUpdated, AssetValued))
 
-    def exposure(self, key: str) -> Seen[Exposure]:
+    def exposure(self, key: str) -> MirrorReading[Exposure]:
         """What is known of a row of the exposures, by its key on the topic.
 
         An amount of zero is a row that was closed.
@@ -174,16 +174,16 @@ class MirrorReader:
         """Let go of the connection."""
         self._redis.close()
 
-    def _row(self, kind: str, key: str, types: tuple[type[Any], ...]) -> Seen[Any]:
+    def _row(self, kind: str, key: str, types: tuple[type[Any], ...]) -> MirrorReading[Any]:
         try:
             beat, vouched, rows = self._ask(kind, [key])
         except _UnknownError as unknown:
-            return Seen("absent", why=str(unknown))
+            return MirrorReading("absent", why=str(unknown))
         return _read(key, rows[0], types, beat, vouched)
 
     def _ask(
         self, kind: str, keys: list[str]
-    ) -> tuple[layout.Beat, layout.Vouched, list[dict[bytes, bytes]]]:
+    ) -> tuple[layout.MirrorHeartbeat, layout.MirrorTable, list[dict[bytes, bytes]]]:
         """Heartbeat and rows of one moment (of several, when there are very many rows)."""
         heart = layout.heartbeat_key(self._prefix)
         rows: list[dict[bytes, bytes]] = []
@@ -196,8 +196,8 @@ class MirrorReader:
 
             *found, last = self._call(fetch)
             rows += found
-        beat = layout.read(last.get(layout.VALUE.encode()), layout.Beat)
-        vouched = layout.read(last.get(layout.TABLE.encode()), layout.Vouched)
+        beat = layout.decode_field(last.get(layout.VALUE.encode()), layout.MirrorHeartbeat)
+        vouched = layout.decode_field(last.get(layout.TABLE.encode()), layout.MirrorTable)
         if not last:
             raise _UnknownError("there is no heartbeat")
         if beat is None or vouched is None:
@@ -207,7 +207,7 @@ class MirrorReader:
         self._beat = last[layout.VALUE.encode()]
         return beat, vouched, rows
 
-    def _scopes(self, vouched: layout.Vouched) -> list[str]:
+    def _scopes(self, vouched: layout.MirrorTable) -> list[str]:
         """Every scope that has a row: what was there at the heartbeat, and what came since."""
         listed = self._call(lambda pipe: pipe.smembers(layout.scopes_key(self._prefix)))[0]
         if not isinstance(listed, set) or (vouched.scopes and not listed):
@@ -226,10 +226,10 @@ class MirrorReader:
 
 
 def _switch(
-    scope: str, row: dict[bytes, bytes], beat: layout.Beat, vouched: layout.Vouched
-) -> Seen[KillSwitchChanged]:
+    scope: str, row: dict[bytes, bytes], beat: layout.MirrorHeartbeat, vouched: layout.MirrorTable
+) -> MirrorReading[KillSwitchChanged]:
     if not row and scope not in vouched.scopes:
-        return Seen("normal")
+        return MirrorReading("normal")
     return _read(scope, row, (KillSwitchChanged,), beat, vouched)
 
 
@@ -237,24 +237,24 @@ def _read(
     key: str,
     row: dict[bytes, bytes],
     types: tuple[type[Any], ...],
-    beat: layout.Beat,
-    vouched: layout.Vouched,
-) -> Seen[Any]:
+    beat: layout.MirrorHeartbeat,
+    vouched: layout.MirrorTable,
+) -> MirrorReading[Any]:
     if not row:
-        return Seen("absent", why="there is no such row")
+        return MirrorReading("absent", why="there is no such row")
     worker = row.get(layout.WORKER.encode(), b"").decode(errors="replace")
-    epoch = layout.number(row.get(layout.EPOCH.encode()))
-    seq = layout.number(row.get(layout.SEQ.encode()))
+    epoch = layout.decode_number(row.get(layout.EPOCH.encode()))
+    seq = layout.decode_number(row.get(layout.SEQ.encode()))
     raw = row.get(layout.VALUE.encode(), b"")
     try:
         value = decode_output(raw)
     except ValueError:
         value = None
     if epoch is None or seq is None or not isinstance(value, types) or value.key() != key:
-        return Seen("absent", why="the row cannot be read")
+        return MirrorReading("absent", why="the row cannot be read")
     if worker != beat.worker or seq < vouched.seq:
-        return Seen("absent", why="the row is not current any more")
-    return Seen("row", value, "", worker, epoch, seq)
+        return MirrorReading("absent", why="the row is not current any more")
+    return MirrorReading("row", value, "", worker, epoch, seq)
 
 
 def _wall() -> int:

@@ -125,13 +125,13 @@ DELIVERY_S: Final = 30.0
 IN_FLIGHT: Final = 5_000
 """Most events that are sent and not yet acknowledged."""
 IN_FLIGHT_BYTES: Final = 32 * 2**20
-KEPT: Final = 20
+MAX_KEPT_REFUSALS: Final = 20
 """Reasons that are kept."""
 _CLOSE_S: Final = 5.0
 _LINGER_MS: Final = 5
 
 
-class _Flight(NamedTuple):
+class _InFlight(NamedTuple):
     number: int
     what: str
     topic: str
@@ -180,7 +180,7 @@ class Publisher:
         self._delivery = delivery
         self._most = in_flight
         self._number = 0
-        self._flying: deque[_Flight] = deque()
+        self._flying: deque[_InFlight] = deque()
         self._bytes = 0
         admin = open_admin(connection, timeout, BrokerError)
         try:
@@ -257,7 +257,7 @@ class Publisher:
             return self._refused(refuse(RejectReason.MESSAGE_TOO_LARGE, str(error)))
         except KafkaError as error:
             raise self._failed(self._number, what, topic, error) from error
-        self._flying.append(_Flight(self._number, what, topic, len(value), future))
+        self._flying.append(_InFlight(self._number, what, topic, len(value), future))
         self._bytes += len(value)
         while self._flying and (
             self._flying[0].future.is_done
@@ -291,7 +291,7 @@ class Publisher:
     def _refused(self, refusal: Refusal) -> Refused:
         refused = Refused(self._number, refusal.reason, refusal.detail)
         self.result.refused += 1
-        if len(self.result.first) < KEPT:
+        if len(self.result.first) < MAX_KEPT_REFUSALS:
             self.result.first.append(refused)
         return refused
 

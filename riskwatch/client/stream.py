@@ -13,7 +13,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 from kafka.structs import OffsetAndMetadata
 
 from riskwatch.client.errors import BrokerError, HistoryError, TopicError
-from riskwatch.client.message import CaughtUp, Record, read
+from riskwatch.client.message import CaughtUp, KafkaRecord, read
 from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_consumer
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.outputs import AlertRaised, KillSwitchChanged
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 # Which messages are news: repeats and the words of voided writers are not.
 
-WINDOW: Final = 20_000
+MAX_REMEMBERED: Final = 20_000
 """Messages whose ids are remembered."""
-LANES: Final = 200_000
+MAX_KEYS: Final = 200_000
 """Most lanes of one topic."""
 
 
-class Order:
+class SequenceFilter:
     """Lets every message pass once, and none that is older than what passed before it.
 
     A lane is what has an order of its own. On a plain topic that is a worker. On a compacted
@@ -56,7 +56,7 @@ class Order:
         Messages that were dropped as seen before, and as written in a voided term.
     """
 
-    def __init__(self, *, by_key: bool, window: int = WINDOW) -> None:
+    def __init__(self, *, by_key: bool, window: int = MAX_REMEMBERED) -> None:
         self.repeated = 0
         self.outdated = 0
         self._by_key = by_key
@@ -66,7 +66,7 @@ class Order:
         self._seen: dict[tuple[str, int], str] = {}
         self._forgot = False
 
-    def passes(self, message: Message[Output]) -> bool:
+    def is_new(self, message: Message[Output]) -> bool:
         """Whether `message` is news.
 
         Raises
@@ -83,8 +83,10 @@ class Order:
         if message.epoch < epoch:
             self.outdated += 1
             return False
-        if len(self._last) >= LANES and lane not in self._last:
-            raise HistoryError(f"{message.topic} has more than {LANES} keys: not read any further")
+        if len(self._last) >= MAX_KEYS and lane not in self._last:
+            raise HistoryError(
+                f"{message.topic} has more than {MAX_KEYS} keys: not read any further"
+            )
         self._last[lane] = (message.epoch, message.seq)
         news = message.output.id not in self._ids
         self._remember(message)
@@ -188,7 +190,7 @@ class Stream(Generic[ItemT]):
         self._failure: Exception | None = None
         self._gone_since: float | None = None
         self._given = 0
-        self.order = Order(by_key=TOPICS[name].compacted)
+        self.order = SequenceFilter(by_key=TOPICS[name].compacted)
         self.caught_up = False
         """Whether everything that was there at first has been asked for."""
         self.closed = False
@@ -269,8 +271,8 @@ class Stream(Generic[ItemT]):
                 self._fill()
                 continue
             record = self._held = self._buffer.popleft()
-            message = read(self._name, cast("Record", record))
-            if self.order.passes(message):
+            message = read(self._name, cast("KafkaRecord", record))
+            if self.order.is_new(message):
                 self._given += 1
                 return cast("ItemT", message)
             self._let_go()

@@ -14,26 +14,26 @@ from riskwatch.commands.query import Json, show_json
 from riskwatch.commands.replay import moment_of
 from riskwatch.contracts import keyfile
 from riskwatch.contracts.audit import GENESIS, Head
-from riskwatch.contracts.signing import public_text
-from riskwatch.core.clock import micros, text
+from riskwatch.contracts.signing import public_key_text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.engine.audit_head import published_heads
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store import bundle, queries
-from riskwatch.store.audit import chained_workers, links
+from riskwatch.store.audit import audit_rows, chained_workers
 from riskwatch.store.audit_check import check_database
-from riskwatch.store.bundle import Manifest
-from riskwatch.store.checkpoints import KEPT, check_checkpoints
+from riskwatch.store.bundle import BundleManifest
+from riskwatch.store.checkpoints import MAX_CHECKPOINT_ROWSETS, check_checkpoints
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import DECISION_LOG
-from riskwatch.store.queries import reading
+from riskwatch.store.queries import open_reader
 from riskwatch.version import ENGINE
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from riskwatch.audit.incident import Incident
-    from riskwatch.contracts.audit import Link
+    from riskwatch.contracts.audit import AuditLink
 
 
 # ``riskwatch verify``: derive stored decisions again, from the database alone.
@@ -46,7 +46,7 @@ _WORDS: Final = {
 }
 
 
-def verify_command(
+def verify_decisions_command(
     identifiers: Annotated[
         list[str] | None,
         typer.Argument(metavar="ID", help="Ids of decisions, or their beginnings."),
@@ -70,12 +70,15 @@ def verify_command(
 
     if everything == bool(identifiers):
         raise RiskwatchError("verify: name decisions, or use --all")
-    with queries.reading(database) as conn:
+    with queries.open_reader(database) as conn:
         if everything:
             order = (DECISION_LOG.c.ts, DECISION_LOG.c.id)
             ids = list(conn.execute(select(DECISION_LOG.c.id).order_by(*order)).scalars())
         else:
-            ids = [_decision(queries.find(conn, each), each) for each in identifiers or []]
+            ids = [
+                _decision(queries.find_alert_and_decision(conn, each), each)
+                for each in identifiers or []
+            ]
         verdicts = verify(conn, ids, whole=whole or everything)
     for verdict in verdicts:
         if as_json:
@@ -92,7 +95,9 @@ def verify_command(
         raise typer.Exit(1 if differs else 3)
 
 
-def _decision(found: tuple[queries.Found | None, queries.Found | None], given: str) -> str:
+def _decision(
+    found: tuple[queries.CommandRow | None, queries.CommandRow | None], given: str
+) -> str:
     decision = found[1]
     if decision is None:
         raise RiskwatchError(f"{given}: no decision is behind this alert")
@@ -125,12 +130,12 @@ def verify_bundle_command(
     """
     heads = [_head(each) for each in noted or []]
     if from_topic:
-        found = published_heads(Settings.read().connection)
+        found = published_heads(ProcessSettings.read().connection)
         if not found:
             raise RiskwatchError("riskwatch.audit holds no head: it shows nothing of the end")
         heads += found
     broken = False
-    with reading(database) as conn:
+    with open_reader(database) as conn:
         workers = sorted({*chained_workers(conn), *(head.worker for head in heads)})
         for worker in workers:
             own = [head for head in heads if head.worker == worker]
@@ -160,7 +165,7 @@ def checkpoint_command(
     worker: Worker = None,
     keep: Annotated[
         int, typer.Option(min=1, help="Checkpoints whose rows stay, the newest.")
-    ] = KEPT,
+    ] = MAX_CHECKPOINT_ROWSETS,
     end: Annotated[
         bool, typer.Option("--end", help="One at the journal's last entry too: before an upgrade.")
     ] = False,
@@ -173,7 +178,7 @@ def checkpoint_command(
     """
     from riskwatch.audit.checkpoints import keep_checkpoints  # noqa: PLC0415 - models take a second
 
-    with reading(database) as conn:
+    with open_reader(database) as conn:
         name = _chosen(conn, worker)
         engine = open_engine(database)
         try:
@@ -181,7 +186,7 @@ def checkpoint_command(
         finally:
             engine.dispose()
     for each in made:
-        typer.echo(f"{name}: entry {each.journal:,}, {text(each.us)}, {each.digest}")
+        typer.echo(f"{name}: entry {each.journal:,}, {rfc3339(each.us)}, {each.digest}")
     if not made:
         typer.echo(f"{name}: no new {'entry' if end else 'day'} since the last checkpoint")
 
@@ -205,29 +210,26 @@ def export_command(
 
     A chain that is not intact is not signed.
     """
-    from riskwatch.audit.incident import (
-        incident,
-        page,
-    )
+    from riskwatch.audit.incident import reconstruct_incident, render_page
 
     span = (moment_of("--from", begin), moment_of("--to", end))
     if span[0] > span[1]:
         raise RiskwatchError(f"--from must not be after --to, was {begin} and {end}")
-    signer = keyfile.read(key)
-    with reading(database) as conn:
+    signer = keyfile.read_private_key(key)
+    with open_reader(database) as conn:
         name = _chosen(conn, worker)
         _, breaches = check_database(conn, name)
         if breaches:
             raise StoreError(f"the chain is not intact, so nothing is signed: {breaches[0]}")
-        rows = list(links(conn, name, from_us=span[0], to_us=span[1]))
-        told = incident(conn, name, rows, span, journal=journal)
+        rows = list(audit_rows(conn, name, from_us=span[0], to_us=span[1]))
+        told = reconstruct_incident(conn, name, rows, span, journal=journal)
     manifest = _manifest(name, rows, span)
     files = {
-        bundle.CHAIN: bundle.lines(rows),
-        "scenes.jsonl": bundle.lines(_scenes(told)),
-        "alerts.jsonl": bundle.lines(told.alerts),
-        "configuration.json": bundle.lines([told.configuration] if told.configuration else []),
-        bundle.REPORT: page(told, manifest, span),
+        bundle.CHAIN: bundle.json_lines(rows),
+        "scenes.jsonl": bundle.json_lines(_scenes(told)),
+        "alerts.jsonl": bundle.json_lines(told.alerts),
+        "configuration.json": bundle.json_lines([told.configuration] if told.configuration else []),
+        bundle.REPORT: render_page(told, manifest, span),
     }
     signed = bundle.write_bundle(out, files, manifest, signer)
     typer.echo(f"{out}: {len(rows)} rows of {name}, signed by {signed.key}")
@@ -242,7 +244,7 @@ def check_command(
     key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
 ) -> None:
     """Check a bundle without a database; exit code 1 if anything in it was changed."""
-    trusted = None if key is None else public_text(keyfile.read_public(key))
+    trusted = None if key is None else public_key_text(keyfile.read_public_key(key))
     breaches = list(bundle.check_bundle(folder, trusted))
     for line in breaches:
         typer.echo(line)
@@ -263,7 +265,7 @@ def keygen_command(
 ) -> None:
     """Make a key for bundles: the private one in this file, the public one beside it."""
     beside = path.with_name(path.name + ".pub")
-    keyfile.make_public(beside, keyfile.make(path).public_key())
+    keyfile.write_public_key(beside, keyfile.create_private_key(path).public_key())
     typer.echo(f"{path}: keep it to yourself\n{beside}: give it to whoever checks bundles")
 
 
@@ -284,19 +286,19 @@ def _chosen(conn: Connection, worker: str | None) -> str:
     return worker
 
 
-def _manifest(worker: str, rows: list[Link], span: tuple[int, int]) -> Manifest:
+def _manifest(worker: str, rows: list[AuditLink], span: tuple[int, int]) -> BundleManifest:
     first, last = (rows[0], rows[-1]) if rows else (None, None)
-    return Manifest(
+    return BundleManifest(
         v=1,
         worker=worker,
-        begin=text(span[0]),
-        end=text(span[1]),
+        begin=rfc3339(span[0]),
+        end=rfc3339(span[1]),
         first=first.seq if first else 0,
         last=last.seq if last else 0,
         before=first.previous if first else GENESIS,
         after=last.digest if last else GENESIS,
         engine=ENGINE,
-        made=text(micros(datetime.now(UTC).replace(microsecond=0))),
+        made=rfc3339(micros(datetime.now(UTC).replace(microsecond=0))),
         key="",
         files={},
     )

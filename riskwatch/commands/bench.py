@@ -18,10 +18,18 @@ from rich.table import Column, Table
 from riskwatch import scenarios
 from riskwatch.bench import recordings
 from riskwatch.bench.case import Case
-from riskwatch.bench.scoreboard import Board
-from riskwatch.bench.static import PLAIN, Seen, alarms
-from riskwatch.bench.timeline import Change
-from riskwatch.bench.trial import ALONE, LADDER, RULES, Score, Trial, alone, generations
+from riskwatch.bench.scoreboard import Scoreboard
+from riskwatch.bench.static import PLAIN, DeviationReading, alarms
+from riskwatch.bench.timeline import StateChange
+from riskwatch.bench.trial import (
+    ALONE,
+    ENSEMBLE,
+    RULES,
+    Prediction,
+    Trial,
+    generation_changes,
+    generations,
+)
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import Cause, QualityIssue, State
@@ -29,7 +37,7 @@ from riskwatch.core.events import Quote
 from riskwatch.core.outputs import DataQualityRaised, DecisionMade, ScoreUpdated
 from riskwatch.core.readings import CounterpartyReading, MarketReading
 from riskwatch.core.scopes import BOOK, FIRM, parse
-from riskwatch.engine.replay import decided, overheard
+from riskwatch.engine.replay import risk_inputs, risk_outputs
 from riskwatch.errors import FeedError, RiskwatchError
 from riskwatch.feeds.importer import plan, read_quotes
 from riskwatch.feeds.record import Tally
@@ -48,11 +56,11 @@ if TYPE_CHECKING:
 # Runs a case of the scoreboard under every contender.
 
 FEEDS = (QualityIssue.FEED_STALE, QualityIssue.FEED_OUTLIER, QualityIssue.FEED_SPIKE)
-SILENT = (Cause.LIMIT, Cause.OPERATOR)
+NEUTRAL_CAUSES = (Cause.LIMIT, Cause.OPERATOR)
 """Causes that say nothing of whom the scope names."""
 
 
-def rules_alone(config: Config) -> Config:
+def without_models(config: Config) -> Config:
     """Return the same policy without models, so that static rules alone decide."""
     policy = config.policy
     models = msgspec.structs.replace(policy.models, targets=(), generations=())
@@ -105,13 +113,13 @@ def _trial(
     *,
     as_quoted: bool = False,
 ) -> Trial:
-    prices = Prices(config.reference)
-    heard, said = overheard(config, prices.noted(events), tick_us)
-    seen, parties = _seen(heard, config.reference, as_quoted=as_quoted)
-    rules, _ = _run(rules_alone(config), heard)
+    prices = PegPrices(config.reference)
+    heard, said = risk_inputs(config, prices.note_prices(events), tick_us)
+    seen, parties = _deviations(heard, config.reference, as_quoted=as_quoted)
+    rules, _ = _run(without_models(config), heard)
     ladder, scores = _run(config, heard)
-    changes = {RULES: rules, LADDER: ladder, PLAIN.name: alarms(PLAIN, seen, State.WATCH)}
-    changes |= {ALONE + name: alone(scores, name) for name in generations(scores)}
+    changes = {RULES: rules, ENSEMBLE: ladder, PLAIN.name: alarms(PLAIN, seen, State.WATCH)}
+    changes |= {ALONE + name: generation_changes(scores, name) for name in generations(scores)}
     return Trial(
         case=case,
         seed=seed,
@@ -124,7 +132,7 @@ def _trial(
     )
 
 
-class Prices:
+class PegPrices:
     """Notes the prices of one direct feed per pegged coin as events go by: for the eye alone."""
 
     def __init__(self, reference: Reference) -> None:
@@ -132,7 +140,7 @@ class Prices:
         self._feed: dict[str, str] = {}
         self.by_feed: dict[str, list[tuple[int, float]]] = {}
 
-    def noted(self, events: Iterable[Event]) -> Iterator[Event]:
+    def note_prices(self, events: Iterable[Event]) -> Iterator[Event]:
         """Yield events as they are, and note what they say; the first feed of a coin is kept."""
         for event in events:
             if isinstance(event, Quote) and event.last is not None:
@@ -149,11 +157,11 @@ class Prices:
             points.append((micros(quote.ts), (last - 1.0) * 1e4))
 
 
-def _seen(
+def _deviations(
     heard: list[Any], reference: Reference, *, as_quoted: bool
-) -> tuple[dict[str, list[Seen]], int]:
+) -> tuple[dict[str, list[DeviationReading]], int]:
     """Deviations of the pegged coins, and how many counterparties were watched."""
-    seen: dict[str, list[Seen]] = {}
+    seen: dict[str, list[DeviationReading]] = {}
     parties: dict[str, None] = {}
     for reading in heard:
         if isinstance(reading, CounterpartyReading):
@@ -164,28 +172,30 @@ def _seen(
                 if reference.asset(asset.asset).peg is not None:
                     trusted = asset.live > 0 and (asset.fiat_path or as_quoted)
                     series = seen.setdefault(asset.asset, [])
-                    series.append(Seen(reading.us, asset.deviation_bp, trusted))
+                    series.append(DeviationReading(reading.us, asset.deviation_bp, trusted))
     return seen, len(parties)
 
 
-def _run(config: Config, heard: list[Any]) -> tuple[list[Change], list[Score]]:
+def _run(config: Config, heard: list[Any]) -> tuple[list[StateChange], list[Prediction]]:
     """Let one configuration decide; returns its changes and its scores."""
-    changes: list[Change] = []
-    scores: list[Score] = []
-    for made in decided(config, heard):
+    changes: list[StateChange] = []
+    scores: list[Prediction] = []
+    for made in risk_outputs(config, heard):
         if isinstance(made, ScoreUpdated):
             us = micros(made.ts)
-            scores.append(Score(us, made.scope, made.target, made.generation, made.probability))
+            scores.append(
+                Prediction(us, made.scope, made.target, made.generation, made.probability)
+            )
         elif isinstance(made, DecisionMade) and _counts(made):
             dollars = float(made.exposure_usd)
             change = (made.scope, made.previous, made.state, made.cause, dollars)
-            changes.append(Change(micros(made.ts), *change))
+            changes.append(StateChange(micros(made.ts), *change))
     return changes, scores
 
 
 def _counts(made: DecisionMade) -> bool:
     """Whether a decision says something of whom its scope names."""
-    return parse(made.scope).kind not in (BOOK, FIRM) and made.cause not in SILENT
+    return parse(made.scope).kind not in (BOOK, FIRM) and made.cause not in NEUTRAL_CAUSES
 
 
 WIDE: Final = 200
@@ -244,7 +254,7 @@ def bench_command(
         told.print(f"{trial.case.name} seed {trial.seed}: done", highlight=False)
     if not trials:
         raise RiskwatchError("nothing to run: no episode and no recording was found")
-    board = Board.of(trials)
+    board = Scoreboard.of(trials)
     _print(console, board)
     number = _store(database, board, made.digest)
     console.print(f"run {number} of the scoreboard is in {database}", highlight=False)
@@ -303,14 +313,14 @@ def _done(due: Sequence[Callable[[], Trial]], jobs: int) -> Iterator[Trial]:
 
 def _labels(path: Path | None) -> tuple[bytes, str]:
     if path is None:
-        return recordings.shipped(), "recordings.toml"
+        return recordings.load_shipped(), "recordings.toml"
     try:
         return path.read_bytes(), str(path)
     except OSError as error:
         raise RiskwatchError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _print(console: Console, board: Board) -> None:
+def _print(console: Console, board: Scoreboard) -> None:
     for title, rows in (
         ("minutes from the onset; false alarms as WATCH/REDUCE/HALT", board.table()),
         ("probabilities on matured labels", board.scores()),
@@ -327,8 +337,8 @@ def _print(console: Console, board: Board) -> None:
         console.print(criterion.line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _store(url: str, board: Board, digest: str) -> int:
-    from riskwatch.engine.replay import database  # noqa: PLC0415
+def _store(url: str, board: Scoreboard, digest: str) -> int:
+    from riskwatch.engine.replay import open_database  # noqa: PLC0415
     from riskwatch.store.scoreboard import write_run  # noqa: PLC0415
 
     run = {
@@ -337,11 +347,11 @@ def _store(url: str, board: Board, digest: str) -> int:
         "cases": len({trial.case.name for trial in board.trials}),
         "trials": len(board.trials),
     }
-    with database(url) as engine:
+    with open_database(url) as engine:
         return write_run(engine, run, board.results(), board.judgements(), board.verdicts())
 
 
-def _report(path: Path, board: Board, digest: str) -> None:
+def _report(path: Path, board: Scoreboard, digest: str) -> None:
     from riskwatch.bench.page import page  # noqa: PLC0415
 
     text = page(board, digest)

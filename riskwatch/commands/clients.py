@@ -13,10 +13,10 @@ from riskwatch.commands.query import Json, show_rows
 from riskwatch.commands.stream import Kafka, connection
 from riskwatch.contracts.acks import ACKS
 from riskwatch.contracts.kafka_clients import open_producer
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.errors import BrokerError
 from riskwatch.store import clients as table
-from riskwatch.store.queries import reading
+from riskwatch.store.queries import open_reader
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,7 +38,7 @@ def clients_command(
     if forget is not None:
         _forget(forget, kafka)
         return
-    with reading(database) as conn:
+    with open_reader(database) as conn:
         found = table.clients(conn)
     if as_json:
         for client in found:
@@ -64,7 +64,7 @@ def _row(found: dict[str, Any]) -> list[str]:
 
 
 def _time(moment: datetime) -> str:
-    return text(micros(moment) // 1_000_000 * 1_000_000)
+    return rfc3339(micros(moment) // 1_000_000 * 1_000_000)
 
 
 def _seconds(value: float | None) -> str:

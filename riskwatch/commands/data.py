@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from riskwatch.core.clock import text
+from riskwatch.core.clock import rfc3339
 from riskwatch.errors import FeedError
 from riskwatch.feeds.formats import READERS
 from riskwatch.feeds.importer import Plan, plan, read_quotes
@@ -77,7 +77,7 @@ def import_command(
             tally = Tally(on_reject=_lister(path, listed))
             with _sink(target) as sink:
                 _write(made, tally, sink, console)
-            for line in summary(path, made, tally):
+            for line in import_summary(path, made, tally):
                 console.print(escape(line), soft_wrap=True, highlight=False)
 
 
@@ -88,7 +88,7 @@ def feeds_command() -> None:
         typer.echo(f"{reader.name:<{width}}  {reader.about}")
 
 
-def summary(path: Path, made: Plan, tally: Tally) -> list[str]:
+def import_summary(path: Path, made: Plan, tally: Tally) -> list[str]:
     """Return what became of a file, in at most four lines; it accounts for every row."""
     job = made.job
     lines = [f"{path.name}: {made.reader.name}, {job.feed}, step {step_text(job.step_us)}"]
@@ -106,25 +106,25 @@ def summary(path: Path, made: Plan, tally: Tally) -> list[str]:
         if tally.missing_steps:
             longest = step_text(tally.longest_hole_us)
             holes = f"; {tally.missing_steps} steps without a row, at most {longest} in a row"
-        lines.append(f"  closes: {text(tally.first_us)} to {text(tally.last_us)}{holes}")
+        lines.append(f"  closes: {rfc3339(tally.first_us)} to {rfc3339(tally.last_us)}{holes}")
     else:
         lines.append("  closes: none, nothing was written")
     return lines
 
 
 @dataclass(frozen=True)
-class _Target:
+class _EventSink:
     """Where the events of one input go; None is stdout."""
 
     path: Path | None
 
 
-def _targets(files: list[Path], out: str, rejects: Path | None) -> list[_Target]:
+def _targets(files: list[Path], out: str, rejects: Path | None) -> list[_EventSink]:
     """One target per input, none of which is an input, the rejects, or another's target."""
     if out == STDOUT:
         if len(files) > 1:
             raise FeedError("several files need --out FOLDER: one NDJSON file is made for each")
-        return [_Target(None)]
+        return [_EventSink(None)]
     folder = Path(out)
     if len(files) == 1 and not folder.is_dir() and not out.endswith("/"):
         targets = [folder]
@@ -136,7 +136,7 @@ def _targets(files: list[Path], out: str, rejects: Path | None) -> list[_Target]
     for target in targets:
         if taken.count(target.resolve()) > 1:
             raise FeedError(f"--out: {target} would be written twice, or over an input")
-    return [_Target(target) for target in targets]
+    return [_EventSink(target) for target in targets]
 
 
 def _moment(option: str, value: str | None) -> int | None:
@@ -167,7 +167,7 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _sink(target: _Target) -> Iterator[IO[bytes]]:
+def _sink(target: _EventSink) -> Iterator[IO[bytes]]:
     if target.path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from riskwatch.contracts.redact import redacted
+from riskwatch.contracts.redact import redact_secrets
 from riskwatch.errors import StoreError
 from riskwatch.store import migrate
 
@@ -32,12 +32,12 @@ def upgrade_command(database: Database = DEFAULT) -> None:
 @app.command("current")
 def current_command(database: Database = DEFAULT) -> None:
     """Say which revision a database is at."""
-    found = migrate.current(database)
+    found = migrate.current_revision(database)
     if found is None:
         raise StoreError(
-            f"{redacted(database)} has no riskwatch schema: run `riskwatch db upgrade`"
+            f"{redact_secrets(database)} has no riskwatch schema: run `riskwatch db upgrade`"
         )
-    newest = migrate.head()
+    newest = migrate.head_revision()
     typer.echo(f"at revision {found}" + ("" if found == newest else f", this build has {newest}"))
 
 
@@ -45,4 +45,4 @@ def current_command(database: Database = DEFAULT) -> None:
 def check_command(database: Database = DEFAULT) -> None:
     """Check that a database is exactly what this build needs; exit code 2 if it is not."""
     migrate.check(database)
-    typer.echo(f"as this build needs it, at revision {migrate.head()}")
+    typer.echo(f"as this build needs it, at revision {migrate.head_revision()}")

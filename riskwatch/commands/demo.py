@@ -17,18 +17,18 @@ from rich.console import Console
 from riskwatch import scenarios
 from riskwatch.commands.query import show_rows
 from riskwatch.dashboard.board import Board
-from riskwatch.dashboard.view import Pace, Show, check_picture
+from riskwatch.dashboard.view import DashboardView, PlaybackClock, check_picture
 from riskwatch.errors import RiskwatchError
 from riskwatch.store import queries
 from riskwatch.store.explain import explain_decision
-from riskwatch.store.user_query import ask
+from riskwatch.store.user_query import run_user_query
 
 if TYPE_CHECKING:
     from riskwatch.config.config import Config
     from riskwatch.engine.ports import Store
-    from riskwatch.engine.replay import Summary
+    from riskwatch.engine.replay import ReplaySummary
     from riskwatch.scenarios.episode import Episode
-    from riskwatch.store.batch import Batch, OutboxRecord, Resumed
+    from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint
 
 EPISODE: Final = "usdc_2023"
 LIVE_S: Final = 20.0
@@ -37,7 +37,7 @@ BATCH: Final = 200
 """Events per transaction, and so per step of the screen."""
 FILE: Final = "riskwatch-demo.db"
 
-NEXT: Final = (
+FOLLOW_UP: Final = (
     (
         "What do we have with whom, and how much of it is looked through to the coin's issuer?",
         (
@@ -64,14 +64,14 @@ NEXT: Final = (
 
 
 @dataclass(slots=True)
-class Watched:
+class DisplayedStore:
     """A store that shows each batch once it is true."""
 
     store: Store
-    show: Show
+    show: DashboardView
     read: int = 0
 
-    def take_lease(self, worker: str, holder: str) -> Resumed:
+    def take_lease(self, worker: str, holder: str) -> ResumePoint:
         """As the store does."""
         return self.store.take_lease(worker, holder)
 
@@ -115,7 +115,7 @@ def demo_command(
     live = console.is_terminal and not plain
     episode = scenarios.load(EPISODE)
     window = (episode.end - episode.start).total_seconds()
-    pace = Pace(speed if speed is not None else (window / LIVE_S if live else 0.0))
+    pace = PlaybackClock(speed if speed is not None else (window / LIVE_S if live else 0.0))
     config = bootstrap.configuration()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     _renew(database)
@@ -125,7 +125,7 @@ def demo_command(
         episode.end,
         {name: a.issuer for name, a in config.reference.assets.items() if a.issuer is not None},
     )
-    with Show(board, console, live=live, pace=pace, capture=capture) as show:
+    with DashboardView(board, console, live=live, pace=pace, capture=capture) as show:
         summary = _play(episode, seed, config, database, show)
     _epilogue(console, show, database, summary)
 
@@ -138,40 +138,44 @@ def _renew(database: Path) -> None:
         database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
-def _play(episode: Episode, seed: int, config: Config, database: Path, show: Show) -> Summary:
+def _play(
+    episode: Episode, seed: int, config: Config, database: Path, show: DashboardView
+) -> ReplaySummary:
     from riskwatch.engine import bootstrap  # noqa: PLC0415
-    from riskwatch.engine.replay import Limits, Replay, replay_files, stopping  # noqa: PLC0415  # noqa: PLC0415
+    from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files, stop_on_signals  # noqa: PLC0415  # noqa: PLC0415
 
     encode = msgspec.json.Encoder().encode
-    with TemporaryDirectory(prefix="riskwatch-demo-") as folder, stopping() as stop:
+    with TemporaryDirectory(prefix="riskwatch-demo-") as folder, stop_on_signals() as stop:
         events = Path(folder) / f"{episode.name}.ndjson"
         with events.open("wb") as sink:
             for event in scenarios.events(episode, seed):
                 sink.write(encode(event) + b"\n")
-        what = Replay([events], f"sqlite:///{database}", limits=Limits(batch=BATCH))
+        what = ReplayJob([events], f"sqlite:///{database}", limits=ReplayLimits(batch=BATCH))
         return replay_files(
             what,
             bootstrap.pipeline(config),
             config=config,
             stop=stop,
-            wrap=lambda store: Watched(store, show),
+            wrap=lambda store: DisplayedStore(store, show),
         )
 
 
-def _epilogue(console: Console, show: Show, database: Path, summary: Summary) -> None:
+def _epilogue(
+    console: Console, show: DashboardView, database: Path, summary: ReplaySummary
+) -> None:
     """Explain the decisive signal, and answer what a person would ask next."""
     url = f"sqlite:///{database}"
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True, emoji=False)
     say(f"\n{summary.read:,} events in {summary.seconds:.1f} s, all of it now in {database}.\n")
-    with queries.reading(url) as conn:
+    with queries.open_reader(url) as conn:
         if show.decisive is not None:
-            _, decision = queries.find(conn, show.decisive.id)
+            _, decision = queries.find_alert_and_decision(conn, show.decisive.id)
             assert decision is not None, "a decision that was shown is committed"
             switches = queries.switches_of(conn, show.decisive.id)
             say(f"The decisive signal, as `riskwatch explain {show.decisive.id[:12]}` tells it:\n")
             for line in explain_decision(decision, switches):
                 say(line)
-        for question, query in NEXT:
+        for question, query in FOLLOW_UP:
             say(f"\n{question}\n  riskwatch sql --database {url} \\\n    {query!r}")
-            names, rows, _ = ask(conn, query, limit=50)
+            names, rows, _ = run_user_query(conn, query, limit=50)
             show_rows(names, rows)

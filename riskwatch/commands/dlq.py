@@ -13,26 +13,32 @@ from riskwatch.client import Publisher
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_rows
 from riskwatch.commands.stream import Kafka, connection
-from riskwatch.core.clock import text
+from riskwatch.core.clock import rfc3339
 from riskwatch.errors import RiskwatchError
 from riskwatch.store import dead_letters
-from riskwatch.store.dead_letters import Letter, Place, Wanted, inbox_of, standing_faults
+from riskwatch.store.dead_letters import (
+    DeadLetterFilter,
+    DeadLetterPlace,
+    StoredDeadLetter,
+    input_topic_of,
+    open_faults,
+)
 from riskwatch.store.engine import open_engine
-from riskwatch.store.faults import PEOPLE, retry, set_aside
+from riskwatch.store.faults import REQUIRED_PEOPLE, request_quarantine, reset_crashes
 from riskwatch.store.migrate import require_current
-from riskwatch.store.queries import reading
+from riskwatch.store.queries import open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlalchemy.engine import Engine
 
-    from riskwatch.store.dead_letters import Heading
+    from riskwatch.store.dead_letters import DeadLetterSummary
 
 
 # A dead letter in words, and as JSON: nothing in it steers the terminal that it is shown on.
 
-HEX: Final = 4096
+MAX_HEX_DIGITS: Final = 4096
 """Most bytes that are shown as hexadecimal digits."""
 _WIDTH: Final = 32
 
@@ -52,15 +58,15 @@ def printable(said: str, keep: str = "") -> str:
     )  # fmt: skip
 
 
-def row_of(heading: Heading) -> Iterable[Any]:
+def summary_cells(heading: DeadLetterSummary) -> Iterable[Any]:
     """Cells of a letter in the list."""
     place = heading.place
     yield from (printable(place.id), place.worker, heading.reason, printable(heading.detail))
-    yield from (heading.payload_bytes, text(heading.us) if heading.us else "")
+    yield from (heading.payload_bytes, rfc3339(heading.us) if heading.us else "")
     yield printable(heading.replayed_by or "")
 
 
-def plain_heading(heading: Heading) -> dict[str, Any]:
+def summary_json(heading: DeadLetterSummary) -> dict[str, Any]:
     """Heading of a letter for JSON."""
     place = heading.place
     where = {"worker": place.worker, "stream": place.stream, "position": place.position}
@@ -70,7 +76,7 @@ def plain_heading(heading: Heading) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def told(letter: Letter) -> Iterable[str]:
+def dead_letter_lines(letter: StoredDeadLetter) -> Iterable[str]:
     """Lines that show all of a letter; bytes that are no UTF-8 as hexadecimal digits."""
     heading = letter.heading
     place = heading.place
@@ -78,29 +84,29 @@ def told(letter: Letter) -> Iterable[str]:
     yield f"worker    {place.worker}"
     yield f"reason    {heading.reason}: {printable(heading.detail)}"
     if heading.us:
-        yield f"at        {text(heading.us)} (event time of the worker)"
+        yield f"at        {rfc3339(heading.us)} (event time of the worker)"
     if heading.replayed_by is not None:
         yield f"replayed  by {printable(heading.replayed_by)}"
-    yield f"key       {'none' if letter.key is None else _shown(letter.key)}"
+    yield f"key       {'none' if letter.key is None else _printed_bytes(letter.key)}"
     for name, value in letter.headers:
-        yield f"header    {printable(name)}: {_shown(value)}"
+        yield f"header    {printable(name)}: {_printed_bytes(value)}"
     yield f"payload   {len(letter.payload)} bytes, SHA-256 {letter.sha256}"
-    kind, said = readable(letter.payload)
+    kind, said = bytes_json(letter.payload)
     if kind == "text":
         yield printable(said, "\n\t")
         return
-    for at in range(0, min(len(letter.payload), HEX), _WIDTH):
+    for at in range(0, min(len(letter.payload), MAX_HEX_DIGITS), _WIDTH):
         yield f"{at:>8x}  {letter.payload[at : at + _WIDTH].hex(' ')}"
-    if len(letter.payload) > HEX:
-        yield f"and {len(letter.payload) - HEX} bytes more: --raw gives all"
+    if len(letter.payload) > MAX_HEX_DIGITS:
+        yield f"and {len(letter.payload) - MAX_HEX_DIGITS} bytes more: --raw gives all"
 
 
-def _shown(data: bytes) -> str:
-    kind, said = readable(data)
+def _printed_bytes(data: bytes) -> str:
+    kind, said = bytes_json(data)
     return printable(said) if kind == "text" else f"hex {said}"
 
 
-def readable(data: bytes) -> tuple[str, str]:
+def bytes_json(data: bytes) -> tuple[str, str]:
     """``text`` and the text, or ``hex`` and the digits."""
     try:
         return "text", data.decode()
@@ -143,16 +149,16 @@ def list_command(
     as_json: Json = False,
 ) -> None:
     """Show dead letters, the newest first, and how many there are of each kind."""
-    wanted = Wanted(topic, reason, worker)
-    with reading(database) as conn:
-        found = dead_letters.headings(conn, wanted, limit)
-        counted = dead_letters.counts(conn, wanted)
+    wanted = DeadLetterFilter(topic, reason, worker)
+    with open_reader(database) as conn:
+        found = dead_letters.dead_letter_summaries(conn, wanted, limit)
+        counted = dead_letters.dead_letter_counts(conn, wanted)
     if as_json:
         for heading in found:
-            show_json(plain_heading(heading))
+            show_json(summary_json(heading))
         return
     names = ["id", "worker", "reason", "detail", "bytes", "event time", "sent again by"]
-    show_rows(names, [[*row_of(heading)] for heading in found])
+    show_rows(names, [[*summary_cells(heading)] for heading in found])
     for source, why, n in counted:
         typer.echo(f"{n:>9,}  {printable(source)}  {why}")
     total = sum(n for *_, n in counted)
@@ -168,19 +174,21 @@ def show_command(
     as_json: Json = False,
 ) -> None:
     """Show one dead letter: why it was refused, and all that came."""
-    with reading(database) as conn:
-        found = dead_letters.letter(conn, dead_letters.locate(conn, which or []))
+    with open_reader(database) as conn:
+        found = dead_letters.read_dead_letter(
+            conn, dead_letters.find_dead_letter(conn, which or [])
+        )
     if raw:
         sys.stdout.buffer.write(found.payload)
         sys.stdout.buffer.flush()
         return
     if as_json:
-        headers = [[name, *readable(value)] for name, value in found.headers]
-        key = None if found.key is None else readable(found.key)
+        headers = [[name, *bytes_json(value)] for name, value in found.headers]
+        key = None if found.key is None else bytes_json(found.key)
         body = {"sha256": found.sha256, "key": key, "headers": headers}
-        show_json(plain_heading(found.heading) | body | {"payload": readable(found.payload)})
+        show_json(summary_json(found.heading) | body | {"payload": bytes_json(found.payload)})
         return
-    for line in told(found):
+    for line in dead_letter_lines(found):
         typer.echo(line)
 
 
@@ -207,24 +215,24 @@ def replay_command(
     What was applied is known by its identity and not applied twice; what is refused again is a
     dead letter again.
     """
-    wanted = Wanted(topic, reason, worker)
+    wanted = DeadLetterFilter(topic, reason, worker)
     if everything == bool(which):
         raise RiskwatchError("dlq replay: name one letter, or use --all with --reason")
     if everything and reason is None:
         raise RiskwatchError("dlq replay: --all goes with --reason")
-    if not everything and wanted != Wanted():
+    if not everything and wanted != DeadLetterFilter():
         raise RiskwatchError("dlq replay: --topic, --reason and --worker go with --all")
-    with reading(database) as conn:
+    with open_reader(database) as conn:
         if everything:
-            chosen = dead_letters.places(conn, wanted)
+            chosen = dead_letters.dead_letter_places(conn, wanted)
         else:
-            chosen = [dead_letters.locate(conn, which or [])]
-            why = unsendable(dead_letters.letter(conn, chosen[0]))
+            chosen = [dead_letters.find_dead_letter(conn, which or [])]
+            why = unsendable_reason(dead_letters.read_dead_letter(conn, chosen[0]))
             if why is not None:
                 raise RiskwatchError(f"{chosen[0].id} is not sent again: {why}")
     if everything and not yes:
         raise RiskwatchError(f"{len(chosen)} letters would be sent again: --yes does it")
-    who = named(person)
+    who = person_name(person)
     engine = _open(database)
     try:
         with Publisher(connection(kafka)) as publisher:
@@ -247,16 +255,18 @@ def quarantine_command(
     database: Database = DEFAULT,
 ) -> None:
     """Ask that a message that a stage cannot take is set aside unread; it takes two people."""
-    place, who = Place(worker, stream, position), named(person)
+    place, who = DeadLetterPlace(worker, stream, position), person_name(person)
     if not reason.strip():
         raise RiskwatchError("dlq quarantine: --reason must say why")
     engine = _open(database)
     try:
-        asked = set_aside(engine, worker, (stream, position), who, reason.strip())
+        asked = request_quarantine(engine, worker, (stream, position), who, reason.strip())
     finally:
         engine.dispose()
-    typer.echo(f"{min(asked, PEOPLE)} of {PEOPLE} people ask that {worker} passes {place.id} over.")
-    if asked < PEOPLE:
+    typer.echo(
+        f"{min(asked, REQUIRED_PEOPLE)} of {REQUIRED_PEOPLE} people ask that {worker} passes {place.id} over."
+    )
+    if asked < REQUIRED_PEOPLE:
         typer.echo(
             f"Nothing happens before another person asks: riskwatch dlq quarantine {worker} "
             f"{stream} {position} --person ... --reason ..."
@@ -277,17 +287,17 @@ def retry_command(
     """Let a worker that stays down try again, once a build that can is in place; skips nothing."""
     engine = _open(database)
     try:
-        places = retry(engine, worker)
+        places = reset_crashes(engine, worker)
     finally:
         engine.dispose()
-    typer.echo(f"{worker} tries again: {', '.join(Place(worker, *p).id for p in places)}")
+    typer.echo(f"{worker} tries again: {', '.join(DeadLetterPlace(worker, *p).id for p in places)}")
 
 
 @app.command("faults")
 def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
     """Show where stages raised, how often, and who wants the message set aside."""
-    with reading(database) as conn:
-        found = standing_faults(conn)
+    with open_reader(database) as conn:
+        found = open_faults(conn)
     if as_json:
         for f in found:
             p = f.place
@@ -297,16 +307,16 @@ def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     names = ["worker", "stream", "position", "crashes", "error", "set aside by"]
     rows = [
         [f.place.worker, f.place.stream, f.place.position, f.crashes, printable(f.error),
-         f"{len(f.asked)} of {PEOPLE}: {printable('; '.join(f.asked))}" if f.asked else "nobody"]
+         f"{len(f.asked)} of {REQUIRED_PEOPLE}: {printable('; '.join(f.asked))}" if f.asked else "nobody"]
         for f in found
     ]  # fmt: skip
     show_rows(names, rows)
 
 
-def unsendable(letter: Letter) -> str | None:
+def unsendable_reason(letter: StoredDeadLetter) -> str | None:
     """Say why a letter cannot be sent again, if it cannot."""
     place = letter.heading.place
-    if inbox_of(place.stream) is None:
+    if input_topic_of(place.stream) is None:
         if place.source != place.stream:
             return f"{place.source} is no input; the workers write it themselves"
         return f"it is from the file {place.stream}: correct it there, or `riskwatch publish` it"
@@ -317,7 +327,7 @@ def unsendable(letter: Letter) -> str | None:
     return None
 
 
-def named(person: str | None) -> str:
+def person_name(person: str | None) -> str:
     """Name of whoever acts.
 
     Raises
@@ -331,12 +341,14 @@ def named(person: str | None) -> str:
     return found.strip()
 
 
-def _send(engine: Engine, publisher: Publisher, place: Place, person: str, *, again: bool) -> str:
+def _send(
+    engine: Engine, publisher: Publisher, place: DeadLetterPlace, person: str, *, again: bool
+) -> str:
     """Send one letter; what it says is true once it returns."""
     with engine.begin() as conn:
-        letter = dead_letters.letter(conn, place)
-        dead_letters.claim(conn, place, person, again=again)
-        topic = inbox_of(place.stream)
+        letter = dead_letters.read_dead_letter(conn, place)
+        dead_letters.claim_dead_letter(conn, place, person, again=again)
+        topic = input_topic_of(place.stream)
         assert topic is not None, "unsendable() was asked"
         headers = (*letter.headers, (REPLAYED, place.id.encode()))
         refused = publisher.raw(topic, letter.key, letter.payload, place.id, headers)
@@ -347,14 +359,19 @@ def _send(engine: Engine, publisher: Publisher, place: Place, person: str, *, ag
 
 
 def _send_all(
-    engine: Engine, publisher: Publisher, chosen: Sequence[Place], person: str, *, again: bool
+    engine: Engine,
+    publisher: Publisher,
+    chosen: Sequence[DeadLetterPlace],
+    person: str,
+    *,
+    again: bool,
 ) -> None:
     """Send what can be sent, in the order in which it was refused; say what was not, and why."""
     not_sent: dict[str, int] = {}
     for place in chosen:
         with engine.connect() as conn:
-            heading = dead_letters.letter(conn, place)
-        why = unsendable(heading)
+            heading = dead_letters.read_dead_letter(conn, place)
+        why = unsendable_reason(heading)
         if why is None and heading.heading.replayed_by is not None and not again:
             why = "sent again before (--again sends it anyway)"
         if why is None:

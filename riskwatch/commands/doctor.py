@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from riskwatch.doctor import examine
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 
 _COLOURS: Final = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 _WIDTH: Final = 28
@@ -26,7 +26,7 @@ def doctor_command(
     # What a client library has to say is in the findings, in one line each.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     failed = False
-    for finding in examine(Settings.read()):
+    for finding in examine(ProcessSettings.read()):
         failed = failed or finding.status == "fail"
         if as_json:
             typer.echo(msgspec.json.encode(finding).decode())

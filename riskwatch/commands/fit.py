@@ -13,16 +13,16 @@ import typer
 from riskwatch import scenarios
 from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.scorer import GenerationConfig
-from riskwatch.engine.replay import Limits, Replay, replay_files
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
 from riskwatch.errors import RiskwatchError
-from riskwatch.scenarios.random_episodes import drawn, levels, weight
+from riskwatch.scenarios.random_episodes import discount_paths, episode_weight, random_episode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from riskwatch.config.config import Config
-    from riskwatch.models.config import Question
-    from riskwatch.models.sample_recorder import Row
+    from riskwatch.models.config import TargetSpec
+    from riskwatch.models.sample_recorder import LabelledSample
     from riskwatch.models.trees import Artefact
     from riskwatch.scenarios import Episode
 
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 # What ``riskwatch fit`` measures on drawn paths alone: priors of targets, and asks for WATCH.
 
 
-def prior_tables(asked: Sequence[Question], draws: int) -> Iterator[str]:
+def prior_tables(asked: Sequence[TargetSpec], draws: int) -> Iterator[str]:
     """Yield a table of ``models.toml`` for every depeg target, with what it is worth.
 
     Fitted on every second drawn path, and judged on the others.
     """
-    from riskwatch.fitting.priors import measured, samples  # noqa: PLC0415 - NumPy
+    from riskwatch.fitting.priors import fit_prior, prior_samples  # noqa: PLC0415 - NumPy
 
-    paths, weights = _drawn(draws)
-    for question in _discounts(asked):
+    paths, weights = _sample_paths(draws)
+    for question in _discount_targets(asked):
         target = question.target
         every_s = question.every / SECOND
-        half = [samples(target, every_s, paths[k::2], weights[k::2]) for k in (0, 1)]
+        half = [prior_samples(target, every_s, paths[k::2], weights[k::2]) for k in (0, 1)]
         try:
-            made = measured(*half)
+            made = fit_prior(*half)
         except ValueError as error:
             yield f"# {target.id}: none ({error})"
             continue
@@ -58,7 +58,7 @@ def prior_tables(asked: Sequence[Question], draws: int) -> Iterator[str]:
         )
 
 
-def asks(asked: Sequence[Question], draws: int) -> Iterator[str]:
+def watch_asks(asked: Sequence[TargetSpec], draws: int) -> Iterator[str]:
     """Yield how asks for WATCH do on the lowest onset of a coin's discount.
 
     Raises
@@ -66,24 +66,24 @@ def asks(asked: Sequence[Question], draws: int) -> Iterator[str]:
     RiskwatchError
         If there is none.
     """
-    from riskwatch.fitting.asks import tried  # noqa: PLC0415
+    from riskwatch.fitting.asks import try_asks  # noqa: PLC0415
 
-    onsets = [question for question in _discounts(asked) if question.target.start is None]
+    onsets = [question for question in _discount_targets(asked) if question.target.start is None]
     if not onsets:
         raise RiskwatchError("no onset of a discount is configured, so nothing can ask for WATCH")
     lowest = min(onsets, key=lambda q: (q.target.threshold, q.target.horizon_s))
     yield f"{lowest.id}: alarms in vain per coin and month; minutes before the break, median"
-    paths, weights = _drawn(draws)
-    for each in tried(lowest.rule, lowest.target.threshold, paths, weights):
+    paths, weights = _sample_paths(draws)
+    for each in try_asks(lowest.rule, lowest.target.threshold, paths, weights):
         yield f"{each.name:36}  {each.vain:.3f}  {each.lead_min:+.0f}"
 
 
-def _drawn(draws: int) -> tuple[list[list[float]], list[float]]:
+def _sample_paths(draws: int) -> tuple[list[list[float]], list[float]]:
     """Paths, and how much each counts."""
-    return [levels(n) for n in range(draws)], [weight(n) for n in range(draws)]
+    return [discount_paths(n) for n in range(draws)], [episode_weight(n) for n in range(draws)]
 
 
-def _discounts(asked: Sequence[Question]) -> list[Question]:
+def _discount_targets(asked: Sequence[TargetSpec]) -> list[TargetSpec]:
     """Questions about a coin below its peg, which is what the paths are of."""
     return [q for q in asked if q.target.kind == "depeg" and q.target.side == "discount"]
 
@@ -130,12 +130,12 @@ def fit_command(
     on what came after all that it was fitted on. The same episodes give the same bytes.
     """
     from riskwatch.engine import bootstrap  # noqa: PLC0415
-    from riskwatch.fitting.artefact import fitted  # noqa: PLC0415 - seconds to import
-    from riskwatch.fitting.trees import Settings  # noqa: PLC0415
-    from riskwatch.models.config import questions  # noqa: PLC0415
+    from riskwatch.fitting.artefact import fit_artefact  # noqa: PLC0415 - seconds to import
+    from riskwatch.fitting.trees import FitSettings  # noqa: PLC0415
+    from riskwatch.models.config import target_specs  # noqa: PLC0415
 
     given = bootstrap.configuration(config)
-    asked = [q for group in questions(given.policy.models).values() for q in group]
+    asked = [q for group in target_specs(given.policy.models).values() for q in group]
     horizons = {q.id: q.target.horizon_s for q in asked if targets is None or q.id in targets}
     for name in targets or ():
         if name not in horizons:
@@ -148,27 +148,29 @@ def fit_command(
     if out is None:
         raise RiskwatchError("name the artefact to write with --out, or measure --priors or --asks")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    rows: list[Row] = []
+    rows: list[LabelledSample] = []
     sources: list[str] = []
     with TemporaryDirectory(prefix="riskwatch-fit-") as folder:
         runs: list[tuple[str, str | Episode, int]] = []
         runs += [(name, name, seed) for name in episodes or () for seed in range(1, seeds + 1)]
-        runs += [(f"drawn_{n}", drawn(n), n) for n in range(draws)]
-        weights = {f"drawn_{n} seed {n}": weight(n) for n in range(draws)}
+        runs += [(f"drawn_{n}", random_episode(n), n) for n in range(draws)]
+        weights = {f"drawn_{n} seed {n}": episode_weight(n) for n in range(draws)}
         for source, path in _recordings(files or (), runs, Path(folder)):
-            more = live_through(source, path, given, weights.get(source, 1.0))
+            more = collect_samples(source, path, given, weights.get(source, 1.0))
             typer.echo(f"{source}: {len(more)} labels, {sum(r.label for r in more)} true", err=True)
             rows += more
             sources.append(source)
     if not rows:
         raise RiskwatchError("no label matured: name files of events, or an --episode")
     stated = {question.id: question.rule for question in asked}
-    made, reasons = fitted(rows, horizons, sources, Settings(trees=trees), out.stem, stated)
-    for line in report(made, reasons):
+    made, reasons = fit_artefact(
+        rows, horizons, sources, FitSettings(trees=trees), out.stem, stated
+    )
+    for line in fit_report(made, reasons):
         typer.echo(line)
     if not made.models:
         raise RiskwatchError("no target could be fitted, so nothing was written")
-    write(made, out)
+    write_artefact(made, out)
     typer.echo(f"{out}: sha256 {made.sha256}")
 
 
@@ -188,7 +190,9 @@ def _recordings(
         path.unlink()
 
 
-def live_through(source: str, path: Path, config: Config, counts: float = 1.0) -> list[Row]:
+def collect_samples(
+    source: str, path: Path, config: Config, counts: float = 1.0
+) -> list[LabelledSample]:
     """Samples of one recording with their labels, as the ladder takes them live.
 
     Parameters
@@ -208,10 +212,10 @@ def live_through(source: str, path: Path, config: Config, counts: float = 1.0) -
         If the file cannot be read.
     """
     from riskwatch.engine import bootstrap  # noqa: PLC0415
-    from riskwatch.models.ensemble import Ladder  # noqa: PLC0415
-    from riskwatch.models.sample_recorder import Tape  # noqa: PLC0415
+    from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415
+    from riskwatch.models.sample_recorder import SampleRecorder  # noqa: PLC0415
 
-    tape = Tape(source, counts)
+    tape = SampleRecorder(source, counts)
     generations = (
         GenerationConfig(model="rules", authority="full"),
         GenerationConfig(model="tape", options={"tape": tape}),
@@ -222,15 +226,15 @@ def live_through(source: str, path: Path, config: Config, counts: float = 1.0) -
     policy = msgspec.structs.replace(policy, models=models, risk=risk)
     bare = msgspec.structs.replace(config, policy=policy)
     with TemporaryDirectory(prefix="riskwatch-fit-") as folder:
-        what = Replay(
-            [path], f"sqlite:///{Path(folder) / 'fit.sqlite'}", limits=Limits(batch=BATCH)
+        what = ReplayJob(
+            [path], f"sqlite:///{Path(folder) / 'fit.sqlite'}", limits=ReplayLimits(batch=BATCH)
         )
-        pipeline = bootstrap.pipeline(bare, scorer=tape.wrap(Ladder(models)))
+        pipeline = bootstrap.pipeline(bare, scorer=tape.wrap(Ensemble(models)))
         replay_files(what, pipeline)
     return tape.rows
 
 
-def report(made: Artefact, reasons: dict[str, str]) -> Iterator[str]:
+def fit_report(made: Artefact, reasons: dict[str, str]) -> Iterator[str]:
     """Yield what was fitted, and how good it is out of fold, in lines."""
     for target, model in made.models.items():
         yield (
@@ -249,7 +253,7 @@ def report(made: Artefact, reasons: dict[str, str]) -> Iterator[str]:
         yield f"{target}: no model, says the rule ({why})"
 
 
-def write(made: Artefact, out: Path) -> None:
+def write_artefact(made: Artefact, out: Path) -> None:
     """Write an artefact; it appears under its name only when it is complete.
 
     Raises
@@ -257,11 +261,11 @@ def write(made: Artefact, out: Path) -> None:
     RiskwatchError
         If it cannot be written.
     """
-    from riskwatch.models.trees import sealed  # noqa: PLC0415
+    from riskwatch.models.trees import seal_artefact  # noqa: PLC0415
 
     part = out.with_name(out.name + ".part")
     try:
-        part.write_text(sealed(made), encoding="utf-8")
+        part.write_text(seal_artefact(made), encoding="utf-8")
         part.replace(out)
     except OSError as error:
         raise RiskwatchError(f"{out}: cannot be written: {error.strerror}") from error

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from riskwatch.acks.drills import PASSED, Report, told
+from riskwatch.acks.drills import PASSED, DrillReport, format_report
 from riskwatch.commands import sender as s
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, killswitch_app, show_rows
-from riskwatch.config.toml import seconds
-from riskwatch.core.clock import micros, text
+from riskwatch.config.toml import parse_duration
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.ids import output_id
 from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.store import drills as table
 from riskwatch.store import queries
-from riskwatch.store.queries import plain, reading
+from riskwatch.store.queries import json_value, open_reader
 
 if TYPE_CHECKING:
-    from riskwatch.commands.preview import Preview
+    from riskwatch.commands.preview import ReleasePreview
 
 
 # ``riskwatch killswitch set-limit|promote|demote``: limits and models, by signed command.
@@ -33,7 +33,7 @@ Generation = Annotated[str, typer.Argument(help="Which generation.")]
 To = Annotated[str, typer.Option("--to", help="shadow, advisory, bounded or full.")]
 
 
-@s.sending
+@s.with_sender_options
 def set_limit_command(
     limit: Annotated[str, typer.Argument(help="Id of the limit in limits.toml.")],
     *,
@@ -49,7 +49,7 @@ def set_limit_command(
     sender.send("set_limit", scope, reason, args)
 
 
-@s.sending
+@s.with_sender_options
 def promote_command(
     target: Target,
     generation: Generation,
@@ -63,7 +63,7 @@ def promote_command(
     sender.send("promote", "firm", reason, args)
 
 
-@s.sending
+@s.with_sender_options
 def demote_command(
     target: Target,
     generation: Generation,
@@ -85,7 +85,7 @@ _NAMES: Final = (
 )  # fmt: skip
 
 
-@s.sending
+@s.with_sender_options
 def drill_command(
     *,
     scope: Annotated[str, typer.Option(help="Scope to exercise, such as firm or asset:USDC.")],
@@ -112,7 +112,7 @@ def drill_command(
     if not sender.live:
         return
     done = _judged(sender.database, output_id(cause, "DrillSignalled", scope), timeout)
-    typer.echo(told(done), nl=False)
+    typer.echo(format_report(done), nl=False)
     if report is not None:
         _write(report, done)
     if done.outcome != PASSED:
@@ -126,11 +126,11 @@ def drills_command(
     as_json: Json = False,
 ) -> None:
     """Show past drills, the newest first."""
-    with reading(database) as conn:
+    with open_reader(database) as conn:
         found = table.drills(conn, limit)
     if as_json:
         for drill in found:
-            said = {name: plain(value) for name, value in drill.items()}
+            said = {name: json_value(value) for name, value in drill.items()}
             typer.echo(msgspec.json.encode(said).decode())
         return
     show_rows(list(_NAMES), [_row(drill) for drill in found])
@@ -138,7 +138,7 @@ def drills_command(
 
 def _row(drill: dict[str, Any]) -> list[str]:
     return [
-        text(micros(drill["sent_ts"]) // 1_000_000 * 1_000_000),
+        rfc3339(micros(drill["sent_ts"]) // 1_000_000 * 1_000_000),
         drill["id"],
         drill["scope"],
         drill["outcome"] or "not judged",
@@ -150,14 +150,14 @@ def _row(drill: dict[str, Any]) -> list[str]:
     ]
 
 
-def _judged(database: str, drill_id: str, timeout: float) -> Report:
+def _judged(database: str, drill_id: str, timeout: float) -> DrillReport:
     """Wait for the report of a drill."""
     deadline = time.monotonic() + timeout
     while True:
-        with reading(database) as conn:
+        with open_reader(database) as conn:
             found = table.drill(conn, drill_id)
         if found is not None:
-            return msgspec.convert(found["report"], type=Report)
+            return msgspec.convert(found["report"], type=DrillReport)
         if time.monotonic() > deadline:
             raise RiskwatchError(
                 f"drill {drill_id}: no report after {timeout:g} s: does `run clients` run?"
@@ -165,10 +165,10 @@ def _judged(database: str, drill_id: str, timeout: float) -> Report:
         time.sleep(_LOOK_S)
 
 
-def _write(folder: Path, done: Report) -> None:
+def _write(folder: Path, done: DrillReport) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{done.id}.txt").write_text(told(done))
+        (folder / f"{done.id}.txt").write_text(format_report(done))
         (folder / f"{done.id}.json").write_bytes(
             msgspec.json.format(msgspec.json.encode(done), indent=2) + b"\n"
         )
@@ -197,7 +197,7 @@ Last = Annotated[str | None, typer.Option("--for", help="How long, e.g. 30m.")]
 
 
 @app.command("halt")
-@s.sending
+@s.with_sender_options
 def halt_command(
     scope: Scope,
     *,
@@ -209,7 +209,7 @@ def halt_command(
 
 
 @app.command("release")
-@s.sending
+@s.with_sender_options
 def release_command(
     scope: Scope,
     *,
@@ -221,13 +221,13 @@ def release_command(
 ) -> None:
     """Show what releasing a HALT will do; with --yes, ask for it. Somebody else approves."""
     _show(_preview(sender.database, config, scope), as_json=as_json)
-    if not _go(reason, yes=yes):
+    if not _is_confirmed(reason, yes=yes):
         return
     sender.send("release", scope, reason, {})
 
 
 @app.command("override")
-@s.sending
+@s.with_sender_options
 def override_command(
     scope: Scope,
     *,
@@ -241,14 +241,14 @@ def override_command(
 ) -> None:
     """Lift a HALT for a while although its condition holds; with --yes, ask for it."""
     _show(_preview(sender.database, config, scope), as_json=as_json)
-    if not _go(reason, yes=yes):
+    if not _is_confirmed(reason, yes=yes):
         return
-    args = {"until": s.end_of(sender, _seconds(last)), "state": state}
+    args = {"until": s.end_time(sender, _seconds(last)), "state": state}
     sender.send("override", scope, reason, args)
 
 
 @app.command("approve")
-@s.sending
+@s.with_sender_options
 def approve_command(
     scope: Annotated[str, typer.Argument(metavar="SCOPE", help="Scope that the request is about.")],
     *,
@@ -262,16 +262,16 @@ def approve_command(
     as_json: Json = False,
 ) -> None:
     """Show what waits for a second person, and what it will do; with --yes, approve it."""
-    waits = request or _waiting(sender.database, scope)
+    waits = request or _waiting_request(sender.database, scope)
     if is_scope(scope):
         _show(_preview(sender.database, config, scope), as_json=as_json)
-    if not _go(reason, yes=yes):
+    if not _is_confirmed(reason, yes=yes):
         return
     sender.send("approve", scope, reason, {"request": waits})
 
 
 @app.command("retire")
-@s.sending
+@s.with_sender_options
 def retire_command(
     scope: Scope,
     *,
@@ -281,13 +281,13 @@ def retire_command(
 ) -> None:
     """Close a halted scope for good: its subject is gone, and the paging about it ends."""
     typer.echo(f"{scope} stays at HALT, and nobody is paged about it again", err=True)
-    if not _go(reason, yes=yes):
+    if not _is_confirmed(reason, yes=yes):
         return
     sender.send("retire", _scope(scope), reason, {})
 
 
 @app.command("silence")
-@s.sending
+@s.with_sender_options
 def silence_command(
     scope: Scope,
     *,
@@ -301,12 +301,12 @@ def silence_command(
         raise ConfigError("command line", "--for", "either --for or --end")
     args: dict[str, Any] = {"end": True}
     if last is not None:
-        args = {"until": s.end_of(sender, _seconds(last))}
+        args = {"until": s.end_time(sender, _seconds(last))}
     sender.send("silence", _scope(scope), reason, args)
 
 
 @app.command("acknowledge")
-@s.sending
+@s.with_sender_options
 def acknowledge_command(
     scope: Scope,
     *,
@@ -318,7 +318,7 @@ def acknowledge_command(
 
 
 @app.command("unwind")
-@s.sending
+@s.with_sender_options
 def unwind_command(
     scope: Scope,
     *,
@@ -334,7 +334,7 @@ def unwind_command(
 ) -> None:
     """Open the way out of a HALT that the policy authorises beforehand, capped and for a while."""
     caps = {"max_usd": max_usd, "max_slip_bp": max_slip_bp}
-    args = {"until": s.end_of(sender, _seconds(last))}
+    args = {"until": s.end_time(sender, _seconds(last))}
     args |= {name: value for name, value in caps.items() if value is not None}
     sender.send("unwind", _scope(scope), reason, args)
 
@@ -348,16 +348,16 @@ def history_command(
     as_json: Json = False,
 ) -> None:
     """Show who commanded what, and what came of it, the newest first."""
-    with queries.reading(database) as conn:
-        rows = queries.history(conn, scope, limit)
+    with queries.open_reader(database) as conn:
+        rows = queries.command_history(conn, scope, limit)
     if as_json:
         for row in rows:
-            plain = {name: queries.plain(value) for name, value in row.items()}
+            plain = {name: queries.json_value(value) for name, value in row.items()}
             typer.echo(msgspec.json.encode(plain).decode())
         return
     body = [
         [
-            text(micros(row["ts"])),
+            rfc3339(micros(row["ts"])),
             row["operator"] + ("" if row["authentic"] else " (NOT AUTHENTIC)"),
             row["action"],
             row["scope"],
@@ -387,21 +387,21 @@ def _scope(scope: str) -> str:
 
 def _seconds(given: str) -> float:
     try:
-        return seconds(given)
+        return parse_duration(given)
     except ValueError as error:
         raise ConfigError("command line", "--for", "a duration such as 30m", given) from error
 
 
-def _preview(database: str, config: Path | None, scope: str) -> Preview:
-    from riskwatch.commands.preview import preview  # noqa: PLC0415 - models take a second to import
+def _preview(database: str, config: Path | None, scope: str) -> ReleasePreview:
+    from riskwatch.commands.preview import release_preview  # noqa: PLC0415 - models take a second to import
     from riskwatch.engine import bootstrap  # noqa: PLC0415
 
     rules = bootstrap.configuration(config)
-    with queries.reading(database) as conn:
-        return preview(conn, rules, _scope(scope))
+    with queries.open_reader(database) as conn:
+        return release_preview(conn, rules, _scope(scope))
 
 
-def _show(found: Preview, *, as_json: bool) -> None:
+def _show(found: ReleasePreview, *, as_json: bool) -> None:
     """Say it on stderr: stdout may be where a signed command goes."""
     if as_json:
         plain = msgspec.to_builtins(found, builtin_types=())
@@ -411,7 +411,7 @@ def _show(found: Preview, *, as_json: bool) -> None:
         typer.echo("".join(c if c.isprintable() else "?" for c in line), err=True)
 
 
-def _go(reason: str, *, yes: bool) -> bool:
+def _is_confirmed(reason: str, *, yes: bool) -> bool:
     """Whether to do what was shown."""
     if not yes:
         typer.echo("nothing was sent: look at it, then say --yes --reason '...'", err=True)
@@ -421,13 +421,13 @@ def _go(reason: str, *, yes: bool) -> bool:
     return True
 
 
-def _waiting(database: str, scope: str) -> str:
+def _waiting_request(database: str, scope: str) -> str:
     """Id of the request that waits on a scope."""
-    with queries.reading(database) as conn:
-        found = queries.controls(conn).get(scope)
+    with queries.open_reader(database) as conn:
+        found = queries.scope_controls(conn).get(scope)
     if found is None or found["request_id"] is None:
         raise RiskwatchError(f"nothing on {scope} waits for a second person")
-    until = text(micros(found["request_until"]))
+    until = rfc3339(micros(found["request_until"]))
     typer.echo(
         f"{found['request_by']} asks for {found['request_action']} of {scope}, until {until}",
         err=True,

@@ -18,10 +18,10 @@ from rich.table import Table
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.config import paths
 from riskwatch.config.config import load_policy
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.errors import RiskwatchError
 from riskwatch.models import registry
-from riskwatch.models.config import RULES, rungs
+from riskwatch.models.config import RULES_GENERATION, generation_specs
 from riskwatch.store import queries
 from riskwatch.store import queries as stored
 
@@ -29,28 +29,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig
-    from riskwatch.store.queries import Found
+    from riskwatch.store.queries import CommandRow
 
 
 # A model card: what a model is, how good it has been, and what it may do, in plain words.
 
-MAY: Final = {
+AUTHORITY_TEXTS: Final = {
     "shadow": "nothing: its scores are stored and shown",
     "advisory": "raise WATCH",
     "bounded": "raise REDUCE, on a stated share of the firm's exposure",
     "full": "raise HALT",
 }
 _ROLE: Final = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
-FEW: Final = 10
+MIN_EVENTS: Final = 10
 """Independent events below which a record proves little."""
-_SERVED: Final = (
+_SERVING: Final = (
     "The probability that all generations give together: their mean, weighted by how well each "
     "did. Shadows have no part in it. It may go as far as the least of those that are mixed."
 )
 
 
-def markdown(
-    name: str, configured: GenerationConfig | None, standings: list[Found], changes: list[Found]
+def model_card(
+    name: str,
+    configured: GenerationConfig | None,
+    standings: list[CommandRow],
+    changes: list[CommandRow],
 ) -> str:
     """Write the card of one generation.
 
@@ -78,7 +81,7 @@ def markdown(
     lines += ["## What it may do", ""]
     lines += [f"- {row['target']}: {_may(row)}" for row in standings]
     if configured is not None and not standings:
-        lines.append(f"- everywhere: {MAY[configured.authority]}")
+        lines.append(f"- everywhere: {AUTHORITY_TEXTS[configured.authority]}")
     lines += ["", "## How its authority came about", "", *_history(changes), ""]
     lines += ["## Limits", "", *_limits(name, standings)]
     return "\n".join(lines) + "\n"
@@ -88,7 +91,7 @@ def _what(name: str, configured: GenerationConfig | None) -> Iterator[str]:
     yield "## What it is"
     yield ""
     if configured is None:
-        yield _SERVED if name == "served" else "It is not configured any more."
+        yield _SERVING if name == "served" else "It is not configured any more."
         return
     said = (getdoc(registry.factory(configured.model)) or "").partition("\n\n")[0]
     yield _ROLE.sub(r"`\1`", " ".join(said.split())) or f"Model `{configured.model}`."
@@ -108,12 +111,12 @@ def _what(name: str, configured: GenerationConfig | None) -> Iterator[str]:
     yield (
         "It learns from the stream, from labels that mature after the horizon; a model of one "
         "scope knows nothing of the others."
-        if configured.model != RULES
+        if configured.model != RULES_GENERATION
         else "It never learns: people change rules."
     )
 
 
-def _record(row: Found) -> list[str]:
+def _record(row: CommandRow) -> list[str]:
     base = row["positives"] / row["labels"] if row["labels"] else 0.0
     # The Brier score of whoever always says the base rate is the uncertainty.
     skill = 1.0 - row["brier"] / row["uncertainty"] if row["uncertainty"] > 0.0 else None
@@ -121,7 +124,7 @@ def _record(row: Found) -> list[str]:
         f"### {row['target']}",
         "",
         (
-            f"- as of {text(micros(row['ts']))}: {row['labels']} labels, {row['positives']} true "
+            f"- as of {rfc3339(micros(row['ts']))}: {row['labels']} labels, {row['positives']} true "
             f"({base:.2%}), {row['events']} independent events in {row['entities']} scopes"
         ),
         f"- log loss {row['log_loss']:.4f} nats, Brier score {row['brier']:.4f}"
@@ -141,36 +144,37 @@ def _record(row: Found) -> list[str]:
     return [*lines, ""]
 
 
-def _may(row: Found) -> str:
-    said = f"{row['authority']}: it may {MAY[row['authority']]}"
+def _may(row: CommandRow) -> str:
+    said = f"{row['authority']}: it may {AUTHORITY_TEXTS[row['authority']]}"
     if row["authority"] == "shadow":
-        said = f"shadow: it may ask for {MAY['shadow']}"
+        said = f"shadow: it may ask for {AUTHORITY_TEXTS['shadow']}"
     if row["quarantined"]:
         said += "; it failed a check and waits for people"
     elif row["needed"]:
         said += f"; evidence for more {row['e_up']:.3g}, {row['needed']:.3g} is needed"
-    if row["authority"] != "shadow" and row["generation"] not in (RULES, "served"):
+    if row["authority"] != "shadow" and row["generation"] not in (RULES_GENERATION, "served"):
         said += f"; evidence that it is worse than the rules {row['e_down']:.3g}"
     return said
 
 
-def _history(changes: list[Found]) -> list[str]:
+def _history(changes: list[CommandRow]) -> list[str]:
     if not changes:
         return ["It never changed."]
     return [
-        f"- {text(micros(row['ts']))}, {row['target']}: {row['former']} to {row['authority']} by "
+        f"- {rfc3339(micros(row['ts']))}, {row['target']}: {row['former']} to {row['authority']} by "
         f"{row['by']}, {row['reason']}: {row['detail']}"
         for row in changes
     ]
 
 
-def _limits(name: str, standings: list[Found]) -> list[str]:
+def _limits(name: str, standings: list[CommandRow]) -> list[str]:
     lines = ["- No model lowers what a rule asks for, and none releases a HALT."]
-    if name == RULES:
+    if name == RULES_GENERATION:
         lines.append("- Its probability is a scale, not a forecast: its losses say how wrong.")
-    few = [row["target"] for row in standings if row["events"] < FEW]
+    few = [row["target"] for row in standings if row["events"] < MIN_EVENTS]
     lines += [
-        f"- {target}: fewer than {FEW} independent events: little is proven." for target in few
+        f"- {target}: fewer than {MIN_EVENTS} independent events: little is proven."
+        for target in few
     ]
     return lines
 
@@ -250,15 +254,15 @@ def models_command(
     """
     if context.invoked_subcommand is not None:
         return
-    with queries.reading(database) as conn:
-        rows = stored.standings(conn)
+    with queries.open_reader(database) as conn:
+        rows = stored.authority_records(conn)
         features = stored.last_features(conn) if cost else {}
     costs = costs_us(_configured(rules), features) if cost else {}
     for row in rows:
         row["cost_us"] = costs.get(row["generation"])
     if as_json:
         for row in rows:
-            shown = {name: queries.plain(value) for name, value in row.items()}
+            shown = {name: queries.json_value(value) for name, value in row.items()}
             typer.echo(msgspec.json.encode(shown).decode())
         return
     _print(rows, cost=cost)
@@ -273,14 +277,16 @@ def card_command(
 ) -> None:
     """Write a model card, Markdown: what it is, how good it was, what it may do and why."""
     config = _configured(rules)
-    with queries.reading(database) as conn:
-        standings = stored.standings(conn, name)
+    with queries.open_reader(database) as conn:
+        standings = stored.authority_records(conn, name)
         changes = stored.authority_changes(conn, name)
     configured = [g for g in config.generations if (g.name or g.model) == name]
     if not configured and not standings:
         known = ", ".join(g.name or g.model for g in config.generations)
         raise RiskwatchError(f"no generation is called {name!r}: configured are {known}")
-    typer.echo(markdown(name, configured[0] if configured else None, standings, changes), nl=False)
+    typer.echo(
+        model_card(name, configured[0] if configured else None, standings, changes), nl=False
+    )
 
 
 def costs_us(config: ModelsConfig, features: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -294,11 +300,11 @@ def costs_us(config: ModelsConfig, features: dict[str, dict[str, float]]) -> dic
         What to score, by generation; one that has none is not measured.
     """
     found: dict[str, float] = {}
-    for rung in rungs(config):
+    for rung in generation_specs(config):
         x = features.get(rung.name)
         if x is None:
             continue
-        model = rung.newborn("")
+        model = rung.untrained_model("")
         began = perf_counter()
         for _ in range(_ROUNDS):
             model.score(x)
@@ -307,10 +313,10 @@ def costs_us(config: ModelsConfig, features: dict[str, dict[str, float]]) -> dic
 
 
 def _configured(rules: Path | None) -> ModelsConfig:
-    return load_policy(rules or paths.rules()).models
+    return load_policy(rules or paths.rules_folder()).models
 
 
-def _print(rows: list[Found], *, cost: bool) -> None:
+def _print(rows: list[CommandRow], *, cost: bool) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
@@ -336,10 +342,10 @@ def _print(rows: list[Found], *, cost: bool) -> None:
     console.print(table)
 
 
-def _change(row: Found) -> str:
+def _change(row: CommandRow) -> str:
     if row["changed"] is None:
         return "never"
-    return f"{text(micros(row['changed']))} ({row['reason']})"
+    return f"{rfc3339(micros(row['changed']))} ({row['reason']})"
 
 
 def _number(value: Any) -> str:

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from riskwatch.alerting.delivery import post
-from riskwatch.alerting.routes import NOTIFY, load_notify, target
+from riskwatch.alerting.delivery import post_notification
+from riskwatch.alerting.routes import NOTIFY, load_notify, resolve_target
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_json, show_rows
 from riskwatch.config import paths
-from riskwatch.contracts.notifications import body
-from riskwatch.core.alerting.config import About, Level
-from riskwatch.core.alerting.notification import Kind, notice
-from riskwatch.core.alerting.state import Item
-from riskwatch.core.clock import micros, text
+from riskwatch.contracts.notifications import notification_body
+from riskwatch.core.alerting.config import AlertKind, AlertLevel
+from riskwatch.core.alerting.notification import NotificationKind, make_notification
+from riskwatch.core.alerting.state import AlertItem
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import Cause, State
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.store import notifications
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
-from riskwatch.store.queries import reading
+from riskwatch.store.queries import open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +51,8 @@ def list_command(
     known = (notifications.WAITING, notifications.SENT, notifications.DEAD)
     if status is not None and status not in known:
         raise ConfigError("command line", "--status", f"one of {', '.join(known)}", status)
-    with reading(database) as conn:
-        _show(notifications.listed(conn, status, route, limit), as_json=as_json)
+    with open_reader(database) as conn:
+        _show(notifications.list_notifications(conn, status, route, limit), as_json=as_json)
 
 
 @app.command("dead")
@@ -64,8 +64,11 @@ def dead_command(
     as_json: Json = False,
 ) -> None:
     """Show notices that could not be delivered, and why."""
-    with reading(database) as conn:
-        _show(notifications.listed(conn, notifications.DEAD, route, limit), as_json=as_json)
+    with open_reader(database) as conn:
+        _show(
+            notifications.list_notifications(conn, notifications.DEAD, route, limit),
+            as_json=as_json,
+        )
 
 
 @app.command("replay")
@@ -84,15 +87,17 @@ def replay_command(
     """Have dead letters delivered again, under their own ids: a receiver drops what it knows."""
     if everything == bool(which):
         raise RiskwatchError("notify replay: name notices, or use --all")
-    with reading(database) as conn:
-        found = notifications.listed(conn, notifications.DEAD, route, _EVERYTHING)
+    with open_reader(database) as conn:
+        found = notifications.list_notifications(conn, notifications.DEAD, route, _EVERYTHING)
     ids = [row["id"] for row in found]
     chosen = ids if everything else [_one(ids, prefix) for prefix in which or []]
     engine = open_engine(database)
     try:
         with engine.connect() as conn:
             require_current(conn)
-        done = notifications.replay(engine, chosen, person or getpass.getuser(), datetime.now(UTC))
+        done = notifications.replay_dead(
+            engine, chosen, person or getpass.getuser(), datetime.now(UTC)
+        )
     finally:
         engine.dispose()
     typer.echo(f"{done} notices wait for delivery again")
@@ -108,26 +113,26 @@ def try_command(
     ] = None,
 ) -> None:
     """Send one test message by a route, now, past the queue; exit code 2 if it does not arrive."""
-    routes = load_notify(config or paths.rules()).routes
+    routes = load_notify(config or paths.rules_folder()).routes
     if name not in routes:
         known = ", ".join(routes) or "none, as it stands"
         raise ConfigError(NOTIFY, "routes", f"one of its routes ({known})", name)
-    to, now = target(routes[name]), datetime.now(UTC)
+    to, now = resolve_target(routes[name]), datetime.now(UTC)
     us = micros(now)
-    made = notice(Kind.TEST, name, (name, "test"), us, [_sample(name, us)])
-    answer = post(to, made.id, body(to.route.kind, made), now)
+    made = make_notification(NotificationKind.TEST, name, (name, "test"), us, [_sample(name, us)])
+    answer = post_notification(to, made.id, notification_body(to.route.kind, made), now)
     if answer.failure:
         raise RiskwatchError(f"{name} at {to.host}: {answer.failure}")
     typer.echo(f"{name} at {to.host} took it")
 
 
-def _sample(route: str, us: int) -> Item:
-    return Item(
+def _sample(route: str, us: int) -> AlertItem:
+    return AlertItem(
         alert="test", episode=f"test-{us}", raise_id=f"test-{us}", status="firing", scope="test",
-        about=About.OTHER, severity=State.NORMAL, state=State.NORMAL, level=Level.LOW,
+        about=AlertKind.OTHER, severity=State.NORMAL, state=State.NORMAL, level=AlertLevel.LOW,
         cause=Cause.OPERATOR, title=f"riskwatch tries the route {route}: nothing is the matter",
         reasons=["a person ran riskwatch notify test"], exposure_usd=Decimal(0), decision_id="",
-        opened=text(us), raised=1, acknowledged_by="",
+        opened=rfc3339(us), raised=1, acknowledged_by="",
     )  # fmt: skip
 
 
@@ -146,7 +151,7 @@ def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     shown = [
         [
             row["id"][:12],
-            text(micros(row["made_ts"]) // 1_000_000 * 1_000_000),
+            rfc3339(micros(row["made_ts"]) // 1_000_000 * 1_000_000),
             row["route"],
             row["kind"],
             row["level"],

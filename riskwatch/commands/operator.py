@@ -33,7 +33,7 @@ def keygen_command(
     key: Annotated[Path, typer.Option("--key", help="File to make; mode 0600, for you alone.")],
 ) -> None:
     """Make a private key, and print its public half, which is no secret."""
-    typer.echo(sender.make(key))
+    typer.echo(sender.make_keyfile(key))
 
 
 @app.command("add")
@@ -47,7 +47,7 @@ def add_command(
     config: Folder = None,
 ) -> None:
     """Add an operator to operators.toml; it counts once the risk worker has restarted."""
-    folder = config or paths.rules()
+    folder = config or paths.rules_folder()
     known = files.load_operators(folder)
     if name in known.operators:
         raise ConfigError(files.OPERATORS, f"operators.{name}", "a new operator", "one of this id")
@@ -65,19 +65,19 @@ def add_command(
 @app.command("list")
 def list_command(*, config: Folder = None, as_json: Json = False) -> None:
     """Show who may do what."""
-    found = files.load_operators(config or paths.rules()).operators
+    found = files.load_operators(config or paths.rules_folder()).operators
     if as_json:
         for operator in found.values():
             typer.echo(msgspec.json.encode(operator).decode())
         return
     rows = [
-        [o.id, o.name, o.role.value, ", ".join(o.books), _standing(o), o.public_key]
+        [o.id, o.name, o.role.value, ", ".join(o.books), _operator_row(o), o.public_key]
         for o in found.values()
     ]
     show_rows(["operator", "name", "role", "books", "", "public key"], rows)
 
 
-def _standing(operator: Operator) -> str:
+def _operator_row(operator: Operator) -> str:
     return "disabled" if operator.disabled else ""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import State
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, VENUE_ASSET, overlap, parse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 10
 
 
-class Preview(msgspec.Struct):
+class ReleasePreview(msgspec.Struct):
     """What a release will do.
 
     Attributes
@@ -95,7 +95,7 @@ class Preview(msgspec.Struct):
         return out
 
 
-def preview(conn: Connection, config: Config, scope: str) -> Preview:
+def release_preview(conn: Connection, config: Config, scope: str) -> ReleasePreview:
     """Work out what a release would do, from what is stored now.
 
     The worker looks again when the release is asked for and when it is approved.
@@ -109,27 +109,27 @@ def preview(conn: Connection, config: Config, scope: str) -> Preview:
         if name != scope and found["effective"] != State.NORMAL.value and overlap(scope, name)
     }
     gross, net, unpriced = queries.exposure_of(conn, scope)
-    return Preview(
+    return ReleasePreview(
         scope=scope,
         state=row.state.value,
-        after=rules.standing(row).value,
-        allowed=allowed(scope),
+        after=rules.state_after_release(row).value,
+        allowed=allowed_orders(scope),
         gross_usd=f"{gross:,.2f}",
         net_usd=f"{net:,.2f}",
         unpriced=unpriced,
-        holding=[_holds(rule, row) for rule in rules.holding(row)],
+        holding=[_holds_still(rule, row) for rule in rules.holding(row)],
         reasons=list(row.reasons),
         others=others,
-        control=queries.controls(conn).get(scope, {}),
+        control=queries.scope_controls(conn).get(scope, {}),
     )
 
 
-def allowed(scope: str) -> str:
+def allowed_orders(scope: str) -> str:
     """Orders that the HALT of a scope refuses and its release allows, in words.
 
     Examples
     --------
-    >>> allowed("venue-asset:kraken/USDC")
+    >>> allowed_orders("venue-asset:kraken/USDC")
     'orders that buy or sell USDC at kraken'
     """
     at = parse(scope)
@@ -144,7 +144,7 @@ def allowed(scope: str) -> str:
     return "every order that no other scope refuses"
 
 
-def _holds(rule: Rule, row: ScopeRow) -> str:
+def _holds_still(rule: Rule, row: ScopeRow) -> str:
     tracker = row.trackers[rule.id]
     if tracker.active:
         return (
@@ -154,4 +154,4 @@ def _holds(rule: Rule, row: ScopeRow) -> str:
 
 
 def _when(value: Any) -> str:
-    return text(micros(value))
+    return rfc3339(micros(value))

@@ -18,7 +18,7 @@ from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
-from riskwatch.engine.file import Merge
+from riskwatch.engine.file import EventFileMerge
 from riskwatch.errors import ConfigError, FeedError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
 STDIN: Final = "-"
-SHOWN: Final = 20
+MAX_REFUSALS_SHOWN: Final = 20
 """Refused lines that are named one by one."""
 INTERRUPTED: Final = 130
 
@@ -57,14 +57,14 @@ def publish_command(
             _publish(publisher, lines, Pace(speed), raw_topic)
         except KeyboardInterrupt:
             interrupted = True
-    typer.echo(summary(publisher.result, time.monotonic() - began))
+    typer.echo(publish_summary(publisher.result, time.monotonic() - began))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     if publisher.result.refused:
         raise typer.Exit(2)
 
 
-def summary(result: Published, seconds: float) -> str:
+def publish_summary(result: Published, seconds: float) -> str:
     """Say in one line what was sent."""
     topics = ", ".join(f"{topic} {count}" for topic, count in sorted(result.sent.items()))
     rate = f" ({result.total / seconds:,.0f}/s)" if seconds > 0 else ""
@@ -73,7 +73,7 @@ def summary(result: Published, seconds: float) -> str:
     return f"{topics}: {total}" if topics else total
 
 
-class _Source(NamedTuple):
+class _SourceLine(NamedTuple):
     """One line of input, decoded, with where it is."""
 
     where: str
@@ -83,7 +83,7 @@ class _Source(NamedTuple):
 
 
 def _publish(
-    publisher: Publisher, lines: Iterator[_Source], pace: Pace, raw_topic: str | None
+    publisher: Publisher, lines: Iterator[_SourceLine], pace: Pace, raw_topic: str | None
 ) -> None:
     for where, event, raw, us in lines:
         value = raw.rstrip(b"\r\n")
@@ -103,34 +103,34 @@ def _publish(
 
 
 def _report(where: str, why: str, count: int) -> None:
-    if count <= SHOWN:
+    if count <= MAX_REFUSALS_SHOWN:
         typer.echo(f"{where}: not sent: {why}", err=True)
-    elif count == SHOWN + 1:
+    elif count == MAX_REFUSALS_SHOWN + 1:
         typer.echo("further lines that are no events are only counted", err=True)
 
 
 @contextmanager
-def _lines(files: Sequence[str]) -> Iterator[Iterator[_Source]]:
+def _lines(files: Sequence[str]) -> Iterator[Iterator[_SourceLine]]:
     if STDIN in files:
         if len(files) > 1:
             raise FeedError("- reads stdin alone: it cannot be merged with files")
         yield _stdin()
         return
-    with Merge([Path(file) for file in files], decode) as merge:
+    with EventFileMerge([Path(file) for file in files], decode) as merge:
         yield _merged(merge)
 
 
-def _merged(merge: Merge) -> Iterator[_Source]:
+def _merged(merge: EventFileMerge) -> Iterator[_SourceLine]:
     files = {file.name: file for file in merge.files}
     for record in merge.records():
         file, event = files[record.stream], record.event
         assert not isinstance(event, CounterpartyReading | PartitionFault), (
             "readings are not decoded here"
         )
-        yield _Source(f"{file.path}:{file.records}", event, record.raw, record.us)
+        yield _SourceLine(f"{file.path}:{file.records}", event, record.raw, record.us)
 
 
-def _stdin() -> Iterator[_Source]:
+def _stdin() -> Iterator[_SourceLine]:
     number = 0
     while raw := sys.stdin.buffer.readline(SIZE_LIMIT + 1):
         number += 1
@@ -141,4 +141,4 @@ def _stdin() -> Iterator[_Source]:
                 size += len(raw)
             event = refuse(RejectReason.MESSAGE_TOO_LARGE, f"size={size} bytes")
         us = -1 if isinstance(event, Refusal) else micros(event.ts)
-        yield _Source(f"stdin:{number}", event, raw, us)
+        yield _SourceLine(f"stdin:{number}", event, raw, us)

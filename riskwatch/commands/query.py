@@ -15,16 +15,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from riskwatch.commands.db import DEFAULT, Database
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.store import queries
-from riskwatch.store.audit import row_of
+from riskwatch.store.audit import audit_row
 from riskwatch.store.explain import explain_alert, explain_decision
-from riskwatch.store.user_query import ask
+from riskwatch.store.user_query import run_user_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from riskwatch.store.queries import Found
+    from riskwatch.store.queries import CommandRow
 
 Json = Annotated[bool, typer.Option("--json", help="NDJSON, one object per line.")]
 _PIPED: Final = 200
@@ -55,7 +55,7 @@ def exposure_command(
     By issuer, the rows look through to what stands behind a coin, so they do not add up to a
     total.
     """
-    with queries.reading(database) as conn:
+    with queries.open_reader(database) as conn:
         rows = queries.exposures(conn, by)
         totals = queries.exact_totals(conn, by)
     key = "party" if by == "issuer" else by
@@ -90,7 +90,7 @@ def alerts_command(
     as_json: Json = False,
 ) -> None:
     """Show open alerts, the gravest and dearest first."""
-    with queries.reading(database) as conn:
+    with queries.open_reader(database) as conn:
         rows = queries.alerts(conn, all_of_them=all_of_them)
     if as_json:
         _lines(rows)
@@ -121,10 +121,10 @@ def explain_command(
     as_json: Json = False,
 ) -> None:
     """Say in plain words why something was decided, and what would have changed it."""
-    with queries.reading(database) as conn:
-        alert, decision = queries.find(conn, identifier)
+    with queries.open_reader(database) as conn:
+        alert, decision = queries.find_alert_and_decision(conn, identifier)
         switches = queries.switches_of(conn, decision["id"]) if decision else []
-        row = row_of(conn, decision["id"]) if decision else None
+        row = audit_row(conn, decision["id"]) if decision else None
     if as_json:
         _lines([{"alert": alert, "decision": decision, "killswitch": switches}])
         return
@@ -140,9 +140,9 @@ def explain_command(
 @killswitch_app.command("status")
 def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
     """Show the state of every scope that was decided on; any other scope is NORMAL."""
-    with queries.reading(database) as conn:
+    with queries.open_reader(database) as conn:
         rows = queries.killswitches(conn)
-        people = queries.controls(conn)
+        people = queries.scope_controls(conn)
     if as_json:
         _lines({**row, "people": people.get(row["scope"])} for row in rows)
         return
@@ -172,8 +172,8 @@ def sql_command(
     as_json: Json = False,
 ) -> None:
     """Run a query of your own; nothing can be written."""
-    with queries.reading(database) as conn:
-        names, rows, more = ask(conn, query, limit)
+    with queries.open_reader(database) as conn:
+        names, rows, more = run_user_query(conn, query, limit)
     if as_json:
         _lines(dict(zip(names, row, strict=True)) for row in rows)
     else:
@@ -192,7 +192,7 @@ def show_json(row: Mapping[str, Any]) -> None:
     typer.echo(msgspec.json.encode(_plain(dict(row))).decode())
 
 
-def _lines(rows: Iterable[Found]) -> None:
+def _lines(rows: Iterable[CommandRow]) -> None:
     for row in rows:
         show_json(row)
 
@@ -202,7 +202,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return queries.plain(value)
+    return queries.json_value(value)
 
 
 def _cell(value: Any, *, money: bool = False) -> str:
@@ -215,7 +215,7 @@ def _cell(value: Any, *, money: bool = False) -> str:
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, datetime):
-        return text(micros(value))
+        return rfc3339(micros(value))
     # SQLite has times as text of one width; whole seconds are shown as such.
     return escape(_WHOLE_SECOND.sub(r"\1Z", str(value)))
 

@@ -14,20 +14,20 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from riskwatch.commands.db import DEFAULT, Database
-from riskwatch.config.toml import seconds
+from riskwatch.config.toml import parse_duration
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.engine.publish import NdjsonPublisher, NullPublisher
-from riskwatch.engine.replay import BATCH, Limits, Replay, replay_files, stopping
+from riskwatch.engine.replay import BATCH, ReplayJob, ReplayLimits, replay_files, stop_on_signals
 from riskwatch.errors import RiskwatchError
 from riskwatch.worker import logs
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from riskwatch.config.config import Config
     from riskwatch.engine.pipeline import Pipeline
-    from riskwatch.engine.replay import Summary
+    from riskwatch.engine.replay import ReplaySummary
 
 INTERRUPTED: Final = 130
 """Exit code after SIGINT; what was applied is committed, and the next run goes on from there."""
@@ -64,18 +64,22 @@ def replay_command(
     """
     from riskwatch.engine import bootstrap  # noqa: PLC0415 - models take a second to import
 
-    what = Replay(
+    what = ReplayJob(
         files=files,
         database=database,
         tick_us=tick_width(tick),
-        limits=Limits(batch, None if until is None else moment_of("--until", until), max_events),
+        limits=ReplayLimits(
+            batch, None if until is None else moment_of("--until", until), max_events
+        ),
         publisher=NdjsonPublisher(sys.stdout.buffer) if as_json else NullPublisher(),
     )
     rules = bootstrap.configuration(config)
-    run(what, lambda: bootstrap.pipeline(rules, keep_events=keep_events), rules)
+    run_replay(what, lambda: bootstrap.pipeline(rules, keep_events=keep_events), rules)
 
 
-def run(what: Replay, pipeline: Callable[[], Pipeline], config: Config | None = None) -> Summary:
+def run_replay(
+    what: ReplayJob, pipeline: Callable[[], Pipeline], config: Config | None = None
+) -> ReplaySummary:
     """Replay with logs, a progress bar on a terminal, and an orderly end on a signal.
 
     Raises
@@ -83,10 +87,10 @@ def run(what: Replay, pipeline: Callable[[], Pipeline], config: Config | None = 
     RiskwatchError
         If something cannot be read or written; the message says what to do.
     """
-    settings = Settings.read()
-    logs.configure(settings.log_level, settings.log_format)
+    settings = ProcessSettings.read()
+    logs.configure_logging(settings.log_level, settings.log_format)
     try:
-        with stopping() as stop, _bar() as progress:
+        with stop_on_signals() as stop, _bar() as progress:
             summary = replay_files(what, pipeline(), config=config, stop=stop, progress=progress)
     except BrokenPipeError as error:
         raise RiskwatchError(
@@ -112,7 +116,7 @@ def tick_width(text: str) -> int:
     90000000
     """
     try:
-        width = round(seconds(text) * SECOND)
+        width = round(parse_duration(text) * SECOND)
     except ValueError as error:
         raise RiskwatchError(f"--tick must be a duration such as 60s, was {text!r}") from error
     if width < SECOND:

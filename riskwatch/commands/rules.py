@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
-from riskwatch.alerting.routes import NOTIFY, load_notify, unheard
-from riskwatch.checks.rule_pack import ScopeMachine, load_fixtures, mismatches, unproven
+from riskwatch.alerting.routes import NOTIFY, load_notify, unrouted_severities
+from riskwatch.checks.rule_pack import (
+    ScopeRuleEngine,
+    load_fixtures,
+    mismatches,
+    rules_without_fixture,
+)
 from riskwatch.config import consistency, paths
 from riskwatch.config.config import LIMITS, MODELS, POLICY, REFERENCE, RULES, load
 from riskwatch.errors import RiskwatchError
@@ -33,7 +38,7 @@ def check(
 
     Exit code 2 if it cannot be used, or if a step comes out otherwise than its fixture says.
     """
-    folder = directory or paths.rules()
+    folder = directory or paths.rules_folder()
     config = load(folder)
     routes = load_notify(folder)
     fixtures = load_fixtures(folder, config.rules)
@@ -41,7 +46,7 @@ def check(
     broken = [
         f"{where}: {line}"
         for where, fixture in fixtures.items()
-        for line in mismatches(config.rules, fixture, ScopeMachine)
+        for line in mismatches(config.rules, fixture, ScopeRuleEngine)
     ]
     known = config.reference
     typer.echo(f"{REFERENCE}: {len(known.assets)} assets, {len(known.parties)} parties")
@@ -55,9 +60,9 @@ def check(
     typer.echo(f"digest: {config.digest}")
     for line in consistency.unknown_subjects(config.limits, known):
         typer.echo(f"note: {line}")
-    for line in unheard(routes) if routes.routes else ():
+    for line in unrouted_severities(routes) if routes.routes else ():
         typer.echo(f"note: {line}")
-    for rule in unproven(config.rules, fixtures):
+    for rule in rules_without_fixture(config.rules, fixtures):
         typer.echo(f"note: rule {rule} has no fixture in which it fires")
     for line in broken:
         typer.echo(line, err=True)

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from riskwatch.acks.worker import Listener
-from riskwatch.alerting.routes import load_notify, target
-from riskwatch.alerting.worker import NotifyWorker
+from riskwatch.acks.worker import AckWorker
+from riskwatch.alerting.routes import load_notify, resolve_target
+from riskwatch.alerting.worker import NotificationWorker
 from riskwatch.config import paths
 from riskwatch.errors import BrokerError, RiskwatchError, StoppedError
 from riskwatch.kafka import topics
 from riskwatch.worker import logs
 from riskwatch.worker.health import HealthServer
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.worker.standby import Aside
+    from riskwatch.worker.standby import StandbyWorker
     from riskwatch.worker.worker import Worker
 
 app = typer.Typer(help="Make and compare the topics.", no_args_is_help=True)
@@ -35,29 +35,29 @@ def run_command(
     worker: Annotated[str, typer.Argument(help="ledger, risk, clients or notify.")],
 ) -> None:
     """Run a worker until it is stopped (SIGTERM, Ctrl-C). Settings come from RISKWATCH_*."""
-    settings = Settings.read()
-    logs.configure(settings.log_level, settings.log_format)
+    settings = ProcessSettings.read()
+    logs.configure_logging(settings.log_level, settings.log_format)
     if worker == "clients":
-        attend(Listener(settings), settings)
+        run_worker(AckWorker(settings), settings)
         return
     if worker == "notify":
-        config = load_notify(paths.rules() if settings.config is None else settings.config)
-        targets = [target(route) for route in config.routes.values()]
-        attend(NotifyWorker(settings, config, targets), settings)
+        config = load_notify(paths.rules_folder() if settings.config is None else settings.config)
+        targets = [resolve_target(route) for route in config.routes.values()]
+        run_worker(NotificationWorker(settings, config, targets), settings)
         return
     if worker not in ("ledger", "risk"):
         raise RiskwatchError(f"worker must be ledger, risk, clients or notify, was {worker!r}")
-    module = load(f"streams.{worker}")
+    module = load_stream(f"streams.{worker}")
     made: Worker = module.worker(settings)
-    with watched(made, settings):
+    with health_server(made, settings):
         made.prepare()
         if not made.stop.is_set():
             module.run(made)
 
 
-def attend(made: Aside, settings: Settings) -> None:
+def run_worker(made: StandbyWorker, settings: ProcessSettings) -> None:
     """Do the work of a worker that decides nothing, until the process is stopped."""
-    with watched(made, settings):
+    with health_server(made, settings):
         try:
             made.prepare()
             made.run()
@@ -66,7 +66,7 @@ def attend(made: Aside, settings: Settings) -> None:
 
 
 @contextmanager
-def watched(made: Aside | Worker, settings: Settings) -> Iterator[None]:
+def health_server(made: StandbyWorker | Worker, settings: ProcessSettings) -> Iterator[None]:
     """Answer whether it is well, and let signals end its waiting, for as long as it works.
 
     Faust takes care of signals once it runs: what came before then is not forgotten.
@@ -84,7 +84,7 @@ def watched(made: Aside | Worker, settings: Settings) -> Iterator[None]:
             health.close()
 
 
-def load(name: str) -> ModuleType:
+def load_stream(name: str) -> ModuleType:
     """Import a module of ``streams``, which lies beside the package, or inside of a wheel.
 
     Raises
@@ -93,7 +93,7 @@ def load(name: str) -> ModuleType:
         If this installation carries none.
     """
     if "streams" not in sys.modules:
-        folder = paths.streams()
+        folder = paths.streams_folder()
         spec = importlib.util.spec_from_file_location(
             "streams", folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
@@ -110,8 +110,8 @@ def create_command(
     replication: Annotated[int, typer.Option(min=1, help="Copies of each new partition.")] = 1,
 ) -> None:
     """Make the topics that are missing, and give all of them their settings."""
-    connection = Settings.read().connection
-    made = topics.create(connection, replication)
+    connection = ProcessSettings.read().connection
+    made = topics.create_topics(connection, replication)
     for name in made:
         typer.echo(f"made {connection.topic(name)}")
     typer.echo(f"{len(made)} topics made, all as they must be")
@@ -120,8 +120,8 @@ def create_command(
 @app.command("check")
 def check_command() -> None:
     """Compare the topics with what they must be; exit code 2 if they differ."""
-    connection = Settings.read().connection
-    found: list[Any] = topics.differences(connection)
+    connection = ProcessSettings.read().connection
+    found: list[Any] = topics.topic_differences(connection)
     for line in found:
         typer.echo(line)
     if found:

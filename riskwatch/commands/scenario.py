@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from riskwatch import scenarios
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.errors import RiskwatchError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def list_command() -> None:
     """List the episodes that come with riskwatch."""
     for name in scenarios.names():
         episode = scenarios.load(name)
-        window = f"{text(micros(episode.start))} to {text(micros(episode.end))}"
+        window = f"{rfc3339(micros(episode.start))} to {rfc3339(micros(episode.end))}"
         typer.echo(f"{name}  {window}  {len(episode.feeds)} feeds  {episode.title}")
 
 

@@ -21,8 +21,8 @@ from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.stream import connection
 from riskwatch.contracts import keyfile
 from riskwatch.contracts.codec import encode
-from riskwatch.contracts.signing import public_text, sign
-from riskwatch.core.clock import text
+from riskwatch.contracts.signing import public_key_text, sign
+from riskwatch.core.clock import rfc3339
 from riskwatch.core.events import Command, CommandAction, identity
 from riskwatch.errors import ConfigError, RiskwatchError, SigningError, StoreError
 from riskwatch.store import queries
@@ -37,14 +37,14 @@ PASSPHRASE: Final = "RISKWATCH_OPERATOR_PASSPHRASE"  # noqa: S105 - the name of 
 """Environment variable that holds the passphrase of a key file, if it has one."""
 
 
-def make(path: Path) -> str:
-    """Make a key file, and give its public half; see :func:`riskwatch.contracts.keyfile.make`."""
-    return public_text(keyfile.make(path, _passphrase()).public_key())
+def make_keyfile(path: Path) -> str:
+    """Make a key file, and give its public half; see :func:`riskwatch.contracts.keyfile.create_private_key`."""
+    return public_key_text(keyfile.create_private_key(path, _passphrase()).public_key())
 
 
-def read(path: Path) -> Ed25519PrivateKey:
-    """Read a key file; see :func:`riskwatch.contracts.keyfile.read`."""
-    return keyfile.read(path, _passphrase(), variable=PASSPHRASE)
+def read_keyfile(path: Path) -> Ed25519PrivateKey:
+    """Read a key file; see :func:`riskwatch.contracts.keyfile.read_private_key`."""
+    return keyfile.read_private_key(path, _passphrase(), variable=PASSPHRASE)
 
 
 def _passphrase() -> bytes | None:
@@ -95,7 +95,7 @@ def _options(
     return Sender(operator, key, kafka, out, at, once, database, wait)
 
 
-def sending(command: Callable[..., None]) -> Callable[..., None]:
+def with_sender_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say who sends it where, in place of its `sender`."""
     hints = get_type_hints(_options, include_extras=True)
     more = [
@@ -198,7 +198,7 @@ class Sender(msgspec.Struct, frozen=True):
             idempotency_key=self.once or uuid4().hex,
             args=args or None,
         )
-        signed = sign(made, read(self.key))
+        signed = sign(made, read_keyfile(self.key))
         if self.live:
             self._publish(signed)
             self._answer(signed)
@@ -241,8 +241,8 @@ class Sender(msgspec.Struct, frozen=True):
         found = None
         while self.wait and found is None and time.monotonic() < deadline:
             try:
-                with queries.reading(self.database) as conn:
-                    found = queries.outcome(conn, identity(command))
+                with queries.open_reader(self.database) as conn:
+                    found = queries.command_outcome(conn, identity(command))
             except StoreError as error:
                 typer.echo(f"the answer cannot be read: {error}", err=True)
                 return
@@ -257,6 +257,6 @@ class Sender(msgspec.Struct, frozen=True):
         typer.echo(f"{what} {found['outcome']}: {found['detail']}{request}")
 
 
-def end_of(sender: Sender, duration_s: float) -> str:
+def end_time(sender: Sender, duration_s: float) -> str:
     """RFC 3339 text of the moment so many seconds from when the command counts."""
-    return text(round(sender.now.timestamp() + duration_s) * 1_000_000)
+    return rfc3339(round(sender.now.timestamp() + duration_s) * 1_000_000)

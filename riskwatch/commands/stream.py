@@ -13,7 +13,7 @@ from riskwatch.client import CaughtUp, Message, UnreadableError, alerts, killswi
 from riskwatch.commands import query
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.contracts.outputs import encode_output
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
@@ -25,10 +25,10 @@ from riskwatch.core.outputs import (
     DataQualityResolved,
     KillSwitchChanged,
     StageFaulted,
-    as_alert,
+    alert_from_fault,
 )
 from riskwatch.errors import ConfigError
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,22 +82,22 @@ def connection(kafka: str | None) -> KafkaConnection:
     """
     # The client library warns about what is about to be raised, in lines of its own.
     logging.getLogger("kafka").addHandler(logging.NullHandler())
-    found = Settings.read().connection
+    found = ProcessSettings.read().connection
     return found if kafka is None else msgspec.structs.replace(found, servers=kafka)
 
 
-def line(output: AnyOutput) -> str | None:
+def output_line(output: AnyOutput) -> str | None:
     """One line for people, or nothing for what is told by another line.
 
     Examples
     --------
     >>> from datetime import UTC, datetime
-    >>> line(AlertResolved(id="2", cause_id="x", ts=datetime(2023, 3, 11, tzinfo=UTC),
+    >>> output_line(AlertResolved(id="2", cause_id="x", ts=datetime(2023, 3, 11, tzinfo=UTC),
     ...                    alert="asset:USDC", scope="asset:USDC", opened_id="1"))
     '2023-03-11T00:00:00Z  RESOLVED  asset:USDC  asset:USDC'
     """
     if isinstance(output, StageFaulted):
-        output = as_alert(output)
+        output = alert_from_fault(output)
     if isinstance(output, AlertRaised):
         words = [output.severity, output.scope, output.title, f"${output.exposure_usd:,.2f}"]
         words += output.reasons[:1]
@@ -111,7 +111,7 @@ def line(output: AnyOutput) -> str | None:
         moved = f"{output.former} to {output.authority}"
         words = ["MODEL", output.generation, output.target, moved, output.detail]
     elif isinstance(output, KillSwitchChanged):
-        until = f"valid until {text(micros(output.valid_until))}"
+        until = f"valid until {rfc3339(micros(output.valid_until))}"
         words = [output.effective, output.scope, f"state {output.state}", output.quality]
         words += [output.cause, until, *output.reasons[:1]]
     elif isinstance(output, CommandApplied):
@@ -122,12 +122,12 @@ def line(output: AnyOutput) -> str | None:
         words += [output.detail]
     else:
         return None
-    told = "  ".join([text(micros(output.ts)), f"{words[0]:<8}", *words[1:]])
+    told = "  ".join([rfc3339(micros(output.ts)), f"{words[0]:<8}", *words[1:]])
     # What others wrote must not steer the terminal.
     return "".join(char if char.isprintable() else "?" for char in told)
 
 
-class _Line(msgspec.Struct):
+class _StreamLine(msgspec.Struct):
     topic: str
     key: str
     worker: str
@@ -136,7 +136,7 @@ class _Line(msgspec.Struct):
     value: msgspec.Raw
 
 
-class _Bad(msgspec.Struct):
+class _UnreadableLine(msgspec.Struct):
     topic: str
     key: str | None
     offset: int
@@ -147,14 +147,14 @@ def _print(stream: Stream[Any], *, as_json: bool) -> None:
     """Print what comes until the reader has enough."""
     try:
         with stream:
-            for told in _told(stream, as_json=as_json):
+            for told in _items(stream, as_json=as_json):
                 sys.stdout.write(told + "\n")
                 sys.stdout.flush()
     except KeyboardInterrupt:
         return
 
 
-def _told(stream: Stream[Any], *, as_json: bool) -> Iterator[str]:
+def _items(stream: Stream[Any], *, as_json: bool) -> Iterator[str]:
     while True:
         try:
             item = next(stream)
@@ -162,7 +162,7 @@ def _told(stream: Stream[Any], *, as_json: bool) -> Iterator[str]:
             return
         except UnreadableError as error:
             if as_json:
-                bad = _Bad(error.topic, error.key, error.offset, error.reason)
+                bad = _UnreadableLine(error.topic, error.key, error.offset, error.reason)
                 yield msgspec.json.encode(bad).decode()
             else:
                 yield f"UNREADABLE  {error}"
@@ -171,11 +171,11 @@ def _told(stream: Stream[Any], *, as_json: bool) -> Iterator[str]:
             typer.echo(f"{item.messages} states until now; following", err=True)
         elif as_json:
             yield _json(item)
-        elif (told := line(item.output)) is not None:
+        elif (told := output_line(item.output)) is not None:
             yield told
 
 
 def _json(item: Message[Any]) -> str:
     value = msgspec.Raw(encode_output(item.output))
-    told = _Line(item.topic, item.key, item.worker, item.epoch, item.seq, value)
+    told = _StreamLine(item.topic, item.key, item.worker, item.epoch, item.seq, value)
     return msgspec.json.encode(told).decode()

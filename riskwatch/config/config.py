@@ -15,21 +15,21 @@ import msgspec
 from riskwatch.config import consistency
 from riskwatch.config.toml import (
     Checks,
-    Shaper,
+    StructReader,
     above,
-    among,
     at_least,
     between,
-    filled,
-    inside,
+    not_empty,
+    one_of,
     optional,
     read_toml,
+    strictly_between,
 )
-from riskwatch.contracts.signing import public_key
+from riskwatch.contracts.signing import public_key_problem
 from riskwatch.core.events import Name
 from riskwatch.core.operators import Operator, Operators
 from riskwatch.core.policy import Policy
-from riskwatch.core.reference import Asset, Limit, Limits, Party, Reference
+from riskwatch.core.reference import Asset, Limit, LimitsConfig, Party, Reference
 from riskwatch.core.risk.config import Ask, DrillPlan
 from riskwatch.core.risk.drills import WEEKDAYS
 from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 # Hands fitted models to those that run them: models are given bytes, and read no files.
 
-OPTION: Final = "artefact"
+ARTEFACT_OPTION: Final = "artefact"
 """Option of a generation that names a file; the model is given the text of that file."""
-MAX_BYTES: Final = 16_777_216
+ARTEFACT_MAX_BYTES: Final = 16_777_216
 
 
-def with_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsConfig:
+def load_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsConfig:
     """Replace the names of artefacts by what is in them.
 
     Parameters
@@ -66,18 +66,24 @@ def with_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsCo
     """
     generations = []
     for i, wanted in enumerate(models.generations):
-        name = wanted.options.get(OPTION)
+        name = wanted.options.get(ARTEFACT_OPTION)
         if isinstance(name, str):
-            text = _read(directory / name, file, f"generations[{i}].options.{OPTION}")
-            wanted = msgspec.structs.replace(wanted, options={**wanted.options, OPTION: text})  # noqa: PLW2901
+            text = _read_artefact(
+                directory / name, file, f"generations[{i}].options.{ARTEFACT_OPTION}"
+            )
+            wanted = msgspec.structs.replace(
+                wanted, options={**wanted.options, ARTEFACT_OPTION: text}
+            )  # noqa: PLW2901
         generations.append(wanted)
     return msgspec.structs.replace(models, generations=tuple(generations))
 
 
-def _read(path: Path, file: str, key: str) -> str:
+def _read_artefact(path: Path, file: str, key: str) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(file, key, f"an artefact of at most {MAX_BYTES:,} bytes", str(path))
+        if path.stat().st_size > ARTEFACT_MAX_BYTES:
+            raise ConfigError(
+                file, key, f"an artefact of at most {ARTEFACT_MAX_BYTES:,} bytes", str(path)
+            )
         return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise ConfigError(file, key, f"a readable file at {path}", error.strerror) from error
@@ -93,12 +99,12 @@ MODELS: Final = "models.toml"
 OPERATORS: Final = "operators.toml"
 
 
-def named(value: str) -> str | None:
+def check_name(value: str) -> str | None:
     """Accept a name that an event could carry; any other would never meet one.
 
     Examples
     --------
-    >>> named("USDC"), named("US DC")
+    >>> check_name("USDC"), check_name("US DC")
     (None, "a name as events spell it: no spaces, '/' or ':', at most 64 characters")
     """
     try:
@@ -109,50 +115,50 @@ def named(value: str) -> str | None:
 
 
 REFERENCE_CHECKS: Final[Checks] = {
-    (Asset, "id"): named,
-    (Asset, "collateral"): among("fiat", "crypto", "algorithmic", "none"),
-    (Party, "id"): named,
-    (Party, "kind"): among("exchange", "custodian", "bank", "issuer", "lender", "broker"),
-    (Party, "custody"): among(
+    (Asset, "id"): check_name,
+    (Asset, "collateral"): one_of("fiat", "crypto", "algorithmic", "none"),
+    (Party, "id"): check_name,
+    (Party, "kind"): one_of("exchange", "custodian", "bank", "issuer", "lender", "broker"),
+    (Party, "custody"): one_of(
         "segregated", "omnibus", "title_transfer", "insured_deposit", "unknown"
     ),
 }
 LIMITS_CHECKS: Final[Checks] = {
-    (Limit, "id"): filled,
-    (Limit, "subject"): named,
-    (Limit, "scope_kind"): among(
+    (Limit, "id"): not_empty,
+    (Limit, "subject"): check_name,
+    (Limit, "scope_kind"): one_of(
         "counterparty", "issuer", "bank", "asset", "book", "group", "firm"
     ),
 }
 RULES_CHECKS: Final[Checks] = {
-    (RulePack, "rules"): filled,
-    (Rule, "id"): filled,
-    (Rule, "scope_kind"): among("asset", "venue-asset", "counterparty", "book", "firm"),
-    (Rule, "state"): among("WATCH", "REDUCE", "HALT"),
-    (Rule, "any"): filled,
-    (Condition, "feature"): filled,
+    (RulePack, "rules"): not_empty,
+    (Rule, "id"): not_empty,
+    (Rule, "scope_kind"): one_of("asset", "venue-asset", "counterparty", "book", "firm"),
+    (Rule, "state"): one_of("WATCH", "REDUCE", "HALT"),
+    (Rule, "any"): not_empty,
+    (Condition, "feature"): not_empty,
 }
 POLICY_CHECKS: Final[Checks] = {
-    (Ask, "state"): among("WATCH", "REDUCE", "HALT"),
-    (DrillPlan, "id"): named,
-    (DrillPlan, "weekday"): among("", *WEEKDAYS),
+    (Ask, "state"): one_of("WATCH", "REDUCE", "HALT"),
+    (DrillPlan, "id"): check_name,
+    (DrillPlan, "weekday"): one_of("", *WEEKDAYS),
 }
 MODELS_CHECKS: Final[Checks] = {
     (TargetConfig, "threshold"): above(0.0),
     (TargetConfig, "horizon_s"): above(0.0),
-    (TargetConfig, "side"): among("", "discount", "premium", "either"),
-    (TargetConfig, "scope_kind"): among("asset", "counterparty"),
+    (TargetConfig, "side"): one_of("", "discount", "premium", "either"),
+    (TargetConfig, "scope_kind"): one_of("asset", "counterparty"),
     (TargetConfig, "label_every_s"): optional(above(0.0)),
-    (GenerationConfig, "authority"): among("shadow", "advisory", "bounded", "full"),
-    (GenerationConfig, "max_authority"): among("shadow", "advisory", "bounded", "full"),
-    (EvidenceConfig, "alpha"): inside(0.0, 1.0),
-    (EvidenceConfig, "alpha_down"): inside(0.0, 1.0),
+    (GenerationConfig, "authority"): one_of("shadow", "advisory", "bounded", "full"),
+    (GenerationConfig, "max_authority"): one_of("shadow", "advisory", "bounded", "full"),
+    (EvidenceConfig, "alpha"): strictly_between(0.0, 1.0),
+    (EvidenceConfig, "alpha_down"): strictly_between(0.0, 1.0),
     (EvidenceConfig, "events_advisory"): at_least(1),
     (EvidenceConfig, "events_bounded"): at_least(1),
     (EvidenceConfig, "events_full"): at_least(1),
     (EvidenceConfig, "entities_bounded"): at_least(1),
     (EvidenceConfig, "stale_s"): above(0.0),
-    (EvidenceConfig, "drift_delta"): inside(0.0, 1.0),
+    (EvidenceConfig, "drift_delta"): strictly_between(0.0, 1.0),
     (EvidenceConfig, "share"): between(0.0, 0.5),
     (EvidenceConfig, "status_s"): above(0.0),
     (ModelsConfig, "label_every_s"): above(0.0),
@@ -160,8 +166,8 @@ MODELS_CHECKS: Final[Checks] = {
     (ModelsConfig, "max_scopes"): at_least(1),
 }
 OPERATORS_CHECKS: Final[Checks] = {
-    (Operator, "id"): named,
-    (Operator, "public_key"): public_key,
+    (Operator, "id"): check_name,
+    (Operator, "public_key"): public_key_problem,
 }
 
 
@@ -186,7 +192,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     reference: Reference
-    limits: Limits
+    limits: LimitsConfig
     rules: RulePack
     policy: Policy
     digest: str
@@ -219,22 +225,22 @@ def load(directory: Path) -> Config:
 def load_reference(directory: Path) -> Reference:
     """Read ``reference.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
     table = read_toml(directory / REFERENCE)
-    made = Shaper(REFERENCE, REFERENCE_CHECKS).struct(Reference, table)
-    consistency.reference(REFERENCE, made)
+    made = StructReader(REFERENCE, REFERENCE_CHECKS).struct(Reference, table)
+    consistency.check_reference(REFERENCE, made)
     return made
 
 
-def load_limits(directory: Path) -> Limits:
+def load_limits(directory: Path) -> LimitsConfig:
     """Read ``limits.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
-    made = Shaper(LIMITS, LIMITS_CHECKS).struct(Limits, read_toml(directory / LIMITS))
-    consistency.limits(LIMITS, made)
+    made = StructReader(LIMITS, LIMITS_CHECKS).struct(LimitsConfig, read_toml(directory / LIMITS))
+    consistency.check_limits(LIMITS, made)
     return made
 
 
 def load_rules(directory: Path) -> RulePack:
     """Read ``static.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
-    made = Shaper(RULES, RULES_CHECKS).struct(RulePack, read_toml(directory / RULES))
-    consistency.rules(RULES, made)
+    made = StructReader(RULES, RULES_CHECKS).struct(RulePack, read_toml(directory / RULES))
+    consistency.check_rules(RULES, made)
     return made
 
 
@@ -249,8 +255,8 @@ def load_operators(directory: Path) -> Operators:
     path = directory / OPERATORS
     if not path.exists():
         return Operators()
-    made = Shaper(OPERATORS, OPERATORS_CHECKS).struct(Operators, read_toml(path))
-    consistency.operators(OPERATORS, made)
+    made = StructReader(OPERATORS, OPERATORS_CHECKS).struct(Operators, read_toml(path))
+    consistency.check_operators(OPERATORS, made)
     return made
 
 
@@ -262,12 +268,12 @@ def load_models(directory: Path) -> ModelsConfig:
     ConfigError
         If a value, a target or a generation cannot be used.
     """
-    from riskwatch.models.ensemble import Ladder  # noqa: PLC0415 - half a second to import
+    from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415 - half a second to import
 
-    read = Shaper(MODELS, MODELS_CHECKS).struct(ModelsConfig, read_toml(directory / MODELS))
-    made = with_artefacts(read, directory, MODELS)
+    read = StructReader(MODELS, MODELS_CHECKS).struct(ModelsConfig, read_toml(directory / MODELS))
+    made = load_artefacts(read, directory, MODELS)
     try:
-        Ladder(made)
+        Ensemble(made)
     except ModelError as error:
         raise ConfigError(MODELS, "", f"models that can be built ({error})") from error
     return made
@@ -281,17 +287,17 @@ def load_policy(directory: Path) -> Policy:
     ConfigError
         If a value, a target, a generation or an ask cannot be used.
     """
-    from riskwatch.models.config import questions  # noqa: PLC0415 - half a second to import
+    from riskwatch.models.config import target_specs  # noqa: PLC0415 - half a second to import
 
     table = read_toml(directory / POLICY)
     if "models" in table:
         expected = f"no models here: they stand in {MODELS}, as [[targets]] and [[generations]]"
         raise ConfigError(POLICY, "models", expected)
-    made = Shaper(POLICY, POLICY_CHECKS).struct(Policy, table)
+    made = StructReader(POLICY, POLICY_CHECKS).struct(Policy, table)
     models = load_models(directory)
-    asked = {q.id: kind for kind, group in questions(models).items() for q in group}
+    asked = {q.id: kind for kind, group in target_specs(models).items() for q in group}
     made = msgspec.structs.replace(made, models=models)
-    consistency.policy(POLICY, MODELS, made, asked)
+    consistency.check_policy_file(POLICY, MODELS, made, asked)
     return made
 
 
@@ -300,7 +306,7 @@ def digest(*parts: msgspec.Struct) -> str:
 
     Examples
     --------
-    >>> digest(Limits(equity_usd=1.0, limits=()))[:8]
+    >>> digest(LimitsConfig(equity_usd=1.0, limits=()))[:8]
     'bc7d1b49'
     """
     canonical = msgspec.json.encode(parts, order="deterministic")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.enums import State
 from riskwatch.core.money import quantise
 from riskwatch.core.operators import Role
-from riskwatch.core.outputs import CLIENT
-from riskwatch.core.risk.scorer import SERVED
+from riskwatch.core.outputs import CLIENT_NAME
+from riskwatch.core.risk.scorer import ENSEMBLE
 from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from riskwatch.core.operators import Operators
     from riskwatch.core.policy import Policy
-    from riskwatch.core.reference import Limits, Party, Reference
+    from riskwatch.core.reference import LimitsConfig, Party, Reference
     from riskwatch.core.risk.config import DrillPlan
     from riskwatch.core.rules import RulePack
 
 PD_FLOOR: Final = 0.0003
 """Smallest one-year default probability that anything is given: three basis points."""
-LOOKS: Final = 4
+MIN_EVALUATIONS: Final = 4
 """How often models must look within a horizon, at least: a longer hole leaves no false label."""
 UNRATED: Final = "unrated"
 WEEK_S: Final = 604_800.0
@@ -40,9 +40,9 @@ PRICED: Final = ("asset", "venue-asset")
 """Kinds of scope whose features are read off prices, where single prints go wrong."""
 
 
-def reference(file: str, made: Reference) -> None:
+def check_reference(file: str, made: Reference) -> None:
     """Raise :class:`ConfigError` about the first name or number that does not fit the rest."""
-    _probabilities(file, made.pd_by_rating)
+    _check_probabilities(file, made.pd_by_rating)
     for asset in made.assets.values():
         where = f"assets.{asset.id}"
         if asset.peg is not None and not made.asset(asset.peg).fiat:
@@ -52,15 +52,15 @@ def reference(file: str, made: Reference) -> None:
         if asset.issuer is not None and asset.issuer not in made.parties:
             raise ConfigError(file, f"{where}.issuer", "one of the parties", asset.issuer)
     for party in made.parties.values():
-        _party(file, made, party)
+        _check_party(file, made, party)
 
 
-def limits(file: str, made: Limits) -> None:
+def check_limits(file: str, made: LimitsConfig) -> None:
     """Raise :class:`ConfigError` about the first id, or kind and subject, that comes twice.
 
     A subject that the reference data does not name is allowed: unknown names work.
     """
-    _unique(file, "limits", (limit.id for limit in made.limits))
+    _check_unique(file, "limits", (limit.id for limit in made.limits))
     seen: dict[tuple[str, str], str] = {}
     for i, limit in enumerate(made.limits):
         first = seen.setdefault((limit.scope_kind, limit.subject), limit.id)
@@ -69,18 +69,20 @@ def limits(file: str, made: Limits) -> None:
             raise ConfigError(file, f"limits[{i}].subject", expected, limit.subject)
 
 
-def rules(file: str, made: RulePack) -> None:
+def check_rules(file: str, made: RulePack) -> None:
     """Raise :class:`ConfigError` about the first double id, hasty HALT or unfillable text."""
-    _unique(file, "rules", (rule.id for rule in made.rules))
+    _check_unique(file, "rules", (rule.id for rule in made.rules))
     for i, rule in enumerate(made.rules):
         hasty = rule.state is State.HALT and rule.scope_kind in PRICED
         if hasty and rule.observations < 2 and rule.dwell_s <= 0.0:
             expected = "2 or more, or a dwell_s: one bad price must not engage a HALT"
             raise ConfigError(file, f"rules[{i}].observations", expected, rule.observations)
-        _text(file, f"rules[{i}].text", rule.text)
+        _check_text(file, f"rules[{i}].text", rule.text)
 
 
-def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]) -> None:
+def check_policy_file(
+    file: str, models_file: str, made: Policy, targets: Mapping[str, str]
+) -> None:
     """Raise :class:`ConfigError` about the first ask that leads nowhere or target gone unseen.
 
     Parameters
@@ -96,9 +98,9 @@ def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]
     if risk.people.key_memory_s < risk.people.replay_s:
         expected = f"at least risk.people.replay_s = {risk.people.replay_s:g} s"
         raise ConfigError(file, "risk.people.key_memory_s", expected, risk.people.key_memory_s)
-    _drills(file, risk.drills)
+    _check_drills(file, risk.drills)
     names = [generation.name or generation.model for generation in models.generations]
-    names += [SERVED] if names else []
+    names += [ENSEMBLE] if names else []
     for i, ask in enumerate(risk.asks):
         if ask.generation not in names:
             expected = f"one of the generations {', '.join(names) or '(there are none)'}"
@@ -116,14 +118,14 @@ def policy(file: str, models_file: str, made: Policy, targets: Mapping[str, str]
         if target.unit == "bp" and target.threshold <= calm:
             expected = f"more than risk.{name} = {calm:g}, below which models seldom look"
             raise ConfigError(models_file, f"{where}.threshold", expected, target.threshold)
-        if target.horizon_s < LOOKS * risk.report_s:
-            expected = f"at least {LOOKS} times risk.report_s = {risk.report_s:g} s"
+        if target.horizon_s < MIN_EVALUATIONS * risk.report_s:
+            expected = f"at least {MIN_EVALUATIONS} times risk.report_s = {risk.report_s:g} s"
             raise ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
 
 
-def _drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
+def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
     """Refuse plans that could not be followed, and one name for two."""
-    _unique(file, "risk.drills", (plan.id for plan in plans))
+    _check_unique(file, "risk.drills", (plan.id for plan in plans))
     for i, plan in enumerate(plans):
         where = f"risk.drills[{i}]"
         if not is_scope(plan.scope):
@@ -134,11 +136,11 @@ def _drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
             expected = "whole weeks, where there is a weekday"
             raise ConfigError(file, f"{where}.every_s", expected, plan.every_s)
         for client in plan.expect:
-            if CLIENT.fullmatch(client) is None:
+            if CLIENT_NAME.fullmatch(client) is None:
                 raise ConfigError(file, f"{where}.expect", "names of clients", client)
 
 
-def operators(file: str, made: Operators) -> None:
+def check_operators(file: str, made: Operators) -> None:
     """Raise :class:`ConfigError` about the first key that two people share, or idle books.
 
     Two people are told apart by their keys, so one key under two names would be two people.
@@ -155,7 +157,7 @@ def operators(file: str, made: Operators) -> None:
             raise ConfigError(file, f"{where}.books", expected, list(operator.books))
 
 
-def unknown_subjects(made: Limits, known: Reference) -> list[str]:
+def unknown_subjects(made: LimitsConfig, known: Reference) -> list[str]:
     """Subjects of limits that the reference data does not name: allowed, but worth a look."""
     groups = {party.group for party in known.parties.values()}
     return [
@@ -171,7 +173,7 @@ def unknown_subjects(made: Limits, known: Reference) -> list[str]:
     ]
 
 
-def _probabilities(file: str, table: dict[str, float]) -> None:
+def _check_probabilities(file: str, table: dict[str, float]) -> None:
     """Hold the default probabilities to the floor, an order from best to worst, and `unrated`."""
     if UNRATED not in table:
         raise ConfigError(file, f"pd_by_rating.{UNRATED}", "a value, found none")
@@ -185,7 +187,7 @@ def _probabilities(file: str, table: dict[str, float]) -> None:
             raise ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
 
 
-def _party(file: str, made: Reference, party: Party) -> None:
+def _check_party(file: str, made: Reference, party: Party) -> None:
     where = f"parties.{party.id}"
     if party.native_token is not None and party.native_token not in made.assets:
         raise ConfigError(file, f"{where}.native_token", "one of the assets", party.native_token)
@@ -196,13 +198,13 @@ def _party(file: str, made: Reference, party: Party) -> None:
         if backing.holder not in made.parties or backing.holder == party.id:
             expected = "another of the parties"
             raise ConfigError(file, f"{where}.backing[{i}].holder", expected, backing.holder)
-    _unique(file, f"{where}.backing", (b.holder for b in party.backing), "holder")
+    _check_unique(file, f"{where}.backing", (b.holder for b in party.backing), "holder")
     total = quantise(sum(b.share for b in party.backing), 9)
     if total > 1.0:
         raise ConfigError(file, f"{where}.backing", "shares that sum to at most 1", total)
 
 
-def _text(file: str, key: str, text: str) -> None:
+def _check_text(file: str, key: str, text: str) -> None:
     allowed = f"plain words with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
     try:
         pieces = list(Formatter().parse(text))
@@ -213,7 +215,7 @@ def _text(file: str, key: str, text: str) -> None:
             raise ConfigError(file, key, allowed, f"{{{name}}}")
 
 
-def _unique(file: str, key: str, ids: Iterable[str], name: str = "id") -> None:
+def _check_unique(file: str, key: str, ids: Iterable[str], name: str = "id") -> None:
     seen: set[str] = set()
     for i, item in enumerate(ids):
         if item in seen:

@@ -16,17 +16,17 @@ _PROOF: Final = {
 """A file that each folder must hold, so that a folder of the same name is not mistaken for it."""
 
 
-def rules() -> Path:
+def rules_folder() -> Path:
     """Folder of the shipped rules, limits and reference data."""
     return _find("rules")
 
 
-def migrations() -> Path:
+def migrations_folder() -> Path:
     """Folder of the database migrations."""
     return _find("migrations")
 
 
-def streams() -> Path:
+def streams_folder() -> Path:
     """Folder of the stream applications."""
     return _find("streams")
 

@@ -26,7 +26,7 @@ from riskwatch.core.ids import output_id
 from riskwatch.core.operators import Operators
 from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.policy import Policy
-from riskwatch.core.reference import Limits, Reference
+from riskwatch.core.reference import LimitsConfig, Reference
 from riskwatch.core.rules import RulePack
 from riskwatch.errors import StoreError
 from riskwatch.version import ENGINE
@@ -34,11 +34,11 @@ from riskwatch.version import ENGINE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from riskwatch.store.batch import Resumed
+    from riskwatch.store.batch import ResumePoint
 
 PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "reference": Reference,
-    "limits": Limits,
+    "limits": LimitsConfig,
     "rules": RulePack,
     "policy": Policy,
     "operators": Operators,
@@ -48,16 +48,16 @@ Renamed = Mapping[type, Mapping[str, str]]
 """By struct: the name of a field in old records, and its name now."""
 RENAMED: Final[dict[type, dict[str, str]]] = {}
 """Fields of the configuration that were renamed."""
-MOST: Final = 200
+MAX_CHANGES: Final = 200
 """Changes that are written out; how many more there are is said."""
 NAMED: Final = 10
 """Fields that this build does not know and that are named; how many more there are is said."""
-LONGEST: Final = 200
+MAX_VALUE_LENGTH: Final = 200
 """Characters of one value that are written out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Declaration:
+class ConfigurationRecorder:
     """Says under which configuration a worker begins, if that is news.
 
     Attributes
@@ -74,9 +74,9 @@ class Declaration:
     config: Config
     clock: Callable[[], int] | None = None
 
-    def __call__(self, resumed: Resumed) -> list[ConfigurationChanged]:
+    def __call__(self, resumed: ResumePoint) -> list[ConfigurationChanged]:
         """One output, or none."""
-        last, now = _last(resumed.configured), content(self.config)
+        last, now = _last(resumed.configured), config_content(self.config)
         before = {} if last is None else _plain(last.content)
         then = as_recorded(before, now)
         same = last is not None and (last.digest == self.config.digest or then == before)
@@ -92,13 +92,13 @@ class Declaration:
                 journal=resumed.next_journal,
                 digest=self.config.digest,
                 previous="" if last is None else last.digest,
-                changes=[] if last is None else changes(before, then),
+                changes=[] if last is None else config_changes(before, then),
                 content=now,
             )
         ]
 
 
-def content(config: Config) -> dict[str, Any]:
+def config_content(config: Config) -> dict[str, Any]:
     """All that a configuration says, as JSON holds it."""
     parts = {name: getattr(config, name) for name in PARTS}
     return {name: msgspec.to_builtins(part) for name, part in parts.items()}
@@ -131,7 +131,7 @@ def as_recorded(
     }
 
 
-def restored(
+def restore_config(
     recorded: ConfigurationChanged,
     parts: Mapping[str, type[msgspec.Struct]] = PARTS,
     renamed: Renamed = RENAMED,
@@ -195,18 +195,18 @@ def restored_parts(
     return made
 
 
-def changes(before: Any, after: Any) -> list[str]:
+def config_changes(before: Any, after: Any) -> list[str]:
     """Say what differs between two configurations, at most :data:`MOST` values.
 
     Examples
     --------
-    >>> changes({"limits": {"equity_usd": 1.0}}, {"limits": {"equity_usd": 2.0, "x": True}})
+    >>> config_changes({"limits": {"equity_usd": 1.0}}, {"limits": {"equity_usd": 2.0, "x": True}})
     ['limits.equity_usd: 1.0 -> 2.0', 'limits.x: absent -> true']
     """
-    found = list(islice(_differences("", before, after), MOST + 1))
-    if len(found) > MOST:
-        more = sum(1 for _ in _differences("", before, after)) - MOST
-        return [*found[:MOST], f"and {more} more"]
+    found = list(islice(_differences("", before, after), MAX_CHANGES + 1))
+    if len(found) > MAX_CHANGES:
+        more = sum(1 for _ in _differences("", before, after)) - MAX_CHANGES
+        return [*found[:MAX_CHANGES], f"and {more} more"]
     return found
 
 
@@ -243,7 +243,7 @@ def _shown(value: Any) -> str:
     if value is _Absent:
         return "absent"
     text = msgspec.json.encode(value).decode()
-    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+    return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "..."
 
 
 class _Reader:

@@ -40,7 +40,7 @@ _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([dhms])")
 _WHOLE: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
 
-def seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Seconds of a duration: numbers with units, largest unit first, each at most once.
 
     Raises
@@ -50,7 +50,7 @@ def seconds(text: str) -> float:
 
     Examples
     --------
-    >>> [seconds(t) for t in ("90s", "5m", "1h30m", "7d", "0.5s")]
+    >>> [parse_duration(t) for t in ("90s", "5m", "1h30m", "7d", "0.5s")]
     [90.0, 300.0, 5400.0, 604800.0, 0.5]
     """
     parts = _PART.findall(text)
@@ -73,14 +73,14 @@ _ORDERS: Final = _orders()
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-Table = dict[str, Any]
+TomlTable = dict[str, Any]
 Check = Callable[[Any], str | None]
 """Says what was expected instead of a value, or ``None`` where the value will do."""
 Checks = Mapping[tuple[type, str], Check]
 """Check of a field, by struct and field name."""
 
 
-def read_toml(path: Path) -> Table:
+def read_toml(path: Path) -> TomlTable:
     """Parse one file.
 
     Raises
@@ -100,7 +100,7 @@ def read_toml(path: Path) -> Table:
         raise ConfigError(path.name, "", f"valid TOML: {error}") from error
 
 
-class Shaper:
+class StructReader:
     """Turns the tables of one file into structs.
 
     Parameters
@@ -128,7 +128,7 @@ class Shaper:
         fields = {f.encode_name: f for f in msgspec.structs.fields(cls)}
         made = {}
         for name, value in table.items():
-            where = join(key, name)
+            where = join_key(key, name)
             if name not in fields:
                 expected = f"one of {', '.join(fields)} here"
                 raise ConfigError(self.file, where, expected, "an unknown key")
@@ -141,7 +141,7 @@ class Shaper:
                     raise ConfigError(self.file, where, expected_here, value)
         for name, field in fields.items():
             if field.required and field.name not in made:
-                raise ConfigError(self.file, join(key, name), "a value, found none")
+                raise ConfigError(self.file, join_key(key, name), "a value, found none")
         try:
             return cls(**made)
         except ValueError as error:  # what a struct's own __post_init__ refuses
@@ -164,17 +164,17 @@ class Shaper:
             return self._by_name(args[1], self._table(value, key), key)
         return self._leaf(kind, value, key)
 
-    def _by_name(self, kind: Any, table: Table, key: str) -> dict[str, object]:
+    def _by_name(self, kind: Any, table: TomlTable, key: str) -> dict[str, object]:
         """Make a value of each entry; where it is a struct with an `id`, its name is the id."""
         if not (isinstance(kind, type) and "id" in getattr(kind, "__struct_fields__", ())):
             return {
-                name: self._value(kind, value, join(key, name)) for name, value in table.items()
+                name: self._value(kind, value, join_key(key, name)) for name, value in table.items()
             }
         made: dict[str, object] = {}
         for name, value in table.items():
-            where = join(key, name)
+            where = join_key(key, name)
             if "id" in self._table(value, where):
-                raise ConfigError(self.file, join(where, "id"), "no id: the table's name is it")
+                raise ConfigError(self.file, join_key(where, "id"), "no id: the table's name is it")
             made[name] = self.struct(kind, {"id": name, **value}, where)
         return made
 
@@ -197,23 +197,23 @@ class Shaper:
 
     def _duration(self, kind: Any, value: str, key: str) -> object:
         try:
-            found = seconds(value)
+            found = parse_duration(value)
             return msgspec.convert(int(found) if found.is_integer() else found, type=kind)
         except ValueError as error:  # msgspec's own errors among them: an int wants whole seconds
             raise ConfigError(self.file, key, "a duration such as '5m'", value) from error
 
-    def _table(self, value: object, key: str) -> Table:
+    def _table(self, value: object, key: str) -> TomlTable:
         if not isinstance(value, dict):
             raise ConfigError(self.file, key, "a table", value)
         return value
 
 
-def join(key: str, name: str) -> str:
+def join_key(key: str, name: str) -> str:
     """Dotted path of `name` under `key`.
 
     Examples
     --------
-    >>> join("", "a"), join("a", "b")
+    >>> join_key("", "a"), join_key("a", "b")
     ('a', 'a.b')
     """
     return f"{key}.{name}" if key else name
@@ -255,7 +255,7 @@ def _range(meta: msgspec.Meta) -> Check | None:
         case (None, int() | float() as low, None, None):
             return at_least(low)
         case (int() | float() as low, None, int() | float() as high, None):
-            return inside(low, high)
+            return strictly_between(low, high)
         case (None, int() | float() as low, None, int() | float() as high):
             return between(low, high)
     raise TypeError(f"a range that there are no words for: {meta}")
@@ -282,22 +282,22 @@ def between(low: float, high: float) -> Check:
     return lambda value: None if low <= value <= high else f"a number from {low} to {high}"
 
 
-def inside(low: float, high: float) -> Check:
+def strictly_between(low: float, high: float) -> Check:
     """Between `low` and `high`, both excluded."""
     return lambda value: None if low < value < high else f"a number between {low} and {high}"
 
 
-def among(*words: str) -> Check:
+def one_of(*words: str) -> Check:
     """One of `words`."""
     return lambda value: None if value in words else f"one of {', '.join(words)}"
 
 
-def filled(value: object) -> str | None:
+def not_empty(value: object) -> str | None:
     """Not empty.
 
     Examples
     --------
-    >>> filled(()), filled((1,))
+    >>> not_empty(()), not_empty((1,))
     ('at least one', None)
     """
     return None if value else "at least one"

@@ -10,11 +10,11 @@ import msgspec
 from riskwatch.core.enums import State
 
 # The alias says that it is part of this module: clients look here.
-from riskwatch.core.outputs import CLIENT as CLIENT  # noqa: PLC0414
+from riskwatch.core.outputs import CLIENT_NAME as CLIENT_NAME  # noqa: PLC0414
 
 ACKS: Final = "riskwatch.acks"
 DRILLS: Final = "riskwatch.drills"
-SCOPES: Final = 1_000
+MAX_SCOPES: Final = 1_000
 """Most scopes that one acknowledgement names, the strictest first."""
 DRILL_KEY: Final = "/drill"
 """Ends the key of an answer to a drill, so that it never replaces what a client applied."""
@@ -139,7 +139,7 @@ _encoder: Final = msgspec.json.Encoder(decimal_format="string")
 _acks: Final[msgspec.json.Decoder[Ack | DrillAck]] = msgspec.json.Decoder(Ack | DrillAck)
 
 
-def encode(said: Ack | DrillAck) -> bytes:
+def encode_ack(said: Ack | DrillAck) -> bytes:
     """Wire bytes."""
     return _encoder.encode(said)
 

@@ -19,7 +19,7 @@ GENESIS: Final = "0" * 64
 """What the first row of a chain has before it."""
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
+class AuditLink(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the chain.
 
     Attributes
@@ -76,14 +76,14 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="audit_head"):
     engine: str
 
 
-def digest_of(link: Link) -> str:
+def link_digest(link: AuditLink) -> str:
     """Digest that a row must have, whatever it says of itself.
 
     Examples
     --------
-    >>> row = Link(worker="risk", seq=1, place=1, kind="DecisionMade", id="ab", key="firm", us=0,
+    >>> row = AuditLink(worker="risk", seq=1, place=1, kind="DecisionMade", id="ab", key="firm", us=0,
     ...            engine="0", payload="{}", previous=GENESIS, digest="")
-    >>> digest_of(row)[:16]
+    >>> link_digest(row)[:16]
     '340a1d9eb2768091'
     """
     h = sha256()
@@ -105,9 +105,9 @@ def digest_of(link: Link) -> str:
     return h.hexdigest()
 
 
-def sealed(link: Link) -> Link:
+def seal(link: AuditLink) -> AuditLink:
     """Give a row the digest that it must have."""
-    return msgspec.structs.replace(link, digest=digest_of(link))
+    return msgspec.structs.replace(link, digest=link_digest(link))
 
 
 def encode_head(head: Head) -> bytes:

@@ -11,8 +11,8 @@ from msgspec import inspect
 
 from riskwatch.contracts import structure, validation
 from riskwatch.contracts.outputs import encode_plain
-from riskwatch.contracts.refusal import Refusal, of_json, of_shape, refuse, shown
-from riskwatch.contracts.validation import CHECKS, PLAIN, number
+from riskwatch.contracts.refusal import Refusal, excerpt, json_refusal, refuse, shape_refusal
+from riskwatch.contracts.validation import CHECKS, PLAIN_DECIMAL, check_number
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import WireEvent
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What the codec must know of each event type, read off the types themselves.
 
 
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
+class EventShape(msgspec.Struct, frozen=True, kw_only=True):
     """One event type.
 
     Attributes
@@ -62,7 +62,7 @@ _SORTS: Final[dict[type[inspect.Type], str]] = {
 
 
 def _sorts_of(kind: inspect.Type) -> set[str]:
-    """Say which sorts of fields (attributes of `Shape`) a type belongs to, "" for none.
+    """Say which sorts of fields (attributes of `EventShape`) a type belongs to, "" for none.
 
     A field of a type that nobody thought of raises KeyError here, at import.
     """
@@ -75,14 +75,14 @@ def _sorts_of(kind: inspect.Type) -> set[str]:
     return {_SORTS[type(kind)]}
 
 
-def _shape(event_type: type[Event]) -> Shape:
+def _shape(event_type: type[Event]) -> EventShape:
     info = inspect.type_info(event_type)
     assert isinstance(info, inspect.StructType), "events are structs"
     sorts: dict[str, list[str]] = {k: [] for k in ("numbers", "rows", "times", "names", "texts")}
     for field in info.fields:
         for sort in _sorts_of(field.type) - {""}:
             sorts[sort].append(field.name)
-    return Shape(
+    return EventShape(
         decoder=msgspec.json.Decoder(event_type),
         check=CHECKS[event_type],
         **{sort: tuple(fields) for sort, fields in sorts.items()},
@@ -103,9 +103,11 @@ def tag_of(struct: type[msgspec.Struct]) -> str:
     return tag
 
 
-SHAPE_OF: Final[dict[type[Event], Shape]] = {t: _shape(t) for t in get_args(WireEvent)}
+SHAPES_BY_TYPE: Final[dict[type[Event], EventShape]] = {t: _shape(t) for t in get_args(WireEvent)}
 """By event type."""
-SHAPES: Final[dict[str, Shape]] = {tag_of(t): shape for t, shape in SHAPE_OF.items()}
+SHAPES_BY_TAG: Final[dict[str, EventShape]] = {
+    tag_of(t): shape for t, shape in SHAPES_BY_TYPE.items()
+}
 """By the value of `type` on the wire."""
 
 
@@ -140,9 +142,9 @@ def decode(raw: bytes) -> WireEvent | Refusal:
             RejectReason.MESSAGE_TOO_LARGE, f"size={len(raw)} bytes, limit={SIZE_LIMIT} bytes"
         )
     event: WireEvent | Refusal
-    shape: Shape | Refusal | None = None
+    shape: EventShape | Refusal | None = None
     try:  # the one place where errors of the decoders are caught
-        plain = structure.read(raw)
+        plain = structure.read_object(raw)
         if isinstance(plain, Refusal):
             return plain
         shape = _shape_of(plain)
@@ -151,60 +153,63 @@ def decode(raw: bytes) -> WireEvent | Refusal:
         event = _numbers(plain, shape) or shape.decoder.decode(raw)
     except (ValueError, RecursionError) as error:
         if shape is None or isinstance(error, RecursionError):
-            event = of_json(error, raw)
+            event = json_refusal(error, raw)
         else:
-            event = of_shape(error)
+            event = shape_refusal(error)
     if isinstance(event, Refusal):
         return event
-    shape = SHAPE_OF[type(event)]
+    shape = SHAPES_BY_TYPE[type(event)]
     utc = validation.in_utc(event, shape.times)
     if isinstance(utc, Refusal):
         return utc
     if utc:
         event = msgspec.structs.replace(event, **utc)
-    refusal = validation.from_future(event) or shape.check(event)
-    if refusal is None and not validation.plain_ascii(raw):
+    refusal = validation.check_not_future(event) or shape.check(event)
+    if refusal is None and not validation.is_plain_ascii(raw):
         refusal = _hidden(event, shape)
     return event if refusal is None else refusal
 
 
-def _shape_of(plain: dict[str, Any]) -> Shape | Refusal:
+def _shape_of(plain: dict[str, Any]) -> EventShape | Refusal:
     """Look up the type that a message claims to be, in a version that this build reads."""
     tag, version = plain.get("type"), plain.get("v")
-    shape = SHAPES.get(tag) if isinstance(tag, str) else None
+    shape = SHAPES_BY_TAG.get(tag) if isinstance(tag, str) else None
     if shape is None:
-        return refuse(RejectReason.TYPE_UNKNOWN, f"type must name an event, was {shown(tag)}")
+        return refuse(RejectReason.TYPE_UNKNOWN, f"type must name an event, was {excerpt(tag)}")
     # `type` and not `isinstance`, for True equals 1.
     if version != 1 or type(version) is not int:
-        return refuse(RejectReason.VERSION_UNSUPPORTED, f"v must be 1, was {shown(version)}")
+        return refuse(RejectReason.VERSION_UNSUPPORTED, f"v must be 1, was {excerpt(version)}")
     return shape
 
 
-def _numbers(plain: dict[str, Any], shape: Shape) -> Refusal | None:
+def _numbers(plain: dict[str, Any], shape: EventShape) -> Refusal | None:
     """Whether all numbers are texts of the contract; judged before msgspec makes decimals."""
-    get, is_plain = plain.get, PLAIN  # local names: this is the hottest loop of the boundary
+    get, is_plain = (
+        plain.get,
+        PLAIN_DECIMAL,
+    )  # local names: this is the hottest loop of the boundary
     for name in shape.numbers:
         value = get(name)
         if value is None or (type(value) is str and is_plain(value)):
             continue
-        refusal = number(name, value)
+        refusal = check_number(name, value)
         if refusal is not None:
             return refusal
     for name in shape.rows:
         rows = plain.get(name)
         for row in rows if isinstance(rows, list) else ():
             for value in row if isinstance(row, list) else ():
-                refusal = number(name, value)
+                refusal = check_number(name, value)
                 if refusal is not None:
                     return refusal
     return None
 
 
-def _hidden(event: WireEvent, shape: Shape) -> Refusal | None:
+def _hidden(event: WireEvent, shape: EventShape) -> Refusal | None:
     """Whether some text of the event holds what cannot be seen or stored."""
     for fields, free in ((shape.names, False), (shape.texts, True)):
         for name in fields:
-            refusal = validation.hidden(name, getattr(event, name), free=free)
+            refusal = validation.check_text(name, getattr(event, name), free=free)
             if refusal is not None:
                 return refusal
     return None
@@ -224,10 +229,10 @@ def encode(event: WireEvent) -> bytes:
     return encode_plain(event)
 
 
-def stamp(event: WireEvent, arrived: datetime) -> WireEvent:
+def stamp_arrival(event: WireEvent, arrived: datetime) -> WireEvent:
     """`event` with `arrived` set where it is absent; an earlier stamp stays.
 
-    A live shell stamps its clock and then asks :func:`riskwatch.contracts.validation.from_future`;
+    A live shell stamps its clock and then asks :func:`riskwatch.contracts.validation.check_not_future`;
     a replay stamps `ts`.
 
     Raises
@@ -239,7 +244,7 @@ def stamp(event: WireEvent, arrived: datetime) -> WireEvent:
     --------
     >>> event = decode(b'{"type":"peg","v":1,"event_id":"7","ts":"2023-03-11T03:13:00Z",'
     ...                b'"source":"oracle","asset":"USDC","venue":"oracle","price":"0.97"}')
-    >>> stamp(event, event.ts).arrived == event.ts
+    >>> stamp_arrival(event, event.ts).arrived == event.ts
     True
     """
     if event.arrived is not None:

@@ -19,13 +19,13 @@ from riskwatch.errors import SigningError
 if TYPE_CHECKING:
     from pathlib import Path
 
-PRIVATE: Final = 0o600
+PRIVATE_MODE: Final = 0o600
 """The most that the mode of a private key's file may allow."""
-PUBLIC: Final = 0o644
+PUBLIC_MODE: Final = 0o644
 _LONGEST: Final = 16_384
 
 
-def make(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
+def create_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
     """Make a private key in a new file; nothing that is there is overwritten.
 
     Parameters
@@ -49,11 +49,11 @@ def make(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption_algorithm=kind
     )
-    _write(path, pem, PRIVATE)
+    _write(path, pem, PRIVATE_MODE)
     return key
 
 
-def make_public(path: Path, key: Ed25519PublicKey) -> None:
+def write_public_key(path: Path, key: Ed25519PublicKey) -> None:
     """Write a public key to a new file.
 
     Raises
@@ -64,10 +64,12 @@ def make_public(path: Path, key: Ed25519PublicKey) -> None:
     pem = key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    _write(path, pem, PUBLIC)
+    _write(path, pem, PUBLIC_MODE)
 
 
-def read(path: Path, passphrase: bytes | None = None, *, variable: str = "") -> Ed25519PrivateKey:
+def read_private_key(
+    path: Path, passphrase: bytes | None = None, *, variable: str = ""
+) -> Ed25519PrivateKey:
     """Read a private key that nobody but its owner can read.
 
     Parameters
@@ -98,7 +100,7 @@ def read(path: Path, passphrase: bytes | None = None, *, variable: str = "") -> 
     return key
 
 
-def read_public(path: Path) -> Ed25519PublicKey:
+def read_public_key(path: Path) -> Ed25519PublicKey:
     """Read a public key.
 
     Raises
@@ -125,7 +127,7 @@ def _read(path: Path, *, private: bool) -> bytes:
             if not stat.S_ISREG(found.st_mode):
                 raise SigningError(f"{path} is no file")
             mode = stat.S_IMODE(found.st_mode)
-            if private and mode & ~PRIVATE:
+            if private and mode & ~PRIVATE_MODE:
                 raise SigningError(
                     f"{path} has mode {mode:04o}: others may read it, so it counts as lost; make "
                     "a new key, or chmod 600 it if you are sure"

@@ -37,7 +37,7 @@ _DIGITS: Final = 15
 T = TypeVar("T")
 
 
-def connect(url: str, source: str, setting: str) -> redis.Redis:
+def connect_redis(url: str, source: str, setting: str) -> redis.Redis:
     """Make a client of Redis that waits for no answer longer than `TIMEOUT_S`, and tries once.
 
     Parameters
@@ -63,7 +63,7 @@ def connect(url: str, source: str, setting: str) -> redis.Redis:
         raise ConfigError(source, setting, "redis://host:port/0") from None
 
 
-class Beat(msgspec.Struct, frozen=True):
+class MirrorHeartbeat(msgspec.Struct, frozen=True):
     """What the mirror needs to know of a heartbeat; it holds more."""
 
     worker: str
@@ -72,7 +72,7 @@ class Beat(msgspec.Struct, frozen=True):
     valid_until: datetime
 
 
-class Vouched(msgspec.Struct, frozen=True):
+class MirrorTable(msgspec.Struct, frozen=True):
     """What is in Redis as far as its writer knows.
 
     Attributes
@@ -109,14 +109,14 @@ def scopes_key(prefix: str) -> str:
     return f"{prefix}riskwatch:scopes"
 
 
-def read(raw: bytes | None, kind: type[T]) -> T | None:
+def decode_field(raw: bytes | None, kind: type[T]) -> T | None:
     """`raw` as a `kind`; ``None`` if it is absent or garbage.
 
     Examples
     --------
-    >>> read(b'{"seq":7,"scopes":["firm"]}', Vouched)
-    Vouched(seq=7, scopes=['firm'])
-    >>> read(b"garbage", Vouched) is None
+    >>> decode_field(b'{"seq":7,"scopes":["firm"]}', MirrorTable)
+    MirrorTable(seq=7, scopes=['firm'])
+    >>> decode_field(b"garbage", MirrorTable) is None
     True
     """
     if raw is None:
@@ -129,12 +129,12 @@ def read(raw: bytes | None, kind: type[T]) -> T | None:
     return None if valid_until is not None and valid_until.tzinfo is None else found
 
 
-def number(raw: bytes | None) -> int | None:
+def decode_number(raw: bytes | None) -> int | None:
     """Whole number of a field; ``None`` if it is absent or garbage.
 
     Examples
     --------
-    >>> number(b"12"), number(b"-1"), number(None)
+    >>> decode_number(b"12"), decode_number(b"-1"), decode_number(None)
     (12, None, None)
     """
     if raw is None or not raw.isdigit() or len(raw) > _DIGITS:

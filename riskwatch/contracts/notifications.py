@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.contracts.outputs import encode_plain
-from riskwatch.core.alerting.notification import Kind
-from riskwatch.core.alerting.state import Item
-from riskwatch.core.clock import text
+from riskwatch.core.alerting.notification import NotificationKind
+from riskwatch.core.alerting.state import AlertItem
+from riskwatch.core.clock import rfc3339
 
 if TYPE_CHECKING:
-    from riskwatch.core.alerting.notification import Notice
+    from riskwatch.core.alerting.notification import Notification
 
 VERSION: Final = 1
 WEBHOOK: Final = "webhook"
 SLACK: Final = "slack"
 KINDS: Final = (WEBHOOK, SLACK)
 """Kinds of routes."""
-SHOWN: Final = 10
+MAX_SHOWN_ITEMS: Final = 10
 """Alerts that get a block of their own: a message may have 50 blocks."""
 _HEADER: Final = 150
 _SECTION: Final = 3_000
@@ -44,16 +44,16 @@ class _Body(msgspec.Struct):
     severity: str
     level: str
     title: str
-    alerts: tuple[Item, ...]
+    alerts: tuple[AlertItem, ...]
     more: int
 
 
-def body(kind: str, notice: Notice) -> bytes:
+def notification_body(kind: str, notice: Notification) -> bytes:
     """Bytes that a route of a kind is sent."""
     return slack_body(notice) if kind == SLACK else webhook_body(notice)
 
 
-def webhook_body(notice: Notice) -> bytes:
+def webhook_body(notice: Notification) -> bytes:
     """JSON object of a notice; equal notices are equal bytes."""
     made = _Body(
         version=VERSION,
@@ -62,7 +62,7 @@ def webhook_body(notice: Notice) -> bytes:
         route=notice.route,
         origin=notice.origin,
         group=notice.group,
-        ts=text(notice.us),
+        ts=rfc3339(notice.us),
         severity=notice.severity.value,
         level=notice.level.value,
         title=notice.title,
@@ -72,34 +72,38 @@ def webhook_body(notice: Notice) -> bytes:
     return encode_plain(made)
 
 
-def slack_body(notice: Notice) -> bytes:
+def slack_body(notice: Notification) -> bytes:
     """JSON object with `text` (what a phone shows) and `blocks`."""
     first = f"[{_word(notice)}] {notice.title}"
     lines = [first, *(_line(item) for item in notice.items)]
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": _cut(first, _HEADER)}}
     ]
-    for item in notice.items[:SHOWN]:
+    for item in notice.items[:MAX_SHOWN_ITEMS]:
         reasons = "\n".join(f"• {_escaped(reason)}" for reason in item.reasons[:_REASONS])
         said = f"*{_escaped(item.title)}*\n{_escaped(_line(item))}\n{reasons}".strip()
         section = {"type": "mrkdwn", "text": _cut(said, _SECTION)}
         blocks.append({"type": "section", "text": section})
-    hidden = len(notice.items) - SHOWN + notice.more if len(notice.items) > SHOWN else notice.more
-    foot = f"{text(notice.us)} · {_escaped(notice.group)} · {notice.id[:12]}"
+    hidden = (
+        len(notice.items) - MAX_SHOWN_ITEMS + notice.more
+        if len(notice.items) > MAX_SHOWN_ITEMS
+        else notice.more
+    )
+    foot = f"{rfc3339(notice.us)} · {_escaped(notice.group)} · {notice.id[:12]}"
     foot += f" · and {hidden} more" if hidden else ""
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": foot}]})
     shown = _cut("\n".join(_escaped(line) for line in lines), _TEXT)
     return msgspec.json.encode({"text": shown, "blocks": blocks})
 
 
-def _word(notice: Notice) -> str:
+def _word(notice: Notification) -> str:
     """Say first what matters first."""
-    if notice.kind is Kind.FIRING:
+    if notice.kind is NotificationKind.FIRING:
         return notice.severity.value
     return notice.kind.value.upper()
 
 
-def _line(item: Item) -> str:
+def _line(item: AlertItem) -> str:
     words = [item.scope, item.severity.value, item.level.value, f"${item.exposure_usd:,.2f}"]
     words += [f"state now {item.state.value}"] if item.state is not item.severity else []
     words += [f"seen by {item.acknowledged_by}"] if item.acknowledged_by else []

@@ -67,7 +67,7 @@ class _Tagged(msgspec.Struct):
 _tag_decoder: Final = msgspec.json.Decoder(_Tagged)
 
 
-class _Line(msgspec.Struct):
+class _NdjsonLine(msgspec.Struct):
     topic: str | None
     key: str
     value: msgspec.Raw
@@ -91,7 +91,7 @@ def output_line(output: Output) -> bytes:
 
 def record_line(topic: str | None, key: str, value: bytes) -> bytes:
     """One line of NDJSON of a record whose `value` is encoded already; see :func:`output_line`."""
-    return _line_encoder.encode(_Line(topic, key, msgspec.Raw(value))) + b"\n"
+    return _line_encoder.encode(_NdjsonLine(topic, key, msgspec.Raw(value))) + b"\n"
 
 
 def decode_output(topic_value: bytes) -> AnyOutput:

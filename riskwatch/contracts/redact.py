@@ -30,14 +30,14 @@ _RULES: Final = (
 )
 
 
-def redacted(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """`text` without passwords of URLs, values that are called secret, and private keys.
 
     Examples
     --------
-    >>> redacted("postgresql://me:s3cret@db:5432/x cannot be opened")
+    >>> redact_secrets("postgresql://me:s3cret@db:5432/x cannot be opened")
     'postgresql://me:***@db:5432/x cannot be opened'
-    >>> redacted("redis://:p@ss@host, password=hunter2")
+    >>> redact_secrets("redis://:p@ss@host, password=hunter2")
     'redis://:***@host, password=***'
     """
     for pattern, shown in _RULES:

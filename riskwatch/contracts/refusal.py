@@ -40,12 +40,12 @@ def refuse(reason: RejectReason, detail: str) -> Refusal:
     return Refusal(reason, "".join(c if c.isprintable() else "?" for c in cut))
 
 
-def shown(value: object) -> str:
+def excerpt(value: object) -> str:
     """Show what a sender wrote, cut to a length that a message can carry.
 
     Examples
     --------
-    >>> shown("x" * 100)[-10:]
+    >>> excerpt("x" * 100)[-10:]
     'xxxxxxxxx…'
     """
     text = repr(value[: _SHOWN_LIMIT + 1]) if isinstance(value, str) else repr(value)
@@ -62,12 +62,12 @@ _MESSAGES: Final = (
 _PATH: Final = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>.*?)`\Z", re.DOTALL)
 
 
-def of_shape(error: ValueError) -> Refusal:
+def shape_refusal(error: ValueError) -> Refusal:
     """Name the refusal for an error that msgspec raised while it fitted JSON to an event type.
 
     Examples
     --------
-    >>> of_shape(msgspec.ValidationError("Expected `str`, got `int` - at `$.base`")).detail
+    >>> shape_refusal(msgspec.ValidationError("Expected `str`, got `int` - at `$.base`")).detail
     'base: Expected `str`, got `int`'
     """
     text = str(error)
@@ -78,12 +78,12 @@ def of_shape(error: ValueError) -> Refusal:
     return refuse(reason, f"{place['path']}: {place['what']}" if place else text)
 
 
-def of_json(error: ValueError | RecursionError, raw: bytes) -> Refusal:
+def json_refusal(error: ValueError | RecursionError, raw: bytes) -> Refusal:
     r"""Name the refusal for bytes that are not one JSON object.
 
     Examples
     --------
-    >>> of_json(msgspec.DecodeError("JSON is malformed"), b"\xff").reason.name
+    >>> json_refusal(msgspec.DecodeError("JSON is malformed"), b"\xff").reason.name
     'UTF8_INVALID'
     """
     if isinstance(error, RecursionError):

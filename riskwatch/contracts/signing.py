@@ -59,7 +59,7 @@ class Ed25519Verifier:
         """Look an operator up."""
         return self._operators.get(name)
 
-    def signed(self, operator: Operator, message: bytes, signature: str) -> bool:
+    def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
         """Whether `signature` is the operator's over exactly these bytes."""
         if _SIGNATURE.match(signature) is None:
             return False
@@ -80,12 +80,12 @@ def _public(text: str) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
 
 
-def public_key(text: str) -> str | None:
+def public_key_problem(text: str) -> str | None:
     """Say what is wrong with the text of a public key; ``None`` if nothing is.
 
     Examples
     --------
-    >>> public_key("AB")
+    >>> public_key_problem("AB")
     'an Ed25519 public key: 64 hexadecimal digits in lower case'
     """
     if _KEY.match(text) is None:
@@ -110,6 +110,6 @@ def sign(command: Command, key: Ed25519PrivateKey) -> Command:
     return msgspec.structs.replace(sent, signature=key.sign(command_bytes(sent)).hex())
 
 
-def public_text(key: Ed25519PublicKey) -> str:
+def public_key_text(key: Ed25519PublicKey) -> str:
     """Write a public key as ``operators.toml`` and bundles have it."""
     return key.public_bytes_raw().hex()

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import msgspec
 
-from riskwatch.contracts.refusal import DEPTH_LIMIT, TOO_DEEP, Refusal, refuse, shown
+from riskwatch.contracts.refusal import DEPTH_LIMIT, TOO_DEEP, Refusal, excerpt, refuse
 from riskwatch.core.enums import RejectReason
 
 _plain = msgspec.json.Decoder()
 _SPACED: Final = re.compile(rb'"[ \t\r\n]+:')
 
 
-def read(raw: bytes) -> dict[str, Any] | Refusal:
+def read_object(raw: bytes) -> dict[str, Any] | Refusal:
     r"""Read the JSON object that `raw` holds, as plain values.
 
     Raises
@@ -25,25 +25,27 @@ def read(raw: bytes) -> dict[str, Any] | Refusal:
 
     Examples
     --------
-    >>> read(b'{"a": 1, "b": [2]}')
+    >>> read_object(b'{"a": 1, "b": [2]}')
     {'a': 1, 'b': [2]}
-    >>> read(b'{"a": 1, "\\u0061": 2}').detail
+    >>> read_object(b'{"a": 1, "\\u0061": 2}').detail
     "key 'a' is there twice"
     """
     plain = _plain.decode(raw)
     if not isinstance(plain, dict):
-        return refuse(RejectReason.JSON_MALFORMED, f"expected an object, was {shown(plain)}")
+        return refuse(RejectReason.JSON_MALFORMED, f"expected an object, was {excerpt(plain)}")
     # Most messages have no bracket after the first, and are not looked through for depth.
-    if (0x5B in raw or raw.find(0x7B, raw.index(0x7B) + 1) > 0) and deeper(plain, DEPTH_LIMIT):
+    if (0x5B in raw or raw.find(0x7B, raw.index(0x7B) + 1) > 0) and is_deeper_than(
+        plain, DEPTH_LIMIT
+    ):
         return TOO_DEEP
-    if separators(raw) != len(plain):
-        twice = duplicated_key(raw)
+    if count_separators(raw) != len(plain):
+        twice = find_duplicate_key(raw)
         if twice is not None:
-            return refuse(RejectReason.KEY_DUPLICATED, f"key {shown(twice)} is there twice")
+            return refuse(RejectReason.KEY_DUPLICATED, f"key {excerpt(twice)} is there twice")
     return plain
 
 
-def separators(raw: bytes) -> int:
+def count_separators(raw: bytes) -> int:
     r"""Count the separators of keys: an upper bound of the number of keys at every depth.
 
     Why equality with the number of distinct top-level keys proves that no key is repeated: in
@@ -56,7 +58,7 @@ def separators(raw: bytes) -> int:
 
     Examples
     --------
-    >>> separators(b'{"a":1,"b" : {"c": ":"}}')
+    >>> count_separators(b'{"a":1,"b" : {"c": ":"}}')
     4
     """
     total = raw.count(b'":')
@@ -66,12 +68,12 @@ def separators(raw: bytes) -> int:
     return total
 
 
-def duplicated_key(raw: bytes) -> str | None:
+def find_duplicate_key(raw: bytes) -> str | None:
     """Find the first key that some object of `raw` names twice, else ``None``. Exact, but slow.
 
     Examples
     --------
-    >>> duplicated_key(b'{"a": [{"b": 1, "b": 1}]}')
+    >>> find_duplicate_key(b'{"a": [{"b": 1, "b": 1}]}')
     'b'
     """
     found: list[str] = []
@@ -88,28 +90,28 @@ def duplicated_key(raw: bytes) -> str | None:
     return found[0] if found else None
 
 
-def deeper(value: object, limit: int) -> bool:
+def is_deeper_than(value: object, limit: int) -> bool:
     """Whether arrays and objects nest in more than `limit` levels.
 
     Examples
     --------
-    >>> deeper([[1]], 2), deeper([[[]]], 2)
+    >>> is_deeper_than([[1]], 2), is_deeper_than([[[]]], 2)
     (False, True)
     """
     level = [value]
     for _ in range(limit + 1):
         if not any(isinstance(x, (dict, list)) for x in level):
             return False
-        level = inside(level)
+        level = inner_values(level)
     return True
 
 
-def inside(level: list[Any]) -> list[Any]:
+def inner_values(level: list[Any]) -> list[Any]:
     """List what the arrays and objects among `level` hold: all values one level further in.
 
     Examples
     --------
-    >>> inside([1, [2, [3]], {"a": 4}])
+    >>> inner_values([1, [2, [3]], {"a": 4}])
     [2, [3], 4]
     """
     return [

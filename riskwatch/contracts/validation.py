@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.contracts.refusal import Refusal, refuse, shown
-from riskwatch.contracts.structure import inside
+from riskwatch.contracts.refusal import Refusal, excerpt, refuse
+from riskwatch.contracts.structure import inner_values
 from riskwatch.core import events
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.money import MAX_SCALE, ZERO
@@ -29,7 +29,7 @@ EARLIEST: Final = datetime(2009, 1, 1, tzinfo=UTC)
 """First time accepted: the year of the first coin."""
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 """First time no longer accepted."""
-AHEAD: Final = timedelta(seconds=5)
+MAX_AHEAD: Final = timedelta(seconds=5)
 """How far an event time may lie after its arrival: what clocks may differ."""
 
 
@@ -59,16 +59,16 @@ def in_utc(event: Event, names: tuple[str, ...]) -> dict[str, datetime] | Refusa
     return changes
 
 
-def from_future(event: Event) -> Refusal | None:
+def check_not_future(event: Event) -> Refusal | None:
     """Refuse an event that happened more than :data:`AHEAD` after it arrived.
 
     Decoding asks this where `arrived` is on the wire; the first hop, which stamps it, asks
-    again after :func:`riskwatch.contracts.codec.stamp`.
+    again after :func:`riskwatch.contracts.codec.stamp_arrival`.
     """
-    if event.arrived is not None and event.ts - event.arrived > AHEAD:
+    if event.arrived is not None and event.ts - event.arrived > MAX_AHEAD:
         return refuse(
             RejectReason.TS_FROM_FUTURE,
-            f"ts must be at most {AHEAD.seconds} s after arrived, "
+            f"ts must be at most {MAX_AHEAD.seconds} s after arrived, "
             f"was {event.ts.isoformat()} with arrived {event.arrived.isoformat()}",
         )
     return None
@@ -80,14 +80,14 @@ _DIGITS: Final = 24
 """Integer digits below :data:`riskwatch.core.money.MAX_ABS`."""
 _LONGEST: Final = 64
 
-PLAIN: Final = re.compile(rf"-?[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{MAX_SCALE}}})?\Z").match
+PLAIN_DECIMAL: Final = re.compile(rf"-?[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{MAX_SCALE}}})?\Z").match
 """Accepts the texts that need no further look: written out, and bounded by their length."""
 
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?0*(?P<exponent>[0-9]+))?\Z")
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:s?nan[0-9]*|inf|infinity)\Z", re.IGNORECASE)
 
 
-def number(name: str, value: object) -> Refusal | None:
+def check_number(name: str, value: object) -> Refusal | None:
     """Whether the JSON value of the field `name` is a number of the contract.
 
     An exponent within bounds is accepted, since languages print small decimals that way. The
@@ -102,31 +102,33 @@ def number(name: str, value: object) -> Refusal | None:
 
     Examples
     --------
-    >>> number("qty", "0.5"), number("qty", "5E-8")
+    >>> check_number("qty", "0.5"), check_number("qty", "5E-8")
     (None, None)
-    >>> [number("qty", x).reason.name for x in (0.5, "NaN", "1E-19", "1_000")]
+    >>> [check_number("qty", x).reason.name for x in (0.5, "NaN", "1E-19", "1_000")]
     ['FIELD_TYPE', 'NUMBER_NOT_FINITE', 'NUMBER_TOO_LARGE', 'FIELD_TYPE']
     """
-    if value is None or (type(value) is str and PLAIN(value)):
+    if value is None or (type(value) is str and PLAIN_DECIMAL(value)):
         return None
     if not isinstance(value, str):
         return refuse(
             RejectReason.FIELD_TYPE,
-            f"{name} must be a string that holds a decimal, was {shown(value)}",
+            f"{name} must be a string that holds a decimal, was {excerpt(value)}",
         )
     if _NOT_FINITE.match(value):
-        return refuse(RejectReason.NUMBER_NOT_FINITE, f"{name} must be finite, was {shown(value)}")
+        return refuse(
+            RejectReason.NUMBER_NOT_FINITE, f"{name} must be finite, was {excerpt(value)}"
+        )
     found = _NUMBER.match(value)
     if found is None:
         return refuse(
-            RejectReason.FIELD_TYPE, f"{name} must be a plain decimal, was {shown(value)}"
+            RejectReason.FIELD_TYPE, f"{name} must be a plain decimal, was {excerpt(value)}"
         )
     if _bounded(value, found["exponent"] or "0"):
         return None
     return refuse(
         RejectReason.NUMBER_TOO_LARGE,
         f"{name} must have at most {_DIGITS} integer and {MAX_SCALE} fractional digits, "
-        f"was {shown(value)}",
+        f"was {excerpt(value)}",
     )
 
 
@@ -157,19 +159,19 @@ _blank: Final = re.compile(
 ).search
 
 
-def plain_ascii(raw: bytes) -> bool:
+def is_plain_ascii(raw: bytes) -> bool:
     r"""Whether no string of the JSON `raw` can hold a character that needs a look.
 
     Examples
     --------
-    >>> plain_ascii(b'{"a":"b"}'), plain_ascii(b'{"a":"\\u0000"}')
+    >>> is_plain_ascii(b'{"a":"b"}'), is_plain_ascii(b'{"a":"\\u0000"}')
     (True, False)
     """
     # A backslash could begin an escape; DEL is the one control that JSON lets in without.
     return raw.isascii() and 0x5C not in raw and 0x7F not in raw
 
 
-def hidden(name: str, value: object, *, free: bool) -> Refusal | None:
+def check_text(name: str, value: object, *, free: bool) -> Refusal | None:
     r"""Refuse control characters in `value`, at any depth; in names the unseen ones as well.
 
     Parameters
@@ -183,8 +185,8 @@ def hidden(name: str, value: object, *, free: bool) -> Refusal | None:
 
     Examples
     --------
-    >>> hidden("note", "two\nlines", free=True)
-    >>> hidden("asset", "US\u200bDC", free=False).detail
+    >>> check_text("note", "two\nlines", free=True)
+    >>> check_text("asset", "US\u200bDC", free=False).detail
     'asset must not hold the character U+200B'
     """
     if isinstance(value, str):
@@ -207,7 +209,7 @@ def hidden(name: str, value: object, *, free: bool) -> Refusal | None:
         parts = value
     else:
         return None
-    return next((r for x in parts if (r := hidden(name, x, free=free))), None)
+    return next((r for x in parts if (r := check_text(name, x, free=free))), None)
 
 
 _ARGS_DEPTH: Final = 8
@@ -215,7 +217,7 @@ _ARGS_VALUES: Final = 256
 _ARGS_INT: Final = 2**63
 
 
-def positive(event: Event, *names: str) -> Refusal | None:
+def check_positive(event: Event, *names: str) -> Refusal | None:
     """Refuse the first of the fields `names` that is there and not above zero."""
     for name in names:
         value: Decimal | None = getattr(event, name)
@@ -224,7 +226,7 @@ def positive(event: Event, *names: str) -> Refusal | None:
     return None
 
 
-def not_negative(event: Event, *names: str) -> Refusal | None:
+def check_not_negative(event: Event, *names: str) -> Refusal | None:
     """Refuse the first of the fields `names` that is there and below zero."""
     for name in names:
         value: Decimal | None = getattr(event, name)
@@ -246,38 +248,40 @@ def _execution(event: events.Fill | events.FillCorrection) -> Refusal | None:
     # Asked directly first: this is the hot path, and a loop over names is twice as slow.
     if event.qty > ZERO and event.price > ZERO:
         return None
-    return positive(event, "qty", "price")
+    return check_positive(event, "qty", "price")
 
 
 def _fill(event: events.Fill) -> Refusal | None:
     refusal = _execution(event)
     if refusal is None and event.reference_price is not None:
-        return positive(event, "reference_price")
+        return check_positive(event, "reference_price")
     return refusal
 
 
 def _balance(event: events.Balance) -> Refusal | None:
-    return not_negative(event, "free", "locked", "borrowed")
+    return check_not_negative(event, "free", "locked", "borrowed")
 
 
 def _position(event: events.Position) -> Refusal | None:
-    return positive(event, "entry_price", "mark_price", "liquidation_price")
+    return check_positive(event, "entry_price", "mark_price", "liquidation_price")
 
 
 def _transfer(event: events.Transfer) -> Refusal | None:
-    return positive(event, "amount")
+    return check_positive(event, "amount")
 
 
 def _open_order(event: events.OpenOrder) -> Refusal | None:
-    return not_negative(event, "qty") or positive(event, "price")
+    return check_not_negative(event, "qty") or check_positive(event, "price")
 
 
 def _loan(event: events.Loan) -> Refusal | None:
-    return not_negative(event, "amount")
+    return check_not_negative(event, "amount")
 
 
 def _peg(event: events.Peg) -> Refusal | None:
-    return positive(event, "price") or not_negative(event, "volume", "supply", "redeemed")
+    return check_positive(event, "price") or check_not_negative(
+        event, "volume", "supply", "redeemed"
+    )
 
 
 def _quote(event: events.Quote) -> Refusal | None:
@@ -288,7 +292,7 @@ def _quote(event: events.Quote) -> Refusal | None:
         return refuse(RejectReason.FIELD_RANGE, f"bid must be <= ask, was {bid} over {ask}")
     if event.depth is not None and any(x < ZERO for row in event.depth for x in row):
         return refuse(RejectReason.FIELD_RANGE, "depth must hold numbers >= 0")
-    return positive(event, "bid", "ask", "last") or not_negative(
+    return check_positive(event, "bid", "ask", "last") or check_not_negative(
         event, "bid_size", "ask_size", "volume"
     )
 
@@ -296,7 +300,7 @@ def _quote(event: events.Quote) -> Refusal | None:
 def _credit(event: events.Credit) -> Refusal | None:
     if event.kind == "retraction" and event.retracts is None:
         return _missing("retracts", "where kind is retraction")
-    return not_negative(event, "ratio")
+    return check_not_negative(event, "ratio")
 
 
 def _command(event: events.Command) -> Refusal | None:
@@ -304,7 +308,7 @@ def _command(event: events.Command) -> Refusal | None:
     level: list[Any] = [event.args]
     count = 0
     for _ in range(_ARGS_DEPTH + 1):
-        level = inside(level)
+        level = inner_values(level)
         count += len(level)
         if count > _ARGS_VALUES:
             return refuse(RejectReason.FIELD_RANGE, f"args must hold <= {_ARGS_VALUES} values")

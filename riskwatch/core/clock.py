@@ -37,12 +37,12 @@ def moment(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=us)
 
 
-def text(us: int) -> str:
+def rfc3339(us: int) -> str:
     """RFC 3339 text of an event time, whole seconds where they are whole.
 
     Examples
     --------
-    >>> text(1_678_504_380_000_000)
+    >>> rfc3339(1_678_504_380_000_000)
     '2023-03-11T03:13:00Z'
     """
     return moment(us).isoformat().replace("+00:00", "Z")

@@ -48,7 +48,7 @@ def command_bytes(command: Command) -> bytes:
     )
 
 
-def intent(command: Command) -> str:
+def intent_digest(command: Command) -> str:
     """Digest of what is commanded, whenever and in whichever message: 64 hexadecimal digits.
 
     A command that is sent again under its idempotency key must have the same.

@@ -22,18 +22,18 @@ BLOCKS: Final = 64
 _ORDINAL: Final = 8
 
 
-def digest(identity: str) -> bytes:
+def identity_digest(identity: str) -> bytes:
     """Digest of an event's identity (:func:`riskwatch.core.events.identity`).
 
     Examples
     --------
-    >>> len(digest("kraken/1"))
+    >>> len(identity_digest("kraken/1"))
     16
     """
     return blake2b(identity.encode(), digest_size=WIDTH).digest()
 
 
-class SeenWindow:
+class DedupeWindow:
     """The identities of the last applied events.
 
     Remembers at least ``(blocks - 1) * block`` identities and at most ``blocks * block``. What
@@ -48,8 +48,8 @@ class SeenWindow:
 
     Examples
     --------
-    >>> window = SeenWindow()
-    >>> window.seen("kraken/1"), window.seen("kraken/1")
+    >>> window = DedupeWindow()
+    >>> window.check_and_add("kraken/1"), window.check_and_add("kraken/1")
     (False, True)
     >>> sorted(window.drain())
     ['block/00']
@@ -73,7 +73,7 @@ class SeenWindow:
     def __len__(self) -> int:
         return len(self._known)
 
-    def knows(self, mark: bytes) -> bool:
+    def contains(self, mark: bytes) -> bool:
         """Whether the identity of this :func:`digest` is in the window."""
         return mark in self._known
 
@@ -87,9 +87,9 @@ class SeenWindow:
         self._known.add(mark)
         self._dirty = True
 
-    def seen(self, identity: str) -> bool:
+    def check_and_add(self, identity: str) -> bool:
         """Whether `identity` is in the window; afterwards it is."""
-        mark = digest(identity)
+        mark = identity_digest(identity)
         if mark in self._known:
             return True
         self.remember(mark)

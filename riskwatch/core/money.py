@@ -122,7 +122,7 @@ def quantise(x: float, digits: int = 6) -> float:
     return round(x, digits) + 0.0
 
 
-def quantised(parts: Mapping[str, float]) -> dict[str, float]:
+def quantise_all(parts: Mapping[str, float]) -> dict[str, float]:
     """Each of many numbers as :func:`quantise` leaves it, without a call for each."""
     out = {}
     for name, x in parts.items():

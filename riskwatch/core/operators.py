@@ -86,12 +86,12 @@ class Verifier(Protocol):
         """Look an operator up."""
         ...
 
-    def signed(self, operator: Operator, message: bytes, signature: str) -> bool:
+    def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
         """Whether `signature` is the operator's over exactly these bytes."""
         ...
 
 
-class Nobody:
+class DenyAllVerifier:
     """A verifier that knows no operator: every command is refused."""
 
     def operator(self, name: str) -> Operator | None:
@@ -99,7 +99,7 @@ class Nobody:
         del name
         return None
 
-    def signed(self, operator: Operator, message: bytes, signature: str) -> bool:
+    def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
         """Believe nothing."""
         del operator, message, signature
         return False

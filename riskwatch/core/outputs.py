@@ -85,9 +85,9 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 # A drill as a fact that goes out: it says that order paths are exercised, and changes nothing.
 
-CLIENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names of order paths."""
-SCHEDULE: Final = "schedule"
+SCHEDULED_BY: Final = "schedule"
 """Stands where the person stands, if the configuration asked for the drill."""
 
 
@@ -141,7 +141,7 @@ class Unwind(msgspec.Struct, frozen=True, gc=False):
     until: datetime
 
 
-class Unwinding:
+class UnwindColumns:
     """What has an `unwind` says it in columns, too; all are ``None`` where there is none."""
 
     __slots__ = ()
@@ -214,7 +214,7 @@ class CommandRefused(Output, frozen=True, kw_only=True, gc=False):
         return self.scope
 
 
-class ControlChanged(Output, Unwinding, frozen=True, kw_only=True, gc=False):
+class ControlChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=False):
     """What people have in force or in hand on one scope; with nothing left the row is closed.
 
     Attributes
@@ -569,7 +569,7 @@ class DecisionMade(Output, frozen=True, kw_only=True, gc=False):
         return self.scope
 
 
-class KillSwitchChanged(Output, Unwinding, frozen=True, kw_only=True, gc=False):
+class KillSwitchChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=False):
     """The switch of one scope, as order paths obey it.
 
     `effective` is the stricter of `state` and what bad `quality` asks for. `valid_until`
@@ -748,18 +748,18 @@ def fault_scope(worker: str) -> str:
 
     Examples
     --------
-    >>> fault_scope("ledger/3"), fault_alert("ledger/3")
+    >>> fault_scope("ledger/3"), fault_alert_key("ledger/3")
     ('worker:ledger/3', 'worker:ledger/3|fault')
     """
     return f"worker:{worker}"
 
 
-def fault_alert(worker: str) -> str:
+def fault_alert_key(worker: str) -> str:
     """Key of the alert that a worker stays down."""
     return f"{fault_scope(worker)}|fault"
 
 
-def as_alert(fault: StageFaulted) -> AlertRaised:
+def alert_from_fault(fault: StageFaulted) -> AlertRaised:
     """Alert that a stage fault is, under the same id.
 
     It ranks by severity alone: a worker that is down cannot say how many dollars are with those
@@ -773,7 +773,7 @@ def as_alert(fault: StageFaulted) -> AlertRaised:
         cause_id=fault.cause_id,
         ts=fault.ts,
         engine=fault.engine,
-        alert=fault_alert(fault.worker),
+        alert=fault_alert_key(fault.worker),
         scope=fault_scope(fault.worker),
         severity=State.REDUCE,
         cause=Cause.UNKNOWN,

@@ -88,7 +88,7 @@ class FlowFeatures(msgspec.Struct, frozen=True, gc=False):
     overdue_count: int
 
 
-class Slip(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class FillSlippage(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What one fill cost against the price at which it was meant to be done.
 
     Attributes
@@ -122,7 +122,7 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     holdings: list[Holding]
     positions: list[OpenPosition]
     flow: FlowFeatures
-    slips: list[Slip] = []
+    slips: list[FillSlippage] = []
 
     def key(self) -> str:
         """The counterparty."""
@@ -159,7 +159,7 @@ class PartitionFault(
         return self.worker
 
 
-Forwarded = CounterpartyReading | PartitionFault
+LedgerMessage = CounterpartyReading | PartitionFault
 """What travels from worker to worker."""
 
 

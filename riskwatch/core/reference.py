@@ -143,7 +143,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     warning_share: Share = 0.8
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """``limits.toml``: the firm's equity and its limits."""
 
     equity_usd: Positive

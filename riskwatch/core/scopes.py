@@ -101,12 +101,12 @@ def is_scope(scope: str) -> bool:
     return all(_NAME.fullmatch(name) for name in (at.name, at.asset) if name)
 
 
-def kind_of(scope: str) -> str:
+def kind_of_scope(scope: str) -> str:
     """Kind of a scope; of what is none (an issuer, a worker), what stands before the colon.
 
     Examples
     --------
-    >>> kind_of("asset:USDC"), kind_of("issuer:circle"), kind_of("firm")
+    >>> kind_of_scope("asset:USDC"), kind_of_scope("issuer:circle"), kind_of_scope("firm")
     ('asset', 'issuer', 'firm')
     """
     return scope.partition(":")[0]
@@ -168,7 +168,7 @@ def _asked(scope: str) -> dict[str, str]:
     return {} if kind == FIRM else {kind: name}
 
 
-def prevailing(
+def strictest_scope(
     states: Mapping[str, State],
     *,
     book: str | None = None,
@@ -186,17 +186,17 @@ def prevailing(
 
     Examples
     --------
-    >>> prevailing({"asset:USDC": State.HALT, "firm": State.REDUCE}, asset="USDC")
+    >>> strictest_scope({"asset:USDC": State.HALT, "firm": State.REDUCE}, asset="USDC")
     ('asset:USDC', <State.HALT: 'HALT'>)
-    >>> prevailing({"asset:USDC": State.HALT, "book:arb": State.HALT}, book="arb", asset="USDC")
+    >>> strictest_scope({"asset:USDC": State.HALT, "book:arb": State.HALT}, book="arb", asset="USDC")
     ('book:arb', <State.HALT: 'HALT'>)
     """
-    index = Index(_Bare(scope, state) for scope, state in states.items())
+    index = ScopeIndex(_Bare(scope, state) for scope, state in states.items())
     found = index.find(book, counterparty, asset)
     return (FIRM, State.NORMAL) if found is None else (found.scope, found.state)
 
 
-def covering(scope: str) -> tuple[str, ...]:
+def covering_scopes(scope: str) -> tuple[str, ...]:
     """Scopes that bind everything that a scope binds, itself among them, in their precedence.
 
     Raises
@@ -206,9 +206,9 @@ def covering(scope: str) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> covering("venue-asset:kraken/USDC")
+    >>> covering_scopes("venue-asset:kraken/USDC")
     ('firm', 'counterparty:kraken', 'asset:USDC', 'venue-asset:kraken/USDC')
-    >>> covering("book:arb")
+    >>> covering_scopes("book:arb")
     ('firm', 'book:arb')
     """
     at = parse(scope)
@@ -217,8 +217,8 @@ def covering(scope: str) -> tuple[str, ...]:
     return (FIRM,) if at.kind == FIRM else (FIRM, scope)
 
 
-class Bound(Protocol):
-    """What an :class:`Index` holds: anything that has a scope and a rank."""
+class RankedScope(Protocol):
+    """What an :class:`ScopeIndex` holds: anything that has a scope and a rank."""
 
     @property
     def scope(self) -> str:
@@ -231,7 +231,7 @@ class Bound(Protocol):
         ...
 
 
-BoundT = TypeVar("BoundT", bound=Bound)
+RankedScopeT = TypeVar("RankedScopeT", bound=RankedScope)
 
 
 class _Bare:
@@ -243,7 +243,7 @@ class _Bare:
         self.rank = state.rank
 
 
-class Index(Generic[BoundT]):
+class ScopeIndex(Generic[RankedScopeT]):
     """A table of scopes, arranged so that an order's strictest row is found in a few look-ups.
 
     Rows of rank 0 are left out: they hold for no order.
@@ -261,12 +261,12 @@ class Index(Generic[BoundT]):
 
     __slots__ = ("_assets", "_books", "_firm", "_parties", "_venues", "empty")
 
-    def __init__(self, rows: Iterable[BoundT] = ()) -> None:
-        self._firm: BoundT | None = None
-        self._books: dict[str, BoundT] = {}
-        self._parties: dict[str, BoundT] = {}
-        self._assets: dict[str, BoundT] = {}
-        self._venues: dict[str, dict[str, BoundT]] = {}
+    def __init__(self, rows: Iterable[RankedScopeT] = ()) -> None:
+        self._firm: RankedScopeT | None = None
+        self._books: dict[str, RankedScopeT] = {}
+        self._parties: dict[str, RankedScopeT] = {}
+        self._assets: dict[str, RankedScopeT] = {}
+        self._venues: dict[str, dict[str, RankedScopeT]] = {}
         self.empty = True
         """Whether nothing is restricted or watched."""
         for row in rows:
@@ -275,7 +275,7 @@ class Index(Generic[BoundT]):
                 self.empty = False
                 self._put(at, row)
 
-    def _put(self, at: Scope, row: BoundT) -> None:
+    def _put(self, at: Scope, row: RankedScopeT) -> None:
         if at.kind == FIRM:
             self._firm = row
         elif at.kind == VENUE_ASSET:
@@ -286,7 +286,7 @@ class Index(Generic[BoundT]):
 
     def find(
         self, book: str | None, counterparty: str | None, asset: Assets = None
-    ) -> BoundT | None:
+    ) -> RankedScopeT | None:
         """Row that prevails for an order; ``None`` if all that it touches is NORMAL."""
         best = self._firm
         rank = 0 if best is None else best.rank
@@ -311,9 +311,9 @@ class Index(Generic[BoundT]):
                     best, rank = row, row.rank
         return best
 
-    def touching(
+    def find_all(
         self, book: str | None, counterparty: str | None, asset: Assets = None
-    ) -> list[BoundT]:
+    ) -> list[RankedScopeT]:
         """Every row that binds an order, in precedence."""
         assets = () if asset is None else (asset,) if isinstance(asset, str) else asset
         here = {} if counterparty is None else self._venues.get(counterparty, {})

@@ -21,7 +21,7 @@ from riskwatch.core.outputs import (
     Output,
     ScoreUpdated,
     StageFaulted,
-    as_alert,
+    alert_from_fault,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ class Board:
         """Fold outputs in; the lines that they added to the log."""
         added: list[LogLine] = []
         for output in outputs:
-            line = self._fold(as_alert(output) if isinstance(output, StageFaulted) else output)
+            line = self._fold(
+                alert_from_fault(output) if isinstance(output, StageFaulted) else output
+            )
             if line is not None:
                 self.log.append(line)
                 added.append(line)
@@ -119,7 +121,7 @@ class Board:
             case AssetValued():
                 self._value(output)
             case ExposureChanged():
-                _put(self.exposures, output, gone=not output.amount)
+                _update_row(self.exposures, output, gone=not output.amount)
             case ScoreUpdated():
                 self.scores[output.scope, output.target, output.generation] = output
             case CounterpartyAssessed():
@@ -181,19 +183,19 @@ class Board:
         decision = self.decisions.get(scope)
         return State.NORMAL if decision is None else decision.state
 
-    def engaged(self) -> list[KillSwitchChanged]:
+    def engaged_switches(self) -> list[KillSwitchChanged]:
         """Switches that are not NORMAL, strictest first."""
         on = [s for s in self.switches.values() if s.effective is not State.NORMAL]
         return sorted(on, key=lambda s: (-s.effective.rank, s.scope))
 
-    def watched(self) -> list[AssetLine]:
+    def asset_lines(self) -> list[AssetLine]:
         """Pegged and other assets, those in trouble first, then by name."""
         lines = self.assets.values()
         return sorted(
             lines, key=lambda a: (-self.state(f"asset:{a.last.asset}").rank, a.last.asset)
         )
 
-    def held(self, by: str) -> list[tuple[str, Decimal]]:
+    def holdings_usd(self, by: str) -> list[tuple[str, Decimal]]:
         """USD held by ``counterparty``, ``asset`` or ``issuer``, largest first.
 
         Sums the values that the risk stage put out: what is owed counts against, what is only
@@ -212,7 +214,7 @@ class Board:
                 sums[name] = sums.get(name, Decimal(0)) + sign * e.value_usd
         return sorted(sums.items(), key=lambda item: (-item[1], item[0]))
 
-    def served(self, limit: int) -> list[ScoreUpdated]:
+    def top_scores(self, limit: int) -> list[ScoreUpdated]:
         """Scores by probability; of each (scope, target) one.
 
         A model that may ask for something comes before the rules, which speak through the states
@@ -225,7 +227,7 @@ class Board:
                 best[scope, target] = score
         return sorted(best.values(), key=lambda s: (-s.probability, s.scope, s.target))[:limit]
 
-    def trusted(self, scope: str) -> Quality:
+    def data_quality(self, scope: str) -> Quality:
         """Quality of the data behind `scope`."""
         switch = self.switches.get(scope)
         return Quality.GOOD if switch is None else switch.quality
@@ -236,7 +238,7 @@ def _authority(score: ScoreUpdated) -> tuple[bool, int]:
     return score.generation != "rules" and rank > 0, rank
 
 
-def _put(rows: dict[str, ExposureChanged], output: ExposureChanged, *, gone: bool) -> None:
+def _update_row(rows: dict[str, ExposureChanged], output: ExposureChanged, *, gone: bool) -> None:
     if gone:
         rows.pop(output.key(), None)
     else:

@@ -31,20 +31,22 @@ def table(board: Board) -> list[str]:
     """Write where everything stands, as a few lines."""
     now = clock(board.now) if board.now else "starting"
     lines = [f"-- {now} UTC, {board.progress:.0%} of the window, {board.events:,} events"]
-    for asset in board.watched()[:_MOST]:
+    for asset in board.asset_lines()[:_MOST]:
         value = asset.last
         lines.append(
             f"   {value.asset:<8}{price(value.price_usd):>12}{bp(value.deviation_bp):>10} bp  "
             f"{value.cause:<8} {value.quality:<8} {board.state(f'asset:{value.asset}')}"
         )
     for by in ("counterparty", "asset", "issuer"):
-        held = board.held(by)[:_MOST]
+        held = board.holdings_usd(by)[:_MOST]
         if held:
             sums = ", ".join(f"{name} {money(usd)}" for name, usd in held)
             lines.append(f"   USD by {by}: {sums}")
-    engaged = [f"{s.scope} {s.effective}" for s in board.engaged()]
+    engaged = [f"{s.scope} {s.effective}" for s in board.engaged_switches()]
     lines.append(f"   kill switch: {', '.join(engaged) or 'every scope is NORMAL'}")
-    scores = [f"{s.scope} {s.target} {s.probability:.1%} ({s.generation})" for s in board.served(3)]
+    scores = [
+        f"{s.scope} {s.target} {s.probability:.1%} ({s.generation})" for s in board.top_scores(3)
+    ]
     if scores:
         lines.append(f"   scores: {', '.join(scores)}")
     return lines

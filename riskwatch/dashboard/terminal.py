@@ -104,7 +104,7 @@ def _table(title: str, *columns: str) -> Table:
 def _assets(board: Board, trend: int, *, ascii_only: bool) -> RenderableType:
     table = _table("Assets", "asset", ">price", ">bp off peg", "~trend", "cause", "data", "state")
     upto = min(SPARKS - 1, int(board.progress * SPARKS))
-    for line in board.watched()[:_MOST]:
+    for line in board.asset_lines()[:_MOST]:
         value = line.last
         scope = f"asset:{value.asset}"
         floating = value.asset not in board.issuers and not value.deviation_bp
@@ -123,7 +123,7 @@ def _assets(board: Board, trend: int, *, ascii_only: bool) -> RenderableType:
 
 def _exposures(board: Board) -> RenderableType:
     table = _table("Exposure, USD", "~counterparty", ">held", "~asset (issuer)", ">held")
-    places, assets = board.held("counterparty")[:_MOST], board.held("asset")[:_MOST]
+    places, assets = board.holdings_usd("counterparty")[:_MOST], board.holdings_usd("asset")[:_MOST]
     for i in range(max(len(places), len(assets))):
         place = places[i] if i < len(places) else None
         asset = assets[i] if i < len(assets) else None
@@ -139,7 +139,7 @@ def _exposures(board: Board) -> RenderableType:
 
 def _scores(board: Board) -> RenderableType:
     table = _table("Scores", "scope", "~target", ">p", "by")
-    for score in board.served(4):
+    for score in board.top_scores(4):
         table.add_row(
             Text(score.scope),
             Text(score.target),
@@ -151,14 +151,14 @@ def _scores(board: Board) -> RenderableType:
 
 def _switches(board: Board) -> RenderableType:
     table = _table("Kill switch", "~scope", "state", "cause", "valid until")
-    for switch in board.engaged()[:_MOST]:
+    for switch in board.engaged_switches()[:_MOST]:
         table.add_row(
             Text(switch.scope),
             badge(switch.effective),
             str(switch.cause),
             clock(switch.ts),
         )
-    if not board.engaged():
+    if not board.engaged_switches():
         table.add_row(Text("every scope is NORMAL", style="green"), "", "", "")
     return table
 

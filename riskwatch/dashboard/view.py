@@ -14,7 +14,7 @@ from rich.live import Live
 from riskwatch.core.clock import moment
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade
-from riskwatch.core.scopes import ASSET, kind_of
+from riskwatch.core.scopes import ASSET, kind_of_scope
 from riskwatch.dashboard import plain_text
 from riskwatch.dashboard.terminal import render
 from riskwatch.errors import RiskwatchError
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 _FRAME_S: Final = 1.0 / 12.0
 _TABLE_EVERY: Final = timedelta(hours=4)
-_TELLING: Final = timedelta(minutes=5)
+_PICTURE_DELAY: Final = timedelta(minutes=5)
 """Event time after the first HALT at which the picture is taken: the switch has turned too."""
 _PICTURE: Final = (120, 34)
 PICTURES: Final = (".svg", ".txt")
 
 
-class Pace:
+class PlaybackClock:
     """Lets event time pass at `speed` times the pace of the wall clock.
 
     Parameters
@@ -49,8 +49,8 @@ class Pace:
     Examples
     --------
     >>> waited = []
-    >>> pace = Pace(60.0, now=lambda: 0.0, wait=waited.append)
-    >>> pace.reach(1_000_000), pace.reach(121_000_000)
+    >>> pace = PlaybackClock(60.0, now=lambda: 0.0, wait=waited.append)
+    >>> pace.wait_until(1_000_000), pace.wait_until(121_000_000)
     (None, None)
     >>> waited
     [2.0]
@@ -68,7 +68,7 @@ class Pace:
         self._wait = wait
         self._origin: tuple[int, float] | None = None
 
-    def reach(self, us: int) -> None:
+    def wait_until(self, us: int) -> None:
         """Wait until event time `us` is due; the first call sets the origin."""
         if self._speed <= 0.0:
             return
@@ -80,7 +80,7 @@ class Pace:
             self._wait(ahead)
 
 
-class Show:
+class DashboardView:
     """Feeds a board and shows it; a context manager that leaves the terminal as it was.
 
     Parameters
@@ -108,7 +108,7 @@ class Show:
         console: Console,
         *,
         live: bool,
-        pace: Pace,
+        pace: PlaybackClock,
         capture: Path | None = None,
     ) -> None:
         self.board = board
@@ -152,16 +152,16 @@ class Show:
         board.tick(moment(us), events)
         added = board.apply(outputs)
         if self.decisive is None:
-            self.decisive = next((o for o in outputs if _decisive(o)), None)
+            self.decisive = next((o for o in outputs if _is_decisive(o)), None)
         if self._live is None:
             for entry in added:
                 self._say(plain_text.line(entry))
             self._table(moment(us))
         else:
             self._frame()
-        if self.decisive is not None and moment(us) >= self.decisive.ts + _TELLING:
+        if self.decisive is not None and moment(us) >= self.decisive.ts + _PICTURE_DELAY:
             self._picture()
-        self._pace.reach(us)
+        self._pace.wait_until(us)
 
     def _frame(self) -> None:
         now = time.monotonic()
@@ -202,20 +202,20 @@ class Show:
 
     def _picture(self) -> None:
         if self._capture is not None:
-            picture(self.board, self._capture)
+            write_picture(self.board, self._capture)
             self._capture = None
 
 
-def _decisive(output: Output) -> TypeGuard[DecisionMade]:
+def _is_decisive(output: Output) -> TypeGuard[DecisionMade]:
     return (
         isinstance(output, DecisionMade)
         and output.state is State.HALT
         and output.previous is not State.HALT
-        and kind_of(output.scope) == ASSET
+        and kind_of_scope(output.scope) == ASSET
     )
 
 
-def picture(board: Board, path: Path) -> None:
+def write_picture(board: Board, path: Path) -> None:
     """Write a picture of `board` as it would look in a terminal of 120 columns.
 
     Parameters

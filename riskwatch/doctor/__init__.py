@@ -18,9 +18,9 @@ from riskwatch.errors import RiskwatchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
-    Group = Callable[[Settings, Facts], Iterator[Finding]]
+    Group = Callable[[ProcessSettings, Facts], Iterator[Finding]]
 
 ANSWER_S: Final = 6.0
 """Most seconds to wait for the next finding of a group; servers are given 5."""
@@ -35,7 +35,7 @@ GROUPS: Final[tuple[tuple[str, Group], ...]] = (
 __all__ = ["Finding", "examine"]
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: ProcessSettings) -> Iterator[Finding]:
     """Look at everything, and say what was found as soon as it is known.
 
     Parameters
@@ -58,10 +58,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
             do = "see whether it hangs, and whether a firewall swallows what is sent to it"
             yield Finding(name, "fail", f"no answer within {ANSWER_S:.0f} s", do)
     # What needs both the database and the broker comes when both were asked.
-    yield from broker.lag(facts)
+    yield from broker.lag_findings(facts)
 
 
-def _start(group: Group, settings: Settings, facts: Facts) -> Queue[Finding | None]:
+def _start(group: Group, settings: ProcessSettings, facts: Facts) -> Queue[Finding | None]:
     """Run a group; its findings come through the queue, ``None`` last."""
     found: Queue[Finding | None] = Queue()
 

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.doctor.finding import Facts, Finding
 from riskwatch.errors import BrokerError, ConfigError
-from riskwatch.kafka.topics import admin, bounds, differences
+from riskwatch.kafka.topics import admin, offset_bounds, topic_differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
-BEHIND: Final = 10_000
+LAG_WARNING: Final = 10_000
 """Records behind that are worth a look; a worker does as many in a second."""
-READ: Final = tuple(topic for topic in TOPICS.values() if topic.role in ("input", "internal"))
+CONSUMED_TOPICS: Final = tuple(
+    topic for topic in TOPICS.values() if topic.role in ("input", "internal")
+)
 """Topics that workers consume."""
 _SHOWN: Final = 5
 
 
-def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
     """Look at the cluster and at its topics."""
     try:
         connection = settings.connection
@@ -38,10 +40,11 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
     name = f"{connection.servers}, cluster {cluster['cluster_id']}, brokers: {brokers}"
     yield Finding("broker", "ok", name)
     try:
-        wrong = differences(connection)
-        yield topics(wrong)
-        facts.bounds = bounds(
-            connection, [(topic.name, n) for topic in READ for n in range(topic.partitions)]
+        wrong = topic_differences(connection)
+        yield topic_finding(wrong)
+        facts.bounds = offset_bounds(
+            connection,
+            [(topic.name, n) for topic in CONSUMED_TOPICS for n in range(topic.partitions)],
         )
     except BrokerError as error:
         # Missing partitions were told above.
@@ -49,12 +52,12 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
             yield Finding("topics", "fail", str(error), "see the log of the broker")
 
 
-def topics(wrong: list[str]) -> Finding:
+def topic_finding(wrong: list[str]) -> Finding:
     """Tell what is different from the contract.
 
     Examples
     --------
-    >>> topics(["riskwatch.fills is missing: run `riskwatch topics create`"]).seen
+    >>> topic_finding(["riskwatch.fills is missing: run `riskwatch topics create`"]).seen
     'riskwatch.fills is missing'
     """
     if not wrong:
@@ -66,11 +69,11 @@ def topics(wrong: list[str]) -> Finding:
     return Finding("topics", "fail", shown + more, do)
 
 
-def lag(facts: Facts) -> Iterator[Finding]:
+def lag_findings(facts: Facts) -> Iterator[Finding]:
     """How far the workers are behind, per topic, where both sides are known."""
     if facts.positions is None or facts.bounds is None:
         return
-    for topic in READ:
+    for topic in CONSUMED_TOPICS:
         behind, lost, unknown = 0, 0, 0
         for n in range(topic.partitions):
             first, end = facts.bounds[topic.name, n]
@@ -90,7 +93,7 @@ def _lag(name: str, behind: int, lost: int, unknown: int) -> Finding:
         do = "it was emptied or is another topic; workers refuse to go on with it"
         seen = f"the database is {unknown} records ahead of the broker"
         return Finding(check, "fail", seen, do)
-    if behind > BEHIND:
+    if behind > LAG_WARNING:
         do = "see whether its worker runs, and whether the number falls"
         return Finding(check, "warn", f"{behind} records behind", do)
     return Finding(check, "ok", f"{behind} records behind")

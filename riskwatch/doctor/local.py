@@ -15,24 +15,24 @@ from riskwatch.version import ENGINE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
 LIBRARIES: Final = (
     "sqlalchemy", "psycopg", "kafka-python", "faust-streaming", "redis", "msgspec", "river",
     "scikit-learn", "prometheus-client",
 )  # fmt: skip
 """Libraries whose version can change what happens."""
-OLDEST: Final = (3, 11)
-TESTED: Final = (3, 13)
+OLDEST_PYTHON: Final = (3, 11)
+NEWEST_PYTHON: Final = (3, 13)
 """Newest Python that this build is tested with."""
 
 
-def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
     """Versions, then the configuration."""
     del facts
-    yield python(sys.version_info[:3])
-    yield libraries(LIBRARIES)
-    folder = settings.config or paths.rules()
+    yield python_finding(sys.version_info[:3])
+    yield library_finding(LIBRARIES)
+    folder = settings.config or paths.rules_folder()
     try:
         config = bootstrap.configuration(settings.config)
     except RiskwatchError as error:
@@ -42,22 +42,22 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
         yield Finding("configuration", "ok", f"{folder}: {limits} limits, {rules} rules")
 
 
-def python(found: tuple[int, ...]) -> Finding:
+def python_finding(found: tuple[int, ...]) -> Finding:
     """Say whether this Python is one that riskwatch is tested with.
 
     Examples
     --------
-    >>> python((3, 12, 1)).status, python((3, 99, 0)).status
+    >>> python_finding((3, 12, 1)).status, python_finding((3, 99, 0)).status
     ('ok', 'warn')
     """
     shown = f"{'.'.join(map(str, found))}, engine {ENGINE}"
-    if OLDEST <= found[:2] <= TESTED:
+    if OLDEST_PYTHON <= found[:2] <= NEWEST_PYTHON:
         return Finding("python", "ok", shown)
-    do = f"run riskwatch on Python {OLDEST[0]}.{OLDEST[1]} to {TESTED[0]}.{TESTED[1]}"
+    do = f"run riskwatch on Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} to {NEWEST_PYTHON[0]}.{NEWEST_PYTHON[1]}"
     return Finding("python", "warn", shown, do)
 
 
-def libraries(names: tuple[str, ...]) -> Finding:
+def library_finding(names: tuple[str, ...]) -> Finding:
     """Versions of libraries, as they are installed."""
     have, lack = [], []
     for name in names:

@@ -16,20 +16,20 @@ from riskwatch.worker.mirror import SETTING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
-KEEPS: Final = "noeviction"
+EVICTION_POLICY: Final = "noeviction"
 _MIRROR: Final = "mirror"
 
 
-def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
     """Look at Redis, if there is to be one."""
     del facts
     if settings.redis is None:
         yield Finding(_MIRROR, "ok", "none is wanted: RISKWATCH_REDIS is not set")
         return
     try:
-        client = layout.connect(settings.redis.get_secret_value(), *SETTING)
+        client = layout.connect_redis(settings.redis.get_secret_value(), *SETTING)
     except ConfigError as error:
         yield Finding(_MIRROR, "fail", str(error), "mend RISKWATCH_REDIS")
         return
@@ -39,12 +39,12 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
         before = time.time()
         seconds, us = client.time()
         yield skew("clock of the mirror", seconds + us / 1_000_000, before, time.time())
-        policy = str(about.get("maxmemory_policy", KEEPS))
-        if policy != KEEPS:
-            do = f"set maxmemory-policy to {KEEPS}, or give the mirror a Redis of its own"
+        policy = str(about.get("maxmemory_policy", EVICTION_POLICY))
+        if policy != EVICTION_POLICY:
+            do = f"set maxmemory-policy to {EVICTION_POLICY}, or give the mirror a Redis of its own"
             yield Finding("mirror's memory", "warn", f"{policy}: rows may be evicted", do)
         row: Any = client.hgetall(layout.heartbeat_key(settings.topic_prefix))
-        yield heartbeat(row, datetime.now(UTC))
+        yield heartbeat_finding(row, datetime.now(UTC))
     except RedisError as error:
         do = "start it, or name another by RISKWATCH_REDIS; workers go on without it"
         yield Finding(_MIRROR, "fail", " ".join(str(error).split()), do)
@@ -52,13 +52,13 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
         client.close()
 
 
-def heartbeat(row: dict[bytes, bytes], now: datetime) -> Finding:
+def heartbeat_finding(row: dict[bytes, bytes], now: datetime) -> Finding:
     """Say whether readers of the mirror may rely on it."""
     check = "mirror's heartbeat"
     if not row:
         do = "see whether `riskwatch run risk` leads, and what it logs about the mirror"
         return Finding(check, "warn", "none: readers see HALT", do)
-    beat = layout.read(row.get(layout.VALUE.encode()), layout.Beat)
+    beat = layout.decode_field(row.get(layout.VALUE.encode()), layout.MirrorHeartbeat)
     if beat is None:
         return Finding(check, "fail", "it cannot be read", "see who else writes to this Redis")
     left = (beat.valid_until - now).total_seconds()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
-from riskwatch.alerting.routes import NOTIFY, load_notify, target, unheard
+from riskwatch.alerting.routes import NOTIFY, load_notify, resolve_target, unrouted_severities
 from riskwatch.config import paths
 from riskwatch.doctor.finding import Facts, Finding
 from riskwatch.errors import ConfigError
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
-LATE: Final = timedelta(minutes=5)
+LATE_AFTER: Final = timedelta(minutes=5)
 """What waits for longer is worth a look."""
-RECENT: Final = timedelta(days=1)
+RECENT_DEAD: Final = timedelta(days=1)
 """Dead letters of this time are told."""
 _N: Final = NOTICE.c
 
 
-def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
     """Look at the routes. Nothing is sent."""
     del facts
-    folder = settings.config or paths.rules()
+    folder = settings.config or paths.rules_folder()
     try:
         config = load_notify(folder)
     except ConfigError as error:
@@ -42,20 +42,20 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
         return
     for route in config.routes.values():
         try:
-            host = target(route).host
+            host = resolve_target(route).host
         except ConfigError as error:
             do = "the process of `riskwatch run notify` must have it; this one does not"
             yield Finding(f"route {route.id}", "warn", str(error), do)
         else:
             yield Finding(f"route {route.id}", "ok", f"{route.kind} at {host}")
-    for line in unheard(config):
+    for line in unrouted_severities(config):
         yield Finding("routes", "warn", line, f"see `match` in {NOTIFY}")
 
 
-def undelivered(conn: Connection, now: datetime) -> Finding:
+def undelivered_findings(conn: Connection, now: datetime) -> Finding:
     """Tell what waits for long, and what was given up lately."""
-    late = select(func.count()).where(_N.status == WAITING, _N.made_ts < now - LATE)
-    gone = select(func.count()).where(_N.status == DEAD, _N.done_ts >= now - RECENT)
+    late = select(func.count()).where(_N.status == WAITING, _N.made_ts < now - LATE_AFTER)
+    gone = select(func.count()).where(_N.status == DEAD, _N.done_ts >= now - RECENT_DEAD)
     waits, dead = conn.execute(late).scalar_one(), conn.execute(gone).scalar_one()
     if not waits and not dead:
         return Finding("notices", "ok", "none waits for long, none was given up in a day")

@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select, text
 
 from riskwatch.doctor.finding import Facts, Finding, skew
-from riskwatch.doctor.notify import undelivered
+from riskwatch.doctor.notify import undelivered_findings
 from riskwatch.engine.replay import WORKER as EMBEDDED
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import answering, open_engine
-from riskwatch.store.faults import faults, quarantined
-from riskwatch.store.lease import standing
-from riskwatch.store.migrate import head, require_current
+from riskwatch.store.engine import open_engine, translate_errors
+from riskwatch.store.faults import faults, quarantines
+from riskwatch.store.lease import lease_state
+from riskwatch.store.migrate import head_revision, require_current
 from riskwatch.store.truth import DEAD_LETTER, LEASE, REPLAYED, STAGE_FAULT, STREAM_OFFSET
-from riskwatch.worker.crashes import TIMES
+from riskwatch.worker.crashes import MAX_CRASHES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.engine import Connection, Engine
 
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
 _YEAR_S: Final = 365 * 86_400
 _SHOWN: Final = 3
 _DATABASE: Final = "database"
 
 
-def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
     """Look at the database, and no further than it lets us."""
     try:
         engine = open_engine(settings.database, readonly=True)
@@ -42,7 +42,7 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
         yield Finding(_DATABASE, "fail", str(error), do)
         return
     try:
-        with answering(engine.url.render_as_string(hide_password=True)):
+        with translate_errors(engine.url.render_as_string(hide_password=True)):
             yield from _opened(engine, settings, facts)
     except StoreError as error:
         yield Finding(_DATABASE, "fail", str(error), "see the log of the database")
@@ -50,7 +50,7 @@ def findings(settings: Settings, facts: Facts) -> Iterator[Finding]:
         engine.dispose()
 
 
-def _opened(engine: Engine, settings: Settings, facts: Facts) -> Iterator[Finding]:
+def _opened(engine: Engine, settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
     with engine.connect() as conn:
         yield Finding(_DATABASE, "ok", engine.url.render_as_string(hide_password=True))
         if engine.dialect.name != "sqlite":
@@ -60,11 +60,11 @@ def _opened(engine: Engine, settings: Settings, facts: Facts) -> Iterator[Findin
         except StoreError as error:
             yield Finding("schema", "fail", str(error), "run `riskwatch db upgrade`")
             return
-        yield Finding("schema", "ok", f"at revision {head()}")
+        yield Finding("schema", "ok", f"at revision {head_revision()}")
         yield _writable(engine, settings)
         yield _dead_letters(conn)
         yield _faults(engine, conn)
-        yield undelivered(conn, datetime.now(UTC))
+        yield undelivered_findings(conn, datetime.now(UTC))
         offset = STREAM_OFFSET.c
         rows = conn.execute(select(offset.stream, offset.position))
         facts.positions = {row.stream: row.position for row in rows}
@@ -78,7 +78,7 @@ def _clock(conn: Connection) -> Finding:
     return skew("clock of the database", theirs, before, time.time())
 
 
-def _writable(engine: Engine, settings: Settings) -> Finding:
+def _writable(engine: Engine, settings: ProcessSettings) -> Finding:
     do = "workers need a database and a user that may write; readers do not"
     refused = _refuses(engine, settings)
     if refused:
@@ -86,7 +86,7 @@ def _writable(engine: Engine, settings: Settings) -> Finding:
     return Finding("writing", "ok", "workers may write")
 
 
-def _refuses(engine: Engine, settings: Settings) -> str:
+def _refuses(engine: Engine, settings: ProcessSettings) -> str:
     """Why nothing can be written, empty if it can. Nothing is tried."""
     if engine.dialect.name == "sqlite":
         file = Path(engine.url.database or "").resolve()
@@ -129,7 +129,7 @@ def _faults(engine: Engine, conn: Connection) -> Finding:
     check, f = "stage faults", STAGE_FAULT.c
     found = []
     for worker in conn.execute(select(f.worker).distinct().order_by(f.worker)).scalars():
-        aside = quarantined(engine, worker)
+        aside = quarantines(engine, worker)
         found += [
             (x, worker) for x in faults(engine, worker) if (x.stream, x.position) not in aside
         ]
@@ -140,7 +140,7 @@ def _faults(engine: Engine, conn: Connection) -> Finding:
         f"{len(found)}; {worker} failed {worst.crashes} times at {worst.stream} {worst.position}: "
         f"{' '.join(worst.error.split())[:200]}"
     )
-    if worst.crashes < TIMES:
+    if worst.crashes < MAX_CRASHES:
         return Finding(check, "warn", seen, "watch whether it comes again")
     do = (
         "report the bug; a build without it goes on after `riskwatch dlq retry`, or two people "
@@ -154,7 +154,7 @@ def _leases(engine: Engine, workers: list[str], lease_s: float) -> Iterator[Find
         do = "start `riskwatch run ledger` and `riskwatch run risk`"
         yield Finding("leases", "warn", "no worker was ever started", do)
     for worker in workers:
-        found = standing(engine, worker)
+        found = lease_state(engine, worker)
         if found is None:
             continue
         who = f"{found.holder}, epoch {found.epoch}"

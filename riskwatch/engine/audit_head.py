@@ -10,11 +10,11 @@ from kafka.errors import KafkaError
 
 from riskwatch.contracts.audit import TOPIC, Head, decode_head, encode_head
 from riskwatch.contracts.kafka_clients import open_consumer
-from riskwatch.core.clock import MINUTE, moment, text
+from riskwatch.core.clock import MINUTE, moment, rfc3339
 from riskwatch.errors import BrokerError
-from riskwatch.store.audit import tail
+from riskwatch.store.audit import chain_tail
 from riskwatch.store.batch import OutboxRecord
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from riskwatch.contracts.connection import KafkaConnection
 
-EVERY_US: Final = MINUTE
+HEAD_INTERVAL_US: Final = MINUTE
 WAIT_MS: Final = 10_000
 """How long a broker may be silent while heads are read, milliseconds."""
 
@@ -38,19 +38,21 @@ def read_head(engine: Engine, worker: str, epoch: int, now_us: int) -> Head:
         If the database does not answer.
     """
     with (
-        answering(f"{worker}: the head of the audit chain cannot be read"),
+        translate_errors(f"{worker}: the head of the audit chain cannot be read"),
         engine.connect() as conn,
     ):
-        seq, digest = tail(conn, worker)
-    return Head(worker=worker, epoch=epoch, seq=seq, digest=digest, ts=text(now_us), engine=ENGINE)
+        seq, digest = chain_tail(conn, worker)
+    return Head(
+        worker=worker, epoch=epoch, seq=seq, digest=digest, ts=rfc3339(now_us), engine=ENGINE
+    )
 
 
-def as_record(head: Head, now_us: int) -> OutboxRecord:
+def head_record(head: Head, now_us: int) -> OutboxRecord:
     """Make the record of a head; like a heartbeat, it passes by the outbox."""
     return OutboxRecord(head.seq, TOPIC, head.worker, encode_head(head), moment(now_us))
 
 
-def tell(head: Head) -> None:
+def log_head(head: Head) -> None:
     """Write a head to the log."""
     log.info("audit head", worker=head.worker, epoch=head.epoch, seq=head.seq, digest=head.digest)
 

@@ -13,7 +13,7 @@ from riskwatch.core.clock import moment
 from riskwatch.core.events import Command
 from riskwatch.core.outputs import Output
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
-from riskwatch.engine.dead_letters import returnable, returned
+from riskwatch.engine.dead_letters import dead_letter_record, has_dead_letter_topic
 from riskwatch.errors import StoreError
 from riskwatch.store.batch import (
     Batch,
@@ -21,7 +21,7 @@ from riskwatch.store.batch import (
     DeadLetter,
     JournalEntry,
     OutboxRecord,
-    Sequenced,
+    SequencedOutput,
     StreamOffset,
 )
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from riskwatch.core.enums import RejectReason
     from riskwatch.core.stage import RowChanges
     from riskwatch.engine.pipeline import Reading
-    from riskwatch.engine.record import Record
-    from riskwatch.store.batch import Resumed
+    from riskwatch.engine.record import InputRecord
+    from riskwatch.store.batch import ResumePoint
 
 
 # A batch that was committed: what it was.
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CommitResult:
     """What one commit was.
 
     Attributes
@@ -75,7 +75,7 @@ FIRST_SEQ: Final = 1
 _READINGS: Final = next(t.name for t in TOPICS.values() if CounterpartyReading in t.carries)
 
 
-class Draft:
+class BatchBuilder:
     """Collects outputs, journal and dead letters; numbers go on from batch to batch.
 
     Parameters
@@ -98,7 +98,7 @@ class Draft:
     """
 
     def __init__(
-        self, worker: str, resumed: Resumed, *, relay: bool, dead_letters: bool = False
+        self, worker: str, resumed: ResumePoint, *, relay: bool, dead_letters: bool = False
     ) -> None:
         self.counts = replace(resumed.counts)
         self.us = resumed.us
@@ -108,16 +108,16 @@ class Draft:
         self._dead_letters = dead_letters
         self._seq = max(resumed.next_seq, FIRST_SEQ)
         self._journal_seq = resumed.next_journal
-        self._outputs: list[Sequenced] = []
+        self._outputs: list[SequencedOutput] = []
         self._forwards: list[OutboxRecord] = []
         self._journal: list[JournalEntry] = []
         self._dead: list[DeadLetter] = []
 
-    def reach(self, us: int) -> None:
+    def advance(self, us: int) -> None:
         """Move the event time there, unless it is there already."""
         self.us = max(self.us, us)
 
-    def refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
+    def refuse(self, record: InputRecord, reason: RejectReason, detail: str) -> None:
         """Count a record as rejected and keep its bytes."""
         self.counts.rejected += 1
         letter = DeadLetter(
@@ -131,11 +131,11 @@ class Draft:
             us=self.us,
         )
         self._dead.append(letter)
-        if self._dead_letters and returnable(record.stream):
-            self._forwards.append(returned(letter, self._worker, self._seq, self.us))
+        if self._dead_letters and has_dead_letter_topic(record.stream):
+            self._forwards.append(dead_letter_record(letter, self._worker, self._seq, self.us))
             self._seq += 1
 
-    def journal(self, facts: Iterable[Any], record: Record | None) -> None:
+    def journal(self, facts: Iterable[Any], record: InputRecord | None) -> None:
         """Keep inputs: the record's event by its bytes, ticks and readings as encoded.
 
         A command is kept with its arrival: whether it was fresh depends on that.
@@ -160,7 +160,7 @@ class Draft:
         """
         for output in outputs:
             if isinstance(output, Output):
-                self._outputs.append(Sequenced(self._seq, output))
+                self._outputs.append(SequencedOutput(self._seq, output))
             elif isinstance(output, CounterpartyReading | PartitionFault):
                 value, ts = encode_internal(output), moment(output.us)
                 self._forwards.append(OutboxRecord(self._seq, _READINGS, output.key(), value, ts))
@@ -190,12 +190,12 @@ class Draft:
         return batch
 
 
-def since(now: Counts, before: Counts) -> dict[str, int]:
+def counts_since(now: Counts, before: Counts) -> dict[str, int]:
     """Count what lies between two cumulative counts.
 
     Examples
     --------
-    >>> since(Counts(read=5, applied=4, rejected=1), Counts(read=2, applied=2))
+    >>> counts_since(Counts(read=5, applied=4, rejected=1), Counts(read=2, applied=2))
     {'read': 3, 'applied': 2, 'duplicate': 0, 'rejected': 1}
     """
     return {

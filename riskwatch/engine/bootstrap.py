@@ -26,8 +26,8 @@ from riskwatch.core.market.stage import MarketStage
 from riskwatch.core.market.state import MarketState
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 from riskwatch.core.risk.stage import RiskStage
-from riskwatch.engine.pipeline import Pipeline, Slot
-from riskwatch.models.ensemble import Ladder
+from riskwatch.engine.pipeline import Pipeline, StageSlot
+from riskwatch.models.ensemble import Ensemble
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,33 +43,33 @@ def configuration(directory: Path | None = None) -> Config:
     ConfigError
         With file, dotted key, what was expected and what was found.
     """
-    return load(directory or paths.rules())
+    return load(directory or paths.rules_folder())
 
 
-def ledger_slot(config: Config) -> Slot:
+def ledger_slot(config: Config) -> StageSlot:
     """Make the ledger stage in its place."""
-    return Slot(LedgerStage(config.policy.ledger), LedgerState(), (*LEDGER_EVENTS, Tick))
+    return StageSlot(LedgerStage(config.policy.ledger), LedgerState(), (*LEDGER_EVENTS, Tick))
 
 
-def market_slot(config: Config) -> Slot:
+def market_slot(config: Config) -> StageSlot:
     """Make the market stage in its place."""
     stage = MarketStage(config.policy.market, config.reference)
-    return Slot(stage, MarketState(), (*MARKET_EVENTS, Tick), journal=True)
+    return StageSlot(stage, MarketState(), (*MARKET_EVENTS, Tick), journal=True)
 
 
-def risk_slot(config: Config, scorer: Scorer | None = None) -> Slot:
+def risk_slot(config: Config, scorer: Scorer | None = None) -> StageSlot:
     """Make the risk stage, with its models (or another `scorer`) and who may command it."""
     stage = RiskStage(
         config.policy.risk,
         config.reference,
         config.limits,
         config.rules,
-        scorer or Ladder(config.policy.models),
+        scorer or Ensemble(config.policy.models),
         Ed25519Verifier(config.operators),
     )
     heard = (CounterpartyReading, PartitionFault, MarketReading)
     takes = (*heard, Credit, LegalEntity, NettingSet, Command, Tick)
-    return Slot(stage, stage.fresh(), takes, journal=True)
+    return StageSlot(stage, stage.fresh(), takes, journal=True)
 
 
 def ledger_pipeline(config: Config) -> Pipeline:

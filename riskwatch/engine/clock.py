@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import DAY, HOUR, MINUTE, text
+from riskwatch.core.clock import DAY, HOUR, MINUTE, rfc3339
 from riskwatch.core.stage import encode_row
 from riskwatch.errors import StoreError
 
@@ -37,16 +37,16 @@ def wall() -> datetime:
     return datetime.now(UTC)
 
 
-EACH: Final = 120
+FINE_TICKS: Final = 120
 """Ticks of a silence that come at every grid point."""
-HOURS: Final = 31 * 24
+HOURLY_TICKS: Final = 31 * 24
 """Ticks of a silence that come hourly after that."""
 _NEVER: Final = -1
 _ROW: Final = "grid"
 
 
-class GridRow(msgspec.Struct, array_like=True):
-    """What is stored of a grid; the attributes of :class:`Grid`."""
+class TickGridRow(msgspec.Struct, array_like=True):
+    """What is stored of a grid; the attributes of :class:`TickGrid`."""
 
     tick_us: int
     reached: int
@@ -55,7 +55,7 @@ class GridRow(msgspec.Struct, array_like=True):
     fresh: bool = False
 
 
-class Grid:
+class TickGrid:
     """Says which ticks are due before an event is applied.
 
     Parameters
@@ -78,7 +78,7 @@ class Grid:
     Examples
     --------
     >>> from riskwatch.core.clock import SECOND
-    >>> grid = Grid(60 * SECOND)
+    >>> grid = TickGrid(60 * SECOND)
     >>> [t // SECOND for s in (10, 60, 61, 30, 190) for t in grid.before(s * SECOND)]
     [60, 120, 180]
     >>> [t // SECOND for t in grid.closing()]
@@ -148,7 +148,7 @@ class Grid:
 
     def drain(self) -> RowChanges:
         """Rows that changed since the last call."""
-        row = encode_row(GridRow(self.tick_us, self.reached, self.due, self.silent, self.fresh))
+        row = encode_row(TickGridRow(self.tick_us, self.reached, self.due, self.silent, self.fresh))
         if self.due == _NEVER or row == self._stored:
             return {}
         self._stored = row
@@ -165,10 +165,10 @@ class Grid:
         if not rows:
             return
         self._stored = rows[_ROW]
-        stored = msgspec.json.decode(self._stored, type=GridRow)
+        stored = msgspec.json.decode(self._stored, type=TickGridRow)
         if stored.tick_us != self.tick_us:
             raise StoreError(
-                f"this database was replayed until {text(stored.reached)} with a tick of "
+                f"this database was replayed until {rfc3339(stored.reached)} with a tick of "
                 f"{stored.tick_us / 1e6:g} s, it cannot go on with one of "
                 f"{self.tick_us / 1e6:g} s: use --tick {stored.tick_us // 1_000_000}s, or a new "
                 "database"
@@ -180,7 +180,7 @@ class Grid:
         return -(-us // self.tick_us) * self.tick_us
 
     def _after(self, tick: int) -> int:
-        if self.silent < EACH:
+        if self.silent < FINE_TICKS:
             return tick + self.tick_us
-        wide = HOUR if self.silent < EACH + HOURS else DAY
+        wide = HOUR if self.silent < FINE_TICKS + HOURLY_TICKS else DAY
         return max(tick + self.tick_us, self._ceil((tick // wide + 1) * wide))

@@ -12,18 +12,18 @@ from riskwatch.store.batch import OutboxRecord
 if TYPE_CHECKING:
     from riskwatch.store.batch import DeadLetter
 
-WHOLE: Final = 900 * 1024
+MAX_WHOLE_BYTES: Final = 900 * 1024
 """Most bytes of key and value that travel; what is larger travels as its size and digest."""
-PREFIX: Final = "rw-dlq-"
+HEADER_PREFIX: Final = "rw-dlq-"
 """Begins the names of the headers that say why."""
 
 
-def returnable(stream: str) -> bool:
+def has_dead_letter_topic(stream: str) -> bool:
     """Whether a stream is a partition of an input, which has a dead-letter topic.
 
     Examples
     --------
-    >>> returnable("riskwatch.fills/3"), returnable("riskwatch.readings/0")
+    >>> has_dead_letter_topic("riskwatch.fills/3"), has_dead_letter_topic("riskwatch.readings/0")
     (True, False)
     """
     return topic_of(stream) + DLQ_SUFFIX in TOPICS
@@ -40,7 +40,7 @@ def topic_of(stream: str) -> str:
     return stream.rpartition("/")[0]
 
 
-def returned(letter: DeadLetter, worker: str, seq: int, us: int) -> OutboxRecord:
+def dead_letter_record(letter: DeadLetter, worker: str, seq: int, us: int) -> OutboxRecord:
     """Make the outbox record of a dead letter: as it came, and with the reason.
 
     Parameters
@@ -60,18 +60,18 @@ def returned(letter: DeadLetter, worker: str, seq: int, us: int) -> OutboxRecord
         If its stream is no partition of an input topic.
     """
     why: list[tuple[str, bytes]] = [
-        (PREFIX + "reason", letter.reason.value.encode()),
-        (PREFIX + "detail", letter.detail.encode()),
-        (PREFIX + "stream", letter.stream.encode()),
-        (PREFIX + "position", str(letter.position).encode()),
-        (PREFIX + "worker", worker.encode()),
+        (HEADER_PREFIX + "reason", letter.reason.value.encode()),
+        (HEADER_PREFIX + "detail", letter.detail.encode()),
+        (HEADER_PREFIX + "stream", letter.stream.encode()),
+        (HEADER_PREFIX + "position", str(letter.position).encode()),
+        (HEADER_PREFIX + "worker", worker.encode()),
     ]
     key, value, headers = letter.key, letter.payload, letter.headers
     size = len(value) + len(key or b"") + sum(len(n) + len(v) for n, v in headers)
-    if size > WHOLE:
+    if size > MAX_WHOLE_BYTES:
         why += [
-            (PREFIX + "bytes", str(len(value)).encode()),
-            (PREFIX + "sha256", sha256(value).hexdigest().encode()),
+            (HEADER_PREFIX + "bytes", str(len(value)).encode()),
+            (HEADER_PREFIX + "sha256", sha256(value).hexdigest().encode()),
         ]
         key, value, headers = None, b"", ()
     return OutboxRecord(

@@ -11,7 +11,7 @@ from riskwatch.contracts.codec import SIZE_LIMIT
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import RejectReason
-from riskwatch.engine.record import TIMELESS, Record
+from riskwatch.engine.record import NO_EVENT_TIME, InputRecord
 from riskwatch.errors import FeedError, StreamIdentityError
 from riskwatch.store.batch import StreamOffset
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BUFFER: Final = 2**18
 _NEWLINE: Final = 0x0A
-KEPT: Final = 16 * 2**20
+MAX_KEPT_BYTES: Final = 16 * 2**20
 """Bytes kept, at most, of a line that is longer than the contract allows."""
 
 
@@ -63,7 +63,7 @@ class EventFile:
         self.records = 0
         self._decode = decode
         self._hash = sha256()
-        self._head: Record | None = None
+        self._head: InputRecord | None = None
         self._line = b""
         self._ahead: HASH | None = None
         self._next = 0
@@ -127,7 +127,7 @@ class EventFile:
                 "Replay the complete file into a new database"
             )
 
-    def read(self) -> Record | None:
+    def read(self) -> InputRecord | None:
         """Return the next line, decoded, without consuming it; ``None`` at the end."""
         if self._head is not None:
             return self._head
@@ -142,11 +142,11 @@ class EventFile:
             return self._head
         raw = line[:-1] if ended else line
         event = self._decode(raw)
-        us = TIMELESS if type(event) is Refusal else micros(event.ts)  # type: ignore[union-attr]
-        self._head = Record(self.name, start, raw, event, us)
+        us = NO_EVENT_TIME if type(event) is Refusal else micros(event.ts)  # type: ignore[union-attr]
+        self._head = InputRecord(self.name, start, raw, event, us)
         return self._head
 
-    def take(self) -> Record:
+    def take(self) -> InputRecord:
         """Consume the line that was read."""
         head = self._head
         assert head is not None, "a line is read before it is taken"
@@ -159,7 +159,7 @@ class EventFile:
         self._head = None
         return head
 
-    def _oversized(self, start: int, line: bytes) -> Record:
+    def _oversized(self, start: int, line: bytes) -> InputRecord:
         """Read on to the end of a line that is too long; of one longer still, keep the beginning.
 
         Its size and the digest of the whole are in the headers.
@@ -170,7 +170,7 @@ class EventFile:
             ahead.update(line)
             text = line.removesuffix(b"\n")
             whole.update(text)
-            kept += text[: KEPT - len(kept)]
+            kept += text[: MAX_KEPT_BYTES - len(kept)]
             size += len(text)
             if not line or line[-1] == _NEWLINE:
                 break
@@ -182,7 +182,7 @@ class EventFile:
             f"size={size} bytes, limit={SIZE_LIMIT} bytes, kept={len(kept)} bytes",
         )
         proof = (("size", str(size).encode()), ("sha256", whole.hexdigest().encode()))
-        return Record(self.name, start, bytes(kept), why, TIMELESS, headers=proof)
+        return InputRecord(self.name, start, bytes(kept), why, NO_EVENT_TIME, headers=proof)
 
     def offset(self) -> StreamOffset | None:
         """Offset of what was consumed, or ``None`` if that is nothing new since the last call."""
@@ -202,7 +202,7 @@ class EventFile:
 # given, and each file keeps its own order. A line that is no event has no time and goes at once.
 
 
-class Merge:
+class EventFileMerge:
     """Open files of events, merged. A context manager, for it holds them open.
 
     Parameters
@@ -259,7 +259,7 @@ class Merge:
             if offset is not None:
                 file.resume(offset)
 
-    def records(self, until_us: int | None = None) -> Iterator[Record]:
+    def records(self, until_us: int | None = None) -> Iterator[InputRecord]:
         """Yield records in order; what was yielded counts as consumed.
 
         Parameters

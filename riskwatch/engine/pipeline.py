@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from riskwatch.core.readings import Forwarded, MarketReading
+from riskwatch.core.readings import LedgerMessage, MarketReading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.stage import Row, RowChanges, Stage, StageState
 
-Reading = Forwarded | MarketReading
+Reading = LedgerMessage | MarketReading
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class StageSlot:
     """One stage in its place.
 
     Attributes
@@ -75,12 +75,12 @@ class Pipeline:
         If there is no slot, or two stages have one name.
     """
 
-    def __init__(self, slots: Iterable[Slot], *, keep_events: bool = False) -> None:
+    def __init__(self, slots: Iterable[StageSlot], *, keep_events: bool = False) -> None:
         self.slots = tuple(slots)
         names = [slot.stage.name for slot in self.slots]
         if not names or len(dict.fromkeys(names)) != len(names):
             raise ValueError(f"stages must have names of their own, were {names}")
-        self._routes: dict[type, tuple[tuple[Slot, bool], ...]] = {}
+        self._routes: dict[type, tuple[tuple[StageSlot, bool], ...]] = {}
         for kind in dict.fromkeys(kind for slot in self.slots for kind in slot.takes):
             takers = [slot for slot in self.slots if kind in slot.takes]
             # An input that several stages take is journalled once, where it is first needed.

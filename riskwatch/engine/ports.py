@@ -11,13 +11,13 @@ from riskwatch.store import transaction
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from riskwatch.store.batch import Batch, OutboxRecord, Resumed
+    from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint
 
 
 class Store(Protocol):
     """Where truth lives."""
 
-    def take_lease(self, worker: str, holder: str) -> Resumed:
+    def take_lease(self, worker: str, holder: str) -> ResumePoint:
         """Become the one that writes for `worker`, and load what it needs to go on."""
         ...
 
@@ -45,7 +45,7 @@ class SqlStore:
     engine: Engine
     row_format: RowFormat = ROW_FORMAT
 
-    def take_lease(self, worker: str, holder: str) -> Resumed:
+    def take_lease(self, worker: str, holder: str) -> ResumePoint:
         """Become the one that writes for `worker`, and load what it needs to go on."""
         return transaction.take_lease(self.engine, worker, holder, self.row_format)
 
@@ -55,4 +55,4 @@ class SqlStore:
 
     def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
         """Records not known to be published, in order, at most `limit`."""
-        return transaction.pending(self.engine, worker, limit, latest_only=latest_only)
+        return transaction.pending_records(self.engine, worker, limit, latest_only=latest_only)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import OutboxRecord
 
 
-class Publisher(Protocol):
+class OutputPublisher(Protocol):
     """Takes records in order. When it returns, they are out."""
 
     relay: bool
@@ -24,7 +24,7 @@ class Publisher(Protocol):
     dead_letters: bool
     """Whether what is refused is to be published, too."""
 
-    def lead(self, worker: str, epoch: int) -> None:
+    def set_leader(self, worker: str, epoch: int) -> None:
         """Take note for whom the next records are, and under which epoch."""
         ...
 
@@ -39,7 +39,7 @@ class NullPublisher:
     relay = False
     dead_letters = False
 
-    def lead(self, worker: str, epoch: int) -> None:
+    def set_leader(self, worker: str, epoch: int) -> None:
         """Take note of nothing."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
@@ -73,7 +73,7 @@ class NdjsonPublisher:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
 
-    def lead(self, worker: str, epoch: int) -> None:
+    def set_leader(self, worker: str, epoch: int) -> None:
         """Take note of nothing: lines have one writer."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.contracts.validation import AHEAD, from_future
+from riskwatch.contracts.validation import MAX_AHEAD, check_not_future
 from riskwatch.core.clock import MICRO, micros, moment
 from riskwatch.core.events import Command, WireEvent, identity
-from riskwatch.core.readings import CounterpartyReading, Forwarded, PartitionFault
+from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 # An event as it comes in: by which name it is known, and when it arrived.
 
-_AHEAD_US: Final = AHEAD // MICRO
+_AHEAD_US: Final = MAX_AHEAD // MICRO
 FORWARDED: Final = (CounterpartyReading, PartitionFault)
 """What one worker sends another; all else comes from outside."""
 
 
-def cause_of(event: WireEvent | Forwarded) -> str:
+def cause_of(event: WireEvent | LedgerMessage) -> str:
     """Identity by which a repeat is known."""
     if isinstance(event, CounterpartyReading):
         return f"reading/{event.counterparty}/{event.us}"
@@ -32,7 +32,7 @@ def cause_of(event: WireEvent | Forwarded) -> str:
     return identity(event)
 
 
-def arrival(event: WireEvent, arrived_us: int) -> datetime:
+def arrival_time(event: WireEvent, arrived_us: int) -> datetime:
     """When an event arrived, of one that the broker took at `arrived_us` (0 without a broker).
 
     The first stamp stays. A replay has no clock: what was not stamped at its first hop arrived
@@ -45,7 +45,7 @@ def arrival(event: WireEvent, arrived_us: int) -> datetime:
     return moment(arrived_us) if has_clock else event.ts
 
 
-def ahead(event: WireEvent, arrived_us: int) -> Refusal | None:
+def refuse_future(event: WireEvent, arrived_us: int) -> Refusal | None:
     """Refuse an event that happened after the broker took it, whoever stamped it before.
 
     A sender whose clock is ahead stamps what it sends with that clock. Without a broker's clock
@@ -53,14 +53,14 @@ def ahead(event: WireEvent, arrived_us: int) -> Refusal | None:
     """
     if arrived_us <= 0 or micros(event.ts) - arrived_us <= _AHEAD_US:
         return None
-    return from_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))
+    return check_not_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))
 
 
-TIMELESS: Final = -1
+NO_EVENT_TIME: Final = -1
 """Event time of what is no event: before all that have one."""
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class InputRecord(msgspec.Struct, frozen=True, gc=False):
     """A message, decoded once, and where it came from.
 
     Attributes
@@ -86,7 +86,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     stream: str
     position: int
     raw: bytes
-    event: WireEvent | Forwarded | Refusal
+    event: WireEvent | LedgerMessage | Refusal
     us: int
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 from sqlalchemy import inspect
 
-from riskwatch.config.recorder import Declaration
+from riskwatch.config.recorder import ConfigurationRecorder
 from riskwatch.contracts.codec import decode
-from riskwatch.core.clock import MINUTE, micros, text
+from riskwatch.core.clock import MINUTE, micros, rfc3339
 from riskwatch.core.events import Tick
 from riskwatch.core.outputs import Output
 from riskwatch.engine import bootstrap
-from riskwatch.engine.audit_head import read_head, tell
-from riskwatch.engine.batch import since
-from riskwatch.engine.clock import Grid
-from riskwatch.engine.file import Merge
+from riskwatch.engine.audit_head import log_head, read_head
+from riskwatch.engine.batch import counts_since
+from riskwatch.engine.clock import TickGrid
+from riskwatch.engine.file import EventFileMerge
 from riskwatch.engine.pipeline import Effects, Pipeline
 from riskwatch.engine.ports import SqlStore
 from riskwatch.engine.publish import NullPublisher
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from riskwatch.core.events import Event
     from riskwatch.engine.pipeline import Reading
     from riskwatch.engine.ports import Store
-    from riskwatch.engine.publish import Publisher
-    from riskwatch.engine.record import Record
+    from riskwatch.engine.publish import OutputPublisher
+    from riskwatch.engine.record import InputRecord
     from riskwatch.store.batch import StreamOffset
 
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # what a replay does (a test holds it), without its transactions.
 
 
-def overheard(
+def risk_inputs(
     config: Config, events: Iterable[Event], tick_us: int = MINUTE
 ) -> tuple[list[Any], list[Output]]:
     """Run ledger and market over events in order of time.
@@ -78,7 +78,7 @@ def overheard(
     risk = bootstrap.risk_slot(config)
     heard: list[Any] = []
     said: list[Output] = []
-    effects, grid = Effects(), Grid(tick_us)
+    effects, grid = Effects(), TickGrid(tick_us)
 
     def hand_over(event: Any) -> None:
         if first.takes(type(event)):
@@ -102,7 +102,7 @@ def overheard(
     return heard, said
 
 
-def decided(config: Config, heard: Iterable[Any]) -> Iterator[Output | Reading]:
+def risk_outputs(config: Config, heard: Iterable[Any]) -> Iterator[Output | Reading]:
     """Run the risk stage over what was overheard; yields what it puts out, in order."""
     risk = Pipeline([bootstrap.risk_slot(config)])
     effects = Effects()
@@ -121,7 +121,7 @@ BATCH: Final = 1000
 log = structlog.get_logger("riskwatch.replay")
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """Records to be had one after the other, from where the offsets say."""
 
     more: bool
@@ -131,7 +131,7 @@ class Source(Protocol):
         """Go on behind what was consumed."""
         ...
 
-    def records(self, until_us: int | None = None) -> Iterator[Record]:
+    def records(self, until_us: int | None = None) -> Iterator[InputRecord]:
         """Yield records; what was yielded counts as consumed."""
         ...
 
@@ -145,7 +145,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReplayLimits:
     """How much to do at a time, and when to stop.
 
     Attributes
@@ -164,14 +164,14 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Stop:
+class StopRequest:
     """Whether somebody asked to stop, and by which signal."""
 
     signal: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ReplaySummary:
     """What one run did.
 
     Attributes
@@ -195,14 +195,14 @@ class Summary:
     ended: str
 
 
-def replay(
+def replay_records(
     runner: Runner,
-    source: Source,
-    limits: Limits | None = None,
+    source: RecordSource,
+    limits: ReplayLimits | None = None,
     *,
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Summary:
+) -> ReplaySummary:
     """Apply a source from where the database stands, until it ends or a limit is met.
 
     Parameters
@@ -218,7 +218,7 @@ def replay(
     progress : callable, optional
         Called after each batch with what is done and what there is, in bytes.
     """
-    limits, stop = limits or Limits(), stop or Stop()
+    limits, stop = limits or ReplayLimits(), stop or StopRequest()
     source.resume(runner.begin().offsets)
     before, started = runner.counts, perf_counter()
     ended = _run(runner, source, limits, stop, progress)
@@ -228,8 +228,8 @@ def replay(
     runner.commit([])  # says that the last outputs are published
     if progress is not None:
         progress(*source.progress())
-    summary = Summary(
-        **since(runner.counts, before),
+    summary = ReplaySummary(
+        **counts_since(runner.counts, before),
         reached_us=runner.us,
         seconds=perf_counter() - started,
         ended=ended,
@@ -240,16 +240,16 @@ def replay(
 
 def _run(
     runner: Runner,
-    source: Source,
-    limits: Limits,
-    stop: Stop,
+    source: RecordSource,
+    limits: ReplayLimits,
+    stop: StopRequest,
     progress: Callable[[int, int], None] | None,
 ) -> str:
     """Apply records batch by batch; returns why it ended. The last batch is left open."""
     if limits.max_events == 0:
         return "max_events"
     for done, record in enumerate(source.records(limits.until_us), start=1):
-        runner.offer(record)
+        runner.apply(record)
         if done % limits.batch == 0:
             runner.commit(source.offsets())
             if progress is not None:
@@ -274,7 +274,7 @@ def _close(runner: Runner, until_us: int | None, *, more: bool) -> None:
             runner.tick(us)
 
 
-def _log(summary: Summary) -> None:
+def _log(summary: ReplaySummary) -> None:
     log.info(
         "replay ended",
         because=summary.ended,
@@ -283,17 +283,17 @@ def _log(summary: Summary) -> None:
         duplicate=summary.duplicate,
         rejected=summary.rejected,
         events_per_s=round(summary.read / summary.seconds) if summary.seconds else 0,
-        reached=text(summary.reached_us) if summary.reached_us else None,
+        reached=rfc3339(summary.reached_us) if summary.reached_us else None,
     )
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
+def stop_on_signals() -> Iterator[StopRequest]:
     """Let SIGINT and SIGTERM ask for a stop instead of ending the process.
 
     A second signal of the same kind ends it as usual.
     """
-    stop = Stop()
+    stop = StopRequest()
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -314,7 +314,7 @@ def stopping() -> Iterator[Stop]:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class ReplayJob:
     """What to replay, and how.
 
     Attributes
@@ -334,19 +334,19 @@ class Replay:
     files: Sequence[Path]
     database: str
     tick_us: int = MINUTE
-    limits: Limits = field(default_factory=Limits)
-    publisher: Publisher = field(default_factory=NullPublisher)
+    limits: ReplayLimits = field(default_factory=ReplayLimits)
+    publisher: OutputPublisher = field(default_factory=NullPublisher)
 
 
 def replay_files(
-    what: Replay,
+    what: ReplayJob,
     pipeline: Pipeline,
     *,
     config: Config | None = None,
     wrap: Callable[[Store], Store] | None = None,
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Summary:
+) -> ReplaySummary:
     """Replay files through `pipeline`, from where the database stands.
 
     Parameters
@@ -374,7 +374,7 @@ def replay_files(
     StoreError
         If the database cannot be used, or another process took it over.
     """
-    with Merge(what.files, decode) as source, database(what.database) as engine:
+    with EventFileMerge(what.files, decode) as source, open_database(what.database) as engine:
         if config is not None:
             with engine.begin() as conn:
                 sync_reference(conn, config.reference)
@@ -385,17 +385,17 @@ def replay_files(
             what.publisher,
             worker=WORKER,
             holder=f"{socket.gethostname()}/{os.getpid()}",
-            grid=Grid(what.tick_us),
-            declares=None if config is None else Declaration(WORKER, config),
+            grid=TickGrid(what.tick_us),
+            declares=None if config is None else ConfigurationRecorder(WORKER, config),
         )
-        summary = replay(runner, source, what.limits, stop=stop, progress=progress)
+        summary = replay_records(runner, source, what.limits, stop=stop, progress=progress)
         if config is not None:
-            tell(read_head(engine, WORKER, runner.epoch, summary.reached_us))
+            log_head(read_head(engine, WORKER, runner.epoch, summary.reached_us))
         return summary
 
 
 @contextmanager
-def database(url: str) -> Iterator[Engine]:
+def open_database(url: str) -> Iterator[Engine]:
     """Open a database of this build's schema; a SQLite file without any tables gets it first.
 
     Raises

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from riskwatch.engine.ports import Store
-    from riskwatch.store.batch import Batch, OutboxRecord, Resumed
+    from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint
 
-FIRST_S: Final = 0.05
-LONGEST_S: Final = 2.0
+FIRST_PAUSE_S: Final = 0.05
+MAX_PAUSE_S: Final = 2.0
 T = TypeVar("T")
 
 log = structlog.get_logger("riskwatch.waiting")
 
 
-class Meter(Protocol):
+class RetryMeter(Protocol):
     """What of the metrics is needed to wait."""
 
     def retried(self, what: str) -> None:
@@ -38,7 +38,7 @@ class Meter(Protocol):
         ...
 
 
-class Patience:
+class Retry:
     """Tries again, with a pause that doubles up to :data:`LONGEST_S`.
 
     Parameters
@@ -49,7 +49,7 @@ class Patience:
         Where tries are counted.
     """
 
-    def __init__(self, stop: threading.Event, meter: Meter) -> None:
+    def __init__(self, stop: threading.Event, meter: RetryMeter) -> None:
         self.stop = stop
         self._meter = meter
 
@@ -72,7 +72,7 @@ class Patience:
         StoppedError
             If the process is asked to stop meanwhile.
         """
-        pause, failed = FIRST_S, 0
+        pause, failed = FIRST_PAUSE_S, 0
         while True:
             try:
                 done = act()
@@ -84,7 +84,7 @@ class Patience:
                 if failed == 1 or failed % 30 == 0:
                     log.warning("waiting", what=what, server=server, tries=failed, error=str(error))
                 self.pause(pause, what)
-                pause = min(2 * pause, LONGEST_S)
+                pause = min(2 * pause, MAX_PAUSE_S)
             else:
                 self._meter.up(server, ok=True)
                 if failed:
@@ -111,7 +111,7 @@ class Patience:
             raise StoppedError(f"stopped while it waited: {what}")
 
 
-class PatientStore:
+class RetryingStore:
     """A store that is waited for.
 
     A batch whose commit was cut off is committed again: what had become true is recognised.
@@ -120,15 +120,15 @@ class PatientStore:
     ----------
     store : Store
         The store itself.
-    patience : Patience
+    retry : Patience
         How it is waited for.
     """
 
-    def __init__(self, store: Store, patience: Patience) -> None:
+    def __init__(self, store: Store, patience: Retry) -> None:
         self._store = store
-        self._patience = patience
+        self._retry = patience
 
-    def take_lease(self, worker: str, holder: str) -> Resumed:
+    def take_lease(self, worker: str, holder: str) -> ResumePoint:
         """Become the one that writes for `worker`, once the store answers."""
         return self._wait("lease", lambda: self._store.take_lease(worker, holder))
 
@@ -143,4 +143,4 @@ class PatientStore:
         )
 
     def _wait(self, what: str, act: Callable[[], T]) -> T:
-        return self._patience.ask_store(what, act)
+        return self._retry.ask_store(what, act)

@@ -18,15 +18,15 @@ import structlog
 
 from riskwatch.contracts.codec import tag_of as kind_of
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.core.clock import text
-from riskwatch.core.dedupe import SeenWindow, digest
+from riskwatch.core.clock import rfc3339
+from riskwatch.core.dedupe import DedupeWindow, identity_digest
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Tick
 from riskwatch.core.migration import overlay
 from riskwatch.core.outputs import EventRejected
-from riskwatch.engine.batch import Done, Draft, is_empty, since
+from riskwatch.engine.batch import BatchBuilder, CommitResult, counts_since, is_empty
 from riskwatch.engine.pipeline import Effects
-from riskwatch.engine.record import FORWARDED, arrival, cause_of
+from riskwatch.engine.record import FORWARDED, arrival_time, cause_of
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store.batch import Counts
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
     from riskwatch.core.outputs import Output
     from riskwatch.core.stage import RowChanges
-    from riskwatch.engine.clock import Grid
+    from riskwatch.engine.clock import TickGrid
     from riskwatch.engine.pipeline import Pipeline, Reading
     from riskwatch.engine.ports import Store
-    from riskwatch.engine.publish import Publisher
-    from riskwatch.engine.record import Record
-    from riskwatch.store.batch import Batch, OutboxRecord, Resumed, StreamOffset
+    from riskwatch.engine.publish import OutputPublisher
+    from riskwatch.engine.record import InputRecord
+    from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint, StreamOffset
 
 OUTBOX_CHUNK: Final = 1000
 """Records that are published at a time when a worker resumes."""
@@ -77,13 +77,13 @@ class Runner:
         self,
         store: Store,
         pipeline: Pipeline,
-        publisher: Publisher,
+        publisher: OutputPublisher,
         *,
         worker: str,
         holder: str,
-        grid: Grid | None = None,
-        window: SeenWindow | None = None,
-        declares: Callable[[Resumed], Iterable[Output]] | None = None,
+        grid: TickGrid | None = None,
+        window: DedupeWindow | None = None,
+        declares: Callable[[ResumePoint], Iterable[Output]] | None = None,
     ) -> None:
         self.worker = worker
         self.grid = grid
@@ -91,10 +91,10 @@ class Runner:
         self._pipeline = pipeline
         self._publisher = publisher
         self._holder = holder
-        self._window = window or SeenWindow()
+        self._window = window or DedupeWindow()
         self._declares = declares
         self._effects = Effects()
-        self._draft: Draft
+        self._draft: BatchBuilder
         self._epoch = 0
         self._ready = False
         self._hold = False
@@ -119,7 +119,7 @@ class Runner:
         """Event time reached, microseconds; 0 before the first event."""
         return self._draft.us
 
-    def begin(self, *, hold: bool = False) -> Resumed:
+    def begin(self, *, hold: bool = False) -> ResumePoint:
         """Take the lease, load the state, publish what a crash left unpublished.
 
         Parameters
@@ -146,8 +146,8 @@ class Runner:
             self.grid.load(resumed.rows.get(GRID, {}))
         self._migrated = resumed.migrated
         publisher = self._publisher
-        publisher.lead(self.worker, resumed.epoch)
-        self._draft = Draft(
+        publisher.set_leader(self.worker, resumed.epoch)
+        self._draft = BatchBuilder(
             self.worker, resumed, relay=publisher.relay, dead_letters=publisher.dead_letters
         )
         if self._declares is not None:
@@ -165,7 +165,7 @@ class Runner:
         """The stages that it runs."""
         return self._pipeline
 
-    def tell(self, outputs: Iterable[Output | Reading]) -> None:
+    def emit(self, outputs: Iterable[Output | Reading]) -> None:
         """Put out what no input brought about; the next commit makes it true."""
         self._require_ready()
         self._draft.put(outputs)
@@ -174,7 +174,7 @@ class Runner:
         """Hold publication back again; see :meth:`let_go`."""
         self._hold = True
 
-    def let_go(self, *, latest_only: bool) -> None:
+    def release_outputs(self, *, latest_only: bool) -> None:
         """Publish what was held back, and everything at once from now on.
 
         Parameters
@@ -188,7 +188,7 @@ class Runner:
             self._hold = False
             self._empty_outbox(latest_only=latest_only)
 
-    def offer(self, record: Record) -> None:
+    def apply(self, record: InputRecord) -> None:
         """Apply one record, with the ticks that are due before it.
 
         An exception of a stage is a bug: it is logged with the place of the record and raised
@@ -206,13 +206,13 @@ class Runner:
             else:
                 cause = cause_of(event)
                 # A command that comes again is for the stage to refuse and to tell of.
-                mark = None if isinstance(event, Command) else digest(cause)
-                if mark is not None and self._window.knows(mark):
+                mark = None if isinstance(event, Command) else identity_digest(cause)
+                if mark is not None and self._window.contains(mark):
                     draft.counts.duplicate += 1
                 else:
                     self._bring_ticks(record)
                     if not isinstance(event, FORWARDED):
-                        arrived = arrival(event, record.arrived_us)
+                        arrived = arrival_time(event, record.arrived_us)
                         if arrived is not event.arrived:
                             event = msgspec.structs.replace(event, arrived=arrived)
                     self._pipeline.apply(event, self._effects)
@@ -238,13 +238,13 @@ class Runner:
         self._tick(us)
         self._ready = True
 
-    def refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
+    def refuse(self, record: InputRecord, reason: RejectReason, detail: str) -> None:
         """Put a record into the dead letters unread."""
         self._require_ready()
         self._draft.counts.read += 1
         self._refuse(record, reason, detail)
 
-    def commit(self, offsets: list[StreamOffset]) -> Done:
+    def commit(self, offsets: list[StreamOffset]) -> CommitResult:
         """Make everything since the last commit true in one transaction, then publish it.
 
         Parameters
@@ -268,7 +268,7 @@ class Runner:
         started = perf_counter()
         batch = self._draft.batch(self._rows(), offsets, self._to_acknowledge())
         if is_empty(batch) and batch.counts == self._told:
-            return Done()
+            return CommitResult()
         self._ready = False
         self._store.commit(batch)
         committed = perf_counter()
@@ -277,8 +277,8 @@ class Runner:
         if not self._hold:
             self._publish(records)
         self._ready = True
-        done = Done(
-            counts=since(batch.counts, self._told),
+        done = CommitResult(
+            counts=counts_since(batch.counts, self._told),
             rejects=self._rejects,
             records=records,
             rows=batch.rows,
@@ -289,7 +289,7 @@ class Runner:
         self._log(batch, done)
         return done
 
-    def _bring_ticks(self, record: Record) -> None:
+    def _bring_ticks(self, record: InputRecord) -> None:
         """Let the time pass that is due before a record."""
         if self.grid is None:
             return
@@ -298,7 +298,7 @@ class Runner:
         for us in self.grid.before(record.arrived_us if early else record.us):
             self._tick(us)
 
-    def _conclude(self, record: Record, cause: str, mark: bytes | None) -> None:
+    def _conclude(self, record: InputRecord, cause: str, mark: bytes | None) -> None:
         """Put out what a record brought about; remember it, or refuse it as its stage did."""
         refusal = self._settle(cause)
         if refusal is None:
@@ -309,7 +309,7 @@ class Runner:
             # Not remembered: it had no effect, and may be sent again once the reason is gone.
             self._refuse(record, refusal.reason, refusal.detail)
 
-    def _refuse(self, record: Record, reason: RejectReason, detail: str) -> None:
+    def _refuse(self, record: InputRecord, reason: RejectReason, detail: str) -> None:
         self._draft.refuse(record, reason, detail)
         place = (record.stream, reason.value)
         self._rejects[place] = self._rejects.get(place, 0) + 1
@@ -319,11 +319,11 @@ class Runner:
             self._pipeline.apply(Tick(us), self._effects)
             self._reach(us, None)
             self._settle(None)
-        self._draft.reach(us)
+        self._draft.advance(us)
 
-    def _reach(self, us: int, record: Record | None) -> None:
+    def _reach(self, us: int, record: InputRecord | None) -> None:
         """Take note of the time of an input, and keep what of it is for the journal."""
-        self._draft.reach(us)
+        self._draft.advance(us)
         if self._effects.inputs:
             self._draft.journal(self._effects.inputs, record)
             self._effects.inputs.clear()
@@ -368,7 +368,7 @@ class Runner:
                 f"{self.worker}: a runner works after begin() and until its first failure"
             )
 
-    def _log(self, batch: Batch, done: Done) -> None:
+    def _log(self, batch: Batch, done: CommitResult) -> None:
         log.debug(
             "batch",
             worker=self.worker,
@@ -376,7 +376,7 @@ class Runner:
             outputs=len(batch.outputs),
             journal=len(batch.journal),
             rows=sum(len(changes) for changes in batch.rows.values()),
-            reached=text(batch.us),
+            reached=rfc3339(batch.us),
             commit_ms=round(1e3 * done.commit_s, 2),
             publish_ms=round(1e3 * done.publish_s, 2),
         )

@@ -14,7 +14,7 @@ from riskwatch.feeds.base import BarReader, FeedReader, Survey
 from riskwatch.feeds.formats import READERS, reader_named, recognise
 from riskwatch.feeds.importer import Plan, plan, read_quotes
 from riskwatch.feeds.record import Bar, Feed, Job, Reason, Reject, Tally
-from riskwatch.feeds.table import Head, Table, open_table
+from riskwatch.feeds.table import Table, TableHead, open_table
 
 __all__ = [
     "READERS",
@@ -22,13 +22,13 @@ __all__ = [
     "BarReader",
     "Feed",
     "FeedReader",
-    "Head",
     "Job",
     "Plan",
     "Reason",
     "Reject",
     "Survey",
     "Table",
+    "TableHead",
     "Tally",
     "open_table",
     "plan",

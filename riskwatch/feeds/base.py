@@ -10,18 +10,18 @@ from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.events import Quote
 from riskwatch.errors import FeedError
 from riskwatch.feeds.record import Bar, Job, Reason, Tally
-from riskwatch.feeds.values import BadCellError, Cell, Steps, number, step_text, time_us
+from riskwatch.feeds.values import BadCellError, Cell, StepEstimator, number, step_text, time_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.feeds.table import Head, Table
+    from riskwatch.feeds.table import Table, TableHead
 
 
 # Bars in the order of time, each once, with a bounded number of them held back.
 
 
-def in_order(bars: Iterator[Bar], window: int, tally: Tally) -> Iterator[Bar]:
+def order_bars(bars: Iterator[Bar], window: int, tally: Tally) -> Iterator[Bar]:
     """Yield `bars` by strictly increasing opening time, holding back at most `window`.
 
     Of two bars with one opening time the first read is kept; the other is skipped as a
@@ -34,7 +34,7 @@ def in_order(bars: Iterator[Bar], window: int, tally: Tally) -> Iterator[Bar]:
     >>> one = Decimal(1)
     >>> rows = [Bar(n, t, one, one, one, one, one) for n, t in enumerate((3, 1, 2, 2, 5, 0))]
     >>> tally = Tally()
-    >>> [bar.open_us for bar in in_order(iter(rows), 2, tally)], dict(tally.skips)
+    >>> [bar.open_us for bar in order_bars(iter(rows), 2, tally)], dict(tally.skips)
     ([1, 2, 3, 5], {<Reason.DUPLICATE: 'duplicate'>: 1, <Reason.OUT_OF_ORDER: 'out_of_order'>: 1})
     """
     held: dict[int, Bar] = {}
@@ -43,7 +43,7 @@ def in_order(bars: Iterator[Bar], window: int, tally: Tally) -> Iterator[Bar]:
     for bar in bars:
         twin = last if last is not None and last.open_us == bar.open_us else held.get(bar.open_us)
         if twin is not None:
-            tally.skip(bar.row, _twins(twin, bar), f"row {twin.row}")
+            tally.skip(bar.row, _is_same_bar(twin, bar), f"row {twin.row}")
         elif last is not None and bar.open_us < last.open_us:
             tally.skip(bar.row, Reason.OUT_OF_ORDER, f"row {last.row} was passed on")
         else:
@@ -56,7 +56,7 @@ def in_order(bars: Iterator[Bar], window: int, tally: Tally) -> Iterator[Bar]:
         yield held.pop(heappop(times))
 
 
-def _twins(first: Bar, second: Bar) -> Reason:
+def _is_same_bar(first: Bar, second: Bar) -> Reason:
     same = (first.open, first.high, first.low, first.close, first.volume) == (
         second.open,
         second.high,
@@ -75,7 +75,7 @@ class Survey:
     """What a first look over all rows says: how many, how far apart, whether in order."""
 
     rows: int
-    steps: Steps
+    steps: StepEstimator
 
 
 class FeedReader(Protocol):
@@ -95,7 +95,7 @@ class FeedReader(Protocol):
     about: str
     default_step_us: int | None
 
-    def sniff(self, head: Head) -> int:
+    def sniff(self, head: TableHead) -> int:
         """How specific the match is, 0 for none; the highest of all readers wins."""
 
     def survey(self, table: Table) -> Survey:
@@ -136,7 +136,7 @@ class BarReader:
     symbol: ClassVar[str | None] = None
     score: ClassVar[int] = 2
 
-    def sniff(self, head: Head) -> int:
+    def sniff(self, head: TableHead) -> int:
         """`score` if the columns are those of the format."""
         if head.headerless:
             fits = len(head.columns) == len(self.positions) and _is_time(
@@ -150,12 +150,12 @@ class BarReader:
 
     def survey(self, table: Table) -> Survey:
         """Read the column of times once."""
-        steps, rows = Steps(), 0
+        steps, rows = StepEstimator(), 0
         bad: list[int] = []
         for _, (cell,) in table.rows(self._columns(table.head)[:1], lambda n, _: bad.append(n)):
             rows += 1
             try:
-                steps.see(time_us(cell))
+                steps.add(time_us(cell))
             except BadCellError:
                 continue  # bars() will count this row, with its reason
         return Survey(rows + len(bad), steps)
@@ -183,22 +183,24 @@ class BarReader:
 
     def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
         """Yield one quote per bar at its close; see :class:`FeedReader`."""
-        for bar in in_order(self.bars(table, tally), job.window, tally):
+        for bar in order_bars(self.bars(table, tally), job.window, tally):
             close_us = bar.open_us + job.step_us
-            if not job.wants(close_us):
+            if not job.accepts(close_us):
                 tally.skip(bar.row, Reason.OUTSIDE_RANGE)
                 continue
             tally.used += 1
-            tally.wrote(close_us, job.step_us)
+            tally.count_written(close_us, job.step_us)
             yield quote_of(bar, job)
 
     def _positions_of(self, names: tuple[str, ...]) -> int:
         return next(n for n, name in enumerate(self.positions) if name in names)
 
-    def _columns(self, head: Head) -> list[str]:
+    def _columns(self, head: TableHead) -> list[str]:
         """Columns of `head` that hold time, open, high, low, close, volume and the symbol."""
         if self.sniff(head) == 0:
-            raise FeedError(f"{head.path}: expected {self.expected()}, found {found(head)}")
+            raise FeedError(
+                f"{head.path}: expected {self.expected()}, found {describe_columns(head)}"
+            )
         if head.headerless:
             return [
                 str(self._positions_of(names)) for names in (self.times, *((n,) for n in OHLCV))
@@ -214,7 +216,7 @@ class BarReader:
         return f"the {self.name} columns {needed} and a time ({' or '.join(self.times)}){bare}"
 
 
-def found(head: Head) -> str:
+def describe_columns(head: TableHead) -> str:
     """Columns of a file in words, for an error."""
     if head.headerless:
         return f"{len(head.columns)} columns without a header"

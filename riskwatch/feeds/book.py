@@ -18,7 +18,7 @@ MAX_REMEMBERED: Final = 10_000
 _WHOLE: Final = 10_000
 
 
-class Order(NamedTuple):
+class RestingOrder(NamedTuple):
     """A resting order; `price` and `size` in units of 1e-8."""
 
     side: BookSide
@@ -26,7 +26,7 @@ class Order(NamedTuple):
     size: int
 
 
-class Level(NamedTuple):
+class BookLevel(NamedTuple):
     """Best price of a side and the size resting there, in units of 1e-8."""
 
     price: int
@@ -39,25 +39,25 @@ class Book:
     Examples
     --------
     >>> book = Book()
-    >>> book.put("1", Order("bid", 100, 5)); book.put("2", Order("ask", 102, 7))
+    >>> book.put("1", RestingOrder("bid", 100, 5)); book.put("2", RestingOrder("ask", 102, 7))
     >>> book.best("bid"), book.best("ask"), book.crossed()
-    (Level(price=100, size=5), Level(price=102, size=7), False)
+    (BookLevel(price=100, size=5), BookLevel(price=102, size=7), False)
     """
 
     def __init__(self) -> None:
-        self._orders: dict[str, Order] = {}
+        self._orders: dict[str, RestingOrder] = {}
         self._sizes: dict[BookSide, dict[int, int]] = {"bid": {}, "ask": {}}
         self._prices: dict[BookSide, list[int]] = {"bid": [], "ask": []}
-        self._gone: dict[str, None] = {}
+        self._deleted: dict[str, None] = {}
 
     def __contains__(self, order_id: str) -> bool:
         return order_id in self._orders
 
-    def gone(self, order_id: str) -> bool:
+    def is_deleted(self, order_id: str) -> bool:
         """Whether the order was deleted, as far as the last 10,000 deletions are remembered."""
-        return order_id in self._gone
+        return order_id in self._deleted
 
-    def put(self, order_id: str, order: Order) -> None:
+    def put(self, order_id: str, order: RestingOrder) -> None:
         """Place an order, or replace what was known of it; size 0 keeps it out of the levels.
 
         Raises
@@ -77,18 +77,18 @@ class Book:
 
     def delete(self, order_id: str) -> bool:
         """Take an order out for good; False if it was not in the book."""
-        if len(self._gone) >= MAX_REMEMBERED:
-            del self._gone[next(iter(self._gone))]
-        self._gone[order_id] = None
+        if len(self._deleted) >= MAX_REMEMBERED:
+            del self._deleted[next(iter(self._deleted))]
+        self._deleted[order_id] = None
         return self._take_out(order_id)
 
-    def best(self, side: BookSide) -> Level | None:
+    def best(self, side: BookSide) -> BookLevel | None:
         """Highest bid or lowest ask, None if that side is empty."""
         prices = self._prices[side]
         if not prices:
             return None
         price = prices[-1] if side == "bid" else prices[0]
-        return Level(price, self._sizes[side][price])
+        return BookLevel(price, self._sizes[side][price])
 
     def crossed(self) -> bool:
         """Whether the highest bid is at or above the lowest ask: a match is under way."""
@@ -101,7 +101,7 @@ class Book:
         Examples
         --------
         >>> book = Book()
-        >>> book.put("1", Order("bid", 9_990, 5)); book.put("2", Order("ask", 10_010, 7))
+        >>> book.put("1", RestingOrder("bid", 9_990, 5)); book.put("2", RestingOrder("ask", 10_010, 7))
         >>> book.depth([5, 10])
         [(5, 0, 0), (10, 5, 7)]
         """

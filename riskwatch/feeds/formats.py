@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.errors import FeedError
-from riskwatch.feeds.base import BarReader, FeedReader, found
+from riskwatch.feeds.base import BarReader, FeedReader, describe_columns
 from riskwatch.feeds.orders import Orders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from riskwatch.feeds.table import Head
+    from riskwatch.feeds.table import TableHead
 
 
 # Bars: any table with a named time column and open, high, low, close, volume.
@@ -120,7 +120,7 @@ def reader_named(name: str, readers: Sequence[FeedReader] = READERS) -> FeedRead
     raise FeedError(f"--format must be auto or one of {known}, was {name!r}")
 
 
-def recognise(head: Head, readers: Sequence[FeedReader] = READERS) -> FeedReader:
+def recognise(head: TableHead, readers: Sequence[FeedReader] = READERS) -> FeedReader:
     """Return the reader that knows these columns best.
 
     Raises
@@ -131,15 +131,15 @@ def recognise(head: Head, readers: Sequence[FeedReader] = READERS) -> FeedReader
     Examples
     --------
     >>> from pathlib import Path
-    >>> from riskwatch.feeds import Head
-    >>> recognise(Head(Path("x"), ("start", "low", "high", "open", "close", "volume"))).name
+    >>> from riskwatch.feeds import TableHead
+    >>> recognise(TableHead(Path("x"), ("start", "low", "high", "open", "close", "volume"))).name
     'candles'
     """
     scores = [(reader.sniff(head), reader) for reader in readers]
     best = max(score for score, _ in scores)
     if best == 0:
         known = "; ".join(f"{reader.name}: {reader.about}" for reader in readers)
-        raise FeedError(f"{head.path}: no reader knows {found(head)}. Readers: {known}")
+        raise FeedError(f"{head.path}: no reader knows {describe_columns(head)}. Readers: {known}")
     sure = [reader for score, reader in scores if score == best]
     if len(sure) > 1:
         names = " or ".join(reader.name for reader in sure)

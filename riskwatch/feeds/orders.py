@@ -9,15 +9,15 @@ from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.events import Quote
 from riskwatch.core.money import EXACT, canonical
 from riskwatch.errors import FeedError
-from riskwatch.feeds.base import Survey, found
-from riskwatch.feeds.book import Book, BookSide, Order
+from riskwatch.feeds.base import Survey, describe_columns
+from riskwatch.feeds.book import Book, BookSide, RestingOrder
 from riskwatch.feeds.record import Job, Reason, Tally
-from riskwatch.feeds.values import BadCellError, Cell, Steps, number, step_text, time_us
+from riskwatch.feeds.values import BadCellError, Cell, StepEstimator, number, step_text, time_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.feeds.table import Head, Table
+    from riskwatch.feeds.table import Table, TableHead
 
 Action = Literal["created", "changed", "deleted"]
 
@@ -39,7 +39,7 @@ class Orders:
     about = "order book events (id, timestamp, price, volume, action, direction), CSV"
     default_step_us: int | None = SECOND
 
-    def sniff(self, head: Head) -> int:
+    def sniff(self, head: TableHead) -> int:
         """3 if all columns are there."""
         return 3 if set(head.columns).issuperset(COLUMNS) else 0
 
@@ -48,7 +48,7 @@ class Orders:
         self._check(table.head)
         bad: list[int] = []
         rows = sum(1 for _ in table.rows(("timestamp",), lambda n, _: bad.append(n)))
-        return Survey(rows + len(bad), Steps())
+        return Survey(rows + len(bad), StepEstimator())
 
     def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
         """Yield the state of the book at the end of every step with news."""
@@ -78,11 +78,11 @@ class Orders:
         if news:
             yield from _state(book, end_us, job, tally)
 
-    def _check(self, head: Head) -> None:
+    def _check(self, head: TableHead) -> None:
         if self.sniff(head) == 0:
             raise FeedError(
                 f"{head.path}: expected the orders columns {', '.join(COLUMNS)}, found "
-                f"{found(head)}"
+                f"{describe_columns(head)}"
             )
 
 
@@ -98,16 +98,16 @@ def _apply(book: Book, cells: tuple[Cell, ...]) -> None:
     if size < 0:
         raise BadCellError(Reason.NEGATIVE_VOLUME, size)
     if action == "deleted":
-        again = book.gone(order_id)
+        again = book.is_deleted(order_id)
         if not book.delete(order_id):
             raise BadCellError(Reason.DUPLICATE if again else Reason.UNKNOWN_ORDER, order_id)
         return
-    if book.gone(order_id):
+    if book.is_deleted(order_id):
         raise BadCellError(Reason.DELETED_ORDER, order_id)
     if action == "created" and order_id in book:
         raise BadCellError(Reason.DUPLICATE, order_id)
     # A change of an order from before the recording tells all there is to know about it.
-    order = Order(cast("BookSide", side), _units(price, _SCALE), _units(size, 0))
+    order = RestingOrder(cast("BookSide", side), _units(price, _SCALE), _units(size, 0))
     book.put(order_id, order)
 
 
@@ -124,10 +124,10 @@ def _state(book: Book, end_us: int, job: Job, tally: Tally) -> Iterator[Quote]:
         tally.withheld["one_sided"] += 1
     elif book.crossed():
         tally.withheld["crossed"] += 1
-    elif not job.wants(end_us):
+    elif not job.accepts(end_us):
         tally.withheld["outside_range"] += 1
     else:
-        tally.wrote(end_us)
+        tally.count_written(end_us)
         feed = job.feed
         step = step_text(job.step_us)
         yield Quote(

@@ -144,7 +144,7 @@ class Job:
     since_us: int | None = None
     until_us: int | None = None
 
-    def wants(self, ts_us: int) -> bool:
+    def accepts(self, ts_us: int) -> bool:
         """Whether a quote of this time was asked for."""
         early = self.since_us is not None and ts_us < self.since_us
         late = self.until_us is not None and ts_us >= self.until_us
@@ -196,7 +196,7 @@ class Tally:
         if self.on_reject is not None and reason is not Reason.OUTSIDE_RANGE:
             self.on_reject(Reject(row, reason, str(detail)[:200]))
 
-    def wrote(self, ts_us: int, step_us: int = 0) -> None:
+    def count_written(self, ts_us: int, step_us: int = 0) -> None:
         """Count a quote; with `step_us`, also the bars missing since the last one."""
         if self.first_us is None:
             self.first_us = ts_us

@@ -55,7 +55,7 @@ _LOW_LEVEL: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, csv.Error)
 
 
 @dataclass(frozen=True)
-class Head:
+class TableHead:
     """What a reader may look at to recognise its format.
 
     Attributes
@@ -88,7 +88,7 @@ class Table:
         Batches that were read so far, over all passes: lets a test see that rows stream.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: TableHead) -> None:
         self.head = head
         self.pulled = 0
 
@@ -119,7 +119,7 @@ def open_table(
     """
     if path.is_dir():
         raise FeedError(f"{path}: is a folder, expected a CSV or Parquet file")
-    with _reading(path, "a CSV or Parquet file"):
+    with _translate_errors(path, "a CSV or Parquet file"):
         with path.open("rb") as file:
             magic = file.read(8)
         if not magic:
@@ -132,7 +132,7 @@ def open_table(
 
 
 @contextmanager
-def _reading(path: Path, what: str) -> Iterator[None]:
+def _translate_errors(path: Path, what: str) -> Iterator[None]:
     """Turn what the libraries raise for damaged files into one error that names the file."""
     from pyarrow import ArrowException  # noqa: PLC0415 - the module's docstring says why
 
@@ -146,13 +146,13 @@ def _reading(path: Path, what: str) -> Iterator[None]:
         raise FeedError(f"{path}: cannot be read as {what}: {error}") from error
 
 
-def _normal(names: Sequence[str], path: Path) -> tuple[str, ...]:
+def _normalise_names(names: Sequence[str], path: Path) -> tuple[str, ...]:
     """Column names as readers know them.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> _normal(["", "Open time", "__index_level_0__x"], Path("x.csv"))
+    >>> _normalise_names(["", "Open time", "__index_level_0__x"], Path("x.csv"))
     ('index', 'open_time', 'index_level_0_x')
     """
     plain = [re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_") for name in names]
@@ -170,7 +170,7 @@ class _CsvTable(Table):
         self._path = path
         self._block_bytes = block_bytes
         self._open = next((o for m, o in _OPENERS.items() if magic.startswith(m)), _plain)
-        with _reading(path, "CSV"), self._stream() as raw:
+        with _translate_errors(path, "CSV"), self._stream() as raw:
             text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
             line = text.readline(_BLOCK_BYTES)
             self._delimiter = max(",;\t", key=line.count)
@@ -179,7 +179,7 @@ class _CsvTable(Table):
             raise FeedError(f"{path}: expected a header or a row of CSV in the first line")
         headerless = all(_is_number(cell) for cell in first)
         names = [str(n) for n in range(len(first))] if headerless else first
-        super().__init__(Head(path, _normal(names, path), headerless, first))
+        super().__init__(TableHead(path, _normalise_names(names, path), headerless, first))
 
     def _stream(self) -> IO[bytes]:
         return cast("IO[bytes]", self._open(self._path))
@@ -196,7 +196,7 @@ class _CsvTable(Table):
             return "skip"
 
         number = 0
-        with _reading(self._path, "CSV"), self._stream() as raw:
+        with _translate_errors(self._path, "CSV"), self._stream() as raw:
             for batch in self._batches(raw, names, header, skip):
                 self.pulled += 1
                 for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
@@ -244,7 +244,7 @@ class _ParquetTable(Table):
         self._batch_rows = batch_rows
         with pq.ParquetFile(path) as file:
             self._stored = tuple(file.schema_arrow.names)
-        super().__init__(Head(path, _normal(self._stored, path)))
+        super().__init__(TableHead(path, _normalise_names(self._stored, path)))
 
     def rows(
         self,
@@ -255,7 +255,7 @@ class _ParquetTable(Table):
 
         stored = [self._stored[self.head.columns.index(name)] for name in names]
         number = 0
-        with _reading(self._path, "Parquet"), pq.ParquetFile(self._path) as file:
+        with _translate_errors(self._path, "Parquet"), pq.ParquetFile(self._path) as file:
             for batch in file.iter_batches(batch_size=self._batch_rows, columns=stored):
                 self.pulled += 1
                 columns = [_cells(batch.column(name)) for name in stored]

@@ -142,14 +142,14 @@ def step_text(us: int) -> str:
     return f"{us / SECOND:g}s"
 
 
-class Steps:
+class StepEstimator:
     """Learns from a column of times what the step is, and whether they are in order.
 
     Examples
     --------
-    >>> steps = Steps()
+    >>> steps = StepEstimator()
     >>> for t in (0, 60, 120, 300):
-    ...     steps.see(t * SECOND)
+    ...     steps.add(t * SECOND)
     >>> step_text(steps.step(name="x.csv")), steps.ordered
     ('1m', True)
     """
@@ -159,7 +159,7 @@ class Steps:
         self._gaps: Counter[int] = Counter()
         self._last: int | None = None
 
-    def see(self, us: int) -> None:
+    def add(self, us: int) -> None:
         """Take in the next row's time."""
         if self._last is not None:
             gap = us - self._last

@@ -9,15 +9,15 @@ import msgspec
 import numpy as np
 import sklearn
 
-from riskwatch.fitting.trees import RULE, NotFittedError, Settings, fit
-from riskwatch.models.trees import Artefact, Fitted, sealed
+from riskwatch.fitting.trees import RULE, FitSettings, NotFittedError, fit
+from riskwatch.models.trees import Artefact, FittedModel, seal_artefact
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from riskwatch.models.base import Anchor
-    from riskwatch.models.sample_recorder import Row
+    from riskwatch.models.base import RuleLogit
+    from riskwatch.models.sample_recorder import LabelledSample
 
 LIMITS: Final = (
     "All scopes of a kind share one model; scopes unlike those of the fit are extrapolation.",
@@ -28,13 +28,13 @@ LIMITS: Final = (
 )
 
 
-def fitted(
-    rows: Sequence[Row],
+def fit_artefact(
+    rows: Sequence[LabelledSample],
     horizons: Mapping[str, float],
     sources: Sequence[str],
-    settings: Settings,
+    settings: FitSettings,
     name: str = "batch",
-    rules: Mapping[str, Anchor] | None = None,
+    rules: Mapping[str, RuleLogit] | None = None,
 ) -> tuple[Artefact, dict[str, str]]:
     """Fit every target for which there is enough.
 
@@ -58,7 +58,7 @@ def fitted(
     Artefact, dict of str to str
         The artefact, sealed; and why a target has no model, by its id.
     """
-    models: dict[str, Fitted] = {}
+    models: dict[str, FittedModel] = {}
     reasons: dict[str, str] = {}
     for target, horizon_s in horizons.items():
         try:
@@ -77,10 +77,10 @@ def fitted(
         limits=LIMITS,
         models=models,
     )
-    return msgspec.json.decode(sealed(made), type=Artefact), reasons
+    return msgspec.json.decode(seal_artefact(made), type=Artefact), reasons
 
 
-def data_digest(rows: Sequence[Row]) -> str:
+def data_digest(rows: Sequence[LabelledSample]) -> str:
     """SHA-256 over the rows, in order of time, whatever order they are given in."""
     total = sha256()
     for row in sorted(rows):

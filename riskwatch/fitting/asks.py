@@ -14,11 +14,11 @@ from riskwatch.models.base import sigmoid
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from riskwatch.models.base import Anchor
+    from riskwatch.models.base import RuleLogit
 
-BROKEN_BP: Final = 80.0
+DEPEG_BP: Final = 80.0
 """A path that comes so far is a break."""
-VAIN_MIN: Final = 360
+FALSE_ALARM_MIN: Final = 360
 """What was raised so long before a break, at most, was not raised in vain, minutes."""
 RELEASE_MIN: Final = 60
 """It lets go after so long below where it lets go, minutes."""
@@ -29,7 +29,7 @@ DWELLS: Final = (0, 1, 2, 5)
 MONTH_MIN: Final = 30 * 24 * 60
 
 
-class Tried(NamedTuple):
+class AskTrial(NamedTuple):
     """How one ask did.
 
     Attributes
@@ -47,9 +47,9 @@ class Tried(NamedTuple):
     lead_min: float
 
 
-def tried(
-    rule: Anchor, threshold: float, paths: Sequence[Sequence[float]], weights: Sequence[float]
-) -> Iterator[Tried]:
+def try_asks(
+    rule: RuleLogit, threshold: float, paths: Sequence[Sequence[float]], weights: Sequence[float]
+) -> Iterator[AskTrial]:
     """Try the plain rule with every dwell, then every level and dwell on one probability.
 
     Parameters
@@ -64,15 +64,15 @@ def tried(
         How much each path counts.
     """
     for dwell in DWELLS:
-        yield _tried(f"20 bp for {dwell} min", 20.0, 14.0, dwell, paths, weights)
+        yield _try_ask(f"20 bp for {dwell} min", 20.0, 14.0, dwell, paths, weights)
     for level in LEVELS:
         at, let = (_discount(rule, threshold, share * level) for share in (1.0, EXIT))
         for dwell in DWELLS:
             name = f"p >= {level:g} ({at:.1f} bp) for {dwell} min"
-            yield _tried(name, at, let, dwell, paths, weights)
+            yield _try_ask(name, at, let, dwell, paths, weights)
 
 
-def _discount(rule: Anchor, threshold: float, probability: float) -> float:
+def _discount(rule: RuleLogit, threshold: float, probability: float) -> float:
     """Discount at which the rule gives a target this probability, bp: by bisection."""
     low, high = 0.0, 4.0
     for _ in range(60):
@@ -81,28 +81,28 @@ def _discount(rule: Anchor, threshold: float, probability: float) -> float:
     return high * threshold
 
 
-def _tried(
+def _try_ask(
     name: str,
     at: float,
     let: float,
     dwell: int,
     paths: Sequence[Sequence[float]],
     weights: Sequence[float],
-) -> Tried:
+) -> AskTrial:
     vain, months, leads = 0.0, 0.0, []
     for path, weight in zip(paths, weights, strict=True):
         months += weight * len(path) / MONTH_MIN
-        broken = next((n for n, bp in enumerate(path) if bp >= BROKEN_BP), None)
-        raised = list(_raised(path, at, let, dwell))
-        near = [n for n in raised if broken is not None and n >= broken - VAIN_MIN]
+        broken = next((n for n, bp in enumerate(path) if bp >= DEPEG_BP), None)
+        raised = list(_alarm_minutes(path, at, let, dwell))
+        near = [n for n in raised if broken is not None and n >= broken - FALSE_ALARM_MIN]
         vain += weight * (len(raised) - len(near))
         if broken is not None:
             # Evenly by break: how deep it went afterwards makes none of them dearer to miss.
             leads.append(float(broken - near[0]) if near else -float(len(path)))
-    return Tried(name, vain / months, median(leads) if leads else float("nan"))
+    return AskTrial(name, vain / months, median(leads) if leads else float("nan"))
 
 
-def _raised(path: Sequence[float], at: float, let: float, dwell: int) -> Iterator[int]:
+def _alarm_minutes(path: Sequence[float], at: float, let: float, dwell: int) -> Iterator[int]:
     """Minutes at which it is raised."""
     since: int | None = None
     below: int | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sklearn
 
-from riskwatch.models.frozen import FrozenGeneration, FrozenModels, sealed
+from riskwatch.models.frozen import FrozenGeneration, FrozenModels, seal_frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +60,6 @@ def freeze(
             for target, model in models.items()
         },
     )
-    text = sealed(made)
+    text = seal_frozen(made)
     FrozenGeneration(text)  # refuses what a start would refuse
     return text

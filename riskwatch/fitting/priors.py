@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from riskwatch.models.base import Target
+    from riskwatch.models.base import PredictionTarget
 
     Column = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ FLOORS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 _RIDGE: Final = 1e-3
 
 
-class Samples(NamedTuple):
+class PriorSamples(NamedTuple):
     """Severities at which a target was asked, what became of them, and how much each counts."""
 
     severity: Column
@@ -38,13 +38,13 @@ class Samples(NamedTuple):
     weight: Column
 
 
-class Prior(NamedTuple):
+class PriorFit(NamedTuple):
     """What was measured.
 
     Attributes
     ----------
     probability, slope, floor : float
-        Of an :class:`~riskwatch.models.base.Anchor`.
+        Of an :class:`~riskwatch.models.base.RuleLogit`.
     samples, positives : int
         That it was fitted on.
     log_loss, base_log_loss : float
@@ -64,9 +64,12 @@ class Prior(NamedTuple):
     came: float
 
 
-def samples(
-    target: Target, every_s: float, paths: Sequence[Sequence[float]], weights: Sequence[float]
-) -> Samples:
+def prior_samples(
+    target: PredictionTarget,
+    every_s: float,
+    paths: Sequence[Sequence[float]],
+    weights: Sequence[float],
+) -> PriorSamples:
     """Ask a target along paths, as the models are asked live.
 
     Parameters
@@ -95,10 +98,10 @@ def samples(
         hit = worst[asked] >= target.threshold
         found.append(np.column_stack([severity, hit, np.full(len(severity), weight)]))
     rows = np.concatenate(found) if found else np.empty((0, 3))
-    return Samples(rows[:, 0], rows[:, 1].astype(bool), rows[:, 2])
+    return PriorSamples(rows[:, 0], rows[:, 1].astype(bool), rows[:, 2])
 
 
-def measured(fitting: Samples, judging: Samples) -> Prior:
+def fit_prior(fitting: PriorSamples, judging: PriorSamples) -> PriorFit:
     """Fit a prior on some paths and judge it on others.
 
     Raises
@@ -124,7 +127,7 @@ def measured(fitting: Samples, judging: Samples) -> Prior:
     high = said >= 0.2
     heavy = judging.weight[high]
     base = np.average(fitting.label, weights=fitting.weight)
-    return Prior(
+    return PriorFit(
         probability=probability,
         slope=round(float(slope), 3),
         floor=floor,
@@ -138,20 +141,20 @@ def measured(fitting: Samples, judging: Samples) -> Prior:
 
 
 def _steps(severity: Column, floor: float) -> Column:
-    """Doublings from severity 1, of a whole column: as ``Anchor.steps``."""
+    """Doublings from severity 1, of a whole column: as ``RuleLogit.steps``."""
     mantissa, exponent = np.frexp(severity + floor)
     return exponent + (2.0 * mantissa - 2.0) - doublings(1.0 + floor)
 
 
-def _logit(of: Samples, bias: float, slope: float, floor: float) -> Column:
+def _logit(of: PriorSamples, bias: float, slope: float, floor: float) -> Column:
     return bias + slope * _steps(of.severity, floor)
 
 
-def _loss(logit: Column, of: Samples) -> float:
+def _loss(logit: Column, of: PriorSamples) -> float:
     return log_loss(sigmoid(logit), of.label, of.weight)
 
 
-def _logistic(steps: Column, of: Samples) -> tuple[float, float]:
+def _logistic(steps: Column, of: PriorSamples) -> tuple[float, float]:
     """Bias and slope of largest likelihood, with a small ridge."""
     inputs, nothing = np.column_stack([np.ones_like(steps), steps]), np.zeros(2)
     heavy, rising = of.weight / of.weight.mean(), np.array([0.0, 1.0])

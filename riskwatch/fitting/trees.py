@@ -9,26 +9,26 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from riskwatch.fitting.walk_forward import blocks, measured, platt, sigmoid
-from riskwatch.models.base import Anchor
-from riskwatch.models.trees import Fitted, Tree
+from riskwatch.fitting.walk_forward import blocks, fit_metrics, platt, sigmoid
+from riskwatch.models.base import RuleLogit
+from riskwatch.models.trees import FittedModel, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from riskwatch.models.sample_recorder import Row
+    from riskwatch.models.sample_recorder import LabelledSample
 
     Column = NDArray[np.float64]
 
-RULE: Final = Anchor()
+RULE: Final = RuleLogit()
 """The plain rule: what a target is held against where its own prior is not given."""
-LEAST_TRUE: Final = 30
+MIN_POSITIVES: Final = 30
 """True samples without which a target is not fitted."""
-LEAST_JUDGED: Final = 10
+MIN_CALIBRATION_SAMPLES: Final = 10
 """True samples out of fold without which nothing is calibrated."""
-MOST_FEATURES: Final = 24
+MAX_FEATURES: Final = 24
 
 MONOTONE: Final = (
     "severity", "velocity_bp", "drift_bp", "issuer_failed_weight", "issuer_hacked_weight",
@@ -37,13 +37,13 @@ MONOTONE: Final = (
     "withdrawal_age_ratio", "withdrawals_failed", "overdue_count", "dislocation_bp",
 )  # fmt: skip
 """Features of which more never means less danger, other things being equal."""
-LEFT_OUT: Final = (
+EXCLUDED_FEATURES: Final = (
     "deviation_bp", "discount_bp", "local_bp", "local_discount_bp", "limit_ratio", "warning_ratio",
 )  # fmt: skip
 """What the severity says on its own scale, and what is about our dollars, not about danger."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class FitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Of a fit; small on purpose, since episodes are few and every score is paid for."""
 
     trees: int = 32
@@ -59,11 +59,11 @@ class NotFittedError(Exception):
 
 
 def fit(
-    rows: Sequence[Row],
+    rows: Sequence[LabelledSample],
     horizon_s: float,
-    settings: Settings,
-    rule: Anchor = RULE,
-) -> Fitted:
+    settings: FitSettings,
+    rule: RuleLogit = RULE,
+) -> FittedModel:
     """Fit one target.
 
     Parameters
@@ -85,7 +85,7 @@ def fit(
     ordered = sorted(rows)
     labels = np.array([row.label for row in ordered], dtype=bool)
     trues = int(labels.sum())
-    if trues < LEAST_TRUE or len(ordered) - trues < LEAST_TRUE:
+    if trues < MIN_POSITIVES or len(ordered) - trues < MIN_POSITIVES:
         raise NotFittedError(f"{trues} of {len(ordered)} samples are true: too few to fit")
     features = _features(ordered)
     x, counts = matrix(ordered, features), weights_of(ordered)
@@ -99,12 +99,12 @@ def fit(
         slope, intercept = platt(margins[judged], labels[judged], counts[judged])
     except ValueError as error:
         raise NotFittedError(str(error)) from error
-    model = boosted(x, labels, features, settings, counts)
-    return Fitted(
+    model = fit_trees(x, labels, features, settings, counts)
+    return FittedModel(
         features=features,
         monotone=tuple(int(name in MONOTONE) for name in features),
         baseline=float(model._baseline_prediction[0, 0]),  # noqa: SLF001 - has no public name
-        trees=exported(model),
+        trees=export_trees(model),
         slope=slope,
         intercept=intercept,
         seen=tuple((float(np.nanmin(column)), float(np.nanmax(column))) for column in x.T),
@@ -116,23 +116,23 @@ def fit(
     )
 
 
-def matrix(rows: Sequence[Row], features: Sequence[str]) -> Column:
+def matrix(rows: Sequence[LabelledSample], features: Sequence[str]) -> Column:
     """Rows by features; NaN where one is missing."""
     return np.array([[row.features.get(name, np.nan) for name in features] for row in rows])
 
 
-def weights_of(rows: Sequence[Row]) -> Column:
+def weights_of(rows: Sequence[LabelledSample]) -> Column:
     """How much every row counts, 1 in the mean."""
     weights: Column = np.array([row.weight for row in rows], dtype=np.float64)
     weights /= weights.mean()
     return weights
 
 
-def boosted(
+def fit_trees(
     x: Column,
     labels: NDArray[np.bool_],
     features: Sequence[str],
-    settings: Settings,
+    settings: FitSettings,
     weights: Column | None = None,
 ) -> Any:
     """Fit the trees. No sampling and no early stopping: the same rows give the same trees."""
@@ -152,7 +152,7 @@ def boosted(
         return model.fit(known, labels, sample_weight=weights)
 
 
-def exported(model: Any) -> tuple[Tree, ...]:
+def export_trees(model: Any) -> tuple[Tree, ...]:
     """Trees of a fitted model as plain numbers."""
     return tuple(_tree(group[0].nodes) for group in model._predictors)  # noqa: SLF001
 
@@ -177,7 +177,7 @@ def _tree(nodes: Any) -> Tree:
     )
 
 
-def _features(rows: Sequence[Row]) -> tuple[str, ...]:
+def _features(rows: Sequence[LabelledSample]) -> tuple[str, ...]:
     """Names that vary, in order of the alphabet, but ``severity`` first."""
     values: dict[str, dict[float, None]] = {}
     for row in rows:
@@ -187,18 +187,18 @@ def _features(rows: Sequence[Row]) -> tuple[str, ...]:
                 kinds[value] = None
     missing = {name: sum(name not in row.features for row in rows) for name in values}
     varying = [n for n, kinds in sorted(values.items()) if len(kinds) > 1 or missing[n]]
-    usable = [n for n in varying if n not in LEFT_OUT and n != "severity"]
-    return ("severity", *usable[: MOST_FEATURES - 1])
+    usable = [n for n in varying if n not in EXCLUDED_FEATURES and n != "severity"]
+    return ("severity", *usable[: MAX_FEATURES - 1])
 
 
 def _out_of_fold(
-    rows: Sequence[Row],
+    rows: Sequence[LabelledSample],
     x: Column,
     labels: NDArray[np.bool_],
     features: Sequence[str],
     horizon_s: float,
-    settings: Settings,
-    rule: Anchor,
+    settings: FitSettings,
+    rule: RuleLogit,
 ) -> tuple[Column, NDArray[np.bool_], dict[str, float]]:
     """Margins of models that had not seen the sample, which samples those are, and figures.
 
@@ -208,22 +208,22 @@ def _out_of_fold(
     said, base, counts = np.zeros(len(rows)), np.zeros(len(rows)), weights_of(rows)
     us = [row.us for row in rows]
     for train, test in blocks(us, labels.tolist(), int(horizon_s * 1e6), settings.folds):
-        model = boosted(x[train], labels[train], features, settings, counts[train])
+        model = fit_trees(x[train], labels[train], features, settings, counts[train])
         margins[test] = model.decision_function(x[test])
         slope, intercept = _so_far(margins, labels, judged, counts)
         said[test] = sigmoid(intercept + slope * margins[test])
         base[test] = np.average(labels[train], weights=counts[train])
         judged[test] = True
-    if int(labels[judged].sum()) < LEAST_JUDGED or labels[judged].all():
+    if int(labels[judged].sum()) < MIN_CALIBRATION_SAMPLES or labels[judged].all():
         raise NotFittedError("too few true samples out of fold to calibrate by")
     stated = sigmoid(np.array([rule.logit(row.features.get("severity")) for row in rows]))
     truth, heavy = labels[judged], counts[judged]
     figures = {
         "rows": float(judged.sum()),
         "positives": float(truth.sum()),
-        **measured(said[judged], truth, heavy),
-        **measured(stated[judged], truth, heavy, "rule_"),
-        **measured(base[judged], truth, heavy, "base_"),
+        **fit_metrics(said[judged], truth, heavy),
+        **fit_metrics(stated[judged], truth, heavy, "rule_"),
+        **fit_metrics(base[judged], truth, heavy, "base_"),
     }
     return margins, judged, figures
 
@@ -232,7 +232,7 @@ def _so_far(
     margins: Column, labels: NDArray[np.bool_], judged: NDArray[np.bool_], counts: Column
 ) -> tuple[float, float]:
     """Calibration of what is judged already; none before there is enough."""
-    if int(labels[judged].sum()) < LEAST_JUDGED or labels[judged].all():
+    if int(labels[judged].sum()) < MIN_CALIBRATION_SAMPLES or labels[judged].all():
         return 1.0, 0.0
     try:
         return platt(margins[judged], labels[judged], counts[judged])

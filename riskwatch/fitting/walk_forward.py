@@ -156,7 +156,7 @@ def log_loss(
     return float(np.average(-np.where(labels, np.log(p), np.log1p(-p)), weights=weights))
 
 
-def measured(
+def fit_metrics(
     probabilities: NDArray[np.float64],
     labels: NDArray[np.bool_],
     weights: NDArray[np.float64] | None = None,

@@ -15,21 +15,21 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from riskwatch.contracts.kafka_clients import open_producer
 from riskwatch.contracts.topics import EPOCH, SEQ, WORKER
 from riskwatch.errors import BrokerError, StoppedError
-from riskwatch.kafka.topics import LARGEST
+from riskwatch.kafka.topics import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from riskwatch.contracts.connection import KafkaConnection
-    from riskwatch.engine.retry import Meter, Patience
+    from riskwatch.engine.retry import Retry, RetryMeter
     from riskwatch.store.batch import OutboxRecord
 
-FOR_EVER_MS: Final = 2**31 - 1
+NO_TIMEOUT_MS: Final = 2**31 - 1
 LINGER_MS: Final = 100
 """How long a record may wait for those after it; the last one of a batch ends that (a flush)."""
 FIRST_ANSWER_S: Final = 30.0
 """How long the broker may take to answer at first, before it is asked anew."""
-CHECK_S: Final = 0.5
+STOP_CHECK_S: Final = 0.5
 """How long to wait before looking whether the process was asked to stop."""
 
 
@@ -40,15 +40,15 @@ class Producer:
     ----------
     connection : KafkaConnection
         The cluster.
-    patience : Patience
+    retry : Patience
         How it is waited for.
     meter : Meter
         Where it is told that it answers.
     """
 
-    def __init__(self, connection: KafkaConnection, patience: Patience, meter: Meter) -> None:
+    def __init__(self, connection: KafkaConnection, patience: Retry, meter: RetryMeter) -> None:
         self._connection = connection
-        self._patience = patience
+        self._retry = patience
         self._meter = meter
         self._producer: Any = None
 
@@ -72,7 +72,7 @@ class Producer:
                 return producer.send(topic(r.topic), r.value, key=r.key_bytes, headers=own)
 
             try:
-                wait = self._patience.until_done
+                wait = self._retry.until_done
                 sent.append(wait("publish", "broker", hand_over, KafkaTimeoutError))
             except KafkaError as error:
                 raise BrokerError(f"{r.topic}: record {r.seq} was refused: {error}") from error
@@ -94,18 +94,18 @@ class Producer:
         """Wait until everything is confirmed or refused."""
         while True:
             try:
-                producer.flush(timeout=CHECK_S)
+                producer.flush(timeout=STOP_CHECK_S)
             except KafkaTimeoutError as error:
                 self._meter.retried("publish")
                 self._meter.up("broker", ok=False)
-                if self._patience.stop.is_set():
+                if self._retry.stop.is_set():
                     raise StoppedError("stopped while the broker was waited for") from error
             else:
                 return
 
     def _open(self) -> Any:
         if self._producer is None:
-            self._producer = self._patience.ask_broker("publish", self._made)
+            self._producer = self._retry.ask_broker("publish", self._made)
         return self._producer
 
     def _made(self) -> Any:
@@ -115,9 +115,9 @@ class Producer:
             client_id="riskwatch-relay",
             enable_idempotence=True,
             max_in_flight_requests_per_connection=1,
-            delivery_timeout_ms=FOR_EVER_MS,
+            delivery_timeout_ms=NO_TIMEOUT_MS,
             max_block_ms=1000,
-            max_request_size=LARGEST,
+            max_request_size=MAX_RECORD_BYTES,
             linger_ms=LINGER_MS,
         )
 
@@ -138,7 +138,7 @@ class KafkaPublisher:
         self._producer = producer
         self._headers: tuple[tuple[str, bytes], ...] = ()
 
-    def lead(self, worker: str, epoch: int) -> None:
+    def set_leader(self, worker: str, epoch: int) -> None:
         """Take note for whom the next records are, and under which epoch."""
         self._headers = ((WORKER, worker.encode()), (EPOCH, str(epoch).encode()))
 

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from riskwatch.contracts.connection import KafkaConnection
 
 HOUR_MS: Final = 3_600_000
-LARGEST: Final = 8 * 2**20
+MAX_RECORD_BYTES: Final = 8 * 2**20
 """Most bytes of a record: an event has at most one MiB, a reading at its limits some four."""
 WAIT_MS: Final = 5_000
-STAMPED: Final = ("riskwatch.killswitch", "riskwatch.acks", "riskwatch.drills")
+BROKER_TIMED_TOPICS: Final = ("riskwatch.killswitch", "riskwatch.acks", "riskwatch.drills")
 """Outputs whose way to the clients and back is measured, so by one clock: the broker's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class TopicIdentity:
     """What makes a topic this topic.
 
     Attributes
@@ -77,27 +77,27 @@ def admin(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
         client.close()
 
 
-def settings(topic: Topic) -> dict[str, str]:
+def topic_settings(topic: Topic) -> dict[str, str]:
     """Configuration of a topic, as the broker names it.
 
     Examples
     --------
-    >>> settings(TOPICS["riskwatch.killswitch"])["cleanup.policy"]
+    >>> topic_settings(TOPICS["riskwatch.killswitch"])["cleanup.policy"]
     'compact'
     """
     retention = -1 if topic.retention_h is None else topic.retention_h * HOUR_MS
     made = {
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "retention.ms": str(retention),
-        "max.message.bytes": str(LARGEST),
+        "max.message.bytes": str(MAX_RECORD_BYTES),
     }
-    if topic.role in ("input", "internal") or topic.name in STAMPED:
+    if topic.role in ("input", "internal") or topic.name in BROKER_TIMED_TOPICS:
         # The broker's clock says when a message arrived: the same on every delivery of it.
         made["message.timestamp.type"] = "LogAppendTime"
     return made
 
 
-def create(connection: KafkaConnection, replication: int = 1) -> list[str]:
+def create_topics(connection: KafkaConnection, replication: int = 1) -> list[str]:
     """Make the topics that are missing, and give all of them their settings.
 
     Parameters
@@ -127,7 +127,7 @@ def create(connection: KafkaConnection, replication: int = 1) -> list[str]:
                         connection.topic(t.name),
                         num_partitions=t.partitions,
                         replication_factor=replication,
-                        topic_configs=settings(t),
+                        topic_configs=topic_settings(t),
                     )
                     for t in missing
                 ],
@@ -142,19 +142,19 @@ def create(connection: KafkaConnection, replication: int = 1) -> list[str]:
                 connection.topic(name),
                 configs={
                     key: value
-                    for key, value in settings(TOPICS[name]).items()
+                    for key, value in topic_settings(TOPICS[name]).items()
                     if present.get(key) != value
                 },
             )
             for name, present in _configured(client, connection, found).items()
-            if not settings(TOPICS[name]).items() <= present.items()
+            if not topic_settings(TOPICS[name]).items() <= present.items()
         ]
         if wanted:
             client.alter_configs(wanted)
     return [t.name for t in missing]
 
 
-def differences(connection: KafkaConnection) -> list[str]:
+def topic_differences(connection: KafkaConnection) -> list[str]:
     """Say in which ways the cluster is not what the table says; nothing if it is.
 
     Raises
@@ -172,14 +172,16 @@ def differences(connection: KafkaConnection) -> list[str]:
             continue
         if found[topic.name] != topic.partitions:
             out.append(_miscounted(topic, found[topic.name]))
-        for key, value in settings(topic).items():
+        for key, value in topic_settings(topic).items():
             has = present[topic.name].get(key, "the broker's default")
             if has != value:
                 out.append(f"{topic.name}: {key} must be {value}, was {has}")
     return out
 
 
-def identities(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, Identity]:
+def topic_identities(
+    connection: KafkaConnection, topics: Iterable[str]
+) -> dict[str, TopicIdentity]:
     """Identity of each of `topics` (plain names).
 
     Raises
@@ -194,11 +196,11 @@ def identities(connection: KafkaConnection, topics: Iterable[str]) -> dict[str, 
             name = connection.plain(row["name"])
             if row["error_code"]:
                 raise BrokerError(f"{row['name']} is missing: run `riskwatch topics create`")
-            out[name] = Identity(cluster, str(row["topic_id"]), len(row["partitions"]))
+            out[name] = TopicIdentity(cluster, str(row["topic_id"]), len(row["partitions"]))
         return out
 
 
-def bounds(
+def offset_bounds(
     connection: KafkaConnection, partitions: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], tuple[int, int]]:
     """First offset that the broker still has, and the one behind its last, per partition.

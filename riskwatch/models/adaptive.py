@@ -7,8 +7,13 @@ from itertools import compress
 from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.models.anchored import AnchoredLogisticRegression, AroundRule, check_scales, squasher
-from riskwatch.models.base import Anchor, Score, known_severity, mode_of, sigmoid
+from riskwatch.models.anchored import (
+    AnchoredLogisticRegression,
+    RuleAnchoredRegression,
+    check_scales,
+    softsign_scaler,
+)
+from riskwatch.models.base import RuleLogit, Score, known_severity, mode_of, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +25,7 @@ _REACH: Final = 5.0  # Doublings of the severity within which a slope is learned
 _SLOPE_SHARE: Final = 0.125  # Least share of the rule's slope that labels can leave.
 
 
-class AdaptiveLogisticRegression(AroundRule):
+class AdaptiveLogisticRegression(RuleAnchoredRegression):
     r"""Dynamic logistic regression whose weights are drawn back to a rule.
 
     The log-odds are the rule's plus :math:`w^\top z`, with `z` one, the doublings of the
@@ -47,7 +52,7 @@ class AdaptiveLogisticRegression(AroundRule):
     slope : float
         Log-odds per doubling of the severity before any label.
     floor : float
-        See :class:`~riskwatch.models.base.Anchor`.
+        See :class:`~riskwatch.models.base.RuleLogit`.
     half_life : float
         Labels after which half of what was learned is forgotten, 1 to 1e9.
     bias_sd, slope_sd, weight_sd : float
@@ -110,9 +115,9 @@ class AdaptiveLogisticRegression(AroundRule):
         self.weight_sd = weight_sd
         self.label_weight = label_weight
         self._check()
-        self._rule = Anchor(probability=anchor, slope=slope, floor=floor)
+        self._rule = RuleLogit(probability=anchor, slope=slope, floor=floor)
         self._scaled = tuple((name, float(s)) for name, s in sorted((scales or {}).items()))
-        self._squash = squasher(self._scaled)
+        self._squash = softsign_scaler(self._scaled)
         self._fade = math.pow(0.5, 1.0 / half_life)
         sds = [bias_sd, slope_sd] + [weight_sd] * len(self._scaled)
         self._prior = [sd * sd for sd in sds]
@@ -141,7 +146,7 @@ class AdaptiveLogisticRegression(AroundRule):
         inputs, rule = self._inputs(x)
         return math.fsum([self._rule.bias, rule, *map(mul, self._mean, inputs)])
 
-    def explained(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
+    def decompose(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
         """Log-odds of a state and what they are made of: bias, severity, features present.
 
         The parts sum to the log-odds up to the rounding of one float per part.
@@ -246,7 +251,7 @@ class AnchoredGeneration:
 
     def score(self, x: Mapping[str, float]) -> Score:
         """Score a state; no side effect."""
-        logit, contributions = self.model.explained(x)
+        logit, contributions = self.model.decompose(x)
         return Score(sigmoid(logit), logit, known_severity(x), contributions)
 
     def probability(self, x: Mapping[str, float]) -> float:

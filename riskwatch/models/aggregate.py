@@ -13,7 +13,7 @@ such forecasts before, one step of Newton's method for each label, from a standa
 (online logistic calibration: Gupta and Ramdas, "Online Platt scaling with calibeating", ICML 2023).
 As one more of those that are mixed, it cannot lose what the bound does not allow. A
 label comes a horizon late, so there is one copy of the weights per process of
-:class:`~riskwatch.models.evidence.Cells`, each of which has all its labels before it speaks
+:class:`~riskwatch.models.evidence.HorizonCells`, each of which has all its labels before it speaks
 again (Weinberger and Ordentlich, "On delayed prediction of individual sequences", IEEE
 Transactions on Information Theory 48, 2002): the bounds of the copies add up.
 :func:`regret_bound` counts that, the clipping and the rounding.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from riskwatch.models.evidence import CLIP, clipped
+from riskwatch.models.evidence import CLIP, clip_probability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ ROUNDING: Final = 0.5e-6
 """What is served is rounded to six digits, which moves it by no more than this."""
 RECALIBRATED: Final = "(recalibrated)"
 """Stands for the recalibrated mean among those that are mixed, at the end; no generation can."""
-FURTHEST: Final = 8.0
+MAX_SHIFT: Final = 8.0
 """Log-odds by which a mean is shifted at most."""
 
 
@@ -67,7 +67,7 @@ def regret_bound(labels: int, generations: int, copies: int, share: float) -> fl
     return used * math.log(mixed) + labels * each
 
 
-class Mixed(NamedTuple):
+class AggregateProbability(NamedTuple):
     """What is served: the mean of the generations and its recalibrated self, mixed.
 
     Attributes
@@ -86,14 +86,14 @@ class Mixed(NamedTuple):
     weights: dict[str, float]
 
 
-def unlearned(said: Mapping[str, float]) -> Mixed:
+def even_mixture(said: Mapping[str, float]) -> AggregateProbability:
     """Mix what generations said before there is anything to weigh them by: all count the same."""
     even = 1.0 / len(said)
-    mean = even * sum(clipped(p) for p in said.values())
-    return Mixed(mean, mean, mean, dict.fromkeys(said, even))
+    mean = even * sum(clip_probability(p) for p in said.values())
+    return AggregateProbability(mean, mean, mean, dict.fromkeys(said, even))
 
 
-class Shift(msgspec.Struct, array_like=True, gc=False):
+class Recalibration(msgspec.Struct, array_like=True, gc=False):
     """What one copy learned of how far its mean is off, log-odds.
 
     Attributes
@@ -105,7 +105,7 @@ class Shift(msgspec.Struct, array_like=True, gc=False):
 
     Examples
     --------
-    >>> shift = Shift()
+    >>> shift = Recalibration()
     >>> for _ in range(20):
     ...     shift.learn(0.5, label=False)
     >>> round(shift.of(0.5), 2)
@@ -118,14 +118,14 @@ class Shift(msgspec.Struct, array_like=True, gc=False):
     def of(self, mean: float) -> float:
         """Return the recalibrated mean."""
         odds = mean * math.exp(self.by)
-        return clipped(odds / (1.0 - mean + odds))
+        return clip_probability(odds / (1.0 - mean + odds))
 
     def learn(self, mean: float, *, label: bool) -> None:
         """Take in what came of a mean; both are rounded, so that rows stay short."""
         p = self.of(mean)
         self.precision = round(self.precision + p * (1.0 - p), 6)
         by = self.by + (label - p) / self.precision
-        self.by = round(min(FURTHEST, max(-FURTHEST, by)), 6)
+        self.by = round(min(MAX_SHIFT, max(-MAX_SHIFT, by)), 6)
 
 
 class Mixture(msgspec.Struct, gc=False):
@@ -145,23 +145,23 @@ class Mixture(msgspec.Struct, gc=False):
     Examples
     --------
     >>> mixture = Mixture.fresh(["a", "b"], copies=1)
-    >>> round(mixture.serve(0, {"a": 0.9, "b": 0.1}).probability, 6)
+    >>> round(mixture.aggregate(0, {"a": 0.9, "b": 0.1}).probability, 6)
     0.5
     >>> mixture.learn((0, 0), {"a": 0.9, "b": 0.1}, label=True, share=0.001)
-    >>> round(mixture.serve(0, {"a": 0.9, "b": 0.1}).probability, 4)
+    >>> round(mixture.aggregate(0, {"a": 0.9, "b": 0.1}).probability, 4)
     0.8369
     """
 
     names: list[str]
     logs: list[list[float]]
     cells: list[int]
-    shifts: list[Shift] = []
+    shifts: list[Recalibration] = []
 
     def __post_init__(self) -> None:
         """A row of before the mean was recalibrated goes on: it joins, as a generation would."""
         if not self.shifts:
-            self.shifts = [Shift() for _ in self.logs]
-            self.become(self.names)
+            self.shifts = [Recalibration() for _ in self.logs]
+            self.set_generations(self.names)
 
     @classmethod
     def fresh(cls, names: Sequence[str], copies: int) -> Mixture:
@@ -169,7 +169,7 @@ class Mixture(msgspec.Struct, gc=False):
         even = [-math.log(len(names))] * len(names)
         return cls(list(names), [list(even) for _ in range(copies)], [-1] * copies)
 
-    def become(self, names: Sequence[str]) -> bool:
+    def set_generations(self, names: Sequence[str]) -> bool:
         """Mix other generations from now on; whether these are others than before.
 
         One that joins gets an even share of all copies; the others keep their proportions.
@@ -189,7 +189,7 @@ class Mixture(msgspec.Struct, gc=False):
         self.names = mixed
         return True
 
-    def serve(self, copy: int, said: Mapping[str, float]) -> Mixed:
+    def aggregate(self, copy: int, said: Mapping[str, float]) -> AggregateProbability:
         """Mix what generations said.
 
         Parameters
@@ -206,15 +206,15 @@ class Mixture(msgspec.Struct, gc=False):
             if p is not None:
                 weights[name] = weight = math.exp(log)
                 whole += weight
-                mean += weight * clipped(p)
+                mean += weight * clip_probability(p)
         if whole > 0.0:
             mean /= whole
             weights = {name: weight / whole for name, weight in weights.items()}
         else:  # all weight was on those that are silent now
-            _, mean, _, weights = unlearned({name: said[name] for name in weights})
+            _, mean, _, weights = even_mixture({name: said[name] for name in weights})
         again, own = self.shifts[copy].of(mean), math.exp(self.logs[copy][-1])
         served = (whole * mean + own * again) / (whole + own) if whole + own > 0.0 else mean
-        return Mixed(served, mean, again, weights)
+        return AggregateProbability(served, mean, again, weights)
 
     def learn(
         self, at: tuple[int, int], said: Mapping[str, float], *, label: bool, share: float
@@ -228,11 +228,11 @@ class Mixture(msgspec.Struct, gc=False):
         if cell <= self.cells[copy] or not any(name in said for name in self.names):
             return
         self.cells[copy] = cell
-        then = self.serve(copy, said)
+        then = self.aggregate(copy, said)
         told = {**said, RECALIBRATED: then.recalibrated}
         logs = []
         for name, log in zip(self.names, self.logs[copy], strict=True):
-            p = clipped(told[name]) if name in told else then.probability
+            p = clip_probability(told[name]) if name in told else then.probability
             logs.append(log + (math.log(p) if label else math.log1p(-p)))
         whole = _log_sum(logs)
         even = math.log(share / len(logs)) if share > 0.0 else -math.inf

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from river import base
 
-from riskwatch.models.base import Anchor, mode_of, sigmoid, squashed
+from riskwatch.models.base import RuleLogit, mode_of, sigmoid, softsign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ def check_scales(scales: Mapping[str, float], reserved: tuple[str, ...]) -> None
             raise ValueError(f"scale of {name!r} must be in [1e-12, 1e12], was {scale}")
 
 
-class AroundRule(base.Classifier):
+class RuleAnchoredRegression(base.Classifier):
     """A logistic regression around a rule: asked for a probability, or for its parts."""
 
     @abstractmethod
@@ -48,12 +48,12 @@ class AroundRule(base.Classifier):
         """Log-odds of a state; finite."""
 
     @abstractmethod
-    def explained(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
+    def decompose(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
         """Log-odds of a state and what it is made of, in logit units."""
 
     def explain_one(self, x: Mapping[Any, Any]) -> dict[str, float]:
         """Additive contributions to :meth:`logit_one`; see :meth:`explained`."""
-        return self.explained(x)[1]
+        return self.decompose(x)[1]
 
     def predict_proba_one(
         self,
@@ -68,7 +68,7 @@ class AroundRule(base.Classifier):
 # A state as generations are given it, and what several of them would work out of it alike.
 
 Scales = tuple[tuple[str, float], ...]
-Squashed = tuple[list[float], list[bool]]
+SoftsignFeatures = tuple[list[float], list[bool]]
 """Features in order, and whether each was there at all. Nobody may change either."""
 
 
@@ -91,15 +91,18 @@ class Inputs(dict[str, float]):
     __slots__ = ("shared",)
 
     def __init__(
-        self, known: Mapping[str, float], severity: float, shared: dict[Squasher, Squashed]
+        self,
+        known: Mapping[str, float],
+        severity: float,
+        shared: dict[SoftsignScaler, SoftsignFeatures],
     ) -> None:
         super().__init__(known)
         self["severity"] = severity
         self.shared = shared
 
 
-class Squasher:
-    """Squashes declared features; see :func:`riskwatch.models.base.squashed`.
+class SoftsignScaler:
+    """Squashes declared features; see :func:`riskwatch.models.base.softsign`.
 
     Parameters
     ----------
@@ -108,7 +111,7 @@ class Squasher:
 
     Examples
     --------
-    >>> squasher((("velocity", 30.0), ("depth", 1.0)))({"velocity": -10.0})
+    >>> softsign_scaler((("velocity", 30.0), ("depth", 1.0)))({"velocity": -10.0})
     ([-0.25, 0.0], [True, False])
     """
 
@@ -122,13 +125,13 @@ class Squasher:
             return self(x)[1]
         return [x.get(name) is not None for name in self.names]
 
-    def __call__(self, x: Mapping[Any, Any]) -> Squashed:
+    def __call__(self, x: Mapping[Any, Any]) -> SoftsignFeatures:
         """Squash what is declared of a state."""
         shared = x.shared if type(x) is Inputs else None
         found = None if shared is None else shared.get(self)
         if found is None:
             values = [x.get(name) for name in self.names]
-            inputs = list(map(squashed, values, self._sizes))
+            inputs = list(map(softsign, values, self._sizes))
             found = inputs, [value is not None for value in values]
             if shared is not None:
                 shared[self] = found
@@ -136,9 +139,9 @@ class Squasher:
 
 
 @lru_cache(maxsize=64)
-def squasher(scales: Scales) -> Squasher:
+def softsign_scaler(scales: Scales) -> SoftsignScaler:
     """Return one and the same squasher for equal scales, so that its results can be shared."""
-    return Squasher(scales)
+    return SoftsignScaler(scales)
 
 
 RESERVED: Final = ("bias", "severity", "trust_region")
@@ -147,12 +150,12 @@ _REACH: Final = 5.0  # Doublings of the severity within which a slope is learned
 _SLOPE_SHARE: Final = 0.125  # Least share of the rule's slope that labels can leave.
 
 
-class AnchoredLogisticRegression(AroundRule):
+class AnchoredLogisticRegression(RuleAnchoredRegression):
     r"""Logistic regression on a rule's severity and squashed features, anchored at the rule.
 
     The prior is the rule: :math:`\mathrm{logit} = b + a\,g(s)`, with `s` the feature
     ``severity`` (largest value ÷ threshold) and `g` its doublings
-    (:class:`~riskwatch.models.base.Anchor`); every other weight starts at 0. Features enter
+    (:class:`~riskwatch.models.base.RuleLogit`); every other weight starts at 0. Features enter
     as ``x / (scale + |x|)``, so no input is further than 1 from 0, and the severity's learned
     slope acts within five doublings of 1, beyond which the rule's own slope goes on.
 
@@ -250,9 +253,9 @@ class AnchoredLogisticRegression(AroundRule):
         self.radius_max = radius_max
         self.radius_half = radius_half
         self._check()
-        self._rule = Anchor(probability=anchor, slope=slope, floor=floor)
+        self._rule = RuleLogit(probability=anchor, slope=slope, floor=floor)
         self._scaled = tuple((name, float(s)) for name, s in sorted((scales or {}).items()))
-        self._squash = squasher(self._scaled)
+        self._squash = softsign_scaler(self._scaled)
         sds = [bias_sd, slope_sd] + [weight_sd] * len(self._scaled)
         self._prior = [sd * sd for sd in sds]
         self._mean, self._cov = self._start()
@@ -310,7 +313,7 @@ class AnchoredLogisticRegression(AroundRule):
         inputs, beyond, rule = self._inputs(x)
         return self._held(self._free(inputs, beyond), rule)
 
-    def explained(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
+    def decompose(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
         """Log-odds of a state and what it is made of, in logit units.
 
         The parts are ``bias``, ``severity``, each declared feature that is present, and

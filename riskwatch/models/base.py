@@ -18,7 +18,7 @@ _SIDES: Final = ("", "discount", "premium", "either")
 _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class PredictionTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Something to predict: that a measure reaches a threshold within a horizon.
 
     Onset and escalation are separate targets. An onset target is asked while the measure is
@@ -49,9 +49,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     Examples
     --------
-    >>> Target(kind="depeg", side="discount", threshold=100, horizon_s=3600).id
+    >>> PredictionTarget(kind="depeg", side="discount", threshold=100, horizon_s=3600).id
     'depeg(discount 100bp, 1h)'
-    >>> Target(kind="depeg", side="discount", threshold=200, horizon_s=90, start=50).id
+    >>> PredictionTarget(kind="depeg", side="discount", threshold=200, horizon_s=90, start=50).id
     'depeg(discount 200bp, 90s, from 50bp)'
     """
 
@@ -86,14 +86,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
         Examples
         --------
-        >>> Target(kind="depeg", side="discount", threshold=50, horizon_s=60).measure(-70.0)
+        >>> PredictionTarget(kind="depeg", side="discount", threshold=50, horizon_s=60).measure(-70.0)
         70.0
         """
         if self.side == "discount":
             return -deviation
         return abs(deviation) if self.side == "either" else deviation
 
-    def asked_at(self, measure: float) -> bool:
+    def is_open_at(self, measure: float) -> bool:
         """Whether this is a question at all while the measure is where it is."""
         return measure < self.threshold and (self.start is None or measure >= self.start)
 
@@ -149,12 +149,12 @@ class Authority(StrEnum):
         """Return the strictest state that it may ask for."""
         return _CAPS[self]
 
-    def may(self, state: State) -> bool:
+    def allows(self, state: State) -> bool:
         """Whether it may ask for `state`.
 
         Examples
         --------
-        >>> [a.value for a in Authority if a.may(State.REDUCE)]
+        >>> [a.value for a in Authority if a.allows(State.REDUCE)]
         ['bounded', 'full']
         """
         return state.rank <= self.cap.rank
@@ -289,12 +289,12 @@ def sigmoid(logit: float) -> float:
     return odds / (1.0 + odds)
 
 
-def squashed(value: float | None, scale: float) -> float:
+def softsign(value: float | None, scale: float) -> float:
     """``value / (scale + |value|)``, in [-1, 1]; 0 where it is missing or NaN.
 
     Examples
     --------
-    >>> squashed(-10.0, 30.0), squashed(None, 1.0)
+    >>> softsign(-10.0, 30.0), softsign(None, 1.0)
     (-0.25, 0.0)
     """
     if value is None or value != value:  # noqa: PLR0124 - the test for NaN
@@ -328,7 +328,7 @@ def mode_of(prior: float, spread: float, *, label: bool) -> float:
     return z
 
 
-class Anchor(msgspec.Struct, frozen=True, kw_only=True):
+class RuleLogit(msgspec.Struct, frozen=True, kw_only=True):
     """The rule as log-odds: ``logit = bias + slope * steps(severity)``.
 
     Two severities that differ by more than ``1e-12 * (1 + larger)`` have different logits, and
@@ -353,7 +353,7 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True):
 
     Examples
     --------
-    >>> rule = Anchor(probability=0.5, slope=2.0)
+    >>> rule = RuleLogit(probability=0.5, slope=2.0)
     >>> rule.logit(1.0), rule.logit(0.0) < rule.logit(1e-9) < rule.logit(0.5)
     (0.0, True)
     """
@@ -409,7 +409,7 @@ class RulesGeneration:
     slope : float
         Log-odds per doubling of the severity.
     floor : float
-        See :class:`riskwatch.models.base.Anchor`.
+        See :class:`riskwatch.models.base.RuleLogit`.
 
     Examples
     --------
@@ -420,7 +420,7 @@ class RulesGeneration:
     learns: Final = False
 
     def __init__(self, anchor: float = 0.5, slope: float = 1.0, floor: float = 0.05) -> None:
-        self._rule = Anchor(probability=anchor, slope=slope, floor=floor)
+        self._rule = RuleLogit(probability=anchor, slope=slope, floor=floor)
 
     def score(self, x: Mapping[str, float]) -> Score:
         """Score a state by its severity alone."""

@@ -8,22 +8,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
-from riskwatch.core.risk.scorer import RULES as RULES  # noqa: PLC0414 - named here for models
-from riskwatch.core.risk.scorer import SERVED, PriorConfig
+from riskwatch.core.risk.scorer import ENSEMBLE, PriorConfig
+from riskwatch.core.risk.scorer import RULES_GENERATION as RULES_GENERATION  # noqa: PLC0414 - named here for models
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.aggregate import RECALIBRATED
-from riskwatch.models.base import Anchor, Authority, Generation, Target
+from riskwatch.models.base import Authority, Generation, PredictionTarget, RuleLogit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
-    from riskwatch.models.labels import Pending
+    from riskwatch.models.labels import PendingSamples
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TargetSpec:
     """One target, and how it is measured.
 
     Attributes
@@ -43,26 +43,26 @@ class Question:
     """
 
     id: str
-    target: Target
+    target: PredictionTarget
     parts: tuple[tuple[str, float], ...]
     ours: bool
     every: int
     prior: PriorConfig = field(default_factory=PriorConfig)
 
     @property
-    def rule(self) -> Anchor:
+    def rule(self) -> RuleLogit:
         """The rule as log-odds, at its prior."""
         prior = self.prior
-        return Anchor(probability=prior.probability, slope=prior.slope, floor=prior.floor)
+        return RuleLogit(probability=prior.probability, slope=prior.slope, floor=prior.floor)
 
-    def measured(self, known: Mapping[str, float]) -> float | None:
+    def measure(self, known: Mapping[str, float]) -> float | None:
         """Measure now; ``None`` where nothing of it is known.
 
         Examples
         --------
-        >>> target = Target(kind="stress", threshold=1.0, horizon_s=60.0, unit="")
-        >>> asked = Question("q", target, (("age", 3.0), ("gap", 75.0)), ours=True, every=1)
-        >>> asked.measured({"age": 6.0, "gap": 75.0}), asked.measured({"gap": 15.0})
+        >>> target = PredictionTarget(kind="stress", threshold=1.0, horizon_s=60.0, unit="")
+        >>> asked = TargetSpec("q", target, (("age", 3.0), ("gap", 75.0)), ours=True, every=1)
+        >>> asked.measure({"age": 6.0, "gap": 75.0}), asked.measure({"gap": 15.0})
         (2.0, 0.2)
         """
         if len(self.parts) == 1:
@@ -71,11 +71,11 @@ class Question:
         found = [known[name] / at for name, at in self.parts if name in known]
         return max(found) if found else None
 
-    def sampled(self, waiting: Pending | None, us: int) -> bool:
+    def sampled(self, waiting: PendingSamples | None, us: int) -> bool:
         """Whether the last sample is long enough ago."""
         return waiting is None or us - waiting.sampled >= self.every
 
-    def seen(self, known: Mapping[str, float]) -> list[str]:
+    def known_parts(self, known: Mapping[str, float]) -> list[str]:
         """Features that the measure is made of now; none where only one could be."""
         if len(self.parts) == 1:
             return []
@@ -83,7 +83,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class GenerationSpec:
     """One generation.
 
     Attributes
@@ -106,14 +106,14 @@ class Rung:
     make: Callable[..., Generation]
     newborns: dict[str, Generation] = field(default_factory=dict)
 
-    def newborn(self, target: str) -> Generation:
+    def untrained_model(self, target: str) -> Generation:
         """Return one that has seen nothing, for a target."""
         if target not in self.newborns:
             self.newborns[target] = self.make(target)
         return self.newborns[target]
 
 
-def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
+def target_specs(config: ModelsConfig) -> dict[str, tuple[TargetSpec, ...]]:
     """Make the targets of a configuration, by kind of scope, in its order.
 
     Raises
@@ -122,14 +122,14 @@ def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
         If a target is impossible or comes twice, or more samples could wait for their labels
         than `max_pending` allows.
     """
-    _positive("label_every_s", config.label_every_s)
+    _require_positive("label_every_s", config.label_every_s)
     if config.max_scopes < 1:
         raise ModelError(f"max_scopes must be at least 1, was {config.max_scopes}")
-    made: dict[str, tuple[Question, ...]] = {}
+    made: dict[str, tuple[TargetSpec, ...]] = {}
     ids: dict[str, None] = {}
     for wanted in config.targets:
         every = config.label_every_s if wanted.label_every_s is None else wanted.label_every_s
-        question = _question(wanted, every)
+        question = _target_spec(wanted, every)
         if question.id in ids:
             raise ModelError(f"target {question.id} is given twice")
         ids[question.id] = None
@@ -143,7 +143,7 @@ def questions(config: ModelsConfig) -> dict[str, tuple[Question, ...]]:
     return made
 
 
-def rungs(config: ModelsConfig) -> tuple[Rung, ...]:
+def generation_specs(config: ModelsConfig) -> tuple[GenerationSpec, ...]:
     """Make the generations of a configuration, in its order.
 
     Raises
@@ -151,24 +151,24 @@ def rungs(config: ModelsConfig) -> tuple[Rung, ...]:
     ModelError
         If a generation is unknown, refuses its options, or has another's name.
     """
-    asked = [question for group in questions(config).values() for question in group]
+    asked = [question for group in target_specs(config).values() for question in group]
     priors = {question.id: question.prior for question in asked}
-    made = tuple(_rung(wanted, priors) for wanted in config.generations)
+    made = tuple(_generation_spec(wanted, priors) for wanted in config.generations)
     names = [rung.name for rung in made]
     if len(dict.fromkeys(names)) != len(names):
         raise ModelError(f"generations must have names of their own, were {', '.join(names)}")
     return made
 
 
-def _positive(name: str, value: float) -> None:
+def _require_positive(name: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0.0):
         raise ModelError(f"{name} must be finite and positive, was {value}")
 
 
-def _question(wanted: TargetConfig, every: float) -> Question:
-    _positive("label_every_s", every)
+def _target_spec(wanted: TargetConfig, every: float) -> TargetSpec:
+    _require_positive("label_every_s", every)
     try:
-        target = Target(
+        target = PredictionTarget(
             kind=wanted.kind,
             threshold=wanted.threshold,
             horizon_s=wanted.horizon_s,
@@ -186,23 +186,23 @@ def _question(wanted: TargetConfig, every: float) -> Question:
     for name, at in parts:
         if not name:
             raise ModelError(f"target {target.id}: measure must name a feature")
-        _positive(f"target {target.id}: at of {name}", at)
+        _require_positive(f"target {target.id}: at of {name}", at)
     if wanted.any and target.threshold != 1.0:
         raise ModelError(
             f"target {target.id}: threshold must be 1 where any is given: its `at` are thresholds"
         )
-    return Question(
+    return TargetSpec(
         target.id, target, parts, wanted.ours, max(1, int(every * SECOND)), wanted.prior
     )
 
 
-def _rung(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> Rung:
+def _generation_spec(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> GenerationSpec:
     name = wanted.name or wanted.model
-    if name in (SERVED, RECALIBRATED):
+    if name in (ENSEMBLE, RECALIBRATED):
         raise ModelError(f"generation {name!r} must have another name: that is everybody's")
     if "|" in name:
         raise ModelError(f"generation {name!r} must have a name without '|'")
-    if (name == RULES) != (wanted.model == RULES):
+    if (name == RULES_GENERATION) != (wanted.model == RULES_GENERATION):
         raise ModelError(
             f"generation {name!r} must not be model {wanted.model!r}: "
             "'rules' is the name of the rules, and theirs alone"
@@ -211,18 +211,18 @@ def _rung(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> Rung:
     ceiling = _authority(name, "max_authority", wanted.max_authority or wanted.authority)
     if ceiling.rank < authority.rank:
         raise ModelError(f"max_authority of generation {name!r} must not be below its authority")
-    if name == RULES and authority is not Authority.FULL:
+    if name == RULES_GENERATION and authority is not Authority.FULL:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
     factory = registry.factory(wanted.model)
     make = partial(registry.make, wanted.model, factory, wanted.options)
-    if wanted.model in registry.AROUND:
-        make = partial(_around, wanted, factory, priors)
-    made = Rung(name, authority, ceiling, make)
-    made.newborn("")  # refuses options that it cannot be made with
+    if wanted.model in registry.RULE_ANCHORED:
+        make = partial(_make_at_prior, wanted, factory, priors)
+    made = GenerationSpec(name, authority, ceiling, make)
+    made.untrained_model("")  # refuses options that it cannot be made with
     return made
 
 
-def _around(
+def _make_at_prior(
     wanted: GenerationConfig,
     factory: Callable[..., Generation],
     priors: Mapping[str, PriorConfig],

@@ -11,27 +11,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.enums import State
-from riskwatch.core.money import quantise, quantised
-from riskwatch.core.risk.scorer import SERVED, Grounds, Scored
-from riskwatch.models.aggregate import Mixture, unlearned
+from riskwatch.core.money import quantise, quantise_all
+from riskwatch.core.risk.scorer import ENSEMBLE, Explanation, ModelScore
+from riskwatch.models.aggregate import Mixture, even_mixture
 from riskwatch.models.anchored import Inputs
-from riskwatch.models.authority import Judge
+from riskwatch.models.authority import AuthorityPolicy
 from riskwatch.models.base import Authority
-from riskwatch.models.config import questions, rungs
-from riskwatch.models.evidence import Evidence, clipped
-from riskwatch.models.labels import Pending, Sample
-from riskwatch.models.slippage import Slippage
-from riskwatch.models.state import LadderState
+from riskwatch.models.config import generation_specs, target_specs
+from riskwatch.models.evidence import Evidence, clip_probability
+from riskwatch.models.labels import PendingSamples, Sample
+from riskwatch.models.slippage import SlippageEstimator
+from riskwatch.models.state import EnsembleState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.outputs import AuthorityChanged, Output
-    from riskwatch.core.risk.scorer import ModelsConfig, Slipper
-    from riskwatch.models.aggregate import Mixed
-    from riskwatch.models.anchored import Squashed, Squasher
+    from riskwatch.core.risk.scorer import ModelsConfig, SlippageModel
+    from riskwatch.models.aggregate import AggregateProbability
+    from riskwatch.models.anchored import SoftsignFeatures, SoftsignScaler
     from riskwatch.models.base import Generation, Score
-    from riskwatch.models.config import Question, Rung
+    from riskwatch.models.config import GenerationSpec, TargetSpec
 
 
 # Scores: whether one can be used, what it rests on, and the one that is served.
@@ -74,9 +74,9 @@ def error_text(error: Exception) -> str:
     return f"cannot score: {error}"
 
 
-def ask_grounds(model: Generation, x: dict[str, float]) -> Grounds:
+def ask_grounds(model: Generation, x: dict[str, float]) -> Explanation:
     """Ask a model again, for what its answer rests on; scoring changes nothing."""
-    nothing: Grounds = ({"severity": x["severity"]}, {})
+    nothing: Explanation = ({"severity": x["severity"]}, {})
     try:
         score = model.score(x)
     except (ArithmeticError, ValueError):
@@ -84,16 +84,16 @@ def ask_grounds(model: Generation, x: dict[str, float]) -> Grounds:
     return nothing if fault_in(score.probability, score) else grounds_of(score, x)
 
 
-def grounds_of(score: Score, x: dict[str, float]) -> Grounds:
+def grounds_of(score: Score, x: dict[str, float]) -> Explanation:
     """Features that a score looked at, and what it is made of."""
     used = {feature: x[feature] for feature in score.contributions if feature in x}
     used["severity"] = x["severity"]
-    return used, quantised(score.contributions)
+    return used, quantise_all(score.contributions)
 
 
 def served_score(
-    mixture: Mixture | None, copy: int, scored: list[Scored], severity: float
-) -> Scored:
+    mixture: Mixture | None, copy: int, scored: list[ModelScore], severity: float
+) -> ModelScore:
     """Make the score that the generations give together.
 
     Parameters
@@ -114,38 +114,40 @@ def served_score(
     """
     said = {each.generation: each.probability for each in scored}
     least = min(scored, key=lambda each: each.cap.rank)
-    mixed = unlearned(said) if mixture is None else mixture.serve(copy, said)
+    mixed = even_mixture(said) if mixture is None else mixture.aggregate(copy, said)
     p = quantise(mixed.probability, DIGITS)
-    return Scored(
+    return ModelScore(
         scope=least.scope,
         target=least.target,
-        generation=SERVED,
+        generation=ENSEMBLE,
         authority=least.authority,
         cap=least.cap,
         probability=p,
         severity=severity,
-        grounds=partial(_mixed, p, said, mixed, severity),
+        grounds=partial(_mixture_explanation, p, said, mixed, severity),
     )
 
 
-def _mixed(p: float, said: dict[str, float], mixed: Mixed, severity: float) -> Grounds:
+def _mixture_explanation(
+    p: float, said: dict[str, float], mixed: AggregateProbability, severity: float
+) -> Explanation:
     """Contribution of each generation to what is served, and of the recalibration."""
     parts: dict[str, float] = {}
-    mean = _logit(mixed.mean)
+    mean = _clipped_logit(mixed.mean)
     rest = mean
     for name, weight in mixed.weights.items():
-        parts[name] = part = round(weight * _logit(said[name]), DIGITS)
+        parts[name] = part = round(weight * _clipped_logit(said[name]), DIGITS)
         rest -= part
     if len(said) > 1:
         # The mean is of probabilities: in logits something is left over.
         parts["mixing"] = quantise(rest, DIGITS)
-    parts["recalibration"] = quantise(_logit(p) - mean, DIGITS)
+    parts["recalibration"] = quantise(_clipped_logit(p) - mean, DIGITS)
     return {"severity": severity}, parts
 
 
-def _logit(probability: float) -> float:
+def _clipped_logit(probability: float) -> float:
     """Log-odds of a probability as it is mixed."""
-    p = clipped(probability)
+    p = clip_probability(probability)
     return math.log(p / (1.0 - p))
 
 
@@ -160,7 +162,7 @@ class TargetModel:
 
     Parameters
     ----------
-    judge : Judge
+    policy : Judge
         How far each generation may go, and its record.
     state : LadderState
         What was learned; changed in place.
@@ -175,7 +177,12 @@ class TargetModel:
     __slots__ = ("authority", "features", "key", "question", "scope", "state", "us")
 
     def __init__(
-        self, judge: Judge, state: LadderState, question: Question, scope: str, us: int
+        self,
+        judge: AuthorityPolicy,
+        state: EnsembleState,
+        question: TargetSpec,
+        scope: str,
+        us: int,
     ) -> None:
         self.state = state
         self.question = question
@@ -197,7 +204,7 @@ class TargetModel:
         pending = self.state.pending.get(self.key)
         return pending is not None and pending.due(self.question.target, self.us)
 
-    def score(self, x: Inputs, *, everybody: bool, reasons: bool) -> list[Scored]:
+    def score(self, x: Inputs, *, everybody: bool, reasons: bool) -> list[ModelScore]:
         """Let generations score. Nothing changes, except that one which fails is quarantined.
 
         Parameters
@@ -216,7 +223,7 @@ class TargetModel:
                 continue
             model = self.state.models.get(f"{self.scope}|{record}")
             if model is None:
-                model = rung.newborn(self.question.id)
+                model = rung.untrained_model(self.question.id)
             alone = None if reasons else getattr(model, "probability", None)
             score: Score | None = None
             try:
@@ -240,7 +247,7 @@ class TargetModel:
                 self.features.update((name, x[name]) for name in score.contributions if name in x)
                 self.features["severity"] = x["severity"]
             found.append(
-                Scored(
+                ModelScore(
                     scope=self.scope,
                     target=self.question.id,
                     generation=rung.name,
@@ -253,19 +260,19 @@ class TargetModel:
             )
         return found
 
-    def serve(self, scored: list[Scored], severity: float) -> Scored | None:
+    def aggregate(self, scored: list[ModelScore], severity: float) -> ModelScore | None:
         """Mix what those generations said that may ask for anything; a shadow has no part in it."""
         able = [each for each in scored if each.cap is not State.NORMAL]
         if not able:
             return None
         mixture, copy = self.state.mixtures.get(self.key), 0
         if mixture is not None:
-            if mixture.become([each.generation for each in able]):
+            if mixture.set_generations([each.generation for each in able]):
                 self.state.mark(f"mix/{self.key}")
             copy = self.authority.cells.at(self.us)[0]
         return served_score(mixture, copy, able, severity)
 
-    def sample(self, x: Inputs, scored: list[Scored], *, most: int) -> None:
+    def sample(self, x: Inputs, scored: list[ModelScore], *, most: int) -> None:
         """Take a sample of what everybody said, for a label to come.
 
         Parameters
@@ -281,11 +288,11 @@ class TargetModel:
         if pending is None:
             if not self.state.admit(self.scope, most):
                 return
-            pending = self.state.pending[self.key] = Pending()
+            pending = self.state.pending[self.key] = PendingSamples()
         # The configuration was refused if more could ever wait than `max_pending`.
         said = {each.generation: each.probability for each in scored}
-        parts = self.question.seen(x)
-        pending.take(Sample(self.us, dict(sorted(self.features.items())), said, parts=parts))
+        parts = self.question.known_parts(x)
+        pending.add(Sample(self.us, dict(sorted(self.features.items())), said, parts=parts))
         self.state.mark(f"pending/{self.key}")
 
     def learn(self, measure: float | None, known: Mapping[str, float]) -> None:
@@ -313,8 +320,8 @@ class TargetModel:
                 if rung.name in sample.said:
                     self._account(rung.name, sample, label=label)
                     self._teach(rung, sample, label=label)
-            if SERVED in sample.said:
-                self._account(SERVED, sample, label=label)
+            if ENSEMBLE in sample.said:
+                self._account(ENSEMBLE, sample, label=label)
             self._mix(sample, label=label)
             self.authority.weigh(sample.said, sample.us, label=label)
 
@@ -325,7 +332,7 @@ class TargetModel:
         self.authority.account(name, evidence, sample.said[name], sample.us, label=label)
         self.state.mark(f"evidence/{full}")
 
-    def _teach(self, rung: Rung, sample: Sample, *, label: bool) -> None:
+    def _teach(self, rung: GenerationSpec, sample: Sample, *, label: bool) -> None:
         """Let one generation learn.
 
         It is asked again at once: what a label has broken is found before it is stored, and so
@@ -334,7 +341,7 @@ class TargetModel:
         full = f"{self.key}|{rung.name}"
         model = self.state.models.get(full)
         if model is None:
-            if not getattr(rung.newborn(self.question.id), "learns", True):
+            if not getattr(rung.untrained_model(self.question.id), "learns", True):
                 return
             model = self.state.models[full] = rung.make(self.question.id)
         self.state.mark(f"model/{full}")
@@ -356,11 +363,11 @@ class TargetModel:
             if not names:
                 return
             mixture = self.state.mixtures[self.key] = Mixture.fresh(names, cells.processes)
-        share = self.authority.judge.config.share
+        share = self.authority.policy.config.share
         mixture.learn(cells.at(sample.us), sample.said, label=label, share=share)
         self.state.mark(f"mix/{self.key}")
 
-    def _quarantine(self, rung: Rung, why: str) -> None:
+    def _quarantine(self, rung: GenerationSpec, why: str) -> None:
         """Take the authority of a generation that failed a check, and what it had learned."""
         self.authority.quarantine(rung, why)
         full = f"{self.key}|{rung.name}"
@@ -368,7 +375,7 @@ class TargetModel:
             self.state.mark(f"model/{full}")
 
 
-class Ladder:
+class Ensemble:
     """Scores scopes with every generation, and lets them learn.
 
     Parameters
@@ -384,7 +391,7 @@ class Ladder:
     Examples
     --------
     >>> from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
-    >>> ladder = Ladder(ModelsConfig(
+    >>> ladder = Ensemble(ModelsConfig(
     ...     targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
     ...     generations=(GenerationConfig(model="rules", authority="full"),)))
     >>> score, served = ladder.observe(ladder.fresh(), 0, "asset:USDC", "asset",
@@ -395,22 +402,22 @@ class Ladder:
 
     def __init__(self, config: ModelsConfig) -> None:
         self.config = config
-        self._questions = questions(config)
-        self._rungs = rungs(config)
-        asked = [question for group in self._questions.values() for question in group]
-        self.judge = Judge(config, asked, self._rungs)
+        self._targets = target_specs(config)
+        self._generations = generation_specs(config)
+        asked = [question for group in self._targets.values() for question in group]
+        self.policy = AuthorityPolicy(config, asked, self._generations)
         for question in asked:
-            for rung in self._rungs:
-                rung.newborn(question.id)  # what cannot be made is refused now, not later
-        self.slippage: Slipper = Slippage(config.slippage, config.max_scopes)
+            for rung in self._generations:
+                rung.untrained_model(question.id)  # what cannot be made is refused now, not later
+        self.slippage: SlippageModel = SlippageEstimator(config.slippage, config.max_scopes)
 
-    def fresh(self) -> LadderState:
+    def fresh(self) -> EnsembleState:
         """Make the state of models that have seen nothing."""
-        return LadderState({rung.name: rung.make for rung in self._rungs})
+        return EnsembleState({rung.name: rung.make for rung in self._generations})
 
     def observe(
         self,
-        state: LadderState,
+        state: EnsembleState,
         us: int,
         scope: str,
         kind: str,
@@ -419,7 +426,7 @@ class Ladder:
         labelled: bool,
         ours: bool = True,
         due: bool = True,
-    ) -> list[Scored]:
+    ) -> list[ModelScore]:
         """Score a scope, then learn from labels that have matured, then take a new sample.
 
         Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`. A feature that
@@ -435,13 +442,13 @@ class Ladder:
             is served. A target whose measure is not known has none. Scopes beyond `max_scopes`
             are scored by models that have learned nothing, and teach none.
         """
-        out: list[Scored] = []
-        mixed: list[Scored] = []
+        out: list[ModelScore] = []
+        mixed: list[ModelScore] = []
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
-        shared: dict[Squasher, Squashed] = {}
-        for question in self._questions.get(kind, ()):
-            model = TargetModel(self.judge, state, question, scope, us)
-            measure = question.measured(known)
+        shared: dict[SoftsignScaler, SoftsignFeatures] = {}
+        for question in self._targets.get(kind, ()):
+            model = TargetModel(self.policy, state, question, scope, us)
+            measure = question.measure(known)
             gone = question.ours and not ours
             if measure is None:
                 if gone:
@@ -449,14 +456,14 @@ class Ladder:
                 continue
             severity = quantise(measure / question.target.threshold, DIGITS)
             x = Inputs(known, severity, shared)
-            asked = question.target.asked_at(measure) and not gone
+            asked = question.target.is_open_at(measure) and not gone
             sampled = labelled and asked and model.sample_due
             everybody = due or sampled
             # Once labels mature, those who said it can no longer be asked why.
             taught = (gone or labelled) and model.label_due
             scored = model.score(x, everybody=everybody, reasons=everybody or taught)
             out += scored
-            mix = model.serve(scored, severity)
+            mix = model.aggregate(scored, severity)
             if mix is not None:
                 mixed.append(mix)
                 scored.append(mix)
@@ -468,7 +475,7 @@ class Ladder:
                 model.sample(x, scored, most=self.config.max_scopes)
         return out + mixed
 
-    def report(self, state: LadderState, us: int) -> list[Output]:
+    def report(self, state: EnsembleState, us: int) -> list[Output]:
         """Return changes of authority, and the records of generations where they are due.
 
         Parameters
@@ -478,11 +485,11 @@ class Ladder:
         us : int
             Event time, microseconds.
         """
-        return self.judge.report(state, us)
+        return self.policy.report(state, us)
 
     def move(
         self,
-        state: LadderState,
+        state: EnsembleState,
         us: int,
         target: str,
         generation: str,
@@ -493,4 +500,6 @@ class Ladder:
         cause_id: str,
     ) -> AuthorityChanged:
         """Change the authority of a generation; see :meth:`.Judge.move`."""
-        return self.judge.move(state, us, target, generation, to, by=by, why=why, cause_id=cause_id)
+        return self.policy.move(
+            state, us, target, generation, to, by=by, why=why, cause_id=cause_id
+        )

@@ -16,12 +16,12 @@ CLIP: Final = 1e-4
 _TOP: Final = 1.0 - CLIP
 
 
-def clipped(probability: float) -> float:
+def clip_probability(probability: float) -> float:
     """`probability` as it is judged.
 
     Examples
     --------
-    >>> clipped(0.0), clipped(0.3)
+    >>> clip_probability(0.0), clip_probability(0.3)
     (0.0001, 0.3)
     """
     if probability < CLIP:
@@ -71,13 +71,13 @@ class Evidence(msgspec.Struct, gc=False):
         """
         if not 0.0 <= probability <= 1.0:
             raise ValueError(f"probability must be in [0, 1], was {probability}")
-        p = clipped(probability)
+        p = clip_probability(probability)
         self.count += 1
         self.positives += label
         self.log_loss_sum -= math.log(p) if label else math.log1p(-p)
         self.brier_sum += (p - label) ** 2
 
-    def happened(self, us: int, gap: int) -> bool:
+    def add_event(self, us: int, gap: int) -> bool:
         """Note a true whose sample was taken at `us`; whether it is another event.
 
         It is if no sample within `gap` before it was true.
@@ -103,7 +103,7 @@ class Evidence(msgspec.Struct, gc=False):
 BINS: Final = 10
 
 
-class Decomposition(msgspec.Struct, frozen=True):
+class BrierDecomposition(msgspec.Struct, frozen=True):
     """The Brier score in parts: ``brier = reliability - resolution + uncertainty + within``.
 
     Murphy, "A new vector partition of the probability score", Journal of Applied Meteorology 12,
@@ -119,7 +119,7 @@ class Decomposition(msgspec.Struct, frozen=True):
     within: float
 
 
-class Reliability(msgspec.Struct, gc=False):
+class ReliabilityTable(msgspec.Struct, gc=False):
     """What was said and what happened, over all scopes of one target and generation.
 
     Attributes
@@ -137,7 +137,7 @@ class Reliability(msgspec.Struct, gc=False):
 
     Examples
     --------
-    >>> table = Reliability()
+    >>> table = ReliabilityTable()
     >>> for n in range(10):
     ...     table.add(0.2, label=n < 2)
     >>> table.counts[2], round(table.said[2], 6), table.trues[2]
@@ -155,7 +155,7 @@ class Reliability(msgspec.Struct, gc=False):
 
     def add(self, probability: float, *, label: bool) -> None:
         """Account for one matured label."""
-        p = clipped(probability)
+        p = clip_probability(probability)
         at = min(int(p * BINS), BINS - 1)
         self.counts[at] += 1
         self.said[at] += p
@@ -180,11 +180,11 @@ class Reliability(msgspec.Struct, gc=False):
         return self.log_loss_sum / labels if labels else 0.0
 
     @property
-    def decomposition(self) -> Decomposition:
+    def decomposition(self) -> BrierDecomposition:
         """Brier score in parts; zeros before any label."""
         labels = self.labels
         if not labels:
-            return Decomposition(0.0, 0.0, 0.0, 0.0, 0.0)
+            return BrierDecomposition(0.0, 0.0, 0.0, 0.0, 0.0)
         base = self.positives / labels
         reliability = resolution = 0.0
         for count, said, trues in zip(self.counts, self.said, self.trues, strict=True):
@@ -195,7 +195,7 @@ class Reliability(msgspec.Struct, gc=False):
         reliability, resolution = reliability / labels, resolution / labels
         uncertainty = base * (1.0 - base)
         within = brier - (reliability - resolution + uncertainty)
-        return Decomposition(brier, reliability, resolution, uncertainty, within)
+        return BrierDecomposition(brier, reliability, resolution, uncertainty, within)
 
 
 # Evidence as a bettor's capital: how sure we may be that one forecaster is better.
@@ -218,15 +218,15 @@ class Reliability(msgspec.Struct, gc=False):
 # * **Bounded losses.** What a label could cost at most is known when both have spoken. A cell may
 #   lose one nat in all; a label that could cost more than is left of it counts for less.
 
-BETS: Final = (0.5, 0.25, 0.125, 0.0625, 0.03125)
+BET_SHARES: Final = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 """Shares of the capital that are staked per nat."""
-MOST: Final = 48
+MAX_PROCESSES: Final = 48
 """Processes at most."""
-LARGEST: Final = 1e12
+MAX_EVIDENCE: Final = 1e12
 """Evidence is never stated to be more."""
 
 
-class Cells(msgspec.Struct, frozen=True):
+class HorizonCells(msgspec.Struct, frozen=True):
     """How time is cut for one horizon.
 
     Attributes
@@ -238,9 +238,9 @@ class Cells(msgspec.Struct, frozen=True):
 
     Examples
     --------
-    >>> cells = Cells.of(horizon=60, every=20)
+    >>> cells = HorizonCells.of(horizon=60, every=20)
     >>> cells
-    Cells(width=20, processes=4)
+    HorizonCells(width=20, processes=4)
     >>> [cells.at(us) for us in (0, 19, 20, 80)]
     [(0, 0), (0, 0), (1, 1), (0, 4)]
     """
@@ -249,13 +249,13 @@ class Cells(msgspec.Struct, frozen=True):
     processes: int
 
     @classmethod
-    def of(cls, horizon: int, every: int) -> Cells:
+    def of(cls, horizon: int, every: int) -> HorizonCells:
         """Cells of about one sample each; fewer and wider ones for a very long horizon.
 
         Two cells of one process begin at least ``horizon + width`` apart, so that a sample in
         the later one is taken when all labels of the earlier one are known.
         """
-        between = min(max(1, math.ceil(horizon / every)), MOST - 1)
+        between = min(max(1, math.ceil(horizon / every)), MAX_PROCESSES - 1)
         return cls(max(1, math.ceil(horizon / between)), between + 1)
 
     def at(self, us: int) -> tuple[int, int]:
@@ -264,7 +264,7 @@ class Cells(msgspec.Struct, frozen=True):
         return cell % self.processes, cell
 
 
-class Purse(msgspec.Struct, array_like=True, gc=False):
+class BettingProcess(msgspec.Struct, array_like=True, gc=False):
     """One process.
 
     Attributes
@@ -303,7 +303,7 @@ class Purse(msgspec.Struct, array_like=True, gc=False):
 
     def _now(self) -> list[float]:
         won = max(self.won, -1.0)  # a rounded sum must not ruin anybody
-        return [log + math.log1p(bet * won) for log, bet in zip(self.logs, BETS, strict=True)]
+        return [log + math.log1p(bet * won) for log, bet in zip(self.logs, BET_SHARES, strict=True)]
 
 
 class Capital(msgspec.Struct, gc=False):
@@ -324,12 +324,12 @@ class Capital(msgspec.Struct, gc=False):
     True
     """
 
-    purses: list[Purse]
+    purses: list[BettingProcess]
 
     @classmethod
     def fresh(cls, processes: int) -> Capital:
         """Capital 1 in every process."""
-        return cls([Purse([0.0] * len(BETS)) for _ in range(processes)])
+        return cls([BettingProcess([0.0] * len(BET_SHARES)) for _ in range(processes)])
 
     def bet(self, at: tuple[int, int], gain: float, worst: float) -> None:
         """Bet on one label.
@@ -337,7 +337,7 @@ class Capital(msgspec.Struct, gc=False):
         Parameters
         ----------
         at : tuple of int
-            Process and cell of the sample (:meth:`Cells.at`).
+            Process and cell of the sample (:meth:`HorizonCells.at`).
         gain : float
             Loss of the other less one's own, nats.
         worst : float
@@ -349,7 +349,7 @@ class Capital(msgspec.Struct, gc=False):
     def e_value(self) -> float:
         """Mean capital over the processes, from 1 before any label; at most `LARGEST`."""
         log = log_mean([purse.log for purse in self.purses])
-        return math.exp(min(log, math.log(LARGEST)))
+        return math.exp(min(log, math.log(MAX_EVIDENCE)))
 
 
 def gains(one: float, other: float, *, label: bool) -> tuple[float, float]:
@@ -373,7 +373,7 @@ def log_mean(logs: list[float]) -> float:
     return top + math.log(sum(math.exp(log - top) for log in logs) / len(logs))
 
 
-class Clock(msgspec.Struct, gc=False):
+class LabelWait(msgspec.Struct, gc=False):
     """How long a target has waited for a label.
 
     Attributes
@@ -385,7 +385,7 @@ class Clock(msgspec.Struct, gc=False):
     asked: int = -1
 
 
-class Standing(msgspec.Struct, gc=False):
+class AuthorityRecord(msgspec.Struct, gc=False):
     """Record of one generation on one target, over all scopes.
 
     Attributes
@@ -427,13 +427,13 @@ class Standing(msgspec.Struct, gc=False):
     up: Capital | None = None
     down: Capital | None = None
     drift: dict[str, Any] = {}
-    table: Reliability = msgspec.field(default_factory=Reliability)
+    table: ReliabilityTable = msgspec.field(default_factory=ReliabilityTable)
     events: int = 0
     entities: int = 0
     shown: int = -1
     fresh: bool = True
 
-    def become(self, authority: str, us: int, reason: str) -> None:
+    def set_authority(self, authority: str, us: int, reason: str) -> None:
         """Change authority; evidence about the old authority no longer counts."""
         self.authority, self.since, self.reason = authority, us, reason
         self.tests += 1

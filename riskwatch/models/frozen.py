@@ -38,7 +38,7 @@ def logit_of(probability: float) -> float:
     return math.log(p) - math.log1p(-p)
 
 
-def occluded(whole: float, nothing: float, without: Mapping[str, float]) -> dict[str, float]:
+def occlusion_parts(whole: float, nothing: float, without: Mapping[str, float]) -> dict[str, float]:
     """Parts that sum to the log-odds, from what they are without each feature.
 
     A feature's part is what the log-odds lose without it. What features do only together is in
@@ -55,7 +55,7 @@ def occluded(whole: float, nothing: float, without: Mapping[str, float]) -> dict
 
     Examples
     --------
-    >>> occluded(2.0, -1.0, {"a": 0.5, "b": 1.0})
+    >>> occlusion_parts(2.0, -1.0, {"a": 0.5, "b": 1.0})
     {'bias': -1.0, 'a': 1.5, 'b': 1.0, 'agnostic': 0.5}
     """
     parts = {"bias": nothing, **{name: whole - less for name, less in without.items()}}
@@ -70,7 +70,7 @@ def occluded(whole: float, nothing: float, without: Mapping[str, float]) -> dict
 # too. What it cannot bound is what an allowed class does with absurd arguments, so it is for
 # rows and artefacts of one's own, which somebody may have tampered with; not for strangers'.
 
-MAX_BYTES: Final = 8_388_608
+MAX_PICKLE_BYTES: Final = 8_388_608
 """Most bytes of a pickle."""
 
 _RIVER: Final = (
@@ -84,12 +84,12 @@ _SKLEARN: Final = (
     "ensemble", "impute", "isotonic", "kernel_approximation", "linear_model", "naive_bayes",
     "neighbors", "neural_network", "pipeline", "preprocessing", "svm", "tree",
 )  # fmt: skip
-MODULES: Final = tuple(
+ALLOWED_MODULES: Final = tuple(
     [f"river.{name}" for name in _RIVER] + [f"sklearn.{name}" for name in _SKLEARN]
 )
 """Modules, with all below them, whose own classes may be named."""
 
-NAMES: Final[dict[str, tuple[str, ...]]] = {
+ALLOWED_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "builtins": (
         "bool", "bytearray", "complex", "dict", "float", "frozenset", "int", "list", "object",
         "set", "slice", "tuple",
@@ -111,7 +111,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
 """What else may be named, exactly."""
 
 
-class _Bytes:
+class _BytesFile:
     """Bytes as the file that an unpickler wants; nothing is opened."""
 
     def __init__(self, data: bytes) -> None:
@@ -131,30 +131,32 @@ class _Bytes:
         return self.read(-1 if end < 0 else end + 1 - self._at)
 
 
-class _Restricted(pickle.Unpickler):
+class _RestrictedUnpickler(pickle.Unpickler):
     """An unpickler that looks up allowed names only."""
 
     def __init__(self, data: bytes, modules: tuple[str, ...]) -> None:
-        super().__init__(_Bytes(data))
+        super().__init__(_BytesFile(data))
         self._modules = modules
 
     def find_class(self, module: str, name: str) -> Any:
         """Return an allowed class; refuse everything else before it is imported."""
-        if name in NAMES.get(module, ()):
+        if name in ALLOWED_NAMES.get(module, ()):
             return super().find_class(module, name)
-        if "." in name or not _below(module, self._modules):
+        if "." in name or not _is_allowed(module, self._modules):
             raise ValueError(f"a stored model may not name {module}.{name}")
         found = super().find_class(module, name)
-        if not (isinstance(found, type) and _below(found.__module__, self._modules)):
+        if not (isinstance(found, type) and _is_allowed(found.__module__, self._modules)):
             raise ValueError(f"a stored model may not name {module}.{name}: it is no class of it")
         return found
 
 
-def _below(module: str, allowed: tuple[str, ...]) -> bool:
+def _is_allowed(module: str, allowed: tuple[str, ...]) -> bool:
     return any(module == root or module.startswith(f"{root}.") for root in allowed)
 
 
-def loads(data: bytes, *, modules: tuple[str, ...] = (), max_bytes: int = MAX_BYTES) -> Any:
+def restricted_loads(
+    data: bytes, *, modules: tuple[str, ...] = (), max_bytes: int = MAX_PICKLE_BYTES
+) -> Any:
     r"""Read one pickled object.
 
     Parameters
@@ -174,9 +176,9 @@ def loads(data: bytes, *, modules: tuple[str, ...] = (), max_bytes: int = MAX_BY
 
     Examples
     --------
-    >>> loads(pickle.dumps({"a": [1, 2.0]}))
+    >>> restricted_loads(pickle.dumps({"a": [1, 2.0]}))
     {'a': [1, 2.0]}
-    >>> loads(b"cos\nsystem\n(S'true'\ntR.")
+    >>> restricted_loads(b"cos\nsystem\n(S'true'\ntR.")
     Traceback (most recent call last):
     ...
     ValueError: a stored model may not name os.system
@@ -184,7 +186,7 @@ def loads(data: bytes, *, modules: tuple[str, ...] = (), max_bytes: int = MAX_BY
     if len(data) > max_bytes:
         raise ValueError(f"a stored model must have at most {max_bytes:,} bytes, had {len(data):,}")
     try:
-        return _Restricted(data, (*MODULES, *modules)).load()
+        return _RestrictedUnpickler(data, (*ALLOWED_MODULES, *modules)).load()
     except ValueError:
         raise
     except Exception as error:  # a damaged pickle raises whatever it happens to run into
@@ -226,7 +228,7 @@ class FrozenModels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sha256: str = ""
 
 
-def sealed(frozen: FrozenModels) -> str:
+def seal_frozen(frozen: FrozenModels) -> str:
     """Text of frozen models with their digest in it."""
     whole = msgspec.structs.replace(frozen, sha256=_digest(frozen))
     return msgspec.json.encode(whole, order="sorted").decode("utf-8") + "\n"
@@ -238,7 +240,7 @@ def _digest(frozen: FrozenModels) -> str:
 
 
 @lru_cache(maxsize=8)
-def _opened(text: str) -> tuple[FrozenModels, dict[str, Any]]:
+def _open_frozen(text: str) -> tuple[FrozenModels, dict[str, Any]]:
     """Frozen models of a text, digest checked first and pickles read after that."""
     import sklearn  # noqa: PLC0415 - slow to import, and most ladders have no such model
 
@@ -255,7 +257,7 @@ def _opened(text: str) -> tuple[FrozenModels, dict[str, Any]]:
         )
     if not made.features or len(made.features) != len(made.neutral):
         raise ValueError("features and neutral values must be of one length")
-    read = {target: loads(b64decode(text)) for target, text in made.models.items()}
+    read = {target: restricted_loads(b64decode(text)) for target, text in made.models.items()}
     for target, estimator in read.items():
         classes = [bool(c) for c in getattr(estimator, "classes_", ())]
         if not hasattr(estimator, "predict_proba") or classes != [False, True]:
@@ -288,7 +290,7 @@ class FrozenGeneration:
     def __init__(self, artefact: str, target: str = "") -> None:
         self._text = artefact
         self._rule = RulesGeneration()
-        self._frozen, models = _opened(artefact)
+        self._frozen, models = _open_frozen(artefact)
         self._estimator = models.get(target, models.get("*"))
 
     def of_target(self, target: str) -> Generation:
@@ -300,7 +302,10 @@ class FrozenGeneration:
         if self._estimator is None:
             return self._rule.score(x)
         names, neutral = self._frozen.features, self._frozen.neutral
-        row = [_known(x.get(name), usual) for name, usual in zip(names, neutral, strict=True)]
+        row = [
+            _value_or_neutral(x.get(name), usual)
+            for name, usual in zip(names, neutral, strict=True)
+        ]
         parts = self._exact(row)
         if parts is None:
             each = [
@@ -309,7 +314,7 @@ class FrozenGeneration:
             ]
             said = self._estimator.predict_proba([row, list(neutral), *each])[:, 1]
             whole, nothing, *without = (logit_of(float(p)) for p in said)
-            parts = occluded(whole, nothing, dict(zip(names, without, strict=True)))
+            parts = occlusion_parts(whole, nothing, dict(zip(names, without, strict=True)))
         logit = math.fsum(parts.values())
         return Score(sigmoid(logit), logit, known_severity(x), parts)
 
@@ -343,7 +348,7 @@ class FrozenGeneration:
             raise ValueError(f"a frozen model keeps no state, found {', '.join(sorted(state))}")
 
 
-def _known(value: float | None, usual: float) -> float:
+def _value_or_neutral(value: float | None, usual: float) -> float:
     """Return a number that every estimator can take; the usual one where it is missing."""
     if value is None or math.isnan(value):
         return usual

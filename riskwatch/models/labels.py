@@ -20,9 +20,9 @@ from riskwatch.core.clock import SECOND
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from riskwatch.models.base import Target
+    from riskwatch.models.base import PredictionTarget
 
-HOLE_SHARE: Final = 0.25
+MAX_GAP_SHARE: Final = 0.25
 """A sample whose horizon has a hole longer than this share of it has no false label."""
 
 
@@ -55,12 +55,12 @@ class Sample(msgspec.Struct, array_like=True):
     parts: list[str] = []
     seen: int = -1
 
-    def over(self, target: Target) -> int:
+    def over(self, target: PredictionTarget) -> int:
         """When its horizon ends, microseconds."""
         return self.us + int(target.horizon_s * SECOND)
 
     def observe(self, us: int, end: int, longest: float, *, reached: bool, full: bool) -> None:
-        """Take in one observation; see :meth:`Pending.see`."""
+        """Take in one observation; see :meth:`PendingSamples.see`."""
         reached = reached and self.us < us <= end
         if full or reached or us >= end:
             self.holed |= min(us, end) - max(self.us, self.seen) > longest
@@ -69,7 +69,7 @@ class Sample(msgspec.Struct, array_like=True):
         self.hit |= reached
 
 
-class Pending(msgspec.Struct):
+class PendingSamples(msgspec.Struct):
     """Samples of one scope and target that wait, in order of time.
 
     Attributes
@@ -87,13 +87,13 @@ class Pending(msgspec.Struct):
 
     Examples
     --------
-    >>> from riskwatch.models.base import Target
-    >>> target = Target(kind="depeg", threshold=50.0, horizon_s=60.0)
-    >>> pending = Pending()
-    >>> pending.take(Sample(0, {"severity": 0.2}, {"rules": 0.1}))
-    >>> [len(pending.see(target, s * SECOND, bp)) for s, bp in ((10, 55.0), (20, 5.0), (59, 5.0))]
+    >>> from riskwatch.models.base import PredictionTarget
+    >>> target = PredictionTarget(kind="depeg", threshold=50.0, horizon_s=60.0)
+    >>> pending = PendingSamples()
+    >>> pending.add(Sample(0, {"severity": 0.2}, {"rules": 0.1}))
+    >>> [len(pending.observe(target, s * SECOND, bp)) for s, bp in ((10, 55.0), (20, 5.0), (59, 5.0))]
     [0, 0, 0]
-    >>> [(sample.us, label) for sample, label in pending.see(target, 61 * SECOND, 5.0)]
+    >>> [(sample.us, label) for sample, label in pending.observe(target, 61 * SECOND, 5.0)]
     [(0, True)]
     """
 
@@ -103,13 +103,13 @@ class Pending(msgspec.Struct):
     unlabelled: int = 0
     censored: int = 0
 
-    def take(self, sample: Sample) -> None:
+    def add(self, sample: Sample) -> None:
         """Let a sample wait; it must be later than all others."""
         self.samples.append(sample)
         self.sampled = sample.us
 
-    def see(
-        self, target: Target, us: int, measure: float, known: Container[str] = ()
+    def observe(
+        self, target: PredictionTarget, us: int, measure: float, known: Container[str] = ()
     ) -> list[tuple[Sample, bool]]:
         """Take in an observation of the measure.
 
@@ -128,7 +128,7 @@ class Pending(msgspec.Struct):
         if not self.samples or us < self.observed:
             return []
         horizon = int(target.horizon_s * SECOND)
-        longest = HOLE_SHARE * horizon
+        longest = MAX_GAP_SHARE * horizon
         reached = measure >= target.threshold
         # Mostly nothing happens. Who was seen last time, or taken since, has no hole now.
         calm = not reached and us - self.observed <= longest
@@ -144,7 +144,7 @@ class Pending(msgspec.Struct):
         self.unlabelled += len(done) - len(known_now)
         return known_now
 
-    def censor(self, target: Target, us: int) -> list[tuple[Sample, bool]]:
+    def censor(self, target: PredictionTarget, us: int) -> list[tuple[Sample, bool]]:
         """Take note that we have nothing there any more, so the measure shows nothing.
 
         What was reached while we were there stays true, and matures at the end of its horizon;
@@ -163,11 +163,11 @@ class Pending(msgspec.Struct):
         self.observed = us
         return [(sample, True) for sample in self._ended(target, us)]
 
-    def due(self, target: Target, us: int) -> bool:
+    def due(self, target: PredictionTarget, us: int) -> bool:
         """Whether the horizon of some sample is over."""
         return bool(self.samples) and us >= self.samples[0].over(target)
 
-    def _ended(self, target: Target, us: int) -> list[Sample]:
+    def _ended(self, target: PredictionTarget, us: int) -> list[Sample]:
         """Samples whose horizon is over, the oldest first; they no longer wait."""
         if not self.due(target, us):
             return []

@@ -9,7 +9,7 @@ from riskwatch.errors import ModelError
 from riskwatch.models.adaptive import AdaptiveGeneration, AnchoredGeneration
 from riskwatch.models.base import Generation, RulesGeneration
 from riskwatch.models.frozen import FrozenGeneration
-from riskwatch.models.sample_recorder import TapeGeneration
+from riskwatch.models.sample_recorder import RecorderGeneration
 from riskwatch.models.trees import BatchGeneration
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
     "adaptive": AdaptiveGeneration,
     "batch": BatchGeneration,
     "frozen": FrozenGeneration,
-    "tape": TapeGeneration,
+    "tape": RecorderGeneration,
 }
 """Factories of this package's generations; another package cannot replace one."""
 
-AROUND: Final = ("rules", "anchored", "adaptive", "batch")
+RULE_ANCHORED: Final = ("rules", "anchored", "adaptive", "batch")
 """Those that start from a rule as a probability: options ``anchor``, ``slope``, ``floor``."""
 
 
@@ -91,10 +91,10 @@ def make(
 
 def factory(name: str) -> Callable[..., Generation]:
     """Find the factory that goes by `name`; see :func:`build`."""
-    return BUILTIN.get(name) or _installed(name)
+    return BUILTIN.get(name) or _entry_point_factory(name)
 
 
-def _installed(name: str) -> Callable[..., Generation]:
+def _entry_point_factory(name: str) -> Callable[..., Generation]:
     """Load the factory that another package brings under `name`."""
     found = tuple(entry_points(group=GROUP, name=name))
     if not found:

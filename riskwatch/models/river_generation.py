@@ -11,7 +11,7 @@ from river import base, compose, linear_model, optim
 from river.__version__ import __version__ as river_version
 
 from riskwatch.models.base import RulesGeneration, Score, known_severity, sigmoid
-from riskwatch.models.frozen import loads, logit_of, occluded
+from riskwatch.models.frozen import logit_of, occlusion_parts, restricted_loads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ class RiverGeneration:
 
     def _read(self, stored: bytes) -> Any:
         """Read an estimator back; ValueError if it may not be."""
-        return loads(stored, modules=self._modules, max_bytes=self._max_bytes)
+        return restricted_loads(stored, modules=self._modules, max_bytes=self._max_bytes)
 
     def score(self, x: Mapping[str, float]) -> Score:
         """Score a state; no side effect."""
@@ -129,7 +129,7 @@ class RiverGeneration:
         without = {
             name: self._logit({k: v for k, v in given.items() if k != name}) for name in given
         }
-        return occluded(self._logit(given), self._logit({}), without)
+        return occlusion_parts(self._logit(given), self._logit({}), without)
 
     def _logit(self, given: dict[str, float]) -> float:
         try:

@@ -11,15 +11,15 @@ from riskwatch.models.base import Generation, Score, known_severity
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.risk.scorer import Scored, Scorer
+    from riskwatch.core.risk.scorer import ModelScore, Scorer
     from riskwatch.core.stage import StageState
 
-TAKEN: Final = "tape_taken_us"
-SCOPE: Final = "tape_scope"
-_OURS: Final = (TAKEN, SCOPE)
+SAMPLE_US: Final = "tape_taken_us"
+SAMPLE_SCOPE: Final = "tape_scope"
+_RECORDER_FEATURES: Final = (SAMPLE_US, SAMPLE_SCOPE)
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True, order=True):
+class LabelledSample(msgspec.Struct, frozen=True, array_like=True, order=True):
     """One matured sample.
 
     Attributes
@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True, order=True):
     weight: float = 1.0
 
 
-class Tape:
+class SampleRecorder:
     """Collects rows while a pipeline lives through one episode.
 
     Parameters
@@ -61,31 +61,35 @@ class Tape:
     def __init__(self, episode: str, weight: float = 1.0) -> None:
         self.episode = episode
         self.weight = weight
-        self.rows: list[Row] = []
+        self.rows: list[LabelledSample] = []
         self._scopes: list[str] = []
 
-    def wrap(self, scorer: Scorer) -> TapedScorer:
+    def wrap(self, scorer: Scorer) -> RecordingScorer:
         """Put the tape around a ladder that has a generation ``tape`` with this as its option."""
-        return TapedScorer(scorer, self)
+        return RecordingScorer(scorer, self)
 
-    def number(self, scope: str) -> float:
+    def scope_number(self, scope: str) -> float:
         """Return a number for a scope, so that it travels among the features."""
         if scope not in self._scopes:
             self._scopes.append(scope)
         return float(self._scopes.index(scope))
 
-    def note(self, target: str, x: Mapping[str, float], label: bool) -> None:
+    def record(self, target: str, x: Mapping[str, float], label: bool) -> None:
         """Write a row."""
-        features = {name: value for name, value in sorted(x.items()) if name not in _OURS}
-        scope = self._scopes[int(x[SCOPE])]
-        taken = int(x[TAKEN])
-        self.rows.append(Row(taken, self.episode, scope, target, label, features, self.weight))
+        features = {
+            name: value for name, value in sorted(x.items()) if name not in _RECORDER_FEATURES
+        }
+        scope = self._scopes[int(x[SAMPLE_SCOPE])]
+        taken = int(x[SAMPLE_US])
+        self.rows.append(
+            LabelledSample(taken, self.episode, scope, target, label, features, self.weight)
+        )
 
 
-class TapedScorer:
+class RecordingScorer:
     """A ladder whose samples carry their time and scope among their features."""
 
-    def __init__(self, inner: Scorer, tape: Tape) -> None:
+    def __init__(self, inner: Scorer, tape: SampleRecorder) -> None:
         self._inner = inner
         self._tape = tape
 
@@ -105,13 +109,13 @@ class TapedScorer:
         kind: str,
         features: Mapping[str, float],
         **more: Any,
-    ) -> list[Scored]:
+    ) -> list[ModelScore]:
         """Do as the ladder does, with two more features."""
-        marked = {**features, TAKEN: float(us), SCOPE: self._tape.number(scope)}
+        marked = {**features, SAMPLE_US: float(us), SAMPLE_SCOPE: self._tape.scope_number(scope)}
         return self._inner.observe(state, us, scope, kind, marked, **more)
 
 
-class TapeGeneration:
+class RecorderGeneration:
     """Says nothing, looks at every feature, and notes every label.
 
     Parameters
@@ -122,13 +126,13 @@ class TapeGeneration:
         Of which target.
     """
 
-    def __init__(self, tape: Tape, target: str = "") -> None:
+    def __init__(self, tape: SampleRecorder, target: str = "") -> None:
         self._tape = tape
         self._target = target
 
     def of_target(self, target: str) -> Generation:
         """Return the generation for one target."""
-        return TapeGeneration(self._tape, target)
+        return RecorderGeneration(self._tape, target)
 
     def score(self, x: Mapping[str, float]) -> Score:
         """Look at every feature, so that a sample keeps them all."""
@@ -136,7 +140,7 @@ class TapeGeneration:
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
         """Note a label."""
-        self._tape.note(self._target, x, bool(y))
+        self._tape.record(self._target, x, bool(y))
 
     def state(self) -> dict[str, Any]:
         """Nothing that is to be stored."""

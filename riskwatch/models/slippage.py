@@ -22,7 +22,7 @@ from riskwatch.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.risk.scorer import Law, SlippageConfig
+    from riskwatch.core.risk.scorer import ImpactLaw, SlippageConfig
 
 REACH: Final = log(64.0)
 """The factor stays within 1/64 to 64."""
@@ -93,7 +93,7 @@ class PinballFactor(base.Regressor):
         self.logarithm = max(-REACH, min(REACH, self.logarithm + self.lr * step))
 
 
-class Bucket(msgspec.Struct, array_like=True, gc=False):
+class SlippageBucket(msgspec.Struct, array_like=True, gc=False):
     """What was learned of fills of one size.
 
     Attributes
@@ -132,7 +132,7 @@ class SlippageRow(msgspec.Struct):
         Fills of which too little was known to learn from them.
     """
 
-    buckets: dict[str, Bucket] = {}
+    buckets: dict[str, SlippageBucket] = {}
     asked: int = -1
     filled: bool = False
     labelled: int = 0
@@ -157,8 +157,8 @@ class SlippageState(Protocol):
         ...
 
 
-class Slippage:
-    """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.scorer.Slipper`.
+class SlippageEstimator:
+    """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.scorer.SlippageModel`.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class Slippage:
         self.most = most
         self._names = [*(f"{size:g}" for size in sizes), "inf"]
 
-    def bp(self, state: SlippageState, asset: str, value: float, law: Law) -> float:
+    def bp(self, state: SlippageState, asset: str, value: float, law: ImpactLaw) -> float:
         """Quantile of the slippage of a fill of `value` USD, bp.
 
         It never falls with the size: a large fill costs at least what a smaller one does.
@@ -204,7 +204,9 @@ class Slippage:
                 said = max(said, self._said(row.buckets[name], law.bp(edge)))
         return quantise(said)
 
-    def learn(self, state: SlippageState, asset: str, value: float, law: Law, bp: float) -> None:
+    def learn(
+        self, state: SlippageState, asset: str, value: float, law: ImpactLaw, bp: float
+    ) -> None:
         """Judge what was said of a fill of this size, then learn what it cost."""
         row = state.slippage.get(asset)
         if row is None:
@@ -212,7 +214,7 @@ class Slippage:
                 return
             row = state.slippage[asset] = SlippageRow()
         name = self._names[bisect_right(self.config.sizes_usd, value)]
-        bucket = row.buckets.setdefault(name, Bucket())
+        bucket = row.buckets.setdefault(name, SlippageBucket())
         prior = law.bp(value)
         said = self._said(bucket, prior)
         bucket.count += 1
@@ -249,7 +251,7 @@ class Slippage:
         row.asked, row.filled = us if held else -1, False
         state.mark(f"slippage/{asset}")
 
-    def _said(self, bucket: Bucket | None, prior: float) -> float:
+    def _said(self, bucket: SlippageBucket | None, prior: float) -> float:
         """Quantile by the law times what was learned; the law itself before anything was."""
         if bucket is None or not bucket.count:
             return prior

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from riskwatch.core.risk.scorer import SERVED
+from riskwatch.core.risk.scorer import ENSEMBLE
 from riskwatch.core.stage import Row, RowChanges, encode_row
 from riskwatch.errors import ModelError
 from riskwatch.models.aggregate import Mixture
 from riskwatch.models.base import Authority
-from riskwatch.models.evidence import Clock, Evidence, Standing
-from riskwatch.models.labels import Pending
+from riskwatch.models.evidence import AuthorityRecord, Evidence, LabelWait
+from riskwatch.models.labels import PendingSamples
 from riskwatch.models.slippage import SlippageRow
 
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 _TYPES: Final[dict[str, Any]] = {
-    "pending": Pending,
+    "pending": PendingSamples,
     "evidence": Evidence,
     "mix": Mixture,
-    "standing": Standing,
-    "clock": Clock,
+    "standing": AuthorityRecord,
+    "clock": LabelWait,
     "slippage": SlippageRow,
 }
 
 
-class LadderState:
+class EnsembleState:
     """What every model has learned, which samples wait, and the record of every generation.
 
     ============================================== ==================================
@@ -54,13 +54,13 @@ class LadderState:
     """
 
     def __init__(self, makers: Mapping[str, Callable[..., Generation]]) -> None:
-        self.pending: dict[str, Pending] = {}
+        self.pending: dict[str, PendingSamples] = {}
         self.evidence: dict[str, Evidence] = {}
         self.models: dict[str, Generation] = {}
         """Models that have learned from a label."""
         self.mixtures: dict[str, Mixture] = {}
-        self.standings: dict[str, Standing] = {}
-        self.clocks: dict[str, Clock] = {}
+        self.records: dict[str, AuthorityRecord] = {}
+        self.clocks: dict[str, LabelWait] = {}
         self.changes: list[AuthorityChanged] = []
         """Changes of authority that were not put out yet; none are left at the end of a tick."""
         self.slippage: dict[str, SlippageRow] = {}
@@ -73,7 +73,7 @@ class LadderState:
             "pending": self.pending,
             "evidence": self.evidence,
             "mix": self.mixtures,
-            "standing": self.standings,
+            "standing": self.records,
             "clock": self.clocks,
             "slippage": self.slippage,
         }
@@ -167,20 +167,20 @@ class ModelRecord(NamedTuple):
 
 
 def model_records(rows: Mapping[str, Row | None]) -> Iterator[ModelRecord]:
-    """Read what rows of a :class:`LadderState` say of models, whatever else is among them."""
+    """Read what rows of a :class:`EnsembleState` say of models, whatever else is among them."""
     for key, row in rows.items():
         kind, _, name = key.partition("/")
         if kind != "standing" or row is None:
             continue
         target, _, generation = name.rpartition("|")
-        found = msgspec.json.decode(row, type=Standing)
-        authority = None if generation == SERVED else Authority(found.authority)
+        found = msgspec.json.decode(row, type=AuthorityRecord)
+        authority = None if generation == ENSEMBLE else Authority(found.authority)
         loss = found.table.log_loss_sum / max(1, sum(found.table.counts))
         yield ModelRecord(target, generation, authority, loss)
 
 
 def models_learned(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Target and generation of each model among the keys of rows of a :class:`LadderState`."""
+    """Target and generation of each model among the keys of rows of a :class:`EnsembleState`."""
     for key in keys:
         kind, _, name = key.partition("/")
         if kind == "model" and name.count("|") >= 2:

@@ -83,9 +83,9 @@ class Forest:
     ...     missing_left=(True, False, False), left=(1, 0, 0), right=(2, 0, 0),
     ...     value=(0.0, -1.0, 3.0), count=(4, 3, 1))
     >>> forest = Forest(["severity"], -2.0, [stump])
-    >>> forest.explained({"severity": 1.5})
+    >>> forest.decompose({"severity": 1.5})
     (1.0, -2.0, {'severity': 3.0})
-    >>> forest.explained({})
+    >>> forest.decompose({})
     (-3.0, -2.0, {'severity': -1.0})
     """
 
@@ -100,7 +100,7 @@ class Forest:
         self._roots = tuple(root for root, _ in grown)
         self._base = math.fsum([self.baseline, *(mean for _, mean in grown)])
 
-    def explained(self, x: Mapping[str, float]) -> tuple[float, float, dict[str, float]]:
+    def decompose(self, x: Mapping[str, float]) -> tuple[float, float, dict[str, float]]:
         """Log-odds of a state, what they are of no state in particular, and each feature's share.
 
         The log-odds are added up in the order of the trees, as scikit-learn does it, so they
@@ -196,7 +196,7 @@ MAX_BYTES: Final = 2_097_152
 """Most bytes of an artefact."""
 
 
-class Fitted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FittedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The model of one target.
 
     Attributes
@@ -268,7 +268,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_sha256: str
     settings: dict[str, float]
     limits: tuple[str, ...]
-    models: dict[str, Fitted]
+    models: dict[str, FittedModel]
     sha256: str = ""
 
 
@@ -278,14 +278,14 @@ def digest_of(artefact: Artefact) -> str:
     return sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
-def sealed(artefact: Artefact) -> str:
+def seal_artefact(artefact: Artefact) -> str:
     """Text of an artefact with its digest in it."""
     whole = msgspec.structs.replace(artefact, sha256=digest_of(artefact))
     return msgspec.json.encode(whole, order="sorted").decode("utf-8") + "\n"
 
 
 @lru_cache(maxsize=8)  # a generation is made for every scope and target, of the same text
-def opened(text: str) -> Artefact:
+def open_artefact(text: str) -> Artefact:
     """Artefact of a text.
 
     Raises
@@ -345,7 +345,7 @@ class BatchGeneration:
     ) -> None:
         self._text = artefact
         self._rule = RulesGeneration(anchor, slope, floor)
-        opened(artefact)
+        open_artefact(artefact)
         self._fitted, self._forest = _forests(artefact).get(target, (None, None))
 
     def of_target(self, target: str) -> Generation:
@@ -359,7 +359,7 @@ class BatchGeneration:
         fitted, forest = self._fitted, self._forest
         if fitted is None or forest is None:
             return self._rule.score(x)
-        margin, base, shares = forest.explained(x)
+        margin, base, shares = forest.decompose(x)
         slope = fitted.slope
         logit = fitted.intercept + slope * margin
         parts = {"bias": fitted.intercept + slope * base}
@@ -393,12 +393,14 @@ class BatchGeneration:
 
 
 @lru_cache(maxsize=8)
-def _forests(text: str) -> dict[str, tuple[Fitted | None, Forest | None]]:
+def _forests(text: str) -> dict[str, tuple[FittedModel | None, Forest | None]]:
     """By target, what was fitted, ready to be evaluated."""
-    return {target: (fitted, _forest(fitted)) for target, fitted in opened(text).models.items()}
+    return {
+        target: (fitted, _forest(fitted)) for target, fitted in open_artefact(text).models.items()
+    }
 
 
-def _forest(fitted: Fitted) -> Forest:
+def _forest(fitted: FittedModel) -> Forest:
     """Check a model, and make it ready."""
     sizes = {len(fitted.features), len(fitted.monotone), len(fitted.seen)}
     if len(sizes) != 1 or len(dict.fromkeys(fitted.features)) != len(fitted.features):

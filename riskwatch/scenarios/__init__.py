@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from riskwatch.scenarios.book import HOLD, book_events
 from riskwatch.scenarios.episode import Episode, load, names
 from riskwatch.scenarios.firm import firm_events
-from riskwatch.scenarios.market import Prices, news, quotes
+from riskwatch.scenarios.market import EpisodePrices, news, quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from riskwatch.core.events import Event
 
-__all__ = ["Episode", "Prices", "book_events", "events", "load", "names"]
+__all__ = ["Episode", "EpisodePrices", "book_events", "events", "load", "names"]
 
 
 def events(
@@ -58,7 +58,7 @@ def events(
     if book and episode.holdings:
         streams.append(firm_events(episode, seed))
     elif book:
-        prices = Prices(episode)
+        prices = EpisodePrices(episode)
         streams.append(book_events(episode.start, episode.end, seed, hold=hold, price=prices))
     streams.append(iter([news(item, n) for n, item in enumerate(episode.credit)]))
     streams.extend(quotes(episode, feed, seed) for feed in episode.feeds)

@@ -43,7 +43,7 @@ class Accounts:
     _locks: dict[str, tuple[Key, Decimal]] = field(default_factory=dict)
 
     @classmethod
-    def opened(cls, hold: Sequence[str], venues: Sequence[str]) -> Accounts:
+    def open(cls, hold: Sequence[str], venues: Sequence[str]) -> Accounts:
         """USD and the assets of `hold`, spread over `venues`.
 
         Raises
@@ -53,7 +53,7 @@ class Accounts:
 
         Examples
         --------
-        >>> accounts = Accounts.opened(["BTC"], ["kraken", "coinbase", "binanceus"])
+        >>> accounts = Accounts.open(["BTC"], ["kraken", "coinbase", "binanceus"])
         >>> accounts.total["kraken", "market-making", "BTC"]
         Decimal('36')
         """

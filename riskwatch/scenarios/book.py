@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import HOUR, MICRO, micros
 from riskwatch.scenarios.accounts import Accounts
 from riskwatch.scenarios.market import generator
-from riskwatch.scenarios.path import Path
-from riskwatch.scenarios.simulation import Desk, PriceOf
-from riskwatch.scenarios.trading import Trading
+from riskwatch.scenarios.path import PricePath
+from riskwatch.scenarios.simulation import FirmSimulation, PriceOf
+from riskwatch.scenarios.trading import MarketMaker
 from riskwatch.scenarios.transfers import Treasury
 
 if TYPE_CHECKING:
@@ -67,15 +67,15 @@ def book_events(
     >>> type(events[-1]).__name__, all(a.ts <= b.ts for a, b in zip(events, events[1:]))
     ('Balance', True)
     """
-    desk = Desk(
-        Accounts.opened(hold, venues),
+    desk = FirmSimulation(
+        Accounts.open(hold, venues),
         hold=tuple(hold),
         venues=tuple(venues),
-        price=price or coarse(start, end, seed),
+        price=price or random_walk_prices(start, end, seed),
         seed=seed,
     )
     begin = micros(start)
-    trading = Trading(desk)
+    trading = MarketMaker(desk)
     desk.at(begin, trading.hour)
     desk.at(begin + desk.span(5.0, 30.0), trading.fill)
     if desk.hold and len(desk.venues) > 1:
@@ -83,13 +83,13 @@ def book_events(
     return desk.run(micros(end))
 
 
-def coarse(start: datetime, end: datetime, seed: int) -> PriceOf:
+def random_walk_prices(start: datetime, end: datetime, seed: int) -> PriceOf:
     """Make prices for want of better: BTC walks half a per cent an hour, coins are a dollar.
 
     Examples
     --------
     >>> from datetime import UTC, datetime
-    >>> price = coarse(datetime(2023, 3, 1, tzinfo=UTC), datetime(2023, 3, 2, tzinfo=UTC), 1)
+    >>> price = random_walk_prices(datetime(2023, 3, 1, tzinfo=UTC), datetime(2023, 3, 2, tzinfo=UTC), 1)
     >>> round(price("kraken", "BTC", "USDC", 0))
     20000
     """
@@ -98,7 +98,7 @@ def coarse(start: datetime, end: datetime, seed: int) -> PriceOf:
     for i in range((end - start) // (HOUR * MICRO) + 2):
         points.append((start + i * HOUR * MICRO, level))
         level *= 1.0 + max(-0.02, min(0.02, rng.gauss(0.0, 0.005)))
-    bitcoin = Path(points)
+    bitcoin = PricePath(points)
 
     def value(asset: str, us: int) -> float:
         return bitcoin.at(us) if asset == "BTC" else 1.0

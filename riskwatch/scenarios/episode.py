@@ -10,9 +10,9 @@ import msgspec
 
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.events import CreditKind, Name
-from riskwatch.core.scopes import ASSET, COUNTERPARTY, VENUE_ASSET, is_scope, kind_of
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, VENUE_ASSET, is_scope, kind_of_scope
 from riskwatch.errors import ConfigError, RiskwatchError
-from riskwatch.scenarios.path import Path
+from riskwatch.scenarios.path import PricePath
 
 # Whether an episode makes sense: what its types alone cannot say.
 
@@ -20,7 +20,7 @@ _KINDS: Final = (ASSET, VENUE_ASSET, COUNTERPARTY)
 """Kinds of scopes that something can happen to."""
 
 
-def check(episode: Episode, file: str) -> None:
+def check_episode(episode: Episode, file: str) -> None:
     """Refuse an episode that cannot be played or scored.
 
     Raises
@@ -48,7 +48,7 @@ def _paths(episode: Episode, file: str) -> None:
         paths["stress"] = episode.stress
     for key, points in paths.items():
         try:
-            Path(points)
+            PricePath(points)
         except ValueError as error:
             raise ConfigError(file, key, f"a path ({error})") from error
     for feed in episode.feeds:
@@ -87,7 +87,7 @@ def _events(episode: Episode, file: str) -> None:
     """Refuse happenings outside the window, and controls whose right answer is to stop."""
     for happening in episode.events:
         key = f"events.{happening.scope}"
-        if not is_scope(happening.scope) or kind_of(happening.scope) not in _KINDS:
+        if not is_scope(happening.scope) or kind_of_scope(happening.scope) not in _KINDS:
             raise ConfigError(
                 file, key, "a scope: asset:, venue-asset: or counterparty:", happening.scope
             )
@@ -105,7 +105,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 
 
-class Feed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EpisodeFeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One feed of one venue.
 
     Attributes
@@ -187,7 +187,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     points: Points
 
 
-class Stake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EpisodeHolding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the firm of an episode holds of one asset at one venue, stated every hour."""
 
     venue: Name
@@ -227,7 +227,7 @@ class Withdrawals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     network: Name | None = None
 
 
-class Happening(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EpisodeEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an episode is about, and what is right to say of it.
 
     Attributes
@@ -314,14 +314,14 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     start: datetime
     end: datetime
     assets: dict[Name, Points]
-    feeds: tuple[Feed, ...]
+    feeds: tuple[EpisodeFeed, ...]
     stress: Points = ()
     credit: tuple[News, ...] = ()
     labels: tuple[Label, ...] = ()
     basis: tuple[Basis, ...] = ()
-    holdings: tuple[Stake, ...] = ()
+    holdings: tuple[EpisodeHolding, ...] = ()
     withdrawals: tuple[Withdrawals, ...] = ()
-    events: tuple[Happening, ...] = ()
+    events: tuple[EpisodeEvent, ...] = ()
     seeds: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)] = (1, 2, 3)
     tick_s: Annotated[int, msgspec.Meta(ge=1)] = 60
 
@@ -371,5 +371,5 @@ def parse(text: bytes, name: str) -> Episode:
         episode = msgspec.toml.decode(text, type=Episode)
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(file, "", "an episode", str(error)) from error
-    check(episode, file)
+    check_episode(episode, file)
     return episode

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import HOUR, SECOND, micros, moment
 from riskwatch.core.events import Balance, Transfer
 from riskwatch.scenarios.accounts import TREASURY, Accounts
-from riskwatch.scenarios.market import Prices, decimal
-from riskwatch.scenarios.path import Path
-from riskwatch.scenarios.simulation import Desk, digits
+from riskwatch.scenarios.market import EpisodePrices, decimal
+from riskwatch.scenarios.path import PricePath
+from riskwatch.scenarios.simulation import FirmSimulation, digits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ ACCEPTED_S: Final = 30
 """Seconds from a request to its acceptance."""
 CONFIRMED_S: Final = 60
 """Seconds from sending to confirmation."""
-LUCK: Final = 0.2
+DURATION_NOISE: Final = 0.2
 """A withdrawal takes this share more or less than its path says."""
 
 
@@ -37,19 +37,19 @@ def firm_events(episode: Episode, seed: int) -> Iterator[Event]:
         amount = decimal(stake.amount, digits(stake.asset)[1])
         accounts.total[stake.venue, TREASURY, stake.asset] = amount
     venues = tuple(dict.fromkeys(stake.venue for stake in episode.holdings))
-    desk = Desk(accounts, hold=(), venues=venues, price=Prices(episode), seed=seed)
+    desk = FirmSimulation(accounts, hold=(), venues=venues, price=EpisodePrices(episode), seed=seed)
     begin = micros(episode.start)
-    desk.at(begin, _Hourly(desk).state)
+    desk.at(begin, _HourlyBalances(desk).state)
     names = count(1)
     for plan in episode.withdrawals:
-        desk.at(micros(plan.begin), _Requests(desk, plan, names).ask)
+        desk.at(micros(plan.begin), _WithdrawalPlan(desk, plan, names).ask)
     return desk.run(micros(episode.end))
 
 
-class _Hourly:
+class _HourlyBalances:
     """States every balance once an hour."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: FirmSimulation) -> None:
         self._desk = desk
 
     def state(self, us: int) -> Iterator[Balance]:
@@ -59,14 +59,14 @@ class _Hourly:
             yield from self._desk.accounts.snapshots(venue, us, self._desk.numbers[venue])
 
 
-class _Requests:
+class _WithdrawalPlan:
     """Asks for withdrawals by a plan."""
 
-    def __init__(self, desk: Desk, plan: Withdrawals, names: Iterator[int]) -> None:
+    def __init__(self, desk: FirmSimulation, plan: Withdrawals, names: Iterator[int]) -> None:
         self._desk = desk
         self._plan = plan
         self._names = names
-        self._takes = Path(plan.takes)
+        self._takes = PricePath(plan.takes)
         self._amount = decimal(plan.amount, digits(plan.asset)[1])
 
     def ask(self, us: int) -> Iterator[Transfer]:
@@ -77,7 +77,7 @@ class _Requests:
             desk.at(following, self.ask)
         name = f"withdrawal-{next(self._names)}"
         key = (plan.venue, TREASURY, plan.asset)
-        luck = desk.luck.uniform(1.0 - LUCK, 1.0 + LUCK)
+        luck = desk.rng.uniform(1.0 - DURATION_NOISE, 1.0 + DURATION_NOISE)
         held = desk.accounts.lock(name, key, self._amount)
         assert held, "an episode that withdraws more than it holds is refused when it is read"
         yield self._event(name, us, "requested")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.events import Credit, Quote
-from riskwatch.scenarios.path import Path
+from riskwatch.scenarios.path import PricePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.scenarios.episode import Episode, Feed, News
+    from riskwatch.scenarios.episode import Episode, EpisodeFeed, News
 
 _CLAMP = 2.5
 """Noise beyond this many standard deviations is cut, so that way-points stay what they are."""
@@ -28,16 +28,16 @@ def generator(*parts: object) -> Random:
     return Random("/".join(str(p) for p in parts))  # noqa: S311 - scenery, not secrets
 
 
-class Prices:
+class EpisodePrices:
     """Prices of an episode without noise; callable as ``prices(venue, base, quote, us)``."""
 
     def __init__(self, episode: Episode) -> None:
-        self._assets = {name: Path(points) for name, points in episode.assets.items()}
+        self._assets = {name: PricePath(points) for name, points in episode.assets.items()}
         self._feeds = {
-            (f.venue, f.base, f.quote): Path(f.points) for f in episode.feeds if f.points
+            (f.venue, f.base, f.quote): PricePath(f.points) for f in episode.feeds if f.points
         }
-        self._basis = {(b.venue, b.asset): Path(b.points) for b in episode.basis}
-        self._stress = Path(episode.stress or [(episode.start, 1.0)])
+        self._basis = {(b.venue, b.asset): PricePath(b.points) for b in episode.basis}
+        self._stress = PricePath(episode.stress or [(episode.start, 1.0)])
 
     def __call__(self, venue: str, base: str, quote: str, us: int) -> float | None:
         """Price of `base` in `quote` at `venue` at event time `us`, ``None`` if unknown."""
@@ -63,10 +63,10 @@ class Prices:
         """Multiplier of noise and spreads at `us`."""
         return self._stress.at(us)
 
-    def freedom(self, feed: Feed, us: int) -> float:
+    def noise_share(self, feed: EpisodeFeed, us: int) -> float:
         """Share of its noise that `feed` is allowed at `us`: none on way-points of its own."""
         own = self._feeds.get((feed.venue, feed.base, feed.quote))
-        return 1.0 if own is None else own.freedom(us)
+        return 1.0 if own is None else own.noise_share(us)
 
 
 def decimal(x: float, digits: int) -> Decimal:
@@ -80,7 +80,7 @@ def decimal(x: float, digits: int) -> Decimal:
     return Decimal(f"{x:.{digits}f}")
 
 
-def quotes(episode: Episode, feed: Feed, seed: int) -> Iterator[Quote]:
+def quotes(episode: Episode, feed: EpisodeFeed, seed: int) -> Iterator[Quote]:
     """Statements of one feed, in order of time.
 
     Parameters
@@ -92,7 +92,7 @@ def quotes(episode: Episode, feed: Feed, seed: int) -> Iterator[Quote]:
     seed : int
         Same seed, same statements.
     """
-    prices = Prices(episode)
+    prices = EpisodePrices(episode)
     rng = generator(episode.name, seed, feed.name)
     stale = [(micros(a), micros(b)) for a, b in feed.stale]
     prints = {micros(at): price for at, price in feed.prints}
@@ -108,22 +108,22 @@ def quotes(episode: Episode, feed: Feed, seed: int) -> Iterator[Quote]:
         still = last is not None and (quiet or any(a <= us < b for a, b in stale))
         if bad is None and still and last is not None:
             if feed.carried:
-                yield _carried(last, us, n)
+                yield _repeat_quote(last, us, n)
             continue
         mid = prices(feed.venue, feed.base, feed.quote, us)
         if mid is None:
             raise ValueError(f"{feed.name} has no path at {moment(us).isoformat()}")
-        cut = max(-_CLAMP, min(_CLAMP, noise)) * prices.stress(us) * prices.freedom(feed, us)
+        cut = max(-_CLAMP, min(_CLAMP, noise)) * prices.stress(us) * prices.noise_share(feed, us)
         price = mid * exp(cut * feed.noise_bp * 1e-4) if bad is None else bad
         half = feed.half_spread_bp * prices.stress(us)
-        said = _stated(feed, us, n, price=price, half_spread_bp=half, volume=volume)
+        said = _quote(feed, us, n, price=price, half_spread_bp=half, volume=volume)
         if bad is None:  # a bad print is not what a stale book goes on repeating
             last = said
         yield said
 
 
-def _stated(
-    feed: Feed, us: int, n: int, *, price: float, half_spread_bp: float, volume: float
+def _quote(
+    feed: EpisodeFeed, us: int, n: int, *, price: float, half_spread_bp: float, volume: float
 ) -> Quote:
     """State a trade and a book around it, never tighter than one tick each side."""
     last = decimal(price, feed.digits)
@@ -144,7 +144,7 @@ def _stated(
     )
 
 
-def _carried(last: Quote, us: int, n: int) -> Quote:
+def _repeat_quote(last: Quote, us: int, n: int) -> Quote:
     """Repeat `last`, without a trade."""
     return Quote(
         v=1,

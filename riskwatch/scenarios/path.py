@@ -16,7 +16,7 @@ SETTLE_S = 300.0
 """Noise fades to nothing over this many seconds before and after a way-point."""
 
 
-class Path:
+class PricePath:
     """Way-points, interpolated in log price; constant before the first and after the last.
 
     Parameters
@@ -32,7 +32,7 @@ class Path:
     Examples
     --------
     >>> from datetime import UTC, datetime
-    >>> path = Path([(datetime(2023, 3, 11, 0, tzinfo=UTC), 1.0),
+    >>> path = PricePath([(datetime(2023, 3, 11, 0, tzinfo=UTC), 1.0),
     ...              (datetime(2023, 3, 11, 2, tzinfo=UTC), 0.81)])
     >>> round(path.at(micros(datetime(2023, 3, 11, 1, tzinfo=UTC))), 9)
     0.9
@@ -60,7 +60,7 @@ class Path:
         share = (us - left) / (right - left)
         return exp(self._log[i - 1] + share * (self._log[i] - self._log[i - 1]))
 
-    def freedom(self, us: int) -> float:
+    def noise_share(self, us: int) -> float:
         """How much noise is allowed at `us`: 0 on a way-point, 1 from five minutes away."""
         i = bisect_right(self._us, us)
         near = [abs(us - self._us[j]) for j in (i - 1, i) if 0 <= j < len(self._us)]

@@ -23,14 +23,14 @@ from datetime import UTC, datetime, timedelta
 from math import exp, log
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from riskwatch.scenarios.episode import Episode, Feed, News
+from riskwatch.scenarios.episode import Episode, EpisodeFeed, News
 from riskwatch.scenarios.market import generator
 
 if TYPE_CHECKING:
     from random import Random
 
 START: Final = datetime(2010, 1, 1, tzinfo=UTC)
-APART: Final = timedelta(days=3)
+EPISODE_SPACING: Final = timedelta(days=3)
 WHOLE_MIN: Final = 48 * 60
 """Minutes that are drawn of a coin."""
 WINDOW: Final = timedelta(hours=16)
@@ -60,7 +60,7 @@ class Dip(NamedTuple):
     back_min: float
 
 
-def drawn(number: int) -> Episode:
+def random_episode(number: int) -> Episode:
     """Draw one episode.
 
     Parameters
@@ -70,12 +70,12 @@ def drawn(number: int) -> Episode:
 
     Examples
     --------
-    >>> one = drawn(3)
-    >>> one.name, one == drawn(3), one.end - one.start == WINDOW
+    >>> one = random_episode(3)
+    >>> one.name, one == random_episode(3), one.end - one.start == WINDOW
     ('drawn_3', True, True)
     """
     rng = generator("drawn-3", number)
-    start = START + number * APART
+    start = START + number * EPISODE_SPACING
     depth = _depth(rng)
     dips = _dips(rng, depth) if depth else []
     shown, skipped = int(WINDOW.total_seconds() / 60 / STEP_MIN), 0
@@ -104,8 +104,8 @@ def drawn(number: int) -> Episode:
         start=start,
         end=start + WINDOW,
         assets={
-            "USDC": _path(times, discount),
-            "USDT": _path(times, other),
+            "USDC": _price_path(times, discount),
+            "USDT": _price_path(times, other),
             "BTC": tuple(zip(times, walk, strict=True)),
         },
         feeds=tuple(_feeds(rng, times, discount)),
@@ -114,14 +114,14 @@ def drawn(number: int) -> Episode:
     )
 
 
-def levels(number: int) -> list[float]:
+def discount_paths(number: int) -> list[float]:
     """Discount of the coin in episode `number`, minute by minute, bp, as several feeds show it.
 
     What models are told of it in the whole pipeline is close to this, and a thousand times dearer.
 
     Examples
     --------
-    >>> len(levels(3)), levels(3) == levels(3)
+    >>> len(discount_paths(3)), discount_paths(3) == discount_paths(3)
     (2880, True)
     """
     rng = generator("drawn-3", number)
@@ -135,12 +135,12 @@ def levels(number: int) -> list[float]:
     return out
 
 
-def weight(number: int) -> float:
+def episode_weight(number: int) -> float:
     """How many days like this one come for every one that is drawn, 1 in the mean.
 
     Examples
     --------
-    >>> round(sum(map(weight, range(4_000))) / 4_000, 1)
+    >>> round(sum(map(episode_weight, range(4_000))) / 4_000, 1)
     1.0
     """
     depth = _depth(generator("drawn-3", number))
@@ -211,7 +211,7 @@ def _discount(rng: Random, dips: list[Dip]) -> list[float]:
     return out
 
 
-def _path(times: list[datetime], discount: list[float]) -> Points:
+def _price_path(times: list[datetime], discount: list[float]) -> Points:
     return tuple((at, round(1.0 - bp / 1e4, 7)) for at, bp in zip(times, discount, strict=True))
 
 
@@ -227,7 +227,7 @@ def _stress(rng: Random, times: list[datetime], discount: list[float]) -> Points
     )
 
 
-def _feeds(rng: Random, times: list[datetime], discount: list[float]) -> list[Feed]:
+def _feeds(rng: Random, times: list[datetime], discount: list[float]) -> list[EpisodeFeed]:
     """Feeds of three venues, one of which may break alone or stand still."""
     out = []
     local = rng.choice(_VENUES) if rng.random() < _LOCAL else None
@@ -237,7 +237,7 @@ def _feeds(rng: Random, times: list[datetime], discount: list[float]) -> list[Fe
         own: Points = ()
         if venue == local:
             extra = [gap if begins <= n < begins + 20 else 0.0 for n in range(len(discount))]
-            own = _path(times, [bp + more for bp, more in zip(discount, extra, strict=True)])
+            own = _price_path(times, [bp + more for bp, more in zip(discount, extra, strict=True)])
         stale: tuple[tuple[datetime, datetime], ...] = ()
         if rng.random() < 0.15:
             at = times[0] + timedelta(minutes=rng.uniform(30.0, 600.0))
@@ -252,7 +252,7 @@ def _feeds(rng: Random, times: list[datetime], discount: list[float]) -> list[Fe
             if rng.random() < 0.25 and (venue, base) != ("kraken", "USDC"):
                 continue
             out.append(
-                Feed(
+                EpisodeFeed(
                     venue=venue,
                     base=base,
                     quote=quote,

@@ -35,7 +35,7 @@ def digits(base: str) -> tuple[int, int]:
     return _DIGITS.get(base, _DEFAULT_DIGITS)
 
 
-class Desk:
+class FirmSimulation:
     """The firm's accounts, the prices it sees, its own luck, and its diary.
 
     Parameters
@@ -63,21 +63,21 @@ class Desk:
         self.hold = hold
         self.venues = venues
         self.price = price
-        self.luck = generator("book", seed)
+        self.rng = generator("book", seed)
         self.numbers = {venue: count(1) for venue in venues}
-        self._diary: list[tuple[int, int, Action]] = []
+        self._schedule: list[tuple[int, int, Action]] = []
         self._turn = count()
 
     def at(self, us: int, action: Action) -> None:
         """Do `action` at event time `us`, after whatever is already there at that time."""
-        heappush(self._diary, (us, next(self._turn), action))
+        heappush(self._schedule, (us, next(self._turn), action))
 
     def run(self, until: int) -> Iterator[Event]:
         """Work through the diary up to `until` (microseconds), included."""
-        while self._diary and self._diary[0][0] <= until:
-            us, _, action = heappop(self._diary)
+        while self._schedule and self._schedule[0][0] <= until:
+            us, _, action = heappop(self._schedule)
             yield from action(us)
 
     def span(self, low: float, high: float) -> int:
         """Draw a span between `low` and `high` seconds: whole milliseconds, in microseconds."""
-        return int(self.luck.uniform(low, high) * 1000) * (SECOND // 1000)
+        return int(self.rng.uniform(low, high) * 1000) * (SECOND // 1000)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from riskwatch.core.events import Event
     from riskwatch.scenarios.accounts import Key
-    from riskwatch.scenarios.simulation import Desk
+    from riskwatch.scenarios.simulation import FirmSimulation
 
 
 PAIRS: Final = (
@@ -41,10 +41,10 @@ _RESTING: Final[tuple[tuple[int, str, Side, float, Decimal], ...]] = (
 """Index of the venue, base (against USD), side, price as a share of the mid, quantity."""
 
 
-class Trading:
+class MarketMaker:
     """Trades a few times a minute, drifts back to what it opened with, and reports hourly."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: FirmSimulation) -> None:
         self._desk = desk
         held = {"USD", *desk.hold}
         self._pairs = [pair for pair in PAIRS if held.issuperset(pair)]
@@ -150,7 +150,7 @@ class Trading:
 
     def fill(self, us: int) -> Iterator[Event]:
         """Trade once, where the accounts allow it, and come back in some seconds."""
-        luck = self._desk.luck
+        luck = self._desk.rng
         gap = min(luck.expovariate(1.0 / _FILL_GAP_S), 10.0 * _FILL_GAP_S)
         self._desk.at(us + int(gap * 1000 + 1) * (SECOND // 1000), self.fill)
         if not self._pairs:
@@ -195,7 +195,7 @@ class Trading:
 
     def _side(self, key: Key) -> Side:
         """Trade back towards the opening amount where it has drifted by 5 %, else either way."""
-        either: Side = "buy" if self._desk.luck.random() < 0.5 else "sell"
+        either: Side = "buy" if self._desk.rng.random() < 0.5 else "sell"
         opening = self._desk.accounts.opening[key]
         drift = sub(self._desk.accounts.total[key], opening)
         if mul(abs(drift), Decimal(20)) < opening:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from riskwatch.core.events import Event, TransferStatus
-    from riskwatch.scenarios.simulation import Desk
+    from riskwatch.scenarios.simulation import FirmSimulation
 
 _NETWORK: Final = {"BTC": "bitcoin", "USDC": "ethereum", "USDT": "tron"}
 _GAP_S: Final = (3_600.0, 8_400.0)
@@ -29,7 +29,7 @@ _FAILED: Final = 0.08
 class Treasury:
     """Every hour or two, moves a coin from where it has most over its opening to elsewhere."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: FirmSimulation) -> None:
         self._desk = desk
         self._count = 0
 
@@ -37,19 +37,19 @@ class Treasury:
         """Request a withdrawal of some per cent, and see what becomes of it."""
         desk = self._desk
         desk.at(us + desk.span(*_GAP_S), self.withdraw)
-        asset = desk.luck.choice(desk.hold)
-        fate, share = desk.luck.random(), desk.luck.uniform(0.02, 0.06)
+        asset = desk.rng.choice(desk.hold)
+        fate, share = desk.rng.random(), desk.rng.uniform(0.02, 0.06)
         source = max(desk.venues, key=lambda v: self._surplus(v, asset))
         target = min(desk.venues, key=lambda v: self._surplus(v, asset))
         if source == target:
-            target = desk.luck.choice([v for v in desk.venues if v != source])
+            target = desk.rng.choice([v for v in desk.venues if v != source])
         key = (source, TREASURY, asset)
         amount = decimal(float(desk.accounts.total[key]) * share, digits(asset)[1])
         self._count += 1
         name = f"transfer-{self._count}"
         if not amount or not desk.accounts.lock(name, key, amount):
             return
-        trip = Trip(desk, name, asset, amount, source, target)
+        trip = TransferLifecycle(desk, name, asset, amount, source, target)
         yield trip.withdrawal(us, "requested")
         if fate < _CANCELLED:
             desk.at(us + desk.span(20.0, 90.0), trip.cancelled)
@@ -62,14 +62,14 @@ class Treasury:
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class TransferLifecycle:
     """The life of one transfer from `source` to `target`; one id at both ends.
 
     requested → pending → sent → confirmed, unless cancelled or failed; at the other end
     pending → confirmed. It leaves `source` when sent and counts at `target` when confirmed.
     """
 
-    desk: Desk
+    desk: FirmSimulation
     name: str
     asset: str
     amount: Decimal

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from sqlalchemy import BigInteger, Column, Index, Table, Text, bindparam, func, select
 
-from riskwatch.contracts.audit import GENESIS, Link, sealed
+from riskwatch.contracts.audit import GENESIS, AuditLink, seal
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.clock import micros
 from riskwatch.core.outputs import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from riskwatch.store.batch import Sequenced
+    from riskwatch.store.batch import SequencedOutput
     from riskwatch.store.write import Row
 
 AUDITED: Final[tuple[type[Output], ...]] = (
@@ -115,7 +115,7 @@ class Stretch:
     last: int = BEYOND
 
 
-def write_audit(conn: Connection, worker: str, outputs: Iterable[Sequenced]) -> None:
+def write_audit(conn: Connection, worker: str, outputs: Iterable[SequencedOutput]) -> None:
     """Append what is audited of `outputs`, in order, behind the last row of the worker's chain.
 
     Called within the transaction of the batch, under the lease: nobody else appends.
@@ -123,13 +123,13 @@ def write_audit(conn: Connection, worker: str, outputs: Iterable[Sequenced]) -> 
     audited = [s for s in outputs if isinstance(s.output, AUDITED)]
     if not audited:
         return
-    seq, digest = tail(conn, worker)
+    seq, digest = chain_tail(conn, worker)
     rows: list[Row] = []
     for s in audited:
         o = s.output
         seq += 1
-        link = sealed(
-            Link(
+        link = seal(
+            AuditLink(
                 worker=worker,
                 seq=seq,
                 place=s.seq,
@@ -149,7 +149,7 @@ def write_audit(conn: Connection, worker: str, outputs: Iterable[Sequenced]) -> 
     add(conn, AUDIT_CHAIN, rows)
 
 
-def tail(conn: Connection, worker: str) -> tuple[int, str]:
+def chain_tail(conn: Connection, worker: str) -> tuple[int, str]:
     """Last row of a chain and its digest; 0 and zeros if there is none."""
     found = conn.execute(_TAIL, {"w": worker}).one_or_none()
     return (0, GENESIS) if found is None else (found.seq, found.digest)
@@ -188,9 +188,9 @@ def chained_workers(conn: Connection) -> list[str]:
     return sorted(conn.execute(select(_C.worker).distinct()).scalars())
 
 
-def links(
+def audit_rows(
     conn: Connection, worker: str, *, from_us: int | None = None, to_us: int | None = None
-) -> Iterator[Link]:
+) -> Iterator[AuditLink]:
     """Rows of one chain in order, perhaps only the stretch that covers a time.
 
     Event time never goes back within a chain but for what a worker says as it begins; the
@@ -209,11 +209,11 @@ def links(
         query = query.where(_C.seq.between(first, last))
     found = conn.execute(query.order_by(_C.seq).execution_options(yield_per=_FETCH))
     for row in found.mappings():
-        yield Link(**row)
+        yield AuditLink(**row)
 
 
-def row_of(conn: Connection, output_id: str) -> Link | None:
+def audit_row(conn: Connection, output_id: str) -> AuditLink | None:
     """Look up the row of an output; the first, should there be several."""
     query = select(AUDIT_CHAIN).where(_C.id == output_id).order_by(_C.worker, _C.seq).limit(1)
     found = conn.execute(query).mappings().one_or_none()
-    return None if found is None else Link(**found)
+    return None if found is None else AuditLink(**found)

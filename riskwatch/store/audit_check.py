@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
-from riskwatch.contracts.audit import GENESIS, Link, digest_of
+from riskwatch.contracts.audit import GENESIS, AuditLink, link_digest
 from riskwatch.contracts.outputs import decode_output
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.outputs import DecisionMade, DrillSignalled, KillSwitchChanged, Output
-from riskwatch.store.audit import AUDIT_CHAIN, links
-from riskwatch.store.project import PROJECTIONS, Log
+from riskwatch.store.audit import AUDIT_CHAIN, audit_rows
+from riskwatch.store.project import PROJECTIONS, LogTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from riskwatch.contracts.audit import Head
 
-MOST: Final = 20
+MAX_BREACHES: Final = 20
 """Breaches that are told of one chain: one change early in it may bring many."""
 _TOLD: Final[dict[type[Output], str]] = {
     DecisionMade: "decision_log",
@@ -35,7 +35,7 @@ _TOLD: Final[dict[type[Output], str]] = {
 }
 
 
-class Chain:
+class ChainVerifier:
     """Follows a chain row by row.
 
     Parameters
@@ -59,7 +59,7 @@ class Chain:
         self.digest = digest
         self.rows = 0
 
-    def follow(self, link: Link) -> list[str]:
+    def follow(self, link: AuditLink) -> list[str]:
         """Look at the next row; returns what is wrong with it."""
         found = []
         place = f"{self.worker} row {link.seq}"
@@ -69,7 +69,7 @@ class Chain:
             found.append(f"{place}: row {self.seq + 1} must come after row {self.seq}")
         if link.previous != self.digest:
             found.append(f"{place}: does not continue row {self.seq}: another row stood before it")
-        if digest_of(link) != link.digest:
+        if link_digest(link) != link.digest:
             found.append(f"{place}: was changed: its digest is not that of what it says")
         elif said := _misfiled(link):
             found.append(f"{place}: {said}")
@@ -78,7 +78,9 @@ class Chain:
         return found
 
 
-def check_chain(rows: Iterable[Link], chain: Chain, heads: Iterable[Head] = ()) -> Iterator[str]:
+def check_chain(
+    rows: Iterable[AuditLink], chain: ChainVerifier, heads: Iterable[Head] = ()
+) -> Iterator[str]:
     """Say what is wrong with a chain, and where it disagrees with heads that were published.
 
     Parameters
@@ -114,7 +116,7 @@ def check_chain(rows: Iterable[Link], chain: Chain, heads: Iterable[Head] = ()) 
 
 def check_database(
     conn: Connection, worker: str, heads: Iterable[Head] = ()
-) -> tuple[Chain, list[str]]:
+) -> tuple[ChainVerifier, list[str]]:
     """Check the chain of one worker, and that the tables beside it tell the same.
 
     Returns
@@ -122,14 +124,14 @@ def check_database(
     tuple
         Where the chain ends, and what is wrong, at most :data:`MOST` lines.
     """
-    chain = Chain(worker)
+    chain = ChainVerifier(worker)
     found: list[str] = []
     more = 0
     for line in (
-        *check_chain(links(conn, worker), chain, heads),
+        *check_chain(audit_rows(conn, worker), chain, heads),
         *check_tables(conn, worker),
     ):
-        if len(found) < MOST:
+        if len(found) < MAX_BREACHES:
             found.append(line)
         else:
             more += 1
@@ -149,28 +151,28 @@ def check_tables(conn: Connection, worker: str) -> Iterator[str]:
     if first is None:
         return
     for kind, name in _TOLD.items():
-        (target,) = (t for t in PROJECTIONS[kind] if isinstance(t, Log))
+        (target,) = (t for t in PROJECTIONS[kind] if isinstance(t, LogTable))
         query = select(c.id, c.payload).where(c.worker == worker, c.kind == kind.__name__)
         chained = {row.id: row.payload for row in conn.execute(query)}
         for row in conn.execute(select(target.table)):
             payload = chained.pop(row.id, None)
             if payload is None:
                 if micros(row.ts) > first:
-                    yield f"{name} {row.id}: of {text(micros(row.ts))} is not in the chain"
+                    yield f"{name} {row.id}: of {rfc3339(micros(row.ts))} is not in the chain"
             elif _differs(target, payload, tuple(row)):
                 yield f"{name} {row.id}: says something else than the chain"
         for gone in sorted(chained):
             yield f"{name} {gone}: is in the chain and not in the table"
 
 
-def _differs(target: Log, payload: str, row: tuple[object, ...]) -> bool:
+def _differs(target: LogTable, payload: str, row: tuple[object, ...]) -> bool:
     try:
         return target.stored(decode_output(payload.encode())) != row
     except (ValueError, AttributeError):
         return True
 
 
-def _misfiled(link: Link) -> str | None:
+def _misfiled(link: AuditLink) -> str | None:
     """Say where the columns of a row tell something else than its payload."""
     try:
         output = decode_output(link.payload.encode())

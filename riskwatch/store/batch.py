@@ -70,7 +70,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequenced:
+class SequencedOutput:
     """An output with its place in the order of everything the worker ever put out."""
 
     seq: int
@@ -86,7 +86,7 @@ class Counts:
     duplicate: int = 0
     rejected: int = 0
 
-    def holds(self) -> bool:
+    def is_conserved(self) -> bool:
         """Whether nothing was lost or made up."""
         return self.read == self.applied + self.duplicate + self.rejected
 
@@ -129,7 +129,7 @@ class Batch:
     rows: dict[str, RowChanges] = field(default_factory=dict)
     offsets: list[StreamOffset] = field(default_factory=list)
     journal: list[JournalEntry] = field(default_factory=list)
-    outputs: list[Sequenced] = field(default_factory=list)
+    outputs: list[SequencedOutput] = field(default_factory=list)
     forwards: list[OutboxRecord] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
@@ -153,7 +153,7 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Resumed:
+class ResumePoint:
     """What the store knew of a worker when it took the lease.
 
     `rows` have the format of this build. `migrated` are those that differ from what is stored,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.contracts.audit import Link
-from riskwatch.contracts.signing import is_signed, public_text
+from riskwatch.contracts.audit import AuditLink
+from riskwatch.contracts.signing import is_signed, public_key_text
 from riskwatch.errors import RiskwatchError
-from riskwatch.store.audit_check import Chain, check_chain
+from riskwatch.store.audit_check import ChainVerifier, check_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,14 +34,14 @@ class BundleError(RiskwatchError):
     """A bundle cannot be written or read."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class BundleFile(msgspec.Struct, frozen=True):
     """One file of a bundle: SHA-256 (hexadecimal) and size in bytes."""
 
     sha256: str
     bytes: int
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag="riskwatch_audit_bundle"):
+class BundleManifest(msgspec.Struct, frozen=True, kw_only=True, tag="riskwatch_audit_bundle"):
     """What a bundle holds.
 
     Attributes
@@ -75,17 +75,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag="riskwatch_audit_b
     engine: str
     made: str
     key: str
-    files: dict[str, Entry]
+    files: dict[str, BundleFile]
 
 
-def lines(rows: Iterable[Any]) -> bytes:
+def json_lines(rows: Iterable[Any]) -> bytes:
     """JSON Lines of rows."""
     return b"".join(msgspec.json.encode(row, order="deterministic") + b"\n" for row in rows)
 
 
 def write_bundle(
-    folder: Path, files: Mapping[str, bytes], manifest: Manifest, key: Ed25519PrivateKey
-) -> Manifest:
+    folder: Path, files: Mapping[str, bytes], manifest: BundleManifest, key: Ed25519PrivateKey
+) -> BundleManifest:
     """Write files, manifest and signature into a new or empty folder; returns the manifest.
 
     Raises
@@ -94,9 +94,10 @@ def write_bundle(
         If the folder holds something, or cannot be written.
     """
     listed = {
-        name: Entry(sha256(data).hexdigest(), len(data)) for name, data in sorted(files.items())
+        name: BundleFile(sha256(data).hexdigest(), len(data))
+        for name, data in sorted(files.items())
     }
-    signed = msgspec.structs.replace(manifest, key=public_text(key.public_key()), files=listed)
+    signed = msgspec.structs.replace(manifest, key=public_key_text(key.public_key()), files=listed)
     body = msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def write_bundle(
     return signed
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> BundleManifest:
     """Read the manifest of a bundle, signed or not.
 
     Raises
@@ -120,7 +121,7 @@ def read_manifest(folder: Path) -> Manifest:
         If there is none.
     """
     try:
-        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=BundleManifest)
     except OSError as error:
         raise BundleError(f"{error.filename}: {error.strerror}") from error
     except ValueError as error:
@@ -164,7 +165,7 @@ def _signature(folder: Path) -> bytes:
         return b""
 
 
-def _file(folder: Path, name: str, entry: Entry) -> Iterator[str]:
+def _file(folder: Path, name: str, entry: BundleFile) -> Iterator[str]:
     if "/" in name or "\\" in name or name.startswith("."):
         yield f"{name}: is no name of a file of a bundle"
         return
@@ -177,19 +178,19 @@ def _file(folder: Path, name: str, entry: Entry) -> Iterator[str]:
         yield f"{name}: was changed"
 
 
-def _chain(folder: Path, manifest: Manifest) -> Iterator[str]:
+def _chain(folder: Path, manifest: BundleManifest) -> Iterator[str]:
     """Follow the rows themselves: a bundle may be signed by who was deceived."""
     try:
         data = (folder / CHAIN).read_bytes()
-        rows = [msgspec.json.decode(line, type=Link) for line in data.splitlines()]
+        rows = [msgspec.json.decode(line, type=AuditLink) for line in data.splitlines()]
     except (OSError, ValueError) as error:
         yield f"{CHAIN}: cannot be read: {error}"
         return
-    chain = Chain(manifest.worker, max(manifest.first - 1, 0), manifest.before)
+    chain = ChainVerifier(manifest.worker, max(manifest.first - 1, 0), manifest.before)
     yield from check_chain(rows, chain)
     if (chain.rows, chain.digest) != (_rows(manifest), manifest.after):
         yield f"{CHAIN}: does not end where the manifest says"
 
 
-def _rows(manifest: Manifest) -> int:
+def _rows(manifest: BundleManifest) -> int:
     return manifest.last - manifest.first + 1 if manifest.first else 0

@@ -36,7 +36,7 @@ from riskwatch.core.migration import ROW_FORMAT, RowFormat
 from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import AUDIT_CHAIN, Stretch, stretches
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 from riskwatch.store.types import METADATA
 from riskwatch.store.write import add
 from riskwatch.version import ENGINE
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     """Bodies by stage and key."""
 
 DOMAIN: Final = b"riskwatch/checkpoint/v1"
-KEPT: Final = 32
+MAX_CHECKPOINT_ROWSETS: Final = 32
 """Checkpoints of a worker whose rows are kept, the newest, and the last one of each engine; of
 older ones the digests stay."""
 
@@ -139,7 +139,7 @@ def content_of(rows: Rows) -> str:
 
 
 def write_checkpoint(
-    engine: Engine, made: Checkpoint, rows: Rows, *, keep: int = KEPT
+    engine: Engine, made: Checkpoint, rows: Rows, *, keep: int = MAX_CHECKPOINT_ROWSETS
 ) -> Checkpoint:
     """Keep a checkpoint behind the last one of its worker; rows of the oldest are forgotten.
 
@@ -149,7 +149,7 @@ def write_checkpoint(
         If the database refuses: somebody else keeps one at the same moment.
     """
     worker = made.worker
-    with answering(f"{worker}: the checkpoint cannot be kept"), engine.begin() as conn:
+    with translate_errors(f"{worker}: the checkpoint cannot be kept"), engine.begin() as conn:
         before = checkpoints(conn, worker)
         previous = before[-1].digest if before else GENESIS
         made = msgspec.structs.replace(made, content=content_of(rows), previous=previous)
@@ -177,7 +177,9 @@ def checkpoints(conn: Connection, worker: str) -> list[Checkpoint]:
     return [Checkpoint(**row) for row in found.mappings()]
 
 
-def usable(conn: Connection, worker: str, stretch: Stretch | None = None) -> list[Checkpoint]:
+def usable_checkpoints(
+    conn: Connection, worker: str, stretch: Stretch | None = None
+) -> list[Checkpoint]:
     """Checkpoints that this engine can go on from, in order.
 
     Parameters
@@ -207,7 +209,7 @@ def usable(conn: Connection, worker: str, stretch: Stretch | None = None) -> lis
     ]
 
 
-def rows_of(
+def checkpoint_rows(
     conn: Connection, checkpoint: Checkpoint, row_format: RowFormat = ROW_FORMAT
 ) -> dict[str, dict[str, bytes]]:
     """Read the rows of a checkpoint, in the format of this build.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import BigInteger, Boolean, Column, Float, Table, Text, delete, select
 
 from riskwatch.core.scopes import table_digest
-from riskwatch.store.engine import answering
-from riskwatch.store.lease import hold
+from riskwatch.store.engine import translate_errors
+from riskwatch.store.lease import hold_lease
 from riskwatch.store.projections import ALERT, KILLSWITCH
 from riskwatch.store.types import METADATA, FreeText, Json, UtcTime
 from riskwatch.store.write import append, upsert
@@ -85,8 +85,8 @@ def write_clients(
     StoreUnavailableError
         If the database does not answer.
     """
-    with answering("what clients said cannot be written"), engine.begin() as conn:
-        hold(conn, *lease)
+    with translate_errors("what clients said cannot be written"), engine.begin() as conn:
+        hold_lease(conn, *lease)
         upsert(conn, CLIENT, clients)
         append(conn, CLIENT_ACK, acks)
         if gone:
@@ -101,7 +101,7 @@ def forget_acks(engine: Engine, before: datetime) -> int:
     StoreUnavailableError
         If the database does not answer.
     """
-    with answering("old acknowledgements cannot be deleted"), engine.begin() as conn:
+    with translate_errors("old acknowledgements cannot be deleted"), engine.begin() as conn:
         done = conn.execute(delete(CLIENT_ACK).where(CLIENT_ACK.c.acked_ts < before))
         return done.rowcount
 
@@ -118,7 +118,7 @@ def open_alerts(engine: Engine, prefix: str) -> dict[str, tuple[str, str]]:
     query = select(c.alert, c.scope, c.last_id).where(
         c.resolved_ts.is_(None), c.alert.startswith(prefix, autoescape=True)
     )
-    with answering("open alerts cannot be read"), engine.connect() as conn:
+    with translate_errors("open alerts cannot be read"), engine.connect() as conn:
         return {alert: (scope, last) for alert, scope, last in conn.execute(query)}
 
 

@@ -22,7 +22,7 @@ from riskwatch.core.outputs import (
 from riskwatch.errors import FencedError
 from riskwatch.store import projections as t
 from riskwatch.store.batch import OutboxRecord
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 from riskwatch.store.truth import LEASE, WORKER_PROGRESS
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _UNWIND: Final = ("unwind_max_usd", "unwind_max_slip_bp", "unwind_until")
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
+class CurrentState:
     """What stood in the tables at one moment.
 
     Attributes
@@ -66,7 +66,7 @@ class Current:
     records: list[OutboxRecord]
 
 
-def current(engine: Engine, worker: str, epoch: int) -> Current:
+def read_current_state(engine: Engine, worker: str, epoch: int) -> CurrentState:
     """Read everything that is current, in one snapshot.
 
     Parameters
@@ -85,7 +85,7 @@ def current(engine: Engine, worker: str, epoch: int) -> Current:
     StoreUnavailableError
         If the database does not answer.
     """
-    with answering(f"{worker}: what is current cannot be read"), engine.connect() as plain:
+    with translate_errors(f"{worker}: what is current cannot be read"), engine.connect() as plain:
         # One moment for all tables; on SQLite a transaction is that by itself.
         sqlite = engine.dialect.name == "sqlite"
         conn = plain if sqlite else plain.execution_options(isolation_level="REPEATABLE READ")
@@ -96,7 +96,7 @@ def current(engine: Engine, worker: str, epoch: int) -> Current:
         next_seq = conn.execute(select(p.next_seq).where(p.worker == worker)).scalar()
         seq = 0 if next_seq is None else next_seq - 1
         outputs = [*_switches(conn), *_others(conn)]
-    return Current(
+    return CurrentState(
         seq, [OutboxRecord(seq, str(o.topic), o.key(), encode_output(o), o.ts) for o in outputs]
     )
 

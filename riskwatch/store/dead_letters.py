@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-PREFIX: Final = "riskwatch."
+TOPIC_PREFIX: Final = "riskwatch."
 """What may be left out of a short id."""
 _SHOWN: Final = 5
 _D: Final = DEAD_LETTER.c
@@ -28,7 +28,7 @@ _R: Final = REPLAYED.c
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DeadLetterPlace:
     """Which letter: who refused it, and where it stood."""
 
     worker: str
@@ -41,7 +41,7 @@ class Place:
 
         Examples
         --------
-        >>> Place("ledger/3", "riskwatch.fills/3", 17).id
+        >>> DeadLetterPlace("ledger/3", "riskwatch.fills/3", 17).id
         'riskwatch.fills/3@17'
         """
         return f"{self.stream}@{self.position}"
@@ -52,14 +52,14 @@ class Place:
 
         Examples
         --------
-        >>> Place("risk", "riskwatch.pegs/0", 1).source, Place("embedded", "a/0", 1).source
+        >>> DeadLetterPlace("risk", "riskwatch.pegs/0", 1).source, DeadLetterPlace("embedded", "a/0", 1).source
         ('riskwatch.pegs', 'a/0')
         """
         return source_of(self.stream)
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
+class DeadLetterSummary:
     """A letter without its bytes.
 
     Attributes
@@ -76,7 +76,7 @@ class Heading:
         Who sent it again last.
     """
 
-    place: Place
+    place: DeadLetterPlace
     reason: str
     detail: str
     payload_bytes: int
@@ -85,10 +85,10 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class StoredDeadLetter:
     """A letter as it came, with its heading."""
 
-    heading: Heading
+    heading: DeadLetterSummary
     sha256: str
     key: bytes | None
     headers: Headers
@@ -96,7 +96,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DeadLetterFilter:
     """Which letters: all whose source, reason and worker are these, where one is given."""
 
     topic: str | None = None
@@ -107,7 +107,7 @@ class Wanted:
         """Return them for SQL."""
         found: list[ColumnElement[bool]] = []
         if self.topic is not None:
-            names = [self.topic, PREFIX + self.topic]
+            names = [self.topic, TOPIC_PREFIX + self.topic]
             found.append(
                 or_(
                     *(_D.stream == name for name in names),
@@ -127,19 +127,21 @@ def source_of(stream: str) -> str:
     return topic if topic in TOPICS else stream
 
 
-def inbox_of(stream: str) -> str | None:
+def input_topic_of(stream: str) -> str | None:
     """Name the input topic that a letter can be sent to again; ``None`` if there is none.
 
     Examples
     --------
-    >>> inbox_of("riskwatch.fills/3"), inbox_of("riskwatch.readings/0"), inbox_of("a.ndjson")
+    >>> input_topic_of("riskwatch.fills/3"), input_topic_of("riskwatch.readings/0"), input_topic_of("a.ndjson")
     ('riskwatch.fills', None, None)
     """
     topic = stream.rpartition("/")[0]
     return topic if topic + DLQ_SUFFIX in TOPICS else None
 
 
-def headings(conn: Connection, wanted: Wanted, limit: int) -> list[Heading]:
+def dead_letter_summaries(
+    conn: Connection, wanted: DeadLetterFilter, limit: int
+) -> list[DeadLetterSummary]:
     """Letters without their bytes, the newest first, at most `limit`."""
     query = (
         _heading()
@@ -150,17 +152,17 @@ def headings(conn: Connection, wanted: Wanted, limit: int) -> list[Heading]:
     return [_read(row) for row in conn.execute(query)]
 
 
-def places(conn: Connection, wanted: Wanted) -> list[Place]:
+def dead_letter_places(conn: Connection, wanted: DeadLetterFilter) -> list[DeadLetterPlace]:
     """Every letter that is wanted, in the order in which they were refused."""
     query = (
         select(_D.worker, _D.stream, _D.position)
         .where(*wanted.conditions())
         .order_by(_D.us, _D.stream, _D.position, _D.worker)
     )
-    return [Place(*row) for row in conn.execute(query)]
+    return [DeadLetterPlace(*row) for row in conn.execute(query)]
 
 
-def counts(conn: Connection, wanted: Wanted) -> list[tuple[str, str, int]]:
+def dead_letter_counts(conn: Connection, wanted: DeadLetterFilter) -> list[tuple[str, str, int]]:
     """Count letters by source and reason, the most frequent first."""
     query = (
         select(_D.stream, _D.reason, func.count())
@@ -174,13 +176,13 @@ def counts(conn: Connection, wanted: Wanted) -> list[tuple[str, str, int]]:
     return sorted(((*key, n) for key, n in found.items()), key=lambda row: (-row[2], *row[:2]))
 
 
-def locate(conn: Connection, words: Sequence[str]) -> Place:
+def find_dead_letter(conn: Connection, words: Sequence[str]) -> DeadLetterPlace:
     """Find the letter that a short id, or worker, stream and position, mean.
 
     Parameters
     ----------
     conn : Connection
-        See :func:`riskwatch.store.queries.reading`.
+        See :func:`riskwatch.store.queries.open_reader`.
     words : sequence of str
         ``stream@position`` (:data:`PREFIX` may be left out), or three words.
 
@@ -191,13 +193,13 @@ def locate(conn: Connection, words: Sequence[str]) -> Place:
     """
     worker, stream, position = _parsed(words)
     said = " ".join(words)
-    names = [stream, PREFIX + stream]
+    names = [stream, TOPIC_PREFIX + stream]
     query = select(_D.worker, _D.stream, _D.position).where(
         _D.stream.in_(names), _D.position == position
     )
     if worker is not None:
         query = query.where(_D.worker == worker)
-    found = [Place(*row) for row in conn.execute(query.order_by(_D.worker, _D.stream))]
+    found = [DeadLetterPlace(*row) for row in conn.execute(query.order_by(_D.worker, _D.stream))]
     if not found:
         raise StoreError(f"there is no dead letter {said}: `riskwatch dlq list` shows all")
     if len(found) > 1:
@@ -206,7 +208,7 @@ def locate(conn: Connection, words: Sequence[str]) -> Place:
     return found[0]
 
 
-def letter(conn: Connection, place: Place) -> Letter:
+def read_dead_letter(conn: Connection, place: DeadLetterPlace) -> StoredDeadLetter:
     """Read a letter with its bytes.
 
     Raises
@@ -221,10 +223,12 @@ def letter(conn: Connection, place: Place) -> Letter:
     if row is None:
         raise StoreError(f"there is no dead letter {place.id} of {place.worker} any more")
     sha256, key, headers, payload = row[8:]
-    return Letter(_read(row), sha256, key, headers_from(headers), bytes(payload))
+    return StoredDeadLetter(_read(row), sha256, key, headers_from(headers), bytes(payload))
 
 
-def claim(conn: Connection, place: Place, person: str, *, again: bool) -> None:
+def claim_dead_letter(
+    conn: Connection, place: DeadLetterPlace, person: str, *, again: bool
+) -> None:
     """Note that `person` sends a letter again, within a transaction that ends once it was sent.
 
     Whoever asks for the same letter meanwhile waits for the end of that transaction.
@@ -260,8 +264,8 @@ def _heading(*more: ColumnElement[Any]) -> Any:
     return select(*columns, _R.person, *more).select_from(joined)
 
 
-def _read(row: Any) -> Heading:
-    return Heading(Place(*row[:3]), *row[3:8])
+def _read(row: Any) -> DeadLetterSummary:
+    return DeadLetterSummary(DeadLetterPlace(*row[:3]), *row[3:8])
 
 
 def _parsed(words: Sequence[str]) -> tuple[str | None, str, int]:
@@ -284,25 +288,25 @@ def _parsed(words: Sequence[str]) -> tuple[str | None, str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class StandingFault:
+class OpenFault:
     """A place at which a stage raised, and who wants it set aside."""
 
-    place: Place
+    place: DeadLetterPlace
     crashes: int
     error: str
     asked: tuple[str, ...]
 
 
-def standing_faults(conn: Connection) -> list[StandingFault]:
+def open_faults(conn: Connection) -> list[OpenFault]:
     """Every place at which a stage raised and that its worker did not pass since."""
     q, f = QUARANTINE.c, STAGE_FAULT.c
-    asked: dict[Place, list[str]] = {}
+    asked: dict[DeadLetterPlace, list[str]] = {}
     people = select(q.worker, q.stream, q.position, q.person, q.reason)
     for worker, stream, position, person, why in conn.execute(people.order_by(q.person)):
-        asked.setdefault(Place(worker, stream, position), []).append(f"{person}: {why}")
+        asked.setdefault(DeadLetterPlace(worker, stream, position), []).append(f"{person}: {why}")
     raised = select(f.worker, f.stream, f.position, f.crashes, f.error)
     out = []
     for row in conn.execute(raised.order_by(f.worker, f.stream, f.position)):
-        place = Place(*row[:3])
-        out.append(StandingFault(place, row.crashes, row.error, tuple(asked.get(place, ()))))
+        place = DeadLetterPlace(*row[:3])
+        out.append(OpenFault(place, row.crashes, row.error, tuple(asked.get(place, ()))))
     return out

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import Column, Float, Integer, Table, Text, func, select
 
 from riskwatch.core.risk.state import DrillRow
-from riskwatch.store.engine import answering
-from riskwatch.store.lease import hold
+from riskwatch.store.engine import translate_errors
+from riskwatch.store.lease import hold_lease
 from riskwatch.store.projections import KILLSWITCH_HISTORY
 from riskwatch.store.state_rows import current_row
 from riskwatch.store.types import METADATA, FreeText, Json, UtcTime
@@ -70,17 +70,17 @@ def write_drill(engine: Engine, lease: tuple[str, int], row: Row) -> None:
     StoreUnavailableError
         If the database does not answer.
     """
-    with answering("the drill cannot be kept"), engine.begin() as conn:
-        hold(conn, *lease)
+    with translate_errors("the drill cannot be kept"), engine.begin() as conn:
+        hold_lease(conn, *lease)
         append(conn, DRILL, [row])
 
 
-def judged_since(conn: Connection, since: datetime) -> set[str]:
+def evaluated_since(conn: Connection, since: datetime) -> set[str]:
     """Ids of drills that are judged already."""
     return set(conn.execute(select(DRILL.c.id).where(DRILL.c.sent_ts >= since)).scalars())
 
 
-def last_of_scopes(conn: Connection) -> list[dict[str, Any]]:
+def last_drills(conn: Connection) -> list[dict[str, Any]]:
     """Last judged drill of each scope, with its report."""
     newest = select(DRILL.c.scope, func.max(DRILL.c.sent_ts).label("ts")).group_by(DRILL.c.scope)
     last = newest.subquery()
@@ -96,7 +96,7 @@ def plan_row(conn: Connection, plan: str) -> DrillRow | None:
     return None if body is None else msgspec.json.decode(body, type=DrillRow)
 
 
-def really_changed(conn: Connection, since: datetime) -> list[str]:
+def real_changes(conn: Connection, since: datetime) -> list[str]:
     """Real decisions since a moment, as words; at most ten."""
     c = KILLSWITCH_HISTORY.c
     query = select(c.scope, c.effective, c.decision_id).where(c.ts >= since).order_by(c.ts)
@@ -104,7 +104,7 @@ def really_changed(conn: Connection, since: datetime) -> list[str]:
     return [f"{scope} {effective} ({decision[:12]})" for scope, effective, decision in rows]
 
 
-def caused(conn: Connection, cause_id: str, since: datetime) -> int:
+def switches_caused_by(conn: Connection, cause_id: str, since: datetime) -> int:
     """How many real switches a cause turned since a moment; none, if it was a drill."""
     c = KILLSWITCH_HISTORY.c
     query = select(func.count()).where(c.ts >= since, c.cause_id == cause_id)
@@ -124,13 +124,13 @@ def drills(conn: Connection, limit: int) -> list[dict[str, Any]]:
     found = {row["id"]: dict(row) | {"plan": ""} for row in rows}
     signals = select(DRILL_SIGNAL).order_by(DRILL_SIGNAL.c.ts.desc()).limit(limit)
     for signal in conn.execute(signals).mappings():
-        known = found.setdefault(signal["id"], _unjudged(signal))
+        known = found.setdefault(signal["id"], _pending_row(signal))
         known["plan"] = signal["plan"]
     newest = sorted(found.values(), key=lambda row: (row["sent_ts"], row["id"]), reverse=True)
     return newest[:limit]
 
 
-def _unjudged(signal: Any) -> dict[str, Any]:
+def _pending_row(signal: Any) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(DRILL.c.keys())
     return row | {
         "id": signal["id"],

@@ -120,7 +120,7 @@ def open_engine(url: str, *, readonly: bool = False) -> Engine:
     else:
         engine = _postgres(parsed, readonly=readonly)
     try:
-        with answering(f"{shown} cannot be opened"), engine.connect():
+        with translate_errors(f"{shown} cannot be opened"), engine.connect():
             pass
     except StoreError:
         engine.dispose()
@@ -129,7 +129,7 @@ def open_engine(url: str, *, readonly: bool = False) -> Engine:
 
 
 @contextmanager
-def answering(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Turn what a database says against the statements within into an error of ours.
 
     Parameters
@@ -147,10 +147,10 @@ def answering(what: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise refusal(error, what) from error
+        raise store_error(error, what) from error
 
 
-def reason(error: DBAPIError) -> str:
+def error_line(error: DBAPIError) -> str:
     """First line of what the database said."""
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
 
@@ -160,13 +160,13 @@ _PASSING: Final = ("08", "25006", "25P03", "40", "53", "57P", "55P03")
 shutdown, lock."""
 
 
-def refusal(error: DBAPIError, what: str) -> StoreError:
+def store_error(error: DBAPIError, what: str) -> StoreError:
     """Tell what may be tried again from what is refused for good.
 
     Examples
     --------
     >>> gone = OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
-    >>> type(refusal(gone, "w")).__name__
+    >>> type(store_error(gone, "w")).__name__
     'StoreUnavailableError'
     """
     state = getattr(error.orig, "sqlstate", None)
@@ -176,7 +176,7 @@ def refusal(error: DBAPIError, what: str) -> StoreError:
     else:
         passing = state.startswith(_PASSING)
     kind = StoreUnavailableError if passing or error.connection_invalidated else StoreError
-    return kind(f"{what}: {reason(error)}")
+    return kind(f"{what}: {error_line(error)}")
 
 
 def _parse(url: str) -> URL:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import exp, fsum
 from typing import TYPE_CHECKING, Any, Final
 
-from riskwatch.core.clock import micros, text
+from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.money import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from decimal import Decimal
 
-    from riskwatch.contracts.audit import Link
-    from riskwatch.store.queries import Found
+    from riskwatch.contracts.audit import AuditLink
+    from riskwatch.store.queries import CommandRow
 
 CAUSES: Final = {
     "issuer": "the coin's own value moved, on two or more independent venues",
@@ -37,7 +37,7 @@ _FAR: Final = 700.0
 """Logits beyond which a probability is 0 or 1 to the last digit."""
 _EXACT: Final = 1e-4
 """By how much a probability may be off for its parts to count as exact: it is stored rounded."""
-PATIENCE: Final = {
+WAIT_TEXTS: Final = {
     "dwell_s": "it must hold for {} s",
     "observations": "and for at least this many observations: {}",
     "exit": "it lets go below {} times its threshold",
@@ -46,7 +46,7 @@ PATIENCE: Final = {
 """How long a rule waits, by the names that a decision's limits carry beside the thresholds."""
 
 
-def explain_alert(alert: Found) -> list[str]:
+def explain_alert(alert: CommandRow) -> list[str]:
     """Say what an alert is about, and where it stands.
 
     The decision behind it is for :func:`explain_decision`.
@@ -80,7 +80,7 @@ def unit_of(name: str) -> str:
 
 
 def explain_decision(
-    d: Found, switches: Iterable[Found] = (), row: Link | None = None
+    d: CommandRow, switches: Iterable[CommandRow] = (), row: AuditLink | None = None
 ) -> list[str]:
     """Say what was decided, when, by whom, why, and what would have altered it.
 
@@ -116,12 +116,12 @@ def explain_decision(
     ]
 
 
-def number(x: float) -> str:
+def format_number(x: float) -> str:
     """Write a number with at most six digits that matter, and no exponent where it is readable.
 
     Examples
     --------
-    >>> number(180.0), number(0.0312345678), number(1234567.0)
+    >>> format_number(180.0), format_number(0.0312345678), format_number(1234567.0)
     ('180', '0.0312346', '1,234,567')
     """
     return f"{x:,.0f}" if x == round(x) and abs(x) < 1e15 else f"{x:.6g}"
@@ -130,7 +130,7 @@ def number(x: float) -> str:
 def _values(features: Mapping[str, float], limits: Mapping[str, float]) -> list[str]:
     lines = []
     for name in sorted(limits):
-        if name in PATIENCE:
+        if name in WAIT_TEXTS:
             continue
         at, value = limits[name], features.get(name)
         if value is None:
@@ -144,18 +144,18 @@ def _values(features: Mapping[str, float], limits: Mapping[str, float]) -> list[
     if rest:
         lines.append(f"  also seen: {', '.join(rest)}")
     lines += [
-        f"  {words.format(number(limits[name]))}"
-        for name, words in PATIENCE.items()
+        f"  {words.format(format_number(limits[name]))}"
+        for name, words in WAIT_TEXTS.items()
         if name in limits
     ]
     return ["Values against thresholds:", *lines] if lines else []
 
 
 def _valued(name: str, value: float) -> str:
-    return f"{number(value)} {unit_of(name)}".rstrip()
+    return f"{format_number(value)} {unit_of(name)}".rstrip()
 
 
-def _contributions(d: Found) -> list[str]:
+def _contributions(d: CommandRow) -> list[str]:
     parts: Mapping[str, float] = d["contributions"]
     if not parts:
         return []
@@ -183,7 +183,7 @@ def _together(
     return [line]
 
 
-def _record(row: Link | None) -> list[str]:
+def _record(row: AuditLink | None) -> list[str]:
     if row is None:
         return []
     again = f"`riskwatch verify {row.id[:12]}` derives it again"
@@ -209,7 +209,7 @@ def _changed(change: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return number(value) if isinstance(value, int | float) else str(value)
+    return format_number(value) if isinstance(value, int | float) else str(value)
 
 
 def _dollars(exposure: Decimal, staying: Decimal, leaving: Decimal) -> list[str]:
@@ -239,7 +239,7 @@ def _cause(cause: str) -> str:
 
 
 def _when(ts: Any) -> str:
-    return text(micros(ts))
+    return rfc3339(micros(ts))
 
 
 def _usd(amount: Decimal) -> str:

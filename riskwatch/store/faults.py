@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import delete, func, select, update
 
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 from riskwatch.store.projections import ALERT
 from riskwatch.store.truth import QUARANTINE, STAGE_FAULT, TICKS
 from riskwatch.store.write import insert_into
@@ -16,9 +16,9 @@ from riskwatch.store.write import insert_into
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-PEOPLE: Final = 2
+REQUIRED_PEOPLE: Final = 2
 """How many different people it takes to set a message aside."""
-Place = tuple[str, int]
+FaultPlace = tuple[str, int]
 """Stream and position."""
 
 
@@ -42,7 +42,7 @@ class Fault:
     error: str
 
 
-def note_crash(engine: Engine, worker: str, place: Place, error: str) -> int:
+def record_crash(engine: Engine, worker: str, place: FaultPlace, error: str) -> int:
     """Count a crash at a place; returns how many there were.
 
     Raises
@@ -58,7 +58,7 @@ def note_crash(engine: Engine, worker: str, place: Place, error: str) -> int:
         index_elements=["worker", "stream", "position"],
         set_={"crashes": STAGE_FAULT.c.crashes + 1, "error": insert.excluded.error},
     )
-    with answering(f"{worker}: a crash cannot be counted"), engine.begin() as conn:
+    with translate_errors(f"{worker}: a crash cannot be counted"), engine.begin() as conn:
         n: int = conn.execute(counted.returning(STAGE_FAULT.c.crashes)).scalar_one()
         return n
 
@@ -77,11 +77,11 @@ def faults(engine: Engine, worker: str) -> list[Fault]:
         .where(c.worker == worker)
         .order_by(c.stream, c.position)
     )
-    with answering(f"{worker}: faults cannot be read"), engine.connect() as conn:
+    with translate_errors(f"{worker}: faults cannot be read"), engine.connect() as conn:
         return [Fault(*row) for row in conn.execute(query)]
 
 
-def passed(engine: Engine, worker: str) -> None:
+def clear_crashes(engine: Engine, worker: str) -> None:
     """Forget the crashes of a worker: it went beyond them.
 
     Raises
@@ -89,11 +89,11 @@ def passed(engine: Engine, worker: str) -> None:
     StoreUnavailableError
         If the database does not answer.
     """
-    with answering(f"{worker}: faults cannot be cleared"), engine.begin() as conn:
+    with translate_errors(f"{worker}: faults cannot be cleared"), engine.begin() as conn:
         conn.execute(delete(STAGE_FAULT).where(STAGE_FAULT.c.worker == worker))
 
 
-def told(engine: Engine, alert: str) -> str | None:
+def open_alert_id(engine: Engine, alert: str) -> str | None:
     """Id of the message that last raised an alert, if it is open.
 
     Raises
@@ -103,12 +103,12 @@ def told(engine: Engine, alert: str) -> str | None:
     """
     c = ALERT.c
     query = select(c.last_id).where(c.alert == alert, c.resolved_ts.is_(None))
-    with answering(f"{alert}: the alert cannot be read"), engine.connect() as conn:
+    with translate_errors(f"{alert}: the alert cannot be read"), engine.connect() as conn:
         found: str | None = conn.execute(query).scalar_one_or_none()
         return found
 
 
-def retry(engine: Engine, worker: str) -> list[Place]:
+def reset_crashes(engine: Engine, worker: str) -> list[FaultPlace]:
     """Forget how often a worker crashed, so that it tries again; returns where it will.
 
     Raises
@@ -119,7 +119,7 @@ def retry(engine: Engine, worker: str) -> list[Place]:
     c = STAGE_FAULT.c
     # The places stay: what was said of them ends when the worker gets beyond.
     anew = update(STAGE_FAULT).where(c.worker == worker).values(crashes=0)
-    with answering(f"{worker}: faults cannot be cleared"), engine.begin() as conn:
+    with translate_errors(f"{worker}: faults cannot be cleared"), engine.begin() as conn:
         rows = conn.execute(anew.returning(c.stream, c.position)).all()
         found = sorted((stream, position) for stream, position in rows)
     if not found:
@@ -127,7 +127,7 @@ def retry(engine: Engine, worker: str) -> list[Place]:
     return found
 
 
-def quarantined(engine: Engine, worker: str) -> dict[Place, str]:
+def quarantines(engine: Engine, worker: str) -> dict[FaultPlace, str]:
     """Places that enough people set aside, with their names and reasons.
 
     Raises
@@ -141,15 +141,19 @@ def quarantined(engine: Engine, worker: str) -> dict[Place, str]:
         .where(c.worker == worker)
         .order_by(c.stream, c.position, c.person)
     )
-    with answering(f"{worker}: the quarantine cannot be read"), engine.connect() as conn:
+    with translate_errors(f"{worker}: the quarantine cannot be read"), engine.connect() as conn:
         rows = conn.execute(query).all()
-    wanted: dict[Place, list[str]] = {}
+    wanted: dict[FaultPlace, list[str]] = {}
     for stream, position, person, why in rows:
         wanted.setdefault((stream, position), []).append(f"{person}: {why}")
-    return {place: "; ".join(said) for place, said in wanted.items() if len(said) >= PEOPLE}
+    return {
+        place: "; ".join(said) for place, said in wanted.items() if len(said) >= REQUIRED_PEOPLE
+    }
 
 
-def set_aside(engine: Engine, worker: str, place: Place, person: str, why: str) -> int:
+def request_quarantine(
+    engine: Engine, worker: str, place: FaultPlace, person: str, why: str
+) -> int:
     """Ask that a message be set aside unread; returns how many people ask for it now.
 
     Raises
@@ -170,7 +174,7 @@ def set_aside(engine: Engine, worker: str, place: Place, person: str, why: str) 
     )
     q = QUARANTINE.c
     here = (q.worker == worker, q.stream == stream, q.position == position)
-    with answering(f"{worker}: it cannot be set aside"), engine.begin() as conn:
+    with translate_errors(f"{worker}: it cannot be set aside"), engine.begin() as conn:
         if conn.execute(select(STAGE_FAULT.c.crashes).where(*at)).one_or_none() is None:
             raise StoreError(f"{worker}: no stage failed at {stream} {position}")
         asked = select(q.person).where(*here, func.lower(q.person) == person.lower())

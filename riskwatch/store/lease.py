@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 
 from riskwatch.errors import FencedError
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 from riskwatch.store.truth import LEASE
 from riskwatch.store.types import UtcTime
 from riskwatch.store.write import insert_into
@@ -31,7 +31,7 @@ _HOLD: Final = _MINE.values(renewed_at=func.clock_timestamp()).returning(_L.epoc
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LeaseState:
     """Who holds a lease.
 
     Attributes
@@ -49,7 +49,7 @@ class Standing:
     idle_s: float
 
 
-def standing(engine: Engine, worker: str) -> Standing | None:
+def lease_state(engine: Engine, worker: str) -> LeaseState | None:
     """Look who holds the lease of `worker`, without taking it.
 
     Raises
@@ -58,15 +58,15 @@ def standing(engine: Engine, worker: str) -> Standing | None:
         If the database does not answer.
     """
     query = select(_L.holder, _L.epoch, _L.renewed_at).where(_L.worker == worker)
-    with answering(f"the lease of {worker} cannot be read"), engine.connect() as conn:
+    with translate_errors(f"the lease of {worker} cannot be read"), engine.connect() as conn:
         found = conn.execute(query).one_or_none()
         now = _now(conn)
     if found is None:
         return None
-    return Standing(found.holder, found.epoch, (now - found.renewed_at).total_seconds())
+    return LeaseState(found.holder, found.epoch, (now - found.renewed_at).total_seconds())
 
 
-def claim(
+def claim_lease(
     engine: Engine,
     worker: str,
     holder: str,
@@ -88,7 +88,7 @@ def claim(
     StoreUnavailableError
         If the database does not answer.
     """
-    with answering(f"the lease of {worker} cannot be claimed"), engine.begin() as conn:
+    with translate_errors(f"the lease of {worker} cannot be claimed"), engine.begin() as conn:
         now = _now(conn)
         mine = {"holder": holder, "taken_at": now, "renewed_at": now}
         free: ColumnElement[bool] = _L.renewed_at < now - timedelta(seconds=patience_s)
@@ -122,7 +122,7 @@ def raise_epoch(conn: Connection, worker: str, holder: str) -> int:
     return epoch
 
 
-def hold(conn: Connection, worker: str, epoch: int) -> None:
+def hold_lease(conn: Connection, worker: str, epoch: int) -> None:
     """Renew the lease, and keep its row until the end of the transaction.
 
     Raises
@@ -143,7 +143,7 @@ def hold(conn: Connection, worker: str, epoch: int) -> None:
     )
 
 
-def renew(engine: Engine, worker: str, epoch: int) -> None:
+def renew_lease(engine: Engine, worker: str, epoch: int) -> None:
     """Say that the holder lives, when there is nothing to commit.
 
     Raises
@@ -153,11 +153,11 @@ def renew(engine: Engine, worker: str, epoch: int) -> None:
     StoreUnavailableError
         If the database does not answer.
     """
-    with answering(f"the lease of {worker} cannot be renewed"), engine.begin() as conn:
-        hold(conn, worker, epoch)
+    with translate_errors(f"the lease of {worker} cannot be renewed"), engine.begin() as conn:
+        hold_lease(conn, worker, epoch)
 
 
-def release(engine: Engine, worker: str, epoch: int) -> None:
+def release_lease(engine: Engine, worker: str, epoch: int) -> None:
     """Let a standby take over at once; the epoch stays, for whoever comes raises it.
 
     Raises
@@ -165,7 +165,7 @@ def release(engine: Engine, worker: str, epoch: int) -> None:
     StoreUnavailableError
         If the database does not answer; the lease then runs out by itself.
     """
-    with answering(f"the lease of {worker} cannot be released"), engine.begin() as conn:
+    with translate_errors(f"the lease of {worker} cannot be released"), engine.begin() as conn:
         conn.execute(_RENEW, {"w": worker, "e": epoch, "now": _LONG_AGO})
 
 

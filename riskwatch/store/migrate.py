@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 
 import riskwatch
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import answering, open_engine
+from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.schema import METADATA
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ APPEND_ONLY: Final = (
 """Tables whose rows a writer adds and never touches again."""
 READ_ONLY: Final = ("alembic_version",)
 """Tables that a writer only reads."""
-INTERNAL: Final = ("risk_journal", "state_row", "outbox", "checkpoint_row")
+INTERNAL_TABLES: Final = ("risk_journal", "state_row", "outbox", "checkpoint_row")
 """Tables that are no reader's business: raw input, state, what waits."""
 
 # Roles belong to the server: another database's migration may make them at the same moment.
@@ -70,7 +70,7 @@ def make_roles(conn: Connection) -> list[str]:
     return [role for role in ROLES if role not in _present(conn)]
 
 
-def grant(conn: Connection) -> None:
+def grant_rights(conn: Connection) -> None:
     """Give each role that exists exactly its rights on the tables that there are now.
 
     Called at the end of every upgrade, so that a new table has its rights from the beginning.
@@ -91,12 +91,12 @@ def grant(conn: Connection) -> None:
                 f"REVOKE INSERT, UPDATE, DELETE ON {t} FROM {role}" for t in _of(owned, READ_ONLY)
             ]
         elif role == READER:
-            rights += [f"REVOKE ALL ON {t} FROM {role}" for t in _of(owned, INTERNAL)]
+            rights += [f"REVOKE ALL ON {t} FROM {role}" for t in _of(owned, INTERNAL_TABLES)]
         for right in rights:
             conn.execute(text(right))
 
 
-def revoke(conn: Connection) -> None:
+def revoke_rights(conn: Connection) -> None:
     """Take every right away again. The roles stay: other databases of the server may use them."""
     schema = _quoted(conn)
     for role in (role for role in ROLES if role in _present(conn)):
@@ -126,7 +126,7 @@ _TURN: Final = 0x7269736B
 """Any number that nobody else locks in the same database."""
 
 
-def migrations() -> Path:
+def migrations_folder() -> Path:
     """Folder of the migrations: inside the installed package, or beside it in the source.
 
     Raises
@@ -141,11 +141,11 @@ def migrations() -> Path:
     raise StoreError("this installation of riskwatch carries no migrations")
 
 
-def head() -> str:
+def head_revision() -> str:
     """Revision that this build needs."""
     found = ScriptDirectory.from_config(_config()).get_current_head()
     if found is None:
-        raise StoreError(f"{migrations()} holds no revision")
+        raise StoreError(f"{migrations_folder()} holds no revision")
     return found
 
 
@@ -164,14 +164,14 @@ def upgrade(database: str | Engine) -> str:
         _refuse_unknown(conn, _revision(conn))
         config = _config()
         config.attributes["connection"] = conn
-        with answering(f"{_name(conn)} cannot be upgraded"):
+        with translate_errors(f"{_name(conn)} cannot be upgraded"):
             command.upgrade(config, "head")
-            grant(conn)
+            grant_rights(conn)
         conn.commit()
-        return head()
+        return head_revision()
 
 
-def current(database: str | Engine) -> str | None:
+def current_revision(database: str | Engine) -> str | None:
     """Revision of a database, ``None`` if it holds no schema of riskwatch."""
     with _connected(database, readonly=True) as conn:
         return _revision(conn)
@@ -204,7 +204,7 @@ def require_current(conn: Connection) -> None:
     StoreError
         If it is not.
     """
-    found, needed = _revision(conn), head()
+    found, needed = _revision(conn), head_revision()
     if found == needed:
         return
     _refuse_unknown(conn, found)
@@ -216,7 +216,7 @@ def _refuse_unknown(conn: Connection, found: str | None) -> None:
     known = {r.revision for r in ScriptDirectory.from_config(_config()).walk_revisions()}
     if found is not None and found not in known:
         raise StoreError(
-            f"{_name(conn)} is at revision {found}, which this build ({head()}) does not know: "
+            f"{_name(conn)} is at revision {found}, which this build ({head_revision()}) does not know: "
             "it was written by a newer riskwatch"
         )
 
@@ -231,7 +231,7 @@ def _name(conn: Connection) -> str:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     return config
 
 

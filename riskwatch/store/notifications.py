@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, delete, func, select, update
 
 from riskwatch.core.migration import ROW_FORMAT, RowFormat
-from riskwatch.store.engine import answering
-from riskwatch.store.lease import hold
+from riskwatch.store.engine import translate_errors
+from riskwatch.store.lease import hold_lease
 from riskwatch.store.truth import STATE_ROW, STREAM_OFFSET, WORKER_PROGRESS
 from riskwatch.store.types import METADATA, FreeText, UtcTime
 from riskwatch.store.write import append, remove, upsert
@@ -38,9 +38,9 @@ STAGE: Final = "notify"
 WAITING: Final = "waiting"
 SENT: Final = "sent"
 DEAD: Final = "dead"
-QUEUE: Final = 1_000
+MAX_WAITING: Final = 1_000
 """Most notices that wait on one route; the least of those beyond are dead letters."""
-_FULL: Final = f"QUEUE_FULL: more than {QUEUE} notices wait on this route"
+_FULL: Final = f"QUEUE_FULL: more than {MAX_WAITING} notices wait on this route"
 _CHUNK: Final = 200
 _STANDING: Final = (0, 0, 0, 0, 0, 1, 1)
 """What `worker_progress` says of a worker without journal and outputs; its format counts."""
@@ -91,7 +91,7 @@ _N: Final = NOTICE.c
 
 
 @dataclass(slots=True)
-class Told:
+class NotificationBatch:
     """What becomes true together: dirty state, how far was read, notices, words."""
 
     rows: RowChanges = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class DueNotification:
     """A notice that may be delivered: the oldest of its group."""
 
     id: str
@@ -111,7 +111,9 @@ class Head:
     due_ts: datetime
 
 
-def commit_told(engine: Engine, epoch: int, told: Told, row_format: RowFormat = ROW_FORMAT) -> int:
+def commit_notifications(
+    engine: Engine, epoch: int, told: NotificationBatch, row_format: RowFormat = ROW_FORMAT
+) -> int:
     """Make what was said true in one transaction; returns how many notices the queue drove out.
 
     Raises
@@ -121,8 +123,8 @@ def commit_told(engine: Engine, epoch: int, told: Told, row_format: RowFormat = 
     StoreUnavailableError
         If the database went away. It may have committed; committing again changes nothing.
     """
-    with answering("notices cannot be written"), engine.begin() as conn:
-        hold(conn, WORKER, epoch)
+    with translate_errors("notices cannot be written"), engine.begin() as conn:
+        hold_lease(conn, WORKER, epoch)
         rows, w = told.rows, WORKER
         upsert(conn, STATE_ROW, [(w, STAGE, k, b) for k, b in rows.items() if b is not None])
         remove(conn, STATE_ROW, [(w, STAGE, k) for k, b in rows.items() if b is None])
@@ -139,7 +141,7 @@ def commit_told(engine: Engine, epoch: int, told: Told, row_format: RowFormat = 
 def _bounded(conn: Connection, route: str) -> int:
     """Give up the least of what waits on a route where that is too much; it can be replayed."""
     mine = (_N.route == route) & (_N.status == WAITING)
-    over = conn.execute(select(func.count()).where(mine)).scalar_one() - QUEUE
+    over = conn.execute(select(func.count()).where(mine)).scalar_one() - MAX_WAITING
     if over <= 0:
         return 0
     least = select(_N.id, _N.made_ts).where(mine).order_by(_N.urgency, _N.place).limit(over)
@@ -149,7 +151,7 @@ def _bounded(conn: Connection, route: str) -> int:
     return int(over)
 
 
-def heads(engine: Engine, route: str) -> list[Head]:
+def due_notifications(engine: Engine, route: str) -> list[DueNotification]:
     """Of each group of a route the oldest notice that waits: those behind it keep their order.
 
     Raises
@@ -161,13 +163,13 @@ def heads(engine: Engine, route: str) -> list[Head]:
     query = (
         select(*columns).where(_N.route == route, _N.status == WAITING).order_by(_N.place, _N.id)
     )
-    found: dict[tuple[str, str], Head] = {}
+    found: dict[tuple[str, str], DueNotification] = {}
     for row in _all(engine, query, "notices cannot be read"):
-        found.setdefault((row.origin, row.group_key), Head(*row[:5]))
+        found.setdefault((row.origin, row.group_key), DueNotification(*row[:5]))
     return list(found.values())
 
 
-def body_of(engine: Engine, notice_id: str) -> bytes:
+def notification_body(engine: Engine, notice_id: str) -> bytes:
     """Bytes of a notice, as they are sent each time.
 
     Raises
@@ -180,51 +182,53 @@ def body_of(engine: Engine, notice_id: str) -> bytes:
     return text.encode()
 
 
-def delivered(engine: Engine, epoch: int, notice_id: str, now: datetime) -> None:
+def mark_delivered(engine: Engine, epoch: int, notice_id: str, now: datetime) -> None:
     """Take note that a notice arrived."""
     tried = {"status": SENT, "tries": _N.tries + 1, "done_ts": now, "reason": ""}
-    _noted(engine, epoch, _waiting(notice_id).values(**tried))
+    _update(engine, epoch, _waiting(notice_id).values(**tried))
 
 
-def postponed(engine: Engine, epoch: int, notice_id: str, due: datetime, reason: str) -> None:
+def postpone(engine: Engine, epoch: int, notice_id: str, due: datetime, reason: str) -> None:
     """Take note that a notice did not arrive and is to be tried again."""
     tried = {"tries": _N.tries + 1, "due_ts": due, "reason": reason}
-    _noted(engine, epoch, _waiting(notice_id).values(**tried))
+    _update(engine, epoch, _waiting(notice_id).values(**tried))
 
 
-def given_up(engine: Engine, epoch: int, notice_id: str, now: datetime, reason: str) -> None:
+def give_up(engine: Engine, epoch: int, notice_id: str, now: datetime, reason: str) -> None:
     """Take note that a notice is not tried any more: it is a dead letter."""
     tried = {"status": DEAD, "tries": _N.tries + 1, "done_ts": now, "reason": reason}
-    _noted(engine, epoch, _waiting(notice_id).values(**tried))
+    _update(engine, epoch, _waiting(notice_id).values(**tried))
 
 
-def orphaned(engine: Engine, epoch: int, routes: Sequence[str], now: datetime) -> None:
+def give_up_orphans(engine: Engine, epoch: int, routes: Sequence[str], now: datetime) -> None:
     """Give up what waits on routes that are not there any more."""
     reason = "ROUTE_GONE: notify.toml has no such route"
     gone = update(NOTICE).where(_N.status == WAITING, _N.route.not_in(list(routes)))
-    _noted(engine, epoch, gone.values(status=DEAD, done_ts=now, reason=reason))
+    _update(engine, epoch, gone.values(status=DEAD, done_ts=now, reason=reason))
 
 
-def depths(engine: Engine) -> dict[str, int]:
+def waiting_counts(engine: Engine) -> dict[str, int]:
     """How many notices wait, by route."""
     query = select(_N.route, func.count()).where(_N.status == WAITING).group_by(_N.route)
     return {row[0]: row[1] for row in _all(engine, query, "notices cannot be counted")}
 
 
-def last_place(engine: Engine) -> int:
+def last_notification_place(engine: Engine) -> int:
     """Place of the newest notice; 0 if there is none."""
     (row,) = _all(engine, select(func.max(_N.place)), "notices cannot be read")
     return row[0] or 0
 
 
-def forget(engine: Engine, before: datetime) -> None:
+def forget_notifications(engine: Engine, before: datetime) -> None:
     """Delete what is done and what was said before a time."""
-    with answering("old notices cannot be deleted"), engine.begin() as conn:
+    with translate_errors("old notices cannot be deleted"), engine.begin() as conn:
         conn.execute(delete(NOTICE).where(_N.made_ts < before, _N.status != WAITING))
         conn.execute(delete(NOTICE_WORD).where(NOTICE_WORD.c.ts < before))
 
 
-def listed(conn: Connection, status: str | None, route: str | None, limit: int) -> list[Found]:
+def list_notifications(
+    conn: Connection, status: str | None, route: str | None, limit: int
+) -> list[Found]:
     """Notices, the newest first, without their bodies."""
     query = select(*(c for c in NOTICE.columns if c.name != "body"))
     if status is not None:
@@ -235,7 +239,7 @@ def listed(conn: Connection, status: str | None, route: str | None, limit: int) 
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def replay(engine: Engine, ids: Sequence[str], person: str, now: datetime) -> int:
+def replay_dead(engine: Engine, ids: Sequence[str], person: str, now: datetime) -> int:
     """Have dead letters delivered again, from the first try; returns how many there were.
 
     Raises
@@ -247,7 +251,7 @@ def replay(engine: Engine, ids: Sequence[str], person: str, now: datetime) -> in
         "status": WAITING, "tries": 0, "due_ts": now, "done_ts": None, "replayed_by": person,
     }  # fmt: skip
     done = 0
-    with answering("notices cannot be sent again"), engine.begin() as conn:
+    with translate_errors("notices cannot be sent again"), engine.begin() as conn:
         for at in range(0, len(ids), _CHUNK):
             some = update(NOTICE).where(_N.id.in_(ids[at : at + _CHUNK]), _N.status == DEAD)
             done += conn.execute(some.values(**again)).rowcount
@@ -258,12 +262,12 @@ def _waiting(notice_id: str) -> Update:
     return update(NOTICE).where(_N.id == notice_id, _N.status == WAITING)
 
 
-def _noted(engine: Engine, epoch: int, change: Update) -> None:
-    with answering("the delivery of a notice cannot be noted"), engine.begin() as conn:
-        hold(conn, WORKER, epoch)
+def _update(engine: Engine, epoch: int, change: Update) -> None:
+    with translate_errors("the delivery of a notice cannot be noted"), engine.begin() as conn:
+        hold_lease(conn, WORKER, epoch)
         conn.execute(change)
 
 
 def _all(engine: Engine, query: Any, what: str) -> Sequence[Any]:
-    with answering(what), engine.connect() as conn:
+    with translate_errors(what), engine.connect() as conn:
         return conn.execute(query).all()

@@ -34,7 +34,7 @@ from riskwatch.core.outputs import (
     PositionChanged,
     ScoreUpdated,
     StageFaulted,
-    as_alert,
+    alert_from_fault,
 )
 from riskwatch.errors import StoreError
 from riskwatch.store import projections as t
@@ -46,7 +46,7 @@ from riskwatch.store.projections import (
     SCOPE_CONTROL,
     command_row,
 )
-from riskwatch.store.types import as_stored
+from riskwatch.store.types import stored_value
 from riskwatch.store.write import Row, append, remove, upsert
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ if TYPE_CHECKING:
 # A fold over outputs in their order, starting from the rows that are open in the database; so
 # the result is the same wherever batches begin and end.
 
-Found = dict[str, Any]
+EpisodeRow = dict[str, Any]
 _CHUNK: Final = 200
 """Keys looked up at once; databases bound the number of parameters."""
 
 
 def write_episodes(conn: Connection, worker: str, outputs: Sequence[Any]) -> None:
     """Fold `outputs` of `worker` into the tables of alerts and data-quality issues."""
-    told = [as_alert(o) if isinstance(o, StageFaulted) else o for o in outputs]
+    told = [alert_from_fault(o) if isinstance(o, StageFaulted) else o for o in outputs]
     alerts = [o for o in told if isinstance(o, AlertRaised | AlertResolved)]
     issues = [o for o in outputs if isinstance(o, DataQualityRaised | DataQualityResolved)]
     if alerts:
@@ -101,9 +101,9 @@ def write_episodes(conn: Connection, worker: str, outputs: Sequence[Any]) -> Non
 
 
 def _fold_alerts(
-    opened: dict[str, Found], outputs: Iterable[AlertRaised | AlertResolved]
-) -> list[Found]:
-    touched: dict[str, Found] = {}
+    opened: dict[str, EpisodeRow], outputs: Iterable[AlertRaised | AlertResolved]
+) -> list[EpisodeRow]:
+    touched: dict[str, EpisodeRow] = {}
     for o in outputs:
         if isinstance(o, AlertResolved):
             row = opened.pop(o.alert, None)
@@ -134,10 +134,10 @@ def _fold_alerts(
 
 def _fold_issues(
     worker: str,
-    opened: dict[tuple[str, str], Found],
+    opened: dict[tuple[str, str], EpisodeRow],
     outputs: Iterable[DataQualityRaised | DataQualityResolved],
-) -> list[Found]:
-    touched: dict[str, Found] = {}
+) -> list[EpisodeRow]:
+    touched: dict[str, EpisodeRow] = {}
     for o in outputs:
         key = (o.issue.value, o.subject)
         if isinstance(o, DataQualityResolved):
@@ -162,12 +162,12 @@ def _fold_issues(
     return list(touched.values())
 
 
-def _open(conn: Connection, table: Table, query: Select[Any]) -> Iterator[Found]:
+def _open(conn: Connection, table: Table, query: Select[Any]) -> Iterator[EpisodeRow]:
     for row in conn.execute(query.where(table.c.resolved_ts.is_(None))).mappings():
         yield dict(row)
 
 
-def _write(conn: Connection, table: Table, rows: list[Found]) -> None:
+def _write(conn: Connection, table: Table, rows: list[EpisodeRow]) -> None:
     # A row that was closed comes before its successor of the same key, which finds the place free.
     names = [c.name for c in table.columns]
     upsert(conn, table, [tuple(row[name] for name in names) for row in rows])
@@ -190,7 +190,7 @@ def _getter(table: Table) -> Callable[[Any], Row]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Latest:
+class LatestTable:
     """A table that keeps the last row per primary key; `closes` says which outputs delete it."""
 
     table: Table
@@ -200,7 +200,7 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Log:
+class LogTable:
     """A table that keeps every output once, by id."""
 
     table: Table
@@ -208,18 +208,18 @@ class Log:
 
     def stored(self, output: Output) -> Row:
         """Row of an output as it is read back."""
-        return tuple(as_stored(value) for value in self.row(output))
+        return tuple(stored_value(value) for value in self.row(output))
 
 
-def _latest(table: Table, closes: Callable[[Any], bool] | None = None) -> Latest:
+def _latest(table: Table, closes: Callable[[Any], bool] | None = None) -> LatestTable:
     columns = list(table.columns)
     width = len(table.primary_key.columns)
     assert all(c.primary_key for c in columns[:width]), f"{table.name}: keys come first"
-    return Latest(table, _getter(table), width, closes)
+    return LatestTable(table, _getter(table), width, closes)
 
 
-def _log(table: Table) -> Log:
-    return Log(table, _getter(table))
+def _log(table: Table) -> LogTable:
+    return LogTable(table, _getter(table))
 
 
 def _no_amount(output: ExposureChanged) -> bool:
@@ -234,9 +234,9 @@ def _nothing(output: ControlChanged) -> bool:
     return output.empty
 
 
-_COMMANDS: Final = Log(OPERATOR_COMMAND, command_row)
+_COMMANDS: Final = LogTable(OPERATOR_COMMAND, command_row)
 
-PROJECTIONS: Final[dict[type[Output], tuple[Latest | Log, ...]]] = {
+PROJECTIONS: Final[dict[type[Output], tuple[LatestTable | LogTable, ...]]] = {
     ExposureChanged: (_latest(t.EXPOSURE, _no_amount),),
     PositionChanged: (_latest(t.POSITION, _no_qty),),
     AssetValued: (_latest(t.ASSET_VALUE),),
@@ -265,11 +265,11 @@ EPISODES: Final = (
 
 
 @dataclass(slots=True)
-class Folded:
+class ProjectedRows:
     """What a run of outputs comes to: rows to write, keys to delete, episodes to fold."""
 
-    latest: dict[Latest, dict[Row, Row | None]] = field(default_factory=dict)
-    logs: dict[Log, list[Row]] = field(default_factory=dict)
+    latest: dict[LatestTable, dict[Row, Row | None]] = field(default_factory=dict)
+    logs: dict[LogTable, list[Row]] = field(default_factory=dict)
     episodes: list[Any] = field(default_factory=list)
 
     def write(self, conn: Connection) -> None:
@@ -281,7 +281,7 @@ class Folded:
             append(conn, log.table, lines)
 
 
-def fold(outputs: Iterable[Output]) -> Folded:
+def fold(outputs: Iterable[Output]) -> ProjectedRows:
     """Fold outputs, in order, into what the tables must show after them.
 
     Raises
@@ -289,7 +289,7 @@ def fold(outputs: Iterable[Output]) -> Folded:
     StoreError
         If a type of output has no projection.
     """
-    folded = Folded()
+    folded = ProjectedRows()
     for output in outputs:
         targets = PROJECTIONS.get(type(output))
         if targets is None:
@@ -299,7 +299,7 @@ def fold(outputs: Iterable[Output]) -> Folded:
             continue
         for target in targets:
             row = target.row(output)
-            if isinstance(target, Log):
+            if isinstance(target, LogTable):
                 folded.logs.setdefault(target, []).append(row)
             else:
                 closed = target.closes is not None and target.closes(output)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Tables of what people did: every command with what came of it, and what is in force.
 
-REFUSED: Final = "refused"
+REFUSED_OUTCOME: Final = "refused"
 """Outcome of a command that had no effect."""
 
 OPERATOR_COMMAND: Final = Table(
@@ -75,7 +75,7 @@ def command_row(output: CommandApplied | CommandRefused) -> Row:
     if isinstance(output, CommandApplied):
         came = (output.outcome, None, output.detail, output.request_id, True)
     else:
-        came = (REFUSED, output.refusal.value, output.detail, None, output.authentic)
+        came = (REFUSED_OUTCOME, output.refusal.value, output.detail, None, output.authentic)
     return (
         output.id,
         output.ts,

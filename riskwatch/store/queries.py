@@ -13,7 +13,7 @@ from riskwatch.core.money import ZERO, add, canonical, sub, usd
 from riskwatch.core.risk.state import scope_key, scope_row
 from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import answering, open_engine
+from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.migrate import require_current
 from riskwatch.store.projections import (
     ALERT,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _HEIGHT = {"shadow": 0, "advisory": 1, "bounded": 2, "full": 3}
 
 
-def standings(conn: Connection, generation: str | None = None) -> list[Found]:
+def authority_records(conn: Connection, generation: str | None = None) -> list[CommandRow]:
     """Where every generation stands, by target, the highest authority first."""
     query = select(MODEL_STANDING)
     if generation is not None:
@@ -57,7 +57,7 @@ def standings(conn: Connection, generation: str | None = None) -> list[Found]:
     )
 
 
-def authority_changes(conn: Connection, generation: str) -> list[Found]:
+def authority_changes(conn: Connection, generation: str) -> list[CommandRow]:
     """Every change of a generation's authority, in order of time."""
     c = AUTHORITY_CHANGE.c
     query = select(AUTHORITY_CHANGE).where(c.generation == generation).order_by(c.ts, c.id)
@@ -73,10 +73,10 @@ def last_features(conn: Connection) -> dict[str, dict[str, float]]:
 
 # What tools ask of people's doings: what came of a command, and what is in force now.
 
-Found = dict[str, Any]
+CommandRow = dict[str, Any]
 
 
-def outcome(conn: Connection, cause_id: str) -> Found | None:
+def command_outcome(conn: Connection, cause_id: str) -> CommandRow | None:
     """What came of the command of this identity at first; ``None`` while nothing has.
 
     What only claims to be it does not count, nor that it was sent again.
@@ -87,7 +87,7 @@ def outcome(conn: Connection, cause_id: str) -> Found | None:
     return None if found is None else dict(found)
 
 
-def history(conn: Connection, scope: str | None, limit: int) -> list[Found]:
+def command_history(conn: Connection, scope: str | None, limit: int) -> list[CommandRow]:
     """Commands, the newest first."""
     c = OPERATOR_COMMAND.c
     query = select(OPERATOR_COMMAND).order_by(c.ts.desc(), c.commanded_at.desc(), c.id).limit(limit)
@@ -96,7 +96,7 @@ def history(conn: Connection, scope: str | None, limit: int) -> list[Found]:
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def controls(conn: Connection) -> dict[str, Found]:
+def scope_controls(conn: Connection) -> dict[str, CommandRow]:
     """What people have in force or in hand, by scope."""
     query = select(SCOPE_CONTROL).order_by(SCOPE_CONTROL.c.scope)
     return {row["scope"]: dict(row) for row in conn.execute(query).mappings()}
@@ -130,7 +130,7 @@ def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
     return gross, net, unpriced
 
 
-Found = dict[str, Any]
+CommandRow = dict[str, Any]
 GROUPS: Final = ("counterparty", "issuer", "asset", "book")
 """What exposure can be grouped by."""
 _DOLLARS: Final = ("long_usd", "short_usd", "gross_usd", "net_usd")
@@ -139,7 +139,7 @@ _SHOWN: Final = 10
 
 
 @contextmanager
-def reading(url: str) -> Iterator[Connection]:
+def open_reader(url: str) -> Iterator[Connection]:
     """Open a database of this build's schema for reading, and close it afterwards.
 
     Raises
@@ -151,14 +151,17 @@ def reading(url: str) -> Iterator[Connection]:
     """
     engine = open_engine(url, readonly=True)
     try:
-        with answering(engine.url.render_as_string(hide_password=True)), engine.connect() as conn:
+        with (
+            translate_errors(engine.url.render_as_string(hide_password=True)),
+            engine.connect() as conn,
+        ):
             require_current(conn)
             yield conn
     finally:
         engine.dispose()
 
 
-def exposures(conn: Connection, by: str) -> list[Found]:
+def exposures(conn: Connection, by: str) -> list[CommandRow]:
     """Rows of the view ``exposure_by_<by>``, the largest gross first; dollars to the cent.
 
     Parameters
@@ -216,7 +219,7 @@ def exact_totals(conn: Connection, by: str) -> dict[tuple[str, str], Decimal]:
     return {key: canonical(totals[key]) for key in sorted(totals)}
 
 
-def alerts(conn: Connection, *, all_of_them: bool) -> list[Found]:
+def alerts(conn: Connection, *, all_of_them: bool) -> list[CommandRow]:
     """Open alerts, the gravest and dearest first; or every alert, the newest first."""
     query = select(ALERT)
     if all_of_them:
@@ -230,13 +233,15 @@ def alerts(conn: Connection, *, all_of_them: bool) -> list[Found]:
     )
 
 
-def killswitches(conn: Connection) -> list[Found]:
+def killswitches(conn: Connection) -> list[CommandRow]:
     """Every scope that was ever decided on, the strictest first."""
     rows = [dict(row) for row in conn.execute(select(KILLSWITCH)).mappings()]
     return sorted(rows, key=lambda row: (-_RANKS.get(row["effective"], 0), row["scope"]))
 
 
-def find(conn: Connection, prefix: str) -> tuple[Found | None, Found | None]:
+def find_alert_and_decision(
+    conn: Connection, prefix: str
+) -> tuple[CommandRow | None, CommandRow | None]:
     """Look up the alert and the decision that an id or its beginning means.
 
     Returns
@@ -268,19 +273,19 @@ def find(conn: Connection, prefix: str) -> tuple[Found | None, Found | None]:
     return raised[0], made[0] if made else None
 
 
-def switches_of(conn: Connection, decision_id: str) -> list[Found]:
+def switches_of(conn: Connection, decision_id: str) -> list[CommandRow]:
     """Return what a decision did to the kill switch, in order of time."""
     c = KILLSWITCH_HISTORY.c
     query = select(KILLSWITCH_HISTORY).where(c.decision_id == decision_id).order_by(c.ts, c.id)
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """`value` as JSON may hold it: exact digits and sortable times as text.
 
     Examples
     --------
-    >>> plain(Decimal("1E+3"))
+    >>> json_value(Decimal("1E+3"))
     '1000'
     """
     if isinstance(value, Decimal):
@@ -288,7 +293,7 @@ def plain(value: Any) -> Any:
     return time_text(value) if isinstance(value, datetime) else value
 
 
-def _by_id(conn: Connection, where: Table, like: str) -> list[Found]:
+def _by_id(conn: Connection, where: Table, like: str) -> list[CommandRow]:
     ids = [where.c.id, where.c.last_id] if where is ALERT else [where.c.id]
     match = or_(*(c.like(like) for c in ids))
     query = select(where).where(match).order_by(where.c.id).limit(_SHOWN + 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
-from riskwatch.store.engine import answering
+from riskwatch.store.engine import translate_errors
 from riskwatch.store.truth import OUTBOX, STATE_ROW
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _O: Final = OUTBOX.c
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class RowCounts:
     """Counts, by worker.
 
     Attributes
@@ -33,7 +33,7 @@ class Census:
     outbox: dict[str, int]
 
 
-def census(engine: Engine, workers: list[str]) -> Census:
+def count_rows(engine: Engine, workers: list[str]) -> RowCounts:
     """Count what `workers` keep.
 
     Raises
@@ -47,7 +47,7 @@ def census(engine: Engine, workers: list[str]) -> Census:
         .group_by(_S.worker, _S.stage)
     )
     waits = select(_O.worker, func.count()).where(_O.worker.in_(workers)).group_by(_O.worker)
-    with answering("rows cannot be counted"), engine.connect() as conn:
+    with translate_errors("rows cannot be counted"), engine.connect() as conn:
         state = {(w, stage): (n, int(size)) for w, stage, n, size in conn.execute(kept)}
         found = {row[0]: row[1] for row in conn.execute(waits)}
-    return Census(state, {worker: found.get(worker, 0) for worker in workers})
+    return RowCounts(state, {worker: found.get(worker, 0) for worker in workers})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from riskwatch.core.scopes import table_digest
-from riskwatch.store.engine import answering
-from riskwatch.store.lease import hold
+from riskwatch.store.engine import translate_errors
+from riskwatch.store.lease import hold_lease
 from riskwatch.store.projections import KILLSWITCH
 from riskwatch.store.truth import WORKER_PROGRESS
 
@@ -54,8 +54,8 @@ def scope_table(engine: Engine, worker: str, epoch: int) -> ScopeTable:
         If the database does not answer.
     """
     k, p = KILLSWITCH.c, WORKER_PROGRESS.c
-    with answering(f"{worker}: the table of scopes cannot be read"), engine.begin() as conn:
-        hold(conn, worker, epoch)
+    with translate_errors(f"{worker}: the table of scopes cannot be read"), engine.begin() as conn:
+        hold_lease(conn, worker, epoch)
         rows = conn.execute(select(k.scope, k.effective, k.decision_id).order_by(k.scope)).all()
         seq = conn.execute(select(p.next_seq).where(p.worker == worker)).scalar()
     return ScopeTable(
@@ -65,12 +65,12 @@ def scope_table(engine: Engine, worker: str, epoch: int) -> ScopeTable:
     )
 
 
-def by_state(states: Mapping[str, str]) -> dict[str, int]:
+def count_by_state(states: Mapping[str, str]) -> dict[str, int]:
     """Count scopes by state.
 
     Examples
     --------
-    >>> by_state({"a": "HALT", "b": "HALT"})
+    >>> count_by_state({"a": "HALT", "b": "HALT"})
     {'HALT': 2}
     """
     out: dict[str, int] = {}

@@ -15,9 +15,9 @@ from riskwatch.core.migration import ROW_FORMAT, RowFormat
 from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload, write_audit
-from riskwatch.store.batch import Batch, Counts, OutboxRecord, Resumed, StreamOffset
-from riskwatch.store.engine import answering, headers_from, headers_text
-from riskwatch.store.lease import hold, raise_epoch
+from riskwatch.store.batch import Batch, Counts, OutboxRecord, ResumePoint, StreamOffset
+from riskwatch.store.engine import headers_from, headers_text, translate_errors
+from riskwatch.store.lease import hold_lease, raise_epoch
 from riskwatch.store.project import fold, write_episodes
 from riskwatch.store.state_rows import load_rows
 from riskwatch.store.truth import (
@@ -51,7 +51,7 @@ _ANSWERS: Final = frozenset({"CommandApplied", "CommandRefused"})
 """What is said once to somebody who asked, and replaces nothing."""
 
 
-def pending(
+def pending_records(
     engine: Engine, worker: str, limit: int, *, latest_only: bool = False
 ) -> list[OutboxRecord]:
     """Outbox records of `worker` that are not known to be published, in order, at most `limit`.
@@ -66,14 +66,14 @@ def pending(
         If the database cannot be used.
     """
     query = select(*_COLUMNS).where(_C.worker == worker).order_by(_C.seq).limit(limit)
-    with answering(f"{worker}: the outbox cannot be read"), engine.connect() as conn:
+    with translate_errors(f"{worker}: the outbox cannot be read"), engine.connect() as conn:
         if latest_only:
             newest = (
                 select(func.max(_C.seq))
                 .where(_C.worker == worker, _C.topic != ALERTS)
                 .group_by(_C.topic, _C.key)
             )
-            standing = _standing(conn, worker)[:limit]
+            standing = _unreplaced_alerts(conn, worker)[:limit]
             query = query.where(
                 or_(_C.seq.in_(newest), _C.seq.in_(standing), _C.topic.endswith(DLQ_SUFFIX))
             )
@@ -81,7 +81,7 @@ def pending(
     return [OutboxRecord(*row[:6], headers=headers_from(row[6])) for row in found]
 
 
-def _standing(conn: Connection, worker: str) -> list[int]:
+def _unreplaced_alerts(conn: Connection, worker: str) -> list[int]:
     """Places on the topic of alerts that nothing replaced; a decision replaces no alert."""
     rows = conn.execute(
         select(_C.seq, _C.key, _C.value)
@@ -110,12 +110,12 @@ _SENT: Final = delete(OUTBOX).where(
 
 def take_lease(
     engine: Engine, worker: str, holder: str, row_format: RowFormat = ROW_FORMAT
-) -> Resumed:
+) -> ResumePoint:
     """Become the one process that may write for `worker`, and load all it needs to go on.
 
     Whoever held the lease before is fenced from this moment: its next commit fails. State rows of
     an older format are migrated in memory. The database keeps the old rows until the first
-    commit, which must write `Resumed.migrated`.
+    commit, which must write `ResumePoint.migrated`.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def take_lease(
         If the database cannot be used, or the stored state has a newer format than this
         build's. The lease stays where it was.
     """
-    with answering(f"the lease of {worker} cannot be taken"), engine.begin() as conn:
+    with translate_errors(f"the lease of {worker} cannot be taken"), engine.begin() as conn:
         return _resume(conn, worker, raise_epoch(conn, worker, holder), row_format)
 
 
@@ -160,13 +160,13 @@ def commit(engine: Engine, batch: Batch, row_format: RowFormat = ROW_FORMAT) -> 
     StoreUnavailableError
         If the database went away. It may have committed; committing again finds out.
     """
-    if not batch.counts.holds():
+    if not batch.counts.is_conserved():
         raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
-    with answering(f"{batch.worker}: batch refused"), engine.begin() as conn:
+    with translate_errors(f"{batch.worker}: batch refused"), engine.begin() as conn:
         _write(conn, batch, row_format)
 
 
-def _resume(conn: Connection, worker: str, epoch: int, row_format: RowFormat) -> Resumed:
+def _resume(conn: Connection, worker: str, epoch: int, row_format: RowFormat) -> ResumePoint:
     o = STREAM_OFFSET.c
     rows, migrated = load_rows(conn, worker, row_format)
     offsets = [
@@ -176,7 +176,7 @@ def _resume(conn: Connection, worker: str, epoch: int, row_format: RowFormat) ->
         )
     ]
     p = conn.execute(select(WORKER_PROGRESS).where(_P.worker == worker)).one_or_none()
-    return Resumed(
+    return ResumePoint(
         epoch=epoch,
         rows=rows,
         offsets={found.stream: found for found in sorted(offsets, key=lambda x: x.stream)},
@@ -229,7 +229,7 @@ def _write(conn: Connection, batch: Batch, row_format: RowFormat) -> None:
 
 def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
     """Hold the lease until the end of the transaction; returns (next output, next journal)."""
-    hold(conn, batch.worker, batch.epoch)
+    hold_lease(conn, batch.worker, batch.epoch)
     found = conn.execute(_STANDING, {"w": batch.worker}).one()
     if found.read is None:
         return FIRST, FIRST

@@ -74,14 +74,14 @@ def time_text(value: datetime) -> str:
     return value.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """`text` as both databases can hold it: NUL and lone surrogates become U+FFFD.
 
     Only free text (details, notes, titles) can hold either; names and ids cannot.
 
     Examples
     --------
-    >>> clean("a" + chr(0) + "b") == "a" + chr(0xFFFD) + "b"
+    >>> clean_text("a" + chr(0) + "b") == "a" + chr(0xFFFD) + "b"
     True
     """
     try:
@@ -112,17 +112,17 @@ def dump_json(value: object) -> str:
     return text
 
 
-def as_stored(value: Any) -> Any:
+def stored_value(value: Any) -> Any:
     """`value` as it comes back from a column: what no database can hold in text is replaced.
 
     Examples
     --------
-    >>> as_stored(["a" + chr(0)]) == ["a" + chr(0xFFFD)]
+    >>> stored_value(["a" + chr(0)]) == ["a" + chr(0xFFFD)]
     True
     """
     if isinstance(value, list | dict):
         return json.loads(dump_json(value))
-    return clean(value) if isinstance(value, str) else value
+    return clean_text(value) if isinstance(value, str) else value
 
 
 def _plain(value: object) -> str:
@@ -133,11 +133,11 @@ def _plain(value: object) -> str:
 
 def _clean_all(value: Any) -> Any:
     if isinstance(value, str):
-        return clean(value)
+        return clean_text(value)
     if isinstance(value, list):
         return [_clean_all(item) for item in value]
     if isinstance(value, dict):
-        return {clean(key): _clean_all(item) for key, item in value.items()}
+        return {clean_text(key): _clean_all(item) for key, item in value.items()}
     return value
 
 
@@ -201,7 +201,7 @@ class FreeText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Text that both databases accept."""
         del dialect
-        return None if value is None else clean(value)
+        return None if value is None else clean_text(value)
 
 
 class Json(TypeDecorator[Any]):

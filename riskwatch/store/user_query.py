@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Rows = list[tuple[Any, ...]]
 
 
-def ask(conn: Connection, query: str, limit: int) -> tuple[list[str], Rows, bool]:
+def run_user_query(conn: Connection, query: str, limit: int) -> tuple[list[str], Rows, bool]:
     """Run one query that reads.
 
     SQLite's authorizer refuses anything but reading. On Postgres the session is read-only and
@@ -22,7 +22,7 @@ def ask(conn: Connection, query: str, limit: int) -> tuple[list[str], Rows, bool
     Parameters
     ----------
     conn : Connection
-        From :func:`riskwatch.store.queries.reading`.
+        From :func:`riskwatch.store.queries.open_reader`.
     query : str
         One SQL statement.
     limit : int

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VARIABLE: Final = "RISKWATCH_HTTP"
 REQUEST_S: Final = 5.0
 """Most seconds that one client may take, however it spreads its bytes."""
-CLIENTS: Final = 32
+MAX_CLIENTS: Final = 32
 """Most clients at a time; more are hung up on."""
 _POLL_S: Final = 0.1
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -37,7 +37,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 log = structlog.get_logger("riskwatch.health")
 
 
-def split(address: str) -> tuple[str, int]:
+def split_address(address: str) -> tuple[str, int]:
     """Host and port of ``host:port``; IPv6 hosts stand in brackets.
 
     Raises
@@ -47,7 +47,7 @@ def split(address: str) -> tuple[str, int]:
 
     Examples
     --------
-    >>> split("127.0.0.1:8000"), split("[::1]:0")
+    >>> split_address("127.0.0.1:8000"), split_address("[::1]:0")
     (('127.0.0.1', 8000), ('::1', 0))
     """
     host, colon, port = address.rpartition(":")
@@ -78,7 +78,7 @@ class HealthServer:
     def __init__(
         self, address: str, registry: CollectorRegistry, live: Check, ready: Check
     ) -> None:
-        host, port = split(address)
+        host, port = split_address(address)
         try:
             found = socket.getaddrinfo(
                 host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -106,7 +106,7 @@ class _Server(ThreadingHTTPServer):
     """Threads are bounded in number and in time."""
 
     daemon_threads = True
-    request_queue_size = CLIENTS
+    request_queue_size = MAX_CLIENTS
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class _Server(ThreadingHTTPServer):
         """Whether there is room for one more."""
         del client_address
         with self._lock:
-            if len(self._since) >= CLIENTS:
+            if len(self._since) >= MAX_CLIENTS:
                 return False
             self._since[request] = time.monotonic()
             return True

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from riskwatch.engine.retry import Patience
+    from riskwatch.engine.retry import Retry
 
 
 # Who holds a lease, by a name from which its neighbours can tell that it is dead.
 
 
-def own() -> str:
+def process_holder() -> str:
     """Host, process, and where its number counts: ``host/pid/namespace``."""
     return f"{socket.gethostname()}/{os.getpid()}/{_namespace()}"
 
@@ -44,7 +44,7 @@ def is_dead(holder: str) -> bool:
 
     Examples
     --------
-    >>> is_dead(own()), is_dead("elsewhere/1/x"), is_dead("test")
+    >>> is_dead(process_holder()), is_dead("elsewhere/1/x"), is_dead("test")
     (False, False, False)
     """
     parts = holder.split("/")
@@ -67,7 +67,7 @@ def _namespace() -> str:
         return "-"
 
 
-TURNS: Final = 12
+MAX_STEP_LEASES: Final = 12
 """Lease times that one turn may take before the lease is left to run out."""
 
 STANDBY_S: Final = 0.5
@@ -81,7 +81,7 @@ def wait_for_lease(
     worker: str,
     own: str,
     lease_s: float,
-    patience: Patience,
+    patience: Retry,
     stands_by: Callable[[str], None],
 ) -> None:
     """Wait until this process holds the lease of a worker.
@@ -95,7 +95,7 @@ def wait_for_lease(
     worker : str
         Whose lease.
     own : str
-        Name of this process, as of :func:`riskwatch.worker.lease.own`.
+        Name of this process, as of :func:`riskwatch.worker.lease.process_holder`.
     lease_s : float
         After how long a silent lease is free.
     patience : Patience
@@ -110,9 +110,9 @@ def wait_for_lease(
     """
     told, dead = "", None
     while not patience.ask_store(
-        "lease", partial(lease.claim, engine, worker, own, lease_s, instead_of=dead)
+        "lease", partial(lease.claim_lease, engine, worker, own, lease_s, instead_of=dead)
     ):
-        found = patience.ask_store("lease", partial(lease.standing, engine, worker))
+        found = patience.ask_store("lease", partial(lease.lease_state, engine, worker))
         if found is not None and is_dead(found.holder):
             log.info("takes over from the dead", leader=found.holder, epoch=found.epoch)
             dead = found.holder
@@ -125,7 +125,7 @@ def wait_for_lease(
     log.info("leads", worker=worker, holder=own)
 
 
-class Keeper:
+class LeaseRenewer:
     """Renews a lease.
 
     Parameters
@@ -156,7 +156,7 @@ class Keeper:
         self._turned = time.monotonic()
         self._thread.start()
 
-    def turned(self) -> None:
+    def mark_progress(self) -> None:
         """Say that a turn came to its end."""
         self._turned = time.monotonic()
 
@@ -171,11 +171,11 @@ class Keeper:
             epoch = self._epoch()
             if not epoch:
                 continue
-            if time.monotonic() - self._turned > TURNS * self._lease_s:
+            if time.monotonic() - self._turned > MAX_STEP_LEASES * self._lease_s:
                 log.error("lease left to run out: one turn takes too long", worker=self._worker)
                 return
             try:
-                lease.renew(self._engine, self._worker, epoch)
+                lease.renew_lease(self._engine, self._worker, epoch)
             except FencedError as error:
                 # The working thread learns it from its own commit, and ends the process.
                 log.warning("lease lost", worker=self._worker, error=str(error))

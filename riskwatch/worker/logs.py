@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import structlog
 
-from riskwatch.contracts.redact import redacted
+from riskwatch.contracts.redact import redact_secrets
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, ExcInfo
 
-Level = Literal["debug", "info", "warning", "error"]
-Format = Literal["auto", "console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "console", "json"]
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -25,7 +25,7 @@ _LEVELS: Final = {
 }
 
 
-def configure(level: Level = "info", form: Format = "auto") -> None:
+def configure_logging(level: LogLevel = "info", form: LogFormat = "auto") -> None:
     """Set up structlog for this process. Called once, by a command or a worker.
 
     Parameters
@@ -71,19 +71,19 @@ def without_secrets(logger: object, name: str, line: EventDict) -> EventDict:
 
 def _hidden(value: Any) -> Any:
     if isinstance(value, str):
-        return redacted(value)
+        return redact_secrets(value)
     if isinstance(value, dict):
         return {key: _hidden(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_hidden(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redacted(str(value))
+    return redact_secrets(str(value))
 
 
 def _traceback(sio: TextIO, exc_info: ExcInfo) -> None:
     structlog.dev.plain_traceback(kept := StringIO(), exc_info)
-    sio.write(redacted(kept.getvalue()))
+    sio.write(redact_secrets(kept.getvalue()))
 
 
 class _Bridge(logging.Handler):

@@ -17,13 +17,13 @@ from kafka.partitioner import murmur2
 
 from riskwatch.contracts.codec import decode
 from riskwatch.contracts.outputs import decode_internal
-from riskwatch.contracts.refusal import Refusal, refuse, shown
+from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.readings import CounterpartyReading, Forwarded
+from riskwatch.core.readings import CounterpartyReading, LedgerMessage
 from riskwatch.engine.dead_letters import topic_of
-from riskwatch.engine.record import FORWARDED, TIMELESS, Record, ahead
+from riskwatch.engine.record import FORWARDED, NO_EVENT_TIME, InputRecord, refuse_future
 from riskwatch.errors import FetchGapError, StreamIdentityError
 from riskwatch.store.batch import StreamOffset
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-class Message(NamedTuple):
+class InboundMessage(NamedTuple):
     """A message as the broker has it; `arrived_us` by the broker's clock, microseconds."""
 
     offset: int
@@ -59,7 +59,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-class Inbound:
+class PartitionDecoder:
     """Decodes and checks the messages of one partition.
 
     Parameters
@@ -82,7 +82,7 @@ class Inbound:
         self._partitions = partitions
         self._homes: dict[str, bool] = {}
         topic = TOPICS[topic_of(stream)]
-        self.decode: Callable[[bytes], WireEvent | Forwarded | Refusal] = (
+        self.decode: Callable[[bytes], WireEvent | LedgerMessage | Refusal] = (
             _decode_reading if CounterpartyReading in topic.carries else decode
         )
 
@@ -91,7 +91,7 @@ class Inbound:
 
         An event that is ahead of the broker's clock must not hold its partition up until then.
         """
-        return self._misplaced(event, key) or ahead(event, arrived_us)
+        return self._misplaced(event, key) or refuse_future(event, arrived_us)
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
         """Whether a message's key is not its event's, or belongs in another partition."""
@@ -101,7 +101,7 @@ class Inbound:
         if key is None or key != wanted.encode():
             return refuse(
                 RejectReason.KEY_MISMATCH,
-                f"the key must be {shown(wanted)}, was {shown(key)}",
+                f"the key must be {excerpt(wanted)}, was {excerpt(key)}",
             )
         home = self._homes.get(wanted)
         if home is None:
@@ -113,12 +113,12 @@ class Inbound:
             return None
         return refuse(
             RejectReason.KEY_MISMATCH,
-            f"key {shown(wanted)} belongs in partition {partition_of(key, self._partitions)} of "
+            f"key {excerpt(wanted)} belongs in partition {partition_of(key, self._partitions)} of "
             f"{self._partitions}, was in {self._partition}: partition by murmur2",
         )
 
 
-def _decode_reading(raw: bytes) -> Forwarded | Refusal:
+def _decode_reading(raw: bytes) -> LedgerMessage | Refusal:
     """Decode a reading of another worker."""
     try:
         fact = decode_internal(raw)
@@ -134,7 +134,7 @@ _HOMES = 100_000
 
 
 @dataclass(slots=True)
-class Lane:
+class PartitionCursor:
     """One partition.
 
     Attributes
@@ -159,20 +159,20 @@ class Lane:
     taken: int
     records: int
     end: int
-    waiting: deque[Record] = field(default_factory=deque)
+    waiting: deque[InputRecord] = field(default_factory=deque)
 
     @property
     def behind(self) -> bool:
         """Whether the broker has records that did not come in yet."""
         return self.fetched < self.end
 
-    def pass_over(self) -> None:
+    def skip_gap(self) -> None:
         """Leave offsets without a record behind, once nothing before them waits."""
         if not self.waiting:
             self.taken = max(self.taken, self.fetched)
 
 
-class Intake:
+class EventTimeMerge:
     """Reads messages per partition into records, and hands them out in order of event time.
 
     Parameters
@@ -183,7 +183,9 @@ class Intake:
         How the messages of each are decoded and checked.
     """
 
-    def __init__(self, lanes: dict[str, Lane], inbound: Mapping[str, Inbound]) -> None:
+    def __init__(
+        self, lanes: dict[str, PartitionCursor], inbound: Mapping[str, PartitionDecoder]
+    ) -> None:
         self._lanes = dict(sorted(lanes.items()))
         self._inbound = inbound
         self._told: dict[str, int] = {name: lane.taken for name, lane in self._lanes.items()}
@@ -196,11 +198,13 @@ class Intake:
         """Names of the partitions."""
         return tuple(self._lanes)
 
-    def lane(self, stream: str) -> Lane:
+    def cursor(self, stream: str) -> PartitionCursor:
         """Look at one partition."""
         return self._lanes[stream]
 
-    def put(self, stream: str, messages: Sequence[Message], next_offset: int) -> list[Record]:
+    def put(
+        self, stream: str, messages: Sequence[InboundMessage], next_offset: int
+    ) -> list[InputRecord]:
         """Decode and check what a fetch brought; returns the records that it made of them.
 
         This is the one place where a message of the broker becomes a record: what is wrong with
@@ -229,7 +233,7 @@ class Intake:
         inbound, records = self._inbound[stream], []
         for offset, arrived_us, key, value, headers in messages:
             raw = value or b""
-            event, us = inbound.decode(raw), TIMELESS
+            event, us = inbound.decode(raw), NO_EVENT_TIME
             if isinstance(event, FORWARDED):
                 us = event.us
             elif not isinstance(event, Refusal):
@@ -240,14 +244,14 @@ class Intake:
                     event = refusal
             # A header may have no value; what keeps them does not tell that from an empty one.
             kept = tuple((name, text or b"") for name, text in headers)
-            records.append(Record(stream, offset, raw, event, us, key, kept, arrived_us))
+            records.append(InputRecord(stream, offset, raw, event, us, key, kept, arrived_us))
         lane.waiting.extend(records)
         lane.fetched = max(lane.fetched, next_offset)
         lane.end = max(lane.end, lane.fetched)
-        lane.pass_over()
+        lane.skip_gap()
         return records
 
-    def joins(self, stream: str, start: int) -> None:
+    def check_continuity(self, stream: str, start: int) -> None:
         """Make sure that a fetch begins where the last one ended, or before.
 
         Raises
@@ -276,7 +280,7 @@ class Intake:
         """Whether everything that the broker is known to have was handed out."""
         return not any(lane.behind or lane.waiting for lane in self._lanes.values())
 
-    def take(self, limit: int, *, force: bool = False) -> list[Record]:
+    def take(self, limit: int, *, force: bool = False) -> list[InputRecord]:
         """Hand out at most `limit` records, earliest first.
 
         Parameters
@@ -287,7 +291,7 @@ class Intake:
             Do not wait for partitions that are :meth:`missing`.
         """
         lanes = self._lanes.values()
-        out: list[Record] = []
+        out: list[InputRecord] = []
         while len(out) < limit:
             if not force and any(lane.behind and not lane.waiting for lane in lanes):
                 break
@@ -309,7 +313,7 @@ class Intake:
                 lane.taken = record.position + 1
                 lane.records += 1
                 first = False
-            lane.pass_over()
+            lane.skip_gap()
         return out
 
     def offsets(self) -> list[StreamOffset]:
@@ -326,7 +330,7 @@ class Intake:
         return {name: lane.end - lane.taken for name, lane in self._lanes.items()}
 
 
-def _head(lane: Lane) -> int:
+def _head(lane: PartitionCursor) -> int:
     return lane.waiting[0].us
 
 
@@ -336,7 +340,7 @@ log = structlog.get_logger("riskwatch.placement")
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class PartitionMetadata:
     """One partition as the cluster has it when a unit opens.
 
     Attributes
@@ -355,12 +359,14 @@ class Placement:
     end: int
 
 
-def lane(stream: str, placed: Placement, known: StreamOffset | None) -> Lane:
+def resume_cursor(
+    stream: str, placed: PartitionMetadata, known: StreamOffset | None
+) -> PartitionCursor:
     """Say where to go on in a partition, or why that cannot be said."""
     if known is None:
         if placed.first:
             log.warning("begins after what the broker dropped", stream=stream, first=placed.first)
-        return Lane(placed.identity, placed.first, placed.first, 0, placed.end)
+        return PartitionCursor(placed.identity, placed.first, placed.first, 0, placed.end)
     if known.identity != placed.identity:
         raise StreamIdentityError(
             f"{stream}: the topic is {placed.identity}, the offsets are of {known.identity}: it "
@@ -376,4 +382,6 @@ def lane(stream: str, placed: Placement, known: StreamOffset | None) -> Lane:
             f"{stream}: read up to offset {known.position}, but the broker ends at {placed.end}: "
             "it lost what it had confirmed (see docs/operations.md)"
         )
-    return Lane(placed.identity, known.position, known.position, known.records, placed.end)
+    return PartitionCursor(
+        placed.identity, known.position, known.position, known.records, placed.end
+    )

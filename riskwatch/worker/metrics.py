@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OUTCOMES: Final = ("applied", "duplicate", "rejected")
 """What becomes of a record that was read; together they are all that was read."""
-SECONDS: Final = (
+DURATION_BUCKETS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
 """Upper limits of the buckets of durations."""
@@ -34,10 +34,10 @@ _TABLE: Final[dict[str, tuple[_Kind, str, tuple[str, ...], dict[str, Any]]]] = {
     "riskwatch_batch_records": (Histogram, "Records of one batch.",
         ("worker",), {"buckets": RECORDS}),
     "riskwatch_batch_seconds": (Histogram, "Time of one batch, by step.",
-        ("worker", "step"), {"buckets": SECONDS}),
+        ("worker", "step"), {"buckets": DURATION_BUCKETS}),
     "riskwatch_latency_seconds": (Histogram,
         "From the arrival of an event at the broker to the publication of its batch.",
-        ("worker", "type"), {"buckets": SECONDS}),
+        ("worker", "type"), {"buckets": DURATION_BUCKETS}),
     "riskwatch_lag_records": (Gauge, "Records at the broker that are not applied yet.",
         ("topic", "partition"), {}),
     "riskwatch_outbox_records": (Gauge, "Records that are true and not published yet.",
@@ -68,7 +68,7 @@ _TABLE: Final[dict[str, tuple[_Kind, str, tuple[str, ...], dict[str, Any]]]] = {
         ("route", "outcome"), {}),
     "riskwatch_notices_waiting": (Gauge, "Notices that wait for delivery.", ("route",), {}),
     "riskwatch_notice_seconds": (Histogram, "Time of one try to deliver a notice.",
-        ("route",), {"buckets": SECONDS}),
+        ("route",), {"buckets": DURATION_BUCKETS}),
 }  # fmt: skip
 NAMES: Final = tuple(_TABLE)
 """All metrics, by the names that queries use."""
@@ -155,7 +155,7 @@ class Metrics:
         """Say how long a model has not learned."""
         self._at("riskwatch_model_age_seconds", target, generation).set(seconds)
 
-    def model_standing(
+    def model_authority(
         self, target: str, generation: str, authority: int | None, log_loss: float
     ) -> None:
         """Say how far a model may go (``None``: it is no model's own), and how good it has been."""
@@ -196,13 +196,13 @@ class Metrics:
         """Say whether a worker stays down for a stage that failed."""
         self._at("riskwatch_stage_fault", worker).set(down)
 
-    def notice(self, route: str, outcome: str, seconds: float | None = None) -> None:
+    def notification(self, route: str, outcome: str, seconds: float | None = None) -> None:
         """Count a notice as ``sent``, ``retried`` or ``dead``, and how long the try took."""
         self._at("riskwatch_notices_total", route, outcome).inc()
         if seconds is not None:
             self._at("riskwatch_notice_seconds", route).observe(seconds)
 
-    def notices_waiting(self, route: str, n: int) -> None:
+    def notifications_waiting(self, route: str, n: int) -> None:
         """Say how many notices wait on a route."""
         self._at("riskwatch_notices_waiting", route).set(n)
 

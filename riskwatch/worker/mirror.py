@@ -19,11 +19,11 @@ from msgspec.json import encode
 from redis import RedisError
 
 from riskwatch.contracts import mirror as layout
-from riskwatch.contracts.mirror import EPOCH, SEQ, TABLE, VALUE, WORKER, connect
+from riskwatch.contracts.mirror import EPOCH, SEQ, TABLE, VALUE, WORKER, connect_redis
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.engine.clock import wall_us
 from riskwatch.errors import RiskwatchError
-from riskwatch.store.current_state import current
+from riskwatch.store.current_state import read_current_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -71,7 +71,7 @@ return 1
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MirrorEntry:
     """One row to write.
 
     Attributes
@@ -97,7 +97,7 @@ class Entry:
     index: str = ""
 
 
-class Wire:
+class MirrorConnection:
     """A connection to Redis that answers soon or fails.
 
     Parameters
@@ -112,7 +112,7 @@ class Wire:
     """
 
     def __init__(self, url: str) -> None:
-        self._redis = connect(url, *SETTING)
+        self._redis = connect_redis(url, *SETTING)
         self._put = self._redis.register_script(_PUT)
 
     def ping(self) -> None:
@@ -125,7 +125,7 @@ class Wire:
         """
         self._redis.ping()
 
-    def put(self, entries: Iterable[Entry], ttl_s: float) -> int:
+    def put(self, entries: Iterable[MirrorEntry], ttl_s: float) -> int:
         """Write rows whose place is not before what is there; returns how many were."""
         waiting = list(entries)
         done = 0
@@ -163,7 +163,7 @@ def _answers(pipe: Any) -> list[int]:
 
 TTL_S: Final = 300.0
 """Seconds that a row stays without being written again."""
-QUEUE: Final = 20_000
+MAX_QUEUED: Final = 20_000
 """Most records that wait to be written."""
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 5.0
@@ -173,7 +173,7 @@ _SWITCH: Final = "killswitch"
 log = structlog.get_logger("riskwatch.mirror")
 
 
-class LostError(RiskwatchError):
+class MirrorLostError(RiskwatchError):
     """Rows that were written are not there any more."""
 
 
@@ -210,9 +210,9 @@ class Mirror:
         prefix: str = "",
         ttl_s: float = TTL_S,
         clock: Callable[[], int] = wall_us,
-        queue: int = QUEUE,
+        queue: int = MAX_QUEUED,
     ) -> None:
-        self._wire = Wire(url)
+        self._wire = MirrorConnection(url)
         self._metrics = metrics
         self._prefix = prefix
         self._ttl_s = ttl_s
@@ -346,7 +346,7 @@ class Mirror:
     def _fill(self, source: Source) -> None:
         engine, worker, epoch = source
         started = time.monotonic()
-        found = current(engine, worker, epoch)
+        found = read_current_state(engine, worker, epoch)
         self._wire.put(self._entries(worker, epoch, found.records), self._ttl_s)
         switches = (r.key for r in found.records if layout.KINDS[r.topic] == _SWITCH)
         self._scopes = set(switches)
@@ -354,9 +354,11 @@ class Mirror:
         self._filled_at = started
         log.debug("mirror.filled", rows=len(found.records), seq=found.seq)
 
-    def _entries(self, worker: str, epoch: int, records: Iterable[OutboxRecord]) -> Iterable[Entry]:
+    def _entries(
+        self, worker: str, epoch: int, records: Iterable[OutboxRecord]
+    ) -> Iterable[MirrorEntry]:
         """Rows to write: of each key the last, for the ones before it would be replaced."""
-        last: dict[str, Entry] = {}
+        last: dict[str, MirrorEntry] = {}
         for r in records:
             kind = layout.KINDS.get(r.topic)
             if kind is None:
@@ -368,11 +370,11 @@ class Mirror:
             if kind == _SWITCH:
                 index, extra = layout.scopes_key(self._prefix), r.key
                 self._scopes.add(r.key)
-            last[key] = Entry(key, r.value, worker, epoch, r.seq, extra, index)
+            last[key] = MirrorEntry(key, r.value, worker, epoch, r.seq, extra, index)
         return last.values()
 
     def _vouch(self, value: bytes, until: float) -> None:
-        beat = layout.read(value, layout.Beat)
+        beat = layout.decode_field(value, layout.MirrorHeartbeat)
         if beat is None:
             log.error("mirror.heartbeat_refused", value=value[:200])
             return
@@ -388,10 +390,10 @@ class Mirror:
         keys += [layout.scopes_key(self._prefix)] if scopes else []
         there = self._wire.present(keys)
         if there < len(keys):
-            raise LostError(f"{len(keys) - there} of {len(keys)} keys are gone from Redis")
-        table = encode(layout.Vouched(self._filled_seq, scopes))
+            raise MirrorLostError(f"{len(keys) - there} of {len(keys)} keys are gone from Redis")
+        table = encode(layout.MirrorTable(self._filled_seq, scopes))
         key = layout.heartbeat_key(self._prefix)
-        self._wire.put([Entry(key, value, beat.worker, beat.epoch, beat.seq, table)], ttl_s)
+        self._wire.put([MirrorEntry(key, value, beat.worker, beat.epoch, beat.seq, table)], ttl_s)
 
     def _failed(self, error: Exception) -> None:
         self._metrics.retried("mirror")

@@ -17,14 +17,14 @@ from riskwatch.engine.clock import wall_us
 from riskwatch.engine.dead_letters import topic_of
 from riskwatch.errors import BrokerError, StreamIdentityError
 from riskwatch.kafka import topics
-from riskwatch.worker.merge import Placement
+from riskwatch.worker.merge import PartitionMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from riskwatch.contracts.connection import KafkaConnection
-    from riskwatch.engine.retry import Patience
-    from riskwatch.worker.merge import Message
+    from riskwatch.engine.retry import Retry
+    from riskwatch.worker.merge import InboundMessage
     from riskwatch.worker.unit import Unit
 
 Partition = tuple[str, int]
@@ -37,14 +37,14 @@ IDENTITY_US: Final = 30 * SECOND
 log = structlog.get_logger("riskwatch.desk")
 
 
-class Desk:
+class PartitionManager:
     """Opens, feeds, works and closes units.
 
     Parameters
     ----------
     connection : KafkaConnection
         The cluster.
-    patience : Patience
+    retry : Patience
         How it is waited for.
     unit_of : callable
         Name of the unit that a partition belongs to.
@@ -59,7 +59,7 @@ class Desk:
     def __init__(
         self,
         connection: KafkaConnection,
-        patience: Patience,
+        patience: Retry,
         unit_of: Callable[[Partition], str],
         make: Callable[[str], Unit],
         *,
@@ -67,7 +67,7 @@ class Desk:
         clock: Callable[[], int] = wall_us,
     ) -> None:
         self._connection = connection
-        self._patience = patience
+        self._retry = patience
         self._unit_of = unit_of
         self._make = make
         self._clock = clock
@@ -76,16 +76,16 @@ class Desk:
         self._owner: dict[str, Unit] = {}
         self._identities: dict[str, str] = {}
         self._looked_us = 0
-        self._inbox: deque[tuple[str, Sequence[Message], int, int | None, int]] = deque()
+        self._inbox: deque[tuple[str, Sequence[InboundMessage], int, int | None, int]] = deque()
         self._coming: dict[str, int] = {}
         self._lock = threading.Lock()
 
     # the consumer's side
 
-    def give(
+    def enqueue(
         self,
         partition: Partition,
-        messages: Sequence[Message],
+        messages: Sequence[InboundMessage],
         end: int,
         behind: int | None = None,
         start: int = 0,
@@ -96,7 +96,7 @@ class Desk:
             self._coming[stream] = self._coming.get(stream, 0) + len(messages)
             self._inbox.append((stream, messages, end, behind, start))
 
-    def full(self, partition: Partition) -> bool:
+    def is_full(self, partition: Partition) -> bool:
         """Whether enough of a partition waits in memory for now."""
         stream = stream_of(partition)
         unit = self._owner.get(stream)
@@ -135,7 +135,7 @@ class Desk:
         self._looked_us = self._clock()
         return out
 
-    def park(self) -> None:
+    def suspend(self) -> None:
         """Take nothing more in: partitions are about to move."""
         self._put_away()
         self._owner = {}
@@ -184,14 +184,14 @@ class Desk:
         """Look up a unit that is open here."""
         return self._units.get(name)
 
-    def waiting_for(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         """Why this process does not do its work now; ``None`` if it does."""
         if not self._owner:
             return "no partitions are assigned"
         down = self.faults()
         if down:
             return "; ".join(down)
-        late = [u.name for u in self._units.values() if not u.caught_up]
+        late = [u.name for u in self._units.values() if not u.is_caught_up]
         return f"catching up: {', '.join(late)}" if late else None
 
     def offsets(self) -> dict[Partition, int]:
@@ -211,7 +211,7 @@ class Desk:
             self._inbox.clear()
             self._coming.clear()
 
-    def _open(self, name: str, placements: dict[str, Placement]) -> dict[str, int]:
+    def _open(self, name: str, placements: dict[str, PartitionMetadata]) -> dict[str, int]:
         unit = self._units.get(name)
         if unit is not None:
             positions = unit.reopen(placements, self._clock())
@@ -221,25 +221,26 @@ class Desk:
         unit = self._units[name] = self._make(name)
         return unit.open(placements, self._clock())
 
-    def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, Placement]:
+    def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:
         """Look up where partitions begin and end, and what they are."""
         if not partitions:
             return {}
 
-        def look() -> dict[Partition, Placement]:
-            known = topics.identities(self._connection, sorted({t for t, _ in partitions}))
-            ends = topics.bounds(self._connection, partitions)
+        def look() -> dict[Partition, PartitionMetadata]:
+            known = topics.topic_identities(self._connection, sorted({t for t, _ in partitions}))
+            ends = topics.offset_bounds(self._connection, partitions)
             return {
-                p: Placement(str(known[p[0]]), known[p[0]].partitions, *ends[p]) for p in partitions
+                p: PartitionMetadata(str(known[p[0]]), known[p[0]].partitions, *ends[p])
+                for p in partitions
             }
 
-        return self._patience.ask_broker("placement", look)
+        return self._retry.ask_broker("placement", look)
 
     def _look_again(self) -> None:
         """Make sure that the topics are still the ones that were opened."""
         self._looked_us = self._clock()
         try:
-            known = topics.identities(self._connection, sorted(self._identities))
+            known = topics.topic_identities(self._connection, sorted(self._identities))
         except BrokerError as error:
             log.warning("topics could not be looked at", error=str(error))
             return

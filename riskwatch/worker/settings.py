@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from riskwatch.config.toml import seconds
+from riskwatch.config.toml import parse_duration
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.errors import ConfigError
-from riskwatch.worker.logs import Format, Level  # noqa: TC001 - pydantic reads the annotations
+from riskwatch.worker.logs import LogFormat, LogLevel  # noqa: TC001 - pydantic reads the annotations
 
 if TYPE_CHECKING:
     from typing import Self
 
 PREFIX = "RISKWATCH_"
-Clock = Literal["wall", "event"]
+ClockSource = Literal["wall", "event"]
 Duration = Annotated[
-    float, BeforeValidator(lambda given: seconds(given) if isinstance(given, str) else given)
+    float, BeforeValidator(lambda given: parse_duration(given) if isinstance(given, str) else given)
 ]
 """Seconds, written as ``1s`` or ``5m``."""
 
 
-class Settings(BaseSettings):
+class ProcessSettings(BaseSettings):
     """What every process of riskwatch is told by its environment.
 
     Attributes
@@ -58,8 +58,8 @@ class Settings(BaseSettings):
 
     database: str = "sqlite:///riskwatch.db"
     config: Path | None = None
-    log_level: Level = "info"
-    log_format: Format = "auto"
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
     kafka: str = "localhost:9092"
     topic_prefix: str = ""
     kafka_protocol: str = "PLAINTEXT"
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     kafka_keyfile: str | None = None
     redis: SecretStr | None = None
     http: str = "127.0.0.1:8000"
-    clock: Clock = "wall"
+    clock: ClockSource = "wall"
     tick: Duration = 1.0
     batch: int = Field(default=2_000, ge=1, le=100_000)
     lease: Duration = 10.0

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from riskwatch.engine.clock import wall
-from riskwatch.engine.retry import Patience
+from riskwatch.engine.retry import Retry
 from riskwatch.errors import StoreUnavailableError
 from riskwatch.store import lease
 from riskwatch.store.engine import open_engine
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
-    from riskwatch.store.batch import Resumed
-    from riskwatch.worker.settings import Settings
+    from riskwatch.store.batch import ResumePoint
+    from riskwatch.worker.settings import ProcessSettings
 
 T = TypeVar("T")
 
 
-class Aside(ABC):
+class StandbyWorker(ABC):
     """One process beside those that decide: prepare, turns, close.
 
     Parameters
@@ -43,18 +43,20 @@ class Aside(ABC):
         The time.
     """
 
-    def __init__(self, name: str, settings: Settings, now: Callable[[], datetime] = wall) -> None:
+    def __init__(
+        self, name: str, settings: ProcessSettings, now: Callable[[], datetime] = wall
+    ) -> None:
         self.name = name
         self.settings = settings
         self.connection = settings.connection
-        self.holder = worker_lease.own()
+        self.holder = worker_lease.process_holder()
         self.stop = threading.Event()
         self.metrics = Metrics()
-        self.patience = Patience(self.stop, self.metrics)
+        self.retry = Retry(self.stop, self.metrics)
         self.standing: str | None = "starting"
         self._now = now
         self._engine: Engine
-        self._kept: Resumed
+        self._kept: ResumePoint
 
     def prepare(self) -> None:
         """Wait for the servers and for the lease, and go on from where SQL stands.
@@ -74,7 +76,7 @@ class Aside(ABC):
             self.name,
             self.holder,
             self.settings.lease,
-            self.patience,
+            self.retry,
             self._stands_by,
         )
         self._kept = self._wait(lambda: take_lease(self._engine, self.name, self.holder))
@@ -82,13 +84,13 @@ class Aside(ABC):
         self.standing = None
 
     @abstractmethod
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Do what is to be done now; returns after a moment, even if that is nothing."""
 
     def run(self) -> None:
         """Go on until it is asked to stop."""
         while not self.stop.is_set():
-            self.turn()
+            self.run_once()
 
     def ready(self) -> str | None:
         """Why this process does not do its work now; ``None`` if it does."""
@@ -104,7 +106,7 @@ class Aside(ABC):
         self._end()
         if hasattr(self, "_kept"):
             with suppress(StoreUnavailableError):
-                lease.release(self._engine, self.name, self._kept.epoch)
+                lease.release_lease(self._engine, self.name, self._kept.epoch)
         if hasattr(self, "_engine"):
             self._engine.dispose()
 
@@ -121,4 +123,4 @@ class Aside(ABC):
 
     def _wait(self, act: Callable[[], T]) -> T:
         """Do what asks the database, once it answers."""
-        return self.patience.ask_store(self.name, act)
+        return self.retry.ask_store(self.name, act)

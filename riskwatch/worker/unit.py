@@ -16,7 +16,7 @@ import structlog
 
 from riskwatch.contracts.codec import tag_of as kind_of
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.core.clock import SECOND, text
+from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Credit
 from riskwatch.core.readings import PartitionFault
@@ -26,20 +26,20 @@ from riskwatch.errors import FencedError, RiskwatchError, StageFaultError, Strea
 from riskwatch.models.state import model_records, models_learned
 from riskwatch.store.batch import StreamOffset
 from riskwatch.store.truth import TICKS
-from riskwatch.worker.crashes import why_down
-from riskwatch.worker.merge import Inbound, Intake, lane
+from riskwatch.worker.crashes import stop_reason
+from riskwatch.worker.merge import EventTimeMerge, PartitionDecoder, resume_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from riskwatch.core.stage import Row
-    from riskwatch.engine.batch import Done
-    from riskwatch.engine.record import Record
+    from riskwatch.engine.batch import CommitResult
+    from riskwatch.engine.record import InputRecord
     from riskwatch.engine.runner import Runner
     from riskwatch.store.batch import OutboxRecord
-    from riskwatch.store.faults import Place
-    from riskwatch.worker.crashes import CrashBook
-    from riskwatch.worker.merge import Message, Placement
+    from riskwatch.store.faults import FaultPlace
+    from riskwatch.worker.crashes import CrashTracker
+    from riskwatch.worker.merge import InboundMessage, PartitionMetadata
     from riskwatch.worker.metrics import Metrics
 
 
@@ -47,24 +47,24 @@ if TYPE_CHECKING:
 
 URGENT: Final = (Command, Credit, PartitionFault)
 """What is decided upon at once, and not at the next tick."""
-PATIENCE_US: Final = 2 * SECOND
+MERGE_WAIT_US: Final = 2 * SECOND
 """How long a partition that the broker says has more may keep the others waiting."""
-QUIET_US: Final = SECOND
+SILENCE_US: Final = SECOND
 """After such a silence, a clock of events takes the step that ends it."""
 LINGER_US: Final = 50_000
 """How long what can wait may wait for company: a transaction costs as much for one as for many."""
 SLICE: Final = 100
 """Records that are applied before the clock is looked at."""
-LONGEST_S: Final = 0.5
+MAX_BATCH_S: Final = 0.5
 """Seconds after which a batch is closed, however few records it has."""
-NEAR_US: Final = 2 * SECOND
+CAUGHT_UP_US: Final = 2 * SECOND
 """So near to the moment, a worker that was behind publishes as things happen."""
-OLD_US: Final = 30 * SECOND
+HISTORY_US: Final = 30 * SECOND
 """If outputs are older when the worker has caught up, it is history: only the last ones go out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class UnitTiming:
     """How a unit works.
 
     Attributes
@@ -94,10 +94,10 @@ class Pace:
 # What was decided in the meantime is history, and in SQL. Published one after the other it would
 # look like news; so once the worker has caught up, each key's last record goes out, once.
 
-log = structlog.get_logger("riskwatch.holding")
+hold_log = structlog.get_logger("riskwatch.holding")
 
 
-class Holding:
+class PublicationHold:
     """Holds back what a runner puts out, and lets it go.
 
     Parameters
@@ -123,31 +123,31 @@ class Holding:
         """Begin with publication held back, if live; `us` is the event time of the last life."""
         self.on, self._since_us = self._live, us
 
-    def saw(self, records: Iterable[Record]) -> None:
+    def note_records(self, records: Iterable[InputRecord]) -> None:
         """Note where history began, before ticks bring the time of the moment."""
         self._since_us = self._since_us or next((r.us for r in records if r.us > 0), 0)
 
-    def again(self) -> None:
+    def hold(self) -> None:
         """Hold back from now on, if live: something kept the worker from its work."""
         if self._live and not self.on:
             self.on, self._since_us = True, self._runner.us
             self._runner.hold()
 
-    def if_behind(self, now_us: int, *, idle: bool) -> None:
+    def hold_if_behind(self, now_us: int, *, idle: bool) -> None:
         """Hold back where an outage lies between what was reached and the moment."""
-        if self._live and not self.on and not idle and 0 < self._runner.us < now_us - OLD_US:
-            log.warning("behind", worker=self._runner.worker, reached=text(self._runner.us))
-            self.again()
+        if self._live and not self.on and not idle and 0 < self._runner.us < now_us - HISTORY_US:
+            hold_log.warning("behind", worker=self._runner.worker, reached=rfc3339(self._runner.us))
+            self.hold()
 
-    def over(self, now_us: int, *, idle: bool) -> bool:
+    def is_over(self, now_us: int, *, idle: bool) -> bool:
         """Whether it is time to let go: all is done, or the time reached is the moment's."""
-        return self.on and (idle or 0 < now_us - self._runner.us < NEAR_US)
+        return self.on and (idle or 0 < now_us - self._runner.us < CAUGHT_UP_US)
 
-    def let_go(self, now_us: int) -> None:
+    def release_outputs(self, now_us: int) -> None:
         """Publish what was held back: as it was if it is fresh, else where things stand now."""
         if self.on:
             self.on = False
-            self._runner.let_go(latest_only=0 < self._since_us < now_us - OLD_US)
+            self._runner.release_outputs(latest_only=0 < self._since_us < now_us - HISTORY_US)
 
 
 # When a batch waits for company: a transaction costs as much for one record as for many.
@@ -162,16 +162,16 @@ class Linger:
         For how long at most, and how many records fill a batch.
     """
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: UnitTiming) -> None:
         self._pace = pace
         self._urgent = False
         self._began_us = 0
 
-    def saw(self, records: Iterable[Record]) -> None:
+    def note_records(self, records: Iterable[InputRecord]) -> None:
         """Take note of what came in."""
         self._urgent = self._urgent or any(isinstance(r.event, URGENT) for r in records)
 
-    def waits(self, now_us: int, waiting: int) -> bool:
+    def should_wait(self, now_us: int, waiting: int) -> bool:
         """Whether the last batch was just now, and nothing is urgent, nor the next one full."""
         return (
             not self._urgent
@@ -179,7 +179,7 @@ class Linger:
             and 0 <= now_us - self._began_us < self._pace.linger_us
         )
 
-    def began(self, now_us: int, left: int) -> None:
+    def note_batch(self, now_us: int, left: int) -> None:
         """Take note that a batch was begun, and how many records were left for another."""
         self._began_us = now_us
         self._urgent = self._urgent and left > 0
@@ -188,7 +188,7 @@ class Linger:
 # What a unit tells its metrics of each batch.
 
 
-class Teller:
+class BatchMetrics:
     """Tells metrics of the batches of one runner."""
 
     def __init__(self, metrics: Metrics, runner: Runner) -> None:
@@ -197,7 +197,9 @@ class Teller:
         self._models: dict[tuple[str, str], int] = {}
         self._judges = False
 
-    def batch(self, records: list[Record], done: Done, apply_s: float, now_us: int) -> None:
+    def batch(
+        self, records: list[InputRecord], done: CommitResult, apply_s: float, now_us: int
+    ) -> None:
         """Tell of one batch that was committed."""
         m, name = self._metrics, self._runner.worker
         m.batch(name, done.counts, len(records), apply_s, done.commit_s, done.publish_s)
@@ -207,18 +209,18 @@ class Teller:
         changed = done.rows.get("risk", {})
         for model in models_learned(scorer_rows(changed)):
             self._models[model] = self._runner.us
-        self.standings(changed)
+        self.model_authorities(changed)
         for (target, generation), us in self._models.items():
             m.model_age(target, generation, (self._runner.us - us) / SECOND)
         took_us = int(1e6 * (apply_s + done.commit_s + done.publish_s))
         for kind, arrived in _oldest(records).items():
             m.latency(name, kind, max(0, now_us + took_us - arrived) / SECOND)
 
-    def standings(self, rows: Mapping[str, Row | None]) -> None:
+    def model_authorities(self, rows: Mapping[str, Row | None]) -> None:
         """Tell where models stand, of the state rows of the risk stage that are new."""
         for found in model_records(scorer_rows(rows)):
             rank = None if found.authority is None else found.authority.rank
-            self._metrics.model_standing(found.target, found.generation, rank, found.log_loss)
+            self._metrics.model_authority(found.target, found.generation, rank, found.log_loss)
             self._judges = True
 
     def forget(self) -> None:
@@ -234,7 +236,7 @@ class Teller:
             self._metrics.lag(topic_of(stream), int(stream.rpartition("/")[2]), n)
 
 
-def _oldest(records: list[Record]) -> dict[str, int]:
+def _oldest(records: list[InputRecord]) -> dict[str, int]:
     """When the longest-waiting event of each type arrived."""
     out: dict[str, int] = {}
     for record in records:
@@ -245,7 +247,7 @@ def _oldest(records: list[Record]) -> dict[str, int]:
     return out
 
 
-log = structlog.get_logger("riskwatch.unit")
+hold_log = structlog.get_logger("riskwatch.unit")
 
 
 class Unit:
@@ -268,9 +270,9 @@ class Unit:
     def __init__(
         self,
         runner: Runner,
-        crashes: CrashBook,
+        crashes: CrashTracker,
         metrics: Metrics,
-        pace: Pace,
+        pace: UnitTiming,
         mirror: Callable[[str, int, Sequence[OutboxRecord]], None] | None = None,
     ) -> None:
         assert runner.grid is not None, "a worker on Kafka needs a grid"
@@ -280,20 +282,20 @@ class Unit:
         self._grid = runner.grid
         self._crashes = crashes
         self._metrics = metrics
-        self._teller = Teller(metrics, runner)
+        self._teller = BatchMetrics(metrics, runner)
         self._pace = pace
         self._mirror = mirror
-        self._intake = Intake({}, {})
-        self._inbound: dict[str, Inbound] = {}
+        self._intake = EventTimeMerge({}, {})
+        self._inbound: dict[str, PartitionDecoder] = {}
         self._heard_us = 0
         self._stuck_us = 0
         self._given_up = False
         self._renewed_us = 0
-        self._holding = Holding(runner, live=pace.clock == "wall")
+        self._holding = PublicationHold(runner, live=pace.clock == "wall")
         self._linger = Linger(pace)
         self._ticked = False
 
-    def open(self, placements: Mapping[str, Placement], now_us: int) -> dict[str, int]:
+    def open(self, placements: Mapping[str, PartitionMetadata], now_us: int) -> dict[str, int]:
         """Take the lease, load the state, and say from which offsets to read.
 
         Parameters
@@ -313,28 +315,32 @@ class Unit:
         resumed = self._runner.begin(hold=live)
         self._holding.begin(resumed.us)
         lanes = {
-            stream: lane(stream, placed, resumed.offsets.get(stream))
+            stream: resume_cursor(stream, placed, resumed.offsets.get(stream))
             for stream, placed in placements.items()
         }
-        self._inbound = {s: Inbound(s, placed.partitions) for s, placed in placements.items()}
-        self._intake = Intake(lanes, self._inbound)
+        self._inbound = {
+            s: PartitionDecoder(s, placed.partitions) for s, placed in placements.items()
+        }
+        self._intake = EventTimeMerge(lanes, self._inbound)
         self._heard_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
-        self._teller.standings(resumed.rows.get("risk", {}))
+        self._teller.model_authorities(resumed.rows.get("risk", {}))
         self._ticked = False
         self._crashes.begin(self._runner)
         self._look(now_us)
-        log.info(
+        hold_log.info(
             "opened",
             worker=self.name,
             epoch=resumed.epoch,
-            reached=text(resumed.us) if resumed.us else None,
+            reached=rfc3339(resumed.us) if resumed.us else None,
             streams={stream: found.taken for stream, found in lanes.items()},
             fault=self.fault,
         )
         return {stream: found.taken for stream, found in lanes.items()}
 
-    def reopen(self, placements: Mapping[str, Placement], now_us: int) -> dict[str, int] | None:
+    def reopen(
+        self, placements: Mapping[str, PartitionMetadata], now_us: int
+    ) -> dict[str, int] | None:
         """Go on after a rebalance that left the partitions here; ``None`` if that cannot be.
 
         What waited in memory is read again. The state stays, for nobody else took the lease.
@@ -354,10 +360,10 @@ class Unit:
             return None
         lanes = {}
         for stream, placed in placements.items():
-            old = self._intake.lane(stream)
+            old = self._intake.cursor(stream)
             known = StreamOffset(stream, old.identity, old.taken, old.records)
-            lanes[stream] = lane(stream, placed, known)
-        self._intake = Intake(lanes, self._inbound)
+            lanes[stream] = resume_cursor(stream, placed, known)
+        self._intake = EventTimeMerge(lanes, self._inbound)
         self._heard_us = self._renewed_us = now_us
         return {stream: found.taken for stream, found in lanes.items()}
 
@@ -367,22 +373,22 @@ class Unit:
         return self._runner.epoch
 
     @property
-    def caught_up(self) -> bool:
+    def is_caught_up(self) -> bool:
         """Whether it works, and publishes as things happen."""
         return self.fault is None and not self._holding.on and self._runner.epoch > 0
 
     def position(self, stream: str) -> int:
         """Offset behind what was taken of one partition."""
-        return self._intake.lane(stream).taken
+        return self._intake.cursor(stream).taken
 
     def depth(self, stream: str) -> int:
         """Count the records of one partition in memory."""
-        return len(self._intake.lane(stream).waiting)
+        return len(self._intake.cursor(stream).waiting)
 
     def put(
         self,
         stream: str,
-        messages: Iterable[Message],
+        messages: Iterable[InboundMessage],
         end: int,
         now_us: int,
         *,
@@ -415,20 +421,20 @@ class Unit:
             If the partition ends before what was read of it: it was cut off, and what is written
             there now would pass for known.
         """
-        fetched = self._intake.lane(stream).fetched
+        fetched = self._intake.cursor(stream).fetched
         if end < fetched:
             raise StreamIdentityError(
                 f"{stream}: read up to offset {fetched}, but the broker ends at {end}: it lost "
                 "what it had confirmed (see docs/operations.md)"
             )
-        self._intake.joins(stream, start)
+        self._intake.check_continuity(stream, start)
         # A fetch that was under way when the position was moved brings what is known.
         new = [m for m in messages if m.offset >= fetched]
         to = new[-1].offset + 1 if new else fetched
         if behind is not None:
             to = max(to, behind)
         if to > fetched:
-            self._linger.saw(self._intake.put(stream, new, to))
+            self._linger.note_records(self._intake.put(stream, new, to))
         if new:
             self._heard_us = now_us
         self._intake.note_end(stream, end)
@@ -449,26 +455,26 @@ class Unit:
             if self._keep(now_us):
                 self._look(now_us)
             return 0
-        if self._linger.waits(now_us, len(self._intake)):
+        if self._linger.should_wait(now_us, len(self._intake)):
             return 0
-        self._holding.if_behind(now_us, idle=self._intake.idle)
+        self._holding.hold_if_behind(now_us, idle=self._intake.idle)
         started, stuck, full = perf_counter(), self._stuck(now_us), self._pace.batch
-        records: list[Record] = []
-        while len(records) < full and perf_counter() - started < LONGEST_S:
+        records: list[InputRecord] = []
+        while len(records) < full and perf_counter() - started < MAX_BATCH_S:
             taken = self._intake.take(min(SLICE, full - len(records)), force=stuck)
             for record in taken:
                 place = (record.stream, record.position)
-                why = self._crashes.set_aside(self.name, place)
+                why = self._crashes.quarantine_reason(self.name, place)
                 with self._counting_crashes(place):
                     if why is None:
-                        self._runner.offer(record)
+                        self._runner.apply(record)
                     else:
                         self._runner.refuse(record, RejectReason.QUARANTINED, why)
             records += taken
             if not taken:
                 break
-        self._linger.began(now_us, len(self._intake))
-        self._holding.saw(records)
+        self._linger.note_batch(now_us, len(self._intake))
+        self._holding.note_records(records)
         self._pass_time(records, now_us)
         self._commit(records, perf_counter() - started, now_us)
         return len(records)
@@ -484,37 +490,39 @@ class Unit:
         self._metrics.forget(self.name, places)
         self._teller.forget()
 
-    def _commit(self, records: list[Record], apply_s: float, now_us: int) -> None:
+    def _commit(self, records: list[InputRecord], apply_s: float, now_us: int) -> None:
         """Make true what records and ticks brought about, and tell of it."""
         offsets = self._intake.offsets()
         if records or self._ticked:
             reached = {o.stream: o.position for o in offsets}
-            self._crashes.passes(self._runner, reached, self._us(now_us), ticked=self._ticked)
+            self._crashes.record_passage(
+                self._runner, reached, self._us(now_us), ticked=self._ticked
+            )
         done = self._runner.commit(offsets)
         if self._mirror is not None and done.records:
             self._mirror(self.name, self._runner.epoch, done.records)
-        if self._holding.over(now_us, idle=self._intake.idle):
-            self._holding.let_go(now_us)
+        if self._holding.is_over(now_us, idle=self._intake.idle):
+            self._holding.release_outputs(now_us)
         if records or done.records:
             self._teller.batch(records, done, apply_s, now_us)
             self._teller.lag(self._intake.lag())
             self._renewed_us = now_us
-            self._crashes.went_on(self.name)
+            self._crashes.clear_passed(self.name)
         else:
             self._keep(now_us)
 
     def _look(self, now_us: int) -> None:
         """See whether it may work; that it may not is told to the world, once for each fault."""
-        was, fault = self.fault, self._crashes.standing(self._runner)
-        self.fault = None if fault is None else why_down(fault)
+        was, fault = self.fault, self._crashes.current_fault(self._runner)
+        self.fault = None if fault is None else stop_reason(fault)
         self._metrics.fault(self.name, down=fault is not None)
         if fault is not None:
             if self.fault != was:
-                log.error("stays down", worker=self.name, why=self.fault)
-            self._holding.let_go(now_us)  # numbers only grow: what waits goes first
-            self._crashes.tell(self._runner, fault, self._us(now_us))
+                hold_log.error("stays down", worker=self.name, why=self.fault)
+            self._holding.release_outputs(now_us)  # numbers only grow: what waits goes first
+            self._crashes.report_fault(self._runner, fault, self._us(now_us))
         elif was is not None:
-            self._holding.again()
+            self._holding.hold()
 
     def _us(self, now_us: int) -> int:
         """Time of what it says of itself, microseconds."""
@@ -526,7 +534,7 @@ class Unit:
         self._ticked = True
 
     @contextmanager
-    def _counting_crashes(self, place: Place) -> Iterator[None]:
+    def _counting_crashes(self, place: FaultPlace) -> Iterator[None]:
         """Count what a stage raises at a place, and say that the process must end."""
         try:
             yield
@@ -534,18 +542,18 @@ class Unit:
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
-            times = self._crashes.note(self.name, place, said)
+            times = self._crashes.record_crash(self.name, place, said)
             raise StageFaultError(
                 f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {said}"
             ) from error
 
-    def _pass_time(self, records: list[Record], now_us: int) -> None:
+    def _pass_time(self, records: list[InputRecord], now_us: int) -> None:
         """Bring the ticks that no event brings."""
         if not self._intake.idle:
             return
         if self._pace.clock == "event":
             # Time stands still between events; a silence ends the step that they began.
-            if self._grid.fresh and now_us - self._heard_us >= QUIET_US:
+            if self._grid.fresh and now_us - self._heard_us >= SILENCE_US:
                 for us in self._grid.through(self._grid.due):
                     self._tick(us)
             return
@@ -561,11 +569,11 @@ class Unit:
             return False
         if not self._stuck_us:
             self._stuck_us = now_us
-        if now_us - self._stuck_us < PATIENCE_US:
+        if now_us - self._stuck_us < MERGE_WAIT_US:
             return False
         if not self._given_up:
             self._given_up = True
-            log.warning("not waited for any longer", worker=self.name, streams=missing)
+            hold_log.warning("not waited for any longer", worker=self.name, streams=missing)
         return True
 
     def _keep(self, now_us: int) -> bool:

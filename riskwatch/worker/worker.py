@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 import structlog
 
-from riskwatch.config.recorder import Declaration
+from riskwatch.config.recorder import ConfigurationRecorder
 from riskwatch.contracts.heartbeat import TOPIC, Heartbeat
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
 from riskwatch.engine import audit_head, bootstrap
-from riskwatch.engine.clock import Grid, wall_us
+from riskwatch.engine.clock import TickGrid, wall_us
 from riskwatch.engine.ports import SqlStore
-from riskwatch.engine.retry import Patience, PatientStore
+from riskwatch.engine.retry import Retry, RetryingStore
 from riskwatch.engine.runner import Runner
 from riskwatch.errors import ConfigError, StoreUnavailableError
 from riskwatch.kafka import topics
@@ -26,16 +26,16 @@ from riskwatch.store.batch import OutboxRecord
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.reference import sync_reference
-from riskwatch.store.row_counts import census
-from riskwatch.store.scope_table import by_state, scope_table
+from riskwatch.store.row_counts import count_rows
+from riskwatch.store.scope_table import count_by_state, scope_table
 from riskwatch.version import ENGINE
 from riskwatch.worker import lease as worker_lease
-from riskwatch.worker.crashes import CrashBook
-from riskwatch.worker.lease import Keeper, wait_for_lease
+from riskwatch.worker.crashes import CrashTracker
+from riskwatch.worker.lease import LeaseRenewer, wait_for_lease
 from riskwatch.worker.metrics import Metrics
 from riskwatch.worker.mirror import Mirror
-from riskwatch.worker.partitions import Desk
-from riskwatch.worker.unit import LINGER_US, Pace, Unit
+from riskwatch.worker.partitions import PartitionManager
+from riskwatch.worker.unit import LINGER_US, Unit, UnitTiming
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from riskwatch.engine.pipeline import Pipeline
     from riskwatch.store.scope_table import ScopeTable
     from riskwatch.worker.partitions import Partition
-    from riskwatch.worker.settings import Settings
+    from riskwatch.worker.settings import ProcessSettings
 
 
 # The heartbeat of the leading risk worker: it vouches for the whole table of scopes, for a while.
@@ -51,11 +51,11 @@ if TYPE_CHECKING:
 # A reader that holds a table with the digest of a heartbeat that is still valid knows where every
 # scope stands: one that is absent is NORMAL. Without such a heartbeat nothing is known.
 
-EVERY_US: Final = 15 * SECOND
-VALID_US: Final = 60 * SECOND
+HEARTBEAT_INTERVAL_US: Final = 15 * SECOND
+HEARTBEAT_VALID_US: Final = 60 * SECOND
 
 
-def heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> Heartbeat:
+def make_heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> Heartbeat:
     """Vouch for a table that was read under the lease."""
     return Heartbeat(
         worker=worker,
@@ -64,12 +64,12 @@ def heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> Heartb
         digest=table.digest,
         scopes=len(table.states),
         ts=moment(now_us),
-        valid_until=moment(now_us + VALID_US),
+        valid_until=moment(now_us + HEARTBEAT_VALID_US),
         engine=ENGINE,
     )
 
 
-def as_record(beat: Heartbeat) -> OutboxRecord:
+def heartbeat_record(beat: Heartbeat) -> OutboxRecord:
     """Make the record of a heartbeat; it passes by the outbox, for it is no truth to keep."""
     return OutboxRecord(beat.seq, TOPIC, "firm", msgspec.json.encode(beat), beat.ts)
 
@@ -115,10 +115,10 @@ class Worker(ABC):
     topics: ClassVar[tuple[str, ...]]
     shares_group: ClassVar[bool]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProcessSettings) -> None:
         self.settings = settings
         self.connection = settings.connection
-        self.holder = worker_lease.own()
+        self.holder = worker_lease.process_holder()
         name = f"{settings.topic_prefix}riskwatch-{self.kind}"
         own = f"{name}-{self.holder.replace('/', '-')}"
         self.group = name if self.shares_group else own
@@ -126,15 +126,15 @@ class Worker(ABC):
         self.failure: Exception | None = None
         self.standing: str | None = "starting"
         self.metrics = Metrics()
-        self.patience = Patience(self.stop, self.metrics)
+        self.retry = Retry(self.stop, self.metrics)
         self._config = bootstrap.configuration(settings.config)
-        self._producer = Producer(self.connection, self.patience, self.metrics)
+        self._producer = Producer(self.connection, self.retry, self.metrics)
         self._mirror: Mirror | None = None
         self._counted_us = 0
         self._engine: Engine
-        self._store: PatientStore
-        self._crashes: CrashBook
-        self.desk: Desk
+        self._store: RetryingStore
+        self._crashes: CrashTracker
+        self.desk: PartitionManager
 
     def prepare(self) -> None:
         """Wait for the servers, and for the lease where there is one for all.
@@ -148,20 +148,20 @@ class Worker(ABC):
         StoppedError
             If the process is asked to stop meanwhile.
         """
-        ask = self.patience.ask_store
+        ask = self.retry.ask_store
         self._engine = ask("open", lambda: open_engine(self.settings.database))
         with self._engine.connect() as conn:
             require_current(conn)
-        self._store = PatientStore(SqlStore(self._engine), self.patience)
-        self._crashes = CrashBook(self._engine, self.patience)
-        self.desk = Desk(
-            self.connection, self.patience, self.unit_of, self._unit, batch=self.settings.batch
+        self._store = RetryingStore(SqlStore(self._engine), self.retry)
+        self._crashes = CrashTracker(self._engine, self.retry)
+        self.desk = PartitionManager(
+            self.connection, self.retry, self.unit_of, self._unit, batch=self.settings.batch
         )
         self._check_topics()
         self._lead()
         self.standing = None
 
-    def turn(self) -> bool:
+    def run_once(self) -> bool:
         """Do what is to be done now; whether there is more to do at once."""
         more = self.desk.work()
         self._count()
@@ -178,7 +178,7 @@ class Worker(ABC):
 
     def ready(self) -> str | None:
         """Why this process does not do its work now; ``None`` if it does."""
-        return self.standing or self.desk.waiting_for()
+        return self.standing or self.desk.not_ready_reason()
 
     def live(self) -> str | None:
         """Why this process should be ended; ``None`` if it should not."""
@@ -186,8 +186,8 @@ class Worker(ABC):
 
     def _check_topics(self) -> None:
         """Refuse to begin where a topic is missing, or has another number of partitions."""
-        found = self.patience.ask_broker(
-            "topics", lambda: topics.identities(self.connection, TOPICS)
+        found = self.retry.ask_broker(
+            "topics", lambda: topics.topic_identities(self.connection, TOPICS)
         )
         for name, identity in found.items():
             if identity.partitions != TOPICS[name].partitions:
@@ -201,11 +201,11 @@ class Worker(ABC):
     def _count(self) -> None:
         """Tell now and then how much is kept; a database that is away is asked later."""
         now = wall_us()
-        if now - self._counted_us < EVERY_US:
+        if now - self._counted_us < HEARTBEAT_INTERVAL_US:
             return
         self._counted_us = now
         try:
-            found = census(self._engine, self.desk.names)
+            found = count_rows(self._engine, self.desk.names)
         except StoreUnavailableError as error:
             log.warning("rows were not counted", error=str(error))
             return
@@ -226,7 +226,7 @@ class Worker(ABC):
     def _lead(self) -> None:
         """Become the one who may open units, where only one may."""
 
-    def _declaration(self) -> Declaration | None:
+    def _declaration(self) -> ConfigurationRecorder | None:
         """What a unit puts out first."""
         return None
 
@@ -238,11 +238,11 @@ class Worker(ABC):
             KafkaPublisher(self._producer),
             worker=name,
             holder=self.holder,
-            grid=Grid(round(s.tick * SECOND)),
+            grid=TickGrid(round(s.tick * SECOND)),
             declares=self._declaration(),
         )
         renew_us = round(s.lease * SECOND / 4)
-        pace = Pace(
+        pace = UnitTiming(
             clock=s.clock,
             batch=s.batch,
             renew_us=renew_us,
@@ -283,13 +283,13 @@ class RiskWorker(Worker):
     topics = RISK_TOPICS
     shares_group = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProcessSettings) -> None:
         super().__init__(settings)
         if settings.redis is not None:
             url = settings.redis.get_secret_value()
             self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
         self._mirrored = 0
-        self._keeper: Keeper | None = None
+        self._keeper: LeaseRenewer | None = None
         self._beat_us = 0
         self._audited_us = 0
 
@@ -302,13 +302,13 @@ class RiskWorker(Worker):
         """Make the stages of the unit."""
         return bootstrap.risk_pipeline(self._config)
 
-    def turn(self) -> bool:
+    def run_once(self) -> bool:
         """Do what is to be done now; whether there is more to do at once."""
-        more = super().turn()
+        more = super().run_once()
         self._beat()
         self._audit()
         if self._keeper is not None:
-            self._keeper.turned()
+            self._keeper.mark_progress()
         return more
 
     def close(self) -> None:
@@ -321,11 +321,11 @@ class RiskWorker(Worker):
     def _lead(self) -> None:
         """Wait for the lease, and keep it from now on."""
         wait_for_lease(
-            self._engine, RISK, self.holder, self.settings.lease, self.patience, self._stands_by
+            self._engine, RISK, self.holder, self.settings.lease, self.retry, self._stands_by
         )
         with self._engine.begin() as conn:
             sync_reference(conn, self._config.reference)
-        self._keeper = Keeper(self._engine, RISK, self.settings.lease, self._led)
+        self._keeper = LeaseRenewer(self._engine, RISK, self.settings.lease, self._led)
         self._keeper.start()
 
     def _stands_by(self, leader: str) -> None:
@@ -337,40 +337,40 @@ class RiskWorker(Worker):
         unit = self.desk.unit(RISK)
         return 0 if unit is None else unit.epoch
 
-    def _declaration(self) -> Declaration:
+    def _declaration(self) -> ConfigurationRecorder:
         clock = wall_us if self.settings.clock == "wall" else None
-        return Declaration(RISK, self._config, clock)
+        return ConfigurationRecorder(RISK, self._config, clock)
 
     def _beat(self) -> None:
         """Vouch for the table of scopes, while the unit does its work."""
         now, unit = wall_us(), self.desk.unit(RISK)
-        if now - self._beat_us < EVERY_US or unit is None or self.ready() is not None:
+        if now - self._beat_us < HEARTBEAT_INTERVAL_US or unit is None or self.ready() is not None:
             return
-        table = self.patience.ask_store(
+        table = self.retry.ask_store(
             "heartbeat", lambda: scope_table(self._engine, RISK, unit.epoch)
         )
-        record = as_record(heartbeat(RISK, unit.epoch, table, now))
+        record = heartbeat_record(make_heartbeat(RISK, unit.epoch, table, now))
         publisher = KafkaPublisher(self._producer)
-        publisher.lead(RISK, unit.epoch)
+        publisher.set_leader(RISK, unit.epoch)
         publisher.publish([record])
         if self._mirror is not None:
             if self._mirrored != unit.epoch:
                 self._mirrored = unit.epoch
                 self._mirror.refresh(self._engine, RISK, unit.epoch)
-            self._mirror.heartbeat(record.value, VALID_US / SECOND)
-        self.metrics.scopes({State(s): n for s, n in by_state(table.states).items()})
+            self._mirror.heartbeat(record.value, HEARTBEAT_VALID_US / SECOND)
+        self.metrics.scopes({State(s): n for s, n in count_by_state(table.states).items()})
         self._beat_us = now
 
     def _audit(self) -> None:
         """Tell how far the audit chain reaches, as long as this process leads."""
         now, unit = wall_us(), self.desk.unit(RISK)
-        if now - self._audited_us < audit_head.EVERY_US or unit is None or unit.epoch == 0:
+        if now - self._audited_us < audit_head.HEAD_INTERVAL_US or unit is None or unit.epoch == 0:
             return
-        head = self.patience.ask_store(
+        head = self.retry.ask_store(
             "audit", lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now)
         )
         publisher = KafkaPublisher(self._producer)
-        publisher.lead(RISK, unit.epoch)
-        publisher.publish([audit_head.as_record(head, now)])
-        audit_head.tell(head)
+        publisher.set_leader(RISK, unit.epoch)
+        publisher.publish([audit_head.head_record(head, now)])
+        audit_head.log_head(head)
         self._audited_us = now

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from riskwatch.store import migrate, transaction
-from riskwatch.store.audit import links
-from riskwatch.store.audit_check import Chain, check_chain
-from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.audit import audit_rows
+from riskwatch.store.audit_check import ChainVerifier, check_chain
+from riskwatch.store.batch import Batch, Counts, SequencedOutput
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import decision, killswitch
@@ -32,7 +32,7 @@ def moments(epoch: int, worker: str, each: int) -> list[Batch]:
         batch = Batch(worker, epoch, counts=Counts(read=n + 1, applied=n + 1), us=n + 1)
         for i in range(each):
             for output in (decision(n * each + i, f"asset:{worker}"), killswitch(n * each + i)):
-                batch.outputs.append(Sequenced(seq, output))
+                batch.outputs.append(SequencedOutput(seq, output))
                 seq += 1
         made.append(batch)
     return made
@@ -67,8 +67,8 @@ def test_cost_of_the_chain(
 
     def check() -> int:
         with engine.connect() as conn:
-            chain = Chain("with")
-            assert list(check_chain(links(conn, "with"), chain)) == []
+            chain = ChainVerifier("with")
+            assert list(check_chain(audit_rows(conn, "with"), chain)) == []
             return chain.rows
 
     rows = 2 * each * ROUNDS

@@ -16,7 +16,7 @@ from tests.support.guarding import Time, Truth
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from riskwatch.client.guard.view import Row
+    from riskwatch.client.guard.view import SwitchRow
 
 LIMIT_S: Final = 2e-6
 TIMES: Final = 200
@@ -37,15 +37,15 @@ def guard() -> KillSwitch:
     clock = steady()
     switch = KillSwitch("bench", kafka=KafkaConnection())
     truth = Truth(Time())
-    rows: list[Row] = []
+    rows: list[SwitchRow] = []
     states = (State.WATCH, State.HALT, State.REDUCE)
     for n in range(SCOPES // 2):
         rows.append(truth.decide(f"asset:coin{n}", states[n % 3]))
         rows.append(truth.decide(f"counterparty:venue{n}", states[n % 3]))
     for row in rows:
-        switch.belief.row(row)
-    switch.belief.settle()
-    switch.belief.view = switch.belief.view.lasting(clock() + 1e6, "")
+        switch.trust.row(row)
+    switch.trust.settle()
+    switch.trust.view = switch.trust.view.lasting(clock() + 1e6, "")
     return switch
 
 

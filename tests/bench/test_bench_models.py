@@ -14,7 +14,7 @@ from riskwatch.config import paths
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.engine import bootstrap
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from riskwatch.models.registry import build
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from riskwatch.models.base import Generation
-    from riskwatch.models.state import LadderState
+    from riskwatch.models.state import EnsembleState
 
 TICKS: Final = 5_000
 SCALES: Final = {
@@ -48,7 +48,7 @@ STATE_BYTES: Final = 65_536
 
 def options() -> dict[str, dict[str, Any]]:
     """Options of the default generations, by model."""
-    text = (paths.rules() / "models" / "batch.json").read_text()
+    text = (paths.rules_folder() / "models" / "batch.json").read_text()
     return {
         "rules": {},
         "anchored": {"scales": SCALES},
@@ -57,9 +57,9 @@ def options() -> dict[str, dict[str, Any]]:
     }
 
 
-def ladder() -> Ladder:
+def ladder() -> Ensemble:
     """Two generations, onset and escalation: the shape of the shipped policy."""
-    return Ladder(
+    return Ensemble(
         ModelsConfig(
             targets=(
                 TargetConfig(threshold=50.0, horizon_s=3600.0),
@@ -107,7 +107,7 @@ def plain(stream: list[Features]) -> float:
     return seconds(run) / len(stream)
 
 
-def run(stream: list[Features], *, labelled: bool, drain: bool = False) -> LadderState:
+def run(stream: list[Features], *, labelled: bool, drain: bool = False) -> EnsembleState:
     """Let a fresh ladder observe the stream."""
     made = ladder()
     state = made.fresh()
@@ -162,13 +162,13 @@ def test_the_default_generations_together(
         )
         for name, wanted in options().items()
     )
-    made = Ladder(
+    made = Ensemble(
         ModelsConfig(
             targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),), generations=generations
         )
     )
 
-    def through(*, labelled: bool) -> LadderState:
+    def through(*, labelled: bool) -> EnsembleState:
         state = made.fresh()
         for n, x in enumerate(stream):
             made.observe(state, n * MINUTE, "asset:USDC", "asset", x, labelled=labelled)
@@ -211,10 +211,10 @@ def test_the_shipped_ladder_on_all_targets_of_a_coin(
     `PLAIN_US`; elsewhere it is as many times what that takes.
     """
     seen = coin(stream)
-    made = Ladder(bootstrap.configuration().policy.models)
+    made = Ensemble(bootstrap.configuration().policy.models)
     taught = made.fresh()
 
-    def through(state: LadderState, *, due: int, labelled: bool) -> LadderState:
+    def through(state: EnsembleState, *, due: int, labelled: bool) -> EnsembleState:
         for n, x in enumerate(seen):
             us = (n if labelled else n + TICKS) * MINUTE
             now = due > 0 and n % due == 0

@@ -18,8 +18,8 @@ from riskwatch.core.events import Event, Peg, Quote, Tick
 from riskwatch.core.market.stage import MarketStage
 from riskwatch.core.market.state import MarketState
 from riskwatch.engine import bootstrap
-from riskwatch.engine.clock import Grid
-from riskwatch.engine.replay import Limits, Replay, replay_files
+from riskwatch.engine.clock import TickGrid
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
 from tests.support.recordings import recording
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_whole_pipeline_and_bare_decode(benchmark: Any, march: Path, tmp_path: P
 
     def whole() -> None:
         url = f"sqlite:///{tmp_path}/{next(runs)}.db"
-        summary = replay_files(Replay([march], url), bootstrap.pipeline(CONFIG))
+        summary = replay_files(ReplayJob([march], url), bootstrap.pipeline(CONFIG))
         assert summary.applied == count
 
     benchmark.pedantic(whole, rounds=3)
@@ -79,7 +79,7 @@ def test_price_graph(benchmark: Any, march: Path) -> None:
         stage, state, grid = (
             MarketStage(CONFIG.policy.market, CONFIG.reference),
             MarketState(),
-            Grid(),
+            TickGrid(),
         )
         ticks = 0
         for quote in quotes:
@@ -104,7 +104,9 @@ def test_memory_plateau(benchmark: Any, tmp_path: Path) -> None:
 
     def run() -> None:
         for _ in range(10):
-            what = Replay([path], f"sqlite:///{tmp_path}/m.db", limits=Limits(1000, None, 100_000))
+            what = ReplayJob(
+                [path], f"sqlite:///{tmp_path}/m.db", limits=ReplayLimits(1000, None, 100_000)
+            )
             replay_files(what, bootstrap.pipeline(CONFIG))
             gc.collect()
             sizes.append(_resident_kib())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import micros
 from riskwatch.store import migrate
-from riskwatch.store.batch import Batch, Counts, JournalEntry, Sequenced
+from riskwatch.store.batch import Batch, Counts, JournalEntry, SequencedOutput
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import START, exposure
@@ -43,7 +43,7 @@ def history(epoch: int) -> list[Batch]:
                 epoch,
                 rows={"ledger": {f"row{i}": PAYLOAD * 3 for i in range(50)}},
                 journal=journal,
-                outputs=[Sequenced(n * PROJECTED + i, o) for i, o in enumerate(outputs)],
+                outputs=[SequencedOutput(n * PROJECTED + i, o) for i, o in enumerate(outputs)],
                 counts=Counts(read=first, applied=first),
                 us=us,
             )

@@ -139,7 +139,7 @@ def lives() -> NoReturn:
 
         signal.signal(signal.SIGTERM, stop)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if code != host.EXPECTED:
+        if code != host.EXIT_EXPECTED:
             sys.exit(abs(code))
 
 

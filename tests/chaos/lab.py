@@ -107,7 +107,7 @@ class Lab:
         with psycopg.connect(self.postgres.url, autocommit=True) as conn:
             conn.execute(f'CREATE DATABASE "{self.name}"'.encode())
         migrate.upgrade(self.database)
-        kafka_topics.create(self.connection)
+        kafka_topics.create_topics(self.connection)
 
     def start(self, *names: str) -> None:
         """Start workers: ``ledger-1``, ``risk-2`` and so on."""
@@ -234,7 +234,7 @@ class Lab:
     def ends(self, topics: Iterable[str]) -> int:
         """Messages that the broker has on some topics."""
         places = [(t, p) for t in topics for p in range(TOPICS[t].partitions)]
-        return sum(last for _, last in kafka_topics.bounds(self.connection, places).values())
+        return sum(last for _, last in kafka_topics.offset_bounds(self.connection, places).values())
 
     def wait_taken(self) -> None:
         """Wait until everything that was published is taken, starting again what ended."""
@@ -263,7 +263,9 @@ class Lab:
         places = [(t, p) for t in (*LEDGER_TOPICS, *RISK_TOPICS)
                   for p in range(TOPICS[t].partitions)]  # fmt: skip
         lines = [f"{self.read()} read, {self.sent.by_topic} sent"]
-        for (topic, number), (_, end) in kafka_topics.bounds(self.connection, places).items():
+        for (topic, number), (_, end) in kafka_topics.offset_bounds(
+            self.connection, places
+        ).items():
             who, taken, records = known.get(f"{topic}/{number}", ("nobody", 0, 0))
             lines.append(f"{topic}/{number}: {who} took {taken} ({records} records) of {end}")
         return "\n".join(lines)

@@ -21,7 +21,7 @@ from riskwatch.contracts.codec import decode, encode
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import MINUTE, micros
 from riskwatch.engine import bootstrap
-from riskwatch.engine.replay import Limits, Replay, replay_files
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
 from tests.chaos.lab import Lab
 from tests.chaos.verdict import Outcome, conserved, outcome, same_outcome, topics_hold
 from tests.support.events import RUBBISH, write_mixed
@@ -82,7 +82,7 @@ def embedded(events: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """What the same events come to in one process."""
     url = f"sqlite:///{tmp_path_factory.mktemp('embedded')}/r.db"
     config = bootstrap.configuration()
-    what = Replay([events], url, limits=Limits(1000))
+    what = ReplayJob([events], url, limits=ReplayLimits(1000))
     replay_files(what, bootstrap.pipeline(config), config=config)
     found = outcome(url)
     assert len(found.holdings) > 20

@@ -12,7 +12,7 @@ import pytest
 from riskwatch.contracts.codec import decode
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.engine import bootstrap
-from riskwatch.engine.replay import Limits, Replay, replay_files
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
 from tests.chaos.lab import Lab, wait_for
 from tests.chaos.verdict import Outcome, conserved, outcome, same_outcome, topics_hold
 from tests.support.events import write_mixed
@@ -46,7 +46,7 @@ def embedded(lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Ou
     folder = tmp_path_factory.mktemp("embedded")
     (folder / "e.ndjson").write_bytes(b"".join(line + b"\n" for line in lines))
     config = bootstrap.configuration()
-    what = Replay([folder / "e.ndjson"], f"sqlite:///{folder}/r.db", limits=Limits(1000))
+    what = ReplayJob([folder / "e.ndjson"], f"sqlite:///{folder}/r.db", limits=ReplayLimits(1000))
     replay_files(what, bootstrap.pipeline(config), config=config)
     return outcome(f"sqlite:///{folder}/r.db")
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select
 
-from riskwatch.contracts.codec import decode, stamp
+from riskwatch.contracts.codec import decode, stamp_arrival
 from riskwatch.contracts.outputs import decode_internal, decode_output, encode_output
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.core.dedupe import SeenWindow
+from riskwatch.core.dedupe import DedupeWindow
 from riskwatch.core.money import canonical
 from riskwatch.core.outputs import EventRejected, KillSwitchChanged, Output
 from riskwatch.engine import bootstrap
 from riskwatch.engine.pipeline import Effects
-from riskwatch.engine.replay import database
+from riskwatch.engine.replay import open_database
 from riskwatch.engine.runner import SEEN
 from riskwatch.store.projections import DECISION_LOG, EXPOSURE, KILLSWITCH, POSITION
 from riskwatch.store.truth import DEAD_LETTER, RISK_JOURNAL, STATE_ROW, WORKER_PROGRESS
@@ -55,7 +55,7 @@ class Outcome:
 def outcome(url: str) -> Outcome:
     """Read the end of a run."""
     e, p, d = EXPOSURE.c, POSITION.c, DECISION_LOG.c
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         holdings = conn.execute(
             select(e.book, e.counterparty, e.account, e.asset, e.component, e.amount)
         )
@@ -117,7 +117,7 @@ def replayed(engine: Engine, worker: str = "risk") -> list[Output]:
         else:
             event = decode(bytes(payload))
             assert not isinstance(event, Refusal)
-            fact = stamp(event, event.ts)
+            fact = stamp_arrival(event, event.ts)
         if kind == "market":
             continue  # what the market stage said: the replay says it by itself
         pipeline.apply(fact, effects)
@@ -157,7 +157,7 @@ def topics_hold(lab: Lab) -> list[str]:
     ids = [decode_output(r.value).id for r in seen]
     if len(set(ids)) != len(ids):
         out.append(f"{len(ids) - len(set(ids))} outputs have the id of another")
-    with database(lab.database) as engine:
+    with open_database(lab.database) as engine:
         expected = [encode_output(o) for o in replayed(engine)]
         switches = _switches(engine)
     found = [r.value for r in seen]
@@ -206,11 +206,11 @@ def conserved(lab: Lab) -> list[str]:
     """Every message that was published was read once, and came to something."""
     out = []
     p, d = WORKER_PROGRESS.c, DEAD_LETTER.c
-    with database(lab.database) as engine, engine.connect() as conn:
+    with open_database(lab.database) as engine, engine.connect() as conn:
         rows = conn.execute(select(p.worker, p.read, p.applied, p.duplicate, p.rejected)).all()
         dead = len(conn.execute(select(d.position)).all())
         for worker, _, applied, _, _ in rows:
-            window = SeenWindow()
+            window = DedupeWindow()
             window.load(_rows(conn, worker, SEEN))
             if len(window) != applied:
                 out.append(f"{worker}: {applied} applied, but {len(window)} are remembered")

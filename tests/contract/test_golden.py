@@ -8,7 +8,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from riskwatch.contracts.codec import SHAPE_OF, SHAPES, decode, encode
+from riskwatch.contracts.codec import SHAPES_BY_TAG, SHAPES_BY_TYPE, decode, encode
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.schema import documents
@@ -21,7 +21,7 @@ OUTPUTS = goldens(outputs=True)
 
 def test_every_type_has_a_golden_file() -> None:
     """No event or output is without one."""
-    assert {name.partition(".")[0] for name in EVENTS} == set(SHAPES)
+    assert {name.partition(".")[0] for name in EVENTS} == set(SHAPES_BY_TAG)
     assert set(OUTPUTS) == {t.__name__ for t in get_args(AnyOutput)}
 
 
@@ -30,14 +30,14 @@ def test_event_is_read_and_written_back(name: str) -> None:
     """A golden event decodes to its type, and encodes to the very same bytes."""
     event = decode(EVENTS[name])
     assert not isinstance(event, Refusal), event.detail
-    assert type(event) is type(SHAPES[name.partition(".")[0]].decoder.decode(EVENTS[name]))
+    assert type(event) is type(SHAPES_BY_TAG[name.partition(".")[0]].decoder.decode(EVENTS[name]))
     assert encode(event) == EVENTS[name]
 
 
 def test_full_messages_use_every_field() -> None:
     """A golden file that is not marked minimal sets each field to something not its default."""
-    for event_type, shape in SHAPE_OF.items():
-        tag = next(t for t, s in SHAPES.items() if s is shape)
+    for event_type, shape in SHAPES_BY_TYPE.items():
+        tag = next(t for t, s in SHAPES_BY_TAG.items() if s is shape)
         assert set(msgspec.json.decode(EVENTS[tag])) == {
             "type",
             *event_type.__struct_fields__,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from riskwatch.engine.replay import database
+from riskwatch.engine.replay import open_database
 from riskwatch.store.content import content_digest
 from tests.crash.worker import POINTS, Life
 from tests.support.events import write_mixed
@@ -94,7 +94,7 @@ def published(out: Path) -> list[bytes]:
 
 def outcome(folder: Path) -> tuple[str, list[bytes]]:
     """What a database and its consumers know in the end."""
-    with database(f"sqlite:///{folder}/r.db") as engine:
+    with open_database(f"sqlite:///{folder}/r.db") as engine:
         return content_digest(engine), published(folder / "out.ndjson")
 
 

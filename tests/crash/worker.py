@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event
 
 from riskwatch.engine import bootstrap
 from riskwatch.engine.publish import NdjsonPublisher
-from riskwatch.engine.replay import Limits, Replay, replay_files
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
 from riskwatch.worker import logs
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from riskwatch.engine.pipeline import Effects, Pipeline
     from riskwatch.engine.ports import Store
-    from riskwatch.store.batch import Batch, OutboxRecord, Resumed
+    from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint
 
 POINTS = ("apply", "before_commit", "in_commit", "after_commit", "after_publish")
 """Where a life can end itself; ``in_commit`` is between two statements of SQL."""
@@ -80,7 +80,7 @@ class MortalStore:
         self.store = store
         self.fate = fate
 
-    def take_lease(self, worker: str, holder: str) -> Resumed:
+    def take_lease(self, worker: str, holder: str) -> ResumePoint:
         """As the store does."""
         return self.store.take_lease(worker, holder)
 
@@ -154,10 +154,10 @@ def live(life: Life) -> None:
     fate = Fate(life)
     if not life.torn:
         _die_in_sql(fate)
-    what = Replay(
+    what = ReplayJob(
         [Path(life.file)],
         life.url,
-        limits=Limits(batch=life.batch),
+        limits=ReplayLimits(batch=life.batch),
         publisher=MortalPublisher(Path(life.out), fate),
     )
     config = bootstrap.configuration()
@@ -176,7 +176,7 @@ def _answer(number: int) -> None:
 
 def main() -> NoReturn:
     """Serve lives until stdin ends."""
-    logs.configure("warning", "json")
+    logs.configure_logging("warning", "json")
     for line in sys.stdin.buffer:
         life = msgspec.json.decode(line, type=Life)
         pid = os.fork()

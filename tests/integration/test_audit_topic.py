@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from riskwatch.cli import app
 from riskwatch.contracts.audit import TOPIC
-from riskwatch.engine.audit_head import as_record, published_heads, read_head
-from riskwatch.engine.retry import Patience
+from riskwatch.engine.audit_head import head_record, published_heads, read_head
+from riskwatch.engine.retry import Retry
 from riskwatch.errors import BrokerError
 from riskwatch.kafka.producer import KafkaPublisher, Producer
 from riskwatch.worker.metrics import Metrics
@@ -33,14 +33,14 @@ def published(cluster: Cluster, engine: Engine) -> Cluster:
     """A topic with the heads of three minutes, of a chain of eight rows."""
     cluster.make(TOPIC)
     metrics = Metrics()
-    producer = Producer(cluster.connection, Patience(threading.Event(), metrics), metrics)
+    producer = Producer(cluster.connection, Retry(threading.Event(), metrics), metrics)
     publisher = KafkaPublisher(producer)
-    publisher.lead(WORKER, 1)
-    publisher.publish([as_record(read_head(engine, WORKER, 1, 0), 0)])
+    publisher.set_leader(WORKER, 1)
+    publisher.publish([head_record(read_head(engine, WORKER, 1, 0), 0)])
     fill_chain(engine, 4)
     for minute in (1, 2):
         now = minute * MINUTE
-        publisher.publish([as_record(read_head(engine, WORKER, 1, now), now)])
+        publisher.publish([head_record(read_head(engine, WORKER, 1, now), now)])
     producer.close()
     return cluster
 

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 
 from riskwatch.core.enums import RejectReason
 from riskwatch.engine import bootstrap
-from riskwatch.engine.replay import Replay, database, replay_files
+from riskwatch.engine.replay import ReplayJob, open_database, replay_files
 from riskwatch.store.schema import METADATA
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def test_one_broken_message_between_good_ones(name: str, tmp_path: Path) -> None
     path = tmp_path / "events.ndjson"
     path.write_bytes(b"\n".join((fill(event_id="a"), line, fill(event_id="b"))) + b"\n")
     url = f"sqlite:///{tmp_path}/r.db"
-    summary = replay_files(Replay([path], url), bootstrap.pipeline(CONFIG))
+    summary = replay_files(ReplayJob([path], url), bootstrap.pipeline(CONFIG))
     assert (summary.read, summary.applied, summary.duplicate, summary.rejected) == (3, 2, 0, 1)
     dead = METADATA.tables["dead_letter"].c
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         (row,) = conn.execute(select(dead.reason, dead.payload, dead.payload_bytes, dead.detail))
         assert row.reason == reason, row.detail
         assert row.payload_bytes == len(line)
@@ -90,11 +90,11 @@ def test_files_of_nothing_but_rubbish(tmp_path: Path) -> None:
         files.append(tmp_path / f"{name}.ndjson")
         files[-1].write_bytes(data)
     url = f"sqlite:///{tmp_path}/r.db"
-    summary = replay_files(Replay(files, url), bootstrap.pipeline(CONFIG))
+    summary = replay_files(ReplayJob(files, url), bootstrap.pipeline(CONFIG))
     assert summary.read == summary.rejected
     assert summary.applied == 0
     dead = METADATA.tables["dead_letter"].c
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         kept = sorted(bytes(row[0]) for row in conn.execute(select(dead.payload)))
     assert kept.count(b"{torn") == 1
     assert kept.count(b"\0" * 5_000) == 1

@@ -99,7 +99,7 @@ def test_clients_are_heard_and_late_ones_are_alerted(desk: Desk) -> None:
         listener = subprocess.Popen(command, env=desk.environment, cwd=ROOT)
         try:
             wait(lambda: "good" in desk.run("clients").stdout, "nobody is heard")
-            stuck.belief.lock.acquire()  # its threads hang from here on
+            stuck.trust.lock.acquire()  # its threads hang from here on
             try:
                 worker.decide(COIN, State.HALT)
                 alert = wait(lambda: desk.rows(select(ALERT)), "nobody is alerted")[0]
@@ -112,7 +112,7 @@ def test_clients_are_heard_and_late_ones_are_alerted(desk: Desk) -> None:
                 wait(lambda: desk.shown("stuck")["late"] == [COIN], "it is not shown")
                 assert desk.shown("good")["late"] == []
             finally:
-                stuck.belief.lock.release()
+                stuck.trust.lock.release()
             wait(lambda: desk.rows(select(ALERT))[0].resolved_ts, "it applied it after all")
         finally:
             listener.send_signal(signal.SIGTERM)

@@ -71,7 +71,7 @@ def test_its_queries_are_true(played: tuple[Path, str]) -> None:
 def test_every_label_of_the_episode_holds(played: tuple[Path, str]) -> None:
     """What a good monitor says of each scope, and by when."""
     folder, _ = played
-    with queries.reading(f"sqlite:///{folder}/riskwatch-demo.db") as conn:
+    with queries.open_reader(f"sqlite:///{folder}/riskwatch-demo.db") as conn:
         rows = conn.exec_driver_sql("SELECT ts, scope, state, cause FROM decision ORDER BY ts")
         made = [(str(r[0]), r[1], State(r[2]), r[3]) for r in rows]
     labels = scenarios.load("usdc_2023").labels

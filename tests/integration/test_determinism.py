@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from riskwatch.engine import bootstrap
 from riskwatch.engine.publish import NdjsonPublisher
-from riskwatch.engine.replay import Limits, Replay, database, replay_files
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, open_database, replay_files
 from riskwatch.store.content import content_digest
 from tests.support.events import write_mixed
 
@@ -35,14 +35,16 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(events: Path, url: str, batch: int, most: int | None = None) -> bytes:
     """Replay in this process; gives what was published."""
     out = BytesIO()
-    what = Replay([events], url, limits=Limits(batch, None, most), publisher=NdjsonPublisher(out))
+    what = ReplayJob(
+        [events], url, limits=ReplayLimits(batch, None, most), publisher=NdjsonPublisher(out)
+    )
     replay_files(what, bootstrap.pipeline(CONFIG, keep_events=True), config=CONFIG)
     return out.getvalue()
 
 
 def digest(url: str) -> str:
     """Content of a database."""
-    with database(url) as engine:
+    with open_database(url) as engine:
         return content_digest(engine)
 
 

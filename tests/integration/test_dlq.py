@@ -14,7 +14,7 @@ from riskwatch.core.enums import RejectReason
 from riskwatch.errors import StoreError
 from riskwatch.store import dead_letters, migrate
 from riskwatch.store.batch import Batch, Counts, DeadLetter
-from riskwatch.store.dead_letters import Place
+from riskwatch.store.dead_letters import DeadLetterPlace
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.store.truth import REPLAYED
@@ -65,7 +65,7 @@ def replayed(engine: Engine) -> list[tuple[str, str]]:
     """Who sent which letter again."""
     with engine.connect() as conn:
         rows = conn.execute(select(REPLAYED)).all()
-    return sorted((Place(*row[:3]).id, row.person) for row in rows)
+    return sorted((DeadLetterPlace(*row[:3]).id, row.person) for row in rows)
 
 
 def test_a_letter_is_sent_as_it_came_and_once(engine: Engine, cluster: Cluster) -> None:
@@ -114,18 +114,18 @@ def test_what_was_not_sent_is_not_noted(engine: Engine, cluster: Cluster, name: 
 
 def test_two_people_at_once_send_it_once(engine: Engine) -> None:
     """The second waits for the first, and is told."""
-    place = Place("w", f"{PEGS}/0", 4)
+    place = DeadLetterPlace("w", f"{PEGS}/0", 4)
     told: list[str] = []
 
     def second() -> None:
         try:
             with engine.begin() as conn:
-                dead_letters.claim(conn, place, "Bob", again=False)
+                dead_letters.claim_dead_letter(conn, place, "Bob", again=False)
         except StoreError as error:
             told.append(str(error))
 
     with engine.begin() as conn:
-        dead_letters.claim(conn, place, "Ann", again=False)
+        dead_letters.claim_dead_letter(conn, place, "Ann", again=False)
         other = threading.Thread(target=second)
         other.start()
         other.join(timeout=0.2)

@@ -19,7 +19,7 @@ from riskwatch.kafka import topics
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import take_lease
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 from tests.support.mirror import heartbeat
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_all_is_well_and_then_is_not(
     assert "is missing" in found["topics"]["seen"]
     assert "lag of riskwatch.fills" not in found
 
-    topics.create(KafkaConnection(servers=kafka_broker, prefix=kafka_prefix))
+    topics.create_topics(KafkaConnection(servers=kafka_broker, prefix=kafka_prefix))
     engine = open_engine(environment["RISKWATCH_DATABASE"])
     take_lease(engine, "risk", "host/7")
     engine.dispose()
@@ -81,7 +81,7 @@ def test_all_is_well_and_then_is_not(
 def test_postgres(postgres_url: str) -> None:
     """Its clock is compared, and a user that may not write is told apart from one that may."""
     migrate.upgrade(postgres_url)
-    settings = Settings(database=postgres_url, kafka="nowhere")
+    settings = ProcessSettings(database=postgres_url, kafka="nowhere")
     found = {x.check: x for x in store.findings(settings, Facts())}
     assert [found[x].status for x in ("clock of the database", "writing")] == ["ok", "ok"]
     with psycopg.connect(postgres_url, autocommit=True) as conn:
@@ -96,9 +96,9 @@ def test_postgres(postgres_url: str) -> None:
 
 def test_a_mirror_that_is_gone(redis_own: Any) -> None:
     """It is told in one line; and one that nobody wants is none to miss."""
-    settings = Settings(redis=redis_own.url)
+    settings = ProcessSettings(redis=redis_own.url)
     redis_own.stop()
     (only,) = mirror.findings(settings, Facts())
     assert (only.check, only.status, "\n" in only.seen) == ("mirror", "fail", False)
-    (only,) = mirror.findings(Settings(redis=None), Facts())
+    (only,) = mirror.findings(ProcessSettings(redis=None), Facts())
     assert only.status == "ok"

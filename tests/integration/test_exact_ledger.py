@@ -17,7 +17,7 @@ from riskwatch.core.clock import moment
 from riskwatch.core.events import LEDGER_EVENTS, Event
 from riskwatch.core.money import canonical
 from riskwatch.engine import bootstrap
-from riskwatch.engine.replay import Limits, Replay, database, replay_files
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, open_database, replay_files
 from riskwatch.store import migrate
 from riskwatch.store.content import content_digest
 from riskwatch.store.projections import EXPOSURE, POSITION
@@ -53,7 +53,7 @@ def sqlite(events: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def replayed(events: Path, url: str) -> None:
     """Replay with every event kept."""
-    what = Replay([events], url, limits=Limits(500))
+    what = ReplayJob([events], url, limits=ReplayLimits(500))
     pipeline = bootstrap.pipeline(CONFIG, keep_events=True)
     summary = replay_files(what, pipeline, config=CONFIG)
     assert summary.rejected == 0
@@ -63,7 +63,7 @@ def replayed(events: Path, url: str) -> None:
 def kept(url: str) -> tuple[list[Event], datetime]:
     """Ledger events of the journal, and the time of the last tick."""
     found: list[Event] = []
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         ticked = 0
         for kind, us, payload in conn.execute(
             select(RISK_JOURNAL.c.kind, RISK_JOURNAL.c.us, RISK_JOURNAL.c.payload).order_by(
@@ -82,7 +82,7 @@ def kept(url: str) -> tuple[list[Event], datetime]:
 def stored(url: str) -> tuple[dict[tuple[str, ...], Decimal], dict[tuple[str, ...], Decimal]]:
     """Exposures and positions as SQL has them."""
     e, p = EXPOSURE.c, POSITION.c
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         exposures = conn.execute(
             select(e.book, e.counterparty, e.account, e.asset, e.component, e.amount)
         )
@@ -111,5 +111,5 @@ def test_postgres_has_the_same_content(events: Path, sqlite: str, postgres_url: 
     migrate.upgrade(postgres_url)
     replayed(events, postgres_url)
     check(postgres_url)
-    with database(sqlite) as here, database(postgres_url) as there:
+    with open_database(sqlite) as here, open_database(postgres_url) as there:
         assert content_digest(here) == content_digest(there)

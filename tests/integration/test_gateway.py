@@ -185,7 +185,7 @@ def test_riskwatch_stopped(by: str, database: str, redis_url: str, broker: Kafka
 def test_a_stalled_thread(database: str, redis_url: str) -> None:
     """The thread that follows hangs: what it left behind ends by itself."""
     with OrderPath(database, redis=redis_url) as path:
-        with path.guard.belief.lock:  # it waits for this
+        with path.guard.trust.lock:  # it waits for this
             path.gateway.stops(time.monotonic(), TERMS.lost_s + SLACK_S)
         path.gateway.trades()
 

@@ -19,7 +19,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from sqlalchemy import select
 
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.contracts.validation import AHEAD
+from riskwatch.contracts.validation import MAX_AHEAD
 from riskwatch.kafka import topics
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
@@ -90,7 +90,7 @@ class Place:
     def quote(self) -> bytes:
         """Write a quote of now."""
         self.count += 1
-        now = (datetime.now(UTC) - AHEAD / 5).isoformat()
+        now = (datetime.now(UTC) - MAX_AHEAD / 5).isoformat()
         return quote_line(self.count, 0, ts=now)
 
     def send(self, count: int) -> None:
@@ -132,7 +132,7 @@ def place(kafka_broker: str, kafka_prefix: str, tmp_path: Path, root: Path) -> P
     """Topics and a database of this test's own."""
     connection = KafkaConnection(servers=kafka_broker, prefix=kafka_prefix)
     found = Place(connection, tmp_path, root, free_port())
-    topics.create(connection)
+    topics.create_topics(connection)
     migrate.upgrade(found.database)
     return found
 

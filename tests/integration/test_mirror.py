@@ -11,7 +11,7 @@ from riskwatch.contracts import mirror as layout
 from riskwatch.core.enums import State
 from riskwatch.errors import FencedError
 from riskwatch.store import migrate
-from riskwatch.store.current_state import current
+from riskwatch.store.current_state import read_current_state
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import at, batches, exposure, others
@@ -52,7 +52,7 @@ def test_absent_normal_and_a_row_are_told_apart(mirror_db: Engine, redis_url: st
         table = d.reader.killswitch_all()
         assert table.known
         assert [(s, x.effective) for s, x in table.scopes.items()] == [(COIN, HALT)]
-        assert table.seen("firm").effective is NORMAL
+        assert table.reading("firm").effective is NORMAL
 
 
 def test_every_key_goes_away_by_itself(mirror_db: Engine, redis_url: str, redis_plain: Any) -> None:
@@ -219,9 +219,9 @@ def test_a_snapshot_of_postgres_is_the_same(mirror_db: Engine, postgres_url: str
         epoch = take_lease(where, "w", "test").epoch
         for batch in batches(epoch):
             commit(where, batch)
-        found.append(current(where, "w", epoch))
+        found.append(read_current_state(where, "w", epoch))
         with pytest.raises(FencedError, match="epoch 7 is over"):
-            current(where, "w", 7)
+            read_current_state(where, "w", 7)
     opened.dispose()
     assert found[0].seq == found[1].seq > 0
     by_key = [sorted(x.records, key=lambda r: (r.topic, r.key)) for x in found]

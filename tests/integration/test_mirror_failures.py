@@ -71,7 +71,7 @@ def test_rows_that_were_lost_are_not_normal(
         redis_plain.delete(f"riskwatch:killswitch:{COIN}")
         seen = d.reader.killswitch(COIN)
         assert (seen.kind, seen.effective) == ("absent", HALT)
-        assert d.reader.killswitch_all().seen(COIN).effective is HALT
+        assert d.reader.killswitch_all().reading(COIN).effective is HALT
         redis_plain.delete("riskwatch:scopes")
         assert d.reader.killswitch_all().why == "the list of scopes was lost"
         d.beat()
@@ -167,9 +167,9 @@ def test_garbage_in_a_key_is_nothing_known(
         plant()
         redis_plain.delete("riskwatch:scopes")
         redis_plain.set("riskwatch:scopes", "text")
-        assert d.reader.killswitch_all().seen(COIN).effective is HALT
+        assert d.reader.killswitch_all().reading(COIN).effective is HALT
         d.mirror.refresh(mirror_db, WORKER, d.epoch)
-        until(lambda: d.reader.killswitch_all().seen(COIN).effective is WATCH)
+        until(lambda: d.reader.killswitch_all().reading(COIN).effective is WATCH)
 
 
 @pytest.mark.parametrize(

@@ -11,24 +11,24 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 
-from riskwatch.acks.drills import FAILED, Real, judged, row_of
+from riskwatch.acks.drills import FAILED, RealState, drill_report, drill_row
 from riskwatch.audit.verify import SAME, verify
 from riskwatch.store import migrate
-from riskwatch.store.audit import AUDITED, links, tail
+from riskwatch.store.audit import AUDITED, audit_rows, chain_tail
 from riskwatch.store.audit_check import check_database
-from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.batch import Batch, Counts, SequencedOutput
 from riskwatch.store.checkpoints import (
     Checkpoint,
     check_checkpoints,
+    checkpoint_rows,
     checkpoints,
-    rows_of,
-    usable,
+    usable_checkpoints,
     write_checkpoint,
 )
-from riskwatch.store.drills import drills, last_of_scopes, write_drill
+from riskwatch.store.drills import drills, last_drills, write_drill
 from riskwatch.store.engine import open_engine
-from riskwatch.store.migrate import APPEND_ONLY, AUDITOR, INTERNAL, READER, ROLES, WRITER
-from riskwatch.store.queries import reading
+from riskwatch.store.migrate import APPEND_ONLY, AUDITOR, INTERNAL_TABLES, READER, ROLES, WRITER
+from riskwatch.store.queries import open_reader
 from riskwatch.store.schema import METADATA
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.audit import BY_ROWS, WORKER, fill_chain
@@ -83,7 +83,7 @@ def test_the_chain_is_the_one_of_sqlite(engine: Engine, tmp_path: Path) -> None:
             commit(target, batch)
         with target.connect() as conn:
             assert check_database(conn, "w")[1] == []
-            found.append(list(links(conn, "w")))
+            found.append(list(audit_rows(conn, "w")))
     lite.dispose()
     assert found[0] == found[1]
     assert len(found[0]) == sum(isinstance(o, AUDITED) for moment in steps() for o in moment)
@@ -109,7 +109,7 @@ def test_the_owner_himself_is_refused(engine: Engine, statement: str) -> None:
         conn.execute(text(statement))
     with engine.connect() as conn:
         assert check_database(conn, WORKER)[1] == []
-        assert tail(conn, WORKER)[0] == 8
+        assert chain_tail(conn, WORKER)[0] == 8
 
 
 @pytest.mark.parametrize("kind", BY_ROWS)
@@ -135,7 +135,7 @@ def test_a_worker_can_do_its_work(engine: Engine) -> None:
     writer = open_engine(engine.url.render_as_string(hide_password=False))
     with writer.connect() as conn:
         assert conn.execute(text("SELECT current_user")).scalar_one() == WRITER
-        assert migrate.current(writer) == migrate.head()
+        assert migrate.current_revision(writer) == migrate.head_revision()
     for batch in batches(take_lease(writer, "w", "test").epoch):
         commit(writer, batch)
     assert take_lease(writer, "w", "again").next_seq > 1
@@ -152,8 +152,8 @@ def test_a_writer_keeps_checkpoints(engine: Engine) -> None:
         made = Checkpoint(worker="risk", journal=journal, us=journal, events=False)
         made = write_checkpoint(engine, made, rows, keep=1)
     with engine.connect() as conn:
-        assert usable(conn, "risk") == [made]
-        assert rows_of(conn, made) == rows
+        assert usable_checkpoints(conn, "risk") == [made]
+        assert checkpoint_rows(conn, made) == rows
         assert [found.journal for found in checkpoints(conn, "risk")] == [10, 20]
         assert list(check_checkpoints(conn, "risk")) == []
 
@@ -167,8 +167,8 @@ def test_checkpoints_are_the_ones_of_sqlite(
     write_nights(tmp_path, postgres_url)
     made = kept(postgres_url)
     assert made == kept(f"sqlite:///{path}")
-    with reading(postgres_url) as conn:
-        last = [link for link in links(conn, "embedded") if link.kind == "DecisionMade"][-1]
+    with open_reader(postgres_url) as conn:
+        last = [link for link in audit_rows(conn, "embedded") if link.kind == "DecisionMade"][-1]
         (verdict,) = verify(conn, [last.id])
     assert verdict.status == SAME
     assert f"after the checkpoint at entry {made[0].journal:,}" in verdict.said[0]
@@ -179,14 +179,14 @@ def test_drills_are_kept_here_too(engine: Engine) -> None:
     risk, clients = (take_lease(engine, name, "test").epoch for name in (WORKER, "clients"))
     made = signal(expect=["desk-1"])
     counts = Counts(1, 1)
-    commit(engine, Batch(WORKER, risk, outputs=[Sequenced(1, made)], counts=counts, us=1))
-    done = judged(made, ["desk-1"], [], Real("a", "a"))
-    write_drill(engine, ("clients", clients), row_of(done))
-    write_drill(engine, ("clients", clients), row_of(done))
+    commit(engine, Batch(WORKER, risk, outputs=[SequencedOutput(1, made)], counts=counts, us=1))
+    done = drill_report(made, ["desk-1"], [], RealState("a", "a"))
+    write_drill(engine, ("clients", clients), drill_row(done))
+    write_drill(engine, ("clients", clients), drill_row(done))
     with engine.begin() as conn:
         (shown,) = drills(conn, 5)
         assert (shown["id"], shown["outcome"], shown["expected"]) == ("drill-1", FAILED, 1)
-        assert [row["id"] for row in last_of_scopes(conn)] == ["drill-1"]
+        assert [row["id"] for row in last_drills(conn)] == ["drill-1"]
         assert check_database(conn, WORKER)[1] == []
         conn.execute(text("UPDATE drill_signal SET person = 'nobody'"))
         assert check_database(conn, WORKER)[1] != []
@@ -245,7 +245,7 @@ def test_a_reader_sees_what_is_documented_to_ask(engine: Engine) -> None:
     with acting(engine, READER) as conn:
         for name in ("exposure_now", "decision", "killswitch_now", "dead_letter", "audit_chain"):
             conn.execute(text(f"SELECT * FROM {name}")).all()
-    for name in INTERNAL:
+    for name in INTERNAL_TABLES:
         refused(engine, READER, f"SELECT * FROM {name}")
         with acting(engine, AUDITOR) as conn:
             conn.execute(text(f"SELECT * FROM {name}")).all()
@@ -271,7 +271,7 @@ def test_who_may_not_make_roles_can_upgrade(postgres_url: str) -> None:
         admin.execute(f'ALTER DATABASE "{database}" OWNER TO {name}')
         admin.execute(f'ALTER DATABASE "{database}" SET role = {name}')
         try:
-            assert migrate.upgrade(postgres_url) == migrate.head()
+            assert migrate.upgrade(postgres_url) == migrate.head_revision()
             migrate.check(postgres_url)
         finally:
             admin.execute(f'ALTER DATABASE "{database}" RESET role')

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from riskwatch.errors import FencedError
 from riskwatch.store import faults, migrate
 from riskwatch.store.engine import open_engine
-from riskwatch.store.lease import claim, release, renew
+from riskwatch.store.lease import claim_lease, release_lease, renew_lease
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import batches
 from tests.support.leases import one_of_several_gets_it
@@ -37,19 +37,19 @@ def engine(postgres_url: str) -> Iterator[Engine]:
 def test_of_several_one_gets_it(postgres_url: str, engine: Engine, free: str) -> None:
     """All at once, each on its own connection; the epoch rose once."""
     if free == "silent":
-        assert claim(engine, "risk", "old", 10)
-        release(engine, "risk", 1)
+        assert claim_lease(engine, "risk", "old", 10)
+        release_lease(engine, "risk", 1)
     one_of_several_gets_it(postgres_url, engine, 1 if free == "new" else 2)
 
 
 def test_a_lease_passes_on(engine: Engine) -> None:
     """Renewed, kept, taken, and its first holder fenced: as on SQLite."""
-    assert claim(engine, "risk", "a", 10)
-    assert not claim(engine, "risk", "b", 10)
-    renew(engine, "risk", 1)
-    assert claim(engine, "risk", "b", 0)
+    assert claim_lease(engine, "risk", "a", 10)
+    assert not claim_lease(engine, "risk", "b", 10)
+    renew_lease(engine, "risk", 1)
+    assert claim_lease(engine, "risk", "b", 0)
     with pytest.raises(FencedError, match="epoch 1 is over, b holds the lease with epoch 2"):
-        renew(engine, "risk", 1)
+        renew_lease(engine, "risk", 1)
 
 
 def test_a_batch_of_the_old_holder_waits_for_the_new_one_and_is_refused(engine: Engine) -> None:
@@ -67,10 +67,10 @@ def test_a_batch_of_the_old_holder_waits_for_the_new_one_and_is_refused(engine: 
 
 def test_crashes_are_counted_on_postgres(engine: Engine) -> None:
     """With text that the database could not keep as it is."""
-    assert faults.note_crash(engine, "w", ("t/0", 1), "bad\x00byte") == 1
-    assert faults.note_crash(engine, "w", ("t/0", 1), "bad\x00byte") == 2
+    assert faults.record_crash(engine, "w", ("t/0", 1), "bad\x00byte") == 1
+    assert faults.record_crash(engine, "w", ("t/0", 1), "bad\x00byte") == 2
     for n, person in enumerate(("ann", "bob"), 1):
-        assert faults.set_aside(engine, "w", ("t/0", 1), person, "x\x00") == n
-    assert list(faults.quarantined(engine, "w")) == [("t/0", 1)]
-    faults.passed(engine, "w")
+        assert faults.request_quarantine(engine, "w", ("t/0", 1), person, "x\x00") == n
+    assert list(faults.quarantines(engine, "w")) == [("t/0", 1)]
+    faults.clear_crashes(engine, "w")
     assert faults.faults(engine, "w") == []

@@ -19,8 +19,8 @@ from riskwatch.store import migrate, queries, transaction
 from riskwatch.store.content import content_digest, dump
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import EXPOSURE
-from riskwatch.store.transaction import commit, pending, take_lease
-from riskwatch.store.user_query import ask
+from riskwatch.store.transaction import commit, pending_records, take_lease
+from riskwatch.store.user_query import run_user_query
 from tests.support.batches import FINE, batches, decision
 from tests.support.views import EXPECTED, answers, fill
 
@@ -64,16 +64,16 @@ def test_workers_that_start_together_take_turns(postgres_url: str) -> None:
         for _ in range(3)
     ]
     ended = [process.communicate(timeout=60) for process in started]
-    assert ended == [(migrate.head() + "\n", "")] * 3
+    assert ended == [(migrate.head_revision() + "\n", "")] * 3
     migrate.check(postgres_url)
 
 
 def test_an_empty_database_says_what_to_do(postgres_url: str) -> None:
     """The same words as on SQLite, without the password."""
-    assert migrate.current(postgres_url) is None
+    assert migrate.current_revision(postgres_url) is None
     with (
         pytest.raises(StoreError, match="has no riskwatch schema"),
-        queries.reading(postgres_url),
+        queries.open_reader(postgres_url),
     ):
         raise AssertionError("not reached")
 
@@ -88,7 +88,7 @@ def test_the_same_batches_give_the_same_content(engine: Engine, tmp_path: Path) 
     for ours, theirs in zip_longest(dump(engine), dump(lite)):
         assert ours == theirs
     assert content_digest(engine) == content_digest(lite)
-    assert pending(engine, "w", 100) == pending(lite, "w", 100)
+    assert pending_records(engine, "w", 100) == pending_records(lite, "w", 100)
     assert take_lease(engine, "w", "x") == take_lease(lite, "w", "x")
     lite.dispose()
 
@@ -175,7 +175,7 @@ def test_amounts_are_exact(engine: Engine) -> None:
         stored = conn.execute(select(EXPOSURE.c.amount).where(EXPOSURE.c.asset == "XYZ"))
         assert str(stored.scalar_one()) == str(FINE)
         assert queries.exact_totals(conn, "asset")["XYZ", "XYZ"] == FINE
-        assert queries.find(conn, decision(2).id[:8])[1] is not None
+        assert queries.find_alert_and_decision(conn, decision(2).id[:8])[1] is not None
 
 
 @pytest.mark.parametrize(
@@ -193,15 +193,17 @@ def test_a_query_of_a_users_own_cannot_write(
 ) -> None:
     """Neither directly nor by leaving the transaction."""
     del engine
-    with queries.reading(postgres_url) as conn, pytest.raises(StoreError, match=said):
-        ask(conn, query, 10)
+    with queries.open_reader(postgres_url) as conn, pytest.raises(StoreError, match=said):
+        run_user_query(conn, query, 10)
 
 
 def test_a_query_of_a_users_own_reads(engine: Engine, postgres_url: str) -> None:
     """Decimals stay decimals."""
     fill(engine)
-    with queries.reading(postgres_url) as conn:
-        names, rows, more = ask(conn, "SELECT asset, amount FROM exposure_now ORDER BY 2 DESC", 1)
+    with queries.open_reader(postgres_url) as conn:
+        names, rows, more = run_user_query(
+            conn, "SELECT asset, amount FROM exposure_now ORDER BY 2 DESC", 1
+        )
     assert (names, rows, more) == (["asset", "amount"], [("XYZ", FINE)], True)
 
 

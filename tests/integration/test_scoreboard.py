@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 from riskwatch import scenarios
 from riskwatch.bench import recordings as labels
 from riskwatch.bench.criteria import PASS, controls
-from riskwatch.bench.scoreboard import Board
-from riskwatch.bench.trial import LADDER, RULES
+from riskwatch.bench.scoreboard import Scoreboard
+from riskwatch.bench.trial import ENSEMBLE, RULES
 from riskwatch.cli import app
 from riskwatch.commands.bench import episode_trial, recording_trial
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import Output
 from riskwatch.engine import bootstrap
-from riskwatch.engine.replay import decided, overheard
+from riskwatch.engine.replay import risk_inputs, risk_outputs
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.store import queries
 from tests.support.recordings import outputs
@@ -44,7 +44,7 @@ def benched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_it_prints_wins_and_losses(benched: tuple[Path, str]) -> None:
     """Every contender on every event, and one line per criterion with its verdict."""
     _, said = benched
-    for contender in (RULES, LADDER, "20 bp for 5 min", "alone: anchored"):
+    for contender in (RULES, ENSEMBLE, "20 bp for 5 min", "alone: anchored"):
         assert said.count(f" {contender} ") >= len(SHORT), contender
     verdicts = re.findall(r"^(PASS|NOT REACHED|NOT JUDGED)  .+: .+$", said, re.MULTILINE)
     assert len(verdicts) == 13
@@ -54,7 +54,7 @@ def test_it_prints_wins_and_losses(benched: tuple[Path, str]) -> None:
 def test_it_is_stored_as_it_is_printed(benched: tuple[Path, str]) -> None:
     """The view answers for both episodes, the criteria stand beside it."""
     folder, said = benched
-    with queries.reading(f"sqlite:///{folder}/b.db") as conn:
+    with queries.open_reader(f"sqlite:///{folder}/b.db") as conn:
         query = "SELECT episode, halt_s, cause_right_share, average_precision FROM scoreboard"
         rows = conn.exec_driver_sql(f"{query} WHERE contender = 'ladder' ORDER BY episode").all()
         criteria = conn.exec_driver_sql("SELECT criterion, said FROM scoreboard_criterion").all()
@@ -87,7 +87,7 @@ def test_a_second_run_is_another_run_with_the_same_figures(benched: tuple[Path, 
     assert again.exit_code == 0, again.output
     assert again.stdout == first.replace("run 1 of", "run 2 of")
     columns = "episode, seed, contender, scope, watch_s, reduce_s, false_watch, cause, exposed_usd"
-    with queries.reading(url) as conn:
+    with queries.open_reader(url) as conn:
         one, two = (
             conn.exec_driver_sql(
                 f"SELECT {columns} FROM scoreboard_result WHERE run = {run} "
@@ -103,8 +103,8 @@ def test_a_rehearsal_is_a_replay() -> None:
     """Ledger and market once, then the risk stage: the outputs of the whole pipeline, all."""
     config = bootstrap.configuration()
     events = list(scenarios.events("bybit_2025", 1))
-    heard, said = overheard(config, events)
-    made = [o for o in decided(config, heard) if isinstance(o, Output)]
+    heard, said = risk_inputs(config, events)
+    made = [o for o in risk_outputs(config, heard) if isinstance(o, Output)]
     whole = list(outputs(events, config))
     ids = {o.id for o in made}
     assert [o for o in whole if o.id in ids] == made
@@ -129,13 +129,13 @@ def test_the_pack(name: str) -> None:
     """
     episode = scenarios.load(name)
     trial = episode_trial(bootstrap.configuration(), episode, 1)
-    board = Board.of([trial])
-    wrong = [o for o in board.outcomes if o.contender == LADDER and not o.cause_right]
+    board = Scoreboard.of([trial])
+    wrong = [o for o in board.outcomes if o.contender == ENSEMBLE and not o.cause_right]
     assert not wrong
     if trial.case.control:
         assert controls([trial]).verdict == PASS
     for label in episode.labels:
-        mine = [c for c in trial.changes[LADDER] if c.scope == label.scope]
+        mine = [c for c in trial.changes[ENSEMBLE] if c.scope == label.scope]
         worst = max((c.state.rank for c in mine), default=0)
         assert label.at_most is None or worst <= label.at_most.rank, label
 
@@ -176,9 +176,9 @@ def test_labels_that_make_no_sense_are_refused(text: str, message: str) -> None:
 @pytest.mark.slow
 def test_recordings_are_run(recordings: Path) -> None:
     """A recorded negative control: nothing is reduced, and its cause is right."""
-    [recorded] = [r for r in labels.parse(labels.shipped()) if r.name == "rec_celsius_2022"]
+    [recorded] = [r for r in labels.parse(labels.load_shipped()) if r.name == "rec_celsius_2022"]
     trial = recording_trial(bootstrap.configuration(), recorded, recordings)
     assert trial.seen["USDC"]
-    assert all(c.state.rank <= State.WATCH.rank for c in trial.changes[LADDER])
-    board = Board.of([trial])
-    assert all(o.cause_right for o in board.outcomes if o.contender == LADDER)
+    assert all(c.state.rank <= State.WATCH.rank for c in trial.changes[ENSEMBLE])
+    board = Scoreboard.of([trial])
+    assert all(o.cause_right for o in board.outcomes if o.contender == ENSEMBLE)

@@ -18,10 +18,10 @@ from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetCon
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.stage import encode_row
 from riskwatch.models import registry
-from riskwatch.models.aggregate import Mixture, regret_bound, unlearned
+from riskwatch.models.aggregate import Mixture, even_mixture, regret_bound
 from riskwatch.models.base import RulesGeneration, Score
-from riskwatch.models.ensemble import Ladder
-from riskwatch.models.evidence import clipped
+from riskwatch.models.ensemble import Ensemble
+from riskwatch.models.evidence import clip_probability
 from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, asset, held, market, of
 from tests.unit.core.risk.test_stage import POLICY, story
 
@@ -61,7 +61,7 @@ def desk(*generations: GenerationConfig, asked: tuple[Ask, ...], **risk: Any) ->
         generations=(GenerationConfig(model="rules", authority="full"), *generations),
     )
     policy = msgspec.structs.replace(POLICY.risk, asks=asked, **risk)
-    return Desk(RiskStage(policy, REFERENCE, LIMITS, RULES, Ladder(models)))
+    return Desk(RiskStage(policy, REFERENCE, LIMITS, RULES, Ensemble(models)))
 
 
 def told(events: list[RiskEvent], made: Desk) -> list[bytes]:
@@ -156,7 +156,7 @@ def test_what_is_served_is_within_the_bound_of_the_best(
         if len(waiting) == copies:  # the label of this copy's last sample is known by now
             place, before, was = waiting.pop(0)
             mixture.learn(place, before, label=was, share=share)
-        p = round(mixture.serve(n % copies, said).probability, 6)
+        p = round(mixture.aggregate(n % copies, said).probability, 6)
         served += loss(p, label=label)
         for name in names:
             own[name] += loss(said[name], label=label)
@@ -178,10 +178,10 @@ def test_weights_stay_weights_whoever_comes_and_goes(
     mixture = Mixture.fresh(["a"], 2)
     for n, (there, label) in enumerate(life):
         names = [name for name, here in zip(said, there, strict=True) if here] or ["a"]
-        mixture.become(names)
-        made = mixture.serve(n % 2, {name: said[name] for name in names})
+        mixture.set_generations(names)
+        made = mixture.aggregate(n % 2, {name: said[name] for name in names})
         assert sum(made.weights.values()) == pytest.approx(1.0)
-        low, high = (f(clipped(said[name]) for name in names) for f in (min, max))
+        low, high = (f(clip_probability(said[name]) for name in names) for f in (min, max))
         assert low - 1e-12 <= made.mean <= high + 1e-12
         low, high = sorted((made.mean, made.recalibrated))
         assert low - 1e-12 <= made.probability <= high + 1e-12
@@ -196,7 +196,7 @@ def test_a_row_of_before_recalibration_goes_on() -> None:
     row = encode_row({"names": ["a", "b"], "logs": logs, "cells": [7]})
     mixture = msgspec.json.decode(row, type=Mixture)
     assert [math.exp(log) for log in mixture.logs[0]] == pytest.approx([0.5, 1 / 6, 1 / 3])
-    assert mixture.serve(0, {"a": 0.8, "b": 0.4}).probability == pytest.approx(0.7)
+    assert mixture.aggregate(0, {"a": 0.8, "b": 0.4}).probability == pytest.approx(0.7)
 
 
 @settings(max_examples=30, deadline=None)
@@ -208,13 +208,13 @@ def test_a_forecaster_that_cries_wolf_is_believed_less(life: list[tuple[float, b
         mixture.learn((0, n), {"a": p}, label=label, share=0.001)
     for n in range(len(life), len(life) + 2_000):
         mixture.learn((0, n), {"a": 0.5}, label=False, share=0.001)
-    assert mixture.serve(0, {"a": 0.5}).probability < 0.2
+    assert mixture.aggregate(0, {"a": 0.5}).probability < 0.2
 
 
 @given(st.lists(probabilities, min_size=1, max_size=5))
 def test_what_is_unlearned_is_what_even_weights_give(ps: list[float]) -> None:
     """So a mixture need not be made before there is a label to learn from."""
     said = {f"g{n}": p for n, p in enumerate(ps)}
-    fresh, plain = Mixture.fresh(list(said), 1).serve(0, said), unlearned(said)
+    fresh, plain = Mixture.fresh(list(said), 1).aggregate(0, said), even_mixture(said)
     assert plain.weights == pytest.approx(fresh.weights)
     assert plain[:3] == pytest.approx(fresh[:3], abs=1e-9)

@@ -18,10 +18,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskwatch.contracts.codec import SHAPE_OF, decode, encode
+from riskwatch.contracts.codec import SHAPES_BY_TYPE, decode, encode
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.contracts.structure import duplicated_key, read, separators
-from riskwatch.contracts.validation import AHEAD, EARLIEST, LATEST
+from riskwatch.contracts.structure import count_separators, find_duplicate_key, read_object
+from riskwatch.contracts.validation import EARLIEST, LATEST, MAX_AHEAD
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.money import MAX_ABS, MAX_SCALE
 
@@ -138,7 +138,7 @@ def leaves(value: Any) -> list[Any]:
 
 def hold(event: WireEvent) -> None:
     """Assert of an accepted event what a stage relies on."""
-    shape = SHAPE_OF[type(event)]
+    shape = SHAPES_BY_TYPE[type(event)]
     for leaf in leaves(msgspec.structs.asdict(event)):
         if isinstance(leaf, Decimal):
             exponent = leaf.as_tuple().exponent
@@ -153,7 +153,7 @@ def hold(event: WireEvent) -> None:
     for field in shape.names:
         names = [x for x in leaves(getattr(event, field)) if x is not None]
         assert all(name and name.isprintable() for name in names)
-    assert event.arrived is None or event.ts - event.arrived <= AHEAD
+    assert event.arrived is None or event.ts - event.arrived <= MAX_AHEAD
 
 
 def test_mutated_messages() -> None:
@@ -169,7 +169,7 @@ def test_mutated_messages() -> None:
             continue
         seen["accepted"] += 1
         hold(answer)
-        assert duplicated_key(raw) is None
+        assert find_duplicate_key(raw) is None
         assert decode(encode(answer)) == answer
     # A fuzzer that hits one wall only proves nothing: each reason of the boundary must occur.
     boundary = {str(reason) for reason in RejectReason} - {
@@ -212,8 +212,8 @@ def _spelled(value: Any, gap: str) -> str:
 def test_quick_count_of_keys_is_sound(pairs: tuple[tuple[str, Any], ...], gap: str) -> None:
     """Whatever the quick count clears, the exact search clears; both agree in the end."""
     raw = _spelled(pairs, gap).encode()
-    exact = duplicated_key(raw)
-    if separators(raw) == len(msgspec.json.decode(raw)):
+    exact = find_duplicate_key(raw)
+    if count_separators(raw) == len(msgspec.json.decode(raw)):
         assert exact is None
-    answer = read(raw)
+    answer = read_object(raw)
     assert isinstance(answer, Refusal) == (exact is not None)

@@ -50,7 +50,7 @@ def without_effect(made: Command) -> None:
     ]
     assert not [o for o in out if isinstance(o, DecisionMade | KillSwitchChanged | ControlChanged)]
     state = DESK.state
-    kept = [state.scopes, state.controls, state.hards, state.commands]
+    kept = [state.scopes, state.controls, state.limit_overrides, state.commands]
     assert kept == [{}, {}, {}, {}]
 
 

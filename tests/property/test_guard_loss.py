@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from riskwatch.client.guard.trust import Terms
-from riskwatch.client.guard.view import Row
+from riskwatch.client.guard.view import SwitchRow
 from riskwatch.contracts.heartbeat import Heartbeat
 from riskwatch.core.enums import State
 from tests.support.guarding import LIFE_S, Scene
@@ -30,10 +30,10 @@ class Wire:
 
     chance: random.Random
     loss: float
-    queue: list[tuple[float, int, Row | Heartbeat]] = field(default_factory=list)
+    queue: list[tuple[float, int, SwitchRow | Heartbeat]] = field(default_factory=list)
     count: int = 0
 
-    def send(self, now: float, said: Row | Heartbeat) -> None:
+    def send(self, now: float, said: SwitchRow | Heartbeat) -> None:
         """Take a message."""
         beat = isinstance(said, Heartbeat)
         if beat and self.chance.random() < self.loss:
@@ -43,7 +43,7 @@ class Wire:
             self.count += 1
             self.queue.append((now + self.chance.uniform(0, slow), self.count, said))
 
-    def due(self, now: float) -> list[Row | Heartbeat]:
+    def due(self, now: float) -> list[SwitchRow | Heartbeat]:
         """What arrives now."""
         self.queue.sort()
         found = []
@@ -66,7 +66,7 @@ def judge(
 ) -> None:
     """Hold what the guard would let pass against what the oracle knows."""
     floor = scene.settle()
-    view = scene.belief.view
+    view = scene.trust.view
     for coin in COINS:
         row = view.index.find(None, None, coin.partition(":")[2])
         passes = floor is State.NORMAL and (row is None or row.rank < State.REDUCE.rank)
@@ -102,13 +102,13 @@ def run(number: int) -> Outcome:
             last_beat = now
             wire.send(now, scene.truth.beat())
         for said in wire.due(now):
-            if isinstance(said, Row):
-                scene.belief.row(said)
-                have = scene.belief.table.get(said.scope)
+            if isinstance(said, SwitchRow):
+                scene.trust.row(said)
+                have = scene.trust.table.get(said.scope)
                 assert have is not None
                 told[said.scope] = have.state
             else:
-                scene.belief.beat(said)
+                scene.trust.beat(said)
                 valid_until = max(valid_until, said.ts.timestamp() + LIFE_S)
         judge(out, scene, told, valid_until, now)
         scene.time.pass_(STEP_S)
@@ -126,5 +126,7 @@ def test_a_thousand_schedules_all_close_within_the_time_to_live() -> None:
 
 def test_the_oracle_sees_a_guard_that_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guard that believes for ever is caught by the same schedules."""
-    monkeypatch.setattr("riskwatch.client.guard.trust.Belief._until", lambda _: (float("inf"), ""))
+    monkeypatch.setattr(
+        "riskwatch.client.guard.trust.TrustState._until", lambda _: (float("inf"), "")
+    )
     assert any(run(number).wrong for number in range(5))

@@ -6,13 +6,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from riskwatch.engine.record import TIMELESS, Record
-from riskwatch.worker.merge import Inbound, Intake, Lane, Message
+from riskwatch.engine.record import NO_EVENT_TIME, InputRecord
+from riskwatch.worker.merge import EventTimeMerge, InboundMessage, PartitionCursor, PartitionDecoder
 from tests.support.toy import quote_line
 
 NAMES = ("t/0", "t/1", "u/0")
 names = st.sampled_from(NAMES)
-moments = st.lists(st.integers(TIMELESS, 30), max_size=5)
+moments = st.lists(st.integers(NO_EVENT_TIME, 30), max_size=5)
 
 
 class Story(RuleBasedStateMachine):
@@ -20,21 +20,23 @@ class Story(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        lanes = {n: Lane("id", 0, 0, 0, 0) for n in NAMES}
-        self.intake = Intake(lanes, dict.fromkeys(NAMES, Inbound("riskwatch.quotes/0", 1)))
-        self.broker: dict[str, list[Message]] = {n: [] for n in NAMES}
+        lanes = {n: PartitionCursor("id", 0, 0, 0, 0) for n in NAMES}
+        self.intake = EventTimeMerge(
+            lanes, dict.fromkeys(NAMES, PartitionDecoder("riskwatch.quotes/0", 1))
+        )
+        self.broker: dict[str, list[InboundMessage]] = {n: [] for n in NAMES}
         self.next: dict[str, int] = dict.fromkeys(NAMES, 0)
         self.fetched: dict[str, int] = dict.fromkeys(NAMES, 0)
-        self.put: dict[str, list[Record]] = {n: [] for n in NAMES}
-        self.out: dict[str, list[Record]] = {n: [] for n in NAMES}
+        self.put: dict[str, list[InputRecord]] = {n: [] for n in NAMES}
+        self.out: dict[str, list[InputRecord]] = {n: [] for n in NAMES}
         self.told: dict[str, int] = dict.fromkeys(NAMES, 0)
 
     @rule(name=names, times=moments, gap=st.integers(0, 2))
     def arrive(self, name: str, times: list[int], gap: int) -> None:
         """The broker gets records, and offsets without one behind them."""
         for second in times:
-            value = b"" if second == TIMELESS else quote_line(self.next[name], second)
-            self.broker[name].append(Message(self.next[name], 0, None, value, ()))
+            value = b"" if second == NO_EVENT_TIME else quote_line(self.next[name], second)
+            self.broker[name].append(InboundMessage(self.next[name], 0, None, value, ()))
             self.next[name] += 1
         self.next[name] += gap
 
@@ -115,7 +117,7 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def idle_means_that_all_is_done(self) -> None:
         """Nothing waits, and the broker is known to have nothing more."""
-        ends = all(self.intake.lane(n).fetched >= self.intake.lane(n).end for n in NAMES)
+        ends = all(self.intake.cursor(n).fetched >= self.intake.cursor(n).end for n in NAMES)
         assert self.intake.idle == (ends and not len(self.intake))
         assert all(lag >= 0 for lag in self.intake.lag().values())
 

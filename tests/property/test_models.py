@@ -14,9 +14,9 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.rules import Condition
 from riskwatch.models.adaptive import AdaptiveLogisticRegression
 from riskwatch.models.anchored import AnchoredLogisticRegression
-from riskwatch.models.base import Anchor, Target, doublings
-from riskwatch.models.ensemble import Ladder
-from riskwatch.models.labels import HOLE_SHARE, Pending, Sample
+from riskwatch.models.base import PredictionTarget, RuleLogit, doublings
+from riskwatch.models.ensemble import Ensemble
+from riskwatch.models.labels import MAX_GAP_SHARE, PendingSamples, Sample
 from riskwatch.models.registry import build
 from tests.unit.models.samples import (
     ESCALATION,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from riskwatch.core.stage import Row
 
 HORIZON = 60 * SECOND
-TARGET = Target(kind="depeg", threshold=50.0, horizon_s=60.0)
+TARGET = PredictionTarget(kind="depeg", threshold=50.0, horizon_s=60.0)
 
 severities = st.floats(min_value=0.0, allow_nan=False)
 inputs = st.fixed_dictionaries(
@@ -47,7 +47,7 @@ inputs = st.fixed_dictionaries(
 )
 lessons = st.lists(st.tuples(inputs, st.booleans()), min_size=6, max_size=40)
 anchors = st.builds(
-    Anchor,
+    RuleLogit,
     probability=st.floats(0.01, 0.99),
     slope=st.floats(0.01, 20.0),
     floor=st.floats(1e-6, 1.0),
@@ -76,7 +76,7 @@ def streams(draw: st.DrawFn, least: int = 30, most: int = 60) -> list[Observatio
 
 
 @given(anchors, severities, severities)
-def test_a_rule_never_falls_with_the_severity(rule: Anchor, one: float, two: float) -> None:
+def test_a_rule_never_falls_with_the_severity(rule: RuleLogit, one: float, two: float) -> None:
     """And rises wherever two severities are far enough apart to be told apart."""
     low, high = sorted((one, two))
     assert rule.logit(low) <= rule.logit(high)
@@ -92,7 +92,7 @@ def test_doublings_are_close_to_the_logarithm(value: float) -> None:
 
 @settings(deadline=None)
 @given(anchors, inputs)
-def test_a_fresh_model_is_the_rule(rule: Anchor, x: dict[str, float]) -> None:
+def test_a_fresh_model_is_the_rule(rule: RuleLogit, x: dict[str, float]) -> None:
     """To the bit, whatever the features say."""
     model = AnchoredLogisticRegression(
         scales={"velocity_bp": 10.0, "breadth": 2.0},
@@ -128,7 +128,7 @@ def test_before_its_first_label_a_model_orders_states_as_the_rule_does(
     rule: list[Condition],
     one: dict[str, float],
     two: dict[str, float],
-    anchor: Anchor,
+    anchor: RuleLogit,
     name: str,
 ) -> None:
     """Any two states: by severity, whatever their features, and equal where that is equal."""
@@ -152,7 +152,7 @@ def test_an_adaptive_model_keeps_its_promises(
     for lesson, label in taught:
         model.learn_one(lesson, label)
     before = model.state()
-    logit, parts = model.explained(x)
+    logit, parts = model.decompose(x)
     assert math.isfinite(logit)
     assert sum(parts.values()) == pytest.approx(logit, abs=1e-9)
     low, high = sorted((x["severity"], more))
@@ -197,8 +197,8 @@ def test_a_taught_model_keeps_its_promises(
     for lesson, label in taught:
         model.learn_one(lesson, label)
     before = model.state()
-    logit, parts = model.explained(x)
-    rule = Anchor().logit(x["severity"])
+    logit, parts = model.decompose(x)
+    rule = RuleLogit().logit(x["severity"])
     trues = sum(label for _, label in taught)
     rarer = min(trues, len(taught) - trues)
     radius = radius_max * rarer / (rarer + radius_half)
@@ -218,18 +218,18 @@ def truth(taken: int, observed: list[tuple[int, float]]) -> bool | None:
     if any(bp >= TARGET.threshold for _, bp in inside):
         return True
     marks = [taken, *(us for us, _ in inside), end]
-    holed = any(b - a > HOLE_SHARE * HORIZON for a, b in pairwise(marks))
+    holed = any(b - a > MAX_GAP_SHARE * HORIZON for a, b in pairwise(marks))
     return None if holed else False
 
 
-def replay(observed: list[tuple[int, float]]) -> tuple[dict[int, bool], Pending]:
+def replay(observed: list[tuple[int, float]]) -> tuple[dict[int, bool], PendingSamples]:
     """Labels by the time of their sample, one sample taken at every observation."""
-    pending, known = Pending(), {}
+    pending, known = PendingSamples(), {}
     for us, bp in observed:
-        for sample, label in pending.see(TARGET, us, bp):
+        for sample, label in pending.observe(TARGET, us, bp):
             assert us >= sample.us + HORIZON
             known[sample.us] = label
-        pending.take(Sample(us, {}, {}))
+        pending.add(Sample(us, {}, {}))
     return known, pending
 
 
@@ -263,7 +263,7 @@ def test_no_score_depends_on_what_comes_later(
     past: list[Observation], one: list[Observation], two: list[Observation]
 ) -> None:
     """Two futures of one past: one ladder says the same up to where they part."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     begin = past[-1][0]
 
     def after(future: list[Observation]) -> list[Observation]:
@@ -281,16 +281,16 @@ def test_restarts_change_nothing(
 ) -> None:
     """Scores and stored bytes are equal with and without restarts, and in any order of features."""
     wanted = config(rules(), anchored(options={"forgetting": 0.99}), anchored(name="b"))
-    through = Ladder(wanted)
+    through = Ensemble(wanted)
     state, stored = through.fresh(), dict[str, "Row"]()
     expected = feed(through, state, stream)
 
-    ladder = Ladder(wanted)
+    ladder = Ensemble(wanted)
     broken, said = ladder.fresh(), []
     for n, (us, features, labelled) in enumerate(stream):
         if n in cuts:
             rows_of(broken, stored)
-            ladder = Ladder(wanted)
+            ladder = Ensemble(wanted)
             broken = ladder.fresh()
             broken.load(dict(stored))
         items = list(features.items())
@@ -304,7 +304,7 @@ def test_restarts_change_nothing(
 @given(streams(), streams())
 def test_scopes_never_touch(mine: list[Observation], other: list[Observation]) -> None:
     """A scope's scores and rows are those that it has alone."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     alone, both = ladder.fresh(), ladder.fresh()
     expected = feed(ladder, alone, mine)
     merged = sorted(
@@ -323,7 +323,7 @@ def test_scopes_never_touch(mine: list[Observation], other: list[Observation]) -
 @given(streams())
 def test_unlabelled_observations_change_no_row(stream: list[Observation]) -> None:
     """What is not trusted is as if it had not been observed, but that a label is waited for."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     state, less = ladder.fresh(), ladder.fresh()
     feed(ladder, state, stream)
     feed(ladder, less, [observation for observation in stream if observation[2]])

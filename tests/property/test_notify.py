@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING, Any, Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from riskwatch.core.alerting.config import OF_A_SCOPE, Matcher
-from riskwatch.core.alerting.dispatch import OVER
-from riskwatch.core.alerting.notification import LISTED, Disposed, Kind, Notice
+from riskwatch.core.alerting.config import SILENCEABLE_KINDS, Matcher
+from riskwatch.core.alerting.dispatch import MAX_UNREPORTED_RESOLVED
+from riskwatch.core.alerting.notification import (
+    MAX_ITEMS,
+    AlertDisposition,
+    Notification,
+    NotificationKind,
+)
 from riskwatch.core.alerting.notifier import Notifier
 from riskwatch.core.alerting.state import NotifyState
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import State
-from riskwatch.core.scopes import covering
+from riskwatch.core.scopes import covering_scopes
 from tests.unit.core.alerting import samples
 
 if TYPE_CHECKING:
     from riskwatch.core.alerting.config import NotifyConfig, Route
-    from riskwatch.core.alerting.notification import Said
+    from riskwatch.core.alerting.notification import NotifierOutput
 
 SCOPES: Final = (
     "firm", "counterparty:kraken", "asset:USDC", "venue-asset:kraken/USDC", "book:arb",
@@ -82,8 +87,8 @@ class Life:
         self.raises = 0
         self.open: dict[str, Any] = {}
         self.silences: dict[str, float] = {}
-        self.said: list[Said] = []
-        self.batches: list[tuple[float, list[Said]]] = []
+        self.said: list[NotifierOutput] = []
+        self.batches: list[tuple[float, list[NotifierOutput]]] = []
 
     def live(self, life: list[tuple[float, tuple[Any, ...]]]) -> None:
         """Live it, a batch of one output at a time."""
@@ -92,7 +97,7 @@ class Life:
             self.silences = {s: u for s, u in self.silences.items() if u > self.now}
             us = samples.START + round(self.now * SECOND)
             output = self.output(what, scope, more)
-            said = [] if output is None else self.notifier.hear(self.state, output, "risk", us)
+            said = [] if output is None else self.notifier.handle(self.state, output, "risk", us)
             said += self.notifier.tick(self.state, us)
             self.said += said
             self.batches.append((self.now, said))
@@ -132,48 +137,50 @@ class Life:
             return samples.command("acknowledge", scope)
         return samples.decided(scope, State.REDUCE) if what == "lift" else None
 
-    def takers(self, alert: Any) -> list[Route]:
+    def routes_for(self, alert: Any) -> list[Route]:
         """Routes that take an alert."""
         row = self.state.alerts[alert.alert]
-        return [r for r in self.config.routes.values() if r.takes(row, self.config.level(row))]
+        return [r for r in self.config.routes.values() if r.matches(row, self.config.level(row))]
 
-    def words(self) -> dict[tuple[str, str], Disposed]:
+    def words(self) -> dict[tuple[str, str], AlertDisposition]:
         """Last word on each raise and route."""
-        return {(s.raise_id, s.route): s for s in self.said if isinstance(s, Disposed)}
+        return {(s.raise_id, s.route): s for s in self.said if isinstance(s, AlertDisposition)}
 
     def check(self, heard: Any) -> None:
         """What holds at every moment."""
         words = self.words()
         assert set(self.state.alerts) == set(self.open)
         for key, alert in self.open.items():
-            takers = self.takers(alert)
+            takers = self.routes_for(alert)
             for route in takers:
                 word = words[alert.id, route.id]
                 if alert.severity is State.HALT:
                     assert word.fate.value == "notified", "a HALT waits for nobody"
                 if word.fate.value == "silenced":
                     assert alert.scope in self.silences, "no silence covers it"
-                    assert self.state.alerts[key].about in OF_A_SCOPE
+                    assert self.state.alerts[key].about in SILENCEABLE_KINDS
                 if word.fate.value == "inhibited":
                     above = word.why.removesuffix(" is at HALT")
-                    assert above in covering(alert.scope)
+                    assert above in covering_scopes(alert.scope)
                     assert self.open[above].severity is State.HALT
             assert takers or words[alert.id, ""].fate.value == "unrouted"
         if heard is not None and getattr(heard, "severity", None) is State.HALT:
-            told = [s for s in self.batches[-1][1] if isinstance(s, Notice)]
-            for route in self.takers(heard):
+            told = [s for s in self.batches[-1][1] if isinstance(s, Notification)]
+            for route in self.routes_for(heard):
                 assert any(
                     n.route == route.id and heard.id in [i.raise_id for i in n.items] for n in told
                 )
         held = len(self.open)
-        assert len(self.state.groups) <= len(self.config.routes) * (len(SCOPES) * 2 + OVER)
+        assert len(self.state.groups) <= len(self.config.routes) * (
+            len(SCOPES) * 2 + MAX_UNREPORTED_RESOLVED
+        )
         assert len(self.state.silences) <= len(SCOPES)
         assert len(self.state.alerts) == held
 
 
-def notices(said: list[Said]) -> list[Notice]:
+def notices(said: list[NotifierOutput]) -> list[Notification]:
     """Notices among what was said."""
-    return [s for s in said if isinstance(s, Notice)]
+    return [s for s in said if isinstance(s, Notification)]
 
 
 @often
@@ -188,22 +195,22 @@ def test_what_holds_of_every_notice(config: NotifyConfig, life: Any) -> None:
     for notice in notices(lived.said):
         assert notice.id not in ids
         ids.add(notice.id)
-        assert 1 <= len(notice.items) <= LISTED
+        assert 1 <= len(notice.items) <= MAX_ITEMS
         place = (notice.route, notice.group)
         for item in notice.items:
-            if notice.kind is Kind.RESOLVED:
+            if notice.kind is NotificationKind.RESOLVED:
                 assert item.episode in told[notice.route], "over before it fired"
                 assert item.status == "resolved"
-        if notice.kind is Kind.REPEAT:
+        if notice.kind is NotificationKind.REPEAT:
             every = config.routes[notice.route].repeat_s
             assert every
             assert notice.us - last[place] >= every * SECOND
             assert not any(item.acknowledged_by for item in notice.items)
-        if notice.kind is Kind.ESCALATED:
+        if notice.kind is NotificationKind.ESCALATED:
             assert (notice.route, notice.origin) == ("boss", "pager")
-        if notice.kind in (Kind.FIRING, Kind.REPEAT):
+        if notice.kind in (NotificationKind.FIRING, NotificationKind.REPEAT):
             last[place] = notice.us
-        if notice.kind is not Kind.RESOLVED:
+        if notice.kind is not NotificationKind.RESOLVED:
             told[notice.route] |= {item.episode for item in notice.items}
 
 
@@ -218,7 +225,7 @@ def test_nothing_is_lost(config: NotifyConfig, life: Any) -> None:
     lived.live([*ends, (LONG_S, ("pass", "firm")), (100.0, ("pass", "firm"))])
     words = lived.words()
     for alert in lived.open.values():
-        for route in lived.takers(alert):
+        for route in lived.routes_for(alert):
             assert words[alert.id, route.id].fate.value == "notified"
     # Every raise there ever was has a word, and what was notified names its notice.
     raised = [what for _, what in life if what[0] == "raise"]

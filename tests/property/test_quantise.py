@@ -7,7 +7,7 @@ import math
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from riskwatch.core.money import quantise, quantised
+from riskwatch.core.money import quantise, quantise_all
 
 NEAR_HALVES = st.builds(
     lambda whole, off: (whole + 0.5 + off) / 1e6,
@@ -26,6 +26,6 @@ NEAR_HALVES = st.builds(
 def test_quantising_is_rounding_without_negative_zero(x: float) -> None:
     """Of every float: huge, tiny, between two digits, infinite, and none at all."""
     expected = round(x, 6) + 0.0
-    for got in (quantise(x), quantised({"x": x})["x"]):
+    for got in (quantise(x), quantise_all({"x": x})["x"]):
         assert repr(got) == repr(expected)
         assert not math.isnan(x) or math.isnan(got)

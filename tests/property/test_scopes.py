@@ -13,12 +13,12 @@ from riskwatch.core.enums import State
 from riskwatch.core.scopes import (
     FIRM,
     KINDS,
-    Index,
+    ScopeIndex,
     overlap,
     parse,
     precedence,
-    prevailing,
     scopes_of,
+    strictest_scope,
     table_digest,
 )
 
@@ -55,7 +55,7 @@ def test_the_strictest_wins_and_of_equals_the_one_that_precedes(table: Table, or
         if strictest
         else (FIRM, State.NORMAL)
     )
-    assert prevailing(table, **order) == want
+    assert strictest_scope(table, **order) == want
 
 
 def test_an_asset_of_an_enumeration_is_one_asset() -> None:
@@ -64,7 +64,7 @@ def test_an_asset_of_an_enumeration_is_one_asset() -> None:
     for scope in ("asset:USDC", "venue-asset:kraken/USDC"):
         table = {scope: State.HALT}
         for asset in (coins["USDC"], (coins["USDC"], "USD")):
-            found = prevailing(table, counterparty="kraken", asset=asset)
+            found = strictest_scope(table, counterparty="kraken", asset=asset)
             assert found == (scope, State.HALT)
 
 
@@ -72,8 +72,8 @@ def test_an_asset_of_an_enumeration_is_one_asset() -> None:
 def test_no_scope_weakens_another(table: Table, order: Order, scope: str, state: State) -> None:
     """Whatever is said of one more scope, the answer gets no milder than without it."""
     without = {name: was for name, was in table.items() if name != scope}
-    before = prevailing(without, **order)[1]
-    assert prevailing(without | {scope: state}, **order)[1].rank >= before.rank
+    before = strictest_scope(without, **order)[1]
+    assert strictest_scope(without | {scope: state}, **order)[1].rank >= before.rank
 
 
 @given(TABLES, ORDERS, SCOPES)
@@ -83,7 +83,9 @@ def test_what_an_order_does_not_touch_does_not_bind_it(
     """A coin that was never seen is NORMAL beside any number of halted ones."""
     if scope not in scopes_of(**order):
         without = {name: was for name, was in table.items() if name != scope}
-        assert prevailing(without | {scope: State.HALT}, **order) == prevailing(without, **order)
+        assert strictest_scope(without | {scope: State.HALT}, **order) == strictest_scope(
+            without, **order
+        )
 
 
 @given(SCOPES)
@@ -109,7 +111,7 @@ def test_what_is_no_scope_is_refused(scope: str) -> None:
     with pytest.raises(ValueError, match="scope must be"):
         parse(scope)
     with pytest.raises(ValueError, match="scope must be"):
-        prevailing({scope: State.HALT})
+        strictest_scope({scope: State.HALT})
 
 
 @given(TABLES, ORDERS)
@@ -120,9 +122,9 @@ def test_touching_are_all_that_bind(table: Table, order: Order) -> None:
         def __init__(self, scope: str, state: State) -> None:
             self.scope, self.rank = scope, state.rank
 
-    index = Index(Row(scope, state) for scope, state in table.items())
+    index = ScopeIndex(Row(scope, state) for scope, state in table.items())
     want = [s for s in scopes_of(**order) if table.get(s, State.NORMAL).rank]
-    touching = index.touching(order["book"], order["counterparty"], order["asset"])
+    touching = index.find_all(order["book"], order["counterparty"], order["asset"])
     assert [row.scope for row in touching] == want
     assert index.empty == (not any(state.rank for state in table.values()))
 

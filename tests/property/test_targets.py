@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.scorer import ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition
-from riskwatch.models.ensemble import Ladder
-from riskwatch.models.labels import HOLE_SHARE
+from riskwatch.models.ensemble import Ensemble
+from riskwatch.models.labels import MAX_GAP_SHARE
 from tests.unit.models.samples import anchored, rows_of, rules
 
 if TYPE_CHECKING:
-    from riskwatch.core.risk.scorer import Scored
+    from riskwatch.core.risk.scorer import ModelScore
     from riskwatch.core.stage import Row
-    from riskwatch.models.state import LadderState
+    from riskwatch.models.state import EnsembleState
 
 KRAKEN: Final = "counterparty:kraken"
 HORIZON: Final = 60 * SECOND
@@ -60,7 +60,7 @@ def stories(draw: st.DrawFn) -> list[Seen]:
     return out
 
 
-def watch(ladder: Ladder, state: LadderState, story: list[Seen]) -> list[list[Scored]]:
+def watch(ladder: Ensemble, state: EnsembleState, story: list[Seen]) -> list[list[ModelScore]]:
     """Let a ladder observe a story."""
     return [
         ladder.observe(state, us, KRAKEN, "counterparty", x, labelled=labelled, ours=ours)
@@ -85,7 +85,7 @@ def fate(taken: int, parts: list[str], story: list[Seen]) -> str:
             marks.append(us)
         if us >= end:
             holes = [b - a for a, b in pairwise([*marks, end])]
-            return "unlabelled" if max(holes) > HOLE_SHARE * HORIZON else "false"
+            return "unlabelled" if max(holes) > MAX_GAP_SHARE * HORIZON else "false"
     return "waits"
 
 
@@ -93,7 +93,7 @@ def fate(taken: int, parts: list[str], story: list[Seen]) -> str:
 @given(stories())
 def test_each_sample_meets_the_fate_that_its_horizon_says(story: list[Seen]) -> None:
     """True, false, unlabelled or censored: each once, and none of them taken for another."""
-    ladder = Ladder(CONFIG)
+    ladder = Ensemble(CONFIG)
     state, taken = ladder.fresh(), dict[int, list[str]]()
     key = f"{KRAKEN}|withdrawal_stress(1, 1min)"
     for seen in story:
@@ -120,14 +120,14 @@ def test_each_sample_meets_the_fate_that_its_horizon_says(story: list[Seen]) -> 
 @given(stories(), st.lists(st.integers(0, 60), max_size=5))
 def test_restarts_anywhere_change_nothing(story: list[Seen], cuts: list[int]) -> None:
     """Drained and loaded again at random points: the same scores, and the same bytes."""
-    ladder = Ladder(CONFIG)
+    ladder = Ensemble(CONFIG)
     through = ladder.fresh()
     expected = watch(ladder, through, story)
     broken, stored, said = ladder.fresh(), dict[str, "Row"](), []
     for n, seen in enumerate(story):
         if n in cuts:
             rows_of(broken, stored)
-            ladder = Ladder(CONFIG)
+            ladder = Ensemble(CONFIG)
             broken = ladder.fresh()
             broken.load(dict(stored))
         said += watch(ladder, broken, [seen])

@@ -8,7 +8,7 @@ import msgspec
 
 from riskwatch.core.enums import State
 from riskwatch.core.risk.config import Ask, RiskConfig
-from riskwatch.core.risk.scorer import Scored
+from riskwatch.core.risk.scorer import ModelScore
 from riskwatch.core.risk.stage import RiskStage
 from tests.support.rederiving import CONFIG
 from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, NoScorer, held, market, venue
@@ -33,14 +33,16 @@ ASK: Final = Ask(
 class Certain(NoScorer):
     """A model of full authority that is sure of every counterparty, and says nothing of others."""
 
-    def observe(self, *args: object, **kwargs: object) -> list[Scored]:
+    def observe(self, *args: object, **kwargs: object) -> list[ModelScore]:
         """Give the same probability each time."""
         del kwargs
         scope, kind = str(args[2]), args[3]
         if kind != "counterparty":
             return []
         return [
-            Scored(scope, TARGET, "g", "full", State.HALT, 0.9, 1.8, lambda: ({}, {"bias": 2.2}))
+            ModelScore(
+                scope, TARGET, "g", "full", State.HALT, 0.9, 1.8, lambda: ({}, {"bias": 2.2})
+            )
         ]
 
 

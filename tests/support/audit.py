@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select, text, update
 
-from riskwatch.contracts.audit import Link, sealed
+from riskwatch.contracts.audit import AuditLink, seal
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import State
 from riskwatch.store.audit import AUDIT_CHAIN
-from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.batch import Batch, Counts, SequencedOutput
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import at, decision, killswitch
 
@@ -34,7 +34,7 @@ def fill_chain(engine: Engine, moments: int, *, size: int = 1) -> None:
         for n in range(first, min(first + size, moments)):
             state = State.HALT if n % 2 else State.REDUCE
             for output in (decision(n), killswitch(n, state)):
-                batch.outputs.append(Sequenced(seq, output))
+                batch.outputs.append(SequencedOutput(seq, output))
                 seq += 1
         batch.us = micros(at(first + size))
         commit(engine, batch)
@@ -105,7 +105,7 @@ def write_anew(conn: Connection, rng: random.Random) -> None:
     found[at_row]["payload"] = found[at_row]["payload"].replace("180", "18", 1)
     previous = found[at_row]["previous"]
     for row in found[at_row:]:
-        link = sealed(Link(**{**row, "previous": previous}))
+        link = seal(AuditLink(**{**row, "previous": previous}))
         previous = link.digest
         values = {"payload": link.payload, "previous": link.previous, "digest": link.digest}
         conn.execute(update(AUDIT_CHAIN).where(C.seq == row["seq"]).values(values))

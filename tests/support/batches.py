@@ -27,7 +27,14 @@ from riskwatch.core.outputs import (
     ScoreUpdated,
 )
 from riskwatch.core.reference import Asset, Backing, Party, Reference
-from riskwatch.store.batch import Batch, Counts, DeadLetter, JournalEntry, Sequenced, StreamOffset
+from riskwatch.store.batch import (
+    Batch,
+    Counts,
+    DeadLetter,
+    JournalEntry,
+    SequencedOutput,
+    StreamOffset,
+)
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
@@ -348,7 +355,7 @@ def batches(epoch: int, sizes: tuple[int, ...] = (1, 1, 1, 1, 1), worker: str = 
         for outputs in moments[done : done + size]:
             done += 1
             us = micros(at(done))
-            batch.outputs += [Sequenced(seq + n, o) for n, o in enumerate(outputs)]
+            batch.outputs += [SequencedOutput(seq + n, o) for n, o in enumerate(outputs)]
             seq += len(outputs)
             batch.journal.append(JournalEntry(done, us, "fill", b'{"n":%d,"x":"\x00\xff"}' % done))
             batch.rows.setdefault("ledger", {}).update(

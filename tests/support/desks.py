@@ -6,18 +6,18 @@ import threading
 from typing import TYPE_CHECKING
 
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.engine.retry import Patience
-from riskwatch.worker.merge import Placement
+from riskwatch.engine.retry import Retry
+from riskwatch.worker.merge import PartitionMetadata
 from riskwatch.worker.metrics import Metrics
-from riskwatch.worker.partitions import Desk, Partition
-from riskwatch.worker.unit import Pace
+from riskwatch.worker.partitions import Partition, PartitionManager
+from riskwatch.worker.unit import UnitTiming
 from tests.support.toy import fill_line, ledger_slot
 from tests.support.units import START_US, Bench, message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from riskwatch.engine.pipeline import Slot
+    from riskwatch.engine.pipeline import StageSlot
     from riskwatch.worker.unit import Unit
 
 ZERO, ONE = ("riskwatch.fills", 0), ("riskwatch.fills", 1)
@@ -29,20 +29,20 @@ def own_unit(partition: Partition) -> str:
     return f"ledger/{partition[1]}"
 
 
-class LocalDesk(Desk):
+class LocalDesk(PartitionManager):
     """A desk whose cluster is a dict of the ends of partitions."""
 
     def __init__(
         self,
         unit_of: Callable[[Partition], str] = own_unit,
-        slot: Callable[[], Slot] = ledger_slot,
+        slot: Callable[[], StageSlot] = ledger_slot,
     ) -> None:
         self.slot = slot
         self.benches: dict[str, Bench] = {}
         self.ends: dict[Partition, int] = {ZERO: 0, ONE: 0}
         self.now_us = START_US
         super().__init__(
-            KafkaConnection(), Patience(threading.Event(), Metrics()),
+            KafkaConnection(), Retry(threading.Event(), Metrics()),
             unit_of, self._new, batch=BATCH,
             clock=lambda: self.now_us,
         )  # fmt: skip
@@ -51,11 +51,11 @@ class LocalDesk(Desk):
         """Make a unit on the store of that name."""
         if name in self.benches:
             return self.benches[name].made()
-        self.benches[name] = Bench(Pace(batch=BATCH), worker=name, slot=self.slot)
+        self.benches[name] = Bench(UnitTiming(batch=BATCH), worker=name, slot=self.slot)
         return self.benches[name].unit
 
-    def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, Placement]:
-        return {p: Placement("cluster", 1, 0, self.ends[p]) for p in partitions}
+    def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:
+        return {p: PartitionMetadata("cluster", 1, 0, self.ends[p]) for p in partitions}
 
     def _look_again(self) -> None:
         self._looked_us = self.now_us
@@ -64,7 +64,7 @@ class LocalDesk(Desk):
         """Hand over a fetch."""
         end = self.ends[partition] = max(self.ends[partition], first + count)
         lines = [fill_line(first + n, (first + n) / 1e3) for n in range(count)]
-        self.give(partition, [message(first + n, x) for n, x in enumerate(lines)], end)
+        self.enqueue(partition, [message(first + n, x) for n, x in enumerate(lines)], end)
 
     def applied(self, name: str) -> int:
         """Count what a unit made true."""

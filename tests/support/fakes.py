@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from riskwatch.contracts.codec import decode
 from riskwatch.core.clock import micros
-from riskwatch.engine.record import TIMELESS, Record
+from riskwatch.engine.record import NO_EVENT_TIME, InputRecord
 from riskwatch.errors import FencedError
-from riskwatch.store.batch import Batch, OutboxRecord, Resumed, StreamOffset
+from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint, StreamOffset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,12 +31,12 @@ class MemoryStore:
     outbox: dict[int, OutboxRecord] = field(default_factory=dict)
     commits: int = 0
 
-    def take_lease(self, worker: str, holder: str) -> Resumed:
+    def take_lease(self, worker: str, holder: str) -> ResumePoint:
         """Raise the epoch and hand out a copy of everything."""
         del worker, holder
         self.epoch += 1
         last = self.last or Batch("", 0)
-        return Resumed(
+        return ResumePoint(
             epoch=self.epoch,
             rows={stage: dict(rows) for stage, rows in self.rows.items()},
             offsets=dict(self.offsets),
@@ -53,7 +53,7 @@ class MemoryStore:
         """Apply a batch."""
         if batch.epoch != self.epoch:
             raise FencedError("the lease is gone")
-        assert batch.counts.holds()
+        assert batch.counts.is_conserved()
         self.commits += 1
         for stage, changes in batch.rows.items():
             kept = self.rows.setdefault(stage, {})
@@ -98,7 +98,7 @@ class ListPublisher:
     fail_at: int = -1
     calls: int = 0
 
-    def lead(self, worker: str, epoch: int) -> None:
+    def set_leader(self, worker: str, epoch: int) -> None:
         """Note the epoch."""
         del worker
         self.epoch = epoch
@@ -162,7 +162,7 @@ class ScriptSource:
         self._next = self._told = 0 if offset is None else offset.position
         self._records = 0 if offset is None else offset.records
 
-    def records(self, until_us: int | None = None) -> Iterator[Record]:
+    def records(self, until_us: int | None = None) -> Iterator[InputRecord]:
         """Yield what is left of the script."""
         assert until_us is None, "scripts have no end time"
         while self._next < len(self.script):
@@ -199,8 +199,8 @@ class ScriptSource:
         return self._next, len(self.script)
 
 
-def record(raw: bytes, position: int, stream: str = "script") -> Record:
+def record(raw: bytes, position: int, stream: str = "script") -> InputRecord:
     """Decode a line as a shell does."""
     event = decode(raw)
-    us = micros(event.ts) if hasattr(event, "ts") else TIMELESS
-    return Record(stream, position, raw, event, us)
+    us = micros(event.ts) if hasattr(event, "ts") else NO_EVENT_TIME
+    return InputRecord(stream, position, raw, event, us)

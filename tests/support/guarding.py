@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from riskwatch.client.guard.trust import Belief, Terms
-from riskwatch.client.guard.view import Row
+from riskwatch.client.guard.trust import Terms, TrustState
+from riskwatch.client.guard.view import SwitchRow
 from riskwatch.contracts.heartbeat import Heartbeat
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.scopes import table_digest
@@ -41,12 +41,12 @@ class Truth:
     seq: int = 0
     rows: dict[str, tuple[State, str]] = field(default_factory=dict)
 
-    def decide(self, scope: str, state: State, unwind: Unwind | None = None) -> Row:
+    def decide(self, scope: str, state: State, unwind: Unwind | None = None) -> SwitchRow:
         """Decide; returns the message."""
         self.seq += 1
         decision = f"d{self.seq}"
         self.rows[scope] = (state, decision)
-        return Row(
+        return SwitchRow(
             scope=scope, state=state, decision_id=decision, why="180 bp under the peg",
             worker="risk", epoch=self.epoch, seq=self.seq, applied=self.time.wall, unwind=unwind,
         )  # fmt: skip
@@ -70,13 +70,13 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.truth = Truth(self.time)
-        self.belief = Belief(self.terms, lambda: self.time.steady, lambda: self.time.wall)
+        self.trust = TrustState(self.terms, lambda: self.time.steady, lambda: self.time.wall)
 
     def settle(self) -> State:
         """Settle, with an answer of the server; returns the floor."""
-        self.belief.answered("test")
-        self.belief.settle()
-        return self.belief.floor()
+        self.trust.mark_answered("test")
+        self.trust.settle()
+        return self.trust.floor()
 
     def pass_(self, seconds: float, *, answering: bool = True) -> State:
         """Let time pass in quarters of a second; returns the floor."""
@@ -86,13 +86,13 @@ class Scene:
             self.time.pass_(step)
             left -= step
             if answering:
-                self.belief.answered("test")
-            self.belief.settle()
-        return self.belief.floor()
+                self.trust.mark_answered("test")
+            self.trust.settle()
+        return self.trust.floor()
 
-    def known(self, *rows: Row) -> State:
+    def known(self, *rows: SwitchRow) -> State:
         """Bring rows, and a heartbeat that vouches for all."""
         for row in rows:
-            self.belief.row(row)
-        self.belief.beat(self.truth.beat())
+            self.trust.row(row)
+        self.trust.beat(self.truth.beat())
         return self.settle()

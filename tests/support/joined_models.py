@@ -11,7 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from riskwatch.fitting.frozen import freeze
 from riskwatch.models.river_generation import RiverGeneration
-from riskwatch.models.sample_recorder import Row
+from riskwatch.models.sample_recorder import LabelledSample
 from riskwatch.scenarios.market import generator
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def labelled(count: int = 600, seed: int = 1) -> tuple[NDArray[np.float64], NDAr
     return np.array(rows), np.array(labels)
 
 
-def rows_of(count: int = 600, seed: int = 1) -> list[Row]:
+def rows_of(count: int = 600, seed: int = 1) -> list[LabelledSample]:
     """The same as rows off a tape, five minutes apart."""
     x, labels = labelled(count, seed)
     out = []
@@ -54,7 +54,9 @@ def rows_of(count: int = 600, seed: int = 1) -> list[Row]:
         features = {
             name: float(v) for name, v in zip(NAMES, values, strict=True) if not math.isnan(v)
         }
-        out.append(Row(n * 300_000_000, "made", "asset:USDC", TARGET, bool(label), features))
+        out.append(
+            LabelledSample(n * 300_000_000, "made", "asset:USDC", TARGET, bool(label), features)
+        )
     return out
 
 

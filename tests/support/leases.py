@@ -7,7 +7,7 @@ from threading import Barrier
 from typing import TYPE_CHECKING
 
 from riskwatch.store.engine import open_engine
-from riskwatch.store.lease import claim, standing
+from riskwatch.store.lease import claim_lease, lease_state
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -33,14 +33,14 @@ def one_of_several_gets_it(url: str, engine: Engine, epoch: int) -> None:
         own = open_engine(url)
         start.wait()
         try:
-            return claim(own, "risk", f"n{n}", 10)
+            return claim_lease(own, "risk", f"n{n}", 10)
         finally:
             own.dispose()
 
     with ThreadPoolExecutor(SEVERAL) as pool:
         won = list(pool.map(ask, range(SEVERAL)))
     assert sum(won) == 1
-    found = standing(engine, "risk")
+    found = lease_state(engine, "risk")
     assert found is not None
     assert (found.holder, found.epoch) == (f"n{won.index(True)}", epoch)
     assert -1 < found.idle_s < 10

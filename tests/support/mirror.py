@@ -17,7 +17,7 @@ from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.outputs import KillSwitchChanged
 from riskwatch.store import migrate
-from riskwatch.store.batch import Batch, Counts, OutboxRecord, Sequenced
+from riskwatch.store.batch import Batch, Counts, OutboxRecord, SequencedOutput
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.worker.metrics import Metrics
@@ -131,7 +131,7 @@ class Desk:
 
     def commit(self, *outputs: Output) -> list[OutboxRecord]:
         """Make outputs true, without mirroring them."""
-        places = [Sequenced(self.seq + n, o) for n, o in enumerate(outputs, 1)]
+        places = [SequencedOutput(self.seq + n, o) for n, o in enumerate(outputs, 1)]
         self.seq += len(outputs)
         self.counts.read += 1
         self.counts.applied += 1

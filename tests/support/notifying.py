@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from riskwatch.alerting.delivery import Courier, post
-from riskwatch.alerting.routes import target
-from riskwatch.alerting.worker import row_of
-from riskwatch.core.alerting.notification import Kind, notice
+from riskwatch.alerting.delivery import DeliveryThread, post_notification
+from riskwatch.alerting.routes import resolve_target
+from riskwatch.alerting.worker import notification_row
+from riskwatch.core.alerting.notification import NotificationKind, make_notification
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import State
-from riskwatch.engine.retry import Patience
-from riskwatch.store.notifications import NOTICE, WORKER, Told, commit_told
+from riskwatch.engine.retry import Retry
+from riskwatch.store.notifications import NOTICE, WORKER, NotificationBatch, commit_notifications
 from riskwatch.store.transaction import take_lease
 from riskwatch.worker.metrics import Metrics
 from tests.support.endpoint import KEY
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from riskwatch.alerting.delivery import Post
-    from riskwatch.alerting.routes import Target
-    from riskwatch.core.alerting.notification import Notice
+    from riskwatch.alerting.routes import DeliveryTarget
+    from riskwatch.core.alerting.notification import Notification
 
 _made = count(1)
 
 
-def told(scope: str, severity: State = State.WATCH, route: str = "pager") -> Notice:
+def told(scope: str, severity: State = State.WATCH, route: str = "pager") -> Notification:
     """A notice of one alert."""
     desk = samples.Desk()
     desk.at(0, samples.raised(scope, severity, us=samples.START + next(_made)))
     (row,) = desk.state.alerts.values()
-    item = desk.notifier.teller.item(row)
+    item = desk.notifier.dispatcher.item(row)
     us = micros(datetime.now(UTC))
-    return notice(Kind.FIRING, route, (route, f"scope={scope}"), us, [item])
+    return make_notification(NotificationKind.FIRING, route, (route, f"scope={scope}"), us, [item])
 
 
-def leads(url: str, name: str = "pager", **given: Any) -> Target:
+def leads(url: str, name: str = "pager", **given: Any) -> DeliveryTarget:
     """A route to a URL, quick to try again."""
     known = {"allow_http": True, "backoff_s": 0.1, "backoff_max_s": 0.4, "timeout_s": 2.0}
-    return target(samples.route(name, **known | given), {"U": url, "S": KEY})
+    return resolve_target(samples.route(name, **known | given), {"U": url, "S": KEY})
 
 
 class Office:
@@ -59,23 +59,25 @@ class Office:
         self.epoch = take_lease(engine, WORKER, "test").epoch
         self.stop = threading.Event()
         self.metrics = Metrics()
-        self.patience = Patience(self.stop, self.metrics)
+        self.retry = Retry(self.stop, self.metrics)
         self._place = 0
 
-    def queue(self, *notices: Notice, kind: str = "webhook") -> int:
+    def queue(self, *notices: Notification, kind: str = "webhook") -> int:
         """Have notices wait; returns how many were driven out."""
         rows = []
         for made in notices:
             self._place += 1
-            rows.append(row_of(made, kind, self._place, datetime.now(UTC)))
-        return commit_told(self.engine, self.epoch, Told(notices=rows))
+            rows.append(notification_row(made, kind, self._place, datetime.now(UTC)))
+        return commit_notifications(self.engine, self.epoch, NotificationBatch(notices=rows))
 
-    def courier(self, to: Target, send: Post = post, **given: Any) -> Courier:
+    def courier(
+        self, to: DeliveryTarget, send: Post = post_notification, **given: Any
+    ) -> DeliveryThread:
         """A courier that is not started."""
-        return Courier(to, self.engine, self.epoch, self.patience, self.metrics, send, **given)
+        return DeliveryThread(to, self.engine, self.epoch, self.retry, self.metrics, send, **given)
 
     @contextmanager
-    def delivering(self, *targets: Target) -> Iterator[list[Courier]]:
+    def delivering(self, *targets: DeliveryTarget) -> Iterator[list[DeliveryThread]]:
         """Couriers at work."""
         made = [self.courier(to) for to in targets]
         for one in made:
@@ -92,7 +94,7 @@ class Office:
         with self.engine.connect() as conn:
             return {row.id: row for row in conn.execute(select(NOTICE)).all()}
 
-    def status(self, made: Notice) -> str:
+    def status(self, made: Notification) -> str:
         """How the delivery of a notice stands."""
         found: str = self.rows()[made.id].status
         return found

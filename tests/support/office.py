@@ -59,7 +59,7 @@ class Office:
         self.connection = connection
         self.cluster = Cluster(connection)
         self.rules = folder / "rules"
-        shutil.copytree(paths.rules(), self.rules)
+        shutil.copytree(paths.rules_folder(), self.rules)
         with (self.rules / "policy.toml").open("a") as file:
             file.write(policy)
         self.environment = {
@@ -76,7 +76,7 @@ class Office:
             public = self.run("operator", "keygen", "--key", self.key(name)).stdout.strip()
             done = self.run("operator", "add", name, "--role", role, "--public-key", public)
             assert done.exit_code == 0, done.output
-        topics.create(connection)
+        topics.create_topics(connection)
 
     def key(self, name: str) -> str:
         """Key file of somebody."""

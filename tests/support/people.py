@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from riskwatch.contracts.signing import Ed25519Verifier, public_text, sign
+from riskwatch.contracts.signing import Ed25519Verifier, public_key_text, sign
 from riskwatch.core.events import Command
 from riskwatch.core.operators import Operator, Operators, Role
 from riskwatch.core.outputs import CommandApplied, CommandRefused
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from riskwatch.core.outputs import Output
-    from riskwatch.core.reference import Limits
+    from riskwatch.core.reference import LimitsConfig
     from riskwatch.core.rules import RulePack
 
 ROLES: Final = {
@@ -38,7 +38,7 @@ OPERATORS: Final = Operators(
         name: Operator(
             id=name,
             role=role,
-            public_key=public_text(KEYS[name].public_key()),
+            public_key=public_key_text(KEYS[name].public_key()),
             books=("arb", "mm") if role is Role.TRADER else (),
             disabled=name == "old",
         )
@@ -76,7 +76,7 @@ def until(minutes: float) -> str:
 
 def people(
     rules: RulePack = RULES,
-    limits: Limits = LIMITS,
+    limits: LimitsConfig = LIMITS,
     scorer: Any = None,
     operators: Operators = OPERATORS,
     **settings: Any,

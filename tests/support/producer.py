@@ -9,7 +9,7 @@ from typing import Any
 from kafka.errors import KafkaTimeoutError
 
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.engine.retry import Patience
+from riskwatch.engine.retry import Retry
 from riskwatch.errors import BrokerError
 from riskwatch.kafka import producer
 from riskwatch.worker.metrics import Metrics
@@ -66,7 +66,7 @@ class Local(producer.Producer):
         self.absent = absent
         self.stop = threading.Event()
         self.metrics = Metrics()
-        patience = Patience(self.stop, self.metrics)
+        patience = Retry(self.stop, self.metrics)
         super().__init__(KafkaConnection(prefix="p."), patience, self.metrics)
 
     def _made(self) -> Any:

@@ -15,7 +15,7 @@ from riskwatch.core.enums import State
 from riskwatch.core.events import Event, Quote, Tick
 from riskwatch.core.outputs import DecisionMade, Output
 from riskwatch.engine import bootstrap
-from riskwatch.engine.clock import Grid
+from riskwatch.engine.clock import TickGrid
 from riskwatch.engine.pipeline import Effects
 from riskwatch.feeds.importer import plan, read_quotes
 from riskwatch.feeds.record import Tally
@@ -75,7 +75,7 @@ def recording(
 def outputs(events: Iterable[Event], config: Config | None = None) -> Iterator[Output]:
     """Everything that the whole pipeline puts out, ticked as a replay is."""
     pipeline = bootstrap.pipeline(config or bootstrap.configuration())
-    grid, effects = Grid(), Effects()
+    grid, effects = TickGrid(), Effects()
 
     def emptied() -> Iterator[Output]:
         yield from effects.outputs  # type: ignore[misc] # no reading leaves this pipeline

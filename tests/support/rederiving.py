@@ -13,9 +13,9 @@ from riskwatch.audit.checkpoints import keep_checkpoints
 from riskwatch.config.config import Config, digest
 from riskwatch.core.rules import RulePack
 from riskwatch.engine import bootstrap
-from riskwatch.engine.replay import Limits, Replay, replay_files
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
 from riskwatch.store.engine import open_engine
-from riskwatch.store.queries import reading
+from riskwatch.store.queries import open_reader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,9 @@ def tightened() -> Config:
 def replay(events: Path, url: str, config: Config, most: int | None, *, keep: bool) -> None:
     """Go on with the events, under a configuration."""
     pipeline = bootstrap.pipeline(config, keep_events=keep)
-    replay_files(Replay([events], url, limits=Limits(50, None, most)), pipeline, config=config)
+    replay_files(
+        ReplayJob([events], url, limits=ReplayLimits(50, None, most)), pipeline, config=config
+    )
 
 
 def write_nights(folder: Path, url: str = "", *, keep: bool = False) -> Path:
@@ -79,7 +81,7 @@ def write_nights(folder: Path, url: str = "", *, keep: bool = False) -> Path:
 def kept(url: str, **options: Any) -> list[Checkpoint]:
     """Keep the checkpoints that are to be kept."""
     engine = open_engine(url)
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         made = keep_checkpoints(conn, engine, WORKER, **options)
     engine.dispose()
     return made

@@ -21,9 +21,9 @@ from riskwatch.core.readings import (
     OpenPosition,
     VenueReading,
 )
-from riskwatch.core.reference import Asset, Backing, Limit, Limits, Party, Reference
+from riskwatch.core.reference import Asset, Backing, Limit, LimitsConfig, Party, Reference
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.risk.scorer import SquareRoot
+from riskwatch.core.risk.scorer import SquareRootSlippage
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.engine import bootstrap
 from riskwatch.errors import ModelError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from riskwatch.core.outputs import AuthorityChanged, Output
-    from riskwatch.core.risk.scorer import Scored, Slipper
+    from riskwatch.core.risk.scorer import ModelScore, SlippageModel
     from riskwatch.core.risk.stage import RiskEvent
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.rules import RulePack
@@ -62,7 +62,7 @@ REFERENCE = Reference(
     },
     pd_by_rating={"A": 0.002, "BBB": 0.01, "BB": 0.02, "unrated": 0.077, "D": 1.0},
 )  # fmt: skip
-LIMITS = Limits(
+LIMITS = LimitsConfig(
     equity_usd=1_000_000.0,
     limits=(
         Limit(id="firm", scope_kind="firm", subject="*", hard_usd=10_000_000.0),
@@ -91,13 +91,13 @@ class NoState:
 class NoScorer:
     """No models."""
 
-    slippage: Slipper = SquareRoot()
+    slippage: SlippageModel = SquareRootSlippage()
 
     def fresh(self) -> NoState:
         """Make the state of none."""
         return NoState()
 
-    def observe(self, *args: object, **kwargs: object) -> list[Scored]:
+    def observe(self, *args: object, **kwargs: object) -> list[ModelScore]:
         """Say nothing."""
         del args, kwargs
         return []
@@ -203,7 +203,7 @@ class Desk:
         return made
 
 
-def desk(rules: RulePack = RULES, limits: Limits = LIMITS, **config: Any) -> Desk:
+def desk(rules: RulePack = RULES, limits: LimitsConfig = LIMITS, **config: Any) -> Desk:
     """Make a risk stage of the shipped rules, without models."""
     settings = RiskConfig(**config)
     return Desk(RiskStage(settings, REFERENCE, limits, rules, NoScorer()))
@@ -221,7 +221,7 @@ def of(outputs: Iterable[Output], kind: type[OutputT], scope: str | None = None)
     ]
 
 
-def without(limits: Limits, *names: str) -> Limits:
+def without(limits: LimitsConfig, *names: str) -> LimitsConfig:
     """Limits but some."""
     kept = tuple(limit for limit in limits.limits if limit.id not in names)
     return msgspec.structs.replace(limits, limits=kept)

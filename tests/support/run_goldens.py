@@ -33,7 +33,7 @@ from riskwatch.core.outputs import CommandApplied
 from riskwatch.core.stage import encode_row
 from riskwatch.engine import bootstrap
 from riskwatch.engine.publish import NdjsonPublisher
-from riskwatch.engine.replay import Limits, Replay, database, replay_files
+from riskwatch.engine.replay import ReplayJob, ReplayLimits, open_database, replay_files
 from riskwatch.store.content import dump
 from riskwatch.store.schema import METADATA
 from riskwatch.store.truth import RISK_JOURNAL
@@ -108,7 +108,7 @@ def run(name: str, *, batch: int = BATCH) -> dict[str, Any]:
             _append(path, _episode(name, *EPISODES[name]))
             _replay(path, url, out, bootstrap.configuration(), batch)
         published = out.getvalue().decode().splitlines()
-        with database(url) as engine:
+        with open_database(url) as engine:
             return {
                 "events": _digests(path.read_text().splitlines()),
                 "published": _digests(published),
@@ -124,7 +124,7 @@ def pinned() -> dict[str, Any]:
 
 
 def _replay(path: Path, url: str, out: BytesIO, config: Config, batch: int) -> None:
-    what = Replay([path], url, limits=Limits(batch), publisher=NdjsonPublisher(out))
+    what = ReplayJob([path], url, limits=ReplayLimits(batch), publisher=NdjsonPublisher(out))
     replay_files(what, bootstrap.pipeline(config, keep_events=True), config=config)
 
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from riskwatch.cli import app
 from riskwatch.config import paths
 from riskwatch.contracts.codec import encode
-from riskwatch.contracts.signing import public_text
+from riskwatch.contracts.signing import public_key_text
 from riskwatch.core.events import Balance, Fill, Peg, Quote
 from riskwatch.core.stage import FORMAT
 from riskwatch.version import ENGINE
@@ -65,9 +65,9 @@ class Desk:
             self._furnish()
 
     def _furnish(self) -> None:
-        for source in sorted(paths.rules().rglob("*")):
+        for source in sorted(paths.rules_folder().rglob("*")):
             if source.is_file():
-                target = self.rules / source.relative_to(paths.rules())
+                target = self.rules / source.relative_to(paths.rules_folder())
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(source.read_bytes())
         for name in ("ann", "bob"):
@@ -76,7 +76,7 @@ class Desk:
             path = self.folder / f"{name}.pem"
             path.write_bytes(pem)
             path.chmod(0o600)
-            public = public_text(key.public_key())
+            public = public_key_text(key.public_key())
             self.run("operator", "add", name, "--role", "supervisor", "--public-key", public)
 
     def run(self, *args: str, name: str = "ann", fails: bool = False) -> Result:

@@ -14,7 +14,7 @@ from riskwatch.core.enums import Cause, State
 from riskwatch.core.events import Command, Tick
 from riskwatch.core.operators import Operator, Operators, Role
 from riskwatch.core.outputs import CommandApplied
-from riskwatch.core.reference import Limits
+from riskwatch.core.reference import LimitsConfig
 from riskwatch.core.risk.config import PeopleConfig, RiskConfig
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stage import RiskStage
@@ -69,7 +69,7 @@ class Trusting:
         """Look an operator up."""
         return self.known.get(name)
 
-    def signed(self, operator: Operator, message: bytes, signature: str) -> bool:
+    def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
         """Whether it says so."""
         del operator, message
         return signature == "signed"
@@ -79,7 +79,7 @@ def stage() -> RiskStage:
     """Make the stage that is modelled: it looks at every tick, and works out no credit views."""
     people = PeopleConfig(request_s=240.0, override_max_s=180.0)
     config = RiskConfig(report_s=60.0, revalue_s=1e10, unknown_reduce_s=120.0, people=people)
-    limits = Limits(equity_usd=1e6, limits=())
+    limits = LimitsConfig(equity_usd=1e6, limits=())
     return RiskStage(config, REFERENCE, limits, RULES, NoScorer(), Trusting())
 
 

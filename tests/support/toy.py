@@ -12,7 +12,7 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from riskwatch.core.clock import moment, text
+from riskwatch.core.clock import moment, rfc3339
 from riskwatch.core.enums import Cause, Quality, RejectReason, State
 from riskwatch.core.events import LEDGER_EVENTS, MARKET_EVENTS, RISK_EVENTS, Fill, Tick, identity
 from riskwatch.core.ids import output_id
@@ -26,7 +26,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.core.readings import CounterpartyReading, FlowFeatures, Holding, MarketReading
 from riskwatch.core.stage import encode_row
-from riskwatch.engine.pipeline import Pipeline, Slot
+from riskwatch.engine.pipeline import Pipeline, StageSlot
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
@@ -149,7 +149,7 @@ class ToyRisk:
         state.put("met", int(state.values.get("met", 0)) + 1)
         if isinstance(event, Tick) and state.values.pop("stir", None):
             state.put("stir", None)
-            cause = f"tick/{text(event.us)}"
+            cause = f"tick/{rfc3339(event.us)}"
             return [
                 KillSwitchChanged(
                     id=output_id(cause, "KillSwitchChanged", "firm"), cause_id=cause,
@@ -161,7 +161,7 @@ class ToyRisk:
         return []
 
     def _reading(self, state: Rows, reading: CounterpartyReading) -> list[Output]:
-        cause, ts = f"tick/{text(reading.us)}", moment(reading.us)
+        cause, ts = f"tick/{rfc3339(reading.us)}", moment(reading.us)
         name, amount = reading.counterparty, reading.holdings[0].amount
         state.put("stir", 1)
         out: list[Output] = [
@@ -191,20 +191,20 @@ class ToyRisk:
         return out
 
 
-def ledger_slot() -> Slot:
+def ledger_slot() -> StageSlot:
     """Build the toy ledger in its place."""
-    return Slot(ToyLedger(), Rows(), (*LEDGER_EVENTS, Tick))
+    return StageSlot(ToyLedger(), Rows(), (*LEDGER_EVENTS, Tick))
 
 
-def market_slot() -> Slot:
+def market_slot() -> StageSlot:
     """Build the toy market in its place."""
-    return Slot(ToyMarket(), Rows(), (*MARKET_EVENTS, Tick))
+    return StageSlot(ToyMarket(), Rows(), (*MARKET_EVENTS, Tick))
 
 
-def risk_slot() -> Slot:
+def risk_slot() -> StageSlot:
     """Build the toy risk in its place, journalled."""
     takes = (*RISK_EVENTS, CounterpartyReading, MarketReading, Tick)
-    return Slot(ToyRisk(), Rows(), takes, journal=True)
+    return StageSlot(ToyRisk(), Rows(), takes, journal=True)
 
 
 def toy_pipeline(*, keep_events: bool = False) -> Pipeline:
@@ -216,7 +216,7 @@ def fill_line(n: int, seconds: float, qty: str = "1", **changes: Any) -> bytes:
     """Wire bytes of fill `n`, `seconds` after the start."""
     fields = {
         "type": "fill", "v": 1, "event_id": f"f{n}", "source": "desk",
-        "ts": text(START_S * 1_000_000 + round(seconds * 1e6)), "counterparty": "kraken",
+        "ts": rfc3339(START_S * 1_000_000 + round(seconds * 1e6)), "counterparty": "kraken",
         "account": "a", "book": "b", "base": "BTC", "quote": "USD", "side": "buy", "qty": qty,
         "price": "20000",
     }  # fmt: skip
@@ -227,7 +227,7 @@ def quote_line(n: int, seconds: float, last: str = "1.0001", **changes: Any) -> 
     """Wire bytes of quote `n`, `seconds` after the start."""
     fields = {
         "type": "quote", "v": 1, "event_id": f"q{n}", "source": "feed",
-        "ts": text(START_S * 1_000_000 + round(seconds * 1e6)), "venue": "kraken",
+        "ts": rfc3339(START_S * 1_000_000 + round(seconds * 1e6)), "venue": "kraken",
         "base": "USDC", "quote": "USD", "last": last,
     }  # fmt: skip
     return json.dumps(fields | changes).encode()
@@ -237,7 +237,7 @@ def credit_line(n: int, seconds: float) -> bytes:
     """Wire bytes of credit event `n`, `seconds` after the start."""
     return json.dumps(
         {"type": "credit", "v": 1, "event_id": f"c{n}", "source": "press", "subject": "kraken",
-         "ts": text(START_S * 1_000_000 + round(seconds * 1e6)), "kind": "disclosure"}
+         "ts": rfc3339(START_S * 1_000_000 + round(seconds * 1e6)), "kind": "disclosure"}
     ).encode()  # fmt: skip
 
 

@@ -8,76 +8,84 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.readings import Holding
-from riskwatch.engine.clock import Grid
+from riskwatch.engine.clock import TickGrid
 from riskwatch.engine.pipeline import Pipeline
 from riskwatch.engine.runner import Runner
 from riskwatch.errors import FencedError
 from riskwatch.store.faults import Fault
-from riskwatch.worker.crashes import TIMES, CrashBook
-from riskwatch.worker.merge import Inbound, Intake, Lane, Message, Placement
+from riskwatch.worker.crashes import MAX_CRASHES, CrashTracker
+from riskwatch.worker.merge import (
+    EventTimeMerge,
+    InboundMessage,
+    PartitionCursor,
+    PartitionDecoder,
+    PartitionMetadata,
+)
 from riskwatch.worker.metrics import Metrics
-from riskwatch.worker.unit import Pace, Unit
+from riskwatch.worker.unit import Unit, UnitTiming
 from tests.support.fakes import ListPublisher, MemoryStore
 from tests.support.toy import START_S, ledger_slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from riskwatch.engine.pipeline import Slot
-    from riskwatch.engine.record import Record
+    from riskwatch.engine.pipeline import StageSlot
+    from riskwatch.engine.record import InputRecord
     from riskwatch.store.batch import OutboxRecord
-    from riskwatch.store.faults import Place
+    from riskwatch.store.faults import FaultPlace
 
 FILLS = "riskwatch.fills/0"
 BALANCES = "riskwatch.balances/0"
 START_US = START_S * SECOND
 
 
-class FakeBook(CrashBook):
+class FakeBook(CrashTracker):
     """A crash book in memory; says what it was told, and who holds which lease."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
-        self.aside: dict[Place, str] = {}
-        self.crashes: dict[Place, int] = {}
+        self.aside: dict[FaultPlace, str] = {}
+        self.crashes: dict[FaultPlace, int] = {}
         self.renewed: list[int] = []
         self.released: list[int] = []
         self.passed: list[dict[str, int]] = []
-        self.heard: list[Place] = []
+        self.heard: list[FaultPlace] = []
 
     def begin(self, runner: Runner) -> None:
         """Nothing was told before."""
 
-    def tell(self, runner: Runner, fault: Fault, us: int) -> None:
+    def report_fault(self, runner: Runner, fault: Fault, us: int) -> None:
         """Note that the world heard of a fault."""
         del runner, us
         self.heard.append((fault.stream, fault.position))
 
-    def standing(self, runner: Runner) -> Fault | None:
+    def current_fault(self, runner: Runner) -> Fault | None:
         """Stay down at a place with too many crashes that nobody set aside."""
         del runner
         for (stream, position), n in self.crashes.items():
-            if n >= TIMES and (stream, position) not in self.aside:
+            if n >= MAX_CRASHES and (stream, position) not in self.aside:
                 return Fault(stream, position, n, "ValueError: bad")
         return None
 
-    def set_aside(self, worker: str, place: Place) -> str | None:
+    def quarantine_reason(self, worker: str, place: FaultPlace) -> str | None:
         """Look up who set a message aside."""
         del worker
         return self.aside.get(place)
 
-    def note(self, worker: str, place: Place, error: str) -> int:
+    def record_crash(self, worker: str, place: FaultPlace, error: str) -> int:
         """Count a crash."""
         del worker, error
         self.crashes[place] = self.crashes.get(place, 0) + 1
         return self.crashes[place]
 
-    def passes(self, runner: Runner, offsets: Mapping[str, int], us: int, *, ticked: bool) -> None:
+    def record_passage(
+        self, runner: Runner, offsets: Mapping[str, int], us: int, *, ticked: bool
+    ) -> None:
         """Note what is passed."""
         del runner, us, ticked
         self.passed.append(dict(offsets))
 
-    def went_on(self, worker: str) -> None:
+    def clear_passed(self, worker: str) -> None:
         """Forget nothing: there is no database."""
 
     def renew(self, worker: str, epoch: int) -> None:
@@ -97,24 +105,24 @@ class FakeBook(CrashBook):
 class Bench:
     """A unit of a toy ledger with everything around it, and a clock that is moved by hand."""
 
-    pace: Pace = field(default_factory=Pace)
+    pace: UnitTiming = field(default_factory=UnitTiming)
     tick_s: int = 1
     worker: str = "ledger/0"
     store: MemoryStore = field(default_factory=MemoryStore)
     publisher: ListPublisher = field(default_factory=ListPublisher)
     now_us: int = START_US
-    slot: Callable[[], Slot] = ledger_slot
+    slot: Callable[[], StageSlot] = ledger_slot
     told: list[tuple[str, int, list[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.book = FakeBook(self.store)
         self.metrics = Metrics()
-        self.grid = Grid(self.tick_s * SECOND)
+        self.grid = TickGrid(self.tick_s * SECOND)
         self.unit = self.made()
 
     def made(self) -> Unit:
         """Another process's unit on the same store, or this one's after a restart."""
-        self.grid = Grid(self.tick_s * SECOND)
+        self.grid = TickGrid(self.tick_s * SECOND)
         self.runner = Runner(
             self.store, Pipeline([self.slot()]), self.publisher,
             worker=self.worker, holder="test", grid=self.grid,
@@ -156,21 +164,23 @@ class Bench:
 
 def placements(
     end: int, streams: tuple[str, ...] = (FILLS,), first: int = 0
-) -> dict[str, Placement]:
+) -> dict[str, PartitionMetadata]:
     """Partitions as the cluster has them."""
-    return {stream: Placement("cluster", 1, first, end) for stream in streams}
+    return {stream: PartitionMetadata("cluster", 1, first, end) for stream in streams}
 
 
-def message(offset: int, value: bytes, arrived_us: int = 0) -> Message:
+def message(offset: int, value: bytes, arrived_us: int = 0) -> InboundMessage:
     """Make a message without key and headers."""
-    return Message(offset, arrived_us, None, value, ())
+    return InboundMessage(offset, arrived_us, None, value, ())
 
 
-def read_last(stream: str, partitions: int, *messages: Message) -> Record:
+def read_last(stream: str, partitions: int, *messages: InboundMessage) -> InputRecord:
     """Make records of messages of one partition as a worker does; returns the last."""
     first, behind = messages[0].offset, messages[-1].offset + 1
-    lanes = {stream: Lane("cluster", first, first, 0, behind)}
-    return Intake(lanes, {stream: Inbound(stream, partitions)}).put(stream, messages, behind)[-1]
+    lanes = {stream: PartitionCursor("cluster", first, first, 0, behind)}
+    return EventTimeMerge(lanes, {stream: PartitionDecoder(stream, partitions)}).put(
+        stream, messages, behind
+    )[-1]
 
 
 def holding(amount: str) -> Holding:

@@ -20,15 +20,15 @@ import msgspec
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
-from riskwatch.engine.retry import Patience
+from riskwatch.engine.retry import Retry
 from riskwatch.kafka.producer import KafkaPublisher, Producer
-from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.batch import Batch, Counts, SequencedOutput
 from riskwatch.store.engine import open_engine
 from riskwatch.store.scope_table import scope_table
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.worker.metrics import Metrics
 from riskwatch.worker.mirror import Mirror
-from riskwatch.worker.worker import as_record, heartbeat
+from riskwatch.worker.worker import heartbeat_record, make_heartbeat
 from tests.support.mirror import switch
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class Vouching:
         self.mirror: Mirror | None = None
         if given["kafka"]:
             connection = KafkaConnection(servers=given["kafka"], prefix=given["prefix"])
-            producer = Producer(connection, Patience(self.stop, metrics), metrics)
+            producer = Producer(connection, Retry(self.stop, metrics), metrics)
             self.publisher = KafkaPublisher(producer)
-            self.publisher.lead(WORKER, self.epoch)
+            self.publisher.set_leader(WORKER, self.epoch)
         if given["redis"]:
             self.mirror = Mirror(given["redis"], metrics, prefix=given["prefix"])
             self.mirror.refresh(self.engine, WORKER, self.epoch)
@@ -67,7 +67,7 @@ class Vouching:
         batch = Batch(
             WORKER,
             self.epoch,
-            outputs=[Sequenced(self.seq, output)],
+            outputs=[SequencedOutput(self.seq, output)],
             counts=self.counts,
             relay=True,
         )
@@ -81,9 +81,9 @@ class Vouching:
     def beat(self) -> None:
         """Vouch for the table."""
         now = time.time_ns() // 1_000
-        made = heartbeat(WORKER, self.epoch, scope_table(self.engine, WORKER, self.epoch), now)
+        made = make_heartbeat(WORKER, self.epoch, scope_table(self.engine, WORKER, self.epoch), now)
         until = moment(now + round(self.life_s * SECOND))
-        record = as_record(msgspec.structs.replace(made, valid_until=until))
+        record = heartbeat_record(msgspec.structs.replace(made, valid_until=until))
         if self.publisher is not None:
             self.publisher.publish([record])
         if self.mirror is not None:

@@ -263,7 +263,7 @@ def test_metrics_exist(title: str) -> None:
     for name in names:
         if name.startswith("riskwatch_"):
             plain = re.sub(r"_(bucket|sum|count)$", "", name)
-            labels = worker.LABELS.get(plain)
+            labels = worker.CLIENT_METRIC_LABELS.get(plain)
             assert labels is not None or plain in metrics.NAMES, name
             known |= set(metrics._TABLE[plain][2] if labels is None else labels)
     used = [label.strip() for part in re.findall(r"by \(([^)]*)\)", query)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import riskwatch
 from riskwatch.core.events import Fill
-from riskwatch.core.ledger.holding import Cell
+from riskwatch.core.ledger.holding import LedgerHolding
 from riskwatch.engine import bootstrap
-from riskwatch.engine.record import Record
-from riskwatch.worker.merge import Message
+from riskwatch.engine.record import InputRecord
+from riskwatch.worker.merge import InboundMessage
 from tests.support.desks import ZERO, LocalDesk
 from tests.support.toy import fill_line
 
@@ -32,9 +32,9 @@ Step = tuple[str, str]
 
 def holds(value: Any) -> bool:
     """Whether a value is the fill, as message, record or event, or a collection that has it."""
-    if isinstance(value, Message):
+    if isinstance(value, InboundMessage):
         return value.value == FILL
-    if isinstance(value, Record):
+    if isinstance(value, InputRecord):
         return value.raw == FILL
     if isinstance(value, Fill):
         return value.event_id == "f1"
@@ -57,7 +57,7 @@ def traced(path: dict[Step, None]) -> Iterator[None]:
     """Collect the functions that hand the fill on, in the order in which they are done with it."""
 
     def see(frame: FrameType, event: str, arg: Any) -> None:
-        changes = event == "call" and frame.f_code is Cell.apply.__code__
+        changes = event == "call" and frame.f_code is LedgerHolding.apply.__code__
         queued = event == "c_return" and isinstance(getattr(arg, "__self__", None), deque)
         if changes or (queued and holds(list(arg.__self__))):
             path.update(dict.fromkeys(stack(frame)))
@@ -86,7 +86,7 @@ def test_a_fill_goes_a_short_way_to_its_holding() -> None:
     desk.assign([ZERO])
     path: dict[Step, None] = {}
     with traced(path):
-        desk.give(ZERO, [Message(0, 0, b"kraken", FILL, ())], 1)
+        desk.enqueue(ZERO, [InboundMessage(0, 0, b"kraken", FILL, ())], 1)
         desk.work()
     store = desk.benches["ledger/0"].store
     held = [key for key in store.rows["ledger"] if key.startswith("cell/kraken/b/a/BTC")]

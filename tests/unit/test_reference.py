@@ -14,7 +14,7 @@ from riskwatch.scenarios import names
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.reference import LimitsConfig, Reference
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def known(root: Path) -> Reference:
 
 
 @pytest.fixture(scope="module")
-def limits(root: Path) -> Limits:
+def limits(root: Path) -> LimitsConfig:
     """Return the shipped limits."""
     return load_limits(root / "rules")
 
@@ -96,7 +96,7 @@ def test_episodes_speak_of_known_names(known: Reference, name: str) -> None:
         assert feed.venue in known.parties or feed.venue in MADE_UP
 
 
-def test_limits_suit_the_reference(known: Reference, limits: Limits) -> None:
+def test_limits_suit_the_reference(known: Reference, limits: LimitsConfig) -> None:
     """No shipped limit is about a name that nothing knows, and each kind has a default."""
     assert consistency.unknown_subjects(limits, known) == []
     defaults = {limit.scope_kind for limit in limits.limits if limit.subject == "*"}

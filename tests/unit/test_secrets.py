@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskwatch import cli
-from riskwatch.contracts.redact import redacted
+from riskwatch.contracts.redact import redact_secrets
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import open_engine
 from riskwatch.worker import logs
-from riskwatch.worker.logs import Format  # noqa: TC001 - named in a signature
+from riskwatch.worker.logs import LogFormat  # noqa: TC001 - named in a signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,8 +44,8 @@ TOLD: Final = (
 @pytest.mark.parametrize("text", TOLD)
 def test_what_is_secret_is_taken_out(text: str) -> None:
     """Of URLs, of settings however they are written, and of keys, also when they are cut."""
-    assert SECRET not in redacted(text)
-    assert redacted(redacted(text)) == redacted(text)
+    assert SECRET not in redact_secrets(text)
+    assert redact_secrets(redact_secrets(text)) == redact_secrets(text)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_what_is_secret_is_taken_out(text: str) -> None:
 )
 def test_what_is_not_secret_stays(text: str) -> None:
     """Places, times, scopes and addresses are told as they are."""
-    assert redacted(text) == text
+    assert redact_secrets(text) == text
 
 
 @given(st.from_regex(r"[A-Za-z0-9_.~!*()+-]{8,40}", fullmatch=True), st.text(max_size=20))
 def test_any_password_of_a_url(password: str, around: str) -> None:
     """Whatever stands around it."""
-    hidden = redacted(f"{around} postgresql://user:{password}@db:5432/x {around}")
+    hidden = redact_secrets(f"{around} postgresql://user:{password}@db:5432/x {around}")
     assert f":{password}@" not in hidden
 
 
@@ -93,9 +93,9 @@ def broken() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_logs_tell_no_secret(told: Callable[[], str], form: Format) -> None:
+def test_logs_tell_no_secret(told: Callable[[], str], form: LogFormat) -> None:
     """Neither in the event, a value, a list, a mapping, an object, nor a traceback."""
-    logs.configure("debug", form)
+    logs.configure_logging("debug", form)
     log = structlog.get_logger("test")
     values: dict[str, Any] = {"url": DSN, "all": [DSN], "map": {"a": DSN}, "error": ValueError(DSN)}
     log.info(TOLD[2], seq=17, **values)

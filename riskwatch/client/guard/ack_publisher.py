@@ -12,7 +12,7 @@ import msgspec
 from kafka.errors import KafkaError
 
 from riskwatch.client.errors import BrokerError, ClientError
-from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode
+from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode_ack
 from riskwatch.contracts.kafka_clients import open_producer
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _CLOSE_S: Final = 5.0
 log = logging.getLogger("riskwatch.client")
 
 
-class Acker:
+class AckPublisher:
     """Publishes acknowledgements when something changed, and now and then.
 
     Parameters
@@ -72,7 +72,7 @@ class Acker:
         """Have it said soon that something changed."""
         self._changed.set()
 
-    def drilled(self, ack: DrillAck) -> None:
+    def add_drill(self, ack: DrillAck) -> None:
         """Have the answer to a drill sent."""
         self._drills.append(ack)
         self._changed.set()
@@ -111,11 +111,11 @@ class Acker:
         topic = self._connection.topic(ACKS)
         waiting = list(self._drills)
         futures = [
-            self._producer.send(topic, encode(ack), key=f"{self._client}{DRILL_KEY}".encode())
+            self._producer.send(topic, encode_ack(ack), key=f"{self._client}{DRILL_KEY}".encode())
             for ack in waiting
         ]
         said = msgspec.structs.replace(self._said(), ended=ended)
-        futures.append(self._producer.send(topic, encode(said), key=self._client.encode()))
+        futures.append(self._producer.send(topic, encode_ack(said), key=self._client.encode()))
         for future in futures:
             future.get(timeout=_SENT_S)
         for _ in waiting:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 # to the disk: a crash at any moment leaves what was there before or what is there now. A count may
 # come to be too high by this (an order that was counted and never sent), and never too low.
 
-MOST: Final = 10_000
+MAX_ENTRIES: Final = 10_000
 """Most decisions that are remembered."""
 _MODE: Final = 0o600
-_LONGEST: Final = 16 * 2**20
+_MAX_FILE_BYTES: Final = 16 * 2**20
 
 
 class _Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +42,7 @@ class _Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     used: dict[str, Used]
 
 
-class UsedFile:
+class UsageFile:
     """The file of one client; a lock keeps other processes from it.
 
     Parameters
@@ -125,7 +125,7 @@ class UsedFile:
     def _read(self) -> None:
         try:
             with self._path.open("rb") as file:
-                raw = file.read(_LONGEST)
+                raw = file.read(_MAX_FILE_BYTES)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -161,7 +161,7 @@ class Budgets:
         Whether it is known of which unwinds the count is known; before, none may be used.
     """
 
-    def __init__(self, file: UsedFile | None = None) -> None:
+    def __init__(self, file: UsageFile | None = None) -> None:
         self._lock = Lock()
         self._file = file
         self._unwound: dict[str, Used] = {} if file is None else dict(file.used)
@@ -194,8 +194,8 @@ class Budgets:
         with self._lock:
             if not self.begun or any(name in self._closed for name in caps):
                 return False
-            after = _taken(self._unwound, caps, usd)
-            if after is None or len(after) > MOST or not self._write(after):
+            after = _counts_after(self._unwound, caps, usd)
+            if after is None or len(after) > MAX_ENTRIES or not self._write(after):
                 return False
             self._unwound = after
             return True
@@ -210,7 +210,7 @@ class Budgets:
         [True, False]
         """
         with self._lock:
-            after = _taken(self._hedged, caps, usd)
+            after = _counts_after(self._hedged, caps, usd)
             if after is None:
                 return False
             self._hedged = after
@@ -246,7 +246,9 @@ class Budgets:
         return True
 
 
-def _taken(used: dict[str, Used], caps: dict[str, float], usd: float) -> dict[str, Used] | None:
+def _counts_after(
+    used: dict[str, Used], caps: dict[str, float], usd: float
+) -> dict[str, Used] | None:
     """Counts after an order; ``None`` if a cap does not allow it."""
     if not usd > 0.0:  # neither NaN nor what would give room back
         return None

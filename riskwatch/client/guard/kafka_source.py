@@ -9,7 +9,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 
 from riskwatch.client.errors import BrokerError, HistoryError, TopicError, UnreadableError
-from riskwatch.client.guard.source import Source, row_of
+from riskwatch.client.guard.source import SwitchSource, row_of
 from riskwatch.client.message import read
 from riskwatch.client.stream import KILLSWITCH
 from riskwatch.contracts.acks import DRILLS
@@ -21,7 +21,7 @@ from riskwatch.core.outputs import DrillSignalled, KillSwitchChanged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from riskwatch.client.guard.trust import Belief
+    from riskwatch.client.guard.trust import TrustState
     from riskwatch.contracts.connection import KafkaConnection
 
 _POLL_MS: Final = 50
@@ -31,12 +31,12 @@ _BACK: Final = 8
 """Heartbeats to begin before the end: the last one may be of a voided worker."""
 
 
-class KafkaSource(Source):
+class KafkaSource(SwitchSource):
     """Follows Kafka.
 
     Parameters
     ----------
-    belief : Belief
+    trust : Belief
         What is told.
     connection : KafkaConnection
         The broker.
@@ -45,7 +45,10 @@ class KafkaSource(Source):
     """
 
     def __init__(
-        self, belief: Belief, connection: KafkaConnection, drilled: Callable[[DrillSignalled], None]
+        self,
+        belief: TrustState,
+        connection: KafkaConnection,
+        drilled: Callable[[DrillSignalled], None],
     ) -> None:
         super().__init__("kafka", belief)
         self._connection = connection
@@ -56,17 +59,17 @@ class KafkaSource(Source):
 
     def follow(self) -> None:
         """Read until the end, an error, or until everything must be read again."""
-        generation = self.belief.generation
+        generation = self.trust.generation
         self._open()
         try:
-            probed = self.belief.clock()
-            every = min(_PROBE_S, self.belief.terms.lost_s / 4)
-            while not self.stop.is_set() and generation == self.belief.generation:
+            probed = self.trust.clock()
+            every = min(_PROBE_S, self.trust.terms.lost_s / 4)
+            while not self.stop.is_set() and generation == self.trust.generation:
                 self._poll()
-                if self.belief.clock() - probed >= every:
+                if self.trust.clock() - probed >= every:
                     self._probe()
-                    probed = self.belief.clock()
-                self.belief.settle()
+                    probed = self.trust.clock()
+                self.trust.settle()
         finally:
             with suppress(KafkaError):  # it is let go of either way
                 self._consumer.close(autocommit=False, timeout_ms=_PROBE_MS)
@@ -119,7 +122,7 @@ class KafkaSource(Source):
             raise BrokerError(f"{self._connection.servers}: {error}") from error
         if not polled:
             return
-        with self.belief.lock:  # what came together shows together
+        with self.trust.lock:  # what came together shows together
             for part, records in polled.items():
                 take = self._takers[self._plain[part.topic]]
                 for record in records:
@@ -130,42 +133,42 @@ class KafkaSource(Source):
         try:
             ends = self._consumer.end_offsets(list(self._ends), timeout_ms=_PROBE_MS)
         except (RetriableError, TimeoutError) as error:
-            self.belief.lost(self.name, f"the broker does not answer: {error}")
+            self.trust.mark_lost(self.name, f"the broker does not answer: {error}")
             return
         except KafkaError as error:
             raise BrokerError(f"{self._connection.servers}: {error}") from error
         for part, end in self._ends.items():
             at = self._consumer.position(part, timeout_ms=0)
             if at is None or at < end:  # a second ago there was more than what came
-                self.belief.lost(self.name, f"behind on {part.topic}")
+                self.trust.mark_lost(self.name, f"behind on {part.topic}")
                 break
         else:
-            self.belief.answered(self.name)
+            self.trust.mark_answered(self.name)
         self._ends = dict(ends)
 
     def _switch(self, record: Any) -> None:
         try:
             message = read(KILLSWITCH, record)
         except UnreadableError as error:
-            self.belief.bad(error.key)
+            self.trust.mark_unreadable(error.key)
             return
         assert isinstance(message.output, KillSwitchChanged)
         place = (message.worker, message.epoch, message.seq)
-        applied = self.belief.calendar.wall()
-        self.belief.row(row_of(message.output, place, applied))
+        applied = self.trust.calendar.wall()
+        self.trust.row(row_of(message.output, place, applied))
 
     def _heartbeat(self, record: Any) -> None:
         try:
-            self.belief.beat(decode_heartbeat(record.value or b""))
+            self.trust.beat(decode_heartbeat(record.value or b""))
         except ValueError as error:
             # Vouches for nothing: what the last one vouched for ends in its time.
-            self.belief.note = f"a heartbeat cannot be read: {error}"
+            self.trust.note = f"a heartbeat cannot be read: {error}"
 
     def _drill(self, record: Any) -> None:
         try:
             message = read(DRILLS, record)
         except UnreadableError as error:
-            self.belief.note = f"a drill cannot be read: {error}"
+            self.trust.note = f"a drill cannot be read: {error}"
             return
         assert isinstance(message.output, DrillSignalled)
         self._drilled(message.output)

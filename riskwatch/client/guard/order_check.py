@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.client.guard.view import EXPIRED, NEVER, PASSED, Answer
+from riskwatch.client.guard.view import ALLOWED, EXPIRED, NEVER, Answer
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import FIRM, Assets
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.client.guard.budget import Budgets
-    from riskwatch.client.guard.view import Ruling, View
+    from riskwatch.client.guard.view import PreparedAnswers, View
 
 WITHDRAWAL: Final = "withdrawal"
 HEDGE: Final = "hedge:"
@@ -50,7 +50,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     slip_bp: float | None = None
 
 
-class Judge:
+class OrderCheck:
     """Answers where the quick look did not say that all is well.
 
     Parameters
@@ -68,7 +68,7 @@ class Judge:
         self._share = share
         self._hedges = dict(hedges)
 
-    def known(self, view: View, order: Order, wall: float) -> Answer:
+    def check_verified(self, view: View, order: Order, wall: float) -> Answer:
         """Answer by a table that is believed.
 
         Parameters
@@ -82,7 +82,7 @@ class Judge:
         """
         row = view.index.find(order.book, order.counterparty, order.asset)
         if row is None:
-            return PASSED
+            return ALLOWED
         if row.rank < _REDUCE or (row.rank == _REDUCE and order.reduces):
             return row.passed
         if order.side == WITHDRAWAL and self._may_leave(view, order):
@@ -91,12 +91,14 @@ class Judge:
             return row.passed
         return row.refused
 
-    def blind(self, view: View, order: Order, floor: State, why: str, wall: float) -> Answer:
+    def check_unverified(
+        self, view: View, order: Order, floor: State, why: str, wall: float
+    ) -> Answer:
         """Answer where nothing vouches for the table: no better than `floor`.
 
         What was known last still restricts, and still authorises nothing beyond itself.
         """
-        last = self.known(view, order, wall) if floor is State.REDUCE else PASSED
+        last = self.check_verified(view, order, wall) if floor is State.REDUCE else ALLOWED
         if not last:
             return last
         healthy = self._healthy(view, order)
@@ -110,7 +112,7 @@ class Judge:
 
     def _may_leave(self, view: View, order: Order) -> bool:
         """Whether money may leave: a HALT never traps it, but for one of the whole firm."""
-        touching = view.index.touching(order.book, order.counterparty, order.asset)
+        touching = view.index.find_all(order.book, order.counterparty, order.asset)
         return all(row.scope != FIRM or row.rank < _HALT for row in touching)
 
     def _healthy(self, view: View, order: Order) -> bool:
@@ -128,7 +130,7 @@ class Judge:
         if not order.reduces or order.usd is None or order.slip_bp is None:
             return False
         caps: dict[str, float] = {}
-        for ruling in view.index.touching(order.book, order.counterparty, order.asset):
+        for ruling in view.index.find_all(order.book, order.counterparty, order.asset):
             if ruling.rank < _HALT:
                 continue
             if not self._fits(ruling, order.slip_bp, wall):
@@ -138,7 +140,7 @@ class Judge:
             caps[ruling.row.decision_id] = float(unwind.max_usd) * self._share
         return self._budgets.unwind(caps, order.usd)
 
-    def _fits(self, ruling: Ruling, slip_bp: float, wall: float) -> bool:
+    def _fits(self, ruling: PreparedAnswers, slip_bp: float, wall: float) -> bool:
         unwind = ruling.row.unwind
         return (
             unwind is not None

@@ -8,10 +8,10 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.client.errors import ClientError, HistoryError
-from riskwatch.client.guard.view import Row
+from riskwatch.client.guard.view import SwitchRow
 
 if TYPE_CHECKING:
-    from riskwatch.client.guard.trust import Belief
+    from riskwatch.client.guard.trust import TrustState
     from riskwatch.core.outputs import KillSwitchChanged, Unwind
 
 _AGAIN_S: Final = 0.2
@@ -21,26 +21,26 @@ _CLOSE_S: Final = 5.0
 log = logging.getLogger("riskwatch.client")
 
 
-class Source:
+class SwitchSource:
     """One subscription. It brings news to a belief from a thread of its own.
 
     Parameters
     ----------
     name : str
         ``kafka`` or ``redis``.
-    belief : Belief
+    trust : Belief
         What is told of news, and that the server answered.
     """
 
-    def __init__(self, name: str, belief: Belief) -> None:
+    def __init__(self, name: str, belief: TrustState) -> None:
         self.name = name
-        self.belief = belief
+        self.trust = belief
         self.stop = Event()
         self.thread = Thread(target=self._run, name=f"killswitch-{name}", daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        self.belief.lost(self.name, "not connected yet")
+        self.trust.mark_lost(self.name, "not connected yet")
         self.thread.start()
 
     def close(self) -> None:
@@ -56,33 +56,33 @@ class Source:
     def _run(self) -> None:
         pause = _AGAIN_S
         while not self.stop.is_set():
-            began = self.belief.clock()
+            began = self.trust.clock()
             try:
                 self.follow()
                 pause = _AGAIN_S
                 continue
             except HistoryError as error:
-                self.belief.reset(str(error))
+                self.trust.reset(str(error))
                 self._say(error)
             except ClientError as error:
                 self._say(error)
             except Exception as error:  # a bug must not end the subscription without a word
                 log.exception("kill switch: subscription to %s", self.name)
                 self._say(error)
-            if self.belief.clock() - began > _LONGEST_S:
+            if self.trust.clock() - began > _LONGEST_S:
                 pause = _AGAIN_S
             self.stop.wait(pause)
             pause = min(2 * pause, _LONGEST_S)
 
     def _say(self, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"
-        if self.belief.sources.get(self.name) != why:
+        if self.trust.sources.get(self.name) != why:
             log.warning("kill switch: %s: %s", self.name, why)
-        self.belief.lost(self.name, why)
-        self.belief.settle()
+        self.trust.mark_lost(self.name, why)
+        self.trust.settle()
 
 
-def authorised(unwind: Unwind | None) -> Unwind | None:
+def usable_unwind(unwind: Unwind | None) -> Unwind | None:
     """Return an unwind that can be judged by; one without an end or with absurd caps is none.
 
     Examples
@@ -91,12 +91,12 @@ def authorised(unwind: Unwind | None) -> Unwind | None:
     >>> from decimal import Decimal
     >>> from riskwatch.core.outputs import Unwind
     >>> end = datetime(2023, 3, 11, tzinfo=UTC)
-    >>> authorised(Unwind(Decimal(5), 10.0, end)) is None, authorised(None)
+    >>> usable_unwind(Unwind(Decimal(5), 10.0, end)) is None, usable_unwind(None)
     (False, None)
     >>> absurd = ((Decimal(-1), 10.0), (Decimal("Infinity"), 10.0), (Decimal(5), -1.0))
-    >>> [authorised(Unwind(usd, bp, end)) for usd, bp in absurd]
+    >>> [usable_unwind(Unwind(usd, bp, end)) for usd, bp in absurd]
     [None, None, None]
-    >>> authorised(Unwind(Decimal(5), 10.0, end.replace(tzinfo=None)))
+    >>> usable_unwind(Unwind(Decimal(5), 10.0, end.replace(tzinfo=None)))
     """
     if unwind is None or unwind.until.tzinfo is None:
         return None
@@ -104,10 +104,10 @@ def authorised(unwind: Unwind | None) -> Unwind | None:
     return unwind if all(isfinite(cap) and cap >= 0 for cap in caps) else None
 
 
-def row_of(output: KillSwitchChanged, place: tuple[str, int, int], applied: float) -> Row:
+def row_of(output: KillSwitchChanged, place: tuple[str, int, int], applied: float) -> SwitchRow:
     """Make the row of a message."""
     worker, epoch, seq = place
-    return Row(
+    return SwitchRow(
         scope=output.scope,
         state=output.effective,
         decision_id=output.decision_id,
@@ -116,5 +116,5 @@ def row_of(output: KillSwitchChanged, place: tuple[str, int, int], applied: floa
         epoch=epoch,
         seq=seq,
         applied=applied,
-        unwind=authorised(output.unwind),
+        unwind=usable_unwind(output.unwind),
     )

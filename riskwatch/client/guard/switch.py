@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.client.guard.ack_publisher import Acker
-from riskwatch.client.guard.budget import Budgets, UsedFile
+from riskwatch.client.guard.ack_publisher import AckPublisher
+from riskwatch.client.guard.budget import Budgets, UsageFile
 from riskwatch.client.guard.kafka_source import KafkaSource
-from riskwatch.client.guard.order_check import HEDGE, Judge, Order
+from riskwatch.client.guard.order_check import HEDGE, Order, OrderCheck
 from riskwatch.client.guard.redis_source import RedisSource
-from riskwatch.client.guard.trust import Belief, Terms, steady
-from riskwatch.client.guard.view import CANCELLED, PASSED, Answer, Row, View, indexed
-from riskwatch.contracts.acks import CLIENT, SCOPES, Ack, AppliedScope, DrillAck
+from riskwatch.client.guard.trust import Terms, TrustState, steady
+from riskwatch.client.guard.view import ALLOWED, CANCEL_ALLOWED, Answer, SwitchRow, View, index_rows
+from riskwatch.contracts.acks import CLIENT_NAME, MAX_SCOPES, Ack, AppliedScope, DrillAck
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import BOOK, COUNTERPARTY, VENUE_ASSET, parse
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from riskwatch.client.guard.source import Source
+    from riskwatch.client.guard.source import SwitchSource
     from riskwatch.contracts.acks import Used
     from riskwatch.contracts.connection import KafkaConnection
     from riskwatch.core.outputs import DrillSignalled
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 # What a belief comes to, in the words of an acknowledgement.
 
 
-def acknowledgement(
-    belief: Belief,
+def build_acknowledgement(
+    belief: TrustState,
     client: str,
     started: datetime,
     unwound: dict[str, Used],
@@ -59,21 +59,24 @@ def acknowledgement(
             digest=belief.table.digest(),
             floor=floor,
             why="" if floor is State.NORMAL else belief.view.bound,
-            scopes={row.scope: _applied(row) for row in rows[:SCOPES]},
-            left_out=max(0, len(rows) - SCOPES),
+            scopes={row.scope: _applied_switch(row) for row in rows[:MAX_SCOPES]},
+            left_out=max(0, len(rows) - MAX_SCOPES),
             unwound=unwound,
             sources=dict(sources),
-            sent_ts=at(belief.calendar.wall()),
+            sent_ts=utc_moment(belief.calendar.wall()),
         )
 
 
-def _applied(row: Row) -> AppliedScope:
+def _applied_switch(row: SwitchRow) -> AppliedScope:
     return AppliedScope(
-        state=row.state, decision_id=row.decision_id, seq=row.seq, applied_ts=at(row.applied)
+        state=row.state,
+        decision_id=row.decision_id,
+        seq=row.seq,
+        applied_ts=utc_moment(row.applied),
     )
 
 
-def at(wall: float) -> datetime:
+def utc_moment(wall: float) -> datetime:
     """Moment of seconds since 1970."""
     return moment(int(wall * SECOND))
 
@@ -106,7 +109,9 @@ def order_in(scope: str) -> Order:
     return Order(asset=found.name or None)
 
 
-def rehearse(belief: Belief, judge: Judge, client: str, drill: DrillSignalled) -> DrillAck:
+def run_drill(
+    belief: TrustState, judge: OrderCheck, client: str, drill: DrillSignalled
+) -> DrillAck:
     """Do as a drill says on a copy; the table itself is only looked at."""
     wall = belief.calendar.wall()
     with belief.lock:
@@ -117,13 +122,13 @@ def rehearse(belief: Belief, judge: Judge, client: str, drill: DrillSignalled) -
     except ValueError:
         order, refused = Order(), False
     else:
-        halt = Row(
+        halt = SwitchRow(
             scope=drill.scope, state=State.HALT, decision_id=drill.id, why="drill", worker="",
             epoch=0, seq=0, applied=wall,
         )  # fmt: skip
         table = {row.scope: row for row in rows} | {drill.scope: halt}
-        copy = View(indexed(table.values()), _FOR_EVER, "")
-        refused = not judge.known(copy, order, wall)
+        copy = View(index_rows(table.values()), _FOR_EVER, "")
+        refused = not judge.check_verified(copy, order, wall)
     applied = belief.calendar.wall()
     with belief.lock:
         after, now = belief.table.digest(), belief.view
@@ -131,15 +136,15 @@ def rehearse(belief: Belief, judge: Judge, client: str, drill: DrillSignalled) -
         drill=drill.id,
         client=client,
         scope=drill.scope,
-        applied_ts=at(applied),
+        applied_ts=utc_moment(applied),
         refused=refused,
-        cancelled=bool(CANCELLED),
+        cancelled=bool(CANCEL_ALLOWED),
         digest_before=before,
         digest_after=after,
-        real_before=judge.known(real, order, wall).state,
-        real_after=judge.known(now, order, wall).state,
+        real_before=judge.check_verified(real, order, wall).state,
+        real_after=judge.check_verified(now, order, wall).state,
         sources=dict(belief.sources),
-        sent_ts=at(belief.calendar.wall()),
+        sent_ts=utc_moment(belief.calendar.wall()),
     )
 
 
@@ -214,7 +219,7 @@ class KillSwitch:
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        if CLIENT.fullmatch(client) is None:
+        if CLIENT_NAME.fullmatch(client) is None:
             raise ConfigError("kill switch", "client", "letters, digits, '.', '_' or '-'", client)
         if kafka is None and redis is None:
             raise ConfigError("kill switch", "kafka", "a connection, or redis a URL")
@@ -227,20 +232,20 @@ class KillSwitch:
         self.started = datetime.now(UTC)
         self._clock = clock or steady()
         self._began = wall()
-        self.belief = Belief(terms or Terms(), self._clock, wall)
+        self.trust = TrustState(terms or Terms(), self._clock, wall)
         self._hedged = list(hedges or {})
-        self._sources: list[Source] = []
+        self._sources: list[SwitchSource] = []
         if redis is not None:
             named = prefix if prefix is not None else kafka.prefix if kafka else ""
-            self._sources.append(RedisSource(self.belief, redis, named))
+            self._sources.append(RedisSource(self.trust, redis, named))
         if kafka is not None:
-            self._sources.append(KafkaSource(self.belief, kafka, self._drilled))
+            self._sources.append(KafkaSource(self.trust, kafka, self._drilled))
         # Last of what may be refused: it keeps a lock.
-        self._budgets = Budgets(None if used_file is None else UsedFile(used_file, client))
-        self._judge = Judge(self._budgets, unwind_share, hedges or {})
+        self._budgets = Budgets(None if used_file is None else UsageFile(used_file, client))
+        self._order_check = OrderCheck(self._budgets, unwind_share, hedges or {})
         to = acks or kafka
-        self._acker = None if to is None else Acker(to, client, self.acknowledgement)
-        self.belief.changed = self._changed
+        self._ack_publisher = None if to is None else AckPublisher(to, client, self.acknowledgement)
+        self.trust.changed = self._changed
 
     def allows(
         self,
@@ -283,12 +288,12 @@ class KillSwitch:
             True if it may go.
         """
         if cancel:
-            return CANCELLED
-        view = self.belief.view
+            return CANCEL_ALLOWED
+        view = self.trust.view
         if self._clock() < view.until:
             row = None if view.quiet else view.index.find(book, counterparty, asset)
             if row is None:
-                return PASSED
+                return ALLOWED
             # Spelled out for speed, as `Judge.known` says it: what needs no second look.
             rank = row.rank
             if rank == 1 or (rank == _REDUCE and reduces):
@@ -296,16 +301,18 @@ class KillSwitch:
             if side is None and usd is None:
                 return row.refused
             order = Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
-            return self._judge.known(view, order, self.belief.calendar.wall())
-        return self._blind(Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp))
+            return self._order_check.check_verified(view, order, self.trust.calendar.wall())
+        return self._check_unverified(
+            Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
+        )
 
-    def _blind(self, order: Order) -> Answer:
-        view, now = self.belief.view, self._clock()
-        floor = State.REDUCE if now < view.until + self.belief.terms.reduce_s else State.HALT
+    def _check_unverified(self, order: Order) -> Answer:
+        view, now = self.trust.view, self._clock()
+        floor = State.REDUCE if now < view.until + self.trust.terms.reduce_s else State.HALT
         why = f"{floor.value}: {view.bound}"
-        note = self.belief.note
-        return self._judge.blind(
-            view, order, floor, f"{why} ({note})" if note else why, self.belief.calendar.wall()
+        note = self.trust.note
+        return self._order_check.check_unverified(
+            view, order, floor, f"{why} ({note})" if note else why, self.trust.calendar.wall()
         )
 
     def state(self) -> State:
@@ -316,7 +323,7 @@ class KillSwitch:
     @property
     def ready(self) -> bool:
         """Whether the table is believed now."""
-        return self.belief.floor() is State.NORMAL
+        return self.trust.floor() is State.NORMAL
 
     def wait_ready(self, timeout: float = 20.0) -> bool:
         """Wait until the table is believed for the first time.
@@ -333,19 +340,19 @@ class KillSwitch:
 
     def acknowledgement(self) -> Ack:
         """What this order path applied, as it is said back."""
-        sources = dict(self.belief.sources)
-        if self._acker is not None and self._acker.trouble:
-            sources["acks"] = self._acker.trouble
-        return acknowledgement(
-            self.belief, self.client, self.started, self._budgets.used(), sources
+        sources = dict(self.trust.sources)
+        if self._ack_publisher is not None and self._ack_publisher.trouble:
+            sources["acks"] = self._ack_publisher.trouble
+        return build_acknowledgement(
+            self.trust, self.client, self.started, self._budgets.used(), sources
         )
 
     def start(self) -> Self:
         """Begin to follow."""
         for source in self._sources:
             source.start()
-        if self._acker is not None:
-            self._acker.start()
+        if self._ack_publisher is not None:
+            self._ack_publisher.start()
         return self
 
     def close(self) -> None:
@@ -354,9 +361,9 @@ class KillSwitch:
             source.stop.set()
         for source in self._sources:
             source.close()
-        if self._acker is not None:
-            self._acker.close()
-        self.belief.end()
+        if self._ack_publisher is not None:
+            self._ack_publisher.close()
+        self.trust.end()
         self._budgets.close()
 
     def __enter__(self) -> Self:
@@ -372,20 +379,22 @@ class KillSwitch:
 
     def _begin(self) -> None:
         """Note which decisions are older than this process, once a heartbeat is younger than it."""
-        beat = self.belief.verified
-        latest = self._began + self.belief.terms.skew_s  # whatever the clocks of the two say
+        beat = self.trust.verified
+        latest = self._began + self.trust.terms.skew_s  # whatever the clocks of the two say
         if beat is not None and beat.ts.timestamp() >= latest:
-            self._budgets.begin(row.decision_id for row in self.belief.table.rows())
+            self._budgets.begin(row.decision_id for row in self.trust.table.rows())
 
     def _changed(self) -> None:
         if not self._budgets.begun:
             self._begin()
-        if self.belief.floor() is State.NORMAL:
+        if self.trust.floor() is State.NORMAL:
             for book in self._hedged:
                 self._budgets.forget(f"{HEDGE}{book}")
-        if self._acker is not None:
-            self._acker.changed()
+        if self._ack_publisher is not None:
+            self._ack_publisher.changed()
 
     def _drilled(self, drill: DrillSignalled) -> None:
-        if self._acker is not None:
-            self._acker.drilled(rehearse(self.belief, self._judge, self.client, drill))
+        if self._ack_publisher is not None:
+            self._ack_publisher.add_drill(
+                run_drill(self.trust, self._order_check, self.client, drill)
+            )

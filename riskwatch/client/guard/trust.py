@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.client.guard.view import NEVER, Row, Table, View, indexed
+from riskwatch.client.guard.view import NEVER, SwitchRow, SwitchTable, View, index_rows
 from riskwatch.contracts.heartbeat import Heartbeat
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import State
-from riskwatch.core.scopes import FIRM, Index, parse
+from riskwatch.core.scopes import FIRM, ScopeIndex, parse
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def steady() -> Callable[[], float]:
     return time.monotonic if boot is None else partial(time.clock_gettime, boot)
 
 
-class Calibration:
+class ClockCalibration:
     """The wall's time, by the steady clock and what lies between the two.
 
     Parameters
@@ -65,7 +65,7 @@ class Calibration:
         self._jump_s = jump_s
         self._offset = wall() - clock()
 
-    def look(self) -> float | None:
+    def recalibrate(self) -> float | None:
         """Take the difference anew; returns by how much it jumped, if it did."""
         offset = self._wall() - self._clock()
         moved, self._offset = offset - self._offset, offset
@@ -129,11 +129,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 _LONGEST_S: Final = 60.0
 """Longest pause between two tries to build the table anew."""
-_VOUCHED: Final = 2
+_CONFIRMATIONS: Final = 2
 """Heartbeats that must vouch for the table before an unreadable message is over."""
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _TimedHeartbeat(msgspec.Struct, frozen=True):
     """A heartbeat, when it came, and when it ends by the steady clock."""
 
     beat: Heartbeat
@@ -141,7 +141,7 @@ class _Held(msgspec.Struct, frozen=True):
     deadline: float
 
 
-class Belief:
+class TrustState:
     """What is known, and the view that follows from it.
 
     Every method may be called by any thread. Sources call the first group as news come, and
@@ -170,15 +170,15 @@ class Belief:
         self.terms = terms
         self.clock = clock
         self.lock = RLock()
-        self.calendar = Calibration(clock, wall, terms.jump_s)
-        self.table = Table()
-        self.view = View(Index(), NEVER, "no heartbeat was verified yet")
+        self.calendar = ClockCalibration(clock, wall, terms.jump_s)
+        self.table = SwitchTable()
+        self.view = View(ScopeIndex(), NEVER, "no heartbeat was verified yet")
         self.generation = 0
         self.sources: dict[str, str] = {}
         self.changed: Callable[[], None] = lambda: None
         self.note = ""
-        self._good: _Held | None = None
-        self._pending: _Held | None = None
+        self._good: _TimedHeartbeat | None = None
+        self._pending: _TimedHeartbeat | None = None
         self._last: tuple[int, int, datetime] | None = None
         self._last_until: datetime | None = None
         self._dropped = (NEVER, "no heartbeat was verified yet")
@@ -190,14 +190,14 @@ class Belief:
         self._bad: dict[str, int] = {}
         self._bad_changes = 0
         self._shown = (-1, -1, False)
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, SwitchRow] = {}
         self._rebuilding = False
         self._floor = State.HALT
         self._ended = False
 
     # News.
 
-    def row(self, row: Row) -> None:
+    def row(self, row: SwitchRow) -> None:
         """Take what a message says about a scope.
 
         Raises
@@ -209,12 +209,12 @@ class Belief:
             try:
                 parse(row.scope)
             except ValueError:
-                self.bad(row.scope)
+                self.mark_unreadable(row.scope)
                 return
             if self.table.put(row) and self._bad.pop(row.scope, None) is not None:
                 self._bad_changes += 1
 
-    def bad(self, scope: str | None) -> None:
+    def mark_unreadable(self, scope: str | None) -> None:
         """Take note that a message about `scope` cannot be read: it may have said HALT.
 
         Ends with the next message about the scope that can be read, or once heartbeats that
@@ -234,7 +234,7 @@ class Belief:
         """Take a heartbeat; one that is old, voided or of another time is left out."""
         with self.lock:
             now, wall = self.clock(), self.calendar.wall()
-            made, ends = _seconds(beat.ts), _seconds(beat.valid_until)
+            made, ends = _epoch_seconds(beat.ts), _epoch_seconds(beat.valid_until)
             if made > wall + self.terms.skew_s:
                 self.note = f"the heartbeat is {made - wall:.1f} s ahead of this machine's clock"
                 return
@@ -252,16 +252,16 @@ class Belief:
             self.note = ""
             self._last, self._last_until = place, beat.valid_until
             life = min(ends - wall, ends - made, self.terms.longest_s)
-            self._pending = _Held(beat, now, now + life)
+            self._pending = _TimedHeartbeat(beat, now, now + life)
             self._tried = -1
 
-    def answered(self, source: str) -> None:
+    def mark_answered(self, source: str) -> None:
         """Take note that a server answered."""
         with self.lock:
             self._answered[source] = self.clock()
             self.sources[source] = "ok"
 
-    def lost(self, source: str, why: str) -> None:
+    def mark_lost(self, source: str, why: str) -> None:
         """Take note of what is wrong with a subscription."""
         with self.lock:
             self.sources[source] = why
@@ -290,7 +290,7 @@ class Belief:
             if self._ended:
                 return  # a source that was slow to stop must not make the table believed again
             now = self.clock()
-            moved = self.calendar.look()
+            moved = self.calendar.recalibrate()
             if moved is not None:
                 self._drop(f"the clock of this machine jumped by {moved:.1f} s")
                 self._pending = None
@@ -331,14 +331,14 @@ class Belief:
             self.table.clear()
             self._again()
 
-    def _accept(self, held: _Held) -> None:
+    def _accept(self, held: _TimedHeartbeat) -> None:
         self._good, self._pending, self._differs = held, None, None
         self._rebuilding = False
         self._pause = self.terms.rebuild_s
         self.table.forget(held.beat.seq)
         for scope in list(self._bad):
             self._bad[scope] += 1
-            if self._bad[scope] >= _VOUCHED:
+            if self._bad[scope] >= _CONFIRMATIONS:
                 del self._bad[scope]
                 self._bad_changes += 1
         self.changed()
@@ -353,15 +353,15 @@ class Belief:
             rows = {row.scope: row for row in self._known()}
             if not self._rebuilding:
                 self._rows = rows
-            rows = rows | {scope: _doubt(scope) for scope in self._bad}
-            self.view = View(indexed(rows.values()), until, bound)
+            rows = rows | {scope: _unreadable_row(scope) for scope in self._bad}
+            self.view = View(index_rows(rows.values()), until, bound)
             self.changed()
         floor = self.floor(now)
         if floor is not self._floor:
             self._floor = floor
             self.changed()
 
-    def _known(self) -> Iterable[Row]:
+    def _known(self) -> Iterable[SwitchRow]:
         """Rows to show: while everything is read again, what was known before still restricts."""
         if not self._rebuilding:
             return self.table.rows()
@@ -399,13 +399,13 @@ class Belief:
         self._tried = -1
 
 
-def _doubt(scope: str) -> Row:
+def _unreadable_row(scope: str) -> SwitchRow:
     why = "a message about it cannot be read"
-    return Row(
+    return SwitchRow(
         scope=scope, state=State.HALT, decision_id="", why=why, worker="", epoch=0, seq=0,
         applied=0.0,
     )  # fmt: skip
 
 
-def _seconds(moment: datetime) -> float:
+def _epoch_seconds(moment: datetime) -> float:
     return micros(moment) / SECOND

@@ -9,7 +9,7 @@ import msgspec
 from riskwatch.client.errors import HistoryError
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import Unwind
-from riskwatch.core.scopes import Index, table_digest
+from riskwatch.core.scopes import ScopeIndex, table_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,21 +53,21 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         return self.allowed
 
 
-PASSED: Final = Answer(True, State.NORMAL)
+ALLOWED: Final = Answer(True, State.NORMAL)
 """Nothing is the matter."""
-CANCELLED: Final = Answer(True, State.NORMAL, "cancels always pass")
+CANCEL_ALLOWED: Final = Answer(True, State.NORMAL, "cancels always pass")
 """For every cancel, whatever is known."""
 
 
 # The rows that a guard holds, with as much of their past as a heartbeat may speak of.
 
-SCOPES: Final = 100_000
+MAX_SCOPES: Final = 100_000
 """Most scopes of one table."""
-PAST: Final = 64
+MAX_VERSIONS: Final = 64
 """Most versions of one scope that are kept."""
 
 
-class Table:
+class SwitchTable:
     """Rows by scope; none ever goes backwards.
 
     A heartbeat vouches for the table as it was when it was made, and rows that came since stand
@@ -82,23 +82,23 @@ class Table:
     """
 
     def __init__(self) -> None:
-        self._past: dict[str, list[Row]] = {}
+        self._past: dict[str, list[SwitchRow]] = {}
         self.changes = 0
         self.newest = (0, 0)
 
     def __len__(self) -> int:
         return len(self._past)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SwitchRow]:
         """Newest row of every scope."""
         return [past[-1] for past in self._past.values()]
 
-    def get(self, scope: str) -> Row | None:
+    def get(self, scope: str) -> SwitchRow | None:
         """Newest row of a scope."""
         past = self._past.get(scope)
         return None if past is None else past[-1]
 
-    def put(self, row: Row) -> bool:
+    def put(self, row: SwitchRow) -> bool:
         """Take a row, if it is news; returns whether what holds for the scope changed.
 
         Raises
@@ -108,12 +108,12 @@ class Table:
         """
         past = self._past.get(row.scope)
         if past is None:
-            if len(self._past) >= SCOPES:
-                raise HistoryError(f"more than {SCOPES} scopes: not read any further")
+            if len(self._past) >= MAX_SCOPES:
+                raise HistoryError(f"more than {MAX_SCOPES} scopes: not read any further")
             self._past[row.scope] = [row]
             return self._changed(row)
         have = past[-1]
-        if _same(row, have):
+        if _is_same_content(row, have):
             return self._again(past, row)
         if row.seq == have.seq and row.worker == have.worker:
             raise HistoryError(
@@ -123,12 +123,12 @@ class Table:
         if row.seq <= have.last or row.epoch < have.epoch:
             return False
         past.append(row)
-        del past[:-PAST]
+        del past[:-MAX_VERSIONS]
         return self._changed(row)
 
     def digest(self) -> str:
         """Digest of the table with all that is known."""
-        return table_digest(_told(row) for row in self.rows())
+        return table_digest(_digest_entry(row) for row in self.rows())
 
     def digest_at(self, seq: int) -> str:
         """Digest of the table as it was at a place in the order of truth."""
@@ -136,7 +136,7 @@ class Table:
             next((row for row in reversed(past) if row.seq <= seq), None)
             for past in self._past.values()
         )
-        return table_digest(_told(row) for row in then if row is not None)
+        return table_digest(_digest_entry(row) for row in then if row is not None)
 
     def forget(self, seq: int) -> None:
         """Forget what was before a place that a heartbeat vouched for."""
@@ -150,7 +150,7 @@ class Table:
         self.newest = (0, 0)
         self.changes += 1
 
-    def _again(self, past: list[Row], row: Row) -> bool:
+    def _again(self, past: list[SwitchRow], row: SwitchRow) -> bool:
         """Take the same content: the mirror writes it under a later place than it came with."""
         have = past[-1]
         first = min(have.seq, row.seq)
@@ -162,24 +162,24 @@ class Table:
         past[-1] = msgspec.structs.replace(have, seq=first, unwind=unwind, again=again)
         return self._changed(past[-1]) if changed else False
 
-    def _changed(self, row: Row) -> bool:
+    def _changed(self, row: SwitchRow) -> bool:
         self.changes += 1
         self.newest = max(self.newest, (row.epoch, row.seq))
         return True
 
 
-def _told(row: Row) -> tuple[str, str, str]:
+def _digest_entry(row: SwitchRow) -> tuple[str, str, str]:
     return row.scope, row.state.value, row.decision_id
 
 
-def _same(one: Row, other: Row) -> bool:
+def _is_same_content(one: SwitchRow, other: SwitchRow) -> bool:
     return one.decision_id == other.decision_id and one.state is other.state
 
 
 NEVER = float("-inf")
 
 
-class Row(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class SwitchRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Where one scope stands, by the newest message about it.
 
     Attributes
@@ -220,12 +220,12 @@ class Row(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return max(self.seq, self.again)
 
 
-class Ruling:
+class PreparedAnswers:
     """A row with the answers that it can give, made before they are needed."""
 
     __slots__ = ("passed", "rank", "refused", "row", "scope")
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: SwitchRow) -> None:
         self.row = row
         self.scope = row.scope
         self.rank = row.state.rank
@@ -249,7 +249,7 @@ class View:
 
     __slots__ = ("bound", "index", "quiet", "until")
 
-    def __init__(self, index: Index[Ruling], until: float, bound: str) -> None:
+    def __init__(self, index: ScopeIndex[PreparedAnswers], until: float, bound: str) -> None:
         self.index = index
         self.quiet = index.empty
         self.until = until
@@ -260,7 +260,7 @@ class View:
         return View(self.index, until, bound)
 
 
-def indexed(rows: Iterable[Row]) -> Index[Ruling]:
+def index_rows(rows: Iterable[SwitchRow]) -> ScopeIndex[PreparedAnswers]:
     """Arrange rows for asking.
 
     Raises
@@ -268,4 +268,4 @@ def indexed(rows: Iterable[Row]) -> Index[Ruling]:
     ValueError
         If a scope is none.
     """
-    return Index(Ruling(row) for row in rows if row.state is not State.NORMAL)
+    return ScopeIndex(PreparedAnswers(row) for row in rows if row.state is not State.NORMAL)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from riskwatch.core.enums import Cause, State
-from riskwatch.core.scopes import COUNTERPARTY, VENUE_ASSET, Scope, kind_of, parse
+from riskwatch.core.scopes import COUNTERPARTY, VENUE_ASSET, Scope, kind_of_scope, parse
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-FIELDS: Final = (
+GROUP_FIELDS: Final = (
     "alert", "scope", "scope_kind", "book", "counterparty", "asset", "severity", "cause", "about",
 )  # fmt: skip
 """What a route can group by."""
 
 
-class Level(StrEnum):
+class AlertLevel(StrEnum):
     """How much an alert matters to us: its severity, moved by our dollars."""
 
     LOW = "low"
@@ -33,10 +33,10 @@ class Level(StrEnum):
         return _LEVELS.index(self)
 
 
-_LEVELS: Final = tuple(Level)
+_LEVELS: Final = tuple(AlertLevel)
 
 
-class About(StrEnum):
+class AlertKind(StrEnum):
     """What kind of thing an alert is about; read off its key."""
 
     STATE = "state"
@@ -58,28 +58,28 @@ class About(StrEnum):
     OTHER = "other"
 
 
-OF_A_SCOPE: Final = (About.STATE, About.DATA, About.QUALITY)
+SILENCEABLE_KINDS: Final = (AlertKind.STATE, AlertKind.DATA, AlertKind.QUALITY)
 """What a silence of the scope, or a HALT over it, may hold back: nothing that asks for people."""
 
 
-def about(key: str, scope: str) -> About:
+def alert_kind(key: str, scope: str) -> AlertKind:
     """Kind of an alert.
 
     Examples
     --------
-    >>> [about(key, "asset:X").value for key in ("asset:X", "asset:X|data", "command|ann")]
+    >>> [alert_kind(key, "asset:X").value for key in ("asset:X", "asset:X|data", "command|ann")]
     ['state', 'data', 'command']
     """
     if key == scope:
-        return About.STATE
+        return AlertKind.STATE
     if key == "firm|folded":
-        return About.FOLDED
+        return AlertKind.FOLDED
     head, tail = key.partition("|")[0], key.rpartition("|")[2]
     if head in ("command", "quality"):
-        return About(head)
+        return AlertKind(head)
     if key.startswith("client:"):
-        return About.CLIENT
-    return About(tail) if tail in ("data", "request", "fault") else About.OTHER
+        return AlertKind.CLIENT
+    return AlertKind(tail) if tail in ("data", "request", "fault") else AlertKind.OTHER
 
 
 class Alert(Protocol):
@@ -101,7 +101,7 @@ class Alert(Protocol):
 
     key: str
     scope: str
-    about: About
+    about: AlertKind
     severity: State
     cause: Cause
     usd: Decimal
@@ -123,22 +123,22 @@ class Matcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     severity: tuple[State, ...] = ()
-    level_from: Level = Level.LOW
+    level_from: AlertLevel = AlertLevel.LOW
     usd_from: float = 0.0
     scope_kind: tuple[str, ...] = ()
     scope: tuple[str, ...] = ()
     cause: tuple[Cause, ...] = ()
-    about: tuple[About, ...] = ()
+    about: tuple[AlertKind, ...] = ()
 
-    def takes(self, row: Alert, level: Level) -> bool:
+    def matches(self, row: Alert, level: AlertLevel) -> bool:
         """Whether an alert is of this kind."""
-        wanted = row.about in self.about if self.about else row.about is not About.QUALITY
+        wanted = row.about in self.about if self.about else row.about is not AlertKind.QUALITY
         return (
             wanted
             and (not self.severity or row.severity in self.severity)
             and level.rank >= self.level_from.rank
             and float(row.usd) >= self.usd_from
-            and (not self.scope_kind or kind_of(row.scope) in self.scope_kind)
+            and (not self.scope_kind or kind_of_scope(row.scope) in self.scope_kind)
             and (not self.scope or row.scope in self.scope)
             and (not self.cause or row.cause in self.cause)
         )
@@ -203,15 +203,15 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     allow_http: bool = False
     ca_file: str = ""
 
-    def takes(self, row: Alert, level: Level) -> bool:
+    def matches(self, row: Alert, level: AlertLevel) -> bool:
         """Whether an alert goes this way."""
         if not self.match:
-            return row.about is not About.QUALITY
-        return any(matcher.takes(row, level) for matcher in self.match)
+            return row.about is not AlertKind.QUALITY
+        return any(matcher.matches(row, level) for matcher in self.match)
 
     def group(self, row: Alert) -> str:
         """Key of the group that an alert is in; ``all`` if there is one group."""
-        return " ".join(f"{name}={field_of(row, name)}" for name in self.group_by) or "all"
+        return " ".join(f"{name}={alert_field(row, name)}" for name in self.group_by) or "all"
 
 
 class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -231,7 +231,7 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     minor_usd: float = 10_000.0
     routes: dict[str, Route] = {}
 
-    def level(self, row: Alert) -> Level:
+    def level(self, row: Alert) -> AlertLevel:
         """How much an alert matters.
 
         HALT is high, REDUCE medium, WATCH low; a level more from `major_usd` on, a level less
@@ -239,16 +239,16 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         request). An order path that does not obey a HALT is critical.
         """
         rank = max(0, row.severity.rank - 1)
-        if row.about is About.CLIENT and row.severity is State.HALT:
-            return Level.CRITICAL
+        if row.about is AlertKind.CLIENT and row.severity is State.HALT:
+            return AlertLevel.CRITICAL
         if row.usd >= self.major_usd:
             rank += 1
         elif row.usd < self.minor_usd and row.severity is not State.HALT:
-            rank -= row.about in OF_A_SCOPE
+            rank -= row.about in SILENCEABLE_KINDS
         return _LEVELS[min(max(rank, 0), len(_LEVELS) - 1)]
 
 
-def place(scope: str) -> Scope | None:
+def scope_parts(scope: str) -> Scope | None:
     """Scope in its parts; ``None`` of what is no scope of the switch (a worker, a feed)."""
     try:
         return parse(scope)
@@ -256,11 +256,11 @@ def place(scope: str) -> Scope | None:
         return None
 
 
-def field_of(row: Alert, name: str) -> str:
+def alert_field(row: Alert, name: str) -> str:
     """One of :data:`FIELDS` of an alert; empty where it has none."""
     if name in ("book", "counterparty", "asset"):
-        return _part(place(row.scope), name)
-    known = {"alert": row.key, "scope": row.scope, "scope_kind": kind_of(row.scope)}
+        return _part(scope_parts(row.scope), name)
+    known = {"alert": row.key, "scope": row.scope, "scope_kind": kind_of_scope(row.scope)}
     return known[name] if name in known else str(getattr(row, name).value)
 
 

@@ -6,28 +6,35 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.alerting.config import OF_A_SCOPE, About
-from riskwatch.core.alerting.notification import LISTED, Disposed, Fate, Kind, item, notice
+from riskwatch.core.alerting.config import SILENCEABLE_KINDS, AlertKind
+from riskwatch.core.alerting.notification import (
+    MAX_ITEMS,
+    AlertDisposition,
+    Disposition,
+    NotificationKind,
+    alert_item,
+    make_notification,
+)
 from riskwatch.core.alerting.state import SEPARATOR
-from riskwatch.core.clock import SECOND, text
+from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import State
-from riskwatch.core.scopes import covering
+from riskwatch.core.scopes import covering_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from riskwatch.core.alerting.config import NotifyConfig, Route
-    from riskwatch.core.alerting.notification import Said
-    from riskwatch.core.alerting.state import AlertRow, Group, Item, NotifyState
+    from riskwatch.core.alerting.notification import NotifierOutput
+    from riskwatch.core.alerting.state import AlertGroupRow, AlertItem, AlertRow, NotifyState
 
-OVER: Final = 200
+MAX_UNREPORTED_RESOLVED: Final = 200
 """Alerts that are over and wait to be said to be, in one group; then they are said."""
 
-Hold = tuple[Fate, str] | None
-Held = tuple["AlertRow", Hold]
+Hold = tuple[Disposition, str] | None
+HeldAlert = tuple["AlertRow", Hold]
 
 
-class Teller:
+class Dispatcher:
     """Makes notices of what is due.
 
     Parameters
@@ -39,40 +46,40 @@ class Teller:
     def __init__(self, config: NotifyConfig) -> None:
         self.config = config
 
-    def tick(self, state: NotifyState, us: int) -> list[Said]:
+    def tick(self, state: NotifyState, us: int) -> list[NotifierOutput]:
         """Tell what is due now; time does not go backwards."""
         us = self._now(state, us)
         for scope in [s for s in sorted(state.silences) if state.silences[s].until <= us]:
             del state.silences[scope]
             state.mark("silence", scope)
-        out: list[Said] = []
+        out: list[NotifierOutput] = []
         for route in self.config.routes.values():
             groups = self._grouped(state, route)
             for key in sorted(groups):
                 self._group(state, route, key, groups[key], us, out)
         return out
 
-    def flush(self, state: NotifyState, row: AlertRow, us: int) -> list[Said]:
+    def flush(self, state: NotifyState, row: AlertRow, us: int) -> list[NotifierOutput]:
         """Tell the groups in which an alert waits at once, for it is about to end."""
         us = self._now(state, us)
-        out: list[Said] = []
+        out: list[NotifierOutput] = []
         for route in self.config.routes.values():
             way = row.ways.get(route.id)
-            if way is None or way.of != row.last_id or way.what != Fate.GROUPED.value:
+            if way is None or way.of != row.last_id or way.what != Disposition.GROUPED.value:
                 continue
             key = route.group(row)
             rows = self._grouped(state, route).get(key, [])
             self._group(state, route, key, rows, us, out, now=True)
         return out
 
-    def takers(self, row: AlertRow) -> list[Route]:
+    def routes_for(self, row: AlertRow) -> list[Route]:
         """Routes that take an alert."""
         level = self.config.level(row)
-        return [route for route in self.config.routes.values() if route.takes(row, level)]
+        return [route for route in self.config.routes.values() if route.matches(row, level)]
 
-    def item(self, row: AlertRow, status: str = "firing") -> Item:
+    def item(self, row: AlertRow, status: str = "firing") -> AlertItem:
         """Alert as it stands."""
-        return item(row, self.config.level(row), status)
+        return alert_item(row, self.config.level(row), status)
 
     @staticmethod
     def _now(state: NotifyState, us: int) -> int:
@@ -81,21 +88,21 @@ class Teller:
             state.mark("meta")
         return state.meta.us
 
-    def _grouped(self, state: NotifyState, route: Route) -> dict[str, list[Held]]:
+    def _grouped(self, state: NotifyState, route: Route) -> dict[str, list[HeldAlert]]:
         """Open alerts of a route by group, with what holds each back."""
         taken = [
             row
             for _, row in sorted(state.alerts.items())
-            if route.takes(row, self.config.level(row))
+            if route.matches(row, self.config.level(row))
         ]
         halted = {
             row.scope: None
             for row in taken
-            if row.about is About.STATE and row.severity is row.state is State.HALT
+            if row.about is AlertKind.STATE and row.severity is row.state is State.HALT
         }
-        groups: dict[str, list[Held]] = {key: [] for key, _ in state.of_route(route.id)}
+        groups: dict[str, list[HeldAlert]] = {key: [] for key, _ in state.groups_of_route(route.id)}
         for row in taken:
-            hold = held(state, row, halted)
+            hold = hold_reason(state, row, halted)
             groups.setdefault(route.group(row), []).append((row, hold))
         return groups
 
@@ -104,19 +111,19 @@ class Teller:
         state: NotifyState,
         route: Route,
         key: str,
-        rows: list[Held],
+        rows: list[HeldAlert],
         us: int,
-        out: list[Said],
+        out: list[NotifierOutput],
         *,
         now: bool = False,
     ) -> None:
         group = state.group(route.id, key)
         before = msgspec.structs.astuple(group)
         free = [row for row, hold in rows if hold is None]
-        pending = [row for row in free if row.way(route.id).told != row.last_id]
+        pending = [row for row in free if row.progress(route.id).told != row.last_id]
         for row, hold in rows:
-            if hold is not None and row.way(route.id).told != row.last_id:
-                dispose(state, row, route.id, hold, us, out)
+            if hold is not None and row.progress(route.id).told != row.last_id:
+                record_disposition(state, row, route.id, hold, us, out)
         if not pending:
             group.since_us = -1
         elif group.since_us < 0:
@@ -125,15 +132,18 @@ class Teller:
         urgent = now or any(row.severity is State.HALT for row in pending)
         fire = bool(pending) and (urgent or us >= group.since_us + wait)
         over = len(group.over)
-        if over and (fire or us >= group.over_us + wait or over >= OVER):
+        if over and (fire or us >= group.over_us + wait or over >= MAX_UNREPORTED_RESOLVED):
             self._resolve(route, key, group, us, out)
         if fire:
             self._fire(state, route, key, pending, us, out)
             group.since_us, group.last_us = -1, us
         else:
-            why = (Fate.GROUPED, f"waits with its group until {text(group.since_us + wait)}")
+            why = (
+                Disposition.GROUPED,
+                f"waits with its group until {rfc3339(group.since_us + wait)}",
+            )
             for row in pending:
-                dispose(state, row, route.id, why, us, out)
+                record_disposition(state, row, route.id, why, us, out)
         self._again(route, key, group, free, us, out)
         self._escalate(state, route, key, free, us, out)
         if not rows and not group.over:
@@ -143,11 +153,15 @@ class Teller:
             state.mark("group", f"{route.id}{SEPARATOR}{key}")
 
     @staticmethod
-    def _resolve(route: Route, key: str, group: Group, us: int, out: list[Said]) -> None:
+    def _resolve(
+        route: Route, key: str, group: AlertGroupRow, us: int, out: list[NotifierOutput]
+    ) -> None:
         """Say what is over."""
-        for at in range(0, len(group.over), LISTED):
-            some = group.over[at : at + LISTED]
-            out.append(notice(Kind.RESOLVED, route.id, (route.id, key), us, some))
+        for at in range(0, len(group.over), MAX_ITEMS):
+            some = group.over[at : at + MAX_ITEMS]
+            out.append(
+                make_notification(NotificationKind.RESOLVED, route.id, (route.id, key), us, some)
+            )
         group.over, group.over_us = [], -1
 
     def _fire(
@@ -157,39 +171,45 @@ class Teller:
         key: str,
         pending: Sequence[AlertRow],
         us: int,
-        out: list[Said],
+        out: list[NotifierOutput],
     ) -> None:
         """Say what is new."""
         for some in self._pages(pending):
             items = [self.item(row) for row in some]
-            made = notice(Kind.FIRING, route.id, (route.id, key), us, items)
+            made = make_notification(NotificationKind.FIRING, route.id, (route.id, key), us, items)
             out.append(made)
             for row in some:
-                way = row.way(route.id)
+                way = row.progress(route.id)
                 if row.severity.rank > way.rank:
                     way.first_us, way.escalated_us = us, 0
                 way.told, way.rank = row.last_id, row.severity.rank
-                dispose(state, row, route.id, (Fate.NOTIFIED, "told"), us, out, made.id)
+                record_disposition(
+                    state, row, route.id, (Disposition.NOTIFIED, "told"), us, out, made.id
+                )
 
     def _again(
         self,
         route: Route,
         key: str,
-        group: Group,
+        group: AlertGroupRow,
         free: Sequence[AlertRow],
         us: int,
-        out: list[Said],
+        out: list[NotifierOutput],
     ) -> None:
         """Say again what nobody has acknowledged."""
         if not route.repeat_s or group.last_us < 0:
             return
         if us < group.last_us + round(route.repeat_s * SECOND):
             return
-        open_ = [row for row in free if row.way(route.id).told and not row.acked_by]
+        open_ = [row for row in free if row.progress(route.id).told and not row.acked_by]
         if open_:
             some = self._pages(open_)[0]
             items, more = [self.item(row) for row in some], len(open_) - len(some)
-            out.append(notice(Kind.REPEAT, route.id, (route.id, key), us, items, more))
+            out.append(
+                make_notification(
+                    NotificationKind.REPEAT, route.id, (route.id, key), us, items, more
+                )
+            )
             group.last_us = us
 
     def _escalate(
@@ -199,7 +219,7 @@ class Teller:
         key: str,
         free: Sequence[AlertRow],
         us: int,
-        out: list[Said],
+        out: list[NotifierOutput],
     ) -> None:
         """Tell the second route what nobody has acknowledged in time."""
         if not route.escalate_after_s or not route.escalate_to:
@@ -208,26 +228,30 @@ class Teller:
         late = [
             row
             for row in free
-            if (way := row.way(route.id)).told
+            if (way := row.progress(route.id)).told
             and not row.acked_by
             and not way.escalated_us
             and us >= way.first_us + after
         ]
         for some in self._pages(late):
             items = [self.item(row) for row in some]
-            out.append(notice(Kind.ESCALATED, route.escalate_to, (route.id, key), us, items))
+            out.append(
+                make_notification(
+                    NotificationKind.ESCALATED, route.escalate_to, (route.id, key), us, items
+                )
+            )
             for row in some:
-                row.way(route.id).escalated_us = us
+                row.progress(route.id).escalated_us = us
                 state.mark("alert", row.key)
 
     def _pages(self, rows: Sequence[AlertRow]) -> list[list[AlertRow]]:
         """As many as one notice tells, the gravest first."""
         level = self.config.level
         grave = sorted(rows, key=lambda r: (-level(r).rank, -r.severity.rank, -r.usd, r.key))
-        return [grave[at : at + LISTED] for at in range(0, len(grave), LISTED)]
+        return [grave[at : at + MAX_ITEMS] for at in range(0, len(grave), MAX_ITEMS)]
 
 
-def held(state: NotifyState, row: AlertRow, halted: dict[str, None]) -> Hold:
+def hold_reason(state: NotifyState, row: AlertRow, halted: dict[str, None]) -> Hold:
     """What holds an alert back; nothing holds a HALT, nor what asks for people.
 
     Parameters
@@ -239,37 +263,37 @@ def held(state: NotifyState, row: AlertRow, halted: dict[str, None]) -> Hold:
     halted : dict of str
         Scopes of which this route is told that they are at HALT.
     """
-    if row.severity is State.HALT or row.about not in OF_A_SCOPE:
+    if row.severity is State.HALT or row.about not in SILENCEABLE_KINDS:
         return None
     silence = state.silences.get(row.scope)
     if silence is not None:
-        until = text(silence.until)
-        return Fate.SILENCED, f"by {silence.by} until {until}: {silence.reason}"
+        until = rfc3339(silence.until)
+        return Disposition.SILENCED, f"by {silence.by} until {until}: {silence.reason}"
     try:
-        above = covering(row.scope)
+        above = covering_scopes(row.scope)
     except ValueError:
         above = (row.scope,)
     for scope in above:
         if scope in halted:
-            return Fate.INHIBITED, f"{scope} is at HALT"
+            return Disposition.INHIBITED, f"{scope} is at HALT"
     return None
 
 
-def dispose(
+def record_disposition(
     state: NotifyState,
     row: AlertRow,
     route: str,
-    word: tuple[Fate, str],
+    word: tuple[Disposition, str],
     us: int,
-    out: list[Said],
+    out: list[NotifierOutput],
     notice_id: str = "",
 ) -> None:
     """Say what became of the last raise of an alert, if that is news."""
     fate, why = word
-    way = row.way(route)
+    way = row.progress(route)
     if (way.of, way.what, way.why) == (row.last_id, fate.value, why) and not notice_id:
         return
     way.of, way.what, way.why = row.last_id, fate.value, why
     state.mark("alert", row.key)
     said = (row.last_id, route, row.key, row.scope, row.severity, fate, why, us, notice_id)
-    out.append(Disposed(*said))
+    out.append(AlertDisposition(*said))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.alerting.config import Level
-from riskwatch.core.alerting.state import Item
-from riskwatch.core.clock import text
+from riskwatch.core.alerting.config import AlertLevel
+from riskwatch.core.alerting.state import AlertItem
+from riskwatch.core.clock import rfc3339
 from riskwatch.core.enums import State, strictest
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from riskwatch.core.alerting.state import AlertRow
 
-LISTED: Final = 20
+MAX_ITEMS: Final = 20
 """Alerts in one notice."""
 
 
-class Kind(StrEnum):
+class NotificationKind(StrEnum):
     """Why a notice is sent."""
 
     FIRING = "firing"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
     """A person tries the route."""
 
 
-class Fate(StrEnum):
+class Disposition(StrEnum):
     """What became of a raise of an alert on a route."""
 
     NOTIFIED = "notified"
@@ -52,7 +52,7 @@ class Fate(StrEnum):
     """No route takes it."""
 
 
-class Notice(msgspec.Struct, frozen=True):
+class Notification(msgspec.Struct, frozen=True):
     """One message to one route.
 
     Attributes
@@ -73,18 +73,18 @@ class Notice(msgspec.Struct, frozen=True):
 
     id: str
     route: str
-    kind: Kind
+    kind: NotificationKind
     group: str
     origin: str
     us: int
     severity: State
-    level: Level
+    level: AlertLevel
     title: str
-    items: tuple[Item, ...]
+    items: tuple[AlertItem, ...]
     more: int = 0
 
 
-class Disposed(msgspec.Struct, frozen=True):
+class AlertDisposition(msgspec.Struct, frozen=True):
     """A word on one raise of an alert on one route; a later word replaces it."""
 
     raise_id: str
@@ -92,18 +92,18 @@ class Disposed(msgspec.Struct, frozen=True):
     alert: str
     scope: str
     severity: State
-    fate: Fate
+    fate: Disposition
     why: str
     us: int
     notice_id: str = ""
 
 
-Said = Notice | Disposed
+NotifierOutput = Notification | AlertDisposition
 
 
-def item(row: AlertRow, level: Level, status: str = "firing") -> Item:
+def alert_item(row: AlertRow, level: AlertLevel, status: str = "firing") -> AlertItem:
     """Alert as it stands."""
-    return Item(
+    return AlertItem(
         alert=row.key,
         episode=row.opened_id,
         raise_id=row.last_id,
@@ -118,20 +118,25 @@ def item(row: AlertRow, level: Level, status: str = "firing") -> Item:
         reasons=list(row.reasons),
         exposure_usd=row.usd,
         decision_id=row.decision_id,
-        opened=text(row.opened_us),
+        opened=rfc3339(row.opened_us),
         raised=row.raised,
         acknowledged_by=row.acked_by,
     )
 
 
-def ordered(items: Sequence[Item]) -> list[Item]:
+def sort_items(items: Sequence[AlertItem]) -> list[AlertItem]:
     """Items, the gravest and dearest first."""
     return sorted(items, key=lambda i: (-i.level.rank, -i.severity.rank, -i.exposure_usd, i.alert))
 
 
-def notice(
-    kind: Kind, route: str, place: tuple[str, str], us: int, items: Sequence[Item], more: int = 0
-) -> Notice:
+def make_notification(
+    kind: NotificationKind,
+    route: str,
+    place: tuple[str, str],
+    us: int,
+    items: Sequence[AlertItem],
+    more: int = 0,
+) -> Notification:
     """Make a notice of at least one item.
 
     Parameters
@@ -149,10 +154,10 @@ def notice(
     more : int
         Alerts that it does not.
     """
-    listed = ordered(items)
+    listed = sort_items(items)
     first, others = listed[0], len(listed) + more - 1
     said = (*place, route, kind.value, str(us), *(f"{i.episode}{i.raise_id}" for i in listed))
-    return Notice(
+    return Notification(
         id=_digest(said),
         route=route,
         kind=kind,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.alerting.config import About, Level
+from riskwatch.core.alerting.config import AlertKind, AlertLevel
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
     from riskwatch.core.alerting.config import NotifyConfig
 
-ALERTS: Final = 10_000
+MAX_ALERTS: Final = 10_000
 """Most open alerts; those beyond are counted in one."""
-ENDED: Final = 10_000
+MAX_ENDED: Final = 10_000
 """Most alerts that are over and still known to be, so that an old record opens none again."""
-SILENCES: Final = 10_000
+MAX_SILENCES: Final = 10_000
 """Most silences; one more silences nothing."""
-LANES: Final = 256
+MAX_WORKERS: Final = 256
 """Most workers whose outputs are read."""
 SEPARATOR: Final = "\x1f"
 """Stands between route and group in the name of a row: no name holds it."""
 
 
-class Way(msgspec.Struct):
+class RouteProgress(msgspec.Struct):
     """What one route knows of one open alert.
 
     Attributes
@@ -59,7 +59,7 @@ class AlertRow(msgspec.Struct):
 
     key: str
     scope: str
-    about: About
+    about: AlertKind
     severity: State
     state: State
     cause: Cause
@@ -74,17 +74,17 @@ class AlertRow(msgspec.Struct):
     raised: int = 1
     acked_by: str = ""
     acked_rank: int = -1
-    ways: dict[str, Way] = {}
+    ways: dict[str, RouteProgress] = {}
 
-    def way(self, route: str) -> Way:
+    def progress(self, route: str) -> RouteProgress:
         """What a route knows of it."""
         found = self.ways.get(route)
         if found is None:
-            found = self.ways[route] = Way()
+            found = self.ways[route] = RouteProgress()
         return found
 
 
-class Item(msgspec.Struct, frozen=True):
+class AlertItem(msgspec.Struct, frozen=True):
     """One alert as a notice tells it.
 
     Attributes
@@ -108,10 +108,10 @@ class Item(msgspec.Struct, frozen=True):
     raise_id: str
     status: str
     scope: str
-    about: About
+    about: AlertKind
     severity: State
     state: State
-    level: Level
+    level: AlertLevel
     cause: Cause
     title: str
     reasons: list[str]
@@ -122,7 +122,7 @@ class Item(msgspec.Struct, frozen=True):
     acknowledged_by: str
 
 
-class Group(msgspec.Struct):
+class AlertGroupRow(msgspec.Struct):
     """What one route knows of one group.
 
     Attributes
@@ -139,11 +139,11 @@ class Group(msgspec.Struct):
 
     since_us: int = -1
     last_us: int = -1
-    over: list[Item] = []
+    over: list[AlertItem] = []
     over_us: int = -1
 
 
-class Silence(msgspec.Struct):
+class SilenceRow(msgspec.Struct):
     """Who silenced a scope, why, and until when (microseconds)."""
 
     by: str
@@ -151,21 +151,21 @@ class Silence(msgspec.Struct):
     until: int
 
 
-class Ended(msgspec.Struct):
+class EndedAlertRow(msgspec.Struct):
     """Last raise of an alert that is over: its id and event time."""
 
     last_id: str
     last_us: int
 
 
-class Meta(msgspec.Struct):
+class NotifyMeta(msgspec.Struct):
     """Time that was reached, and raises that found no room since there last was some."""
 
     us: int = 0
     over: int = 0
 
 
-class Lane(msgspec.Struct):
+class WorkerCursor(msgspec.Struct):
     """Place of a worker's last output."""
 
     epoch: int
@@ -173,7 +173,7 @@ class Lane(msgspec.Struct):
 
 
 _TYPES: Final[dict[str, Any]] = {
-    "alert": AlertRow, "group": Group, "silence": Silence, "lane": Lane, "ended": Ended,
+    "alert": AlertRow, "group": AlertGroupRow, "silence": SilenceRow, "lane": WorkerCursor, "ended": EndedAlertRow,
 }  # fmt: skip
 
 
@@ -182,17 +182,17 @@ class NotifyState:
 
     def __init__(self) -> None:
         self.alerts: dict[str, AlertRow] = {}
-        self.groups: dict[str, Group] = {}
-        self.silences: dict[str, Silence] = {}
-        self.lanes: dict[str, Lane] = {}
-        self.ended: dict[str, Ended] = {}
-        self.meta = Meta()
+        self.groups: dict[str, AlertGroupRow] = {}
+        self.silences: dict[str, SilenceRow] = {}
+        self.cursors: dict[str, WorkerCursor] = {}
+        self.ended: dict[str, EndedAlertRow] = {}
+        self.meta = NotifyMeta()
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "alert": self.alerts,
             "group": self.groups,
             "silence": self.silences,
-            "lane": self.lanes,
+            "lane": self.cursors,
             "ended": self.ended,
         }
 
@@ -221,7 +221,7 @@ class NotifyState:
         for key in sorted(rows):
             kind, _, name = key.partition("/")
             if kind == "meta":
-                self.meta = msgspec.json.decode(rows[key], type=Meta)
+                self.meta = msgspec.json.decode(rows[key], type=NotifyMeta)
             elif kind in _TYPES:
                 self._tables[kind][name] = msgspec.json.decode(rows[key], type=_TYPES[kind])
             else:
@@ -239,13 +239,13 @@ class NotifyState:
             del self.groups[key]
             self.mark("group", key)
 
-    def passes(self, worker: str, epoch: int, seq: int) -> bool:
+    def advance_cursor(self, worker: str, epoch: int, seq: int) -> bool:
         """Whether a worker's record is news: its places only grow, and no old term comes back."""
-        lane = self.lanes.get(worker)
+        lane = self.cursors.get(worker)
         if lane is None:
-            if len(self.lanes) >= LANES:
+            if len(self.cursors) >= MAX_WORKERS:
                 return True  # without a lane, ids alone tell repeats apart
-            lane = self.lanes[worker] = Lane(epoch, seq)
+            lane = self.cursors[worker] = WorkerCursor(epoch, seq)
         elif seq <= lane.seq or epoch < lane.epoch:
             return False
         lane.epoch, lane.seq = epoch, seq
@@ -256,20 +256,20 @@ class NotifyState:
         """Forget an alert that is over, but for what tells its old records."""
         del self.alerts[row.key]
         self.mark("alert", row.key)
-        self.ended[row.key] = Ended(row.last_id, row.last_us)
+        self.ended[row.key] = EndedAlertRow(row.last_id, row.last_us)
         self.mark("ended", row.key)
-        if len(self.ended) > ENDED:
+        if len(self.ended) > MAX_ENDED:
             oldest = min(self.ended, key=lambda key: (self.ended[key].last_us, key))
             del self.ended[oldest]
             self.mark("ended", oldest)
 
-    def of_route(self, route: str) -> Iterator[tuple[str, Group]]:
+    def groups_of_route(self, route: str) -> Iterator[tuple[str, AlertGroupRow]]:
         """Groups of a route, by key."""
         for name in sorted(self.groups):
             owner, _, key = name.partition(SEPARATOR)
             if owner == route:
                 yield key, self.groups[name]
 
-    def group(self, route: str, key: str) -> Group:
+    def group(self, route: str, key: str) -> AlertGroupRow:
         """Group of a route, made if there is none."""
-        return self.groups.setdefault(f"{route}{SEPARATOR}{key}", Group())
+        return self.groups.setdefault(f"{route}{SEPARATOR}{key}", AlertGroupRow())

@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from riskwatch.core.bounds import NotNegative
-from riskwatch.core.ledger.holding import CHUNK, SPAN_S
+from riskwatch.core.ledger.holding import CHUNK_SPAN_S, MAX_CHUNK_DELTAS
 
-MIN_DELTAS: Final = 2 * CHUNK
+MIN_DELTAS: Final = 2 * MAX_CHUNK_DELTAS
 
 
 class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,8 +63,10 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_loans: int = 8_192
 
     def __post_init__(self) -> None:
-        if self.late_window_s < SPAN_S:
-            raise ValueError(f"late_window_s must be at least {SPAN_S}, was {self.late_window_s}")
+        if self.late_window_s < CHUNK_SPAN_S:
+            raise ValueError(
+                f"late_window_s must be at least {CHUNK_SPAN_S}, was {self.late_window_s}"
+            )
         if self.transfer_retention_s < self.late_window_s:
             raise ValueError("transfer_retention_s must not be shorter than late_window_s")
         if self.max_deltas < MIN_DELTAS:

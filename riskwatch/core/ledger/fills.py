@@ -9,8 +9,15 @@ from msgspec.structs import replace
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.events import Fill, FillCorrection, Settlement, identity
-from riskwatch.core.ledger.outputs import LedgerOutput, Rules, conflict, ended, full, too_late
-from riskwatch.core.ledger.party import ROUTES, SLIPS, Owned, Party
+from riskwatch.core.ledger.outputs import (
+    LedgerOutput,
+    LedgerParameters,
+    fact_conflict,
+    fact_too_late,
+    issue_resolved,
+    limit_reached,
+)
+from riskwatch.core.ledger.party import MAX_ROUTES, MAX_SLIPS, EntityKey, LedgerParty
 from riskwatch.core.ledger.trades import (
     TradeEffect,
     TradeFill,
@@ -20,19 +27,21 @@ from riskwatch.core.ledger.trades import (
     trade_fill,
 )
 from riskwatch.core.money import EXACT
-from riskwatch.core.readings import Slip
+from riskwatch.core.readings import FillSlippage
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from riskwatch.core.ledger.holding import Cell
+    from riskwatch.core.ledger.holding import LedgerHolding
 
 _multiply = EXACT.multiply
 _subtract = EXACT.subtract
 _BP = 1e4
 
 
-def apply_fill(rules: Rules, party: Party, event: Fill, us: int) -> list[LedgerOutput]:
+def apply_fill(
+    rules: LedgerParameters, party: LedgerParty, event: Fill, us: int
+) -> list[LedgerOutput]:
     """Apply a fill: coins for a spot trade, a position for any other kind; its fee in coins."""
     reference = event.reference_price
     if event.kind != "spot" or event.settles_at is not None:
@@ -74,34 +83,34 @@ def apply_fill(rules: Rules, party: Party, event: Fill, us: int) -> list[LedgerO
 
 
 def _route(
-    rules: Rules, party: Party, key: tuple[str, str, str, str, str], us: int
-) -> tuple[Cell, Cell, Cell]:
+    rules: LedgerParameters, party: LedgerParty, key: tuple[str, str, str, str, str], us: int
+) -> tuple[LedgerHolding, LedgerHolding, LedgerHolding]:
     """Find the three holdings that fills of one kind move, and remember them."""
     book, account, *assets = key
     base, quote, fee = ((book, account, asset, "custody") for asset in assets)
     party.admit([base, quote, fee], us, rules.config)
-    if len(party.routes) >= ROUTES:
+    if len(party.routes) >= MAX_ROUTES:
         party.routes.clear()
-    route = party.cell(base), party.cell(quote), party.cell(fee)
+    route = party.holding(base), party.holding(quote), party.holding(fee)
     party.routes[key] = route
     return route
 
 
-def _slip(rules: Rules, party: Party, event: Fill, reference: float) -> None:
+def _slip(rules: LedgerParameters, party: LedgerParty, event: Fill, reference: float) -> None:
     """Take the fill into the mean of slippage: positive is worse for us than the reference."""
     slip = (float(event.price) / reference - 1.0) * _BP
     if event.side == "sell":
         slip = -slip
-    if len(party.slips) < SLIPS:
+    if len(party.slips) < MAX_SLIPS:
         notional = float(event.qty) * float(event.price)
-        party.slips.append(Slip(micros(event.ts), event.base, event.quote, notional, slip))
+        party.slips.append(FillSlippage(micros(event.ts), event.base, event.quote, notional, slip))
     mean = party.slippage_bp
     if mean is not None:
         slip = mean + rules.config.slippage_weight * (slip - mean)
     party.slippage_bp = slip
 
 
-def _derivative(rules: Rules, party: Party, event: Fill) -> None:
+def _derivative(rules: LedgerParameters, party: LedgerParty, event: Fill) -> None:
     fill = trade_fill(event)
     _change(rules, party, event, TradeEffect(), _derivative_effect(fill))
 
@@ -111,30 +120,36 @@ def _derivative_effect(fill: TradeFill) -> TradeEffect:
     return TradeEffect(coins=fee, lots=[(fill.instrument, fill.us, fill.lots)])
 
 
-def _tracked(rules: Rules, party: Party, event: Fill, us: int) -> None:
+def _tracked(rules: LedgerParameters, party: LedgerParty, event: Fill, us: int) -> None:
     """Apply a spot fill that says when it settles, and remember it."""
     key = (event.book, event.account, event.event_id)
     old = _known(rules, party, key, us)
     if old is not None and old.fill is not None:
-        raise conflict(f"fill_id={event.event_id} was filled before")
+        raise fact_conflict(f"fill_id={event.event_id} was filled before")
     new = replace(old or TradeRow(), fill=trade_fill(event))
     _update(rules, party, event, key, (old, new))
 
 
-def apply_bust(rules: Rules, party: Party, event: FillCorrection, us: int) -> list[LedgerOutput]:
+def apply_bust(
+    rules: LedgerParameters, party: LedgerParty, event: FillCorrection, us: int
+) -> list[LedgerOutput]:
     """Take back what a bust restates, at the bust's own time."""
     key = (event.book, event.account, event.fill_id)
     old = _known(rules, party, key, us)
     if old is not None and old.bust is not None:
-        raise conflict(f"fill_id={event.fill_id} was busted before")
+        raise fact_conflict(f"fill_id={event.fill_id} was busted before")
     bust = trade_fill(event)
     unknown = old is None or old.fill is None
     if unknown and bust.settles_us is not None and bust.settles_us <= party.trade_horizon:
-        raise too_late(f"fill_id={event.fill_id} horizon={party.trade_horizon} collection=trades")
+        raise fact_too_late(
+            f"fill_id={event.fill_id} horizon={party.trade_horizon} collection=trades"
+        )
     return _update(rules, party, event, key, (old, replace(old or TradeRow(), bust=bust)))
 
 
-def apply_settlement(rules: Rules, party: Party, event: Settlement, us: int) -> list[LedgerOutput]:
+def apply_settlement(
+    rules: LedgerParameters, party: LedgerParty, event: Settlement, us: int
+) -> list[LedgerOutput]:
     """Deliver or fail a trade; a settlement that comes before its fill waits for it."""
     key = (event.book, event.account, event.fill_id)
     old = _known(rules, party, key, us)
@@ -147,22 +162,22 @@ def apply_settlement(rules: Rules, party: Party, event: Settlement, us: int) -> 
     return _update(rules, party, event, key, (old, new))
 
 
-def _known(rules: Rules, party: Party, key: Owned, us: int) -> TradeRow | None:
+def _known(rules: LedgerParameters, party: LedgerParty, key: EntityKey, us: int) -> TradeRow | None:
     """Look a trade up; an unknown one must not be too old, and needs room."""
     trade = party.trades.get(key)
     if trade is None:
         if us <= party.trade_horizon:
-            raise too_late(f"us={us} horizon={party.trade_horizon} collection=trades")
+            raise fact_too_late(f"us={us} horizon={party.trade_horizon} collection=trades")
         if len(party.trades) >= rules.config.max_trades:
-            raise full("max_trades", rules.config.max_trades)
+            raise limit_reached("max_trades", rules.config.max_trades)
     return trade
 
 
 def _update(
-    rules: Rules,
-    party: Party,
+    rules: LedgerParameters,
+    party: LedgerParty,
     event: Fill | FillCorrection | Settlement,
-    key: Owned,
+    key: EntityKey,
     change: tuple[TradeRow | None, TradeRow],
 ) -> list[LedgerOutput]:
     """Replace what is known of a trade, and apply the difference in what it is worth.
@@ -174,22 +189,22 @@ def _update(
     after = trade_effect(new)
     _change(rules, party, event, before, after)
     if old is not None:
-        party.waiting(key, old, -1)
+        party.add_open_legs(key, old, -1)
     if not after.open_legs:
         new.overdue = False
-    party.waiting(key, new, 1)
+    party.add_open_legs(key, new, 1)
     party.trades[key] = new
     name = f"{party.name}/{key[0]}/{key[1]}/{key[2]}"
     party.dirty[f"trade/{name}"] = new
     if old is None or not old.overdue or new.overdue:
         return []
     issue = QualityIssue.SETTLEMENT_OVERDUE
-    return [ended(identity(event), micros(event.ts), issue, name)]
+    return [issue_resolved(identity(event), micros(event.ts), issue, name)]
 
 
 def _change(
-    rules: Rules,
-    party: Party,
+    rules: LedgerParameters,
+    party: LedgerParty,
     event: Fill | FillCorrection | Settlement,
     before: TradeEffect,
     after: TradeEffect,
@@ -207,7 +222,7 @@ def _change(
     party.touch(us)
     reach = party.wm - rules.late_us
     for asset, at, amount in coins:
-        party.cell((book, account, asset, "custody")).apply(at, amount, reach, rules.most)
+        party.holding((book, account, asset, "custody")).apply(at, amount, reach, rules.most)
     if not isinstance(event, Settlement):
         for _, at, amount in lots:
             position = party.position((book, account, name), pair)

@@ -13,12 +13,12 @@ from riskwatch.core.clock import HOUR, SECOND
 from riskwatch.core.money import ZERO, add, canonical
 from riskwatch.core.readings import FlowFeatures
 
-BASELINE: Final = 64
+BASELINE_WITHDRAWALS: Final = 64
 """Completed withdrawals that the baseline rests on at most."""
 WINDOW_H: Final = 24
 
 
-class Hour(msgspec.Struct, array_like=True):
+class FlowHour(msgspec.Struct, array_like=True):
     """What happened within one hour of event time; amounts per asset."""
 
     out: dict[str, Decimal]
@@ -26,7 +26,7 @@ class Hour(msgspec.Struct, array_like=True):
     failed: int = 0
 
 
-class FlowRow(msgspec.Struct, array_like=True):
+class TransferFlowRow(msgspec.Struct, array_like=True):
     """What the flow row of a counterparty holds.
 
     Attributes
@@ -39,10 +39,10 @@ class FlowRow(msgspec.Struct, array_like=True):
     """
 
     done: list[tuple[int, str, int]]
-    hours: list[tuple[int, Hour]]
+    hours: list[tuple[int, FlowHour]]
 
 
-class Flow:
+class TransferFlow:
     """Flow features of one counterparty. `pending` follows from its transfers and has no row."""
 
     __slots__ = ("done", "hours", "key", "pending")
@@ -51,12 +51,12 @@ class Flow:
         self.key = f"flow/{party}"
         self.pending: dict[str, int] = {}
         self.done: list[tuple[int, str, int]] = []
-        self.hours: dict[int, Hour] = {}
+        self.hours: dict[int, FlowHour] = {}
 
     def complete(self, left_us: int, transfer_id: str, took_us: int) -> None:
         """Count a completed withdrawal towards the baseline."""
         insort(self.done, (left_us, transfer_id, took_us))
-        del self.done[:-BASELINE]
+        del self.done[:-BASELINE_WITHDRAWALS]
 
     def retract(self, left_us: int, transfer_id: str, took_us: int) -> None:
         """Take a completed withdrawal back, if the baseline still rests on it."""
@@ -74,8 +74,8 @@ class Flow:
         """Count a failed withdrawal at `us` (-1 takes it back)."""
         self._hour(us).failed += count
 
-    def _hour(self, us: int) -> Hour:
-        return self.hours.setdefault(us // HOUR, Hour({}, {}))
+    def _hour(self, us: int) -> FlowHour:
+        return self.hours.setdefault(us // HOUR, FlowHour({}, {}))
 
     def expire(self, us: int) -> bool:
         """Forget the hours that are out of the window at `us`; say whether there were any."""
@@ -108,9 +108,9 @@ class Flow:
 
     def row(self) -> object:
         """Return the row's value."""
-        return FlowRow(self.done, sorted(self.hours.items(), key=itemgetter(0)))
+        return TransferFlowRow(self.done, sorted(self.hours.items(), key=itemgetter(0)))
 
-    def restore(self, row: FlowRow) -> None:
+    def restore(self, row: TransferFlowRow) -> None:
         """Become what `row` says."""
         self.done, self.hours = row.done, dict(row.hours)
 

@@ -25,7 +25,7 @@ from riskwatch.core.money import EXACT, ZERO
 _add_amounts = EXACT.add
 
 
-class Line:
+class ReportedAmount:
     """One reported amount, of one (book, account, asset, component).
 
     Attributes
@@ -59,23 +59,23 @@ class Line:
         return 1
 
 
-SPAN_S: Final = 15
-SPAN: Final = SPAN_S * SECOND
+CHUNK_SPAN_S: Final = 15
+CHUNK_SPAN: Final = CHUNK_SPAN_S * SECOND
 """Event time that one group of chunks covers, microseconds."""
-CHUNK: Final = 256
+MAX_CHUNK_DELTAS: Final = 256
 """Most deltas in one chunk."""
 NEVER: Final = -1
 """Before every event time."""
 
 _add = EXACT.add
 
-Dirty = dict[str, "object | None"]
+DirtyRows = dict[str, "object | None"]
 """Row key to what is to be written, ``None`` where the row is gone."""
 SnapshotKey = tuple[int, int, str]
 """(ts in microseconds, source_seq or 0, event_id): what makes one snapshot the latest."""
 
 
-class Chunk:
+class DeltaChunk:
     """Deltas of one stretch of event time, in order of arrival."""
 
     __slots__ = ("deltas", "index", "key", "ordinal")
@@ -91,7 +91,7 @@ class Chunk:
         return self.deltas
 
 
-class CellRow(msgspec.Struct, array_like=True):
+class LedgerHoldingRow(msgspec.Struct, array_like=True):
     """What a cell's row holds; see :class:`Cell`."""
 
     snap: SnapshotKey | None
@@ -99,14 +99,14 @@ class CellRow(msgspec.Struct, array_like=True):
     fold_us: int
     borrowed: Decimal
     pnl: Decimal
-    extra: PositionRow | None
+    extra: PositionTerms | None
     since: int = NEVER
     stated: Decimal = ZERO
     gap: Decimal = ZERO
     told: int = NEVER
 
 
-class PositionRow(msgspec.Struct, array_like=True):
+class PositionTerms(msgspec.Struct, array_like=True):
     """What a position has beyond its quantity: its market, and prices as the venue gave them."""
 
     base: str
@@ -116,7 +116,7 @@ class PositionRow(msgspec.Struct, array_like=True):
     liquidation_price: Decimal | None = None
 
 
-class Cell:
+class LedgerHolding:
     """One holding (or one position, where `extra` is set).
 
     Attributes
@@ -147,7 +147,9 @@ class Cell:
         "line", "lo", "pnl", "since", "snap", "snap_us", "stated", "tail", "tail_deltas", "told",
     )  # fmt: skip
 
-    def __init__(self, key: str, line: Line, dirty: Dirty, breaks: dict[str, Cell]) -> None:
+    def __init__(
+        self, key: str, line: ReportedAmount, dirty: DirtyRows, breaks: dict[str, LedgerHolding]
+    ) -> None:
         self.key = key
         self.line = line
         self.dirty = dirty
@@ -160,10 +162,10 @@ class Cell:
         self.fold_us = NEVER
         self.borrowed = ZERO
         self.pnl = ZERO
-        self.extra: PositionRow | None = None
-        self.chunks: dict[int, list[Chunk]] = {}
+        self.extra: PositionTerms | None = None
+        self.chunks: dict[int, list[DeltaChunk]] = {}
         self.lo = self.hi = 0
-        self.tail: Chunk | None = None
+        self.tail: DeltaChunk | None = None
         self.tail_deltas: list[tuple[int, Decimal]] = []
         line.pins += 1
 
@@ -190,7 +192,7 @@ class Cell:
         tail = self.tail
         if tail is not None and self.lo <= us < self.hi:
             deltas = self.tail_deltas
-            if len(deltas) < CHUNK:
+            if len(deltas) < MAX_CHUNK_DELTAS:
                 deltas.append((us, amount))
                 self.dirty[tail.key] = tail
                 return
@@ -204,20 +206,20 @@ class Cell:
 
     def _place(self, us: int, amount: Decimal, reach: int, most: int) -> None:
         """Buffer a delta where no chunk is at hand for it."""
-        index = us // SPAN
+        index = us // CHUNK_SPAN
         if index not in self.chunks:
             self.fold(reach)
         group = self.chunks.get(index, [])
-        if not group or len(group[-1].deltas) >= CHUNK:
+        if not group or len(group[-1].deltas) >= MAX_CHUNK_DELTAS:
             if self.buffered() >= most:
                 self._fold_chunk(min(self.chunks), 1)
             group = self.chunks.setdefault(index, [])
-            group.append(Chunk(self.key, index, group[-1].ordinal + 1 if group else 0))
+            group.append(DeltaChunk(self.key, index, group[-1].ordinal + 1 if group else 0))
         chunk = group[-1]
         chunk.deltas.append((us, amount))
         self.dirty[chunk.key] = chunk
         self.tail, self.tail_deltas = chunk, chunk.deltas
-        self.lo, self.hi = index * SPAN, (index + 1) * SPAN
+        self.lo, self.hi = index * CHUNK_SPAN, (index + 1) * CHUNK_SPAN
 
     def _absorb(self, us: int, amount: Decimal) -> None:
         self.base = _add(self.base, amount)
@@ -231,7 +233,7 @@ class Cell:
     def fold(self, reach: int) -> None:
         """Fold the groups of chunks that end at or before `reach`."""
         for index in sorted(self.chunks):
-            if (index + 1) * SPAN > reach:
+            if (index + 1) * CHUNK_SPAN > reach:
                 break
             self._fold_chunk(index, len(self.chunks[index]))
 
@@ -285,7 +287,7 @@ class Cell:
                     total = _add(total, amount)
         return total
 
-    def idle(self, since: int) -> bool:
+    def is_idle(self, since: int) -> bool:
         """Whether it is worth nothing and nothing was heard of it after `since`."""
         quiet = not self.chunks and self.snap_us < since and self.fold_us < since
         open_ = self.key in self.breaks
@@ -293,7 +295,7 @@ class Cell:
 
     def row(self) -> object:
         """Return the row's value."""
-        return CellRow(
+        return LedgerHoldingRow(
             self.snap,
             self.base,
             self.fold_us,
@@ -306,7 +308,7 @@ class Cell:
             self.told,
         )
 
-    def restore(self, row: CellRow) -> None:
+    def restore(self, row: LedgerHoldingRow) -> None:
         """Become what `row` says; chunks are added afterwards."""
         self.snap = row.snap
         self.snap_us = NEVER if row.snap is None else row.snap[0]

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from riskwatch.core.ledger.outputs import conflict, full, too_late
+from riskwatch.core.ledger.outputs import fact_conflict, fact_too_late, limit_reached
 from riskwatch.core.ledger.transfers import TransferEffect, TransferRow, transfer_effect
 from riskwatch.core.money import sub
 
 if TYPE_CHECKING:
     from riskwatch.core.events import Transfer
-    from riskwatch.core.ledger.outputs import LedgerOutput, Rules
-    from riskwatch.core.ledger.party import Party
+    from riskwatch.core.ledger.outputs import LedgerOutput, LedgerParameters
+    from riskwatch.core.ledger.party import LedgerParty
 
 
-def apply_transfer(rules: Rules, party: Party, event: Transfer, us: int) -> list[LedgerOutput]:
+def apply_transfer(
+    rules: LedgerParameters, party: LedgerParty, event: Transfer, us: int
+) -> list[LedgerOutput]:
     """Take note of one status of a transfer."""
     old = party.transfers.get(event.transfer_id)
     if old is None:
@@ -26,7 +28,7 @@ def apply_transfer(rules: Rules, party: Party, event: Transfer, us: int) -> list
     else:
         wrong = old.contradiction(event)
         if wrong:
-            raise conflict(f"transfer_id={event.transfer_id} {wrong}")
+            raise fact_conflict(f"transfer_id={event.transfer_id} {wrong}")
         new = replace(old, seen=dict(old.seen))
         before = transfer_effect(old)
     at = (us, event.source_seq or 0)
@@ -42,19 +44,23 @@ def apply_transfer(rules: Rules, party: Party, event: Transfer, us: int) -> list
     return []
 
 
-def _admit(rules: Rules, party: Party, event: Transfer, us: int) -> None:
+def _admit(rules: LedgerParameters, party: LedgerParty, event: Transfer, us: int) -> None:
     """Check that an unknown transfer is new, and not one that was forgotten."""
     if us < party.wm - rules.retention_us:
-        raise too_late(
+        raise fact_too_late(
             f"transfer_id={event.transfer_id} us={us} "
             f"retention_s={rules.config.transfer_retention_s}"
         )
     if len(party.transfers) >= rules.config.max_transfers:
-        raise full("max_transfers", rules.config.max_transfers)
+        raise limit_reached("max_transfers", rules.config.max_transfers)
 
 
 def _move(
-    rules: Rules, party: Party, t: TransferRow, before: TransferEffect, after: TransferEffect
+    rules: LedgerParameters,
+    party: LedgerParty,
+    t: TransferRow,
+    before: TransferEffect,
+    after: TransferEffect,
 ) -> None:
     """Apply the difference to custody and to what is in transit."""
     gone = [delta for delta in before.deltas if delta not in after.deltas]
@@ -62,14 +68,18 @@ def _move(
     reach = party.wm - rules.late_us
     key = (t.book, t.account, t.asset, "custody")
     for us, amount in gone:
-        party.cell(key).apply(us, amount.copy_negate(), reach, rules.most)
+        party.holding(key).apply(us, amount.copy_negate(), reach, rules.most)
     for us, amount in come:
-        party.cell(key).apply(us, amount, reach, rules.most)
+        party.holding(key).apply(us, amount, reach, rules.most)
     party.add(*key[:3], "in_transit", sub(after.in_transit, before.in_transit))
 
 
 def _flow(
-    party: Party, transfer_id: str, t: TransferRow, before: TransferEffect, after: TransferEffect
+    party: LedgerParty,
+    transfer_id: str,
+    t: TransferRow,
+    before: TransferEffect,
+    after: TransferEffect,
 ) -> None:
     """Apply the difference to the flow features."""
     flow = party.flow

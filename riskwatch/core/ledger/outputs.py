@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # How a handler says no: raised before anything was changed, and turned into an output.
 
 
-class Refusal(Exception):  # noqa: N818 - it never leaves the stage, and it is no error of ours
+class FactRefusedError(Exception):
     """A fact that cannot be applied.
 
     Parameters
@@ -36,25 +36,25 @@ class Refusal(Exception):  # noqa: N818 - it never leaves the stage, and it is n
         super().__init__(f"{reason}: {detail}")
 
 
-def too_late(detail: str) -> Refusal:
+def fact_too_late(detail: str) -> FactRefusedError:
     """Build the refusal of a fact that is older than what is still known exactly."""
-    return Refusal(RejectReason.FACT_TOO_LATE, detail)
+    return FactRefusedError(RejectReason.FACT_TOO_LATE, detail)
 
 
-def conflict(detail: str) -> Refusal:
+def fact_conflict(detail: str) -> FactRefusedError:
     """Build the refusal of a fact that contradicts an earlier one of the same identity."""
-    return Refusal(RejectReason.FACT_CONFLICT, detail)
+    return FactRefusedError(RejectReason.FACT_CONFLICT, detail)
 
 
-def full(limit: str, value: int) -> Refusal:
+def limit_reached(limit: str, value: int) -> FactRefusedError:
     """Build the refusal of a new entity in a full collection."""
-    return Refusal(RejectReason.LIMIT_REACHED, f"limit={limit} value={value}")
+    return FactRefusedError(RejectReason.LIMIT_REACHED, f"limit={limit} value={value}")
 
 
 LedgerOutput = EventRejected | DataQualityRaised | DataQualityResolved | CounterpartyReading
 
 
-class Rules:
+class LedgerParameters:
     """A :class:`LedgerConfig` with its times in microseconds and its tolerances as decimals."""
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Rules:
         return EXACT.subtract(stated, expected).copy_abs() <= allowed
 
 
-def rejected(event: LedgerEvent, refusal: Refusal) -> EventRejected:
+def event_rejected(event: LedgerEvent, refusal: FactRefusedError) -> EventRejected:
     """Turn a refusal into its output."""
     cause = identity(event)
     return EventRejected(
@@ -87,7 +87,9 @@ def rejected(event: LedgerEvent, refusal: Refusal) -> EventRejected:
     )
 
 
-def broken(us: int, subject: str, expected: Decimal, stated: Decimal) -> DataQualityRaised:
+def reconciliation_break(
+    us: int, subject: str, expected: Decimal, stated: Decimal
+) -> DataQualityRaised:
     """Say that a snapshot differs from what fills and transfers come to."""
     issue = QualityIssue.RECONCILIATION_BREAK
     difference = canonical(EXACT.subtract(stated, expected))
@@ -100,7 +102,7 @@ def broken(us: int, subject: str, expected: Decimal, stated: Decimal) -> DataQua
     )
 
 
-def ended(cause: str, us: int, issue: QualityIssue, subject: str) -> DataQualityResolved:
+def issue_resolved(cause: str, us: int, issue: QualityIssue, subject: str) -> DataQualityResolved:
     """Say that an issue is over: the snapshot is explained, the trade settled."""
     return DataQualityResolved(
         **Origin(cause, moment(us)).stamp(DataQualityResolved, f"{issue}|{subject}"),
@@ -109,7 +111,7 @@ def ended(cause: str, us: int, issue: QualityIssue, subject: str) -> DataQuality
     )
 
 
-def overdue(us: int, subject: str, settles_us: int, legs: str) -> DataQualityRaised:
+def settlement_overdue(us: int, subject: str, settles_us: int, legs: str) -> DataQualityRaised:
     """Say that a trade is past its settlement time."""
     issue = QualityIssue.SETTLEMENT_OVERDUE
     return DataQualityRaised(

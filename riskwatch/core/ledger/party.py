@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.ledger.flow import Flow
-from riskwatch.core.ledger.holding import NEVER, Cell, Dirty, Line, PositionRow
-from riskwatch.core.ledger.outputs import conflict, full, too_late
+from riskwatch.core.ledger.flow import TransferFlow
+from riskwatch.core.ledger.holding import (
+    NEVER,
+    DirtyRows,
+    LedgerHolding,
+    PositionTerms,
+    ReportedAmount,
+)
+from riskwatch.core.ledger.outputs import fact_conflict, fact_too_late, limit_reached
 from riskwatch.core.ledger.trades import TradeRow, trade_effect
 from riskwatch.core.money import ZERO
-from riskwatch.core.readings import Slip
+from riskwatch.core.readings import FillSlippage
 
 if TYPE_CHECKING:
     from riskwatch.core.ledger.config import LedgerConfig
@@ -67,20 +73,20 @@ class LoanRow(msgspec.Struct, array_like=True):
 
 LATER: Final = 2**62
 """After every event time."""
-ROUTES: Final = 65_536
+MAX_ROUTES: Final = 65_536
 """Most remembered routes; they are a cache, and are forgotten all at once."""
-SLIPS: Final = 64
+MAX_SLIPS: Final = 64
 """Most fills of one reading that slippage is learned from."""
 
-CellKey = tuple[str, str, str, str]
+HoldingKey = tuple[str, str, str, str]
 """(book, account, asset, kind)."""
 PositionKey = tuple[str, str, str]
 """(book, account, instrument)."""
-Owned = tuple[str, str, str]
+EntityKey = tuple[str, str, str]
 """(book, account, id) of a trade or an order."""
 
 
-class PartyRow(msgspec.Struct, array_like=True):
+class LedgerPartyRow(msgspec.Struct, array_like=True):
     """What a counterparty's row holds; see :class:`Party`."""
 
     wm: int
@@ -92,10 +98,10 @@ class PartyRow(msgspec.Struct, array_like=True):
     trade_horizon: int
     order_horizon: int
     loan_horizon: int
-    slips: list[Slip] = []
+    slips: list[FillSlippage] = []
 
 
-class Party:
+class LedgerParty:
     """State of one counterparty.
 
     Attributes
@@ -128,27 +134,27 @@ class Party:
         "transfers", "wm",
     )  # fmt: skip
 
-    def __init__(self, name: str, dirty: Dirty) -> None:
+    def __init__(self, name: str, dirty: DirtyRows) -> None:
         self.name = name
         self.key = f"party/{name}"
         self.dirty = dirty
         self.wm = self.emitted = self.swept = NEVER
         self.changed = False
         self.slippage_bp: float | None = None
-        self.slips: list[Slip] = []
+        self.slips: list[FillSlippage] = []
         self.cell_horizon = self.trade_horizon = self.order_horizon = self.loan_horizon = NEVER
-        self.breaks: dict[str, Cell] = {}
-        self.cells: dict[CellKey, Cell] = {}
-        self.positions: dict[PositionKey, Cell] = {}
-        self.lines: dict[CellKey, Line] = {}
+        self.breaks: dict[str, LedgerHolding] = {}
+        self.cells: dict[HoldingKey, LedgerHolding] = {}
+        self.positions: dict[PositionKey, LedgerHolding] = {}
+        self.lines: dict[HoldingKey, ReportedAmount] = {}
         self.transfers: dict[str, TransferRow] = {}
-        self.trades: dict[Owned, TradeRow] = {}
-        self.orders: dict[Owned, OrderRow] = {}
+        self.trades: dict[EntityKey, TradeRow] = {}
+        self.orders: dict[EntityKey, OrderRow] = {}
         self.loans: dict[str, LoanRow] = {}
-        self.flow = Flow(name)
+        self.flow = TransferFlow(name)
         self.next_due = LATER
         self.overdue = 0
-        self.routes: dict[tuple[str, ...], tuple[Cell, Cell, Cell]] = {}
+        self.routes: dict[tuple[str, ...], tuple[LedgerHolding, LedgerHolding, LedgerHolding]] = {}
 
     def touch(self, us: int) -> None:
         """Take note of an accepted fact at `us`."""
@@ -156,12 +162,12 @@ class Party:
         self.changed = True
         self.dirty[self.key] = self
 
-    def line(self, book: str, account: str, asset: str, component: str) -> Line:
+    def line(self, book: str, account: str, asset: str, component: str) -> ReportedAmount:
         """Where (book, account, asset, component) is reported; made on first use."""
         key = (book, account, asset, component)
         line = self.lines.get(key)
         if line is None:
-            line = self.lines[key] = Line(self.name, book, account, asset, component)
+            line = self.lines[key] = ReportedAmount(self.name, book, account, asset, component)
         return line
 
     def add(self, book: str, account: str, asset: str, component: str, amount: Decimal) -> None:
@@ -169,7 +175,7 @@ class Party:
         if amount:
             self.line(book, account, asset, component).add(amount)
 
-    def admit(self, cells: list[CellKey], us: int, config: LedgerConfig) -> None:
+    def admit(self, cells: list[HoldingKey], us: int, config: LedgerConfig) -> None:
         """Check that the holdings `cells` are known or may be made for a fact at `us`.
 
         Raises
@@ -179,9 +185,9 @@ class Party:
         """
         new = [key for key in dict.fromkeys(cells) if key not in self.cells]
         if new and len(self.cells) + len(new) > config.max_holdings:
-            raise full("max_holdings", config.max_holdings)
+            raise limit_reached("max_holdings", config.max_holdings)
         if new and us <= self.cell_horizon:
-            raise too_late(f"us={us} horizon={self.cell_horizon} collection=holdings")
+            raise fact_too_late(f"us={us} horizon={self.cell_horizon} collection=holdings")
 
     def admit_position(
         self, key: PositionKey, pair: tuple[str, str], us: int, config: LedgerConfig
@@ -197,48 +203,48 @@ class Party:
         cell = self.positions.get(key)
         if cell is None:
             if len(self.positions) >= config.max_positions:
-                raise full("max_positions", config.max_positions)
+                raise limit_reached("max_positions", config.max_positions)
             if us <= self.cell_horizon:
-                raise too_late(f"us={us} horizon={self.cell_horizon} collection=positions")
+                raise fact_too_late(f"us={us} horizon={self.cell_horizon} collection=positions")
             return
         known = cell.extra
         if known is not None and (known.base, known.quote) != pair:
-            raise conflict(
+            raise fact_conflict(
                 f"instrument={key[2]} pair={pair[0]}/{pair[1]} was={known.base}/{known.quote}"
             )
 
-    def cell(self, key: CellKey) -> Cell:
+    def holding(self, key: HoldingKey) -> LedgerHolding:
         """Find the holding `key`, made where it is new; it was admitted before."""
         cell = self.cells.get(key)
         if cell is None:
-            cell = self.make_cell(key)
+            cell = self.make_holding(key)
             self.dirty[cell.key] = cell
         return cell
 
-    def make_cell(self, key: CellKey) -> Cell:
+    def make_holding(self, key: HoldingKey) -> LedgerHolding:
         """Make the holding `key`."""
         book, account, asset, kind = key
         name = f"cell/{self.name}/{book}/{account}/{asset}/{kind}"
-        cell = self.cells[key] = Cell(name, self.line(*key), self.dirty, self.breaks)
+        cell = self.cells[key] = LedgerHolding(name, self.line(*key), self.dirty, self.breaks)
         return cell
 
-    def position(self, key: PositionKey, pair: tuple[str, str]) -> Cell:
+    def position(self, key: PositionKey, pair: tuple[str, str]) -> LedgerHolding:
         """Position `key` on `pair`, made where it is new; it was admitted before."""
         cell = self.positions.get(key)
         if cell is None:
             cell = self.make_position(key)
-            cell.extra = PositionRow(*pair)
+            cell.extra = PositionTerms(*pair)
             self.dirty[cell.key] = cell
         return cell
 
-    def make_position(self, key: PositionKey) -> Cell:
+    def make_position(self, key: PositionKey) -> LedgerHolding:
         """Make the position `key`."""
         name = f"position/{self.name}/{key[0]}/{key[1]}/{key[2]}"
-        line = Line(self.name, key[0], key[1], key[2], "position")
-        cell = self.positions[key] = Cell(name, line, self.dirty, self.breaks)
+        line = ReportedAmount(self.name, key[0], key[1], key[2], "position")
+        cell = self.positions[key] = LedgerHolding(name, line, self.dirty, self.breaks)
         return cell
 
-    def waiting(self, key: Owned, trade: TradeRow, sign: int) -> None:
+    def add_open_legs(self, key: EntityKey, trade: TradeRow, sign: int) -> None:
         """Add (or take back, with `sign` -1) the legs of `trade` that wait for settlement."""
         legs = trade_effect(trade).open_legs
         if not legs:
@@ -254,7 +260,7 @@ class Party:
 
     def row(self) -> object:
         """Return the row's value."""
-        return PartyRow(
+        return LedgerPartyRow(
             self.wm,
             self.changed,
             self.emitted,
@@ -267,13 +273,15 @@ class Party:
             self.slips,
         )
 
-    def restore(self, row: PartyRow) -> None:
+    def restore(self, row: LedgerPartyRow) -> None:
         """Become what `row` says."""
-        for name in PartyRow.__struct_fields__:
+        for name in LedgerPartyRow.__struct_fields__:
             setattr(self, name, getattr(row, name))
 
 
-def balance_lines(party: Party, key: CellKey, borrowed: Decimal, pnl: Decimal) -> None:
+def add_balance_components(
+    party: LedgerParty, key: HoldingKey, borrowed: Decimal, pnl: Decimal
+) -> None:
     """Add changes of `borrowed` and unrealised PnL to the lines of a balance."""
     party.add(*key[:3], "borrowed", borrowed)
     party.add(*key[:3], "unrealized_pnl", pnl)

@@ -7,22 +7,28 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import HOUR, MINUTE
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.ledger.holding import NEVER
-from riskwatch.core.ledger.outputs import LedgerOutput, Rules, broken, ended, overdue
-from riskwatch.core.ledger.party import LATER, Party
+from riskwatch.core.ledger.outputs import (
+    LedgerOutput,
+    LedgerParameters,
+    issue_resolved,
+    reconciliation_break,
+    settlement_overdue,
+)
+from riskwatch.core.ledger.party import LATER, LedgerParty
 from riskwatch.core.ledger.trades import trade_effect
 from riskwatch.core.ledger.transfers import transfer_effect
 from riskwatch.core.money import EXACT, canonical, quantise
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
 
 if TYPE_CHECKING:
-    from riskwatch.core.ledger.holding import Line
+    from riskwatch.core.ledger.holding import ReportedAmount
     from riskwatch.core.ledger.state import LedgerState
 
-SWEEP: Final = 5 * MINUTE
+SWEEP_EVERY: Final = 5 * MINUTE
 """How often a counterparty's finished business is looked through, of its own event time."""
 
 
-def tick(rules: Rules, state: LedgerState, us: int) -> list[LedgerOutput]:
+def report_tick(rules: LedgerParameters, state: LedgerState, us: int) -> list[LedgerOutput]:
     """Everything that a tick at event time `us` brings about, by counterparty."""
     out: list[LedgerOutput] = []
     for name in sorted(state.parties):
@@ -31,14 +37,14 @@ def tick(rules: Rules, state: LedgerState, us: int) -> list[LedgerOutput]:
             out += _fall_due(party, us)
         if party.breaks:
             out += _reconcile(rules, party, us)
-        if party.wm // SWEEP > party.swept // SWEEP:
+        if party.wm // SWEEP_EVERY > party.swept // SWEEP_EVERY:
             _sweep(rules, party)
         if _due(party, us):
             out.append(_reading(party, us))
     return out
 
 
-def _due(party: Party, us: int) -> bool:
+def _due(party: LedgerParty, us: int) -> bool:
     """Whether to report: facts came, a withdrawal waits, or an hour left the daily window."""
     if party.changed:
         return True
@@ -47,7 +53,7 @@ def _due(party: Party, us: int) -> bool:
     return bool(waits or moved)
 
 
-def _fall_due(party: Party, us: int) -> list[LedgerOutput]:
+def _fall_due(party: LedgerParty, us: int) -> list[LedgerOutput]:
     """Turn trades past their settlement time from unsettled to overdue, and say so once."""
     out: list[LedgerOutput] = []
     party.next_due = LATER
@@ -60,19 +66,19 @@ def _fall_due(party: Party, us: int) -> list[LedgerOutput]:
         if us <= due:
             party.next_due = min(party.next_due, due)
             continue
-        party.waiting(key, trade, -1)
+        party.add_open_legs(key, trade, -1)
         trade.overdue = True
-        party.waiting(key, trade, 1)
+        party.add_open_legs(key, trade, 1)
         party.changed = True
         name = f"{party.name}/{'/'.join(key)}"
         party.dirty[f"trade/{name}"] = trade
         party.dirty[party.key] = party
         text = ",".join(f"{asset}:{canonical(amount)}" for asset, amount in legs)
-        out.append(overdue(us, name, due, text))
+        out.append(settlement_overdue(us, name, due, text))
     return out
 
 
-def _reconcile(rules: Rules, party: Party, us: int) -> list[LedgerOutput]:
+def _reconcile(rules: LedgerParameters, party: LedgerParty, us: int) -> list[LedgerOutput]:
     """Report snapshots that facts do not explain in time, and those that are explained by now."""
     out: list[LedgerOutput] = []
     issue = QualityIssue.RECONCILIATION_BREAK
@@ -83,11 +89,11 @@ def _reconcile(rules: Rules, party: Party, us: int) -> list[LedgerOutput]:
         expected = EXACT.subtract(cell.stated, cell.gap)
         if rules.tolerates(expected, cell.stated):
             if cell.told != NEVER:
-                out.append(ended(f"tick/{us}", us, issue, subject))
+                out.append(issue_resolved(f"tick/{us}", us, issue, subject))
             cell.told = NEVER
             del party.breaks[key]
         elif cell.told != cell.snap_us and us >= cell.snap_us + rules.grace_us:
-            out.append(broken(us, subject, expected, cell.stated))
+            out.append(reconciliation_break(us, subject, expected, cell.stated))
             cell.told = cell.snap_us
         else:
             continue
@@ -95,7 +101,7 @@ def _reconcile(rules: Rules, party: Party, us: int) -> list[LedgerOutput]:
     return out
 
 
-def _reading(party: Party, us: int) -> CounterpartyReading:
+def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     """Report a counterparty in full; what became zero is reported once more, as zero."""
     holdings = []
     for key in sorted(party.lines):
@@ -133,7 +139,7 @@ def _reading(party: Party, us: int) -> CounterpartyReading:
     return CounterpartyReading(us, party.name, holdings, positions, flow, slips)
 
 
-def _show(party: Party, line: Line) -> None:
+def _show(party: LedgerParty, line: ReportedAmount) -> None:
     """Remember whether the line stands in the reading with something in it."""
     shown = bool(line.amount)
     if shown != line.shown:
@@ -141,7 +147,7 @@ def _show(party: Party, line: Line) -> None:
         party.dirty[line.key] = line if shown else None
 
 
-def _sweep(rules: Rules, party: Party) -> None:
+def _sweep(rules: LedgerParameters, party: LedgerParty) -> None:
     """Forget finished business, and fold deltas that are out of the late window."""
     party.swept = party.wm
     party.dirty[party.key] = party
@@ -172,12 +178,12 @@ def _sweep(rules: Rules, party: Party) -> None:
             party.dirty[f"loan/{party.name}/{loan_id}"] = None
 
 
-def _sweep_cells(party: Party, reach: int, since: int) -> None:
+def _sweep_cells(party: LedgerParty, reach: int, since: int) -> None:
     """Fold old deltas; forget holdings and positions that have long been nothing."""
     for key in sorted(party.cells):
         cell = party.cells[key]
         cell.fold(reach)
-        if cell.idle(since):
+        if cell.is_idle(since):
             party.cell_horizon = max(party.cell_horizon, cell.snap_us, cell.fold_us)
             cell.line.pins -= 1
             del party.cells[key]
@@ -186,7 +192,7 @@ def _sweep_cells(party: Party, reach: int, since: int) -> None:
     for where in sorted(party.positions):
         cell = party.positions[where]
         cell.fold(reach)
-        if cell.idle(since) and not cell.line.shown:
+        if cell.is_idle(since) and not cell.line.shown:
             party.cell_horizon = max(party.cell_horizon, cell.snap_us, cell.fold_us)
             del party.positions[where]
             party.dirty[cell.key] = None

@@ -21,9 +21,15 @@ from riskwatch.core.events import (
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.ledger.fills import apply_bust, apply_fill, apply_settlement
 from riskwatch.core.ledger.movements import apply_transfer
-from riskwatch.core.ledger.outputs import LedgerOutput, Refusal, Rules, full, rejected
-from riskwatch.core.ledger.party import Party
-from riskwatch.core.ledger.report import tick
+from riskwatch.core.ledger.outputs import (
+    FactRefusedError,
+    LedgerOutput,
+    LedgerParameters,
+    event_rejected,
+    limit_reached,
+)
+from riskwatch.core.ledger.party import LedgerParty
+from riskwatch.core.ledger.report import report_tick
 from riskwatch.core.ledger.snapshots import (
     apply_balance,
     apply_loan,
@@ -34,7 +40,7 @@ from riskwatch.core.ledger.snapshots import (
 if TYPE_CHECKING:
     from riskwatch.core.ledger.state import LedgerState
 
-Handler = Callable[[Rules, Party, Any, int], list[LedgerOutput]]
+Handler = Callable[[LedgerParameters, LedgerParty, Any, int], list[LedgerOutput]]
 
 _HANDLERS: dict[type, Handler] = {
     Fill: apply_fill,
@@ -82,7 +88,7 @@ class LedgerStage:
 
     def __init__(self, config: LedgerConfig | None = None) -> None:
         self.config = config or LedgerConfig()
-        self._rules = Rules(self.config)
+        self._rules = LedgerParameters(self.config)
 
     def step(self, state: LedgerState, event: LedgerEvent | Tick) -> list[LedgerOutput]:
         """Apply one event.
@@ -101,17 +107,17 @@ class LedgerStage:
             became overdue and a reading of each counterparty that has news, by name.
         """
         if isinstance(event, Tick):
-            return tick(self._rules, state, event.us)
+            return report_tick(self._rules, state, event.us)
         name = event.counterparty
         try:
             party = state.parties.get(name)
             if party is None:
                 party = self._open(state, name)
             return _HANDLERS[type(event)](self._rules, party, event, micros(event.ts))
-        except Refusal as refusal:
-            return [rejected(event, refusal)]
+        except FactRefusedError as refusal:
+            return [event_rejected(event, refusal)]
 
-    def _open(self, state: LedgerState, name: str) -> Party:
+    def _open(self, state: LedgerState, name: str) -> LedgerParty:
         if len(state.parties) >= self.config.max_counterparties:
-            raise full("max_counterparties", self.config.max_counterparties)
+            raise limit_reached("max_counterparties", self.config.max_counterparties)
         return state.party(name)

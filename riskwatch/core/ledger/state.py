@@ -25,9 +25,15 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
 
-from riskwatch.core.ledger.flow import FlowRow
-from riskwatch.core.ledger.holding import Cell, CellRow, Chunk, Dirty
-from riskwatch.core.ledger.party import LoanRow, OrderRow, Party, PartyRow, balance_lines
+from riskwatch.core.ledger.flow import TransferFlowRow
+from riskwatch.core.ledger.holding import DeltaChunk, DirtyRows, LedgerHolding, LedgerHoldingRow
+from riskwatch.core.ledger.party import (
+    LedgerParty,
+    LedgerPartyRow,
+    LoanRow,
+    OrderRow,
+    add_balance_components,
+)
 from riskwatch.core.ledger.trades import TradeRow
 from riskwatch.core.ledger.transfers import TransferRow, transfer_effect
 from riskwatch.core.stage import Row, RowChanges, encode_row
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Stored(Protocol):
+class RowSource(Protocol):
     """What can be written as a row."""
 
     def row(self) -> object:
@@ -50,14 +56,14 @@ class LedgerState:
     """Counterparties by name, and the rows that changed since the last :meth:`drain`."""
 
     def __init__(self) -> None:
-        self.parties: dict[str, Party] = {}
-        self.dirty: Dirty = {}
+        self.parties: dict[str, LedgerParty] = {}
+        self.dirty: DirtyRows = {}
 
-    def party(self, name: str) -> Party:
+    def party(self, name: str) -> LedgerParty:
         """Counterparty `name`, made on first use."""
         party = self.parties.get(name)
         if party is None:
-            party = self.parties[name] = Party(name, self.dirty)
+            party = self.parties[name] = LedgerParty(name, self.dirty)
         return party
 
     def drain(self) -> RowChanges:
@@ -65,7 +71,7 @@ class LedgerState:
         out: RowChanges = {}
         for key in sorted(self.dirty):
             value = self.dirty[key]
-            out[key] = None if value is None else encode_row(cast("Stored", value).row())
+            out[key] = None if value is None else encode_row(cast("RowSource", value).row())
         self.dirty.clear()
         return out
 
@@ -99,31 +105,33 @@ def _decode(row: Row, kind: type[T]) -> T:
 
 
 def _load_party(state: LedgerState, rest: str, row: Row) -> None:
-    state.party(rest).restore(_decode(row, PartyRow))
+    state.party(rest).restore(_decode(row, LedgerPartyRow))
 
 
 def _load_flow(state: LedgerState, rest: str, row: Row) -> None:
-    state.party(rest).flow.restore(_decode(row, FlowRow))
+    state.party(rest).flow.restore(_decode(row, TransferFlowRow))
 
 
 def _load_cell(state: LedgerState, rest: str, row: Row) -> None:
     name, book, account, asset, kind = rest.split("/")
     party = state.party(name)
     key = (book, account, asset, kind)
-    cell = party.make_cell(key)
-    cell.restore(_decode(row, CellRow))
-    balance_lines(party, key, cell.borrowed, cell.pnl)
+    cell = party.make_holding(key)
+    cell.restore(_decode(row, LedgerHoldingRow))
+    add_balance_components(party, key, cell.borrowed, cell.pnl)
 
 
 def _load_position(state: LedgerState, rest: str, row: Row) -> None:
     name, book, account, instrument = rest.split("/", 3)
-    state.party(name).make_position((book, account, instrument)).restore(_decode(row, CellRow))
+    state.party(name).make_position((book, account, instrument)).restore(
+        _decode(row, LedgerHoldingRow)
+    )
 
 
 def _load_delta(state: LedgerState, rest: str, row: Row) -> None:
     place, kind, name, owner = rest.split("/", 3)
     party = state.party(name)
-    cell: Cell
+    cell: LedgerHolding
     if kind == "cell":
         book, account, asset, holding = owner.split("/")
         cell = party.cells[book, account, asset, holding]
@@ -131,7 +139,7 @@ def _load_delta(state: LedgerState, rest: str, row: Row) -> None:
         book, account, instrument = owner.split("/", 2)
         cell = party.positions[book, account, instrument]
     index, _, ordinal = place.partition(".")
-    chunk = Chunk(cell.key, int(index), int(ordinal))
+    chunk = DeltaChunk(cell.key, int(index), int(ordinal))
     chunk.deltas = _decode(row, list[tuple[int, Decimal]])
     cell.chunks.setdefault(chunk.index, []).append(chunk)
 
@@ -151,7 +159,7 @@ def _load_trade(state: LedgerState, rest: str, row: Row) -> None:
     key = (book, account, trade_id)
     party = state.party(name)
     trade = party.trades[key] = _decode(row, TradeRow)
-    party.waiting(key, trade, 1)
+    party.add_open_legs(key, trade, 1)
 
 
 def _load_order(state: LedgerState, rest: str, row: Row) -> None:

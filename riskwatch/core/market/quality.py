@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import QualityIssue
-from riskwatch.core.market.state import BP, Edge, Issue
+from riskwatch.core.market.state import BP, GraphEdge, OpenIssue
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.market.config import MarketConfig
-    from riskwatch.core.market.report import Fit
+    from riskwatch.core.market.report import PriceGraphFit
     from riskwatch.core.market.state import MarketState
 
 FROZEN_GAPS: Final = 20.0
@@ -25,13 +25,13 @@ LEFT_BEHIND_BP: Final = 20.0
 
 
 def feed_issues(
-    state: MarketState, fit: Fit, us: int, config: MarketConfig
+    state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig
 ) -> Iterator[DataQualityRaised | DataQualityResolved]:
     """Raise what is newly wrong with feeds at this tick, and resolve what has been right."""
     found = dict(_find(state, fit, us, config))
     for key in sorted(found):
         open_issue = state.issues.get(key)
-        state.issues[key] = Issue(open_issue.since if open_issue else us, us)
+        state.issues[key] = OpenIssue(open_issue.since if open_issue else us, us)
         state.mark(f"issue/{key}")
         if open_issue is None:
             kind, _, subject = key.partition("|")
@@ -54,7 +54,9 @@ def feed_issues(
         )
 
 
-def _find(state: MarketState, fit: Fit, us: int, config: MarketConfig) -> Iterator[tuple[str, str]]:
+def _find(
+    state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig
+) -> Iterator[tuple[str, str]]:
     """(issue|feed, detail) of everything that is wrong now."""
     position = {key: i for i, key in enumerate(fit.live)}
     for key, edge in sorted(state.edges.items()):
@@ -80,7 +82,7 @@ def _find(state: MarketState, fit: Fit, us: int, config: MarketConfig) -> Iterat
             yield f"{QualityIssue.FEED_OUTLIER}|{edge.name}", detail
 
 
-def _frozen(edge: Edge, us: int, off: float, config: MarketConfig) -> bool:
+def _frozen(edge: GraphEdge, us: int, off: float, config: MarketConfig) -> bool:
     """Whether a feed still talks but its price has stood still while it should not have.
 
     Either it has not been confirmed for much longer than its own rhythm, or it has left the

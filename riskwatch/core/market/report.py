@@ -9,7 +9,7 @@ import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause
-from riskwatch.core.market.state import BP, Edge
+from riskwatch.core.market.state import BP, GraphEdge
 from riskwatch.core.money import quantise
 from riskwatch.core.readings import AssetReading, MarketReading, VenueReading
 
@@ -27,7 +27,7 @@ SIGNIFICANT_SD: Final = 2.0
 """Standard deviations of a feed's own noise beyond which it says that an asset has moved."""
 
 
-class Implied(msgspec.Struct, frozen=True, gc=False):
+class ImpliedValue(msgspec.Struct, frozen=True, gc=False):
     """What one live edge says an asset is worth, given everything else.
 
     Attributes
@@ -52,7 +52,7 @@ class Implied(msgspec.Struct, frozen=True, gc=False):
     traded: float | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False):
+class CauseAttribution(msgspec.Struct, frozen=True, gc=False):
     """A cause with the feeds that agree and that contradict."""
 
     cause: Cause
@@ -60,7 +60,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     refute: list[str]
 
 
-def refutes(implied: Implied, deviation: float, config: MarketConfig) -> bool:
+def refutes(implied: ImpliedValue, deviation: float, config: MarketConfig) -> bool:
     """Whether a feed contradicts a deviation, by numbers.
 
     It does when what it implies is less than half of the deviation (or on the other side), the
@@ -76,7 +76,9 @@ def refutes(implied: Implied, deviation: float, config: MarketConfig) -> bool:
     return difference > config.refute_bp * BP and difference > config.refute_sd * implied.sd
 
 
-def outweighs(against: list[Implied], behind: list[Implied], config: MarketConfig) -> bool:
+def outweighs(
+    against: list[ImpliedValue], behind: list[ImpliedValue], config: MarketConfig
+) -> bool:
     """Whether those who contradict trade enough to be heard.
 
     They do when the value traded there is at least `refute_share` of the value traded where the
@@ -91,28 +93,28 @@ def outweighs(against: list[Implied], behind: list[Implied], config: MarketConfi
     return sum(t or 0.0 for t in theirs) >= config.refute_share * sum(t or 0.0 for t in ours)
 
 
-def off_peg(implied: Implied, config: MarketConfig) -> bool:
+def is_off_peg(implied: ImpliedValue, config: MarketConfig) -> bool:
     """Whether a feed by itself says that the asset has left its peg, beyond its noise."""
     return abs(implied.value) > max(config.cause_bp * BP, SIGNIFICANT_SD * implied.sd)
 
 
-def supports(implied: Implied, deviation: float, config: MarketConfig) -> bool:
+def supports(implied: ImpliedValue, deviation: float, config: MarketConfig) -> bool:
     """Whether a feed says that the asset left its peg to the same side.
 
     How far is not the question here: in a crisis thin books lag, and a venue that shows a
     third of the discount still confirms that the coin moved.
     """
-    return implied.value * deviation > 0.0 and off_peg(implied, config)
+    return implied.value * deviation > 0.0 and is_off_peg(implied, config)
 
 
-def judge(
+def attribute_cause(
     deviation: float,
-    implied: list[Implied],
+    implied: list[ImpliedValue],
     dislocated: frozenset[str],
     config: MarketConfig,
     *,
     established: bool = False,
-) -> Verdict:
+) -> CauseAttribution:
     """Cause of one pegged asset's deviation.
 
     Parameters
@@ -136,7 +138,7 @@ def judge(
         (:func:`outweighs`) is listed, and decides nothing.
     """
     if abs(deviation) < config.cause_bp * BP:
-        return Verdict(cause=Cause.NONE, support=[], refute=[])
+        return CauseAttribution(cause=Cause.NONE, support=[], refute=[])
     support = [i for i in implied if supports(i, deviation, config)]
     backing = {i.name for i in support}
     refute = [i for i in implied if i.name not in backing and refutes(i, deviation, config)]
@@ -152,7 +154,7 @@ def judge(
         cause = Cause.FEED
     else:
         cause = Cause.UNKNOWN
-    return Verdict(
+    return CauseAttribution(
         cause=cause,
         support=sorted(i.name for i in support),
         refute=sorted(i.name for i in refute),
@@ -167,7 +169,7 @@ UNKNOWN_SD_BP: Final = 10_000.0
 """Standard deviation of a value that nothing is known of: all of it, bp."""
 
 
-class Fit(msgspec.Struct, frozen=True, gc=False):
+class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     """One solution of the graph, aligned with `live` (feeds) and `index` (assets)."""
 
     live: list[str]
@@ -185,11 +187,11 @@ class Fit(msgspec.Struct, frozen=True, gc=False):
         return self.x[i] if i >= 0 else 0.0
 
 
-class Touching:
+class FeedsByAsset:
     """Feeds by asset: live ones with their standard deviation, and how many are expected."""
 
-    def __init__(self, state: MarketState, fit: Fit, expected: list[Edge]) -> None:
-        self.live: dict[str, list[tuple[str, Edge, float]]] = {}
+    def __init__(self, state: MarketState, fit: PriceGraphFit, expected: list[GraphEdge]) -> None:
+        self.live: dict[str, list[tuple[str, GraphEdge, float]]] = {}
         self.expected: dict[str, int] = {}
         for key, sd in zip(fit.live, fit.edge_sd, strict=True):
             edge = state.edges[key]
@@ -200,7 +202,7 @@ class Touching:
                 self.expected[name] = self.expected.get(name, 0) + 1
 
 
-class Local(msgspec.Struct, frozen=True, gc=False):
+class LocalPrice(msgspec.Struct, frozen=True, gc=False):
     """What one venue's own feeds imply of one asset, against the consensus, log units."""
 
     venue: str
@@ -208,14 +210,14 @@ class Local(msgspec.Struct, frozen=True, gc=False):
     difference: float
 
 
-def report(
-    state: MarketState, fit: Fit, us: int, config: MarketConfig, reference: Reference
+def market_reading(
+    state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig, reference: Reference
 ) -> MarketReading:
     """Market reading of a fit."""
     expected = [
         e for _, e in sorted(state.edges.items()) if (us - e.heard) / SECOND <= config.forget_s
     ]
-    known = Touching(state, fit, expected)
+    known = FeedsByAsset(state, fit, expected)
     deviating = _deviating(state, fit, config)
     dislocated = frozenset(v for v in sorted(deviating) if _is_venue_wide(deviating[v]))
     assets = [
@@ -238,10 +240,10 @@ def report(
 
 
 def _deviating(
-    state: MarketState, fit: Fit, config: MarketConfig
-) -> dict[str, list[tuple[Edge, float]]]:
+    state: MarketState, fit: PriceGraphFit, config: MarketConfig
+) -> dict[str, list[tuple[GraphEdge, float]]]:
     """Feeds whose residual is beyond their venue's tolerance, by venue."""
-    out: dict[str, list[tuple[Edge, float]]] = {}
+    out: dict[str, list[tuple[GraphEdge, float]]] = {}
     for key, residual, sd in zip(fit.live, fit.residual, fit.edge_sd, strict=True):
         if abs(residual) > max(config.venue_sd * sd, config.venue_bp * BP):
             edge = state.edges[key]
@@ -249,7 +251,7 @@ def _deviating(
     return out
 
 
-def _is_venue_wide(edges: list[tuple[Edge, float]]) -> bool:
+def _is_venue_wide(edges: list[tuple[GraphEdge, float]]) -> bool:
     """Two or more distinct bases deviate, and no one asset explains them all.
 
     Fiat is no such asset: where everything that trades against it stands off to one side, it is
@@ -265,7 +267,9 @@ def _is_venue_wide(edges: list[tuple[Edge, float]]) -> bool:
     return not common
 
 
-def _implied(name: str, fit: Fit, us: int, live: list[tuple[str, Edge, float]]) -> list[Implied]:
+def _implied(
+    name: str, fit: PriceGraphFit, us: int, live: list[tuple[str, GraphEdge, float]]
+) -> list[ImpliedValue]:
     """What every live feed of `name` implies of its log value."""
     out = []
     for key, e, sd in live:
@@ -273,19 +277,22 @@ def _implied(name: str, fit: Fit, us: int, live: list[tuple[str, Edge, float]]) 
         value = e.lp + fit.value(e.quote) if name == e.base else base - e.lp
         prompt = (us - e.fresh) / SECOND <= max(PROMPT_GAPS * e.gap_s, PROMPT_S)
         traded = e.volume * exp(base) if e.volume > 0.0 else None
-        out.append(Implied(key, e.venue, value, sd, prompt, traded))
+        out.append(ImpliedValue(key, e.venue, value, sd, prompt, traded))
     return out
 
 
 def _direct(
-    name: str, live: list[tuple[str, Edge, float]], implied: list[Implied], config: MarketConfig
+    name: str,
+    live: list[tuple[str, GraphEdge, float]],
+    implied: list[ImpliedValue],
+    config: MarketConfig,
 ) -> float | None:
     """Worst confirmed deviation by a direct fiat feed, log units; None if there is none."""
     worst: float | None = None
     for key, e, _ in live:
         if e.base != name or e.quote != "USD":
             continue
-        held = e.confirmed(config.confirm)
+        held = e.confirmed_price(config.confirm)
         own = [i for i in implied if i.name == key]
         against = [i for i in implied if i.venue != e.venue and refutes(i, held, config)]
         if outweighs(against, own, config):
@@ -298,9 +305,9 @@ def _direct(
 def _asset(
     name: str,
     state: MarketState,
-    fit: Fit,
+    fit: PriceGraphFit,
     us: int,
-    touching: Touching,
+    touching: FeedsByAsset,
     dislocated: frozenset[str],
     config: MarketConfig,
     reference: Reference,
@@ -315,9 +322,11 @@ def _asset(
     decide = value
     if direct is not None and abs(direct) > abs(value):
         decide = direct
-    verdict = Verdict(cause=Cause.NONE, support=[], refute=[])
+    verdict = CauseAttribution(cause=Cause.NONE, support=[], refute=[])
     if pegged and known:
-        verdict = judge(decide, implied, dislocated, config, established=memory.established)
+        verdict = attribute_cause(
+            decide, implied, dislocated, config, established=memory.established
+        )
         memory.established = verdict.cause is Cause.ISSUER or (
             memory.established and verdict.cause is not Cause.NONE
         )
@@ -348,9 +357,9 @@ def _asset(
 def _venue(
     venue: str,
     state: MarketState,
-    fit: Fit,
-    expected: list[Edge],
-    deviating: list[tuple[Edge, float]],
+    fit: PriceGraphFit,
+    expected: list[GraphEdge],
+    deviating: list[tuple[GraphEdge, float]],
     reference: Reference,
     config: MarketConfig,
 ) -> VenueReading:

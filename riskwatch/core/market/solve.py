@@ -18,16 +18,16 @@ from typing import Final
 Observation = tuple[int, int, float, float]
 """What one feed says: (base index, quote index, log price, standard deviation); -1 is fiat."""
 
-Prior = tuple[int, float, float]
+GraphPrior = tuple[int, float, float]
 """(index, centre, standard deviation)."""
 
 HUBER_PASSES: Final = 4
 CAUCHY_PASSES: Final = 2
-HUBER: Final = 1.5
+HUBER_TUNING: Final = 1.5
 """Residuals beyond this many standard deviations count by their size, not its square."""
-CAUCHY: Final = 3.0
+CAUCHY_TUNING: Final = 3.0
 """Scale, in standard deviations, beyond which the closing passes let an edge go."""
-PRIOR: Final = 0.01
+PRIOR_TUNING: Final = 0.01
 """Weight of a prior beside an observation: it settles what the feeds leave open, and no more.
 What a coin usually does is no evidence against what it is doing now."""
 RIDGE: Final = 1e-9
@@ -38,7 +38,7 @@ def _normal(
     n: int,
     edges: list[Observation],
     weights: list[float],
-    priors: list[Prior],
+    priors: list[GraphPrior],
     prior_weights: list[float],
 ) -> tuple[list[list[float]], list[float]]:
     """Assemble the normal equations ``A x = y``."""
@@ -83,7 +83,7 @@ def cholesky(a: list[list[float]]) -> list[list[float]]:
     return low
 
 
-def back(low: list[list[float]], y: list[float]) -> list[float]:
+def cholesky_solve(low: list[list[float]], y: list[float]) -> list[float]:
     """Solve ``L L' x = y``."""
     n = len(y)
     z = [0.0] * n
@@ -108,7 +108,7 @@ def residuals(x: list[float], edges: list[Observation]) -> list[float]:
 
 
 def solve(
-    n: int, edges: list[Observation], priors: list[Prior]
+    n: int, edges: list[Observation], priors: list[GraphPrior]
 ) -> tuple[list[float], list[float], list[float]]:
     """Fit the graph.
 
@@ -140,7 +140,7 @@ def solve(
     """
     base = [1.0 / (sd * sd) for _, _, _, sd in edges]
     share = [1.0] * len(edges)
-    held = [PRIOR / (sd * sd) for _, _, sd in priors]
+    held = [PRIOR_TUNING / (sd * sd) for _, _, sd in priors]
     x: list[float] = [0.0] * n
     low: list[list[float]] = []
     step = 0
@@ -148,20 +148,20 @@ def solve(
         weights = [w * s for w, s in zip(base, share, strict=True)]
         a, y = _normal(n, edges, weights, priors, held)
         low = cholesky(a)
-        x = back(low, y)
+        x = cholesky_solve(low, y)
         if step == HUBER_PASSES + CAUCHY_PASSES:
             break
         before, held_before = list(share), list(held)
         for i, r in enumerate(residuals(x, edges)):
             z = abs(r) / edges[i][3]
             if step < HUBER_PASSES:
-                share[i] = 1.0 if z <= HUBER else HUBER / z
+                share[i] = 1.0 if z <= HUBER_TUNING else HUBER_TUNING / z
             else:
-                share[i] = 1.0 / (1.0 + (z / CAUCHY) ** 2)
+                share[i] = 1.0 / (1.0 + (z / CAUCHY_TUNING) ** 2)
         # Absolute size beyond one standard deviation: of two coins that could have moved, the
         # one that strays more in calm times takes all of it.
         for i, (j, centre, sd) in enumerate(priors):
-            held[i] = PRIOR / (sd * max(abs(x[j] - centre), sd))
+            held[i] = PRIOR_TUNING / (sd * max(abs(x[j] - centre), sd))
         step += 1
         if step < HUBER_PASSES and share == before and held == held_before:
             step = HUBER_PASSES  # a fixed point: more of these passes would say the same

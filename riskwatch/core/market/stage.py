@@ -9,17 +9,17 @@ from riskwatch.core.clock import MINUTE, SECOND, micros
 from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.events import Peg, Quote, Tick, identity
 from riskwatch.core.market.quality import feed_issues
-from riskwatch.core.market.report import Fit, report
-from riskwatch.core.market.solve import Observation, Prior, residuals, solve
+from riskwatch.core.market.report import PriceGraphFit, market_reading
+from riskwatch.core.market.solve import GraphPrior, Observation, residuals, solve
 from riskwatch.core.market.state import (
     BP,
     LN2,
     AssetState,
-    Edge,
-    Issue,
+    GraphEdge,
     MarketState,
+    OpenIssue,
     log_price,
-    new_edge,
+    new_feed,
 )
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected, Origin
 from riskwatch.core.readings import MarketReading
@@ -83,17 +83,17 @@ class MarketStage:
             if len(state.edges) >= self.config.max_feeds:
                 detail = f"max_feeds={self.config.max_feeds}"
                 return [self._refuse(event, RejectReason.LIMIT_REACHED, detail)]
-            edge = new_edge(event.venue, base, quote, us, lp, self.config)
+            edge = new_feed(event.venue, base, quote, us, lp, self.config)
             edge.bar = half is None
             state.edges[key] = edge
             fresh = True
         else:
             volume = None if event.volume is None else float(event.volume)
-            fresh = edge.hear(us, lp, volume, half)
+            fresh = edge.observe(us, lp, volume, half)
         if fresh:
             state.touched[base] = None
             state.touched[quote] = None
-            if edge.spiked(self.config.spike_sd, self.config.spike_bp * BP):
+            if edge.has_spiked(self.config.spike_sd, self.config.spike_bp * BP):
                 out += self._spike(state, edge, event)
         state.meta.heard = True
         state.mark("meta")
@@ -107,11 +107,11 @@ class MarketStage:
             **Origin(cause, event.ts).stamp(EventRejected, cause), reason=reason, detail=detail
         )
 
-    def _spike(self, state: MarketState, edge: Edge, event: Quote | Peg) -> list[MarketOutput]:
+    def _spike(self, state: MarketState, edge: GraphEdge, event: Quote | Peg) -> list[MarketOutput]:
         key = f"{QualityIssue.FEED_SPIKE}|{edge.name}"
         us = micros(event.ts)
         known = key in state.issues
-        state.issues[key] = Issue(state.issues[key].since if known else us, us)
+        state.issues[key] = OpenIssue(state.issues[key].since if known else us, us)
         state.mark(f"issue/{key}")
         if known:
             return []
@@ -135,11 +135,11 @@ class MarketStage:
         live = [
             key
             for key in sorted(state.edges)
-            if not state.edges[key].silent(us, config.stale_gaps, config.stale_min_s)
+            if not state.edges[key].is_silent(us, config.stale_gaps, config.stale_min_s)
         ]
         fit = self._fit(state, live, us)
         self._absorb(state, fit, us)
-        reading = report(state, fit, us, config, self.reference)
+        reading = market_reading(state, fit, us, config, self.reference)
         out: list[MarketOutput] = list(feed_issues(state, fit, us, config))
         out.append(reading)
         state.meta.heard = False
@@ -149,7 +149,7 @@ class MarketStage:
         state.mark("meta")
         return out
 
-    def _fit(self, state: MarketState, live: list[str], us: int) -> Fit:
+    def _fit(self, state: MarketState, live: list[str], us: int) -> PriceGraphFit:
         """Solve the graph of live feeds, with priors where the feeds alone cannot say."""
         edges = [state.edges[key] for key in live]
         names = sorted({n for e in edges for n in (e.base, e.quote)})
@@ -166,7 +166,7 @@ class MarketStage:
         fiat = _fiat_reach(edges)
         priors = self._priors(edges, index, fiat)
         x, sd, share = solve(len(unknown), rows, priors)
-        return Fit(
+        return PriceGraphFit(
             live=live,
             index=index,
             x=x,
@@ -177,7 +177,7 @@ class MarketStage:
             fiat=fiat,
         )
 
-    def _pegged(self, edge: Edge) -> bool:
+    def _pegged(self, edge: GraphEdge) -> bool:
         """Whether both assets of a feed are pegged, or fiat."""
         both = (self.reference.asset(edge.base), self.reference.asset(edge.quote))
         return all(asset.fiat or asset.peg is not None for asset in both)
@@ -188,8 +188,8 @@ class MarketStage:
         return PEGGED_VOL_SQ if ref.peg else ref.volatility**2 / MINUTES_A_YEAR
 
     def _priors(
-        self, edges: list[Edge], index: dict[str, int], fiat: frozenset[str]
-    ) -> list[Prior]:
+        self, edges: list[GraphEdge], index: dict[str, int], fiat: frozenset[str]
+    ) -> list[GraphPrior]:
         """Weak priors at the peg, where independent feeds are too few to do without.
 
         A pegged asset with live feeds on two or more venues and a path to fiat has none: its
@@ -210,7 +210,7 @@ class MarketStage:
             priors.append((index[name], 0.0, sd))
         return priors
 
-    def _absorb(self, state: MarketState, fit: Fit, us: int) -> None:
+    def _absorb(self, state: MarketState, fit: PriceGraphFit, us: int) -> None:
         """Learn noise bands and volatilities from this solution."""
         config = self.config
         off_peg = {
@@ -244,7 +244,7 @@ class MarketStage:
             state.mark(f"asset/{name}")
 
 
-def _fiat_reach(edges: list[Edge]) -> frozenset[str]:
+def _fiat_reach(edges: list[GraphEdge]) -> frozenset[str]:
     """Assets that live feeds connect to USD."""
     reached = {"USD"}
     grew = True

@@ -45,7 +45,7 @@ GAP_CLIP: Final = 10.0
 """A gap counts for at most this many times the mean, and a minute: a long hole is no rhythm."""
 
 
-class Edge(msgspec.Struct):
+class GraphEdge(msgspec.Struct):
     """State of one feed (venue, base, quote): one row.
 
     Attributes
@@ -102,7 +102,7 @@ class Edge(msgspec.Struct):
         """``venue:base/quote``, as reasons and alerts spell it."""
         return f"{self.venue}:{self.base}/{self.quote}"
 
-    def hear(self, us: int, lp: float, volume: float | None, half_spread: float | None) -> bool:
+    def observe(self, us: int, lp: float, volume: float | None, half_spread: float | None) -> bool:
         """Take in a message.
 
         Parameters
@@ -144,7 +144,7 @@ class Edge(msgspec.Struct):
         self.n += 1
         return True
 
-    def spiked(self, sd: float, least: float) -> bool:
+    def has_spiked(self, sd: float, least: float) -> bool:
         """Whether the last observation took back a jump that the one before it made.
 
         Parameters
@@ -161,7 +161,7 @@ class Edge(msgspec.Struct):
         self.jump = sqrt(self.jump**2 + (size**2 - self.jump**2) * JUMP_RATE)
         return back
 
-    def silent(self, us: int, gaps: float, least_s: float) -> bool:
+    def is_silent(self, us: int, gaps: float, least_s: float) -> bool:
         """Whether no message came for longer than its rhythm allows."""
         if self.heard_n < RHYTHM_FROM:
             least_s = max(least_s, HOUR_S)
@@ -194,7 +194,7 @@ class Edge(msgspec.Struct):
         if widen or moved < band_sq:
             self.band = sqrt(moved)
 
-    def confirmed(self, count: int) -> float:
+    def confirmed_price(self, count: int) -> float:
         """Log price nearest to zero among the last `count` (at most 3) observations.
 
         For a direct feed against the peg this is the deviation that it *held*, so that one
@@ -218,9 +218,11 @@ def _mean(mean: float, value: float, n: int) -> float:
     return mean + (min(value, GAP_CLIP * mean + MINUTE_S) - mean) * max(GAP_RATE, 1.0 / n)
 
 
-def new_edge(venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig) -> Edge:
+def new_feed(
+    venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig
+) -> GraphEdge:
     """A feed heard for the first time."""
-    return Edge(
+    return GraphEdge(
         venue=venue,
         base=base,
         quote=quote,
@@ -282,14 +284,14 @@ class AssetState(msgspec.Struct):
     established: bool = False
 
 
-class Issue(msgspec.Struct):
+class OpenIssue(msgspec.Struct):
     """An open data-quality issue: since when, and when it was last seen."""
 
     since: int
     last: int
 
 
-class Meta(msgspec.Struct):
+class MarketMeta(msgspec.Struct):
     """What belongs to no entity: when the stage last solved and last reported."""
 
     solved: int = 0
@@ -301,10 +303,10 @@ class MarketState:
     """Rows ``edge/<venue>:<base>/<quote>``, ``asset/<id>``, ``issue/<kind>|<feed>``, ``meta``."""
 
     def __init__(self) -> None:
-        self.edges: dict[str, Edge] = {}
+        self.edges: dict[str, GraphEdge] = {}
         self.assets: dict[str, AssetState] = {}
-        self.issues: dict[str, Issue] = {}
-        self.meta = Meta()
+        self.issues: dict[str, OpenIssue] = {}
+        self.meta = MarketMeta()
         self.touched: dict[str, None] = {}
         self._dirty: dict[str, None] = {}
 
@@ -334,11 +336,13 @@ class MarketState:
         for key in sorted(rows):
             kind, _, name = key.partition("/")
             if kind == "edge":
-                self.edges[name] = msgspec.json.decode(rows[key], type=Edge)
+                self.edges[name] = msgspec.json.decode(rows[key], type=GraphEdge)
             elif kind == "asset":
                 self.assets[name] = msgspec.json.decode(rows[key], type=AssetState)
             elif kind == "issue":
-                self.issues[name] = msgspec.json.decode(rows[key], type=Issue)
+                self.issues[name] = msgspec.json.decode(rows[key], type=OpenIssue)
             else:
-                self.meta, touched = msgspec.json.decode(rows[key], type=tuple[Meta, list[str]])
+                self.meta, touched = msgspec.json.decode(
+                    rows[key], type=tuple[MarketMeta, list[str]]
+                )
                 self.touched = dict.fromkeys(touched)

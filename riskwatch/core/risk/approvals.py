@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from riskwatch.core.clock import SECOND, text
+from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import State, strictest
 from riskwatch.core.outputs import AlertRaised
-from riskwatch.core.risk.decision import alert_resolved, control_changed, notice
-from riskwatch.core.risk.gate import Arguments, Done, RefusedError
-from riskwatch.core.risk.limits import in_force
-from riskwatch.core.risk.state import ControlRow, HardRow, Override, Request
+from riskwatch.core.risk.decision import alert_resolved, control_changed, operator_alert
+from riskwatch.core.risk.gate import CommandArguments, CommandRefusedError, CommandResult
+from riskwatch.core.risk.limits import effective_limit
+from riskwatch.core.risk.state import ApprovalRequest, ControlRow, HaltOverride, LimitOverrideRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from riskwatch.core.reference import Limit
     from riskwatch.core.risk.config import PeopleConfig
     from riskwatch.core.risk.decision import DecisionWriter, Intervention
-    from riskwatch.core.risk.gate import Order
+    from riskwatch.core.risk.gate import AuthorizedCommand
     from riskwatch.core.risk.rule_engine import RuleEngine
     from riskwatch.core.risk.state import RiskState, ScopeRow
     from riskwatch.core.rules import Rule
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 # What the risk stage remembers of people: rows per scope, per idempotency key, and counts.
 
 
-def kept(state: RiskState, scope: str, row: ControlRow) -> None:
+def store_control(state: RiskState, scope: str, row: ControlRow) -> None:
     """Keep what is left of a row, or forget it."""
-    if row.idle:
+    if row.is_idle:
         state.controls.pop(scope, None)
     else:
         state.controls[scope] = row
@@ -48,42 +48,44 @@ def kept(state: RiskState, scope: str, row: ControlRow) -> None:
 # Limits as people have changed them: lowered at once, raised by two.
 
 
-def scope_of(limit: Limit) -> str:
+def limit_scope(limit: Limit) -> str:
     """Scope that a command about a limit names.
 
     Examples
     --------
     >>> from riskwatch.core.reference import Limit
-    >>> scope_of(Limit(id="x", scope_kind="issuer", subject="circle", hard_usd=1.0))
+    >>> limit_scope(Limit(id="x", scope_kind="issuer", subject="circle", hard_usd=1.0))
     'issuer:circle'
     """
     return "firm" if limit.scope_kind == "firm" else f"{limit.scope_kind}:{limit.subject}"
 
 
-def proposed(state: RiskState, order: Order, limits: Mapping[str, Limit]) -> tuple[Limit, Limit]:
+def parse_limit_change(
+    state: RiskState, order: AuthorizedCommand, limits: Mapping[str, Limit]
+) -> tuple[Limit, Limit]:
     """Give the limit that a command names as it is, and as it should become."""
-    args = Arguments(order)
+    args = CommandArguments(order)
     name = args.text("limit")
     limit = limits.get(name)
-    if limit is None or scope_of(limit) != order.scope:
-        raise RefusedError(No.LIMIT_UNKNOWN, f"no limit {name[:64]!r} on {order.scope}")
-    now = in_force(limit, state.hards)
+    if limit is None or limit_scope(limit) != order.scope:
+        raise CommandRefusedError(No.LIMIT_UNKNOWN, f"no limit {name[:64]!r} on {order.scope}")
+    now = effective_limit(limit, state.limit_overrides)
     hard = args.number("hard_usd")
     share = args.number("warning_share", now.warning_share)
     args.end()
     if share > 1.0:
-        raise RefusedError(No.ARGUMENT_INVALID, "warning_share must be at most 1")
+        raise CommandRefusedError(No.ARGUMENT_INVALID, "warning_share must be at most 1")
     return now, msgspec.structs.replace(now, hard_usd=hard, warning_share=share)
 
 
-def loosens(now: Limit, then: Limit) -> bool:
+def is_looser(now: Limit, then: Limit) -> bool:
     """Whether more is allowed, or the warning comes later."""
     return then.hard_usd > now.hard_usd or (
         then.hard_usd * then.warning_share > now.hard_usd * now.warning_share
     )
 
 
-def as_args(then: Limit) -> dict[str, Any]:
+def limit_args(then: Limit) -> dict[str, Any]:
     """Write down what a request keeps of a limit."""
     return {"limit": then.id, "hard_usd": then.hard_usd, "warning_share": then.warning_share}
 
@@ -91,9 +93,9 @@ def as_args(then: Limit) -> dict[str, Any]:
 def apply_limit(state: RiskState, args: Mapping[str, Any], by: str, us: int) -> str:
     """Put a limit in force; what we hold is measured against it at the next tick."""
     name, hard, share = args["limit"], float(args["hard_usd"]), float(args["warning_share"])
-    state.hards[name] = HardRow(hard, share, by, us)
+    state.limit_overrides[name] = LimitOverrideRow(hard, share, by, us)
     state.mark(f"hard/{name}")
-    state.bound = None
+    state.limit_features = None
     state.meta.holdings = True
     state.mark("meta")
     return f"{name}: hard {hard:,.2f} USD, warning from {share:.0%}"
@@ -126,104 +128,123 @@ class Approvals:
         self.engine = engine
         self.writer = writer
 
-    def release(self, state: RiskState, order: Order) -> Done:
+    def release(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
         """Ask for the release of a HALT."""
-        Arguments(order).end()
+        CommandArguments(order).end()
         self._releasable(state, order.scope)
         return self.ask(state, order, "release")
 
-    def override(self, state: RiskState, order: Order) -> Done:
+    def override(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
         """Ask for a HALT to be lifted for a while although its condition holds."""
-        args = Arguments(order)
+        args = CommandArguments(order)
         until = args.until(self.config.override_max_s)
         to = args.state("state", State.REDUCE)
         args.end()
         self._overridable(state, order.scope)
         return self.ask(state, order, "override", {"until": until, "state": to.value})
 
-    def approve(self, state: RiskState, order: Order) -> Done:
+    def approve(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
         """Be the second person of a request, and make it so."""
         row, request = self._waiting(state, order)
         by = order.intervention(request.action, _both(request, order))
-        out = withdrawn(order.scope, row, by)
+        out = withdraw_request(order.scope, row, by)
         if request.action == "release":
             detail = self._released(state, order, row, by, out)
         elif request.action == "override":
             detail = self._overridden(state, order, row, request, by, out)
         else:
-            kept(state, order.scope, row)
+            store_control(state, order.scope, row)
             detail = apply_limit(state, request.args, f"{request.by} and {order.by}", order.us)
         out.append(control_changed(state, order.scope, order.origin))
-        return Done(detail, out, "approved", request.id)
+        return CommandResult(detail, out, "approved", request.id)
 
     def _released(
-        self, state: RiskState, order: Order, row: ControlRow, by: Intervention, out: list[Output]
+        self,
+        state: RiskState,
+        order: AuthorizedCommand,
+        row: ControlRow,
+        by: Intervention,
+        out: list[Output],
     ) -> str:
         scope = order.scope
         self._releasable(state, scope)
         to = self._standing(state, scope)
-        kept(state, scope, ControlRow(silence=row.silence))
+        store_control(state, scope, ControlRow(silence=row.silence))
         out += self.writer.intervene(state, scope, to, by)
         return f"released to {to.value}"
 
     def _overridden(
         self,
         state: RiskState,
-        order: Order,
+        order: AuthorizedCommand,
         row: ControlRow,
-        request: Request,
+        request: ApprovalRequest,
         by: Intervention,
         out: list[Output],
     ) -> str:
         scope, until, to = order.scope, int(request.args["until"]), State(request.args["state"])
         if until <= order.us:
-            raise RefusedError(No.EXPIRY_INVALID, f"the override would have ended at {text(until)}")
+            raise CommandRefusedError(
+                No.EXPIRY_INVALID, f"the override would have ended at {rfc3339(until)}"
+            )
         self._overridable(state, scope)
-        row.override = Override(request.by, order.by, until, to, request.reason)
+        row.override = HaltOverride(request.by, order.by, until, to, request.reason)
         row.unwind = None
-        kept(state, scope, row)
+        store_control(state, scope, row)
         to = strictest((to, self._standing(state, scope)))
-        by.reasons.append(f"until {text(until)}; then the HALT is back")
+        by.reasons.append(f"until {rfc3339(until)}; then the HALT is back")
         out += self.writer.intervene(state, scope, to, by)
-        return f"overridden to {to.value} until {text(until)}"
+        return f"overridden to {to.value} until {rfc3339(until)}"
 
-    def _waiting(self, state: RiskState, order: Order) -> tuple[ControlRow, Request]:
+    def _waiting(
+        self, state: RiskState, order: AuthorizedCommand
+    ) -> tuple[ControlRow, ApprovalRequest]:
         """Look up the request that an approval names; a copy of its row, to be changed."""
-        args = Arguments(order)
+        args = CommandArguments(order)
         wanted = args.text("request")
         args.end()
         row = state.controls.get(order.scope)
         request = None if row is None else row.request
         if row is None or request is None or request.id != wanted or request.until <= order.us:
-            raise RefusedError(No.REQUEST_UNKNOWN, f"{order.scope}: no request {wanted[:40]} waits")
+            raise CommandRefusedError(
+                No.REQUEST_UNKNOWN, f"{order.scope}: no request {wanted[:40]} waits"
+            )
         if request.by == order.by:
-            raise RefusedError(No.SAME_PERSON, f"{order.by} asked for it, somebody else approves")
+            raise CommandRefusedError(
+                No.SAME_PERSON, f"{order.by} asked for it, somebody else approves"
+            )
         self._still_entitled(request)
         return msgspec.structs.replace(row), request
 
-    def _still_entitled(self, request: Request) -> None:
+    def _still_entitled(self, request: ApprovalRequest) -> None:
         """Two people stand behind it now: who asked has not lost the right to since."""
         asked = self.verifier.operator(request.by)
         if asked is None or asked.disabled:
-            raise RefusedError(No.OPERATOR_DISABLED, f"{request.by} asked for it, and is disabled")
+            raise CommandRefusedError(
+                No.OPERATOR_DISABLED, f"{request.by} asked for it, and is disabled"
+            )
         if not asked.may(request.action):
-            raise RefusedError(
+            raise CommandRefusedError(
                 No.ROLE_FORBIDDEN,
                 f"{request.by} asked for it, and is {asked.role} now: may not {request.action}",
             )
 
     def ask(
-        self, state: RiskState, order: Order, action: str, args: dict[str, object] | None = None
-    ) -> Done:
+        self,
+        state: RiskState,
+        order: AuthorizedCommand,
+        action: str,
+        args: dict[str, object] | None = None,
+    ) -> CommandResult:
         """Keep a request for a second person, in place of one of the same person."""
-        row = control_of(state, order.scope, self.config)
+        row = copy_control(state, order.scope, self.config)
         old = row.request
         if old is not None and old.until > order.us and old.by != order.by:
-            raise RefusedError(
-                No.REQUEST_OPEN, f"{old.by} asked for {old.action}, until {text(old.until)}"
+            raise CommandRefusedError(
+                No.REQUEST_OPEN, f"{old.by} asked for {old.action}, until {rfc3339(old.until)}"
             )
         until = order.us + round(self.config.request_s * SECOND)
-        row.request = Request(
+        row.request = ApprovalRequest(
             order.origin.stamp(AlertRaised, _waits(order.scope))["id"],
             action,
             order.by,
@@ -232,15 +253,15 @@ class Approvals:
             order.reason,
             dict(args or {}),
         )
-        kept(state, order.scope, row)
-        why = [f"{order.by}: {order.reason}", f"waits for a second person until {text(until)}"]
+        store_control(state, order.scope, row)
+        why = [f"{order.by}: {order.reason}", f"waits for a second person until {rfc3339(until)}"]
         by = order.intervention(action, why)
         title = f"{order.by} asks for {action} of {order.scope}"
         out: list[Output] = [
-            notice(_waits(order.scope), order.scope, title, by),
+            operator_alert(_waits(order.scope), order.scope, title, by),
             control_changed(state, order.scope, order.origin),
         ]
-        return Done(why[1], out, "requested", row.request.id)
+        return CommandResult(why[1], out, "requested", row.request.id)
 
     def holding(self, scope: str, row: ScopeRow) -> list[Rule]:
         """Rules that ask for HALT of a scope now, or whose threshold is met."""
@@ -248,39 +269,43 @@ class Approvals:
 
     def _standing(self, state: RiskState, scope: str) -> State:
         row = state.scopes.get(scope)
-        return State.NORMAL if row is None else self.engine.of(scope).standing(row)
+        return State.NORMAL if row is None else self.engine.of(scope).state_after_release(row)
 
     def _latched(self, state: RiskState, scope: str) -> ScopeRow:
         row, control = state.scopes.get(scope), state.controls.get(scope)
         overridden = control is not None and control.override is not None
         if row is None or not (row.state is State.HALT or overridden):
-            raise RefusedError(No.NOT_HALTED, f"{scope} is not at HALT")
+            raise CommandRefusedError(No.NOT_HALTED, f"{scope} is not at HALT")
         return row
 
     def _releasable(self, state: RiskState, scope: str) -> None:
         holding = self.holding(scope, self._latched(state, scope))
         if holding:
             rules = ", ".join(rule.id for rule in holding)
-            raise RefusedError(
+            raise CommandRefusedError(
                 No.CONDITION_HOLDS, f"{rules}: not clear for long enough, or nothing newer is known"
             )
 
     def _overridable(self, state: RiskState, scope: str) -> None:
         if not self.holding(scope, self._latched(state, scope)):
-            raise RefusedError(No.CONDITION_CLEARED, f"nothing asks for HALT of {scope} any more")
+            raise CommandRefusedError(
+                No.CONDITION_CLEARED, f"nothing asks for HALT of {scope} any more"
+            )
 
 
-def control_of(state: RiskState, scope: str, config: PeopleConfig) -> ControlRow:
+def copy_control(state: RiskState, scope: str, config: PeopleConfig) -> ControlRow:
     """Give the row of a scope to be changed and kept: a copy, or a new one if there is room."""
     row = state.controls.get(scope)
     if row is not None:
         return msgspec.structs.replace(row)
     if len(state.controls) >= config.max_scopes:
-        raise RefusedError(No.TOO_MANY, f"{config.max_scopes} scopes have something in force")
+        raise CommandRefusedError(
+            No.TOO_MANY, f"{config.max_scopes} scopes have something in force"
+        )
     return ControlRow()
 
 
-def withdrawn(scope: str, row: ControlRow, by: Intervention) -> list[Output]:
+def withdraw_request(scope: str, row: ControlRow, by: Intervention) -> list[Output]:
     """Take a request back, if there is one."""
     request, row.request = row.request, None
     if request is None:
@@ -293,7 +318,7 @@ def _waits(scope: str) -> str:
     return f"{scope}|request"
 
 
-def _both(request: Request, order: Order) -> list[str]:
+def _both(request: ApprovalRequest, order: AuthorizedCommand) -> list[str]:
     return [
         f"{request.action} asked for by {request.by}: {request.reason}",
         f"approved by {order.by}: {order.reason}",

@@ -92,14 +92,14 @@ class Baseline(msgspec.Struct, array_like=True):
     frozen: int = -1
     held: float = 0.0
 
-    def in_force(self) -> float:
+    def current_scale(self) -> float:
         """Scale to judge by: while the location stands still, no more than when it stopped.
 
         Otherwise the turmoil of a break would excuse it.
         """
         return min(self.scale, self.held) if self.frozen >= 0 else self.scale
 
-    def see(
+    def update(
         self,
         value: float,
         us: int,

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.state import RiskState
 
-ENDS: Final[dict[str, CreditKind]] = {
+ENDING_KINDS: Final[dict[str, CreditKind]] = {
     "withdrawals_resumed": "withdrawals_suspended",
     "deposits_resumed": "deposits_suspended",
 }
 """News that ends what another kind began, if it comes from the same source."""
-LASTING: Final = ("insolvency", "default", "rating", "outlook", "attestation")
+LASTING_KINDS: Final = ("insolvency", "default", "rating", "outlook", "attestation")
 """Kinds that are not forgotten with time."""
 
 
-class CreditError(Exception):
+class CreditRefusedError(Exception):
     """A credit event that cannot be taken: `reason` and `detail`."""
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
@@ -49,26 +49,28 @@ def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference:
     row = state.credit.get(event.subject) or CreditRow()
     us = micros(event.ts)
     horizon = us - int(config.credit_memory_s * SECOND)
-    items = [i for i in row.items if i.us >= horizon or i.kind in LASTING]
+    items = [i for i in row.items if i.us >= horizon or i.kind in LASTING_KINDS]
     if event.kind == "retraction":
         kept = [i for i in items if not (i.source == event.source and i.event_id == event.retracts)]
         if len(kept) == len(items):
-            raise CreditError(
+            raise CreditRefusedError(
                 RejectReason.FACT_CONFLICT,
                 f"retracts={event.retracts} which {event.source} has not said of {event.subject}",
             )
         items = kept
-    elif event.kind in ENDS:
-        items = _ended(items, event, ENDS[event.kind])
+    elif event.kind in ENDING_KINDS:
+        items = _ended(items, event, ENDING_KINDS[event.kind])
     else:
         if event.kind == "rating":
             if event.rating not in reference.pd_by_rating:
-                raise CreditError(RejectReason.FIELD_RANGE, f"rating={event.rating} is of no scale")
+                raise CreditRefusedError(
+                    RejectReason.FIELD_RANGE, f"rating={event.rating} is of no scale"
+                )
             items = [i for i in items if not (i.kind == "rating" and i.us <= us)]
         if event.kind == "attestation":
             items = [i for i in items if not _older(i, event, us)]
         if len(items) >= config.max_credit:
-            raise CreditError(RejectReason.LIMIT_REACHED, f"max_credit={config.max_credit}")
+            raise CreditRefusedError(RejectReason.LIMIT_REACHED, f"max_credit={config.max_credit}")
         items.append(
             CreditItem(
                 us,
@@ -127,13 +129,13 @@ def apply_netting(state: RiskState, event: NettingSet, config: RiskConfig) -> No
     """
     row = state.credit.get(event.counterparty) or CreditRow()
     if event.netting_set not in row.netting and len(row.netting) >= config.max_credit:
-        raise CreditError(RejectReason.LIMIT_REACHED, f"max_credit={config.max_credit}")
+        raise CreditRefusedError(RejectReason.LIMIT_REACHED, f"max_credit={config.max_credit}")
     row.netting[event.netting_set] = (event.enforceable, sorted(event.accounts))
     state.credit[event.counterparty] = row
     state.mark(f"credit/{event.counterparty}")
 
 
-def weight(row: CreditRow | None, kinds: tuple[str, ...], config: RiskConfig) -> float:
+def news_weight(row: CreditRow | None, kinds: tuple[str, ...], config: RiskConfig) -> float:
     """How much the sources weigh that say one of `kinds`, each source counted once.
 
     A suspension that names assets or networks is about these alone and does not count here.
@@ -146,7 +148,7 @@ def weight(row: CreditRow | None, kinds: tuple[str, ...], config: RiskConfig) ->
     return sum(config.source_weights.get(s, config.source_weight) for s in sorted(sources))
 
 
-def partial(row: CreditRow | None, kind: str) -> list[str]:
+def named_parts(row: CreditRow | None, kind: str) -> list[str]:
     """Assets and networks that news of `kind` names."""
     if row is None:
         return []
@@ -154,13 +156,13 @@ def partial(row: CreditRow | None, kind: str) -> list[str]:
     return sorted(named)
 
 
-def rating(subject: str, row: CreditRow | None, reference: Reference) -> str:
+def credit_rating(subject: str, row: CreditRow | None, reference: Reference) -> str:
     """Latest rating by the news, else the reference data's."""
     ratings = [i.rating for i in row.items if i.kind == "rating" and i.rating] if row else []
     return ratings[-1] if ratings else reference.party(subject).rating
 
 
-def attested(row: CreditRow | None) -> CreditItem | None:
+def latest_attestation(row: CreditRow | None) -> CreditItem | None:
     """Return the attestation of the latest date that states a ratio, whoever made it."""
     items = [] if row is None else row.items
     stated = [i for i in items if i.kind == "attestation" and i.ratio is not None]

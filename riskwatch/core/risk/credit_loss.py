@@ -17,23 +17,23 @@ import msgspec
 
 from riskwatch.core.enums import Cause
 from riskwatch.core.money import quantise
-from riskwatch.core.risk.credit import rating, weight
-from riskwatch.core.risk.exposure import Exposures, Sums
-from riskwatch.core.risk.scorer import Law, SquareRoot
+from riskwatch.core.risk.credit import credit_rating, news_weight
+from riskwatch.core.risk.exposure import Exposures, ExposureSums
+from riskwatch.core.risk.scorer import ImpactLaw, SquareRootSlippage
 
 if TYPE_CHECKING:
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.scorer import Slipper
+    from riskwatch.core.risk.scorer import SlippageModel
     from riskwatch.core.risk.state import RiskState
 
 YEAR_S: Final = 31_536_000.0
 MINUTES_A_DAY: Final = 1_440.0
-FAILED: Final = ("insolvency", "default")
-_NOTHING: Final = Sums()
+FAILURE_KINDS: Final = ("insolvency", "default")
+_NOTHING: Final = ExposureSums()
 
 
-class Assessment(msgspec.Struct, frozen=True, gc=False):
+class CreditAssessment(msgspec.Struct, frozen=True, gc=False):
     """The figures of one party; amounts in USD, `pd` over `horizon_s` seconds."""
 
     gross: float
@@ -51,29 +51,29 @@ class Assessment(msgspec.Struct, frozen=True, gc=False):
         return self.pd * self.lgd * self.ead
 
 
-def pd_over(yearly: float, seconds: float) -> float:
+def horizon_pd(yearly: float, seconds: float) -> float:
     """Probability of default over a horizon, at a constant hazard.
 
     Examples
     --------
-    >>> round(pd_over(0.077, 31_536_000.0), 6), pd_over(1.0, 60.0)
+    >>> round(horizon_pd(0.077, 31_536_000.0), 6), horizon_pd(1.0, 60.0)
     (0.077, 1.0)
     """
     return 1.0 if yearly >= 1.0 else 1.0 - float((1.0 - yearly) ** (seconds / YEAR_S))
 
 
-def either(venue_loss: float, issuer_loss: float) -> float:
+def combined_loss_rate(venue_loss: float, issuer_loss: float) -> float:
     """Expected loss rate where a venue or an issuer can fail, without counting both twice.
 
     Examples
     --------
-    >>> round(either(0.1, 0.05), 4)
+    >>> round(combined_loss_rate(0.1, 0.05), 4)
     0.145
     """
     return 1.0 - (1.0 - venue_loss) * (1.0 - issuer_loss)
 
 
-class Assessor:
+class CreditAssessor:
     """Assesses parties, given prices and credit news.
 
     Parameters
@@ -87,9 +87,9 @@ class Assessor:
     """
 
     def __init__(
-        self, config: RiskConfig, reference: Reference, slippage: Slipper | None = None
+        self, config: RiskConfig, reference: Reference, slippage: SlippageModel | None = None
     ) -> None:
-        self.slippage = slippage or SquareRoot()
+        self.slippage = slippage or SquareRootSlippage()
         self.config = config
         self.reference = reference
         self._issued: dict[str, list[str]] = {}
@@ -109,16 +109,16 @@ class Assessor:
         news = state.credit.get(subject)
         party = self.reference.party(subject)
         lgd, horizon = party.lgd, self.config.horizon_s
-        if self.shut(state, subject):
+        if self.is_gated(state, subject):
             horizon = self.config.gated_horizon_s
             lgd = min(1.0, lgd * self.config.gated_lgd_factor)
-        yearly = self.reference.pd_by_rating[rating(subject, news, self.reference)]
-        failed = min(1.0, weight(news, FAILED, self.config))
+        yearly = self.reference.pd_by_rating[credit_rating(subject, news, self.reference)]
+        failed = min(1.0, news_weight(news, FAILURE_KINDS, self.config))
         implied = self._discount(state, subject) / lgd if lgd > 0.0 else 0.0
-        pd = max(pd_over(yearly, horizon), failed, min(1.0, implied))
+        pd = max(horizon_pd(yearly, horizon), failed, min(1.0, implied))
         return quantise(pd, 9), quantise(lgd, 9), horizon
 
-    def party(self, state: RiskState, name: str, exposures: Exposures) -> Assessment:
+    def party(self, state: RiskState, name: str, exposures: Exposures) -> CreditAssessment:
         """Assess a counterparty that holds our assets."""
         sums = exposures.party.get(name, _NOTHING)
         pd, lgd, horizon = self.loss_rate(state, name)
@@ -132,14 +132,14 @@ class Assessor:
             moving = cell.gross + cell.derivatives
             accrual += moving * daily * 1e-4 * sqrt(days) * self.config.stress_sd
             exit_cost += self.close(state, asset, cell.derivatives)
-        if self.shut(state, name):
+        if self.is_gated(state, name):
             # What cannot be withdrawn can only be sold as a claim, for what it recovers.
             exit_cost += claim * lgd
         # An accrual cannot exceed what there is: EAD stays finite.
         ead = claim + min(accrual, sums.gross + sums.derivatives)
-        return Assessment(sums.gross, sums.net, ead, pd, lgd, exit_cost, claim, horizon)
+        return CreditAssessment(sums.gross, sums.net, ead, pd, lgd, exit_cost, claim, horizon)
 
-    def issuer(self, state: RiskState, name: str, exposures: Exposures) -> Assessment:
+    def issuer(self, state: RiskState, name: str, exposures: Exposures) -> CreditAssessment:
         """Assess whoever stands behind coins: what they are worth is at stake."""
         sums = exposures.issuer.get(name, _NOTHING)
         pd, lgd, horizon = self.loss_rate(state, name)
@@ -148,15 +148,15 @@ class Assessor:
             for asset in sorted(exposures.asset)
             if self.reference.asset(asset).issuer == name
         )
-        return Assessment(sums.gross, sums.net, sums.long, pd, lgd, cost, 0.0, horizon)
+        return CreditAssessment(sums.gross, sums.net, sums.long, pd, lgd, cost, 0.0, horizon)
 
-    def bank(self, state: RiskState, name: str, exposures: Exposures) -> Assessment:
+    def bank(self, state: RiskState, name: str, exposures: Exposures) -> CreditAssessment:
         """Assess a bank behind issuers, by its share of their backing."""
         sums = exposures.bank.get(name, _NOTHING)
         pd, lgd, horizon = self.loss_rate(state, name)
-        return Assessment(sums.gross, sums.net, sums.long, pd, lgd, 0.0, 0.0, horizon)
+        return CreditAssessment(sums.gross, sums.net, sums.long, pd, lgd, 0.0, 0.0, horizon)
 
-    def firm(self, state: RiskState, exposures: Exposures) -> Assessment:
+    def firm(self, state: RiskState, exposures: Exposures) -> CreditAssessment:
         """Assess everything together: per holding, its venue or its issuer can fail.
 
         `pd` is the expected-loss rate over EAD with an LGD of 1, so that EL still is
@@ -169,7 +169,7 @@ class Assessor:
             issuer = self.reference.asset(asset).issuer
             if issuer is not None:
                 pd, lgd, _ = self.loss_rate(state, issuer)
-                rate = either(rate, pd * lgd)
+                rate = combined_loss_rate(rate, pd * lgd)
             total += cell.long
             lost += cell.long * rate
         for name in sorted(exposures.party):
@@ -178,7 +178,7 @@ class Assessor:
             stuck += assessed.stuck
         rate = quantise(lost / total, 9) if total else 0.0
         firm = exposures.firm
-        return Assessment(
+        return CreditAssessment(
             firm.gross, firm.net, total, rate, 1.0, cost, stuck, self.config.horizon_s
         )
 
@@ -188,13 +188,13 @@ class Assessor:
 
     def close(self, state: RiskState, asset: str, value: float) -> float:
         """Cost of selling `value` USD of an asset, by the quantile that our fills have taught."""
-        law = self.law(state, asset)
+        law = self.impact_law(state, asset)
         return value * self.slippage.bp(state.scorer, asset, value, law) * 1e-4
 
-    def law(self, state: RiskState, asset: str) -> Law:
+    def impact_law(self, state: RiskState, asset: str) -> ImpactLaw:
         """Square-root law of an asset as its market is now."""
         daily, spread, volume = self._market(state, asset)
-        return Law(spread, self.config.impact * daily / sqrt(volume))
+        return ImpactLaw(spread, self.config.impact * daily / sqrt(volume))
 
     def asset_loss(self, state: RiskState, asset: str, exposures: Exposures) -> float:
         """Expected loss of keeping an asset for the horizon, USD: its issuer's."""
@@ -205,11 +205,11 @@ class Assessor:
         pd, lgd, _ = self.loss_rate(state, issuer)
         return sums.long * pd * lgd
 
-    def shut(self, state: RiskState, name: str) -> bool:
+    def is_gated(self, state: RiskState, name: str) -> bool:
         """Whether somebody says that a party has shut withdrawals, or enough that it failed."""
         news = state.credit.get(name)
-        gate = weight(news, ("withdrawals_suspended",), self.config)
-        return gate > 0.0 or weight(news, FAILED, self.config) >= 1.0
+        gate = news_weight(news, ("withdrawals_suspended",), self.config)
+        return gate > 0.0 or news_weight(news, FAILURE_KINDS, self.config) >= 1.0
 
     def _discount(self, state: RiskState, issuer: str) -> float:
         """Largest discount of an issuer's pegged coins, a share of par; 0 if a feed's fault."""
@@ -241,13 +241,13 @@ class Assessor:
                 claim += sums.long
         return claim + sum(max(0.0, nets[key]) for key in sorted(nets))
 
-    def _exit_days(self, state: RiskState, name: str, sums: Sums) -> float:
+    def _exit_days(self, state: RiskState, name: str, sums: ExposureSums) -> float:
         """Days that leaving takes: by the daily cap, or longer behind a closed gate."""
         days = self.config.exit_s / 86_400.0
         cap = self.reference.party(name).withdrawal_cap_usd_day
         if cap:
             days = max(days, sums.long / cap)
-        if self.shut(state, name):
+        if self.is_gated(state, name):
             days = max(days, self.config.horizon_s / 86_400.0)
         return days
 

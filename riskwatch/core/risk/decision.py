@@ -18,9 +18,15 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     Origin,
 )
-from riskwatch.core.risk.explanation import Rationale, cause_of, explain, ground_of, reasons_of
-from riskwatch.core.risk.stakes import Evaluation
-from riskwatch.core.risk.state import BudgetRow, ControlRow, ScopeRow
+from riskwatch.core.risk.explanation import (
+    Rationale,
+    decision_reasons,
+    explain,
+    leading_feature,
+    request_cause,
+)
+from riskwatch.core.risk.stakes import TickContext
+from riskwatch.core.risk.state import AlertBudgetRow, ControlRow, ScopeRow
 from riskwatch.core.scopes import FIRM
 
 if TYPE_CHECKING:
@@ -28,10 +34,10 @@ if TYPE_CHECKING:
 
     from riskwatch.core.outputs import Output
     from riskwatch.core.risk.config import PeopleConfig, RiskConfig
-    from riskwatch.core.risk.explanation import Scene, Stakes
+    from riskwatch.core.risk.explanation import EvaluationContext, ExposureAtStake
     from riskwatch.core.risk.features import Features
-    from riskwatch.core.risk.rule_engine import Look, Request, RuleEngine
-    from riskwatch.core.risk.stakes import Dollars
+    from riskwatch.core.risk.rule_engine import RuleEngine, RuleEvaluation, RuleRequest
+    from riskwatch.core.risk.stakes import StakesCalculator
     from riskwatch.core.risk.state import RiskState
 
 
@@ -75,13 +81,13 @@ class DecisionWriter:
     ----------
     config : RiskConfig
         How long a switch may be relied on.
-    dollars : Dollars
+    stakes_calculator : Dollars
         What is at stake where people move a scope.
     """
 
-    def __init__(self, config: RiskConfig, dollars: Dollars) -> None:
+    def __init__(self, config: RiskConfig, dollars: StakesCalculator) -> None:
         self.config = config
-        self.dollars = dollars
+        self.stakes_calculator = dollars
 
     def move(
         self,
@@ -89,7 +95,7 @@ class DecisionWriter:
         scope: str,
         to: State,
         why: Rationale,
-        stakes: Stakes,
+        stakes: ExposureAtStake,
         origin: Origin,
         *,
         quality: Quality,
@@ -168,7 +174,7 @@ class DecisionWriter:
         title: str,
         cause: Cause,
         reasons: list[str],
-        stakes: Stakes,
+        stakes: ExposureAtStake,
         origin: Origin,
     ) -> AlertRaised:
         """Alert people of the state of a scope; it stays one alert until it is resolved."""
@@ -191,7 +197,7 @@ class DecisionWriter:
         row = state.scopes.get(scope)
         if row is None:
             row = state.scopes[scope] = ScopeRow()
-        stakes = self.dollars.on(state, Evaluation(by.us, due=False), scope)
+        stakes = self.stakes_calculator.on(state, TickContext(by.us, due=False), scope)
         why, origin = by.rationale, by.origin
         out: list[Output] = [
             self.move(row, scope, to, why, stakes, origin, quality=row.quality),
@@ -202,7 +208,7 @@ class DecisionWriter:
             title = f"{scope} is {to.value}: {by.action}"
             out.append(self.alert(row, scope, title, why.cause, why.reasons, stakes, origin))
         elif to is State.NORMAL:
-            out += resolve(state, scope, by)
+            out += resolve_alerts(state, scope, by)
         return out
 
     def restate(self, state: RiskState, scope: str, by: Intervention) -> KillSwitchChanged:
@@ -227,7 +233,7 @@ def alert_raised(
     severity: State,
     cause: Cause,
     reasons: list[str],
-    stakes: Stakes | None = None,
+    stakes: ExposureAtStake | None = None,
     decision_id: str = "",
 ) -> AlertRaised:
     """Write an alert; `stakes` and `decision_id` where it is about our dollars or a decision."""
@@ -251,7 +257,7 @@ def alert_resolved(origin: Origin, key: str, scope: str, opened_id: str) -> Aler
     )
 
 
-def notice(key: str, scope: str, title: str, by: Intervention) -> AlertRaised:
+def operator_alert(key: str, scope: str, title: str, by: Intervention) -> AlertRaised:
     """Tell people of something that waits for them, or that they should know."""
     return alert_raised(
         by.origin,
@@ -264,7 +270,7 @@ def notice(key: str, scope: str, title: str, by: Intervention) -> AlertRaised:
     )
 
 
-def resolve(state: RiskState, scope: str, by: Intervention) -> list[Output]:
+def resolve_alerts(state: RiskState, scope: str, by: Intervention) -> list[Output]:
     """End the paging about a scope."""
     row = state.scopes[scope]
     out: list[Output] = [
@@ -306,18 +312,18 @@ def control_changed(state: RiskState, scope: str, origin: Origin) -> ControlChan
 
 # How often people are paged about WATCH: a budget per month, and one alert for what is over it.
 
-KEY: Final = "firm|folded"
+FOLDED_ALERT_KEY: Final = "firm|folded"
 _MONTHS: Final = 12
 
 
-def afford(state: RiskState, us: int, config: PeopleConfig) -> bool:
+def spend_alert_budget(state: RiskState, us: int, config: PeopleConfig) -> bool:
     """Spend one alert of WATCH of this month's budget, if there is one left.
 
     REDUCE and HALT do not ask.
     """
     month = month_of(us)
     if month > state.budget.month:
-        state.budget = BudgetRow(month, alert_id=state.budget.alert_id)
+        state.budget = AlertBudgetRow(month, alert_id=state.budget.alert_id)
     state.mark("budget")
     if state.budget.raised >= config.watch_alerts_month:
         return False
@@ -325,19 +331,23 @@ def afford(state: RiskState, us: int, config: PeopleConfig) -> bool:
     return True
 
 
-def folded(state: RiskState, scene: Scene, row: ScopeRow) -> list[AlertRaised | AlertResolved]:
+def fold_alert(
+    state: RiskState, scene: EvaluationContext, row: ScopeRow
+) -> list[AlertRaised | AlertResolved]:
     """Put one more alert into the month's one; people hear of the 1st, 2nd, 4th, 8th, ..."""
     budget = state.budget
     reasons = [f"the last was {scene.scope}", *row.reasons[:1]]
     by = Intervention(scene.origin.cause_id, scene.us, "fold", reasons)
     out: list[AlertRaised | AlertResolved] = []
     if budget.folded == 0 and budget.alert_id:
-        out.append(alert_resolved(by.origin, KEY, FIRM, budget.alert_id))  # an earlier month's
+        out.append(
+            alert_resolved(by.origin, FOLDED_ALERT_KEY, FIRM, budget.alert_id)
+        )  # an earlier month's
         budget.alert_id = ""
     budget.folded += 1
     if budget.folded & (budget.folded - 1) == 0:
         title = f"{budget.folded} alerts of WATCH over the budget of the month"
-        raised = notice(KEY, FIRM, title, by)
+        raised = operator_alert(FOLDED_ALERT_KEY, FIRM, title, by)
         budget.alert_id = budget.alert_id or raised.id
         out.append(raised)
     return out
@@ -358,7 +368,7 @@ def month_of(us: int) -> int:
 RiskOutput = DecisionMade | KillSwitchChanged | AlertRaised | AlertResolved
 
 
-class Decider:
+class DecisionMaker:
     """Turns looks into decisions, switches and alerts.
 
     Parameters
@@ -373,7 +383,9 @@ class Decider:
         self.config = config
         self.writer = writer
 
-    def decide(self, state: RiskState, row: ScopeRow, look: Look, scene: Scene) -> list[RiskOutput]:
+    def decide(
+        self, state: RiskState, row: ScopeRow, look: RuleEvaluation, scene: EvaluationContext
+    ) -> list[RiskOutput]:
         """Move a scope to the state that follows, and say so if anything changed."""
         out: list[RiskOutput] = []
         control = state.controls.get(scene.scope, NO_CONTROL)
@@ -386,7 +398,9 @@ class Decider:
             out += self._alerts(state, row, look, scene)
         return out
 
-    def _move(self, row: ScopeRow, to: State, look: Look, scene: Scene) -> DecisionMade:
+    def _move(
+        self, row: ScopeRow, to: State, look: RuleEvaluation, scene: EvaluationContext
+    ) -> DecisionMade:
         stakes = scene.stakes()
         why = explain(row, to, look, scene, stakes)
         return self.writer.move(
@@ -394,7 +408,7 @@ class Decider:
         )
 
     def _switch(
-        self, state: RiskState, row: ScopeRow, scene: Scene, *, decided: bool
+        self, state: RiskState, row: ScopeRow, scene: EvaluationContext, *, decided: bool
     ) -> list[RiskOutput]:
         """Put the switch where state and quality of data want it."""
         dark = self._is_dark(row, scene)
@@ -408,7 +422,7 @@ class Decider:
         notes = [_silence(row, scene)] if dark else []
         return [self.writer.switch(state, scene.scope, row, scene.origin, dark=dark, notes=notes)]
 
-    def _is_dark(self, row: ScopeRow, scene: Scene) -> bool:
+    def _is_dark(self, row: ScopeRow, scene: EvaluationContext) -> bool:
         """Whether data has been missing for too long, of a scope on which we have something."""
         if scene.quality is not Quality.UNKNOWN:
             row.unknown_since = -1
@@ -422,7 +436,7 @@ class Decider:
         return False
 
     def _alerts(
-        self, state: RiskState, row: ScopeRow, look: Look, scene: Scene
+        self, state: RiskState, row: ScopeRow, look: RuleEvaluation, scene: EvaluationContext
     ) -> list[RiskOutput]:
         """Tell people, if it is about their money; tell them more; and when it is over."""
         out: list[RiskOutput] = []
@@ -439,27 +453,29 @@ class Decider:
         added = [
             r
             for r in look.requests
-            if r.state.rank >= row.state.rank and ground_of(r, look) not in known
+            if r.state.rank >= row.state.rank and leading_feature(r, look) not in known
         ]
         # A silence ends, so what was not told meanwhile is told then; a HALT is told at once.
         if (entered or added) and (not silenced or row.state is State.HALT):
             stakes = scene.stakes()
             if stakes.exposure >= self.config.alert_from_usd:
-                if row.state is State.WATCH and not afford(state, scene.us, self.config.people):
-                    out += folded(state, scene, row)
+                if row.state is State.WATCH and not spend_alert_budget(
+                    state, scene.us, self.config.people
+                ):
+                    out += fold_alert(state, scene, row)
                     row.alert_state = row.state
                 else:
                     out.append(self._raise(row, look, scene, stakes, added, entered=entered))
-                row.grounds = sorted({*known, *(ground_of(r, look) for r in added)})
+                row.grounds = sorted({*known, *(leading_feature(r, look) for r in added)})
         return out + self._dark(row, scene, silenced=silenced)
 
     def _raise(
         self,
         row: ScopeRow,
-        look: Look,
-        scene: Scene,
-        stakes: Stakes,
-        added: list[Request],
+        look: RuleEvaluation,
+        scene: EvaluationContext,
+        stakes: ExposureAtStake,
+        added: list[RuleRequest],
         *,
         entered: bool,
     ) -> AlertRaised:
@@ -467,12 +483,12 @@ class Decider:
         cause, reasons = row.cause, row.reasons
         title = f"{scene.scope} is {row.state.value}"
         if not entered:
-            cause = cause_of(added[0], look, scene)
-            reasons = reasons_of(row, look, scene, cause, stakes)
-            title += f", now also by {ground_of(added[0], look)}"
+            cause = request_cause(added[0], look, scene)
+            reasons = decision_reasons(row, look, scene, cause, stakes)
+            title += f", now also by {leading_feature(added[0], look)}"
         return self.writer.alert(row, scene.scope, title, cause, reasons, stakes, scene.origin)
 
-    def _dark(self, row: ScopeRow, scene: Scene, *, silenced: bool) -> list[RiskOutput]:
+    def _dark(self, row: ScopeRow, scene: EvaluationContext, *, silenced: bool) -> list[RiskOutput]:
         """Tell people that a scope they hold something of is restricted for want of data."""
         dark = row.effective is not row.state
         key = f"{scene.scope}|data"
@@ -502,7 +518,7 @@ class Decider:
         return []
 
 
-def _silence(row: ScopeRow, scene: Scene) -> str:
+def _silence(row: ScopeRow, scene: EvaluationContext) -> str:
     """Say why there is no data, or for how long there has been none."""
     if scene.doubt:
         return f"{scene.scope}: {scene.doubt}"
@@ -510,7 +526,7 @@ def _silence(row: ScopeRow, scene: Scene) -> str:
     return f"{scene.scope}: nothing has been heard for {minutes:.0f} minutes"
 
 
-def _asked(row: ScopeRow, look: Look, control: ControlRow) -> State:
+def _asked(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
     """State that follows: HALT latches, unless two people have overridden it for a while."""
     if row.state is State.HALT:
         return State.HALT  # nothing that is measured leads out of it
@@ -524,7 +540,7 @@ def _asked(row: ScopeRow, look: Look, control: ControlRow) -> State:
 # How the rules look at one scope, and what becomes of what they see.
 
 
-class Looker:
+class ScopeEvaluator:
     """Lets the rules and asks of a kind of scope look at one, and decides.
 
     Parameters
@@ -539,28 +555,30 @@ class Looker:
 
     def __init__(self, config: RiskConfig, engine: RuleEngine, writer: DecisionWriter) -> None:
         self.engine = engine
-        self.dollars = writer.dollars
-        self.decider = Decider(config, writer)
+        self.stakes_calculator = writer.stakes_calculator
+        self.decider = DecisionMaker(config, writer)
 
-    def bounded(
-        self, state: RiskState, tick: Evaluation, scope: str, caps: dict[str, State]
+    def apply_bound(
+        self, state: RiskState, tick: TickContext, scope: str, caps: dict[str, State]
     ) -> dict[str, State]:
         """Caps, where models of bounded authority may not reduce this scope as well."""
-        if State.REDUCE not in caps.values() or self.dollars.in_bounds(state, tick, scope):
+        if State.REDUCE not in caps.values() or self.stakes_calculator.is_within_bound(
+            state, tick, scope
+        ):
             return caps
         return {f: State.WATCH if cap is State.REDUCE else cap for f, cap in caps.items()}
 
-    def idle(self, state: RiskState, scope: str, bound: dict[str, Features]) -> bool:
+    def is_idle(self, state: RiskState, scope: str, bound: dict[str, Features]) -> bool:
         """Whether there is nothing to say of a scope that only limits know, and no news at all."""
         if state.credit or scope in state.scopes:
             return False
-        return not self.engine.of(scope).met(bound.get(scope, {}))
+        return not self.engine.of(scope).has_met_condition(bound.get(scope, {}))
 
-    def look(
+    def evaluate(
         self,
         state: RiskState,
-        tick: Evaluation,
-        scene: Scene,
+        tick: TickContext,
+        scene: EvaluationContext,
         fresh: int,
         caps: dict[str, State] | None = None,
     ) -> list[Output]:
@@ -568,10 +586,10 @@ class Looker:
         known = state.scopes.get(scene.scope)
         rules = self.engine.of(scene.scope)
         quiet = known is None and scene.quality is not Quality.UNKNOWN
-        if quiet and not rules.met(scene.features):
+        if quiet and not rules.has_met_condition(scene.features):
             return []
         row = known or ScopeRow()
-        look = rules.look(
+        look = rules.evaluate(
             row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
         )
         tick.moving = tick.moving or look.moving
@@ -580,7 +598,7 @@ class Looker:
         row.capped = row.state is State.REDUCE and look.capped
         if row.unknown_since >= 0:
             tick.moving = True
-        if known is None and not row.idle:
+        if known is None and not row.is_idle:
             state.scopes[scene.scope] = row
             state.mark(f"scope/{scene.scope}")
         elif known is not None and (

@@ -9,29 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, moment
-from riskwatch.core.outputs import SCHEDULE, DrillSignalled, Origin
+from riskwatch.core.outputs import SCHEDULED_BY, DrillSignalled, Origin
 from riskwatch.core.risk.state import DrillRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from riskwatch.core.risk.config import DrillPlan
-    from riskwatch.core.risk.gate import Order
+    from riskwatch.core.risk.gate import AuthorizedCommand
     from riskwatch.core.risk.state import RiskState
 
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
 
 
-def due_by(plan: DrillPlan, us: int) -> int:
+def last_due(plan: DrillPlan, us: int) -> int:
     """Last moment, not after `us`, at which a plan is due; microseconds.
 
     Examples
     --------
-    >>> from riskwatch.core.clock import text
+    >>> from riskwatch.core.clock import rfc3339
     >>> from riskwatch.core.risk.config import DrillPlan
     >>> plan = DrillPlan(id="weekly", scope="firm", every_s=604_800.0, at="10:00", weekday="mon")
-    >>> text(due_by(plan, 1_678_504_380_000_000))
+    >>> rfc3339(last_due(plan, 1_678_504_380_000_000))
     '2023-03-06T10:00:00Z'
     """
     every = round(plan.every_s * SECOND)
@@ -42,7 +42,7 @@ def due_by(plan: DrillPlan, us: int) -> int:
     return first + (us - first) // every * every
 
 
-def commanded(order: Order, expect: list[str]) -> DrillSignalled:
+def commanded_drill(order: AuthorizedCommand, expect: list[str]) -> DrillSignalled:
     """Signal what a person commands."""
     return DrillSignalled(
         **order.origin.stamp(DrillSignalled, order.scope),
@@ -54,11 +54,11 @@ def commanded(order: Order, expect: list[str]) -> DrillSignalled:
     )
 
 
-def scheduled(plans: Sequence[DrillPlan], state: RiskState, us: int) -> list[DrillSignalled]:
+def scheduled_drills(plans: Sequence[DrillPlan], state: RiskState, us: int) -> list[DrillSignalled]:
     """Signal what is due; a plan that is new waits for its next moment."""
     out = []
     for plan in plans:
-        row, due = state.drills.get(plan.id), due_by(plan, us)
+        row, due = state.drills.get(plan.id), last_due(plan, us)
         if row is not None and due <= row.last:
             continue
         state.drills[plan.id] = DrillRow(us if row is None else row.since, due)
@@ -79,7 +79,7 @@ def _signal(plan: DrillPlan, due: int, us: int) -> DrillSignalled:
         **Origin(cause, moment(us)).stamp(DrillSignalled, plan.scope),
         scope=plan.scope,
         plan=plan.id,
-        person=SCHEDULE,
+        person=SCHEDULED_BY,
         reason=f"plan {plan.id}, due at {moment(due):%Y-%m-%d %H:%M} UTC",
         expect=list(plan.expect),
     )

@@ -12,46 +12,46 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.outputs import Output
 from riskwatch.core.risk import reports
-from riskwatch.core.risk.decision import Looker
-from riskwatch.core.risk.explanation import Scene
+from riskwatch.core.risk.decision import ScopeEvaluator
+from riskwatch.core.risk.explanation import EvaluationContext
 from riskwatch.core.risk.exposure import price_of
 from riskwatch.core.risk.features import (
-    OLD,
+    READING_MAX_AGE,
     Features,
     asset_features,
     asset_quality,
     counterparty_features,
-    engaged,
-    heard,
-    note_asset,
-    note_party,
+    has_business,
+    is_live,
+    update_asset_baseline,
+    update_party_baseline,
     venue_asset_features,
     venue_quality,
 )
 from riskwatch.core.risk.limits import LimitBook
-from riskwatch.core.risk.rule_engine import score_name
-from riskwatch.core.risk.scorer import Grounds
-from riskwatch.core.risk.state import doubts
+from riskwatch.core.risk.rule_engine import score_feature
+from riskwatch.core.risk.scorer import Explanation
+from riskwatch.core.risk.state import fault_reasons
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.core.readings import Slip
-    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.readings import FillSlippage
+    from riskwatch.core.reference import LimitsConfig, Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.credit_loss import Assessor
+    from riskwatch.core.risk.credit_loss import CreditAssessor
     from riskwatch.core.risk.decision import DecisionWriter
     from riskwatch.core.risk.rule_engine import RuleEngine
     from riskwatch.core.risk.scorer import Scorer
-    from riskwatch.core.risk.stakes import Evaluation
+    from riskwatch.core.risk.stakes import TickContext
     from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
 
 
 # Whom the stage asks for scores, how often, and what becomes of the answers.
 
 
-class Answers(msgspec.Struct, gc=False):
+class ScopeScores(msgspec.Struct, gc=False):
     """What the models said of one scope.
 
     Attributes
@@ -67,10 +67,10 @@ class Answers(msgspec.Struct, gc=False):
 
     out: list[Output] = []
     caps: dict[str, State] = {}
-    grounds: dict[str, Callable[[], Grounds]] = {}
+    grounds: dict[str, Callable[[], Explanation]] = {}
 
 
-class Asker:
+class ScoreCollector:
     """Asks the models about a scope: always in unrest, else every `report_s`.
 
     Parameters
@@ -94,7 +94,7 @@ class Asker:
         *,
         labelled: bool,
         ours: bool = True,
-    ) -> Answers:
+    ) -> ScopeScores:
         """Ask about one scope, if it is time; probabilities are added to `features`.
 
         Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
@@ -102,8 +102,8 @@ class Asker:
         kind = parse(scope).kind
         calm = self._calm(kind, features)
         if not self._due(state, us, scope, calm=calm):
-            return Answers()
-        answers = Answers()
+            return ScopeScores()
+        answers = ScopeScores()
         key = f"score/{scope}"
         out = us - state.sent.get(key, 0) >= self.config.report_s * SECOND
         scored = self.scorer.observe(
@@ -112,7 +112,7 @@ class Asker:
         for each in scored:
             if each.cap is State.NORMAL:
                 continue  # a shadow is stored, and is no ground of anything
-            feature = score_name(each.generation, each.target)
+            feature = score_feature(each.generation, each.target)
             features[feature] = each.probability
             answers.grounds[feature] = each.grounds
             answers.caps[feature] = each.cap
@@ -146,16 +146,16 @@ class Asker:
 
 # Our own fills: what they cost teaches what leaving will cost.
 
-MOST: Final = 256
+MAX_WAITING_FILLS: Final = 256
 """Most fills of one counterparty that wait for the next tick."""
 
 
-def remember(row: PartyRow, slips: list[Slip]) -> None:
+def queue_fills(row: PartyRow, slips: list[FillSlippage]) -> None:
     """Keep fills until the next tick: which reading came first must not matter."""
-    row.slips = [*row.slips, *slips][:MOST]
+    row.slips = [*row.slips, *slips][:MAX_WAITING_FILLS]
 
 
-def dealings(state: RiskState, us: int, assessor: Assessor) -> None:
+def learn_slippage(state: RiskState, us: int, assessor: CreditAssessor) -> None:
     """Learn from the fills that came since the last tick, in order of their time.
 
     A fill whose market is not seen now, or that is old, as in a catch-up, teaches nothing and is
@@ -170,14 +170,18 @@ def dealings(state: RiskState, us: int, assessor: Assessor) -> None:
             state.mark(f"party/{name}")
     for when, _, _, slip in sorted(found, key=lambda each: each[:3]):
         price = price_of(slip.quote, state)
-        if price is None or us - when > OLD or not heard(state.assets.get(slip.asset), us):
+        if (
+            price is None
+            or us - when > READING_MAX_AGE
+            or not is_live(state.assets.get(slip.asset), us)
+        ):
             assessor.slippage.miss(state.scorer, slip.asset)
             continue
-        value, law = slip.notional * price, assessor.law(state, slip.asset)
+        value, law = slip.notional * price, assessor.impact_law(state, slip.asset)
         assessor.slippage.learn(state.scorer, slip.asset, value, law, slip.bp)
 
 
-class Subject(msgspec.Struct, frozen=True, gc=False):
+class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
     """One scope whose turn it is: what is known of it, and what is to be done.
 
     Attributes
@@ -187,7 +191,7 @@ class Subject(msgspec.Struct, frozen=True, gc=False):
     features : dict of str to float
         What is known now; what the models say is added to it.
     cause, quality, support, refute, doubt
-        As of a :class:`~riskwatch.core.risk.explanation.Scene`.
+        As of a :class:`~riskwatch.core.risk.explanation.EvaluationContext`.
     fresh : int
         Fresh observations since the last look.
     out : list of Output
@@ -235,7 +239,7 @@ class Evaluator:
         self,
         config: RiskConfig,
         reference: Reference,
-        limits: Limits,
+        limits: LimitsConfig,
         engine: RuleEngine,
         writer: DecisionWriter,
         scorer: Scorer,
@@ -243,31 +247,31 @@ class Evaluator:
         self.config = config
         self.reference = reference
         self.limits = LimitBook(limits, reference)
-        self.asker = Asker(config, scorer)
-        self.dollars = writer.dollars
-        self.looker = Looker(config, engine, writer)
+        self.score_collector = ScoreCollector(config, scorer)
+        self.stakes_calculator = writer.stakes_calculator
+        self.scope_evaluator = ScopeEvaluator(config, engine, writer)
 
-    def run(self, state: RiskState, tick: Evaluation) -> list[Output]:
+    def run(self, state: RiskState, tick: TickContext) -> list[Output]:
         """Evaluate everything; the state is as of `tick` afterwards."""
         meta = state.meta
         tick.elapsed = tick.us - meta.looked if meta.looked else 0
-        dealings(state, tick.us, self.dollars.assessor)
+        learn_slippage(state, tick.us, self.stakes_calculator.assessor)
         out: list[Output] = []
         out += self._exposures(state, tick)
         bound = self._limits(state, tick, out)
         out += self._scopes(state, tick, bound)
-        out += self.asker.scorer.report(state.scorer, tick.us)
+        out += self.score_collector.scorer.report(state.scorer, tick.us)
         if tick.due:
-            out += self.dollars.assessments(state, tick)
-            self.dollars.ask(state, tick)
-            out += reports.missing(state, tick.us, self.reference)
+            out += self.stakes_calculator.assessments(state, tick)
+            self.stakes_calculator.ask(state, tick)
+            out += reports.missing_data_issues(state, tick.us, self.reference)
             meta.reported = tick.us
         meta.looked, meta.moving = tick.us, tick.moving
         meta.news = meta.holdings = False
         state.mark("meta")
         return out
 
-    def _exposures(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+    def _exposures(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
         for name in sorted(state.parties):
             row = state.parties[name]
             if row.unshown or tick.due:
@@ -276,34 +280,38 @@ class Evaluator:
                 state.mark(f"party/{name}")
 
     def _limits(
-        self, state: RiskState, tick: Evaluation, out: list[Output]
+        self, state: RiskState, tick: TickContext, out: list[Output]
     ) -> dict[str, dict[str, float]]:
         """Measure limits when holdings changed or it is due; else what was measured stands."""
         if state.meta.holdings or tick.due:
-            found = list(self.limits.measure(tick.exposures(state, self.reference), state.hards))
+            found = list(
+                self.limits.measure(tick.exposures(state, self.reference), state.limit_overrides)
+            )
             # What nothing is held of any more uses nothing of its limit.
-            found += self.limits.emptied(state.limits, {m.key: None for m in found}, state.hards)
+            found += self.limits.released_usages(
+                state.limits, {m.key: None for m in found}, state.limit_overrides
+            )
             for measured in found:
                 out += reports.limit_measured(state, measured, tick.us, self.config)
-            state.bound = None
-            return self.limits.binding(found)
-        if state.bound is None:
-            found = list(self.limits.remembered(state.limits, state.hards))
-            state.bound = self.limits.binding(found)
-        return state.bound
+            state.limit_features = None
+            return self.limits.scope_features(found)
+        if state.limit_features is None:
+            found = list(self.limits.last_usages(state.limits, state.limit_overrides))
+            state.limit_features = self.limits.scope_features(found)
+        return state.limit_features
 
     def _scopes(
-        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
     ) -> Iterator[Output]:
         """Look at every scope, kind by kind; what is known of one is gathered at its turn."""
         for subjects in (self._assets, self._venue_assets, self._counterparties, self._books):
             for subject in subjects(state, tick, bound):
                 yield from self._look(state, tick, subject)
 
-    def _look(self, state: RiskState, tick: Evaluation, subject: Subject) -> Iterator[Output]:
+    def _look(self, state: RiskState, tick: TickContext, subject: ScopeSubject) -> Iterator[Output]:
         """Put out what is known of one scope, ask the models, and let the rules look."""
         yield from subject.out
-        scene = Scene(
+        scene = EvaluationContext(
             us=tick.us,
             scope=subject.scope,
             features=subject.features,
@@ -311,12 +319,12 @@ class Evaluator:
             quality=subject.quality,
             support=subject.support,
             refute=subject.refute,
-            stakes=partial(self.dollars.on, state, tick, subject.scope),
+            stakes=partial(self.stakes_calculator.on, state, tick, subject.scope),
             doubt=subject.doubt,
         )
         caps: dict[str, State] = {}
         if subject.asked:
-            answers = self.asker.ask(
+            answers = self.score_collector.ask(
                 state,
                 tick.us,
                 scene.scope,
@@ -326,32 +334,34 @@ class Evaluator:
             )
             yield from answers.out
             scene.scores.update(answers.grounds)
-            caps = self.looker.bounded(state, tick, scene.scope, answers.caps)
-        yield from self.looker.look(state, tick, scene, subject.fresh, caps)
+            caps = self.scope_evaluator.apply_bound(state, tick, scene.scope, answers.caps)
+        yield from self.scope_evaluator.evaluate(state, tick, scene, subject.fresh, caps)
 
     def _assets(
-        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
-    ) -> Iterator[Subject]:
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+    ) -> Iterator[ScopeSubject]:
         worst = self._discounts(state, tick.us)
         names = dict.fromkeys(state.assets) | _named(bound, ASSET)
         for name in sorted(names):
             scope, row = f"{ASSET}:{name}", state.assets.get(name)
             if row is None:
                 # What was never priced is missing, not gone: PRICE_MISSING says so.
-                if not self.looker.idle(state, scope, bound):
+                if not self.scope_evaluator.is_idle(state, scope, bound):
                     features = self._asset_features(state, name, tick.us, worst, bound)
-                    yield Subject(scope, features, Cause.NONE, fresh=0)
+                    yield ScopeSubject(scope, features, Cause.NONE, fresh=0)
                 continue
             quality = asset_quality(row, tick.us, self.config)
             fresh = row.reading.observations - row.observations
             row.observations = row.reading.observations
             if fresh and self._usual(row, name, quality):
-                note_asset(row, name, self._state(state, scope), self.config, self.reference)
+                update_asset_baseline(
+                    row, name, self._state(state, scope), self.config, self.reference
+                )
             features = self._asset_features(state, name, tick.us, worst, bound)
             sent = list(reports.asset_valued(name, row, quality, tick.us, self.config))
             if sent or fresh:
                 state.mark(f"asset/{name}")
-            yield Subject(
+            yield ScopeSubject(
                 scope,
                 features,
                 row.reading.cause,
@@ -392,13 +402,13 @@ class Evaluator:
         found = [
             (max(0.0, -row.reading.deviation_bp), name)
             for name, row in sorted(state.assets.items())
-            if heard(row, us) and self.reference.asset(name).peg is not None
+            if is_live(row, us) and self.reference.asset(name).peg is not None
         ]
         return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 
     def _venue_assets(
-        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
-    ) -> Iterator[Subject]:
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+    ) -> Iterator[ScopeSubject]:
         del bound  # no limit is on a coin at one venue
         scopes = {s: None for s in state.scopes if parse(s).kind == VENUE_ASSET}
         for venue in sorted(state.venues):
@@ -416,12 +426,12 @@ class Evaluator:
                 state.sent[f"local/{scope}"] = now
                 state.mark(f"sent/local/{scope}")
             features = venue_asset_features(row, at.asset, tick.us)
-            yield Subject(scope, features, Cause.VENUE, fresh=max(0, now - seen))
+            yield ScopeSubject(scope, features, Cause.VENUE, fresh=max(0, now - seen))
 
     def _counterparties(
-        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
-    ) -> Iterator[Subject]:
-        doubted = doubts(state)
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+    ) -> Iterator[ScopeSubject]:
+        doubted = fault_reasons(state)
         known = dict.fromkeys([*state.parties, *state.venues, *doubted])
         # A group's limit closes the door of those of its members that we have nothing with yet.
         names = known | _named(bound, COUNTERPARTY)
@@ -430,32 +440,34 @@ class Evaluator:
         }
         for name in sorted(names):
             scope = f"{COUNTERPARTY}:{name}"
-            if name not in known and self.looker.idle(state, scope, bound):
+            if name not in known and self.scope_evaluator.is_idle(state, scope, bound):
                 continue
             party = state.parties.get(name)
-            if party is not None and note_party(party, self._state(state, scope), self.config):
+            if party is not None and update_party_baseline(
+                party, self._state(state, scope), self.config
+            ):
                 state.mark(f"party/{name}")
             features = counterparty_features(state, name, tick.us, self.config, self.reference)
             asked = name in state.parties or name in state.venues
             quality = venue_quality(state.venues.get(name), tick.us, self.config)
-            yield Subject(
+            yield ScopeSubject(
                 scope,
                 features | bound.get(scope, {}),
                 Cause.COUNTERPARTY,
                 quality=Quality.UNKNOWN if name in doubted else quality,
                 asked=asked,
                 labelled=name not in doubted,
-                ours=asked and engaged(party, state, self.config),
+                ours=asked and has_business(party, state, self.config),
                 doubt=doubted.get(name, ""),
             )
 
     def _books(
-        self, state: RiskState, tick: Evaluation, bound: dict[str, Features]
-    ) -> Iterator[Subject]:
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+    ) -> Iterator[ScopeSubject]:
         del state, tick
         for scope in sorted(bound):
             if parse(scope).kind in (BOOK, FIRM):
-                yield Subject(scope, bound[scope], Cause.LIMIT)
+                yield ScopeSubject(scope, bound[scope], Cause.LIMIT)
 
 
 def _named(bound: dict[str, Features], kind: str) -> dict[str, None]:

@@ -10,8 +10,8 @@ import msgspec
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.money import quantise
 from riskwatch.core.outputs import Origin
-from riskwatch.core.risk.rule_engine import Look, Request, score_name
-from riskwatch.core.risk.scorer import RULES, SERVED, Grounds
+from riskwatch.core.risk.rule_engine import RuleEvaluation, RuleRequest, score_feature
+from riskwatch.core.risk.scorer import ENSEMBLE, RULES_GENERATION, Explanation
 from riskwatch.core.scopes import ASSET, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from riskwatch.core.rules import Condition, Rule
 
 LIMIT_FEATURES = ("limit_ratio", "warning_ratio")
-SERVED_SCORES = score_name(SERVED, "")
+ENSEMBLE_SCORE_PREFIX = score_feature(ENSEMBLE, "")
 CREDIT_FEATURES = ("_weight", "_parts", "backing_failed_share")
 
 
-class Stakes(msgspec.Struct, frozen=True, gc=False):
+class ExposureAtStake(msgspec.Struct, frozen=True, gc=False):
     """Our dollars on a scope: exposure, expected loss of staying, cost of leaving."""
 
     exposure: float
@@ -31,7 +31,7 @@ class Stakes(msgspec.Struct, frozen=True, gc=False):
     exit_cost: float
 
 
-class Scene(msgspec.Struct, frozen=True, gc=False):
+class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     """What is known of a scope at the moment at which its rules looked.
 
     `stakes` is called only when it is needed: sums over all holdings cost time. So are `scores`,
@@ -46,8 +46,8 @@ class Scene(msgspec.Struct, frozen=True, gc=False):
     quality: Quality
     support: list[str]
     refute: list[str]
-    stakes: Callable[[], Stakes]
-    scores: dict[str, Callable[[], Grounds]] = {}
+    stakes: Callable[[], ExposureAtStake]
+    scores: dict[str, Callable[[], Explanation]] = {}
     doubt: str = ""
 
     @property
@@ -74,33 +74,39 @@ class Rationale(msgspec.Struct, frozen=True, gc=False):
     refute: list[str] = []
 
 
-def explain(row: ScopeRow, to: State, look: Look, scene: Scene, stakes: Stakes) -> Rationale:
+def explain(
+    row: ScopeRow,
+    to: State,
+    look: RuleEvaluation,
+    scene: EvaluationContext,
+    stakes: ExposureAtStake,
+) -> Rationale:
     """Say why rules and asks move a scope from where it is to a state."""
     leading = look.leading
-    cause = Cause.NONE if leading is None else cause_of(leading, look, scene)
+    cause = Cause.NONE if leading is None else request_cause(leading, look, scene)
     return Rationale(
         cause=cause,
-        generation=RULES if leading is None else leading.generation,
+        generation=RULES_GENERATION if leading is None else leading.generation,
         rule=row.rule if leading is None else leading.rule.id,
-        reasons=reasons_of(row, look, scene, cause, stakes),
-        flip=flip(row, to, look, scene),
+        reasons=decision_reasons(row, look, scene, cause, stakes),
+        flip=counterfactual(row, to, look, scene),
         features=dict(sorted(scene.features.items())),
         contributions=contributions(look, scene),
-        limits={} if leading is None else limits_of(leading.rule),
+        limits={} if leading is None else rule_thresholds(leading.rule),
         support=scene.support,
         refute=scene.refute,
     )
 
 
-def ground_of(request: Request, look: Look) -> str:
+def leading_feature(request: RuleRequest, look: RuleEvaluation) -> str:
     """Name the input on which a request rests: the one that exceeds its threshold most."""
     condition = look.decisive.get(request.rule.id, request.rule.any[0])
     return condition.feature
 
 
-def cause_of(request: Request, look: Look, scene: Scene) -> Cause:
+def request_cause(request: RuleRequest, look: RuleEvaluation, scene: EvaluationContext) -> Cause:
     """What moved, by the input that decided."""
-    feature, kind = ground_of(request, look), parse(scene.scope).kind
+    feature, kind = leading_feature(request, look), parse(scene.scope).kind
     if feature in LIMIT_FEATURES:
         return Cause.LIMIT
     if kind == ASSET:
@@ -110,16 +116,16 @@ def cause_of(request: Request, look: Look, scene: Scene) -> Cause:
     return Cause.COUNTERPARTY
 
 
-def contributions(look: Look, scene: Scene) -> dict[str, float]:
+def contributions(look: RuleEvaluation, scene: EvaluationContext) -> dict[str, float]:
     """What the leading model's probability is made of; else the severity of every rule."""
     leading = look.leading
-    if leading is not None and leading.generation != RULES:
+    if leading is not None and leading.generation != RULES_GENERATION:
         asked = scene.scores.get(leading.rule.any[0].feature)
         return {} if asked is None else dict(sorted(asked()[1].items()))
     return {k: quantise(v) for k, v in sorted(look.severities.items())}
 
 
-def limits_of(rule: Rule) -> dict[str, float]:
+def rule_thresholds(rule: Rule) -> dict[str, float]:
     """Thresholds in force of a rule, by name."""
     out = {condition.feature: condition.at for condition in rule.any}
     return out | {
@@ -130,7 +136,7 @@ def limits_of(rule: Rule) -> dict[str, float]:
     }
 
 
-def sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
+def rule_sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
     """Say in the rule's own words what it has seen."""
     words = rule.text.format(
         scope=scope,
@@ -142,7 +148,13 @@ def sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
     return " ".join(words.split())
 
 
-def reasons_of(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: Stakes) -> list[str]:
+def decision_reasons(
+    row: ScopeRow,
+    look: RuleEvaluation,
+    scene: EvaluationContext,
+    cause: Cause,
+    stakes: ExposureAtStake,
+) -> list[str]:
     """Say why, in plain sentences: what each active rule saw, who agrees, what is at stake."""
     out = []
     for request in look.requests:
@@ -150,7 +162,9 @@ def reasons_of(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: St
         if condition is None:
             out.append(f"{request.rule.id} still holds: nothing newer is known")
             continue
-        reason = sentence(request.rule, condition, scene.features[condition.feature], scene.scope)
+        reason = rule_sentence(
+            request.rule, condition, scene.features[condition.feature], scene.scope
+        )
         if request.severity < 1.0:
             reason += f" (held: not below {request.rule.exit:g} of it for long enough)"
         out.append(reason)
@@ -172,17 +186,19 @@ def reasons_of(row: ScopeRow, look: Look, scene: Scene, cause: Cause, stakes: St
     return out
 
 
-def _served(scene: Scene) -> list[str]:
+def _served(scene: EvaluationContext) -> list[str]:
     """Say what the generations make of it together."""
     return [
-        f"{name.removeprefix(SERVED_SCORES)}: all generations together give it a probability of "
+        f"{name.removeprefix(ENSEMBLE_SCORE_PREFIX)}: all generations together give it a probability of "
         f"{value:.3g}"
         for name, value in sorted(scene.features.items())
-        if name.startswith(SERVED_SCORES)
+        if name.startswith(ENSEMBLE_SCORE_PREFIX)
     ]
 
 
-def flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, Any]:
+def counterfactual(
+    row: ScopeRow, state: State, look: RuleEvaluation, scene: EvaluationContext
+) -> dict[str, Any]:
     """Find the smallest change of the inputs that would have led to another state.
 
     Going up: the value below which no rule would have asked for this state; where several
@@ -208,7 +224,9 @@ def flip(row: ScopeRow, state: State, look: Look, scene: Scene) -> dict[str, Any
     return found
 
 
-def _asking(state: State, look: Look, scene: Scene) -> dict[str, tuple[Condition, float]]:
+def _asking(
+    state: State, look: RuleEvaluation, scene: EvaluationContext
+) -> dict[str, tuple[Condition, float]]:
     """Conditions that ask for a state or a stricter one: by input, the lowest that is met."""
     out: dict[str, tuple[Condition, float]] = {}
     for request in look.requests:
@@ -224,7 +242,7 @@ def _asking(state: State, look: Look, scene: Scene) -> dict[str, tuple[Condition
     return out
 
 
-def _change(scene: Scene, condition: Condition, needed: float) -> dict[str, Any]:
+def _change(scene: EvaluationContext, condition: Condition, needed: float) -> dict[str, Any]:
     """One input: its value, and the one that it would have had to have."""
     return {
         "feature": condition.feature,

@@ -18,11 +18,11 @@ _K = TypeVar("_K")
 
 PRICED_SD_BP: Final = 2_000.0
 """A value whose standard deviation is larger is no price, bp."""
-BORROWED: Final = "borrowed"
-ORDER: Final = "open_order"
+BORROWED_COMPONENT: Final = "borrowed"
+OPEN_ORDER_COMPONENT: Final = "open_order"
 
 
-class Sums(msgspec.Struct, gc=False):
+class ExposureSums(msgspec.Struct, gc=False):
     """Dollars of one group.
 
     Attributes
@@ -55,7 +55,7 @@ class Sums(msgspec.Struct, gc=False):
         """What is at stake for us: holdings, what orders could fill, open positions."""
         return self.gross + self.orders + self.derivatives
 
-    def merge(self, other: Sums, share: float = 1.0) -> None:
+    def merge(self, other: ExposureSums, share: float = 1.0) -> None:
         """Add a share of other sums."""
         self.long += other.long * share
         self.short += other.short * share
@@ -69,15 +69,15 @@ class Exposures(msgspec.Struct, gc=False):
     ``cells`` are signed dollars by (counterparty, asset); ``claims`` by (counterparty, account).
     """
 
-    asset: dict[str, Sums]
-    party: dict[str, Sums]
-    issuer: dict[str, Sums]
-    bank: dict[str, Sums]
-    book: dict[str, Sums]
-    group: dict[str, Sums]
-    firm: Sums
-    cells: dict[tuple[str, str], Sums]
-    claims: dict[tuple[str, str], Sums]
+    asset: dict[str, ExposureSums]
+    party: dict[str, ExposureSums]
+    issuer: dict[str, ExposureSums]
+    bank: dict[str, ExposureSums]
+    book: dict[str, ExposureSums]
+    group: dict[str, ExposureSums]
+    firm: ExposureSums
+    cells: dict[tuple[str, str], ExposureSums]
+    claims: dict[tuple[str, str], ExposureSums]
 
 
 def price_of(asset: str, state: RiskState) -> float | None:
@@ -92,13 +92,13 @@ def price_of(asset: str, state: RiskState) -> float | None:
     return None if row is None else row.price
 
 
-def expose(state: RiskState, reference: Reference) -> Exposures:
+def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
     """Sum every priced holding by counterparty, asset, issuer, bank, book, group and firm."""
     prices = {"USD": 1.0}
     prices |= {a: row.price for a, row in state.assets.items() if row.price is not None}
-    cells: dict[tuple[str, str], Sums] = {}
-    claims: dict[tuple[str, str], Sums] = {}
-    books: dict[str, Sums] = {}
+    cells: dict[tuple[str, str], ExposureSums] = {}
+    claims: dict[tuple[str, str], ExposureSums] = {}
+    books: dict[str, ExposureSums] = {}
     for name in sorted(state.parties):
         row = state.parties[name]
         for holding in row.holdings:
@@ -109,11 +109,11 @@ def expose(state: RiskState, reference: Reference) -> Exposures:
             claim = _at(claims, (name, holding.account))
             book = _at(books, holding.book)
             value = float(holding.amount) * price
-            if holding.component == ORDER:
+            if holding.component == OPEN_ORDER_COMPONENT:
                 cell.orders += value
                 claim.orders += value
                 book.orders += value
-            elif (value < 0.0) != (holding.component == BORROWED):
+            elif (value < 0.0) != (holding.component == BORROWED_COMPONENT):
                 value = abs(value)
                 cell.short += value
                 claim.short += value
@@ -138,7 +138,7 @@ def expose(state: RiskState, reference: Reference) -> Exposures:
         bank={},
         book=books,
         group={},
-        firm=Sums(),
+        firm=ExposureSums(),
         cells=cells,
         claims=claims,
     )
@@ -147,7 +147,9 @@ def expose(state: RiskState, reference: Reference) -> Exposures:
     return out
 
 
-def _gather(out: Exposures, party: str, asset: str, cell: Sums, reference: Reference) -> None:
+def _gather(
+    out: Exposures, party: str, asset: str, cell: ExposureSums, reference: Reference
+) -> None:
     """Add one cell to every sum that it belongs to."""
     out.firm.merge(cell)
     _at(out.asset, asset).merge(cell)
@@ -162,8 +164,8 @@ def _gather(out: Exposures, party: str, asset: str, cell: Sums, reference: Refer
             _at(out.bank, backing.holder).merge(cell, backing.share)
 
 
-def _at(table: dict[_K, Sums], key: _K) -> Sums:
+def _at(table: dict[_K, ExposureSums], key: _K) -> ExposureSums:
     found = table.get(key)
     if found is None:
-        found = table[key] = Sums()
+        found = table[key] = ExposureSums()
     return found

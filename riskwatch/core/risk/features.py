@@ -15,9 +15,9 @@ from riskwatch.core.clock import DAY, MINUTE, SECOND
 from riskwatch.core.enums import Quality, State
 from riskwatch.core.money import quantise
 from riskwatch.core.risk.baseline import Baseline
-from riskwatch.core.risk.credit import attested, partial, rating, weight
-from riskwatch.core.risk.credit_loss import FAILED
-from riskwatch.core.risk.exposure import BORROWED, ORDER, price_of
+from riskwatch.core.risk.credit import credit_rating, latest_attestation, named_parts, news_weight
+from riskwatch.core.risk.credit_loss import FAILURE_KINDS
+from riskwatch.core.risk.exposure import BORROWED_COMPONENT, OPEN_ORDER_COMPONENT, price_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import AssetRow, CreditRow, PartyRow, RiskState, VenueRow
 
 
-MARK: Final = 5 * MINUTE
+TRAIL_STEP: Final = 5 * MINUTE
 """Distance of the marks of an asset's trail."""
-MARKS: Final = 13
+TRAIL_LENGTH: Final = 13
 """Marks that are kept: one hour."""
 
-OLD: Final = 15 * MINUTE
+READING_MAX_AGE: Final = 15 * MINUTE
 """A reading is the present for this long; the market stage reports every five minutes."""
 
 Features = dict[str, float]
 
 
-def leave_trail(row: AssetRow, us: int) -> None:
+def record_trail(row: AssetRow, us: int) -> None:
     """Note the deviation at each five-minute mark; the last hour of them is kept."""
-    if row.trail and us // MARK == row.trail[-1][0] // MARK:
+    if row.trail and us // TRAIL_STEP == row.trail[-1][0] // TRAIL_STEP:
         return
-    row.trail = [*row.trail[-(MARKS - 1) :], (us, row.reading.deviation_bp)]
+    row.trail = [*row.trail[-(TRAIL_LENGTH - 1) :], (us, row.reading.deviation_bp)]
 
 
-def heard(row: AssetRow | None, us: int) -> bool:
+def is_live(row: AssetRow | None, us: int) -> bool:
     """Whether some feed of an asset is alive, by a reading that is not old itself."""
-    return row is not None and row.reading.live > 0 and us - row.us <= OLD
+    return row is not None and row.reading.live > 0 and us - row.us <= READING_MAX_AGE
 
 
 def asset_quality(row: AssetRow, us: int, config: RiskConfig) -> Quality:
     """How far an asset's value can be trusted."""
-    if not heard(row, us):
+    if not is_live(row, us):
         return Quality.UNKNOWN
     seen = row.reading
     thin = seen.live < config.coverage_good * seen.expected
@@ -65,7 +65,7 @@ def venue_quality(row: VenueRow | None, us: int, config: RiskConfig) -> Quality:
     """How far a venue's prices can be trusted; one that quotes nothing has nothing to trust."""
     if row is None or row.expected == 0:
         return Quality.GOOD
-    if row.live == 0 or us - row.us > OLD:
+    if row.live == 0 or us - row.us > READING_MAX_AGE:
         return Quality.UNKNOWN
     return Quality.STALE if row.live < config.coverage_good * row.expected else Quality.GOOD
 
@@ -97,7 +97,7 @@ def asset_features(
     """
     out: Features = {}
     row, known = state.assets.get(name), reference.asset(name)
-    if row is not None and known.peg is not None and heard(row, us):
+    if row is not None and known.peg is not None and is_live(row, us):
         seen = row.reading
         now = seen.deviation_bp
         peers = [bp for bp, other in worst[:2] if other != name]
@@ -109,7 +109,7 @@ def asset_features(
             "sd_bp": seen.sd_bp,
             "vol_bp": seen.vol_bp,
             "velocity_bp": quantise(_back(row, 1) - now),
-            "drift_bp": quantise(_back(row, MARKS - 1) - now),
+            "drift_bp": quantise(_back(row, TRAIL_LENGTH - 1) - now),
             "missing_share": quantise(1.0 - seen.live / max(1, seen.expected)),
             "breadth": float(len({f.partition(":")[0]: None for f in seen.support})),
             "refuted": float(len(seen.refute)),
@@ -120,10 +120,10 @@ def asset_features(
     if known.issuer is not None:
         news = state.credit.get(known.issuer)
         if news is not None:
-            out["issuer_failed_weight"] = quantise(weight(news, FAILED, config))
-            out["issuer_hacked_weight"] = quantise(weight(news, ("hack",), config))
+            out["issuer_failed_weight"] = quantise(news_weight(news, FAILURE_KINDS, config))
+            out["issuer_hacked_weight"] = quantise(news_weight(news, ("hack",), config))
         failed = sum(
-            b.share * min(1.0, weight(state.credit.get(b.holder), FAILED, config))
+            b.share * min(1.0, news_weight(state.credit.get(b.holder), FAILURE_KINDS, config))
             for b in reference.party(known.issuer).backing
         )
         out["backing_failed_share"] = quantise(failed)
@@ -133,7 +133,7 @@ def asset_features(
 def _bleed(base: Baseline, config: RiskConfig) -> Features:
     """How far a coin's level has sunk below where it usually is, whatever it does by the hour."""
     sunk = max(0.0, base.location - base.level)
-    usual = max(config.baseline.bleed_bp, config.baseline.bleed_scales * base.in_force())
+    usual = max(config.baseline.bleed_bp, config.baseline.bleed_scales * base.current_scale())
     return {
         "below_usual_bp": quantise(sunk),
         "usual_sd_bp": quantise(base.scale),
@@ -141,7 +141,7 @@ def _bleed(base: Baseline, config: RiskConfig) -> Features:
     }
 
 
-def note_asset(
+def update_asset_baseline(
     row: AssetRow, name: str, state: State, config: RiskConfig, reference: Reference
 ) -> None:
     """Take what was just seen of a pegged coin into its baseline; `state` is that of its scope."""
@@ -149,7 +149,7 @@ def note_asset(
     if row.base is None:
         # Before anything is known a coin is usually at par, and strays as it is said to.
         row.base = Baseline(row.us, 0.0, 0.0, reference.asset(name).prior_bp)
-    row.base.see(
+    row.base.update(
         bp,
         row.us,
         base,
@@ -161,7 +161,7 @@ def note_asset(
 
 def venue_asset_features(row: VenueRow, asset: str, us: int) -> Features:
     """Features of ``venue-asset:<venue>/<asset>``: how far the price here has left all others."""
-    if row.live == 0 or us - row.us > OLD:
+    if row.live == 0 or us - row.us > READING_MAX_AGE:
         return {}
     local = row.local.get(asset)
     gap = 0.0 if local is None else local.bp
@@ -187,12 +187,12 @@ def _back(row: AssetRow, marks: int) -> float:
 
 PEAK_HALF_LIFE_S: Final = 604_800.0
 """The peak that a token's drawdown is counted from sinks with this half-life, seconds."""
-SPEAKS_S: Final = 86_400.0
+BASELINE_MAX_GAP_S: Final = 86_400.0
 """A usual withdrawal time stands for as long as no other is reported, at most, seconds."""
-USUAL_SD: Final = 0.5
+BASELINE_START_SD: Final = 0.5
 """Standard deviation of a venue's usual withdrawal time before it is known, doublings."""
 _NEWS: Final = (
-    ("failed_weight", FAILED),
+    ("failed_weight", FAILURE_KINDS),
     ("hacked_weight", ("hack",)),
     ("suspended_weight", ("withdrawals_suspended",)),
     ("deposits_suspended_weight", ("deposits_suspended",)),
@@ -206,18 +206,18 @@ def counterparty_features(
     """Features of ``counterparty:<name>``: its prices, its withdrawals, the news about it."""
     out: Features = {}
     venue, party, news = state.venues.get(name), state.parties.get(name), state.credit.get(name)
-    if venue is not None and venue.live > 0 and us - venue.us <= OLD:
+    if venue is not None and venue.live > 0 and us - venue.us <= READING_MAX_AGE:
         out["dislocation_bp"] = venue.dislocation_bp
     if party is not None:
         out |= _flow(party, us, config)
         out |= _velocity(party, state)
     for feature, kinds in _NEWS:
-        out[feature] = quantise(weight(news, kinds, config))
-    out["suspended_parts"] = float(len(partial(news, "withdrawals_suspended")))
+        out[feature] = quantise(news_weight(news, kinds, config))
+    out["suspended_parts"] = float(len(named_parts(news, "withdrawals_suspended")))
     return out | _standing(state, name, news, us, reference)
 
 
-def engaged(party: PartyRow | None, state: RiskState, config: RiskConfig) -> bool:
+def has_business(party: PartyRow | None, state: RiskState, config: RiskConfig) -> bool:
     """Whether we have anything there whose way out could be seen to be shut.
 
     What has no price counts; dust does not.
@@ -233,7 +233,7 @@ def engaged(party: PartyRow | None, state: RiskState, config: RiskConfig) -> boo
     return False
 
 
-def note_party(party: PartyRow, state: State, config: RiskConfig) -> bool:
+def update_party_baseline(party: PartyRow, state: State, config: RiskConfig) -> bool:
     """Take the usual withdrawal time into its baseline; `state` is that of the scope.
 
     Returns whether there was anything to take in.
@@ -244,19 +244,19 @@ def note_party(party: PartyRow, state: State, config: RiskConfig) -> bool:
         return False
     doublings = log2(flow.withdrawal_baseline_s)
     if party.base is None:
-        party.base = Baseline(party.us, doublings, doublings, USUAL_SD)
-    party.base.see(
+        party.base = Baseline(party.us, doublings, doublings, BASELINE_START_SD)
+    party.base.update(
         doublings,
         party.us,
         base,
         half_life_s=base.party_half_life_s,
         alarmed=state is not State.NORMAL,
-        gap_s=SPEAKS_S,
+        gap_s=BASELINE_MAX_GAP_S,
     )
     return True
 
 
-def note_peak(row: AssetRow, before_us: int) -> None:
+def update_peak(row: AssetRow, before_us: int) -> None:
     """Let the peak of a price sink since `before_us`, and rise to what is seen now."""
     if row.price is None:
         return
@@ -292,7 +292,8 @@ def _velocity(party: PartyRow, state: RiskState) -> Features:
     there = sum(
         max(0.0, float(h.amount) * price)
         for h in party.holdings
-        if h.component not in (BORROWED, ORDER) and (price := price_of(h.asset, state)) is not None
+        if h.component not in (BORROWED_COMPONENT, OPEN_ORDER_COMPONENT)
+        and (price := price_of(h.asset, state)) is not None
     )
     if left + there <= 0.0:
         return {}
@@ -306,14 +307,14 @@ def _standing(
     out = Features()
     token = reference.party(name).native_token
     row = state.assets.get(token) if token is not None else None
-    if row is not None and row.price is not None and row.peak and us - row.us <= OLD:
+    if row is not None and row.price is not None and row.peak and us - row.us <= READING_MAX_AGE:
         out["native_drawdown_share"] = quantise(max(0.0, 1.0 - row.price / row.peak))
-    reserves = attested(news)
+    reserves = latest_attestation(news)
     if reserves is not None and reserves.ratio is not None:
         since = reserves.us if reserves.as_of is None else reserves.as_of
         out["reserves_missing_share"] = quantise(max(0.0, 1.0 - reserves.ratio))
         out["reserves_age_days"] = quantise(max(0, us - since) / DAY)
-    grade = rating(name, news, reference)
+    grade = credit_rating(name, news, reference)
     if grade != "unrated":
         out["rating_pd"] = quantise(reference.pd_by_rating[grade])
     return out

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.clock import SECOND, micros, moment, text
-from riskwatch.core.command_signing import command_bytes, intent
+from riskwatch.core.clock import SECOND, micros, moment, rfc3339
+from riskwatch.core.command_signing import command_bytes, intent_digest
 from riskwatch.core.enums import CommandRefusal, State
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.events import Command, identity
 from riskwatch.core.operators import Operator
-from riskwatch.core.outputs import CLIENT, Origin, Output
+from riskwatch.core.outputs import CLIENT_NAME, Origin, Output
 from riskwatch.core.risk.decision import Intervention
-from riskwatch.core.risk.state import KeyRow
+from riskwatch.core.risk.state import IdempotencyRow
 from riskwatch.core.scopes import BOOK, is_scope, parse
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _LONGEST: Final = 200
 _CLIENTS: Final = 100
 
 
-class RefusedError(Exception):
+class CommandRefusedError(Exception):
     """A command has no effect; turned into an output where commands are taken."""
 
     def __init__(self, refusal: CommandRefusal, detail: str) -> None:
@@ -41,7 +41,7 @@ class RefusedError(Exception):
         self.detail = detail
 
 
-class Order(msgspec.Struct, frozen=True):
+class AuthorizedCommand(msgspec.Struct, frozen=True):
     """A command whose operator is known.
 
     Attributes
@@ -87,7 +87,7 @@ class Order(msgspec.Struct, frozen=True):
         return Intervention(self.cause_id, self.us, action, reasons)
 
 
-class Done(msgspec.Struct):
+class CommandResult(msgspec.Struct):
     """What came of a command."""
 
     detail: str
@@ -96,7 +96,7 @@ class Done(msgspec.Struct):
     request_id: str | None = None
 
 
-class Arguments:
+class CommandArguments:
     """Arguments of one command, each asked for once; what nobody asks for is refused.
 
     Parameters
@@ -105,7 +105,7 @@ class Arguments:
         The command.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: AuthorizedCommand) -> None:
         self._left = dict(order.command.args or {})
         self._us = order.us
 
@@ -159,10 +159,10 @@ class Arguments:
         us = micros(end)
         latest = self._us + round(longest_s * SECOND)
         if not self._us < us <= latest:
-            raise RefusedError(
+            raise CommandRefusedError(
                 CommandRefusal.EXPIRY_INVALID,
-                f"{name} must be after {text(self._us)} and not after {text(latest)}, "
-                f"was {text(us)}",
+                f"{name} must be after {rfc3339(self._us)} and not after {rfc3339(latest)}, "
+                f"was {rfc3339(us)}",
             )
         return us
 
@@ -170,7 +170,7 @@ class Arguments:
         """Names of order paths, sorted; none if it is left out."""
         value = self._left.pop(name, [])
         named = isinstance(value, list) and len(value) <= _CLIENTS
-        if not named or not all(isinstance(v, str) and CLIENT.fullmatch(v) for v in value):
+        if not named or not all(isinstance(v, str) and CLIENT_NAME.fullmatch(v) for v in value):
             raise _bad(f"{name} must be at most {_CLIENTS} names of clients, was {_shown(value)}")
         return sorted({str(v) for v in value})
 
@@ -179,8 +179,8 @@ class Arguments:
         return name in self._left
 
 
-def _bad(detail: str) -> RefusedError:
-    return RefusedError(CommandRefusal.ARGUMENT_INVALID, detail)
+def _bad(detail: str) -> CommandRefusedError:
+    return CommandRefusedError(CommandRefusal.ARGUMENT_INVALID, detail)
 
 
 def _shown(value: object) -> str:
@@ -192,7 +192,7 @@ _ELSEWHERE = ("set_limit", "promote", "demote", "approve")
 _MARGIN = 60 * SECOND
 
 
-class Gate:
+class CommandGate:
     """Lets commands through, or says why not.
 
     Parameters
@@ -208,16 +208,18 @@ class Gate:
         self.verifier = verifier
 
     def authentic(self, command: Command) -> Operator:
-        """Whose command it is; raises :class:`RefusedError` if nobody can be shown to be it."""
+        """Whose command it is; raises :class:`CommandRefusedError` if nobody can be shown to be it."""
         operator = self.verifier.operator(command.operator)
         if operator is None:
-            raise RefusedError(No.OPERATOR_UNKNOWN, f"operators.toml names no {command.operator!r}")
+            raise CommandRefusedError(
+                No.OPERATOR_UNKNOWN, f"operators.toml names no {command.operator!r}"
+            )
         if operator.disabled:
-            raise RefusedError(No.OPERATOR_DISABLED, f"{operator.id} is disabled")
+            raise CommandRefusedError(No.OPERATOR_DISABLED, f"{operator.id} is disabled")
         if not command.signature:
-            raise RefusedError(No.UNSIGNED, "the command carries no signature")
-        if not self.verifier.signed(operator, command_bytes(command), command.signature):
-            raise RefusedError(
+            raise CommandRefusedError(No.UNSIGNED, "the command carries no signature")
+        if not self.verifier.verify(operator, command_bytes(command), command.signature):
+            raise CommandRefusedError(
                 No.SIGNATURE_INVALID, f"not signed with the key of {operator.id}, or changed since"
             )
         return operator
@@ -226,31 +228,31 @@ class Gate:
         """Refuse what was signed too long ago."""
         age = us - micros(command.ts)
         if age > self.config.replay_s * SECOND:
-            raise RefusedError(
+            raise CommandRefusedError(
                 No.STALE,
                 f"signed {age / SECOND:.0f} s ago, at most {self.config.replay_s:.0f} s count",
             )
 
-    def known(self, state: RiskState, command: Command) -> KeyRow | None:
+    def known(self, state: RiskState, command: Command) -> IdempotencyRow | None:
         """What came of it when it came before; refuse another command under the same key.
 
         What was refused is refused again: a new try needs a new key. Who means the same again
         signs it again; a message that comes twice was copied by somebody.
         """
         row = state.commands.get(command.idempotency_key)
-        if row is not None and row.digest != intent(command):
-            raise RefusedError(
+        if row is not None and row.digest != intent_digest(command):
+            raise CommandRefusedError(
                 No.KEY_REUSED, f"{command.idempotency_key} was another command's key"
             )
         if row is not None and row.event == identity(command):
-            raise RefusedError(
-                No.REPLAYED, f"the same message came at {text(row.us)}: {row.outcome}"
+            raise CommandRefusedError(
+                No.REPLAYED, f"the same message came at {rfc3339(row.us)}: {row.outcome}"
             )
         if row is not None and row.refused:
-            raise RefusedError(No(row.outcome), "as before; a new try needs a new key")
+            raise CommandRefusedError(No(row.outcome), "as before; a new try needs a new key")
         return row
 
-    def room(self, state: RiskState, command: Command, us: int) -> bool:
+    def reserve_key(self, state: RiskState, command: Command, us: int) -> bool:
         """Make room for one more key; whether there is any."""
         config = self.config
         # Rows are in the order in which they came, but a reload sorts them by key.
@@ -267,7 +269,7 @@ class Gate:
             return True
         if command.action == "halt":
             return False  # a HALT is never refused for want of room; a repeat of it does nothing
-        raise RefusedError(
+        raise CommandRefusedError(
             No.RATE_LIMITED, f"{config.max_keys} commands in {config.replay_s:.0f} s"
         )
 
@@ -275,23 +277,25 @@ class Gate:
         """Keep what came of a command under its key."""
         key = command.idempotency_key
         refused = outcome in list(No)
-        state.commands[key] = KeyRow(us, intent(command), outcome, refused, identity(command))
+        state.commands[key] = IdempotencyRow(
+            us, intent_digest(command), outcome, refused, identity(command)
+        )
         state.mark(f"command/{key}")
 
-    def allowed(self, order: Order) -> None:
+    def check_allowed(self, order: AuthorizedCommand) -> None:
         """Refuse what has no reason, no scope, or is beyond the operator's role."""
         command, operator = order.command, order.operator
         if not command.reason.strip():
-            raise RefusedError(No.REASON_MISSING, "a command states its reason")
+            raise CommandRefusedError(No.REASON_MISSING, "a command states its reason")
         if not operator.may(command.action):
-            raise RefusedError(
+            raise CommandRefusedError(
                 No.ROLE_FORBIDDEN, f"{operator.id} is {operator.role}: may not {command.action}"
             )
         if command.action not in _ELSEWHERE and not is_scope(command.scope):
-            raise RefusedError(No.SCOPE_INVALID, f"{command.scope!r} is no scope")
+            raise CommandRefusedError(No.SCOPE_INVALID, f"{command.scope!r} is no scope")
         if operator.role == "trader":
             at = parse(command.scope)
             if at.kind != BOOK or at.name not in operator.books:
-                raise RefusedError(
+                raise CommandRefusedError(
                     No.BOOK_FORBIDDEN, f"{operator.id} may halt {', '.join(operator.books)} only"
                 )

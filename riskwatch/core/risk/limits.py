@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.money import quantise
-from riskwatch.core.reference import Limit, Limits, Reference
-from riskwatch.core.risk.state import HardRow
-from riskwatch.core.scopes import kind_of
+from riskwatch.core.reference import Limit, LimitsConfig, Reference
+from riskwatch.core.risk.state import LimitOverrideRow
+from riskwatch.core.scopes import kind_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from riskwatch.core.risk.exposure import Exposures, Sums
+    from riskwatch.core.risk.exposure import Exposures, ExposureSums
     from riskwatch.core.risk.state import LimitRow
 
 
 # Rows.
 
 
-def in_force(limit: Limit, hards: Mapping[str, HardRow]) -> Limit:
+def effective_limit(limit: Limit, hards: Mapping[str, LimitOverrideRow]) -> Limit:
     """Give a limit as it is now."""
     row = hards.get(limit.id)
     if row is None:
@@ -29,11 +29,11 @@ def in_force(limit: Limit, hards: Mapping[str, HardRow]) -> Limit:
     return msgspec.structs.replace(limit, hard_usd=row.hard_usd, warning_share=row.warning_share)
 
 
-ANY = "*"
-_AS_CONFIGURED: Final[dict[str, HardRow]] = {}
+ANY_SUBJECT = "*"
+_AS_CONFIGURED: Final[dict[str, LimitOverrideRow]] = {}
 
 
-class Measured(msgspec.Struct, frozen=True, gc=False):
+class LimitUsage(msgspec.Struct, frozen=True, gc=False):
     """One limit on one subject.
 
     Attributes
@@ -67,16 +67,16 @@ class Measured(msgspec.Struct, frozen=True, gc=False):
         return "warning" if self.utilisation >= self.limit.warning_share else "ok"
 
 
-def measured(limit: Limit, scope: str, used: float) -> Measured:
+def limit_usage(limit: Limit, scope: str, used: float) -> LimitUsage:
     """Measure one limit.
 
     Examples
     --------
     >>> limit = Limit(id="usdc", scope_kind="asset", subject="USDC", hard_usd=100.0)
-    >>> measured(limit, "asset:USDC", 85.0).status
+    >>> limit_usage(limit, "asset:USDC", 85.0).status
     'warning'
     """
-    return Measured(limit, scope, used, quantise(used / limit.hard_usd))
+    return LimitUsage(limit, scope, used, quantise(used / limit.hard_usd))
 
 
 class LimitBook:
@@ -94,7 +94,7 @@ class LimitBook:
         Who issues what, and who belongs together.
     """
 
-    def __init__(self, limits: Limits, reference: Reference) -> None:
+    def __init__(self, limits: LimitsConfig, reference: Reference) -> None:
         self.limits = limits.limits
         self._by_id = {limit.id: limit for limit in limits.limits}
         self._own = {(limit.scope_kind, limit.subject): None for limit in limits.limits}
@@ -109,49 +109,49 @@ class LimitBook:
                 self._binds.setdefault(f"group:{group}", []).append(f"counterparty:{name}")
 
     def measure(
-        self, exposures: Exposures, hards: Mapping[str, HardRow] = _AS_CONFIGURED
-    ) -> Iterator[Measured]:
+        self, exposures: Exposures, hards: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
+    ) -> Iterator[LimitUsage]:
         """Measure every limit, as people have changed it, on every subject it applies to."""
         for configured in self.limits:
-            limit = in_force(configured, hards)
+            limit = effective_limit(configured, hards)
             kind = limit.scope_kind
             if kind == "firm":
-                yield measured(limit, "firm", exposures.firm.gross)
+                yield limit_usage(limit, "firm", exposures.firm.gross)
                 continue
             table = _table(kind, exposures)
-            if limit.subject != ANY:
+            if limit.subject != ANY_SUBJECT:
                 sums = table.get(limit.subject)
                 if sums is not None:
-                    yield measured(limit, f"{kind}:{limit.subject}", sums.gross)
+                    yield limit_usage(limit, f"{kind}:{limit.subject}", sums.gross)
                 continue
             for name in sorted(table):
                 if (kind, name) not in self._own:
-                    yield measured(limit, f"{kind}:{name}", table[name].gross)
+                    yield limit_usage(limit, f"{kind}:{name}", table[name].gross)
 
-    def emptied(
+    def released_usages(
         self,
         rows: dict[str, LimitRow],
         seen: dict[str, None],
-        hards: Mapping[str, HardRow] = _AS_CONFIGURED,
-    ) -> Iterator[Measured]:
+        hards: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED,
+    ) -> Iterator[LimitUsage]:
         """Limits that were measured before and are not among those seen: nothing is left."""
         for key in sorted(rows):
             name, _, scope = key.partition("|")
             limit = self._by_id.get(name)
             if limit is not None and key not in seen:
-                yield measured(in_force(limit, hards), scope, 0.0)
+                yield limit_usage(effective_limit(limit, hards), scope, 0.0)
 
-    def remembered(
-        self, rows: dict[str, LimitRow], hards: Mapping[str, HardRow] = _AS_CONFIGURED
-    ) -> Iterator[Measured]:
+    def last_usages(
+        self, rows: dict[str, LimitRow], hards: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
+    ) -> Iterator[LimitUsage]:
         """What was measured last: holdings have not changed since."""
         for key in sorted(rows):
             name, _, scope = key.partition("|")
             limit = self._by_id.get(name)
             if limit is not None:
-                yield measured(in_force(limit, hards), scope, rows[key].used)
+                yield limit_usage(effective_limit(limit, hards), scope, rows[key].used)
 
-    def binding(self, found: list[Measured]) -> dict[str, dict[str, float]]:
+    def scope_features(self, found: list[LimitUsage]) -> dict[str, dict[str, float]]:
         """What limits say of the scopes that are switched: features by scope.
 
         ``limit_ratio`` is use ÷ hard value and ``warning_ratio`` use ÷ where the warning
@@ -159,7 +159,7 @@ class LimitBook:
         """
         out: dict[str, dict[str, float]] = {}
         for m in found:
-            kind = kind_of(m.scope)
+            kind = kind_of_scope(m.scope)
             bank = kind == "bank"
             hard = 0.0 if bank else m.utilisation
             warning = quantise(m.utilisation / max(m.limit.warning_share, 1e-6))
@@ -179,8 +179,8 @@ class LimitBook:
         return out
 
 
-def _table(kind: str, exposures: Exposures) -> dict[str, Sums]:
-    tables: dict[str, dict[str, Sums]] = {
+def _table(kind: str, exposures: Exposures) -> dict[str, ExposureSums]:
+    tables: dict[str, dict[str, ExposureSums]] = {
         "counterparty": exposures.party,
         "issuer": exposures.issuer,
         "bank": exposures.bank,

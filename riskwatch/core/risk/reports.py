@@ -21,19 +21,19 @@ from riskwatch.core.outputs import (
     ScoreUpdated,
 )
 from riskwatch.core.risk.exposure import price_of
-from riskwatch.core.risk.state import LimitRow, Shown
+from riskwatch.core.risk.state import LastReported, LimitRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.credit_loss import Assessment
-    from riskwatch.core.risk.limits import Measured
-    from riskwatch.core.risk.scorer import Scored
+    from riskwatch.core.risk.credit_loss import CreditAssessment
+    from riskwatch.core.risk.limits import LimitUsage
+    from riskwatch.core.risk.scorer import ModelScore
     from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
 
-Reported = (
+ReportOutput = (
     ExposureChanged
     | PositionChanged
     | AssetValued
@@ -47,7 +47,7 @@ Reported = (
 
 def exposures_changed(
     state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
-) -> Iterator[Reported]:
+) -> Iterator[ReportOutput]:
     """Say which holdings of a counterparty changed, or are due to be valued again."""
     gone = dict.fromkeys(row.shown)
     for h in row.holdings:
@@ -56,7 +56,7 @@ def exposures_changed(
         price = price_of(h.asset, state)
         if not _due(row.shown.get(key), h.amount, price, us, config):
             continue
-        row.shown[key] = Shown(h.amount, price, us)
+        row.shown[key] = LastReported(h.amount, price, us)
         yield _exposure(us, name, key, h.amount, price)
         if not h.amount:
             del row.shown[key]
@@ -93,7 +93,7 @@ def _positions_changed(
         price = price_of(p.base, state)
         if not _due(row.positions_shown.get(key), p.qty, price, us, config):
             continue
-        row.positions_shown[key] = Shown(p.qty, price, us)
+        row.positions_shown[key] = LastReported(p.qty, price, us)
         if not p.qty:
             del row.positions_shown[key]
         full = f"{p.book}/{name}/{p.account}/{p.instrument}/position"
@@ -114,7 +114,7 @@ def _positions_changed(
 
 
 def _due(
-    shown: Shown | None, amount: Decimal, price: float | None, us: int, config: RiskConfig
+    shown: LastReported | None, amount: Decimal, price: float | None, us: int, config: RiskConfig
 ) -> bool:
     """Whether a holding must be put out: its amount changed, or its price did long enough ago."""
     if shown is None:
@@ -150,7 +150,7 @@ def asset_valued(
     )
 
 
-def score_updated(scored: Scored, us: int) -> ScoreUpdated:
+def score_updated(scored: ModelScore, us: int) -> ScoreUpdated:
     """Put out one score."""
     key = f"{scored.scope}|{scored.target}|{scored.generation}"
     features, contributions = scored.grounds()
@@ -168,7 +168,7 @@ def score_updated(scored: Scored, us: int) -> ScoreUpdated:
 
 
 def limit_measured(
-    state: RiskState, measured: Measured, us: int, config: RiskConfig
+    state: RiskState, measured: LimitUsage, us: int, config: RiskConfig
 ) -> Iterator[LimitMeasured]:
     """Say how much of a limit is used, if its status changed or it is due."""
     key, status = measured.key, measured.status
@@ -193,12 +193,14 @@ def limit_measured(
     )
 
 
-def jump_to_default(a: Assessment, equity: float) -> float:
+def jump_to_default(a: CreditAssessment, equity: float) -> float:
     """Loss if a party failed now, as a share of the firm's equity."""
     return quantise(a.lgd * a.ead / equity)
 
 
-def assessed(scope: str, a: Assessment, us: int, jump: float) -> CounterpartyAssessed:
+def counterparty_assessed(
+    scope: str, a: CreditAssessment, us: int, jump: float
+) -> CounterpartyAssessed:
     """Put out the credit view of one party; `jump` is its :func:`jump_to_default`."""
     return CounterpartyAssessed(
         **Origin.tick(us).stamp(CounterpartyAssessed, scope),
@@ -216,7 +218,7 @@ def assessed(scope: str, a: Assessment, us: int, jump: float) -> CounterpartyAss
     )
 
 
-def missing(state: RiskState, us: int, reference: Reference) -> Iterator[Reported]:
+def missing_data_issues(state: RiskState, us: int, reference: Reference) -> Iterator[ReportOutput]:
     """Say which holdings have no price and which names the reference data does not know."""
     found: dict[str, str] = {}
     held = {
@@ -246,7 +248,7 @@ def missing(state: RiskState, us: int, reference: Reference) -> Iterator[Reporte
     yield from _issues(state, found, us)
 
 
-def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[Reported]:
+def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[ReportOutput]:
     for key in sorted(found):
         if key in state.issues:
             continue

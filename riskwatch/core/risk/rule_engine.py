@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.enums import Cause, State, strictest
-from riskwatch.core.risk.scorer import RULES
-from riskwatch.core.risk.tracker import Tracker, track
+from riskwatch.core.risk.scorer import RULES_GENERATION
+from riskwatch.core.risk.tracker import RuleTracker, update_tracker
 from riskwatch.core.rules import Condition, Rule
 from riskwatch.core.scopes import KINDS, parse
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from riskwatch.core.rules import RulePack
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class RuleRequest(msgspec.Struct, frozen=True, gc=False):
     """What one active rule (or ask) wants.
 
     Attributes
@@ -49,7 +49,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         return (-self.state.rank, -self.severity)
 
 
-class Look(msgspec.Struct, frozen=True, gc=False):
+class RuleEvaluation(msgspec.Struct, frozen=True, gc=False):
     """What the rules of a scope say at one moment.
 
     Attributes
@@ -68,7 +68,7 @@ class Look(msgspec.Struct, frozen=True, gc=False):
         The rule that led to the present state.
     """
 
-    requests: list[Request]
+    requests: list[RuleRequest]
     severities: dict[str, float]
     decisive: dict[str, Condition]
     moving: bool
@@ -76,7 +76,7 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     before: Rule | None
 
     @property
-    def leading(self) -> Request | None:
+    def leading(self) -> RuleRequest | None:
         """The strictest and most severe request; ``None`` if nothing is asked for."""
         return self.requests[0] if self.requests else None
 
@@ -92,7 +92,7 @@ class Look(msgspec.Struct, frozen=True, gc=False):
         return bool(strict) and all(strict)
 
 
-def score_name(generation: str, target: str) -> str:
+def score_feature(generation: str, target: str) -> str:
     """Name of the feature that holds a generation's probability."""
     return f"p.{generation}.{target}"
 
@@ -103,7 +103,7 @@ def ask_rule(ask: Ask) -> Rule:
         id=f"model.{ask.generation}.{ask.target}.{ask.state.value}",
         scope_kind=ask.scope_kind,
         state=ask.state,
-        any=(Condition(feature=score_name(ask.generation, ask.target), at=ask.at),),
+        any=(Condition(feature=score_feature(ask.generation, ask.target), at=ask.at),),
         unless_cause=ask.unless_cause,
         dwell_s=ask.dwell_s,
         observations=ask.observations,
@@ -143,7 +143,7 @@ class RuleEngine:
         known = tuple(asks)
         self._kinds = {
             kind: ScopeRules(
-                *((rule, RULES) for rule in pack.of(kind)),
+                *((rule, RULES_GENERATION) for rule in pack.of(kind)),
                 *((ask_rule(ask), ask.generation) for ask in known if ask.scope_kind == kind),
             )
             for kind in KINDS
@@ -177,7 +177,7 @@ class ScopeRules:
                 known = self._lowest.get(condition.feature, condition.at)
                 self._lowest[condition.feature] = min(known, condition.at)
 
-    def met(self, features: Mapping[str, float]) -> bool:
+    def has_met_condition(self, features: Mapping[str, float]) -> bool:
         """Whether any condition of any rule is met."""
         for feature, lowest in self._lowest.items():
             value = features.get(feature)
@@ -193,20 +193,20 @@ class ScopeRules:
         found = []
         for rule, _ in self.rules:
             tracker = row.trackers.get(rule.id)
-            if rule.state is State.HALT and tracker is not None and not tracker.idle:
+            if rule.state is State.HALT and tracker is not None and not tracker.is_idle:
                 found.append(rule)
         return found
 
-    def standing(self, row: ScopeRow) -> State:
+    def state_after_release(self, row: ScopeRow) -> State:
         """The strictest state below HALT that static rules ask for now."""
         asked = []
         for rule, generation in self.rules:
             tracker = row.trackers.get(rule.id)
-            if generation == RULES and tracker is not None and tracker.active:
+            if generation == RULES_GENERATION and tracker is not None and tracker.active:
                 asked.append(rule.state)
         return strictest(s for s in asked if s is not State.HALT)
 
-    def look(
+    def evaluate(
         self,
         row: ScopeRow,
         features: Mapping[str, float],
@@ -215,7 +215,7 @@ class ScopeRules:
         elapsed: int,
         fresh: int,
         caps: Mapping[str, State] | None = None,
-    ) -> Look:
+    ) -> RuleEvaluation:
         """Let every rule see the present.
 
         Parameters
@@ -234,9 +234,9 @@ class ScopeRules:
             Strictest state that may be asked for on account of a score, by the feature that
             holds it (:func:`score_name`); one that is not named may ask for nothing.
         """
-        if not row.trackers and row.state is State.NORMAL and not self.met(features):
-            return QUIET
-        requests: list[Request] = []
+        if not row.trackers and row.state is State.NORMAL and not self.has_met_condition(features):
+            return NO_REQUESTS
+        requests: list[RuleRequest] = []
         severities: dict[str, float] = {}
         decisive: dict[str, Condition] = {}
         moving = changed = False
@@ -251,32 +251,32 @@ class ScopeRules:
             tracker = _tracker(row, rule, severity)
             if tracker is None:
                 continue
-            changed = track(tracker, rule, severity, cause, elapsed, fresh) or changed
+            changed = update_tracker(tracker, rule, severity, cause, elapsed, fresh) or changed
             moving = moving or tracker.moving
             if tracker.active:
                 state, bound = _capped(rule, generation, caps)
-                requests.append(Request(rule, generation, state, measured, bound))
-            elif tracker.idle:
+                requests.append(RuleRequest(rule, generation, state, measured, bound))
+            elif tracker.is_idle:
                 del row.trackers[rule.id]
         requests.sort(key=lambda r: r.order)
-        return Look(requests, severities, decisive, moving, changed, before)
+        return RuleEvaluation(requests, severities, decisive, moving, changed, before)
 
 
-QUIET: Final = Look([], {}, {}, moving=False, changed=False, before=None)
+NO_REQUESTS: Final = RuleEvaluation([], {}, {}, moving=False, changed=False, before=None)
 """Nothing is met and nothing is remembered: what most looks come to."""
 
 
-def _tracker(row: ScopeRow, rule: Rule, severity: float | None) -> Tracker | None:
+def _tracker(row: ScopeRow, rule: Rule, severity: float | None) -> RuleTracker | None:
     """Tracker of a rule on a scope; made when its threshold is first met, else ``None``."""
     tracker = row.trackers.get(rule.id)
     if tracker is None and severity is not None and severity >= 1.0:
-        tracker = row.trackers[rule.id] = Tracker()
+        tracker = row.trackers[rule.id] = RuleTracker()
     return tracker
 
 
 def _capped(rule: Rule, generation: str, caps: Mapping[str, State] | None) -> tuple[State, bool]:
     """What a rule or ask comes to, and whether it is one of bounded authority."""
-    if generation == RULES:
+    if generation == RULES_GENERATION:
         return rule.state, False
     cap = (caps or {}).get(rule.any[0].feature, State.NORMAL)
     return rule.state.at_most(cap), cap is State.REDUCE

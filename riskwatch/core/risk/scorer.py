@@ -35,7 +35,7 @@ class PriorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     slope : float
         Log-odds per doubling of the severity.
     floor : float
-        Severity at which the scale turns flat; see ``riskwatch.models.base.Anchor``.
+        Severity at which the scale turns flat; see ``riskwatch.models.base.RuleLogit``.
     """
 
     probability: float = 0.5
@@ -206,11 +206,11 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     slippage: SlippageConfig = SlippageConfig()
 
 
-Grounds = tuple[dict[str, float], dict[str, float]]
+Explanation = tuple[dict[str, float], dict[str, float]]
 """Features that were looked at, and additive contributions in logit units."""
 
 
-class Scored(msgspec.Struct, frozen=True, gc=False, eq=False):
+class ModelScore(msgspec.Struct, frozen=True, gc=False, eq=False):
     """What one generation says of one target of one scope; numbers are quantised.
 
     Attributes
@@ -229,11 +229,11 @@ class Scored(msgspec.Struct, frozen=True, gc=False, eq=False):
     cap: State
     probability: float
     severity: float
-    grounds: Callable[[], Grounds]
+    grounds: Callable[[], Explanation]
 
     def __eq__(self, other: object) -> bool:
         """Whether the same was said, on the same grounds."""
-        if not isinstance(other, Scored):
+        if not isinstance(other, ModelScore):
             return NotImplemented
         return self._said() == other._said() and self.grounds() == other.grounds()
 
@@ -256,16 +256,16 @@ class Scored(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.grounds()[1]
 
 
-RULES: Final = "rules"
+RULES_GENERATION: Final = "rules"
 """Name of generation 0: the static rules, and the model that repeats them.
 
 Nothing caps what goes by this name, so nothing else may have it.
 """
-SERVED: Final = "served"
+ENSEMBLE: Final = "served"
 """Name of the probability that the generations give together."""
 
 
-class Law(msgspec.Struct, frozen=True, gc=False):
+class ImpactLaw(msgspec.Struct, frozen=True, gc=False):
     """The square-root law of market impact for one asset now: what a fill costs before we know.
 
     Attributes
@@ -284,20 +284,20 @@ class Law(msgspec.Struct, frozen=True, gc=False):
 
         Examples
         --------
-        >>> Law(1.0, 0.01).bp(1e6)
+        >>> ImpactLaw(1.0, 0.01).bp(1e6)
         11.0
         """
         return self.spread_bp + self.root_bp * sqrt(value)
 
 
-class Slipper(Protocol):
+class SlippageModel(Protocol):
     """Says what a fill will cost, and learns from what it did."""
 
-    def bp(self, state: Any, asset: str, value: float, law: Law) -> float:
+    def bp(self, state: Any, asset: str, value: float, law: ImpactLaw) -> float:
         """Quantile of the slippage of a fill of `value` USD, bp; the law's before any fill."""
         ...
 
-    def learn(self, state: Any, asset: str, value: float, law: Law, bp: float) -> None:
+    def learn(self, state: Any, asset: str, value: float, law: ImpactLaw, bp: float) -> None:
         """Learn from a fill of `value` USD that slipped by `bp`; what was said is judged first."""
         ...
 
@@ -310,15 +310,15 @@ class Slipper(Protocol):
         ...
 
 
-class SquareRoot:
+class SquareRootSlippage:
     """The law itself, which learns nothing."""
 
-    def bp(self, state: Any, asset: str, value: float, law: Law) -> float:
+    def bp(self, state: Any, asset: str, value: float, law: ImpactLaw) -> float:
         """Slippage by the law, bp."""
         del state, asset
         return law.bp(value)
 
-    def learn(self, state: Any, asset: str, value: float, law: Law, bp: float) -> None:
+    def learn(self, state: Any, asset: str, value: float, law: ImpactLaw, bp: float) -> None:
         """Change nothing."""
 
     def miss(self, state: Any, asset: str) -> None:
@@ -337,7 +337,7 @@ class Scorer(Protocol):
         What fills cost; its state is that of the scorer.
     """
 
-    slippage: Slipper
+    slippage: SlippageModel
 
     def fresh(self) -> StageState:
         """Make the state of models that have seen nothing."""
@@ -354,7 +354,7 @@ class Scorer(Protocol):
         labelled: bool,
         ours: bool = True,
         due: bool = True,
-    ) -> list[Scored]:
+    ) -> list[ModelScore]:
         """Score a scope, then learn from labels that have matured, then take a new sample.
 
         Parameters

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
-from riskwatch.core.operators import Nobody, Verifier
+from riskwatch.core.operators import DenyAllVerifier, Verifier
 from riskwatch.core.outputs import EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 from riskwatch.core.risk import state as risk_state
-from riskwatch.core.risk.commands import Governor, expire
-from riskwatch.core.risk.credit import CreditError, apply_credit, apply_entity, apply_netting
+from riskwatch.core.risk.commands import CommandHandler, expire_controls
+from riskwatch.core.risk.credit import CreditRefusedError, apply_credit, apply_entity, apply_netting
 from riskwatch.core.risk.decision import DecisionWriter
-from riskwatch.core.risk.drills import scheduled
-from riskwatch.core.risk.evaluator import Evaluator, remember
+from riskwatch.core.risk.drills import scheduled_drills
+from riskwatch.core.risk.evaluator import Evaluator, queue_fills
 from riskwatch.core.risk.exposure import PRICED_SD_BP
-from riskwatch.core.risk.features import leave_trail, note_peak
+from riskwatch.core.risk.features import record_trail, update_peak
 from riskwatch.core.risk.rule_engine import RuleEngine
-from riskwatch.core.risk.stakes import Dollars, Evaluation
-from riskwatch.core.risk.state import AssetRow, LocalRow, PartyRow, RiskState, VenueRow
+from riskwatch.core.risk.stakes import StakesCalculator, TickContext
+from riskwatch.core.risk.state import AssetRow, LocalPriceRow, PartyRow, RiskState, VenueRow
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
-    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.reference import LimitsConfig, Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.rules import RulePack
@@ -71,7 +71,7 @@ class RiskStage:
         self,
         config: RiskConfig,
         reference: Reference,
-        limits: Limits,
+        limits: LimitsConfig,
         rules: RulePack,
         scorer: Scorer,
         verifier: Verifier | None = None,
@@ -81,10 +81,12 @@ class RiskStage:
         self.scorer = scorer
         self._tokens = {p.native_token: None for p in reference.parties.values()}
         engine = RuleEngine(rules, config.asks)
-        self._writer = DecisionWriter(config, Dollars(config, reference, limits, scorer.slippage))
+        self._writer = DecisionWriter(
+            config, StakesCalculator(config, reference, limits, scorer.slippage)
+        )
         self._evaluator = Evaluator(config, reference, limits, engine, self._writer, scorer)
-        self._governor = Governor(
-            config, limits, engine, self._writer, scorer, verifier or Nobody()
+        self._governor = CommandHandler(
+            config, limits, engine, self._writer, scorer, verifier or DenyAllVerifier()
         )
 
     def fresh(self) -> RiskState:
@@ -96,7 +98,7 @@ class RiskStage:
         if isinstance(event, Tick):
             return self._tick(state, event.us)
         if isinstance(event, Command):
-            return self._governor.take(state, event)
+            return self._governor.handle(state, event)
         if not state.meta.news:
             state.meta.news = True
             state.mark("meta")
@@ -107,7 +109,7 @@ class RiskStage:
         elif isinstance(event, CounterpartyReading):
             self._party(state, event)
         else:
-            risk_state.begin(state, event)
+            risk_state.record_fault(state, event)
         return []
 
     def _news(self, state: RiskState, event: Credit | LegalEntity | NettingSet) -> list[Output]:
@@ -119,7 +121,7 @@ class RiskStage:
                 apply_entity(state, event)
             else:
                 apply_netting(state, event, self.config)
-        except CreditError as error:
+        except CreditRefusedError as error:
             return [_rejected(event, error)]
         return []
 
@@ -131,11 +133,11 @@ class RiskStage:
                 row = state.assets[seen.asset] = AssetRow(seen, reading.us)
             before, row.reading, row.us = row.us, seen, reading.us
             if seen.live > 0:
-                leave_trail(row, reading.us)
+                record_trail(row, reading.us)
                 if seen.sd_bp < PRICED_SD_BP:
                     row.price = seen.price_usd
                     if seen.asset in self._tokens:
-                        note_peak(row, before)
+                        update_peak(row, before)
             state.mark(f"asset/{seen.asset}")
         for venue in reading.venues:
             state.venues[venue.venue] = VenueRow(
@@ -144,7 +146,7 @@ class RiskStage:
                 venue.bases,
                 venue.live,
                 venue.expected,
-                {asset: LocalRow(bp, seen) for asset, bp, seen in venue.local},
+                {asset: LocalPriceRow(bp, seen) for asset, bp, seen in venue.local},
             )
             state.mark(f"venue/{venue.venue}")
 
@@ -156,10 +158,10 @@ class RiskStage:
             state.parties[reading.counterparty] = row
         elif reading.us < row.us:
             return  # a repeat that was delayed: what is known is newer
-        risk_state.end(state, reading.counterparty)
+        risk_state.clear_fault(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
-        remember(row, reading.slips)
+        queue_fills(row, reading.slips)
         state.meta.holdings = True
         state.mark("meta")
         state.mark(f"party/{reading.counterparty}")
@@ -167,16 +169,16 @@ class RiskStage:
     def _tick(self, state: RiskState, us: int) -> list[Output]:
         """Evaluate everything, unless nothing was heard and time alone changes nothing."""
         meta = state.meta
-        ended = expire(state, us, self._writer) if state.controls or state.refusals else []
+        ended = expire_controls(state, us, self._writer) if state.controls or state.refusals else []
         if self.config.drills or state.drills:
-            ended += scheduled(self.config.drills, state, us)
+            ended += scheduled_drills(self.config.drills, state, us)
         due = us - meta.reported >= self.config.report_s * SECOND
         if not (meta.news or meta.moving or due):
             return ended
-        return ended + self._evaluator.run(state, Evaluation(us, due=due))
+        return ended + self._evaluator.run(state, TickContext(us, due=due))
 
 
-def _rejected(event: Credit | LegalEntity | NettingSet, error: CreditError) -> EventRejected:
+def _rejected(event: Credit | LegalEntity | NettingSet, error: CreditRefusedError) -> EventRejected:
     cause = identity(event)
     return EventRejected(
         **Origin(cause, event.ts).stamp(EventRejected, cause),

@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.risk import reports
-from riskwatch.core.risk.credit_loss import Assessor
-from riskwatch.core.risk.explanation import Stakes
-from riskwatch.core.risk.exposure import Exposures, Sums, expose
+from riskwatch.core.risk.credit_loss import CreditAssessor
+from riskwatch.core.risk.explanation import ExposureAtStake
+from riskwatch.core.risk.exposure import Exposures, ExposureSums, sum_exposures
 from riskwatch.core.scopes import ASSET, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.outputs import Output
-    from riskwatch.core.reference import Limits, Reference
+    from riskwatch.core.reference import LimitsConfig, Reference
     from riskwatch.core.risk.config import RiskConfig
-    from riskwatch.core.risk.scorer import Slipper
+    from riskwatch.core.risk.scorer import SlippageModel
     from riskwatch.core.risk.state import RiskState
     from riskwatch.core.scopes import Scope
 
-_NOTHING = Sums()
+_NOTHING = ExposureSums()
 
 
-class Evaluation:
+class TickContext:
     """One tick: its time, what is due, and sums that are made at most once.
 
     Parameters
@@ -40,17 +40,17 @@ class Evaluation:
         self.due = due
         self.elapsed = 0
         self.moving = False
-        self.stakes: dict[str, Stakes] = {}
+        self.stakes: dict[str, ExposureAtStake] = {}
         self._exposures: Exposures | None = None
 
     def exposures(self, state: RiskState, reference: Reference) -> Exposures:
         """Sums over all holdings at the prices of this tick."""
         if self._exposures is None:
-            self._exposures = expose(state, reference)
+            self._exposures = sum_exposures(state, reference)
         return self._exposures
 
 
-class Dollars:
+class StakesCalculator:
     """Works out what is at stake, when it is asked.
 
     Parameters
@@ -66,14 +66,18 @@ class Dollars:
     """
 
     def __init__(
-        self, config: RiskConfig, reference: Reference, limits: Limits, slippage: Slipper
+        self,
+        config: RiskConfig,
+        reference: Reference,
+        limits: LimitsConfig,
+        slippage: SlippageModel,
     ) -> None:
         self.config = config
         self.reference = reference
         self.equity = limits.equity_usd
-        self.assessor = Assessor(config, reference, slippage)
+        self.assessor = CreditAssessor(config, reference, slippage)
 
-    def assessments(self, state: RiskState, tick: Evaluation) -> Iterator[Output]:
+    def assessments(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
         """Put out the credit view of every party, if it is due."""
         if tick.us - state.sent.get("assessed", 0) < self.config.revalue_s * SECOND:
             return
@@ -91,13 +95,13 @@ class Dollars:
                 made = assess(state, name, exposures)
                 jump = reports.jump_to_default(made, self.equity)
                 worst = max(worst, jump)
-                yield reports.assessed(f"{kind}:{name}", made, tick.us, jump)
+                yield reports.counterparty_assessed(f"{kind}:{name}", made, tick.us, jump)
         if exposures.party:
             # Not everybody fails at once: the firm's is its worst single one.
             made = self.assessor.firm(state, exposures)
-            yield reports.assessed("firm", made, tick.us, worst)
+            yield reports.counterparty_assessed("firm", made, tick.us, worst)
 
-    def ask(self, state: RiskState, tick: Evaluation) -> None:
+    def ask(self, state: RiskState, tick: TickContext) -> None:
         """Let time pass for what is learned of slippage: what we hold none of is not calm."""
         exposures = tick.exposures(state, self.reference)
         slippage, least = self.assessor.slippage, self.assessor.config.alert_from_usd
@@ -105,32 +109,32 @@ class Dollars:
             held = exposures.asset.get(asset, _NOTHING).ours >= least
             slippage.ask(state.scorer, tick.us, asset, held=held)
 
-    def on(self, state: RiskState, tick: Evaluation, scope: str) -> Stakes:
+    def on(self, state: RiskState, tick: TickContext, scope: str) -> ExposureAtStake:
         """Our dollars on a scope, at this tick's prices; worked out once per tick."""
         known = tick.stakes.get(scope)
         if known is None:
             known = tick.stakes[scope] = self._on(state, tick, parse(scope))
         return known
 
-    def _on(self, state: RiskState, tick: Evaluation, at: Scope) -> Stakes:
+    def _on(self, state: RiskState, tick: TickContext, at: Scope) -> ExposureAtStake:
         if at.kind == ASSET:
             return self.asset(state, tick, at.name)
         if at.kind == COUNTERPARTY:
             return self.party(state, tick, at.name)
         if at.kind == VENUE_ASSET:
-            return self.cell(state, tick, at.name, at.asset)
+            return self.venue_asset(state, tick, at.name, at.asset)
         return self.book(state, tick, at.kind, at.name)
 
-    def asset(self, state: RiskState, tick: Evaluation, asset: str) -> Stakes:
+    def asset(self, state: RiskState, tick: TickContext, asset: str) -> ExposureAtStake:
         """Our dollars on a coin, wherever it lies."""
         exposures = tick.exposures(state, self.reference)
-        return Stakes(
+        return ExposureAtStake(
             exposures.asset.get(asset, _NOTHING).ours,
             self.assessor.asset_loss(state, asset, exposures),
             self.assessor.exit_cost(state, asset, exposures),
         )
 
-    def in_bounds(self, state: RiskState, tick: Evaluation, scope: str) -> bool:
+    def is_within_bound(self, state: RiskState, tick: TickContext, scope: str) -> bool:
         """Whether models of bounded authority may reduce a coin or a counterparty too.
 
         They may if it and what of its kind they reduce already are no more than their share of
@@ -151,25 +155,27 @@ class Dollars:
         used = sum(held.get(name, _NOTHING).ours for name in names)
         return used <= self.config.bounded_share * exposures.firm.ours
 
-    def party(self, state: RiskState, tick: Evaluation, name: str) -> Stakes:
+    def party(self, state: RiskState, tick: TickContext, name: str) -> ExposureAtStake:
         """Our dollars with a counterparty."""
         exposures = tick.exposures(state, self.reference)
         made = self.assessor.party(state, name, exposures)
-        return Stakes(exposures.party.get(name, _NOTHING).ours, made.el, made.exit_cost)
+        return ExposureAtStake(exposures.party.get(name, _NOTHING).ours, made.el, made.exit_cost)
 
-    def cell(self, state: RiskState, tick: Evaluation, venue: str, asset: str) -> Stakes:
+    def venue_asset(
+        self, state: RiskState, tick: TickContext, venue: str, asset: str
+    ) -> ExposureAtStake:
         """Our dollars in one coin at one venue."""
         exposures = tick.exposures(state, self.reference)
         pd, lgd, _ = self.assessor.loss_rate(state, venue)
         cell = exposures.cells.get((venue, asset), _NOTHING)
-        return Stakes(
+        return ExposureAtStake(
             cell.ours, cell.long * pd * lgd, self.assessor.close(state, asset, cell.gross)
         )
 
-    def book(self, state: RiskState, tick: Evaluation, kind: str, name: str) -> Stakes:
+    def book(self, state: RiskState, tick: TickContext, kind: str, name: str) -> ExposureAtStake:
         """Our dollars in a book, or in all of them (`kind` ``firm``)."""
         exposures = tick.exposures(state, self.reference)
         if kind == FIRM:
             made = self.assessor.firm(state, exposures)
-            return Stakes(exposures.firm.ours, made.el, made.exit_cost)
-        return Stakes(exposures.book.get(name, _NOTHING).ours, 0.0, 0.0)
+            return ExposureAtStake(exposures.firm.ours, made.el, made.exit_cost)
+        return ExposureAtStake(exposures.book.get(name, _NOTHING).ours, 0.0, 0.0)

@@ -35,15 +35,9 @@ from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.events import CreditKind
 from riskwatch.core.money import usd
 from riskwatch.core.outputs import Unwind
-from riskwatch.core.readings import (
-    AssetReading,
-    FlowFeatures,
-    Holding,
-    OpenPosition,
-    Slip,
-)
+from riskwatch.core.readings import AssetReading, FillSlippage, FlowFeatures, Holding, OpenPosition
 from riskwatch.core.risk.baseline import Baseline
-from riskwatch.core.risk.tracker import Tracker
+from riskwatch.core.risk.tracker import RuleTracker
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
 if TYPE_CHECKING:
@@ -56,7 +50,7 @@ if TYPE_CHECKING:
 # Rows.
 
 
-class KeyRow(msgspec.Struct, array_like=True):
+class IdempotencyRow(msgspec.Struct, array_like=True):
     """One idempotency key: when, for what (a digest), what came of it, and in which event."""
 
     us: int
@@ -66,7 +60,7 @@ class KeyRow(msgspec.Struct, array_like=True):
     event: str = ""
 
 
-class Request(msgspec.Struct):
+class ApprovalRequest(msgspec.Struct):
     """What waits for a second person, until `until` (microseconds)."""
 
     id: str
@@ -78,7 +72,7 @@ class Request(msgspec.Struct):
     args: dict[str, Any] = {}
 
 
-class Override(msgspec.Struct):
+class HaltOverride(msgspec.Struct):
     """A HALT that is lifted to `state` until `until`, although its condition holds."""
 
     by: str
@@ -88,7 +82,7 @@ class Override(msgspec.Struct):
     reason: str
 
 
-class Sign(msgspec.Struct):
+class SignOff(msgspec.Struct):
     """Who did something, and when; `until` or `alert` where there is an end or a subject."""
 
     by: str
@@ -97,7 +91,7 @@ class Sign(msgspec.Struct):
     alert: str = ""
 
 
-class Grant(msgspec.Struct):
+class UnwindGrant(msgspec.Struct):
     """Unwinds that were opened since the decision: their sum, price band in bp and end of the last.
 
     It is their sum, because order paths count what they used by decision.
@@ -120,17 +114,17 @@ class ControlRow(msgspec.Struct):
     what it was when an override of it ended, and so a new decision began.
     """
 
-    request: Request | None = None
-    override: Override | None = None
-    silence: Sign | None = None
-    retired: Sign | None = None
-    acknowledged: Sign | None = None
-    unwind: Grant | None = None
+    request: ApprovalRequest | None = None
+    override: HaltOverride | None = None
+    silence: SignOff | None = None
+    retired: SignOff | None = None
+    acknowledged: SignOff | None = None
+    unwind: UnwindGrant | None = None
     granted: float = 0.0
     before: float = 0.0
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether there is nothing to remember."""
         return self == _EMPTY
 
@@ -146,7 +140,7 @@ class RefusalsRow(msgspec.Struct):
     us: int
 
 
-class BudgetRow(msgspec.Struct):
+class AlertBudgetRow(msgspec.Struct):
     """Alerts of WATCH in one month of event time, and how many of them were folded."""
 
     month: int
@@ -155,7 +149,7 @@ class BudgetRow(msgspec.Struct):
     alert_id: str = ""
 
 
-class HardRow(msgspec.Struct):
+class LimitOverrideRow(msgspec.Struct):
     """A limit as people have changed it: dollars, warning share, by whom, when."""
 
     hard_usd: float
@@ -167,7 +161,7 @@ class HardRow(msgspec.Struct):
 # Counterparties whose holdings are not kept up, because the worker that does it is down.
 
 
-def begin(state: RiskState, fault: PartitionFault) -> None:
+def record_fault(state: RiskState, fault: PartitionFault) -> None:
     """Take note of what a worker leaves in doubt; it replaces what it left before."""
     if fault.counterparties:
         state.faults[fault.worker] = sorted(fault.counterparties)
@@ -176,7 +170,7 @@ def begin(state: RiskState, fault: PartitionFault) -> None:
     state.mark(f"fault/{fault.worker}")
 
 
-def end(state: RiskState, counterparty: str) -> None:
+def clear_fault(state: RiskState, counterparty: str) -> None:
     """A reading came: this one is kept up."""
     for worker in [w for w in sorted(state.faults) if counterparty in state.faults[w]]:
         left = [name for name in state.faults[worker] if name != counterparty]
@@ -187,7 +181,7 @@ def end(state: RiskState, counterparty: str) -> None:
         state.mark(f"fault/{worker}")
 
 
-def doubts(state: RiskState) -> dict[str, str]:
+def fault_reasons(state: RiskState) -> dict[str, str]:
     """Say of each counterparty that is in doubt why it is."""
     return {
         name: f"{worker} stays down: what we have with {name} is not kept up"
@@ -249,7 +243,7 @@ class AssetRow(msgspec.Struct):
     peak: float | None = None
 
 
-class LocalRow(msgspec.Struct, array_like=True):
+class LocalPriceRow(msgspec.Struct, array_like=True):
     """One coin's local price at one venue: the gap to the consensus, and what backs it."""
 
     bp: float
@@ -264,10 +258,10 @@ class VenueRow(msgspec.Struct):
     bases: int
     live: int
     expected: int
-    local: dict[str, LocalRow] = {}
+    local: dict[str, LocalPriceRow] = {}
 
 
-class Shown(msgspec.Struct, array_like=True):
+class LastReported(msgspec.Struct, array_like=True):
     """What was last put out of a holding."""
 
     amount: Decimal
@@ -289,12 +283,12 @@ class PartyRow(msgspec.Struct):
     holdings: list[Holding]
     positions: list[OpenPosition]
     flow: FlowFeatures
-    shown: dict[str, Shown] = {}
-    positions_shown: dict[str, Shown] = {}
+    shown: dict[str, LastReported] = {}
+    positions_shown: dict[str, LastReported] = {}
     assessed_us: int = 0
     unshown: bool = True
     base: Baseline | None = None
-    slips: list[Slip] = []
+    slips: list[FillSlippage] = []
 
 
 class CreditItem(msgspec.Struct, array_like=True):
@@ -356,7 +350,7 @@ class ScopeRow(msgspec.Struct):
     generation: str = "rules"
     reasons: list[str] = []
     decision_id: str = ""
-    trackers: dict[str, Tracker] = {}
+    trackers: dict[str, RuleTracker] = {}
     unknown_since: int = -1
     alert_id: str = ""
     alert_state: State = State.NORMAL
@@ -365,7 +359,7 @@ class ScopeRow(msgspec.Struct):
     capped: bool = False
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether there is nothing to remember: the scope is as one that was never seen."""
         return (
             not self.trackers
@@ -383,7 +377,7 @@ class LimitRow(msgspec.Struct, array_like=True):
     status: str
 
 
-class Meta(msgspec.Struct):
+class RiskMeta(msgspec.Struct):
     """What belongs to no entity.
 
     Attributes
@@ -417,8 +411,8 @@ def scope_row(body: bytes | None) -> ScopeRow:
     return ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)
 
 
-RowT = TypeVar("RowT", bound="Row | None")
-SCORER: Final = "scorer/"
+RowT = TypeVar("RowT", limit_features="Row | None")
+SCORER_PREFIX: Final = "scorer/"
 _TYPES: Final[dict[str, Any]] = {
     "asset": AssetRow,
     "venue": VenueRow,
@@ -430,9 +424,9 @@ _TYPES: Final[dict[str, Any]] = {
     "issue": int,
     "fault": list[str],
     "control": ControlRow,
-    "command": KeyRow,
+    "command": IdempotencyRow,
     "refusals": RefusalsRow,
-    "hard": HardRow,
+    "hard": LimitOverrideRow,
     "drill": DrillRow,
 }
 
@@ -458,14 +452,14 @@ class RiskState:
         self.issues: dict[str, int] = {}
         self.faults: dict[str, list[str]] = {}
         self.controls: dict[str, ControlRow] = {}
-        self.commands: dict[str, KeyRow] = {}
+        self.commands: dict[str, IdempotencyRow] = {}
         self.refusals: dict[str, RefusalsRow] = {}
-        self.hards: dict[str, HardRow] = {}
+        self.limit_overrides: dict[str, LimitOverrideRow] = {}
         self.drills: dict[str, DrillRow] = {}
-        self.budget = BudgetRow(0)
-        self.meta = Meta()
+        self.budget = AlertBudgetRow(0)
+        self.meta = RiskMeta()
         self.version = 0
-        self.bound: dict[str, dict[str, float]] | None = None
+        self.limit_features: dict[str, dict[str, float]] | None = None
         """What limits say of scopes while nothing of them changes; worked out of rows again."""
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
@@ -481,7 +475,7 @@ class RiskState:
             "control": self.controls,
             "command": self.commands,
             "refusals": self.refusals,
-            "hard": self.hards,
+            "hard": self.limit_overrides,
             "drill": self.drills,
         }
 
@@ -493,7 +487,7 @@ class RiskState:
         """Rows that changed since the last call, keys sorted."""
         out: RowChanges = {}
         for key, row in self.scorer.drain().items():
-            out[SCORER + key] = row
+            out[SCORER_PREFIX + key] = row
         for key in self._dirty:
             kind, _, name = key.partition("/")
             value = self._single(kind) if not name else self._tables[kind].get(name)
@@ -501,7 +495,7 @@ class RiskState:
         self._dirty.clear()
         return dict(sorted(out.items()))
 
-    def _single(self, kind: str) -> Meta | BudgetRow:
+    def _single(self, kind: str) -> RiskMeta | AlertBudgetRow:
         return self.meta if kind == "meta" else self.budget
 
     def load(self, rows: dict[str, Row]) -> None:
@@ -515,12 +509,12 @@ class RiskState:
         scorer: dict[str, Row] = {}
         for key in sorted(rows):
             kind, _, name = key.partition("/")
-            if key.startswith(SCORER):
-                scorer[key.removeprefix(SCORER)] = rows[key]
+            if key.startswith(SCORER_PREFIX):
+                scorer[key.removeprefix(SCORER_PREFIX)] = rows[key]
             elif kind == "meta":
-                self.meta = msgspec.json.decode(rows[key], type=Meta)
+                self.meta = msgspec.json.decode(rows[key], type=RiskMeta)
             elif kind == "budget":
-                self.budget = msgspec.json.decode(rows[key], type=BudgetRow)
+                self.budget = msgspec.json.decode(rows[key], type=AlertBudgetRow)
             elif kind in _TYPES:
                 self._tables[kind][name] = msgspec.json.decode(rows[key], type=_TYPES[kind])
             else:
@@ -530,4 +524,8 @@ class RiskState:
 
 def scorer_rows(rows: Mapping[str, RowT]) -> dict[str, RowT]:
     """Rows of the models among the rows of the risk stage, by their own keys."""
-    return {key.removeprefix(SCORER): row for key, row in rows.items() if key.startswith(SCORER)}
+    return {
+        key.removeprefix(SCORER_PREFIX): row
+        for key, row in rows.items()
+        if key.startswith(SCORER_PREFIX)
+    }

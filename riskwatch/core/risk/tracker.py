@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from riskwatch.core.rules import Rule
 
 
-class Tracker(msgspec.Struct, array_like=True):
+class RuleTracker(msgspec.Struct, array_like=True):
     """What one rule remembers of one scope.
 
     Attributes
@@ -35,7 +35,7 @@ class Tracker(msgspec.Struct, array_like=True):
     below: int = 0
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether there is nothing to remember."""
         return not self.active and self.held < 0
 
@@ -45,8 +45,8 @@ class Tracker(msgspec.Struct, array_like=True):
         return (self.held >= 0 and not self.active) or (self.active and self.below > 0)
 
 
-def track(
-    tracker: Tracker,
+def update_tracker(
+    tracker: RuleTracker,
     rule: Rule,
     severity: float | None,
     cause: Cause,
@@ -77,9 +77,9 @@ def track(
     >>> from riskwatch.core.rules import Condition, Rule
     >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH, dwell_s=60.0,
     ...             any=(Condition(feature="discount_bp", at=20.0),))
-    >>> tracker = Tracker()
+    >>> tracker = RuleTracker()
     >>> for severity in (1.2, 0.8, 1.1):
-    ...     _ = track(tracker, rule, severity, Cause.ISSUER, 60_000_000, 1)
+    ...     _ = update_tracker(tracker, rule, severity, Cause.ISSUER, 60_000_000, 1)
     >>> tracker.active
     True
     """

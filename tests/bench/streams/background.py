@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.worker.merge import partition_of
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 from tests.bench.streams.load import Maker, now_us
 
 SLOT_S: Final = 0.005
@@ -23,7 +23,7 @@ SLOT_S: Final = 0.005
 
 async def publish(rate: float, run: str) -> float:
     """Publish until told to stop; returns how many a second were confirmed."""
-    connection = Settings.read().connection
+    connection = ProcessSettings.read().connection
     producer = AIOKafkaProducer(bootstrap_servers=connection.servers, linger_ms=1)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -16,13 +16,13 @@ from aiokafka import (
 
 from riskwatch.contracts.codec import decode
 from riskwatch.contracts.topics import TOPICS
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 from tests.bench.streams.load import FILLS
 
 
 async def read(count: int) -> float:
     """Read and decode `count` fills; returns how many a second."""
-    connection = Settings.read().connection
+    connection = ProcessSettings.read().connection
     consumer = AIOKafkaConsumer(
         bootstrap_servers=connection.servers, auto_offset_reset="earliest", enable_auto_commit=False
     )

@@ -24,7 +24,7 @@ from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 from tests.bench.streams.load import FILLS
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def committed(database: str) -> Callable[[str, int, RowChanges], None]:
 
 def make(count: int, keep: str) -> faust.App:
     """Make the app; it ends the process after `count` events."""
-    settings = Settings.read()
+    settings = ProcessSettings.read()
     topics = settings.connection
     app = faust.App(
         f"{settings.topic_prefix}plain-{keep}",

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.store import transaction
 from riskwatch.worker import logs
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 from riskwatch.worker.worker import LedgerWorker, RiskWorker, Worker
 from streams import host
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from riskwatch.engine.retry import PatientStore
-    from riskwatch.store.batch import Batch, OutboxRecord, Resumed
+    from riskwatch.engine.retry import RetryingStore
+    from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint
 
 PARTS: Final = ("nothing", "fence", "outbox", "journal")
 KINDS: Final[dict[str, type[Worker]]] = {"ledger": LedgerWorker, "risk": RiskWorker}
@@ -45,10 +45,10 @@ def unfenced(conn: Connection, batch: Batch) -> tuple[int, int]:
 class Stripping:
     """A store that leaves a part of each batch out."""
 
-    store: PatientStore
+    store: RetryingStore
     part: str
 
-    def take_lease(self, worker: str, holder: str) -> Resumed:
+    def take_lease(self, worker: str, holder: str) -> ResumePoint:
         """As the store does."""
         return self.store.take_lease(worker, holder)
 
@@ -63,8 +63,8 @@ class Stripping:
 
 def main(part: str, kind: str) -> None:
     """Run a worker without a part, until it is stopped."""
-    settings = Settings.read()
-    logs.configure(settings.log_level, settings.log_format)
+    settings = ProcessSettings.read()
+    logs.configure_logging(settings.log_level, settings.log_format)
     if part == "fence":
         transaction._fence = unfenced
     made = KINDS[kind](settings)

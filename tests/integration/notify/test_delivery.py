@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from riskwatch.alerting.delivery import post
+from riskwatch.alerting.delivery import post_notification
 from riskwatch.cli import app
 from riskwatch.contracts.webhook import verify
 from riskwatch.core.enums import State
@@ -217,11 +217,11 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
     tls = certificate(tmp_path)
     with Endpoint(tls=tls) as endpoint:
         url, now = f"https://127.0.0.1:{endpoint.port}{SECRET_PATH}", datetime.now(UTC)
-        refused = post(leads(url, allow_http=False), "id", b"{}", now)
+        refused = post_notification(leads(url, allow_http=False), "id", b"{}", now)
         assert "CERTIFICATE_VERIFY_FAILED" in refused.failure
         assert "T0PSECRET" not in refused.failure
         assert endpoint.got == []
-        assert post(leads(url, ca_file=str(tls[0])), "id", b"{}", now).failure == ""
+        assert post_notification(leads(url, ca_file=str(tls[0])), "id", b"{}", now).failure == ""
         assert len(endpoint.got) == 1
 
 
@@ -248,7 +248,7 @@ def test_the_urgent_goes_first(office: Office, endpoint: Endpoint) -> None:
 
 def test_the_queue_has_an_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The least of what waits is given up, never a HALT for it; and it can be replayed."""
-    monkeypatch.setattr(notifications, "QUEUE", 3)
+    monkeypatch.setattr(notifications, "MAX_WAITING", 3)
     halts = [told(f"asset:H{n}", State.HALT) for n in range(2)]
     low = [told(f"asset:L{n}") for n in range(3)]
     assert office.queue(halts[0], *low[:2]) == 0
@@ -284,8 +284,8 @@ def test_what_is_old_is_forgotten(office: Office) -> None:
     made, sent = told(COIN), told("asset:DAI")
     office.queue(made, sent)
     now = datetime.now(UTC)
-    notifications.delivered(office.engine, office.epoch, sent.id, now)
-    notifications.forget(office.engine, now + timedelta(days=1))
+    notifications.mark_delivered(office.engine, office.epoch, sent.id, now)
+    notifications.forget_notifications(office.engine, now + timedelta(days=1))
     assert list(office.rows()) == [made.id]
 
 
@@ -293,7 +293,7 @@ def test_routes_that_are_gone_leave_dead_letters(office: Office) -> None:
     """What waited for them is not lost out of sight."""
     made = told(COIN, route="former")
     office.queue(made)
-    notifications.orphaned(office.engine, office.epoch, ["pager"], datetime.now(UTC))
+    notifications.give_up_orphans(office.engine, office.epoch, ["pager"], datetime.now(UTC))
     assert office.rows()[made.id].reason.startswith("ROUTE_GONE")
 
 
@@ -301,7 +301,7 @@ def test_no_log_tells_the_url_or_the_key(
     office: Office, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not of the library, not at its most talkative, not of ours, in success or failure."""
-    logs.configure("debug", "json")
+    logs.configure_logging("debug", "json")
     handlers = list(logging.getLogger().handlers)
     seen: list[str] = []
 

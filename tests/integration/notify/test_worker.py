@@ -18,7 +18,7 @@ from riskwatch.cli import app
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.webhook import verify
 from riskwatch.core.enums import State
-from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.batch import Batch, Counts, SequencedOutput
 from riskwatch.store.engine import open_engine
 from riskwatch.store.notifications import NOTICE, NOTICE_WORD
 from riskwatch.store.transaction import commit, take_lease
@@ -158,7 +158,7 @@ def stored(url: str, *alerts: Output) -> None:
     """Make alerts true in SQL, as the risk worker does before it publishes."""
     engine = open_engine(url)
     kept = take_lease(engine, "risk", "test")
-    outputs = [Sequenced(kept.next_seq + n, alert) for n, alert in enumerate(alerts)]
+    outputs = [SequencedOutput(kept.next_seq + n, alert) for n, alert in enumerate(alerts)]
     read = kept.counts.read + len(alerts)
     counts = Counts(read, read)
     commit(engine, Batch("risk", kept.epoch, outputs=outputs, counts=counts))

@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 
-from riskwatch.acks.acknowledgements import Roll
+from riskwatch.acks.acknowledgements import Acknowledgements
 from riskwatch.acks.drills import (
-    ANSWER_S,
+    ANSWER_TIMEOUT_S,
     DISTURBED,
     FAILED,
-    FRESH_S,
-    OVERDUE_S,
+    MAX_SIGNAL_AGE_S,
+    MISSED_AFTER_S,
     PASSED,
-    Answered,
-    DrillBook,
-    Real,
-    Report,
-    judged,
-    row_of,
-    told,
+    ClientResponse,
+    DrillEvaluator,
+    DrillReport,
+    RealState,
+    drill_report,
+    drill_row,
+    format_report,
 )
 from riskwatch.core.clock import micros, moment
 from riskwatch.core.enums import State
 from riskwatch.core.risk.config import DrillPlan
-from riskwatch.core.risk.drills import due_by
+from riskwatch.core.risk.drills import last_due
 from riskwatch.core.risk.state import DrillRow
 from riskwatch.core.stage import encode_row
 from riskwatch.store import drills as store
 from riskwatch.store import migrate
-from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.batch import Batch, Counts, SequencedOutput
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.drills import ack, at, drill_ack, signal
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.stage import RowChanges
 
-SAME: Final = Real("digest", "digest")
-FINE: Final = Answered("a", 0.1, 0.2, [])
+SAME: Final = RealState("digest", "digest")
+FINE: Final = ClientResponse("a", 0.1, 0.2, [])
 DAILY: Final = DrillPlan(id="daily", scope="firm", every_s=86_400.0)
 
 
@@ -59,23 +59,23 @@ DAILY: Final = DrillPlan(id="daily", scope="firm", every_s=86_400.0)
         (["a"], [FINE], SAME, PASSED, ""),
         (["a", "b"], [FINE], SAME, FAILED, "b did not answer"),
         ([], [], SAME, FAILED, "there is no client to exercise"),
-        (["a"], [Answered("a", 0.1, 0.2, ["x changed"])], SAME, FAILED, "a: x changed"),
-        (["a"], [FINE], Real("one", "two", ["firm HALT (d)"]), DISTURBED, "firm HALT (d)"),
-        (["a"], [FINE], Real("one", "two"), FAILED, "no decision says why"),
-        (["a"], [], Real("one", "two", ["firm HALT (d)"]), FAILED, "a did not answer"),
-        (["a"], [FINE], Real("one", "one", [], 2), FAILED, "turned 2 real switches"),
-        (["a"], [FINE], Real("", "two"), FAILED, "heard of too late"),
+        (["a"], [ClientResponse("a", 0.1, 0.2, ["x changed"])], SAME, FAILED, "a: x changed"),
+        (["a"], [FINE], RealState("one", "two", ["firm HALT (d)"]), DISTURBED, "firm HALT (d)"),
+        (["a"], [FINE], RealState("one", "two"), FAILED, "no decision says why"),
+        (["a"], [], RealState("one", "two", ["firm HALT (d)"]), FAILED, "a did not answer"),
+        (["a"], [FINE], RealState("one", "one", [], 2), FAILED, "turned 2 real switches"),
+        (["a"], [FINE], RealState("", "two"), FAILED, "heard of too late"),
     ],
 )
 def test_what_comes_of_a_drill(
-    expected: list[str], answers: list[Answered], real: Real, outcome: str, problem: str
+    expected: list[str], answers: list[ClientResponse], real: RealState, outcome: str, problem: str
 ) -> None:
     """Passed only if all answered as they must, and nothing real changed."""
-    report = judged(signal(), expected, answers, real)
+    report = drill_report(signal(), expected, answers, real)
     assert report.outcome == outcome
-    assert problem in told(report)
-    assert outcome.upper() in told(report)
-    assert msgspec.convert(msgspec.to_builtins(report), type=Report) == report
+    assert problem in format_report(report)
+    assert outcome.upper() in format_report(report)
+    assert msgspec.convert(msgspec.to_builtins(report), type=DrillReport) == report
 
 
 class Firm:
@@ -83,8 +83,8 @@ class Firm:
 
     def __init__(self, engine: Engine, *plans: DrillPlan) -> None:
         self.engine = engine
-        self.roll = Roll()
-        self.book = DrillBook(self.roll, plans)
+        self.roll = Acknowledgements()
+        self.book = DrillEvaluator(self.roll, plans)
         self.lease = take_lease(engine, "clients", "test").epoch
         self.risk = take_lease(engine, "risk", "test")
         self.seq = self.risk.next_seq
@@ -93,7 +93,7 @@ class Firm:
         """Make something true, as the risk worker does."""
         made = []
         for output in outputs:
-            made.append(Sequenced(self.seq, output))
+            made.append(SequencedOutput(self.seq, output))
             self.seq += 1
         counts = Counts(self.seq, self.seq)
         stages = {} if rows is None else {"risk": rows}
@@ -106,17 +106,17 @@ class Firm:
         for client in clients:
             self.roll.said(ack(client, **changes), at(-1))
 
-    def turn(self, now: datetime) -> list[Report]:
+    def turn(self, now: datetime) -> list[DrillReport]:
         """Take a turn as the listener does."""
-        found = self.book.look(self.engine, now)
+        found = self.book.evaluate(self.engine, now)
         for report in found:
-            store.write_drill(self.engine, ("clients", self.lease), row_of(report))
-            self.book.keep(report)
+            store.write_drill(self.engine, ("clients", self.lease), drill_row(report))
+            self.book.mark_evaluated(report)
         return found
 
-    def again(self, *plans: DrillPlan) -> DrillBook:
+    def again(self, *plans: DrillPlan) -> DrillEvaluator:
         """The book of a listener that begins."""
-        self.book = DrillBook(self.roll, plans)
+        self.book = DrillEvaluator(self.roll, plans)
         with self.engine.connect() as conn:
             self.book.load(conn, at(60))
         return self.book
@@ -139,13 +139,13 @@ def test_all_that_are_known_must_answer(engine: Engine) -> None:
     firm.knows("gone", ended=True)
     firm.knows("young", started=at(0.5))
     firm.commit(signal(expect=["named"]))
-    firm.book.signalled(signal(expect=["named"]), at(0.05))
+    firm.book.add_signal(signal(expect=["named"]), at(0.05))
     assert firm.turn(at(0.1)) == []
     firm.book.answered(drill_ack("a"), at(0.3))
     firm.book.answered(drill_ack("a", refused=False), at(0.4))  # the first word counts
     firm.book.answered(drill_ack("other", number=2), at(0.4))
-    assert firm.turn(at(ANSWER_S - 0.1)) == []
-    (report,) = firm.turn(at(0.1 + ANSWER_S))
+    assert firm.turn(at(ANSWER_TIMEOUT_S - 0.1)) == []
+    (report,) = firm.turn(at(0.1 + ANSWER_TIMEOUT_S))
     assert report.expected == ["a", "named", "silent"]
     assert report.silent == ["named", "silent"]
     assert [(each.client, each.round_trip_s) for each in report.answered] == [("a", 0.3)]
@@ -154,27 +154,27 @@ def test_all_that_are_known_must_answer(engine: Engine) -> None:
     with engine.connect() as conn:
         (kept,) = store.drills(conn, 5)
     assert (kept["outcome"], kept["expected"], kept["answered"]) == (FAILED, 3, 1)
-    assert list(firm.book.wanted()) == ["drill:firm"]
+    assert list(firm.book.due_alerts()) == ["drill:firm"]
 
 
 def test_a_drill_that_all_answered_is_over_at_once(engine: Engine) -> None:
     """And ends the alert about the one before it on the same scope."""
     firm = Firm(engine)
     firm.knows("a")
-    firm.book.signalled(signal(), at(0))
-    assert firm.turn(at(ANSWER_S))[0].outcome == FAILED
-    assert firm.book.wanted()
-    firm.book.signalled(signal(2, 20), at(20))
+    firm.book.add_signal(signal(), at(0))
+    assert firm.turn(at(ANSWER_TIMEOUT_S))[0].outcome == FAILED
+    assert firm.book.due_alerts()
+    firm.book.add_signal(signal(2, 20), at(20))
     firm.book.answered(drill_ack("a", 2), at(20.2))
     assert firm.turn(at(20.3))[0].outcome == PASSED
-    assert not firm.book.wanted()
+    assert not firm.book.due_alerts()
 
 
 def test_a_real_decision_meanwhile_disturbs_it(engine: Engine) -> None:
     """What stood before and after is read from SQL, and the decision is named."""
     firm = Firm(engine)
     firm.knows("a")
-    firm.book.signalled(signal(), at(0))
+    firm.book.add_signal(signal(), at(0))
     firm.turn(at(0.1))
     made = msgspec.structs.replace(switch("asset:USDC", State.HALT, 7), ts=at(0.2))
     firm.commit(made)
@@ -190,7 +190,7 @@ def test_a_drill_that_turned_a_switch_failed(engine: Engine) -> None:
     firm.knows("a")
     cause = msgspec.structs.replace(switch("asset:USDC", State.HALT, 7), ts=at(0), cause_id="cli/1")
     firm.commit(signal(), cause)
-    firm.book.signalled(signal(), at(0))
+    firm.book.add_signal(signal(), at(0))
     firm.book.answered(drill_ack("a"), at(0.3))
     (report,) = firm.turn(at(0.4))
     assert (report.outcome, report.real.caused) == (FAILED, 1)
@@ -200,14 +200,14 @@ def test_a_listener_that_begins_judges_none_twice(engine: Engine) -> None:
     """What is in SQL is known; what nobody judged is, without a word about what was before."""
     firm = Firm(engine)
     firm.knows("a")
-    firm.book.signalled(signal(), at(0))
-    firm.turn(at(ANSWER_S))
+    firm.book.add_signal(signal(), at(0))
+    firm.turn(at(ANSWER_TIMEOUT_S))
     book = firm.again()
-    assert list(book.wanted()) == ["drill:firm"]
-    book.signalled(signal(), at(60))
-    book.signalled(signal(2, 1), at(FRESH_S + 60))
+    assert list(book.due_alerts()) == ["drill:firm"]
+    book.add_signal(signal(), at(60))
+    book.add_signal(signal(2, 1), at(MAX_SIGNAL_AGE_S + 60))
     book.answered(drill_ack("a", 2), at(1.2))
-    (report,) = firm.turn(at(FRESH_S + 61))
+    (report,) = firm.turn(at(MAX_SIGNAL_AGE_S + 61))
     assert (report.id, report.outcome) == ("drill-2", FAILED)
     assert report.problems == ["heard of too late to say whether anything real changed"]
 
@@ -216,33 +216,35 @@ def test_a_drill_that_was_due_and_not_run_is_told(engine: Engine) -> None:
     """From five minutes after its moment, with what is known of why; a drill ends it."""
     firm = Firm(engine, DAILY)
     now = at(0)
-    due = moment(due_by(DAILY, micros(now)))
+    due = moment(last_due(DAILY, micros(now)))
     before = micros(due - timedelta(days=1))
     firm.commit(rows={"drill/daily": encode_row(DrillRow(before, before))})
-    firm.turn(due + timedelta(seconds=OVERDUE_S - 1))
-    assert not firm.book.wanted()
-    firm.turn(due + timedelta(seconds=OVERDUE_S + 10))
-    (wanted,) = firm.book.wanted().values()
+    firm.turn(due + timedelta(seconds=MISSED_AFTER_S - 1))
+    assert not firm.book.due_alerts()
+    firm.turn(due + timedelta(seconds=MISSED_AFTER_S + 10))
+    (wanted,) = firm.book.due_alerts().values()
     assert wanted.title == "the drill of firm is overdue"
     assert wanted.reasons[1] == "it was not signalled"
     firm.knows("a")
-    firm.book.signalled(signal(), now)
+    firm.book.add_signal(signal(), now)
     firm.book.answered(drill_ack("a"), at(0.3))
     firm.turn(at(0.4))
     firm.turn(at(10))
-    assert not firm.book.wanted()
+    assert not firm.book.due_alerts()
 
 
 def test_a_plan_that_is_new_is_not_overdue(engine: Engine) -> None:
     """It counts from when the risk worker followed it; one that it does not know is told."""
     firm = Firm(engine, DAILY)
     now = at(0)
-    firm.commit(rows={"drill/daily": encode_row(DrillRow(micros(now), due_by(DAILY, micros(now))))})
+    firm.commit(
+        rows={"drill/daily": encode_row(DrillRow(micros(now), last_due(DAILY, micros(now))))}
+    )
     firm.turn(now)
-    assert not firm.book.wanted()
+    assert not firm.book.due_alerts()
     unknown = Firm(engine, msgspec.structs.replace(DAILY, id="else"))
     unknown.turn(now)
-    assert not unknown.book.wanted()
+    assert not unknown.book.due_alerts()
     unknown.turn(now + timedelta(days=1, minutes=10))
-    (wanted,) = unknown.book.wanted().values()
+    (wanted,) = unknown.book.due_alerts().values()
     assert "does not know the plan" in wanted.reasons[1]

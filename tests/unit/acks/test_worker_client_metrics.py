@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from riskwatch.acks.worker import LABELS, ClientMetrics
+from riskwatch.acks.worker import CLIENT_METRIC_LABELS, ClientMetrics
 
 
 def test_every_metric_is_told_with_its_labels() -> None:
@@ -12,12 +12,12 @@ def test_every_metric_is_told_with_its_labels() -> None:
     registry = CollectorRegistry()
     told = ClientMetrics(registry)
     told.applied("desk-1", 0.02)
-    told.stand(2, {"desk-1": 0, "desk-2": 3}, ["firm"])
+    told.set_clients(2, {"desk-1": 0, "desk-2": 3}, ["firm"])
     found = {
         family.name: {tuple(sorted(s.labels.keys() - {"le"})) for s in family.samples}
         for family in registry.collect()
     }
-    assert found == {name: {labels} for name, labels in LABELS.items()}
+    assert found == {name: {labels} for name, labels in CLIENT_METRIC_LABELS.items()}
     value = registry.get_sample_value
     assert value("riskwatch_clients_late", {"client": "desk-2"}) == 3
     assert value("riskwatch_drills_overdue", {"scope": "firm"}) == 1
@@ -28,8 +28,8 @@ def test_what_is_over_is_gone() -> None:
     """A client that was forgotten, a drill that passed: no series says otherwise."""
     registry = CollectorRegistry()
     told = ClientMetrics(registry)
-    told.stand(1, {"desk-1": 2}, ["firm"])
-    told.stand(0, {}, [])
+    told.set_clients(1, {"desk-1": 2}, ["firm"])
+    told.set_clients(0, {}, [])
     assert registry.get_sample_value("riskwatch_clients") == 0
     assert registry.get_sample_value("riskwatch_clients_late", {"client": "desk-1"}) is None
     assert registry.get_sample_value("riskwatch_drills_overdue", {"scope": "firm"}) is None

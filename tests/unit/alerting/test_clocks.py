@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from riskwatch.alerting.delivery import Answer
-from riskwatch.alerting.worker import NotifyWorker
+from riskwatch.alerting.delivery import DeliveryResult
+from riskwatch.alerting.worker import NotificationWorker
 from riskwatch.core.alerting.config import NotifyConfig
-from riskwatch.core.alerting.notification import Notice
+from riskwatch.core.alerting.notification import Notification
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import State
 from riskwatch.store import notifications
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 from tests.support.notifying import Office, leads, told
 from tests.unit.alerting.test_resync import stored
 from tests.unit.core.alerting.samples import START, config, raised, route
@@ -28,7 +28,7 @@ NOW = datetime(2023, 3, 11, tzinfo=UTC)
 def test_time_goes_on() -> None:
     """By what has passed since the last look, until the clock has caught up."""
     heart = 100.0
-    made = NotifyWorker(Settings(), NotifyConfig(), [], heart=lambda: heart)
+    made = NotificationWorker(ProcessSettings(), NotifyConfig(), [], heart=lambda: heart)
     seen = []
     for passed, clock in ((1, 3_600), (1, 3_601), (2, 0), (5, 5), (1, 4_000)):
         heart += passed
@@ -40,7 +40,7 @@ def test_time_goes_on() -> None:
 
 def test_in_a_replay_time_is_what_outputs_say() -> None:
     """And does not go backwards."""
-    made = NotifyWorker(Settings(clock="event"), NotifyConfig(), [])
+    made = NotificationWorker(ProcessSettings(clock="event"), NotifyConfig(), [])
     times = []
     for ts in (NOW, NOW - timedelta(days=1), None, NOW + timedelta(days=1)):
         us = made._time(datetime.now(UTC), ts)
@@ -55,10 +55,10 @@ def test_what_stands_is_told_at_a_time_that_was(
 ) -> None:
     """In a replay that of the last of it, though nothing was heard yet; else the clock's."""
     stored(engine, raised("asset:USDC", State.HALT), raised("asset:DAI", State.HALT, us=START + 5))
-    made = NotifyWorker(Settings(clock=clock), config(route()), [], now=lambda: NOW)
+    made = NotificationWorker(ProcessSettings(clock=clock), config(route()), [], now=lambda: NOW)
     made._engine = engine
     at = START + 5 if clock == "event" else micros(NOW)
-    notices = [n for n in made._stands(NOW) if isinstance(n, Notice)]
+    notices = [n for n in made._stands(NOW) if isinstance(n, Notification)]
     assert [(n.items[0].alert, n.us) for n in notices] == [("asset:DAI", at), ("asset:USDC", at)]
 
 
@@ -68,13 +68,13 @@ def test_a_delivery_is_not_put_off_for_ever(engine: Engine, ahead: timedelta, tr
     office = Office(engine)
     made = told("asset:USDC", State.HALT)
     office.queue(made)
-    notifications.postponed(engine, office.epoch, made.id, NOW + ahead, "HTTP 500")
+    notifications.postpone(engine, office.epoch, made.id, NOW + ahead, "HTTP 500")
     sent: list[Any] = []
 
-    def send(*given: Any) -> Answer:
+    def send(*given: Any) -> DeliveryResult:
         sent.append(given)
-        return Answer()
+        return DeliveryResult()
 
     courier = office.courier(leads("http://127.0.0.1:1"), send, now=lambda: NOW)
-    courier.round()
+    courier.try_next()
     assert len(sent) == tried

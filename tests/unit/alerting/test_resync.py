@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from riskwatch.alerting.resync import resync
-from riskwatch.core.alerting.config import About, Matcher
-from riskwatch.core.alerting.notification import Notice
+from riskwatch.core.alerting.config import AlertKind, Matcher
+from riskwatch.core.alerting.notification import Notification
 from riskwatch.core.clock import DAY, moment
 from riskwatch.core.enums import QualityIssue, State
 from riskwatch.core.outputs import ControlChanged, DataQualityRaised
-from riskwatch.store.batch import Batch, Counts, Sequenced
+from riskwatch.store.batch import Batch, Counts, SequencedOutput
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.mirror import switch
 from tests.unit.core.alerting.samples import START, Desk, config, over, raised, route, silence
@@ -28,7 +28,7 @@ def stored(engine: Engine, *outputs: Output) -> None:
     """Make outputs true in SQL."""
     kept = take_lease(engine, "risk", "test")
     read = kept.counts.read + len(outputs)
-    places = [Sequenced(kept.next_seq + n, output) for n, output in enumerate(outputs)]
+    places = [SequencedOutput(kept.next_seq + n, output) for n, output in enumerate(outputs)]
     commit(engine, Batch("risk", kept.epoch, outputs=places, counts=Counts(read, read)))
 
 
@@ -51,7 +51,7 @@ def test_a_first_start_tells_what_is_open(engine: Engine) -> None:
         control("asset:DAI", silence_by="ann", silence_until=until),
         control("book:arb", acknowledged_by="bob", acknowledged_ts=until),
     )  # fmt: skip
-    quality = route("ops", match=(Matcher(about=(About.QUALITY,)),))
+    quality = route("ops", match=(Matcher(about=(AlertKind.QUALITY,)),))
     desk = Desk(config(route(), quality))
     resync(engine, desk.notifier, desk.state, START)
     said = [*desk.at(0), *desk.at(10)]
@@ -74,7 +74,7 @@ def test_later_it_brings_what_is_remembered_up_to_date(engine: Engine) -> None:
     stored(engine, kept, switch(COIN, State.REDUCE, 1))
     said = resync(engine, desk.notifier, desk.state, START)
     said += desk.notifier.tick(desk.state, START + DAY)
-    told = [(n.kind.value, [i.alert for i in n.items]) for n in said if isinstance(n, Notice)]
+    told = [(n.kind.value, [i.alert for i in n.items]) for n in said if isinstance(n, Notification)]
     assert told == [("resolved", ["asset:DAI"]), ("repeat", [COIN])]
     assert desk.state.silences == {}
     assert desk.state.alerts[COIN].state is State.REDUCE

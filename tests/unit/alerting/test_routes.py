@@ -10,8 +10,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from riskwatch.alerting.delivery import _told
-from riskwatch.alerting.routes import NOTIFY, load_notify, target, unheard
+from riskwatch.alerting.delivery import _failure_text
+from riskwatch.alerting.routes import NOTIFY, load_notify, resolve_target, unrouted_severities
 from riskwatch.cli import app
 from riskwatch.config import paths
 from riskwatch.core.alerting.config import NotifyConfig
@@ -20,7 +20,7 @@ from riskwatch.doctor import notify as doctor
 from riskwatch.doctor.finding import Facts
 from riskwatch.errors import ConfigError
 from riskwatch.store import notifications
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 from tests.support.notifying import Office, told
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ def made(folder: Path, text: str) -> NotifyConfig:
 
 def test_there_may_be_none(tmp_path: Path) -> None:
     """Without the file, and as it is shipped, nobody is called."""
-    assert load_notify(tmp_path) == load_notify(paths.rules()) == NotifyConfig()
+    assert load_notify(tmp_path) == load_notify(paths.rules_folder()) == NotifyConfig()
 
 
 def test_the_examples_of_the_shipped_file_are_good(tmp_path: Path) -> None:
     """Without their comment signs they are two routes that take everything between them."""
-    text = (paths.rules() / NOTIFY).read_text()
+    text = (paths.rules_folder() / NOTIFY).read_text()
     head, _, examples = text.partition("# [routes.pager]")
     config = made(
         tmp_path, head + "[routes.pager]" + re.sub(r"^# ?", "", examples, flags=re.MULTILINE)
@@ -59,7 +59,7 @@ def test_the_examples_of_the_shipped_file_are_good(tmp_path: Path) -> None:
     assert list(config.routes) == ["pager", "desk"]
     assert config.routes["pager"].escalate_to == "desk"
     assert config.routes["pager"].match[0].severity == (State.HALT,)
-    assert unheard(config) == []
+    assert unrouted_severities(config) == []
 
 
 def test_durations_and_matchers_are_read(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_is_not_there_is_said(tmp_path: Path, environment: dict[str, str], 
     """By the name of its variable, never by what it holds."""
     route = made(tmp_path, GOOD).routes["pager"]
     with pytest.raises(ConfigError) as caught:
-        target(route, environment)
+        resolve_target(route, environment)
     assert said in str(caught.value)
     assert "hush" not in str(caught.value)
 
@@ -134,28 +134,28 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "url"
     route = made(tmp_path, SLACK.format(file=file)).routes["desk"]
     with pytest.raises(ConfigError, match="a readable file at"):
-        target(route)
+        resolve_target(route)
     file.write_text("\n")
     with pytest.raises(ConfigError, match="something in the file"):
-        target(route)
+        resolve_target(route)
     file.write_text(HUSH + "\n")
-    assert target(route).url == HUSH
-    assert target(route).host == "hooks.example"
-    assert "hush" not in repr(target(route))
+    assert resolve_target(route).url == HUSH
+    assert resolve_target(route).host == "hooks.example"
+    assert "hush" not in repr(resolve_target(route))
 
 
 def test_certificates_must_be_there(tmp_path: Path) -> None:
     """A file that holds none is told at the start."""
     route = made(tmp_path, GOOD + 'ca_file = "/nowhere"').routes["pager"]
     with pytest.raises(ConfigError, match="a file of certificates"):
-        target(route, {"URL": HUSH, "KEY": "k" * 16})
+        resolve_target(route, {"URL": HUSH, "KEY": "k" * 16})
 
 
 def test_the_check_of_the_rules_covers_it(tmp_path: Path) -> None:
     """Good ones are counted, and who hears of nothing is noted; a bad one ends it."""
     folder = tmp_path / "rules"
     folder.mkdir()
-    for path in paths.rules().iterdir():
+    for path in paths.rules_folder().iterdir():
         if path.name not in ("models", "fixtures"):
             (folder / path.name).write_bytes(path.read_bytes())
         else:
@@ -174,7 +174,7 @@ def test_the_doctor_looks_at_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Where each leads, by its host; what this process does not have; that there are none."""
 
     def look() -> list[tuple[str, str]]:
-        given = Settings(config=tmp_path)
+        given = ProcessSettings(config=tmp_path)
         return [(f.check, f.status) for f in doctor.findings(given, Facts())]
 
     assert look() == [("routes", "ok")]
@@ -195,11 +195,11 @@ def test_the_doctor_looks_at_what_did_not_arrive(engine: Engine) -> None:
 
     def look(after: timedelta) -> tuple[str, str]:
         with engine.connect() as conn:
-            found = doctor.undelivered(conn, now + after)
+            found = doctor.undelivered_findings(conn, now + after)
         return found.status, found.seen
 
     assert look(timedelta(minutes=1))[0] == "ok"
-    notifications.given_up(engine, office.epoch, dead.id, now, "HTTP 500")
+    notifications.give_up(engine, office.epoch, dead.id, now, "HTTP 500")
     assert look(timedelta(minutes=1)) == (
         "warn", "0 wait for more than 5 minutes, 1 were given up in a day",
     )  # fmt: skip
@@ -221,7 +221,7 @@ def test_the_doctor_looks_at_what_did_not_arrive(engine: Engine) -> None:
 def test_a_failure_is_told_without_what_is_secret(tmp_path: Path, error: Exception) -> None:
     """Whatever a library puts into its words: kind and host are enough."""
     route = made(tmp_path, GOOD).routes["pager"]
-    said = _told(error, target(route, {"URL": HUSH, "KEY": "k" * 16}))
+    said = _failure_text(error, resolve_target(route, {"URL": HUSH, "KEY": "k" * 16}))
     assert said.startswith(type(error).__name__)
     assert "T0PSECRET" not in said
     assert "hush" not in said

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, text, update
 from typer.testing import CliRunner
 
 from riskwatch.audit.rederivation import Rederivation
-from riskwatch.audit.verify import DIFFERS, INPUTS_ONLY, SAME, Verdict, verify
+from riskwatch.audit.verify import DIFFERS, INPUTS_ONLY, SAME, VerificationResult, verify
 from riskwatch.cli import app
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.outputs import DecisionMade
@@ -21,14 +21,14 @@ from riskwatch.store.checkpoints import (
     CHECKPOINT,
     CHECKPOINT_ROW,
     check_checkpoints,
+    checkpoint_rows,
     checkpoints,
     content_of,
     digest_of,
-    rows_of,
-    usable,
+    usable_checkpoints,
 )
 from riskwatch.store.engine import open_engine
-from riskwatch.store.queries import reading
+from riskwatch.store.queries import open_reader
 from riskwatch.store.truth import RISK_JOURNAL
 from tests.support.rederiving import NIGHTS, WORKER, kept, write_nights
 
@@ -74,13 +74,13 @@ def change(url: str, *statements: Any) -> None:
 def decisions(url: str) -> list[str]:
     """Ids of all decisions, in order."""
     query = select(A.id).where(A.kind == DecisionMade.__name__).order_by(A.seq)
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         return list(conn.execute(query).scalars())
 
 
-def verified(url: str, *, whole: bool = False) -> list[Verdict]:
+def verified(url: str, *, whole: bool = False) -> list[VerificationResult]:
     """Verify every decision by itself, each from where it can be derived soonest."""
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         return [verify(conn, [each], whole=whole)[0] for each in decisions(url)]
 
 
@@ -103,10 +103,10 @@ def test_a_journal_with_every_event_has_checkpoints_too(tmp_path: Path) -> None:
 
 def test_everything_is_the_same_from_a_checkpoint(url: str) -> None:
     """Not only decisions: every output after it, and the rows of all stages at the end."""
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         full = Rederivation(conn, WORKER)
         whole = [encode_output(o) for o in full.outputs()]
-        for found in usable(conn, WORKER):
+        for found in usable_checkpoints(conn, WORKER):
             part = Rederivation(conn, WORKER, found)
             after = [encode_output(o) for o in part.outputs()]
             assert after == whole[-len(after) :]
@@ -116,10 +116,10 @@ def test_everything_is_the_same_from_a_checkpoint(url: str) -> None:
 
 def test_checkpoints_are_one_for_each_day_and_go_on(bare: str) -> None:
     """At the same places whenever they are kept; a second time there is nothing to do."""
-    with reading(bare) as conn:
+    with open_reader(bare) as conn:
         last = conn.execute(select(J.seq).order_by(J.seq.desc()).limit(1)).scalar_one()
     tail = select(J.seq).where(J.seq > last // 2)
-    with reading(bare) as conn:
+    with open_reader(bare) as conn:
         later = conn.execute(select(RISK_JOURNAL).where(J.seq.in_(tail))).mappings().all()
     change(bare, delete(RISK_JOURNAL).where(J.seq > last // 2))
     first = kept(bare)
@@ -140,9 +140,9 @@ def test_checkpoints_are_one_for_each_day_and_go_on(bare: str) -> None:
 def test_rows_of_the_oldest_are_forgotten(bare: str) -> None:
     """Their digests stay, so that the next ones have what they continue."""
     made = kept(bare, keep=1)
-    with reading(bare) as conn:
+    with open_reader(bare) as conn:
         assert checkpoints(conn, WORKER) == made
-        assert usable(conn, WORKER) == made[-1:]
+        assert usable_checkpoints(conn, WORKER) == made[-1:]
         assert list(check_checkpoints(conn, WORKER)) == []
     assert {v.status for v in verified(bare)} == {SAME}
 
@@ -165,7 +165,7 @@ def test_a_checkpoint_that_was_changed_is_found(url: str, tampering: Any) -> Non
     found = verified(url)[-1]
     assert found.status == DIFFERS
     assert "was changed" in found.said[0]
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         assert len(list(check_checkpoints(conn, WORKER))) >= NIGHTS
     with pytest.raises(StoreError, match="was changed"):
         kept(url)
@@ -174,10 +174,10 @@ def test_a_checkpoint_that_was_changed_is_found(url: str, tampering: Any) -> Non
 
 def test_a_checkpoint_that_was_put_in_or_taken_out_is_found(url: str) -> None:
     """Each continues the one before it, and stands behind a row of the audit chain."""
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         first = checkpoints(conn, WORKER)[0]
     change(url, delete(CHECKPOINT).where(C.journal == first.journal))
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         found = list(check_checkpoints(conn, WORKER))
     assert any("does not continue the one before it" in line for line in found)
     assert any("has rows, and no digest" in line for line in found)
@@ -185,10 +185,12 @@ def test_a_checkpoint_that_was_put_in_or_taken_out_is_found(url: str) -> None:
 
 def test_rows_that_were_forged_with_good_digests_give_themselves_away(url: str) -> None:
     """Whoever writes a checkpoint anew, digests and all, cannot make the journal agree."""
-    with reading(url) as conn:
-        last = usable(conn, WORKER)[-1]
-        before = [found for found in usable(conn, WORKER) if found.audit_seq < last.audit_seq][-1]
-        rows = rows_of(conn, before)
+    with open_reader(url) as conn:
+        last = usable_checkpoints(conn, WORKER)[-1]
+        before = [
+            found for found in usable_checkpoints(conn, WORKER) if found.audit_seq < last.audit_seq
+        ][-1]
+        rows = checkpoint_rows(conn, before)
     rows["risk"].pop("scope/asset:USDC")
     forged = msgspec.structs.replace(before, content=content_of(rows))
     forged = msgspec.structs.replace(forged, digest=digest_of(forged))
@@ -199,7 +201,7 @@ def test_rows_that_were_forged_with_good_digests_give_themselves_away(url: str) 
         .where(C.journal == before.journal)
         .values(content=forged.content, digest=forged.digest),
     )
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         assert any("does not continue" in line for line in check_checkpoints(conn, WORKER))
     assert DIFFERS in {v.status for v in verified(url)}
     assert {v.status for v in verified(url, whole=True)} == {SAME}
@@ -207,10 +209,10 @@ def test_rows_that_were_forged_with_good_digests_give_themselves_away(url: str) 
 
 def test_what_is_left_of_an_archived_journal_is_enough(url: str) -> None:
     """From the oldest checkpoint on; what was decided before it is judged by its inputs."""
-    with reading(url) as conn:
-        oldest = usable(conn, WORKER)[0]
+    with open_reader(url) as conn:
+        oldest = usable_checkpoints(conn, WORKER)[0]
     change(url, delete(RISK_JOURNAL).where(J.seq <= oldest.journal))
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         found = verify(conn, decisions(url))
     status = [v.status for v in found]
     assert status[0] == INPUTS_ONLY
@@ -224,15 +226,15 @@ def test_no_checkpoint_is_kept_of_what_the_chain_does_not_say(bare: str) -> None
     change(bare, delete(AUDIT_CHAIN).where(A.seq == gone.scalar_subquery()))
     with pytest.raises(StoreError, match="no checkpoint is kept from here on"):
         kept(bare)
-    with reading(bare) as conn:
+    with open_reader(bare) as conn:
         assert checkpoints(conn, WORKER) == []
 
 
 def test_another_engine_goes_on_from_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are read by who wrote them."""
     monkeypatch.setattr("riskwatch.store.checkpoints.ENGINE", "9.9.9")
-    with reading(url) as conn:
-        assert usable(conn, WORKER) == []
+    with open_reader(url) as conn:
+        assert usable_checkpoints(conn, WORKER) == []
 
 
 def test_the_commands(bare: str) -> None:

@@ -10,21 +10,21 @@ import pytest
 from sqlalchemy import select, text, update
 from typer.testing import CliRunner
 
-from riskwatch.audit.incident import incident, page
-from riskwatch.audit.verify import DIFFERS, INPUTS_ONLY, SAME, UNKNOWN, Verdict, verify
+from riskwatch.audit.incident import reconstruct_incident, render_page
+from riskwatch.audit.verify import DIFFERS, INPUTS_ONLY, SAME, UNKNOWN, VerificationResult, verify
 from riskwatch.cli import app
-from riskwatch.contracts.audit import sealed
+from riskwatch.contracts.audit import seal
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import AUDIT_CHAIN, links, stretches
+from riskwatch.store.audit import AUDIT_CHAIN, audit_rows, stretches
 from riskwatch.store.audit_check import check_database
-from riskwatch.store.bundle import Manifest
-from riskwatch.store.checkpoints import check_checkpoints, checkpoints, usable
+from riskwatch.store.bundle import BundleManifest
+from riskwatch.store.checkpoints import check_checkpoints, checkpoints, usable_checkpoints
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import DECISION_LOG
-from riskwatch.store.queries import reading
+from riskwatch.store.queries import open_reader
 from riskwatch.version import ENGINE
 from tests.support.engines import OLDER, run_older
 from tests.support.events import write_mixed
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from riskwatch.contracts.audit import Link
+    from riskwatch.contracts.audit import AuditLink
 
 NEWER = "99.0.0"
 A = AUDIT_CHAIN.c
@@ -71,14 +71,14 @@ def of(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("url", [name], indirect=True)
 
 
-def decided(conn: Connection) -> list[Link]:
+def decided(conn: Connection) -> list[AuditLink]:
     """Rows of the chain that are decisions, in order."""
-    return [link for link in links(conn, WORKER) if link.kind == DecisionMade.__name__]
+    return [link for link in audit_rows(conn, WORKER) if link.kind == DecisionMade.__name__]
 
 
-def judged(url: str, *, whole: bool = False) -> list[tuple[str, Verdict]]:
+def judged(url: str, *, whole: bool = False) -> list[tuple[str, VerificationResult]]:
     """Each decision's engine, and what came of it: asked one by one, which is as asked at once."""
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         found = decided(conn)
         one_by_one = [verify(conn, [link.id], whole=whole)[0] for link in found]
         at_once = verify(conn, [link.id for link in found], whole=whole)
@@ -178,9 +178,9 @@ def test_a_change_of_what_another_engine_decided_is_found(url: str) -> None:
 @of("bare")
 def test_a_report_without_a_start_derives_nothing(url: str) -> None:
     """And says so."""
-    with reading(url) as conn:
-        rows = list(links(conn, WORKER))
-        told = incident(conn, WORKER, rows, (rows[0].us, rows[-1].us), journal=True)
+    with open_reader(url) as conn:
+        rows = list(audit_rows(conn, WORKER))
+        told = reconstruct_incident(conn, WORKER, rows, (rows[0].us, rows[-1].us), journal=True)
     assert {scene.rederived for scene in told.scenes} == {None}
     assert told.without_journal
 
@@ -192,14 +192,14 @@ def test_what_this_build_cannot_read_is_wrong_only_of_its_own_engine(
 ) -> None:
     """A newer engine may decide in words that this one does not know."""
     plant(url, engine=engine, id="d" * 32)
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         row = decided(conn)[-1]
-    link = sealed(
+    link = seal(
         msgspec.structs.replace(row, payload=row.payload.replace('"state":"', '"state":"VERY_'))
     )
     values = {"payload": link.payload, "digest": link.digest}
     change(url, update(AUDIT_CHAIN).where(A.seq == row.seq).values(values))
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         (verdict,) = verify(conn, [row.id])
     assert verdict.status == status, verdict
 
@@ -221,7 +221,7 @@ def test_no_checkpoint_is_kept_of_what_another_engine_applied(url: str) -> None:
     """Neither by this engine after an older one, nor by an older one after this."""
     with pytest.raises(StoreError, match=f"engine {OLDER} applied the journal up to entry"):
         kept(url, end=True)
-    with reading(url) as conn:
+    with open_reader(url) as conn:
         assert checkpoints(conn, WORKER) == []
         (older, own) = stretches(conn, WORKER)
     assert (older.engine, own.engine, older.last + 1) == (OLDER, ENGINE, own.first)
@@ -237,14 +237,14 @@ def test_no_checkpoint_is_kept_where_a_newer_engine_works(url: str) -> None:
 @of("kept")
 def test_checkpoints_go_on_behind_the_one_of_the_older_engine(url: str) -> None:
     """And its rows stay, however many come after it: there is no other way to begin."""
-    with reading(url) as conn:
-        (handed_over,) = usable(conn, WORKER)
+    with open_reader(url) as conn:
+        (handed_over,) = usable_checkpoints(conn, WORKER)
     assert handed_over.engine == OLDER
     (made,) = kept(url, end=True, keep=1)
     assert (made.engine, made.previous) == (ENGINE, handed_over.digest)
     assert kept(url, end=True) == []
-    with reading(url) as conn:
-        assert usable(conn, WORKER) == [handed_over, made]
+    with open_reader(url) as conn:
+        assert usable_checkpoints(conn, WORKER) == [handed_over, made]
         assert list(check_checkpoints(conn, WORKER)) == []
     assert {v.status for engine, v in judged(url) if engine == ENGINE} == {SAME}
 
@@ -252,20 +252,20 @@ def test_checkpoints_go_on_behind_the_one_of_the_older_engine(url: str) -> None:
 @pytest.mark.parametrize("url", ["kept", "newer"], indirect=True)
 def test_a_report_does_not_call_another_engines_decision_wrong(url: str) -> None:
     """What this engine applied is derived from where it began; of the rest it says so."""
-    with reading(url) as conn:
-        rows = list(links(conn, WORKER))
-        told = incident(conn, WORKER, rows, (rows[0].us, rows[-1].us), journal=True)
+    with open_reader(url) as conn:
+        rows = list(audit_rows(conn, WORKER))
+        told = reconstruct_incident(conn, WORKER, rows, (rows[0].us, rows[-1].us), journal=True)
         assert check_database(conn, WORKER)[1] == []
     assert {scene.rederived for scene in told.scenes} == {True, None}
     for scene in told.scenes:
         own = scene.decision["engine"] == ENGINE
         assert (scene.rederived, scene.exposures is None) == (True if own else None, not own)
     assert "not everything here was decided by this engine" in told.without_journal
-    manifest = Manifest(
+    manifest = BundleManifest(
         v=1, worker=WORKER, begin="", end="", first=1, last=len(rows), before="", after="",
         engine=ENGINE, made="", key="", files={},
     )  # fmt: skip
-    html = page(told, manifest, (rows[0].us, rows[-1].us)).decode()
+    html = render_page(told, manifest, (rows[0].us, rows[-1].us)).decode()
     assert "the journal does not give this decision" not in html
 
 
@@ -273,7 +273,7 @@ def plant(url: str, **altered: Any) -> None:
     """Seal a decision into the chain, and put it into its table: the last one, altered."""
     engine = open_engine(url)
     with engine.begin() as conn:
-        last = list(links(conn, WORKER))[-1]
+        last = list(audit_rows(conn, WORKER))[-1]
         row = decided(conn)[-1]
         decision = msgspec.structs.replace(decode_output(row.payload.encode()), **altered)
         payload = encode_output(decision).decode()
@@ -281,7 +281,7 @@ def plant(url: str, **altered: Any) -> None:
             row, id=decision.id, engine=decision.engine, payload=payload, seq=last.seq + 1,
             place=last.place + 1, previous=last.digest,
         )  # fmt: skip
-        conn.execute(AUDIT_CHAIN.insert(), msgspec.structs.asdict(sealed(link)))
+        conn.execute(AUDIT_CHAIN.insert(), msgspec.structs.asdict(seal(link)))
         table = DECISION_LOG
         stored = conn.execute(select(table).where(table.c.id == row.id)).mappings().one()
         values = {k: getattr(v, "value", v) for k, v in altered.items()}

@@ -9,28 +9,28 @@ import msgspec
 import pytest
 from sqlalchemy import delete, select, text, update
 
-from riskwatch.audit.incident import incident, page
+from riskwatch.audit.incident import reconstruct_incident, render_page
 from riskwatch.audit.rederivation import JournalGoneError, Rederivation
 from riskwatch.audit.verify import (
     DIFFERS,
     INPUTS_ONLY,
     SAME,
     UNKNOWN,
-    Verdict,
+    VerificationResult,
     check_policy,
     verify,
 )
-from riskwatch.config.recorder import Declaration, changes, restored
-from riskwatch.contracts.audit import sealed
+from riskwatch.config.recorder import ConfigurationRecorder, config_changes, restore_config
+from riskwatch.contracts.audit import seal
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import ConfigurationChanged, DecisionMade
-from riskwatch.engine.replay import database
+from riskwatch.engine.replay import open_database
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import AUDIT_CHAIN, links
+from riskwatch.store.audit import AUDIT_CHAIN, audit_rows
 from riskwatch.store.audit_check import check_database
-from riskwatch.store.batch import Counts, Resumed
-from riskwatch.store.bundle import Manifest
+from riskwatch.store.batch import Counts, ResumePoint
+from riskwatch.store.bundle import BundleManifest
 from riskwatch.store.projections import DECISION_LOG
 from riskwatch.store.truth import RISK_JOURNAL
 from tests.support.asking import SCOPE, asked, asking
@@ -72,9 +72,9 @@ def decisions(conn: Connection) -> list[str]:
     return list(conn.execute(select(DECISION_LOG.c.id).order_by(DECISION_LOG.c.ts)).scalars())
 
 
-def verified(url: str, *statements: Any) -> list[Verdict]:
+def verified(url: str, *statements: Any) -> list[VerificationResult]:
     """Verify every decision after something was done to the database."""
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         ids = decisions(conn)
         for trigger in ("audit_chain_update", "audit_chain_delete"):
             conn.execute(text(f"DROP TRIGGER {trigger}"))
@@ -102,13 +102,13 @@ def test_a_journal_with_every_event_gives_them_too(events: Path, tmp_path: Path)
 
 def test_a_forged_decision_is_not_brought_about(url: str) -> None:
     """In the chain and in the table alike, with good digests: the journal does not give it."""
-    with database(url) as engine, engine.begin() as conn:
-        row = next(link for link in links(conn, WORKER) if link.kind == "DecisionMade")
-        last = list(links(conn, WORKER))[-1]
+    with open_database(url) as engine, engine.begin() as conn:
+        row = next(link for link in audit_rows(conn, WORKER) if link.kind == "DecisionMade")
+        last = list(audit_rows(conn, WORKER))[-1]
         decision = decode_output(row.payload.encode())
         forged = msgspec.structs.replace(decision, id="f" * 32)
         payload = encode_output(forged).decode()
-        link = sealed(
+        link = seal(
             msgspec.structs.replace(
                 row, id="f" * 32, payload=payload, seq=last.seq + 1, previous=last.digest
             )
@@ -117,7 +117,7 @@ def test_a_forged_decision_is_not_brought_about(url: str) -> None:
         table = DECISION_LOG
         stored = conn.execute(select(table).where(table.c.id == row.id)).mappings().one()
         conn.execute(table.insert(), {**stored, "id": "f" * 32})
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         assert check_database(conn, WORKER)[1] == []
         (verdict,) = verify(conn, ["f" * 32])
     assert verdict.status == DIFFERS
@@ -128,7 +128,7 @@ def test_a_journal_that_was_changed_gives_something_else(url: str) -> None:
     """One quote less, and a decision differs or does not come."""
     c = RISK_JOURNAL.c
     first = verified(url)[0]
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         row = conn.execute(select(RISK_JOURNAL).where(c.kind == "quote").limit(1)).mappings().one()
     other = update(RISK_JOURNAL).where(c.kind == "quote").values(payload=row["payload"])
     assert [v.status for v in verified(url, other)] == [DIFFERS] * len(verified(url))
@@ -185,8 +185,8 @@ def test_another_engine_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 def stored(url: str) -> DecisionMade:
     """The last decision of the chain."""
-    with database(url) as engine, engine.connect() as conn:
-        found = [link for link in links(conn, WORKER) if link.kind == "DecisionMade"][-1]
+    with open_database(url) as engine, engine.connect() as conn:
+        found = [link for link in audit_rows(conn, WORKER) if link.kind == "DecisionMade"][-1]
     decision = decode_output(found.payload.encode())
     assert isinstance(decision, DecisionMade)
     return decision
@@ -226,13 +226,13 @@ def test_a_decision_that_a_model_asked_for_is_right_on_every_kind_of_scope() -> 
 
 def test_a_configuration_is_recorded_when_it_is_new(url: str) -> None:
     """Twice here, with what changed; and it can be made again from the record."""
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         found = [
             decode_output(link.payload.encode())
-            for link in links(conn, WORKER)
+            for link in audit_rows(conn, WORKER)
             if link.kind == "ConfigurationChanged"
         ]
-        place = [link.place for link in links(conn, WORKER)]
+        place = [link.place for link in audit_rows(conn, WORKER)]
     first, second = found
     assert isinstance(first, ConfigurationChanged)
     assert isinstance(second, ConfigurationChanged)
@@ -240,23 +240,23 @@ def test_a_configuration_is_recorded_when_it_is_new(url: str) -> None:
     assert second.previous == first.digest
     assert "rules.rules.asset.discount.halt.any.0.at: 250.0 -> 240.0" in second.changes
     assert place == sorted(place)
-    assert (restored(first), restored(second)) == (CONFIG, tightened())
+    assert (restore_config(first), restore_config(second)) == (CONFIG, tightened())
     with pytest.raises(StoreError, match="has digest"):
-        restored(msgspec.structs.replace(second, content=first.content))
+        restore_config(msgspec.structs.replace(second, content=first.content))
     with pytest.raises(StoreError, match="cannot be read"):
-        restored(msgspec.structs.replace(second, content={}))
+        restore_config(msgspec.structs.replace(second, content={}))
 
 
 def test_a_live_worker_declares_by_its_clock() -> None:
     """And nothing, if what was last recorded is what it has, by the same engine."""
-    resumed = Resumed(1, {}, {}, Counts(), 0, 1, 1)
-    (made,) = Declaration("risk", CONFIG, lambda: 5_000_000)(resumed)
+    resumed = ResumePoint(1, {}, {}, Counts(), 0, 1, 1)
+    (made,) = ConfigurationRecorder("risk", CONFIG, lambda: 5_000_000)(resumed)
     assert (made.ts.timestamp(), made.key()) == (5.0, "risk")
     again = msgspec.structs.replace(made)
-    known = Resumed(2, {}, {}, Counts(), 9, 5, 4, configured=encode_output(again))
-    assert Declaration("risk", CONFIG)(known) == []
+    known = ResumePoint(2, {}, {}, Counts(), 9, 5, 4, configured=encode_output(again))
+    assert ConfigurationRecorder("risk", CONFIG)(known) == []
     known.configured = encode_output(msgspec.structs.replace(made, engine="0.0.1"))
-    (other,) = Declaration("risk", CONFIG)(known)
+    (other,) = ConfigurationRecorder("risk", CONFIG)(known)
     assert (other.changes, other.journal, other.ts.timestamp()) == ([], 4, 9e-6)
 
 
@@ -265,27 +265,27 @@ def test_changes_are_told_by_name_and_not_without_end() -> None:
     old = {"rules": [{"id": "a", "at": 1}, {"id": "b", "at": 2}]}
     new = {"rules": [{"id": "b", "at": 3}]}
     assert (
-        changes(old, new)
+        config_changes(old, new)
         == [
             'rules.a: {"at":1,"id":"a"} -> absent',
             "rules.b.at: 2 -> 3",
         ]
-        or changes(old, new)[1] == "rules.b.at: 2 -> 3"
+        or config_changes(old, new)[1] == "rules.b.at: 2 -> 3"
     )
-    many = changes({}, {str(n): n for n in range(500)})
+    many = config_changes({}, {str(n): n for n in range(500)})
     assert len(many) == 201
     assert many[-1] == "and 300 more"
 
 
 def test_an_incident_is_told_as_it_was(url: str) -> None:
     """Holdings and scores of each moment, alerts, times, and the page that shows them."""
-    with database(url) as engine, engine.connect() as conn:
-        rows = list(links(conn, WORKER))
+    with open_database(url) as engine, engine.connect() as conn:
+        rows = list(audit_rows(conn, WORKER))
         span = (rows[1].us, rows[-1].us)
-        told = incident(conn, WORKER, rows[1:], span, journal=True)
-        bare = incident(conn, WORKER, rows[1:], span, journal=False)
+        told = reconstruct_incident(conn, WORKER, rows[1:], span, journal=True)
+        bare = reconstruct_incident(conn, WORKER, rows[1:], span, journal=False)
         conn.execute(delete(RISK_JOURNAL))
-        gone = incident(conn, WORKER, rows[1:], span, journal=True)
+        gone = reconstruct_incident(conn, WORKER, rows[1:], span, journal=True)
     assert [s.rederived for s in told.scenes] == [True] * len(told.scenes)
     last = told.scenes[-1]
     assert last.exposures
@@ -297,22 +297,22 @@ def test_an_incident_is_told_as_it_was(url: str) -> None:
     assert told.configuration is not None
     assert [s.exposures for s in bare.scenes] == [None] * len(told.scenes)
     assert "there is no journal" in gone.without_journal
-    manifest = Manifest(
+    manifest = BundleManifest(
         v=1, worker=WORKER, begin="", end="", first=2, last=len(rows), before="b" * 64,
         after="a" * 64, engine="0", made="", key="", files={},
     )  # fmt: skip
-    html = page(told, manifest, span).decode()
+    html = render_page(told, manifest, span).decode()
     for wanted in ("asset:USDC", "HALT", "byte for byte", "b" * 64, "<svg", "expected loss"):
         assert wanted in html
     assert "http" not in html.replace("http-equiv", "")
-    assert "was not replayed" in page(bare, manifest, span).decode()
+    assert "was not replayed" in render_page(bare, manifest, span).decode()
 
 
 def test_a_time_without_a_decision_has_its_alerts_all_the_same(url: str) -> None:
     """The journal is replayed for them though the chain has no row of that time."""
-    with database(url) as engine, engine.connect() as conn:
-        rows = list(links(conn, WORKER))
-        told = incident(conn, WORKER, [], (0, rows[-1].us), journal=True)
+    with open_database(url) as engine, engine.connect() as conn:
+        rows = list(audit_rows(conn, WORKER))
+        told = reconstruct_incident(conn, WORKER, [], (0, rows[-1].us), journal=True)
     assert told.scenes == []
     assert told.alerts
     assert told.without_journal == ""
@@ -320,33 +320,33 @@ def test_a_time_without_a_decision_has_its_alerts_all_the_same(url: str) -> None
 
 def test_what_somebody_wrote_is_text_on_the_page(url: str) -> None:
     """No reason, name or note becomes markup."""
-    with database(url) as engine, engine.connect() as conn:
-        rows = list(links(conn, WORKER))
-        told = incident(conn, WORKER, rows, (0, rows[-1].us), journal=False)
+    with open_database(url) as engine, engine.connect() as conn:
+        rows = list(audit_rows(conn, WORKER))
+        told = reconstruct_incident(conn, WORKER, rows, (0, rows[-1].us), journal=False)
     told.scenes[0].decision["reasons"] = ["<script>alert(1)</script>"]
     told.people = [
         {"ts": "2023-03-11T03:00:00Z", "who": "<b>eve</b>", "kind": "CommandApplied", "row": 1}
     ]
-    manifest = Manifest(
+    manifest = BundleManifest(
         v=1, worker=WORKER, begin="", end="", first=1, last=1, before="", after="", engine="",
         made="", key="", files={},
     )  # fmt: skip
-    html = page(told, manifest, (0, rows[-1].us)).decode()
+    html = render_page(told, manifest, (0, rows[-1].us)).decode()
     assert "<script>" not in html
     assert "&lt;b&gt;eve&lt;/b&gt;" in html
 
 
 def test_a_journal_without_a_beginning_has_a_name(url: str) -> None:
     """So that callers can tell it from a database that does not answer."""
-    with database(url) as engine, engine.connect() as conn:
+    with open_database(url) as engine, engine.connect() as conn:
         with pytest.raises(JournalGoneError):
             list(Rederivation(conn, "nobody").outputs())
         replayed = Rederivation(conn, WORKER)
-        assert replayed.heard("asset:USDC") is None
+        assert replayed.last_input_us("asset:USDC") is None
         outputs = list(replayed.outputs())
         assert replayed.read == conn.execute(text("SELECT count(*) FROM risk_journal")).scalar()
-        assert replayed.heard("asset:USDC") is not None
-        heard = replayed.heard("firm")
+        assert replayed.last_input_us("asset:USDC") is not None
+        heard = replayed.last_input_us("firm")
         assert heard is not None
-        assert heard >= (replayed.heard("asset:USDC") or 0)
+        assert heard >= (replayed.last_input_us("asset:USDC") or 0)
     assert any(isinstance(o, DecisionMade) for o in outputs)

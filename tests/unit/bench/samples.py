@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from riskwatch.bench.case import Case, Fact
-from riskwatch.bench.static import Seen
-from riskwatch.bench.timeline import Change
-from riskwatch.bench.trial import LADDER, RULES, Score, Trial
+from riskwatch.bench.static import DeviationReading
+from riskwatch.bench.timeline import StateChange
+from riskwatch.bench.trial import ENSEMBLE, RULES, Prediction, Trial
 from riskwatch.core.clock import DAY, HOUR, MINUTE
 from riskwatch.core.enums import Cause, State
 
@@ -39,24 +39,24 @@ def change(
     scope: str = "asset:A",
     cause: Cause = Cause.ISSUER,
     usd: float | None = None,
-) -> Change:
+) -> StateChange:
     """Return one change."""
-    return Change(us, scope, before, after, cause, usd)
+    return StateChange(us, scope, before, after, cause, usd)
 
 
-def seen(*bp: float, every: int = MINUTE, start: int = 0) -> list[Seen]:
+def seen(*bp: float, every: int = MINUTE, start: int = 0) -> list[DeviationReading]:
     """Return trusted readings, one every so often."""
-    return [Seen(start + n * every, value, trusted=True) for n, value in enumerate(bp)]
+    return [DeviationReading(start + n * every, value, trusted=True) for n, value in enumerate(bp)]
 
 
 def trial(
     of: Case,
-    ladder: list[Change],
+    ladder: list[StateChange],
     *,
-    series: dict[str, list[Seen]] | None = None,
-    scores: list[Score] | None = None,
+    series: dict[str, list[DeviationReading]] | None = None,
+    scores: list[Prediction] | None = None,
     seed: int = 1,
 ) -> Trial:
     """Return a trial in which rules and ladder did the same, with one party."""
-    changes = {RULES: ladder, LADDER: ladder}
+    changes = {RULES: ladder, ENSEMBLE: ladder}
     return Trial(of, seed, series or {"A": []}, [], 1, changes, scores or [])

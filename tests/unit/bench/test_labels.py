@@ -6,13 +6,13 @@ import pytest
 
 from riskwatch.bench.labels import label
 from riskwatch.bench.outcome import probabilities
-from riskwatch.bench.target import Asked, parse
-from riskwatch.bench.trial import Score
+from riskwatch.bench.target import DepegTarget, parse
+from riskwatch.bench.trial import Prediction
 from riskwatch.core.clock import HOUR, MINUTE
 from tests.unit.bench.samples import case, seen, trial
 
 TARGET = "depeg(discount 50bp, 1h)"
-ASKED = Asked(50.0, HOUR)
+ASKED = DepegTarget(50.0, HOUR)
 
 
 def test_a_hit_within_the_horizon_is_true_and_at_its_end_too() -> None:
@@ -31,7 +31,7 @@ def test_a_premium_is_no_discount() -> None:
     """The side counts."""
     series = seen(0.0, 80.0, *[0.0] * 60)
     assert label(ASKED, 0, series) is False
-    assert label(Asked(50.0, HOUR, "either"), 0, series) is True
+    assert label(DepegTarget(50.0, HOUR, "either"), 0, series) is True
 
 
 def test_a_hole_leaves_no_false_label_but_a_true_one() -> None:
@@ -52,14 +52,14 @@ def test_a_horizon_beyond_the_series_has_no_answer() -> None:
 @pytest.mark.parametrize(
     ("name", "asked"),
     [
-        (TARGET, Asked(50.0, HOUR)),
-        ("depeg(premium 100bp, 30min)", Asked(100.0, 30 * MINUTE, "premium")),
-        ("depeg(discount 20 bp, 1d)", Asked(20.0, 24 * HOUR)),
+        (TARGET, DepegTarget(50.0, HOUR)),
+        ("depeg(premium 100bp, 30min)", DepegTarget(100.0, 30 * MINUTE, "premium")),
+        ("depeg(discount 20 bp, 1d)", DepegTarget(20.0, 24 * HOUR)),
         ("withdrawal_stress(6h)", None),
         ("depeg(discount 50USD, 1h)", None),
     ],
 )
-def test_targets_are_read_off_their_names(name: str, asked: Asked | None) -> None:
+def test_targets_are_read_off_their_names(name: str, asked: DepegTarget | None) -> None:
     """What is not understood is not judged."""
     assert parse(name) == asked
 
@@ -68,7 +68,8 @@ def test_only_open_questions_are_judged_and_deviation_ranks_the_same_samples() -
     """Three samples: one came true, one did not, one was already beyond the level."""
     series = seen(-40.0, *[0.0] * 19, -60.0, *[-1.0] * 100)
     said = [
-        Score(us * MINUTE, "asset:A", TARGET, "g", p) for us, p in ((0, 0.8), (20, 0.9), (30, 0.3))
+        Prediction(us * MINUTE, "asset:A", TARGET, "g", p)
+        for us, p in ((0, 0.8), (20, 0.9), (30, 0.3))
     ]
     [found] = probabilities(trial(case(), [], series={"A": series}, scores=said))
     assert found.labels == (True, False)

@@ -9,10 +9,10 @@ import pytest
 
 from riskwatch.bench import leave_one_out
 from riskwatch.bench.case import Case
-from riskwatch.bench.criteria import FAIL, PASS, controls, deadlines, never_later
-from riskwatch.bench.leave_one_out import Mark, best_static, quietly_fastest
-from riskwatch.bench.static import PLAIN, Seen, Static, alarms
-from riskwatch.bench.trial import Score, alone, warnings
+from riskwatch.bench.criteria import FAIL, PASS, compare_with_static, controls, deadlines
+from riskwatch.bench.leave_one_out import OptionScore, best_static, fastest_within_alarms
+from riskwatch.bench.static import PLAIN, DeviationReading, StaticRule, alarms
+from riskwatch.bench.trial import Prediction, generation_changes, warnings
 from riskwatch.core.clock import HOUR, MINUTE
 from riskwatch.core.enums import State
 from riskwatch.scenarios.episode import load
@@ -36,41 +36,53 @@ def test_one_reading_below_begins_the_dwell_again() -> None:
 
 def test_what_cannot_be_trusted_is_not_seen() -> None:
     """Neither does it fire a rule."""
-    series = [Seen(n * MINUTE, -50.0, trusted=False) for n in range(60)]
-    assert alarms(Static(20.0, 0), {"A": series}, WATCH) == []
+    series = [DeviationReading(n * MINUTE, -50.0, trusted=False) for n in range(60)]
+    assert alarms(StaticRule(20.0, 0), {"A": series}, WATCH) == []
 
 
 MARKS = {
-    "slow": [Mark("a", (600.0,), 0), Mark("b", (600.0,), 0), Mark("c", (600.0,), 0)],
-    "fast": [Mark("a", (60.0,), 0), Mark("b", (60.0,), 0), Mark("c", (60.0,), 5)],
-    "blind": [Mark("a", (inf,), 0), Mark("b", (inf,), 0), Mark("c", (0.0,), 0)],
+    "slow": [
+        OptionScore("a", (600.0,), 0),
+        OptionScore("b", (600.0,), 0),
+        OptionScore("c", (600.0,), 0),
+    ],
+    "fast": [
+        OptionScore("a", (60.0,), 0),
+        OptionScore("b", (60.0,), 0),
+        OptionScore("c", (60.0,), 5),
+    ],
+    "blind": [
+        OptionScore("a", (inf,), 0),
+        OptionScore("b", (inf,), 0),
+        OptionScore("c", (0.0,), 0),
+    ],
 }
 
 
 @pytest.mark.parametrize(("kin", "chosen"), [("a", "slow"), ("b", "slow"), ("c", "fast")])
 def test_the_scored_event_has_no_say(kin: str, chosen: str) -> None:
     """`fast` is noisy on c alone: only when c is scored is it quiet on the others."""
-    ladder = [Mark(k, (60.0,), 0) for k in "abc"]
+    ladder = [OptionScore(k, (60.0,), 0) for k in "abc"]
     assert best_static(MARKS, ladder, kin) == chosen
 
 
 def test_who_raises_more_false_alarms_than_the_ladder_is_no_opponent() -> None:
     """With a ladder that is as noisy, it is."""
-    noisy = [Mark(k, (60.0,), 5) for k in "abc"]
+    noisy = [OptionScore(k, (60.0,), 5) for k in "abc"]
     assert best_static(MARKS, noisy, "a") == "fast"
-    assert quietly_fastest({"fast": MARKS["fast"]}, "a", 4) is None
+    assert fastest_within_alarms({"fast": MARKS["fast"]}, "a", 4) is None
 
 
 def test_seeds_of_one_event_are_left_out_together() -> None:
     """Two trials of one kin are both gone."""
-    marks = [Mark("a", (1.0,), 0), Mark("a", (2.0,), 0), Mark("b", (3.0,), 0)]
-    assert [m.kin for m in leave_one_out.without(marks, "a")] == ["b"]
+    marks = [OptionScore("a", (1.0,), 0), OptionScore("a", (2.0,), 0), OptionScore("b", (3.0,), 0)]
+    assert [m.kin for m in leave_one_out.exclude_event(marks, "a")] == ["b"]
 
 
 def test_a_miss_counts_as_never() -> None:
     """Two of three missed: the median is never."""
-    marks = [Mark("a", (1.0,), 0), Mark("b", (inf, inf), 0)]
-    assert leave_one_out.typical(marks) == inf
+    marks = [OptionScore("a", (1.0,), 0), OptionScore("b", (inf, inf), 0)]
+    assert leave_one_out.median_delay(marks) == inf
 
 
 def test_a_ladder_that_is_later_is_told() -> None:
@@ -84,11 +96,11 @@ def test_a_ladder_that_is_later_is_told() -> None:
         trial(case(name="two", days=days), late, series=broken),
     ]
     said = leave_one_out.static_alarms(trials)
-    found = never_later(trials, said, WATCH)
+    found = compare_with_static(trials, said, WATCH)
     assert found.verdict == FAIL
     assert "two asset:A 60 min after" in found.said
     both = [trials[0], trial(case(name="two", days=days), soon, series=broken)]
-    assert never_later(both, said, WATCH).verdict == PASS
+    assert compare_with_static(both, said, WATCH).verdict == PASS
 
 
 def test_a_control_that_is_halted_is_told() -> None:
@@ -126,9 +138,9 @@ def test_an_episode_brings_its_deadlines_and_ceilings() -> None:
 LOW, HIGH = "depeg(discount 50bp, 1h)", "depeg(discount 200bp, 1h, from 50bp)"
 
 
-def scores(target: str, *said: float) -> list[Score]:
+def scores(target: str, *said: float) -> list[Prediction]:
     """Return what one generation said every five minutes."""
-    return [Score(5 * n * MINUTE, "asset:A", target, "g", p) for n, p in enumerate(said)]
+    return [Prediction(5 * n * MINUTE, "asset:A", target, "g", p) for n, p in enumerate(said)]
 
 
 def test_a_probability_warns_when_it_is_held() -> None:
@@ -140,5 +152,5 @@ def test_a_probability_warns_when_it_is_held() -> None:
 def test_a_generation_alone_climbs_and_latches() -> None:
     """WATCH by the onset, HALT by the escalation, and no way down from HALT."""
     both = sorted(scores(LOW, *[0.9] * 40) + scores(HIGH, 0.1, 0.1, 0.95, 0.95, *[0.0] * 36))
-    made = alone(both, "g")
+    made = generation_changes(both, "g")
     assert [(c.us // MINUTE, c.state) for c in made] == [(5, WATCH), (15, HALT)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from riskwatch.bench.page import page
-from riskwatch.bench.scoreboard import Board
+from riskwatch.bench.scoreboard import Scoreboard
 from riskwatch.core.clock import DAY
 from riskwatch.core.enums import State
 from tests.unit.bench.samples import ONSET, case, change, fact, trial
@@ -14,13 +14,13 @@ from tests.unit.bench.samples import ONSET, case, change, fact, trial
 def test_a_case_in_which_nothing_happened_has_a_page() -> None:
     """A quiet recording is drawn like any other."""
     twice = case(fact(over=ONSET + DAY), fact(onset=ONSET + 10 * DAY))
-    assert page(Board.of([trial(case(fact()), []), trial(twice, [])]), "").count("<svg") == 1
+    assert page(Scoreboard.of([trial(case(fact()), []), trial(twice, [])]), "").count("<svg") == 1
 
 
 def test_causes_of_recordings_are_shown_and_not_judged() -> None:
     """The price of a token says nothing of the venue that fails."""
     told = [change(ONSET, State.NORMAL, State.HALT)]
     known, unknown = trial(case(name="a"), told), trial(replace(case(name="b"), recorded=True), [])
-    (line,) = [c.line for c in Board.of([known, unknown]).criteria if "cause" in c.name]
+    (line,) = [c.line for c in Scoreboard.of([known, unknown]).criteria if "cause" in c.name]
     assert line.startswith("PASS ")
     assert "1 of 1 runs; recordings 0 of 1 runs; b asset:A seed 1 none" in line

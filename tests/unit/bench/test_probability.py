@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from riskwatch.bench.probability import average_precision, brier, judged, log_loss
+from riskwatch.bench.probability import average_precision, brier, log_loss, measure_probabilities
 
 
 def test_average_precision_by_hand() -> None:
@@ -43,7 +43,7 @@ def test_certainty_that_is_wrong_costs_much_and_not_everything() -> None:
 
 def test_skill_and_calibration_by_hand() -> None:
     """A rate of a quarter gives a climatology of 3/16; two predictions are high, one came true."""
-    found = judged([0.6, 0.2, 0.1, 0.1], [True, False, False, False])
+    found = measure_probabilities([0.6, 0.2, 0.1, 0.1], [True, False, False, False])
     assert found.climatology == pytest.approx(3 / 16)
     assert found.brier == pytest.approx((0.16 + 0.04 + 0.01 + 0.01) / 4)
     assert found.skill == pytest.approx(1 - 0.055 / 0.1875)
@@ -53,8 +53,8 @@ def test_skill_and_calibration_by_hand() -> None:
 
 def test_without_both_labels_there_is_no_skill() -> None:
     """What always or never came true cannot be predicted better than by saying so."""
-    assert judged([0.1], [False]).skill is None
-    assert judged([0.1], [False]).high_rate is None
+    assert measure_probabilities([0.1], [False]).skill is None
+    assert measure_probabilities([0.1], [False]).high_rate is None
 
 
 @pytest.mark.parametrize("seed", range(5))

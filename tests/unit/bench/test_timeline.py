@@ -6,8 +6,8 @@ import pytest
 
 from riskwatch.bench.case import EARLY, Case
 from riskwatch.bench.outcome import outcome
-from riskwatch.bench.timeline import back_s, cause_said, delay_s, false_alarms
-from riskwatch.bench.trial import LADDER
+from riskwatch.bench.timeline import delay_s, false_alarms, recovery_s, stated_cause
+from riskwatch.bench.trial import ENSEMBLE
 from riskwatch.core.clock import HOUR, MINUTE
 from riskwatch.core.enums import Cause, State
 from tests.unit.bench.samples import ONSET, case, change, fact, trial
@@ -56,10 +56,10 @@ def test_false_alarms_per_entity_month() -> None:
         change(ONSET, NORMAL, HALT),
     ]
     assert false_alarms(made, case()) == {WATCH: 2, REDUCE: 1, HALT: 1}
-    scored = outcome(trial(case(), made), LADDER, 0)
+    scored = outcome(trial(case(), made), ENSEMBLE, 0)
     assert scored.entity_months == 2.0
     assert scored.false[WATCH] / scored.entity_months == 1.0
-    assert outcome(trial(case(fact(), fact()), made), LADDER, 1).entity_months == 0.0
+    assert outcome(trial(case(fact(), fact()), made), ENSEMBLE, 1).entity_months == 0.0
 
 
 def test_what_goes_beyond_the_right_answer_is_false() -> None:
@@ -89,10 +89,10 @@ def test_back_to_normal_counts_from_the_end() -> None:
     """Two hours after it; none while latched; zero if it was over before."""
     over = fact(over=ONSET + HOUR)
     up = change(ONSET, NORMAL, WATCH)
-    assert back_s([up, change(ONSET + 3 * HOUR, WATCH, NORMAL)], over) == 7200
-    assert back_s([up, change(ONSET + MINUTE, WATCH, NORMAL)], over) == 0
-    assert back_s([up], over) is None
-    assert back_s([up, change(ONSET + 3 * HOUR, WATCH, NORMAL)], fact()) is None
+    assert recovery_s([up, change(ONSET + 3 * HOUR, WATCH, NORMAL)], over) == 7200
+    assert recovery_s([up, change(ONSET + MINUTE, WATCH, NORMAL)], over) == 0
+    assert recovery_s([up], over) is None
+    assert recovery_s([up, change(ONSET + 3 * HOUR, WATCH, NORMAL)], fact()) is None
 
 
 def test_the_cause_is_that_of_the_strictest_decision() -> None:
@@ -102,7 +102,7 @@ def test_the_cause_is_that_of_the_strictest_decision() -> None:
         change(ONSET + HOUR, WATCH, HALT, cause=Cause.ISSUER),
         change(ONSET + 2 * HOUR, NORMAL, HALT, "asset:B", Cause.VENUE),
     ]
-    assert cause_said(made, fact()) is Cause.ISSUER
+    assert stated_cause(made, fact()) is Cause.ISSUER
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,14 @@ def test_the_cause_is_that_of_the_strictest_decision() -> None:
 )
 def test_without_a_decision_a_feed_or_nothing_was_to_blame(feeds: list[str], said: Cause) -> None:
     """A feed of that very coin, by its whole name."""
-    assert cause_said([], fact(), feeds) is said
+    assert stated_cause([], fact(), feeds) is said
 
 
 def test_a_cause_that_is_accepted_is_right_and_dollars_are_those_at_halt() -> None:
     """Exposure comes with the change that halted."""
     made = [change(ONSET, NORMAL, HALT, cause=Cause.UNKNOWN, usd=5.0)]
     of: Case = case(fact(causes=(Cause.ISSUER, Cause.UNKNOWN)))
-    scored = outcome(trial(of, made), LADDER, 0)
+    scored = outcome(trial(of, made), ENSEMBLE, 0)
     assert (scored.cause_right, scored.exposed_usd, scored.latched) == (True, 5.0, True)
-    wrong = outcome(trial(case(), made), LADDER, 0)
+    wrong = outcome(trial(case(), made), ENSEMBLE, 0)
     assert wrong.cause_right is False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from riskwatch.core.events import Quote
-    from riskwatch.feeds import FeedReader, Head, Job
+    from riskwatch.feeds import FeedReader, Job, TableHead
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_small_sample_is_refused(tmp_path: Path) -> None:
 class Shy(Candles):
     """Does not recognise its own format."""
 
-    def sniff(self, head: Head) -> int:
+    def sniff(self, head: TableHead) -> int:
         """Match nothing."""
         return 0 * len(head.columns)
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from riskwatch.client import Published
-from riskwatch.commands.publish import summary
-from riskwatch.commands.stream import line
+from riskwatch.commands.publish import publish_summary
+from riskwatch.commands.stream import output_line
 from tests.support import batches
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 )
 def test_one_line_each(output: AnyOutput, told: str | None) -> None:
     """Each output that people want to know of is one line."""
-    assert line(output) == told
+    assert output_line(output) == told
 
 
 def test_the_terminal_is_not_steered() -> None:
     """What others wrote reaches the terminal as text only."""
     alert = msgspec.structs.replace(batches.alert(1), title="a\x1b[2Jb\nc", reasons=[])
-    told = line(alert)
+    told = output_line(alert)
     assert told is not None
     assert told.endswith("a?[2Jb?c  $970.00")
 
@@ -53,5 +53,8 @@ def test_the_terminal_is_not_steered() -> None:
 def test_the_summary_counts() -> None:
     """Per topic and in all, with the rate and what was refused."""
     result = Published(sent={"b": 2, "a": 1}, refused=4)
-    assert summary(result, 2.0) == "a 1, b 2: 3 events sent in 2.0 s (2/s); 4 lines were no events"
-    assert summary(Published(), 0.0) == "0 events sent in 0.0 s"
+    assert (
+        publish_summary(result, 2.0)
+        == "a 1, b 2: 3 events sent in 2.0 s (2/s); 4 lines were no events"
+    )
+    assert publish_summary(Published(), 0.0) == "0 events sent in 0.0 s"

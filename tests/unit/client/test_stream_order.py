@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from riskwatch.client import HistoryError, Message
 from riskwatch.client import stream as module
-from riskwatch.client.stream import Order
+from riskwatch.client.stream import SequenceFilter
 from tests.support import batches
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def said(
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 12)), max_size=40))
 def test_numbers_only_grow_per_worker(sent: list[tuple[str, int]]) -> None:
     """Whatever is sent again and in whatever order, what passes is strictly rising."""
-    order = Order(by_key=False)
+    order = SequenceFilter(by_key=False)
     passed: dict[str, list[int]] = {"a": [], "b": []}
     for worker, seq in sent:
-        if order.passes(said(seq, worker=worker)):
+        if order.is_new(said(seq, worker=worker)):
             passed[worker].append(seq)
     for worker, numbers in passed.items():
         assert numbers == sorted(set(numbers))
@@ -42,51 +42,51 @@ def test_numbers_only_grow_per_worker(sent: list[tuple[str, int]]) -> None:
 
 def test_a_compacted_topic_is_ordered_per_key() -> None:
     """An older record of another key passes, an older one of the same key does not."""
-    order = Order(by_key=True)
-    assert order.passes(said(9, key="a"))
-    assert order.passes(said(4, key="b"))
-    assert not order.passes(said(4, key="b"))
-    assert order.passes(said(5, key="b"))
+    order = SequenceFilter(by_key=True)
+    assert order.is_new(said(9, key="a"))
+    assert order.is_new(said(4, key="b"))
+    assert not order.is_new(said(4, key="b"))
+    assert order.is_new(said(5, key="b"))
 
 
 def test_a_voided_term_is_over() -> None:
     """A writer of an earlier term does not pass, even with a new number."""
-    order = Order(by_key=False)
-    assert order.passes(said(1, epoch=2))
-    assert not order.passes(said(2, epoch=1))
-    assert order.passes(said(2, epoch=2))
+    order = SequenceFilter(by_key=False)
+    assert order.is_new(said(1, epoch=2))
+    assert not order.is_new(said(2, epoch=1))
+    assert order.is_new(said(2, epoch=2))
     assert (order.repeated, order.outdated) == (0, 1)
 
 
 def test_an_id_passes_once() -> None:
     """The same output under a new number is a repeat, and can itself be repeated."""
-    order = Order(by_key=False)
-    assert order.passes(said(1, name="x"))
-    assert not order.passes(said(2, name="x"))
-    assert not order.passes(said(2, name="x"))
-    assert order.passes(said(3, name="y"))
+    order = SequenceFilter(by_key=False)
+    assert order.is_new(said(1, name="x"))
+    assert not order.is_new(said(2, name="x"))
+    assert not order.is_new(said(2, name="x"))
+    assert order.is_new(said(3, name="y"))
 
 
 def test_a_number_that_means_something_else_is_another_history() -> None:
     """A used number with a new id raises, and so does one from before what is remembered."""
-    order = Order(by_key=False, window=3)
+    order = SequenceFilter(by_key=False, window=3)
     for seq in range(1, 6):
-        assert order.passes(said(seq))
+        assert order.is_new(said(seq))
     with pytest.raises(HistoryError, match="wrote number 4 as risk4 and now as other"):
-        order.passes(said(4, name="other"))
-    assert not order.passes(said(4))
+        order.is_new(said(4, name="other"))
+    assert not order.is_new(said(4))
     with pytest.raises(HistoryError, match="wrote number 1 long ago and now as risk1"):
-        order.passes(said(1))
+        order.is_new(said(1))
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids are forgotten, and too many keys are an error rather than a leak."""
-    order = Order(by_key=True, window=10)
+    order = SequenceFilter(by_key=True, window=10)
     for seq in range(100):
-        order.passes(said(seq))
+        order.is_new(said(seq))
     assert len(order._ids) == len(order._seen) == 10
-    monkeypatch.setattr(module, "LANES", 2)
-    assert order.passes(said(200, key="b"))
-    assert order.passes(said(201, key="b"))
+    monkeypatch.setattr(module, "MAX_KEYS", 2)
+    assert order.is_new(said(200, key="b"))
+    assert order.is_new(said(201, key="b"))
     with pytest.raises(HistoryError, match="more than 2 keys"):
-        order.passes(said(202, key="c"))
+        order.is_new(said(202, key="c"))

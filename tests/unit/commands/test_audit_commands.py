@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from riskwatch.cli import app
 from riskwatch.contracts.audit import Head
 from riskwatch.errors import RiskwatchError, StoreError
-from riskwatch.store.audit import tail
+from riskwatch.store.audit import chain_tail
 from riskwatch.store.projections import DECISION_LOG
 from tests.support.audit import WORKER, C, change, cut_off, fill_chain, unguarded
 from tests.support.batches import decision
@@ -44,7 +44,7 @@ def filled(engine: Engine, url: str) -> str:
 def test_an_intact_chain(filled: str, engine: Engine) -> None:
     """One line per worker, with the head to note down; exit code 0."""
     with engine.connect() as conn:
-        seq, digest = tail(conn, WORKER)
+        seq, digest = chain_tail(conn, WORKER)
     done = run(filled, "audit", "verify", "--head", f"{WORKER}:{seq}:{digest}")
     said = f"risk: 8 rows, intact; ends at row 8 with {digest}; 1 heads compared\n"
     assert (done.exit_code, done.stdout) == (0, said)
@@ -57,7 +57,7 @@ def test_an_intact_chain(filled: str, engine: Engine) -> None:
 def test_a_chain_that_was_tampered_with(filled: str, engine: Engine) -> None:
     """Each breach is a line, and the exit code is 1."""
     with engine.begin() as conn:
-        seq, digest = tail(conn, WORKER)
+        seq, digest = chain_tail(conn, WORKER)
         unguarded(conn)
         change(conn, random.Random(1))
     done = run(filled, "audit", "verify")
@@ -75,7 +75,7 @@ def test_heads_of_the_topic_are_compared(
 ) -> None:
     """A tail that is gone shows; a topic without heads is refused, for it proves nothing."""
     with engine.begin() as conn:
-        seq, digest = tail(conn, WORKER)
+        seq, digest = chain_tail(conn, WORKER)
         unguarded(conn)
         cut_off(conn, random.Random(2))
     heads = [Head(worker=WORKER, epoch=1, seq=seq, digest=digest, ts="", engine="0")]

@@ -16,7 +16,7 @@ from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store import migrate
 from riskwatch.store.batch import Batch, Counts, DeadLetter
 from riskwatch.store.engine import open_engine
-from riskwatch.store.faults import Fault, faults, note_crash, quarantined
+from riskwatch.store.faults import Fault, faults, quarantines, record_crash
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.store.truth import TICKS
 
@@ -193,19 +193,19 @@ def test_what_cannot_be_sent_again_is_said(url: str, args: list[str], why: str) 
 
 def test_two_different_people_set_a_message_aside(url: str, engine: Engine) -> None:
     """The first brings nothing about, the same again is refused, the second decides."""
-    note_crash(engine, "ledger/3", (FILLS, 20), "ZeroDivisionError: x")
+    record_crash(engine, "ledger/3", (FILLS, 20), "ZeroDivisionError: x")
     args = ["quarantine", "ledger/3", FILLS, "20", "--reason", "bug 7", "--person"]
     first = run(url, *args, "Ann").stdout
     assert first.startswith("1 of 2 people ask that ledger/3 passes riskwatch.fills/3@20 over.")
     assert "riskwatch dlq quarantine ledger/3 riskwatch.fills/3 20 --person" in first
-    assert quarantined(engine, "ledger/3") == {}
+    assert quarantines(engine, "ledger/3") == {}
     same = run(url, *args, " ann ").exception
     assert isinstance(same, StoreError)
     assert "takes another person" in str(same)
     second = run(url, *args, "Bob").stdout
     assert second.startswith("2 of 2 people ask")
     assert "goes on" in second
-    assert quarantined(engine, "ledger/3") == {(FILLS, 20): "Ann: bug 7; Bob: bug 7"}
+    assert quarantines(engine, "ledger/3") == {(FILLS, 20): "Ann: bug 7; Bob: bug 7"}
     told = json.loads(run(url, "faults", "--json").stdout)
     assert (told["crashes"], told["asked"]) == (1, ["Ann: bug 7", "Bob: bug 7"])
     assert "2 of 2: Ann: bug 7" in run(url, "faults").stdout
@@ -225,7 +225,7 @@ def test_only_a_fault_can_be_set_aside(url: str, stream: str, reason: str, why: 
 
 def test_a_tick_cannot_be_set_aside(url: str, engine: Engine) -> None:
     """There is no message, and the command says what helps instead."""
-    note_crash(engine, "risk", (TICKS, 0), "ZeroDivisionError: x")
+    record_crash(engine, "risk", (TICKS, 0), "ZeroDivisionError: x")
     args = ["quarantine", "risk", TICKS, "0", "--person", "Ann", "--reason", "x"]
     failed = run(url, *args).exception
     assert isinstance(failed, StoreError)
@@ -235,7 +235,7 @@ def test_a_tick_cannot_be_set_aside(url: str, engine: Engine) -> None:
 def test_a_worker_can_be_let_try_again(url: str, engine: Engine) -> None:
     """One person is enough, for nothing is skipped."""
     for _ in range(3):
-        note_crash(engine, "ledger/3", (FILLS, 20), "ZeroDivisionError: x")
+        record_crash(engine, "ledger/3", (FILLS, 20), "ZeroDivisionError: x")
     assert run(url, "retry", "ledger/3").stdout == "ledger/3 tries again: riskwatch.fills/3@20\n"
     assert faults(engine, "ledger/3") == [Fault(FILLS, 20, 0, "ZeroDivisionError: x")]
     assert isinstance(run(url, "retry", "ledger/4").exception, StoreError)

@@ -14,7 +14,7 @@ from riskwatch.core.outputs import AuthorityChanged, ModelMeasured, ScoreUpdated
 from riskwatch.core.risk.reports import score_updated
 from riskwatch.core.risk.scorer import EvidenceConfig
 from riskwatch.errors import RiskwatchError
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from riskwatch.store.project import fold
@@ -42,7 +42,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> str:
     migrate.upgrade(url)
     evidence = EvidenceConfig(status_s=600.0)
     wanted = anchored(authority="shadow", max_authority="bounded")
-    ladder = Ladder(config(rules(), wanted, evidence=evidence))
+    ladder = Ensemble(config(rules(), wanted, evidence=evidence))
     state = ladder.fresh()
     out = []
     for us, features, labelled in walk(3, 400):

@@ -35,7 +35,7 @@ class Office:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        shutil.copytree(paths.rules(), folder, dirs_exist_ok=True)
+        shutil.copytree(paths.rules_folder(), folder, dirs_exist_ok=True)
         self.env = {
             "RISKWATCH_CONFIG": str(folder),
             "RISKWATCH_DATABASE": f"sqlite:///{folder / 'x.db'}",
@@ -169,7 +169,7 @@ def test_what_is_written_is_signed(shared: Office) -> None:
     verifier = Ed25519Verifier(load_operators(shared.folder))
     ann = verifier.operator("ann")
     assert ann is not None
-    assert verifier.signed(ann, command_bytes(made), made.signature)
+    assert verifier.verify(ann, command_bytes(made), made.signature)
 
 
 def test_every_command_is_signed_for_what_it_says(shared: Office) -> None:

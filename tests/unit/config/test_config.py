@@ -8,7 +8,7 @@ import pytest
 
 from riskwatch.config import consistency, paths
 from riskwatch.config.config import digest, load
-from riskwatch.config.toml import seconds
+from riskwatch.config.toml import parse_duration
 from riskwatch.core.enums import Cause, State
 from riskwatch.errors import ConfigError, RiskwatchError
 
@@ -256,14 +256,14 @@ def test_an_unknown_subject_is_allowed_and_listed(folder: Path) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     """A duration is numbers with units, largest first, and nothing else."""
     with pytest.raises(ValueError, match="not a duration"):
-        seconds(text)
+        parse_duration(text)
 
 
 def test_the_source_tree_is_found(root: Path) -> None:
     """In a source tree the folders are those beside the package."""
-    assert paths.rules() == root / "rules"
-    assert paths.migrations() == root / "migrations"
-    assert paths.streams() == root / "streams"
+    assert paths.rules_folder() == root / "rules"
+    assert paths.migrations_folder() == root / "migrations"
+    assert paths.streams_folder() == root / "streams"
 
 
 def test_an_installation_reads_its_own(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from riskwatch.config import paths
 from riskwatch.config.config import load
 from riskwatch.errors import ConfigError
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Copy the shipped rules."""
-    return shutil.copytree(paths.rules(), tmp_path / "rules")
+    return shutil.copytree(paths.rules_folder(), tmp_path / "rules")
 
 
 def test_the_shipped_artefact_scores_side_by_side(folder: Path) -> None:
     """Its digest holds, and it has a model of its own for the onset."""
     config = load(folder)
-    ladder = Ladder(config.policy.models)
+    ladder = Ensemble(config.policy.models)
     features = {"discount_bp": 40.0, "velocity_bp": 8.0}
     scored = ladder.observe(ladder.fresh(), 0, "asset:USDC", "asset", features, labelled=True)
     onset = {s.generation: s for s in scored if s.target == "depeg(discount 50bp, 1h)"}

@@ -28,7 +28,7 @@ def test_without_a_file_there_are_no_operators(tmp_path: Path) -> None:
     """Nor with an empty one, nor with the one that is shipped."""
     assert load_operators(tmp_path).operators == {}
     assert load_operators(written(tmp_path, "")).operators == {}
-    assert load(paths.rules()).operators.operators == {}
+    assert load(paths.rules_folder()).operators.operators == {}
 
 
 def test_operators_are_read(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_operators_are_read(tmp_path: Path) -> None:
 
 def test_operators_are_part_of_the_digest(tmp_path: Path) -> None:
     """What is decided depends on who may decide."""
-    shutil.copytree(paths.rules(), tmp_path, dirs_exist_ok=True)
+    shutil.copytree(paths.rules_folder(), tmp_path, dirs_exist_ok=True)
     before = load(tmp_path).digest
     written(tmp_path, f'[operators.ann]\nrole = "risk"\npublic_key = "{KEY}"\n')
     assert load(tmp_path).digest != before

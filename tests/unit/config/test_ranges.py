@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_type_hints
 import pytest
 from msgspec import Meta, Struct
 
-from riskwatch.config.toml import Shaper, split_range
+from riskwatch.config.toml import StructReader, split_range
 from riskwatch.core import bounds
 from riskwatch.core.market.config import MarketConfig
 from riskwatch.errors import ConfigError
@@ -56,11 +56,11 @@ def test_a_number_out_of_its_range_is_refused_where_it_stands() -> None:
         share: bounds.Share | None = None
 
     with pytest.raises(ConfigError) as refused:
-        Shaper("a.toml").struct(Sizes, {"share": 2.0}, "sizes")
+        StructReader("a.toml").struct(Sizes, {"share": 2.0}, "sizes")
     assert str(refused.value) == str(
         ConfigError("a.toml", "sizes.share", "a number from 0.0 to 1.0", 2.0)
     )
-    assert Shaper("a.toml").struct(Sizes, {"share": 1}).share == 1
+    assert StructReader("a.toml").struct(Sizes, {"share": 1}).share == 1
 
 
 def test_every_setting_of_the_market_is_above_zero() -> None:

@@ -10,19 +10,19 @@ import pytest
 
 from riskwatch.config.recorder import (
     PARTS,
-    Declaration,
+    ConfigurationRecorder,
     as_recorded,
-    changes,
-    content,
-    restored,
+    config_changes,
+    config_content,
+    restore_config,
     restored_parts,
 )
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.policy import Policy
-from riskwatch.core.reference import Limit, Limits
+from riskwatch.core.reference import Limit, LimitsConfig
 from riskwatch.errors import StoreError
-from riskwatch.store.batch import Counts, Resumed
+from riskwatch.store.batch import Counts, ResumePoint
 from riskwatch.version import ENGINE
 from tests.support.rederiving import CONFIG, tightened
 
@@ -93,7 +93,9 @@ def record(part: msgspec.Struct, engine: str = "0.0.1") -> ConfigurationChanged:
 
 def declared() -> ConfigurationChanged:
     """What a worker tells that begins with the shipped configuration."""
-    (made,) = Declaration("risk", CONFIG, lambda: 5_000_000)(Resumed(1, {}, {}, Counts(), 0, 1, 1))
+    (made,) = ConfigurationRecorder("risk", CONFIG, lambda: 5_000_000)(
+        ResumePoint(1, {}, {}, Counts(), 0, 1, 1)
+    )
     return made
 
 
@@ -143,7 +145,7 @@ def test_a_shipped_configuration_without_a_field_is_restored(path: str) -> None:
     """As a build recorded it that did not have the field, or the whole section."""
     older = without(declared(), path)
     assert older.digest != CONFIG.digest
-    made = restored(decode_output(encode_output(older)))  # type: ignore[arg-type]
+    made = restore_config(decode_output(encode_output(older)))  # type: ignore[arg-type]
     assert made.digest == older.digest
     assert msgspec.structs.replace(made, digest=CONFIG.digest) == CONFIG
 
@@ -160,9 +162,10 @@ def test_a_field_that_this_build_does_not_have_is_named() -> None:
     with pytest.raises(StoreError, match="recorded other, which"):
         restored_parts(part, {"part": After})
     with pytest.raises(StoreError, match=r"recorded limits\.extra"):
-        restored(
+        restore_config(
             msgspec.structs.replace(
-                declared(), content={**content(CONFIG), "limits": {"extra": 1, "equity_usd": 1.0}}
+                declared(),
+                content={**config_content(CONFIG), "limits": {"extra": 1, "equity_usd": 1.0}},
             )
         )
 
@@ -186,7 +189,7 @@ def test_no_change_is_told_that_nobody_made() -> None:
         NEW, beta=3.0, fresh={"k": 1}, items=(*NEW.items, InnerAfter(id="n", more="y"))
     )
     then = as_recorded(before, {"part": msgspec.to_builtins(moved)}, {"part": After}, RENAMES)
-    assert changes(before, then) == [
+    assert config_changes(before, then) == [
         "part.alpha: 2.0 -> 3.0",
         'part.fresh: absent -> {"k":1}',
         'part.items.n: absent -> {"id":"n","more":"y","z":1.0,"a":[1,2],"most":[]}',
@@ -197,46 +200,50 @@ def test_no_change_is_told_that_nobody_made() -> None:
 def test_a_worker_under_a_build_with_more_fields_records_nothing(path: str) -> None:
     """Unless somebody gave the new field another value, or the engine is another."""
     older = without(declared(), path)
-    known = Resumed(2, {}, {}, Counts(), 9, 5, 4, configured=encode_output(older))
-    assert Declaration("risk", CONFIG)(known) == []
+    known = ResumePoint(2, {}, {}, Counts(), 9, 5, 4, configured=encode_output(older))
+    assert ConfigurationRecorder("risk", CONFIG)(known) == []
     known.configured = encode_output(without(declared(), path, "0.0.1"))
-    (engine,) = Declaration("risk", CONFIG)(known)
+    (engine,) = ConfigurationRecorder("risk", CONFIG)(known)
     assert (engine.changes, engine.previous, engine.journal) == ([], older.digest, 4)
     assert (engine.digest, engine.engine) == (CONFIG.digest, ENGINE)
-    assert restored(engine) == CONFIG
+    assert restore_config(engine) == CONFIG
 
 
 def test_a_new_field_with_another_value_is_a_change() -> None:
     """It is told, and counts."""
     older = without(declared(), "policy.risk.calm_bp")
-    known = Resumed(2, {}, {}, Counts(), 9, 5, 4, configured=encode_output(older))
+    known = ResumePoint(2, {}, {}, Counts(), 9, 5, 4, configured=encode_output(older))
     risk = msgspec.structs.replace(CONFIG.policy.risk, calm_bp=3.5)
     policy = msgspec.structs.replace(CONFIG.policy, risk=risk)
-    (made,) = Declaration("risk", msgspec.structs.replace(CONFIG, policy=policy, digest="d"))(known)
+    (made,) = ConfigurationRecorder(
+        "risk", msgspec.structs.replace(CONFIG, policy=policy, digest="d")
+    )(known)
     assert made.changes == ["policy.risk.calm_bp: absent -> 3.5"]
     known.configured = encode_output(declared())
-    (made,) = Declaration("risk", tightened())(known)
+    (made,) = ConfigurationRecorder("risk", tightened())(known)
     assert made.changes
 
 
 def test_the_order_of_rules_is_part_of_a_configuration() -> None:
     """The same rules in another order are another configuration, though no value differs."""
-    known = Resumed(2, {}, {}, Counts(), 9, 5, 4, configured=encode_output(declared()))
+    known = ResumePoint(2, {}, {}, Counts(), 9, 5, 4, configured=encode_output(declared()))
     rules = msgspec.structs.replace(CONFIG.rules, rules=tuple(reversed(CONFIG.rules.rules)))
-    (made,) = Declaration("risk", msgspec.structs.replace(CONFIG, rules=rules, digest="d"))(known)
+    (made,) = ConfigurationRecorder(
+        "risk", msgspec.structs.replace(CONFIG, rules=rules, digest="d")
+    )(known)
     assert made.digest == "d"
 
 
 def test_defaults_of_the_shipped_structs_are_found() -> None:
     """A default that is a struct of its own counts as one, as deep as it goes."""
     bare = {"policy": msgspec.to_builtins(Policy()), "limits": {"equity_usd": 1.0, "limits": []}}
-    parts: dict[str, type[msgspec.Struct]] = {"policy": Policy, "limits": Limits}
+    parts: dict[str, type[msgspec.Struct]] = {"policy": Policy, "limits": LimitsConfig}
     assert as_recorded({"policy": {}, "limits": {}}, bare, parts) == {
         "policy": {},
         "limits": {"equity_usd": 1.0, "limits": []},
     }
     limit = Limit(id="l", scope_kind="firm", subject="*", hard_usd=1.0)
-    one = {"limits": msgspec.to_builtins(Limits(equity_usd=1.0, limits=(limit,)))}
+    one = {"limits": msgspec.to_builtins(LimitsConfig(equity_usd=1.0, limits=(limit,)))}
     same = {"limits": {"equity_usd": 1.0, "limits": [{"id": "l", "hard_usd": 1.0}]}}
     then = as_recorded(same, one, parts)["limits"]["limits"]
     assert then == [{"id": "l", "scope_kind": "firm", "subject": "*", "hard_usd": 1.0}]

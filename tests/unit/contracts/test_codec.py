@@ -11,9 +11,9 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode, stamp
+from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode, stamp_arrival
 from riskwatch.contracts.refusal import DEPTH_LIMIT, Refusal
-from riskwatch.contracts.validation import from_future
+from riskwatch.contracts.validation import check_not_future
 from riskwatch.core.enums import RejectReason as R
 from riskwatch.core.events import Command, Credit, Fill, Peg, Quote
 from tests.support.golden import goldens
@@ -310,12 +310,12 @@ def test_stamp_sets_arrival_once() -> None:
     event = decode(GOLDENS["fill.minimal"])
     assert isinstance(event, Fill)
     late = event.ts - timedelta(seconds=6)
-    stamped = stamp(event, late)
+    stamped = stamp_arrival(event, late)
     assert stamped.arrived == late
-    assert stamp(stamped, event.ts) is stamped
-    refusal = from_future(stamped)
+    assert stamp_arrival(stamped, event.ts) is stamped
+    refusal = check_not_future(stamped)
     assert refusal is not None
     assert refusal.reason is R.TS_FROM_FUTURE
-    assert from_future(event) is None
+    assert check_not_future(event) is None
     with pytest.raises(ValueError, match="time zone"):
-        stamp(event, datetime(2023, 3, 11))  # noqa: DTZ001 - a naive time is what is tested
+        stamp_arrival(event, datetime(2023, 3, 11))  # noqa: DTZ001 - a naive time is what is tested

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key a
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from riskwatch.contracts import keyfile
-from riskwatch.contracts.signing import public_text
+from riskwatch.contracts.signing import public_key_text
 from riskwatch.errors import SigningError
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def stored(path: Path, text: bytes) -> Path:
 def test_a_key_is_read_as_it_was_made(tmp_path: Path, passphrase: bytes | None) -> None:
     """With or without a passphrase, and its public half beside it."""
     path, beside = tmp_path / "key", tmp_path / "key.pub"
-    key = keyfile.make(path, passphrase)
-    keyfile.make_public(beside, key.public_key())
+    key = keyfile.create_private_key(path, passphrase)
+    keyfile.write_public_key(beside, key.public_key())
     assert (path.stat().st_mode & 0o777, beside.stat().st_mode & 0o133) == (0o600, 0)
-    again = keyfile.read(path, passphrase).public_key()
-    text = public_text(key.public_key())
-    assert public_text(again) == public_text(keyfile.read_public(beside)) == text
+    again = keyfile.read_private_key(path, passphrase).public_key()
+    text = public_key_text(key.public_key())
+    assert public_key_text(again) == public_key_text(keyfile.read_public_key(beside)) == text
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_a_key_is_read_as_it_was_made(tmp_path: Path, passphrase: bytes | None) 
 def test_a_passphrase_that_does_not_open(tmp_path: Path, given: bytes | None, why: str) -> None:
     """The message says so, and where it came from."""
     path = tmp_path / "key"
-    keyfile.make(path, b"secret")
+    keyfile.create_private_key(path, b"secret")
     with pytest.raises(SigningError) as caught:
-        keyfile.read(path, given, variable="VARIABLE")
+        keyfile.read_private_key(path, given, variable="VARIABLE")
     assert str(caught.value).startswith(f"{path}: ")
     assert str(caught.value).endswith(why)
 
@@ -61,28 +61,28 @@ def test_a_passphrase_that_does_not_open(tmp_path: Path, given: bytes | None, wh
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """Neither half; what cannot be made is an error as well."""
     path = tmp_path / "key"
-    key = keyfile.make(path)
+    key = keyfile.create_private_key(path)
     before = path.read_bytes()
     with pytest.raises(SigningError, match="is there already"):
-        keyfile.make(path)
+        keyfile.create_private_key(path)
     with pytest.raises(SigningError, match="is there already"):
-        keyfile.make_public(path, key.public_key())
+        keyfile.write_public_key(path, key.public_key())
     assert path.read_bytes() == before
     with pytest.raises(SigningError, match="cannot be made: No such file"):
-        keyfile.make(tmp_path / "nowhere" / "key")
+        keyfile.create_private_key(tmp_path / "nowhere" / "key")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
 def test_a_private_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> None:
     """Whichever right they have; a public key is for all."""
     path = tmp_path / "key"
-    key = keyfile.make(path)
+    key = keyfile.create_private_key(path)
     path.chmod(mode)
     with pytest.raises(SigningError, match=f"has mode {mode:04o}: others may read it"):
-        keyfile.read(path)
-    keyfile.make_public(tmp_path / "key.pub", key.public_key())
+        keyfile.read_private_key(path)
+    keyfile.write_public_key(tmp_path / "key.pub", key.public_key())
     (tmp_path / "key.pub").chmod(mode)
-    keyfile.read_public(tmp_path / "key.pub")
+    keyfile.read_public_key(tmp_path / "key.pub")
 
 
 def test_what_is_no_key_is_told_apart(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_what_is_no_key_is_told_apart(tmp_path: Path) -> None:
     bad = stored(
         tmp_path / "bad", b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
     )
-    for read in (keyfile.read, keyfile.read_public):
+    for read in (keyfile.read_private_key, keyfile.read_public_key):
         with pytest.raises(SigningError, match="in PEM") as caught:
             read(bad)
         assert "c2VjcmV0" not in str(caught.value)
@@ -110,9 +110,9 @@ def test_other_kinds_of_keys_are_refused(
     """Both halves of them."""
     pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with pytest.raises(SigningError, match="a private key, but not an Ed25519 one"):
-        keyfile.read(stored(tmp_path / "key", pem))
+        keyfile.read_private_key(stored(tmp_path / "key", pem))
     half = other.public_key().public_bytes(
         Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     with pytest.raises(SigningError, match="a public key, but not an Ed25519 one"):
-        keyfile.read_public(stored(tmp_path / "key.pub", half))
+        keyfile.read_public_key(stored(tmp_path / "key.pub", half))

@@ -8,32 +8,34 @@ from typing import Any
 
 import pytest
 
-from riskwatch.contracts.notifications import body, slack_body, webhook_body
+from riskwatch.contracts.notifications import notification_body, slack_body, webhook_body
 from riskwatch.contracts.webhook import sign, verify
-from riskwatch.core.alerting.config import About, Level
-from riskwatch.core.alerting.notification import Kind, notice
-from riskwatch.core.alerting.state import Item
+from riskwatch.core.alerting.config import AlertKind, AlertLevel
+from riskwatch.core.alerting.notification import NotificationKind, make_notification
+from riskwatch.core.alerting.state import AlertItem
 from riskwatch.core.enums import Cause, State
 
 US = 1_678_504_380_000_000
 KEY = b"0123456789abcdef"
 
 
-def item(name: str = "asset:USDC", **given: Any) -> Item:
+def item(name: str = "asset:USDC", **given: Any) -> AlertItem:
     """An alert as a notice tells it."""
     known: dict[str, Any] = {
         "alert": name, "episode": "e1", "raise_id": "r1", "status": "firing", "scope": name,
-        "about": About.STATE, "severity": State.HALT, "state": State.HALT,
-        "level": Level.CRITICAL, "cause": Cause.ISSUER, "title": f"{name} is HALT",
+        "about": AlertKind.STATE, "severity": State.HALT, "state": State.HALT,
+        "level": AlertLevel.CRITICAL, "cause": Cause.ISSUER, "title": f"{name} is HALT",
         "reasons": ["-180 bp"], "exposure_usd": Decimal("1E+6"), "decision_id": "d1",
         "opened": "2023-03-11T03:13:00Z", "raised": 1, "acknowledged_by": "",
     }  # fmt: skip
-    return Item(**known | given)
+    return AlertItem(**known | given)
 
 
 def test_the_bytes_of_a_webhook_are_these() -> None:
     """Version 1, for ever: receivers are built to it."""
-    made = notice(Kind.FIRING, "pager", ("pager", "scope=asset:USDC"), US, [item()])
+    made = make_notification(
+        NotificationKind.FIRING, "pager", ("pager", "scope=asset:USDC"), US, [item()]
+    )
     assert webhook_body(made) == (
         b'{"version":1,"id":"' + made.id.encode() + b'","kind":"firing","route":"pager",'
         b'"origin":"pager","group":"scope=asset:USDC","ts":"2023-03-11T03:13:00Z",'
@@ -44,20 +46,20 @@ def test_the_bytes_of_a_webhook_are_these() -> None:
         b'"reasons":["-180 bp"],"exposure_usd":"1000000","decision_id":"d1",'
         b'"opened":"2023-03-11T03:13:00Z","raised":1,"acknowledged_by":""}],"more":0}'
     )
-    assert json.loads(body("webhook", made))["id"] == made.id
+    assert json.loads(notification_body("webhook", made))["id"] == made.id
 
 
 def test_the_id_tells_notices_apart() -> None:
     """By everything that makes them another notice, and by nothing else."""
     place = ("pager", "all")
-    first = notice(Kind.FIRING, "pager", place, US, [item()])
-    assert first.id == notice(Kind.FIRING, "pager", place, US, [item()]).id
+    first = make_notification(NotificationKind.FIRING, "pager", place, US, [item()])
+    assert first.id == make_notification(NotificationKind.FIRING, "pager", place, US, [item()]).id
     others = [
-        notice(Kind.REPEAT, "pager", place, US, [item()]),
-        notice(Kind.FIRING, "desk", place, US, [item()]),
-        notice(Kind.FIRING, "pager", ("pager", "x"), US, [item()]),
-        notice(Kind.FIRING, "pager", place, US + 1, [item()]),
-        notice(Kind.FIRING, "pager", place, US, [item(raise_id="r2")]),
+        make_notification(NotificationKind.REPEAT, "pager", place, US, [item()]),
+        make_notification(NotificationKind.FIRING, "desk", place, US, [item()]),
+        make_notification(NotificationKind.FIRING, "pager", ("pager", "x"), US, [item()]),
+        make_notification(NotificationKind.FIRING, "pager", place, US + 1, [item()]),
+        make_notification(NotificationKind.FIRING, "pager", place, US, [item(raise_id="r2")]),
     ]
     assert len({first.id, *(n.id for n in others)}) == 6
 
@@ -65,7 +67,7 @@ def test_the_id_tells_notices_apart() -> None:
 def test_slack_messages_stay_within_what_may_be_sent() -> None:
     """However many alerts there are and however long they are: blocks, and lengths of text."""
     many = [item(f"asset:A{n}", reasons=["x" * 300] * 8, title="t" * 300) for n in range(20)]
-    made = notice(Kind.REPEAT, "desk", ("desk", "all"), US, many, more=7)
+    made = make_notification(NotificationKind.REPEAT, "desk", ("desk", "all"), US, many, more=7)
     said = json.loads(slack_body(made))
     assert len(said["blocks"]) <= 50
     assert len(said["text"]) <= 3_000
@@ -79,7 +81,7 @@ def test_slack_messages_stay_within_what_may_be_sent() -> None:
 def test_slack_messages_say_what_counts() -> None:
     """Severity, our dollars, the state of now, who has seen it, and the decision."""
     seen = item(state=State.REDUCE, acknowledged_by="ann", exposure_usd=Decimal("1234567.5"))
-    made = notice(Kind.FIRING, "desk", ("desk", "all"), US, [seen])
+    made = make_notification(NotificationKind.FIRING, "desk", ("desk", "all"), US, [seen])
     text = json.loads(slack_body(made))["text"]
     assert "$1,234,567.50, state now REDUCE, seen by ann, decision d1" in text
 

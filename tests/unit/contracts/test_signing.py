@@ -7,7 +7,7 @@ import pytest
 
 from riskwatch.contracts import signing
 from riskwatch.contracts.codec import decode, encode
-from riskwatch.core.command_signing import command_bytes, intent
+from riskwatch.core.command_signing import command_bytes, intent_digest
 from riskwatch.core.events import Command
 from riskwatch.errors import SigningError
 from tests.support.people import KEYS, OPERATORS, command, until
@@ -19,7 +19,7 @@ def holds(made: Command) -> bool:
     """Whether the operator that a command names has signed it."""
     operator = VERIFIER.operator(made.operator)
     assert operator is not None
-    return VERIFIER.signed(operator, command_bytes(made), made.signature)
+    return VERIFIER.verify(operator, command_bytes(made), made.signature)
 
 
 def test_a_command_survives_the_wire() -> None:
@@ -45,7 +45,7 @@ def test_the_bytes_that_are_signed_stay_what_they_are() -> None:
 def test_the_intent_is_the_command_without_its_message() -> None:
     """Sent again at another time it is the same; anything else makes it another."""
     one = command("ann", "halt", 1, key="k")
-    assert intent(one) == intent(command("ann", "halt", 2, key="k"))
+    assert intent_digest(one) == intent_digest(command("ann", "halt", 2, key="k"))
     for other in (
         command("bob", "halt", 1, key="k"),
         command("ann", "retire", 1, key="k"),
@@ -54,7 +54,7 @@ def test_the_intent_is_the_command_without_its_message() -> None:
         command("ann", "halt", 1, key="k", reason="r"),
         command("ann", "halt", 1, key="k", a=1),
     ):
-        assert intent(one) != intent(other)
+        assert intent_digest(one) != intent_digest(other)
 
 
 def test_a_signature_is_of_one_purpose() -> None:
@@ -84,4 +84,4 @@ def test_what_nobody_could_read_is_not_signed() -> None:
 )
 def test_a_public_key_is_one(text: str, why: str) -> None:
     """Written in one way, and nobody's in particular."""
-    assert why in str(signing.public_key(text))
+    assert why in str(signing.public_key_problem(text))

@@ -6,64 +6,73 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskwatch.core.dedupe import WIDTH, SeenWindow, digest
+from riskwatch.core.dedupe import WIDTH, DedupeWindow, identity_digest
 
 
-def stored(window: SeenWindow, rows: dict[str, bytes]) -> None:
+def stored(window: DedupeWindow, rows: dict[str, bytes]) -> None:
     """Apply what a window drained to `rows`, as a store does."""
     for key, row in window.drain().items():
         assert row is not None
         rows[key] = row
 
 
-def loaded(rows: dict[str, bytes], block: int, blocks: int) -> SeenWindow:
+def loaded(rows: dict[str, bytes], block: int, blocks: int) -> DedupeWindow:
     """Make a window of rows."""
-    window = SeenWindow(block, blocks)
+    window = DedupeWindow(block, blocks)
     window.load(dict(reversed(rows.items())))
     return window
 
 
 def test_an_identity_is_new_once() -> None:
     """The second time, it is known; others are not."""
-    window = SeenWindow()
-    assert [window.seen(i) for i in ("a/1", "a/2", "a/1", "b/1")] == [False, False, True, False]
+    window = DedupeWindow()
+    assert [window.check_and_add(i) for i in ("a/1", "a/2", "a/1", "b/1")] == [
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_the_oldest_block_is_forgotten_as_a_whole() -> None:
     """A ring of 3 blocks of 2 remembers the last 5 or 6 identities."""
-    window = SeenWindow(block=2, blocks=3)
+    window = DedupeWindow(block=2, blocks=3)
     for n in range(6):
-        assert not window.seen(str(n))
-    assert all(window.knows(digest(str(n))) for n in range(6))
-    window.seen("6")
-    assert [n for n in range(7) if window.knows(digest(str(n)))] == [2, 3, 4, 5, 6]
+        assert not window.check_and_add(str(n))
+    assert all(window.contains(identity_digest(str(n))) for n in range(6))
+    window.check_and_add("6")
+    assert [n for n in range(7) if window.contains(identity_digest(str(n)))] == [2, 3, 4, 5, 6]
     assert len(window) == 5
 
 
 def test_only_changed_blocks_are_drained() -> None:
     """A row per touched block, and none when nothing is new; a repeat is nothing new."""
-    window = SeenWindow(block=2, blocks=3)
+    window = DedupeWindow(block=2, blocks=3)
     assert window.drain() == {}
-    window.seen("0")
+    window.check_and_add("0")
     assert list(window.drain()) == ["block/00"]
-    window.seen("0")
+    window.check_and_add("0")
     assert window.drain() == {}
     for n in range(1, 5):
-        window.seen(str(n))
+        window.check_and_add(str(n))
     assert list(window.drain()) == ["block/00", "block/01", "block/02"]
-    window.seen("5")
+    window.check_and_add("5")
     assert list(window.drain()) == ["block/02"]
 
 
 def test_more_than_a_ring_between_two_drains() -> None:
     """What was forgotten before it was drained is not drained."""
-    window = SeenWindow(block=2, blocks=2)
+    window = DedupeWindow(block=2, blocks=2)
     for n in range(9):
-        window.seen(str(n))
+        window.check_and_add(str(n))
     rows: dict[str, bytes] = {}
     stored(window, rows)
     assert [len(row) - 8 for row in rows.values()] == [WIDTH, 2 * WIDTH]
-    assert [n for n in range(9) if loaded(rows, 2, 2).knows(digest(str(n)))] == [6, 7, 8]
+    assert [n for n in range(9) if loaded(rows, 2, 2).contains(identity_digest(str(n)))] == [
+        6,
+        7,
+        8,
+    ]
 
 
 @given(st.lists(st.integers(0, 30), max_size=80), st.sets(st.integers(0, 79)), st.integers(1, 4))
@@ -71,13 +80,13 @@ def test_rows_do_not_depend_on_drains_or_restarts(
     ids: list[int], cuts: set[int], block: int
 ) -> None:
     """A window that is drained and loaded anywhere answers and ends like one that never was."""
-    whole, rows_whole = SeenWindow(block, 3), dict[str, bytes]()
-    broken, rows_broken = SeenWindow(block, 3), dict[str, bytes]()
+    whole, rows_whole = DedupeWindow(block, 3), dict[str, bytes]()
+    broken, rows_broken = DedupeWindow(block, 3), dict[str, bytes]()
     for n, i in enumerate(ids):
         if n in cuts:
             stored(broken, rows_broken)
             broken = loaded(rows_broken, block, 3)
-        assert whole.seen(str(i)) == broken.seen(str(i))
+        assert whole.check_and_add(str(i)) == broken.check_and_add(str(i))
     stored(whole, rows_whole)
     stored(broken, rows_broken)
     assert rows_whole == rows_broken
@@ -99,18 +108,18 @@ def test_rows_do_not_depend_on_drains_or_restarts(
 )
 def test_rows_of_another_shape_are_refused(spoil: object) -> None:
     """Rows that no window of this shape can have written do not load."""
-    window, rows = SeenWindow(2, 3), dict[str, bytes]()
+    window, rows = DedupeWindow(2, 3), dict[str, bytes]()
     for n in range(3):
-        window.seen(str(n))
+        window.check_and_add(str(n))
     stored(window, rows)
     assert callable(spoil)
     spoil(rows)
     with pytest.raises(ValueError, match="not one of 3 blocks of 2"):
-        SeenWindow(2, 3).load(rows)
+        DedupeWindow(2, 3).load(rows)
 
 
 @pytest.mark.parametrize(("block", "blocks"), [(0, 2), (1, 1)])
 def test_a_window_has_room(block: int, blocks: int) -> None:
     """A ring of one block would forget everything at once."""
     with pytest.raises(ValueError, match="needs block >= 1 and blocks >= 2"):
-        SeenWindow(block, blocks)
+        DedupeWindow(block, blocks)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from riskwatch.core.enums import State, strictest
-from riskwatch.core.scopes import KINDS, is_scope, kind_of, parse
+from riskwatch.core.scopes import KINDS, is_scope, kind_of_scope, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def test_the_parts_of_a_scope(scope: str, kind: str, name: str, asset: str) -> N
     at = parse(scope)
     assert (at.kind, at.name, at.asset) == (kind, name, asset)
     assert kind in KINDS
-    assert kind_of(scope) == kind
+    assert kind_of_scope(scope) == kind
     assert is_scope(scope)
 
 

@@ -26,18 +26,21 @@ def test_sums_count_holdings_once_and_debts_against() -> None:
             samples.exposed("coinbase", "USDT", "7"),
         ]
     )
-    assert board.held("counterparty") == [("kraken", Decimal(70)), ("coinbase", Decimal(12))]
-    assert board.held("asset") == [("USDC", Decimal(75)), ("USDT", Decimal(7))]
-    assert board.held("issuer") == [("circle", Decimal(75)), ("tether", Decimal(7))]
+    assert board.holdings_usd("counterparty") == [
+        ("kraken", Decimal(70)),
+        ("coinbase", Decimal(12)),
+    ]
+    assert board.holdings_usd("asset") == [("USDC", Decimal(75)), ("USDT", Decimal(7))]
+    assert board.holdings_usd("issuer") == [("circle", Decimal(75)), ("tether", Decimal(7))]
 
 
 def test_a_row_is_replaced_and_closed_by_zero() -> None:
     """The last word about a key counts; zero takes it away."""
     board = samples.board()
     board.apply([samples.exposed("kraken", "USDC", "100"), samples.exposed("kraken", "USDC", "60")])
-    assert board.held("asset") == [("USDC", Decimal(60))]
+    assert board.holdings_usd("asset") == [("USDC", Decimal(60))]
     board.apply([samples.exposed("kraken", "USDC", "0", amount="0")])
-    assert board.held("asset") == []
+    assert board.holdings_usd("asset") == []
 
 
 def test_log_tells_changes_of_state_and_nothing_else() -> None:
@@ -73,7 +76,7 @@ def test_engaged_switches_come_strictest_first() -> None:
             samples.switched("firm", 1, State.HALT),
         ]
     )
-    assert [s.scope for s in board.engaged()] == ["firm", "asset:A"]
+    assert [s.scope for s in board.engaged_switches()] == ["firm", "asset:A"]
 
 
 def test_one_score_per_target_a_model_with_a_say_before_the_rules() -> None:
@@ -87,9 +90,9 @@ def test_one_score_per_target_a_model_with_a_say_before_the_rules() -> None:
             samples.scored("rules", "full", 0.4, target="slippage"),
         ]
     )
-    shown = [(s.target, s.generation, s.probability) for s in board.served(9)]
+    shown = [(s.target, s.generation, s.probability) for s in board.top_scores(9)]
     assert shown == [("depeg", "adaptive", 0.5), ("slippage", "rules", 0.4)]
-    assert len(board.served(1)) == 1
+    assert len(board.top_scores(1)) == 1
 
 
 def test_data_quality_issues_open_and_close() -> None:

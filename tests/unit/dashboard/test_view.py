@@ -13,7 +13,7 @@ from riskwatch.core.clock import micros
 from riskwatch.core.enums import State
 from riskwatch.dashboard import plain_text
 from riskwatch.dashboard.terminal import render
-from riskwatch.dashboard.view import Pace, Show, check_picture, picture
+from riskwatch.dashboard.view import DashboardView, PlaybackClock, check_picture, write_picture
 from riskwatch.errors import RiskwatchError
 from tests.unit.dashboard import samples
 
@@ -72,7 +72,7 @@ def test_trends_can_do_without_block_characters() -> None:
     assert "▁" not in drawn(120, ascii_only=True)
 
 
-def played(show: Show) -> None:
+def played(show: DashboardView) -> None:
     """Play the crisis hour by hour, as batches."""
     by_hour: dict[int, list[Output]] = {}
     for output in samples.crisis():
@@ -84,7 +84,7 @@ def played(show: Show) -> None:
 def test_plain_has_a_line_per_change_tables_and_no_control_codes() -> None:
     """Suited to a log, even where the console is a terminal."""
     made, stream = console(80, terminal=True)
-    with Show(samples.board(), made, live=False, pace=Pace(0.0)) as show:
+    with DashboardView(samples.board(), made, live=False, pace=PlaybackClock(0.0)) as show:
         played(show)
     text = stream.getvalue()
     assert "\x1b" not in text
@@ -105,7 +105,7 @@ def test_plain_says_what_an_ascii_stream_can_carry() -> None:
     made = Console(file=stream, width=80)
     board = samples.board()
     board.title = "Ω"
-    with Show(board, made, live=False, pace=Pace(0.0)) as show:
+    with DashboardView(board, made, live=False, pace=PlaybackClock(0.0)) as show:
         show.batch(
             micros(samples.at(1)),
             [samples.decided("firm", 1, State.NORMAL, State.WATCH, "é → ü")],
@@ -117,7 +117,7 @@ def test_plain_says_what_an_ascii_stream_can_carry() -> None:
 def test_live_uses_another_screen_and_gives_it_back() -> None:
     """The alternate screen is left, the cursor shown, the last frame stays."""
     made, stream = console(120, terminal=True)
-    with Show(samples.board(), made, live=True, pace=Pace(0.0)) as show:
+    with DashboardView(samples.board(), made, live=True, pace=PlaybackClock(0.0)) as show:
         played(show)
     assert show.decisive is not None
     assert show.decisive.scope == "asset:USDC"
@@ -132,7 +132,7 @@ def test_an_interrupted_show_gives_the_terminal_back() -> None:
     made, stream = console(120, terminal=True)
 
     def play() -> None:
-        with Show(samples.board(), made, live=True, pace=Pace(0.0)) as show:
+        with DashboardView(samples.board(), made, live=True, pace=PlaybackClock(0.0)) as show:
             played(show)
             raise KeyboardInterrupt
 
@@ -148,7 +148,9 @@ def test_the_picture_is_taken_soon_after_the_first_halt(tmp_path: Path) -> None:
     """Not at the end: the frame shows the hour after the HALT."""
     path = tmp_path / "frame.txt"
     made, _ = console(120)
-    with Show(samples.board(), made, live=False, pace=Pace(0.0), capture=path) as show:
+    with DashboardView(
+        samples.board(), made, live=False, pace=PlaybackClock(0.0), capture=path
+    ) as show:
         played(show)
     text = path.read_text()
     assert "11 Mar 04:00 UTC" in text
@@ -159,7 +161,9 @@ def test_without_a_halt_the_last_frame_is_the_picture(tmp_path: Path) -> None:
     """A calm run leaves a picture too."""
     path = tmp_path / "frame.txt"
     made, _ = console(120)
-    with Show(samples.board(), made, live=False, pace=Pace(0.0), capture=path) as show:
+    with DashboardView(
+        samples.board(), made, live=False, pace=PlaybackClock(0.0), capture=path
+    ) as show:
         show.batch(micros(samples.at(2)), [samples.valued("USDC", 2, 1.0)])
     assert "10 Mar 14:00 UTC" in path.read_text()
 
@@ -169,7 +173,7 @@ def test_svg_is_whole_and_asks_for_nothing_from_elsewhere(tmp_path: Path) -> Non
     path = tmp_path / "frame.svg"
     board = samples.board()
     board.apply(samples.crisis())
-    picture(board, path)
+    write_picture(board, path)
     text = path.read_text()
     assert text.startswith("<svg")
     assert text.rstrip().endswith("</svg>")
@@ -189,15 +193,15 @@ def test_pace_waits_only_when_it_is_ahead() -> None:
     """Event time over speed is when a batch is due; being late is not made worse."""
     waited: list[float] = []
     clock = [0.0]
-    pace = Pace(60.0, now=lambda: clock[0], wait=waited.append)
-    pace.reach(0)
-    pace.reach(60_000_000)
+    pace = PlaybackClock(60.0, now=lambda: clock[0], wait=waited.append)
+    pace.wait_until(0)
+    pace.wait_until(60_000_000)
     clock[0] = 5.0
-    pace.reach(120_000_000)
+    pace.wait_until(120_000_000)
     assert waited == [1.0]
-    fast = Pace(0.0, now=lambda: 0.0, wait=waited.append)
-    fast.reach(0)
-    fast.reach(10**12)
+    fast = PlaybackClock(0.0, now=lambda: 0.0, wait=waited.append)
+    fast.wait_until(0)
+    fast.wait_until(10**12)
     assert waited == [1.0]
 
 

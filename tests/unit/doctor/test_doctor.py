@@ -20,11 +20,11 @@ from riskwatch.doctor import broker, examine, local, mirror, store
 from riskwatch.doctor.finding import Facts, Finding, skew
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
-from riskwatch.store.faults import note_crash, set_aside
-from riskwatch.store.lease import release
+from riskwatch.store.faults import record_crash, request_quarantine
+from riskwatch.store.lease import release_lease
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.store.truth import LEASE, REPLAYED
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 from tests.support.batches import batches
 from tests.support.mirror import heartbeat
 
@@ -61,9 +61,9 @@ def engine(url: str) -> Iterator[Engine]:
     opened.dispose()
 
 
-def settings(url: str = "sqlite:///nowhere.db", **given: Any) -> Settings:
+def settings(url: str = "sqlite:///nowhere.db", **given: Any) -> ProcessSettings:
     """Environment without a broker, so that nothing is waited for."""
-    return Settings(database=url, kafka="nowhere", **given)
+    return ProcessSettings(database=url, kafka="nowhere", **given)
 
 
 def of_store(url: str, facts: Facts | None = None) -> dict[str, Finding]:
@@ -122,16 +122,16 @@ def test_what_was_refused_is_counted_by_reason(url: str, engine: Engine) -> None
 
 def test_a_stage_that_failed(url: str, engine: Engine) -> None:
     """Once is a warning, three times is down, and what two people set aside is settled."""
-    note_crash(engine, "risk", ("f/0", 7), "ZeroDivisionError:\n division by zero")
+    record_crash(engine, "risk", ("f/0", 7), "ZeroDivisionError:\n division by zero")
     found = of_store(url)["stage faults"]
     assert (found.status, "division" in found.seen, "\n" in found.seen) == ("warn", True, False)
-    note_crash(engine, "risk", ("f/0", 7), "x")
-    note_crash(engine, "risk", ("f/0", 7), "x")
+    record_crash(engine, "risk", ("f/0", 7), "x")
+    record_crash(engine, "risk", ("f/0", 7), "x")
     found = of_store(url)["stage faults"]
     assert (found.status, "dlq quarantine" in found.do) == ("fail", True)
-    set_aside(engine, "risk", ("f/0", 7), "ann", "bad")
+    request_quarantine(engine, "risk", ("f/0", 7), "ann", "bad")
     assert of_store(url)["stage faults"].status == "fail"
-    set_aside(engine, "risk", ("f/0", 7), "bob", "bad")
+    request_quarantine(engine, "risk", ("f/0", 7), "bob", "bad")
     assert of_store(url)["stage faults"].status == "ok"
 
 
@@ -140,7 +140,7 @@ def test_leases_that_nobody_holds(url: str, engine: Engine) -> None:
     assert of_store(url)["leases"].status == "warn"
     take_lease(engine, "embedded", "x")
     epoch = take_lease(engine, "ledger-0", "x").epoch
-    release(engine, "ledger-0", epoch)
+    release_lease(engine, "ledger-0", epoch)
     take_lease(engine, "risk", "y")
     past = datetime.now(UTC) - timedelta(seconds=40)
     with engine.begin() as conn:
@@ -166,9 +166,11 @@ def test_clocks(theirs: float, status: str) -> None:
 def lag(position: int | None, first: int, end: int) -> Finding:
     """Finding about a topic of which one partition has something."""
     facts = Facts(positions={} if position is None else {f"{FILLS}/3": position})
-    facts.bounds = {(t.name, n): (0, 0) for t in broker.READ for n in range(t.partitions)}
+    facts.bounds = {
+        (t.name, n): (0, 0) for t in broker.CONSUMED_TOPICS for n in range(t.partitions)
+    }
     facts.bounds[FILLS, 3] = (first, end)
-    return {x.check: x for x in broker.lag(facts)}[f"lag of {FILLS}"]
+    return {x.check: x for x in broker.lag_findings(facts)}[f"lag of {FILLS}"]
 
 
 @pytest.mark.parametrize(
@@ -190,13 +192,15 @@ def test_lag(place: tuple[int | None, int, int], status: str, seen: str) -> None
 
 def test_no_lag_is_told_where_one_side_is_unknown() -> None:
     """A number that was not measured is not shown."""
-    assert list(broker.lag(Facts())) == []
-    assert list(broker.lag(Facts(positions={}))) == []
+    assert list(broker.lag_findings(Facts())) == []
+    assert list(broker.lag_findings(Facts(positions={}))) == []
 
 
 def test_many_differences_of_topics_are_cut() -> None:
     """One line, without the same advice in each part."""
-    found = broker.topics([f"{name} is missing: run `riskwatch topics create`" for name in TOPICS])
+    found = broker.topic_finding(
+        [f"{name} is missing: run `riskwatch topics create`" for name in TOPICS]
+    )
     assert found.seen.endswith(f"is missing; and {len(TOPICS) - 5} more")
     assert found.seen.count("create") == 0
 
@@ -205,11 +209,11 @@ def test_a_heartbeat_is_judged_by_what_it_says() -> None:
     """None, garbage, one that is over and one that is valid."""
     now = datetime.now(UTC)
     row = {b"value": heartbeat(3, 9, valid_s=30)}
-    assert mirror.heartbeat({}, now).status == "warn"
-    assert mirror.heartbeat({b"value": b"{"}, now).status == "fail"
-    valid = mirror.heartbeat(row, now)
+    assert mirror.heartbeat_finding({}, now).status == "warn"
+    assert mirror.heartbeat_finding({b"value": b"{"}, now).status == "fail"
+    valid = mirror.heartbeat_finding(row, now)
     assert (valid.status, valid.seen) == ("ok", "of risk, epoch 3, valid for 30 s")
-    over = mirror.heartbeat(row, now + timedelta(seconds=40))
+    over = mirror.heartbeat_finding(row, now + timedelta(seconds=40))
     assert (over.status, "not valid since 10 s" in over.seen) == ("warn", True)
 
 
@@ -222,7 +226,7 @@ def test_a_wrong_configuration_is_shown_with_its_key(tmp_path: Path) -> None:
 
 def test_a_library_that_is_missing() -> None:
     """It is named."""
-    found = local.libraries(("msgspec", "no-such-library"))
+    found = local.library_finding(("msgspec", "no-such-library"))
     assert (found.status, found.seen) == ("fail", "not installed: no-such-library")
 
 
@@ -231,7 +235,7 @@ def test_servers_that_never_answer_do_not_hold_it_up(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(doctor, "ANSWER_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        given = Settings(
+        given = ProcessSettings(
             database=f"postgresql://u:secret@127.0.0.1:{port}/x",
             kafka="nowhere",
             redis=SecretStr(f"redis://:secret@127.0.0.1:{port}/0"),
@@ -249,7 +253,7 @@ def test_servers_that_never_answer_do_not_hold_it_up(monkeypatch: pytest.MonkeyP
 def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what was found before it is not lost."""
 
-    def broken(given: Settings, facts: Facts) -> Iterator[Finding]:
+    def broken(given: ProcessSettings, facts: Facts) -> Iterator[Finding]:
         del given, facts
         yield Finding("first", "ok", "x")
         raise ZeroDivisionError("division by zero")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from riskwatch.contracts.codec import SIZE_LIMIT, decode
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.enums import RejectReason
-from riskwatch.engine.file import KEPT, Merge
+from riskwatch.engine.file import MAX_KEPT_BYTES, EventFileMerge
 from riskwatch.errors import FeedError, StreamIdentityError
 from tests.support.toy import quote_line
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from riskwatch.engine.record import Record
+    from riskwatch.engine.record import InputRecord
     from riskwatch.store.batch import StreamOffset
 
 
@@ -32,7 +32,7 @@ def write(path: Path, *lines: bytes) -> Path:
     return path
 
 
-def label(record: Record) -> str:
+def label(record: InputRecord) -> str:
     """Id of an event, or the bytes of what is none."""
     event = record.event
     return record.raw.decode() if isinstance(event, Refusal) else getattr(event, "event_id", "")
@@ -40,9 +40,9 @@ def label(record: Record) -> str:
 
 def take(
     paths: list[Path], n: int | None = None, *, after: dict[str, StreamOffset] | None = None
-) -> tuple[list[Record], dict[str, StreamOffset]]:
+) -> tuple[list[InputRecord], dict[str, StreamOffset]]:
     """Take `n` records (all, if ``None``), and the offsets behind them."""
-    with Merge(paths, decode) as merge:
+    with EventFileMerge(paths, decode) as merge:
         merge.resume(after or {})
         records = list(islice(merge.records(), n))
         return records, (after or {}) | {o.stream: o for o in merge.offsets()}
@@ -66,7 +66,7 @@ def test_a_malformed_line_goes_at_once(tmp_path: Path) -> None:
 def test_until_stops_before_what_is_later(tmp_path: Path) -> None:
     """What is not yielded is not consumed, and `more` says that there is something."""
     path = write(tmp_path / "a", quote_line(1, 0), quote_line(2, 10), quote_line(3, 20))
-    with Merge([path], decode) as merge:
+    with EventFileMerge([path], decode) as merge:
         first = next(iter(merge.records()))
         found = list(merge.records(first.us + 10_000_000))
         assert [label(r) for r in found] == ["q2"]
@@ -78,7 +78,7 @@ def test_positions_identities_and_progress(tmp_path: Path) -> None:
     """An offset has the next byte, the lines, and the digest of all bytes before."""
     lines = [quote_line(1, 0), b"", quote_line(2, 10)]
     path = write(tmp_path / "a", *lines)
-    with Merge([path], decode) as merge:
+    with EventFileMerge([path], decode) as merge:
         assert merge.offsets() == []
         assert merge.progress() == (0, path.stat().st_size)
         records = list(islice(merge.records(), 2))
@@ -102,7 +102,7 @@ def test_stopping_anywhere_changes_no_order(
         lines[where].append(quote_line(n, at) if at >= 0 else b"bad %d" % n)
     paths = [write(folder / str(n), *found) for n, found in enumerate(lines)]
     whole, end = take(paths)
-    pieces: list[Record] = []
+    pieces: list[InputRecord] = []
     after: dict[str, StreamOffset] = {}
     while len(pieces) < len(whole):
         part, after = take(paths, data.draw(st.integers(1, 9)), after=after)
@@ -114,15 +114,18 @@ def test_stopping_anywhere_changes_no_order(
 def test_oversized_lines_are_read_in_pieces(tmp_path: Path) -> None:
     """A line at the limit passes; a longer one is refused, by its beginning, size and digest."""
     exact = quote_line(1, 0).ljust(SIZE_LIMIT)
-    huge = b"[" * (KEPT + 3)
+    huge = b"[" * (MAX_KEPT_BYTES + 3)
     path = write(tmp_path / "a", exact, exact + b" ", huge, quote_line(2, 1))
     records, offsets = take([path])
     assert [isinstance(r.event, Refusal) for r in records] == [False, True, True, False]
-    assert [r.position for r in records][2:] == [2 * SIZE_LIMIT + 3, 2 * SIZE_LIMIT + KEPT + 7]
+    assert [r.position for r in records][2:] == [
+        2 * SIZE_LIMIT + 3,
+        2 * SIZE_LIMIT + MAX_KEPT_BYTES + 7,
+    ]
     refused = records[2]
     assert isinstance(refused.event, Refusal)
     assert refused.event.reason is RejectReason.MESSAGE_TOO_LARGE
-    assert refused.raw == huge[:KEPT]
+    assert refused.raw == huge[:MAX_KEPT_BYTES]
     assert records[1].raw == exact + b" ", "kept whole"
     assert dict(refused.headers) == {
         "size": str(len(huge)).encode(), "sha256": sha256(huge).hexdigest().encode()
@@ -211,7 +214,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     ]
     for names, message in cases:
         with pytest.raises(FeedError, match=message):
-            Merge([tmp_path / name for name in names], decode)
+            EventFileMerge([tmp_path / name for name in names], decode)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -220,4 +223,4 @@ def test_a_file_without_permission_is_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a")
     path.chmod(0)
     with pytest.raises(FeedError, match="cannot be read: Permission denied"):
-        Merge([path], decode)
+        EventFileMerge([path], decode)

@@ -9,7 +9,7 @@ import pytest
 from riskwatch.contracts.codec import decode
 from riskwatch.core.events import Fill, Quote, Tick
 from riskwatch.core.readings import CounterpartyReading, FlowFeatures, MarketReading
-from riskwatch.engine.pipeline import Effects, Pipeline, Slot
+from riskwatch.engine.pipeline import Effects, Pipeline, StageSlot
 from tests.support.toy import Rows, fill_line
 
 FLOW = FlowFeatures(0, 0, 0, 0, 0, {}, {}, 0, 0)
@@ -31,7 +31,7 @@ class Telling:
         return [] if answer is None else [answer]
 
 
-def three(told: list[str], *, journal: str = "risk") -> list[Slot]:
+def three(told: list[str], *, journal: str = "risk") -> list[StageSlot]:
     """Make ledger, market and risk; the first two answer ticks with a reading."""
     reading, market = CounterpartyReading(1, "kraken", [], [], FLOW), MarketReading(1, [], [])
     rows = (
@@ -39,7 +39,7 @@ def three(told: list[str], *, journal: str = "risk") -> list[Slot]:
         (Telling("market", told, {Tick: market}), (Quote, Tick)),
         (Telling("risk", told), (CounterpartyReading, MarketReading, Tick)),
     )
-    return [Slot(stage, Rows(), takes, journal=stage.name in journal) for stage, takes in rows]
+    return [StageSlot(stage, Rows(), takes, journal=stage.name in journal) for stage, takes in rows]
 
 
 def test_a_tick_goes_through_all_stages_readings_first() -> None:
@@ -94,4 +94,4 @@ def test_rows_are_loaded_and_drained_per_stage() -> None:
 def test_stages_have_names_of_their_own(names: list[str]) -> None:
     """Rows are kept by stage name."""
     with pytest.raises(ValueError, match="names of their own"):
-        Pipeline(Slot(Telling(name, []), Rows(), (Fill,)) for name in names)
+        Pipeline(StageSlot(Telling(name, []), Rows(), (Fill,)) for name in names)

@@ -10,9 +10,15 @@ import pytest
 
 from riskwatch.contracts.codec import decode
 from riskwatch.core.clock import MINUTE, SECOND
-from riskwatch.engine.clock import Grid
-from riskwatch.engine.file import Merge
-from riskwatch.engine.replay import Limits, Stop, Summary, replay, stopping
+from riskwatch.engine.clock import TickGrid
+from riskwatch.engine.file import EventFileMerge
+from riskwatch.engine.replay import (
+    ReplayLimits,
+    ReplaySummary,
+    StopRequest,
+    replay_records,
+    stop_on_signals,
+)
 from riskwatch.engine.runner import Runner
 from tests.support.fakes import ListPublisher, MemoryStore
 from tests.support.toy import START_S, fill_line, toy_lines, toy_pipeline
@@ -23,13 +29,15 @@ if TYPE_CHECKING:
 START = START_S * SECOND
 
 
-def go(store: MemoryStore, path: Path, limits: Limits | None = None, **changes: Any) -> Summary:
+def go(
+    store: MemoryStore, path: Path, limits: ReplayLimits | None = None, **changes: Any
+) -> ReplaySummary:
     """Replay one file through the toy pipeline."""
     runner = Runner(
-        store, toy_pipeline(), ListPublisher(), worker="w", holder="test", grid=Grid(MINUTE)
+        store, toy_pipeline(), ListPublisher(), worker="w", holder="test", grid=TickGrid(MINUTE)
     )
-    with Merge([path], decode) as source:
-        return replay(runner, source, limits, **changes)
+    with EventFileMerge([path], decode) as source:
+        return replay_records(runner, source, limits, **changes)
 
 
 def ticks(store: MemoryStore) -> list[int]:
@@ -76,16 +84,16 @@ def test_the_end_of_all_files_brings_the_last_tick(path: Path) -> None:
 def test_until_is_the_last_moment(path: Path, until: int, expected: list[int], ended: str) -> None:
     """No event later than it, the ticks up to it; silence after the files is not invented."""
     store = MemoryStore()
-    summary = go(store, path, Limits(until_us=START + until * SECOND))
+    summary = go(store, path, ReplayLimits(until_us=START + until * SECOND))
     assert (ticks(store), summary.ended) == (expected, ended)
 
 
 def test_max_events_stops_without_ticks(path: Path) -> None:
     """At once, even at the end of the file."""
     store = MemoryStore()
-    assert go(store, path, Limits(max_events=0)).ended == "max_events"
+    assert go(store, path, ReplayLimits(max_events=0)).ended == "max_events"
     assert store.commits == 0
-    assert go(store, path, Limits(max_events=3)).ended == "max_events"
+    assert go(store, path, ReplayLimits(max_events=3)).ended == "max_events"
     assert ticks(store) == [0, 60, 120, 180]
 
 
@@ -95,7 +103,7 @@ def test_stopping_and_going_on_is_the_same(path: Path, cut: dict[str, int]) -> N
     whole, parts = MemoryStore(), MemoryStore()
     go(whole, path)
     for _ in range(3):
-        go(parts, path, Limits(**cut))
+        go(parts, path, ReplayLimits(**cut))
     go(parts, path)
     assert parts.content() == whole.content()
 
@@ -103,7 +111,12 @@ def test_stopping_and_going_on_is_the_same(path: Path, cut: dict[str, int]) -> N
 def test_progress_is_told_per_batch_and_at_the_end(path: Path) -> None:
     """In bytes."""
     told: list[tuple[int, int]] = []
-    go(MemoryStore(), path, Limits(batch=2), progress=lambda done, all_: told.append((done, all_)))
+    go(
+        MemoryStore(),
+        path,
+        ReplayLimits(batch=2),
+        progress=lambda done, all_: told.append((done, all_)),
+    )
     size = path.stat().st_size
     assert told == [(size * 2 // 3, size), (size, size)]
 
@@ -111,7 +124,7 @@ def test_progress_is_told_per_batch_and_at_the_end(path: Path) -> None:
 def test_a_stop_commits_what_was_applied(path: Path) -> None:
     """After the record at hand, without closing ticks."""
     store = MemoryStore()
-    summary = go(store, path, stop=Stop(signal.SIGTERM))
+    summary = go(store, path, stop=StopRequest(signal.SIGTERM))
     assert (summary.read, summary.ended) == (1, "signal")
     assert store.last is not None
     assert store.last.counts.applied == 1
@@ -121,7 +134,7 @@ def test_a_stop_commits_what_was_applied(path: Path) -> None:
 def test_signals_ask_once_and_end_the_second_time() -> None:
     """The first is noted, the second does what it always did; afterwards all is as before."""
     kept = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with stopping() as stop:
+    with stop_on_signals() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         asked = stop.signal
         assert asked == signal.SIGINT
@@ -133,7 +146,7 @@ def test_signals_ask_once_and_end_the_second_time() -> None:
 def test_one_line_sums_up(path: Path, logged: list[Any]) -> None:
     """Counts of this run, speed, and the event time reached."""
     store = MemoryStore()
-    go(store, path, Limits(max_events=1))
+    go(store, path, ReplayLimits(max_events=1))
     go(store, path)
     first, second = [entry for entry in logged if entry["event"] == "replay ended"]
     assert (first["read"], second["read"]) == (1, 2)
@@ -147,11 +160,11 @@ def test_toy_lines_use_every_way() -> None:
     counts = {"dead": 0, "duplicate": 0}
     store = MemoryStore()
     runner = Runner(
-        store, toy_pipeline(), ListPublisher(), worker="w", holder="t", grid=Grid(MINUTE)
+        store, toy_pipeline(), ListPublisher(), worker="w", holder="t", grid=TickGrid(MINUTE)
     )
     from tests.support.fakes import ScriptSource
 
-    summary = replay(runner, ScriptSource([*toy_lines(300)]), Limits(batch=50))
+    summary = replay_records(runner, ScriptSource([*toy_lines(300)]), ReplayLimits(batch=50))
     counts = {"dead": len(store.dead), "duplicate": summary.duplicate}
     assert min(counts.values()) > 5
     names = {type(o).__name__ for o in store.outputs.values()}

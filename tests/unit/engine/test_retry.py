@@ -10,7 +10,7 @@ import pytest
 
 from riskwatch.engine import retry
 from riskwatch.engine.ports import SqlStore
-from riskwatch.engine.retry import Patience, PatientStore
+from riskwatch.engine.retry import Retry, RetryingStore
 from riskwatch.errors import FencedError, StoppedError, StoreError, StoreUnavailableError
 from riskwatch.store.content import content_digest
 from riskwatch.store.transaction import commit, take_lease
@@ -40,7 +40,7 @@ class Said:
         self.answers.append((what, ok))
 
 
-class Hurried(Patience):
+class Hurried(Retry):
     """Patience that notes its pauses instead of waiting."""
 
     def __init__(self, stop: threading.Event, meter: Said) -> None:
@@ -96,7 +96,7 @@ def test_what_does_not_pass_is_raised() -> None:
 def test_a_signal_ends_the_waiting() -> None:
     """Within the pause, not after it."""
     stop = threading.Event()
-    patience = Patience(stop, Said())
+    patience = Retry(stop, Said())
     stop.set()
     with pytest.raises(StoppedError, match="stopped while it waited: commit"):
         patience.until_done("commit", "store", failing(1, OSError()), OSError)
@@ -140,7 +140,7 @@ def test_a_commit_that_took_effect_is_committed_again_for_nothing(
 ) -> None:
     """Whichever batch it was: the database is what it is without the trouble."""
     cut = Cut(SqlStore(engine), lose=0)
-    store = PatientStore(cut, Hurried(threading.Event(), Said()))
+    store = RetryingStore(cut, Hurried(threading.Event(), Said()))
     made = batches(store.take_lease("w", "test").epoch)
     for n, batch in enumerate(made):
         store.commit(batch)
@@ -156,7 +156,7 @@ def test_a_commit_that_took_effect_is_committed_again_for_nothing(
 def test_a_commit_that_took_effect_before_the_lease_passed_on_is_fenced(engine: Engine) -> None:
     """The batch is true, and the next holder has it; who sent it must stop all the same."""
     cut = Cut(SqlStore(engine), lose=0)
-    store = PatientStore(cut, Hurried(threading.Event(), Said()))
+    store = RetryingStore(cut, Hurried(threading.Event(), Said()))
     made = batches(store.take_lease("w", "slow").epoch)
     commit(engine, made[0])
     found = take_lease(engine, "w", "standby")
@@ -167,11 +167,11 @@ def test_a_commit_that_took_effect_before_the_lease_passed_on_is_fenced(engine: 
 
 def test_a_lease_whose_answer_got_lost_is_taken_again(engine: Engine) -> None:
     """Its epoch rises twice, which harms nobody."""
-    store = PatientStore(Cut(SqlStore(engine)), Hurried(threading.Event(), Said()))
+    store = RetryingStore(Cut(SqlStore(engine)), Hurried(threading.Event(), Said()))
     assert store.take_lease("w", "test").epoch == 2
 
 
 def test_pauses_are_short() -> None:
     """A server that is back is noticed within seconds."""
-    assert retry.FIRST_S <= 0.1
-    assert retry.LONGEST_S <= 2
+    assert retry.FIRST_PAUSE_S <= 0.1
+    assert retry.MAX_PAUSE_S <= 2

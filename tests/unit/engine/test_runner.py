@@ -11,10 +11,10 @@ from riskwatch.core.clock import MINUTE
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Tick
 from riskwatch.core.readings import CounterpartyReading
-from riskwatch.engine.clock import Grid
-from riskwatch.engine.pipeline import Pipeline, Slot
+from riskwatch.engine.clock import TickGrid
+from riskwatch.engine.pipeline import Pipeline, StageSlot
 from riskwatch.engine.publish import NullPublisher
-from riskwatch.engine.replay import Limits, replay
+from riskwatch.engine.replay import ReplayLimits, replay_records
 from riskwatch.engine.runner import Runner
 from riskwatch.errors import FencedError, RiskwatchError, StoreError
 from riskwatch.store.batch import Counts, StreamOffset
@@ -39,7 +39,7 @@ def runner_on(
     store: MemoryStore,
     publisher: Any = None,
     pipeline: Pipeline | None = None,
-    grid: Grid | None = None,
+    grid: TickGrid | None = None,
 ) -> Runner:
     """Make a runner of the toy pipeline."""
     return Runner(
@@ -48,7 +48,7 @@ def runner_on(
         publisher or ListPublisher(),
         worker="w",
         holder="test",
-        grid=grid or Grid(MINUTE),
+        grid=grid or TickGrid(MINUTE),
     )
 
 
@@ -57,7 +57,7 @@ def run(store: MemoryStore, lines: list[Any], **changes: Any) -> Runner:
     runner = runner_on(store, **changes)
     runner.begin()
     for at, line in enumerate(lines):
-        runner.offer(record(line, at))
+        runner.apply(record(line, at))
     runner.commit([StreamOffset("script", "x", len(lines), len(lines))])
     return runner
 
@@ -96,7 +96,7 @@ def test_a_refused_event_may_be_sent_again() -> None:
 
 def test_what_has_no_effect_moves_no_time() -> None:
     """A duplicate from the far future, or an event for nobody, brings no ticks."""
-    store, grid = MemoryStore(), Grid(MINUTE)
+    store, grid = MemoryStore(), TickGrid(MINUTE)
     lines = [fill_line(1, 0), fill_line(1, 1e6), quote_line(1, 1e6)]
     run(store, lines, grid=grid, pipeline=Pipeline([ledger_slot()]))
     assert grid.reached == START_S * 1_000_000
@@ -111,7 +111,7 @@ def test_arrival_is_stamped_where_it_is_missing() -> None:
             seen.append(event)
             return super().step(state, event)
 
-    pipeline = Pipeline([Slot(Noting(), Rows(), market_slot().takes)])
+    pipeline = Pipeline([StageSlot(Noting(), Rows(), market_slot().takes)])
     early = quote_line(2, 5, arrived="2023-03-11T02:00:07Z")
     run(MemoryStore(), [quote_line(1, 5), early], pipeline=pipeline)
     assert [(e.arrived - e.ts).total_seconds() for e in seen] == [0, 2]
@@ -198,14 +198,14 @@ def test_an_exception_of_a_stage_is_logged_once_and_raised(logged: list[Any]) ->
     store = MemoryStore()
     runner = runner_on(store)
     runner.begin()
-    runner.offer(record(fill_line(1, 0), 0))
+    runner.apply(record(fill_line(1, 0), 0))
     with pytest.raises(ZeroDivisionError):
-        runner.offer(record(fill_line(2, 1, book=BUG_BOOK), 17))
+        runner.apply(record(fill_line(2, 1, book=BUG_BOOK), 17))
     (line,) = [entry for entry in logged if entry["log_level"] == "error"]
     assert (line["stream"], line["position"], line["type"]) == ("script", 17, "fill")
     assert line["error"] == "ZeroDivisionError: a bug of the toy"
     with pytest.raises(RiskwatchError, match="until its first failure"):
-        runner.offer(record(fill_line(3, 2), 18))
+        runner.apply(record(fill_line(3, 2), 18))
     with pytest.raises(RiskwatchError, match="until its first failure"):
         runner.commit([StreamOffset("script", "x", 1, 1)])
     with pytest.raises(RiskwatchError, match="until its first failure"):
@@ -218,7 +218,7 @@ def test_who_lost_the_lease_writes_nothing() -> None:
     store = MemoryStore()
     first = runner_on(store)
     first.begin()
-    first.offer(record(fill_line(1, 0), 0))
+    first.apply(record(fill_line(1, 0), 0))
     runner_on(store).begin()
     with pytest.raises(FencedError):
         first.commit([StreamOffset("script", "x", 1, 1)])
@@ -246,7 +246,7 @@ def test_one_line_per_batch_says_what_it_did(logged: list[Any]) -> None:
     """The canonical line has this batch's counts, and is for debugging."""
     store = MemoryStore()
     source = ScriptSource([*toy_lines(25)])
-    replay(runner_on(store), source, Limits(batch=10))
+    replay_records(runner_on(store), source, ReplayLimits(batch=10))
     batches = [entry for entry in logged if entry["event"] == "batch" and entry["read"]]
     assert [entry["read"] for entry in batches] == [10, 10, 5]
     assert all(

@@ -24,16 +24,16 @@ from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.risk.state import RiskState
 from riskwatch.core.stage import FORMAT
 from riskwatch.engine import bootstrap
-from riskwatch.engine.pipeline import Pipeline, Slot
+from riskwatch.engine.pipeline import Pipeline, StageSlot
 from riskwatch.engine.ports import SqlStore
-from riskwatch.engine.replay import WORKER, Replay, replay_files
+from riskwatch.engine.replay import WORKER, ReplayJob, replay_files
 from riskwatch.errors import RowFormatError, StoreError
-from riskwatch.store.audit import AUDIT_CHAIN, links
-from riskwatch.store.checkpoints import checkpoints, rows_of, usable
+from riskwatch.store.audit import AUDIT_CHAIN, audit_rows
+from riskwatch.store.checkpoints import checkpoint_rows, checkpoints, usable_checkpoints
 from riskwatch.store.content import content_digest
 from riskwatch.store.engine import open_engine
-from riskwatch.store.notifications import Told, commit_told
-from riskwatch.store.queries import reading
+from riskwatch.store.notifications import NotificationBatch, commit_notifications
+from riskwatch.store.queries import open_reader
 from riskwatch.store.state_rows import current_row, load_rows
 from riskwatch.store.transaction import take_lease
 from riskwatch.store.truth import STATE_ROW
@@ -107,7 +107,7 @@ def next_pipeline(config: Config) -> Pipeline:
     """All stages in one process, of which one has rows of the next format."""
     slot = bootstrap.risk_slot(config)
     state = NextState(slot.state.scorer)  # type: ignore[attr-defined]
-    risk = Slot(slot.stage, state, slot.takes, journal=True)
+    risk = StageSlot(slot.stage, state, slot.takes, journal=True)
     return Pipeline((bootstrap.ledger_slot(config), bootstrap.market_slot(config), risk))
 
 
@@ -122,7 +122,7 @@ def next_replay(desk: Stored, *files: Path) -> None:
         assert isinstance(store, SqlStore)
         return SqlStore(store.engine, NEXT)
 
-    replay_files(Replay(list(files), desk.url), next_pipeline(config), config=config, wrap=wrap)
+    replay_files(ReplayJob(list(files), desk.url), next_pipeline(config), config=config, wrap=wrap)
 
 
 def asked(desk: Stored, query: str) -> list[Any]:
@@ -189,7 +189,7 @@ def assert_acted(desk: Stored) -> None:
 def assert_true_to_record(desk: Stored) -> None:
     """The chain is intact, and no decision is called wrong."""
     assert "intact" in desk.run("audit", "verify").stdout
-    with reading(desk.url) as conn:
+    with open_reader(desk.url) as conn:
         query = select(AUDIT_CHAIN.c.id, AUDIT_CHAIN.c.engine).order_by(AUDIT_CHAIN.c.seq)
         engines = dict(conn.execute(query.where(AUDIT_CHAIN.c.kind == "DecisionMade")).all())
         for whole in (False, True):
@@ -227,16 +227,18 @@ def test_this_build_gives_what_its_engine_gave(tmp_path: Path) -> None:
     assert named() in RELEASED, f"no stored database of engine {ENGINE}: `python -m tests.stored`"
     desk = opened(named(), tmp_path)
     desk.run("db", "upgrade")
-    with reading(desk.url) as conn:
+    with open_reader(desk.url) as conn:
         (found,) = checkpoints(conn, WORKER)
         replay = Rederivation(conn, WORKER)
         outputs = {output.id: encode_output(output).decode() for output in replay.outputs()}
         chain = {
             link.id: link.payload
-            for link in links(conn, WORKER)
+            for link in audit_rows(conn, WORKER)
             if link.kind != ConfigurationChanged.__name__  # a worker tells it, the journal does not
         }
-        assert replay.rows() == rows_of(conn, found), "raise ENGINE: old events give other rows"
+        assert replay.rows() == checkpoint_rows(conn, found), (
+            "raise ENGINE: old events give other rows"
+        )
     assert len(chain) >= 6
     derived = {key: outputs.get(key) for key in chain}
     assert derived == chain, "raise ENGINE: old events mean something else"
@@ -327,7 +329,7 @@ def test_a_batch_without_news_stores_the_migrated_rows(stored: Stored) -> None:
 def test_what_reads_single_rows_reads_migrated_ones(stored: Stored) -> None:
     """Before the worker has written anything, and after."""
     for _ in range(2):
-        with reading(stored.url) as conn:
+        with open_reader(stored.url) as conn:
             found = current_row(conn, "risk", f"{NEW}{LIMIT}", NEXT)
             assert found is not None
             assert b"60000" in found
@@ -338,10 +340,10 @@ def test_what_reads_single_rows_reads_migrated_ones(stored: Stored) -> None:
 
 def test_a_checkpoint_of_an_older_format_is_migrated(stored: Stored) -> None:
     """Its digest is checked over what is stored, and what is derived goes on from new rows."""
-    with reading(stored.url) as conn:
-        (found,) = usable(conn, WORKER)
-        assert f"{OLD}{LIMIT}" in rows_of(conn, found)["risk"]
-        rows = rows_of(conn, found, NEXT)["risk"]
+    with open_reader(stored.url) as conn:
+        (found,) = usable_checkpoints(conn, WORKER)
+        assert f"{OLD}{LIMIT}" in checkpoint_rows(conn, found)["risk"]
+        rows = checkpoint_rows(conn, found, NEXT)["risk"]
         assert f"{NEW}{LIMIT}" in rows
         assert f"{OLD}{LIMIT}" not in rows
         assert rows.keys() - {f"{NEW}{LIMIT}"} == load_rows(conn, WORKER)[0]["risk"].keys() - {
@@ -358,8 +360,8 @@ def test_a_worker_that_notes_no_progress_has_the_first_format(stored: Stored) ->
     steps = {1: {"notify": lambda rows: {f"x/{key}": rows[key] for key in rows}}}
     kept = take_lease(engine, "notify", "test", RowFormat(2, steps))
     assert kept.rows == {"notify": {"x/a": b"1"}}
-    told = Told(rows=kept.migrated["notify"])
-    commit_told(engine, kept.epoch, told, RowFormat(2, steps))
+    told = NotificationBatch(rows=kept.migrated["notify"])
+    commit_notifications(engine, kept.epoch, told, RowFormat(2, steps))
     again = take_lease(engine, "notify", "test", RowFormat(2, steps))
     assert (again.rows, again.migrated) == (kept.rows, {})
     engine.dispose()

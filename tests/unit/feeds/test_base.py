@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskwatch.feeds import Bar, Reason, Tally
-from riskwatch.feeds.base import in_order
+from riskwatch.feeds.base import order_bars
 
 ONE = Decimal(1)
 
@@ -18,7 +18,7 @@ def test_strictly_increasing_and_conserved(rows: list[tuple[int, int]], window: 
     """Whatever the order, times increase strictly and every bar is passed on or skipped."""
     bars = [Bar(n, at, ONE, ONE, ONE, ONE, Decimal(v)) for n, (at, v) in enumerate(rows)]
     tally = Tally()
-    passed = list(in_order(iter(bars), window, tally))
+    passed = list(order_bars(iter(bars), window, tally))
     times = [bar.open_us for bar in passed]
     assert times == sorted(set(times))
     assert len(passed) + tally.skipped == len(bars)
@@ -40,6 +40,6 @@ def test_no_window_holds_nothing_back() -> None:
             seen.append(bar.row)
             yield bar
 
-    passed = in_order(watched(), 0, Tally())  # type: ignore[arg-type] # a generator of bars
+    passed = order_bars(watched(), 0, Tally())  # type: ignore[arg-type] # a generator of bars
     assert next(passed).row == 0
     assert seen == [0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.feeds import Reason, Tally, plan, read_quotes
-from riskwatch.feeds.book import MAX_REMEMBERED, Book, BookSide, Order
+from riskwatch.feeds.book import MAX_REMEMBERED, Book, BookSide, RestingOrder
 from tests.unit.feeds import samples
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_a_longer_step(tmp_path: Path) -> None:
 def test_the_book_equals_a_plain_recount() -> None:
     """After any life of orders, best prices and depth are those of a slow recount."""
     rng = random.Random(7)
-    book, live = Book(), dict[str, Order]()
+    book, live = Book(), dict[str, RestingOrder]()
     for n in range(3000):
         order_id = str(rng.randrange(60))
         if rng.random() < 0.4:
@@ -153,7 +153,7 @@ def test_the_book_equals_a_plain_recount() -> None:
         else:
             side: BookSide = "bid" if rng.random() < 0.5 else "ask"
             centre = 9_980 if side == "bid" else 10_020
-            live[order_id] = Order(side, centre + rng.randrange(-15, 16), rng.randrange(4))
+            live[order_id] = RestingOrder(side, centre + rng.randrange(-15, 16), rng.randrange(4))
             book.put(order_id, live[order_id])
         resting = [order for order in live.values() if order.size]
         bids = [order for order in resting if order.side == "bid"]
@@ -176,4 +176,8 @@ def test_memory_of_deletions_is_bounded() -> None:
     book = Book()
     for n in range(MAX_REMEMBERED + 1):
         book.delete(str(n))
-    assert (book.gone("0"), book.gone("1"), book.gone(str(MAX_REMEMBERED))) == (False, True, True)
+    assert (book.is_deleted("0"), book.is_deleted("1"), book.is_deleted(str(MAX_REMEMBERED))) == (
+        False,
+        True,
+        True,
+    )

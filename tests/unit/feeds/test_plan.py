@@ -11,7 +11,7 @@ from riskwatch.core.clock import HOUR, MINUTE, SECOND
 from riskwatch.errors import FeedError
 from riskwatch.feeds import BarReader, Tally, plan, read_quotes
 from riskwatch.feeds.symbol import feed_of, split_pair
-from riskwatch.feeds.values import Steps, parse_step
+from riskwatch.feeds.values import StepEstimator, parse_step
 from tests.unit.feeds import samples
 
 PAIR: dict[str, Any] = {"venue": "here", "base": "USDC", "quote": "USD"}
@@ -83,11 +83,11 @@ def test_a_venue_that_no_event_may_carry(name: str) -> None:
         feed_of(Path("kraken_usdcusd.csv"), venue=name)
 
 
-def steps(seconds: list[int]) -> Steps:
+def steps(seconds: list[int]) -> StepEstimator:
     """Show these times to a new `Steps`."""
-    seen = Steps()
+    seen = StepEstimator()
     for second in seconds:
-        seen.see(second * SECOND)
+        seen.add(second * SECOND)
     return seen
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from riskwatch.core.clock import MINUTE, SECOND
 from riskwatch.errors import FeedError
-from riskwatch.feeds import READERS, Head, Reason, Reject, Tally, plan, read_quotes, recognise
+from riskwatch.feeds import READERS, Reason, Reject, TableHead, Tally, plan, read_quotes, recognise
 from tests.unit.feeds import samples
 
 if TYPE_CHECKING:
@@ -229,6 +229,6 @@ def test_two_readers_equally_sure(tmp_path: Path) -> None:
 
         name = "twin"
 
-    head = Head(tmp_path / "x.csv", tuple(HEADER.split(",")))
+    head = TableHead(tmp_path / "x.csv", tuple(HEADER.split(",")))
     with pytest.raises(FeedError, match="could be candles or twin: say which by --format"):
         recognise(head, [*READERS, Twin()])

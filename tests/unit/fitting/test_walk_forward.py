@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskwatch.fitting.artefact import fitted
-from riskwatch.fitting.trees import NotFittedError, Settings, fit
+from riskwatch.fitting.artefact import fit_artefact
+from riskwatch.fitting.trees import FitSettings, NotFittedError, fit
 from riskwatch.fitting.walk_forward import blocks, platt
 from tests.support.joined_models import HORIZON_S, TARGET, rows_of
 
@@ -54,7 +54,7 @@ def test_calibration_undoes_a_stretch() -> None:
 def test_too_little_is_said_and_not_fitted() -> None:
     """A target without enough true labels has no model, and the reason is kept."""
     with pytest.raises(NotFittedError, match="too few to fit"):
-        fit(rows_of(40), HORIZON_S, Settings())
-    made, reasons = fitted(rows_of(40), {TARGET: HORIZON_S}, ["made"], Settings())
+        fit(rows_of(40), HORIZON_S, FitSettings())
+    made, reasons = fit_artefact(rows_of(40), {TARGET: HORIZON_S}, ["made"], FitSettings())
     assert made.models == {}
     assert "too few" in reasons[TARGET]

@@ -24,14 +24,14 @@ def test_records_carry_who_sent_them_and_their_place() -> None:
     """Worker, the epoch of now, and the seq that they had at first."""
     kafka = FakeKafka()
     publisher = KafkaPublisher(Local(kafka))
-    publisher.lead("risk", 7)
+    publisher.set_leader("risk", 7)
     publisher.publish([out(3), out(4)])
     own = [("rw-worker", b"risk"), ("rw-epoch", b"7")]
     assert kafka.sent == [
         ("p.riskwatch.alerts", b"k3", b"{}", [*own, ("rw-seq", b"3")]),
         ("p.riskwatch.alerts", b"k4", b"{}", [*own, ("rw-seq", b"4")]),
     ]
-    publisher.lead("risk", 8)
+    publisher.set_leader("risk", 8)
     publisher.publish([out(4)])
     assert kafka.sent[2][3][1:] == [("rw-epoch", b"8"), ("rw-seq", b"4")]
 
@@ -40,7 +40,7 @@ def test_dead_letters_keep_their_own_key_and_headers() -> None:
     """Before ours."""
     kafka = FakeKafka()
     publisher = KafkaPublisher(Local(kafka))
-    publisher.lead("risk", 1)
+    publisher.set_leader("risk", 1)
     publisher.publish([out(1, raw_key=None, headers=(("trace", b"1"),))])
     ((_, key, _, headers),) = kafka.sent
     assert (key, headers[0], headers[-1]) == (None, ("trace", b"1"), ("rw-seq", b"1"))

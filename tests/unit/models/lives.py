@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
-from riskwatch.models.authority import Judge
+from riskwatch.models.authority import AuthorityPolicy
 from riskwatch.models.base import sigmoid
-from riskwatch.models.config import questions, rungs
+from riskwatch.models.config import generation_specs, target_specs
 from riskwatch.models.evidence import Evidence
-from riskwatch.models.state import LadderState
+from riskwatch.models.state import EnsembleState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ def astray(seed: int, size: float, memory: float) -> Callable[[float], float]:
     return lambda logit: sigmoid(logit + 0.7 + next(errors))
 
 
-def judge(authority: str = "shadow", **evidence: Any) -> Judge:
+def judge(authority: str = "shadow", **evidence: Any) -> AuthorityPolicy:
     """A judge of the rules and one newcomer, on one target, who counts every true as an event."""
     settings = {"events_advisory": 1, "events_bounded": 1, "entities_bounded": 1, **evidence}
     config = ModelsConfig(
@@ -81,17 +81,17 @@ def judge(authority: str = "shadow", **evidence: Any) -> Judge:
         label_every_s=EVERY_S,
         evidence=EvidenceConfig(event_gap_s=1.0, **settings),
     )
-    return Judge(config, questions(config)["asset"], rungs(config))
+    return AuthorityPolicy(config, target_specs(config)["asset"], generation_specs(config))
 
 
 def live(
-    court: Judge,
+    court: AuthorityPolicy,
     labels: Iterator[tuple[float, bool]],
     rules: Callable[[float], float],
     newcomer: Callable[[float], float],
     *,
     until: str = "",
-    state: LadderState | None = None,
+    state: EnsembleState | None = None,
     start: int = 0,
 ) -> list[tuple[int, AuthorityChanged]]:
     """Judge label after label; every change of authority, with how many labels that took.
@@ -99,7 +99,7 @@ def live(
     `rules` and `newcomer` make a probability of the true log-odds. It ends early at the first
     change to the authority `until`.
     """
-    state = LadderState({}) if state is None else state
+    state = EnsembleState({}) if state is None else state
     mine = Evidence()
     changes: list[tuple[int, AuthorityChanged]] = []
     for n, (logit, label) in enumerate(labels):
@@ -108,7 +108,7 @@ def live(
         said = {"rules": rules(logit), NEWCOMER: newcomer(logit)}
         here = court.at(state, TARGET, us)
         here.account(NEWCOMER, mine, said[NEWCOMER], taken, label=label)
-        here.weigh(said, taken, label=label)
+        here.apply_label(said, taken, label=label)
         changes += [(n + 1, told) for told in state.changes]
         state.changes.clear()
         if changes and changes[-1][1].authority == until:

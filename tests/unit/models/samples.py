@@ -11,10 +11,10 @@ from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetCon
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from riskwatch.core.risk.scorer import Scored
+    from riskwatch.core.risk.scorer import ModelScore
     from riskwatch.core.stage import Row
-    from riskwatch.models.ensemble import Ladder
-    from riskwatch.models.state import LadderState
+    from riskwatch.models.ensemble import Ensemble
+    from riskwatch.models.state import EnsembleState
 
 USDC: Final = "asset:USDC"
 ONSET: Final = "depeg(discount 50bp, 1min)"
@@ -70,8 +70,8 @@ def walk(seed: int, count: int) -> Iterator[Observation]:
 
 
 def feed(
-    ladder: Ladder, state: LadderState, stream: Iterable[Observation], scope: str = USDC
-) -> list[list[Scored]]:
+    ladder: Ensemble, state: EnsembleState, stream: Iterable[Observation], scope: str = USDC
+) -> list[list[ModelScore]]:
     """Let the ladder observe a stream of one scope; returns what it said at each."""
     return [
         ladder.observe(state, us, scope, "asset", features, labelled=labelled)
@@ -79,7 +79,7 @@ def feed(
     ]
 
 
-def rows_of(state: LadderState, rows: dict[str, Row] | None = None) -> dict[str, Row]:
+def rows_of(state: EnsembleState, rows: dict[str, Row] | None = None) -> dict[str, Row]:
     """Stored rows after a drain, on top of those that were stored before."""
     stored = {} if rows is None else rows
     for key, row in state.drain().items():

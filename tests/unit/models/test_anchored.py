@@ -12,14 +12,14 @@ import pytest
 from river import checks
 
 from riskwatch.models.anchored import MAX_FEATURES, AnchoredLogisticRegression
-from riskwatch.models.base import Anchor, sigmoid
+from riskwatch.models.base import RuleLogit, sigmoid
 from riskwatch.models.evidence import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCALES = {"velocity": 10.0, "breadth": 2.0}
-RULE = Anchor()
+RULE = RuleLogit()
 
 
 def taught(seed: int, labels: int, **options: Any) -> AnchoredLogisticRegression:
@@ -148,7 +148,7 @@ def test_it_learns_what_the_rule_cannot_see() -> None:
 def test_explanations_name_what_was_present() -> None:
     """Absent features are not named; the parts sum to the logit."""
     model = taught(7, 300)
-    logit, parts = model.explained({"severity": 0.3, "velocity": 25.0, "other": 9.0})
+    logit, parts = model.decompose({"severity": 0.3, "velocity": 25.0, "other": 9.0})
     assert list(parts) == ["bias", "severity", "velocity", "trust_region"]
     assert sum(parts.values()) == pytest.approx(logit, abs=1e-12)
 

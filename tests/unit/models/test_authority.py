@@ -14,8 +14,8 @@ from riskwatch.core.risk.scorer import EvidenceConfig
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.base import RulesGeneration, sigmoid
-from riskwatch.models.ensemble import Ladder
-from riskwatch.models.state import LadderState
+from riskwatch.models.ensemble import Ensemble
+from riskwatch.models.state import EnsembleState
 from tests.unit.models.lives import NEWCOMER, TARGET, World, astray, judge, live, noisy
 from tests.unit.models.samples import ONSET, anchored, config, feed, rows_of, rules, walk
 
@@ -68,7 +68,7 @@ def test_an_equal_rival_is_never_promoted_beyond_the_stated_rate() -> None:
 def test_a_model_that_rots_is_demoted() -> None:
     """Good for 600 labels, then upside down: each step down takes it at most 300 labels."""
     for seed in range(5):
-        court, state = judge("bounded"), LadderState({})
+        court, state = judge("bounded"), EnsembleState({})
         before = live(court, World(seed).labels(600), lambda _: CLIMATE, truth, state=state)
         assert not [told for _, told in before if told.reason in ("reverse", "drift")]
         after = live(
@@ -88,9 +88,9 @@ def test_a_model_that_rots_is_demoted() -> None:
 
 def test_drift_alone_demotes() -> None:
     """A loss that creeps up against the rules' is found where the reverse bets are shut."""
-    court, state = judge("advisory", alpha_down=1e-12), LadderState({})
+    court, state = judge("advisory", alpha_down=1e-12), EnsembleState({})
     live(court, World(1).labels(900), lambda _: CLIMATE, truth, state=state)
-    state.standings[f"{TARGET}|{NEWCOMER}"].down = None
+    state.records[f"{TARGET}|{NEWCOMER}"].down = None
     after = live(
         court,
         World(2).labels(900),
@@ -104,14 +104,14 @@ def test_drift_alone_demotes() -> None:
 
 def test_the_ceiling_holds() -> None:
     """Evidence leads no further than the configuration allows."""
-    ladder = Ladder(config(rules(), anchored(authority="advisory"), evidence=EAGER))
+    ladder = Ensemble(config(rules(), anchored(authority="advisory"), evidence=EAGER))
     state = ladder.fresh()
     assert not changes(ladder, state, 3_000)
 
 
 def test_each_test_of_a_generation_needs_more() -> None:
     """So that all of them together keep the stated rate."""
-    court, state = judge(), LadderState({})
+    court, state = judge(), EnsembleState({})
     standing = court.at(state, TARGET, 0).record(NEWCOMER)
     shares = []
     for test in range(1, 200):
@@ -126,7 +126,7 @@ EAGER = EvidenceConfig(
 )
 
 
-def changes(ladder: Ladder, state: LadderState, count: int, seed: int = 6) -> list[Output]:
+def changes(ladder: Ensemble, state: EnsembleState, count: int, seed: int = 6) -> list[Output]:
     """Everything that is reported of a walk, tick by tick."""
     told: list[Output] = []
     for us, features, labelled in walk(seed, count):
@@ -138,7 +138,7 @@ def changes(ladder: Ladder, state: LadderState, count: int, seed: int = 6) -> li
 def test_a_generation_rises_on_the_ladder_and_its_scores_say_so() -> None:
     """From the first label to the cap of a score, through the whole ladder; a restart is unseen."""
     wanted = anchored(authority="shadow", max_authority="advisory")
-    ladder = Ladder(config(rules(), wanted, evidence=EAGER))
+    ladder = Ensemble(config(rules(), wanted, evidence=EAGER))
     state = ladder.fresh()
     [told] = [c for c in changes(ladder, state, 3_000) if getattr(c, "target", "") == ONSET]
     assert isinstance(told, AuthorityChanged)
@@ -154,7 +154,7 @@ def test_a_generation_rises_on_the_ladder_and_its_scores_say_so() -> None:
 
 def test_where_everybody_stands_is_put_out_at_intervals() -> None:
     """At most every `status_s`, with losses and the table of what was said."""
-    ladder = Ladder(config(evidence=EvidenceConfig(status_s=600.0)))
+    ladder = Ensemble(config(evidence=EvidenceConfig(status_s=600.0)))
     state = ladder.fresh()
     told: list[ModelMeasured] = []
     for us, features, labelled in walk(3, 400):
@@ -170,11 +170,11 @@ def test_where_everybody_stands_is_put_out_at_intervals() -> None:
 
 def test_what_is_known_of_a_target_that_was_taken_away_is_still_put_out() -> None:
     """Its records are rows as before: nothing is asked of it, and a start does not trip on them."""
-    ladder = Ladder(config(evidence=EvidenceConfig(status_s=10.0**9)))
+    ladder = Ensemble(config(evidence=EvidenceConfig(status_s=10.0**9)))
     state = ladder.fresh()
     feed(ladder, state, walk(3, 400))
     smaller = config()
-    again = Ladder(type(smaller)(targets=smaller.targets[1:], generations=smaller.generations))
+    again = Ensemble(type(smaller)(targets=smaller.targets[1:], generations=smaller.generations))
     after = again.fresh()
     after.load(rows_of(state))
     told = [o for o in again.report(after, 10**10) if isinstance(o, ModelMeasured)]
@@ -193,7 +193,7 @@ def test_a_failing_model_is_quarantined_and_not_believed(monkeypatch: pytest.Mon
     """It loses its authority with an event, the others go on, and only people let it back."""
     monkeypatch.setitem(registry.BUILTIN, "fragile", Fragile)
     fragile = type(rules())(model="fragile", authority="bounded")
-    ladder = Ladder(config(rules(), fragile))
+    ladder = Ensemble(config(rules(), fragile))
     state = ladder.fresh()
     told = [c for c in changes(ladder, state, 60) if getattr(c, "target", "") == ONSET]
     assert [(c.authority, c.reason) for c in told if isinstance(c, AuthorityChanged)] == [
@@ -220,16 +220,16 @@ def test_a_failing_model_is_quarantined_and_not_believed(monkeypatch: pytest.Mon
 )
 def test_a_command_that_cannot_be_is_refused(target: str, name: str, to: str, said: str) -> None:
     """With the reason, and nothing has changed."""
-    ladder = Ladder(config(rules(), anchored(authority="advisory", max_authority="bounded")))
+    ladder = Ensemble(config(rules(), anchored(authority="advisory", max_authority="bounded")))
     state = ladder.fresh()
     with pytest.raises(ModelError, match=said):
         ladder.move(state, 0, target, name, to, by="ann", why="", cause_id="command/1")
-    assert all(s.since < 0 for s in state.standings.values())
+    assert all(s.since < 0 for s in state.records.values())
 
 
 def test_a_target_that_waits_too_long_for_a_label_costs_a_step() -> None:
     """Asked for a month without an answer: nobody knows any more how good the model is."""
-    ladder = Ladder(config(rules(), anchored(authority="bounded")))
+    ladder = Ensemble(config(rules(), anchored(authority="bounded")))
     state = ladder.fresh()
     for day in range(32):
         feed(ladder, state, [(day * DAY, {"discount_bp": 10.0}, False)])
@@ -243,10 +243,10 @@ def test_a_target_that_waits_too_long_for_a_label_costs_a_step() -> None:
 
 def test_a_lower_ceiling_lowers_what_was_earned() -> None:
     """A new configuration takes back at the first report what it does not allow any more."""
-    high = Ladder(config(rules(), anchored(authority="advisory", max_authority="full")))
+    high = Ensemble(config(rules(), anchored(authority="advisory", max_authority="full")))
     state = high.fresh()
     high.move(state, 1, ONSET, "anchored", "full", by="ann", why="", cause_id="command/1")
-    low = Ladder(config(rules(), anchored(authority="advisory")))
+    low = Ensemble(config(rules(), anchored(authority="advisory")))
     again = low.fresh()
     again.load(rows_of(state))
     [told] = [c for c in low.report(again, 2) if isinstance(c, AuthorityChanged)]

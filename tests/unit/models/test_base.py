@@ -12,9 +12,9 @@ from riskwatch.models.adaptive import AnchoredGeneration
 from riskwatch.models.base import (
     Authority,
     Generation,
+    PredictionTarget,
     RulesGeneration,
     Score,
-    Target,
     known_severity,
 )
 
@@ -34,7 +34,7 @@ from riskwatch.models.base import (
 )
 def test_a_target_is_named_by_what_it_asks(given: dict[str, Any], id_: str) -> None:
     """The id says threshold, horizon in its largest whole unit, and where it starts."""
-    assert Target(kind="depeg", **given).id == id_
+    assert PredictionTarget(kind="depeg", **given).id == id_
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_target_is_named_by_what_it_asks(given: dict[str, Any], id_: str) -> N
 def test_an_impossible_target_is_refused(given: dict[str, Any], why: str) -> None:
     """The message says which field, and what was there."""
     with pytest.raises(ValueError, match=why):
-        Target(**{"kind": "depeg", "threshold": 50.0, "horizon_s": 60.0, **given})
+        PredictionTarget(**{"kind": "depeg", "threshold": 50.0, "horizon_s": 60.0, **given})
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ def test_an_impossible_target_is_refused(given: dict[str, Any], why: str) -> Non
 )
 def test_a_side_says_which_deviation_is_dangerous(side: str, measures: tuple[float, float]) -> None:
     """A measure is positive on the dangerous side."""
-    target = Target(kind="depeg", threshold=50.0, horizon_s=60.0, side=side)
+    target = PredictionTarget(kind="depeg", threshold=50.0, horizon_s=60.0, side=side)
     assert (target.measure(-70.0), target.measure(70.0)) == measures
 
 
 def test_onset_and_escalation_are_asked_apart() -> None:
     """Onset below the threshold; escalation from `start` on, and still below the threshold."""
-    onset = Target(kind="depeg", threshold=50.0, horizon_s=60.0)
-    escalation = Target(kind="depeg", threshold=200.0, horizon_s=60.0, start=50.0)
+    onset = PredictionTarget(kind="depeg", threshold=50.0, horizon_s=60.0)
+    escalation = PredictionTarget(kind="depeg", threshold=200.0, horizon_s=60.0, start=50.0)
     asked = [
-        (onset.asked_at(bp), escalation.asked_at(bp)) for bp in (0.0, 49.9, 50.0, 199.9, 200.0)
+        (onset.is_open_at(bp), escalation.is_open_at(bp)) for bp in (0.0, 49.9, 50.0, 199.9, 200.0)
     ]
     assert asked == [(True, False), (True, False), (False, True), (False, True), (False, False)]
 
@@ -82,9 +82,9 @@ def test_onset_and_escalation_are_asked_apart() -> None:
 def test_authority_caps_what_may_be_asked_for() -> None:
     """Each rung may go one state further."""
     assert [a.cap for a in Authority] == [State.NORMAL, State.WATCH, State.REDUCE, State.HALT]
-    assert not Authority.SHADOW.may(State.WATCH)
-    assert Authority.FULL.may(State.HALT)
-    assert not Authority.ADVISORY.may(State.REDUCE)
+    assert not Authority.SHADOW.allows(State.WATCH)
+    assert Authority.FULL.allows(State.HALT)
+    assert not Authority.ADVISORY.allows(State.REDUCE)
 
 
 def test_scores_are_ordered_by_danger_even_where_they_saturate() -> None:
@@ -102,7 +102,7 @@ def test_what_is_a_generation_is_told_by_its_members() -> None:
     """Both models of this package are one; something else is not."""
     assert isinstance(RulesGeneration(), Generation)
     assert isinstance(AnchoredGeneration(), Generation)
-    assert not isinstance(Target(kind="depeg", threshold=1.0, horizon_s=1.0), Generation)
+    assert not isinstance(PredictionTarget(kind="depeg", threshold=1.0, horizon_s=1.0), Generation)
 
 
 def test_the_rules_never_learn() -> None:

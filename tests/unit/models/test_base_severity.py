@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from riskwatch.models.base import Anchor, doublings, sigmoid
+from riskwatch.models.base import RuleLogit, doublings, sigmoid
 
 
 @pytest.mark.parametrize("power", [-1000, -3, 0, 1, 40, 1000])
@@ -38,18 +38,18 @@ def test_sigmoid_is_symmetric_and_never_overflows(logit: float) -> None:
 def test_an_impossible_anchor_is_refused(name: str, value: float) -> None:
     """The message names what is wrong."""
     with pytest.raises(ValueError, match=name):
-        Anchor(**{name: value})
+        RuleLogit(**{name: value})
 
 
 def test_the_anchor_is_met_at_severity_one() -> None:
     """The stated probability holds exactly where the measure is at its threshold."""
-    rule = Anchor(probability=0.2, slope=1.5)
+    rule = RuleLogit(probability=0.2, slope=1.5)
     assert sigmoid(rule.logit(1.0)) == pytest.approx(0.2, abs=1e-15)
 
 
 def test_what_is_not_known_does_not_read_as_calm() -> None:
     """An absent or NaN severity is the anchor; others that make no sense are bounded."""
-    rule = Anchor()
+    rule = RuleLogit()
     assert rule.logit(None) == rule.logit(math.nan) == rule.logit(1.0) == 0.0
     assert rule.logit(-5.0) == rule.logit(0.0) == rule.logit(-math.inf) < rule.logit(0.01)
     assert math.isfinite(rule.logit(math.inf))

@@ -10,23 +10,23 @@ import pytest
 from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition
 from riskwatch.errors import ModelError
-from riskwatch.models.config import questions, rungs
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.config import generation_specs, target_specs
+from riskwatch.models.ensemble import Ensemble
 from tests.unit.models.samples import anchored, config, rules
 
 
 def test_the_order_is_that_of_the_configuration() -> None:
     """Questions by kind of scope, generations as written; a name may be given."""
     made = config(anchored(name="second"), rules(), anchored())
-    assert [rung.name for rung in rungs(made)] == ["second", "rules", "anchored"]
-    asked = questions(made)
+    assert [rung.name for rung in generation_specs(made)] == ["second", "rules", "anchored"]
+    asked = target_specs(made)
     assert list(asked) == ["asset"]
     assert [question.target.threshold for question in asked["asset"]] == [50.0, 200.0]
 
 
 def test_no_models_at_all_is_a_configuration() -> None:
     """Then nothing is scored."""
-    ladder = Ladder(ModelsConfig())
+    ladder = Ensemble(ModelsConfig())
     state = ladder.fresh()
     assert ladder.observe(state, 0, "asset:X", "asset", {"discount_bp": 1.0}, labelled=True) == []
     assert state.drain() == {}
@@ -53,14 +53,14 @@ def test_an_impossible_target_is_refused(target: dict[str, Any], why: str) -> No
     """At construction, with the target and the reason."""
     wanted = TargetConfig(**{"threshold": 50.0, "horizon_s": 60.0, **target})
     with pytest.raises(ModelError, match=why):
-        Ladder(ModelsConfig(targets=(wanted,)))
+        Ensemble(ModelsConfig(targets=(wanted,)))
 
 
 def test_a_target_may_come_once() -> None:
     """Two that ask the same would overwrite each other's rows."""
     twice = (TargetConfig(threshold=50.0, horizon_s=60.0),) * 2
     with pytest.raises(ModelError, match=r"target depeg\(discount 50bp, 1min\) is given twice"):
-        Ladder(ModelsConfig(targets=twice))
+        Ensemble(ModelsConfig(targets=twice))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_target_may_come_once() -> None:
 def test_an_impossible_bound_is_refused(given: dict[str, Any], why: str) -> None:
     """Samples are never dropped for want of room: too little room is refused beforehand."""
     with pytest.raises(ModelError, match=why):
-        Ladder(config(**given))
+        Ensemble(config(**given))
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_an_impossible_bound_is_refused(given: dict[str, Any], why: str) -> None
 def test_an_impossible_generation_is_refused(generation: dict[str, Any], why: str) -> None:
     """Above all one that would pass for the rules, which nothing caps."""
     with pytest.raises(ModelError, match=why):
-        Ladder(ModelsConfig(generations=(GenerationConfig(**generation),)))
+        Ensemble(ModelsConfig(generations=(GenerationConfig(**generation),)))
 
 
 def test_names_are_unique() -> None:
     """Two generations of one model need names."""
     with pytest.raises(ModelError, match="names of their own, were anchored, anchored"):
-        Ladder(config(anchored(), anchored()))
+        Ensemble(config(anchored(), anchored()))

@@ -7,9 +7,9 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from riskwatch.config.config import MODELS_CHECKS
-from riskwatch.config.toml import Shaper
+from riskwatch.config.toml import StructReader
 from riskwatch.core.risk.scorer import ModelsConfig
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from riskwatch.models.registry import BUILTIN
 from tests.unit.models.samples import USDC, rows_of, walk
 
@@ -27,12 +27,12 @@ def blocks(root: Path, language: str) -> list[str]:
 
 def shaped(table: dict[str, Any]) -> ModelsConfig:
     """Make a configuration of a table as ``models.toml`` is read."""
-    return Shaper("docs/models.md", MODELS_CHECKS).struct(ModelsConfig, table)
+    return StructReader("docs/models.md", MODELS_CHECKS).struct(ModelsConfig, table)
 
 
 def test_the_shown_configuration_is_one(root: Path) -> None:
     """It loads, and gives the targets that the text names."""
-    ladder = Ladder(shaped(tomllib.loads(blocks(root, "toml")[0])))
+    ladder = Ensemble(shaped(tomllib.loads(blocks(root, "toml")[0])))
     features = {"discount_bp": 10.0, "velocity_bp": 1.0}
     scored = ladder.observe(ladder.fresh(), 0, USDC, "asset", features, labelled=True)
     assert [score.target for score in scored[:4:2]] == [
@@ -50,7 +50,7 @@ def test_the_shown_model_learns_and_survives_a_restart(
     monkeypatch.setitem(BUILTIN, "base_rate", shown["BaseRate"])
     wanted, named = (tomllib.loads(blocks(root, "toml")[i]) for i in (0, 2))
     targets = [{**target, "horizon_s": 60.0} for target in wanted["targets"]]
-    ladder = Ladder(shaped({**named, "targets": targets, "label_every_s": 20.0}))
+    ladder = Ensemble(shaped({**named, "targets": targets, "label_every_s": 20.0}))
     state = ladder.fresh()
     *past, last = walk(1, 300)
     for us, features, _ in past:

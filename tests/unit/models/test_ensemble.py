@@ -12,7 +12,7 @@ from riskwatch.core.stage import encode_row
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.base import RulesGeneration, Score
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from tests.unit.models.samples import (
     ESCALATION,
     ONSET,
@@ -31,10 +31,10 @@ from tests.unit.models.samples import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from riskwatch.core.risk.scorer import Scored
+    from riskwatch.core.risk.scorer import ModelScore
 
 
-def score_of(scored: list[Scored], generation: str, target: str = ONSET) -> Scored:
+def score_of(scored: list[ModelScore], generation: str, target: str = ONSET) -> ModelScore:
     """What one generation said of one target."""
     [found] = [s for s in scored if (s.generation, s.target) == (generation, target)]
     return found
@@ -42,7 +42,7 @@ def score_of(scored: list[Scored], generation: str, target: str = ONSET) -> Scor
 
 def test_a_score_says_who_what_and_why() -> None:
     """Every generation scores every target, in the order of the configuration."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     [scored] = feed(ladder, ladder.fresh(), [at(0, 25.0, velocity_bp=5.0, vol_bp=9.0)])
     assert [(s.target, s.generation) for s in scored] == [
         (ONSET, "rules"),
@@ -61,7 +61,7 @@ def test_a_score_says_who_what_and_why() -> None:
 
 def test_both_generations_start_alike() -> None:
     """Before any label the anchored model is the rule."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     for scored in feed(ladder, ladder.fresh(), list(walk(1, 5))):
         assert scored[0].probability == scored[1].probability
         assert scored[2].probability == scored[3].probability
@@ -70,7 +70,7 @@ def test_both_generations_start_alike() -> None:
 @pytest.mark.parametrize("second", [0, 5000])
 def test_contributions_sum_to_the_logit(second: int) -> None:
     """Up to the quantising of each part, before and after learning."""
-    ladder, state = Ladder(config()), Ladder(config()).fresh()
+    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
     feed(ladder, state, walk(2, second // 10))
     for each in feed(ladder, state, [at(second, 33.0, velocity_bp=21.0, breadth=2.0)])[0]:
         logit = math.log(each.probability / (1.0 - each.probability))
@@ -79,7 +79,7 @@ def test_contributions_sum_to_the_logit(second: int) -> None:
 
 def test_numbers_are_quantised() -> None:
     """Nothing finer than six digits leaves the ladder."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     state = ladder.fresh()
     for scored in feed(ladder, state, walk(3, 300)):
         for each in scored:
@@ -89,7 +89,7 @@ def test_numbers_are_quantised() -> None:
 
 def test_it_scores_before_it_learns() -> None:
     """The score at the moment when labels mature is what was believed before them."""
-    ladder, state = Ladder(config()), Ladder(config()).fresh()
+    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
     moved = 0
     for us, features, _ in walk(4, 200):
         before = ladder.observe(state, us, USDC, "asset", features, labelled=False)
@@ -102,7 +102,7 @@ def test_it_scores_before_it_learns() -> None:
 
 def test_evidence_judges_what_was_said_when_the_sample_was_taken() -> None:
     """Not what the model says by the time the answer is known."""
-    ladder, state = Ladder(config()), Ladder(config()).fresh()
+    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
     said: dict[int, float] = {}
     judged = 0.0
     for us, features, _ in walk(5, 120):
@@ -121,7 +121,7 @@ def test_evidence_judges_what_was_said_when_the_sample_was_taken() -> None:
 
 def test_it_comes_to_beat_the_rule_where_there_is_something_to_learn() -> None:
     """Velocity announces the jumps of this stream; the rule cannot see it."""
-    ladder, state = Ladder(config()), Ladder(config()).fresh()
+    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
     feed(ladder, state, walk(6, 3000))
     mine, rule = (state.evidence[f"{USDC}|{ONSET}|{name}"] for name in ("anchored", "rules"))
     assert mine.count == rule.count > 500
@@ -130,7 +130,7 @@ def test_it_comes_to_beat_the_rule_where_there_is_something_to_learn() -> None:
 
 def test_unlabelled_never_teaches() -> None:
     """Without a trusted measure there are scores; no sample, no label; a clock says so."""
-    ladder, state = Ladder(config()), Ladder(config()).fresh()
+    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
     blind = [(us, features, False) for us, features, _ in walk(7, 100)]
     assert all(len(scored) == 6 for scored in feed(ladder, state, blind))
     assert sorted(rows_of(state)) == [f"clock/{target}" for target in (ESCALATION, ONSET)]
@@ -138,7 +138,7 @@ def test_unlabelled_never_teaches() -> None:
 
 def test_a_stretch_without_labels_is_a_hole() -> None:
     """A sample whose horizon lies in it is dropped, not called false."""
-    ladder, state = Ladder(config()), Ladder(config()).fresh()
+    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
     stream = [at(t, 10.0, labelled=not 5 < t < 55) for t in range(0, 71, 5)]
     feed(ladder, state, stream)
     assert state.pending[f"{USDC}|{ONSET}"].unlabelled == 1
@@ -148,7 +148,7 @@ def test_a_stretch_without_labels_is_a_hole() -> None:
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
 def test_a_measure_that_is_not_known_is_not_scored(value: float | None) -> None:
     """Missing, NaN and infinite are alike: nothing is said, nothing is learned."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     state = ladder.fresh()
     features = {"velocity_bp": 1.0} if value is None else {"discount_bp": value}
     assert ladder.observe(state, 0, USDC, "asset", features, labelled=True) == []
@@ -157,7 +157,7 @@ def test_a_measure_that_is_not_known_is_not_scored(value: float | None) -> None:
 
 def test_other_features_that_are_not_finite_are_as_if_absent() -> None:
     """They reach neither score nor sample, and so no stored row."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     one, two = ladder.fresh(), ladder.fresh()
     odd = at(0, 9.0, velocity_bp=math.nan, breadth=math.inf)
     assert feed(ladder, one, [odd]) == feed(ladder, two, [at(0, 9.0)])
@@ -166,7 +166,7 @@ def test_other_features_that_are_not_finite_are_as_if_absent() -> None:
 
 def test_another_kind_of_scope_is_not_asked() -> None:
     """Targets are asked of the kind of scope that they are configured for."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     state = ladder.fresh()
     known = {"discount_bp": 1.0}
     assert ladder.observe(state, 0, "venue:x", "venue", known, labelled=True) == []
@@ -174,7 +174,7 @@ def test_another_kind_of_scope_is_not_asked() -> None:
 
 def test_scopes_learn_for_themselves() -> None:
     """What one coin does changes nothing of another's scores and rows."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     both, alone = ladder.fresh(), ladder.fresh()
     for (us, mine, _), (_, other, _) in zip(walk(8, 300), walk(9, 300), strict=True):
         ladder.observe(both, us, "asset:DAI", "asset", other, labelled=True)
@@ -187,7 +187,7 @@ def test_scopes_learn_for_themselves() -> None:
 
 def test_what_waits_is_bounded() -> None:
     """Never more samples than fit the horizon, which the configuration has room for."""
-    ladder = Ladder(config(max_pending=3))
+    ladder = Ensemble(config(max_pending=3))
     state = ladder.fresh()
     most = 0
     for t in range(0, 3000, 7):
@@ -198,7 +198,7 @@ def test_what_waits_is_bounded() -> None:
 
 def test_scopes_beyond_the_bound_are_scored_and_not_learned_about() -> None:
     """They get what a model that has seen nothing says; the others are not disturbed."""
-    ladder = Ladder(config(max_scopes=1))
+    ladder = Ensemble(config(max_scopes=1))
     state = ladder.fresh()
     feed(ladder, state, walk(10, 200))
     others = feed(ladder, state, walk(10, 200), scope="asset:DAI")
@@ -222,14 +222,14 @@ def test_scopes_beyond_the_bound_are_scored_and_not_learned_about() -> None:
 )
 def test_authority_is_the_configurations(authority: str, cap: State) -> None:
     """A score carries what its generation may ask for; the rules may always ask for all."""
-    ladder = Ladder(config(rules(), anchored(authority=authority)))
+    ladder = Ensemble(config(rules(), anchored(authority=authority)))
     [scored] = feed(ladder, ladder.fresh(), [at(0, 10.0)])
     assert [(s.authority, s.cap) for s in scored[:2]] == [("full", State.HALT), (authority, cap)]
 
 
 def test_only_changed_rows_are_written() -> None:
     """A calm tick writes the samples that wait, and nothing that stands still."""
-    ladder, state = Ladder(config()), Ladder(config()).fresh()
+    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
     onset, escalation = f"pending/{USDC}|{ONSET}", f"pending/{USDC}|{ESCALATION}"
     clocks = [f"clock/{target}" for target in (ESCALATION, ONSET)]
     feed(ladder, state, [at(0, 10.0)])
@@ -249,12 +249,12 @@ def test_only_changed_rows_are_written() -> None:
 def test_a_row_of_no_kind_is_refused() -> None:
     """A state that this engine did not write is not guessed at."""
     with pytest.raises(ValueError, match="'weights/x' is of no kind that the models know"):
-        Ladder(config()).fresh().load({"weights/x": b"{}"})
+        Ensemble(config()).fresh().load({"weights/x": b"{}"})
 
 
 def learned(*generations: Any) -> dict[str, bytes]:
     """Rows of a ladder that has learned, with samples still waiting."""
-    ladder = Ladder(config(*generations))
+    ladder = Ensemble(config(*generations))
     state = ladder.fresh()
     feed(ladder, state, walk(12, 120))
     assert state.pending[f"{USDC}|{ONSET}"].samples
@@ -263,7 +263,7 @@ def learned(*generations: Any) -> dict[str, bytes]:
 
 def test_a_generation_may_be_added_while_samples_wait() -> None:
     """It is neither judged by nor taught what it was never asked."""
-    ladder = Ladder(config(rules(), anchored()))
+    ladder = Ensemble(config(rules(), anchored()))
     state = ladder.fresh()
     state.load(learned(rules()))
     key = f"{USDC}|{ONSET}"
@@ -277,10 +277,10 @@ def test_a_generation_may_be_added_while_samples_wait() -> None:
 def test_a_generation_may_be_taken_away_and_come_back() -> None:
     """Its rows are left alone meanwhile."""
     rows = learned()
-    state = Ladder(config(rules())).fresh()
+    state = Ensemble(config(rules())).fresh()
     state.load(rows)
     assert state.drain() == {}
-    back = Ladder(config()).fresh()
+    back = Ensemble(config()).fresh()
     back.load(rows)
     assert f"{USDC}|{ONSET}|anchored" in back.models
     assert (
@@ -294,8 +294,8 @@ def test_learning_around_another_rule_is_refused_at_the_start() -> None:
     rows = learned()
     moved = anchored(options={"slope": 2.0})
     with pytest.raises(ModelError, match=r"'anchored' cannot use .*rule.*; put its options back"):
-        Ladder(config(rules(), moved)).fresh().load(rows)
-    renamed = Ladder(config(rules(), anchored(name="steeper", options={"slope": 2.0})))
+        Ensemble(config(rules(), moved)).fresh().load(rows)
+    renamed = Ensemble(config(rules(), anchored(name="steeper", options={"slope": 2.0})))
     state = renamed.fresh()
     state.load(rows)
     assert state.models == {}
@@ -306,7 +306,7 @@ def test_a_torn_model_is_refused_at_the_start(row: bytes) -> None:
     """Not in the middle of a stream."""
     rows = {f"model/{USDC}|{ONSET}|anchored": row}
     with pytest.raises(ModelError, match="cannot use what it learned"):
-        Ladder(config()).fresh().load(rows)
+        Ensemble(config()).fresh().load(rows)
 
 
 class Broken(RulesGeneration):
@@ -320,7 +320,7 @@ class Broken(RulesGeneration):
 def test_what_is_no_probability_stops_at_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that breaks its promise is heard of, and nothing of it is stored or served."""
     monkeypatch.setitem(registry.BUILTIN, "broken", Broken)
-    ladder = Ladder(config(anchored(), rules(), type(rules())(model="broken", authority="full")))
+    ladder = Ensemble(config(anchored(), rules(), type(rules())(model="broken", authority="full")))
     state = ladder.fresh()
     [scored] = feed(ladder, state, [at(0, 10.0)])
     assert {each.generation for each in scored} == {"anchored", "rules", "served"}
@@ -332,7 +332,7 @@ def test_what_is_no_probability_stops_at_the_ladder(monkeypatch: pytest.MonkeyPa
 
 def test_scales_name_the_features_that_are_kept() -> None:
     """A sample keeps what some generation looked at, so rows hold no more than is learned from."""
-    ladder, state = Ladder(config()), Ladder(config()).fresh()
+    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
     feed(ladder, state, [at(0, 10.0, velocity_bp=3.0, limit_use=0.4, breadth=1.0)])
     [sample] = state.pending[f"{USDC}|{ONSET}"].samples
     assert list(sample.features) == sorted({"severity", *SCALES})

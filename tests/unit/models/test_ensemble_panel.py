@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from riskwatch.models.registry import build
 from tests.unit.models.samples import (
     ONSET,
@@ -20,19 +20,19 @@ from tests.unit.models.samples import (
 )
 
 if TYPE_CHECKING:
-    from riskwatch.core.risk.scorer import Scored
+    from riskwatch.core.risk.scorer import ModelScore
 
 WHO = (rules(), anchored(authority="advisory"), anchored(name="shadow"))
 
 
-def able(scored: list[Scored]) -> list[Scored]:
+def able(scored: list[ModelScore]) -> list[ModelScore]:
     """Those that may ask for something."""
     return [each for each in scored if each.generation != "shadow"]
 
 
 def test_what_is_not_due_says_the_same_in_fewer_words() -> None:
     """Every score that may ask for something is there, with the same grounds; shadows are not."""
-    ladder = Ladder(config(*WHO))
+    ladder = Ensemble(config(*WHO))
     told, kept = ladder.fresh(), ladder.fresh()
     left_out = 0
     for us, features, labelled in walk(11, 400):
@@ -47,7 +47,7 @@ def test_what_is_not_due_says_the_same_in_fewer_words() -> None:
 
 def test_grounds_that_are_asked_for_later_are_those_of_the_score() -> None:
     """Labels that mature right after it change the models, and not what was said before."""
-    ladder = Ladder(config(*WHO))
+    ladder = Ensemble(config(*WHO))
     state = ladder.fresh()
     moved = 0
     for us, features, _ in walk(12, 300):
@@ -62,7 +62,7 @@ def test_grounds_that_are_asked_for_later_are_those_of_the_score() -> None:
 
 def test_every_sample_holds_what_everybody_said() -> None:
     """Shadows are judged on it, whether or not scores went out then."""
-    ladder = Ladder(config(*WHO))
+    ladder = Ensemble(config(*WHO))
     state = ladder.fresh()
     for us, features, _ in walk(13, 40):
         ladder.observe(state, us, USDC, "asset", features, labelled=True, due=False)
@@ -75,7 +75,7 @@ def test_every_sample_holds_what_everybody_said() -> None:
 
 def test_probabilities_alone_are_those_of_scores() -> None:
     """To the bit, of every model that can be asked so, taught or not."""
-    ladder = Ladder(config(*WHO))
+    ladder = Ensemble(config(*WHO))
     state = ladder.fresh()
     feed(ladder, state, walk(14, 300))
     taught = state.models[f"{USDC}|{ONSET}|anchored"]

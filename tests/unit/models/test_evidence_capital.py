@@ -12,7 +12,7 @@ from river import drift
 
 from riskwatch.core.stage import encode_row
 from riskwatch.models.adwin import JsonADWIN
-from riskwatch.models.evidence import Capital, Cells, Reliability, gains
+from riskwatch.models.evidence import Capital, HorizonCells, ReliabilityTable, gains
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from riskwatch.models.evidence import Capital, Cells, Reliability, gains
 )
 def test_cells_of_one_process_share_no_horizon(horizon: int, every: int) -> None:
     """Its next cell begins when every label of the one before is known."""
-    cells = Cells.of(horizon, every)
+    cells = HorizonCells.of(horizon, every)
     ends: dict[int, tuple[int, int]] = {}
     for us in range(0, 8 * horizon, max(1, every // 4)):
         process, cell = cells.at(us)
@@ -104,7 +104,7 @@ def test_a_window_that_cannot_be_is_refused(state: dict[str, list[list[list[floa
 def test_the_parts_of_the_brier_score_add_up() -> None:
     """Reliability less resolution plus uncertainty, and what the bins hide, is the score."""
     rng = random.Random(4)
-    table = Reliability()
+    table = ReliabilityTable()
     for _ in range(3_000):
         p = rng.random()
         table.add(p, label=rng.random() < p)

@@ -10,8 +10,8 @@ import pytest
 from river import ensemble, linear_model, tree
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from riskwatch.models.frozen import loads
-from riskwatch.models.sample_recorder import Row
+from riskwatch.models.frozen import restricted_loads
+from riskwatch.models.sample_recorder import LabelledSample
 from tests.support.joined_models import labelled
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_a_program_is_refused_before_it_runs(tmp_path: Path) -> None:
     import os
 
     with pytest.raises(ValueError, match=r"may not name posix\.system"):
-        loads(pickle.dumps(Call(os.system, f"touch {mark}")))
+        restricted_loads(pickle.dumps(Call(os.system, f"touch {mark}")))
     assert not mark.exists()
 
 
@@ -81,14 +81,16 @@ def test_a_program_is_refused_before_it_runs(tmp_path: Path) -> None:
 def test_what_is_not_allowed_is_refused_by_name(module: str, name: str) -> None:
     """Functions, other modules, dotted names, and what an allowed module imported."""
     with pytest.raises(ValueError, match=r"may not name|cannot be read"):
-        loads(named(module, name))
+        restricted_loads(named(module, name))
 
 
 def test_estimators_come_back() -> None:
     """Of River and of scikit-learn, saying what they said."""
     x, labels = labelled(200)
     fitted = HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(x, labels)
-    assert np.array_equal(loads(pickle.dumps(fitted)).predict_proba(x), fitted.predict_proba(x))
+    assert np.array_equal(
+        restricted_loads(pickle.dumps(fitted)).predict_proba(x), fitted.predict_proba(x)
+    )
     models: tuple[Any, ...] = (
         tree.HoeffdingAdaptiveTreeClassifier(grace_period=20, seed=1),
         ensemble.ADWINBaggingClassifier(linear_model.LogisticRegression(), n_models=2, seed=1),
@@ -97,7 +99,7 @@ def test_estimators_come_back() -> None:
         states = [dict(zip("abc", row, strict=True)) for row in np.nan_to_num(x).tolist()]
         for state, label in zip(states, labels.tolist(), strict=True):
             model.learn_one(state, label)
-        back = loads(pickle.dumps(model))
+        back = restricted_loads(pickle.dumps(model))
         for state in states:
             assert back.predict_proba_one(state) == model.predict_proba_one(state)
 
@@ -107,14 +109,14 @@ def test_damage_and_size_are_errors_of_value() -> None:
     whole = pickle.dumps({"a": 1.0})
     for part in (b"", whole[:-3], b"\x80\x05garbage"):
         with pytest.raises(ValueError, match="cannot be read"):
-            loads(part)
+            restricted_loads(part)
     with pytest.raises(ValueError, match="at most 10 bytes"):
-        loads(whole, max_bytes=10)
+        restricted_loads(whole, max_bytes=10)
 
 
 def test_a_user_s_own_classes_need_their_module_named() -> None:
     """By code; what is stored cannot ask for it."""
-    stored = pickle.dumps(Row(1, "e", "s", "t", True, {}))
+    stored = pickle.dumps(LabelledSample(1, "e", "s", "t", True, {}))
     with pytest.raises(ValueError, match="may not name"):
-        loads(stored)
-    assert loads(stored, modules=("riskwatch.models.sample_recorder",)).us == 1
+        restricted_loads(stored)
+    assert restricted_loads(stored, modules=("riskwatch.models.sample_recorder",)).us == 1

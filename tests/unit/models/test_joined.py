@@ -12,12 +12,12 @@ import pytest
 from riskwatch.checks import check_model
 from riskwatch.checks.model import CHECKS
 from riskwatch.errors import ModelError
-from riskwatch.fitting.artefact import fitted
-from riskwatch.fitting.trees import Settings
+from riskwatch.fitting.artefact import fit_artefact
+from riskwatch.fitting.trees import FitSettings
 from riskwatch.models.frozen import FrozenGeneration, FrozenModels
-from riskwatch.models.frozen import sealed as sealed_frozen
+from riskwatch.models.frozen import seal_frozen as sealed_frozen
 from riskwatch.models.registry import build
-from riskwatch.models.trees import sealed
+from riskwatch.models.trees import seal_artefact
 from tests.support import joined_models
 from tests.support.joined_models import HORIZON_S, NAMES, TARGET, rows_of
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from riskwatch.models.base import Score
 
 SCALES = {"velocity_bp": 10.0, "drift_bp": 30.0, "sd_bp": 10.0}
-BATCH = sealed(fitted(rows_of(), {TARGET: HORIZON_S}, ["made"], Settings(least_rows=20))[0])
+BATCH = seal_artefact(
+    fit_artefact(rows_of(), {TARGET: HORIZON_S}, ["made"], FitSettings(least_rows=20))[0]
+)
 FROZEN = joined_models.frozen_forest()
 SLOW = {"score_ratio": 2_000.0, "learn_ratio": 2_000.0}
 """An occlusion explains by many predictions; how slow that is, is the user's choice."""

@@ -7,19 +7,19 @@ import pytest
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.stage import encode_row
-from riskwatch.models.base import Target
-from riskwatch.models.labels import Pending, Sample
+from riskwatch.models.base import PredictionTarget
+from riskwatch.models.labels import PendingSamples, Sample
 
-TARGET = Target(kind="depeg", threshold=50.0, horizon_s=60.0)
+TARGET = PredictionTarget(kind="depeg", threshold=50.0, horizon_s=60.0)
 
 
 def labels(*seen: tuple[float, float], taken: float = 0.0) -> list[tuple[float, bool]]:
     """Second and label at which one sample matured, for observations (second, measure)."""
-    pending = Pending()
-    pending.take(Sample(int(taken * SECOND), {}, {}))
+    pending = PendingSamples()
+    pending.add(Sample(int(taken * SECOND), {}, {}))
     found = []
     for second, measure in seen:
-        known = pending.see(TARGET, int(second * SECOND), measure)
+        known = pending.observe(TARGET, int(second * SECOND), measure)
         found += [(second, label) for _, label in known]
     assert not (found and pending.samples)
     return found
@@ -58,10 +58,10 @@ def test_the_moment_of_the_sample_is_not_its_future() -> None:
 )
 def test_a_hole_leaves_no_false_label(seen: tuple[tuple[float, float], ...]) -> None:
     """More than a quarter of the horizon unobserved, anywhere in it: dropped and counted."""
-    pending = Pending()
-    pending.take(Sample(0, {}, {}))
+    pending = PendingSamples()
+    pending.add(Sample(0, {}, {}))
     for second, measure in seen:
-        assert pending.see(TARGET, int(second * SECOND), measure) == []
+        assert pending.observe(TARGET, int(second * SECOND), measure) == []
     assert (pending.samples, pending.unlabelled) == ([], 1)
 
 
@@ -88,40 +88,40 @@ def test_time_unobserved_before_a_sample_is_not_its_hole() -> None:
 
 def test_samples_mature_in_order_and_apart() -> None:
     """One crossing makes the samples true whose horizon it falls into, and no other."""
-    pending = Pending()
+    pending = PendingSamples()
     for second in (0, 20, 40):
-        pending.take(Sample(second * SECOND, {"severity": second / 100}, {}))
+        pending.add(Sample(second * SECOND, {"severity": second / 100}, {}))
     known = []
     for second in range(10, 110, 10):
-        seen = pending.see(TARGET, second * SECOND, 70.0 if second == 70 else 1.0)
+        seen = pending.observe(TARGET, second * SECOND, 70.0 if second == 70 else 1.0)
         known += [(second, sample.us // SECOND, label) for sample, label in seen]
     assert known == [(60, 0, False), (80, 20, True), (100, 40, True)]
 
 
 def test_nothing_is_noted_while_nothing_waits() -> None:
     """A row that does not change need not be written."""
-    pending = Pending()
-    assert pending.see(TARGET, 5 * SECOND, 70.0) == []
-    assert pending == Pending()
+    pending = PendingSamples()
+    assert pending.observe(TARGET, 5 * SECOND, 70.0) == []
+    assert pending == PendingSamples()
 
 
 def test_what_waits_survives_storage() -> None:
     """A row and what it is read back as are equal."""
-    pending = Pending()
-    pending.take(Sample(0, {"severity": 0.25}, {"rules": 0.1}))
-    pending.see(TARGET, 50 * SECOND, 70.0)
+    pending = PendingSamples()
+    pending.add(Sample(0, {"severity": 0.25}, {"rules": 0.1}))
+    pending.observe(TARGET, 50 * SECOND, 70.0)
     assert pending.samples[0].hit
     assert pending.samples[0].holed
-    assert msgspec.json.decode(encode_row(pending), type=Pending) == pending
+    assert msgspec.json.decode(encode_row(pending), type=PendingSamples) == pending
 
 
 def test_leaving_censors_what_was_not_reached() -> None:
     """Dropped and counted apart, not called calm; what was reached before we left stays true."""
-    pending = Pending()
-    pending.take(Sample(0, {}, {}))
-    pending.see(TARGET, 10 * SECOND, 70.0)
-    pending.take(Sample(11 * SECOND, {}, {}))
-    pending.see(TARGET, 20 * SECOND, 1.0)
+    pending = PendingSamples()
+    pending.add(Sample(0, {}, {}))
+    pending.observe(TARGET, 10 * SECOND, 70.0)
+    pending.add(Sample(11 * SECOND, {}, {}))
+    pending.observe(TARGET, 20 * SECOND, 1.0)
     assert pending.censor(TARGET, 30 * SECOND) == []
     assert [sample.us for sample in pending.samples] == [0]
     assert (pending.censored, pending.unlabelled) == (1, 0)
@@ -131,20 +131,22 @@ def test_leaving_censors_what_was_not_reached() -> None:
 
 def test_nothing_is_said_of_a_horizon_that_ended_unobserved_before_we_were_seen_gone() -> None:
     """We may have left within it: censored, not false."""
-    pending = Pending()
-    pending.take(Sample(0, {}, {}))
-    pending.see(TARGET, 50 * SECOND, 1.0)
+    pending = PendingSamples()
+    pending.add(Sample(0, {}, {}))
+    pending.observe(TARGET, 50 * SECOND, 1.0)
     assert pending.censor(TARGET, 90 * SECOND) == []
     assert (pending.samples, pending.censored) == ([], 1)
 
 
 def composed(*seen: tuple[float, float, str]) -> tuple[list[bool], int]:
     """Labels and unlabelled of a sample of parts a and b; observations name the parts they had."""
-    pending = Pending()
-    pending.take(Sample(0, {}, {}, parts=["a", "b"]))
+    pending = PendingSamples()
+    pending.add(Sample(0, {}, {}, parts=["a", "b"]))
     found = []
     for second, measure, known in seen:
-        found += [label for _, label in pending.see(TARGET, int(second * SECOND), measure, known)]
+        found += [
+            label for _, label in pending.observe(TARGET, int(second * SECOND), measure, known)
+        ]
     assert pending.samples == []
     return found, pending.unlabelled
 

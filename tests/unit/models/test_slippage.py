@@ -11,30 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import MINUTE
-from riskwatch.core.risk.scorer import Law, ModelsConfig, SlippageConfig
+from riskwatch.core.risk.scorer import ImpactLaw, ModelsConfig, SlippageConfig
 from riskwatch.errors import ModelError
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from riskwatch.models.slippage import REACH, PinballFactor
 from tests.unit.models.samples import rows_of
 
 if TYPE_CHECKING:
     from riskwatch.core.stage import Row
-    from riskwatch.models.state import LadderState
+    from riskwatch.models.state import EnsembleState
 
-LAW = Law(1.0, 0.01)
+LAW = ImpactLaw(1.0, 0.01)
 """2 bp for 10,000 USD, 11 bp for a million."""
 
 values = st.floats(0.0, 1e8)
 fills = st.lists(st.tuples(values, st.floats(-50.0, 500.0)), max_size=60)
 
 
-def made() -> tuple[Ladder, LadderState]:
+def made() -> tuple[Ensemble, EnsembleState]:
     """A ladder of no targets, and a state."""
-    ladder = Ladder(ModelsConfig())
+    ladder = Ensemble(ModelsConfig())
     return ladder, ladder.fresh()
 
 
-def filled(ladder: Ladder, state: LadderState, *told: tuple[float, float]) -> None:
+def filled(ladder: Ensemble, state: EnsembleState, *told: tuple[float, float]) -> None:
     """Let fills of (USD, bp) of BTC happen."""
     for value, bp in told:
         ladder.slippage.learn(state, "BTC", value, LAW, bp)
@@ -143,7 +143,7 @@ def test_horizons_without_a_fill_are_told_apart() -> None:
 
 def test_what_is_learned_is_bounded() -> None:
     """Assets beyond the bound cost what the law says."""
-    ladder = Ladder(ModelsConfig(max_scopes=1))
+    ladder = Ensemble(ModelsConfig(max_scopes=1))
     state = ladder.fresh()
     for asset in ("BTC", "ETH"):
         for _ in range(50):
@@ -165,4 +165,4 @@ def test_what_is_learned_is_bounded() -> None:
 def test_an_impossible_configuration_is_refused(given: dict[str, Any], why: str) -> None:
     """With what was wrong."""
     with pytest.raises(ModelError, match=why):
-        Ladder(ModelsConfig(slippage=SlippageConfig(**given)))
+        Ensemble(ModelsConfig(slippage=SlippageConfig(**given)))

@@ -9,11 +9,11 @@ import pytest
 from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.scorer import ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from tests.unit.models.samples import rows_of, rules
 
 if TYPE_CHECKING:
-    from riskwatch.models.state import LadderState
+    from riskwatch.models.state import EnsembleState
 
 
 STRESS: Final = TargetConfig(
@@ -24,9 +24,9 @@ STRESS: Final = TargetConfig(
 KRAKEN: Final = "counterparty:kraken"
 
 
-def stressed(**more: float) -> tuple[Ladder, LadderState]:
+def stressed(**more: float) -> tuple[Ensemble, EnsembleState]:
     """A ladder that has taken one sample of a counterparty at time 0."""
-    ladder = Ladder(ModelsConfig(targets=(STRESS,), generations=(rules(),)))
+    ladder = Ensemble(ModelsConfig(targets=(STRESS,), generations=(rules(),)))
     state = ladder.fresh()
     x = {"age_ratio": 0.5, "dislocation_bp": 15.0, **more}
     score, _ = ladder.observe(state, 0, KRAKEN, "counterparty", x, labelled=True)

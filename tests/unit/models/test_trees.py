@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 
 from riskwatch.errors import ModelError
-from riskwatch.fitting.artefact import fitted
-from riskwatch.fitting.trees import Settings, boosted, exported
+from riskwatch.fitting.artefact import fit_artefact
+from riskwatch.fitting.trees import FitSettings, export_trees, fit_trees
 from riskwatch.models.registry import build
-from riskwatch.models.trees import Artefact, BatchGeneration, Forest, Tree, opened, sealed
+from riskwatch.models.trees import (
+    Artefact,
+    BatchGeneration,
+    Forest,
+    Tree,
+    open_artefact,
+    seal_artefact,
+)
 from tests.support.joined_models import HORIZON_S, NAMES, TARGET, labelled, rows_of
 
 if TYPE_CHECKING:
@@ -22,10 +29,10 @@ if TYPE_CHECKING:
     from riskwatch.models.base import Generation
 
 X, Y = labelled()
-MODEL = boosted(X, Y, NAMES, Settings(least_rows=20))
-FOREST = Forest(NAMES, float(MODEL._baseline_prediction[0, 0]), exported(MODEL))
-ARTEFACT, _ = fitted(rows_of(), {TARGET: HORIZON_S}, ["made"], Settings(least_rows=20))
-TEXT = sealed(ARTEFACT)
+MODEL = fit_trees(X, Y, NAMES, FitSettings(least_rows=20))
+FOREST = Forest(NAMES, float(MODEL._baseline_prediction[0, 0]), export_trees(MODEL))
+ARTEFACT, _ = fit_artefact(rows_of(), {TARGET: HORIZON_S}, ["made"], FitSettings(least_rows=20))
+TEXT = seal_artefact(ARTEFACT)
 LEAF: dict[str, Any] = {
     "feature": [-1], "threshold": [0.0], "missing_left": [False], "left": [0], "right": [0],
     "value": [1.0], "count": [1],
@@ -39,7 +46,7 @@ def batch(text: str = TEXT) -> Generation:
 
 def probes() -> NDArray[np.float64]:
     """Rows of thresholds, their neighbours, extremes, gaps and ordinary numbers, mixed."""
-    edges = np.array(sorted({t for tree in exported(MODEL) for t in tree.threshold}))
+    edges = np.array(sorted({t for tree in export_trees(MODEL) for t in tree.threshold}))
     near = np.concatenate([edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
     pool = np.concatenate([near, X.ravel(), [0.0, -0.0, 1e308, -1e308, 5e-324, *[np.nan] * 40]])
     return np.random.default_rng(1).choice(pool, size=(5_000, len(NAMES)))
@@ -50,7 +57,7 @@ def test_trees_say_what_scikit_learn_says() -> None:
     rows = probes()
     for row, expected in zip(rows.tolist(), MODEL.decision_function(rows).tolist(), strict=True):
         x = {n: v for n, v in zip(NAMES, row, strict=True) if not math.isnan(v)}
-        margin, base, shares = FOREST.explained(x)
+        margin, base, shares = FOREST.decompose(x)
         assert margin == expected
         assert math.fsum([base, *shares.values()]) == pytest.approx(margin, abs=1e-12)
 
@@ -83,7 +90,7 @@ def test_a_batch_model_is_explained_and_frozen() -> None:
 
 def test_the_rule_is_beaten_where_there_is_something_to_learn() -> None:
     """Out of fold, on rows whose labels follow the features, better than the base rate."""
-    figures = opened(TEXT).models[TARGET].metrics
+    figures = open_artefact(TEXT).models[TARGET].metrics
     assert figures["log_loss"] < figures["base_log_loss"]
     assert figures["log_loss"] < figures["rule_log_loss"]
 
@@ -117,7 +124,7 @@ def test_an_artefact_that_cannot_be_evaluated_is_refused() -> None:
         wrong = msgspec.structs.replace(model, **change)
         made = msgspec.structs.replace(ARTEFACT, models={TARGET: wrong})
         with pytest.raises(ValueError, match=why):
-            BatchGeneration(sealed(made), TARGET)
+            BatchGeneration(seal_artefact(made), TARGET)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +146,10 @@ def test_a_malformed_tree_is_refused(change: dict[str, Any], why: str) -> None:
 
 def test_the_same_rows_give_the_same_bytes() -> None:
     """Whatever order they are given in; and other rows give another digest."""
-    horizons, wanted = {TARGET: HORIZON_S}, Settings(least_rows=20)
-    again, _ = fitted(list(reversed(rows_of())), horizons, ["made"], wanted)
-    assert sealed(again) == TEXT
-    other, _ = fitted(rows_of(seed=2), horizons, ["made"], wanted)
+    horizons, wanted = {TARGET: HORIZON_S}, FitSettings(least_rows=20)
+    again, _ = fit_artefact(list(reversed(rows_of())), horizons, ["made"], wanted)
+    assert seal_artefact(again) == TEXT
+    other, _ = fit_artefact(rows_of(seed=2), horizons, ["made"], wanted)
     assert other.data_sha256 != again.data_sha256
 
 

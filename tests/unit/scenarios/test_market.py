@@ -14,7 +14,7 @@ from riskwatch.core.events import Credit, Quote
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.scenarios.episode import load, parse
 from riskwatch.scenarios.market import quotes
-from riskwatch.scenarios.path import Path
+from riskwatch.scenarios.path import PricePath
 
 MINUTE = timedelta(minutes=1)
 
@@ -87,7 +87,7 @@ def test_quiet_minutes_are_left_out_or_carried_forward_as_the_venue_does() -> No
 
 def test_books_are_never_crossed_and_prices_stay_near_the_path() -> None:
     """Bid below last below ask, and BTC within noise of its value over the coin's."""
-    prices = scenarios.Prices(load("usdc_2023"))
+    prices = scenarios.EpisodePrices(load("usdc_2023"))
     for quote in stated("coinbase:BTC/USDT"):
         assert quote.bid is not None
         assert quote.last is not None
@@ -114,16 +114,16 @@ def test_events_are_sorted_unique_and_the_same_for_the_same_seed() -> None:
 
 def test_path_passes_through_its_points_and_is_straight_in_log() -> None:
     """Geometric mean half way; flat outside; noise only away from way-points."""
-    path = Path([(at(1, 0, 0), 1.0), (at(1, 1, 0), 4.0)])
+    path = PricePath([(at(1, 0, 0), 1.0), (at(1, 1, 0), 4.0)])
     hour = 3_600_000_000
     start = int(at(1, 0, 0).timestamp()) * 1_000_000
     assert path.at(start) == 1.0
     assert path.at(start + hour // 2) == pytest.approx(2.0)
     assert path.at(start - hour) == 1.0
     assert path.at(start + 9 * hour) == pytest.approx(4.0)
-    assert path.freedom(start) == 0.0
-    assert path.freedom(start + 150_000_000) == pytest.approx(0.5)
-    assert path.freedom(start + hour // 2) == 1.0
+    assert path.noise_share(start) == 0.0
+    assert path.noise_share(start + 150_000_000) == pytest.approx(0.5)
+    assert path.noise_share(start + hour // 2) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_impossible_way_points_are_refused(
 ) -> None:
     """Nothing, two values at one time, and what is not a price."""
     with pytest.raises(ValueError, match=message):
-        Path(points)
+        PricePath(points)
 
 
 GOOD = """

@@ -18,13 +18,13 @@ from riskwatch.core.outputs import DecisionMade
 from riskwatch.store.audit import (
     AUDIT_CHAIN,
     AUDITED,
+    audit_row,
+    audit_rows,
+    chain_tail,
     chained_workers,
     last_payload,
-    links,
-    row_of,
-    tail,
 )
-from riskwatch.store.audit_check import MOST, check_database
+from riskwatch.store.audit_check import MAX_BREACHES, check_database
 from riskwatch.store.projections import DECISION_LOG, KILLSWITCH_HISTORY
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.audit import BY_HEADS, BY_ROWS, WORKER, C, fill_chain, rows, unguarded
@@ -47,7 +47,7 @@ def breaches(conn: Connection, heads: tuple[Head, ...] = ()) -> list[str]:
 
 def head_of(conn: Connection) -> Head:
     """The head as it would be published now."""
-    seq, digest = tail(conn, WORKER)
+    seq, digest = chain_tail(conn, WORKER)
     return Head(worker=WORKER, epoch=1, seq=seq, digest=digest, ts="", engine="0")
 
 
@@ -58,7 +58,7 @@ def test_what_is_audited_is_a_row_each_in_order(engine: Engine) -> None:
     outputs = [o for moment in steps() for o in moment]
     wanted = [(n, o) for n, o in enumerate(outputs, start=1) if isinstance(o, AUDITED)]
     with engine.connect() as conn:
-        found = list(links(conn, "w"))
+        found = list(audit_rows(conn, "w"))
         assert check_database(conn, "w")[1] == []
         assert chained_workers(conn) == ["w"]
         last = last_payload(conn, "w", DecisionMade)
@@ -76,7 +76,7 @@ def test_committing_again_adds_no_row(engine: Engine) -> None:
         for _ in range(2):
             commit(engine, batch)
     with engine.connect() as conn:
-        assert len(list(links(conn, "w"))) == AUDITED_STEPS
+        assert len(list(audit_rows(conn, "w"))) == AUDITED_STEPS
         assert check_database(conn, "w")[1] == []
 
 
@@ -91,7 +91,7 @@ def test_a_chain_does_not_know_where_batches_ended(engine: Engine) -> None:
             conn.execute(text("DELETE FROM killswitch_history"))
         fill_chain(engine, 8, size=size)
         with engine.connect() as conn:
-            ends.append(tail(conn, WORKER))
+            ends.append(chain_tail(conn, WORKER))
     assert ends[0] == ends[1]
     assert ends[0][0] == 16
 
@@ -99,9 +99,9 @@ def test_a_chain_does_not_know_where_batches_ended(engine: Engine) -> None:
 def test_an_empty_chain_has_a_head(engine: Engine) -> None:
     """Zero rows and zeros; nothing is wrong with it."""
     with engine.connect() as conn:
-        assert tail(conn, WORKER) == (0, GENESIS)
+        assert chain_tail(conn, WORKER) == (0, GENESIS)
         assert breaches(conn, (head_of(conn),)) == []
-        assert row_of(conn, "0") is None
+        assert audit_row(conn, "0") is None
 
 
 def test_the_database_refuses_to_change_it(engine: Engine) -> None:
@@ -125,7 +125,7 @@ def test_the_database_refuses_to_change_it(engine: Engine) -> None:
             conn.execute(statement)
     with engine.connect() as conn:
         assert breaches(conn) == []
-        assert tail(conn, WORKER)[0] == 6
+        assert chain_tail(conn, WORKER)[0] == 6
 
 
 def test_tampering_is_found(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,22 +189,22 @@ def test_tables_that_tell_otherwise_are_found(engine: Engine) -> None:
 
 def test_many_breaches_are_counted_and_not_all_told(engine: Engine) -> None:
     """One line says how many more there are."""
-    fill_chain(engine, MOST)
+    fill_chain(engine, MAX_BREACHES)
     with engine.connect() as conn:
         unguarded(conn)
         conn.execute(update(AUDIT_CHAIN).values(key="x"))
         found = breaches(conn)
         conn.rollback()
-    assert len(found) == MOST + 1
-    assert found[-1] == f"{WORKER}: and {MOST} breaches more"
+    assert len(found) == MAX_BREACHES + 1
+    assert found[-1] == f"{WORKER}: and {MAX_BREACHES} breaches more"
 
 
 def test_a_stretch_by_time_has_no_holes(engine: Engine) -> None:
     """From the first to the last row within, all in between."""
     fill_chain(engine, 6)
     with engine.connect() as conn:
-        every = list(links(conn, WORKER))
-        some = list(links(conn, WORKER, from_us=every[4].us, to_us=every[7].us))
+        every = list(audit_rows(conn, WORKER))
+        some = list(audit_rows(conn, WORKER, from_us=every[4].us, to_us=every[7].us))
         assert some == every[4:8]
-        assert list(links(conn, WORKER, from_us=every[-1].us + 1)) == []
-        assert row_of(conn, every[4].id) == every[4]
+        assert list(audit_rows(conn, WORKER, from_us=every[-1].us + 1)) == []
+        assert audit_row(conn, every[4].id) == every[4]

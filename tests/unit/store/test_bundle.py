@@ -9,16 +9,16 @@ import pytest
 
 from riskwatch.contracts import keyfile
 from riskwatch.contracts.audit import GENESIS
-from riskwatch.contracts.signing import public_text
-from riskwatch.store.audit import links
+from riskwatch.contracts.signing import public_key_text
+from riskwatch.store.audit import audit_rows
 from riskwatch.store.bundle import (
     CHAIN,
     MANIFEST,
     SIGNATURE,
     BundleError,
-    Manifest,
+    BundleManifest,
     check_bundle,
-    lines,
+    json_lines,
     read_manifest,
     write_bundle,
 )
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def key(tmp_path: Path) -> Path:
     """A key for bundles."""
     path = tmp_path / "audit.key"
-    keyfile.make(path)
+    keyfile.create_private_key(path)
     return path
 
 
@@ -43,8 +43,8 @@ def folder(engine: Engine, tmp_path: Path, key: Path) -> Path:
     """A bundle of the rows 3 to 8."""
     fill_chain(engine, 6)
     with engine.connect() as conn:
-        rows = list(links(conn, WORKER))[2:8]
-    manifest = Manifest(
+        rows = list(audit_rows(conn, WORKER))[2:8]
+    manifest = BundleManifest(
         v=1,
         worker=WORKER,
         begin="",
@@ -59,22 +59,22 @@ def folder(engine: Engine, tmp_path: Path, key: Path) -> Path:
         files={},
     )
     out = tmp_path / "bundle"
-    files = {CHAIN: lines(rows), "report.html": b"<p>all is well</p>"}
-    write_bundle(out, files, manifest, keyfile.read(key))
+    files = {CHAIN: json_lines(rows), "report.html": b"<p>all is well</p>"}
+    write_bundle(out, files, manifest, keyfile.read_private_key(key))
     return out
 
 
 def test_a_bundle_is_as_it_was_signed(folder: Path, key: Path) -> None:
     """By its own word, and by the key that is trusted."""
     assert list(check_bundle(folder)) == []
-    trusted = public_text(keyfile.read(key).public_key())
+    trusted = public_key_text(keyfile.read_private_key(key).public_key())
     assert list(check_bundle(folder, trusted)) == []
     assert read_manifest(folder).key == trusted
 
 
 def test_another_signer_is_told_from_the_trusted_one(folder: Path, tmp_path: Path) -> None:
     """A forger can sign whatever he likes, but not as somebody else."""
-    trusted = public_text(keyfile.make(tmp_path / "forger").public_key())
+    trusted = public_key_text(keyfile.create_private_key(tmp_path / "forger").public_key())
     (said,) = check_bundle(folder, trusted)
     assert said.startswith("manifest.json: is signed by ")
 
@@ -113,10 +113,10 @@ def test_rows_are_followed_whoever_signed(folder: Path, key: Path, tmp_path: Pat
         (rows[:-1], "does not end where the manifest says"),
     ):
         out = tmp_path / said.replace(" ", "_")
-        write_bundle(out, {CHAIN: b"".join(wrong)}, manifest, keyfile.read(key))
+        write_bundle(out, {CHAIN: b"".join(wrong)}, manifest, keyfile.read_private_key(key))
         assert any(said in line for line in check_bundle(out))
     moved = msgspec.structs.replace(manifest, before=GENESIS)
-    write_bundle(tmp_path / "moved", {CHAIN: b"".join(rows)}, moved, keyfile.read(key))
+    write_bundle(tmp_path / "moved", {CHAIN: b"".join(rows)}, moved, keyfile.read_private_key(key))
     assert any("another row stood before" in line for line in check_bundle(tmp_path / "moved"))
 
 
@@ -134,6 +134,6 @@ def test_a_manifest_cannot_point_elsewhere(folder: Path, key: Path, tmp_path: Pa
 def test_nothing_is_overwritten(folder: Path, key: Path) -> None:
     """A bundle has a folder to itself, and a folder without one is none."""
     with pytest.raises(BundleError, match="is not empty"):
-        write_bundle(folder, {}, read_manifest(folder), keyfile.read(key))
+        write_bundle(folder, {}, read_manifest(folder), keyfile.read_private_key(key))
     with pytest.raises(BundleError, match="No such file"):
         read_manifest(folder / "nowhere")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from riskwatch.core.enums import Cause
 from riskwatch.store import queries
-from riskwatch.store.audit import row_of
+from riskwatch.store.audit import audit_row
 from riskwatch.store.explain import CAUSES, explain_alert, explain_decision
 from tests.support.batches import alert, decision
 from tests.support.views import fill
@@ -43,7 +43,7 @@ def stored(engine: Engine) -> dict[str, Any]:
     """Return the sample decision as the database has it."""
     fill(engine)
     with engine.connect() as conn:
-        _, made = queries.find(conn, decision(2).id)
+        _, made = queries.find_alert_and_decision(conn, decision(2).id)
     assert made is not None
     return made
 
@@ -86,8 +86,8 @@ def test_an_alert_says_where_it_stands(engine: Engine) -> None:
     """Open or resolved, and how often it was raised."""
     fill(engine)
     with engine.connect() as conn:
-        first, _ = queries.find(conn, alert(2).id)
-        second, _ = queries.find(conn, alert(3.5).id)
+        first, _ = queries.find_alert_and_decision(conn, alert(2).id)
+        second, _ = queries.find_alert_and_decision(conn, alert(3.5).id)
     assert first is not None
     assert second is not None
     lines = explain_alert(first)
@@ -138,7 +138,7 @@ def test_the_row_of_the_chain_is_named(engine: Engine) -> None:
     """With how to derive the decision again."""
     made = stored(engine)
     with engine.connect() as conn:
-        row = row_of(conn, made["id"])
+        row = audit_row(conn, made["id"])
     assert row is not None
     last = explain_decision(made, row=row)[-1]
     assert last.startswith(f"Record: row {row.seq} of the audit chain of w, {row.digest[:16]}; ")

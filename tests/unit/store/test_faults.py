@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from riskwatch.errors import StoreError
-from riskwatch.store.faults import Fault, faults, note_crash, passed, quarantined, set_aside
+from riskwatch.store.faults import (
+    Fault,
+    clear_crashes,
+    faults,
+    quarantines,
+    record_crash,
+    request_quarantine,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -17,10 +24,10 @@ PLACE = ("riskwatch.fills/0", 7)
 
 def test_crashes_are_counted_per_worker_and_place(engine: Engine) -> None:
     """With what was said last, whatever bytes are in it."""
-    assert note_crash(engine, "w", PLACE, "one") == 1
-    assert note_crash(engine, "w", PLACE, "two\x00\ud800") == 2
-    assert note_crash(engine, "w", ("a", 1), "x") == 1
-    assert note_crash(engine, "v", PLACE, "x") == 1
+    assert record_crash(engine, "w", PLACE, "one") == 1
+    assert record_crash(engine, "w", PLACE, "two\x00\ud800") == 2
+    assert record_crash(engine, "w", ("a", 1), "x") == 1
+    assert record_crash(engine, "v", PLACE, "x") == 1
     first, second = faults(engine, "w")
     assert first == Fault("a", 1, 1, "x")
     assert (second.stream, second.position, second.crashes) == (*PLACE, 2)
@@ -29,30 +36,30 @@ def test_crashes_are_counted_per_worker_and_place(engine: Engine) -> None:
 
 def test_what_was_passed_is_forgotten(engine: Engine) -> None:
     """For that worker alone."""
-    note_crash(engine, "w", PLACE, "x")
-    note_crash(engine, "v", PLACE, "x")
-    passed(engine, "w")
+    record_crash(engine, "w", PLACE, "x")
+    record_crash(engine, "v", PLACE, "x")
+    clear_crashes(engine, "w")
     assert faults(engine, "w") == []
     assert len(faults(engine, "v")) == 1
-    assert note_crash(engine, "w", PLACE, "x") == 1
+    assert record_crash(engine, "w", PLACE, "x") == 1
 
 
 def test_it_takes_two_people_to_set_a_message_aside(engine: Engine) -> None:
     """Two different ones, by name without regard to case, and both reasons are kept."""
-    note_crash(engine, "w", PLACE, "x")
-    assert set_aside(engine, "w", PLACE, "ann", "bad feed") == 1
-    assert quarantined(engine, "w") == {}
+    record_crash(engine, "w", PLACE, "x")
+    assert request_quarantine(engine, "w", PLACE, "ann", "bad feed") == 1
+    assert quarantines(engine, "w") == {}
     with pytest.raises(StoreError, match="Ann asked for this before: it takes another person"):
-        set_aside(engine, "w", PLACE, "Ann", "again")
-    assert set_aside(engine, "w", PLACE, "bob", "saw it") == 2
-    assert quarantined(engine, "w") == {PLACE: "ann: bad feed; bob: saw it"}
-    assert quarantined(engine, "v") == {}
+        request_quarantine(engine, "w", PLACE, "Ann", "again")
+    assert request_quarantine(engine, "w", PLACE, "bob", "saw it") == 2
+    assert quarantines(engine, "w") == {PLACE: "ann: bad feed; bob: saw it"}
+    assert quarantines(engine, "v") == {}
 
 
 def test_only_what_failed_can_be_set_aside(engine: Engine) -> None:
     """Nobody can skip a message that no stage failed at."""
     with pytest.raises(StoreError, match=r"w: no stage failed at riskwatch\.fills/0 7"):
-        set_aside(engine, "w", PLACE, "ann", "x")
-    note_crash(engine, "w", ("riskwatch.fills/0", 8), "x")
+        request_quarantine(engine, "w", PLACE, "ann", "x")
+    record_crash(engine, "w", ("riskwatch.fills/0", 8), "x")
     with pytest.raises(StoreError, match="no stage failed"):
-        set_aside(engine, "w", PLACE, "ann", "x")
+        request_quarantine(engine, "w", PLACE, "ann", "x")

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from riskwatch.errors import FencedError, StoreUnavailableError
 from riskwatch.store import engine as engine_module
 from riskwatch.store.engine import open_engine
-from riskwatch.store.lease import claim, hold, release, renew, standing
+from riskwatch.store.lease import claim_lease, hold_lease, lease_state, release_lease, renew_lease
 from riskwatch.store.transaction import take_lease
 from riskwatch.store.truth import LEASE
 from tests.support.leases import one_of_several_gets_it
@@ -29,9 +29,9 @@ def age(engine: Engine, seconds: float) -> None:
 
 def test_a_lease_that_nobody_has_is_free(engine: Engine) -> None:
     """The first to ask gets it, with epoch 1; looking takes nothing."""
-    assert standing(engine, "risk") is None
-    assert claim(engine, "risk", "a", 10)
-    found = standing(engine, "risk")
+    assert lease_state(engine, "risk") is None
+    assert claim_lease(engine, "risk", "a", 10)
+    found = lease_state(engine, "risk")
     assert found is not None
     assert (found.holder, found.epoch) == ("a", 1)
     assert 0 <= found.idle_s < 5
@@ -39,54 +39,54 @@ def test_a_lease_that_nobody_has_is_free(engine: Engine) -> None:
 
 def test_a_lease_that_is_held_is_not_given(engine: Engine) -> None:
     """Until it was not renewed for so long; then the epoch rises, and the first is fenced."""
-    claim(engine, "risk", "a", 10)
+    claim_lease(engine, "risk", "a", 10)
     age(engine, 9)
-    assert not claim(engine, "risk", "b", 10)
-    renew(engine, "risk", 1)
+    assert not claim_lease(engine, "risk", "b", 10)
+    renew_lease(engine, "risk", 1)
     age(engine, 9)
-    assert not claim(engine, "risk", "b", 10)
+    assert not claim_lease(engine, "risk", "b", 10)
     age(engine, 2)
-    assert claim(engine, "risk", "b", 10)
+    assert claim_lease(engine, "risk", "b", 10)
     with pytest.raises(FencedError, match="risk: epoch 1 is over, b holds the lease with epoch 2"):
-        renew(engine, "risk", 1)
-    renew(engine, "risk", 2)
+        renew_lease(engine, "risk", 1)
+    renew_lease(engine, "risk", 2)
 
 
 def test_a_lease_that_is_given_back_is_free_at_once(engine: Engine) -> None:
     """By its holder alone; who had it may not write on."""
-    claim(engine, "risk", "a", 10)
-    release(engine, "risk", 0)
-    assert not claim(engine, "risk", "b", 10)
-    release(engine, "risk", 1)
-    assert claim(engine, "risk", "b", 10)
-    release(engine, "risk", 1)
-    found = standing(engine, "risk")
+    claim_lease(engine, "risk", "a", 10)
+    release_lease(engine, "risk", 0)
+    assert not claim_lease(engine, "risk", "b", 10)
+    release_lease(engine, "risk", 1)
+    assert claim_lease(engine, "risk", "b", 10)
+    release_lease(engine, "risk", 1)
+    found = lease_state(engine, "risk")
     assert found is not None
     assert found.idle_s < 10
     with pytest.raises(FencedError):
-        renew(engine, "risk", 1)
+        renew_lease(engine, "risk", 1)
 
 
 def test_leases_are_apart(engine: Engine) -> None:
     """One per worker."""
-    assert claim(engine, "ledger/0", "a", 10)
-    assert claim(engine, "ledger/1", "b", 10)
-    release(engine, "ledger/1", 1)
-    assert not claim(engine, "ledger/0", "b", 10)
+    assert claim_lease(engine, "ledger/0", "a", 10)
+    assert claim_lease(engine, "ledger/1", "b", 10)
+    release_lease(engine, "ledger/1", 1)
+    assert not claim_lease(engine, "ledger/0", "b", 10)
 
 
 def test_whoever_takes_it_within_a_transaction_fences_the_rest(engine: Engine) -> None:
     """Opening a unit takes it, however fresh it is."""
-    claim(engine, "risk", "a", 10)
+    claim_lease(engine, "risk", "a", 10)
     assert take_lease(engine, "risk", "b").epoch == 2
     with pytest.raises(FencedError, match="epoch 1 is over"), engine.begin() as conn:
-        hold(conn, "risk", 1)
+        hold_lease(conn, "risk", 1)
 
 
 def test_nobody_holds_what_is_not_there(engine: Engine) -> None:
     """The error says so."""
     with pytest.raises(FencedError, match="risk: nobody holds the lease"):
-        renew(engine, "risk", 1)
+        renew_lease(engine, "risk", 1)
 
 
 @pytest.mark.parametrize("free", ["new", "silent", "released"])
@@ -94,10 +94,10 @@ def test_of_several_one_gets_it(url: str, engine: Engine, free: str) -> None:
     """All at once, each on its own connection: one wins, and knows it."""
     epoch = 1
     if free != "new":
-        epoch += claim(engine, "risk", "old", 10)
+        epoch += claim_lease(engine, "risk", "old", 10)
         age(engine, 60)
     if free == "released":
-        release(engine, "risk", 1)
+        release_lease(engine, "risk", 1)
     one_of_several_gets_it(url, engine, epoch)
 
 
@@ -108,10 +108,10 @@ def test_a_database_that_is_locked_may_be_asked_again(
     monkeypatch.setattr(engine_module, "BUSY_MS", 1)
     hasty = open_engine(url)
     acts = (
-        lambda: claim(hasty, "risk", "a", 10),
-        lambda: renew(hasty, "risk", 1),
-        lambda: release(hasty, "risk", 1),
-        lambda: standing(hasty, "risk"),
+        lambda: claim_lease(hasty, "risk", "a", 10),
+        lambda: renew_lease(hasty, "risk", 1),
+        lambda: release_lease(hasty, "risk", 1),
+        lambda: lease_state(hasty, "risk"),
     )
     with engine.begin():
         for act in acts:

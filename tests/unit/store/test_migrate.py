@@ -79,8 +79,8 @@ def test_an_installed_package_carries_its_own_migrations(tmp_path: Path) -> None
 
 def test_upgrading_again_changes_nothing(url: str) -> None:
     """It reaches the same revision."""
-    assert migrate.current(url) == migrate.head()
-    assert migrate.upgrade(url) == migrate.head()
+    assert migrate.current_revision(url) == migrate.head_revision()
+    assert migrate.upgrade(url) == migrate.head_revision()
 
 
 def test_downgrading_leaves_nothing_behind(engine: Engine) -> None:
@@ -100,7 +100,7 @@ def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'x.db'}"
     open_engine(url).dispose()
     (tmp_path / "x.db").touch()
-    assert migrate.current(url) is None
+    assert migrate.current_revision(url) is None
     with pytest.raises(StoreError, match=r"has no riskwatch schema.*run `riskwatch db upgrade`"):
         migrate.check(url)
 

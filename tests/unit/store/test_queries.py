@@ -10,7 +10,7 @@ import pytest
 from riskwatch.core.enums import State
 from riskwatch.errors import StoreError
 from riskwatch.store import queries
-from riskwatch.store.batch import Batch, Sequenced
+from riskwatch.store.batch import Batch, SequencedOutput
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import FINE, alert, decision, exposure
 from tests.support.views import fill
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def put(engine: Engine, *outputs: Output) -> None:
     """Commit outputs as one batch of another worker."""
     lease = take_lease(engine, "v", "test")
-    numbered = [Sequenced(lease.next_seq + n, o) for n, o in enumerate(outputs)]
+    numbered = [SequencedOutput(lease.next_seq + n, o) for n, o in enumerate(outputs)]
     commit(engine, Batch("v", lease.epoch, outputs=numbered))
 
 
@@ -73,14 +73,14 @@ def test_an_id_may_be_its_beginning(engine: Engine) -> None:
     """Of a decision, of an alert, or of the last time that an alert was raised."""
     fill(engine)
     with engine.connect() as conn:
-        found, made = queries.find(conn, decision(2).id[:6])
+        found, made = queries.find_alert_and_decision(conn, decision(2).id[:6])
         assert found is None
         assert made is not None
         assert made["id"] == decision(2).id
-        found, made = queries.find(conn, alert(2).id[:6])
+        found, made = queries.find_alert_and_decision(conn, alert(2).id[:6])
         assert (found or {})["id"] == alert(2).id
         assert (made or {})["id"] == decision(2).id
-        found, made = queries.find(conn, alert(4).id)
+        found, made = queries.find_alert_and_decision(conn, alert(4).id)
         assert (found or {})["id"] == alert(3.5).id
         assert made is None
         assert [s["scope"] for s in queries.switches_of(conn, decision(2).id)] == ["asset:USDC"]
@@ -97,11 +97,11 @@ def test_an_id_may_be_its_beginning(engine: Engine) -> None:
 def test_an_id_that_means_nothing_is_refused(engine: Engine, prefix: str, said: str) -> None:
     """One clear line."""
     with engine.connect() as conn, pytest.raises(StoreError, match=said):
-        queries.find(conn, prefix)
+        queries.find_alert_and_decision(conn, prefix)
 
 
 def test_an_id_that_means_several_things_names_them(engine: Engine) -> None:
     """So that one more digit can be typed."""
     put(engine, *(alert(n, f"key{n}") for n in range(40)))
     with engine.connect() as conn, pytest.raises(StoreError, match=r"^\w could be \w{32} \(alert"):
-        queries.find(conn, alert(0).id[0])
+        queries.find_alert_and_decision(conn, alert(0).id[0])

@@ -10,7 +10,7 @@ from psycopg import errors
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from riskwatch.errors import StoreUnavailableError
-from riskwatch.store.engine import reason, refusal
+from riskwatch.store.engine import error_line, store_error
 
 
 def raised(kind: type[DBAPIError], error: Exception, *, lost: bool = False) -> DBAPIError:
@@ -39,7 +39,7 @@ def raised(kind: type[DBAPIError], error: Exception, *, lost: bool = False) -> D
 )
 def test_what_will_pass_may_be_tried_again(error: Exception) -> None:
     """Shutdown, start, lost connections, locks, and lack of room."""
-    assert isinstance(refusal(raised(OperationalError, error), "w"), StoreUnavailableError)
+    assert isinstance(store_error(raised(OperationalError, error), "w"), StoreUnavailableError)
 
 
 @pytest.mark.parametrize(
@@ -57,20 +57,20 @@ def test_what_will_pass_may_be_tried_again(error: Exception) -> None:
 def test_what_is_refused_for_good_ends_the_worker(error: Exception) -> None:
     """Trying again would wait for ever."""
     kind = IntegrityError if isinstance(error, sqlite3.Error) else OperationalError
-    found = refusal(raised(kind, error), "w")
+    found = store_error(raised(kind, error), "w")
     assert not isinstance(found, StoreUnavailableError)
 
 
 def test_a_lost_connection_is_tried_again_whatever_was_said() -> None:
     """The pool knows that it is gone."""
     error = raised(DBAPIError, errors.InternalError_("x"), lost=True)
-    assert isinstance(refusal(error, "w"), StoreUnavailableError)
+    assert isinstance(store_error(error, "w"), StoreUnavailableError)
     quiet = raised(InterfaceError, psycopg.InterfaceError("connection already closed"))
-    assert isinstance(refusal(quiet, "w"), StoreUnavailableError)
+    assert isinstance(store_error(quiet, "w"), StoreUnavailableError)
 
 
 def test_one_line_says_what_it_was() -> None:
     """What was done and the first line of the answer; the kind where there is none."""
     error = raised(OperationalError, psycopg.OperationalError("gone\nDETAIL: x"))
-    assert str(refusal(error, "w: batch refused")) == "w: batch refused: gone"
-    assert reason(raised(OperationalError, psycopg.OperationalError(""))) == "OperationalError"
+    assert str(store_error(error, "w: batch refused")) == "w: batch refused: gone"
+    assert error_line(raised(OperationalError, psycopg.OperationalError(""))) == "OperationalError"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.scopes import table_digest
 from riskwatch.errors import FencedError
-from riskwatch.store.lease import standing
-from riskwatch.store.scope_table import by_state, scope_table
+from riskwatch.store.lease import lease_state
+from riskwatch.store.scope_table import count_by_state, scope_table
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import batches
 
@@ -61,8 +61,8 @@ def test_a_table_is_what_is_committed(engine: Engine) -> None:
     assert table.digest == table_digest(
         (scope, table.states[scope], table.decisions[scope]) for scope in table.states
     )
-    assert sum(by_state(table.states).values()) == len(table.states)
-    found = standing(engine, "w")
+    assert sum(count_by_state(table.states).values()) == len(table.states)
+    found = lease_state(engine, "w")
     assert found is not None
     assert found.idle_s < MINUTE
 

@@ -16,11 +16,11 @@ from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.migration import RowFormat
 from riskwatch.errors import FencedError, StoreError
 from riskwatch.store import migrate
-from riskwatch.store.batch import Batch, Counts, OutboxRecord, Sequenced, StreamOffset
+from riskwatch.store.batch import Batch, Counts, OutboxRecord, SequencedOutput, StreamOffset
 from riskwatch.store.content import content_digest, dump
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import ALERT, DATA_QUALITY, EXPOSURE
-from riskwatch.store.transaction import commit, pending, take_lease
+from riskwatch.store.transaction import commit, pending_records, take_lease
 from riskwatch.store.truth import DEAD_LETTER, LEASE, WORKER_PROGRESS
 from tests.support.batches import FINE, at, batches, exposure
 
@@ -172,7 +172,7 @@ def test_equal_amounts_are_equal_text(engine: Engine) -> None:
     lease = take_lease(engine, "w", "test")
     written = ("1000.500", "1E+3", "-0.10", "5E-18")
     outputs = [exposure(0, amount, amount, asset=f"A{n}") for n, amount in enumerate(written)]
-    commit(engine, Batch("w", 1, outputs=[Sequenced(n, o) for n, o in enumerate(outputs, 1)]))
+    commit(engine, Batch("w", 1, outputs=[SequencedOutput(n, o) for n, o in enumerate(outputs, 1)]))
     with engine.connect() as conn:
         stored = conn.exec_driver_sql("SELECT amount, value_usd FROM exposure ORDER BY asset").all()
     assert lease.epoch == 1
@@ -219,18 +219,18 @@ def test_the_outbox_holds_what_is_not_published(engine: Engine) -> None:
     """In order, without what is for SQL alone; published rows go with the next batch."""
     made = batches(take_lease(engine, "w", "test").epoch)
     commit(engine, made[0])
-    waiting = pending(engine, "w", 100)
+    waiting = pending_records(engine, "w", 100)
     published = [s for s in made[0].outputs if s.output.topic is not None]
     assert [r.seq for r in waiting] == [s.seq for s in published]
     assert [decode_output(r.value) for r in waiting] == [s.output for s in published]
     assert (waiting[0].topic, waiting[0].ts) == ("riskwatch.exposures", at(0))
     assert waiting[0].key == published[0].output.key()
-    assert len(pending(engine, "w", 3)) == 3
-    assert pending(engine, "other", 3) == []
+    assert len(pending_records(engine, "w", 3)) == 3
+    assert pending_records(engine, "other", 3) == []
     made[1].published_seq = waiting[-1].seq
     made[1].relay = False
     commit(engine, made[1])
-    assert pending(engine, "w", 100) == []
+    assert pending_records(engine, "w", 100) == []
 
 
 def test_readings_for_another_worker_go_to_the_outbox_alone(engine: Engine) -> None:
@@ -241,7 +241,7 @@ def test_readings_for_another_worker_go_to_the_outbox_alone(engine: Engine) -> N
     batch.forwards, batch.relay = [reading], False
     for _ in range(2):
         commit(engine, batch)
-        assert pending(engine, "w", 100) == [reading]
+        assert pending_records(engine, "w", 100) == [reading]
     assert take_lease(engine, "w", "test").next_seq == after + 1
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from riskwatch.contracts.topics import ALERTS
 from riskwatch.store.batch import Batch, Counts, OutboxRecord
-from riskwatch.store.transaction import commit, pending, take_lease
+from riskwatch.store.transaction import commit, pending_records, take_lease
 from tests.support.batches import at
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def fill(engine: Engine, *records: tuple[str, str, str]) -> None:
 
 def left(engine: Engine, limit: int = 100) -> list[int]:
     """Places of what goes out of history."""
-    return [record.seq for record in pending(engine, "w", limit, latest_only=True)]
+    return [record.seq for record in pending_records(engine, "w", limit, latest_only=True)]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_was_replaced_is_left_out(
     """An alert by its end or its next raise, by no decision and no answer to a command."""
     fill(engine, *records)
     assert left(engine) == out
-    assert [r.seq for r in pending(engine, "w", 100)] == list(range(1, len(records) + 1))
+    assert [r.seq for r in pending_records(engine, "w", 100)] == list(range(1, len(records) + 1))
 
 
 def test_history_goes_out_in_chunks(engine: Engine) -> None:
@@ -63,4 +63,4 @@ def test_history_goes_out_in_chunks(engine: Engine) -> None:
         engine, *((ALERTS, f"{n}", "AlertRaised") for n in range(5)), (SCORES, "a", "ScoreUpdated")
     )
     assert left(engine, 4) == [1, 2, 3, 4]
-    assert pending(engine, "other", 4, latest_only=True) == []
+    assert pending_records(engine, "other", 4, latest_only=True) == []

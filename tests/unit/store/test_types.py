@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskwatch.core.money import canonical
-from riskwatch.store.types import clean, dump_json, exact_text, time_text
+from riskwatch.store.types import clean_text, dump_json, exact_text, time_text
 
 amounts = st.decimals(allow_nan=False, allow_infinity=False, places=18)
 moments = st.datetimes(
@@ -52,8 +52,8 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 def test_text_keeps_what_databases_can_hold() -> None:
     """NUL and halves of surrogate pairs are replaced, all else stays."""
-    assert clean("a\x00b\ud800c") == "a\ufffdb\ufffdc"
-    assert clean("café 😀") == "café 😀"
+    assert clean_text("a\x00b\ud800c") == "a\ufffdb\ufffdc"
+    assert clean_text("café 😀") == "café 😀"
 
 
 def test_json_is_cleaned_and_sorted() -> None:

@@ -11,7 +11,7 @@ from riskwatch.core.events import Command
 from riskwatch.core.outputs import CommandApplied, CommandRefused, KillSwitchChanged
 from riskwatch.engine import bootstrap
 from riskwatch.engine.publish import NullPublisher
-from riskwatch.engine.record import Record
+from riskwatch.engine.record import InputRecord
 from riskwatch.engine.runner import Runner
 from tests.support.fakes import MemoryStore
 from tests.support.people import OPERATORS, command
@@ -20,22 +20,22 @@ STREAM = "riskwatch.commands/0"
 CONFIG = msgspec.structs.replace(bootstrap.configuration(), operators=OPERATORS)
 
 
-def told(*records: Record) -> MemoryStore:
+def told(*records: InputRecord) -> MemoryStore:
     """What a risk worker makes of records."""
     store = MemoryStore()
     pipeline = bootstrap.risk_pipeline(CONFIG)
     runner = Runner(store, pipeline, NullPublisher(), worker="risk", holder="test")
     runner.begin()
     for each in records:
-        runner.offer(each)
+        runner.apply(each)
     runner.commit([])
     return store
 
 
-def came(made: Command, position: int, late_s: float) -> Record:
+def came(made: Command, position: int, late_s: float) -> InputRecord:
     """Make a record that the broker took so much later than it was signed."""
     us = micros(made.ts)
-    return Record(
+    return InputRecord(
         STREAM, position, encode(made), made, us, arrived_us=us + round(late_s * SECOND)
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def test_a_replay_of_the_journal_says_the_same() -> None:
     for n, line in enumerate(lines):
         event = decode(line)
         assert isinstance(event, Command)
-        again.append(Record("journal", n, line, event, micros(event.ts)))
+        again.append(InputRecord("journal", n, line, event, micros(event.ts)))
     assert told(*again).outputs == store.outputs
     assert [type(o) for o in store.outputs.values()].count(KillSwitchChanged) == 1
 

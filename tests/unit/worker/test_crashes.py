@@ -9,16 +9,16 @@ import pytest
 
 from riskwatch.engine.pipeline import Pipeline
 from riskwatch.engine.publish import NullPublisher
-from riskwatch.engine.retry import Patience
+from riskwatch.engine.retry import Retry
 from riskwatch.engine.runner import Runner
 from riskwatch.errors import FencedError, StoppedError
 from riskwatch.store import engine as engine_module
 from riskwatch.store.engine import open_engine
-from riskwatch.store.faults import faults, set_aside
-from riskwatch.store.lease import claim, standing
+from riskwatch.store.faults import faults, request_quarantine
+from riskwatch.store.lease import claim_lease, lease_state
 from riskwatch.store.transaction import take_lease
 from riskwatch.store.truth import TICKS
-from riskwatch.worker.crashes import CrashBook, why_down
+from riskwatch.worker.crashes import CrashTracker, stop_reason
 from riskwatch.worker.metrics import Metrics
 from tests.support.fakes import MemoryStore
 from tests.support.toy import ledger_slot
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 PLACE = ("t/0", 7)
 
 
-def book_on(engine: Engine) -> CrashBook:
+def book_on(engine: Engine) -> CrashTracker:
     """Open the book."""
-    return CrashBook(engine, Patience(threading.Event(), Metrics()))
+    return CrashTracker(engine, Retry(threading.Event(), Metrics()))
 
 
 def runner() -> Runner:
@@ -44,42 +44,44 @@ def runner() -> Runner:
 def test_the_third_crash_at_a_place_keeps_a_worker_down(engine: Engine) -> None:
     """Until two people set the message aside; the reason names place, error and way out."""
     book = book_on(engine)
-    assert [book.note("w", PLACE, "boom") for _ in range(2)] == [1, 2]
-    assert book.standing(runner()) is None
-    assert book.note("w", PLACE, "boom") == 3
-    fault = book.standing(runner())
+    assert [book.record_crash("w", PLACE, "boom") for _ in range(2)] == [1, 2]
+    assert book.current_fault(runner()) is None
+    assert book.record_crash("w", PLACE, "boom") == 3
+    fault = book.current_fault(runner())
     assert fault is not None
-    assert why_down(fault).startswith("a stage failed 3 times at t/0 7 (boom): it stays down until")
-    assert "two people set the message aside" in why_down(fault)
-    set_aside(engine, "w", PLACE, "ann", "x")
-    assert book.standing(runner()) is not None
-    set_aside(engine, "w", PLACE, "bob", "y")
-    assert book.standing(runner()) is None
-    assert book.set_aside("w", PLACE) == "ann: x; bob: y"
-    assert book.set_aside("w", ("t/0", 8)) is None
-    assert book.set_aside("v", PLACE) is None
+    assert stop_reason(fault).startswith(
+        "a stage failed 3 times at t/0 7 (boom): it stays down until"
+    )
+    assert "two people set the message aside" in stop_reason(fault)
+    request_quarantine(engine, "w", PLACE, "ann", "x")
+    assert book.current_fault(runner()) is not None
+    request_quarantine(engine, "w", PLACE, "bob", "y")
+    assert book.current_fault(runner()) is None
+    assert book.quarantine_reason("w", PLACE) == "ann: x; bob: y"
+    assert book.quarantine_reason("w", ("t/0", 8)) is None
+    assert book.quarantine_reason("v", PLACE) is None
 
 
 def test_crashes_are_forgotten_once_they_are_passed(engine: Engine) -> None:
     """All of them, and not by a partition that stands before them or by another one."""
     book = book_on(engine)
-    book.note("w", PLACE, "x")
-    book.note("w", ("u/0", 3), "x")
-    assert book.standing(runner()) is None
+    book.record_crash("w", PLACE, "x")
+    book.record_crash("w", ("u/0", 3), "x")
+    assert book.current_fault(runner()) is None
     for offsets, left in (({"t/0": 7, "v/0": 100}, 2), ({"u/0": 4}, 2), ({"t/0": 8}, 0)):
-        book.passes(runner(), offsets, 0, ticked=False)
-        book.went_on("w")
+        book.record_passage(runner(), offsets, 0, ticked=False)
+        book.clear_passed("w")
         assert len(faults(engine, "w")) == left
 
 
 def test_a_crash_at_a_tick_is_passed_by_a_tick(engine: Engine) -> None:
     """It has no offset to get beyond."""
     book = book_on(engine)
-    book.note("w", (TICKS, 0), "x")
-    book.standing(runner())
+    book.record_crash("w", (TICKS, 0), "x")
+    book.current_fault(runner())
     for ticked, left in ((False, 1), (True, 0)):
-        book.passes(runner(), {"t/0": 1}, 0, ticked=ticked)
-        book.went_on("w")
+        book.record_passage(runner(), {"t/0": 1}, 0, ticked=ticked)
+        book.clear_passed("w")
         assert len(faults(engine, "w")) == left
 
 
@@ -88,9 +90,9 @@ def test_leases_are_kept_and_given_back(engine: Engine) -> None:
     book = book_on(engine)
     epoch = take_lease(engine, "w", "test").epoch
     book.renew("w", epoch)
-    assert not claim(engine, "w", "other", 60)
+    assert not claim_lease(engine, "w", "other", 60)
     book.release("w", epoch)
-    assert claim(engine, "w", "other", 60)
+    assert claim_lease(engine, "w", "other", 60)
     with pytest.raises(FencedError):
         book.renew("w", epoch)
 
@@ -108,7 +110,7 @@ def test_leases_run_out_where_the_store_is_silent(
         book.release("ledger/0", 1)
     book.release("ledger/1", 1)
     assert [e["event"] for e in logged] == ["leases not given back, they run out"]
-    found = standing(engine, "ledger/1")
+    found = lease_state(engine, "ledger/1")
     assert found is not None
     assert found.idle_s < 60
     hasty.dispose()
@@ -122,7 +124,7 @@ def test_a_signal_ends_the_waiting_for_the_book(
     hasty = open_engine(url)
     stop = threading.Event()
     stop.set()
-    book = CrashBook(hasty, Patience(stop, Metrics()))
+    book = CrashTracker(hasty, Retry(stop, Metrics()))
     with engine.begin(), pytest.raises(StoppedError):
-        book.note("w", PLACE, "x")
+        book.record_crash("w", PLACE, "x")
     hasty.dispose()

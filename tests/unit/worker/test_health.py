@@ -158,7 +158,7 @@ def test_slow_clients_are_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_many_clients_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """One more than allowed is hung up on at once; a place that becomes free is used."""
-    monkeypatch.setattr(health, "CLIENTS", 2)
+    monkeypatch.setattr(health, "MAX_CLIENTS", 2)
     with serving() as server:
         held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as extra:

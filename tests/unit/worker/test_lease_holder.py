@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from riskwatch.worker.lease import is_dead, own
+from riskwatch.worker.lease import is_dead, process_holder
 
 
 def test_a_process_that_ended_is_dead() -> None:
@@ -24,8 +24,8 @@ def test_a_process_that_ended_is_dead() -> None:
 
 def test_who_lives_is_not_dead() -> None:
     """One process itself, its parent, and what is no number at all."""
-    host, _, space = own().split("/")
-    assert not is_dead(own())
+    host, _, space = process_holder().split("/")
+    assert not is_dead(process_holder())
     assert not is_dead(f"{host}/{os.getppid()}/{space}")
     assert not is_dead(f"{host}/x/{space}")
     assert not is_dead(f"{host}/{10**30}/{space}")

@@ -18,7 +18,7 @@ def test_a_line_goes_to_what_stderr_is_when_it_is_written(monkeypatch: pytest.Mo
     """Not to what it was when logging was set up: that may be closed, and a thread must live on."""
     then, now = StringIO(), StringIO()
     monkeypatch.setattr(sys, "stderr", then)
-    logs.configure(form="json")
+    logs.configure_logging(form="json")
     then.close()
     monkeypatch.setattr(sys, "stderr", now)
     structlog.get_logger("test").warning("still here")

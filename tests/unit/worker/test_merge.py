@@ -5,32 +5,32 @@ from __future__ import annotations
 import pytest
 
 from riskwatch.core.clock import SECOND
-from riskwatch.engine.record import TIMELESS, Record
+from riskwatch.engine.record import NO_EVENT_TIME, InputRecord
 from riskwatch.errors import StreamIdentityError
 from riskwatch.store.batch import StreamOffset
-from riskwatch.worker.merge import Inbound, Intake, Lane, Message
+from riskwatch.worker.merge import EventTimeMerge, InboundMessage, PartitionCursor, PartitionDecoder
 from tests.support.toy import START_S, quote_line
 
 
-def lane(at: int = 0, end: int = 0) -> Lane:
+def lane(at: int = 0, end: int = 0) -> PartitionCursor:
     """A partition that is read up to `at`."""
-    return Lane("id", at, at, at, end)
+    return PartitionCursor("id", at, at, at, end)
 
 
-def intake_of(**lanes: Lane) -> Intake:
+def intake_of(**lanes: PartitionCursor) -> EventTimeMerge:
     """An intake of partitions of quotes."""
-    return Intake(lanes, dict.fromkeys(lanes, Inbound("riskwatch.quotes/0", 1)))
+    return EventTimeMerge(lanes, dict.fromkeys(lanes, PartitionDecoder("riskwatch.quotes/0", 1)))
 
 
-def messages(*at: tuple[int, int]) -> list[Message]:
+def messages(*at: tuple[int, int]) -> list[InboundMessage]:
     """Messages by offset and event time, seconds after the start."""
     return [
-        Message(offset, 0, None, b"" if s == TIMELESS else quote_line(offset, s), ())
+        InboundMessage(offset, 0, None, b"" if s == NO_EVENT_TIME else quote_line(offset, s), ())
         for offset, s in at
     ]
 
 
-def seconds(record: Record) -> int:
+def seconds(record: InputRecord) -> int:
     """Event time, seconds after the start."""
     return record.us // SECOND - START_S
 
@@ -63,7 +63,7 @@ def test_refusals_hold_nothing_up() -> None:
     """What has no event time goes first."""
     intake = intake_of(a=lane(), b=lane())
     intake.put("a", messages((0, 1)), 1)
-    intake.put("b", messages((0, TIMELESS), (1, TIMELESS), (2, 2)), 3)
+    intake.put("b", messages((0, NO_EVENT_TIME), (1, NO_EVENT_TIME), (2, 2)), 3)
     assert [(r.stream, r.position) for r in intake.take(9)] == [
         ("b", 0), ("b", 1), ("a", 0), ("b", 2),
     ]  # fmt: skip

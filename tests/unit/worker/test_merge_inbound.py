@@ -15,8 +15,8 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Fill
 from riskwatch.core.readings import CounterpartyReading, FlowFeatures
-from riskwatch.engine.record import TIMELESS
-from riskwatch.worker.merge import Message, partition_of
+from riskwatch.engine.record import NO_EVENT_TIME
+from riskwatch.worker.merge import InboundMessage, partition_of
 from tests.support.toy import START_S, fill_line, quote_line
 from tests.support.units import read_last
 
@@ -24,9 +24,9 @@ HOME = partition_of(b"kraken", 8)
 ARRIVED = (START_S + 1) * SECOND
 
 
-def message(value: bytes | None, key: bytes | None = b"kraken") -> Message:
+def message(value: bytes | None, key: bytes | None = b"kraken") -> InboundMessage:
     """One message at offset 7."""
-    return Message(7, ARRIVED, key, value, (("trace", b"1"),))
+    return InboundMessage(7, ARRIVED, key, value, (("trace", b"1"),))
 
 
 class Cluster:
@@ -81,7 +81,7 @@ def test_an_event_elsewhere_is_refused(partition: int, key: bytes | None, why: s
         assert isinstance(record.event, Refusal)
         assert record.event.reason is RejectReason.KEY_MISMATCH
         assert why in record.event.detail
-        assert (record.us, record.raw) == (TIMELESS, fill_line(1, 5))
+        assert (record.us, record.raw) == (NO_EVENT_TIME, fill_line(1, 5))
 
 
 def test_one_partition_takes_any_key() -> None:
@@ -96,7 +96,7 @@ def test_rubbish_is_refused(value: bytes | None) -> None:
     for stream in ("riskwatch.fills/0", "riskwatch.readings/0"):
         record = read_last(stream, 8, message(value))
         assert isinstance(record.event, Refusal)
-        assert (record.us, record.raw) == (TIMELESS, value or b"")
+        assert (record.us, record.raw) == (NO_EVENT_TIME, value or b"")
 
 
 def test_readings_are_read_on_their_topic_alone() -> None:
@@ -114,7 +114,7 @@ def test_readings_are_read_on_their_topic_alone() -> None:
 
 def test_a_header_without_a_value_has_an_empty_one() -> None:
     """Kafka allows it; what keeps headers does not."""
-    odd = Message(1, 0, None, b"", (("trace", None), ("b", b"1")))
+    odd = InboundMessage(1, 0, None, b"", (("trace", None), ("b", b"1")))
     assert read_last("riskwatch.pegs/0", 1, odd).headers == (("trace", b""), ("b", b"1"))
 
 
@@ -125,8 +125,8 @@ def test_the_brokers_clock_bounds_every_event(ahead_s: int, *, stamped: bool) ->
     line = json.loads(fill_line(1, ahead_s))
     if stamped:
         line["arrived"] = line["ts"]
-    sent = Message(1, START_S * SECOND, b"kraken", json.dumps(line).encode(), ())
+    sent = InboundMessage(1, START_S * SECOND, b"kraken", json.dumps(line).encode(), ())
     record = read_last(f"riskwatch.fills/{HOME}", 8, sent)
     assert isinstance(record.event, Refusal)
     assert record.event.reason is RejectReason.TS_FROM_FUTURE
-    assert record.us == TIMELESS
+    assert record.us == NO_EVENT_TIME

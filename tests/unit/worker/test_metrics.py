@@ -9,8 +9,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from riskwatch.core.enums import State
-from riskwatch.worker.metrics import NAMES, OUTCOMES, RECORDS, SECONDS, Metrics
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.metrics import DURATION_BUCKETS, NAMES, OUTCOMES, RECORDS, Metrics
+from riskwatch.worker.settings import ProcessSettings
 
 MINUTE_S: Final = 60.0
 
@@ -24,16 +24,16 @@ def tell(metrics: Metrics, worker: str = "risk") -> None:
     metrics.outbox(worker, 5)
     metrics.state(worker, "market", 6, 700)
     metrics.model_age("depeg", "anchored", 8.5)
-    metrics.model_standing("depeg", "anchored", 1, 0.25)
-    metrics.model_standing("depeg", "served", None, 0.125)
+    metrics.model_authority("depeg", "anchored", 1, 0.25)
+    metrics.model_authority("depeg", "served", None, 0.125)
     metrics.leader(worker, 9)
     metrics.event_time(worker, 1_500_000)
     metrics.up("store", ok=True)
     metrics.retried("commit")
     metrics.scopes({State.HALT: 2})
     metrics.fault(worker, down=True)
-    metrics.notice("pager", "dead", 0.5)
-    metrics.notices_waiting("pager", 3)
+    metrics.notification("pager", "dead", 0.5)
+    metrics.notifications_waiting("pager", 3)
 
 
 def series(metrics: Metrics) -> dict[str, float]:
@@ -163,7 +163,7 @@ def test_two_registries_do_not_meet() -> None:
     assert "riskwatch_retries_total{what=mirror}" not in series(other)
 
 
-@pytest.mark.parametrize("limits", [SECONDS, RECORDS])
+@pytest.mark.parametrize("limits", [DURATION_BUCKETS, RECORDS])
 def test_buckets_rise(limits: tuple[float, ...]) -> None:
     """Each limit above the last."""
     assert list(limits) == sorted(set(limits))
@@ -171,6 +171,8 @@ def test_buckets_rise(limits: tuple[float, ...]) -> None:
 
 def test_buckets_reach_as_far_as_needed() -> None:
     """From a millisecond to a minute, and to the largest batch that settings allow."""
-    assert (SECONDS[0], SECONDS[-1]) == (0.001, MINUTE_S)
-    allowed = [part.le for part in Settings.model_fields["batch"].metadata if hasattr(part, "le")]
+    assert (DURATION_BUCKETS[0], DURATION_BUCKETS[-1]) == (0.001, MINUTE_S)
+    allowed = [
+        part.le for part in ProcessSettings.model_fields["batch"].metadata if hasattr(part, "le")
+    ]
     assert allowed == [RECORDS[-1]]

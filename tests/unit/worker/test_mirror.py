@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from riskwatch.client.mirror import MirrorReader, Seen
+from riskwatch.client.mirror import MirrorReader, MirrorReading
 from riskwatch.contracts.mirror import TIMEOUT_S
 from riskwatch.core.enums import State
 from riskwatch.errors import ConfigError
@@ -83,5 +83,5 @@ def test_a_url_that_is_none_is_refused_without_showing_it() -> None:
 def test_a_row_is_obeyed_by_what_is_effective() -> None:
     """Of what has no state, nothing is allowed."""
     row = switch("firm", State.WATCH)
-    assert Seen("row", row).effective is State.WATCH
-    assert Seen("row", object()).effective is State.HALT
+    assert MirrorReading("row", row).effective is State.WATCH
+    assert MirrorReading("row", object()).effective is State.HALT

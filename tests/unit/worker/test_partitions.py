@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def test_partitions_are_worked_by_their_units() -> None:
     """Each unit takes its own; a turn is one batch of each."""
     desk = LocalDesk()
-    assert desk.waiting_for() == "no partitions are assigned"
+    assert desk.not_ready_reason() == "no partitions are assigned"
     assert desk.assign([ONE, ZERO]) == {ZERO: 0, ONE: 0}
-    assert desk.waiting_for() == "catching up: ledger/0, ledger/1"
+    assert desk.not_ready_reason() == "catching up: ledger/0, ledger/1"
     desk.bring(ZERO, 0, 7)
     desk.bring(ONE, 0, 2)
     assert desk.work()
@@ -30,7 +30,7 @@ def test_partitions_are_worked_by_their_units() -> None:
     assert desk.offsets() == {ZERO: 5, ONE: 2}
     assert desk.work()
     assert not desk.work()
-    assert desk.waiting_for() is None
+    assert desk.not_ready_reason() is None
     desk.close()
     assert [b.book.released for b in desk.benches.values()] == [[1], [1]]
     assert desk.unit("ledger/0") is None
@@ -40,17 +40,17 @@ def test_what_waits_in_memory_is_bounded() -> None:
     """A partition is full with a few batches, handed over or taken in, and not for ever."""
     desk = LocalDesk()
     desk.assign([ZERO])
-    assert not desk.full(ZERO)
+    assert not desk.is_full(ZERO)
     desk.bring(ZERO, 0, BUFFER * BATCH)
-    assert desk.full(ZERO)
-    assert not desk.full(ONE)
+    assert desk.is_full(ZERO)
+    assert not desk.is_full(ONE)
     desk.work()
-    assert not desk.full(ZERO)
+    assert not desk.is_full(ZERO)
     desk.bring(ZERO, BUFFER * BATCH, BATCH)
-    assert desk.full(ZERO)
+    assert desk.is_full(ZERO)
     while desk.work():
         pass
-    assert not desk.full(ZERO)
+    assert not desk.is_full(ZERO)
     assert desk.applied("ledger/0") == (BUFFER + 1) * BATCH
 
 
@@ -59,13 +59,13 @@ def test_a_fetch_that_comes_while_partitions_move_is_forgotten() -> None:
     desk = LocalDesk()
     desk.assign([ZERO])
     desk.bring(ZERO, 0, 3)
-    desk.park()
-    assert not desk.full(ZERO)
+    desk.suspend()
+    assert not desk.is_full(ZERO)
     desk.bring(ZERO, 3, BUFFER * BATCH)
-    assert desk.full(ZERO)
+    assert desk.is_full(ZERO)
     assert not desk.work()
-    assert not desk.full(ZERO)
-    assert desk.waiting_for() == "no partitions are assigned"
+    assert not desk.is_full(ZERO)
+    assert desk.not_ready_reason() == "no partitions are assigned"
     desk.bring(ZERO, 3, 2)
     assert desk.assign([ZERO]) == {ZERO: 0}
     desk.bring(ZERO, 0, 5)
@@ -79,9 +79,9 @@ def test_a_fetch_begins_where_the_last_one_ended() -> None:
     desk = LocalDesk()
     desk.assign([ZERO])
     desk.bring(ZERO, 0, 3)
-    desk.give(ZERO, [message(3, b"{")], 4, start=3)
+    desk.enqueue(ZERO, [message(3, b"{")], 4, start=3)
     desk.work()
-    desk.give(ZERO, [message(7, b"{")], 8, start=6)
+    desk.enqueue(ZERO, [message(7, b"{")], 8, start=6)
     with pytest.raises(FetchGapError, match=r"fills/0: a fetch began at offset 6, .* offset 4"):
         desk.work()
 
@@ -103,7 +103,7 @@ def test_two_threads_count_alike() -> None:
 
     def consume() -> None:
         for _ in range(10_000):
-            desk.give(ONE, [message(0, b"")] * 3, 3)
+            desk.enqueue(ONE, [message(0, b"")] * 3, 3)
 
     consumer = threading.Thread(target=consume)
     consumer.start()
@@ -113,7 +113,7 @@ def test_two_threads_count_alike() -> None:
         if turn % 3:
             desk.work()
         else:
-            desk.park()
+            desk.suspend()
     consumer.join()
     desk.work()
     assert not desk._inbox
@@ -128,7 +128,7 @@ def test_a_unit_stays_where_its_partition_does() -> None:
     desk.work()
     stays, moves = desk.unit("ledger/0"), desk.unit("ledger/1")
     assert moves is not None
-    desk.park()
+    desk.suspend()
     assert desk.assign([ZERO]) == {ZERO: 2}
     assert desk.unit("ledger/0") is stays
     assert desk.unit("ledger/1") is None
@@ -141,7 +141,7 @@ def test_a_unit_that_was_elsewhere_begins_anew() -> None:
     desk = LocalDesk()
     desk.assign([ZERO])
     first = desk.unit("ledger/0")
-    desk.park()
+    desk.suspend()
     desk.benches["ledger/0"].store.take_lease("ledger/0", "other")
     desk.assign([ZERO])
     assert desk.unit("ledger/0") is not first
@@ -163,4 +163,4 @@ def test_a_unit_that_is_down_is_a_reason() -> None:
     desk = LocalDesk()
     desk.assign([ZERO])
     desk.benches["ledger/0"].unit.fault = "t 1"
-    assert desk.waiting_for() == "ledger/0: t 1"
+    assert desk.not_ready_reason() == "ledger/0: t 1"

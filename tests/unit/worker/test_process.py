@@ -10,7 +10,7 @@ import structlog
 
 from riskwatch.errors import ConfigError
 from riskwatch.worker import logs
-from riskwatch.worker.settings import Settings
+from riskwatch.worker.settings import ProcessSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ def logged() -> Iterator[list[Any]]:
 
 def test_logs_are_json_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no terminal; lines below the level are not written."""
-    logs.configure("info")
+    logs.configure_logging("info")
     logger = structlog.get_logger("x")
     logger.debug("unseen")
     logger.info("seen", n=1)
@@ -39,7 +39,7 @@ def test_logs_are_json_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_logs_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """One line of words, without colours where there is no terminal."""
-    logs.configure("debug", "console")
+    logs.configure_logging("debug", "console")
     structlog.get_logger("x").debug("seen", n=1)
     err = capsys.readouterr().err
     assert "seen" in err
@@ -52,7 +52,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RISKWATCH_DATABASE", "postgresql://db/firm")
     monkeypatch.setenv("RISKWATCH_CONFIG", "")
     monkeypatch.delenv("RISKWATCH_LOG_LEVEL", raising=False)
-    settings = Settings.read()
+    settings = ProcessSettings.read()
     assert settings.database == "postgresql://db/firm"
     assert (settings.config, settings.log_level, settings.log_format) == (None, "info", "auto")
 
@@ -61,4 +61,4 @@ def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable, what was expected, and what was there."""
     monkeypatch.setenv("RISKWATCH_LOG_LEVEL", "loud")
     with pytest.raises(ConfigError, match=r"RISKWATCH_LOG_LEVEL.*'debug'.*found 'loud'"):
-        Settings.read()
+        ProcessSettings.read()

@@ -17,21 +17,21 @@ from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import AlertResolved, StageFaulted
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.engine import bootstrap
-from riskwatch.engine.clock import Grid
-from riskwatch.engine.pipeline import Pipeline, Slot
+from riskwatch.engine.clock import TickGrid
+from riskwatch.engine.pipeline import Pipeline, StageSlot
 from riskwatch.engine.ports import SqlStore
-from riskwatch.engine.retry import Patience
+from riskwatch.engine.retry import Retry
 from riskwatch.engine.runner import Runner
 from riskwatch.errors import StageFaultError
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
-from riskwatch.store.faults import faults, note_crash, retry, set_aside
+from riskwatch.store.faults import faults, record_crash, request_quarantine, reset_crashes
 from riskwatch.store.projections import ALERT
 from riskwatch.store.truth import DEAD_LETTER, STREAM_OFFSET, TICKS
-from riskwatch.worker.crashes import CrashBook, answers_for
-from riskwatch.worker.merge import Message, Placement
+from riskwatch.worker.crashes import CrashTracker, owned_counterparties
+from riskwatch.worker.merge import InboundMessage, PartitionMetadata
 from riskwatch.worker.metrics import Metrics
-from riskwatch.worker.unit import Pace, Unit
+from riskwatch.worker.unit import Unit, UnitTiming
 from tests.support.fakes import ListPublisher
 from tests.support.toy import START_S, fill_line
 
@@ -72,17 +72,17 @@ class Life:
         stage.bug = bug
         self.metrics = Metrics()
         self.runner = Runner(
-            SqlStore(engine), Pipeline([Slot(stage, LedgerState(), (*LEDGER_EVENTS, Tick))]),
-            publisher, worker=NAME, holder="test", grid=Grid(MINUTE),
+            SqlStore(engine), Pipeline([StageSlot(stage, LedgerState(), (*LEDGER_EVENTS, Tick))]),
+            publisher, worker=NAME, holder="test", grid=TickGrid(MINUTE),
         )  # fmt: skip
-        crashes = CrashBook(engine, Patience(threading.Event(), self.metrics))
-        pace = Pace(clock=clock, batch=2, renew_us=0)
+        crashes = CrashTracker(engine, Retry(threading.Event(), self.metrics))
+        pace = UnitTiming(clock=clock, batch=2, renew_us=0)
         self.unit = Unit(self.runner, crashes, self.metrics, pace)
 
     def live(self, now_us: int = NOW_US) -> Unit:
         """Open, take in everything, and work until there is nothing to do."""
-        start = self.unit.open({STREAM: Placement("id", 1, 0, len(LINES))}, now_us)[STREAM]
-        found = [Message(n, 0, b"kraken", line, ()) for n, line in enumerate(LINES)]
+        start = self.unit.open({STREAM: PartitionMetadata("id", 1, 0, len(LINES))}, now_us)[STREAM]
+        found = [InboundMessage(n, 0, b"kraken", line, ()) for n, line in enumerate(LINES)]
         self.unit.put(STREAM, found[start:], len(LINES), now_us)
         self.work(now_us)
         return self.unit
@@ -165,7 +165,7 @@ def test_it_stays_down_the_third_time_and_says_so_once(
         unit = life.live()
         assert unit.fault is not None
         assert "two people" in unit.fault
-        assert (unit.position(STREAM), unit.caught_up) == (AT - 1, False)
+        assert (unit.position(STREAM), unit.is_caught_up) == (AT - 1, False)
     (fault,) = told(published, StageFaulted)
     assert (fault.worker, fault.stream, fault.position, fault.crashes) == (NAME, STREAM, AT, 3)
     assert (fault.error, fault.counterparties) == ("ZeroDivisionError: planted", ["kraken"])
@@ -185,10 +185,10 @@ def test_two_people_make_it_go_on(engine: Engine, published: ListPublisher) -> N
     crash(engine, published)
     life = Life(engine, published)
     life.live()
-    set_aside(engine, NAME, (STREAM, AT), "ann", "bug 7")
+    request_quarantine(engine, NAME, (STREAM, AT), "ann", "bug 7")
     life.work()
     assert (life.unit.fault is not None, taken(engine)) == (True, AT - 1)
-    set_aside(engine, NAME, (STREAM, AT), "bob", "bug 7")
+    request_quarantine(engine, NAME, (STREAM, AT), "bob", "bug 7")
     life.work()
     life.work()
     assert (life.unit.fault, taken(engine)) == (None, len(LINES))
@@ -212,7 +212,7 @@ def test_another_build_goes_on_without_losing_anything(
     crash(engine, published)
     Life(engine, published).live()
     assert Life(engine, published, bug="none").live().fault is not None
-    retry(engine, NAME)
+    reset_crashes(engine, NAME)
     life = Life(engine, published, bug="none")
     assert life.live().fault is None
     assert (taken(engine), letters(engine)) == (len(LINES), [])
@@ -225,7 +225,7 @@ def test_a_retry_in_vain_is_the_same_fault(engine: Engine, published: ListPublis
     """Three crashes more, and nothing is told twice."""
     crash(engine, published)
     Life(engine, published).live()
-    retry(engine, NAME)
+    reset_crashes(engine, NAME)
     crash(engine, published)
     Life(engine, published).live()
     assert len(told(published, StageFaulted)) == 1
@@ -257,14 +257,14 @@ def test_live_it_tells_at_once_and_holds_back_while_it_catches_up(
     (fault,) = told(published, StageFaulted)
     assert fault.ts.timestamp() * SECOND == NOW_US
     for person in ("ann", "bob"):
-        set_aside(engine, NAME, (STREAM, AT), person, "bug 7")
+        request_quarantine(engine, NAME, (STREAM, AT), person, "bug 7")
     before, later = len(published.lines), NOW_US + 10 * SECOND
     life.unit.work(later)
-    assert (life.unit.fault, life.unit.caught_up) == (None, False)
+    assert (life.unit.fault, life.unit.is_caught_up) == (None, False)
     assert life.unit.work(later) == 2
-    assert (life.unit.caught_up, len(published.lines)) == (False, before)
+    assert (life.unit.is_caught_up, len(published.lines)) == (False, before)
     life.work(later)
-    assert life.unit.caught_up
+    assert life.unit.is_caught_up
     assert told(published, PartitionFault)[-1].counterparties == []
     assert len(told(published, CounterpartyReading)) == 2  # the last of each time, of five
     seqs = [seq for seq, *_ in published.lines]
@@ -275,10 +275,10 @@ def test_a_tick_that_raises_is_counted_until_one_goes_well(
     engine: Engine, published: ListPublisher
 ) -> None:
     """Messages that go well in between clear nothing; a tick that does, does."""
-    note_crash(engine, NAME, (TICKS, 0), "ZeroDivisionError: planted")
+    record_crash(engine, NAME, (TICKS, 0), "ZeroDivisionError: planted")
     life = Life(engine, published, bug="none", clock="wall")
-    life.unit.open({STREAM: Placement("id", 1, 0, 9)}, NOW_US)
-    life.unit.put(STREAM, [Message(0, 0, b"kraken", LINES[0], ())], 9, NOW_US)
+    life.unit.open({STREAM: PartitionMetadata("id", 1, 0, 9)}, NOW_US)
+    life.unit.put(STREAM, [InboundMessage(0, 0, b"kraken", LINES[0], ())], 9, NOW_US)
     assert life.unit.work(NOW_US) == 1
     assert [f.crashes for f in faults(engine, NAME)] == [1]
     Life(engine, published, bug="none").live()
@@ -288,7 +288,7 @@ def test_a_tick_that_raises_is_counted_until_one_goes_well(
 def test_ticks_that_raise_keep_it_down(engine: Engine, published: ListPublisher) -> None:
     """And what is said names what helps: there is no message to set aside."""
     for _ in range(3):
-        note_crash(engine, NAME, (TICKS, 0), "x")
+        record_crash(engine, NAME, (TICKS, 0), "x")
     unit = Life(engine, published).live()
     assert unit.fault is not None
     assert "quarantine" not in unit.fault
@@ -297,4 +297,4 @@ def test_ticks_that_raise_keep_it_down(engine: Engine, published: ListPublisher)
 
 def test_only_a_ledger_answers_for_counterparties() -> None:
     """The risk worker hears of others; it answers for none."""
-    assert answers_for(bootstrap.risk_pipeline(CONFIG)) == []
+    assert owned_counterparties(bootstrap.risk_pipeline(CONFIG)) == []

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from riskwatch.core.clock import SECOND, text
+from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import RejectReason
 from riskwatch.errors import FencedError, StageFaultError, StreamIdentityError
 from riskwatch.store.truth import TICKS
-from riskwatch.worker.merge import Message
-from riskwatch.worker.unit import Pace
+from riskwatch.worker.merge import InboundMessage
+from riskwatch.worker.unit import UnitTiming
 from tests.support.toy import BUG_BOOK, START_S, fill_line
 from tests.support.units import BALANCES, FILLS, START_US, Bench, message, placements
 
-EVENT = Pace(clock="event")
+EVENT = UnitTiming(clock="event")
 
 
 def reached(bench: Bench) -> float:
@@ -44,7 +44,7 @@ def test_opening_says_where_to_read_on() -> None:
 
 def test_the_wall_clock_ticks_only_when_all_is_read() -> None:
     """While there is a backlog, time is what events say; at the end it is the clock's."""
-    bench = Bench(Pace(batch=2))
+    bench = Bench(UnitTiming(batch=2))
     bench.open(end=4)
     bench.now_us = START_US + 60 * SECOND
     bench.put(*(fill_line(n, n) for n in range(4)))
@@ -96,7 +96,7 @@ def test_urgent_events_are_decided_upon_at_once() -> None:
     assert reached(bench) == 5
     credit = {
         "type": "credit", "v": 1, "event_id": "c", "source": "press", "subject": "kraken",
-        "ts": text(START_US + 6 * SECOND), "kind": "hack",
+        "ts": rfc3339(START_US + 6 * SECOND), "kind": "hack",
     }  # fmt: skip
     bench.put(json.dumps(credit).encode(), first=2)
     bench.work(1.5)
@@ -167,7 +167,7 @@ def test_a_stage_that_raises_is_noted_and_ends_the_unit() -> None:
     assert bench.book.heard == [(FILLS, 1)]
     assert bench.sample("riskwatch_stage_fault", worker="ledger/0") == 1
     bench.put(fill_line(1, 0), fill_line(2, 1, book=BUG_BOOK))
-    assert (bench.work(), bench.unit.caught_up) == (0, False)
+    assert (bench.work(), bench.unit.is_caught_up) == (0, False)
     assert bench.waiting == 2
 
 
@@ -258,7 +258,7 @@ def test_offsets_without_messages_are_passed_over() -> None:
 
 def test_a_unit_that_stays_goes_on_after_a_rebalance() -> None:
     """Its state stays; what waited in memory is read again."""
-    bench = Bench(Pace(batch=2))
+    bench = Bench(UnitTiming(batch=2))
     bench.open(end=4)
     bench.put(*(fill_line(n, n) for n in range(4)))
     bench.work()
@@ -281,7 +281,7 @@ def test_a_unit_does_not_go_on_where_others_worked() -> None:
 
 def test_a_lease_that_says_who_works_is_not_taken_back() -> None:
     """Who lost it during a rebalance ends: the other one leads."""
-    bench = Bench(Pace(alone=True))
+    bench = Bench(UnitTiming(alone=True))
     bench.open(end=0)
     bench.store.take_lease("ledger/0", "other")
     with pytest.raises(FencedError):
@@ -334,7 +334,7 @@ def test_headers_without_a_value_are_no_bug() -> None:
     bench.publisher.dead_letters = True
     bench.open(end=1)
     odd: Any = (("trace", None), ("b", b"1"))
-    bench.unit.put(FILLS, [Message(0, bench.now_us, b"k", b"{", odd)], 1, bench.now_us)
+    bench.unit.put(FILLS, [InboundMessage(0, bench.now_us, b"k", b"{", odd)], 1, bench.now_us)
     assert bench.work(1) == 1
     (letter,) = bench.store.dead.values()
     assert letter.headers == (("trace", b""), ("b", b"1"))

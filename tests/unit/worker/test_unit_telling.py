@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from riskwatch.models.ensemble import Ladder
-from riskwatch.worker.unit import Teller
+from riskwatch.models.ensemble import Ensemble
+from riskwatch.worker.unit import BatchMetrics
 from tests.support.units import Bench
 from tests.unit.models.samples import ESCALATION, ONSET, config, feed, rows_of, walk
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def standing_rows() -> dict[str, Row | None]:
     """Rows of a ladder that has seen labels, as the risk stage stores them."""
-    ladder = Ladder(config())
+    ladder = Ensemble(config())
     state = ladder.fresh()
     feed(ladder, state, walk(3, 300))
     ladder.report(state, 3_000_000_000)
@@ -27,9 +27,9 @@ def standing_rows() -> dict[str, Row | None]:
 def test_authority_and_loss_are_told_from_rows() -> None:
     """On taking over as after a batch: rules may do everything, a shadow nothing."""
     bench = Bench()
-    teller = Teller(bench.metrics, bench.runner)
+    teller = BatchMetrics(bench.metrics, bench.runner)
     rows = standing_rows()
-    teller.standings({**rows, "scorer/standing/gone|rules": None, "asset/USDC": b"{}"})
+    teller.model_authorities({**rows, "scorer/standing/gone|rules": None, "asset/USDC": b"{}"})
     for generation, rank in (("rules", 3), ("anchored", 0), ("served", None)):
         labels = {"target": ONSET, "generation": generation}
         assert bench.sample("riskwatch_model_authority", **labels) == rank
@@ -42,8 +42,8 @@ def test_authority_and_loss_are_told_from_rows() -> None:
 def test_what_moved_away_is_told_no_longer() -> None:
     """Another process judges now; an authority that was taken there must not stand here."""
     bench = Bench()
-    teller = Teller(bench.metrics, bench.runner)
-    teller.standings(standing_rows())
+    teller = BatchMetrics(bench.metrics, bench.runner)
+    teller.model_authorities(standing_rows())
     bench.metrics.model_age(ESCALATION, "anchored", 5.0)
     teller.forget()
     assert not [

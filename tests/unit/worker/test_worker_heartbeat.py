@@ -11,13 +11,20 @@ from riskwatch.contracts.audit import decode_head
 from riskwatch.core.clock import moment
 from riskwatch.engine import audit_head
 from riskwatch.errors import FencedError
-from riskwatch.store.audit import tail
+from riskwatch.store.audit import chain_tail
 from riskwatch.store.audit_check import check_database
 from riskwatch.store.scope_table import ScopeTable
 from riskwatch.store.transaction import take_lease
 from riskwatch.worker import worker
-from riskwatch.worker.settings import Settings
-from riskwatch.worker.worker import EVERY_US, RISK, VALID_US, RiskWorker, as_record, heartbeat
+from riskwatch.worker.settings import ProcessSettings
+from riskwatch.worker.worker import (
+    HEARTBEAT_INTERVAL_US,
+    HEARTBEAT_VALID_US,
+    RISK,
+    RiskWorker,
+    heartbeat_record,
+    make_heartbeat,
+)
 from tests.support.audit import fill_chain
 from tests.support.desks import ZERO, LocalDesk
 from tests.support.producer import FakeKafka, Local
@@ -31,22 +38,22 @@ TABLE = ScopeTable({"firm": "HALT", "asset:USDC": "WATCH"}, {"firm": "1", "asset
 
 def test_a_heartbeat_says_who_vouches_for_what_and_until_when() -> None:
     """Valid for a minute from when it was made, not from when it is sent."""
-    beat = heartbeat("risk", 3, TABLE, START_US)
-    record = as_record(beat)
+    beat = make_heartbeat("risk", 3, TABLE, START_US)
+    record = heartbeat_record(beat)
     assert (record.topic, record.key, record.seq) == ("riskwatch.heartbeat", "firm", 41)
     told = json.loads(record.value)
     assert told["type"] == "heartbeat"
     assert (told["worker"], told["epoch"], told["seq"], told["scopes"]) == ("risk", 3, 41, 2)
     assert told["digest"] == TABLE.digest
-    assert beat.valid_until == moment(START_US + VALID_US)
-    assert VALID_US >= 3 * EVERY_US
+    assert beat.valid_until == moment(START_US + HEARTBEAT_VALID_US)
+    assert HEARTBEAT_VALID_US >= 3 * HEARTBEAT_INTERVAL_US
 
 
 class Leader(RiskWorker):
     """A risk worker whose desk, producer and clock are local."""
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(Settings(http="off"))
+        super().__init__(ProcessSettings(http="off"))
         self.kafka = FakeKafka()
         self.now_us = START_US
         monkeypatch.setattr(worker, "wall_us", lambda: self.now_us)
@@ -57,8 +64,8 @@ class Leader(RiskWorker):
 
     def later(self) -> int:
         """Let the time of a heartbeat pass, and do a turn; returns how many there were."""
-        self.now_us += EVERY_US
-        self.turn()
+        self.now_us += HEARTBEAT_INTERVAL_US
+        self.run_once()
         return len(self.sent("heartbeat"))
 
     def sent(self, topic: str) -> list[tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]]:
@@ -78,7 +85,7 @@ def leader(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Leader:
 def test_a_leader_that_works_vouches_now_and_then(leader: Leader) -> None:
     """Every fifteen seconds, under its epoch."""
     assert [leader.later() for _ in range(3)] == [1, 2, 3]
-    leader.turn()
+    leader.run_once()
     assert len(leader.sent("heartbeat")) == 3
     topic, key, _, headers = leader.sent("heartbeat")[0]
     assert (topic, key) == ("p.riskwatch.heartbeat", b"firm")
@@ -90,7 +97,7 @@ def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:
     unit = leader.desk.unit(RISK)
     assert unit is not None
     leader.local.ends[ZERO] = 3
-    leader.desk.park()
+    leader.desk.suspend()
     assert leader.later() == 0
     leader.desk.assign([ZERO])
     assert leader.later() == 0
@@ -100,7 +107,7 @@ def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:
     assert leader.later() == 1
     unit.fault = None
     assert leader.later() == 2
-    leader.desk.park()
+    leader.desk.suspend()
     assert leader.later() == 2
 
 
@@ -121,7 +128,7 @@ def test_a_leader_tells_how_far_the_audit_chain_reaches(
     assert unit is not None
     leader.desk.assign([ZERO])
     for n in (1, 2, 3):
-        leader.now_us += audit_head.EVERY_US - 1
+        leader.now_us += audit_head.HEAD_INTERVAL_US - 1
         leader._audit()
         leader.now_us += 1
         leader._audit()
@@ -131,7 +138,7 @@ def test_a_leader_tells_how_far_the_audit_chain_reaches(
     assert (topic, key) == ("p.riskwatch.audit", b"risk")
     assert dict(headers)["rw-seq"] == b"4"
     with engine.connect() as conn:
-        assert (head.seq, head.digest) == tail(conn, RISK)
+        assert (head.seq, head.digest) == chain_tail(conn, RISK)
         assert check_database(conn, RISK, [head])[1] == []
     told = [line for line in logged if line["event"] == "audit head"]
     assert [line["digest"] for line in told] == [head.digest] * 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from riskwatch.client.guard.budget import Budgets, UsedFile
+from riskwatch.client.guard.budget import Budgets, UsageFile
 from riskwatch.contracts.acks import Used
 from riskwatch.errors import ConfigError
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_written_is_not_sent(tmp_path: Path) -> None:
     """The folder is gone: nothing passes, and it passes again once it is back."""
     folder = tmp_path / "f"
     folder.mkdir()
-    budgets = Budgets(UsedFile(folder / "used.json", "desk-1"))
+    budgets = Budgets(UsageFile(folder / "used.json", "desk-1"))
     budgets.begin([])
     assert budgets.unwind(CAP, 1.0)
     folder.rename(tmp_path / "away")
@@ -72,7 +72,7 @@ def test_what_cannot_be_written_is_not_sent(tmp_path: Path) -> None:
     (tmp_path / "away").rename(folder)
     assert budgets.unwind(CAP, 1.0)
     budgets.close()
-    assert UsedFile(folder / "used.json", "desk-1").used == {"d": Used(usd=2.0, orders=2)}
+    assert UsageFile(folder / "used.json", "desk-1").used == {"d": Used(usd=2.0, orders=2)}
 
 
 def test_nothing_goes_before_it_is_known_what_stood() -> None:
@@ -109,6 +109,6 @@ def test_counts_that_cannot_be_read_do_not_begin_anew(
     path = tmp_path / "used.json"
     spoil(path)
     with pytest.raises(ConfigError, match=why):
-        UsedFile(path, "desk-1")
+        UsageFile(path, "desk-1")
     with pytest.raises(ConfigError, match="can be locked"):
-        UsedFile(tmp_path / "nowhere" / "used.json", "desk-1")
+        UsageFile(tmp_path / "nowhere" / "used.json", "desk-1")

@@ -12,7 +12,7 @@ import pytest
 
 from riskwatch.client import KillSwitch, Terms
 from riskwatch.client.guard.order_check import Order
-from riskwatch.client.guard.switch import rehearse
+from riskwatch.client.guard.switch import run_drill
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import moment
 from riskwatch.core.enums import State
@@ -24,8 +24,8 @@ from tests.support.guarding import LIFE_S, Time, Truth
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from riskwatch.client.guard.trust import Belief
-    from riskwatch.client.guard.view import Row
+    from riskwatch.client.guard.trust import TrustState
+    from riskwatch.client.guard.view import SwitchRow
 
 
 class Guarded:
@@ -38,20 +38,20 @@ class Guarded:
             "desk-1", kafka=KafkaConnection(),
             clock=lambda: self.time.steady, wall=lambda: self.time.wall, **options,
         )  # fmt: skip
-        self.belief: Belief = self.switch.belief
+        self.trust: TrustState = self.switch.trust
 
-    def know(self, *rows: Row) -> Guarded:
+    def know(self, *rows: SwitchRow) -> Guarded:
         """Bring rows and a heartbeat that vouches for them."""
         for row in rows:
-            self.belief.row(row)
-        self.belief.beat(self.truth.beat())
+            self.trust.row(row)
+        self.trust.beat(self.truth.beat())
         return self.later(0)
 
     def later(self, seconds: float) -> Guarded:
         """Let time pass, with a server that answers."""
         self.time.pass_(seconds)
-        self.belief.answered("test")
-        self.belief.settle()
+        self.trust.mark_answered("test")
+        self.trust.settle()
         return self
 
     def old(self) -> Guarded:
@@ -203,7 +203,7 @@ def test_a_restart_cannot_use_an_unwind_twice() -> None:
     more = msgspec.structs.replace(row, seq=row.seq + 1, unwind=again.unwind("500"))
     again.know(more)
     assert not again.switch.allows(**UNWIND, usd=1.0)
-    again.belief.reset("read again")
+    again.trust.reset("read again")
     again.know(more)
     assert not again.switch.allows(**UNWIND, usd=1.0)
     again.truth.seq += 1
@@ -297,16 +297,16 @@ def test_a_drill_changes_nothing() -> None:
     """The scope goes to HALT on a copy: refused there, and the real table is what it was."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide("counterparty:other", State.HALT))
-    view = guarded.belief.view
+    view = guarded.trust.view
     for scope in ("firm", "book:arb", VENUE, COIN, "venue-asset:kraken/USDC"):
-        ack = rehearse(guarded.belief, guarded.switch._judge, "desk-1", signal(scope=scope))
+        ack = run_drill(guarded.trust, guarded.switch._order_check, "desk-1", signal(scope=scope))
         assert (ack.refused, ack.cancelled) == (True, True)
         assert ack.digest_before == ack.digest_after
         assert ack.real_before is ack.real_after is State.NORMAL
-    assert guarded.belief.view is view
+    assert guarded.trust.view is view
     assert guarded.switch.allows(**ORDER)
     bad = signal(scope="nonsense")
-    assert not rehearse(guarded.belief, guarded.switch._judge, "desk-1", bad).refused
+    assert not run_drill(guarded.trust, guarded.switch._order_check, "desk-1", bad).refused
 
 
 def test_what_is_acknowledged() -> None:
@@ -364,5 +364,5 @@ def test_the_quick_look_says_what_the_judge_says(
     guarded.know(guarded.truth.decide(COIN, state))
     quick = guarded.switch.allows(**ORDER, side=side, reduces=reduces, usd=usd)
     order = Order(**ORDER, side=side, reduces=reduces, usd=usd)
-    wall = guarded.belief.calendar.wall()
-    assert quick == guarded.switch._judge.known(guarded.belief.view, order, wall)
+    wall = guarded.trust.calendar.wall()
+    assert quick == guarded.switch._order_check.known(guarded.trust.view, order, wall)

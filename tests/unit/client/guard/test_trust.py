@@ -14,7 +14,7 @@ COIN, VENUE = "asset:USDC", "counterparty:kraken"
 
 def state_of(scene: Scene, scope: str) -> State:
     """State that the view has for a scope."""
-    rows = {row.scope: row for row in scene.belief.view.index.touching(None, "kraken", "USDC")}
+    rows = {row.scope: row for row in scene.trust.view.index.find_all(None, "kraken", "USDC")}
     return rows[scope].row.state if scope in rows else State.NORMAL
 
 
@@ -22,7 +22,7 @@ def test_nothing_is_known_at_first() -> None:
     """Before a heartbeat agrees with the table, all is at HALT, with rows or without."""
     scene = Scene()
     assert scene.settle() is State.HALT
-    scene.belief.row(scene.truth.decide(COIN, State.WATCH))
+    scene.trust.row(scene.truth.decide(COIN, State.WATCH))
     assert scene.settle() is State.HALT
     assert scene.pass_(100) is State.HALT
 
@@ -39,9 +39,9 @@ def test_rows_may_come_after_the_heartbeat_that_vouches_for_them() -> None:
     """The two topics are not in one order."""
     scene = Scene()
     row = scene.truth.decide(COIN, State.HALT)
-    scene.belief.beat(scene.truth.beat())
+    scene.trust.beat(scene.truth.beat())
     assert scene.settle() is State.HALT
-    scene.belief.row(row)
+    scene.trust.row(row)
     assert scene.settle() is State.NORMAL
 
 
@@ -51,10 +51,10 @@ def test_a_heartbeat_vouches_for_the_table_of_its_time() -> None:
     scene.known(scene.truth.decide(COIN, State.WATCH))
     scene.time.pass_(1.0)
     beat = scene.truth.beat()
-    scene.belief.row(scene.truth.decide(COIN, State.HALT))
-    scene.belief.beat(beat)
+    scene.trust.row(scene.truth.decide(COIN, State.HALT))
+    scene.trust.beat(beat)
     assert scene.pass_(10) is State.NORMAL
-    assert scene.belief.verified == beat
+    assert scene.trust.verified == beat
     assert state_of(scene, COIN) is State.HALT
 
 
@@ -84,7 +84,7 @@ def test_the_same_heartbeat_again_extends_nothing() -> None:
     beat = scene.truth.beat()
     for _ in range(7):
         scene.pass_(10)
-        scene.belief.beat(beat)
+        scene.trust.beat(beat)
     assert scene.settle() is not State.NORMAL
 
 
@@ -94,11 +94,11 @@ def test_a_heartbeat_that_differs_is_given_a_moment() -> None:
     scene.known(scene.truth.decide(COIN, State.WATCH))
     missed = scene.truth.decide(VENUE, State.HALT)
     scene.time.pass_(1.0)
-    scene.belief.beat(scene.truth.beat())
+    scene.trust.beat(scene.truth.beat())
     assert scene.settle() is State.NORMAL
     assert scene.pass_(scene.terms.grace_s - 0.25) is State.NORMAL
     assert scene.pass_(0.25) is State.REDUCE
-    scene.belief.row(missed)
+    scene.trust.row(missed)
     assert scene.settle() is State.NORMAL
     assert state_of(scene, VENUE) is State.HALT
 
@@ -111,10 +111,10 @@ def test_a_voided_workers_stale_row_is_caught_by_the_digest() -> None:
     real = scene.truth.decide(COIN, State.HALT)
     assert scene.known(stale) is State.HALT
     assert scene.pass_(5) is State.HALT
-    scene.belief.row(real)
+    scene.trust.row(real)
     assert scene.settle() is State.NORMAL
     assert state_of(scene, COIN) is State.HALT
-    scene.belief.row(stale)
+    scene.trust.row(stale)
     assert scene.settle() is State.NORMAL
     assert state_of(scene, COIN) is State.HALT
 
@@ -126,14 +126,14 @@ def test_a_table_that_goes_on_differing_is_read_again() -> None:
     scene.known(wanted)
     missed = scene.truth.decide(VENUE, State.WATCH)
     scene.time.pass_(1.0)
-    scene.belief.beat(scene.truth.beat())
+    scene.trust.beat(scene.truth.beat())
     scene.settle()
     scene.pass_(scene.terms.grace_s + scene.terms.rebuild_s + 1)
-    assert scene.belief.generation == 1
-    assert len(scene.belief.table) == 0
+    assert scene.trust.generation == 1
+    assert len(scene.trust.table) == 0
     assert state_of(scene, COIN) is State.HALT
-    scene.belief.row(wanted)
-    scene.belief.row(missed)
+    scene.trust.row(wanted)
+    scene.trust.row(missed)
     assert scene.settle() is State.NORMAL
 
 
@@ -162,9 +162,9 @@ def test_a_stalled_thread_closes() -> None:
     scene = Scene()
     scene.known()
     scene.time.pass_(scene.terms.lost_s + 0.1)
-    assert scene.belief.floor() is State.REDUCE
+    assert scene.trust.floor() is State.REDUCE
     scene.time.pass_(scene.terms.reduce_s)
-    assert scene.belief.floor() is State.HALT
+    assert scene.trust.floor() is State.HALT
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0, 1.5, -1.5])
@@ -175,17 +175,17 @@ def test_a_jump_of_the_clock_closes_until_the_next_heartbeat(step: float) -> Non
     old = scene.truth.beat()
     scene.time.wall += step
     assert scene.settle() is State.REDUCE
-    scene.belief.beat(old)
+    scene.trust.beat(old)
     assert scene.settle() is State.REDUCE
-    scene.time.wall = max(scene.time.wall, scene.belief.calendar.wall())
+    scene.time.wall = max(scene.time.wall, scene.trust.calendar.wall())
     scene.pass_(1)
     fresh = scene.truth.beat()
     if step > 0:
-        scene.belief.beat(fresh)
+        scene.trust.beat(fresh)
         assert scene.settle() is State.NORMAL
         return
     # The machine is behind now: what is true looks as if it came from the future.
-    scene.belief.beat(scene.truth.beat(ts=scene.time.wall - step))
+    scene.trust.beat(scene.truth.beat(ts=scene.time.wall - step))
     near = -step <= scene.terms.skew_s
     assert (scene.settle() is State.NORMAL) is near
 
@@ -195,20 +195,20 @@ def test_sleep_of_the_machine_closes() -> None:
     scene = Scene()
     scene.known()
     scene.time.pass_(3600)
-    assert scene.belief.floor() is State.HALT
+    assert scene.trust.floor() is State.HALT
 
 
 def test_heartbeats_from_the_future_or_the_past_vouch_for_nothing() -> None:
     """Beyond the skew that is allowed for."""
     scene = Scene()
     now = scene.time.wall
-    scene.belief.beat(scene.truth.beat(ts=now + scene.terms.skew_s + 0.5))
+    scene.trust.beat(scene.truth.beat(ts=now + scene.terms.skew_s + 0.5))
     assert scene.settle() is State.HALT
-    assert "ahead of this machine's clock" in scene.belief.note
-    scene.belief.beat(scene.truth.beat(ts=now - LIFE_S))
+    assert "ahead of this machine's clock" in scene.trust.note
+    scene.trust.beat(scene.truth.beat(ts=now - LIFE_S))
     assert scene.settle() is State.HALT
-    assert "was over" in scene.belief.note
-    scene.belief.beat(scene.truth.beat(ts=now + scene.terms.skew_s))
+    assert "was over" in scene.trust.note
+    scene.trust.beat(scene.truth.beat(ts=now + scene.terms.skew_s))
     assert scene.settle() is State.NORMAL
     # And not a moment longer than it says of itself.
     assert scene.pass_(LIFE_S) is State.REDUCE
@@ -222,9 +222,9 @@ def test_a_voided_workers_heartbeat_is_left_out() -> None:
     scene.truth.epoch = 1
     scene.time.pass_(1.0)
     zombie = scene.truth.beat()
-    scene.belief.beat(zombie)
+    scene.trust.beat(zombie)
     scene.settle()
-    assert scene.belief.verified != zombie
+    assert scene.trust.verified != zombie
 
 
 def test_another_history_begins_anew() -> None:
@@ -235,13 +235,13 @@ def test_another_history_begins_anew() -> None:
     scene.pass_(LIFE_S + 5)
     other = Scene(time=scene.time).truth
     row = other.decide(COIN, State.WATCH)
-    scene.belief.beat(other.beat())
+    scene.trust.beat(other.beat())
     assert scene.settle() is not State.NORMAL
-    assert scene.belief.generation == 1
+    assert scene.trust.generation == 1
     # The first one was of a history that was not expected; the next is taken at its word.
     scene.time.pass_(1.0)
-    scene.belief.row(row)
-    scene.belief.beat(other.beat())
+    scene.trust.row(row)
+    scene.trust.beat(other.beat())
     assert scene.settle() is State.NORMAL
     assert state_of(scene, COIN) is State.WATCH
 
@@ -252,8 +252,8 @@ def test_one_place_for_two_things_is_an_error() -> None:
     row = scene.truth.decide(COIN, State.WATCH)
     scene.known(row)
     with pytest.raises(HistoryError, match="its database was replaced"):
-        scene.belief.row(msgspec.structs.replace(row, decision_id="other"))
-    scene.belief.reset("another history")
+        scene.trust.row(msgspec.structs.replace(row, decision_id="other"))
+    scene.trust.reset("another history")
     assert scene.settle() is State.REDUCE
 
 
@@ -264,7 +264,7 @@ def test_what_cannot_be_read_is_a_halt(key: str | None, scope: str) -> None:
     """Of its scope, or of the firm where the scope cannot be told."""
     scene = Scene()
     scene.known()
-    scene.belief.bad(key)
+    scene.trust.mark_unreadable(key)
     assert scene.settle() is State.NORMAL
     assert state_of(scene, scope) is State.HALT
     scene.time.pass_(15)
@@ -279,8 +279,8 @@ def test_the_next_message_that_can_be_read_ends_it_too() -> None:
     """It is newer, so it says where the scope stands."""
     scene = Scene()
     scene.known()
-    scene.belief.bad(COIN)
-    scene.belief.row(scene.truth.decide(COIN, State.WATCH))
+    scene.trust.mark_unreadable(COIN)
+    scene.trust.row(scene.truth.decide(COIN, State.WATCH))
     scene.settle()
     assert state_of(scene, COIN) is State.WATCH
 
@@ -289,7 +289,7 @@ def test_a_row_of_no_scope_is_a_halt_of_the_firm() -> None:
     """It may bind what we do not know of."""
     scene = Scene()
     scene.known()
-    scene.belief.row(scene.truth.decide("galaxy:milky", State.NORMAL))
+    scene.trust.row(scene.truth.decide("galaxy:milky", State.NORMAL))
     scene.settle()
     assert state_of(scene, "firm") is State.HALT
 
@@ -298,7 +298,7 @@ def test_a_closed_guard_believes_nothing() -> None:
     """At once, and whatever comes."""
     scene = Scene()
     scene.known()
-    scene.belief.end()
-    assert scene.belief.floor() is State.HALT
+    scene.trust.end()
+    assert scene.trust.floor() is State.HALT
     scene.time.pass_(1)
     assert scene.known(scene.truth.decide(COIN, State.WATCH)) is State.HALT

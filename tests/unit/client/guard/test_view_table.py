@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from riskwatch.client.errors import HistoryError
 from riskwatch.client.guard import view as module
-from riskwatch.client.guard.view import PAST, Table
+from riskwatch.client.guard.view import MAX_VERSIONS, SwitchTable
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import Unwind
 from riskwatch.core.scopes import table_digest
@@ -34,7 +34,7 @@ def test_any_order_with_repeats_comes_to_the_same_table(
     rows = [truth.decide(scope, state) for scope, state in steps]
     mixed = [*rows, *rows]
     chance.shuffle(mixed)  # type: ignore[attr-defined]
-    table = Table()
+    table = SwitchTable()
     for row in mixed:
         table.put(row)
     want = table_digest((s, state.value, d) for s, (state, d) in truth.rows.items())
@@ -45,7 +45,7 @@ def test_any_order_with_repeats_comes_to_the_same_table(
 @given(STEPS)
 def test_the_table_of_every_earlier_place_is_known(steps: list[tuple[str, State]]) -> None:
     """Until a heartbeat vouched for a later one."""
-    truth, table, digests = Truth(Time()), Table(), {}
+    truth, table, digests = Truth(Time()), SwitchTable(), {}
     for scope, state in steps:
         table.put(truth.decide(scope, state))
         digests[truth.seq] = truth.beat().digest
@@ -58,11 +58,11 @@ def test_the_table_of_every_earlier_place_is_known(steps: list[tuple[str, State]
 
 def test_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions of one scope, and scopes."""
-    truth, table = Truth(Time()), Table()
-    for n in range(2 * PAST):
+    truth, table = Truth(Time()), SwitchTable()
+    for n in range(2 * MAX_VERSIONS):
         table.put(truth.decide("firm", list(State)[n % 4]))
-    assert len(table._past["firm"]) == PAST
-    monkeypatch.setattr(module, "SCOPES", 3)
+    assert len(table._past["firm"]) == MAX_VERSIONS
+    monkeypatch.setattr(module, "MAX_SCOPES", 3)
     table.put(truth.decide("asset:a", State.WATCH))
     table.put(truth.decide("asset:b", State.WATCH))
     with pytest.raises(HistoryError, match="more than 3 scopes"):
@@ -71,7 +71,7 @@ def test_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_voided_term_says_nothing_new() -> None:
     """A record of an older epoch is left out, whatever its place."""
-    truth, table = Truth(Time(), epoch=2), Table()
+    truth, table = Truth(Time(), epoch=2), SwitchTable()
     table.put(truth.decide("firm", State.HALT))
     zombie = msgspec.structs.replace(truth.decide("firm", State.NORMAL), epoch=1)
     assert not table.put(zombie)
@@ -82,7 +82,7 @@ def test_a_voided_term_says_nothing_new() -> None:
 
 def test_an_older_unwind_does_not_come_back() -> None:
     """The same decision with a newer one stands, whatever is repeated or filled in later."""
-    truth, table = Truth(Time()), Table()
+    truth, table = Truth(Time()), SwitchTable()
     first = truth.decide("firm", State.HALT)
     until = datetime(2030, 1, 1, tzinfo=UTC)
     small, large = (Unwind(max_usd=Decimal(usd), max_slip_bp=1.0, until=until) for usd in (1, 9))

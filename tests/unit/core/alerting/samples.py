@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.alerting.config import NotifyConfig, Route
-from riskwatch.core.alerting.notification import Disposed, Notice
+from riskwatch.core.alerting.notification import AlertDisposition, Notification
 from riskwatch.core.alerting.notifier import Notifier
 from riskwatch.core.alerting.state import NotifyState
 from riskwatch.core.clock import DAY, SECOND, moment
@@ -90,15 +90,15 @@ class Desk:
     def __init__(self, configuration: NotifyConfig | None = None) -> None:
         self.notifier = Notifier(configuration or config())
         self.state = NotifyState()
-        self.words: list[Disposed] = []
+        self.words: list[AlertDisposition] = []
 
-    def at(self, seconds: float, *outputs: Output) -> list[Notice]:
+    def at(self, seconds: float, *outputs: Output) -> list[Notification]:
         """Hear outputs and tell what is due."""
         us = START + round(seconds * SECOND)
-        said = [s for o in outputs for s in self.notifier.hear(self.state, o, "risk", us)]
+        said = [s for o in outputs for s in self.notifier.handle(self.state, o, "risk", us)]
         said += self.notifier.tick(self.state, us)
-        self.words += [s for s in said if isinstance(s, Disposed)]
-        return [s for s in said if isinstance(s, Notice)]
+        self.words += [s for s in said if isinstance(s, AlertDisposition)]
+        return [s for s in said if isinstance(s, Notification)]
 
     def fate(self, raise_id: str, route_id: str = "pager") -> tuple[str, str]:
         """Last word on a raise."""
@@ -106,6 +106,6 @@ class Desk:
         return found[-1].fate.value, found[-1].why
 
 
-def kinds(notices: list[Notice]) -> list[tuple[str, str, list[str]]]:
+def kinds(notices: list[Notification]) -> list[tuple[str, str, list[str]]]:
     """Route, kind and alerts of notices."""
     return [(n.route, n.kind.value, [i.alert for i in n.items]) for n in notices]

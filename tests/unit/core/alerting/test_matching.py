@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from riskwatch.core.alerting.config import About, Level, Matcher, about
+from riskwatch.core.alerting.config import AlertKind, AlertLevel, Matcher, alert_kind
 from riskwatch.core.alerting.state import NotifyState
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
@@ -19,19 +19,21 @@ COIN = "asset:USDC"
 @pytest.mark.parametrize(
     ("severity", "usd", "alert", "level"),
     [
-        (State.HALT, "0", None, Level.HIGH),
-        (State.HALT, "5e6", None, Level.CRITICAL),
-        (State.REDUCE, "50000", None, Level.MEDIUM),
-        (State.REDUCE, "5e6", None, Level.HIGH),
-        (State.REDUCE, "10", None, Level.LOW),
-        (State.WATCH, "50000", None, Level.LOW),
-        (State.WATCH, "1", None, Level.LOW),
-        (State.WATCH, "5e6", None, Level.MEDIUM),
-        (State.REDUCE, "0", "worker:x|fault", Level.MEDIUM),
-        (State.HALT, "0", f"client:gw|{COIN}", Level.CRITICAL),
+        (State.HALT, "0", None, AlertLevel.HIGH),
+        (State.HALT, "5e6", None, AlertLevel.CRITICAL),
+        (State.REDUCE, "50000", None, AlertLevel.MEDIUM),
+        (State.REDUCE, "5e6", None, AlertLevel.HIGH),
+        (State.REDUCE, "10", None, AlertLevel.LOW),
+        (State.WATCH, "50000", None, AlertLevel.LOW),
+        (State.WATCH, "1", None, AlertLevel.LOW),
+        (State.WATCH, "5e6", None, AlertLevel.MEDIUM),
+        (State.REDUCE, "0", "worker:x|fault", AlertLevel.MEDIUM),
+        (State.HALT, "0", f"client:gw|{COIN}", AlertLevel.CRITICAL),
     ],
 )
-def test_how_much_it_matters(severity: State, usd: str, alert: str | None, level: Level) -> None:
+def test_how_much_it_matters(
+    severity: State, usd: str, alert: str | None, level: AlertLevel
+) -> None:
     """Severity, moved by our dollars."""
     desk = Desk()
     desk.at(0, raised(COIN, severity, usd=usd, alert=alert))
@@ -46,16 +48,16 @@ def test_how_much_it_matters(severity: State, usd: str, alert: str | None, level
         (Matcher(), True),
         (Matcher(severity=(State.WATCH, State.REDUCE)), True),
         (Matcher(severity=(State.HALT,)), False),
-        (Matcher(level_from=Level.MEDIUM), True),
-        (Matcher(level_from=Level.HIGH), False),
+        (Matcher(level_from=AlertLevel.MEDIUM), True),
+        (Matcher(level_from=AlertLevel.HIGH), False),
         (Matcher(usd_from=50_000.0), True),
         (Matcher(usd_from=50_000.01), False),
         (Matcher(scope_kind=("asset",)), True),
         (Matcher(scope_kind=("book",)), False),
         (Matcher(scope=(COIN,)), True),
         (Matcher(scope=("asset:DAI",)), False),
-        (Matcher(about=(About.STATE,)), True),
-        (Matcher(about=(About.FAULT,)), False),
+        (Matcher(about=(AlertKind.STATE,)), True),
+        (Matcher(about=(AlertKind.FAULT,)), False),
     ],
 )
 def test_matchers(matcher: Matcher, taken: bool) -> None:
@@ -69,16 +71,16 @@ def test_lanes() -> None:
     """A place that was seen, or an older term, is no news."""
     state = NotifyState()
     given = [(1, 1), (1, 2), (1, 2), (1, 1), (2, 3), (1, 4), (2, 4)]
-    assert [state.passes("risk", *at) for at in given] == [
+    assert [state.advance_cursor("risk", *at) for at in given] == [
         True, True, False, False, True, False, True,
     ]  # fmt: skip
-    assert state.passes("clients", 1, 1)
+    assert state.advance_cursor("clients", 1, 1)
 
 
 def test_kinds_of_alerts() -> None:
     """By the keys that the stages give them."""
     keys = ("firm|folded", "asset:X|request", "worker:a|fault", "something", "client:a|firm")
-    assert [about(key, "asset:X").value for key in keys] == [
+    assert [alert_kind(key, "asset:X").value for key in keys] == [
         "folded", "request", "fault", "other", "client",
     ]  # fmt: skip
 
@@ -103,7 +105,7 @@ def test_records_of_the_past_change_nothing() -> None:
 
 def test_what_is_over_is_not_known_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is forgotten."""
-    monkeypatch.setattr("riskwatch.core.alerting.state.ENDED", 2)
+    monkeypatch.setattr("riskwatch.core.alerting.state.MAX_ENDED", 2)
     desk = Desk()
     for n in range(3):
         scope = f"asset:A{n}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from riskwatch.core.alerting import state
-from riskwatch.core.alerting.config import About, Matcher
-from riskwatch.core.alerting.notifier import FULL
+from riskwatch.core.alerting.config import AlertKind, Matcher
+from riskwatch.core.alerting.notifier import OVERFLOW_ALERT_KEY
 from riskwatch.core.clock import moment
 from riskwatch.core.enums import QualityIssue, State
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, StageFaulted
@@ -302,18 +302,18 @@ def test_many_alerts_are_told_in_several_notices() -> None:
 
 def test_there_is_an_end_to_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Alerts beyond the bound are one alert that counts them; a HALT among them is told."""
-    monkeypatch.setattr("riskwatch.core.alerting.notifier.ALERTS", 3)
+    monkeypatch.setattr("riskwatch.core.alerting.notifier.MAX_ALERTS", 3)
     monkeypatch.setattr("riskwatch.core.alerting.notifier._ROOM", 2)
     desk = Desk()
     desk.at(0, *(raised(f"asset:A{n}") for n in range(3)))
     beyond = raised("asset:B", State.HALT)
     told = desk.at(1, beyond)
-    assert kinds(told) == [("pager", "firing", [FULL])]
+    assert kinds(told) == [("pager", "firing", [OVERFLOW_ALERT_KEY])]
     assert "asset:B is HALT" in told[0].title
     assert desk.fate(beyond.id)[0] == "grouped"
     desk.at(20, over("asset:A0"), over("asset:A1"))
-    assert FULL not in desk.state.alerts
-    assert state.ALERTS == 10_000
+    assert OVERFLOW_ALERT_KEY not in desk.state.alerts
+    assert state.MAX_ALERTS == 10_000
 
 
 def test_faults_are_alerts() -> None:
@@ -329,7 +329,7 @@ def test_faults_are_alerts() -> None:
 
 def test_data_quality_is_told_to_those_who_ask() -> None:
     """And to nobody else; two workers that notice the same are two."""
-    asks = route("ops", match=(Matcher(about=(About.QUALITY,)),), group_by=())
+    asks = route("ops", match=(Matcher(about=(AlertKind.QUALITY,)),), group_by=())
     desk = Desk(config(route(), asks))
     issue = DataQualityRaised(
         id="q", cause_id="c", ts=moment(START), issue=QualityIssue.PRICE_MISSING,
@@ -340,7 +340,7 @@ def test_data_quality_is_told_to_those_who_ask() -> None:
     )
     desk.at(0, issue)
     assert kinds(desk.at(10)) == [("ops", "firing", ["quality|risk|PRICE_MISSING|asset:XYZ"])]
-    desk.notifier.hear(desk.state, gone, "ledger/1", START)
+    desk.notifier.handle(desk.state, gone, "ledger/1", START)
     assert desk.at(30) == []
     desk.at(31, gone)
     assert kinds(desk.at(60))[0][:2] == ("ops", "resolved")

@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 
 from riskwatch.core.enums import QualityIssue, RejectReason
-from riskwatch.core.ledger.party import SLIPS
+from riskwatch.core.ledger.party import MAX_SLIPS
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
 from riskwatch.core.readings import OpenPosition
@@ -221,4 +221,4 @@ def test_fills_travel_with_what_they_slipped_by_once_and_bounded() -> None:
     assert slip.notional == float(one.qty * one.price)
     assert read(run([one, tick(1), fill("3", 1), tick(120)])).slips == []
     many = [fill(str(n), 0, reference_price="20000") for n in range(200)]
-    assert len(read(run([*many, tick(1)])).slips) == SLIPS
+    assert len(read(run([*many, tick(1)])).slips) == MAX_SLIPS

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.ledger.config import LedgerConfig
-from riskwatch.core.ledger.holding import CHUNK
+from riskwatch.core.ledger.holding import MAX_CHUNK_DELTAS
 from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
 from riskwatch.core.outputs import EventRejected
@@ -63,13 +63,13 @@ def test_a_late_delta_is_exact_even_behind_the_fold() -> None:
 
 def test_the_buffer_is_bounded_and_folds_its_oldest_early() -> None:
     """Past `max_deltas` the oldest chunk folds: sums stay exact, early snapshots are late."""
-    config = LedgerConfig(max_deltas=2 * CHUNK)
+    config = LedgerConfig(max_deltas=2 * MAX_CHUNK_DELTAS)
     stage, state = LedgerStage(config), LedgerState()
-    total = 5 * CHUNK
+    total = 5 * MAX_CHUNK_DELTAS
     fills = [fill(str(n), n / 1000, qty="0.1") for n in range(total)]
     assert run(fills, state, stage) == []
     cell = state.parties["kraken"].cells["mm", "main", "BTC", "custody"]
-    assert cell.buffered() <= 3 * CHUNK
+    assert cell.buffered() <= 3 * MAX_CHUNK_DELTAS
     assert cell.amount() == cell.line.amount == Decimal(total) / 10
     [late] = run([balance("early", 0.5, "0")], state, stage)
     assert isinstance(late, EventRejected)
@@ -81,7 +81,7 @@ def test_the_buffer_is_bounded_and_folds_its_oldest_early() -> None:
 def test_a_fill_rewrites_a_chunk_and_not_the_whole_buffer() -> None:
     """The rows that one more fill dirties stay small however much is buffered."""
     state = LedgerState()
-    run([fill(str(n), n / 1000, qty="0.12345678") for n in range(12 * CHUNK + 1)], state)
+    run([fill(str(n), n / 1000, qty="0.12345678") for n in range(12 * MAX_CHUNK_DELTAS + 1)], state)
     everything = sum(len(row or b"") for row in state.drain().values())
     run([fill("one", 4)], state)
     one = state.drain()
@@ -92,11 +92,11 @@ def test_a_fill_rewrites_a_chunk_and_not_the_whole_buffer() -> None:
 
 def test_hot_holdings_reload_to_the_same_rows() -> None:
     """Chunks that fill up, fold and are cut by snapshots are the same after a reload."""
-    stage = LedgerStage(LedgerConfig(max_deltas=2 * CHUNK))
+    stage = LedgerStage(LedgerConfig(max_deltas=2 * MAX_CHUNK_DELTAS))
     plain, restarted = LedgerState(), LedgerState()
     rows: dict[str, bytes] = {}
     whole: dict[str, bytes] = {}
-    for n in range(8 * CHUNK):
+    for n in range(8 * MAX_CHUNK_DELTAS):
         late = 40.0 if n % 11 == 0 else 0.0
         event = fill(str(n), 100 + n / 150 - late, qty="0.3")
         events = [event, balance(f"s{n}", 98 + n / 150, "5")] if n % 500 == 499 else [event]

@@ -6,7 +6,7 @@ import pytest
 
 from riskwatch.core.enums import Cause
 from riskwatch.core.market.config import MarketConfig
-from riskwatch.core.market.report import Implied, judge, outweighs, refutes, supports
+from riskwatch.core.market.report import ImpliedValue, attribute_cause, outweighs, refutes, supports
 from riskwatch.core.market.state import BP
 
 CONFIG = MarketConfig()
@@ -16,9 +16,9 @@ NOBODY: frozenset[str] = frozenset()
 def says(
     venue: str, bp: float, *, pair: str = "C/USD", sd: float = 3.0, traded: float | None = 100.0,
     prompt: bool = True,
-) -> Implied:  # fmt: skip
+) -> ImpliedValue:  # fmt: skip
     """What a feed implies, in basis points."""
-    return Implied(f"{venue}:{pair}", venue, bp * BP, sd * BP, prompt, traded)
+    return ImpliedValue(f"{venue}:{pair}", venue, bp * BP, sd * BP, prompt, traded)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_who_trades_nothing_is_not_heard() -> None:
     ],
 )  # fmt: skip
 def test_causes(
-    feeds: list[Implied], dislocated: frozenset[str], *, established: bool, cause: Cause
+    feeds: list[ImpliedValue], dislocated: frozenset[str], *, established: bool, cause: Cause
 ) -> None:
     """Who agrees, who contradicts, and who is heard decide."""
-    verdict = judge(-100.0 * BP, feeds, dislocated, CONFIG, established=established)
+    verdict = attribute_cause(-100.0 * BP, feeds, dislocated, CONFIG, established=established)
     assert verdict.cause is cause
 
 
 def test_near_the_peg_there_is_no_cause_to_look_for() -> None:
     """Below 15 bp nothing is asked."""
-    assert judge(-14.9 * BP, [says("a", -90)], NOBODY, CONFIG).cause is Cause.NONE
+    assert attribute_cause(-14.9 * BP, [says("a", -90)], NOBODY, CONFIG).cause is Cause.NONE

@@ -28,7 +28,7 @@ def run(
     """A baseline after one value a minute."""
     base = base or Baseline(0, 0.0, 0.0, 2.0)
     for minute, value in enumerate(values, start + 1):
-        base.see(
+        base.update(
             value,
             minute * MINUTE,
             CONFIG,
@@ -80,7 +80,9 @@ def test_a_frozen_location_stands_still_and_a_free_one_follows() -> None:
     free, frozen = Baseline(0, 0.0, 0.0, 2.0), Baseline(0, 0.0, 0.0, 2.0)
     for minute in range(1, 49 * 60):
         for base, alarmed in ((free, False), (frozen, minute > 60)):
-            base.see(-minute / 30.0, minute * MINUTE, CONFIG, half_life_s=43_200.0, alarmed=alarmed)
+            base.update(
+                -minute / 30.0, minute * MINUTE, CONFIG, half_life_s=43_200.0, alarmed=alarmed
+            )
     assert frozen.location == pytest.approx(0.0, abs=0.1)
     assert sunk(frozen) == pytest.approx(95.0, abs=5.0)
     assert sunk(free) < 0.4 * sunk(frozen)
@@ -92,7 +94,7 @@ def test_the_longest_freeze_ends() -> None:
     longest = int(CONFIG.freeze_max_s // 600)
     marks = {}
     for step in range(1, longest + 14 * 144):
-        base.see(-8.0, step * 10 * MINUTE, CONFIG, half_life_s=86_400.0, alarmed=True)
+        base.update(-8.0, step * 10 * MINUTE, CONFIG, half_life_s=86_400.0, alarmed=True)
         marks[step] = base.location
     assert marks[longest] == 0.0
     assert marks[longest + 144 + 2] == pytest.approx(-4.0, abs=0.1)
@@ -104,16 +106,16 @@ def test_turmoil_excuses_nothing_while_the_location_stands_still() -> None:
     calm = run(noise(2.0, 4 * HALF))
     wild = run(noise(40.0, HALF), calm, alarmed=True, start=4 * HALF)
     assert wild.scale > 10.0
-    assert wild.in_force() == wild.held < 3.0
+    assert wild.current_scale() == wild.held < 3.0
     free = run(noise(40.0, 1), wild, start=5 * HALF)
-    assert (free.frozen, free.in_force()) == (-1, free.scale)
+    assert (free.frozen, free.current_scale()) == (-1, free.scale)
 
 
 def test_one_bad_print_is_next_to_nothing() -> None:
     """However bad, and after a hole it speaks for a quarter of an hour only."""
     base = run(noise(1.0, 600))
     before = msgspec.structs.replace(base)
-    base.see(-9_000.0, 2 * DAY, CONFIG, half_life_s=86_400.0, alarmed=False)
+    base.update(-9_000.0, 2 * DAY, CONFIG, half_life_s=86_400.0, alarmed=False)
     assert abs(base.level - before.level) < 2.0 * before.scale
     assert abs(base.location - before.location) < 0.1
     assert base.scale < 1.2 * before.scale
@@ -123,7 +125,7 @@ def test_the_past_teaches_nothing() -> None:
     """An observation that is not newer than the last changes no bit."""
     base = run([1.0, 2.0])
     before = msgspec.structs.replace(base)
-    base.see(50.0, 2 * MINUTE, CONFIG, half_life_s=1.0, alarmed=True)
+    base.update(50.0, 2 * MINUTE, CONFIG, half_life_s=1.0, alarmed=True)
     assert base == before
 
 
@@ -143,7 +145,7 @@ def test_whatever_comes_it_stays_sane_and_survives_storage(
         if n == cut:
             broken = msgspec.json.decode(encode_row(whole), type=Baseline)
         for base in [whole] if broken is whole else [whole, broken]:
-            base.see(value, us, CONFIG, half_life_s=600.0, alarmed=alarmed, bound=5.0)
+            base.update(value, us, CONFIG, half_life_s=600.0, alarmed=alarmed, bound=5.0)
     assert broken == whole
     assert abs(whole.location) <= 5.0
     assert 0.0 < whole.scale < float("inf")

@@ -10,7 +10,7 @@ from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.engine import bootstrap
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, asset, held, market, of
 
 POLICY = bootstrap.configuration().policy
@@ -19,7 +19,7 @@ HOUR = 60
 
 def shipped() -> Desk:
     """The risk stage as it is shipped, models included."""
-    return Desk(RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ladder(POLICY.models)))
+    return Desk(RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models)))
 
 
 def live(d: Desk, path: list[tuple[int, float]], sd: float, seed: int = 1) -> None:

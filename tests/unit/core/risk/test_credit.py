@@ -8,7 +8,7 @@ from riskwatch.core.enums import RejectReason, State
 from riskwatch.core.events import Credit
 from riskwatch.core.outputs import DecisionMade, EventRejected
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.risk.credit import partial, rating, weight
+from riskwatch.core.risk.credit import credit_rating, named_parts, news_weight
 from tests.support.risk import REFERENCE, Desk, asset, desk, market, news, of
 
 CONFIG = RiskConfig(source_weights={"court": 1.0})
@@ -24,7 +24,7 @@ def told(*stories: tuple[str, str, str]) -> Desk:
 
 def believed(d: Desk, *kinds: str) -> float:
     """Weight of news about kraken."""
-    return round(weight(d.state.credit.get("kraken"), kinds, CONFIG), 6)
+    return round(news_weight(d.state.credit.get("kraken"), kinds, CONFIG), 6)
 
 
 def test_each_source_counts_once() -> None:
@@ -75,10 +75,10 @@ def test_partial_suspensions_are_counted_apart() -> None:
     for i, fields in enumerate(({"assets": ["UST", "LUNA"]}, {"networks": ["terra"]})):
         d.tell(news(Credit, i, str(i), subject="kraken", kind="withdrawals_suspended", **fields))
     row = d.state.credit["kraken"]
-    assert weight(row, ("withdrawals_suspended",), CONFIG) == 0.0
-    assert partial(row, "withdrawals_suspended") == ["LUNA", "UST", "terra"]
+    assert news_weight(row, ("withdrawals_suspended",), CONFIG) == 0.0
+    assert named_parts(row, "withdrawals_suspended") == ["LUNA", "UST", "terra"]
     d.tell(news(Credit, 3, "3", subject="kraken", kind="withdrawals_resumed", assets=["UST"]))
-    assert partial(row, "withdrawals_suspended") == ["LUNA", "terra"]
+    assert named_parts(row, "withdrawals_suspended") == ["LUNA", "terra"]
 
 
 def test_the_latest_rating_counts_whatever_came_last() -> None:
@@ -86,8 +86,8 @@ def test_the_latest_rating_counts_whatever_came_last() -> None:
     d = desk()
     for minutes, name, grade in ((5, "1", "A"), (9, "2", "BB"), (7, "3", "BBB")):
         d.tell(news(Credit, minutes, name, subject="kraken", kind="rating", rating=grade))
-    assert rating("kraken", d.state.credit["kraken"], REFERENCE) == "BB"
-    assert rating("coinbase", None, REFERENCE) == "BB"
+    assert credit_rating("kraken", d.state.credit["kraken"], REFERENCE) == "BB"
+    assert credit_rating("coinbase", None, REFERENCE) == "BB"
     (refused,) = of(
         d.tell(news(Credit, 10, "4", subject="kraken", kind="rating", rating="Z")), EventRejected
     )

@@ -17,8 +17,8 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.core.readings import FlowFeatures, OpenPosition
 from riskwatch.core.risk.config import Ask
-from riskwatch.core.risk.explanation import sentence
-from riskwatch.core.risk.rule_engine import RuleEngine, score_name
+from riskwatch.core.risk.explanation import rule_sentence
+from riskwatch.core.risk.rule_engine import RuleEngine, score_feature
 from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.rules import RulePack
 from tests.support.risk import (
@@ -229,15 +229,15 @@ def test_a_model_asks_within_its_authority() -> None:
     """Capped by it; unknown generations ask for nothing; rules are above."""
     ask = Ask(target="t", generation="g", state=State.REDUCE, at=0.5, dwell_s=0.0, observations=1)
     rules = RuleEngine(RulePack(rules=()), (ask,)).of("asset:USDC")
-    features = {score_name("g", "t"): 0.9}
+    features = {score_feature("g", "t"): 0.9}
     for caps, state in (
-        ({score_name("g", "t"): State.REDUCE}, State.REDUCE),
-        ({score_name("g", "t"): State.WATCH}, State.WATCH),
-        ({score_name("g", "t"): State.NORMAL}, State.NORMAL),
-        ({score_name("g", "u"): State.HALT}, State.NORMAL),
+        ({score_feature("g", "t"): State.REDUCE}, State.REDUCE),
+        ({score_feature("g", "t"): State.WATCH}, State.WATCH),
+        ({score_feature("g", "t"): State.NORMAL}, State.NORMAL),
+        ({score_feature("g", "u"): State.HALT}, State.NORMAL),
         ({}, State.NORMAL),
     ):
-        look = rules.look(ScopeRow(), features, Cause.NONE, elapsed=0, fresh=1, caps=caps)
+        look = rules.evaluate(ScopeRow(), features, Cause.NONE, elapsed=0, fresh=1, caps=caps)
         assert look.state is state
 
 
@@ -246,7 +246,9 @@ def test_the_strictest_leads_then_the_most_severe() -> None:
     rules = RuleEngine(RULES).of("asset:USDC")
     row = ScopeRow()
     for _ in range(7):
-        look = rules.look(row, {"discount_bp": 500.0}, Cause.ISSUER, elapsed=at(1) - at(0), fresh=1)
+        look = rules.evaluate(
+            row, {"discount_bp": 500.0}, Cause.ISSUER, elapsed=at(1) - at(0), fresh=1
+        )
     assert [r.rule.id for r in look.requests] == [
         "asset.discount.halt", "asset.discount.reduce", "asset.discount.watch"
     ]  # fmt: skip
@@ -291,5 +293,5 @@ def test_behind_a_shut_gate_leaving_costs_what_is_not_recovered() -> None:
 def test_sentences_have_no_stray_blanks() -> None:
     """Also where a rule's unit is empty."""
     rule = next(r for r in RULES.rules if r.id == "counterparty.suspended.reduce")
-    said = sentence(rule, rule.any[0], 0.34, "counterparty:x")
+    said = rule_sentence(rule, rule.any[0], 0.34, "counterparty:x")
     assert said == "counterparty:x has shut withdrawals: suspended_weight is 0.34"

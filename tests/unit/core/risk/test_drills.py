@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from riskwatch.core.clock import DAY, HOUR, MINUTE, micros, text
+from riskwatch.core.clock import DAY, HOUR, MINUTE, micros, rfc3339
 from riskwatch.core.events import Tick
 from riskwatch.core.outputs import DrillSignalled, KillSwitchChanged
 from riskwatch.core.risk.config import DrillPlan, RiskConfig
-from riskwatch.core.risk.drills import due_by
+from riskwatch.core.risk.drills import last_due
 from riskwatch.core.risk.stage import RiskStage
 from tests.support.risk import LIMITS, REFERENCE, RULES, ZERO_US, Desk, NoScorer, of
 
@@ -49,7 +49,7 @@ def ticks(first: int, last: int, every: int = MINUTE) -> Iterable[Tick]:
 def test_when_a_plan_is_due(plan: dict[str, Any], at: str, due: str) -> None:
     """By time of day and weekday, UTC."""
     made = DrillPlan(id="p", scope="firm", **plan)
-    assert text(due_by(made, micros(datetime.fromisoformat(f"{at}+00:00")))) == due
+    assert rfc3339(last_due(made, micros(datetime.fromisoformat(f"{at}+00:00")))) == due
 
 
 def test_a_new_plan_waits_for_its_moment_and_is_then_followed() -> None:
@@ -58,7 +58,7 @@ def test_a_new_plan_waits_for_its_moment_and_is_then_followed() -> None:
     d.tell(*ticks(ZERO_US, ZERO_US + 2 * DAY + 7 * HOUR))
     signals = of(d.out, DrillSignalled)
     days = ["2023-03-11T06:30:00Z", "2023-03-12T06:30:00Z", "2023-03-13T06:30:00Z"]
-    assert [text(micros(s.ts)) for s in signals] == days
+    assert [rfc3339(micros(s.ts)) for s in signals] == days
     first = signals[0]
     assert (first.scope, first.plan, first.person) == ("asset:USDC", "daily", "schedule")
     assert first.expect == ["desk-1"]
@@ -78,7 +78,7 @@ def test_a_restart_repeats_none() -> None:
     assert not of(again.out, DrillSignalled)
     # A silence of three days and a half: one of each, not one for each day.
     again.tell(Tick(ZERO_US + 4 * DAY), Tick(ZERO_US + 4 * DAY + MINUTE))
-    made = [(s.plan, text(micros(s.ts))) for s in of(again.out, DrillSignalled)]
+    made = [(s.plan, rfc3339(micros(s.ts))) for s in of(again.out, DrillSignalled)]
     assert made == [("daily", "2023-03-15T00:00:00Z"), ("weekly", "2023-03-15T00:00:00Z")]
 
 

@@ -12,15 +12,15 @@ import pytest
 from riskwatch.core.enums import State
 from riskwatch.core.events import Credit
 from riskwatch.core.outputs import CounterpartyAssessed, DecisionMade, ScoreUpdated
-from riskwatch.core.readings import FlowFeatures, OpenPosition, Slip
+from riskwatch.core.readings import FillSlippage, FlowFeatures, OpenPosition
 from riskwatch.core.reference import Asset, Party
 from riskwatch.core.risk.baseline import BaselineConfig
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.risk.features import counterparty_features, engaged, note_party
+from riskwatch.core.risk.features import counterparty_features, has_business, update_party_baseline
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.core.risk.state import PartyRow
 from riskwatch.engine import bootstrap
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from tests.support.risk import (
     CALM,
     LIMITS,
@@ -128,7 +128,7 @@ def slowing(state: State, days: int = 20) -> PartyRow:
         row.us = at(60 * hour)
         took = 3_600.0 * 2.0 ** (hour / 120.0)
         row.flow = flow(withdrawals_done=20, withdrawal_baseline_s=took)
-        note_party(row, State.NORMAL if hour < 24 else state, CONFIG)
+        update_party_baseline(row, State.NORMAL if hour < 24 else state, CONFIG)
     return row
 
 
@@ -148,10 +148,10 @@ def test_a_venue_that_slows_down_does_not_become_usual() -> None:
 def test_too_few_withdrawals_make_no_baseline() -> None:
     """Nor do they when nothing new was reported."""
     row = PartyRow(at(0), [], [], flow(withdrawals_done=2, withdrawal_baseline_s=60.0))
-    assert not note_party(row, State.NORMAL, CONFIG)
+    assert not update_party_baseline(row, State.NORMAL, CONFIG)
     row.flow = flow(withdrawals_done=5, withdrawal_baseline_s=60.0)
-    assert note_party(row, State.NORMAL, CONFIG)
-    assert not note_party(row, State.NORMAL, CONFIG)
+    assert update_party_baseline(row, State.NORMAL, CONFIG)
+    assert not update_party_baseline(row, State.NORMAL, CONFIG)
 
 
 def test_we_are_there_while_anything_is() -> None:
@@ -170,13 +170,13 @@ def test_we_are_there_while_anything_is() -> None:
     for expected, readings in ((True, here), (False, gone)):
         for reading in readings:
             d.tell(reading)
-            assert engaged(d.state.parties["kraken"], d.state, CONFIG) is expected, reading
-    assert not engaged(None, d.state, CONFIG)
+            assert has_business(d.state.parties["kraken"], d.state, CONFIG) is expected, reading
+    assert not has_business(None, d.state, CONFIG)
 
 
 def shipped() -> Desk:
     """The risk stage as it is shipped."""
-    return Desk(RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ladder(POLICY.models)))
+    return Desk(RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models)))
 
 
 def test_counterparties_are_scored_and_our_exit_censors() -> None:
@@ -195,9 +195,9 @@ def test_counterparties_are_scored_and_our_exit_censors() -> None:
     assert (gap.censored, len(gap.samples)) == (0, 12)
 
 
-def slips(minutes: float, *bp: float) -> list[Slip]:
+def slips(minutes: float, *bp: float) -> list[FillSlippage]:
     """Fills of half a million dollars of BTC."""
-    return [Slip(at(minutes), "BTC", "USD", 500_000.0, each) for each in bp]
+    return [FillSlippage(at(minutes), "BTC", "USD", 500_000.0, each) for each in bp]
 
 
 def traded(d: Desk, first: int, last: int, bp: float) -> None:
@@ -213,14 +213,14 @@ def test_our_own_fills_make_leaving_dearer() -> None:
     """The exit cost is the learned quantile, with the square-root law before any fill."""
     d = shipped()
     traded(d, 0, 1, 0.0)
-    law = d.stage._evaluator.dollars.assessor
+    law = d.stage._evaluator.stakes_calculator.assessor
     exposure = 25 * 20_000.0
-    by_law = exposure * law.law(d.state, "BTC").bp(exposure) * 1e-4
-    plain = Desk(RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ladder(POLICY.models)))
+    by_law = exposure * law.impact_law(d.state, "BTC").bp(exposure) * 1e-4
+    plain = Desk(RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models)))
     plain.tick(
         0.5, market(0.4, bitcoin(volume_usd=1e5, half_spread_bp=1.0)), held(0, ("BTC", "25"))
     )
-    before = plain.stage._evaluator.dollars.assessor.close(plain.state, "BTC", exposure)
+    before = plain.stage._evaluator.stakes_calculator.assessor.close(plain.state, "BTC", exposure)
     assert before == pytest.approx(by_law)
     traded(d, 1, 121, 600.0)
     after = law.close(d.state, "BTC", exposure)
@@ -252,7 +252,7 @@ def test_the_decision_weighs_staying_against_leaving() -> None:
     )
     made = of(d.out, DecisionMade, "asset:USDC")[-1]
     price = 0.97 * 500_000.0
-    law = d.stage._evaluator.dollars.assessor.law(d.state, "USDC")
+    law = d.stage._evaluator.stakes_calculator.assessor.impact_law(d.state, "USDC")
     assert float(made.exit_cost_usd) == pytest.approx(price * law.bp(price) * 1e-4, abs=0.02)
     # 300 bp at an LGD of 0.2: the market charges a default probability of 15 %.
     assert float(made.el_usd) == pytest.approx(0.15 * 0.2 * price, abs=0.02)

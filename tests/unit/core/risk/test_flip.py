@@ -9,9 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from riskwatch.core.enums import Cause, Quality, State
-from riskwatch.core.risk.explanation import Scene, Stakes, flip
-from riskwatch.core.risk.rule_engine import Look, Request
-from riskwatch.core.risk.scorer import RULES
+from riskwatch.core.risk.explanation import EvaluationContext, ExposureAtStake, counterfactual
+from riskwatch.core.risk.rule_engine import RuleEvaluation, RuleRequest
+from riskwatch.core.risk.scorer import RULES_GENERATION
 from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.rules import Condition, Rule
 
@@ -37,7 +37,7 @@ FEATURES = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 100).map(float
 def decided(rules: list[Rule], features: dict[str, float]) -> tuple[State, dict[str, Any]]:
     """Decide from NORMAL, all rules that are met asking; gives the state and its flip."""
     requests = [
-        Request(rule, RULES, rule.state, severity)
+        RuleRequest(rule, RULES_GENERATION, rule.state, severity)
         for rule in rules
         if (severity := rule.severity(features)[0]) >= 1.0
     ]
@@ -45,11 +45,18 @@ def decided(rules: list[Rule], features: dict[str, float]) -> tuple[State, dict[
     decisive = {
         r.rule.id: found for r in requests if (found := r.rule.severity(features)[1]) is not None
     }
-    look = Look(requests, {}, decisive, moving=False, changed=True, before=None)
-    scene = Scene(
-        0, "asset:X", features, Cause.ISSUER, Quality.GOOD, [], [], lambda: Stakes(0.0, 0.0, 0.0)
+    look = RuleEvaluation(requests, {}, decisive, moving=False, changed=True, before=None)
+    scene = EvaluationContext(
+        0,
+        "asset:X",
+        features,
+        Cause.ISSUER,
+        Quality.GOOD,
+        [],
+        [],
+        lambda: ExposureAtStake(0.0, 0.0, 0.0),
     )
-    return look.state, flip(ScopeRow(), look.state, look, scene)
+    return look.state, counterfactual(ScopeRow(), look.state, look, scene)
 
 
 def asked(rules: list[Rule], features: dict[str, float]) -> State:

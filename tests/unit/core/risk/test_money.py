@@ -22,9 +22,9 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.core.readings import CounterpartyReading, Holding, OpenPosition
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.risk.credit_loss import Assessor, either, pd_over
-from riskwatch.core.risk.exposure import expose
-from riskwatch.core.risk.scorer import Law
+from riskwatch.core.risk.credit_loss import CreditAssessor, combined_loss_rate, horizon_pd
+from riskwatch.core.risk.exposure import sum_exposures
+from riskwatch.core.risk.scorer import ImpactLaw
 from tests.support.risk import (
     CALM,
     LIMITS,
@@ -70,7 +70,7 @@ def test_sums_equal_the_obvious_way(rows: list[tuple[str, Holding]]) -> None:
             for party in ("kraken", "coinbase")
         )
     )
-    found = expose(d.state, REFERENCE)
+    found = sum_exposures(d.state, REFERENCE)
 
     def total(keep: object) -> tuple[float, float, float]:
         """Long, short and orders of the rows that are kept."""
@@ -203,7 +203,7 @@ def test_expected_loss_is_the_product() -> None:
         assert a.ead_usd > 0
     # A coin at -100 bp with an LGD of 0.2 is charged a PD of 5 % by the market.
     assert assessed(d, "issuer:circle").pd == pytest.approx(0.05)
-    assert assessed(d, "bank:svb").pd == pytest.approx(pd_over(0.01, 2_592_000.0), abs=1e-9)
+    assert assessed(d, "bank:svb").pd == pytest.approx(horizon_pd(0.01, 2_592_000.0), abs=1e-9)
 
 
 def test_a_closed_gate_lengthens_the_horizon_and_costs_more() -> None:
@@ -238,7 +238,9 @@ def test_exposure_at_default_is_finite_and_above_the_claim() -> None:
     """A stressed accrual on what moves, never more than there is."""
     d = book(held(0, ("BTC", "2"), ("USD", "10")))
     d.tell(news(Credit, 0, "1", subject="kraken", kind="withdrawals_suspended"))
-    made = Assessor(RiskConfig(), REFERENCE).party(d.state, "kraken", expose(d.state, REFERENCE))
+    made = CreditAssessor(RiskConfig(), REFERENCE).party(
+        d.state, "kraken", sum_exposures(d.state, REFERENCE)
+    )
     assert isfinite(made.ead)
     assert 40_010.0 < made.ead <= 80_020.0
     assert made.stuck == 40_010.0
@@ -246,7 +248,7 @@ def test_exposure_at_default_is_finite_and_above_the_claim() -> None:
 
 def test_the_laws_themselves() -> None:
     """PD grows with the horizon, two risks do not count twice, and impact grows as a root."""
-    assert pd_over(0.1, 100.0) < pd_over(0.1, 200.0) < pd_over(0.1, 31_536_000.0)
-    assert either(0.5, 0.5) == 0.75
-    assert Law(0.0, 0.01).bp(4e6) == pytest.approx(2 * Law(0.0, 0.01).bp(1e6))
-    assert Law(5.0, 0.01).bp(0.0) == 5.0
+    assert horizon_pd(0.1, 100.0) < horizon_pd(0.1, 200.0) < horizon_pd(0.1, 31_536_000.0)
+    assert combined_loss_rate(0.5, 0.5) == 0.75
+    assert ImpactLaw(0.0, 0.01).bp(4e6) == pytest.approx(2 * ImpactLaw(0.0, 0.01).bp(1e6))
+    assert ImpactLaw(5.0, 0.01).bp(0.0) == 5.0

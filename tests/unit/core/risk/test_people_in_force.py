@@ -23,7 +23,7 @@ from riskwatch.core.outputs import (
     Unwind,
 )
 from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from tests.support.people import SCOPE, answer, command, people, request_of, until
 from tests.support.risk import asset, at, held, market, of
 
@@ -179,7 +179,7 @@ def test_a_drill_names_clients(expect: object) -> None:
 
 def test_the_authority_of_models_is_changed_where_their_ceiling_lets_it() -> None:
     """Else it is refused, in words; and the ladder itself remembers."""
-    ladder = Ladder(
+    ladder = Ensemble(
         ModelsConfig(
             targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
             generations=(

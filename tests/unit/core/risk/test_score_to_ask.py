@@ -12,7 +12,7 @@ import riskwatch
 from riskwatch.core.enums import State
 from riskwatch.core.risk.stage import RiskStage
 from riskwatch.engine import bootstrap
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from tests.support.risk import LIMITS, REFERENCE, RULES, Desk, asset, market
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def way(run: Callable[[], object]) -> list[str]:
 @pytest.mark.parametrize("minute", [1, 2, 5])
 def test_a_score_reaches_its_ask_in_six_hops(minute: int) -> None:
     """Whether reasons are asked for at once (scores go out, a sample is taken) or later."""
-    stage = RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ladder(POLICY.models))
+    stage = RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models))
     made = Desk(stage)
     made.minutes(0, minute - 1)
     reading = market(minute, asset(seen=minute + 2, bp=-25.0))

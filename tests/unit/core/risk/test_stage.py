@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from riskwatch.contracts.outputs import output_line
 from riskwatch.core.events import Credit, Tick
 from riskwatch.core.outputs import ExposureChanged
-from riskwatch.core.readings import CounterpartyReading, Slip
+from riskwatch.core.readings import CounterpartyReading, FillSlippage
 from riskwatch.core.risk.state import RiskState
 from riskwatch.engine import bootstrap
-from riskwatch.models.ensemble import Ladder
+from riskwatch.models.ensemble import Ensemble
 from tests.support.risk import (
     LIMITS,
     REFERENCE,
@@ -47,7 +47,7 @@ def full_stage() -> RiskStage:
     """The stage with its models."""
     from riskwatch.core.risk.stage import RiskStage
 
-    return RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ladder(POLICY.models))
+    return RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models))
 
 
 def story(seed: int, minutes: int) -> list[RiskEvent]:
@@ -75,7 +75,9 @@ def story(seed: int, minutes: int) -> list[RiskEvent]:
             party = rng.choice(("kraken", "coinbase"))
             reading = held(minute, *amounts[: rng.randrange(4)], party=party)
             slips = [
-                Slip(at(minute - rng.randrange(3)), "BTC", "USD", 2_000.0, rng.gauss(5.0, 9.0))
+                FillSlippage(
+                    at(minute - rng.randrange(3)), "BTC", "USD", 2_000.0, rng.gauss(5.0, 9.0)
+                )
                 for _ in range(rng.randrange(3))
             ]
             told.append(msgspec.structs.replace(reading, slips=slips))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.enums import Cause, State
-from riskwatch.core.risk.tracker import Tracker, track
+from riskwatch.core.risk.tracker import RuleTracker, update_tracker
 from riskwatch.core.rules import Condition, Rule
 
 RULE = Rule(
@@ -16,11 +16,11 @@ RULE = Rule(
 )  # fmt: skip
 
 
-def go(*looks: tuple[float | None, int, int], cause: Cause = Cause.ISSUER) -> Tracker:
+def go(*looks: tuple[float | None, int, int], cause: Cause = Cause.ISSUER) -> RuleTracker:
     """Track (severity, minutes since the last look, fresh observations)."""
-    tracker = Tracker()
+    tracker = RuleTracker()
     for severity, minutes, fresh in looks:
-        track(tracker, RULE, severity, cause, minutes * MINUTE, fresh)
+        update_tracker(tracker, RULE, severity, cause, minutes * MINUTE, fresh)
     return tracker
 
 
@@ -64,11 +64,11 @@ def test_what_is_not_known_stands_still() -> None:
 )
 def test_never_without_enough_evidence(looks: list[tuple[float | None, int, int]]) -> None:
     """Whatever comes: active means that dwell and observations were there, and one at the top."""
-    tracker = Tracker()
+    tracker = RuleTracker()
     held, seen, reached = 0, 0, False
     for severity, minutes, fresh in looks:
         was = tracker.active
-        track(tracker, RULE, severity, Cause.ISSUER, minutes * MINUTE, fresh)
+        update_tracker(tracker, RULE, severity, Cause.ISSUER, minutes * MINUTE, fresh)
         if severity is None:
             assert tracker.active == was
             continue

@@ -20,7 +20,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     LimitMeasured,
 )
-from riskwatch.core.risk.approvals import scope_of
+from riskwatch.core.risk.approvals import limit_scope
 from tests.support.people import OPERATORS, SCOPE, answer, command, people, request_of, until
 from tests.support.risk import LIMITS, Desk, asset, at, held, market, of
 
@@ -267,21 +267,21 @@ def test_a_limit_is_lowered_by_one_and_raised_by_two() -> None:
     assert (now.hard_usd, now.status) == (Decimal("400000.00"), "breach")
     asked = d.tell(command("ann", "set_limit", 3, limit="usdc", hard_usd="900000"))
     assert answer(asked) == "requested"
-    assert d.state.hards["usdc"].hard_usd == 400_000.0
+    assert d.state.limit_overrides["usdc"].hard_usd == 400_000.0
     out = d.tell(command("bob", "approve", 4, request=request_of(asked)))
-    assert (answer(out), d.state.hards["usdc"].hard_usd) == ("approved", 900_000.0)
-    assert d.state.hards["usdc"].by == "ann and bob"
+    assert (answer(out), d.state.limit_overrides["usdc"].hard_usd) == ("approved", 900_000.0)
+    assert d.state.limit_overrides["usdc"].by == "ann and bob"
 
 
 @pytest.mark.parametrize("limit", LIMITS.limits, ids=lambda limit: limit.id)
 def test_every_kind_of_limit_can_be_raised(limit: Limit) -> None:
     """Those on what no switch stands on as well: issuers, banks and groups."""
-    d, scope = people(), scope_of(limit)
+    d, scope = people(), limit_scope(limit)
     most = str(int(2 * limit.hard_usd))
     asked = d.tell(command("ann", "set_limit", 1, scope, limit=limit.id, hard_usd=most))
     approval = command("bob", "approve", 2, scope, request=request_of(asked))
     assert answer(d.tell(approval)) == "approved"
-    assert d.state.hards[limit.id].hard_usd == 2 * limit.hard_usd
+    assert d.state.limit_overrides[limit.id].hard_usd == 2 * limit.hard_usd
     unknown = command("bob", "approve", 3, scope, request=request_of(asked))
     assert answer(d.tell(unknown)) == "REQUEST_UNKNOWN"
 
