@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 lint audit-deps format \
+.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 mutants lint audit-deps format \
   wheel env clean
 
 UV_VERSION := 0.13.8
@@ -15,6 +15,8 @@ READY_DEV := .venv/.riskwatch-ready-dev
 PYTHON ?=
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 python)
 WORKERS ?= 2
+# Tests on real servers wait more than they work: one process more than there are processors.
+TESTERS ?= 3
 FUZZ ?= 1000000
 KILLS ?= 3000
 LIVES ?= 10000
@@ -34,7 +36,8 @@ demo: $(READY) ## an episode on the screen, from nothing
 	@$(BIN)/riskwatch demo $(ARGS)
 
 test: $(READY_DEV) lint ## everything that must hold; what was skipped is said at the end
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore=tests/bench $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadscope --no-loadscope-reorder --durations=20 \
+	  --ignore=tests/bench $(ARGS)
 
 bench: $(READY_DEV) ## figures, as ratios measured in one run
 	@$(BIN)/python -m pytest tests/bench -p no:xdist --benchmark-only $(ARGS)
@@ -56,6 +59,9 @@ kill9: $(READY_DEV) ## replays killed by SIGKILL: KILLS times
 
 chaos: $(READY_DEV) ## workers on real servers, killed CHAOS times and hurt in other ways
 	@RISKWATCH_CHAOS=$(CHAOS) $(BIN)/python -m pytest -q tests/chaos -s $(ARGS)
+
+mutants: $(READY_DEV) ## planted bugs, each with its tests; ARGS="M05 M38" plants those alone
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(READY_DEV) ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -53,6 +53,10 @@ class StoreError(RiskwatchError):
     """The database is missing, of another version, or held by somebody else."""
 
 
+class RowFormatError(StoreError):
+    """State rows have a format that this build does not read."""
+
+
 class StoreUnavailableError(StoreError):
     """The database does not answer for now: the same may be tried again, and must be.
 

@@ -268,7 +268,7 @@ class Pump(Service):
                 if await host.in_thread(host.worker.run_once):
                     continue
                 await host.wait_for_work()
-                if host.worker.kind == "ledger" and self.loop.time() - told > COMMIT_OFFSETS_S:
+                if host.worker.shares_group and self.loop.time() - told > COMMIT_OFFSETS_S:
                     told = self.loop.time()
                     await self._consumer.commit_offsets()
         except StoppedError:

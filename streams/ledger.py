@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.worker.worker import Worker
+from riskwatch.worker.worker import LedgerWorker
 from streams import host
 
 if TYPE_CHECKING:
     from riskwatch.worker.settings import ProcessSettings
 
 
-def worker(settings: ProcessSettings) -> Worker:
+def worker(settings: ProcessSettings) -> LedgerWorker:
     """Put the worker together."""
-    return Worker("ledger", settings)
+    return LedgerWorker(settings)
 
 
 run = host.run

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from riskwatch.worker.worker import Worker
+from riskwatch.worker.worker import RiskWorker
 from streams import host
 
 if TYPE_CHECKING:
     from riskwatch.worker.settings import ProcessSettings
 
 
-def worker(settings: ProcessSettings) -> Worker:
+def worker(settings: ProcessSettings) -> RiskWorker:
     """Put the worker together."""
-    return Worker("risk", settings)
+    return RiskWorker(settings)
 
 
 run = host.run

@@ -30,7 +30,11 @@ NEEDS: Final = {
     "redis_server": "redis",
 }
 """Fixtures that need something of the machine, and the marker that their tests get."""
+LONGEST: Final = ("chaos", "kafka", "property", "crash", "integration")
+"""Folders, and markers, of the tests that take longest, the longest first."""
 TALLY: Final = pytest.StashKey["Tally"]()
+LOGGING: Final = structlog.get_config()
+"""Settings of the logs before any test."""
 
 
 class Tally:
@@ -74,11 +78,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the fixtures that they use, so that no marker can be forgotten."""
+    """Mark tests by the fixtures that they use, and put what takes longest at the front.
+
+    No marker can be forgotten that way. Processes take modules from the front: what is left for
+    the end is short, and all of them end together.
+    """
     for item in items:
         for fixture, marker in NEEDS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+    first: dict[Path, int] = {}
+    for item in items:
+        first[item.path] = min(first.get(item.path, len(LONGEST)), _place(item))
+    items.sort(key=lambda item: first[item.path])
+
+
+def _place(item: pytest.Item) -> int:
+    """Place of a test among what takes longest: its folder, or the Kafka that it needs."""
+    folders = item.path.parts
+    for n, name in enumerate(LONGEST):
+        if name in folders or item.get_closest_marker(name) is not None:
+            return n
+    return len(LONGEST)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -121,7 +142,7 @@ def recordings() -> Path:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """A command that a test runs sets up logging for its process: not for the tests after it."""
-    before = structlog.get_config()
+    """A command that a test or a fixture runs sets up logging for its process alone."""
+    structlog.configure(**LOGGING)
     yield
-    structlog.configure(**before)
+    structlog.configure(**LOGGING)

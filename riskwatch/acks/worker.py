@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError, RetriableError
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
@@ -25,16 +25,17 @@ from riskwatch.acks.drills import DrillEvaluator, drill_row
 from riskwatch.config import paths
 from riskwatch.config.config import load_policy
 from riskwatch.contracts.acks import ACKS, DRILL_KEY, DRILLS, Ack, decode_ack
+from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.contracts.topics import SEQ
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.enums import Cause, State
-from riskwatch.core.ids import output_id
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     DrillSignalled,
     KillSwitchChanged,
+    Origin,
 )
 from riskwatch.engine.clock import wall
 from riskwatch.errors import BrokerError
@@ -151,9 +152,7 @@ def drill_alert(key: str, wanted: DrillAlert, us: int) -> AlertRaised:
 def _alert(key: str, cause: str, us: int, **said: Any) -> AlertRaised:
     """Alert of this worker, which knows neither causes nor dollars."""
     return AlertRaised(
-        id=output_id(cause, "AlertRaised", key),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin(cause, moment(us)).stamp(AlertRaised, key),
         alert=key,
         cause=Cause.UNKNOWN,
         exposure_usd=Decimal(0),
@@ -163,10 +162,9 @@ def _alert(key: str, cause: str, us: int, **said: Any) -> AlertRaised:
 
 def alert_resolution(key: str, scope: str, opened: str, us: int) -> AlertResolved:
     """Say that it is over: a client applied it after all, a drill passed, nothing is asked."""
+    origin = Origin(opened, moment(us), f"{opened}/{us}")
     return AlertResolved(
-        id=output_id(f"{opened}/{us}", "AlertResolved", key),
-        cause_id=opened,
-        ts=moment(us),
+        **origin.stamp(AlertResolved, key),
         alert=key,
         scope=scope,
         opened_id=opened,
@@ -240,7 +238,7 @@ class AckWorker(StandbyWorker):
             self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
         with self._engine.connect() as conn:
             self.book.load(conn, self._now())
-        self.retry.until_done("open", "broker", self._follow, BrokerError)
+        self.retry.ask_broker("open", self._follow)
 
     def _end(self) -> None:
         if self._consumer is not None:
@@ -250,16 +248,8 @@ class AckWorker(StandbyWorker):
 
     def _follow(self) -> None:
         """Begin at the beginning of all topics."""
+        self._consumer = consumer = open_consumer(self.connection, _ASK_MS / 1_000)
         try:
-            self._consumer = consumer = KafkaConsumer(
-                **self.connection.options(),
-                group_id=None,
-                auto_offset_reset="none",
-                enable_auto_commit=False,
-                allow_auto_create_topics=False,
-                bootstrap_timeout_ms=_ASK_MS,
-                reconnect_backoff_max_ms=1_000,
-            )
             names = (SWITCH_TOPIC, ACKS, DRILLS)
             parts = [TopicPartition(self.connection.topic(name), 0) for name in names]
             consumer.assign(parts)

@@ -6,9 +6,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 
+from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.contracts.topics import ALERTS, EPOCH, SEQ, WORKER
 from riskwatch.errors import BrokerError
@@ -62,16 +63,8 @@ class AlertConsumer:
         self._servers = connection.servers
         identity = str(topic_identities(connection, [ALERTS])[ALERTS])
         self._part = part = TopicPartition(connection.topic(ALERTS), 0)
+        self._consumer: Any = open_consumer(connection, _ASK_MS / 1_000)
         try:
-            self._consumer: Any = KafkaConsumer(
-                **connection.options(),
-                group_id=None,
-                auto_offset_reset="none",
-                enable_auto_commit=False,
-                allow_auto_create_topics=False,
-                bootstrap_timeout_ms=_ASK_MS,
-                reconnect_backoff_max_ms=1_000,
-            )
             self._consumer.assign([part])
             first = self._consumer.beginning_offsets([part], timeout_ms=_ASK_MS)[part]
             end = self._consumer.end_offsets([part], timeout_ms=_ASK_MS)[part]

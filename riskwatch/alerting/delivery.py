@@ -24,7 +24,7 @@ import structlog
 from riskwatch.contracts.notifications import WEBHOOK
 from riskwatch.contracts.webhook import IDEMPOTENCY, SIGNATURE, TIMESTAMP, sign
 from riskwatch.engine.clock import wall
-from riskwatch.errors import FencedError, RiskwatchError, StoppedError, StoreUnavailableError
+from riskwatch.errors import FencedError, RiskwatchError, StoppedError
 from riskwatch.store import notifications
 from riskwatch.version import ENGINE
 
@@ -308,4 +308,4 @@ class DeliveryThread:
         return max(longest * (0.5 + 0.5 * self._share()), retry_after_s or 0.0)
 
     def _wait(self, act: Callable[[], T]) -> T:
-        return self._retry.until_done("notices", "store", act, StoreUnavailableError)
+        return self._retry.ask_store("notices", act)

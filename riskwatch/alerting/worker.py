@@ -148,19 +148,18 @@ class NotificationWorker(StandbyWorker):
             self._reading.close()
 
     def _follow(self, kept: StreamOffset | None) -> None:
-        """Read from where it was left; where that is gone, take what stands from SQL."""
+        """Read from where it was left; where that is gone, the next turn asks SQL what stands."""
         if self._reading is not None:
             self._reading.close()
-        self._reading = reading = self.retry.until_done(
-            "open", "broker", lambda: AlertConsumer(self.connection, kept), BrokerError
+        self._reading = reading = self.retry.ask_broker(
+            "open", lambda: AlertConsumer(self.connection, kept)
         )
         if not reading.anew:
             return
         for worker in sorted(self.state.cursors):
             del self.state.cursors[worker]
             self.state.mark("lane", worker)
-        now = self._now()
-        self._write(self._stands(now), reading.place, now)
+        self._ticked = self._compared = _LONG_AGO
 
     def _stands(self, now: datetime) -> list[NotifierOutput]:
         """Hear of what stands in SQL and is not known, and tell what is due."""
@@ -197,7 +196,8 @@ class NotificationWorker(StandbyWorker):
         return self.state.meta.us if ts is None else max(self.state.meta.us, micros(ts))
 
     def _write(self, said: Iterable[NotifierOutput], place: StreamOffset, now: datetime) -> None:
-        told = NotificationBatch(rows=self.state.drain(), offset=place)
+        migrated, self._kept.migrated = self._kept.migrated.get(STAGE, {}), {}
+        told = NotificationBatch(rows={**migrated, **self.state.drain()}, offset=place)
         kinds = {target.route.id: target.route.kind for target in self.targets}
         for s in said:
             if not isinstance(s, Notification):

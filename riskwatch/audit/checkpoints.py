@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from riskwatch.audit.rederivation import Rederivation
+from riskwatch.audit.rederivation import Rederivation, foreign
 from riskwatch.contracts.audit import GENESIS
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import AUDIT_CHAIN
+from riskwatch.store.audit import AUDIT_CHAIN, stretches
 from riskwatch.store.checkpoints import (
     MAX_CHECKPOINT_ROWSETS,
     Checkpoint,
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 
 def keep_checkpoints(
-    conn: Connection, engine: Engine, worker: str, *, keep: int = MAX_CHECKPOINT_ROWSETS
+    conn: Connection,
+    engine: Engine,
+    worker: str,
+    *,
+    keep: int = MAX_CHECKPOINT_ROWSETS,
+    end: bool = False,
 ) -> list[Checkpoint]:
     """Replay what came since the last checkpoint of a worker, and keep one for each day.
 
@@ -43,6 +48,9 @@ def keep_checkpoints(
         Whose journal.
     keep : int
         Checkpoints whose rows stay, the newest.
+    end : bool
+        Keep one at the last entry of the journal as well. Made before an upgrade, with the worker
+        stopped, it is where the next engine goes on from.
 
     Returns
     -------
@@ -52,15 +60,20 @@ def keep_checkpoints(
     Raises
     ------
     StoreError
-        If the journal is gone or does not give the decisions of the chain, or the last
-        checkpoint was changed. What was kept before that stays.
+        If the journal is gone or does not give the decisions of the chain, the last checkpoint
+        was changed, or another engine applied the journal and left no checkpoint at its last
+        entry. What was kept before that stays.
     """
     found = usable_checkpoints(conn, worker)
+    parts = stretches(conn, worker)
+    why = foreign(conn, worker, parts[-1]) if parts and not found else ""
+    if why:
+        raise StoreError(f"{worker}: {why}: no checkpoint can be kept")
     start = found[-1] if found else None
     seq, digest = (0, GENESIS) if start is None else (start.audit_seq, start.audit_digest)
     made: list[Checkpoint] = []
 
-    def new_day(journal: int, us: int) -> None:
+    def keep_at(journal: int, us: int) -> None:
         new = Checkpoint(
             worker=worker,
             journal=journal,
@@ -71,11 +84,13 @@ def keep_checkpoints(
         )
         made.append(write_checkpoint(engine, new, replay.rows(), keep=keep))
 
-    replay = Rederivation(conn, worker, start, new_day)
+    replay = Rederivation(conn, worker, start, keep_at)
     events = replay.keeps_events()
     for output in replay.outputs():
         if isinstance(output, DecisionMade):
             seq, digest = _next(conn, worker, seq, output)
+    if end and replay.read:
+        keep_at(*replay.reached)
     return made
 
 

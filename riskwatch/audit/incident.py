@@ -15,10 +15,10 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from jinja2.runtime import Undefined
 
-from riskwatch.audit.rederivation import Rederivation
+from riskwatch.audit.rederivation import Rederivation, foreign
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.clock import SECOND, micros, moment, rfc3339
-from riskwatch.core.enums import State
+from riskwatch.core.enums import State, strictest
 from riskwatch.core.money import ZERO
 from riskwatch.core.outputs import (
     AlertRaised,
@@ -30,9 +30,12 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     ScoreUpdated,
 )
+from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import last_payload
+from riskwatch.store.audit import BEYOND, last_payload, stretches
+from riskwatch.store.checkpoints import usable_checkpoints
 from riskwatch.store.explain import CAUSES, format_number
+from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +102,7 @@ class Incident:
     people : list of dict
         Who did what, by what the rows say.
     without_journal : str
-        Why the journal was of no use; empty if it was.
+        Why the journal was of no use, or of none for a part; empty if it was for all of it.
     first : int
         First row of the stretch; 0 if there is none.
     """
@@ -137,8 +140,9 @@ def reconstruct_incident(
     journal : bool
         Whether to replay the journal; it takes as long as a replay.
     """
-    out = Incident()
+    out, last = Incident(), 0
     for link in rows:
+        last = link.seq
         if out.first == 0:
             out.first = link.seq
             found = last_payload(conn, worker, ConfigurationChanged, link.seq)
@@ -147,11 +151,50 @@ def reconstruct_incident(
     if not journal:
         out.without_journal = "the journal was not replayed"
         return out
+    derived = _derivable(conn, worker, out.first, last)
+    if derived is None or (out.first and not derived.first < out.first <= last < derived.last):
+        out.without_journal = f"not everything here was decided by this engine, {ENGINE}"
+    if derived is None:
+        return out
     try:
-        _replay(out, Rederivation(conn, worker), span)
+        _replay(out, derived, span)
     except StoreError as error:
         out.without_journal = str(error)
     return out
+
+
+def _derivable(conn: Connection, worker: str, first: int, last: int) -> _Derivable | None:
+    """Of the rows of the chain from one to another, the last ones that this engine can derive.
+
+    Where there is no such row, `first` is 0, and any stretch of this engine will do.
+    """
+    parts = stretches(conn, worker)
+    if not parts:
+        return _Derivable(Rederivation(conn, worker))  # the replay says what is wanting
+    ends = [*(after.audit_seq for after in parts[1:]), BEYOND]
+    for at, (part, end) in reversed(list(enumerate(zip(parts, ends, strict=True)))):
+        begin = part.audit_seq if at else 0
+        within = first == 0 or (begin < last and first < end)
+        if part.engine != ENGINE or not within:
+            continue
+        start = None
+        if foreign(conn, worker, part):
+            kept = usable_checkpoints(conn, worker, part)
+            if not kept:
+                continue
+            start = kept[0]
+            begin = max(begin, start.audit_seq)
+        return _Derivable(Rederivation(conn, worker, start, last=part.last), begin, end)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Derivable:
+    """A replay, and the rows of the chain that it says something about: those in between."""
+
+    replay: Rederivation
+    first: int = 0
+    last: int = BEYOND
 
 
 def _chained(out: Incident, link: AuditLink) -> None:
@@ -199,7 +242,9 @@ class _CurrentRows:
         scene.assessments = [] if assessed is None else [_plain(assessed)]
 
 
-def _replay(out: Incident, replay: Rederivation, span: tuple[int, int]) -> None:
+def _replay(out: Incident, derived: _Derivable, span: tuple[int, int]) -> None:
+    """Tell of each moment what the journal gives."""
+    replay = derived.replay
     waiting = {scene.decision["id"]: scene for scene in out.scenes}
     standing = _CurrentRows()
     alerts: list[Row] = []
@@ -220,18 +265,17 @@ def _replay(out: Incident, replay: Rederivation, span: tuple[int, int]) -> None:
                 if heard is not None:
                     scene.last_input_s = (us - heard) / SECOND
     for scene in waiting.values():
-        scene.rederived = False
+        if derived.first < scene.row < derived.last:
+            scene.rederived = False
     out.alerts = alerts
 
 
 def _about(scope: str, held: ExposureChanged) -> bool:
     """Whether a holding is part of what a scope covers."""
-    kind, _, name = scope.partition(":")
-    if kind == "firm":
-        return True
-    if kind == "venue-asset":
-        return (held.counterparty, held.asset) == tuple(name.split("/", 1))
-    return name == getattr(held, kind, None)
+    at = parse(scope)
+    if at.kind == VENUE_ASSET:
+        return (held.counterparty, held.asset) == (at.name, at.asset)
+    return at.kind == FIRM or getattr(held, at.kind) == at.name
 
 
 def _plain(output: Output) -> Row:
@@ -286,7 +330,7 @@ def render_page(incident: Incident, manifest: BundleManifest, span: tuple[int, i
             marks=timeline_marks(reached),
             measured=[s for s in incident.scenes if s.last_input_s is not None],
             yardstick=ALERT_TARGET_S,
-            worst=max(states, key=lambda s: s.rank, default=State.NORMAL).value,
+            worst=strictest(states).value,
             largest=format_usd(largest),
             causes=CAUSES,
             shown=MAX_HOLDINGS_SHOWN,

@@ -2,7 +2,8 @@
 
 The journal is applied from its first entry, or from a checkpoint that was made of it, as it was;
 the rows of the stages are handed over where a worker began with another configuration. What
-comes out must be what is stored, byte for byte.
+comes out must be what is stored, byte for byte, as far as this engine applied the journal. What
+another engine applied is not derived again: its rules may have been others.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import DAY
 from riskwatch.core.events import LEDGER_EVENTS, Tick
 from riskwatch.core.outputs import ConfigurationChanged, EventRejected, Output
+from riskwatch.core.scopes import FIRM, parse
 from riskwatch.engine import bootstrap
 from riskwatch.engine.pipeline import Effects
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import AUDIT_CHAIN
+from riskwatch.store.audit import AUDIT_CHAIN, BEYOND, Stretch, stretches
 from riskwatch.store.checkpoints import checkpoint_rows
 from riskwatch.store.truth import RISK_JOURNAL
+from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,18 +73,24 @@ class Rederivation:
     new_day : callable, optional
         Called before the first entry of each day of event time, with the place of the entry
         before it and the event time reached, microseconds.
+    last : int
+        Last entry to apply; by default the last there is.
 
     Attributes
     ----------
     read : int
         Entries that were applied so far.
+    reached : tuple of int
+        Last entry that was applied, and the event time reached, microseconds.
     """
 
     conn: Connection
     worker: str
     start: Checkpoint | None = None
     new_day: Callable[[int, int], None] | None = None
+    last: int = BEYOND
     read: int = 0
+    reached: tuple[int, int] = (0, 0)
     _pipeline: Pipeline | None = None
     _effects: Effects = field(default_factory=Effects)
     _rows: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -99,19 +108,19 @@ class Rederivation:
         """
         configs = self._configurations()
         whole = self.keeps_events()
-        pipeline = self._pipeline = _pipeline(configs.pop(0)[1], whole=whole)
-        reached = 0
+        pipeline = self._pipeline = _pipeline(restore_config(configs.pop(0)), whole=whole)
         if self.start is not None:
-            reached = self.start.us
+            self.reached = (self.start.journal, self.start.us)
             self._rows = checkpoint_rows(self.conn, self.start)
             pipeline.load(self.rows())
         for seq, us, kind, payload in self._entries():
             # Before the first entry stands the checkpoint that it begins from.
+            reached = self.reached[1]
             if self.new_day is not None and seq > self._first and reached // DAY < us // DAY:
                 self.new_day(seq - 1, reached)
-            reached = max(reached, us)
-            while configs and configs[0][0] <= seq:
-                pipeline = self._handed_over(configs.pop(0)[1], whole=whole)
+            self.reached = (seq, max(reached, us))
+            while configs and configs[0].journal <= seq:
+                pipeline = self._handed_over(restore_config(configs.pop(0)), whole=whole)
             self.read += 1
             if kind == MARKET or (whole and kind in INTERNAL and kind != TICK):
                 continue
@@ -139,14 +148,15 @@ class Rederivation:
 
     def last_input_us(self, scope: str) -> int | None:
         """Event time of the last input about a scope so far, microseconds."""
-        if scope == "firm":
+        at = parse(scope)
+        if at.kind == FIRM:
             return max(self._heard.values(), default=None)
-        return self._heard.get(scope.partition(":")[2])
+        return self._heard.get(f"{at.name}/{at.asset}" if at.asset else at.name)
 
     def _entries(self) -> Iterator[tuple[int, int, str, bytes]]:
         """Place, event time, kind and bytes of each entry to apply, without a gap."""
         query = select(_J.seq, _J.us, _J.kind, _J.payload)
-        query = query.where(_J.worker == self.worker, _J.seq >= self._first)
+        query = query.where(_J.worker == self.worker, _J.seq.between(self._first, self.last))
         query = query.order_by(_J.seq).execution_options(yield_per=_FETCH)
         # Who asks may have enough before the end: the cursor must not stay open.
         with self.conn.execute(query) as found:
@@ -160,8 +170,8 @@ class Rederivation:
         """Place of the entry to begin with."""
         return FIRST if self.start is None else self.start.journal + 1
 
-    def _configurations(self) -> list[tuple[int, Config]]:
-        """Configurations by the place in the journal from which on they counted."""
+    def _configurations(self) -> list[ConfigurationChanged]:
+        """Records of the configurations that counted, by their place in the journal."""
         least = select(func.min(_J.seq)).where(_J.worker == self.worker)
         first = self.conn.execute(least).scalar_one()
         if first is None:
@@ -180,18 +190,22 @@ class Rederivation:
         for payload in rows:
             output = decode_output(payload.encode())
             assert isinstance(output, ConfigurationChanged), "the kind was asked for"
-            found.append((output.journal, restore_config(output)))
-        if not found or found[0][0] > FIRST:
+            found.append(output)
+        if not found or found[0].journal > FIRST:
             raise StoreError(
                 f"{self.worker}: the journal began before configurations were recorded, so it is "
                 "not known under which one"
             )
-        while len(found) > 1 and found[1][0] <= self._first:
+        while len(found) > 1 and found[1].journal <= self._first:
             del found[0]
         return found
 
     def _handed_over(self, config: Config, *, whole: bool) -> Pipeline:
-        """Give the rows of the stages to stages of another configuration, as a restart does."""
+        """Give the rows of the stages to stages of another configuration, as a restart does.
+
+        Stages of this build wrote these rows, so they have its format already. Rows of an older
+        format come from a checkpoint alone, which migrates them.
+        """
         rows = self.rows()
         new = self._pipeline = _pipeline(config, whole=whole)
         new.load(rows)
@@ -203,6 +217,19 @@ class Rederivation:
             return self.start.events
         query = select(_J.kind).where(_J.worker == self.worker, _J.kind.in_(_LEDGER)).limit(1)
         return self.conn.execute(query).first() is not None
+
+
+def foreign(conn: Connection, worker: str, stretch: Stretch) -> str:
+    """Say why this engine cannot derive a stretch from the first entry; empty if it can."""
+    if stretch.engine != ENGINE:
+        return f"engine {stretch.engine} applied the journal there, this is {ENGINE}"
+    others = [each for each in stretches(conn, worker) if each.first < stretch.first]
+    if not others:
+        return ""
+    return (
+        f"engine {others[-1].engine} applied the journal up to entry {others[-1].last:,}, this is "
+        f"{ENGINE}, and there is no checkpoint at that entry"
+    )
 
 
 def has_first_entry(conn: Connection, worker: str) -> bool:

@@ -1,25 +1,32 @@
-"""Whether stored decisions are what the engine decides: derived again, and compared."""
+"""Whether stored decisions are what the engine decides: derived again, and compared.
+
+Only what this engine decided is derived again, and only from rows that it may go on from: the
+beginning of the journal, its own checkpoints, or the checkpoint at the last entry of the engine
+before it. A decision of another engine is checked by the policy of this one. If the policy asks
+for something else, the verdict says so and is ``unknown``: the rules may have been others.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from sqlalchemy import select
 
-from riskwatch.audit.rederivation import JournalGoneError, Rederivation, has_first_entry
+from riskwatch.audit.rederivation import JournalGoneError, Rederivation, foreign, has_first_entry
 from riskwatch.config.recorder import restore_config
 from riskwatch.contracts.audit import AuditLink, link_digest
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.enums import State
 from riskwatch.core.money import quantise
-from riskwatch.core.outputs import ConfigurationChanged, DecisionMade
+from riskwatch.core.outputs import CommandApplied, ConfigurationChanged, DecisionMade
+from riskwatch.core.risk.decision import OPERATOR
 from riskwatch.core.risk.explanation import rule_thresholds
-from riskwatch.core.risk.rule_engine import RULES_GENERATION, RuleEngine
-from riskwatch.core.risk.tracker import rule_severity
+from riskwatch.core.risk.rule_engine import RuleEngine
+from riskwatch.core.risk.scorer import RULES_GENERATION
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import audit_row, last_payload
+from riskwatch.store.audit import AUDIT_CHAIN, BEYOND, Stretch, audit_row, last_payload, stretches
 from riskwatch.store.checkpoints import CheckpointError, usable_checkpoints
 from riskwatch.store.project import PROJECTIONS, LogTable
 from riskwatch.version import ENGINE
@@ -50,14 +57,18 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
     config : Config
         That counted when it fell.
     """
-    kind = decision.scope.partition(":")[0]
-    asks = config.policy.risk.asks if kind == "asset" else ()
-    rules = {rule.id: rule for rule, _ in RuleEngine(config.rules, kind, asks).rules}
-    severities = {
-        name: quantise(found)
-        for name, rule in sorted(rules.items())
-        if (found := rule_severity(rule, decision.features)) is not None
-    }
+    engine = RuleEngine(config.rules, config.policy.risk.asks)
+    try:
+        watching = engine.of(decision.scope)
+    except ValueError as error:
+        yield str(error)
+        return
+    rules = {rule.id: rule for rule, _ in watching.rules}
+    severities = {}
+    for name, known in sorted(rules.items()):
+        severity, condition = known.severity(decision.features)
+        if condition is not None:
+            severities[name] = quantise(severity)
     if decision.previous is State.HALT:
         yield "a HALT was left, which data never does"
     if decision.generation == RULES_GENERATION and decision.contributions != severities:
@@ -95,6 +106,12 @@ UNKNOWN: Final = "unknown"
 _LOG: Final[LogTable] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(t, LogTable))
 
 
+class _Caused(msgspec.Struct):
+    """Of any output: the event that brought it about."""
+
+    cause_id: str
+
+
 @dataclass(slots=True)
 class VerificationResult:
     """What came of one decision.
@@ -106,6 +123,7 @@ class VerificationResult:
     status : str
         ``same`` (derived again, byte for byte), ``differs``, ``inputs only`` (the policy agrees
         on the stored inputs; the journal is gone or another engine decided) or ``unknown``.
+        What another engine decided ``differs`` only if what is stored of it was changed.
     said : list of str
         Why, in words.
     """
@@ -141,15 +159,36 @@ def verify(
         if wrong:
             verdict.status = DIFFERS
             verdict.said += wrong
+        elif _decision(link) is None:
+            verdict.said.append(f"engine {link.engine} wrote it as this build cannot read it")
         elif link.engine != ENGINE:
             why = f"engine {link.engine} decided, this is {ENGINE}: install that one to derive it"
             _by_policy(conn, link, verdict, why)
         else:
             waiting.setdefault(link.worker, {})[each] = link
     for worker, links in waiting.items():
-        for start, part in _parts(conn, worker, links, whole=whole):
-            _replay(conn, Rederivation(conn, worker, start), part, verdicts)
+        _derive(conn, worker, links, verdicts, whole=whole)
     return list(verdicts.values())
+
+
+def _derive(
+    conn: Connection,
+    worker: str,
+    links: dict[str, AuditLink],
+    verdicts: dict[str, VerificationResult],
+    *,
+    whole: bool,
+) -> None:
+    """Derive what this engine decided, each stretch of the journal from where it may begin."""
+    for stretch, found in _by_stretch(conn, worker, links):
+        for start, part in _parts(conn, worker, stretch, found, whole=whole):
+            why = foreign(conn, worker, stretch) if start is None else ""
+            if why:
+                for each, link in part.items():
+                    _by_policy(conn, link, verdicts[each], why)
+            else:
+                replay = Rederivation(conn, worker, start, last=stretch.last)
+                _replay(conn, replay, part, verdicts)
 
 
 def _stored(conn: Connection, link: AuditLink) -> list[str]:
@@ -160,7 +199,11 @@ def _stored(conn: Connection, link: AuditLink) -> list[str]:
     if row is None:
         return ["it is in the audit chain and not in decision_log"]
     names = [c.name for c in _LOG.table.columns]
-    chained = dict(zip(names, _LOG.stored(decode_output(link.payload.encode())), strict=True))
+    decision = _decision(link)
+    if decision is None:
+        own = link.engine == ENGINE
+        return [f"row {link.seq} of the audit chain is no decision"] if own else []
+    chained = dict(zip(names, _LOG.stored(decision), strict=True))
     stored = dict(zip(names, tuple(row), strict=True))
     return [
         f"{name}: decision_log has {stored[name]!r}, the audit chain {chained[name]!r}"
@@ -169,19 +212,44 @@ def _stored(conn: Connection, link: AuditLink) -> list[str]:
     ]
 
 
+def _decision(link: AuditLink) -> DecisionMade | None:
+    """Decode a row of the chain; ``None`` where it is of a contract that this build cannot read."""
+    try:
+        found = decode_output(link.payload.encode())
+    except ValueError:
+        return None
+    return found if isinstance(found, DecisionMade) else None
+
+
+def _by_stretch(
+    conn: Connection, worker: str, links: dict[str, AuditLink]
+) -> Iterator[tuple[Stretch, dict[str, AuditLink]]]:
+    """Sort decisions by the stretch of the journal that they fell in."""
+    parts = stretches(conn, worker)
+    if not parts:
+        yield Stretch(ENGINE, 0, 1), links  # the replay says what is wanting
+        return
+    ends = [*(after.audit_seq for after in parts[1:]), BEYOND]
+    for at, (part, end) in enumerate(zip(parts, ends, strict=True)):
+        begin = part.audit_seq if at else 0
+        found = {each: link for each, link in links.items() if begin < link.seq < end}
+        if found:
+            yield part, found
+
+
 def _parts(
-    conn: Connection, worker: str, links: dict[str, AuditLink], *, whole: bool
+    conn: Connection, worker: str, stretch: Stretch, links: dict[str, AuditLink], *, whole: bool
 ) -> Iterator[tuple[Checkpoint | None, dict[str, AuditLink]]]:
     """Where to begin, and which decisions to derive from there."""
-    begun = has_first_entry(conn, worker)
-    kept = [] if whole and begun else usable_checkpoints(conn, worker)
+    begun = not foreign(conn, worker, stretch) and has_first_entry(conn, worker)
+    kept = [] if whole and begun else usable_checkpoints(conn, worker, stretch)
     least = min(link.seq for link in links.values())
     before = [found for found in kept if found.audit_seq < least]
     if before or not kept or begun:
-        yield (before[-1] if before else None), links
+        yield (before[0 if whole else -1] if before else None), links
         return
-    # The beginning of the journal is archived: what came after the oldest checkpoint need not
-    # go without.
+    # The beginning of the journal is archived, or another engine applied it: what came after the
+    # oldest checkpoint need not go without.
     after = {each: link for each, link in links.items() if link.seq > kept[0].audit_seq}
     if len(after) < len(links):
         yield None, {each: link for each, link in links.items() if each not in after}
@@ -248,17 +316,43 @@ def _compare(
 def _by_policy(conn: Connection, link: AuditLink, verdict: VerificationResult, why: str) -> None:
     """Run the policy on the stored inputs, for want of better; `why` says what is wanting."""
     verdict.said.append(f"not derived from the journal: {why}")
-    decision: Any = decode_output(link.payload.encode())
+    decision = _decision(link)
+    assert decision is not None, "it was read before"
+    if decision.generation == OPERATOR:
+        _by_command(conn, link, decision, verdict)
+        return
     try:
         config = _configuration(conn, link)
     except StoreError as error:
         verdict.said.append(str(error))
         return
     wrong = list(check_policy(decision, config))
-    verdict.status = DIFFERS if wrong else INPUTS_ONLY
     moved = f"{decision.previous.value} to {decision.state.value} by {decision.rule}"
     lines = wrong or [f"the policy asks for the same: {moved}"]
     verdict.said += [f"on the stored inputs, {line}" for line in lines]
+    verdict.status = DIFFERS if wrong else INPUTS_ONLY
+    if wrong and link.engine != ENGINE:
+        verdict.status = UNKNOWN
+        verdict.said.append(
+            f"that is the policy of engine {ENGINE}: only engine {link.engine} can say whether the "
+            "decision is right"
+        )
+
+
+def _by_command(
+    conn: Connection, link: AuditLink, decision: DecisionMade, verdict: VerificationResult
+) -> None:
+    """Look for the command that a decision of a person rests on; the policy has no say in it."""
+    c = AUDIT_CHAIN.c
+    query = select(c.seq, c.payload).where(c.worker == link.worker, c.us == link.us)
+    for seq, payload in conn.execute(query.where(c.kind == CommandApplied.__name__)):
+        if msgspec.json.decode(payload, type=_Caused).cause_id == decision.cause_id:
+            verdict.status = INPUTS_ONLY
+            verdict.said.append(f"a person commanded it ({decision.rule}), row {seq} of the chain")
+            return
+    verdict.said.append(
+        f"it follows from what people did before ({decision.rule}): the policy has no say in it"
+    )
 
 
 def _configuration(conn: Connection, link: AuditLink) -> Config:

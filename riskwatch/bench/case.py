@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import DAY, HOUR, micros
-from riskwatch.core.enums import Cause, State
+from riskwatch.core.enums import Cause, State, strictest
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, parse
 
 if TYPE_CHECKING:
     from riskwatch.scenarios.episode import Episode, EpisodeEvent
@@ -55,8 +56,8 @@ class Fact:
         >>> Fact("", "venue-asset:binance/USDe", (), 0, None, State.HALT, False).asset
         'asset:USDe'
         """
-        kind, _, name = self.scope.partition(":")
-        return "" if kind == "counterparty" else f"asset:{name.rpartition('/')[2]}"
+        at = parse(self.scope)
+        return "" if at.kind == COUNTERPARTY else f"{ASSET}:{at.asset or at.name}"
 
     def covers(self, us: int) -> bool:
         """Whether something that is raised at `us` may be about this."""
@@ -135,4 +136,4 @@ class Case:
         states = [fact.answer for fact in self.facts if fact.scope == scope and fact.covers(us)]
         if not any(fact.scope == scope for fact in self.facts):
             states.append(self.ceilings.get(scope, State.NORMAL))
-        return max(states, key=lambda state: state.rank, default=State.NORMAL)
+        return strictest(states)

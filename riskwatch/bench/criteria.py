@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.bench import leave_one_out
 from riskwatch.bench.probability import HIGH, measure_probabilities
 from riskwatch.bench.static import PLAIN
-from riskwatch.bench.timeline import RAISED, strictest
+from riskwatch.bench.timeline import RAISED, strictest_of
 from riskwatch.bench.trial import ENSEMBLE, aggregate_generation
 from riskwatch.core.enums import State
 
@@ -277,7 +277,7 @@ def controls(trials: Sequence[Trial]) -> Criterion:
         return Criterion(name, OPEN, "there is no negative control")
     halted = []
     for trial in mine:
-        worst = strictest(trial.changes[ENSEMBLE], ("asset", "counterparty", "venue-asset"))
+        worst = strictest_of(trial.changes[ENSEMBLE], ("asset", "counterparty", "venue-asset"))
         if worst is State.HALT:
             scopes = {c.scope for c in trial.changes[ENSEMBLE] if c.state is State.HALT}
             halted.append(f"{trial.case.name} seed {trial.seed} {', '.join(sorted(scopes))}")

@@ -12,6 +12,7 @@ from riskwatch.bench import static
 from riskwatch.bench.timeline import delay_s, false_alarms
 from riskwatch.bench.trial import ENSEMBLE, aggregate_generation, onset, warnings
 from riskwatch.core.enums import State
+from riskwatch.core.scopes import ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -130,7 +131,7 @@ def dial_changes(
     coins: list[StateChange] = []
     if said:
         coins = warnings(said, said[0].generation, said[0].target, threshold, State.WATCH, held)
-    others = [c for c in trial.changes[ENSEMBLE] if not c.scope.startswith("asset:")]
+    others = [c for c in trial.changes[ENSEMBLE] if parse(c.scope).kind != ASSET]
     return sorted([*coins, *others])
 
 

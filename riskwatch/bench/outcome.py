@@ -19,6 +19,7 @@ from riskwatch.bench.timeline import (
 from riskwatch.bench.trial import ALONE, ENSEMBLE, RULES, aggregate_generation
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.enums import State
+from riskwatch.core.scopes import ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,7 +157,8 @@ def probabilities(trial: Trial) -> Iterator[Probabilities]:
     known: dict[tuple[str, str, int], tuple[float, bool] | None] = {}
     for (scope, name, generation), scores in groups.items():
         asked = target.parse(name)
-        series = trusted.get(scope.removeprefix("asset:"))
+        at = parse(scope)
+        series = trusted.get(at.name) if at.kind == ASSET else None
         if asked is None or not series:
             continue
         samples: list[tuple[int, float, float, bool]] = []

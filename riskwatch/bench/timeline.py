@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from riskwatch.bench.case import EARLY
-from riskwatch.core.enums import Cause, State
+from riskwatch.core.enums import Cause, State, strictest
+from riskwatch.core.scopes import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -112,14 +113,13 @@ def stated_cause(changes: Iterable[StateChange], fact: Fact, feeds: Iterable[str
         and fact.covers(change.us)
     ]
     if up:
-        strictest = max(change.state.rank for change in up)
-        return [change for change in up if change.state.rank == strictest][-1].cause
-    name = fact.asset.removeprefix("asset:")
+        worst = strictest(change.state for change in up)
+        return [change for change in up if change.state is worst][-1].cause
+    name = parse(fact.asset).name if fact.asset else ""
     pairs = [feed.partition(":")[2].split("/") for feed in feeds]
     return Cause.FEED if any(name in pair for pair in pairs) else Cause.NONE
 
 
-def strictest(changes: Iterable[StateChange], kinds: Sequence[str]) -> State:
+def strictest_of(changes: Iterable[StateChange], kinds: Sequence[str]) -> State:
     """Strictest state that any scope of `kinds` came to."""
-    found = [c.state for c in changes if c.scope.partition(":")[0] in kinds]
-    return max(found, key=lambda state: state.rank, default=State.NORMAL)
+    return strictest(c.state for c in changes if parse(c.scope).kind in kinds)

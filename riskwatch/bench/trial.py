@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from riskwatch.bench import target
 from riskwatch.bench.timeline import StateChange
 from riskwatch.core.clock import HOUR
-from riskwatch.core.enums import Cause, State
+from riskwatch.core.enums import Cause, State, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -172,7 +172,7 @@ def generation_changes(scores: Sequence[Prediction], generation: str) -> list[St
                 held.discard(flip.previous)
             else:
                 held.add(flip.state)
-        now = max(held, key=lambda s: s.rank, default=State.NORMAL)
+        now = strictest(held)
         before = standing.get(scope, State.NORMAL)
         if now is not before and before is not State.HALT:
             standing[scope] = now

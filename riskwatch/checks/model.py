@@ -1,4 +1,4 @@
-"""Conformance kit for models: what every generation on the ladder must keep."""
+"""Conformance kit for models: what every generation must keep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from time import process_time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import numpy as np
 
 from riskwatch.checks import model_process
 from riskwatch.checks.subject import (
@@ -276,6 +275,8 @@ def feature_order(subject: Subject) -> None:
 
 def no_chance(subject: Subject) -> None:
     """The shared random generators are neither drawn from nor of influence."""
+    import numpy as np  # noqa: PLC0415 - the command line imports the checks, and starts without it
+
     kept, kept_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         runs: list[list[Score]] = []
@@ -435,7 +436,7 @@ def check_model(
     only: tuple[str, ...] = (),
     **bounds: Any,
 ) -> tuple[str, ...]:
-    """Check that a model keeps what the ladder relies on.
+    """Check that a model keeps what the engine relies on.
 
     It scores before it learns and is not changed by that; it is pure, repeatable (in other
     processes too), explained in parts that add up; it does not hold on to its inputs; it bears

@@ -28,6 +28,7 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.state import ScopeRow
+from riskwatch.core.scopes import is_scope, kind_of_scope
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ class ScopeRuleEngine:
     """
 
     def __init__(self, pack: RulePack, scope: str) -> None:
-        self._machine = RuleEngine(pack, scope.partition(":")[0])
+        self._rules = RuleEngine(pack).of(scope)
         self._row = ScopeRow()
         self._us = 0
 
     def __call__(self, step: Step) -> State:
         """Take one step and say the state."""
         us = int(step.t_s * SECOND)
-        look = self._machine.evaluate(
+        look = self._rules.evaluate(
             self._row,
             step.features,
             step.cause,
@@ -103,8 +104,8 @@ class Fixture(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scope_kind(self) -> str:
-        """Kind of the scope: what is before its colon."""
-        return self.scope.partition(":")[0]
+        """Kind of the scope."""
+        return kind_of_scope(self.scope)
 
 
 class Fixtures(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,7 +223,7 @@ def rules_without_fixture(pack: RulePack, fixtures: dict[str, Fixture]) -> list[
 
 def _check_fixture(file: str, key: str, fixture: Fixture, pack: RulePack) -> None:
     rules = pack.of(fixture.scope_kind)
-    if not rules:
+    if not rules or not is_scope(fixture.scope):
         expected = "a scope of a kind that the rules are about"
         raise ConfigError(file, f"{key}.scope", expected, fixture.scope)
     known = {condition.feature for rule in rules for condition in rule.any}

@@ -27,7 +27,7 @@ Example = tuple[dict[str, float], bool]
 
 
 class ConformanceError(RiskwatchError):
-    """A check found that a model does not keep what the ladder relies on."""
+    """A check found that a model does not keep what the engine relies on."""
 
 
 def require(kept: bool, promise: str) -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from riskwatch.contracts import mirror as layout
 from riskwatch.contracts.outputs import decode_output
@@ -23,13 +21,10 @@ from riskwatch.core.outputs import (
     PositionChanged,
     ScoreUpdated,
 )
-from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-TIMEOUT_S: Final = 0.5
-"""Most seconds to wait for Redis."""
 Score = ScoreUpdated | AssetValued
 Exposure = ExposureChanged | PositionChanged | CounterpartyAssessed | LimitMeasured
 _SWITCH: Final = "killswitch"
@@ -131,15 +126,7 @@ class MirrorReader:
     """
 
     def __init__(self, url: str, prefix: str = "", clock: Callable[[], int] | None = None) -> None:
-        try:
-            self._redis: Any = redis.Redis.from_url(
-                url,
-                socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError:
-            raise ConfigError("mirror", "url", "redis://host:port/0") from None
+        self._redis: Any = layout.connect_redis(url, "mirror", "url")
         self._prefix = prefix
         self._clock = clock or _wall
         self._beat = b""

@@ -8,12 +8,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
-from riskwatch.client.connect import TIMEOUT_S, connect
 from riskwatch.client.errors import BrokerError, PublishError, TopicError
 from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
+from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_admin, open_producer
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import key_of, topic_of
 from riskwatch.core.clock import SECOND
@@ -183,23 +182,22 @@ class Publisher:
         self._number = 0
         self._flying: deque[_InFlight] = deque()
         self._bytes = 0
-        admin = connect(KafkaAdminClient, connection, timeout)
+        admin = open_admin(connection, timeout, BrokerError)
         try:
             self._topics = frozenset(admin.list_topics())
         except KafkaError as error:
             raise BrokerError(f"{connection.servers} lists no topics: {error}") from error
         finally:
             admin.close()
-        self._producer: Any = connect(
-            KafkaProducer,
+        self._producer: Any = open_producer(
             connection,
             timeout,
+            BrokerError,
             acks="all",
             enable_idempotence=True,
             linger_ms=_LINGER_MS,
             batch_size=2**16,
             max_request_size=2 * SIZE_LIMIT,
-            allow_auto_create_topics=False,
             max_block_ms=int(timeout * 1000),
             request_timeout_ms=max(1, int(delivery * 500)),
             delivery_timeout_ms=int(delivery * 1000),

@@ -8,13 +8,13 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 from kafka.structs import OffsetAndMetadata
 
-from riskwatch.client.connect import TIMEOUT_S, connect
 from riskwatch.client.errors import BrokerError, HistoryError, TopicError
 from riskwatch.client.message import CaughtUp, KafkaRecord, read
+from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_consumer
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.outputs import AlertRaised, KillSwitchChanged
 
@@ -194,15 +194,8 @@ class Stream(Generic[ItemT]):
         self.caught_up = False
         """Whether everything that was there at first has been asked for."""
         self.closed = False
-        self._consumer: Any = connect(
-            KafkaConsumer,
-            connection,
-            timeout,
-            group_id=group,
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            allow_auto_create_topics=False,
-            metadata_max_age_ms=_METADATA_MS,
+        self._consumer: Any = open_consumer(
+            connection, timeout, BrokerError, group_id=group, metadata_max_age_ms=_METADATA_MS
         )
         try:
             self._behind = self._open(start, int(timeout * 1000))

@@ -164,6 +164,9 @@ def checkpoint_command(
     keep: Annotated[
         int, typer.Option(min=1, help="Checkpoints whose rows stay, the newest.")
     ] = MAX_CHECKPOINT_ROWSETS,
+    end: Annotated[
+        bool, typer.Option("--end", help="One at the journal's last entry too: before an upgrade.")
+    ] = False,
     database: Database = DEFAULT,
 ) -> None:
     """Keep the state at the end of each day, for `riskwatch verify` to begin from.
@@ -177,13 +180,13 @@ def checkpoint_command(
         name = _chosen(conn, worker)
         engine = open_engine(database)
         try:
-            made = keep_checkpoints(conn, engine, name, keep=keep)
+            made = keep_checkpoints(conn, engine, name, keep=keep, end=end)
         finally:
             engine.dispose()
     for each in made:
         typer.echo(f"{name}: entry {each.journal:,}, {rfc3339(each.us)}, {each.digest}")
     if not made:
-        typer.echo(f"{name}: no new day since the last checkpoint")
+        typer.echo(f"{name}: no new {'entry' if end else 'day'} since the last checkpoint")
 
 
 @app.command("export")

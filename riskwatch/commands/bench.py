@@ -36,6 +36,7 @@ from riskwatch.core.enums import Cause, QualityIssue, State
 from riskwatch.core.events import Quote
 from riskwatch.core.outputs import DataQualityRaised, DecisionMade, ScoreUpdated
 from riskwatch.core.readings import CounterpartyReading, MarketReading
+from riskwatch.core.scopes import BOOK, FIRM, parse
 from riskwatch.engine.replay import risk_inputs, risk_outputs
 from riskwatch.errors import FeedError, RiskwatchError
 from riskwatch.feeds.importer import plan, read_quotes
@@ -194,8 +195,7 @@ def _run(config: Config, heard: list[Any]) -> tuple[list[StateChange], list[Pred
 
 def _counts(made: DecisionMade) -> bool:
     """Whether a decision says something of whom its scope names."""
-    kind = made.scope.partition(":")[0]
-    return kind in ("asset", "venue-asset", "counterparty") and made.cause not in NEUTRAL_CAUSES
+    return parse(made.scope).kind not in (BOOK, FIRM) and made.cause not in NEUTRAL_CAUSES
 
 
 WIDE: Final = 200

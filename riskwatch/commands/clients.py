@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_rows
 from riskwatch.commands.stream import Kafka, connection
 from riskwatch.contracts.acks import ACKS
+from riskwatch.contracts.kafka_clients import open_producer
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.errors import BrokerError
 from riskwatch.store import clients as table
@@ -73,13 +73,12 @@ def _seconds(value: float | None) -> str:
 
 def _forget(client: str, kafka: str | None) -> None:
     to = connection(kafka)
+    producer = open_producer(to, _SENT_S, max_block_ms=int(_SENT_S * 1000))
     try:
-        producer = KafkaProducer(**to.options(), max_block_ms=int(_SENT_S * 1000))
-        try:
-            sent = producer.send(to.topic(ACKS), None, key=client.encode())
-            sent.get(timeout=_SENT_S)
-        finally:
-            producer.close(timeout=1)
+        sent = producer.send(to.topic(ACKS), None, key=client.encode())
+        sent.get(timeout=_SENT_S)
     except KafkaError as error:
         raise BrokerError(f"{to.servers}: {error}") from error
+    finally:
+        producer.close(timeout=1)
     typer.echo(f"{client} is forgotten, unless it speaks again")

@@ -16,7 +16,7 @@ from riskwatch.commands.query import Json, killswitch_app, show_rows
 from riskwatch.config.toml import parse_duration
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.ids import output_id
-from riskwatch.core.risk.gate import is_scope
+from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.store import drills as table
 from riskwatch.store import queries

@@ -21,7 +21,7 @@ from riskwatch.config.config import load_policy
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.errors import RiskwatchError
 from riskwatch.models import registry
-from riskwatch.models.config import RULES, generation_specs
+from riskwatch.models.config import RULES_GENERATION, generation_specs
 from riskwatch.store import queries
 from riskwatch.store import queries as stored
 
@@ -111,7 +111,7 @@ def _what(name: str, configured: GenerationConfig | None) -> Iterator[str]:
     yield (
         "It learns from the stream, from labels that mature after the horizon; a model of one "
         "scope knows nothing of the others."
-        if configured.model != RULES
+        if configured.model != RULES_GENERATION
         else "It never learns: people change rules."
     )
 
@@ -153,7 +153,7 @@ def _may(row: ResultRow) -> str:
         said += "; it failed a check and waits for people"
     elif row["needed"]:
         said += f"; evidence for more {row['e_up']:.3g}, {row['needed']:.3g} is needed"
-    if row["authority"] != "shadow" and row["generation"] not in (RULES, "served"):
+    if row["authority"] != "shadow" and row["generation"] not in (RULES_GENERATION, "served"):
         said += f"; evidence that it is worse than the rules {row['e_down']:.3g}"
     return said
 
@@ -170,7 +170,7 @@ def _history(changes: list[ResultRow]) -> list[str]:
 
 def _limits(name: str, standings: list[ResultRow]) -> list[str]:
     lines = ["- No model lowers what a rule asks for, and none releases a HALT."]
-    if name == RULES:
+    if name == RULES_GENERATION:
         lines.append("- Its probability is a scale, not a forecast: its losses say how wrong.")
     few = [row["target"] for row in standings if row["events"] < MIN_EVENTS]
     lines += [

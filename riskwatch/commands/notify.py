@@ -17,7 +17,8 @@ from riskwatch.commands.query import Json, show_json, show_rows
 from riskwatch.config import paths
 from riskwatch.contracts.notifications import notification_body
 from riskwatch.core.alerting.config import AlertKind, AlertLevel
-from riskwatch.core.alerting.notification import AlertItem, NotificationKind, make_notification
+from riskwatch.core.alerting.notification import NotificationKind, make_notification
+from riskwatch.core.alerting.state import AlertItem
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import Cause, State
 from riskwatch.errors import ConfigError, RiskwatchError

@@ -9,14 +9,14 @@ import msgspec
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import State
 from riskwatch.core.risk.rule_engine import RuleEngine
-from riskwatch.core.risk.state import ScopeRow
-from riskwatch.core.scopes import overlap
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, VENUE_ASSET, overlap, parse
 from riskwatch.store import queries
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from riskwatch.config.config import Config
+    from riskwatch.core.risk.state import ScopeRow
     from riskwatch.core.rules import Rule
 
 _SHOWN: Final = 10
@@ -100,11 +100,8 @@ def release_preview(conn: Connection, config: Config, scope: str) -> ReleasePrev
 
     The worker looks again when the release is asked for and when it is approved.
     """
-    kind = scope.partition(":")[0]
-    asks = config.policy.risk.asks if kind == "asset" else ()
-    machine = RuleEngine(config.rules, kind, asks)
-    body = queries.scope_state(conn, scope)
-    row = ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)
+    rules = RuleEngine(config.rules, config.policy.risk.asks).of(scope)
+    row = queries.scope_state(conn, scope)
     switches = {found["scope"]: found for found in queries.killswitches(conn)}
     others = {
         name: [found["effective"], *found["reasons"][:2]]
@@ -115,12 +112,12 @@ def release_preview(conn: Connection, config: Config, scope: str) -> ReleasePrev
     return ReleasePreview(
         scope=scope,
         state=row.state.value,
-        after=machine.state_after_release(row).value,
+        after=rules.state_after_release(row).value,
         allowed=allowed_orders(scope),
         gross_usd=f"{gross:,.2f}",
         net_usd=f"{net:,.2f}",
         unpriced=unpriced,
-        holding=[_holds_still(rule, row) for rule in machine.holding(row)],
+        holding=[_holds_still(rule, row) for rule in rules.holding(row)],
         reasons=list(row.reasons),
         others=others,
         control=queries.scope_controls(conn).get(scope, {}),
@@ -135,16 +132,15 @@ def allowed_orders(scope: str) -> str:
     >>> allowed_orders("venue-asset:kraken/USDC")
     'orders that buy or sell USDC at kraken'
     """
-    kind, _, name = scope.partition(":")
-    if kind == "asset":
-        return f"orders that buy or sell {name}, wherever, and transfers of it"
-    if kind == "counterparty":
-        return f"orders at {name}, and deposits to it (withdrawals were never refused)"
-    if kind == "venue-asset":
-        venue, _, asset = name.partition("/")
-        return f"orders that buy or sell {asset} at {venue}"
-    if kind == "book":
-        return f"orders of the book {name}"
+    at = parse(scope)
+    if at.kind == ASSET:
+        return f"orders that buy or sell {at.name}, wherever, and transfers of it"
+    if at.kind == COUNTERPARTY:
+        return f"orders at {at.name}, and deposits to it (withdrawals were never refused)"
+    if at.kind == VENUE_ASSET:
+        return f"orders that buy or sell {at.asset} at {at.name}"
+    if at.kind == BOOK:
+        return f"orders of the book {at.name}"
     return "every order that no other scope refuses"
 
 

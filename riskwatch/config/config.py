@@ -27,14 +27,10 @@ from riskwatch.config.toml import (
 )
 from riskwatch.contracts.signing import public_key_problem
 from riskwatch.core.events import Name
-from riskwatch.core.ledger.config import LedgerConfig
-from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.operators import Operator, Operators
 from riskwatch.core.policy import Policy
-from riskwatch.core.reference import Asset, Backing, Limit, LimitsConfig, Party, Reference
-from riskwatch.core.risk.baseline import BaselineConfig
-from riskwatch.core.risk.config import Ask, DrillPlan, PeopleConfig, RiskConfig
-from riskwatch.core.risk.credit_loss import YEAR_S
+from riskwatch.core.reference import Asset, Limit, LimitsConfig, Party, Reference
+from riskwatch.core.risk.config import Ask, DrillPlan
 from riskwatch.core.risk.drills import WEEKDAYS
 from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
@@ -102,8 +98,6 @@ POLICY: Final = "policy.toml"
 MODELS: Final = "models.toml"
 OPERATORS: Final = "operators.toml"
 
-SHARE_CHECK: Final = between(0.0, 1.0)
-
 
 def check_name(value: str) -> str | None:
     """Accept a name that an event could carry; any other would never meet one.
@@ -123,26 +117,18 @@ def check_name(value: str) -> str | None:
 REFERENCE_CHECKS: Final[Checks] = {
     (Asset, "id"): check_name,
     (Asset, "collateral"): one_of("fiat", "crypto", "algorithmic", "none"),
-    (Asset, "prior_bp"): above(0.0),
-    (Asset, "volatility"): at_least(0.0),
     (Party, "id"): check_name,
     (Party, "kind"): one_of("exchange", "custodian", "bank", "issuer", "lender", "broker"),
     (Party, "custody"): one_of(
         "segregated", "omnibus", "title_transfer", "insured_deposit", "unknown"
     ),
-    (Party, "lgd"): SHARE_CHECK,
-    (Party, "withdrawal_cap_usd_day"): optional(at_least(0.0)),
-    (Backing, "share"): SHARE_CHECK,
 }
 LIMITS_CHECKS: Final[Checks] = {
-    (LimitsConfig, "equity_usd"): above(0.0),
     (Limit, "id"): not_empty,
     (Limit, "subject"): check_name,
     (Limit, "scope_kind"): one_of(
         "counterparty", "issuer", "bank", "asset", "book", "group", "firm"
     ),
-    (Limit, "hard_usd"): above(0.0),
-    (Limit, "warning_share"): SHARE_CHECK,
 }
 RULES_CHECKS: Final[Checks] = {
     (RulePack, "rules"): not_empty,
@@ -150,48 +136,11 @@ RULES_CHECKS: Final[Checks] = {
     (Rule, "scope_kind"): one_of("asset", "venue-asset", "counterparty", "book", "firm"),
     (Rule, "state"): one_of("WATCH", "REDUCE", "HALT"),
     (Rule, "any"): not_empty,
-    (Rule, "observations"): at_least(1),
-    (Rule, "exit"): strictly_between(0.0, 1.0),
     (Condition, "feature"): not_empty,
-    (Condition, "at"): above(0.0),
 }
 POLICY_CHECKS: Final[Checks] = {
-    **{(MarketConfig, name): above(0.0) for name in MarketConfig.__struct_fields__},
-    (LedgerConfig, "reconcile_abs"): at_least(0.0),
-    (LedgerConfig, "reconcile_rel"): at_least(0.0),
-    (RiskConfig, "coverage_good"): SHARE_CHECK,
-    (RiskConfig, "sd_stale_bp"): above(0.0),
-    (RiskConfig, "valid_s"): above(0.0),
-    (RiskConfig, "report_s"): above(0.0),
-    (RiskConfig, "move_bp"): above(0.0),
-    (RiskConfig, "calm_bp"): at_least(0.0),
-    (RiskConfig, "horizon_s"): strictly_between(0.0, YEAR_S + 1.0),
-    (RiskConfig, "gated_horizon_s"): strictly_between(0.0, YEAR_S + 1.0),
-    (RiskConfig, "gated_lgd_factor"): at_least(1.0),
-    (RiskConfig, "stress_sd"): at_least(0.0),
-    (RiskConfig, "impact"): at_least(0.0),
-    (RiskConfig, "volume_usd_day"): above(0.0),
-    (RiskConfig, "baseline_min_s"): above(0.0),
-    (RiskConfig, "baseline_default_s"): above(0.0),
-    (RiskConfig, "baseline_from"): at_least(1),
-    (RiskConfig, "source_weight"): SHARE_CHECK,
-    (RiskConfig, "alert_from_usd"): above(0.0),
-    (RiskConfig, "max_credit"): at_least(1),
-    (RiskConfig, "calm_dislocation_bp"): at_least(0.0),
-    **{(BaselineConfig, name): above(0.0) for name in BaselineConfig.__struct_fields__},
-    **{
-        (PeopleConfig, name): above(0.0)
-        for name in PeopleConfig.__struct_fields__
-        if name not in ("unwind_max_usd", "watch_alerts_month")
-    },
-    (PeopleConfig, "unwind_max_usd"): at_least(0.0),
-    (PeopleConfig, "watch_alerts_month"): at_least(0),
     (Ask, "state"): one_of("WATCH", "REDUCE", "HALT"),
-    (Ask, "at"): strictly_between(0.0, 1.0),
-    (Ask, "observations"): at_least(1),
-    (Ask, "exit"): strictly_between(0.0, 1.0),
     (DrillPlan, "id"): check_name,
-    (DrillPlan, "every_s"): at_least(10.0),
     (DrillPlan, "weekday"): one_of("", *WEEKDAYS),
 }
 MODELS_CHECKS: Final[Checks] = {
@@ -212,7 +161,6 @@ MODELS_CHECKS: Final[Checks] = {
     (EvidenceConfig, "drift_delta"): strictly_between(0.0, 1.0),
     (EvidenceConfig, "share"): between(0.0, 0.5),
     (EvidenceConfig, "status_s"): above(0.0),
-    (RiskConfig, "bounded_share"): SHARE_CHECK,
     (ModelsConfig, "label_every_s"): above(0.0),
     (ModelsConfig, "max_pending"): at_least(1),
     (ModelsConfig, "max_scopes"): at_least(1),

@@ -14,8 +14,8 @@ from riskwatch.core.enums import State
 from riskwatch.core.money import quantise
 from riskwatch.core.operators import Role
 from riskwatch.core.outputs import CLIENT_NAME
-from riskwatch.core.risk.gate import is_scope
 from riskwatch.core.risk.scorer import ENSEMBLE
+from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:

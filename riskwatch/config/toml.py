@@ -13,7 +13,17 @@ import tomllib
 import types
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -98,7 +108,7 @@ class StructReader:
     file : str
         Name of the file, for errors.
     checks : mapping, optional
-        What a type cannot say: range or closed set, by (struct, field).
+        What a type cannot say, by (struct, field). Ranges stand on the fields themselves.
     """
 
     def __init__(self, file: str, checks: Checks | None = None) -> None:
@@ -123,11 +133,12 @@ class StructReader:
                 expected = f"one of {', '.join(fields)} here"
                 raise ConfigError(self.file, where, expected, "an unknown key")
             field = fields[name]
-            made[field.name] = self._value(hints[field.name], value, where)
-            check = self.checks.get((cls, field.name))
-            expected_here = check(made[field.name]) if check else None
-            if expected_here:
-                raise ConfigError(self.file, where, expected_here, value)
+            kind, in_range = split_range(hints[field.name])
+            made[field.name] = found = self._value(kind, value, where)
+            for check in (in_range, self.checks.get((cls, field.name))):
+                expected_here = check(found) if check else None
+                if expected_here:
+                    raise ConfigError(self.file, where, expected_here, value)
         for name, field in fields.items():
             if field.required and field.name not in made:
                 raise ConfigError(self.file, join_key(key, name), "a value, found none")
@@ -206,6 +217,48 @@ def join_key(key: str, name: str) -> str:
     ('a', 'a.b')
     """
     return f"{key}.{name}" if key else name
+
+
+def split_range(kind: Any) -> tuple[Any, Check | None]:
+    """Type of a field without the range that it is annotated with, and the check of that range.
+
+    msgspec would check the range as well; its words are not those that people expect.
+
+    Examples
+    --------
+    >>> kind, check = split_range(Annotated[float, msgspec.Meta(gt=0.0)])
+    >>> kind, check(0.0)
+    (<class 'float'>, 'a number above 0.0')
+    >>> split_range(str)
+    (<class 'str'>, None)
+    """
+    if get_origin(kind) in (Union, types.UnionType):
+        inner = [a for a in get_args(kind) if a is not types.NoneType]
+        plain, check = split_range(inner[0]) if len(inner) == 1 else (kind, None)
+        return (kind, None) if check is None else (plain | None, optional(check))
+    if get_origin(kind) is Annotated:
+        plain, *extras = get_args(kind)
+        for meta in extras:
+            check = _range(meta) if isinstance(meta, msgspec.Meta) else None
+            if check is not None:
+                return plain, check
+    return kind, None
+
+
+def _range(meta: msgspec.Meta) -> Check | None:
+    """Check of a range; ``None`` if `meta` says nothing of one."""
+    match (meta.gt, meta.ge, meta.lt, meta.le):
+        case (None, None, None, None):
+            return None
+        case (int() | float() as low, None, None, None):
+            return above(low)
+        case (None, int() | float() as low, None, None):
+            return at_least(low)
+        case (int() | float() as low, None, int() | float() as high, None):
+            return strictly_between(low, high)
+        case (None, int() | float() as low, None, int() | float() as high):
+            return between(low, high)
+    raise TypeError(f"a range that there are no words for: {meta}")
 
 
 def at_least(low: float) -> Check:

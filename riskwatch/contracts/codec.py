@@ -141,35 +141,33 @@ def decode(raw: bytes) -> WireEvent | Refusal:
         return refuse(
             RejectReason.MESSAGE_TOO_LARGE, f"size={len(raw)} bytes, limit={SIZE_LIMIT} bytes"
         )
-    event = _parse(raw)
-    if isinstance(event, Refusal):
-        return event
-    shape = SHAPES_BY_TYPE[type(event)]
-    event = validation.normalise_times(event, shape.times)
-    if isinstance(event, Refusal):
-        return event
-    refusal = validation.check_not_future(event) or shape.check(event)
-    if refusal is None and not validation.is_plain_ascii(raw):
-        refusal = _hidden(event, shape)
-    return event if refusal is None else refusal
-
-
-def _parse(raw: bytes) -> WireEvent | Refusal:
-    """Turn JSON into a typed event. The one place where errors of the decoders are caught."""
-    shape = None
-    try:
+    event: WireEvent | Refusal
+    shape: EventShape | Refusal | None = None
+    try:  # the one place where errors of the decoders are caught
         plain = structure.read_object(raw)
         if isinstance(plain, Refusal):
             return plain
         shape = _shape_of(plain)
         if isinstance(shape, Refusal):
             return shape
-        refusal = _numbers(plain, shape)
-        return shape.decoder.decode(raw) if refusal is None else refusal
+        event = _numbers(plain, shape) or shape.decoder.decode(raw)
     except (ValueError, RecursionError) as error:
         if shape is None or isinstance(error, RecursionError):
-            return json_refusal(error, raw)
-        return shape_refusal(error)
+            event = json_refusal(error, raw)
+        else:
+            event = shape_refusal(error)
+    if isinstance(event, Refusal):
+        return event
+    shape = SHAPES_BY_TYPE[type(event)]
+    utc = validation.in_utc(event, shape.times)
+    if isinstance(utc, Refusal):
+        return utc
+    if utc:
+        event = msgspec.structs.replace(event, **utc)
+    refusal = validation.check_not_future(event) or shape.check(event)
+    if refusal is None and not validation.is_plain_ascii(raw):
+        refusal = _hidden(event, shape)
+    return event if refusal is None else refusal
 
 
 def _shape_of(plain: dict[str, Any]) -> EventShape | Refusal:

@@ -12,7 +12,14 @@ from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from riskwatch.errors import ConfigError
+
+TIMEOUT_S: Final = 0.5
+"""Most seconds to wait for one answer of Redis."""
 KINDS: Final = {
     "riskwatch.killswitch": "killswitch",
     "riskwatch.scores": "score",
@@ -28,6 +35,32 @@ _DIGITS: Final = 15
 """Most digits of a whole number that Redis's scripts hold exactly."""
 
 T = TypeVar("T")
+
+
+def connect_redis(url: str, source: str, setting: str) -> redis.Redis:
+    """Make a client of Redis that waits for no answer longer than `TIMEOUT_S`, and tries once.
+
+    Parameters
+    ----------
+    url : str
+        ``redis://host:port/database``, or ``rediss://`` or ``unix://``.
+    source, setting : str
+        Where `url` came from, for the message if it is none.
+
+    Raises
+    ------
+    ConfigError
+        If `url` is none. The message does not show it, for it may hold a password.
+    """
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        raise ConfigError(source, setting, "redis://host:port/0") from None
 
 
 class MirrorHeartbeat(msgspec.Struct, frozen=True):

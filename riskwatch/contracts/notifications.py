@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.contracts.outputs import encode_plain
-from riskwatch.core.alerting.notification import AlertItem, NotificationKind
+from riskwatch.core.alerting.notification import NotificationKind
+from riskwatch.core.alerting.state import AlertItem
 from riskwatch.core.clock import rfc3339
 
 if TYPE_CHECKING:

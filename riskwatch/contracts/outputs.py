@@ -86,8 +86,12 @@ def output_line(output: Output) -> bytes:
 
     `topic` is null for outputs that are for SQL alone.
     """
-    value = msgspec.Raw(encode_output(output))
-    return _line_encoder.encode(_NdjsonLine(output.topic, output.key(), value)) + b"\n"
+    return record_line(output.topic, output.key(), encode_output(output))
+
+
+def record_line(topic: str | None, key: str, value: bytes) -> bytes:
+    """One line of NDJSON of a record whose `value` is encoded already; see :func:`output_line`."""
+    return _line_encoder.encode(_NdjsonLine(topic, key, msgspec.Raw(value))) + b"\n"
 
 
 def decode_output(topic_value: bytes) -> AnyOutput:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.structure import inner_values
@@ -34,11 +32,9 @@ LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 MAX_AHEAD: Final = timedelta(seconds=5)
 """How far an event time may lie after its arrival: what clocks may differ."""
 
-EventT = TypeVar("EventT", bound="Event")
 
-
-def normalise_times(event: EventT, names: tuple[str, ...]) -> EventT | Refusal:
-    """Return `event` with its times in UTC, or say which of them cannot be.
+def in_utc(event: Event, names: tuple[str, ...]) -> dict[str, datetime] | Refusal:
+    """Times of `event` that are not in UTC, as they are there, or which of them cannot be.
 
     Parameters
     ----------
@@ -47,7 +43,7 @@ def normalise_times(event: EventT, names: tuple[str, ...]) -> EventT | Refusal:
     names : tuple of str
         Its fields that are times.
     """
-    changes: dict[str, Any] = {}
+    changes: dict[str, datetime] = {}
     for name in names:
         value: datetime | None = getattr(event, name)
         if value is None:
@@ -60,7 +56,7 @@ def normalise_times(event: EventT, names: tuple[str, ...]) -> EventT | Refusal:
             )
         if value.tzinfo is not UTC:  # in range, so no shift can leave the calendar
             changes[name] = value.astimezone(UTC)
-    return msgspec.structs.replace(event, **changes) if changes else event
+    return changes
 
 
 def check_not_future(event: Event) -> Refusal | None:

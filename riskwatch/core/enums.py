@@ -7,6 +7,10 @@ never renamed.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class RejectReason(StrEnum):
@@ -81,8 +85,29 @@ class State(StrEnum):
         """
         return _RANKS[self]
 
+    def at_most(self, cap: State) -> State:
+        """Return this state, or `cap` where that is less strict.
+
+        Examples
+        --------
+        >>> State.HALT.at_most(State.REDUCE), State.WATCH.at_most(State.REDUCE)
+        (<State.REDUCE: 'REDUCE'>, <State.WATCH: 'WATCH'>)
+        """
+        return cap if cap.rank < self.rank else self
+
 
 _RANKS = {State.NORMAL: 0, State.WATCH: 1, State.REDUCE: 2, State.HALT: 3}
+
+
+def strictest(states: Iterable[State]) -> State:
+    """Return the strictest of some states; NORMAL if there are none.
+
+    Examples
+    --------
+    >>> strictest([State.WATCH, State.HALT, State.REDUCE]), strictest([])
+    (<State.HALT: 'HALT'>, <State.NORMAL: 'NORMAL'>)
+    """
+    return max(states, key=_RANKS.__getitem__, default=State.NORMAL)
 
 
 class Quality(StrEnum):

@@ -163,32 +163,6 @@ LedgerMessage = CounterpartyReading | PartitionFault
 """What travels from worker to worker."""
 
 
-class FeedReading(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One edge of the price graph as the solution sees it.
-
-    Attributes
-    ----------
-    venue, base, quote : str
-        The feed.
-    residual_bp : float
-        Observed minus fitted log price, bp.
-    band_bp : float
-        The feed's own noise band (one standard deviation), bp.
-    weight : float
-        Share of its nominal weight that the robust fit left it, 0 to 1.
-    age_s : float
-        Seconds since the price was last confirmed by a trade or a live book.
-    """
-
-    venue: str
-    base: str
-    quote: str
-    residual_bp: float
-    band_bp: float
-    weight: float
-    age_s: float
-
-
 class AssetReading(msgspec.Struct, frozen=True, gc=False):
     """Where one asset stands at a tick.
 

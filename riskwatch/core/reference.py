@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import msgspec
 
+from riskwatch.core.bounds import NotNegative, Positive, Share
+
 
 class Backing(msgspec.Struct, frozen=True):
     """A share of an issuer's reserves. `holder` is a bank or issuer id, `share` in 0..1."""
 
     holder: str
-    share: float
+    share: Share
 
 
 class Asset(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +45,8 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     fiat: bool = False
     collateral: str = "none"
-    prior_bp: float = 50.0
-    volatility: float = 0.9
+    prior_bp: Positive = 50.0
+    volatility: NotNegative = 0.9
 
 
 class Party(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,13 +80,13 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kind: str
     custody: str = "unknown"
-    lgd: float = 0.7
+    lgd: Share = 0.7
     jurisdiction: str = "unknown"
     native_token: str | None = None
     rating: str = "unrated"
     group: str | None = None
     backing: tuple[Backing, ...] = ()
-    withdrawal_cap_usd_day: float | None = None
+    withdrawal_cap_usd_day: NotNegative | None = None
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,12 +139,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     scope_kind: str
     subject: str
-    hard_usd: float
-    warning_share: float = 0.8
+    hard_usd: Positive
+    warning_share: Share = 0.8
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """``limits.toml``: the firm's equity and its limits."""
 
-    equity_usd: float
+    equity_usd: Positive
     limits: tuple[Limit, ...]

@@ -8,16 +8,22 @@ when it stays below `exit` for `exit_dwell_s`. Missing values neither confirm no
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
+from riskwatch.core.bounds import AtLeastOne, Fraction, Positive
 from riskwatch.core.enums import Cause, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """``feature >= at`` with the unit it is measured in (bp, s, USD, share, count)."""
 
     feature: str
-    at: float
+    at: Positive
     unit: str = ""
 
 
@@ -54,12 +60,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     any: tuple[Condition, ...]
     unless_cause: tuple[Cause, ...] = (Cause.FEED,)
     dwell_s: float = 0.0
-    observations: int = 1
-    exit: float = 0.7
+    observations: AtLeastOne = 1
+    exit: Fraction = 0.7
     exit_dwell_s: float = 3600.0
     text: str = "{scope}: {feature} is {value} {unit}, limit {at} {unit}"
 
-    def severity(self, features: dict[str, float]) -> tuple[float, Condition | None]:
+    def severity(self, features: Mapping[str, float]) -> tuple[float, Condition | None]:
         """Largest value ÷ threshold over the conditions that have a value.
 
         Returns

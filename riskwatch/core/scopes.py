@@ -9,6 +9,8 @@ which decision and reason, an answer names.
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
@@ -26,6 +28,10 @@ KINDS: Final = (FIRM, BOOK, COUNTERPARTY, ASSET, VENUE_ASSET)
 """Kinds of scopes, the one that takes precedence first."""
 Assets = str | tuple[str, ...] | None
 """One asset, several (the base and the quote of a pair), or none."""
+_NAME: Final = re.compile(r"[^\s/:\x00-\x1f\x7f]{1,64}")
+"""Name of a book, counterparty or asset, as events spell it."""
+_CACHED: Final = 4_096
+"""Scopes whose parts are remembered: more than a firm has."""
 
 
 class Scope(tuple[str, str, str]):
@@ -49,6 +55,7 @@ class Scope(tuple[str, str, str]):
         return self[2]
 
 
+@lru_cache(maxsize=_CACHED)
 def parse(scope: str) -> Scope:
     """Take a scope apart.
 
@@ -77,6 +84,32 @@ def parse(scope: str) -> Scope:
     raise ValueError(
         f"scope must be firm, book:, counterparty:, asset: or venue-asset:, was {scope!r}"
     )
+
+
+def is_scope(scope: str) -> bool:
+    """Whether a switch can stand on it: a scope whose names are names as events spell them.
+
+    Examples
+    --------
+    >>> [is_scope(s) for s in ("firm", "book:arb", "venue-asset:kraken/USDC", "asset:", "x")]
+    [True, True, True, False, False]
+    """
+    try:
+        at = parse(scope)
+    except ValueError:
+        return False
+    return all(_NAME.fullmatch(name) for name in (at.name, at.asset) if name)
+
+
+def kind_of_scope(scope: str) -> str:
+    """Kind of a scope; of what is none (an issuer, a worker), what stands before the colon.
+
+    Examples
+    --------
+    >>> kind_of_scope("asset:USDC"), kind_of_scope("issuer:circle"), kind_of_scope("firm")
+    ('asset', 'issuer', 'firm')
+    """
+    return scope.partition(":")[0]
 
 
 def precedence(scope: str) -> int:

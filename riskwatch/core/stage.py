@@ -17,7 +17,7 @@ RowChanges = dict[str, Row | None]
 """Row key to its new bytes, or ``None`` where the row is gone."""
 
 FORMAT = 1
-"""Version of the rows' format, stored beside them."""
+"""Version of the rows' format, stored beside them; :mod:`riskwatch.core.migration` raises it."""
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
 

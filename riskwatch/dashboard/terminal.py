@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from riskwatch.core.enums import Quality, State
+from riskwatch.core.enums import Quality, State, strictest
 from riskwatch.dashboard.board import SPARKS
 from riskwatch.dashboard.formatting import bp, clock, money, price, sparkline
 
@@ -70,8 +70,7 @@ def badge(state: State) -> Text:
 
 
 def _header(board: Board) -> RenderableType:
-    strictest = max((s.effective for s in board.switches.values()), default=State.NORMAL,
-                    key=lambda s: s.rank)  # fmt: skip
+    worst = strictest(s.effective for s in board.switches.values())
     words = Table.grid(expand=True, padding=(0, 1))
     words.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     words.add_column(justify="right", no_wrap=True)
@@ -80,11 +79,11 @@ def _header(board: Board) -> RenderableType:
         Text.assemble(
             (f"{clock(board.now)} UTC" if board.now else "starting", "bold cyan"),
             f"  {board.events:,} events  ",
-            badge(strictest),
+            badge(worst),
         ),
     )
     words.add_row(ProgressBar(total=1.0, completed=board.progress), Text(f"{board.progress:4.0%}"))
-    return Panel(words, title="riskwatch", border_style=STYLES[strictest].split(" on ")[-1])
+    return Panel(words, title="riskwatch", border_style=STYLES[worst].split(" on ")[-1])
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -14,6 +14,7 @@ from rich.live import Live
 from riskwatch.core.clock import moment
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade
+from riskwatch.core.scopes import ASSET, kind_of_scope
 from riskwatch.dashboard import plain_text
 from riskwatch.dashboard.terminal import render
 from riskwatch.errors import RiskwatchError
@@ -210,7 +211,7 @@ def _is_decisive(output: Output) -> TypeGuard[DecisionMade]:
         isinstance(output, DecisionMade)
         and output.state is State.HALT
         and output.previous is not State.HALT
-        and output.scope.startswith("asset:")
+        and kind_of_scope(output.scope) == ASSET
     )
 
 

@@ -11,7 +11,7 @@ from redis import RedisError
 from riskwatch.contracts import mirror as layout
 from riskwatch.doctor.finding import Facts, Finding, skew
 from riskwatch.errors import ConfigError
-from riskwatch.worker.mirror import connect_redis
+from riskwatch.worker.mirror import SETTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
         yield Finding(_MIRROR, "ok", "none is wanted: RISKWATCH_REDIS is not set")
         return
     try:
-        client = connect_redis(settings.redis.get_secret_value())
+        client = layout.connect_redis(settings.redis.get_secret_value(), *SETTING)
     except ConfigError as error:
         yield Finding(_MIRROR, "fail", str(error), "mend RISKWATCH_REDIS")
         return

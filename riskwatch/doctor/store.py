@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from riskwatch.doctor.finding import Facts, Finding, skew
 from riskwatch.doctor.notify import undelivered_findings
 from riskwatch.engine.replay import WORKER as EMBEDDED
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import open_engine
+from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.faults import faults, quarantines
 from riskwatch.store.lease import lease_state
 from riskwatch.store.migrate import head_revision, require_current
@@ -43,10 +42,10 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
         yield Finding(_DATABASE, "fail", str(error), do)
         return
     try:
-        yield from _opened(engine, settings, facts)
-    except SQLAlchemyError as error:
-        said = " ".join(str(getattr(error, "orig", error)).split())
-        yield Finding(_DATABASE, "fail", said, "see the log of the database")
+        with translate_errors(engine.url.render_as_string(hide_password=True)):
+            yield from _opened(engine, settings, facts)
+    except StoreError as error:
+        yield Finding(_DATABASE, "fail", str(error), "see the log of the database")
     finally:
         engine.dispose()
 

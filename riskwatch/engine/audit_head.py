@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from riskwatch.contracts.audit import TOPIC, Head, decode_head, encode_head
+from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.core.clock import MINUTE, moment, rfc3339
 from riskwatch.errors import BrokerError
 from riskwatch.store.audit import chain_tail
@@ -64,23 +65,18 @@ def published_heads(connection: KafkaConnection) -> list[Head]:
     BrokerError
         If the broker cannot be reached, the topic is missing, or a record is no head.
     """
-    consumer: Any = None
+    wait_s = WAIT_MS / 1_000
+    consumer = open_consumer(
+        connection, wait_s, client_id="riskwatch-audit", request_timeout_ms=WAIT_MS
+    )
     try:
-        consumer = KafkaConsumer(
-            **connection.options(),
-            client_id="riskwatch-audit",
-            enable_auto_commit=False,
-            request_timeout_ms=WAIT_MS,
-            bootstrap_timeout_ms=WAIT_MS,
-        )
         return [decode_head(value) for value in _values(consumer, connection.topic(TOPIC))]
     except (KafkaError, OSError) as error:
         raise BrokerError(f"{connection.servers}: heads cannot be read: {error}") from error
     except ValueError as error:
         raise BrokerError(f"{TOPIC}: a record is no head: {error}") from error
     finally:
-        if consumer is not None:
-            consumer.close()
+        consumer.close()
 
 
 def _values(consumer: Any, topic: str) -> list[bytes]:

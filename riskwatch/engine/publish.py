@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Protocol
 
-import msgspec
+from riskwatch.contracts.outputs import record_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,12 +47,6 @@ class NullPublisher:
         raise AssertionError(f"{len(records)} records for nobody")
 
 
-class _PublishedLine(msgspec.Struct):
-    topic: str
-    key: str
-    value: msgspec.Raw
-
-
 class NdjsonPublisher:
     r"""Writes ``{"topic", "key", "value"}``, one line per record, and flushes.
 
@@ -78,17 +72,11 @@ class NdjsonPublisher:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._encode = msgspec.json.Encoder().encode
 
     def set_leader(self, worker: str, epoch: int) -> None:
         """Take note of nothing: lines have one writer."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
         """Write `records` in one piece."""
-        self._stream.write(
-            b"".join(
-                self._encode(_PublishedLine(r.topic, r.key, msgspec.Raw(r.value))) + b"\n"
-                for r in records
-            )
-        )
+        self._stream.write(b"".join(record_line(r.topic, r.key, r.value) for r in records))
         self._stream.flush()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.contracts.codec import stamp_arrival
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.validation import MAX_AHEAD, check_not_future
 from riskwatch.core.clock import MICRO, micros, moment
 from riskwatch.core.events import Command, WireEvent, identity
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
 # An event as it comes in: by which name it is known, and when it arrived.
 
 _AHEAD_US: Final = MAX_AHEAD // MICRO
+FORWARDED: Final = (CounterpartyReading, PartitionFault)
+"""What one worker sends another; all else comes from outside."""
 
 
 def cause_of(event: WireEvent | LedgerMessage) -> str:
@@ -27,28 +32,26 @@ def cause_of(event: WireEvent | LedgerMessage) -> str:
     return identity(event)
 
 
-def with_arrival(event: WireEvent, record: InputRecord) -> WireEvent | Refusal:
-    """Stamp an event with its arrival; refuse it if it happened after that.
+def arrival_time(event: WireEvent, arrived_us: int) -> datetime:
+    """When an event arrived, of one that the broker took at `arrived_us` (0 without a broker).
 
-    A replay has no clock: what was not stamped at its first hop arrived when it happened. A
-    command arrives when the broker says so, for its sender must not make an old one fresh.
+    The first stamp stays. A replay has no clock: what was not stamped at its first hop arrived
+    when it happened. A command arrives when the broker says so, for its sender must not make an
+    old one fresh.
     """
-    if record.arrived_us <= 0:
-        return stamp_arrival(event, event.ts)
-    refusal = refuse_future(event, record.arrived_us)
-    if refusal is not None:
-        return refusal
-    if isinstance(event, Command):
-        return msgspec.structs.replace(event, arrived=moment(record.arrived_us))
-    return stamp_arrival(event, moment(record.arrived_us))
+    has_clock = arrived_us > 0
+    if event.arrived is not None and not (has_clock and isinstance(event, Command)):
+        return event.arrived
+    return moment(arrived_us) if has_clock else event.ts
 
 
 def refuse_future(event: WireEvent, arrived_us: int) -> Refusal | None:
     """Refuse an event that happened after the broker took it, whoever stamped it before.
 
-    A sender whose clock is ahead stamps what it sends with that clock.
+    A sender whose clock is ahead stamps what it sends with that clock. Without a broker's clock
+    (`arrived_us` is 0) nothing is ahead.
     """
-    if micros(event.ts) - arrived_us <= _AHEAD_US:
+    if arrived_us <= 0 or micros(event.ts) - arrived_us <= _AHEAD_US:
         return None
     return check_not_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
-from riskwatch.errors import StoppedError, StoreUnavailableError
+from riskwatch.errors import BrokerError, StoppedError, StoreUnavailableError
 
 if TYPE_CHECKING:
     import threading
@@ -91,6 +91,14 @@ class Retry:
                     log.info("goes on", what=what, server=server, tries=failed)
                 return done
 
+    def ask_store(self, what: str, act: Callable[[], T]) -> T:
+        """Do `act`, which asks the database, once the database answers; see :meth:`until_done`."""
+        return self.until_done(what, "store", act, StoreUnavailableError)
+
+    def ask_broker(self, what: str, act: Callable[[], T]) -> T:
+        """Do `act`, which asks the broker, once the broker answers; see :meth:`until_done`."""
+        return self.until_done(what, "broker", act, BrokerError)
+
     def pause(self, seconds: float, what: str) -> None:
         """Let `seconds` pass.
 
@@ -135,4 +143,4 @@ class RetryingStore:
         )
 
     def _wait(self, what: str, act: Callable[[], T]) -> T:
-        return self._retry.until_done(what, "store", act, StoreUnavailableError)
+        return self._retry.ask_store(what, act)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 from riskwatch.contracts.codec import tag_of as kind_of
@@ -21,20 +22,18 @@ from riskwatch.core.clock import rfc3339
 from riskwatch.core.dedupe import DedupeWindow, identity_digest
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Tick
+from riskwatch.core.migration import overlay
 from riskwatch.core.outputs import EventRejected
-from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.engine.batch import BatchBuilder, CommitResult, counts_since, is_empty
 from riskwatch.engine.pipeline import Effects
-from riskwatch.engine.record import cause_of, with_arrival
+from riskwatch.engine.record import FORWARDED, arrival_time, cause_of
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store.batch import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from riskwatch.core.events import WireEvent
     from riskwatch.core.outputs import Output
-    from riskwatch.core.readings import LedgerMessage
     from riskwatch.core.stage import RowChanges
     from riskwatch.engine.clock import TickGrid
     from riskwatch.engine.pipeline import Pipeline, Reading
@@ -103,6 +102,7 @@ class Runner:
         self._acknowledged = 0
         self._told = Counts()
         self._rejects: dict[tuple[str, str], int] = {}
+        self._migrated: dict[str, RowChanges] = {}
 
     @property
     def epoch(self) -> int:
@@ -144,6 +144,7 @@ class Runner:
         self._window.load(resumed.rows.get(SEEN, {}))
         if self.grid is not None:
             self.grid.load(resumed.rows.get(GRID, {}))
+        self._migrated = resumed.migrated
         publisher = self._publisher
         publisher.set_leader(self.worker, resumed.epoch)
         self._draft = BatchBuilder(
@@ -195,8 +196,28 @@ class Runner:
         """
         self._require_ready()
         self._ready = False
+        draft, event = self._draft, record.event
+        draft.counts.read += 1
         try:
-            self._offer(record)
+            if isinstance(event, Refusal):
+                self._refuse(record, event.reason, event.detail)
+            elif not self._pipeline.takes(type(event)):
+                self._refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(type(event))}")
+            else:
+                cause = cause_of(event)
+                # A command that comes again is for the stage to refuse and to tell of.
+                mark = None if isinstance(event, Command) else identity_digest(cause)
+                if mark is not None and self._window.contains(mark):
+                    draft.counts.duplicate += 1
+                else:
+                    self._bring_ticks(record)
+                    if not isinstance(event, FORWARDED):
+                        arrived = arrival_time(event, record.arrived_us)
+                        if arrived is not event.arrived:
+                            event = msgspec.structs.replace(event, arrived=arrived)
+                    self._pipeline.apply(event, self._effects)
+                    self._reach(record.us, record)
+                    self._conclude(record, cause, mark)
         except Exception as error:
             event = record.event
             log.error(  # noqa: TRY400 - one line; the traceback travels with the exception
@@ -268,41 +289,22 @@ class Runner:
         self._log(batch, done)
         return done
 
-    def _offer(self, record: InputRecord) -> None:
-        draft = self._draft
-        draft.counts.read += 1
-        event = record.event
-        if isinstance(event, Refusal):
-            self._refuse(record, event.reason, event.detail)
+    def _bring_ticks(self, record: InputRecord) -> None:
+        """Let the time pass that is due before a record."""
+        if self.grid is None:
             return
-        kind = type(event)
-        if not self._pipeline.takes(kind):
-            self._refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(kind)}")
-            return
-        if isinstance(event, CounterpartyReading | PartitionFault):
-            fact: WireEvent | LedgerMessage | Refusal = event
-        else:
-            fact = with_arrival(event, record)
-        if isinstance(fact, Refusal):
-            self._refuse(record, fact.reason, fact.detail)
-            return
-        cause = cause_of(event)
-        # A command that comes again is for the stage to refuse and to tell of.
-        mark = None if isinstance(event, Command) else identity_digest(cause)
-        if mark is not None and self._window.contains(mark):
-            draft.counts.duplicate += 1
-            return
-        if self.grid is not None:
-            # A sender whose clock is ahead moves nobody's time beyond the broker's.
-            ahead = record.us > record.arrived_us > 0
-            for us in self.grid.before(record.arrived_us if ahead else record.us):
-                self._tick(us)
-        self._apply(fact, record.us, record)
+        # A sender whose clock is ahead moves nobody's time beyond the broker's.
+        early = record.us > record.arrived_us > 0
+        for us in self.grid.before(record.arrived_us if early else record.us):
+            self._tick(us)
+
+    def _conclude(self, record: InputRecord, cause: str, mark: bytes | None) -> None:
+        """Put out what a record brought about; remember it, or refuse it as its stage did."""
         refusal = self._settle(cause)
         if refusal is None:
             if mark is not None:
                 self._window.remember(mark)
-            draft.counts.applied += 1
+            self._draft.counts.applied += 1
         else:
             # Not remembered: it had no effect, and may be sent again once the reason is gone.
             self._refuse(record, refusal.reason, refusal.detail)
@@ -314,14 +316,13 @@ class Runner:
 
     def _tick(self, us: int) -> None:
         if self._pipeline.takes(Tick):
-            self._apply(Tick(us), us, None)
+            self._pipeline.apply(Tick(us), self._effects)
+            self._reach(us, None)
             self._settle(None)
         self._draft.advance(us)
 
-    def _apply(
-        self, fact: WireEvent | LedgerMessage | Tick, us: int, record: InputRecord | None
-    ) -> None:
-        self._pipeline.apply(fact, self._effects)
+    def _reach(self, us: int, record: InputRecord | None) -> None:
+        """Take note of the time of an input, and keep what of it is for the journal."""
         self._draft.advance(us)
         if self._effects.inputs:
             self._draft.journal(self._effects.inputs, record)
@@ -343,6 +344,8 @@ class Runner:
             rows[SEEN] = seen
         if self.grid is not None and (grid := self.grid.drain()):
             rows[GRID] = grid
+        if self._migrated:
+            rows, self._migrated = overlay(self._migrated, rows), {}
         return rows
 
     def _publish(self, records: list[OutboxRecord]) -> None:

@@ -2,6 +2,9 @@
 
 Cells come as text, exactly as the file says it; binary floats as their shortest decimal text
 (``0.9997``, never ``0.99970000000000003``), real time columns as microseconds since 1970.
+
+Arrow takes a third of a second to import. It is imported when a file is read, so the command line
+starts without it.
 """
 
 from __future__ import annotations
@@ -19,15 +22,13 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-import pyarrow as pa
-import pyarrow.csv as pc
-import pyarrow.parquet as pq
-
 from riskwatch.core.money import MAX_SCALE
 from riskwatch.errors import FeedError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pyarrow.csv as pc
 
     from riskwatch.feeds.values import Cell
 
@@ -50,7 +51,7 @@ def _plain(path: Path) -> IO[bytes]:
 
 
 _INDEX_NAMES: Final = frozenset({"", "index_level_0", "unnamed_0"})
-_LOW_LEVEL: Final = (pa.ArrowException, OSError, EOFError, lzma.LZMAError, zlib.error, csv.Error)
+_LOW_LEVEL: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,15 @@ def open_table(
 @contextmanager
 def _translate_errors(path: Path, what: str) -> Iterator[None]:
     """Turn what the libraries raise for damaged files into one error that names the file."""
+    from pyarrow import ArrowException  # noqa: PLC0415 - the module's docstring says why
+
     try:
         yield
     except FileNotFoundError:
         raise FeedError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise FeedError(f"{path}: expected {what} in UTF-8: {error.reason}") from error
-    except _LOW_LEVEL as error:
+    except (ArrowException, *_LOW_LEVEL) as error:
         raise FeedError(f"{path}: cannot be read as {what}: {error}") from error
 
 
@@ -206,6 +209,9 @@ class _CsvTable(Table):
     def _batches(
         self, raw: IO[bytes], names: Sequence[str], header: int, skip: Callable[[Any], str]
     ) -> Iterator[Any]:
+        import pyarrow as pa  # noqa: PLC0415 - the module's docstring says why
+        import pyarrow.csv as pc  # noqa: PLC0415
+
         try:
             # One thread: only then does Arrow number the lines that it cannot use.
             reader = pc.open_csv(
@@ -232,6 +238,8 @@ class _CsvTable(Table):
 
 class _ParquetTable(Table):
     def __init__(self, path: Path, batch_rows: int) -> None:
+        from pyarrow import parquet as pq  # noqa: PLC0415 - the module's docstring says why
+
         self._path = path
         self._batch_rows = batch_rows
         with pq.ParquetFile(path) as file:
@@ -243,6 +251,8 @@ class _ParquetTable(Table):
         names: Sequence[str],
         on_bad_row: OnBadRow,  # noqa: ARG002 - a Parquet row cannot have a wrong width
     ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
+        from pyarrow import parquet as pq  # noqa: PLC0415 - the module's docstring says why
+
         stored = [self._stored[self.head.columns.index(name)] for name in names]
         number = 0
         with _translate_errors(self._path, "Parquet"), pq.ParquetFile(self._path) as file:
@@ -256,6 +266,8 @@ class _ParquetTable(Table):
 
 def _cells(column: Any) -> list[Cell]:
     """Give a column as text, or as microseconds if it holds real times."""
+    import pyarrow as pa  # noqa: PLC0415 - the module's docstring says why
+
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         # Nanoseconds are cut off; a time zone is only how the same instant is shown.

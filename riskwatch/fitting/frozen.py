@@ -1,4 +1,4 @@
-"""Freezes scikit-learn classifiers of one's own into an artefact that the ladder can read."""
+"""Freezes scikit-learn classifiers into an artefact that a generation can read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def freeze(
     Raises
     ------
     ValueError
-        If the ladder could not read it back: it must be made of scikit-learn's own classes.
+        If it could not be read back: it must be made of scikit-learn's own classes.
 
     Examples
     --------
@@ -61,5 +61,5 @@ def freeze(
         },
     )
     text = seal_frozen(made)
-    FrozenGeneration(text)  # refuses what the ladder would refuse
+    FrozenGeneration(text)  # refuses what a start would refuse
     return text

@@ -71,7 +71,7 @@ def prior_samples(
     paths: Sequence[Sequence[float]],
     weights: Sequence[float],
 ) -> PriorSamples:
-    """Ask a target along paths, as the ladder does.
+    """Ask a target along paths, as the models are asked live.
 
     Parameters
     ----------

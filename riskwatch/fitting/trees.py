@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from riskwatch.fitting.walk_forward import blocks, fit_metrics, platt
+from riskwatch.fitting.walk_forward import blocks, fit_metrics, platt, sigmoid
 from riskwatch.models.base import RuleLogit
 from riskwatch.models.trees import FittedModel, Tree
 
@@ -211,13 +211,12 @@ def _out_of_fold(
         model = fit_trees(x[train], labels[train], features, settings, counts[train])
         margins[test] = model.decision_function(x[test])
         slope, intercept = _so_far(margins, labels, judged, counts)
-        said[test] = 1.0 / (1.0 + np.exp(-(intercept + slope * margins[test])))
+        said[test] = sigmoid(intercept + slope * margins[test])
         base[test] = np.average(labels[train], weights=counts[train])
         judged[test] = True
     if int(labels[judged].sum()) < MIN_CALIBRATION_SAMPLES or labels[judged].all():
         raise NotFittedError("too few true samples out of fold to calibrate by")
-    severity = [row.features.get("severity") for row in rows]
-    stated = np.array([1.0 / (1.0 + np.exp(-rule.logit(s))) for s in severity])
+    stated = sigmoid(np.array([rule.logit(row.features.get("severity")) for row in rows]))
     truth, heavy = labels[judged], counts[judged]
     figures = {
         "rows": float(judged.sum()),

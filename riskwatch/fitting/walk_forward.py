@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score
+
+from riskwatch.models.evidence import CLIP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
-
-CLIP: Final = 1e-4
-"""Probabilities are judged within [CLIP, 1 - CLIP], as the ladder does."""
 
 
 def blocks(
@@ -65,8 +64,8 @@ def blocks(
 
 
 def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities of a whole column of log-odds, which count up to 35 either way."""
-    odds: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(logits, -35.0, 35.0)))
+    """Probabilities of a whole column of log-odds, which count up to 700 either way."""
+    odds: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(logits, -700.0, 700.0)))
     return odds
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from riskwatch.contracts.kafka_clients import open_producer
 from riskwatch.contracts.topics import EPOCH, SEQ, WORKER
 from riskwatch.errors import BrokerError, StoppedError
 from riskwatch.kafka.topics import MAX_RECORD_BYTES
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NO_TIMEOUT_MS: Final = 2**31 - 1
 LINGER_MS: Final = 100
 """How long a record may wait for those after it; the last one of a batch ends that (a flush)."""
+FIRST_ANSWER_S: Final = 30.0
+"""How long the broker may take to answer at first, before it is asked anew."""
 STOP_CHECK_S: Final = 0.5
 """How long to wait before looking whether the process was asked to stop."""
 
@@ -103,29 +105,21 @@ class Producer:
 
     def _open(self) -> Any:
         if self._producer is None:
-            self._producer = self._retry.until_done("publish", "broker", self._made, _AbsentError)
+            self._producer = self._retry.ask_broker("publish", self._made)
         return self._producer
 
     def _made(self) -> Any:
-        try:
-            return KafkaProducer(
-                **self._connection.options(),
-                client_id="riskwatch-relay",
-                enable_idempotence=True,
-                max_in_flight_requests_per_connection=1,
-                delivery_timeout_ms=NO_TIMEOUT_MS,
-                max_block_ms=1000,
-                max_request_size=MAX_RECORD_BYTES,
-                linger_ms=LINGER_MS,
-                reconnect_backoff_max_ms=1000,
-                allow_auto_create_topics=False,
-            )
-        except KafkaError as error:
-            raise _AbsentError(f"{self._connection.servers}: {error}") from error
-
-
-class _AbsentError(BrokerError):
-    """The broker cannot be reached for now."""
+        return open_producer(
+            self._connection,
+            FIRST_ANSWER_S,
+            client_id="riskwatch-relay",
+            enable_idempotence=True,
+            max_in_flight_requests_per_connection=1,
+            delivery_timeout_ms=NO_TIMEOUT_MS,
+            max_block_ms=1000,
+            max_request_size=MAX_RECORD_BYTES,
+            linger_ms=LINGER_MS,
+        )
 
 
 class KafkaPublisher:

@@ -11,15 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic, OffsetSpec
 from kafka.errors import KafkaError
 
+from riskwatch.contracts.kafka_clients import open_admin
 from riskwatch.contracts.topics import TOPICS, Topic
 from riskwatch.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from kafka import KafkaAdminClient
 
     from riskwatch.contracts.connection import KafkaConnection
 
@@ -63,20 +66,15 @@ def admin(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
     BrokerError
         If the broker cannot be reached, or refuses.
     """
-    client = None
+    client = open_admin(
+        connection, WAIT_MS / 1_000, client_id="riskwatch-admin", request_timeout_ms=WAIT_MS
+    )
     try:
-        client = KafkaAdminClient(
-            **connection.options(),
-            client_id="riskwatch-admin",
-            request_timeout_ms=WAIT_MS,
-            bootstrap_timeout_ms=WAIT_MS,
-        )
         yield client
     except KafkaError as error:
         raise BrokerError(f"{connection.servers}: {error}") from error
     finally:
-        if client is not None:
-            client.close()
+        client.close()
 
 
 def topic_settings(topic: Topic) -> dict[str, str]:

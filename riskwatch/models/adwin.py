@@ -74,7 +74,7 @@ class JsonADWIN(base.DriftDetector):
         return sum(len(row) << size for size, row in enumerate(self._rows))
 
     @property
-    def mean(self) -> float:
+    def estimation(self) -> float:
         """Mean of the window; 0 while it is empty."""
         width = self.width
         return sum(total for _, total, _ in self._buckets()) / width if width else 0.0

@@ -1,4 +1,4 @@
-"""What a model predicts, what it may do, and what a generation is."""
+"""Targets, authority, scores, and the members that every generation must have."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ class Authority(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Height on the ladder, 0 (shadow) to 3 (full)."""
-        return _CAPS[self].rank
+        """Place in the order of this enum, 0 (shadow) to 3 (full)."""
+        return _RANKS[self]
 
     def step(self, by: int) -> Authority:
         """Return the authority so many steps up, or down if `by` is negative; never off it.
@@ -132,8 +132,18 @@ class Authority(StrEnum):
         >>> Authority.SHADOW.step(1).value, Authority.SHADOW.step(-1).value
         ('advisory', 'shadow')
         """
-        order = list(Authority)
+        order = tuple(Authority)
         return order[min(max(self.rank + by, 0), len(order) - 1)]
+
+    def under(self, ceiling: Authority) -> Authority:
+        """Return what is left of it under a ceiling.
+
+        Examples
+        --------
+        >>> Authority.FULL.under(Authority.ADVISORY).value
+        'advisory'
+        """
+        return min(self, ceiling, key=_RANKS.__getitem__)
 
     @property
     def cap(self) -> State:
@@ -151,6 +161,7 @@ class Authority(StrEnum):
         return state.rank <= self.cap.rank
 
 
+_RANKS: Final = {authority: place for place, authority in enumerate(Authority)}
 _CAPS: Final = dict(zip(Authority, State, strict=True))
 
 
@@ -194,12 +205,12 @@ def known_severity(x: Mapping[str, float]) -> float:
 
 @runtime_checkable
 class Generation(Protocol):
-    """One rung of the ladder of models for one target of one scope.
+    """One model of one target of one scope.
 
-    It has no clock, no chance and no side effects beyond its own state; scoring changes not
-    even that. How far it may go is not its own affair: the configuration says so.
+    It has no clock, no chance and no side effects beyond its own state. Scoring does not change
+    even that. The configuration and its record say how far it may go; the model does not.
 
-    Two more things may be there, and save time. ``probability(x)`` returns what
+    Two more members may be there and save time. ``probability(x)`` returns what
     ``score(x).probability`` would, without reasons; it refuses what `score` refuses. An
     attribute ``learns`` that is false says that :meth:`learn` changes nothing: it is not called.
     """

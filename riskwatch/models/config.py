@@ -1,14 +1,15 @@
-"""The configuration of models, checked and made ready: what is asked, and who answers."""
+"""The configuration of models, checked: the targets, and the generations that answer them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.risk.scorer import ENSEMBLE, PriorConfig
+from riskwatch.core.risk.scorer import RULES_GENERATION as RULES_GENERATION  # noqa: PLC0414 - named here for models
 from riskwatch.errors import ModelError
 from riskwatch.models import registry
 from riskwatch.models.aggregate import RECALIBRATED
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
     from riskwatch.models.labels import PendingSamples
-
-RULES: Final = "rules"
-"""Generation 0. Nothing caps what goes by this name, so nothing else may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ class GenerationSpec:
 
 
 def target_specs(config: ModelsConfig) -> dict[str, tuple[TargetSpec, ...]]:
-    """What is asked, by kind of scope, in the order of the configuration.
+    """Make the targets of a configuration, by kind of scope, in its order.
 
     Raises
     ------
@@ -146,7 +144,7 @@ def target_specs(config: ModelsConfig) -> dict[str, tuple[TargetSpec, ...]]:
 
 
 def generation_specs(config: ModelsConfig) -> tuple[GenerationSpec, ...]:
-    """Who answers, in the order of the configuration.
+    """Make the generations of a configuration, in its order.
 
     Raises
     ------
@@ -204,16 +202,16 @@ def _generation_spec(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]
         raise ModelError(f"generation {name!r} must have another name: that is everybody's")
     if "|" in name:
         raise ModelError(f"generation {name!r} must have a name without '|'")
-    if (name == RULES) != (wanted.model == RULES):
+    if (name == RULES_GENERATION) != (wanted.model == RULES_GENERATION):
         raise ModelError(
             f"generation {name!r} must not be model {wanted.model!r}: "
             "'rules' is the name of the rules, and theirs alone"
         )
     authority = _authority(name, "authority", wanted.authority)
     ceiling = _authority(name, "max_authority", wanted.max_authority or wanted.authority)
-    if ceiling.cap.rank < authority.cap.rank:
+    if ceiling.rank < authority.rank:
         raise ModelError(f"max_authority of generation {name!r} must not be below its authority")
-    if name == RULES and authority is not Authority.FULL:
+    if name == RULES_GENERATION and authority is not Authority.FULL:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
     factory = registry.factory(wanted.model)
     make = partial(registry.make, wanted.model, factory, wanted.options)

@@ -1,7 +1,7 @@
-"""The ladder: every generation, for every target of every scope, side by side.
+"""All generations of models, for all targets of all scopes.
 
-Each scope has models of its own: pooling coins in one model hurts. Scores come before learning,
-always; what is judged is what was said when the sample was taken.
+Every scope has models of its own, because one model of all coins predicts worse. A score always
+comes before learning. A generation is judged by what it said when the sample was taken.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from riskwatch.models.slippage import SlippageEstimator
 from riskwatch.models.state import EnsembleState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from riskwatch.core.outputs import AuthorityChanged, Output
     from riskwatch.core.risk.scorer import ModelsConfig, SlippageModel
@@ -34,106 +34,83 @@ if TYPE_CHECKING:
     from riskwatch.models.config import GenerationSpec, TargetSpec
 
 
-# What generations say, checked and put into the form in which it leaves the ladder.
+# Scores: whether one can be used, what it rests on, and the one that is served.
 
 DIGITS: Final = 6
-"""Of everything that leaves the ladder."""
+"""Digits that the probabilities, severities and contributions of scores are rounded to."""
 
 
-def score_checked(model: Generation, x: Mapping[str, float]) -> tuple[Score | None, str]:
-    """Ask one generation; ``None`` and why if what it says is nothing that can be used."""
+def fault_in(probability: float, score: Score | None) -> str:
+    """Name what is wrong with an answer; empty if nothing is.
+
+    Parameters
+    ----------
+    probability : float
+        What was answered.
+    score : Score or None
+        The same with its reasons, if they were asked for.
+    """
+    if not 0.0 <= probability <= 1.0:
+        return f"must give a probability in [0, 1], gave {probability}"
+    if score is not None and not math.isfinite(score.severity + sum(score.contributions.values())):
+        return "must give finite contributions"
+    return ""
+
+
+def fault_of(model: Generation, x: Mapping[str, float]) -> str:
+    """Name what is wrong with a model's answer to a state; empty if nothing is."""
+    alone = getattr(model, "probability", None)
     try:
+        if alone is not None:
+            return fault_in(alone(x), None)
         score = model.score(x)
     except (ArithmeticError, ValueError) as error:
-        return None, f"cannot score: {error}"
-    if not 0.0 <= score.probability <= 1.0:
-        return None, _probability_error(score.probability)
-    if not math.isfinite(score.severity + sum(score.contributions.values())):
-        return None, "must give finite contributions"
-    return score, ""
+        return error_text(error)
+    return fault_in(score.probability, score)
 
 
-def probability_checked(model: Generation, x: Mapping[str, float]) -> tuple[float | None, str]:
-    """Ask one generation for no more than its probability; as :func:`checked` otherwise."""
-    alone = getattr(model, "probability", None)
-    if alone is None:
-        score, why = score_checked(model, x)
-        return (None if score is None else score.probability), why
-    try:
-        probability: float = alone(x)
-    except (ArithmeticError, ValueError) as error:
-        return None, f"cannot score: {error}"
-    if not 0.0 <= probability <= 1.0:
-        return None, _probability_error(probability)
-    return probability, ""
+def error_text(error: Exception) -> str:
+    """Say that a model raised an error when it was asked for a score."""
+    return f"cannot score: {error}"
 
 
-def _probability_error(said: float) -> str:
-    return f"must give a probability in [0, 1], gave {said}"
-
-
-def scored_from_score(
-    name: str,
-    authority: Authority,
-    score: Score,
-    scope: str,
-    question: TargetSpec,
-    x: dict[str, float],
-) -> ModelScore:
-    """Say what one generation said, and what it rests on."""
-    grounds = _explanation(score, x)
-    return ModelScore(
-        scope=scope,
-        target=question.id,
-        generation=name,
-        authority=authority.value,
-        cap=authority.cap,
-        probability=quantise(score.probability, DIGITS),
-        severity=quantise(score.severity, DIGITS),
-        grounds=lambda: grounds,
-    )
-
-
-def scored_from_probability(
-    name: str,
-    authority: Authority,
-    probability: float,
-    model: Generation,
-    scope: str,
-    question: TargetSpec,
-    x: dict[str, float],
-) -> ModelScore:
-    """Say what one generation said; what it rests on is asked of it when somebody wants to know."""
-    return ModelScore(
-        scope=scope,
-        target=question.id,
-        generation=name,
-        authority=authority.value,
-        cap=authority.cap,
-        probability=quantise(probability, DIGITS),
-        severity=x["severity"],
-        grounds=partial(_explain_again, model, x),
-    )
-
-
-def _explain_again(model: Generation, x: dict[str, float]) -> Explanation:
+def ask_grounds(model: Generation, x: dict[str, float]) -> Explanation:
     """Ask a model again, for what its answer rests on; scoring changes nothing."""
-    score, _ = score_checked(model, x)
-    return ({"severity": x["severity"]}, {}) if score is None else _explanation(score, x)
+    nothing: Explanation = ({"severity": x["severity"]}, {})
+    try:
+        score = model.score(x)
+    except (ArithmeticError, ValueError):
+        return nothing  # its probability alone could be used, so it stands
+    return nothing if fault_in(score.probability, score) else grounds_of(score, x)
 
 
-def _explanation(score: Score, x: dict[str, float]) -> Explanation:
+def grounds_of(score: Score, x: dict[str, float]) -> Explanation:
+    """Features that a score looked at, and what it is made of."""
     used = {feature: x[feature] for feature in score.contributions if feature in x}
     used["severity"] = x["severity"]
     return used, quantise_all(score.contributions)
 
 
-def aggregate_score(
+def served_score(
     mixture: Mixture | None, copy: int, scored: list[ModelScore], severity: float
 ) -> ModelScore:
-    """Mix what `scored` said; what comes of it may go as far as the least of them may.
+    """Make the score that the generations give together.
 
-    Without a mixture, nothing was learned yet and all count the same.
+    Parameters
+    ----------
+    mixture : Mixture or None
+        Weights of the generations; without any, nothing was learned yet and all count the same.
+    copy : int
+        Which copy of the weights is used now.
+    scored : list of Scored
+        Scores of the generations that may ask for something.
+    severity : float
+        Measure ÷ threshold.
+
+    Returns
+    -------
+    Scored
+        Its authority is the least of those that are mixed.
     """
     said = {each.generation: each.probability for each in scored}
     least = min(scored, key=lambda each: each.cap.rank)
@@ -154,7 +131,7 @@ def aggregate_score(
 def _mixture_explanation(
     p: float, said: dict[str, float], mixed: AggregateProbability, severity: float
 ) -> Explanation:
-    """Share of each generation in what is served, and of what came of such forecasts before."""
+    """Contribution of each generation to what is served, and of the recalibration."""
     parts: dict[str, float] = {}
     mean = _clipped_logit(mixed.mean)
     rest = mean
@@ -174,244 +151,228 @@ def _clipped_logit(probability: float) -> float:
     return math.log(p / (1.0 - p))
 
 
-# Everybody who answers: asked about one target of one scope, and heard together.
+# The models of one scope and one target: they score, are served together, and learn.
 
 
-class EnsembleScorer:
-    """The generations, beside each other.
+class TargetModel:
+    """The models of one scope and one target, at one moment.
+
+    It holds what every step needs: where the learned state lies, which target is asked, of which
+    scope, and when. It is made anew at every observation and remembers nothing by itself.
 
     Parameters
     ----------
     policy : Judge
-        Who says how far each may go.
-    questions : sequence of Question
-        What is asked.
-    rungs : sequence of Rung
-        Who answers.
+        How far each generation may go, and its record.
+    state : LadderState
+        What was learned; changed in place.
+    question : Question
+        The target.
+    scope : str
+        The scope.
+    us : int
+        Event time, microseconds.
     """
+
+    __slots__ = ("authority", "features", "key", "question", "scope", "state", "us")
 
     def __init__(
         self,
         judge: AuthorityPolicy,
-        questions: Sequence[TargetSpec],
-        rungs: Sequence[GenerationSpec],
-    ) -> None:
-        self.policy = judge
-        self._generations_by_target = {
-            q.id: [(rung, f"{q.id}|{rung.name}") for rung in rungs] for q in questions
-        }
-
-    def score_target(
-        self,
         state: EnsembleState,
-        us: int,
-        scope: str,
         question: TargetSpec,
-        x: Inputs,
-        *,
-        everybody: bool,
-        whole: bool,
-    ) -> list[ModelScore]:
-        """Let generations score; nothing changes but for one that fails a check.
+        scope: str,
+        us: int,
+    ) -> None:
+        self.state = state
+        self.question = question
+        self.scope = scope
+        self.us = us
+        self.key = f"{scope}|{question.id}"
+        self.authority = judge.at(state, question.id, us)
+        self.features: dict[str, float] = {}
+        """Features that the scores looked at, of generations that were asked for their reasons."""
+
+    @property
+    def sample_due(self) -> bool:
+        """Whether the last sample is long enough ago."""
+        return self.question.sampled(self.state.pending.get(self.key), self.us)
+
+    @property
+    def label_due(self) -> bool:
+        """Whether the horizon of some sample is over."""
+        pending = self.state.pending.get(self.key)
+        return pending is not None and pending.due(self.question.target, self.us)
+
+    def score(self, x: Inputs, *, everybody: bool, reasons: bool) -> list[ModelScore]:
+        """Let generations score. Nothing changes, except that one which fails is quarantined.
 
         Parameters
         ----------
-        state : LadderState
-            What they have learned.
-        us : int
-            Event time, microseconds.
-        scope : str
-            About whom.
-        question : Question
-            About what.
         x : Inputs
             What is known.
         everybody : bool
             Whether shadows are asked as well.
-        whole : bool
-            Whether they are asked for their reasons at once.
+        reasons : bool
+            Whether they are asked for their reasons at once, or for the probability alone.
         """
-        scored = []
-        for rung, standing in self._generations_by_target[question.id]:
-            authority = self.policy.authority(state, standing, rung)
+        found = []
+        for rung, record in self.authority.generations:
+            authority = self.authority.of(rung, record)
             if authority is Authority.SHADOW and not everybody:
                 continue
-            full = f"{scope}|{standing}"
-            model = state.models.get(full)
+            model = self.state.models.get(f"{self.scope}|{record}")
             if model is None:
-                model = rung.untrained_model(question.id)
-            if whole:
-                score, why = score_checked(model, x)
-                if score is not None:
-                    scored.append(
-                        scored_from_score(rung.name, authority, score, scope, question, x)
-                    )
-                    continue
+                model = rung.untrained_model(self.question.id)
+            alone = None if reasons else getattr(model, "probability", None)
+            score: Score | None = None
+            try:
+                if alone is None:
+                    score = model.score(x)
+                    probability = score.probability
+                else:
+                    probability = alone(x)
+            except (ArithmeticError, ValueError) as error:
+                self._quarantine(rung, error_text(error))
+                continue
+            fault = fault_in(probability, score)
+            if fault:
+                self._quarantine(rung, fault)
+                continue
+            if score is None:
+                severity, grounds = x["severity"], partial(ask_grounds, model, x)
             else:
-                p, why = probability_checked(model, x)
-                if p is not None:
-                    scored.append(
-                        scored_from_probability(rung.name, authority, p, model, scope, question, x)
-                    )
-                    continue
-            self.disqualify(state, us, full, question, rung, why)
-        return scored
+                severity = quantise(score.severity, DIGITS)
+                grounds = partial(grounds_of, score, x)
+                self.features.update((name, x[name]) for name in score.contributions if name in x)
+                self.features["severity"] = x["severity"]
+            found.append(
+                ModelScore(
+                    scope=self.scope,
+                    target=self.question.id,
+                    generation=rung.name,
+                    authority=authority.value,
+                    cap=authority.cap,
+                    probability=quantise(probability, DIGITS),
+                    severity=severity,
+                    grounds=grounds,
+                )
+            )
+        return found
 
-    def aggregate(
-        self,
-        state: EnsembleState,
-        us: int,
-        key: str,
-        question: TargetSpec,
-        scored: list[ModelScore],
-        severity: float,
-    ) -> ModelScore | None:
-        """Mix what those said that may ask for anything; a shadow has no part in it."""
+    def aggregate(self, scored: list[ModelScore], severity: float) -> ModelScore | None:
+        """Mix what those generations said that may ask for anything; a shadow has no part in it."""
         able = [each for each in scored if each.cap is not State.NORMAL]
         if not able:
             return None
-        mixture, copy = state.mixtures.get(key), 0
+        mixture, copy = self.state.mixtures.get(self.key), 0
         if mixture is not None:
             if mixture.set_generations([each.generation for each in able]):
-                state.mark(f"mix/{key}")
-            copy = self.policy.cells[question.id].at(us)[0]
-        return aggregate_score(mixture, copy, able, severity)
+                self.state.mark(f"mix/{self.key}")
+            copy = self.authority.cells.at(self.us)[0]
+        return served_score(mixture, copy, able, severity)
 
-    def disqualify(
-        self,
-        state: EnsembleState,
-        us: int,
-        full: str,
-        question: TargetSpec,
-        rung: GenerationSpec,
-        why: str,
-    ) -> None:
-        """Take the authority of a generation that failed a check, and what it had learned."""
-        self.policy.quarantine(state, us, question.id, rung, why)
-        if state.models.pop(full, None) is not None:
-            state.mark(f"model/{full}")
+    def sample(self, x: Inputs, scored: list[ModelScore], *, most: int) -> None:
+        """Take a sample of what everybody said, for a label to come.
 
-
-# Labels as they mature: who is charged for what was said, and who learns what.
-
-
-class EnsembleLearner:
-    """Lets generations learn from the samples whose answer is known.
-
-    Parameters
-    ----------
-    share : float
-        Share of the weights that is spread evenly after each label.
-    policy : Judge
-        Who keeps the accounts.
-    panel : Panel
-        Who bars those that fail.
-    rungs : sequence of Rung
-        Who learns.
-    """
-
-    def __init__(
-        self,
-        share: float,
-        judge: AuthorityPolicy,
-        panel: EnsembleScorer,
-        rungs: Sequence[GenerationSpec],
-    ) -> None:
-        self.policy = judge
-        self._share = share
-        self._scorer = panel
-        self._generations = rungs
-
-    def learn(
-        self,
-        state: EnsembleState,
-        key: str,
-        question: TargetSpec,
-        us: int,
-        measure: float | None,
-        known: Mapping[str, float],
-    ) -> None:
-        """Let every generation learn from the samples whose answer is known now.
-
-        Without a `measure`, we are not there any more.
+        Parameters
+        ----------
+        x : Inputs
+            What is known.
+        scored : list of Scored
+            What was said of it, with reasons, and what is served.
+        most : int
+            Scopes that are learned about at most.
         """
-        pending = state.pending.get(key)
+        pending = self.state.pending.get(self.key)
+        if pending is None:
+            if not self.state.admit(self.scope, most):
+                return
+            pending = self.state.pending[self.key] = PendingSamples()
+        # The configuration was refused if more could ever wait than `max_pending`.
+        said = {each.generation: each.probability for each in scored}
+        parts = self.question.known_parts(x)
+        pending.add(Sample(self.us, dict(sorted(self.features.items())), said, parts=parts))
+        self.state.mark(f"pending/{self.key}")
+
+    def learn(self, measure: float | None, known: Mapping[str, float]) -> None:
+        """Let every generation learn from the samples whose label is known now.
+
+        Parameters
+        ----------
+        measure : float or None
+            What is measured now; without one, we are not there any more.
+        known : mapping
+            Features that it is made of.
+        """
+        pending = self.state.pending.get(self.key)
         if pending is None or not pending.samples:
             return
-        state.mark(f"pending/{key}")
+        self.state.mark(f"pending/{self.key}")
         if measure is None:
-            matured = pending.censor(question.target, us)
+            matured = pending.censor(self.question.target, self.us)
         else:
-            matured = pending.observe(question.target, us, measure, known)
+            matured = pending.observe(self.question.target, self.us, measure, known)
         for sample, label in matured:
-            self.policy.note_label(state, question.id)
-            for rung in self._generations:
+            self.authority.note_label()
+            for rung, _ in self.authority.generations:
                 # It may not have been configured yet when the sample was taken.
                 if rung.name in sample.said:
-                    self._account(state, key, question, rung.name, sample, label=label)
-                    self._teach(state, us, f"{key}|{rung.name}", question, rung, sample, label)
+                    self._account(rung.name, sample, label=label)
+                    self._teach(rung, sample, label=label)
             if ENSEMBLE in sample.said:
-                self._account(state, key, question, ENSEMBLE, sample, label=label)
-            self._mix(state, key, question, sample, label=label)
-            self.policy.apply_label(state, question.id, sample.said, sample.us, us, label=label)
+                self._account(ENSEMBLE, sample, label=label)
+            self._mix(sample, label=label)
+            self.authority.apply_label(sample.said, sample.us, label=label)
 
-    def _account(
-        self,
-        state: EnsembleState,
-        key: str,
-        question: TargetSpec,
-        name: str,
-        sample: Sample,
-        *,
-        label: bool,
-    ) -> None:
+    def _account(self, name: str, sample: Sample, *, label: bool) -> None:
         """Charge a generation for what it said."""
-        full = f"{key}|{name}"
-        evidence = state.evidence.setdefault(full, Evidence())
-        self.policy.account(
-            state, question.id, name, evidence, sample.said[name], sample.us, label=label
-        )
-        state.mark(f"evidence/{full}")
+        full = f"{self.key}|{name}"
+        evidence = self.state.evidence.setdefault(full, Evidence())
+        self.authority.account(name, evidence, sample.said[name], sample.us, label=label)
+        self.state.mark(f"evidence/{full}")
 
-    def _teach(
-        self,
-        state: EnsembleState,
-        us: int,
-        full: str,
-        question: TargetSpec,
-        rung: GenerationSpec,
-        sample: Sample,
-        label: bool,
-    ) -> None:
-        """Let one generation learn, and see that it can still score afterwards."""
-        model = state.models.get(full)
+    def _teach(self, rung: GenerationSpec, sample: Sample, *, label: bool) -> None:
+        """Let one generation learn.
+
+        It is asked again at once: what a label has broken is found before it is stored, and so
+        never read back at a restart.
+        """
+        full = f"{self.key}|{rung.name}"
+        model = self.state.models.get(full)
         if model is None:
-            if not getattr(rung.untrained_model(question.id), "learns", True):
+            if not getattr(rung.untrained_model(self.question.id), "learns", True):
                 return
-            model = state.models[full] = rung.make(question.id)
-        state.mark(f"model/{full}")
+            model = self.state.models[full] = rung.make(self.question.id)
+        self.state.mark(f"model/{full}")
         try:
             model.learn(sample.features, label)
         except (ArithmeticError, ValueError) as error:
-            self._scorer.disqualify(state, us, full, question, rung, f"cannot learn: {error}")
+            self._quarantine(rung, f"cannot learn: {error}")
             return
-        probability, why = probability_checked(model, sample.features)
-        if probability is None:
-            self._scorer.disqualify(state, us, full, question, rung, why)
+        fault = fault_of(model, sample.features)
+        if fault:
+            self._quarantine(rung, fault)
 
-    def _mix(
-        self, state: EnsembleState, key: str, question: TargetSpec, sample: Sample, *, label: bool
-    ) -> None:
+    def _mix(self, sample: Sample, *, label: bool) -> None:
         """Weigh the generations that are mixed now by what they said then."""
-        cells = self.policy.cells[question.id]
-        mixture = state.mixtures.get(key)
+        cells = self.authority.cells
+        mixture = self.state.mixtures.get(self.key)
         if mixture is None:
-            names = self.policy.mixed_generations(state, question.id)
+            names = self.authority.mixture_names()
             if not names:
                 return
-            mixture = state.mixtures[key] = Mixture.fresh(names, cells.processes)
-        mixture.learn(cells.at(sample.us), sample.said, label=label, share=self._share)
-        state.mark(f"mix/{key}")
+            mixture = self.state.mixtures[self.key] = Mixture.fresh(names, cells.processes)
+        share = self.authority.policy.config.share
+        mixture.learn(cells.at(sample.us), sample.said, label=label, share=share)
+        self.state.mark(f"mix/{self.key}")
+
+    def _quarantine(self, rung: GenerationSpec, why: str) -> None:
+        """Take the authority of a generation that failed a check, and what it had learned."""
+        self.authority.quarantine(rung, why)
+        full = f"{self.key}|{rung.name}"
+        if self.state.models.pop(full, None) is not None:
+            self.state.mark(f"model/{full}")
 
 
 class Ensemble:
@@ -433,9 +394,9 @@ class Ensemble:
     >>> ladder = Ensemble(ModelsConfig(
     ...     targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
     ...     generations=(GenerationConfig(model="rules", authority="full"),)))
-    >>> score, aggregate_score = ladder.observe(ladder.fresh(), 0, "asset:USDC", "asset",
+    >>> score, served = ladder.observe(ladder.fresh(), 0, "asset:USDC", "asset",
     ...                               {"discount_bp": 50.0}, labelled=True)
-    >>> score.target, score.probability, aggregate_score.generation, aggregate_score.probability
+    >>> score.target, score.probability, served.generation, served.probability
     ('depeg(discount 50bp, 1h)', 0.5, 'served', 0.5)
     """
 
@@ -449,10 +410,6 @@ class Ensemble:
             for rung in self._generations:
                 rung.untrained_model(question.id)  # what cannot be made is refused now, not later
         self.slippage: SlippageModel = SlippageEstimator(config.slippage, config.max_scopes)
-        self._scorer = EnsembleScorer(self.policy, asked, self._generations)
-        self._learner = EnsembleLearner(
-            config.evidence.share, self.policy, self._scorer, self._generations
-        )
 
     def fresh(self) -> EnsembleState:
         """Make the state of models that have seen nothing."""
@@ -472,24 +429,11 @@ class Ensemble:
     ) -> list[ModelScore]:
         """Score a scope, then learn from labels that have matured, then take a new sample.
 
-        Parameters
-        ----------
-        state : LadderState
-            Changed in place.
-        us : int
-            Event time, microseconds.
-        scope, kind : str
-            Which scope, and its kind.
-        features : mapping
-            What is known of it now. What is NaN or infinite is not known.
-        labelled : bool
-            Whether the measure can be trusted as a label now. Where it cannot, nothing is
-            learned and no sample is taken: unlabelled is not negative.
-        ours : bool
-            Whether we have anything on the scope. Where not, a target that rests on our own
-            dealings is censored: samples that wait are dropped and counted, none is taken.
-        due : bool
-            Whether the scores go out now. Where not, shadows are asked with a sample only.
+        Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`. A feature that
+        is NaN or infinite is not known. Without `labelled`, nothing is learned and no sample is
+        taken: unlabelled is not negative. Without `ours`, samples of a target that rests on our
+        own dealings are dropped and counted, and none is taken. Without `due`, shadows are asked
+        only when a sample is taken.
 
         Returns
         -------
@@ -503,38 +447,36 @@ class Ensemble:
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
         shared: dict[SoftsignScaler, SoftsignFeatures] = {}
         for question in self._targets.get(kind, ()):
-            key, measure = f"{scope}|{question.id}", question.measure(known)
+            model = TargetModel(self.policy, state, question, scope, us)
+            measure = question.measure(known)
             gone = question.ours and not ours
             if measure is None:
                 if gone:
-                    self._learner.learn(state, key, question, us, None, known)
+                    model.learn(None, known)
                 continue
             severity = quantise(measure / question.target.threshold, DIGITS)
             x = Inputs(known, severity, shared)
-            asked = question.target.is_open_at(measure)
-            waiting = state.pending.get(key)
-            sampled = labelled and asked and not gone and question.sampled(waiting, us)
+            asked = question.target.is_open_at(measure) and not gone
+            sampled = labelled and asked and model.sample_due
             everybody = due or sampled
             # Once labels mature, those who said it can no longer be asked why.
-            taught = (gone or labelled) and waiting is not None and waiting.due(question.target, us)
-            scored = self._scorer.score_target(
-                state, us, scope, question, x, everybody=everybody, whole=everybody or taught
-            )
+            taught = (gone or labelled) and model.label_due
+            scored = model.score(x, everybody=everybody, reasons=everybody or taught)
             out += scored
-            mix = self._scorer.aggregate(state, us, key, question, scored, severity)
+            mix = model.aggregate(scored, severity)
             if mix is not None:
                 mixed.append(mix)
                 scored.append(mix)
-            if asked and not gone:
-                self.policy.asked(state, question.id, us)
+            if asked:
+                model.authority.note_asked()
             if gone or labelled:
-                self._learner.learn(state, key, question, us, None if gone else measure, known)
+                model.learn(None if gone else measure, known)
             if sampled:
-                self._sample(state, scope, key, question, us, x, scored)
+                model.sample(x, scored, most=self.config.max_scopes)
         return out + mixed
 
     def report(self, state: EnsembleState, us: int) -> list[Output]:
-        """Say whose authority changed, and how good everybody is where it is due.
+        """Return changes of authority, and the records of generations where they are due.
 
         Parameters
         ----------
@@ -561,28 +503,3 @@ class Ensemble:
         return self.policy.move(
             state, us, target, generation, to, by=by, why=why, cause_id=cause_id
         )
-
-    def _sample(
-        self,
-        state: EnsembleState,
-        scope: str,
-        key: str,
-        question: TargetSpec,
-        us: int,
-        x: dict[str, float],
-        scored: list[ModelScore],
-    ) -> None:
-        """Take a sample, of what everybody said."""
-        pending = state.pending.get(key)
-        if pending is None:
-            if not state.admit(scope, self.config.max_scopes):
-                return
-            pending = state.pending[key] = PendingSamples()
-        # The configuration was refused if more could ever wait than `max_pending`.
-        said = {each.generation: each.probability for each in scored}
-        # What is served looks at nothing but the others.
-        apart = [each for each in scored if each.generation != ENSEMBLE]
-        used = {name: x[name] for each in apart for name in each.features}
-        parts = question.known_parts(x)
-        pending.add(Sample(us, dict(sorted(used.items())), said, parts=parts))
-        state.mark(f"pending/{key}")

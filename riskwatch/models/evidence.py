@@ -1,4 +1,4 @@
-"""Where one generation stands on one target: its authority, and everything that it rests on."""
+"""The record of one generation on one target: its authority, and what that rests on."""
 
 from __future__ import annotations
 
@@ -386,7 +386,7 @@ class LabelWait(msgspec.Struct, gc=False):
 
 
 class AuthorityRecord(msgspec.Struct, gc=False):
-    """One generation on one target, over all scopes.
+    """Record of one generation on one target, over all scopes.
 
     Attributes
     ----------
@@ -399,19 +399,19 @@ class AuthorityRecord(msgspec.Struct, gc=False):
     tests : int
         Tests of whether it deserves more, this one counted: each gets a smaller share of alpha.
     held : int
-        When this test's evidence sufficed, microseconds; -1 if it does not. It counts once
-        every label that was awaited then is known.
+        When the evidence of this test sufficed, microseconds; -1 if it does not. The test is
+        decided once every label that was awaited then is known.
     quarantined : bool
-        Whether it failed a check; only people let it rise again.
+        Whether it failed a check; only a command lets it rise again.
     up, down : Capital or None
         Evidence that it is better than what it challenges, and worse than the rules, since
         its authority last changed; ``None`` before any label.
     drift : dict
         State of the test for drift.
     table : Reliability
-        What it said and what happened, over its whole life.
+        What it stated and what happened, over its whole life.
     events, entities : int
-        Independent events that it was judged on, and scopes that had any.
+        Independent events that it was judged on, and scopes that had any event.
     shown : int
         When this was last put out, microseconds; -1 for never.
     fresh : bool
@@ -434,7 +434,7 @@ class AuthorityRecord(msgspec.Struct, gc=False):
     fresh: bool = True
 
     def set_authority(self, authority: str, us: int, reason: str) -> None:
-        """Change authority; all evidence about the old one is laid down."""
+        """Change authority; evidence about the old authority no longer counts."""
         self.authority, self.since, self.reason = authority, us, reason
         self.tests += 1
         self.held = -1

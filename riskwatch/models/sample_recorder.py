@@ -1,4 +1,4 @@
-"""Writes down what the ladder learns: every matured sample, with all of its features."""
+"""Records what the models learn from: every matured sample, with all of its features."""
 
 from __future__ import annotations
 

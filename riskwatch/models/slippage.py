@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from math import exp, inf, isfinite, log
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from river import base
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.risk.scorer import ImpactLaw, SlippageConfig
-    from riskwatch.models.state import EnsembleState
 
 REACH: Final = log(64.0)
 """The factor stays within 1/64 to 64."""
@@ -38,17 +37,17 @@ class PinballFactor(base.Regressor):
     loss [1]_ with respect to `q` is ``1[y <= q] - quantile``; a step of fixed size against it,
     taken in `w` so that `q` stays positive and steps are relative, is
 
-    .. math:: w \leftarrow w + \mathrm{rate} \, (\mathrm{quantile} - 1[y \le q])
+    .. math:: w \leftarrow w + \mathrm{lr} \, (\mathrm{quantile} - 1[y \le q])
 
     Whatever the sequence, and as long as `w` does not meet its bounds, the share of observations
     at or below what was said differs from `quantile` by at most
-    ``(2 * REACH + rate) / (rate * n)`` after `n` of them [2]_.
+    ``(2 * REACH + lr) / (lr * n)`` after `n` of them [2]_.
 
     Parameters
     ----------
     quantile : float
         In (0, 1).
-    rate : float
+    lr : float
         Size of a step, in (0, 1].
 
     Raises
@@ -64,7 +63,7 @@ class PinballFactor(base.Regressor):
 
     Examples
     --------
-    >>> model = PinballFactor(quantile=0.9, rate=0.1)
+    >>> model = PinballFactor(quantile=0.9, lr=0.1)
     >>> model.predict_one({"prior": 4.0})
     4.0
     >>> for _ in range(200):
@@ -73,13 +72,13 @@ class PinballFactor(base.Regressor):
     True
     """
 
-    def __init__(self, quantile: float = 0.9, rate: float = 0.1) -> None:
+    def __init__(self, quantile: float = 0.9, lr: float = 0.1) -> None:
         if not 0.0 < quantile < 1.0:
             raise ValueError(f"quantile must be in (0, 1), was {quantile}")
-        if not 0.0 < rate <= 1.0:
-            raise ValueError(f"rate must be in (0, 1], was {rate}")
+        if not 0.0 < lr <= 1.0:
+            raise ValueError(f"lr must be in (0, 1], was {lr}")
         self.quantile = quantile
-        self.rate = rate
+        self.lr = lr
         self.logarithm = 0.0
 
     def predict_one(self, x: Mapping[Any, Any]) -> float:
@@ -91,7 +90,7 @@ class PinballFactor(base.Regressor):
         if not isfinite(y):
             return
         step = self.quantile - (1.0 if y <= self.predict_one(x) else 0.0)
-        self.logarithm = max(-REACH, min(REACH, self.logarithm + self.rate * step))
+        self.logarithm = max(-REACH, min(REACH, self.logarithm + self.lr * step))
 
 
 class SlippageBucket(msgspec.Struct, array_like=True, gc=False):
@@ -142,6 +141,22 @@ class SlippageRow(msgspec.Struct):
     missed: int = 0
 
 
+class SlippageState(Protocol):
+    """Where the rows of slippage lie.
+
+    Attributes
+    ----------
+    slippage : dict of str to SlippageRow
+        By asset.
+    """
+
+    slippage: dict[str, SlippageRow]
+
+    def mark(self, row: str) -> None:
+        """Remember that a row changed and must be written."""
+        ...
+
+
 class SlippageEstimator:
     """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.scorer.SlippageModel`.
 
@@ -164,6 +179,8 @@ class SlippageEstimator:
             raise ModelError(f"slippage: sizes_usd must be positive and ascend, were {sizes}")
         if not 0.0 < config.horizon_s < inf:
             raise ModelError(f"slippage: horizon_s must be positive, was {config.horizon_s}")
+        if not 0.0 < config.rate <= 1.0:
+            raise ModelError(f"slippage: rate must be in (0, 1], was {config.rate}")
         try:
             self._model = PinballFactor(config.quantile, config.rate)
         except ValueError as error:
@@ -172,7 +189,7 @@ class SlippageEstimator:
         self.most = most
         self._names = [*(f"{size:g}" for size in sizes), "inf"]
 
-    def bp(self, state: EnsembleState, asset: str, value: float, law: ImpactLaw) -> float:
+    def bp(self, state: SlippageState, asset: str, value: float, law: ImpactLaw) -> float:
         """Quantile of the slippage of a fill of `value` USD, bp.
 
         It never falls with the size: a large fill costs at least what a smaller one does.
@@ -188,7 +205,7 @@ class SlippageEstimator:
         return quantise(said)
 
     def learn(
-        self, state: EnsembleState, asset: str, value: float, law: ImpactLaw, bp: float
+        self, state: SlippageState, asset: str, value: float, law: ImpactLaw, bp: float
     ) -> None:
         """Judge what was said of a fill of this size, then learn what it cost."""
         row = state.slippage.get(asset)
@@ -210,14 +227,14 @@ class SlippageEstimator:
         row.filled = True
         state.mark(f"slippage/{asset}")
 
-    def miss(self, state: EnsembleState, asset: str) -> None:
+    def miss(self, state: SlippageState, asset: str) -> None:
         """Count a fill of which too little is known to learn from it."""
         row = state.slippage.get(asset)
         if row is not None:
             row.missed += 1
             state.mark(f"slippage/{asset}")
 
-    def ask(self, state: EnsembleState, us: int, asset: str, *, held: bool) -> None:
+    def ask(self, state: SlippageState, us: int, asset: str, *, held: bool) -> None:
         """Close a horizon that is over: labelled, unlabelled, or censored because we left."""
         row = state.slippage.get(asset)
         if row is None or (row.asked < 0 and not held):

@@ -1,20 +1,22 @@
-"""What the ladder remembers, as rows."""
+"""What the models remember, as rows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from riskwatch.core.risk.scorer import ENSEMBLE
 from riskwatch.core.stage import Row, RowChanges, encode_row
 from riskwatch.errors import ModelError
 from riskwatch.models.aggregate import Mixture
+from riskwatch.models.base import Authority
 from riskwatch.models.evidence import AuthorityRecord, Evidence, LabelWait
 from riskwatch.models.labels import PendingSamples
 from riskwatch.models.slippage import SlippageRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from riskwatch.core.outputs import AuthorityChanged
     from riskwatch.models.base import Generation
@@ -31,7 +33,7 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 class EnsembleState:
-    """What every model has learned, which samples wait, and how good each has been.
+    """What every model has learned, which samples wait, and the record of every generation.
 
     ============================================== ==================================
     row                                            holds
@@ -48,22 +50,22 @@ class EnsembleState:
     Parameters
     ----------
     makers : mapping
-        By name of a generation, what makes one that has seen nothing, for a target's id.
+        By name of a generation, a function that makes one without labels, for a target's id.
     """
 
     def __init__(self, makers: Mapping[str, Callable[..., Generation]]) -> None:
         self.pending: dict[str, PendingSamples] = {}
         self.evidence: dict[str, Evidence] = {}
         self.models: dict[str, Generation] = {}
-        """Those that have learned from a label."""
+        """Models that have learned from a label."""
         self.mixtures: dict[str, Mixture] = {}
         self.records: dict[str, AuthorityRecord] = {}
         self.clocks: dict[str, LabelWait] = {}
-        self.unreported: list[AuthorityChanged] = []
-        """Changes that are not put out yet; none are left at the end of a tick."""
+        self.changes: list[AuthorityChanged] = []
+        """Changes of authority that were not put out yet; none are left at the end of a tick."""
         self.slippage: dict[str, SlippageRow] = {}
-        self.within = True
-        """Whether no authority can be above its ceiling: only rows of before bring such."""
+        self.ceilings_hold = True
+        """Whether no authority can be above its ceiling; rows of another configuration may be."""
         self._scopes: dict[str, None] = {}
         self._makers = makers
         self._dirty: dict[str, None] = {}
@@ -116,7 +118,7 @@ class EnsembleState:
         ModelError
             If a generation cannot use what was learned under its name.
         """
-        self.within = False
+        self.ceilings_hold = False
         for key in sorted(rows):
             kind, _, name = key.partition("/")
             if kind == "model":
@@ -142,3 +144,45 @@ class EnsembleState:
                 f"generation {generation!r} cannot use what it learned of {name}: {error}; "
                 "put its options back, or give it a new name to start afresh"
             ) from error
+
+
+class ModelRecord(NamedTuple):
+    """What the rows say of one generation on one target.
+
+    Attributes
+    ----------
+    target, generation : str
+        Which.
+    authority : Authority or None
+        How far it may go; ``None`` for the served mixture, which goes as far as the least of
+        those that it is made of.
+    log_loss : float
+        Mean over all matured labels, nats.
+    """
+
+    target: str
+    generation: str
+    authority: Authority | None
+    log_loss: float
+
+
+def model_records(rows: Mapping[str, Row | None]) -> Iterator[ModelRecord]:
+    """Read what rows of a :class:`EnsembleState` say of models, whatever else is among them."""
+    for key, row in rows.items():
+        kind, _, name = key.partition("/")
+        if kind != "standing" or row is None:
+            continue
+        target, _, generation = name.rpartition("|")
+        found = msgspec.json.decode(row, type=AuthorityRecord)
+        authority = None if generation == ENSEMBLE else Authority(found.authority)
+        loss = found.table.log_loss_sum / max(1, sum(found.table.counts))
+        yield ModelRecord(target, generation, authority, loss)
+
+
+def models_learned(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Target and generation of each model among the keys of rows of a :class:`EnsembleState`."""
+    for key in keys:
+        kind, _, name = key.partition("/")
+        if kind == "model" and name.count("|") >= 2:
+            _, target, generation = name.rsplit("|", 2)
+            yield target, generation

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from importlib.resources import files
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.events import CreditKind, Name
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, VENUE_ASSET, is_scope, kind_of_scope
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.scenarios.path import PricePath
 
 # Whether an episode makes sense: what its types alone cannot say.
+
+_KINDS: Final = (ASSET, VENUE_ASSET, COUNTERPARTY)
+"""Kinds of scopes that something can happen to."""
 
 
 def check_episode(episode: Episode, file: str) -> None:
@@ -83,8 +87,7 @@ def _events(episode: Episode, file: str) -> None:
     """Refuse happenings outside the window, and controls whose right answer is to stop."""
     for happening in episode.events:
         key = f"events.{happening.scope}"
-        kind, _, name = happening.scope.partition(":")
-        if kind not in ("asset", "venue-asset", "counterparty") or not name:
+        if not is_scope(happening.scope) or kind_of_scope(happening.scope) not in _KINDS:
             raise ConfigError(
                 file, key, "a scope: asset:, venue-asset: or counterparty:", happening.scope
             )

@@ -6,9 +6,11 @@ an embedded database) has a chain and no other does. A further kind of output jo
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from sqlalchemy import BigInteger, Column, Index, Table, Text, bindparam, func, select
 
 from riskwatch.contracts.audit import GENESIS, AuditLink, seal
@@ -77,8 +79,40 @@ _LAST_OF: Final = (
     .order_by(_C.seq.desc())
     .limit(1)
 )
+_CONFIGURED: Final = (
+    select(_C.seq, _C.engine, _C.payload)
+    .where(_C.worker == bindparam("w"), _C.kind == ConfigurationChanged.__name__)
+    .order_by(_C.seq)
+)
 _FETCH: Final = 2_000
-_BEYOND: Final = 2**63 - 1
+BEYOND: Final = 2**63 - 1
+"""Further than any place."""
+
+
+class _Began(msgspec.Struct):
+    """Of a :class:`ConfigurationChanged`: the place in the journal from which on it counts."""
+
+    journal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of a journal that one engine applied, as the recorded configurations tell.
+
+    Attributes
+    ----------
+    engine : str
+        Which one.
+    audit_seq : int
+        Row of the chain at which it begins.
+    first, last : int
+        First and last entry of the journal; the last stretch ends at no entry known here.
+    """
+
+    engine: str
+    audit_seq: int
+    first: int
+    last: int = BEYOND
 
 
 def write_audit(conn: Connection, worker: str, outputs: Iterable[SequencedOutput]) -> None:
@@ -122,12 +156,31 @@ def chain_tail(conn: Connection, worker: str) -> tuple[int, str]:
 
 
 def last_payload(
-    conn: Connection, worker: str, kind: type[Output], before: int = _BEYOND
+    conn: Connection, worker: str, kind: type[Output], before: int = BEYOND
 ) -> bytes | None:
     """Return the last output of a kind before a row of a worker's chain, as it was encoded."""
     wanted = {"w": worker, "k": kind.__name__, "before": before}
     found = conn.execute(_LAST_OF, wanted).scalar_one_or_none()
     return None if found is None else found.encode()
+
+
+def stretches(conn: Connection, worker: str) -> list[Stretch]:
+    """Say which engine applied which part of a worker's journal, in order.
+
+    A worker records its configuration when it begins with another engine. A stretch without an
+    entry is left out: its engine started and applied nothing.
+    """
+    found: list[Stretch] = []
+    for seq, engine, payload in conn.execute(_CONFIGURED, {"w": worker}):
+        first = msgspec.json.decode(payload, type=_Began).journal
+        while found and found[-1].first >= first:
+            seq = found.pop().audit_seq  # noqa: PLW2901 - rows from there on belong to this one
+        if found and found[-1].engine == engine:
+            continue
+        found.append(Stretch(engine, seq, first))
+    for at, after in enumerate(found[1:]):
+        found[at] = replace(found[at], last=after.first - 1)
+    return found
 
 
 def chained_workers(conn: Connection) -> list[str]:

@@ -156,8 +156,10 @@ class Batch:
 class ResumePoint:
     """What the store knew of a worker when it took the lease.
 
-    `configured` is the last :class:`~riskwatch.core.outputs.ConfigurationChanged` of its audit
-    chain, encoded; ``None`` if there is none.
+    `rows` have the format of this build. `migrated` are those that differ from what is stored,
+    for they were migrated from an older format: the first batch must carry them. `configured` is
+    the last :class:`~riskwatch.core.outputs.ConfigurationChanged` of its audit chain, encoded;
+    ``None`` if there is none.
     """
 
     epoch: int
@@ -168,6 +170,7 @@ class ResumePoint:
     next_seq: int
     next_journal: int
     configured: bytes | None = None
+    migrated: dict[str, RowChanges] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

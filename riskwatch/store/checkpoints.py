@@ -3,11 +3,18 @@
 A checkpoint is made by replaying the journal, once every decision on the way was the one of the
 audit chain; nothing of the running worker's state goes into it. Its digest covers its rows, its
 place, the checkpoint before it, and the row of the audit chain that it stands behind.
+
+An engine goes on from its own checkpoints. It uses one of another engine in one case alone: where
+the other engine applied its last entry just there, so that the rows were handed over at that
+place, as a worker does when it starts after an upgrade. Rows of an older format are migrated when
+they are read, after their digest was checked; rows of a newer format are not used. What is stored
+stays as it was made.
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -25,9 +32,10 @@ from sqlalchemy import (
 )
 
 from riskwatch.contracts.audit import GENESIS
+from riskwatch.core.migration import ROW_FORMAT, RowFormat
 from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import AUDIT_CHAIN
+from riskwatch.store.audit import AUDIT_CHAIN, Stretch, stretches
 from riskwatch.store.engine import translate_errors
 from riskwatch.store.types import METADATA
 from riskwatch.store.write import add
@@ -43,7 +51,8 @@ if TYPE_CHECKING:
 
 DOMAIN: Final = b"riskwatch/checkpoint/v1"
 MAX_CHECKPOINT_ROWSETS: Final = 32
-"""Checkpoints of a worker whose rows are kept, the newest; of older ones the digests stay."""
+"""Checkpoints of a worker whose rows are kept, the newest, and the last one of each engine; of
+older ones the digests stay."""
 
 CHECKPOINT: Final = Table(
     "checkpoint",
@@ -152,9 +161,13 @@ def write_checkpoint(
             for key, body in found.items()
         ]
         add(conn, CHECKPOINT_ROW, bodies)
-        old = [found.journal for found in [*before, made][:-keep]]
+        every = [*before, made]
+        old = [found.journal for found in every[:-keep]]
+        # The last one of an engine is where the next engine went on from: its rows stay.
+        last = [found.journal for found, after in pairwise(every) if found.engine != after.engine]
         if old:
-            conn.execute(delete(CHECKPOINT_ROW).where(_R.worker == worker, _R.journal <= old[-1]))
+            gone = delete(CHECKPOINT_ROW).where(_R.worker == worker, _R.journal <= old[-1])
+            conn.execute(gone.where(_R.journal.not_in(last)))
     return made
 
 
@@ -164,29 +177,55 @@ def checkpoints(conn: Connection, worker: str) -> list[Checkpoint]:
     return [Checkpoint(**row) for row in found.mappings()]
 
 
-def usable_checkpoints(conn: Connection, worker: str) -> list[Checkpoint]:
-    """Checkpoints that this engine can go on from, in order."""
+def usable_checkpoints(
+    conn: Connection, worker: str, stretch: Stretch | None = None
+) -> list[Checkpoint]:
+    """Checkpoints that this engine can go on from, in order.
+
+    Parameters
+    ----------
+    conn : Connection
+        To read by.
+    worker : str
+        Whose.
+    stretch : Stretch, optional
+        Part of the journal to derive, which one engine applied; the last part by default.
+    """
+    if stretch is None:
+        found = stretches(conn, worker)
+        stretch = found[-1] if found else Stretch(ENGINE, 0, 1)
+    if stretch.engine != ENGINE:
+        return []
     query = select(_R.journal).where(_R.worker == worker).distinct()
     kept = set(conn.execute(query).scalars())
+    before = stretch.first - 1
     return [
         found
         for found in checkpoints(conn, worker)
-        if found.journal in kept and (found.engine, found.state_format) == (ENGINE, FORMAT)
+        if found.journal in kept
+        and before <= found.journal <= stretch.last
+        and found.state_format <= FORMAT
+        and (found.engine == ENGINE or found.journal == before)
     ]
 
 
-def checkpoint_rows(conn: Connection, checkpoint: Checkpoint) -> dict[str, dict[str, bytes]]:
-    """Read the rows of a checkpoint.
+def checkpoint_rows(
+    conn: Connection, checkpoint: Checkpoint, row_format: RowFormat = ROW_FORMAT
+) -> dict[str, dict[str, bytes]]:
+    """Read the rows of a checkpoint, in the format of this build.
 
     Raises
     ------
     CheckpointError
         If it is not as it was made.
+    RowFormatError
+        If its rows are newer than the format.
     """
     rows = _rows(conn, checkpoint)
     if digest_of(checkpoint) != checkpoint.digest or content_of(rows) != checkpoint.content:
-        raise CheckpointError(f"{_changed(checkpoint)}; `riskwatch verify --whole` does without")
-    return rows
+        hint = "; `riskwatch verify --whole` does without" if checkpoint.engine == ENGINE else ""
+        raise CheckpointError(f"{_changed(checkpoint)}{hint}")
+    return row_format.migrate(rows, checkpoint.state_format, checkpoint.engine)
 
 
 def check_checkpoints(conn: Connection, worker: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from riskwatch.core.outputs import (
 from riskwatch.errors import FencedError
 from riskwatch.store import projections as t
 from riskwatch.store.batch import OutboxRecord
+from riskwatch.store.engine import translate_errors
 from riskwatch.store.truth import LEASE, WORKER_PROGRESS
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def read_current_state(engine: Engine, worker: str, epoch: int) -> CurrentState:
     ------
     FencedError
         If the lease has another epoch: whoever holds it says what is current.
-    sqlalchemy.exc.DBAPIError
+    StoreUnavailableError
         If the database does not answer.
     """
-    with engine.connect() as plain:
+    with translate_errors(f"{worker}: what is current cannot be read"), engine.connect() as plain:
         # One moment for all tables; on SQLite a transaction is that by itself.
         sqlite = engine.dialect.name == "sqlite"
         conn = plain if sqlite else plain.execution_options(isolation_level="REPEATABLE READ")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from riskwatch.contracts.topics import DLQ_SUFFIX, TOPICS
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import Headers, headers_from
 from riskwatch.store.truth import DEAD_LETTER, QUARANTINE, REPLAYED, STAGE_FAULT
+from riskwatch.store.write import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -240,7 +240,7 @@ def claim_dead_letter(
     StoreError
         If it was sent before, unless `again`.
     """
-    insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(REPLAYED)
+    insert = insert_into(REPLAYED, conn.dialect)
     mine = insert.values(
         worker=place.worker, stream=place.stream, position=place.position, person=person
     )

@@ -15,7 +15,7 @@ from riskwatch.core.risk.state import DrillRow
 from riskwatch.store.engine import translate_errors
 from riskwatch.store.lease import hold_lease
 from riskwatch.store.projections import KILLSWITCH_HISTORY
-from riskwatch.store.truth import STATE_ROW
+from riskwatch.store.state_rows import current_row
 from riskwatch.store.types import METADATA, FreeText, Json, UtcTime
 from riskwatch.store.write import append
 
@@ -92,9 +92,7 @@ def last_drills(conn: Connection) -> list[dict[str, Any]]:
 
 def plan_row(conn: Connection, plan: str) -> DrillRow | None:
     """How the risk worker follows a plan; ``None`` if it does not know it."""
-    c = STATE_ROW.c
-    query = select(c.body).where(c.stage == "risk", c.key == f"drill/{plan}")
-    body = conn.execute(query).scalars().first()
+    body = current_row(conn, "risk", f"drill/{plan}")
     return None if body is None else msgspec.json.decode(body, type=DrillRow)
 
 

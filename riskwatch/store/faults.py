@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import translate_errors
 from riskwatch.store.projections import ALERT
 from riskwatch.store.truth import QUARANTINE, STAGE_FAULT, TICKS
+from riskwatch.store.write import insert_into
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -51,7 +51,7 @@ def record_crash(engine: Engine, worker: str, place: FaultPlace, error: str) -> 
         If the database does not answer.
     """
     stream, position = place
-    insert: Any = (sqlite if engine.dialect.name == "sqlite" else postgresql).insert(STAGE_FAULT)
+    insert = insert_into(STAGE_FAULT, engine.dialect)
     counted = insert.values(
         worker=worker, stream=stream, position=position, crashes=1, error=error
     ).on_conflict_do_update(

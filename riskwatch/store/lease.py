@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from riskwatch.errors import FencedError
 from riskwatch.store.engine import translate_errors
 from riskwatch.store.truth import LEASE
 from riskwatch.store.types import UtcTime
+from riskwatch.store.write import insert_into
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -98,7 +98,7 @@ def claim_lease(
         taken = raised.values(epoch=_L.epoch + 1, **mine).returning(_L.epoch)
         if conn.execute(taken).one_or_none() is not None:
             return True
-        insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(LEASE)
+        insert = insert_into(LEASE, conn.dialect)
         first = insert.values(worker=worker, epoch=1, **mine).on_conflict_do_nothing()
         return conn.execute(first.returning(_L.epoch)).one_or_none() is not None
 
@@ -106,7 +106,7 @@ def claim_lease(
 def raise_epoch(conn: Connection, worker: str, holder: str) -> int:
     """Take the lease within a transaction; returns its new epoch."""
     now = _now(conn)
-    insert: Any = (sqlite if conn.dialect.name == "sqlite" else postgresql).insert(LEASE)
+    insert = insert_into(LEASE, conn.dialect)
     raised = insert.values(
         worker=worker, holder=holder, epoch=1, taken_at=now, renewed_at=now
     ).on_conflict_do_update(

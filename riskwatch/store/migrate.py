@@ -13,11 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
 
 import riskwatch
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import error_line, open_engine
+from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.schema import METADATA
 
 if TYPE_CHECKING:
@@ -165,11 +164,9 @@ def upgrade(database: str | Engine) -> str:
         _refuse_unknown(conn, _revision(conn))
         config = _config()
         config.attributes["connection"] = conn
-        try:
+        with translate_errors(f"{_name(conn)} cannot be upgraded"):
             command.upgrade(config, "head")
             grant_rights(conn)
-        except DBAPIError as error:
-            raise StoreError(f"{_name(conn)} cannot be upgraded: {error_line(error)}") from error
         conn.commit()
         return head_revision()
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, delete, func, select, update
 
+from riskwatch.core.migration import ROW_FORMAT, RowFormat
 from riskwatch.store.engine import translate_errors
 from riskwatch.store.lease import hold_lease
-from riskwatch.store.truth import STATE_ROW, STREAM_OFFSET
+from riskwatch.store.truth import STATE_ROW, STREAM_OFFSET, WORKER_PROGRESS
 from riskwatch.store.types import METADATA, FreeText, UtcTime
 from riskwatch.store.write import append, remove, upsert
+from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +42,8 @@ MAX_WAITING: Final = 1_000
 """Most notices that wait on one route; the least of those beyond are dead letters."""
 _FULL: Final = f"QUEUE_FULL: more than {MAX_WAITING} notices wait on this route"
 _CHUNK: Final = 200
+_STANDING: Final = (0, 0, 0, 0, 0, 1, 1)
+"""What `worker_progress` says of a worker without journal and outputs; its format counts."""
 
 NOTICE: Final = Table(
     "notice",
@@ -107,7 +111,9 @@ class DueNotification:
     due_ts: datetime
 
 
-def commit_notifications(engine: Engine, epoch: int, told: NotificationBatch) -> int:
+def commit_notifications(
+    engine: Engine, epoch: int, told: NotificationBatch, row_format: RowFormat = ROW_FORMAT
+) -> int:
     """Make what was said true in one transaction; returns how many notices the queue drove out.
 
     Raises
@@ -122,6 +128,8 @@ def commit_notifications(engine: Engine, epoch: int, told: NotificationBatch) ->
         rows, w = told.rows, WORKER
         upsert(conn, STATE_ROW, [(w, STAGE, k, b) for k, b in rows.items() if b is not None])
         remove(conn, STATE_ROW, [(w, STAGE, k) for k, b in rows.items() if b is None])
+        if rows:
+            upsert(conn, WORKER_PROGRESS, [(w, *_STANDING, ENGINE, row_format.number)])
         if (o := told.offset) is not None:
             upsert(conn, STREAM_OFFSET, [(w, o.stream, o.identity, o.position, o.records)])
         append(conn, NOTICE, told.notices)

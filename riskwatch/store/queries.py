@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import column, or_, select, table
-from sqlalchemy.exc import DBAPIError
 
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
+from riskwatch.core.risk.state import scope_key, scope_row
+from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
 from riskwatch.errors import StoreError
-from riskwatch.store.engine import error_line, open_engine
+from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.migrate import require_current
 from riskwatch.store.projections import (
     ALERT,
@@ -27,7 +28,7 @@ from riskwatch.store.projections import (
     SCORE,
 )
 from riskwatch.store.reference import REF_ASSET
-from riskwatch.store.truth import STATE_ROW
+from riskwatch.store.state_rows import current_row
 from riskwatch.store.types import UtcTime, time_text
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnClause, Table
     from sqlalchemy.engine import Connection
+
+    from riskwatch.core.risk.state import ScopeRow
 
 
 # Questions about models: where each stands, and how its authority came about.
@@ -97,25 +100,21 @@ def scope_controls(conn: Connection) -> dict[str, ResultRow]:
     return {row["scope"]: dict(row) for row in conn.execute(query).mappings()}
 
 
-def scope_state(conn: Connection, scope: str) -> bytes | None:
-    """Row of the risk stage about a scope, as it is stored."""
-    c = STATE_ROW.c
-    query = select(c.body).where(c.stage == "risk", c.key == f"scope/{scope}")
-    found: bytes | None = conn.execute(query).scalars().first()
-    return found
+def scope_state(conn: Connection, scope: str) -> ScopeRow:
+    """Read what the risk stage stores of a scope, in the format of this build."""
+    return scope_row(current_row(conn, "risk", scope_key(scope)))
 
 
 def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
     """Gross and net dollars of what we have on a scope, and how many rows have no price."""
     names = ("book", "counterparty", "asset", "component", "net_usd")
     view = table("exposure_now", *(column(name) for name in names))
-    kind, _, name = scope.partition(":")
+    at = parse(scope)
     query = select(view.c.component, view.c.net_usd)
-    if kind == "venue-asset":
-        venue, _, asset = name.partition("/")
-        query = query.where(view.c.counterparty == venue, view.c.asset == asset)
-    elif kind != "firm":
-        query = query.where(view.c[kind] == name)
+    if at.kind == VENUE_ASSET:
+        query = query.where(view.c.counterparty == at.name, view.c.asset == at.asset)
+    elif at.kind != FIRM:
+        query = query.where(view.c[at.kind] == at.name)
     gross = net = Decimal(0)
     unpriced = 0
     for component, value in conn.execute(query):
@@ -144,16 +143,18 @@ def open_reader(url: str) -> Iterator[Connection]:
     Raises
     ------
     StoreError
-        If it is missing, old, or does not answer.
+        If it is missing or old, or refuses.
+    StoreUnavailableError
+        If it does not answer.
     """
     engine = open_engine(url, readonly=True)
     try:
-        with engine.connect() as conn:
+        with (
+            translate_errors(engine.url.render_as_string(hide_password=True)),
+            engine.connect() as conn,
+        ):
             require_current(conn)
             yield conn
-    except DBAPIError as error:
-        shown = engine.url.render_as_string(hide_password=True)
-        raise StoreError(f"{shown}: {error_line(error)}") from error
     finally:
         engine.dispose()
 

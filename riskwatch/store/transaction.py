@@ -11,14 +11,15 @@ from sqlalchemy import bindparam, delete, func, or_, select
 from riskwatch.contracts.outputs import tag_of_value
 from riskwatch.contracts.topics import ALERTS, DLQ_SUFFIX
 from riskwatch.core.clock import DAY, moment
+from riskwatch.core.migration import ROW_FORMAT, RowFormat
 from riskwatch.core.outputs import ConfigurationChanged
-from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload, write_audit
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, ResumePoint, StreamOffset
 from riskwatch.store.engine import headers_from, headers_text, translate_errors
 from riskwatch.store.lease import hold_lease, raise_epoch
 from riskwatch.store.project import fold, write_episodes
+from riskwatch.store.state_rows import load_rows
 from riskwatch.store.truth import (
     DEAD_LETTER,
     LEASE,
@@ -107,10 +108,14 @@ _SENT: Final = delete(OUTBOX).where(
 )
 
 
-def take_lease(engine: Engine, worker: str, holder: str) -> ResumePoint:
+def take_lease(
+    engine: Engine, worker: str, holder: str, row_format: RowFormat = ROW_FORMAT
+) -> ResumePoint:
     """Become the one process that may write for `worker`, and load all it needs to go on.
 
-    Whoever held the lease before is fenced from this moment: its next commit fails.
+    Whoever held the lease before is fenced from this moment: its next commit fails. State rows of
+    an older format are migrated in memory. The database keeps the old rows until the first
+    commit, which must write `ResumePoint.migrated`.
 
     Parameters
     ----------
@@ -120,18 +125,20 @@ def take_lease(engine: Engine, worker: str, holder: str) -> ResumePoint:
         Worker and partition.
     holder : str
         Who asks: host and process, for people to read.
+    row_format : RowFormat
+        Format of rows that the worker reads.
 
     Raises
     ------
     StoreError
-        If the database cannot be used, or the stored state has another format than this
-        build's.
+        If the database cannot be used, or the stored state has a newer format than this
+        build's. The lease stays where it was.
     """
     with translate_errors(f"the lease of {worker} cannot be taken"), engine.begin() as conn:
-        return _resume(conn, worker, raise_epoch(conn, worker, holder))
+        return _resume(conn, worker, raise_epoch(conn, worker, holder), row_format)
 
 
-def commit(engine: Engine, batch: Batch) -> None:
+def commit(engine: Engine, batch: Batch, row_format: RowFormat = ROW_FORMAT) -> None:
     """Make a batch true in one transaction. Committing it again changes nothing.
 
     Parameters
@@ -140,6 +147,8 @@ def commit(engine: Engine, batch: Batch) -> None:
         From :func:`riskwatch.store.engine.open_engine`.
     batch : Batch
         What the runner collected.
+    row_format : RowFormat
+        Format of its rows, which is stored beside them.
 
     Raises
     ------
@@ -154,15 +163,12 @@ def commit(engine: Engine, batch: Batch) -> None:
     if not batch.counts.is_conserved():
         raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
     with translate_errors(f"{batch.worker}: batch refused"), engine.begin() as conn:
-        _write(conn, batch)
+        _write(conn, batch, row_format)
 
 
-def _resume(conn: Connection, worker: str, epoch: int) -> ResumePoint:
-    s, o = STATE_ROW.c, STREAM_OFFSET.c
-    rows: dict[str, dict[str, bytes]] = {}
-    for stage, key, body in conn.execute(select(s.stage, s.key, s.body).where(s.worker == worker)):
-        rows.setdefault(stage, {})[key] = body
-    rows = {stage: dict(sorted(found.items())) for stage, found in sorted(rows.items())}
+def _resume(conn: Connection, worker: str, epoch: int, row_format: RowFormat) -> ResumePoint:
+    o = STREAM_OFFSET.c
+    rows, migrated = load_rows(conn, worker, row_format)
     offsets = [
         StreamOffset(*row)
         for row in conn.execute(
@@ -170,11 +176,6 @@ def _resume(conn: Connection, worker: str, epoch: int) -> ResumePoint:
         )
     ]
     p = conn.execute(select(WORKER_PROGRESS).where(_P.worker == worker)).one_or_none()
-    if p is not None and p.state_format != FORMAT:
-        raise StoreError(
-            f"{worker}: stored state has format {p.state_format} (engine {p.engine}), this build "
-            f"reads {FORMAT}: replay its journal with this build into a new database"
-        )
     return ResumePoint(
         epoch=epoch,
         rows=rows,
@@ -184,10 +185,11 @@ def _resume(conn: Connection, worker: str, epoch: int) -> ResumePoint:
         next_seq=p.next_seq if p else FIRST,
         next_journal=p.next_journal if p else FIRST,
         configured=last_payload(conn, worker, ConfigurationChanged),
+        migrated=migrated,
     )
 
 
-def _write(conn: Connection, batch: Batch) -> None:
+def _write(conn: Connection, batch: Batch, row_format: RowFormat) -> None:
     w = batch.worker
     next_seq, next_journal = _fence(conn, batch)
     # What was written by an earlier try of this batch is known by its place in the order.
@@ -222,7 +224,7 @@ def _write(conn: Connection, batch: Batch) -> None:
     last_seq = max(seqs, default=next_seq - 1) + 1
     last_journal = max((e.seq + 1 for e in journal), default=next_journal)
     standing = (c.read, c.applied, c.duplicate, c.rejected, batch.us, last_seq, last_journal)
-    upsert(conn, WORKER_PROGRESS, [(w, *standing, ENGINE, FORMAT)])
+    upsert(conn, WORKER_PROGRESS, [(w, *standing, ENGINE, row_format.number)])
 
 
 def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:

@@ -68,6 +68,11 @@ def remove(conn: Connection, table: Table, keys: Sequence[Row]) -> None:
         _statement(table, "delete", conn.dialect).run(conn, keys)
 
 
+def insert_into(table: Table, dialect: Dialect) -> Any:
+    """Insert into `table`, in a form that can say what happens to rows that are there already."""
+    return (sqlite if dialect.name == "sqlite" else postgresql).insert(table)
+
+
 @lru_cache(maxsize=_CACHED)
 def _statement(table: Table, verb: Verb, dialect: Dialect) -> _Statement:
     keys = list(table.primary_key.columns)
@@ -76,7 +81,7 @@ def _statement(table: Table, verb: Verb, dialect: Dialect) -> _Statement:
         query: Any = delete(table).where(*(c == bindparam(c.name, type_=c.type) for c in keys))
     else:
         columns = list(table.columns)
-        insert: Any = (sqlite if dialect.name == "sqlite" else postgresql).insert(table)
+        insert = insert_into(table, dialect)
         if verb == "append":
             query = insert.on_conflict_do_nothing()
         elif verb == "add":

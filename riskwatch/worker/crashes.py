@@ -50,11 +50,8 @@ class FaultReporter:
 
     def load(self, worker: str) -> None:
         """Look up what was told of a worker before it began."""
-        self._told[worker] = self._retry.until_done(
-            "alert",
-            "store",
-            lambda: faults.open_alert_id(self._engine, fault_alert_key(worker)),
-            StoreUnavailableError,
+        self._told[worker] = self._retry.ask_store(
+            "alert", lambda: faults.open_alert_id(self._engine, fault_alert_key(worker))
         )
 
     def report_down(self, runner: Runner, fault: faults.Fault, us: int) -> None:
@@ -224,7 +221,7 @@ class CrashTracker:
             log.warning("leases not given back, they run out", worker=worker, error=str(error))
 
     def _wait(self, act: Callable[[], T]) -> T:
-        return self._retry.until_done("lease", "store", act, StoreUnavailableError)
+        return self._retry.ask_store("lease", act)
 
 
 def stop_reason(fault: faults.Fault) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy.engine import Engine
+
+    from riskwatch.engine.retry import Retry
 
 
 # Who holds a lease, by a name from which its neighbours can tell that it is dead.
@@ -67,7 +70,59 @@ def _namespace() -> str:
 MAX_STEP_LEASES: Final = 12
 """Lease times that one turn may take before the lease is left to run out."""
 
+STANDBY_S: Final = 0.5
+"""How often a process that stands by asks for the lease."""
+
 log = structlog.get_logger("riskwatch.keeper")
+
+
+def wait_for_lease(
+    engine: Engine,
+    worker: str,
+    own: str,
+    lease_s: float,
+    patience: Retry,
+    stands_by: Callable[[str], None],
+) -> None:
+    """Wait until this process holds the lease of a worker.
+
+    A holder that was a process of this machine and is no more is not waited for.
+
+    Parameters
+    ----------
+    engine : Engine
+        The database.
+    worker : str
+        Whose lease.
+    own : str
+        Name of this process, as of :func:`riskwatch.worker.lease.process_holder`.
+    lease_s : float
+        After how long a silent lease is free.
+    patience : Patience
+        How the database is waited for.
+    stands_by : callable
+        Told again and again who leads, for as long as that is another.
+
+    Raises
+    ------
+    StoppedError
+        If the process is asked to stop meanwhile.
+    """
+    told, dead = "", None
+    while not patience.ask_store(
+        "lease", partial(lease.claim_lease, engine, worker, own, lease_s, instead_of=dead)
+    ):
+        found = patience.ask_store("lease", partial(lease.lease_state, engine, worker))
+        if found is not None and is_dead(found.holder):
+            log.info("takes over from the dead", leader=found.holder, epoch=found.epoch)
+            dead = found.holder
+            continue
+        if found is not None and found.holder != told:
+            told = found.holder
+            log.info("stands by", leader=told, epoch=found.epoch)
+        stands_by(told)
+        patience.pause(STANDBY_S, "lease")
+    log.info("leads", worker=worker, holder=own)
 
 
 class LeaseRenewer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from kafka.partitioner import murmur2
@@ -21,21 +21,20 @@ from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
+from riskwatch.core.readings import CounterpartyReading, LedgerMessage
 from riskwatch.engine.dead_letters import topic_of
-from riskwatch.engine.record import NO_EVENT_TIME, InputRecord, refuse_future
+from riskwatch.engine.record import FORWARDED, NO_EVENT_TIME, InputRecord, refuse_future
 from riskwatch.errors import FetchGapError, StreamIdentityError
 from riskwatch.store.batch import StreamOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from riskwatch.core.events import WireEvent
 
 
-# Messages of partitions to records: decoded, and refused where they are in the wrong place.
+# The messages of a partition: how one is decoded, and why one is refused in its place.
 
-FORWARDED: Final = (CounterpartyReading, PartitionFault)
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -61,7 +60,7 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 class PartitionDecoder:
-    """Reads the messages of one partition.
+    """Decodes and checks the messages of one partition.
 
     Parameters
     ----------
@@ -70,6 +69,11 @@ class PartitionDecoder:
     partitions : int
         How many the topic has. Where there are several, each message must be where its key
         belongs: one counterparty in two partitions would be two halves of its holdings.
+
+    Attributes
+    ----------
+    decode : callable
+        Bytes to what they say, or why they say nothing; never raises.
     """
 
     def __init__(self, stream: str, partitions: int) -> None:
@@ -78,35 +82,16 @@ class PartitionDecoder:
         self._partitions = partitions
         self._homes: dict[str, bool] = {}
         topic = TOPICS[topic_of(stream)]
-        self._read = self._reading if CounterpartyReading in topic.carries else decode
-
-    def record(self, message: InboundMessage) -> InputRecord:
-        """Decode a message; never raises."""
-        raw = message.value or b""
-        event = self._read(raw)
-        us = NO_EVENT_TIME
-        if isinstance(event, FORWARDED):
-            us = event.us
-        elif not isinstance(event, Refusal):
-            # A time that is yet to come must not hold its partition up until then.
-            wrong = self._misplaced(event, message.key) or self._early(event, message.arrived_us)
-            if wrong is not None:
-                return self._made(message, raw, wrong, NO_EVENT_TIME)
-            us = micros(event.ts)
-        return self._made(message, raw, event, us)
-
-    def _made(
-        self,
-        message: InboundMessage,
-        raw: bytes,
-        event: WireEvent | LedgerMessage | Refusal,
-        us: int,
-    ) -> InputRecord:
-        # A header may have no value; what keeps them does not tell that from an empty one.
-        headers = tuple((name, value or b"") for name, value in message.headers)
-        return InputRecord(
-            self.stream, message.offset, raw, event, us, message.key, headers, message.arrived_us
+        self.decode: Callable[[bytes], WireEvent | LedgerMessage | Refusal] = (
+            _decode_reading if CounterpartyReading in topic.carries else decode
         )
+
+    def refusal(self, event: WireEvent, key: bytes | None, arrived_us: int) -> Refusal | None:
+        """Why an event may not be in this partition at this time; ``None`` if it may.
+
+        An event that is ahead of the broker's clock must not hold its partition up until then.
+        """
+        return self._misplaced(event, key) or refuse_future(event, arrived_us)
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
         """Whether a message's key is not its event's, or belongs in another partition."""
@@ -132,21 +117,16 @@ class PartitionDecoder:
             f"{self._partitions}, was in {self._partition}: partition by murmur2",
         )
 
-    @staticmethod
-    def _early(event: WireEvent, arrived_us: int) -> Refusal | None:
-        """Whether an event is ahead of the broker's clock, where it has one."""
-        return refuse_future(event, arrived_us) if arrived_us > 0 else None
 
-    @staticmethod
-    def _reading(raw: bytes) -> LedgerMessage | Refusal:
-        """Decode a reading of another worker."""
-        try:
-            fact = decode_internal(raw)
-        except ValueError as error:
-            return refuse(RejectReason.FIELD_TYPE, f"not a reading: {error}")
-        if not isinstance(fact, FORWARDED):
-            return refuse(RejectReason.TYPE_UNKNOWN, f"not a reading: {type(fact).__name__}")
-        return fact
+def _decode_reading(raw: bytes) -> LedgerMessage | Refusal:
+    """Decode a reading of another worker."""
+    try:
+        fact = decode_internal(raw)
+    except ValueError as error:
+        return refuse(RejectReason.FIELD_TYPE, f"not a reading: {error}")
+    if not isinstance(fact, FORWARDED):
+        return refuse(RejectReason.TYPE_UNKNOWN, f"not a reading: {type(fact).__name__}")
+    return fact
 
 
 _HOMES = 100_000
@@ -193,16 +173,21 @@ class PartitionCursor:
 
 
 class EventTimeMerge:
-    """Takes records per partition, and hands them out in order of event time.
+    """Reads messages per partition into records, and hands them out in order of event time.
 
     Parameters
     ----------
     lanes : dict of str to Lane
         Partitions by the name of their stream, ``topic/partition``.
+    inbound : mapping of str to Inbound
+        How the messages of each are decoded and checked.
     """
 
-    def __init__(self, lanes: dict[str, PartitionCursor]) -> None:
+    def __init__(
+        self, lanes: dict[str, PartitionCursor], inbound: Mapping[str, PartitionDecoder]
+    ) -> None:
         self._lanes = dict(sorted(lanes.items()))
+        self._inbound = inbound
         self._told: dict[str, int] = {name: lane.taken for name, lane in self._lanes.items()}
 
     def __len__(self) -> int:
@@ -217,15 +202,20 @@ class EventTimeMerge:
         """Look at one partition."""
         return self._lanes[stream]
 
-    def put(self, stream: str, records: Sequence[InputRecord], next_offset: int) -> None:
-        """Take what a fetch brought.
+    def put(
+        self, stream: str, messages: Sequence[InboundMessage], next_offset: int
+    ) -> list[InputRecord]:
+        """Decode and check what a fetch brought; returns the records that it made of them.
+
+        This is the one place where a message of the broker becomes a record: what is wrong with
+        it, or with its place, is said in the record, and nobody asks again.
 
         Parameters
         ----------
         stream : str
             Which partition.
-        records : sequence of Record
-            In the order of their offsets; offsets that hold no record may be missing.
+        messages : sequence of Message
+            In the order of their offsets; offsets that hold no message may be missing.
         next_offset : int
             Offset behind the fetch.
 
@@ -235,15 +225,31 @@ class EventTimeMerge:
             If the offsets run backwards: this is not the partition that it was.
         """
         lane = self._lanes[stream]
-        if records and records[0].position < lane.fetched:
+        if messages and messages[0].offset < lane.fetched:
             raise StreamIdentityError(
-                f"{stream}: offset {records[0].position} came after offset {lane.fetched - 1}: the "
+                f"{stream}: offset {messages[0].offset} came after offset {lane.fetched - 1}: the "
                 "topic was recreated or truncated (see docs/operations.md)"
             )
+        inbound, records = self._inbound[stream], []
+        for offset, arrived_us, key, value, headers in messages:
+            raw = value or b""
+            event, us = inbound.decode(raw), NO_EVENT_TIME
+            if isinstance(event, FORWARDED):
+                us = event.us
+            elif not isinstance(event, Refusal):
+                refusal = inbound.refusal(event, key, arrived_us)
+                if refusal is None:
+                    us = micros(event.ts)
+                else:
+                    event = refusal
+            # A header may have no value; what keeps them does not tell that from an empty one.
+            kept = tuple((name, text or b"") for name, text in headers)
+            records.append(InputRecord(stream, offset, raw, event, us, key, kept, arrived_us))
         lane.waiting.extend(records)
         lane.fetched = max(lane.fetched, next_offset)
         lane.end = max(lane.end, lane.fetched)
         lane.skip_gap()
+        return records
 
     def check_continuity(self, stream: str, start: int) -> None:
         """Make sure that a fetch begins where the last one ended, or before.
@@ -297,25 +303,18 @@ class EventTimeMerge:
             else:
                 ready.sort(key=_head)
                 lane, until = ready[0], ready[1].waiting[0].us
-            self._drain(lane, until, limit, out)
+            # A run of one partition goes out: as long as nothing of another is earlier.
+            waiting, first = lane.waiting, True
+            while waiting and len(out) < limit:
+                if not first and until is not None and waiting[0].us > until:
+                    break
+                record = waiting.popleft()
+                out.append(record)
+                lane.taken = record.position + 1
+                lane.records += 1
+                first = False
+            lane.skip_gap()
         return out
-
-    @staticmethod
-    def _drain(
-        lane: PartitionCursor, until: int | None, limit: int, out: list[InputRecord]
-    ) -> None:
-        """Hand out a run of one partition: as long as nothing of another is earlier."""
-        waiting = lane.waiting
-        first = True
-        while waiting and len(out) < limit:
-            if not first and until is not None and waiting[0].us > until:
-                break
-            record = waiting.popleft()
-            out.append(record)
-            lane.taken = record.position + 1
-            lane.records += 1
-            first = False
-        lane.skip_gap()
 
     def offsets(self) -> list[StreamOffset]:
         """Offsets that are new since the last call, behind what was handed out."""
@@ -333,11 +332,6 @@ class EventTimeMerge:
 
 def _head(lane: PartitionCursor) -> int:
     return lane.waiting[0].us
-
-
-def buffered_records(intakes: Iterable[EventTimeMerge]) -> int:
-    """Count the records that wait in memory."""
-    return sum(len(intake) for intake in intakes)
 
 
 # A partition as the cluster has it, and whether the stored offsets still belong to it.

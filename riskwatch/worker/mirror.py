@@ -14,19 +14,15 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
 import structlog
 from msgspec.json import encode
 from redis import RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from sqlalchemy.exc import SQLAlchemyError
 
 from riskwatch.contracts import mirror as layout
-from riskwatch.contracts.mirror import EPOCH, SEQ, TABLE, VALUE, WORKER
+from riskwatch.contracts.mirror import EPOCH, SEQ, TABLE, VALUE, WORKER, connect_redis
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.engine.clock import wall_us
-from riskwatch.errors import ConfigError, RiskwatchError
+from riskwatch.errors import RiskwatchError
 from riskwatch.store.current_state import read_current_state
 
 if TYPE_CHECKING:
@@ -42,8 +38,8 @@ if TYPE_CHECKING:
 
 # How the mirror is written: one script, which never lets a row go backwards.
 
-TIMEOUT_S: Final = 0.5
-"""Most seconds to wait for one answer."""
+SETTING: Final = ("environment", "RISKWATCH_REDIS")
+"""Where a worker has the address of Redis from."""
 _CHUNK: Final = 256
 _PUT: Final = f"""
 local function ours(key)
@@ -101,26 +97,6 @@ class MirrorEntry:
     index: str = ""
 
 
-def connect_redis(url: str) -> redis.Redis:
-    """Make a client that waits for no answer longer than :data:`TIMEOUT_S`, and tries once.
-
-    Raises
-    ------
-    ConfigError
-        If `url` is none.
-    """
-    try:
-        return redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError:
-        # What was found may hold a password.
-        raise ConfigError("environment", "RISKWATCH_REDIS", "redis://host:port/0") from None
-
-
 class MirrorConnection:
     """A connection to Redis that answers soon or fails.
 
@@ -136,7 +112,7 @@ class MirrorConnection:
     """
 
     def __init__(self, url: str) -> None:
-        self._redis = connect_redis(url)
+        self._redis = connect_redis(url, *SETTING)
         self._put = self._redis.register_script(_PUT)
 
     def ping(self) -> None:
@@ -313,7 +289,7 @@ class Mirror:
         while self._due():
             try:
                 self._work()
-            except (RedisError, OSError, SQLAlchemyError, RiskwatchError) as error:
+            except (RedisError, OSError, RiskwatchError) as error:
                 self._failed(error)
             except Exception as error:  # a bug here must not end the mirror for good
                 log.exception("mirror.bug")

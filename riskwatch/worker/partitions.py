@@ -152,7 +152,15 @@ class PartitionManager:
         StreamIdentityError
             If a topic was recreated meanwhile.
         """
-        self._take_in()
+        now = self._clock()
+        while self._inbox:
+            stream, messages, end, behind, start = self._inbox.popleft()
+            owner = self._owner.get(stream)
+            if owner is not None:
+                owner.put(stream, messages, end, now, behind=behind, start=start)
+            # Counted until they are in their place: for a moment twice, and never not at all.
+            with self._lock:
+                self._coming[stream] -= len(messages)
         owned = dict.fromkeys(self._owner.values())
         more = False
         for unit in owned:
@@ -197,17 +205,6 @@ class PartitionManager:
         """Why units stay down."""
         return [f"{u.name}: {u.fault}" for u in self._units.values() if u.fault is not None]
 
-    def _take_in(self) -> None:
-        now = self._clock()
-        while self._inbox:
-            stream, messages, end, behind, start = self._inbox.popleft()
-            unit = self._owner.get(stream)
-            if unit is not None:
-                unit.put(stream, messages, end, now, behind=behind, start=start)
-            # Counted until they are in their place: for a moment twice, and never not at all.
-            with self._lock:
-                self._coming[stream] -= len(messages)
-
     def _put_away(self) -> None:
         """Forget what came in: it will be read again."""
         with self._lock:
@@ -237,7 +234,7 @@ class PartitionManager:
                 for p in partitions
             }
 
-        return self._retry.until_done("placement", "broker", look, BrokerError)
+        return self._retry.ask_broker("placement", look)
 
     def _look_again(self) -> None:
         """Make sure that the topics are still the ones that were opened."""

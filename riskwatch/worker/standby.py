@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from riskwatch.engine.clock import wall
 from riskwatch.engine.retry import Retry
@@ -15,6 +15,7 @@ from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.transaction import take_lease
 from riskwatch.worker import lease as worker_lease
+from riskwatch.worker.lease import wait_for_lease
 from riskwatch.worker.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import ResumePoint
     from riskwatch.worker.settings import ProcessSettings
 
-_STANDBY_S: Final = 0.5
 T = TypeVar("T")
 
 
@@ -71,9 +71,14 @@ class StandbyWorker(ABC):
         self._engine = self._wait(lambda: open_engine(self.settings.database))
         with self._engine.connect() as conn:
             require_current(conn)
-        while not self._wait(self._claim):
-            self.standing = "stands by for another"
-            self.retry.pause(_STANDBY_S, "lease")
+        wait_for_lease(
+            self._engine,
+            self.name,
+            self.holder,
+            self.settings.lease,
+            self.retry,
+            self._stands_by,
+        )
         self._kept = self._wait(lambda: take_lease(self._engine, self.name, self.holder))
         self._begin()
         self.standing = None
@@ -113,9 +118,9 @@ class StandbyWorker(ABC):
     def _end(self) -> None:
         """Let go of everything but the database; it may never have begun."""
 
-    def _claim(self) -> bool:
-        return lease.claim_lease(self._engine, self.name, self.holder, self.settings.lease)
+    def _stands_by(self, leader: str) -> None:
+        self.standing = f"stands by for {leader}"
 
     def _wait(self, act: Callable[[], T]) -> T:
         """Do what asks the database, once it answers."""
-        return self.retry.until_done(self.name, "store", act, StoreUnavailableError)
+        return self.retry.ask_store(self.name, act)

@@ -7,11 +7,11 @@ Ledger workers have one unit per partition, named ``ledger/<n>``; the risk worke
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal
 
-import msgspec
 import structlog
 
 from riskwatch.contracts.codec import tag_of as kind_of
@@ -20,23 +20,24 @@ from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Credit
 from riskwatch.core.readings import PartitionFault
-from riskwatch.core.risk.scorer import ENSEMBLE
+from riskwatch.core.risk.state import scorer_rows
 from riskwatch.engine.dead_letters import topic_of
 from riskwatch.errors import FencedError, RiskwatchError, StageFaultError, StreamIdentityError
-from riskwatch.models.base import Authority
+from riskwatch.models.state import model_records, models_learned
 from riskwatch.store.batch import StreamOffset
 from riskwatch.store.truth import TICKS
 from riskwatch.worker.crashes import stop_reason
 from riskwatch.worker.merge import EventTimeMerge, PartitionDecoder, resume_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from riskwatch.core.stage import Row
     from riskwatch.engine.batch import CommitResult
     from riskwatch.engine.record import InputRecord
     from riskwatch.engine.runner import Runner
     from riskwatch.store.batch import OutboxRecord
+    from riskwatch.store.faults import FaultPlace
     from riskwatch.worker.crashes import CrashTracker
     from riskwatch.worker.merge import InboundMessage, PartitionMetadata
     from riskwatch.worker.metrics import Metrics
@@ -186,21 +187,6 @@ class Linger:
 
 # What a unit tells its metrics of each batch.
 
-_AUTHORITY_PREFIX: Final = "scorer/standing/"
-"""Rows of the risk stage that say where a model stands: ``<target>|<generation>``."""
-
-
-class _Calibration(msgspec.Struct):
-    counts: list[int]
-    log_loss_sum: float
-
-
-class _AuthorityRecord(msgspec.Struct):
-    """What is told of a standing, out of its row."""
-
-    authority: str
-    table: _Calibration
-
 
 class BatchMetrics:
     """Tells metrics of the batches of one runner."""
@@ -221,8 +207,8 @@ class BatchMetrics:
             m.rejected(topic_of(stream), reason, n)
         m.event_time(name, self._runner.us)
         changed = done.rows.get("risk", {})
-        for key in changed:
-            self._learned(key)
+        for model in models_learned(scorer_rows(changed)):
+            self._models[model] = self._runner.us
         self.model_authorities(changed)
         for (target, generation), us in self._models.items():
             m.model_age(target, generation, (self._runner.us - us) / SECOND)
@@ -232,15 +218,9 @@ class BatchMetrics:
 
     def model_authorities(self, rows: Mapping[str, Row | None]) -> None:
         """Tell where models stand, of the state rows of the risk stage that are new."""
-        for key, row in rows.items():
-            if row is None or not key.startswith(_AUTHORITY_PREFIX):
-                continue
-            target, _, generation = key.removeprefix(_AUTHORITY_PREFIX).rpartition("|")
-            found = msgspec.json.decode(row, type=_AuthorityRecord)
-            # What is served goes as far as the least of those that it is made of.
-            rank = None if generation == ENSEMBLE else Authority(found.authority).rank
-            loss = found.table.log_loss_sum / max(1, sum(found.table.counts))
-            self._metrics.model_authority(target, generation, rank, loss)
+        for found in model_records(scorer_rows(rows)):
+            rank = None if found.authority is None else found.authority.rank
+            self._metrics.model_authority(found.target, found.generation, rank, found.log_loss)
             self._judges = True
 
     def forget(self) -> None:
@@ -254,13 +234,6 @@ class BatchMetrics:
         """Tell how many records of each partition are still to be applied."""
         for stream, n in records.items():
             self._metrics.lag(topic_of(stream), int(stream.rpartition("/")[2]), n)
-
-    def _learned(self, row: str) -> None:
-        """Note that a model learned, by the row that changed: ``…model/<scope>|<t>|<g>``."""
-        _, is_model, name = row.partition("model/")
-        if is_model and name.count("|") >= 2:
-            _, target, generation = name.rsplit("|", 2)
-            self._models[target, generation] = self._runner.us
 
 
 def _oldest(records: list[InputRecord]) -> dict[str, int]:
@@ -312,7 +285,7 @@ class Unit:
         self._teller = BatchMetrics(metrics, runner)
         self._pace = pace
         self._mirror = mirror
-        self._intake = EventTimeMerge({})
+        self._intake = EventTimeMerge({}, {})
         self._inbound: dict[str, PartitionDecoder] = {}
         self._heard_us = 0
         self._stuck_us = 0
@@ -345,10 +318,10 @@ class Unit:
             stream: resume_cursor(stream, placed, resumed.offsets.get(stream))
             for stream, placed in placements.items()
         }
-        self._intake = EventTimeMerge(lanes)
         self._inbound = {
             s: PartitionDecoder(s, placed.partitions) for s, placed in placements.items()
         }
+        self._intake = EventTimeMerge(lanes, self._inbound)
         self._heard_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
         self._teller.model_authorities(resumed.rows.get("risk", {}))
@@ -390,14 +363,9 @@ class Unit:
             old = self._intake.cursor(stream)
             known = StreamOffset(stream, old.identity, old.taken, old.records)
             lanes[stream] = resume_cursor(stream, placed, known)
-        self._intake = EventTimeMerge(lanes)
+        self._intake = EventTimeMerge(lanes, self._inbound)
         self._heard_us = self._renewed_us = now_us
         return {stream: found.taken for stream, found in lanes.items()}
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Names of its partitions."""
-        return self._intake.streams
 
     @property
     def epoch(self) -> int:
@@ -408,16 +376,6 @@ class Unit:
     def is_caught_up(self) -> bool:
         """Whether it works, and publishes as things happen."""
         return self.fault is None and not self._holding.on and self._runner.epoch > 0
-
-    @property
-    def waiting(self) -> int:
-        """Records in memory."""
-        return len(self._intake)
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to do until something comes in."""
-        return self._intake.idle
 
     def position(self, stream: str) -> int:
         """Offset behind what was taken of one partition."""
@@ -470,17 +428,15 @@ class Unit:
                 "what it had confirmed (see docs/operations.md)"
             )
         self._intake.check_continuity(stream, start)
-        read = self._inbound[stream].record
         # A fetch that was under way when the position was moved brings what is known.
-        records = [read(m) for m in messages if m.offset >= fetched]
-        to = records[-1].position + 1 if records else fetched
+        new = [m for m in messages if m.offset >= fetched]
+        to = new[-1].offset + 1 if new else fetched
         if behind is not None:
             to = max(to, behind)
         if to > fetched:
-            self._intake.put(stream, records, to)
-        if records:
+            self._linger.note_records(self._intake.put(stream, new, to))
+        if new:
             self._heard_us = now_us
-            self._linger.note_records(records)
         self._intake.note_end(stream, end)
 
     def work(self, now_us: int) -> int:
@@ -502,30 +458,25 @@ class Unit:
         if self._linger.should_wait(now_us, len(self._intake)):
             return 0
         self._holding.hold_if_behind(now_us, idle=self._intake.idle)
-        started = perf_counter()
-        records = self._take(started, stuck=self._stuck(now_us))
+        started, stuck, full = perf_counter(), self._stuck(now_us), self._pace.batch
+        records: list[InputRecord] = []
+        while len(records) < full and perf_counter() - started < MAX_BATCH_S:
+            taken = self._intake.take(min(SLICE, full - len(records)), force=stuck)
+            for record in taken:
+                place = (record.stream, record.position)
+                why = self._crashes.quarantine_reason(self.name, place)
+                with self._counting_crashes(place):
+                    if why is None:
+                        self._runner.apply(record)
+                    else:
+                        self._runner.refuse(record, RejectReason.QUARANTINED, why)
+            records += taken
+            if not taken:
+                break
         self._linger.note_batch(now_us, len(self._intake))
         self._holding.note_records(records)
         self._pass_time(records, now_us)
-        applied = perf_counter()
-        offsets = self._intake.offsets()
-        if records or self._ticked:
-            reached = {o.stream: o.position for o in offsets}
-            self._crashes.record_passage(
-                self._runner, reached, self._us(now_us), ticked=self._ticked
-            )
-        done = self._runner.commit(offsets)
-        if self._mirror is not None and done.records:
-            self._mirror(self.name, self._runner.epoch, done.records)
-        if self._holding.is_over(now_us, idle=self._intake.idle):
-            self._holding.release_outputs(now_us)
-        if records or done.records:
-            self._teller.batch(records, done, applied - started, now_us)
-            self._teller.lag(self._intake.lag())
-            self._renewed_us = now_us
-            self._crashes.clear_passed(self.name)
-        else:
-            self._keep(now_us)
+        self._commit(records, perf_counter() - started, now_us)
         return len(records)
 
     def close(self) -> None:
@@ -539,17 +490,26 @@ class Unit:
         self._metrics.forget(self.name, places)
         self._teller.forget()
 
-    def _take(self, started: float, *, stuck: bool) -> list[InputRecord]:
-        """Apply records in slices, until the batch is full or has taken its time."""
-        out: list[InputRecord] = []
-        while len(out) < self._pace.batch and perf_counter() - started < MAX_BATCH_S:
-            taken = self._intake.take(min(SLICE, self._pace.batch - len(out)), force=stuck)
-            for record in taken:
-                self._offer(record)
-            out += taken
-            if not taken:
-                break
-        return out
+    def _commit(self, records: list[InputRecord], apply_s: float, now_us: int) -> None:
+        """Make true what records and ticks brought about, and tell of it."""
+        offsets = self._intake.offsets()
+        if records or self._ticked:
+            reached = {o.stream: o.position for o in offsets}
+            self._crashes.record_passage(
+                self._runner, reached, self._us(now_us), ticked=self._ticked
+            )
+        done = self._runner.commit(offsets)
+        if self._mirror is not None and done.records:
+            self._mirror(self.name, self._runner.epoch, done.records)
+        if self._holding.is_over(now_us, idle=self._intake.idle):
+            self._holding.release_outputs(now_us)
+        if records or done.records:
+            self._teller.batch(records, done, apply_s, now_us)
+            self._teller.lag(self._intake.lag())
+            self._renewed_us = now_us
+            self._crashes.clear_passed(self.name)
+        else:
+            self._keep(now_us)
 
     def _look(self, now_us: int) -> None:
         """See whether it may work; that it may not is told to the world, once for each fault."""
@@ -568,33 +528,24 @@ class Unit:
         """Time of what it says of itself, microseconds."""
         return now_us if self._pace.clock == "wall" else self._runner.us
 
-    def _offer(self, record: InputRecord) -> None:
-        why = self._crashes.quarantine_reason(self.name, (record.stream, record.position))
-        if why is not None:
-            self._runner.refuse(record, RejectReason.QUARANTINED, why)
-            return
-        try:
-            self._runner.apply(record)
-        except RiskwatchError:
-            raise
-        except Exception as error:
-            raise self._crash((record.stream, record.position), error) from error
-
     def _tick(self, us: int) -> None:
-        try:
+        with self._counting_crashes((TICKS, 0)):
             self._runner.tick(us)
-        except RiskwatchError:
-            raise
-        except Exception as error:
-            raise self._crash((TICKS, 0), error) from error
         self._ticked = True
 
-    def _crash(self, place: tuple[str, int], error: Exception) -> StageFaultError:
-        said = f"{type(error).__name__}: {error}"
-        times = self._crashes.record_crash(self.name, place, said)
-        return StageFaultError(
-            f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {said}"
-        )
+    @contextmanager
+    def _counting_crashes(self, place: FaultPlace) -> Iterator[None]:
+        """Count what a stage raises at a place, and say that the process must end."""
+        try:
+            yield
+        except RiskwatchError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            times = self._crashes.record_crash(self.name, place, said)
+            raise StageFaultError(
+                f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {said}"
+            ) from error
 
     def _pass_time(self, records: list[InputRecord], now_us: int) -> None:
         """Bring the ticks that no event brings."""

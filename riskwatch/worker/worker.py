@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 import structlog
@@ -18,10 +19,9 @@ from riskwatch.engine.clock import TickGrid, wall_us
 from riskwatch.engine.ports import SqlStore
 from riskwatch.engine.retry import Retry, RetryingStore
 from riskwatch.engine.runner import Runner
-from riskwatch.errors import BrokerError, ConfigError, StoreUnavailableError
+from riskwatch.errors import ConfigError, StoreUnavailableError
 from riskwatch.kafka import topics
 from riskwatch.kafka.producer import KafkaPublisher, Producer
-from riskwatch.store import lease
 from riskwatch.store.batch import OutboxRecord
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
@@ -31,7 +31,7 @@ from riskwatch.store.scope_table import count_by_state, scope_table
 from riskwatch.version import ENGINE
 from riskwatch.worker import lease as worker_lease
 from riskwatch.worker.crashes import CrashTracker
-from riskwatch.worker.lease import LeaseRenewer
+from riskwatch.worker.lease import LeaseRenewer, wait_for_lease
 from riskwatch.worker.metrics import Metrics
 from riskwatch.worker.mirror import Mirror
 from riskwatch.worker.partitions import PartitionManager
@@ -83,42 +83,45 @@ RISK_TOPICS: Final = (
     "riskwatch.readings",
 )
 RISK: Final = "risk"
-_STANDBY_S: Final = 0.5
 
 log = structlog.get_logger("riskwatch.worker")
 
 
-class Worker:
-    """One worker process: everything in it but the consumer.
+class Worker(ABC):
+    """One worker process: everything in it but the consumer. A subclass is one kind of worker.
 
     Parameters
     ----------
-    kind : {"ledger", "risk"}
-        Which worker.
     settings : Settings
         From the environment.
 
     Attributes
     ----------
+    kind : str
+        Name of the kind.
     topics : tuple of str
         Plain names of the topics that it reads.
+    shares_group : bool
+        Whether the processes of this kind are one consumer group, which divides the partitions
+        among them. Where they are not, each is a group by itself and reads everything, and a
+        lease says which of them works.
     group : str
-        Consumer group: all ledger workers are one, a risk worker is by itself, for the lease
-        and not the group says which of them works.
+        Consumer group.
     failure : Exception or None
         Why the process has to end.
     """
 
-    def __init__(self, kind: str, settings: ProcessSettings) -> None:
-        if kind not in ("ledger", RISK):
-            raise ConfigError("command line", "worker", "ledger or risk", kind)
-        self.kind = kind
+    kind: ClassVar[str]
+    topics: ClassVar[tuple[str, ...]]
+    shares_group: ClassVar[bool]
+
+    def __init__(self, settings: ProcessSettings) -> None:
         self.settings = settings
         self.connection = settings.connection
         self.holder = worker_lease.process_holder()
-        self.topics = RISK_TOPICS if kind == RISK else LEDGER_TOPICS
-        name = f"{settings.topic_prefix}riskwatch-{kind}"
-        self.group = f"{name}-{self.holder.replace('/', '-')}" if kind == RISK else name
+        name = f"{settings.topic_prefix}riskwatch-{self.kind}"
+        own = f"{name}-{self.holder.replace('/', '-')}"
+        self.group = name if self.shares_group else own
         self.stop = threading.Event()
         self.failure: Exception | None = None
         self.standing: str | None = "starting"
@@ -127,14 +130,6 @@ class Worker:
         self._config = bootstrap.configuration(settings.config)
         self._producer = Producer(self.connection, self.retry, self.metrics)
         self._mirror: Mirror | None = None
-        if kind == RISK and settings.redis is not None:
-            url = settings.redis.get_secret_value()
-            self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
-        self._dead: str | None = None
-        self._mirrored = 0
-        self._keeper: LeaseRenewer | None = None
-        self._beat_us = 0
-        self._audited_us = 0
         self._counted_us = 0
         self._engine: Engine
         self._store: RetryingStore
@@ -153,42 +148,28 @@ class Worker:
         StoppedError
             If the process is asked to stop meanwhile.
         """
-        wait = self.retry.until_done
-        self._engine = wait(
-            "open", "store", lambda: open_engine(self.settings.database), StoreUnavailableError
-        )
+        ask = self.retry.ask_store
+        self._engine = ask("open", lambda: open_engine(self.settings.database))
         with self._engine.connect() as conn:
             require_current(conn)
         self._store = RetryingStore(SqlStore(self._engine), self.retry)
         self._crashes = CrashTracker(self._engine, self.retry)
         self.desk = PartitionManager(
-            self.connection, self.retry, self._unit_of, self._unit, batch=self.settings.batch
+            self.connection, self.retry, self.unit_of, self._unit, batch=self.settings.batch
         )
         self._check_topics()
-        if self.kind == RISK:
-            self._stand_by()
-            with self._engine.begin() as conn:
-                sync_reference(conn, self._config.reference)
-            self._keeper = LeaseRenewer(self._engine, RISK, self.settings.lease, self._led)
-            self._keeper.start()
+        self._lead()
         self.standing = None
 
     def run_once(self) -> bool:
         """Do what is to be done now; whether there is more to do at once."""
         more = self.desk.work()
         self._count()
-        if self.kind == RISK:
-            self._beat()
-            self._audit()
-        if self._keeper is not None:
-            self._keeper.mark_progress()
         return more
 
     def close(self) -> None:
         """Give back what this process holds. What is not confirmed stays in the outbox."""
         self.stop.set()
-        if self._keeper is not None:
-            self._keeper.close()
         self.desk.close()
         if self._mirror is not None:
             self._mirror.close()
@@ -205,11 +186,8 @@ class Worker:
 
     def _check_topics(self) -> None:
         """Refuse to begin where a topic is missing, or has another number of partitions."""
-        found = self.retry.until_done(
-            "topics",
-            "broker",
-            lambda: topics.topic_identities(self.connection, TOPICS),
-            BrokerError,
+        found = self.retry.ask_broker(
+            "topics", lambda: topics.topic_identities(self.connection, TOPICS)
         )
         for name, identity in found.items():
             if identity.partitions != TOPICS[name].partitions:
@@ -219,29 +197,6 @@ class Worker:
                     f"{TOPICS[name].partitions} (see docs/operations.md, repartitioning)",
                     identity.partitions,
                 )
-
-    def _stand_by(self) -> None:
-        """Wait until the lease is free."""
-        told = ""
-        wait = self.retry.until_done
-        while not wait("lease", "store", self._claim, StoreUnavailableError):
-            found = wait(
-                "lease",
-                "store",
-                lambda: lease.lease_state(self._engine, RISK),
-                StoreUnavailableError,
-            )
-            if found is not None and worker_lease.is_dead(found.holder):
-                log.info("takes over from the dead", leader=found.holder, epoch=found.epoch)
-                self._dead = found.holder
-                continue
-            if found is not None and found.holder != told:
-                told = found.holder
-                log.info("stands by", leader=told, epoch=found.epoch)
-            self.standing = f"stands by for {told}"
-            self.metrics.leader(RISK, None)
-            self.retry.pause(_STANDBY_S, "lease")
-        log.info("leads", worker=RISK, holder=self.holder)
 
     def _count(self) -> None:
         """Tell now and then how much is kept; a database that is away is asked later."""
@@ -259,60 +214,140 @@ class Worker:
         for worker, waits in found.outbox.items():
             self.metrics.outbox(worker, waits)
 
-    def _led(self) -> int:
-        """Epoch under which this process leads, 0 before its unit is open."""
-        unit = self.desk.unit(RISK)
-        return 0 if unit is None else unit.epoch
+    @abstractmethod
+    def unit_of(self, partition: Partition) -> str:
+        """Name of the unit that a partition belongs to."""
 
-    def _claim(self) -> bool:
-        """Take the lease if it ran out, or is that of a process that is known to be dead."""
-        return lease.claim_lease(
-            self._engine, RISK, self.holder, self.settings.lease, instead_of=self._dead
-        )
+    @abstractmethod
+    def pipeline(self) -> Pipeline:
+        """Make the stages of one unit, with their states still empty."""
 
-    def _unit_of(self, partition: Partition) -> str:
-        return RISK if self.kind == RISK else f"ledger/{partition[1]}"
+    @abstractmethod
+    def _lead(self) -> None:
+        """Become the one who may open units, where only one may."""
+
+    def _declaration(self) -> ConfigurationRecorder | None:
+        """What a unit puts out first."""
+        return None
 
     def _unit(self, name: str) -> Unit:
         s = self.settings
         runner = Runner(
             self._store,
-            self._pipeline(),
+            self.pipeline(),
             KafkaPublisher(self._producer),
             worker=name,
             holder=self.holder,
             grid=TickGrid(round(s.tick * SECOND)),
-            declares=self._declaration() if self.kind == RISK else None,
+            declares=self._declaration(),
         )
         renew_us = round(s.lease * SECOND / 4)
         pace = UnitTiming(
             clock=s.clock,
             batch=s.batch,
             renew_us=renew_us,
-            alone=self.kind == RISK,
+            alone=not self.shares_group,
             linger_us=LINGER_US,
         )
         write = None if self._mirror is None else self._mirror.write
         return Unit(runner, self._crashes, self.metrics, pace, write)
 
+
+class LedgerWorker(Worker):
+    """Fills and balances: one unit per partition, as many processes as you like."""
+
+    kind = "ledger"
+    topics = LEDGER_TOPICS
+    shares_group = True
+
+    def unit_of(self, partition: Partition) -> str:
+        """Name the unit of a partition."""
+        return f"ledger/{partition[1]}"
+
+    def pipeline(self) -> Pipeline:
+        """Make the stage of one unit."""
+        return bootstrap.ledger_pipeline(self._config)
+
+    def _lead(self) -> None:
+        """Wait for nobody: the group says whose a partition is."""
+
+
+class RiskWorker(Worker):
+    """Market and risk in one unit; one process leads, the others stand by.
+
+    The leader vouches for the table of scopes, fills the mirror, and tells how far the audit
+    chain reaches.
+    """
+
+    kind = RISK
+    topics = RISK_TOPICS
+    shares_group = False
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        super().__init__(settings)
+        if settings.redis is not None:
+            url = settings.redis.get_secret_value()
+            self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
+        self._mirrored = 0
+        self._keeper: LeaseRenewer | None = None
+        self._beat_us = 0
+        self._audited_us = 0
+
+    def unit_of(self, partition: Partition) -> str:
+        """Name the one unit."""
+        del partition
+        return RISK
+
+    def pipeline(self) -> Pipeline:
+        """Make the stages of the unit."""
+        return bootstrap.risk_pipeline(self._config)
+
+    def run_once(self) -> bool:
+        """Do what is to be done now; whether there is more to do at once."""
+        more = super().run_once()
+        self._beat()
+        self._audit()
+        if self._keeper is not None:
+            self._keeper.mark_progress()
+        return more
+
+    def close(self) -> None:
+        """Stop keeping the lease, and give it back with all else."""
+        self.stop.set()
+        if self._keeper is not None:
+            self._keeper.close()
+        super().close()
+
+    def _lead(self) -> None:
+        """Wait for the lease, and keep it from now on."""
+        wait_for_lease(
+            self._engine, RISK, self.holder, self.settings.lease, self.retry, self._stands_by
+        )
+        with self._engine.begin() as conn:
+            sync_reference(conn, self._config.reference)
+        self._keeper = LeaseRenewer(self._engine, RISK, self.settings.lease, self._led)
+        self._keeper.start()
+
+    def _stands_by(self, leader: str) -> None:
+        self.standing = f"stands by for {leader}"
+        self.metrics.leader(RISK, None)
+
+    def _led(self) -> int:
+        """Epoch under which this process leads, 0 before its unit is open."""
+        unit = self.desk.unit(RISK)
+        return 0 if unit is None else unit.epoch
+
     def _declaration(self) -> ConfigurationRecorder:
         clock = wall_us if self.settings.clock == "wall" else None
         return ConfigurationRecorder(RISK, self._config, clock)
-
-    def _pipeline(self) -> Pipeline:
-        make = bootstrap.risk_pipeline if self.kind == RISK else bootstrap.ledger_pipeline
-        return make(self._config)
 
     def _beat(self) -> None:
         """Vouch for the table of scopes, while the unit does its work."""
         now, unit = wall_us(), self.desk.unit(RISK)
         if now - self._beat_us < HEARTBEAT_INTERVAL_US or unit is None or self.ready() is not None:
             return
-        table = self.retry.until_done(
-            "heartbeat",
-            "store",
-            lambda: scope_table(self._engine, RISK, unit.epoch),
-            StoreUnavailableError,
+        table = self.retry.ask_store(
+            "heartbeat", lambda: scope_table(self._engine, RISK, unit.epoch)
         )
         record = heartbeat_record(make_heartbeat(RISK, unit.epoch, table, now))
         publisher = KafkaPublisher(self._producer)
@@ -331,11 +366,8 @@ class Worker:
         now, unit = wall_us(), self.desk.unit(RISK)
         if now - self._audited_us < audit_head.HEAD_INTERVAL_US or unit is None or unit.epoch == 0:
             return
-        head = self.retry.until_done(
-            "audit",
-            "store",
-            lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now),
-            StoreUnavailableError,
+        head = self.retry.ask_store(
+            "audit", lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now)
         )
         publisher = KafkaPublisher(self._producer)
         publisher.set_leader(RISK, unit.epoch)

@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from riskwatch.cli import main
 from riskwatch.core.ledger.stage import LedgerStage
+from riskwatch.core.migration import ROW_FORMAT, RowFormat
 from riskwatch.store import transaction
 from riskwatch.store.transaction import FIRST
 from riskwatch.store.truth import STREAM_OFFSET, WORKER_PROGRESS
@@ -60,18 +61,19 @@ def _due(batch: Batch) -> bool:
     return _seen == NTH and _once(os.environ["RISKWATCH_TEST_MARKER"])
 
 
-def torn(engine: Engine, batch: Batch) -> None:
+def torn(engine: Engine, batch: Batch, row_format: RowFormat = ROW_FORMAT) -> None:
     """Commit offsets and counts first, then the rest; die in between, once."""
     if _due(batch):
         _whole(
             engine,
             replace(batch, rows={}, journal=[], outputs=[], forwards=[], dead_letters=[]),
+            row_format,
         )
         _die()
-    _whole(engine, batch)
+    _whole(engine, batch, row_format)
 
 
-def ack(engine: Engine, batch: Batch) -> None:
+def ack(engine: Engine, batch: Batch, row_format: RowFormat = ROW_FORMAT) -> None:
     """Move the offsets, then die before anything came of them, once."""
     if _due(batch):
         with engine.begin() as conn:
@@ -79,7 +81,7 @@ def ack(engine: Engine, batch: Batch) -> None:
                     for o in batch.offsets]  # fmt: skip
             upsert(conn, STREAM_OFFSET, rows)
         _die()
-    _whole(engine, batch)
+    _whole(engine, batch, row_format)
 
 
 def unfenced(conn: Connection, batch: Batch) -> tuple[int, int]:

@@ -22,13 +22,12 @@ from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import MINUTE, micros
 from riskwatch.engine import bootstrap
 from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
-from tests.chaos.lab import Lab, servers
+from tests.chaos.lab import Lab
 from tests.chaos.verdict import Outcome, conserved, outcome, same_outcome, topics_hold
 from tests.support.events import RUBBISH, write_mixed
 from tests.support.recordings import recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from riskwatch.core.events import WireEvent
@@ -91,22 +90,9 @@ def embedded(events: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return found
 
 
-@pytest.fixture(scope="module")
-def ground(kafka_chaos: tuple[Node, Server]) -> tuple[Node, Server]:
-    """A broker and a Postgres that may be killed."""
-    return kafka_chaos
-
-
-@pytest.fixture(scope="module")
-def kafka_chaos() -> Iterator[tuple[Node, Server]]:
-    """Servers of this module alone."""
-    with servers() as made:
-        yield made
-
-
-def lab_of(root: Path, tmp_path: Path, ground: tuple[Node, Server], name: str) -> Lab:
+def lab_of(root: Path, tmp_path: Path, kafka_chaos: tuple[Node, Server], name: str) -> Lab:
     """A laboratory with a database and topics of its own."""
-    lab = Lab(root, tmp_path, *ground, name)
+    lab = Lab(root, tmp_path, *kafka_chaos, name)
     lab.set_up()
     return lab
 
@@ -123,12 +109,12 @@ def verdict(lab: Lab, embedded: Outcome) -> list[str]:
 def test_undisturbed(
     root: Path,
     tmp_path: Path,
-    ground: tuple[Node, Server],
+    kafka_chaos: tuple[Node, Server],
     chunks: list[list[bytes]],
     embedded: Outcome,
 ) -> None:
     """One ledger worker and one risk worker come to what one process comes to."""
-    lab = lab_of(root, tmp_path, ground, "clean")
+    lab = lab_of(root, tmp_path, kafka_chaos, "clean")
     try:
         lab.start("ledger-1", "risk-1")
         for chunk in chunks:
@@ -214,12 +200,12 @@ def disturbed(chunk: list[bytes], rng: random.Random) -> list[bytes]:
 def test_under_trouble(
     root: Path,
     tmp_path: Path,
-    ground: tuple[Node, Server],
+    kafka_chaos: tuple[Node, Server],
     chunks: list[list[bytes]],
     embedded: Outcome,
 ) -> None:
     """Kills, restarts, pauses, a rebalance, repeats and disorder change nothing in the end."""
-    lab = lab_of(root, tmp_path, ground, "trouble")
+    lab = lab_of(root, tmp_path, kafka_chaos, "trouble")
     trouble = Trouble(lab, seed=11)
     try:
         lab.start("ledger-1", "risk-1", "risk-2")

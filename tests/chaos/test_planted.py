@@ -13,12 +13,11 @@ from riskwatch.contracts.codec import decode
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.engine import bootstrap
 from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
-from tests.chaos.lab import Lab, servers, wait_for
+from tests.chaos.lab import Lab, wait_for
 from tests.chaos.verdict import Outcome, conserved, outcome, same_outcome, topics_hold
 from tests.support.events import write_mixed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.kafka import Node
@@ -27,13 +26,6 @@ if TYPE_CHECKING:
 # Clients of a broker that is killed leave sockets behind, which are collected at some time.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 PARTS = 12
-
-
-@pytest.fixture(scope="module")
-def kafka_chaos() -> Iterator[tuple[Node, Server]]:
-    """Servers of this module alone."""
-    with servers() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.outputs import AlertResolved, StageFaulted
 from riskwatch.worker.merge import partition_of
 from riskwatch.worker.worker import LEDGER_TOPICS
-from tests.chaos.lab import Lab, servers, wait_for
+from tests.chaos.lab import Lab, wait_for
 from tests.chaos.verdict import conserved, topics_hold
 from tests.support.toy import fill_line, quote_line
 
@@ -33,13 +33,6 @@ LOUD: Final = re.compile(rb"^riskwatch: .* for time (\d): .*a planted bug$", re.
 KILLSWITCH: Final = (
     "SELECT state, effective, quality FROM killswitch WHERE scope = 'counterparty:{}'"
 )
-
-
-@pytest.fixture(scope="module")
-def kafka_chaos() -> Iterator[tuple[Node, Server]]:
-    """Servers of this module alone."""
-    with servers() as made:
-        yield made
 
 
 @pytest.fixture

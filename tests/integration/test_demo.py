@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from riskwatch import scenarios
+from riskwatch.cli import main
 from riskwatch.core.clock import micros, moment
 from riskwatch.core.enums import State
 from riskwatch.store import queries
@@ -97,17 +98,15 @@ def test_the_picture_is_whole(played: tuple[Path, str]) -> None:
     assert "@font-face" not in svg
 
 
-def test_it_replaces_its_own_file_and_no_other(played: tuple[Path, str], tmp_path: Path) -> None:
+def test_it_replaces_its_own_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A file that is no database is refused in one line; the file stays as it was."""
-    del played
     other = tmp_path / "thesis.txt"
     other.write_text("years of work")
-    done = subprocess.run(
-        [sys.executable, "-m", "riskwatch", "demo", "--plain", "--database", str(other)],
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.setattr(sys, "argv", ["riskwatch", "demo", "--plain", "--database", str(other)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
     assert other.read_text() == "years of work"

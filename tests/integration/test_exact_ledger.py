@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,9 +38,17 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("events") / "episode.ndjson"
     end = scenarios.load("usdc_2023").start + timedelta(hours=HOURS)
     encode = msgspec.json.Encoder().encode
-    made = (e for e in scenarios.events("usdc_2023", 3) if e.ts < end)
+    made = takewhile(lambda e: e.ts < end, scenarios.events("usdc_2023", 3))
     path.write_bytes(b"".join(encode(event) + b"\n" for event in made))
     return path
+
+
+@pytest.fixture(scope="module")
+def sqlite(events: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of a SQLite database into which the events went."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/r.db"
+    replayed(events, url)
+    return url
 
 
 def replayed(events: Path, url: str) -> None:
@@ -92,19 +101,15 @@ def check(url: str) -> None:
     assert len(holdings) > 20
 
 
-def test_sqlite(events: Path, tmp_path: Path) -> None:
+def test_sqlite(sqlite: str) -> None:
     """Text decimals, folded in Python: SQLite's own sums are floats."""
-    url = f"sqlite:///{tmp_path}/r.db"
-    replayed(events, url)
-    check(url)
+    check(sqlite)
 
 
-def test_postgres_has_the_same_content(events: Path, tmp_path: Path, postgres_url: str) -> None:
+def test_postgres_has_the_same_content(events: Path, sqlite: str, postgres_url: str) -> None:
     """NUMERIC to the last digit, and the content of the whole database equal to SQLite's."""
     migrate.upgrade(postgres_url)
     replayed(events, postgres_url)
     check(postgres_url)
-    url = f"sqlite:///{tmp_path}/r.db"
-    replayed(events, url)
-    with open_database(url) as here, open_database(postgres_url) as there:
+    with open_database(sqlite) as here, open_database(postgres_url) as there:
         assert content_digest(here) == content_digest(there)

@@ -6,13 +6,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from riskwatch.contracts.refusal import Refusal
-from riskwatch.core.enums import RejectReason
 from riskwatch.engine.record import NO_EVENT_TIME, InputRecord
-from riskwatch.worker.merge import EventTimeMerge, PartitionCursor
+from riskwatch.worker.merge import EventTimeMerge, InboundMessage, PartitionCursor, PartitionDecoder
+from tests.support.toy import quote_line
 
 NAMES = ("t/0", "t/1", "u/0")
-REFUSED = Refusal(RejectReason.JSON_MALFORMED, "x")
 names = st.sampled_from(NAMES)
 moments = st.lists(st.integers(NO_EVENT_TIME, 30), max_size=5)
 
@@ -22,8 +20,11 @@ class Story(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.intake = EventTimeMerge({n: PartitionCursor("id", 0, 0, 0, 0) for n in NAMES})
-        self.broker: dict[str, list[InputRecord]] = {n: [] for n in NAMES}
+        lanes = {n: PartitionCursor("id", 0, 0, 0, 0) for n in NAMES}
+        self.intake = EventTimeMerge(
+            lanes, dict.fromkeys(NAMES, PartitionDecoder("riskwatch.quotes/0", 1))
+        )
+        self.broker: dict[str, list[InboundMessage]] = {n: [] for n in NAMES}
         self.next: dict[str, int] = dict.fromkeys(NAMES, 0)
         self.fetched: dict[str, int] = dict.fromkeys(NAMES, 0)
         self.put: dict[str, list[InputRecord]] = {n: [] for n in NAMES}
@@ -33,22 +34,24 @@ class Story(RuleBasedStateMachine):
     @rule(name=names, times=moments, gap=st.integers(0, 2))
     def arrive(self, name: str, times: list[int], gap: int) -> None:
         """The broker gets records, and offsets without one behind them."""
-        for us in times:
-            self.broker[name].append(InputRecord(name, self.next[name], b"", REFUSED, us))
+        for second in times:
+            value = b"" if second == NO_EVENT_TIME else quote_line(self.next[name], second)
+            self.broker[name].append(InboundMessage(self.next[name], 0, None, value, ()))
             self.next[name] += 1
         self.next[name] += gap
 
     @rule(name=names, count=st.integers(0, 4))
     def fetch(self, name: str, count: int) -> None:
         """A fetch brings what comes next, and the offset behind it."""
-        behind = [r for r in self.broker[name] if r.position >= self.fetched[name]]
+        behind = [m for m in self.broker[name] if m.offset >= self.fetched[name]]
         found = behind[:count]
         if len(found) == len(behind):
             to = self.next[name]
         else:
-            to = found[-1].position + 1 if found else self.fetched[name]
-        self.intake.put(name, found, to)
-        self.put[name] += found
+            to = found[-1].offset + 1 if found else self.fetched[name]
+        records = self.intake.put(name, found, to)
+        assert [r.position for r in records] == [m.offset for m in found]
+        self.put[name] += records
         self.fetched[name] = to
 
     @rule(name=names)

@@ -16,7 +16,7 @@ import pytest
 
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import CommandApplied
-from tests.support.switchmodel import LETTERS, MORE, SCOPE, Life, picture, stage
+from tests.support.switchmodel import LETTERS, MORE, SCOPE, Life, Packed, picture, stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,18 +35,20 @@ TWINS: Final = 5
 def test_every_sequence_of_eight_inputs() -> None:
     """Lives that look alike from where they are have one future, so each is gone through once."""
     first = Life(stage())
-    frontier = {picture(first.state, first.us): first}
+    frontier = {picture(first.state, first.us): first.pack()}
     found: Counter[str] = Counter()
     for _ in range(DEPTH):
-        after: dict[bytes, Life] = {}
-        for life in frontier.values():
+        after: dict[bytes, Packed] = {}
+        for packed in frontier.values():
             for letter in LETTERS:
-                then = life.copy()
+                then = packed.life()
                 out = then.live(letter)
                 found["transitions"] += 1
                 found[then.standing().value] += 1
                 found.update(o.detail.split()[0] for o in out if isinstance(o, CommandApplied))
-                after.setdefault(picture(then.state, then.us), then)
+                seen = picture(then.state, then.us)
+                if seen not in after:
+                    after[seen] = then.pack()
         frontier = after
         found["pictures"] += len(after)
     tell(f"{len(LETTERS)}**{DEPTH} = {len(LETTERS) ** DEPTH} sequences: {dict(found)}")

@@ -11,12 +11,13 @@ from riskwatch.worker.merge import PartitionMetadata
 from riskwatch.worker.metrics import Metrics
 from riskwatch.worker.partitions import Partition, PartitionManager
 from riskwatch.worker.unit import UnitTiming
-from tests.support.toy import fill_line
+from tests.support.toy import fill_line, ledger_slot
 from tests.support.units import START_US, Bench, message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from riskwatch.engine.pipeline import StageSlot
     from riskwatch.worker.unit import Unit
 
 ZERO, ONE = ("riskwatch.fills", 0), ("riskwatch.fills", 1)
@@ -31,7 +32,12 @@ def own_unit(partition: Partition) -> str:
 class LocalDesk(PartitionManager):
     """A desk whose cluster is a dict of the ends of partitions."""
 
-    def __init__(self, unit_of: Callable[[Partition], str] = own_unit) -> None:
+    def __init__(
+        self,
+        unit_of: Callable[[Partition], str] = own_unit,
+        slot: Callable[[], StageSlot] = ledger_slot,
+    ) -> None:
+        self.slot = slot
         self.benches: dict[str, Bench] = {}
         self.ends: dict[Partition, int] = {ZERO: 0, ONE: 0}
         self.now_us = START_US
@@ -45,7 +51,7 @@ class LocalDesk(PartitionManager):
         """Make a unit on the store of that name."""
         if name in self.benches:
             return self.benches[name].made()
-        self.benches[name] = Bench(UnitTiming(batch=BATCH), worker=name)
+        self.benches[name] = Bench(UnitTiming(batch=BATCH), worker=name, slot=self.slot)
         return self.benches[name].unit
 
     def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:

@@ -41,8 +41,10 @@ def write_mixed(path: Path, *, hours: float = 1.0, seed: int = 1) -> int:
     encode = msgspec.json.Encoder().encode
     lines: list[bytes] = []
     for event in scenarios.events("usdc_2023", seed):
-        if not begin <= event.ts < end:
+        if event.ts < begin:
             continue
+        if event.ts >= end:
+            break
         lines.append(encode(event))
         if rng.random() < 0.01:
             lines.append(rng.choice(RUBBISH))

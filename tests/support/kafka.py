@@ -16,12 +16,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from base64 import urlsafe_b64encode
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, LOCK_UN, flock
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 import pytest
 from kafka import KafkaAdminClient
@@ -103,17 +105,14 @@ class Node:
         config = self.folder / "server.properties"
         config.write_text(properties(self.port, self.controller, self.folder))
         (self.folder / "log4j2.yaml").write_text(_LOGGING)
-        made = subprocess.run(
-            self._java("kafka.tools.StorageTool", "random-uuid"), capture_output=True, text=True,
-            check=True, env=self._environment(),
-        )  # fmt: skip
+        # An id as Kafka writes it; one that begins with a dash would be taken for an option.
+        cluster = "r" + urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")[1:]
         subprocess.run(
-            self._java(
-                "kafka.tools.StorageTool", "format", "-t", made.stdout.split()[-1], "-c",
-                str(config),
-            ),
-            check=True, capture_output=True, env=self._environment(),
-        )  # fmt: skip
+            self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)),
+            check=True,
+            capture_output=True,
+            env=self._environment(),
+        )
 
     def start(self) -> None:
         """Start it, and return when it answers.

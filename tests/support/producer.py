@@ -10,6 +10,7 @@ from kafka.errors import KafkaTimeoutError
 
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.engine.retry import Retry
+from riskwatch.errors import BrokerError
 from riskwatch.kafka import producer
 from riskwatch.worker.metrics import Metrics
 
@@ -71,7 +72,7 @@ class Local(producer.Producer):
     def _made(self) -> Any:
         if self.absent:
             self.absent -= 1
-            raise producer._AbsentError("nobody")
+            raise BrokerError("nobody")
         return self.kafka
 
     def told(self, name: str, **labels: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -61,7 +62,8 @@ def write_nights(folder: Path, url: str = "", *, keep: bool = False) -> Path:
         The database, if `url` names no other.
     """
     path, nights = folder / "bare.db", folder / "nights.ndjson"
-    hour = [e for e in scenarios.events("usdc_2023") if BEGIN <= e.ts < BEGIN + HOUR]
+    early = takewhile(lambda e: e.ts < BEGIN + HOUR, scenarios.events("usdc_2023"))
+    hour = [e for e in early if e.ts >= BEGIN]
     with nights.open("wb") as sink:
         for night in range(NIGHTS):
             for event in hour:

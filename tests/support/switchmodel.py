@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+import pickle
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,7 +54,7 @@ RULES: Final = RulePack(
         _rule(State.WATCH, 20.0, dwell_s=0.0, observations=1, exit_dwell_s=60.0),
     )
 )
-MACHINE: Final = RuleEngine(RULES, "asset")
+MACHINE: Final = RuleEngine(RULES).of(SCOPE)
 
 
 class Trusting:
@@ -115,12 +116,10 @@ class Life:
             else:
                 self.rows[key] = row
 
-    def copy(self) -> Life:
-        """Another life that has been the same so far."""
-        other = object.__new__(Life)
-        other.stage, other.us, other.seen, other.step = self.stage, self.us, self.seen, self.step
-        other.state, other.rows = deepcopy(self.state), dict(self.rows)
-        return other
+    def pack(self) -> Packed:
+        """Keep this life as it is now, to go on from more than once."""
+        state = pickle.dumps(self.state, pickle.HIGHEST_PROTOCOL)
+        return Packed(self.stage, self.us, self.seen, self.step, state, dict(self.rows))
 
     def live(self, letter: str) -> list[Output]:
         """Take one input; everything that must hold is asserted."""
@@ -198,6 +197,25 @@ class Life:
             idempotency_key=f"k{self.step}", args=args or None, arrived=moment(self.us),
             signature="" if letter == "forged" else "signed",
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A life at rest, as bytes: copied faster than objects, and nothing for the collector."""
+
+    stage: RiskStage
+    us: int
+    seen: int
+    step: int
+    state: bytes
+    rows: dict[str, Row]
+
+    def life(self) -> Life:
+        """A life that has been the same so far."""
+        made = object.__new__(Life)
+        made.stage, made.us, made.seen, made.step = self.stage, self.us, self.seen, self.step
+        made.state, made.rows = pickle.loads(self.state), dict(self.rows)
+        return made
 
 
 _DROPPED: Final = {"reasons", "reason", "decision_id", "shown", "grounds", "sent_us", "sent_bp"}

@@ -14,15 +14,23 @@ from riskwatch.engine.runner import Runner
 from riskwatch.errors import FencedError
 from riskwatch.store.faults import Fault
 from riskwatch.worker.crashes import MAX_CRASHES, CrashTracker
-from riskwatch.worker.merge import InboundMessage, PartitionMetadata
+from riskwatch.worker.merge import (
+    EventTimeMerge,
+    InboundMessage,
+    PartitionCursor,
+    PartitionDecoder,
+    PartitionMetadata,
+)
 from riskwatch.worker.metrics import Metrics
 from riskwatch.worker.unit import Unit, UnitTiming
 from tests.support.fakes import ListPublisher, MemoryStore
 from tests.support.toy import START_S, ledger_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from riskwatch.engine.pipeline import StageSlot
+    from riskwatch.engine.record import InputRecord
     from riskwatch.store.batch import OutboxRecord
     from riskwatch.store.faults import FaultPlace
 
@@ -103,6 +111,7 @@ class Bench:
     store: MemoryStore = field(default_factory=MemoryStore)
     publisher: ListPublisher = field(default_factory=ListPublisher)
     now_us: int = START_US
+    slot: Callable[[], StageSlot] = ledger_slot
     told: list[tuple[str, int, list[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -115,7 +124,7 @@ class Bench:
         """Another process's unit on the same store, or this one's after a restart."""
         self.grid = TickGrid(self.tick_s * SECOND)
         self.runner = Runner(
-            self.store, Pipeline([ledger_slot()]), self.publisher,
+            self.store, Pipeline([self.slot()]), self.publisher,
             worker=self.worker, holder="test", grid=self.grid,
         )  # fmt: skip
         self.unit = Unit(self.runner, self.book, self.metrics, self.pace, self._mirrored)
@@ -138,6 +147,16 @@ class Bench:
         self.now_us += round(after_s * SECOND)
         return self.unit.work(self.now_us)
 
+    @property
+    def waiting(self) -> int:
+        """Records in the unit's memory."""
+        return len(self.unit._intake)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the unit has nothing to do until something comes in."""
+        return self.unit._intake.idle
+
     def sample(self, name: str, **labels: str) -> float | None:
         """Read a metric."""
         return self.metrics.registry.get_sample_value(name, labels)
@@ -153,6 +172,15 @@ def placements(
 def message(offset: int, value: bytes, arrived_us: int = 0) -> InboundMessage:
     """Make a message without key and headers."""
     return InboundMessage(offset, arrived_us, None, value, ())
+
+
+def read_last(stream: str, partitions: int, *messages: InboundMessage) -> InputRecord:
+    """Make records of messages of one partition as a worker does; returns the last."""
+    first, behind = messages[0].offset, messages[-1].offset + 1
+    lanes = {stream: PartitionCursor("cluster", first, first, 0, behind)}
+    return EventTimeMerge(lanes, {stream: PartitionDecoder(stream, partitions)}).put(
+        stream, messages, behind
+    )[-1]
 
 
 def holding(amount: str) -> Holding:

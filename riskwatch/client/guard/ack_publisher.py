@@ -9,12 +9,11 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from riskwatch.client.connect import connect
-from riskwatch.client.errors import ClientError
+from riskwatch.client.errors import BrokerError, ClientError
 from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode_ack
+from riskwatch.contracts.kafka_clients import open_producer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,17 +97,16 @@ class AckPublisher:
 
     def _send(self, *, ended: bool = False) -> None:
         if self._producer is None:
-            self._producer = connect(
-                KafkaProducer,
+            self._producer = open_producer(
                 self._connection,
                 _CONNECT_S,
+                BrokerError,
                 acks=1,
                 enable_idempotence=False,
                 linger_ms=0,
                 max_block_ms=int(_SENT_S * 1000),
                 request_timeout_ms=int(_SENT_S * 1000),
                 delivery_timeout_ms=int(2 * _SENT_S * 1000),
-                allow_auto_create_topics=False,
             )
         topic = self._connection.topic(ACKS)
         waiting = list(self._drills)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 
-from riskwatch.client.connect import TIMEOUT_S, connect
 from riskwatch.client.errors import BrokerError, HistoryError, TopicError, UnreadableError
 from riskwatch.client.guard.source import SwitchSource, row_of
 from riskwatch.client.message import read
@@ -16,6 +15,7 @@ from riskwatch.client.stream import KILLSWITCH
 from riskwatch.contracts.acks import DRILLS
 from riskwatch.contracts.heartbeat import TOPIC as HEARTBEAT
 from riskwatch.contracts.heartbeat import decode_heartbeat
+from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_consumer
 from riskwatch.core.outputs import DrillSignalled, KillSwitchChanged
 
 if TYPE_CHECKING:
@@ -75,15 +75,7 @@ class KafkaSource(SwitchSource):
                 self._consumer.close(autocommit=False, timeout_ms=_PROBE_MS)
 
     def _open(self) -> None:
-        self._consumer = consumer = connect(
-            KafkaConsumer,
-            self._connection,
-            TIMEOUT_S,
-            group_id=None,
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            allow_auto_create_topics=False,
-        )
+        self._consumer = consumer = open_consumer(self._connection, error=BrokerError)
         ms = int(TIMEOUT_S * 1000)
         try:
             parts = {name: self._partitions(name) for name in (KILLSWITCH, HEARTBEAT, DRILLS)}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from riskwatch.core.enums import Cause, State
-from riskwatch.core.scopes import COUNTERPARTY, VENUE_ASSET, Scope, parse
+from riskwatch.core.scopes import COUNTERPARTY, VENUE_ASSET, Scope, kind_of_scope, parse
 
 if TYPE_CHECKING:
-    from riskwatch.core.alerting.state import AlertRow
+    from decimal import Decimal
 
 GROUP_FIELDS: Final = (
     "alert", "scope", "scope_kind", "book", "counterparty", "asset", "severity", "cause", "about",
@@ -82,6 +82,31 @@ def alert_kind(key: str, scope: str) -> AlertKind:
     return AlertKind(tail) if tail in ("data", "request", "fault") else AlertKind.OTHER
 
 
+class Alert(Protocol):
+    """What routes read of an open alert; the row that is remembered of it has all of this.
+
+    Attributes
+    ----------
+    key, scope : str
+        Of the alert.
+    about : About
+        What kind of thing it is about.
+    severity : State
+        As it was last raised.
+    cause : Cause
+        What moved.
+    usd : Decimal
+        Our dollars on it when it was last raised, USD.
+    """
+
+    key: str
+    scope: str
+    about: AlertKind
+    severity: State
+    cause: Cause
+    usd: Decimal
+
+
 class Matcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a route takes: all conditions that are given must hold; an empty one takes every alert.
 
@@ -105,7 +130,7 @@ class Matcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cause: tuple[Cause, ...] = ()
     about: tuple[AlertKind, ...] = ()
 
-    def matches(self, row: AlertRow, level: AlertLevel) -> bool:
+    def matches(self, row: Alert, level: AlertLevel) -> bool:
         """Whether an alert is of this kind."""
         wanted = row.about in self.about if self.about else row.about is not AlertKind.QUALITY
         return (
@@ -178,13 +203,13 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     allow_http: bool = False
     ca_file: str = ""
 
-    def matches(self, row: AlertRow, level: AlertLevel) -> bool:
+    def matches(self, row: Alert, level: AlertLevel) -> bool:
         """Whether an alert goes this way."""
         if not self.match:
             return row.about is not AlertKind.QUALITY
         return any(matcher.matches(row, level) for matcher in self.match)
 
-    def group(self, row: AlertRow) -> str:
+    def group(self, row: Alert) -> str:
         """Key of the group that an alert is in; ``all`` if there is one group."""
         return " ".join(f"{name}={alert_field(row, name)}" for name in self.group_by) or "all"
 
@@ -206,7 +231,7 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     minor_usd: float = 10_000.0
     routes: dict[str, Route] = {}
 
-    def level(self, row: AlertRow) -> AlertLevel:
+    def level(self, row: Alert) -> AlertLevel:
         """How much an alert matters.
 
         HALT is high, REDUCE medium, WATCH low; a level more from `major_usd` on, a level less
@@ -231,13 +256,7 @@ def scope_parts(scope: str) -> Scope | None:
         return None
 
 
-def kind_of_scope(scope: str) -> str:
-    """Kind of a scope; for what is none, what stands before the colon."""
-    found = scope_parts(scope)
-    return scope.partition(":")[0] if found is None else found.kind
-
-
-def alert_field(row: AlertRow, name: str) -> str:
+def alert_field(row: Alert, name: str) -> str:
     """One of :data:`FIELDS` of an alert; empty where it has none."""
     if name in ("book", "counterparty", "asset"):
         return _part(scope_parts(row.scope), name)

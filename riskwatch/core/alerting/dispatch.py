@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from riskwatch.core.alerting.config import NotifyConfig, Route
-    from riskwatch.core.alerting.notification import AlertItem, NotifierOutput
-    from riskwatch.core.alerting.state import AlertGroupRow, AlertRow, NotifyState
+    from riskwatch.core.alerting.notification import NotifierOutput
+    from riskwatch.core.alerting.state import AlertGroupRow, AlertItem, AlertRow, NotifyState
 
 MAX_UNREPORTED_RESOLVED: Final = 200
 """Alerts that are over and wait to be said to be, in one group; then they are said."""

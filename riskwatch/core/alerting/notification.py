@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.alerting.config import AlertKind, AlertLevel
+from riskwatch.core.alerting.config import AlertLevel
+from riskwatch.core.alerting.state import AlertItem
 from riskwatch.core.clock import rfc3339
-from riskwatch.core.enums import Cause, State
+from riskwatch.core.enums import State, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,44 +50,6 @@ class Disposition(StrEnum):
     """A HALT over it says more."""
     UNROUTED = "unrouted"
     """No route takes it."""
-
-
-class AlertItem(msgspec.Struct, frozen=True):
-    """One alert as a notice tells it.
-
-    Attributes
-    ----------
-    alert : str
-        Its key.
-    episode : str
-        Id of the raise that opened it: the same in every notice about it.
-    raise_id : str
-        Id of the last raise.
-    status : str
-        ``firing`` or ``resolved``.
-    severity, state : State
-        As it was raised; state of its scope now.
-    exposure_usd : Decimal
-        Our dollars on it when it was raised, USD.
-    """
-
-    alert: str
-    episode: str
-    raise_id: str
-    status: str
-    scope: str
-    about: AlertKind
-    severity: State
-    state: State
-    level: AlertLevel
-    cause: Cause
-    title: str
-    reasons: list[str]
-    exposure_usd: Decimal
-    decision_id: str
-    opened: str
-    raised: int
-    acknowledged_by: str
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -202,7 +164,7 @@ def make_notification(
         group=place[1],
         origin=place[0],
         us=us,
-        severity=max((i.severity for i in listed), key=lambda s: s.rank),
+        severity=strictest(i.severity for i in listed),
         level=max((i.level for i in listed), key=lambda found: found.rank),
         title=first.title + (f" and {others} more" if others else ""),
         items=tuple(listed),

@@ -11,8 +11,7 @@ from riskwatch.core.alerting.dispatch import Dispatcher
 from riskwatch.core.alerting.notification import AlertDisposition, Disposition
 from riskwatch.core.alerting.state import MAX_ALERTS, MAX_SILENCES, SEPARATOR, AlertRow, SilenceRow
 from riskwatch.core.clock import micros, moment
-from riskwatch.core.enums import Cause, State
-from riskwatch.core.ids import output_id
+from riskwatch.core.enums import Cause, State, strictest
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
@@ -20,6 +19,7 @@ from riskwatch.core.outputs import (
     DataQualityRaised,
     DataQualityResolved,
     DecisionMade,
+    Origin,
     StageFaulted,
     alert_from_fault,
 )
@@ -137,13 +137,11 @@ class Notifier:
             for route in self.dispatcher.routes_for(row)
         ] or [_word(row, Disposition.UNROUTED, "no route takes it", us)]
         known = state.alerts.get(OVERFLOW_ALERT_KEY)
-        worst = max(o.severity, known.severity if known else o.severity, key=lambda s: s.rank)
+        worst = strictest((o.severity, *([known.severity] if known else [])))
         now = max(us, state.meta.us)  # one worker's time may be behind another's
         if n & (n - 1) == 0 or o.severity is State.HALT:
             told = AlertRaised(
-                id=output_id(o.id, "AlertRaised", OVERFLOW_ALERT_KEY),
-                cause_id=o.id,
-                ts=moment(now),
+                **Origin(o.id, moment(now)).stamp(AlertRaised, OVERFLOW_ALERT_KEY),
                 alert=OVERFLOW_ALERT_KEY,
                 scope=OVERFLOW_SCOPE, severity=worst, cause=Cause.UNKNOWN,
                 title=f"{n} alerts over the {MAX_ALERTS} that are remembered; the last: {o.title}",

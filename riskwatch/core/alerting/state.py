@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.alerting.config import AlertKind
-from riskwatch.core.alerting.notification import AlertItem
+from riskwatch.core.alerting.config import AlertKind, AlertLevel
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
@@ -83,6 +82,44 @@ class AlertRow(msgspec.Struct):
         if found is None:
             found = self.ways[route] = RouteProgress()
         return found
+
+
+class AlertItem(msgspec.Struct, frozen=True):
+    """One alert as a notice tells it.
+
+    Attributes
+    ----------
+    alert : str
+        Its key.
+    episode : str
+        Id of the raise that opened it: the same in every notice about it.
+    raise_id : str
+        Id of the last raise.
+    status : str
+        ``firing`` or ``resolved``.
+    severity, state : State
+        As it was raised; state of its scope now.
+    exposure_usd : Decimal
+        Our dollars on it when it was raised, USD.
+    """
+
+    alert: str
+    episode: str
+    raise_id: str
+    status: str
+    scope: str
+    about: AlertKind
+    severity: State
+    state: State
+    level: AlertLevel
+    cause: Cause
+    title: str
+    reasons: list[str]
+    exposure_usd: Decimal
+    decision_id: str
+    opened: str
+    raised: int
+    acknowledged_by: str
 
 
 class AlertGroupRow(msgspec.Struct):

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from riskwatch.core.bounds import NotNegative
 from riskwatch.core.ledger.holding import CHUNK_SPAN_S, MAX_CHUNK_DELTAS
 
 MIN_DELTAS: Final = 2 * MAX_CHUNK_DELTAS
@@ -49,8 +50,8 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     late_window_s: int = 900
     transfer_retention_s: int = 604_800
     max_deltas: int = 4_096
-    reconcile_abs: float = 1e-8
-    reconcile_rel: float = 1e-9
+    reconcile_abs: NotNegative = 1e-8
+    reconcile_rel: NotNegative = 1e-9
     reconcile_grace_s: int = 60
     slippage_weight: float = 0.05
     max_counterparties: int = 4_096

@@ -43,19 +43,16 @@ def apply_fill(
     rules: LedgerParameters, party: LedgerParty, event: Fill, us: int
 ) -> list[LedgerOutput]:
     """Apply a fill: coins for a spot trade, a position for any other kind; its fee in coins."""
-    if event.kind != "spot":
-        _derivative(rules, party, event)
-    elif event.settles_at is not None:
-        _tracked(rules, party, event, us)
-    else:
-        _spot(rules, party, event, us)
     reference = event.reference_price
-    if reference:
-        _slip(rules, party, event, float(reference))
-    return []
-
-
-def _spot(rules: LedgerParameters, party: LedgerParty, event: Fill, us: int) -> None:
+    if event.kind != "spot" or event.settles_at is not None:
+        if event.kind != "spot":
+            _derivative(rules, party, event)
+        else:
+            _tracked(rules, party, event, us)
+        if reference:
+            _slip(rules, party, event, float(reference))
+        return []
+    # The plain spot fill is applied here and not one call further down: it is the hot path.
     fee = event.fee
     quote = event.quote
     fee_asset = (event.fee_asset or quote) if fee else quote
@@ -80,6 +77,9 @@ def _spot(rules: LedgerParameters, party: LedgerParty, event: Fill, us: int) -> 
             fee_cell.apply(us, fee.copy_negate(), reach, most)
     base_cell.apply(us, qty, reach, most)
     quote_cell.apply(us, cost, reach, most)
+    if reference:
+        _slip(rules, party, event, float(reference))
+    return []
 
 
 def _route(

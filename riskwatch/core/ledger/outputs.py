@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import Cause, QualityIssue, RejectReason
 from riskwatch.core.events import LedgerEvent, identity
-from riskwatch.core.ids import output_id
 from riskwatch.core.money import EXACT, canonical, mul
-from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading
 
 if TYPE_CHECKING:
@@ -82,9 +81,7 @@ def event_rejected(event: LedgerEvent, refusal: FactRefusedError) -> EventReject
     """Turn a refusal into its output."""
     cause = identity(event)
     return EventRejected(
-        id=output_id(cause, "EventRejected", cause),
-        cause_id=cause,
-        ts=event.ts,
+        **Origin(cause, event.ts).stamp(EventRejected, cause),
         reason=refusal.reason,
         detail=refusal.detail,
     )
@@ -94,13 +91,10 @@ def reconciliation_break(
     us: int, subject: str, expected: Decimal, stated: Decimal
 ) -> DataQualityRaised:
     """Say that a snapshot differs from what fills and transfers come to."""
-    cause = f"tick/{us}"
     issue = QualityIssue.RECONCILIATION_BREAK
     difference = canonical(EXACT.subtract(stated, expected))
     return DataQualityRaised(
-        id=output_id(cause, "DataQualityRaised", f"{issue}|{subject}"),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(DataQualityRaised, f"{issue}|{subject}"),
         issue=issue,
         subject=subject,
         detail=f"expected={canonical(expected)} stated={canonical(stated)} difference={difference}",
@@ -111,9 +105,7 @@ def reconciliation_break(
 def issue_resolved(cause: str, us: int, issue: QualityIssue, subject: str) -> DataQualityResolved:
     """Say that an issue is over: the snapshot is explained, the trade settled."""
     return DataQualityResolved(
-        id=output_id(cause, "DataQualityResolved", f"{issue}|{subject}"),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin(cause, moment(us)).stamp(DataQualityResolved, f"{issue}|{subject}"),
         issue=issue,
         subject=subject,
     )
@@ -121,12 +113,9 @@ def issue_resolved(cause: str, us: int, issue: QualityIssue, subject: str) -> Da
 
 def settlement_overdue(us: int, subject: str, settles_us: int, legs: str) -> DataQualityRaised:
     """Say that a trade is past its settlement time."""
-    cause = f"tick/{us}"
     issue = QualityIssue.SETTLEMENT_OVERDUE
     return DataQualityRaised(
-        id=output_id(cause, "DataQualityRaised", f"{issue}|{subject}"),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(DataQualityRaised, f"{issue}|{subject}"),
         issue=issue,
         subject=subject,
         detail=f"settles_at={moment(settles_us).isoformat()} legs={legs}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from riskwatch.core.bounds import Positive, PositiveInt
+
 
 class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How feeds are trusted.
@@ -48,24 +50,24 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Most feeds that are tracked.
     """
 
-    band_floor_bp: float = 2.0
-    band_start_bp: float = 10.0
-    band_half_life_s: float = 21_600.0
-    freeze_bp: float = 15.0
-    vol_half_life_s: float = 3_600.0
-    stale_gaps: float = 5.0
-    stale_min_s: float = 600.0
-    forget_s: float = 604_800.0
-    confirm: int = 3
-    refute_bp: float = 30.0
-    refute_sd: float = 3.0
-    refute_share: float = 0.05
-    cause_bp: float = 15.0
-    outlier_sd: float = 8.0
-    outlier_bp: float = 60.0
-    spike_sd: float = 12.0
-    spike_bp: float = 60.0
-    venue_sd: float = 6.0
-    venue_bp: float = 50.0
-    issue_clear_s: float = 900.0
-    max_feeds: int = 2_000
+    band_floor_bp: Positive = 2.0
+    band_start_bp: Positive = 10.0
+    band_half_life_s: Positive = 21_600.0
+    freeze_bp: Positive = 15.0
+    vol_half_life_s: Positive = 3_600.0
+    stale_gaps: Positive = 5.0
+    stale_min_s: Positive = 600.0
+    forget_s: Positive = 604_800.0
+    confirm: PositiveInt = 3
+    refute_bp: Positive = 30.0
+    refute_sd: Positive = 3.0
+    refute_share: Positive = 0.05
+    cause_bp: Positive = 15.0
+    outlier_sd: Positive = 8.0
+    outlier_bp: Positive = 60.0
+    spike_sd: Positive = 12.0
+    spike_bp: Positive = 60.0
+    venue_sd: Positive = 6.0
+    venue_bp: Positive = 50.0
+    issue_clear_s: Positive = 900.0
+    max_feeds: PositiveInt = 2_000

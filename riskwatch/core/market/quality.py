@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import QualityIssue
-from riskwatch.core.ids import output_id
-from riskwatch.core.market.state import BP, FeedState, OpenIssue
-from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved
+from riskwatch.core.market.state import BP, GraphEdge, OpenIssue
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,12 +16,18 @@ if TYPE_CHECKING:
     from riskwatch.core.market.report import PriceGraphFit
     from riskwatch.core.market.state import MarketState
 
+FROZEN_GAPS: Final = 20.0
+"""Usual gaps between fresh prices after which one that stands still is frozen."""
+FROZEN_STALE: Final = 6.0
+"""And at least this many times the time after which a silent feed is stale."""
+LEFT_BEHIND_BP: Final = 20.0
+"""Least distance from the others at which a price that stands still has been left behind, bp."""
+
 
 def feed_issues(
     state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig
 ) -> Iterator[DataQualityRaised | DataQualityResolved]:
     """Raise what is newly wrong with feeds at this tick, and resolve what has been right."""
-    cause = f"tick/{us}"
     found = dict(_find(state, fit, us, config))
     for key in sorted(found):
         open_issue = state.issues.get(key)
@@ -31,9 +36,7 @@ def feed_issues(
         if open_issue is None:
             kind, _, subject = key.partition("|")
             yield DataQualityRaised(
-                id=output_id(cause, "DataQualityRaised", key),
-                cause_id=cause,
-                ts=moment(us),
+                **Origin.tick(us).stamp(DataQualityRaised, key),
                 issue=QualityIssue(kind),
                 subject=subject,
                 detail=found[key],
@@ -45,9 +48,7 @@ def feed_issues(
         state.mark(f"issue/{key}")
         kind, _, subject = key.partition("|")
         yield DataQualityResolved(
-            id=output_id(cause, "DataQualityResolved", key),
-            cause_id=cause,
-            ts=moment(us),
+            **Origin.tick(us).stamp(DataQualityResolved, key),
             issue=QualityIssue(kind),
             subject=subject,
         )
@@ -81,7 +82,7 @@ def _find(
             yield f"{QualityIssue.FEED_OUTLIER}|{edge.name}", detail
 
 
-def _frozen(edge: FeedState, us: int, off: float, config: MarketConfig) -> bool:
+def _frozen(edge: GraphEdge, us: int, off: float, config: MarketConfig) -> bool:
     """Whether a feed still talks but its price has stood still while it should not have.
 
     Either it has not been confirmed for much longer than its own rhythm, or it has left the
@@ -90,5 +91,5 @@ def _frozen(edge: FeedState, us: int, off: float, config: MarketConfig) -> bool:
     age = (us - edge.fresh) / SECOND
     if age <= max(config.stale_gaps * edge.gap_s, config.stale_min_s):
         return False
-    quiet = age > max(20.0 * edge.fresh_gap_s, 6.0 * config.stale_min_s)
-    return quiet or off > max(config.outlier_sd * edge.band, 20.0 * BP)
+    quiet = age > max(FROZEN_GAPS * edge.fresh_gap_s, FROZEN_STALE * config.stale_min_s)
+    return quiet or off > max(config.outlier_sd * edge.band, LEFT_BEHIND_BP * BP)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from math import exp, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause
-from riskwatch.core.market.state import BP, FeedState
+from riskwatch.core.market.state import BP, GraphEdge
 from riskwatch.core.money import quantise
 from riskwatch.core.readings import AssetReading, MarketReading, VenueReading
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 
 # What moved, and who says so: from implied values to a cause with support and refutation.
+
+EXPLAINS: Final = 0.5
+"""Share of a deviation, on its side, from which a feed does not contradict it."""
+SIGNIFICANT_SD: Final = 2.0
+"""Standard deviations of a feed's own noise beyond which it says that an asset has moved."""
 
 
 class ImpliedValue(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +70,7 @@ def refutes(implied: ImpliedValue, deviation: float, config: MarketConfig) -> bo
     if not implied.prompt:
         return False
     same = implied.value * deviation > 0.0
-    if same and abs(implied.value) >= 0.5 * abs(deviation):
+    if same and abs(implied.value) >= EXPLAINS * abs(deviation):
         return False
     difference = abs(implied.value - deviation)
     return difference > config.refute_bp * BP and difference > config.refute_sd * implied.sd
@@ -90,7 +95,7 @@ def outweighs(
 
 def is_off_peg(implied: ImpliedValue, config: MarketConfig) -> bool:
     """Whether a feed by itself says that the asset has left its peg, beyond its noise."""
-    return abs(implied.value) > max(config.cause_bp * BP, 2.0 * implied.sd)
+    return abs(implied.value) > max(config.cause_bp * BP, SIGNIFICANT_SD * implied.sd)
 
 
 def supports(implied: ImpliedValue, deviation: float, config: MarketConfig) -> bool:
@@ -156,6 +161,14 @@ def attribute_cause(
     )
 
 
+PROMPT_GAPS: Final = 2.0
+"""Usual gaps within which a price is recent enough to contradict others."""
+PROMPT_S: Final = 120.0
+"""But within at least this long, seconds."""
+UNKNOWN_SD_BP: Final = 10_000.0
+"""Standard deviation of a value that nothing is known of: all of it, bp."""
+
+
 class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     """One solution of the graph, aligned with `live` (feeds) and `index` (assets)."""
 
@@ -177,8 +190,8 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
 class FeedsByAsset:
     """Feeds by asset: live ones with their standard deviation, and how many are expected."""
 
-    def __init__(self, state: MarketState, fit: PriceGraphFit, expected: list[FeedState]) -> None:
-        self.live: dict[str, list[tuple[str, FeedState, float]]] = {}
+    def __init__(self, state: MarketState, fit: PriceGraphFit, expected: list[GraphEdge]) -> None:
+        self.live: dict[str, list[tuple[str, GraphEdge, float]]] = {}
         self.expected: dict[str, int] = {}
         for key, sd in zip(fit.live, fit.edge_sd, strict=True):
             edge = state.edges[key]
@@ -228,9 +241,9 @@ def market_reading(
 
 def _deviating(
     state: MarketState, fit: PriceGraphFit, config: MarketConfig
-) -> dict[str, list[tuple[FeedState, float]]]:
+) -> dict[str, list[tuple[GraphEdge, float]]]:
     """Feeds whose residual is beyond their venue's tolerance, by venue."""
-    out: dict[str, list[tuple[FeedState, float]]] = {}
+    out: dict[str, list[tuple[GraphEdge, float]]] = {}
     for key, residual, sd in zip(fit.live, fit.residual, fit.edge_sd, strict=True):
         if abs(residual) > max(config.venue_sd * sd, config.venue_bp * BP):
             edge = state.edges[key]
@@ -238,7 +251,7 @@ def _deviating(
     return out
 
 
-def _is_venue_wide(edges: list[tuple[FeedState, float]]) -> bool:
+def _is_venue_wide(edges: list[tuple[GraphEdge, float]]) -> bool:
     """Two or more distinct bases deviate, and no one asset explains them all.
 
     Fiat is no such asset: where everything that trades against it stands off to one side, it is
@@ -255,14 +268,14 @@ def _is_venue_wide(edges: list[tuple[FeedState, float]]) -> bool:
 
 
 def _implied(
-    name: str, fit: PriceGraphFit, us: int, live: list[tuple[str, FeedState, float]]
+    name: str, fit: PriceGraphFit, us: int, live: list[tuple[str, GraphEdge, float]]
 ) -> list[ImpliedValue]:
     """What every live feed of `name` implies of its log value."""
     out = []
     for key, e, sd in live:
         base = fit.value(e.base)
         value = e.lp + fit.value(e.quote) if name == e.base else base - e.lp
-        prompt = (us - e.fresh) / SECOND <= max(2.0 * e.gap_s, 120.0)
+        prompt = (us - e.fresh) / SECOND <= max(PROMPT_GAPS * e.gap_s, PROMPT_S)
         traded = e.volume * exp(base) if e.volume > 0.0 else None
         out.append(ImpliedValue(key, e.venue, value, sd, prompt, traded))
     return out
@@ -270,7 +283,7 @@ def _implied(
 
 def _direct(
     name: str,
-    live: list[tuple[str, FeedState, float]],
+    live: list[tuple[str, GraphEdge, float]],
     implied: list[ImpliedValue],
     config: MarketConfig,
 ) -> float | None:
@@ -326,7 +339,7 @@ def _asset(
         value_bp=quantise((exp(value) - 1.0) / BP, 4),
         direct_bp=None if direct is None else quantise((exp(direct) - 1.0) / BP, 4),
         deviation_bp=quantise((exp(decide) - 1.0) / BP, 4),
-        sd_bp=quantise(fit.sd[fit.index[name]] / BP, 4) if known else 10_000.0,
+        sd_bp=quantise(fit.sd[fit.index[name]] / BP, 4) if known else UNKNOWN_SD_BP,
         live=len(live),
         expected=touching.expected[name],
         venues=len({e.venue for _, e, _ in live}),
@@ -345,8 +358,8 @@ def _venue(
     venue: str,
     state: MarketState,
     fit: PriceGraphFit,
-    expected: list[FeedState],
-    deviating: list[tuple[FeedState, float]],
+    expected: list[GraphEdge],
+    deviating: list[tuple[GraphEdge, float]],
     reference: Reference,
     config: MarketConfig,
 ) -> VenueReading:

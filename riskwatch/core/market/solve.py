@@ -15,8 +15,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-GraphEdge = tuple[int, int, float, float]
-"""(base index, quote index, observed log price, standard deviation); index -1 is fiat."""
+Observation = tuple[int, int, float, float]
+"""What one feed says: (base index, quote index, log price, standard deviation); -1 is fiat."""
 
 GraphPrior = tuple[int, float, float]
 """(index, centre, standard deviation)."""
@@ -36,7 +36,7 @@ RIDGE: Final = 1e-9
 
 def _normal(
     n: int,
-    edges: list[GraphEdge],
+    edges: list[Observation],
     weights: list[float],
     priors: list[GraphPrior],
     prior_weights: list[float],
@@ -102,13 +102,13 @@ def cholesky_solve(low: list[list[float]], y: list[float]) -> list[float]:
     return x
 
 
-def residuals(x: list[float], edges: list[GraphEdge]) -> list[float]:
+def residuals(x: list[float], edges: list[Observation]) -> list[float]:
     """Observed minus fitted log price of every edge."""
     return [lp - (x[b] if b >= 0 else 0.0) + (x[q] if q >= 0 else 0.0) for b, q, lp, _ in edges]
 
 
 def solve(
-    n: int, edges: list[GraphEdge], priors: list[GraphPrior]
+    n: int, edges: list[Observation], priors: list[GraphPrior]
 ) -> tuple[list[float], list[float], list[float]]:
     """Fit the graph.
 
@@ -116,7 +116,7 @@ def solve(
     ----------
     n : int
         Number of unknown assets; fiat is index -1 and worth 0.
-    edges : list of Edge
+    edges : list of Observation
         Observations in log price.
     priors : list of Prior
         Weak priors in log price.

@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import MINUTE, SECOND, micros
 from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.events import Peg, Quote, Tick, identity
-from riskwatch.core.ids import output_id
 from riskwatch.core.market.quality import feed_issues
 from riskwatch.core.market.report import PriceGraphFit, market_reading
-from riskwatch.core.market.solve import GraphEdge as Row
-from riskwatch.core.market.solve import GraphPrior, residuals, solve
+from riskwatch.core.market.solve import GraphPrior, Observation, residuals, solve
 from riskwatch.core.market.state import (
     BP,
     LN2,
     AssetState,
-    FeedState,
+    GraphEdge,
     MarketState,
     OpenIssue,
     log_price,
     new_feed,
 )
-from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected
+from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected, Origin
 from riskwatch.core.readings import MarketReading
 
 if TYPE_CHECKING:
@@ -35,6 +33,13 @@ MarketOutput = EventRejected | DataQualityRaised | DataQualityResolved | MarketR
 REPORT_EVERY: Final = 5 * MINUTE
 """Readings go out at least this often while feeds are silent, so that staleness shows."""
 PEGGED_VOL_SQ: Final = (1.0 * BP) ** 2
+"""Variance of a pegged asset's log price per minute before any is measured: 1 bp squared."""
+VOL_STEP_CLIP: Final = 100.0
+"""Most that one step counts for, times the variance so far: one jump is no new volatility."""
+VOL_FLOOR_SQ: Final = PEGGED_VOL_SQ / 100.0
+"""Least variance per minute: a tenth of a basis point, so that a calm coin stays movable."""
+PRICED_VENUES: Final = 2
+"""Independent venues from which an asset's value needs no prior."""
 MINUTES_A_YEAR: Final = 525_600.0
 
 
@@ -68,14 +73,16 @@ class MarketStage:
             base, quote = event.asset, event.peg
             lp, half = log_price(0.0, 0.0, float(event.price))
         if base == quote:
-            return [self._refuse(event, f"base and quote are both {base}")]
+            detail = f"base and quote are both {base}"
+            return [self._refuse(event, RejectReason.FIELD_RANGE, detail)]
         key = f"{event.venue}:{base}/{quote}"
         edge = state.edges.get(key)
         us = micros(event.ts)
         out: list[MarketOutput] = []
         if edge is None:
             if len(state.edges) >= self.config.max_feeds:
-                return [self._refuse(event, f"max_feeds={self.config.max_feeds}")]
+                detail = f"max_feeds={self.config.max_feeds}"
+                return [self._refuse(event, RejectReason.LIMIT_REACHED, detail)]
             edge = new_feed(event.venue, base, quote, us, lp, self.config)
             edge.bar = half is None
             state.edges[key] = edge
@@ -93,20 +100,14 @@ class MarketStage:
         state.mark(f"edge/{key}")
         return out
 
-    def _refuse(self, event: Quote | Peg, detail: str) -> EventRejected:
+    @staticmethod
+    def _refuse(event: Quote | Peg, reason: RejectReason, detail: str) -> EventRejected:
         cause = identity(event)
-        reason = (
-            RejectReason.LIMIT_REACHED if detail.startswith("max_") else RejectReason.FIELD_RANGE
-        )
         return EventRejected(
-            id=output_id(cause, "EventRejected", cause),
-            cause_id=cause,
-            ts=event.ts,
-            reason=reason,
-            detail=detail,
+            **Origin(cause, event.ts).stamp(EventRejected, cause), reason=reason, detail=detail
         )
 
-    def _spike(self, state: MarketState, edge: FeedState, event: Quote | Peg) -> list[MarketOutput]:
+    def _spike(self, state: MarketState, edge: GraphEdge, event: Quote | Peg) -> list[MarketOutput]:
         key = f"{QualityIssue.FEED_SPIKE}|{edge.name}"
         us = micros(event.ts)
         known = key in state.issues
@@ -114,13 +115,10 @@ class MarketStage:
         state.mark(f"issue/{key}")
         if known:
             return []
-        cause = identity(event)
         jump = (exp(edge.before - edge.before2) - 1.0) / BP
         return [
             DataQualityRaised(
-                id=output_id(cause, "DataQualityRaised", key),
-                cause_id=cause,
-                ts=event.ts,
+                **Origin(identity(event), event.ts).stamp(DataQualityRaised, key),
                 issue=QualityIssue.FEED_SPIKE,
                 subject=edge.name,
                 detail=f"one print jumped {jump:+.0f} bp and the next took it back",
@@ -161,7 +159,7 @@ class MarketStage:
             if n not in state.assets:
                 state.assets[n] = AssetState(vol_sq=self._vol_sq(n))
         floor = self.config.band_floor_bp * BP
-        rows: list[Row] = []
+        rows: list[Observation] = []
         for e in edges:
             vol = sum(state.assets[n].vol_sq for n in (e.base, e.quote) if n in index)
             rows.append((index.get(e.base, -1), index.get(e.quote, -1), e.lp, e.sd(us, vol, floor)))
@@ -179,7 +177,7 @@ class MarketStage:
             fiat=fiat,
         )
 
-    def _pegged(self, edge: FeedState) -> bool:
+    def _pegged(self, edge: GraphEdge) -> bool:
         """Whether both assets of a feed are pegged, or fiat."""
         both = (self.reference.asset(edge.base), self.reference.asset(edge.quote))
         return all(asset.fiat or asset.peg is not None for asset in both)
@@ -190,7 +188,7 @@ class MarketStage:
         return PEGGED_VOL_SQ if ref.peg else ref.volatility**2 / MINUTES_A_YEAR
 
     def _priors(
-        self, edges: list[FeedState], index: dict[str, int], fiat: frozenset[str]
+        self, edges: list[GraphEdge], index: dict[str, int], fiat: frozenset[str]
     ) -> list[GraphPrior]:
         """Weak priors at the peg, where independent feeds are too few to do without.
 
@@ -206,7 +204,7 @@ class MarketStage:
                 continue
             touching = [e for e in edges if name in (e.base, e.quote)]
             venues = {e.venue for e in touching}
-            if len(venues) >= 2 and name in fiat:
+            if len(venues) >= PRICED_VENUES and name in fiat:
                 continue
             sd = ref.prior_bp * BP / sqrt(max(1, len(touching)))
             priors.append((index[name], 0.0, sd))
@@ -237,8 +235,8 @@ class MarketStage:
                 step = (fit.x[i] - asset.x) ** 2 / minutes
                 half = config.vol_half_life_s
                 a = 1.0 - exp(-LN2 * min((us - asset.solved) / SECOND, half) / half)
-                asset.vol_sq += (min(step, 100.0 * asset.vol_sq) - asset.vol_sq) * a
-                asset.vol_sq = max(asset.vol_sq, PEGGED_VOL_SQ / 100.0)
+                asset.vol_sq += (min(step, VOL_STEP_CLIP * asset.vol_sq) - asset.vol_sq) * a
+                asset.vol_sq = max(asset.vol_sq, VOL_FLOOR_SQ)
             if fresh or not asset.solved:
                 asset.observations += 1
                 asset.solved = us
@@ -246,7 +244,7 @@ class MarketStage:
             state.mark(f"asset/{name}")
 
 
-def _fiat_reach(edges: list[FeedState]) -> frozenset[str]:
+def _fiat_reach(edges: list[GraphEdge]) -> frozenset[str]:
     """Assets that live feeds connect to USD."""
     reached = {"USD"}
     grew = True

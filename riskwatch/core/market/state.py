@@ -18,9 +18,34 @@ if TYPE_CHECKING:
 
 BP: Final = 1e-4
 LN2: Final = 0.6931471805599453
+MINUTE_S: Final = 60.0
+"""Seconds in a minute; also the gap that is assumed of a feed heard for the first time."""
+HOUR_S: Final = 3_600.0
+"""Seconds: silence that is borne of a feed whose rhythm is not known yet, and the longest stretch
+for which one residual counts."""
+RHYTHM_FROM: Final = 3
+"""Messages from which the mean gap is taken for a feed's rhythm."""
+SPREAD_RATE: Final = 0.1
+"""Weight of the newest half spread: about the last ten books count."""
+VOLUME_RATE: Final = 0.02
+"""Weight of the newest traded value: about the last fifty messages count, for volume is bursty."""
+GAP_S: Final = 1.0
+"""Least gap that a volume is spread over, seconds: two trades in one second are no rate."""
+SPIKE_FROM: Final = 10
+"""Observations after which the usual change is known well enough to call one a spike."""
+SPIKE_LEFT: Final = 0.25
+"""Most that may be left of a jump, as a share of it, for the next print to have taken it back."""
+CLIP: Final = 4.0
+"""A change or residual counts for at most this many times the usual one: an outlier is no noise."""
+JUMP_RATE: Final = 0.05
+"""Weight of the newest change in the usual one: about the last twenty count."""
+GAP_RATE: Final = 0.05
+"""Least weight of the newest gap: about the last twenty count, and all of them before that."""
+GAP_CLIP: Final = 10.0
+"""A gap counts for at most this many times the mean, and a minute: a long hole is no rhythm."""
 
 
-class FeedState(msgspec.Struct):
+class GraphEdge(msgspec.Struct):
     """State of one feed (venue, base, quote): one row.
 
     Attributes
@@ -106,10 +131,10 @@ class FeedState(msgspec.Struct):
         self.heard = us
         if half_spread is not None:
             self.bar = False
-            self.half_spread += (half_spread - self.half_spread) * 0.1
+            self.half_spread += (half_spread - self.half_spread) * SPREAD_RATE
         if volume is not None and gap > 0.0:
-            per_minute = volume * 60.0 / max(gap, 1.0)
-            self.volume += (per_minute - self.volume) * 0.02
+            per_minute = volume * MINUTE_S / max(gap, GAP_S)
+            self.volume += (per_minute - self.volume) * VOLUME_RATE
         if volume == 0.0 and lp == self.lp:
             return False
         if us > self.fresh:
@@ -130,16 +155,16 @@ class FeedState(msgspec.Struct):
             How large it must be at least, log units.
         """
         out, home = self.before - self.before2, self.lp - self.before
-        jumped = self.n > 10 and abs(out) > max(sd * self.jump, least)
-        back = jumped and abs(out + home) < 0.25 * abs(out)
-        size = min(abs(home), 4.0 * self.jump)
-        self.jump = sqrt(self.jump**2 + (size**2 - self.jump**2) * 0.05)
+        jumped = self.n > SPIKE_FROM and abs(out) > max(sd * self.jump, least)
+        back = jumped and abs(out + home) < SPIKE_LEFT * abs(out)
+        size = min(abs(home), CLIP * self.jump)
+        self.jump = sqrt(self.jump**2 + (size**2 - self.jump**2) * JUMP_RATE)
         return back
 
     def is_silent(self, us: int, gaps: float, least_s: float) -> bool:
         """Whether no message came for longer than its rhythm allows."""
-        if self.heard_n < 3:
-            least_s = max(least_s, 3600.0)
+        if self.heard_n < RHYTHM_FROM:
+            least_s = max(least_s, HOUR_S)
         return (us - self.heard) / SECOND > max(gaps * self.gap_s, least_s)
 
     def sd(self, us: int, vol_sq_per_min: float, floor: float) -> float:
@@ -150,7 +175,7 @@ class FeedState(msgspec.Struct):
         """
         age_min = (us - self.fresh) / MINUTE
         if self.bar:
-            age_min += self.gap_s / 120.0
+            age_min += self.gap_s / (2.0 * MINUTE_S)  # half a gap, on average
         band = max(self.band, floor)
         return sqrt(band * band + vol_sq_per_min * age_min)
 
@@ -160,10 +185,10 @@ class FeedState(msgspec.Struct):
         With `widen` false the band may narrow but not grow: while an asset is off its peg, a
         feed must not be allowed to learn that this is its noise.
         """
-        seconds = min((us - self.fitted) / SECOND, 3600.0) if self.fitted else 60.0
+        seconds = min((us - self.fitted) / SECOND, HOUR_S) if self.fitted else MINUTE_S
         self.fitted = us
         a = 1.0 - exp(-LN2 * seconds / half_life_s)
-        size = min(abs(residual), 4.0 * self.band)
+        size = min(abs(residual), CLIP * self.band)
         band_sq = self.band * self.band
         moved = band_sq + (size * size - band_sq) * a
         if widen or moved < band_sq:
@@ -190,14 +215,14 @@ def _mean(mean: float, value: float, n: int) -> float:
     """Exponentially weighted mean that starts at its first value and ignores long holes."""
     if n < 2:
         return value
-    return mean + (min(value, 10.0 * mean + 60.0) - mean) * max(0.05, 1.0 / n)
+    return mean + (min(value, GAP_CLIP * mean + MINUTE_S) - mean) * max(GAP_RATE, 1.0 / n)
 
 
 def new_feed(
     venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig
-) -> FeedState:
+) -> GraphEdge:
     """A feed heard for the first time."""
-    return FeedState(
+    return GraphEdge(
         venue=venue,
         base=base,
         quote=quote,
@@ -206,8 +231,8 @@ def new_feed(
         before2=lp,
         heard=us,
         fresh=us,
-        gap_s=60.0,
-        fresh_gap_s=60.0,
+        gap_s=MINUTE_S,
+        fresh_gap_s=MINUTE_S,
         band=config.band_start_bp * BP,
         jump=config.band_start_bp * BP,
     )
@@ -278,7 +303,7 @@ class MarketState:
     """Rows ``edge/<venue>:<base>/<quote>``, ``asset/<id>``, ``issue/<kind>|<feed>``, ``meta``."""
 
     def __init__(self) -> None:
-        self.edges: dict[str, FeedState] = {}
+        self.edges: dict[str, GraphEdge] = {}
         self.assets: dict[str, AssetState] = {}
         self.issues: dict[str, OpenIssue] = {}
         self.meta = MarketMeta()
@@ -311,7 +336,7 @@ class MarketState:
         for key in sorted(rows):
             kind, _, name = key.partition("/")
             if kind == "edge":
-                self.edges[name] = msgspec.json.decode(rows[key], type=FeedState)
+                self.edges[name] = msgspec.json.decode(rows[key], type=GraphEdge)
             elif kind == "asset":
                 self.assets[name] = msgspec.json.decode(rows[key], type=AssetState)
             elif kind == "issue":

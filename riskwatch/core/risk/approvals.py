@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from riskwatch.core.clock import SECOND, moment, rfc3339
+from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import CommandRefusal as No
-from riskwatch.core.enums import State
-from riskwatch.core.ids import output_id
-from riskwatch.core.outputs import ControlChanged
-from riskwatch.core.risk.decision import ChangeOrigin, alert_resolved, operator_alert
+from riskwatch.core.enums import State, strictest
+from riskwatch.core.outputs import AlertRaised
+from riskwatch.core.risk.decision import alert_resolved, control_changed, operator_alert
 from riskwatch.core.risk.gate import CommandArguments, CommandRefusedError, CommandResult
 from riskwatch.core.risk.limits import effective_limit
-from riskwatch.core.risk.state import (
-    _EMPTY,
-    ApprovalRequest,
-    ControlRow,
-    HaltOverride,
-    LimitOverrideRow,
-)
+from riskwatch.core.risk.state import ApprovalRequest, ControlRow, HaltOverride, LimitOverrideRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +26,7 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import Limit
     from riskwatch.core.risk.config import PeopleConfig
-    from riskwatch.core.risk.decision import OperatorDecider
+    from riskwatch.core.risk.decision import DecisionWriter, Intervention
     from riskwatch.core.risk.gate import AuthorizedCommand
     from riskwatch.core.risk.rule_engine import RuleEngine
     from riskwatch.core.risk.state import RiskState, ScopeRow
@@ -50,35 +43,6 @@ def store_control(state: RiskState, scope: str, row: ControlRow) -> None:
     else:
         state.controls[scope] = row
     state.mark(f"control/{scope}")
-
-
-def control_changed(state: RiskState, scope: str, cause_id: str, us: int) -> ControlChanged:
-    """Say what people have in force on a scope now."""
-    row = state.controls.get(scope, _EMPTY)
-    request, override, silence = row.request, row.override, row.silence
-    retired, seen, grant = row.retired, row.acknowledged, row.unwind
-    return ControlChanged(
-        id=output_id(cause_id, "ControlChanged", scope),
-        cause_id=cause_id,
-        ts=moment(us),
-        scope=scope,
-        request_id=None if request is None else request.id,
-        request_action=None if request is None else request.action,
-        request_by=None if request is None else request.by,
-        request_until=None if request is None else moment(request.until),
-        override_state=None if override is None else override.state.value,
-        override_by=None if override is None else override.by,
-        override_approved_by=None if override is None else override.approved_by,
-        override_until=None if override is None else moment(override.until),
-        silence_by=None if silence is None else silence.by,
-        silence_until=None if silence is None else moment(silence.until),
-        retired_by=None if retired is None else retired.by,
-        retired_ts=None if retired is None else moment(retired.us),
-        acknowledged_by=None if seen is None else seen.by,
-        acknowledged_ts=None if seen is None else moment(seen.us),
-        unwind_by=None if grant is None else grant.by,
-        unwind=None if grant is None else grant.allowance(),
-    )
 
 
 # Limits as people have changed them: lowered at once, raised by two.
@@ -144,10 +108,10 @@ class Approvals:
     ----------
     config : PeopleConfig
         How long a request waits and an override lasts.
-    rule_engines : mapping of str to Machine
-        Rules by kind of scope: whether the condition of a HALT holds.
-    operator_decider : Turner
-        Makes what is said.
+    engine : RuleEngine
+        Says whether the condition of a HALT holds.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     verifier : Verifier
         Who may command.
     """
@@ -155,14 +119,14 @@ class Approvals:
     def __init__(
         self,
         config: PeopleConfig,
-        machines: Mapping[str, RuleEngine],
-        turner: OperatorDecider,
+        engine: RuleEngine,
+        writer: DecisionWriter,
         verifier: Verifier,
     ) -> None:
         self.verifier = verifier
         self.config = config
-        self.rule_engines = machines
-        self.operator_decider = turner
+        self.engine = engine
+        self.writer = writer
 
     def release(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
         """Ask for the release of a HALT."""
@@ -182,7 +146,7 @@ class Approvals:
     def approve(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
         """Be the second person of a request, and make it so."""
         row, request = self._waiting(state, order)
-        by = ChangeOrigin(order.cause_id, order.us, request.action, _both(request, order))
+        by = order.intervention(request.action, _both(request, order))
         out = withdraw_request(order.scope, row, by)
         if request.action == "release":
             detail = self._released(state, order, row, by, out)
@@ -191,7 +155,7 @@ class Approvals:
         else:
             store_control(state, order.scope, row)
             detail = apply_limit(state, request.args, f"{request.by} and {order.by}", order.us)
-        out.append(control_changed(state, order.scope, order.cause_id, order.us))
+        out.append(control_changed(state, order.scope, order.origin))
         return CommandResult(detail, out, "approved", request.id)
 
     def _released(
@@ -199,14 +163,14 @@ class Approvals:
         state: RiskState,
         order: AuthorizedCommand,
         row: ControlRow,
-        by: ChangeOrigin,
+        by: Intervention,
         out: list[Output],
     ) -> str:
         scope = order.scope
         self._releasable(state, scope)
         to = self._standing(state, scope)
         store_control(state, scope, ControlRow(silence=row.silence))
-        out += self.operator_decider.set_state(state, scope, to, by)
+        out += self.writer.intervene(state, scope, to, by)
         return f"released to {to.value}"
 
     def _overridden(
@@ -215,7 +179,7 @@ class Approvals:
         order: AuthorizedCommand,
         row: ControlRow,
         request: ApprovalRequest,
-        by: ChangeOrigin,
+        by: Intervention,
         out: list[Output],
     ) -> str:
         scope, until, to = order.scope, int(request.args["until"]), State(request.args["state"])
@@ -227,9 +191,9 @@ class Approvals:
         row.override = HaltOverride(request.by, order.by, until, to, request.reason)
         row.unwind = None
         store_control(state, scope, row)
-        to = max(to, self._standing(state, scope), key=_rank)
+        to = strictest((to, self._standing(state, scope)))
         by.reasons.append(f"until {rfc3339(until)}; then the HALT is back")
-        out += self.operator_decider.set_state(state, scope, to, by)
+        out += self.writer.intervene(state, scope, to, by)
         return f"overridden to {to.value} until {rfc3339(until)}"
 
     def _waiting(
@@ -281,7 +245,7 @@ class Approvals:
             )
         until = order.us + round(self.config.request_s * SECOND)
         row.request = ApprovalRequest(
-            output_id(order.cause_id, "AlertRaised", _waits(order.scope)),
+            order.origin.stamp(AlertRaised, _waits(order.scope))["id"],
             action,
             order.by,
             order.us,
@@ -291,22 +255,21 @@ class Approvals:
         )
         store_control(state, order.scope, row)
         why = [f"{order.by}: {order.reason}", f"waits for a second person until {rfc3339(until)}"]
-        by = ChangeOrigin(order.cause_id, order.us, action, why)
+        by = order.intervention(action, why)
         title = f"{order.by} asks for {action} of {order.scope}"
         out: list[Output] = [
             operator_alert(_waits(order.scope), order.scope, title, by),
-            control_changed(state, order.scope, order.cause_id, order.us),
+            control_changed(state, order.scope, order.origin),
         ]
         return CommandResult(why[1], out, "requested", row.request.id)
 
     def holding(self, scope: str, row: ScopeRow) -> list[Rule]:
         """Rules that ask for HALT of a scope now, or whose threshold is met."""
-        machine = self.rule_engines.get(scope.partition(":")[0])
-        return [] if machine is None else machine.holding(row)
+        return self.engine.of(scope).holding(row)
 
     def _standing(self, state: RiskState, scope: str) -> State:
-        machine, row = self.rule_engines.get(scope.partition(":")[0]), state.scopes.get(scope)
-        return State.NORMAL if machine is None or row is None else machine.state_after_release(row)
+        row = state.scopes.get(scope)
+        return State.NORMAL if row is None else self.engine.of(scope).state_after_release(row)
 
     def _latched(self, state: RiskState, scope: str) -> ScopeRow:
         row, control = state.scopes.get(scope), state.controls.get(scope)
@@ -342,12 +305,12 @@ def copy_control(state: RiskState, scope: str, config: PeopleConfig) -> ControlR
     return ControlRow()
 
 
-def withdraw_request(scope: str, row: ControlRow, by: ChangeOrigin) -> list[Output]:
+def withdraw_request(scope: str, row: ControlRow, by: Intervention) -> list[Output]:
     """Take a request back, if there is one."""
     request, row.request = row.request, None
     if request is None:
         return []
-    return [alert_resolved(_waits(scope), scope, request.id, by)]
+    return [alert_resolved(by.origin, _waits(scope), scope, request.id)]
 
 
 def _waits(scope: str) -> str:
@@ -360,7 +323,3 @@ def _both(request: ApprovalRequest, order: AuthorizedCommand) -> list[str]:
         f"{request.action} asked for by {request.by}: {request.reason}",
         f"approved by {order.by}: {order.reason}",
     ]
-
-
-def _rank(state: State) -> int:
-    return state.rank

@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from riskwatch.core.bounds import Positive
 from riskwatch.core.clock import SECOND
 
 CLIP: Final = 4.0
@@ -57,14 +58,14 @@ class BaselineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         bp, and scales.
     """
 
-    location_half_life_s: float = 86_400.0
-    scale_half_life_s: float = 21_600.0
-    level_half_life_s: float = 1_200.0
-    party_half_life_s: float = 604_800.0
-    freeze_max_s: float = 604_800.0
-    par_bp: float = 5.0
-    bleed_bp: float = 10.0
-    bleed_scales: float = 4.0
+    location_half_life_s: Positive = 86_400.0
+    scale_half_life_s: Positive = 21_600.0
+    level_half_life_s: Positive = 1_200.0
+    party_half_life_s: Positive = 604_800.0
+    freeze_max_s: Positive = 604_800.0
+    par_bp: Positive = 5.0
+    bleed_bp: Positive = 10.0
+    bleed_scales: Positive = 4.0
 
 
 class Baseline(msgspec.Struct, array_like=True):

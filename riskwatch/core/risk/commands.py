@@ -13,21 +13,14 @@ from riskwatch.core.clock import SECOND, micros, moment, rfc3339
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import RejectReason, State
 from riskwatch.core.events import identity
-from riskwatch.core.ids import output_id
 from riskwatch.core.money import usd
-from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected
+from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected, Origin
 from riskwatch.core.risk import approvals
-from riskwatch.core.risk.approvals import (
-    Approvals,
-    control_changed,
-    copy_control,
-    store_control,
-    withdraw_request,
-)
+from riskwatch.core.risk.approvals import Approvals, copy_control, store_control, withdraw_request
 from riskwatch.core.risk.decision import (
-    ChangeOrigin,
-    OperatorDecider,
+    Intervention,
     alert_resolved,
+    control_changed,
     operator_alert,
     resolve_alerts,
 )
@@ -40,6 +33,7 @@ from riskwatch.core.risk.gate import (
     CommandResult,
 )
 from riskwatch.core.risk.state import ControlRow, RefusalsRow, SignOff, UnwindGrant
+from riskwatch.core.scopes import FIRM
 from riskwatch.errors import ModelError
 
 if TYPE_CHECKING:
@@ -50,9 +44,9 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import Limit, LimitsConfig
     from riskwatch.core.risk.config import PeopleConfig, RiskConfig
+    from riskwatch.core.risk.decision import DecisionWriter
     from riskwatch.core.risk.rule_engine import RuleEngine
     from riskwatch.core.risk.scorer import Scorer
-    from riskwatch.core.risk.stakes import StakesCalculator
     from riskwatch.core.risk.state import RiskState, ScopeRow
 
 
@@ -73,8 +67,8 @@ class CommandActions:
         By id, as ``limits.toml`` has them.
     approvals : Approvals
         Where what loosens goes.
-    operator_decider : Turner
-        Makes what is said.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     scorer : Scorer
         The models.
     """
@@ -84,13 +78,13 @@ class CommandActions:
         config: PeopleConfig,
         limits: Mapping[str, Limit],
         approvals: Approvals,
-        turner: OperatorDecider,
+        writer: DecisionWriter,
         scorer: Scorer,
     ) -> None:
         self.config = config
         self.limits = limits
         self.approvals = approvals
-        self.operator_decider = turner
+        self.writer = writer
         self.scorer = scorer
 
     def halt(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
@@ -98,11 +92,9 @@ class CommandActions:
         CommandArguments(order).end()
         scope, known = order.scope, state.scopes.get(order.scope)
         full = len(state.scopes) >= MAX_SCOPES_FACTOR * self.config.max_scopes
-        if known is None and full and scope != "firm":
+        if known is None and full and scope != FIRM:
             raise CommandRefusedError(No.TOO_MANY, f"{len(state.scopes)} scopes: halt firm instead")
-        by = ChangeOrigin(
-            order.cause_id, order.us, "halt", [f"halted by {order.by}: {order.reason}"]
-        )
+        by = order.intervention("halt", [f"halted by {order.by}: {order.reason}"])
         out: list[Output] = []
         control = state.controls.get(scope)
         if control is not None:
@@ -111,12 +103,12 @@ class CommandActions:
             if row.override is not None:
                 row.override, row.before = None, row.granted
             store_control(state, scope, row)
-            out.append(control_changed(state, scope, order.cause_id, order.us))
+            out.append(control_changed(state, scope, order.origin))
         if known is not None and known.state is State.HALT:
             known.reasons = [*known.reasons, *by.reasons][-16:]
-            out.append(self.operator_decider.switch(state, scope, by))
+            out.append(self.writer.restate(state, scope, by))
             return CommandResult("it was at HALT already; the reason was added", out)
-        out += self.operator_decider.set_state(state, scope, State.HALT, by)
+        out += self.writer.intervene(state, scope, State.HALT, by)
         return CommandResult("halted", out)
 
     def retire(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
@@ -126,17 +118,15 @@ class CommandActions:
         row = copy_control(state, order.scope, self.config)
         if row.retired is not None:
             raise CommandRefusedError(No.RETIRED, f"retired by {row.retired.by} already")
-        by = ChangeOrigin(
-            order.cause_id, order.us, "retire", [f"retired by {order.by}: {order.reason}"]
-        )
+        by = order.intervention("retire", [f"retired by {order.by}: {order.reason}"])
         out = withdraw_request(order.scope, row, by)
         row.retired, row.silence, row.unwind = SignOff(order.by, order.us), None, None
         store_control(state, order.scope, row)
         scope = state.scopes[order.scope]
         scope.reasons = [*scope.reasons, *by.reasons][-16:]
         out += resolve_alerts(state, order.scope, by)
-        out.append(self.operator_decider.switch(state, order.scope, by))
-        out.append(control_changed(state, order.scope, order.cause_id, order.us))
+        out.append(self.writer.restate(state, order.scope, by))
+        out.append(control_changed(state, order.scope, order.origin))
         return CommandResult("retired: it stays at HALT, and nobody is paged about it", out)
 
     def acknowledge(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
@@ -189,8 +179,8 @@ class CommandActions:
         row.unwind = UnwindGrant(order.by, float(usd(row.granted - row.before)), slip, until)
         what = f"{usd_most:,.2f} USD within {slip:g} bp until {rfc3339(until)}"
         done = self._keep(state, order, row, f"unwind of {what}")
-        by = ChangeOrigin(order.cause_id, order.us, "unwind", [])
-        done.out.insert(0, self.operator_decider.switch(state, order.scope, by))
+        by = order.intervention("unwind", [])
+        done.out.insert(0, self.writer.restate(state, order.scope, by))
         return done
 
     def drill(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
@@ -234,9 +224,7 @@ class CommandActions:
         self, state: RiskState, order: AuthorizedCommand, row: Any, detail: str
     ) -> CommandResult:
         store_control(state, order.scope, row)
-        return CommandResult(
-            detail, [control_changed(state, order.scope, order.cause_id, order.us)]
-        )
+        return CommandResult(detail, [control_changed(state, order.scope, order.origin)])
 
 
 REFUSALS_QUIET_US: Final = 3_600 * SECOND
@@ -254,10 +242,10 @@ class CommandHandler:
         What people may do.
     limits : Limits
         The firm's limits.
-    rule_engines : mapping of str to Machine
-        Rules by kind of scope.
-    dollars : Dollars
-        What is at stake.
+    engine : RuleEngine
+        Rules and asks.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     scorer : Scorer
         The models.
     verifier : Verifier
@@ -268,17 +256,16 @@ class CommandHandler:
         self,
         config: RiskConfig,
         limits: LimitsConfig,
-        machines: Mapping[str, RuleEngine],
-        dollars: StakesCalculator,
+        engine: RuleEngine,
+        writer: DecisionWriter,
         scorer: Scorer,
         verifier: Verifier,
     ) -> None:
         people = config.people
         self.gate = CommandGate(people, verifier)
-        self.operator_decider = OperatorDecider(config, dollars)
-        self.approvals = Approvals(people, machines, self.operator_decider, verifier)
+        self.approvals = Approvals(people, engine, writer, verifier)
         known = {limit.id: limit for limit in limits.limits}
-        actions = CommandActions(people, known, self.approvals, self.operator_decider, scorer)
+        actions = CommandActions(people, known, self.approvals, writer, scorer)
         self._actions: dict[str, Callable[[RiskState, AuthorizedCommand], CommandResult]] = {
             "halt": actions.halt,
             "release": self.approvals.release,
@@ -304,10 +291,9 @@ class CommandHandler:
         except CommandRefusedError as error:
             # Its bytes go to the dead letters, and its identity stays free for whoever it is
             # really of.
+            cause_id = identity(command)
             rejected = EventRejected(
-                id=output_id(identity(command), "EventRejected", identity(command)),
-                cause_id=identity(command),
-                ts=moment(us),
+                **Origin(cause_id, moment(us)).stamp(EventRejected, cause_id),
                 reason=RejectReason.COMMAND_REFUSED,
                 detail=f"{error.refusal}: {error.detail}",
             )
@@ -358,14 +344,12 @@ class CommandHandler:
         occasion = f"{cause_id}/{us}"
         out: list[Output] = [
             CommandRefused(
-                id=output_id(occasion, "CommandRefused", command.scope),
-                cause_id=cause_id,
-                ts=moment(us),
+                **Origin(cause_id, moment(us), occasion).stamp(CommandRefused, command.scope),
                 role="" if operator is None else operator.role.value,
                 refusal=error.refusal,
                 detail=error.detail,
                 authentic=authentic,
-                **_said(command),
+                **_given(command),
             )
         ]
         who = UNKNOWN_OPERATOR if operator is None else operator.id
@@ -377,12 +361,11 @@ class CommandHandler:
         state.mark(f"refusals/{who}")
         if row.count & (row.count - 1) == 0:
             what = f"{command.action} of {command.scope} in the name of {command.operator}"
-            by = ChangeOrigin(
-                occasion, us, command.action, [f"{what}: {error.refusal}: {error.detail}"]
-            )
+            reasons = [f"{what}: {error.refusal}: {error.detail}"]
+            by = Intervention(occasion, us, command.action, reasons)
             name = "a name that is no operator's" if operator is None else operator.id
             title = f"{row.count} command{'s' * (row.count > 1)} refused, in the name of {name}"
-            raised = operator_alert(f"command|{who}", "firm", title, by)
+            raised = operator_alert(f"command|{who}", FIRM, title, by)
             row.alert_id = row.alert_id or raised.id
             out.append(raised)
         return out
@@ -390,18 +373,16 @@ class CommandHandler:
 
 def _applied(order: AuthorizedCommand, done: CommandResult) -> CommandApplied:
     return CommandApplied(
-        id=output_id(order.cause_id, "CommandApplied", order.scope),
-        cause_id=order.cause_id,
-        ts=moment(order.us),
+        **order.origin.stamp(CommandApplied, order.scope),
         role=order.operator.role.value,
         outcome=done.outcome,
         detail=done.detail,
         request_id=done.request_id,
-        **_said(order.command),
+        **_given(order.command),
     )
 
 
-def _said(command: Command) -> dict[str, Any]:
+def _given(command: Command) -> dict[str, Any]:
     """What a record keeps of a command as it was given."""
     return {
         "operator": command.operator,
@@ -423,23 +404,23 @@ def resolve_refusal_alerts(state: RiskState, us: int) -> list[Output]:
     ]:
         row = state.refusals.pop(who)
         state.mark(f"refusals/{who}")
-        by = ChangeOrigin(f"expiry/{us}", us, "expire", [])
-        out.append(alert_resolved(f"command|{who}", "firm", row.alert_id, by))
+        origin = Origin(f"expiry/{us}", moment(us))
+        out.append(alert_resolved(origin, f"command|{who}", FIRM, row.alert_id))
     return out
 
 
 # What ends by itself: requests, overrides, silences, unwinds. Asked at every tick.
 
 
-def expire_controls(state: RiskState, us: int, turner: OperatorDecider) -> list[Output]:
+def expire_controls(state: RiskState, us: int, writer: DecisionWriter) -> list[Output]:
     """End what is due; the rules look again if anything ended."""
     out: list[Output] = []
     for scope in sorted(state.controls):
         row = msgspec.structs.replace(state.controls[scope])
-        by = ChangeOrigin(f"expiry/{us}", us, "expire", [])
-        made = _ends(state, scope, row, by, turner)
+        by = Intervention(f"expiry/{us}", us, "expire", [])
+        made = _ends(state, scope, row, by, writer)
         if made is not None:
-            out += [*made, control_changed(state, scope, by.cause_id, us)]
+            out += [*made, control_changed(state, scope, by.origin)]
     if state.refusals:
         out += resolve_refusal_alerts(state, us)
     if out:
@@ -449,7 +430,7 @@ def expire_controls(state: RiskState, us: int, turner: OperatorDecider) -> list[
 
 
 def _ends(
-    state: RiskState, scope: str, row: ControlRow, by: ChangeOrigin, turner: OperatorDecider
+    state: RiskState, scope: str, row: ControlRow, by: Intervention, writer: DecisionWriter
 ) -> list[Output] | None:
     """End what is due on one scope; ``None`` if nothing is."""
     us, before = by.us, state.controls[scope]
@@ -479,7 +460,7 @@ def _ends(
             f"the override of {override.by} and {override.approved_by} ended at "
             f"{rfc3339(override.until)}"
         )
-        out += turner.set_state(state, scope, State.HALT, by)
+        out += writer.intervene(state, scope, State.HALT, by)
     elif grant is not None and known is not None:
-        out.append(turner.switch(state, scope, by))
+        out.append(writer.restate(state, scope, by))
     return out

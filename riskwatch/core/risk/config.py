@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from riskwatch.core.bounds import (
+    AtLeastOne,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    PositiveInt,
+    Share,
+)
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.baseline import BaselineConfig
+
+Horizon = Annotated[float, msgspec.Meta(gt=0.0, lt=31_536_001.0)]
+"""Above zero, and at most a year, seconds."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,10 +44,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     target: str
     generation: str
     state: State
-    at: float
+    at: Fraction
     dwell_s: float = 600.0
-    observations: int = 2
-    exit: float = 0.7
+    observations: AtLeastOne = 2
+    exit: Fraction = 0.7
     exit_dwell_s: float = 3600.0
     unless_cause: tuple[Cause, ...] = (Cause.FEED,)
     scope_kind: str = "asset"
@@ -68,17 +82,17 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Most scopes of which anything that people did is remembered.
     """
 
-    replay_s: float = 300.0
-    request_s: float = 900.0
-    override_max_s: float = 14_400.0
-    silence_max_s: float = 86_400.0
-    unwind_max_usd: float = 250_000.0
-    unwind_max_slip_bp: float = 50.0
-    unwind_max_s: float = 3_600.0
-    watch_alerts_month: int = 500
-    key_memory_s: float = 86_400.0
-    max_keys: int = 4_096
-    max_scopes: int = 4_096
+    replay_s: Positive = 300.0
+    request_s: Positive = 900.0
+    override_max_s: Positive = 14_400.0
+    silence_max_s: Positive = 86_400.0
+    unwind_max_usd: NotNegative = 250_000.0
+    unwind_max_slip_bp: Positive = 50.0
+    unwind_max_s: Positive = 3_600.0
+    watch_alerts_month: Count = 500
+    key_memory_s: Positive = 86_400.0
+    max_keys: PositiveInt = 4_096
+    max_scopes: PositiveInt = 4_096
 
 
 class DrillPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,7 +117,7 @@ class DrillPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     id: str
     scope: str
-    every_s: float
+    every_s: Annotated[float, msgspec.Meta(ge=10.0)]
     at: str = "00:00"
     weekday: str = ""
     expect: tuple[str, ...] = ()
@@ -180,32 +194,32 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Drills that are signalled by themselves, in event time.
     """
 
-    coverage_good: float = 0.5
-    sd_stale_bp: float = 100.0
+    coverage_good: Share = 0.5
+    sd_stale_bp: Positive = 100.0
     unknown_reduce_s: float = 1_800.0
-    valid_s: float = 60.0
-    report_s: float = 300.0
+    valid_s: Positive = 60.0
+    report_s: Positive = 300.0
     revalue_s: float = 900.0
-    move_bp: float = 5.0
-    calm_bp: float = 10.0
-    horizon_s: float = 2_592_000.0
-    gated_horizon_s: float = 31_536_000.0
-    gated_lgd_factor: float = 1.25
+    move_bp: Positive = 5.0
+    calm_bp: NotNegative = 10.0
+    horizon_s: Horizon = 2_592_000.0
+    gated_horizon_s: Horizon = 31_536_000.0
+    gated_lgd_factor: Annotated[float, msgspec.Meta(ge=1.0)] = 1.25
     exit_s: float = 86_400.0
-    stress_sd: float = 1.65
-    impact: float = 1.0
-    volume_usd_day: float = 1_000_000.0
-    baseline_min_s: float = 1_800.0
-    baseline_default_s: float = 7_200.0
-    baseline_from: int = 5
-    source_weight: float = 0.34
+    stress_sd: NotNegative = 1.65
+    impact: NotNegative = 1.0
+    volume_usd_day: Positive = 1_000_000.0
+    baseline_min_s: Positive = 1_800.0
+    baseline_default_s: Positive = 7_200.0
+    baseline_from: AtLeastOne = 5
+    source_weight: Share = 0.34
     source_weights: dict[str, float] = {}
     credit_memory_s: float = 7_776_000.0
-    alert_from_usd: float = 1.0
-    bounded_share: float = 0.25
-    max_credit: int = 256
+    alert_from_usd: Positive = 1.0
+    bounded_share: Share = 0.25
+    max_credit: AtLeastOne = 256
     asks: tuple[Ask, ...] = ()
-    calm_dislocation_bp: float = 25.0
+    calm_dislocation_bp: NotNegative = 25.0
     baseline: BaselineConfig = BaselineConfig()
     people: PeopleConfig = PeopleConfig()
     drills: tuple[DrillPlan, ...] = ()

@@ -158,11 +158,12 @@ def named_parts(row: CreditRow | None, kind: str) -> list[str]:
 
 def credit_rating(subject: str, row: CreditRow | None, reference: Reference) -> str:
     """Latest rating by the news, else the reference data's."""
-    said = [i.rating for i in row.items if i.kind == "rating" and i.rating] if row else []
-    return said[-1] if said else reference.party(subject).rating
+    ratings = [i.rating for i in row.items if i.kind == "rating" and i.rating] if row else []
+    return ratings[-1] if ratings else reference.party(subject).rating
 
 
 def latest_attestation(row: CreditRow | None) -> CreditItem | None:
     """Return the attestation of the latest date that states a ratio, whoever made it."""
-    said = [i for i in row.items if i.kind == "attestation" and i.ratio is not None] if row else []
-    return max(said, key=lambda i: i.us if i.as_of is None else i.as_of, default=None)
+    items = [] if row is None else row.items
+    stated = [i for i in items if i.kind == "attestation" and i.ratio is not None]
+    return max(stated, key=lambda i: i.us if i.as_of is None else i.as_of, default=None)

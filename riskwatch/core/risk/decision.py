@@ -1,4 +1,4 @@
-"""What is said when a scope changes: the decision with its grounds, the switch, the alert."""
+"""What rules make of a scope: the state that follows, its decision, its switch, its alerts."""
 
 from __future__ import annotations
 
@@ -8,214 +8,306 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.clock import SECOND, moment
-from riskwatch.core.enums import Cause, Quality, State
-from riskwatch.core.ids import output_id
+from riskwatch.core.enums import Cause, Quality, State, strictest
 from riskwatch.core.money import usd
-from riskwatch.core.outputs import AlertRaised, AlertResolved, DecisionMade, KillSwitchChanged
+from riskwatch.core.outputs import (
+    AlertRaised,
+    AlertResolved,
+    ControlChanged,
+    DecisionMade,
+    KillSwitchChanged,
+    Origin,
+)
 from riskwatch.core.risk.explanation import (
-    ExposureAtStake,
-    contributions,
-    counterfactual,
+    Rationale,
     decision_reasons,
+    explain,
     leading_feature,
     request_cause,
-    rule_thresholds,
-)
-from riskwatch.core.risk.rule_engine import (
-    RULES_GENERATION,
-    RuleEngine,
-    RuleEvaluation,
-    RuleRequest,
 )
 from riskwatch.core.risk.stakes import TickContext
 from riskwatch.core.risk.state import AlertBudgetRow, ControlRow, ScopeRow
+from riskwatch.core.scopes import FIRM
 
 if TYPE_CHECKING:
-    from riskwatch.core.outputs import Output, Unwind
+    from collections.abc import Iterable
+
+    from riskwatch.core.outputs import Output
     from riskwatch.core.risk.config import PeopleConfig, RiskConfig
-    from riskwatch.core.risk.explanation import EvaluationContext
+    from riskwatch.core.risk.explanation import EvaluationContext, ExposureAtStake
     from riskwatch.core.risk.features import Features
+    from riskwatch.core.risk.rule_engine import RuleEngine, RuleEvaluation, RuleRequest
     from riskwatch.core.risk.stakes import StakesCalculator
     from riskwatch.core.risk.state import RiskState
-    from riskwatch.core.rules import RulePack
 
 
-# What is said when people, or the end of what they did, move a scope.
+# The one writer of decisions, switches and alerts, whether rules or people move a scope.
 
 OPERATOR: Final = "operator"
 """Stands where the generation of a decision stands, if people decided."""
+NO_CONTROL: Final = ControlRow()
+"""The row of a scope on which people have nothing in force or in hand; never changed."""
 
 
-class ChangeOrigin(msgspec.Struct, frozen=True):
-    """Who or what moves a scope, when (microseconds), and why."""
+class Intervention(msgspec.Struct, frozen=True):
+    """What people do to a scope, or the end of it: which event, when (microseconds), and why."""
 
     cause_id: str
     us: int
     action: str
     reasons: list[str]
 
+    @property
+    def origin(self) -> Origin:
+        """What comes of it comes from that event, at that time."""
+        return Origin(self.cause_id, moment(self.us))
 
-class OperatorDecider:
-    """Makes decisions, switches and alerts of what people do.
+    @property
+    def rationale(self) -> Rationale:
+        """People decide; only another command alters that."""
+        return Rationale(
+            cause=Cause.OPERATOR,
+            generation=OPERATOR,
+            rule=f"{OPERATOR}.{self.action}",
+            reasons=self.reasons,
+            flip={"needed": "another command"},
+        )
+
+
+class DecisionWriter:
+    """Moves scopes, and writes what is said about it.
 
     Parameters
     ----------
     config : RiskConfig
-        Life times.
+        How long a switch may be relied on.
     stakes_calculator : Dollars
-        What is at stake.
+        What is at stake where people move a scope.
     """
 
     def __init__(self, config: RiskConfig, dollars: StakesCalculator) -> None:
         self.config = config
         self.stakes_calculator = dollars
 
-    def set_state(self, state: RiskState, scope: str, to: State, by: ChangeOrigin) -> list[Output]:
-        """Move a scope to a state: the decision, the switch, the alert."""
-        row = state.scopes.get(scope)
-        if row is None:
-            row = state.scopes[scope] = ScopeRow()
-        stakes = self.stakes(state, by.us, scope)
+    def move(
+        self,
+        row: ScopeRow,
+        scope: str,
+        to: State,
+        why: Rationale,
+        stakes: ExposureAtStake,
+        origin: Origin,
+        *,
+        quality: Quality,
+    ) -> DecisionMade:
+        """Move a scope to a state, and write the decision; `quality` is that of its data now."""
         decision = DecisionMade(
-            id=output_id(by.cause_id, "DecisionMade", scope),
-            cause_id=by.cause_id,
-            ts=moment(by.us),
+            **origin.stamp(DecisionMade, scope),
             scope=scope,
             previous=row.state,
             state=to,
-            quality=row.quality,
-            cause=Cause.OPERATOR,
-            generation=OPERATOR,
-            rule=f"{OPERATOR}.{by.action}",
-            reasons=by.reasons,
-            features={},
-            contributions={},
-            limits={},
-            support=[],
-            refute=[],
-            flip={"needed": "another command"},
+            quality=quality,
+            cause=why.cause,
+            generation=why.generation,
+            rule=why.rule,
+            reasons=why.reasons,
+            features=why.features,
+            contributions=why.contributions,
+            limits=why.limits,
+            support=why.support,
+            refute=why.refute,
+            flip=why.flip,
             exposure_usd=usd(stakes.exposure),
             el_usd=usd(stakes.el),
             exit_cost_usd=usd(stakes.exit_cost),
         )
-        row.state, row.cause, row.decision_id = to, Cause.OPERATOR, decision.id
-        row.rule, row.generation, row.reasons = decision.rule, OPERATOR, list(by.reasons)
-        out: list[Output] = [decision, self.switch(state, scope, by)]
-        if to is State.HALT:
-            out.append(self.alert(state, scope, by, stakes))
-        elif to is State.NORMAL:
-            out += resolve_alerts(state, scope, by)
-        return out
+        row.state, row.cause, row.decision_id = to, why.cause, decision.id
+        row.rule, row.generation, row.reasons = why.rule, why.generation, list(why.reasons)
+        return decision
 
-    def switch(self, state: RiskState, scope: str, by: ChangeOrigin) -> KillSwitchChanged:
-        """Say where a switch stands, with what passes in spite of it."""
-        row = state.scopes[scope]
-        # What is dark stays dark until the rules have looked again.
-        dark = row.quality is Quality.UNKNOWN and row.unknown_since >= 0
-        row.effective = max(row.state, State.REDUCE, key=_rank) if dark else row.state
-        state.mark(f"scope/{scope}")
+    def switch(
+        self,
+        state: RiskState,
+        scope: str,
+        row: ScopeRow,
+        origin: Origin,
+        *,
+        dark: bool,
+        notes: Iterable[str] = (),
+    ) -> KillSwitchChanged:
+        """Put a switch where its state and the data want it, and say so.
+
+        Parameters
+        ----------
+        state : RiskState
+            What people have in force says what passes in spite of a HALT.
+        scope, row
+            Which switch.
+        origin : Origin
+            What moves it.
+        dark : bool
+            Whether it is restricted for want of data.
+        notes : iterable of str
+            Reasons beside those of the last decision.
+        """
+        row.effective = effective(row.state, dark=dark)
+        reasons = [*notes, *(row.reasons if row.state is not State.NORMAL else ())]
+        grant = state.controls.get(scope, NO_CONTROL).unwind
         return KillSwitchChanged(
-            id=output_id(by.cause_id, "KillSwitchChanged", scope),
-            cause_id=by.cause_id,
-            ts=moment(by.us),
+            **origin.stamp(KillSwitchChanged, scope),
             scope=scope,
             state=row.state,
             effective=row.effective,
             quality=row.quality,
-            reasons=list(row.reasons) if row.state is not State.NORMAL else [],
+            reasons=reasons,
             cause=row.cause,
             decision_id=row.decision_id,
             generation=row.generation,
-            valid_until=moment(by.us) + timedelta(seconds=self.config.valid_s),
-            unwind=unwind_allowance(state, scope),
+            valid_until=origin.ts + timedelta(seconds=self.config.valid_s),
+            unwind=None if grant is None else grant.allowance(),
         )
 
     def alert(
-        self, state: RiskState, scope: str, by: ChangeOrigin, stakes: ExposureAtStake
+        self,
+        row: ScopeRow,
+        scope: str,
+        title: str,
+        cause: Cause,
+        reasons: list[str],
+        stakes: ExposureAtStake,
+        origin: Origin,
     ) -> AlertRaised:
-        """Tell people that one of them halted a scope, whatever we have on it."""
-        row = state.scopes[scope]
-        raised = AlertRaised(
-            id=output_id(by.cause_id, "AlertRaised", scope),
-            cause_id=by.cause_id,
-            ts=moment(by.us),
-            alert=scope,
-            scope=scope,
+        """Alert people of the state of a scope; it stays one alert until it is resolved."""
+        raised = alert_raised(
+            origin,
+            scope,
+            scope,
+            title,
             severity=row.state,
-            cause=Cause.OPERATOR,
-            title=f"{scope} is {row.state.value}: {by.action}",
-            reasons=list(by.reasons),
-            exposure_usd=usd(stakes.exposure),
-            decision_id=row.decision_id or None,
+            cause=cause,
+            reasons=reasons,
+            stakes=stakes,
+            decision_id=row.decision_id,
         )
         row.alert_id, row.alert_state = row.alert_id or raised.id, row.state
         return raised
 
-    def stakes(self, state: RiskState, us: int, scope: str) -> ExposureAtStake:
-        """Our dollars on a scope, at this moment's prices."""
-        tick = TickContext(us, due=False)
-        kind, _, name = scope.partition(":")
-        if kind == "asset":
-            return self.stakes_calculator.asset(state, tick, name)
-        if kind == "counterparty":
-            return self.stakes_calculator.party(state, tick, name)
-        if kind == "venue-asset":
-            venue, _, asset = name.partition("/")
-            return self.stakes_calculator.venue_asset(state, tick, venue, asset)
-        if kind in ("book", "firm"):
-            return self.stakes_calculator.book(state, tick, kind, name)
-        return ExposureAtStake(0.0, 0.0, 0.0)
+    def intervene(self, state: RiskState, scope: str, to: State, by: Intervention) -> list[Output]:
+        """Move a scope because people say so: the decision, the switch, the alert."""
+        row = state.scopes.get(scope)
+        if row is None:
+            row = state.scopes[scope] = ScopeRow()
+        stakes = self.stakes_calculator.on(state, TickContext(by.us, due=False), scope)
+        why, origin = by.rationale, by.origin
+        out: list[Output] = [
+            self.move(row, scope, to, why, stakes, origin, quality=row.quality),
+            self.restate(state, scope, by),
+        ]
+        if to is State.HALT:
+            # They are told whatever we have on it.
+            title = f"{scope} is {to.value}: {by.action}"
+            out.append(self.alert(row, scope, title, why.cause, why.reasons, stakes, origin))
+        elif to is State.NORMAL:
+            out += resolve_alerts(state, scope, by)
+        return out
+
+    def restate(self, state: RiskState, scope: str, by: Intervention) -> KillSwitchChanged:
+        """Say where a switch stands; what is dark stays dark until the rules have looked again."""
+        row = state.scopes[scope]
+        dark = row.quality is Quality.UNKNOWN and row.unknown_since >= 0
+        state.mark(f"scope/{scope}")
+        return self.switch(state, scope, row, by.origin, dark=dark)
 
 
-def unwind_allowance(state: RiskState, scope: str) -> Unwind | None:
-    """What passes in spite of the HALT of a scope."""
-    control = state.controls.get(scope)
-    return None if control is None or control.unwind is None else control.unwind.allowance()
+def effective(state: State, *, dark: bool) -> State:
+    """State that holds for orders: at least REDUCE where data has been missing for too long."""
+    return strictest((state, State.REDUCE)) if dark else state
 
 
-def resolve_alerts(state: RiskState, scope: str, by: ChangeOrigin) -> list[Output]:
-    """End the paging about a scope."""
-    row, out = state.scopes[scope], []
-    for key, opened in ((scope, row.alert_id), (f"{scope}|data", row.dark_id)):
-        if opened:
-            out.append(alert_resolved(key, scope, opened, by))
-    row.alert_id, row.alert_state, row.grounds, row.dark_id = "", State.NORMAL, [], ""
-    state.mark(f"scope/{scope}")
-    return list(out)
-
-
-def alert_resolved(key: str, scope: str, opened: str, by: ChangeOrigin) -> AlertResolved:
-    """Say that an alert is over."""
-    return AlertResolved(
-        id=output_id(by.cause_id, "AlertResolved", key),
-        cause_id=by.cause_id,
-        ts=moment(by.us),
+def alert_raised(
+    origin: Origin,
+    key: str,
+    scope: str,
+    title: str,
+    *,
+    severity: State,
+    cause: Cause,
+    reasons: list[str],
+    stakes: ExposureAtStake | None = None,
+    decision_id: str = "",
+) -> AlertRaised:
+    """Write an alert; `stakes` and `decision_id` where it is about our dollars or a decision."""
+    return AlertRaised(
+        **origin.stamp(AlertRaised, key),
         alert=key,
         scope=scope,
-        opened_id=opened,
+        severity=severity,
+        cause=cause,
+        title=title,
+        reasons=list(reasons),
+        exposure_usd=usd(0.0 if stakes is None else stakes.exposure),
+        decision_id=decision_id or None,
     )
 
 
-def operator_alert(
-    key: str, scope: str, title: str, by: ChangeOrigin, *, exposure: float = 0.0
-) -> AlertRaised:
+def alert_resolved(origin: Origin, key: str, scope: str, opened_id: str) -> AlertResolved:
+    """Write that an alert is over."""
+    return AlertResolved(
+        **origin.stamp(AlertResolved, key), alert=key, scope=scope, opened_id=opened_id
+    )
+
+
+def operator_alert(key: str, scope: str, title: str, by: Intervention) -> AlertRaised:
     """Tell people of something that waits for them, or that they should know."""
-    return AlertRaised(
-        id=output_id(by.cause_id, "AlertRaised", key),
-        cause_id=by.cause_id,
-        ts=moment(by.us),
-        alert=key,
-        scope=scope,
+    return alert_raised(
+        by.origin,
+        key,
+        scope,
+        title,
         severity=State.WATCH,
         cause=Cause.OPERATOR,
-        title=title,
-        reasons=list(by.reasons),
-        exposure_usd=usd(exposure),
+        reasons=by.reasons,
     )
 
 
-def _rank(state: State) -> int:
-    return state.rank
+def resolve_alerts(state: RiskState, scope: str, by: Intervention) -> list[Output]:
+    """End the paging about a scope."""
+    row = state.scopes[scope]
+    out: list[Output] = [
+        alert_resolved(by.origin, key, scope, opened)
+        for key, opened in ((scope, row.alert_id), (f"{scope}|data", row.dark_id))
+        if opened
+    ]
+    row.alert_id, row.alert_state, row.grounds, row.dark_id = "", State.NORMAL, [], ""
+    state.mark(f"scope/{scope}")
+    return out
+
+
+def control_changed(state: RiskState, scope: str, origin: Origin) -> ControlChanged:
+    """Say what people have in force on a scope now."""
+    row = state.controls.get(scope, NO_CONTROL)
+    request, override, silence = row.request, row.override, row.silence
+    retired, seen, grant = row.retired, row.acknowledged, row.unwind
+    return ControlChanged(
+        **origin.stamp(ControlChanged, scope),
+        scope=scope,
+        request_id=None if request is None else request.id,
+        request_action=None if request is None else request.action,
+        request_by=None if request is None else request.by,
+        request_until=None if request is None else moment(request.until),
+        override_state=None if override is None else override.state.value,
+        override_by=None if override is None else override.by,
+        override_approved_by=None if override is None else override.approved_by,
+        override_until=None if override is None else moment(override.until),
+        silence_by=None if silence is None else silence.by,
+        silence_until=None if silence is None else moment(silence.until),
+        retired_by=None if retired is None else retired.by,
+        retired_ts=None if retired is None else moment(retired.us),
+        acknowledged_by=None if seen is None else seen.by,
+        acknowledged_ts=None if seen is None else moment(seen.us),
+        unwind_by=None if grant is None else grant.by,
+        unwind=None if grant is None else grant.allowance(),
+    )
 
 
 # How often people are paged about WATCH: a budget per month, and one alert for what is over it.
@@ -244,19 +336,18 @@ def fold_alert(
 ) -> list[AlertRaised | AlertResolved]:
     """Put one more alert into the month's one; people hear of the 1st, 2nd, 4th, 8th, ..."""
     budget = state.budget
-    by = ChangeOrigin(
-        f"tick/{scene.us}", scene.us, "fold", [f"the last was {scene.scope}", *row.reasons[:1]]
-    )
+    reasons = [f"the last was {scene.scope}", *row.reasons[:1]]
+    by = Intervention(scene.origin.cause_id, scene.us, "fold", reasons)
     out: list[AlertRaised | AlertResolved] = []
     if budget.folded == 0 and budget.alert_id:
         out.append(
-            alert_resolved(FOLDED_ALERT_KEY, "firm", budget.alert_id, by)
+            alert_resolved(by.origin, FOLDED_ALERT_KEY, FIRM, budget.alert_id)
         )  # an earlier month's
         budget.alert_id = ""
     budget.folded += 1
     if budget.folded & (budget.folded - 1) == 0:
         title = f"{budget.folded} alerts of WATCH over the budget of the month"
-        raised = operator_alert(FOLDED_ALERT_KEY, "firm", title, by)
+        raised = operator_alert(FOLDED_ALERT_KEY, FIRM, title, by)
         budget.alert_id = budget.alert_id or raised.id
         out.append(raised)
     return out
@@ -274,7 +365,6 @@ def month_of(us: int) -> int:
     return at.year * _MONTHS + at.month
 
 
-_NONE = ControlRow()
 RiskOutput = DecisionMade | KillSwitchChanged | AlertRaised | AlertResolved
 
 
@@ -285,114 +375,75 @@ class DecisionMaker:
     ----------
     config : RiskConfig
         Life times and thresholds.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     """
 
-    def __init__(self, config: RiskConfig) -> None:
+    def __init__(self, config: RiskConfig, writer: DecisionWriter) -> None:
         self.config = config
+        self.writer = writer
 
     def decide(
         self, state: RiskState, row: ScopeRow, look: RuleEvaluation, scene: EvaluationContext
     ) -> list[RiskOutput]:
         """Move a scope to the state that follows, and say so if anything changed."""
         out: list[RiskOutput] = []
-        control = state.controls.get(scene.scope, _NONE)
+        control = state.controls.get(scene.scope, NO_CONTROL)
         to = _asked(row, look, control)
         decided = to is not row.state
         if decided:
-            out.append(self._decision(row, to, look, scene))
-        unwind = None if control.unwind is None else control.unwind.allowance()
-        out += self._switch(row, scene, unwind, decided=decided)
+            out.append(self._move(row, to, look, scene))
+        out += self._switch(state, row, scene, decided=decided)
         if control.retired is None:  # nobody is paged about what is closed for good
             out += self._alerts(state, row, look, scene)
         return out
 
-    def _decision(
-        self, row: ScopeRow, state: State, look: RuleEvaluation, scene: EvaluationContext
+    def _move(
+        self, row: ScopeRow, to: State, look: RuleEvaluation, scene: EvaluationContext
     ) -> DecisionMade:
-        leading = look.requests[0] if look.requests else None
-        cause = Cause.NONE if leading is None else request_cause(leading, scene)
         stakes = scene.stakes()
-        cause_id = f"tick/{scene.us}"
-        decision = DecisionMade(
-            id=output_id(cause_id, "DecisionMade", scene.scope),
-            cause_id=cause_id,
-            ts=moment(scene.us),
-            scope=scene.scope,
-            previous=row.state,
-            state=state,
-            quality=scene.quality,
-            cause=cause,
-            generation=RULES_GENERATION if leading is None else leading.generation,
-            rule=row.rule if leading is None else leading.rule.id,
-            reasons=decision_reasons(row, look, scene, cause, stakes),
-            features=dict(sorted(scene.features.items())),
-            contributions=contributions(look, leading, scene),
-            limits={} if leading is None else rule_thresholds(leading.rule),
-            support=scene.support,
-            refute=scene.refute,
-            flip=counterfactual(row, state, look, scene),
-            exposure_usd=usd(stakes.exposure),
-            el_usd=usd(stakes.el),
-            exit_cost_usd=usd(stakes.exit_cost),
+        why = explain(row, to, look, scene, stakes)
+        return self.writer.move(
+            row, scene.scope, to, why, stakes, scene.origin, quality=scene.quality
         )
-        row.state, row.cause, row.decision_id = state, cause, decision.id
-        row.rule, row.generation = decision.rule, decision.generation
-        row.reasons = decision.reasons
-        return decision
 
     def _switch(
-        self, row: ScopeRow, scene: EvaluationContext, unwind: Unwind | None, *, decided: bool
+        self, state: RiskState, row: ScopeRow, scene: EvaluationContext, *, decided: bool
     ) -> list[RiskOutput]:
         """Put the switch where state and quality of data want it."""
-        dark = False
-        if scene.quality is Quality.UNKNOWN:
-            if row.unknown_since < 0:
-                row.unknown_since = scene.us
-            long_ago = scene.us - row.unknown_since > self.config.unknown_reduce_s * SECOND
-            # Silence may end by itself; a worker that is down does not.
-            if long_ago or scene.doubt:
-                dark = scene.stakes().exposure >= self.config.alert_from_usd
-        else:
-            row.unknown_since = -1
-        effective = max(row.state, State.REDUCE, key=_rank) if dark else row.state
-        turned = effective is not row.effective
+        dark = self._is_dark(row, scene)
+        holds = effective(row.state, dark=dark)
         told = row.quality is not scene.quality and (
-            effective is not State.NORMAL or Quality.UNKNOWN in (row.quality, scene.quality)
+            holds is not State.NORMAL or Quality.UNKNOWN in (row.quality, scene.quality)
         )
-        if not (turned or told or decided):
+        if not (holds is not row.effective or told or decided):
             return []
-        row.effective, row.quality = effective, scene.quality
-        reasons = list(row.reasons) if row.state is not State.NORMAL else []
-        if dark:
-            reasons.insert(0, _silence(row, scene))
-        cause_id = f"tick/{scene.us}"
-        return [
-            KillSwitchChanged(
-                id=output_id(cause_id, "KillSwitchChanged", scene.scope),
-                cause_id=cause_id,
-                ts=moment(scene.us),
-                scope=scene.scope,
-                state=row.state,
-                effective=effective,
-                quality=scene.quality,
-                reasons=reasons,
-                cause=row.cause,
-                decision_id=row.decision_id,
-                generation=row.generation,
-                valid_until=moment(scene.us) + timedelta(seconds=self.config.valid_s),
-                unwind=unwind,
-            )
-        ]
+        row.quality = scene.quality
+        notes = [_silence(row, scene)] if dark else []
+        return [self.writer.switch(state, scene.scope, row, scene.origin, dark=dark, notes=notes)]
+
+    def _is_dark(self, row: ScopeRow, scene: EvaluationContext) -> bool:
+        """Whether data has been missing for too long, of a scope on which we have something."""
+        if scene.quality is not Quality.UNKNOWN:
+            row.unknown_since = -1
+            return False
+        if row.unknown_since < 0:
+            row.unknown_since = scene.us
+        long_ago = scene.us - row.unknown_since > self.config.unknown_reduce_s * SECOND
+        # Silence may end by itself; a worker that is down does not.
+        if long_ago or scene.doubt:
+            return scene.stakes().exposure >= self.config.alert_from_usd
+        return False
 
     def _alerts(
         self, state: RiskState, row: ScopeRow, look: RuleEvaluation, scene: EvaluationContext
     ) -> list[RiskOutput]:
         """Tell people, if it is about their money; tell them more; and when it is over."""
         out: list[RiskOutput] = []
-        silenced = state.controls.get(scene.scope, _NONE).silence is not None
+        silenced = state.controls.get(scene.scope, NO_CONTROL).silence is not None
         if row.state is State.NORMAL:
             if row.alert_id:
-                out.append(_resolved(scene, scene.scope, row.alert_id))
+                out.append(alert_resolved(scene.origin, scene.scope, scene.scope, row.alert_id))
                 row.alert_id = ""
             row.alert_state, row.grounds = State.NORMAL, []
             return out + self._dark(row, scene, silenced=silenced)
@@ -402,7 +453,7 @@ class DecisionMaker:
         added = [
             r
             for r in look.requests
-            if r.state.rank >= row.state.rank and leading_feature(r, scene) not in known
+            if r.state.rank >= row.state.rank and leading_feature(r, look) not in known
         ]
         # A silence ends, so what was not told meanwhile is told then; a HALT is told at once.
         if (entered or added) and (not silenced or row.state is State.HALT):
@@ -415,7 +466,7 @@ class DecisionMaker:
                     row.alert_state = row.state
                 else:
                     out.append(self._raise(row, look, scene, stakes, added, entered=entered))
-                row.grounds = sorted({*known, *(leading_feature(r, scene) for r in added)})
+                row.grounds = sorted({*known, *(leading_feature(r, look) for r in added)})
         return out + self._dark(row, scene, silenced=silenced)
 
     def _raise(
@@ -432,14 +483,10 @@ class DecisionMaker:
         cause, reasons = row.cause, row.reasons
         title = f"{scene.scope} is {row.state.value}"
         if not entered:
-            cause = request_cause(added[0], scene)
+            cause = request_cause(added[0], look, scene)
             reasons = decision_reasons(row, look, scene, cause, stakes)
-            feature = leading_feature(added[0], scene)
-            title = f"{scene.scope} is {row.state.value}, now also by {feature}"
-        raised = _raised(scene, scene.scope, row, title, stakes, (row.state, cause, reasons))
-        row.alert_id = row.alert_id or raised.id
-        row.alert_state = row.state
-        return raised
+            title += f", now also by {leading_feature(added[0], look)}"
+        return self.writer.alert(row, scene.scope, title, cause, reasons, stakes, scene.origin)
 
     def _dark(self, row: ScopeRow, scene: EvaluationContext, *, silenced: bool) -> list[RiskOutput]:
         """Tell people that a scope they hold something of is restricted for want of data."""
@@ -452,40 +499,23 @@ class DecisionMaker:
                 _silence(row, scene),
                 f"we have {stakes.exposure:,.0f} USD on it; this ends by itself when data is back",
             ]
-            said = (State.WATCH, Cause.FEED, reasons)
-            raised = _raised(scene, key, row, title, stakes, said)
+            raised = alert_raised(
+                scene.origin,
+                key,
+                scene.scope,
+                title,
+                severity=State.WATCH,
+                cause=Cause.FEED,
+                reasons=reasons,
+                stakes=stakes,
+                decision_id=row.decision_id,
+            )
             row.dark_id = raised.id
             return [raised]
         if not dark and row.dark_id:
             gone, row.dark_id = row.dark_id, ""
-            return [_resolved(scene, key, gone)]
+            return [alert_resolved(scene.origin, key, scene.scope, gone)]
         return []
-
-
-def _raised(
-    scene: EvaluationContext,
-    key: str,
-    row: ScopeRow,
-    title: str,
-    stakes: ExposureAtStake,
-    said: tuple[State, Cause, list[str]],
-) -> AlertRaised:
-    """Make an alert; `said` is how grave it is, its cause, and why."""
-    cause_id = f"tick/{scene.us}"
-    severity, cause, reasons = said
-    return AlertRaised(
-        id=output_id(cause_id, "AlertRaised", key),
-        cause_id=cause_id,
-        ts=moment(scene.us),
-        alert=key,
-        scope=scene.scope,
-        severity=severity,
-        cause=cause,
-        title=title,
-        reasons=list(reasons),
-        exposure_usd=usd(stakes.exposure),
-        decision_id=row.decision_id or None,
-    )
 
 
 def _silence(row: ScopeRow, scene: EvaluationContext) -> str:
@@ -496,18 +526,6 @@ def _silence(row: ScopeRow, scene: EvaluationContext) -> str:
     return f"{scene.scope}: nothing has been heard for {minutes:.0f} minutes"
 
 
-def _resolved(scene: EvaluationContext, key: str, opened_id: str) -> AlertResolved:
-    cause_id = f"tick/{scene.us}"
-    return AlertResolved(
-        id=output_id(cause_id, "AlertResolved", key),
-        cause_id=cause_id,
-        ts=moment(scene.us),
-        alert=key,
-        scope=scene.scope,
-        opened_id=opened_id,
-    )
-
-
 def _asked(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
     """State that follows: HALT latches, unless two people have overridden it for a while."""
     if row.state is State.HALT:
@@ -516,7 +534,7 @@ def _asked(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
         return look.state
     lifted = control.override.state
     below = [r.state for r in look.requests if r.state is not State.HALT]
-    return max((lifted, *below), key=_rank)
+    return strictest((lifted, *below))
 
 
 # How the rules look at one scope, and what becomes of what they see.
@@ -528,20 +546,17 @@ class ScopeEvaluator:
     Parameters
     ----------
     config : RiskConfig
-        Asks, life times.
-    rules : RulePack
-        Static rules.
-    stakes_calculator : Dollars
-        What is at stake.
+        Life times and thresholds.
+    engine : RuleEngine
+        Rules and asks.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
     """
 
-    def __init__(self, config: RiskConfig, rules: RulePack, dollars: StakesCalculator) -> None:
-        self.stakes_calculator = dollars
-        self.decider = DecisionMaker(config)
-        self.rule_engines = {
-            kind: RuleEngine(rules, kind, tuple(a for a in config.asks if a.scope_kind == kind))
-            for kind in ("asset", "venue-asset", "counterparty", "book", "firm")
-        }
+    def __init__(self, config: RiskConfig, engine: RuleEngine, writer: DecisionWriter) -> None:
+        self.engine = engine
+        self.stakes_calculator = writer.stakes_calculator
+        self.decider = DecisionMaker(config, writer)
 
     def apply_bound(
         self, state: RiskState, tick: TickContext, scope: str, caps: dict[str, State]
@@ -553,29 +568,28 @@ class ScopeEvaluator:
             return caps
         return {f: State.WATCH if cap is State.REDUCE else cap for f, cap in caps.items()}
 
-    def is_idle(self, state: RiskState, kind: str, scope: str, bound: dict[str, Features]) -> bool:
+    def is_idle(self, state: RiskState, scope: str, bound: dict[str, Features]) -> bool:
         """Whether there is nothing to say of a scope that only limits know, and no news at all."""
         if state.credit or scope in state.scopes:
             return False
-        return not self.rule_engines[kind].has_met_condition(bound.get(scope, {}))
+        return not self.engine.of(scope).has_met_condition(bound.get(scope, {}))
 
     def evaluate(
         self,
         state: RiskState,
         tick: TickContext,
-        kind: str,
         scene: EvaluationContext,
         fresh: int,
         caps: dict[str, State] | None = None,
     ) -> list[Output]:
         """Let the rules of one scope look, and say what follows; rows change only if it does."""
         known = state.scopes.get(scene.scope)
-        machine = self.rule_engines[kind]
+        rules = self.engine.of(scene.scope)
         quiet = known is None and scene.quality is not Quality.UNKNOWN
-        if quiet and not machine.has_met_condition(scene.features):
+        if quiet and not rules.has_met_condition(scene.features):
             return []
         row = known or ScopeRow()
-        look = machine.evaluate(
+        look = rules.evaluate(
             row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
         )
         tick.moving = tick.moving or look.moving

@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, moment
-from riskwatch.core.ids import output_id
-from riskwatch.core.outputs import SCHEDULED_BY, DrillSignalled
+from riskwatch.core.outputs import SCHEDULED_BY, DrillSignalled, Origin
 from riskwatch.core.risk.state import DrillRow
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ def last_due(plan: DrillPlan, us: int) -> int:
 def commanded_drill(order: AuthorizedCommand, expect: list[str]) -> DrillSignalled:
     """Signal what a person commands."""
     return DrillSignalled(
-        id=output_id(order.cause_id, "DrillSignalled", order.scope),
-        cause_id=order.cause_id,
-        ts=moment(order.us),
+        **order.origin.stamp(DrillSignalled, order.scope),
         scope=order.scope,
         plan="",
         person=order.by,
@@ -79,9 +76,7 @@ def scheduled_drills(plans: Sequence[DrillPlan], state: RiskState, us: int) -> l
 def _signal(plan: DrillPlan, due: int, us: int) -> DrillSignalled:
     cause = f"drill/{plan.id}/{due}"
     return DrillSignalled(
-        id=output_id(cause, "DrillSignalled", plan.scope),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin(cause, moment(us)).stamp(DrillSignalled, plan.scope),
         scope=plan.scope,
         plan=plan.id,
         person=SCHEDULED_BY,

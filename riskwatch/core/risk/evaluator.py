@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from riskwatch.core.risk.explanation import EvaluationContext
 from riskwatch.core.risk.exposure import price_of
 from riskwatch.core.risk.features import (
     READING_MAX_AGE,
+    Features,
     asset_features,
     asset_quality,
     counterparty_features,
@@ -30,8 +31,8 @@ from riskwatch.core.risk.features import (
 from riskwatch.core.risk.limits import LimitBook
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import Explanation
-from riskwatch.core.risk.stakes import StakesCalculator, TickContext
 from riskwatch.core.risk.state import fault_reasons
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
     from riskwatch.core.reference import LimitsConfig, Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.credit_loss import CreditAssessor
-    from riskwatch.core.risk.features import Features
+    from riskwatch.core.risk.decision import DecisionWriter
+    from riskwatch.core.risk.rule_engine import RuleEngine
     from riskwatch.core.risk.scorer import Scorer
+    from riskwatch.core.risk.stakes import TickContext
     from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
-    from riskwatch.core.rules import RulePack
 
 
 # Whom the stage asks for scores, how often, and what becomes of the answers.
@@ -97,7 +99,7 @@ class ScoreCollector:
 
         Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
         """
-        kind = scope.partition(":")[0]
+        kind = parse(scope).kind
         calm = self._calm(kind, features)
         if not self._due(state, us, scope, calm=calm):
             return ScopeScores()
@@ -122,7 +124,7 @@ class ScoreCollector:
 
     def _calm(self, kind: str, features: Features) -> bool:
         """Whether a scope is so far from every question that a look now and then will do."""
-        if kind == "asset":
+        if kind == ASSET:
             return abs(features["deviation_bp"]) < self.config.calm_bp
         return (
             features.get("dislocation_bp", 0.0) < self.config.calm_dislocation_bp
@@ -179,10 +181,58 @@ def learn_slippage(state: RiskState, us: int, assessor: CreditAssessor) -> None:
         assessor.slippage.learn(state.scorer, slip.asset, value, law, slip.bp)
 
 
+class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
+    """One scope whose turn it is: what is known of it, and what is to be done.
+
+    Attributes
+    ----------
+    scope : str
+        Which.
+    features : dict of str to float
+        What is known now; what the models say is added to it.
+    cause, quality, support, refute, doubt
+        As of a :class:`~riskwatch.core.risk.explanation.EvaluationContext`.
+    fresh : int
+        Fresh observations since the last look.
+    out : list of Output
+        What goes out before the rules look.
+    asked : bool
+        Whether the models are asked about it.
+    labelled, ours : bool
+        As of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
+    """
+
+    scope: str
+    features: Features
+    cause: Cause
+    quality: Quality = Quality.GOOD
+    support: list[str] = []
+    refute: list[str] = []
+    fresh: int = 1
+    out: Sequence[Output] = ()
+    asked: bool = False
+    labelled: bool = False
+    ours: bool = True
+    doubt: str = ""
+
+
 class Evaluator:
     """Looks at every scope in a fixed order.
 
-    Parameters are those of :class:`riskwatch.core.risk.stage.RiskStage`.
+    Parameters
+    ----------
+    config : RiskConfig
+        How readings become states.
+    reference : Reference
+        What is known of assets and parties.
+    limits : Limits
+        The firm's limits.
+    engine : RuleEngine
+        Rules and asks.
+    writer : DecisionWriter
+        Moves scopes, and writes what is said about it.
+    scorer : Scorer
+        The models.
     """
 
     def __init__(
@@ -190,15 +240,16 @@ class Evaluator:
         config: RiskConfig,
         reference: Reference,
         limits: LimitsConfig,
-        rules: RulePack,
+        engine: RuleEngine,
+        writer: DecisionWriter,
         scorer: Scorer,
     ) -> None:
         self.config = config
         self.reference = reference
         self.limits = LimitBook(limits, reference)
         self.score_collector = ScoreCollector(config, scorer)
-        self.stakes_calculator = StakesCalculator(config, reference, limits, scorer.slippage)
-        self.scope_evaluator = ScopeEvaluator(config, rules, self.stakes_calculator)
+        self.stakes_calculator = writer.stakes_calculator
+        self.scope_evaluator = ScopeEvaluator(config, engine, writer)
 
     def run(self, state: RiskState, tick: TickContext) -> list[Output]:
         """Evaluate everything; the state is as of `tick` afterwards."""
@@ -208,10 +259,7 @@ class Evaluator:
         out: list[Output] = []
         out += self._exposures(state, tick)
         bound = self._limits(state, tick, out)
-        out += self._assets(state, tick, bound)
-        out += self._venue_assets(state, tick)
-        out += self._counterparties(state, tick, bound)
-        out += self._books(state, tick, bound)
+        out += self._scopes(state, tick, bound)
         out += self.score_collector.scorer.report(state.scorer, tick.us)
         if tick.due:
             out += self.stakes_calculator.assessments(state, tick)
@@ -252,59 +300,90 @@ class Evaluator:
             state.limit_features = self.limits.scope_features(found)
         return state.limit_features
 
-    def _assets(
+    def _scopes(
         self, state: RiskState, tick: TickContext, bound: dict[str, Features]
     ) -> Iterator[Output]:
-        worst = self._discounts(state, tick.us)
-        names = dict.fromkeys(state.assets)
-        names |= _named(bound, "asset:")
-        for name in sorted(names):
-            scope, row = f"asset:{name}", state.assets.get(name)
-            if row is None and self.scope_evaluator.is_idle(state, "asset", scope, bound):
-                continue
-            # What was never priced is missing, not gone: PRICE_MISSING says so.
-            quality = Quality.GOOD
-            answers = ScopeScores()
-            fresh = 0
-            if row is not None:
-                quality = asset_quality(row, tick.us, self.config)
-                fresh = row.reading.observations - row.observations
-                row.observations = row.reading.observations
-                if fresh and self._usual(row, name, quality):
-                    update_asset_baseline(
-                        row, name, self._state(state, scope), self.config, self.reference
-                    )
-            features = asset_features(state, name, tick.us, worst, self.config, self.reference)
-            features |= bound.get(scope, {})
-            if row is not None:
-                sent = list(reports.asset_valued(name, row, quality, tick.us, self.config))
-                if sent or fresh:
-                    state.mark(f"asset/{name}")
-                yield from sent
-                if "deviation_bp" in features:
-                    trusted = row.reading.fiat_path and quality is not Quality.UNKNOWN
-                    answers = self.score_collector.ask(
-                        state, tick.us, scope, features, labelled=trusted
-                    )
-                    yield from answers.out
-            yield from self.scope_evaluator.evaluate(
+        """Look at every scope, kind by kind; what is known of one is gathered at its turn."""
+        for subjects in (self._assets, self._venue_assets, self._counterparties, self._books):
+            for subject in subjects(state, tick, bound):
+                yield from self._look(state, tick, subject)
+
+    def _look(self, state: RiskState, tick: TickContext, subject: ScopeSubject) -> Iterator[Output]:
+        """Put out what is known of one scope, ask the models, and let the rules look."""
+        yield from subject.out
+        scene = EvaluationContext(
+            us=tick.us,
+            scope=subject.scope,
+            features=subject.features,
+            cause=subject.cause,
+            quality=subject.quality,
+            support=subject.support,
+            refute=subject.refute,
+            stakes=partial(self.stakes_calculator.on, state, tick, subject.scope),
+            doubt=subject.doubt,
+        )
+        caps: dict[str, State] = {}
+        if subject.asked:
+            answers = self.score_collector.ask(
                 state,
-                tick,
-                "asset",
-                EvaluationContext(
-                    us=tick.us,
-                    scope=scope,
-                    features=features,
-                    cause=Cause.NONE if row is None else row.reading.cause,
-                    quality=quality,
-                    support=[] if row is None else row.reading.support,
-                    refute=[] if row is None else row.reading.refute,
-                    stakes=partial(self.stakes_calculator.asset, state, tick, name),
-                    scores=answers.grounds,
-                ),
-                fresh,
-                self.scope_evaluator.apply_bound(state, tick, scope, answers.caps),
+                tick.us,
+                scene.scope,
+                scene.features,
+                labelled=subject.labelled,
+                ours=subject.ours,
             )
+            yield from answers.out
+            scene.scores.update(answers.grounds)
+            caps = self.scope_evaluator.apply_bound(state, tick, scene.scope, answers.caps)
+        yield from self.scope_evaluator.evaluate(state, tick, scene, subject.fresh, caps)
+
+    def _assets(
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+    ) -> Iterator[ScopeSubject]:
+        worst = self._discounts(state, tick.us)
+        names = dict.fromkeys(state.assets) | _named(bound, ASSET)
+        for name in sorted(names):
+            scope, row = f"{ASSET}:{name}", state.assets.get(name)
+            if row is None:
+                # What was never priced is missing, not gone: PRICE_MISSING says so.
+                if not self.scope_evaluator.is_idle(state, scope, bound):
+                    features = self._asset_features(state, name, tick.us, worst, bound)
+                    yield ScopeSubject(scope, features, Cause.NONE, fresh=0)
+                continue
+            quality = asset_quality(row, tick.us, self.config)
+            fresh = row.reading.observations - row.observations
+            row.observations = row.reading.observations
+            if fresh and self._usual(row, name, quality):
+                update_asset_baseline(
+                    row, name, self._state(state, scope), self.config, self.reference
+                )
+            features = self._asset_features(state, name, tick.us, worst, bound)
+            sent = list(reports.asset_valued(name, row, quality, tick.us, self.config))
+            if sent or fresh:
+                state.mark(f"asset/{name}")
+            yield ScopeSubject(
+                scope,
+                features,
+                row.reading.cause,
+                quality=quality,
+                support=row.reading.support,
+                refute=row.reading.refute,
+                fresh=fresh,
+                out=sent,
+                asked="deviation_bp" in features,
+                labelled=row.reading.fiat_path and quality is not Quality.UNKNOWN,
+            )
+
+    def _asset_features(
+        self,
+        state: RiskState,
+        name: str,
+        us: int,
+        worst: list[tuple[float, str]],
+        bound: dict[str, Features],
+    ) -> Features:
+        features = asset_features(state, name, us, worst, self.config, self.reference)
+        return features | bound.get(f"{ASSET}:{name}", {})
 
     def _usual(self, row: AssetRow, name: str, quality: Quality) -> bool:
         """Whether what was just seen of a coin may say what is usual."""
@@ -327,52 +406,41 @@ class Evaluator:
         ]
         return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 
-    def _venue_assets(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
-        prefix = "venue-asset:"
-        scopes = {s: None for s in state.scopes if s.startswith(prefix)}
+    def _venue_assets(
+        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+    ) -> Iterator[ScopeSubject]:
+        del bound  # no limit is on a coin at one venue
+        scopes = {s: None for s in state.scopes if parse(s).kind == VENUE_ASSET}
         for venue in sorted(state.venues):
-            scopes |= {f"{prefix}{venue}/{asset}": None for asset in state.venues[venue].local}
+            local = state.venues[venue].local
+            scopes |= {f"{VENUE_ASSET}:{venue}/{asset}": None for asset in local}
         for scope in sorted(scopes):
-            venue, _, asset = scope.removeprefix(prefix).partition("/")
-            row = state.venues.get(venue)
+            at = parse(scope)
+            row = state.venues.get(at.name)
             if row is None:
                 continue  # people halted a coin at a venue that nothing was heard of
-            local = row.local.get(asset)
+            price = row.local.get(at.asset)
             seen = state.sent.get(f"local/{scope}", 0)
-            now = seen if local is None else local.observations
+            now = seen if price is None else price.observations
             if now != seen:
                 state.sent[f"local/{scope}"] = now
                 state.mark(f"sent/local/{scope}")
-            features = venue_asset_features(row, asset, tick.us)
-            scene = EvaluationContext(
-                us=tick.us,
-                scope=scope,
-                features=features,
-                cause=Cause.VENUE,
-                quality=Quality.GOOD,
-                support=[],
-                refute=[],
-                stakes=partial(self.stakes_calculator.venue_asset, state, tick, venue, asset),
-            )
-            yield from self.scope_evaluator.evaluate(
-                state, tick, "venue-asset", scene, max(0, now - seen)
-            )
+            features = venue_asset_features(row, at.asset, tick.us)
+            yield ScopeSubject(scope, features, Cause.VENUE, fresh=max(0, now - seen))
 
     def _counterparties(
         self, state: RiskState, tick: TickContext, bound: dict[str, Features]
-    ) -> Iterator[Output]:
+    ) -> Iterator[ScopeSubject]:
         doubted = fault_reasons(state)
         known = dict.fromkeys([*state.parties, *state.venues, *doubted])
         # A group's limit closes the door of those of its members that we have nothing with yet.
-        names = known | _named(bound, "counterparty:")
+        names = known | _named(bound, COUNTERPARTY)
         names |= {
             s: None for s in state.credit if self.reference.party(s).kind not in ("issuer", "bank")
         }
         for name in sorted(names):
-            scope = f"counterparty:{name}"
-            if name not in known and self.scope_evaluator.is_idle(
-                state, "counterparty", scope, bound
-            ):
+            scope = f"{COUNTERPARTY}:{name}"
+            if name not in known and self.scope_evaluator.is_idle(state, scope, bound):
                 continue
             party = state.parties.get(name)
             if party is not None and update_party_baseline(
@@ -380,60 +448,28 @@ class Evaluator:
             ):
                 state.mark(f"party/{name}")
             features = counterparty_features(state, name, tick.us, self.config, self.reference)
-            features |= bound.get(scope, {})
+            asked = name in state.parties or name in state.venues
             quality = venue_quality(state.venues.get(name), tick.us, self.config)
-            answers = ScopeScores()
-            if name in state.parties or name in state.venues:
-                answers = self.score_collector.ask(
-                    state,
-                    tick.us,
-                    scope,
-                    features,
-                    labelled=name not in doubted,
-                    ours=has_business(party, state, self.config),
-                )
-                yield from answers.out
-            scene = EvaluationContext(
-                us=tick.us,
-                scope=scope,
-                features=features,
-                cause=Cause.COUNTERPARTY,
+            yield ScopeSubject(
+                scope,
+                features | bound.get(scope, {}),
+                Cause.COUNTERPARTY,
                 quality=Quality.UNKNOWN if name in doubted else quality,
-                support=[],
-                refute=[],
-                stakes=partial(self.stakes_calculator.party, state, tick, name),
-                scores=answers.grounds,
+                asked=asked,
+                labelled=name not in doubted,
+                ours=asked and has_business(party, state, self.config),
                 doubt=doubted.get(name, ""),
-            )
-            yield from self.scope_evaluator.evaluate(
-                state,
-                tick,
-                "counterparty",
-                scene,
-                1,
-                self.scope_evaluator.apply_bound(state, tick, scope, answers.caps),
             )
 
     def _books(
         self, state: RiskState, tick: TickContext, bound: dict[str, Features]
-    ) -> Iterator[Output]:
+    ) -> Iterator[ScopeSubject]:
+        del state, tick
         for scope in sorted(bound):
-            kind, _, name = scope.partition(":")
-            if kind not in ("book", "firm"):
-                continue
-            scene = EvaluationContext(
-                us=tick.us,
-                scope=scope,
-                features=bound[scope],
-                cause=Cause.LIMIT,
-                quality=Quality.GOOD,
-                support=[],
-                refute=[],
-                stakes=partial(self.stakes_calculator.book, state, tick, kind, name),
-            )
-            yield from self.scope_evaluator.evaluate(state, tick, kind, scene, 1)
+            if parse(scope).kind in (BOOK, FIRM):
+                yield ScopeSubject(scope, bound[scope], Cause.LIMIT)
 
 
-def _named(bound: dict[str, Features], prefix: str) -> dict[str, None]:
+def _named(bound: dict[str, Features], kind: str) -> dict[str, None]:
     """Names of the scopes of one kind that limits say something of."""
-    return {s.removeprefix(prefix): None for s in bound if s.startswith(prefix)}
+    return {at.name: None for at in map(parse, bound) if at.kind == kind}

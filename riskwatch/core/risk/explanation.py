@@ -1,4 +1,4 @@
-"""The grounds of a decision: what moved, in which words, and what would have altered it."""
+"""The explanation of a decision: what moved, in which words, and what would have altered it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import msgspec
 
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.money import quantise
-from riskwatch.core.risk.rule_engine import (
-    RULES_GENERATION,
-    RuleEvaluation,
-    RuleRequest,
-    score_feature,
-)
-from riskwatch.core.risk.scorer import ENSEMBLE, Explanation
+from riskwatch.core.outputs import Origin
+from riskwatch.core.risk.rule_engine import RuleEvaluation, RuleRequest, score_feature
+from riskwatch.core.risk.scorer import ENSEMBLE, RULES_GENERATION, Explanation
+from riskwatch.core.scopes import ASSET, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
     from riskwatch.core.risk.state import ScopeRow
@@ -53,30 +50,75 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     scores: dict[str, Callable[[], Explanation]] = {}
     doubt: str = ""
 
+    @property
+    def origin(self) -> Origin:
+        """What is said of the scope comes from the tick."""
+        return Origin.tick(self.us)
 
-def leading_feature(request: RuleRequest, scene: EvaluationContext) -> str:
+
+class Rationale(msgspec.Struct, frozen=True, gc=False):
+    """Why a scope moves; the fields are those of a decision.
+
+    It is worked out without binding anybody, so it can also be had of what will not be done.
+    """
+
+    cause: Cause
+    generation: str
+    rule: str
+    reasons: list[str]
+    flip: dict[str, Any]
+    features: dict[str, float] = {}
+    contributions: dict[str, float] = {}
+    limits: dict[str, float] = {}
+    support: list[str] = []
+    refute: list[str] = []
+
+
+def explain(
+    row: ScopeRow,
+    to: State,
+    look: RuleEvaluation,
+    scene: EvaluationContext,
+    stakes: ExposureAtStake,
+) -> Rationale:
+    """Say why rules and asks move a scope from where it is to a state."""
+    leading = look.leading
+    cause = Cause.NONE if leading is None else request_cause(leading, look, scene)
+    return Rationale(
+        cause=cause,
+        generation=RULES_GENERATION if leading is None else leading.generation,
+        rule=row.rule if leading is None else leading.rule.id,
+        reasons=decision_reasons(row, look, scene, cause, stakes),
+        flip=counterfactual(row, to, look, scene),
+        features=dict(sorted(scene.features.items())),
+        contributions=contributions(look, scene),
+        limits={} if leading is None else rule_thresholds(leading.rule),
+        support=scene.support,
+        refute=scene.refute,
+    )
+
+
+def leading_feature(request: RuleRequest, look: RuleEvaluation) -> str:
     """Name the input on which a request rests: the one that exceeds its threshold most."""
-    _, condition = request.rule.severity(scene.features)
-    return condition.feature if condition is not None else request.rule.any[0].feature
+    condition = look.decisive.get(request.rule.id, request.rule.any[0])
+    return condition.feature
 
 
-def request_cause(request: RuleRequest, scene: EvaluationContext) -> Cause:
+def request_cause(request: RuleRequest, look: RuleEvaluation, scene: EvaluationContext) -> Cause:
     """What moved, by the input that decided."""
-    feature = leading_feature(request, scene)
-    kind = scene.scope.partition(":")[0]
+    feature, kind = leading_feature(request, look), parse(scene.scope).kind
     if feature in LIMIT_FEATURES:
         return Cause.LIMIT
-    if kind == "asset":
+    if kind == ASSET:
         return Cause.ISSUER if feature.endswith(CREDIT_FEATURES) else scene.cause
-    if kind == "venue-asset" or feature == "dislocation_bp":
+    if kind == VENUE_ASSET or feature == "dislocation_bp":
         return Cause.VENUE
     return Cause.COUNTERPARTY
 
 
-def contributions(
-    look: RuleEvaluation, leading: RuleRequest | None, scene: EvaluationContext
-) -> dict[str, float]:
+def contributions(look: RuleEvaluation, scene: EvaluationContext) -> dict[str, float]:
     """What the leading model's probability is made of; else the severity of every rule."""
+    leading = look.leading
     if leading is not None and leading.generation != RULES_GENERATION:
         asked = scene.scores.get(leading.rule.any[0].feature)
         return {} if asked is None else dict(sorted(asked()[1].items()))
@@ -96,14 +138,14 @@ def rule_thresholds(rule: Rule) -> dict[str, float]:
 
 def rule_sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
     """Say in the rule's own words what it has seen."""
-    said = rule.text.format(
+    words = rule.text.format(
         scope=scope,
         feature=condition.feature,
         value=f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}",
         at=f"{condition.at:,.4g}" if abs(condition.at) < 1e4 else f"{condition.at:,.0f}",
         unit=condition.unit,
     )
-    return " ".join(said.split())
+    return " ".join(words.split())
 
 
 def decision_reasons(
@@ -116,16 +158,16 @@ def decision_reasons(
     """Say why, in plain sentences: what each active rule saw, who agrees, what is at stake."""
     out = []
     for request in look.requests:
-        _, condition = request.rule.severity(scene.features)
+        condition = look.decisive.get(request.rule.id)
         if condition is None:
             out.append(f"{request.rule.id} still holds: nothing newer is known")
             continue
-        said = rule_sentence(
+        reason = rule_sentence(
             request.rule, condition, scene.features[condition.feature], scene.scope
         )
         if request.severity < 1.0:
-            said += f" (held: not below {request.rule.exit:g} of it for long enough)"
-        out.append(said)
+            reason += f" (held: not below {request.rule.exit:g} of it for long enough)"
+        out.append(reason)
     if not look.requests:
         out.append(f"{scene.scope}: {row.rule} let go, nothing else is asked for")
     out += _served(scene)
@@ -165,12 +207,12 @@ def counterfactual(
     Going down: the value at which the rule that let go would have held on.
     """
     up = state.rank > row.state.rank
-    rule = look.requests[0].rule if up and look.requests else look.before
+    rule = look.leading.rule if up and look.leading is not None else look.before
     if rule is None and row.cause is Cause.OPERATOR:
         return {"needed": "another command"}
     if rule is None:
         return {"needed": "a rule that is no longer in the pack"}
-    _, condition = rule.severity(scene.features)
+    condition = look.decisive.get(rule.id)
     if condition is None:
         return {"rule": rule.id, "needed": "any value: nothing is known now"}
     if not up:

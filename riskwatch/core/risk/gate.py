@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.clock import SECOND, micros, rfc3339
+from riskwatch.core.clock import SECOND, micros, moment, rfc3339
 from riskwatch.core.command_signing import command_bytes, intent_digest
 from riskwatch.core.enums import CommandRefusal, State
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.events import Command, identity
 from riskwatch.core.operators import Operator
-from riskwatch.core.outputs import CLIENT_NAME, Output
+from riskwatch.core.outputs import CLIENT_NAME, Origin, Output
+from riskwatch.core.risk.decision import Intervention
 from riskwatch.core.risk.state import IdempotencyRow
+from riskwatch.core.scopes import BOOK, is_scope, parse
 
 if TYPE_CHECKING:
     from riskwatch.core.operators import Verifier
@@ -25,24 +27,9 @@ if TYPE_CHECKING:
 
 # A command on its way: who gave it, at which moment it counts, and what its arguments say.
 
-_NAME: Final = r"[^\s/:\x00-\x1f\x7f]{1,64}"
-_SCOPE: Final = re.compile(
-    rf"\A(firm|(book|counterparty|asset):{_NAME}|venue-asset:{_NAME}/{_NAME})\Z"
-)
 _NUMBER: Final = re.compile(r"\A[0-9]{1,15}(\.[0-9]{1,8})?\Z")
 _LONGEST: Final = 200
 _CLIENTS: Final = 100
-
-
-def is_scope(scope: str) -> bool:
-    """Whether a switch can stand on it.
-
-    Examples
-    --------
-    >>> [is_scope(s) for s in ("firm", "book:arb", "venue-asset:kraken/USDC", "asset:", "x")]
-    [True, True, True, False, False]
-    """
-    return _SCOPE.match(scope) is not None
 
 
 class CommandRefusedError(Exception):
@@ -89,6 +76,15 @@ class AuthorizedCommand(msgspec.Struct, frozen=True):
     def reason(self) -> str:
         """Why, as they say."""
         return self.command.reason
+
+    @property
+    def origin(self) -> Origin:
+        """What comes of it comes from the command, at the time at which it counts."""
+        return Origin(self.cause_id, moment(self.us))
+
+    def intervention(self, action: str, reasons: list[str]) -> Intervention:
+        """Return what it does to its scope, and why."""
+        return Intervention(self.cause_id, self.us, action, reasons)
 
 
 class CommandResult(msgspec.Struct):
@@ -154,13 +150,13 @@ class CommandArguments:
         """RFC 3339 time after now, at most `longest_s` seconds from now; microseconds."""
         value = self._left.pop(name, None)
         try:
-            moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+            end = datetime.fromisoformat(value) if isinstance(value, str) else None
         except ValueError:
-            moment = None
+            end = None
         # At either end of the calendar another zone's clock cannot be said in UTC.
-        if moment is None or moment.tzinfo is None or not MINYEAR < moment.year < MAXYEAR:
+        if end is None or end.tzinfo is None or not MINYEAR < end.year < MAXYEAR:
             raise _bad(f"{name} must be an RFC 3339 time with its zone, was {_shown(value)}")
-        us = micros(moment)
+        us = micros(end)
         latest = self._us + round(longest_s * SECOND)
         if not self._us < us <= latest:
             raise CommandRefusedError(
@@ -304,8 +300,8 @@ class CommandGate:
         if command.action not in _ELSEWHERE and not is_scope(command.scope):
             raise CommandRefusedError(No.SCOPE_INVALID, f"{command.scope!r} is no scope")
         if operator.role == "trader":
-            kind, _, book = command.scope.partition(":")
-            if kind != "book" or book not in operator.books:
+            at = parse(command.scope)
+            if at.kind != BOOK or at.name not in operator.books:
                 raise CommandRefusedError(
                     No.BOOK_FORBIDDEN, f"{operator.id} may halt {', '.join(operator.books)} only"
                 )

@@ -8,6 +8,7 @@ import msgspec
 
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, LimitsConfig, Reference
+from riskwatch.core.scopes import kind_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,7 +158,7 @@ class LimitBook:
         """
         out: dict[str, dict[str, float]] = {}
         for m in found:
-            kind = m.scope.partition(":")[0]
+            kind = kind_of_scope(m.scope)
             bank = kind == "bank"
             hard = 0.0 if bank else m.utilisation
             warning = quantise(m.utilisation / max(m.limit.warning_share, 1e-6))

@@ -6,9 +6,8 @@ import decimal
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, Quality, QualityIssue
-from riskwatch.core.ids import output_id
 from riskwatch.core.money import EXACT, canonical, mul, quantise, usd
 from riskwatch.core.outputs import (
     AssetValued,
@@ -17,6 +16,7 @@ from riskwatch.core.outputs import (
     DataQualityResolved,
     ExposureChanged,
     LimitMeasured,
+    Origin,
     PositionChanged,
     ScoreUpdated,
 )
@@ -49,7 +49,6 @@ def exposures_changed(
     state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
 ) -> Iterator[ReportOutput]:
     """Say which holdings of a counterparty changed, or are due to be valued again."""
-    cause = f"tick/{us}"
     gone = dict.fromkeys(row.shown)
     for h in row.holdings:
         key = f"{h.book}/{h.account}/{h.asset}/{h.component}"
@@ -58,25 +57,23 @@ def exposures_changed(
         if not _due(row.shown.get(key), h.amount, price, us, config):
             continue
         row.shown[key] = LastReported(h.amount, price, us)
-        yield _exposure(cause, us, name, key, h.amount, price)
+        yield _exposure(us, name, key, h.amount, price)
         if not h.amount:
             del row.shown[key]
     for key in sorted(gone):
         del row.shown[key]
-        yield _exposure(cause, us, name, key, Decimal(0), None)
+        yield _exposure(us, name, key, Decimal(0), None)
     yield from _positions_changed(state, name, row, us, config)
 
 
 def _exposure(
-    cause: str, us: int, name: str, key: str, amount: Decimal, price: float | None
+    us: int, name: str, key: str, amount: Decimal, price: float | None
 ) -> ExposureChanged:
     book, account, asset, component = key.split("/")
     full = f"{book}/{name}/{account}/{asset}/{component}"
     exact = None if price is None else _price(price)
     return ExposureChanged(
-        id=output_id(cause, "ExposureChanged", full),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(ExposureChanged, full),
         book=book,
         counterparty=name,
         account=account,
@@ -91,7 +88,6 @@ def _exposure(
 def _positions_changed(
     state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
 ) -> Iterator[PositionChanged]:
-    cause = f"tick/{us}"
     for p in row.positions:
         key = f"{p.book}/{p.account}/{p.instrument}"
         price = price_of(p.base, state)
@@ -102,9 +98,7 @@ def _positions_changed(
             del row.positions_shown[key]
         full = f"{p.book}/{name}/{p.account}/{p.instrument}/position"
         yield PositionChanged(
-            id=output_id(cause, "PositionChanged", full),
-            cause_id=cause,
-            ts=moment(us),
+            **Origin.tick(us).stamp(PositionChanged, full),
             book=p.book,
             counterparty=name,
             account=p.account,
@@ -141,11 +135,8 @@ def asset_valued(
         return
     row.sent_us, row.sent_bp = us, seen.deviation_bp
     row.sent_cause, row.sent_quality = seen.cause, quality
-    cause = f"tick/{us}"
     yield AssetValued(
-        id=output_id(cause, "AssetValued", f"asset:{name}"),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(AssetValued, f"asset:{name}"),
         asset=name,
         price_usd=seen.price_usd,
         deviation_bp=seen.deviation_bp,
@@ -161,13 +152,10 @@ def asset_valued(
 
 def score_updated(scored: ModelScore, us: int) -> ScoreUpdated:
     """Put out one score."""
-    cause = f"tick/{us}"
     key = f"{scored.scope}|{scored.target}|{scored.generation}"
     features, contributions = scored.grounds()
     return ScoreUpdated(
-        id=output_id(cause, "ScoreUpdated", key),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(ScoreUpdated, key),
         scope=scored.scope,
         target=scored.target,
         generation=scored.generation,
@@ -192,12 +180,9 @@ def limit_measured(
         state.mark(f"limit/{key}")
     if not due:
         return
-    cause = f"tick/{us}"
     limit = measured.limit
     yield LimitMeasured(
-        id=output_id(cause, "LimitMeasured", key),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(LimitMeasured, key),
         limit=limit.id,
         scope=measured.scope,
         used_usd=usd(measured.used),
@@ -217,11 +202,8 @@ def counterparty_assessed(
     scope: str, a: CreditAssessment, us: int, jump: float
 ) -> CounterpartyAssessed:
     """Put out the credit view of one party; `jump` is its :func:`jump_to_default`."""
-    cause = f"tick/{us}"
     return CounterpartyAssessed(
-        id=output_id(cause, "CounterpartyAssessed", scope),
-        cause_id=cause,
-        ts=moment(us),
+        **Origin.tick(us).stamp(CounterpartyAssessed, scope),
         scope=scope,
         gross_usd=usd(a.gross),
         net_usd=usd(a.net),
@@ -267,7 +249,6 @@ def missing_data_issues(state: RiskState, us: int, reference: Reference) -> Iter
 
 
 def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[ReportOutput]:
-    cause = f"tick/{us}"
     for key in sorted(found):
         if key in state.issues:
             continue
@@ -275,9 +256,7 @@ def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[Report
         state.mark(f"issue/{key}")
         kind, _, subject = key.partition("|")
         yield DataQualityRaised(
-            id=output_id(cause, "DataQualityRaised", key),
-            cause_id=cause,
-            ts=moment(us),
+            **Origin.tick(us).stamp(DataQualityRaised, key),
             issue=QualityIssue(kind),
             subject=subject,
             detail=found[key],
@@ -290,9 +269,7 @@ def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[Report
         state.mark(f"issue/{key}")
         kind, _, subject = key.partition("|")
         yield DataQualityResolved(
-            id=output_id(cause, "DataQualityResolved", key),
-            cause_id=cause,
-            ts=moment(us),
+            **Origin.tick(us).stamp(DataQualityResolved, key),
             issue=QualityIssue(kind),
             subject=subject,
         )

@@ -1,4 +1,4 @@
-"""Which state follows: rules and asks of one kind of scope, and what they ask for now."""
+"""The rule engine: the rules and asks of each kind of scope, and what they ask for now."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.enums import Cause, State
-from riskwatch.core.risk.tracker import RuleTracker, rule_severity, update_tracker
+from riskwatch.core.enums import Cause, State, strictest
+from riskwatch.core.risk.scorer import RULES_GENERATION
+from riskwatch.core.risk.tracker import RuleTracker, update_tracker
 from riskwatch.core.rules import Condition, Rule
+from riskwatch.core.scopes import KINDS, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from riskwatch.core.risk.config import Ask
     from riskwatch.core.risk.state import ScopeRow
     from riskwatch.core.rules import RulePack
-
-RULES_GENERATION = "rules"
-"""Name of generation 0."""
 
 
 class RuleRequest(msgspec.Struct, frozen=True, gc=False):
@@ -59,6 +58,8 @@ class RuleEvaluation(msgspec.Struct, frozen=True, gc=False):
         Active ones, the strictest and most severe first.
     severities : dict of str to float
         By rule id, of every rule that knows something.
+    decisive : dict of str to Condition
+        By rule id, the condition that the severity comes from.
     moving : bool
         Whether the passing of time alone may change the answer.
     changed : bool
@@ -69,9 +70,15 @@ class RuleEvaluation(msgspec.Struct, frozen=True, gc=False):
 
     requests: list[RuleRequest]
     severities: dict[str, float]
+    decisive: dict[str, Condition]
     moving: bool
     changed: bool
     before: Rule | None
+
+    @property
+    def leading(self) -> RuleRequest | None:
+        """The strictest and most severe request; ``None`` if nothing is asked for."""
+        return self.requests[0] if self.requests else None
 
     @property
     def state(self) -> State:
@@ -90,11 +97,11 @@ def score_feature(generation: str, target: str) -> str:
     return f"p.{generation}.{target}"
 
 
-def ask_rule(ask: Ask, scope_kind: str) -> Rule:
+def ask_rule(ask: Ask) -> Rule:
     """Make the rule that tracks what a model asks for."""
     return Rule(
         id=f"model.{ask.generation}.{ask.target}.{ask.state.value}",
-        scope_kind=scope_kind,
+        scope_kind=ask.scope_kind,
         state=ask.state,
         any=(Condition(feature=score_feature(ask.generation, ask.target), at=ask.at),),
         unless_cause=ask.unless_cause,
@@ -108,22 +115,62 @@ def ask_rule(ask: Ask, scope_kind: str) -> Rule:
 
 
 class RuleEngine:
-    """The rules and asks of one kind of scope.
+    """The rules and asks of every kind of scope.
+
+    Whoever needs to know which rules watch a scope asks one of these: the stage that decides, the
+    preview of a release, and the check of a stored decision.
 
     Parameters
     ----------
     pack : RulePack
         Static rules.
-    scope_kind : str
-        Which of them.
-    asks : tuple of Ask
-        What models may ask for of this kind of scope.
+    asks : iterable of Ask
+        What models may ask for, of whatever kind of scope; none by default.
+
+    Examples
+    --------
+    >>> from riskwatch.core.risk.config import Ask
+    >>> from riskwatch.core.rules import RulePack
+    >>> ask = Ask(target="t", generation="g", state=State.HALT, at=0.9, scope_kind="counterparty")
+    >>> engine = RuleEngine(RulePack(rules=()), [ask])
+    >>> [rule.id for rule, _ in engine.of("counterparty:kraken").rules]
+    ['model.g.t.HALT']
+    >>> engine.of("asset:USDC").rules
+    ()
     """
 
-    def __init__(self, pack: RulePack, scope_kind: str, asks: tuple[Ask, ...] = ()) -> None:
-        self.rules: tuple[tuple[Rule, str], ...] = tuple(
-            (rule, RULES_GENERATION) for rule in pack.of(scope_kind)
-        ) + tuple((ask_rule(ask, scope_kind), ask.generation) for ask in asks)
+    def __init__(self, pack: RulePack, asks: Iterable[Ask] = ()) -> None:
+        known = tuple(asks)
+        self._kinds = {
+            kind: ScopeRules(
+                *((rule, RULES_GENERATION) for rule in pack.of(kind)),
+                *((ask_rule(ask), ask.generation) for ask in known if ask.scope_kind == kind),
+            )
+            for kind in KINDS
+        }
+
+    def of(self, scope: str) -> ScopeRules:
+        """Rules and asks that watch a scope.
+
+        Raises
+        ------
+        ValueError
+            If it is no scope.
+        """
+        return self._kinds[parse(scope).kind]
+
+
+class ScopeRules:
+    """The rules and asks of one kind of scope.
+
+    Parameters
+    ----------
+    *rules : tuple of (Rule, str)
+        Each with the generation that it belongs to; static rules first, in file order.
+    """
+
+    def __init__(self, *rules: tuple[Rule, str]) -> None:
+        self.rules = rules
         self._lowest: dict[str, float] = {}
         for rule, _ in self.rules:
             for condition in rule.any:
@@ -152,12 +199,12 @@ class RuleEngine:
 
     def state_after_release(self, row: ScopeRow) -> State:
         """The strictest state below HALT that static rules ask for now."""
-        asked = [State.NORMAL]
+        asked = []
         for rule, generation in self.rules:
             tracker = row.trackers.get(rule.id)
             if generation == RULES_GENERATION and tracker is not None and tracker.active:
                 asked.append(rule.state)
-        return max((s for s in asked if s is not State.HALT), key=lambda s: s.rank)
+        return strictest(s for s in asked if s is not State.HALT)
 
     def evaluate(
         self,
@@ -191,14 +238,16 @@ class RuleEngine:
             return NO_REQUESTS
         requests: list[RuleRequest] = []
         severities: dict[str, float] = {}
+        decisive: dict[str, Condition] = {}
         moving = changed = False
         before: Rule | None = None
         for rule, generation in self.rules:
             if rule.id == row.rule:
                 before = rule
-            severity = rule_severity(rule, features)
-            if severity is not None:
-                severities[rule.id] = severity
+            measured, condition = rule.severity(features)
+            severity = None if condition is None else measured
+            if condition is not None:
+                severities[rule.id], decisive[rule.id] = measured, condition
             tracker = _tracker(row, rule, severity)
             if tracker is None:
                 continue
@@ -206,14 +255,14 @@ class RuleEngine:
             moving = moving or tracker.moving
             if tracker.active:
                 state, bound = _capped(rule, generation, caps)
-                requests.append(RuleRequest(rule, generation, state, severity or 0.0, bound))
+                requests.append(RuleRequest(rule, generation, state, measured, bound))
             elif tracker.is_idle:
                 del row.trackers[rule.id]
         requests.sort(key=lambda r: r.order)
-        return RuleEvaluation(requests, severities, moving, changed, before)
+        return RuleEvaluation(requests, severities, decisive, moving, changed, before)
 
 
-NO_REQUESTS: Final = RuleEvaluation([], {}, moving=False, changed=False, before=None)
+NO_REQUESTS: Final = RuleEvaluation([], {}, {}, moving=False, changed=False, before=None)
 """Nothing is met and nothing is remembered: what most looks come to."""
 
 
@@ -230,4 +279,4 @@ def _capped(rule: Rule, generation: str, caps: Mapping[str, State] | None) -> tu
     if generation == RULES_GENERATION:
         return rule.state, False
     cap = (caps or {}).get(rule.any[0].feature, State.NORMAL)
-    return min(rule.state, cap, key=lambda s: s.rank), cap is State.REDUCE
+    return rule.state.at_most(cap), cap is State.REDUCE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -256,7 +256,12 @@ class ModelScore(msgspec.Struct, frozen=True, gc=False, eq=False):
         return self.grounds()[1]
 
 
-ENSEMBLE = "served"
+RULES_GENERATION: Final = "rules"
+"""Name of generation 0: the static rules, and the model that repeats them.
+
+Nothing caps what goes by this name, so nothing else may have it.
+"""
+ENSEMBLE: Final = "served"
 """Name of the probability that the generations give together."""
 
 

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
-from riskwatch.core.ids import output_id
 from riskwatch.core.operators import DenyAllVerifier, Verifier
-from riskwatch.core.outputs import EventRejected
+from riskwatch.core.outputs import EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 from riskwatch.core.risk import state as risk_state
 from riskwatch.core.risk.commands import CommandHandler, expire_controls
 from riskwatch.core.risk.credit import CreditRefusedError, apply_credit, apply_entity, apply_netting
+from riskwatch.core.risk.decision import DecisionWriter
 from riskwatch.core.risk.drills import scheduled_drills
 from riskwatch.core.risk.evaluator import Evaluator, queue_fills
 from riskwatch.core.risk.exposure import PRICED_SD_BP
 from riskwatch.core.risk.features import record_trail, update_peak
-from riskwatch.core.risk.stakes import TickContext
+from riskwatch.core.risk.rule_engine import RuleEngine
+from riskwatch.core.risk.stakes import StakesCalculator, TickContext
 from riskwatch.core.risk.state import AssetRow, LocalPriceRow, PartyRow, RiskState, VenueRow
 
 if TYPE_CHECKING:
@@ -79,14 +80,13 @@ class RiskStage:
         self.reference = reference
         self.scorer = scorer
         self._tokens = {p.native_token: None for p in reference.parties.values()}
-        self._evaluator = Evaluator(config, reference, limits, rules, scorer)
+        engine = RuleEngine(rules, config.asks)
+        self._writer = DecisionWriter(
+            config, StakesCalculator(config, reference, limits, scorer.slippage)
+        )
+        self._evaluator = Evaluator(config, reference, limits, engine, self._writer, scorer)
         self._governor = CommandHandler(
-            config,
-            limits,
-            self._evaluator.scope_evaluator.rule_engines,
-            self._evaluator.stakes_calculator,
-            scorer,
-            verifier or DenyAllVerifier(),
+            config, limits, engine, self._writer, scorer, verifier or DenyAllVerifier()
         )
 
     def fresh(self) -> RiskState:
@@ -169,11 +169,7 @@ class RiskStage:
     def _tick(self, state: RiskState, us: int) -> list[Output]:
         """Evaluate everything, unless nothing was heard and time alone changes nothing."""
         meta = state.meta
-        ended = (
-            expire_controls(state, us, self._governor.operator_decider)
-            if state.controls or state.refusals
-            else []
-        )
+        ended = expire_controls(state, us, self._writer) if state.controls or state.refusals else []
         if self.config.drills or state.drills:
             ended += scheduled_drills(self.config.drills, state, us)
         due = us - meta.reported >= self.config.report_s * SECOND
@@ -185,9 +181,7 @@ class RiskStage:
 def _rejected(event: Credit | LegalEntity | NettingSet, error: CreditRefusedError) -> EventRejected:
     cause = identity(event)
     return EventRejected(
-        id=output_id(cause, "EventRejected", cause),
-        cause_id=cause,
-        ts=event.ts,
+        **Origin(cause, event.ts).stamp(EventRejected, cause),
         reason=error.reason,
         detail=error.detail,
     )

@@ -9,6 +9,7 @@ from riskwatch.core.risk import reports
 from riskwatch.core.risk.credit_loss import CreditAssessor
 from riskwatch.core.risk.explanation import ExposureAtStake
 from riskwatch.core.risk.exposure import Exposures, ExposureSums, sum_exposures
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.scorer import SlippageModel
     from riskwatch.core.risk.state import RiskState
+    from riskwatch.core.scopes import Scope
 
 _NOTHING = ExposureSums()
 
@@ -38,6 +40,7 @@ class TickContext:
         self.due = due
         self.elapsed = 0
         self.moving = False
+        self.stakes: dict[str, ExposureAtStake] = {}
         self._exposures: Exposures | None = None
 
     def exposures(self, state: RiskState, reference: Reference) -> Exposures:
@@ -106,6 +109,22 @@ class StakesCalculator:
             held = exposures.asset.get(asset, _NOTHING).ours >= least
             slippage.ask(state.scorer, tick.us, asset, held=held)
 
+    def on(self, state: RiskState, tick: TickContext, scope: str) -> ExposureAtStake:
+        """Our dollars on a scope, at this tick's prices; worked out once per tick."""
+        known = tick.stakes.get(scope)
+        if known is None:
+            known = tick.stakes[scope] = self._on(state, tick, parse(scope))
+        return known
+
+    def _on(self, state: RiskState, tick: TickContext, at: Scope) -> ExposureAtStake:
+        if at.kind == ASSET:
+            return self.asset(state, tick, at.name)
+        if at.kind == COUNTERPARTY:
+            return self.party(state, tick, at.name)
+        if at.kind == VENUE_ASSET:
+            return self.venue_asset(state, tick, at.name, at.asset)
+        return self.book(state, tick, at.kind, at.name)
+
     def asset(self, state: RiskState, tick: TickContext, asset: str) -> ExposureAtStake:
         """Our dollars on a coin, wherever it lies."""
         exposures = tick.exposures(state, self.reference)
@@ -123,17 +142,16 @@ class StakesCalculator:
         they reduce nothing.
         """
         exposures = tick.exposures(state, self.reference)
-        kind = scope.partition(":")[0]
-        held = {"asset": exposures.asset, "counterparty": exposures.party}.get(kind)
+        at = parse(scope)
+        held = {ASSET: exposures.asset, COUNTERPARTY: exposures.party}.get(at.kind)
         if held is None:
             return False
-        prefix = f"{kind}:"
         names = {
-            known.removeprefix(prefix): None
-            for known in sorted(state.scopes)
-            if state.scopes[known].capped and known.startswith(prefix)
+            other.name: None
+            for other in (parse(s) for s in sorted(state.scopes) if state.scopes[s].capped)
+            if other.kind == at.kind
         }
-        names[scope.removeprefix(prefix)] = None
+        names[at.name] = None
         used = sum(held.get(name, _NOTHING).ours for name in names)
         return used <= self.config.bounded_share * exposures.firm.ours
 
@@ -157,7 +175,7 @@ class StakesCalculator:
     def book(self, state: RiskState, tick: TickContext, kind: str, name: str) -> ExposureAtStake:
         """Our dollars in a book, or in all of them (`kind` ``firm``)."""
         exposures = tick.exposures(state, self.reference)
-        if kind == "firm":
+        if kind == FIRM:
             made = self.assessor.firm(state, exposures)
             return ExposureAtStake(exposures.firm.ours, made.el, made.exit_cost)
         return ExposureAtStake(exposures.book.get(name, _NOTHING).ours, 0.0, 0.0)

@@ -26,7 +26,7 @@ row                                holds
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -41,6 +41,8 @@ from riskwatch.core.risk.tracker import RuleTracker
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from riskwatch.core.readings import PartitionFault
     from riskwatch.core.stage import StageState
 
@@ -399,6 +401,17 @@ class RiskMeta(msgspec.Struct):
     reported: int = 0
 
 
+def scope_key(scope: str) -> str:
+    """Key of the row of a scope."""
+    return f"scope/{scope}"
+
+
+def scope_row(body: bytes | None) -> ScopeRow:
+    """Read the stored row of a scope; a scope that has none is NORMAL."""
+    return ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)
+
+
+RowT = TypeVar("RowT", bound="Row | None")
 SCORER_PREFIX: Final = "scorer/"
 _TYPES: Final[dict[str, Any]] = {
     "asset": AssetRow,
@@ -507,3 +520,12 @@ class RiskState:
             else:
                 raise ValueError(f"row {key!r} is of no kind that the risk stage knows")
         self.scorer.load(scorer)
+
+
+def scorer_rows(rows: Mapping[str, RowT]) -> dict[str, RowT]:
+    """Rows of the models among the rows of the risk stage, by their own keys."""
+    return {
+        key.removeprefix(SCORER_PREFIX): row
+        for key, row in rows.items()
+        if key.startswith(SCORER_PREFIX)
+    }

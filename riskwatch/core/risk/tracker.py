@@ -9,8 +9,6 @@ import msgspec
 from riskwatch.core.clock import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from riskwatch.core.enums import Cause
     from riskwatch.core.rules import Rule
 
@@ -113,25 +111,3 @@ def update_tracker(
             # Once it is active nothing more is counted: only falling below the exit matters.
             tracker.held, tracker.seen = 0, 0
     return before != (tracker.active, tracker.held, tracker.seen, tracker.below)
-
-
-def rule_severity(rule: Rule, features: Mapping[str, float]) -> float | None:
-    """Largest value ÷ threshold, ``None`` if no condition has a value.
-
-    Examples
-    --------
-    >>> from riskwatch.core.enums import State
-    >>> from riskwatch.core.rules import Condition, Rule
-    >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH,
-    ...             any=(Condition(feature="discount_bp", at=20.0),))
-    >>> rule_severity(rule, {"discount_bp": 10.0}), rule_severity(rule, {})
-    (0.5, None)
-    """
-    best: float | None = None
-    for condition in rule.any:
-        value = features.get(condition.feature)
-        if value is not None:
-            severity = value / condition.at
-            if best is None or severity > best:
-                best = severity
-    return best

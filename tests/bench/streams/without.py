@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.store import transaction
 from riskwatch.worker import logs
 from riskwatch.worker.settings import ProcessSettings
-from riskwatch.worker.worker import Worker
+from riskwatch.worker.worker import LedgerWorker, RiskWorker, Worker
 from streams import host
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint
 
 PARTS: Final = ("nothing", "fence", "outbox", "journal")
+KINDS: Final[dict[str, type[Worker]]] = {"ledger": LedgerWorker, "risk": RiskWorker}
 
 
 def stripped(batch: Batch, part: str) -> Batch:
@@ -60,26 +61,15 @@ class Stripping:
         return self.store.pending(worker, limit, latest_only=latest_only)
 
 
-class Lean(Worker):
-    """A worker on a stripping store."""
-
-    part = "nothing"
-
-    def prepare(self) -> None:
-        """Wait for the servers, then put the stripping around the store."""
-        super().prepare()
-        self._store = Stripping(self._store, self.part)  # type: ignore[assignment]  # same methods
-
-
 def main(part: str, kind: str) -> None:
     """Run a worker without a part, until it is stopped."""
     settings = ProcessSettings.read()
     logs.configure_logging(settings.log_level, settings.log_format)
     if part == "fence":
         transaction._fence = unfenced
-    made = Lean(kind, settings)
-    made.part = part
+    made = KINDS[kind](settings)
     made.prepare()
+    made._store = Stripping(made._store, part)  # type: ignore[assignment]  # same methods
     host.run(made)
 
 

@@ -33,8 +33,10 @@ from riskwatch.store.batch import Counts, ResumePoint
 from riskwatch.store.bundle import BundleManifest
 from riskwatch.store.projections import DECISION_LOG
 from riskwatch.store.truth import RISK_JOURNAL
+from tests.support.asking import SCOPE, asked, asking
 from tests.support.events import write_mixed
 from tests.support.rederiving import CONFIG, WORKER, replay, tightened
+from tests.support.risk import of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,6 +213,17 @@ def test_inputs_that_ask_for_something_else(url: str, altered: dict[str, Any], s
     assert any(said in line for line in check_policy(changed, tightened()))
 
 
+def test_a_decision_that_a_model_asked_for_is_right_on_every_kind_of_scope() -> None:
+    """An ask about a counterparty is among the rules of counterparties, and of nothing else."""
+    (decision,) = of(asked().out, DecisionMade, SCOPE)
+    assert (decision.state, decision.generation) == (State.HALT, "g")
+    assert list(check_policy(decision, asking())) == []
+    elsewhere = msgspec.structs.replace(decision, scope="asset:USDC")
+    assert f"the configuration has no rule {decision.rule}" in check_policy(elsewhere, asking())
+    nowhere = msgspec.structs.replace(decision, scope="desk:1")
+    assert any("scope must be" in line for line in check_policy(nowhere, asking()))
+
+
 def test_a_configuration_is_recorded_when_it_is_new(url: str) -> None:
     """Twice here, with what changed; and it can be made again from the record."""
     with open_database(url) as engine, engine.connect() as conn:
@@ -293,6 +306,16 @@ def test_an_incident_is_told_as_it_was(url: str) -> None:
         assert wanted in html
     assert "http" not in html.replace("http-equiv", "")
     assert "was not replayed" in render_page(bare, manifest, span).decode()
+
+
+def test_a_time_without_a_decision_has_its_alerts_all_the_same(url: str) -> None:
+    """The journal is replayed for them though the chain has no row of that time."""
+    with open_database(url) as engine, engine.connect() as conn:
+        rows = list(audit_rows(conn, WORKER))
+        told = reconstruct_incident(conn, WORKER, [], (0, rows[-1].us), journal=True)
+    assert told.scenes == []
+    assert told.alerts
+    assert told.without_journal == ""
 
 
 def test_what_somebody_wrote_is_text_on_the_page(url: str) -> None:

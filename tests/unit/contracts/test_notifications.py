@@ -11,7 +11,8 @@ import pytest
 from riskwatch.contracts.notifications import notification_body, slack_body, webhook_body
 from riskwatch.contracts.webhook import sign, verify
 from riskwatch.core.alerting.config import AlertKind, AlertLevel
-from riskwatch.core.alerting.notification import AlertItem, NotificationKind, make_notification
+from riskwatch.core.alerting.notification import NotificationKind, make_notification
+from riskwatch.core.alerting.state import AlertItem
 from riskwatch.core.enums import Cause, State
 
 US = 1_678_504_380_000_000

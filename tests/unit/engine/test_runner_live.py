@@ -17,9 +17,10 @@ from riskwatch.engine.record import InputRecord
 from riskwatch.engine.runner import OUTBOX_CHUNK, Runner
 from riskwatch.errors import RiskwatchError
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, StreamOffset
+from riskwatch.worker.merge import InboundMessage
 from tests.support.fakes import ListPublisher, MemoryStore, record
 from tests.support.toy import START_S, fill_line, ledger_slot, quote_line, risk_slot, toy_pipeline
-from tests.support.units import holding
+from tests.support.units import holding, read_last
 
 if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
@@ -41,11 +42,17 @@ def runner_on(
     )  # fmt: skip
 
 
-def arrived(raw: bytes, position: int, at_s: float, **changes: Any) -> InputRecord:
-    """Make a record that the broker took so many seconds after the start."""
-    found = record(raw, position, STREAM)
+def arrived(
+    raw: bytes,
+    position: int,
+    at_s: float,
+    *,
+    key: bytes | None = None,
+    headers: tuple[tuple[str, bytes], ...] = (),
+) -> InputRecord:
+    """Make the record of a message that the broker took so many seconds after the start."""
     us = START_US + round(at_s * SECOND)
-    return InputRecord(found.stream, position, raw, found.event, found.us, arrived_us=us, **changes)
+    return read_last(STREAM, 1, InboundMessage(position, us, key, raw, headers))
 
 
 def last(store: MemoryStore) -> Batch:

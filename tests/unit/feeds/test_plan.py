@@ -84,7 +84,7 @@ def test_a_venue_that_no_event_may_carry(name: str) -> None:
 
 
 def steps(seconds: list[int]) -> StepEstimator:
-    """Show these times to a new `StepEstimator`."""
+    """Show these times to a new `Steps`."""
     seen = StepEstimator()
     for second in seconds:
         seen.add(second * SECOND)

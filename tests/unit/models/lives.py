@@ -106,10 +106,11 @@ def live(
         taken = start + int(n * EVERY_S * SECOND)
         us = taken + int(HORIZON_S * SECOND)
         said = {"rules": rules(logit), NEWCOMER: newcomer(logit)}
-        court.account(state, TARGET, NEWCOMER, mine, said[NEWCOMER], taken, label=label)
-        court.apply_label(state, TARGET, said, taken, us, label=label)
-        changes += [(n + 1, told) for told in state.unreported]
-        state.unreported.clear()
+        here = court.at(state, TARGET, us)
+        here.account(NEWCOMER, mine, said[NEWCOMER], taken, label=label)
+        here.apply_label(said, taken, label=label)
+        changes += [(n + 1, told) for told in state.changes]
+        state.changes.clear()
         if changes and changes[-1][1].authority == until:
             break
     return changes

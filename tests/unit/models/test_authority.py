@@ -112,7 +112,7 @@ def test_the_ceiling_holds() -> None:
 def test_each_test_of_a_generation_needs_more() -> None:
     """So that all of them together keep the stated rate."""
     court, state = judge(), EnsembleState({})
-    standing = court.record(state, TARGET, NEWCOMER)
+    standing = court.at(state, TARGET, 0).record(NEWCOMER)
     shares = []
     for test in range(1, 200):
         standing.tests = test
@@ -166,6 +166,19 @@ def test_where_everybody_stands_is_put_out_at_intervals() -> None:
     last = mine[-1]
     assert last.labels == sum(row[0] for row in last.bins) > 100
     assert 0.0 < last.brier < 1.0
+
+
+def test_what_is_known_of_a_target_that_was_taken_away_is_still_put_out() -> None:
+    """Its records are rows as before: nothing is asked of it, and a start does not trip on them."""
+    ladder = Ensemble(config(evidence=EvidenceConfig(status_s=10.0**9)))
+    state = ladder.fresh()
+    feed(ladder, state, walk(3, 400))
+    smaller = config()
+    again = Ensemble(type(smaller)(targets=smaller.targets[1:], generations=smaller.generations))
+    after = again.fresh()
+    after.load(rows_of(state))
+    told = [o for o in again.report(after, 10**10) if isinstance(o, ModelMeasured)]
+    assert {o.generation for o in told if o.target == ONSET} == {"rules", "anchored", "served"}
 
 
 class Fragile(RulesGeneration):

@@ -324,7 +324,7 @@ def test_what_is_no_probability_stops_at_the_ladder(monkeypatch: pytest.MonkeyPa
     state = ladder.fresh()
     [scored] = feed(ladder, state, [at(0, 10.0)])
     assert {each.generation for each in scored} == {"anchored", "rules", "served"}
-    assert {(t.generation, t.reason, t.authority) for t in state.unreported} == {
+    assert {(t.generation, t.reason, t.authority) for t in state.changes} == {
         ("broken", "check", "shadow")
     }
     assert not [key for key in of_scopes(rows_of(state)) if "broken" in key]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from riskwatch.contracts.outputs import decode_output
+from riskwatch.core.migration import RowFormat
 from riskwatch.errors import FencedError, StoreError
 from riskwatch.store import migrate
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, SequencedOutput, StreamOffset
@@ -244,15 +245,37 @@ def test_readings_for_another_worker_go_to_the_outbox_alone(engine: Engine) -> N
     assert take_lease(engine, "w", "test").next_seq == after + 1
 
 
-def test_state_of_another_format_is_refused(engine: Engine) -> None:
-    """Reading it as if it were ours would be a guess."""
+def test_state_of_a_newer_format_is_refused(engine: Engine) -> None:
+    """Reading it as if it were ours would be a guess; the lease stays where it was."""
     write(engine)
     with engine.begin() as conn:
-        conn.execute(update(WORKER_PROGRESS).values(state_format=99))
-    with pytest.raises(StoreError, match="stored state has format 99"):
+        conn.execute(update(WORKER_PROGRESS).values(state_format=99, engine="9.9.9"))
+    with pytest.raises(StoreError, match="w: the stored state has format 99, written by engine 9"):
         take_lease(engine, "w", "test")
     with engine.connect() as conn:
         assert conn.execute(select(LEASE.c.epoch)).scalar_one() == 1
+
+
+def test_migrated_rows_are_part_of_one_batch_or_of_none(engine: Engine) -> None:
+    """With their format, in the transaction of the first batch; a repeat changes nothing more."""
+    write(engine)
+    before = content_digest(engine)
+    steps = {1: {"ledger": lambda rows: {f"x/{key}": rows[key] for key in rows}}}
+    kept = take_lease(engine, "w", "test", RowFormat(2, steps))
+    assert content_digest(engine) == before
+    gone = [key for key, body in kept.migrated["ledger"].items() if body is None]
+    assert gone
+    assert kept.rows["ledger"] == {
+        key: body for key, body in kept.migrated["ledger"].items() if body is not None
+    }
+    batch = Batch("w", kept.epoch, rows=kept.migrated, counts=kept.counts, us=kept.us)
+    for _ in range(2):
+        commit(engine, batch, RowFormat(2, steps))
+        again = take_lease(engine, "w", "test", RowFormat(2, steps))
+        assert (again.rows, again.migrated) == (kept.rows, {})
+        batch = replace(batch, epoch=again.epoch)
+    with pytest.raises(StoreError, match="has format 2"):
+        take_lease(engine, "w", "test")
 
 
 def test_the_database_itself_refuses_a_second_open_alert(engine: Engine) -> None:

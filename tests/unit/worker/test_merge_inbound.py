@@ -16,8 +16,9 @@ from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Fill
 from riskwatch.core.readings import CounterpartyReading, FlowFeatures
 from riskwatch.engine.record import NO_EVENT_TIME
-from riskwatch.worker.merge import InboundMessage, PartitionDecoder, partition_of
+from riskwatch.worker.merge import InboundMessage, partition_of
 from tests.support.toy import START_S, fill_line, quote_line
+from tests.support.units import read_last
 
 HOME = partition_of(b"kraken", 8)
 ARRIVED = (START_S + 1) * SECOND
@@ -55,7 +56,7 @@ def test_keys_belong_where_kafkas_own_producers_put_them(key: bytes, partitions:
 
 def test_an_event_in_its_place_is_read() -> None:
     """With its time, and everything that came with it."""
-    record = PartitionDecoder(f"riskwatch.fills/{HOME}", 8).record(message(fill_line(1, 5)))
+    record = read_last(f"riskwatch.fills/{HOME}", 8, message(fill_line(1, 5)))
     assert isinstance(record.event, Fill)
     assert record.us == (START_S + 5) * SECOND
     assert (record.stream, record.position) == (f"riskwatch.fills/{HOME}", 7)
@@ -74,9 +75,9 @@ def test_an_event_in_its_place_is_read() -> None:
 )
 def test_an_event_elsewhere_is_refused(partition: int, key: bytes | None, why: str) -> None:
     """Under another key, or where its key does not belong: twice, for homes are remembered."""
-    inbound = PartitionDecoder(f"riskwatch.fills/{partition}", 8)
-    for _ in range(2):
-        record = inbound.record(message(fill_line(1, 5), key))
+    wrong = message(fill_line(1, 5), key)
+    for times in (1, 2):
+        record = read_last(f"riskwatch.fills/{partition}", 8, *[wrong] * times)
         assert isinstance(record.event, Refusal)
         assert record.event.reason is RejectReason.KEY_MISMATCH
         assert why in record.event.detail
@@ -85,7 +86,7 @@ def test_an_event_elsewhere_is_refused(partition: int, key: bytes | None, why: s
 
 def test_one_partition_takes_any_key() -> None:
     """Nothing can be in the wrong half."""
-    record = PartitionDecoder("riskwatch.quotes/0", 1).record(message(quote_line(1, 5), None))
+    record = read_last("riskwatch.quotes/0", 1, message(quote_line(1, 5), None))
     assert record.us == (START_S + 5) * SECOND
 
 
@@ -93,7 +94,7 @@ def test_one_partition_takes_any_key() -> None:
 def test_rubbish_is_refused(value: bytes | None) -> None:
     """No bytes make it raise, and a message without a value is no event."""
     for stream in ("riskwatch.fills/0", "riskwatch.readings/0"):
-        record = PartitionDecoder(stream, 8).record(message(value))
+        record = read_last(stream, 8, message(value))
         assert isinstance(record.event, Refusal)
         assert (record.us, record.raw) == (NO_EVENT_TIME, value or b"")
 
@@ -103,10 +104,10 @@ def test_readings_are_read_on_their_topic_alone() -> None:
     flow = FlowFeatures(0.1, 0.0, 0, 0, 0, {}, {}, 0.0, 0)
     reading = CounterpartyReading(START_S * SECOND, "kraken", [], [], flow)
     raw = encode_internal(reading)
-    record = PartitionDecoder("riskwatch.readings/0", 8).record(message(raw, None))
+    record = read_last("riskwatch.readings/0", 8, message(raw, None))
     assert (record.event, record.us) == (reading, START_S * SECOND)
-    assert isinstance(PartitionDecoder("riskwatch.pegs/0", 1).record(message(raw)).event, Refusal)
-    found = PartitionDecoder("riskwatch.readings/0", 8).record(message(fill_line(1, 0))).event
+    assert isinstance(read_last("riskwatch.pegs/0", 1, message(raw)).event, Refusal)
+    found = read_last("riskwatch.readings/0", 8, message(fill_line(1, 0))).event
     assert isinstance(found, Refusal)
     assert found.detail.startswith("not a reading")
 
@@ -114,10 +115,7 @@ def test_readings_are_read_on_their_topic_alone() -> None:
 def test_a_header_without_a_value_has_an_empty_one() -> None:
     """Kafka allows it; what keeps headers does not."""
     odd = InboundMessage(1, 0, None, b"", (("trace", None), ("b", b"1")))
-    assert PartitionDecoder("riskwatch.pegs/0", 1).record(odd).headers == (
-        ("trace", b""),
-        ("b", b"1"),
-    )
+    assert read_last("riskwatch.pegs/0", 1, odd).headers == (("trace", b""), ("b", b"1"))
 
 
 @pytest.mark.parametrize("ahead_s", [6, 10 * 365 * 86400])
@@ -128,7 +126,7 @@ def test_the_brokers_clock_bounds_every_event(ahead_s: int, *, stamped: bool) ->
     if stamped:
         line["arrived"] = line["ts"]
     sent = InboundMessage(1, START_S * SECOND, b"kraken", json.dumps(line).encode(), ())
-    record = PartitionDecoder(f"riskwatch.fills/{HOME}", 8).record(sent)
+    record = read_last(f"riskwatch.fills/{HOME}", 8, sent)
     assert isinstance(record.event, Refusal)
     assert record.event.reason is RejectReason.TS_FROM_FUTURE
     assert record.us == NO_EVENT_TIME

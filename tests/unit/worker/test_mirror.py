@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from riskwatch.client.mirror import MirrorReader, MirrorReading
+from riskwatch.contracts.mirror import TIMEOUT_S
 from riskwatch.core.enums import State
 from riskwatch.errors import ConfigError
 from riskwatch.worker.metrics import Metrics
-from riskwatch.worker.mirror import TIMEOUT_S, Mirror
+from riskwatch.worker.mirror import Mirror
 from tests.support.mirror import heartbeat, record, switch, until
 from tests.support.ports import free_port
 

@@ -168,7 +168,7 @@ def test_a_stage_that_raises_is_noted_and_ends_the_unit() -> None:
     assert bench.sample("riskwatch_stage_fault", worker="ledger/0") == 1
     bench.put(fill_line(1, 0), fill_line(2, 1, book=BUG_BOOK))
     assert (bench.work(), bench.unit.is_caught_up) == (0, False)
-    assert bench.unit.waiting == 2
+    assert bench.waiting == 2
 
 
 def test_a_unit_that_is_down_keeps_its_lease_and_sees_the_quarantine() -> None:
@@ -217,7 +217,7 @@ def test_a_partition_that_brings_nothing_is_given_up_on_and_said_once(logged: li
         bench.put(fill_line(turn, turn / 10), first=turn, end=turn + 1)
         taken = bench.work(0.1)
         assert taken == 0 if turn < 18 else True
-    assert bench.unit.waiting == 0
+    assert bench.waiting == 0
     assert len([e for e in logged if e["event"] == "not waited for any longer"]) == 1
 
 
@@ -227,7 +227,7 @@ def test_messages_that_are_known_are_not_taken_again() -> None:
     bench.open(end=3)
     bench.put(fill_line(1, 0), fill_line(2, 1))
     bench.put(fill_line(1, 0), fill_line(2, 1), fill_line(3, 2))
-    assert (bench.unit.waiting, bench.unit.depth(FILLS)) == (3, 3)
+    assert (bench.waiting, bench.unit.depth(FILLS)) == (3, 3)
     assert bench.work(5) == 3
 
 
@@ -247,10 +247,10 @@ def test_offsets_without_messages_are_passed_over() -> None:
     bench.open(end=2)
     bench.put(fill_line(1, 0), end=2)
     bench.work(1)
-    found = [bench.unit.idle]
+    found = [bench.idle]
     bench.unit.put(FILLS, [], 2, bench.now_us, behind=2)
     bench.work(1)
-    assert [*found, bench.unit.idle] == [False, True]
+    assert [*found, bench.idle] == [False, True]
     assert bench.store.offsets[FILLS].position == 2
     bench.made()
     assert bench.open(end=2) == {FILLS: 2}
@@ -263,7 +263,7 @@ def test_a_unit_that_stays_goes_on_after_a_rebalance() -> None:
     bench.put(*(fill_line(n, n) for n in range(4)))
     bench.work()
     assert bench.unit.reopen(placements(4), bench.now_us) == {FILLS: 2}
-    assert (bench.unit.waiting, bench.unit.epoch) == (0, 1)
+    assert (bench.waiting, bench.unit.epoch) == (0, 1)
     bench.put(*(fill_line(n, n) for n in (2, 3)), first=2)
     assert bench.work(5) == 2
     assert bench.store.last is not None

@@ -21,7 +21,7 @@ from riskwatch.worker.worker import (
     HEARTBEAT_INTERVAL_US,
     HEARTBEAT_VALID_US,
     RISK,
-    Worker,
+    RiskWorker,
     heartbeat_record,
     make_heartbeat,
 )
@@ -49,11 +49,11 @@ def test_a_heartbeat_says_who_vouches_for_what_and_until_when() -> None:
     assert HEARTBEAT_VALID_US >= 3 * HEARTBEAT_INTERVAL_US
 
 
-class Leader(Worker):
+class Leader(RiskWorker):
     """A risk worker whose desk, producer and clock are local."""
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(RISK, ProcessSettings(http="off"))
+        super().__init__(ProcessSettings(http="off"))
         self.kafka = FakeKafka()
         self.now_us = START_US
         monkeypatch.setattr(worker, "wall_us", lambda: self.now_us)

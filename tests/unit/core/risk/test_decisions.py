@@ -228,7 +228,7 @@ def test_a_feed_that_froze_is_no_local_market() -> None:
 def test_a_model_asks_within_its_authority() -> None:
     """Capped by it; unknown generations ask for nothing; rules are above."""
     ask = Ask(target="t", generation="g", state=State.REDUCE, at=0.5, dwell_s=0.0, observations=1)
-    machine = RuleEngine(RulePack(rules=()), "asset", (ask,))
+    rules = RuleEngine(RulePack(rules=()), (ask,)).of("asset:USDC")
     features = {score_feature("g", "t"): 0.9}
     for caps, state in (
         ({score_feature("g", "t"): State.REDUCE}, State.REDUCE),
@@ -237,16 +237,16 @@ def test_a_model_asks_within_its_authority() -> None:
         ({score_feature("g", "u"): State.HALT}, State.NORMAL),
         ({}, State.NORMAL),
     ):
-        look = machine.evaluate(ScopeRow(), features, Cause.NONE, elapsed=0, fresh=1, caps=caps)
+        look = rules.evaluate(ScopeRow(), features, Cause.NONE, elapsed=0, fresh=1, caps=caps)
         assert look.state is state
 
 
 def test_the_strictest_leads_then_the_most_severe() -> None:
     """Every active rule is a reason, the deciding one first."""
-    machine = RuleEngine(RULES, "asset")
+    rules = RuleEngine(RULES).of("asset:USDC")
     row = ScopeRow()
     for _ in range(7):
-        look = machine.evaluate(
+        look = rules.evaluate(
             row, {"discount_bp": 500.0}, Cause.ISSUER, elapsed=at(1) - at(0), fresh=1
         )
     assert [r.rule.id for r in look.requests] == [

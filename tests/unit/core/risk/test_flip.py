@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.risk.explanation import EvaluationContext, ExposureAtStake, counterfactual
-from riskwatch.core.risk.rule_engine import RULES_GENERATION, RuleEvaluation, RuleRequest
+from riskwatch.core.risk.rule_engine import RuleEvaluation, RuleRequest
+from riskwatch.core.risk.scorer import RULES_GENERATION
 from riskwatch.core.risk.state import ScopeRow
-from riskwatch.core.risk.tracker import rule_severity
 from riskwatch.core.rules import Condition, Rule
 
 NAMES = ("discount_bp", "limit_ratio", "pending_age_s")
@@ -23,7 +23,7 @@ CONDITIONS = st.builds(
 RULES_OF = st.lists(
     st.builds(
         Rule,
-        id=st.just("r"),
+        id=st.uuids().map(str),
         scope_kind=st.just("asset"),
         state=st.sampled_from(UP),
         any=st.lists(CONDITIONS, min_size=1, max_size=3).map(tuple),
@@ -39,10 +39,13 @@ def decided(rules: list[Rule], features: dict[str, float]) -> tuple[State, dict[
     requests = [
         RuleRequest(rule, RULES_GENERATION, rule.state, severity)
         for rule in rules
-        if (severity := rule_severity(rule, features) or 0.0) >= 1.0
+        if (severity := rule.severity(features)[0]) >= 1.0
     ]
     requests.sort(key=lambda r: r.order)
-    look = RuleEvaluation(requests, {}, moving=False, changed=True, before=None)
+    decisive = {
+        r.rule.id: found for r in requests if (found := r.rule.severity(features)[1]) is not None
+    }
+    look = RuleEvaluation(requests, {}, decisive, moving=False, changed=True, before=None)
     scene = EvaluationContext(
         0,
         "asset:X",
@@ -58,7 +61,7 @@ def decided(rules: list[Rule], features: dict[str, float]) -> tuple[State, dict[
 
 def asked(rules: list[Rule], features: dict[str, float]) -> State:
     """The strictest state that is asked for."""
-    met = [rule.state for rule in rules if (rule_severity(rule, features) or 0.0) >= 1.0]
+    met = [rule.state for rule in rules if rule.severity(features)[0] >= 1.0]
     return max(met, key=lambda state: state.rank, default=State.NORMAL)
 
 

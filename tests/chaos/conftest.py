@@ -1,0 +1,22 @@
+"""Servers that the tests of this folder may stop and kill."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.lab import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.kafka import Node
+    from tests.support.postgres import Server
+
+
+@pytest.fixture(scope="session")
+def kafka_chaos() -> Iterator[tuple[Node, Server]]:
+    """A broker and a Postgres for all tests here: each has a database and topics of its own."""
+    with servers() as made:
+        yield made
