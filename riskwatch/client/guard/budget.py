@@ -153,7 +153,7 @@ class Budgets:
 
     Parameters
     ----------
-    file : UsedFile or None
+    file : UsageFile or None
         What remembers the counts of unwinds over restarts.
 
     Attributes
