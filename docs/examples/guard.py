@@ -1,4 +1,4 @@
-"""Ask before each order; let the venue cancel by itself if we cannot."""
+"""Check each order before it is sent; let the venue cancel by itself if this process cannot."""
 
 import os
 import time
@@ -14,7 +14,7 @@ redis = os.environ.get("RISKWATCH_REDIS")
 
 
 def cancel_all_after(timeout_s: float) -> None:
-    """Here goes the venue's own call; it must raise if the venue did not take it."""
+    """Call the venue here; raise if the venue does not accept the call."""
 
 
 with (

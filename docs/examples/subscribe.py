@@ -1,4 +1,4 @@
-"""Print every alert, and go on tomorrow where this run stops."""
+"""Print every alert, and resume in the next run where this one stops."""
 
 import os
 

@@ -22,8 +22,8 @@ SPENDER: Final = """
 import sys
 from pathlib import Path
 from riskwatch.client.guard.budget import Budgets
-from riskwatch.client.guard.budget import UsedFile
-budgets = Budgets(UsedFile(Path(sys.argv[1]), "desk-1"))
+from riskwatch.client.guard.budget import UsageFile
+budgets = Budgets(UsageFile(Path(sys.argv[1]), "desk-1"))
 budgets.begin([])
 while budgets.unwind({"d": 400.0}, 1.0):
     print("sent", flush=True)
