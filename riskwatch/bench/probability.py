@@ -84,7 +84,8 @@ class ProbabilityMetrics:
         Smaller is better.
     climatology : float
         Brier score of the constant that fits these labels best: the rate of positives. It is
-        computed from the labels themselves, so it is harder to beat than any constant known in advance.
+        computed from the labels themselves, so it is harder to beat than any constant that is
+        known in advance.
     high, high_said, high_rate : int, float, float
         Predictions of :data:`HIGH` and more: their number, their mean, and the observed rate.
     """
