@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from riskwatch.bench.timeline import StateChange
     from riskwatch.bench.trial import Trial
 
-    Said = Mapping[str, Sequence[list[StateChange]]]
+    AlarmsByRule = Mapping[str, Sequence[list[StateChange]]]
 
 PASS: Final = "PASS"  # noqa: S105 - a verdict, not a password
 FAIL: Final = "NOT REACHED"
@@ -85,7 +85,7 @@ def when(delay: float) -> str:
     return f"{abs(delay) / 60:.0f} min {'before' if delay < 0 else 'after'}"
 
 
-def compare_with_static(trials: Sequence[Trial], alarms: Said, state: State) -> Criterion:
+def compare_with_static(trials: Sequence[Trial], alarms: AlarmsByRule, state: State) -> Criterion:
     """Compare the ensemble with the best static rule of the other events, fact by fact.
 
     Over seeds of one case the medians are compared.
@@ -116,7 +116,7 @@ def compare_with_static(trials: Sequence[Trial], alarms: Said, state: State) -> 
     return Criterion(name, reached_text(reached=not late), "; ".join([count, *late]))
 
 
-def compare_with_plain(trials: Sequence[Trial], alarms: Said) -> list[Criterion]:
+def compare_with_plain(trials: Sequence[Trial], alarms: AlarmsByRule) -> list[Criterion]:
     """Compare the ensemble's dial with the plain rule: at its false alarms, and at its lead.
 
     For each event, the dial is set by the other events alone. A miss counts as never over all

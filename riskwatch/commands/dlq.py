@@ -76,9 +76,9 @@ def summary_json(summary: DeadLetterSummary) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def dead_letter_lines(letter: StoredDeadLetter) -> Iterable[str]:
+def dead_letter_lines(dead_letter: StoredDeadLetter) -> Iterable[str]:
     """Yield lines with the whole dead letter; bytes that are not UTF-8 as hexadecimal digits."""
-    heading = letter.heading
+    heading = dead_letter.heading
     place = heading.place
     yield f"id        {printable(place.id)}"
     yield f"worker    {place.worker}"
@@ -87,18 +87,18 @@ def dead_letter_lines(letter: StoredDeadLetter) -> Iterable[str]:
         yield f"at        {rfc3339(heading.us)} (event time of the worker)"
     if heading.replayed_by is not None:
         yield f"replayed  by {printable(heading.replayed_by)}"
-    yield f"key       {'none' if letter.key is None else _printed_bytes(letter.key)}"
-    for name, value in letter.headers:
+    yield f"key       {'none' if dead_letter.key is None else _printed_bytes(dead_letter.key)}"
+    for name, value in dead_letter.headers:
         yield f"header    {printable(name)}: {_printed_bytes(value)}"
-    yield f"payload   {len(letter.payload)} bytes, SHA-256 {letter.sha256}"
-    kind, text = bytes_json(letter.payload)
+    yield f"payload   {len(dead_letter.payload)} bytes, SHA-256 {dead_letter.sha256}"
+    kind, text = bytes_json(dead_letter.payload)
     if kind == "text":
         yield printable(text, "\n\t")
         return
-    for at in range(0, min(len(letter.payload), MAX_HEX_DIGITS), _WIDTH):
-        yield f"{at:>8x}  {letter.payload[at : at + _WIDTH].hex(' ')}"
-    if len(letter.payload) > MAX_HEX_DIGITS:
-        yield f"and {len(letter.payload) - MAX_HEX_DIGITS} bytes more: --raw gives all"
+    for at in range(0, min(len(dead_letter.payload), MAX_HEX_DIGITS), _WIDTH):
+        yield f"{at:>8x}  {dead_letter.payload[at : at + _WIDTH].hex(' ')}"
+    if len(dead_letter.payload) > MAX_HEX_DIGITS:
+        yield f"and {len(dead_letter.payload) - MAX_HEX_DIGITS} bytes more: --raw gives all"
 
 
 def _printed_bytes(data: bytes) -> str:
@@ -315,17 +315,17 @@ def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     show_rows(names, rows)
 
 
-def unsendable_reason(letter: StoredDeadLetter) -> str | None:
+def unsendable_reason(dead_letter: StoredDeadLetter) -> str | None:
     """Return why a dead letter cannot be replayed; ``None`` if it can."""
-    place = letter.heading.place
+    place = dead_letter.heading.place
     if input_topic_of(place.stream) is None:
         if place.source != place.stream:
             return f"{place.source} is no input; the workers write it themselves"
         return f"it is from the file {place.stream}: correct it there, or `riskwatch publish` it"
-    size = dict(letter.headers).get("size", b"")
-    cut = letter.heading.reason == "MESSAGE_TOO_LARGE" and size.isdigit()
-    if cut and int(size) > len(letter.payload):
-        return f"only {len(letter.payload)} of its {int(size)} bytes are stored"
+    size = dict(dead_letter.headers).get("size", b"")
+    cut = dead_letter.heading.reason == "MESSAGE_TOO_LARGE" and size.isdigit()
+    if cut and int(size) > len(dead_letter.payload):
+        return f"only {len(dead_letter.payload)} of its {int(size)} bytes are stored"
     return None
 
 
@@ -348,16 +348,16 @@ def _send(
 ) -> str:
     """Replay one dead letter; return a report line once the broker has acknowledged it."""
     with engine.begin() as conn:
-        letter = dead_letters.read_dead_letter(conn, place)
+        dead_letter = dead_letters.read_dead_letter(conn, place)
         dead_letters.claim_dead_letter(conn, place, person, again=again)
         topic = input_topic_of(place.stream)
         assert topic is not None, "unsendable() was asked"
-        headers = (*letter.headers, (REPLAYED, place.id.encode()))
-        refused = publisher.raw(topic, letter.key, letter.payload, place.id, headers)
+        headers = (*dead_letter.headers, (REPLAYED, place.id.encode()))
+        refused = publisher.raw(topic, dead_letter.key, dead_letter.payload, place.id, headers)
         if refused is not None:
             raise RiskwatchError(f"{place.id} is not sent again: {refused.detail}")
         publisher.flush()
-    return f"{place.id}: {len(letter.payload)} bytes sent to {topic} by {person}"
+    return f"{place.id}: {len(dead_letter.payload)} bytes sent to {topic} by {person}"
 
 
 def _send_all(

@@ -85,7 +85,7 @@ def logistic(
     ----------
     inputs : array, shape (samples, coefficients)
         A column of ones gives an intercept.
-    wanted : array, shape (samples,)
+    labels : array, shape (samples,)
         Labels, or probabilities in their place.
     weights : array, shape (samples,)
         Weight of each sample, 1 in the mean.

@@ -1,4 +1,4 @@
-"""Small cases whose scores can be counted by hand."""
+"""Small cases whose scores can be computed by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ONSET = 10 * HOUR
 
 
 def fact(**changed: object) -> Fact:
-    """Return an event of A's issuer that asks for HALT, ten hours into the case."""
+    """Return an event of A's issuer that requires HALT, ten hours into the case."""
     told: dict[str, object] = {
         "what": "it breaks",
         "scope": "asset:A",
@@ -27,7 +27,7 @@ def fact(**changed: object) -> Fact:
 
 
 def case(*facts: Fact, name: str = "one", days: float = 30.0, **ceilings: State) -> Case:
-    """Return a case of some days; ceilings by asset."""
+    """Return a case of some days, with ceilings by asset."""
     limits = {f"asset:{asset}": state for asset, state in ceilings.items()}
     return Case(name, name, 0, int(days * DAY), facts or (fact(),), limits)
 
@@ -45,7 +45,7 @@ def change(
 
 
 def seen(*bp: float, every: int = MINUTE, start: int = 0) -> list[DeviationReading]:
-    """Return trusted readings, one every so often."""
+    """Return trusted readings at a fixed interval."""
     return [DeviationReading(start + n * every, value, trusted=True) for n, value in enumerate(bp)]
 
 
@@ -57,6 +57,6 @@ def trial(
     scores: list[Prediction] | None = None,
     seed: int = 1,
 ) -> Trial:
-    """Return a trial in which rules and ladder did the same, with one party."""
+    """Return a trial with equal changes of rules and ensemble, and one counterparty."""
     changes = {RULES: ladder, ENSEMBLE: ladder}
     return Trial(of, seed, series or {"A": []}, [], 1, changes, scores or [])
