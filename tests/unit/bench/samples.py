@@ -14,7 +14,7 @@ ONSET = 10 * HOUR
 
 def fact(**changed: object) -> Fact:
     """Return an event of A's issuer that requires HALT, ten hours into the case."""
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "what": "it breaks",
         "scope": "asset:A",
         "causes": (Cause.ISSUER,),
@@ -23,7 +23,7 @@ def fact(**changed: object) -> Fact:
         "answer": State.HALT,
         "control": False,
     }
-    return Fact(**{**told, **changed})  # type: ignore[arg-type]
+    return Fact(**{**fields, **changed})  # type: ignore[arg-type]
 
 
 def case(*facts: Fact, name: str = "one", days: float = 30.0, **ceilings: State) -> Case:
@@ -51,12 +51,12 @@ def seen(*bp: float, every: int = MINUTE, start: int = 0) -> list[DeviationReadi
 
 def trial(
     of: Case,
-    ladder: list[StateChange],
+    ensemble: list[StateChange],
     *,
     series: dict[str, list[DeviationReading]] | None = None,
     scores: list[Prediction] | None = None,
     seed: int = 1,
 ) -> Trial:
     """Return a trial with equal changes of rules and ensemble, and one counterparty."""
-    changes = {RULES: ladder, ENSEMBLE: ladder}
+    changes = {RULES: ensemble, ENSEMBLE: ensemble}
     return Trial(of, seed, series or {"A": []}, [], 1, changes, scores or [])

@@ -67,11 +67,11 @@ def test_targets_are_read_off_their_names(name: str, asked: DepegTarget | None) 
 def test_only_open_questions_are_judged_and_deviation_ranks_the_same_samples() -> None:
     """Of three samples, one is true, one is false, and one was already beyond the level."""
     series = seen(-40.0, *[0.0] * 19, -60.0, *[-1.0] * 100)
-    said = [
+    predictions = [
         Prediction(us * MINUTE, "asset:A", TARGET, "g", p)
         for us, p in ((0, 0.8), (20, 0.9), (30, 0.3))
     ]
-    [found] = probabilities(trial(case(), [], series={"A": series}, scores=said))
+    [found] = probabilities(trial(case(), [], series={"A": series}, scores=predictions))
     assert found.labels == (True, False)
     assert found.said == (0.8, 0.3)
     assert (found.judged.ap, found.ap_deviation, found.events) == (1.0, 1.0, 1)

@@ -62,8 +62,8 @@ MARKS = {
 @pytest.mark.parametrize(("kin", "chosen"), [("a", "slow"), ("b", "slow"), ("c", "fast")])
 def test_the_scored_event_has_no_say(kin: str, chosen: str) -> None:
     """`fast` is noisy on c only, so it is chosen only when c is scored."""
-    ladder = [OptionScore(k, (60.0,), 0) for k in "abc"]
-    assert best_static(MARKS, ladder, kin) == chosen
+    ensemble = [OptionScore(k, (60.0,), 0) for k in "abc"]
+    assert best_static(MARKS, ensemble, kin) == chosen
 
 
 def test_who_raises_more_false_alarms_than_the_ladder_is_no_opponent() -> None:
@@ -95,12 +95,12 @@ def test_a_ladder_that_is_later_is_told() -> None:
         trial(case(name="one", days=days), soon, series=broken),
         trial(case(name="two", days=days), late, series=broken),
     ]
-    said = leave_one_out.static_alarms(trials)
-    found = compare_with_static(trials, said, WATCH)
+    alarms = leave_one_out.static_alarms(trials)
+    found = compare_with_static(trials, alarms, WATCH)
     assert found.verdict == FAIL
     assert "two asset:A 60 min after" in found.said
     both = [trials[0], trial(case(name="two", days=days), soon, series=broken)]
-    assert compare_with_static(both, said, WATCH).verdict == PASS
+    assert compare_with_static(both, alarms, WATCH).verdict == PASS
 
 
 def test_a_control_that_is_halted_is_told() -> None:
@@ -138,9 +138,11 @@ def test_an_episode_brings_its_deadlines_and_ceilings() -> None:
 LOW, HIGH = "depeg(discount 50bp, 1h)", "depeg(discount 200bp, 1h, from 50bp)"
 
 
-def scores(target: str, *said: float) -> list[Prediction]:
+def scores(target: str, *probabilities: float) -> list[Prediction]:
     """Return scores of one generation every five minutes."""
-    return [Prediction(5 * n * MINUTE, "asset:A", target, "g", p) for n, p in enumerate(said)]
+    return [
+        Prediction(5 * n * MINUTE, "asset:A", target, "g", p) for n, p in enumerate(probabilities)
+    ]
 
 
 def test_a_probability_warns_when_it_is_held() -> None:

@@ -19,8 +19,11 @@ def test_a_case_in_which_nothing_happened_has_a_page() -> None:
 
 def test_causes_of_recordings_are_shown_and_not_judged() -> None:
     """Causes on recordings do not count, because a price does not show why a venue fails."""
-    told = [change(ONSET, State.NORMAL, State.HALT)]
-    known, unknown = trial(case(name="a"), told), trial(replace(case(name="b"), recorded=True), [])
+    halted = [change(ONSET, State.NORMAL, State.HALT)]
+    known, unknown = (
+        trial(case(name="a"), halted),
+        trial(replace(case(name="b"), recorded=True), []),
+    )
     (line,) = [c.line for c in Scoreboard.of([known, unknown]).criteria if "cause" in c.name]
     assert line.startswith("PASS ")
     assert "1 of 1 runs; recordings 0 of 1 runs; b asset:A seed 1 none" in line

@@ -31,9 +31,9 @@ def test_average_precision_needs_a_positive() -> None:
 
 def test_brier_and_log_loss_by_hand() -> None:
     """Squares .04, .16, .25 and logarithms of .8, .6, .5."""
-    said, labels = [0.8, 0.4, 0.5], [True, False, True]
-    assert brier(said, labels) == pytest.approx((0.04 + 0.16 + 0.25) / 3)
-    assert log_loss(said, labels) == pytest.approx(-(log(0.8) + log(0.6) + log(0.5)) / 3)
+    predicted, labels = [0.8, 0.4, 0.5], [True, False, True]
+    assert brier(predicted, labels) == pytest.approx((0.04 + 0.16 + 0.25) / 3)
+    assert log_loss(predicted, labels) == pytest.approx(-(log(0.8) + log(0.6) + log(0.5)) / 3)
 
 
 def test_certainty_that_is_wrong_costs_much_and_not_everything() -> None:
@@ -60,9 +60,13 @@ def test_without_both_labels_there_is_no_skill() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_as_scikit_learn(seed: int) -> None:
     """The results equal scikit-learn's on random samples with ties."""
-    luck = Random(seed)
-    said = [round(luck.uniform(0.01, 0.99), 1) or 0.05 for _ in range(200)]
-    labels = [luck.random() < p for p in said]
-    assert average_precision(said, labels) == pytest.approx(average_precision_score(labels, said))
-    assert brier(said, labels) == pytest.approx(brier_score_loss(labels, said))
-    assert log_loss(said, labels) == pytest.approx(sklearn_log_loss(labels, said), rel=1e-4)
+    rng = Random(seed)
+    predicted = [round(rng.uniform(0.01, 0.99), 1) or 0.05 for _ in range(200)]
+    labels = [rng.random() < p for p in predicted]
+    assert average_precision(predicted, labels) == pytest.approx(
+        average_precision_score(labels, predicted)
+    )
+    assert brier(predicted, labels) == pytest.approx(brier_score_loss(labels, predicted))
+    assert log_loss(predicted, labels) == pytest.approx(
+        sklearn_log_loss(labels, predicted), rel=1e-4
+    )

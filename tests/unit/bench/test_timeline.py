@@ -106,12 +106,12 @@ def test_the_cause_is_that_of_the_strictest_decision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("feeds", "said"),
+    ("feeds", "cause"),
     [(["v:A/USD"], Cause.FEED), (["v:AB/USD"], Cause.NONE), ([], Cause.NONE)],
 )
-def test_without_a_decision_a_feed_or_nothing_was_to_blame(feeds: list[str], said: Cause) -> None:
+def test_without_a_decision_a_feed_or_nothing_was_to_blame(feeds: list[str], cause: Cause) -> None:
     """Without a decision the cause is ``feed`` only for a feed of that coin."""
-    assert stated_cause([], fact(), feeds) is said
+    assert stated_cause([], fact(), feeds) is cause
 
 
 def test_a_cause_that_is_accepted_is_right_and_dollars_are_those_at_halt() -> None:

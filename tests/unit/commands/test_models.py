@@ -41,18 +41,18 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = f"sqlite:///{folder / 'risk.db'}"
     migrate.upgrade(url)
     evidence = EvidenceConfig(status_s=600.0)
-    wanted = anchored(authority="shadow", max_authority="bounded")
-    ladder = Ensemble(config(rules(), wanted, evidence=evidence))
-    state = ladder.fresh()
+    spec = anchored(authority="shadow", max_authority="bounded")
+    ensemble = Ensemble(config(rules(), spec, evidence=evidence))
+    state = ensemble.fresh()
     out = []
     for us, features, labelled in walk(3, 400):
-        feed(ladder, state, [(us, features, labelled)])
-        out += ladder.report(state, us)
-    moved = ladder.move(
+        feed(ensemble, state, [(us, features, labelled)])
+        out += ensemble.report(state, us)
+    moved = ensemble.move(
         state, us, ONSET, "anchored", "advisory", by="ann", why="looks good", cause_id="c/1"
     )
-    out += [moved, *ladder.report(state, us)]
-    out += [score_updated(each, us) for each in feed(ladder, state, [(us, features, False)])[0]]
+    out += [moved, *ensemble.report(state, us)]
+    out += [score_updated(each, us) for each in feed(ensemble, state, [(us, features, False)])[0]]
     engine = open_engine(url)
     with engine.begin() as conn:
         fold(

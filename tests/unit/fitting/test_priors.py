@@ -93,16 +93,16 @@ def test_every_generation_starts_at_the_prior_of_its_target() -> None:
             GenerationConfig(model="anchored", name="own", options={"anchor": 0.9}),
         ),
     )
-    said = {
-        rung.name: [
-            rung.untrained_model(f"depeg(discount {bp}bp, 1h)").score({"severity": 1.0}).probability
+    probabilities = {
+        spec.name: [
+            spec.untrained_model(f"depeg(discount {bp}bp, 1h)").score({"severity": 1.0}).probability
             for bp in (50, 20)
         ]
-        for rung in generation_specs(config)
+        for spec in generation_specs(config)
     }
     for name in ("rules", "anchored", "adaptive"):
-        assert said[name] == pytest.approx([0.2, 0.5]), name
-    assert said["own"] == pytest.approx([0.9, 0.9])
+        assert probabilities[name] == pytest.approx([0.2, 0.5]), name
+    assert probabilities["own"] == pytest.approx([0.9, 0.9])
 
 
 def test_an_ask_is_tried_against_the_plain_rule() -> None:

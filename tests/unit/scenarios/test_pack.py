@@ -89,12 +89,12 @@ def test_a_basis_moves_one_venue_and_no_other() -> None:
 def test_right_answers_are_those_that_are_known() -> None:
     """A control never requires HALT, and each cause has its kind of scope."""
     for name in scenarios.names():
-        for told in load(name).events:
-            assert told.kind == "event" or told.answer is not State.HALT
-            if Cause.COUNTERPARTY in told.causes:
-                assert told.scope.startswith("counterparty:")
-            if Cause.VENUE in told.causes:
-                assert told.scope.startswith("venue-asset:")
+        for event in load(name).events:
+            assert event.kind == "event" or event.answer is not State.HALT
+            if Cause.COUNTERPARTY in event.causes:
+                assert event.scope.startswith("counterparty:")
+            if Cause.VENUE in event.causes:
+                assert event.scope.startswith("venue-asset:")
 
 
 GOOD = """
