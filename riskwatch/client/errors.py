@@ -17,6 +17,13 @@ class TopicError(ClientError):
     """A topic does not exist, or its partitions changed. The message names the topic."""
 
 
+class InheritedError(ClientError):
+    """A handle of the client is used in a forked child of the process that created it.
+
+    The child must create its own.
+    """
+
+
 class HistoryError(ClientError):
     """The records of a topic do not continue the records that were read before.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import redis
 
+from riskwatch.client.fork import INHERITED
 from riskwatch.contracts import mirror as layout
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import micros
@@ -130,6 +132,7 @@ class MirrorReader:
 
     def __init__(self, url: str, prefix: str = "", clock: Callable[[], int] | None = None) -> None:
         self._redis: Any = layout.connect_redis(url, "mirror", "url")
+        self._pid = os.getpid()
         self._prefix = prefix
         self._clock = clock or _wall
         self._beat = b""
@@ -176,6 +179,8 @@ class MirrorReader:
 
     def close(self) -> None:
         """Close the connection."""
+        if os.getpid() != self._pid:
+            return  # the connection is the parent's
         self._redis.close()
 
     def _row(self, kind: str, key: str, types: tuple[type[Any], ...]) -> MirrorReading[Any]:
@@ -222,6 +227,8 @@ class MirrorReader:
         return sorted({name.decode(errors="replace") for name in listed}.union(verified.scopes))
 
     def _call(self, fill: Callable[[Any], object]) -> list[Any]:
+        if os.getpid() != self._pid:
+            raise _UnknownError(f"mirror: {INHERITED}")
         pipe = self._redis.pipeline(transaction=True)
         try:
             fill(pipe)

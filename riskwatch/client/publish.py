@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from contextlib import suppress
@@ -11,10 +12,12 @@ import msgspec
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from riskwatch.client.errors import BrokerError, PublishError, TopicError
+from riskwatch.client.fork import check_owner, close_after_fork, drop_producer
 from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
 from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_admin, open_producer
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import key_of, topic_of
+from riskwatch.contracts.validation import check_command_text
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import identity
@@ -174,6 +177,7 @@ class Publisher:
         in_flight: int = IN_FLIGHT,
     ) -> None:
         self.result = Published()
+        self._pid = os.getpid()
         self._connection = connection
         self._delivery = delivery
         self._most = in_flight
@@ -200,6 +204,7 @@ class Publisher:
             request_timeout_ms=max(1, int(delivery * 500)),
             delivery_timeout_ms=int(delivery * 1000),
         )
+        close_after_fork(self)
 
     def send(self, item: WireEvent | bytes) -> Refused | None:
         """Send an event, or a line that holds one; return why it was refused, or ``None``.
@@ -218,6 +223,9 @@ class Publisher:
 
     def post(self, event: WireEvent, value: bytes) -> Refused | None:
         """Send `event`, whose bytes are `value`; otherwise like :meth:`send`."""
+        refusal = check_command_text(event)
+        if refusal is not None:
+            return self.refuse(refusal)
         return self.raw(topic_of(event), key_of(event).encode(), value, identity(event))
 
     def refuse(self, refusal: Refusal) -> Refused:
@@ -242,6 +250,7 @@ class Publisher:
         PublishError
             If this or an earlier item cannot be delivered.
         """
+        check_owner(self._pid, "publisher")
         self._number += 1
         name = self._connection.topic(topic)
         if name not in self._topics:
@@ -272,7 +281,10 @@ class Publisher:
         ------
         PublishError
             If an event could not be delivered.
+        InheritedError
+            If another process created this publisher.
         """
+        check_owner(self._pid, "publisher")
         while self._flying:
             self._land()
 
@@ -303,8 +315,15 @@ class Publisher:
 
     def close(self) -> None:
         """Close the connection; drop what is not acknowledged within five seconds."""
+        if os.getpid() != self._pid:
+            return  # the connection is the parent's
         with suppress(KafkaError):
             self._producer.close(timeout=_CLOSE_S)
+
+    def after_fork(self) -> None:
+        """Drop the parent's connection in a forked child; what is in flight stays the parent's."""
+        self._flying.clear()
+        drop_producer(self._producer)
 
     def __enter__(self) -> Self:
         return self

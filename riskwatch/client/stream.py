@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from contextlib import suppress
@@ -13,6 +14,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 from kafka.structs import OffsetAndMetadata
 
 from riskwatch.client.errors import BrokerError, HistoryError, TopicError
+from riskwatch.client.fork import check_owner
 from riskwatch.client.message import CaughtUp, KafkaRecord, read
 from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_consumer
 from riskwatch.contracts.topics import TOPICS
@@ -163,6 +165,8 @@ class Stream(Generic[ItemT]):
         contradicts itself.
     UnreadableError
         From the iterator. The next call continues behind the record.
+    InheritedError
+        From the iterator, in a forked child of the process that opened the stream.
     """
 
     def __init__(
@@ -177,6 +181,7 @@ class Stream(Generic[ItemT]):
         timeout: float,
     ) -> None:
         self._connection = connection
+        self._pid = os.getpid()
         self._name = name
         self._topic = connection.topic(name)
         self._group = group
@@ -257,6 +262,7 @@ class Stream(Generic[ItemT]):
         return self
 
     def __next__(self) -> ItemT:
+        check_owner(self._pid, f"stream of {self._topic}")
         self._let_go()
         while not self.closed:
             if self._stop is not None and self._stop():
@@ -359,6 +365,8 @@ class Stream(Generic[ItemT]):
             return
         self.closed = True
         self._buffer.clear()
+        if os.getpid() != self._pid:
+            return  # the connection and the group are the parent's
         # Items whose offset cannot be committed are repeated; every reader must handle that anyway.
         with suppress(KafkaError):
             if self._group is not None and self._done != self._kept:

@@ -34,6 +34,7 @@ from riskwatch.core.risk.config import Ask, DrillPlan
 from riskwatch.core.risk.drills import WEEKDAYS
 from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
+from riskwatch.core.text import name_fault
 from riskwatch.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -111,7 +112,12 @@ def check_name(value: str) -> str | None:
         msgspec.convert(value, type=Name)
     except msgspec.ValidationError:
         return "a name as events spell it: no spaces, '/' or ':', at most 64 characters"
-    return None
+    return f"a name that looks like no other: it {fault}" if (fault := name_fault(value)) else None
+
+
+def check_names(values: tuple[str, ...]) -> str | None:
+    """Accept names of which each could be carried by an event."""
+    return next((fault for value in values if (fault := check_name(value))), None)
 
 
 REFERENCE_CHECKS: Final[Checks] = {
@@ -167,6 +173,7 @@ MODELS_CHECKS: Final[Checks] = {
 }
 OPERATORS_CHECKS: Final[Checks] = {
     (Operator, "id"): check_name,
+    (Operator, "books"): check_names,
     (Operator, "public_key"): public_key_problem,
 }
 

@@ -16,6 +16,7 @@ from riskwatch.contracts.structure import inner_values
 from riskwatch.core import events
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.money import MAX_SCALE, ZERO
+from riskwatch.core.text import hidden_character, name_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,6 +211,33 @@ def check_text(name: str, value: object, *, free: bool) -> Refusal | None:
     else:
         return None
     return next((r for x in parts if (r := check_text(name, x, free=free))), None)
+
+
+def check_command_text(event: object) -> Refusal | None:
+    r"""Refuse a command with a hidden character in its reason, or a name that looks like another.
+
+    A reason is shown to the person who approves, so it is one line that shows what it holds. This
+    is checked where a command enters and not in :func:`riskwatch.contracts.codec.decode`, because
+    journals of earlier versions must stay readable.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from riskwatch.core.events import Command
+    >>> made = Command(v=1, event_id="7", ts=datetime(2023, 3, 11, tzinfo=UTC), source="cli",
+    ...     operator="ann", action="halt", scope="firm", reason="\u202e", idempotency_key="k")
+    >>> check_command_text(made).detail
+    'reason must not hold the character U+202E'
+    """
+    if not isinstance(event, events.Command):
+        return None
+    bad = hidden_character(event.reason)
+    if bad is not None:
+        return refuse(RejectReason.FIELD_RANGE, f"reason must not hold the character {bad}")
+    fault = name_fault(event.operator)
+    if fault:
+        return refuse(RejectReason.FIELD_RANGE, f"operator {fault}")
+    return None
 
 
 _ARGS_DEPTH: Final = 8

@@ -9,12 +9,12 @@ which decision and reason, an answer names.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from riskwatch.core.enums import State
+from riskwatch.core.text import name_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,8 +28,6 @@ KINDS: Final = (FIRM, BOOK, COUNTERPARTY, ASSET, VENUE_ASSET)
 """Kinds of scopes, the one that takes precedence first."""
 Assets = str | tuple[str, ...] | None
 """One asset, several (the base and the quote of a pair), or none."""
-_NAME: Final = re.compile(r"[^\s/:\x00-\x1f\x7f]{1,64}")
-"""Name of a book, counterparty or asset, as events spell it."""
 _CACHED: Final = 4_096
 """Scopes whose parts are remembered: more than a firm has."""
 
@@ -89,6 +87,8 @@ def parse(scope: str) -> Scope:
 def is_scope(scope: str) -> bool:
     """Whether a switch can stand on it: a scope whose names are names as events spell them.
 
+    Names in mixed scripts are refused, see :func:`riskwatch.core.text.name_fault`.
+
     Examples
     --------
     >>> [is_scope(s) for s in ("firm", "book:arb", "venue-asset:kraken/USDC", "asset:", "x")]
@@ -98,7 +98,7 @@ def is_scope(scope: str) -> bool:
         at = parse(scope)
     except ValueError:
         return False
-    return all(_NAME.fullmatch(name) for name in (at.name, at.asset) if name)
+    return all(not name_fault(name) for name in (at.name, at.asset) if name)
 
 
 def kind_of_scope(scope: str) -> str:

@@ -19,6 +19,7 @@ from riskwatch.contracts.codec import decode
 from riskwatch.contracts.outputs import decode_internal
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
+from riskwatch.contracts.validation import check_command_text
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage
@@ -91,7 +92,11 @@ class PartitionDecoder:
 
         An event that is ahead of the broker's clock must not hold its partition up until then.
         """
-        return self._misplaced(event, key) or refuse_future(event, arrived_us)
+        return (
+            self._misplaced(event, key)
+            or check_command_text(event)
+            or refuse_future(event, arrived_us)
+        )
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
         """Whether a message's key is not its event's, or belongs in another partition."""

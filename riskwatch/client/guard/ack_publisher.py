@@ -12,6 +12,7 @@ import msgspec
 from kafka.errors import KafkaError
 
 from riskwatch.client.errors import BrokerError, ClientError
+from riskwatch.client.fork import drop_producer
 from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode_ack
 from riskwatch.contracts.kafka_clients import open_producer
 
@@ -69,6 +70,15 @@ class AckPublisher:
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)
+
+    def inherit(self) -> None:
+        """Publish nothing in a forked child, and drop the parent's connection."""
+        self._stop = Event()  # a thread of the parent may have held the lock of the old one
+        self._stop.set()
+        self._changed = Event()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            drop_producer(producer)
 
     def changed(self) -> None:
         """Request an acknowledgement soon, because something changed."""

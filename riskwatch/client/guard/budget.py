@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from riskwatch.client.fork import check_owner
 from riskwatch.contracts.acks import Used
 from riskwatch.errors import ConfigError
 
@@ -68,6 +69,7 @@ class UsageFile:
     def __init__(self, path: Path, client: str) -> None:
         self._path = path
         self._client = client
+        self._pid = os.getpid()
         self._lock = self._locked()
         self.used: dict[str, Used] = {}
         self.closed: list[str] | None = None
@@ -84,7 +86,10 @@ class UsageFile:
         ------
         OSError
             If the write cannot be confirmed. The file then holds the new counts or the old ones.
+        InheritedError
+            If another process created this object: the lock is shared over a fork.
         """
+        check_owner(self._pid, f"kill switch: used_file {self._path}")
         content = _Content(client=self._client, closed=closed, used=used)
         beside = self._path.with_name(f"{self._path.name}.new")
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
@@ -163,6 +168,7 @@ class Budgets:
 
     def __init__(self, file: UsageFile | None = None) -> None:
         self._lock = Lock()
+        self._pid = os.getpid()
         self._file = file
         self._unwound: dict[str, Used] = {} if file is None else dict(file.used)
         self._hedged: dict[str, Used] = {}
@@ -191,6 +197,8 @@ class Budgets:
         usd : float
             Size of the order.
         """
+        if os.getpid() != self._pid:  # a forked child would spend the cap of its parent again
+            return False
         with self._lock:
             if not self.begun or any(name in self._closed for name in caps):
                 return False
@@ -209,6 +217,8 @@ class Budgets:
         >>> [budgets.hedge({"hedge:arb": 10.0}, 6.0), budgets.hedge({"hedge:arb": 10.0}, 6.0)]
         [True, False]
         """
+        if os.getpid() != self._pid:
+            return False
         with self._lock:
             after = _counts_after(self._hedged, caps, usd)
             if after is None:
@@ -232,6 +242,13 @@ class Budgets:
             if self._file is not None:
                 self._file.close()
                 self.begun = False
+
+    def inherit(self) -> None:
+        """Close the budgets in a forked child; the parent keeps the lock of the file."""
+        self._lock = Lock()  # a thread of the parent may have held the old one
+        self.begun = False
+        if self._file is not None:
+            self._file.close()
 
     def _write(self, used: dict[str, Used]) -> bool:
         """Store the counts, if there is a file; return whether they are safe."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -9,6 +12,7 @@ import msgspec
 from riskwatch.client.guard.view import ALLOWED, EXPIRED, NEVER, Answer
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import FIRM, Assets
+from riskwatch.core.text import name_fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +25,8 @@ HEDGE: Final = "hedge:"
 """Prefix of the name under which the hedges of a book are counted."""
 _REDUCE: Final = State.REDUCE.rank
 _HALT: Final = State.HALT.rank
+
+log = logging.getLogger("riskwatch.client")
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +56,106 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     slip_bp: float | None = None
 
 
+UNREADABLE: Final = "(order)"
+"""Scope of the answer to an order that cannot be understood."""
+_MAX_LOGGED: Final = 100
+"""Most different faults of orders that are logged."""
+
+
+def checked_order(
+    book: object,
+    counterparty: object,
+    asset: object,
+    side: object,
+    reduces: object,
+    hedge: object,
+    usd: object,
+    slip_bp: object,
+) -> Order:
+    """Return the order of these values, as plain text, booleans and numbers.
+
+    Members of a `StrEnum` become plain text. Nothing else is converted to text or to a boolean,
+    because a wrong guess would let an order through.
+
+    Raises
+    ------
+    ValueError
+        If a value has another type, or a name is no name; the message names the parameter.
+
+    Examples
+    --------
+    >>> checked_order("arb", None, ["BTC", "USD"], None, False, False, 5, None)
+    Order(book='arb', counterparty=None, asset=('BTC', 'USD'), side=None, reduces=False, \
+hedge=False, usd=5.0, slip_bp=None)
+    >>> checked_order(b"arb", None, None, None, False, False, None, None)
+    Traceback (most recent call last):
+    ValueError: book must be text, was bytes
+    """
+    return Order(
+        _name("book", book),
+        _name("counterparty", counterparty),
+        _assets(asset),
+        None if side is None else _text("side", side),
+        check_flag("reduces", reduces),
+        check_flag("hedge", hedge),
+        _number("usd", usd),
+        _number("slip_bp", slip_bp),
+    )
+
+
+def check_flag(field: str, value: object) -> bool:
+    """Return a boolean as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if value is True or value is False:
+        return value
+    raise ValueError(f"{field} must be True or False, was {type(value).__name__}")
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{field} must be text, was {type(value).__name__}")  # noqa: TRY004
+    return str.__str__(value)  # the text of a StrEnum, whatever its own `__str__` returns
+
+
+def _name(field: str, value: object) -> str | None:
+    if value is None:
+        return None
+    name = _text(field, value)
+    fault = name_fault(name)
+    if fault:
+        raise ValueError(f"{field} {fault}")
+    return name
+
+
+def _assets(value: object) -> Assets:
+    if isinstance(value, (list, tuple)):
+        return tuple(name for item in value if (name := _required_asset(item)))
+    return _name("asset", value)
+
+
+def _required_asset(value: object) -> str:
+    name = _name("asset", value)
+    if name is None:
+        raise ValueError("asset must be text, was NoneType")
+    return name
+
+
+def _number(field: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
+        raise ValueError(f"{field} must be a number, was {type(value).__name__}")  # noqa: TRY004
+    try:
+        return float(value)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{field} must be a number: {error}") from error
+
+
 class OrderCheck:
     """Checks an order that the fast path of :meth:`KillSwitch.allows` did not answer.
 
@@ -67,6 +173,17 @@ class OrderCheck:
         self._budgets = budgets
         self._share = share
         self._hedges = dict(hedges)
+        self._logged: set[str] = set()
+
+    def refuse_unreadable(self, fault: str) -> Answer:
+        """Refuse an order that cannot be understood; log each fault once.
+
+        The state is HALT, because it is not known which scopes bind the order.
+        """
+        if fault not in self._logged and len(self._logged) < _MAX_LOGGED:
+            self._logged.add(fault)
+            log.error("kill switch: an order is refused: %s", fault)
+        return Answer(False, State.HALT, f"the order cannot be checked: {fault}", "", UNREADABLE)
 
     def check_verified(self, view: View, order: Order, wall: float) -> Answer:
         """Check an order against a verified table.

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from riskwatch.client.fork import INHERITED, check_owner, close_after_fork
 from riskwatch.client.guard.ack_publisher import AckPublisher
 from riskwatch.client.guard.budget import Budgets, UsageFile
 from riskwatch.client.guard.kafka_source import KafkaSource
-from riskwatch.client.guard.order_check import HEDGE, Order, OrderCheck
+from riskwatch.client.guard.order_check import (
+    HEDGE,
+    Order,
+    OrderCheck,
+    check_flag,
+    checked_order,
+)
 from riskwatch.client.guard.redis_source import RedisSource
 from riskwatch.client.guard.trust import Terms, TrustState, steady
 from riskwatch.client.guard.view import ALLOWED, CANCEL_ALLOWED, Answer, SwitchRow, View, index_rows
@@ -146,6 +154,9 @@ def run_drill(
 
 
 _POLL_S: Final = 0.01
+_FLAG: Final[object] = bool
+_MAX_NAMES: Final = 10_000
+"""Most names that are checked only once; later ones are checked for each order."""
 _REDUCE: Final = State.REDUCE.rank
 
 
@@ -228,10 +239,13 @@ class KillSwitch:
                 raise ConfigError("kill switch", f"hedges.{book}", "USD, 0 or more", cap)
         self.client = client
         self.started = datetime.now(UTC)
+        self._pid = os.getpid()
         self._clock = clock or steady()
         self._began = wall()
         self.trust = TrustState(terms or Terms(), self._clock, wall)
         self._hedge_books = list(hedges or {})
+        self._names: set[str] = set()
+        self._assets: set[str | tuple[str, ...]] = set()
         self._sources: list[SwitchSource] = []
         if redis is not None:
             named = prefix if prefix is not None else kafka.prefix if kafka else ""
@@ -244,6 +258,7 @@ class KillSwitch:
         to = acks or kafka
         self._ack_publisher = None if to is None else AckPublisher(to, client, self.acknowledgement)
         self.trust.changed = self._changed
+        close_after_fork(self)
 
     def allows(
         self,
@@ -260,6 +275,8 @@ class KillSwitch:
     ) -> Answer:
         """Return whether an order may go. Any thread may call it; it makes no network call.
 
+        An order with a value of another type is refused, and the reason names the parameter.
+
         Parameters
         ----------
         counterparty, book : str or None
@@ -267,8 +284,8 @@ class KillSwitch:
         asset : str, tuple of str, or None
             The asset, or base and quote of a pair.
         side : str or None
-            ``buy``, ``sell``, ``deposit``, or ``withdrawal``. A withdrawal takes money from a venue
-            and passes at every HALT except that of the firm.
+            ``buy``, ``sell``, ``deposit``, or ``withdrawal`` from a venue, which passes at every
+            HALT except that of the firm.
         reduces : bool
             Whether it can only reduce the exposure in every scope that it touches. Compute it by
             :func:`riskwatch.client.reducing.reduces`; do not rely on a trader's declaration.
@@ -285,10 +302,23 @@ class KillSwitch:
         Answer
             True if the order may go.
         """
-        if cancel:
+        if cancel is True:
             return CANCEL_ALLOWED
+        names = self._names
+        try:
+            known = (
+                type(cancel) is type(reduces) is type(hedge) is _FLAG
+                and (book is None or (type(book) is str and book in names))
+                and (counterparty is None or (type(counterparty) is str and counterparty in names))
+                and (asset is None or asset in self._assets)
+                and (side is None or type(side) is str)
+                and (usd is None or type(usd) is float)
+                and (slip_bp is None or type(slip_bp) is float)
+            )
+        except TypeError:  # an asset without a hash, such as a list
+            known = False
         view = self.trust.view
-        if self._clock() < view.until:
+        if known and self._clock() < view.until:
             row = None if view.quiet else view.index.find(book, counterparty, asset)
             if row is None:
                 return ALLOWED
@@ -298,11 +328,28 @@ class KillSwitch:
                 return row.passed
             if side is None and usd is None:
                 return row.refused
-            order = Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
+        return self._check(cancel, book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
+
+    def _check(self, cancel: object, *values: object) -> Answer:
+        """Check every value of an order, and the order in full."""
+        try:
+            if check_flag("cancel", cancel):
+                return CANCEL_ALLOWED
+            order = checked_order(*values)
+        except ValueError as error:
+            return self._order_check.refuse_unreadable(str(error))
+        self._remember(order)
+        view = self.trust.view
+        if self._clock() < view.until:
             return self._order_check.check_verified(view, order, self.trust.calendar.wall())
-        return self._check_unverified(
-            Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
-        )
+        return self._check_unverified(order)
+
+    def _remember(self, order: Order) -> None:
+        """Add the names of an order to those that need no second check."""
+        if len(self._names) + len(self._assets) < _MAX_NAMES:
+            self._names.update(name for name in (order.book, order.counterparty) if name)
+            if order.asset is not None:
+                self._assets.add(order.asset)
 
     def _check_unverified(self, order: Order) -> Answer:
         view, now = self.trust.view, self._clock()
@@ -346,7 +393,14 @@ class KillSwitch:
         )
 
     def start(self) -> Self:
-        """Start the subscriptions."""
+        """Start the subscriptions.
+
+        Raises
+        ------
+        InheritedError
+            If another process created this kill switch.
+        """
+        check_owner(self._pid, "kill switch")
         for source in self._sources:
             source.start()
         if self._ack_publisher is not None:
@@ -363,6 +417,16 @@ class KillSwitch:
             self._ack_publisher.close()
         self.trust.end()
         self._budgets.close()
+
+    def after_fork(self) -> None:
+        """Refuse every order in a child process, which has no threads that renew the table.
+
+        The child must create a kill switch of its own, under another client name.
+        """
+        self.trust.inherit(INHERITED)
+        self._budgets.inherit()
+        if self._ack_publisher is not None:
+            self._ack_publisher.inherit()
 
     def __enter__(self) -> Self:
         return self.start()

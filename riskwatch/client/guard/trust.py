@@ -172,7 +172,7 @@ class TrustState:
         self.view = View(ScopeIndex(), NEVER, "no heartbeat was verified yet")
         self.generation = 0
         self.sources: dict[str, str] = {}
-        self.changed: Callable[[], None] = lambda: None
+        self.changed: Callable[[], None] = _nothing
         self.note = ""
         self._good: _TimedHeartbeat | None = None
         self._pending: _TimedHeartbeat | None = None
@@ -278,6 +278,19 @@ class TrustState:
             self._good = self._pending = None
             self._dropped = (NEVER, "the guard is closed")
             self.view = self.view.lasting(*self._dropped)
+
+    def inherit(self, why: str) -> None:
+        """Trust nothing any more in a forked child.
+
+        A thread of the parent may have held the lock at the fork, so the lock is replaced.
+        """
+        self.lock = RLock()
+        self._ended = True
+        self._good = self._pending = None
+        self.note = ""
+        self.changed = _nothing
+        self._dropped = (NEVER, why)
+        self.view = View(ScopeIndex(), *self._dropped)
 
     # The view derived from them.
 
@@ -402,6 +415,10 @@ def _unreadable_row(scope: str) -> SwitchRow:
         scope=scope, state=State.HALT, decision_id="", why=why, worker="", epoch=0, seq=0,
         applied=0.0,
     )  # fmt: skip
+
+
+def _nothing() -> None:
+    """Acknowledge nothing."""
 
 
 def _epoch_seconds(moment: datetime) -> float:
