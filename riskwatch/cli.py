@@ -31,6 +31,7 @@ from riskwatch.commands import (
     stream,
 )
 from riskwatch.contracts.redact import redact_secrets
+from riskwatch.core.text import visible_lines
 from riskwatch.errors import RiskwatchError
 from riskwatch.version import ENGINE
 
@@ -88,7 +89,7 @@ def main() -> None:
     try:
         app()
     except RiskwatchError as error:
-        sys.stderr.write(f"riskwatch: {redact_secrets(str(error))}\n")
+        sys.stderr.write(f"riskwatch: {visible_lines(redact_secrets(str(error)))}\n")
         raise SystemExit(2) from None
     except Exception:  # noqa: BLE001 - the traceback is printed, and the process ends
         sys.stderr.write(redact_secrets(traceback.format_exc()))

@@ -6,6 +6,9 @@ stderr and exit code 2. Bad *data* is never an error; it becomes a dead letter.
 
 from __future__ import annotations
 
+_MAX_FOUND = 200
+"""Most characters of a value that a message shows."""
+
 
 class RiskwatchError(Exception):
     """Base of every error that riskwatch raises on purpose."""
@@ -37,7 +40,9 @@ class ConfigError(RiskwatchError):
         self.expected = expected
         self.found = found
         where = f"{file}: {key}" if key else file
-        tail = "" if found is None else f", found {found!r}"
+        seen = repr(found)
+        seen = seen if len(seen) <= _MAX_FOUND else f"{seen[:_MAX_FOUND]}…"
+        tail = "" if found is None else f", found {seen}"
         super().__init__(f"{where}: expected {expected}{tail}")
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:

@@ -16,6 +16,7 @@ from riskwatch.contracts import keyfile
 from riskwatch.contracts.audit import GENESIS, Head
 from riskwatch.contracts.signing import public_key_text
 from riskwatch.core.clock import micros, rfc3339
+from riskwatch.core.text import visible
 from riskwatch.engine.audit_head import published_heads
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store import bundle, queries
@@ -87,7 +88,7 @@ def verify_decisions_command(
         word, colour = _WORDS[verdict.status]
         typer.echo(f"{typer.style(word, fg=colour)} {verdict.id}")
         for line in verdict.said:
-            typer.echo(f"  {line}")
+            typer.echo(f"  {visible(line)}")
     if not as_json and not verdicts:
         typer.echo("there is no decision yet")
     if any(verdict.status != "same" for verdict in verdicts):
@@ -145,7 +146,7 @@ def verify_bundle_command(
                 show_json({**ends, "digest": chain.digest, "heads": len(own), "breaches": breaches})
                 continue
             for line in breaches:
-                typer.echo(line)
+                typer.echo(visible(line))
             verdict = f"{len(breaches)} breaches" if breaches else "intact"
             typer.echo(
                 f"{worker}: {chain.rows:,} rows, {verdict}; ends at row {chain.seq} with "
@@ -250,7 +251,7 @@ def check_command(
     trusted = None if key is None else public_key_text(keyfile.read_public_key(key))
     breaches = list(bundle.check_bundle(folder, trusted))
     for line in breaches:
-        typer.echo(line)
+        typer.echo(visible(line))
     manifest = bundle.read_manifest(folder)
     if breaches:
         raise typer.Exit(1)

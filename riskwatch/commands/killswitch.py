@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import click
 import msgspec
 import typer
 
@@ -16,13 +19,16 @@ from riskwatch.commands.query import Json, killswitch_app, show_rows
 from riskwatch.config.toml import parse_duration
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.ids import output_id
-from riskwatch.core.scopes import is_scope
-from riskwatch.errors import ConfigError, RiskwatchError
+from riskwatch.core.scopes import ASSET, COUNTERPARTY, FIRM, VENUE_ASSET, is_scope, parse
+from riskwatch.core.text import visible, visible_lines
+from riskwatch.errors import ConfigError, RiskwatchError, StoreError
 from riskwatch.store import drills as table
 from riskwatch.store import queries
 from riskwatch.store.queries import json_value, open_reader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
     from riskwatch.commands.preview import ReleasePreview
 
 
@@ -111,7 +117,7 @@ def drill_command(
     if not sender.live:
         return
     done = _wait_for_report(sender.database, output_id(cause, "DrillSignalled", scope), timeout)
-    typer.echo(format_report(done), nl=False)
+    typer.echo(visible_lines(format_report(done)), nl=False)
     if report is not None:
         _write(report, done)
     if done.outcome != PASSED:
@@ -176,6 +182,7 @@ def _write(folder: Path, done: DrillReport) -> None:
 
 
 _PLAIN: Final = 200
+_SUGGESTIONS: Final = 3
 
 app = killswitch_app
 app.command("set-limit")(set_limit_command)
@@ -203,10 +210,19 @@ def halt_command(
     scope: Scope,
     *,
     reason: s.Reason,
+    yes: Annotated[bool, typer.Option("--yes", help="Halt also a name that is unknown.")] = False,
     sender: s.Sender,
 ) -> None:
-    """Halt a scope at once. It stays halted until two supervisors release it."""
-    sender.send("halt", _scope(scope), reason, {})
+    """Halt a scope at once. It stays halted until two supervisors release it.
+
+    A scope whose name nobody holds, quotes or lists is sent with --yes, or after a question.
+    """
+    to = _scope(scope)
+    if sender.live and not yes:
+        to = _meant_scope(sender.database, to)
+    sender.send("halt", to, reason, {})
+    if sender.live:
+        typer.echo(_bound(sender.database, to), err=True)
 
 
 @app.command("release")
@@ -380,10 +396,126 @@ def _scope(scope: str) -> str:
         raise ConfigError(
             "command line",
             "SCOPE",
-            "firm, book:X, counterparty:X, asset:X or venue-asset:V/X",
+            "firm, book:X, counterparty:X, asset:X or venue-asset:V/X, in one script",
             scope,
         )
     return scope
+
+
+def _meant_scope(database: str, scope: str) -> str:
+    """Return the scope to halt; ask if its name is unknown.
+
+    A HALT must not wait for a database, so a scope that cannot be looked up is halted as given.
+
+    Raises
+    ------
+    RiskwatchError
+        If the name is unknown and nobody can be asked, or the person sends nothing.
+    """
+    try:
+        with queries.open_reader(database) as conn:
+            names = queries.known_names(conn)
+    except StoreError as error:
+        typer.echo(f"whether {scope} is known cannot be looked up: {error}", err=True)
+        return scope
+    if is_known(scope, names):
+        return scope
+    near = similar_scopes(scope, names)
+    if not sys.stdin.isatty():
+        raise RiskwatchError(
+            f"nothing was sent: nobody holds, quotes or lists {scope}."
+            + (f" Did you mean {' or '.join(near)}?" if near else "")
+            + " --yes sends it as it is; `riskwatch killswitch halt firm` halts the firm"
+        )
+    chosen = choose_scope(scope, near, click.getchar)
+    if chosen is None:
+        raise RiskwatchError("nothing was sent")
+    return chosen
+
+
+def is_known(scope: str, names: Mapping[str, Collection[str]]) -> bool:
+    """Return whether every name of a scope is held, quoted or listed.
+
+    Examples
+    --------
+    >>> names = {"book": set(), "counterparty": {"kraken"}, "asset": {"USDC"}}
+    >>> [is_known(s, names) for s in ("firm", "venue-asset:kraken/USDC", "asset:USDc")]
+    [True, True, False]
+    """
+    at = parse(scope)
+    if at.kind == VENUE_ASSET:
+        return at.name in names[COUNTERPARTY] and at.asset in names[ASSET]
+    return at.kind == FIRM or at.name in names[at.kind]
+
+
+def similar_scopes(scope: str, names: Mapping[str, Collection[str]]) -> list[str]:
+    """Return up to three known scopes with similar names, the most similar first.
+
+    Examples
+    --------
+    >>> names = {"book": {"arb"}, "counterparty": {"kraken"}, "asset": {"USDC", "USDT", "BTC"}}
+    >>> similar_scopes("asset:usdc", names), similar_scopes("asset:kraken", names)
+    (['asset:USDC', 'asset:USDT'], ['counterparty:kraken'])
+    """
+    at = parse(scope)
+    if at.kind == VENUE_ASSET:
+        venues = [at.name, *_similar(at.name, names[COUNTERPARTY])]
+        assets = [at.asset, *_similar(at.asset, names[ASSET])]
+        found = [f"{VENUE_ASSET}:{venue}/{asset}" for venue in venues for asset in assets]
+        return [each for each in found if is_known(each, names)][:_SUGGESTIONS]
+    found = [f"{at.kind}:{name}" for name in _similar(at.name, names[at.kind])]
+    others = (kind for kind in names if kind != at.kind)
+    found += [f"{kind}:{at.name}" for kind in others if at.name in names[kind]]
+    return found[:_SUGGESTIONS]
+
+
+def _similar(name: str, known: Collection[str]) -> list[str]:
+    folded: dict[str, list[str]] = {}
+    for each in sorted(known):
+        folded.setdefault(each.casefold(), []).append(each)
+    near = get_close_matches(name.casefold(), folded, _SUGGESTIONS)
+    return [each for key in near for each in folded[key]]
+
+
+def choose_scope(scope: str, near: Sequence[str], key: Callable[[], str]) -> str | None:
+    """Ask which scope to halt, by one key; return it, or ``None`` if nothing is to be halted.
+
+    Parameters
+    ----------
+    scope : str
+        The scope as given.
+    near : sequence of str
+        Known scopes that may have been meant.
+    key : callable
+        Waits for one key of the person.
+
+    Examples
+    --------
+    >>> choose_scope("asset:USDc", ["asset:USDC"], iter("1").__next__)
+    'asset:USDC'
+    """
+    typer.echo(f"nobody holds, quotes or lists {visible(scope)}. Press one key:", err=True)
+    choices = {str(n): each for n, each in enumerate(near, 1)} | {"f": FIRM, "s": scope}
+    for pressed, each in choices.items():
+        words = {"f": "HALT of the whole firm", "s": f"send {visible(scope)} as it is"}
+        typer.echo(f"  {pressed}  {words.get(pressed, f'did you mean {each}?')}", err=True)
+    typer.echo("  any other key: send nothing", err=True)
+    return choices.get(key().lower())
+
+
+def _bound(database: str, scope: str) -> str:
+    """Return in one line what a HALT of a scope binds, as far as the database shows."""
+    try:
+        with queries.open_reader(database) as conn:
+            known = is_known(scope, queries.known_names(conn))
+            gross, net, unpriced = queries.exposure_of(conn, scope)
+    except StoreError as error:
+        return f"what it binds cannot be read: {error}"
+    if not known:
+        return f"{scope} binds nothing known: nobody holds, quotes or lists it"
+    held = f"${gross:,.2f} gross, ${net:,.2f} net"
+    held += f", {unpriced} holdings without a price" if unpriced else ""
+    return f"{scope} binds {held}" if gross or unpriced else f"{scope} binds no holdings"
 
 
 def _seconds(given: str) -> float:
@@ -409,7 +541,7 @@ def _show(found: ReleasePreview, *, as_json: bool) -> None:
         typer.echo(msgspec.json.encode(plain).decode(), err=True)
         return
     for line in found.lines():
-        typer.echo("".join(c if c.isprintable() else "?" for c in line), err=True)
+        typer.echo(visible(line), err=True)
 
 
 def _is_confirmed(reason: str, *, yes: bool) -> bool:
@@ -429,9 +561,7 @@ def _waiting_request(database: str, scope: str) -> str:
     if found is None or found["request_id"] is None:
         raise RiskwatchError(f"nothing on {scope} waits for a second person")
     until = rfc3339(micros(found["request_until"]))
-    typer.echo(
-        f"{found['request_by']} asks for {found['request_action']} of {scope}, until {until}",
-        err=True,
-    )
+    asks = f"{found['request_by']} asks for {found['request_action']} of {scope}, until {until}"
+    typer.echo(visible(asks), err=True)
     request: str = found["request_id"]
     return request

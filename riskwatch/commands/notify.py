@@ -21,6 +21,7 @@ from riskwatch.core.alerting.notification import NotificationKind, make_notifica
 from riskwatch.core.alerting.state import AlertItem
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import Cause, State
+from riskwatch.core.text import visible
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.store import notifications
 from riskwatch.store.engine import open_engine
@@ -155,16 +156,11 @@ def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
             row["route"],
             row["kind"],
             row["level"],
-            _printable(row["title"]),
+            visible(row["title"]),
             row["status"],
             str(row["tries"]),
-            _printable(row["reason"]),
+            visible(row["reason"]),
         ]
         for row in rows
     ]
     show_rows(_NAMES, shown)
-
-
-def _printable(text: str) -> str:
-    """Replace characters that could control the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)

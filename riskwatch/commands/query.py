@@ -16,6 +16,7 @@ from rich.table import Table
 
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.core.clock import micros, rfc3339
+from riskwatch.core.text import visible, visible_lines
 from riskwatch.store import queries
 from riskwatch.store.audit import audit_row
 from riskwatch.store.explain import explain_alert, explain_decision
@@ -133,7 +134,7 @@ def explain_command(
     if decision:
         lines += explain_decision(decision, switches, row)
     for line in lines:
-        typer.echo(line)
+        typer.echo(visible(line))
 
 
 @killswitch_app.command("status")
@@ -216,7 +217,7 @@ def _cell(value: Any, *, money: bool = False) -> str:
     if isinstance(value, datetime):
         return rfc3339(micros(value))
     # SQLite stores times as text of fixed width; zero fractions of a second are dropped.
-    return escape(_WHOLE_SECOND.sub(r"\1Z", str(value)))
+    return escape(visible(_WHOLE_SECOND.sub(r"\1Z", str(value))))
 
 
 def _people(control: Mapping[str, Any]) -> str:
@@ -263,5 +264,5 @@ def _table(
             escape(name), justify="right" if right else "left", no_wrap=right, overflow="fold"
         )
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*(visible_lines(cell) for cell in row))
     console.print(shown)

@@ -22,8 +22,10 @@ from riskwatch.commands.stream import connection
 from riskwatch.contracts import keyfile
 from riskwatch.contracts.codec import encode
 from riskwatch.contracts.signing import public_key_text, sign
+from riskwatch.contracts.validation import check_command_text
 from riskwatch.core.clock import rfc3339
 from riskwatch.core.events import Command, CommandAction, identity
+from riskwatch.core.text import visible
 from riskwatch.errors import ConfigError, RiskwatchError, SigningError, StoreError
 from riskwatch.store import queries
 
@@ -180,6 +182,8 @@ class Sender(msgspec.Struct, frozen=True):
 
         Raises
         ------
+        ConfigError
+            If the reason holds a character that cannot be seen.
         SigningError
             If it cannot be signed.
         RiskwatchError
@@ -201,6 +205,9 @@ class Sender(msgspec.Struct, frozen=True):
             idempotency_key=self.once or uuid4().hex,
             args=args or None,
         )
+        refusal = check_command_text(made)
+        if refusal is not None:
+            raise ConfigError("command line", "command", refusal.detail)
         signed = sign(made, read_keyfile(self.key))
         if self.live:
             self._publish(signed)
@@ -257,7 +264,7 @@ class Sender(msgspec.Struct, frozen=True):
         if found["refusal"] is not None:
             raise RiskwatchError(f"{what} refused: {found['refusal']}: {found['detail']}")
         request = f", request {found['request_id']}" if found["request_id"] else ""
-        typer.echo(f"{what} {found['outcome']}: {found['detail']}{request}")
+        typer.echo(visible(f"{what} {found['outcome']}: {found['detail']}{request}"))
 
 
 def end_time(sender: Sender, duration_s: float) -> str:

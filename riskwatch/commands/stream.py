@@ -27,6 +27,7 @@ from riskwatch.core.outputs import (
     StageFaulted,
     alert_from_fault,
 )
+from riskwatch.core.text import visible
 from riskwatch.errors import ConfigError
 from riskwatch.worker.settings import ProcessSettings
 
@@ -124,7 +125,7 @@ def output_line(output: AnyOutput) -> str | None:
         return None
     line = "  ".join([rfc3339(micros(output.ts)), f"{words[0]:<8}", *words[1:]])
     # Text from elsewhere must not control the terminal.
-    return "".join(char if char.isprintable() else "?" for char in line)
+    return visible(line)
 
 
 class _StreamLine(msgspec.Struct):
@@ -165,7 +166,7 @@ def _items(stream: Stream[Any], *, as_json: bool) -> Iterator[str]:
                 bad = _UnreadableLine(error.topic, error.key, error.offset, error.reason)
                 yield msgspec.json.encode(bad).decode()
             else:
-                yield f"UNREADABLE  {error}"
+                yield visible(f"UNREADABLE  {error}")
             continue
         if isinstance(item, CaughtUp):
             typer.echo(f"{item.messages} states until now; following", err=True)

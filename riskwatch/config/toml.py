@@ -80,16 +80,29 @@ Checks = Mapping[tuple[type, str], Check]
 """Check of a field, by struct and field name."""
 
 
+MAX_BYTES: Final = 4 * 2**20
+"""Most bytes of one file."""
+MAX_DEPTH: Final = 16
+"""Most levels of tables and arrays within one another."""
+_TOO_DEEP: Final = f"at most {MAX_DEPTH} levels of tables and arrays"
+_TOO_LARGE: Final = "numbers that fit 64 bits"
+
+
 def read_toml(path: Path) -> TomlTable:
     """Parse one file.
 
     Raises
     ------
     ConfigError
-        If it is missing, unreadable, or not TOML in UTF-8 (with line and column).
+        If it is missing, unreadable, too long, nested too deep, holds a number beyond 64 bits, or
+        is not TOML in UTF-8 (with line and column).
     """
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise ConfigError(path.name, "", f"at most {MAX_BYTES:,} bytes")
+        table = tomllib.loads(raw.decode())
     except FileNotFoundError:
         raise ConfigError(path.name, "", f"a file at {path}, found none") from None
     except OSError as error:
@@ -98,6 +111,29 @@ def read_toml(path: Path) -> TomlTable:
         raise ConfigError(path.name, "", "UTF-8", f"byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path.name, "", f"valid TOML: {error}") from error
+    except RecursionError:
+        raise ConfigError(path.name, "", _TOO_DEEP) from None
+    except ValueError:  # Python converts no number of more than 4,300 digits
+        raise ConfigError(path.name, "", _TOO_LARGE) from None
+    _check_bounds(path.name, table)
+    return table
+
+
+def _check_bounds(file: str, table: TomlTable) -> None:
+    """Check depth and numbers of a file, without recursion."""
+    level: list[tuple[str, Any]] = [("", table)]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[tuple[str, Any]] = []
+        for key, value in level:
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise ConfigError(file, key, _TOO_LARGE)
+            if isinstance(value, dict):
+                inner += [(join_key(key, name), each) for name, each in value.items()]
+            elif isinstance(value, list):
+                inner += [(f"{key}[{n}]", each) for n, each in enumerate(value)]
+        level = inner
+    if level:
+        raise ConfigError(file, "", _TOO_DEEP)
 
 
 class StructReader:

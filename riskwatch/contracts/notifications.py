@@ -1,7 +1,8 @@
 """Notices as they travel: JSON for webhooks, text and blocks for whatever speaks Slack's language.
 
-Texts come from feeds, operators and models. Nothing in them may call a channel or pose as a link,
-so what has a meaning in Slack's markup is escaped.
+Texts come from feeds, operators and models. Nothing in them may call a channel or pose as a link:
+characters with a meaning in Slack's markup are escaped, texts are marked as verbatim so that no
+address becomes a link, and characters that cannot be seen are written out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from riskwatch.contracts.outputs import encode_plain
 from riskwatch.core.alerting.notification import NotificationKind
 from riskwatch.core.alerting.state import AlertItem
 from riskwatch.core.clock import rfc3339
+from riskwatch.core.text import visible
 
 if TYPE_CHECKING:
     from riskwatch.core.alerting.notification import Notification
@@ -75,15 +77,15 @@ def webhook_body(notice: Notification) -> bytes:
 def slack_body(notice: Notification) -> bytes:
     """JSON object with `text` (what a phone shows) and `blocks`."""
     first = f"[{_word(notice)}] {notice.title}"
+    header = _cut(visible(first), _HEADER)
     lines = [first, *(_line(item) for item in notice.items)]
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": _cut(first, _HEADER)}}
+        {"type": "header", "text": {"type": "plain_text", "emoji": False, "text": header}}
     ]
     for item in notice.items[:MAX_SHOWN_ITEMS]:
         reasons = "\n".join(f"• {_escaped(reason)}" for reason in item.reasons[:_REASONS])
         said = f"*{_escaped(item.title)}*\n{_escaped(_line(item))}\n{reasons}".strip()
-        section = {"type": "mrkdwn", "text": _cut(said, _SECTION)}
-        blocks.append({"type": "section", "text": section})
+        blocks.append({"type": "section", "text": _verbatim(_cut(said, _SECTION))})
     hidden = (
         len(notice.items) - MAX_SHOWN_ITEMS + notice.more
         if len(notice.items) > MAX_SHOWN_ITEMS
@@ -91,9 +93,16 @@ def slack_body(notice: Notification) -> bytes:
     )
     foot = f"{rfc3339(notice.us)} · {_escaped(notice.group)} · {notice.id[:12]}"
     foot += f" · and {hidden} more" if hidden else ""
-    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": foot}]})
+    blocks.append({"type": "context", "elements": [_verbatim(foot)]})
     shown = _cut("\n".join(_escaped(line) for line in lines), _TEXT)
-    return msgspec.json.encode({"text": shown, "blocks": blocks})
+    plain = {"mrkdwn": False, "parse": "none", "link_names": False}
+    plain |= {"unfurl_links": False, "unfurl_media": False}
+    return msgspec.json.encode({"text": shown, "blocks": blocks, **plain})
+
+
+def _verbatim(text: str) -> dict[str, Any]:
+    """Return a text object in which Slack turns no address or name into a link."""
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _word(notice: Notification) -> str:
@@ -119,7 +128,8 @@ def _escaped(said: str) -> str:
     >>> _escaped("<!channel> a & b")
     '&lt;!channel&gt; a &amp; b'
     """
-    return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = visible(said)
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _cut(said: str, longest: int) -> str:

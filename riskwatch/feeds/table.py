@@ -47,6 +47,48 @@ _OPENERS: Final[dict[bytes, Callable[[Path], Any]]] = {
 }
 
 
+MAX_RATIO: Final = 200
+"""Most bytes that one byte of a compressed file may become."""
+FREE_BYTES: Final = 64 * 2**20
+"""Bytes that a compressed file may become whatever its size is."""
+FREE_ROWS: Final = 100_000
+"""Rows that a Parquet file may hold whatever its size is."""
+MAX_ROWS_PER_BYTE: Final = 8
+"""Most rows for each byte of a Parquet file beyond that."""
+MAX_CELL_BYTES: Final = 4_096
+"""Most bytes of one cell of a Parquet file."""
+
+
+class _BoundedBytes(io.RawIOBase):
+    """The content of a compressed file; reading fails when it becomes too much.
+
+    A file of 3 MB can hold 3 GB of the same line, which would take minutes to read.
+    """
+
+    def __init__(self, path: Path, inner: IO[bytes]) -> None:
+        self._path = path
+        self._inner = inner
+        self._left = max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._inner.read(len(buffer))
+        self._left -= len(found)
+        if self._left < 0:
+            raise FeedError(
+                f"{self._path}: becomes more than {MAX_RATIO} times its size, and more than "
+                f"{FREE_BYTES:,} bytes"
+            )
+        buffer[: len(found)] = found
+        return len(found)
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
 def _plain(path: Path) -> IO[bytes]:
     return path.open("rb")
 
@@ -183,7 +225,10 @@ class _CsvTable(Table):
         super().__init__(TableHead(path, _normalise_names(names, path), headerless, first))
 
     def _stream(self) -> IO[bytes]:
-        return cast("IO[bytes]", self._open(self._path))
+        found = cast("IO[bytes]", self._open(self._path))
+        if self._open is _plain:
+            return found
+        return io.BufferedReader(_BoundedBytes(self._path, found), self._block_bytes)
 
     def rows(
         self, names: Sequence[str], on_bad_row: OnBadRow
@@ -245,6 +290,7 @@ class _ParquetTable(Table):
         self._batch_rows = batch_rows
         with pq.ParquetFile(path) as file:
             self._stored = tuple(file.schema_arrow.names)
+            _check_parquet(path, file.metadata)
         super().__init__(TableHead(path, _normalise_names(self._stored, path)))
 
     def rows(
@@ -252,17 +298,50 @@ class _ParquetTable(Table):
         names: Sequence[str],
         on_bad_row: OnBadRow,  # noqa: ARG002 - a Parquet row cannot have a wrong width
     ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
-        from pyarrow import parquet as pq  # noqa: PLC0415 - the module's docstring says why
-
         stored = [self._stored[self.head.columns.index(name)] for name in names]
         number = 0
-        with _translate_errors(self._path, "Parquet"), pq.ParquetFile(self._path) as file:
+        with _translate_errors(self._path, "Parquet"), self._open(stored) as file:
             for batch in file.iter_batches(batch_size=self._batch_rows, columns=stored):
                 self.pulled += 1
-                columns = [_cells(batch.column(name)) for name in stored]
+                columns = [_cells(_checked(self._path, batch.column(name))) for name in stored]
                 for cells in zip(*columns, strict=True):
                     number += 1
                     yield number, cells
+
+    def _open(self, stored: Sequence[str]) -> Any:
+        """Open the file so that a repeated text is in memory once, however often it occurs."""
+        from pyarrow import parquet as pq  # noqa: PLC0415 - the module's docstring says why
+
+        return pq.ParquetFile(self._path, read_dictionary=list(stored), pre_buffer=False)
+
+
+def _check_parquet(path: Path, metadata: Any) -> None:
+    """Check what a Parquet file states of its size, before any of it is decoded."""
+    size = path.stat().st_size
+    if metadata.num_rows > FREE_ROWS + MAX_ROWS_PER_BYTE * size:
+        raise FeedError(f"{path}: states {metadata.num_rows:,} rows in {size:,} bytes")
+    groups = (metadata.row_group(n) for n in range(metadata.num_row_groups))
+    columns = (group.column(n) for group in groups for n in range(group.num_columns))
+    total = sum(column.total_uncompressed_size for column in columns)
+    if total > max(FREE_BYTES, MAX_RATIO * size):
+        raise FeedError(
+            f"{path}: becomes {total:,} bytes, more than {MAX_RATIO} times its size, and more than "
+            f"{FREE_BYTES:,} bytes"
+        )
+
+
+def _checked(path: Path, column: Any) -> Any:
+    """Return a column as plain values; refuse it if a cell is too long."""
+    import pyarrow as pa  # noqa: PLC0415 - the module's docstring says why
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    kind = column.type
+    if not pa.types.is_dictionary(kind):
+        return column
+    longest = pc.max(pc.binary_length(column.dictionary)).as_py()
+    if longest is not None and longest > MAX_CELL_BYTES:
+        raise FeedError(f"{path}: a cell has {longest:,} bytes, at most {MAX_CELL_BYTES:,}")
+    return column.cast(kind.value_type)
 
 
 def _cells(column: Any) -> list[Cell]:

@@ -11,12 +11,13 @@ from sqlalchemy import column, or_, select, table
 
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
 from riskwatch.core.risk.state import scope_key, scope_row
-from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.migrate import require_current
 from riskwatch.store.projections import (
     ALERT,
+    ASSET_VALUE,
     AUTHORITY_CHANGE,
     DECISION_LOG,
     EXPOSURE,
@@ -24,10 +25,11 @@ from riskwatch.store.projections import (
     KILLSWITCH_HISTORY,
     MODEL_STANDING,
     OPERATOR_COMMAND,
+    POSITION,
     SCOPE_CONTROL,
     SCORE,
 )
-from riskwatch.store.reference import REF_ASSET
+from riskwatch.store.reference import REF_ASSET, REF_PARTY
 from riskwatch.store.state_rows import current_row
 from riskwatch.store.types import UtcTime, time_text
 
@@ -126,6 +128,27 @@ def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
         dollars = value if isinstance(value, Decimal) else usd(float(value))
         gross, net = gross + abs(dollars), net + dollars
     return gross, net, unpriced
+
+
+def known_names(conn: Connection) -> dict[str, set[str]]:
+    """Return the names that are held, quoted or listed, by kind: book, counterparty and asset."""
+    books, parties, assets = set[str](), set[str](), set[str]()
+    for found in (EXPOSURE, POSITION):
+        books.update(conn.scalars(select(found.c.book).distinct()))
+        parties.update(conn.scalars(select(found.c.counterparty).distinct()))
+    parties.update(conn.scalars(select(REF_PARTY.c.party)))
+    for asset in (
+        EXPOSURE.c.asset, POSITION.c.base, POSITION.c.quote, ASSET_VALUE.c.asset, REF_ASSET.c.asset,
+    ):  # fmt: skip
+        assets.update(conn.scalars(select(asset).distinct()))
+    for scope in conn.scalars(select(KILLSWITCH.c.scope)):
+        at = parse(scope)
+        for kind, names in ((BOOK, books), (COUNTERPARTY, parties), (ASSET, assets)):
+            names.update({at.name} if at.kind == kind else ())
+        if at.kind == VENUE_ASSET:
+            parties.add(at.name)
+            assets.add(at.asset)
+    return {BOOK: books, COUNTERPARTY: parties, ASSET: assets}
 
 
 ResultRow = dict[str, Any]

@@ -106,7 +106,7 @@ def test_what_may_not_be_is_refused_recorded_and_alerted(office: Office) -> None
         stranger = msgspec.structs.replace(made, event_id="stranger", operator="eve")
         for raw in (halt, encode(unsigned), encode(stranger), halt):
             office.cluster.write(COMMANDS, SCOPE.encode(), raw)
-        last = office.turn("halt", "book:last", "--reason", "mark")
+        last = office.turn("halt", "book:last", "--yes", "--reason", "mark")
         assert last.exit_code == 0, (last.output, last.exception)
         assert guard.allows(**ORDER), guard.allows(**ORDER).reason
         found = refusals(office)

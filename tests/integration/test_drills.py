@@ -62,7 +62,7 @@ def test_a_drill_from_end_to_end(office: Office, tmp_path: Path) -> None:
     drill = ("killswitch", "drill", "--scope", COIN, "--reason", "monthly", "--wait", "30")
     with office.worker(), office.worker("clients"), KillSwitch("one", kafka=c) as one:
         assert one.wait_ready(30), one.allows().reason
-        assert office.turn("halt", "book:x", "--reason", "some state").exit_code == 0
+        assert office.turn("halt", "book:x", "--yes", "--reason", "some state").exit_code == 0
         with KillSwitch("two", kafka=c) as two:
             assert two.wait_ready(30), two.allows().reason
             real = office.cluster.read("riskwatch.killswitch")
@@ -111,7 +111,7 @@ def test_a_planned_drill_is_run_once_whatever_restarts(office: Office) -> None:
     with office.worker("clients"):
         with office.worker():
             # Time begins with the first event.
-            assert office.turn("halt", "book:x", "--reason", "begin").exit_code == 0
+            assert office.turn("halt", "book:x", "--yes", "--reason", "begin").exit_code == 0
             wait(lambda: signals(office), "it is not signalled", time.monotonic() + 60)
             failed = wait(lambda: office.rows(select(DRILL)), "it is not judged")[0]
             assert failed.report["silent"] == ["desk-1"]

@@ -78,6 +78,22 @@ def test_slack_messages_stay_within_what_may_be_sent() -> None:
     assert foot["elements"][0]["text"].endswith("and 17 more")
 
 
+def test_slack_texts_are_verbatim_and_form_no_links() -> None:
+    """An address stays text, markup is escaped, and characters that cannot be seen are shown."""
+    bad = item(title="see https://evil.example <!channel>", reasons=["a\u202eb\nforged line"])
+    made = make_notification(NotificationKind.FIRING, "desk", ("desk", "#all"), US, [bad])
+    body = json.loads(slack_body(made))
+    assert body["parse"] == "none"
+    assert not any(body[key] for key in ("mrkdwn", "link_names", "unfurl_links", "unfurl_media"))
+    header, section, foot = body["blocks"]
+    assert header["text"]["type"] == "plain_text"
+    assert not header["text"]["emoji"]
+    texts = [section["text"], *foot["elements"]]
+    assert all(text["verbatim"] is True for text in texts)
+    assert "&lt;!channel&gt;" in section["text"]["text"]
+    assert "• a&lt;U+202E&gt;b&lt;U+000A&gt;forged line" in section["text"]["text"]
+
+
 def test_slack_messages_say_what_counts() -> None:
     """Severity, our dollars, the state of now, who has seen it, and the decision."""
     seen = item(state=State.REDUCE, acknowledged_by="ann", exposure_usd=Decimal("1234567.5"))

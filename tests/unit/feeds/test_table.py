@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from riskwatch.errors import FeedError
 from riskwatch.feeds import open_table
-from riskwatch.feeds.table import _cells
+from riskwatch.feeds.table import FREE_BYTES, MAX_RATIO, _cells
 from tests.unit.feeds import samples
 
 if TYPE_CHECKING:
@@ -123,3 +125,43 @@ def test_a_float_keeps_its_value_as_text(value: float) -> None:
     assert abs(Decimal(str(text)) - Decimal(repr(value))) < Decimal("1e-18")
     if value >= 0.1:
         assert Decimal(str(text)) == Decimal(repr(value))
+
+
+def test_a_small_parquet_file_cannot_take_gigabytes(tmp_path: Path) -> None:
+    """One long text that occurs in every row is in memory once, and is refused for its length."""
+    rows = 8_192
+    path = tmp_path / "x.parquet"
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["x" * 180_000])
+    pq.write_table(pa.table({"open": same}), path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 2_048
+    before = pa.total_allocated_bytes()
+    with pytest.raises(FeedError, match=r"a cell has 180,000 bytes, at most 4,096"):
+        count(path)
+    assert pa.default_memory_pool().max_memory() - before < 2**27
+
+
+def test_parquet_that_becomes_too_much(tmp_path: Path) -> None:
+    """Stated sizes and numbers of rows are checked before anything is decoded."""
+    wide, long = tmp_path / "wide.parquet", tmp_path / "long.parquet"
+    text = pa.table({"open": ["x" * 100_000] * 1_000})
+    pq.write_table(text, wide, compression="zstd", use_dictionary=False)
+    with pytest.raises(FeedError, match="more than 200 times its size"):
+        open_table(wide)
+    pq.write_table(pa.table({"open": pa.array([1] * 1_000_000)}), long, compression="zstd")
+    with pytest.raises(FeedError, match="states 1,000,000 rows"):
+        open_table(long)
+
+
+def test_a_compressed_csv_that_becomes_too_much(tmp_path: Path) -> None:
+    """Reading ends soon after the bound, and the error names the file."""
+    path = tmp_path / "x.csv.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"open\n")
+        for _ in range(100):
+            file.write(b"1\n" * 2**19)
+    table = open_table(path)
+    seen = 0
+    with pytest.raises(FeedError, match=r"x\.csv\.gz: becomes more than 200 times its size"):
+        for seen, _ in table.rows(("open",), lambda *_: None):  # noqa: B007 - counted
+            pass
+    assert 2 * seen <= max(FREE_BYTES, MAX_RATIO * path.stat().st_size)
