@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner import DefaultPartitioner
 
+from riskwatch.contracts.codec import encode
 from riskwatch.contracts.outputs import encode_internal
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.core.clock import SECOND
+from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.events import Fill
+from riskwatch.core.events import Command, Fill
 from riskwatch.core.readings import CounterpartyReading, FlowFeatures
 from riskwatch.engine.record import NO_EVENT_TIME
 from riskwatch.worker.merge import InboundMessage, partition_of
+from tests.support.people import command
 from tests.support.toy import START_S, fill_line, quote_line
 from tests.support.units import read_last
 
@@ -130,3 +133,29 @@ def test_the_brokers_clock_bounds_every_event(ahead_s: int, *, stamped: bool) ->
     assert isinstance(record.event, Refusal)
     assert record.event.reason is RejectReason.TS_FROM_FUTURE
     assert record.us == NO_EVENT_TIME
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ({"reason": "seen\u202eton"}, "reason must not hold the character U+202E"),
+        ({"reason": "one\nann: approved"}, "reason must not hold the character U+000A"),
+        ({"operator": "\u0430nn"}, "operator must be written in one script"),
+        ({}, None),
+    ],
+)
+def test_a_command_that_hides_something_is_refused(
+    change: dict[str, str], detail: str | None
+) -> None:
+    """A reason is one visible line, and an operator's name looks like no other name."""
+    made = msgspec.structs.replace(command("ann", "halt", 1), **change)
+    us = micros(made.ts) + SECOND
+    found = read_last(
+        "riskwatch.commands/0", 1, InboundMessage(7, us, made.scope.encode(), encode(made), ())
+    ).event
+    if detail is None:
+        assert isinstance(found, Command)
+    else:
+        assert isinstance(found, Refusal)
+        assert found.reason is RejectReason.FIELD_RANGE
+        assert detail in found.detail
