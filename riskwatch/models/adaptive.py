@@ -117,7 +117,7 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
         self._check()
         self._rule = RuleLogit(probability=anchor, slope=slope, floor=floor)
         self._scaled = tuple((name, float(s)) for name, s in sorted((scales or {}).items()))
-        self._squash = softsign_scaler(self._scaled)
+        self._scaler = softsign_scaler(self._scaled)
         self._fade = math.pow(0.5, 1.0 / half_life)
         sds = [bias_sd, slope_sd] + [weight_sd] * len(self._scaled)
         self._prior = [sd * sd for sd in sds]
@@ -138,7 +138,7 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
     def _inputs(self, x: Mapping[Any, Any]) -> tuple[list[float], float]:
         """Inputs of the regression, and the rule's part of the severity."""
         steps = self._rule.steps(x.get("severity"))
-        inputs = [1.0, min(max(steps, -_REACH), _REACH), *self._squash(x)[0]]
+        inputs = [1.0, min(max(steps, -_REACH), _REACH), *self._scaler(x)[0]]
         return inputs, self._rule.slope * steps
 
     def logit_one(self, x: Mapping[Any, Any]) -> float:
@@ -154,8 +154,8 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
         inputs, rule = self._inputs(x)
         parts = list(map(mul, self._mean, inputs))
         named = {"bias": self._rule.bias + parts[0], "severity": rule + parts[1]}
-        squash = self._squash
-        named.update(compress(zip(squash.names, parts[2:], strict=True), squash.present(x)))
+        scaler = self._scaler
+        named.update(compress(zip(scaler.names, parts[2:], strict=True), scaler.present(x)))
         return math.fsum([self._rule.bias, rule, *parts]), named
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:

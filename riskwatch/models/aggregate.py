@@ -86,11 +86,11 @@ class AggregateProbability(NamedTuple):
     weights: dict[str, float]
 
 
-def even_mixture(said: Mapping[str, float]) -> AggregateProbability:
+def even_mixture(predictions: Mapping[str, float]) -> AggregateProbability:
     """Mix what generations said before there is anything to weigh them by: all count the same."""
-    even = 1.0 / len(said)
-    mean = even * sum(clip_probability(p) for p in said.values())
-    return AggregateProbability(mean, mean, mean, dict.fromkeys(said, even))
+    even = 1.0 / len(predictions)
+    mean = even * sum(clip_probability(p) for p in predictions.values())
+    return AggregateProbability(mean, mean, mean, dict.fromkeys(predictions, even))
 
 
 class Recalibration(msgspec.Struct, array_like=True, gc=False):
@@ -189,7 +189,7 @@ class Mixture(msgspec.Struct, gc=False):
         self.names = mixed
         return True
 
-    def aggregate(self, copy: int, said: Mapping[str, float]) -> AggregateProbability:
+    def aggregate(self, copy: int, predictions: Mapping[str, float]) -> AggregateProbability:
         """Mix what generations said.
 
         Parameters
@@ -202,7 +202,7 @@ class Mixture(msgspec.Struct, gc=False):
         whole, mean = 0.0, 0.0
         weights: dict[str, float] = {}
         for name, log in zip(self.names, self.logs[copy], strict=True):
-            p = said.get(name)
+            p = predictions.get(name)
             if p is not None:
                 weights[name] = weight = math.exp(log)
                 whole += weight
@@ -211,13 +211,13 @@ class Mixture(msgspec.Struct, gc=False):
             mean /= whole
             weights = {name: weight / whole for name, weight in weights.items()}
         else:  # all weight was on those that are silent now
-            _, mean, _, weights = even_mixture({name: said[name] for name in weights})
+            _, mean, _, weights = even_mixture({name: predictions[name] for name in weights})
         again, own = self.shifts[copy].of(mean), math.exp(self.logs[copy][-1])
         served = (whole * mean + own * again) / (whole + own) if whole + own > 0.0 else mean
         return AggregateProbability(served, mean, again, weights)
 
     def learn(
-        self, at: tuple[int, int], said: Mapping[str, float], *, label: bool, share: float
+        self, at: tuple[int, int], predictions: Mapping[str, float], *, label: bool, share: float
     ) -> None:
         """Weigh the generations by what they said of a label, then share a little evenly.
 
@@ -225,14 +225,14 @@ class Mixture(msgspec.Struct, gc=False):
         labels in one cell only the first is learned from: the others were waiting with it.
         """
         copy, cell = at
-        if cell <= self.cells[copy] or not any(name in said for name in self.names):
+        if cell <= self.cells[copy] or not any(name in predictions for name in self.names):
             return
         self.cells[copy] = cell
-        then = self.aggregate(copy, said)
-        told = {**said, RECALIBRATED: then.recalibrated}
+        then = self.aggregate(copy, predictions)
+        weighed = {**predictions, RECALIBRATED: then.recalibrated}
         logs = []
         for name, log in zip(self.names, self.logs[copy], strict=True):
-            p = clip_probability(told[name]) if name in told else then.probability
+            p = clip_probability(weighed[name]) if name in weighed else then.probability
             logs.append(log + (math.log(p) if label else math.log1p(-p)))
         whole = _log_sum(logs)
         even = math.log(share / len(logs)) if share > 0.0 else -math.inf

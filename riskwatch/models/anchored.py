@@ -255,7 +255,7 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         self._check()
         self._rule = RuleLogit(probability=anchor, slope=slope, floor=floor)
         self._scaled = tuple((name, float(s)) for name, s in sorted((scales or {}).items()))
-        self._squash = softsign_scaler(self._scaled)
+        self._scaler = softsign_scaler(self._scaled)
         sds = [bias_sd, slope_sd] + [weight_sd] * len(self._scaled)
         self._prior = [sd * sd for sd in sds]
         self._mean, self._cov = self._start()
@@ -295,15 +295,15 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         """Inputs of the regression, the logit beyond its reach, and the rule's logit."""
         steps = self._rule.steps(x.get("severity"))
         near = min(max(steps, -_REACH), _REACH)
-        inputs = [1.0, near, *self._squash(x)[0]]
+        inputs = [1.0, near, *self._scaler(x)[0]]
         slope = self._rule.slope
         return inputs, slope * (steps - near), self._rule.bias + slope * steps
 
-    def _free(self, inputs: list[float], beyond: float) -> float:
+    def _unclipped(self, inputs: list[float], beyond: float) -> float:
         """Logit before the trust region. Rounded once, so it keeps the severity's order."""
         return math.fsum([beyond, *map(mul, self._mean, inputs)])
 
-    def _held(self, free: float, rule: float) -> float:
+    def _clipped(self, free: float, rule: float) -> float:
         """Logit within the trust region around the rule."""
         radius = self.radius
         return max(min(free, rule + radius), rule - radius)
@@ -311,7 +311,7 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
     def logit_one(self, x: Mapping[Any, Any]) -> float:
         """Log-odds of a state; finite, and unlike the probability it never saturates."""
         inputs, beyond, rule = self._inputs(x)
-        return self._held(self._free(inputs, beyond), rule)
+        return self._clipped(self._unclipped(inputs, beyond), rule)
 
     def decompose(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
         """Log-odds of a state and what it is made of, in logit units.
@@ -323,10 +323,10 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         inputs, beyond, rule = self._inputs(x)
         parts = list(map(mul, self._mean, inputs))
         free = math.fsum([beyond, *parts])
-        logit = self._held(free, rule)
+        logit = self._clipped(free, rule)
         named = {"bias": parts[0], "severity": parts[1] + beyond}
-        squash = self._squash
-        named.update(compress(zip(squash.names, parts[2:], strict=True), squash.present(x)))
+        scaler = self._scaler
+        named.update(compress(zip(scaler.names, parts[2:], strict=True), scaler.present(x)))
         named["trust_region"] = logit - free
         return logit, named
 
@@ -350,7 +350,7 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         along = [math.fsum(map(mul, present(row), given)) for row in self._cov]
         spread = max(math.fsum(map(mul, along, inputs)), 0.0)
         weight = self.label_weight
-        p = sigmoid(mode_of(self._free(inputs, beyond), weight * spread, label=label))
+        p = sigmoid(mode_of(self._unclipped(inputs, beyond), weight * spread, label=label))
         step = weight * (label - p)
         self._mean = [m + step * a for m, a in zip(self._mean, along, strict=True)]
         curvature = weight * p * (1.0 - p)

@@ -127,19 +127,21 @@ def target_specs(config: ModelsConfig) -> dict[str, tuple[TargetSpec, ...]]:
         raise ModelError(f"max_scopes must be at least 1, was {config.max_scopes}")
     made: dict[str, tuple[TargetSpec, ...]] = {}
     ids: dict[str, None] = {}
-    for wanted in config.targets:
-        every = config.label_every_s if wanted.label_every_s is None else wanted.label_every_s
-        question = _target_spec(wanted, every)
-        if question.id in ids:
-            raise ModelError(f"target {question.id} is given twice")
-        ids[question.id] = None
-        waiting = math.ceil(wanted.horizon_s / every)
+    for configured in config.targets:
+        every = (
+            config.label_every_s if configured.label_every_s is None else configured.label_every_s
+        )
+        spec = _target_spec(configured, every)
+        if spec.id in ids:
+            raise ModelError(f"target {spec.id} is given twice")
+        ids[spec.id] = None
+        waiting = math.ceil(configured.horizon_s / every)
         if waiting > config.max_pending:
             raise ModelError(
-                f"target {question.id}: {waiting} samples can wait at once with label_every_s = "
+                f"target {spec.id}: {waiting} samples can wait at once with label_every_s = "
                 f"{every:g}, more than max_pending = {config.max_pending}"
             )
-        made[wanted.scope_kind] = (*made.get(wanted.scope_kind, ()), question)
+        made[configured.scope_kind] = (*made.get(configured.scope_kind, ()), spec)
     return made
 
 
@@ -151,10 +153,10 @@ def generation_specs(config: ModelsConfig) -> tuple[GenerationSpec, ...]:
     ModelError
         If a generation is unknown, refuses its options, or has another's name.
     """
-    asked = [question for group in target_specs(config).values() for question in group]
-    priors = {question.id: question.prior for question in asked}
-    made = tuple(_generation_spec(wanted, priors) for wanted in config.generations)
-    names = [rung.name for rung in made]
+    targets = [spec for group in target_specs(config).values() for spec in group]
+    priors = {spec.id: spec.prior for spec in targets}
+    made = tuple(_generation_spec(configured, priors) for configured in config.generations)
+    names = [spec.name for spec in made]
     if len(dict.fromkeys(names)) != len(names):
         raise ModelError(f"generations must have names of their own, were {', '.join(names)}")
     return made
@@ -165,76 +167,80 @@ def _require_positive(name: str, value: float) -> None:
         raise ModelError(f"{name} must be finite and positive, was {value}")
 
 
-def _target_spec(wanted: TargetConfig, every: float) -> TargetSpec:
+def _target_spec(configured: TargetConfig, every: float) -> TargetSpec:
     _require_positive("label_every_s", every)
     try:
         target = PredictionTarget(
-            kind=wanted.kind,
-            threshold=wanted.threshold,
-            horizon_s=wanted.horizon_s,
-            side=wanted.side,
-            unit=wanted.unit,
-            start=wanted.start,
+            kind=configured.kind,
+            threshold=configured.threshold,
+            horizon_s=configured.horizon_s,
+            side=configured.side,
+            unit=configured.unit,
+            start=configured.start,
         )
     except ValueError as error:
-        raise ModelError(f"target {wanted.kind}: {error}") from error
+        raise ModelError(f"target {configured.kind}: {error}") from error
     if int(target.horizon_s * SECOND) < 1:
         raise ModelError(f"target {target.id}: horizon_s must be at least a microsecond")
-    if not wanted.kind or "|" in target.id:
+    if not configured.kind or "|" in target.id:
         raise ModelError(f"target {target.id}: kind must have a name, without '|'")
-    parts = tuple((part.feature, part.at) for part in wanted.any) or ((wanted.measure, 1.0),)
+    parts = tuple((part.feature, part.at) for part in configured.any) or (
+        (configured.measure, 1.0),
+    )
     for name, at in parts:
         if not name:
             raise ModelError(f"target {target.id}: measure must name a feature")
         _require_positive(f"target {target.id}: at of {name}", at)
-    if wanted.any and target.threshold != 1.0:
+    if configured.any and target.threshold != 1.0:
         raise ModelError(
             f"target {target.id}: threshold must be 1 where any is given: its `at` are thresholds"
         )
     return TargetSpec(
-        target.id, target, parts, wanted.ours, max(1, int(every * SECOND)), wanted.prior
+        target.id, target, parts, configured.ours, max(1, int(every * SECOND)), configured.prior
     )
 
 
-def _generation_spec(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> GenerationSpec:
-    name = wanted.name or wanted.model
+def _generation_spec(
+    configured: GenerationConfig, priors: Mapping[str, PriorConfig]
+) -> GenerationSpec:
+    name = configured.name or configured.model
     if name in (ENSEMBLE, RECALIBRATED):
         raise ModelError(f"generation {name!r} must have another name: that is everybody's")
     if "|" in name:
         raise ModelError(f"generation {name!r} must have a name without '|'")
-    if (name == RULES_GENERATION) != (wanted.model == RULES_GENERATION):
+    if (name == RULES_GENERATION) != (configured.model == RULES_GENERATION):
         raise ModelError(
-            f"generation {name!r} must not be model {wanted.model!r}: "
+            f"generation {name!r} must not be model {configured.model!r}: "
             "'rules' is the name of the rules, and theirs alone"
         )
-    authority = _authority(name, "authority", wanted.authority)
-    ceiling = _authority(name, "max_authority", wanted.max_authority or wanted.authority)
+    authority = _authority(name, "authority", configured.authority)
+    ceiling = _authority(name, "max_authority", configured.max_authority or configured.authority)
     if ceiling.rank < authority.rank:
         raise ModelError(f"max_authority of generation {name!r} must not be below its authority")
     if name == RULES_GENERATION and authority is not Authority.FULL:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
-    factory = registry.factory(wanted.model)
-    make = partial(registry.make, wanted.model, factory, wanted.options)
-    if wanted.model in registry.RULE_ANCHORED:
-        make = partial(_make_at_prior, wanted, factory, priors)
+    factory = registry.factory(configured.model)
+    make = partial(registry.make, configured.model, factory, configured.options)
+    if configured.model in registry.RULE_ANCHORED:
+        make = partial(_make_at_prior, configured, factory, priors)
     made = GenerationSpec(name, authority, ceiling, make)
     made.untrained_model("")  # refuses options that it cannot be made with
     return made
 
 
 def _make_at_prior(
-    wanted: GenerationConfig,
+    configured: GenerationConfig,
     factory: Callable[..., Generation],
     priors: Mapping[str, PriorConfig],
     target: str,
 ) -> Generation:
     """Make a generation that starts at the prior of its target; its own options go before."""
     prior = priors.get(target)
-    options = dict(wanted.options)
+    options = dict(configured.options)
     if prior is not None:
         measured = {"anchor": prior.probability, "slope": prior.slope, "floor": prior.floor}
         options = {**measured, **options}
-    return registry.make(wanted.model, factory, options, target)
+    return registry.make(configured.model, factory, options, target)
 
 
 def _authority(name: str, field: str, value: str) -> Authority:

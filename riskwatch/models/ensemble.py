@@ -59,10 +59,10 @@ def fault_in(probability: float, score: Score | None) -> str:
 
 def fault_of(model: Generation, x: Mapping[str, float]) -> str:
     """Name what is wrong with a model's answer to a state; empty if nothing is."""
-    alone = getattr(model, "probability", None)
+    probability_only = getattr(model, "probability", None)
     try:
-        if alone is not None:
-            return fault_in(alone(x), None)
+        if probability_only is not None:
+            return fault_in(probability_only(x), None)
         score = model.score(x)
     except (ArithmeticError, ValueError) as error:
         return error_text(error)
@@ -112,9 +112,9 @@ def served_score(
     Scored
         Its authority is the least of those that are mixed.
     """
-    said = {each.generation: each.probability for each in scored}
+    predictions = {each.generation: each.probability for each in scored}
     least = min(scored, key=lambda each: each.cap.rank)
-    mixed = even_mixture(said) if mixture is None else mixture.aggregate(copy, said)
+    mixed = even_mixture(predictions) if mixture is None else mixture.aggregate(copy, predictions)
     p = quantise(mixed.probability, DIGITS)
     return ModelScore(
         scope=least.scope,
@@ -124,21 +124,21 @@ def served_score(
         cap=least.cap,
         probability=p,
         severity=severity,
-        grounds=partial(_mixture_explanation, p, said, mixed, severity),
+        grounds=partial(_mixture_explanation, p, predictions, mixed, severity),
     )
 
 
 def _mixture_explanation(
-    p: float, said: dict[str, float], mixed: AggregateProbability, severity: float
+    p: float, predictions: dict[str, float], mixed: AggregateProbability, severity: float
 ) -> Explanation:
     """Contribution of each generation to what is served, and of the recalibration."""
     parts: dict[str, float] = {}
     mean = _clipped_logit(mixed.mean)
     rest = mean
     for name, weight in mixed.weights.items():
-        parts[name] = part = round(weight * _clipped_logit(said[name]), DIGITS)
+        parts[name] = part = round(weight * _clipped_logit(predictions[name]), DIGITS)
         rest -= part
-    if len(said) > 1:
+    if len(predictions) > 1:
         # The mean is of probabilities: in logits something is left over.
         parts["mixing"] = quantise(rest, DIGITS)
     parts["recalibration"] = quantise(_clipped_logit(p) - mean, DIGITS)
@@ -174,37 +174,37 @@ class TargetModel:
         Event time, microseconds.
     """
 
-    __slots__ = ("authority", "features", "key", "question", "scope", "state", "us")
+    __slots__ = ("authority", "features", "key", "scope", "state", "target_spec", "us")
 
     def __init__(
         self,
-        judge: AuthorityPolicy,
+        policy: AuthorityPolicy,
         state: EnsembleState,
-        question: TargetSpec,
+        target_spec: TargetSpec,
         scope: str,
         us: int,
     ) -> None:
         self.state = state
-        self.question = question
+        self.target_spec = target_spec
         self.scope = scope
         self.us = us
-        self.key = f"{scope}|{question.id}"
-        self.authority = judge.at(state, question.id, us)
+        self.key = f"{scope}|{target_spec.id}"
+        self.authority = policy.at(state, target_spec.id, us)
         self.features: dict[str, float] = {}
         """Features that the scores looked at, of generations that were asked for their reasons."""
 
     @property
     def sample_due(self) -> bool:
         """Whether the last sample is long enough ago."""
-        return self.question.sampled(self.state.pending.get(self.key), self.us)
+        return self.target_spec.sampled(self.state.pending.get(self.key), self.us)
 
     @property
     def label_due(self) -> bool:
         """Whether the horizon of some sample is over."""
         pending = self.state.pending.get(self.key)
-        return pending is not None and pending.due(self.question.target, self.us)
+        return pending is not None and pending.due(self.target_spec.target, self.us)
 
-    def score(self, x: Inputs, *, everybody: bool, reasons: bool) -> list[ModelScore]:
+    def score(self, x: Inputs, *, with_shadows: bool, reasons: bool) -> list[ModelScore]:
         """Let generations score. Nothing changes, except that one which fails is quarantined.
 
         Parameters
@@ -217,27 +217,27 @@ class TargetModel:
             Whether they are asked for their reasons at once, or for the probability alone.
         """
         found = []
-        for rung, record in self.authority.generations:
-            authority = self.authority.of(rung, record)
-            if authority is Authority.SHADOW and not everybody:
+        for spec, key in self.authority.generations:
+            authority = self.authority.of(spec, key)
+            if authority is Authority.SHADOW and not with_shadows:
                 continue
-            model = self.state.models.get(f"{self.scope}|{record}")
+            model = self.state.models.get(f"{self.scope}|{key}")
             if model is None:
-                model = rung.untrained_model(self.question.id)
-            alone = None if reasons else getattr(model, "probability", None)
+                model = spec.untrained_model(self.target_spec.id)
+            probability_only = None if reasons else getattr(model, "probability", None)
             score: Score | None = None
             try:
-                if alone is None:
+                if probability_only is None:
                     score = model.score(x)
                     probability = score.probability
                 else:
-                    probability = alone(x)
+                    probability = probability_only(x)
             except (ArithmeticError, ValueError) as error:
-                self._quarantine(rung, error_text(error))
+                self._quarantine(spec, error_text(error))
                 continue
             fault = fault_in(probability, score)
             if fault:
-                self._quarantine(rung, fault)
+                self._quarantine(spec, fault)
                 continue
             if score is None:
                 severity, grounds = x["severity"], partial(ask_grounds, model, x)
@@ -249,8 +249,8 @@ class TargetModel:
             found.append(
                 ModelScore(
                     scope=self.scope,
-                    target=self.question.id,
-                    generation=rung.name,
+                    target=self.target_spec.id,
+                    generation=spec.name,
                     authority=authority.value,
                     cap=authority.cap,
                     probability=quantise(probability, DIGITS),
@@ -290,9 +290,9 @@ class TargetModel:
                 return
             pending = self.state.pending[self.key] = PendingSamples()
         # The configuration was refused if more could ever wait than `max_pending`.
-        said = {each.generation: each.probability for each in scored}
-        parts = self.question.known_parts(x)
-        pending.add(Sample(self.us, dict(sorted(self.features.items())), said, parts=parts))
+        predictions = {each.generation: each.probability for each in scored}
+        parts = self.target_spec.known_parts(x)
+        pending.add(Sample(self.us, dict(sorted(self.features.items())), predictions, parts=parts))
         self.state.mark(f"pending/{self.key}")
 
     def learn(self, measure: float | None, known: Mapping[str, float]) -> None:
@@ -310,16 +310,16 @@ class TargetModel:
             return
         self.state.mark(f"pending/{self.key}")
         if measure is None:
-            matured = pending.censor(self.question.target, self.us)
+            matured = pending.censor(self.target_spec.target, self.us)
         else:
-            matured = pending.observe(self.question.target, self.us, measure, known)
+            matured = pending.observe(self.target_spec.target, self.us, measure, known)
         for sample, label in matured:
             self.authority.note_label()
-            for rung, _ in self.authority.generations:
+            for spec, _ in self.authority.generations:
                 # It may not have been configured yet when the sample was taken.
-                if rung.name in sample.said:
-                    self._account(rung.name, sample, label=label)
-                    self._teach(rung, sample, label=label)
+                if spec.name in sample.said:
+                    self._account(spec.name, sample, label=label)
+                    self._train(spec, sample, label=label)
             if ENSEMBLE in sample.said:
                 self._account(ENSEMBLE, sample, label=label)
             self._mix(sample, label=label)
@@ -332,27 +332,27 @@ class TargetModel:
         self.authority.account(name, evidence, sample.said[name], sample.us, label=label)
         self.state.mark(f"evidence/{full}")
 
-    def _teach(self, rung: GenerationSpec, sample: Sample, *, label: bool) -> None:
+    def _train(self, spec: GenerationSpec, sample: Sample, *, label: bool) -> None:
         """Let one generation learn.
 
         It is asked again at once: what a label has broken is found before it is stored, and so
         never read back at a restart.
         """
-        full = f"{self.key}|{rung.name}"
+        full = f"{self.key}|{spec.name}"
         model = self.state.models.get(full)
         if model is None:
-            if not getattr(rung.untrained_model(self.question.id), "learns", True):
+            if not getattr(spec.untrained_model(self.target_spec.id), "learns", True):
                 return
-            model = self.state.models[full] = rung.make(self.question.id)
+            model = self.state.models[full] = spec.make(self.target_spec.id)
         self.state.mark(f"model/{full}")
         try:
             model.learn(sample.features, label)
         except (ArithmeticError, ValueError) as error:
-            self._quarantine(rung, f"cannot learn: {error}")
+            self._quarantine(spec, f"cannot learn: {error}")
             return
         fault = fault_of(model, sample.features)
         if fault:
-            self._quarantine(rung, fault)
+            self._quarantine(spec, fault)
 
     def _mix(self, sample: Sample, *, label: bool) -> None:
         """Weigh the generations that are mixed now by what they said then."""
@@ -367,10 +367,10 @@ class TargetModel:
         mixture.learn(cells.at(sample.us), sample.said, label=label, share=share)
         self.state.mark(f"mix/{self.key}")
 
-    def _quarantine(self, rung: GenerationSpec, why: str) -> None:
+    def _quarantine(self, spec: GenerationSpec, why: str) -> None:
         """Take the authority of a generation that failed a check, and what it had learned."""
-        self.authority.quarantine(rung, why)
-        full = f"{self.key}|{rung.name}"
+        self.authority.quarantine(spec, why)
+        full = f"{self.key}|{spec.name}"
         if self.state.models.pop(full, None) is not None:
             self.state.mark(f"model/{full}")
 
@@ -404,16 +404,18 @@ class Ensemble:
         self.config = config
         self._targets = target_specs(config)
         self._generations = generation_specs(config)
-        asked = [question for group in self._targets.values() for question in group]
-        self.policy = AuthorityPolicy(config, asked, self._generations)
-        for question in asked:
-            for rung in self._generations:
-                rung.untrained_model(question.id)  # what cannot be made is refused now, not later
+        specs = [target_spec for group in self._targets.values() for target_spec in group]
+        self.policy = AuthorityPolicy(config, specs, self._generations)
+        for target_spec in specs:
+            for spec in self._generations:
+                spec.untrained_model(
+                    target_spec.id
+                )  # what cannot be made is refused now, not later
         self.slippage: SlippageModel = SlippageEstimator(config.slippage, config.max_scopes)
 
     def fresh(self) -> EnsembleState:
         """Make the state of models that have seen nothing."""
-        return EnsembleState({rung.name: rung.make for rung in self._generations})
+        return EnsembleState({spec.name: spec.make for spec in self._generations})
 
     def observe(
         self,
@@ -446,32 +448,32 @@ class Ensemble:
         mixed: list[ModelScore] = []
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
         shared: dict[SoftsignScaler, SoftsignFeatures] = {}
-        for question in self._targets.get(kind, ()):
-            model = TargetModel(self.policy, state, question, scope, us)
-            measure = question.measure(known)
-            gone = question.ours and not ours
+        for target_spec in self._targets.get(kind, ()):
+            model = TargetModel(self.policy, state, target_spec, scope, us)
+            measure = target_spec.measure(known)
+            censored = target_spec.ours and not ours
             if measure is None:
-                if gone:
+                if censored:
                     model.learn(None, known)
                 continue
-            severity = quantise(measure / question.target.threshold, DIGITS)
+            severity = quantise(measure / target_spec.target.threshold, DIGITS)
             x = Inputs(known, severity, shared)
-            asked = question.target.is_open_at(measure) and not gone
-            sampled = labelled and asked and model.sample_due
-            everybody = due or sampled
+            is_open = target_spec.target.is_open_at(measure) and not censored
+            take_sample = labelled and is_open and model.sample_due
+            with_shadows = due or take_sample
             # Once labels mature, those who said it can no longer be asked why.
-            taught = (gone or labelled) and model.label_due
-            scored = model.score(x, everybody=everybody, reasons=everybody or taught)
+            learning = (censored or labelled) and model.label_due
+            scored = model.score(x, with_shadows=with_shadows, reasons=with_shadows or learning)
             out += scored
             mix = model.aggregate(scored, severity)
             if mix is not None:
                 mixed.append(mix)
                 scored.append(mix)
-            if asked:
+            if is_open:
                 model.authority.note_asked()
-            if gone or labelled:
-                model.learn(None if gone else measure, known)
-            if sampled:
+            if censored or labelled:
+                model.learn(None if censored else measure, known)
+            if take_sample:
                 model.sample(x, scored, most=self.config.max_scopes)
         return out + mixed
 

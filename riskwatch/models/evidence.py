@@ -187,9 +187,9 @@ class ReliabilityTable(msgspec.Struct, gc=False):
             return BrierDecomposition(0.0, 0.0, 0.0, 0.0, 0.0)
         base = self.positives / labels
         reliability = resolution = 0.0
-        for count, said, trues in zip(self.counts, self.said, self.trues, strict=True):
+        for count, stated, trues in zip(self.counts, self.said, self.trues, strict=True):
             if count:
-                reliability += count * (said / count - trues / count) ** 2
+                reliability += count * (stated / count - trues / count) ** 2
                 resolution += count * (trues / count - base) ** 2
         brier = self.brier_sum / labels
         reliability, resolution = reliability / labels, resolution / labels
@@ -348,7 +348,7 @@ class Capital(msgspec.Struct, gc=False):
     @property
     def e_value(self) -> float:
         """Mean capital over the processes, from 1 before any label; at most `LARGEST`."""
-        log = log_mean([purse.log for purse in self.purses])
+        log = log_mean([process.log for process in self.purses])
         return math.exp(min(log, math.log(MAX_EVIDENCE)))
 
 

@@ -312,8 +312,8 @@ class FrozenGeneration:
                 [usual if j == i else value for j, value in enumerate(row)]
                 for i, usual in enumerate(neutral)
             ]
-            said = self._estimator.predict_proba([row, list(neutral), *each])[:, 1]
-            whole, nothing, *without = (logit_of(float(p)) for p in said)
+            probabilities = self._estimator.predict_proba([row, list(neutral), *each])[:, 1]
+            whole, nothing, *without = (logit_of(float(p)) for p in probabilities)
             parts = occlusion_parts(whole, nothing, dict(zip(names, without, strict=True)))
         logit = math.fsum(parts.values())
         return Score(sigmoid(logit), logit, known_severity(x), parts)

@@ -106,9 +106,9 @@ class RiverGeneration:
         if not share:
             parts = {**dict.fromkeys(named, 0.0), **rule.contributions}
             return Score(rule.probability, rule.logit, rule.severity, parts)
-        told = self._explained(self._given(x))
+        explained = self._explained(self._given(x))
         parts = {name: (1.0 - share) * part for name, part in rule.contributions.items()}
-        for name, part in told.items():
+        for name, part in explained.items():
             parts[name] = parts.get(name, 0.0) + share * part
         logit = math.fsum(parts.values())
         return Score(sigmoid(logit), logit, known_severity(x), parts)
@@ -133,10 +133,10 @@ class RiverGeneration:
 
     def _logit(self, given: dict[str, float]) -> float:
         try:
-            said = self._estimator.predict_proba_one(dict(given)).get(True, 0.0)
+            probability = self._estimator.predict_proba_one(dict(given)).get(True, 0.0)
         except (ArithmeticError, ValueError):
             return 0.0
-        return logit_of(float(said))
+        return logit_of(float(probability))
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
         """Learn from a matured label."""

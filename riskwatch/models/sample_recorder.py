@@ -89,9 +89,9 @@ class SampleRecorder:
 class RecordingScorer:
     """A ladder whose samples carry their time and scope among their features."""
 
-    def __init__(self, inner: Scorer, tape: SampleRecorder) -> None:
+    def __init__(self, inner: Scorer, recorder: SampleRecorder) -> None:
         self._inner = inner
-        self._tape = tape
+        self._recorder = recorder
 
     def __getattr__(self, name: str) -> Any:
         """Return whatever else the ladder has."""
@@ -111,7 +111,11 @@ class RecordingScorer:
         **more: Any,
     ) -> list[ModelScore]:
         """Do as the ladder does, with two more features."""
-        marked = {**features, SAMPLE_US: float(us), SAMPLE_SCOPE: self._tape.scope_number(scope)}
+        marked = {
+            **features,
+            SAMPLE_US: float(us),
+            SAMPLE_SCOPE: self._recorder.scope_number(scope),
+        }
         return self._inner.observe(state, us, scope, kind, marked, **more)
 
 
@@ -126,13 +130,13 @@ class RecorderGeneration:
         Of which target.
     """
 
-    def __init__(self, tape: SampleRecorder, target: str = "") -> None:
-        self._tape = tape
+    def __init__(self, recorder: SampleRecorder, target: str = "") -> None:
+        self._recorder = recorder
         self._target = target
 
     def of_target(self, target: str) -> Generation:
         """Return the generation for one target."""
-        return RecorderGeneration(self._tape, target)
+        return RecorderGeneration(self._recorder, target)
 
     def score(self, x: Mapping[str, float]) -> Score:
         """Look at every feature, so that a sample keeps them all."""
@@ -140,7 +144,7 @@ class RecorderGeneration:
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
         """Note a label."""
-        self._tape.record(self._target, x, bool(y))
+        self._recorder.record(self._target, x, bool(y))
 
     def state(self) -> dict[str, Any]:
         """Nothing that is to be stored."""

@@ -198,11 +198,11 @@ class SlippageEstimator:
         if row is None:
             return law.bp(value)
         mine = bisect_right(self.config.sizes_usd, value)
-        said = self._said(row.buckets.get(self._names[mine]), law.bp(value))
+        stated = self._quantile(row.buckets.get(self._names[mine]), law.bp(value))
         for name, edge in zip(self._names[:mine], self.config.sizes_usd, strict=False):
             if name in row.buckets:
-                said = max(said, self._said(row.buckets[name], law.bp(edge)))
-        return quantise(said)
+                stated = max(stated, self._quantile(row.buckets[name], law.bp(edge)))
+        return quantise(stated)
 
     def learn(
         self, state: SlippageState, asset: str, value: float, law: ImpactLaw, bp: float
@@ -216,10 +216,10 @@ class SlippageEstimator:
         name = self._names[bisect_right(self.config.sizes_usd, value)]
         bucket = row.buckets.setdefault(name, SlippageBucket())
         prior = law.bp(value)
-        said = self._said(bucket, prior)
+        stated = self._quantile(bucket, prior)
         bucket.count += 1
-        bucket.within += bp <= said
-        bucket.loss_sum += self._loss(said, bp)
+        bucket.within += bp <= stated
+        bucket.loss_sum += self._loss(stated, bp)
         bucket.law_loss_sum += self._loss(prior, bp)
         self._model.logarithm = bucket.logarithm
         self._model.learn_one({"prior": max(prior, FLOOR_BP)}, bp)
@@ -251,14 +251,14 @@ class SlippageEstimator:
         row.asked, row.filled = us if held else -1, False
         state.mark(f"slippage/{asset}")
 
-    def _said(self, bucket: SlippageBucket | None, prior: float) -> float:
+    def _quantile(self, bucket: SlippageBucket | None, prior: float) -> float:
         """Quantile by the law times what was learned; the law itself before anything was."""
         if bucket is None or not bucket.count:
             return prior
         self._model.logarithm = bucket.logarithm
         return self._model.predict_one({"prior": max(prior, FLOOR_BP)})
 
-    def _loss(self, said: float, bp: float) -> float:
+    def _loss(self, stated: float, bp: float) -> float:
         """Pinball loss, bp."""
         tau = self.config.quantile
-        return (bp - said) * (tau if bp > said else tau - 1.0)
+        return (bp - stated) * (tau if bp > stated else tau - 1.0)

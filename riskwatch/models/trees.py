@@ -96,9 +96,9 @@ class Forest:
             raise ValueError(f"at most {MAX_TREES} trees, were {len(trees)}")
         if not math.isfinite(self.baseline):
             raise ValueError(f"baseline must be finite, was {baseline}")
-        grown = [_grown(tree, len(self.features)) for tree in trees]
-        self._roots = tuple(root for root, _ in grown)
-        self._base = math.fsum([self.baseline, *(mean for _, mean in grown)])
+        built = [_build_tree(tree, len(self.features)) for tree in trees]
+        self._roots = tuple(root for root, _ in built)
+        self._base = math.fsum([self.baseline, *(mean for _, mean in built)])
 
     def decompose(self, x: Mapping[str, float]) -> tuple[float, float, dict[str, float]]:
         """Log-odds of a state, what they are of no state in particular, and each feature's share.
@@ -139,9 +139,9 @@ class Forest:
         return out
 
 
-def _grown(tree: Tree, features: int) -> tuple[Node, float]:
+def _build_tree(tree: Tree, features: int) -> tuple[Node, float]:
     """Nested nodes of a tree, and its expectation."""
-    size = _checked(tree, features)
+    size = _check_tree(tree, features)
     mean = list(tree.value)
     for at in range(size - 1, -1, -1):  # children come after their parent
         if tree.feature[at] >= 0:
@@ -151,19 +151,19 @@ def _grown(tree: Tree, features: int) -> tuple[Node, float]:
             mean[at] = total / (weights[0] + weights[1])
 
     def node(at: int, shares: dict[int, float]) -> Node:
-        asked = tree.feature[at]
-        if asked < 0:
+        feature = tree.feature[at]
+        if feature < 0:
             return (-1, tree.value[at], tuple(sorted(shares.items())))
         below = [
-            node(child, {**shares, asked: shares.get(asked, 0.0) + mean[child] - mean[at]})
+            node(child, {**shares, feature: shares.get(feature, 0.0) + mean[child] - mean[at]})
             for child in (tree.left[at], tree.right[at])
         ]
-        return (asked, tree.threshold[at], tree.missing_left[at], *below)
+        return (feature, tree.threshold[at], tree.missing_left[at], *below)
 
     return node(0, {}), mean[0]
 
 
-def _checked(tree: Tree, features: int) -> int:
+def _check_tree(tree: Tree, features: int) -> int:
     """How many nodes a tree has.
 
     Raises
