@@ -1,15 +1,17 @@
-"""Authority: promotion and demotion of generations, on matured losses and by people.
+"""Authority: promotion and demotion of generations, by evidence and by command.
 
-* **Promotion** is one step at a time and never beyond the ceiling. Betting on the generation
-  against the one that it challenges must have multiplied the capital enough, on enough
-  independent events. It challenges the model with the highest authority above its own, or else
-  the rules. All models and targets share `alpha`, and so do their tests: test ``k`` gets
-  ``alpha / (models * targets * k * (k + 1))``. These shares add up to no more than `alpha`.
-* Evidence that suffices must still suffice when every label that was awaited then is known. In
-  the middle of a horizon something is known of what is coming. Otherwise the test is spent.
-* **Demotion** is one step: when betting on the rules against the generation has paid as well, when
-  its loss beyond the rules' drifts up, or when its target is asked and gets no label for too
-  long. A generation that gives no probability falls to shadow at once, until people lift it.
+* **Promotion** is one step at a time and never beyond the ceiling. A bettor bets on the
+  generation against its rival: the model with the highest authority above its own, or else the
+  rules. The capital must have grown enough, on enough independent events. All models, targets
+  and tests share `alpha`: test ``k`` gets ``alpha / (models * targets * k * (k + 1))``. These
+  shares sum to at most `alpha`.
+* Sufficient evidence must still suffice when every label that was pending at that time is known,
+  because in the middle of a horizon part of the outcome is known already. Otherwise the test is
+  spent.
+* **Demotion** is one step. It happens if betting on the rules against the generation has paid
+  enough, if its loss beyond the rules' loss drifts up, or if its target is open and gets no label
+  for too long. A generation that gives no probability falls to shadow at once. Only a command
+  raises it again.
 """
 
 from __future__ import annotations
@@ -44,24 +46,24 @@ if TYPE_CHECKING:
     from riskwatch.models.state import EnsembleState
 
 
-# Facts that go out about authority: changes with their reasons, and records of generations.
+# Events about authority: changes with their reasons, and records of generations.
 
 
 class AuthorityReason(NamedTuple):
-    """Why an authority changes.
+    """Reason for a change of authority.
 
     Attributes
     ----------
     reason : str
         ``evidence``, ``reverse``, ``drift``, ``stale``, ``ceiling``, ``check`` or ``command``.
     detail : str
-        In words.
+        Explanation in words.
     numbers : mapping
-        What it rests on, beside what the record says.
+        Evidence in addition to the numbers of the record.
     by : str
-        Who decided: ``evidence``, or a person.
+        ``evidence``, or the person who gave the command.
     cause_id : str
-        Identity of the command; empty where time and labels decided.
+        Id of the command; empty if time or labels caused the change.
     """
 
     reason: str
@@ -72,7 +74,7 @@ class AuthorityReason(NamedTuple):
 
 
 def record_numbers(record: AuthorityRecord) -> dict[str, float]:
-    """Return what the record of a generation says, by name."""
+    """Return the numbers of an authority record by name."""
     table = record.table
     return {
         "e_up": _e_value(record.up),
@@ -94,9 +96,9 @@ def authority_changed(
     to: Authority,
     why: AuthorityReason,
 ) -> AuthorityChanged:
-    """Make the fact that an authority changes; `standing` is the record before it."""
+    """Build the event of a change of authority. `record` is the record before the change."""
     cause = why.cause_id or f"tick/{here.us}"
-    # Two changes of one generation at one moment are two facts.
+    # Two changes of one generation at one moment are two events, so their ids must differ.
     key = f"{here.target}|{spec.name}|{record.tests}"
     evidence = record_numbers(record) | dict(why.numbers)
     return AuthorityChanged(
@@ -118,7 +120,7 @@ def authority_changed(
 def model_measurements(
     policy: AuthorityPolicy, state: EnsembleState, us: int
 ) -> Iterator[ModelMeasured]:
-    """Yield the records that changed and are due to go out."""
+    """Yield the events of changed records that are due."""
     every = int(policy.config.status_s * SECOND)
     due = [
         key
@@ -173,26 +175,26 @@ def _model_measurement(here: TargetAuthority, name: str, record: AuthorityRecord
 
 
 def _e_value(capital: Capital | None) -> float:
-    """Return evidence as it is stated: 1 before any."""
+    """Return the quantised e-value; 1 before any label."""
     return 1.0 if capital is None else quantise(capital.e_value)
 
 
-# One label, as evidence for and against one generation.
+# Tests of one generation.
 
 DRIFT_NATS: Final = 2.0
-"""The test for drift sees losses beyond the rules' within this much."""
+"""The drift test clips the loss beyond the rules' loss to this, nats."""
 
 
 class AuthorityTest:
-    """Weighs one label for and against one generation.
+    """Weighs one label as evidence for and against one generation.
 
     Parameters
     ----------
     here : TargetAuthority
-        The target that it is a label of.
-    rung : Rung
+        Authority on the target of the label.
+    spec : GenerationSpec
         The generation.
-    record : Standing
+    record : AuthorityRecord
         Its record.
     """
 
@@ -205,7 +207,7 @@ class AuthorityTest:
         self.authority = here.of(spec)
 
     def weigh_promotion(self, predictions: Mapping[str, float], taken: int, *, label: bool) -> bool:
-        """Weigh the label for more authority; return whether it was given."""
+        """Weigh the label for promotion; return whether the generation was promoted."""
         s, cells = self.record, self.here.cells
         if self.authority.rank >= self.spec.ceiling.rank:
             return False
@@ -227,7 +229,7 @@ class AuthorityTest:
         return False
 
     def weigh_demotion(self, predictions: Mapping[str, float], taken: int, *, label: bool) -> None:
-        """Weigh the label for less authority."""
+        """Weigh the label for demotion, and demote if the evidence suffices."""
         if self.authority is Authority.SHADOW:
             return
         s, cells = self.record, self.here.cells
@@ -240,7 +242,7 @@ class AuthorityTest:
             label=label,
         )
         if not gain and not worst:
-            return  # it said what the rules said
+            return  # its prediction equals the rules' prediction
         s.down.bet(at, gain, worst)
         e = s.down.e_value
         if e * self.here.policy.config.alpha_down >= 1.0:
@@ -249,7 +251,7 @@ class AuthorityTest:
             self._demote("drift", "its loss beyond the rules' has drifted up", gain)
 
     def _decide_test(self) -> bool:
-        """Decide a test whose labels are all known now; return whether it was passed."""
+        """Decide a test whose labels are all known now; return whether it passed."""
         s = self.record
         needed = self.here.policy.needed(s)
         e = 0.0 if s.up is None else s.up.e_value
@@ -262,7 +264,7 @@ class AuthorityTest:
         return True
 
     def _rival(self, predictions: Mapping[str, float]) -> str:
-        """Name the generation that it challenges: the highest above it, or else the rules."""
+        """Name its rival: the generation with the highest authority above it, or the rules."""
         best, rival = self.authority.rank, RULES_GENERATION
         for spec, key in self.here.generations:
             if spec.name in (RULES_GENERATION, self.spec.name) or spec.name not in predictions:
@@ -273,7 +275,7 @@ class AuthorityTest:
         return rival
 
     def _seen_enough(self) -> bool:
-        """Whether there were enough independent events for the next step."""
+        """Return whether there were enough independent events for the next step."""
         s, config = self.record, self.here.policy.config
         required = (config.events_advisory, config.events_bounded, config.events_full)
         rank = self.authority.rank
@@ -281,14 +283,14 @@ class AuthorityTest:
         return s.events >= required[rank] and s.entities >= spread
 
     def _drifts(self, beyond: float) -> bool:
-        """Whether the loss beyond the rules' is higher lately than it was before."""
+        """Return whether the loss beyond the rules' loss has drifted up to a positive mean."""
         detector = JsonADWIN(self.here.policy.config.drift_delta)
         if self.record.drift:
             detector.restore(self.record.drift)
         bounded = min(max(beyond, -DRIFT_NATS), DRIFT_NATS)
         detector.update(0.5 + bounded / (2.0 * DRIFT_NATS))
         self.record.drift = detector.state()
-        # Less good than it was, but still better than the rules, is no reason to demote.
+        # A generation that got worse but still beats the rules is not demoted.
         return detector.rose and detector.estimation > 0.5
 
     def _demote(self, reason: str, detail: str, number: float) -> None:
@@ -298,7 +300,7 @@ class AuthorityTest:
 
 
 _UNDER: Final = {(now.value, top): now.under(top) for now in Authority for top in Authority}
-"""What is left of a stored authority under a ceiling: asked at every score, so worked out once."""
+"""Stored authority under a ceiling, precomputed because every score needs it."""
 
 
 class AuthorityPolicy:
@@ -307,10 +309,10 @@ class AuthorityPolicy:
     Parameters
     ----------
     config : ModelsConfig
-        What a promotion and a demotion take.
-    questions : sequence of Question
+        Requirements of promotion and demotion.
+    targets : sequence of TargetSpec
         The targets.
-    generations : sequence of Rung
+    specs : sequence of GenerationSpec
         The generations.
     """
 
@@ -328,47 +330,48 @@ class AuthorityPolicy:
         self.comparisons = max(1, able * len(self.targets))
 
     def generations(self, target: str) -> tuple[tuple[GenerationSpec, str], ...]:
-        """Every generation, with the key of its record on a target."""
+        """Return every generation with the key of its record on a target."""
         found = self._records.get(target)
-        return self._keys(target) if found is None else found  # one that was taken away
+        return self._keys(target) if found is None else found  # not configured now
 
     def _keys(self, target: str) -> tuple[tuple[GenerationSpec, str], ...]:
         return tuple((spec, f"{target}|{spec.name}") for spec in self.specs.values())
 
     def at(self, state: EnsembleState, target: str, us: int) -> TargetAuthority:
-        """Authority on one target at one moment."""
+        """Return the authority on one target at one moment."""
         return TargetAuthority(self, state, target, us)
 
     def needed(self, record: AuthorityRecord) -> float:
-        """Evidence from which a generation with this record is promoted."""
+        """Return the e-value that a generation with this record needs for promotion."""
         return self.comparisons * record.tests * (record.tests + 1) / self.config.alpha
 
     def move(
         self, state: EnsembleState, us: int, target: str, name: str, to: str, *,
         by: str, why: str, cause_id: str,
     ) -> AuthorityChanged:  # fmt: skip
-        """Change the authority of a generation because a person says so.
+        """Change the authority of a generation on command.
 
         Parameters
         ----------
-        state : LadderState
+        state : EnsembleState
             Changed in place.
         us : int
             Event time, microseconds.
         target, name : str
-            Whose authority on what.
+            Id of the target, and name of the generation.
         to : str
-            The authority it gets; this also ends a quarantine.
+            The new authority. The command also ends a quarantine.
         by, why : str
-            Who says so, and the reason given.
+            The person who gives the command, and the stated reason.
         cause_id : str
-            Identity of the command.
+            Id of the command.
 
         Raises
         ------
         ModelError
-            If there is no such target, generation or authority, it is beyond the ceiling, it is
-            the rules', or nothing would change. Then nothing has changed.
+            If the target, generation or authority does not exist, if the authority is beyond the
+            ceiling, if the generation is the rules, or if nothing would change. The state is
+            then unchanged.
         """
         spec = self.specs.get(name)
         if spec is None or target not in self.targets:
@@ -395,7 +398,7 @@ class AuthorityPolicy:
         return changed
 
     def report(self, state: EnsembleState, us: int) -> list[Output]:
-        """Return changes since the last report, and the records that are due."""
+        """Return the changes since the last report, and the records that are due."""
         self._stale(state, us)
         if not state.ceilings_hold:
             self._lower(state, us)
@@ -406,7 +409,7 @@ class AuthorityPolicy:
         return out
 
     def _lower(self, state: EnsembleState, us: int) -> None:
-        """Lower authority above its ceiling: stored rows may be of another configuration."""
+        """Lower authorities above their ceiling: stored rows may be of another configuration."""
         for key in sorted(state.records):
             target, _, name = key.rpartition("|")
             record, spec = state.records[key], self.specs.get(name)
@@ -441,9 +444,9 @@ class TargetAuthority:
 
     Parameters
     ----------
-    policy : Judge
-        What promotion and demotion take.
-    state : LadderState
+    policy : AuthorityPolicy
+        Requirements of promotion and demotion.
+    state : EnsembleState
         Records of all generations; changed in place.
     target : str
         Id of the target.
@@ -461,16 +464,16 @@ class TargetAuthority:
 
     @property
     def generations(self) -> tuple[tuple[GenerationSpec, str], ...]:
-        """Every generation, with the key of its record."""
+        """Every generation with the key of its record."""
         return self.policy.generations(self.target)
 
     @property
     def cells(self) -> HorizonCells:
-        """How time is cut for the horizon of this target."""
+        """Time cells for the horizon of this target."""
         return self.policy.cells[self.target]
 
     def record(self, name: str) -> AuthorityRecord:
-        """Record of a generation; made at its first use."""
+        """Return the record of a generation; it is created at its first use."""
         key = f"{self.target}|{name}"
         found = self.state.records.get(key)
         if found is None:
@@ -480,12 +483,12 @@ class TargetAuthority:
         return found
 
     def of(self, spec: GenerationSpec, key: str = "") -> Authority:
-        """How far a generation may go now; `record` is the key of its record, if it is known."""
+        """Return the authority of a generation now; `key` is the key of its record, if known."""
         found = self.state.records.get(key or f"{self.target}|{spec.name}")
         return spec.authority if found is None else _UNDER[found.authority, spec.ceiling]
 
     def mixture_names(self) -> list[str]:
-        """Generations that the served probability is made of: all but shadows."""
+        """Return the generations in the served probability: all above shadow."""
         return [
             spec.name
             for spec, key in self.generations
@@ -493,12 +496,12 @@ class TargetAuthority:
         ]
 
     def served_authority(self) -> Authority:
-        """How far the served probability may go: as far as the least of those that are mixed."""
+        """Return the authority of the served probability: the lowest of the mixed generations."""
         found = (self.of(self.policy.specs[name]) for name in self.mixture_names())
         return min(found, key=lambda authority: authority.rank, default=Authority.SHADOW)
 
     def note_asked(self) -> None:
-        """Note that the target was asked, and so waits for a label."""
+        """Record that the target is open and waits for a label."""
         clock = self.state.clocks.get(self.target)
         if clock is None:
             clock = self.state.clocks[self.target] = LabelWait()
@@ -507,7 +510,7 @@ class TargetAuthority:
             self.state.mark(f"clock/{self.target}")
 
     def note_label(self) -> None:
-        """Note that the target got a label."""
+        """Record that the target got a label."""
         clock = self.state.clocks.get(self.target)
         if clock is not None and clock.asked >= 0:
             clock.asked = -1
@@ -516,20 +519,20 @@ class TargetAuthority:
     def account(
         self, name: str, evidence: Evidence, probability: float, taken: int, *, label: bool
     ) -> None:
-        """Account for one label of one generation.
+        """Add one label to the losses and the record of one generation.
 
         Parameters
         ----------
         name : str
             The generation.
         evidence : Evidence
-            Its losses on the scope that the label is of.
+            Its losses on the scope of the label.
         probability : float
             Its probability when the sample was taken.
         taken : int
-            When that was, microseconds.
+            Time at which the sample was taken, microseconds.
         label : bool
-            What became of it.
+            The label.
         """
         evidence.add(probability, label=label)
         record = self.record(name)
@@ -545,16 +548,16 @@ class TargetAuthority:
 
         Parameters
         ----------
-        said : mapping
-            Probability by generation, when the sample was taken.
+        predictions : mapping
+            Probability by generation when the sample was taken.
         taken : int
-            When that was, microseconds.
+            Time at which the sample was taken, microseconds.
         label : bool
-            What became of it.
+            The label.
         """
         if RULES_GENERATION not in predictions:
             return
-        # A sample from before a change of authority is of another test.
+        # A sample from before a change of authority belongs to an earlier test.
         before = [self.state.records.get(key) for _, key in self.generations]
         if any(record is not None and taken <= record.since for record in before):
             return
@@ -569,12 +572,12 @@ class TargetAuthority:
                     test.weigh_demotion(predictions, taken, label=label)
 
     def quarantine(self, spec: GenerationSpec, why: str) -> None:
-        """Take all authority from a generation that failed a check, until people give it back.
+        """Set a generation that failed a check to shadow, until a command raises it again.
 
         Raises
         ------
         ModelError
-            If it is the rules that failed: nothing can stand in for them.
+            If the generation is the rules: nothing can replace them.
         """
         if spec.name == RULES_GENERATION:
             raise ModelError(f"generation {RULES_GENERATION!r} {why}")
@@ -585,11 +588,11 @@ class TargetAuthority:
         record.quarantined = True
 
     def decide(self, spec: GenerationSpec, to: Authority, why: AuthorityReason) -> None:
-        """Change the authority of a generation; the next report puts it out."""
+        """Change the authority of a generation; the next report emits the event."""
         self.state.changes.append(self.change(spec, to, why))
 
     def change(self, spec: GenerationSpec, to: Authority, why: AuthorityReason) -> AuthorityChanged:
-        """Change the authority of a generation, and return the fact to put out."""
+        """Change the authority of a generation, and return the event."""
         record = self.record(spec.name)
         changed = authority_changed(self, spec, record, to, why)
         record.set_authority(to.value, self.us, why.reason)

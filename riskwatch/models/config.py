@@ -1,4 +1,4 @@
-"""The configuration of models, checked: the targets, and the generations that answer them."""
+"""Checks the configuration of models, and builds its targets and generations."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """One target, and how it is measured.
+    """One configured target, and how it is measured.
 
     Attributes
     ----------
     id : str
-        Of the target.
-    target : Target
-        What is asked.
+        Identifier of the target.
+    target : PredictionTarget
+        The event to predict.
     parts : tuple of (str, float)
-        Features and what each is divided by: the measure is the largest quotient.
+        Features with their divisors. The measure is the largest quotient.
     ours : bool
-        Whether the measure rests on our own dealings.
+        Whether the measure depends on our own dealings.
     every : int
         Event time between two samples, microseconds.
     prior : PriorConfig
@@ -56,13 +56,13 @@ class TargetSpec:
         return RuleLogit(probability=prior.probability, slope=prior.slope, floor=prior.floor)
 
     def measure(self, known: Mapping[str, float]) -> float | None:
-        """Measure now; ``None`` where nothing of it is known.
+        """Return the measure, or ``None`` if none of its features is known.
 
         Examples
         --------
         >>> target = PredictionTarget(kind="stress", threshold=1.0, horizon_s=60.0, unit="")
-        >>> asked = TargetSpec("q", target, (("age", 3.0), ("gap", 75.0)), ours=True, every=1)
-        >>> asked.measure({"age": 6.0, "gap": 75.0}), asked.measure({"gap": 15.0})
+        >>> spec = TargetSpec("q", target, (("age", 3.0), ("gap", 75.0)), ours=True, every=1)
+        >>> spec.measure({"age": 6.0, "gap": 75.0}), spec.measure({"gap": 15.0})
         (2.0, 0.2)
         """
         if len(self.parts) == 1:
@@ -72,11 +72,11 @@ class TargetSpec:
         return max(found) if found else None
 
     def sampled(self, waiting: PendingSamples | None, us: int) -> bool:
-        """Whether the last sample is long enough ago."""
+        """Return whether the last sample is at least `every` old, or there is none."""
         return waiting is None or us - waiting.sampled >= self.every
 
     def known_parts(self, known: Mapping[str, float]) -> list[str]:
-        """Features that the measure is made of now; none where only one could be."""
+        """Return the known features of the measure; empty if it has a single feature."""
         if len(self.parts) == 1:
             return []
         return [name for name, _ in self.parts if name in known]
@@ -84,20 +84,20 @@ class TargetSpec:
 
 @dataclass(frozen=True, slots=True)
 class GenerationSpec:
-    """One generation.
+    """One configured generation.
 
     Attributes
     ----------
     name : str
-        What it is called in scores, rows and asks.
+        Its name in scores, rows and asks.
     authority : Authority
-        How far it may go at first.
+        Authority that it starts with.
     ceiling : Authority
-        How far it may ever go: neither evidence nor people let it go further.
+        Highest authority that it can get, by evidence or by command.
     make : callable
-        Makes one that has seen nothing, for the target whose id it is given.
+        Makes an untrained model, given the id of its target.
     newborns : dict of str to Generation
-        By target, one that has seen nothing, to score what nothing was learned about yet.
+        Untrained models by target. They score scopes about which nothing was learned yet.
     """
 
     name: str
@@ -107,19 +107,19 @@ class GenerationSpec:
     newborns: dict[str, Generation] = field(default_factory=dict)
 
     def untrained_model(self, target: str) -> Generation:
-        """Return one that has seen nothing, for a target."""
+        """Return the untrained model of a target."""
         if target not in self.newborns:
             self.newborns[target] = self.make(target)
         return self.newborns[target]
 
 
 def target_specs(config: ModelsConfig) -> dict[str, tuple[TargetSpec, ...]]:
-    """Make the targets of a configuration, by kind of scope, in its order.
+    """Build the targets of a configuration, by kind of scope, in configured order.
 
     Raises
     ------
     ModelError
-        If a target is impossible or comes twice, or more samples could wait for their labels
+        If a target is invalid or given twice, or if more samples could wait for their labels
         than `max_pending` allows.
     """
     _require_positive("label_every_s", config.label_every_s)
@@ -146,12 +146,12 @@ def target_specs(config: ModelsConfig) -> dict[str, tuple[TargetSpec, ...]]:
 
 
 def generation_specs(config: ModelsConfig) -> tuple[GenerationSpec, ...]:
-    """Make the generations of a configuration, in its order.
+    """Build the generations of a configuration, in configured order.
 
     Raises
     ------
     ModelError
-        If a generation is unknown, refuses its options, or has another's name.
+        If a generation is unknown, refuses its options, or has the name of another.
     """
     targets = [spec for group in target_specs(config).values() for spec in group]
     priors = {spec.id: spec.prior for spec in targets}
@@ -224,7 +224,7 @@ def _generation_spec(
     if configured.model in registry.RULE_ANCHORED:
         make = partial(_make_at_prior, configured, factory, priors)
     made = GenerationSpec(name, authority, ceiling, make)
-    made.untrained_model("")  # refuses options that it cannot be made with
+    made.untrained_model("")  # raises if the options are invalid
     return made
 
 
@@ -234,7 +234,7 @@ def _make_at_prior(
     priors: Mapping[str, PriorConfig],
     target: str,
 ) -> Generation:
-    """Make a generation that starts at the prior of its target; its own options go before."""
+    """Make a generation that starts at the prior of its target; its own options override it."""
     prior = priors.get(target)
     options = dict(configured.options)
     if prior is not None:
