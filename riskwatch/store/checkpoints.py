@@ -2,7 +2,7 @@
 
 A checkpoint is made by replaying the journal, and only if every decision on the way equals the
 one in the audit chain. It uses no state of the running worker. Its digest covers its rows, its
-journal entry, the checkpoint before it, and the last row of the audit chain before it.
+journal entry, the checkpoint before it, and the row of the last decision in the audit chain.
 
 An engine continues from its own checkpoints. It uses a checkpoint of another engine in one case
 alone: if the other engine applied its last entry exactly there. At that entry the rows were
@@ -95,7 +95,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     us : int
         Event time of that entry of the journal, microseconds.
     audit_seq, audit_digest : int, str
-        Last row of the audit chain before it; 0 and zeros if there was none.
+        Row of the last decision before it in the audit chain; 0 and zeros if there was none.
     events : bool
         Whether the journal also holds the events of the ledger.
     engine, state_format : str, int
