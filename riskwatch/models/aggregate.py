@@ -1,10 +1,10 @@
-r"""The served probability: a fixed-share mixture of generations, with a bound on its regret.
+r"""The aggregate probability: a fixed-share mixture of generations, with a bound on its regret.
 
-The served probability is the mean of the generations' clipped probabilities, weighted by past
+The aggregate probability is the mean of the generations' clipped probabilities, weighted by past
 losses (fixed share: Herbster and Warmuth, "Tracking the best expert", Machine Learning 32, 1998).
 Over the labels of one copy its log loss satisfies
 
-.. math:: \text{loss of served} - \text{loss of generation } i
+.. math:: \text{loss of aggregate} - \text{loss of generation } i
           \le \ln (N + 1) + T \ln\frac{1}{1 - a}
 
 for every generation `i` and any sequence, with `N` generations, `T` labels and share `a`.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROUNDING: Final = 0.5e-6
-"""Largest change of the served probability by rounding to six digits."""
+"""Largest change of the aggregate probability by rounding to six digits."""
 RECALIBRATED: Final = "(recalibrated)"
 """Name of the recalibrated mean, the last member of a mixture. No generation may have it."""
 MAX_SHIFT: Final = 8.0
@@ -42,7 +42,7 @@ MAX_SHIFT: Final = 8.0
 
 
 def regret_bound(labels: int, generations: int, copies: int, share: float) -> float:
-    """Return the largest total loss of the served probability beyond the best generation, nats.
+    """Return the largest total loss of the aggregate probability beyond the best generation, nats.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ def regret_bound(labels: int, generations: int, copies: int, share: float) -> fl
 
 
 class AggregateProbability(NamedTuple):
-    """The served probability and its parts.
+    """The aggregate probability and its parts.
 
     Attributes
     ----------
     probability : float
-        The served probability: the mean and the recalibrated mean, mixed.
+        The aggregate probability: the mean and the recalibrated mean, mixed.
     mean, recalibrated : float
         Mean of the generations, and the same recalibrated.
     weights : dict of str to float
@@ -218,15 +218,15 @@ class Mixture(msgspec.Struct, gc=False):
             _, mean, _, weights = even_mixture({name: predictions[name] for name in weights})
         recalibrated, weight = self.shifts[copy].of(mean), math.exp(self.logs[copy][-1])
         total = whole + weight
-        served = (whole * mean + weight * recalibrated) / total if total > 0.0 else mean
-        return AggregateProbability(served, mean, recalibrated, weights)
+        aggregate = (whole * mean + weight * recalibrated) / total if total > 0.0 else mean
+        return AggregateProbability(aggregate, mean, recalibrated, weights)
 
     def learn(
         self, at: tuple[int, int], predictions: Mapping[str, float], *, label: bool, share: float
     ) -> None:
         """Update the weights with a label, then spread a small share of them evenly.
 
-        A generation without a prediction is treated as if it had predicted the served
+        A generation without a prediction is treated as if it had predicted the aggregate
         probability. Only the first of several labels in one cell is used, because the others
         were pending at the same time.
         """

@@ -488,7 +488,7 @@ class TargetAuthority:
         return spec.authority if found is None else _UNDER[found.authority, spec.ceiling]
 
     def mixture_names(self) -> list[str]:
-        """Return the generations in the served probability: all above shadow."""
+        """Return the generations in the aggregate probability: all above shadow."""
         return [
             spec.name
             for spec, key in self.generations
@@ -496,7 +496,7 @@ class TargetAuthority:
         ]
 
     def served_authority(self) -> Authority:
-        """Return the authority of the served probability: the lowest of the mixed generations."""
+        """Return the authority of the aggregate: the lowest of the mixed generations."""
         found = (self.of(self.policy.specs[name]) for name in self.mixture_names())
         return min(found, key=lambda authority: authority.rank, default=Authority.SHADOW)
 

@@ -391,9 +391,9 @@ class Ensemble:
     >>> ensemble = Ensemble(ModelsConfig(
     ...     targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
     ...     generations=(GenerationConfig(model="rules", authority="full"),)))
-    >>> score, served = ensemble.observe(ensemble.fresh(), 0, "asset:USDC", "asset",
+    >>> score, total = ensemble.observe(ensemble.fresh(), 0, "asset:USDC", "asset",
     ...                                  {"discount_bp": 50.0}, labelled=True)
-    >>> score.target, score.probability, served.generation, served.probability
+    >>> score.target, score.probability, total.generation, total.probability
     ('depeg(discount 50bp, 1h)', 0.5, 'served', 0.5)
     """
 

@@ -41,7 +41,7 @@ class EnsembleState:
     ``pending/<scope>|<target>``                   samples that wait for their label
     ``model/<scope>|<target>|<generation>``        state of a model that has learned
     ``evidence/<scope>|<target>|<generation>``     losses over matured labels
-    ``mix/<scope>|<target>``                       weights of the served probability
+    ``mix/<scope>|<target>``                       weights of the aggregate probability
     ``standing/<target>|<generation>``             authority record of a generation
     ``clock/<target>``                             time since which it waits for a label
     ``slippage/<asset>``                           slippage of our fills, by size
@@ -154,7 +154,7 @@ class ModelRecord(NamedTuple):
     target, generation : str
         Id of the target, and name of the generation.
     authority : Authority or None
-        Stored authority; ``None`` for the served mixture, whose authority is the lowest of the
+        Stored authority; ``None`` for the aggregate, whose authority is the lowest of the
         mixed generations.
     log_loss : float
         Mean over all matured labels, nats.

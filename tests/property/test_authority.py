@@ -1,4 +1,4 @@
-"""No shadow changes a state, and the served loss stays within its bound."""
+"""No shadow changes a state, and the aggregate loss stays within its bound."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def published_lines(events: list[RiskEvent], made: Desk) -> list[bytes]:
 @settings(max_examples=25, deadline=None)
 @given(script=st.lists(scores, min_size=1, max_size=12), seed=st.integers(0, 10_000))
 def test_a_shadow_changes_nothing(script: list[float], seed: int) -> None:
-    """States, switches, alerts and served probabilities are byte-equal with and without it."""
+    """States, switches, alerts and aggregate probabilities are byte-equal with and without it."""
     events = story(seed, 40)
     other = GenerationConfig(model="anchored", authority="bounded")
     shadow = GenerationConfig(model="scripted", authority="shadow")
@@ -147,43 +147,43 @@ def loss(p: float, *, label: bool) -> float:
 
 
 @settings(max_examples=300, deadline=None)
-@given(life=sequences(), share=st.sampled_from([0.0, 0.001, 0.05]))
+@given(sequence=sequences(), share=st.sampled_from([0.0, 0.001, 0.05]))
 def test_what_is_served_is_within_the_bound_of_the_best(
-    life: tuple[int, int, list[tuple[list[float], bool]]], share: float
+    sequence: tuple[int, int, list[tuple[list[float], bool]]], share: float
 ) -> None:
     """The bound holds on any sequence, with late labels, rounding and a restart."""
-    copies, count, labels = life
+    copies, count, labels = sequence
     names = [f"g{n}" for n in range(count)]
     mixture = Mixture.fresh(names, copies)
     waiting: list[tuple[tuple[int, int], dict[str, float], bool]] = []
-    served = 0.0
-    own = dict.fromkeys(names, 0.0)
+    aggregate_loss = 0.0
+    losses = dict.fromkeys(names, 0.0)
     for n, (ps, label) in enumerate(labels):
         predictions = dict(zip(names, ps, strict=True))
         if len(waiting) == copies:  # the label of this copy's last sample is known by now
             place, before, was = waiting.pop(0)
             mixture.learn(place, before, label=was, share=share)
         p = round(mixture.aggregate(n % copies, predictions).probability, 6)
-        served += loss(p, label=label)
+        aggregate_loss += loss(p, label=label)
         for name in names:
-            own[name] += loss(predictions[name], label=label)
+            losses[name] += loss(predictions[name], label=label)
         waiting.append(((n % copies, n), predictions, label))
         if n == len(labels) // 2:
             mixture = msgspec.json.decode(encode_row(mixture), type=Mixture)
-    best = min(own.values())
-    assert served - best <= regret_bound(len(labels), count, copies, share) + 1e-6
+    best = min(losses.values())
+    assert aggregate_loss - best <= regret_bound(len(labels), count, copies, share) + 1e-6
 
 
 @given(
     st.lists(st.tuples(st.lists(st.booleans(), min_size=3, max_size=3), st.booleans()), max_size=40)
 )
 def test_weights_stay_weights_whoever_comes_and_goes(
-    life: list[tuple[list[bool], bool]],
+    sequence: list[tuple[list[bool], bool]],
 ) -> None:
-    """Weights sum to 1, and the mean and the served probability are within their inputs."""
+    """Weights sum to 1, and the mean and the aggregate probability are within their inputs."""
     predictions = {"a": 0.9, "b": 0.4, "c": 0.05}
     mixture = Mixture.fresh(["a"], 2)
-    for n, (there, label) in enumerate(life):
+    for n, (there, label) in enumerate(sequence):
         names = [name for name, here in zip(predictions, there, strict=True) if here] or ["a"]
         mixture.set_generations(names)
         made = mixture.aggregate(n % 2, {name: predictions[name] for name in names})
@@ -208,12 +208,12 @@ def test_a_row_of_before_recalibration_goes_on() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(probabilities, st.booleans()), max_size=200))
-def test_a_forecaster_that_cries_wolf_is_believed_less(life: list[tuple[float, bool]]) -> None:
-    """After enough false alarms the served probability is far below the prediction."""
+def test_a_forecaster_that_cries_wolf_is_believed_less(sequence: list[tuple[float, bool]]) -> None:
+    """After enough false alarms the aggregate probability is far below the prediction."""
     mixture = Mixture.fresh(["a"], 1)
-    for n, (p, label) in enumerate(life):
+    for n, (p, label) in enumerate(sequence):
         mixture.learn((0, n), {"a": p}, label=label, share=0.001)
-    for n in range(len(life), len(life) + 2_000):
+    for n in range(len(sequence), len(sequence) + 2_000):
         mixture.learn((0, n), {"a": 0.5}, label=False, share=0.001)
     assert mixture.aggregate(0, {"a": 0.5}).probability < 0.2
 

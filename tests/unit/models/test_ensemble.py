@@ -318,7 +318,7 @@ class Broken(RulesGeneration):
 
 
 def test_what_is_no_probability_stops_at_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that returns NaN is quarantined, and nothing of it is stored or served."""
+    """A model that returns NaN is quarantined, and nothing of it is stored or aggregated."""
     monkeypatch.setitem(registry.BUILTIN, "broken", Broken)
     ensemble = Ensemble(
         config(anchored(), rules(), type(rules())(model="broken", authority="full"))
