@@ -162,8 +162,8 @@ def check_tables(conn: Connection, worker: str) -> Iterator[str]:
                     yield f"{name} {row.id}: of {rfc3339(micros(row.ts))} is not in the chain"
             elif _differs(target, payload, tuple(row)):
                 yield f"{name} {row.id}: says something else than the chain"
-        for gone in sorted(chained):
-            yield f"{name} {gone}: is in the chain and not in the table"
+        for missing in sorted(chained):
+            yield f"{name} {missing}: is in the chain and not in the table"
 
 
 def _differs(target: LogTable, payload: str, row: tuple[object, ...]) -> bool:

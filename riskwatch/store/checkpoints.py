@@ -166,8 +166,8 @@ def write_checkpoint(
         # The next engine continued from the last checkpoint of an engine, so its rows stay.
         last = [found.journal for found, after in pairwise(every) if found.engine != after.engine]
         if old:
-            gone = delete(CHECKPOINT_ROW).where(_R.worker == worker, _R.journal <= old[-1])
-            conn.execute(gone.where(_R.journal.not_in(last)))
+            deletion = delete(CHECKPOINT_ROW).where(_R.worker == worker, _R.journal <= old[-1])
+            conn.execute(deletion.where(_R.journal.not_in(last)))
     return made
 
 

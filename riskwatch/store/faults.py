@@ -118,9 +118,9 @@ def reset_crashes(engine: Engine, worker: str) -> list[FaultPlace]:
     """
     c = STAGE_FAULT.c
     # The rows stay until the worker has passed the places, which also resolves the alerts.
-    anew = update(STAGE_FAULT).where(c.worker == worker).values(crashes=0)
+    reset = update(STAGE_FAULT).where(c.worker == worker).values(crashes=0)
     with translate_errors(f"{worker}: faults cannot be cleared"), engine.begin() as conn:
-        rows = conn.execute(anew.returning(c.stream, c.position)).all()
+        rows = conn.execute(reset.returning(c.stream, c.position)).all()
         found = sorted((stream, position) for stream, position in rows)
     if not found:
         raise StoreError(f"{worker}: no stage of it failed (see riskwatch dlq faults)")

@@ -203,8 +203,8 @@ def give_up(engine: Engine, epoch: int, notice_id: str, now: datetime, reason: s
 def give_up_orphans(engine: Engine, epoch: int, routes: Sequence[str], now: datetime) -> None:
     """Turn notifications of routes that no longer exist into dead letters."""
     reason = "ROUTE_GONE: notify.toml has no such route"
-    gone = update(NOTICE).where(_N.status == WAITING, _N.route.not_in(list(routes)))
-    _update(engine, epoch, gone.values(status=DEAD, done_ts=now, reason=reason))
+    orphans = update(NOTICE).where(_N.status == WAITING, _N.route.not_in(list(routes)))
+    _update(engine, epoch, orphans.values(status=DEAD, done_ts=now, reason=reason))
 
 
 def waiting_counts(engine: Engine) -> dict[str, int]:
