@@ -131,10 +131,10 @@ class NotificationWorker(StandbyWorker):
         return failures[0] if failures else None
 
     def _begin(self) -> None:
-        self.state.load(self._kept.rows.get(STAGE, {}))
+        self.state.load(self._resumed.rows.get(STAGE, {}))
         self.state.prune(self.config)
         self._place = self._wait(lambda: notifications.last_notification_place(self._engine))
-        self._follow(next(iter(self._kept.offsets.values()), None))
+        self._follow(next(iter(self._resumed.offsets.values()), None))
         self._deliver()
         hosts = {target.route.id: target.host for target in self.targets}
         log.info("routes", routes=hosts, digest=digest(self.config)[:16])
@@ -172,7 +172,7 @@ class NotificationWorker(StandbyWorker):
     def _deliver(self) -> None:
         """Give each route its courier."""
         names, now = [target.route.id for target in self.targets], self._now()
-        epoch = self._kept.epoch
+        epoch = self._resumed.epoch
         self._wait(lambda: notifications.give_up_orphans(self._engine, epoch, names, now))
         for target in self.targets:
             made = DeliveryThread(
@@ -196,7 +196,7 @@ class NotificationWorker(StandbyWorker):
         return self.state.meta.us if ts is None else max(self.state.meta.us, micros(ts))
 
     def _write(self, said: Iterable[NotifierOutput], place: StreamOffset, now: datetime) -> None:
-        migrated, self._kept.migrated = self._kept.migrated.get(STAGE, {}), {}
+        migrated, self._resumed.migrated = self._resumed.migrated.get(STAGE, {}), {}
         told = NotificationBatch(rows={**migrated, **self.state.drain()}, offset=place)
         kinds = {target.route.id: target.route.kind for target in self.targets}
         for s in said:
@@ -208,7 +208,7 @@ class NotificationWorker(StandbyWorker):
                 continue
             self._place += 1
             told.notices.append(notification_row(s, kinds[s.route], self._place, now))
-        epoch = self._kept.epoch
+        epoch = self._resumed.epoch
         driven_out = self._wait(
             partial(notifications.commit_notifications, self._engine, epoch, told)
         )
