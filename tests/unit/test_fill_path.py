@@ -95,4 +95,4 @@ def test_a_fill_goes_a_short_way_to_its_holding() -> None:
     assert len(path) <= MOST_FUNCTIONS, told
     assert len({file for file, _ in path}) <= MOST_FILES, told
     ends = [function for _, function in path]
-    assert {"Desk.give", "decode", "apply_fill", "Cell.apply"} <= set(ends), told
+    assert {"PartitionManager.enqueue", "decode", "apply_fill", "LedgerHolding.apply"} <= set(ends), told

@@ -77,7 +77,7 @@ def test_a_decision_is_explained_with_what_its_rules_saw() -> None:
         name = frame.f_code.co_qualname
         if name == "Rule.severity" and frame.f_locals["self"].scope_kind == "asset":
             measured[frame.f_locals["self"].id] += 1
-        elif name == "Dollars._on":
+        elif name == "StakesCalculator._on":
             summed[":".join(frame.f_locals["at"][:2])] += 1
 
     minute = 0
