@@ -1,4 +1,4 @@
-"""The pages name files, modules and functions that exist, and the table of imports is the true one."""
+"""The pages name files, modules and functions that exist, and state the imports as they are."""
 
 from __future__ import annotations
 

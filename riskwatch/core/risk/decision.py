@@ -537,11 +537,11 @@ def _asked(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
     return strictest((lifted, *below))
 
 
-# How the rules look at one scope, and what becomes of what they see.
+# What becomes of the evaluation of one scope.
 
 
 class ScopeEvaluator:
-    """Lets the rules and asks of a kind of scope look at one, and decides.
+    """Decides on one scope, from the evaluation of its rules and asks.
 
     Parameters
     ----------
@@ -574,24 +574,30 @@ class ScopeEvaluator:
             return False
         return not self.engine.of(scope).has_met_condition(bound.get(scope, {}))
 
-    def evaluate(
+    def conclude(
         self,
         state: RiskState,
         tick: TickContext,
+        row: ScopeRow,
+        look: RuleEvaluation,
         scene: EvaluationContext,
-        fresh: int,
-        caps: dict[str, State] | None = None,
     ) -> list[Output]:
-        """Let the rules of one scope look, and say what follows; rows change only if it does."""
+        """Decide on what the rules of one scope ask for, and keep its row if anything changed.
+
+        Parameters
+        ----------
+        state : RiskState
+            Rows.
+        tick : TickContext
+            Notes whether the passing of time alone may change the answer.
+        row : ScopeRow
+            Of the scope; new if the state has none yet.
+        look : RuleEvaluation
+            What its rules ask for.
+        scene : EvaluationContext
+            What they were evaluated on.
+        """
         known = state.scopes.get(scene.scope)
-        rules = self.engine.of(scene.scope)
-        quiet = known is None and scene.quality is not Quality.UNKNOWN
-        if quiet and not rules.has_met_condition(scene.features):
-            return []
-        row = known or ScopeRow()
-        look = rules.evaluate(
-            row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
-        )
         tick.moving = tick.moving or look.moving
         unknown, capped = row.unknown_since, row.capped
         out: list[Output] = [*self.decider.decide(state, row, look, scene)]

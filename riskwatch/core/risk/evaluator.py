@@ -31,7 +31,7 @@ from riskwatch.core.risk.features import (
 from riskwatch.core.risk.limits import LimitBook
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import Explanation
-from riskwatch.core.risk.state import fault_reasons
+from riskwatch.core.risk.state import ScopeRow, fault_reasons
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ class Evaluator:
         self.limits = LimitBook(limits, reference)
         self.score_collector = ScoreCollector(config, scorer)
         self.stakes_calculator = writer.stakes_calculator
+        self.engine = engine
         self.scope_evaluator = ScopeEvaluator(config, engine, writer)
 
     def run(self, state: RiskState, tick: TickContext) -> list[Output]:
@@ -335,7 +336,15 @@ class Evaluator:
             yield from answers.out
             scene.scores.update(answers.grounds)
             caps = self.scope_evaluator.apply_bound(state, tick, scene.scope, answers.caps)
-        yield from self.scope_evaluator.evaluate(state, tick, scene, subject.fresh, caps)
+        rules, row = self.engine.of(scene.scope), state.scopes.get(scene.scope)
+        if row is None:
+            if scene.quality is not Quality.UNKNOWN and not rules.has_met_condition(scene.features):
+                return
+            row = ScopeRow()
+        look = rules.evaluate(
+            row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=subject.fresh, caps=caps
+        )
+        yield from self.scope_evaluator.conclude(state, tick, row, look, scene)
 
     def _assets(
         self, state: RiskState, tick: TickContext, bound: dict[str, Features]
