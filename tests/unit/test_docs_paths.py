@@ -26,6 +26,8 @@ NOT_THERE: Final = {
     "tests/stored/format-N-engine-X.sql": "N and X stand for numbers",
 }
 """What a page names and the repository does not have, and why."""
+LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+"""Where a link leads."""
 WAYS: Final = (
     "The way of a fill",
     "The way of a decision",
@@ -97,6 +99,25 @@ def test_each_step_of_a_way_exists(root: Path, title: str) -> None:
         if function not in definitions(root / file)
     ]
     assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("reader", ["", *ARCHITECTURE])
+def test_links_between_the_pages_lead_somewhere(root: Path, reader: str) -> None:
+    """Each link names a page that exists, and a heading that the page has."""
+    here = root / "docs" / f"architecture{'-' if reader else ''}{reader}.md"
+    wrong = []
+    for link in LINK.findall(here.read_text()):
+        name, _, anchor = link.partition("#")
+        page = here.parent / name if name else here
+        if not page.exists() or (anchor and anchor not in anchors(page)):
+            wrong.append(link)
+    assert not wrong, wrong
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of the headings of a page, as hosts of repositories make them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_table_of_imports_is_that_of_the_walls(root: Path) -> None:
