@@ -55,7 +55,7 @@ def way(run: Callable[[], object]) -> list[str]:
         if event != "call" or not frame.f_code.co_filename.startswith(HOME):
             return
         name = frame.f_code.co_qualname
-        if name == "track" and frame.f_locals["rule"].id == ASK:
+        if name == "update_tracker" and frame.f_locals["rule"].id == ASK:
             tracked.append(frames(frame))
         elif name in ANSWERS and not tracked:
             answers.append(frames(frame))
@@ -87,5 +87,5 @@ def test_a_score_reaches_its_ask_in_six_hops(minute: int) -> None:
     passed = way(lambda: made.tick(minute, reading))
     assert made.state.scopes["asset:USDC"].state is State.WATCH
     assert made.state.scopes["asset:USDC"].generation == "anchored"
-    assert passed[-1] == "track"
+    assert passed[-1] == "update_tracker"
     assert len(passed) - 1 <= MOST, passed
