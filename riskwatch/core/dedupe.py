@@ -73,26 +73,26 @@ class DedupeWindow:
     def __len__(self) -> int:
         return len(self._known)
 
-    def contains(self, mark: bytes) -> bool:
+    def contains(self, digest: bytes) -> bool:
         """Whether the identity with this :func:`identity_digest` is in the window."""
-        return mark in self._known
+        return digest in self._known
 
-    def remember(self, mark: bytes) -> None:
+    def remember(self, digest: bytes) -> None:
         """Add the :func:`identity_digest` of an identity that is not in the window."""
-        assert mark not in self._known, "an identity is remembered once"
+        assert digest not in self._known, "an identity is remembered once"
         current = self._current
         if len(current) >= self._size:
             current = self._start_block()
-        current.append(mark)
-        self._known.add(mark)
+        current.append(digest)
+        self._known.add(digest)
         self._dirty = True
 
     def check_and_add(self, identity: str) -> bool:
         """Return whether `identity` is in the window, and add it if it is not."""
-        mark = identity_digest(identity)
-        if mark in self._known:
+        digest = identity_digest(identity)
+        if digest in self._known:
             return True
-        self.remember(mark)
+        self.remember(digest)
         return False
 
     def _start_block(self) -> list[bytes]:

@@ -132,7 +132,7 @@ def sort_items(items: Sequence[AlertItem]) -> list[AlertItem]:
 def make_notification(
     kind: NotificationKind,
     route: str,
-    place: tuple[str, str],
+    group_key: tuple[str, str],
     us: int,
     items: Sequence[AlertItem],
     more: int = 0,
@@ -156,13 +156,13 @@ def make_notification(
     """
     listed = sort_items(items)
     first, others = listed[0], len(listed) + more - 1
-    said = (*place, route, kind.value, str(us), *(f"{i.episode}{i.raise_id}" for i in listed))
+    fields = (*group_key, route, kind.value, str(us), *(f"{i.episode}{i.raise_id}" for i in listed))
     return Notification(
-        id=_digest(said),
+        id=_digest(fields),
         route=route,
         kind=kind,
-        group=place[1],
-        origin=place[0],
+        group=group_key[1],
+        origin=group_key[0],
         us=us,
         severity=strictest(i.severity for i in listed),
         level=max((i.level for i in listed), key=lambda found: found.rank),

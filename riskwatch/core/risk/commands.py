@@ -309,7 +309,7 @@ class CommandHandler:
         self, state: RiskState, command: Command, operator: Operator, us: int
     ) -> list[Output]:
         authorized = AuthorizedCommand(command, operator, us, identity(command))
-        remembered = True
+        recorded = True
         try:
             self.gate.fresh(command, us)
             if known := self.gate.known(state, command):
@@ -318,17 +318,17 @@ class CommandHandler:
                         authorized, CommandResult(f"known: {known.outcome}", outcome="repeated")
                     )
                 ]
-            remembered = self.gate.reserve_key(state, command, us)
+            recorded = self.gate.reserve_key(state, command, us)
         except CommandRefusedError as error:
             return self._refused(state, command, us, operator, error, authentic=True)
         try:
             self.gate.check_allowed(authorized)
             result = self._actions[command.action](state, authorized)
         except CommandRefusedError as error:
-            if remembered:
+            if recorded:
                 self.gate.remember(state, command, us, error.refusal.value)
             return self._refused(state, command, us, operator, error, authentic=True)
-        if remembered:
+        if recorded:
             self.gate.remember(state, command, us, result.outcome)
         state.meta.news = True
         state.mark("meta")
