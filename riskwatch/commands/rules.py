@@ -1,4 +1,4 @@
-"""``riskwatch rules``: whether the files of a rules folder hold together."""
+"""``riskwatch rules``: check the files of a rules folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.callback()
 def rules() -> None:
-    """Check the rules that riskwatch decides by."""
+    """Check reference data, limits, rules, policy and models."""
 
 
 @app.command()
@@ -34,9 +34,9 @@ def check(
         Path | None, typer.Argument(help="Folder of the files; the shipped one if absent.")
     ] = None,
 ) -> None:
-    """Read a rules folder as a start would, and run its fixtures.
+    """Read a rules folder as a worker would, and run its fixtures.
 
-    Exit code 2 if it cannot be used, or if a step comes out otherwise than its fixture says.
+    Exit code 2 if it cannot be used, or if a step has another state than its fixture expects.
     """
     folder = directory or paths.rules_folder()
     config = load(folder)
