@@ -1,4 +1,4 @@
-"""Servers that the tests of this folder may stop and kill."""
+"""Servers for the chaos tests, which may stop and kill them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Future:
 
 @dataclass
 class FakeKafka:
-    """Takes records as kafka-python's producer does, and fails as it is told."""
+    """Takes records as kafka-python's producer does, and fails as the test sets."""
 
     sent: list[tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]] = field(
         default_factory=list

@@ -14,7 +14,7 @@ from riskwatch.core.ledger.holding import LedgerHolding
 from riskwatch.engine import bootstrap
 from riskwatch.engine.record import InputRecord
 from riskwatch.worker.merge import InboundMessage
-from tests.support.desks import ZERO, LocalDesk
+from tests.support.desks import ZERO, LocalPartitions
 from tests.support.docs import steps
 from tests.support.toy import fill_line
 
@@ -84,7 +84,7 @@ def test_a_fill_goes_a_short_way_to_its_holding(root: Path) -> None:
     the same functions.
     """
     config = bootstrap.configuration()
-    desk = LocalDesk(slot=lambda: bootstrap.ledger_slot(config))
+    desk = LocalPartitions(slot=lambda: bootstrap.ledger_slot(config))
     desk.assign([ZERO])
     path: dict[Step, None] = {}
     with traced(path):

@@ -1,4 +1,4 @@
-"""Who applied what, how long it took, and who is late."""
+"""Acknowledgements: applied switches, their times, and late clients."""
 
 from __future__ import annotations
 

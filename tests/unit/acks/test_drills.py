@@ -1,4 +1,4 @@
-"""What comes of drills: judged once, by who answered and by what really stands in SQL."""
+"""The evaluation of drills: once each, by the answers and by the real table in SQL."""
 
 from __future__ import annotations
 

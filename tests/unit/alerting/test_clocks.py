@@ -1,4 +1,4 @@
-"""Clocks that are set back do not make what waits wait."""
+"""A clock that is set back does not delay due notifications."""
 
 from __future__ import annotations
 

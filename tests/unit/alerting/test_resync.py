@@ -1,4 +1,4 @@
-"""What stands in SQL, taken over where the topic cannot say it."""
+"""Resynchronisation with SQL: open alerts that the topic does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heartbeat: what it says, and that only a leader that does its work vouches."""
+"""The heartbeat: its content, and that only a ready leader publishes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from riskwatch.worker.worker import (
     make_heartbeat,
 )
 from tests.support.audit import fill_chain
-from tests.support.desks import ZERO, LocalDesk
+from tests.support.desks import ZERO, LocalPartitions
 from tests.support.producer import FakeKafka, Local
 from tests.support.units import START_US
 
@@ -59,7 +59,7 @@ class Leader(RiskWorker):
         monkeypatch.setattr(worker, "wall_us", lambda: self.now_us)
         self._engine = engine
         self._producer = Local(self.kafka)
-        self.local = self.partitions = LocalDesk(lambda _: RISK)
+        self.local = self.partitions = LocalPartitions(lambda _: RISK)
         self.standby_reason = None
 
     def later(self) -> int:
