@@ -1,4 +1,4 @@
-"""From a score to an ask is a short way: at most six hops."""
+"""At most six calls lie between a score and the tracking of its ask."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANSWERS: Final = ("AnchoredGeneration.probability", "AnchoredGeneration.score")
 
 
 def frames(frame: FrameType | None) -> list[FrameType]:
-    """Frames of riskwatch from the outermost to `frame`."""
+    """Return the frames of riskwatch from the outermost to `frame`."""
     found = []
     while frame is not None:
         if frame.f_code.co_filename.startswith(HOME):
@@ -79,7 +79,7 @@ def way(run: Callable[[], object]) -> list[str]:
 
 @pytest.mark.parametrize("minute", [1, 2, 5])
 def test_a_score_reaches_its_ask_in_six_hops(minute: int) -> None:
-    """Whether reasons are asked for at once (scores go out, a sample is taken) or later."""
+    """The bound holds whether explanations are computed at once or later."""
     stage = RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models))
     made = Desk(stage)
     made.minutes(0, minute - 1)
