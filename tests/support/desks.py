@@ -54,11 +54,11 @@ class LocalDesk(PartitionManager):
         self.benches[name] = Bench(UnitTiming(batch=BATCH), worker=name, slot=self.slot)
         return self.benches[name].unit
 
-    def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:
+    def _read_metadata(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:
         return {p: PartitionMetadata("cluster", 1, 0, self.ends[p]) for p in partitions}
 
-    def _look_again(self) -> None:
-        self._looked_us = self.now_us
+    def _check_identities(self) -> None:
+        self._checked_us = self.now_us
 
     def bring(self, partition: Partition, first: int, count: int) -> None:
         """Hand over a fetch."""

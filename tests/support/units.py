@@ -150,12 +150,12 @@ class Bench:
     @property
     def waiting(self) -> int:
         """Records in the unit's memory."""
-        return len(self.unit._intake)
+        return len(self.unit._merge)
 
     @property
     def idle(self) -> bool:
         """Whether the unit has nothing to do until something comes in."""
-        return self.unit._intake.idle
+        return self.unit._merge.idle
 
     def sample(self, name: str, **labels: str) -> float | None:
         """Read a metric."""

@@ -556,11 +556,11 @@ def _next_state(row: ScopeRow, evaluation: RuleEvaluation, control: ControlRow) 
     return strictest((lifted, *below))
 
 
-# The evaluation of one scope.
+# What becomes of the evaluation of one scope.
 
 
 class ScopeEvaluator:
-    """Evaluates the rules and asks of one scope, and decides.
+    """Decides on one scope, from the evaluation of its rules and asks.
 
     Parameters
     ----------
@@ -593,27 +593,30 @@ class ScopeEvaluator:
             return False
         return not self.engine.of(scope).has_met_condition(limit_features.get(scope, {}))
 
-    def evaluate(
+    def conclude(
         self,
         state: RiskState,
         tick: TickContext,
+        row: ScopeRow,
+        evaluation: RuleEvaluation,
         context: EvaluationContext,
-        fresh: int,
-        caps: dict[str, State] | None = None,
     ) -> list[Output]:
-        """Evaluate the rules of one scope, and return the outputs that follow.
+        """Decide on what the rules of one scope ask for, and keep its row if anything changed.
 
-        A row is marked as changed only if it changed.
+        Parameters
+        ----------
+        state : RiskState
+            Rows.
+        tick : TickContext
+            Notes whether the passing of time alone may change the answer.
+        row : ScopeRow
+            Row of the scope; a new one if the state has none yet.
+        evaluation : RuleEvaluation
+            What its rules ask for.
+        context : EvaluationContext
+            What they were evaluated on.
         """
         known = state.scopes.get(context.scope)
-        rules = self.engine.of(context.scope)
-        unremarkable = known is None and context.quality is not Quality.UNKNOWN
-        if unremarkable and not rules.has_met_condition(context.features):
-            return []
-        row = known or ScopeRow()
-        evaluation = rules.evaluate(
-            row, context.features, context.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
-        )
         tick.moving = tick.moving or evaluation.moving
         unknown, capped = row.unknown_since, row.capped
         out: list[Output] = [*self.decider.decide(state, row, evaluation, context)]

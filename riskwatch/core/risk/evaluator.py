@@ -31,7 +31,7 @@ from riskwatch.core.risk.features import (
 from riskwatch.core.risk.limits import LimitBook
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import Explanation
-from riskwatch.core.risk.state import fault_reasons
+from riskwatch.core.risk.state import ScopeRow, fault_reasons
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ class Evaluator:
         self.limits = LimitBook(limits, reference)
         self.score_collector = ScoreCollector(config, scorer)
         self.stakes_calculator = writer.stakes_calculator
+        self.engine = engine
         self.scope_evaluator = ScopeEvaluator(config, engine, writer)
 
     def run(self, state: RiskState, tick: TickContext) -> list[Output]:
@@ -337,7 +338,21 @@ class Evaluator:
             yield from scores.out
             context.scores.update(scores.explanations)
             caps = self.scope_evaluator.apply_bound(state, tick, context.scope, scores.caps)
-        yield from self.scope_evaluator.evaluate(state, tick, context, subject.fresh, caps)
+        rules, row = self.engine.of(context.scope), state.scopes.get(context.scope)
+        if row is None:
+            unknown = context.quality is Quality.UNKNOWN
+            if not unknown and not rules.has_met_condition(context.features):
+                return
+            row = ScopeRow()
+        evaluation = rules.evaluate(
+            row,
+            context.features,
+            context.cause,
+            elapsed=tick.elapsed,
+            fresh=subject.fresh,
+            caps=caps,
+        )
+        yield from self.scope_evaluator.conclude(state, tick, row, evaluation, context)
 
     def _assets(
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]

@@ -117,7 +117,7 @@ def test_two_threads_count_alike() -> None:
     consumer.join()
     desk.work()
     assert not desk._inbox
-    assert not any(desk._coming.values())
+    assert not any(desk._inbox_sizes.values())
 
 
 def test_a_unit_stays_where_its_partition_does() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import riskwatch
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade, KillSwitchChanged
+from tests.support.docs import steps
 from tests.support.people import SCOPE, command, people, request_of
 from tests.support.risk import asset, desk, held, market, of
 
@@ -46,8 +47,8 @@ def owners(frame: FrameType | None) -> list[str]:
     return list(found.values())[::-1]
 
 
-def test_a_release_goes_through_three_objects() -> None:
-    """At most three objects lie between the stage and the writer of the released switch."""
+def test_a_release_goes_through_three_objects(root: Path) -> None:
+    """At most three objects lie between the stage and the writer of the switch, as documented."""
     d = people()
     d.tell(command("rita", "halt", 1))
     request = request_of(d.tell(command("ann", "release", 2)))
@@ -64,6 +65,8 @@ def test_a_release_goes_through_three_objects() -> None:
     (path,) = paths
     assert path[0] == "RiskStage"
     assert len(path[1:]) <= 3, path
+    named = [function.partition(".")[0] for _, function in steps(root, "The way of a release")]
+    assert path == named
 
 
 def test_a_decision_is_explained_with_what_its_rules_saw() -> None:
