@@ -69,7 +69,7 @@ class Local(producer.Producer):
         patience = Retry(self.stop, self.metrics)
         super().__init__(KafkaConnection(prefix="p."), patience, self.metrics)
 
-    def _made(self) -> Any:
+    def _new_producer(self) -> Any:
         if self.absent:
             self.absent -= 1
             raise BrokerError("nobody")
