@@ -145,7 +145,7 @@ def make_notification(
         Why it is sent.
     route : str
         Route to which it is sent.
-    place : tuple of str, str
+    group_key : tuple of str, str
         Route of the group, and the group's key.
     us : int
         Time of creation, microseconds.

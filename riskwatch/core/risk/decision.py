@@ -601,20 +601,20 @@ class ScopeEvaluator:
         evaluation: RuleEvaluation,
         context: EvaluationContext,
     ) -> list[Output]:
-        """Decide on what the rules of one scope ask for, and keep its row if anything changed.
+        """Decide by the evaluation of a scope's rules, and store its row if anything changed.
 
         Parameters
         ----------
         state : RiskState
-            Rows.
+            The rows of the stage.
         tick : TickContext
-            Notes whether the passing of time alone may change the answer.
+            Its `moving` is set if the passing of time alone may change the result.
         row : ScopeRow
             Row of the scope; a new one if the state has none yet.
         evaluation : RuleEvaluation
-            What its rules ask for.
+            Result of its rules.
         context : EvaluationContext
-            What they were evaluated on.
+            Inputs of the evaluation.
         """
         known = state.scopes.get(context.scope)
         tick.moving = tick.moving or evaluation.moving

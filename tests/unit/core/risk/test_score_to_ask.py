@@ -1,4 +1,4 @@
-"""From a score to an ask is a short way: at most six functions."""
+"""At most six functions lie on the way from a score to the tracking of its ask."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ANSWERS: Final = ("AnchoredGeneration.probability", "AnchoredGeneration.score")
 
 
 def frames(frame: FrameType | None) -> list[FrameType]:
-    """Frames of riskwatch from the outermost to `frame`."""
+    """Return the frames of riskwatch from the outermost to `frame`."""
     found = []
     while frame is not None:
         if frame.f_code.co_filename.startswith(HOME):
@@ -81,7 +81,7 @@ def way(run: Callable[[], object]) -> list[str]:
 
 @pytest.mark.parametrize("minute", [1, 2, 5])
 def test_a_score_reaches_its_ask_in_six_functions(root: Path, minute: int) -> None:
-    """Whether reasons are asked for at once (scores go out, a sample is taken) or later.
+    """The bound holds whether explanations are computed at once or later.
 
     The page for developers names the same functions, in the same order.
     """
