@@ -128,3 +128,26 @@ def test_a_handle_names_its_owner() -> None:
     check_owner(os.getpid(), "publisher")
     with pytest.raises(InheritedError, match="publisher: it was inherited by fork"):
         check_owner(os.getpid() + 1, "publisher")
+
+
+MIRROR: Final = """
+from riskwatch.client.mirror import MirrorReader
+reader = MirrorReader("redis://127.0.0.1:1/0")
+print("parent", reader.killswitch("firm").why, flush=True)
+pid = os.fork()
+if pid == 0:
+    reading = reader.killswitch("firm")
+    known = reader.killswitch_all().known
+    print(reading.kind, reading.effective.value, reading.why, known, flush=True)
+    reader.close()
+    os._exit(0)
+answer_of(pid)
+"""
+
+
+def test_a_mirror_reader_of_the_parent_knows_nothing() -> None:
+    """In the child every reading is absent, which means HALT, and the reason names the fork."""
+    parent, child = run(MIRROR)
+    assert parent.startswith("parent Redis does not answer")
+    assert child.startswith("absent HALT mirror: it was inherited by fork")
+    assert child.endswith("False")
