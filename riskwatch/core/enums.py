@@ -1,4 +1,4 @@
-"""Closed enums with stable codes: states, causes, data quality, and reasons of refusal.
+"""Enums with stable codes: states, causes, data quality, and reasons of refusal.
 
 A reason is written as ``CODE: key=value``. Codes are part of the wire contract: they are added,
 never renamed.

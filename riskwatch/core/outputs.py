@@ -1,4 +1,4 @@
-"""Outputs of the stages: the facts that riskwatch publishes, named in the past participle.
+"""Outputs of the stages: the types of the facts that riskwatch publishes.
 
 The `id` of an output is a digest of the engine version, its cause, its kind and its key
 (:func:`riskwatch.core.ids.output_id`). A replay gives the same ids, and consumers drop repeats by

@@ -1,4 +1,4 @@
-"""Static rules as data: generation 0, which is always on, and the prior of generation 1.
+"""Static rules (generation 0): their conditions, thresholds and dwell, and how they end.
 
 A rule applies to one *kind* of scope. Each of its conditions compares one feature with a threshold;
 ``severity = max(value / at)`` over the conditions. The rule fires if the severity stays at or above

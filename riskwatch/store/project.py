@@ -1,4 +1,4 @@
-"""Projection of outputs to rows: one line per output type, and the fold of a batch.
+"""Projection of outputs to table rows: one entry per output type, and the writes of a batch.
 
 A latest table takes only the last row per key of a batch. A log table takes every row. The
 result does not depend on where batches begin and end.

@@ -1,4 +1,4 @@
-"""The trust state of a guard: the table, what verifies it, and until when.
+"""The trust state of a guard: its table, what confirms the table, and until when it is valid.
 
 It has no threads and no clock of its own. The table is trusted only while **all** of these hold:
 

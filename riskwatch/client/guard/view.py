@@ -1,4 +1,4 @@
-"""The immutable table that answers orders; it is replaced as a whole, never changed."""
+"""The immutable table in which the guard looks up each order; a new one replaces it as a whole."""
 
 from __future__ import annotations
 

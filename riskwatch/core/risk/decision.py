@@ -1,4 +1,4 @@
-"""Decisions: the state that follows for a scope, its decision, its switch and its alerts."""
+"""Decisions: the new state of a scope, and the decision, switch and alerts that follow."""
 
 from __future__ import annotations
 
