@@ -57,7 +57,7 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
     config : Config
         That counted when it fell.
     """
-    engine = RuleEngine(config.rules, config.policy.risk.asks)
+    engine = RuleEngine(config.rules, config.policy.risk)
     try:
         watching = engine.of(decision.scope)
     except ValueError as error:

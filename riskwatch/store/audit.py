@@ -22,6 +22,7 @@ from riskwatch.core.outputs import (
     CommandRefused,
     ConfigurationChanged,
     ControlChanged,
+    DecisionAdvised,
     DecisionMade,
     DrillSignalled,
     KillSwitchChanged,
@@ -47,6 +48,7 @@ AUDITED: Final[tuple[type[Output], ...]] = (
     ControlChanged,
     AuthorityChanged,
     DrillSignalled,
+    DecisionAdvised,
 )
 """Kinds of output that are rows of the chain, each one."""
 
@@ -162,6 +164,13 @@ def last_payload(
     wanted = {"w": worker, "k": kind.__name__, "before": before}
     found = conn.execute(_LAST_OF, wanted).scalar_one_or_none()
     return None if found is None else found.encode()
+
+
+def last_configuration(conn: Connection) -> bytes | None:
+    """Return the configuration that was recorded last, of whichever worker, as it was encoded."""
+    query = select(_C.payload).where(_C.kind == ConfigurationChanged.__name__)
+    found = conn.execute(query.order_by(_C.us.desc(), _C.seq.desc()).limit(1)).scalar()
+    return None if found is None else str(found).encode()
 
 
 def stretches(conn: Connection, worker: str) -> list[Stretch]:

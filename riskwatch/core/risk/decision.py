@@ -389,7 +389,7 @@ class DecisionMaker:
         """Move a scope to the state that follows, and say so if anything changed."""
         out: list[RiskOutput] = []
         control = state.controls.get(scene.scope, NO_CONTROL)
-        to = _asked(row, look, control)
+        to = requested_state(row, look, control)
         decided = to is not row.state
         if decided:
             out.append(self._move(row, to, look, scene))
@@ -526,7 +526,7 @@ def _silence(row: ScopeRow, scene: EvaluationContext) -> str:
     return f"{scene.scope}: nothing has been heard for {minutes:.0f} minutes"
 
 
-def _asked(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
+def requested_state(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
     """State that follows: HALT latches, unless two people have overridden it for a while."""
     if row.state is State.HALT:
         return State.HALT  # nothing that is measured leads out of it
