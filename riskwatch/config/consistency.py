@@ -59,7 +59,8 @@ def check_reference(file: str, made: Reference) -> None:
 def check_limits(file: str, made: LimitsConfig) -> None:
     """Raise :class:`ConfigError` about the first id, or kind and subject, that comes twice.
 
-    One subject may have a limit that binds and another that only advises. A subject that the reference data does not name is allowed: unknown names work.
+    One subject may have a limit that binds and another that only advises. A subject that the
+    reference data does not name is allowed: unknown names work.
     """
     _check_unique(file, "limits", (limit.id for limit in made.limits))
     seen: dict[tuple[str, str, bool], str] = {}
@@ -143,7 +144,7 @@ def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
 
 
 def check_modes(file: str, risk: RiskConfig, pack: RulePack, limits: LimitsConfig) -> None:
-    """Raise :class:`ConfigError` about the first id in ``[risk]`` that names nothing, or two things.
+    """Raise :class:`ConfigError` about the first id in ``[risk]`` that names none, or two things.
 
     Parameters
     ----------

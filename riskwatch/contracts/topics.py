@@ -157,8 +157,8 @@ _OUTPUTS: Final = (
         retention_h=None,
         compacted=True,
         carries=(outputs.AssetValued, outputs.ScoreUpdated, outputs.DecisionAdvised),
-        about="Values of assets, probabilities with their explanation, and what advisory rules would "
-        "have decided, which binds nobody.",
+        about="Values of assets, probabilities with their explanation, and what advisory rules "
+        "would have decided, which binds nobody.",
     ),
     Topic(
         name=ALERTS,

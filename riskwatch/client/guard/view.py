@@ -36,6 +36,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
         Decision behind it; empty where there is none.
     scope : str
         Scope that prevails, :data:`EXPIRED` where nothing vouches for the table, or empty.
+    advised : str
+        Which advisory term would have refused it, and why; empty if none would.
 
     Examples
     --------
@@ -48,6 +50,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     decision_id: str = ""
     scope: str = ""
+    advised: str = ""
 
     def __bool__(self) -> bool:
         return self.allowed

@@ -117,8 +117,7 @@ class AdvisoryEvaluator:
         left |= {
             scope: None
             for scope in state.advisories
-            if scope not in evaluated
-            and not self.engine.advisory(scope, limits=self.limits).rules
+            if scope not in evaluated and not self.engine.advisory(scope, limits=self.limits).rules
         }
         for scope in sorted(left):
             scene = EvaluationContext(
