@@ -1,7 +1,7 @@
-# What there is to do here. Needs GNU make (3.81 or newer) and Python 3.11, 3.12 or 3.13.
+# Targets of the project. They need GNU make (3.81 or newer) and Python 3.11, 3.12 or 3.13.
 #
-#   make demo            sets itself up on the first run; ARGS="--speed 100" is passed on
-#   PYTHON=python3.12    makes .venv with this one
+#   make demo            makes .venv on the first run; ARGS="--speed 100" is passed on
+#   PYTHON=python3.12    makes .venv with this interpreter
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -15,7 +15,8 @@ READY_DEV := .venv/.riskwatch-ready-dev
 PYTHON ?=
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3 python)
 WORKERS ?= 2
-# Tests on real servers wait more than they work: one process more than there are processors.
+# Tests on real servers spend most of their time waiting, so there is one process more than there
+# are processors.
 TESTERS ?= 3
 FUZZ ?= 1000000
 KILLS ?= 3000
@@ -23,72 +24,72 @@ LIVES ?= 10000
 CHAOS ?= 100
 ARGS ?=
 
-# The environment has one owner: whatever else is active, these commands mean .venv.
+# These commands always use .venv, even if another virtual environment is active.
 unexport VIRTUAL_ENV
 unexport UV_PROJECT_ENVIRONMENT
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-help: ## what there is to do
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## an episode on the screen, from nothing
+demo: $(READY) ## show an episode on the screen; installs everything on the first run
 	@$(BIN)/riskwatch demo $(ARGS)
 
-test: $(READY_DEV) lint ## everything that must hold; what was skipped is said at the end
+test: $(READY_DEV) lint ## run all checks and tests; the end lists what was skipped
 	@$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadscope --no-loadscope-reorder --durations=20 \
 	  --ignore=tests/bench $(ARGS)
 
-bench: $(READY_DEV) ## figures, as ratios measured in one run
+bench: $(READY_DEV) ## run the benchmarks; figures are ratios within one run
 	@$(BIN)/python -m pytest tests/bench -p no:xdist --benchmark-only $(ARGS)
 
-bench-episodes: $(READY_DEV) ## the scoreboard: every episode, every seed, report in scoreboard.html
+bench-episodes: $(READY_DEV) ## run the scoreboard: every episode, every seed, report in scoreboard.html
 	@$(BIN)/riskwatch bench --jobs $(WORKERS) --html scoreboard.html --database sqlite:///scoreboard.db $(ARGS)
 
-bench-streams: $(READY_DEV) ## figures of the workers, on a real broker and a real Postgres
+bench-streams: $(READY_DEV) ## benchmark the workers on a real broker and a real Postgres
 	@$(BIN)/python -m tests.bench.streams $(ARGS)
 
-fuzz: $(READY_DEV) ## property tests at length: FUZZ examples each
+fuzz: $(READY_DEV) ## run the property tests with FUZZ examples each
 	@RISKWATCH_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q tests/property $(ARGS)
 
-model: $(READY_DEV) ## the kill switch, model-checked: all short lives, LIVES long random ones
+model: $(READY_DEV) ## model-check the kill switch: all short sequences, LIVES long random ones
 	@RISKWATCH_MODEL_RUNS=$(LIVES) $(BIN)/python -m pytest -q -s tests/property/test_killswitch_model.py $(ARGS)
 
-kill9: $(READY_DEV) ## replays killed by SIGKILL: KILLS times
+kill9: $(READY_DEV) ## kill replays by SIGKILL, KILLS times
 	@RISKWATCH_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/crash $(ARGS)
 
-chaos: $(READY_DEV) ## workers on real servers, killed CHAOS times and hurt in other ways
+chaos: $(READY_DEV) ## kill workers on real servers CHAOS times, and disturb them in other ways
 	@RISKWATCH_CHAOS=$(CHAOS) $(BIN)/python -m pytest -q tests/chaos -s $(ARGS)
 
-mutants: $(READY_DEV) ## planted bugs, each with its tests; ARGS="M05 M38" plants those alone
+mutants: $(READY_DEV) ## plant each bug of the list and run its tests; ARGS="M05 M38" plants only these
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-lint: $(READY_DEV) ## ruff and mypy
+lint: $(READY_DEV) ## run ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-audit-deps: $(READY_DEV) ## known vulnerabilities of what is locked; ARGS=--continue only reports
+audit-deps: $(READY_DEV) ## check locked packages for known vulnerabilities; ARGS=--continue only reports
 	@$(BIN)/python .ci/audit_deps.py $(ARGS)
 
-format: $(READY_DEV) ## write the code as ruff likes it
+format: $(READY_DEV) ## format the code with ruff
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-wheel: $(READY_DEV) ## dist/riskwatch-*.whl
+wheel: $(READY_DEV) ## build dist/riskwatch-*.whl
 	@$(BIN)/python -m hatchling build -t wheel
 
-env: ## .env for docker compose, with random passwords; never overwrites one
+env: ## write .env for docker compose, with random passwords; never overwrites it
 	@for python in $(PYTHONS); do \
 	  "$$python" -c 'import secrets' >/dev/null 2>&1 && exec "$$python" deploy/env.py .env; \
 	done; \
 	echo "riskwatch needs Python to make passwords. Tried: $(PYTHONS)" >&2; exit 1
 
-clean: ## everything that can be made again
+clean: ## delete everything that can be made again
 	@rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	@find riskwatch streams migrations tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# Stamps: a second run does nothing until what is locked changes.
+# Stamp files: a second run does nothing until the locked versions change.
 $(READY): uv.lock pyproject.toml | $(BIN)/uv
 	@echo "riskwatch: installing the locked versions"
 	@$(BIN)/uv sync --quiet --frozen --no-dev --inexact
@@ -99,7 +100,7 @@ $(READY_DEV): uv.lock pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv sync --quiet --frozen --inexact
 	@touch $(READY) $@
 
-# A candidate must run, be of a version that riskwatch knows, and be able to make environments.
+# A candidate must run, have a supported version, and be able to make virtual environments.
 $(BIN)/uv:
 	@for python in $(PYTHONS); do \
 	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \

@@ -1,8 +1,9 @@
-"""Ask whether anything that is locked has a known vulnerability, and never take silence for no.
+"""Check the locked packages for known vulnerabilities; a missing answer never counts as clean.
 
-The tool itself ends with 0 when its service does not know a package, so what counts here is that
-every locked package was answered for. Exit codes: 0 all were and nothing is known, 1 something
-is known, 3 not all were answered for (with ``--continue`` that is said loudly, and is 0).
+The tool itself ends with 0 when its service does not know a package, so this script requires an
+answer for every locked package. Exit codes: 0 if there is an answer for each and no known
+vulnerability, 1 if there is a known one, 3 if an answer is missing (with ``--continue`` this is
+reported in a box, and the code is 0).
 """  # noqa: INP001 - a script
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ LONGEST_S: Final = 600
 
 
 def main(args: list[str]) -> int:
-    """Audit what is locked; further arguments go to the tool (``--ignore-vuln ID``)."""
+    """Audit the locked packages; further arguments go to the tool (``--ignore-vuln ID``)."""
     proceed = CONTINUE in args
     passed = [arg for arg in args if arg != CONTINUE]
     try:
-        wanted, found, said = audited(passed)
+        required, found, message = run_audit(passed)
     except (OSError, subprocess.SubprocessError) as error:
         return unanswered(f"the audit could not be run: {error}", proceed=proceed)
     known = [d for d in found if d.get("vulns")]
@@ -40,35 +41,35 @@ def main(args: list[str]) -> int:
         sys.stdout.write(f"audit-deps: {len(known)} packages with known vulnerabilities\n")
         return KNOWN
     answered = [d for d in found if "vulns" in d]
-    if not wanted or len(answered) < wanted:
-        why = next((d["skip_reason"] for d in found if "skip_reason" in d), said)
+    if not required or len(answered) < required:
+        why = next((d["skip_reason"] for d in found if "skip_reason" in d), message)
         return unanswered(
-            f"{len(answered)} of {wanted} packages were answered for: {why}", proceed=proceed
+            f"{len(answered)} of {required} packages were answered for: {why}", proceed=proceed
         )
-    sys.stdout.write(f"audit-deps: {wanted} packages, no known vulnerability\n")
+    sys.stdout.write(f"audit-deps: {required} packages, no known vulnerability\n")
     return CLEAN
 
 
-def audited(args: list[str]) -> tuple[int, list[dict[str, Any]], str]:
-    """Run the tool: how many packages are locked, what it says of each, its last words."""
+def run_audit(args: list[str]) -> tuple[int, list[dict[str, Any]], str]:
+    """Run the tool; return the number of locked packages, its answers, its last line of error."""
     with tempfile.TemporaryDirectory() as folder:
         locked, report = Path(folder) / "locked.txt", Path(folder) / "report.json"
         export = ["export", "--quiet", "--frozen", "--all-groups", "--all-extras"]
         run([str(BIN / "uv"), *export, "--no-emit-project", "-o", str(locked)], check=True)
-        wanted = sum(here(line) for line in locked.read_text().splitlines())
+        required = sum(is_installed(line) for line in locked.read_text().splitlines())
         tool = [str(BIN / "pip-audit"), "--progress-spinner=off", "--format=json"]
         given = ["--requirement", str(locked), "--require-hashes", "--disable-pip"]
         done = run([*tool, *given, "--output", str(report), *args], check=False)
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        message = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         try:
             found = json.loads(report.read_text())["dependencies"]
         except (OSError, ValueError, KeyError):
             found = []
-        return wanted, found, said
+        return required, found, message
 
 
-def here(line: str) -> bool:
-    """Whether a line of requirements names a package that is installed on this machine."""
+def is_installed(line: str) -> bool:
+    """Return whether a line of requirements names a package that is installed on this machine."""
     if "==" not in line or line[:1] in "# ":
         return False
     marker = Requirement(line.removesuffix("\\").strip()).marker
@@ -76,14 +77,14 @@ def here(line: str) -> bool:
 
 
 def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end."""
+    """Run a program and wait for its end."""
     return subprocess.run(  # noqa: S603 - our own tools
         command, check=check, capture_output=True, text=True, timeout=LONGEST_S
     )
 
 
 def unanswered(why: str, *, proceed: bool) -> int:
-    """Say that nothing is known, so that nobody takes it for good news."""
+    """Report in a box that the audit has no result, and return the exit code."""
     rule = "!" * 78
     sys.stdout.write(f"{rule}\naudit-deps: NOT AUDITED. {why}\n{rule}\n")
     return CLEAN if proceed else UNANSWERED

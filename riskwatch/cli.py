@@ -1,4 +1,4 @@
-"""The command line: mounts the commands, and turns an error into one line and exit code 2."""
+"""The command line: it mounts the commands, and turns an error into one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -80,15 +80,16 @@ def version_command() -> None:
 
 
 def main() -> None:
-    """Entry point: a :class:`RiskwatchError` is one line on stderr and exit code 2.
+    """Entry point: print a :class:`RiskwatchError` as one line on stderr, with exit code 2.
 
-    Anything else is a bug, and ends with its traceback and 1. Neither tells a secret.
+    Any other exception is a bug and ends the process with its traceback and exit code 1. Secrets
+    are redacted from both.
     """
     try:
         app()
     except RiskwatchError as error:
         sys.stderr.write(f"riskwatch: {redact_secrets(str(error))}\n")
         raise SystemExit(2) from None
-    except Exception:  # noqa: BLE001 - it is told in full, and the process ends
+    except Exception:  # noqa: BLE001 - the traceback is printed, and the process ends
         sys.stderr.write(redact_secrets(traceback.format_exc()))
         raise SystemExit(1) from None

@@ -1,7 +1,7 @@
-"""The small tree of errors that riskwatch raises.
+"""The errors that riskwatch raises.
 
-Anything a caller did wrong is a :class:`RiskwatchError`; the command line turns it into one
-line on stderr and exit code 2. Bad *data* is never an error: it becomes a dead letter.
+A mistake of the caller is a :class:`RiskwatchError`. The command line turns it into one line on
+stderr and exit code 2. Bad *data* is never an error; it becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ class RiskwatchError(Exception):
 
 
 class ConfigError(RiskwatchError):
-    """A configuration or rule file says something that cannot be used.
+    """A configuration or rule file has a value that cannot be used.
 
     Parameters
     ----------
     file : str
-        The file at fault.
+        The file with the value.
     key : str
-        Dotted path of the key inside it, empty for the file as a whole.
+        Dotted path of the key in the file, empty for the file as a whole.
     expected : str
-        What would have been accepted.
+        The value that would be accepted.
     found : object, optional
-        What was there instead.
+        The value that was found.
 
     Examples
     --------
@@ -41,16 +41,16 @@ class ConfigError(RiskwatchError):
         super().__init__(f"{where}: expected {expected}{tail}")
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:
-        """Cross from one process to another whole, as exceptions do that take one text."""
+        """Pickle with all arguments; by default an exception is rebuilt from its message alone."""
         return type(self), (self.file, self.key, self.expected, self.found)
 
 
 class FeedError(RiskwatchError):
-    """A recording cannot be read as the format it was said to be."""
+    """A recording cannot be read as the format that it is expected to have."""
 
 
 class StoreError(RiskwatchError):
-    """The database is missing, of another version, or held by somebody else."""
+    """The database is missing, has another version, or is locked by another process."""
 
 
 class RowFormatError(StoreError):
@@ -58,18 +58,18 @@ class RowFormatError(StoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """The database does not answer for now: the same may be tried again, and must be.
+    """The database does not answer for now; the caller must retry.
 
-    Whether what was sent took effect is not known; a batch says so itself when it is sent again.
+    It is unknown whether the last statement took effect. A repeated batch detects it.
     """
 
 
 class BrokerError(RiskwatchError):
-    """The broker is not what it should be, or refuses for good."""
+    """The broker is not configured as required, or refuses permanently."""
 
 
 class StageFaultError(RiskwatchError):
-    """A stage raised: a bug, and no message is skipped because of it."""
+    """A stage raised an exception. This is a bug, and no message is skipped because of it."""
 
 
 class StoppedError(RiskwatchError):
@@ -81,19 +81,19 @@ class StreamIdentityError(RiskwatchError):
 
 
 class FetchGapError(RiskwatchError):
-    """Messages were fetched and did not come in: going on would skip them."""
+    """Fetched messages did not arrive; continuing would skip them."""
 
 
 class FencedError(StoreError):
-    """Another process took the lease: this one must stop without writing."""
+    """Another process took the lease, so this one must stop without writing."""
 
 
 class ModelError(RiskwatchError):
-    """A model is unknown, or cannot be built with the options it was given."""
+    """A model is unknown, or cannot be built with the given options."""
 
 
 class ModelCheckError(ModelError):
-    """A model does not keep what the ladder relies on.
+    """A model does not meet the requirements of the ensemble.
 
     Parameters
     ----------
@@ -116,9 +116,9 @@ class ModelCheckError(ModelError):
         super().__init__(f"model {model!r} fails {count}: {why}")
 
     def __reduce__(self) -> tuple[type[ModelCheckError], tuple[object, ...]]:
-        """Cross from one process to another whole, as exceptions do that take one text."""
+        """Pickle with all arguments; by default an exception is rebuilt from its message alone."""
         return type(self), (self.model, self.failures)
 
 
 class SigningError(RiskwatchError):
-    """Something cannot be signed: the key file, its mode, or the command itself."""
+    """Something cannot be signed, because of the key file, its mode, or the command itself."""

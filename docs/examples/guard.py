@@ -1,4 +1,4 @@
-"""Ask before each order; let the venue cancel by itself if we cannot."""
+"""Ask the guard before each order, and keep the venue's dead-man timer refreshed."""
 
 import os
 import time
@@ -14,7 +14,7 @@ redis = os.environ.get("RISKWATCH_REDIS")
 
 
 def cancel_all_after(timeout_s: float) -> None:
-    """Here goes the venue's own call; it must raise if the venue did not take it."""
+    """Call the venue here. Raise an exception if the venue did not accept the call."""
 
 
 with (

@@ -1,4 +1,4 @@
-"""Tell riskwatch about one execution."""
+"""Publish one fill to riskwatch."""
 
 import os
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Print every alert, and go on tomorrow where this run stops."""
+"""Print every alert. The next run continues where this one stopped."""
 
 import os
 

@@ -1,10 +1,11 @@
-"""The scoreboard: pure scoring of what a monitor said against what was right to say.
+"""The scoreboard: it scores the states and probabilities of a monitor against correct ones.
 
-:mod:`.case` is what was right, :mod:`.timeline` what was said and when, :mod:`.static` the
-opponents, :mod:`.matured` labels taken from the readings by code of its own, :mod:`.probability`
-the measures of probabilities, :mod:`.outcome` one contender on one case, :mod:`.contest` the
-choices that leave the scored episode out, :mod:`.criteria` what is to be reached, :mod:`.page` the
-report. Nothing here runs a pipeline: ``riskwatch.commands.bench`` does.
+All modules are pure; ``riskwatch.commands.bench`` runs the pipeline. :mod:`.case` holds the correct
+states, :mod:`.timeline` the changes of state, and :mod:`.static` the static rules to compare with.
+:mod:`.labels` computes labels from the readings, independently of the models. :mod:`.probability`
+has the measures of probabilities. :mod:`.outcome` scores one contender on one case.
+:mod:`.leave_one_out` chooses options without the scored episode. :mod:`.criteria` has the
+acceptance criteria, and :mod:`.page` the report.
 
 To add a measure, compute it in :mod:`.outcome` or :mod:`.probability`, give it a column in
 ``riskwatch.store.scoreboard``, and show it in ``page.html.j2``.

@@ -1,4 +1,4 @@
-"""What was right to say: the facts of one episode or recording, and the ceiling of every scope."""
+"""The correct assessment of one episode or recording: its facts, and a ceiling for every scope."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from riskwatch.scenarios.episode import Episode, EpisodeEvent
 
 EARLY: Final = 6 * HOUR
-"""What is raised this long before the onset, at most, is early and not false, microseconds."""
+"""A state raised at most this long before the onset is early and not false, microseconds."""
 AFTER: Final = 12 * HOUR
-"""What is raised this long after the end, at most, is late and not false, microseconds."""
+"""A state raised at most this long after the end is late and not false, microseconds."""
 MONTH: Final = 30 * DAY
-"""Microseconds of a month, as rates count it."""
+"""Microseconds of a month, for rates per month."""
 KINDS: Final = ("asset", "venue-asset", "counterparty")
-"""Scopes that are judged: books and the firm say nothing of others."""
+"""Kinds of scope that are scored; the states of books and the firm follow from others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing that happened; times in microseconds, see ``scenarios.episode.EpisodeEvent``."""
+    """One event; times in microseconds, see ``scenarios.episode.EpisodeEvent``."""
 
     what: str
     scope: str
@@ -35,21 +35,21 @@ class Fact:
     control: bool
 
     @classmethod
-    def of(cls, told: EpisodeEvent) -> Fact:
-        """Read it off an episode."""
+    def of(cls, event: EpisodeEvent) -> Fact:
+        """Return the fact of an episode's event."""
         return cls(
-            what=told.what,
-            scope=told.scope,
-            causes=told.causes,
-            onset=micros(told.onset),
-            over=None if told.over is None else micros(told.over),
-            answer=told.answer,
-            control=told.kind == "control",
+            what=event.what,
+            scope=event.scope,
+            causes=event.causes,
+            onset=micros(event.onset),
+            over=None if event.over is None else micros(event.over),
+            answer=event.answer,
+            control=event.kind == "control",
         )
 
     @property
     def asset(self) -> str:
-        """The coin that it is about, as a scope; empty for a counterparty.
+        """The coin that the fact concerns, as a scope; empty for a counterparty.
 
         Examples
         --------
@@ -60,7 +60,7 @@ class Fact:
         return "" if at.kind == COUNTERPARTY else f"{ASSET}:{at.asset or at.name}"
 
     def covers(self, us: int) -> bool:
-        """Whether something that is raised at `us` may be about this."""
+        """Return whether a state raised at `us` may be due to this fact."""
         late = self.over is not None and us > self.over + AFTER
         return self.onset - EARLY <= us and not late
 
@@ -72,19 +72,21 @@ class Case:
     Attributes
     ----------
     name, title : str
-        As people call it.
+        Its name and title.
     start, end : int
         Its window, microseconds.
     facts : tuple of Fact
-        What happened.
+        Its events.
     ceilings : dict of str to State
-        The state never to exceed, by scope, beside the facts; NORMAL where nothing is said.
+        The state never to exceed, by scope, for scopes without a fact; NORMAL if a scope is
+        missing.
     family : str
-        Cases of one family look at one event: none is tuned on another. Its name if empty.
+        Cases of one family concern one event; none is tuned on another. The name if empty.
     recorded : bool
-        Whether it is a recording; the pack was written for regression tests and proves nothing.
+        Whether it is a recording. The episodes of the pack were written for regression tests and
+        prove nothing.
     deadlines : tuple of (str, State, int)
-        Scope, the state that it must have come to, and by when.
+        Scope, the state that it must reach, and the latest time for it.
     """
 
     name: str
@@ -99,13 +101,13 @@ class Case:
 
     @classmethod
     def of(cls, episode: Episode) -> Case:
-        """Read it off an episode of the pack."""
+        """Return the case of an episode of the pack."""
         return cls(
             name=episode.name,
             title=episode.title,
             start=micros(episode.start),
             end=micros(episode.end),
-            facts=tuple(Fact.of(told) for told in episode.events),
+            facts=tuple(Fact.of(event) for event in episode.events),
             ceilings={
                 label.scope: label.at_most for label in episode.labels if label.at_most is not None
             },
@@ -118,7 +120,7 @@ class Case:
 
     @property
     def kin(self) -> str:
-        """Whose event it is: what is left out together."""
+        """Name of the event; cases with the same name are left out together."""
         return self.family or self.name
 
     @property
@@ -132,7 +134,7 @@ class Case:
         return bool(self.facts) and all(fact.control for fact in self.facts)
 
     def allowed(self, scope: str, us: int) -> State:
-        """Strictest state of `scope` that is no false alarm when it is raised at `us`."""
+        """Return the strictest state of `scope` that is not a false alarm when raised at `us`."""
         states = [fact.answer for fact in self.facts if fact.scope == scope and fact.covers(us)]
         if not any(fact.scope == scope for fact in self.facts):
             states.append(self.ceilings.get(scope, State.NORMAL))

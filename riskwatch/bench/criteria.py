@@ -1,4 +1,7 @@
-"""What is to be reached, each as one line: PASS, NOT REACHED or NOT JUDGED, with its figures."""
+"""The acceptance criteria, each as one line with its figures.
+
+The verdict of a line is PASS, NOT REACHED or NOT JUDGED.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +25,20 @@ if TYPE_CHECKING:
     from riskwatch.bench.timeline import StateChange
     from riskwatch.bench.trial import Trial
 
-    Said = Mapping[str, Sequence[list[StateChange]]]
+    AlarmsByRule = Mapping[str, Sequence[list[StateChange]]]
 
-PASS: Final = "PASS"  # noqa: S105 - a verdict
+PASS: Final = "PASS"  # noqa: S105 - a verdict, not a password
 FAIL: Final = "NOT REACHED"
 OPEN: Final = "NOT JUDGED"
 EVENTS: Final = 5
-"""Independent events from which a series is judged and not only shown."""
+"""Independent events that a series needs to be evaluated; others are only shown."""
 NEAR: Final = 0.1
-"""How far the observed rate may be from the stated one."""
+"""Largest accepted difference of the observed rate from the predicted one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One criterion: its name, its verdict, the figures behind it."""
+    """One criterion: its name, its verdict, and the figures behind it."""
 
     name: str
     verdict: str
@@ -43,7 +46,7 @@ class Criterion:
 
     @property
     def line(self) -> str:
-        """As it is printed."""
+        """The printed line."""
         return f"{self.verdict:<11}  {self.name}: {self.said}"
 
 
@@ -55,11 +58,11 @@ def reached_text(*, reached: bool) -> str:
 def criteria(
     trials: Sequence[Trial], outcomes: Sequence[Outcome], made: Sequence[Probabilities]
 ) -> list[Criterion]:
-    """Judge everything that is to be reached, in order."""
-    said = leave_one_out.static_alarms(trials)
+    """Evaluate all criteria, in order."""
+    alarms = leave_one_out.static_alarms(trials)
     return [
-        *(compare_with_static(trials, said, state) for state in RAISED),
-        *compare_with_plain(trials, said),
+        *(compare_with_static(trials, alarms, state) for state in RAISED),
+        *compare_with_plain(trials, alarms),
         ranking(trials, made),
         skill(trials, made),
         calibration(trials, made),
@@ -70,7 +73,7 @@ def criteria(
 
 
 def when(delay: float) -> str:
-    """Say a delay in words.
+    """Return a delay in words.
 
     Examples
     --------
@@ -82,26 +85,28 @@ def when(delay: float) -> str:
     return f"{abs(delay) / 60:.0f} min {'before' if delay < 0 else 'after'}"
 
 
-def compare_with_static(trials: Sequence[Trial], said: Said, state: State) -> Criterion:
-    """Hold the ladder against the best static rule of the other events, fact by fact.
+def compare_with_static(trials: Sequence[Trial], alarms: AlarmsByRule, state: State) -> Criterion:
+    """Compare the ensemble with the best static rule of the other events, fact by fact.
 
     Over seeds of one case the medians are compared.
     """
     name = f"{state.value} never later than the best static rule of the other episodes"
-    ladder = leave_one_out.ensemble_scores(trials, state)
-    options = leave_one_out.static_scores(trials, said, state)
+    ensemble = leave_one_out.ensemble_scores(trials, state)
+    options = leave_one_out.static_scores(trials, alarms, state)
     late, compared = [], 0
     for case in dict.fromkeys(trial.case.name for trial in trials):
         rows = [n for n, trial in enumerate(trials) if trial.case.name == case]
         facts = leave_one_out.required_facts(trials[rows[0]], state)
         chosen = (
-            leave_one_out.best_static(options, ladder, trials[rows[0]].case.kin) if facts else None
+            leave_one_out.best_static(options, ensemble, trials[rows[0]].case.kin)
+            if facts
+            else None
         )
         if chosen is None:
             continue
         for i, fact in enumerate(facts):
             compared += 1
-            ours = median(ladder[n].delays_s[i] for n in rows)
+            ours = median(ensemble[n].delays_s[i] for n in rows)
             theirs = median(options[chosen][n].delays_s[i] for n in rows)
             if ours > theirs:
                 late.append(f"{case} {fact.scope} {when(ours)}, {chosen} {when(theirs)}")
@@ -111,15 +116,16 @@ def compare_with_static(trials: Sequence[Trial], said: Said, state: State) -> Cr
     return Criterion(name, reached_text(reached=not late), "; ".join([count, *late]))
 
 
-def compare_with_plain(trials: Sequence[Trial], said: Said) -> list[Criterion]:
-    """Hold the ladder's dial against the plain rule: at its false alarms, and at its lead.
+def compare_with_plain(trials: Sequence[Trial], alarms: AlarmsByRule) -> list[Criterion]:
+    """Compare the ensemble's dial with the plain rule: at its false alarms, and at its lead.
 
-    For each event the dial is set by the other events alone. Over all events a miss counts as
-    never; a rule on prices cannot see a counterparty, so events of coins are judged apart too.
+    For each event, the dial is set by the other events alone. A miss counts as never over all
+    events. A rule on prices cannot detect the fault of a counterparty, so events of coins are also
+    evaluated separately.
     """
     coins = [t for t in trials if all(fact.asset for fact in t.case.facts)]
     rows = {trial: n for n, trial in enumerate(map(id, trials))}
-    plain = leave_one_out.static_scores(trials, {PLAIN.name: said[PLAIN.name]}, State.WATCH)[
+    plain = leave_one_out.static_scores(trials, {PLAIN.name: alarms[PLAIN.name]}, State.WATCH)[
         PLAIN.name
     ]
     out = []
@@ -171,13 +177,13 @@ def _compare_option(
 def aggregate_criteria(
     trials: Sequence[Trial], made: Sequence[Probabilities]
 ) -> list[Probabilities]:
-    """Judgements of the served probability alone."""
+    """Return the measures of the ensemble probability alone."""
     names = {(t.case.name, t.seed): aggregate_generation(t.scores) for t in trials}
     return [each for each in made if names[each.case, each.seed] == each.generation]
 
 
 def ranking(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
-    """Average precision of the served probability against ranking by the deviation's size."""
+    """Compare average precision with that of ranking by the size of the deviation."""
     name = "average precision at least that of ranking by |deviation|"
     recorded = _recorded_cases(trials)
     rows = [
@@ -191,14 +197,14 @@ def ranking(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion
     worse = [f"{e.case} {e.scope} {e.target} {a:.3f} against {b:.3f}" for a, b, e in known if a < b]
     ours = sum(a for a, _, _ in known) / len(known)
     theirs = sum(b for _, b, _ in known) / len(known)
-    said = f"mean {ours:.3f} against {theirs:.3f} on {len(known)} series"
+    figures = f"mean {ours:.3f} against {theirs:.3f} on {len(known)} series"
     return Criterion(
-        name, reached_text(reached=not worse and ours > theirs), "; ".join([said, *worse])
+        name, reached_text(reached=not worse and ours > theirs), "; ".join([figures, *worse])
     )
 
 
 def skill(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
-    """Brier skill of the served probability against climatology, pooled by target."""
+    """Evaluate the Brier skill of the ensemble probability against climatology, by target."""
     name = "positive Brier skill against climatology"
     out, reached = [], True
     for target, rows in _by_target(aggregate_criteria(trials, made)).items():
@@ -213,7 +219,7 @@ def skill(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
 
 
 def calibration(trials: Sequence[Trial], made: Sequence[Probabilities]) -> Criterion:
-    """Observed against stated rate among predictions of 0.2 and more, pooled by target."""
+    """Compare observed with predicted rates among predictions of 0.2 and more, by target."""
     name = f"observed rate within {NEAR:g} of the stated one from {HIGH:g} on"
     out, reached = [], True
     for target, rows in _by_target(aggregate_criteria(trials, made)).items():
@@ -234,43 +240,44 @@ def _by_target(
 ) -> dict[str, tuple[list[float], list[bool]]]:
     found: dict[str, tuple[list[float], list[bool]]] = {}
     for each in made:
-        said, labels = found.setdefault(each.target, ([], []))
-        said += each.said
+        predicted, labels = found.setdefault(each.target, ([], []))
+        predicted += each.said
         labels += each.labels
     return found
 
 
 def causes(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Criterion:
-    """Whether the ladder named a right cause of every fact of the pack, whatever the seed.
+    """Evaluate whether the ensemble named a correct cause of every fact of the pack.
 
-    Recordings are shown beside it: prices alone do not say why a venue pays nothing out.
+    Every seed counts. Recordings are listed separately, because prices alone do not show why a
+    venue does not pay out.
     """
     name = "cause right on every episode of the pack"
     recorded = _recorded_cases(trials)
-    told = [o for o in outcomes if o.contender == ENSEMBLE and o.cause_right is not None]
-    mine = [o for o in told if o.case not in recorded]
+    named = [o for o in outcomes if o.contender == ENSEMBLE and o.cause_right is not None]
+    mine = [o for o in named if o.case not in recorded]
     if not mine:
         return Criterion(name, OPEN, "there is nothing to name a cause of")
     parts = [_count_right(mine)]
-    if len(told) > len(mine):
-        parts.append(f"recordings {_count_right([o for o in told if o.case in recorded])}")
+    if len(named) > len(mine):
+        parts.append(f"recordings {_count_right([o for o in named if o.case in recorded])}")
     reached = all(o.cause_right for o in mine)
     return Criterion(name, reached_text(reached=reached), "; ".join(parts))
 
 
 def _recorded_cases(trials: Sequence[Trial]) -> set[str]:
-    """Names of the cases that are recordings."""
+    """Return the names of the cases that are recordings."""
     return {trial.case.name for trial in trials if trial.case.recorded}
 
 
 def _count_right(outcomes: Sequence[Outcome]) -> str:
-    """How many causes were right, and which were not."""
+    """Return the number of correct causes, and list the wrong ones."""
     wrong = [f"{o.case} {o.scope} seed {o.seed} {o.cause}" for o in outcomes if not o.cause_right]
     return "; ".join([f"{len(outcomes) - len(wrong)} of {len(outcomes)} runs", *wrong])
 
 
 def controls(trials: Sequence[Trial]) -> Criterion:
-    """Whether every negative control stays at REDUCE for issuers and parties, and never halts."""
+    """Evaluate whether every negative control stays at REDUCE or below."""
     name = "negative controls never above REDUCE, and never HALT"
     mine = [trial for trial in trials if trial.case.control]
     if not mine:
@@ -281,24 +288,24 @@ def controls(trials: Sequence[Trial]) -> Criterion:
         if worst is State.HALT:
             scopes = {c.scope for c in trial.changes[ENSEMBLE] if c.state is State.HALT}
             halted.append(f"{trial.case.name} seed {trial.seed} {', '.join(sorted(scopes))}")
-    said = f"{len(mine) - len(halted)} of {len(mine)} runs"
-    return Criterion(name, reached_text(reached=not halted), "; ".join([said, *halted]))
+    figures = f"{len(mine) - len(halted)} of {len(mine)} runs"
+    return Criterion(name, reached_text(reached=not halted), "; ".join([figures, *halted]))
 
 
 def deadlines(trials: Sequence[Trial]) -> Criterion:
-    """Whether what had to be said by a certain time was said by then."""
+    """Evaluate whether every required state was reached by its deadline."""
     name = "what had to be said was said in time"
-    missed, asked = [], 0
+    missed, required = [], 0
     for trial in trials:
         changes = trial.changes[ENSEMBLE]
         for scope, state, by in trial.case.deadlines:
-            asked += 1
+            required += 1
             in_time = [c.us for c in changes if c.scope == scope and c.state.rank >= state.rank]
             if min(in_time, default=by + 1) > by:
                 late = min(in_time, default=None)
                 when_ = "never" if late is None else f"{(late - by) / 60e6:.0f} min late"
                 missed.append(f"{trial.case.name} seed {trial.seed} {scope} {state} {when_}")
-    if not asked:
+    if not required:
         return Criterion(name, OPEN, "no episode has a deadline")
-    said = f"{asked - len(missed)} of {asked}"
-    return Criterion(name, reached_text(reached=not missed), "; ".join([said, *missed]))
+    figures = f"{required - len(missed)} of {required}"
+    return Criterion(name, reached_text(reached=not missed), "; ".join([figures, *missed]))

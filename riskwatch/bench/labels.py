@@ -1,8 +1,9 @@
-"""Labels from the readings, by code of its own: the models' book-keeping is not trusted here.
+"""Labels computed from the readings, independently of the models' own labels.
 
-A sample taken at `t` is true if the measure reaches the level within ``(t, t + horizon]``. It is
-false if it does not, and the horizon was observed: it lies within the series, and no stretch of
-it longer than a quarter went without a trusted reading. Else it has no label.
+The label of a sample at `t` is true if the measure reaches the level within ``(t, t + horizon]``.
+It is false if the measure does not reach it and the horizon was observed. A horizon is observed if
+it lies within the series and no gap without a trusted reading is longer than a quarter of it.
+Otherwise the sample has no label.
 """
 
 from __future__ import annotations
@@ -17,39 +18,39 @@ if TYPE_CHECKING:
     from riskwatch.bench.target import DepegTarget
 
 MAX_GAP_SHARE: Final = 0.25
-"""Longest unobserved stretch of a false label's horizon, as a share of it."""
+"""Longest gap in the horizon of a false label, as a share of the horizon."""
 
 
-def label(asked: DepegTarget, us: int, series: Sequence[DeviationReading]) -> bool | None:
-    """Label of a sample taken at `us`; None if there is none.
+def label(target: DepegTarget, us: int, series: Sequence[DeviationReading]) -> bool | None:
+    """Return the label of a sample at `us`; ``None`` if there is none.
 
     Parameters
     ----------
-    asked : Asked
+    asked : DepegTarget
         The target.
     us : int
-        When it was asked, microseconds.
-    series : sequence of Seen
+        Time of the sample, microseconds.
+    series : sequence of DeviationReading
         The trusted readings of the coin, in order of time.
     """
-    end = us + asked.horizon
+    end = us + target.horizon
     last, longest = us, 0
-    for i in range(bisect_right(series, us, key=lambda seen: seen.us), len(series)):
-        seen = series[i]
-        longest = max(longest, min(seen.us, end) - last)
-        if seen.us > end:
+    for i in range(bisect_right(series, us, key=lambda reading: reading.us), len(series)):
+        reading = series[i]
+        longest = max(longest, min(reading.us, end) - last)
+        if reading.us > end:
             break
-        if asked.measure(seen.deviation_bp) >= asked.level_bp:
+        if target.measure(reading.deviation_bp) >= target.level_bp:
             return True
-        last = seen.us
+        last = reading.us
     complete = bool(series) and series[-1].us >= end
-    return False if complete and longest <= MAX_GAP_SHARE * asked.horizon else None
+    return False if complete and longest <= MAX_GAP_SHARE * target.horizon else None
 
 
 def independent(times: Sequence[int], horizon: int) -> int:
-    """How many events the positive samples at `times` come from.
+    """Return the number of independent events among the positive samples at `times`.
 
-    Positives further apart than twice the horizon do not look at the same move.
+    Positives that are further apart than twice the horizon do not concern the same move.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Choices that leave the scored event out: the best static rule, and the dial of the ladder."""
+"""Choices made without the scored event: the best static rule, and the ensemble's dial."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 SHIPPED: Final = "as shipped"
 DIAL: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Thresholds on the served probability, beside the policy as it is shipped."""
+"""Thresholds on the ensemble probability, in addition to the shipped policy."""
 STEPS: Final = (1, 2)
-"""Scores in a row, five minutes apart, that must say so."""
+"""Consecutive scores, five minutes apart, that must reach the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptionScore:
-    """What one option did on one trial at one state.
+    """The score of one option on one trial at one state.
 
     Attributes
     ----------
     kin : str
-        Whose event; what is left out together.
+        Name of the event; scores with the same name are left out together.
     delays_s : tuple of float
-        By fact that asks for that state; infinite where it was missed.
+        Delay of each fact that requires that state; infinite if it was missed.
     false : int
         False entries into that state.
     """
@@ -48,7 +48,7 @@ class OptionScore:
 
 
 OptionScores = dict[str, list[OptionScore]]
-"""By option, one mark per trial, in the order of the trials."""
+"""By option, one score per trial, in the order of the trials."""
 
 
 def score_option(
@@ -64,12 +64,12 @@ def score_option(
 
 
 def required_facts(trial: Trial, state: State) -> list[Fact]:
-    """Facts of a trial for which `state` is right to come to."""
+    """Return the facts of a trial for which `state` is correct."""
     return [f for f in trial.case.facts if not f.control and f.answer.rank >= state.rank]
 
 
 def static_alarms(trials: Sequence[Trial]) -> dict[str, list[list[StateChange]]]:
-    """What every static rule of the grid says on every trial, taken for WATCH."""
+    """Return the alarms of every static rule of the grid on every trial, as WATCH."""
     return {
         rule.name: [static.alarms(rule, trial.seen, State.WATCH) for trial in trials]
         for rule in static.GRID
@@ -77,9 +77,9 @@ def static_alarms(trials: Sequence[Trial]) -> dict[str, list[list[StateChange]]]
 
 
 def static_scores(
-    trials: Sequence[Trial], said: Mapping[str, Sequence[list[StateChange]]], state: State
+    trials: Sequence[Trial], alarms: Mapping[str, Sequence[list[StateChange]]], state: State
 ) -> OptionScores:
-    """Every static rule on every trial, its alarm taken for `state`."""
+    """Score every static rule on every trial, with its alarms taken as `state`."""
     return {
         name: [
             score_option(
@@ -87,68 +87,69 @@ def static_scores(
             )
             for trial, changes in zip(trials, each, strict=True)
         ]
-        for name, each in said.items()
+        for name, each in alarms.items()
     }
 
 
 def as_state(change: StateChange, state: State) -> StateChange:
-    """Return the change of an alarm that has one level, taken for `state`."""
+    """Return the change of an alarm, with its raised level replaced by `state`."""
     up = change.state is not State.NORMAL
     return change._replace(state=state) if up else change._replace(previous=state)
 
 
 def ensemble_scores(trials: Sequence[Trial], state: State) -> list[OptionScore]:
-    """The ladder as shipped on every trial."""
+    """Score the shipped ensemble on every trial."""
     return [score_option(t, t.changes[ENSEMBLE], state, generous=False) for t in trials]
 
 
 def dial_scores(trials: Sequence[Trial]) -> OptionScores:
-    """The ladder at every setting of its dial, on every trial, at WATCH.
+    """Score the ensemble at every setting of its dial, on every trial, at WATCH.
 
-    The dial is a threshold on the served probability of the lowest onset, for coins; for other
-    scopes the ladder's own states stand.
+    The dial is a threshold on the ensemble probability of the lowest onset, for coins. Other scopes
+    keep the ensemble's own states.
     """
     out: OptionScores = {SHIPPED: ensemble_scores(trials, State.WATCH)}
-    said = [dial_predictions(trial) for trial in trials]
-    for threshold, held in product(DIAL, STEPS):
-        out[f"p >= {threshold:g}, {held} in a row"] = [
-            score_option(t, dial_changes(t, mine, threshold, held), State.WATCH, generous=True)
-            for t, mine in zip(trials, said, strict=True)
+    predictions = [dial_predictions(trial) for trial in trials]
+    for threshold, in_a_row in product(DIAL, STEPS):
+        out[f"p >= {threshold:g}, {in_a_row} in a row"] = [
+            score_option(t, dial_changes(t, mine, threshold, in_a_row), State.WATCH, generous=True)
+            for t, mine in zip(trials, predictions, strict=True)
         ]
     return out
 
 
 def dial_predictions(trial: Trial) -> list[Prediction]:
-    """Scores that the dial goes by: of the served probability, of the lowest onset."""
+    """Return the scores that the dial uses: ensemble probabilities of the lowest onset."""
     name, low = aggregate_generation(trial.scores), onset(trial.scores)
     return [each for each in trial.scores if each.generation == name and each.target == low]
 
 
 def dial_changes(
-    trial: Trial, said: Sequence[Prediction], threshold: float, held: int
+    trial: Trial, predictions: Sequence[Prediction], threshold: float, held: int
 ) -> list[StateChange]:
-    """Changes of the ladder with its probability's threshold at `threshold`."""
+    """Return the changes of the ensemble with its probability threshold at `threshold`."""
     coins: list[StateChange] = []
-    if said:
-        coins = warnings(said, said[0].generation, said[0].target, threshold, State.WATCH, held)
+    if predictions:
+        first = predictions[0]
+        coins = warnings(predictions, first.generation, first.target, threshold, State.WATCH, held)
     others = [c for c in trial.changes[ENSEMBLE] if parse(c.scope).kind != ASSET]
     return sorted([*coins, *others])
 
 
-def median_delay(marks: Sequence[OptionScore]) -> float:
-    """Median delay over facts, a miss counting as never; infinite if there is no fact."""
-    delays = [delay for each in marks for delay in each.delays_s]
+def median_delay(scores: Sequence[OptionScore]) -> float:
+    """Return the median delay over facts; a miss counts as never, no fact as infinite."""
+    delays = [delay for each in scores for delay in each.delays_s]
     return median(delays) if delays else inf
 
 
-def count_false_alarms(marks: Sequence[OptionScore]) -> int:
-    """False entries in all."""
-    return sum(each.false for each in marks)
+def count_false_alarms(scores: Sequence[OptionScore]) -> int:
+    """Return the number of false entries."""
+    return sum(each.false for each in scores)
 
 
-def exclude_event(marks: Sequence[OptionScore], kin: str) -> list[OptionScore]:
-    """Marks on the other events."""
-    return [each for each in marks if each.kin != kin]
+def exclude_event(scores: Sequence[OptionScore], kin: str) -> list[OptionScore]:
+    """Return the scores on the other events."""
+    return [each for each in scores if each.kin != kin]
 
 
 def choose(
@@ -157,19 +158,19 @@ def choose(
     allowed: Callable[[list[OptionScore]], bool],
     key: Callable[[list[OptionScore]], tuple[float, ...]],
 ) -> str | None:
-    """Choose the option with the smallest `key` on the other events, among those `allowed` there.
+    """Choose the option with the smallest `key` on the other events, of those `allowed` there.
 
-    The first of equals wins; None if none is allowed.
+    The first of equal options is chosen; ``None`` if none is allowed.
     """
-    others = {name: exclude_event(marks, kin) for name, marks in options.items()}
-    fit = [name for name, marks in others.items() if allowed(marks)]
+    others = {name: exclude_event(scores, kin) for name, scores in options.items()}
+    fit = [name for name, scores in others.items() if allowed(scores)]
     return min(fit, key=lambda name: key(others[name]), default=None)
 
 
-def best_static(options: OptionScores, ladder: Sequence[OptionScore], kin: str) -> str | None:
-    """Choose the fastest static rule that raises no more false alarms than the ladder does.
+def best_static(options: OptionScores, ensemble: Sequence[OptionScore], kin: str) -> str | None:
+    """Choose the fastest static rule that raises no more false alarms than the ensemble.
 
-    Both are looked at on the events other than `kin`; ties go to fewer false alarms.
+    Both are compared on the events other than `kin`; ties go to fewer false alarms.
 
     Examples
     --------
@@ -180,7 +181,7 @@ def best_static(options: OptionScores, ladder: Sequence[OptionScore], kin: str) 
     >>> best_static({"quiet": quiet, "noisy": noisy}, quiet, "b")
     'noisy'
     """
-    return fastest_within_alarms(options, kin, count_false_alarms(exclude_event(ladder, kin)))
+    return fastest_within_alarms(options, kin, count_false_alarms(exclude_event(ensemble, kin)))
 
 
 def fastest_within_alarms(options: OptionScores, kin: str, most: int) -> str | None:
@@ -188,16 +189,16 @@ def fastest_within_alarms(options: OptionScores, kin: str, most: int) -> str | N
     return choose(
         options,
         kin,
-        lambda marks: count_false_alarms(marks) <= most,
-        lambda marks: (median_delay(marks), float(count_false_alarms(marks))),
+        lambda scores: count_false_alarms(scores) <= most,
+        lambda scores: (median_delay(scores), float(count_false_alarms(scores))),
     )
 
 
 def quietest_within_delay(options: OptionScores, kin: str, latest: float) -> str | None:
-    """Choose the option with the fewest false alarms whose median is `latest` or earlier there."""
+    """Choose the option with the fewest false alarms and a median of at most `latest` there."""
     return choose(
         options,
         kin,
-        lambda marks: median_delay(marks) <= latest,
-        lambda marks: (float(count_false_alarms(marks)), median_delay(marks)),
+        lambda scores: median_delay(scores) <= latest,
+        lambda scores: (float(count_false_alarms(scores)), median_delay(scores)),
     )

@@ -1,4 +1,4 @@
-"""One contender on one case: times, false alarms, cause, dollars; and its probabilities."""
+"""The score of one contender on one case: delays, false alarms, cause, exposure, probabilities."""
 
 from __future__ import annotations
 
@@ -29,31 +29,32 @@ if TYPE_CHECKING:
     from riskwatch.bench.trial import Prediction, Trial
 
 FRESH: Final = 5 * MINUTE
-"""A reading is the present for this long."""
+"""Longest age of a reading that counts as current."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one contender did about one fact.
+    """The result of one contender on one fact.
 
     Attributes
     ----------
     case, seed, contender, scope, event, onset : str, int, str, str, int, int
-        Which; `event` counts the facts of the case from 0, and `onset` is its, microseconds.
+        Identify the result; `event` counts the facts of the case from 0, and `onset` is its onset,
+        microseconds.
     delays_s : dict of State to (float or None)
-        Seconds from the onset to each state; negative before it, None if it was never reached.
+        Seconds from the onset to each state; negative before it, ``None`` if it was never reached.
     false : dict of State to int
-        False entries of the whole case by state; stated once, at its first fact.
+        False entries of the whole case by state; reported only at its first fact.
     entity_months : float
-        What they are to be divided by; 0 at further facts.
+        Denominator of the false alarms; 0 at further facts.
     cause : str
-        What was said; empty for contenders that say none.
+        The stated cause; empty for contenders that state none.
     cause_right : bool or None
-        Whether that is right.
+        Whether that is correct.
     exposed_usd : float or None
-        Our dollars on the scope when it was halted.
+        The firm's exposure to the scope in USD at its HALT.
     normal_s : float or None
-        Seconds from the end of the event to NORMAL for good.
+        Seconds from the end of the event to the final return to NORMAL.
     latched : bool
         Whether the scope is at HALT at the end.
     """
@@ -75,13 +76,13 @@ class Outcome:
 
 
 def outcome(trial: Trial, contender: str, event: int) -> Outcome:
-    """Score one contender on one fact; the first one carries the false alarms."""
+    """Score one contender on one fact; the first fact carries the false alarms."""
     fact, head = trial.case.facts[event], event == 0
     changes = trial.changes[contender]
     deciding = contender in (RULES, ENSEMBLE)
     scopes = (fact.scope,) if deciding or not fact.asset else (fact.scope, fact.asset)
     halted = first_change(changes, scopes, State.HALT, fact.onset)
-    said = stated_cause(changes, fact, trial.feeds) if deciding else None
+    cause = stated_cause(changes, fact, trial.feeds) if deciding else None
     mine = [change for change in changes if change.scope == fact.scope]
     return Outcome(
         case=trial.case.name,
@@ -93,8 +94,8 @@ def outcome(trial: Trial, contender: str, event: int) -> Outcome:
         delays_s={state: delay_s(changes, fact, state, scopes) for state in RAISED},
         false=false_alarms(changes, trial.case) if head else dict.fromkeys(RAISED, 0),
         entity_months=trial.entities * trial.case.months if head else 0.0,
-        cause="" if said is None else said.value,
-        cause_right=None if said is None else said in fact.causes,
+        cause="" if cause is None else cause.value,
+        cause_right=None if cause is None else cause in fact.causes,
         exposed_usd=None if halted is None else halted.exposure_usd,
         normal_s=recovery_s(changes, fact),
         latched=bool(mine) and mine[-1].state is State.HALT,
@@ -102,14 +103,14 @@ def outcome(trial: Trial, contender: str, event: int) -> Outcome:
 
 
 def outcomes(trial: Trial) -> Iterator[Outcome]:
-    """Every contender on every fact of a trial."""
+    """Yield the outcome of every contender on every fact of a trial."""
     for contender in trial.changes:
         for event in range(len(trial.case.facts)):
             yield outcome(trial, contender, event)
 
 
 def generation_of(contender: str, scores: list[Prediction]) -> str:
-    """Name the generation whose probability stands for a contender; empty for a static rule."""
+    """Return the generation whose probability a contender uses; empty for a static rule."""
     if contender == RULES:
         return "rules"
     if contender == ENSEMBLE:
@@ -119,20 +120,20 @@ def generation_of(contender: str, scores: list[Prediction]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Probabilities:
-    """One generation on one target of one scope, walking forward through one trial.
+    """One generation on one target of one scope in one trial; it only learns from the past.
 
     Attributes
     ----------
     case, seed, scope, target, generation
-        Which.
-    judged : Judged
+        Identify the series.
+    judged : ProbabilityMetrics
         Its measures.
     ap_deviation : float or None
         Average precision of ranking the same samples by the size of the deviation.
     events : int
         Independent events among the positives.
     said, labels : tuple
-        The samples themselves, for pooling.
+        The predictions and labels, for pooling.
     """
 
     case: str
@@ -148,49 +149,49 @@ class Probabilities:
 
 
 def probabilities(trial: Trial) -> Iterator[Probabilities]:
-    """Judge every generation on every target of every coin that has a label."""
+    """Measure every generation on every target of every coin that has a label."""
     trusted = {a: [seen for seen in series if seen.trusted] for a, series in trial.seen.items()}
     groups: dict[tuple[str, str, str], list[Prediction]] = {}
     for score in trial.scores:
         groups.setdefault((score.scope, score.target, score.generation), []).append(score)
-    # Label and deviation are the same for every generation: they are looked up once.
+    # Label and deviation are the same for every generation, so they are computed once.
     known: dict[tuple[str, str, int], tuple[float, bool] | None] = {}
     for (scope, name, generation), scores in groups.items():
-        asked = target.parse(name)
+        spec = target.parse(name)
         at = parse(scope)
         series = trusted.get(at.name) if at.kind == ASSET else None
-        if asked is None or not series:
+        if spec is None or not series:
             continue
         samples: list[tuple[int, float, float, bool]] = []
         for score in scores:
             key = (scope, name, score.us)
             if key not in known:
-                known[key] = _sample(asked, series, score.us)
+                known[key] = _sample(spec, series, score.us)
             sample = known[key]
             if sample is not None:
                 samples.append((score.us, score.probability, *sample))
         if samples:
-            yield _evaluate(trial, (scope, name, generation), asked, samples)
+            yield _evaluate(trial, (scope, name, generation), spec, samples)
 
 
 def _sample(
-    asked: DepegTarget, series: list[DeviationReading], us: int
+    spec: DepegTarget, series: list[DeviationReading], us: int
 ) -> tuple[float, bool] | None:
-    """Deviation and label of a sample; None where there is no question or no answer."""
+    """Return deviation and label of a sample; ``None`` if the target is not open or unlabelled."""
     now = last_at(series, us)
-    if now is None or us - now.us > FRESH or not asked.open(now.deviation_bp):
+    if now is None or us - now.us > FRESH or not spec.open(now.deviation_bp):
         return None
-    came = labels.label(asked, us, series)
+    came = labels.label(spec, us, series)
     return None if came is None else (abs(now.deviation_bp), came)
 
 
 def _evaluate(
     trial: Trial,
     which: tuple[str, str, str],
-    asked: DepegTarget,
+    spec: DepegTarget,
     samples: list[tuple[int, float, float, bool]],
 ) -> Probabilities:
-    said = tuple(p for _, p, _, _ in samples)
+    predicted = tuple(p for _, p, _, _ in samples)
     outcomes_seen = tuple(came for *_, came in samples)
     positive = [us for us, _, _, came in samples if came]
     return Probabilities(
@@ -199,9 +200,9 @@ def _evaluate(
         scope=which[0],
         target=which[1],
         generation=which[2],
-        judged=measure_probabilities(said, outcomes_seen),
+        judged=measure_probabilities(predicted, outcomes_seen),
         ap_deviation=average_precision([size for _, _, size, _ in samples], outcomes_seen),
-        events=labels.independent(positive, asked.horizon),
-        said=said,
+        events=labels.independent(positive, spec.horizon),
+        said=predicted,
         labels=outcomes_seen,
     )

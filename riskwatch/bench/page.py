@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing beside itself."""
+"""The report of a run: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def page(board: Scoreboard, config: str) -> str:
-    """Write the report of a run; `config` is the digest of the configuration.
+    """Return the report of a run; `config` is the digest of the configuration.
 
     Raises
     ------
@@ -27,12 +27,12 @@ def page(board: Scoreboard, config: str) -> str:
         If matplotlib is not installed.
     """
     source = (files("riskwatch.bench") / "page.html.j2").read_text(encoding="utf-8")
-    world = Environment(
+    environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     table, scores = board.table(), board.scores()
     first = {trial.case.name: trial for trial in reversed(board.trials)}
-    return world.from_string(source).render(
+    return environment.from_string(source).render(
         engine=ENGINE,
         config=config,
         trials=len(board.trials),

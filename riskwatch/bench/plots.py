@@ -1,6 +1,7 @@
-"""One picture per case: price, value, probability and states through time, as inline SVG.
+"""One figure per case: price, value, probability and states over time, as inline SVG.
 
-The same trial gives the same bytes for one build of matplotlib: no date, no random id.
+The same trial gives the same bytes for one build of matplotlib, because the figure contains no date
+and no random id.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from riskwatch.bench.trial import Trial
 
 POINTS: Final = 1_500
-"""Most points of one line; of each stretch the value furthest from zero is kept."""
+"""Most points of one line; of each interval the value furthest from zero is kept."""
 COLOURS: Final = {
     State.WATCH: "#f2c14e",
     State.REDUCE: "#f08a4b",
@@ -28,13 +29,13 @@ COLOURS: Final = {
 }
 LINES: Final = ("#1f4e79", "#5b8c5a", "#8e5ea2", "#b0722b", "#4a4a4a")
 MARKS: Final = (10, 20, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000)
-"""Marks of the axis of deviations, bp, to both sides."""
+"""Ticks of the axis of deviations, bp, in both directions."""
 SCOPES: Final = 7
 """Most scopes whose states are drawn."""
 
 
 def svg(trial: Trial) -> str:
-    """Draw a trial.
+    """Return the figure of a trial.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def svg(trial: Trial) -> str:
 
 
 def thin(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Keep at most about :data:`POINTS`, of each stretch the one furthest from zero."""
+    """Keep at most about :data:`POINTS` points, of each interval the one furthest from zero."""
     step = -(-len(points) // POINTS)
     chunks = (points[i : i + step] for i in range(0, len(points), max(1, step)))
     return [max(chunk, key=lambda point: abs(point[1])) for chunk in chunks]
@@ -97,7 +98,7 @@ def _deviations(axis: Any, trial: Trial) -> None:
 
 
 def _probabilities(axis: Any, trial: Trial) -> None:
-    name, voice = onset(trial.scores), aggregate_generation(trial.scores)
+    name, aggregate = onset(trial.scores), aggregate_generation(trial.scores)
     mine = [s for s in trial.scores if s.target == name]
     for generation in dict.fromkeys(s.generation for s in mine):
         for n, scope in enumerate(sorted({s.scope for s in mine})):
@@ -108,24 +109,24 @@ def _probabilities(axis: Any, trial: Trial) -> None:
                     if s.generation == generation and s.scope == scope
                 ]
             )
-            style = {"lw": 1.1, "ls": "-"} if generation == voice else {"lw": 0.6, "ls": ":"}
+            style = {"lw": 1.1, "ls": "-"} if generation == aggregate else {"lw": 0.6, "ls": ":"}
             times, values = [moment(us) for us, _ in kept], [p for _, p in kept]
             axis.plot(times, values, color=LINES[n % len(LINES)], **style)
     axis.set_ylim(0.0, 1.0)
     axis.set_ylabel("probability")
     if name:
-        axis.set_title(f"{name}: {voice} solid, others dotted", fontsize=7, loc="left")
+        axis.set_title(f"{name}: {aggregate} solid, others dotted", fontsize=7, loc="left")
 
 
 def _scopes(trial: Trial) -> list[tuple[str, str]]:
-    """Contender and scope of each row of states: the facts' own first."""
-    wanted: dict[tuple[str, str], None] = {}
+    """Return contender and scope of each row of states; the scopes of the facts come first."""
+    rows: dict[tuple[str, str], None] = {}
     for fact in trial.case.facts:
-        wanted[ENSEMBLE, fact.scope] = None
-        wanted[RULES, fact.scope] = None
+        rows[ENSEMBLE, fact.scope] = None
+        rows[RULES, fact.scope] = None
     for change in trial.changes[ENSEMBLE]:
-        wanted[ENSEMBLE, change.scope] = None
-    return list(wanted)[:SCOPES] or [(ENSEMBLE, "")]
+        rows[ENSEMBLE, change.scope] = None
+    return list(rows)[:SCOPES] or [(ENSEMBLE, "")]
 
 
 def _states(axis: Any, trial: Trial, rows: Sequence[tuple[str, str]]) -> None:

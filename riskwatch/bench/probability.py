@@ -1,4 +1,4 @@
-"""Measures of probabilities on matured labels."""
+"""Measures of predicted probabilities against labels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 CLIP: Final = 1e-6
 """Probabilities are moved this far from 0 and 1 before their logarithm is taken."""
 HIGH: Final = 0.2
-"""Predictions from here on are asked whether what they said came true as often as they said."""
+"""Lowest prediction whose predicted rate is compared with the observed one."""
 
 
 def average_precision(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
-    """Sum over the ranking of (recall gained) x (precision there); None without a positive.
+    """Return the sum over the ranking of (recall gained) x (precision there).
 
-    Samples of one score are one step: their order says nothing.
+    It is ``None`` without a positive. Samples of equal score are one step, because their order has
+    no meaning.
 
     Examples
     --------
@@ -43,47 +44,50 @@ def average_precision(scores: Sequence[float], labels: Sequence[bool]) -> float 
     return total
 
 
-def brier(said: Sequence[float], labels: Sequence[bool]) -> float:
-    """Mean square of (probability - label).
+def brier(predicted: Sequence[float], labels: Sequence[bool]) -> float:
+    """Return the mean square of (probability - label).
 
     Examples
     --------
     >>> brier([0.8, 0.4], [True, False])
     0.1
     """
-    return round(sum((p - y) ** 2 for p, y in zip(said, labels, strict=True)) / len(labels), 12)
+    return round(
+        sum((p - y) ** 2 for p, y in zip(predicted, labels, strict=True)) / len(labels), 12
+    )
 
 
-def log_loss(said: Sequence[float], labels: Sequence[bool]) -> float:
-    """Mean of ``-log`` of the probability of what came to pass, in nats.
+def log_loss(predicted: Sequence[float], labels: Sequence[bool]) -> float:
+    """Return the mean of ``-log`` of the probability of the observed label, in nats.
 
     Examples
     --------
     >>> round(log_loss([0.5, 0.5], [True, False]), 6)
     0.693147
     """
-    clipped = (min(1.0 - CLIP, max(CLIP, p)) for p in said)
+    clipped = (min(1.0 - CLIP, max(CLIP, p)) for p in predicted)
     losses = (-log(p if y else 1.0 - p) for p, y in zip(clipped, labels, strict=True))
     return sum(losses) / len(labels)
 
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityMetrics:
-    """How probabilities did on labelled samples.
+    """Measures of probabilities on labelled samples.
 
     Attributes
     ----------
     samples, positives : int
-        Labelled samples, and how many came true.
+        Labelled samples, and the number of true labels.
     ap : float or None
-        Average precision; None without a positive.
+        Average precision; ``None`` without a positive.
     log_loss, brier : float
         Smaller is better.
     climatology : float
-        Brier score of the constant that fits these very labels best: the rate of positives. It
-        has seen the answers, so it is a harder opponent than any that could have been had.
+        Brier score of the constant that fits these labels best: the rate of positives. It is
+        computed from the labels themselves, so it is harder to beat than any constant that is
+        known in advance.
     high, high_said, high_rate : int, float, float
-        Predictions of :data:`HIGH` and more: how many, their mean, the rate that came true.
+        Predictions of :data:`HIGH` and more: their number, their mean, and the observed rate.
     """
 
     samples: int
@@ -98,7 +102,7 @@ class ProbabilityMetrics:
 
     @property
     def skill(self) -> float | None:
-        """Brier skill against climatology: 1 is perfect, 0 is no better; None without both labels.
+        """Brier skill against climatology: 1 is perfect, 0 no better; ``None`` without both labels.
 
         Examples
         --------
@@ -108,17 +112,17 @@ class ProbabilityMetrics:
         return None if self.climatology <= 0.0 else round(1.0 - self.brier / self.climatology, 12)
 
 
-def measure_probabilities(said: Sequence[float], labels: Sequence[bool]) -> ProbabilityMetrics:
-    """Judge probabilities against labels; there must be at least one."""
+def measure_probabilities(predicted: Sequence[float], labels: Sequence[bool]) -> ProbabilityMetrics:
+    """Compute the measures of probabilities; there must be at least one label."""
     n, positives = len(labels), sum(labels)
     rate = positives / n
-    high = [(p, y) for p, y in zip(said, labels, strict=True) if p >= HIGH]
+    high = [(p, y) for p, y in zip(predicted, labels, strict=True) if p >= HIGH]
     return ProbabilityMetrics(
         samples=n,
         positives=positives,
-        ap=average_precision(said, labels),
-        log_loss=log_loss(said, labels),
-        brier=brier(said, labels),
+        ap=average_precision(predicted, labels),
+        log_loss=log_loss(predicted, labels),
+        brier=brier(predicted, labels),
         climatology=rate * (1.0 - rate),
         high=len(high),
         high_said=sum(p for p, _ in high) / len(high) if high else None,

@@ -1,4 +1,4 @@
-"""Labels of recordings: a TOML file that says what a folder holds and what was right to say."""
+"""Labels of recordings: a TOML file that lists recordings with their correct assessment."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes
     ----------
     name, title : str
-        As people call it.
+        Its name and title.
     files : tuple of str
         Patterns of its files, below the folder of recordings.
     start, end : datetime
         The window.
     venue, base, quote : str or None
-        Where the files' names do not say it.
+        The feed, if the file names do not contain it.
     family : str
-        Name of the episode of the pack that looks at the same event, if one does.
+        Name of the episode of the pack that concerns the same event, if there is one.
     tick_s : int
         Width of the event-time grid, seconds.
     as_quoted : bool
-        Whether a label may rest on what the coin is worth in its quote where no feed leads to
-        fiat: then the label is about the pair.
+        Whether a label may use the value of the coin in its quote currency if no feed leads to
+        fiat; the label is then about the pair.
     events, labels : tuple
         As in an episode.
     """
@@ -53,13 +53,13 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     labels: tuple[Label, ...] = ()
 
     def case(self) -> Case:
-        """Return what was right to say of it."""
+        """Return the correct assessment of the recording."""
         return Case(
             name=self.name,
             title=self.title,
             start=micros(self.start),
             end=micros(self.end),
-            facts=tuple(Fact.of(told) for told in self.events),
+            facts=tuple(Fact.of(event) for event in self.events),
             ceilings={
                 label.scope: label.at_most for label in self.labels if label.at_most is not None
             },
@@ -75,17 +75,17 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def load_shipped() -> bytes:
-    """Labels of the public recordings that the project is measured on."""
+    """Return the labels of the public recordings that the project is measured on."""
     return (files("riskwatch.bench") / "recordings.toml").read_bytes()
 
 
 def parse(text: bytes, file: str = "recordings.toml") -> tuple[Recording, ...]:
-    """Decode and check a file of labels; `file` is what errors call it.
+    """Decode and check a file of labels; errors name it `file`.
 
     Raises
     ------
     ConfigError
-        If it is not TOML, or says something that cannot be used.
+        If it is not TOML, or has a value that cannot be used.
     """
     try:
         found = msgspec.toml.decode(text, type=Labels).recordings
@@ -98,7 +98,7 @@ def parse(text: bytes, file: str = "recordings.toml") -> tuple[Recording, ...]:
             raise ConfigError(file, key, "a name of its own")
         if recording.start.tzinfo is None or not recording.start < recording.end:
             raise ConfigError(file, key, "a start and an end after it, with their zones")
-        for told in recording.events:
-            if not recording.start <= told.onset <= recording.end:
-                raise ConfigError(file, key, "onsets within the window", told.onset.isoformat())
+        for event in recording.events:
+            if not recording.start <= event.onset <= recording.end:
+                raise ConfigError(file, key, "onsets within the window", event.onset.isoformat())
     return found

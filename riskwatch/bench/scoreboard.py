@@ -1,4 +1,4 @@
-"""A whole run of the scoreboard: what is scored, and the rows that tables and pages show."""
+"""A whole run of the scoreboard: its scores, and the rows of tables and pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Scoreboard:
-    """Trials, and everything that was scored of them."""
+    """Trials with all their scores."""
 
     trials: list[Trial]
     outcomes: list[Outcome]
@@ -43,7 +43,7 @@ class Scoreboard:
         return cls(list(trials), scored, judged, criteria(trials, scored, judged))
 
     def results(self) -> list[Row]:
-        """One row per trial, contender and fact, by the columns of ``scoreboard_result``."""
+        """Return one row per trial, contender and fact, by the columns of ``scoreboard_result``."""
         scores = {(t.case.name, t.seed): t.scores for t in self.trials}
         return [
             {
@@ -70,7 +70,7 @@ class Scoreboard:
         ]
 
     def judgements(self) -> list[Row]:
-        """One row per series and generation, by the columns of ``scoreboard_probability``."""
+        """Return a row per series and generation, by the columns of ``scoreboard_probability``."""
         return [
             {
                 "episode": p.case,
@@ -94,14 +94,14 @@ class Scoreboard:
         ]
 
     def verdicts(self) -> list[Row]:
-        """One row per criterion, by the columns of ``scoreboard_criterion``."""
+        """Return one row per criterion, by the columns of ``scoreboard_criterion``."""
         return [
             {"position": n, "criterion": c.name, "verdict": c.verdict, "said": c.said}
             for n, c in enumerate(self.criteria)
         ]
 
     def table(self) -> list[Row]:
-        """One row of text per case, fact and contender, for people: medians over seeds."""
+        """Return one row of text per case, fact and contender: medians over seeds."""
         groups: dict[tuple[str, str, int, str], list[Outcome]] = {}
         for o in self.outcomes:
             groups.setdefault((o.case, o.scope, o.onset, o.contender), []).append(o)
@@ -121,7 +121,7 @@ class Scoreboard:
         ]
 
     def rates(self) -> list[Row]:
-        """One row per contender: false alarms per entity-month by state, over all cases."""
+        """Return one row per contender: false alarms per entity-month by state, over all cases."""
         out = []
         for contender in dict.fromkeys(o.contender for o in self.outcomes):
             rows = [o for o in self.outcomes if o.contender == contender]
@@ -133,7 +133,7 @@ class Scoreboard:
         return out
 
     def scores(self) -> list[Row]:
-        """One row per case, scope, target and generation: means over seeds."""
+        """Return one row per case, scope, target and generation: means over seeds."""
         groups: dict[tuple[str, str, str, str], list[Probabilities]] = {}
         for p in self.probabilities:
             groups.setdefault((p.case, p.scope, p.target, p.generation), []).append(p)
@@ -156,7 +156,7 @@ class Scoreboard:
 
 
 def minutes(delays: Sequence[float | None]) -> str:
-    """Median of delays in minutes with its sign; of those that were reached, and how many.
+    """Return the median of the known delays in minutes with its sign, and how many are known.
 
     Examples
     --------
@@ -171,13 +171,13 @@ def minutes(delays: Sequence[float | None]) -> str:
 
 
 def format_usd(amounts: Sequence[float | None]) -> str:
-    """Median of amounts in USD; a dash where there is none."""
+    """Return the median of amounts in USD; a dash if there is none."""
     known = [amount for amount in amounts if amount is not None]
     return f"{median(known):,.0f}" if known else "-"
 
 
 def number(values: Sequence[float | None], digits: int = 3) -> str:
-    """Mean of what is known; a dash where nothing is."""
+    """Return the mean of the known values; a dash if there is none."""
     known = [value for value in values if value is not None]
     return f"{_mean(known):.{digits}f}" if known else "-"
 

@@ -1,8 +1,9 @@
-"""The opponents: static rules on the size of a coin's deviation, with a dwell.
+"""Static rules on the size of a coin's deviation, with a dwell, to compare the ensemble with.
 
-They are given the deviation that our own market stage finds, robust against bad prints and stale
-books: a harder opponent than the same rule on one raw feed. They let go after an hour below their
-level, as the ladder's own rule does, so that flapping does not count against them.
+Their input is the deviation that the market stage computes, which is robust against bad prints and
+stale books. They are therefore harder to beat than the same rule on one raw feed. They end an alarm
+after an hour below their level, as the ensemble's own rule does, so that flapping does not count
+against them.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 RELEASE: Final = HOUR
-"""Microseconds below the level after which a static rule lets go."""
+"""Microseconds below the level after which a static rule ends its alarm."""
 
 
 class DeviationReading(NamedTuple):
-    """One coin at one moment: deviation from its peg in bp, and whether it can be trusted."""
+    """One coin at one moment: its deviation from the peg in bp, and whether it is trusted."""
 
     us: int
     deviation_bp: float
@@ -37,7 +38,7 @@ class StaticRule(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As tables spell it.
+        """Name in tables.
 
         Examples
         --------
@@ -48,7 +49,7 @@ class StaticRule(NamedTuple):
 
 
 PLAIN: Final = StaticRule(20.0, 5 * MINUTE)
-"""The rule that everybody has."""
+"""The most common rule in use."""
 LEVELS: Final = (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0)
 DWELLS: Final = tuple(minutes * MINUTE for minutes in (0, 5, 15, 30, 60))
 GRID: Final = tuple(StaticRule(level, dwell) for level in LEVELS for dwell in DWELLS)
@@ -58,16 +59,16 @@ GRID: Final = tuple(StaticRule(level, dwell) for level in LEVELS for dwell in DW
 def alarms(
     rule: StaticRule, seen: Mapping[str, Sequence[DeviationReading]], state: State
 ) -> list[StateChange]:
-    """Changes that a static rule makes, to `state` and back, in order of time.
+    """Return the changes that a static rule makes, to `state` and back, in order of time.
 
     Parameters
     ----------
-    rule : Static
+    rule : StaticRule
         Level and dwell.
-    seen : mapping of str to sequence of Seen
-        By asset, in order of time.
+    seen : mapping of str to sequence of DeviationReading
+        Readings by asset, in order of time.
     state : State
-        What its alarm is taken for.
+        State that its alarm is taken as.
     """
     out: list[StateChange] = []
     for asset, series in seen.items():
@@ -99,6 +100,6 @@ def _scope_alarms(
 
 
 def last_at(series: Sequence[DeviationReading], us: int) -> DeviationReading | None:
-    """Return what was seen last at or before `us`."""
+    """Return the last reading at or before `us`."""
     i = bisect_right(series, us, key=lambda seen: seen.us)
     return series[i - 1] if i else None

@@ -1,4 +1,4 @@
-"""What a score is about, read off the name of its target alone."""
+"""The target of a score, parsed from the name of the target alone."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _PATTERN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class DepegTarget:
-    """``depeg``: that a deviation of `level_bp` comes within `horizon` (microseconds).
+    """``depeg``: a deviation reaches `level_bp` within `horizon` (microseconds).
 
-    `side` is ``discount``, ``premium`` or ``either``. It is a question while the measure is below
+    `side` is ``discount``, ``premium`` or ``either``. The target is open while the measure is below
     the level and, for an escalation, at `start_bp` or above.
     """
 
@@ -29,19 +29,19 @@ class DepegTarget:
     start_bp: float | None = None
 
     def measure(self, deviation_bp: float) -> float:
-        """Size of a deviation to the dangerous side, bp."""
+        """Return the size of a deviation to the dangerous side, bp."""
         if self.side == "discount":
             return -deviation_bp
         return abs(deviation_bp) if self.side == "either" else deviation_bp
 
     def open(self, deviation_bp: float) -> bool:
-        """Whether it is a question at all while the deviation is what it is."""
+        """Return whether the target is open at this deviation."""
         measure = self.measure(deviation_bp)
         return measure < self.level_bp and (self.start_bp is None or measure >= self.start_bp)
 
 
 def parse(target: str) -> DepegTarget | None:
-    """Read a target's name; None for what is not judged here.
+    """Parse a target's name; return ``None`` for a target that is not scored here.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What was said and when: changes of state, first passages, false alarms, the way back."""
+"""Changes of state over time: delays, false alarms, recovery, and stated causes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RAISED = (State.WATCH, State.REDUCE, State.HALT)
 
 
 class StateChange(NamedTuple):
-    """A scope's new state at `us` (microseconds), its cause, and our dollars on it then."""
+    """A scope's new state at `us` (microseconds), its cause, and the firm's exposure then."""
 
     us: int
     scope: str
@@ -30,9 +30,9 @@ class StateChange(NamedTuple):
 def first_change(
     changes: Sequence[StateChange], scopes: Sequence[str], state: State, since: int
 ) -> StateChange | None:
-    """Change by which one of `scopes` first stood at `state` or stricter at or after `since`.
+    """Return the change by which one of `scopes` first had `state` or stricter since `since`.
 
-    One that came there before and stands there at `since` counts as of its own time.
+    A state that was reached before `since` and still holds then counts with its own time.
     """
     found = [
         _first_of_scope([c for c in changes if c.scope == scope], state, since) for scope in scopes
@@ -41,33 +41,33 @@ def first_change(
 
 
 def _first_of_scope(mine: Sequence[StateChange], state: State, since: int) -> StateChange | None:
-    standing: StateChange | None = None
+    current: StateChange | None = None
     for change in mine:
-        if change.us > since and standing is not None:
+        if change.us > since and current is not None:
             break
         if change.state.rank < state.rank:
-            standing = None
-        elif standing is None:
-            standing = change
-    return standing
+            current = None
+        elif current is None:
+            current = change
+    return current
 
 
 def delay_s(
     changes: Sequence[StateChange], fact: Fact, state: State, scopes: Sequence[str] = ()
 ) -> float | None:
-    """Seconds from the onset to `state`; negative if it came before, None if it never did.
+    """Return seconds from the onset to `state`; negative before it, ``None`` if never.
 
-    What was reached more than :data:`~riskwatch.bench.case.EARLY` before the onset counts as
-    reached that much before: it was not about this.
+    A state reached more than :data:`~riskwatch.bench.case.EARLY` before the onset counts as reached
+    exactly that much before, because it was not due to this fact.
     """
     change = first_change(changes, scopes or (fact.scope,), state, fact.onset - EARLY)
     return None if change is None else max(-EARLY, change.us - fact.onset) / 1e6
 
 
 def false_alarms(changes: Iterable[StateChange], case: Case) -> dict[State, int]:
-    """Entries into each state that the case does not allow, by state.
+    """Count entries into each state that the case does not allow.
 
-    Coming from NORMAL to HALT at once is an entry into all three.
+    A change from NORMAL directly to HALT is an entry into all three states.
     """
     found = dict.fromkeys(RAISED, 0)
     for change in changes:
@@ -79,10 +79,11 @@ def false_alarms(changes: Iterable[StateChange], case: Case) -> dict[State, int]
 
 
 def recovery_s(changes: Sequence[StateChange], fact: Fact) -> float | None:
-    """Seconds from the end of the event until its scope is NORMAL for good.
+    """Return seconds from the end of the event until its scope is NORMAL for good.
 
-    None if it has no end within the window, nothing was raised, or the scope never came back: a
-    latched HALT waits for people. 0 if it was NORMAL again before the end.
+    The result is ``None`` if the event does not end within the window, nothing was raised, or the
+    scope never returned to NORMAL, since a latched HALT waits for an operator. It is 0 if the scope
+    was NORMAL again before the end.
     """
     mine = [change for change in changes if change.scope == fact.scope]
     if fact.over is None or not mine or mine[-1].state is not State.NORMAL:
@@ -91,17 +92,17 @@ def recovery_s(changes: Sequence[StateChange], fact: Fact) -> float | None:
 
 
 def stated_cause(changes: Iterable[StateChange], fact: Fact, feeds: Iterable[str] = ()) -> Cause:
-    """Cause that was given for the scope of a fact when it was taken most seriously.
+    """Return the cause given for the scope of a fact at its strictest state.
 
-    Of several decisions that raised it equally far, the last one counts. Without any, it is
-    ``feed`` if a data-quality alert named a feed of its coin, else ``none``.
+    Of several decisions that raised it equally far, the last one counts. Without such a decision,
+    the cause is ``feed`` if a data-quality alert named a feed of its coin, else ``none``.
 
     Parameters
     ----------
-    changes : iterable of Change
-        All that was decided.
+    changes : iterable of StateChange
+        All decisions.
     fact : Fact
-        What happened.
+        The fact.
     feeds : iterable of str
         Subjects of data-quality alerts, ``venue:base/quote``.
     """
@@ -121,5 +122,5 @@ def stated_cause(changes: Iterable[StateChange], fact: Fact, feeds: Iterable[str
 
 
 def strictest_of(changes: Iterable[StateChange], kinds: Sequence[str]) -> State:
-    """Strictest state that any scope of `kinds` came to."""
+    """Return the strictest state that any scope of `kinds` reached."""
     return strictest(c.state for c in changes if parse(c.scope).kind in kinds)

@@ -1,4 +1,4 @@
-"""What one run of one case left behind, and what its generations would have done alone."""
+"""The results of one run of one case, and the states its generations would give alone."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ ALONE: Final = "alone: "
 SERVED: Final = "served"
 STARTING: Final = "anchored"
 CONSECUTIVE: Final = 2
-"""Scores in a row that must say so before a probability alone changes a state."""
+"""Consecutive scores that must reach the threshold before a probability changes a state."""
 EXIT: Final = 0.7
-"""It lets go below this share of its threshold, for an hour."""
+"""The state ends after an hour below this share of its threshold."""
 ASKS: Final = ((State.WATCH, 0.5), (State.REDUCE, 0.7), (State.HALT, 0.9))
-"""What a generation that decides alone asks for, by the probability of its target.
+"""States that a generation requests if it decides alone, by the probability of its target.
 
-Chosen once, before any figure was seen: more likely than not, twice as likely as not and more,
-ten to one.
+The thresholds were chosen once, before any figure was known: more likely than not, more than twice
+as likely as not, and nine to one.
 """
 
 
 class Prediction(NamedTuple):
-    """What one generation said of one target of one scope at `us` (microseconds)."""
+    """The prediction of one generation for one target of one scope at `us` (microseconds)."""
 
     us: int
     scope: str
@@ -51,19 +51,19 @@ class Trial:
     Attributes
     ----------
     case : Case
-        What was right.
+        The correct assessment.
     seed : int
-        Of its scenery; 0 for a recording.
-    seen : dict of str to list of Seen
+        Seed of the episode; 0 for a recording.
+    seen : dict of str to list of DeviationReading
         Deviations of the pegged coins, by asset, in order of time.
     feeds : list of str
         Subjects of data-quality alerts about feeds.
     parties : int
-        Counterparties that were watched.
-    changes : dict of str to list of Change
+        Number of counterparties that were monitored.
+    changes : dict of str to list of StateChange
         By contender, in order of time.
-    scores : list of Score
-        Of the ladder's run, in order of time.
+    scores : list of Prediction
+        Scores of the ensemble's run, in order of time.
     prices : dict of str to list of (int, float)
         One direct feed per pegged coin, by its name: times and prices in bp from the peg.
     """
@@ -84,12 +84,12 @@ class Trial:
 
 
 def generations(scores: Iterable[Prediction]) -> list[str]:
-    """Every generation that spoke, in the order in which they first did."""
+    """Return every generation with a score, in the order of their first scores."""
     return list(dict.fromkeys(score.generation for score in scores))
 
 
 def aggregate_generation(scores: Iterable[Prediction]) -> str:
-    """Whose probability is the served one: the aggregate's where there is one.
+    """Return the generation of the ensemble probability: the aggregate's if there is one.
 
     Examples
     --------
@@ -102,12 +102,15 @@ def aggregate_generation(scores: Iterable[Prediction]) -> str:
 
 
 def onset(scores: Iterable[Prediction]) -> str:
-    """Target by which a probability alone warns: the lowest onset of a discount, else any."""
+    """Return the target by which a probability alone warns.
+
+    It is the lowest onset of a discount, or any target if there is none.
+    """
     known = dict.fromkeys(score.target for score in scores)
-    asked = {name: target.parse(name) for name in known}
+    specs = {name: target.parse(name) for name in known}
     open_ = [
         (a.level_bp, a.horizon, name)
-        for name, a in asked.items()
+        for name, a in specs.items()
         if a is not None and a.start_bp is None and a.side != "premium"
     ]
     return min(open_)[2] if open_ else next(iter(known), "")
@@ -121,7 +124,7 @@ def warnings(
     state: State,
     in_a_row: int = CONSECUTIVE,
 ) -> list[StateChange]:
-    """Changes of a contender that goes by one probability: to `state` and back, by time."""
+    """Return the changes of a contender that uses one probability: to `state` and back."""
     mine: dict[str, list[Prediction]] = {}
     for score in scores:
         if score.generation == generation and score.target == name:
@@ -146,10 +149,10 @@ def warnings(
 
 
 def generation_changes(scores: Sequence[Prediction], generation: str) -> list[StateChange]:
-    """Changes of one generation as the only decision maker: see :data:`ASKS`; HALT latches.
+    """Return the changes of one generation that decides alone; see :data:`ASKS`.
 
-    WATCH goes by the lowest onset; REDUCE and HALT by the highest level that is asked about, at
-    five-minute steps, for that is how often scores go out.
+    HALT latches. WATCH uses the lowest onset; REDUCE and HALT use the highest level of all targets.
+    The steps are five minutes, the interval of the scores.
     """
     low = onset(scores)
     levels = {s.target: target.parse(s.target) for s in scores}
@@ -163,7 +166,7 @@ def generation_changes(scores: Sequence[Prediction], generation: str) -> list[St
         flips += warnings(scores, generation, name, threshold, state)
     flips.sort(key=lambda c: (c.us, c.scope, c.state.rank))
     active: dict[str, set[State]] = {}
-    standing: dict[str, State] = {}
+    states: dict[str, State] = {}
     out: list[StateChange] = []
     for (us, scope), group in groupby(flips, key=lambda c: (c.us, c.scope)):
         held = active.setdefault(scope, set())
@@ -173,8 +176,8 @@ def generation_changes(scores: Sequence[Prediction], generation: str) -> list[St
             else:
                 held.add(flip.state)
         now = strictest(held)
-        before = standing.get(scope, State.NORMAL)
+        before = states.get(scope, State.NORMAL)
         if now is not before and before is not State.HALT:
-            standing[scope] = now
+            states[scope] = now
             out.append(StateChange(us, scope, before, now, Cause.NONE))
     return out

@@ -1,4 +1,4 @@
-"""Public conformance kits: what a feed, a model or a rule pack must keep."""
+"""Public conformance kits: the requirements for a feed, a model or a rule pack."""
 
 from riskwatch.checks.feed import check_feed
 from riskwatch.checks.model import check_model

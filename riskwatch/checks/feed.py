@@ -1,4 +1,4 @@
-"""Conformance kit for feed readers: what every reader of recordings must keep."""
+"""Conformance kit for feed readers: the requirements for every reader of recordings."""
 
 from __future__ import annotations
 
@@ -36,33 +36,34 @@ def check_feed(
     quote: str = "USD",
     step_us: int | None = None,
 ) -> Tally:
-    """Check that `reader` reads `sample` the way riskwatch relies on.
+    """Check that `reader` reads `sample` as riskwatch requires.
 
-    It recognises the file, and more surely than any other reader; two runs give the same bytes;
-    every event decodes as a quote of the wire contract with positive, uncrossed prices; ids are
-    unique; times increase strictly and are closes of bars on their grid; every row of the file
-    is used or skipped with a reason; and rows stream, so memory does not grow with the file.
+    The reader recognises the file, and with a higher score than any other reader. Two runs give the
+    same bytes. Every event decodes as a quote of the wire contract with positive, uncrossed prices.
+    Ids are unique. Times increase strictly and are closes of bars on their grid. Every row of the
+    file is used, or skipped with a reason. Rows are streamed, so memory does not grow with the
+    file.
 
     Parameters
     ----------
     reader : FeedReader
-        What to check.
+        The reader to check.
     sample : Path
-        A file of its format with at least some hundred rows (16 KiB of CSV, 256 rows of
-        Parquet): fewer cannot show that rows stream.
+        A file of its format with at least some hundred rows (16 KiB of CSV, 256 rows of Parquet):
+        fewer cannot show that rows are streamed.
     venue, base, quote, step_us
         As for :func:`riskwatch.feeds.plan`.
 
     Returns
     -------
     Tally
-        What was read, used and skipped. Look at it: the kit cannot know which rows *should*
-        have been used, nor whether a time that the file calls an opening is one.
+        Counts of the rows read, used and skipped. Check them: the kit cannot know which rows
+        *should* have been used, nor whether a time that the file calls an opening is one.
 
     Raises
     ------
     AssertionError
-        Naming the first promise that is broken.
+        Naming the first requirement that is not met.
     FeedError
         If the file cannot be read at all.
     """
@@ -75,7 +76,7 @@ def check_feed(
             quote=quote,
             step_us=step_us,
             reader=reader,
-            table=_small_bites(sample),
+            table=_open_in_small_batches(sample),
         )
 
     _check_recognised(reader, sample)
@@ -91,12 +92,12 @@ def check_feed(
     return tally
 
 
-def _require(kept: bool, promise: str) -> None:
-    if not kept:
-        raise AssertionError(promise)
+def _require(condition: bool, requirement: str) -> None:
+    if not condition:
+        raise AssertionError(requirement)
 
 
-def _small_bites(sample: Path) -> Table:
+def _open_in_small_batches(sample: Path) -> Table:
     return open_table(sample, block_bytes=_BLOCK_BYTES, batch_rows=_BATCH_ROWS)
 
 
@@ -107,7 +108,7 @@ def _encode(made: Plan, tally: Tally) -> list[bytes]:
 def _decode(line: bytes) -> Quote:
     event = msgspec.json.decode(line, type=WireEvent)
     if not isinstance(event, Quote):
-        raise AssertionError(  # noqa: TRY004 - every broken promise is an AssertionError
+        raise AssertionError(  # noqa: TRY004 - every unmet requirement is an AssertionError
             f"every event must be a quote, was {line.decode()}"
         )
     return event
@@ -117,8 +118,8 @@ def _check_recognised(reader: FeedReader, sample: Path) -> None:
     head = open_table(sample).head
     _require(reader.sniff(head) > 0, f"sniff must recognise the sample, columns {head.columns}")
     others = [other for other in READERS if other.name != reader.name]
-    surest = recognise(head, [*others, reader])
-    _require(surest is reader, f"{surest.name} is surer of the sample: raise the score")
+    best = recognise(head, [*others, reader])
+    _require(best is reader, f"{best.name} is surer of the sample: raise the score")
 
 
 def _check_quotes(quotes: list[Quote], made: Plan) -> None:
@@ -172,7 +173,7 @@ def _check_rows(tally: Tally, sample: Path, written: int) -> None:
 
 
 def _check_streams(made: Plan) -> None:
-    before = made.table.pulled  # the survey's pass: all batches once
+    before = made.table.pulled  # the survey reads all batches once
     _require(
         before >= _MIN_BATCHES,
         f"the sample is too small to show that rows stream: {before} batches, give {_MIN_BATCHES}",

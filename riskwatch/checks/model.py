@@ -1,4 +1,4 @@
-"""Conformance kit for models: what every generation must keep."""
+"""Conformance kit for models: the requirements for every generation of the ensemble."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import msgspec
 
 from riskwatch.checks import model_process
 from riskwatch.checks.subject import (
+    ConformanceError,
     Subject,
     encode_state,
     encode_subject,
@@ -36,23 +37,24 @@ if TYPE_CHECKING:
     from riskwatch.models.base import Generation, Score
 
 
-# Checks of what a model takes: bytes of state, memory, time per event.
+# Checks of resources: bytes of state, memory, time per event.
 
 STATE_MEASUREMENTS: Final = 20
-"""How often the state is measured on the way."""
+"""Number of measurements of the state during the run."""
 TIMED: Final = 400
-"""Events of one measured run."""
+"""Events of one timed run."""
 ROUNDS: Final = 5
-"""Runs of which the shortest counts."""
+"""Number of timed runs; the shortest counts."""
 GROWTH: Final = 3.0
-"""How much longer an event may take at the end than at the beginning."""
+"""Largest ratio of the time per event at the end to that at the beginning."""
 
 
 def bounded(subject: Subject) -> None:
-    """State and memory stay bounded, though every event brings a feature never seen before.
+    """State and memory stay bounded, although every event brings a new feature.
 
-    Tracing slows a model down, so memory is traced over the last tenth of the events, and
-    judged over the second half of that: by then, what is merely replaced has been seen once.
+    Tracing slows a model down, so memory is traced over the last tenth of the events. It is
+    measured over the second half of that tenth, so that buffers whose content is only replaced do
+    not count as growth.
     """
     model, events = subject.make(), subject.events
     every, traced, marked = (
@@ -84,23 +86,23 @@ def bounded(subject: Subject) -> None:
 
 
 def _traced() -> int:
-    """Bytes that are held, of what was allocated since tracing began."""
+    """Return the bytes that are still allocated, of all allocations since tracing began."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
 def time_per_event(subject: Subject) -> None:
-    """A score and a label take no more than a stated multiple of a plain River model's.
+    """A score and a label take at most a stated multiple of a plain River model's time.
 
-    Processor time: what else the machine does is not the model's doing.
+    It measures processor time, because the load of the machine is not the model's.
     """
-    lessons = list(subject.examples(TIMED))
+    examples = list(subject.examples(TIMED))
     model = subject.trained_model()
     score, learn, plain = [], [], []
-    for _ in range(ROUNDS):  # in turns, so that a busy machine is busy for all of them
-        plain.append(_seconds(lambda: _baseline_seconds(lessons)))
-        score.append(_seconds(lambda: _score(model, lessons)))
-        learn.append(_seconds(lambda: _learn(model, lessons)))
+    for _ in range(ROUNDS):  # alternating, so that a busy machine affects all of them
+        plain.append(_seconds(lambda: _baseline_seconds(examples)))
+        score.append(_seconds(lambda: _score(model, examples)))
+        learn.append(_seconds(lambda: _learn(model, examples)))
     unit = min(plain)
     for what, took, most in (
         ("score", min(score), subject.score_ratio),
@@ -115,16 +117,16 @@ def time_per_event(subject: Subject) -> None:
 
 
 def steady_time(subject: Subject) -> None:
-    """An event takes no longer after many of them than at the beginning."""
+    """An event takes no longer after many events than at the beginning."""
     model, fresh = (
         subject.trained_model(max(TIMED, subject.events // 20)),
         subject.trained_model(TIMED // 4),
     )
-    lessons = list(subject.examples(TIMED // 4, seed=9))
+    examples = list(subject.examples(TIMED // 4, seed=9))
     late, early = [], []
     for _ in range(ROUNDS):
-        early.append(_seconds(lambda: _score(fresh, lessons)))
-        late.append(_seconds(lambda: _score(model, lessons)))
+        early.append(_seconds(lambda: _score(fresh, examples)))
+        late.append(_seconds(lambda: _score(model, examples)))
     ratio = min(late) / min(early)
     require(ratio <= GROWTH, f"a score takes {ratio:.1f} times as long after many events")
 
@@ -135,26 +137,26 @@ def _seconds(work: Callable[[], None]) -> float:
     return process_time() - began
 
 
-def _baseline_seconds(lessons: Sequence[Example]) -> None:
-    from river import linear_model, preprocessing  # noqa: PLC0415 - a second to import
+def _baseline_seconds(examples: Sequence[Example]) -> None:
+    from river import linear_model, preprocessing  # noqa: PLC0415 - the import takes a second
 
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
-    for x, y in lessons:
+    for x, y in examples:
         model.predict_proba_one(x)
         model.learn_one(x, y)
 
 
-def _score(model: Generation, lessons: Sequence[Example]) -> None:
-    for x, _ in lessons:
+def _score(model: Generation, examples: Sequence[Example]) -> None:
+    for x, _ in examples:
         model.score(x)
 
 
-def _learn(model: Generation, lessons: Sequence[Example]) -> None:
-    for x, y in lessons:
+def _learn(model: Generation, examples: Sequence[Example]) -> None:
+    for x, y in examples:
         model.learn(x, y)
 
 
-# Checks of how a model behaves: pure, explained, repeatable, copied, stored.
+# Checks of behaviour: purity, explanations, repeatability, copies, stored state.
 
 HASH_SEEDS: Final = ("0", "4242")
 _EXTREMES: Final = (1e308, -1e308, 5e-324, 2.2e-308, -0.0, 0.0, nan, inf, -inf)
@@ -163,7 +165,7 @@ _REFUSALS: Final = (IndexError, KeyError, TypeError, ValueError)
 
 
 def shape(subject: Subject) -> None:
-    """Scores are in range and finite, and their parts sum to the logit."""
+    """Scores are in range and finite, and their contributions sum to the logit."""
     model = subject.make()
     for x, y in subject.examples(300):
         score = model.score(x)
@@ -179,7 +181,7 @@ def shape(subject: Subject) -> None:
 
 
 def _check_probability_alone(model: Generation, x: dict[str, float], score: Score) -> None:
-    """Where a probability can be had without reasons, it is the one of the score, to the bit."""
+    """Check that the probability without contributions equals that of the score exactly."""
     alone = getattr(model, "probability", None)
     if alone is None:
         return
@@ -188,7 +190,7 @@ def _check_probability_alone(model: Generation, x: dict[str, float], score: Scor
 
 
 def pure_score(subject: Subject) -> None:
-    """Scoring, before the first label or after many, changes nothing at all."""
+    """Scoring changes nothing, before the first label and after many labels."""
     for model in (subject.make(), subject.trained_model()):
         before, kept = encode_state(model), copy.deepcopy(model)
         others = [x for x, _ in subject.examples(50, seed=2)]
@@ -196,15 +198,15 @@ def pure_score(subject: Subject) -> None:
         require(encode_state(model) == before, "score must not change the state")
         again = [model.score(x) for x in others]
         require(first == again, "the same state scored twice must score the same")
-        ahead = score_stream(model, subject.examples(50, seed=3))
+        scores = score_stream(model, subject.examples(50, seed=3))
         require(
-            ahead == score_stream(kept, subject.examples(50, seed=3)),
+            scores == score_stream(kept, subject.examples(50, seed=3)),
             "a model that scored must go on like one that did not",
         )
 
 
 def no_aliasing(subject: Subject) -> None:
-    """What is handed in stays as it is, and may be changed by its owner; so may what came out."""
+    """The model neither changes its inputs nor depends on them later; the same for its outputs."""
     model, twin = subject.make(), subject.make()
     for x, y in subject.examples(100):
         lent, kept = dict(x), dict(x)
@@ -230,7 +232,7 @@ def no_aliasing(subject: Subject) -> None:
 
 
 def _mutate(value: object) -> None:
-    """Change whatever can be changed in a state that was given away."""
+    """Change every mutable part of a state that a model returned."""
     if isinstance(value, dict):
         for inner in value.values():
             _mutate(inner)
@@ -242,40 +244,40 @@ def _mutate(value: object) -> None:
 
 
 def missing_features(subject: Subject) -> None:
-    """Any feature may be absent, the severity too, when scoring and when learning."""
+    """Any feature may be missing, also the severity, when scoring and when learning."""
     model = subject.make()
     for n, (x, y) in enumerate(subject.examples(100)):
         part = {name: v for i, (name, v) in enumerate(sorted(x.items())) if (n + i) % 3}
-        for seen in ({}, {"severity": x["severity"]}, part):
-            wrong = score_defect(model.score(seen))
-            require(not wrong, f"with the features {sorted(seen)}: {wrong}")
-            model.learn(seen, y)
+        for features in ({}, {"severity": x["severity"]}, part):
+            wrong = score_defect(model.score(features))
+            require(not wrong, f"with the features {sorted(features)}: {wrong}")
+            model.learn(features, y)
 
 
 def new_features(subject: Subject) -> None:
-    """A feature that comes later breaks nothing."""
+    """A feature that appears later causes no error."""
     model = subject.trained_model()
     for n, (x, y) in enumerate(subject.examples(50, seed=4)):
-        seen = {**x, f"new_{n}": float(n), "new_always": 1.0}
-        wrong = score_defect(model.score(seen))
+        features = {**x, f"new_{n}": float(n), "new_always": 1.0}
+        wrong = score_defect(model.score(features))
         require(not wrong, f"with a new feature: {wrong}")
-        model.learn(seen, y)
+        model.learn(features, y)
 
 
 def feature_order(subject: Subject) -> None:
-    """The order of the features is of no account, to the last bit."""
+    """The order of the features does not change any bit of a score."""
     model, twin = subject.make(), subject.make()
     for x, y in subject.examples(200):
-        turned = dict(reversed(list(x.items())))
-        same = model.score(x) == twin.score(turned)
+        reversed_x = dict(reversed(list(x.items())))
+        same = model.score(x) == twin.score(reversed_x)
         require(same, "the same features in another order must score the same")
         model.learn(x, y)
-        twin.learn(turned, y)
+        twin.learn(reversed_x, y)
 
 
 def no_chance(subject: Subject) -> None:
-    """The shared random generators are neither drawn from nor of influence."""
-    import numpy as np  # noqa: PLC0415 - the command line imports the checks, and starts without it
+    """The model neither uses nor depends on the shared random generators."""
+    import numpy as np  # noqa: PLC0415 - the command line imports this module and starts without NumPy
 
     kept, kept_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
@@ -294,7 +296,7 @@ def no_chance(subject: Subject) -> None:
 
 
 def across_processes(subject: Subject) -> None:
-    """Other processes, whose strings hash otherwise, say the same to the last bit."""
+    """Other processes, with other string hashes, give the same scores exactly."""
     sent = encode_subject(subject).encode("ascii")
     path = os.pathsep.join(["", *(p for p in sys.path if p)])
     started = [
@@ -322,31 +324,31 @@ def across_processes(subject: Subject) -> None:
 
 
 def copies(subject: Subject) -> None:
-    """Pickled and deep-copied models go on alike, and apart from the one they came of."""
+    """Pickled and deep-copied models continue like the original, and independently of it."""
     model = subject.trained_model()
     before = encode_state(model)
     for how, copied in (
-        ("pickled", pickle.loads(pickle.dumps(model))),  # noqa: S301 - made a moment ago
+        ("pickled", pickle.loads(pickle.dumps(model))),  # noqa: S301 - pickled in this line
         ("deep-copied", copy.deepcopy(model)),
     ):
         require(encode_state(copied) == before, f"a {how} model must have the same state")
-        told = score_stream(copied, subject.examples(50, seed=5))
+        scores = score_stream(copied, subject.examples(50, seed=5))
         require(
             encode_state(model) == before, f"teaching a {how} model must not teach the original"
         )
         twin = subject.trained_model()
-        same = told == score_stream(twin, subject.examples(50, seed=5))
+        same = scores == score_stream(twin, subject.examples(50, seed=5))
         require(same, f"a {how} model must go on as the original would")
 
 
 def state_round_trip(subject: Subject) -> None:
-    """A state is plain JSON, and a model restored from it goes on bit for bit."""
+    """A state is plain JSON, and a model restored from it continues exactly like the original."""
     for model in (subject.make(), subject.trained_model()):
         row = encode_state(model)
         restored = subject.make()
         given = msgspec.json.decode(row)
         require(isinstance(given, dict), f"state must be a dict, was {type(given).__name__}")
-        if not given:  # such a model is never stored, so never restored
+        if not given:  # such a model is never stored and never restored
             continue
         restored.restore(given)
         _mutate(given)
@@ -359,7 +361,7 @@ def state_round_trip(subject: Subject) -> None:
 
 
 def learned_is_stored(subject: Subject) -> None:
-    """A model whose answers changed by learning says so in its state."""
+    """A model whose scores changed by learning has another state."""
     model, fresh = subject.trained_model(), subject.make()
     if encode_state(model) == encode_state(fresh):
         probe = [x for x, _ in subject.examples(50, seed=7)]
@@ -368,7 +370,7 @@ def learned_is_stored(subject: Subject) -> None:
 
 
 def foreign_state(subject: Subject) -> None:
-    """A state that is another model's is refused, and not taken for its own."""
+    """The state of another model is refused."""
     model = subject.make()
     try:
         model.restore({"of_another_model": [1.0, 2.0]})
@@ -378,7 +380,7 @@ def foreign_state(subject: Subject) -> None:
 
 
 def finite(subject: Subject) -> None:
-    """Whatever numbers come in, finite ones come out, then and afterwards."""
+    """All outputs are finite for all inputs, and remain so afterwards."""
     model = subject.make()
     names = ["severity", *subject.features]
     normal = list(islice(subject.examples(40, seed=8), 40))
@@ -393,7 +395,7 @@ def finite(subject: Subject) -> None:
 
 
 def _check_finite_at(model: Generation, x: dict[str, float], when: str) -> None:
-    """Score and learn a state twice, once per label."""
+    """Score and learn the same features twice, once per label."""
     for y in (True, False):
         wrong = score_defect(model.score(x))
         require(not wrong, f"with {when}: {wrong}")
@@ -426,7 +428,7 @@ CHECKS: Final[dict[str, Callable[[Subject], None]]] = {
     "time_per_event": time_per_event,
     "steady_time": steady_time,
 }
-"""Every check by its name, in the order in which they run."""
+"""Every check by its name, in running order."""
 
 
 def check_model(
@@ -436,25 +438,26 @@ def check_model(
     only: tuple[str, ...] = (),
     **bounds: Any,
 ) -> tuple[str, ...]:
-    """Check that a model keeps what the engine relies on.
+    """Check that a model meets the requirements of the ensemble.
 
-    It scores before it learns and is not changed by that; it is pure, repeatable (in other
-    processes too), explained in parts that add up; it does not hold on to its inputs; it bears
-    missing, new and extreme features; copies and restored states go on bit for bit; and its
-    state, memory and time per event are bounded.
+    The model scores before it learns, and scoring does not change it. It is pure and repeatable,
+    also in other processes. Its contributions sum to its logit. It keeps no reference to its
+    inputs. It handles missing, new and extreme features. Copies and restored states continue
+    exactly like the original. Its state, memory and time per event are bounded.
 
     Parameters
     ----------
     model : str or callable
         Name of a built-in model or of an entry point in the group ``riskwatch.models``, or a
-        factory. The factory must be importable by its name, for it is run in other processes.
+        factory. The factory must be importable by its name, because it also runs in other
+        processes.
     options : mapping, optional
         Keyword arguments of the factory.
     only : tuple of str
         Names out of :data:`CHECKS` to run; all if empty.
     **bounds
-        Other fields of :class:`~riskwatch.checks.subject.Subject`: ``features``,
-        ``target``, ``events``, ``max_state_bytes``, ``score_ratio``, ``learn_ratio``.
+        Other fields of :class:`~riskwatch.checks.subject.Subject`: ``features``, ``target``,
+        ``events``, ``max_state_bytes``, ``score_ratio``, ``learn_ratio``.
 
     Returns
     -------
@@ -464,9 +467,9 @@ def check_model(
     Raises
     ------
     ModelCheckError
-        Naming every check that failed, and why.
+        Naming every check that failed, with the reason, and every name in `only` that is unknown.
     ModelError
-        If the model cannot be built at all, or `only` names a check that there is not.
+        If the model cannot be built at all.
 
     Examples
     --------
@@ -486,10 +489,10 @@ def check_model(
 
 
 def _failure(check: Callable[[Subject], None], subject: Subject) -> str:
-    """Why a check failed; empty if it passed. Whatever a model raises is a failure of it."""
+    """Return why a check failed, empty if it passed; any exception of a model is a failure."""
     try:
         check(subject)
-    except Exception as error:  # noqa: BLE001 - it is another's code that runs here
+    except Exception as error:  # noqa: BLE001 - the model is foreign code
         text = str(error)
-        return text if type(error).__name__ == "BrokenPromiseError" else f"{error!r}"
+        return text if isinstance(error, ConformanceError) else f"{error!r}"
     return ""

@@ -1,7 +1,8 @@
-"""Runs a model in a process of its own, so that its hash seed is another.
+"""Runs a model in a process of its own, with another hash seed.
 
-``python -m riskwatch.checks.model_process`` reads what :func:`courier` wrote from stdin, and
-prints the digest of what the model said.
+``python -m riskwatch.checks.model_process`` reads the output of
+:func:`~riskwatch.checks.subject.encode_subject` from stdin, and prints the digest of the model's
+scores.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ EXAMPLES: Final = 300
 
 
 def digest(subject: Subject) -> str:
-    """Digest of what a fresh model says along the stream."""
+    """Return the digest of the scores of a fresh model on the examples."""
     return digest_of(score_stream(subject.make(), subject.examples(EXAMPLES)))
 
 
 def main() -> None:
-    """Print the digest of the subject on stdin, which the parent process wrote."""
+    """Print the digest for the subject on stdin, which the parent process wrote."""
     subject = pickle.loads(b64decode(sys.stdin.buffer.read()))  # noqa: S301
     if not isinstance(subject, Subject):
         raise TypeError(f"stdin must hold a Subject, was {type(subject).__name__}")

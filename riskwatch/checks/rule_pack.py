@@ -1,7 +1,7 @@
-"""Conformance kit for rule packs: the files hold together, and say what their fixtures expect.
+"""Conformance kit for rule packs: the files are valid, and the rules meet their fixtures.
 
-A pack carries its expectations in ``fixtures/*.toml`` beside its rules. A fixture is a list of
-steps of one scope; after each, the scope must be in the state it names::
+A pack contains its expectations in ``fixtures/*.toml`` beside its rules. A fixture is a list of
+steps of one scope. After each step, the scope must be in the state that the step names::
 
     [[fixtures]]
     about = "a discount that lasts is watched, and let go when it is over"
@@ -11,9 +11,9 @@ steps of one scope; after each, the scope must be in the state it names::
       { t_s = "5m", features = { discount_bp = 25.0 }, expect = "WATCH" },
     ]
 
-``t_s`` is event time since the beginning, ``observations`` how many fresh observations came
-since the step before (1 if left out), ``cause`` what the price graph says (``none``). A feature
-that is left out has no value, which is not zero.
+``t_s`` is event time since the beginning. ``observations`` is the number of new observations since
+the step before (default 1). ``cause`` is the cause from the price graph (default ``none``). A
+feature that is left out has no value, which differs from zero.
 """
 
 from __future__ import annotations
@@ -38,18 +38,15 @@ if TYPE_CHECKING:
     from riskwatch.core.rules import RulePack
 
 
-# The state machine of the risk stage, as the fixtures of a rule pack drive it.
-
-
 class ScopeRuleEngine:
-    """One scope under a pack of rules, in its first state.
+    """The rule engine of the risk stage for one scope, in its initial state.
 
     Parameters
     ----------
     pack : RulePack
         The rules.
     scope : str
-        Which scope; its kind says which rules.
+        The scope; its kind selects the rules.
 
     Examples
     --------
@@ -57,8 +54,8 @@ class ScopeRuleEngine:
     >>> from riskwatch.core.rules import Condition, Rule, RulePack
     >>> rule = Rule(id="r", scope_kind="asset", state=State.WATCH,
     ...             any=(Condition(feature="discount_bp", at=20.0),))
-    >>> machine = ScopeRuleEngine(RulePack(rules=(rule,)), "asset:USDC")
-    >>> machine(Step(t_s=0.0, features={"discount_bp": 25.0}, expect=State.WATCH)).value
+    >>> engine = ScopeRuleEngine(RulePack(rules=(rule,)), "asset:USDC")
+    >>> engine(Step(t_s=0.0, features={"discount_bp": 25.0}, expect=State.WATCH)).value
     'WATCH'
     """
 
@@ -69,9 +66,9 @@ class ScopeRuleEngine:
         self._us = 0
 
     def __call__(self, step: Step) -> State:
-        """Take one step and say the state."""
+        """Apply one step and return the state."""
         us = int(step.t_s * SECOND)
-        look = self._rules.evaluate(
+        evaluation = self._rules.evaluate(
             self._row,
             step.features,
             step.cause,
@@ -80,7 +77,7 @@ class ScopeRuleEngine:
         )
         self._us = us
         if self._row.state is not State.HALT:  # it latches
-            self._row.state = look.state
+            self._row.state = evaluation.state
         return self._row.state
 
 
@@ -88,7 +85,7 @@ FOLDER: Final = "fixtures"
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a scope at `t_s` seconds, and the state it must then be in."""
+    """The features of a scope at `t_s` seconds, and the state that it must have then."""
 
     t_s: float
     features: dict[str, float] = {}
@@ -98,7 +95,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fixture(msgspec.Struct, frozen=True, kw_only=True):
-    """What one scope lives through, in words and in steps."""
+    """A sequence of steps of one scope, with a description."""
 
     about: str
     scope: str
@@ -117,18 +114,18 @@ class Fixtures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FixtureEngine(Protocol):
-    """The state machine of one scope."""
+    """The rule engine of one scope."""
 
     def __call__(self, step: Step) -> State:
-        """Take one step and say the state."""
+        """Apply one step and return the state."""
         ...
 
 
 class FixtureEngineFactory(Protocol):
-    """Makes machines."""
+    """Makes rule engines."""
 
     def __call__(self, pack: RulePack, scope: str) -> FixtureEngine:
-        """Make the machine of `scope` under `pack`, in its first state."""
+        """Return the rule engine of `scope` under `pack`, in its initial state."""
         ...
 
 
@@ -142,27 +139,27 @@ CHECKS: Final[Checks] = {
 
 
 def check_rule_pack(directory: Path, machine_of: FixtureEngineFactory) -> int:
-    """Check that a folder of rules loads, and that its fixtures come out as they say.
+    """Check that a folder of rules loads, and that its fixtures reach their expected states.
 
     Parameters
     ----------
     directory : Path
-        With ``reference.toml``, ``limits.toml``, ``static.toml``, ``policy.toml``,
+        Folder with ``reference.toml``, ``limits.toml``, ``static.toml``, ``policy.toml``,
         ``models.toml`` and ``fixtures/``.
-    machine_of : MachineOf
+    machine_of : FixtureEngineFactory
         ``machine_of(pack, scope)(step)`` is the state after a step.
 
     Returns
     -------
     int
-        How many steps were checked.
+        Number of steps that were checked.
 
     Raises
     ------
     ConfigError
         If a file cannot be used.
     AssertionError
-        Naming every step that came out otherwise, and every rule without a fixture.
+        Naming every step with another state, and every rule without a fixture.
     """
     pack = load(directory).rules
     fixtures = load_fixtures(directory, pack)
@@ -182,8 +179,8 @@ def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
     Raises
     ------
     ConfigError
-        If one cannot be used with `pack`: no rule of it could ever see the scope or a feature,
-        or time does not go forward.
+        If a fixture cannot be used with `pack`: none of its rules uses the scope or a feature, or
+        time does not increase.
     """
     found = {}
     for path in sorted((directory / FOLDER).glob("*.toml")):
@@ -196,11 +193,11 @@ def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
 
 
 def mismatches(pack: RulePack, fixture: Fixture, machine_of: FixtureEngineFactory) -> list[str]:
-    """Steps of `fixture` after which the state is another than expected, in words."""
-    machine = machine_of(pack, fixture.scope)
+    """Describe the steps of `fixture` after which the state differs from the expected one."""
+    engine = machine_of(pack, fixture.scope)
     wrong = []
     for step in fixture.steps:
-        state = machine(step)
+        state = engine(step)
         if state is not step.expect:
             wrong.append(
                 f"{fixture.scope} at {step.t_s:g} s: expected {step.expect}, was {state} "
@@ -210,7 +207,7 @@ def mismatches(pack: RulePack, fixture: Fixture, machine_of: FixtureEngineFactor
 
 
 def rules_without_fixture(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
-    """Ids of the rules that no fixture sees over their threshold and in their state."""
+    """Return the ids of the rules without a fixture that exceeds their threshold in their state."""
     return [
         rule.id
         for rule in pack.rules

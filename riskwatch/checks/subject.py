@@ -1,4 +1,4 @@
-"""What a model is checked with: how to make one, and the stream that it is shown."""
+"""The subject of a model check: how to make the model, and the stream of its examples."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 FEATURES: Final = ("velocity_bp", "drift_bp", "sd_bp", "vol_bp", "missing_share", "peer_bp")
-"""Names that the shipped generations know, and a foreign one may ignore."""
+"""Feature names that the shipped generations use; another model may ignore them."""
 
 Example = tuple[dict[str, float], bool]
-"""A state, and what became of it."""
+"""The features of a scope, and their label."""
 
 
 class ConformanceError(RiskwatchError):
-    """A check found that a model does not keep what the engine relies on."""
+    """A check found that a model does not meet a requirement of the ensemble."""
 
 
-def require(kept: bool, promise: str) -> None:
-    """Raise :class:`ConformanceError` unless a promise was kept."""
-    if not kept:
-        raise ConformanceError(promise)
+def require(condition: bool, requirement: str) -> None:
+    """Raise :class:`ConformanceError` unless a condition holds."""
+    if not condition:
+        raise ConformanceError(requirement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,17 @@ class Subject:
     model : str or callable
         Registered name, or factory.
     options : mapping
-        Of the factory.
+        Options of the factory.
     target : str
-        Target that it is made for.
+        Target that the model is made for.
     features : sequence of str
-        What states are made of, beside ``severity``.
+        Features of the examples, beside ``severity``.
     events : int
-        States that it is shown where its bounds are measured.
+        Number of examples in the checks of its bounds.
     max_state_bytes : int
         Most bytes of its state as JSON.
     score_ratio, learn_ratio : float
-        Most time per score and per label, as multiples of what a scaler and a logistic
+        Most time per score and per label, as multiples of the time that a scaler and a logistic
         regression of River take to score and learn in the same run.
     """
 
@@ -70,11 +70,11 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Name in messages."""
         return self.model if isinstance(self.model, str) else getattr(self.model, "__name__", "?")
 
     def make(self) -> Generation:
-        """Make one that has seen nothing.
+        """Return an untrained model.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Subject:
         return registry.make(self.name, self.model, self.options, self.target)
 
     def trained_model(self, count: int = 200, seed: int = 1) -> Generation:
-        """Make one that has learned from the first lessons of a stream."""
+        """Return a model that was trained on the first examples of a stream."""
         made = self.make()
         for x, y in self.examples(count, seed):
             made.score(x)
@@ -94,8 +94,8 @@ class Subject:
         return made
 
     def examples(self, count: int, seed: int = 1) -> Iterator[Example]:
-        """Yield states with labels; the same for the same seed, and both labels among them."""
-        rng = Random(f"check_model/{seed}")  # noqa: S311 - scenery, not secrets
+        """Yield features with labels of both kinds; the same for the same seed."""
+        rng = Random(f"check_model/{seed}")  # noqa: S311 - sample data, not secrets
         bp = 20.0
         for _ in range(count):
             bp = max(0.0, 0.95 * bp + rng.gauss(1.5, 8.0))
@@ -105,26 +105,26 @@ class Subject:
 
 
 def digest_of(scores: Sequence[Score]) -> str:
-    """SHA-256 of what was said, to the last bit of every number."""
+    """Return the SHA-256 of scores, with every bit of every number."""
     return sha256(msgspec.json.encode(scores, order="sorted")).hexdigest()
 
 
-def score_stream(model: Generation, lessons: Iterator[Example]) -> list[Score]:
-    """What a model says along a stream that it learns from."""
+def score_stream(model: Generation, examples: Iterator[Example]) -> list[Score]:
+    """Return the scores of a model along a stream that it learns from."""
     out = []
-    for x, y in lessons:
+    for x, y in examples:
         out.append(model.score(x))
         model.learn(x, y)
     return out
 
 
 def encode_state(model: Generation) -> bytes:
-    """State of a model as JSON, keys sorted."""
+    """Return the state of a model as JSON, keys sorted."""
     return msgspec.json.encode(model.state(), order="sorted")
 
 
 def score_defect(score: object) -> str:
-    """What is wrong with a score; empty if nothing is.
+    """Return what is wrong with a score; empty if nothing is.
 
     Examples
     --------
@@ -144,11 +144,11 @@ def score_defect(score: object) -> str:
 
 
 def encode_subject(subject: Subject) -> str:
-    """Text that another process can make the subject of.
+    """Return a text from which another process can rebuild the subject.
 
     Raises
     ------
-    BrokenPromiseError
+    ConformanceError
         If its factory or options cannot be sent to another process.
     """
     try:

@@ -1,10 +1,10 @@
-"""What trading systems import: subscription to alerts and to the kill switch, and publishing.
+"""The library that trading systems import: the order guard, subscriptions and publishing.
 
-:class:`KillSwitch` answers whether an order may go, without asking anybody; :class:`DeadMan`
-keeps a venue's own cancel-on-timeout alive as long as it does. :func:`alerts` and
-:func:`killswitch` are iterators of :class:`Message`; :func:`publish` sends
-events. All take a :class:`~riskwatch.contracts.connection.KafkaConnection`. Everything that can
-go wrong is a :class:`ClientError`. See ``docs/examples`` for ten lines of each.
+:class:`KillSwitch` decides whether an order may go; it makes no network call for an order.
+:class:`DeadMan` keeps a venue's own cancel-on-timeout alive as long as the kill switch allows.
+:func:`alerts` and :func:`killswitch` are iterators of :class:`Message`; :func:`publish` sends
+events. All of them take a :class:`~riskwatch.contracts.connection.KafkaConnection`. Every error is
+a :class:`ClientError`. ``docs/examples`` shows each of them in ten lines.
 """
 
 from riskwatch.client.deadman import DeadMan

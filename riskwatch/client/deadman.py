@@ -1,8 +1,9 @@
-"""Keeps a venue's own cancel-on-timeout alive while the kill switch allows, and lets it fire.
+"""Refresh a venue's own cancel-on-timeout while the kill switch allows orders.
 
-Many venues offer it: a call that says "cancel everything of mine in `timeout` seconds", to be
-repeated to push the moment away. What is refreshed here stops being refreshed at HALT, when the
-guard fails closed to HALT, and when this process dies: the venue then cancels by itself.
+Many venues offer a call that means "cancel all my orders in `timeout` seconds". Each repetition of
+the call restarts the timer. This module stops repeating it at HALT and when the guard fails closed
+to HALT. The repetition also stops when this process dies. The venue then cancels the orders by
+itself.
 """
 
 from __future__ import annotations
@@ -30,25 +31,26 @@ log = logging.getLogger("riskwatch.client")
 
 
 class DeadMan:
-    """Refreshes one venue's timer at a quarter of its timeout. A context manager.
+    """Refreshes one venue's timer four times in each timeout. A context manager.
 
     Parameters
     ----------
     refresh : callable
-        Asks the venue to cancel everything in so many seconds, in place of the last such wish.
-        It may raise anything; it must not wait longer than a quarter of the timeout.
+        Asks the venue to cancel everything in the given number of seconds, and replaces the earlier
+        request. It may raise any exception. It must not block for longer than a quarter of the
+        timeout.
     timeout_s : float
-        Seconds until the venue cancels, unless refreshed.
+        Seconds until the venue cancels, unless the timer is refreshed.
     asked : callable
-        What the guard says of orders at that venue, such as
-        ``lambda: guard.allows(counterparty="kraken")``.
+        Returns the guard's answer for orders at that venue, such as ``lambda:
+        guard.allows(counterparty="kraken")``.
     clock : callable
-        Seconds that only grow.
+        Returns seconds of a monotonic clock.
 
     Attributes
     ----------
     fires_by : float or None
-        When the venue cancels at the latest, by `clock`; ``None`` before the first refresh.
+        Latest time at which the venue cancels, by `clock`; ``None`` before the first refresh.
     failed : int
         Refreshes in a row that failed.
 
@@ -59,10 +61,10 @@ class DeadMan:
 
     Notes
     -----
-    REDUCE does not stop it: orders that reduce must stay. Closing it neither refreshes nor
-    disarms, so what rests at the venue is cancelled when the timer runs out. Whether a venue
-    also counts a cancelled timer as disarmed, and whether its timer covers all markets, is the
-    venue's; read its documentation.
+    REDUCE does not stop the refreshes, because orders that reduce must stay at the venue.
+    :meth:`close` neither refreshes the timer nor cancels it, so the venue cancels all open orders
+    when the timer runs out. Two properties depend on the venue, and its documentation states them:
+    whether a cancelled timer counts as disarmed, and whether the timer covers all markets.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class DeadMan:
         self.failed = 0
 
     def turn(self) -> bool:
-        """Refresh once, if the guard allows; returns whether the venue took it."""
+        """Refresh once, if the guard allows; return whether the venue accepted the refresh."""
         answer = self._asked()
         if answer.state is State.HALT:
             if not self._held:
@@ -97,24 +99,24 @@ class DeadMan:
         began = self._clock()
         try:
             self._refresh(self._timeout_s)
-        except Exception:  # whatever a venue's library raises: the next turn tries again
+        except Exception:  # a venue's library may raise anything; the next turn tries again
             self.failed += 1
             log.exception("dead man: refresh failed (%d in a row)", self.failed)
             return False
         self.failed = 0
-        # The venue counts from when it got the call, at the latest from when it answered.
+        # The venue's timer starts when it receives the call, which is before it answers.
         self.fires_by = self._clock() + self._timeout_s
         if self._clock() - began > self._timeout_s / PARTS:
             log.warning("dead man: the venue took %.1f s to answer", self._clock() - began)
         return True
 
     def start(self) -> Self:
-        """Begin."""
+        """Start the refresh thread."""
         self._thread.start()
         return self
 
     def close(self) -> None:
-        """Stop refreshing: the venue's timer runs out by itself."""
+        """Stop the refreshes; the venue's timer runs out by itself."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the broker."""
+"""Errors that the client raises."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ class ClientError(errors.RiskwatchError):
 
 
 class BrokerError(ClientError, errors.BrokerError):
-    """The broker does not answer, or refuses. The message names its address."""
+    """The broker does not answer, or refuses a request. The message names its address."""
 
 
 class TopicError(ClientError):
-    """A topic is not there, or is no longer laid out as it was. The message names it."""
+    """A topic does not exist, or its partitions changed. The message names the topic."""
 
 
 class HistoryError(ClientError):
-    """What a topic holds is not the continuation of what was read.
+    """The records of a topic do not continue the records that were read before.
 
-    Records between were removed, or a worker writes another history under numbers that it has
-    used before (its database was replaced). Going on by itself could lose an alert, so a person
-    decides: as a rule by starting anew, without a group or under another one.
+    Either records between them were removed, or a worker writes a different history under sequence
+    numbers that it has used before, because its database was replaced. Continuing automatically
+    could lose an alert, so a person decides. The usual remedy is to start again without a group or
+    under another group.
     """
 
 
 class UnreadableError(ClientError):
-    """A record of an output topic cannot be understood, so it may say anything.
+    """A record of an output topic cannot be decoded, so its content is unknown.
 
-    Never swallowed: whoever waits for a HALT must take this one for it. Asking the stream for
-    its next item goes on behind the record, and says that it was dealt with.
+    The stream never hides it: code that waits for a HALT must treat this error as a HALT. The
+    stream treats the record as processed when the caller asks for the next item, and continues
+    behind it.
 
     Attributes
     ----------
     topic : str
         Plain name of the topic.
     partition, offset : int
-        Where on it.
+        Position of the record.
     key : str or None
-        Key of the record; on ``riskwatch.killswitch`` the scope that it would have been about.
+        Key of the record; on ``riskwatch.killswitch`` the scope that the record is about.
     reason : str
-        What is wrong with it.
+        Why the record cannot be decoded.
     """
 
     def __init__(
@@ -57,12 +59,12 @@ class UnreadableError(ClientError):
 
 
 class PublishError(ClientError):
-    """An event could not be sent. The message says which; those before it were sent.
+    """An event could not be sent. The message names it; all earlier events were sent.
 
     Attributes
     ----------
     number : int
-        Which, counted from 1 in the order given.
+        Number of the event, counted from 1 in the order given.
     """
 
     def __init__(self, number: int, message: str) -> None:

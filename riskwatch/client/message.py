@@ -1,4 +1,4 @@
-"""One record of an output topic: its envelope, and how it is read."""
+"""A record of an output topic: its envelope, and how it is decoded."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ AlertOutput = (
     | CommandApplied
     | CommandRefused
 )
-"""What travels on ``riskwatch.alerts``."""
+"""Outputs that are published on ``riskwatch.alerts``."""
 OutputT_co = TypeVar("OutputT_co", bound=Output, covariant=True)
 
 _DIGITS = 19
-"""Most digits of an epoch or a number: what fits 64 bits."""
+"""Most digits of an epoch or a sequence number: those of a 64-bit integer."""
 
 
 class Message(msgspec.Struct, Generic[OutputT_co], frozen=True):
@@ -55,13 +55,13 @@ class Message(msgspec.Struct, Generic[OutputT_co], frozen=True):
     key : str
         Key of the record.
     worker : str
-        Who wrote it.
+        Worker that wrote the record.
     epoch : int
-        Term of the writer; a later one voids an earlier one.
+        Epoch of the writer; a later epoch invalidates an earlier one.
     seq : int
-        Number of the record; per topic and worker it only grows.
+        Sequence number of the record; it only grows within one topic and worker.
     output : Output
-        What it says.
+        The decoded output.
     """
 
     topic: str
@@ -73,19 +73,19 @@ class Message(msgspec.Struct, Generic[OutputT_co], frozen=True):
 
 
 class CaughtUp(msgspec.Struct, frozen=True):
-    """Marks that everything that was on the topic when it was opened has been read.
+    """Marks the point where every record that the topic held at opening has been read.
 
     Attributes
     ----------
     messages : int
-        How many were given out until then.
+        Number of messages that the stream returned before the mark.
     """
 
     messages: int
 
 
 class KafkaRecord(Protocol):
-    """What is used of a record of kafka-python."""
+    """The part of a kafka-python record that this package uses."""
 
     @property
     def partition(self) -> int:
@@ -104,22 +104,23 @@ class KafkaRecord(Protocol):
 
     @property
     def value(self) -> bytes | None:
-        """Value; none in a tombstone."""
+        """Value; ``None`` in a tombstone."""
         ...
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Headers in their order."""
+        """Headers in the order of the record."""
         ...
 
 
 def read(topic: str, record: KafkaRecord) -> Message[AnyOutput]:
-    """Read a record of `topic`.
+    """Decode a record of `topic`.
 
     Raises
     ------
     UnreadableError
-        If it lacks a header, is no output of this contract, or belongs elsewhere.
+        If the record lacks a header, holds no output of this contract, or belongs to another topic
+        or key.
     """
     try:
         return _read(topic, record)
@@ -157,7 +158,7 @@ def _header(record: KafkaRecord, name: str) -> bytes:
 
 def _number(record: KafkaRecord, name: str) -> int:
     given = _header(record, name)
-    # `int` alone would take "+1", " 1" and "1_0".
+    # `int` alone would accept "+1", " 1" and "1_0".
     if not given.isdigit() or len(given) > _DIGITS:
         raise ValueError(f"header {name} must be a number in ASCII digits, was {given[:32]!r}")
     return int(given)

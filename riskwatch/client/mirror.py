@@ -1,4 +1,4 @@
-"""Read the Redis mirror. What is not vouched for is not known, and never reads as fine."""
+"""Reader of the Redis mirror. A value that no heartbeat verifies is reported as absent."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class MirrorReading(Generic[T]):
-    """What the mirror says of one key.
+    """The result of reading one key of the mirror.
 
     Attributes
     ----------
     kind : {"absent", "normal", "row"}
-        ``absent``: nothing is known, and `why`. ``normal``: it is known that a scope has no
-        row. ``row``: `value` stands.
+        ``absent``: nothing is known, and `why` gives the reason. ``normal``: the scope is known to
+        have no row. ``row``: `value` is current.
     value : KillSwitchChanged and so on, or None
         The row.
     why : str
         Why nothing is known.
     worker, epoch, seq : str, int, int
-        Who wrote the row, and its place in the order of truth.
+        Worker that wrote the row, its epoch, and the sequence number of the row.
     """
 
     kind: Literal["absent", "normal", "row"]
@@ -76,18 +76,18 @@ class MirrorReading(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class MirrorSwitches:
-    """All switches at one moment.
+    """The states of all switches at one moment.
 
     Attributes
     ----------
     known : bool
         Whether there was a valid heartbeat.
     why : str
-        Why not.
-    scopes : dict of str to Seen
+        Why there was none.
+    scopes : dict of str to MirrorReading
         Every scope that has a row.
     beat : bytes
-        The heartbeat.
+        The encoded heartbeat.
     """
 
     known: bool
@@ -96,33 +96,36 @@ class MirrorSwitches:
     beat: bytes = b""
 
     def reading(self, scope: str) -> MirrorReading[KillSwitchChanged]:
-        """What is known of one scope; one without a row is normal."""
+        """Return the reading of one scope; a scope without a row is normal."""
         if not self.known:
             return MirrorReading("absent", why=self.why)
         return self.scopes.get(scope, MirrorReading("normal"))
 
 
 class _UnknownError(Exception):
-    """Nothing is known, and why. Stays inside."""
+    """Nothing is known; the message gives the reason. Internal to this module."""
 
 
 class MirrorReader:
-    """Asks Redis. Nothing is raised when it is gone, slow or holds garbage: that is `absent`.
+    """Reads the Redis mirror.
+
+    It raises no error when Redis is unavailable or slow, or returns data that cannot be decoded. It
+    returns an ``absent`` reading in these cases.
 
     Parameters
     ----------
     url : str
-        Of Redis.
+        URL of Redis.
     prefix : str
-        As the writer has it.
+        Key prefix that the writer uses.
     clock : callable, optional
-        Microseconds since 1970, to see whether a heartbeat is still valid; this machine's by
-        default.
+        Returns microseconds since 1970, to check whether a heartbeat is still valid. The default is
+        the clock of this machine.
 
     Raises
     ------
     ConfigError
-        If `url` is none.
+        If `url` is not a valid Redis URL.
     """
 
     def __init__(self, url: str, prefix: str = "", clock: Callable[[], int] | None = None) -> None:
@@ -132,25 +135,25 @@ class MirrorReader:
         self._beat = b""
 
     def killswitch(self, scope: str) -> MirrorReading[KillSwitchChanged]:
-        """What is known of the switch of a scope."""
+        """Return the reading of the switch of a scope."""
         try:
-            beat, vouched, rows = self._ask(_SWITCH, [scope])
+            beat, verified, rows = self._ask(_SWITCH, [scope])
         except _UnknownError as unknown:
             return MirrorReading("absent", why=str(unknown))
-        return _switch(scope, rows[0], beat, vouched)
+        return _switch(scope, rows[0], beat, verified)
 
     def killswitch_all(self) -> MirrorSwitches:
-        """What is known of all switches."""
+        """Return the readings of all switches."""
         try:
-            beat, vouched, _ = self._ask(_SWITCH, [])
-            scopes = self._scopes(vouched)
-            # The heartbeat is read again beside the rows, for all of it to be of one moment.
-            beat, vouched, rows = self._ask(_SWITCH, scopes)
+            beat, verified, _ = self._ask(_SWITCH, [])
+            scopes = self._scopes(verified)
+            # The heartbeat is read again together with the rows, so that both show one moment.
+            beat, verified, rows = self._ask(_SWITCH, scopes)
             raw = self._beat
         except _UnknownError as unknown:
             return MirrorSwitches(known=False, why=str(unknown))
         seen = {
-            scope: _switch(scope, row, beat, vouched)
+            scope: _switch(scope, row, beat, verified)
             for scope, row in zip(scopes, rows, strict=True)
         }
         return MirrorSwitches(
@@ -160,32 +163,35 @@ class MirrorReader:
         )
 
     def score(self, key: str) -> MirrorReading[Score]:
-        """What is known of a score: ``asset:<id>`` or ``scope|target|generation``."""
+        """Return the reading of a score: ``asset:<id>`` or ``scope|target|generation``."""
         return self._row("score", key, (ScoreUpdated, AssetValued))
 
     def exposure(self, key: str) -> MirrorReading[Exposure]:
-        """What is known of a row of the exposures, by its key on the topic.
+        """Return the reading of an exposure row, by its key on the topic.
 
-        An amount of zero is a row that was closed.
+        An amount of zero means that the row was closed.
         """
         kinds = (ExposureChanged, PositionChanged, CounterpartyAssessed, LimitMeasured)
         return self._row("exposure", key, kinds)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._redis.close()
 
     def _row(self, kind: str, key: str, types: tuple[type[Any], ...]) -> MirrorReading[Any]:
         try:
-            beat, vouched, rows = self._ask(kind, [key])
+            beat, verified, rows = self._ask(kind, [key])
         except _UnknownError as unknown:
             return MirrorReading("absent", why=str(unknown))
-        return _read(key, rows[0], types, beat, vouched)
+        return _read(key, rows[0], types, beat, verified)
 
     def _ask(
         self, kind: str, keys: list[str]
     ) -> tuple[layout.MirrorHeartbeat, layout.MirrorTable, list[dict[bytes, bytes]]]:
-        """Heartbeat and rows of one moment (of several, when there are very many rows)."""
+        """Return the heartbeat and the rows of one moment.
+
+        More than 512 rows are read in several requests, so they show several moments.
+        """
         heart = layout.heartbeat_key(self._prefix)
         rows: list[dict[bytes, bytes]] = []
         for at in range(0, len(keys) or 1, _CHUNK):
@@ -198,22 +204,22 @@ class MirrorReader:
             *found, last = self._call(fetch)
             rows += found
         beat = layout.decode_field(last.get(layout.VALUE.encode()), layout.MirrorHeartbeat)
-        vouched = layout.decode_field(last.get(layout.TABLE.encode()), layout.MirrorTable)
+        verified = layout.decode_field(last.get(layout.TABLE.encode()), layout.MirrorTable)
         if not last:
             raise _UnknownError("there is no heartbeat")
-        if beat is None or vouched is None:
+        if beat is None or verified is None:
             raise _UnknownError("the heartbeat cannot be read")
         if micros(beat.valid_until) <= self._clock():
             raise _UnknownError(f"the heartbeat was valid until {beat.valid_until.isoformat()}")
         self._beat = last[layout.VALUE.encode()]
-        return beat, vouched, rows
+        return beat, verified, rows
 
-    def _scopes(self, vouched: layout.MirrorTable) -> list[str]:
-        """Every scope that has a row: what was there at the heartbeat, and what came since."""
+    def _scopes(self, verified: layout.MirrorTable) -> list[str]:
+        """Return every scope that has a row, both at the heartbeat and after it."""
         listed = self._call(lambda pipe: pipe.smembers(layout.scopes_key(self._prefix)))[0]
-        if not isinstance(listed, set) or (vouched.scopes and not listed):
+        if not isinstance(listed, set) or (verified.scopes and not listed):
             raise _UnknownError("the list of scopes was lost")
-        return sorted({name.decode(errors="replace") for name in listed}.union(vouched.scopes))
+        return sorted({name.decode(errors="replace") for name in listed}.union(verified.scopes))
 
     def _call(self, fill: Callable[[Any], object]) -> list[Any]:
         pipe = self._redis.pipeline(transaction=True)
@@ -222,16 +228,16 @@ class MirrorReader:
             answers: list[Any] = pipe.execute(raise_on_error=False)
         except (redis.RedisError, OSError) as error:
             raise _UnknownError(f"Redis does not answer: {error}") from error
-        # A key of another type: garbage, but not the same as no key.
+        # A key of another Redis type cannot be decoded, which differs from a missing key.
         return [_GARBAGE if isinstance(found, redis.ResponseError) else found for found in answers]
 
 
 def _switch(
-    scope: str, row: dict[bytes, bytes], beat: layout.MirrorHeartbeat, vouched: layout.MirrorTable
+    scope: str, row: dict[bytes, bytes], beat: layout.MirrorHeartbeat, verified: layout.MirrorTable
 ) -> MirrorReading[KillSwitchChanged]:
-    if not row and scope not in vouched.scopes:
+    if not row and scope not in verified.scopes:
         return MirrorReading("normal")
-    return _read(scope, row, (KillSwitchChanged,), beat, vouched)
+    return _read(scope, row, (KillSwitchChanged,), beat, verified)
 
 
 def _read(
@@ -239,7 +245,7 @@ def _read(
     row: dict[bytes, bytes],
     types: tuple[type[Any], ...],
     beat: layout.MirrorHeartbeat,
-    vouched: layout.MirrorTable,
+    verified: layout.MirrorTable,
 ) -> MirrorReading[Any]:
     if not row:
         return MirrorReading("absent", why="there is no such row")
@@ -253,7 +259,7 @@ def _read(
         value = None
     if epoch is None or seq is None or not isinstance(value, types) or value.key() != key:
         return MirrorReading("absent", why="the row cannot be read")
-    if worker != beat.worker or seq < vouched.seq:
+    if worker != beat.worker or seq < verified.seq:
         return MirrorReading("absent", why="the row is not current any more")
     return MirrorReading("row", value, "", worker, epoch, seq)
 

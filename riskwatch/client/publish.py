@@ -1,4 +1,4 @@
-"""Events in: typed ones or raw lines, to the right topic with the right key."""
+"""Publisher of events: it sends typed events or raw lines to their topic with their key."""
 
 from __future__ import annotations
 
@@ -28,20 +28,17 @@ if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
 
-# Events at the pace at which they happened, or a multiple of it.
-
-
 class Pace:
-    """Holds events back until it is their turn.
+    """Delays events to the pace at which they happened, or a multiple of it.
 
     Parameters
     ----------
     speed : float
-        Times real time; 0 for as fast as possible.
+        Multiple of real time; 0 means as fast as possible.
     clock : callable
-        Seconds that only grow.
+        Returns seconds of a monotonic clock.
     sleep : callable
-        Waits for so many seconds.
+        Waits for the given number of seconds.
 
     Examples
     --------
@@ -66,7 +63,7 @@ class Pace:
         self._origin: tuple[int, float] | None = None
 
     def wait(self, us: int) -> None:
-        """Return when an event of time `us` is due; at once if it is late."""
+        """Return when an event of time `us` is due; return at once if it is late."""
         if not self._speed:
             return
         if self._origin is None:
@@ -77,20 +74,20 @@ class Pace:
             self._sleep(left)
 
 
-# What became of what was published.
+# The result of publishing.
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """An item that is no event of the contract, and was not sent.
+    """An item that is not a valid event of the contract, and was not sent.
 
     Attributes
     ----------
     number : int
-        Which, counted from 1 in the order given.
+        Number of the item, counted from 1 in the order given.
     reason : RejectReason
         The rule that it breaks.
     detail : str
-        Which field, what was expected and what was there.
+        The field, the expected value and the value found.
     """
 
     number: int
@@ -99,16 +96,16 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct):
-    """What became of the items.
+    """Counts of the sent and the refused items.
 
     Attributes
     ----------
     sent : dict of str to int
         Events that the broker acknowledged, by plain name of the topic.
     refused : int
-        Items that were no events.
+        Items that were not valid events.
     first : list of Refused
-        The first of them, with reasons.
+        The first refused items, with reasons.
     """
 
     sent: dict[str, int] = msgspec.field(default_factory=dict)
@@ -117,7 +114,7 @@ class Published(msgspec.Struct):
 
     @property
     def total(self) -> int:
-        """Events that the broker acknowledged."""
+        """Events that the broker acknowledged, over all topics."""
         return sum(self.sent.values())
 
 
@@ -126,7 +123,7 @@ IN_FLIGHT: Final = 5_000
 """Most events that are sent and not yet acknowledged."""
 IN_FLIGHT_BYTES: Final = 32 * 2**20
 MAX_KEPT_REFUSALS: Final = 20
-"""Reasons that are kept."""
+"""Most refused items that a result lists."""
 _CLOSE_S: Final = 5.0
 _LINGER_MS: Final = 5
 
@@ -140,26 +137,27 @@ class _InFlight(NamedTuple):
 
 
 class Publisher:
-    """Sends events in order, each acknowledged by all replicas; a context manager.
+    """Sends events in order; all replicas acknowledge each of them. A context manager.
 
-    A record is never doubled by a retry. Sending waits when too much is under way, so memory is
-    bounded however slow the broker is. Leaving the context waits for everything.
+    A retry never duplicates a record. :meth:`send` blocks when too many events are in flight, so
+    memory is bounded however slow the broker is. Leaving the context waits for all
+    acknowledgements.
 
     Parameters
     ----------
     connection : KafkaConnection
         The broker.
     timeout : float
-        Seconds that the broker may take to answer at first.
+        Seconds that the broker may take to answer the first request.
     delivery : float
-        Seconds until an event that is not acknowledged is an error.
+        Seconds after which an event without an acknowledgement is an error.
     in_flight : int
         Most events that are sent and not yet acknowledged.
 
     Attributes
     ----------
     result : Published
-        What became of the items so far.
+        Counts of the items so far.
 
     Raises
     ------
@@ -204,7 +202,7 @@ class Publisher:
         )
 
     def send(self, item: WireEvent | bytes) -> Refused | None:
-        """Send an event, or a line that holds one; returns why it was not sent, if it was not.
+        """Send an event, or a line that holds one; return why it was refused, or ``None``.
 
         Raises
         ------
@@ -214,7 +212,7 @@ class Publisher:
             If this or an earlier event cannot be delivered.
         """
         value = item.rstrip(b"\r\n") if isinstance(item, bytes) else encode(item)
-        # A typed event is checked too: its class does not keep the ranges of the contract.
+        # A typed event is decoded too, because its class does not check the ranges of the contract.
         event = decode(value)
         return self.refuse(event) if isinstance(event, Refusal) else self.post(event, value)
 
@@ -223,7 +221,7 @@ class Publisher:
         return self.raw(topic_of(event), key_of(event).encode(), value, identity(event))
 
     def refuse(self, refusal: Refusal) -> Refused:
-        """Count an item that is no event."""
+        """Count an item that is not a valid event."""
         self._number += 1
         return self._refused(refusal)
 
@@ -235,7 +233,7 @@ class Publisher:
         what: str = "",
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> Refused | None:
-        """Send any bytes to any topic; `what` names them in errors.
+        """Send any bytes to any topic; error messages name them by `what`.
 
         Raises
         ------
@@ -268,7 +266,7 @@ class Publisher:
         return None
 
     def flush(self) -> None:
-        """Return when everything is acknowledged.
+        """Wait until every event is acknowledged.
 
         Raises
         ------
@@ -279,7 +277,7 @@ class Publisher:
             self._land()
 
     def _land(self) -> None:
-        """Wait for the oldest."""
+        """Wait for the acknowledgement of the oldest event in flight."""
         flight = self._flying.popleft()
         self._bytes -= flight.size
         try:
@@ -304,7 +302,7 @@ class Publisher:
         )
 
     def close(self) -> None:
-        """Let go of the broker; what is not acknowledged within seconds is given up."""
+        """Close the connection; drop what is not acknowledged within five seconds."""
         with suppress(KafkaError):
             self._producer.close(timeout=_CLOSE_S)
 
@@ -322,7 +320,7 @@ class Publisher:
                 self.flush()
         finally:
             self.close()
-            with suppress(PublishError):  # the first error counts; these are for the totals
+            with suppress(PublishError):  # the first error is raised; this completes the totals
                 while self._flying and self._flying[0].future.is_done:
                     self._land()
 
@@ -334,15 +332,16 @@ def publish(
     timeout: float = TIMEOUT_S,
     delivery: float = DELIVERY_S,
 ) -> Published:
-    """Send events, and return when all are acknowledged by all replicas.
+    """Send events, and return when all replicas have acknowledged all of them.
 
     Parameters
     ----------
     connection : KafkaConnection
         The broker.
     events : iterable of WireEvent or bytes
-        Typed events, or lines of JSON. Lines go out as they are. An item that is no event of
-        the contract is not sent; the result says how many there were, and the first reasons.
+        Typed events, or lines of JSON. Lines are sent unchanged. An item that is not a valid event
+        of the contract is not sent; the result counts such items and lists the first of them with
+        reasons.
     timeout, delivery : float
         See :class:`Publisher`.
 
@@ -353,7 +352,7 @@ def publish(
     TopicError
         If a topic does not exist.
     PublishError
-        If an event is not acknowledged in time; it says which.
+        If an event is not acknowledged in time; the error names the event.
     """
     with Publisher(connection, timeout=timeout, delivery=delivery) as publisher:
         for event in events:

@@ -1,4 +1,7 @@
-"""Whether an order reduces: by quantity, position and open orders, never by declaration."""
+"""Check whether an order reduces a position, by quantity, position and open orders.
+
+It never relies on what the sender of the order declares.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,21 @@ Side = Literal["buy", "sell"]
 def reduces(
     side: Side, qty: Decimal, position: Decimal, *, buying: Decimal, selling: Decimal
 ) -> bool:
-    """Whether an order can only bring a position nearer to zero, whatever fills before it.
+    """Return whether an order can only bring a position nearer to zero.
 
-    To be asked for every scope that the order touches, with the position of that scope.
+    The result holds whichever open orders fill before it. Call it for every scope that the order
+    touches, with the position of that scope.
 
     Parameters
     ----------
     side : {"buy", "sell"}
-        Of the order.
+        Side of the order.
     qty : Decimal
         Its quantity, above 0.
     position : Decimal
-        Signed quantity that is held now, in the same unit.
+        Signed quantity of the current position, in the same unit.
     buying, selling : Decimal
-        Quantities of all open orders of either side, at least 0.
+        Quantities of all open orders of each side, at least 0.
 
     Examples
     --------
@@ -40,7 +44,7 @@ def reduces(
     """
     if not qty > 0 or buying < 0 or selling < 0:
         return False
-    # Open orders on the other side only help once they fill, which they may never do.
+    # Open orders on the other side are ignored, because they may never fill.
     if side == "sell":
         return qty + selling <= position
     return qty + buying <= -position

@@ -1,4 +1,4 @@
-"""One output topic as an iterator that can be resumed, and that never goes backwards."""
+"""A resumable iterator over one output topic; its messages never go backwards."""
 
 from __future__ import annotations
 
@@ -28,32 +28,31 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
 
 
-# Which messages are news: repeats and the words of voided writers are not.
-
 MAX_REMEMBERED: Final = 20_000
-"""Messages whose ids are remembered."""
+"""Number of messages whose ids are stored."""
 MAX_KEYS: Final = 200_000
-"""Most lanes of one topic."""
+"""Most keys of one topic."""
 
 
 class SequenceFilter:
-    """Lets every message pass once, and none that is older than what passed before it.
+    """Passes every message once, and drops messages older than the last one passed.
 
-    A lane is what has an order of its own. On a plain topic that is a worker. On a compacted
-    topic it is a worker and a key: compaction may leave the last record of one key, a repeat,
-    behind a newer record of another key, and by the worker alone that key would be lost.
+    The filter keeps one sequence per worker on a plain topic, and one per worker and key on a
+    compacted topic. Compaction may leave the last record of one key, which is a repeat, behind a
+    newer record of another key. With one sequence per worker, the filter would drop that record and
+    lose the key.
 
     Parameters
     ----------
     by_key : bool
         Whether the topic is compacted.
     window : int
-        Messages whose ids are remembered.
+        Number of messages whose ids are stored.
 
     Attributes
     ----------
     repeated, outdated : int
-        Messages that were dropped as seen before, and as written in a voided term.
+        Messages that were dropped as repeats, and as written in an invalidated epoch.
     """
 
     def __init__(self, *, by_key: bool, window: int = MAX_REMEMBERED) -> None:
@@ -67,15 +66,15 @@ class SequenceFilter:
         self._forgot = False
 
     def is_new(self, message: Message[Output]) -> bool:
-        """Whether `message` is news.
+        """Return whether `message` is new.
 
         Raises
         ------
         HistoryError
-            If a worker uses a number again for something else, or there are too many lanes.
+            If a worker uses a sequence number again for another output, or there are too many keys.
         """
-        lane = (message.worker, message.key if self._by_key else "")
-        epoch, seq = self._last.get(lane, (-1, -1))
+        key = (message.worker, message.key if self._by_key else "")
+        epoch, seq = self._last.get(key, (-1, -1))
         if message.seq <= seq:
             self._same(message)
             self.repeated += 1
@@ -83,18 +82,18 @@ class SequenceFilter:
         if message.epoch < epoch:
             self.outdated += 1
             return False
-        if len(self._last) >= MAX_KEYS and lane not in self._last:
+        if len(self._last) >= MAX_KEYS and key not in self._last:
             raise HistoryError(
                 f"{message.topic} has more than {MAX_KEYS} keys: not read any further"
             )
-        self._last[lane] = (message.epoch, message.seq)
+        self._last[key] = (message.epoch, message.seq)
         news = message.output.id not in self._ids
         self._remember(message)
         self.repeated += not news
         return news
 
     def _same(self, message: Message[Output]) -> None:
-        """Check that an old number stands for what it stood for."""
+        """Check that a repeated sequence number belongs to the same output as before."""
         known = self._seen.get((message.worker, message.seq))
         if known == message.output.id or (known is None and not self._forgot):
             return
@@ -117,7 +116,7 @@ Start = Literal["latest", "earliest"] | datetime
 ItemT = TypeVar("ItemT")
 
 _POLL_MS: Final = 250
-"""How long one wait for records is, and so the delay with which `stop` is heard."""
+"""Longest wait of one poll, and so the delay after which the stream reacts to `stop`."""
 _AGAIN_S: Final = 0.1
 _BUFFER: Final = 500
 _METADATA_MS: Final = 30_000
@@ -125,14 +124,15 @@ _CLOSE_MS: Final = 5_000
 
 
 class Stream(Generic[ItemT]):
-    """Iterator over the messages of one output topic; made by :mod:`riskwatch.client.stream`.
+    """Iterator over the messages of one output topic. A context manager.
 
-    For one thread. It ends when `stop` says so or when it is closed, else never: while the
-    broker is away it waits. A context manager.
+    :func:`alerts` and :func:`killswitch` create it. One thread may use it. It ends when `stop`
+    returns true or when it is closed. It waits while the broker is unavailable.
 
-    With a group, the offset of an item is kept once the next one was asked for: a crash
-    repeats the item in hand and loses none. The members of a group do not share out the
-    messages, for the order would be lost: a group is the name under which one process resumes.
+    With a group, the stream commits the offset of an item once the caller asks for the next one. A
+    crash therefore repeats the current item and loses none. The members of a group do not share the
+    messages between them, because that would lose the order. A group is the name under which one
+    process resumes.
 
     Parameters
     ----------
@@ -141,28 +141,28 @@ class Stream(Generic[ItemT]):
     name : str
         Plain name of the topic.
     group : str or None
-        Name under which the position is kept.
+        Name under which the offset is committed.
     start : str or datetime
-        Where to begin where no position is kept: ``latest``, ``earliest``, or with what the
-        broker got at that time or later.
+        Where to begin without a committed offset: ``latest``, ``earliest``, or with the records
+        that the broker received at that time or later.
     stop : callable or None
-        Asked between messages and at least every quarter of a second.
+        Called between messages and at least every quarter of a second; true ends the stream.
     marks : bool
-        Whether to give out :class:`~riskwatch.client.message.CaughtUp`, once.
+        Whether to return :class:`~riskwatch.client.message.CaughtUp`, once.
     timeout : float
-        Seconds that the broker may take to answer at first.
+        Seconds that the broker may take to answer the first request.
 
     Raises
     ------
     BrokerError
-        If the broker does not answer, or refuses.
+        If the broker does not answer, or refuses a request.
     TopicError
-        If the topic is not there; from the iterator, if its partitions changed.
+        If the topic does not exist; from the iterator, if its partitions changed.
     HistoryError
-        If records behind the kept position were removed; from the iterator, if a worker
+        If records behind the committed offset were removed; from the iterator, if a worker
         contradicts itself.
     UnreadableError
-        From the iterator; it may be asked again, and then goes on behind the record.
+        From the iterator. The next call continues behind the record.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class Stream(Generic[ItemT]):
         self._given = 0
         self.order = SequenceFilter(by_key=TOPICS[name].compacted)
         self.caught_up = False
-        """Whether everything that was there at first has been asked for."""
+        """Whether the caller has asked for everything that the topic held at opening."""
         self.closed = False
         self._consumer: Any = open_consumer(
             connection, timeout, BrokerError, group_id=group, metadata_max_age_ms=_METADATA_MS
@@ -204,7 +204,7 @@ class Stream(Generic[ItemT]):
             raise
 
     def _open(self, start: Start, timeout_ms: int) -> dict[TopicPartition, int]:
-        """Go to where reading begins; returns the ends of the partitions that have something."""
+        """Seek to the first offset to read; return the ends of the partitions that hold records."""
         consumer = self._consumer
         try:
             self._partitions = consumer.partitions_for_topic(self._topic)
@@ -279,7 +279,7 @@ class Stream(Generic[ItemT]):
         raise StopIteration
 
     def _let_go(self) -> None:
-        """Take the record in hand for dealt with, for the next one is asked for."""
+        """Treat the current record as processed, because the caller asked for the next one."""
         record, self._held = self._held, None
         if record is not None:
             part = TopicPartition(record.topic, record.partition)
@@ -288,7 +288,7 @@ class Stream(Generic[ItemT]):
                 del self._behind[part]
 
     def _fill(self) -> None:
-        """Wait a while for records."""
+        """Poll for records."""
         try:
             polled: Mapping[Any, list[Any]] = self._consumer.poll(_POLL_MS, max_records=_BUFFER)
         except OffsetOutOfRangeError as error:
@@ -297,7 +297,7 @@ class Stream(Generic[ItemT]):
                 f"made anew: {error}"
             ) from error
         except RetriableError:
-            time.sleep(_AGAIN_S)  # the broker is away; not as fast as it can be asked
+            time.sleep(_AGAIN_S)  # the broker is unavailable: do not poll in a tight loop
             return
         except KafkaError as error:
             raise self._refused(error) from error
@@ -307,7 +307,7 @@ class Stream(Generic[ItemT]):
             self._idle()
 
     def _idle(self) -> None:
-        """See to what needs no message: the end of a compacted log, and the topic's layout."""
+        """Do what needs no message: find the end of a compacted log, check the partitions."""
         # The last record before the end may have been compacted away.
         for part, end in list(self._behind.items()):
             position = self._consumer.position(part, timeout_ms=0)
@@ -322,12 +322,12 @@ class Stream(Generic[ItemT]):
                     f"{len(self._partitions)}: open it anew"
                 )
         elif self._gone_since is None:
-            self._gone_since = time.monotonic()  # a broker that starts may not know it yet
+            self._gone_since = time.monotonic()  # a broker that starts may not list the topic yet
         elif time.monotonic() - self._gone_since > TIMEOUT_S:
             raise TopicError(f"topic {self._topic} is gone from {self._connection.servers}")
 
     def _keep(self) -> None:
-        """Have the broker keep how far we are; one request at a time, and none is waited for."""
+        """Commit the current offsets, with one request at a time, without waiting for it."""
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise BrokerError(
@@ -354,12 +354,12 @@ class Stream(Generic[ItemT]):
         return BrokerError(f"{self._topic} cannot be read from {self._connection.servers}: {error}")
 
     def close(self) -> None:
-        """Keep how far we are, and let go of the broker. The item in hand will come again."""
+        """Commit the offsets and close the connection. The current item will come again."""
         if self.closed:
             return
         self.closed = True
         self._buffer.clear()
-        # What cannot be kept is repeated, which a reader must bear anyway.
+        # Items whose offset cannot be committed are repeated; every reader must handle that anyway.
         with suppress(KafkaError):
             if self._group is not None and self._done != self._kept:
                 self._consumer.commit(self._offsets(), timeout_ms=_CLOSE_MS)
@@ -378,7 +378,7 @@ class Stream(Generic[ItemT]):
         self.close()
 
 
-# Subscriptions: the alerts, and the states of the kill switch.
+# Subscriptions to the alerts and to the states of the kill switch.
 
 ALERTS = AlertRaised.topic or ""
 KILLSWITCH = KillSwitchChanged.topic or ""
@@ -392,19 +392,19 @@ def alerts(
     *,
     timeout: float = TIMEOUT_S,
 ) -> Stream[Message[AlertOutput]]:
-    """Follow ``riskwatch.alerts``: decisions, alerts and data-quality issues, as they are made.
+    """Follow ``riskwatch.alerts``: decisions, alerts and data-quality issues as they are made.
 
     Parameters
     ----------
     connection : KafkaConnection
         The broker.
     group : str, optional
-        Resume where this group stopped. The position is kept once the next message was asked
-        for, so a crash repeats a message and loses none. One process per group.
+        Resume where this group stopped. The offset is committed once the next message is requested,
+        so a crash repeats a message and loses none. Use one process per group.
     start : {"latest", "earliest"} or datetime
         Where to begin without a group, or the first time with one.
     stop : callable, optional
-        Ends the iteration when it says true, such as ``threading.Event().is_set``; asked at
+        Ends the iteration when it returns true, such as ``threading.Event().is_set``; called at
         least every quarter of a second.
     timeout : float
         Seconds that the broker may take to answer when the stream is opened.
@@ -412,9 +412,9 @@ def alerts(
     Returns
     -------
     Stream of Message
-        An iterator and context manager. Each message comes once, none is older than the one
-        before. A record that cannot be read raises :class:`UnreadableError`; the stream may
-        be asked for the next one all the same.
+        An iterator and context manager. Each message comes once, and none is older than the one
+        before. A record that cannot be decoded raises :class:`UnreadableError`; the next call
+        continues behind it.
 
     Raises
     ------
@@ -434,12 +434,13 @@ def killswitch(
 ) -> Stream[Message[KillSwitchChanged] | CaughtUp]:
     """Follow ``riskwatch.killswitch``: the state of every scope, then every change.
 
-    Reads the whole compacted topic, gives one :class:`CaughtUp`, and goes on. Before that mark
-    a table made of the messages is not complete, and a scope that is absent from it may be at
-    HALT. After it, an absent scope is NORMAL as long as heartbeats vouch for the table.
+    The stream reads the whole compacted topic, returns one :class:`CaughtUp`, and continues. Before
+    that mark, a table built from the messages is incomplete, and a scope that is absent from it may
+    be at HALT. After the mark, an absent scope is NORMAL as long as heartbeats verify the table.
 
-    An order path must take :class:`UnreadableError` for the strictest thing that the record
-    could have said about its `key`, and any other error, like silence, for REDUCE.
+    An order path must treat an :class:`UnreadableError` as the strictest state that the record
+    could have given its `key`. It must treat any other error, and the absence of messages, as
+    REDUCE.
 
     Parameters
     ----------
@@ -449,7 +450,7 @@ def killswitch(
     Returns
     -------
     Stream of Message or CaughtUp
-        Per scope, each message comes once and none is older than the one before.
+        Per scope, each message comes once, and none is older than the one before.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``riskwatch audit``: whether the record is whole, and taking it out of the house."""
+"""``riskwatch verify`` and ``riskwatch audit``: check the stored record, and export it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from riskwatch.contracts.audit import AuditLink
 
 
-# ``riskwatch verify``: derive stored decisions again, from the database alone.
+# ``riskwatch verify`` derives stored decisions again, from the database alone.
 
 _WORDS: Final = {
     "same": ("verified", typer.colors.GREEN),
@@ -49,22 +49,22 @@ _WORDS: Final = {
 def verify_decisions_command(
     identifiers: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ID", help="Ids of decisions, or their beginnings."),
+        typer.Argument(metavar="ID", help="Ids of decisions, or prefixes of them."),
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Every decision there is.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every stored decision.")] = False,
     whole: Annotated[
-        bool, typer.Option("--whole", help="From the journal's first entry; --all is so too.")
+        bool, typer.Option("--whole", help="Start at the journal's first entry; --all implies it.")
     ] = False,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Derive decisions again from the database alone, bit for bit; exit code 1 if one differs.
 
-    The journal is replayed under the configurations that were recorded, from the last checkpoint
-    before (`riskwatch audit checkpoint`) or from its first entry. Where it is not kept
-    any more, or another engine decided, the policy is run again on the decision's own inputs,
-    and this says so.
+    The journal is replayed under the recorded configurations. The replay starts at the last
+    checkpoint before the decision (`riskwatch audit checkpoint`), or at the first entry. If the
+    journal is no longer stored, or another engine decided, the policy is run again on the stored
+    inputs of the decision, and the result states this.
     """
     from riskwatch.audit.verify import verify  # noqa: PLC0415 - models take a second to import
 
@@ -105,10 +105,10 @@ def _decision(found: tuple[queries.ResultRow | None, queries.ResultRow | None], 
     return str(decision["id"])
 
 
-app = typer.Typer(help="The audit chain: check it, take it out.", no_args_is_help=True)
+app = typer.Typer(help="The audit chain: check it, export it.", no_args_is_help=True)
 
 Worker = Annotated[
-    str | None, typer.Option(help="Whose chain; needed if the database has several.")
+    str | None, typer.Option(help="Worker of the chain; needed if there are several.")
 ]
 
 
@@ -120,14 +120,14 @@ def verify_bundle_command(
     ] = False,
     noted: Annotated[
         list[str] | None,
-        typer.Option("--head", metavar="WORKER:SEQ:DIGEST", help="Compare with a head noted down."),
+        typer.Option("--head", metavar="WORKER:SEQ:DIGEST", help="Compare with a head from a log."),
     ] = None,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Check every row of every chain; exit code 1 if one was changed, removed, put in or moved.
+    """Check every row of every chain; exit code 1 if one was changed, removed, added or moved.
 
-    Rows that were cut off at the end show only against heads that were published before.
+    Rows that were removed at the end can only be detected by comparison with published heads.
     """
     heads = [_head(each) for each in noted or []]
     if from_topic:
@@ -165,17 +165,17 @@ def checkpoint_command(
     *,
     worker: Worker = None,
     keep: Annotated[
-        int, typer.Option(min=1, help="Checkpoints whose rows stay, the newest.")
+        int, typer.Option(min=1, help="Number of checkpoints whose rows are kept.")
     ] = MAX_CHECKPOINT_ROWSETS,
     end: Annotated[
         bool, typer.Option("--end", help="One at the journal's last entry too: before an upgrade.")
     ] = False,
     database: Database = DEFAULT,
 ) -> None:
-    """Keep the state at the end of each day, for `riskwatch verify` to begin from.
+    """Store the state at the end of each day, from which `riskwatch verify` can start.
 
-    It is taken from the journal, once every decision up to there was derived again; a worker
-    that is at work is not disturbed. Run it daily, and before the journal is archived.
+    The state is computed from the journal, after every decision up to that point was derived again.
+    It does not disturb a running worker. Run it daily, and before the journal is archived.
     """
     from riskwatch.audit.checkpoints import keep_checkpoints  # noqa: PLC0415 - models take a second
 
@@ -203,11 +203,11 @@ def export_command(
     ],
     worker: Worker = None,
     journal: Annotated[
-        bool, typer.Option(help="Replay the journal for holdings and scores of the moment.")
+        bool, typer.Option(help="Replay the journal for holdings and scores at each decision.")
     ] = True,
     database: Database = DEFAULT,
 ) -> None:
-    """Write a signed bundle of a stretch of time, with a report that people can read.
+    """Write a signed bundle of a time interval, with a report for people.
 
     A chain that is not intact is not signed.
     """
@@ -226,19 +226,21 @@ def export_command(
         if breaches:
             raise StoreError(f"the chain is not intact, so nothing is signed: {breaches[0]}")
         rows = list(audit_rows(conn, name, from_us=span[0], to_us=span[1]))
-        told = reconstruct_incident(conn, name, rows, span, journal=journal)
+        incident = reconstruct_incident(conn, name, rows, span, journal=journal)
     manifest = _manifest(name, rows, span)
     files = {
         bundle.CHAIN: bundle.json_lines(rows),
-        "scenes.jsonl": bundle.json_lines(_scenes(told)),
-        "alerts.jsonl": bundle.json_lines(told.alerts),
-        "configuration.json": bundle.json_lines([told.configuration] if told.configuration else []),
-        bundle.REPORT: render_page(told, manifest, span),
+        "scenes.jsonl": bundle.json_lines(_scenes(incident)),
+        "alerts.jsonl": bundle.json_lines(incident.alerts),
+        "configuration.json": bundle.json_lines(
+            [incident.configuration] if incident.configuration else []
+        ),
+        bundle.REPORT: render_page(incident, manifest, span),
     }
     signed = bundle.write_bundle(out, files, manifest, signer)
     typer.echo(f"{out}: {len(rows)} rows of {name}, signed by {signed.key}")
-    if told.without_journal:
-        typer.echo(f"without holdings and scores of the moment: {told.without_journal}")
+    if incident.without_journal:
+        typer.echo(f"without holdings and scores of the moment: {incident.without_journal}")
 
 
 @app.command("check")
@@ -267,7 +269,7 @@ def check_command(
 def keygen_command(
     path: Annotated[Path, typer.Argument(help="New file for the private key.")],
 ) -> None:
-    """Make a key for bundles: the private one in this file, the public one beside it."""
+    """Make a key for bundles: the private key in this file, the public key beside it."""
     beside = path.with_name(path.name + ".pub")
     keyfile.write_public_key(beside, keyfile.create_private_key(path).public_key())
     typer.echo(f"{path}: keep it to yourself\n{beside}: give it to whoever checks bundles")
@@ -308,10 +310,10 @@ def _manifest(worker: str, rows: list[AuditLink], span: tuple[int, int]) -> Bund
     )
 
 
-def _scenes(told: Incident) -> list[dict[str, object]]:
-    """Write the moments without the decisions, which are in the chain."""
+def _scenes(incident: Incident) -> list[dict[str, object]]:
+    """Return the moments without the decisions, which are in the chain."""
     kept = ("row", "exposures", "scores", "assessments", "last_input_s", "rederived")
     return [
-        {"decision_id": scene.decision["id"], **{name: getattr(scene, name) for name in kept}}
-        for scene in told.scenes
+        {"decision_id": context.decision["id"], **{name: getattr(context, name) for name in kept}}
+        for context in incident.scenes
     ]

@@ -1,4 +1,4 @@
-"""``riskwatch bench``: labelled episodes and recordings under every contender, scored."""
+"""``riskwatch bench``: run labelled episodes and recordings with every contender; score them."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from riskwatch.scenarios.episode import Episode
 
 
-# Runs a case of the scoreboard under every contender.
+# Runs of one case of the scoreboard with every contender.
 
 FEEDS = (QualityIssue.FEED_STALE, QualityIssue.FEED_OUTLIER, QualityIssue.FEED_SPIKE)
 NEUTRAL_CAUSES = (Cause.LIMIT, Cause.OPERATOR)
-"""Causes that say nothing of whom the scope names."""
+"""Causes that say nothing about the subject of the scope."""
 
 
 def without_models(config: Config) -> Config:
@@ -82,7 +82,7 @@ def recording_trial(config: Config, recording: Recording, folder: Path) -> Trial
     Raises
     ------
     FeedError
-        If a pattern finds no file, or a file cannot be read.
+        If a pattern matches no file, or a file cannot be read.
     """
     streams = []
     for pattern in recording.files:
@@ -114,17 +114,17 @@ def _trial(
     as_quoted: bool = False,
 ) -> Trial:
     prices = PegPrices(config.reference)
-    heard, said = risk_inputs(config, prices.note_prices(events), tick_us)
-    seen, parties = _deviations(heard, config.reference, as_quoted=as_quoted)
-    rules, _ = _run(without_models(config), heard)
-    ladder, scores = _run(config, heard)
-    changes = {RULES: rules, ENSEMBLE: ladder, PLAIN.name: alarms(PLAIN, seen, State.WATCH)}
+    inputs, outputs = risk_inputs(config, prices.note_prices(events), tick_us)
+    seen, parties = _deviations(inputs, config.reference, as_quoted=as_quoted)
+    rules, _ = _run(without_models(config), inputs)
+    ensemble, scores = _run(config, inputs)
+    changes = {RULES: rules, ENSEMBLE: ensemble, PLAIN.name: alarms(PLAIN, seen, State.WATCH)}
     changes |= {ALONE + name: generation_changes(scores, name) for name in generations(scores)}
     return Trial(
         case=case,
         seed=seed,
         seen=seen,
-        feeds=[o.subject for o in said if isinstance(o, DataQualityRaised) and o.issue in FEEDS],
+        feeds=[o.subject for o in outputs if isinstance(o, DataQualityRaised) and o.issue in FEEDS],
         parties=parties,
         changes=changes,
         scores=scores,
@@ -133,7 +133,7 @@ def _trial(
 
 
 class PegPrices:
-    """Notes the prices of one direct feed per pegged coin as events go by: for the eye alone."""
+    """Collects the prices of one direct feed per pegged coin, for the plots only."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
@@ -141,7 +141,7 @@ class PegPrices:
         self.by_feed: dict[str, list[tuple[int, float]]] = {}
 
     def note_prices(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Yield events as they are, and note what they say; the first feed of a coin is kept."""
+        """Yield events unchanged, and collect prices; the first feed of a coin is used."""
         for event in events:
             if isinstance(event, Quote) and event.last is not None:
                 self._note(event, float(event.last))
@@ -158,12 +158,12 @@ class PegPrices:
 
 
 def _deviations(
-    heard: list[Any], reference: Reference, *, as_quoted: bool
+    inputs: list[Any], reference: Reference, *, as_quoted: bool
 ) -> tuple[dict[str, list[DeviationReading]], int]:
-    """Deviations of the pegged coins, and how many counterparties were watched."""
+    """Return the deviations of the pegged coins, and the number of monitored counterparties."""
     seen: dict[str, list[DeviationReading]] = {}
     parties: dict[str, None] = {}
-    for reading in heard:
+    for reading in inputs:
         if isinstance(reading, CounterpartyReading):
             parties[reading.counterparty] = None
         elif isinstance(reading, MarketReading):
@@ -176,11 +176,11 @@ def _deviations(
     return seen, len(parties)
 
 
-def _run(config: Config, heard: list[Any]) -> tuple[list[StateChange], list[Prediction]]:
-    """Let one configuration decide; returns its changes and its scores."""
+def _run(config: Config, inputs: list[Any]) -> tuple[list[StateChange], list[Prediction]]:
+    """Run the risk stage with one configuration; return its changes and its scores."""
     changes: list[StateChange] = []
     scores: list[Prediction] = []
-    for made in risk_outputs(config, heard):
+    for made in risk_outputs(config, inputs):
         if isinstance(made, ScoreUpdated):
             us = micros(made.ts)
             scores.append(
@@ -194,12 +194,12 @@ def _run(config: Config, heard: list[Any]) -> tuple[list[StateChange], list[Pred
 
 
 def _counts(made: DecisionMade) -> bool:
-    """Whether a decision says something of whom its scope names."""
+    """Return whether a decision says something about the subject of its scope."""
     return parse(made.scope).kind not in (BOOK, FIRM) and made.cause not in NEUTRAL_CAUSES
 
 
 WIDE: Final = 200
-"""Characters of a line: a table that is wrapped cannot be compared or searched."""
+"""Characters of a line: a table with wrapped lines cannot be compared or searched."""
 
 
 def bench_command(
@@ -218,16 +218,17 @@ def bench_command(
         bool,
         typer.Option(
             "--with-pack",
-            help="The pack beside the recordings: then static rules are chosen on both.",
+            help="Run the pack with the recordings; static rules are then chosen on both.",
         ),
     ] = False,
     labels: Annotated[
-        Path | None, typer.Option(help="TOML of what was right there; else the public ones'.")
+        Path | None,
+        typer.Option(help="TOML with the labels of the recordings; else the shipped one."),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many seeds per episode; else the episode's own.")
+        int | None, typer.Option(min=1, help="Number of seeds per episode; else the episode's own.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that run episodes side by side.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that run episodes in parallel.")] = 1,
     html: Annotated[Path | None, typer.Option(help="Write the report with plots here.")] = None,
     config: Annotated[
         Path | None,
@@ -237,21 +238,21 @@ def bench_command(
     ] = None,
     database: Database = DEFAULT,
 ) -> None:
-    """Score the ladder against the rules, each generation and the best static rules.
+    """Score the ensemble against the rules, each generation and the best static rules.
 
-    Prints wins and losses alike, and stores them: `riskwatch sql "SELECT * FROM scoreboard"`.
+    It prints wins and losses, and stores them: `riskwatch sql "SELECT * FROM scoreboard"`.
     """
     from riskwatch.engine import bootstrap  # noqa: PLC0415 - models take a second to import
 
     made = bootstrap.configuration(config)
     console = Console(width=WIDE)
-    told = Console(stderr=True)
+    progress = Console(stderr=True)
     pack = folder is None or with_pack
     names = _names(episodes) if episodes is not None else scenarios.names() if pack else []
     trials = []
     for trial in _done(_due(made, names, folder, labels, seeds), jobs):
         trials.append(trial)
-        told.print(f"{trial.case.name} seed {trial.seed}: done", highlight=False)
+        progress.print(f"{trial.case.name} seed {trial.seed}: done", highlight=False)
     if not trials:
         raise RiskwatchError("nothing to run: no episode and no recording was found")
     board = Scoreboard.of(trials)
@@ -263,7 +264,7 @@ def bench_command(
 
 
 def _names(episodes: str) -> list[str]:
-    """Which episodes of the pack."""
+    """Return the names of episodes in a comma-separated list."""
     return [name.strip() for name in episodes.split(",") if name.strip()]
 
 
@@ -274,8 +275,8 @@ def _due(
     labels: Path | None,
     seeds: int | None,
 ) -> list[Callable[[], Trial]]:
-    """Every run that is asked for, ready to be started."""
-    # Everything is read before the first run, so that a mistake shows at once.
+    """Return a callable for every requested run."""
+    # Everything is read before the first run, so that an error appears at once.
     chosen = [scenarios.load(name) for name in names]
     recorded = () if folder is None else recordings.parse(*_labels(labels))
     if labels is not None and folder is None:
@@ -291,13 +292,13 @@ def _due(
 
 
 def _done(due: Sequence[Callable[[], Trial]], jobs: int) -> Iterator[Trial]:
-    """Carry out runs in `jobs` processes; yields them in the order given, whichever ends first."""
+    """Run the callables in `jobs` processes; yield the results in the given order."""
     if min(jobs, len(due)) <= 1:
         for run in due:
             yield run()
         return
     with ProcessPoolExecutor(min(jobs, len(due)), get_context("spawn")) as pool:
-        # Recordings are last, and the longest: they start first, so that none is waited for alone.
+        # Recordings are last in the list and take longest, so they start first.
         waiting = [pool.submit(run) for run in reversed(due)]
         try:
             while waiting:

@@ -1,4 +1,4 @@
-"""``riskwatch clients``: order paths, what they applied, and how long it took them."""
+"""``riskwatch clients``: the order paths, what they applied, and their times to acknowledge."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAMES = ["client", "last heard", "holds", "late with", "acks", "p50", "p99", "p
 def clients_command(
     *,
     forget: Annotated[
-        str | None, typer.Option(help="Expect nothing of this client any more; it is gone.")
+        str | None, typer.Option(help="Remove this client from the expected ones.")
     ] = None,
     kafka: Kafka = None,
     database: Database = DEFAULT,
@@ -49,7 +49,7 @@ def clients_command(
 
 def _row(found: dict[str, Any]) -> list[str]:
     state = "ended" if found["ended"] else found["floor"]
-    troubled = [f"{name}: {said}" for name, said in found["sources"].items() if said != "ok"]
+    troubled = [f"{name}: {status}" for name, status in found["sources"].items() if status != "ok"]
     return [
         found["client"],
         _time(found["seen_ts"]),

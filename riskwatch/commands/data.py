@@ -1,4 +1,4 @@
-"""``riskwatch import`` and ``riskwatch feeds``: recordings in, events out."""
+"""``riskwatch import`` and ``riskwatch feeds``: convert recordings into events."""
 
 from __future__ import annotations
 
@@ -33,18 +33,16 @@ def import_command(
     files: Annotated[list[Path], typer.Argument(help="CSV (also .gz, .xz, .bz2) or Parquet.")],
     *,
     fmt: Annotated[str, typer.Option("--format", help="Reader, see `riskwatch feeds`.")] = "auto",
-    venue: Annotated[str | None, typer.Option(help="Venue, if no file name says it.")] = None,
+    venue: Annotated[str | None, typer.Option(help="Venue, if no file name contains it.")] = None,
     base: Annotated[str | None, typer.Option(help="Asset that is priced.")] = None,
     quote: Annotated[str | None, typer.Option(help="Asset that it is priced in.")] = None,
     step: Annotated[
         str | None, typer.Option(help="Length of a bar, e.g. 1m, 1h; inferred if absent.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--from", help="First close wanted, e.g. 2023-03-10.")
+        str | None, typer.Option("--from", help="First close to import, e.g. 2023-03-10.")
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--to", help="Close from which on none is wanted.")
-    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="First close not to import.")] = None,
     out: Annotated[
         str, typer.Option("--out", "-o", help="NDJSON file; a folder for several; - for stdout.")
     ] = STDOUT,
@@ -52,7 +50,7 @@ def import_command(
         Path | None, typer.Option(help="NDJSON list of the rows that were skipped, and why.")
     ] = None,
 ) -> None:
-    """Turn public recordings into events: one quote per bar, at the bar's close.
+    """Convert public recordings into events: one quote per bar, at the bar's close.
 
     A summary on stderr accounts for every row: read = written + skipped, with the reasons.
     """
@@ -72,9 +70,9 @@ def import_command(
     ]
     console = Console(stderr=True)
     with ExitStack() as stack:
-        listed = None if rejects is None else stack.enter_context(_replacing(rejects))
+        rejected = None if rejects is None else stack.enter_context(_replacing(rejects))
         for path, made, target in zip(files, plans, targets, strict=True):
-            tally = Tally(on_reject=_lister(path, listed))
+            tally = Tally(on_reject=_reject_writer(path, rejected))
             with _sink(target) as sink:
                 _write(made, tally, sink, console)
             for line in import_summary(path, made, tally):
@@ -89,7 +87,7 @@ def feeds_command() -> None:
 
 
 def import_summary(path: Path, made: Plan, tally: Tally) -> list[str]:
-    """Return what became of a file, in at most four lines; it accounts for every row."""
+    """Return the counts of an import, in at most four lines; they account for every row."""
     job = made.job
     lines = [f"{path.name}: {made.reader.name}, {job.feed}, step {step_text(job.step_us)}"]
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(tally.skips.items()))
@@ -114,13 +112,13 @@ def import_summary(path: Path, made: Plan, tally: Tally) -> list[str]:
 
 @dataclass(frozen=True)
 class _EventSink:
-    """Where the events of one input go; None is stdout."""
+    """The destination of the events of one input; ``None`` is stdout."""
 
     path: Path | None
 
 
 def _targets(files: list[Path], out: str, rejects: Path | None) -> list[_EventSink]:
-    """One target per input, none of which is an input, the rejects, or another's target."""
+    """Return one target per input; none is an input, the rejects file, or another's target."""
     if out == STDOUT:
         if len(files) > 1:
             raise FeedError("several files need --out FOLDER: one NDJSON file is made for each")
@@ -150,7 +148,7 @@ def _moment(option: str, value: str | None) -> int | None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file that appears under its name only when it is complete."""
+    """Write a file under a temporary name, and rename it when it is complete."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,13 +174,13 @@ def _sink(target: _EventSink) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _lister(path: Path, listed: IO[bytes] | None) -> Callable[[Reject], None] | None:
-    if listed is None:
+def _reject_writer(path: Path, rejected: IO[bytes] | None) -> Callable[[Reject], None] | None:
+    if rejected is None:
         return None
 
     def write(reject: Reject) -> None:
         row = {"file": str(path), **msgspec.structs.asdict(reject)}
-        listed.write(msgspec.json.encode(row) + b"\n")
+        rejected.write(msgspec.json.encode(row) + b"\n")
 
     return write
 

@@ -25,13 +25,13 @@ app = typer.Typer(help="Create, update and check the database.", no_args_is_help
 
 @app.command("upgrade")
 def upgrade_command(database: Database = DEFAULT) -> None:
-    """Create the tables and views, or bring them up to this build."""
+    """Create the tables and views, or update them to this build."""
     typer.echo(f"at revision {migrate.upgrade(database)}")
 
 
 @app.command("current")
 def current_command(database: Database = DEFAULT) -> None:
-    """Say which revision a database is at."""
+    """Print the revision of a database."""
     found = migrate.current_revision(database)
     if found is None:
         raise StoreError(
@@ -43,6 +43,6 @@ def current_command(database: Database = DEFAULT) -> None:
 
 @app.command("check")
 def check_command(database: Database = DEFAULT) -> None:
-    """Check that a database is exactly what this build needs; exit code 2 if it is not."""
+    """Check that the schema of a database is exactly that of this build; exit code 2 if not."""
     migrate.check(database)
     typer.echo(f"as this build needs it, at revision {migrate.head_revision()}")

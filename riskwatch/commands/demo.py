@@ -1,4 +1,4 @@
-"""``riskwatch demo``: an embedded episode through the whole pipeline, on the screen."""
+"""``riskwatch demo``: run an embedded episode through the whole pipeline, on the screen."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 EPISODE: Final = "usdc_2023"
 LIVE_S: Final = 20.0
-"""How long the window takes on a live screen, seconds."""
+"""Duration of the window on a live screen, seconds."""
 BATCH: Final = 200
-"""Events per transaction, and so per step of the screen."""
+"""Events per transaction, and so per update of the screen."""
 FILE: Final = "riskwatch-demo.db"
 
 FOLLOW_UP: Final = (
@@ -60,29 +60,29 @@ FOLLOW_UP: Final = (
         ),
     ),
 )
-"""What a person would ask next, and how."""
+"""Likely next questions, and the queries that answer them."""
 
 
 @dataclass(slots=True)
 class DisplayedStore:
-    """A store that shows each batch once it is true."""
+    """A store that displays each batch after its commit."""
 
     store: Store
     show: DashboardView
     read: int = 0
 
     def take_lease(self, worker: str, holder: str) -> ResumePoint:
-        """As the store does."""
+        """Take the lease of the wrapped store."""
         return self.store.take_lease(worker, holder)
 
     def commit(self, batch: Batch) -> None:
-        """Make a batch true, then show it."""
+        """Commit a batch, then display it."""
         self.store.commit(batch)
         new, self.read = batch.counts.read - self.read, batch.counts.read
         self.show.batch(batch.us, [s.output for s in batch.outputs], new)
 
     def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
-        """As the store does."""
+        """Return the pending records of the wrapped store."""
         return self.store.pending(worker, limit, latest_only=latest_only)
 
 
@@ -92,21 +92,22 @@ def demo_command(
         float | None,
         typer.Option(
             min=0.0,
-            help="Event time per second of yours; 0 for as fast as it goes.",
+            help="Seconds of event time per second; 0 for as fast as possible.",
         ),
     ] = None,
     plain: Annotated[
         bool, typer.Option("--plain", help="Lines of text, no terminal control; for logs.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
-    database: Annotated[Path, typer.Option(help="SQLite file to fill; it is made anew.")] = Path(
+    database: Annotated[Path, typer.Option(help="SQLite file to fill; it is replaced.")] = Path(
         FILE
     ),
     capture: Annotated[
-        Path | None, typer.Option(help="Draw the decisive moment into this .svg or .txt file.")
+        Path | None,
+        typer.Option(help="Write a picture of the decisive moment to this .svg or .txt file."),
     ] = None,
 ) -> None:
-    """Live through USDC's weekend off its peg in March 2023, with a sample book."""
+    """Run USDC's weekend off its peg in March 2023, with the events of a sample firm."""
     from riskwatch.engine import bootstrap  # noqa: PLC0415 - models take a second to import
 
     if capture is not None:
@@ -131,7 +132,7 @@ def demo_command(
 
 
 def _renew(database: Path) -> None:
-    """Remove what an earlier demo left; refuse to remove anything else."""
+    """Remove the database of an earlier demo; refuse to remove any other file."""
     if database.exists() and not database.read_bytes()[:16].startswith(b"SQLite format 3"):
         raise RiskwatchError(f"{database} exists and is no SQLite file: name another --database")
     for suffix in ("", "-wal", "-shm", "-journal"):
@@ -163,19 +164,21 @@ def _play(
 def _epilogue(
     console: Console, show: DashboardView, database: Path, summary: ReplaySummary
 ) -> None:
-    """Explain the decisive signal, and answer what a person would ask next."""
+    """Explain the decisive signal, and answer the likely next questions."""
     url = f"sqlite:///{database}"
-    say = partial(console.print, markup=False, highlight=False, soft_wrap=True, emoji=False)
-    say(f"\n{summary.read:,} events in {summary.seconds:.1f} s, all of it now in {database}.\n")
+    write = partial(console.print, markup=False, highlight=False, soft_wrap=True, emoji=False)
+    write(f"\n{summary.read:,} events in {summary.seconds:.1f} s, all of it now in {database}.\n")
     with queries.open_reader(url) as conn:
         if show.decisive is not None:
             _, decision = queries.find_alert_and_decision(conn, show.decisive.id)
             assert decision is not None, "a decision that was shown is committed"
             switches = queries.switches_of(conn, show.decisive.id)
-            say(f"The decisive signal, as `riskwatch explain {show.decisive.id[:12]}` tells it:\n")
+            write(
+                f"The decisive signal, as `riskwatch explain {show.decisive.id[:12]}` tells it:\n"
+            )
             for line in explain_decision(decision, switches):
-                say(line)
+                write(line)
         for question, query in FOLLOW_UP:
-            say(f"\n{question}\n  riskwatch sql --database {url} \\\n    {query!r}")
+            write(f"\n{question}\n  riskwatch sql --database {url} \\\n    {query!r}")
             names, rows, _ = run_user_query(conn, query, limit=50)
             show_rows(names, rows)

@@ -1,4 +1,4 @@
-"""``riskwatch dlq``: what was refused, sending it again, and setting aside what stops a worker."""
+"""``riskwatch dlq``: list dead letters, replay them, and quarantine messages that stop a worker."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from riskwatch.store.dead_letters import DeadLetterSummary
 
 
-# A dead letter in words, and as JSON: nothing in it steers the terminal that it is shown on.
+# Dead letters as text and as JSON. No content of a dead letter may control the terminal.
 
 MAX_HEX_DIGITS: Final = 4096
 """Most bytes that are shown as hexadecimal digits."""
 _WIDTH: Final = 32
 
 
-def printable(said: str, keep: str = "") -> str:
-    r"""Text that cannot steer a terminal.
+def printable(text: str, keep: str = "") -> str:
+    r"""Return text without characters that control a terminal.
 
     Examples
     --------
@@ -54,31 +54,31 @@ def printable(said: str, keep: str = "") -> str:
     return "".join(
         char if char.isprintable() or char in keep
         else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in said
+        for char in text
     )  # fmt: skip
 
 
-def summary_cells(heading: DeadLetterSummary) -> Iterable[Any]:
-    """Cells of a letter in the list."""
-    place = heading.place
-    yield from (printable(place.id), place.worker, heading.reason, printable(heading.detail))
-    yield from (heading.payload_bytes, rfc3339(heading.us) if heading.us else "")
-    yield printable(heading.replayed_by or "")
+def summary_cells(summary: DeadLetterSummary) -> Iterable[Any]:
+    """Yield the cells of a dead letter in the list."""
+    place = summary.place
+    yield from (printable(place.id), place.worker, summary.reason, printable(summary.detail))
+    yield from (summary.payload_bytes, rfc3339(summary.us) if summary.us else "")
+    yield printable(summary.replayed_by or "")
 
 
-def summary_json(heading: DeadLetterSummary) -> dict[str, Any]:
-    """Heading of a letter for JSON."""
-    place = heading.place
+def summary_json(summary: DeadLetterSummary) -> dict[str, Any]:
+    """Return the summary of a dead letter for JSON."""
+    place = summary.place
     where = {"worker": place.worker, "stream": place.stream, "position": place.position}
     return {"id": place.id} | where | {
-        "reason": heading.reason, "detail": heading.detail, "bytes": heading.payload_bytes,
-        "us": heading.us, "replayed_by": heading.replayed_by,
+        "reason": summary.reason, "detail": summary.detail, "bytes": summary.payload_bytes,
+        "us": summary.us, "replayed_by": summary.replayed_by,
     }  # fmt: skip
 
 
-def dead_letter_lines(letter: StoredDeadLetter) -> Iterable[str]:
-    """Lines that show all of a letter; bytes that are no UTF-8 as hexadecimal digits."""
-    heading = letter.heading
+def dead_letter_lines(dead_letter: StoredDeadLetter) -> Iterable[str]:
+    """Yield lines with the whole dead letter; bytes that are not UTF-8 as hexadecimal digits."""
+    heading = dead_letter.heading
     place = heading.place
     yield f"id        {printable(place.id)}"
     yield f"worker    {place.worker}"
@@ -87,27 +87,27 @@ def dead_letter_lines(letter: StoredDeadLetter) -> Iterable[str]:
         yield f"at        {rfc3339(heading.us)} (event time of the worker)"
     if heading.replayed_by is not None:
         yield f"replayed  by {printable(heading.replayed_by)}"
-    yield f"key       {'none' if letter.key is None else _printed_bytes(letter.key)}"
-    for name, value in letter.headers:
+    yield f"key       {'none' if dead_letter.key is None else _printed_bytes(dead_letter.key)}"
+    for name, value in dead_letter.headers:
         yield f"header    {printable(name)}: {_printed_bytes(value)}"
-    yield f"payload   {len(letter.payload)} bytes, SHA-256 {letter.sha256}"
-    kind, said = bytes_json(letter.payload)
+    yield f"payload   {len(dead_letter.payload)} bytes, SHA-256 {dead_letter.sha256}"
+    kind, text = bytes_json(dead_letter.payload)
     if kind == "text":
-        yield printable(said, "\n\t")
+        yield printable(text, "\n\t")
         return
-    for at in range(0, min(len(letter.payload), MAX_HEX_DIGITS), _WIDTH):
-        yield f"{at:>8x}  {letter.payload[at : at + _WIDTH].hex(' ')}"
-    if len(letter.payload) > MAX_HEX_DIGITS:
-        yield f"and {len(letter.payload) - MAX_HEX_DIGITS} bytes more: --raw gives all"
+    for at in range(0, min(len(dead_letter.payload), MAX_HEX_DIGITS), _WIDTH):
+        yield f"{at:>8x}  {dead_letter.payload[at : at + _WIDTH].hex(' ')}"
+    if len(dead_letter.payload) > MAX_HEX_DIGITS:
+        yield f"and {len(dead_letter.payload) - MAX_HEX_DIGITS} bytes more: --raw gives all"
 
 
 def _printed_bytes(data: bytes) -> str:
-    kind, said = bytes_json(data)
-    return printable(said) if kind == "text" else f"hex {said}"
+    kind, text = bytes_json(data)
+    return printable(text) if kind == "text" else f"hex {text}"
 
 
 def bytes_json(data: bytes) -> tuple[str, str]:
-    """``text`` and the text, or ``hex`` and the digits."""
+    """Return ``text`` and the text, or ``hex`` and the digits."""
     try:
         return "text", data.decode()
     except UnicodeDecodeError:
@@ -120,7 +120,7 @@ def show_json(row: dict[str, Any]) -> None:
 
 
 REPLAYED: Final = "rw-replayed"
-"""Header of a letter that was sent again: the short id of the letter."""
+"""Header of a replayed dead letter: the short id of the dead letter."""
 
 app = typer.Typer(help="Dead letters, and stages that raised.", no_args_is_help=True)
 
@@ -134,7 +134,7 @@ Topic = Annotated[
 Reason = Annotated[str | None, typer.Option(help="Only of this reason, such as FIELD_RANGE.")]
 Worker = Annotated[str | None, typer.Option(help="Only what this worker refused.")]
 Person = Annotated[
-    str | None, typer.Option(help="Who does it, for the record; the user of this system if unset.")
+    str | None, typer.Option(help="Your name, for the record; the user of this system if unset.")
 ]
 
 
@@ -144,15 +144,15 @@ def list_command(
     topic: Topic = None,
     reason: Reason = None,
     worker: Worker = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most letters to show.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most dead letters to show.")] = 50,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Show dead letters, the newest first, and how many there are of each kind."""
-    wanted = DeadLetterFilter(topic, reason, worker)
+    """Show dead letters, the newest first, and the number of each kind."""
+    criteria = DeadLetterFilter(topic, reason, worker)
     with open_reader(database) as conn:
-        found = dead_letters.dead_letter_summaries(conn, wanted, limit)
-        counted = dead_letters.dead_letter_counts(conn, wanted)
+        found = dead_letters.dead_letter_summaries(conn, criteria, limit)
+        counted = dead_letters.dead_letter_counts(conn, criteria)
     if as_json:
         for heading in found:
             show_json(summary_json(heading))
@@ -169,11 +169,13 @@ def list_command(
 def show_command(
     which: Which = None,
     *,
-    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they came, alone.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Only the bytes of the message, unchanged.")
+    ] = False,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Show one dead letter: why it was refused, and all that came."""
+    """Show one dead letter: why it was refused, and its whole content."""
     with open_reader(database) as conn:
         found = dead_letters.read_dead_letter(
             conn, dead_letters.find_dead_letter(conn, which or [])
@@ -197,34 +199,32 @@ def replay_command(
     which: Which = None,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="All letters of a --reason; see also --topic.")
+        bool, typer.Option("--all", help="All dead letters of a --reason; see also --topic.")
     ] = False,
     topic: Topic = None,
     reason: Reason = None,
     worker: Worker = None,
     yes: Annotated[bool, typer.Option("--yes", help="With --all: do it.")] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Even if it was sent again before.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Even if it was replayed before.")] = False,
     person: Person = None,
     kafka: Kafka = None,
     database: Database = DEFAULT,
 ) -> None:
-    """Send dead letters to their topics again, byte for byte, with their key and headers.
+    """Publish dead letters to their topics again, unchanged, with their key and headers.
 
-    What was applied is known by its identity and not applied twice; what is refused again is a
-    dead letter again.
+    A message that was applied before is detected by its identity and not applied twice. A message
+    that is refused again becomes a dead letter again.
     """
-    wanted = DeadLetterFilter(topic, reason, worker)
+    criteria = DeadLetterFilter(topic, reason, worker)
     if everything == bool(which):
         raise RiskwatchError("dlq replay: name one letter, or use --all with --reason")
     if everything and reason is None:
         raise RiskwatchError("dlq replay: --all goes with --reason")
-    if not everything and wanted != DeadLetterFilter():
+    if not everything and criteria != DeadLetterFilter():
         raise RiskwatchError("dlq replay: --topic, --reason and --worker go with --all")
     with open_reader(database) as conn:
         if everything:
-            chosen = dead_letters.dead_letter_places(conn, wanted)
+            chosen = dead_letters.dead_letter_places(conn, criteria)
         else:
             chosen = [dead_letters.find_dead_letter(conn, which or [])]
             why = unsendable_reason(dead_letters.read_dead_letter(conn, chosen[0]))
@@ -232,14 +232,14 @@ def replay_command(
                 raise RiskwatchError(f"{chosen[0].id} is not sent again: {why}")
     if everything and not yes:
         raise RiskwatchError(f"{len(chosen)} letters would be sent again: --yes does it")
-    who = person_name(person)
+    by = person_name(person)
     engine = _open(database)
     try:
         with Publisher(connection(kafka)) as publisher:
             if everything:
-                _send_all(engine, publisher, chosen, who, again=again)
+                _send_all(engine, publisher, chosen, by, again=again)
             else:
-                typer.echo(_send(engine, publisher, chosen[0], who, again=again))
+                typer.echo(_send(engine, publisher, chosen[0], by, again=again))
     finally:
         engine.dispose()
 
@@ -254,13 +254,13 @@ def quarantine_command(
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
     database: Database = DEFAULT,
 ) -> None:
-    """Ask that a message that a stage cannot take is set aside unread; it takes two people."""
-    place, who = DeadLetterPlace(worker, stream, position), person_name(person)
+    """Request to skip a message that a stage cannot process; two people must request it."""
+    place, by = DeadLetterPlace(worker, stream, position), person_name(person)
     if not reason.strip():
         raise RiskwatchError("dlq quarantine: --reason must say why")
     engine = _open(database)
     try:
-        asked = request_quarantine(engine, worker, (stream, position), who, reason.strip())
+        asked = request_quarantine(engine, worker, (stream, position), by, reason.strip())
     finally:
         engine.dispose()
     typer.echo(
@@ -285,7 +285,7 @@ def retry_command(
     *,
     database: Database = DEFAULT,
 ) -> None:
-    """Let a worker that stays down try again, once a build that can is in place; skips nothing."""
+    """Let a stopped worker process its message again, after an update; nothing is skipped."""
     engine = _open(database)
     try:
         places = reset_crashes(engine, worker)
@@ -296,7 +296,7 @@ def retry_command(
 
 @app.command("faults")
 def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
-    """Show where stages raised, how often, and who wants the message set aside."""
+    """Show where stages raised, how often, and who requested to quarantine the message."""
     with open_reader(database) as conn:
         found = open_faults(conn)
     if as_json:
@@ -315,27 +315,27 @@ def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     show_rows(names, rows)
 
 
-def unsendable_reason(letter: StoredDeadLetter) -> str | None:
-    """Say why a letter cannot be sent again, if it cannot."""
-    place = letter.heading.place
+def unsendable_reason(dead_letter: StoredDeadLetter) -> str | None:
+    """Return why a dead letter cannot be replayed; ``None`` if it can."""
+    place = dead_letter.heading.place
     if input_topic_of(place.stream) is None:
         if place.source != place.stream:
             return f"{place.source} is no input; the workers write it themselves"
         return f"it is from the file {place.stream}: correct it there, or `riskwatch publish` it"
-    size = dict(letter.headers).get("size", b"")
-    cut = letter.heading.reason == "MESSAGE_TOO_LARGE" and size.isdigit()
-    if cut and int(size) > len(letter.payload):
-        return f"only {len(letter.payload)} of its {int(size)} bytes are stored"
+    size = dict(dead_letter.headers).get("size", b"")
+    cut = dead_letter.heading.reason == "MESSAGE_TOO_LARGE" and size.isdigit()
+    if cut and int(size) > len(dead_letter.payload):
+        return f"only {len(dead_letter.payload)} of its {int(size)} bytes are stored"
     return None
 
 
 def person_name(person: str | None) -> str:
-    """Name of whoever acts.
+    """Return the name of the acting person.
 
     Raises
     ------
     RiskwatchError
-        If that is blank.
+        If it is blank.
     """
     found = getpass.getuser() if person is None else person
     if not found.strip():
@@ -346,18 +346,18 @@ def person_name(person: str | None) -> str:
 def _send(
     engine: Engine, publisher: Publisher, place: DeadLetterPlace, person: str, *, again: bool
 ) -> str:
-    """Send one letter; what it says is true once it returns."""
+    """Replay one dead letter; return a report line once the broker has acknowledged it."""
     with engine.begin() as conn:
-        letter = dead_letters.read_dead_letter(conn, place)
+        dead_letter = dead_letters.read_dead_letter(conn, place)
         dead_letters.claim_dead_letter(conn, place, person, again=again)
         topic = input_topic_of(place.stream)
         assert topic is not None, "unsendable() was asked"
-        headers = (*letter.headers, (REPLAYED, place.id.encode()))
-        refused = publisher.raw(topic, letter.key, letter.payload, place.id, headers)
+        headers = (*dead_letter.headers, (REPLAYED, place.id.encode()))
+        refused = publisher.raw(topic, dead_letter.key, dead_letter.payload, place.id, headers)
         if refused is not None:
             raise RiskwatchError(f"{place.id} is not sent again: {refused.detail}")
         publisher.flush()
-    return f"{place.id}: {len(letter.payload)} bytes sent to {topic} by {person}"
+    return f"{place.id}: {len(dead_letter.payload)} bytes sent to {topic} by {person}"
 
 
 def _send_all(
@@ -368,7 +368,7 @@ def _send_all(
     *,
     again: bool,
 ) -> None:
-    """Send what can be sent, in the order in which it was refused; say what was not, and why."""
+    """Replay the dead letters that can be replayed, in their order; report the others and why."""
     not_sent: dict[str, int] = {}
     for place in chosen:
         with engine.connect() as conn:

@@ -1,4 +1,4 @@
-"""``riskwatch doctor``: look at everything that the workers need."""
+"""``riskwatch doctor``: check everything that the workers need."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def doctor_command(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="NDJSON, one object per line.")] = False,
 ) -> None:
-    """Check configuration, database, broker, mirror and clocks; exit code 1 if something failed.
+    """Check configuration, database, broker, mirror and clocks; exit code 1 if a check fails.
 
-    Everything is taken from the environment, as workers take it. Nothing is changed.
+    The settings are those of the environment, as for workers. Nothing is changed.
     """
-    # What a client library has to say is in the findings, in one line each.
+    # The findings already contain the errors of the client library, in one line each.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     failed = False
     for finding in examine(ProcessSettings.read()):

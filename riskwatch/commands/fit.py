@@ -1,4 +1,4 @@
-"""``riskwatch fit``: fits the batch generation on recorded or simulated episodes."""
+"""``riskwatch fit``: fit the batch generation on recorded or simulated episodes."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from riskwatch.scenarios import Episode
 
 
-# What ``riskwatch fit`` measures on drawn paths alone: priors of targets, and asks for WATCH.
+# Fits on random paths alone: priors of targets, and requests for WATCH.
 
 
-def prior_tables(asked: Sequence[TargetSpec], draws: int) -> Iterator[str]:
-    """Yield a table of ``models.toml`` for every depeg target, with what it is worth.
+def prior_tables(specs: Sequence[TargetSpec], draws: int) -> Iterator[str]:
+    """Yield a table of ``models.toml`` for every depeg target, with its figures.
 
-    Fitted on every second drawn path, and judged on the others.
+    The prior is fitted on every second random path, and evaluated on the others.
     """
     from riskwatch.fitting.priors import fit_prior, prior_samples  # noqa: PLC0415 - NumPy
 
     paths, weights = _sample_paths(draws)
-    for question in _discount_targets(asked):
-        target = question.target
-        every_s = question.every / SECOND
+    for spec in _discount_targets(specs):
+        target = spec.target
+        every_s = spec.every / SECOND
         half = [prior_samples(target, every_s, paths[k::2], weights[k::2]) for k in (0, 1)]
         try:
             made = fit_prior(*half)
@@ -58,17 +58,17 @@ def prior_tables(asked: Sequence[TargetSpec], draws: int) -> Iterator[str]:
         )
 
 
-def watch_asks(asked: Sequence[TargetSpec], draws: int) -> Iterator[str]:
-    """Yield how asks for WATCH do on the lowest onset of a coin's discount.
+def watch_asks(specs: Sequence[TargetSpec], draws: int) -> Iterator[str]:
+    """Yield the results of requests for WATCH on the lowest onset of a coin's discount.
 
     Raises
     ------
     RiskwatchError
-        If there is none.
+        If no onset of a discount is configured.
     """
     from riskwatch.fitting.asks import try_asks  # noqa: PLC0415
 
-    onsets = [question for question in _discount_targets(asked) if question.target.start is None]
+    onsets = [spec for spec in _discount_targets(specs) if spec.target.start is None]
     if not onsets:
         raise RiskwatchError("no onset of a discount is configured, so nothing can ask for WATCH")
     lowest = min(onsets, key=lambda q: (q.target.threshold, q.target.horizon_s))
@@ -79,13 +79,13 @@ def watch_asks(asked: Sequence[TargetSpec], draws: int) -> Iterator[str]:
 
 
 def _sample_paths(draws: int) -> tuple[list[list[float]], list[float]]:
-    """Paths, and how much each counts."""
+    """Return random paths, and their weights."""
     return [discount_paths(n) for n in range(draws)], [episode_weight(n) for n in range(draws)]
 
 
-def _discount_targets(asked: Sequence[TargetSpec]) -> list[TargetSpec]:
-    """Questions about a coin below its peg, which is what the paths are of."""
-    return [q for q in asked if q.target.kind == "depeg" and q.target.side == "discount"]
+def _discount_targets(specs: Sequence[TargetSpec]) -> list[TargetSpec]:
+    """Return the targets of a coin below its peg, which the paths show."""
+    return [q for q in specs if q.target.kind == "depeg" and q.target.side == "discount"]
 
 
 BATCH = 5_000
@@ -100,12 +100,12 @@ def fit_command(
     priors: Annotated[
         int | None,
         typer.Option(
-            "--priors", min=100, help="Measure priors on so many drawn paths, and print them."
+            "--priors", min=100, help="Fit priors on this many random paths, and print them."
         ),
     ] = None,
     asks: Annotated[
         int | None,
-        typer.Option("--asks", min=100, help="Try asks for WATCH on so many drawn paths."),
+        typer.Option("--asks", min=100, help="Try requests for WATCH on this many random paths."),
     ] = None,
     episodes: Annotated[
         list[str] | None,
@@ -113,7 +113,7 @@ def fit_command(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of every embedded episode.")] = 3,
     draws: Annotated[
-        int, typer.Option("--drawn", min=0, help="Invented episodes to fit on, drawn by number.")
+        int, typer.Option("--drawn", min=0, help="Number of random episodes to fit on.")
     ] = 0,
     targets: Annotated[
         list[str] | None, typer.Option("--target", help="Only these; else all configured ones.")
@@ -126,8 +126,8 @@ def fit_command(
 ) -> None:
     """Fit frozen trees for every target on episodes, and write them with a digest.
 
-    Samples and labels are taken as they are live, and no fold ever looks back: a model is judged
-    on what came after all that it was fitted on. The same episodes give the same bytes.
+    Samples and labels are taken as in operation. Folds are split by time: a model is evaluated only
+    on samples later than those it was fitted on. The same episodes give the same bytes.
     """
     from riskwatch.engine import bootstrap  # noqa: PLC0415
     from riskwatch.fitting.artefact import fit_artefact  # noqa: PLC0415 - seconds to import
@@ -135,21 +135,21 @@ def fit_command(
     from riskwatch.models.config import target_specs  # noqa: PLC0415
 
     given = bootstrap.configuration(config)
-    asked = [q for group in target_specs(given.policy.models).values() for q in group]
-    horizons = {q.id: q.target.horizon_s for q in asked if targets is None or q.id in targets}
+    specs = [q for group in target_specs(given.policy.models).values() for q in group]
+    horizons = {q.id: q.target.horizon_s for q in specs if targets is None or q.id in targets}
     for name in targets or ():
         if name not in horizons:
-            known = ", ".join(q.id for q in asked)
+            known = ", ".join(q.id for q in specs)
             raise RiskwatchError(f"target {name!r} is not configured: there are {known}")
     if priors is not None or asks is not None:
-        for line in prior_tables(asked, priors) if priors else watch_asks(asked, asks or 0):
+        for line in prior_tables(specs, priors) if priors else watch_asks(specs, asks or 0):
             typer.echo(line)
         return
     if out is None:
         raise RiskwatchError("name the artefact to write with --out, or measure --priors or --asks")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     rows, sources = _labelled_samples(given, files or (), episodes or (), seeds, draws)
-    stated = {question.id: question.rule for question in asked}
+    stated = {spec.id: spec.rule for spec in specs}
     made, reasons = fit_artefact(
         rows, horizons, sources, FitSettings(trees=trees), out.stem, stated
     )
@@ -191,7 +191,7 @@ def _labelled_samples(
 def _recordings(
     files: Sequence[Path], runs: Sequence[tuple[str, str | Episode, int]], folder: Path
 ) -> Iterator[tuple[str, Path]]:
-    """Yield names and files of events; an episode is written out first, by name and seed."""
+    """Yield names and files of events; an episode is first written to a file."""
     encode = msgspec.json.Encoder().encode
     for path in files:
         yield path.name, path
@@ -207,7 +207,7 @@ def _recordings(
 def collect_samples(
     source: str, path: Path, config: Config, counts: float = 1.0
 ) -> list[LabelledSample]:
-    """Samples of one recording with their labels, as the ladder takes them live.
+    """Return the samples of one recording with their labels, as the ensemble takes them.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def collect_samples(
     path : Path
         Its events.
     config : Config
-        Rules and targets; its generations are left out.
+        Rules and targets; its generations are not used.
     counts : float
         Weight of its samples.
 
@@ -229,10 +229,10 @@ def collect_samples(
     from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415
     from riskwatch.models.sample_recorder import SampleRecorder  # noqa: PLC0415
 
-    tape = SampleRecorder(source, counts)
+    recorder = SampleRecorder(source, counts)
     generations = (
         GenerationConfig(model="rules", authority="full"),
-        GenerationConfig(model="tape", options={"tape": tape}),
+        GenerationConfig(model="tape", options={"tape": recorder}),
     )
     policy = config.policy
     models = msgspec.structs.replace(policy.models, generations=generations)
@@ -243,13 +243,13 @@ def collect_samples(
         what = ReplayJob(
             [path], f"sqlite:///{Path(folder) / 'fit.sqlite'}", limits=ReplayLimits(batch=BATCH)
         )
-        pipeline = bootstrap.pipeline(bare, scorer=tape.wrap(Ensemble(models)))
+        pipeline = bootstrap.pipeline(bare, scorer=recorder.wrap(Ensemble(models)))
         replay_files(what, pipeline)
-    return tape.rows
+    return recorder.rows
 
 
 def fit_report(made: Artefact, reasons: dict[str, str]) -> Iterator[str]:
-    """Yield what was fitted, and how good it is out of fold, in lines."""
+    """Yield lines with the fitted targets and their out-of-fold figures."""
     for target, model in made.models.items():
         yield (
             f"{target}: {model.rows} samples, {model.positives} true, {model.entities} scopes, "
@@ -268,7 +268,7 @@ def fit_report(made: Artefact, reasons: dict[str, str]) -> Iterator[str]:
 
 
 def write_artefact(made: Artefact, out: Path) -> None:
-    """Write an artefact; it appears under its name only when it is complete.
+    """Write an artefact under a temporary name, and rename it when it is complete.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``riskwatch killswitch``: turn the switch, and see who turned it."""
+"""``riskwatch killswitch``: change states by signed command, run drills, and show the history."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # ``riskwatch killswitch set-limit|promote|demote``: limits and models, by signed command.
 
-Target = Annotated[str, typer.Argument(help="What is predicted, as `models.targets` spells it.")]
-Generation = Annotated[str, typer.Argument(help="Which generation.")]
+Target = Annotated[str, typer.Argument(help="Target, as `models.targets` spells it.")]
+Generation = Annotated[str, typer.Argument(help="Name of the generation.")]
 To = Annotated[str, typer.Option("--to", help="shadow, advisory, bounded or full.")]
 
 
@@ -43,7 +43,7 @@ def set_limit_command(
     reason: s.Reason,
     sender: s.Sender,
 ) -> None:
-    """Lower a limit at once, or ask for it to be raised, which somebody else approves."""
+    """Lower a limit at once, or request to raise it, which somebody else must approve."""
     args = {"limit": limit, "hard_usd": hard_usd}
     args |= {} if warning_share is None else {"warning_share": warning_share}
     sender.send("set_limit", scope, reason, args)
@@ -58,7 +58,7 @@ def promote_command(
     reason: s.Reason,
     sender: s.Sender,
 ) -> None:
-    """Let a model generation go further."""
+    """Give a model generation more authority on a target."""
     args = {"target": target, "generation": generation, "to": to}
     sender.send("promote", "firm", reason, args)
 
@@ -72,14 +72,14 @@ def demote_command(
     reason: s.Reason,
     sender: s.Sender,
 ) -> None:
-    """Hold a model generation back."""
+    """Reduce the authority of a model generation on a target."""
     args = {"target": target, "generation": generation, "to": to}
     sender.send("demote", "firm", reason, args)
 
 
-# ``riskwatch killswitch drill`` and ``drills``: exercise the order paths, and look back.
+# ``riskwatch killswitch drill`` and ``drills``: test the order paths, and show past tests.
 
-_LOOK_S: Final = 0.2
+_POLL_S: Final = 0.2
 _NAMES: Final = (
     "signalled", "id", "scope", "outcome", "answered", "slowest", "person", "plan", "reason",
 )  # fmt: skip
@@ -99,19 +99,18 @@ def drill_command(
     ] = None,
     sender: s.Sender,
 ) -> None:
-    """Exercise a HALT with every order path, and show that nothing real changed.
+    """Test a HALT with every order path, and show that nothing real changed.
 
-    It goes the way of every command: signed, verified and recorded by the risk worker, which
-    signals it. Each client puts the scope to HALT on a copy of its table, asks it about an order
-    and a cancel, and says so. The exit code is 2 unless every client that is known answered as
-    it must.
+    The drill is a signed command, which the risk worker verifies, records and signals. Each client
+    sets the scope to HALT on a copy of its table, checks an order and a cancel against the copy,
+    and reports the result. The exit code is 2 unless every known client answered correctly.
     """
     if not is_scope(scope):
         raise ConfigError("command line", "--scope", "a scope, such as firm or asset:USDC", scope)
     cause = sender.send("drill", scope, reason, {"expect": sorted(expect)} if expect else {})
     if not sender.live:
         return
-    done = _judged(sender.database, output_id(cause, "DrillSignalled", scope), timeout)
+    done = _wait_for_report(sender.database, output_id(cause, "DrillSignalled", scope), timeout)
     typer.echo(format_report(done), nl=False)
     if report is not None:
         _write(report, done)
@@ -130,8 +129,8 @@ def drills_command(
         found = table.drills(conn, limit)
     if as_json:
         for drill in found:
-            said = {name: json_value(value) for name, value in drill.items()}
-            typer.echo(msgspec.json.encode(said).decode())
+            plain = {name: json_value(value) for name, value in drill.items()}
+            typer.echo(msgspec.json.encode(plain).decode())
         return
     show_rows(list(_NAMES), [_row(drill) for drill in found])
 
@@ -150,8 +149,8 @@ def _row(drill: dict[str, Any]) -> list[str]:
     ]
 
 
-def _judged(database: str, drill_id: str, timeout: float) -> DrillReport:
-    """Wait for the report of a drill."""
+def _wait_for_report(database: str, drill_id: str, timeout: float) -> DrillReport:
+    """Wait for the report of a drill, and return it."""
     deadline = time.monotonic() + timeout
     while True:
         with open_reader(database) as conn:
@@ -162,7 +161,7 @@ def _judged(database: str, drill_id: str, timeout: float) -> DrillReport:
             raise RiskwatchError(
                 f"drill {drill_id}: no report after {timeout:g} s: does `run clients` run?"
             )
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
 
 
 def _write(folder: Path, done: DrillReport) -> None:
@@ -191,7 +190,9 @@ Scope = Annotated[
 ]
 Folder = Annotated[
     Path | None,
-    typer.Option("--config", envvar="RISKWATCH_CONFIG", help="Folder of rules; else the shipped."),
+    typer.Option(
+        "--config", envvar="RISKWATCH_CONFIG", help="Folder of rules; else the shipped one."
+    ),
 ]
 Last = Annotated[str | None, typer.Option("--for", help="How long, e.g. 30m.")]
 
@@ -204,7 +205,7 @@ def halt_command(
     reason: s.Reason,
     sender: s.Sender,
 ) -> None:
-    """Halt a scope, at once. It stays so until two supervisors release it."""
+    """Halt a scope at once. It stays halted until two supervisors release it."""
     sender.send("halt", _scope(scope), reason, {})
 
 
@@ -219,7 +220,7 @@ def release_command(
     sender: s.Sender,
     as_json: Json = False,
 ) -> None:
-    """Show what releasing a HALT will do; with --yes, ask for it. Somebody else approves."""
+    """Show the effect of releasing a HALT; with --yes, request it. Somebody else approves."""
     _show(_preview(sender.database, config, scope), as_json=as_json)
     if not _is_confirmed(reason, yes=yes):
         return
@@ -232,14 +233,14 @@ def override_command(
     scope: Scope,
     *,
     last: Annotated[str, typer.Option("--for", help="How long, e.g. 1h.")],
-    state: Annotated[str, typer.Option(help="Where to: NORMAL, WATCH or REDUCE.")] = "REDUCE",
+    state: Annotated[str, typer.Option(help="New state: NORMAL, WATCH or REDUCE.")] = "REDUCE",
     reason: s.Reason = "",
     yes: s.Yes = False,
     config: Folder = None,
     sender: s.Sender,
     as_json: Json = False,
 ) -> None:
-    """Lift a HALT for a while although its condition holds; with --yes, ask for it."""
+    """Suspend a HALT for a while although its condition holds; with --yes, request it."""
     _show(_preview(sender.database, config, scope), as_json=as_json)
     if not _is_confirmed(reason, yes=yes):
         return
@@ -250,10 +251,10 @@ def override_command(
 @app.command("approve")
 @s.with_sender_options
 def approve_command(
-    scope: Annotated[str, typer.Argument(metavar="SCOPE", help="Scope that the request is about.")],
+    scope: Annotated[str, typer.Argument(metavar="SCOPE", help="Scope of the request.")],
     *,
     request: Annotated[
-        str | None, typer.Option(help="Id of the request; else the one that waits.")
+        str | None, typer.Option(help="Id of the request; else the pending one.")
     ] = None,
     reason: s.Reason = "",
     yes: s.Yes = False,
@@ -261,7 +262,7 @@ def approve_command(
     sender: s.Sender,
     as_json: Json = False,
 ) -> None:
-    """Show what waits for a second person, and what it will do; with --yes, approve it."""
+    """Show a pending request and its effect; with --yes, approve it as the second person."""
     waits = request or _waiting_request(sender.database, scope)
     if is_scope(scope):
         _show(_preview(sender.database, config, scope), as_json=as_json)
@@ -279,7 +280,7 @@ def retire_command(
     yes: s.Yes = False,
     sender: s.Sender,
 ) -> None:
-    """Close a halted scope for good: its subject is gone, and the paging about it ends."""
+    """Close a halted scope permanently: its subject is gone, and its notifications end."""
     typer.echo(f"{scope} stays at HALT, and nobody is paged about it again", err=True)
     if not _is_confirmed(reason, yes=yes):
         return
@@ -296,7 +297,7 @@ def silence_command(
     end: Annotated[bool, typer.Option("--end", help="End a silence instead.")] = False,
     sender: s.Sender,
 ) -> None:
-    """Page nobody about a scope for a while; a HALT is told all the same."""
+    """Send no notifications about a scope for a while, except for a HALT."""
     if end == (last is not None):
         raise ConfigError("command line", "--for", "either --for or --end")
     args: dict[str, Any] = {"end": True}
@@ -313,7 +314,7 @@ def acknowledge_command(
     reason: s.Reason,
     sender: s.Sender,
 ) -> None:
-    """Say that you have seen the open alert of a scope."""
+    """Acknowledge the open alert of a scope."""
     sender.send("acknowledge", _scope(scope), reason, {})
 
 
@@ -325,14 +326,14 @@ def unwind_command(
     reason: s.Reason,
     last: Annotated[str, typer.Option("--for", help="How long, e.g. 30m.")],
     max_usd: Annotated[
-        str | None, typer.Option(help="Most to trade, USD; else what is left of the policy's.")
+        str | None, typer.Option(help="Most to trade, USD; else the rest of the policy's cap.")
     ] = None,
     max_slip_bp: Annotated[
-        str | None, typer.Option(help="Furthest from the mid, bp; else the policy's.")
+        str | None, typer.Option(help="Largest distance from the mid, bp; else the policy's.")
     ] = None,
     sender: s.Sender,
 ) -> None:
-    """Open the way out of a HALT that the policy authorises beforehand, capped and for a while."""
+    """Open an unwind of a HALT within the caps and the time that the policy authorises."""
     caps = {"max_usd": max_usd, "max_slip_bp": max_slip_bp}
     args = {"until": s.end_time(sender, _seconds(last))}
     args |= {name: value for name, value in caps.items() if value is not None}
@@ -347,7 +348,7 @@ def history_command(
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Show who commanded what, and what came of it, the newest first."""
+    """Show who commanded what, and the outcome, the newest first."""
     with queries.open_reader(database) as conn:
         rows = queries.command_history(conn, scope, limit)
     if as_json:
@@ -374,7 +375,7 @@ def history_command(
 
 
 def _scope(scope: str) -> str:
-    """Refuse what is no scope before it is signed."""
+    """Return `scope`; raise before signing if it is not a valid scope."""
     if not is_scope(scope):
         raise ConfigError(
             "command line",
@@ -402,7 +403,7 @@ def _preview(database: str, config: Path | None, scope: str) -> ReleasePreview:
 
 
 def _show(found: ReleasePreview, *, as_json: bool) -> None:
-    """Say it on stderr: stdout may be where a signed command goes."""
+    """Print a preview on stderr, because stdout may be the target of a signed command."""
     if as_json:
         plain = msgspec.to_builtins(found, builtin_types=())
         typer.echo(msgspec.json.encode(plain).decode(), err=True)
@@ -412,7 +413,7 @@ def _show(found: ReleasePreview, *, as_json: bool) -> None:
 
 
 def _is_confirmed(reason: str, *, yes: bool) -> bool:
-    """Whether to do what was shown."""
+    """Return whether the user confirmed the previewed command."""
     if not yes:
         typer.echo("nothing was sent: look at it, then say --yes --reason '...'", err=True)
         return False
@@ -422,7 +423,7 @@ def _is_confirmed(reason: str, *, yes: bool) -> bool:
 
 
 def _waiting_request(database: str, scope: str) -> str:
-    """Id of the request that waits on a scope."""
+    """Return the id of the pending request of a scope."""
     with queries.open_reader(database) as conn:
         found = queries.scope_controls(conn).get(scope)
     if found is None or found["request_id"] is None:

@@ -1,4 +1,4 @@
-"""``riskwatch models``: who may do how much, on what evidence, and a card of each model."""
+"""``riskwatch models``: authority and evidence of each generation, model cards, and checks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from riskwatch.store.queries import ResultRow
 
 
-# A model card: what a model is, how good it has been, and what it may do, in plain words.
+# A model card describes a model, its record and its authority in plain words.
 
 AUTHORITY_TEXTS: Final = {
     "shadow": "nothing: its scores are stored and shown",
@@ -52,17 +52,17 @@ _SERVING: Final = (
 def model_card(
     name: str,
     configured: GenerationConfig | None,
-    standings: list[ResultRow],
+    records: list[ResultRow],
     changes: list[ResultRow],
 ) -> str:
-    """Write the card of one generation.
+    """Return the card of one generation.
 
     Parameters
     ----------
     name : str
-        Of the generation.
+        Name of the generation.
     configured : GenerationConfig or None
-        How it is configured, if it is.
+        Its configuration, if it is configured.
     standings : list of dict
         Rows of ``model_standing``.
     changes : list of dict
@@ -77,13 +77,13 @@ def model_card(
         ),
         "",
     ]
-    lines += [line for row in standings for line in _record(row)] or ["Nothing was judged yet.", ""]
+    lines += [line for row in records for line in _record(row)] or ["Nothing was judged yet.", ""]
     lines += ["## What it may do", ""]
-    lines += [f"- {row['target']}: {_may(row)}" for row in standings]
-    if configured is not None and not standings:
+    lines += [f"- {row['target']}: {_may(row)}" for row in records]
+    if configured is not None and not records:
         lines.append(f"- everywhere: {AUTHORITY_TEXTS[configured.authority]}")
     lines += ["", "## How its authority came about", "", *_history(changes), ""]
-    lines += ["## Limits", "", *_limits(name, standings)]
+    lines += ["## Limits", "", *_limits(name, records)]
     return "\n".join(lines) + "\n"
 
 
@@ -93,8 +93,8 @@ def _what(name: str, configured: GenerationConfig | None) -> Iterator[str]:
     if configured is None:
         yield _SERVING if name == "served" else "It is not configured any more."
         return
-    said = (getdoc(registry.factory(configured.model)) or "").partition("\n\n")[0]
-    yield _ROLE.sub(r"`\1`", " ".join(said.split())) or f"Model `{configured.model}`."
+    summary = (getdoc(registry.factory(configured.model)) or "").partition("\n\n")[0]
+    yield _ROLE.sub(r"`\1`", " ".join(summary.split())) or f"Model `{configured.model}`."
     yield ""
     yield f"- model: `{configured.model}`"
     yield f"- authority at first: {configured.authority}; at most: " + (
@@ -118,7 +118,7 @@ def _what(name: str, configured: GenerationConfig | None) -> Iterator[str]:
 
 def _record(row: ResultRow) -> list[str]:
     base = row["positives"] / row["labels"] if row["labels"] else 0.0
-    # The Brier score of whoever always says the base rate is the uncertainty.
+    # The uncertainty is the Brier score of a forecast that always gives the base rate.
     skill = 1.0 - row["brier"] / row["uncertainty"] if row["uncertainty"] > 0.0 else None
     lines = [
         f"### {row['target']}",
@@ -146,16 +146,16 @@ def _record(row: ResultRow) -> list[str]:
 
 
 def _may(row: ResultRow) -> str:
-    said = f"{row['authority']}: it may {AUTHORITY_TEXTS[row['authority']]}"
+    text = f"{row['authority']}: it may {AUTHORITY_TEXTS[row['authority']]}"
     if row["authority"] == "shadow":
-        said = f"shadow: it may ask for {AUTHORITY_TEXTS['shadow']}"
+        text = f"shadow: it may ask for {AUTHORITY_TEXTS['shadow']}"
     if row["quarantined"]:
-        said += "; it failed a check and waits for people"
+        text += "; it failed a check and waits for people"
     elif row["needed"]:
-        said += f"; evidence for more {row['e_up']:.3g}, {row['needed']:.3g} is needed"
+        text += f"; evidence for more {row['e_up']:.3g}, {row['needed']:.3g} is needed"
     if row["authority"] != "shadow" and row["generation"] not in (RULES_GENERATION, "served"):
-        said += f"; evidence that it is worse than the rules {row['e_down']:.3g}"
-    return said
+        text += f"; evidence that it is worse than the rules {row['e_down']:.3g}"
+    return text
 
 
 def _history(changes: list[ResultRow]) -> list[str]:
@@ -168,11 +168,11 @@ def _history(changes: list[ResultRow]) -> list[str]:
     ]
 
 
-def _limits(name: str, standings: list[ResultRow]) -> list[str]:
+def _limits(name: str, records: list[ResultRow]) -> list[str]:
     lines = ["- No model lowers what a rule asks for, and none releases a HALT."]
     if name == RULES_GENERATION:
         lines.append("- Its probability is a scale, not a forecast: its losses say how wrong.")
-    few = [row["target"] for row in standings if row["events"] < MIN_EVENTS]
+    few = [row["target"] for row in records if row["events"] < MIN_EVENTS]
     lines += [
         f"- {target}: fewer than {MIN_EVENTS} independent events: little is proven."
         for target in few
@@ -180,7 +180,7 @@ def _limits(name: str, standings: list[ResultRow]) -> list[str]:
     return lines
 
 
-# ``riskwatch models check``: whether a model keeps what the ladder relies on.
+# ``riskwatch models check``: check that a model meets the requirements of the ensemble.
 
 
 def check_command(
@@ -193,29 +193,29 @@ def check_command(
     ] = "{}",
     target: Annotated[str, typer.Option("--target", help="Target that it is made for.")] = "",
     events: Annotated[
-        int, typer.Option("--events", min=100, help="States that bound its size are measured by.")
+        int, typer.Option("--events", min=100, help="Number of states for the checks of its size.")
     ] = 100_000,
 ) -> None:
     """Run the public conformance kit on a model.
 
-    Exit code 2 if it fails, with every check that it fails and why.
+    Exit code 2 if it fails, with every check that it fails and the reason.
     """
     from riskwatch.checks.model import CHECKS, check_model  # noqa: PLC0415 - a second to import
 
     passed = check_model(name, options=_options(options), target=target, events=events)
     for check in passed:
-        said = (CHECKS[check].__doc__ or "").partition("\n")[0]
-        typer.echo(f"{check}: {said}")
+        summary = (CHECKS[check].__doc__ or "").partition("\n")[0]
+        typer.echo(f"{check}: {summary}")
     typer.echo(f"model {name!r} passes {len(passed)} checks over {events:,} events")
 
 
 def _options(text: str) -> dict[str, Any]:
-    """Options of a model.
+    """Return the options of a model.
 
     Raises
     ------
     RiskwatchError
-        If the text is no JSON object.
+        If the text is not a JSON object.
     """
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
@@ -242,16 +242,17 @@ def models_command(
     context: typer.Context,
     *,
     cost: Annotated[
-        bool, typer.Option("--cost", help="Measure what a score costs on this machine.")
+        bool, typer.Option("--cost", help="Measure the time of a score on this machine.")
     ] = False,
     rules: Rules = None,
     database: Database = DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="NDJSON, one object per line.")] = False,
 ) -> None:
-    """Show the ladder: each generation's authority on each target, and what it rests on.
+    """Show the ensemble: each generation's authority on each target, and the evidence for it.
 
-    `evidence` is that it is better than what it challenges (promoted at `needed`); `against`
-    that it is worse than the rules. Losses are over matured labels of all scopes.
+    `evidence` is the evidence that it is better than the generation it challenges (it is promoted
+    at `needed`). `against` is the evidence that it is worse than the rules. Losses are over matured
+    labels of all scopes.
     """
     if context.invoked_subcommand is not None:
         return
@@ -271,45 +272,43 @@ def models_command(
 
 @app.command("card")
 def card_command(
-    name: Annotated[str, typer.Argument(help="Of the generation.")],
+    name: Annotated[str, typer.Argument(help="Name of the generation.")],
     *,
     rules: Rules = None,
     database: Database = DEFAULT,
 ) -> None:
-    """Write a model card, Markdown: what it is, how good it was, what it may do and why."""
+    """Write a model card in Markdown: the model, its record, its authority and the reasons."""
     config = _configured(rules)
     with queries.open_reader(database) as conn:
-        standings = stored.authority_records(conn, name)
+        records = stored.authority_records(conn, name)
         changes = stored.authority_changes(conn, name)
     configured = [g for g in config.generations if (g.name or g.model) == name]
-    if not configured and not standings:
+    if not configured and not records:
         known = ", ".join(g.name or g.model for g in config.generations)
         raise RiskwatchError(f"no generation is called {name!r}: configured are {known}")
-    typer.echo(
-        model_card(name, configured[0] if configured else None, standings, changes), nl=False
-    )
+    typer.echo(model_card(name, configured[0] if configured else None, records, changes), nl=False)
 
 
 def costs_us(config: ModelsConfig, features: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Measure what one score costs, by generation, microseconds.
+    """Measure the time of one score, by generation, microseconds.
 
     Parameters
     ----------
     config : ModelsConfig
-        Who is configured.
+        The configured generations.
     features : dict
-        What to score, by generation; one that has none is not measured.
+        The features to score, by generation; a generation without features is not measured.
     """
     found: dict[str, float] = {}
-    for rung in generation_specs(config):
-        x = features.get(rung.name)
+    for spec in generation_specs(config):
+        x = features.get(spec.name)
         if x is None:
             continue
-        model = rung.untrained_model("")
+        model = spec.untrained_model("")
         began = perf_counter()
         for _ in range(_ROUNDS):
             model.score(x)
-        found[rung.name] = (perf_counter() - began) / _ROUNDS * 1e6
+        found[spec.name] = (perf_counter() - began) / _ROUNDS * 1e6
     return found
 
 

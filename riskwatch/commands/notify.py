@@ -1,4 +1,4 @@
-"""``riskwatch notify``: what people were told, what did not arrive, and trying a route."""
+"""``riskwatch notify``: list notifications and failed deliveries, and test a route."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from riskwatch.store.queries import open_reader
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-app = typer.Typer(help="Alerts to people: deliveries, dead letters, tries.", no_args_is_help=True)
+app = typer.Typer(help="Notifications: deliveries, dead letters, tests.", no_args_is_help=True)
 
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Most notices to show.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Most notifications to show.")]
 RouteOption = Annotated[str | None, typer.Option("--route", help="Only of this route.")]
 _EVERYTHING = 100_000
 _NAMES = ["id", "made", "route", "kind", "level", "title", "status", "tries", "reason"]
@@ -47,7 +47,7 @@ def list_command(
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Show notices, the newest first, and how their delivery stands."""
+    """Show notifications, the newest first, and the status of their delivery."""
     known = (notifications.WAITING, notifications.SENT, notifications.DEAD)
     if status is not None and status not in known:
         raise ConfigError("command line", "--status", f"one of {', '.join(known)}", status)
@@ -63,7 +63,7 @@ def dead_command(
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Show notices that could not be delivered, and why."""
+    """Show notifications that could not be delivered, and why."""
     with open_reader(database) as conn:
         _show(
             notifications.list_notifications(conn, notifications.DEAD, route, limit),
@@ -74,17 +74,17 @@ def dead_command(
 @app.command("replay")
 def replay_command(
     which: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="Ids, or their beginnings.")
+        list[str] | None, typer.Argument(metavar="ID", help="Ids, or prefixes of them.")
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
     route: RouteOption = None,
     person: Annotated[
-        str | None, typer.Option(help="Who does it; the user of this system if unset.")
+        str | None, typer.Option(help="Your name; the user of this system if unset.")
     ] = None,
     database: Database = DEFAULT,
 ) -> None:
-    """Have dead letters delivered again, under their own ids: a receiver drops what it knows."""
+    """Deliver dead letters again under their own ids, so that a receiver can drop repeats."""
     if everything == bool(which):
         raise RiskwatchError("notify replay: name notices, or use --all")
     with open_reader(database) as conn:
@@ -112,7 +112,7 @@ def try_command(
         typer.Option(envvar="RISKWATCH_CONFIG", help="Rules folder; the shipped one if absent."),
     ] = None,
 ) -> None:
-    """Send one test message by a route, now, past the queue; exit code 2 if it does not arrive."""
+    """Send one test message by a route at once, past the queue; exit code 2 if it fails."""
     routes = load_notify(config or paths.rules_folder()).routes
     if name not in routes:
         known = ", ".join(routes) or "none, as it stands"
@@ -165,6 +165,6 @@ def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     show_rows(_NAMES, shown)
 
 
-def _printable(said: str) -> str:
-    """What others wrote must not steer the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in said)
+def _printable(text: str) -> str:
+    """Replace characters that could control the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)

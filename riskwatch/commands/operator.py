@@ -1,4 +1,4 @@
-"""``riskwatch operator``: keys, and who may turn the switch."""
+"""``riskwatch operator``: keys of operators, and their roles."""
 
 from __future__ import annotations
 
@@ -23,30 +23,34 @@ app = typer.Typer(help="Operators: who may turn the kill switch.", no_args_is_he
 Folder = Annotated[
     Path | None,
     typer.Option(
-        "--config", envvar="RISKWATCH_CONFIG", help="Folder of operators.toml; else the shipped."
+        "--config",
+        envvar="RISKWATCH_CONFIG",
+        help="Folder of operators.toml; else the shipped one.",
     ),
 ]
 
 
 @app.command("keygen")
 def keygen_command(
-    key: Annotated[Path, typer.Option("--key", help="File to make; mode 0600, for you alone.")],
+    key: Annotated[Path, typer.Option("--key", help="File to create; mode 0600, for you alone.")],
 ) -> None:
-    """Make a private key, and print its public half, which is no secret."""
+    """Make a private key, and print its public half, which is not secret."""
     typer.echo(sender.make_keyfile(key))
 
 
 @app.command("add")
 def add_command(
-    name: Annotated[str, typer.Argument(help="Id of the operator, as commands will say it.")],
+    name: Annotated[str, typer.Argument(help="Id of the operator, as used in commands.")],
     *,
     role: Annotated[Role, typer.Option(help="What they may do.")],
     public_key: Annotated[str, typer.Option(help="As `operator keygen` printed it.")],
-    book: Annotated[list[str] | None, typer.Option(help="A trader's own; may be repeated.")] = None,
+    book: Annotated[
+        list[str] | None, typer.Option(help="A trader's own book; may be repeated.")
+    ] = None,
     full_name: Annotated[str, typer.Option(help="For people to read.")] = "",
     config: Folder = None,
 ) -> None:
-    """Add an operator to operators.toml; it counts once the risk worker has restarted."""
+    """Add an operator to operators.toml; it takes effect when the risk worker restarts."""
     folder = config or paths.rules_folder()
     known = files.load_operators(folder)
     if name in known.operators:
@@ -64,7 +68,7 @@ def add_command(
 
 @app.command("list")
 def list_command(*, config: Folder = None, as_json: Json = False) -> None:
-    """Show who may do what."""
+    """Show the operators and their roles."""
     found = files.load_operators(config or paths.rules_folder()).operators
     if as_json:
         for operator in found.values():
@@ -82,17 +86,17 @@ def _operator_row(operator: Operator) -> str:
 
 
 def _text(value: str) -> str:
-    """Write a string as TOML has it; JSON's strings are among those that TOML reads."""
+    """Return a string in TOML syntax; TOML accepts JSON strings."""
     return json.dumps(value)
 
 
 def _replace(path: Path, text: str) -> None:
-    """Put a new file in place of the old one, once it has been read back without complaint.
+    """Replace a file, after the new content was read back without an error.
 
     Raises
     ------
     ConfigError
-        If the result could not be used; the old file stays as it is.
+        If the new content is invalid; the old file then stays unchanged.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
@@ -100,4 +104,4 @@ def _replace(path: Path, text: str) -> None:
         files.load_operators(Path(folder))
         if path.exists():
             made.chmod(path.stat().st_mode)
-        os.replace(made, path)  # noqa: PTH105 - says that it replaces
+        os.replace(made, path)  # noqa: PTH105 - its name says that it replaces

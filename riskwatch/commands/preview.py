@@ -1,4 +1,4 @@
-"""What releasing a scope will do, in words, before anybody does it."""
+"""The preview of a release: the effect of releasing a scope, before it is requested."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ _SHOWN: Final = 10
 
 
 class ReleasePreview(msgspec.Struct):
-    """What a release will do.
+    """The effect of a release.
 
     Attributes
     ----------
     scope : str
-        Of what.
+        The scope.
     state : str
-        Where it stands.
+        Its state.
     after : str
-        Where it would stand.
+        Its state after the release.
     allowed : str
         Orders that are allowed again, in words.
     gross_usd, net_usd : str
-        What we have on it, USD to the cent.
+        The firm's exposure to it, USD to the cent.
     unpriced : int
-        Holdings that have no price.
+        Holdings without a price.
     holding : list of str
         Why the condition of the HALT still holds; empty if it does not.
     reasons : list of str
-        Why it is where it is.
+        Reasons of its state.
     others : dict of str to list
-        Other scopes that go on restricting: their state, then why.
+        Other scopes that still restrict orders: their state, then the reasons.
     control : dict
-        What people have in force or in hand.
+        Pending requests and active overrides of operators.
     """
 
     scope: str
@@ -65,7 +65,7 @@ class ReleasePreview(msgspec.Struct):
     control: dict[str, Any]
 
     def lines(self) -> list[str]:
-        """Say it for people to read."""
+        """Return the preview as lines of text."""
         out = [
             f"{self.scope} is {self.state}; released, it would be {self.after}",
             f"  allowed again: {self.allowed}"
@@ -99,9 +99,9 @@ class ReleasePreview(msgspec.Struct):
 
 
 def release_preview(conn: Connection, config: Config, scope: str) -> ReleasePreview:
-    """Work out what a release would do, from what is stored now.
+    """Compute the effect of a release from the stored state.
 
-    The worker looks again when the release is asked for and when it is approved.
+    The worker evaluates the scope again when the release is requested and when it is approved.
     """
     config = with_unconfirmed(config, decode_record(last_configuration(conn)))
     rules = RuleEngine(config.rules, config.policy.risk).of(scope)
@@ -129,7 +129,7 @@ def release_preview(conn: Connection, config: Config, scope: str) -> ReleasePrev
 
 
 def allowed_orders(scope: str) -> str:
-    """Orders that the HALT of a scope refuses and its release allows, in words.
+    """Return the orders that the HALT of a scope refuses and its release allows, in words.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``riskwatch publish``: events from files or stdin to the broker."""
+"""``riskwatch publish``: publish events from files or stdin to the broker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 STDIN: Final = "-"
 MAX_REFUSALS_SHOWN: Final = 20
-"""Refused lines that are named one by one."""
+"""Most refused lines that are reported one by one."""
 INTERRUPTED: Final = 130
 
 
@@ -37,16 +37,18 @@ def publish_command(
     files: Annotated[list[str], typer.Argument(help="NDJSON files of events; - for stdin.")],
     *,
     speed: Annotated[
-        float, typer.Option(min=0.0, help="Times real time, by event time; 0 for all at once.")
+        float,
+        typer.Option(min=0.0, help="Multiple of real time, by event time; 0 for all at once."),
     ] = 0.0,
     raw_topic: Annotated[
-        str | None, typer.Option(help="Send every line as it is to this topic, events or not.")
+        str | None,
+        typer.Option(help="Send every line unchanged to this topic, valid event or not."),
     ] = None,
     kafka: Kafka = None,
 ) -> None:
-    """Send events to the broker, of several files the oldest first.
+    """Publish events to the broker; several files are merged in order of time.
 
-    A line that is no event is reported and not sent; then the exit code is 2.
+    A line that is not a valid event is reported and not sent; the exit code is then 2.
     """
     if raw_topic is not None and raw_topic not in TOPICS:
         raise ConfigError("publish", "--raw-topic", "one of " + ", ".join(TOPICS), raw_topic)
@@ -65,7 +67,7 @@ def publish_command(
 
 
 def publish_summary(result: Published, seconds: float) -> str:
-    """Say in one line what was sent."""
+    """Return one line with the numbers of events sent."""
     topics = ", ".join(f"{topic} {count}" for topic, count in sorted(result.sent.items()))
     rate = f" ({result.total / seconds:,.0f}/s)" if seconds > 0 else ""
     refused = f"; {result.refused} lines were no events" if result.refused else ""
@@ -74,7 +76,7 @@ def publish_summary(result: Published, seconds: float) -> str:
 
 
 class _SourceLine(NamedTuple):
-    """One line of input, decoded, with where it is."""
+    """One line of input, decoded, with its place."""
 
     where: str
     event: WireEvent | Refusal

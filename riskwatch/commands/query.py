@@ -1,4 +1,4 @@
-"""``riskwatch exposure``, ``alerts``, ``explain``, ``killswitch`` and ``sql``: ask the database."""
+"""``riskwatch exposure``, ``alerts``, ``explain``, ``killswitch``, ``sql``: read the database."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="NDJSON, one object per line.")]
 _PIPED: Final = 200
-"""Columns to assume where no terminal says how wide it is."""
+"""Assumed width in columns if the output is not a terminal."""
 _ASSETS: Final = 6
-"""Quantities to show in one cell."""
+"""Most quantities in one cell."""
 _WHOLE_SECOND: Final = re.compile(r"\A(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.000000Z\Z")
 _COLOURS: Final = {"HALT": "bold red", "REDUCE": "red", "WATCH": "yellow", "NORMAL": "green"}
 
-killswitch_app = typer.Typer(help="The kill switch: what is allowed now.", no_args_is_help=True)
+killswitch_app = typer.Typer(help="The kill switch: states and commands.", no_args_is_help=True)
 
 
 @killswitch_app.callback()
 def _killswitch() -> None:
-    """Show what is allowed now, and turn the switch."""
+    """Show the state of every scope, and change states by signed command."""
 
 
 def exposure_command(
@@ -50,10 +50,9 @@ def exposure_command(
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Show what we have at risk, in USD to the cent, with exact quantities per asset.
+    """Show the firm's exposure, in USD to the cent, with exact quantities per asset.
 
-    By issuer, the rows look through to what stands behind a coin, so they do not add up to a
-    total.
+    By issuer, the rows look through to the backing of a coin, so they do not add up to a total.
     """
     with queries.open_reader(database) as conn:
         rows = queries.exposures(conn, by)
@@ -85,11 +84,11 @@ def exposure_command(
 
 def alerts_command(
     *,
-    all_of_them: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    all_of_them: Annotated[bool, typer.Option("--all", help="Include resolved alerts.")] = False,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Show open alerts, the gravest and dearest first."""
+    """Show open alerts, the most severe and those with the largest exposure first."""
     with queries.open_reader(database) as conn:
         rows = queries.alerts(conn, all_of_them=all_of_them)
     if as_json:
@@ -114,13 +113,13 @@ def alerts_command(
 
 def explain_command(
     identifier: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of a decision or an alert, or its beginning.")
+        str, typer.Argument(metavar="ID", help="Id of a decision or an alert, or a prefix of it.")
     ],
     *,
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Say in plain words why something was decided, and what would have changed it."""
+    """Explain in plain words why a decision was made, and what would have changed it."""
     with queries.open_reader(database) as conn:
         alert, decision = queries.find_alert_and_decision(conn, identifier)
         switches = queries.switches_of(conn, decision["id"]) if decision else []
@@ -139,14 +138,14 @@ def explain_command(
 
 @killswitch_app.command("status")
 def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
-    """Show the state of every scope that was decided on; any other scope is NORMAL."""
+    """Show the state of every scope that has a decision; any other scope is NORMAL."""
     with queries.open_reader(database) as conn:
         rows = queries.killswitches(conn)
-        people = queries.scope_controls(conn)
+        controls = queries.scope_controls(conn)
         advised = {row["scope"]: row for row in queries.advised_now(conn)}
     if as_json:
         _lines(
-            {**row, "people": people.get(row["scope"]), "advised": advised.get(row["scope"])}
+            {**row, "people": controls.get(row["scope"]), "advised": advised.get(row["scope"])}
             for row in rows
         )
         return
@@ -160,7 +159,7 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
             _cell(row["ts"]),
             _cell(row["valid_until"]),
             row["decision_id"][:12],
-            escape(_people(people.get(row["scope"], {}))),
+            escape(_people(controls.get(row["scope"], {}))),
         ]
         for row in rows
     ]
@@ -185,7 +184,7 @@ def sql_command(
     database: Database = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Run a query of your own; nothing can be written."""
+    """Run your own SQL query; it cannot write."""
     with queries.open_reader(database) as conn:
         names, rows, more = run_user_query(conn, query, limit)
     if as_json:
@@ -202,7 +201,7 @@ def show_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def show_json(row: Mapping[str, Any]) -> None:
-    """Print one object as a line of JSON, amounts and times as text."""
+    """Print one object as a line of JSON, with amounts and times as text."""
     typer.echo(msgspec.json.encode(_plain(dict(row))).decode())
 
 
@@ -230,12 +229,12 @@ def _cell(value: Any, *, money: bool = False) -> str:
         return format(value, "f")
     if isinstance(value, datetime):
         return rfc3339(micros(value))
-    # SQLite has times as text of one width; whole seconds are shown as such.
+    # SQLite stores times as text of fixed width; zero fractions of a second are dropped.
     return escape(_WHOLE_SECOND.sub(r"\1Z", str(value)))
 
 
 def _people(control: Mapping[str, Any]) -> str:
-    """What people have in force or in hand, in a few words."""
+    """Return pending requests and active overrides of operators, in a few words."""
     words = {
         "request_by": "{} asks for a second person",
         "override_by": "overridden by {}",
@@ -244,7 +243,7 @@ def _people(control: Mapping[str, Any]) -> str:
         "acknowledged_by": "seen by {}",
         "unwind_by": "unwind opened by {}",
     }
-    return ", ".join(said.format(control[n]) for n, said in words.items() if control.get(n))
+    return ", ".join(template.format(control[n]) for n, template in words.items() if control.get(n))
 
 
 def _quantities(amounts: Mapping[str, Decimal]) -> str:

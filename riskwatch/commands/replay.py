@@ -1,4 +1,4 @@
-"""``riskwatch replay``: files of events through the whole pipeline into one database."""
+"""``riskwatch replay``: process files of events with the whole pipeline into one database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from riskwatch.engine.replay import ReplaySummary
 
 INTERRUPTED: Final = 130
-"""Exit code after SIGINT; what was applied is committed, and the next run goes on from there."""
+"""Exit code after SIGINT; all applied events are committed, and the next run resumes there."""
 
 
 def replay_command(
@@ -59,7 +59,7 @@ def replay_command(
     ] = False,
     tick: Annotated[str, typer.Option(help="Width of the event-time grid, e.g. 60s.")] = "60s",
 ) -> None:
-    """Replay files by event time, going on from where the database stands.
+    """Replay files by event time, resuming at the state of the database.
 
     The result does not depend on the batch size, nor on where a run was stopped or killed.
     """
@@ -83,12 +83,12 @@ def run_replay(
     pipeline: Pipeline | Callable[[Config], Pipeline],
     config: Config | None = None,
 ) -> ReplaySummary:
-    """Replay with logs, a progress bar on a terminal, and an orderly end on a signal.
+    """Replay with logs, a progress bar on a terminal, and an orderly stop on a signal.
 
     Raises
     ------
     RiskwatchError
-        If something cannot be read or written; the message says what to do.
+        If something cannot be read or written; the message names the remedy.
     """
     settings = ProcessSettings.read()
     logs.configure_logging(settings.log_level, settings.log_format)
@@ -106,12 +106,12 @@ def run_replay(
 
 
 def tick_width(text: str) -> int:
-    """Microseconds of ``--tick``.
+    """Return the microseconds of ``--tick``.
 
     Raises
     ------
     RiskwatchError
-        If it is no duration, or shorter than a second.
+        If it is not a duration, or shorter than a second.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def tick_width(text: str) -> int:
 
 
 def moment_of(option: str, text: str) -> int:
-    """Microseconds of a time with its zone.
+    """Return the microseconds of a time with its zone.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def moment_of(option: str, text: str) -> int:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None] | None]:
-    """Show a progress bar on stderr, where that is a terminal."""
+    """Show a progress bar on stderr, if that is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None

@@ -1,4 +1,4 @@
-"""``riskwatch rules``: whether the files of a rules folder hold together."""
+"""``riskwatch rules``: check the files of a rules folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 @app.callback()
 def rules() -> None:
-    """Check the rules that riskwatch decides by."""
+    """Check reference data, limits, rules, policy and models."""
 
 
 @app.command()
@@ -48,9 +48,9 @@ def check(
         typer.Option(help="Say what a worker on this database would run as advisory."),
     ] = None,
 ) -> None:
-    """Read a rules folder as a start would, and run its fixtures.
+    """Read a rules folder as a worker would, and run its fixtures.
 
-    Exit code 2 if it cannot be used, or if a step comes out otherwise than its fixture says.
+    Exit code 2 if it cannot be used, or if a step has another state than its fixture expects.
     """
     folder = directory or paths.rules_folder()
     config = load(folder)

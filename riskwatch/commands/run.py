@@ -1,4 +1,4 @@
-"""``riskwatch run`` and ``riskwatch topics``: the workers on Kafka, and where they meet."""
+"""``riskwatch run`` and ``riskwatch topics``: the workers on Kafka, and their topics."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_command(
 
 
 def run_worker(made: StandbyWorker, settings: ProcessSettings) -> None:
-    """Do the work of a worker that decides nothing, until the process is stopped."""
+    """Run a worker without a stage until the process is stopped."""
     with health_server(made, settings):
         try:
             made.prepare()
@@ -67,9 +67,9 @@ def run_worker(made: StandbyWorker, settings: ProcessSettings) -> None:
 
 @contextmanager
 def health_server(made: StandbyWorker | Worker, settings: ProcessSettings) -> Iterator[None]:
-    """Answer whether it is well, and let signals end its waiting, for as long as it works.
+    """Serve health and metrics while a worker runs, and let signals stop its waiting.
 
-    Faust takes care of signals once it runs: what came before then is not forgotten.
+    Faust handles signals once it runs; a signal that came earlier is kept.
     """
     health = None
     if settings.http != "off":
@@ -85,12 +85,12 @@ def health_server(made: StandbyWorker | Worker, settings: ProcessSettings) -> It
 
 
 def load_stream(name: str) -> ModuleType:
-    """Import a module of ``streams``, which lies beside the package, or inside of a wheel.
+    """Import a module of ``streams``, which is beside the package or inside the wheel.
 
     Raises
     ------
     RiskwatchError
-        If this installation carries none.
+        If this installation does not contain it.
     """
     if "streams" not in sys.modules:
         folder = paths.streams_folder()
@@ -107,9 +107,9 @@ def load_stream(name: str) -> ModuleType:
 
 @app.command("create")
 def create_command(
-    replication: Annotated[int, typer.Option(min=1, help="Copies of each new partition.")] = 1,
+    replication: Annotated[int, typer.Option(min=1, help="Replicas of each new partition.")] = 1,
 ) -> None:
-    """Make the topics that are missing, and give all of them their settings."""
+    """Create the missing topics, and set the configuration of all of them."""
     connection = ProcessSettings.read().connection
     made = topics.create_topics(connection, replication)
     for name in made:
@@ -119,7 +119,7 @@ def create_command(
 
 @app.command("check")
 def check_command() -> None:
-    """Compare the topics with what they must be; exit code 2 if they differ."""
+    """Compare the topics with their required configuration; exit code 2 if they differ."""
     connection = ProcessSettings.read().connection
     found: list[Any] = topics.topic_differences(connection)
     for line in found:

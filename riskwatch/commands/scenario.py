@@ -1,4 +1,4 @@
-"""``riskwatch scenario``: the embedded episodes, listed and written out as events."""
+"""``riskwatch scenario``: list the embedded episodes, and write them as events."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _write(events: Iterable[Event], sink: IO[bytes]) -> int:
 
 
 def _replace(path: Path, events: Iterable[Event]) -> int:
-    """Write a file that appears under its name only when it is complete."""
+    """Write a file under a temporary name, and rename it when it is complete."""
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as sink:

@@ -1,4 +1,4 @@
-"""``riskwatch schema``: the contract, for those who do not read Python."""
+"""``riskwatch schema``: the wire contract as JSON Schema and AsyncAPI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a person typed to a signed command on its way, and back to what came of it."""
+"""Signing and sending of operators' commands, and the options of commands that do it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
-# Key files of operators: as all key files, and a passphrase from the environment may open one.
+# Key files of operators. A passphrase from the environment may open one.
 
 PASSPHRASE: Final = "RISKWATCH_OPERATOR_PASSPHRASE"  # noqa: S105 - the name of a variable
 """Environment variable that holds the passphrase of a key file, if it has one."""
@@ -56,16 +56,16 @@ def _passphrase() -> bytes | None:
 
 
 STDOUT: Final = "-"
-_LOOK_S: Final = 0.2
+_POLL_S: Final = 0.2
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded with your name.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; else only show the effect.")]
 
 
 def _options(
     *,
     operator: Annotated[
-        str | None, typer.Option(envvar="RISKWATCH_OPERATOR", help="Who you are.")
+        str | None, typer.Option(envvar="RISKWATCH_OPERATOR", help="Your operator id.")
     ] = None,
     key: Annotated[
         Path | None,
@@ -88,7 +88,7 @@ def _options(
     ] = None,
     once: Annotated[
         str | None,
-        typer.Option("--idempotency-key", help="To send the same again; else a new one."),
+        typer.Option("--idempotency-key", help="To repeat a command; else a new key."),
     ] = None,
     database: Database = DEFAULT,
     wait: Annotated[
@@ -99,7 +99,7 @@ def _options(
 
 
 def with_sender_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say who sends it where, in place of its `sender`."""
+    """Replace the parameter `sender` of a command by the options of a :class:`Sender`."""
     hints = get_type_hints(_options, include_extras=True)
     more = [
         p.replace(annotation=hints[p.name]) for p in inspect.signature(_options).parameters.values()
@@ -122,22 +122,22 @@ def with_sender_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """Where commands of this run go, and in whose name: the options of every command.
+    """The options of signed commands: the operator, the key and the destination.
 
     Attributes
     ----------
     operator, key
-        Who signs, with which file.
+        The operator who signs, and the key file.
     kafka, out
-        Broker or file; the file wins, and without either it is stdout.
+        Broker or file; the file takes precedence, and without either it is stdout.
     at : str or None
         Event time for a file.
     once : str or None
         Idempotency key.
     database : str
-        Where the answer is looked for.
+        Database from which the answer is read.
     wait : float
-        For how long, seconds.
+        Longest wait for the answer, seconds.
     """
 
     operator: str | None
@@ -151,12 +151,12 @@ class Sender(msgspec.Struct, frozen=True):
 
     @property
     def now(self) -> datetime:
-        """Moment that the command is signed for.
+        """Time in the signed command.
 
         Raises
         ------
         ConfigError
-            If it is no time, or one is named although the broker's counts.
+            If it is not a valid time, or one is given for a command to a broker.
         """
         if self.at is None:
             return datetime.now(UTC)
@@ -172,11 +172,11 @@ class Sender(msgspec.Struct, frozen=True):
 
     @property
     def live(self) -> bool:
-        """Whether it goes to a broker."""
+        """Whether commands go to a broker."""
         return self.out is None and bool(self.kafka)
 
     def send(self, action: CommandAction, scope: str, reason: str, args: dict[str, Any]) -> str:
-        """Sign a command, send it, and say what came of it; returns its identity.
+        """Sign a command, send it, and print the outcome; return its identity.
 
         Raises
         ------
@@ -237,7 +237,7 @@ class Sender(msgspec.Struct, frozen=True):
         )
 
     def _answer(self, command: Command) -> None:
-        """Look for what came of it, where the workers write that down."""
+        """Wait for the outcome in the workers' database, and print it."""
         what = f"{command.action} of {command.scope}"
         typer.echo(f"{what} sent, idempotency key {command.idempotency_key}", err=True)
         deadline = time.monotonic() + self.wait
@@ -250,7 +250,7 @@ class Sender(msgspec.Struct, frozen=True):
                 typer.echo(f"the answer cannot be read: {error}", err=True)
                 return
             if found is None:
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_S)
         if found is None:
             typer.echo("no answer yet: see `riskwatch killswitch history`", err=True)
             return
@@ -261,5 +261,5 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 def end_time(sender: Sender, duration_s: float) -> str:
-    """RFC 3339 text of the moment so many seconds from when the command counts."""
+    """Return the RFC 3339 text of the time that is a duration after the command's time."""
     return rfc3339(round(sender.now.timestamp() + duration_s) * 1_000_000)

@@ -1,4 +1,4 @@
-"""``riskwatch alerts --follow`` and ``killswitch watch``: what comes, as it comes."""
+"""``riskwatch alerts --follow`` and ``killswitch watch``: print messages as they arrive."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Kafka = Annotated[
 def alerts_command(
     *,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print alerts from the broker as they come.")
+        bool, typer.Option("--follow", "-f", help="Print alerts from the broker as they arrive.")
     ] = False,
     begin: Annotated[
         str, typer.Option("--from", help="With --follow: latest or earliest.")
@@ -53,11 +53,11 @@ def alerts_command(
         str | None, typer.Option(help="With --follow: resume where this group stopped.")
     ] = None,
     kafka: Kafka = None,
-    all_of_them: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+    all_of_them: Annotated[bool, typer.Option("--all", help="Include resolved alerts.")] = False,
     database: Database = DEFAULT,
     as_json: query.Json = False,
 ) -> None:
-    """Show open alerts, the gravest and dearest first; or follow them as they come."""
+    """Show open alerts, the most severe first; or follow new ones as they arrive."""
     if not follow:
         query.alerts_command(all_of_them=all_of_them, database=database, as_json=as_json)
         return
@@ -68,26 +68,26 @@ def alerts_command(
 
 
 def watch_command(*, kafka: Kafka = None, as_json: query.Json = False) -> None:
-    """Print the state of every scope, then every change as it comes."""
+    """Print the state of every scope, then every change as it arrives."""
     _print(killswitch(connection(kafka)), as_json=as_json)
 
 
 def connection(kafka: str | None) -> KafkaConnection:
-    """Where the environment says that the broker is, or `kafka`.
+    """Return the connection from the environment, with the servers `kafka` if given.
 
     Raises
     ------
     ConfigError
-        If that makes no connection.
+        If the settings do not give a connection.
     """
-    # The client library warns about what is about to be raised, in lines of its own.
+    # The client library logs warnings about errors that are raised anyway.
     logging.getLogger("kafka").addHandler(logging.NullHandler())
     found = ProcessSettings.read().connection
     return found if kafka is None else msgspec.structs.replace(found, servers=kafka)
 
 
 def output_line(output: AnyOutput) -> str | None:
-    """One line for people, or nothing for what is told by another line.
+    """Return one line for people, or ``None`` if another line covers the output.
 
     Examples
     --------
@@ -122,9 +122,9 @@ def output_line(output: AnyOutput) -> str | None:
         words += [output.detail]
     else:
         return None
-    told = "  ".join([rfc3339(micros(output.ts)), f"{words[0]:<8}", *words[1:]])
-    # What others wrote must not steer the terminal.
-    return "".join(char if char.isprintable() else "?" for char in told)
+    line = "  ".join([rfc3339(micros(output.ts)), f"{words[0]:<8}", *words[1:]])
+    # Text from elsewhere must not control the terminal.
+    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 class _StreamLine(msgspec.Struct):
@@ -144,11 +144,11 @@ class _UnreadableLine(msgspec.Struct):
 
 
 def _print(stream: Stream[Any], *, as_json: bool) -> None:
-    """Print what comes until the reader has enough."""
+    """Print items until the user interrupts."""
     try:
         with stream:
-            for told in _items(stream, as_json=as_json):
-                sys.stdout.write(told + "\n")
+            for line in _items(stream, as_json=as_json):
+                sys.stdout.write(line + "\n")
                 sys.stdout.flush()
     except KeyboardInterrupt:
         return
@@ -171,11 +171,11 @@ def _items(stream: Stream[Any], *, as_json: bool) -> Iterator[str]:
             typer.echo(f"{item.messages} states until now; following", err=True)
         elif as_json:
             yield _json(item)
-        elif (told := output_line(item.output)) is not None:
-            yield told
+        elif (line := output_line(item.output)) is not None:
+            yield line
 
 
 def _json(item: Message[Any]) -> str:
     value = msgspec.Raw(encode_output(item.output))
-    told = _StreamLine(item.topic, item.key, item.worker, item.epoch, item.seq, value)
-    return msgspec.json.encode(told).decode()
+    line = _StreamLine(item.topic, item.key, item.worker, item.epoch, item.seq, value)
+    return msgspec.json.encode(line).decode()

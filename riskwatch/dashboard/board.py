@@ -1,4 +1,4 @@
-"""What a screen shows, folded from outputs. Bounded, and in the order of event time."""
+"""The content of a dashboard, collected from outputs in the order of event time, with bounds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SPARKS: Final = 48
-"""Buckets of event time over the whole window, one sample each."""
+"""Buckets of event time over the whole window, with one sample each."""
 LOG_LINES: Final = 200
 _OWED: Final = frozenset({"borrowed"})
 _NOT_HELD: Final = frozenset({"open_order"})
@@ -46,7 +46,7 @@ class AssetLine:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of the log of changes; `state` colours it."""
+    """One line of the log of changes; `state` determines its colour."""
 
     ts: datetime
     scope: str
@@ -57,12 +57,12 @@ class LogLine:
 
 @dataclass(slots=True)
 class Board:
-    """Everything that a screen shows.
+    """The content of a dashboard.
 
     Parameters
     ----------
     title : str
-        What is being watched.
+        Name of the episode or deployment.
     start, end : datetime
         Its window, for progress and sparklines.
     issuers : mapping, optional
@@ -93,7 +93,7 @@ class Board:
     log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
 
     def tick(self, now: datetime, events: int = 0) -> None:
-        """Note the event time reached, and how many events were taken in."""
+        """Set the event time reached, and add to the number of events."""
         self.now = now
         self.events += events
 
@@ -105,10 +105,10 @@ class Board:
         return min(1.0, max(0.0, (self.now - self.start) / (self.end - self.start)))
 
     def apply(self, outputs: Iterable[Output]) -> list[LogLine]:
-        """Fold outputs in; the lines that they added to the log."""
+        """Add outputs to the board; return the new lines of the log."""
         added: list[LogLine] = []
         for output in outputs:
-            line = self._fold(
+            line = self._apply_output(
                 alert_from_fault(output) if isinstance(output, StageFaulted) else output
             )
             if line is not None:
@@ -116,12 +116,12 @@ class Board:
                 added.append(line)
         return added
 
-    def _fold(self, output: Output) -> LogLine | None:
+    def _apply_output(self, output: Output) -> LogLine | None:
         match output:
             case AssetValued():
                 self._value(output)
             case ExposureChanged():
-                _update_row(self.exposures, output, gone=not output.amount)
+                _update_row(self.exposures, output, closed=not output.amount)
             case ScoreUpdated():
                 self.scores[output.scope, output.target, output.generation] = output
             case CounterpartyAssessed():
@@ -141,7 +141,7 @@ class Board:
             case DataQualityResolved():
                 self.issues.pop(output.key(), None)
             case _:
-                pass  # limits, positions and rejects have views of their own in SQL
+                pass  # limits, positions and rejects have their own views in SQL
         return None
 
     def _value(self, output: AssetValued) -> None:
@@ -151,11 +151,11 @@ class Board:
         line.last = output
         span = micros(self.end) - micros(self.start)
         line.sparks[(micros(output.ts) - micros(self.start)) * SPARKS // span] = output.deviation_bp
-        if len(line.sparks) > 2 * SPARKS:  # outputs from outside the window
+        if len(line.sparks) > 2 * SPARKS:  # outputs outside the window
             del line.sparks[min(line.sparks)]
 
     def _switch(self, output: KillSwitchChanged) -> LogLine | None:
-        """Give a switch that turns without a decision (its data went bad) a line of its own."""
+        """Return a log line for a switch that changed without a decision (its data became bad)."""
         before = self.switches.get(output.scope)
         self.switches[output.scope] = output
         was = before.effective if before else State.NORMAL
@@ -176,7 +176,7 @@ class Board:
         return LogLine(output.ts, output.scope, change, why, output.state)
 
     def state(self, scope: str) -> State:
-        """Effective state of `scope`: its switch, else its last decision, else NORMAL."""
+        """Return the effective state of `scope`: its switch, its last decision, or NORMAL."""
         switch = self.switches.get(scope)
         if switch is not None:
             return switch.effective
@@ -184,22 +184,22 @@ class Board:
         return State.NORMAL if decision is None else decision.state
 
     def engaged_switches(self) -> list[KillSwitchChanged]:
-        """Switches that are not NORMAL, strictest first."""
+        """Return the switches that are not NORMAL, strictest first."""
         on = [s for s in self.switches.values() if s.effective is not State.NORMAL]
         return sorted(on, key=lambda s: (-s.effective.rank, s.scope))
 
     def asset_lines(self) -> list[AssetLine]:
-        """Pegged and other assets, those in trouble first, then by name."""
+        """Return the assets by strictness of their state, then by name."""
         lines = self.assets.values()
         return sorted(
             lines, key=lambda a: (-self.state(f"asset:{a.last.asset}").rank, a.last.asset)
         )
 
     def holdings_usd(self, by: str) -> list[tuple[str, Decimal]]:
-        """USD held by ``counterparty``, ``asset`` or ``issuer``, largest first.
+        """Return USD held by ``counterparty``, ``asset`` or ``issuer``, largest first.
 
-        Sums the values that the risk stage put out: what is owed counts against, what is only
-        on order does not count, what has no price is left out.
+        It adds up the values that the risk stage published. Borrowed amounts are subtracted. Open
+        orders do not count, and amounts without a price are left out.
         """
         sums: dict[str, Decimal] = {}
         for e in self.exposures.values():
@@ -215,10 +215,10 @@ class Board:
         return sorted(sums.items(), key=lambda item: (-item[1], item[0]))
 
     def top_scores(self, limit: int) -> list[ScoreUpdated]:
-        """Scores by probability; of each (scope, target) one.
+        """Return the scores with the highest probabilities, one per (scope, target).
 
-        A model that may ask for something comes before the rules, which speak through the states
-        anyway; then the one with the most authority.
+        A model whose authority lets it request a state precedes the rules, whose result the states
+        already show. Among models, the one with the most authority is chosen.
         """
         best: dict[tuple[str, str], ScoreUpdated] = {}
         for (scope, target, _), score in self.scores.items():
@@ -228,7 +228,7 @@ class Board:
         return sorted(best.values(), key=lambda s: (-s.probability, s.scope, s.target))[:limit]
 
     def data_quality(self, scope: str) -> Quality:
-        """Quality of the data behind `scope`."""
+        """Return the quality of the data behind `scope`."""
         switch = self.switches.get(scope)
         return Quality.GOOD if switch is None else switch.quality
 
@@ -238,8 +238,8 @@ def _authority(score: ScoreUpdated) -> tuple[bool, int]:
     return score.generation != "rules" and rank > 0, rank
 
 
-def _update_row(rows: dict[str, ExposureChanged], output: ExposureChanged, *, gone: bool) -> None:
-    if gone:
+def _update_row(rows: dict[str, ExposureChanged], output: ExposureChanged, *, closed: bool) -> None:
+    if closed:
         rows.pop(output.key(), None)
     else:
         rows[output.key()] = output

@@ -1,4 +1,4 @@
-"""How numbers and moments are written on a screen."""
+"""Formatting of numbers and moments for a screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ASCII: Final = "_.-~^"
 
 
 def money(x: Decimal) -> str:
-    """US dollars, thousands separated, without cents.
+    """Return US dollars, with thousands separators and without cents.
 
     Examples
     --------
@@ -26,7 +26,7 @@ def money(x: Decimal) -> str:
 
 
 def price(x: float) -> str:
-    """Price with as many decimals as it deserves.
+    """Return a price with four decimals below 100, else with two.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def price(x: float) -> str:
 
 
 def bp(x: float) -> str:
-    """Signed basis points.
+    """Return signed basis points.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def bp(x: float) -> str:
 
 
 def clock(ts: datetime) -> str:
-    """Day, hour and minute, UTC.
+    """Return day, hour and minute, UTC.
 
     Examples
     --------
@@ -60,10 +60,10 @@ def clock(ts: datetime) -> str:
 
 
 def sparkline(samples: Mapping[int, float], upto: int, width: int, *, ascii_only: bool) -> str:
-    """Draw samples per bucket as bars of one line, the newest on the right.
+    """Return samples per bucket as bars in one line, the newest on the right.
 
-    The scale reaches at least from -10 to +10 (bp), so that calm looks calm. A bucket without
-    a sample repeats the one before it.
+    The scale covers at least -10 to +10 (bp), so that calm series look calm. A bucket without a
+    sample repeats the previous one.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def sparkline(samples: Mapping[int, float], upto: int, width: int, *, ascii_only
     width : int
         Characters.
     ascii_only : bool
-        Whether to do without block characters.
+        Whether to avoid block characters.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A board in lines of plain text: no colour, no cursor, one line per change."""
+"""A board as lines of plain text: no colour, no cursor movement, one line per change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST: Final = 8
 
 
 def line(entry: LogLine) -> str:
-    """Write one change.
+    """Return one change as a line of text.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def line(entry: LogLine) -> str:
 
 
 def table(board: Board) -> list[str]:
-    """Write where everything stands, as a few lines."""
+    """Return the current content of a board as a few lines."""
     now = clock(board.now) if board.now else "starting"
     lines = [f"-- {now} UTC, {board.progress:.0%} of the window, {board.events:,} events"]
     for asset in board.asset_lines()[:_MOST]:

@@ -29,7 +29,7 @@ STYLES: Final = {
 _WIDE: Final = 110
 _WIDER: Final = 140
 _MOST: Final = 6
-"""Most rows of a table, so that the log keeps its place."""
+"""Most rows of a table, so that the log has enough room."""
 
 
 def render(
@@ -40,12 +40,12 @@ def render(
     Parameters
     ----------
     board : Board
-        What to show.
+        The content.
     width, height : int
-        Columns and lines there are. Two columns of tables from 110 columns on; the log takes
-        the lines that are left.
+        Columns and lines of the terminal. From 110 columns on, the tables stand in two columns. The
+        log fills the remaining lines.
     ascii_only : bool
-        Whether to do without block characters.
+        Whether to avoid block characters.
     """
     trend = 8 if _WIDE <= width < _WIDER else 16
     left = [_assets(board, trend, ascii_only=ascii_only), Text(), _scores(board)]
@@ -65,7 +65,7 @@ def render(
 
 
 def badge(state: State) -> Text:
-    """Name a state in its colour."""
+    """Return the name of a state in its colour."""
     return Text(f" {state} " if state is State.HALT else str(state), style=STYLES[state])
 
 
@@ -87,7 +87,7 @@ def _header(board: Board) -> RenderableType:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """Make a table; a column that starts with ``>`` is a number, ``~`` may be cut."""
+    """Return an empty table; a column that starts with ``>`` is a number, ``~`` may be cut."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD,
                   expand=True, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)  # fmt: skip
     for column in columns:
@@ -164,7 +164,7 @@ def _switches(board: Board) -> RenderableType:
 
 
 def _log(board: Board, lines: int, *, wrap: bool) -> RenderableType:
-    """List the last changes; where it is narrow, a reason may take a second line."""
+    """Return the last changes; in a narrow terminal a reason may take a second line."""
     table = _table("Changes", "UTC", "scope", "change", "~why")
     table.columns[-1].no_wrap = not wrap
     for line in list(board.log)[-lines:]:
@@ -178,5 +178,5 @@ def _log(board: Board, lines: int, *, wrap: bool) -> RenderableType:
 
 
 def _short(scope: str) -> str:
-    """Cut a long scope so that the reason keeps its room."""
+    """Cut a long scope, so that the reason has enough room."""
     return scope if len(scope) <= 26 else scope[:25] + "…"

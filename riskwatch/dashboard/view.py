@@ -1,4 +1,4 @@
-"""A board shown while it changes: live in a terminal, or as lines of plain text."""
+"""A board that is displayed while it changes: live in a terminal, or as lines of plain text."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 _FRAME_S: Final = 1.0 / 12.0
 _TABLE_EVERY: Final = timedelta(hours=4)
 _PICTURE_DELAY: Final = timedelta(minutes=5)
-"""Event time after the first HALT at which the picture is taken: the switch has turned too."""
+"""Event time from the first HALT to the picture, so that it also shows the kill switch."""
 _PICTURE: Final = (120, 34)
 PICTURES: Final = (".svg", ".txt")
 
 
 class PlaybackClock:
-    """Lets event time pass at `speed` times the pace of the wall clock.
+    """Paces event time at `speed` times the wall clock.
 
     Parameters
     ----------
     speed : float
-        Event seconds per second; 0 for as fast as it goes.
+        Event seconds per second; 0 means as fast as possible.
     now, wait : callable, optional
-        The wall clock, seconds, and how to wait for it.
+        The wall clock in seconds, and a function that waits.
 
     Examples
     --------
@@ -81,20 +81,20 @@ class PlaybackClock:
 
 
 class DashboardView:
-    """Feeds a board and shows it; a context manager that leaves the terminal as it was.
+    """Updates a board and displays it; a context manager that restores the terminal.
 
     Parameters
     ----------
     board : Board
-        What is shown.
+        The content.
     console : Console
-        Where.
+        The console to write to.
     live : bool
-        Whether to draw in place; else lines of plain text.
-    pace : Pace
-        How fast event time passes.
+        Whether to redraw in place; otherwise lines of plain text are printed.
+    pace : PlaybackClock
+        Pace of event time.
     capture : Path, optional
-        Where to write a picture of the frame soon after the first HALT of an asset.
+        File for a picture of the frame shortly after the first HALT of an asset.
 
     Attributes
     ----------
@@ -137,16 +137,16 @@ class DashboardView:
             self._finish()
 
     def batch(self, us: int, outputs: Sequence[Output], events: int = 0) -> None:
-        """Show what a batch brought about.
+        """Display the outputs of a batch.
 
         Parameters
         ----------
         us : int
             Event time reached, microseconds.
         outputs : sequence of Output
-            What the stages put out.
+            Outputs of the stages.
         events : int
-            How many events were taken in.
+            Number of events in the batch.
         """
         board = self.board
         board.tick(moment(us), events)
@@ -155,7 +155,7 @@ class DashboardView:
             self.decisive = next((o for o in outputs if _is_decisive(o)), None)
         if self._live is None:
             for entry in added:
-                self._say(plain_text.line(entry))
+                self._print(plain_text.line(entry))
             self._table(moment(us))
         else:
             self._frame()
@@ -182,22 +182,22 @@ class DashboardView:
         elif now >= self._table_due:
             self._table_due = now + _TABLE_EVERY
             for text in plain_text.table(self.board):
-                self._say(text)
+                self._print(text)
 
-    def _say(self, text: str) -> None:
-        """Print without markup, wrapping, or characters that the stream cannot carry."""
+    def _print(self, text: str) -> None:
+        """Print without markup, wrapping, or characters that the stream cannot encode."""
         encoding = self._console.encoding
-        sayable = text.encode(encoding, "replace").decode(encoding)
-        self._console.print(sayable, markup=False, highlight=False, soft_wrap=True, emoji=False)
+        printable = text.encode(encoding, "replace").decode(encoding)
+        self._console.print(printable, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
     def _finish(self) -> None:
-        """Leave the last frame, or table, behind."""
+        """Print the last frame or table, and write a picture that is still due."""
         if self._live is not None:
             size = self._console.size
             self._console.print(render(self.board, size.width, size.height, ascii_only=self._ascii))
         else:
             for text in plain_text.table(self.board):
-                self._say(text)
+                self._print(text)
         self._picture()
 
     def _picture(self) -> None:
@@ -216,14 +216,14 @@ def _is_decisive(output: Output) -> TypeGuard[DecisionMade]:
 
 
 def write_picture(board: Board, path: Path) -> None:
-    """Write a picture of `board` as it would look in a terminal of 120 columns.
+    """Write a picture of `board` as drawn in a terminal of 120 columns.
 
     Parameters
     ----------
     board : Board
-        What to draw.
+        The content.
     path : Path
-        A file ending in ``.svg`` or ``.txt``. The SVG asks for no font from elsewhere.
+        A file ending in ``.svg`` or ``.txt``. The SVG loads no external font.
 
     Raises
     ------
@@ -249,12 +249,12 @@ def write_picture(board: Board, path: Path) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a picture that could not be written in the end.
+    """Check in advance that a picture can be written to `path`.
 
     Raises
     ------
     RiskwatchError
-        If the ending is not known, or the folder does not exist.
+        If the ending is unknown, or the folder does not exist.
     """
     if path.suffix not in PICTURES:
         raise RiskwatchError(f"{path}: a picture ends in {' or '.join(PICTURES)}")

@@ -1,12 +1,12 @@
-"""Readers that turn public recordings into events of the wire contract.
+"""Readers that convert public recordings into events of the wire contract.
 
 To add a format:
 
-1. Write one file here with a subclass of :class:`BarReader`: its name, one line about it, the
-   columns of the opening time and the columns that mark it (``klines.py`` is an example).
-2. Override ``bars(table, tally)`` if the columns are not named open, high, low, close, volume;
-   tell ``tally`` of every row: read it, then yield a bar or ``skip`` it with a reason.
-3. Add one instance to ``READERS`` in ``registry.py``; the surest ``sniff`` wins.
+1. Write a subclass of :class:`BarReader` in ``formats.py``: its name, one line about it, the
+   columns of the opening time and the columns that identify it (``Klines`` is an example).
+2. Override ``bars(table, tally)`` if the columns are not named open, high, low, close, volume.
+   Count every row in ``tally``: increase ``read``, then yield a bar or call ``skip`` with a reason.
+3. Add one instance to ``READERS`` in ``formats.py``; the reader with the highest ``sniff`` is used.
 4. ``riskwatch.checks.check_feed(YourReader(), sample_path)`` must pass. See docs/feeds.md.
 """
 

@@ -1,4 +1,4 @@
-"""What a reader is, and the one that nearly every recording of bars needs."""
+"""The protocol of a feed reader, and the base class of readers of bars."""
 
 from __future__ import annotations
 
@@ -18,15 +18,12 @@ if TYPE_CHECKING:
     from riskwatch.feeds.table import Table, TableHead
 
 
-# Bars in the order of time, each once, with a bounded number of them held back.
-
-
 def order_bars(bars: Iterator[Bar], window: int, tally: Tally) -> Iterator[Bar]:
-    """Yield `bars` by strictly increasing opening time, holding back at most `window`.
+    """Yield `bars` by strictly increasing opening time, buffering at most `window` bars.
 
-    Of two bars with one opening time the first read is kept; the other is skipped as a
-    duplicate, or as a conflict where its numbers differ. What comes after a later bar was
-    passed on is skipped as out of order.
+    Of two bars with the same opening time, the first one read is yielded. The other one is skipped
+    as a duplicate, or as a conflict if its numbers differ. A bar that is older than a bar already
+    yielded is skipped as out of order.
 
     Examples
     --------
@@ -72,23 +69,23 @@ OHLCV: Final = ("open", "high", "low", "close", "volume")
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first look over all rows says: how many, how far apart, whether in order."""
+    """The result of a first pass over all rows: their number, their step and their order."""
 
     rows: int
     steps: StepEstimator
 
 
 class FeedReader(Protocol):
-    """Makes quotes of one format. Stateless: one object reads any number of files.
+    """Makes quotes from one format. Stateless: one object reads any number of files.
 
     Attributes
     ----------
     name : str
-        What ``--format`` calls it.
+        Name of the format for ``--format``.
     about : str
-        One line: which files it reads.
+        One line about the files that it reads.
     default_step_us : int or None
-        Step where none is given; None infers it from the times.
+        Step that is used if none is given; ``None`` infers it from the times.
     """
 
     name: str
@@ -96,35 +93,35 @@ class FeedReader(Protocol):
     default_step_us: int | None
 
     def sniff(self, head: TableHead) -> int:
-        """How specific the match is, 0 for none; the highest of all readers wins."""
+        """Return how specific the match is, 0 for none; the highest of all readers wins."""
 
     def survey(self, table: Table) -> Survey:
         """Read all times once."""
 
     def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
-        """Yield quotes in the order of their time, and account for every row in `tally`."""
+        """Yield quotes in the order of their time, and count every row in `tally`."""
 
 
 class BarReader:
-    """A reader of bars: a subclass says which columns make its format.
+    """Base of the readers of bars. A subclass names the columns of its format.
 
     Attributes
     ----------
     times : tuple of str
-        Names that the column of *opening* times may have, the first one present is used.
+        Possible names of the column of *opening* times; the first one present is used.
     marks : frozenset of str
-        Columns that it has beside open, high, low, close and volume.
+        Columns of the format beside open, high, low, close and volume.
     positions : tuple of str
         Names of the columns of a file without a header; empty if there is no such file.
     symbol : str or None
-        Column that names the pair, if it may be there: rows about another are skipped.
+        Column that names the pair, if the format may have one. Rows about another pair are skipped.
     score : int
-        What :meth:`sniff` says to a match.
+        Return value of :meth:`sniff` for a match.
 
     Notes
     -----
-    Not guaranteed: that a file is what it says. A format that publishes closing times needs
-    :meth:`bars` to subtract the step.
+    The reader does not guarantee that the content of a file is correct. A format that publishes
+    closing times needs :meth:`bars` to subtract the step.
     """
 
     name: str
@@ -137,7 +134,7 @@ class BarReader:
     score: ClassVar[int] = 2
 
     def sniff(self, head: TableHead) -> int:
-        """`score` if the columns are those of the format."""
+        """Return `score` if the columns are those of the format, else 0."""
         if head.headerless:
             fits = len(head.columns) == len(self.positions) and _is_time(
                 head.first[self._positions_of(self.times)]
@@ -157,11 +154,11 @@ class BarReader:
             try:
                 steps.add(time_us(cell))
             except BadCellError:
-                continue  # bars() will count this row, with its reason
+                continue  # bars() counts this row, with its reason
         return Survey(rows + len(bad), steps)
 
     def bars(self, table: Table, tally: Tally) -> Iterator[Bar]:
-        """Yield the bars in the order of the file; rows that cannot be used go to `tally`."""
+        """Yield the bars in the order of the file; count rows that cannot be used in `tally`."""
 
         def bad_row(row: int, line: str) -> None:
             tally.read += 1
@@ -182,7 +179,7 @@ class BarReader:
                 tally.skip(row, bad.reason, bad.detail)
 
     def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
-        """Yield one quote per bar at its close; see :class:`FeedReader`."""
+        """Yield one quote per bar, at its close; see :class:`FeedReader`."""
         for bar in order_bars(self.bars(table, tally), job.window, tally):
             close_us = bar.open_us + job.step_us
             if not job.accepts(close_us):
@@ -196,7 +193,7 @@ class BarReader:
         return next(n for n, name in enumerate(self.positions) if name in names)
 
     def _columns(self, head: TableHead) -> list[str]:
-        """Columns of `head` that hold time, open, high, low, close, volume and the symbol."""
+        """Return the columns of `head` for time, open, high, low, close, volume and symbol."""
         if self.sniff(head) == 0:
             raise FeedError(
                 f"{head.path}: expected {self.expected()}, found {describe_columns(head)}"
@@ -210,14 +207,14 @@ class BarReader:
         return [time, *OHLCV, *tail]
 
     def expected(self) -> str:
-        """Return the columns that a file of this format has, in words."""
+        """Return a text that lists the columns of this format."""
         needed = ", ".join((*OHLCV, *sorted(self.marks)))
         bare = f", or {len(self.positions)} columns without a header" if self.positions else ""
         return f"the {self.name} columns {needed} and a time ({' or '.join(self.times)}){bare}"
 
 
 def describe_columns(head: TableHead) -> str:
-    """Columns of a file in words, for an error."""
+    """Return a text that lists the columns of a file, for an error message."""
     if head.headerless:
         return f"{len(head.columns)} columns without a header"
     return ", ".join(head.columns[:30])
@@ -226,8 +223,8 @@ def describe_columns(head: TableHead) -> str:
 def quote_of(bar: Bar, job: Job) -> Quote:
     """Return the quote of a bar: `ts` is its close, `last` its closing price.
 
-    ``event_id`` is venue, pair, step and opening second; ``source_seq`` counts bars since 1970,
-    so both are the same whenever, and from whichever cut of a recording, a bar is imported.
+    ``event_id`` consists of venue, pair, step and opening second. ``source_seq`` counts bars since
+    1970. Both are therefore the same for every import of the bar, from any part of a recording.
     """
     feed = job.feed
     whole, rest = divmod(bar.open_us, SECOND)

@@ -1,4 +1,4 @@
-"""An order book rebuilt from the life of single orders, in whole numbers of 1e-8."""
+"""An order book that is rebuilt from events of single orders, in integers of 1e-8."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WHOLE: Final = 10_000
 
 
 class RestingOrder(NamedTuple):
-    """A resting order; `price` and `size` in units of 1e-8."""
+    """A resting order; `price` and `size` are in units of 1e-8."""
 
     side: BookSide
     price: int
@@ -27,14 +27,14 @@ class RestingOrder(NamedTuple):
 
 
 class BookLevel(NamedTuple):
-    """Best price of a side and the size resting there, in units of 1e-8."""
+    """Best price of a side and the size that rests there, in units of 1e-8."""
 
     price: int
     size: int
 
 
 class Book:
-    """Orders by id, sizes by price, prices in order.
+    """Open orders by id, sizes by price, and sorted prices.
 
     Examples
     --------
@@ -54,18 +54,18 @@ class Book:
         return order_id in self._orders
 
     def is_deleted(self, order_id: str) -> bool:
-        """Whether the order was deleted, as far as the last 10,000 deletions are remembered."""
+        """Return whether the order is among the last 10,000 deleted orders."""
         return order_id in self._deleted
 
     def put(self, order_id: str, order: RestingOrder) -> None:
-        """Place an order, or replace what was known of it; size 0 keeps it out of the levels.
+        """Add an order, or replace the stored one; an order of size 0 adds nothing to the levels.
 
         Raises
         ------
         FeedError
-            If more than a million orders are open: the deletions are missing.
+            If more than a million orders are open, because deletions must be missing.
         """
-        self._take_out(order_id)
+        self._remove(order_id)
         if len(self._orders) >= MAX_ORDERS:
             raise FeedError(f"more than {MAX_ORDERS:,} orders are open: are deletions missing?")
         self._orders[order_id] = order
@@ -76,14 +76,14 @@ class Book:
             sizes[order.price] = sizes.get(order.price, 0) + order.size
 
     def delete(self, order_id: str) -> bool:
-        """Take an order out for good; False if it was not in the book."""
+        """Remove an order permanently; return false if it was not in the book."""
         if len(self._deleted) >= MAX_REMEMBERED:
             del self._deleted[next(iter(self._deleted))]
         self._deleted[order_id] = None
-        return self._take_out(order_id)
+        return self._remove(order_id)
 
     def best(self, side: BookSide) -> BookLevel | None:
-        """Highest bid or lowest ask, None if that side is empty."""
+        """Return the highest bid or the lowest ask, ``None`` if that side is empty."""
         prices = self._prices[side]
         if not prices:
             return None
@@ -91,12 +91,12 @@ class Book:
         return BookLevel(price, self._sizes[side][price])
 
     def crossed(self) -> bool:
-        """Whether the highest bid is at or above the lowest ask: a match is under way."""
+        """Return whether the highest bid is at or above the lowest ask, so a match is under way."""
         bid, ask = self.best("bid"), self.best("ask")
         return bid is not None and ask is not None and bid.price >= ask.price
 
     def depth(self, bps: Iterable[int]) -> list[tuple[int, int, int]]:
-        """Sizes (bid, ask) resting within so many basis points of the mid, cumulated.
+        """Return the cumulated (bid, ask) sizes within each number of basis points of the mid.
 
         Examples
         --------
@@ -120,7 +120,7 @@ class Book:
         ]
 
     def _within(self, side: BookSide, limit: int) -> int:
-        """Size from the best price up to and including `limit`."""
+        """Return the size from the best price up to and including `limit`."""
         prices, sizes = self._prices[side], self._sizes[side]
         if side == "bid":
             near = islice(prices, bisect_left(prices, limit), None)
@@ -128,7 +128,7 @@ class Book:
             near = islice(prices, bisect_left(prices, limit + 1))
         return sum(sizes[price] for price in near)
 
-    def _take_out(self, order_id: str) -> bool:
+    def _remove(self, order_id: str) -> bool:
         order = self._orders.pop(order_id, None)
         if order is None:
             return False

@@ -1,8 +1,8 @@
-"""Deterministic damage to recorded quotes, to show what a monitor makes of bad data.
+"""Deterministic corruption of recorded quotes, to test how a monitor handles bad data.
 
-Each function takes events in the order of their time and yields them damaged; it raises
-:class:`FeedError` at the end if it found nothing to damage, so that no test proves nothing.
-Only quotes of the named feed change, everything else passes through as the same object.
+Each function takes events in the order of their time and yields them with the damage. Only quotes
+of the given feed change; all other events are yielded as the same objects. A function raises
+:class:`FeedError` at the end if no quote matched, so that a test cannot pass without damage.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _QUANTUM: Final = Decimal(1).scaleb(-MAX_SCALE)
 
 
 class FeedKey(NamedTuple):
-    """Which quotes: those of a venue, or of one pair there.
+    """Selects the quotes of a venue, or of one pair at a venue.
 
     Examples
     --------
@@ -40,7 +40,7 @@ class FeedKey(NamedTuple):
     quote: str | None = None
 
     def matches(self, event: Event) -> bool:
-        """Whether `event` is a quote of this feed."""
+        """Return whether `event` is a quote of this feed."""
         return (
             isinstance(event, Quote)
             and event.venue == self.venue
@@ -52,17 +52,17 @@ class FeedKey(NamedTuple):
 def bad_print(
     events: Iterable[Event], *, at: datetime, feed: FeedKey, factor: Decimal
 ) -> Iterator[Event]:
-    """Multiply every price of one quote: the first of `feed` at or after `at`.
+    """Multiply every price of one quote: the first quote of `feed` at or after `at`.
 
     Parameters
     ----------
     factor : Decimal
-        Positive; ``Decimal("0.1")`` is a slipped decimal point.
+        Positive; ``Decimal("0.1")`` is a misplaced decimal point.
 
     Raises
     ------
     FeedError
-        If `factor` is not positive and finite, or no quote was hit.
+        If `factor` is not positive and finite, or no quote matched.
     """
     if not factor.is_finite() or factor <= 0:
         raise FeedError(f"factor must be positive and finite, was {factor}")
@@ -84,15 +84,15 @@ def bad_print(
 def stale_book(
     events: Iterable[Event], *, start: datetime, end: datetime, feed: FeedKey
 ) -> Iterator[Event]:
-    """Freeze prices from `start` to before `end`: no news, and volume 0.
+    """Freeze prices from `start` to before `end`, and set the volume to 0.
 
-    Each pair keeps the prices and sizes of its last quote before `start` (or its first one
-    within, if there was none before); times go on.
+    Each pair keeps the prices and sizes of its last quote before `start`. Without such a quote, it
+    keeps those of its first quote in the interval. The times of the quotes do not change.
 
     Raises
     ------
     FeedError
-        If no quote was hit.
+        If no quote matched.
     """
     frozen: dict[tuple[str, str], Quote] = {}
     hit = False
@@ -128,7 +128,7 @@ def gap(
     Raises
     ------
     FeedError
-        If no quote was hit.
+        If no quote matched.
     """
     hit = False
     for event in events:

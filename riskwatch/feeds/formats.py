@@ -1,4 +1,4 @@
-"""The one list of readers."""
+"""The recording formats: readers of bars, and the list of all readers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ if TYPE_CHECKING:
     from riskwatch.feeds.table import TableHead
 
 
-# Bars: any table with a named time column and open, high, low, close, volume.
-
-
 class Bars(BarReader):
-    """The general case, taken only where no other reader is surer.
+    """Any table with a time column and the columns open, high, low, close and volume.
 
-    Times without a zone are UTC and mean the opening of the bar. With a `ticker` column, rows
-    about another pair than the first row's are skipped.
+    This is the most general reader, so every more specific reader takes precedence. Times without a
+    zone are UTC and mean the opening of the bar. With a `ticker` column, rows about another pair
+    than that of the first row are skipped.
     """
 
     name = "bars"
@@ -31,11 +29,8 @@ class Bars(BarReader):
     score = 1
 
 
-# Candles: start, low, high, open, close, volume, as Coinbase's interface gives them.
-
-
 class Candles(BarReader):
-    """Candles whose opening time is called `start`: epoch seconds, often as text.
+    """Candles of Coinbase's interface; the opening time is `start`, in epoch seconds, often text.
 
     A minute without a trade has no row.
     """
@@ -46,15 +41,13 @@ class Candles(BarReader):
     score = 3
 
 
-# Klines: the twelve columns that Binance and its relatives publish.
-
-
 class Klines(BarReader):
-    """Exchange klines: open_time, open, high, low, close, volume, close_time and five more.
+    """The 12-column klines of Binance and similar exchanges.
 
-    With or without a header; times in milliseconds or (from 2025 on) microseconds; prices as
-    text or floats. A minute without a trade is carried forward by the venue with volume 0, and
-    stays so: zero volume is how a stale book shows.
+    The columns are open_time, open, high, low, close, volume, close_time and five more, with or
+    without a header. Times are in milliseconds or (from 2025 on) microseconds. Prices are text or
+    floats. For a minute without a trade, the venue repeats the last price with volume 0. The reader
+    keeps such bars, because zero volume identifies a stale book.
     """
 
     name = "klines"
@@ -78,14 +71,11 @@ class Klines(BarReader):
     score = 3
 
 
-# OHLCVT: bars with a count of trades, as Kraken publishes them.
-
-
 class Ohlcvt(BarReader):
-    """Open, high, low, close, volume, trades; the time is a column or a data frame's index.
+    """Kraken's bars: open, high, low, close, volume and a count of trades.
 
-    The archives of the venue have no header: time (epoch seconds), then the six. A minute
-    without a trade has no row.
+    The time is a column or the index of a data frame. The archives of the venue have no header:
+    time (epoch seconds), then the six columns. A minute without a trade has no row.
     """
 
     name = "ohlcvt"
@@ -97,11 +87,11 @@ class Ohlcvt(BarReader):
 
 
 READERS: Final[tuple[FeedReader, ...]] = (Klines(), Candles(), Ohlcvt(), Bars(), Orders())
-"""Every reader that ``riskwatch import`` knows. Register one by adding it here."""
+"""Every reader that ``riskwatch import`` uses. Register a reader by adding it here."""
 
 
 def reader_named(name: str, readers: Sequence[FeedReader] = READERS) -> FeedReader:
-    """Return the reader that ``--format`` names.
+    """Return the reader of the format `name`, as given to ``--format``.
 
     Raises
     ------
@@ -121,12 +111,12 @@ def reader_named(name: str, readers: Sequence[FeedReader] = READERS) -> FeedRead
 
 
 def recognise(head: TableHead, readers: Sequence[FeedReader] = READERS) -> FeedReader:
-    """Return the reader that knows these columns best.
+    """Return the reader with the most specific match of these columns.
 
     Raises
     ------
     FeedError
-        If none does, or two are equally sure.
+        If no reader matches, or two match equally well.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From a file to quotes: open, recognise, survey, read; every row accounted for."""
+"""The import of a recording: open the file, choose a reader, survey the rows, read the quotes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from riskwatch.feeds.base import FeedReader
 
 MAX_WINDOW: Final = 100_000
-"""Most rows that are held back to put a file in order; about 80 MB."""
+"""Most rows that are buffered to sort a file; about 80 MB."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recording that was looked over and can be read.
+    """A recording after its survey, ready to be read.
 
     Attributes
     ----------
     table, reader, job
-        What is read, by whom, into what.
+        The rows, the reader of their format, and the options of the import.
     rows : int
         Rows of data in the file.
     """
@@ -53,7 +53,7 @@ def plan(
     reader: FeedReader | None = None,
     table: Table | None = None,
 ) -> Plan:
-    """Look over a recording and decide how to read it.
+    """Survey a recording and decide how to read it.
 
     Parameters
     ----------
@@ -62,19 +62,19 @@ def plan(
     fmt : str
         Name of a reader, or ``auto`` for the one that recognises the columns.
     venue, base, quote : str, optional
-        The feed, where the file name does not say it.
+        The feed, if the file name does not contain it.
     step_us : int, optional
-        Bar length in microseconds; otherwise the commonest distance between rows.
+        Bar length in microseconds; by default the most common distance between rows.
     since_us, until_us : int, optional
-        Only quotes with ``since_us <= ts < until_us``.
+        Only quotes with ``since_us <= ts < until_us`` are read.
     reader, table : optional
-        Instead of one found by `fmt`, and instead of opening `path`.
+        Used instead of the reader that `fmt` selects, and instead of opening `path`.
 
     Raises
     ------
     FeedError
-        If the file, its format, its step or its feed is in doubt; the message says which
-        option decides.
+        If the file, its format, its step or its feed is ambiguous or unusable; the message names
+        the option that decides.
     """
     table = open_table(path) if table is None else table
     if reader is None:
@@ -100,7 +100,7 @@ def read_quotes(made: Plan, tally: Tally) -> Iterator[Quote]:
     Raises
     ------
     FeedError
-        If the file is damaged, or the reader lost a row: then nothing can be trusted.
+        If the file is damaged, or the reader did not count every row.
     """
     yield from made.reader.quotes(made.table, made.job, tally)
     if tally.read != tally.used + tally.skipped or tally.read != made.rows:

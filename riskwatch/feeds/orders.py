@@ -1,4 +1,4 @@
-"""Orders: the life of every order of one venue's book, rebuilt into quotes with depth."""
+"""Reader of order events: it rebuilds one venue's book and makes quotes with depth."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ _SCALE: Final = 8
 
 
 class Orders:
-    """Rows created/changed/deleted of one book, sizes in whole 1e-8 of the base (satoshi).
+    """Reads rows created/changed/deleted of one book, sizes in integers of 1e-8 (satoshi).
 
-    One quote for every step (1 s unless told otherwise) in which something was heard, as the
-    book stands at its end. A recording begins with an empty book: its first minutes know only
-    the orders placed since. A book that is crossed at the end of a step is a match under way,
-    of which a part was not yet heard: there is no quote, and it is counted as withheld.
+    It yields one quote at the end of every step that has at least one event; the default step is 1
+    s. A recording begins with an empty book, so in its first minutes the book contains only the
+    orders placed since. A book that is crossed at the end of a step is in the middle of a match,
+    and part of its events is still missing. The reader then makes no quote, and counts it as
+    withheld.
     """
 
     name = "orders"
@@ -40,25 +41,25 @@ class Orders:
     default_step_us: int | None = SECOND
 
     def sniff(self, head: TableHead) -> int:
-        """3 if all columns are there."""
+        """Return 3 if all columns are present, else 0."""
         return 3 if set(head.columns).issuperset(COLUMNS) else 0
 
     def survey(self, table: Table) -> Survey:
-        """Count the rows; the step is not inferred from a book."""
+        """Count the rows; the step is not inferred for a book."""
         self._check(table.head)
         bad: list[int] = []
         rows = sum(1 for _ in table.rows(("timestamp",), lambda n, _: bad.append(n)))
         return Survey(rows + len(bad), StepEstimator())
 
     def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
-        """Yield the state of the book at the end of every step with news."""
+        """Yield the state of the book at the end of every step with an event."""
         self._check(table.head)
 
         def bad_row(row: int, line: str) -> None:
             tally.read += 1
             tally.skip(row, Reason.WRONG_WIDTH, line)
 
-        book, end_us, news = Book(), 0, False
+        book, end_us, changed = Book(), 0, False
         for row, cells in table.rows(COLUMNS, bad_row):
             tally.read += 1
             try:
@@ -66,16 +67,16 @@ class Orders:
                 if end_us and at < end_us - job.step_us:
                     raise BadCellError(Reason.OUT_OF_ORDER, cells[0])  # noqa: TRY301 - one place counts skips
                 if at >= end_us:
-                    if news:
+                    if changed:
                         yield from _state(book, end_us, job, tally)
-                    end_us, news = (at // job.step_us + 1) * job.step_us, False
+                    end_us, changed = (at // job.step_us + 1) * job.step_us, False
                 _apply(book, cells)
             except BadCellError as bad:
                 tally.skip(row, bad.reason, bad.detail)
                 continue
-            news = True
+            changed = True
             tally.used += 1
-        if news:
+        if changed:
             yield from _state(book, end_us, job, tally)
 
     def _check(self, head: TableHead) -> None:
@@ -87,7 +88,7 @@ class Orders:
 
 
 def _apply(book: Book, cells: tuple[Cell, ...]) -> None:
-    """Take one row into the book, or raise why not."""
+    """Apply one row to the book, or raise the reason why it cannot be used."""
     order_id = str(cells[1])
     action, side = str(cells[4]), str(cells[5])
     if action not in {"created", "changed", "deleted"} or side not in {"bid", "ask"}:
@@ -106,7 +107,7 @@ def _apply(book: Book, cells: tuple[Cell, ...]) -> None:
         raise BadCellError(Reason.DELETED_ORDER, order_id)
     if action == "created" and order_id in book:
         raise BadCellError(Reason.DUPLICATE, order_id)
-    # A change of an order from before the recording tells all there is to know about it.
+    # A change contains the whole order, so it may be of an order from before the recording.
     order = RestingOrder(cast("BookSide", side), _units(price, _SCALE), _units(size, 0))
     book.put(order_id, order)
 

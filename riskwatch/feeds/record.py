@@ -1,4 +1,4 @@
-"""What a reader makes of a recording: feeds, bars, and the tally that loses nothing."""
+"""Data types of an import: feeds, bars, skipped rows, and the tally of all rows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why a row became no quote. Every row that was read is used or has one of these."""
+    """Why a row became no quote. Every row that was read is used or has one of these reasons."""
 
     MISSING = "missing"
-    """A cell that is needed is empty."""
+    """A required cell is empty."""
     NOT_FINITE = "not_finite"
     """A cell is NaN or infinite."""
     NOT_A_NUMBER = "not_a_number"
-    """A cell is text that is no decimal number."""
+    """A cell is text that is not a decimal number."""
     TOO_LARGE = "too_large"
-    """A number has more than 24 digits before the point, or 18 behind it."""
+    """A number has more than 24 digits before the point, or more than 18 after it."""
     BAD_TIME = "bad_time"
-    """No time, or one outside 1990 to 2100."""
+    """The time is missing, invalid, or outside 1990 to 2100."""
     NOT_POSITIVE = "not_positive"
     """A price is zero or negative."""
     NEGATIVE_VOLUME = "negative_volume"
@@ -43,19 +43,19 @@ class Reason(StrEnum):
     OTHER_SYMBOL = "other_symbol"
     """The row is about another pair than the first row."""
     DUPLICATE = "duplicate"
-    """The same bar, or the same order, once more."""
+    """The same bar, or the same order, occurs again."""
     CONFLICT = "conflict"
-    """Another bar with the same open time but other numbers; the first one is kept."""
+    """A bar has the opening time of an earlier one but other numbers; the first is kept."""
     OUT_OF_ORDER = "out_of_order"
-    """The row is older than what was already written, by more than the reordering window."""
+    """The row is older than a row already written, by more than the reordering window."""
     OUTSIDE_RANGE = "outside_range"
-    """The row is sound, but not in the time range that was asked for."""
+    """The row is valid, but outside the requested time range."""
     UNKNOWN_ORDER = "unknown_order"
     """A deletion of an order that was placed before the recording began."""
     DELETED_ORDER = "deleted_order"
-    """News of an order that was already deleted: it must not come back to life."""
+    """The row is about an order that was already deleted, and must not restore it."""
     NOT_AN_ORDER = "not_an_order"
-    """The row's action or side is not one that an order book has."""
+    """The row's action or side is not one of an order book."""
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -64,11 +64,11 @@ class Reject(msgspec.Struct, frozen=True):
     Attributes
     ----------
     row : int
-        1 is the first row of data (a CSV header and blank lines do not count).
+        Row number; 1 is the first row of data (a CSV header and blank lines do not count).
     reason : Reason
-        Why.
+        Why it was skipped.
     detail : str
-        The cell at fault, or what it was compared with.
+        The invalid cell, or the value that it was compared with.
     """
 
     row: int
@@ -77,7 +77,7 @@ class Reject(msgspec.Struct, frozen=True):
 
 
 class Bar(msgspec.Struct, frozen=True, gc=False):
-    """One bar of one feed. Times are microseconds since 1970, `volume` is in base units."""
+    """One bar of one feed. Times are microseconds since 1970; `volume` is in base units."""
 
     row: int
     open_us: int
@@ -95,7 +95,7 @@ class Feed:
     Raises
     ------
     FeedError
-        If a part is not a name that an event may carry.
+        If a part is not a valid name of the event contract.
 
     Examples
     --------
@@ -124,18 +124,18 @@ class Feed:
 
 @dataclass(frozen=True)
 class Job:
-    """What to make of one recording.
+    """Options for the import of one recording.
 
     Attributes
     ----------
     feed : Feed
-        Whose prices they are.
+        Feed that the prices belong to.
     step_us : int
         Length of a bar, or time between two quotes of a book, in microseconds.
     window : int
-        Rows that may be held back to put rows in order; 0 for a file that is in order.
+        Most rows that may be buffered to sort the rows; 0 for a file that is in order.
     since_us, until_us : int or None
-        Quotes with ``since_us <= ts < until_us`` are wanted.
+        Only quotes with ``since_us <= ts < until_us`` are made.
     """
 
     feed: Feed
@@ -145,7 +145,7 @@ class Job:
     until_us: int | None = None
 
     def accepts(self, ts_us: int) -> bool:
-        """Whether a quote of this time was asked for."""
+        """Return whether a quote of this time is in the requested range."""
         early = self.since_us is not None and ts_us < self.since_us
         late = self.until_us is not None and ts_us >= self.until_us
         return not (early or late)
@@ -153,25 +153,25 @@ class Job:
 
 @dataclass
 class Tally:
-    """Book-keeping of one import: ``read == used + skipped`` at the end, always.
+    """Counts of one import; ``read == used + skipped`` always holds at the end.
 
     Attributes
     ----------
     read, used : int
-        Rows of data read, and rows that became (or shaped) a quote.
+        Rows of data read, and rows that became (or contributed to) a quote.
     skips : Counter of Reason
-        Rows that did not, by reason.
+        Skipped rows, by reason.
     written : int
-        Quotes made. Equal to `used` for bars; an order book makes one from many rows.
+        Quotes made. Equal to `used` for bars; an order book makes one quote from many rows.
     withheld : Counter of str
         Quotes of an order book that were not made, by reason (``crossed``, ``one_sided``,
         ``outside_range``).
     first_us, last_us : int or None
         Times of the first and the last quote.
     missing_steps, longest_hole_us : int
-        Bars that are not there between the first and the last, and the longest such hole.
+        Bars that are missing between the first and the last one, and the longest such gap.
     on_reject : callable or None
-        Told every rejected row; rows outside the wanted range are counted but not told.
+        Called with every skipped row, except for rows outside the requested range.
     """
 
     read: int = 0
@@ -191,13 +191,13 @@ class Tally:
         return self.skips.total()
 
     def skip(self, row: int, reason: Reason, detail: object = "") -> None:
-        """Count a row that is not used, and tell whoever lists them."""
+        """Count a skipped row, and pass it to `on_reject`."""
         self.skips[reason] += 1
         if self.on_reject is not None and reason is not Reason.OUTSIDE_RANGE:
             self.on_reject(Reject(row, reason, str(detail)[:200]))
 
     def count_written(self, ts_us: int, step_us: int = 0) -> None:
-        """Count a quote; with `step_us`, also the bars missing since the last one."""
+        """Count a quote; with `step_us`, also count the bars missing since the last one."""
         if self.first_us is None:
             self.first_us = ts_us
         if step_us and self.last_us is not None and ts_us - self.last_us > step_us:

@@ -1,4 +1,4 @@
-"""Venue and pair from a file name, where it leaves no doubt; otherwise the option to give."""
+"""Venue and pair from a file name, if it is unambiguous."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LUNC MATIC MIM PAX PYUSD SOL TRX TUSD UNI USD USDC USDD USDE USDP USDT UST USTC 
 VENUES: Final = frozenset(_VENUES.split())
 ASSETS: Final = frozenset(_ASSETS.split())
 STRONG_QUOTES: Final = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD")
-"""Currencies that end a pair even if its base is not known."""
+"""Currencies that end a pair even if its base is unknown."""
 WEAK_QUOTES: Final = ("EUR", "GBP", "JPY", "TRY", "DAI", "BTC", "ETH", "BNB", "XBT")
-"""Currencies that end a pair only behind a known base: words end like this, too."""
+"""Currencies that end a pair only after a known base, because words end like this, too."""
 ALIASES: Final = {"XBT": "BTC"}
-"""Other names of one asset; the value is what riskwatch calls it."""
+"""Other names of an asset; the value is the name that riskwatch uses."""
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ _EXTENSIONS: Final = frozenset({".csv", ".parquet", ".gz", ".xz", ".bz2", ".txt"
 
 
 def split_pair(symbol: str) -> tuple[str, str] | None:
-    """Split a symbol written as one word; None if the split is not certain.
+    """Split a symbol written as one word; return ``None`` if the split is ambiguous.
 
     Examples
     --------
@@ -61,12 +61,12 @@ def split_pair(symbol: str) -> tuple[str, str] | None:
 def feed_of(
     path: Path, venue: str | None = None, base: str | None = None, quote: str | None = None
 ) -> Feed:
-    """Return the feed that a file holds; what is given wins over what the name says.
+    """Return the feed that a file holds; the given parts take precedence over the file name.
 
     Raises
     ------
     FeedError
-        If the file name does not say it beyond doubt; the message names the option.
+        If the file name is ambiguous; the message names the option to give.
 
     Examples
     --------
@@ -77,8 +77,8 @@ def feed_of(
     """
     words = _words(path)
     if venue is None:
-        said = {name for n in range(len(words)) if (name := _venue(words, n)) is not None}
-        venue = _only(said, path, "--venue")
+        venues = {name for n in range(len(words)) if (name := _venue(words, n)) is not None}
+        venue = _only(venues, path, "--venue")
     if base is None or quote is None:
         pair = _only(_pairs(words), path, "--base and --quote")
         base, quote = base or pair[0], quote or pair[1]
@@ -86,7 +86,7 @@ def feed_of(
 
 
 def stem(path: Path) -> str:
-    """File name without the extensions of its format and compression.
+    """Return the file name without the extensions of its format and compression.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def _venue(words: list[str], n: int) -> str | None:
 
 
 def _pairs(words: list[str]) -> set[tuple[str, str]]:
-    """Every pair that the words spell: in one word, or in two that follow each other."""
+    """Return every pair in the words, written as one word or as two adjacent words."""
     found = {pair for word in words if (pair := split_pair(word)) is not None}
     for first, second in pairwise(words):
         base, quote = first.upper(), second.upper()
@@ -123,6 +123,6 @@ def _pairs(words: list[str]) -> set[tuple[str, str]]:
 
 def _only(found: set[T], path: Path, options: str) -> T:
     if len(found) != 1:
-        said = "does not say it" if not found else f"could be any of {sorted(map(str, found))}"
-        raise FeedError(f"{path}: give {options}: the file name {said}")
+        problem = "does not say it" if not found else f"could be any of {sorted(map(str, found))}"
+        raise FeedError(f"{path}: give {options}: the file name {problem}")
     return next(iter(found))

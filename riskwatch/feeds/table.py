@@ -1,10 +1,11 @@
 """CSV and Parquet files as a stream of rows, in bounded memory.
 
-Cells come as text, exactly as the file says it; binary floats as their shortest decimal text
-(``0.9997``, never ``0.99970000000000003``), real time columns as microseconds since 1970.
+Cells are text, exactly as the file contains it. Binary floats are given as their shortest decimal
+text (``0.9997``, never ``0.99970000000000003``), and columns of a time type as microseconds since
+1970.
 
-Arrow takes a third of a second to import. It is imported when a file is read, so the command line
-starts without it.
+Arrow takes a third of a second to import. It is imported when a file is read, so that the command
+line starts without it.
 """
 
 from __future__ import annotations
@@ -56,17 +57,17 @@ _LOW_LEVEL: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, csv.Error)
 
 @dataclass(frozen=True)
 class TableHead:
-    """What a reader may look at to recognise its format.
+    """The properties of a file by which a reader recognises its format.
 
     Attributes
     ----------
     path : Path
         The file.
     columns : tuple of str
-        Names in lower case with ``_`` between words; an unnamed first column (a pandas
-        index) is ``index``. Without a header they are ``"0"``, ``"1"``, ...
+        Names in lower case with ``_`` between words; an unnamed first column (a pandas index) is
+        ``index``. Without a header they are ``"0"``, ``"1"``, ...
     headerless : bool
-        Whether the first line is data already.
+        Whether the first line is already data.
     first : tuple of str
         The cells of the first line of a CSV; empty for Parquet.
     """
@@ -78,14 +79,14 @@ class TableHead:
 
 
 class Table:
-    """A recording that can be read through as often as needed, some rows at a time.
+    """A recording that can be read any number of times, a batch of rows at a time.
 
     Attributes
     ----------
-    head : Head
+    head : TableHead
         Its columns.
     pulled : int
-        Batches that were read so far, over all passes: lets a test see that rows stream.
+        Batches read so far, over all passes; tests use it to check that rows are streamed.
     """
 
     def __init__(self, head: TableHead) -> None:
@@ -95,9 +96,9 @@ class Table:
     def rows(
         self, names: Sequence[str], on_bad_row: OnBadRow
     ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
-        """Yield (row number, cells of the columns `names`), the first row of data being 1.
+        """Yield (row number, cells of the columns `names`); the first row of data is number 1.
 
-        Lines of a wrong width are told to `on_bad_row` (row number, the line) instead.
+        A line of the wrong width is passed to `on_bad_row` (row number, the line) instead.
 
         Raises
         ------
@@ -133,7 +134,7 @@ def open_table(
 
 @contextmanager
 def _translate_errors(path: Path, what: str) -> Iterator[None]:
-    """Turn what the libraries raise for damaged files into one error that names the file."""
+    """Convert the errors that the libraries raise into one error that names the file."""
     from pyarrow import ArrowException  # noqa: PLC0415 - the module's docstring says why
 
     try:
@@ -147,7 +148,7 @@ def _translate_errors(path: Path, what: str) -> Iterator[None]:
 
 
 def _normalise_names(names: Sequence[str], path: Path) -> tuple[str, ...]:
-    """Column names as readers know them.
+    """Return the column names in the form that readers use.
 
     Examples
     --------
@@ -213,7 +214,7 @@ class _CsvTable(Table):
         import pyarrow.csv as pc  # noqa: PLC0415
 
         try:
-            # One thread: only then does Arrow number the lines that it cannot use.
+            # Arrow numbers the lines that it cannot use only with one thread.
             reader = pc.open_csv(
                 raw,
                 pc.ReadOptions(
@@ -230,7 +231,7 @@ class _CsvTable(Table):
                 ),
             )
         except pa.ArrowInvalid as error:
-            if "Empty CSV" in str(error):  # a header and nothing else
+            if "Empty CSV" in str(error):  # a header without rows
                 return
             raise
         yield from reader
@@ -265,12 +266,12 @@ class _ParquetTable(Table):
 
 
 def _cells(column: Any) -> list[Cell]:
-    """Give a column as text, or as microseconds if it holds real times."""
+    """Return a column as text, or as microseconds if it has a time type."""
     import pyarrow as pa  # noqa: PLC0415 - the module's docstring says why
 
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        # Nanoseconds are cut off; a time zone is only how the same instant is shown.
+        # Nanoseconds are cut off. The time zone does not change the instant.
         stamps = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
         return list(stamps.cast(pa.int64()).to_pylist())
     texts: list[Cell] = list(column.cast(pa.string()).to_pylist())
@@ -280,7 +281,7 @@ def _cells(column: Any) -> list[Cell]:
 
 
 def _short(text: Cell) -> Cell:
-    """Cut a float's text to the 18 decimals that the wire carries: the rest is noise."""
+    """Round a float's text to the 18 decimals of the wire contract; the rest is noise."""
     if not isinstance(text, str) or len(text) <= MAX_SCALE or not _is_number(text):
         return text
     value = Decimal(text)

@@ -1,4 +1,4 @@
-"""Cells of a recording as exact numbers and event times, or the reason why not."""
+"""Conversion of the cells of a recording into exact numbers and times."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _TO: Final = micros(datetime(2100, 1, 1, tzinfo=UTC))
 _MAX_GAPS: Final = 10_000
 
 Cell = str | int | None
-"""A cell as a table gives it: text, or microseconds where the file has real times."""
+"""A cell of a table: text, or microseconds where the file has a time type."""
 
 
 class BadCellError(ValueError):
-    """A cell cannot be used; caught by the reader, which skips the row for `reason`."""
+    """A cell cannot be used. The reader catches this error and skips the row for `reason`."""
 
     def __init__(self, reason: Reason, detail: object) -> None:
         self.reason = reason
@@ -36,12 +36,12 @@ class BadCellError(ValueError):
 
 
 def number(cell: Cell) -> Decimal:
-    """Return the exact number that a cell's text says.
+    """Return the exact number in the text of a cell.
 
     Raises
     ------
     BadCellError
-        If it is empty, no finite number, or outside what the wire contract carries.
+        If it is empty, not a finite number, or outside the range of the wire contract.
 
     Examples
     --------
@@ -68,15 +68,15 @@ def number(cell: Cell) -> Decimal:
 
 
 def time_us(cell: Cell) -> int:
-    """Microseconds since 1970 of a cell: real time, epoch text, or ISO 8601 text.
+    """Return a cell in microseconds since 1970: a time value, epoch text, or ISO 8601 text.
 
-    An epoch's unit follows from its size, value by value: some venues went from milliseconds
-    to microseconds within one archive. Text without a zone is taken as UTC.
+    The size of an epoch determines its unit, value by value, because some venues changed from
+    milliseconds to microseconds within one archive. Text without a zone is taken as UTC.
 
     Raises
     ------
     BadCellError
-        If it is no time between 1990 and 2100.
+        If it is not a time between 1990 and 2100.
 
     Examples
     --------
@@ -110,12 +110,12 @@ def _iso(text: str) -> int:
 
 
 def parse_step(text: str) -> int:
-    """Microseconds of a step such as ``30s``, ``1m``, ``15m``, ``1h``, ``1d``.
+    """Return the microseconds of a step such as ``30s``, ``1m``, ``15m``, ``1h``, ``1d``.
 
     Raises
     ------
     FeedError
-        If it is not written like that.
+        If it has another form.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def parse_step(text: str) -> int:
 
 
 def step_text(us: int) -> str:
-    """Write a duration in its largest whole unit, the inverse of :func:`parse_step`.
+    """Return a duration in its largest whole unit, the inverse of :func:`parse_step`.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def step_text(us: int) -> str:
 
 
 class StepEstimator:
-    """Learns from a column of times what the step is, and whether they are in order.
+    """Estimates the step of a column of times, and checks whether they are in order.
 
     Examples
     --------
@@ -160,7 +160,7 @@ class StepEstimator:
         self._last: int | None = None
 
     def add(self, us: int) -> None:
-        """Take in the next row's time."""
+        """Add the next row's time."""
         if self._last is not None:
             gap = us - self._last
             self.ordered = self.ordered and gap >= 0
@@ -169,13 +169,13 @@ class StepEstimator:
         self._last = us
 
     def mode(self) -> int | None:
-        """Return the commonest distance between rows; the shortest where several are."""
+        """Return the most common distance between rows; the shortest of several."""
         if not self._gaps:
             return None
         return min(self._gaps, key=lambda gap: (-self._gaps[gap], gap))
 
     def step(self, *, name: str, given: int | None = None) -> int:
-        """Return the step, `given` or inferred as the mode of the distances.
+        """Return the step: `given`, or the most common distance between rows.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""Fits the batch generation: rows off a tape of labels, folds that walk forward, an artefact.
+"""Fitting of the batch generation: recorded samples, walk-forward folds, and an artefact.
 
-The rows are those that the online models would have learned from: the whole pipeline lives
-through the episodes, samples are taken and labels mature as they do live, and a tape writes
-them down (:mod:`.tape`). :mod:`.walk` splits them by time and never otherwise, :mod:`.trees`
-fits one target, :mod:`.artefact` puts all targets into one text with a digest. Nothing here
-runs while events are being decided on.
+The rows are those from which the online models would have learned. The whole pipeline runs on the
+episodes, samples and labels are made as in operation, and a sample recorder stores them
+(:mod:`riskwatch.models.sample_recorder`). :mod:`.walk_forward` splits them by time only.
+:mod:`.trees` fits one target. :mod:`.artefact` combines all targets into one text with a digest.
+Nothing here runs while events are decided.
 """

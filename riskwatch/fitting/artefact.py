@@ -1,4 +1,4 @@
-"""All targets in one text, with a digest over it and one over the rows it was fitted on."""
+"""The artefact of a fit: all targets in one text, with digests of the text and of the rows."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ def fit_artefact(
     name: str = "batch",
     rules: Mapping[str, RuleLogit] | None = None,
 ) -> tuple[Artefact, dict[str, str]]:
-    """Fit every target for which there is enough.
+    """Fit every target that has enough samples.
 
     Parameters
     ----------
-    rows : sequence of Row
-        Of all targets.
+    rows : sequence of LabelledSample
+        Samples of all targets.
     horizons : mapping
         Horizon of every target, seconds, by its id.
     sources : sequence of str
-        What the rows are of, in words.
-    settings : Settings
+        Description of the sources of the rows.
+    settings : FitSettings
         Size of the models.
     name : str
-        What the artefact is called.
+        Name of the artefact.
     rules : mapping, optional
-        The rule that a model is held against, by target.
+        The rule that a model is compared with, by target.
 
     Returns
     -------
     Artefact, dict of str to str
-        The artefact, sealed; and why a target has no model, by its id.
+        The artefact with its digest; and why a target has no model, by its id.
     """
     models: dict[str, FittedModel] = {}
     reasons: dict[str, str] = {}
@@ -81,7 +81,7 @@ def fit_artefact(
 
 
 def data_digest(rows: Sequence[LabelledSample]) -> str:
-    """SHA-256 over the rows, in order of time, whatever order they are given in."""
+    """Return the SHA-256 of the rows in order of time, whatever order they are given in."""
     total = sha256()
     for row in sorted(rows):
         total.update(msgspec.json.encode(row, order="sorted") + b"\n")

@@ -1,4 +1,4 @@
-"""Freezes scikit-learn classifiers into an artefact that a generation can read."""
+"""Conversion of a user's scikit-learn classifiers into an artefact for the ensemble."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def freeze(
     name: str,
     note: str = "",
 ) -> str:
-    """Return the text of an artefact; write it to a file, and name that in ``models.toml``.
+    """Return the text of an artefact; write it to a file that ``models.toml`` names.
 
     Parameters
     ----------
     models : mapping
-        Fitted binary classifiers with ``predict_proba``, by the id of their target; ``*`` for
-        all others.
+        Fitted binary classifiers with ``predict_proba``, by the id of their target; ``*`` for all
+        others.
     features : sequence of str
         Columns that they were fitted on, in order.
     neutral : sequence of float
-        By column, what stands in for a missing value.
+        By column, the replacement for a missing value.
     name, note : str
-        What it is called; what it may be used for.
+        Name of the artefact, and its intended use.
 
     Raises
     ------
     ValueError
-        If it could not be read back: it must be made of scikit-learn's own classes.
+        If the ensemble could not read the artefact: it must consist of scikit-learn's own classes.
 
     Examples
     --------
@@ -61,5 +61,5 @@ def freeze(
         },
     )
     text = seal_frozen(made)
-    FrozenGeneration(text)  # refuses what a start would refuse
+    FrozenGeneration(text)  # raises if the ensemble would refuse it
     return text

@@ -1,4 +1,4 @@
-"""Fits one target: boosted trees, monotone where danger is, calibrated out of fold."""
+"""Fit of one target: boosted trees, monotone in the features of danger, calibrated out of fold."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     Column = NDArray[np.float64]
 
 RULE: Final = RuleLogit()
-"""The plain rule: what a target is held against where its own prior is not given."""
+"""The plain rule: the comparison for a target without a prior of its own."""
 MIN_POSITIVES: Final = 30
-"""True samples without which a target is not fitted."""
+"""Fewest true samples that a fit needs."""
 MIN_CALIBRATION_SAMPLES: Final = 10
-"""True samples out of fold without which nothing is calibrated."""
+"""Fewest true samples out of fold that a calibration needs."""
 MAX_FEATURES: Final = 24
 
 MONOTONE: Final = (
@@ -36,15 +36,15 @@ MONOTONE: Final = (
     "deposits_suspended_weight", "regulatory_weight", "suspended_parts", "withdrawal_age_s",
     "withdrawal_age_ratio", "withdrawals_failed", "overdue_count", "dislocation_bp",
 )  # fmt: skip
-"""Features of which more never means less danger, other things being equal."""
+"""Features that never lower the probability when they grow, other things being equal."""
 EXCLUDED_FEATURES: Final = (
     "deviation_bp", "discount_bp", "local_bp", "local_discount_bp", "limit_ratio", "warning_ratio",
 )  # fmt: skip
-"""What the severity says on its own scale, and what is about our dollars, not about danger."""
+"""Features that repeat the severity, and features of the firm's exposure, not of danger."""
 
 
 class FitSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a fit; small on purpose, since episodes are few and every score is paid for."""
+    """Settings of a fit; the model is small because episodes are few and every score takes time."""
 
     trees: int = 32
     leaves: int = 6
@@ -55,7 +55,7 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotFittedError(Exception):
-    """Why a target has no model; the command says it, and goes on."""
+    """Why a target has no model; the command prints it and continues."""
 
 
 def fit(
@@ -68,19 +68,19 @@ def fit(
 
     Parameters
     ----------
-    rows : sequence of Row
-        All of one target; they are put in order of time here.
+    rows : sequence of LabelledSample
+        All samples of one target, in any order.
     horizon_s : float
         Its horizon, seconds.
-    settings : Settings
+    settings : FitSettings
         Size of the model.
-    rule : Anchor
-        What it is held against.
+    rule : RuleLogit
+        The rule that the model is compared with.
 
     Raises
     ------
     NotFittedError
-        If there are too few true labels, or the model says less than the rule out of fold.
+        If there are too few true labels, or the model is no better than the rule out of fold.
     """
     ordered = sorted(rows)
     labels = np.array([row.label for row in ordered], dtype=bool)
@@ -89,14 +89,14 @@ def fit(
         raise NotFittedError(f"{trues} of {len(ordered)} samples are true: too few to fit")
     features = _features(ordered)
     x, counts = matrix(ordered, features), weights_of(ordered)
-    margins, judged, figures = _out_of_fold(ordered, x, labels, features, horizon_s, settings, rule)
+    margins, scored, figures = _out_of_fold(ordered, x, labels, features, horizon_s, settings, rule)
     if figures["log_loss"] >= figures["rule_log_loss"]:
         raise NotFittedError(
             f"log loss {figures['log_loss']:.4f} out of fold, the rule has "
             f"{figures['rule_log_loss']:.4f}"
         )
     try:
-        slope, intercept = platt(margins[judged], labels[judged], counts[judged])
+        slope, intercept = platt(margins[scored], labels[scored], counts[scored])
     except ValueError as error:
         raise NotFittedError(str(error)) from error
     model = fit_trees(x, labels, features, settings, counts)
@@ -117,12 +117,12 @@ def fit(
 
 
 def matrix(rows: Sequence[LabelledSample], features: Sequence[str]) -> Column:
-    """Rows by features; NaN where one is missing."""
+    """Return a matrix of rows by features, with NaN for a missing value."""
     return np.array([[row.features.get(name, np.nan) for name in features] for row in rows])
 
 
 def weights_of(rows: Sequence[LabelledSample]) -> Column:
-    """How much every row counts, 1 in the mean."""
+    """Return the weight of every row, 1 in the mean."""
     weights: Column = np.array([row.weight for row in rows], dtype=np.float64)
     weights /= weights.mean()
     return weights
@@ -146,20 +146,22 @@ def fit_trees(
         early_stopping=False,
         random_state=0,
     )
-    # A column that is missing throughout cannot be binned; as a constant it is never split.
+    # An empty column cannot be binned. A constant column is never split.
     known = np.where(np.isnan(x).all(axis=0), 0.0, x)
-    with threadpool_limits(limits=1):  # sums in one order; and threads only cost at this size
+    with threadpool_limits(
+        limits=1
+    ):  # fixes the order of sums; threads do not pay off at this size
         return model.fit(known, labels, sample_weight=weights)
 
 
 def export_trees(model: Any) -> tuple[Tree, ...]:
-    """Trees of a fitted model as plain numbers."""
+    """Return the trees of a fitted model as plain numbers."""
     return tuple(_tree(group[0].nodes) for group in model._predictors)  # noqa: SLF001
 
 
 def _tree(nodes: Any) -> Tree:
     inner = [not leaf for leaf in nodes["is_leaf"]]
-    largest = np.finfo(np.float64).max  # "all but the missing go left" is infinity there
+    largest = np.finfo(np.float64).max  # infinity sends all values except missing ones to the left
 
     def kept(column: str, kind: type) -> tuple[Any, ...]:
         return tuple(kind(v) if i else kind(0) for v, i in zip(nodes[column], inner, strict=True))
@@ -178,7 +180,7 @@ def _tree(nodes: Any) -> Tree:
 
 
 def _features(rows: Sequence[LabelledSample]) -> tuple[str, ...]:
-    """Names that vary, in order of the alphabet, but ``severity`` first."""
+    """Return the names of the features that vary, ``severity`` first, then alphabetically."""
     values: dict[str, dict[float, None]] = {}
     for row in rows:
         for name, value in row.features.items():
@@ -200,41 +202,41 @@ def _out_of_fold(
     settings: FitSettings,
     rule: RuleLogit,
 ) -> tuple[Column, NDArray[np.bool_], dict[str, float]]:
-    """Margins of models that had not seen the sample, which samples those are, and figures.
+    """Return out-of-fold margins, a mask of the samples that have one, and figures.
 
-    For the figures, even the calibration of a block is that of earlier blocks alone.
+    In the figures, the calibration of a block also uses earlier blocks alone.
     """
-    margins, judged = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
-    said, base, counts = np.zeros(len(rows)), np.zeros(len(rows)), weights_of(rows)
+    margins, scored = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
+    predicted, base, counts = np.zeros(len(rows)), np.zeros(len(rows)), weights_of(rows)
     us = [row.us for row in rows]
     for train, test in blocks(us, labels.tolist(), int(horizon_s * 1e6), settings.folds):
         model = fit_trees(x[train], labels[train], features, settings, counts[train])
         margins[test] = model.decision_function(x[test])
-        slope, intercept = _so_far(margins, labels, judged, counts)
-        said[test] = sigmoid(intercept + slope * margins[test])
+        slope, intercept = _calibrate_so_far(margins, labels, scored, counts)
+        predicted[test] = sigmoid(intercept + slope * margins[test])
         base[test] = np.average(labels[train], weights=counts[train])
-        judged[test] = True
-    if int(labels[judged].sum()) < MIN_CALIBRATION_SAMPLES or labels[judged].all():
+        scored[test] = True
+    if int(labels[scored].sum()) < MIN_CALIBRATION_SAMPLES or labels[scored].all():
         raise NotFittedError("too few true samples out of fold to calibrate by")
     stated = sigmoid(np.array([rule.logit(row.features.get("severity")) for row in rows]))
-    truth, heavy = labels[judged], counts[judged]
+    truth, heavy = labels[scored], counts[scored]
     figures = {
-        "rows": float(judged.sum()),
+        "rows": float(scored.sum()),
         "positives": float(truth.sum()),
-        **fit_metrics(said[judged], truth, heavy),
-        **fit_metrics(stated[judged], truth, heavy, "rule_"),
-        **fit_metrics(base[judged], truth, heavy, "base_"),
+        **fit_metrics(predicted[scored], truth, heavy),
+        **fit_metrics(stated[scored], truth, heavy, "rule_"),
+        **fit_metrics(base[scored], truth, heavy, "base_"),
     }
-    return margins, judged, figures
+    return margins, scored, figures
 
 
-def _so_far(
-    margins: Column, labels: NDArray[np.bool_], judged: NDArray[np.bool_], counts: Column
+def _calibrate_so_far(
+    margins: Column, labels: NDArray[np.bool_], scored: NDArray[np.bool_], counts: Column
 ) -> tuple[float, float]:
-    """Calibration of what is judged already; none before there is enough."""
-    if int(labels[judged].sum()) < MIN_CALIBRATION_SAMPLES or labels[judged].all():
+    """Return the calibration on the samples scored so far; the identity before there are enough."""
+    if int(labels[scored].sum()) < MIN_CALIBRATION_SAMPLES or labels[scored].all():
         return 1.0, 0.0
     try:
-        return platt(margins[judged], labels[judged], counts[judged])
+        return platt(margins[scored], labels[scored], counts[scored])
     except ValueError:
         return 1.0, 0.0

@@ -1,4 +1,4 @@
-"""Folds that walk forward, and what is measured on them. Nothing is ever shuffled."""
+"""Walk-forward folds and their metrics. Samples are never shuffled."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ def blocks(
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Yield training and test indices, block after block of time.
 
-    Blocks are cut where equal shares of the true labels are behind, so that each has some to be
-    judged by. A model that is judged on a block was trained on samples whose horizon was over
-    before the block began, and on nothing else.
+    The blocks have equal shares of the true labels, so that each has some to evaluate. The model of
+    a block was trained only on samples whose horizon ended before the block began.
 
     Parameters
     ----------
     us : sequence of int
-        When each sample was taken, microseconds, non-decreasing.
+        Time of each sample, microseconds, non-decreasing.
     labels : sequence of bool
-        What became of it.
+        Label of each sample.
     horizon_us : int
         Horizon of the target, microseconds.
     count : int
-        Blocks; the first is for training only.
+        Number of blocks; the first is for training only.
 
     Raises
     ------
@@ -64,39 +63,41 @@ def blocks(
 
 
 def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities of a whole column of log-odds, which count up to 700 either way."""
+    """Return the probabilities of a column of log-odds, clipped at 700 in both directions."""
     odds: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(logits, -700.0, 700.0)))
     return odds
 
 
 def logistic(
     inputs: NDArray[np.float64],
-    wanted: NDArray[Any],
+    labels: NDArray[Any],
     weights: NDArray[np.float64],
     *,
     start: NDArray[np.float64],
     pull: NDArray[np.float64],
     ridge: float,
 ) -> NDArray[np.float64]:
-    """Coefficients of largest likelihood: Newton's method on the convex loss, in bounded steps.
+    """Return the coefficients of largest likelihood, by Newton's method in bounded steps.
+
+    The loss is convex.
 
     Parameters
     ----------
     inputs : array, shape (samples, coefficients)
-        A column of ones makes an intercept.
-    wanted : array, shape (samples,)
+        A column of ones gives an intercept.
+    labels : array, shape (samples,)
         Labels, or probabilities in their place.
     weights : array, shape (samples,)
-        How much each counts, 1 in the mean.
+        Weight of each sample, 1 in the mean.
     start, pull : array, shape (coefficients,)
-        Where to begin, and what a distance from is charged.
+        Start of the iteration, and the point from which the ridge measures the distance.
     ridge : float
-        How much.
+        Weight of the squared distance.
     """
     found = start
     for _ in range(200):
         p = sigmoid(inputs @ found)
-        gradient = inputs.T @ (weights * (p - wanted)) + ridge * (found - pull)
+        gradient = inputs.T @ (weights * (p - labels)) + ridge * (found - pull)
         curvature = (inputs * (weights * p * (1.0 - p))[:, None]).T @ inputs
         step = np.linalg.solve(curvature + ridge * np.eye(len(found)), gradient)
         step = np.clip(step, -1.0, 1.0)
@@ -111,20 +112,20 @@ def platt(
     labels: NDArray[np.bool_],
     weights: NDArray[np.float64] | None = None,
 ) -> tuple[float, float]:
-    """Slope and intercept that make log-odds of margins, by maximum likelihood [1]_.
+    """Return slope and intercept that turn margins into log-odds, by maximum likelihood [1]_.
 
-    Labels are softened as in the source, so that few of them do not make a step function. With
-    `weights`, 1 in the mean, some count more.
+    Labels are softened as in the source, so that few of them do not give a step function. Optional
+    `weights` have mean 1.
 
     Raises
     ------
     ValueError
-        If more margin means less danger: then there is nothing to calibrate.
+        If a larger margin has a lower probability, so that no calibration is possible.
 
     References
     ----------
-    .. [1] J. Platt, "Probabilistic outputs for support vector machines" (1999); Newton's method
-       on the convex loss, with a small ridge on the distance from the identity.
+    .. [1] J. Platt, "Probabilistic outputs for support vector machines" (1999); Newton's method on
+    the convex loss, with a small ridge on the distance from the identity.
 
     Examples
     --------
@@ -135,11 +136,11 @@ def platt(
     """
     trues = int(labels.sum())
     low, high = 1.0 / (len(labels) - trues + 2.0), (trues + 1.0) / (trues + 2.0)
-    wanted = np.where(labels, high, low)
+    softened = np.where(labels, high, low)
     inputs = np.column_stack([margins, np.ones_like(margins)])
     identity = np.array([1.0, 0.0])
     heavy = np.ones(len(labels)) if weights is None else weights
-    found = logistic(inputs, wanted, heavy, start=identity, pull=identity, ridge=1.0)
+    found = logistic(inputs, softened, heavy, start=identity, pull=identity, ridge=1.0)
     slope, intercept = float(found[0]), float(found[1])
     if not (slope > 0.0 and math.isfinite(intercept)):
         raise ValueError(f"more margin must mean more danger out of fold, slope was {slope:.3g}")
@@ -151,7 +152,7 @@ def log_loss(
     labels: NDArray[np.bool_],
     weights: NDArray[np.float64] | None = None,
 ) -> float:
-    """Mean log loss, nats."""
+    """Return the mean log loss, nats."""
     p = np.clip(probabilities, CLIP, 1.0 - CLIP)
     return float(np.average(-np.where(labels, np.log(p), np.log1p(-p)), weights=weights))
 
@@ -162,7 +163,7 @@ def fit_metrics(
     weights: NDArray[np.float64] | None = None,
     prefix: str = "",
 ) -> dict[str, float]:
-    """Log loss in nats, squared error, average precision; rounded to six digits."""
+    """Return log loss in nats, squared error and average precision, rounded to six digits."""
     p = np.clip(probabilities, CLIP, 1.0 - CLIP)
     figures = {
         "log_loss": log_loss(probabilities, labels, weights),

@@ -1,11 +1,10 @@
-"""Labelled episodes as data, and a sample firm to live through them.
+"""Labelled episodes as data, and the events of a sample firm during an episode.
 
 To add an episode, add one TOML file under ``data``: a window, way-points per asset or feed
-(facts that are published, never a copied series), the venues' feeds and their faults, credit
-events, and labels that say what is right. :mod:`.episode` checks it when it is read,
-:mod:`.market` turns it into quotes, :mod:`.book` adds fills, balances and transfers of a sample
-firm, or :mod:`.firm` those of the firm that the file states. Everything is the same for the same
-seed.
+(published facts, never a copied series), the venues' feeds and their faults, credit events, and
+labels with the correct assessment. :mod:`.episode` checks the file when it is read. :mod:`.market`
+makes quotes from it. :mod:`.book` adds fills, balances and transfers of a sample firm; :mod:`.firm`
+adds those of the firm that the file describes instead. The same seed gives the same events.
 """
 
 from __future__ import annotations
@@ -29,18 +28,19 @@ __all__ = ["Episode", "EpisodePrices", "book_events", "events", "load", "names"]
 def events(
     name: str | Episode, seed: int = 1, *, book: bool = True, hold: Sequence[str] = HOLD
 ) -> Iterator[Event]:
-    """All events of an episode in order of time: account events, then news, then quotes.
+    """Return all events of an episode in order of time: account events, news, quotes.
 
     Parameters
     ----------
     name : str or Episode
-        Which episode.
+        The episode, or its name.
     seed : int
-        Same seed, same events.
+        The same seed gives the same events.
     book : bool
-        Whether a firm lives through it; else only the market and the news.
+        Whether to add the account events of a firm; otherwise only the market and the news.
     hold : sequence of str
-        What the sample firm holds beside USD; a firm that the episode states holds what it says.
+        Assets that the sample firm holds beside USD. An episode that describes its own firm also
+        gives the holdings.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a sample firm holds, exactly: totals, what is locked, and the snapshots that say so."""
+"""The exact holdings of a sample firm: totals, locked amounts, and balance snapshots."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ OPENING: dict[str, Decimal] = {
     "USDT": Decimal(2_100_000),
     "BTC": Decimal(120),
 }
-"""What the firm starts with over all venues and books, beside 400,000 USD of margin."""
+"""Opening amounts over all venues and books, beside 400,000 USD of margin."""
 
 _WEIGHTS = (5, 3, 2)
-"""Shares of the first venues, in tenths; venues beyond the third open empty."""
+"""Shares of the first venues, in tenths; venues after the third open empty."""
 _BOOK_TENTHS = {MARKET_MAKING: 6, TREASURY: 4}
 
 Key = tuple[str, str, str]
@@ -36,7 +36,7 @@ Key = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Accounts:
-    """Totals per (venue, book, asset), and what orders and withdrawals have locked of them."""
+    """Totals per (venue, book, asset), and the amounts that orders and withdrawals have locked."""
 
     total: dict[Key, Decimal] = field(default_factory=dict)
     opening: dict[Key, Decimal] = field(default_factory=dict)
@@ -44,12 +44,12 @@ class Accounts:
 
     @classmethod
     def open(cls, hold: Sequence[str], venues: Sequence[str]) -> Accounts:
-        """USD and the assets of `hold`, spread over `venues`.
+        """Open accounts in USD and the assets of `hold`, spread over `venues`.
 
         Raises
         ------
         RiskwatchError
-            If there is no venue, or an asset that the sample firm does not trade.
+            If there is no venue, or the sample firm does not trade an asset.
 
         Examples
         --------
@@ -75,7 +75,7 @@ class Accounts:
         return cls(total=total, opening=dict(total))
 
     def locked(self, key: Key) -> Decimal:
-        """Sum of the locks on `key`."""
+        """Return the sum of the locks on `key`."""
         held = ZERO
         for which, amount in self._locks.values():
             if which == key:
@@ -83,26 +83,26 @@ class Accounts:
         return held
 
     def free(self, key: Key) -> Decimal:
-        """Amount that can be spent now; zero for an asset that is not held."""
+        """Return the amount that can be spent now; zero for an asset that is not held."""
         return sub(self.total.get(key, ZERO), self.locked(key))
 
     def lock(self, name: str, key: Key, amount: Decimal) -> bool:
-        """Lock `amount` under `name`; whether there was enough free."""
+        """Lock `amount` under `name`; return false if the free amount is too small."""
         if self.free(key) < amount:
             return False
         self._locks[name] = (key, amount)
         return True
 
     def unlock(self, name: str) -> None:
-        """Release what `name` locked."""
+        """Release the amount locked under `name`."""
         del self._locks[name]
 
     def move(self, key: Key, amount: Decimal) -> None:
-        """Add `amount` (signed) to `key`."""
+        """Add `amount` (signed) to the total of `key`."""
         self.total[key] = add(self.total.get(key, ZERO), amount)
 
     def snapshots(self, venue: str, us: int, seq: Iterator[int]) -> Iterator[Balance]:
-        """State a balance for every (book, asset) of `venue`."""
+        """Yield a balance for every (book, asset) of `venue`."""
         for key, total in self.total.items():
             if key[0] != venue:
                 continue

@@ -1,10 +1,10 @@
 """Account events of a sample firm: fills, transfers, orders, a position, hourly snapshots.
 
 The firm has two books. *market-making* (:mod:`.trading`) trades a few times a minute and always
-drifts back to what it opened with; *treasury* (:mod:`.transfers`) moves coins between venues.
-A withdrawal stays at the venue, locked, until it is sent; a deposit counts once it is confirmed.
-Every snapshot equals the opening balance plus all fills and transfers before it, to the last
-digit (:mod:`.accounts`).
+drifts back to its opening holdings. *treasury* (:mod:`.transfers`) moves coins between venues. A
+withdrawal stays locked at the venue until it is sent. A deposit counts once it is confirmed. Every
+snapshot equals the opening balance plus all earlier fills and transfers, to the last digit
+(:mod:`.accounts`).
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ def book_events(
     venues: Sequence[str] = VENUES,
     price: PriceOf | None = None,
 ) -> Iterator[Event]:
-    """Account events of the sample firm from `start` to `end`, in order of time.
+    """Return the account events of the sample firm from `start` to `end`, in order of time.
 
     Parameters
     ----------
     start, end : datetime
         The window, with a time zone.
     seed : int
-        Same arguments, same events.
+        The same arguments give the same events.
     hold : sequence of str
         Coins held beside USD, some of BTC, USDC and USDT.
     venues : sequence of str
-        Where; the first also carries a perpetual position (if BTC is held).
+        The venues; the first also carries a perpetual position (if BTC is held).
     price : callable, optional
-        Prices of fills and orders; a seeded coarse path (BTC from 20,000 USD, coins at their
-        peg) by default.
+        Prices of fills and orders. The default is a seeded coarse path (BTC from 20,000 USD, coins
+        at their peg).
 
     Raises
     ------
     RiskwatchError
-        If an asset of `hold` is not one the sample firm trades, or there is no venue.
+        If the sample firm does not trade an asset of `hold`, or there is no venue.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def book_events(
     >>> type(events[-1]).__name__, all(a.ts <= b.ts for a, b in zip(events, events[1:]))
     ('Balance', True)
     """
-    desk = FirmSimulation(
+    firm = FirmSimulation(
         Accounts.open(hold, venues),
         hold=tuple(hold),
         venues=tuple(venues),
@@ -75,16 +75,16 @@ def book_events(
         seed=seed,
     )
     begin = micros(start)
-    trading = MarketMaker(desk)
-    desk.at(begin, trading.hour)
-    desk.at(begin + desk.span(5.0, 30.0), trading.fill)
-    if desk.hold and len(desk.venues) > 1:
-        desk.at(begin + desk.span(600.0, 2_400.0), Treasury(desk).withdraw)
-    return desk.run(micros(end))
+    trading = MarketMaker(firm)
+    firm.at(begin, trading.hour)
+    firm.at(begin + firm.span(5.0, 30.0), trading.fill)
+    if firm.hold and len(firm.venues) > 1:
+        firm.at(begin + firm.span(600.0, 2_400.0), Treasury(firm).withdraw)
+    return firm.run(micros(end))
 
 
 def random_walk_prices(start: datetime, end: datetime, seed: int) -> PriceOf:
-    """Make prices for want of better: BTC walks half a per cent an hour, coins are a dollar.
+    """Return default prices: BTC walks half a per cent an hour, coins are worth a dollar.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Episodes as data: what a TOML file under ``scenarios/data`` says, checked when it is read."""
+"""Episodes as data: the contents of a TOML file under ``scenarios/data``, and their checks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from riskwatch.core.scopes import ASSET, COUNTERPARTY, VENUE_ASSET, is_scope, ki
 from riskwatch.errors import ConfigError, RiskwatchError
 from riskwatch.scenarios.path import PricePath
 
-# Whether an episode makes sense: what its types alone cannot say.
+# Checks that go beyond the types of the fields.
 
 _KINDS: Final = (ASSET, VENUE_ASSET, COUNTERPARTY)
-"""Kinds of scopes that something can happen to."""
+"""Kinds of scopes that an event can concern."""
 
 
 def check_episode(episode: Episode, file: str) -> None:
-    """Refuse an episode that cannot be played or scored.
+    """Raise an error for an episode that cannot be played or scored.
 
     Raises
     ------
     ConfigError
-        With the key to mend in `file`, what was expected and what was found.
+        With the key to correct in `file`, the expected and the found value.
     """
     if not episode.start < episode.end:
         raise ConfigError(file, "end", "a moment after start", episode.end.isoformat())
@@ -39,7 +39,7 @@ def check_episode(episode: Episode, file: str) -> None:
 
 
 def _paths(episode: Episode, file: str) -> None:
-    """Refuse way-points that are no path, and feeds that would have no price."""
+    """Check that way-points form a path, and that every feed has a price."""
     paths = {f"assets.{name}": points for name, points in episode.assets.items()}
     paths |= {f"feeds.{f.name}.points": f.points for f in episode.feeds if f.points}
     paths |= {f"basis.{b.venue}.{b.asset}.points": b.points for b in episode.basis}
@@ -58,15 +58,15 @@ def _paths(episode: Episode, file: str) -> None:
                 file, f"feeds.{feed.name}", "way-points, or assets that have a path", missing[0]
             )
     for basis in episode.basis:
-        touched = [f for f in episode.feeds if f.venue == basis.venue and not f.points]
-        if not any(basis.asset in (f.base, f.quote) for f in touched):
+        feeds = [f for f in episode.feeds if f.venue == basis.venue and not f.points]
+        if not any(basis.asset in (f.base, f.quote) for f in feeds):
             raise ConfigError(
                 file, f"basis.{basis.venue}.{basis.asset}", "a feed there without own way-points"
             )
 
 
 def _firm(episode: Episode, file: str) -> None:
-    """Refuse withdrawals of what is not held, or that end before they begin."""
+    """Check withdrawals against holdings, and that each begins before it ends."""
     held = {(h.venue, h.asset): h.amount for h in episode.holdings}
     if len(held) < len(episode.holdings):
         raise ConfigError(file, "holdings", "each asset at each venue once")
@@ -84,19 +84,19 @@ def _firm(episode: Episode, file: str) -> None:
 
 
 def _events(episode: Episode, file: str) -> None:
-    """Refuse happenings outside the window, and controls whose right answer is to stop."""
-    for happening in episode.events:
-        key = f"events.{happening.scope}"
-        if not is_scope(happening.scope) or kind_of_scope(happening.scope) not in _KINDS:
+    """Check that events are within the window, and that no control is answered by HALT."""
+    for event in episode.events:
+        key = f"events.{event.scope}"
+        if not is_scope(event.scope) or kind_of_scope(event.scope) not in _KINDS:
             raise ConfigError(
-                file, key, "a scope: asset:, venue-asset: or counterparty:", happening.scope
+                file, key, "a scope: asset:, venue-asset: or counterparty:", event.scope
             )
-        if not episode.start <= happening.onset <= episode.end:
-            raise ConfigError(file, key, "an onset within the window", happening.onset.isoformat())
-        over = happening.over
-        if over is not None and not happening.onset <= over <= episode.end:
+        if not episode.start <= event.onset <= episode.end:
+            raise ConfigError(file, key, "an onset within the window", event.onset.isoformat())
+        over = event.over
+        if over is not None and not event.onset <= over <= episode.end:
             raise ConfigError(file, key, "an end within the window, after the onset", over)
-        if happening.kind == "control" and happening.answer is State.HALT:
+        if event.kind == "control" and event.answer is State.HALT:
             raise ConfigError(file, key, "an answer below HALT: it is a control", "HALT")
 
 
@@ -111,7 +111,7 @@ class EpisodeFeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes
     ----------
     venue, base, quote : str
-        Which.
+        The feed.
     digits : int
         Decimals of its prices.
     noise_bp : float
@@ -119,20 +119,20 @@ class EpisodeFeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     half_spread_bp : float
         Half of its spread in calm times, bp.
     volume : float
-        Median traded quantity per statement, in units of `base`.
+        Median traded quantity per quote, in units of `base`.
     every_s : int
-        Seconds from one statement to the next.
+        Seconds from one quote to the next.
     quiet : float
-        Share of statements without a trade, 0..1.
+        Share of quotes without a trade, 0..1.
     carried : bool
-        Whether a statement without a trade repeats the last price with zero volume (else there
-        is none).
+        Whether a step without a trade repeats the last price with zero volume; otherwise it has no
+        quote.
     points : tuple
-        Way-points of its own; without them it follows the ratio of its two assets.
+        Way-points of the feed itself; without them it follows the ratio of its two assets.
     stale : tuple of (datetime, datetime)
-        Stretches in which its book stands still.
+        Intervals in which its book does not change.
     prints : tuple of (datetime, float)
-        Single prices that nobody else confirms.
+        Single prices that no other feed confirms.
     """
 
     venue: Name
@@ -151,12 +151,12 @@ class EpisodeFeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def name(self) -> str:
-        """``venue:base/quote``, as reasons and alerts spell it."""
+        """``venue:base/quote``, the spelling of reasons and alerts."""
         return f"{self.venue}:{self.base}/{self.quote}"
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A credit event of an episode: when, who says so, about whom, what."""
+    """A credit event of an episode: its time, source, subject and kind."""
 
     at: datetime
     source: Name
@@ -172,12 +172,12 @@ class News(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How an asset's worth at one venue differs from its worth everywhere else.
+    """The ratio of an asset's value at one venue to its value everywhere else.
 
     Attributes
     ----------
     venue, asset : str
-        Where, and of what; every feed of the venue that has no way-points of its own follows.
+        The venue and the asset. Every feed of the venue without way-points of its own follows.
     points : tuple
         Way-points of the factor: 0.92 is a discount of eight per cent.
     """
@@ -188,7 +188,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class EpisodeHolding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the firm of an episode holds of one asset at one venue, stated every hour."""
+    """The firm's holding of one asset at one venue, reported every hour."""
 
     venue: Name
     asset: Name
@@ -196,24 +196,24 @@ class EpisodeHolding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Withdrawals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Withdrawals that the firm asks for, one after the other, and what becomes of them.
+    """A series of withdrawals that the firm requests, and their results.
 
     Attributes
     ----------
     venue, asset : str
-        From where, of what.
+        The venue and the asset.
     amount : float
-        Of each, in units of `asset`.
+        Amount of each withdrawal, in units of `asset`.
     begin, end : datetime
         First and last request.
     every_s : int
         Seconds from one request to the next.
     takes : tuple of (datetime, float)
-        Way-points of the seconds from a request made then to its sending.
+        Way-points of the seconds from a request at that time to its sending.
     stuck_from : datetime or None
         Requests from then on are accepted and never sent.
     network : str or None
-        Over which.
+        The network.
     """
 
     venue: Name
@@ -228,24 +228,25 @@ class Withdrawals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EpisodeEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an episode is about, and what is right to say of it.
+    """The event of an episode, and its correct assessment.
 
     Attributes
     ----------
     what : str
         The event, in plain words.
     kind : str
-        ``event``, or ``control``: nothing fails, and whoever stops trading is wrong.
+        ``event``, or ``control``: nothing fails, and stopping to trade is wrong.
     scope : str
-        Whom it concerns.
+        The scope that it concerns.
     causes : tuple of Cause
-        Right causes; ``none`` if silence is right, ``feed`` if a data-quality alert is.
+        Correct causes; ``none`` if the correct result is no alert, ``feed`` if it is a data-quality
+        alert.
     onset : datetime
         When it begins.
     over : datetime or None
-        When it is over; None if it is not within the window.
+        When it is over; ``None`` if that is not within the window.
     answer : State
-        The right answer: the state to come to, and never to exceed.
+        The correct answer: the state to reach, and never to exceed.
     """
 
     what: str
@@ -258,20 +259,20 @@ class EpisodeEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a good monitor says of one scope.
+    """The correct assessment of one scope.
 
     Attributes
     ----------
     scope : str
-        About what.
+        The scope.
     why : str
         The reason, in plain words.
     at_least, by : State or None, datetime or None
-        The state to have reached, and when at the latest.
+        The state that must be reached, and the latest time for it.
     at_most : State or None
         The state never to exceed.
     cause : Cause or None
-        The right cause.
+        The correct cause.
     """
 
     scope: str
@@ -288,21 +289,21 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes
     ----------
     name, title : str
-        As files and people call it.
+        Name of its file, and its title.
     start, end : datetime
-        The window, UTC; statements stand on it from `start` to `end`, both included.
+        The window, UTC; quotes cover it from `start` to `end`, both included.
     assets : dict of str to tuple
         Way-points per asset, USD.
     stress : tuple
-        Way-points of what multiplies every feed's noise and spread.
+        Way-points of the factor that multiplies every feed's noise and spread.
     feeds, credit, labels : tuple
-        What is stated, what becomes known, and what is right.
+        Feeds of prices, credit events, and correct assessments.
     basis : tuple
-        Venues at which an asset is worth something else.
+        Venues at which an asset has another value.
     holdings, withdrawals : tuple
-        What the firm has and wants back; without holdings it is the sample firm.
+        Holdings and withdrawals of the firm; without holdings it is the sample firm.
     events : tuple
-        What happens, for the scoreboard.
+        Events, for the scoreboard.
     seeds : tuple of int
         Seeds that the scoreboard runs.
     tick_s : int
@@ -327,7 +328,7 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def names() -> list[str]:
-    """Names of the episodes that come with the package.
+    """Return the names of the episodes that come with the package.
 
     Examples
     --------
@@ -346,7 +347,7 @@ def load(name: str) -> Episode:
     RiskwatchError
         If there is none of that name.
     ConfigError
-        If its file says something that cannot be used.
+        If its file has a value that cannot be used.
 
     Examples
     --------
@@ -359,12 +360,12 @@ def load(name: str) -> Episode:
 
 
 def parse(text: bytes, name: str) -> Episode:
-    """Decode and check an episode's TOML; `name` is what errors call it.
+    """Decode and check the TOML of an episode; errors name it `name`.
 
     Raises
     ------
     ConfigError
-        If it is not TOML, or says something that cannot be used.
+        If it is not TOML, or has a value that cannot be used.
     """
     file = f"{name}.toml"
     try:

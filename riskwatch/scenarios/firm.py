@@ -1,7 +1,7 @@
-"""A firm as an episode states it: balances every hour, and withdrawals that do or do not arrive.
+"""The firm that an episode describes: hourly balances, and withdrawals.
 
-What a withdrawal has locked stays at the venue until it is sent; what is never sent stays locked
-for ever. Every snapshot equals what was stated less all that was sent before it.
+The amount of a withdrawal stays locked at the venue until it is sent. If it is never sent, it stays
+locked permanently. Every snapshot equals the stated holding less all withdrawals sent before it.
 """
 
 from __future__ import annotations
@@ -27,78 +27,78 @@ ACCEPTED_S: Final = 30
 CONFIRMED_S: Final = 60
 """Seconds from sending to confirmation."""
 DURATION_NOISE: Final = 0.2
-"""A withdrawal takes this share more or less than its path says."""
+"""A withdrawal takes up to this share more or less time than its path states."""
 
 
 def firm_events(episode: Episode, seed: int) -> Iterator[Event]:
-    """Account events of the firm that `episode` states, in order of time."""
+    """Return the account events of the firm that `episode` describes, in order of time."""
     accounts = Accounts()
-    for stake in episode.holdings:
-        amount = decimal(stake.amount, digits(stake.asset)[1])
-        accounts.total[stake.venue, TREASURY, stake.asset] = amount
-    venues = tuple(dict.fromkeys(stake.venue for stake in episode.holdings))
-    desk = FirmSimulation(accounts, hold=(), venues=venues, price=EpisodePrices(episode), seed=seed)
+    for holding in episode.holdings:
+        amount = decimal(holding.amount, digits(holding.asset)[1])
+        accounts.total[holding.venue, TREASURY, holding.asset] = amount
+    venues = tuple(dict.fromkeys(holding.venue for holding in episode.holdings))
+    firm = FirmSimulation(accounts, hold=(), venues=venues, price=EpisodePrices(episode), seed=seed)
     begin = micros(episode.start)
-    desk.at(begin, _HourlyBalances(desk).state)
+    firm.at(begin, _HourlyBalances(firm).state)
     names = count(1)
     for plan in episode.withdrawals:
-        desk.at(micros(plan.begin), _WithdrawalPlan(desk, plan, names).ask)
-    return desk.run(micros(episode.end))
+        firm.at(micros(plan.begin), _WithdrawalPlan(firm, plan, names).ask)
+    return firm.run(micros(episode.end))
 
 
 class _HourlyBalances:
-    """States every balance once an hour."""
+    """Yields every balance once an hour."""
 
-    def __init__(self, desk: FirmSimulation) -> None:
-        self._desk = desk
+    def __init__(self, firm: FirmSimulation) -> None:
+        self._firm = firm
 
     def state(self, us: int) -> Iterator[Balance]:
-        """State them now, and come back."""
-        self._desk.at(us + HOUR, self.state)
-        for venue in self._desk.venues:
-            yield from self._desk.accounts.snapshots(venue, us, self._desk.numbers[venue])
+        """Yield the balances now, and schedule the next hour."""
+        self._firm.at(us + HOUR, self.state)
+        for venue in self._firm.venues:
+            yield from self._firm.accounts.snapshots(venue, us, self._firm.numbers[venue])
 
 
 class _WithdrawalPlan:
-    """Asks for withdrawals by a plan."""
+    """Requests withdrawals by a plan."""
 
-    def __init__(self, desk: FirmSimulation, plan: Withdrawals, names: Iterator[int]) -> None:
-        self._desk = desk
+    def __init__(self, firm: FirmSimulation, plan: Withdrawals, names: Iterator[int]) -> None:
+        self._firm = firm
         self._plan = plan
         self._names = names
         self._takes = PricePath(plan.takes)
         self._amount = decimal(plan.amount, digits(plan.asset)[1])
 
     def ask(self, us: int) -> Iterator[Transfer]:
-        """Ask for one, and come back for the next."""
-        desk, plan = self._desk, self._plan
+        """Request one withdrawal, and schedule the next."""
+        firm, plan = self._firm, self._plan
         following = us + plan.every_s * SECOND
         if following <= micros(plan.end):
-            desk.at(following, self.ask)
+            firm.at(following, self.ask)
         name = f"withdrawal-{next(self._names)}"
         key = (plan.venue, TREASURY, plan.asset)
-        luck = desk.rng.uniform(1.0 - DURATION_NOISE, 1.0 + DURATION_NOISE)
-        held = desk.accounts.lock(name, key, self._amount)
+        noise = firm.rng.uniform(1.0 - DURATION_NOISE, 1.0 + DURATION_NOISE)
+        held = firm.accounts.lock(name, key, self._amount)
         assert held, "an episode that withdraws more than it holds is refused when it is read"
         yield self._event(name, us, "requested")
-        desk.at(us + ACCEPTED_S * SECOND, lambda at: self._status(name, at, "pending"))
+        firm.at(us + ACCEPTED_S * SECOND, lambda at: self._status(name, at, "pending"))
         if plan.stuck_from is None or us < micros(plan.stuck_from):
-            wait = max(ACCEPTED_S + 1, round(self._takes.at(us) * luck))
-            desk.at(us + wait * SECOND, lambda at: self._send(name, at))
+            wait = max(ACCEPTED_S + 1, round(self._takes.at(us) * noise))
+            firm.at(us + wait * SECOND, lambda at: self._send(name, at))
 
     def _send(self, name: str, us: int) -> Iterator[Transfer]:
-        plan, accounts = self._plan, self._desk.accounts
+        plan, accounts = self._plan, self._firm.accounts
         accounts.unlock(name)
         accounts.move((plan.venue, TREASURY, plan.asset), -self._amount)
         yield self._event(name, us, "sent")
-        self._desk.at(us + CONFIRMED_S * SECOND, lambda at: self._status(name, at, "confirmed"))
+        self._firm.at(us + CONFIRMED_S * SECOND, lambda at: self._status(name, at, "confirmed"))
 
     def _status(self, name: str, us: int, status: TransferStatus) -> Iterator[Transfer]:
         yield self._event(name, us, status)
 
     def _event(self, name: str, us: int, status: TransferStatus) -> Transfer:
         plan = self._plan
-        n = next(self._desk.numbers[plan.venue])
+        n = next(self._firm.numbers[plan.venue])
         return Transfer(
             v=1,
             event_id=f"transfer-{n}",

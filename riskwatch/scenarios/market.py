@@ -1,4 +1,4 @@
-"""What the venues of an episode state: quotes and news, the same for the same seed."""
+"""The quotes and the news of an episode; the same seed gives the same ones."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from riskwatch.scenarios.episode import Episode, EpisodeFeed, News
 
 _CLAMP = 2.5
-"""Noise beyond this many standard deviations is cut, so that way-points stay what they are."""
+"""Noise beyond this many standard deviations is cut, so that way-points keep their values."""
 
 
 def generator(*parts: object) -> Random:
-    """Make a generator for one purpose, so that one more draw here changes nothing there.
+    """Return a random generator for one purpose.
 
-    Seeded from text, which Python hashes with SHA-512 whatever the process's hash seed is.
+    Separate generators keep the purposes independent: one more draw for one of them does not change
+    the others. The seed is text, which Python hashes with SHA-512 whatever the process's hash seed
+    is.
     """
-    return Random("/".join(str(p) for p in parts))  # noqa: S311 - scenery, not secrets
+    return Random("/".join(str(p) for p in parts))  # noqa: S311 - sample data, not secrets
 
 
 class EpisodePrices:
@@ -40,7 +42,7 @@ class EpisodePrices:
         self._stress = PricePath(episode.stress or [(episode.start, 1.0)])
 
     def __call__(self, venue: str, base: str, quote: str, us: int) -> float | None:
-        """Price of `base` in `quote` at `venue` at event time `us`, ``None`` if unknown."""
+        """Return the price of `base` in `quote` at `venue` at event time `us`, or ``None``."""
         own = self._feeds.get((venue, base, quote))
         if own is not None:
             return own.at(us)
@@ -48,29 +50,29 @@ class EpisodePrices:
         return None if above is None or below is None else above / below
 
     def _local(self, venue: str, asset: str, us: int) -> float | None:
-        """Value of `asset` in USD at one venue."""
+        """Return the value of `asset` in USD at one venue."""
         value, basis = self.value(asset, us), self._basis.get((venue, asset))
         return value if value is None or basis is None else value * basis.at(us)
 
     def value(self, asset: str, us: int) -> float | None:
-        """Value of `asset` in USD across venues, ``None`` if the episode has no path of it."""
+        """Return the value of `asset` in USD across venues, ``None`` if it has no path."""
         if asset == "USD":
             return 1.0
         path = self._assets.get(asset)
         return None if path is None else path.at(us)
 
     def stress(self, us: int) -> float:
-        """Multiplier of noise and spreads at `us`."""
+        """Return the multiplier of noise and spreads at `us`."""
         return self._stress.at(us)
 
     def noise_share(self, feed: EpisodeFeed, us: int) -> float:
-        """Share of its noise that `feed` is allowed at `us`: none on way-points of its own."""
+        """Return the share of its noise that `feed` has at `us`: none on way-points of its own."""
         own = self._feeds.get((feed.venue, feed.base, feed.quote))
         return 1.0 if own is None else own.noise_share(us)
 
 
 def decimal(x: float, digits: int) -> Decimal:
-    """`x` with `digits` decimals, exactly as it would be written.
+    """Return `x` with exactly `digits` decimals.
 
     Examples
     --------
@@ -81,16 +83,16 @@ def decimal(x: float, digits: int) -> Decimal:
 
 
 def quotes(episode: Episode, feed: EpisodeFeed, seed: int) -> Iterator[Quote]:
-    """Statements of one feed, in order of time.
+    """Yield the quotes of one feed, in order of time.
 
     Parameters
     ----------
     episode : Episode
-        Where its paths and its window are.
-    feed : Feed
+        The episode with the paths and the window.
+    feed : EpisodeFeed
         The feed.
     seed : int
-        Same seed, same statements.
+        The same seed gives the same quotes.
     """
     prices = EpisodePrices(episode)
     rng = generator(episode.name, seed, feed.name)
@@ -100,7 +102,7 @@ def quotes(episode: Episode, feed: EpisodeFeed, seed: int) -> Iterator[Quote]:
     last: Quote | None = None
     step = feed.every_s * SECOND
     for n, us in enumerate(range(micros(episode.start), micros(episode.end) + 1, step)):
-        # Every draw is made at every step, so that a stale stretch shifts nothing after it.
+        # Every draw is made at every step, so that a stale interval does not shift later draws.
         noise = 0.6 * noise + 0.8 * rng.gauss(0.0, 1.0)
         quiet = rng.random() < feed.quiet
         volume = feed.volume * exp(rng.gauss(0.0, 0.8)) * prices.stress(us)
@@ -116,16 +118,16 @@ def quotes(episode: Episode, feed: EpisodeFeed, seed: int) -> Iterator[Quote]:
         cut = max(-_CLAMP, min(_CLAMP, noise)) * prices.stress(us) * prices.noise_share(feed, us)
         price = mid * exp(cut * feed.noise_bp * 1e-4) if bad is None else bad
         half = feed.half_spread_bp * prices.stress(us)
-        said = _quote(feed, us, n, price=price, half_spread_bp=half, volume=volume)
-        if bad is None:  # a bad print is not what a stale book goes on repeating
-            last = said
-        yield said
+        made = _quote(feed, us, n, price=price, half_spread_bp=half, volume=volume)
+        if bad is None:  # a stale book does not repeat a bad print
+            last = made
+        yield made
 
 
 def _quote(
     feed: EpisodeFeed, us: int, n: int, *, price: float, half_spread_bp: float, volume: float
 ) -> Quote:
-    """State a trade and a book around it, never tighter than one tick each side."""
+    """Return a quote with a trade and a book around it, at least one tick wide on each side."""
     last = decimal(price, feed.digits)
     tick = Decimal(1).scaleb(-feed.digits)
     half = max(tick, decimal(price * half_spread_bp * 1e-4, feed.digits))
@@ -145,7 +147,7 @@ def _quote(
 
 
 def _repeat_quote(last: Quote, us: int, n: int) -> Quote:
-    """Repeat `last`, without a trade."""
+    """Return a repetition of `last`, without a trade."""
     return Quote(
         v=1,
         event_id=f"{last.base}-{last.quote}-{n}",
@@ -162,7 +164,7 @@ def _repeat_quote(last: Quote, us: int, n: int) -> Quote:
 
 
 def news(item: News, n: int) -> Credit:
-    """Credit event of one piece of news."""
+    """Return the credit event of one news item."""
     return Credit(
         v=1,
         event_id=f"news-{n}",

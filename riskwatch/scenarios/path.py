@@ -1,4 +1,4 @@
-"""A price through time: way-points, joined by straight lines in log price."""
+"""A price path: way-points, joined by straight lines in log price."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SETTLE_S = 300.0
-"""Noise fades to nothing over this many seconds before and after a way-point."""
+"""Noise fades to zero over this many seconds before and after a way-point."""
 
 
 class PricePath:
@@ -50,7 +50,7 @@ class PricePath:
         self._log = [log(value) for _, value in points]
 
     def at(self, us: int) -> float:
-        """Value at event time `us` (microseconds)."""
+        """Return the value at event time `us` (microseconds)."""
         i = bisect_right(self._us, us)
         if i == 0:
             return exp(self._log[0])
@@ -61,7 +61,7 @@ class PricePath:
         return exp(self._log[i - 1] + share * (self._log[i] - self._log[i - 1]))
 
     def noise_share(self, us: int) -> float:
-        """How much noise is allowed at `us`: 0 on a way-point, 1 from five minutes away."""
+        """Return the share of noise at `us`: 0 on a way-point, 1 from five minutes away."""
         i = bisect_right(self._us, us)
         near = [abs(us - self._us[j]) for j in (i - 1, i) if 0 <= j < len(self._us)]
         return min(1.0, min(near) / (SETTLE_S * SECOND))

@@ -1,19 +1,23 @@
-"""Invented episodes, drawn by number: to fit models on, so that they are judged on others.
+"""Random episodes, identified by number: models are fitted on them and tested on others.
 
-Nothing here is of any real episode. What is drawn stands on general grounds alone:
+No random episode copies a real one. The draws follow general properties of markets:
 
-* Most days are calm. The price strays by a few basis points around a level near the peg and comes
-  back; at times the whole market is in turmoil and every feed is noisy, and the coin holds.
-* *Excursions have no scale*: one twice as deep is half as frequent. Drawn evenly on a logarithmic
-  scale, deep ones are far more frequent than that, or there would be too few to learn from; so an
-  episode has a **weight** (:func:`weight`), by which its samples count as often as such days come.
-* Nor has their length: minutes or days, evenly on a logarithmic scale. So of the hours that a
-  coin is off its peg, most belong to long ones, in which little happens.
-* A fall goes by fits and starts: fast or slow, with recoveries that fail, moves in proportion to
-  the depth, at times a smaller excursion before or after.
-* Venues differ: one may break alone or stand still; sometimes the issuer says that it is over.
+* Most days are calm. The price strays by a few basis points around a level near the peg and
+  returns. At times the whole market is in turmoil and every feed is noisy, and the coin holds its
+  peg.
+* *Excursions have no scale*: one twice as deep is half as frequent. The draw is uniform on a
+  logarithmic scale, which makes deep excursions far more frequent than that, since otherwise there
+  would be too few to learn from. An episode therefore has a **weight** (:func:`episode_weight`), so
+  that its samples count as often as such days occur.
+* The length of an excursion has no scale either: minutes or days, uniform on a logarithmic scale.
+  Most hours that a coin is off its peg therefore belong to long excursions, in which little
+  happens.
+* A fall is irregular: fast or slow, with recoveries that fail and moves in proportion to the depth.
+  At times a smaller excursion comes before or after it.
+* Venues differ. One venue may break alone or have a stale book. Sometimes the issuer announces that
+  it cannot redeem.
 
-Number `n` is the same for ever, and later than all smaller ones.
+Episode `n` never changes, and is later than all episodes with smaller numbers.
 """
 
 from __future__ import annotations
@@ -32,14 +36,14 @@ if TYPE_CHECKING:
 START: Final = datetime(2010, 1, 1, tzinfo=UTC)
 EPISODE_SPACING: Final = timedelta(days=3)
 WHOLE_MIN: Final = 48 * 60
-"""Minutes that are drawn of a coin."""
+"""Minutes of a coin that are drawn."""
 WINDOW: Final = timedelta(hours=16)
-"""An episode shows that much of them."""
+"""Length of the part that an episode shows."""
 STEP_MIN: Final = 3
 CALM: Final = 0.25
-"""Share of episodes that are drawn without an excursion."""
+"""Share of episodes without an excursion."""
 CALM_DAYS: Final = 0.9
-"""Share of days without one: a coin strays further than the least depth on one day in ten."""
+"""Share of days without one: a coin exceeds the least depth on one day in ten."""
 DEPTHS: Final = (8.0, 3_000.0)
 """Least and largest depth of an excursion, bp."""
 _LOCAL: Final = 0.2
@@ -51,7 +55,7 @@ Points = tuple[tuple[datetime, float], ...]
 
 
 class Dip(NamedTuple):
-    """One excursion: when it begins, how long it lasts (minutes), how deep it aims (bp)."""
+    """One excursion: its begin and length (minutes), and its target depth (bp)."""
 
     begins: float
     lasts: float
@@ -61,12 +65,12 @@ class Dip(NamedTuple):
 
 
 def random_episode(number: int) -> Episode:
-    """Draw one episode.
+    """Return one random episode.
 
     Parameters
     ----------
     number : int
-        Which, 0 or more; episodes are two days apart.
+        Number of the episode, 0 or more; episodes are three days apart.
 
     Examples
     --------
@@ -115,9 +119,10 @@ def random_episode(number: int) -> Episode:
 
 
 def discount_paths(number: int) -> list[float]:
-    """Discount of the coin in episode `number`, minute by minute, bp, as several feeds show it.
+    """Return the discount of the coin in episode `number`, minute by minute, bp.
 
-    What models are told of it in the whole pipeline is close to this, and a thousand times dearer.
+    It has the noise of several feeds. The whole pipeline gives models a similar path at a thousand
+    times the cost.
 
     Examples
     --------
@@ -136,7 +141,7 @@ def discount_paths(number: int) -> list[float]:
 
 
 def episode_weight(number: int) -> float:
-    """How many days like this one come for every one that is drawn, 1 in the mean.
+    """Return the frequency of such days relative to the frequency of the draw, 1 in the mean.
 
     Examples
     --------
@@ -153,14 +158,14 @@ def episode_weight(number: int) -> float:
 
 
 def _depth(rng: Random) -> float:
-    """Depth of the excursion, bp; 0 for none."""
+    """Draw the depth of the excursion, bp; 0 for none."""
     calm, where = rng.random() < CALM, rng.random()
     least, most = DEPTHS
     return 0.0 if calm else round(least * exp(where * log(most / least)), 2)
 
 
 def _between(rng: Random, low: float, high: float) -> float:
-    """Draw evenly on a logarithmic scale."""
+    """Draw uniformly on a logarithmic scale."""
     return low * exp(rng.random() * log(high / low))
 
 
@@ -183,18 +188,19 @@ def _dips(rng: Random, depth: float) -> list[Dip]:
 
 
 def _discount(rng: Random, dips: list[Dip]) -> list[float]:
-    """Discount at every step, bp.
+    """Draw the discount at every step, bp.
 
-    The level is drawn to where the strongest excursion aims; its moves have a floor, and a part
-    in proportion to the level. While an excursion lasts, its aim changes: recoveries fail.
+    The level moves towards the target of the deepest active excursion. Its moves have a minimum
+    size, and a part in proportion to the level. The target changes during an excursion, so
+    recoveries fail.
     """
-    usual, sd = rng.gauss(0.0, 1.5), _between(rng, 0.5, 3.0)
+    baseline, sd = rng.gauss(0.0, 1.5), _between(rng, 0.5, 3.0)
     home_min, rough = _between(rng, 5.0, 60.0), _between(rng, 0.003, 0.03)
-    level, held, until, out = usual, 1.0, -1.0, []
+    level, held, until, out = baseline, 1.0, -1.0, []
     for n in range(WHOLE_MIN // STEP_MIN + 1):
         minute = float(n * STEP_MIN)
         active = [d for d in dips if d.begins <= minute < d.begins + d.lasts]
-        aim, pace = usual, home_min
+        aim, pace = baseline, home_min
         if active:
             dip = max(active, key=lambda d: d.depth)
             if minute >= until:
@@ -216,7 +222,7 @@ def _price_path(times: list[datetime], discount: list[float]) -> Points:
 
 
 def _stress(rng: Random, times: list[datetime], discount: list[float]) -> Points:
-    """Noise grows with the discount; in turmoil it is there without one."""
+    """Return noise that grows with the discount, and that turmoil adds to."""
     turmoil, begins = 0.0, 0
     if rng.random() < _TURMOIL:
         turmoil, begins = rng.uniform(1.0, 3.0), rng.randrange(len(times))
@@ -228,7 +234,7 @@ def _stress(rng: Random, times: list[datetime], discount: list[float]) -> Points
 
 
 def _feeds(rng: Random, times: list[datetime], discount: list[float]) -> list[EpisodeFeed]:
-    """Feeds of three venues, one of which may break alone or stand still."""
+    """Return the feeds of three venues, one of which may break alone or have a stale book."""
     out = []
     local = rng.choice(_VENUES) if rng.random() < _LOCAL else None
     gap = _between(rng, 20.0, 400.0)

@@ -1,4 +1,4 @@
-"""What every part of the sample firm shares: accounts, prices, a diary of what comes next."""
+"""The shared state of the sample firm: accounts, prices, and a schedule of actions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PriceOf = Callable[[str, str, str, int], float | None]
 """``(venue, base, quote, us) -> price``, ``None`` where there is none."""
 
 Action = Callable[[int], Iterator[Event]]
-"""Something done at an event time; it may put more into the diary."""
+"""An action at an event time; it may schedule more actions."""
 
 _DIGITS: Final = {"BTC": (2, 8)}
 _DEFAULT_DIGITS: Final = (5, 2)
 
 
 def digits(base: str) -> tuple[int, int]:
-    """Decimals of (price, quantity) of `base`.
+    """Return the decimals of (price, quantity) of `base`.
 
     Examples
     --------
@@ -36,18 +36,18 @@ def digits(base: str) -> tuple[int, int]:
 
 
 class FirmSimulation:
-    """The firm's accounts, the prices it sees, its own luck, and its diary.
+    """The firm's accounts, prices, random generator and schedule.
 
     Parameters
     ----------
     accounts : Accounts
-        What it holds.
+        Its holdings.
     hold, venues : tuple of str
-        Coins beside USD, and where.
+        Coins held beside USD, and the venues.
     price : callable
-        What it can trade at.
+        Prices at which it can trade.
     seed : int
-        Its luck.
+        Seed of the random generator.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class FirmSimulation:
         self.rng = generator("book", seed)
         self.numbers = {venue: count(1) for venue in venues}
         self._schedule: list[tuple[int, int, Action]] = []
-        self._turn = count()
+        self._sequence = count()
 
     def at(self, us: int, action: Action) -> None:
-        """Do `action` at event time `us`, after whatever is already there at that time."""
-        heappush(self._schedule, (us, next(self._turn), action))
+        """Schedule `action` at event time `us`, after earlier actions for the same time."""
+        heappush(self._schedule, (us, next(self._sequence), action))
 
     def run(self, until: int) -> Iterator[Event]:
-        """Work through the diary up to `until` (microseconds), included."""
+        """Run the scheduled actions up to and including `until` (microseconds)."""
         while self._schedule and self._schedule[0][0] <= until:
             us, _, action = heappop(self._schedule)
             yield from action(us)
 
     def span(self, low: float, high: float) -> int:
-        """Draw a span between `low` and `high` seconds: whole milliseconds, in microseconds."""
+        """Draw a duration between `low` and `high` seconds: whole milliseconds, in microseconds."""
         return int(self.rng.uniform(low, high) * 1000) * (SECOND // 1000)

@@ -42,50 +42,50 @@ _RESTING: Final[tuple[tuple[int, str, Side, float, Decimal], ...]] = (
 
 
 class MarketMaker:
-    """Trades a few times a minute, drifts back to what it opened with, and reports hourly."""
+    """Trades a few times a minute, drifts back to its opening holdings, and reports hourly."""
 
-    def __init__(self, desk: FirmSimulation) -> None:
-        self._desk = desk
-        held = {"USD", *desk.hold}
+    def __init__(self, firm: FirmSimulation) -> None:
+        self._firm = firm
+        held = {"USD", *firm.hold}
         self._pairs = [pair for pair in PAIRS if held.issuperset(pair)]
         self._resting: list[OpenOrder] = []
         self._entry: Decimal | None = None
 
     def hour(self, us: int) -> Iterator[Event]:
-        """Replace the resting orders, state every balance, mark the position; every hour."""
-        self._desk.at(us + HOUR, self.hour)
+        """Replace the resting orders, report every balance and the position; every hour."""
+        self._firm.at(us + HOUR, self.hour)
         yield from self._cancel(us)
         yield from self._place(us)
-        for venue in self._desk.venues:
-            yield from self._desk.accounts.snapshots(venue, us, self._desk.numbers[venue])
-        if "BTC" in self._desk.hold:
+        for venue in self._firm.venues:
+            yield from self._firm.accounts.snapshots(venue, us, self._firm.numbers[venue])
+        if "BTC" in self._firm.hold:
             yield from self._mark(us)
 
     def _cancel(self, us: int) -> Iterator[Event]:
         for old in self._resting:
-            self._desk.accounts.unlock(old.order_id)
+            self._firm.accounts.unlock(old.order_id)
             yield self._order(us, old.counterparty, old, ZERO)
         self._resting = []
 
     def _place(self, us: int) -> Iterator[Event]:
         for index, base, side, share, qty in _RESTING:
-            venue = self._desk.venues[index]
-            mid = self._desk.price(venue, base, "USD", us) if base in self._desk.hold else None
+            venue = self._firm.venues[index]
+            mid = self._firm.price(venue, base, "USD", us) if base in self._firm.hold else None
             if mid is None:
                 continue
             price = decimal(mid * share, digits(base)[0])
             order = self._order(us, venue, (base, side, price), qty)
             asset, needed = (base, qty) if side == "sell" else ("USD", mul(qty, price))
             key = (venue, MARKET_MAKING, asset)
-            if self._desk.accounts.lock(order.order_id, key, needed):
+            if self._firm.accounts.lock(order.order_id, key, needed):
                 self._resting.append(order)
                 yield order
 
     def _order(
         self, us: int, venue: str, what: OpenOrder | tuple[str, Side, Decimal], qty: Decimal
     ) -> OpenOrder:
-        """Snapshot of a new order (base, side, price), or of an old one with `qty` left."""
-        n = next(self._desk.numbers[venue])
+        """Return the event of a new order (base, side, price), or of an old one with `qty` left."""
+        n = next(self._firm.numbers[venue])
         if isinstance(what, OpenOrder):
             order_id, base, side, price = what.order_id, what.base, what.side, what.price
         else:
@@ -108,14 +108,14 @@ class MarketMaker:
         )
 
     def _mark(self, us: int) -> Iterator[Event]:
-        """State the perpetual and its margin; its entry is the first mark."""
-        venue = self._desk.venues[0]
-        price = self._desk.price(venue, "BTC", "USD", us)
+        """Report the perpetual and its margin; its entry price is the first mark."""
+        venue = self._firm.venues[0]
+        price = self._firm.price(venue, "BTC", "USD", us)
         if price is None:
             return
         mark = decimal(price, 2)
         entry = self._entry = self._entry or mark
-        n, m = next(self._desk.numbers[venue]), next(self._desk.numbers[venue])
+        n, m = next(self._firm.numbers[venue]), next(self._firm.numbers[venue])
         yield Position(
             v=1,
             event_id=f"position-{n}",
@@ -149,15 +149,15 @@ class MarketMaker:
         )
 
     def fill(self, us: int) -> Iterator[Event]:
-        """Trade once, where the accounts allow it, and come back in some seconds."""
-        luck = self._desk.rng
-        gap = min(luck.expovariate(1.0 / _FILL_GAP_S), 10.0 * _FILL_GAP_S)
-        self._desk.at(us + int(gap * 1000 + 1) * (SECOND // 1000), self.fill)
+        """Trade once, if the accounts allow it, and schedule the next trade."""
+        rng = self._firm.rng
+        gap = min(rng.expovariate(1.0 / _FILL_GAP_S), 10.0 * _FILL_GAP_S)
+        self._firm.at(us + int(gap * 1000 + 1) * (SECOND // 1000), self.fill)
         if not self._pairs:
             return
-        venue, (base, quote) = luck.choice(self._desk.venues), luck.choice(self._pairs)
-        size, slip, rest = luck.random(), luck.gauss(0.4, 1.2), luck.random()
-        mid = self._desk.price(venue, base, quote, us)
+        venue, (base, quote) = rng.choice(self._firm.venues), rng.choice(self._pairs)
+        size, slip, rest = rng.random(), rng.gauss(0.4, 1.2), rng.random()
+        mid = self._firm.price(venue, base, quote, us)
         if mid is None:
             return
         price_digits, lots = digits(base)
@@ -171,7 +171,7 @@ class MarketMaker:
         signed = (qty, sub(-cost, fee)) if side == "buy" else (-qty, sub(cost, fee))
         if not self._move(key, quote, signed):
             return
-        n = next(self._desk.numbers[venue])
+        n = next(self._firm.numbers[venue])
         yield Fill(
             v=1,
             event_id=f"fill-{n}",
@@ -194,18 +194,18 @@ class MarketMaker:
         )
 
     def _side(self, key: Key) -> Side:
-        """Trade back towards the opening amount where it has drifted by 5 %, else either way."""
-        either: Side = "buy" if self._desk.rng.random() < 0.5 else "sell"
-        opening = self._desk.accounts.opening[key]
-        drift = sub(self._desk.accounts.total[key], opening)
+        """Trade back towards the opening amount after a drift of 5 %, otherwise either way."""
+        either: Side = "buy" if self._firm.rng.random() < 0.5 else "sell"
+        opening = self._firm.accounts.opening[key]
+        drift = sub(self._firm.accounts.total[key], opening)
         if mul(abs(drift), Decimal(20)) < opening:
             return either
         return "sell" if drift > 0 else "buy"
 
     def _move(self, key: Key, quote: str, signed: tuple[Decimal, Decimal]) -> bool:
-        """Move base and quote by `signed`; whether both were there to be spent."""
+        """Add `signed` to base and quote; return false if either is too small."""
         money = (key[0], key[1], quote)
-        accounts = self._desk.accounts
+        accounts = self._firm.accounts
         if add(accounts.free(key), signed[0]) < 0 or add(accounts.free(money), signed[1]) < 0:
             return False
         accounts.move(key, signed[0])

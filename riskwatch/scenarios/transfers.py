@@ -1,4 +1,4 @@
-"""The treasury of the sample firm: coins on their way from one venue to another."""
+"""The treasury of the sample firm: transfers of coins from one venue to another."""
 
 from __future__ import annotations
 
@@ -27,49 +27,53 @@ _FAILED: Final = 0.08
 
 
 class Treasury:
-    """Every hour or two, moves a coin from where it has most over its opening to elsewhere."""
+    """Moves a coin every hour or two, from the venue with the largest surplus over its opening."""
 
-    def __init__(self, desk: FirmSimulation) -> None:
-        self._desk = desk
+    def __init__(self, firm: FirmSimulation) -> None:
+        self._firm = firm
         self._count = 0
 
     def withdraw(self, us: int) -> Iterator[Event]:
-        """Request a withdrawal of some per cent, and see what becomes of it."""
-        desk = self._desk
-        desk.at(us + desk.span(*_GAP_S), self.withdraw)
-        asset = desk.rng.choice(desk.hold)
-        fate, share = desk.rng.random(), desk.rng.uniform(0.02, 0.06)
-        source = max(desk.venues, key=lambda v: self._surplus(v, asset))
-        target = min(desk.venues, key=lambda v: self._surplus(v, asset))
+        """Request a withdrawal of some per cent, and schedule its further steps."""
+        firm = self._firm
+        firm.at(us + firm.span(*_GAP_S), self.withdraw)
+        asset = firm.rng.choice(firm.hold)
+        outcome, share = firm.rng.random(), firm.rng.uniform(0.02, 0.06)
+        source = max(firm.venues, key=lambda v: self._surplus(v, asset))
+        target = min(firm.venues, key=lambda v: self._surplus(v, asset))
         if source == target:
-            target = desk.rng.choice([v for v in desk.venues if v != source])
+            target = firm.rng.choice([v for v in firm.venues if v != source])
         key = (source, TREASURY, asset)
-        amount = decimal(float(desk.accounts.total[key]) * share, digits(asset)[1])
+        amount = decimal(float(firm.accounts.total[key]) * share, digits(asset)[1])
         self._count += 1
         name = f"transfer-{self._count}"
-        if not amount or not desk.accounts.lock(name, key, amount):
+        if not amount or not firm.accounts.lock(name, key, amount):
             return
-        trip = TransferLifecycle(desk, name, asset, amount, source, target)
-        yield trip.withdrawal(us, "requested")
-        if fate < _CANCELLED:
-            desk.at(us + desk.span(20.0, 90.0), trip.cancelled)
+        transfer = TransferLifecycle(firm, name, asset, amount, source, target)
+        yield transfer.withdrawal(us, "requested")
+        if outcome < _CANCELLED:
+            firm.at(us + firm.span(20.0, 90.0), transfer.cancelled)
         else:
-            desk.at(us + desk.span(5.0, 40.0), trip.failing if fate < _FAILED else trip.pending)
+            firm.at(
+                us + firm.span(5.0, 40.0),
+                transfer.failing if outcome < _FAILED else transfer.pending,
+            )
 
     def _surplus(self, venue: str, asset: str) -> Decimal:
         key = (venue, TREASURY, asset)
-        return sub(self._desk.accounts.total[key], self._desk.accounts.opening[key])
+        return sub(self._firm.accounts.total[key], self._firm.accounts.opening[key])
 
 
 @dataclass(frozen=True, slots=True)
 class TransferLifecycle:
-    """The life of one transfer from `source` to `target`; one id at both ends.
+    """The steps of one transfer from `source` to `target`; one id at both ends.
 
-    requested → pending → sent → confirmed, unless cancelled or failed; at the other end
-    pending → confirmed. It leaves `source` when sent and counts at `target` when confirmed.
+    The statuses are requested → pending → sent → confirmed, unless it is cancelled or fails; at the
+    other end pending → confirmed. The amount leaves `source` when sent and counts at `target` when
+    confirmed.
     """
 
-    desk: FirmSimulation
+    firm: FirmSimulation
     name: str
     asset: str
     amount: Decimal
@@ -77,50 +81,50 @@ class TransferLifecycle:
     target: str
 
     def cancelled(self, us: int) -> Iterator[Event]:
-        """Give up before the venue looked at it."""
-        self.desk.accounts.unlock(self.name)
+        """Cancel the withdrawal before the venue accepts it."""
+        self.firm.accounts.unlock(self.name)
         yield self.withdrawal(us, "cancelled")
 
     def failing(self, us: int) -> Iterator[Event]:
-        """Be accepted, to fail minutes later."""
+        """Accept the withdrawal, and schedule its failure minutes later."""
         yield self.withdrawal(us, "pending")
-        self.desk.at(us + self.desk.span(60.0, 300.0), self.failed)
+        self.firm.at(us + self.firm.span(60.0, 300.0), self.failed)
 
     def failed(self, us: int) -> Iterator[Event]:
-        """Fail; the coins are free again."""
-        self.desk.accounts.unlock(self.name)
+        """Fail the withdrawal, and release the coins."""
+        self.firm.accounts.unlock(self.name)
         yield self.withdrawal(us, "failed")
 
     def pending(self, us: int) -> Iterator[Event]:
-        """Be accepted."""
+        """Accept the withdrawal."""
         yield self.withdrawal(us, "pending")
-        self.desk.at(us + self.desk.span(120.0, 420.0), self.sent)
+        self.firm.at(us + self.firm.span(120.0, 420.0), self.sent)
 
     def sent(self, us: int) -> Iterator[Event]:
-        """Leave the venue."""
-        self.desk.accounts.unlock(self.name)
-        self.desk.accounts.move((self.source, TREASURY, self.asset), -self.amount)
+        """Send the coins from the venue."""
+        self.firm.accounts.unlock(self.name)
+        self.firm.accounts.move((self.source, TREASURY, self.asset), -self.amount)
         yield self.withdrawal(us, "sent")
-        self.desk.at(us + self.desk.span(30.0, 120.0), self.seen)
-        self.desk.at(us + self.desk.span(300.0, 900.0), self.arrived)
+        self.firm.at(us + self.firm.span(30.0, 120.0), self.seen)
+        self.firm.at(us + self.firm.span(300.0, 900.0), self.arrived)
 
     def seen(self, us: int) -> Iterator[Event]:
-        """Be noticed by the other venue."""
+        """Report the deposit as pending at the other venue."""
         yield self._event(us, "pending", leaving=False)
 
     def arrived(self, us: int) -> Iterator[Event]:
-        """Be confirmed at both ends."""
+        """Confirm the transfer at both ends."""
         yield self.withdrawal(us, "confirmed")
-        self.desk.accounts.move((self.target, TREASURY, self.asset), self.amount)
+        self.firm.accounts.move((self.target, TREASURY, self.asset), self.amount)
         yield self._event(us, "confirmed", leaving=False)
 
     def withdrawal(self, us: int, status: TransferStatus) -> Transfer:
-        """Say the status at the venue that it leaves."""
+        """Return the event with the status at the venue that the coins leave."""
         return self._event(us, status, leaving=True)
 
     def _event(self, us: int, status: TransferStatus, *, leaving: bool) -> Transfer:
         venue = self.source if leaving else self.target
-        n = next(self.desk.numbers[venue])
+        n = next(self.firm.numbers[venue])
         return Transfer(
             v=1,
             event_id=f"transfer-{n}",

@@ -84,7 +84,7 @@ def test_what_lies_beside_the_code_came_along(installed: Installed, root: Path, 
         names = archive.namelist()
     assert {n.removeprefix(prefix) for n in names if n.startswith(prefix)} == there
     found = installed.run(
-        "python", "-c", f"from riskwatch.engine import paths; print(paths.{name}())"
+        "python", "-c", f"from riskwatch.config import paths; print(paths.{name}_folder())"
     )
     assert found.strip().endswith(f"site-packages/riskwatch/_shipped/{name}")
 

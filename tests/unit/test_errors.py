@@ -1,4 +1,4 @@
-"""What riskwatch raises on purpose survives the way from one process to another."""
+"""Errors keep their content when they are sent from one process to another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from riskwatch.errors import ConfigError, ModelCheckError, RiskwatchError
 
 
 def kinds(base: type[RiskwatchError]) -> list[type[RiskwatchError]]:
-    """Return a class and all that derive from it."""
+    """Return a class and all its subclasses."""
     return [base, *(each for child in base.__subclasses__() for each in kinds(child))]
 
 
@@ -25,7 +25,7 @@ MADE = {
     "kind", [k for k in kinds(RiskwatchError) if k.__module__ == errors.__name__]
 )
 def test_an_error_of_another_process_is_the_same_error(kind: type[RiskwatchError]) -> None:
-    """Kind, words and what it carries."""
+    """An error keeps its type, message and attributes."""
     raised = MADE.get(kind) or kind("what happened")
     heard = pickle.loads(pickle.dumps(raised))
     assert type(heard) is kind

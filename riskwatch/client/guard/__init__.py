@@ -1,7 +1,7 @@
 """The guard of an order path, in parts.
 
-:mod:`.belief` is what is known, without threads or clocks of its own; :mod:`.view` is the
-immutable table that orders are asked of; :mod:`.kafka_source` and :mod:`.redis_source` bring news
-in threads of their own; :mod:`.acker` says back what was applied; :mod:`.switch` puts them
-together as :class:`riskwatch.client.KillSwitch`.
+:mod:`.trust` holds what is known and has no threads or clocks of its own. :mod:`.view` holds the
+immutable table that answers orders. :mod:`.kafka_source` and :mod:`.redis_source` receive messages
+in their own threads. :mod:`.ack_publisher` acknowledges what was applied. :mod:`.switch` combines
+them as :class:`riskwatch.client.KillSwitch`.
 """

@@ -1,4 +1,4 @@
-"""Says back what an order path applied, from a thread of its own: no order waits for it."""
+"""Publisher of acknowledgements: it reports what an order path applied, in its own thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from riskwatch.contracts.connection import KafkaConnection
 
 EVERY_S: Final = 5.0
-"""Longest time between two acknowledgements of a client that lives."""
+"""Longest time between two acknowledgements of a running client."""
 _LEAST_S: Final = 0.02
 _AGAIN_S: Final = 1.0
 _CONNECT_S: Final = 3.0
@@ -33,7 +33,9 @@ log = logging.getLogger("riskwatch.client")
 
 
 class AckPublisher:
-    """Publishes acknowledgements when something changed, and now and then.
+    """Publishes acknowledgements after each change, and at least every five seconds.
+
+    It runs in its own thread, so that no order waits for it.
 
     Parameters
     ----------
@@ -41,46 +43,46 @@ class AckPublisher:
         The broker.
     client : str
         Name of the order path; key of its records.
-    said : callable
-        Makes the acknowledgement of the moment.
+    build : callable
+        Builds the current acknowledgement.
     """
 
-    def __init__(self, connection: KafkaConnection, client: str, said: Callable[[], Ack]) -> None:
+    def __init__(self, connection: KafkaConnection, client: str, build: Callable[[], Ack]) -> None:
         self._connection = connection
         self._client = client
-        self._said = said
+        self._build = build
         self._drills: deque[DrillAck] = deque(maxlen=_WAITING)
         self._changed = Event()
         self._stop = Event()
         self._producer: Any = None
         self._thread = Thread(target=self._run, name="killswitch-acks", daemon=True)
         self.trouble = ""
-        """Why nothing can be said back, or nothing."""
+        """Why acknowledgements cannot be published; empty if they can."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End."""
+        """Publish a last acknowledgement and stop the thread."""
         self._stop.set()
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)
 
     def changed(self) -> None:
-        """Have it said soon that something changed."""
+        """Request an acknowledgement soon, because something changed."""
         self._changed.set()
 
     def add_drill(self, ack: DrillAck) -> None:
-        """Have the answer to a drill sent."""
+        """Queue the acknowledgement of a drill for publication."""
         self._drills.append(ack)
         self._changed.set()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self._changed.wait(EVERY_S)
-            if self._stop.wait(_LEAST_S):  # what changes together is said together
+            if self._stop.wait(_LEAST_S):  # one acknowledgement covers changes that come together
                 break
             self._changed.clear()
             try:
@@ -111,11 +113,11 @@ class AckPublisher:
         topic = self._connection.topic(ACKS)
         waiting = list(self._drills)
         futures = [
-            self._producer.send(topic, encode_ack(ack), key=f"{self._client}{DRILL_KEY}".encode())
-            for ack in waiting
+            self._producer.send(topic, encode_ack(drill), key=f"{self._client}{DRILL_KEY}".encode())
+            for drill in waiting
         ]
-        said = msgspec.structs.replace(self._said(), ended=ended)
-        futures.append(self._producer.send(topic, encode_ack(said), key=self._client.encode()))
+        ack = msgspec.structs.replace(self._build(), ended=ended)
+        futures.append(self._producer.send(topic, encode_ack(ack), key=self._client.encode()))
         for future in futures:
             future.get(timeout=_SENT_S)
         for _ in waiting:
@@ -126,7 +128,7 @@ class AckPublisher:
         if not self.trouble:
             log.warning("kill switch: nothing can be acknowledged: %s", why)
         self.trouble = why
-        # The producer stays: it finds its broker again by itself.
+        # The producer is kept, because it reconnects by itself.
         self._stop.wait(_AGAIN_S)
         self._changed.set()
 

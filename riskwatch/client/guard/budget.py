@@ -1,8 +1,9 @@
-"""Caps of what may still go when everything else may not: authorised unwinds, and hedges.
+"""Caps on orders that may pass when others may not: authorised unwinds, and hedges.
 
-A count that began anew with the process would let an unwind be used twice. So the counts of
-unwinds are in a file, if there is one; and where nothing tells what was used of an unwind, because
-its HALT stood when the process began without such a file, nothing more goes through it.
+A count that starts at zero with each process would allow an unwind to be used twice. The counts of
+unwinds are therefore stored in a file, if one is configured. Without a file, the process does not
+know what was used of an unwind whose HALT was effective before the process started. Such an unwind
+is closed.
 """
 
 from __future__ import annotations
@@ -23,15 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# A small file that remembers, over restarts, what went through authorised unwinds.
-#
-# It is written before the answer is given, by another file that takes its place, and both are
-# forced
-# to the disk: a crash at any moment leaves what was there before or what is there now. A count may
-# come to be too high by this (an order that was counted and never sent), and never too low.
-
 MAX_ENTRIES: Final = 10_000
-"""Most decisions that are remembered."""
+"""Most decisions that are stored."""
 _MODE: Final = 0o600
 _MAX_FILE_BYTES: Final = 16 * 2**20
 
@@ -44,26 +38,31 @@ class _Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class UsageFile:
-    """The file of one client; a lock keeps other processes from it.
+    """A small file that stores, over restarts, what one client used of authorised unwinds.
+
+    The file is written before the answer is returned. A new file replaces the old one, and both are
+    flushed to disk, so a crash at any moment leaves either the old content or the new one. A count
+    may therefore be too high (an order that was counted and never sent), and is never too low. A
+    lock keeps other processes from the file.
 
     Parameters
     ----------
     path : Path
-        The file. Its folder must be there.
+        The file. Its folder must exist.
     client : str
-        Whose counts they are.
+        Client that the counts belong to.
 
     Attributes
     ----------
     used : dict of str to Used
-        What went, by decision.
+        Used amounts, by decision.
     closed : list of str or None
-        Decisions whose unwind may not be used; ``None`` where there was no file yet.
+        Decisions whose unwind may not be used; ``None`` if there was no file yet.
 
     Raises
     ------
     ConfigError
-        If it cannot be used: counts that cannot be read must not begin anew.
+        If the file cannot be used, because counts that cannot be read must not start at zero.
     """
 
     def __init__(self, path: Path, client: str) -> None:
@@ -79,12 +78,12 @@ class UsageFile:
             raise
 
     def write(self, used: dict[str, Used], closed: list[str]) -> None:
-        """Make these the counts.
+        """Replace the stored counts.
 
         Raises
         ------
         OSError
-            If that cannot be made sure of. The file then has them, or what it had.
+            If the write cannot be confirmed. The file then holds the new counts or the old ones.
         """
         content = _Content(client=self._client, closed=closed, used=used)
         beside = self._path.with_name(f"{self._path.name}.new")
@@ -101,14 +100,14 @@ class UsageFile:
             os.close(folder)
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the lock, so that another process can use the file."""
         if self._lock >= 0:
             with suppress(OSError):
                 os.close(self._lock)
             self._lock = -1
 
     def _locked(self) -> int:
-        # Where there are no such locks there are no such files either: only a path asks for them.
+        # Imported here because some platforms lack it; only clients with a usage file need it.
         from fcntl import LOCK_EX, LOCK_NB, flock  # noqa: PLC0415
 
         beside = self._path.with_name(f"{self._path.name}.lock")
@@ -149,17 +148,17 @@ log = logging.getLogger("riskwatch.client")
 
 
 class Budgets:
-    """Counts what went under each cap. Safe to use from several threads.
+    """Counts the orders that pass under each cap. Several threads may use it.
 
     Parameters
     ----------
-    file : UsedFile or None
-        What remembers the counts of unwinds over restarts.
+    file : UsageFile or None
+        Stores the counts of unwinds over restarts.
 
     Attributes
     ----------
     begun : bool
-        Whether it is known of which unwinds the count is known; before, none may be used.
+        Whether it is known which unwinds have a known count; before that, no unwind may be used.
     """
 
     def __init__(self, file: UsageFile | None = None) -> None:
@@ -171,24 +170,24 @@ class Budgets:
         self._closed: dict[str, None] = dict.fromkeys(known or [])
         self.begun = known is not None
 
-    def begin(self, standing: Iterable[str]) -> None:
-        """Close what stood before this process began: nobody knows what was used of it.
+    def begin(self, decisions: Iterable[str]) -> None:
+        """Close the unwinds that were effective before this process started.
 
-        Where the counts are known from a file, nothing needs to be closed.
+        Their use so far is unknown. If a file stores the counts, no unwind is closed.
         """
         with self._lock:
             if self.begun:
                 return
-            self._closed = dict.fromkeys(standing)
+            self._closed = dict.fromkeys(decisions)
             self.begun = self._write(self._unwound)
 
     def unwind(self, caps: dict[str, float], usd: float) -> bool:
-        """Take `usd` from the unwind of every decision, or from none.
+        """Take `usd` from the unwind of every decision, or from none; return whether it was taken.
 
         Parameters
         ----------
         caps : dict of str to float
-            Most USD in all, by decision.
+            Total cap in USD, by decision.
         usd : float
             Size of the order.
         """
@@ -202,7 +201,7 @@ class Budgets:
             return True
 
     def hedge(self, caps: dict[str, float], usd: float) -> bool:
-        """Take `usd` from the hedges of every book, or from none.
+        """Take `usd` from the hedges of every book, or from none; return whether it was taken.
 
         Examples
         --------
@@ -218,30 +217,30 @@ class Budgets:
             return True
 
     def forget(self, name: str) -> None:
-        """Begin one count of hedges anew."""
+        """Reset one count of hedges to zero."""
         with self._lock:
             self._hedged.pop(name, None)
 
     def used(self) -> dict[str, Used]:
-        """What went so far."""
+        """Return the amounts used so far."""
         with self._lock:
             return self._unwound | self._hedged
 
     def close(self) -> None:
-        """Let go of the file; no unwind goes any more."""
+        """Close the file; no unwind passes after that."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
                 self.begun = False
 
     def _write(self, used: dict[str, Used]) -> bool:
-        """Whether the counts are where they outlive the process, if they have to be."""
+        """Store the counts, if there is a file; return whether they are safe."""
         if self._file is None:
             return True
         try:
             self._file.write(used, list(self._closed))
         except OSError as error:
-            # Refused, and perhaps counted in the file: too high is safe, too low is not.
+            # The order is refused and may be counted in the file: a count too high is safe.
             log.error("kill switch: unwinds cannot be counted: %s", error)  # noqa: TRY400
             return False
         return True
@@ -250,8 +249,8 @@ class Budgets:
 def _counts_after(
     used: dict[str, Used], caps: dict[str, float], usd: float
 ) -> dict[str, Used] | None:
-    """Counts after an order; ``None`` if a cap does not allow it."""
-    if not usd > 0.0:  # neither NaN nor what would give room back
+    """Return the counts after an order; ``None`` if a cap does not allow it."""
+    if not usd > 0.0:  # refuses NaN, and negative amounts, which would raise the cap
         return None
     had = {name: used.get(name, Used(usd=0.0, orders=0)) for name in caps}
     if any(had[name].usd + usd > cap for name, cap in caps.items()):

@@ -1,4 +1,4 @@
-"""The guard's subscription to Kafka: the table from its beginning, the heartbeats, the drills."""
+"""The guard's subscription to Kafka: switch table, heartbeats and drills."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ _POLL_MS: Final = 50
 _PROBE_S: Final = 1.0
 _PROBE_MS: Final = 1_000
 _BACK: Final = 8
-"""Heartbeats to begin before the end: the last one may be of a voided worker."""
+"""Heartbeats to read before the end of the topic, since the last may be of an invalid worker."""
 
 
 class KafkaSource(SwitchSource):
-    """Follows Kafka.
+    """Reads the switches from the first record on, the newest heartbeats, and new drills.
 
     Parameters
     ----------
-    trust : Belief
-        What is told.
+    trust : TrustState
+        State that receives the messages.
     connection : KafkaConnection
         The broker.
     drilled : callable
-        Told of each drill.
+        Called with each drill.
     """
 
     def __init__(
         self,
-        belief: TrustState,
+        trust: TrustState,
         connection: KafkaConnection,
         drilled: Callable[[DrillSignalled], None],
     ) -> None:
-        super().__init__("kafka", belief)
+        super().__init__("kafka", trust)
         self._connection = connection
         self._drilled = drilled
         self._consumer: Any = None
@@ -58,7 +58,7 @@ class KafkaSource(SwitchSource):
         self._plain: dict[str, str] = {}
 
     def follow(self) -> None:
-        """Read until the end, an error, or until everything must be read again."""
+        """Read until the source stops, an error occurs, or the table must be read again."""
         generation = self.trust.generation
         self._open()
         try:
@@ -71,7 +71,7 @@ class KafkaSource(SwitchSource):
                     probed = self.trust.clock()
                 self.trust.settle()
         finally:
-            with suppress(KafkaError):  # it is let go of either way
+            with suppress(KafkaError):  # the consumer is dropped in any case
                 self._consumer.close(autocommit=False, timeout_ms=_PROBE_MS)
 
     def _open(self) -> None:
@@ -103,7 +103,7 @@ class KafkaSource(SwitchSource):
         found = self._consumer.partitions_for_topic(topic)
         if not found:
             if name == DRILLS:
-                return []  # a cluster of before there were drills
+                return []  # a cluster that is older than drills
             raise TopicError(
                 f"topic {topic} does not exist at {self._connection.servers}: "
                 "run `riskwatch topics create`"
@@ -116,20 +116,22 @@ class KafkaSource(SwitchSource):
         except OffsetOutOfRangeError as error:
             raise HistoryError(f"records were removed before they were read: {error}") from error
         except RetriableError:
-            self.stop.wait(_POLL_MS / 1000)  # the broker is away; not as fast as it can be asked
+            self.stop.wait(
+                _POLL_MS / 1000
+            )  # the broker is unavailable: do not poll in a tight loop
             return
         except KafkaError as error:
             raise BrokerError(f"{self._connection.servers}: {error}") from error
         if not polled:
             return
-        with self.trust.lock:  # what came together shows together
+        with self.trust.lock:  # records of one poll become visible together
             for part, records in polled.items():
                 take = self._takers[self._plain[part.topic]]
                 for record in records:
                     take(self, record)
 
     def _probe(self) -> None:
-        """Ask the broker anything: silence of the topics looks like a broker that is gone."""
+        """Ask the broker for end offsets, since quiet topics look like an unavailable broker."""
         try:
             ends = self._consumer.end_offsets(list(self._ends), timeout_ms=_PROBE_MS)
         except (RetriableError, TimeoutError) as error:
@@ -139,7 +141,7 @@ class KafkaSource(SwitchSource):
             raise BrokerError(f"{self._connection.servers}: {error}") from error
         for part, end in self._ends.items():
             at = self._consumer.position(part, timeout_ms=0)
-            if at is None or at < end:  # a second ago there was more than what came
+            if at is None or at < end:  # the previous probe saw records that have not been read
                 self.trust.mark_lost(self.name, f"behind on {part.topic}")
                 break
         else:
@@ -161,7 +163,7 @@ class KafkaSource(SwitchSource):
         try:
             self.trust.beat(decode_heartbeat(record.value or b""))
         except ValueError as error:
-            # Vouches for nothing: what the last one vouched for ends in its time.
+            # It verifies nothing; the last valid heartbeat expires at its own time.
             self.trust.note = f"a heartbeat cannot be read: {error}"
 
     def _drill(self, record: Any) -> None:

@@ -1,4 +1,4 @@
-"""The answer where something is the matter: one place for real orders and for drills."""
+"""The check of orders while something restricts them, for real orders and for drills."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 WITHDRAWAL: Final = "withdrawal"
 HEDGE: Final = "hedge:"
-"""Begins the name under which hedges of a book are counted."""
+"""Prefix of the name under which the hedges of a book are counted."""
 _REDUCE: Final = State.REDUCE.rank
 _HALT: Final = State.HALT.rank
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
-    """What is asked about.
+    """The order to check.
 
     Attributes
     ----------
     book, counterparty, asset : str or None
-        What it touches.
+        What the order touches.
     side : str or None
         ``buy``, ``sell``, ``withdrawal`` or ``deposit``.
     reduces : bool
-        Whether it can only reduce what the firm has in each scope it touches.
+        Whether it can only reduce the firm's exposure in each scope that it touches.
     hedge : bool
         Whether it reduces the net delta of its book.
     usd, slip_bp : float or None
-        Size, and worst price that it accepts from the reference price.
+        Size, and the worst price that it accepts, in bp from the reference price.
     """
 
     book: str | None = None
@@ -51,16 +51,16 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 
 
 class OrderCheck:
-    """Answers where the quick look did not say that all is well.
+    """Checks an order that the fast path of :meth:`KillSwitch.allows` did not answer.
 
     Parameters
     ----------
     budgets : Budgets
-        Counts what goes under caps.
+        Counts the orders that pass under caps.
     share : float
-        Share of each authorised unwind that is this client's, 0 to 1.
+        This client's share of each authorised unwind, 0 to 1.
     hedges : mapping of str to float
-        By book, USD of hedges that may go while nothing vouches for the table.
+        By book, USD of hedges that may pass while no heartbeat verifies the table.
     """
 
     def __init__(self, budgets: Budgets, share: float, hedges: Mapping[str, float]) -> None:
@@ -69,14 +69,14 @@ class OrderCheck:
         self._hedges = dict(hedges)
 
     def check_verified(self, view: View, order: Order, wall: float) -> Answer:
-        """Answer by a table that is believed.
+        """Check an order against a verified table.
 
         Parameters
         ----------
         view : View
             The table.
         order : Order
-            What is asked.
+            The order.
         wall : float
             Seconds since 1970.
         """
@@ -94,9 +94,9 @@ class OrderCheck:
     def check_unverified(
         self, view: View, order: Order, floor: State, why: str, wall: float
     ) -> Answer:
-        """Answer where nothing vouches for the table: no better than `floor`.
+        """Check an order while no heartbeat verifies the table; the answer is at best `floor`.
 
-        What was known last still restricts, and still authorises nothing beyond itself.
+        The last known rows still restrict orders. They do not authorise more than they did.
         """
         last = self.check_verified(view, order, wall) if floor is State.REDUCE else ALLOWED
         if not last:
@@ -104,16 +104,16 @@ class OrderCheck:
         healthy = self._healthy(view, order)
         if floor is State.REDUCE and (order.reduces or order.side == WITHDRAWAL):
             return Answer(True, floor, why, "", EXPIRED)
-        # Where nothing was ever known, there is no venue that was healthy last.
+        # Before the first verified table, no venue counts as healthy.
         known = view.until > NEVER
         if order.hedge and healthy and known and self._hedged(order):
             return Answer(True, floor, f"hedge of {order.book}, within its cap; {why}", "", EXPIRED)
         return Answer(False, floor, why, "", EXPIRED)
 
     def _may_leave(self, view: View, order: Order) -> bool:
-        """Whether money may leave: a HALT never traps it, but for one of the whole firm."""
-        touching = view.index.find_all(order.book, order.counterparty, order.asset)
-        return all(row.scope != FIRM or row.rank < _HALT for row in touching)
+        """Return whether money may leave a venue: only a HALT of the whole firm prevents that."""
+        rows = view.index.find_all(order.book, order.counterparty, order.asset)
+        return all(row.scope != FIRM or row.rank < _HALT for row in rows)
 
     def _healthy(self, view: View, order: Order) -> bool:
         row = view.index.find(order.book, order.counterparty, order.asset)
@@ -126,22 +126,22 @@ class OrderCheck:
         return self._budgets.hedge({f"{HEDGE}{order.book}": cap}, order.usd)
 
     def _unwinds(self, view: View, order: Order, wall: float) -> bool:
-        """Whether every HALT that binds the order was given a way out that it fits."""
+        """Return whether every HALT that binds the order has an unwind that the order fits."""
         if not order.reduces or order.usd is None or order.slip_bp is None:
             return False
         caps: dict[str, float] = {}
-        for ruling in view.index.find_all(order.book, order.counterparty, order.asset):
-            if ruling.rank < _HALT:
+        for answers in view.index.find_all(order.book, order.counterparty, order.asset):
+            if answers.rank < _HALT:
                 continue
-            if not self._fits(ruling, order.slip_bp, wall):
+            if not self._fits(answers, order.slip_bp, wall):
                 return False
-            unwind = ruling.row.unwind
+            unwind = answers.row.unwind
             assert unwind is not None
-            caps[ruling.row.decision_id] = float(unwind.max_usd) * self._share
+            caps[answers.row.decision_id] = float(unwind.max_usd) * self._share
         return self._budgets.unwind(caps, order.usd)
 
-    def _fits(self, ruling: PreparedAnswers, slip_bp: float, wall: float) -> bool:
-        unwind = ruling.row.unwind
+    def _fits(self, answers: PreparedAnswers, slip_bp: float, wall: float) -> bool:
+        unwind = answers.row.unwind
         return (
             unwind is not None
             and wall < unwind.until.timestamp()

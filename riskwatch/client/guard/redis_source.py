@@ -1,4 +1,4 @@
-"""The guard's subscription to the Redis mirror: asked again and again."""
+"""The guard's subscription to the Redis mirror: it polls the mirror."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 
 _EVERY_S: Final = 0.05
 _SHARE: Final = 9.0
-"""Pause after an answer, in times of what it took: a large table costs a tenth of one core."""
+"""Pause after a poll, as a multiple of its duration: a large table uses a tenth of one core."""
 GARBLED: Final = "cannot be read"
 
 
 class RedisSource(SwitchSource):
-    """Asks Redis twenty times a second, less often where that takes long.
+    """Polls Redis twenty times a second, and less often if a poll takes long.
 
     Parameters
     ----------
-    trust : Belief
-        What is told.
+    trust : TrustState
+        State that receives the rows.
     url : str
-        Of Redis.
+        URL of Redis.
     prefix : str
-        As the writer has it.
+        Key prefix that the writer uses.
 
     Raises
     ------
     ConfigError
-        If `url` is none.
+        If `url` is not a valid Redis URL.
     """
 
-    def __init__(self, belief: TrustState, url: str, prefix: str) -> None:
-        super().__init__("redis", belief)
-        wall = belief.calendar.wall
+    def __init__(self, trust: TrustState, url: str, prefix: str) -> None:
+        super().__init__("redis", trust)
+        wall = trust.calendar.wall
         self._reader = MirrorReader(url, prefix, lambda: int(wall() * SECOND))
 
     def follow(self) -> None:
-        """Ask until the end."""
+        """Poll until the source stops."""
         try:
             while not self.stop.is_set():
                 began = self.trust.clock()
@@ -56,19 +56,19 @@ class RedisSource(SwitchSource):
 
     def _take(self, found: MirrorSwitches) -> None:
         if not found.known:
-            # Also where Redis answers: what it lacks is what would vouch for it.
+            # This applies even if Redis answers: without a heartbeat its rows are not verified.
             self.trust.mark_lost(self.name, found.why)
             return
-        with self.trust.lock:  # what came together shows together
+        with self.trust.lock:  # rows of one poll become visible together
             applied = self.trust.calendar.wall()
-            for scope, seen in found.scopes.items():
-                if seen.value is not None:
+            for scope, reading in found.scopes.items():
+                if reading.value is not None:
                     had = self.trust.table.get(scope)
-                    if had is not None and had.last >= seen.seq:
+                    if had is not None and had.last >= reading.seq:
                         continue
-                    place = (seen.worker, seen.epoch, seen.seq)
-                    self.trust.row(row_of(seen.value, place, applied))
-                elif GARBLED in seen.why:
+                    place = (reading.worker, reading.epoch, reading.seq)
+                    self.trust.row(row_of(reading.value, place, applied))
+                elif GARBLED in reading.why:
                     self.trust.mark_unreadable(scope)
             try:
                 self.trust.beat(decode_heartbeat(found.beat))

@@ -1,4 +1,4 @@
-"""What all subscriptions have in common: a thread that goes on whatever happens to its server."""
+"""Base of the guard's subscriptions: a thread that continues after every server error."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ log = logging.getLogger("riskwatch.client")
 
 
 class SwitchSource:
-    """One subscription. It brings news to a belief from a thread of its own.
+    """One subscription. It passes messages to a trust state from its own thread.
 
     Parameters
     ----------
     name : str
         ``kafka`` or ``redis``.
-    trust : Belief
-        What is told of news, and that the server answered.
+    trust : TrustState
+        State that receives the messages, and the times at which the server answered.
     """
 
-    def __init__(self, name: str, belief: TrustState) -> None:
+    def __init__(self, name: str, trust: TrustState) -> None:
         self.name = name
-        self.trust = belief
+        self.trust = trust
         self.stop = Event()
         self.thread = Thread(target=self._run, name=f"killswitch-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self.trust.mark_lost(self.name, "not connected yet")
         self.thread.start()
 
     def close(self) -> None:
-        """End; does not wait long."""
+        """Stop the thread; wait for at most five seconds."""
         self.stop.set()
         if self.thread.is_alive():
             self.thread.join(_CLOSE_S)
 
     def follow(self) -> None:
-        """Bring news until :attr:`stop`, an error, or until the belief wants all of it again."""
+        """Read until :attr:`stop` is set, an error occurs, or the table must be read again."""
         raise NotImplementedError
 
     def _run(self) -> None:
@@ -63,18 +63,18 @@ class SwitchSource:
                 continue
             except HistoryError as error:
                 self.trust.reset(str(error))
-                self._say(error)
+                self._report_error(error)
             except ClientError as error:
-                self._say(error)
-            except Exception as error:  # a bug must not end the subscription without a word
+                self._report_error(error)
+            except Exception as error:  # a bug must not end the subscription silently
                 log.exception("kill switch: subscription to %s", self.name)
-                self._say(error)
+                self._report_error(error)
             if self.trust.clock() - began > _LONGEST_S:
                 pause = _AGAIN_S
             self.stop.wait(pause)
             pause = min(2 * pause, _LONGEST_S)
 
-    def _say(self, error: Exception) -> None:
+    def _report_error(self, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"
         if self.trust.sources.get(self.name) != why:
             log.warning("kill switch: %s: %s", self.name, why)
@@ -83,7 +83,7 @@ class SwitchSource:
 
 
 def usable_unwind(unwind: Unwind | None) -> Unwind | None:
-    """Return an unwind that can be judged by; one without an end or with absurd caps is none.
+    """Return an unwind that can be applied; ``None`` if it has no end or its caps are invalid.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def usable_unwind(unwind: Unwind | None) -> Unwind | None:
 
 
 def row_of(output: KillSwitchChanged, place: tuple[str, int, int], applied: float) -> SwitchRow:
-    """Make the row of a message."""
+    """Return the table row of a message."""
     worker, epoch, seq = place
     return SwitchRow(
         scope=output.scope,

@@ -1,4 +1,4 @@
-"""The kill switch as an order path holds it: one question, answered without asking anybody."""
+"""The kill switch of an order path: it answers from a local table, without a network call."""
 
 from __future__ import annotations
 
@@ -36,22 +36,19 @@ if TYPE_CHECKING:
     from riskwatch.core.scopes import Assets
 
 
-# What a belief comes to, in the words of an acknowledgement.
-
-
 def build_acknowledgement(
-    belief: TrustState,
+    trust: TrustState,
     client: str,
     started: datetime,
     unwound: dict[str, Used],
     sources: Mapping[str, str],
 ) -> Ack:
-    """Say what was applied until now."""
-    with belief.lock:
-        rows = [row for row in belief.table.rows() if row.state is not State.NORMAL]
+    """Build the acknowledgement of what was applied until now."""
+    with trust.lock:
+        rows = [row for row in trust.table.rows() if row.state is not State.NORMAL]
         rows.sort(key=lambda row: (-row.state.rank, row.scope))
-        beat, (epoch, seq) = belief.verified, belief.table.newest
-        floor = belief.floor()
+        beat, (epoch, seq) = trust.verified, trust.table.newest
+        floor = trust.floor()
         return Ack(
             client=client,
             started=started,
@@ -59,14 +56,14 @@ def build_acknowledgement(
             seq=seq,
             beat_seq=0 if beat is None else beat.seq,
             beat_ts=None if beat is None else beat.ts,
-            digest=belief.table.digest(),
+            digest=trust.table.digest(),
             floor=floor,
-            why="" if floor is State.NORMAL else belief.view.bound,
+            why="" if floor is State.NORMAL else trust.view.bound,
             scopes={row.scope: _applied_switch(row) for row in rows[:MAX_SCOPES]},
             left_out=max(0, len(rows) - MAX_SCOPES),
             unwound=unwound,
             sources=dict(sources),
-            sent_ts=utc_moment(belief.calendar.wall()),
+            sent_ts=utc_moment(trust.calendar.wall()),
         )
 
 
@@ -80,22 +77,22 @@ def _applied_switch(row: SwitchRow) -> AppliedScope:
 
 
 def utc_moment(wall: float) -> datetime:
-    """Moment of seconds since 1970."""
+    """Return the moment of a number of seconds since 1970."""
     return moment(int(wall * SECOND))
 
 
-# A drill at the client: the scope goes to HALT on a copy of the table, and orders are asked.
+# A drill at the client sets its scope to HALT on a copy of the table and checks an order there.
 
 _FOR_EVER = float("inf")
 
 
 def order_in(scope: str) -> Order:
-    """An order that a scope binds.
+    """Return an order that a scope binds.
 
     Raises
     ------
     ValueError
-        If it is no scope.
+        If `scope` is not a valid scope.
 
     Examples
     --------
@@ -113,13 +110,13 @@ def order_in(scope: str) -> Order:
 
 
 def run_drill(
-    belief: TrustState, judge: OrderCheck, client: str, drill: DrillSignalled
+    trust: TrustState, order_check: OrderCheck, client: str, drill: DrillSignalled
 ) -> DrillAck:
-    """Do as a drill says on a copy; the table itself is only looked at."""
-    wall = belief.calendar.wall()
-    with belief.lock:
-        before, rows = belief.table.digest(), belief.table.rows()
-        real = belief.view
+    """Carry out a drill on a copy of the table; the table itself does not change."""
+    wall = trust.calendar.wall()
+    with trust.lock:
+        before, rows = trust.table.digest(), trust.table.rows()
+        real = trust.view
     try:
         order = order_in(drill.scope)
     except ValueError:
@@ -131,10 +128,10 @@ def run_drill(
         )  # fmt: skip
         table = {row.scope: row for row in rows} | {drill.scope: halt}
         copy = View(index_rows(table.values()), _FOR_EVER, "")
-        refused = not judge.check_verified(copy, order, wall)
-    applied = belief.calendar.wall()
-    with belief.lock:
-        after, now = belief.table.digest(), belief.view
+        refused = not order_check.check_verified(copy, order, wall)
+    applied = trust.calendar.wall()
+    with trust.lock:
+        after, now = trust.table.digest(), trust.view
     return DrillAck(
         drill=drill.id,
         client=client,
@@ -144,34 +141,34 @@ def run_drill(
         cancelled=bool(CANCEL_ALLOWED),
         digest_before=before,
         digest_after=after,
-        real_before=judge.check_verified(real, order, wall).state,
-        real_after=judge.check_verified(now, order, wall).state,
-        sources=dict(belief.sources),
-        sent_ts=utc_moment(belief.calendar.wall()),
+        real_before=order_check.check_verified(real, order, wall).state,
+        real_after=order_check.check_verified(now, order, wall).state,
+        sources=dict(trust.sources),
+        sent_ts=utc_moment(trust.calendar.wall()),
     )
 
 
-_LOOK_S: Final = 0.01
+_POLL_S: Final = 0.01
 _REDUCE: Final = State.REDUCE.rank
 
 
 class KillSwitch:
-    """Says of every order whether it may go. A context manager.
+    """Decides for every order whether it may go. A context manager.
 
-    Threads of its own keep a local table, by Kafka, by the Redis mirror, or by both: then
-    either is enough, and what one missed the other brings. :meth:`allows` reads that table
-    alone: no network, no lock, no waiting.
+    Its threads keep a local table, by Kafka, by the Redis mirror, or by both. With both, one
+    subscription is enough, and each supplies what the other missed. :meth:`allows` reads only the
+    local table: it uses no network and no lock, and never waits.
 
-    It fails closed. Before the first heartbeat whose digest agrees with the table, everything
-    is at HALT. When none is valid any more, no server answers, the machine's clock jumps, or
-    the threads stall or die, everything is at REDUCE, and after `terms.reduce_s` at HALT. That
-    ends by itself with the next heartbeat that agrees. Cancels always pass.
+    The guard fails closed. Everything is at HALT until the first heartbeat whose digest agrees with
+    the table. Everything is at REDUCE, and after `terms.reduce_s` at HALT, when no heartbeat is
+    valid any more, no server answers, the machine's clock jumps, or the threads stall or die. The
+    next heartbeat that agrees ends this. Cancels always pass.
 
     Parameters
     ----------
     client : str
-        Name of this order path: it acknowledges under it, so each must have its own. Letters,
-        digits, ``.``, ``_`` and ``-``.
+        Name of this order path. It acknowledges under this name, so each order path needs its own.
+        Letters, digits, ``.``, ``_`` and ``-``.
     kafka : KafkaConnection or None
         The broker.
     redis : str or None
@@ -179,24 +176,25 @@ class KillSwitch:
     prefix : str
         Prefix of the deployment for the mirror's keys; that of `kafka` if left out.
     acks : KafkaConnection or None
-        Where to acknowledge, by default at `kafka`. Without either nothing is said back.
+        Broker for acknowledgements, by default `kafka`. Without either, nothing is acknowledged.
     terms : Terms
-        How long is waited for what.
+        Waiting times.
     unwind_share : float
-        Share of each authorised unwind that this client may use: each client counts what it
-        let pass, so over all clients the shares must add up to 1.
+        Share of each authorised unwind that this client may use. Each client counts only its own
+        orders, so the shares of all clients must add up to 1.
     used_file : Path or None
-        File that remembers, over restarts, what went through unwinds; of this client alone. Without
-        one, the unwind of a HALT that stood when this process began cannot be used.
+        File that stores, over restarts, what this client used of unwinds. Each client needs its own
+        file. Without one, the unwind of a HALT that was effective before this process started
+        cannot be used.
     hedges : mapping of str to float
-        By book, USD of orders with ``hedge=True`` that may go while nothing vouches for the
-        table, where what was known last is no worse than WATCH.
+        By book, USD of orders with ``hedge=True`` that may pass while no heartbeat verifies the
+        table. The last known state must be no worse than WATCH.
     advisory : mapping of str to float
         Stricter terms that are tried out: ``reduce_s``, ``lost_s``, ``grace_s``, ``longest_s`` and
         ``hedges.<book>``. Answers are as if they were absent; `Answer.advised`, a counter in the
         acknowledgement and a line in the log say what they would have refused.
     clock, wall : callable, optional
-        Seconds that only grow, and seconds since 1970.
+        Seconds of a monotonic clock, and seconds since 1970.
 
     Raises
     ------
@@ -234,14 +232,14 @@ class KillSwitch:
         if not 0.0 <= unwind_share <= 1.0:
             raise ConfigError("kill switch", "unwind_share", "a share from 0 to 1", unwind_share)
         for book, cap in (hedges or {}).items():
-            if not 0.0 <= cap < inf:  # NaN is beyond no cap, so everything would go under it
+            if not 0.0 <= cap < inf:  # no amount exceeds a cap of NaN, so every order would pass
                 raise ConfigError("kill switch", f"hedges.{book}", "USD, 0 or more", cap)
         self.client = client
         self.started = datetime.now(UTC)
         self._clock = clock or steady()
         self._began = wall()
         self.trust = TrustState(terms or Terms(), self._clock, wall)
-        self._hedged = list(hedges or {})
+        self._hedge_books = list(hedges or {})
         self._advisory = (
             AdvisoryTerms(advisory, self.trust.terms, hedges or {}) if advisory else None
         )
@@ -251,7 +249,7 @@ class KillSwitch:
             self._sources.append(RedisSource(self.trust, redis, named))
         if kafka is not None:
             self._sources.append(KafkaSource(self.trust, kafka, self._drilled))
-        # Last of what may be refused: it keeps a lock.
+        # Created after all checks that may raise, because it holds a lock.
         self._budgets = Budgets(None if used_file is None else UsageFile(used_file, client))
         self._order_check = OrderCheck(self._budgets, unwind_share, hedges or {})
         to = acks or kafka
@@ -271,7 +269,7 @@ class KillSwitch:
         usd: float | None = None,
         slip_bp: float | None = None,
     ) -> Answer:
-        """Say whether an order may go. For any thread; asks nobody.
+        """Return whether an order may go. Any thread may call it; it makes no network call.
 
         Parameters
         ----------
@@ -280,23 +278,23 @@ class KillSwitch:
         asset : str, tuple of str, or None
             The asset, or base and quote of a pair.
         side : str or None
-            ``buy``, ``sell``, ``deposit``, or ``withdrawal``: money leaving a venue passes at
-            every HALT but the firm's own.
+            ``buy``, ``sell``, ``deposit``, or ``withdrawal``. A withdrawal takes money from a venue
+            and passes at every HALT except that of the firm.
         reduces : bool
-            Whether it can only reduce the exposure in every scope that it touches: compute it
-            by :func:`riskwatch.client.reducing.reduces`, never take a trader's word.
+            Whether it can only reduce the exposure in every scope that it touches. Compute it by
+            :func:`riskwatch.client.reducing.reduces`; do not rely on a trader's declaration.
         cancel : bool
-            Whether it takes an order off a book. Always passes.
+            Whether it removes an order from a book. A cancel always passes.
         hedge : bool
             Whether it reduces the book's net delta; see `hedges` of the class.
         usd, slip_bp : float or None
-            Size, and worst accepted price in bp from the reference: needed to use an authorised
-            unwind or a hedge. A true answer to such an order counts as a use of it.
+            Size, and worst accepted price in bp from the reference. An authorised unwind needs
+            both; a hedge needs the size. A true answer to such an order counts as a use of it.
 
         Returns
         -------
         Answer
-            True if it may go.
+            True if the order may go.
         """
         if cancel:
             return CANCEL_ALLOWED
@@ -323,7 +321,7 @@ class KillSwitch:
             row = None if view.quiet else view.index.find(book, counterparty, asset)
             if row is None:
                 return ALLOWED
-            # Spelled out for speed, as `Judge.known` says it: what needs no second look.
+            # The simple cases of `OrderCheck.check_verified`, repeated here for speed.
             rank = row.rank
             if rank == 1 or (rank == _REDUCE and reduces):
                 return row.passed
@@ -345,30 +343,30 @@ class KillSwitch:
         )
 
     def state(self) -> State:
-        """State that holds for the whole firm: of its own scope, or of failing closed."""
+        """Return the state of the whole firm: that of its own scope, or that of failing closed."""
         answer = self.allows()
         return answer.state
 
     @property
     def ready(self) -> bool:
-        """Whether the table is believed now."""
+        """Whether the table is verified now."""
         return self.trust.floor() is State.NORMAL
 
     def wait_ready(self, timeout: float = 20.0) -> bool:
-        """Wait until the table is believed for the first time.
+        """Wait until the table is verified for the first time; return whether it is.
 
         Parameters
         ----------
         timeout : float
-            Most seconds to wait. By the mirror alone it may take until the next heartbeat.
+            Most seconds to wait. With the mirror alone it may take until the next heartbeat.
         """
         until = self._clock() + timeout
         while not self.ready and self._clock() < until:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         return self.ready
 
     def acknowledgement(self) -> Ack:
-        """What this order path applied, as it is said back."""
+        """Return the acknowledgement of what this order path has applied."""
         sources = dict(self.trust.sources)
         if self._ack_publisher is not None and self._ack_publisher.trouble:
             sources["acks"] = self._ack_publisher.trouble
@@ -379,7 +377,7 @@ class KillSwitch:
         return msgspec.structs.replace(said, advised=advised) if advised else said
 
     def start(self) -> Self:
-        """Begin to follow."""
+        """Start the subscriptions."""
         for source in self._sources:
             source.start()
         if self._ack_publisher is not None:
@@ -387,7 +385,7 @@ class KillSwitch:
         return self
 
     def close(self) -> None:
-        """Stop following: from now on everything is at HALT."""
+        """Stop the subscriptions; everything is at HALT from then on."""
         for source in self._sources:
             source.stop.set()
         for source in self._sources:
@@ -409,9 +407,9 @@ class KillSwitch:
         self.close()
 
     def _begin(self) -> None:
-        """Note which decisions are older than this process, once a heartbeat is younger than it."""
+        """Close older unwinds once the first heartbeat newer than this process arrives."""
         beat = self.trust.verified
-        latest = self._began + self.trust.terms.skew_s  # whatever the clocks of the two say
+        latest = self._began + self.trust.terms.skew_s  # tolerates clocks that differ
         if beat is not None and beat.ts.timestamp() >= latest:
             self._budgets.begin(row.decision_id for row in self.trust.table.rows())
 
@@ -419,7 +417,7 @@ class KillSwitch:
         if not self._budgets.begun:
             self._begin()
         if self.trust.floor() is State.NORMAL:
-            for book in self._hedged:
+            for book in self._hedge_books:
                 self._budgets.forget(f"{HEDGE}{book}")
                 if self._advisory is not None:
                     self._advisory.forget_hedges(book)

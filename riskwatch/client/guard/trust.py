@@ -1,14 +1,14 @@
-"""What a guard believes: the table, what vouches for it, and until when. No threads, no clock.
+"""The trust state of a guard: the table, what verifies it, and until when.
 
-The table is believed while **all** of this holds, and not a moment longer:
+It has no threads and no clock of its own. The table is trusted only while **all** of these hold:
 
-* a heartbeat that is still valid carries the digest of the table that we hold;
-* no newer heartbeat carries another digest for longer than the grace;
-* some subscription had an answer from its server lately;
-* the clock of the machine did not jump since.
+* a heartbeat that is still valid carries the digest of the table;
+* no newer heartbeat has carried another digest for longer than the grace period;
+* some subscription had an answer from its server recently;
+* the clock of the machine has not jumped since.
 
-Else the guard fails closed: REDUCE from that moment, HALT after `reduce_s`. That is no latch, it
-ends with the next heartbeat whose digest agrees.
+Otherwise the guard fails closed: REDUCE from that moment, HALT after `reduce_s`. This is not a
+latch: it ends with the next heartbeat whose digest agrees.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-# Time as a guard sees it: one clock that only grows, tied to the wall when messages come.
+# The guard uses one monotonic clock. It is tied to the wall clock when messages come.
 
 
 def steady() -> Callable[[], float]:
-    """Seconds that only grow, and that go on while the machine sleeps.
+    """Return a clock in seconds that only grows, and that continues while the machine sleeps.
 
-    The ordinary monotonic clock of Linux stands still in suspend, so a laptop or a virtual
-    machine that wakes after an hour would take an old table for a fresh one.
+    The ordinary monotonic clock of Linux stops in suspend. With it, a laptop or a virtual machine
+    that wakes after an hour would treat an old table as current.
     """
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic if boot is None else partial(time.clock_gettime, boot)
 
 
 class ClockCalibration:
-    """The wall's time, by the steady clock and what lies between the two.
+    """Computes wall time from the steady clock and the difference between the two clocks.
 
     Parameters
     ----------
     clock, wall : callable
         Steady seconds, and seconds since 1970.
     jump_s : float
-        Largest change of the difference between two looks that is not a jump.
+        Largest change of the difference between two calibrations that is not a jump.
     """
 
     def __init__(
@@ -66,41 +66,38 @@ class ClockCalibration:
         self._offset = wall() - clock()
 
     def recalibrate(self) -> float | None:
-        """Take the difference anew; returns by how much it jumped, if it did."""
+        """Measure the difference again; return by how much it jumped, or ``None``."""
         offset = self._wall() - self._clock()
         moved, self._offset = offset - self._offset, offset
         return moved if abs(moved) > self._jump_s else None
 
     def wall(self) -> float:
-        """Seconds since 1970; between two looks no jump of the wall's clock shows here."""
+        """Return seconds since 1970; a jump of the wall clock shows only after a calibration."""
         return self._clock() + self._offset
 
     def steady(self, wall: float) -> float:
-        """Steady seconds at a time of the wall."""
+        """Return the steady seconds at a wall time."""
         return wall - self._offset
 
 
-# How long a guard waits for what.
-
-
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How long is waited for what, seconds.
+    """Waiting times of the guard, in seconds.
 
     Attributes
     ----------
     reduce_s : float
-        From failing closed, how long REDUCE holds before it is HALT.
+        How long REDUCE holds after failing closed, before it becomes HALT.
     lost_s : float
         Longest time without an answer from any server.
     grace_s : float
-        How long a heartbeat may differ from the table: the message that explains it travels on
-        another topic.
+        How long a heartbeat may differ from the table, since the message that explains the
+        difference travels on another topic.
     skew_s : float
         How far a heartbeat may be ahead of this machine's clock.
     jump_s : float
         Largest step of this machine's clock that is not a jump.
     longest_s : float
-        Longest life of a heartbeat that is believed.
+        Longest validity of a heartbeat that is accepted.
     rebuild_s : float
         How long the table may differ before everything is read again.
     """
@@ -114,12 +111,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     rebuild_s: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse what would never end a wait: nothing is later than NaN.
+        """Refuse values for which a wait would never end, such as NaN.
 
         Raises
         ------
         ConfigError
-            If one of them is no time.
+            If a value is not a finite number of seconds, 0 or more.
         """
         for name in self.__struct_fields__:
             value = getattr(self, name)
@@ -128,13 +125,13 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LONGEST_S: Final = 60.0
-"""Longest pause between two tries to build the table anew."""
+"""Longest pause between two attempts to rebuild the table."""
 _CONFIRMATIONS: Final = 2
-"""Heartbeats that must vouch for the table before an unreadable message is over."""
+"""Heartbeats that must verify the table before an unreadable message no longer counts."""
 
 
 class _TimedHeartbeat(msgspec.Struct, frozen=True):
-    """A heartbeat, when it came, and when it ends by the steady clock."""
+    """A heartbeat, when it arrived, and when it expires, by the steady clock."""
 
     beat: Heartbeat
     since: float
@@ -142,28 +139,28 @@ class _TimedHeartbeat(msgspec.Struct, frozen=True):
 
 
 class TrustState:
-    """What is known, and the view that follows from it.
+    """The state that the guard has received, and the view derived from it.
 
-    Every method may be called by any thread. Sources call the first group as news come, and
-    then :meth:`settle`, at least every quarter of a second.
+    Any thread may call every method. The sources call the methods of the first group when messages
+    arrive, and then :meth:`settle`, at least every quarter of a second.
 
     Parameters
     ----------
     terms : Terms
-        How long is waited for what.
+        Waiting times.
     clock, wall : callable
         Steady seconds, and seconds since 1970.
 
     Attributes
     ----------
     view : View
-        What orders are asked of. Replaced as a whole.
+        The view that answers orders. It is replaced as a whole.
     generation : int
-        Grows when everything must be read from its beginning again.
+        Grows when everything must be read from the beginning again.
     sources : dict of str to str
         ``ok``, or what is wrong, by subscription.
     changed : callable
-        Called, under the lock, when there is something new to acknowledge.
+        Called under the lock when there is something new to acknowledge.
     """
 
     def __init__(self, terms: Terms, clock: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -195,10 +192,10 @@ class TrustState:
         self._floor = State.HALT
         self._ended = False
 
-    # News.
+    # Messages from the sources.
 
     def row(self, row: SwitchRow) -> None:
-        """Take what a message says about a scope.
+        """Add the row of a message about a scope.
 
         Raises
         ------
@@ -215,10 +212,10 @@ class TrustState:
                 self._bad_changes += 1
 
     def mark_unreadable(self, scope: str | None) -> None:
-        """Take note that a message about `scope` cannot be read: it may have said HALT.
+        """Record that a message about `scope` cannot be decoded, since it may have been a HALT.
 
-        Ends with the next message about the scope that can be read, or once heartbeats that
-        came later vouched for the table twice.
+        The mark ends with the next readable message about the scope, or once two later heartbeats
+        have verified the table.
         """
         with self.lock:
             known = scope or FIRM
@@ -231,7 +228,7 @@ class TrustState:
             self._bad[known] = 0
 
     def beat(self, beat: Heartbeat) -> None:
-        """Take a heartbeat; one that is old, voided or of another time is left out."""
+        """Accept a heartbeat; ignore one that is old, invalidated or dated in the future."""
         with self.lock:
             now, wall = self.clock(), self.calendar.wall()
             made, ends = _epoch_seconds(beat.ts), _epoch_seconds(beat.valid_until)
@@ -247,7 +244,7 @@ class TrustState:
             if self._last is not None and place <= self._last:
                 if self._last_until is None or beat.ts <= self._last_until:
                     return
-                # Its own words were over before this one was made: it is another history.
+                # The last heartbeat expired before this one was made: the history is another one.
                 self.reset("the heartbeats are of another history now")
             self.note = ""
             self._last, self._last_until = place, beat.valid_until
@@ -256,18 +253,18 @@ class TrustState:
             self._tried = -1
 
     def mark_answered(self, source: str) -> None:
-        """Take note that a server answered."""
+        """Record that a server answered."""
         with self.lock:
             self._answered[source] = self.clock()
             self.sources[source] = "ok"
 
     def mark_lost(self, source: str, why: str) -> None:
-        """Take note of what is wrong with a subscription."""
+        """Record what is wrong with a subscription."""
         with self.lock:
             self.sources[source] = why
 
     def reset(self, why: str) -> None:
-        """Forget the table, fail closed, and have everything read again."""
+        """Clear the table, fail closed, and have everything read again."""
         with self.lock:
             self._drop(why)
             self.table.clear()
@@ -275,20 +272,20 @@ class TrustState:
             self._again()
 
     def end(self) -> None:
-        """Believe nothing any more: the guard was closed."""
+        """Trust nothing any more, because the guard was closed."""
         with self.lock:
             self._ended = True
             self._good = self._pending = None
             self._dropped = (NEVER, "the guard is closed")
             self.view = self.view.lasting(*self._dropped)
 
-    # What follows.
+    # The view derived from them.
 
     def settle(self) -> None:
-        """Let the view follow from what is known and from the time."""
+        """Update the view from what is known and from the time."""
         with self.lock:
             if self._ended:
-                return  # a source that was slow to stop must not make the table believed again
+                return  # a source that stops late must not make the table trusted again
             now = self.clock()
             moved = self.calendar.recalibrate()
             if moved is not None:
@@ -298,7 +295,7 @@ class TrustState:
             self._swap(now)
 
     def floor(self, now: float | None = None) -> State:
-        """What holds for every order whatever the table says; NORMAL while it is believed."""
+        """Return the state that holds for every order; NORMAL while the table is trusted."""
         at = self.clock() if now is None else now
         view = self.view
         if at < view.until:
@@ -307,7 +304,7 @@ class TrustState:
 
     @property
     def verified(self) -> Heartbeat | None:
-        """Heartbeat that vouches for the table."""
+        """The heartbeat that verifies the table."""
         return None if self._good is None else self._good.beat
 
     def _verify(self, now: float) -> None:
@@ -317,8 +314,8 @@ class TrustState:
         if self._tried != self.table.changes:
             self._tried = self.table.changes
             digest = held.beat.digest
-            # The mirror knows no places of old rows, only what holds: either will do, for a
-            # digest is of decisions, and no two tables have the same.
+            # The mirror stores only the current rows, without the sequence numbers of old ones.
+            # Either digest will do: it covers decisions, and no two tables have the same one.
             if digest in (self.table.digest_at(held.beat.seq), self.table.digest()):
                 self._accept(held)
                 return
@@ -362,7 +359,7 @@ class TrustState:
             self.changed()
 
     def _known(self) -> Iterable[SwitchRow]:
-        """Rows to show: while everything is read again, what was known before still restricts."""
+        """Return the rows to show; during a rebuild, rows known before still restrict orders."""
         if not self._rebuilding:
             return self.table.rows()
         rows = dict(self._rows)
@@ -402,7 +399,7 @@ class TrustState:
         return end if end[0] < view.until else (view.until, view.bound, "reduce_s")
 
     def _drop(self, why: str) -> None:
-        """Stop believing now, if that is not so already."""
+        """Stop trusting the table now, if it is trusted."""
         if self._good is not None or self._dropped[0] > NEVER:
             until = min(self.view.until, self.clock())
             self._dropped = (until, why)

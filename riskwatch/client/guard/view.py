@@ -1,4 +1,4 @@
-"""The immutable table that orders are asked of: replaced as a whole, never changed."""
+"""The immutable table that answers orders; it is replaced as a whole, never changed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-# What an order path is told: go or stop, why, and by which decision.
+# The answer to an order path: whether an order may go, why, and by which decision.
 
 EXPIRED: Final = "(expiry)"
-"""Scope of an answer that rests on nothing being known."""
+"""Scope of an answer that is given because no heartbeat verifies the table."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -29,13 +29,14 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     allowed : bool
         Whether it may go.
     state : State
-        State that prevails for it.
+        Strictest state that binds it.
     reason : str
-        Why, in one line; empty where nothing is the matter.
+        The reason, in one line; empty where nothing restricts it.
     decision_id : str
         Decision behind it; empty where there is none.
     scope : str
-        Scope that prevails, :data:`EXPIRED` where nothing vouches for the table, or empty.
+        Scope with the strictest state, :data:`EXPIRED` where no heartbeat verifies the table, or
+        empty.
     advised : str
         Which advisory term would have refused it, and why; empty if none would.
 
@@ -57,31 +58,31 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 ALLOWED: Final = Answer(True, State.NORMAL)
-"""Nothing is the matter."""
+"""Nothing restricts the order."""
 CANCEL_ALLOWED: Final = Answer(True, State.NORMAL, "cancels always pass")
-"""For every cancel, whatever is known."""
+"""The answer to every cancel, in every state."""
 
 
-# The rows that a guard holds, with as much of their past as a heartbeat may speak of.
+# The rows of a guard, with the versions that the next heartbeat may refer to.
 
 MAX_SCOPES: Final = 100_000
 """Most scopes of one table."""
 MAX_VERSIONS: Final = 64
-"""Most versions of one scope that are kept."""
+"""Most versions of one scope that are stored."""
 
 
 class SwitchTable:
-    """Rows by scope; none ever goes backwards.
+    """Rows by scope; a row never goes back to an older version.
 
-    A heartbeat vouches for the table as it was when it was made, and rows that came since stand
-    on top. So the versions since the last one that was vouched for are kept.
+    A heartbeat verifies the table as it was when the heartbeat was made; newer rows are added to
+    it. The table therefore stores the versions since the last verified one.
 
     Attributes
     ----------
     changes : int
         Grows with every change.
     newest : tuple of int, int
-        Epoch and place of the newest message.
+        Epoch and sequence number of the newest message.
     """
 
     def __init__(self) -> None:
@@ -93,21 +94,22 @@ class SwitchTable:
         return len(self._past)
 
     def rows(self) -> list[SwitchRow]:
-        """Newest row of every scope."""
+        """Return the newest row of every scope."""
         return [past[-1] for past in self._past.values()]
 
     def get(self, scope: str) -> SwitchRow | None:
-        """Newest row of a scope."""
+        """Return the newest row of a scope."""
         past = self._past.get(scope)
         return None if past is None else past[-1]
 
     def put(self, row: SwitchRow) -> bool:
-        """Take a row, if it is news; returns whether what holds for the scope changed.
+        """Add a row, if it is new; return whether the content of the scope changed.
 
         Raises
         ------
         HistoryError
-            If one place stands for two things, or there are more than :data:`SCOPES` scopes.
+            If one sequence number has two different contents, or there are more than
+            :data:`MAX_SCOPES` scopes.
         """
         past = self._past.get(row.scope)
         if past is None:
@@ -130,11 +132,11 @@ class SwitchTable:
         return self._changed(row)
 
     def digest(self) -> str:
-        """Digest of the table with all that is known."""
+        """Return the digest of the table with all known rows."""
         return table_digest(_digest_entry(row) for row in self.rows())
 
     def digest_at(self, seq: int) -> str:
-        """Digest of the table as it was at a place in the order of truth."""
+        """Return the digest of the table as it was at a sequence number."""
         then = (
             next((row for row in reversed(past) if row.seq <= seq), None)
             for past in self._past.values()
@@ -142,19 +144,22 @@ class SwitchTable:
         return table_digest(_digest_entry(row) for row in then if row is not None)
 
     def forget(self, seq: int) -> None:
-        """Forget what was before a place that a heartbeat vouched for."""
+        """Drop the versions before a sequence number that a heartbeat verified."""
         for past in self._past.values():
             while len(past) > 1 and past[1].seq <= seq:
                 del past[0]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all rows."""
         self._past.clear()
         self.newest = (0, 0)
         self.changes += 1
 
     def _again(self, past: list[SwitchRow], row: SwitchRow) -> bool:
-        """Take the same content: the mirror writes it under a later place than it came with."""
+        """Merge a repeat of the same content.
+
+        The mirror writes the content under a later sequence number than the first one.
+        """
         have = past[-1]
         first = min(have.seq, row.seq)
         if len(past) > 1:
@@ -183,12 +188,12 @@ NEVER = float("-inf")
 
 
 class SwitchRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Where one scope stands, by the newest message about it.
+    """The newest message about one scope.
 
     Attributes
     ----------
     scope : str
-        Which.
+        The scope.
     state : State
         Effective state.
     decision_id : str
@@ -196,14 +201,14 @@ class SwitchRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     why : str
         First reason.
     worker, epoch, seq : str, int, int
-        Who said so, and the place in the order of truth.
+        Worker that published it, its epoch, and the sequence number.
     applied : float
         When it was applied, seconds since 1970.
     unwind : Unwind or None
-        Way out that was authorised.
+        Authorised unwind.
     again : int
-        Place under which the same was said last, if it was said again: by the mirror, or with
-        another unwind.
+        Sequence number of the last repeat of the same content, by the mirror or with another
+        unwind; 0 without a repeat.
     """
 
     scope: str
@@ -219,12 +224,12 @@ class SwitchRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def last(self) -> int:
-        """Place of the newest message that says this."""
+        """Sequence number of the newest message with this content."""
         return max(self.seq, self.again)
 
 
 class PreparedAnswers:
-    """A row with the answers that it can give, made before they are needed."""
+    """A row with its possible answers, built before they are needed."""
 
     __slots__ = ("passed", "rank", "refused", "row", "scope")
 
@@ -238,15 +243,15 @@ class PreparedAnswers:
 
 
 class View:
-    """What holds until `until`, by the machine's clock that only grows.
+    """The restrictions that hold until `until`, by the steady clock of the machine.
 
     Attributes
     ----------
     until : float
-        Seconds of that clock; from then on nothing vouches for it.
+        Seconds of that clock; from then on no heartbeat verifies the view.
     bound : str
         Why it ends then.
-    index : Index
+    index : ScopeIndex
         The restricted scopes.
     """
 
@@ -259,16 +264,16 @@ class View:
         self.bound = bound
 
     def lasting(self, until: float, bound: str) -> View:
-        """Same table with another end."""
+        """Return the same table with another end."""
         return View(self.index, until, bound)
 
 
 def index_rows(rows: Iterable[SwitchRow]) -> ScopeIndex[PreparedAnswers]:
-    """Arrange rows for asking.
+    """Index the restricted rows by scope.
 
     Raises
     ------
     ValueError
-        If a scope is none.
+        If a row has an invalid scope.
     """
     return ScopeIndex(PreparedAnswers(row) for row in rows if row.state is not State.NORMAL)

@@ -1,4 +1,4 @@
-"""Small cases whose scores can be counted by hand."""
+"""Small cases whose scores can be computed by hand."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ONSET = 10 * HOUR
 
 
 def fact(**changed: object) -> Fact:
-    """Return an event of A's issuer that asks for HALT, ten hours into the case."""
-    told: dict[str, object] = {
+    """Return an event of A's issuer that requires HALT, ten hours into the case."""
+    fields: dict[str, object] = {
         "what": "it breaks",
         "scope": "asset:A",
         "causes": (Cause.ISSUER,),
@@ -23,11 +23,11 @@ def fact(**changed: object) -> Fact:
         "answer": State.HALT,
         "control": False,
     }
-    return Fact(**{**told, **changed})  # type: ignore[arg-type]
+    return Fact(**{**fields, **changed})  # type: ignore[arg-type]
 
 
 def case(*facts: Fact, name: str = "one", days: float = 30.0, **ceilings: State) -> Case:
-    """Return a case of some days; ceilings by asset."""
+    """Return a case of some days, with ceilings by asset."""
     limits = {f"asset:{asset}": state for asset, state in ceilings.items()}
     return Case(name, name, 0, int(days * DAY), facts or (fact(),), limits)
 
@@ -45,18 +45,18 @@ def change(
 
 
 def seen(*bp: float, every: int = MINUTE, start: int = 0) -> list[DeviationReading]:
-    """Return trusted readings, one every so often."""
+    """Return trusted readings at a fixed interval."""
     return [DeviationReading(start + n * every, value, trusted=True) for n, value in enumerate(bp)]
 
 
 def trial(
     of: Case,
-    ladder: list[StateChange],
+    ensemble: list[StateChange],
     *,
     series: dict[str, list[DeviationReading]] | None = None,
     scores: list[Prediction] | None = None,
     seed: int = 1,
 ) -> Trial:
-    """Return a trial in which rules and ladder did the same, with one party."""
-    changes = {RULES: ladder, ENSEMBLE: ladder}
+    """Return a trial with equal changes of rules and ensemble, and one counterparty."""
+    changes = {RULES: ensemble, ENSEMBLE: ensemble}
     return Trial(of, seed, series or {"A": []}, [], 1, changes, scores or [])

@@ -22,20 +22,20 @@ NORMAL, WATCH, REDUCE, HALT = State
 
 
 def test_a_static_rule_waits_for_its_dwell_and_lets_go_after_an_hour() -> None:
-    """Beyond 20 bp from minute 1 on: five minutes later it fires; it ends an hour below."""
+    """The alarm starts after five minutes beyond 20 bp, and ends after an hour below."""
     series = seen(0.0, *[-25.0] * 7, *[0.0] * 70)
     made = alarms(PLAIN, {"A": series}, WATCH)
     assert [(c.us // MINUTE, c.state) for c in made] == [(6, WATCH), (68, NORMAL)]
 
 
 def test_one_reading_below_begins_the_dwell_again() -> None:
-    """And a premium counts like a discount."""
+    """A reading below the level restarts the dwell; a premium counts like a discount."""
     series = seen(*[30.0] * 4, 0.0, *[-30.0] * 6)
     assert [c.us // MINUTE for c in alarms(PLAIN, {"A": series}, WATCH)] == [10]
 
 
 def test_what_cannot_be_trusted_is_not_seen() -> None:
-    """Neither does it fire a rule."""
+    """Readings that are not trusted do not start an alarm."""
     series = [DeviationReading(n * MINUTE, -50.0, trusted=False) for n in range(60)]
     assert alarms(StaticRule(20.0, 0), {"A": series}, WATCH) == []
 
@@ -61,32 +61,32 @@ MARKS = {
 
 @pytest.mark.parametrize(("kin", "chosen"), [("a", "slow"), ("b", "slow"), ("c", "fast")])
 def test_the_scored_event_has_no_say(kin: str, chosen: str) -> None:
-    """`fast` is noisy on c alone: only when c is scored is it quiet on the others."""
-    ladder = [OptionScore(k, (60.0,), 0) for k in "abc"]
-    assert best_static(MARKS, ladder, kin) == chosen
+    """`fast` is noisy on c only, so it is chosen only when c is scored."""
+    ensemble = [OptionScore(k, (60.0,), 0) for k in "abc"]
+    assert best_static(MARKS, ensemble, kin) == chosen
 
 
 def test_who_raises_more_false_alarms_than_the_ladder_is_no_opponent() -> None:
-    """With a ladder that is as noisy, it is."""
+    """A rule with more false alarms than the ensemble is not chosen."""
     noisy = [OptionScore(k, (60.0,), 5) for k in "abc"]
     assert best_static(MARKS, noisy, "a") == "fast"
     assert fastest_within_alarms({"fast": MARKS["fast"]}, "a", 4) is None
 
 
 def test_seeds_of_one_event_are_left_out_together() -> None:
-    """Two trials of one kin are both gone."""
+    """Two trials of one event are both left out."""
     marks = [OptionScore("a", (1.0,), 0), OptionScore("a", (2.0,), 0), OptionScore("b", (3.0,), 0)]
     assert [m.kin for m in leave_one_out.exclude_event(marks, "a")] == ["b"]
 
 
 def test_a_miss_counts_as_never() -> None:
-    """Two of three missed: the median is never."""
+    """With two of three missed, the median is never."""
     marks = [OptionScore("a", (1.0,), 0), OptionScore("b", (inf, inf), 0)]
     assert leave_one_out.median_delay(marks) == inf
 
 
 def test_a_ladder_that_is_later_is_told() -> None:
-    """Two events of a coin that breaks at once; the ladder takes an hour on one of them."""
+    """Of two events, the criterion lists the one on which the ensemble takes an hour longer."""
     broken = {"A": seen(*[0.0] * 600, *[-100.0] * 600)}
     soon = [change(ONSET, NORMAL, WATCH)]
     late = [change(ONSET + HOUR, NORMAL, WATCH)]
@@ -95,16 +95,16 @@ def test_a_ladder_that_is_later_is_told() -> None:
         trial(case(name="one", days=days), soon, series=broken),
         trial(case(name="two", days=days), late, series=broken),
     ]
-    said = leave_one_out.static_alarms(trials)
-    found = compare_with_static(trials, said, WATCH)
+    alarms = leave_one_out.static_alarms(trials)
+    found = compare_with_static(trials, alarms, WATCH)
     assert found.verdict == FAIL
     assert "two asset:A 60 min after" in found.said
     both = [trials[0], trial(case(name="two", days=days), soon, series=broken)]
-    assert compare_with_static(both, said, WATCH).verdict == PASS
+    assert compare_with_static(both, alarms, WATCH).verdict == PASS
 
 
 def test_a_control_that_is_halted_is_told() -> None:
-    """And one that is reduced is not."""
+    """The criterion lists a halted control, and not a reduced one."""
     calm = case(fact(control=True, answer=REDUCE))
     assert controls([trial(calm, [change(ONSET, NORMAL, REDUCE)])]).verdict == PASS
     halted = controls([trial(calm, [change(ONSET, NORMAL, HALT, "counterparty:V")])])
@@ -113,7 +113,7 @@ def test_a_control_that_is_halted_is_told() -> None:
 
 
 def test_a_deadline_that_is_missed_is_told() -> None:
-    """Late by an hour, in time, and never."""
+    """The criterion lists a late and a missing state, and not one in time."""
     of = case()
     due = (("asset:A", WATCH, ONSET), ("asset:A", HALT, ONSET))
     late = replace(of, deadlines=due[:1])
@@ -127,7 +127,7 @@ def test_a_deadline_that_is_missed_is_told() -> None:
 
 
 def test_an_episode_brings_its_deadlines_and_ceilings() -> None:
-    """As its labels say."""
+    """A case has the deadlines and ceilings of the episode's labels."""
     of = Case.of(load("ust_2022"))
     assert [(scope, state) for scope, state, _ in of.deadlines] == [
         ("asset:UST", REDUCE), ("asset:UST", HALT),
@@ -138,19 +138,21 @@ def test_an_episode_brings_its_deadlines_and_ceilings() -> None:
 LOW, HIGH = "depeg(discount 50bp, 1h)", "depeg(discount 200bp, 1h, from 50bp)"
 
 
-def scores(target: str, *said: float) -> list[Prediction]:
-    """Return what one generation said every five minutes."""
-    return [Prediction(5 * n * MINUTE, "asset:A", target, "g", p) for n, p in enumerate(said)]
+def scores(target: str, *probabilities: float) -> list[Prediction]:
+    """Return scores of one generation every five minutes."""
+    return [
+        Prediction(5 * n * MINUTE, "asset:A", target, "g", p) for n, p in enumerate(probabilities)
+    ]
 
 
 def test_a_probability_warns_when_it_is_held() -> None:
-    """One score is not enough, two are."""
+    """One score above the threshold is not enough, two are."""
     made = warnings(scores(LOW, 0.9, 0.1, 0.9, 0.9), "g", LOW, 0.5, WATCH)
     assert [c.us // MINUTE for c in made] == [15]
 
 
 def test_a_generation_alone_climbs_and_latches() -> None:
-    """WATCH by the onset, HALT by the escalation, and no way down from HALT."""
+    """The onset gives WATCH, the escalation HALT, and HALT latches."""
     both = sorted(scores(LOW, *[0.9] * 40) + scores(HIGH, 0.1, 0.1, 0.95, 0.95, *[0.0] * 36))
     made = generation_changes(both, "g")
     assert [(c.us // MINUTE, c.state) for c in made] == [(5, WATCH), (15, HALT)]

@@ -1,4 +1,4 @@
-"""What people are shown of a run: every case has a page, and what is not judged is said."""
+"""The report of a run: every case is shown, and criteria that were not evaluated are named."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from tests.unit.bench.samples import ONSET, case, change, fact, trial
 
 
 def test_a_case_in_which_nothing_happened_has_a_page() -> None:
-    """A quiet recording is drawn like any other."""
+    """A recording without an event is drawn like any other."""
     twice = case(fact(over=ONSET + DAY), fact(onset=ONSET + 10 * DAY))
     assert page(Scoreboard.of([trial(case(fact()), []), trial(twice, [])]), "").count("<svg") == 1
 
 
 def test_causes_of_recordings_are_shown_and_not_judged() -> None:
-    """The price of a token says nothing of the venue that fails."""
-    told = [change(ONSET, State.NORMAL, State.HALT)]
-    known, unknown = trial(case(name="a"), told), trial(replace(case(name="b"), recorded=True), [])
+    """Causes on recordings do not count, because a price does not show why a venue fails."""
+    halted = [change(ONSET, State.NORMAL, State.HALT)]
+    known, unknown = (
+        trial(case(name="a"), halted),
+        trial(replace(case(name="b"), recorded=True), []),
+    )
     (line,) = [c.line for c in Scoreboard.of([known, unknown]).criteria if "cause" in c.name]
     assert line.startswith("PASS ")
     assert "1 of 1 runs; recordings 0 of 1 runs; b asset:A seed 1 none" in line

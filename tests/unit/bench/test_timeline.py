@@ -1,4 +1,4 @@
-"""Lead, false alarms, cause and the way back, counted by hand."""
+"""Delays, false alarms, causes and recovery, computed by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NORMAL, WATCH, REDUCE, HALT = State
 
 
 def test_delay_is_signed_and_none_if_it_never_came() -> None:
-    """WATCH half an hour before, HALT an hour after, straight past REDUCE."""
+    """WATCH is half an hour early, HALT an hour late and also counts as REDUCE."""
     made = [
         change(ONSET - 30 * MINUTE, NORMAL, WATCH),
         change(ONSET + 60 * MINUTE, WATCH, HALT),
@@ -26,7 +26,7 @@ def test_delay_is_signed_and_none_if_it_never_came() -> None:
 
 
 def test_a_state_that_ended_before_the_event_is_not_about_it() -> None:
-    """WATCH came and went, and came again late; only the last counts."""
+    """Of two periods of WATCH, the one that ended before the event does not count."""
     made = [
         change(HOUR, NORMAL, WATCH),
         change(2 * HOUR, WATCH, NORMAL),
@@ -36,20 +36,20 @@ def test_a_state_that_ended_before_the_event_is_not_about_it() -> None:
 
 
 def test_a_state_that_stands_for_days_is_no_long_lead() -> None:
-    """It counts as reached at the earliest moment that may be about the event."""
+    """It counts as reached at the earliest time that may be due to the event."""
     late = fact(onset=ONSET + EARLY)
     assert delay_s([change(HOUR, NORMAL, WATCH)], late, WATCH) == -EARLY / 1e6
 
 
 def test_another_scope_is_no_lead() -> None:
-    """Unless it is asked for."""
+    """Another scope counts only if it is given."""
     made = [change(ONSET, NORMAL, WATCH, "counterparty:V")]
     assert delay_s(made, fact(), WATCH) is None
     assert delay_s(made, fact(), WATCH, ("counterparty:V",)) == 0
 
 
 def test_false_alarms_per_entity_month() -> None:
-    """A month of two entities: one false HALT (which enters all states) and one false WATCH."""
+    """In a month of two entities: one false HALT (which enters all states) and one false WATCH."""
     made = [
         change(HOUR, NORMAL, HALT, "asset:B"),
         change(HOUR, NORMAL, WATCH, "counterparty:V"),
@@ -63,14 +63,14 @@ def test_false_alarms_per_entity_month() -> None:
 
 
 def test_what_goes_beyond_the_right_answer_is_false() -> None:
-    """Where REDUCE is right, HALT is a false alarm, and REDUCE is none."""
+    """Where REDUCE is correct, HALT is a false alarm and REDUCE is not."""
     of = case(fact(answer=REDUCE))
     made = [change(ONSET, NORMAL, REDUCE), change(ONSET + HOUR, REDUCE, HALT)]
     assert false_alarms(made, of) == {WATCH: 0, REDUCE: 0, HALT: 1}
 
 
 def test_a_ceiling_allows_and_time_limits_what_is_allowed() -> None:
-    """B may be watched; A may not be watched long before its event, nor long after its end."""
+    """B may be watched; A may not be watched long before its event or long after its end."""
     of = case(fact(over=ONSET + HOUR), B=WATCH)
     assert of.allowed("asset:B", 0) is WATCH
     assert of.allowed("asset:A", ONSET - EARLY - 1) is NORMAL
@@ -79,14 +79,14 @@ def test_a_ceiling_allows_and_time_limits_what_is_allowed() -> None:
 
 
 def test_going_down_is_no_entry() -> None:
-    """From HALT to REDUCE nothing is raised."""
+    """A change from HALT to REDUCE is not an entry."""
     assert false_alarms([change(HOUR, HALT, REDUCE, "asset:B")], case()) == {
         WATCH: 0, REDUCE: 0, HALT: 0,
     }  # fmt: skip
 
 
 def test_back_to_normal_counts_from_the_end() -> None:
-    """Two hours after it; none while latched; zero if it was over before."""
+    """Recovery is two hours after the end, none while latched, zero if it was earlier."""
     over = fact(over=ONSET + HOUR)
     up = change(ONSET, NORMAL, WATCH)
     assert recovery_s([up, change(ONSET + 3 * HOUR, WATCH, NORMAL)], over) == 7200
@@ -96,7 +96,7 @@ def test_back_to_normal_counts_from_the_end() -> None:
 
 
 def test_the_cause_is_that_of_the_strictest_decision() -> None:
-    """Not of the first, and not of a scope that is another's."""
+    """The cause is that of the strictest decision of the scope, not of the first."""
     made = [
         change(ONSET, NORMAL, WATCH, cause=Cause.UNKNOWN),
         change(ONSET + HOUR, WATCH, HALT, cause=Cause.ISSUER),
@@ -106,16 +106,16 @@ def test_the_cause_is_that_of_the_strictest_decision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("feeds", "said"),
+    ("feeds", "cause"),
     [(["v:A/USD"], Cause.FEED), (["v:AB/USD"], Cause.NONE), ([], Cause.NONE)],
 )
-def test_without_a_decision_a_feed_or_nothing_was_to_blame(feeds: list[str], said: Cause) -> None:
-    """A feed of that very coin, by its whole name."""
-    assert stated_cause([], fact(), feeds) is said
+def test_without_a_decision_a_feed_or_nothing_was_to_blame(feeds: list[str], cause: Cause) -> None:
+    """Without a decision the cause is ``feed`` only for a feed of that coin."""
+    assert stated_cause([], fact(), feeds) is cause
 
 
 def test_a_cause_that_is_accepted_is_right_and_dollars_are_those_at_halt() -> None:
-    """Exposure comes with the change that halted."""
+    """The exposure is that of the change to HALT."""
     made = [change(ONSET, NORMAL, HALT, cause=Cause.UNKNOWN, usd=5.0)]
     of: Case = case(fact(causes=(Cause.ISSUER, Cause.UNKNOWN)))
     scored = outcome(trial(of, made), ENSEMBLE, 0)

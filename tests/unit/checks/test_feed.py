@@ -1,4 +1,4 @@
-"""The conformance kit passes our readers, and fails a reader for each promise it breaks."""
+"""The conformance kit passes the shipped readers, and finds each defect of a bad reader."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 def test_our_readers_conform(
     tmp_path: Path, reader: FeedReader, build: Callable[[Path], Path], name: str
 ) -> None:
-    """Every reader that we ship keeps every promise, and uses every row of a clean file."""
+    """Every shipped reader meets all requirements, and uses every row of a clean file."""
     tally = check_feed(reader, build(tmp_path / name))
     assert tally.read == tally.used > 100
 
 
 def test_bad_rows_are_no_breach(tmp_path: Path) -> None:
-    """A file with unusable rows conforms as long as they are accounted for."""
+    """A file with unusable rows conforms if they are all counted."""
     lines = samples.bars_csv(tmp_path / "b.csv", 400).read_text().splitlines()
     lines[7] = lines[7].replace("1000", "nan").replace(".", "?")
     lines[10], lines[20] = lines[20], lines[10]
@@ -58,7 +58,7 @@ def test_bad_rows_are_no_breach(tmp_path: Path) -> None:
 
 
 def test_a_small_sample_is_refused(tmp_path: Path) -> None:
-    """Too few rows cannot show that rows stream, and the message says how many can."""
+    """Too few rows cannot show that rows are streamed; the message states the minimum."""
     with pytest.raises(AssertionError, match="too small to show that rows stream"):
         check_feed(Candles(), samples.candles_parquet(tmp_path / "c.parquet", 100))
 
@@ -72,14 +72,14 @@ class Shy(Candles):
 
 
 class Modest(Candles):
-    """Leaves its files to the general reader."""
+    """Has a lower score than the general reader."""
 
     name = "modest"
     score = 1
 
 
 class Edited(Candles):
-    """Applies `edit` to what the right reader yields."""
+    """Applies `edit` to the quotes of the correct reader."""
 
     name = "edited"
     score = 9
@@ -88,14 +88,14 @@ class Edited(Candles):
         self.edit = edit
 
     def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
-        """Yield the edited quotes, with a tally that fits them."""
+        """Yield the edited quotes, with a tally that matches them."""
         quotes = self.edit(list(super().quotes(table, job, tally)))
         tally.written = len(quotes)
         return iter(quotes)
 
 
 def at(n: int, **changes: Any) -> Callable[[list[Quote]], list[Quote]]:
-    """Change fields of quote `n`."""
+    """Return an edit that changes fields of quote `n`."""
     return lambda quotes: [
         msgspec.structs.replace(q, **changes) if i == n else q for i, q in enumerate(quotes)
     ]
@@ -114,43 +114,43 @@ class Opening(Candles):
 
 
 class Wandering(Candles):
-    """Gives another answer on every run."""
+    """Gives other quotes on every run."""
 
     name = "wandering"
     score = 9
     runs = 0
 
     def quotes(self, table: Table, job: Job, tally: Tally) -> Iterator[Quote]:
-        """Yield quotes under a feed that depends on how often it was asked."""
+        """Yield quotes of a feed that depends on the number of calls."""
         self.runs += 1
         feed = replace(job.feed, venue=f"{job.feed.venue}{self.runs}")
         return super().quotes(table, replace(job, feed=feed), tally)
 
 
 class Hoarding(Candles):
-    """Reads the whole file before it says a word."""
+    """Reads the whole file before the first bar."""
 
     name = "hoarding"
     score = 9
 
     def bars(self, table: Table, tally: Tally) -> Iterator[Bar]:
-        """Hold every bar in memory."""
+        """Store every bar in memory first."""
         return iter(list(super().bars(table, tally)))
 
 
 class Blind(Candles):
-    """Sees no line of a wrong width, neither in the survey nor in the reading."""
+    """Ignores lines of a wrong width, in the survey and in the reading."""
 
     name = "blind"
     score = 9
 
     def survey(self, table: Table):  # type: ignore[no-untyped-def] # as in the base
-        """Count only rows that fit."""
+        """Count only rows with the right width."""
         rows = sum(1 for _ in table.rows(("start",), lambda *_: None))
         return replace(super().survey(table), rows=rows)
 
     def bars(self, table: Table, tally: Tally) -> Iterator[Bar]:
-        """Yield bars and forget the broken line."""
+        """Yield bars without counting the broken line."""
         for bar in super().bars(table, tally):
             tally.read -= tally.skips.pop(Reason.WRONG_WIDTH, 0)
             yield bar
@@ -175,13 +175,13 @@ class Blind(Candles):
     ],
 )
 def test_a_broken_promise_is_named(tmp_path: Path, reader: FeedReader, promise: str) -> None:
-    """For each promise there is a reader that breaks it alone, and is told which."""
+    """For each requirement, a reader that fails only this one is reported with it."""
     with pytest.raises(AssertionError, match=promise):
         check_feed(reader, samples.candles_parquet(tmp_path / "c.parquet", 400))
 
 
 def test_a_row_that_nobody_counts(tmp_path: Path) -> None:
-    """The kit counts the rows of the file itself, a reader cannot talk its way out."""
+    """The kit counts the rows of the file itself, independently of the reader."""
     lines = ["start,low,high,open,close,volume"]
     lines += [f"{samples.START + 60 * n},0.5,2,1,1,{n}" for n in range(800)]
     lines.insert(5, "broken")
@@ -192,6 +192,6 @@ def test_a_row_that_nobody_counts(tmp_path: Path) -> None:
 
 
 def test_a_missing_sample(tmp_path: Path) -> None:
-    """A sample that is not there is an error of the caller, not a breach."""
+    """A missing sample is an error of the caller, not of the reader."""
     with pytest.raises(FeedError, match="no such file"):
         check_feed(Candles(), tmp_path / "none.csv")

@@ -1,4 +1,4 @@
-"""The conformance kit for models: what is sound passes, and each fault is found by its check."""
+"""The conformance kit for models passes a sound model, and each check finds its defect."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ EVENTS = 4_000
 
 
 def test_a_sound_model_passes() -> None:
-    """Every check runs, and none cries at what is right."""
+    """Every check runs and passes."""
     assert check_model(Sound, events=EVENTS) == tuple(CHECKS)
 
 
 def test_there_is_a_fault_for_every_check() -> None:
-    """A check that no planted fault proves would not be known to work."""
+    """Every check has a model with a planted defect that proves it."""
     assert list(FAULTS) == list(CHECKS)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_check_finds_its_fault(name: str) -> None:
-    """The planted model fails by the check that is there for it, and is named."""
+    """The check for a planted defect fails and is named."""
     with pytest.raises(ModelCheckError) as caught:
         check_model(FAULTS[name], only=(name,), events=EVENTS, max_state_bytes=32_768)
     assert list(caught.value.failures) == [name]
@@ -33,19 +33,19 @@ def test_each_check_finds_its_fault(name: str) -> None:
 
 
 def test_a_short_answer_is_the_long_one() -> None:
-    """What is acted on between reports must be what the report would have said."""
+    """The probability without contributions must equal that of the score."""
     with pytest.raises(ModelCheckError, match="probability gives"):
         check_model(Hasty, only=("shape",), events=EVENTS)
 
 
 def test_memory_that_is_not_stored_is_found() -> None:
-    """A model may not hoard what its state does not show."""
+    """Memory that is not in the state is found."""
     with pytest.raises(ModelCheckError, match="memory grew by"):
         check_model(Leaking, only=("bounded",), events=40_000)
 
 
 def test_all_failures_are_listed_at_once() -> None:
-    """One run names every check that failed, not only the first."""
+    """One run names every check that failed."""
     with pytest.raises(ModelCheckError, match="2 checks") as caught:
         check_model(
             FAULTS["new_features"], only=("shape", "new_features"), features=("new_always",)
@@ -54,7 +54,7 @@ def test_all_failures_are_listed_at_once() -> None:
 
 
 def test_a_factory_without_a_name_cannot_cross_processes() -> None:
-    """It fails that check with what to do, and no other."""
+    """A lambda fails only the check in other processes, with the remedy."""
 
     def local() -> Sound:
         return Sound()

@@ -1,4 +1,4 @@
-"""The kit for rule packs: fixtures are read strictly, and a machine that errs is caught."""
+"""The kit for rule packs: fixtures are read strictly, and a wrong rule engine is found."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ steps = [
 
 
 class OneRule:
-    """The first rule of a pack as its docstring tells it: dwell, observations, exit."""
+    """The first rule of a pack as its docstring describes it: dwell, observations, exit."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -57,7 +57,7 @@ class OneRule:
         self.seen = 0
 
     def __call__(self, step: Step) -> State:
-        """Take one step; a step without a value neither confirms nor clears."""
+        """Apply one step; a step without a value neither confirms nor clears."""
         severity, condition = self.rule.severity(step.features)
         if condition is None:
             return self.state
@@ -76,13 +76,13 @@ class OneRule:
 
 
 def right(pack: RulePack, scope: str) -> FixtureEngine:
-    """Make a machine that does as the rule says."""
+    """Return an engine that follows the rule."""
     del scope
     return OneRule(pack.rules[0])
 
 
 def hasty(pack: RulePack, scope: str) -> FixtureEngine:
-    """Make a machine that forgets the dwell."""
+    """Return an engine that ignores the dwell."""
     del scope
     rule = pack.rules[0]
     return lambda step: rule.state if rule.severity(step.features)[0] >= 1.0 else State.NORMAL
@@ -102,12 +102,12 @@ def folder(tmp_path: Path, root: Path) -> Path:
 
 
 def test_a_machine_that_keeps_the_rules_passes(folder: Path) -> None:
-    """Every step comes out as it says, and their number is told."""
+    """Every step has the expected state, and the number of steps is returned."""
     assert check_rule_pack(folder, right) == 7
 
 
 def test_a_machine_that_errs_is_named_step_by_step(folder: Path) -> None:
-    """Each step that came out otherwise is in the message with time, expected and found."""
+    """The message lists each wrong step with time, expected and found state."""
     with pytest.raises(AssertionError) as caught:
         check_rule_pack(folder, hasty)
     lines = str(caught.value).splitlines()
@@ -116,7 +116,7 @@ def test_a_machine_that_errs_is_named_step_by_step(folder: Path) -> None:
 
 
 def test_a_rule_without_a_fixture_is_named(folder: Path) -> None:
-    """A pack whose rule never fires in a fixture is not proven."""
+    """A rule that fires in no fixture is an error."""
     other = STATIC.replace("asset.discount", "asset.other").replace("at = 50.0", "at = 500.0")
     with (folder / "static.toml").open("a") as file:
         file.write(other)
@@ -147,7 +147,7 @@ def test_a_fixture_that_tests_nothing_is_refused(
 
 
 def test_the_command_says_what_it_read(folder: Path) -> None:
-    """Counts, the digest, and notes on what is allowed but worth a look."""
+    """The command prints counts, the digest, and notes on allowed but unusual content."""
     with (folder / "limits.toml").open("a") as file:
         file.write(
             '[[limits]]\nid = "x"\nscope_kind = "bank"\nsubject = "nobank"\nhard_usd = 1.0\n'
@@ -164,7 +164,7 @@ def test_the_command_says_what_it_read(folder: Path) -> None:
 
 
 def test_the_command_fails_on_what_cannot_be_used(folder: Path) -> None:
-    """The error of the loader reaches the command line's entry, which prints it."""
+    """The error of the loader reaches the entry point of the command line."""
     (folder / "policy.toml").unlink()
     app = typer.Typer()
     app.add_typer(command.app, name="rules")

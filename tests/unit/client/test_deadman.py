@@ -1,4 +1,4 @@
-"""A venue's own cancel-on-timeout: pushed away while the guard allows, and left to fire at HALT."""
+"""The refresh of a venue's own cancel-on-timeout: it continues while the guard allows orders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT_S = 1.0
 
 
 class Venue:
-    """A local server with one call: cancel everything of mine in so many seconds."""
+    """A local server with one call: cancel all my orders in the given number of seconds."""
 
     def __init__(self) -> None:
         self.asked: list[float] = []
@@ -49,11 +49,11 @@ class Venue:
 
     @property
     def resting(self) -> bool:
-        """Whether our orders still rest there."""
+        """Whether the orders are still open."""
         return time.monotonic() < self.fires
 
     def refresh(self, timeout_s: float) -> None:
-        """Call it, as an adapter does."""
+        """Call the server, as an adapter does."""
         httpx.post(self.url, json={"timeout": timeout_s}, timeout=0.2).raise_for_status()
 
 
@@ -69,18 +69,18 @@ def venue() -> Iterator[Venue]:
 
 
 class Guard:
-    """Says what a test sets."""
+    """Returns the state that a test sets."""
 
     def __init__(self) -> None:
         self.state = State.NORMAL
 
     def __call__(self) -> Answer:
-        """Answer."""
+        """Return an answer."""
         return Answer(self.state is State.NORMAL, self.state, "because")
 
 
 def test_it_is_pushed_away_while_the_guard_allows(venue: Venue) -> None:
-    """At a quarter of the timeout, in REDUCE too, so that what reduces may rest."""
+    """The timer is refreshed at a quarter of the timeout, in REDUCE too."""
     guard = Guard()
     with DeadMan(venue.refresh, TIMEOUT_S, guard):
         wait(lambda: len(venue.asked) >= 4, "it is not refreshed")
@@ -93,7 +93,7 @@ def test_it_is_pushed_away_while_the_guard_allows(venue: Venue) -> None:
 
 
 def test_it_fires_at_halt_within_the_timeout(venue: Venue) -> None:
-    """No refresh any more, the venue cancels by itself; after the release it is armed again."""
+    """At HALT the refreshes end and the venue cancels; after the release they start again."""
     guard = Guard()
     with DeadMan(venue.refresh, TIMEOUT_S, guard) as deadman:
         wait(lambda: venue.asked, "it is not refreshed")
@@ -108,7 +108,7 @@ def test_it_fires_at_halt_within_the_timeout(venue: Venue) -> None:
 
 
 def test_it_fires_when_the_process_ends(venue: Venue) -> None:
-    """Closing neither refreshes nor disarms."""
+    """Closing neither refreshes the timer nor cancels it."""
     with DeadMan(venue.refresh, TIMEOUT_S, Guard()):
         wait(lambda: venue.asked, "it is not refreshed")
     seen = len(venue.asked)
@@ -119,7 +119,7 @@ def test_it_fires_when_the_process_ends(venue: Venue) -> None:
 def test_a_refresh_that_fails_is_tried_again(
     venue: Venue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Three may fail before the venue cancels; each is counted and logged."""
+    """A failed refresh is counted, logged and repeated."""
     deadman = DeadMan(venue.refresh, TIMEOUT_S, Guard())
     venue.broken = True
     assert [deadman.turn(), deadman.turn()] == [False, False]
@@ -132,6 +132,6 @@ def test_a_refresh_that_fails_is_tried_again(
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan")])
 def test_a_timeout_must_be_one(timeout: float) -> None:
-    """Above 0."""
+    """A timeout that is not above 0 is refused."""
     with pytest.raises(ConfigError, match="seconds above 0"):
         DeadMan(lambda _: None, timeout, Guard())

@@ -1,4 +1,4 @@
-"""What people see of alerts and states."""
+"""The lines that commands print of alerts and states."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "line"),
     [
         (
             batches.quality(1),
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
         (batches.decision(1), None),
     ],
 )
-def test_one_line_each(output: AnyOutput, told: str | None) -> None:
-    """Each output that people want to know of is one line."""
-    assert output_line(output) == told
+def test_one_line_each(output: AnyOutput, line: str | None) -> None:
+    """An output is printed as one line, or not at all."""
+    assert output_line(output) == line
 
 
 def test_the_terminal_is_not_steered() -> None:
-    """What others wrote reaches the terminal as text only."""
+    """Control characters in an output do not reach the terminal."""
     alert = msgspec.structs.replace(batches.alert(1), title="a\x1b[2Jb\nc", reasons=[])
-    told = output_line(alert)
-    assert told is not None
-    assert told.endswith("a?[2Jb?c  $970.00")
+    line = output_line(alert)
+    assert line is not None
+    assert line.endswith("a?[2Jb?c  $970.00")
 
 
 def test_the_summary_counts() -> None:
-    """Per topic and in all, with the rate and what was refused."""
+    """The summary counts events per topic and in total, with the rate and the refused lines."""
     result = Published(sent={"b": 2, "a": 1}, refused=4)
     assert (
         publish_summary(result, 2.0)

@@ -1,4 +1,4 @@
-"""Records of the output topics: what is read, and what is not taken for anything."""
+"""Records of the output topics: which are decoded, and which are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADERS = {"rw-worker": b"risk", "rw-epoch": b"2", "rw-seq": b"17"}
 
 
 class Made(NamedTuple):
-    """A record as kafka-python gives it."""
+    """A record with the fields of a kafka-python record."""
 
     key: bytes | None = b"asset:USDC"
     value: bytes | None = encode_output(SWITCH)
@@ -29,12 +29,12 @@ class Made(NamedTuple):
 
 
 def headers(**changed: bytes | None) -> tuple[tuple[str, bytes | None], ...]:
-    """Headers with some changed."""
+    """Return headers with some changed."""
     return tuple({**HEADERS, **{f"rw-{name}": value for name, value in changed.items()}}.items())
 
 
 def test_a_record_becomes_a_message() -> None:
-    """Headers are the envelope, the value is the output; headers of others do no harm."""
+    """The headers give the envelope and the value the output; unknown headers are ignored."""
     record = Made(headers=(("traceparent", None), *HEADERS.items()))
     assert read(TOPIC, record) == Message(TOPIC, "asset:USDC", "risk", 2, 17, SWITCH)
 
@@ -66,14 +66,14 @@ def test_a_record_becomes_a_message() -> None:
     ],
 )
 def test_what_is_not_right_is_unreadable(record: Made, reason: str) -> None:
-    """Nothing is guessed: the error says where the record is and what is wrong with it."""
+    """The error names the place of the record and what is wrong with it."""
     with pytest.raises(UnreadableError, match=reason) as caught:
         read(TOPIC, record)
     assert str(caught.value).startswith("riskwatch.killswitch/0 offset 5")
 
 
 def test_a_deeply_nested_value_is_unreadable() -> None:
-    """A value that is made to exhaust the stack is refused like any other."""
+    """A value that would exhaust the stack is refused like any other."""
     value = msgspec.json.encode({"type": "KillSwitchChanged"})[:-1] + b',"x":' + b"[" * 100_000
     with pytest.raises(UnreadableError):
         read(TOPIC, Made(value=value))

@@ -1,4 +1,4 @@
-"""Pacing by event time, on a clock of our own."""
+"""Pacing by event time, on a test clock."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from riskwatch.core.clock import SECOND
 
 
 class Clock:
-    """Time that passes when somebody sleeps, or works."""
+    """Time that passes by sleep or by work."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.slept: list[float] = []
 
     def __call__(self) -> float:
-        """Seconds."""
+        """Return the seconds."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.slept.append(seconds)
         self.now += seconds
 
 
 @pytest.mark.parametrize(("speed", "slept"), [(1.0, [10.0, 20.0]), (10.0, [1.0, 2.0]), (0.0, [])])
 def test_events_wait_for_their_turn(speed: float, slept: list[float]) -> None:
-    """The first goes at once, each other one at its distance from it, over the speed."""
+    """The first event is sent at once, each other one at its distance divided by the speed."""
     clock = Clock()
     pace = Pace(speed, clock=clock, sleep=clock.sleep)
     for second in (1000, 1010, 1010, 1030):
@@ -36,7 +36,7 @@ def test_events_wait_for_their_turn(speed: float, slept: list[float]) -> None:
 
 
 def test_lost_time_is_made_up() -> None:
-    """Work between events is not added to the waits, and an old event does not wait."""
+    """Work between events shortens the waits, and an old event does not wait."""
     clock = Clock()
     pace = Pace(1.0, clock=clock, sleep=clock.sleep)
     pace.wait(0)

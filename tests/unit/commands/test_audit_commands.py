@@ -1,4 +1,4 @@
-"""``riskwatch audit`` and ``riskwatch verify``: what they say, and with which exit code."""
+"""``riskwatch audit`` and ``riskwatch verify``: their output and their exit codes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def run(url: str, *args: str) -> Result:
 
 @pytest.fixture
 def filled(engine: Engine, url: str) -> str:
-    """URL of a database with a chain of eight rows."""
+    """Return the URL of a database with a chain of eight rows."""
     fill_chain(engine, 4)
     return url
 
 
 def test_an_intact_chain(filled: str, engine: Engine) -> None:
-    """One line per worker, with the head to note down; exit code 0."""
+    """The output has one line per worker with the head; exit code 0."""
     with engine.connect() as conn:
         seq, digest = chain_tail(conn, WORKER)
     done = run(filled, "audit", "verify", "--head", f"{WORKER}:{seq}:{digest}")
@@ -73,7 +73,7 @@ def test_a_chain_that_was_tampered_with(filled: str, engine: Engine) -> None:
 def test_heads_of_the_topic_are_compared(
     filled: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tail that is gone shows; a topic without heads is refused, for it proves nothing."""
+    """A missing tail is found; a topic without heads is refused because it proves nothing."""
     with engine.begin() as conn:
         seq, digest = chain_tail(conn, WORKER)
         unguarded(conn)
@@ -88,19 +88,19 @@ def test_heads_of_the_topic_are_compared(
 
 
 def test_a_head_must_be_as_it_was_logged(filled: str) -> None:
-    """Anything else is named."""
+    """A head in another form is refused."""
     done = run(filled, "audit", "verify", "--head", "risk:8")
     assert "WORKER:SEQ:DIGEST" in str(done.exception)
 
 
 def test_an_empty_database_has_no_chain(url: str) -> None:
-    """Which is said, and is no breach."""
+    """A database without a chain is reported, and is not a breach."""
     assert run(url, "audit", "verify").stdout == "there is no chain yet\n"
     assert run(url, "verify", "--all").stdout == "there is no decision yet\n"
 
 
 def test_a_bundle_goes_out_and_is_checked(filled: str, engine: Engine, tmp_path: Path) -> None:
-    """With a key made here; a broken chain is not signed."""
+    """A bundle is signed and checked; a broken chain is not signed."""
     key, out = str(tmp_path / "k"), str(tmp_path / "out")
     assert "keep it to yourself" in run(filled, "audit", "keygen", key).stdout
     done = run(filled, "audit", "export", *SPAN, "--out", out, "--key", key)
@@ -137,7 +137,7 @@ def test_a_bundle_goes_out_and_is_checked(filled: str, engine: Engine, tmp_path:
     ],
 )
 def test_an_export_that_cannot_be(filled: str, tmp_path: Path, args: tuple[str], said: str) -> None:
-    """One line that says what to give instead."""
+    """The error is one line with the remedy."""
     key = str(tmp_path / "k")
     run(filled, "audit", "keygen", key)
     command = ["audit", "export", *SPAN, "--out", str(tmp_path / "o"), "--key", key, *args]
@@ -145,7 +145,7 @@ def test_an_export_that_cannot_be(filled: str, tmp_path: Path, args: tuple[str],
 
 
 def test_decisions_that_cannot_be_derived(filled: str, engine: Engine) -> None:
-    """Exit code 3 if nothing is wrong but it cannot be told; 1 if something is."""
+    """Exit code 3 if a decision cannot be derived, 1 if one differs."""
     done = run(filled, "verify", decision(1).id[:10])
     assert done.exit_code == 3
     assert done.stdout.startswith(f"unknown {decision(1).id}\n  not derived from the journal: ")
@@ -157,7 +157,7 @@ def test_decisions_that_cannot_be_derived(filled: str, engine: Engine) -> None:
 
 
 def test_verify_needs_to_know_what(filled: str) -> None:
-    """Either names or all."""
+    """Either ids or --all is required."""
     assert "name decisions, or use --all" in str(run(filled, "verify").exception)
     both = run(filled, "verify", "--all", decision(1).id)
     assert isinstance(both.exception, RiskwatchError)

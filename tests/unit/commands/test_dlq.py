@@ -1,4 +1,4 @@
-"""``riskwatch dlq`` on a database: lists, shows, refuses, and asks for two people."""
+"""``riskwatch dlq`` on a database: lists, shows, refuses, and requires two people."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ LETTERS: Final = {
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One database with letters of three workers, to copy."""
+    """Return a database with dead letters of three workers, to copy."""
     path = tmp_path_factory.mktemp("dlq") / "template.db"
     url = f"sqlite:///{path}"
     migrate.upgrade(url)
@@ -68,13 +68,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def url(template: Path, tmp_path: Path) -> str:
-    """URL of a database of its own."""
+    """Return the URL of a copy of the template."""
     return f"sqlite:///{shutil.copy(template, tmp_path / 'risk.db')}"
 
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    """The same, open."""
+    """Return an engine on the copy."""
     opened = open_engine(url)
     yield opened
     opened.dispose()
@@ -86,13 +86,13 @@ def run(url: str, *args: str) -> Result:
 
 
 def ids(url: str, *args: str) -> list[str]:
-    """List, as JSON; the ids in their order."""
+    """Return the listed ids in their order."""
     lines = run(url, "list", "--json", *args).stdout.splitlines()
     return [json.loads(line)["id"] for line in lines]
 
 
 def test_the_newest_come_first(url: str) -> None:
-    """By event time, and no more than asked for."""
+    """The list is ordered by event time, and limited."""
     newest = ["riskwatch.fills/3@18", "riskwatch.readings/0@17", "riskwatch.fills/3@17"]
     assert ids(url)[:3] == newest
     assert ids(url, "--limit", "2") == newest[:2]
@@ -110,12 +110,12 @@ def test_the_newest_come_first(url: str) -> None:
     ],
 )
 def test_lists_are_filtered(url: str, args: list[str], found: list[str]) -> None:
-    """By topic with or without its prefix, reason and worker; all of them must hold."""
+    """The list is filtered by topic with or without its prefix, by reason and by worker."""
     assert ids(url, *args) == found
 
 
 def test_counts_are_by_topic_and_reason(url: str) -> None:
-    """Of everything that is wanted, also of what is not shown."""
+    """The counts include dead letters beyond the limit of the list."""
     shown = run(url, "list", "--limit", "1").stdout.splitlines()
     assert "        1  riskwatch.fills  UTF8_INVALID" in shown
     assert "        1  mixed.ndjson  MESSAGE_TOO_LARGE" in shown
@@ -123,7 +123,7 @@ def test_counts_are_by_topic_and_reason(url: str) -> None:
 
 
 def test_a_letter_is_shown_as_text(url: str) -> None:
-    """With reason, key and headers; what came from outside cannot steer the terminal."""
+    """Reason, key and headers are shown; the content cannot control the terminal."""
     shown = run(url, "show", "fills/3@17")
     assert shown.stdout == run(url, "show", "ledger/3", FILLS, "17").stdout
     assert shown.stdout.splitlines() == [
@@ -139,7 +139,7 @@ def test_a_letter_is_shown_as_text(url: str) -> None:
 
 
 def test_bytes_that_are_no_text_are_shown_as_digits(url: str) -> None:
-    """Four KiB of them; all come with --raw, and nothing else."""
+    """At most 4 KiB are shown as digits; --raw gives all bytes and nothing else."""
     shown = run(url, "show", f"{FILLS}@18").stdout.splitlines()
     assert shown[-130].endswith("6000 bytes, SHA-256 " + shown[-130].rpartition(" ")[2])
     assert shown[-129] == "       0  " + "ff 00 " * 15 + "ff 00"
@@ -164,7 +164,7 @@ def test_bytes_that_are_no_text_are_shown_as_digits(url: str) -> None:
     ],
 )
 def test_what_names_no_letter_is_said(url: str, words: list[str], why: str) -> None:
-    """In one line."""
+    """The error is one line."""
     failed = run(url, "show", *words).exception
     assert isinstance(failed, StoreError)
     assert why in str(failed)
@@ -185,14 +185,14 @@ def test_what_names_no_letter_is_said(url: str, words: list[str], why: str) -> N
     ],
 )
 def test_what_cannot_be_sent_again_is_said(url: str, args: list[str], why: str) -> None:
-    """Before the broker is asked for anything."""
+    """The error comes before any connection to the broker."""
     failed = run(url, "replay", *args).exception
     assert isinstance(failed, RiskwatchError)
     assert why in str(failed)
 
 
 def test_two_different_people_set_a_message_aside(url: str, engine: Engine) -> None:
-    """The first brings nothing about, the same again is refused, the second decides."""
+    """The first request has no effect, a repeat is refused, and the second person decides."""
     record_crash(engine, "ledger/3", (FILLS, 20), "ZeroDivisionError: x")
     args = ["quarantine", "ledger/3", FILLS, "20", "--reason", "bug 7", "--person"]
     first = run(url, *args, "Ann").stdout
@@ -216,7 +216,7 @@ def test_two_different_people_set_a_message_aside(url: str, engine: Engine) -> N
     [(FILLS, "x", "no stage failed"), (FILLS, " ", "must say why")],
 )
 def test_only_a_fault_can_be_set_aside(url: str, stream: str, reason: str, why: str) -> None:
-    """And only with a reason."""
+    """A quarantine needs an open fault and a reason."""
     args = ["quarantine", "ledger/3", stream, "20", "--person", "Ann", "--reason", reason]
     failed = run(url, *args).exception
     assert isinstance(failed, RiskwatchError)
@@ -224,7 +224,7 @@ def test_only_a_fault_can_be_set_aside(url: str, stream: str, reason: str, why: 
 
 
 def test_a_tick_cannot_be_set_aside(url: str, engine: Engine) -> None:
-    """There is no message, and the command says what helps instead."""
+    """A tick has no message; the command states the remedy."""
     record_crash(engine, "risk", (TICKS, 0), "ZeroDivisionError: x")
     args = ["quarantine", "risk", TICKS, "0", "--person", "Ann", "--reason", "x"]
     failed = run(url, *args).exception
@@ -233,7 +233,7 @@ def test_a_tick_cannot_be_set_aside(url: str, engine: Engine) -> None:
 
 
 def test_a_worker_can_be_let_try_again(url: str, engine: Engine) -> None:
-    """One person is enough, for nothing is skipped."""
+    """One person is enough, because nothing is skipped."""
     for _ in range(3):
         record_crash(engine, "ledger/3", (FILLS, 20), "ZeroDivisionError: x")
     assert run(url, "retry", "ledger/3").stdout == "ledger/3 tries again: riskwatch.fills/3@20\n"

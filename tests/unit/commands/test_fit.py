@@ -1,4 +1,4 @@
-"""``riskwatch fit``: rows as the ladder takes them live, and an artefact that says how good."""
+"""``riskwatch fit``: samples as the ensemble takes them, and an artefact with its figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_the_tape_holds_what_the_ladder_learns(tmp_path: Path) -> None:
-    """Labels that matured within the recording, each with its time, scope and features."""
+    """The recorder has the labels that matured, each with its time, scope and features."""
     whole = random_episode(2)
     cut = whole.start + timedelta(hours=3)
     episode = msgspec.structs.replace(whole, end=cut, credit=())  # its news comes later
@@ -41,7 +41,7 @@ def test_the_tape_holds_what_the_ladder_learns(tmp_path: Path) -> None:
 
 
 def test_what_was_fitted_is_told_and_written(tmp_path: Path) -> None:
-    """Beside the rule and the base rate; the file is whole, and its digest holds."""
+    """The output has the figures of rule and base rate; the file has a valid digest."""
     made, reasons = fit_artefact(
         rows_of(), {TARGET: HORIZON_S, "other": 60.0}, ["made"], FitSettings(least_rows=20)
     )

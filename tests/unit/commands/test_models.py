@@ -1,4 +1,4 @@
-"""``riskwatch models``: the ladder as a person asks for it, and the cards."""
+"""``riskwatch models``: the table of the ensemble, and the model cards."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def run(url: str, *args: str) -> Result:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URL of a database in which a generation was judged, and promoted by a person."""
+    """Return the URL of a database with a generation that a person promoted."""
     folder: Path = tmp_path_factory.mktemp("judged")
     url = f"sqlite:///{folder / 'risk.db'}"
     migrate.upgrade(url)
     evidence = EvidenceConfig(status_s=600.0)
-    wanted = anchored(authority="shadow", max_authority="bounded")
-    ladder = Ensemble(config(rules(), wanted, evidence=evidence))
-    state = ladder.fresh()
+    spec = anchored(authority="shadow", max_authority="bounded")
+    ensemble = Ensemble(config(rules(), spec, evidence=evidence))
+    state = ensemble.fresh()
     out = []
     for us, features, labelled in walk(3, 400):
-        feed(ladder, state, [(us, features, labelled)])
-        out += ladder.report(state, us)
-    moved = ladder.move(
+        feed(ensemble, state, [(us, features, labelled)])
+        out += ensemble.report(state, us)
+    moved = ensemble.move(
         state, us, ONSET, "anchored", "advisory", by="ann", why="looks good", cause_id="c/1"
     )
-    out += [moved, *ladder.report(state, us)]
-    out += [score_updated(each, us) for each in feed(ladder, state, [(us, features, False)])[0]]
+    out += [moved, *ensemble.report(state, us)]
+    out += [score_updated(each, us) for each in feed(ensemble, state, [(us, features, False)])[0]]
     engine = open_engine(url)
     with engine.begin() as conn:
         fold(
@@ -63,7 +63,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_ladder_says_who_may_do_what_and_why(judged: str) -> None:
-    """One row per target and generation, with evidence, losses and the last change."""
+    """There is one row per target and generation, with evidence, losses and the last change."""
     ran = run(judged, "--json")
     assert ran.exit_code == 0, ran.output
     rows = {(r["target"], r["generation"]): r for r in map(json.loads, ran.stdout.splitlines())}
@@ -83,7 +83,7 @@ def test_the_ladder_says_who_may_do_what_and_why(judged: str) -> None:
 
 
 def test_a_card_tells_it_in_words(judged: str) -> None:
-    """What it is, how good it was, what it may do, and every change of authority."""
+    """A card has the model, its record, its authority, and every change of authority."""
     card = run(judged, "card", "anchored").stdout
     assert card.startswith("# Model card: anchored\n")
     assert ":class:" not in card
@@ -99,19 +99,19 @@ def test_a_card_tells_it_in_words(judged: str) -> None:
 
 
 def test_what_is_served_has_a_card_too(judged: str) -> None:
-    """It is no configured generation, but it is judged like one."""
+    """The ensemble probability has a card, although it is not a configured generation."""
     assert "all generations give together" in run(judged, "card", "served").stdout
 
 
 def test_a_card_of_nobody_is_refused(judged: str) -> None:
-    """The error names those that there are."""
+    """The error names the known generations."""
     ran = run(judged, "card", "oracle")
     assert isinstance(ran.exception, RiskwatchError)
     assert "'oracle': configured are rules, anchored" in str(ran.exception)
 
 
 def test_a_score_has_a_price() -> None:
-    """Measured where there is something to score, in microseconds."""
+    """The time of a score is measured in microseconds, if there are features to score."""
     costs = models.costs_us(config(), {"anchored": {"severity": 0.5}})
     assert list(costs) == ["anchored"]
     assert 0.0 < costs["anchored"] < 100_000.0

@@ -1,4 +1,4 @@
-"""What a release will do, as it is shown before anybody asks for it."""
+"""The preview of a release."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def test_a_models_ask_for_halt_still_holds(tmp_path: Path) -> None:
-    """Of whatever kind of scope: the worker would refuse the release, and the preview says so."""
-    desk = asked()
-    assert of(desk.out, DecisionMade, SCOPE)[-1].state is State.HALT
-    body = desk.state.drain()[f"scope/{SCOPE}"]
+    """The preview names a model's request for HALT, for every kind of scope."""
+    stage = asked()
+    assert of(stage.out, DecisionMade, SCOPE)[-1].state is State.HALT
+    body = stage.state.drain()[f"scope/{SCOPE}"]
     with open_database(f"sqlite:///{tmp_path / 'r.db'}") as engine:
         with engine.begin() as conn:
             row = {"worker": "embedded", "stage": "risk", "key": f"scope/{SCOPE}", "body": body}
@@ -32,8 +32,8 @@ def test_a_models_ask_for_halt_still_holds(tmp_path: Path) -> None:
             counted = dict.fromkeys(
                 ("read", "applied", "duplicate", "rejected", "us", "next_seq", "next_journal"), 0
             )
-            hosted = {"worker": "embedded", "engine": ENGINE, "state_format": FORMAT, **counted}
-            conn.execute(insert(WORKER_PROGRESS).values(hosted))
+            progress = {"worker": "embedded", "engine": ENGINE, "state_format": FORMAT, **counted}
+            conn.execute(insert(WORKER_PROGRESS).values(progress))
         with engine.connect() as conn:
             found = release_preview(conn, asking(), SCOPE)
     assert found.state == "HALT"

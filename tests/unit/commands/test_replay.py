@@ -1,4 +1,4 @@
-"""``riskwatch replay``: options, stdout and exit codes, over the toy pipeline."""
+"""``riskwatch replay``: options, stdout and exit codes, with the toy pipeline."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def logged() -> Iterator[list[Any]]:
-    """Log for real, and put the configuration back."""
+    """Use the real logging configuration, and restore the old one."""
     kept = structlog.get_config()
     yield []
     structlog.configure(**kept)
@@ -34,14 +34,14 @@ def logged() -> Iterator[list[Any]]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A file of mixed events."""
+    """Return a file of mixed events."""
     path = tmp_path / "events.ndjson"
     path.write_bytes(b"".join(line + b"\n" for line in toy_lines(100)))
     return path
 
 
 class ClosedPipe(BytesIO):
-    """Standard output whose reader went away."""
+    """Standard output whose reader is gone."""
 
     def write(self, data: Any) -> int:
         """Fail as the system does."""
@@ -49,12 +49,12 @@ class ClosedPipe(BytesIO):
 
 
 class Interrupting(Pipeline):
-    """A pipeline whose process gets a SIGINT with the fifth input."""
+    """A pipeline whose process receives a SIGINT with the fifth input."""
 
     inputs = 0
 
     def apply(self, event: Any, effects: Any) -> None:
-        """Apply the input as always."""
+        """Apply the input."""
         self.inputs += 1
         if self.inputs == 5:
             signal.raise_signal(signal.SIGINT)
@@ -64,7 +64,7 @@ class Interrupting(Pipeline):
 def test_outputs_on_stdout_and_the_summary_on_stderr(
     tmp_path: Path, path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Every line of stdout is an output, and stderr sums up in one line."""
+    """Every line of stdout is an output, and stderr has a summary of one line."""
     url = f"sqlite:///{tmp_path}/a.db"
     run_replay(ReplayJob([path], url, publisher=NdjsonPublisher(sys.stdout.buffer)), toy_pipeline())
     out, err = capsysbinary.readouterr()
@@ -77,7 +77,7 @@ def test_outputs_on_stdout_and_the_summary_on_stderr(
 
 
 def test_a_closed_stdout_loses_nothing(tmp_path: Path, path: Path) -> None:
-    """What was not written comes with the next run."""
+    """The next run writes the outputs that were not written."""
     url = f"sqlite:///{tmp_path}/a.db"
     with pytest.raises(RiskwatchError, match="stdout was closed"):
         run_replay(ReplayJob([path], url, publisher=NdjsonPublisher(ClosedPipe())), toy_pipeline())
@@ -89,7 +89,7 @@ def test_a_closed_stdout_loses_nothing(tmp_path: Path, path: Path) -> None:
 
 
 def test_an_interrupt_commits_and_says_so(tmp_path: Path, path: Path) -> None:
-    """Exit code 130, and the next run goes on behind what was applied."""
+    """The exit code is 130, and the next run continues after the applied events."""
     url = f"sqlite:///{tmp_path}/a.db"
     with pytest.raises(typer.Exit) as exit_:
         run_replay(ReplayJob([path], url), Interrupting(toy_pipeline().slots))
@@ -99,13 +99,13 @@ def test_an_interrupt_commits_and_says_so(tmp_path: Path, path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "60", "0s", "0.5s", "1x", "-1s"])
 def test_a_wrong_tick_is_refused(text: str) -> None:
-    """It must be a duration of at least a second."""
+    """A tick must be a duration of at least a second."""
     with pytest.raises(RiskwatchError, match=r"--tick must be"):
         tick_width(text)
 
 
 @pytest.mark.parametrize("text", ["soon", "2023-03-11", "2023-03-11T03:13:00", "2023-13-01T00:00Z"])
 def test_a_wrong_time_is_refused(text: str) -> None:
-    """It must exist, and carry its zone."""
+    """A time must be valid and have its zone."""
     with pytest.raises(RiskwatchError, match="--until must be a time with its zone"):
         moment_of("--until", text)

@@ -1,4 +1,4 @@
-"""The switch turned from the command line, as people do it, into an embedded database."""
+"""Commands of operators from the command line, applied to an embedded database."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Office:
         self.sent = 0
 
     def key(self, name: str) -> str:
-        """Key file."""
+        """Return a key file."""
         return str(self.folder / f"{name}.pem")
 
     def run(self, *args: str, name: str = "ann") -> Result:
-        """Run a command as somebody."""
+        """Run a command as an operator."""
         env = {
             **self.env,
             "RISKWATCH_OPERATOR": name,
@@ -61,7 +61,7 @@ class Office:
         return CliRunner().invoke(app, list(args), env=env)
 
     def turn(self, *args: str, name: str = "ann") -> Result:
-        """Sign a command for a file, and replay it."""
+        """Sign a command to a file, and replay the file."""
         out = self.folder / f"{self.sent}.ndjson"
         self.sent += 1
         at = (START + timedelta(seconds=self.sent)).isoformat()
@@ -72,19 +72,19 @@ class Office:
         return self.run("replay", str(out))
 
     def history(self) -> list[dict[str, str]]:
-        """What came of it, the oldest first."""
+        """Return the outcomes, the oldest first."""
         lines = self.run("killswitch", "history", "--json").stdout.splitlines()
         return [json.loads(line) for line in reversed(lines)]
 
     def state(self) -> dict[str, str]:
-        """Where the scope stands."""
+        """Return the state of the scope."""
         lines = self.run("killswitch", "status", "--json").stdout.splitlines()
         (found,) = [row for row in map(json.loads, lines) if row["scope"] == SCOPE]
         return dict(found)
 
 
 def opened(folder: Path) -> Office:
-    """An office with one peg in its database, so that there is something to stand on."""
+    """Return an office with a valuation of one peg in its database."""
     made = Office(folder)
     peg = Peg(
         v=1, event_id="1", ts=START, source="oracle", asset="USDC", venue="oracle",
@@ -97,18 +97,18 @@ def opened(folder: Path) -> Office:
 
 @pytest.fixture
 def office(tmp_path: Path) -> Office:
-    """An office of one's own."""
+    """Return an office for one test."""
     return opened(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Office:
-    """An office in which nothing is changed."""
+    """Return an office that no test changes."""
     return opened(tmp_path_factory.mktemp("office"))
 
 
 def test_a_halt_and_its_release_by_two(office: Office) -> None:
-    """From key to table: halted by one, asked for by one, approved by the other."""
+    """One supervisor halts, one requests the release, and the other approves it."""
     office.turn("halt", SCOPE)
     assert office.state()["effective"] == "HALT"
     office.turn("release", SCOPE, "--yes")
@@ -125,7 +125,7 @@ def test_a_halt_and_its_release_by_two(office: Office) -> None:
 
 
 def test_a_drill_that_nobody_listened_to(office: Office) -> None:
-    """Without a broker it is signalled and recorded, and no state moves; nobody judged it."""
+    """Without a broker the drill is recorded and not evaluated, and no state changes."""
     office.turn("drill", "--scope", SCOPE)
     (shown,) = office.run("killswitch", "drills", "--json").stdout.splitlines()
     drill = json.loads(shown)
@@ -138,7 +138,7 @@ def test_a_drill_that_nobody_listened_to(office: Office) -> None:
 
 
 def test_a_release_first_shows_what_it_will_do(office: Office) -> None:
-    """And without --yes does nothing more."""
+    """Without --yes it only shows the effect."""
     office.turn("halt", "firm")
     office.turn("halt", SCOPE)
     done = office.run("killswitch", "release", SCOPE, "--out", "-", "--at", AT)
@@ -159,7 +159,7 @@ def test_a_release_first_shows_what_it_will_do(office: Office) -> None:
 
 
 def test_what_is_written_is_signed(shared: Office) -> None:
-    """Standard output is one line, and the operator's."""
+    """Standard output is one line, signed by the operator."""
     done = shared.run(
         "killswitch", "silence", SCOPE, "--for", "1h", "--reason", "r", "--out", "-", "--at", AT
     )
@@ -173,7 +173,7 @@ def test_what_is_written_is_signed(shared: Office) -> None:
 
 
 def test_every_command_is_signed_for_what_it_says(shared: Office) -> None:
-    """Action, scope and arguments as the worker reads them."""
+    """Action, scope and arguments are those that the worker reads."""
     cases = {
         ("retire", SCOPE, "--yes"): ("retire", SCOPE, None),
         ("acknowledge", SCOPE): ("acknowledge", SCOPE, None),
@@ -225,7 +225,7 @@ def test_every_command_is_signed_for_what_it_says(shared: Office) -> None:
 def test_mistakes_are_one_line(
     shared: Office, args: tuple[str, ...], error: type[Exception], why: str
 ) -> None:
-    """What was expected, before anything is signed or sent."""
+    """The error states what was expected, before anything is signed or sent."""
     done = shared.run("killswitch", *args)
     assert isinstance(done.exception, error)
     assert why in str(done.exception)
@@ -233,7 +233,7 @@ def test_mistakes_are_one_line(
 
 
 def test_a_key_that_others_can_read_is_not_used(office: Office) -> None:
-    """It counts as lost."""
+    """A key that others can read is refused."""
     (office.folder / "ann.pem").chmod(0o644)
     done = office.run("killswitch", "halt", SCOPE, "--reason", "r")
     assert isinstance(done.exception, SigningError)
@@ -241,7 +241,7 @@ def test_a_key_that_others_can_read_is_not_used(office: Office) -> None:
 
 
 def test_keys_are_made_for_their_owner(office: Office) -> None:
-    """Mode 0600, and none is overwritten."""
+    """A key has mode 0600, and no file is overwritten."""
     path = office.folder / "new.pem"
     assert office.run("operator", "keygen", "--key", str(path)).exit_code == 0
     assert path.stat().st_mode & 0o777 == 0o600
@@ -250,7 +250,7 @@ def test_keys_are_made_for_their_owner(office: Office) -> None:
 
 
 def test_operators_are_added_only_if_the_file_stays_good(office: Office) -> None:
-    """A second one of one name or one key leaves the file as it was."""
+    """A second operator of the same id or key leaves the file unchanged."""
     path = office.folder / "operators.toml"
     before = path.read_text()
     public = load_operators(office.folder).operators["ann"].public_key

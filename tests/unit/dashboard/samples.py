@@ -1,4 +1,4 @@
-"""Outputs of a short crisis, as the stages would put them out."""
+"""Outputs of a short crisis, as the stages publish them."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _ids = count(1)
 
 
 def board() -> Board:
-    """Make an empty board over the weekend."""
+    """Return an empty board over the weekend."""
     return Board("USDC's weekend off its peg", START, END, issuers=ISSUERS)
 
 
 def at(hours: float) -> datetime:
-    """Moment so many hours after the start."""
+    """Return the moment `hours` after the start."""
     return START + timedelta(hours=hours)
 
 
 def head(hours: float) -> dict[str, Any]:
-    """Fields that every output has."""
+    """Return the fields that every output has."""
     n = next(_ids)
     return {"id": f"{n:032x}", "cause_id": f"tick/{n}", "ts": at(hours)}
 
 
 def valued(asset: str, hours: float, deviation: float, usd: float = 1.0) -> AssetValued:
-    """One valuation."""
+    """Return one valuation."""
     return AssetValued(
         **head(hours), asset=asset, price_usd=usd * (1 + deviation / 1e4), deviation_bp=deviation,
         value_bp=deviation, direct_bp=None, sd_bp=2.0, live=5, expected=6,
@@ -55,7 +55,7 @@ def valued(asset: str, hours: float, deviation: float, usd: float = 1.0) -> Asse
 def exposed(
     venue: str, asset: str, usd: str | None, component: str = "custody", amount: str = "1"
 ) -> ExposureChanged:
-    """One exposure; `usd` is what it is worth, None without a price."""
+    """Return one exposure; `usd` is its value, ``None`` without a price."""
     return ExposureChanged(
         **head(0), book="treasury", counterparty=venue, account="treasury", asset=asset,
         component=component, amount=Decimal(amount), price_usd=None if usd is None else Decimal(1),
@@ -64,7 +64,7 @@ def exposed(
 
 
 def decided(scope: str, hours: float, before: State, after: State, why: str) -> DecisionMade:
-    """One decision."""
+    """Return one decision."""
     return DecisionMade(
         **head(hours), scope=scope, previous=before, state=after, quality=Quality.GOOD,
         cause=Cause.ISSUER, generation="rules", rule="asset.discount", reasons=[why],
@@ -77,7 +77,7 @@ def decided(scope: str, hours: float, before: State, after: State, why: str) -> 
 def switched(
     scope: str, hours: float, state: State, effective: State | None = None
 ) -> KillSwitchChanged:
-    """One turn of a switch."""
+    """Return one change of a switch."""
     return KillSwitchChanged(
         **head(hours), scope=scope, state=state, effective=effective or state,
         quality=Quality.GOOD if effective is None else Quality.UNKNOWN,
@@ -89,7 +89,7 @@ def switched(
 def scored(
     generation: str, authority: str, probability: float, target: str = "depeg"
 ) -> ScoreUpdated:
-    """One score of asset:USDC."""
+    """Return one score of asset:USDC."""
     return ScoreUpdated(
         **head(0), scope="asset:USDC", target=target, generation=generation, authority=authority,
         probability=probability, severity=0.0, features={}, contributions={},
@@ -97,7 +97,7 @@ def scored(
 
 
 def crisis() -> list[Output]:
-    """Build a day and a half of it: calm, discount, HALT, one bad feed."""
+    """Return the outputs of a day and a half: calm, discount, HALT, one bad feed."""
     outputs: list[Output] = []
     for hour in range(40):
         depth = 0.0 if hour < 10 else -35.0 * (hour - 9)

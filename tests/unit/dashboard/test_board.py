@@ -1,4 +1,4 @@
-"""The board: what it folds, what it leaves out, what stays bounded."""
+"""The board: what it collects, what it leaves out, what stays bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.dashboard import samples
 
 
 def test_sums_count_holdings_once_and_debts_against() -> None:
-    """Orders are not held, what is owed is subtracted, what has no price is left out."""
+    """Orders do not count, borrowed amounts are subtracted, unpriced ones are left out."""
     board = samples.board()
     board.apply(
         [
@@ -35,7 +35,7 @@ def test_sums_count_holdings_once_and_debts_against() -> None:
 
 
 def test_a_row_is_replaced_and_closed_by_zero() -> None:
-    """The last word about a key counts; zero takes it away."""
+    """The last output of a key counts; an amount of zero removes it."""
     board = samples.board()
     board.apply([samples.exposed("kraken", "USDC", "100"), samples.exposed("kraken", "USDC", "60")])
     assert board.holdings_usd("asset") == [("USDC", Decimal(60))]
@@ -44,7 +44,7 @@ def test_a_row_is_replaced_and_closed_by_zero() -> None:
 
 
 def test_log_tells_changes_of_state_and_nothing_else() -> None:
-    """A decision is one line; its switch adds none; the same state again adds none."""
+    """A decision is one line; its switch adds none, and neither does the same state again."""
     board = samples.board()
     lines = board.apply(samples.crisis())
     assert [(e.scope, e.change) for e in lines] == [
@@ -59,7 +59,7 @@ def test_log_tells_changes_of_state_and_nothing_else() -> None:
 
 
 def test_a_switch_that_turns_for_its_data_alone_is_told() -> None:
-    """Without a decision the effective state changed: one line, with the reason."""
+    """A change of the effective state without a decision is one line, with the reason."""
     board = samples.board()
     lines = board.apply([samples.switched("asset:DAI", 1, State.NORMAL, State.REDUCE)])
     assert [e.change for e in lines] == ["effective NORMAL > REDUCE"]
@@ -67,7 +67,7 @@ def test_a_switch_that_turns_for_its_data_alone_is_told() -> None:
 
 
 def test_engaged_switches_come_strictest_first() -> None:
-    """HALT before WATCH; NORMAL is not engaged."""
+    """HALT comes before WATCH; NORMAL is not engaged."""
     board = samples.board()
     board.apply(
         [
@@ -80,7 +80,7 @@ def test_engaged_switches_come_strictest_first() -> None:
 
 
 def test_one_score_per_target_a_model_with_a_say_before_the_rules() -> None:
-    """A model in the shadow stays out of the way; without any other the rules are shown."""
+    """A shadow model is not shown; without any other model the rules are shown."""
     board = samples.board()
     board.apply(
         [
@@ -96,7 +96,7 @@ def test_one_score_per_target_a_model_with_a_say_before_the_rules() -> None:
 
 
 def test_data_quality_issues_open_and_close() -> None:
-    """A resolved issue is forgotten."""
+    """A resolved issue is removed."""
     board = samples.board()
     board.apply(samples.crisis())
     assert [i.subject for i in board.issues.values()] == ["binanceus:USDC/USDT"]
@@ -118,7 +118,7 @@ def test_everything_that_grows_is_bounded() -> None:
 
 
 def test_progress_stays_between_zero_and_one() -> None:
-    """Before, within and after the window."""
+    """Progress is valid before, within and after the window."""
     board = samples.board()
     seen = [board.progress]
     for hours in (-5, 38, 500):

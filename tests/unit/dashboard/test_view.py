@@ -1,4 +1,4 @@
-"""Shows: at every width, in plain text, in pictures, and when they are interrupted."""
+"""Dashboards at every width, in plain text, in pictures, and after an interrupt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def console(width: int, *, terminal: bool = False, height: int = 40) -> tuple[Console, io.StringIO]:
-    """Make a console that writes to memory."""
+    """Return a console that writes to memory."""
     stream = io.StringIO()
     made = Console(
         file=stream, width=width, height=height, force_terminal=terminal, legacy_windows=False
@@ -33,7 +33,7 @@ def console(width: int, *, terminal: bool = False, height: int = 40) -> tuple[Co
 
 
 def drawn(width: int, *, ascii_only: bool = False) -> str:
-    """Draw the crisis at a width."""
+    """Return the crisis drawn at a width."""
     board = samples.board()
     board.apply(samples.crisis())
     board.tick(samples.at(39), 12_345)
@@ -44,7 +44,7 @@ def drawn(width: int, *, ascii_only: bool = False) -> str:
 
 @pytest.mark.parametrize("width", [80, 100, 109, 110, 120, 140, 200])
 def test_every_width_shows_what_matters(width: int) -> None:
-    """No line is wider than the terminal; state, price, dollars and reasons are there."""
+    """No line is wider than the terminal; state, price, USD and reasons are shown."""
     text = drawn(width)
     assert max(len(line) for line in text.splitlines()) <= width
     for needed in ("asset:USDC", "HALT", "0.8950", "-1050.0", "2,560,000", "12,345", "97.0%"):
@@ -53,13 +53,13 @@ def test_every_width_shows_what_matters(width: int) -> None:
 
 
 def test_brackets_in_reasons_are_not_markup() -> None:
-    """What the engine says is shown as it is."""
+    """Brackets in a reason are printed unchanged."""
     assert "[limit 100 bp]" in drawn(200)
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_an_empty_board_can_be_drawn(width: int) -> None:
-    """Before the first event there is a screen already."""
+    """A board can be drawn before the first event."""
     made, stream = console(width)
     made.print(render(samples.board(), width, 30))
     assert "every scope is NORMAL" in stream.getvalue()
@@ -67,7 +67,7 @@ def test_an_empty_board_can_be_drawn(width: int) -> None:
 
 
 def test_trends_can_do_without_block_characters() -> None:
-    """For terminals that know no more than ASCII."""
+    """An ASCII terminal gets trends without block characters."""
     assert "▁" in drawn(120)
     assert "▁" not in drawn(120, ascii_only=True)
 
@@ -82,7 +82,7 @@ def played(show: DashboardView) -> None:
 
 
 def test_plain_has_a_line_per_change_tables_and_no_control_codes() -> None:
-    """Suited to a log, even where the console is a terminal."""
+    """Plain output has no control codes, even if the console is a terminal."""
     made, stream = console(80, terminal=True)
     with DashboardView(samples.board(), made, live=False, pace=PlaybackClock(0.0)) as show:
         played(show)
@@ -99,7 +99,7 @@ def test_plain_has_a_line_per_change_tables_and_no_control_codes() -> None:
 
 
 def test_plain_says_what_an_ascii_stream_can_carry() -> None:
-    """Other characters are replaced, not raised."""
+    """Characters that the stream cannot encode are replaced."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     made = Console(file=stream, width=80)
@@ -115,7 +115,7 @@ def test_plain_says_what_an_ascii_stream_can_carry() -> None:
 
 
 def test_live_uses_another_screen_and_gives_it_back() -> None:
-    """The alternate screen is left, the cursor shown, the last frame stays."""
+    """At the end the alternate screen is left, the cursor shown, and the last frame printed."""
     made, stream = console(120, terminal=True)
     with DashboardView(samples.board(), made, live=True, pace=PlaybackClock(0.0)) as show:
         played(show)
@@ -128,7 +128,7 @@ def test_live_uses_another_screen_and_gives_it_back() -> None:
 
 
 def test_an_interrupted_show_gives_the_terminal_back() -> None:
-    """Ctrl-C in the middle: screen and cursor are restored, nothing more is drawn."""
+    """After Ctrl-C screen and cursor are restored, and nothing more is drawn."""
     made, stream = console(120, terminal=True)
 
     def play() -> None:
@@ -145,7 +145,7 @@ def test_an_interrupted_show_gives_the_terminal_back() -> None:
 
 
 def test_the_picture_is_taken_soon_after_the_first_halt(tmp_path: Path) -> None:
-    """Not at the end: the frame shows the hour after the HALT."""
+    """The picture shows the hour after the HALT, not the end."""
     path = tmp_path / "frame.txt"
     made, _ = console(120)
     with DashboardView(
@@ -158,7 +158,7 @@ def test_the_picture_is_taken_soon_after_the_first_halt(tmp_path: Path) -> None:
 
 
 def test_without_a_halt_the_last_frame_is_the_picture(tmp_path: Path) -> None:
-    """A calm run leaves a picture too."""
+    """A run without a HALT writes a picture too."""
     path = tmp_path / "frame.txt"
     made, _ = console(120)
     with DashboardView(
@@ -169,7 +169,7 @@ def test_without_a_halt_the_last_frame_is_the_picture(tmp_path: Path) -> None:
 
 
 def test_svg_is_whole_and_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
-    """Well-formed, with the state in it, and no address but the SVG namespace."""
+    """The SVG is well-formed, has the state, and has no address except the SVG namespace."""
     path = tmp_path / "frame.svg"
     board = samples.board()
     board.apply(samples.crisis())
@@ -184,13 +184,13 @@ def test_svg_is_whole_and_asks_for_nothing_from_elsewhere(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["frame.png", "missing/frame.svg", "frame"])
 def test_a_picture_that_could_not_be_written_is_refused_at_once(tmp_path: Path, name: str) -> None:
-    """Wrong ending or no folder: said before anything is played."""
+    """A wrong ending or a missing folder is an error before the run."""
     with pytest.raises(RiskwatchError, match=r"a picture ends in|there is no folder"):
         check_picture(tmp_path / name)
 
 
 def test_pace_waits_only_when_it_is_ahead() -> None:
-    """Event time over speed is when a batch is due; being late is not made worse."""
+    """A batch is due at its event time divided by the speed; a late batch does not wait."""
     waited: list[float] = []
     clock = [0.0]
     pace = PlaybackClock(60.0, now=lambda: clock[0], wait=waited.append)
@@ -206,7 +206,7 @@ def test_pace_waits_only_when_it_is_ahead() -> None:
 
 
 def test_plain_table_reads_back() -> None:
-    """Everything that a person would ask first is in the table."""
+    """The table contains the most important facts."""
     board = samples.board()
     board.apply(samples.crisis())
     board.tick(samples.at(39), 12_345)

@@ -1,4 +1,4 @@
-"""Small recordings in every format, made here: a walk of prices that no venue published."""
+"""Small recordings in every format, with made-up prices."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ START = 1_678_406_400
 
 
 def closes(rows: int) -> list[str]:
-    """Prices around 1 that go up and down, as text with eight decimals."""
+    """Return prices around 1 that go up and down, as text with eight decimals."""
     return [f"{1 - (n * 7919 % 400) / 100_000:.8f}" for n in range(rows)]
 
 
 def bar_rows(rows: int, step: int = 60) -> list[tuple[int, str, str, str, str, str]]:
-    """Make (opening second, open, high, low, close, volume); every fifth bar is carried forward."""
+    """Return (opening second, open, high, low, close, volume); every fifth bar has no volume."""
     prices = closes(rows)
     return [
         (
@@ -40,7 +40,7 @@ def bar_rows(rows: int, step: int = 60) -> list[tuple[int, str, str, str, str, s
 def klines_csv(
     path: Path, rows: int = 400, *, header: bool = False, per_second: int = 1000
 ) -> Path:
-    """Klines as exchanges publish them."""
+    """Write klines as exchanges publish them."""
     lines = [
         f"{t * per_second},{o},{h},{lo},{c},{v},{(t + 60) * per_second - 1},1.0,3,0.5,0.5,0"
         for t, o, h, lo, c, v in bar_rows(rows)
@@ -55,7 +55,7 @@ def klines_csv(
 
 
 def klines_parquet(path: Path, rows: int = 400) -> Path:
-    """Klines as a data frame: text prices, an index column at the end."""
+    """Write klines as a data frame: text prices, an index column at the end."""
     data = bar_rows(rows)
     columns = {
         "open_time": [t * 1000 for t, *_ in data],
@@ -71,7 +71,7 @@ def klines_parquet(path: Path, rows: int = 400) -> Path:
 
 
 def candles_parquet(path: Path, rows: int = 400) -> Path:
-    """Candles with epoch text, the columns in the venue's odd order."""
+    """Write candles with epoch text, in the venue's order of columns."""
     data = bar_rows(rows)
     columns = {
         "start": [str(row[0]) for row in data],
@@ -85,7 +85,7 @@ def candles_parquet(path: Path, rows: int = 400) -> Path:
 
 
 def ohlcvt_parquet(path: Path, rows: int = 400) -> Path:
-    """Bars with trade counts, the time as an unnamed index."""
+    """Write bars with trade counts, with the time as an unnamed index."""
     data = bar_rows(rows)
     columns = {
         name: [float(row[n]) for row in data]
@@ -101,14 +101,14 @@ def ohlcvt_csv(path: Path, rows: int = 400) -> Path:
 
 
 def bars_csv(path: Path, rows: int = 400, step: int = 3600) -> Path:
-    """Dates without a zone, and a ticker."""
+    """Write bars with dates without a zone, and a ticker."""
     lines = ["date,open,high,low,close,volume,ticker"]
     lines += [",".join((date(row[0]), *row[1:], "USDCUSDT")) for row in bar_rows(rows, step)]
     return write(path, lines)
 
 
 def orders_csv(path: Path, seconds: int = 200) -> Path:
-    """Write a book: every second a bid and an ask are placed and the last pair is deleted."""
+    """Write order events: every second a bid and an ask are placed and the last pair is deleted."""
     lines = ["id,timestamp,exchange.timestamp,price,volume,action,direction"]
     for n in range(seconds):
         ms = (START + n) * 1000
@@ -122,14 +122,14 @@ def orders_csv(path: Path, seconds: int = 200) -> Path:
 
 
 def date(second: int) -> str:
-    """Text of an epoch second without a zone, as data frames print it."""
+    """Return an epoch second as text without a zone, as data frames print it."""
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def write(path: Path, lines: list[str]) -> Path:
-    """Write lines, compressed as the name says."""
+    """Write lines, compressed according to the file name."""
     data = ("\n".join(lines) + "\n").encode()
     if path.suffix == ".gz":
         data = gzip.compress(data)

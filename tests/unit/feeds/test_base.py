@@ -1,4 +1,4 @@
-"""Putting bars in order within a bounded window."""
+"""Sorting of bars within a bounded window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ONE = Decimal(1)
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 2)), max_size=60), st.integers(0, 40))
 def test_strictly_increasing_and_conserved(rows: list[tuple[int, int]], window: int) -> None:
-    """Whatever the order, times increase strictly and every bar is passed on or skipped."""
+    """Times increase strictly, and every bar is yielded or skipped, whatever the order."""
     bars = [Bar(n, at, ONE, ONE, ONE, ONE, Decimal(v)) for n, (at, v) in enumerate(rows)]
     tally = Tally()
     passed = list(order_bars(iter(bars), window, tally))
@@ -29,7 +29,7 @@ def test_strictly_increasing_and_conserved(rows: list[tuple[int, int]], window: 
 
 
 def test_no_window_holds_nothing_back() -> None:
-    """A file that is in order passes bar by bar."""
+    """Without a window, bars of an ordered file are yielded one by one."""
     seen: list[int] = []
 
     def bars() -> list[Bar]:

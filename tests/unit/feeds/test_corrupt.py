@@ -1,4 +1,4 @@
-"""Corruptors: exactly the named damage, nothing else, and never by accident none."""
+"""The corruptors do exactly the named damage, and never none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def minute(n: int) -> datetime:
 
 
 def events() -> list[Event]:
-    """Ten minutes of three feeds with a piece of news in the middle."""
+    """Yield ten minutes of three feeds with a news event in the middle."""
     made: list[Event] = []
     for n in range(10):
         for venue, base in (("kraken", "USDC"), ("kraken", "BTC"), ("coinbase", "USDC")):
@@ -48,12 +48,12 @@ def events() -> list[Event]:
 
 
 def changed(before: list[Event], after: list[Event]) -> list[str]:
-    """Return ids of the events that are not the same object any more."""
+    """Return the ids of the events that are no longer the same object."""
     return [b.event_id for b, a in zip(before, after, strict=True) if a is not b]
 
 
 def test_bad_print_hits_one_bar() -> None:
-    """All prices of the first quote at or after the time, exactly multiplied."""
+    """All prices of the first quote at or after the time are multiplied exactly."""
     before = events()
     at = minute(3) - timedelta(seconds=30)
     after = list(bad_print(before, at=at, feed=USDC, factor=Decimal("0.1")))
@@ -69,7 +69,7 @@ def test_bad_print_hits_one_bar() -> None:
 
 
 def test_stale_book_freezes_every_pair_of_the_venue() -> None:
-    """Prices stay as they were before the start, volume is 0, times go on, the end thaws."""
+    """Prices keep their values from before the start with volume 0, until the end."""
     before = events()
     after = list(stale_book(before, start=minute(4), end=minute(7), feed=FeedKey("kraken")))
     assert changed(before, after) == [
@@ -87,7 +87,7 @@ def test_stale_book_freezes_every_pair_of_the_venue() -> None:
 
 
 def test_gap_drops_the_feed_alone() -> None:
-    """Nothing of the feed is left in the gap, everything else is."""
+    """The gap has no quote of the feed, and all other events."""
     before = events()
     after = list(gap(before, start=minute(2), end=minute(4), feed=USDC))
     assert {e.event_id for e in before} - {e.event_id for e in after} == {
@@ -106,13 +106,13 @@ def test_gap_drops_the_feed_alone() -> None:
     ],
 )
 def test_damage_that_hits_nothing_is_an_error(damaged: object) -> None:
-    """A test that means to damage a feed cannot pass by misspelling it."""
+    """A misspelled feed is an error, so that a test cannot pass without damage."""
     with pytest.raises(FeedError, match="nothing was damaged"):
         list(damaged(events(), FeedKey("krakn")))  # type: ignore[operator] # a lambda above
 
 
 @pytest.mark.parametrize("factor", ["0", "-1", "NaN", "Infinity"])
 def test_a_factor_that_makes_no_price(factor: str) -> None:
-    """Refused at once: the wire would reject such a price anyway."""
+    """A factor that gives no valid price is refused at once."""
     with pytest.raises(FeedError, match="factor must be positive and finite"):
         list(bad_print(events(), at=T0, feed=USDC, factor=Decimal(factor)))

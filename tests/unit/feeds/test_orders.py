@@ -1,4 +1,4 @@
-"""The order book reader: life of an order, quotes, depth, crossed books."""
+"""The reader of order events: quotes, depth, crossed books, invalid rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADER = "id,timestamp,exchange.timestamp,price,volume,action,direction"
 
 
 def row(ms: int, order: int, action: str, side: str, price: str, size: int) -> str:
-    """One line, `ms` after the start."""
+    """Return one line, `ms` after the start."""
     at = samples.START * 1000 + ms
     return f"{order},{at},{at},{price},{size},{action},{side}"
 
@@ -37,7 +37,7 @@ def read(path: Path, lines: list[str], step_us: int = SECOND) -> tuple[list[Quot
 
 
 def test_one_quote_per_second_with_news(tmp_path: Path) -> None:
-    """State at the end of the second: best prices, sizes, cumulated depth; silence is silence."""
+    """A second with events gives a quote of the book at its end; other seconds give none."""
     lines = [
         row(0, 1, "created", "bid", "100.00", 200_000_000),
         row(1, 2, "created", "ask", "100.10", 50_000_000),
@@ -58,7 +58,7 @@ def test_one_quote_per_second_with_news(tmp_path: Path) -> None:
 
 
 def test_an_order_that_moves_leaves_its_old_price(tmp_path: Path) -> None:
-    """A change of price takes the size away from where it was."""
+    """A change of price removes the size from the old price."""
     lines = [
         row(0, 1, "created", "bid", "100", 1),
         row(1, 2, "created", "ask", "101", 1),
@@ -68,7 +68,7 @@ def test_an_order_that_moves_leaves_its_old_price(tmp_path: Path) -> None:
 
 
 def test_a_deleted_order_stays_deleted(tmp_path: Path) -> None:
-    """News in the wrong order must not leave an order in the book for ever."""
+    """A late event of a deleted order does not restore it."""
     lines = [
         row(0, 1, "created", "bid", "100", 1),
         row(0, 2, "created", "ask", "101", 1),
@@ -87,13 +87,13 @@ def test_a_deleted_order_stays_deleted(tmp_path: Path) -> None:
 
 
 def test_a_change_tells_of_an_order_from_before(tmp_path: Path) -> None:
-    """A recording starts with an empty book and learns old orders as they change."""
+    """A change adds an order that was placed before the recording."""
     lines = [row(0, 1, "changed", "bid", "100", 3), row(1, 2, "changed", "ask", "101", 4)]
     assert [q.bid_size for q in read(tmp_path / "o.csv", lines)[0]] == [Decimal("3E-8")]
 
 
 def test_a_crossed_or_one_sided_book_gives_no_quote(tmp_path: Path) -> None:
-    """It is counted instead, and the next good second speaks again."""
+    """It is counted as withheld, and the next valid second gives a quote."""
     lines = [
         row(0, 1, "created", "bid", "100", 1),
         row(1000, 2, "created", "ask", "101", 1),
@@ -111,7 +111,7 @@ def test_a_crossed_or_one_sided_book_gives_no_quote(tmp_path: Path) -> None:
 
 
 def test_rows_that_no_book_has(tmp_path: Path) -> None:
-    """Each is skipped with its own reason and changes nothing."""
+    """Each invalid row is skipped with its own reason and changes nothing."""
     lines = [
         row(0, 1, "created", "bid", "100", 1),
         row(0, 2, "created", "ask", "101", 1),
@@ -143,7 +143,7 @@ def test_a_longer_step(tmp_path: Path) -> None:
 
 
 def test_the_book_equals_a_plain_recount() -> None:
-    """After any life of orders, best prices and depth are those of a slow recount."""
+    """After any sequence of events, best prices and depth equal those of a slow recount."""
     rng = random.Random(7)
     book, live = Book(), dict[str, RestingOrder]()
     for n in range(3000):
@@ -172,7 +172,7 @@ def test_the_book_equals_a_plain_recount() -> None:
 
 
 def test_memory_of_deletions_is_bounded() -> None:
-    """The oldest deletion is forgotten first."""
+    """The oldest deletion is dropped first."""
     book = Book()
     for n in range(MAX_REMEMBERED + 1):
         book.delete(str(n))

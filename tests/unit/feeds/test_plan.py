@@ -1,4 +1,4 @@
-"""What is decided before reading: format, step, venue and pair, and what is refused."""
+"""The survey before an import: format, step, venue and pair, and what is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PAIR: dict[str, Any] = {"venue": "here", "base": "USDC", "quote": "USD"}
     ],
 )
 def test_feed_from_the_file_name(name: str, feed: str) -> None:
-    """Names that leave no doubt need no options."""
+    """An unambiguous file name needs no options."""
     assert str(feed_of(Path(name))) == feed
 
 
@@ -46,13 +46,13 @@ def test_feed_from_the_file_name(name: str, feed: str) -> None:
     ],
 )
 def test_a_doubtful_name_names_the_option(name: str, option: str) -> None:
-    """Whatever is not certain is asked for."""
+    """The error for an ambiguous name states the option to give."""
     with pytest.raises(FeedError, match=f"give {option}"):
         feed_of(Path(name))
 
 
 def test_options_win_over_the_name() -> None:
-    """What is given is not guessed, the rest still is."""
+    """Options take precedence, and the file name gives the rest."""
     feed = feed_of(Path("kraken_usdcusd.csv"), venue="mine", quote="EUR")
     assert str(feed) == "mine USDC/EUR"
 
@@ -72,19 +72,19 @@ def test_options_win_over_the_name() -> None:
     ],
 )
 def test_split_pair(symbol: str, pair: tuple[str, str] | None) -> None:
-    """A known base decides; words that only look like a pair are none."""
+    """A known base decides; words that only end like a pair are not split."""
     assert split_pair(symbol) == pair
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "a:b", "x" * 65])
 def test_a_venue_that_no_event_may_carry(name: str) -> None:
-    """Refused before anything is written, with the option."""
+    """An invalid venue is refused before anything is written, with the option."""
     with pytest.raises(FeedError, match="--venue must be a name"):
         feed_of(Path("kraken_usdcusd.csv"), venue=name)
 
 
 def steps(seconds: list[int]) -> StepEstimator:
-    """Show these times to a new `Steps`."""
+    """Return a new `StepEstimator` with these times."""
     seen = StepEstimator()
     for second in seconds:
         seen.add(second * SECOND)
@@ -92,7 +92,7 @@ def steps(seconds: list[int]) -> StepEstimator:
 
 
 def test_step_is_the_mode_of_the_distances() -> None:
-    """Holes do not change it, nor does the direction of the file."""
+    """Gaps do not change the step, nor does the direction of the file."""
     times = [0, 60, 120, 300, 360, 3600, 3660]
     assert steps(times).step(name="x") == MINUTE
     assert steps(times[::-1]).step(name="x") == MINUTE
@@ -108,26 +108,26 @@ def test_step_is_the_mode_of_the_distances() -> None:
     ],
 )
 def test_a_doubtful_step(times: list[int], given: int | None, message: str) -> None:
-    """A step that would move closes is not taken."""
+    """An ambiguous step is an error."""
     with pytest.raises(FeedError, match=message):
         steps(times).step(name="x", given=given)
 
 
 def test_a_given_step_is_taken() -> None:
-    """Rows farther apart than the step are holes, one row alone is enough."""
+    """Rows further apart than the given step are gaps; one row is enough."""
     assert steps([0, 300, 600]).step(name="x", given=MINUTE) == MINUTE
     assert steps([0]).step(name="x", given=HOUR) == HOUR
 
 
 @pytest.mark.parametrize("text", ["", "1", "m", "0m", "-1m", "1.5h", "1w", "1m ", "9999999s"])
 def test_a_step_not_written_like_one(text: str) -> None:
-    """The message says how to write it."""
+    """The error for an invalid step states the syntax."""
     with pytest.raises(FeedError, match="--step must be a whole number with s, m, h or d"):
         parse_step(text)
 
 
 def test_unknown_columns_list_the_readers(tmp_path: Path) -> None:
-    """Who meets an unknown format learns which there are."""
+    """The error for unknown columns lists the readers."""
     path = samples.write(tmp_path / "x.csv", ["hour,inflow", "1,2"])
     with pytest.raises(FeedError, match=r"no reader knows hour, inflow.*klines.*orders"):
         plan(path, **PAIR)
@@ -135,28 +135,28 @@ def test_unknown_columns_list_the_readers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fmt", ["klines", "orders"])
 def test_the_wrong_format_says_what_was_expected(tmp_path: Path, fmt: str) -> None:
-    """``--format`` against the columns is an error with both."""
+    """A ``--format`` that does not match is an error with both lists of columns."""
     path = samples.candles_parquet(tmp_path / "c.parquet", 3)
     with pytest.raises(FeedError, match=f"expected the {fmt} columns .* found start, low"):
         plan(path, fmt=fmt, **PAIR)
 
 
 def test_a_format_that_does_not_exist(tmp_path: Path) -> None:
-    """The known names are listed."""
+    """The error for an unknown format lists the known ones."""
     path = samples.candles_parquet(tmp_path / "c.parquet", 3)
     with pytest.raises(FeedError, match="--format must be auto or one of klines, candles"):
         plan(path, fmt="tea-leaves", **PAIR)
 
 
 def test_a_header_and_nothing_else(tmp_path: Path) -> None:
-    """No rows is no recording."""
+    """A file without rows is refused."""
     path = samples.write(tmp_path / "x.csv", ["date,open,high,low,close,volume"])
     with pytest.raises(FeedError, match="has a header but no rows"):
         plan(path, **PAIR)
 
 
 def test_a_reader_that_loses_rows_is_stopped(tmp_path: Path) -> None:
-    """Whatever a reader forgets to account for is found at the end."""
+    """A reader that does not count every row is detected at the end."""
 
     class Forgetful(BarReader):
         """Drops every tenth bar without a word."""

@@ -23,7 +23,7 @@ PAIR: dict[str, Any] = {"venue": "here", "base": "USDC", "quote": "USD"}
 
 
 def read(path: Path, **options: object) -> tuple[list[Quote], Tally, list[Reject]]:
-    """Import a file with nothing left to guess."""
+    """Import a file with explicit options."""
     rejects: list[Reject] = []
     tally = Tally(on_reject=rejects.append)
     made = plan(path, **{**PAIR, **options})
@@ -48,7 +48,7 @@ def read(path: Path, **options: object) -> tuple[list[Quote], Tally, list[Reject
 def test_bars_of_every_format(
     tmp_path: Path, build: object, name: str, reader: str, step: int
 ) -> None:
-    """One quote per bar: close as exact text, at open plus step, volume kept, zero included."""
+    """One quote per bar: its close as exact text, at open plus step, with its volume."""
     path = build(tmp_path / name)  # type: ignore[operator] # a builder of samples
     assert plan(path, **PAIR).reader.name == reader
     quotes, tally, _ = read(path)
@@ -60,7 +60,7 @@ def test_bars_of_every_format(
 
 
 def test_wire_text_of_a_quote(tmp_path: Path) -> None:
-    """The JSON is plain decimals and UTC times, with a stable id and sequence."""
+    """The JSON has plain decimals and UTC times, with a stable id and sequence number."""
     quotes, _, _ = read(samples.candles_parquet(tmp_path / "c.parquet", 2))
     assert msgspec.json.decode(msgspec.json.encode(quotes[1])) == {
         "type": "quote",
@@ -80,7 +80,7 @@ def test_wire_text_of_a_quote(tmp_path: Path) -> None:
 @pytest.mark.parametrize("per_second", [1000, 1_000_000, 1_000_000_000])
 @pytest.mark.parametrize("header", [True, False])
 def test_klines_in_any_unit_of_time(tmp_path: Path, per_second: int, header: bool) -> None:
-    """The unit of time follows from its size, with a header or without."""
+    """The size of a time determines its unit, with a header or without."""
     path = samples.klines_csv(tmp_path / "k.csv", 10, header=header, per_second=per_second)
     quotes, _, _ = read(path)
     assert quotes[0].ts == datetime(2023, 3, 10, 0, 1, tzinfo=UTC)
@@ -99,7 +99,7 @@ HEADER = "start,low,high,open,close,volume"
 
 
 def candle(second: int, close: str = "1", **cells: str) -> str:
-    """One line of candles around `close`."""
+    """Return one line of candles around `close`."""
     row = {"low": "0.5", "high": "2", "open": "1", "close": close, "volume": "7", **cells}
     return ",".join((str(samples.START + second), *(row[n] for n in HEADER.split(",")[1:])))
 
@@ -130,7 +130,7 @@ def candle(second: int, close: str = "1", **cells: str) -> str:
     ],
 )
 def test_a_row_that_cannot_be_used(tmp_path: Path, line: str, reason: Reason) -> None:
-    """It is skipped, counted with its reason, listed with its row; the others are kept."""
+    """It is skipped, counted with its reason and listed with its row; the others are used."""
     lines = [HEADER, candle(0), candle(60), line, candle(180), candle(240, "1.25")]
     quotes, tally, rejects = read(samples.write(tmp_path / "x.csv", lines))
     assert [q.ts.timestamp() - samples.START for q in quotes] == [60, 120, 240, 300]
@@ -140,7 +140,7 @@ def test_a_row_that_cannot_be_used(tmp_path: Path, line: str, reason: Reason) ->
 
 
 def test_rows_after_a_broken_line_keep_their_number(tmp_path: Path) -> None:
-    """Row numbers count broken lines, so that a listed row is found in the file."""
+    """Row numbers count broken lines, so that a listed row can be found in the file."""
     lines = [HEADER, candle(0), "broken", candle(60), candle(120, "NaN"), candle(180)]
     _, _, rejects = read(samples.write(tmp_path / "x.csv", lines))
     assert [(r.row, r.reason) for r in rejects] == [
@@ -159,7 +159,7 @@ def test_rows_in_any_order(tmp_path: Path) -> None:
 
 
 def test_missing_minutes_are_counted_not_invented(tmp_path: Path) -> None:
-    """A hole stays a hole; the tally says how many steps and how long."""
+    """A gap gives no quotes; the tally has its steps and its length."""
     lines = [HEADER, *(candle(60 * n) for n in (0, 1, 2, 5, 6, 8))]
     quotes, tally, _ = read(samples.write(tmp_path / "x.csv", lines))
     assert len(quotes) == 6
@@ -167,7 +167,7 @@ def test_missing_minutes_are_counted_not_invented(tmp_path: Path) -> None:
 
 
 def test_range_is_on_closes_and_half_open(tmp_path: Path) -> None:
-    """``from <= close < to``; what is outside is counted but not listed."""
+    """``from <= close < to``; rows outside are counted but not listed."""
     path = samples.write(tmp_path / "x.csv", [HEADER, *(candle(60 * n) for n in range(10))])
     us = samples.START * SECOND
     quotes, tally, rejects = read(path, since_us=us + 3 * MINUTE, until_us=us + 5 * MINUTE)
@@ -177,7 +177,7 @@ def test_range_is_on_closes_and_half_open(tmp_path: Path) -> None:
 
 
 def test_another_ticker_in_one_file(tmp_path: Path) -> None:
-    """Rows about another pair do not leak into the feed."""
+    """Rows about another pair do not become quotes of the feed."""
     lines = samples.bars_csv(tmp_path / "b.csv", 5).read_text().splitlines()
     lines.insert(3, lines[3].replace("USDCUSDT", "BTCUSDT"))
     quotes, tally, _ = read(samples.write(tmp_path / "c.csv", lines))
@@ -186,7 +186,7 @@ def test_another_ticker_in_one_file(tmp_path: Path) -> None:
 
 
 def test_floats_are_their_shortest_text(tmp_path: Path) -> None:
-    """Binary floats, 32 bits ones too, give the decimal that was meant; noise is cut at 1e-18."""
+    """Binary floats give their shortest decimal, cut at 1e-18; also 32-bit floats."""
     import pyarrow as pa
 
     single = pa.array([0.9997, 1.0001], pa.float32())
@@ -207,7 +207,7 @@ def test_floats_are_their_shortest_text(tmp_path: Path) -> None:
 
 
 def test_readers_agree_on_nothing_but_their_own(tmp_path: Path) -> None:
-    """No two readers are equally sure of one another's samples."""
+    """No two readers match one another's samples equally well."""
     built = {
         "klines": samples.klines_parquet(tmp_path / "k.parquet", 5),
         "candles": samples.candles_parquet(tmp_path / "c.parquet", 5),
@@ -221,7 +221,7 @@ def test_readers_agree_on_nothing_but_their_own(tmp_path: Path) -> None:
 
 
 def test_two_readers_equally_sure(tmp_path: Path) -> None:
-    """A tie is an error that names the option, not a choice."""
+    """A tie is an error that names the option."""
     from riskwatch.feeds.formats import Candles
 
     class Twin(Candles):

@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 def count(path: Path) -> int:
-    """Rows of the first column."""
+    """Return the number of rows of the first column."""
     table = open_table(path)
     return sum(1 for _ in table.rows(table.head.columns[:1], lambda *_: None))
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    """The path is named."""
+    """The error names the path."""
     with pytest.raises(FeedError, match=r"nowhere\.csv: no such file"):
         open_table(tmp_path / "nowhere.csv")
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    """A folder is said to be one."""
+    """The error states that the path is a folder."""
     with pytest.raises(FeedError, match="is a folder, expected a CSV or Parquet file"):
         open_table(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"   \n1,2\n", b"a\x00b,c\n"])
 def test_nothing_that_could_be_a_table(tmp_path: Path, content: bytes) -> None:
-    """Empty and binary files are refused by what was expected."""
+    """Empty and binary files are refused; the error states what was expected."""
     path = tmp_path / "x.csv"
     path.write_bytes(content)
     with pytest.raises(FeedError, match="expected a"):
@@ -47,14 +47,14 @@ def test_nothing_that_could_be_a_table(tmp_path: Path, content: bytes) -> None:
 
 
 def test_csv_called_parquet(tmp_path: Path) -> None:
-    """A wrong extension is found before it is read as text."""
+    """A wrong extension is detected before the file is read as text."""
     path = samples.bars_csv(tmp_path / "b.csv", 3).rename(tmp_path / "b.parquet")
     with pytest.raises(FeedError, match="expected a Parquet file"):
         open_table(path)
 
 
 def test_parquet_called_csv(tmp_path: Path) -> None:
-    """What a file is follows from its first bytes, not from its name."""
+    """The first bytes determine the format, not the name."""
     path = samples.candles_parquet(tmp_path / "c.parquet", 3).rename(tmp_path / "c.csv")
     assert count(path) == 3
 
@@ -70,7 +70,7 @@ def test_a_truncated_file(tmp_path: Path, name: str) -> None:
 
 
 def test_damage_inside_a_parquet_file(tmp_path: Path) -> None:
-    """Garbage where the data pages are is an error that names the file."""
+    """Damaged data pages are an error that names the file."""
     path = samples.candles_parquet(tmp_path / "c.parquet", 3000)
     data = bytearray(path.read_bytes())
     data[4:2000] = b"\xff" * 1996
@@ -80,7 +80,7 @@ def test_damage_inside_a_parquet_file(tmp_path: Path) -> None:
 
 
 def test_text_that_is_not_utf8(tmp_path: Path) -> None:
-    """The first bad bytes stop the import, in the header or behind it."""
+    """The first invalid bytes stop the import, in the header or after it."""
     path = tmp_path / "x.csv"
     path.write_bytes(b"pr\xe9,b\n1,2\n")
     with pytest.raises(FeedError, match="UTF-8"):
@@ -91,13 +91,13 @@ def test_text_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def test_a_column_twice(tmp_path: Path) -> None:
-    """Two columns of one name leave no way to know which is meant."""
+    """Two columns of one name are refused as ambiguous."""
     with pytest.raises(FeedError, match=r"found \['close'\] twice"):
         open_table(samples.write(tmp_path / "x.csv", ["close,Close", "1,2"]))
 
 
 def test_names_a_byte_order_mark_and_other_delimiters(tmp_path: Path) -> None:
-    """Names are normalised; a mark and semicolons do not end up in them."""
+    """Names are normalised, without a byte-order mark or semicolons."""
     path = tmp_path / "x.csv"
     path.write_bytes("\ufeff;Open time;Close\r\n7;1;2\r\n".encode())
     table = open_table(path)
@@ -106,7 +106,7 @@ def test_names_a_byte_order_mark_and_other_delimiters(tmp_path: Path) -> None:
 
 
 def test_rows_stream(tmp_path: Path) -> None:
-    """The first row comes before the second block is read; row numbers run on over blocks."""
+    """The first row comes before the second block is read; row numbers continue over blocks."""
     path = samples.klines_csv(tmp_path / "k.csv", 2000)
     table = open_table(path, block_bytes=4096)
     rows = table.rows(["0"], lambda *_: None)

@@ -1,4 +1,4 @@
-"""Priors and asks are measured on paths alone: what they say of paths whose odds are known."""
+"""Priors and requests on paths with known probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TARGET = PredictionTarget(kind="depeg", side="discount", threshold=50.0, horizon
 
 
 def test_a_sample_is_true_if_the_path_gets_there_within_the_horizon() -> None:
-    """Not at the moment itself, not after; what is met already is no question."""
+    """The horizon excludes the sample itself; a target that is already met is not sampled."""
     path = [0.0] * 5 + [60.0] + [0.0] * 20
     found = prior_samples(TARGET, 60.0, [path], [2.0])
     asked = [n for n in range(len(path) - 10) if path[n] < 50.0]
@@ -33,7 +33,7 @@ def test_a_sample_is_true_if_the_path_gets_there_within_the_horizon() -> None:
 
 
 def test_an_escalation_is_asked_from_its_start_on() -> None:
-    """Between start and threshold, and nowhere else."""
+    """An escalation is sampled only between start and threshold."""
     target = PredictionTarget(
         kind="depeg", side="discount", threshold=50.0, horizon_s=60.0, start=20.0
     )
@@ -51,7 +51,7 @@ def _made(rule: RuleLogit, seed: int, weight_of_true: float = 1.0) -> PriorSampl
 
 
 def test_a_prior_is_found_again() -> None:
-    """Labels drawn by a known rule give that rule back, calibrated on others."""
+    """Labels drawn by a known rule give that rule back, calibrated on other paths."""
     rule = RuleLogit(probability=0.6, slope=5.0, floor=0.4)
     found = fit_prior(_made(rule, 1), _made(rule, 2))
     again = RuleLogit(probability=found.probability, slope=found.slope, floor=found.floor)
@@ -62,7 +62,7 @@ def test_a_prior_is_found_again() -> None:
 
 
 def test_weights_count() -> None:
-    """Trues that count a tenth make the whole less likely."""
+    """A smaller weight of the true samples lowers the probability."""
     rule = RuleLogit(probability=0.6, slope=5.0, floor=0.4)
     plain, light = (
         fit_prior(_made(rule, 1), _made(rule, 2)),
@@ -72,14 +72,14 @@ def test_weights_count() -> None:
 
 
 def test_labels_of_one_kind_are_refused() -> None:
-    """Nothing can be measured on calm alone."""
+    """A fit needs both labels."""
     calm = PriorSamples(np.zeros(5), np.zeros(5, dtype=bool), np.ones(5))
     with pytest.raises(ValueError, match="both labels"):
         fit_prior(calm, calm)
 
 
 def test_every_generation_starts_at_the_prior_of_its_target() -> None:
-    """Unless its own options say otherwise; another target has the usual one."""
+    """The options of a generation may override it; a target without a prior has the default."""
     prior = PriorConfig(probability=0.2, slope=3.0, floor=0.5)
     config = ModelsConfig(
         targets=(
@@ -93,20 +93,20 @@ def test_every_generation_starts_at_the_prior_of_its_target() -> None:
             GenerationConfig(model="anchored", name="own", options={"anchor": 0.9}),
         ),
     )
-    said = {
-        rung.name: [
-            rung.untrained_model(f"depeg(discount {bp}bp, 1h)").score({"severity": 1.0}).probability
+    probabilities = {
+        spec.name: [
+            spec.untrained_model(f"depeg(discount {bp}bp, 1h)").score({"severity": 1.0}).probability
             for bp in (50, 20)
         ]
-        for rung in generation_specs(config)
+        for spec in generation_specs(config)
     }
     for name in ("rules", "anchored", "adaptive"):
-        assert said[name] == pytest.approx([0.2, 0.5]), name
-    assert said["own"] == pytest.approx([0.9, 0.9])
+        assert probabilities[name] == pytest.approx([0.2, 0.5]), name
+    assert probabilities["own"] == pytest.approx([0.9, 0.9])
 
 
 def test_an_ask_is_tried_against_the_plain_rule() -> None:
-    """On one break and one scare: minutes before 80 bp, and what was raised in vain."""
+    """On one break and one excursion: minutes before 80 bp, and false alarms."""
     brk = [0.0] * 60 + [float(n) for n in range(15, 90)] + [90.0] * 60
     scare = [0.0] * 60 + [25.0] * 2 + [0.0] * 600
     found = {
@@ -118,13 +118,13 @@ def test_an_ask_is_tried_against_the_plain_rule() -> None:
 
 
 def test_an_ask_that_never_comes_has_no_lead() -> None:
-    """Missed breaks count as late by the whole path; without a break there is no figure."""
+    """A missed break counts as late by the whole path; without a break there is no figure."""
     calm = list(try_asks(RuleLogit(), 20.0, [[0.0] * 100], [1.0]))
     assert all(t.vain == 0.0 and not t.lead_min < inf for t in calm)
 
 
 def test_drawn_paths_are_the_same_for_ever_and_weigh_one_in_the_mean() -> None:
-    """Deep ones are rare by weight, not by number."""
+    """Deep excursions are rare by weight, not by number."""
     assert discount_paths(5) == discount_paths(5)
     assert random_episode(5) == random_episode(5)
     weights = [episode_weight(n) for n in range(3_000)]

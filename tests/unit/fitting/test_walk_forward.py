@@ -1,4 +1,4 @@
-"""Folds walk forward: nothing is learned from what was not over yet."""
+"""Folds walk forward: a model learns only from samples whose horizon has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ samples = st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max
 
 @given(samples, st.integers(1, 200), st.integers(2, 6))
 def test_no_fold_looks_ahead(steps: list[tuple[int, bool]], horizon: int, count: int) -> None:
-    """Training samples were over before the first test sample was taken; none is tested twice."""
+    """Horizons of training samples end before the first test sample; none is tested twice."""
     us = np.cumsum([step for step, _ in steps]).tolist()
     labels = [label for _, label in steps]
     tested: list[int] = []
@@ -29,20 +29,20 @@ def test_no_fold_looks_ahead(steps: list[tuple[int, bool]], horizon: int, count:
 
 
 def test_samples_out_of_order_are_refused() -> None:
-    """There is no walking forward through a shuffled series."""
+    """Samples out of order are an error."""
     with pytest.raises(ValueError, match="in order of time"):
         list(blocks([2, 1], [True, False], 1))
 
 
 def test_calibration_refuses_what_points_the_wrong_way() -> None:
-    """A margin that says less where there is more danger is not turned round."""
+    """A margin that falls with the probability is an error, not inverted."""
     margins = np.array([-2.0, -1.0, 1.0, 2.0] * 200)
     with pytest.raises(ValueError, match="slope was"):
         platt(margins, margins < 0.0)
 
 
 def test_calibration_undoes_a_stretch() -> None:
-    """Margins that are twice the log-odds come back to them."""
+    """Margins of twice the log-odds are calibrated to the log-odds."""
     rng = np.random.default_rng(1)
     logits = rng.normal(size=20_000)
     labels = rng.random(20_000) < 1.0 / (1.0 + np.exp(-logits))
@@ -52,7 +52,7 @@ def test_calibration_undoes_a_stretch() -> None:
 
 
 def test_too_little_is_said_and_not_fitted() -> None:
-    """A target without enough true labels has no model, and the reason is kept."""
+    """A target with too few true labels has no model, and the reason is returned."""
     with pytest.raises(NotFittedError, match="too few to fit"):
         fit(rows_of(40), HORIZON_S, FitSettings())
     made, reasons = fit_artefact(rows_of(40), {TARGET: HORIZON_S}, ["made"], FitSettings())

@@ -1,4 +1,4 @@
-"""The sample firm: every snapshot equals what fills and transfers say, to the last digit."""
+"""The sample firm: every snapshot equals the sum of fills and transfers, to the last digit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LIFE = {
 
 
 def folded(events: list[Event]) -> int:
-    """Fold fills and transfers from the opening, compare every snapshot; how many there were."""
+    """Sum up fills and transfers from the opening, compare every snapshot, and count them."""
     held: dict[tuple[str, str, str], Decimal] = {}
     compared = 0
     with localcontext() as context:
@@ -69,19 +69,19 @@ def folded(events: list[Event]) -> int:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_snapshots_equal_the_fold_of_fills_and_transfers(seed: int) -> None:
-    """On another window, with the coarse path: three days, hourly, nothing lost or made up."""
+    """The snapshots of three days on the coarse path are exact."""
     events = list(book_events(START, START + DAYS, seed))
     assert folded(events) == 72 * 3 * 2 * 4
     assert all(a.ts <= b.ts for a, b in pairwise(events))
 
 
 def test_snapshots_equal_the_fold_through_the_episode() -> None:
-    """And at the episode's own prices."""
+    """The snapshots at the prices of an episode are exact."""
     assert folded(list(scenarios.events("usdc_2023", 3))) == 76 * 3 * 2 * 4
 
 
 def test_the_ledger_agrees_and_refuses_nothing() -> None:
-    """The real ledger stage finds no break in a day of it, and its holdings are the totals."""
+    """The ledger stage finds no break in a day, and its holdings equal the totals."""
     stage, state = LedgerStage(), LedgerState()
     events = list(book_events(START, START + timedelta(days=1), 4))
     for e in events:
@@ -105,7 +105,7 @@ def test_the_ledger_agrees_and_refuses_nothing() -> None:
 
 
 def test_opening_is_about_twelve_million_in_two_books_at_three_venues() -> None:
-    """USD, USDC, USDT and BTC add up to what is stated."""
+    """USD, USDC, USDT and BTC add up to the stated total."""
     opening: dict[str, Decimal] = {}
     for e in book_events(START, START):
         if isinstance(e, Balance):
@@ -114,7 +114,7 @@ def test_opening_is_about_twelve_million_in_two_books_at_three_venues() -> None:
 
 
 def test_nothing_is_ever_overdrawn_and_locks_are_orders_and_withdrawals() -> None:
-    """Free and locked never negative; locked covers the resting orders."""
+    """Free and locked are never negative; locked covers the resting orders."""
     events = list(book_events(START, START + DAYS))
     for e in events:
         if isinstance(e, Balance) and e.kind == "custody":
@@ -128,7 +128,7 @@ def test_nothing_is_ever_overdrawn_and_locks_are_orders_and_withdrawals() -> Non
 
 
 def test_transfers_live_a_whole_life_at_both_ends() -> None:
-    """Only allowed steps, equal amounts at both ends, some end badly, all end in time."""
+    """Statuses follow the allowed order, both ends have equal amounts, and every transfer ends."""
     events = list(book_events(START, START + 8 * DAYS, 5))
     last: dict[tuple[str, str], str] = {}
     amounts: dict[str, set[tuple[str, Decimal]]] = {}
@@ -149,7 +149,7 @@ def test_transfers_live_a_whole_life_at_both_ends() -> None:
 
 
 def test_a_dropped_holding_appears_nowhere() -> None:
-    """Without USDC in `hold` no event names it."""
+    """Without USDC in `hold`, no event names it."""
     for e in book_events(START, START + timedelta(hours=12), hold=("USDT", "BTC")):
         named = [getattr(e, f, None) for f in ("asset", "base", "quote", "fee_asset")]
         assert "USDC" not in named
@@ -165,7 +165,7 @@ def test_one_venue_and_no_coins_still_work() -> None:
 
 
 def test_the_position_is_marked_and_orders_are_replaced_every_hour() -> None:
-    """One perpetual with exact profit, and no order outlives its hour."""
+    """One perpetual with exact profit, and no order remains longer than an hour."""
     events = list(book_events(START, START + timedelta(hours=5)))
     marks = [e for e in events if isinstance(e, Position)]
     margin = [e for e in events if isinstance(e, Balance) and e.kind == "margin"]
@@ -187,6 +187,6 @@ def test_the_position_is_marked_and_orders_are_replaced_every_hour() -> None:
 def test_what_the_firm_cannot_hold_is_refused(
     hold: tuple[str, ...], venues: tuple[str, ...]
 ) -> None:
-    """An asset it does not trade, or nowhere to hold it."""
+    """An asset that the firm does not trade, or no venue, is refused."""
     with pytest.raises(RiskwatchError, match="sample book holds"):
         book_events(START, START + DAYS, hold=hold, venues=venues)

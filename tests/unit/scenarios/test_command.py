@@ -1,4 +1,4 @@
-"""``riskwatch scenario``: what it lists and what it writes."""
+"""``riskwatch scenario``: its list and its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_list_names_every_episode_with_its_window() -> None:
-    """One line each."""
+    """Each episode is one line."""
     result = CliRunner().invoke(app, ["list"])
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) == len(scenarios.names())
@@ -25,7 +25,7 @@ def test_list_names_every_episode_with_its_window() -> None:
 
 
 def test_what_is_written_reads_back_as_the_same_events(tmp_path: Path) -> None:
-    """Every line decodes by the contract's types, to what the generator made."""
+    """Every line decodes to the event that was generated."""
     path = tmp_path / "e.ndjson"
     args = ["write", "usdc_2023", "--out", str(path), "--seed", "3"]
     result = CliRunner().invoke(app, args)
@@ -39,14 +39,14 @@ def test_what_is_written_reads_back_as_the_same_events(tmp_path: Path) -> None:
 
 
 def test_without_the_book_only_the_market_and_the_news_are_written() -> None:
-    """To stdout: quotes and credit events, nothing of the firm."""
+    """Stdout then has quotes and credit events only."""
     result = CliRunner().invoke(app, ["write", "usdc_2023", "--no-book"])
     kinds = {msgspec.json.decode(line)["type"] for line in result.stdout.splitlines()}
     assert kinds == {"quote", "credit"}
 
 
 def test_an_unwritable_file_is_a_clear_error(tmp_path: Path) -> None:
-    """The file is named, and nothing is left behind."""
+    """The error names the file, and no partial file remains."""
     result = CliRunner().invoke(app, ["write", "usdc_2023", "--out", str(tmp_path / "no" / "f")])
     assert isinstance(result.exception, RiskwatchError)
     assert "cannot be written" in str(result.exception)
@@ -54,6 +54,6 @@ def test_an_unwritable_file_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_an_unknown_episode_is_refused() -> None:
-    """The error names the known ones."""
+    """The error names the known episodes."""
     result = CliRunner().invoke(app, ["write", "nothing"])
     assert "there are: bad_prints, " in str(result.exception)

@@ -1,4 +1,4 @@
-"""The episode USDC, March 2023: its facts come out, whatever the seed."""
+"""The episode of USDC in March 2023 has the published facts, whatever the seed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MINUTE = timedelta(minutes=1)
 
 
 def stated(feed: str, seed: int = 1) -> list[Quote]:
-    """All quotes of one feed of the episode."""
+    """Return all quotes of one feed of the episode."""
     episode = load("usdc_2023")
     return list(quotes(episode, next(f for f in episode.feeds if f.name == feed), seed))
 
 
 def at(day: int, hour: int, minute: int) -> datetime:
-    """Name a minute of March 2023."""
+    """Return a minute of March 2023."""
     return datetime(2023, 3, day, hour, minute, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_kraken_crosses_each_level_when_it_did(seed: int) -> None:
-    """First close below each level, the low, and the last close below 0.99, to the minute."""
+    """The first close below each level, the low, and the last close below 0.99 are exact."""
     closes = [(q.ts, q.last or Decimal(0)) for q in stated("kraken:USDC/USD", seed)]
     facts = {
         "0.998": at(10, 21, 52),
@@ -62,7 +62,7 @@ def test_usdt_premium_peaks_where_it_did(seed: int) -> None:
 
 
 def test_bad_print_stands_alone_in_a_stale_book() -> None:
-    """Binance.US repeats one price without volume, but for 0.822 at 04:30."""
+    """Binance.US repeats one price without volume, except for 0.822 at 04:30."""
     window = [q for q in stated("binanceus:USDC/USDT") if at(11, 4, 5) <= q.ts < at(11, 4, 40)]
     bad = [q for q in window if q.ts == at(11, 4, 30)]
     rest = [q for q in window if q.ts != at(11, 4, 30)]
@@ -74,7 +74,7 @@ def test_bad_print_stands_alone_in_a_stale_book() -> None:
 
 
 def test_quiet_minutes_are_left_out_or_carried_forward_as_the_venue_does() -> None:
-    """Kraken is silent in a minute without a trade; Binance.US repeats with zero volume."""
+    """In a minute without a trade Kraken has no quote; Binance.US repeats with zero volume."""
     kraken, binance = stated("kraken:BTC/USDC"), stated("binanceus:BTC/USDC")
     minutes = (at(13, 16, 0) - at(10, 12, 0)) // MINUTE + 1
     assert 0.55 * minutes < len(kraken) < 0.75 * minutes
@@ -86,7 +86,7 @@ def test_quiet_minutes_are_left_out_or_carried_forward_as_the_venue_does() -> No
 
 
 def test_books_are_never_crossed_and_prices_stay_near_the_path() -> None:
-    """Bid below last below ask, and BTC within noise of its value over the coin's."""
+    """Bid is below last and last below ask, and BTC stays within noise of its path."""
     prices = scenarios.EpisodePrices(load("usdc_2023"))
     for quote in stated("coinbase:BTC/USDT"):
         assert quote.bid is not None
@@ -100,7 +100,7 @@ def test_books_are_never_crossed_and_prices_stay_near_the_path() -> None:
 
 
 def test_events_are_sorted_unique_and_the_same_for_the_same_seed() -> None:
-    """Ordered by time, one identity each; another seed moves prices, not the facts."""
+    """Events are ordered and have unique identities; another seed changes prices, not facts."""
     events, again, other = (list(scenarios.events("usdc_2023", seed)) for seed in (7, 7, 8))
     first, second, third = (msgspec.json.encode(made) for made in (events, again, other))
     assert first == second
@@ -113,7 +113,7 @@ def test_events_are_sorted_unique_and_the_same_for_the_same_seed() -> None:
 
 
 def test_path_passes_through_its_points_and_is_straight_in_log() -> None:
-    """Geometric mean half way; flat outside; noise only away from way-points."""
+    """The geometric mean is half way; the path is flat outside; way-points have no noise."""
     path = PricePath([(at(1, 0, 0), 1.0), (at(1, 1, 0), 4.0)])
     hour = 3_600_000_000
     start = int(at(1, 0, 0).timestamp()) * 1_000_000
@@ -138,7 +138,7 @@ def test_path_passes_through_its_points_and_is_straight_in_log() -> None:
 def test_impossible_way_points_are_refused(
     points: list[tuple[datetime, float]], message: str
 ) -> None:
-    """Nothing, two values at one time, and what is not a price."""
+    """No way-point, two values at one time, and a value that is not a price are refused."""
     with pytest.raises(ValueError, match=message):
         PricePath(points)
 
@@ -174,7 +174,7 @@ volume = 1.0
     ],
 )  # fmt: skip
 def test_an_episode_that_cannot_be_used_is_refused(old: str, new: str, message: str) -> None:
-    """Each mistake is named, with the file."""
+    """The error names each mistake, with the file."""
     assert parse(GOOD.encode(), "x").name == "x"
     with pytest.raises(ConfigError, match=message) as caught:
         parse(GOOD.replace(old, new).encode(), "x")
@@ -182,6 +182,6 @@ def test_an_episode_that_cannot_be_used_is_refused(old: str, new: str, message: 
 
 
 def test_an_unknown_episode_is_named_with_the_known_ones() -> None:
-    """The error says what there is."""
+    """The error names the known episodes."""
     with pytest.raises(RiskwatchError, match=r"'svb'; there are: .*usdc_2023"):
         load("svb")

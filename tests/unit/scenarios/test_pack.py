@@ -1,4 +1,4 @@
-"""The pack: every episode can be played and scored, and mistakes in one are told."""
+"""The pack: every episode can be played and scored, and mistakes in one are errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = {
 
 
 def test_the_pack_is_complete() -> None:
-    """Fourteen at least, half a dozen controls, several seeds each."""
+    """There are at least fourteen episodes, half a dozen controls, and several seeds each."""
     assert set(scenarios.names()) >= KINDS
     made = [load(name) for name in scenarios.names()]
     assert sum(all(e.kind == "control" for e in m.events) for m in made) >= 6
@@ -31,7 +31,7 @@ def test_the_pack_is_complete() -> None:
 
 @pytest.mark.parametrize("name", sorted(KINDS - {"usdc_2023"}))
 def test_events_are_sorted_unique_and_within_the_contract(name: str) -> None:
-    """Every event reads back as it was written, by the contract's own decoder."""
+    """The contract's decoder reads every event back as it was written."""
     events = list(scenarios.events(name, 2))
     assert all(a.ts <= b.ts for a, b in pairwise(events))
     assert len({(e.source, e.event_id) for e in events}) == len(events)
@@ -40,14 +40,14 @@ def test_events_are_sorted_unique_and_within_the_contract(name: str) -> None:
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
-    """Another one moves the scenery."""
+    """Another seed gives other events."""
     one, again, other = (list(scenarios.events("ftx_2022", s)) for s in (4, 4, 5))
     assert one == again
     assert one != other
 
 
 def test_what_is_stuck_stays_pending_and_locked() -> None:
-    """From the hour on which the venue stopped, nothing that is asked for is sent."""
+    """From the hour at which the venue stopped, no requested withdrawal is sent."""
     episode = load("ftx_2022")
     [plan] = episode.withdrawals
     assert plan.stuck_from is not None
@@ -64,7 +64,7 @@ def test_what_is_stuck_stays_pending_and_locked() -> None:
 
 
 def test_balances_are_what_was_stated_less_what_was_sent() -> None:
-    """To the last digit; what waits is locked."""
+    """Balances are exact to the last digit, and pending withdrawals are locked."""
     episode = load("bybit_2025")
     sent = 0
     for event in firm_events(episode, 3):
@@ -77,7 +77,7 @@ def test_balances_are_what_was_stated_less_what_was_sent() -> None:
 
 
 def test_a_basis_moves_one_venue_and_no_other() -> None:
-    """USDe below 0.91 at one venue within its minutes, and at par elsewhere."""
+    """USDe is below 0.91 at one venue within its minutes, and at par elsewhere."""
     lows: dict[str, float] = {}
     for event in scenarios.events("usde_2025", 1, book=False):
         if isinstance(event, Quote) and event.base == "USDe":
@@ -87,14 +87,14 @@ def test_a_basis_moves_one_venue_and_no_other() -> None:
 
 
 def test_right_answers_are_those_that_are_known() -> None:
-    """A control never asks for HALT, and each cause has its kind of scope."""
+    """A control never requires HALT, and each cause has its kind of scope."""
     for name in scenarios.names():
-        for told in load(name).events:
-            assert told.kind == "event" or told.answer is not State.HALT
-            if Cause.COUNTERPARTY in told.causes:
-                assert told.scope.startswith("counterparty:")
-            if Cause.VENUE in told.causes:
-                assert told.scope.startswith("venue-asset:")
+        for event in load(name).events:
+            assert event.kind == "event" or event.answer is not State.HALT
+            if Cause.COUNTERPARTY in event.causes:
+                assert event.scope.startswith("counterparty:")
+            if Cause.VENUE in event.causes:
+                assert event.scope.startswith("venue-asset:")
 
 
 GOOD = """
@@ -139,7 +139,7 @@ answer = "REDUCE"
 
 
 def test_the_good_one_is_good() -> None:
-    """So that what follows fails for its own reason."""
+    """The unchanged sample is valid, so that the next test fails for its own reason."""
     assert parse(GOOD.encode(), "x").events[0].answer is State.REDUCE
 
 
@@ -162,7 +162,7 @@ def test_the_good_one_is_good() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_played_or_scored_is_refused(old: str, new: str, message: str) -> None:
-    """With the file, the key and what was expected."""
+    """The error has the file, the key and the expected value."""
     assert old in GOOD
     with pytest.raises(ConfigError, match=message):
         parse(GOOD.replace(old, new).encode(), "x")

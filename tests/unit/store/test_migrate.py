@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 VIEWS = {
+    "advisory_decisions",
     "alert_open",
     "asset_now",
     "commands",
@@ -63,7 +64,10 @@ def test_an_installed_package_carries_its_own_migrations(tmp_path: Path) -> None
     (site / "migrations").mkdir()
     (site / "migrations" / "env.py").write_text("raise SystemExit('not mine')")
     url = f"sqlite:///{tmp_path / 'x.db'}"
-    code = f"from riskwatch.store import migrate as m; m.upgrade({url!r}); print(m.migrations())"
+    code = (
+        "from riskwatch.store import migrate as m; "
+        f"m.upgrade({url!r}); print(m.migrations_folder())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         check=False,

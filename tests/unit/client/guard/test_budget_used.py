@@ -1,4 +1,4 @@
-"""The file of what went through unwinds: never too low, whatever happens to the process."""
+"""The file with the use of unwinds: a count is never too low, also after a crash."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SPENDER: Final = """
 import sys
 from pathlib import Path
 from riskwatch.client.guard.budget import Budgets
-from riskwatch.client.guard.budget import UsedFile
-budgets = Budgets(UsedFile(Path(sys.argv[1]), "desk-1"))
+from riskwatch.client.guard.budget import UsageFile
+budgets = Budgets(UsageFile(Path(sys.argv[1]), "desk-1"))
 budgets.begin([])
 while budgets.unwind({"d": 400.0}, 1.0):
     print("sent", flush=True)
@@ -32,7 +32,7 @@ print("over", flush=True)
 
 
 def spend(file: Path, until: int) -> int:
-    """Send orders in a process that is killed after so many; returns how many it sent."""
+    """Send orders in a process that is killed after `until`; return how many it sent."""
     command = [sys.executable, "-c", SPENDER, str(file)]
     sent = 0
     with subprocess.Popen(
@@ -49,19 +49,19 @@ def spend(file: Path, until: int) -> int:
 
 
 def test_a_process_that_is_killed_cannot_spend_twice(tmp_path: Path) -> None:
-    """By SIGKILL in the midst of it, again and again: in all no more than the cap is sent."""
+    """Repeated SIGKILL does not let more than the cap be sent in total."""
     file = tmp_path / "used.json"
     sent = sum(spend(file, 60) for _ in range(KILLS))
     assert sent >= 60 * KILLS
     sent += spend(file, -1)
     assert sent <= CAP["d"]
-    # An order that was counted and not sent, once for each kill, is all that is lost.
+    # Each kill loses at most one order, which was counted and not sent.
     assert sent >= CAP["d"] - KILLS
     assert spend(file, -1) == 0
 
 
 def test_what_cannot_be_written_is_not_sent(tmp_path: Path) -> None:
-    """The folder is gone: nothing passes, and it passes again once it is back."""
+    """Without its folder no order passes; orders pass again once the folder is back."""
     folder = tmp_path / "f"
     folder.mkdir()
     budgets = Budgets(UsageFile(folder / "used.json", "desk-1"))
@@ -76,7 +76,7 @@ def test_what_cannot_be_written_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_nothing_goes_before_it_is_known_what_stood() -> None:
-    """And what stood is closed for good."""
+    """No unwind passes before `begin`; the unwinds given to its first call stay closed."""
     budgets = Budgets()
     assert not budgets.unwind(CAP, 1.0)
     budgets.begin(["old"])
@@ -105,7 +105,7 @@ def test_nothing_goes_before_it_is_known_what_stood() -> None:
 def test_counts_that_cannot_be_read_do_not_begin_anew(
     tmp_path: Path, spoil: Callable[[Path], object], why: str
 ) -> None:
-    """The process does not start, and says what is wrong with which file."""
+    """An unusable file is an error that names the file and the problem."""
     path = tmp_path / "used.json"
     spoil(path)
     with pytest.raises(ConfigError, match=why):

@@ -1,4 +1,4 @@
-"""What an order is told: by state, by side, by what it reduces, and by authorised ways out."""
+"""The answers to orders: by state, by side, by reduction, and by authorised unwinds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Guarded:
-    """A switch that was not started: the test is its sources."""
+    """A kill switch that is not started; the test plays the sources."""
 
     def __init__(self, **options: Any) -> None:
         self.time = Time()
@@ -41,25 +41,25 @@ class Guarded:
         self.trust: TrustState = self.switch.trust
 
     def know(self, *rows: SwitchRow) -> Guarded:
-        """Bring rows and a heartbeat that vouches for them."""
+        """Add rows and a heartbeat that verifies them."""
         for row in rows:
             self.trust.row(row)
         self.trust.beat(self.truth.beat())
         return self.later(0)
 
     def later(self, seconds: float) -> Guarded:
-        """Let time pass, with a server that answers."""
+        """Advance the time while a server answers."""
         self.time.pass_(seconds)
         self.trust.mark_answered("test")
         self.trust.settle()
         return self
 
     def old(self) -> Guarded:
-        """Let it be older than what is decided next."""
+        """Make the process older than the next decision."""
         return self.know().later(Terms().skew_s).know()
 
     def unwind(self, usd: str = "100", bp: str = "25", seconds: float = 600) -> Unwind:
-        """Authorise a way out."""
+        """Return an authorised unwind."""
         until = moment(int(self.time.wall * 1e6)) + timedelta(seconds=seconds)
         return Unwind(max_usd=Decimal(usd), max_slip_bp=float(bp), until=until)
 
@@ -69,7 +69,7 @@ ORDER: dict[str, Any] = {"counterparty": "kraken", "asset": ("BTC", "USDC"), "bo
 
 
 def test_unknown_is_halt_and_cancels_pass() -> None:
-    """Before anything is known: no order, not even one that reduces; every cancel."""
+    """Before the first heartbeat no order passes, not even a reducing one; cancels pass."""
     switch = Guarded().switch
     answer = switch.allows(**ORDER, reduces=True)
     assert not answer
@@ -79,7 +79,7 @@ def test_unknown_is_halt_and_cancels_pass() -> None:
 
 
 def test_a_coin_never_seen_is_normal() -> None:
-    """In a table that is vouched for."""
+    """A scope without a row in a verified table is NORMAL."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide(COIN, State.HALT))
     answer = guarded.switch.allows(asset="NEWCOIN", counterparty="newvenue", book="newbook")
@@ -110,7 +110,7 @@ def test_states_by_scope(scope: str, state: State, adds: bool, reduces: bool) ->
 
 
 def test_money_may_leave_a_halted_venue_and_not_come_in() -> None:
-    """A HALT never traps money; only the firm's own stops withdrawals."""
+    """At a HALT of a venue withdrawals pass; only a HALT of the firm stops them."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide(VENUE, State.HALT))
     money: dict[str, Any] = {"counterparty": "kraken", "asset": "USDC"}
@@ -121,7 +121,7 @@ def test_money_may_leave_a_halted_venue_and_not_come_in() -> None:
 
 
 def test_an_authorised_unwind_is_capped_in_size_price_and_time() -> None:
-    """It must reduce, say its size and price, fit both, and not be over; uses are counted."""
+    """An order must reduce, state size and price, and be within the caps; uses are counted."""
     guarded = Guarded().old()
     guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind()))
     ask = guarded.switch.allows
@@ -143,7 +143,7 @@ def test_an_authorised_unwind_is_capped_in_size_price_and_time() -> None:
 
 
 def test_an_unwind_ends() -> None:
-    """At its time, by the wall as it was calibrated."""
+    """An unwind ends at its time, by the calibrated wall clock."""
     guarded = Guarded().old()
     guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind(seconds=30)))
     ask: dict[str, Any] = {"reduces": True, "usd": 1.0, "slip_bp": 1.0}
@@ -153,7 +153,7 @@ def test_an_unwind_ends() -> None:
 
 
 def test_every_halt_must_have_a_way_out() -> None:
-    """One scope's unwind does not open another's HALT; where both have one, both count."""
+    """Every HALT that binds an order needs its own unwind, and all of them are counted."""
     guarded = Guarded().old()
     ask: dict[str, Any] = {"reduces": True, "usd": 10.0, "slip_bp": 1.0}
     guarded.know(
@@ -170,7 +170,7 @@ def test_every_halt_must_have_a_way_out() -> None:
 
 
 def test_a_share_of_an_unwind() -> None:
-    """Two clients with half each cannot use more than all of it together."""
+    """A client with half of the share can use only half of the cap."""
     guarded = Guarded(unwind_share=0.5).old()
     guarded.know(guarded.truth.decide(COIN, State.HALT, guarded.unwind()))
     assert not guarded.switch.allows(**ORDER, reduces=True, usd=50.1, slip_bp=1.0)
@@ -181,7 +181,7 @@ UNWIND: dict[str, Any] = {**ORDER, "reduces": True, "slip_bp": 1.0}
 
 
 def restarted(before: Guarded, **options: Any) -> Guarded:
-    """Another process under the same truth, which knows what is on the topics."""
+    """Return a new process with the same topics as an earlier one."""
     before.switch.close()
     after = Guarded(**options)
     after.time.steady, after.time.wall = before.time.steady, before.time.wall
@@ -192,12 +192,12 @@ def restarted(before: Guarded, **options: Any) -> Guarded:
 
 
 def test_a_restart_cannot_use_an_unwind_twice() -> None:
-    """Without a file: what stood when it began is closed, also if more is opened; news are not."""
+    """Without a file, unwinds from before the start are closed, also if raised later."""
     first = Guarded().old()
     row = first.truth.decide(COIN, State.HALT, first.unwind())
     assert first.know(row).switch.allows(**UNWIND, usd=60.0)
     again = restarted(first)
-    # A heartbeat from before it began says nothing of what came in between.
+    # A heartbeat from before the start does not cover the time in between.
     assert not again.know(row).switch.allows(**UNWIND, usd=1.0)
     again.later(Terms().skew_s).know()
     more = msgspec.structs.replace(row, seq=row.seq + 1, unwind=again.unwind("500"))
@@ -212,7 +212,7 @@ def test_a_restart_cannot_use_an_unwind_twice() -> None:
 
 
 def test_a_file_remembers_what_was_used(tmp_path: Path) -> None:
-    """Over restarts the cap is one cap, and the acknowledgement says the whole."""
+    """With a file the cap holds over restarts, and the acknowledgement contains the total."""
     file = tmp_path / "used.json"
     first = Guarded(used_file=file).old()
     row = first.truth.decide(COIN, State.HALT, first.unwind())
@@ -223,7 +223,7 @@ def test_a_file_remembers_what_was_used(tmp_path: Path) -> None:
     assert not again.know(row).switch.allows(**UNWIND, usd=60.0)
     assert again.switch.allows(**UNWIND, usd=40.0)
     assert again.switch.acknowledgement().unwound["d1"].usd == 100.0
-    # One that was decided while nothing ran is nobody's use.
+    # An unwind that was decided while no process ran is unused.
     other = again.truth.decide(VENUE, State.HALT, again.unwind())
     last = restarted(again, used_file=file).know(row, other)
     venue: dict[str, Any] = {"counterparty": "kraken", "asset": "BTC"}
@@ -232,7 +232,7 @@ def test_a_file_remembers_what_was_used(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_new_closes_what_stood(tmp_path: Path) -> None:
-    """It may be new because the old one was lost; and it says so to the next process."""
+    """A new file closes earlier unwinds, and the next process reads this from the file."""
     file = tmp_path / "used.json"
     first = Guarded(used_file=file)
     row = first.truth.decide(COIN, State.HALT, first.unwind())
@@ -245,13 +245,13 @@ def test_a_file_that_is_new_closes_what_stood(tmp_path: Path) -> None:
 
 
 def test_no_hedge_passes_before_anything_was_known() -> None:
-    """A restart in an outage is no new cap."""
+    """A restart during an outage does not renew the cap of hedges."""
     guarded = Guarded(hedges={"arb": 100.0})
     assert not guarded.switch.allows(**ORDER, hedge=True, usd=60.0)
 
 
 def test_expiry_in_words() -> None:
-    """REDUCE lets what reduces pass, HALT nothing but cancels; both say since when."""
+    """REDUCE lets reducing orders pass, HALT only cancels; the reason states since when."""
     guarded = Guarded(terms=Terms(reduce_s=10))
     guarded.know()
     assert guarded.switch.allows(**ORDER)
@@ -269,7 +269,7 @@ def test_expiry_in_words() -> None:
 
 
 def test_a_known_halt_is_not_softened_by_expiry() -> None:
-    """While blind, what was known last still restricts what reduces."""
+    """After expiry the last known HALT still refuses reducing orders."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide(COIN, State.HALT)).later(LIFE_S + 1)
     answer = guarded.switch.allows(**ORDER, reduces=True)
@@ -278,7 +278,7 @@ def test_a_known_halt_is_not_softened_by_expiry() -> None:
 
 
 def test_hedges_survive_expiry_up_to_their_cap() -> None:
-    """Where the venue was healthy last, in a book that has a cap, and anew after each expiry."""
+    """After expiry a hedge passes at a healthy venue within the cap, which each expiry renews."""
     guarded = Guarded(hedges={"arb": 100.0})
     guarded.know(guarded.truth.decide("counterparty:sick", State.REDUCE)).later(LIFE_S + 40)
     ask = guarded.switch.allows
@@ -294,7 +294,7 @@ def test_hedges_survive_expiry_up_to_their_cap() -> None:
 
 
 def test_a_drill_changes_nothing() -> None:
-    """The scope goes to HALT on a copy: refused there, and the real table is what it was."""
+    """A drill halts a copy of the table, and the real table does not change."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide("counterparty:other", State.HALT))
     view = guarded.trust.view
@@ -310,7 +310,7 @@ def test_a_drill_changes_nothing() -> None:
 
 
 def test_what_is_acknowledged() -> None:
-    """Scopes at WATCH or above with their decisions, the heartbeat, and why it is closed."""
+    """The acknowledgement has restricted scopes, their decisions, the heartbeat and the floor."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide(COIN, State.HALT), guarded.truth.decide(VENUE, State.NORMAL))
     ack = guarded.switch.acknowledgement()
@@ -330,7 +330,7 @@ def test_what_is_acknowledged() -> None:
      {"redis": "redis://x", "hedges": {"arb": -1.0}}],
 )  # fmt: skip
 def test_what_makes_no_switch(options: dict[str, Any]) -> None:
-    """Without a subscription, with a name that is none, a share beyond all of it, or no cap."""
+    """Invalid options are refused: no subscription, a bad name, share or URL, or no valid cap."""
     with pytest.raises(ConfigError):
         KillSwitch(**({"client": "desk-1"} | options))
 
@@ -338,13 +338,13 @@ def test_what_makes_no_switch(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", Terms.__struct_fields__)
 @pytest.mark.parametrize("value", [nan, inf, -1.0])
 def test_every_wait_has_an_end(name: str, value: float) -> None:
-    """A guard that waits for NaN seconds would wait for ever."""
+    """A waiting time must be finite and not negative."""
     with pytest.raises(ConfigError, match=name):
         Terms(**{name: value})
 
 
 def test_a_closed_switch_is_at_halt() -> None:
-    """It follows nothing any more."""
+    """After `close` everything is at HALT."""
     guarded = Guarded()
     guarded.know()
     guarded.switch.close()
@@ -359,7 +359,7 @@ def test_a_closed_switch_is_at_halt() -> None:
 def test_the_quick_look_says_what_the_judge_says(
     state: State, reduces: bool, side: str | None, usd: float | None
 ) -> None:
-    """What is spelled out for speed is the same as the one place that decides."""
+    """The fast path of `allows` gives the same answers as the order check."""
     guarded = Guarded()
     guarded.know(guarded.truth.decide(COIN, state))
     quick = guarded.switch.allows(**ORDER, side=side, reduces=reduces, usd=usd)

@@ -1,4 +1,4 @@
-"""What a guard believes, and when it stops believing."""
+"""The trust state of a guard: when the table is trusted, and when it no longer is."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ COIN, VENUE = "asset:USDC", "counterparty:kraken"
 
 
 def state_of(scene: Scene, scope: str) -> State:
-    """State that the view has for a scope."""
+    """Return the state of a scope in the view."""
     rows = {row.scope: row for row in scene.trust.view.index.find_all(None, "kraken", "USDC")}
     return rows[scope].row.state if scope in rows else State.NORMAL
 
 
 def test_nothing_is_known_at_first() -> None:
-    """Before a heartbeat agrees with the table, all is at HALT, with rows or without."""
+    """Before a heartbeat agrees with the table, everything is at HALT, with rows or without."""
     scene = Scene()
     assert scene.settle() is State.HALT
     scene.trust.row(scene.truth.decide(COIN, State.WATCH))
@@ -28,7 +28,7 @@ def test_nothing_is_known_at_first() -> None:
 
 
 def test_a_heartbeat_that_agrees_ends_it() -> None:
-    """And a coin that no row names is NORMAL."""
+    """After it, rows have their states, and a scope without a row is NORMAL."""
     scene = Scene()
     assert scene.known(scene.truth.decide(COIN, State.HALT)) is State.NORMAL
     assert state_of(scene, COIN) is State.HALT
@@ -36,7 +36,7 @@ def test_a_heartbeat_that_agrees_ends_it() -> None:
 
 
 def test_rows_may_come_after_the_heartbeat_that_vouches_for_them() -> None:
-    """The two topics are not in one order."""
+    """A row may arrive after its heartbeat, because they come from two topics."""
     scene = Scene()
     row = scene.truth.decide(COIN, State.HALT)
     scene.trust.beat(scene.truth.beat())
@@ -46,7 +46,7 @@ def test_rows_may_come_after_the_heartbeat_that_vouches_for_them() -> None:
 
 
 def test_a_heartbeat_vouches_for_the_table_of_its_time() -> None:
-    """Rows that came since stand on top, and do not make the table differ."""
+    """Rows that are newer than the heartbeat do not make the table differ."""
     scene = Scene()
     scene.known(scene.truth.decide(COIN, State.WATCH))
     scene.time.pass_(1.0)
@@ -59,7 +59,7 @@ def test_a_heartbeat_vouches_for_the_table_of_its_time() -> None:
 
 
 def test_expiry_is_reduce_then_halt_and_ends_by_itself() -> None:
-    """At `valid_until` REDUCE, thirty seconds later HALT, and with the next table all is well."""
+    """At `valid_until` REDUCE, thirty seconds later HALT, and NORMAL with the next heartbeat."""
     scene = Scene()
     scene.known(scene.truth.decide(COIN, State.WATCH))
     assert scene.pass_(LIFE_S - 0.25) is State.NORMAL
@@ -70,7 +70,7 @@ def test_expiry_is_reduce_then_halt_and_ends_by_itself() -> None:
 
 
 def test_a_known_halt_outlives_expiry() -> None:
-    """What was known last still restricts while nothing vouches for it."""
+    """After expiry the last known HALT still restricts orders."""
     scene = Scene()
     scene.known(scene.truth.decide(COIN, State.HALT))
     assert scene.pass_(LIFE_S + 1) is State.REDUCE
@@ -78,7 +78,7 @@ def test_a_known_halt_outlives_expiry() -> None:
 
 
 def test_the_same_heartbeat_again_extends_nothing() -> None:
-    """Life counts from when it was made, however often and late it comes."""
+    """The validity counts from when the heartbeat was made, not from when it arrives."""
     scene = Scene()
     scene.known()
     beat = scene.truth.beat()
@@ -89,7 +89,7 @@ def test_the_same_heartbeat_again_extends_nothing() -> None:
 
 
 def test_a_heartbeat_that_differs_is_given_a_moment() -> None:
-    """A row that is missing closes after the grace, long before the old heartbeat is over."""
+    """A missing row closes after the grace period, long before the old heartbeat expires."""
     scene = Scene()
     scene.known(scene.truth.decide(COIN, State.WATCH))
     missed = scene.truth.decide(VENUE, State.HALT)
@@ -104,7 +104,7 @@ def test_a_heartbeat_that_differs_is_given_a_moment() -> None:
 
 
 def test_a_voided_workers_stale_row_is_caught_by_the_digest() -> None:
-    """Compaction kept what a zombie wrote last: closed, until the mirror or a new row says it."""
+    """A stale row that compaction kept closes the guard until a newer row arrives."""
     scene = Scene()
     stale = scene.truth.decide(COIN, State.NORMAL)
     scene.truth.epoch = 2
@@ -120,10 +120,10 @@ def test_a_voided_workers_stale_row_is_caught_by_the_digest() -> None:
 
 
 def test_a_table_that_goes_on_differing_is_read_again() -> None:
-    """After a while everything is asked for anew; what was known restricts meanwhile."""
+    """After a while everything is read again; the last known rows restrict orders meanwhile."""
     scene = Scene()
-    wanted = scene.truth.decide(COIN, State.HALT)
-    scene.known(wanted)
+    halted = scene.truth.decide(COIN, State.HALT)
+    scene.known(halted)
     missed = scene.truth.decide(VENUE, State.WATCH)
     scene.time.pass_(1.0)
     scene.trust.beat(scene.truth.beat())
@@ -132,13 +132,13 @@ def test_a_table_that_goes_on_differing_is_read_again() -> None:
     assert scene.trust.generation == 1
     assert len(scene.trust.table) == 0
     assert state_of(scene, COIN) is State.HALT
-    scene.trust.row(wanted)
+    scene.trust.row(halted)
     scene.trust.row(missed)
     assert scene.settle() is State.NORMAL
 
 
 def test_the_mirrors_places_do_not_matter() -> None:
-    """It writes old rows under new places: the digest of what holds is enough."""
+    """The mirror rewrites rows under later numbers; the digest of the current rows is enough."""
     scene = Scene()
     first = scene.truth.decide(COIN, State.HALT)
     scene.truth.decide("book:x", State.WATCH)
@@ -148,7 +148,7 @@ def test_the_mirrors_places_do_not_matter() -> None:
 
 
 def test_lost_connections_close() -> None:
-    """No answer from any server: closed within seconds, though the heartbeat is still valid."""
+    """Without an answer from any server the guard closes within seconds, despite the heartbeat."""
     scene = Scene()
     scene.known()
     assert scene.pass_(scene.terms.lost_s - 0.25, answering=False) is State.NORMAL
@@ -158,7 +158,7 @@ def test_lost_connections_close() -> None:
 
 
 def test_a_stalled_thread_closes() -> None:
-    """Nobody settles any more: the view that stands ends by itself."""
+    """Without calls of `settle` the current view expires by itself."""
     scene = Scene()
     scene.known()
     scene.time.pass_(scene.terms.lost_s + 0.1)
@@ -169,7 +169,7 @@ def test_a_stalled_thread_closes() -> None:
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0, 1.5, -1.5])
 def test_a_jump_of_the_clock_closes_until_the_next_heartbeat(step: float) -> None:
-    """Whichever way: what was vouched for before it is not believed, what comes after is."""
+    """After a jump in either direction only heartbeats from after it are trusted."""
     scene = Scene()
     scene.known()
     old = scene.truth.beat()
@@ -184,14 +184,14 @@ def test_a_jump_of_the_clock_closes_until_the_next_heartbeat(step: float) -> Non
         scene.trust.beat(fresh)
         assert scene.settle() is State.NORMAL
         return
-    # The machine is behind now: what is true looks as if it came from the future.
+    # The machine is behind now, so a current heartbeat is dated in its future.
     scene.trust.beat(scene.truth.beat(ts=scene.time.wall - step))
     near = -step <= scene.terms.skew_s
     assert (scene.settle() is State.NORMAL) is near
 
 
 def test_sleep_of_the_machine_closes() -> None:
-    """The steady clock goes on in suspend: an old table is not fresh afterwards."""
+    """The steady clock continues in suspend, so an old table is not trusted afterwards."""
     scene = Scene()
     scene.known()
     scene.time.pass_(3600)
@@ -199,7 +199,7 @@ def test_sleep_of_the_machine_closes() -> None:
 
 
 def test_heartbeats_from_the_future_or_the_past_vouch_for_nothing() -> None:
-    """Beyond the skew that is allowed for."""
+    """A heartbeat beyond the allowed skew, or expired, does not verify the table."""
     scene = Scene()
     now = scene.time.wall
     scene.trust.beat(scene.truth.beat(ts=now + scene.terms.skew_s + 0.5))
@@ -210,12 +210,12 @@ def test_heartbeats_from_the_future_or_the_past_vouch_for_nothing() -> None:
     assert "was over" in scene.trust.note
     scene.trust.beat(scene.truth.beat(ts=now + scene.terms.skew_s))
     assert scene.settle() is State.NORMAL
-    # And not a moment longer than it says of itself.
+    # It does not verify the table beyond its own validity.
     assert scene.pass_(LIFE_S) is State.REDUCE
 
 
 def test_a_voided_workers_heartbeat_is_left_out() -> None:
-    """Its epoch is over, however fresh it looks."""
+    """A heartbeat of an earlier epoch is ignored."""
     scene = Scene()
     scene.truth.epoch = 2
     scene.known()
@@ -228,7 +228,7 @@ def test_a_voided_workers_heartbeat_is_left_out() -> None:
 
 
 def test_another_history_begins_anew() -> None:
-    """A replaced database counts from one again: closed, then its table holds."""
+    """A replaced database starts its numbers again: the guard closes, then trusts the new table."""
     scene = Scene()
     scene.truth.epoch = 5
     scene.known(scene.truth.decide(COIN, State.HALT))
@@ -247,7 +247,7 @@ def test_another_history_begins_anew() -> None:
 
 
 def test_one_place_for_two_things_is_an_error() -> None:
-    """The source then starts again, and the guard fails closed."""
+    """One number with two contents is an error; after it the guard fails closed."""
     scene = Scene()
     row = scene.truth.decide(COIN, State.WATCH)
     scene.known(row)
@@ -261,7 +261,7 @@ def test_one_place_for_two_things_is_an_error() -> None:
     ("key", "scope"), [(COIN, COIN), (None, "firm"), ("", "firm"), ("nonsense", "firm")]
 )
 def test_what_cannot_be_read_is_a_halt(key: str | None, scope: str) -> None:
-    """Of its scope, or of the firm where the scope cannot be told."""
+    """An unreadable record halts its scope, or the firm if the scope is unknown."""
     scene = Scene()
     scene.known()
     scene.trust.mark_unreadable(key)
@@ -276,7 +276,7 @@ def test_what_cannot_be_read_is_a_halt(key: str | None, scope: str) -> None:
 
 
 def test_the_next_message_that_can_be_read_ends_it_too() -> None:
-    """It is newer, so it says where the scope stands."""
+    """The next readable message about the scope replaces the unreadable one."""
     scene = Scene()
     scene.known()
     scene.trust.mark_unreadable(COIN)
@@ -286,7 +286,7 @@ def test_the_next_message_that_can_be_read_ends_it_too() -> None:
 
 
 def test_a_row_of_no_scope_is_a_halt_of_the_firm() -> None:
-    """It may bind what we do not know of."""
+    """A row with an invalid scope halts the firm, since it may bind anything."""
     scene = Scene()
     scene.known()
     scene.trust.row(scene.truth.decide("galaxy:milky", State.NORMAL))
@@ -295,7 +295,7 @@ def test_a_row_of_no_scope_is_a_halt_of_the_firm() -> None:
 
 
 def test_a_closed_guard_believes_nothing() -> None:
-    """At once, and whatever comes."""
+    """After `end` nothing is trusted, whatever arrives."""
     scene = Scene()
     scene.known()
     scene.trust.end()

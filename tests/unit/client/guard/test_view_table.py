@@ -1,4 +1,4 @@
-"""Rows of a guard: none goes backwards, and the past that a heartbeat may speak of is kept."""
+"""The table of a guard: rows never go backwards, and versions for the next heartbeat are kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STEPS = st.lists(
 def test_any_order_with_repeats_comes_to_the_same_table(
     steps: list[tuple[str, State]], chance: object
 ) -> None:
-    """Two subscriptions bring messages of different scopes in any order, and twice."""
+    """Two subscriptions may bring messages of different scopes in any order, and twice."""
     truth = Truth(Time())
     rows = [truth.decide(scope, state) for scope, state in steps]
     mixed = [*rows, *rows]
@@ -44,7 +44,7 @@ def test_any_order_with_repeats_comes_to_the_same_table(
 
 @given(STEPS)
 def test_the_table_of_every_earlier_place_is_known(steps: list[tuple[str, State]]) -> None:
-    """Until a heartbeat vouched for a later one."""
+    """The table of every earlier number is known until a heartbeat verifies a later one."""
     truth, table, digests = Truth(Time()), SwitchTable(), {}
     for scope, state in steps:
         table.put(truth.decide(scope, state))
@@ -57,7 +57,7 @@ def test_the_table_of_every_earlier_place_is_known(steps: list[tuple[str, State]
 
 
 def test_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Versions of one scope, and scopes."""
+    """The numbers of versions per scope and of scopes are bounded."""
     truth, table = Truth(Time()), SwitchTable()
     for n in range(2 * MAX_VERSIONS):
         table.put(truth.decide("firm", list(State)[n % 4]))
@@ -70,7 +70,7 @@ def test_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_voided_term_says_nothing_new() -> None:
-    """A record of an older epoch is left out, whatever its place."""
+    """A record of an older epoch is ignored, whatever its number."""
     truth, table = Truth(Time(), epoch=2), SwitchTable()
     table.put(truth.decide("firm", State.HALT))
     zombie = msgspec.structs.replace(truth.decide("firm", State.NORMAL), epoch=1)
@@ -81,7 +81,7 @@ def test_a_voided_term_says_nothing_new() -> None:
 
 
 def test_an_older_unwind_does_not_come_back() -> None:
-    """The same decision with a newer one stands, whatever is repeated or filled in later."""
+    """The newest unwind of a decision stays, whatever is repeated or arrives late."""
     truth, table = Truth(Time()), SwitchTable()
     first = truth.decide("firm", State.HALT)
     until = datetime(2030, 1, 1, tzinfo=UTC)
