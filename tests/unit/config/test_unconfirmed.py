@@ -95,6 +95,11 @@ def test_a_new_rule_advises_an_older_deployment_until_it_is_listed(tmp_path: Pat
     assert f"{RULE} would have decided 1 times" in shown
     assert "asset:USDT would be WATCH, not NORMAL" in shown
     assert "asset:USDT would be WATCH" in desk.run("killswitch", "status").stdout
+    found = desk.run("sql", "SELECT id FROM advisory_decisions", "--json").stdout
+    why = desk.run("explain", msgspec.json.decode(found)["id"]).stdout
+    assert "Advised: asset:USDT would be WATCH, not NORMAL" in why
+    assert "it is advisory: it binds nobody" in why
+    assert "threshold 6 bp" in why
     ship(desk, f'binding = ["{RULE}"]')
     desk.replay(sunk(60, 70))
     assert "unconfirmed" not in recorded(desk).content["policy"]["risk"]
