@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 AUDITED: Final[tuple[type[Output], ...]] = (
     DecisionMade,
+    DecisionAdvised,
     KillSwitchChanged,
     ConfigurationChanged,
     CommandApplied,
@@ -48,7 +49,6 @@ AUDITED: Final[tuple[type[Output], ...]] = (
     ControlChanged,
     AuthorityChanged,
     DrillSignalled,
-    DecisionAdvised,
 )
 """Kinds of output that are rows of the chain, each one."""
 
