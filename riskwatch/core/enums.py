@@ -62,6 +62,15 @@ class RejectReason(StrEnum):
     """A command whose operator could not be authenticated; the recorded refusal says why."""
 
 
+class Mode(StrEnum):
+    """Whether a rule, an ask, a limit or a term of a guard binds anybody."""
+
+    BINDING = "binding"
+    """It decides."""
+    ADVISORY = "advisory"
+    """It says what it would have done, and binds nobody."""
+
+
 class State(StrEnum):
     """State of a scope, ordered from least to most strict by :attr:`rank`."""
 
