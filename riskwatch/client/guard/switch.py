@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from riskwatch.client.fork import INHERITED, check_owner, close_after_fork
 from riskwatch.client.guard.ack_publisher import AckPublisher
+from riskwatch.client.guard.advisory import AdvisoryTerms
 from riskwatch.client.guard.budget import Budgets, UsageFile
 from riskwatch.client.guard.kafka_source import KafkaSource
 from riskwatch.client.guard.order_check import (
@@ -197,6 +200,10 @@ class KillSwitch:
     hedges : mapping of str to float
         By book, USD of orders with ``hedge=True`` that may pass while no heartbeat verifies the
         table. The last known state must be no worse than WATCH.
+    advisory : mapping of str to float
+        Stricter terms that are tried out: ``reduce_s``, ``lost_s``, ``grace_s``, ``longest_s`` and
+        ``hedges.<book>``. Answers are as if they were absent; `Answer.advised`, a counter in the
+        acknowledgement and a line in the log say what they would have refused.
     clock, wall : callable, optional
         Seconds of a monotonic clock, and seconds since 1970.
 
@@ -225,6 +232,7 @@ class KillSwitch:
         unwind_share: float = 1.0,
         used_file: Path | None = None,
         hedges: Mapping[str, float] | None = None,
+        advisory: Mapping[str, float] | None = None,
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -244,6 +252,9 @@ class KillSwitch:
         self._began = wall()
         self.trust = TrustState(terms or Terms(), self._clock, wall)
         self._hedge_books = list(hedges or {})
+        self._advisory = (
+            AdvisoryTerms(advisory, self.trust.terms, hedges or {}) if advisory else None
+        )
         self._names: set[str] = set()
         self._assets: set[str | tuple[str, ...]] = set()
         self._sources: list[SwitchSource] = []
@@ -307,7 +318,8 @@ class KillSwitch:
         names = self._names
         try:
             known = (
-                type(cancel) is type(reduces) is type(hedge) is _FLAG
+                self._advisory is None
+                and type(cancel) is type(reduces) is type(hedge) is _FLAG
                 and (book is None or (type(book) is str and book in names))
                 and (counterparty is None or (type(counterparty) is str and counterparty in names))
                 and (asset is None or asset in self._assets)
@@ -341,8 +353,12 @@ class KillSwitch:
         self._remember(order)
         view = self.trust.view
         if self._clock() < view.until:
-            return self._order_check.check_verified(view, order, self.trust.calendar.wall())
-        return self._check_unverified(order)
+            answer = self._order_check.check_verified(view, order, self.trust.calendar.wall())
+        else:
+            answer = self._check_unverified(order)
+        if self._advisory is None:
+            return answer
+        return self._advisory.note(answer, order, self.trust, self._clock())
 
     def _remember(self, order: Order) -> None:
         """Add the names of an order to those that need no second check."""
@@ -388,9 +404,11 @@ class KillSwitch:
         sources = dict(self.trust.sources)
         if self._ack_publisher is not None and self._ack_publisher.trouble:
             sources["acks"] = self._ack_publisher.trouble
-        return build_acknowledgement(
+        said = build_acknowledgement(
             self.trust, self.client, self.started, self._budgets.used(), sources
         )
+        advised = {} if self._advisory is None else self._advisory.refused()
+        return msgspec.structs.replace(said, advised=advised) if advised else said
 
     def start(self) -> Self:
         """Start the subscriptions.
@@ -425,6 +443,8 @@ class KillSwitch:
         """
         self.trust.inherit(INHERITED)
         self._budgets.inherit()
+        if self._advisory is not None:
+            self._advisory.inherit()
         if self._ack_publisher is not None:
             self._ack_publisher.inherit()
 
@@ -452,6 +472,8 @@ class KillSwitch:
         if self.trust.floor() is State.NORMAL:
             for book in self._hedge_books:
                 self._budgets.forget(f"{HEDGE}{book}")
+                if self._advisory is not None:
+                    self._advisory.forget_hedges(book)
         if self._ack_publisher is not None:
             self._ack_publisher.changed()
 
