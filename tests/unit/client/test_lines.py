@@ -43,11 +43,11 @@ def test_one_line_each(output: AnyOutput, line: str | None) -> None:
 
 
 def test_the_terminal_is_not_steered() -> None:
-    """Control characters in an output do not reach the terminal."""
+    """Control characters in an output are written out and do not reach the terminal."""
     alert = msgspec.structs.replace(batches.alert(1), title="a\x1b[2Jb\nc", reasons=[])
     line = output_line(alert)
     assert line is not None
-    assert line.endswith("a?[2Jb?c  $970.00")
+    assert line.endswith("a<U+001B>[2Jb<U+000A>c  $970.00")
 
 
 def test_the_summary_counts() -> None:
