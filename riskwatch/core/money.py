@@ -35,6 +35,9 @@ MAX_ABS: Final = Decimal(10) ** 24
 """Exclusive bound of any number on the wire."""
 MAX_SCALE: Final = 18
 """Most fractional digits of any number on the wire."""
+MAX_USD: Final = 1e15
+"""Largest dollar amount that is told: more than everything in the world is worth, and still so
+small that a float tells dollars apart. What would be more counts as this much."""
 _TO_WHOLE: Final = 6_755_399_441_055_744.0  # 1.5 * 2**52: what is added to it loses its fraction
 _CLEAR: Final = 0.499_99  # a product below 1e9 is wrong by less than 1e-7
 _SMALL: Final = 1e9
@@ -88,8 +91,21 @@ def canonical(x: Decimal) -> Decimal:
     return Decimal(text)
 
 
+def saturated(x: float) -> float:
+    """`x` dollars, at most :data:`MAX_USD` to either side; what is no number is the maximum.
+
+    Examples
+    --------
+    >>> saturated(12.5), saturated(-1e30), saturated(float("nan")) == MAX_USD
+    (12.5, -1000000000000000.0, True)
+    """
+    if -MAX_USD < x < MAX_USD:
+        return x
+    return -MAX_USD if x < 0.0 else MAX_USD
+
+
 def usd(x: float) -> Decimal:
-    """A model or valuation figure in USD, to the cent.
+    """A model or valuation figure in USD, to the cent; see :func:`saturated`.
 
     Valuations multiply exact quantities with estimated prices: the cents are the honest
     precision, and quantising here is what makes two builds agree.
@@ -99,6 +115,7 @@ def usd(x: float) -> Decimal:
     >>> usd(1234.5678)
     Decimal('1234.57')
     """
+    x = saturated(x)
     return Decimal(f"{x:.2f}") if abs(x) >= 0.005 else Decimal("0.00")
 
 

@@ -9,6 +9,7 @@ only; a crash between commit and publication repeats some, with the ids they had
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -27,11 +28,11 @@ from riskwatch.core.outputs import EventRejected
 from riskwatch.engine.batch import BatchBuilder, CommitResult, counts_since, is_empty
 from riskwatch.engine.pipeline import Effects
 from riskwatch.engine.record import FORWARDED, arrival_time, cause_of
-from riskwatch.errors import RiskwatchError, StoreError
+from riskwatch.errors import BatchRefusedError, RiskwatchError, StoreError
 from riskwatch.store.batch import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from riskwatch.core.outputs import Output
     from riskwatch.core.stage import RowChanges
@@ -103,6 +104,8 @@ class Runner:
         self._told = Counts()
         self._rejects: dict[tuple[str, str], int] = {}
         self._migrated: dict[str, RowChanges] = {}
+        self.on_tick: Callable[[int], None] = self.tick
+        """Lets a tick pass that is due before a record; between records a commit is possible."""
 
     @property
     def epoch(self) -> int:
@@ -197,20 +200,23 @@ class Runner:
         self._require_ready()
         self._ready = False
         draft, event = self._draft, record.event
-        draft.counts.read += 1
         try:
             if isinstance(event, Refusal):
+                draft.counts.read += 1
                 self._refuse(record, event.reason, event.detail)
             elif not self._pipeline.takes(type(event)):
+                draft.counts.read += 1
                 self._refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(type(event))}")
             else:
                 cause = cause_of(event)
                 # A command that comes again is for the stage to refuse and to tell of.
                 mark = None if isinstance(event, Command) else identity_digest(cause)
                 if mark is not None and self._window.contains(mark):
+                    draft.counts.read += 1
                     draft.counts.duplicate += 1
                 else:
                     self._bring_ticks(record)
+                    draft.counts.read += 1
                     if not isinstance(event, FORWARDED):
                         arrived = arrival_time(event, record.arrived_us)
                         if arrived is not event.arrived:
@@ -238,6 +244,12 @@ class Runner:
         self._tick(us)
         self._ready = True
 
+    def skip_tick(self, us: int, number: int, why: str) -> None:
+        """Let the time pass to `us` without a tick; a dead letter says why."""
+        self._require_ready()
+        self._draft.skip_tick(number, us, why)
+        self._draft.advance(us)
+
     def refuse(self, record: InputRecord, reason: RejectReason, detail: str) -> None:
         """Put a record into the dead letters unread."""
         self._require_ready()
@@ -261,16 +273,19 @@ class Runner:
         ------
         FencedError
             If another process took the lease: this one must stop.
+        BatchRefusedError
+            If something in the batch cannot be encoded or stored; nothing of it was written.
         StoreError
             If the database refuses; nothing of the batch was written.
         """
         self._require_ready()
         started = perf_counter()
-        batch = self._draft.batch(self._rows(), offsets, self._to_acknowledge())
-        if is_empty(batch) and batch.counts == self._told:
-            return CommitResult()
-        self._ready = False
-        self._store.commit(batch)
+        with self._refusing_content():
+            batch = self._draft.batch(self._rows(), offsets, self._to_acknowledge())
+            if is_empty(batch) and batch.counts == self._told:
+                return CommitResult()
+            self._ready = False
+            self._store.commit(batch)
         committed = perf_counter()
         self._acknowledged = max(self._acknowledged, batch.published_seq)
         records = batch.outbox()
@@ -289,6 +304,18 @@ class Runner:
         self._log(batch, done)
         return done
 
+    @contextmanager
+    def _refusing_content(self) -> Iterator[None]:
+        """Turn what an encoder or a driver raises against the content of a batch into our error."""
+        try:
+            yield
+        except (RiskwatchError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            self._ready = False
+            detail = f"{type(error).__name__}: {error}"
+            raise BatchRefusedError(f"{self.worker}: batch refused: {detail}") from error
+
     def _bring_ticks(self, record: InputRecord) -> None:
         """Let the time pass that is due before a record."""
         if self.grid is None:
@@ -296,7 +323,9 @@ class Runner:
         # A sender whose clock is ahead moves nobody's time beyond the broker's.
         early = record.us > record.arrived_us > 0
         for us in self.grid.before(record.arrived_us if early else record.us):
-            self._tick(us)
+            self._ready = True
+            self.on_tick(us)
+            self._ready = False
 
     def _conclude(self, record: InputRecord, cause: str, mark: bytes | None) -> None:
         """Put out what a record brought about; remember it, or refuse it as its stage did."""

@@ -12,13 +12,15 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DataError,
     DBAPIError,
+    IntegrityError,
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
 )
 
-from riskwatch.errors import StoreError, StoreUnavailableError
+from riskwatch.errors import BatchRefusedError, StoreError, StoreUnavailableError
 from riskwatch.store.types import dump_json
 
 if TYPE_CHECKING:
@@ -160,8 +162,12 @@ _PASSING: Final = ("08", "25006", "25P03", "40", "53", "57P", "55P03")
 shutdown, lock."""
 
 
+_CONTENT: Final = ("22", "23", "54")
+"""Conditions of Postgres that the content of a statement causes: data, constraint, size."""
+
+
 def store_error(error: DBAPIError, what: str) -> StoreError:
-    """Tell what may be tried again from what is refused for good.
+    """Tell what may be tried again from what is refused for good, and from bad content.
 
     Examples
     --------
@@ -175,7 +181,12 @@ def store_error(error: DBAPIError, what: str) -> StoreError:
         passing = isinstance(error, (OperationalError, InterfaceError))
     else:
         passing = state.startswith(_PASSING)
-    kind = StoreUnavailableError if passing or error.connection_invalidated else StoreError
+    if passing or error.connection_invalidated:
+        kind: type[StoreError] = StoreUnavailableError
+    elif isinstance(error, (DataError, IntegrityError)) or (state or "").startswith(_CONTENT):
+        kind = BatchRefusedError
+    else:
+        kind = StoreError
     return kind(f"{what}: {error_line(error)}")
 
 

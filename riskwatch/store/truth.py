@@ -96,6 +96,10 @@ OUTBOX: Final = Table(
 TICKS: Final = "tick"
 """Stream that a tick is noted under, when a stage fails at one."""
 
+COMMITS: Final = "commit"
+"""Stream that a batch of several inputs is noted under, when it cannot be stored; its position is
+the number of records read by then. The worker commits its inputs one by one up to there."""
+
 STAGE_FAULT: Final = Table(
     "stage_fault",
     METADATA,

@@ -13,7 +13,7 @@ from riskwatch.core.outputs import AlertResolved, StageFaulted, fault_alert_key,
 from riskwatch.core.readings import PartitionFault
 from riskwatch.errors import StoreUnavailableError
 from riskwatch.store import faults, lease
-from riskwatch.store.truth import TICKS
+from riskwatch.store.truth import COMMITS, TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,6 +143,7 @@ class CrashTracker:
         self._aside: dict[str, dict[faults.FaultPlace, str]] = {}
         self._open: dict[str, list[faults.Fault]] = {}
         self._known: dict[str, bool] = {}
+        self._skipped: dict[str, int] = {}
         self._herald = FaultReporter(engine, patience)
         self._silent = False
 
@@ -150,6 +151,7 @@ class CrashTracker:
         """Where a worker must stay down, if it must; called when it begins, and now and then."""
         name = runner.worker
         self._aside[name] = self._wait(lambda: faults.quarantines(self._engine, name))
+        self._skipped[name] = self._wait(lambda: faults.skipped_ticks(self._engine, name))
         found = self._wait(lambda: faults.faults(self._engine, name))
         self._open[name] = found
         self._known[name] = bool(found)
@@ -170,6 +172,18 @@ class CrashTracker:
     def quarantine_reason(self, worker: str, place: faults.FaultPlace) -> str | None:
         """Who set a message aside and why; ``None`` if nobody did."""
         return self._aside.get(worker, {}).get(place)
+
+    def tick_place(self, worker: str) -> faults.FaultPlace:
+        """Place of the next tick: how many were skipped before it, so that each is skipped once."""
+        return TICKS, self._skipped.get(worker, 0)
+
+    def note_skipped_tick(self, worker: str) -> None:
+        """Note that the batch in the making skips a tick."""
+        self._skipped[worker] = self._skipped.get(worker, 0) + 1
+
+    def is_narrow(self, worker: str) -> bool:
+        """Whether a batch could not be stored, so that each input has a commit of its own."""
+        return any(fault.stream == COMMITS for fault in self._open.get(worker, ()))
 
     def record_crash(self, worker: str, place: faults.FaultPlace, error: str) -> int:
         """Count a crash; returns how many there were at that place."""
@@ -195,10 +209,20 @@ class CrashTracker:
         self._open[name] = [
             f
             for f in self._open.get(name, ())
-            if not (ticked if f.stream == TICKS else offsets.get(f.stream, 0) > f.position)
+            if not self._is_passed(runner, f, offsets, ticked=ticked)
         ]
         if not self._open[name]:
             self._herald.report_recovered(runner, us)
+
+    def _is_passed(
+        self, runner: Runner, fault: faults.Fault, offsets: Mapping[str, int], *, ticked: bool
+    ) -> bool:
+        """Whether the batch in the making goes beyond a fault."""
+        if fault.stream == TICKS:
+            return ticked or self._skipped[runner.worker] > fault.position
+        if fault.stream == COMMITS:
+            return runner.counts.read >= fault.position
+        return offsets.get(fault.stream, 0) > fault.position
 
     def clear_passed(self, worker: str) -> None:
         """Forget crashes that a worker got beyond, once that is true."""
@@ -227,7 +251,9 @@ class CrashTracker:
 def stop_reason(fault: faults.Fault) -> str:
     """Say why a worker stays down, and what ends it."""
     end = "another build goes on (riskwatch dlq retry)"
-    if fault.stream != TICKS:
+    if fault.stream == TICKS:
+        end += ", or two people skip the tick (riskwatch dlq quarantine)"
+    elif fault.stream != COMMITS:
         end += ", or two people set the message aside (riskwatch dlq quarantine)"
     return (
         f"a stage failed {fault.crashes} times at {fault.stream} {fault.position} "

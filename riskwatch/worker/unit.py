@@ -22,10 +22,16 @@ from riskwatch.core.events import Command, Credit
 from riskwatch.core.readings import PartitionFault
 from riskwatch.core.risk.state import scorer_rows
 from riskwatch.engine.dead_letters import topic_of
-from riskwatch.errors import FencedError, RiskwatchError, StageFaultError, StreamIdentityError
+from riskwatch.errors import (
+    BatchRefusedError,
+    FencedError,
+    RiskwatchError,
+    StageFaultError,
+    StreamIdentityError,
+)
 from riskwatch.models.state import model_records, models_learned
 from riskwatch.store.batch import StreamOffset
-from riskwatch.store.truth import TICKS
+from riskwatch.store.truth import COMMITS
 from riskwatch.worker.crashes import stop_reason
 from riskwatch.worker.merge import EventTimeMerge, PartitionDecoder, resume_cursor
 
@@ -294,6 +300,9 @@ class Unit:
         self._holding = PublicationHold(runner, live=pace.clock == "wall")
         self._linger = Linger(pace)
         self._ticked = False
+        self._ticks = 0
+        self._now_us = 0
+        runner.on_tick = self._tick
 
     def open(self, placements: Mapping[str, PartitionMetadata], now_us: int) -> dict[str, int]:
         """Take the lease, load the state, and say from which offsets to read.
@@ -325,7 +334,7 @@ class Unit:
         self._heard_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
         self._teller.model_authorities(resumed.rows.get("risk", {}))
-        self._ticked = False
+        self._ticked, self._ticks = False, 0
         self._crashes.begin(self._runner)
         self._look(now_us)
         hold_log.info(
@@ -455,10 +464,13 @@ class Unit:
             if self._keep(now_us):
                 self._look(now_us)
             return 0
-        if self._linger.should_wait(now_us, len(self._intake)):
+        self._now_us = now_us
+        narrow = self._crashes.is_narrow(self.name)
+        if not narrow and self._linger.should_wait(now_us, len(self._intake)):
             return 0
         self._holding.hold_if_behind(now_us, idle=self._intake.idle)
-        started, stuck, full = perf_counter(), self._stuck(now_us), self._pace.batch
+        started, stuck = perf_counter(), self._stuck(now_us)
+        full = 1 if narrow else self._pace.batch
         records: list[InputRecord] = []
         while len(records) < full and perf_counter() - started < MAX_BATCH_S:
             taken = self._intake.take(min(SLICE, full - len(records)), force=stuck)
@@ -475,8 +487,11 @@ class Unit:
                 break
         self._linger.note_batch(now_us, len(self._intake))
         self._holding.note_records(records)
+        if narrow and records:
+            self._commit(records, self._intake.offsets(), perf_counter() - started, now_us)
         self._pass_time(records, now_us)
-        self._commit(records, perf_counter() - started, now_us)
+        left = [] if narrow else records
+        self._commit(left, self._intake.offsets(), perf_counter() - started, now_us)
         return len(records)
 
     def close(self) -> None:
@@ -490,15 +505,18 @@ class Unit:
         self._metrics.forget(self.name, places)
         self._teller.forget()
 
-    def _commit(self, records: list[InputRecord], apply_s: float, now_us: int) -> None:
+    def _commit(
+        self, records: list[InputRecord], offsets: list[StreamOffset], apply_s: float, now_us: int
+    ) -> None:
         """Make true what records and ticks brought about, and tell of it."""
-        offsets = self._intake.offsets()
-        if records or self._ticked:
+        if records or self._ticked or self._ticks:
             reached = {o.stream: o.position for o in offsets}
             self._crashes.record_passage(
                 self._runner, reached, self._us(now_us), ticked=self._ticked
             )
-        done = self._runner.commit(offsets)
+        with self._counting_refusals(records):
+            done = self._runner.commit(offsets)
+        self._ticks = 0
         if self._mirror is not None and done.records:
             self._mirror(self.name, self._runner.epoch, done.records)
         if self._holding.is_over(now_us, idle=self._intake.idle):
@@ -529,9 +547,20 @@ class Unit:
         return now_us if self._pace.clock == "wall" else self._runner.us
 
     def _tick(self, us: int) -> None:
-        with self._counting_crashes((TICKS, 0)):
-            self._runner.tick(us)
-        self._ticked = True
+        """Let a tick pass, or skip it where two people said so."""
+        place = self._crashes.tick_place(self.name)
+        why = self._crashes.quarantine_reason(self.name, place)
+        self._ticks += 1
+        if why is None:
+            with self._counting_crashes(place):
+                self._runner.tick(us)
+            self._ticked = True
+        else:
+            self._runner.skip_tick(us, place[1], why)
+            self._crashes.note_skipped_tick(self.name)
+            hold_log.warning("a tick is skipped", worker=self.name, tick=rfc3339(us), why=why)
+        if self._crashes.is_narrow(self.name):
+            self._commit([], [], 0.0, self._now_us)
 
     @contextmanager
     def _counting_crashes(self, place: FaultPlace) -> Iterator[None]:
@@ -545,6 +574,21 @@ class Unit:
             times = self._crashes.record_crash(self.name, place, said)
             raise StageFaultError(
                 f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {said}"
+            ) from error
+
+    @contextmanager
+    def _counting_refusals(self, records: list[InputRecord]) -> Iterator[None]:
+        """Count a batch that cannot be stored, at its input if there is one, else as a batch."""
+        try:
+            yield
+        except BatchRefusedError as error:
+            place = (COMMITS, self._runner.counts.read)
+            if len(records) + self._ticks == 1:
+                tick = self._crashes.tick_place(self.name)
+                place = (records[0].stream, records[0].position) if records else tick
+            times = self._crashes.record_crash(self.name, place, str(error))
+            raise StageFaultError(
+                f"{self.name}: a commit failed at {place[0]} {place[1]} for time {times}: {error}"
             ) from error
 
     def _pass_time(self, records: list[InputRecord], now_us: int) -> None:

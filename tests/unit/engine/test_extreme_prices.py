@@ -1,4 +1,4 @@
-"""Legal events at the bounds of the contract pass through ticks and commits of the real pipeline."""
+"""Legal events at the bounds of the contract pass ticks and commits of the real pipeline."""
 
 from __future__ import annotations
 
