@@ -1,4 +1,4 @@
-"""Alembic's entry: online only, on a connection that riskwatch opens."""
+"""Entry point of Alembic. It runs online only, on a connection that riskwatch opens."""
 
 from __future__ import annotations
 

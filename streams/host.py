@@ -1,8 +1,8 @@
-"""Faust as the host of a worker: consumer group, rebalances, supervision, signals. Nothing else.
+"""The Faust host of a worker: consumer group, rebalances, supervision and signals.
 
-Faust's own path (stream, agent, event) costs a fifth of a millisecond for each message, and
-acknowledges one whose agent raised. Here its consumer hands over whole fetches, and the offsets
-in SQL decide where reading goes on. No tables, no changelogs, no codecs.
+Faust's own path (stream, agent, event) costs 0.2 ms per message, and acknowledges a message whose
+agent raised. Here the consumer passes on whole fetches, and the offsets in SQL decide where
+reading continues. The host uses no tables, no changelogs and no codecs of Faust.
 """
 
 from __future__ import annotations
@@ -35,44 +35,45 @@ if TYPE_CHECKING:
     from riskwatch.worker.worker import Worker
 
 POLL_S: Final = 0.5
-"""How long one fetch may wait for a message."""
+"""Longest wait of one fetch for a message, seconds."""
 FETCH_MS: Final = 25
-"""How long the broker may wait for a message before it answers a fetch, milliseconds."""
+"""Longest wait of the broker for a message before it answers a fetch, milliseconds."""
 IDLE_WAIT_S: Final = 0.02
-"""How long to wait where there is nothing to read or to do."""
+"""Pause when there is nothing to read or to do, seconds."""
 COMMIT_OFFSETS_S: Final = 5.0
-"""How often the broker is told the offsets, for those who look at it."""
+"""Interval at which offsets are committed at the broker, for people who look there; seconds."""
 SESSION_S: Final = 10.0
-"""After such a silence the group gives a member's partitions to the others."""
+"""Time without a heartbeat after which the group reassigns a member's partitions, seconds."""
 THREAD_SWITCH_S: Final = 0.0005
-"""How long a thread may keep the interpreter from the others.
+"""Switch interval of Python's threads, seconds.
 
-The working thread lets go of it at each answer of the database and has to win it back from the
-consumer; with Python's five milliseconds, a commit of a dozen statements takes ten times as long.
+The working thread releases the interpreter lock at each answer of the database and must take it
+back from the consumer. With Python's default of 5 ms, a commit of a dozen statements takes ten
+times as long.
 """
 GC_THRESHOLDS: Final = (20_000, 20, 50)
-"""When Python looks for cycles among objects: made and not freed, then rounds by generation.
+"""Thresholds of Python's garbage collector: net new objects, then rounds by generation.
 
-What a library made when it was imported lives as long as the process and is left out: looking
-through that stopped a worker for a third of a second, in the midst of a batch.
+Objects that libraries make at import live as long as the process, and are excluded (gc.freeze): a
+collection through them stopped a worker for a third of a second, in the middle of a batch.
 """
 DAY_S: Final = 86_400.0
-"""A consumer that waits for the database is not dead: its group waits with it."""
+"""Longest time between polls, seconds. A consumer that waits for the database is not dead."""
 EXIT_EXPECTED: Final = 2
 EXIT_BUG: Final = 70
-"""Exit codes: what riskwatch says of itself, and what nobody foresaw."""
+"""Exit codes: of an error of riskwatch's own kind, and of any other exception."""
 T = TypeVar("T")
 
 log = structlog.get_logger("riskwatch.host")
 
 
 class Host:
-    """What consumer and pump of one process share.
+    """State that the consumer and the pump of one process share.
 
     Parameters
     ----------
     worker : Worker
-        What the process does.
+        The worker that the process runs.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -83,15 +84,15 @@ class Host:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
 
     async def in_thread(self, act: Callable[[], T]) -> T:
-        """Let the working thread do something, after what it does now."""
+        """Call `act` in the working thread, after its present call."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     def wake(self) -> None:
-        """Say that there is something to do."""
+        """Signal that there is work."""
         self._awake.set()
 
     async def wait_for_work(self) -> None:
-        """Wait until there is something to do, or time has passed."""
+        """Wait for a signal of :meth:`wake`, or for :data:`IDLE_WAIT_S`."""
         try:
             await asyncio.wait_for(self._awake.wait(), IDLE_WAIT_S)
         except TimeoutError:
@@ -100,10 +101,10 @@ class Host:
 
 
 class PromptThread(AIOKafkaConsumerThread):
-    """The consumer's thread, with fetches that come back soon.
+    """The consumer thread, with short fetches.
 
-    A partition that was just emptied is not asked for again until the fetch of the others came
-    back; with Faust's second and a half, a message could wait as long as that.
+    A partition that was just emptied is not fetched again until the fetch of the others returns.
+    With Faust's default of 1.5 s, a message could wait as long as that.
     """
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -113,7 +114,7 @@ class PromptThread(AIOKafkaConsumerThread):
 
 
 class BatchConsumer(Consumer):
-    """Hands over what a fetch brought, as it is, and reads from where the desk says."""
+    """Passes fetches unchanged to the partition manager, and reads from the offsets it returns."""
 
     host: Host
 
@@ -121,39 +122,39 @@ class BatchConsumer(Consumer):
         return PromptThread(self, loop=self.loop, beacon=self.beacon)
 
     async def perform_seek(self) -> None:
-        """Stand still until the desk has opened what was assigned."""
+        """Pause until the partition manager has opened the assigned partitions."""
         self.pause_partitions(self.assignment())
         self.host.reassigned = True
         self.host.wake()
 
     async def open(self) -> None:
-        """Have the desk open the assigned partitions, and read each from where it says."""
+        """Open the assigned partitions in the partition manager, and seek to its offsets."""
         host = self.host
         host.reassigned, host.opening = False, True
-        plain, desk = host.worker.connection.plain, host.worker.desk
+        plain, manager = host.worker.connection.plain, host.worker.partitions
         assigned = {(plain(tp.topic), tp.partition): tp for tp in self.assignment()}
-        positions = await host.in_thread(lambda: desk.assign(assigned))
-        still = self.assignment()
-        here = {assigned[p]: offset for p, offset in positions.items() if assigned[p] in still}
-        for tp, offset in here.items():
+        positions = await host.in_thread(lambda: manager.assign(assigned))
+        current = self.assignment()
+        offsets = {assigned[p]: offset for p, offset in positions.items() if assigned[p] in current}
+        for tp, offset in offsets.items():
             await self.seek(tp, offset)
         host.opening = False
-        self.resume_partitions(here)
+        self.resume_partitions(offsets)
 
     async def commit_offsets(self) -> None:
-        """Tell the broker the offsets, as advice to people; what counts is in SQL."""
+        """Commit the offsets at the broker, for people who look there. Only those in SQL count."""
         worker = self.host.worker
         plain = worker.connection.plain
-        offsets = await self.host.in_thread(worker.desk.offsets)
+        offsets = await self.host.in_thread(worker.partitions.offsets)
         places = {tp: (plain(tp.topic), tp.partition) for tp in self.assignment()}
         known = {tp: offsets[place] for tp, place in places.items() if place in offsets}
         if known:
             await self._commit(known)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Fetch for as long as the service runs; partitions that have enough waiting pause."""
+        """Fetch while the service runs. Partitions with a full buffer pause."""
         worker = self.host.worker
-        plain, desk = worker.connection.plain, worker.desk
+        plain, manager = worker.connection.plain, worker.partitions
         passed: dict[TP, int] = {}
         while not (self.should_stop or fetcher.should_stop):
             if not self.flow_active or self.host.reassigned or self.host.opening:
@@ -167,8 +168,8 @@ class BatchConsumer(Consumer):
             starts = {tp: self._behind(tp) for tp in self.assignment()}
             records = await self._fetched()
             if self._moved(generation):
-                # A fetch that outlived a rebalance: it may have brought what lies behind the new
-                # positions, and passed it. Reading goes on where the desk says, once more.
+                # The fetch outlived a rebalance: it may hold messages behind the new positions,
+                # and have moved beyond them. Open again, and read from the stored offsets.
                 self.host.reassigned = True
                 self.host.wake()
                 continue
@@ -185,32 +186,32 @@ class BatchConsumer(Consumer):
                 ]
                 end = max(self.highwater(tp) or 0, behind)
                 where = (plain(tp.topic), tp.partition)
-                desk.enqueue(where, messages, end, behind, starts.get(tp, 0))
+                manager.enqueue(where, messages, end, behind, starts.get(tp, 0))
             if records:
                 self.host.wake()
 
     def _moved(self, generation: int) -> bool:
-        """Whether the partitions are others than they were, or are being given anew."""
+        """Whether the assigned partitions changed, or are about to change."""
         host = self.host
         return generation != self.app.consumer_generation_id or host.reassigned or host.opening
 
     async def _fetched(self) -> dict[TP, Any]:
-        """Wait for messages; ends the process where the broker does not have what comes next."""
+        """Wait for messages. End the process if the broker lacks the next offset."""
         try:
             records, _ = await self._wait_next_records(POLL_S)
         except OffsetOutOfRangeError as error:
             lost = ", ".join(f"{tp.topic}/{tp.partition} {at}" for tp, at in error.args[0].items())
-            said = f"{lost}: the broker does not have this offset (see docs/operations.md)"
-            end_process(self.host.worker, StreamIdentityError(said))
+            text = f"{lost}: the broker does not have this offset (see docs/operations.md)"
+            end_process(self.host.worker, StreamIdentityError(text))
         except NoOffsetForPartitionError as error:
-            # The group gave us partitions in the midst of a fetch. What it knows of offsets is
-            # advice, and often nothing: reading goes on where the desk says, once it has opened.
+            # The group assigned partitions during a fetch. Its offsets do not count and are often
+            # missing: reading continues once the partition manager has opened the partitions.
             log.info("assigned in the midst of a fetch", unknown=str(error))
             return {}
         return dict(records or {})
 
     def _behind(self, tp: TP) -> int:
-        """Offset behind all that was fetched and handed over of a partition; 0 if nothing was.
+        """Return the offset behind the fetched messages of a partition; 0 if there are none.
 
         The end of a transaction is an offset without a message.
         """
@@ -220,11 +221,11 @@ class BatchConsumer(Consumer):
         return state.position if state is not None and state.has_valid_position else 0
 
     def _balance(self) -> None:
-        """Pause partitions that have enough waiting in memory, and let the others go on."""
+        """Pause partitions with a full buffer, and resume the others."""
         worker = self.host.worker
-        plain, desk = worker.connection.plain, worker.desk
+        plain, manager = worker.connection.plain, worker.partitions
         assigned = self.assignment()
-        full = {tp for tp in assigned if desk.is_full((plain(tp.topic), tp.partition))}
+        full = {tp for tp in assigned if manager.is_full((plain(tp.topic), tp.partition))}
         active: set[TP] = self._get_active_partitions()
         self.pause_partitions(full & active)
         self.resume_partitions(assigned - full - active)
@@ -248,7 +249,7 @@ class BatchApp(faust.App):
 
 
 class Pump(Service):
-    """Lets the worker take its turns, until something ends it."""
+    """Runs the iterations of the worker until it stops or fails."""
 
     def __init__(self, app: BatchApp, **kwargs: Any) -> None:
         self.app = app
@@ -257,9 +258,9 @@ class Pump(Service):
     @Service.task
     async def _run(self) -> None:
         host = self.app.host
-        told = 0.0
+        committed_s = 0.0
         if host.worker.stop.is_set():
-            signal.raise_signal(signal.SIGTERM)  # it came before Faust listened
+            signal.raise_signal(signal.SIGTERM)  # it came before Faust set its handler
             return
         try:
             while not self.should_stop:
@@ -268,11 +269,11 @@ class Pump(Service):
                 if await host.in_thread(host.worker.run_once):
                     continue
                 await host.wait_for_work()
-                if host.worker.shares_group and self.loop.time() - told > COMMIT_OFFSETS_S:
-                    told = self.loop.time()
+                if host.worker.shares_group and self.loop.time() - committed_s > COMMIT_OFFSETS_S:
+                    committed_s = self.loop.time()
                     await self._consumer.commit_offsets()
         except StoppedError:
-            return  # asked to stop while it waited for a server
+            return  # the process was asked to stop while it waited for a server
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process
             end_process(host.worker, error)
 
@@ -283,16 +284,16 @@ class Pump(Service):
         return consumer
 
     async def on_stop(self) -> None:
-        """End what the working thread does, and give the leases back."""
+        """Stop the working thread, and release the leases."""
         host = self.app.host
         host.worker.stop.set()
         await host.in_thread(host.worker.close)
 
 
 def end_process(worker: Worker, error: Exception) -> NoReturn:
-    """End the process at once: what is true is in SQL, and starting again is how one recovers.
+    """End the process at once. All committed state is in SQL, and a restart recovers from it.
 
-    Unwinding the consumer would take a minute where the broker is the trouble.
+    An orderly stop of the consumer would take a minute if the broker is the trouble.
     """
     worker.failure = error
     expected = isinstance(error, RiskwatchError)
@@ -308,7 +309,7 @@ def end_process(worker: Worker, error: Exception) -> NoReturn:
 
 
 def make_app(worker: Worker) -> BatchApp:
-    """Make the Faust app of a worker."""
+    """Return the Faust app of a worker."""
     app = BatchApp(
         worker.group,
         broker=[f"kafka://{server.strip()}" for server in worker.connection.servers.split(",")],
@@ -316,7 +317,7 @@ def make_app(worker: Worker) -> BatchApp:
         broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=SESSION_S / 4,
         broker_max_poll_interval=DAY_S,
-        # Every offset to read from is ours: one that is gone is never made good by skipping.
+        # All offsets come from SQL. The consumer must never skip an offset that is gone.
         consumer_auto_offset_reset="none",
         datadir=tempfile.gettempdir(),
         store="memory://",
@@ -330,7 +331,7 @@ def make_app(worker: Worker) -> BatchApp:
     app.topics.add(app.topic(*[worker.connection.topic(name) for name in worker.topics]))
 
     async def revoked(*_: Any, **__: Any) -> None:
-        await app.host.in_thread(worker.desk.suspend)
+        await app.host.in_thread(worker.partitions.suspend)
 
     app.on_partitions_revoked.connect(revoked)
     app.service(_pump_of(app))
@@ -338,7 +339,7 @@ def make_app(worker: Worker) -> BatchApp:
 
 
 def _pump_of(app: BatchApp) -> type[Pump]:
-    """Faust makes its services from classes: one that knows its app."""
+    """Return a pump class for one app, because Faust creates its services from classes."""
 
     class OwnPump(Pump):
         def __init__(self, **kwargs: Any) -> None:
@@ -348,7 +349,7 @@ def _pump_of(app: BatchApp) -> type[Pump]:
 
 
 def credentials(connection: KafkaConnection) -> Any:
-    """Turn the connection into what Faust calls credentials."""
+    """Return Faust's credentials for a connection; ``None`` for plain text."""
     context = None
     if connection.tls:
         context = ssl.create_default_context(cafile=connection.cafile)
@@ -377,8 +378,8 @@ def run(worker: Worker) -> None:
     host.spinner = None
     try:
         host.execute_from_commandline()
-    except SystemExit as done:  # how it says that it is done
+    except SystemExit as done:  # Faust ends this way
         if done.code:
             raise
-    except Exception as error:  # noqa: BLE001 - Faust's own trouble
+    except Exception as error:  # noqa: BLE001 - a failure of Faust itself
         end_process(worker, error)

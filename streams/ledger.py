@@ -1,4 +1,4 @@
-"""The ledger worker: fills and balances, one unit per partition, as many processes as you like."""
+"""The ledger worker: fills and balances, one unit per partition, any number of processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def worker(settings: ProcessSettings) -> LedgerWorker:
-    """Put the worker together."""
+    """Return the ledger worker."""
     return LedgerWorker(settings)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def worker(settings: ProcessSettings) -> RiskWorker:
-    """Put the worker together."""
+    """Return the risk worker."""
     return RiskWorker(settings)
 
 

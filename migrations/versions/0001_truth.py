@@ -1,4 +1,4 @@
-"""Tables a worker resumes from, and what it could not apply."""
+"""Tables that a worker resumes from, and dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables to ask: what the outputs say."""
+"""Projection tables: the outputs as rows to query."""
 
 from __future__ import annotations
 

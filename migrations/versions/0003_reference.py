@@ -1,4 +1,4 @@
-"""Reference data, for look-through."""
+"""Reference data for look-through."""
 
 from __future__ import annotations
 

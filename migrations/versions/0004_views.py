@@ -1,4 +1,4 @@
-"""Views: the documented interface, in SQL that SQLite and Postgres both read.
+"""Views: the documented interface, in SQL that runs on SQLite and Postgres.
 
 SQLite sums text as binary floats, so every sum of dollars here is a valuation to the cent.
 Exact quantities are the `amount` of each row; their totals are folded outside of SQL.

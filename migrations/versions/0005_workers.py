@@ -1,4 +1,4 @@
-"""What workers on Kafka need: lease renewal, keys and headers of dead letters, stage faults."""
+"""Columns and tables of Kafka workers: lease renewal, dead-letter headers, stage faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a dead letter was refused, in event time: lists begin with the newest."""
+"""Event time of the refusal of a dead letter, so that lists can start with the newest."""
 
 from __future__ import annotations
 

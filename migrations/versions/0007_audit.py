@@ -1,4 +1,4 @@
-"""The audit chain, and the triggers that keep it as it was written."""
+"""The audit chain, and the triggers that refuse changes of its rows."""
 
 from __future__ import annotations
 

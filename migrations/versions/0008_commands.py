@@ -1,4 +1,4 @@
-"""What people commanded, what is in force of it, and what passes in spite of a HALT."""
+"""Commands of operators, controls in force, and unwind permissions during a HALT."""
 
 # ruff: noqa: S608 - every part of these statements is a constant of this file
 

@@ -1,4 +1,4 @@
-"""Models: every change of authority, and where every generation stands."""
+"""Models: every change of authority, and the record of every generation."""
 
 from __future__ import annotations
 

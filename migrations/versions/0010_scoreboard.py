@@ -1,4 +1,4 @@
-"""The scoreboard: what each run of the bench measured, and one view of the latest."""
+"""The scoreboard: results of each run of the bench, and a view of the latest run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Order paths: what each applied of the kill switch, how long that took, and drills."""
+"""Order paths: their reports, their acknowledgements of switches, and drills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roles of the database: writer, reader, auditor. Nothing on SQLite, where the file is the right.
+"""Roles of the database: writer, reader, auditor. SQLite has none: file permissions apply.
 
 Where this login may not make roles, whoever runs the server makes them first
 (deploy/postgres/roles.sh shows how); an upgrade then gives them their rights.

@@ -1,4 +1,4 @@
-"""Notices: what people are told of alerts, how its delivery stands, and who was told of what."""
+"""Notifications: the queue, the status of deliveries, and the fate of each raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drills as the risk worker signals them; what came of each stays in `drill`."""
+"""Drill signals of the risk worker; the table `drill` holds the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the stages' rows, made from the journal, to derive decisions on from."""
+"""Checkpoints of stage rows, from which decisions can be derived again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording may hold several events of one scope: each has a result of its own."""
+"""Results per event: a recording may hold several events of one scope."""
 
 from __future__ import annotations
 

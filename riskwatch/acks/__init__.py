@@ -1,1 +1,1 @@
-"""The acknowledgement worker: which clients applied which switch, and how drills went."""
+"""The acknowledgement worker: which clients applied which switch, and the results of drills."""

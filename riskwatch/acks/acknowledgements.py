@@ -1,6 +1,6 @@
-"""The roll of order paths: what each applied, how long that took, and who is late with a HALT.
+"""The acknowledgements of order paths: what each applied, how fast, and which are late.
 
-No I/O and no clock of its own: it is told records with the times that the broker gave them.
+The module does no I/O and reads no clock: callers pass records with the broker's times.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import KillSwitchChanged
 
 LATE_S: Final = 2.0
-"""Seconds within which a client must have applied a HALT: of the five in which people are told."""
+"""Time within which a client must apply a HALT, seconds; people must be notified within five."""
 SILENT_S: Final = 20.0
-"""Seconds after which a client that said nothing is taken for silent: four of its pauses."""
+"""Time without an acknowledgement after which a client is silent, seconds: four intervals."""
 MAX_CLIENTS: Final = 10_000
-"""Most clients."""
+"""Most clients that are stored."""
 
 
 class PublishedSwitch(msgspec.Struct, frozen=True):
-    """What a scope was told last, and when the broker got it."""
+    """The last switch of a scope, and the broker's time when it was published."""
 
     scope: str
     state: State
@@ -37,7 +37,7 @@ class PublishedSwitch(msgspec.Struct, frozen=True):
 
 
 class ReceivedAck(msgspec.Struct, frozen=True):
-    """What a client said last, and when the broker got it."""
+    """The last acknowledgement of a client, and the broker's time when it arrived."""
 
     ack: Ack
     arrived: datetime
@@ -54,41 +54,41 @@ class LateClient(msgspec.Struct, frozen=True, order=True):
 
 
 class Acknowledgements:
-    """Keeps who applied what.
+    """Stores which client applied which switch.
 
     Parameters
     ----------
     late_s : float
-        Seconds that a client has to apply a HALT.
+        Time that a client has to apply a HALT, seconds.
 
     Attributes
     ----------
-    heard : dict of str to Heard
-        By client.
+    received : dict of str to ReceivedAck
+        The last acknowledgement, by client.
     """
 
     def __init__(self, late_s: float = LATE_S) -> None:
         self._late = timedelta(seconds=late_s)
-        self.heard: dict[str, ReceivedAck] = {}
-        self._told: dict[str, PublishedSwitch] = {}
-        # First word of a client about a decision; waits until the decision itself was seen.
+        self.received: dict[str, ReceivedAck] = {}
+        self._published: dict[str, PublishedSwitch] = {}
+        # First acknowledgement of a decision by a client, until the decision itself arrives.
         self._first: dict[tuple[str, str], tuple[str, datetime, datetime]] = {}
         self._written: dict[tuple[str, str], str] = {}
 
     def add_switch(self, output: KillSwitchChanged, seq: int, at: datetime) -> None:
-        """Take note of what order paths were told."""
-        had = self._told.get(output.scope)
-        if had is not None and seq <= had.seq:
+        """Store a published switch, unless a later one is stored."""
+        before = self._published.get(output.scope)
+        if before is not None and seq <= before.seq:
             return
-        self._told[output.scope] = PublishedSwitch(
+        self._published[output.scope] = PublishedSwitch(
             output.scope, output.effective, output.decision_id, seq, at
         )
 
     def add_ack(self, ack: Ack, at: datetime) -> None:
-        """Take note of what a client applied."""
-        if ack.client not in self.heard and len(self.heard) >= MAX_CLIENTS:
+        """Store the acknowledgement of a client, which arrived at `at`."""
+        if ack.client not in self.received and len(self.received) >= MAX_CLIENTS:
             return
-        self.heard[ack.client] = ReceivedAck(ack, at)
+        self.received[ack.client] = ReceivedAck(ack, at)
         for scope, applied in ack.scopes.items():
             key = (ack.client, scope)
             first = self._first.get(key)
@@ -96,75 +96,75 @@ class Acknowledgements:
                 self._first[key] = (applied.decision_id, applied.applied_ts, at)
 
     def forget(self, client: str) -> None:
-        """Expect nothing of a client any more, and know nothing of it."""
-        self.heard.pop(client, None)
+        """Delete everything about a client. It is not expected to acknowledge any more."""
+        self.received.pop(client, None)
         for store in (self._first, self._written):
             for key in [key for key in store if key[0] == client]:
                 del store[key]
 
     def new_ack_times(self) -> list[tuple[Any, ...]]:
-        """Rows of `client_ack` that are new since the last call."""
+        """Return the rows of `client_ack` that are new since the last call."""
         rows = []
         for (client, scope), (decision, applied, arrived) in self._first.items():
-            told = self._told.get(scope)
+            switch = self._published.get(scope)
             done = self._written.get((client, scope)) == decision
-            if done or told is None or told.decision_id != decision:
+            if done or switch is None or switch.decision_id != decision:
                 continue
             self._written[client, scope] = decision
-            # Who began after the decision did not take that long: it was not there.
-            heard = self.heard.get(client)
-            if heard is None or heard.ack.started > told.published:
+            # The time of a client that started after the decision is no measure.
+            received = self.received.get(client)
+            if received is None or received.ack.started > switch.published:
                 continue
-            seconds = max(0.0, (arrived - told.published).total_seconds())
+            seconds = max(0.0, (arrived - switch.published).total_seconds())
             rows.append(
-                (client, scope, decision, told.state.value, told.published, applied, arrived,
+                (client, scope, decision, switch.state.value, switch.published, applied, arrived,
                  seconds)
             )  # fmt: skip
         return rows
 
     def late_clients(self, now: datetime) -> Iterator[LateClient]:
-        """Every client that should have applied a HALT by now, and did not say that it did."""
+        """Yield every client that did not acknowledge a HALT in time."""
         halts = [
-            told
-            for told in self._told.values()
-            if told.state is State.HALT and now - told.published >= self._late
+            switch
+            for switch in self._published.values()
+            if switch.state is State.HALT and now - switch.published >= self._late
         ]
-        for client, heard in self.heard.items():
-            if heard.ack.ended:
+        for client, received in self.received.items():
+            if received.ack.ended:
                 continue
             for halt in halts:
-                has = heard.ack.scopes.get(halt.scope)
+                has = received.ack.scopes.get(halt.scope)
                 if has is not None and has.decision_id == halt.decision_id:
                     continue
-                # More scopes than an acknowledgement names: its place says that it is there.
-                if has is None and heard.ack.left_out and heard.ack.seq >= halt.seq:
+                # An acknowledgement may leave scopes out; then its sequence number decides.
+                if has is None and received.ack.left_out and received.ack.seq >= halt.seq:
                     continue
                 yield LateClient(
-                    client, halt.scope, halt.decision_id, late_reason(heard, now), halt.published
+                    client, halt.scope, halt.decision_id, late_reason(received, now), halt.published
                 )
 
     def rows(self, now: datetime) -> list[tuple[Any, ...]]:
-        """Rows of `client`."""
+        """Return the rows of `client`."""
         late: dict[str, list[str]] = {}
         for found in self.late_clients(now):
             late.setdefault(found.client, []).append(found.scope)
         return [
             (
-                client, heard.arrived, heard.ack.started, heard.ack.ended, heard.ack.epoch,
-                heard.ack.seq, heard.ack.beat_ts, heard.ack.digest, heard.ack.floor.value,
-                heard.ack.why, heard.ack.sources, msgspec.to_builtins(heard.ack.unwound),
+                client, last.arrived, last.ack.started, last.ack.ended, last.ack.epoch,
+                last.ack.seq, last.ack.beat_ts, last.ack.digest, last.ack.floor.value,
+                last.ack.why, last.ack.sources, msgspec.to_builtins(last.ack.unwound),
                 sorted(late.get(client, [])),
             )
-            for client, heard in self.heard.items()
+            for client, last in self.received.items()
         ]  # fmt: skip
 
 
-def late_reason(heard: ReceivedAck, now: datetime) -> str:
-    """What is known of a client that is late."""
-    silent = (now - heard.arrived).total_seconds()
+def late_reason(received: ReceivedAck, now: datetime) -> str:
+    """Return the reason why a client is late, as far as it is known."""
+    silent = (now - received.arrived).total_seconds()
     if silent > SILENT_S:
         return f"nothing was heard of it for {silent:.0f} s"
-    if heard.ack.floor is not State.NORMAL:
-        return f"it fails closed at {heard.ack.floor.value}: {heard.ack.why}"
-    troubled = [f"{name}: {state}" for name, state in heard.ack.sources.items() if state != "ok"]
+    if received.ack.floor is not State.NORMAL:
+        return f"it fails closed at {received.ack.floor.value}: {received.ack.why}"
+    troubled = [f"{name}: {state}" for name, state in received.ack.sources.items() if state != "ok"]
     return "; ".join(troubled) or "it speaks, and did not apply it"

@@ -1,8 +1,8 @@
-"""Keeps the drills that were signalled, judges each once, and says what should be alerted.
+"""The evaluation of drills: which clients answered, how fast, and which alerts are due.
 
-Driven by the listener (:mod:`riskwatch.acks.worker`), which hears the signals and the answers.
-One that is due and was not run is found by the plan, so a risk worker that does not signal, or
-signals what nobody hears, shows as well.
+The acknowledgement worker (:mod:`riskwatch.acks.worker`) passes on signals and answers. Each drill
+is evaluated once. The plan shows drills that were due and were not run, so a risk worker that does
+not signal, or whose signals do not arrive, shows as well.
 """
 
 from __future__ import annotations
@@ -30,26 +30,25 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import DrillPlan
 
 
-# What came of a drill: who answered and how fast, and whether anything real changed. No I/O.
-
 PASSED, FAILED, DISTURBED = "passed", "failed", "disturbed"
 
 
 class ClientResponse(msgspec.Struct, frozen=True):
-    """One client at a drill.
+    """The answer of one client to a drill.
 
     Attributes
     ----------
     client : str
-        Who.
+        Name of the client.
     stopped_s : float
-        From the moment of the signal to when its copy of the table refused orders, by the clocks
-        of broker (of the risk worker, if a plan asked) and client.
+        Time from the signal until the client's copy of the table refused orders, seconds. The
+        signal has the broker's time (the risk worker's, if a plan caused the drill); the end has
+        the client's time.
     round_trip_s : float
-        From the moment of the signal to the broker's receipt of its word: of a commanded drill,
-        both are the broker's clock, and all that lies between command and answer is in it.
+        Time from the signal until the broker received the answer, seconds. For a commanded drill
+        both times are the broker's, and the whole way from command to answer is included.
     problems : list of str
-        What was not as it must be.
+        Checks that failed.
     """
 
     client: str
@@ -59,17 +58,17 @@ class ClientResponse(msgspec.Struct, frozen=True):
 
 
 class RealState(msgspec.Struct, frozen=True):
-    """What is real, around a drill.
+    """The real table of scopes before and after a drill.
 
     Attributes
     ----------
     before, after : str
-        Digest of the table of scopes in SQL: once the drill was heard of, and at its end. Empty
-        before it if that was not looked at in time.
+        Digest of the table of scopes in SQL when the signal arrived, and at the end. `before` is
+        empty if the signal arrived too late.
     decided : list of str
         Real decisions since the signal.
     caused : int
-        Real switches that the drill itself turned.
+        Number of real switches that the drill itself changed.
     """
 
     before: str
@@ -79,21 +78,21 @@ class RealState(msgspec.Struct, frozen=True):
 
 
 class DrillReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a drill.
+    """The result of a drill.
 
     Attributes
     ----------
     outcome : str
-        ``passed``; ``failed``: a client did not answer, or not as it must, or the drill changed
-        something real; ``disturbed``: a real decision was made meanwhile, so that nothing is
-        shown about what did not change.
+        ``passed``; ``failed``: a client did not answer or failed a check, or the drill changed
+        the real table; ``disturbed``: a real decision was made meanwhile, so the drill does not
+        prove that the real table stays the same.
     plan : str
-        Plan that asked for it; empty if `person` did.
+        Plan that caused the drill; empty if `person` did.
     expected, silent : list of str
         Clients that should answer, and those of them that did not.
     p50_s, p99_s, slowest_s : float or None
-        Round trips of the clients that answered.
-    real : Real
+        Round trips of the clients that answered, seconds.
+    real : RealState
         The real table of scopes.
     """
 
@@ -117,7 +116,7 @@ class DrillReport(msgspec.Struct, frozen=True, kw_only=True):
 def drill_report(
     signal: DrillSignalled, expected: list[str], answered: list[ClientResponse], real: RealState
 ) -> DrillReport:
-    """Say what came of it."""
+    """Return the report of a drill."""
     silent = sorted({*expected} - {found.client for found in answered})
     problems = [f"{client} did not answer" for client in silent]
     problems += [f"{found.client}: {what}" for found in answered for what in found.problems]
@@ -157,7 +156,7 @@ _CHANGED: Final = "the real table of scopes changed, and no decision says why"
 
 
 def format_report(report: DrillReport) -> str:
-    """Report for people."""
+    """Return a report as text for people."""
     lines = [
         f"Drill {report.id} of {report.scope}: {report.outcome.upper()}",
         f"signalled {report.sent.isoformat()} by {report.person}: {report.reason}",
@@ -183,7 +182,7 @@ def format_report(report: DrillReport) -> str:
 
 
 def client_response(ack: DrillAck, signal: DrillSignalled, arrived: datetime) -> ClientResponse:
-    """Look at what a client said, which the broker got at `arrived`."""
+    """Return the checked answer of a client, which the broker received at `arrived`."""
     checks = {
         "an order in the scope was not refused": ack.refused,
         "a cancel was refused": ack.cancelled,
@@ -200,7 +199,7 @@ def client_response(ack: DrillAck, signal: DrillSignalled, arrived: datetime) ->
 
 
 def drill_row(done: DrillReport) -> tuple[object, ...]:
-    """Row of the table of drills."""
+    """Return the row of a report in the table of drills."""
     return (
         done.id, done.scope, done.person, done.reason, done.sent, done.outcome,
         len(done.expected), len(done.answered), done.slowest_s, done.real.before,
@@ -209,15 +208,15 @@ def drill_row(done: DrillReport) -> tuple[object, ...]:
 
 
 ANSWER_TIMEOUT_S: Final = 10.0
-"""Seconds within which every client must have answered."""
+"""Time within which every client must answer, seconds."""
 MISSED_AFTER_S: Final = 300.0
-"""Seconds after which a drill that was due counts as not run."""
+"""Time after which a drill that was due counts as not run, seconds."""
 MAX_SIGNAL_AGE_S: Final = 30.0
-"""A signal that is heard of later than so many seconds after it was given shows no before."""
+"""Largest age of a signal at its arrival for which the state before it can be recorded, seconds."""
 SIGNAL_RETENTION: Final = timedelta(days=100)
-"""Signals travel no longer than this: their topic keeps less."""
+"""Longest age of a signal. Their topic retains signals for a shorter time."""
 DRILL_ALERT_PREFIX: Final = "drill:"
-"""Begins the keys of alerts about drills; the scope follows."""
+"""Prefix of the keys of alerts about drills; the scope follows."""
 _ACKS: Final = 10_000
 _POLL: Final = timedelta(seconds=5)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -233,98 +232,102 @@ class DrillAlert(msgspec.Struct, frozen=True):
 
 class _PendingDrill(msgspec.Struct):
     signal: DrillSignalled
-    heard: datetime
+    received: datetime
     before: str | None = None
 
 
 class DrillEvaluator:
-    """Judges drills.
+    """Evaluates drills.
 
     Parameters
     ----------
-    roll : Roll
-        Who is expected to answer.
+    acks : Acknowledgements
+        Acknowledgements of the clients that are expected to answer.
     plans : sequence of DrillPlan
-        What is due by itself.
+        Plans of drills.
     answer_s, overdue_s : float
-        How long is waited for the clients, and for a drill that is due; seconds.
+        Longest wait for the answers of clients, and for a drill that is due, seconds.
     """
 
     def __init__(
         self,
-        roll: Acknowledgements,
+        acks: Acknowledgements,
         plans: Sequence[DrillPlan],
         answer_s: float = ANSWER_TIMEOUT_S,
         overdue_s: float = MISSED_AFTER_S,
     ) -> None:
-        self._roll = roll
+        self._acknowledgements = acks
         self._plans = plans
         self._answer = timedelta(seconds=answer_s)
         self._overdue_us = round(overdue_s * SECOND)
         self._waiting: dict[str, _PendingDrill] = {}
-        self._acks: dict[tuple[str, str], tuple[DrillAck, datetime]] = {}
-        self._judged: set[str] = set()
+        self._answers_received: dict[tuple[str, str], tuple[DrillAck, datetime]] = {}
+        self._evaluated: set[str] = set()
         self._last: dict[str, tuple[datetime, str, list[str]]] = {}
-        self._late: dict[str, DrillAlert] = {}
-        self._looked = _LONG_AGO
+        self._overdue_alerts: dict[str, DrillAlert] = {}
+        self._plans_checked = _LONG_AGO
         self._began: datetime | None = None
 
     def load(self, conn: Connection, now: datetime) -> None:
-        """Look up what was judged before."""
-        self._judged = store.evaluated_since(conn, now - SIGNAL_RETENTION)
+        """Load the drills that were evaluated before."""
+        self._evaluated = store.evaluated_since(conn, now - SIGNAL_RETENTION)
         for row in store.last_drills(conn):
             self._last[row["scope"]] = row["sent_ts"], row["outcome"], row["report"]["problems"]
 
     def add_signal(self, signal: DrillSignalled, now: datetime) -> None:
-        """Take note of a drill; one that is judged, or known, is left out."""
-        if signal.id not in self._judged and signal.id not in self._waiting:
+        """Add a drill, unless it is known or was evaluated already."""
+        if signal.id not in self._evaluated and signal.id not in self._waiting:
             self._waiting[signal.id] = _PendingDrill(signal, now)
 
-    def answered(self, ack: DrillAck, arrived: datetime) -> None:
-        """Take note of an answer; the first word of a client counts."""
-        self._acks.setdefault((ack.drill, ack.client), (ack, arrived))
-        if len(self._acks) > _ACKS:
-            del self._acks[next(iter(self._acks))]
+    def add_answer(self, ack: DrillAck, arrived: datetime) -> None:
+        """Add the answer of a client. Only its first answer counts."""
+        self._answers_received.setdefault((ack.drill, ack.client), (ack, arrived))
+        if len(self._answers_received) > _ACKS:
+            del self._answers_received[next(iter(self._answers_received))]
 
     def evaluate(self, engine: Engine, now: datetime) -> list[DrillReport]:
-        """Look at what is real as drills begin; returns those that are over, to be kept.
+        """Record the real table as drills begin, and return the reports of drills that ended.
 
         Raises
         ------
         StoreUnavailableError
             If the database does not answer.
         """
-        plans_too = now - self._looked >= _POLL
+        plans_too = now - self._plans_checked >= _POLL
         if not (self._waiting or plans_too):
             return []
         with translate_errors("drills cannot be judged"), engine.connect() as conn:
-            found = [self._look(conn, each, now) for each in self._waiting.values()]
+            found = [self._evaluate_drill(conn, each, now) for each in self._waiting.values()]
             if plans_too:
-                self._late = {DRILL_ALERT_PREFIX + w.scope: w for w in self._unrun(conn, now)}
-                self._looked = now
+                self._overdue_alerts = {
+                    DRILL_ALERT_PREFIX + w.scope: w for w in self._overdue_drills(conn, now)
+                }
+                self._plans_checked = now
         return [report for report in found if report is not None]
 
     def mark_evaluated(self, report: DrillReport) -> None:
-        """Take note that a drill was judged, and that this was written down."""
+        """Record that the report of a drill was stored."""
         del self._waiting[report.id]
-        self._judged.add(report.id)
-        for key in [key for key in self._acks if key[0] == report.id]:
-            del self._acks[key]
+        self._evaluated.add(report.id)
+        for key in [key for key in self._answers_received if key[0] == report.id]:
+            del self._answers_received[key]
         last = self._last.get(report.scope)
         if last is None or last[0] <= report.sent:
             self._last[report.scope] = report.sent, report.outcome, report.problems
-            self._looked = _LONG_AGO  # it may be what was overdue
+            self._plans_checked = _LONG_AGO  # it may be the drill that was overdue
 
     def due_alerts(self) -> dict[str, DrillAlert]:
-        """Alerts that should be open, by key: of the last drill of a scope, and of what is due."""
+        """Return the alerts that should be open, by key: failed last drills, and overdue drills."""
         failed = {
             DRILL_ALERT_PREFIX + scope: DrillAlert(scope, f"the drill of {scope} failed", problems)
             for scope, (_, outcome, problems) in self._last.items()
             if outcome == FAILED
         }
-        return failed | self._late
+        return failed | self._overdue_alerts
 
-    def _look(self, conn: Connection, waiting: _PendingDrill, now: datetime) -> DrillReport | None:
+    def _evaluate_drill(
+        self, conn: Connection, waiting: _PendingDrill, now: datetime
+    ) -> DrillReport | None:
         signal = waiting.signal
         if waiting.before is None:
             late = (now - signal.ts).total_seconds() > MAX_SIGNAL_AGE_S
@@ -332,7 +335,7 @@ class DrillEvaluator:
         expected = self._expected(signal)
         found = self._answers(signal)
         missing = {*expected} - {each.client for each in found}
-        if (missing or not found) and now - waiting.heard < self._answer:
+        if (missing or not found) and now - waiting.received < self._answer:
             return None
         real = RealState(
             waiting.before,
@@ -343,23 +346,23 @@ class DrillEvaluator:
         return drill_report(signal, expected, found, real)
 
     def _expected(self, signal: DrillSignalled) -> list[str]:
-        """Every client that is known, has not ended, and was there when the signal was given."""
+        """Return the named clients, and those that have not ended and started before the signal."""
         known = {
             client
-            for client, heard in self._roll.heard.items()
-            if not heard.ack.ended and heard.ack.started <= signal.ts
+            for client, received in self._acknowledgements.received.items()
+            if not received.ack.ended and received.ack.started <= signal.ts
         }
         return sorted({*known, *signal.expect})
 
     def _answers(self, signal: DrillSignalled) -> list[ClientResponse]:
         return [
             client_response(ack, signal, arrived)
-            for (drill, _), (ack, arrived) in self._acks.items()
+            for (drill, _), (ack, arrived) in self._answers_received.items()
             if drill == signal.id
         ]
 
-    def _unrun(self, conn: Connection, now: datetime) -> list[DrillAlert]:
-        """Plans whose moment went by without a drill."""
+    def _overdue_drills(self, conn: Connection, now: datetime) -> list[DrillAlert]:
+        """Return the alerts of plans whose time passed without a drill."""
         self._began = self._began or now
         out = []
         for plan in self._plans:

@@ -1,9 +1,9 @@
-"""The worker ``clients``: hears what order paths applied, and raises alerts of those that did not.
+"""The worker ``clients``: it stores acknowledgements, and raises alerts about late clients.
 
-It stands apart from the workers that decide: what it knows is telemetry by the wall's clock, and
-nothing that is decided may rest on it. It reads two compacted topics from their beginning, so it
-keeps no offsets; only what it puts out goes the way of all outputs, by lease, transaction and
-outbox, under its own name.
+It is separate from the workers that decide: its data is telemetry by the wall clock, and no
+decision may depend on it. It reads compacted topics from their beginning, so it stores no
+offsets. Its outputs take the path of all outputs: lease, transaction and outbox, under its own
+name.
 """
 
 from __future__ import annotations
@@ -55,25 +55,23 @@ if TYPE_CHECKING:
     from riskwatch.worker.settings import ProcessSettings
 
 
-# What the worker ``clients`` tells Prometheus: who obeys, who is late, and drills.
-
 CLIENT_METRIC_LABELS: Final[dict[str, tuple[str, ...]]] = {
     "riskwatch_clients": (),
     "riskwatch_clients_late": ("client",),
     "riskwatch_client_ack_seconds": ("client",),
     "riskwatch_drills_overdue": ("scope",),
 }
-"""Metrics and their labels, by the names that queries use."""
+"""Labels of the metrics, by the names that queries use."""
 ACK_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60)
 
 
 class ClientMetrics:
-    """Series about order paths.
+    """The metrics of order paths and drills.
 
     Parameters
     ----------
     registry : CollectorRegistry
-        Where they are collected.
+        Registry of the metrics.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -93,12 +91,12 @@ class ClientMetrics:
             registry=registry, buckets=ACK_BUCKETS,
         )  # fmt: skip
 
-    def applied(self, client: str, seconds: float) -> None:
-        """A client said that it applied a message, so long after it was published."""
+    def observe_ack(self, client: str, seconds: float) -> None:
+        """Record the time from the publication of a switch to its acknowledgement, seconds."""
         self._times.labels(client).observe(seconds)
 
     def set_clients(self, known: int, late: dict[str, int], overdue: Iterable[str]) -> None:
-        """Clients that are expected, scopes that each is late with, and scopes without a drill."""
+        """Set the expected clients, the late scopes of each, and the scopes with overdue drills."""
         self._known.set(known)
         self._late.clear()
         for client, scopes in late.items():
@@ -108,21 +106,19 @@ class ClientMetrics:
             self._overdue.labels(scope).set(1)
 
 
-# Alerts of the worker ``clients``: who is late with a HALT, and drills that went wrong.
-
 WORKER: Final = "clients"
-"""The worker."""
+"""Name of the worker."""
 LATE_ALERT_PREFIX: Final = "client:"
-"""Begins the keys of alerts about late clients."""
+"""Prefix of the keys of alerts about late clients."""
 
 
 def late_alert_key(late: LateClient) -> str:
-    """Key of the alert that a client is late with a scope."""
+    """Return the key of the alert that a client is late with a scope."""
     return f"{LATE_ALERT_PREFIX}{late.client}|{late.scope}"
 
 
 def late_alert(late: LateClient, us: int) -> AlertRaised:
-    """Alert that a client did not apply a HALT in time."""
+    """Return the alert that a client did not apply a HALT in time."""
     waited = us / SECOND - late.published.timestamp()
     return _alert(
         late_alert_key(late),
@@ -136,32 +132,32 @@ def late_alert(late: LateClient, us: int) -> AlertRaised:
     )
 
 
-def drill_alert(key: str, wanted: DrillAlert, us: int) -> AlertRaised:
-    """Alert that a drill failed, or was not run."""
+def drill_alert(key: str, alert: DrillAlert, us: int) -> AlertRaised:
+    """Return the alert that a drill failed, or was not run."""
     return _alert(
         key,
         f"{WORKER}/{us}/{key}",
         us,
-        scope=wanted.scope,
+        scope=alert.scope,
         severity=State.WATCH,
-        title=wanted.title,
-        reasons=list(wanted.reasons),
+        title=alert.title,
+        reasons=list(alert.reasons),
     )
 
 
-def _alert(key: str, cause: str, us: int, **said: Any) -> AlertRaised:
-    """Alert of this worker, which knows neither causes nor dollars."""
+def _alert(key: str, cause: str, us: int, **fields: Any) -> AlertRaised:
+    """Return an alert of this worker, which knows neither a cause nor an exposure."""
     return AlertRaised(
         **Origin(cause, moment(us)).stamp(AlertRaised, key),
         alert=key,
         cause=Cause.UNKNOWN,
         exposure_usd=Decimal(0),
-        **said,
+        **fields,
     )
 
 
 def alert_resolution(key: str, scope: str, opened: str, us: int) -> AlertResolved:
-    """Say that it is over: a client applied it after all, a drill passed, nothing is asked."""
+    """Return the resolution of an alert whose reason is gone."""
     origin = Origin(opened, moment(us), f"{opened}/{us}")
     return AlertResolved(
         **origin.stamp(AlertResolved, key),
@@ -173,7 +169,7 @@ def alert_resolution(key: str, scope: str, opened: str, us: int) -> AlertResolve
 
 SWITCH_TOPIC: Final = "riskwatch.killswitch"
 RETENTION: Final = timedelta(days=400)
-"""How long the times of clients are kept."""
+"""Time for which acknowledgement times are stored."""
 _POLL_MS: Final = 100
 _WRITE: Final = timedelta(seconds=1)
 _ASK_MS: Final = 10_000
@@ -184,42 +180,42 @@ log = structlog.get_logger("riskwatch.clients")
 
 
 class AckWorker(StandbyWorker):
-    """One process that hears clients.
+    """Stores acknowledgements and drills, and raises alerts about them.
 
     Parameters
     ----------
-    settings : Settings
-        From the environment.
+    settings : ProcessSettings
+        Settings of the process.
     late_s : float
-        Seconds that a client has to apply a HALT.
+        Time that a client has to apply a HALT, seconds.
     now : callable
-        The time.
+        Returns the time.
     """
 
     def __init__(
         self, settings: ProcessSettings, late_s: float = LATE_S, now: Callable[[], datetime] = wall
     ) -> None:
         super().__init__(WORKER, settings, now)
-        self.roll = Acknowledgements(late_s)
+        self.acks = Acknowledgements(late_s)
         plans = load_policy(settings.config or paths.rules_folder()).risk.drills
-        self.book = DrillEvaluator(self.roll, plans)
+        self.evaluator = DrillEvaluator(self.acks, plans)
         self._producer = Producer(self.connection, self.retry, self.metrics)
         self._publisher = KafkaPublisher(self._producer)
         self._consumer: Any = None
         self._behind: dict[TopicPartition, int] = {}
         self._open: dict[str, tuple[str, str]] = {}
-        self._gone: list[str] = []
+        self._ended_clients: list[str] = []
         self._written = self._swept = datetime(1970, 1, 1, tzinfo=UTC)
-        self._told = ClientMetrics(self.metrics.registry)
+        self._client_metrics = ClientMetrics(self.metrics.registry)
 
     def run_once(self) -> None:
-        """Hear, judge and write."""
-        self._hear()
+        """Read records, evaluate drills, update alerts and write the tables."""
+        self._poll()
         if self._behind:
-            return  # who is late cannot be told before everything that was said is heard
+            return  # late clients are known only after the topics were read to their end
         now = self._now()
-        self._drill(now)
-        self._judge(now)
+        self._store_drills(now)
+        self._update_alerts(now)
         if now - self._written >= _WRITE:
             self._written = now
             self._write(now)
@@ -228,16 +224,16 @@ class AckWorker(StandbyWorker):
             self._wait(lambda: table.forget_acks(self._engine, now - RETENTION))
 
     def ready(self) -> str | None:
-        """Why this process does not do its work now; ``None`` if it does."""
-        return self.standing or ("reads what was said before" if self._behind else None)
+        """Return why this process is not ready; ``None`` if it is."""
+        return self.standby_reason or ("reads what was said before" if self._behind else None)
 
     def _begin(self) -> None:
-        self._publisher.set_leader(WORKER, self._kept.epoch)
+        self._publisher.set_leader(WORKER, self._resumed.epoch)
         self._publish()
         for prefix in (LATE_ALERT_PREFIX, drills.DRILL_ALERT_PREFIX):
             self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
         with self._engine.connect() as conn:
-            self.book.load(conn, self._now())
+            self.evaluator.load(conn, self._now())
         self.retry.ask_broker("open", self._follow)
 
     def _end(self) -> None:
@@ -247,7 +243,7 @@ class AckWorker(StandbyWorker):
         self._producer.close()
 
     def _follow(self) -> None:
-        """Begin at the beginning of all topics."""
+        """Open a consumer at the beginning of all topics."""
         self._consumer = consumer = open_consumer(self.connection, _ASK_MS / 1_000)
         try:
             names = (SWITCH_TOPIC, ACKS, DRILLS)
@@ -261,7 +257,7 @@ class AckWorker(StandbyWorker):
             consumer.seek(part, first[part])
         self._behind = {part: end for part, end in ends.items() if end > first[part]}
 
-    def _hear(self) -> None:
+    def _poll(self) -> None:
         try:
             polled = self._consumer.poll(_POLL_MS)
         except RetriableError:
@@ -270,7 +266,7 @@ class AckWorker(StandbyWorker):
             return
         except KafkaError as error:
             raise BrokerError(f"{self.connection.servers}: {error}") from error
-        takers = {SWITCH_TOPIC: self._switched, ACKS: self._said, DRILLS: self._drilled}
+        takers = {SWITCH_TOPIC: self._take_switch, ACKS: self._take_ack, DRILLS: self._take_signal}
         for part, records in polled.items():
             take = takers[self.connection.plain(part.topic)]
             for record in records:
@@ -279,18 +275,18 @@ class AckWorker(StandbyWorker):
             if self._consumer.position(part) >= end:
                 del self._behind[part]
 
-    def _switched(self, record: Any, at: datetime) -> None:
+    def _take_switch(self, record: Any, at: datetime) -> None:
         seq = next((int(v) for k, v in record.headers if k == SEQ and v.isdigit()), 0)
-        with suppress(ValueError):  # clients take it for a HALT, and say so
+        with suppress(ValueError):  # clients treat it as a HALT, and acknowledge that
             output = decode_output(record.value or b"")
             if isinstance(output, KillSwitchChanged):
-                self.roll.add_switch(output, seq, at)
+                self.acks.add_switch(output, seq, at)
 
-    def _said(self, record: Any, at: datetime) -> None:
+    def _take_ack(self, record: Any, at: datetime) -> None:
         if record.value is None:
             client = (record.key or b"").decode(errors="replace")
-            self.roll.forget(client)
-            self._gone.append(client)
+            self.acks.forget(client)
+            self._ended_clients.append(client)
             return
         try:
             ack = decode_ack(record.value)
@@ -299,59 +295,64 @@ class AckWorker(StandbyWorker):
             return
         if not isinstance(ack, Ack):
             if record.key == f"{ack.client}{DRILL_KEY}".encode():
-                self.book.answered(ack, at)
+                self.evaluator.add_answer(ack, at)
         elif record.key == ack.client.encode():
-            self.roll.add_ack(ack, at)
+            self.acks.add_ack(ack, at)
 
-    def _drilled(self, record: Any, at: datetime) -> None:
+    def _take_signal(self, record: Any, at: datetime) -> None:
         del at
-        with suppress(ValueError):  # nothing that anybody signalled
+        with suppress(ValueError):  # not a signal
             output = decode_output(record.value or b"")
             if isinstance(output, DrillSignalled):
-                self.book.add_signal(output, self._now())
+                self.evaluator.add_signal(output, self._now())
 
-    def _drill(self, now: datetime) -> None:
-        """Write down what came of drills."""
-        for report in self._wait(lambda: self.book.evaluate(self._engine, now)):
-            row, place = drill_row(report), (WORKER, self._kept.epoch)
+    def _store_drills(self, now: datetime) -> None:
+        """Store the reports of drills that ended."""
+        for report in self._wait(lambda: self.evaluator.evaluate(self._engine, now)):
+            row, place = drill_row(report), (WORKER, self._resumed.epoch)
             self._wait(partial(stored_drills.write_drill, self._engine, place, row))
-            self.book.mark_evaluated(report)
+            self.evaluator.mark_evaluated(report)
             log.info("drill", id=report.id, outcome=report.outcome, problems=report.problems)
 
-    def _judge(self, now: datetime) -> None:
-        """Raise alerts of who is late and of drills, and resolve what is over."""
-        late = {late_alert_key(found): found for found in self.roll.late_clients(now)}
-        wrong = self.book.due_alerts()
+    def _update_alerts(self, now: datetime) -> None:
+        """Raise alerts about late clients and drills, and resolve those whose reason is gone."""
+        late = {late_alert_key(found): found for found in self.acks.late_clients(now)}
+        wrong = self.evaluator.due_alerts()
         us = micros(now)
-        said: list[Output] = [
+        outputs: list[Output] = [
             late_alert(found, us) for key, found in sorted(late.items()) if key not in self._open
         ]
-        said += [
+        outputs += [
             drill_alert(key, found, us)
             for key, found in sorted(wrong.items())
             if key not in self._open
         ]
-        said += [
+        outputs += [
             alert_resolution(key, scope, opened, us)
             for key, (scope, opened) in sorted(self._open.items())
             if key not in late and key not in wrong
         ]
-        if said:
-            self._tell(said, us)
+        if outputs:
+            self._commit(outputs, us)
 
-    def _tell(self, said: list[Output], us: int) -> None:
-        kept = self._kept
-        places = [SequencedOutput(kept.next_seq + n, output) for n, output in enumerate(said)]
-        kept.counts.read += len(said)
-        kept.counts.applied += len(said)
+    def _commit(self, outputs: list[Output], us: int) -> None:
+        resumed = self._resumed
+        places = [SequencedOutput(resumed.next_seq + n, output) for n, output in enumerate(outputs)]
+        resumed.counts.read += len(outputs)
+        resumed.counts.applied += len(outputs)
         batch = Batch(
-            WORKER, kept.epoch, outputs=places, counts=kept.counts, us=max(us, kept.us), relay=True
+            WORKER,
+            resumed.epoch,
+            outputs=places,
+            counts=resumed.counts,
+            us=max(us, resumed.us),
+            relay=True,
         )
         self._wait(lambda: commit(self._engine, batch))
-        kept.next_seq += len(said)
-        kept.us = batch.us
+        resumed.next_seq += len(outputs)
+        resumed.us = batch.us
         self._publish()
-        for output in said:
+        for output in outputs:
             if isinstance(output, AlertRaised):
                 self._open[output.alert] = (output.scope, output.id)
                 log.warning("alert", alert=output.alert, why=output.reasons)
@@ -359,23 +360,25 @@ class AckWorker(StandbyWorker):
                 del self._open[output.alert]
 
     def _publish(self) -> None:
-        """Publish what waits in the outbox, and take note that it is."""
+        """Publish the records of the outbox, and record that in the store."""
         while waiting := self._wait(lambda: pending_records(self._engine, WORKER, _BATCH)):
             self._publisher.publish(waiting)
             upto = waiting[-1].seq
-            kept = self._kept
-            done = Batch(WORKER, kept.epoch, counts=kept.counts, us=kept.us, published_seq=upto)
+            resumed = self._resumed
+            done = Batch(
+                WORKER, resumed.epoch, counts=resumed.counts, us=resumed.us, published_seq=upto
+            )
             self._wait(partial(commit, self._engine, done))
 
     def _write(self, now: datetime) -> None:
-        times, rows, gone = self.roll.new_ack_times(), self.roll.rows(now), self._gone
-        place = (WORKER, self._kept.epoch)
+        times, rows, gone = self.acks.new_ack_times(), self.acks.rows(now), self._ended_clients
+        place = (WORKER, self._resumed.epoch)
         self._wait(lambda: table.write_clients(self._engine, place, rows, times, gone))
-        self._gone = []
+        self._ended_clients = []
         for client, *_, seconds in times:
-            self._told.applied(client, seconds)
-        known = sum(not heard.ack.ended for heard in self.roll.heard.values())
+            self._client_metrics.observe_ack(client, seconds)
+        known = sum(not received.ack.ended for received in self.acks.received.values())
         late = {client: len(scopes) for client, *_, scopes in rows}
-        self._told.set_clients(
-            known, late, {wanted.scope for wanted in self.book.due_alerts().values()}
+        self._client_metrics.set_clients(
+            known, late, {alert.scope for alert in self.evaluator.due_alerts().values()}
         )

@@ -1,8 +1,8 @@
-"""The worker ``notify``: alerts to people, by routes that fail without harming one another.
+"""The worker ``notify``: it sends alerts to people, by routes that fail independently.
 
-* ``routes``: ``notify.toml``, and where each route leads (URLs and keys are secrets of their own);
-* ``post``: one try to deliver one notice;
-* ``courier``: a route's thread, which tries until it arrives or is a dead letter;
-* ``standing``: what is open, where the topic cannot say it;
-* ``worker``: hears the topic of alerts, and writes what is to be told.
+* ``routes``: reads ``notify.toml``, and the secret URL and key of each route;
+* ``delivery``: delivers the notifications of one route, in a thread of its own, with retries;
+* ``consumer``: reads the topic of alerts;
+* ``resync``: compares the open alerts with SQL, where the topic does not have them;
+* ``worker``: reads alerts, and stores and dispatches notifications.
 """

@@ -1,4 +1,4 @@
-"""The topic of alerts from where it was read last, or from its end where that is gone."""
+"""The consumer of the topic of alerts: from the stored offset, or from the end if that is gone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = structlog.get_logger("riskwatch.notify")
 
 
 class AlertRecord(NamedTuple):
-    """One record."""
+    """One record of the topic of alerts."""
 
     worker: str
     epoch: int
@@ -45,13 +45,15 @@ class AlertConsumer:
     ----------
     connection : KafkaConnection
         The broker.
-    kept : StreamOffset or None
-        How far it was read; ``None`` at first.
+    stored : StreamOffset or None
+        Offset up to which the topic was read; ``None`` at first.
 
     Attributes
     ----------
     anew : bool
-        Whether it begins at the end, and SQL must say what came before.
+        Whether it begins at the end, so that earlier alerts must come from SQL.
+    place : StreamOffset
+        Offset behind the records that were stored.
 
     Raises
     ------
@@ -59,7 +61,7 @@ class AlertConsumer:
         If the broker does not answer, or the topic is missing.
     """
 
-    def __init__(self, connection: KafkaConnection, kept: StreamOffset | None) -> None:
+    def __init__(self, connection: KafkaConnection, stored: StreamOffset | None) -> None:
         self._servers = connection.servers
         identity = str(topic_identities(connection, [ALERTS])[ALERTS])
         self._part = part = TopicPartition(connection.topic(ALERTS), 0)
@@ -70,20 +72,22 @@ class AlertConsumer:
             end = self._consumer.end_offsets([part], timeout_ms=_ASK_MS)[part]
         except KafkaError as error:
             raise BrokerError(f"{self._servers}: {error}") from error
-        self.anew = kept is None or kept.identity != identity or not first <= kept.position <= end
-        if kept is not None and self.anew:
-            log.warning("begins anew", stream=STREAM, was=kept.position, first=first, end=end)
-        at = end if kept is None or self.anew else kept.position
+        self.anew = (
+            stored is None or stored.identity != identity or not first <= stored.position <= end
+        )
+        if stored is not None and self.anew:
+            log.warning("begins anew", stream=STREAM, was=stored.position, first=first, end=end)
+        at = end if stored is None or self.anew else stored.position
         self._consumer.seek(part, at)
-        self.place = StreamOffset(STREAM, identity, at, 0 if kept is None else kept.records)
+        self.place = StreamOffset(STREAM, identity, at, 0 if stored is None else stored.records)
 
     def poll(self) -> tuple[list[AlertRecord], StreamOffset] | None:
-        """Records that came and how far they reach; ``None`` while the broker is away.
+        """Return new records and the offset behind them; ``None`` while the broker is down.
 
         Raises
         ------
         BrokerError
-            If the broker refuses, or has removed what was not read yet: begin anew.
+            If the broker refuses, or removed records that were not read. Open a new consumer.
         """
         try:
             polled = self._consumer.poll(_POLL_MS)
@@ -101,7 +105,7 @@ class AlertConsumer:
         return list(_decoded(records)), place
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the consumer."""
         with suppress(KafkaError):
             self._consumer.close(autocommit=False, timeout_ms=1_000)
 

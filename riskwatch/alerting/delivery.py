@@ -1,7 +1,7 @@
-"""A route's thread: delivers what waits, the most urgent first, until it arrives or is given up.
+"""Delivery of notifications: the thread of a route sends them, most urgent first, with retries.
 
-Each route has its own, so an endpoint that is slow or dead holds up nobody else. Within a group
-notices keep their order: nobody reads that something is over before it began.
+Each route has its own thread, so a slow or dead endpoint does not delay other routes. Within a
+group notifications keep their order: a resolution never arrives before its alert.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ if TYPE_CHECKING:
     Post = Callable[[DeliveryTarget, str, bytes, datetime], "DeliveryResult"]
 
 
-# One try to deliver one notice: signed, within a time, never redirected; the URL is never told.
+# One attempt is signed, limited in time and never redirected. The URL is secret and never logged.
 #
-# Whatever is not an answer of 2xx is a failure that may pass: a proxy says 404 while what stands
-# behind it starts, and a page that was given up on its first try would be lost on a working night.
+# Every answer but 2xx is a temporary failure: a proxy answers 404 while its backend starts, and a
+# page that is given up at the first attempt would be lost.
 
 RETRY_AFTER_MAX_S: Final = 3_600.0
 """Longest pause that an endpoint may ask for, seconds."""
 _CONNECT_S: Final = 3.0
 _WORDS: Final = 200
 
-# They tell the whole URL of each request, which is the secret.
+# At lower levels they log the whole URL of each request, which is secret.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What came of a try.
+    """The result of one attempt.
 
     Attributes
     ----------
     failure : str
-        Why it failed; empty if it arrived.
+        Why it failed; empty if the notification arrived.
     retry_after_s : float or None
-        How long the endpoint wants to be left alone, seconds.
+        Pause that the endpoint asks for, seconds.
     """
 
     failure: str = ""
@@ -74,16 +74,16 @@ class DeliveryResult:
 def post_notification(
     target: DeliveryTarget, notice_id: str, body: bytes, now: datetime
 ) -> DeliveryResult:
-    """Send a notice once; nothing is raised for what the network or the endpoint does.
+    """Send a notification once. Failures of the network or the endpoint are returned, not raised.
 
     Parameters
     ----------
-    target : Target
-        Where to.
+    target : DeliveryTarget
+        URL, key and route.
     notice_id : str
-        Its dedupe key.
+        Id of the notification, by which the endpoint drops repeats.
     body : bytes
-        What is sent, the same at each try.
+        Body of the request, the same at each attempt.
     now : datetime
         Time that is signed.
     """
@@ -107,7 +107,7 @@ def post_notification(
 async def _within(
     seconds: float, target: DeliveryTarget, headers: dict[str, str], body: bytes, now: datetime
 ) -> DeliveryResult:
-    # The whole of it has an end: an endpoint that sends a byte now and then never times out alone.
+    # Limit the whole attempt: an endpoint that sends a byte now and then never times out alone.
     limits = httpx.Timeout(seconds, connect=min(seconds, _CONNECT_S))
     async with (
         asyncio.timeout(seconds),
@@ -123,7 +123,9 @@ async def _within(
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that an endpoint asks to wait: a number or a date; ``None`` where it says neither.
+    """Return the pause of a ``Retry-After`` header, seconds; ``None`` if it is not valid.
+
+    The header holds a number of seconds or a date.
 
     Examples
     --------
@@ -144,55 +146,55 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def _failure_text(error: Exception, target: DeliveryTarget) -> str:
-    """Failure in words, without what is secret of the URL."""
+    """Return the failure as text, without the secret parts of the URL."""
     if isinstance(error, httpx.TimeoutException):
         return f"{type(error).__name__}: {target.host} was too slow"
-    said = (str(error).strip() or "no more is known").splitlines()[0][:_WORDS]
+    text = (str(error).strip() or "no more is known").splitlines()[0][:_WORDS]
     parsed = httpx.URL(target.url)
     secrets = (target.url, parsed.raw_path.decode(errors="replace"), parsed.path)
     for secret in (*secrets, parsed.userinfo.decode(errors="replace")):
-        said = said.replace(secret, "***") if len(secret) > 1 else said
-    return f"{type(error).__name__}: {said}"
+        text = text.replace(secret, "***") if len(secret) > 1 else text
+    return f"{type(error).__name__}: {text}"
 
 
 IDLE_S: Final = 1.0
-"""Longest pause between two looks at what waits, seconds."""
+"""Longest pause between two queries for due notifications, seconds."""
 FAILURE_PAUSE_S: Final = 1.0
-"""Longest pause of a whole route after a try that failed, seconds."""
+"""Longest pause of a whole route after a failed attempt, seconds."""
 T = TypeVar("T")
 
 log = structlog.get_logger("riskwatch.notify")
 
 
 class DeliveryMeter(Protocol):
-    """What of the metrics a courier needs."""
+    """The metrics that a delivery thread updates."""
 
     def notification(self, route: str, outcome: str, seconds: float | None = None) -> None:
-        """Count a try: ``sent``, ``retried`` or ``dead``."""
+        """Count an attempt as ``sent``, ``retried`` or ``dead``."""
         ...
 
 
 class DeliveryThread:
-    """Delivers the notices of one route.
+    """Delivers the notifications of one route.
 
     Parameters
     ----------
-    target : Target
-        Where to.
+    target : DeliveryTarget
+        URL, key and route.
     engine : Engine
         The database.
     epoch : int
-        Of the lease under which it works.
-    retry : Patience
-        How the database is waited for.
-    meter : Meter
-        Where tries are counted.
+        Epoch of the lease under which it works.
+    retry : Retry
+        How calls to the database are retried.
+    meter : DeliveryMeter
+        Counts the attempts.
     post : callable
-        One try.
+        Makes one attempt.
     now : callable
-        The time.
+        Returns the time.
     share : callable
-        A number from 0 to 1 by chance, so that many senders do not come at the same moment.
+        Returns a random number from 0 to 1, so that many senders do not retry at the same time.
     """
 
     def __init__(
@@ -200,7 +202,7 @@ class DeliveryThread:
         target: DeliveryTarget,
         engine: Engine,
         epoch: int,
-        patience: Retry,
+        retry: Retry,
         meter: DeliveryMeter,
         post: Post,
         now: Callable[[], datetime] = wall,
@@ -212,7 +214,7 @@ class DeliveryThread:
         self.wake = threading.Event()
         self._engine = engine
         self._epoch = epoch
-        self._retry = patience
+        self._retry = retry
         self._meter = meter
         self._post = post
         self._now = now
@@ -223,11 +225,11 @@ class DeliveryThread:
         )
 
     def start(self) -> None:
-        """Begin, in a thread of its own."""
+        """Start the thread."""
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Wait for the end of the thread, which the process's end asks for."""
+        """Wait until the thread ends after a stop request, at most `seconds`."""
         self.wake.set()
         if self._thread.is_alive():
             self._thread.join(seconds)
@@ -251,13 +253,13 @@ class DeliveryThread:
             log.exception("courier", route=self.route.id)
 
     def try_next(self) -> float:
-        """Make one try, if one is due; returns for how long there is nothing to do, seconds."""
-        breath = self._not_before - time.monotonic()
-        if breath > 0:
-            return breath
+        """Make one attempt if one is due, and return the pause until the next, seconds."""
+        pause = self._not_before - time.monotonic()
+        if pause > 0:
+            return pause
         now = self._now()
         found = self._wait(partial(notifications.due_notifications, self._engine, self.route.id))
-        # A time that no pause reaches was written before a clock was set back.
+        # A due time beyond the longest pause was stored before the clock was set back.
         beyond = now + timedelta(seconds=max(self.route.backoff_max_s, RETRY_AFTER_MAX_S))
         due = [head for head in found if not now < head.due_ts <= beyond]
         if not due:
@@ -271,38 +273,41 @@ class DeliveryThread:
         began = time.monotonic()
         answer = self._post(self.target, head.id, body, self._now())
         took, now = time.monotonic() - began, self._now()
-        said = {"route": self.route.id, "host": self.target.host, "notice": head.id}
-        mine = (self._engine, self._epoch, head.id)
+        fields = {"route": self.route.id, "host": self.target.host, "notice": head.id}
+        key = (self._engine, self._epoch, head.id)
         if not answer.failure:
-            self._wait(partial(notifications.mark_delivered, *mine, now))
+            self._wait(partial(notifications.mark_delivered, *key, now))
             self._meter.notification(self.route.id, "sent", took)
-            log.info("sent", **said)
+            log.info("sent", **fields)
             return
         tries = head.tries + 1
         pause = self.pause(tries, answer.retry_after_s)
-        # What failed once is likely to fail again: the route takes a breath, and no more.
-        breath = pause if answer.retry_after_s else min(pause, FAILURE_PAUSE_S)
-        self._not_before = time.monotonic() + breath
+        # The next notification is likely to fail, too, so the whole route pauses for a moment.
+        route_pause = pause if answer.retry_after_s else min(pause, FAILURE_PAUSE_S)
+        self._not_before = time.monotonic() + route_pause
         if tries >= self.route.tries:
             reason = f"{answer.failure}, at try {tries} of {self.route.tries}"
-            self._wait(partial(notifications.give_up, *mine, now, reason))
+            self._wait(partial(notifications.give_up, *key, now, reason))
             self._meter.notification(self.route.id, "dead", took)
-            log.error("dead letter", tries=tries, why=answer.failure, **said)
+            log.error("dead letter", tries=tries, why=answer.failure, **fields)
             return
         due = now + timedelta(seconds=pause)
-        self._wait(partial(notifications.postpone, *mine, due, answer.failure))
+        self._wait(partial(notifications.postpone, *key, due, answer.failure))
         self._meter.notification(self.route.id, "retried", took)
-        log.warning("not sent", tries=tries, why=answer.failure, again=due.isoformat(), **said)
+        log.warning("not sent", tries=tries, why=answer.failure, again=due.isoformat(), **fields)
 
     def pause(self, tries: int, retry_after_s: float | None) -> float:
-        """Seconds until the next try: doubling, by chance up to half less, never before asked.
+        """Return the pause until the next attempt, seconds.
+
+        The pause doubles with each attempt, is shortened by up to half at random, and is never
+        shorter than the endpoint asks for.
 
         Parameters
         ----------
         tries : int
-            That failed.
+            Number of failed attempts.
         retry_after_s : float or None
-            What the endpoint asked for.
+            Pause that the endpoint asks for, seconds.
         """
         longest = min(self.route.backoff_s * 2.0 ** (tries - 1), self.route.backoff_max_s)
         return max(longest * (0.5 + 0.5 * self._share()), retry_after_s or 0.0)

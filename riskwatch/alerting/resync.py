@@ -1,9 +1,9 @@
-"""What is open, silenced and acknowledged by SQL, which knows it before the topic and keeps it.
+"""Resynchronisation of the notifier with SQL: open alerts, silences and acknowledgements.
 
-At the first start, and after records were lost or the topic was made anew, the worker goes on from
-the end of the topic. And a risk worker that comes back after an outage publishes the last record of
-each key alone, among which an alert may be missing. So what stands in SQL is heard as if it came
-now: at the start, and every while. What is known already is known by its id and its time.
+At the first start, and after records were lost or the topic was recreated, the worker continues
+from the end of the topic. After an outage, a risk worker publishes only the last record of each
+key, among which an alert may be missing. At the start and at intervals, the worker therefore
+handles the open alerts of SQL as if they arrived now. It recognises known alerts by id and time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NO_REASON = "its reason is in riskwatch killswitch history"
 
 
 class _OpenItem(NamedTuple):
-    """Something that is open, by the key under which it is remembered."""
+    """An open alert or quality issue, and the key under which the state holds it."""
 
     key: str
     row: dict[str, Any]
@@ -43,12 +43,12 @@ class _OpenItem(NamedTuple):
 
 
 def resync(engine: Engine, notifier: Notifier, state: NotifyState, us: int) -> list[NotifierOutput]:
-    """Bring what is remembered to what SQL says.
+    """Update the state of the notifier from SQL, and return the notifier's outputs.
 
     Raises
     ------
     StoreUnavailableError
-        If the database does not answer; nothing was changed then.
+        If the database does not answer. The state did not change then.
     """
     with translate_errors("what stands open cannot be read"), engine.connect() as conn:
         alerts = _rows(conn, select(ALERT).where(ALERT.c.resolved_ts.is_(None)))
@@ -61,11 +61,11 @@ def resync(engine: Engine, notifier: Notifier, state: NotifyState, us: int) -> l
         issue = _issue(row)
         key = quality_key(row["worker"], issue)
         raised.append(_OpenItem(key, row, issue, row["worker"]))
-    said: list[NotifierOutput] = []
-    _end_resolved(notifier, state, {found.key for found in raised}, us, said)
+    outputs: list[NotifierOutput] = []
+    _end_resolved(notifier, state, {found.key for found in raised}, us, outputs)
     for key, row, output, worker in raised:
         known = key in state.alerts
-        said += notifier.handle(state, output, worker, us)
+        outputs += notifier.handle(state, output, worker, us)
         if not known and (made := state.alerts.get(key)) is not None:
             made.opened_id, made.opened_us = row["id"], micros(row["opened_ts"])
     _apply_controls(state, controls)
@@ -75,7 +75,7 @@ def resync(engine: Engine, notifier: Notifier, state: NotifyState, us: int) -> l
         if alert.key == alert.scope and alert.scope in now:
             alert.state = now[alert.scope]
             state.mark("alert", key)
-    return said
+    return outputs
 
 
 def _rows(conn: Connection, query: Any) -> list[dict[str, Any]]:
@@ -87,20 +87,20 @@ def _end_resolved(
     state: NotifyState,
     open_: AbstractSet[str],
     us: int,
-    said: list[NotifierOutput],
+    outputs: list[NotifierOutput],
 ) -> None:
-    """End what is not open any more."""
+    """Resolve the alerts that are not open in SQL any more."""
     for key in [k for k in sorted(state.alerts) if k not in open_ and k != OVERFLOW_ALERT_KEY]:
         row = state.alerts[key]
         ended = AlertResolved(
             id=row.last_id, cause_id=row.last_id, ts=moment(us), alert=key, scope=row.scope,
             opened_id=row.opened_id,
         )  # fmt: skip
-        said += notifier.handle(state, ended, "", us)
+        outputs += notifier.handle(state, ended, "", us)
 
 
 def _apply_controls(state: NotifyState, controls: list[dict[str, Any]]) -> None:
-    """Take over silences and acknowledgements."""
+    """Copy silences and acknowledgements from SQL to the state."""
     silenced = {row["scope"]: row for row in controls if row["silence_by"] is not None}
     for scope in [s for s in sorted(state.silences) if s not in silenced]:
         del state.silences[scope]
@@ -110,11 +110,11 @@ def _apply_controls(state: NotifyState, controls: list[dict[str, Any]]) -> None:
         if before is None or before.until != until:
             state.silences[scope] = SilenceRow(row["silence_by"], NO_REASON, until)
             state.mark("silence", scope)
-    seen = {row["scope"]: row for row in controls if row["acknowledged_by"]}
+    acknowledged = {row["scope"]: row for row in controls if row["acknowledged_by"]}
     for key in sorted(state.alerts):
         alert = state.alerts[key]
-        by = seen.get(alert.scope)
-        # Who saw it before it was raised anew may not have seen that it got worse.
+        by = acknowledged.get(alert.scope)
+        # An acknowledgement before the alert was raised again may not cover that it got worse.
         if by is None or alert.acked_by or micros(by["acknowledged_ts"]) < alert.last_us:
             continue
         if alert.about is not AlertKind.COMMAND:

@@ -1,7 +1,7 @@
-"""Reads ``notify.toml``, and finds out where its routes lead.
+"""The routes of ``notify.toml``, and the URL and key of each.
 
 URLs and keys are secrets: the file names the variable or the file that holds each. No error shows
-what was there instead, for it may be the secret itself.
+the value that was found, because it may be the secret itself.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 NOTIFY: Final = "notify.toml"
 ROUTES: Final = 16
-"""Most routes: each has a thread."""
+"""Most routes. Each has a thread."""
 KEY_BYTES: Final = 16
-"""Least bytes of a key to sign with."""
+"""Shortest signing key, bytes."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
 
@@ -79,12 +79,12 @@ CHECKS: Final[Checks] = {
 
 
 def load_notify(directory: Path) -> NotifyConfig:
-    """Read ``notify.toml``; without it there are no routes.
+    """Read ``notify.toml``. Without the file there are no routes.
 
     Raises
     ------
     ConfigError
-        With file, dotted key, what was expected and what was found.
+        If a value is wrong. It names the file, the dotted key, the expected and the found value.
     """
     path = directory / NOTIFY
     if not path.exists():
@@ -95,13 +95,13 @@ def load_notify(directory: Path) -> NotifyConfig:
     if len(made.routes) > ROUTES:
         raise ConfigError(NOTIFY, "routes", f"at most {ROUTES} routes", len(made.routes))
     for route in made.routes.values():
-        _coherent(route, made.routes)
+        _check_consistency(route, made.routes)
     return made
 
 
 def unrouted_severities(config: NotifyConfig) -> list[str]:
-    """Say which severities no route takes whatever they are about: nobody would hear of them."""
-    heard = [
+    """Return a warning for each severity that no route takes without further conditions."""
+    unconditional = [
         matcher
         for route in config.routes.values()
         for matcher in (route.match or (Matcher(),))
@@ -112,26 +112,26 @@ def unrouted_severities(config: NotifyConfig) -> list[str]:
     return [
         f"no route takes every {severity.value}: some of them may reach nobody"
         for severity in (State.HALT, State.REDUCE, State.WATCH)
-        if not any(not m.severity or severity in m.severity for m in heard)
+        if not any(not m.severity or severity in m.severity for m in unconditional)
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTarget:
-    """Where a route leads. Its text tells nothing that is secret.
+    """The endpoint of a route. Its ``repr`` shows no secret.
 
     Attributes
     ----------
     route : Route
-        As the file has it.
+        The route in the file.
     host : str
-        What may be shown of the URL.
+        Host of the URL, which is not secret.
     url : str
-        All of it.
+        The whole URL.
     key : bytes
-        What messages are signed with; empty where they are not.
+        Key that signs messages; empty for routes that are not signed.
     trust : ssl.SSLContext or bool
-        Which certificates are believed.
+        Certificates that are trusted.
     """
 
     route: Route
@@ -142,13 +142,13 @@ class DeliveryTarget:
 
 
 def resolve_target(route: Route, environment: Mapping[str, str] = os.environ) -> DeliveryTarget:
-    """Find out where a route leads.
+    """Read the URL and the key of a route.
 
     Raises
     ------
     ConfigError
-        If the variable or file is not there, or does not hold what it should. It never says
-        what it holds.
+        If the variable or file is missing or its value is not valid. The error never shows the
+        value.
     """
     url = _secret(route, "url", environment)
     try:
@@ -157,8 +157,8 @@ def resolve_target(route: Route, environment: Mapping[str, str] = os.environ) ->
         raise _bad(route, "url", "a URL") from None
     schemes = ("https", "http") if route.allow_http else ("https",)
     if parsed.scheme not in schemes or not parsed.host:
-        wanted = "an https:// URL (allow_http = true takes http:// too)"
-        raise _bad(route, "url", wanted) from None
+        expected = "an https:// URL (allow_http = true takes http:// too)"
+        raise _bad(route, "url", expected) from None
     key = b""
     if route.kind == WEBHOOK:
         key = _secret(route, "secret", environment).encode()
@@ -167,18 +167,18 @@ def resolve_target(route: Route, environment: Mapping[str, str] = os.environ) ->
     return DeliveryTarget(route, parsed.host, url, key, _trust(route))
 
 
-def _coherent(route: Route, routes: Mapping[str, Route]) -> None:
+def _check_consistency(route: Route, routes: Mapping[str, Route]) -> None:
     where = f"routes.{route.id}"
     if not _NAME.match(route.id):
-        wanted = "a name of small letters, digits, - and _, at most 32"
-        raise ConfigError(NOTIFY, where, wanted, route.id)
+        expected = "a name of small letters, digits, - and _, at most 32"
+        raise ConfigError(NOTIFY, where, expected, route.id)
     for what in ["url", "secret"] if route.kind == WEBHOOK else ["url"]:
         variable, file = getattr(route, f"{what}_env"), getattr(route, f"{what}_file")
         if bool(variable) == bool(file):
             expected = f"either {what}_env or {what}_file: the {what} itself is never here"
             raise ConfigError(NOTIFY, where, expected)
         if variable and not _VARIABLE.match(variable):
-            # What stands there may be the secret, put where its name belongs.
+            # The value may be the secret itself, in place of the name; do not show it.
             raise ConfigError(NOTIFY, f"{where}.{what}_env", "the name of a variable in capitals")
         if file and "://" in file:
             raise ConfigError(NOTIFY, f"{where}.{what}_file", "the path of a file")

@@ -1,7 +1,7 @@
-"""The worker ``notify``: hears alerts, decides who is told, and has it delivered.
+"""The worker ``notify``: it reads alerts, stores notifications and dispatches them to routes.
 
-It stands apart from the workers that decide: nothing that is decided rests on it. One process leads
-by a lease in SQL, another may stand by.
+It is separate from the workers that decide: no decision depends on it. One process leads by a
+lease in SQL, others may stand by.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from riskwatch.worker.settings import ProcessSettings
 
 RETENTION: Final = timedelta(days=400)
-"""How long notices and words are kept."""
+"""Time for which notifications and their dispositions are stored."""
 _TICK: Final = timedelta(seconds=1)
 _COMPARE: Final = timedelta(seconds=15)
 _AWAY_S: Final = 0.1
@@ -51,22 +51,22 @@ log = structlog.get_logger("riskwatch.notify")
 
 
 class NotificationWorker(StandbyWorker):
-    """One process that tells people.
+    """Reads alerts and notifies people.
 
     Parameters
     ----------
-    settings : Settings
-        From the environment.
+    settings : ProcessSettings
+        Settings of the process.
     config : NotifyConfig
-        Routes.
-    targets : list of Target
-        Where they lead.
+        The routes.
+    targets : list of DeliveryTarget
+        Endpoints of the routes.
     send : callable
-        One try to deliver.
+        Makes one attempt to deliver.
     now : callable
-        The time.
+        Returns the time.
     heart : callable
-        Seconds that only grow, by which time goes on where the clock was set back.
+        Returns monotonic seconds, by which the time advances after the clock was set back.
     """
 
     def __init__(
@@ -83,76 +83,76 @@ class NotificationWorker(StandbyWorker):
         self.targets = targets
         self.notifier = Notifier(config)
         self.state = NotifyState()
-        self.couriers: list[DeliveryThread] = []
+        self.threads: list[DeliveryThread] = []
         self._send = send
         self._place = 0
-        self._heart = heart
-        self._beat = heart()
+        self._monotonic = heart
+        self._measured_s = heart()
         self._ticked = self._swept = self._compared = _LONG_AGO
-        self._reading: AlertConsumer | None = None
+        self._consumer: AlertConsumer | None = None
 
     def run_once(self) -> None:
-        """Hear, tell, and write both down."""
-        assert self._reading is not None
-        self._fail_with_couriers()
+        """Read alerts, make notifications, and store both."""
+        assert self._consumer is not None
+        self._raise_failures()
         try:
-            polled = self._reading.poll()
+            polled = self._consumer.poll()
         except BrokerError as error:
             log.warning("reads anew", why=str(error))
             self.metrics.retried("broker")
-            self._follow(self._reading.place)
+            self._follow(self._consumer.place)
             return
         self.metrics.up("broker", ok=polled is not None)
         if polled is None:
             self.retry.pause(_AWAY_S, "broker")
-        heard, place = polled or ([], self._reading.place)
+        records, place = polled or ([], self._consumer.place)
         now = self._now()
-        if not heard and now - self._ticked < _TICK:
+        if not records and now - self._ticked < _TICK:
             return
-        said: list[NotifierOutput] = []
-        for record in heard:
+        outputs: list[NotifierOutput] = []
+        for record in records:
             if self.state.advance_cursor(record.worker, record.epoch, record.seq):
                 us = self._time(now, record.output.ts)
-                said += self.notifier.handle(self.state, record.output, record.worker, us)
+                outputs += self.notifier.handle(self.state, record.output, record.worker, us)
         if now - self._compared >= _COMPARE:
-            said += self._stands(now)
+            outputs += self._resync(now)
         else:
-            said += self.notifier.tick(self.state, self._time(now))
-        self._write(said, place, now)
-        self._reading.place = place
+            outputs += self.notifier.tick(self.state, self._time(now))
+        self._write(outputs, place, now)
+        self._consumer.place = place
         self._ticked = now
         if now - self._swept >= _DAY:
             self._swept = now
             self._wait(lambda: notifications.forget_notifications(self._engine, now - RETENTION))
 
     def live(self) -> str | None:
-        """Why this process should be ended; ``None`` if it should not."""
-        failures = [f"{c.route.id}: {c.failure}" for c in self.couriers if c.failure is not None]
+        """Return why this process should end; ``None`` if it should not."""
+        failures = [f"{c.route.id}: {c.failure}" for c in self.threads if c.failure is not None]
         return failures[0] if failures else None
 
     def _begin(self) -> None:
-        self.state.load(self._kept.rows.get(STAGE, {}))
+        self.state.load(self._resumed.rows.get(STAGE, {}))
         self.state.prune(self.config)
         self._place = self._wait(lambda: notifications.last_notification_place(self._engine))
-        self._follow(next(iter(self._kept.offsets.values()), None))
-        self._deliver()
+        self._follow(next(iter(self._resumed.offsets.values()), None))
+        self._start_threads()
         hosts = {target.route.id: target.host for target in self.targets}
         log.info("routes", routes=hosts, digest=digest(self.config)[:16])
 
     def _end(self) -> None:
-        for courier in self.couriers:
-            courier.wake.set()
-        for courier in self.couriers:
-            courier.join(_JOIN_S)
-        if self._reading is not None:
-            self._reading.close()
+        for thread in self.threads:
+            thread.wake.set()
+        for thread in self.threads:
+            thread.join(_JOIN_S)
+        if self._consumer is not None:
+            self._consumer.close()
 
-    def _follow(self, kept: StreamOffset | None) -> None:
-        """Read from where it was left; where that is gone, the next turn asks SQL what stands."""
-        if self._reading is not None:
-            self._reading.close()
-        self._reading = reading = self.retry.ask_broker(
-            "open", lambda: AlertConsumer(self.connection, kept)
+    def _follow(self, stored: StreamOffset | None) -> None:
+        """Open a consumer at the stored offset. If it is gone, resynchronise with SQL next."""
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer = reading = self.retry.ask_broker(
+            "open", lambda: AlertConsumer(self.connection, stored)
         )
         if not reading.anew:
             return
@@ -161,63 +161,63 @@ class NotificationWorker(StandbyWorker):
             self.state.mark("lane", worker)
         self._ticked = self._compared = _LONG_AGO
 
-    def _stands(self, now: datetime) -> list[NotifierOutput]:
-        """Hear of what stands in SQL and is not known, and tell what is due."""
+    def _resync(self, now: datetime) -> list[NotifierOutput]:
+        """Resynchronise with SQL, and return what is due."""
         self._compared = now
         us = self._time(now)
-        said = self._wait(lambda: resync(self._engine, self.notifier, self.state, us))
+        outputs = self._wait(lambda: resync(self._engine, self.notifier, self.state, us))
         latest = max((alert.last_us for alert in self.state.alerts.values()), default=us)
-        return said + self.notifier.tick(self.state, self._time(now, moment(latest)))
+        return outputs + self.notifier.tick(self.state, self._time(now, moment(latest)))
 
-    def _deliver(self) -> None:
-        """Give each route its courier."""
+    def _start_threads(self) -> None:
+        """Start the delivery thread of each route."""
         names, now = [target.route.id for target in self.targets], self._now()
-        epoch = self._kept.epoch
+        epoch = self._resumed.epoch
         self._wait(lambda: notifications.give_up_orphans(self._engine, epoch, names, now))
         for target in self.targets:
             made = DeliveryThread(
                 target, self._engine, epoch, self.retry, self.metrics, self._send, self._now
             )
-            self.couriers.append(made)
+            self.threads.append(made)
             made.start()
 
-    def _fail_with_couriers(self) -> None:
-        for courier in self.couriers:
-            if courier.failure is not None:
-                raise courier.failure
+    def _raise_failures(self) -> None:
+        for thread in self.threads:
+            if thread.failure is not None:
+                raise thread.failure
 
     def _time(self, now: datetime, ts: datetime | None = None) -> int:
-        """Time of what is told: the wall's, or in a replay the latest that was heard of."""
+        """Return the time of notifications: the wall clock's, or in a replay the latest event's."""
         if self.settings.clock == "wall":
-            us, beat = micros(now), self._heart()
-            passed, self._beat = beat - self._beat, beat
-            # A clock that was set back must not make what waits wait until it catches up.
+            us, measured_s = micros(now), self._monotonic()
+            passed, self._measured_s = measured_s - self._measured_s, measured_s
+            # If the clock was set back, due notifications must not wait until it catches up.
             return us if us >= self.state.meta.us else self.state.meta.us + round(passed * SECOND)
         return self.state.meta.us if ts is None else max(self.state.meta.us, micros(ts))
 
-    def _write(self, said: Iterable[NotifierOutput], place: StreamOffset, now: datetime) -> None:
-        migrated, self._kept.migrated = self._kept.migrated.get(STAGE, {}), {}
-        told = NotificationBatch(rows={**migrated, **self.state.drain()}, offset=place)
+    def _write(self, outputs: Iterable[NotifierOutput], place: StreamOffset, now: datetime) -> None:
+        migrated, self._resumed.migrated = self._resumed.migrated.get(STAGE, {}), {}
+        batch = NotificationBatch(rows={**migrated, **self.state.drain()}, offset=place)
         kinds = {target.route.id: target.route.kind for target in self.targets}
-        for s in said:
+        for s in outputs:
             if not isinstance(s, Notification):
-                told.words[s.raise_id, s.route] = (
+                batch.words[s.raise_id, s.route] = (
                     s.raise_id, s.route, s.alert, s.scope, s.severity.value, s.fate.value, s.why,
                     moment(s.us), s.notice_id,
                 )  # fmt: skip
                 continue
             self._place += 1
-            told.notices.append(notification_row(s, kinds[s.route], self._place, now))
-        epoch = self._kept.epoch
-        driven_out = self._wait(
-            partial(notifications.commit_notifications, self._engine, epoch, told)
+            batch.notices.append(notification_row(s, kinds[s.route], self._place, now))
+        epoch = self._resumed.epoch
+        given_up = self._wait(
+            partial(notifications.commit_notifications, self._engine, epoch, batch)
         )
-        if driven_out:
-            log.error("queue full", given_up=driven_out)
-        routes = {row[2] for row in told.notices}
-        for courier in self.couriers:
-            if courier.route.id in routes:
-                courier.wake.set()
+        if given_up:
+            log.error("queue full", given_up=given_up)
+        routes = {row[2] for row in batch.notices}
+        for thread in self.threads:
+            if thread.route.id in routes:
+                thread.wake.set()
         waiting = self._wait(lambda: notifications.waiting_counts(self._engine))
         for target in self.targets:
             name = target.route.id
@@ -225,18 +225,18 @@ class NotificationWorker(StandbyWorker):
 
 
 def notification_row(notice: Notification, kind: str, place: int, now: datetime) -> tuple[Any, ...]:
-    """Row of `notice` in SQL, which is due at once, whatever clocks say.
+    """Return the row of a notification in SQL. It is due at once, whatever the clock.
 
     Parameters
     ----------
-    notice : Notice
-        What is told.
+    notice : Notification
+        The notification.
     kind : str
-        Of its route.
+        Kind of its route.
     place : int
-        Its place among all notices.
+        Position among all notifications.
     now : datetime
-        The wall's clock.
+        The wall-clock time.
     """
     urgency = 10 * notice.severity.rank + notice.level.rank
     return (

@@ -1,1 +1,1 @@
-"""The audit: derives decisions again, verifies them, keeps checkpoints, writes incident bundles."""
+"""The audit: it re-derives and verifies decisions, keeps checkpoints, and reports incidents."""

@@ -1,7 +1,8 @@
-"""Keeping checkpoints: the journal is replayed from the last one, and each new day is one more.
+"""Checkpoints of the journal: a replay from the last one makes a new one for each day.
 
-On the way every decision must be the one of the audit chain, byte for byte. So what is derived
-from a checkpoint is what the whole journal would give, as far as its digest holds.
+During the replay, every decision must equal the one in the audit chain, byte for byte. A
+re-derivation from a checkpoint therefore gives the result of the whole journal, as long as the
+digest of the checkpoint is right.
 """
 
 from __future__ import annotations
@@ -35,34 +36,34 @@ def keep_checkpoints(
     keep: int = MAX_CHECKPOINT_ROWSETS,
     end: bool = False,
 ) -> list[Checkpoint]:
-    """Replay what came since the last checkpoint of a worker, and keep one for each day.
+    """Replay the journal of a worker from its last checkpoint, and write one for each day.
 
     Parameters
     ----------
     conn : Connection
-        To read by; see :func:`riskwatch.store.queries.open_reader`. It must not hold the right to
-        write, for a worker may be at work.
+        Reads; see :func:`riskwatch.store.queries.open_reader`. It must not hold the write lock,
+        because a worker may be running.
     engine : Engine
-        To write by.
+        Writes the checkpoints.
     worker : str
-        Whose journal.
+        Name of the worker.
     keep : int
-        Checkpoints whose rows stay, the newest.
+        Number of newest checkpoints whose rows stay.
     end : bool
-        Keep one at the last entry of the journal as well. Made before an upgrade, with the worker
-        stopped, it is where the next engine goes on from.
+        Write one at the last entry of the journal, too. If it is written before an upgrade, with
+        the worker stopped, the next engine continues from it.
 
     Returns
     -------
     list of Checkpoint
-        The new ones.
+        The new checkpoints.
 
     Raises
     ------
     StoreError
         If the journal is gone or does not give the decisions of the chain, the last checkpoint
         was changed, or another engine applied the journal and left no checkpoint at its last
-        entry. What was kept before that stays.
+        entry. Checkpoints that were written before the error stay.
     """
     found = usable_checkpoints(conn, worker)
     parts = stretches(conn, worker)
@@ -73,7 +74,7 @@ def keep_checkpoints(
     seq, digest = (0, GENESIS) if start is None else (start.audit_seq, start.audit_digest)
     made: list[Checkpoint] = []
 
-    def keep_at(journal: int, us: int) -> None:
+    def write_at(journal: int, us: int) -> None:
         new = Checkpoint(
             worker=worker,
             journal=journal,
@@ -84,18 +85,18 @@ def keep_checkpoints(
         )
         made.append(write_checkpoint(engine, new, replay.rows(), keep=keep))
 
-    replay = Rederivation(conn, worker, start, keep_at)
+    replay = Rederivation(conn, worker, start, write_at)
     events = replay.keeps_events()
     for output in replay.outputs():
         if isinstance(output, DecisionMade):
             seq, digest = _next(conn, worker, seq, output)
     if end and replay.read:
-        keep_at(*replay.reached)
+        write_at(*replay.reached)
     return made
 
 
 def _next(conn: Connection, worker: str, seq: int, output: DecisionMade) -> tuple[int, str]:
-    """Row of the next decision in the chain, which must be this one."""
+    """Return sequence number and digest of the next decision in the chain; it must be `output`."""
     a = AUDIT_CHAIN.c
     query = select(a.seq, a.digest, a.id, a.payload)
     query = query.where(a.worker == worker, a.kind == DecisionMade.__name__, a.seq > seq)

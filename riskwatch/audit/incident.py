@@ -1,7 +1,7 @@
-"""An incident as it was: what was known and held when each decision fell.
+"""The reconstruction of an incident: exposures and scores at the time of each decision.
 
-The journal is replayed, so exposures and scores are those of the moment and not of today. Where
-the journal is not kept any more, the chain alone is told from.
+The module replays the journal, so exposures and scores are those of the decision and not of today.
+If the journal was archived, the report uses the audit chain alone.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
 
 ALERT_TARGET_S: Final = 5.0
-"""Within which an alert must follow its event, seconds."""
+"""Longest time from an event to its alert, seconds."""
 MAX_ROWS: Final = 200
-"""Holdings and scores that are kept of one moment, the largest first."""
+"""Most holdings and scores of one decision, the largest first."""
 _PEOPLE: Final = ("operator", "operators", "person", "people", "approved_by", "by")
 """Fields of outputs that name people."""
 
@@ -59,22 +59,23 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class DecisionContext:
-    """One decision, and what stood when it fell.
+    """One decision, with the exposures and scores at its time.
 
     Attributes
     ----------
     decision : dict
-        The decision as it is in the chain.
+        The decision in the audit chain.
     row : int
-        Its row there.
+        Its row in the chain.
     payload : str
         The decision, byte for byte.
     exposures, scores, assessments : list of dict
-        About its scope, as they stood; ``None`` where the journal is gone.
+        Exposures, scores and assessments of its scope at that time; ``None`` if the journal is
+        gone.
     last_input_s : float or None
-        Seconds from the last input about its scope to the decision, in event time.
+        Time from the last input about its scope to the decision, seconds of event time.
     rederived : bool or None
-        Whether the journal gives it again byte for byte.
+        Whether the journal gives the same decision, byte for byte.
     """
 
     decision: Row
@@ -89,22 +90,22 @@ class DecisionContext:
 
 @dataclass(slots=True)
 class Incident:
-    """Everything that a report tells of a stretch of time.
+    """The content of a report about a span of time.
 
     Attributes
     ----------
-    scenes : list of Scene
+    scenes : list of DecisionContext
         Decisions, in order.
     switches, alerts, others : list of dict
-        Switches, alerts raised and resolved, and every other kind of row of the chain.
+        Switches, alerts raised and resolved, and all other rows of the chain.
     configuration : dict or None
-        The one that counted when the stretch began.
+        The configuration in effect when the span began.
     people : list of dict
-        Who did what, by what the rows say.
+        Rows that name people.
     without_journal : str
-        Why the journal was of no use, or of none for a part; empty if it was for all of it.
+        Why the journal could not be used for the whole span or a part of it; empty if it could.
     first : int
-        First row of the stretch; 0 if there is none.
+        First row of the span; 0 if there is none.
     """
 
     scenes: list[DecisionContext] = field(default_factory=list)
@@ -125,20 +126,20 @@ def reconstruct_incident(
     *,
     journal: bool,
 ) -> Incident:
-    """Tell what happened between two times.
+    """Reconstruct the incident between two times.
 
     Parameters
     ----------
     conn : Connection
         See :func:`riskwatch.store.queries.open_reader`.
     worker : str
-        Whose chain.
-    rows : iterable of Link
-        The stretch of it.
+        Name of the worker.
+    rows : iterable of AuditLink
+        Rows of its audit chain within the span.
     span : tuple of int
         Beginning and end, event time in microseconds.
     journal : bool
-        Whether to replay the journal; it takes as long as a replay.
+        Whether to replay the journal. It takes as long as a replay.
     """
     out, last = Incident(), 0
     for link in rows:
@@ -147,7 +148,7 @@ def reconstruct_incident(
             out.first = link.seq
             found = last_payload(conn, worker, ConfigurationChanged, link.seq)
             out.configuration = None if found is None else msgspec.json.decode(found)
-        _chained(out, link)
+        _add_link(out, link)
     if not journal:
         out.without_journal = "the journal was not replayed"
         return out
@@ -164,13 +165,13 @@ def reconstruct_incident(
 
 
 def _derivable(conn: Connection, worker: str, first: int, last: int) -> _Derivable | None:
-    """Of the rows of the chain from one to another, the last ones that this engine can derive.
+    """Return the replay of the last rows between two that this engine can derive.
 
-    Where there is no such row, `first` is 0, and any stretch of this engine will do.
+    If the span has no row, `first` is 0, and any stretch of this engine is taken.
     """
     parts = stretches(conn, worker)
     if not parts:
-        return _Derivable(Rederivation(conn, worker))  # the replay says what is wanting
+        return _Derivable(Rederivation(conn, worker))  # the replay reports what is missing
     ends = [*(after.audit_seq for after in parts[1:]), BEYOND]
     for at, (part, end) in reversed(list(enumerate(zip(parts, ends, strict=True)))):
         begin = part.audit_seq if at else 0
@@ -179,10 +180,10 @@ def _derivable(conn: Connection, worker: str, first: int, last: int) -> _Derivab
             continue
         start = None
         if foreign(conn, worker, part):
-            kept = usable_checkpoints(conn, worker, part)
-            if not kept:
+            checkpoints = usable_checkpoints(conn, worker, part)
+            if not checkpoints:
                 continue
-            start = kept[0]
+            start = checkpoints[0]
             begin = max(begin, start.audit_seq)
         return _Derivable(Rederivation(conn, worker, start, last=part.last), begin, end)
     return None
@@ -190,14 +191,14 @@ def _derivable(conn: Connection, worker: str, first: int, last: int) -> _Derivab
 
 @dataclass(frozen=True, slots=True)
 class _Derivable:
-    """A replay, and the rows of the chain that it says something about: those in between."""
+    """A replay, and the rows of the chain before and behind those that it derives."""
 
     replay: Rederivation
     first: int = 0
     last: int = BEYOND
 
 
-def _chained(out: Incident, link: AuditLink) -> None:
+def _add_link(out: Incident, link: AuditLink) -> None:
     value: Row = msgspec.json.decode(link.payload)
     if link.kind == DecisionMade.__name__:
         out.scenes.append(DecisionContext(value, link.seq, link.payload))
@@ -213,14 +214,14 @@ def _chained(out: Incident, link: AuditLink) -> None:
 
 
 class _CurrentRows:
-    """What stands at a moment: the last of each exposure, score and assessment."""
+    """The current exposures, scores and assessments: the last output of each key."""
 
     def __init__(self) -> None:
         self.exposures: dict[str, ExposureChanged] = {}
         self.scores: dict[str, ScoreUpdated] = {}
         self.assessments: dict[str, CounterpartyAssessed] = {}
 
-    def see(self, output: Output) -> None:
+    def update(self, output: Output) -> None:
         if isinstance(output, ExposureChanged):
             if output.amount:
                 self.exposures[output.key()] = output
@@ -231,42 +232,42 @@ class _CurrentRows:
         elif isinstance(output, CounterpartyAssessed):
             self.assessments[output.key()] = output
 
-    def of(self, scope: str, scene: DecisionContext) -> None:
-        """Copy what is about a scope into its scene."""
+    def of(self, scope: str, context: DecisionContext) -> None:
+        """Copy the rows of a scope into the context of its decision."""
         held = [e for e in self.exposures.values() if _about(scope, e)]
         held.sort(key=lambda e: (-abs(e.value_usd or ZERO), e.key()))
         scored = [s for key, s in sorted(self.scores.items()) if s.scope == scope]
-        scene.exposures = [_plain(e) for e in held[:MAX_ROWS]]
-        scene.scores = [_plain(s) for s in scored[:MAX_ROWS]]
+        context.exposures = [_plain(e) for e in held[:MAX_ROWS]]
+        context.scores = [_plain(s) for s in scored[:MAX_ROWS]]
         assessed = self.assessments.get(scope)
-        scene.assessments = [] if assessed is None else [_plain(assessed)]
+        context.assessments = [] if assessed is None else [_plain(assessed)]
 
 
 def _replay(out: Incident, derived: _Derivable, span: tuple[int, int]) -> None:
-    """Tell of each moment what the journal gives."""
+    """Replay the journal, and complete the context of each decision."""
     replay = derived.replay
-    waiting = {scene.decision["id"]: scene for scene in out.scenes}
-    standing = _CurrentRows()
+    waiting = {context.decision["id"]: context for context in out.scenes}
+    current = _CurrentRows()
     alerts: list[Row] = []
     for output in replay.outputs():
         us = micros(output.ts)
         if us > span[1]:
             break
-        # A tick tells holdings, then scores, then decides: a scene is complete when it decides.
-        standing.see(output)
+        # A tick puts out holdings, scores and then decisions, so the rows are complete here.
+        current.update(output)
         if isinstance(output, AlertRaised | AlertResolved) and us >= span[0]:
             alerts.append(_plain(output))
         elif isinstance(output, DecisionMade):
-            scene = waiting.pop(output.id, None)
-            if scene is not None:
-                standing.of(output.scope, scene)
-                scene.rederived = encode_output(output) == scene.payload.encode()
-                heard = replay.last_input_us(output.scope)
-                if heard is not None:
-                    scene.last_input_s = (us - heard) / SECOND
-    for scene in waiting.values():
-        if derived.first < scene.row < derived.last:
-            scene.rederived = False
+            context = waiting.pop(output.id, None)
+            if context is not None:
+                current.of(output.scope, context)
+                context.rederived = encode_output(output) == context.payload.encode()
+                input_us = replay.last_input_us(output.scope)
+                if input_us is not None:
+                    context.last_input_s = (us - input_us) / SECOND
+    for context in waiting.values():
+        if derived.first < context.row < derived.last:
+            context.rederived = False
     out.alerts = alerts
 
 
@@ -283,24 +284,24 @@ def _plain(output: Output) -> Row:
     return found
 
 
-# The report of an incident as one HTML page that needs nothing but itself.
+# The report of an incident is one HTML page without external resources.
 
 MAX_HOLDINGS_SHOWN: Final = 12
-"""Holdings that the page shows of one moment."""
+"""Most holdings that the page shows per decision."""
 TIMELINE_LEFT: Final = 190
-"""Where the lanes of the timeline begin, of 1000."""
+"""Left end of the bars of the timeline, of 1000."""
 TIME_MARKS: Final = 5
 
 
 def render_page(incident: Incident, manifest: BundleManifest, span: tuple[int, int]) -> bytes:
-    """Render the report.
+    """Render the report as an HTML page.
 
     Parameters
     ----------
     incident : Incident
-        What happened.
-    manifest : Manifest
-        Of the bundle that the page belongs to.
+        The incident.
+    manifest : BundleManifest
+        Manifest of the bundle that the page belongs to.
     span : tuple of int
         Beginning and end, event time in microseconds.
     """
@@ -340,7 +341,7 @@ def render_page(incident: Incident, manifest: BundleManifest, span: tuple[int, i
 
 
 def timeline_span(incident: Incident, span: tuple[int, int]) -> tuple[int, int]:
-    """Stretch that the timeline shows: what happened, with a margin, within what was asked."""
+    """Return the span of the timeline: from first to last switch, with a margin, within `span`."""
     times = [_us(s["ts"]) for s in incident.switches]
     if not times:
         return span
@@ -349,7 +350,7 @@ def timeline_span(incident: Incident, span: tuple[int, int]) -> tuple[int, int]:
 
 
 def timeline_bars(switches: list[Row], span: tuple[int, int]) -> list[dict[str, Any]]:
-    """Bars of the timeline: per scope, the effective state from each change to the next.
+    """Return the bars of the timeline: per scope, the effective state from change to change.
 
     Examples
     --------
@@ -379,7 +380,7 @@ def timeline_bars(switches: list[Row], span: tuple[int, int]) -> list[dict[str, 
 
 
 def timeline_marks(span: tuple[int, int]) -> list[dict[str, Any]]:
-    """Times under the timeline."""
+    """Return the time labels under the timeline."""
     step = (span[1] - span[0]) / TIME_MARKS
     days = span[1] - span[0] > 86_400_000_000
     form = "%d %b %H:%M" if days else "%H:%M:%S"
@@ -392,7 +393,7 @@ def timeline_marks(span: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def format_time(ts: str) -> str:
-    """Write a time to the second, without its zone: the page says UTC once.
+    """Return a time to the second, without its zone, because the page states UTC once.
 
     Examples
     --------
@@ -403,12 +404,12 @@ def format_time(ts: str) -> str:
 
 
 def format_since(ts: str) -> str:
-    """Write when something began; what a replay begins with has no time."""
+    """Return the time of a beginning; the initial state of a replay has no time."""
     return "the beginning of the replay" if _us(ts) == 0 else format_time(ts)
 
 
 def format_usd(amount: Any) -> str:
-    """Dollars with separators; nothing where none are known.
+    """Return dollars with separators; an empty text if the amount is unknown.
 
     Examples
     --------
@@ -421,12 +422,12 @@ def format_usd(amount: Any) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Write a number as people read it, anything else as it is."""
+    """Return a number in readable form, and any other value as text."""
     return format_number(float(value)) if isinstance(value, int | float) else str(value)
 
 
 def _x(us: int, span: tuple[int, int]) -> float:
-    """Place of a time on the timeline, of 1000."""
+    """Return the position of a time on the timeline, of 1000."""
     width = max(span[1] - span[0], 1)
     share = min(max((us - span[0]) / width, 0.0), 1.0)
     return round(TIMELINE_LEFT + (1000 - TIMELINE_LEFT) * share, 1)

@@ -1,9 +1,9 @@
-"""Deriving decisions again from SQL alone: the journal, under the configurations it ran with.
+"""The re-derivation of decisions from SQL alone: a replay of the journal with its configurations.
 
-The journal is applied from its first entry, or from a checkpoint that was made of it, as it was;
-the rows of the stages are handed over where a worker began with another configuration. What
-comes out must be what is stored, byte for byte, as far as this engine applied the journal. What
-another engine applied is not derived again: its rules may have been others.
+The replay applies the journal from its first entry or from a checkpoint of it. Where a worker
+began with another configuration, new stages take over the state rows. The outputs must equal the
+stored ones, byte for byte, as far as this engine applied the journal. Decisions of another engine
+are not derived again, because its rules may differ.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ if TYPE_CHECKING:
 INTERNAL: Final = {tag_of(kind): kind for kind in get_args(Internal)}
 TICK: Final = tag_of(Tick)
 MARKET: Final = "market"
-"""What the market stage said: a replay says it by itself."""
+"""Tag of readings of the market stage; a replay makes them itself."""
 _LEDGER: Final = frozenset(tag_of(kind) for kind in LEDGER_EVENTS)
 _FETCH: Final = 2_000
 FIRST: Final = 1
-"""Place of the first entry of a journal."""
+"""Sequence number of the first entry of a journal."""
 _J: Final = RISK_JOURNAL.c
 
 
 class JournalGoneError(StoreError):
-    """The beginning of the journal is not kept any more: nothing can be derived from it."""
+    """The beginning of the journal is gone, so nothing can be derived from it."""
 
 
 @dataclass(slots=True)
@@ -67,21 +67,21 @@ class Rederivation:
     conn : Connection
         See :func:`riskwatch.store.queries.open_reader`.
     worker : str
-        Whose journal.
+        Name of the worker.
     start : Checkpoint, optional
-        Where to begin, instead of at the first entry.
+        Checkpoint to begin from, instead of the first entry.
     new_day : callable, optional
-        Called before the first entry of each day of event time, with the place of the entry
-        before it and the event time reached, microseconds.
+        Called before the first entry of each day of event time, with the sequence number of the
+        entry before it and the event time reached, microseconds.
     last : int
-        Last entry to apply; by default the last there is.
+        Last entry to apply; by default the last one that exists.
 
     Attributes
     ----------
     read : int
-        Entries that were applied so far.
+        Number of entries that were applied.
     reached : tuple of int
-        Last entry that was applied, and the event time reached, microseconds.
+        Sequence number of the last applied entry, and the event time reached, microseconds.
     """
 
     conn: Connection
@@ -94,17 +94,17 @@ class Rederivation:
     _pipeline: Pipeline | None = None
     _effects: Effects = field(default_factory=Effects)
     _rows: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    _heard: dict[str, int] = field(default_factory=dict)
+    _input_us: dict[str, int] = field(default_factory=dict)
 
     def outputs(self) -> Iterator[Output]:
-        """Everything that the journal brings about, in order.
+        """Yield the outputs of the journal, in order.
 
         Raises
         ------
         JournalGoneError
-            If the journal does not begin at its beginning, or has a hole.
+            If the first entries of the journal are gone, or it has a gap.
         StoreError
-            If the configuration that it ran with is not recorded.
+            If the configuration of the journal is not recorded.
         """
         configs = self._configurations()
         whole = self.keeps_events()
@@ -114,19 +114,19 @@ class Rederivation:
             self._rows = checkpoint_rows(self.conn, self.start)
             pipeline.load(self.rows())
         for seq, us, kind, payload in self._entries():
-            # Before the first entry stands the checkpoint that it begins from.
+            # The checkpoint of the first entry exists already.
             reached = self.reached[1]
             if self.new_day is not None and seq > self._first and reached // DAY < us // DAY:
                 self.new_day(seq - 1, reached)
             self.reached = (seq, max(reached, us))
             while configs and configs[0].journal <= seq:
-                pipeline = self._handed_over(restore_config(configs.pop(0)), whole=whole)
+                pipeline = self._restart(restore_config(configs.pop(0)), whole=whole)
             self.read += 1
             if kind == MARKET or (whole and kind in INTERNAL and kind != TICK):
                 continue
             fact = _fact(kind, bytes(payload))
             if kind != TICK:
-                self._heard |= dict.fromkeys(_subjects(fact), us)
+                self._input_us |= dict.fromkeys(_subjects(fact), us)
             pipeline.apply(fact, self._effects)
             for output in self._effects.outputs:
                 if isinstance(output, Output) and not isinstance(output, EventRejected):
@@ -135,30 +135,30 @@ class Rederivation:
             self._effects.inputs.clear()
 
     def rows(self) -> dict[str, dict[str, bytes]]:
-        """Rows of the stages as they are now, by stage and key."""
+        """Return the present rows of the stages, by stage and key."""
         assert self._pipeline is not None, "it has begun"
         for stage, changes in self._pipeline.drain().items():
-            kept = self._rows.setdefault(stage, {})
+            rows = self._rows.setdefault(stage, {})
             for key, body in changes.items():
                 if body is None:
-                    kept.pop(key, None)
+                    rows.pop(key, None)
                 else:
-                    kept[key] = body
+                    rows[key] = body
         return {stage: dict(sorted(rows.items())) for stage, rows in self._rows.items()}
 
     def last_input_us(self, scope: str) -> int | None:
-        """Event time of the last input about a scope so far, microseconds."""
+        """Return the event time of the last input about a scope, microseconds."""
         at = parse(scope)
         if at.kind == FIRM:
-            return max(self._heard.values(), default=None)
-        return self._heard.get(f"{at.name}/{at.asset}" if at.asset else at.name)
+            return max(self._input_us.values(), default=None)
+        return self._input_us.get(f"{at.name}/{at.asset}" if at.asset else at.name)
 
     def _entries(self) -> Iterator[tuple[int, int, str, bytes]]:
-        """Place, event time, kind and bytes of each entry to apply, without a gap."""
+        """Yield sequence number, event time, kind and bytes of each entry; raise at a gap."""
         query = select(_J.seq, _J.us, _J.kind, _J.payload)
         query = query.where(_J.worker == self.worker, _J.seq.between(self._first, self.last))
         query = query.order_by(_J.seq).execution_options(yield_per=_FETCH)
-        # Who asks may have enough before the end: the cursor must not stay open.
+        # The caller may stop before the end; the cursor must not stay open.
         with self.conn.execute(query) as found:
             for at, (seq, us, kind, payload) in enumerate(found, start=self._first):
                 if seq != at:
@@ -167,11 +167,11 @@ class Rederivation:
 
     @property
     def _first(self) -> int:
-        """Place of the entry to begin with."""
+        """Sequence number of the first entry to apply."""
         return FIRST if self.start is None else self.start.journal + 1
 
     def _configurations(self) -> list[ConfigurationChanged]:
-        """Records of the configurations that counted, by their place in the journal."""
+        """Return the recorded configurations of the journal, in order."""
         least = select(func.min(_J.seq)).where(_J.worker == self.worker)
         first = self.conn.execute(least).scalar_one()
         if first is None:
@@ -200,11 +200,11 @@ class Rederivation:
             del found[0]
         return found
 
-    def _handed_over(self, config: Config, *, whole: bool) -> Pipeline:
-        """Give the rows of the stages to stages of another configuration, as a restart does.
+    def _restart(self, config: Config, *, whole: bool) -> Pipeline:
+        """Load the rows into new stages with another configuration, as a restart does.
 
-        Stages of this build wrote these rows, so they have its format already. Rows of an older
-        format come from a checkpoint alone, which migrates them.
+        Stages of this build wrote these rows, so they have its format already. Only a checkpoint
+        has rows of an older format, and it migrates them.
         """
         rows = self.rows()
         new = self._pipeline = _pipeline(config, whole=whole)
@@ -212,7 +212,7 @@ class Rederivation:
         return new
 
     def keeps_events(self) -> bool:
-        """Whether the journal holds the ledger's events too: then the ledger runs as well."""
+        """Whether the journal holds the events of the ledger, so that the ledger runs, too."""
         if self.start is not None:
             return self.start.events
         query = select(_J.kind).where(_J.worker == self.worker, _J.kind.in_(_LEDGER)).limit(1)
@@ -220,7 +220,7 @@ class Rederivation:
 
 
 def foreign(conn: Connection, worker: str, stretch: Stretch) -> str:
-    """Say why this engine cannot derive a stretch from the first entry; empty if it can."""
+    """Return why this engine cannot derive a stretch from the first entry; empty if it can."""
     if stretch.engine != ENGINE:
         return f"engine {stretch.engine} applied the journal there, this is {ENGINE}"
     others = [each for each in stretches(conn, worker) if each.first < stretch.first]
@@ -244,8 +244,8 @@ def rederive_output(conn: Connection, worker: str, output_id: str) -> tuple[byte
     Returns
     -------
     tuple
-        Its bytes, ``None`` if the journal does not bring it about, and how many entries of the
-        journal it took.
+        The bytes of the output, ``None`` if the journal does not give it, and the number of
+        entries that were applied.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def _fact(kind: str, payload: bytes) -> Any:
 
 
 def _subjects(fact: Any) -> list[str]:
-    """Names that an input is about, as scopes spell them."""
+    """Return the names that an input is about, as scopes spell them."""
     found = [
         getattr(fact, name)
         for name in ("asset", "base", "quote", "venue", "subject", "counterparty", "book")

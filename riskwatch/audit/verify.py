@@ -1,9 +1,9 @@
-"""Whether stored decisions are what the engine decides: derived again, and compared.
+"""The verification of stored decisions: derive them again and compare.
 
-Only what this engine decided is derived again, and only from rows that it may go on from: the
-beginning of the journal, its own checkpoints, or the checkpoint at the last entry of the engine
-before it. A decision of another engine is checked by the policy of this one. If the policy asks
-for something else, the verdict says so and is ``unknown``: the rules may have been others.
+Only decisions of this engine are derived again, and only from valid starting points: the beginning
+of the journal, its own checkpoints, or the checkpoint at the last entry of the engine before it. A
+decision of another engine is checked against the policy of this one. If the policy asks for
+something else, the result says so and is ``unknown``, because the rules may differ.
 """
 
 from __future__ import annotations
@@ -41,29 +41,26 @@ if TYPE_CHECKING:
     from riskwatch.store.checkpoints import Checkpoint
 
 
-# Running the policy again on the inputs that a decision stored, where nothing else is left.
-#
-# It says less than the journal: the inputs are taken as they are, and dwell is not seen. It does
-# say whether these inputs, under the configuration that was recorded, ask for what was decided.
-
-
 def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
-    """Say where the policy, on the stored inputs, does not lead to what was decided.
+    """Yield the differences between a decision and the policy on its stored inputs.
+
+    This check proves less than the journal: it trusts the inputs, and does not check the dwell
+    time. It shows whether the inputs, with the recorded configuration, ask for the decision.
 
     Parameters
     ----------
     decision : DecisionMade
-        As stored.
+        The stored decision.
     config : Config
-        That counted when it fell.
+        The configuration in effect at its time.
     """
     engine = RuleEngine(config.rules, config.policy.risk.asks)
     try:
-        watching = engine.of(decision.scope)
+        evaluator = engine.of(decision.scope)
     except ValueError as error:
         yield str(error)
         return
-    rules = {rule.id: rule for rule, _ in watching.rules}
+    rules = {rule.id: rule for rule, _ in evaluator.rules}
     severities = {}
     for name, known in sorted(rules.items()):
         severity, condition = known.severity(decision.features)
@@ -86,7 +83,7 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
 
 
 def _check_ask(decision: DecisionMade, rule: Rule, severity: float | None) -> Iterator[str]:
-    """Check the rule that led."""
+    """Yield the differences of the leading rule."""
     if decision.limits != rule_thresholds(rule):
         yield f"thresholds of {rule.id} are {rule_thresholds(rule)}, stored are {decision.limits}"
     capped = decision.generation != RULES_GENERATION and decision.state.rank <= rule.state.rank
@@ -107,25 +104,25 @@ _LOG: Final[LogTable] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(
 
 
 class _Caused(msgspec.Struct):
-    """Of any output: the event that brought it about."""
+    """The cause of any output."""
 
     cause_id: str
 
 
 @dataclass(slots=True)
 class VerificationResult:
-    """What came of one decision.
+    """The result for one decision.
 
     Attributes
     ----------
     id : str
-        The decision.
+        Id of the decision.
     status : str
         ``same`` (derived again, byte for byte), ``differs``, ``inputs only`` (the policy agrees
         on the stored inputs; the journal is gone or another engine decided) or ``unknown``.
-        What another engine decided ``differs`` only if what is stored of it was changed.
+        A decision of another engine ``differs`` only if its stored rows were changed.
     said : list of str
-        Why, in words.
+        The reasons, as text.
     """
 
     id: str
@@ -143,9 +140,9 @@ def verify(
     conn : Connection
         See :func:`riskwatch.store.queries.open_reader`.
     ids : sequence of str
-        Whole ids of decisions; one replay of a worker's journal does for all of its decisions.
+        Full ids of decisions. All decisions of a worker take one replay of its journal.
     whole : bool
-        Replay it from its first entry as long as that is kept, whatever checkpoints there are.
+        Replay from the first entry of the journal, if it exists, and ignore checkpoints.
     """
     verdicts: dict[str, VerificationResult] = {}
     waiting: dict[str, dict[str, AuditLink]] = {}
@@ -179,7 +176,7 @@ def _derive(
     *,
     whole: bool,
 ) -> None:
-    """Derive what this engine decided, each stretch of the journal from where it may begin."""
+    """Derive the decisions of this engine, each stretch of the journal from a valid start."""
     for stretch, found in _by_stretch(conn, worker, links):
         for start, part in _parts(conn, worker, stretch, found, whole=whole):
             why = foreign(conn, worker, stretch) if start is None else ""
@@ -213,7 +210,7 @@ def _stored(conn: Connection, link: AuditLink) -> list[str]:
 
 
 def _decision(link: AuditLink) -> DecisionMade | None:
-    """Decode a row of the chain; ``None`` where it is of a contract that this build cannot read."""
+    """Decode a row of the chain; ``None`` if this build cannot read its contract."""
     try:
         found = decode_output(link.payload.encode())
     except ValueError:
@@ -224,10 +221,10 @@ def _decision(link: AuditLink) -> DecisionMade | None:
 def _by_stretch(
     conn: Connection, worker: str, links: dict[str, AuditLink]
 ) -> Iterator[tuple[Stretch, dict[str, AuditLink]]]:
-    """Sort decisions by the stretch of the journal that they fell in."""
+    """Yield the stretches of the journal, each with its decisions."""
     parts = stretches(conn, worker)
     if not parts:
-        yield Stretch(ENGINE, 0, 1), links  # the replay says what is wanting
+        yield Stretch(ENGINE, 0, 1), links  # the replay reports what is missing
         return
     ends = [*(after.audit_seq for after in parts[1:]), BEYOND]
     for at, (part, end) in enumerate(zip(parts, ends, strict=True)):
@@ -240,21 +237,21 @@ def _by_stretch(
 def _parts(
     conn: Connection, worker: str, stretch: Stretch, links: dict[str, AuditLink], *, whole: bool
 ) -> Iterator[tuple[Checkpoint | None, dict[str, AuditLink]]]:
-    """Where to begin, and which decisions to derive from there."""
+    """Yield starting points, each with the decisions to derive from it."""
     begun = not foreign(conn, worker, stretch) and has_first_entry(conn, worker)
-    kept = [] if whole and begun else usable_checkpoints(conn, worker, stretch)
+    checkpoints = [] if whole and begun else usable_checkpoints(conn, worker, stretch)
     least = min(link.seq for link in links.values())
-    before = [found for found in kept if found.audit_seq < least]
-    if before or not kept or begun:
+    before = [found for found in checkpoints if found.audit_seq < least]
+    if before or not checkpoints or begun:
         yield (before[0 if whole else -1] if before else None), links
         return
-    # The beginning of the journal is archived, or another engine applied it: what came after the
-    # oldest checkpoint need not go without.
-    after = {each: link for each, link in links.items() if link.seq > kept[0].audit_seq}
+    # The beginning of the journal is archived, or another engine applied it. Decisions after the
+    # oldest checkpoint can still be derived.
+    after = {each: link for each, link in links.items() if link.seq > checkpoints[0].audit_seq}
     if len(after) < len(links):
         yield None, {each: link for each, link in links.items() if each not in after}
     if after:
-        yield kept[0], after
+        yield checkpoints[0], after
 
 
 def _replay(
@@ -314,7 +311,7 @@ def _compare(
 
 
 def _by_policy(conn: Connection, link: AuditLink, verdict: VerificationResult, why: str) -> None:
-    """Run the policy on the stored inputs, for want of better; `why` says what is wanting."""
+    """Check a decision by the policy; `why` is the reason why it cannot be derived again."""
     verdict.said.append(f"not derived from the journal: {why}")
     decision = _decision(link)
     assert decision is not None, "it was read before"
@@ -342,7 +339,7 @@ def _by_policy(conn: Connection, link: AuditLink, verdict: VerificationResult, w
 def _by_command(
     conn: Connection, link: AuditLink, decision: DecisionMade, verdict: VerificationResult
 ) -> None:
-    """Look for the command that a decision of a person rests on; the policy has no say in it."""
+    """Find the command that caused an operator's decision; the policy does not apply to it."""
     c = AUDIT_CHAIN.c
     query = select(c.seq, c.payload).where(c.worker == link.worker, c.us == link.us)
     for seq, payload in conn.execute(query.where(c.kind == CommandApplied.__name__)):
@@ -356,7 +353,7 @@ def _by_command(
 
 
 def _configuration(conn: Connection, link: AuditLink) -> Config:
-    """Look up the configuration that counted at a row of the chain."""
+    """Return the configuration in effect at a row of the chain."""
     payload = last_payload(conn, link.worker, ConfigurationChanged, link.seq)
     if payload is None:
         raise StoreError("the configuration of that time is not recorded")

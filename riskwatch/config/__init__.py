@@ -1,1 +1,1 @@
-"""The configuration: reads the TOML files, checks them together, records what is in force."""
+"""The configuration: it reads and checks the TOML files, and records the effective values."""

@@ -1,8 +1,8 @@
-"""Reads ``rules/``: reference data, limits, static rules, policy and models, as one frozen value.
+"""The configuration: reference data, limits, rules, policy and models of ``rules/`` as one value.
 
-All or nothing: :func:`load` returns a :class:`Config` in which every name leads somewhere and
-every number is in its range, or raises one :class:`~riskwatch.errors.ConfigError` about the
-first thing to mend. What each file means is said in the files themselves.
+:func:`load` returns a :class:`Config` in which every name exists and every number is in its range,
+or raises one :class:`~riskwatch.errors.ConfigError` about the first error. Comments in the files
+explain their content.
 """
 
 from __future__ import annotations
@@ -40,22 +40,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# Hands fitted models to those that run them: models are given bytes, and read no files.
-
 ARTEFACT_OPTION: Final = "artefact"
-"""Option of a generation that names a file; the model is given the text of that file."""
+"""Option of a generation that names a file. The model gets the text of the file, not its name."""
 ARTEFACT_MAX_BYTES: Final = 16_777_216
 
 
 def load_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsConfig:
-    """Replace the names of artefacts by what is in them.
+    """Replace the names of artefacts by their content, because models read no files.
 
     Parameters
     ----------
     models : ModelsConfig
-        As configured.
+        The configured models.
     directory : Path
-        Folder that names are relative to.
+        Folder to which the names are relative.
     file : str
         Name of the configuration file, for the error.
 
@@ -65,16 +63,16 @@ def load_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsCo
         If an artefact is missing, unreadable, too large, or not text.
     """
     generations = []
-    for i, wanted in enumerate(models.generations):
-        name = wanted.options.get(ARTEFACT_OPTION)
+    for i, generation in enumerate(models.generations):
+        name = generation.options.get(ARTEFACT_OPTION)
         if isinstance(name, str):
             text = _read_artefact(
                 directory / name, file, f"generations[{i}].options.{ARTEFACT_OPTION}"
             )
-            options = {**wanted.options, ARTEFACT_OPTION: text}
-            generations.append(msgspec.structs.replace(wanted, options=options))
+            options = {**generation.options, ARTEFACT_OPTION: text}
+            generations.append(msgspec.structs.replace(generation, options=options))
         else:
-            generations.append(wanted)
+            generations.append(generation)
     return msgspec.structs.replace(models, generations=tuple(generations))
 
 
@@ -100,7 +98,7 @@ OPERATORS: Final = "operators.toml"
 
 
 def check_name(value: str) -> str | None:
-    """Accept a name that an event could carry; any other would never meet one.
+    """Check that a value is a name that events can carry; another would never match an event.
 
     Examples
     --------
@@ -172,23 +170,23 @@ OPERATORS_CHECKS: Final[Checks] = {
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a stage is configured with.
+    """The configuration of all stages.
 
     Attributes
     ----------
     reference : Reference
         Assets, parties, default probabilities.
-    limits : Limits
+    limits : LimitsConfig
         The firm's equity and its limits.
     rules : RulePack
         Static rules, in file order.
     policy : Policy
         How readings become states.
     operators : Operators
-        Who may give commands; nobody where there is no such file.
+        People who may give commands; none if there is no such file.
     digest : str
-        SHA-256 (hexadecimal) of what the files *say*: comments, spacing, the order of
-        keys and values equal to a default do not change it.
+        SHA-256 (hexadecimal) of the values of the files: comments, spacing, the order of keys
+        and values equal to a default do not change it.
     """
 
     reference: Reference
@@ -205,7 +203,7 @@ def load(directory: Path) -> Config:
     Raises
     ------
     ConfigError
-        With file, dotted key, what was expected and what was found.
+        If a value is wrong. It names the file, the dotted key, the expected and the found value.
     """
     reference = load_reference(directory)
     limits = load_limits(directory)
@@ -245,12 +243,12 @@ def load_rules(directory: Path) -> RulePack:
 
 
 def load_operators(directory: Path) -> Operators:
-    """Read ``operators.toml`` alone; without it there are no operators.
+    """Read ``operators.toml`` alone. Without the file there are no operators.
 
     Raises
     ------
     ConfigError
-        With file, dotted key, what was expected and what was found.
+        If a value is wrong. It names the file, the dotted key, the expected and the found value.
     """
     path = directory / OPERATORS
     if not path.exists():
@@ -266,7 +264,7 @@ def load_models(directory: Path) -> ModelsConfig:
     Raises
     ------
     ConfigError
-        If a value, a target or a generation cannot be used.
+        If a value, a target or a generation is not valid.
     """
     from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415 - half a second to import
 
@@ -280,12 +278,12 @@ def load_models(directory: Path) -> ModelsConfig:
 
 
 def load_policy(directory: Path) -> Policy:
-    """Read ``policy.toml``, and the models that it asks, which stand in ``models.toml``.
+    """Read ``policy.toml``, and the models that it uses from ``models.toml``.
 
     Raises
     ------
     ConfigError
-        If a value, a target, a generation or an ask cannot be used.
+        If a value, a target, a generation or an ask is not valid.
     """
     from riskwatch.models.config import target_specs  # noqa: PLC0415 - half a second to import
 
@@ -295,14 +293,14 @@ def load_policy(directory: Path) -> Policy:
         raise ConfigError(POLICY, "models", expected)
     made = StructReader(POLICY, POLICY_CHECKS).struct(Policy, table)
     models = load_models(directory)
-    asked = {q.id: kind for kind, group in target_specs(models).items() for q in group}
+    scope_kinds = {q.id: kind for kind, group in target_specs(models).items() for q in group}
     made = msgspec.structs.replace(made, models=models)
-    consistency.check_policy_file(POLICY, MODELS, made, asked)
+    consistency.check_policy_file(POLICY, MODELS, made, scope_kinds)
     return made
 
 
 def digest(*parts: msgspec.Struct) -> str:
-    """SHA-256 of the values of `parts`, whatever the files they came from look like.
+    """Return the SHA-256 of the values of `parts`, independent of the layout of their files.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Whether what the files say makes sense together: names that lead nowhere, doubles, orders.
+"""Checks across the values of the files: unknown names, duplicates and orders.
 
-Ranges of single values are checked where they are read (:mod:`riskwatch.config.config`).
+:mod:`riskwatch.config.config` checks the ranges of single values when it reads them.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from riskwatch.core.rules import RulePack
 
 PD_FLOOR: Final = 0.0003
-"""Smallest one-year default probability that anything is given: three basis points."""
+"""Smallest one-year default probability of any party: three basis points."""
 MIN_EVALUATIONS: Final = 4
-"""How often models must look within a horizon, at least: a longer hole leaves no false label."""
+"""Least number of model evaluations within a horizon. A longer gap gives no negative label."""
 UNRATED: Final = "unrated"
 WEEK_S: Final = 604_800.0
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 PLACEHOLDERS: Final = ("scope", "feature", "value", "at", "unit")
-"""What the text of a rule may name."""
+"""Placeholders that the text of a rule may contain."""
 PRICED: Final = ("asset", "venue-asset")
-"""Kinds of scope whose features are read off prices, where single prints go wrong."""
+"""Kinds of scope whose features come from prices; a single price may be wrong."""
 
 
 def check_reference(file: str, made: Reference) -> None:
-    """Raise :class:`ConfigError` about the first name or number that does not fit the rest."""
+    """Raise :class:`ConfigError` about the first name or number that contradicts the others."""
     _check_probabilities(file, made.pd_by_rating)
     for asset in made.assets.values():
         where = f"assets.{asset.id}"
@@ -56,9 +56,9 @@ def check_reference(file: str, made: Reference) -> None:
 
 
 def check_limits(file: str, made: LimitsConfig) -> None:
-    """Raise :class:`ConfigError` about the first id, or kind and subject, that comes twice.
+    """Raise :class:`ConfigError` about the first duplicate id, or duplicate kind and subject.
 
-    A subject that the reference data does not name is allowed: unknown names work.
+    A subject that the reference data does not contain is allowed.
     """
     _check_unique(file, "limits", (limit.id for limit in made.limits))
     seen: dict[tuple[str, str], str] = {}
@@ -70,7 +70,7 @@ def check_limits(file: str, made: LimitsConfig) -> None:
 
 
 def check_rules(file: str, made: RulePack) -> None:
-    """Raise :class:`ConfigError` about the first double id, hasty HALT or unfillable text."""
+    """Raise :class:`ConfigError` about the first duplicate id, too early HALT or invalid text."""
     _check_unique(file, "rules", (rule.id for rule in made.rules))
     for i, rule in enumerate(made.rules):
         hasty = rule.state is State.HALT and rule.scope_kind in PRICED
@@ -83,16 +83,16 @@ def check_rules(file: str, made: RulePack) -> None:
 def check_policy_file(
     file: str, models_file: str, made: Policy, targets: Mapping[str, str]
 ) -> None:
-    """Raise :class:`ConfigError` about the first ask that leads nowhere or target gone unseen.
+    """Raise :class:`ConfigError` about the first invalid ask, drill or target.
 
     Parameters
     ----------
     file, models_file : str
         Names of the files of policy and models, for the error.
     made : Policy
-        What they say.
+        The policy, with its models.
     targets : mapping of str to str
-        Kind of scope by id of a target.
+        Kind of scope by the id of a target.
     """
     risk, models = made.risk, made.models
     if risk.people.key_memory_s < risk.people.replay_s:
@@ -124,7 +124,7 @@ def check_policy_file(
 
 
 def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
-    """Refuse plans that could not be followed, and one name for two."""
+    """Raise :class:`ConfigError` about the first invalid drill plan or duplicate id."""
     _check_unique(file, "risk.drills", (plan.id for plan in plans))
     for i, plan in enumerate(plans):
         where = f"risk.drills[{i}]"
@@ -141,9 +141,9 @@ def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
 
 
 def check_operators(file: str, made: Operators) -> None:
-    """Raise :class:`ConfigError` about the first key that two people share, or idle books.
+    """Raise :class:`ConfigError` about the first shared key, or books of a role without books.
 
-    Two people are told apart by their keys, so one key under two names would be two people.
+    The approval by two people compares keys, so one key under two names would count as two people.
     """
     seen: dict[str, str] = {}
     for operator in made.operators.values():
@@ -158,7 +158,7 @@ def check_operators(file: str, made: Operators) -> None:
 
 
 def unknown_subjects(made: LimitsConfig, known: Reference) -> list[str]:
-    """Subjects of limits that the reference data does not name: allowed, but worth a look."""
+    """Return a warning for each limit whose subject is not in the reference data."""
     groups = {party.group for party in known.parties.values()}
     return [
         f"limit {limit.id}: {limit.scope_kind} {limit.subject!r} is not in the reference data"
@@ -174,7 +174,7 @@ def unknown_subjects(made: LimitsConfig, known: Reference) -> list[str]:
 
 
 def _check_probabilities(file: str, table: dict[str, float]) -> None:
-    """Hold the default probabilities to the floor, an order from best to worst, and `unrated`."""
+    """Check the default probabilities: floor, order from best to worst, and `unrated`."""
     if UNRATED not in table:
         raise ConfigError(file, f"pd_by_rating.{UNRATED}", "a value, found none")
     for rating, pd in table.items():

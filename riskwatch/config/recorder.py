@@ -1,10 +1,10 @@
-"""The configuration as a fact: recorded when a worker begins with another than the last one.
+"""The record of the configuration, written when a worker begins with a changed configuration.
 
-It is an output like any other, and a row of the audit chain. It carries everything that the
-configuration says, so that a decision can be derived again from SQL alone. Its digest covers what
-was recorded. A later build may have more fields: they take their defaults, and the digest of the
-record stays what it was. To keep old records readable, let fields of the configuration stand in
-the order in which they stand, give a new one a default, and name a renamed one in :data:`RENAMED`.
+The record is an output and a row of the audit chain. It contains the whole configuration, so that a
+decision can be derived again from SQL alone. Its digest covers the recorded values. A later build
+may have more fields: they take their defaults, and the digest of the record does not change. To
+keep old records readable, do not change the order of fields, give each new field a default, and
+add a renamed field to :data:`RENAMED`.
 """
 
 from __future__ import annotations
@@ -43,31 +43,31 @@ PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "policy": Policy,
     "operators": Operators,
 }
-"""What a configuration is made of, in the order of its digest."""
+"""Parts of a configuration, in the order of its digest."""
 Renamed = Mapping[type, Mapping[str, str]]
-"""By struct: the name of a field in old records, and its name now."""
+"""By struct: the present name of a field, by its name in old records."""
 RENAMED: Final[dict[type, dict[str, str]]] = {}
 """Fields of the configuration that were renamed."""
 MAX_CHANGES: Final = 200
-"""Changes that are written out; how many more there are is said."""
+"""Most changes that are listed; of more, only the number follows."""
 NAMED: Final = 10
-"""Fields that this build does not know and that are named; how many more there are is said."""
+"""Most unknown fields that an error lists; of more, only the number follows."""
 MAX_VALUE_LENGTH: Final = 200
-"""Characters of one value that are written out."""
+"""Most characters of one value in a list of changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationRecorder:
-    """Says under which configuration a worker begins, if that is news.
+    """Records the configuration of a worker, if it differs from the last recorded one.
 
     Attributes
     ----------
     worker : str
-        Who begins.
+        Name of the worker.
     config : Config
-        What it was given.
+        Its configuration.
     clock : callable, optional
-        The time of a live worker, microseconds; a replay uses the event time reached.
+        Returns the time of a live worker, microseconds. A replay uses the event time reached.
     """
 
     worker: str
@@ -75,7 +75,7 @@ class ConfigurationRecorder:
     clock: Callable[[], int] | None = None
 
     def __call__(self, resumed: ResumePoint) -> list[ConfigurationChanged]:
-        """One output, or none."""
+        """Return the record as the one output, or nothing if the configuration did not change."""
         last, now = _last(resumed.configured), config_content(self.config)
         before = {} if last is None else _plain(last.content)
         then = as_recorded(before, now)
@@ -99,7 +99,7 @@ class ConfigurationRecorder:
 
 
 def config_content(config: Config) -> dict[str, Any]:
-    """All that a configuration says, as JSON holds it."""
+    """Return the content of a configuration as JSON values."""
     parts = {name: getattr(config, name) for name in PARTS}
     return {name: msgspec.to_builtins(part) for name, part in parts.items()}
 
@@ -110,23 +110,23 @@ def as_recorded(
     parts: Mapping[str, type[msgspec.Struct]] = PARTS,
     renamed: Renamed = RENAMED,
 ) -> dict[str, Any]:
-    """Say a configuration in the terms of an older record of one.
+    """Return the content of a configuration with the fields of an older record.
 
-    A field that the record does not have and that is at its default now is left out: nobody
-    changed it. A renamed field has the name that the record gives it.
+    A field that the record does not have is left out if it has its default value, because it did
+    not change. A renamed field takes the name of the record.
 
     Parameters
     ----------
     before : mapping
         Content of the record.
     now : dict
-        Content of the configuration, see :func:`content`.
+        Content of the configuration, see :func:`config_content`.
     parts, renamed : mapping
-        As of :func:`restored`.
+        See :func:`restore_config`.
     """
     plain = _plain(now)
     return {
-        name: _said_as(value, before.get(name, _Absent), _type_of(parts[name]), renamed)
+        name: _value_as_recorded(value, before.get(name, _Absent), _type_of(parts[name]), renamed)
         for name, value in plain.items()
     }
 
@@ -136,21 +136,21 @@ def restore_config(
     parts: Mapping[str, type[msgspec.Struct]] = PARTS,
     renamed: Renamed = RENAMED,
 ) -> Config:
-    """Make the configuration that was recorded; fields that it does not have take their defaults.
+    """Return the recorded configuration. Fields that the record lacks take their defaults.
 
     Parameters
     ----------
     recorded : ConfigurationChanged
         The record.
     parts : mapping
-        What this build makes of each part.
+        The struct of each part in this build.
     renamed : mapping
         See :data:`Renamed`.
 
     Raises
     ------
     StoreError
-        If the record was changed, or says something that this build does not know.
+        If the record was changed, or has a field that this build does not know.
     """
     return Config(**restored_parts(recorded, parts, renamed), digest=recorded.digest)
 
@@ -160,7 +160,7 @@ def restored_parts(
     parts: Mapping[str, type[msgspec.Struct]] = PARTS,
     renamed: Renamed = RENAMED,
 ) -> dict[str, Any]:
-    """Make the parts of the configuration that was recorded; see :func:`restored`."""
+    """Return the parts of the recorded configuration; see :func:`restore_config`."""
     plain = _plain(recorded.content)
     which = f"the configuration of {recorded.id}"
     unknown = [name for name in sorted(plain) if name not in parts]
@@ -196,7 +196,7 @@ def restored_parts(
 
 
 def config_changes(before: Any, after: Any) -> list[str]:
-    """Say what differs between two configurations, at most :data:`MOST` values.
+    """Return the differences between two configurations, at most :data:`MAX_CHANGES` values.
 
     Examples
     --------
@@ -223,7 +223,7 @@ def _differences(path: str, before: Any, after: Any) -> Iterator[str]:
 
 
 def _by_id(items: Any) -> dict[str, Any]:
-    """Name the items of a list by their ids, or by their places."""
+    """Return the items of a list by their ids, or by their positions."""
     return {_id_of(item, at): item for at, item in enumerate(items)}
 
 
@@ -236,7 +236,7 @@ def _listed(value: Any) -> bool:
 
 
 class _Absent:
-    """Says that there is no value."""
+    """Marks an absent value."""
 
 
 def _shown(value: Any) -> str:
@@ -247,16 +247,16 @@ def _shown(value: Any) -> str:
 
 
 class _Reader:
-    """Reads what was recorded along the types of this build: fields in the order of their struct.
+    """Reads recorded values by the types of this build, with fields in the order of their struct.
 
-    That order is the order of the digest. The recorded JSON has another one, by name.
+    The digest uses that order. The recorded JSON is ordered by name.
 
     Parameters
     ----------
     renamed : mapping
         See :data:`Renamed`.
     now : bool
-        Whether a renamed field gets the name that it has now, or keeps the recorded one.
+        Whether a renamed field gets its present name, or keeps the recorded one.
 
     Attributes
     ----------
@@ -299,24 +299,26 @@ class _Reader:
         return out
 
 
-def _said_as(now: Any, before: Any, kind: inspect.Type, renamed: Renamed) -> Any:
-    """Say a value in the terms of what was recorded in its place; see :func:`as_recorded`."""
+def _value_as_recorded(now: Any, before: Any, kind: inspect.Type, renamed: Renamed) -> Any:
+    """Return a value with the fields of the recorded value; see :func:`as_recorded`."""
     kind = _matching(now, kind)
     if isinstance(now, dict) and isinstance(before, dict):
         if isinstance(kind, inspect.StructType):
-            return _struct_as(now, before, kind, renamed)
+            return _struct_as_recorded(now, before, kind, renamed)
         below = kind.value_type if isinstance(kind, inspect.DictType) else inspect.AnyType()
-        return {n: _said_as(now[n], before.get(n, _Absent), below, renamed) for n in now}
+        return {n: _value_as_recorded(now[n], before.get(n, _Absent), below, renamed) for n in now}
     if isinstance(now, list) and isinstance(before, list):
         old = _by_id(before)
         return [
-            _said_as(item, old.get(_id_of(item, at), _Absent), _item_type(kind, at), renamed)
+            _value_as_recorded(
+                item, old.get(_id_of(item, at), _Absent), _item_type(kind, at), renamed
+            )
             for at, item in enumerate(now)
         ]
     return now
 
 
-def _struct_as(
+def _struct_as_recorded(
     now: dict[str, Any], before: dict[str, Any], kind: inspect.StructType, renamed: Renamed
 ) -> dict[str, Any]:
     names = {new: old for old, new in renamed.get(kind.cls, {}).items() if old in before}
@@ -325,12 +327,12 @@ def _struct_as(
         value = now[field.encode_name]
         name = names.get(field.name, field.encode_name)
         if name in before or value != _default_of(field):
-            out[name] = _said_as(value, before.get(name, _Absent), field.type, renamed)
+            out[name] = _value_as_recorded(value, before.get(name, _Absent), field.type, renamed)
     return out
 
 
 def _default_of(field: inspect.Field) -> Any:
-    """Give the default of a field as JSON holds it; one without a default equals nothing."""
+    """Return the default of a field as a JSON value; :class:`_Absent` if it has none."""
     if field.default is not msgspec.NODEFAULT:
         return _plain(field.default)
     if field.default_factory is not msgspec.NODEFAULT:
@@ -339,15 +341,15 @@ def _default_of(field: inspect.Field) -> Any:
 
 
 def _matching(value: Any, kind: inspect.Type) -> inspect.Type:
-    """Of the types that a value may have, the one that describes what is inside of it."""
+    """Return the member of a union type that describes the content of a value."""
     if not isinstance(kind, inspect.UnionType):
         return kind
-    wanted: tuple[type, ...] = ()
+    candidates: tuple[type, ...] = ()
     if isinstance(value, dict):
-        wanted = (inspect.StructType, inspect.DictType)
+        candidates = (inspect.StructType, inspect.DictType)
     elif isinstance(value, list):
-        wanted = (inspect.VarTupleType, inspect.TupleType, inspect.ListType)
-    return next((each for each in kind.types if isinstance(each, wanted)), inspect.AnyType())
+        candidates = (inspect.VarTupleType, inspect.TupleType, inspect.ListType)
+    return next((each for each in kind.types if isinstance(each, candidates)), inspect.AnyType())
 
 
 def _item_type(kind: inspect.Type, at: int) -> inspect.Type:
@@ -364,7 +366,7 @@ def _type_of(part: type[msgspec.Struct]) -> inspect.Type:
 
 
 def _plain(value: Any) -> Any:
-    """A value as it is once it went through JSON."""
+    """Return a value after a round trip through JSON."""
     return msgspec.json.decode(msgspec.json.encode(value))
 
 

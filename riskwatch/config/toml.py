@@ -1,8 +1,8 @@
-"""From TOML to frozen structs, strictly: the first thing that is wrong is an error that says where.
+"""Strict conversion of TOML tables to frozen structs, with errors that name the place.
 
 Unknown keys, wrong types, NaN and infinities, numbers outside their range and words outside
 their closed set are refused. A key that ends in ``_s`` takes a duration (``"5m"``) or seconds.
-Things are looked at in file order, so the message is about the first line to mend.
+Values are checked in file order, so the error is about the first wrong line.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# Durations as people write them: ``90s``, ``5m``, ``1h``, ``7d``, ``1h30m``.
-
 _SECONDS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([dhms])")
 _WHOLE: Final = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration: numbers with units, largest unit first, each at most once.
+    """Return the seconds of a duration such as ``90s``, ``5m`` or ``1h30m``.
+
+    A duration is a sequence of numbers with units, largest unit first, each at most once.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def parse_duration(text: str) -> float:
 
 
 def _orders() -> frozenset[str]:
-    """All subsequences of ``dhms``: units that fall, each once."""
+    """Return all subsequences of ``dhms``: descending units, each at most once."""
     found = {""}
     for unit in _SECONDS:
         found |= {before + unit for before in found}
@@ -75,9 +75,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 TomlTable = dict[str, Any]
 Check = Callable[[Any], str | None]
-"""Says what was expected instead of a value, or ``None`` where the value will do."""
+"""Returns what was expected instead of a value, or ``None`` if the value is valid."""
 Checks = Mapping[tuple[type, str], Check]
-"""Check of a field, by struct and field name."""
+"""Checks of fields, by struct and field name."""
 
 
 def read_toml(path: Path) -> TomlTable:
@@ -101,14 +101,14 @@ def read_toml(path: Path) -> TomlTable:
 
 
 class StructReader:
-    """Turns the tables of one file into structs.
+    """Converts the tables of one file to structs.
 
     Parameters
     ----------
     file : str
         Name of the file, for errors.
     checks : mapping, optional
-        What a type cannot say, by (struct, field). Ranges stand on the fields themselves.
+        Checks that a type cannot express, by (struct, field). The types of fields give ranges.
     """
 
     def __init__(self, file: str, checks: Checks | None = None) -> None:
@@ -116,12 +116,12 @@ class StructReader:
         self.checks = checks or {}
 
     def struct(self, cls: type[T], data: object, key: str = "") -> T:
-        """Make a `cls` of the table `data` that stands at dotted `key`.
+        """Return a `cls` made of the table `data` at the dotted `key`.
 
         Raises
         ------
         ConfigError
-            About the first thing in file order that does not fit.
+            About the first wrong value in file order.
         """
         table = self._table(data, key)
         hints = get_type_hints(cls, include_extras=True)
@@ -144,7 +144,7 @@ class StructReader:
                 raise ConfigError(self.file, join_key(key, name), "a value, found none")
         try:
             return cls(**made)
-        except ValueError as error:  # what a struct's own __post_init__ refuses
+        except ValueError as error:  # raised by the __post_init__ of a struct
             raise ConfigError(self.file, key, f"settings that go together: {error}") from error
 
     def _value(self, kind: Any, value: object, key: str) -> object:
@@ -165,7 +165,7 @@ class StructReader:
         return self._leaf(kind, value, key)
 
     def _by_name(self, kind: Any, table: TomlTable, key: str) -> dict[str, object]:
-        """Make a value of each entry; where it is a struct with an `id`, its name is the id."""
+        """Convert each entry of a table. The name of an entry is the `id` of a struct with one."""
         if not (isinstance(kind, type) and "id" in getattr(kind, "__struct_fields__", ())):
             return {
                 name: self._value(kind, value, join_key(key, name)) for name, value in table.items()
@@ -199,7 +199,7 @@ class StructReader:
         try:
             found = parse_duration(value)
             return msgspec.convert(int(found) if found.is_integer() else found, type=kind)
-        except ValueError as error:  # msgspec's own errors among them: an int wants whole seconds
+        except ValueError as error:  # includes msgspec's errors: an int takes whole seconds
             raise ConfigError(self.file, key, "a duration such as '5m'", value) from error
 
     def _table(self, value: object, key: str) -> TomlTable:
@@ -209,7 +209,7 @@ class StructReader:
 
 
 def join_key(key: str, name: str) -> str:
-    """Dotted path of `name` under `key`.
+    """Return the dotted path of `name` under `key`.
 
     Examples
     --------
@@ -220,9 +220,9 @@ def join_key(key: str, name: str) -> str:
 
 
 def split_range(kind: Any) -> tuple[Any, Check | None]:
-    """Type of a field without the range that it is annotated with, and the check of that range.
+    """Return the type of a field without its annotated range, and a check of the range.
 
-    msgspec would check the range as well; its words are not those that people expect.
+    msgspec would check the range, too, but with an error text that is hard to read.
 
     Examples
     --------
@@ -246,7 +246,7 @@ def split_range(kind: Any) -> tuple[Any, Check | None]:
 
 
 def _range(meta: msgspec.Meta) -> Check | None:
-    """Check of a range; ``None`` if `meta` says nothing of one."""
+    """Return the check of a range; ``None`` if `meta` has none."""
     match (meta.gt, meta.ge, meta.lt, meta.le):
         case (None, None, None, None):
             return None
@@ -262,7 +262,7 @@ def _range(meta: msgspec.Meta) -> Check | None:
 
 
 def at_least(low: float) -> Check:
-    """`low` or more.
+    """Return a check for `low` or more.
 
     Examples
     --------
@@ -273,27 +273,27 @@ def at_least(low: float) -> Check:
 
 
 def above(low: float) -> Check:
-    """More than `low`."""
+    """Return a check for more than `low`."""
     return lambda value: None if value > low else f"a number above {low}"
 
 
 def between(low: float, high: float) -> Check:
-    """From `low` to `high`, both included."""
+    """Return a check for `low` to `high`, both included."""
     return lambda value: None if low <= value <= high else f"a number from {low} to {high}"
 
 
 def strictly_between(low: float, high: float) -> Check:
-    """Between `low` and `high`, both excluded."""
+    """Return a check for `low` to `high`, both excluded."""
     return lambda value: None if low < value < high else f"a number between {low} and {high}"
 
 
 def one_of(*words: str) -> Check:
-    """One of `words`."""
+    """Return a check for one of `words`."""
     return lambda value: None if value in words else f"one of {', '.join(words)}"
 
 
 def not_empty(value: object) -> str | None:
-    """Not empty.
+    """Check that a value is not empty.
 
     Examples
     --------
@@ -304,5 +304,5 @@ def not_empty(value: object) -> str | None:
 
 
 def optional(check: Check) -> Check:
-    """`check` where there is a value."""
+    """Return a check that accepts ``None`` and applies `check` to any other value."""
     return lambda value: None if value is None else check(value)

@@ -1,4 +1,4 @@
-"""What order paths say back, and their answers to drills: JSON on ``riskwatch.acks``."""
+"""Acknowledgements of order paths, and their answers to drills: JSON on ``riskwatch.acks``."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import msgspec
 
 from riskwatch.core.enums import State
 
-# The alias says that it is part of this module: clients look here.
+# The alias makes the name a public part of this module, from which clients import it.
 from riskwatch.core.outputs import CLIENT_NAME as CLIENT_NAME  # noqa: PLC0414
 
 ACKS: Final = "riskwatch.acks"
 DRILLS: Final = "riskwatch.drills"
 MAX_SCOPES: Final = 1_000
-"""Most scopes that one acknowledgement names, the strictest first."""
+"""Maximum number of scopes in one acknowledgement; the strictest are listed."""
 DRILL_KEY: Final = "/drill"
-"""Ends the key of an answer to a drill, so that it never replaces what a client applied."""
+"""Suffix of the key of an answer to a drill, so that it never replaces an acknowledgement."""
 
 
 class AppliedScope(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a client has a scope.
+    """The state of one scope at a client.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class AppliedScope(msgspec.Struct, frozen=True, kw_only=True):
     decision_id : str
         Decision behind it.
     seq : int
-        Place of the message in the order of truth.
+        Sequence number of the message in the order of truth.
     applied_ts : datetime
         When it was applied, by the client's clock.
     """
@@ -42,43 +42,43 @@ class AppliedScope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):
-    """What went through one authorised unwind (or a book's hedges) at one client."""
+    """The value and number of orders of one authorised unwind (or a book's hedges) at a client."""
 
     usd: float
     orders: int
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
-    """What one client applied, as a whole.
+    """The whole table of scopes that one client has applied.
 
     Attributes
     ----------
     client : str
         Name of the order path.
     started : datetime
-        When it began; another value is another process.
+        Start of its process; another value means another process.
     epoch, seq : int
-        Place of the newest message that it applied.
+        Epoch and sequence number of the newest message that it applied.
     beat_seq, beat_ts : int, datetime or None
-        The heartbeat that vouches for its table; none yet if ``None``.
+        The heartbeat that confirms its table; ``None`` before the first.
     digest : str
-        Of its table.
+        Digest of its table.
     floor : State
-        NORMAL while its table is vouched for; REDUCE or HALT where it fails closed.
+        NORMAL while a heartbeat confirms its table; REDUCE or HALT if it fails closed.
     why : str
-        Why it fails closed, or nothing.
+        Why it fails closed; empty if it does not.
     scopes : dict of str to AppliedScope
-        All that it holds at WATCH or above, at most :data:`SCOPES`.
+        Its scopes at WATCH or above, at most :data:`MAX_SCOPES`.
     left_out : int
-        Scopes at WATCH or above beyond that.
+        Number of further scopes at WATCH or above.
     unwound : dict of str to Used
-        By decision that authorised it; a book's hedges under ``hedge:<book>``.
+        Usage of unwinds by authorising decision; a book's hedges are under ``hedge:<book>``.
     sources : dict of str to str
-        State of each subscription: ``ok``, or what is wrong.
+        State of each subscription: ``ok``, or the fault.
     sent_ts : datetime
-        When it was said, by the client's clock.
+        When it was sent, by the client's clock.
     ended : bool
-        Whether it was closed in order: nothing is expected of it any more.
+        Whether the client was shut down in order; no more acknowledgements are expected.
     """
 
     client: str
@@ -100,24 +100,24 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
 
 
 class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):
-    """What one client did at a drill.
+    """The answer of one client to a drill.
 
     Attributes
     ----------
     drill, client, scope : str
-        Which, who, and what was exercised.
+        Id of the drill, the client, and the scope of the drill.
     applied_ts : datetime
         When its copy of the table refused orders, by its clock.
     refused, cancelled : bool
-        Whether an order in the scope was refused, and a cancel passed, on that copy.
+        Whether the copy refused an order in the scope, and allowed a cancel.
     digest_before, digest_after : str
-        Of its real table.
+        Digests of its real table before and after the drill.
     real_before, real_after : State
-        What its real table says for the exercised order.
+        States of the exercised order by its real table, before and after the drill.
     sources : dict of str to str
         As in :class:`Ack`.
     sent_ts : datetime
-        When it was said.
+        When it was sent.
     """
 
     drill: str
@@ -139,17 +139,17 @@ _encoder: Final = msgspec.json.Encoder(decimal_format="string")
 _acks: Final[msgspec.json.Decoder[Ack | DrillAck]] = msgspec.json.Decoder(Ack | DrillAck)
 
 
-def encode_ack(said: Ack | DrillAck) -> bytes:
-    """Wire bytes."""
-    return _encoder.encode(said)
+def encode_ack(ack: Ack | DrillAck) -> bytes:
+    """Return the wire bytes of an acknowledgement."""
+    return _encoder.encode(ack)
 
 
 def decode_ack(raw: bytes) -> Ack | DrillAck:
-    """Read an acknowledgement.
+    """Decode an acknowledgement.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If the bytes are no acknowledgement.
     """
     return _acks.decode(raw)

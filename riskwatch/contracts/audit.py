@@ -1,8 +1,8 @@
-"""The audit chain, as bytes: each row's digest covers the row and the digest before it.
+"""The bytes of the audit chain: each row's digest covers the row and the previous digest.
 
-A row's digest is SHA-256 over its fields, each with its length before it, so that no two
-different rows share an encoding; the domain keeps digests of other things apart. Whoever knows
-the last digest knows every row before it.
+A row's digest is SHA-256 over its fields, each after its length, so that no two different rows have
+the same encoding. The domain separates these digests from those of other data. The last digest
+therefore fixes every row before it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import msgspec
 
 DOMAIN: Final = b"riskwatch/audit/v1"
 TOPIC: Final = "riskwatch.audit"
-"""Where the heads are published."""
+"""Topic of the heads of audit chains."""
 GENESIS: Final = "0" * 64
-"""What the first row of a chain has before it."""
+"""Previous digest of the first row of a chain."""
 
 
 class AuditLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,19 +25,19 @@ class AuditLink(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     worker, seq : str, int
-        Whose chain, and which row of it, from 1.
+        Worker of the chain, and number of the row in it, from 1.
     place : int
-        Place of the output in the order of everything that the worker ever put out.
+        Sequence number of the output among all outputs of the worker.
     kind, id, key : str
-        Type of the output, its id, and what it is about.
+        Type, id and key of the output.
     us : int
         Its event time, microseconds.
     engine : str
-        Version that put it out.
+        Engine version that wrote it.
     payload : str
-        The output as it travels, JSON.
+        The output as published, JSON.
     previous, digest : str
-        Of the row before, and of this one; 64 hexadecimal digits.
+        Digests of the previous row and of this one; 64 hexadecimal digits.
     """
 
     worker: str
@@ -54,18 +54,18 @@ class AuditLink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, tag="audit_head"):
-    """How far a chain reaches, as it is published.
+    """The published head of a chain: its last row.
 
     Attributes
     ----------
     worker, epoch : str, int
-        Whose chain, and under which lease it was read.
+        Worker of the chain, and epoch of the lease under which it was read.
     seq, digest : int, str
-        Last row, and its digest; 0 and zeros of an empty chain.
+        Number of the last row, and its digest; 0 and zeros for an empty chain.
     ts : str
         When it was read, RFC 3339.
     engine : str
-        Version.
+        Engine version.
     """
 
     worker: str
@@ -77,7 +77,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="audit_head"):
 
 
 def link_digest(link: AuditLink) -> str:
-    """Digest that a row must have, whatever it says of itself.
+    """Return the digest that a row must have; its own `digest` field is ignored.
 
     Examples
     --------
@@ -107,17 +107,17 @@ def link_digest(link: AuditLink) -> str:
 
 
 def seal(link: AuditLink) -> AuditLink:
-    """Give a row the digest that it must have."""
+    """Return a row with its `digest` set."""
     return msgspec.structs.replace(link, digest=link_digest(link))
 
 
 def encode_head(head: Head) -> bytes:
-    """Record value of a head."""
+    """Return the record value of a head."""
     return msgspec.json.encode(head)
 
 
 def decode_head(value: bytes) -> Head:
-    """Inverse of :func:`encode_head`.
+    """Decode a head; the inverse of :func:`encode_head`.
 
     Raises
     ------

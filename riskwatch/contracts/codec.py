@@ -1,4 +1,4 @@
-"""Bytes to events and back. :func:`decode` never raises, whatever the bytes are."""
+"""Decoding and encoding of wire events; :func:`decode` never raises, for any bytes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from riskwatch.core.events import Event
 
 
-# What the codec must know of each event type, read off the types themselves.
+# Shapes of event types, derived from the types themselves.
 
 
 class EventShape(msgspec.Struct, frozen=True, kw_only=True):
-    """One event type.
+    """The shape of one event type.
 
     Attributes
     ----------
     decoder : msgspec.json.Decoder
-        Fits JSON to the type.
+        Decodes JSON to the type.
     numbers, rows : tuple of str
-        Fields that are a decimal, and that are lists of rows of decimals.
+        Decimal fields, and fields that are lists of rows of decimals.
     times : tuple of str
-        Fields that are a time.
+        Time fields.
     names, texts : tuple of str
-        Fields that hold strings of a stated pattern, and free text.
+        String fields with a pattern, and fields with free text.
     check : callable
-        Its function of :mod:`riskwatch.contracts.validation`.
+        Its check function in :mod:`riskwatch.contracts.validation`.
     """
 
     decoder: msgspec.json.Decoder[WireEvent]
@@ -49,7 +49,7 @@ class EventShape(msgspec.Struct, frozen=True, kw_only=True):
     check: Callable[[Any], Refusal | None]
 
 
-_SORTS: Final[dict[type[inspect.Type], str]] = {
+_FIELD_GROUPS: Final[dict[type[inspect.Type], str]] = {
     inspect.DecimalType: "numbers",
     inspect.TupleType: "rows",
     inspect.DateTimeType: "times",
@@ -61,36 +61,36 @@ _SORTS: Final[dict[type[inspect.Type], str]] = {
 }
 
 
-def _sorts_of(kind: inspect.Type) -> set[str]:
-    """Say which sorts of fields (attributes of `EventShape`) a type belongs to, "" for none.
+def _field_groups(kind: inspect.Type) -> set[str]:
+    """Return the groups of fields (attributes of `EventShape`) of a type, "" for none.
 
-    A field of a type that nobody thought of raises KeyError here, at import.
+    A field of an unsupported type raises KeyError here, at import.
     """
     if isinstance(kind, inspect.UnionType):
-        return {sort for each in kind.types for sort in _sorts_of(each)}
+        return {group for each in kind.types for group in _field_groups(each)}
     if isinstance(kind, inspect.ListType):
-        return _sorts_of(kind.item_type)
+        return _field_groups(kind.item_type)
     if isinstance(kind, inspect.StrType):
         return {"texts" if kind.pattern is None else "names"}
-    return {_SORTS[type(kind)]}
+    return {_FIELD_GROUPS[type(kind)]}
 
 
 def _shape(event_type: type[Event]) -> EventShape:
     info = inspect.type_info(event_type)
     assert isinstance(info, inspect.StructType), "events are structs"
-    sorts: dict[str, list[str]] = {k: [] for k in ("numbers", "rows", "times", "names", "texts")}
+    groups: dict[str, list[str]] = {k: [] for k in ("numbers", "rows", "times", "names", "texts")}
     for field in info.fields:
-        for sort in _sorts_of(field.type) - {""}:
-            sorts[sort].append(field.name)
+        for group in _field_groups(field.type) - {""}:
+            groups[group].append(field.name)
     return EventShape(
         decoder=msgspec.json.Decoder(event_type),
         check=CHECKS[event_type],
-        **{sort: tuple(fields) for sort, fields in sorts.items()},
+        **{group: tuple(fields) for group, fields in groups.items()},
     )
 
 
 def tag_of(struct: type[msgspec.Struct]) -> str:
-    """Read the value of `type` that names a struct on the wire.
+    """Return the value of `type` that names a struct on the wire.
 
     Examples
     --------
@@ -104,19 +104,19 @@ def tag_of(struct: type[msgspec.Struct]) -> str:
 
 
 SHAPES_BY_TYPE: Final[dict[type[Event], EventShape]] = {t: _shape(t) for t in get_args(WireEvent)}
-"""By event type."""
+"""Shapes by event type."""
 SHAPES_BY_TAG: Final[dict[str, EventShape]] = {
     tag_of(t): shape for t, shape in SHAPES_BY_TYPE.items()
 }
-"""By the value of `type` on the wire."""
+"""Shapes by the value of `type` on the wire."""
 
 
 SIZE_LIMIT: Final = 2**20
-"""Most bytes of one message."""
+"""Maximum size of one message, bytes."""
 
 
 def decode(raw: bytes) -> WireEvent | Refusal:
-    """Decode the event that `raw` holds, or say why it is none. Never raises.
+    """Decode an event, or return why the bytes are no event; it never raises.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def decode(raw: bytes) -> WireEvent | Refusal:
     Returns
     -------
     WireEvent or Refusal
-        An event that keeps every rule of the contract, its times in UTC.
+        An event that satisfies every rule of the contract, with times in UTC.
 
     Examples
     --------
@@ -143,14 +143,14 @@ def decode(raw: bytes) -> WireEvent | Refusal:
         )
     event: WireEvent | Refusal
     shape: EventShape | Refusal | None = None
-    try:  # the one place where errors of the decoders are caught
+    try:  # the only place where decoder errors are caught
         plain = structure.read_object(raw)
         if isinstance(plain, Refusal):
             return plain
         shape = _shape_of(plain)
         if isinstance(shape, Refusal):
             return shape
-        event = _numbers(plain, shape) or shape.decoder.decode(raw)
+        event = _check_numbers(plain, shape) or shape.decoder.decode(raw)
     except (ValueError, RecursionError) as error:
         if shape is None or isinstance(error, RecursionError):
             event = json_refusal(error, raw)
@@ -166,24 +166,24 @@ def decode(raw: bytes) -> WireEvent | Refusal:
         event = msgspec.structs.replace(event, **utc)
     refusal = validation.check_not_future(event) or shape.check(event)
     if refusal is None and not validation.is_plain_ascii(raw):
-        refusal = _hidden(event, shape)
+        refusal = _check_texts(event, shape)
     return event if refusal is None else refusal
 
 
 def _shape_of(plain: dict[str, Any]) -> EventShape | Refusal:
-    """Look up the type that a message claims to be, in a version that this build reads."""
+    """Return the shape of a message's type; refuse an unknown type or version."""
     tag, version = plain.get("type"), plain.get("v")
     shape = SHAPES_BY_TAG.get(tag) if isinstance(tag, str) else None
     if shape is None:
         return refuse(RejectReason.TYPE_UNKNOWN, f"type must name an event, was {excerpt(tag)}")
-    # `type` and not `isinstance`, for True equals 1.
+    # `type`, not `isinstance`, because True equals 1.
     if version != 1 or type(version) is not int:
         return refuse(RejectReason.VERSION_UNSUPPORTED, f"v must be 1, was {excerpt(version)}")
     return shape
 
 
-def _numbers(plain: dict[str, Any], shape: EventShape) -> Refusal | None:
-    """Whether all numbers are texts of the contract; judged before msgspec makes decimals."""
+def _check_numbers(plain: dict[str, Any], shape: EventShape) -> Refusal | None:
+    """Refuse numbers that are not texts of the contract, before msgspec makes decimals of them."""
     get, is_plain = (
         plain.get,
         PLAIN_DECIMAL,
@@ -205,8 +205,8 @@ def _numbers(plain: dict[str, Any], shape: EventShape) -> Refusal | None:
     return None
 
 
-def _hidden(event: WireEvent, shape: EventShape) -> Refusal | None:
-    """Whether some text of the event holds what cannot be seen or stored."""
+def _check_texts(event: WireEvent, shape: EventShape) -> Refusal | None:
+    """Refuse texts with characters that are invisible or cannot be stored."""
     for fields, free in ((shape.names, False), (shape.texts, True)):
         for name in fields:
             refusal = validation.check_text(name, getattr(event, name), free=free)
@@ -216,7 +216,7 @@ def _hidden(event: WireEvent, shape: EventShape) -> Refusal | None:
 
 
 def encode(event: WireEvent) -> bytes:
-    """Canonical wire bytes: fields as declared, defaults left out, plain decimals, times in Z.
+    """Return canonical wire bytes: fields in order, no defaults, plain decimals, times in UTC.
 
     Examples
     --------
@@ -230,11 +230,10 @@ def encode(event: WireEvent) -> bytes:
 
 
 def stamp_arrival(event: WireEvent, arrived: datetime) -> WireEvent:
-    """`event` with `arrived` set where it is absent; an earlier stamp stays.
+    """Return `event` with `arrived` set if it is absent; an earlier stamp stays.
 
-    A live worker stamps its clock and then asks
-    :func:`riskwatch.contracts.validation.check_not_future`;
-    a replay stamps `ts`.
+    A live worker stamps its clock and then calls
+    :func:`riskwatch.contracts.validation.check_not_future`. A replay stamps `ts`.
 
     Raises
     ------

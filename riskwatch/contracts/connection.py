@@ -1,4 +1,4 @@
-"""How to reach the broker: one value that workers, commands and clients share."""
+"""The connection to Kafka: address and credentials that workers, commands and clients share."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class KafkaConnection(msgspec.Struct, frozen=True, kw_only=True):
     servers : str
         Bootstrap servers, ``host:port`` separated by commas.
     prefix : str
-        Put before every topic's name, so that several deployments can share a cluster.
+        Prefix of every topic's name, so that several deployments can share a cluster.
     protocol : str
         ``PLAINTEXT``, ``SSL``, ``SASL_PLAINTEXT`` or ``SASL_SSL``.
     mechanism : str
         For SASL: ``PLAIN``, ``SCRAM-SHA-256`` or ``SCRAM-SHA-512``.
     username, password : str
-        For SASL. The password is in no text of this value.
+        Credentials for SASL. The `repr` does not contain the password.
     cafile, certfile, keyfile : str or None
-        PEM files for TLS; without `cafile`, the system's authorities are trusted.
+        PEM files for TLS; without `cafile` the system's certificate authorities are trusted.
 
     Examples
     --------
@@ -63,32 +63,32 @@ class KafkaConnection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sasl(self) -> bool:
-        """Whether clients log in."""
+        """Whether clients authenticate with SASL."""
         return self.protocol.startswith("SASL")
 
     @property
     def tls(self) -> bool:
-        """Whether the wire is encrypted."""
+        """Whether the connection uses TLS."""
         return self.protocol.endswith("SSL")
 
     def topic(self, name: str) -> str:
-        """Name on the cluster of a topic of the contract."""
+        """Return the name on the cluster of a topic of the contract."""
         return self.prefix + name
 
     def plain(self, topic: str) -> str:
-        """Inverse of :meth:`topic`.
+        """Return the contract's name of a topic on the cluster; the inverse of :meth:`topic`.
 
         Raises
         ------
         ValueError
-            If a topic does not belong to this deployment.
+            If the topic does not belong to this deployment.
         """
         if not topic.startswith(self.prefix):
             raise ValueError(f"topic must start with {self.prefix!r}, was {topic!r}")
         return topic[len(self.prefix) :]
 
     def options(self) -> dict[str, Any]:
-        """Keyword arguments that every kafka-python client takes."""
+        """Return the connection as keyword arguments of any kafka-python client."""
         options: dict[str, Any] = {
             "bootstrap_servers": [server.strip() for server in self.servers.split(",")],
             "security_protocol": self.protocol,

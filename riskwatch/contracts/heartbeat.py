@@ -1,4 +1,4 @@
-"""The heartbeat as it travels: it vouches for the whole table of scopes, for a while."""
+"""The heartbeat on the wire: it confirms the whole table of scopes until a stated time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     Attributes
     ----------
     worker, epoch : str, int
-        Who vouches, and under which lease.
+        Worker that sends it, and epoch of its lease.
     seq : int
-        Place of the last output that is in the table.
+        Sequence number of the last output in the table.
     digest : str
-        Of scopes, effective states and decisions (:func:`riskwatch.core.scopes.table_digest`).
+        Digest of scopes, effective states and decisions
+        (:func:`riskwatch.core.scopes.table_digest`).
     scopes : int
-        How many there are.
+        Number of scopes.
     ts, valid_until : datetime
-        When it was made, and until when it counts.
+        When it was created, and until when it is valid.
     engine : str
-        Version.
+        Engine version.
     """
 
     worker: str
@@ -43,14 +44,14 @@ _decoder: Final = msgspec.json.Decoder(Heartbeat)
 
 
 def decode_heartbeat(raw: bytes) -> Heartbeat:
-    """Read a heartbeat.
+    """Decode a heartbeat.
 
     Raises
     ------
     ValueError
-        If it is none, or a time of it has no time zone.
+        If the bytes are no heartbeat, or one of its times has no time zone.
     """
-    beat = _decoder.decode(raw)
-    if beat.ts.tzinfo is None or beat.valid_until.tzinfo is None:
+    heartbeat = _decoder.decode(raw)
+    if heartbeat.ts.tzinfo is None or heartbeat.valid_until.tzinfo is None:
         raise ValueError("a time of the heartbeat has no time zone")
-    return beat
+    return heartbeat

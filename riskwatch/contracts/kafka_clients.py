@@ -1,4 +1,4 @@
-"""Clients of kafka-python: one function for each kind, with what all of ours have in common."""
+"""Opening of kafka-python clients: one function for each kind, with our common options."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from riskwatch.contracts.connection import KafkaConnection
 
 TIMEOUT_S: Final = 10.0
-"""How long a broker may take to answer at first."""
+"""Time limit of a broker's first answer, seconds."""
 RECONNECT_MS: Final = 1_000
-"""Longest wait between two attempts to reach a broker that is away."""
+"""Longest wait between two attempts to reach an unavailable broker, milliseconds."""
 
 
 def open_producer(
@@ -28,26 +28,26 @@ def open_producer(
     error: type[BrokerError] = BrokerError,
     **options: Any,
 ) -> Any:
-    """Make a producer that has reached the broker; it makes no topics.
+    """Open a producer that has reached the broker; it creates no topics.
 
     Parameters
     ----------
     connection : KafkaConnection
         The cluster.
     timeout_s : float
-        How long the broker may take to answer at first, seconds.
+        Time limit of the broker's first answer, seconds.
     error : type
-        What is raised.
+        Type of the error that is raised.
     **options
-        Of :class:`kafka.KafkaProducer`.
+        Options of :class:`kafka.KafkaProducer`.
 
     Raises
     ------
     BrokerError
         If the broker does not answer in time, or refuses.
     """
-    ours = {"allow_auto_create_topics": False}
-    return _opened(KafkaProducer, connection, timeout_s, error, ours | options)
+    defaults = {"allow_auto_create_topics": False}
+    return _open(KafkaProducer, connection, timeout_s, error, defaults | options)
 
 
 def open_consumer(
@@ -56,19 +56,18 @@ def open_consumer(
     error: type[BrokerError] = BrokerError,
     **options: Any,
 ) -> Any:
-    """Make a consumer that has reached the broker.
+    """Open a consumer that has reached the broker.
 
-    It makes no topics, belongs to no group unless `options` name one, commits nothing by itself
-    and never skips to another offset by itself. Parameters and errors as of
-    :func:`open_producer`.
+    It creates no topics and belongs to no group unless `options` name one. It neither commits nor
+    skips to another offset by itself. Parameters and errors are those of :func:`open_producer`.
     """
-    ours = {
+    defaults = {
         "group_id": None,
         "auto_offset_reset": "none",
         "enable_auto_commit": False,
         "allow_auto_create_topics": False,
     }
-    return _opened(KafkaConsumer, connection, timeout_s, error, ours | options)
+    return _open(KafkaConsumer, connection, timeout_s, error, defaults | options)
 
 
 def open_admin(
@@ -77,11 +76,11 @@ def open_admin(
     error: type[BrokerError] = BrokerError,
     **options: Any,
 ) -> Any:
-    """Make an admin client that has reached the broker; see :func:`open_producer`."""
-    return _opened(KafkaAdminClient, connection, timeout_s, error, options)
+    """Open an admin client that has reached the broker; see :func:`open_producer`."""
+    return _open(KafkaAdminClient, connection, timeout_s, error, options)
 
 
-def _opened(
+def _open(
     make: Callable[..., Any],
     connection: KafkaConnection,
     timeout_s: float,
@@ -103,7 +102,7 @@ def _opened(
             kafka_client=client,
         )
     except (KafkaError, OSError) as why:
-        for left in made:  # kafka-python leaves its thread running
+        for opened in made:  # kafka-python leaves its thread running
             with suppress(KafkaError):
-                left.close()
+                opened.close()
         raise error(f"no answer from the broker at {connection.servers}: {why}") from why

@@ -1,7 +1,7 @@
-"""Files of Ed25519 keys in PEM: private ones for their owner's eyes alone, public ones for all.
+"""Files of Ed25519 keys in PEM: private keys that only their owner can read, and public keys.
 
-Operators sign commands with one, whoever exports the record signs bundles with another; both are
-made and read here, by the same checks.
+Operators sign commands with one key; exported bundles are signed with another. This module creates
+and reads both, with the same checks.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRIVATE_MODE: Final = 0o600
-"""The most that the mode of a private key's file may allow."""
+"""The widest permissions that the file of a private key may have."""
 PUBLIC_MODE: Final = 0o644
 _LONGEST: Final = 16_384
 
 
 def create_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
-    """Make a private key in a new file; nothing that is there is overwritten.
+    """Create a private key in a new file; an existing file is not overwritten.
 
     Parameters
     ----------
     path : Path
-        The file to make.
+        The file to create.
     passphrase : bytes, optional
-        Encrypts it.
+        Passphrase that encrypts the key.
 
     Raises
     ------
     SigningError
-        If the file is there already, or cannot be made.
+        If the file exists already, or cannot be created.
     """
     key = Ed25519PrivateKey.generate()
     kind = (
@@ -59,7 +59,7 @@ def write_public_key(path: Path, key: Ed25519PublicKey) -> None:
     Raises
     ------
     SigningError
-        If the file is there already, or cannot be made.
+        If the file exists already, or cannot be created.
     """
     pem = key.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -70,29 +70,29 @@ def write_public_key(path: Path, key: Ed25519PublicKey) -> None:
 def read_private_key(
     path: Path, passphrase: bytes | None = None, *, variable: str = ""
 ) -> Ed25519PrivateKey:
-    """Read a private key that nobody but its owner can read.
+    """Read a private key from a file that only its owner can read.
 
     Parameters
     ----------
     path : Path
         Its file.
     passphrase : bytes, optional
-        Opens it.
+        Passphrase that decrypts the key.
     variable : str
-        Where the passphrase came from, for the message if it does not.
+        Environment variable of the passphrase, for the error message.
 
     Raises
     ------
     SigningError
-        If that cannot be. The message says nothing of what is in the file.
+        If the key cannot be read. The message contains nothing of the file's content.
     """
     pem = _read(path, private=True)
     try:
         key = serialization.load_pem_private_key(pem, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        locked = isinstance(error, TypeError) and not passphrase
+        is_encrypted = isinstance(error, TypeError) and not passphrase
         opens = ", or another passphrase opens it" if passphrase else ""
-        why = "it has a passphrase" if locked else f"not a private key in PEM{opens}"
+        why = "it has a passphrase" if is_encrypted else f"not a private key in PEM{opens}"
         see = f" (see {variable})" if variable else ""
         raise SigningError(f"{path}: {why}{see}") from None
     if not isinstance(key, Ed25519PrivateKey):
@@ -106,7 +106,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     Raises
     ------
     SigningError
-        If that cannot be.
+        If the key cannot be read.
     """
     pem = _read(path, private=False)
     try:
@@ -120,7 +120,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 def _read(path: Path, *, private: bool) -> bytes:
     try:
-        # The mode is looked at through the same handle: what is read is what was looked at.
+        # The mode is checked on the open handle, so that the checked file is the one that is read.
         handle = os.open(path, os.O_RDONLY)
         with os.fdopen(handle, "rb") as file:
             found = os.fstat(handle)

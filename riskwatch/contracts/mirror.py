@@ -1,9 +1,9 @@
 """Layout of the Redis mirror, which its writer and its readers share.
 
-Each row is a hash ``<prefix>riskwatch:<kind>:<key>`` with `value` (the record as it is on its
-topic), `worker`, `epoch` and `seq`, and a time to live. ``<prefix>riskwatch:heartbeat`` is such
-a hash too, and in `table` it says what it vouches for: a row that is not in Redis means
-nothing unless a valid heartbeat says that there is none.
+Each row is a hash ``<prefix>riskwatch:<kind>:<key>`` with `value` (the record as on its topic),
+`worker`, `epoch` and `seq`, and a time to live. ``<prefix>riskwatch:heartbeat`` is such a hash,
+too; its field `table` states which rows it confirms. A row that is missing in Redis means nothing
+unless a valid heartbeat confirms that there is none.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from redis.retry import Retry
 from riskwatch.errors import ConfigError
 
 TIMEOUT_S: Final = 0.5
-"""Most seconds to wait for one answer of Redis."""
+"""Time limit of one answer of Redis, seconds."""
 KINDS: Final = {
     "riskwatch.killswitch": "killswitch",
     "riskwatch.scores": "score",
     "riskwatch.exposures": "exposure",
 }
-"""Mirrored topics, and the word for their rows in keys."""
+"""Mirrored topics, with the kind of their rows in keys."""
 VALUE: Final = "value"
 WORKER: Final = "worker"
 EPOCH: Final = "epoch"
 SEQ: Final = "seq"
 TABLE: Final = "table"
 _DIGITS: Final = 15
-"""Most digits of a whole number that Redis's scripts hold exactly."""
+"""Maximum number of digits of a whole number that Redis's scripts represent exactly."""
 
 T = TypeVar("T")
 
 
 def connect_redis(url: str, source: str, setting: str) -> redis.Redis:
-    """Make a client of Redis that waits for no answer longer than `TIMEOUT_S`, and tries once.
+    """Return a Redis client that waits at most `TIMEOUT_S` for an answer, and tries once.
 
     Parameters
     ----------
     url : str
         ``redis://host:port/database``, or ``rediss://`` or ``unix://``.
     source, setting : str
-        Where `url` came from, for the message if it is none.
+        Source and setting of `url`, for the error message.
 
     Raises
     ------
     ConfigError
-        If `url` is none. The message does not show it, for it may hold a password.
+        If `url` is invalid. The message does not contain it, because it may hold a password.
     """
     try:
         return redis.Redis.from_url(
@@ -64,7 +64,7 @@ def connect_redis(url: str, source: str, setting: str) -> redis.Redis:
 
 
 class MirrorHeartbeat(msgspec.Struct, frozen=True):
-    """What the mirror needs to know of a heartbeat; it holds more."""
+    """The fields of a heartbeat that the mirror uses; the heartbeat has more."""
 
     worker: str
     epoch: int
@@ -73,15 +73,15 @@ class MirrorHeartbeat(msgspec.Struct, frozen=True):
 
 
 class MirrorTable(msgspec.Struct, frozen=True):
-    """What is in Redis as far as its writer knows.
+    """The rows that are in Redis by the knowledge of its writer.
 
     Attributes
     ----------
     seq : int
-        Rows with an earlier place than this are not current any more: when everything that is
-        current was written the last time, they were not among it.
+        Rows with an earlier sequence number are outdated: they were not among the current rows when
+        all current rows were last written.
     scopes : list of str
-        Every scope that has a row. One that is missing was lost.
+        Every scope that has a row. If its row is missing, the row was lost.
     """
 
     seq: int
@@ -89,7 +89,7 @@ class MirrorTable(msgspec.Struct, frozen=True):
 
 
 def row_key(prefix: str, kind: str, key: str) -> str:
-    """Key of a row.
+    """Return the key of a row.
 
     Examples
     --------
@@ -100,17 +100,17 @@ def row_key(prefix: str, kind: str, key: str) -> str:
 
 
 def heartbeat_key(prefix: str) -> str:
-    """Key of the heartbeat."""
+    """Return the key of the heartbeat."""
     return f"{prefix}riskwatch:heartbeat"
 
 
 def scopes_key(prefix: str) -> str:
-    """Key of the set of scopes that have a row, for who asks for all of them."""
+    """Return the key of the set of all scopes that have a row."""
     return f"{prefix}riskwatch:scopes"
 
 
 def decode_field(raw: bytes | None, kind: type[T]) -> T | None:
-    """`raw` as a `kind`; ``None`` if it is absent or garbage.
+    """Decode `raw` as a `kind`; return ``None`` if it is absent or invalid.
 
     Examples
     --------
@@ -130,7 +130,7 @@ def decode_field(raw: bytes | None, kind: type[T]) -> T | None:
 
 
 def decode_number(raw: bytes | None) -> int | None:
-    """Whole number of a field; ``None`` if it is absent or garbage.
+    """Return the whole number of a field; ``None`` if it is absent or invalid.
 
     Examples
     --------

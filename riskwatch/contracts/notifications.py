@@ -1,7 +1,7 @@
-"""Notices as they travel: JSON for webhooks, text and blocks for whatever speaks Slack's language.
+"""Message bodies of notifications: JSON for webhooks, text and blocks for Slack.
 
-Texts come from feeds, operators and models. Nothing in them may call a channel or pose as a link,
-so what has a meaning in Slack's markup is escaped.
+Texts come from feeds, operators and models. They must not mention a channel or imitate a link, so
+characters with a meaning in Slack's markup are escaped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SLACK: Final = "slack"
 KINDS: Final = (WEBHOOK, SLACK)
 """Kinds of routes."""
 MAX_SHOWN_ITEMS: Final = 10
-"""Alerts that get a block of their own: a message may have 50 blocks."""
+"""Maximum number of alerts with a block of their own; a Slack message may have 50 blocks."""
 _HEADER: Final = 150
 _SECTION: Final = 3_000
 _TEXT: Final = 3_000
@@ -32,7 +32,7 @@ _REASONS: Final = 3
 
 
 class _Body(msgspec.Struct):
-    """What a webhook is sent."""
+    """The body of a webhook message."""
 
     version: int
     id: str
@@ -48,59 +48,59 @@ class _Body(msgspec.Struct):
     more: int
 
 
-def notification_body(kind: str, notice: Notification) -> bytes:
-    """Bytes that a route of a kind is sent."""
-    return slack_body(notice) if kind == SLACK else webhook_body(notice)
+def notification_body(kind: str, notification: Notification) -> bytes:
+    """Return the body of a notification for a kind of route."""
+    return slack_body(notification) if kind == SLACK else webhook_body(notification)
 
 
-def webhook_body(notice: Notification) -> bytes:
-    """JSON object of a notice; equal notices are equal bytes."""
-    made = _Body(
+def webhook_body(notification: Notification) -> bytes:
+    """Return a notification as a JSON object; equal notifications have equal bytes."""
+    body = _Body(
         version=VERSION,
-        id=notice.id,
-        kind=notice.kind.value,
-        route=notice.route,
-        origin=notice.origin,
-        group=notice.group,
-        ts=rfc3339(notice.us),
-        severity=notice.severity.value,
-        level=notice.level.value,
-        title=notice.title,
-        alerts=notice.items,
-        more=notice.more,
+        id=notification.id,
+        kind=notification.kind.value,
+        route=notification.route,
+        origin=notification.origin,
+        group=notification.group,
+        ts=rfc3339(notification.us),
+        severity=notification.severity.value,
+        level=notification.level.value,
+        title=notification.title,
+        alerts=notification.items,
+        more=notification.more,
     )
-    return encode_plain(made)
+    return encode_plain(body)
 
 
-def slack_body(notice: Notification) -> bytes:
-    """JSON object with `text` (what a phone shows) and `blocks`."""
-    first = f"[{_word(notice)}] {notice.title}"
-    lines = [first, *(_line(item) for item in notice.items)]
+def slack_body(notification: Notification) -> bytes:
+    """Return a notification as a JSON object with `text` (for previews) and `blocks`."""
+    first = f"[{_label(notification)}] {notification.title}"
+    lines = [first, *(_line(item) for item in notification.items)]
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": _cut(first, _HEADER)}}
+        {"type": "header", "text": {"type": "plain_text", "text": _truncate(first, _HEADER)}}
     ]
-    for item in notice.items[:MAX_SHOWN_ITEMS]:
-        reasons = "\n".join(f"• {_escaped(reason)}" for reason in item.reasons[:_REASONS])
-        said = f"*{_escaped(item.title)}*\n{_escaped(_line(item))}\n{reasons}".strip()
-        section = {"type": "mrkdwn", "text": _cut(said, _SECTION)}
+    for item in notification.items[:MAX_SHOWN_ITEMS]:
+        reasons = "\n".join(f"• {_escape(reason)}" for reason in item.reasons[:_REASONS])
+        text = f"*{_escape(item.title)}*\n{_escape(_line(item))}\n{reasons}".strip()
+        section = {"type": "mrkdwn", "text": _truncate(text, _SECTION)}
         blocks.append({"type": "section", "text": section})
-    hidden = (
-        len(notice.items) - MAX_SHOWN_ITEMS + notice.more
-        if len(notice.items) > MAX_SHOWN_ITEMS
-        else notice.more
+    unlisted = (
+        len(notification.items) - MAX_SHOWN_ITEMS + notification.more
+        if len(notification.items) > MAX_SHOWN_ITEMS
+        else notification.more
     )
-    foot = f"{rfc3339(notice.us)} · {_escaped(notice.group)} · {notice.id[:12]}"
-    foot += f" · and {hidden} more" if hidden else ""
+    foot = f"{rfc3339(notification.us)} · {_escape(notification.group)} · {notification.id[:12]}"
+    foot += f" · and {unlisted} more" if unlisted else ""
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": foot}]})
-    shown = _cut("\n".join(_escaped(line) for line in lines), _TEXT)
-    return msgspec.json.encode({"text": shown, "blocks": blocks})
+    text = _truncate("\n".join(_escape(line) for line in lines), _TEXT)
+    return msgspec.json.encode({"text": text, "blocks": blocks})
 
 
-def _word(notice: Notification) -> str:
-    """Say first what matters first."""
-    if notice.kind is NotificationKind.FIRING:
-        return notice.severity.value
-    return notice.kind.value.upper()
+def _label(notification: Notification) -> str:
+    """Return the first word of a message: the severity, or the kind if it is not firing."""
+    if notification.kind is NotificationKind.FIRING:
+        return notification.severity.value
+    return notification.kind.value.upper()
 
 
 def _line(item: AlertItem) -> str:
@@ -111,16 +111,16 @@ def _line(item: AlertItem) -> str:
     return ", ".join(words)
 
 
-def _escaped(said: str) -> str:
-    """Text that means nothing but itself.
+def _escape(text: str) -> str:
+    """Return text with Slack's markup characters escaped.
 
     Examples
     --------
-    >>> _escaped("<!channel> a & b")
+    >>> _escape("<!channel> a & b")
     '&lt;!channel&gt; a &amp; b'
     """
-    return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _cut(said: str, longest: int) -> str:
-    return said if len(said) <= longest else said[: longest - 1] + "…"
+def _truncate(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,4 +1,4 @@
-"""Outputs to bytes and back, and the internal facts of the journal."""
+"""Encoding and decoding of outputs, and of the internal facts of the journal."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from riskwatch.core.events import Tick
 from riskwatch.core.outputs import AnyOutput, Output
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 
-# Structs to JSON with decimals written out: ``0.0000001``, never ``1E-7``.
+# JSON with plain decimals: ``0.0000001``, never ``1E-7``.
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
-_in_order = msgspec.json.Encoder()
+_ordered_encoder = msgspec.json.Encoder()
 
 
 def encode_plain(value: msgspec.Struct) -> bytes:
-    """JSON of `value`: fields as declared, keys of mappings sorted, decimals written out.
+    """Return the JSON of `value`: fields as declared, keys of mappings sorted, plain decimals.
 
-    Floats that are not finite become null, as JSON has no word for them.
+    Floats that are not finite become null, because JSON cannot represent them.
 
     Examples
     --------
@@ -31,28 +31,28 @@ def encode_plain(value: msgspec.Struct) -> bytes:
     [b'{"amount":"0.0000001"}', b'{"amount":"1000"}', b'{"amount":"1.50"}']
     """
     data = _encoder.encode(value)
-    # An exponent shows as E- or E+ (those of floats are small letters). A name may hold that
-    # too, which costs it the slow way and changes nothing.
+    # Only a decimal with an exponent is written with E- or E+ (floats use lower case). A name may
+    # contain this as well; it then takes the slow path, with the same result.
     if b"E-" in data or b"E+" in data:
         tree = msgspec.to_builtins(value, builtin_types=(Decimal, datetime), order="deterministic")
-        # The tree has its order; sorting once more would lose that of the fields.
-        return _in_order.encode(_written_out(tree))
+        # The tree is sorted already; sorting it again would lose the order of fields.
+        return _ordered_encoder.encode(_expand_decimals(tree))
     return data
 
 
-def _written_out(value: Any) -> Any:
-    """`value` with each decimal as its text without exponent."""
+def _expand_decimals(value: Any) -> Any:
+    """Return `value` with each decimal as text without an exponent."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, dict):
-        return {key: _written_out(x) for key, x in value.items()}
+        return {key: _expand_decimals(x) for key, x in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_written_out(x) for x in value]
+        return [_expand_decimals(x) for x in value]
     return value
 
 
 Internal = Tick | CounterpartyReading | MarketReading | PartitionFault
-"""What a journal holds beside wire events; readings also travel between workers."""
+"""Facts of the journal besides wire events; readings are also sent between workers."""
 
 _line_encoder = msgspec.json.Encoder()
 _output_decoder: Final[msgspec.json.Decoder[AnyOutput]] = msgspec.json.Decoder(AnyOutput)
@@ -74,28 +74,28 @@ class _NdjsonLine(msgspec.Struct):
 
 
 def encode_output(output: Output) -> bytes:
-    """Wire bytes of an output: fields as declared, mappings sorted, plain decimals, times in Z.
+    """Return wire bytes: fields as declared, mappings sorted, plain decimals, times in UTC.
 
-    Equal outputs are equal bytes.
+    Equal outputs have equal bytes.
     """
     return encode_plain(output)
 
 
 def output_line(output: Output) -> bytes:
-    """One line of NDJSON, ``{"topic", "key", "value"}``, with its newline.
+    """Return one line of NDJSON, ``{"topic", "key", "value"}``, with its newline.
 
-    `topic` is null for outputs that are for SQL alone.
+    `topic` is null for outputs that are stored in SQL only.
     """
     return record_line(output.topic, output.key(), encode_output(output))
 
 
 def record_line(topic: str | None, key: str, value: bytes) -> bytes:
-    """One line of NDJSON of a record whose `value` is encoded already; see :func:`output_line`."""
+    """Return one line of NDJSON of a record with an encoded `value`; see :func:`output_line`."""
     return _line_encoder.encode(_NdjsonLine(topic, key, msgspec.Raw(value))) + b"\n"
 
 
 def decode_output(topic_value: bytes) -> AnyOutput:
-    """Inverse of :func:`encode_output`, for consumers of the output topics.
+    """Decode an output, for consumers of the output topics; inverse of :func:`encode_output`.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def decode_output(topic_value: bytes) -> AnyOutput:
 
 
 def tag_of_value(value: bytes) -> str:
-    """Kind of an output, from its wire bytes.
+    """Return the kind of an output from its wire bytes.
 
     Raises
     ------
@@ -123,10 +123,10 @@ def tag_of_value(value: bytes) -> str:
 
 
 def encode_internal(fact: Internal) -> bytes:
-    """Journal bytes of a tick or reading, MessagePack.
+    """Return the journal bytes of a tick or reading, as MessagePack.
 
-    Not JSON, because the round trip must be exact: JSON has no infinities and no NaN, and a
-    replay must see the very floats that the live stage saw. Decimals keep their exponent.
+    It is not JSON, because the round trip must be exact: JSON has no infinities and no NaN, and a
+    replay must use exactly the floats of the live stage. Decimals keep their exponent.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def encode_internal(fact: Internal) -> bytes:
 
 
 def decode_internal(payload: bytes) -> Internal:
-    """Inverse of :func:`encode_internal`.
+    """Decode a tick or reading; the inverse of :func:`encode_internal`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Secrets taken out of text: what is logged, and what a command says, goes through here."""
+"""Removal of secrets from text; log lines and the messages of commands pass through it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from typing import Final
 
 HIDDEN: Final = "***"
-_CALLED: Final = "password|passwd|secret|api_?key|private_?key|(?:api|access|auth)_?token"
+_SENSITIVE_NAMES: Final = "password|passwd|secret|api_?key|private_?key|(?:api|access|auth)_?token"
 _RULES: Final = (
-    # The whole of a key in PEM, or what is left of one that was cut off.
+    # A key in PEM, whole or cut off.
     (
         re.compile(
             r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
@@ -16,12 +16,12 @@ _RULES: Final = (
         ),
         "-----PRIVATE KEY ***-----",
     ),
-    # scheme://user:password@host; a password may hold an @ that was not escaped.
+    # scheme://user:password@host; a password may contain an @ that is not escaped.
     (re.compile(r"(?<=://)([^\s:/?#@'\"]*):[^\s'\"]*@(?=[^\s@'\"]*)"), rf"\1:{HIDDEN}@"),
     # password=..., 'password': '...', sasl_plain_password="..."
     (
         re.compile(
-            rf"""( \b [\w-]* (?: {_CALLED} ) ['"]? \s* [=:] \s* )"""
+            rf"""( \b [\w-]* (?: {_SENSITIVE_NAMES} ) ['"]? \s* [=:] \s* )"""
             r"""(?: "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [^\s,;&'"\])}]+ )""",
             re.IGNORECASE | re.VERBOSE,
         ),
@@ -31,7 +31,7 @@ _RULES: Final = (
 
 
 def redact_secrets(text: str) -> str:
-    """`text` without passwords of URLs, values that are called secret, and private keys.
+    """Return `text` without passwords of URLs, values with secret names, and private keys.
 
     Examples
     --------

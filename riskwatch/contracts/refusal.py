@@ -1,4 +1,4 @@
-"""Why bytes were refused, and how msgspec's messages become codes of the contract."""
+"""Refusals of messages, and the mapping of msgspec's errors to codes of the contract."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Refusal(msgspec.Struct, frozen=True):
     Attributes
     ----------
     reason : RejectReason
-        The rule that it broke.
+        The broken rule.
     detail : str
-        Which field, what was expected and what was there; printable, at most 300 characters.
+        The field, the expected and the actual value; printable, at most 300 characters.
     """
 
     reason: RejectReason
@@ -29,7 +29,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def refuse(reason: RejectReason, detail: str) -> Refusal:
-    r"""Build a :class:`Refusal` whose detail is safe to log and to store, whatever was sent.
+    r"""Return a :class:`Refusal` whose detail is safe to log and to store, for any message.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def refuse(reason: RejectReason, detail: str) -> Refusal:
 
 
 def excerpt(value: object) -> str:
-    """Show what a sender wrote, cut to a length that a message can carry.
+    """Return a sender's value as text, cut to a length that fits into a message.
 
     Examples
     --------
@@ -52,8 +52,8 @@ def excerpt(value: object) -> str:
     return text if len(text) <= _SHOWN_LIMIT else text[: _SHOWN_LIMIT - 1] + "…"
 
 
-# msgspec tells its errors apart by message only. The version is pinned in pyproject and a test
-# provokes every line of this table, so a changed wording cannot go unnoticed. First match wins.
+# msgspec distinguishes its errors by message only. Its version is pinned in pyproject, and a test
+# triggers every line of this table, so a changed message is detected. The first match counts.
 _MESSAGES: Final = (
     (re.compile(r"Object missing required field"), RejectReason.FIELD_MISSING),
     (re.compile(r"Object contains unknown field"), RejectReason.FIELD_UNKNOWN),
@@ -63,7 +63,7 @@ _PATH: Final = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>.*?)`\Z", re.DOTALL
 
 
 def shape_refusal(error: ValueError) -> Refusal:
-    """Name the refusal for an error that msgspec raised while it fitted JSON to an event type.
+    """Return the refusal for an error of msgspec while decoding JSON to an event type.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def shape_refusal(error: ValueError) -> Refusal:
 
 
 def json_refusal(error: ValueError | RecursionError, raw: bytes) -> Refusal:
-    r"""Name the refusal for bytes that are not one JSON object.
+    r"""Return the refusal for bytes that are not one JSON object.
 
     Examples
     --------
@@ -90,14 +90,14 @@ def json_refusal(error: ValueError | RecursionError, raw: bytes) -> Refusal:
         return TOO_DEEP
     if not raw or raw.isspace():
         return refuse(RejectReason.MESSAGE_EMPTY, f"size={len(raw)} bytes, none of them JSON")
-    # A decoder that skips what it cannot read loses bytes exactly when some are not UTF-8.
+    # A decoder that skips invalid bytes loses bytes exactly if some are not UTF-8.
     if len(raw.decode("utf-8", "ignore").encode()) != len(raw):
         return refuse(RejectReason.UTF8_INVALID, "the bytes are not UTF-8")
     return refuse(RejectReason.JSON_MALFORMED, str(error))
 
 
 DEPTH_LIMIT: Final = 64
-"""Most levels of arrays and objects in one message."""
+"""Maximum number of levels of arrays and objects in one message."""
 TOO_DEEP: Final = refuse(
     RejectReason.JSON_MALFORMED, f"arrays and objects nest deeper than {DEPTH_LIMIT} levels"
 )

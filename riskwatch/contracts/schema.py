@@ -1,4 +1,4 @@
-"""JSON Schema and AsyncAPI, written from the types and the table of topics."""
+"""Generation of JSON Schemas and the AsyncAPI document from the types and the table of topics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OUTPUTS: Final[tuple[type[msgspec.Struct], ...]] = get_args(AnyOutput)
 
 
 def documents() -> dict[str, bytes]:
-    """Write all generated documents: file name, relative to the export folder, to its bytes.
+    """Return all generated documents: bytes by file name, relative to the export folder.
 
     The same types give the same bytes.
 
@@ -42,7 +42,7 @@ def _text(document: dict[str, Any]) -> bytes:
 
 
 def _schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """JSON Schema of one struct, self-contained."""
+    """Return the self-contained JSON Schema of one struct."""
     (top,), others = _schemas([struct])
     return {**top, "$defs": others} if others else top
 
@@ -50,16 +50,16 @@ def _schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
 def _schemas(
     structs: list[type[msgspec.Struct]], template: str = "#/$defs/{name}"
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Schemas of `structs`, and of what they refer to by name (the closed enums)."""
+    """Return the schemas of `structs`, and of the types that they refer to (the closed enums)."""
     _, parts = msgspec.json.schema_components(structs, ref_template=template)
     tops = [_portable(parts.pop(s.__name__), exact=s in _EVENTS) for s in structs]
     return tops, {name: _portable(parts[name], exact=False) for name in sorted(parts)}
 
 
 def _portable(node: Any, *, exact: bool) -> Any:
-    r"""Rewrite what only Python or msgspec understands.
+    r"""Rewrite the parts of a schema that are specific to Python or msgspec.
 
-    ``\A`` and ``\Z`` become the anchors of ECMA 262, and decimals get a pattern; `exact` is for
+    ``\A`` and ``\Z`` become the anchors of ECMA 262, and decimals get a pattern. `exact` is for
     inputs, whose numbers are bounded.
     """
     if isinstance(node, list):
@@ -77,7 +77,7 @@ def _portable(node: Any, *, exact: bool) -> Any:
 
 
 def asyncapi() -> dict[str, Any]:
-    """Build the AsyncAPI 3.0 document of all topics."""
+    """Return the AsyncAPI 3.0 document of all topics."""
     carried = [struct for topic in TOPICS.values() for struct in topic.carries]
     tops, others = _schemas(carried, "#/components/schemas/{name}")
     schemas = {s.__name__: top for s, top in zip(carried, tops, strict=True)} | others
@@ -99,12 +99,12 @@ def asyncapi() -> dict[str, Any]:
 
 
 def _verb(topic: Topic) -> str:
-    """Say what the application does with a topic; readings it sends to itself."""
+    """Return whether the application sends or receives a topic; it sends readings to itself."""
     return "receive" if topic.role == "input" else "send"
 
 
 def _messages(topic: Topic) -> dict[str, Any]:
-    """Messages of a topic by name; one without a schema where it carries no struct of ours."""
+    """Return the messages of a topic by name; one without a schema if it carries no struct."""
     if not topic.carries:
         body = {"contentType": topic.content_type, "summary": topic.about}
         return {topic.name.removeprefix("riskwatch."): body}

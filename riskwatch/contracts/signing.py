@@ -1,8 +1,8 @@
-"""Ed25519 signatures: of commands, checked before anything is believed, and of bundles.
+"""Ed25519 signatures of commands and of bundles.
 
-What of a command is signed is said by :mod:`riskwatch.core.command_signing`, where keys are kept by
-:mod:`riskwatch.contracts.keyfile`. Keys and signatures are written as
-hexadecimal digits in lower case and in no other way, so that nothing has two spellings.
+:mod:`riskwatch.core.command_signing` defines the signed bytes of a command, and
+:mod:`riskwatch.contracts.keyfile` the files of keys. Keys and signatures are written as hexadecimal
+digits in lower case only, so that each has exactly one text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _KEY: Final = re.compile(r"\A[0-9a-f]{64}\Z")
 _SIGNATURE: Final = re.compile(r"\A[0-9a-f]{128}\Z")
-# Points of small order: a signature of theirs can be made by anybody.
+# Points of small order, for which anybody can create a valid signature.
 _WEAK: Final = frozenset(
     {
         "0100000000000000000000000000000000000000000000000000000000000000",
@@ -44,30 +44,30 @@ _WEAK: Final = frozenset(
 
 
 class Ed25519Verifier:
-    """Knows the operators of the configuration, and checks their signatures.
+    """Verifies the signatures of the configured operators.
 
     Parameters
     ----------
     operators : Operators
-        From ``operators.toml``.
+        Operators of ``operators.toml``.
     """
 
     def __init__(self, operators: Operators) -> None:
         self._operators = operators.operators
 
     def operator(self, name: str) -> Operator | None:
-        """Look an operator up."""
+        """Return the operator with an id, or ``None``."""
         return self._operators.get(name)
 
     def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
-        """Whether `signature` is the operator's over exactly these bytes."""
+        """Whether `signature` is the operator's signature of exactly these bytes."""
         if _SIGNATURE.match(signature) is None:
             return False
         return is_signed(operator.public_key, bytes.fromhex(signature), message)
 
 
 def is_signed(key: str, signature: bytes, message: bytes) -> bool:
-    """Whether the owner of a public key, written as by :func:`public_text`, signed a message."""
+    """Whether the owner of a public key, given as by :func:`public_key_text`, signed a message."""
     try:
         _public(key).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -81,7 +81,7 @@ def _public(text: str) -> Ed25519PublicKey:
 
 
 def public_key_problem(text: str) -> str | None:
-    """Say what is wrong with the text of a public key; ``None`` if nothing is.
+    """Return what is wrong with the text of a public key; ``None`` if it is valid.
 
     Examples
     --------
@@ -96,12 +96,12 @@ def public_key_problem(text: str) -> str | None:
 
 
 def sign(command: Command, key: Ed25519PrivateKey) -> Command:
-    """Give the command as it must be sent.
+    """Return the signed command, ready to be sent.
 
     Raises
     ------
     SigningError
-        If no worker could read it: a field is out of its range.
+        If a field is out of its range, so that no worker could decode the command.
     """
     sent = decode(encode(command))
     if isinstance(sent, Refusal):
@@ -111,5 +111,5 @@ def sign(command: Command, key: Ed25519PrivateKey) -> Command:
 
 
 def public_key_text(key: Ed25519PublicKey) -> str:
-    """Write a public key as ``operators.toml`` and bundles have it."""
+    """Return a public key as text, as in ``operators.toml`` and in bundles."""
     return key.public_bytes_raw().hex()

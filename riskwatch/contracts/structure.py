@@ -1,4 +1,4 @@
-"""Bytes to one JSON object, nested within bounds, that names no key twice."""
+"""Reading of one JSON object from bytes, with bounded depth and without duplicate keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPACED: Final = re.compile(rb'"[ \t\r\n]+:')
 
 
 def read_object(raw: bytes) -> dict[str, Any] | Refusal:
-    r"""Read the JSON object that `raw` holds, as plain values.
+    r"""Return the JSON object in `raw` as plain values, or a refusal.
 
     Raises
     ------
@@ -33,28 +33,28 @@ def read_object(raw: bytes) -> dict[str, Any] | Refusal:
     plain = _plain.decode(raw)
     if not isinstance(plain, dict):
         return refuse(RejectReason.JSON_MALFORMED, f"expected an object, was {excerpt(plain)}")
-    # Most messages have no bracket after the first, and are not looked through for depth.
+    # Most messages have no bracket after the first, so their depth need not be checked.
     if (0x5B in raw or raw.find(0x7B, raw.index(0x7B) + 1) > 0) and is_deeper_than(
         plain, DEPTH_LIMIT
     ):
         return TOO_DEEP
     if count_separators(raw) != len(plain):
-        twice = find_duplicate_key(raw)
-        if twice is not None:
-            return refuse(RejectReason.KEY_DUPLICATED, f"key {excerpt(twice)} is there twice")
+        duplicate = find_duplicate_key(raw)
+        if duplicate is not None:
+            return refuse(RejectReason.KEY_DUPLICATED, f"key {excerpt(duplicate)} is there twice")
     return plain
 
 
 def count_separators(raw: bytes) -> int:
-    r"""Count the separators of keys: an upper bound of the number of keys at every depth.
+    r"""Return the number of key separators, an upper bound of the number of keys at all depths.
 
-    Why equality with the number of distinct top-level keys proves that no key is repeated: in
-    valid JSON (which `raw` must be) every key ends in a quote that only white space parts from
-    a colon. Each such quote is counted, once: either ``":`` or ``"``, spaces, ``:`` starts at
-    it, never both, and as no match holds a second quote, matches do not hide one another.
-    Quotes inside of strings may be counted as well (``"\":"``), so ``separators >= keys >=
-    distinct top-level keys``. If both ends are equal then all three are: each key is at the top
-    and distinct. Inequality proves nothing, and is settled by :func:`duplicated_key`.
+    If it equals the number of distinct top-level keys, no key is repeated. Proof: `raw` must be
+    valid JSON, in which every key ends in a quote that only white space separates from a colon.
+    Each such quote is counted once: either ``":`` or ``"``, spaces, ``:`` starts at it, never both;
+    and since no match contains a second quote, matches do not overlap. Quotes inside strings may be
+    counted as well (``"\":"``), so ``separators >= keys >= distinct top-level keys``. If both ends
+    are equal, all three are: each key is at the top level and distinct. Inequality proves nothing;
+    :func:`find_duplicate_key` then decides.
 
     Examples
     --------
@@ -62,14 +62,14 @@ def count_separators(raw: bytes) -> int:
     4
     """
     total = raw.count(b'":')
-    # Most messages are compact, without any white space; asking for a byte's number is quickest.
+    # Most messages are compact, without white space; a test for a byte value is fastest.
     if 0x20 in raw or 0x0A in raw or 0x09 in raw or 0x0D in raw:
         total += len(_SPACED.findall(raw))
     return total
 
 
 def find_duplicate_key(raw: bytes) -> str | None:
-    """Find the first key that some object of `raw` names twice, else ``None``. Exact, but slow.
+    """Return the first key that an object in `raw` has twice, else ``None``; exact, but slow.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def find_duplicate_key(raw: bytes) -> str | None:
     """
     found: list[str] = []
 
-    def note(pairs: list[tuple[str, Any]]) -> None:
+    def record_duplicates(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
@@ -86,28 +86,28 @@ def find_duplicate_key(raw: bytes) -> str | None:
                 return
             seen.add(key)
 
-    json.loads(raw, object_pairs_hook=note)
+    json.loads(raw, object_pairs_hook=record_duplicates)
     return found[0] if found else None
 
 
 def is_deeper_than(value: object, limit: int) -> bool:
-    """Whether arrays and objects nest in more than `limit` levels.
+    """Whether arrays and objects are nested in more than `limit` levels.
 
     Examples
     --------
     >>> is_deeper_than([[1]], 2), is_deeper_than([[[]]], 2)
     (False, True)
     """
-    level = [value]
+    values = [value]
     for _ in range(limit + 1):
-        if not any(isinstance(x, (dict, list)) for x in level):
+        if not any(isinstance(x, (dict, list)) for x in values):
             return False
-        level = inner_values(level)
+        values = inner_values(values)
     return True
 
 
-def inner_values(level: list[Any]) -> list[Any]:
-    """List what the arrays and objects among `level` hold: all values one level further in.
+def inner_values(values: list[Any]) -> list[Any]:
+    """Return the elements of the arrays and objects among `values`: all values one level deeper.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def inner_values(level: list[Any]) -> list[Any]:
     """
     return [
         y
-        for x in level
+        for x in values
         if isinstance(x, (dict, list))
         for y in (x.values() if isinstance(x, dict) else x)
     ]

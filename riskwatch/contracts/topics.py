@@ -1,4 +1,4 @@
-"""All topics in one table: who writes them, what travels on them, how they are laid out."""
+"""The table of all topics: their role, their records and their layout."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
 
-# Names of the headers that say whose a record is, and which place it has among all of theirs.
-
+# Record headers: the worker that wrote a record, its epoch, and the record's sequence number.
 WORKER: Final = "rw-worker"
 EPOCH: Final = "rw-epoch"
 SEQ: Final = "rw-seq"
@@ -22,7 +21,7 @@ SEQ: Final = "rw-seq"
 _DAY: Final = 24
 ALERTS: Final = "riskwatch.alerts"
 DLQ_SUFFIX: Final = ".dlq"
-"""Ends the name of an input's dead-letter topic."""
+"""Suffix of the name of an input's dead-letter topic."""
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,23 +30,23 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     name : str
-        As the broker knows it.
+        Name of the topic, without the deployment's prefix.
     role : str
         ``input``, ``internal`` (between workers), ``output``, ``acknowledgement`` (from order
         paths) or ``dead_letter``.
     key : str
-        What the record key holds; on inputs and readings, the name of the field.
+        Content of the record key; on inputs and readings, the name of the field.
     partitions : int
-        Default count. `riskwatch.fills` and `riskwatch.balances` must have the same, for one
-        ledger worker owns a counterparty on both.
+        Default number of partitions. `riskwatch.fills` and `riskwatch.balances` must have the same
+        number, because one ledger worker owns a counterparty on both.
     retention_h : int or None
-        Hours that records stay; ``None`` for ever (compaction removes what is replaced).
+        Hours for which records are kept; ``None`` for ever (compaction removes replaced records).
     compacted : bool
         Whether the last record per key is kept.
     carries : tuple of type
-        Structs that travel on it; empty for what is not an event or output.
+        Structs of its records; empty if they are neither events nor outputs.
     about : str
-        One line for people.
+        Description in one line.
     content_type : str
         Media type of the record value.
     """
@@ -71,7 +70,7 @@ _INPUTS: Final = (
         partitions=8,
         retention_h=7 * _DAY,
         carries=(events.Fill, events.FillCorrection, events.Settlement, events.OpenOrder),
-        about="Executions, what undoes or delivers them, and resting orders.",
+        about="Executions, their corrections and settlements, and resting orders.",
     ),
     Topic(
         name="riskwatch.balances",
@@ -80,7 +79,7 @@ _INPUTS: Final = (
         partitions=8,
         retention_h=7 * _DAY,
         carries=(events.Balance, events.Position, events.Transfer, events.Loan),
-        about="Snapshots of what is held and owed, and money on its way.",
+        about="Snapshots of balances, positions and loans, and transfers.",
     ),
     Topic(
         name="riskwatch.pegs",
@@ -89,7 +88,7 @@ _INPUTS: Final = (
         partitions=1,
         retention_h=7 * _DAY,
         carries=(events.Peg,),
-        about="Prices that are stated against the peg.",
+        about="Prices stated against the peg.",
     ),
     Topic(
         name="riskwatch.quotes",
@@ -128,7 +127,7 @@ _INTERNAL: Final = (
         partitions=1,
         retention_h=7 * _DAY,
         carries=(readings.CounterpartyReading, readings.PartitionFault),
-        about="From the ledger workers to the risk worker; of a fault, the key is the worker.",
+        about="From the ledger workers to the risk worker; the key of a fault is the worker.",
         content_type="application/msgpack",
     ),
 )
@@ -177,7 +176,7 @@ _OUTPUTS: Final = (
             outputs.CommandRefused,
         ),
         about="Decisions, alerts, data-quality issues, faults of our own, authority of models, "
-        "what people commanded.",
+        "commands of operators.",
     ),
     Topic(
         name="riskwatch.killswitch",
@@ -205,7 +204,7 @@ _OUTPUTS: Final = (
         partitions=1,
         retention_h=90 * _DAY,
         carries=(outputs.DrillSignalled,),
-        about="Exercises, apart from everything that is meant.",
+        about="Drills, apart from all real states.",
     ),
     Topic(
         name="riskwatch.audit",
@@ -214,11 +213,11 @@ _OUTPUTS: Final = (
         partitions=1,
         retention_h=365 * _DAY,
         carries=(),
-        about="Head of the audit chain, every minute: what was cut off or rewritten shows.",
+        about="Head of the audit chain, every minute; it reveals removed and rewritten rows.",
     ),
 )
 
-_BACK: Final = (
+_ACKNOWLEDGEMENTS: Final = (
     Topic(
         name="riskwatch.acks",
         role="acknowledgement",
@@ -246,12 +245,13 @@ _DEAD_LETTERS: Final = tuple(
 )
 
 TOPICS: Final[dict[str, Topic]] = {
-    topic.name: topic for topic in (*_INPUTS, *_INTERNAL, *_OUTPUTS, *_BACK, *_DEAD_LETTERS)
+    topic.name: topic
+    for topic in (*_INPUTS, *_INTERNAL, *_OUTPUTS, *_ACKNOWLEDGEMENTS, *_DEAD_LETTERS)
 }
-"""All topics by name, in the order of the flow."""
+"""All topics by name, from inputs to outputs."""
 
 _TOPIC_OF: Final = {event: topic for topic in _INPUTS for event in topic.carries}
-# The topic's key names a field, but legal data comes by counterparty on the topic of credit.
+# The key of a topic names a field; legal entities and netting sets have another key than credit.
 _KEY_OF: Final = {event: topic.key for event, topic in _TOPIC_OF.items()} | {
     events.LegalEntity: "counterparty",
     events.NettingSet: "counterparty",
@@ -259,7 +259,7 @@ _KEY_OF: Final = {event: topic.key for event, topic in _TOPIC_OF.items()} | {
 
 
 def topic_of(event: WireEvent) -> str:
-    """Name the topic that an event travels on.
+    """Return the topic of an event.
 
     Examples
     --------
@@ -273,13 +273,13 @@ def topic_of(event: WireEvent) -> str:
 
 
 def key_of(event: WireEvent) -> str:
-    """Record key of an event, which decides its partition."""
+    """Return the record key of an event, which determines its partition."""
     key: str = getattr(event, _KEY_OF[type(event)])
     return key
 
 
 def dlq_of(topic: str) -> str:
-    """Name the dead-letter topic of an input topic.
+    """Return the dead-letter topic of an input topic.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""What a type cannot say of an event: signs, order, and fields that need one another.
+"""Checks of events beyond their types: signs, ranges, and fields that depend on one another.
 
-One function per type, found by :data:`CHECKS`. Each answers with the first rule that is broken,
+:data:`CHECKS` has one function per event type. Each returns the refusal of the first broken rule,
 or ``None``.
 """
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from riskwatch.core.events import Event
 
 
-# Which times the contract accepts, and how they become UTC.
+# Times.
 
 EARLIEST: Final = datetime(2009, 1, 1, tzinfo=UTC)
-"""First time accepted: the year of the first coin."""
+"""First accepted time: the year of the first cryptocurrency."""
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
-"""First time no longer accepted."""
+"""First time that is no longer accepted."""
 MAX_AHEAD: Final = timedelta(seconds=5)
-"""How far an event time may lie after its arrival: what clocks may differ."""
+"""Maximum time by which an event may be after its arrival: the tolerated difference of clocks."""
 
 
 def in_utc(event: Event, names: tuple[str, ...]) -> dict[str, datetime] | Refusal:
-    """Times of `event` that are not in UTC, as they are there, or which of them cannot be.
+    """Return the times of `event` that are not in UTC, converted; refuse one out of range.
 
     Parameters
     ----------
     event : Event
-        As it was decoded.
+        The decoded event.
     names : tuple of str
-        Its fields that are times.
+        Its time fields.
     """
     changes: dict[str, datetime] = {}
     for name in names:
@@ -60,9 +60,9 @@ def in_utc(event: Event, names: tuple[str, ...]) -> dict[str, datetime] | Refusa
 
 
 def check_not_future(event: Event) -> Refusal | None:
-    """Refuse an event that happened more than :data:`AHEAD` after it arrived.
+    """Refuse an event whose time is more than :data:`MAX_AHEAD` after its arrival.
 
-    Decoding asks this where `arrived` is on the wire; the first hop, which stamps it, asks
+    Decoding calls it for messages with `arrived`. The first hop, which stamps `arrived`, calls it
     again after :func:`riskwatch.contracts.codec.stamp_arrival`.
     """
     if event.arrived is not None and event.ts - event.arrived > MAX_AHEAD:
@@ -74,31 +74,31 @@ def check_not_future(event: Event) -> Refusal | None:
     return None
 
 
-# Which texts are numbers of the contract: plain decimals, finite and bounded.
+# Numbers: texts of plain decimals, finite and bounded.
 
 _DIGITS: Final = 24
-"""Integer digits below :data:`riskwatch.core.money.MAX_ABS`."""
+"""Maximum number of integer digits of a number below :data:`riskwatch.core.money.MAX_ABS`."""
 _LONGEST: Final = 64
 
 PLAIN_DECIMAL: Final = re.compile(rf"-?[0-9]{{1,{_DIGITS}}}(?:\.[0-9]{{1,{MAX_SCALE}}})?\Z").match
-"""Accepts the texts that need no further look: written out, and bounded by their length."""
+"""Matches plain decimals that need no further check, because their length bounds them."""
 
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?0*(?P<exponent>[0-9]+))?\Z")
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:s?nan[0-9]*|inf|infinity)\Z", re.IGNORECASE)
 
 
 def check_number(name: str, value: object) -> Refusal | None:
-    """Whether the JSON value of the field `name` is a number of the contract.
+    """Refuse a JSON value of the field `name` that is not a number of the contract.
 
-    An exponent within bounds is accepted, since languages print small decimals that way. The
-    text is judged before any decimal is made of it, so ``1E+999999`` costs nothing.
+    An exponent within bounds is accepted, because languages print small decimals that way. The text
+    is checked before a decimal is made of it, so ``1E+999999`` costs nothing.
 
     Parameters
     ----------
     name : str
-        Field, for the message.
+        Field, for the error message.
     value : object
-        Its JSON value; ``None`` is left to the type's own rule on what may be absent.
+        Its JSON value; ``None`` passes, because the type decides whether the field may be absent.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def check_number(name: str, value: object) -> Refusal | None:
 
 
 def _bounded(text: str, exponent_digits: str) -> bool:
-    """Whether a number keeps to the bounds; by its parts, never by arithmetic."""
+    """Whether a number is within bounds, by its parts and without arithmetic."""
     if len(text) > _LONGEST or len(exponent_digits) > len(str(_DIGITS)):
         return False
     x = Decimal(text)
@@ -142,46 +142,48 @@ def _bounded(text: str, exponent_digits: str) -> bool:
     return -MAX_SCALE <= exponent < _DIGITS and (not x or x.adjusted() < _DIGITS)
 
 
-# No text of an event hides anything: no control characters, none that are invisible.
+# Texts: no control characters and no invisible characters.
 #
-# Patterns of the types refuse ASCII controls in names already. What is left can only come in a
-# message that is not ASCII or that has escapes (``\u0000``) or DEL, so all others skip this check.
-# NUL matters most: PostgreSQL cannot store it in text.
+# Patterns of the types already refuse ASCII controls in names. Other such characters occur only in
+# a message that is not ASCII or that has escapes (``\u0000``) or DEL, so all others skip this
+# check. NUL matters most, because PostgreSQL cannot store it in text.
 
-# C0 and C1 controls but for line breaks and tabs, and surrogates.
-_in_text: Final = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]").search
-# Blank, though Unicode counts them as letters or marks: joiners, fillers, variation selectors.
-# With `str.isprintable`, which knows zero-width and bidirectional marks, two names that look the
-# same are the same, as far as characters that nobody can see are concerned.
-_blank: Final = re.compile(
+# C0 and C1 controls, except line breaks and tabs, and surrogates.
+_find_control: Final = re.compile(
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]"
+).search
+# Invisible characters that Unicode counts as letters or marks: joiners, fillers, variation
+# selectors. `str.isprintable` finds zero-width and bidirectional marks. With both checks, two names
+# cannot differ in invisible characters only.
+_find_blank: Final = re.compile(
     "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u2800\\u3164\\ufe00-\\ufe0f\\uffa0"
     "\\U000e0100-\\U000e01ef]"
 ).search
 
 
 def is_plain_ascii(raw: bytes) -> bool:
-    r"""Whether no string of the JSON `raw` can hold a character that needs a look.
+    r"""Whether no string in the JSON `raw` can contain a character that must be checked.
 
     Examples
     --------
     >>> is_plain_ascii(b'{"a":"b"}'), is_plain_ascii(b'{"a":"\\u0000"}')
     (True, False)
     """
-    # A backslash could begin an escape; DEL is the one control that JSON lets in without.
+    # A backslash may begin an escape; DEL is the only control that JSON allows unescaped.
     return raw.isascii() and 0x5C not in raw and 0x7F not in raw
 
 
 def check_text(name: str, value: object, *, free: bool) -> Refusal | None:
-    r"""Refuse control characters in `value`, at any depth; in names the unseen ones as well.
+    r"""Refuse control characters in `value`, at any depth, and invisible characters in names.
 
     Parameters
     ----------
     name : str
-        Field, for the message.
+        Field, for the error message.
     value : object
         A string, or lists and mappings of strings; anything else passes.
     free : bool
-        Whether it is free text, in which line breaks and tabs are fine.
+        Whether it is free text, in which line breaks and tabs are allowed.
 
     Examples
     --------
@@ -191,10 +193,10 @@ def check_text(name: str, value: object, *, free: bool) -> Refusal | None:
     """
     if isinstance(value, str):
         if free:
-            found = _in_text(value)
+            found = _find_control(value)
             bad = found and found.group()
         elif value.isprintable():
-            found = _blank(value)
+            found = _find_blank(value)
             bad = found and found.group()
         else:
             bad = next(c for c in value if not c.isprintable())
@@ -218,7 +220,7 @@ _ARGS_INT: Final = 2**63
 
 
 def check_positive(event: Event, *names: str) -> Refusal | None:
-    """Refuse the first of the fields `names` that is there and not above zero."""
+    """Refuse the first of the fields `names` that is present and not above zero."""
     for name in names:
         value: Decimal | None = getattr(event, name)
         if value is not None and value <= ZERO:
@@ -227,7 +229,7 @@ def check_positive(event: Event, *names: str) -> Refusal | None:
 
 
 def check_not_negative(event: Event, *names: str) -> Refusal | None:
-    """Refuse the first of the fields `names` that is there and below zero."""
+    """Refuse the first of the fields `names` that is present and below zero."""
     for name in names:
         value: Decimal | None = getattr(event, name)
         if value is not None and value < ZERO:
@@ -240,12 +242,12 @@ def _missing(name: str, why: str) -> Refusal:
 
 
 def _execution(event: events.Fill | events.FillCorrection) -> Refusal | None:
-    """Check what holds for a fill and for the correction that restates it."""
+    """Check the common rules of a fill and of the correction that restates it."""
     if event.kind != "spot" and event.instrument is None:
         return _missing("instrument", f"where kind is {event.kind}")
     if event.fee is not None and event.fee_asset is None:
         return _missing("fee_asset", "where there is a fee")
-    # Asked directly first: this is the hot path, and a loop over names is twice as slow.
+    # This is the hot path: a loop over names is twice as slow as this direct check.
     if event.qty > ZERO and event.price > ZERO:
         return None
     return check_positive(event, "qty", "price")
@@ -304,7 +306,7 @@ def _credit(event: events.Credit) -> Refusal | None:
 
 
 def _command(event: events.Command) -> Refusal | None:
-    """Arguments are free in form, so they are bounded here: depth, count, whole numbers."""
+    """Check the bounds of the free-form arguments: depth, number of values, whole numbers."""
     level: list[Any] = [event.args]
     count = 0
     for _ in range(_ARGS_DEPTH + 1):
@@ -319,15 +321,15 @@ def _command(event: events.Command) -> Refusal | None:
     return refuse(RejectReason.FIELD_RANGE, f"args must nest at most {_ARGS_DEPTH} levels")
 
 
-def _free(_event: Event) -> Refusal | None:
-    """For types that say it all by their shape."""
+def _no_check(_event: Event) -> Refusal | None:
+    """Check nothing, for types whose shape is the only rule."""
     return None
 
 
 CHECKS: Final[dict[type[Event], Callable[[Any], Refusal | None]]] = {
     events.Fill: _fill,
     events.FillCorrection: _execution,
-    events.Settlement: _free,
+    events.Settlement: _no_check,
     events.Balance: _balance,
     events.Position: _position,
     events.Transfer: _transfer,
@@ -336,8 +338,8 @@ CHECKS: Final[dict[type[Event], Callable[[Any], Refusal | None]]] = {
     events.Peg: _peg,
     events.Quote: _quote,
     events.Credit: _credit,
-    events.LegalEntity: _free,
-    events.NettingSet: _free,
+    events.LegalEntity: _no_check,
+    events.NettingSet: _no_check,
     events.Command: _command,
 }
-"""The rules of each type of event."""
+"""Check function of each event type."""

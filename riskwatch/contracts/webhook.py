@@ -1,8 +1,8 @@
-"""Signed webhooks: what is signed, in which headers it travels, and how a receiver checks it.
+"""Signed webhooks: the signed bytes, the headers, and the receiver's check.
 
-The signature is HMAC-SHA256, by the key of the route, over the time of sending (whole seconds since
-1970, as text), a full stop, and the bytes of the body. A receiver checks it before it reads the
-body, refuses what was sent too long ago, and takes each `Idempotency-Key` once: what was not
+The signature is HMAC-SHA256, with the key of the route, over the time of sending (whole seconds
+since 1970, as text), a full stop, and the bytes of the body. A receiver checks it before it reads
+the body, refuses old messages, and accepts each `Idempotency-Key` once. A message that was not
 answered in time is sent again, with the same key and body and a new time and signature.
 """
 
@@ -19,12 +19,12 @@ TIMESTAMP: Final = "Riskwatch-Timestamp"
 SIGNATURE: Final = "Riskwatch-Signature"
 IDEMPOTENCY: Final = "Idempotency-Key"
 TOLERANCE_S: Final = 300.0
-"""Seconds after its sending within which a message counts."""
+"""Maximum age of a message, seconds."""
 _SCHEME: Final = "v1="
 
 
 def sign(key: bytes, timestamp: str, body: bytes) -> str:
-    """Value of the header :data:`SIGNATURE`.
+    """Return the value of the header :data:`SIGNATURE`.
 
     Examples
     --------
@@ -41,20 +41,20 @@ def verify(
     now: float,
     tolerance_s: float = TOLERANCE_S,
 ) -> str | None:
-    """Why a message is not to be believed; ``None`` if it is.
+    """Return why a message is not authentic; ``None`` if it is.
 
     Parameters
     ----------
     key : bytes
         Key of the route.
     headers : mapping of str to str
-        As they came; names in any case.
+        Headers as received; names in any case.
     body : bytes
-        As it came, before it is parsed.
+        Body as received, before it is parsed.
     now : float
-        Seconds since 1970.
+        Present time, seconds since 1970.
     tolerance_s : float
-        How far the clocks may be apart, and a message be old, seconds.
+        Maximum age of a message and difference of clocks, seconds.
     """
     given = {name.lower(): value for name, value in headers.items()}
     timestamp, signature = given.get(TIMESTAMP.lower(), ""), given.get(SIGNATURE.lower(), "")

@@ -1,1 +1,1 @@
-"""The pure core: events in, outputs out, no clock, no I/O, no chance."""
+"""The pure core: events in, outputs out, without a clock, I/O or randomness."""

@@ -1,4 +1,4 @@
-"""Event time as integers: microseconds since 1970, UTC. There is no other clock in `core`."""
+"""Event time as integers: microseconds since 1970, UTC. `core` has no other clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DAY: Final = 24 * HOUR
 
 
 def micros(moment: datetime) -> int:
-    """Microseconds from 1970-01-01T00:00Z to `moment` (which must carry a time zone).
+    """Return the microseconds from 1970-01-01T00:00Z to `moment`, which must have a time zone.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def micros(moment: datetime) -> int:
 
 @lru_cache(maxsize=64)
 def moment(us: int) -> datetime:
-    """Inverse of :func:`micros`.
+    """Return the time in UTC of `us` microseconds since 1970; the inverse of :func:`micros`.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def moment(us: int) -> datetime:
 
 
 def rfc3339(us: int) -> str:
-    """RFC 3339 text of an event time, whole seconds where they are whole.
+    """Return the RFC 3339 text of an event time, without a fraction if the seconds are whole.
 
     Examples
     --------

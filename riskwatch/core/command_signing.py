@@ -1,8 +1,8 @@
-"""What exactly is signed of a command, and what makes two commands the same.
+"""The signed bytes of a command, and the digest of its intent.
 
-The bytes are a domain tag and every field, each with its length before it, so that no two
-different commands share an encoding and no other signature of the same key can pass for one.
-`arrived` is not among them: the broker says that, not the operator.
+The signed bytes are a domain tag and every field, each after its length. No two different commands
+therefore have the same encoding, and no other signature by the same key is valid for a command.
+`arrived` is not included, because the broker sets it, not the operator.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from riskwatch.core.events import Command
 
 DOMAIN: Final = b"riskwatch/command/1"
-"""What the signature is for. A change of the bytes below is a new number here."""
+"""Domain tag of the signature. If the bytes below change, its number must change."""
 INTENT: Final = b"riskwatch/intent/1"
 
 _args = msgspec.json.Encoder(order="deterministic")
 
 
 def command_bytes(command: Command) -> bytes:
-    """Bytes that an operator signs.
+    """Return the bytes that an operator signs.
 
     Examples
     --------
@@ -44,19 +44,20 @@ def command_bytes(command: Command) -> bytes:
         command.event_id,
         "" if command.source_seq is None else str(command.source_seq),
         str(micros(command.ts)),
-        *_meant(command),
+        *_intent_fields(command),
     )
 
 
 def intent_digest(command: Command) -> str:
-    """Digest of what is commanded, whenever and in whichever message: 64 hexadecimal digits.
+    """Return the digest of a command's intent, 64 hexadecimal digits.
 
-    A command that is sent again under its idempotency key must have the same.
+    It does not depend on the time or the message. A command that is sent again under its
+    idempotency key must have the same digest.
     """
-    return sha256(_framed(INTENT, *_meant(command))).hexdigest()
+    return sha256(_framed(INTENT, *_intent_fields(command))).hexdigest()
 
 
-def _meant(command: Command) -> tuple[str, ...]:
+def _intent_fields(command: Command) -> tuple[str, ...]:
     args = _args.encode(command.args or {}).decode()
     return (
         command.operator,

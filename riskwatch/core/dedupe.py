@@ -1,8 +1,8 @@
-"""Which events were applied already: a bounded window of their identities, kept as rows.
+"""The dedupe window: a bounded set of the identities of applied events, stored as rows.
 
-An offset tells a re-delivered record; this tells a *re-sent* event, which has a new offset and
-the old `event_id`. The window is a ring of blocks. Only the block that is being filled changes,
-so a batch rewrites one row, whatever the size of the window.
+An offset identifies a re-delivered record. The window identifies a *re-sent* event, which has a new
+offset and the old `event_id`. The window is a ring of blocks. Only the current block changes, so a
+batch rewrites one row, whatever the size of the window.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from riskwatch.core.stage import Row, RowChanges
 
 WIDTH: Final = 16
-"""Bytes of one digest: among 2**20 identities a collision has odds of 2**-88."""
+"""Bytes of one digest: among 2**20 identities the probability of a collision is 2**-88."""
 BLOCK: Final = 4096
-"""Identities per row."""
+"""Number of identities per row."""
 BLOCKS: Final = 64
-"""Rows of the ring."""
+"""Number of rows of the ring."""
 _ORDINAL: Final = 8
 
 
 def identity_digest(identity: str) -> bytes:
-    """Digest of an event's identity (:func:`riskwatch.core.events.identity`).
+    """Return the digest of an event's identity (:func:`riskwatch.core.events.identity`).
 
     Examples
     --------
@@ -36,15 +36,15 @@ def identity_digest(identity: str) -> bytes:
 class DedupeWindow:
     """The identities of the last applied events.
 
-    Remembers at least ``(blocks - 1) * block`` identities and at most ``blocks * block``. What
-    is *not* guaranteed: an event that is sent again after that many others is not recognised.
+    The window holds at least ``(blocks - 1) * block`` identities and at most ``blocks * block``. It
+    does *not* recognise an event that is sent again after that many others.
 
     Parameters
     ----------
     block : int, optional
-        Identities per row.
+        Number of identities per row.
     blocks : int, optional
-        Rows of the ring, at least 2.
+        Number of rows of the ring, at least 2.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class DedupeWindow:
         self._ring: dict[int, list[bytes]] = {0: []}
         self._ordinal = 0
         self._current = self._ring[0]
-        # Asked for membership only: its order is never looked at.
+        # Used for membership only, so its order does not matter.
         self._known: set[bytes] = set()
         self._drained = 0
         self._dirty = False
@@ -73,37 +73,37 @@ class DedupeWindow:
     def __len__(self) -> int:
         return len(self._known)
 
-    def contains(self, mark: bytes) -> bool:
-        """Whether the identity of this :func:`digest` is in the window."""
-        return mark in self._known
+    def contains(self, digest: bytes) -> bool:
+        """Whether the identity with this :func:`identity_digest` is in the window."""
+        return digest in self._known
 
-    def remember(self, mark: bytes) -> None:
-        """Add the :func:`digest` of an identity that is not in the window."""
-        assert mark not in self._known, "an identity is remembered once"
+    def remember(self, digest: bytes) -> None:
+        """Add the :func:`identity_digest` of an identity that is not in the window."""
+        assert digest not in self._known, "an identity is remembered once"
         current = self._current
         if len(current) >= self._size:
-            current = self._turn()
-        current.append(mark)
-        self._known.add(mark)
+            current = self._start_block()
+        current.append(digest)
+        self._known.add(digest)
         self._dirty = True
 
     def check_and_add(self, identity: str) -> bool:
-        """Whether `identity` is in the window; afterwards it is."""
-        mark = identity_digest(identity)
-        if mark in self._known:
+        """Return whether `identity` is in the window, and add it if it is not."""
+        digest = identity_digest(identity)
+        if digest in self._known:
             return True
-        self.remember(mark)
+        self.remember(digest)
         return False
 
-    def _turn(self) -> list[bytes]:
-        """Begin the next block and forget the oldest, whose row it will take."""
+    def _start_block(self) -> list[bytes]:
+        """Start the next block and drop the oldest, whose row it takes."""
         self._ordinal += 1
         self._current = self._ring[self._ordinal] = []
         self._known.difference_update(self._ring.pop(self._ordinal - self._count, ()))
         return self._current
 
     def drain(self) -> RowChanges:
-        """Rows that changed since the last call, keys sorted."""
+        """Return the rows that changed since the last call, keys sorted."""
         if not self._dirty:
             return {}
         first = max(self._drained, self._ordinal - self._count + 1)
@@ -116,7 +116,7 @@ class DedupeWindow:
         return dict(sorted(rows.items()))
 
     def load(self, rows: dict[str, Row]) -> None:
-        """Become the window that these rows describe. Called once, before the first use.
+        """Load the window from its rows; called once, before the first use.
 
         Raises
         ------
@@ -129,15 +129,15 @@ class DedupeWindow:
         for key, row in rows.items():
             ordinal, body = int.from_bytes(row[:_ORDINAL], "big"), row[_ORDINAL:]
             if key != self._key(ordinal) or len(body) % WIDTH:
-                raise self._misshapen()
+                raise self._shape_error()
             ring[ordinal] = [body[i : i + WIDTH] for i in range(0, len(body), WIDTH)]
         last = max(ring)
         if sorted(ring) != list(range(max(0, last - self._count + 1), last + 1)):
-            raise self._misshapen()
+            raise self._shape_error()
         for ordinal in sorted(ring):
             size = len(ring[ordinal])
             if size > self._size or size < (self._size if ordinal < last else 1):
-                raise self._misshapen()
+                raise self._shape_error()
             self._known.update(ring[ordinal])
         self._ring = ring
         self._ordinal = self._drained = last
@@ -146,7 +146,7 @@ class DedupeWindow:
     def _key(self, ordinal: int) -> str:
         return f"block/{ordinal % self._count:02}"
 
-    def _misshapen(self) -> ValueError:
+    def _shape_error(self) -> ValueError:
         return ValueError(
             f"the stored window of seen events is not one of {self._count} blocks of {self._size}"
         )

@@ -1,6 +1,6 @@
-"""Why something was refused, broke, or was decided: closed enums with stable codes.
+"""Closed enums with stable codes: states, causes, data quality, and reasons of refusal.
 
-A reason travels as ``CODE: key=value``. Codes are part of the wire contract: they are added,
+A reason is written as ``CODE: key=value``. Codes are part of the wire contract: they are added,
 never renamed.
 """
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class RejectReason(StrEnum):
-    """Why a message or event was refused. Each ends in a dead letter."""
+    """Why a message or event was rejected; each rejection produces a dead letter."""
 
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
     """More bytes than the limit of the contract."""
@@ -23,9 +23,9 @@ class RejectReason(StrEnum):
     UTF8_INVALID = "UTF8_INVALID"
     """The bytes are not UTF-8."""
     JSON_MALFORMED = "JSON_MALFORMED"
-    """Not one JSON object."""
+    """The message is not one JSON object."""
     KEY_DUPLICATED = "KEY_DUPLICATED"
-    """An object names one key twice, so its meaning is a guess."""
+    """An object has one key twice, so its meaning is ambiguous."""
     TYPE_UNKNOWN = "TYPE_UNKNOWN"
     """`type` is absent or names no event of this contract."""
     VERSION_UNSUPPORTED = "VERSION_UNSUPPORTED"
@@ -37,7 +37,7 @@ class RejectReason(StrEnum):
     FIELD_UNKNOWN = "FIELD_UNKNOWN"
     """A command carries a field that the contract does not name."""
     FIELD_RANGE = "FIELD_RANGE"
-    """A field is well typed but impossible (negative quantity, empty name, too long)."""
+    """A field has the right type but an invalid value (negative quantity, empty name, too long)."""
     NUMBER_NOT_FINITE = "NUMBER_NOT_FINITE"
     """NaN or an infinity."""
     NUMBER_TOO_LARGE = "NUMBER_TOO_LARGE"
@@ -47,32 +47,32 @@ class RejectReason(StrEnum):
     TS_FROM_FUTURE = "TS_FROM_FUTURE"
     """The event time is more than five seconds after its arrival."""
     FACT_TOO_LATE = "FACT_TOO_LATE"
-    """Older than the late buffer reaches: applying it could no longer be exact."""
+    """The fact is older than the late window, so that it could no longer be applied exactly."""
     FACT_CONFLICT = "FACT_CONFLICT"
-    """Contradicts an earlier fact of the same identity (a transfer's amount changed)."""
+    """The fact contradicts an earlier one of the same identity (a transfer's amount changed)."""
     LIMIT_REACHED = "LIMIT_REACHED"
     """A bounded collection is full; the limit is named in the detail."""
     NOT_ROUTED = "NOT_ROUTED"
     """No stage of this worker takes this type of event."""
     KEY_MISMATCH = "KEY_MISMATCH"
-    """The key of the message is not the one of its event, or belongs in another partition."""
+    """The record key is not that of the event, or belongs to another partition."""
     QUARANTINED = "QUARANTINED"
-    """Two people set it aside, because a stage cannot take it."""
+    """Two operators set the message aside, because a stage fails on it."""
     COMMAND_REFUSED = "COMMAND_REFUSED"
-    """A command that nobody can be shown to have given: see the refusal that was recorded."""
+    """A command whose operator could not be authenticated; the recorded refusal says why."""
 
 
 class State(StrEnum):
     """State of a scope, ordered from least to most strict by :attr:`rank`."""
 
     NORMAL = "NORMAL"
-    """Nothing to say."""
+    """No restriction and no alert."""
     WATCH = "WATCH"
-    """Look at it; no trading consequence."""
+    """An alert without a trading consequence."""
     REDUCE = "REDUCE"
-    """Only orders and transfers that reduce exposure."""
+    """Only orders and transfers that reduce exposure are allowed."""
     HALT = "HALT"
-    """No new risk at all; latched until people release it."""
+    """No new risk is allowed; the state is latched until operators release it."""
 
     @property
     def rank(self) -> int:
@@ -86,7 +86,7 @@ class State(StrEnum):
         return _RANKS[self]
 
     def at_most(self, cap: State) -> State:
-        """Return this state, or `cap` where that is less strict.
+        """Return this state, or `cap` if that is less strict.
 
         Examples
         --------
@@ -111,7 +111,7 @@ def strictest(states: Iterable[State]) -> State:
 
 
 class Quality(StrEnum):
-    """How much the data behind a state can be trusted; a flag, never a state."""
+    """Quality of the data behind a state; it is a flag, never a state."""
 
     GOOD = "good"
     STALE = "stale"
@@ -119,41 +119,41 @@ class Quality(StrEnum):
 
 
 class Cause(StrEnum):
-    """What moved, as read off the price graph and the flags."""
+    """Cause of a movement or of a decision."""
 
     ISSUER = "issuer"
-    """The coin's own value moved, on two or more independent venues."""
+    """The asset's own value moved, on two or more independent venues."""
     VENUE = "venue"
     """Two or more base assets of one venue moved together against the rest."""
     MARKET = "market"
-    """Everything moved."""
+    """All pegged assets moved."""
     FEED = "feed"
-    """One edge, stale or an outlier, refuted by others."""
+    """One feed is stale or an outlier, and others refute it."""
     COUNTERPARTY = "counterparty"
-    """The counterparty's own conduct: withdrawals, credit events, ratings."""
+    """The counterparty itself: withdrawals, credit events, ratings."""
     LIMIT = "limit"
-    """Our own limit, without any fault of theirs."""
+    """A limit of our own was reached."""
     OPERATOR = "operator"
-    """A person commanded it."""
+    """An operator commanded it."""
     UNKNOWN = "unknown"
-    """Too few live feeds to say."""
+    """There are too few live feeds to attribute a cause."""
     NONE = "none"
-    """Nothing is the matter."""
+    """There is no deviation."""
 
 
 class QualityIssue(StrEnum):
     """Kinds of data-quality alerts."""
 
     FEED_STALE = "FEED_STALE"
-    """A feed stopped, or its book did not move while the others did."""
+    """A feed stopped, or its price did not move while the others did."""
     FEED_OUTLIER = "FEED_OUTLIER"
-    """One edge stands far from the value that all others agree on."""
+    """One feed is far from the value on which all others agree."""
     FEED_SPIKE = "FEED_SPIKE"
-    """One print jumped away and the next came back."""
+    """One print jumped and the next reversed the jump."""
     REFERENCE_MISSING = "REFERENCE_MISSING"
-    """An asset or venue that the reference data does not name; defaults are used."""
+    """The reference data lacks an asset or venue; defaults are used."""
     RECONCILIATION_BREAK = "RECONCILIATION_BREAK"
-    """A balance snapshot differs from what fills and transfers say."""
+    """A balance snapshot differs from the sum of fills and transfers."""
     PRICE_MISSING = "PRICE_MISSING"
     """A holding has no price, so its value is unknown."""
     SETTLEMENT_OVERDUE = "SETTLEMENT_OVERDUE"
@@ -166,45 +166,45 @@ class CommandRefusal(StrEnum):
     """Why a command had no effect."""
 
     OPERATOR_UNKNOWN = "OPERATOR_UNKNOWN"
-    """`operators.toml` does not name whoever is said to have given it."""
+    """`operators.toml` does not name the operator."""
     OPERATOR_DISABLED = "OPERATOR_DISABLED"
-    """The operator may not turn anything any more."""
+    """The operator is disabled and may give no commands."""
     UNSIGNED = "UNSIGNED"
     """There is no signature."""
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
-    """The signature is not the operator's over exactly these fields."""
+    """The signature is not the operator's signature of exactly these fields."""
     STALE = "STALE"
-    """Given longer ago than the replay window reaches."""
+    """The command was signed before the replay window."""
     REPLAYED = "REPLAYED"
-    """The very same message came before: somebody sent it again."""
+    """The same message arrived before; a copy was sent again."""
     KEY_REUSED = "KEY_REUSED"
     """The idempotency key was used for another command."""
     RATE_LIMITED = "RATE_LIMITED"
-    """More commands within the replay window than are remembered."""
+    """There are more commands within the replay window than keys are stored."""
     REASON_MISSING = "REASON_MISSING"
-    """Nobody could later say why."""
+    """The command states no reason."""
     SCOPE_INVALID = "SCOPE_INVALID"
-    """Not a scope, or not one that this action is for."""
+    """The scope is invalid, or is none to which the action applies."""
     ROLE_FORBIDDEN = "ROLE_FORBIDDEN"
     """The operator's role does not include the action."""
     BOOK_FORBIDDEN = "BOOK_FORBIDDEN"
-    """A trader may halt books of their own alone."""
+    """A trader may halt only their own books."""
     ARGUMENT_INVALID = "ARGUMENT_INVALID"
     """An argument is missing, unknown or out of its range."""
     EXPIRY_INVALID = "EXPIRY_INVALID"
-    """An end that is past, or later than the policy allows."""
+    """The end time is past, or later than the policy allows."""
     NOT_HALTED = "NOT_HALTED"
     """The scope is not latched at HALT."""
     CONDITION_HOLDS = "CONDITION_HOLDS"
-    """What asks for HALT still does."""
+    """A rule still requests HALT."""
     CONDITION_CLEARED = "CONDITION_CLEARED"
-    """Nothing asks for HALT any more, so there is nothing to override: release it."""
+    """No rule requests HALT any more, so the HALT needs a release, not an override."""
     REQUEST_OPEN = "REQUEST_OPEN"
-    """Somebody else's request on this scope waits for approval."""
+    """Another operator's request on this scope waits for approval."""
     REQUEST_UNKNOWN = "REQUEST_UNKNOWN"
-    """No request of this id waits on this scope."""
+    """No request with this id waits on this scope."""
     SAME_PERSON = "SAME_PERSON"
-    """Whoever requests cannot approve."""
+    """The operator who made the request cannot approve it."""
     NOTHING_OPEN = "NOTHING_OPEN"
     """There is no open alert on the scope, or no silence to end."""
     RETIRED = "RETIRED"
@@ -212,8 +212,8 @@ class CommandRefusal(StrEnum):
     LIMIT_UNKNOWN = "LIMIT_UNKNOWN"
     """`limits.toml` has no limit of this id on this scope."""
     UNWIND_CAP = "UNWIND_CAP"
-    """More, or at a worse price, than the policy authorises beforehand."""
+    """The unwind is larger, or its price band wider, than the policy allows."""
     AUTHORITY_REFUSED = "AUTHORITY_REFUSED"
-    """The models do not know the target or generation, or cannot change its authority."""
+    """The target or generation is unknown, or its authority cannot be changed."""
     TOO_MANY = "TOO_MANY"
-    """No room to remember anything of a further scope."""
+    """There is no room for a further scope."""

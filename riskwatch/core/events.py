@@ -1,8 +1,8 @@
-"""Facts that come in, version 1 of the wire contract: one frozen type per `type`.
+"""Input events, version 1 of the wire contract: one frozen type for each value of `type`.
 
-Times are aware datetimes in UTC, amounts are exact decimals. The types say *shape*; what
-cannot be a shape (finite, in range, not negative) is checked once at the boundary by
-:mod:`riskwatch.contracts.codec`, so a stage never sees an event that breaks these rules.
+Times are aware datetimes in UTC; amounts are exact decimals. The types define the *shape* of an
+event. :mod:`riskwatch.contracts.codec` checks everything else (finite, in range, not negative) once
+at the boundary, so a stage never receives an event that breaks these rules.
 
 To add an event: add a type here, its route in :data:`LEDGER_EVENTS`, :data:`MARKET_EVENTS` or
 :data:`RISK_EVENTS`, its topic in :mod:`riskwatch.contracts.topics`, a golden file under
@@ -17,8 +17,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-# Names may be anything printable without white space, and without the characters that scopes
-# are built from ("/" and ":").
+# A name is any printable text without white space and without the separators of scopes ("/", ":").
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[^\s/:\x00-\x1f\x7f]+\Z", max_length=64)]
 Id = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f\x7f]+\Z", max_length=128)]
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -68,22 +67,22 @@ class Event(
     tag_field="type",
     tag=str.lower,
 ):
-    """What every event carries.
+    """The fields of every event.
 
     Attributes
     ----------
     v : int
         Contract version, 1.
     event_id : str
-        Unique per `source`.
+        Id, unique per `source`.
     ts : datetime
-        When it happened; of a bar, its close.
+        Event time; for a bar, its close.
     source : str
-        Who says so: a venue, a feed, a desk's ledger.
+        Source of the event: a venue, a feed, a trading desk's ledger.
     source_seq : int or None
-        Order of facts of one source that share a `ts`.
+        Order of events of one source with the same `ts`.
     arrived : datetime or None
-        Stamped once, at the first hop. A replay without it stamps `ts`.
+        Arrival time, set once at the first hop. A replay sets it to `ts` if it is missing.
     """
 
     v: Literal[1]
@@ -95,10 +94,10 @@ class Event(
 
 
 class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
-    """An execution. A spot fill moves coins; any other kind moves a position.
+    """An execution. A spot fill changes balances; any other kind changes a position.
 
     `qty` and `price` are positive; `fee` may be negative (a rebate). With `settles_at` in the
-    future the coins are unsettled until a :class:`Settlement` says otherwise.
+    future the legs are unsettled until a :class:`Settlement` arrives.
     """
 
     counterparty: Name
@@ -120,7 +119,7 @@ class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
 
 
 class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_correction"):
-    """A bust: the venue cancels a trade. It restates what is undone, as venues' reports do."""
+    """A bust: the venue cancels a trade. It restates the cancelled fill, as venues' reports do."""
 
     counterparty: Name
     account: Name
@@ -139,7 +138,7 @@ class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_corre
 
 
 class Settlement(Event, frozen=True, kw_only=True, gc=False, tag="settlement"):
-    """Delivery of an unsettled fill, or its failure. `fill_id` is the fill's `event_id`."""
+    """The delivery of an unsettled fill, or its failure. `fill_id` is the fill's `event_id`."""
 
     counterparty: Name
     account: Name
@@ -149,7 +148,7 @@ class Settlement(Event, frozen=True, kw_only=True, gc=False, tag="settlement"):
 
 
 class Balance(Event, frozen=True, kw_only=True, gc=False, tag="balance"):
-    """A snapshot of one asset in one account; `free` + `locked` is what the venue holds."""
+    """A snapshot of one asset in one account; `free` + `locked` is the amount that is held."""
 
     counterparty: Name
     account: Name
@@ -163,7 +162,7 @@ class Balance(Event, frozen=True, kw_only=True, gc=False, tag="balance"):
 
 
 class Position(Event, frozen=True, kw_only=True, gc=False, tag="position"):
-    """A snapshot of one open derivative position; `qty` is signed, zero closes it."""
+    """A snapshot of one open derivative position; `qty` is signed, and zero closes it."""
 
     counterparty: Name
     account: Name
@@ -192,7 +191,7 @@ class Transfer(Event, frozen=True, kw_only=True, gc=False, tag="transfer"):
 
 
 class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):
-    """A snapshot of one resting order; `qty` is what is left, zero means gone."""
+    """A snapshot of one resting order; `qty` is the open quantity, and zero closes it."""
 
     order_id: Id
     counterparty: Name
@@ -207,7 +206,7 @@ class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):
 
 
 class Loan(Event, frozen=True, kw_only=True, gc=False, tag="loan"):
-    """A snapshot of one loan; `amount` outstanding, zero means repaid."""
+    """A snapshot of one loan; `amount` is outstanding, and zero means repaid."""
 
     loan_id: Id
     counterparty: Name
@@ -220,7 +219,7 @@ class Loan(Event, frozen=True, kw_only=True, gc=False, tag="loan"):
 
 
 class Peg(Event, frozen=True, kw_only=True, gc=False, tag="peg"):
-    """A feed that already states a price against the peg, e.g. an oracle or a redemption."""
+    """A price stated directly against the peg, e.g. by an oracle or a redemption."""
 
     asset: Name
     venue: Name
@@ -232,9 +231,9 @@ class Peg(Event, frozen=True, kw_only=True, gc=False, tag="peg"):
 
 
 class Quote(Event, frozen=True, kw_only=True, gc=False, tag="quote"):
-    """Price of `base` in `quote` at a venue: a book, a last trade, or a bar's close.
+    """A price of `base` in `quote` at a venue: a book, a last trade, or a bar's close.
 
-    `volume` is the base quantity traded since the last quote of this feed; zero says that the
+    `volume` is the base quantity traded since the last quote of this feed; zero means that the
     price is carried forward. `depth` rows are [bps from mid, bid size, ask size].
     """
 
@@ -253,7 +252,7 @@ class Quote(Event, frozen=True, kw_only=True, gc=False, tag="quote"):
 
 
 class Credit(Event, frozen=True, kw_only=True, gc=False, tag="credit"):
-    """News about the credit of a counterparty or an issuer, with who says so in `source`."""
+    """News about the credit of a counterparty, an issuer or a bank; `source` is its source."""
 
     subject: Name
     kind: CreditKind
@@ -271,7 +270,7 @@ class Credit(Event, frozen=True, kw_only=True, gc=False, tag="credit"):
 
 
 class LegalEntity(Event, frozen=True, kw_only=True, gc=False, tag="legal_entity"):
-    """Which legal entity stands behind a counterparty, and where."""
+    """The legal entity of a counterparty, and its jurisdiction."""
 
     counterparty: Name
     entity: Name
@@ -290,11 +289,11 @@ class NettingSet(Event, frozen=True, kw_only=True, gc=False, tag="netting_set"):
 class Command(
     Event, frozen=True, kw_only=True, gc=False, tag="command", forbid_unknown_fields=True
 ):
-    """What a person tells riskwatch. Unknown fields are refused: a typo must not be lost.
+    """An operator's command. Unknown fields are refused, so that no misspelt field is ignored.
 
-    `signature` is 128 hexadecimal digits over the bytes that
-    :mod:`riskwatch.core.command_signing` says.
-    It may be left out, so that an unsigned command is refused where refusals are recorded.
+    `signature` is 128 hexadecimal digits, over the bytes that
+    :mod:`riskwatch.core.command_signing` defines. It may be left out, so that the risk stage
+    refuses an unsigned command and records the refusal.
     """
 
     operator: Name
@@ -326,7 +325,7 @@ RISK_EVENTS = (Credit, LegalEntity, NettingSet, Command)
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="tick"):
-    """Time passing, injected by a runner and journalled like any event.
+    """A tick of event time, which the runner injects and journals like any event.
 
     Attributes
     ----------
@@ -338,7 +337,7 @@ class Tick(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="tick"):
 
 
 def identity(event: Event) -> str:
-    """Identity of an event across sources, the `cause_id` of what it brings about.
+    """Return the identity of an event across sources: the `cause_id` of its outputs.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Ids of outputs: digests, so that a replay gives the same ids and repeats can be dropped."""
+"""Ids of outputs: digests, so that a replay gives the same ids and consumers can drop repeats."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from riskwatch.version import ENGINE
 
 
 def output_id(cause_id: str, kind: str, key: str) -> str:
-    """Id of the output of `kind` about `key` that the event `cause_id` brought about.
+    """Return the id of the output of `kind` about `key` that the event `cause_id` causes.
 
     Parameters
     ----------
     cause_id : str
         Identity of the causing event: ``source/event_id``, or ``tick/<time>``.
     kind, key : str
-        Type of the output and what it is about.
+        Type and key of the output.
 
     Returns
     -------
     str
-        32 hexadecimal digits. Fields are length-prefixed before hashing, so no two
-        different triples share an encoding.
+        32 hexadecimal digits. Each field is hashed after its length, so that no two different
+        triples have the same encoding.
 
     Examples
     --------
@@ -30,15 +30,15 @@ def output_id(cause_id: str, kind: str, key: str) -> str:
     ...     "kraken/1", "AlertRaised", "asset:USDC")
     True
     """
-    h = _begun(cause_id, kind).copy()
+    h = _prefix_digest(cause_id, kind).copy()
     data = key.encode()
     h.update(len(data).to_bytes(4, "big") + data)
     return h.hexdigest()
 
 
 @lru_cache(maxsize=256)
-def _begun(cause_id: str, kind: str) -> blake2b:
-    """Digest of what the ids of one event's outputs of one kind begin with."""
+def _prefix_digest(cause_id: str, kind: str) -> blake2b:
+    """Return the digest state after the common prefix of one event's ids of one kind."""
     h = blake2b(digest_size=16, person=b"riskwatch-out")
     for part in (ENGINE, cause_id, kind):
         data = part.encode()

@@ -23,11 +23,11 @@ from riskwatch.core.stage import FORMAT, Row, RowChanges
 from riskwatch.errors import RowFormatError
 
 StageRows = Mapping[str, Mapping[str, Row]]
-"""Rows by stage and key. The runner's own rows are stages of this kind, too: ``seen``, ``grid``."""
+"""Rows by stage and key. The runner's own rows count as stages, too: ``seen`` and ``grid``."""
 Migration = Callable[[Mapping[str, Row]], dict[str, Row]]
-"""The rows of one stage in one format, by key, to its rows in the next format."""
+"""A function from the rows of one stage in one format, by key, to its rows in the next format."""
 Steps = Mapping[int, Mapping[str, Migration]]
-"""Migrations by the format that they begin from, and by stage; other stages stay as they are."""
+"""Migrations by starting format and stage; the rows of other stages do not change."""
 
 OLDEST: Final = 1
 """Oldest format that a database can hold."""
@@ -59,7 +59,7 @@ class RowFormat:
     def migrate(
         self, rows: StageRows, stored: int, engine: str = "unknown"
     ) -> dict[str, dict[str, Row]]:
-        """Bring rows to this format; rows of this format are returned as they are.
+        """Migrate rows to this format; rows of this format are returned unchanged.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class RowFormat:
         stored : int
             Format of these rows.
         engine : str
-            Engine that wrote them, for the message.
+            Engine that wrote them, for the error message.
 
         Raises
         ------
@@ -96,7 +96,7 @@ ROW_FORMAT: Final = RowFormat(FORMAT, MIGRATIONS)
 
 
 def row_changes(before: StageRows, after: StageRows) -> dict[str, RowChanges]:
-    """Rows that must be written, so that `before` becomes `after`; ``None`` for one to delete.
+    """Return the row changes that turn `before` into `after`; ``None`` deletes a row.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def row_changes(before: StageRows, after: StageRows) -> dict[str, RowChanges]:
 def overlay(
     first: Mapping[str, RowChanges], later: Mapping[str, RowChanges]
 ) -> dict[str, RowChanges]:
-    """Changes of rows that came one after the other, as one; the later change of a row counts.
+    """Combine two successive sets of row changes; the later change of a row counts.
 
     Examples
     --------

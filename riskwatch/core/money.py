@@ -1,8 +1,8 @@
-"""Exact decimal arithmetic, and the quantising that makes floats comparable.
+"""Exact decimal arithmetic, and quantisation that makes floats comparable.
 
-Money, quantities and prices are :class:`decimal.Decimal` from the wire to the database. Sums
-and products go through :data:`EXACT`, a context of our own that raises on any rounding, so a
-holding is exact or the worker stops; it never drifts.
+Money, quantities and prices are :class:`decimal.Decimal` from the wire to the database. Sums and
+products use :data:`EXACT`, a decimal context that raises on any rounding. A holding is therefore
+exact, or the worker stops; it never drifts.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ EXACT: Final = decimal.Context(
         decimal.FloatOperation,
     ],
 )
-"""Context for exact sums and products. Wide enough that bounded inputs never round: an input
+"""Context for exact sums and products. It is wide enough that bounded inputs never round: an input
 has at most 24 integer and 18 fractional digits, so a sum of 10**300 products still fits."""
 
 ZERO: Final = Decimal(0)
 MAX_ABS: Final = Decimal(10) ** 24
 """Exclusive bound of any number on the wire."""
 MAX_SCALE: Final = 18
-"""Most fractional digits of any number on the wire."""
+"""Maximum number of fractional digits of any number on the wire."""
 MAX_USD: Final = 1e15
-"""Largest dollar amount that is told: more than everything in the world is worth, and still so
-small that a float tells dollars apart. What would be more counts as this much."""
-_TO_WHOLE: Final = 6_755_399_441_055_744.0  # 1.5 * 2**52: what is added to it loses its fraction
-_CLEAR: Final = 0.499_99  # a product below 1e9 is wrong by less than 1e-7
+"""Maximum of any dollar amount in an output. It exceeds the wealth of the world, and a float still
+resolves a dollar there. A larger amount counts as this one."""
+_TO_WHOLE: Final = 6_755_399_441_055_744.0  # 1.5 * 2**52: adding it to a number drops its fraction
+_CLEAR: Final = 0.499_99  # the error of a product below 1e9 is less than 1e-7
 _SMALL: Final = 1e9
 
 
 def add(a: Decimal, b: Decimal) -> Decimal:
-    """Sum of `a` and `b`, exact.
+    """Return the exact sum of `a` and `b`.
 
     Raises
     ------
     decimal.Inexact
-        If the sum does not fit the context, which bounded input cannot cause.
+        If the sum does not fit the context; bounded input cannot cause this.
 
     Examples
     --------
@@ -60,12 +60,12 @@ def add(a: Decimal, b: Decimal) -> Decimal:
 
 
 def sub(a: Decimal, b: Decimal) -> Decimal:
-    """Difference ``a - b``, exact (see :func:`add`)."""
+    """Return the exact difference ``a - b`` (see :func:`add`)."""
     return EXACT.subtract(a, b)
 
 
 def mul(a: Decimal, b: Decimal) -> Decimal:
-    """Product of `a` and `b`, exact (see :func:`add`).
+    """Return the exact product of `a` and `b` (see :func:`add`).
 
     Examples
     --------
@@ -76,7 +76,7 @@ def mul(a: Decimal, b: Decimal) -> Decimal:
 
 
 def canonical(x: Decimal) -> Decimal:
-    """`x` without trailing zeros or exponent, so that equal numbers are equal text.
+    """Return `x` without trailing zeros or exponent, so that equal numbers have equal texts.
 
     Examples
     --------
@@ -105,10 +105,10 @@ def saturated(x: float) -> float:
 
 
 def usd(x: float) -> Decimal:
-    """A model or valuation figure in USD, to the cent; see :func:`saturated`.
+    """Return a model or valuation figure in USD, rounded to the cent, within :data:`MAX_USD`.
 
-    Valuations multiply exact quantities with estimated prices: the cents are the honest
-    precision, and quantising here is what makes two builds agree.
+    A valuation multiplies an exact quantity by an estimated price, so more digits would claim too
+    much precision. Quantising here also makes two builds agree.
 
     Examples
     --------
@@ -120,10 +120,10 @@ def usd(x: float) -> Decimal:
 
 
 def quantise(x: float, digits: int = 6) -> float:
-    """`x` rounded to `digits` decimals, with negative zero removed.
+    """Return `x` rounded to `digits` decimals, with negative zero removed.
 
-    Decisions compare quantised numbers only, so that two processors whose last bits differ
-    still decide the same.
+    Decisions compare quantised numbers only, so that two processors whose last bits differ still
+    make the same decisions.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def quantise(x: float, digits: int = 6) -> float:
     (0.3, 0.0)
     """
     if digits == 6:
-        # The way through whole numbers is exact but near a half, and takes a third of the time.
+        # Rounding by whole numbers is exact except near a half, and takes a third of the time.
         scaled = x * 1e6
         whole = (scaled + _TO_WHOLE) - _TO_WHOLE
         if -_CLEAR < scaled - whole < _CLEAR and -_SMALL < scaled < _SMALL:
@@ -140,7 +140,7 @@ def quantise(x: float, digits: int = 6) -> float:
 
 
 def quantise_all(parts: Mapping[str, float]) -> dict[str, float]:
-    """Each of many numbers as :func:`quantise` leaves it, without a call for each."""
+    """Return many numbers quantised as by :func:`quantise`, without a call for each."""
     out = {}
     for name, x in parts.items():
         scaled = x * 1e6

@@ -1,6 +1,6 @@
-"""Who may turn the switch: operators, their roles, and whom the risk stage asks about signatures.
+"""Operators, their roles, and the interface that verifies their signatures.
 
-Signatures are checked by a library that `core` does not import: the composition root hands a
+A library that `core` does not import checks signatures. The composition root passes a
 :class:`Verifier` in.
 """
 
@@ -13,16 +13,16 @@ import msgspec
 
 
 class Role(StrEnum):
-    """What an operator may do; each role may do what those before it may, but for `trader`."""
+    """Role of an operator; each includes the rights of those before it, except `trader`."""
 
     VIEWER = "viewer"
-    """Nothing: named, so that a command in this name is seen for what it is."""
+    """No commands; the role exists so that such a command is attributed to its operator."""
     TRADER = "trader"
-    """Halt books of their own."""
+    """Halt the operator's own books."""
     RISK = "risk"
     """Halt anything; acknowledge; silence; drill; open a pre-authorised unwind."""
     SUPERVISOR = "supervisor"
-    """Everything: release, approve, override, retire, limits and models' authority as well."""
+    """All commands: release, approve, override, retire, limits and models' authority as well."""
 
 
 _RISK: Final = frozenset({"halt", "acknowledge", "silence", "drill", "unwind"})
@@ -41,17 +41,18 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes
     ----------
     id : str
-        As commands name them.
+        Id of the operator in commands.
     role : Role
-        What they may do.
+        Role of the operator.
     public_key : str
-        Ed25519, 64 hexadecimal digits.
+        Ed25519 public key, 64 hexadecimal digits.
     books : tuple of str
-        A trader's own.
+        Books of a trader.
     name : str
-        For people to read.
+        Name for display.
     disabled : bool
-        Whether nothing is taken from them any more. The entry stays: history names them.
+        Whether all commands of the operator are refused. The entry stays, because history names
+        the operator.
     """
 
     id: str
@@ -74,20 +75,20 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Operators(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``operators.toml``: by id."""
+    """Operators by id (``operators.toml``)."""
 
     operators: dict[str, Operator] = {}
 
 
 class Verifier(Protocol):
-    """Knows operators, and whether they signed. Its answers rest on the configuration alone."""
+    """Looks up operators and verifies their signatures, by the configuration alone."""
 
     def operator(self, name: str) -> Operator | None:
-        """Look an operator up."""
+        """Return the operator with an id, or ``None``."""
         ...
 
     def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
-        """Whether `signature` is the operator's over exactly these bytes."""
+        """Whether `signature` is the operator's signature of exactly these bytes."""
         ...
 
 
@@ -95,11 +96,11 @@ class DenyAllVerifier:
     """A verifier that knows no operator: every command is refused."""
 
     def operator(self, name: str) -> Operator | None:
-        """Know nobody."""
+        """Return ``None``."""
         del name
         return None
 
     def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
-        """Believe nothing."""
+        """Return ``False``."""
         del operator, message, signature
         return False

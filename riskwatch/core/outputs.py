@@ -1,9 +1,9 @@
-"""Facts that go out: what the stages tell the world, in the past participle.
+"""Outputs of the stages: the facts that riskwatch publishes, named in the past participle.
 
-Every output has an `id` that is a digest of the engine version, what caused it, its kind and
-its key (:func:`riskwatch.core.ids.output_id`); a replay gives the same ids, and consumers drop
-repeats by id. `topic` and `key()` say where it is published; outputs with `topic` ``None`` are
-for SQL alone.
+The `id` of an output is a digest of the engine version, its cause, its kind and its key
+(:func:`riskwatch.core.ids.output_id`). A replay gives the same ids, and consumers drop repeats by
+id. `topic` and `key()` state where an output is published. An output with the topic ``None`` is
+stored in SQL only.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from riskwatch.core.enums import Cause, CommandRefusal, Quality, QualityIssue, R
 from riskwatch.core.ids import output_id
 from riskwatch.version import ENGINE
 
-# What every fact that goes out has in common, and how it is stamped.
+# The base of all outputs, and their origin.
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
-    """What every output carries: `id`, `cause_id`, event time `ts` and `engine`."""
+    """The base of outputs, with the common fields `id`, `cause_id`, event time `ts`, `engine`."""
 
     topic: ClassVar[str | None] = None
 
@@ -34,12 +34,12 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="typ
     engine: str = ENGINE
 
     def key(self) -> str:
-        """Key of the record on its topic, and of its row in SQL."""
+        """Return the key of the record on its topic, and of its row in SQL."""
         raise NotImplementedError(type(self).__name__)
 
 
 class Stamp(TypedDict):
-    """The fields of an output that say what it comes from."""
+    """The fields of an output that state its origin."""
 
     id: str
     cause_id: str
@@ -47,7 +47,7 @@ class Stamp(TypedDict):
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """What outputs come from, and when. It stamps each of them.
+    """The origin of outputs: their cause and its time. It stamps each of them.
 
     Attributes
     ----------
@@ -56,8 +56,8 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     ts : datetime
         Event time.
     occasion : str
-        What ids are made of where one event comes again and again, and each time counts; else
-        empty, and they are made of `cause_id`.
+        Replaces `cause_id` in ids if one event may arrive many times and each arrival has outputs
+        of its own; else empty.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def tick(cls, us: int) -> Origin:
-        """Return the origin of what a tick brings about, `us` in microseconds."""
+        """Return the origin of the outputs of a tick at `us`, microseconds."""
         return cls(f"tick/{us}", moment(us))
 
     def stamp(self, kind: type[Output], key: str) -> Stamp:
@@ -83,27 +83,27 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
         }
 
 
-# A drill as a fact that goes out: it says that order paths are exercised, and changes nothing.
+# Drills.
 
 CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names of order paths."""
 SCHEDULED_BY: Final = "schedule"
-"""Stands where the person stands, if the configuration asked for the drill."""
+"""Value of `person` for a drill that a plan of the configuration schedules."""
 
 
 class DrillSignalled(Output, frozen=True, kw_only=True, gc=False):
-    """Order paths are to rehearse: as if `scope` went to HALT. Nothing real changes.
+    """A drill: order paths exercise a HALT of `scope` on a copy. No real state changes.
 
     Attributes
     ----------
     scope : str
-        What is exercised.
+        Scope of the drill.
     plan : str
-        Plan that asked for it; empty if a person did.
+        Plan that scheduled it; empty if an operator commanded it.
     person, reason : str
-        Who asked for it, and why.
+        Operator who commanded it, and the reason.
     expect : list of str
-        Order paths that must answer, beside all that are known.
+        Order paths that must answer, in addition to all known ones.
     """
 
     topic: ClassVar[str | None] = "riskwatch.drills"
@@ -115,25 +115,25 @@ class DrillSignalled(Output, frozen=True, kw_only=True, gc=False):
     expect: list[str]
 
     def key(self) -> str:
-        """The scope."""
+        """Return the scope."""
         return self.scope
 
 
-# What people did, as outputs: commands taken or refused, and what is in force of them.
+# Commands and operator controls.
 
 
 class Unwind(msgspec.Struct, frozen=True, gc=False):
-    """What a HALT lets pass, because people opened it within what was authorised beforehand.
+    """An unwind that an operator granted: trades that are allowed during a HALT.
 
     Attributes
     ----------
     max_usd : Decimal
-        Most that may be traded in all since the decision that the switch names, USD: the sum of
-        what was opened since then.
+        Maximum value that may be traded in total since the decision that the switch names, USD:
+        the sum of all grants since then.
     max_slip_bp : float
-        Furthest from the mid that it may be traded, bp.
+        Maximum distance of the price from the mid, bp.
     until : datetime
-        When it ends.
+        When the unwind ends.
     """
 
     max_usd: Decimal
@@ -142,19 +142,19 @@ class Unwind(msgspec.Struct, frozen=True, gc=False):
 
 
 class UnwindColumns:
-    """What has an `unwind` says it in columns, too; all are ``None`` where there is none."""
+    """The fields of an `unwind` as columns; all are ``None`` if there is none."""
 
     __slots__ = ()
     unwind: Unwind | None
 
     @property
     def unwind_max_usd(self) -> Decimal | None:
-        """Most that may be traded, USD."""
+        """Maximum value that may be traded, USD."""
         return None if self.unwind is None else self.unwind.max_usd
 
     @property
     def unwind_max_slip_bp(self) -> float | None:
-        """Furthest from the mid, bp."""
+        """Maximum distance from the mid, bp."""
         return None if self.unwind is None else self.unwind.max_slip_bp
 
     @property
@@ -164,11 +164,11 @@ class UnwindColumns:
 
 
 class CommandApplied(Output, frozen=True, kw_only=True, gc=False):
-    """A command that was accepted.
+    """A command was accepted.
 
-    `outcome` is ``applied``; ``requested``, where a second person has to approve `request_id`;
-    ``approved``, where this was the second person; or ``repeated``, where the same command had
-    come before and nothing happened. `commanded_at` is the `ts` that was signed.
+    `outcome` is ``applied``; ``requested``, if a second operator has to approve `request_id`;
+    ``approved``, if this is the second operator's command; or ``repeated``, if the same command
+    arrived before and this one has no effect. `commanded_at` is the signed `ts`.
     """
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
@@ -187,12 +187,12 @@ class CommandApplied(Output, frozen=True, kw_only=True, gc=False):
     signature: str
 
     def key(self) -> str:
-        """The scope."""
+        """Return the scope."""
         return self.scope
 
 
 class CommandRefused(Output, frozen=True, kw_only=True, gc=False):
-    """A command that had no effect, and why. Until `authentic`, nobody knows whose it is."""
+    """A command was refused. Unless `authentic` is true, its operator is not verified."""
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
 
@@ -210,27 +210,27 @@ class CommandRefused(Output, frozen=True, kw_only=True, gc=False):
     signature: str
 
     def key(self) -> str:
-        """The scope."""
+        """Return the scope."""
         return self.scope
 
 
 class ControlChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=False):
-    """What people have in force or in hand on one scope; with nothing left the row is closed.
+    """The operator controls of one scope changed; without any control the row is closed.
 
     Attributes
     ----------
     request_id, request_action, request_by, request_until
-        What waits for a second person.
+        The request that waits for a second operator.
     override_state, override_by, override_approved_by, override_until
-        A HALT that is lifted for a while although its condition holds.
+        The override that lifts a HALT for a while although its condition is met.
     silence_by, silence_until
-        Nobody is paged, but for a HALT.
+        The silence, under which no alerts are notified, except of HALT.
     retired_by, retired_ts
-        Closed for good.
+        The retirement, which closes the scope for good.
     acknowledged_by, acknowledged_ts
-        Who has seen the open alert.
+        The acknowledgement of the open alert.
     unwind_by, unwind
-        What passes in spite of the HALT.
+        The unwind that is allowed during the HALT.
     """
 
     topic: ClassVar[str | None] = None
@@ -254,37 +254,37 @@ class ControlChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=False)
     unwind: Unwind | None = None
 
     def key(self) -> str:
-        """The scope."""
+        """Return the scope."""
         return self.scope
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is left."""
+        """Whether there is no control."""
         names = ("request_id", "override_by", "silence_by", "retired_by", "acknowledged_by")
         return self.unwind is None and all(getattr(self, n) is None for n in names)
 
 
-# Facts that go out about models: how far each may go, and how good it has been.
+# Authority and measured quality of models.
 
 
 class AuthorityChanged(Output, frozen=True, kw_only=True, gc=False):
-    """A model generation may do more or less than before, on one target.
+    """The authority of a model generation on one target changed.
 
     Attributes
     ----------
     former, authority : str
-        Before and after: ``shadow``, ``advisory``, ``bounded`` or ``full``.
+        Authority before and after: ``shadow``, ``advisory``, ``bounded`` or ``full``.
     ceiling : str
-        How far it may ever go.
+        Highest authority that it may have.
     reason : str
         ``evidence``, ``reverse`` (evidence against it), ``drift``, ``stale``, ``check``,
         ``ceiling`` (the configuration) or ``command``.
     detail : str
-        The same in words.
+        The reason in words.
     by : str
-        Who: ``evidence`` rules themselves, or an operator.
+        ``evidence`` for the rules of promotion, or an operator.
     evidence : dict of str to float
-        The numbers that it rests on.
+        The numbers behind the change.
     """
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
@@ -300,35 +300,37 @@ class AuthorityChanged(Output, frozen=True, kw_only=True, gc=False):
     evidence: dict[str, float]
 
     def key(self) -> str:
-        """``target|generation``."""
+        """Return ``target|generation``."""
         return f"{self.target}|{self.generation}"
 
 
 class ModelMeasured(Output, frozen=True, kw_only=True, gc=False):
-    """How good one generation has been on one target, over all scopes; for SQL alone.
+    """The measured quality of one generation on one target, over all scopes; stored in SQL only.
 
     Attributes
     ----------
     authority, ceiling : str
-        How far it may go now, and ever.
+        Present authority, and the highest that it may have.
     reason : str
-        Of the last change of its authority, as of :class:`AuthorityChanged`; empty before one.
+        Reason of the last change of authority, as in :class:`AuthorityChanged`; empty before one.
     changed : datetime or None
-        When that was.
+        Time of that change.
     quarantined : bool
-        Whether it failed a check and waits for people.
+        Whether it failed a check and waits for an operator.
     e_up, e_down : float
-        Evidence that it is better than what it challenges, and that it is worse than the rules.
+        Evidence that it is better than the generation it challenges, and that it is worse than the
+        rules.
     needed : float
-        Value of `e_up` from which it is promoted; 0 where it cannot be.
+        Value of `e_up` from which it is promoted; 0 if it cannot be promoted.
     labels, positives, events, entities : int
-        Matured labels, those that were true, independent events, scopes with any.
+        Number of matured labels, of true ones, of independent events, and of scopes with labels.
     log_loss, brier : float
-        Means; nats, and squared error.
+        Mean log loss in nats, and mean squared error.
     reliability, resolution, uncertainty : float
-        Parts of the Brier score.
+        Components of the Brier score.
     bins : list
-        Per tenth of the probability: labels, sum of probabilities, trues.
+        For each tenth of the probability: number of labels, sum of probabilities, number of true
+        labels.
     """
 
     topic: ClassVar[str | None] = None
@@ -355,15 +357,15 @@ class ModelMeasured(Output, frozen=True, kw_only=True, gc=False):
     bins: list[list[float]]
 
     def key(self) -> str:
-        """``target|generation``."""
+        """Return ``target|generation``."""
         return f"{self.target}|{self.generation}"
 
 
-# The aliases say that these are part of this module: everybody finds every output here.
+# Outputs of the stages.
 
 
 class EventRejected(Output, frozen=True, kw_only=True, gc=False):
-    """A well-formed event that a stage refused; its bytes go to the dead letters."""
+    """A stage rejected a well-formed event; its bytes go to the dead letters."""
 
     topic: ClassVar[str | None] = None
 
@@ -371,15 +373,15 @@ class EventRejected(Output, frozen=True, kw_only=True, gc=False):
     detail: str
 
     def key(self) -> str:
-        """The refused event."""
+        """Return the identity of the rejected event."""
         return self.cause_id
 
 
 class ExposureChanged(Output, frozen=True, kw_only=True, gc=False):
-    """Exposure of one (book, counterparty, account, asset, component).
+    """The exposure of one (book, counterparty, account, asset, component) changed.
 
-    `amount` is exact, in units of the asset; `price_usd` and `value_usd` are ``None`` where no
-    price is known. An `amount` of zero closes the row.
+    `amount` is exact, in units of the asset. `price_usd` and `value_usd` are ``None`` if no price
+    is known. An `amount` of zero closes the row.
     """
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
@@ -394,12 +396,12 @@ class ExposureChanged(Output, frozen=True, kw_only=True, gc=False):
     value_usd: Decimal | None
 
     def key(self) -> str:
-        """``book/counterparty/account/asset/component``."""
+        """Return ``book/counterparty/account/asset/component``."""
         return f"{self.book}/{self.counterparty}/{self.account}/{self.asset}/{self.component}"
 
 
 class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
-    """One open derivative position; zero `qty` closes the row. Notional in USD."""
+    """One open derivative position changed; a `qty` of zero closes the row. Notional in USD."""
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
 
@@ -416,12 +418,12 @@ class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
     notional_usd: Decimal | None
 
     def key(self) -> str:
-        """``book/counterparty/account/instrument/position``."""
+        """Return ``book/counterparty/account/instrument/position``."""
         return f"{self.book}/{self.counterparty}/{self.account}/{self.instrument}/position"
 
 
 class AssetValued(Output, frozen=True, kw_only=True, gc=False):
-    """Value and health of one asset, throttled by event time."""
+    """The value and the data quality of one asset, throttled by event time."""
 
     topic: ClassVar[str | None] = "riskwatch.scores"
 
@@ -437,14 +439,14 @@ class AssetValued(Output, frozen=True, kw_only=True, gc=False):
     quality: Quality
 
     def key(self) -> str:
-        """``asset:<id>``."""
+        """Return ``asset:<id>``."""
         return f"asset:{self.asset}"
 
 
 class ScoreUpdated(Output, frozen=True, kw_only=True, gc=False):
-    """Probability of one target for one scope by one generation, with its explanation.
+    """The probability of one target for one scope by one generation, with its explanation.
 
-    `contributions` are exact and additive in logit units: they sum to ``logit(probability)``.
+    `contributions` are exact and additive in logit units: their sum is ``logit(probability)``.
     """
 
     topic: ClassVar[str | None] = "riskwatch.scores"
@@ -459,16 +461,16 @@ class ScoreUpdated(Output, frozen=True, kw_only=True, gc=False):
     contributions: dict[str, float]
 
     def key(self) -> str:
-        """``scope|target|generation``."""
+        """Return ``scope|target|generation``."""
         return f"{self.scope}|{self.target}|{self.generation}"
 
 
 class CounterpartyAssessed(Output, frozen=True, kw_only=True, gc=False):
-    """Credit view of one counterparty, issuer or bank: EAD, PD, LGD, EL, cost to leave.
+    """The credit assessment of one counterparty, issuer or bank: EAD, PD, LGD, EL, cost to leave.
 
-    Amounts in USD; `pd` over `horizon_s` seconds; `jump_to_default_share` is the loss if it
-    failed now as a share of the firm's equity. `stuck_usd` is what could not be withdrawn if
-    it shut now.
+    Amounts are in USD; `pd` is over `horizon_s` seconds. `jump_to_default_share` is the loss if the
+    party failed now, as a share of the firm's equity. `stuck_usd` is the amount that could not be
+    withdrawn if withdrawals stopped now.
     """
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
@@ -486,12 +488,12 @@ class CounterpartyAssessed(Output, frozen=True, kw_only=True, gc=False):
     horizon_s: float
 
     def key(self) -> str:
-        """The scope."""
+        """Return the scope."""
         return self.scope
 
 
 class LimitMeasured(Output, frozen=True, kw_only=True, gc=False):
-    """Utilisation of one limit. `status` is ``ok``, ``warning`` or ``breach``."""
+    """The utilisation of one limit. `status` is ``ok``, ``warning`` or ``breach``."""
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
 
@@ -504,44 +506,44 @@ class LimitMeasured(Output, frozen=True, kw_only=True, gc=False):
     status: str
 
     def key(self) -> str:
-        """``limit|scope``."""
+        """Return ``limit|scope``."""
         return f"{self.limit}|{self.scope}"
 
 
 class DecisionMade(Output, frozen=True, kw_only=True, gc=False):
-    """A change of state of a scope, with everything needed to re-derive and to explain it.
+    """The state of a scope changed, with everything needed to re-derive and to explain it.
 
     Attributes
     ----------
     scope : str
-        What it is about.
+        The scope.
     previous, state : State
-        Before and after.
+        State before and after.
     quality : Quality
-        Trust in the data at that moment.
+        Data quality at that time.
     cause : Cause
-        What moved.
+        Cause of the change.
     generation : str
-        Who asked for it: ``rules`` or a model generation.
+        ``rules``, the model generation that requested the state, or ``operator``.
     rule : str
-        Id of the deciding rule or model.
+        Id of the deciding rule or ask.
     reasons : list of str
-        Plain sentences with numbers and units, most decisive first.
+        Sentences with numbers and units, the most decisive first.
     features : dict of str to float
         Every input of the decision, quantised.
     contributions : dict of str to float
-        What each condition (severity) or feature (logit) contributed.
+        Contribution of each condition (severity) or feature (logit).
     limits : dict of str to float
-        Thresholds in force for the deciding rule.
+        Thresholds of the deciding rule.
     support, refute : list of str
-        Feeds and facts that agree and that contradict.
+        Feeds that support and that refute the deviation.
     flip : dict
-        The smallest change that would have altered it:
+        Counterfactual: the smallest change that would have altered the decision,
         ``{"feature", "value", "needed", "unit"}``.
     exposure_usd : Decimal
-        Our dollars on the scope at that moment.
+        Our exposure at stake on the scope at that time, USD.
     el_usd, exit_cost_usd : Decimal
-        Expected loss of staying against the cost of leaving.
+        Expected loss of staying, and cost of leaving, USD.
     """
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
@@ -565,15 +567,15 @@ class DecisionMade(Output, frozen=True, kw_only=True, gc=False):
     exit_cost_usd: Decimal
 
     def key(self) -> str:
-        """The scope."""
+        """Return the scope."""
         return self.scope
 
 
 class KillSwitchChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=False):
-    """The switch of one scope, as order paths obey it.
+    """The switch of one scope changed; order paths obey it.
 
-    `effective` is the stricter of `state` and what bad `quality` asks for. `valid_until`
-    counts from the decision, never from the sending. `unwind` is what passes in spite of a HALT.
+    `effective` is the stricter of `state` and the state that bad `quality` requires. `valid_until`
+    counts from the decision, not from the sending. `unwind` is allowed in spite of a HALT.
     """
 
     topic: ClassVar[str | None] = "riskwatch.killswitch"
@@ -590,12 +592,12 @@ class KillSwitchChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=Fal
     unwind: Unwind | None = None
 
     def key(self) -> str:
-        """The scope."""
+        """Return the scope."""
         return self.scope
 
 
 class AlertRaised(Output, frozen=True, kw_only=True, gc=False):
-    """Something a person should know. `severity` ranks by *our* dollars (see the policy)."""
+    """An alert was raised. `severity` is the state that it reports."""
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
 
@@ -609,12 +611,12 @@ class AlertRaised(Output, frozen=True, kw_only=True, gc=False):
     decision_id: str | None = None
 
     def key(self) -> str:
-        """Alert key: one open alert per key."""
+        """Return the alert key; there is at most one open alert per key."""
         return self.alert
 
 
 class AlertResolved(Output, frozen=True, kw_only=True, gc=False):
-    """An alert's condition ended."""
+    """An alert was resolved, because its condition ended."""
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
 
@@ -623,12 +625,12 @@ class AlertResolved(Output, frozen=True, kw_only=True, gc=False):
     opened_id: str
 
     def key(self) -> str:
-        """Alert key."""
+        """Return the alert key."""
         return self.alert
 
 
 class DataQualityRaised(Output, frozen=True, kw_only=True, gc=False):
-    """A feed, a snapshot or the reference data is not what it should be. Never a kill."""
+    """A feed, a snapshot or the reference data has a data-quality issue; it never halts a scope."""
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
 
@@ -638,12 +640,12 @@ class DataQualityRaised(Output, frozen=True, kw_only=True, gc=False):
     cause: Cause = Cause.FEED
 
     def key(self) -> str:
-        """``issue|subject``."""
+        """Return ``issue|subject``."""
         return f"{self.issue}|{self.subject}"
 
 
 class DataQualityResolved(Output, frozen=True, kw_only=True, gc=False):
-    """A data-quality issue ended."""
+    """A data-quality issue was resolved."""
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
 
@@ -651,16 +653,17 @@ class DataQualityResolved(Output, frozen=True, kw_only=True, gc=False):
     subject: str
 
     def key(self) -> str:
-        """``issue|subject``."""
+        """Return ``issue|subject``."""
         return f"{self.issue}|{self.subject}"
 
 
 class StageFaulted(Output, frozen=True, kw_only=True, gc=False):
-    """A stage raised so often at one message that its worker stays down there: a bug of ours.
+    """A stage failed so often on one message that its worker stays down there: a bug of ours.
 
-    `position` is the message's in `stream` (for a tick, ``tick`` and 0), `crashes` how often,
-    `error` what was said last. What the worker says of `counterparties` is not kept up while it
-    is down. An :class:`AlertResolved` (see :mod:`riskwatch.core.outputs`) says that it went on.
+    `position` is that of the message in `stream` (for a tick, ``tick`` and 0), `crashes` the number
+    of failures, and `error` the last error. The worker's readings of `counterparties` are not kept
+    up to date while it is down. An :class:`AlertResolved` (see :mod:`riskwatch.core.outputs`)
+    states that it resumed.
     """
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
@@ -673,25 +676,26 @@ class StageFaulted(Output, frozen=True, kw_only=True, gc=False):
     counterparties: list[str]
 
     def key(self) -> str:
-        """The worker."""
+        """Return the worker."""
         return self.worker
 
 
 class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
-    """A worker began with another configuration, or another engine, than was last recorded.
+    """A worker started with another configuration, or another engine, than was last recorded.
 
     Attributes
     ----------
     worker : str
-        Who began.
+        The worker.
     journal : int
-        Place in its journal from which on it counts.
+        Place in its journal from which the configuration applies.
     digest, previous : str
-        SHA-256 of what it says and of what the one before said, hexadecimal; empty at first.
+        SHA-256 of this configuration and of the previous one, hexadecimal; `previous` is empty at
+        first.
     changes : list of str
-        What differs, value by value; empty at first, or if only the engine does.
+        Changed values; empty at first, or if only the engine differs.
     content : dict
-        The whole of it, by part: a decision can be derived again from it.
+        The whole configuration, by part, from which a decision can be derived again.
     """
 
     topic: ClassVar[str | None] = None
@@ -704,7 +708,7 @@ class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
     content: dict[str, Any]
 
     def key(self) -> str:
-        """The worker."""
+        """Return the worker."""
         return self.worker
 
 
@@ -733,18 +737,18 @@ AnyOutput = (
 )
 
 
-# A stage fault as an alert: what it is called, how grave it is, and what to do.
+# The alert of a stage fault.
 
-_NAMED: Final = 20
-"""Counterparties that are named one by one."""
-_AFTER: Final = (
+_MAX_NAMED: Final = 20
+"""Maximum number of counterparties that the alert names."""
+_ADVICE: Final = (
     "nothing is skipped: a build without the bug goes on (riskwatch dlq retry), or two people "
     "set the message aside (riskwatch dlq quarantine)"
 )
 
 
 def fault_scope(worker: str) -> str:
-    """Scope of a worker.
+    """Return the scope of a worker.
 
     Examples
     --------
@@ -755,19 +759,19 @@ def fault_scope(worker: str) -> str:
 
 
 def fault_alert_key(worker: str) -> str:
-    """Key of the alert that a worker stays down."""
+    """Return the key of the alert that a worker stays down."""
     return f"{fault_scope(worker)}|fault"
 
 
 def alert_from_fault(fault: StageFaulted) -> AlertRaised:
-    """Alert that a stage fault is, under the same id.
+    """Return the alert of a stage fault, under the same id.
 
-    It ranks by severity alone: a worker that is down cannot say how many dollars are with those
-    that it answers for. The risk stage raises alerts of its own about them.
+    It has no exposure, because a failed worker cannot compute the exposure to its counterparties.
+    The risk stage raises alerts of its own about them.
     """
-    names = fault.counterparties[:_NAMED]
+    names = fault.counterparties[:_MAX_NAMED]
     more = len(fault.counterparties) - len(names)
-    about = f"what is held with {', '.join(names)} is not kept up" if names else ""
+    affected = f"what is held with {', '.join(names)} is not kept up" if names else ""
     return AlertRaised(
         id=fault.id,
         cause_id=fault.cause_id,
@@ -780,8 +784,8 @@ def alert_from_fault(fault: StageFaulted) -> AlertRaised:
         title=f"{fault.worker} stays down at {fault.stream} {fault.position}",
         reasons=[
             f"a stage failed {fault.crashes} times there: {fault.error}",
-            *([about + (f" (and {more} more)" if more else "")] if about else []),
-            _AFTER,
+            *([affected + (f" (and {more} more)" if more else "")] if affected else []),
+            _ADVICE,
         ],
         exposure_usd=Decimal(0),
     )

@@ -1,4 +1,4 @@
-"""``policy.toml`` and ``models.toml`` as one frozen value: how the stages trust and decide."""
+"""The policy: the settings of all stages, from ``policy.toml`` and ``models.toml``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes
     ----------
     market : MarketConfig
-        How feeds are trusted.
+        Settings of the market stage.
     ledger : LedgerConfig
-        How long facts are remembered, and how far a snapshot may differ.
+        Settings of the ledger stage.
     risk : RiskConfig
-        How readings become dollars, features and states.
+        Settings of the risk stage.
     models : ModelsConfig
-        What is predicted, and by which generations: ``models.toml``.
+        Targets and generations of the models (``models.toml``).
     """
 
     market: MarketConfig = MarketConfig()

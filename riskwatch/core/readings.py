@@ -1,12 +1,12 @@
-"""What one stage tells the next: readings, and who reads them.
+"""Readings: the messages from one stage to the next.
 
 * ``LEDGER -> RISK``: :class:`CounterpartyReading` (all holdings and flow features of one
   counterparty that changed since the last tick).
-* ``LEDGER -> RISK``: :class:`PartitionFault` (whose holdings are not kept up for now).
+* ``LEDGER -> RISK``: :class:`PartitionFault` (counterparties whose holdings are not up to date).
 * ``MARKET -> RISK``: :class:`MarketReading` (values, deviations and feeds at a tick).
 
-Readings travel in-process when embedded, and on a topic between workers; they are msgspec
-structs so that both are the same bytes.
+Readings are passed in-process when embedded, and on a topic between workers. They are msgspec
+structs, so that both have the same bytes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     Attributes
     ----------
     book, account, asset : str
-        Whose, where, what.
+        Book, account and asset of the holding.
     component : str
         ``custody``, ``margin``, ``collateral_posted``, ``loan``, ``unsettled``,
         ``overdue``, ``in_transit``, ``borrowed``, ``unrealized_pnl``, ``open_order``.
-        ``borrowed`` is what we owe and is stored positive.
+        ``borrowed`` is our debt, stored as a positive number.
     amount : Decimal
-        Exact, signed, in units of `asset`.
+        Exact signed amount, in units of `asset`.
     """
 
     book: str
@@ -55,7 +55,7 @@ class OpenPosition(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class FlowFeatures(msgspec.Struct, frozen=True, gc=False):
-    """How money moves at one counterparty, as of the reading.
+    """Transfer flow of one counterparty at the time of the reading.
 
     Attributes
     ----------
@@ -64,17 +64,17 @@ class FlowFeatures(msgspec.Struct, frozen=True, gc=False):
     withdrawal_baseline_s : float
         Median time from request to sent of past withdrawals there, seconds; 0 if unknown.
     withdrawals_done : int
-        How many completed withdrawals the baseline rests on.
+        Number of completed withdrawals in the baseline.
     pending_count : int
-        Withdrawals requested or pending now.
+        Number of withdrawals requested or pending now.
     failed_24h : int
-        Withdrawals that failed in the last 24 h (our own cancellations excluded).
+        Number of withdrawals that failed in the last 24 h, without our own cancellations.
     outflow_24h, inflow_24h : dict of str to Decimal
-        Amounts per asset that left or arrived in the last 24 h.
+        Amounts by asset that left or arrived in the last 24 h.
     slippage_bp : float
         Exponentially weighted mean of signed slippage against `reference_price`, bp.
     overdue_count : int
-        Trades past their settlement time.
+        Number of trades past their settlement time.
     """
 
     oldest_withdrawal_s: float
@@ -89,18 +89,18 @@ class FlowFeatures(msgspec.Struct, frozen=True, gc=False):
 
 
 class FillSlippage(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What one fill cost against the price at which it was meant to be done.
+    """Slippage of one fill against its reference price.
 
     Attributes
     ----------
     us : int
-        When, microseconds.
+        Time of the fill, microseconds.
     asset, quote : str
-        What was bought or sold, against what.
+        Asset that was bought or sold, and the asset that it was traded against.
     notional : float
         Quantity times price, in units of `quote`.
     bp : float
-        Signed, positive is worse for us, bp.
+        Signed slippage, positive is worse for us, bp.
     """
 
     us: int
@@ -111,10 +111,10 @@ class FillSlippage(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="reading"):
-    """Everything the risk stage needs to know of one counterparty; replaces the last one.
+    """Everything that the risk stage needs of one counterparty; it replaces the last reading.
 
-    `slips` are the fills since the last reading that say what they were meant to cost: the first
-    so many of them, so that a reading stays small.
+    `slips` are fills since the last reading that have a reference price. Their number is limited,
+    so that a reading stays small; the first ones are kept.
     """
 
     us: int
@@ -125,28 +125,28 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     slips: list[FillSlippage] = []
 
     def key(self) -> str:
-        """The counterparty."""
+        """Return the counterparty."""
         return self.counterparty
 
 
 class PartitionFault(
     msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="partition_fault"
 ):
-    """A worker stays down: what it said of these counterparties is not kept up any more.
+    """A ledger worker has failed: its readings of these counterparties are not kept up to date.
 
-    It replaces the last one of that worker: with no counterparties, the worker has gone on. A
-    later reading of one of them ends it for that one.
+    It replaces the last fault of that worker. Without counterparties it states that the worker has
+    resumed. A later reading of a counterparty ends the fault for that counterparty.
 
     Attributes
     ----------
     us : int
         Event time, microseconds.
     worker : str
-        Which worker.
+        The worker.
     fault : str
-        Id of the :class:`riskwatch.core.outputs.StageFaulted` that it is about.
+        Id of its :class:`riskwatch.core.outputs.StageFaulted`.
     counterparties : list of str
-        Whom it answers for, sorted.
+        Counterparties of the worker, sorted.
     """
 
     us: int
@@ -155,16 +155,16 @@ class PartitionFault(
     counterparties: list[str]
 
     def key(self) -> str:
-        """The worker."""
+        """Return the worker."""
         return self.worker
 
 
 LedgerMessage = CounterpartyReading | PartitionFault
-"""What travels from worker to worker."""
+"""A message from a ledger worker to the risk worker."""
 
 
 class AssetReading(msgspec.Struct, frozen=True, gc=False):
-    """Where one asset stands at a tick.
+    """The value of one asset at a tick.
 
     Attributes
     ----------
@@ -173,31 +173,31 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False):
     price_usd : float
         Value against the fiat peg, USD.
     value_bp : float
-        For a pegged asset, deviation from its peg in bp by the graph (negative: discount).
+        For a pegged asset, deviation from its peg by the price graph, bp (negative: discount).
     direct_bp : float or None
-        Deviation by the worst *confirmed* direct fiat feed, None if there is none.
+        Largest *confirmed* deviation of a direct fiat feed, bp; ``None`` if there is none.
     deviation_bp : float
-        The one to decide on: the worse of the two.
+        The deviation for decisions: the larger of the two, bp.
     sd_bp : float
         One standard deviation of `value_bp`, bp; wide when feeds are few or old.
     live, expected : int
-        Feeds touching the asset that are live, and that are known.
+        Number of live feeds of the asset, and of expected ones.
     venues : int
-        Independent venues among the live feeds.
+        Number of independent venues of the live feeds.
     fiat_path : bool
         Whether live feeds connect it to fiat.
     observations : int
-        Count of fresh observations of this asset since the beginning (dwell in bars).
+        Number of fresh observations of the asset since the beginning (dwell in bars).
     cause : Cause
         ``issuer``, ``venue``, ``market``, ``feed``, ``unknown`` or ``none``.
     support, refute : list of str
-        Feeds (``venue:base/quote``) that agree with and contradict the deviation.
+        Feeds (``venue:base/quote``) that support and that refute the deviation.
     vol_bp : float
         Volatility of the price per square-root minute, bp.
     volume_usd : float
         Traded value per minute, USD, exponentially weighted; 0 if unknown.
     half_spread_bp : float
-        Half of the quoted spread, bp; 0 if no book was seen.
+        Half of the quoted spread, bp; 0 before the first book.
     """
 
     asset: str
@@ -220,7 +220,7 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False):
 
 
 class VenueReading(msgspec.Struct, frozen=True, gc=False):
-    """How one venue's prices stand against the rest at a tick.
+    """Deviation of one venue's prices from the rest at a tick.
 
     Attributes
     ----------
@@ -229,12 +229,12 @@ class VenueReading(msgspec.Struct, frozen=True, gc=False):
     dislocation_bp : float
         Robust size of its residuals over distinct base assets, bp.
     bases : int
-        Distinct base assets that deviate beyond their band in one direction.
+        Number of distinct base assets that deviate beyond their band in one direction.
     live, expected : int
-        Its live and known feeds.
+        Number of its live and of its expected feeds.
     local : list of tuple of (str, float, int)
-        Assets whose price at this venue alone has left the consensus, with bp and the count
-        of observations of its feeds here, which tells a frozen book from a market.
+        Assets whose price at this venue alone has left the consensus, with the gap in bp and the
+        number of observations of their feeds here, which tells a frozen book from a market.
     """
 
     venue: str
@@ -246,7 +246,7 @@ class VenueReading(msgspec.Struct, frozen=True, gc=False):
 
 
 class MarketReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="market"):
-    """The market stage's answer at a tick: changed assets and venues only."""
+    """The market stage's reading at a tick; only assets and venues with known feeds are in it."""
 
     us: int
     assets: list[AssetReading]

@@ -1,8 +1,8 @@
-"""Reference data: what the stages know about the world, as frozen configuration.
+"""Reference data of assets and parties, and the firm's limits, as frozen configuration.
 
-Read from ``rules/reference.toml`` by :mod:`riskwatch.config.config`. A name that is not in it
-still works: :meth:`Reference.asset` and its siblings answer with conservative defaults, and
-the risk stage raises a data-quality alert that says what to add.
+:mod:`riskwatch.config.config` reads it from ``rules/reference.toml``. For an unknown name,
+:meth:`Reference.asset` and :meth:`Reference.party` return conservative defaults, and the risk stage
+raises a data-quality issue that states what to add.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     id : str
-        Symbol as events spell it.
+        Symbol of the asset in events.
     peg : str or None
         Fiat it is pegged to, ``"USD"``; ``None`` for a floating asset.
     issuer : str or None
-        Issuer id, whose failure takes the asset down.
+        Id of the issuer, whose failure makes the asset lose its value.
     fiat : bool
-        Whether it is fiat money itself.
+        Whether it is fiat money.
     collateral : str
         ``fiat``, ``crypto``, ``algorithmic``, ``none``.
     prior_bp : float
-        Standard deviation of the weak prior at the peg, bp: how far it strays in calm times.
+        Standard deviation of the weak prior at the peg, bp: the usual deviation in calm times.
     volatility : float
         Annual volatility to assume before any is measured, as a fraction.
     """
@@ -55,7 +55,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     id : str
-        As events spell it.
+        Id of the party in events.
     kind : str
         ``exchange``, ``custodian``, ``bank``, ``issuer``, ``lender``, ``broker``.
     custody : str
@@ -68,13 +68,13 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     native_token : str or None
         Its own token, whose fall is wrong-way risk.
     rating : str
-        On the scale of `Reference.pd_by_rating`, or ``unrated``.
+        Rating on the scale of `Reference.pd_by_rating`, or ``unrated``.
     group : str or None
-        Parties under one control share limits.
+        Group of parties under one control, which share limits.
     backing : tuple of Backing
-        For an issuer: where its reserves are.
+        For an issuer, the holders of its reserves.
     withdrawal_cap_usd_day : float or None
-        Most that can be withdrawn in a day, USD.
+        Maximum amount that can be withdrawn in a day, USD.
     """
 
     id: str
@@ -95,11 +95,11 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     assets, parties : dict
-        By id.
+        Assets and parties by id.
     pd_by_rating : dict of str to float
         One-year default probability by rating, floored and monotone, with ``unrated``.
     default_asset, default_party
-        What an unknown name is assumed to be.
+        Defaults for an unknown name.
     """
 
     assets: dict[str, Asset]
@@ -109,12 +109,12 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     default_party: Party = Party(id="?", kind="exchange")
 
     def asset(self, name: str) -> Asset:
-        """The asset `name`, or conservative defaults under that name."""
+        """Return the asset `name`, or conservative defaults under that name."""
         found = self.assets.get(name)
         return found or msgspec.structs.replace(self.default_asset, id=name)
 
     def party(self, name: str) -> Party:
-        """The party `name`, or conservative defaults under that name."""
+        """Return the party `name`, or conservative defaults under that name."""
         found = self.parties.get(name)
         return found or msgspec.structs.replace(self.default_party, id=name)
 
@@ -129,11 +129,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     scope_kind : str
         ``counterparty``, ``issuer``, ``bank``, ``asset``, ``book``, ``group`` or ``firm``.
     subject : str
-        Which one; ``*`` for each that has no limit of its own.
+        Name of the subject; ``*`` for each subject without a limit of its own.
     hard_usd : float
-        Never to be exceeded, USD, on the sum of absolute exposures.
+        Maximum sum of absolute exposures, USD.
     warning_share : float
-        Share of `hard_usd` from which to warn, 0..1.
+        Share of `hard_usd` from which the limit warns, 0..1.
     """
 
     id: str
@@ -144,7 +144,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """``limits.toml``: the firm's equity and its limits."""
+    """The firm's equity and its limits (``limits.toml``)."""
 
     equity_usd: Positive
     limits: tuple[Limit, ...]

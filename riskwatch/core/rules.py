@@ -1,9 +1,9 @@
-"""Static rules as data: generation 0, always on, and the prior of generation 1.
+"""Static rules as data: generation 0, which is always on, and the prior of generation 1.
 
-A rule watches one *kind* of scope. Each of its conditions compares one feature with a
-threshold; ``severity = max(value / at)`` over the conditions. The rule fires when the severity
-stays at or above 1 for `dwell_s` **and** for `observations` fresh observations, and lets go
-when it stays below `exit` for `exit_dwell_s`. Missing values neither confirm nor clear.
+A rule applies to one *kind* of scope. Each of its conditions compares one feature with a threshold;
+``severity = max(value / at)`` over the conditions. The rule fires if the severity stays at or above
+1 for `dwell_s` **and** for `observations` fresh observations. It ends if the severity stays below
+`exit` for `exit_dwell_s`. Missing values neither confirm nor clear it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """``feature >= at`` with the unit it is measured in (bp, s, USD, share, count)."""
+    """The condition ``feature >= at``, with its unit (bp, s, USD, share, count)."""
 
     feature: str
     at: Positive
@@ -37,21 +37,21 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     scope_kind : str
         ``asset``, ``venue-asset``, ``counterparty``, ``book`` or ``firm``.
     state : State
-        The state it asks for.
+        The state it requests.
     any : tuple of Condition
-        Conditions, any of which fires it.
+        Conditions; any of them fires the rule.
     unless_cause : tuple of Cause
-        Causes under which it holds still (a feed's fault is not the coin's).
+        Causes under which the rule does not advance (a feed's fault is not the asset's).
     dwell_s : float
-        How long the condition must hold in event time, seconds.
+        How long the condition must be met in event time, seconds.
     observations : int
-        How many fresh observations must confirm it (dwell in bars).
+        Number of fresh observations that must confirm it (dwell in bars).
     exit : float
-        Severity below which it may let go, under 1.
+        Severity below which the rule may end, under 1.
     exit_dwell_s : float
-        How long it must stay there, seconds.
+        How long the severity must stay below `exit`, seconds.
     text : str
-        Plain words with ``{value}``, ``{at}``, ``{unit}``, ``{scope}``.
+        Sentence with ``{value}``, ``{at}``, ``{unit}``, ``{scope}``.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     text: str = "{scope}: {feature} is {value} {unit}, limit {at} {unit}"
 
     def severity(self, features: Mapping[str, float]) -> tuple[float, Condition | None]:
-        """Largest value ÷ threshold over the conditions that have a value.
+        """Return the largest value ÷ threshold over the conditions that have a value.
 
         Returns
         -------
@@ -96,5 +96,5 @@ class RulePack(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...]
 
     def of(self, scope_kind: str) -> tuple[Rule, ...]:
-        """Rules of one kind of scope, in file order."""
+        """Return the rules of one kind of scope, in file order."""
         return tuple(r for r in self.rules if r.scope_kind == scope_kind)

@@ -1,10 +1,10 @@
 """Scopes of the kill switch, their precedence, and the digest of a table of them.
 
-Client and server compute what holds for an order here and nowhere else. An order is bound by the
-firm, its book, its counterparty, each of its assets, and each of them at that counterparty. Of
-all these **the strictest state wins**: no scope can weaken another. Precedence (firm over book
-over counterparty over asset over venue-asset) decides between equals alone: which scope, and so
-which decision and reason, an answer names.
+Only this module computes which state applies to an order; client and server both use it. An order
+is bound by the firm, its book, its counterparty, each of its assets, and each of these assets at
+that counterparty. Of all these scopes **the strictest state applies**: no scope can weaken another.
+Precedence (firm, book, counterparty, asset, venue-asset) decides only between equal states: it
+selects the scope, and so the decision and the reason, that a result names.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ COUNTERPARTY: Final = "counterparty"
 ASSET: Final = "asset"
 VENUE_ASSET: Final = "venue-asset"
 KINDS: Final = (FIRM, BOOK, COUNTERPARTY, ASSET, VENUE_ASSET)
-"""Kinds of scopes, the one that takes precedence first."""
+"""Kinds of scopes, in precedence."""
 Assets = str | tuple[str, ...] | None
 """One asset, several (the base and the quote of a pair), or none."""
 _NAME: Final = re.compile(r"[^\s/:\x00-\x1f\x7f]{1,64}")
-"""Name of a book, counterparty or asset, as events spell it."""
+"""Pattern of the name of a book, counterparty or asset in events."""
 _CACHED: Final = 4_096
-"""Scopes whose parts are remembered: more than a firm has."""
+"""Number of parsed scopes in the cache: more than a firm has."""
 
 
 class Scope(tuple[str, str, str]):
-    """A scope in its parts: kind, name, and of a venue-asset its asset."""
+    """A parsed scope: its kind, its name, and for a venue-asset its asset."""
 
     __slots__ = ()
 
@@ -57,12 +57,12 @@ class Scope(tuple[str, str, str]):
 
 @lru_cache(maxsize=_CACHED)
 def parse(scope: str) -> Scope:
-    """Take a scope apart.
+    """Parse a scope.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If the text is not a scope.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def parse(scope: str) -> Scope:
 
 
 def is_scope(scope: str) -> bool:
-    """Whether a switch can stand on it: a scope whose names are names as events spell them.
+    """Whether a text is a scope that can have a switch: its names are valid names of events.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def is_scope(scope: str) -> bool:
 
 
 def kind_of_scope(scope: str) -> str:
-    """Kind of a scope; of what is none (an issuer, a worker), what stands before the colon.
+    """Return the kind of a scope; for other subjects (an issuer, a worker) the text before ``:``.
 
     Examples
     --------
@@ -113,12 +113,12 @@ def kind_of_scope(scope: str) -> str:
 
 
 def precedence(scope: str) -> int:
-    """Place of a scope's kind in :data:`KINDS`, 0 for the firm.
+    """Return the position of a scope's kind in :data:`KINDS`, 0 for the firm.
 
     Raises
     ------
     ValueError
-        If it is no scope.
+        If the text is not a scope.
     """
     return KINDS.index(parse(scope).kind)
 
@@ -126,7 +126,7 @@ def precedence(scope: str) -> int:
 def scopes_of(
     *, book: str | None = None, counterparty: str | None = None, asset: Assets = None
 ) -> tuple[str, ...]:
-    """All scopes that bind an order, in their precedence.
+    """Return all scopes that bind an order, in precedence.
 
     Examples
     --------
@@ -144,24 +144,24 @@ def scopes_of(
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether some order, of one asset, is bound by both scopes.
+    """Whether an order of one asset exists that both scopes bind.
 
     Raises
     ------
     ValueError
-        If one of them is none.
+        If one of the texts is not a scope.
 
     Examples
     --------
     >>> overlap("asset:USDC", "venue-asset:kraken/USDC"), overlap("asset:USDC", "asset:USDT")
     (True, False)
     """
-    asks = _asked(one)
-    return all(asks.get(what, name) == name for what, name in _asked(other).items())
+    required = _required_names(one)
+    return all(required.get(what, name) == name for what, name in _required_names(other).items())
 
 
-def _asked(scope: str) -> dict[str, str]:
-    """What an order must be about for a scope to bind it."""
+def _required_names(scope: str) -> dict[str, str]:
+    """Return the names that an order must have for a scope to bind it, by kind."""
     kind, name, asset = parse(scope)
     if kind == VENUE_ASSET:
         return {COUNTERPARTY: name, ASSET: asset}
@@ -175,14 +175,14 @@ def strictest_scope(
     counterparty: str | None = None,
     asset: Assets = None,
 ) -> tuple[str, State]:
-    """Scope and state that hold for an order: the strictest; of equals, the one that precedes.
+    """Return the scope and state that apply to an order: the strictest, of equals the first.
 
     Parameters
     ----------
     states : mapping of str to State
-        Effective state by scope; one that is not in it is NORMAL.
+        Effective state by scope; a missing scope is NORMAL.
     book, counterparty, asset : str or None
-        What the order touches.
+        Book, counterparty and assets of the order.
 
     Examples
     --------
@@ -192,18 +192,18 @@ def strictest_scope(
     >>> strictest_scope(states, book="arb", asset="USDC")
     ('book:arb', <State.HALT: 'HALT'>)
     """
-    index = ScopeIndex(_Bare(scope, state) for scope, state in states.items())
+    index = ScopeIndex(_ScopeState(scope, state) for scope, state in states.items())
     found = index.find(book, counterparty, asset)
     return (FIRM, State.NORMAL) if found is None else (found.scope, found.state)
 
 
 def covering_scopes(scope: str) -> tuple[str, ...]:
-    """Scopes that bind everything that a scope binds, itself among them, in their precedence.
+    """Return the scopes that bind every order that a scope binds, itself included, in precedence.
 
     Raises
     ------
     ValueError
-        If it is no scope.
+        If the text is not a scope.
 
     Examples
     --------
@@ -219,23 +219,23 @@ def covering_scopes(scope: str) -> tuple[str, ...]:
 
 
 class RankedScope(Protocol):
-    """What an :class:`ScopeIndex` holds: anything that has a scope and a rank."""
+    """A row of a :class:`ScopeIndex`: any object with a scope and a rank."""
 
     @property
     def scope(self) -> str:
-        """Which scope."""
+        """The scope."""
         ...
 
     @property
     def rank(self) -> int:
-        """How strict, as :attr:`State.rank`."""
+        """Strictness, as in :attr:`State.rank`."""
         ...
 
 
 RankedScopeT = TypeVar("RankedScopeT", bound=RankedScope)
 
 
-class _Bare:
+class _ScopeState:
     """A scope and its state."""
 
     def __init__(self, scope: str, state: State) -> None:
@@ -245,19 +245,19 @@ class _Bare:
 
 
 class ScopeIndex(Generic[RankedScopeT]):
-    """A table of scopes, arranged so that an order's strictest row is found in a few look-ups.
+    """An index of scopes that finds an order's strictest row in a few look-ups.
 
-    Rows of rank 0 are left out: they hold for no order.
+    Rows of rank 0 are left out, because they restrict no order.
 
     Parameters
     ----------
     rows : iterable
-        One per scope.
+        One row per scope.
 
     Raises
     ------
     ValueError
-        If a row's scope is none.
+        If a row's scope is not valid.
     """
 
     __slots__ = ("_assets", "_books", "_firm", "_parties", "_venues", "empty")
@@ -269,7 +269,7 @@ class ScopeIndex(Generic[RankedScopeT]):
         self._assets: dict[str, RankedScopeT] = {}
         self._venues: dict[str, dict[str, RankedScopeT]] = {}
         self.empty = True
-        """Whether nothing is restricted or watched."""
+        """Whether no scope is restricted or at WATCH."""
         for row in rows:
             at = parse(row.scope)
             if row.rank:
@@ -288,7 +288,7 @@ class ScopeIndex(Generic[RankedScopeT]):
     def find(
         self, book: str | None, counterparty: str | None, asset: Assets = None
     ) -> RankedScopeT | None:
-        """Row that prevails for an order; ``None`` if all that it touches is NORMAL."""
+        """Return the strictest row that binds an order; ``None`` if all its scopes are NORMAL."""
         best = self._firm
         rank = 0 if best is None else best.rank
         row = self._books.get(book) if book is not None else None
@@ -315,7 +315,7 @@ class ScopeIndex(Generic[RankedScopeT]):
     def find_all(
         self, book: str | None, counterparty: str | None, asset: Assets = None
     ) -> list[RankedScopeT]:
-        """Every row that binds an order, in precedence."""
+        """Return every row that binds an order, in precedence."""
         assets = () if asset is None else (asset,) if isinstance(asset, str) else asset
         here = {} if counterparty is None else self._venues.get(counterparty, {})
         found = [
@@ -329,9 +329,9 @@ class ScopeIndex(Generic[RankedScopeT]):
 
 
 def table_digest(rows: Iterable[tuple[str, str, str]]) -> str:
-    """Digest of (scope, effective state, decision id), whatever their order; 32 hex digits.
+    """Return the digest of rows (scope, effective state, decision id) in any order; 32 hex digits.
 
-    A heartbeat carries it, and a client that computes the same holds the same table.
+    A heartbeat carries it. A client that computes the same digest has the same table.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""What a stage is: a deterministic state machine over rows.
+"""The stage protocol: a deterministic state machine over rows.
 
-A stage holds configuration only. Its state is passed in, is made of rows (one per entity), and
-knows which rows changed since they were last collected, so that the runner writes dirty rows
-only. ``step`` may not read a clock, a file, the environment, a random source, or the order of a
-set; ``tests/unit/test_walls.py`` holds `core` to that.
+A stage holds configuration only. Its state is passed in. The state consists of rows, one per
+entity, and tracks which rows changed since they were last collected, so that the runner writes only
+these. ``step`` may not read a clock, a file, the environment, a random source, or the order of a
+set; ``tests/unit/test_walls.py`` enforces this for `core`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 Row = bytes
 RowChanges = dict[str, Row | None]
-"""Row key to its new bytes, or ``None`` where the row is gone."""
+"""New bytes by row key; ``None`` if the row is deleted."""
 
 FORMAT = 1
 """Version of the rows' format, stored beside them; :mod:`riskwatch.core.migration` raises it."""
@@ -23,7 +23,7 @@ _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
 
 
 def encode_row(value: object) -> Row:
-    """Bytes of a state row: JSON with sorted keys, so equal states are equal bytes.
+    """Return the bytes of a state row: JSON with sorted keys, so that equal states are equal bytes.
 
     Examples
     --------
@@ -37,11 +37,11 @@ class StageState(Protocol):
     """State of a stage, as rows."""
 
     def drain(self) -> RowChanges:
-        """Rows that changed since the last call, keys sorted."""
+        """Return the rows that changed since the last call, keys sorted."""
         ...
 
     def load(self, rows: dict[str, Row]) -> None:
-        """Become the state that these rows describe. Called once, before the first step."""
+        """Load the state from its rows; called once, before the first step."""
         ...
 
 
@@ -51,10 +51,10 @@ OutputT = TypeVar("OutputT")
 
 
 class Stage(Protocol[State_contra, Event_contra, OutputT]):
-    """``step(state, event) -> outputs``; mutates `state` and nothing else."""
+    """A stage: ``step(state, event) -> outputs``, which changes only `state`."""
 
     name: str
 
     def step(self, state: State_contra, event: Event_contra) -> list[OutputT]:
-        """Apply one event. A bad event is an output, never an exception."""
+        """Apply one event; a bad event produces an output, never an exception."""
         ...

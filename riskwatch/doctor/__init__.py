@@ -1,8 +1,8 @@
-"""``riskwatch doctor``: whether everything is there that workers need, and as it should be.
+"""The checks of ``riskwatch doctor``: whether everything that workers need is present and right.
 
-A check is a generator of findings in one of the groups of this package; to add one, yield one
-more. A group runs in a thread of its own, for a server that does not answer must not keep the
-others waiting.
+Each module of this package is a group of checks, and yields findings. To add a check, yield one
+more finding. Each group runs in a thread of its own, so that a server without an answer does not
+delay the other groups.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Group = Callable[[ProcessSettings, Facts], Iterator[Finding]]
 
 ANSWER_S: Final = 6.0
-"""Most seconds to wait for the next finding of a group; servers are given 5."""
+"""Longest wait for the next finding of a group, seconds; servers have 5."""
 GROUPS: Final[tuple[tuple[str, Group], ...]] = (
     ("machine", local.findings),
     ("database", store.findings),
@@ -36,17 +36,17 @@ __all__ = ["Finding", "examine"]
 
 
 def examine(settings: ProcessSettings) -> Iterator[Finding]:
-    """Look at everything, and say what was found as soon as it is known.
+    """Run all checks, and yield each finding as soon as it is known.
 
     Parameters
     ----------
-    settings : Settings
-        Of the environment that workers run in.
+    settings : ProcessSettings
+        Settings of the environment in which workers run.
 
     Yields
     ------
     Finding
-        In a fixed order. Nothing is raised, and nothing is changed anywhere.
+        Findings in a fixed order. The function raises nothing and changes nothing.
     """
     facts = Facts()
     running = [(name, _start(group, settings, facts)) for name, group in GROUPS]
@@ -57,12 +57,12 @@ def examine(settings: ProcessSettings) -> Iterator[Finding]:
         except Empty:
             do = "see whether it hangs, and whether a firewall swallows what is sent to it"
             yield Finding(name, "fail", f"no answer within {ANSWER_S:.0f} s", do)
-    # What needs both the database and the broker comes when both were asked.
+    # The lag needs the facts of both the database and the broker.
     yield from broker.lag_findings(facts)
 
 
 def _start(group: Group, settings: ProcessSettings, facts: Facts) -> Queue[Finding | None]:
-    """Run a group; its findings come through the queue, ``None`` last."""
+    """Run a group in a thread. Its findings come through the queue, ``None`` last."""
     found: Queue[Finding | None] = Queue()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The broker: reachable, with the topics of the contract; how far workers are behind."""
+"""Checks of the broker: whether it answers and has the right topics, and the lag of workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from riskwatch.worker.settings import ProcessSettings
 
 LAG_WARNING: Final = 10_000
-"""Records behind that are worth a look; a worker does as many in a second."""
+"""Lag that causes a warning, records. A worker applies as many in a second."""
 CONSUMED_TOPICS: Final = tuple(
     topic for topic in TOPICS.values() if topic.role in ("input", "internal")
 )
@@ -24,7 +24,7 @@ _SHOWN: Final = 5
 
 
 def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
-    """Look at the cluster and at its topics."""
+    """Yield the findings about the cluster and its topics."""
     try:
         connection = settings.connection
         with admin(connection) as client:
@@ -47,13 +47,13 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
             [(topic.name, n) for topic in CONSUMED_TOPICS for n in range(topic.partitions)],
         )
     except BrokerError as error:
-        # Missing partitions were told above.
+        # The finding about topics above names missing partitions.
         if not wrong:
             yield Finding("topics", "fail", str(error), "see the log of the broker")
 
 
 def topic_finding(wrong: list[str]) -> Finding:
-    """Tell what is different from the contract.
+    """Return the finding about differences from the table of topics.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def topic_finding(wrong: list[str]) -> Finding:
 
 
 def lag_findings(facts: Facts) -> Iterator[Finding]:
-    """How far the workers are behind, per topic, where both sides are known."""
+    """Yield the lag of the workers per topic, if database and broker are known."""
     if facts.positions is None or facts.bounds is None:
         return
     for topic in CONSUMED_TOPICS:

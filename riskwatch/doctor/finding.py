@@ -1,4 +1,4 @@
-"""What a check found, and what one group tells another."""
+"""The finding of a check, and the facts that groups share."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ SKEW_FAIL_S: Final = 5.0
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
     check : str
-        What.
+        Name of the check.
     status : {"ok", "warn", "fail"}
-        ``warn``: workers run, and somebody should look. ``fail``: workers cannot do their work.
+        ``warn``: workers run, but a person should look. ``fail``: workers cannot work.
     seen : str
-        What was there, in one line.
+        What was found, in one line.
     do : str
-        What to do about it; empty where there is nothing to do.
+        What to do about it; empty if there is nothing to do.
     """
 
     check: str
@@ -35,7 +35,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Facts:
-    """What was learned on the way; ``None`` where nothing was.
+    """Facts that one group finds and another needs; ``None`` while unknown.
 
     Attributes
     ----------
@@ -50,23 +50,23 @@ class Facts:
 
 
 def skew(check: str, theirs_s: float, before_s: float, after_s: float) -> Finding:
-    """Compare a server's clock with ours.
+    """Return the finding about the difference between a server's clock and this machine's.
 
     Parameters
     ----------
     check : str
         Name of the finding.
     theirs_s : float
-        What the server said, seconds since 1970.
+        Time of the server, seconds since 1970.
     before_s, after_s : float
-        Our clock before it was asked, and after it answered.
+        Time of this machine before the request, and after the answer, seconds since 1970.
 
     Examples
     --------
     >>> skew("clock of x", 107.5, 100.0, 100.2).status, skew("clock of x", 100.9, 100, 101).status
     ('fail', 'ok')
     """
-    # The answer was made at some time in between: only what is outside is surely a difference.
+    # The server answered between the two times; only a time outside of them is a difference.
     off = max(before_s - theirs_s, theirs_s - after_s, 0.0)
     ahead = "ahead of" if theirs_s > after_s else "behind"
     seen = f"{off:.3f} s {ahead} this machine" if off else "the same as this machine's"

@@ -1,4 +1,4 @@
-"""What does not need a server: versions and configuration."""
+"""Checks that need no server: versions and configuration."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LIBRARIES: Final = (
     "sqlalchemy", "psycopg", "kafka-python", "faust-streaming", "redis", "msgspec", "river",
     "scikit-learn", "prometheus-client",
 )  # fmt: skip
-"""Libraries whose version can change what happens."""
+"""Libraries whose version can change results."""
 OLDEST_PYTHON: Final = (3, 11)
 NEWEST_PYTHON: Final = (3, 13)
 """Newest Python that this build is tested with."""
 
 
 def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
-    """Versions, then the configuration."""
+    """Yield the findings about versions, then about the configuration."""
     del facts
     yield python_finding(sys.version_info[:3])
     yield library_finding(LIBRARIES)
@@ -43,7 +43,7 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
 
 
 def python_finding(found: tuple[int, ...]) -> Finding:
-    """Say whether this Python is one that riskwatch is tested with.
+    """Return the finding about the version of Python.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def python_finding(found: tuple[int, ...]) -> Finding:
 
 
 def library_finding(names: tuple[str, ...]) -> Finding:
-    """Versions of libraries, as they are installed."""
+    """Return the finding about the installed versions of libraries."""
     have, lack = [], []
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""The Redis mirror: reachable, with a heartbeat, without eviction; its clock."""
+"""Checks of the Redis mirror: whether it answers, its clock, its eviction and its heartbeat."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MIRROR: Final = "mirror"
 
 
 def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
-    """Look at Redis, if there is to be one."""
+    """Yield the findings about Redis, if a mirror is configured."""
     del facts
     if settings.redis is None:
         yield Finding(_MIRROR, "ok", "none is wanted: RISKWATCH_REDIS is not set")
@@ -53,16 +53,16 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
 
 
 def heartbeat_finding(row: dict[bytes, bytes], now: datetime) -> Finding:
-    """Say whether readers of the mirror may rely on it."""
+    """Return the finding about the heartbeat of the mirror."""
     check = "mirror's heartbeat"
     if not row:
         do = "see whether `riskwatch run risk` leads, and what it logs about the mirror"
         return Finding(check, "warn", "none: readers see HALT", do)
-    beat = layout.decode_field(row.get(layout.VALUE.encode()), layout.MirrorHeartbeat)
-    if beat is None:
+    heartbeat = layout.decode_field(row.get(layout.VALUE.encode()), layout.MirrorHeartbeat)
+    if heartbeat is None:
         return Finding(check, "fail", "it cannot be read", "see who else writes to this Redis")
-    left = (beat.valid_until - now).total_seconds()
-    who = f"of {beat.worker}, epoch {beat.epoch}"
+    left = (heartbeat.valid_until - now).total_seconds()
+    who = f"of {heartbeat.worker}, epoch {heartbeat.epoch}"
     if left <= 0:
         do = "see whether `riskwatch run risk` leads, and whether clocks agree"
         return Finding(check, "warn", f"{who}, not valid since {-left:.0f} s: readers see HALT", do)

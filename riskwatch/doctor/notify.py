@@ -1,4 +1,4 @@
-"""Routes to people: whether each leads somewhere, and what does not arrive."""
+"""Checks of notification routes: whether each has an endpoint, and undelivered notifications."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from riskwatch.worker.settings import ProcessSettings
 
 LATE_AFTER: Final = timedelta(minutes=5)
-"""What waits for longer is worth a look."""
+"""Wait of a notification that causes a warning."""
 RECENT_DEAD: Final = timedelta(days=1)
-"""Dead letters of this time are told."""
+"""Age up to which given-up notifications are reported."""
 _N: Final = NOTICE.c
 
 
 def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
-    """Look at the routes. Nothing is sent."""
+    """Yield the findings about the routes. Nothing is sent."""
     del facts
     folder = settings.config or paths.rules_folder()
     try:
@@ -53,7 +53,7 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
 
 
 def undelivered_findings(conn: Connection, now: datetime) -> Finding:
-    """Tell what waits for long, and what was given up lately."""
+    """Return the finding about notifications that wait for long or were given up."""
     late = select(func.count()).where(_N.status == WAITING, _N.made_ts < now - LATE_AFTER)
     gone = select(func.count()).where(_N.status == DEAD, _N.done_ts >= now - RECENT_DEAD)
     waits, dead = conn.execute(late).scalar_one(), conn.execute(gone).scalar_one()

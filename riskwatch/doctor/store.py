@@ -1,4 +1,4 @@
-"""The database: reachable, of this build's schema, writable; leases, refusals, faults, clock."""
+"""Checks of the database: schema, write access, clock, leases, dead letters and faults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DATABASE: Final = "database"
 
 
 def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
-    """Look at the database, and no further than it lets us."""
+    """Yield the findings about the database, as far as it can be read."""
     try:
         engine = open_engine(settings.database, readonly=True)
     except StoreError as error:
@@ -87,7 +87,7 @@ def _writable(engine: Engine, settings: ProcessSettings) -> Finding:
 
 
 def _refuses(engine: Engine, settings: ProcessSettings) -> str:
-    """Why nothing can be written, empty if it can. Nothing is tried."""
+    """Return why the database cannot be written; empty if it can. Nothing is written."""
     if engine.dialect.name == "sqlite":
         file = Path(engine.url.database or "").resolve()
         closed = [str(path) for path in (file, file.parent) if not os.access(path, os.W_OK)]
@@ -129,9 +129,9 @@ def _faults(engine: Engine, conn: Connection) -> Finding:
     check, f = "stage faults", STAGE_FAULT.c
     found = []
     for worker in conn.execute(select(f.worker).distinct().order_by(f.worker)).scalars():
-        aside = quarantines(engine, worker)
+        quarantined = quarantines(engine, worker)
         found += [
-            (x, worker) for x in faults(engine, worker) if (x.stream, x.position) not in aside
+            (x, worker) for x in faults(engine, worker) if (x.stream, x.position) not in quarantined
         ]
     if not found:
         return Finding(check, "ok", "none")
@@ -162,7 +162,7 @@ def _leases(engine: Engine, workers: list[str], lease_s: float) -> Iterator[Find
             seen = f"led by {who}, renewed {max(found.idle_s, 0.0):.1f} s ago"
             yield Finding(f"lease of {worker}", "ok", seen)
             continue
-        released = found.idle_s > _YEAR_S  # a lease that is let go is dated long ago
+        released = found.idle_s > _YEAR_S  # a released lease has a date long ago
         since = "it was let go" if released else f"not renewed for {found.idle_s:.0f} s"
         do = "see why no process of this worker runs"
         yield Finding(f"lease of {worker}", "warn", f"nobody leads; last {who}, {since}", do)

@@ -1,1 +1,1 @@
-"""Everything that touches the outside: configuration, files, the runner, publication."""
+"""The runner and what it drives: pipeline, batches, files, replay, publication and retries."""

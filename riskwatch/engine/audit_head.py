@@ -1,4 +1,4 @@
-"""The head of the audit chain, told to the world every minute: what is cut off later shows."""
+"""Read, log and publish the head of a worker's audit chain; a chain that is cut later shows."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 HEAD_INTERVAL_US: Final = MINUTE
 WAIT_MS: Final = 10_000
-"""How long a broker may be silent while heads are read, milliseconds."""
+"""Longest wait for an answer of the broker while heads are read, milliseconds."""
 
 log = structlog.get_logger("riskwatch.audit")
 
 
 def read_head(engine: Engine, worker: str, epoch: int, now_us: int) -> Head:
-    """Read how far a worker's chain reaches.
+    """Read the sequence number and digest of the last entry of a worker's audit chain.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def read_head(engine: Engine, worker: str, epoch: int, now_us: int) -> Head:
 
 
 def head_record(head: Head, now_us: int) -> OutboxRecord:
-    """Make the record of a head; like a heartbeat, it passes by the outbox."""
+    """Return the record of a head. It is published without the outbox, as a heartbeat is."""
     return OutboxRecord(head.seq, TOPIC, head.worker, encode_head(head), moment(now_us))
 
 
@@ -58,12 +58,12 @@ def log_head(head: Head) -> None:
 
 
 def published_heads(connection: KafkaConnection) -> list[Head]:
-    """Read every head that the topic still has, in the order in which they were published.
+    """Return every head that the topic still holds, in the order of publication.
 
     Raises
     ------
     BrokerError
-        If the broker cannot be reached, the topic is missing, or a record is no head.
+        If the broker cannot be reached, the topic is missing, or a record is not a head.
     """
     wait_s = WAIT_MS / 1_000
     consumer = open_consumer(
@@ -80,7 +80,7 @@ def published_heads(connection: KafkaConnection) -> list[Head]:
 
 
 def _values(consumer: Any, topic: str) -> list[bytes]:
-    """Read the one partition of a topic from where it begins to where it ends now."""
+    """Read the single partition of a topic from its beginning to its present end."""
     if topic not in consumer.topics():
         raise BrokerError(f"{topic} is missing: run `riskwatch topics create`")
     partition = TopicPartition(topic, 0)

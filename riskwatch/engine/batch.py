@@ -1,4 +1,4 @@
-"""The batch in the making: what happened since the last commit, numbered as it happened."""
+"""Build a batch: collect and number everything that happened since the last commit."""
 
 from __future__ import annotations
 
@@ -36,25 +36,22 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import ResumePoint
 
 
-# A batch that was committed: what it was.
-
-
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What one commit was.
+    """The result of one commit.
 
     Attributes
     ----------
     counts : dict of str to int
-        Records ``read``, ``applied``, ``duplicate``, ``rejected``.
+        Numbers of records ``read``, ``applied``, ``duplicate`` and ``rejected``.
     rejects : dict
-        Refused records by (stream, reason).
+        Number of refused records by (stream, reason).
     records : list of OutboxRecord
-        What was to be published.
+        Records of the batch for publication.
     rows : dict of str to RowChanges
         State rows that changed, per stage.
     commit_s, publish_s : float
-        Seconds of the transaction, and of publication.
+        Duration of the transaction and of the publication, seconds.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -66,34 +63,35 @@ class CommitResult:
 
 
 def is_empty(batch: Batch) -> bool:
-    """Whether a batch has nothing to write but the counts."""
+    """Whether a batch writes nothing but the counts."""
     lists = (batch.offsets, batch.journal, batch.outputs, batch.forwards, batch.dead_letters)
     return not (batch.rows or batch.published_seq or any(lists))
 
 
 FIRST_SEQ: Final = 1
-"""Sequence number of a worker's first output: 0 says that nothing was published."""
+"""Sequence number of a worker's first output. 0 means that nothing was published."""
 _READINGS: Final = next(t.name for t in TOPICS.values() if CounterpartyReading in t.carries)
 
 
 class BatchBuilder:
-    """Collects outputs, journal and dead letters; numbers go on from batch to batch.
+    """Collects outputs, journal entries and dead letters; numbering continues across batches.
 
     Parameters
     ----------
     worker : str
-        Whose batches.
+        Name of the worker that writes the batches.
+    resumed : ResumePoint
+        State from which numbers and counts continue.
     relay : bool
         Whether outputs go through the outbox.
     dead_letters : bool
-        Whether what is refused goes through it, too, to the dead-letter topic of its stream.
-    resumed : Resumed
-        Where numbers and counts go on.
+        Whether refused records go through the outbox, too, to the dead-letter topic of their
+        stream.
 
     Attributes
     ----------
     counts : Counts
-        Cumulative, with what is not committed yet.
+        Cumulative counts, with records that are not committed yet.
     us : int
         Event time reached, microseconds; 0 before the first event.
     """
@@ -115,13 +113,13 @@ class BatchBuilder:
         self._dead: list[DeadLetter] = []
 
     def advance(self, us: int) -> None:
-        """Move the event time there, unless it is there already."""
+        """Advance the event time to `us`, microseconds. It never moves back."""
         self.us = max(self.us, us)
 
     def refuse(self, record: InputRecord, reason: RejectReason, detail: str) -> None:
-        """Count a record as rejected and keep its bytes."""
+        """Count a record as rejected and store its bytes as a dead letter."""
         self.counts.rejected += 1
-        letter = DeadLetter(
+        dead_letter = DeadLetter(
             stream=record.stream,
             position=record.position,
             reason=reason,
@@ -131,9 +129,9 @@ class BatchBuilder:
             headers=record.headers,
             us=self.us,
         )
-        self._dead.append(letter)
+        self._dead.append(dead_letter)
         if self._dead_letters and has_dead_letter_topic(record.stream):
-            self._forwards.append(dead_letter_record(letter, self._worker, self._seq, self.us))
+            self._forwards.append(dead_letter_record(dead_letter, self._worker, self._seq, self.us))
             self._seq += 1
 
     def skip_tick(self, number: int, us: int, why: str) -> None:
@@ -146,9 +144,9 @@ class BatchBuilder:
         self._dead.append(DeadLetter(TICKS, number, reason, detail, b"", us=us))
 
     def journal(self, facts: Iterable[Any], record: InputRecord | None) -> None:
-        """Keep inputs: the record's event by its bytes, ticks and readings as encoded.
+        """Add inputs to the journal: the event of `record` by its bytes, all others encoded.
 
-        A command is kept with its arrival: whether it was fresh depends on that.
+        A command is encoded with its arrival time, because its freshness depends on that time.
         """
         for fact in facts:
             if record is not None and isinstance(fact, Command):
@@ -161,12 +159,12 @@ class BatchBuilder:
             self._journal_seq += 1
 
     def put(self, outputs: Iterable[Output | Reading]) -> None:
-        """Number what leaves the worker.
+        """Number outputs and readings that leave the worker, and add them to the batch.
 
         Raises
         ------
         StoreError
-            If a reading can go nowhere: no stage here takes it, and no topic carries it.
+            If no stage of the worker takes a reading and no topic carries it.
         """
         for output in outputs:
             if isinstance(output, Output):
@@ -181,7 +179,7 @@ class BatchBuilder:
     def batch(
         self, rows: dict[str, RowChanges], offsets: list[StreamOffset], published_seq: int
     ) -> Batch:
-        """Make a batch of everything since the last; the draft is empty afterwards."""
+        """Return a batch of everything since the last one. The builder is empty afterwards."""
         batch = Batch(
             worker=self._worker,
             epoch=self._epoch,
@@ -201,7 +199,7 @@ class BatchBuilder:
 
 
 def counts_since(now: Counts, before: Counts) -> dict[str, int]:
-    """Count what lies between two cumulative counts.
+    """Return the difference of two cumulative counts.
 
     Examples
     --------

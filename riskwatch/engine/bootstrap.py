@@ -1,7 +1,7 @@
-"""The composition root: the one place in which stages, models and configuration are put together.
+"""The composition root: it builds stages, models and configuration into pipelines.
 
-A worker is a :class:`~riskwatch.engine.pipeline.Pipeline` of the stages that it hosts. To add a
-stage, give it a slot here; to add a model, name it in ``models.toml``.
+A worker runs a :class:`~riskwatch.engine.pipeline.Pipeline` of the stages that it hosts. To add a
+stage, add a slot here. To add a model, name it in ``models.toml``.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ def configuration(directory: Path | None = None) -> Config:
     Raises
     ------
     ConfigError
-        With file, dotted key, what was expected and what was found.
+        If a value is wrong. It names the file, the dotted key, the expected and the found value.
     """
     return load(directory or paths.rules_folder())
 
 
 def ledger_slot(config: Config) -> StageSlot:
-    """Make the ledger stage in its place."""
+    """Return the slot of the ledger stage."""
     return StageSlot(LedgerStage(config.policy.ledger), LedgerState(), (*LEDGER_EVENTS, Tick))
 
 
 def market_slot(config: Config) -> StageSlot:
-    """Make the market stage in its place."""
+    """Return the slot of the market stage."""
     stage = MarketStage(config.policy.market, config.reference)
     return StageSlot(stage, MarketState(), (*MARKET_EVENTS, Tick), journal=True)
 
 
 def risk_slot(config: Config, scorer: Scorer | None = None) -> StageSlot:
-    """Make the risk stage, with its models (or another `scorer`) and who may command it."""
+    """Return the slot of the risk stage, with its models (or `scorer`) and its operators."""
     stage = RiskStage(
         config.policy.risk,
         config.reference,
@@ -67,24 +67,24 @@ def risk_slot(config: Config, scorer: Scorer | None = None) -> StageSlot:
         scorer or Ensemble(config.policy.models),
         Ed25519Verifier(config.operators),
     )
-    heard = (CounterpartyReading, PartitionFault, MarketReading)
-    takes = (*heard, Credit, LegalEntity, NettingSet, Command, Tick)
+    readings = (CounterpartyReading, PartitionFault, MarketReading)
+    takes = (*readings, Credit, LegalEntity, NettingSet, Command, Tick)
     return StageSlot(stage, stage.fresh(), takes, journal=True)
 
 
 def ledger_pipeline(config: Config) -> Pipeline:
-    """Make what a ledger worker runs."""
+    """Return the pipeline of a ledger worker."""
     return Pipeline([ledger_slot(config)])
 
 
 def risk_pipeline(config: Config) -> Pipeline:
-    """Make what the risk worker runs: market and risk, in one transaction."""
+    """Return the pipeline of the risk worker: market and risk, in one transaction."""
     return Pipeline([market_slot(config), risk_slot(config)])
 
 
 def pipeline(
     config: Config, *, keep_events: bool = False, scorer: Scorer | None = None
 ) -> Pipeline:
-    """All stages in one process, as ``riskwatch replay`` and ``riskwatch demo`` run them."""
+    """Return a pipeline of all stages, as ``riskwatch replay`` and ``riskwatch demo`` run it."""
     slots = (ledger_slot(config), market_slot(config), risk_slot(config, scorer))
     return Pipeline(slots, keep_events=keep_events)

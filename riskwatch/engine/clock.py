@@ -1,9 +1,10 @@
-"""Event-time grid: the ticks of a replay, a function of the events and of nothing else.
+"""The event-time tick grid, and the wall clock of the process.
 
-A tick T comes after every event with ``ts <= T`` (in the order of the merge) and before the
-first with ``ts > T``. In a silence, ticks thin out: every grid point for the first
-:data:`EACH`, one an hour for :data:`HOURS`, then one a day, so that a gap of years between two
-recordings (or one event from the far future) costs thousands of ticks and not millions.
+The ticks of a replay depend on its events and on nothing else. A tick T comes after every event
+with ``ts <= T`` (in the order of the merge) and before the first event with ``ts > T``. Without
+events, ticks become rarer: one per grid point for the first :data:`FINE_TICKS`, then one per hour
+for :data:`HOURLY_TICKS`, then one per day. A gap of years between two recordings, or one event
+from the far future, therefore costs thousands of ticks and not millions.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ if TYPE_CHECKING:
     from riskwatch.core.stage import Row, RowChanges
 
 
-# The clock of this process: the one place of the workers that reads it for the time of day.
+# The wall clock. Workers read the time of day through these two functions only.
 
 
 def wall_us() -> int:
-    """Microseconds since 1970."""
+    """Return the wall-clock time, microseconds since 1970."""
     return time.time_ns() // 1_000
 
 
 def wall() -> datetime:
-    """The time, in UTC."""
+    """Return the wall-clock time in UTC."""
     return datetime.now(UTC)
 
 
 FINE_TICKS: Final = 120
-"""Ticks of a silence that come at every grid point."""
+"""Ticks without an event that come at every grid point."""
 HOURLY_TICKS: Final = 31 * 24
-"""Ticks of a silence that come hourly after that."""
+"""Ticks without an event that come hourly after those."""
 _NEVER: Final = -1
 _ROW: Final = "grid"
 
 
 class TickGridRow(msgspec.Struct, array_like=True):
-    """What is stored of a grid; the attributes of :class:`TickGrid`."""
+    """The stored row of a grid; fields are those of :class:`TickGrid`."""
 
     tick_us: int
     reached: int
@@ -56,7 +57,7 @@ class TickGridRow(msgspec.Struct, array_like=True):
 
 
 class TickGrid:
-    """Says which ticks are due before an event is applied.
+    """Computes the ticks that are due before an event is applied.
 
     Parameters
     ----------
@@ -70,10 +71,10 @@ class TickGrid:
     due : int
         The next tick; -1 before the first event.
     silent : int
-        Ticks since an event last moved the time.
+        Ticks since an event last advanced the time.
     fresh : bool
-        Whether there was an event since the last tick. It is stored like the rest: a worker that
-        is killed in between must not forget that the tick which shows the event is still to come.
+        Whether an event came after the last tick. It is stored with the rest, because a worker
+        that is killed in between must still make the tick that includes the event.
 
     Examples
     --------
@@ -96,10 +97,10 @@ class TickGrid:
         self._stored: Row | None = None
 
     def before(self, us: int) -> Iterator[int]:
-        """Yield ticks due before an event at `us`, then move the time there.
+        """Yield ticks due before an event at `us`, then advance the time to `us`.
 
-        The iterator must be exhausted: the time moves as it goes. A late event brings no tick
-        and moves nothing.
+        The caller must exhaust the iterator, because the time advances while it runs. A late
+        event causes no tick and does not change the time.
         """
         if us <= self.reached:
             self.fresh = True
@@ -112,9 +113,9 @@ class TickGrid:
         self.fresh = True
 
     def through(self, us: int) -> Iterator[int]:
-        """Yield ticks due at or before `us`, none before the first event.
+        """Yield ticks due at or before `us`; none before the first event.
 
-        If the next event is later than `us`, these are ticks that it would have brought.
+        If the next event is later than `us`, it would have caused the same ticks.
         """
         if self.due == _NEVER:
             return
@@ -126,7 +127,7 @@ class TickGrid:
             yield tick
 
     def now(self, us: int) -> Iterator[int]:
-        """Yield ticks due at or before `us`, and one at `us` itself: something cannot wait."""
+        """Yield ticks due at or before `us`, and one at `us` itself for what cannot wait."""
         yield from self.through(us)
         if self.due != _NEVER and us > self.reached:
             self.reached = us
@@ -134,20 +135,20 @@ class TickGrid:
             yield us
 
     def live(self, us: int) -> Iterator[int]:
-        """Yield ticks due at or before `us`, and the grid point at or before it in any case.
+        """Yield ticks due at or before `us`, and always the last grid point at or before `us`.
 
-        Ticks that were missed thin out, those of the moment do not: that nothing comes in is what
-        a live worker has to notice.
+        Missed ticks may be rare; the present tick always comes, because a live worker must
+        detect that no data arrives.
         """
         yield from self.now(us - us % self.tick_us)
 
     def closing(self) -> Iterator[int]:
-        """Yield the tick at the first grid point at or after the last event, if not yet due."""
+        """Yield the tick at the first grid point at or after the last event, if it did not come."""
         if self.silent == 0:
             yield from self.through(self.due)
 
     def drain(self) -> RowChanges:
-        """Rows that changed since the last call."""
+        """Return the rows that changed since the last call."""
         row = encode_row(TickGridRow(self.tick_us, self.reached, self.due, self.silent, self.fresh))
         if self.due == _NEVER or row == self._stored:
             return {}
@@ -155,12 +156,12 @@ class TickGrid:
         return {_ROW: row}
 
     def load(self, rows: dict[str, Row]) -> None:
-        """Become the grid that these rows describe. Called once, before the first event.
+        """Load the stored grid. Called once, before the first event.
 
         Raises
         ------
         StoreError
-            If the stored grid has another width: one history cannot have two.
+            If the stored grid has another width: a history has one width only.
         """
         if not rows:
             return

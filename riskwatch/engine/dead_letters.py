@@ -1,4 +1,4 @@
-"""Dead letters on their way back: to the dead-letter topic of the stream that they came from."""
+"""Records of the dead-letter topics: how a dead letter returns to the topic of its stream."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import DeadLetter
 
 MAX_WHOLE_BYTES: Final = 900 * 1024
-"""Most bytes of key and value that travel; what is larger travels as its size and digest."""
+"""Most bytes of key, value and headers that are sent; of more, the size and digest are sent."""
 HEADER_PREFIX: Final = "rw-dlq-"
-"""Begins the names of the headers that say why."""
+"""Prefix of the headers that give the reason."""
 
 
 def has_dead_letter_topic(stream: str) -> bool:
-    """Whether a stream is a partition of an input, which has a dead-letter topic.
+    """Whether a stream is a partition of an input topic; each has a dead-letter topic.
 
     Examples
     --------
@@ -30,7 +30,7 @@ def has_dead_letter_topic(stream: str) -> bool:
 
 
 def topic_of(stream: str) -> str:
-    """Name of the topic that ``topic/partition`` is a part of.
+    """Return the topic of a stream name ``topic/partition``.
 
     Examples
     --------
@@ -40,33 +40,33 @@ def topic_of(stream: str) -> str:
     return stream.rpartition("/")[0]
 
 
-def dead_letter_record(letter: DeadLetter, worker: str, seq: int, us: int) -> OutboxRecord:
-    """Make the outbox record of a dead letter: as it came, and with the reason.
+def dead_letter_record(dead_letter: DeadLetter, worker: str, seq: int, us: int) -> OutboxRecord:
+    """Return the outbox record of a dead letter: the message as received, and the reason.
 
     Parameters
     ----------
-    letter : DeadLetter
-        What was refused.
+    dead_letter : DeadLetter
+        The refused message.
     worker : str
-        Who refused it.
+        Name of the worker that refused it.
     seq : int
-        Its place among the outputs of that worker.
+        Sequence number among the outputs of that worker.
     us : int
-        Event time reached.
+        Event time reached, microseconds.
 
     Raises
     ------
     KeyError
-        If its stream is no partition of an input topic.
+        If its stream is not a partition of an input topic.
     """
     why: list[tuple[str, bytes]] = [
-        (HEADER_PREFIX + "reason", letter.reason.value.encode()),
-        (HEADER_PREFIX + "detail", letter.detail.encode()),
-        (HEADER_PREFIX + "stream", letter.stream.encode()),
-        (HEADER_PREFIX + "position", str(letter.position).encode()),
+        (HEADER_PREFIX + "reason", dead_letter.reason.value.encode()),
+        (HEADER_PREFIX + "detail", dead_letter.detail.encode()),
+        (HEADER_PREFIX + "stream", dead_letter.stream.encode()),
+        (HEADER_PREFIX + "position", str(dead_letter.position).encode()),
         (HEADER_PREFIX + "worker", worker.encode()),
     ]
-    key, value, headers = letter.key, letter.payload, letter.headers
+    key, value, headers = dead_letter.key, dead_letter.payload, dead_letter.headers
     size = len(value) + len(key or b"") + sum(len(n) + len(v) for n, v in headers)
     if size > MAX_WHOLE_BYTES:
         why += [
@@ -76,8 +76,8 @@ def dead_letter_record(letter: DeadLetter, worker: str, seq: int, us: int) -> Ou
         key, value, headers = None, b"", ()
     return OutboxRecord(
         seq=seq,
-        topic=dlq_of(topic_of(letter.stream)),
-        key=f"{letter.stream}/{letter.position}",
+        topic=dlq_of(topic_of(dead_letter.stream)),
+        key=f"{dead_letter.stream}/{dead_letter.position}",
         value=value,
         ts=moment(us),
         raw_key=key,

@@ -1,4 +1,4 @@
-"""One NDJSON file as a stream that can be resumed, and that proves to be the same file."""
+"""NDJSON files as streams of records: resume points, proof of identity and merge by event time."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 BUFFER: Final = 2**18
 _NEWLINE: Final = 0x0A
 MAX_KEPT_BYTES: Final = 16 * 2**20
-"""Bytes kept, at most, of a line that is longer than the contract allows."""
+"""Most bytes that a record holds of a line that is longer than the contract allows."""
 
 
 class EventFile:
-    """Lines of one file, decoded, with the position and digest of what was consumed.
+    """Reads and decodes the lines of one file, with position and digest of the consumed bytes.
 
     Parameters
     ----------
     path : Path
         A regular file.
     decode : callable
-        Bytes of a line to an event or a refusal.
+        Converts the bytes of a line to an event or a refusal.
 
     Attributes
     ----------
     name : str
-        Base name, by which its offset is kept.
+        Base name of the file; the database stores its offset under this name.
     position, records : int
         Bytes and lines consumed.
     size : int
@@ -53,7 +53,7 @@ class EventFile:
     Raises
     ------
     FeedError
-        If it is missing, not readable, or not a regular file.
+        If the file is missing, not readable, or not a regular file.
     """
 
     def __init__(self, path: Path, decode: Callable[[bytes], WireEvent | Refusal]) -> None:
@@ -67,9 +67,9 @@ class EventFile:
         self._line = b""
         self._ahead: HASH | None = None
         self._next = 0
-        self._told = 0
+        self._reported = 0
         try:
-            # Asked before it is opened, for opening a pipe waits for somebody to write.
+            # Check before open(), because opening a pipe blocks until something writes to it.
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
                 kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
@@ -80,12 +80,12 @@ class EventFile:
         self.size = found.st_size
 
     def resume(self, offset: StreamOffset) -> None:
-        """Go on behind `offset`, after checking that what lies before is what was consumed.
+        """Continue behind `offset`, after a check that the bytes before it did not change.
 
         Raises
         ------
         StreamIdentityError
-            If the file changed, shrank, or went on in its last line.
+            If the file changed, shrank, or its last line became longer.
         """
         self._skip(offset)
         if self._hash.hexdigest() != offset.identity:
@@ -94,7 +94,7 @@ class EventFile:
                 "into this database: the file was changed or replaced. Use the file as it was, "
                 "another name for the new one, or a new database"
             )
-        self.position = self._next = self._told = offset.position
+        self.position = self._next = self._reported = offset.position
         self.records = offset.records
         self._finish_line()
 
@@ -112,7 +112,7 @@ class EventFile:
             left -= len(block)
 
     def _finish_line(self) -> None:
-        """See to a last line that had no end when it was replayed, and may have one now."""
+        """Consume the newline that a last line lacked when it was replayed, if it has one now."""
         if self.position == 0 or self._line == b"\n":
             return
         more = self._file.read(1)
@@ -147,7 +147,7 @@ class EventFile:
         return self._head
 
     def take(self) -> InputRecord:
-        """Consume the line that was read."""
+        """Consume the line that :meth:`read` returned, and return it."""
         head = self._head
         assert head is not None, "a line is read before it is taken"
         if self._ahead is None:
@@ -160,9 +160,10 @@ class EventFile:
         return head
 
     def _oversized(self, start: int, line: bytes) -> InputRecord:
-        """Read on to the end of a line that is too long; of one longer still, keep the beginning.
+        """Read a line that is too long to its end, and return a refused record.
 
-        Its size and the digest of the whole are in the headers.
+        The record holds at most :data:`MAX_KEPT_BYTES` from the beginning of the line. Its
+        headers hold the size and the digest of the whole line.
         """
         kept, ahead, whole = bytearray(), self._hash.copy(), sha256()
         size = 0
@@ -185,10 +186,10 @@ class EventFile:
         return InputRecord(self.name, start, bytes(kept), why, NO_EVENT_TIME, headers=proof)
 
     def offset(self) -> StreamOffset | None:
-        """Offset of what was consumed, or ``None`` if that is nothing new since the last call."""
-        if self.position == self._told:
+        """Return the offset behind the consumed lines; ``None`` if it is that of the last call."""
+        if self.position == self._reported:
             return None
-        self._told = self.position
+        self._reported = self.position
         return StreamOffset(self.name, self._hash.hexdigest(), self.position, self.records)
 
     def close(self) -> None:
@@ -196,33 +197,31 @@ class EventFile:
         self._file.close()
 
 
-# Any number of NDJSON files as one stream, by event time.
-#
-# The file whose next event is oldest goes first; ties go by the order in which the files were
-# given, and each file keeps its own order. A line that is no event has no time and goes at once.
-
-
 class EventFileMerge:
-    """Open files of events, merged. A context manager, for it holds them open.
+    """Merges any number of event files by event time. It is a context manager.
+
+    The file with the earliest next event comes first. Ties go by the order in which the files
+    were given. Each file keeps its own order. A line that is not an event has no time and comes
+    at once.
 
     Parameters
     ----------
     paths : sequence of Path
-        The files, named in the database by their base name.
+        The files. The database names them by their base name.
     decode : callable
-        Bytes of a line to an event or a refusal; called once per line.
+        Converts the bytes of a line to an event or a refusal; called once per line.
 
     Attributes
     ----------
     files : list of EventFile
-        In the order given.
+        The open files, in the order given.
     more : bool
-        Whether the last :meth:`records` stopped before an event that was too late for it.
+        Whether the last :meth:`records` stopped before an event later than its limit.
 
     Raises
     ------
     FeedError
-        If there are no files, a file cannot be read, or two have one base name.
+        If there are no files, a file cannot be read, or two have the same base name.
     """
 
     def __init__(
@@ -247,12 +246,12 @@ class EventFileMerge:
             raise
 
     def resume(self, offsets: Mapping[str, StreamOffset]) -> None:
-        """Go on behind what was consumed. Called once, before the first record.
+        """Continue behind the consumed lines. Called once, before the first record.
 
         Raises
         ------
         StreamIdentityError
-            If a file is not the one that was consumed.
+            If a file is not the one that was consumed before.
         """
         for file in self.files:
             offset = offsets.get(file.name)
@@ -260,12 +259,12 @@ class EventFileMerge:
                 file.resume(offset)
 
     def records(self, until_us: int | None = None) -> Iterator[InputRecord]:
-        """Yield records in order; what was yielded counts as consumed.
+        """Yield records in order. A yielded record counts as consumed.
 
         Parameters
         ----------
         until_us : int, optional
-            Stop before the first event that is later.
+            Last event time, microseconds. The iterator stops before the first later event.
         """
         files = self.files
         self.more = False
@@ -290,11 +289,11 @@ class EventFileMerge:
             yield record
 
     def offsets(self) -> list[StreamOffset]:
-        """Offsets of the files of which something was consumed since the last call."""
+        """Return the offsets that changed since the last call."""
         return [offset for file in self.files if (offset := file.offset()) is not None]
 
     def progress(self) -> tuple[int, int]:
-        """Bytes consumed and bytes there were when the files were opened."""
+        """Return the bytes consumed, and the size of the files when they were opened."""
         return sum(f.position for f in self.files), sum(f.size for f in self.files)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Routing inside one worker process: which stage takes what, in which order.
+"""The pipeline of one worker: it routes each input to the stages that take it.
 
-Embedded, a pipeline is ``[ledger, market, risk]``; the workers on Kafka run ``[ledger]`` and
-``[market, risk]``. What one stage puts out and a later one takes is handed over at once;
-everything else leaves: outputs, to be projected and published, and readings, to another worker.
+An embedded pipeline is ``[ledger, market, risk]``; the workers on Kafka run ``[ledger]`` and
+``[market, risk]``. A reading that a later stage takes goes to that stage at once. Everything else
+leaves the worker: outputs are projected and published, readings go to another worker.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Reading = LedgerMessage | MarketReading
 
 @dataclass(frozen=True, slots=True)
 class StageSlot:
-    """One stage in its place.
+    """One stage of a pipeline, with its state and its inputs.
 
     Attributes
     ----------
     stage : Stage
-        What decides.
+        The stage.
     state : StageState
-        Its rows; changed by :meth:`Pipeline.apply` alone.
+        State of the stage; only :meth:`Pipeline.apply` changes it.
     takes : tuple of type
-        Classes of the events, ticks and readings that it is handed, exactly these.
+        Classes of events, ticks and readings that the stage takes; subclasses do not count.
     journal : bool
-        Whether its inputs are kept in the journal.
+        Whether the journal records its inputs.
     """
 
     stage: Stage[Any, Any, Any]
@@ -45,14 +45,14 @@ class StageSlot:
 
 @dataclass(slots=True)
 class Effects:
-    """What inputs brought about, in order; the runner empties it after each.
+    """The effects of inputs, in order. The runner empties both lists after each input.
 
     Attributes
     ----------
     inputs : list
         Events, ticks and readings for the journal.
     outputs : list
-        What leaves the worker: outputs, and readings that no stage here takes.
+        Outputs, and readings that no stage of the worker takes.
     """
 
     inputs: list[Any] = field(default_factory=list)
@@ -64,10 +64,10 @@ class Pipeline:
 
     Parameters
     ----------
-    slots : iterable of Slot
-        From first to last. An input is handed to every slot that takes it, in this order.
+    slots : iterable of StageSlot
+        From first to last. An input goes to every slot that takes it, in this order.
     keep_events : bool, optional
-        Journal the inputs of every slot, not only of those that ask for it.
+        Record the inputs of every slot in the journal, not only of those with ``journal``.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class Pipeline:
         self._routes: dict[type, tuple[tuple[StageSlot, bool], ...]] = {}
         for kind in dict.fromkeys(kind for slot in self.slots for kind in slot.takes):
             takers = [slot for slot in self.slots if kind in slot.takes]
-            # An input that several stages take is journalled once, where it is first needed.
+            # The journal records an input once, although several stages may take it.
             first = next((slot for slot in takers if keep_events or slot.journal), None)
             self._routes[kind] = tuple((slot, slot is first) for slot in takers)
 
@@ -92,7 +92,7 @@ class Pipeline:
         return kind in self._routes
 
     def apply(self, event: Any, effects: Effects) -> None:
-        """Hand one input to the stages that take it, and their readings to those after them."""
+        """Pass one input to the stages that take it, and their readings to later stages."""
         for slot, journalled in self._routes[type(event)]:
             if journalled:
                 effects.inputs.append(event)
@@ -103,10 +103,10 @@ class Pipeline:
                     effects.outputs.append(output)
 
     def load(self, rows: dict[str, dict[str, Row]]) -> None:
-        """Give every stage its stored rows. Called once, before the first input."""
+        """Load the stored rows of every stage. Called once, before the first input."""
         for slot in self.slots:
             slot.state.load(rows.get(slot.stage.name, {}))
 
     def drain(self) -> dict[str, RowChanges]:
-        """Rows that changed since the last call, per stage; stages without any are left out."""
+        """Return the rows that changed since the last call, per stage with changes."""
         return {slot.stage.name: changes for slot in self.slots if (changes := slot.state.drain())}

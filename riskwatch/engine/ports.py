@@ -1,4 +1,4 @@
-"""What the runner asks of the store, and the store on SQL that answers."""
+"""The interface of the store as the runner uses it, and its implementation on SQL."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ if TYPE_CHECKING:
 
 
 class Store(Protocol):
-    """Where truth lives."""
+    """The durable store: leases, state rows, journal, outputs and outbox."""
 
     def take_lease(self, worker: str, holder: str) -> ResumePoint:
-        """Become the one that writes for `worker`, and load what it needs to go on."""
+        """Take the write lease of `worker`, and load its resume point."""
         ...
 
     def commit(self, batch: Batch) -> None:
-        """Make a batch true, whole or not at all."""
+        """Commit a batch in one transaction: all of it or none."""
         ...
 
     def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
-        """Records not known to be published, in order, at most `limit`."""
+        """Return records not known to be published, in order, at most `limit`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SqlStore:
-    """The functions of :mod:`riskwatch.store.transaction` on one database.
+    """A store on one SQL database; see :mod:`riskwatch.store.transaction`.
 
     Attributes
     ----------
     engine : Engine
         The database.
     row_format : RowFormat
-        Format of state rows that the worker reads and writes.
+        Format of the state rows that the worker reads and writes.
     """
 
     engine: Engine
     row_format: RowFormat = ROW_FORMAT
 
     def take_lease(self, worker: str, holder: str) -> ResumePoint:
-        """Become the one that writes for `worker`, and load what it needs to go on."""
+        """Take the write lease of `worker`, and load its resume point."""
         return transaction.take_lease(self.engine, worker, holder, self.row_format)
 
     def commit(self, batch: Batch) -> None:
-        """Make a batch true, whole or not at all."""
+        """Commit a batch in one transaction: all of it or none."""
         transaction.commit(self.engine, batch, self.row_format)
 
     def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
-        """Records not known to be published, in order, at most `limit`."""
+        """Return records not known to be published, in order, at most `limit`."""
         return transaction.pending_records(self.engine, worker, limit, latest_only=latest_only)

@@ -1,7 +1,7 @@
-"""Where outputs go once they are true: after the commit, in their order, at least once.
+"""Publishers: they send outputs after the commit, in order, at least once.
 
-A crash between commit and publication leaves records in the outbox; they are published first
-when the worker resumes. Consumers drop repeats by `id`.
+A crash between commit and publication leaves records in the outbox. The worker publishes them
+first when it resumes. Consumers drop repeats by `id`.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
 
 
 class OutputPublisher(Protocol):
-    """Takes records in order. When it returns, they are out."""
+    """Publishes records in order."""
 
     relay: bool
-    """Whether outputs are to be kept in the outbox until they are published."""
+    """Whether outputs stay in the outbox until they are published."""
     dead_letters: bool
-    """Whether what is refused is to be published, too."""
+    """Whether refused records are published, too."""
 
     def set_leader(self, worker: str, epoch: int) -> None:
-        """Take note for whom the next records are, and under which epoch."""
+        """Set the worker whose records come next, and the epoch of its lease."""
         ...
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
-        """Send `records`; an exception leaves them in the outbox."""
+        """Send `records` and return when they are out. An exception leaves them in the outbox."""
         ...
 
 
 class NullPublisher:
-    """For a worker whose only readers are the tables."""
+    """Publishes nothing, for a worker whose outputs are read from the database only."""
 
     relay = False
     dead_letters = False
 
     def set_leader(self, worker: str, epoch: int) -> None:
-        """Take note of nothing."""
+        """Do nothing."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
-        """Refuse: without a relay there is nothing to publish."""
+        """Raise: without a relay there is nothing to publish."""
         raise AssertionError(f"{len(records)} records for nobody")
 
 
@@ -53,7 +53,7 @@ class NdjsonPublisher:
     Parameters
     ----------
     stream : binary file
-        Standard output, as a rule.
+        Where to write; usually standard output.
 
     Examples
     --------
@@ -74,9 +74,9 @@ class NdjsonPublisher:
         self._stream = stream
 
     def set_leader(self, worker: str, epoch: int) -> None:
-        """Take note of nothing: lines have one writer."""
+        """Do nothing: a stream has one writer."""
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
-        """Write `records` in one piece."""
+        """Write `records` in one call."""
         self._stream.write(b"".join(record_line(r.topic, r.key, r.value) for r in records))
         self._stream.flush()

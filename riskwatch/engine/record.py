@@ -1,4 +1,4 @@
-"""One message of an input stream on its way through a worker."""
+"""The input record: one decoded message of an input stream, its identity and arrival time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-# An event as it comes in: by which name it is known, and when it arrived.
-
 _AHEAD_US: Final = MAX_AHEAD // MICRO
 FORWARDED: Final = (CounterpartyReading, PartitionFault)
-"""What one worker sends another; all else comes from outside."""
+"""Messages that one worker sends to another. All others come from outside."""
 
 
 def cause_of(event: WireEvent | LedgerMessage) -> str:
-    """Identity by which a repeat is known."""
+    """Return the identity of an event. A repeat has the same identity."""
     if isinstance(event, CounterpartyReading):
         return f"reading/{event.counterparty}/{event.us}"
     if isinstance(event, PartitionFault):
@@ -33,11 +31,11 @@ def cause_of(event: WireEvent | LedgerMessage) -> str:
 
 
 def arrival_time(event: WireEvent, arrived_us: int) -> datetime:
-    """When an event arrived, of one that the broker took at `arrived_us` (0 without a broker).
+    """Return the arrival time of an event that the broker took at `arrived_us` (0: no broker).
 
-    The first stamp stays. A replay has no clock: what was not stamped at its first hop arrived
-    when it happened. A command arrives when the broker says so, for its sender must not make an
-    old one fresh.
+    An arrival time that the event has already stays. A replay has no clock: without an arrival
+    time, the event time stands for it. The arrival of a command is always the broker's time,
+    because its sender must not be able to make an old command fresh.
     """
     has_clock = arrived_us > 0
     if event.arrived is not None and not (has_clock and isinstance(event, Command)):
@@ -46,10 +44,10 @@ def arrival_time(event: WireEvent, arrived_us: int) -> datetime:
 
 
 def refuse_future(event: WireEvent, arrived_us: int) -> Refusal | None:
-    """Refuse an event that happened after the broker took it, whoever stamped it before.
+    """Refuse an event whose event time is ahead of the broker's time, whatever its arrival says.
 
-    A sender whose clock is ahead stamps what it sends with that clock. Without a broker's clock
-    (`arrived_us` is 0) nothing is ahead.
+    A sender whose clock is ahead sets both times by that clock. Without a broker's clock
+    (`arrived_us` is 0) no event is ahead.
     """
     if arrived_us <= 0 or micros(event.ts) - arrived_us <= _AHEAD_US:
         return None
@@ -57,30 +55,30 @@ def refuse_future(event: WireEvent, arrived_us: int) -> Refusal | None:
 
 
 NO_EVENT_TIME: Final = -1
-"""Event time of what is no event: before all that have one."""
+"""Event time of a message that is not an event: it sorts before all events."""
 
 
 class InputRecord(msgspec.Struct, frozen=True, gc=False):
-    """A message, decoded once, and where it came from.
+    """A message that was decoded once, and its place in its stream.
 
     Attributes
     ----------
     stream : str
-        Name of its stream.
+        Name of the stream.
     position : int
-        Its byte in a file, or its offset in a partition.
+        First byte in a file, or offset in a partition.
     raw : bytes
-        The bytes as they came; of an oversized message the beginning.
-    event : WireEvent, Forwarded or Refusal
-        What they say, or why they say nothing.
+        The bytes as received; of an oversized message the beginning.
+    event : WireEvent, LedgerMessage or Refusal
+        The decoded message, or the reason why it was refused.
     us : int
-        Event time, microseconds; :data:`TIMELESS` for a refusal.
+        Event time, microseconds; :data:`NO_EVENT_TIME` for a refusal.
     key : bytes or None
-        Key of the message, where its stream has keys.
+        Key of the message, if its stream has keys.
     headers : tuple of (str, bytes)
-        Headers of the message, and of an oversized one its size and digest.
+        Headers of the message; of an oversized message its size and digest.
     arrived_us : int
-        When the broker took it, microseconds; 0 where its stream has no clock.
+        Broker's time when it took the message, microseconds; 0 if the stream has no clock.
     """
 
     stream: str

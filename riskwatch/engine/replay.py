@@ -1,4 +1,4 @@
-"""The embedded shell: files through the whole pipeline into one database, in one process."""
+"""Replay of event files through the whole pipeline into one database, in one process."""
 
 from __future__ import annotations
 
@@ -47,37 +47,37 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import StreamOffset
 
 
-# A rehearsal: events through the embedded pipeline in memory, nothing stored.
+# A dry run: events through the pipeline in memory, without a database.
 #
-# What the ledger and the market say does not depend on who decides. So they run once, and the risk
-# stage runs over what they said as often as there are deciders to compare. Together this puts out
-# what a replay does (a test holds it), without its transactions.
+# The outputs of ledger and market do not depend on the configuration of the risk stage. They
+# therefore run once, and the risk stage runs over their readings once per candidate. Together they
+# put out what a replay puts out (a test holds this), without its transactions.
 
 
 def risk_inputs(
     config: Config, events: Iterable[Event], tick_us: int = MINUTE
 ) -> tuple[list[Any], list[Output]]:
-    """Run ledger and market over events in order of time.
+    """Run ledger and market over events, and return the inputs of the risk stage.
 
     Parameters
     ----------
     config : Config
-        Of the stages.
+        Configuration of the stages.
     events : iterable of Event
-        In order of time.
+        The events, in order of time.
     tick_us : int
         Width of the event-time grid, microseconds.
 
     Returns
     -------
     tuple of (list, list of Output)
-        Inputs of the risk stage in order (readings, news, ticks), and what ledger and market put
-        out beside them (data quality, refusals).
+        Inputs of the risk stage in order (readings, news, ticks), and the outputs of ledger and
+        market (data quality, refusals).
     """
     first = Pipeline([bootstrap.ledger_slot(config), bootstrap.market_slot(config)])
     risk = bootstrap.risk_slot(config)
-    heard: list[Any] = []
-    said: list[Output] = []
+    inputs: list[Any] = []
+    outputs: list[Output] = []
     effects, grid = Effects(), TickGrid(tick_us)
 
     def hand_over(event: Any) -> None:
@@ -85,13 +85,13 @@ def risk_inputs(
             first.apply(event, effects)
         for made in effects.outputs:
             if isinstance(made, Output):
-                said.append(made)
+                outputs.append(made)
             else:
-                heard.append(made)
+                inputs.append(made)
         effects.outputs.clear()
         effects.inputs.clear()
         if type(event) in risk.takes:
-            heard.append(event)
+            inputs.append(event)
 
     for event in events:
         for us in grid.before(micros(event.ts)):
@@ -99,14 +99,14 @@ def risk_inputs(
         hand_over(event)
     for us in grid.closing():
         hand_over(Tick(us))
-    return heard, said
+    return inputs, outputs
 
 
-def risk_outputs(config: Config, heard: Iterable[Any]) -> Iterator[Output | Reading]:
-    """Run the risk stage over what was overheard; yields what it puts out, in order."""
+def risk_outputs(config: Config, inputs: Iterable[Any]) -> Iterator[Output | Reading]:
+    """Run the risk stage over the result of :func:`risk_inputs`, and yield its outputs in order."""
     risk = Pipeline([bootstrap.risk_slot(config)])
     effects = Effects()
-    for event in heard:
+    for event in inputs:
         risk.apply(event, effects)
         yield from effects.outputs
         effects.outputs.clear()
@@ -116,46 +116,46 @@ def risk_outputs(config: Config, heard: Iterable[Any]) -> Iterator[Output | Read
 WORKER: Final = "embedded"
 """Name of the one worker of an embedded database."""
 BATCH: Final = 1000
-"""Records per transaction, unless told otherwise."""
+"""Default number of records per transaction."""
 
 log = structlog.get_logger("riskwatch.replay")
 
 
 class RecordSource(Protocol):
-    """Records to be had one after the other, from where the offsets say."""
+    """A source of records that continues from stored offsets."""
 
     more: bool
-    """Whether the last :meth:`records` stopped before an event that was too late for it."""
+    """Whether the last :meth:`records` stopped before an event later than its limit."""
 
     def resume(self, offsets: Mapping[str, StreamOffset]) -> None:
-        """Go on behind what was consumed."""
+        """Continue behind the consumed records."""
         ...
 
     def records(self, until_us: int | None = None) -> Iterator[InputRecord]:
-        """Yield records; what was yielded counts as consumed."""
+        """Yield records. A yielded record counts as consumed."""
         ...
 
     def offsets(self) -> list[StreamOffset]:
-        """Offsets that are new since the last call."""
+        """Return the offsets that changed since the last call."""
         ...
 
     def progress(self) -> tuple[int, int]:
-        """Return how much is done, and of how much."""
+        """Return the amount done and the whole amount, bytes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayLimits:
-    """How much to do at a time, and when to stop.
+    """The batch size and the end of a replay.
 
     Attributes
     ----------
     batch : int
         Records per transaction.
     until_us : int or None
-        Event time after which nothing is applied, microseconds.
+        Event time after which no event is applied, microseconds.
     max_events : int or None
-        Records after which to stop at once, without any ticks.
+        Number of records after which the replay stops at once, without closing ticks.
     """
 
     batch: int = BATCH
@@ -165,25 +165,25 @@ class ReplayLimits:
 
 @dataclass(slots=True)
 class StopRequest:
-    """Whether somebody asked to stop, and by which signal."""
+    """A request to stop: the number of the signal, or ``None`` while there is no request."""
 
     signal: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaySummary:
-    """What one run did.
+    """The result of one run.
 
     Attributes
     ----------
     read, applied, duplicate, rejected : int
-        Records of this run; the first is the sum of the others.
+        Numbers of records of this run; the first is the sum of the others.
     reached_us : int
         Event time reached, microseconds.
     seconds : float
-        How long it took.
+        Duration of the run.
     ended : str
-        ``files``, ``until``, ``max_events`` or ``signal``.
+        Reason of the end: ``files``, ``until``, ``max_events`` or ``signal``.
     """
 
     read: int
@@ -203,20 +203,20 @@ def replay_records(
     stop: StopRequest | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReplaySummary:
-    """Apply a source from where the database stands, until it ends or a limit is met.
+    """Apply the records of a source from the stored offsets to its end or to a limit.
 
     Parameters
     ----------
     runner : Runner
-        Not begun yet.
-    source : Source
-        Not read yet.
-    limits : Limits, optional
-        When to commit and when to stop.
-    stop : Stop, optional
-        Looked at after each record: the batch is then committed as it is.
+        A runner before its :meth:`~riskwatch.engine.runner.Runner.begin`.
+    source : RecordSource
+        A source that was not read yet.
+    limits : ReplayLimits, optional
+        Batch size and end.
+    stop : StopRequest, optional
+        Checked after each record. On a request, the batch is committed as it is.
     progress : callable, optional
-        Called after each batch with what is done and what there is, in bytes.
+        Called after each batch with the bytes done and the bytes in all.
     """
     limits, stop = limits or ReplayLimits(), stop or StopRequest()
     source.resume(runner.begin().offsets)
@@ -225,7 +225,7 @@ def replay_records(
     if ended in ("files", "until"):
         _close(runner, limits.until_us, more=source.more)
     runner.commit(source.offsets())
-    runner.commit([])  # says that the last outputs are published
+    runner.commit([])  # records that the last outputs are published
     if progress is not None:
         progress(*source.progress())
     summary = ReplaySummary(
@@ -245,7 +245,7 @@ def _run(
     stop: StopRequest,
     progress: Callable[[int, int], None] | None,
 ) -> str:
-    """Apply records batch by batch; returns why it ended. The last batch is left open."""
+    """Apply records batch by batch, and return the reason of the end. The last batch stays open."""
     if limits.max_events == 0:
         return "max_events"
     for done, record in enumerate(source.records(limits.until_us), start=1):
@@ -262,7 +262,7 @@ def _run(
 
 
 def _close(runner: Runner, until_us: int | None, *, more: bool) -> None:
-    """Bring the ticks that end a replay: up to `until_us`, or the one after the last event."""
+    """Make the ticks that end a replay: up to `until_us`, or the one after the last event."""
     grid = runner.grid
     if grid is None:
         return
@@ -289,46 +289,43 @@ def _log(summary: ReplaySummary) -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Let SIGINT and SIGTERM ask for a stop instead of ending the process.
+    """Turn SIGINT and SIGTERM into a stop request instead of the end of the process.
 
-    A second signal of the same kind ends it as usual.
+    A second signal of the same kind ends the process as usual.
     """
     stop = StopRequest()
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         del frame
         stop.signal = number
-        signal.signal(number, kept[signal.Signals(number)])
+        signal.signal(number, before[signal.Signals(number)])
 
-    for number in kept:
-        signal.signal(number, ask)
+    for number in before:
+        signal.signal(number, request_stop)
     try:
         yield stop
     finally:
-        for number, handler in kept.items():
+        for number, handler in before.items():
             signal.signal(number, handler)
-
-
-# A replay from files to a database: everything opened, and closed again whatever happens.
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayJob:
-    """What to replay, and how.
+    """The files, the database and the options of one replay.
 
     Attributes
     ----------
     files : sequence of Path
-        NDJSON files of events; their order decides between events of one time.
+        NDJSON files of events. Their order decides between events of the same time.
     database : str
-        URL; a fresh SQLite file is set up.
+        URL of the database. A new SQLite file gets the schema first.
     tick_us : int
         Width of the event-time grid, microseconds.
-    limits : Limits
-        When to commit and when to stop.
-    publisher : Publisher
-        Where outputs go.
+    limits : ReplayLimits
+        Batch size and end.
+    publisher : OutputPublisher
+        Publishes the outputs.
     """
 
     files: Sequence[Path]
@@ -339,7 +336,7 @@ class ReplayJob:
 
 
 def replay_files(
-    what: ReplayJob,
+    job: ReplayJob,
     pipeline: Pipeline,
     *,
     config: Config | None = None,
@@ -347,21 +344,21 @@ def replay_files(
     stop: StopRequest | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReplaySummary:
-    """Replay files through `pipeline`, from where the database stands.
+    """Replay files through `pipeline`, from the offsets that the database holds.
 
     Parameters
     ----------
-    what : Replay
+    job : ReplayJob
         Files, database, limits.
     pipeline : Pipeline
-        Stages, with their states still empty.
+        Stages with empty states.
     config : Config, optional
-        What the stages were made of: recorded where it is new, and its reference data copied
+        Configuration of the stages. It is recorded if it is new, and its reference data is copied
         into the database, so that look-through is a view.
     wrap : callable, optional
-        Puts something around the store, to see what is committed.
-    stop : Stop, optional
-        Looked at after each record.
+        Wraps the store, to observe commits.
+    stop : StopRequest, optional
+        Checked after each record.
     progress : callable, optional
         Called after each batch with bytes done and bytes in all.
 
@@ -370,11 +367,11 @@ def replay_files(
     FeedError
         If a file cannot be read.
     StreamIdentityError
-        If a file is not the one that was replayed before under its name.
+        If a file differs from the one that was replayed before under its name.
     StoreError
         If the database cannot be used, or another process took it over.
     """
-    with EventFileMerge(what.files, decode) as source, open_database(what.database) as engine:
+    with EventFileMerge(job.files, decode) as source, open_database(job.database) as engine:
         if config is not None:
             with engine.begin() as conn:
                 sync_reference(conn, config.reference)
@@ -382,13 +379,13 @@ def replay_files(
         runner = Runner(
             store if wrap is None else wrap(store),
             pipeline,
-            what.publisher,
+            job.publisher,
             worker=WORKER,
             holder=f"{socket.gethostname()}/{os.getpid()}",
-            grid=TickGrid(what.tick_us),
-            declares=None if config is None else ConfigurationRecorder(WORKER, config),
+            grid=TickGrid(job.tick_us),
+            recorder=None if config is None else ConfigurationRecorder(WORKER, config),
         )
-        summary = replay_records(runner, source, what.limits, stop=stop, progress=progress)
+        summary = replay_records(runner, source, job.limits, stop=stop, progress=progress)
         if config is not None:
             log_head(read_head(engine, WORKER, runner.epoch, summary.reached_us))
         return summary
@@ -396,12 +393,12 @@ def replay_files(
 
 @contextmanager
 def open_database(url: str) -> Iterator[Engine]:
-    """Open a database of this build's schema; a SQLite file without any tables gets it first.
+    """Open a database with the schema of this build. An empty SQLite file gets the schema first.
 
     Raises
     ------
     StoreError
-        If it cannot be opened or has another schema; the message says what to run.
+        If it cannot be opened or has another schema; the message names the command to run.
     """
     engine = open_engine(url)
     try:

@@ -1,6 +1,6 @@
-"""Waiting for servers: try again until they answer, or until the process is asked to stop.
+"""Retries of calls to servers, until they succeed or the process is asked to stop.
 
-A slow or absent server stops consumption and nothing else: no message is dropped, and nothing
+A slow or absent server stops consumption and nothing else. No message is dropped, and none
 becomes a dead letter because of it.
 """
 
@@ -27,26 +27,26 @@ log = structlog.get_logger("riskwatch.waiting")
 
 
 class RetryMeter(Protocol):
-    """What of the metrics is needed to wait."""
+    """The metrics that a retry updates."""
 
     def retried(self, what: str) -> None:
-        """Count a try that failed and is made again."""
+        """Count a call that failed and is repeated."""
         ...
 
     def up(self, what: str, *, ok: bool) -> None:
-        """Say whether a server answered."""
+        """Set whether a server answered."""
         ...
 
 
 class Retry:
-    """Tries again, with a pause that doubles up to :data:`LONGEST_S`.
+    """Repeats a failed call after a pause that doubles up to :data:`MAX_PAUSE_S`.
 
     Parameters
     ----------
     stop : threading.Event
-        Ends the waiting.
-    meter : Meter
-        Where tries are counted.
+        Ends the wait when it is set.
+    meter : RetryMeter
+        Counts the retries.
     """
 
     def __init__(self, stop: threading.Event, meter: RetryMeter) -> None:
@@ -56,16 +56,16 @@ class Retry:
     def until_done(
         self, what: str, server: str, act: Callable[[], T], passing: type[Exception]
     ) -> T:
-        """Do `act`, again and again while it raises `passing`.
+        """Call `act` until it does not raise `passing`, and return its result.
 
         Parameters
         ----------
         what, server : str
-            What is tried (``commit``), and of whom (``store``), for metrics and log.
+            Name of the operation (``commit``) and of the server (``store``), for metrics and log.
         act : callable
-            May be done twice without harm.
+            The operation. Calling it twice must do no harm.
         passing : type
-            The exception that will pass.
+            The temporary exception.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Retry:
                 failed += 1
                 self._meter.retried(what)
                 self._meter.up(server, ok=False)
-                # Said once when it begins, and now and then while it lasts.
+                # Log the first failure, and then every thirtieth.
                 if failed == 1 or failed % 30 == 0:
                     log.warning("waiting", what=what, server=server, tries=failed, error=str(error))
                 self.pause(pause, what)
@@ -92,15 +92,15 @@ class Retry:
                 return done
 
     def ask_store(self, what: str, act: Callable[[], T]) -> T:
-        """Do `act`, which asks the database, once the database answers; see :meth:`until_done`."""
+        """Call `act` until the database answers; see :meth:`until_done`."""
         return self.until_done(what, "store", act, StoreUnavailableError)
 
     def ask_broker(self, what: str, act: Callable[[], T]) -> T:
-        """Do `act`, which asks the broker, once the broker answers; see :meth:`until_done`."""
+        """Call `act` until the broker answers; see :meth:`until_done`."""
         return self.until_done(what, "broker", act, BrokerError)
 
     def pause(self, seconds: float, what: str) -> None:
-        """Let `seconds` pass.
+        """Wait for `seconds`.
 
         Raises
         ------
@@ -112,32 +112,33 @@ class Retry:
 
 
 class RetryingStore:
-    """A store that is waited for.
+    """A store that retries each call until the database answers.
 
-    A batch whose commit was cut off is committed again: what had become true is recognised.
+    A commit whose answer was lost is committed again. The store recognises a batch that it
+    holds already.
 
     Parameters
     ----------
     store : Store
         The store itself.
-    retry : Patience
-        How it is waited for.
+    retry : Retry
+        How calls are retried.
     """
 
-    def __init__(self, store: Store, patience: Retry) -> None:
+    def __init__(self, store: Store, retry: Retry) -> None:
         self._store = store
-        self._retry = patience
+        self._retry = retry
 
     def take_lease(self, worker: str, holder: str) -> ResumePoint:
-        """Become the one that writes for `worker`, once the store answers."""
+        """Take the write lease of `worker`, and load its resume point."""
         return self._wait("lease", lambda: self._store.take_lease(worker, holder))
 
     def commit(self, batch: Batch) -> None:
-        """Make a batch true, once the store answers."""
+        """Commit a batch in one transaction: all of it or none."""
         self._wait("commit", lambda: self._store.commit(batch))
 
     def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
-        """Records not known to be published, once the store answers."""
+        """Return records not known to be published, in order, at most `limit`."""
         return self._wait(
             "outbox", lambda: self._store.pending(worker, limit, latest_only=latest_only)
         )

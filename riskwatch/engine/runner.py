@@ -1,15 +1,15 @@
-"""The runner: records in, one transaction per batch, publication after it. The same everywhere.
+"""The runner: it applies records, commits one transaction per batch and publishes after it.
 
-A shell drives it: :meth:`Runner.begin`, then :meth:`Runner.offer` per record and
-:meth:`Runner.commit` per batch; what it reads from is acknowledged after `commit` returns.
-What is in the database and what is published do not depend on where batches end, nor on where
-the worker was stopped or killed. What is *not* guaranteed: that a record is published once
-only; a crash between commit and publication repeats some, with the ids they had.
+Replay and workers use the same runner. The caller calls :meth:`Runner.begin` once, then
+:meth:`Runner.apply` per record and :meth:`Runner.commit` per batch. It acknowledges the source
+after `commit` returns. The content of the database and the published records do not depend on
+where batches end, nor on where the worker was stopped or killed. The runner does *not* guarantee
+that a record is published only once: a crash between commit and publication repeats some records,
+with the same ids.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -28,11 +28,12 @@ from riskwatch.core.outputs import EventRejected
 from riskwatch.engine.batch import BatchBuilder, CommitResult, counts_since, is_empty
 from riskwatch.engine.pipeline import Effects
 from riskwatch.engine.record import FORWARDED, arrival_time, cause_of
-from riskwatch.errors import BatchRefusedError, RiskwatchError, StoreError
+from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store.batch import Counts
+from riskwatch.store.engine import refusing_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from riskwatch.core.outputs import Output
     from riskwatch.core.stage import RowChanges
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint, StreamOffset
 
 OUTBOX_CHUNK: Final = 1000
-"""Records that are published at a time when a worker resumes."""
+"""Records per chunk when a worker empties its outbox."""
 SEEN: Final = "seen"
 GRID: Final = "grid"
 
@@ -52,26 +53,27 @@ log = structlog.get_logger("riskwatch.runner")
 
 
 class Runner:
-    """Applies records to a pipeline and makes the result true.
+    """Applies records to a pipeline, and commits and publishes the results.
 
     Parameters
     ----------
     store : Store
-        Where truth lives.
+        Stores batches and resume points.
     pipeline : Pipeline
         The stages of this worker.
-    publisher : Publisher
-        Where outputs go after the commit.
+    publisher : OutputPublisher
+        Publishes outputs after the commit.
     worker : str
-        Name of the worker (and partition): whose lease, rows and offsets.
+        Name of the worker (and partition); lease, rows and offsets are stored under it.
     holder : str
-        Who runs it, for people to read.
-    grid : Grid, optional
+        Name of this process, for people to read.
+    grid : TickGrid, optional
         Ticks by event time. Without it, ticks come through :meth:`tick` alone.
-    window : SeenWindow, optional
+    window : DedupeWindow, optional
         Identities of applied events.
-    declares : callable, optional
-        What is to be put out first, given what the store knew.
+    recorder : callable, optional
+        Returns the outputs that come first, given the resume point; see
+        :class:`~riskwatch.config.recorder.ConfigurationRecorder`.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Runner:
         holder: str,
         grid: TickGrid | None = None,
         window: DedupeWindow | None = None,
-        declares: Callable[[ResumePoint], Iterable[Output]] | None = None,
+        recorder: Callable[[ResumePoint], Iterable[Output]] | None = None,
     ) -> None:
         self.worker = worker
         self.grid = grid
@@ -93,19 +95,19 @@ class Runner:
         self._publisher = publisher
         self._holder = holder
         self._window = window or DedupeWindow()
-        self._declares = declares
+        self._recorder = recorder
         self._effects = Effects()
-        self._draft: BatchBuilder
+        self._builder: BatchBuilder
         self._epoch = 0
         self._ready = False
         self._hold = False
         self._published = 0
         self._acknowledged = 0
-        self._told = Counts()
+        self._reported = Counts()
         self._rejects: dict[tuple[str, str], int] = {}
         self._migrated: dict[str, RowChanges] = {}
         self.on_tick: Callable[[int], None] = self.tick
-        """Lets a tick pass that is due before a record; between records a commit is possible."""
+        """Applies a tick that is due before a record; a commit is possible after it."""
 
     @property
     def epoch(self) -> int:
@@ -115,25 +117,26 @@ class Runner:
     @property
     def counts(self) -> Counts:
         """Cumulative counts, with what is not committed yet."""
-        return replace(self._draft.counts)
+        return replace(self._builder.counts)
 
     @property
     def us(self) -> int:
         """Event time reached, microseconds; 0 before the first event."""
-        return self._draft.us
+        return self._builder.us
 
     def begin(self, *, hold: bool = False) -> ResumePoint:
-        """Take the lease, load the state, publish what a crash left unpublished.
+        """Take the lease, load the state, and publish what a crash left unpublished.
 
         Parameters
         ----------
         hold : bool
-            Begin with publication held back; see :meth:`let_go`.
+            Begin with outputs held; see :meth:`release_outputs`.
 
         Raises
         ------
         StoreError
-            If the database cannot be used, or holds state that this worker does not run.
+            If the database cannot be used, or holds state of a stage that this worker does not
+            run.
         """
         resumed = self._store.take_lease(self.worker, self._holder)
         stages = [slot.stage.name for slot in self._pipeline.slots]
@@ -150,13 +153,13 @@ class Runner:
         self._migrated = resumed.migrated
         publisher = self._publisher
         publisher.set_leader(self.worker, resumed.epoch)
-        self._draft = BatchBuilder(
+        self._builder = BatchBuilder(
             self.worker, resumed, relay=publisher.relay, dead_letters=publisher.dead_letters
         )
-        if self._declares is not None:
-            self._draft.put(self._declares(resumed))
+        if self._recorder is not None:
+            self._builder.put(self._recorder(resumed))
         self._epoch = resumed.epoch
-        self._told = self.counts
+        self._reported = self.counts
         self._ready = True
         self._hold = hold
         if publisher.relay and not hold:
@@ -165,26 +168,27 @@ class Runner:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The stages that it runs."""
+        """The pipeline of this worker."""
         return self._pipeline
 
     def emit(self, outputs: Iterable[Output | Reading]) -> None:
-        """Put out what no input brought about; the next commit makes it true."""
+        """Add outputs that no input caused. The next commit stores them."""
         self._require_ready()
-        self._draft.put(outputs)
+        self._builder.put(outputs)
 
     def hold(self) -> None:
-        """Hold publication back again; see :meth:`let_go`."""
+        """Hold outputs again; see :meth:`release_outputs`."""
         self._hold = True
 
     def release_outputs(self, *, latest_only: bool) -> None:
-        """Publish what was held back, and everything at once from now on.
+        """Publish the held outputs, and publish at once from now on.
 
         Parameters
         ----------
         latest_only : bool
-            Of each key, the last record alone: what was decided while a stream was caught up
-            is in SQL, and on the topics it would look like news. Dead letters all go.
+            Publish only the last record of each key. Decisions that were made while the worker
+            caught up are in SQL; on the topics they would look like news. All dead letters are
+            published.
         """
         self._require_ready()
         if self._hold:
@@ -192,38 +196,38 @@ class Runner:
             self._empty_outbox(latest_only=latest_only)
 
     def apply(self, record: InputRecord) -> None:
-        """Apply one record, with the ticks that are due before it.
+        """Apply one record, and the ticks that are due before it.
 
-        An exception of a stage is a bug: it is logged with the place of the record and raised
-        again. Nothing of the batch was written, and this runner accepts nothing more.
+        An exception of a stage is a bug. It is logged with the position of the record and raised
+        again. No part of the batch was written, and this runner refuses further calls.
         """
         self._require_ready()
         self._ready = False
-        draft, event = self._draft, record.event
+        builder, event = self._builder, record.event
         try:
             if isinstance(event, Refusal):
-                draft.counts.read += 1
+                builder.counts.read += 1
                 self._refuse(record, event.reason, event.detail)
             elif not self._pipeline.takes(type(event)):
-                draft.counts.read += 1
+                builder.counts.read += 1
                 self._refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(type(event))}")
             else:
                 cause = cause_of(event)
-                # A command that comes again is for the stage to refuse and to tell of.
+                # The stage itself refuses and reports a command that comes again.
                 mark = None if isinstance(event, Command) else identity_digest(cause)
                 if mark is not None and self._window.contains(mark):
-                    draft.counts.read += 1
-                    draft.counts.duplicate += 1
+                    builder.counts.read += 1
+                    builder.counts.duplicate += 1
                 else:
-                    self._bring_ticks(record)
-                    draft.counts.read += 1
+                    self._apply_due_ticks(record)
+                    builder.counts.read += 1
                     if not isinstance(event, FORWARDED):
                         arrived = arrival_time(event, record.arrived_us)
                         if arrived is not event.arrived:
                             event = msgspec.structs.replace(event, arrived=arrived)
                     self._pipeline.apply(event, self._effects)
-                    self._reach(record.us, record)
-                    self._conclude(record, cause, mark)
+                    self._add_to_journal(record.us, record)
+                    self._finish(record, cause, mark)
         except Exception as error:
             event = record.event
             log.error(  # noqa: TRY400 - one line; the traceback travels with the exception
@@ -238,54 +242,55 @@ class Runner:
         self._ready = True
 
     def tick(self, us: int) -> None:
-        """Let time pass: hand a tick to every stage that takes ticks."""
+        """Advance the time to `us`: pass a tick to every stage that takes ticks."""
         self._require_ready()
         self._ready = False
         self._tick(us)
         self._ready = True
 
     def skip_tick(self, us: int, number: int, why: str) -> None:
-        """Let the time pass to `us` without a tick; a dead letter says why."""
+        """Advance the time to `us` without a tick. A dead letter states why."""
         self._require_ready()
-        self._draft.skip_tick(number, us, why)
-        self._draft.advance(us)
+        self._builder.skip_tick(number, us, why)
+        self._builder.advance(us)
 
     def refuse(self, record: InputRecord, reason: RejectReason, detail: str) -> None:
-        """Put a record into the dead letters unread."""
+        """Make a record a dead letter without applying it."""
         self._require_ready()
-        self._draft.counts.read += 1
+        self._builder.counts.read += 1
         self._refuse(record, reason, detail)
 
     def commit(self, offsets: list[StreamOffset]) -> CommitResult:
-        """Make everything since the last commit true in one transaction, then publish it.
+        """Commit everything since the last commit in one transaction, then publish it.
 
         Parameters
         ----------
         offsets : list of StreamOffset
-            New offsets of the streams, behind the records that were offered.
+            New offsets of the streams, behind the applied records.
 
         Returns
         -------
-        Done
-            What it was; empty if there was nothing to commit.
+        CommitResult
+            The result; empty if there was nothing to commit.
 
         Raises
         ------
         FencedError
-            If another process took the lease: this one must stop.
+            If another process took the lease. This process must stop.
         BatchRefusedError
-            If something in the batch cannot be encoded or stored; nothing of it was written.
+            If an output or a row cannot be encoded or stored. No part of the batch was written.
         StoreError
-            If the database refuses; nothing of the batch was written.
+            If the database refuses. No part of the batch was written.
         """
         self._require_ready()
         started = perf_counter()
-        with self._refusing_content():
-            batch = self._draft.batch(self._rows(), offsets, self._to_acknowledge())
-            if is_empty(batch) and batch.counts == self._told:
-                return CommitResult()
-            self._ready = False
-            self._store.commit(batch)
+        self._ready = False
+        with refusing_content(f"{self.worker}: batch refused"):
+            batch = self._builder.batch(self._rows(), offsets, self._to_acknowledge())
+        if is_empty(batch) and batch.counts == self._reported:
+            self._ready = True
+            return CommitResult()
+        self._store.commit(batch)
         committed = perf_counter()
         self._acknowledged = max(self._acknowledged, batch.published_seq)
         records = batch.outbox()
@@ -293,77 +298,65 @@ class Runner:
             self._publish(records)
         self._ready = True
         done = CommitResult(
-            counts=counts_since(batch.counts, self._told),
+            counts=counts_since(batch.counts, self._reported),
             rejects=self._rejects,
             records=records,
             rows=batch.rows,
             commit_s=committed - started,
             publish_s=perf_counter() - committed,
         )
-        self._told, self._rejects = batch.counts, {}
+        self._reported, self._rejects = batch.counts, {}
         self._log(batch, done)
         return done
 
-    @contextmanager
-    def _refusing_content(self) -> Iterator[None]:
-        """Turn what an encoder or a driver raises against the content of a batch into our error."""
-        try:
-            yield
-        except (RiskwatchError, OSError, MemoryError):
-            raise
-        except Exception as error:
-            self._ready = False
-            detail = f"{type(error).__name__}: {error}"
-            raise BatchRefusedError(f"{self.worker}: batch refused: {detail}") from error
-
-    def _bring_ticks(self, record: InputRecord) -> None:
-        """Let the time pass that is due before a record."""
+    def _apply_due_ticks(self, record: InputRecord) -> None:
+        """Apply the ticks that are due before a record."""
         if self.grid is None:
             return
-        # A sender whose clock is ahead moves nobody's time beyond the broker's.
+        # A sender whose clock is ahead must not advance the time beyond that of the broker.
         early = record.us > record.arrived_us > 0
         for us in self.grid.before(record.arrived_us if early else record.us):
             self._ready = True
             self.on_tick(us)
             self._ready = False
 
-    def _conclude(self, record: InputRecord, cause: str, mark: bytes | None) -> None:
-        """Put out what a record brought about; remember it, or refuse it as its stage did."""
-        refusal = self._settle(cause)
+    def _finish(self, record: InputRecord, cause: str, mark: bytes | None) -> None:
+        """Add the outputs of a record, and count it as applied or as refused by its stage."""
+        refusal = self._put_outputs(cause)
         if refusal is None:
             if mark is not None:
                 self._window.remember(mark)
-            self._draft.counts.applied += 1
+            self._builder.counts.applied += 1
         else:
-            # Not remembered: it had no effect, and may be sent again once the reason is gone.
+            # Its identity is not stored: it had no effect, and may be sent again later.
             self._refuse(record, refusal.reason, refusal.detail)
 
     def _refuse(self, record: InputRecord, reason: RejectReason, detail: str) -> None:
-        self._draft.refuse(record, reason, detail)
+        self._builder.refuse(record, reason, detail)
         place = (record.stream, reason.value)
         self._rejects[place] = self._rejects.get(place, 0) + 1
 
     def _tick(self, us: int) -> None:
         if self._pipeline.takes(Tick):
             self._pipeline.apply(Tick(us), self._effects)
-            self._reach(us, None)
-            self._settle(None)
-        self._draft.advance(us)
+            self._add_to_journal(us, None)
+            self._put_outputs(None)
+        self._builder.advance(us)
 
-    def _reach(self, us: int, record: InputRecord | None) -> None:
-        """Take note of the time of an input, and keep what of it is for the journal."""
-        self._draft.advance(us)
+    def _add_to_journal(self, us: int, record: InputRecord | None) -> None:
+        """Advance the event time to that of an input, and add the input to the journal."""
+        self._builder.advance(us)
         if self._effects.inputs:
-            self._draft.journal(self._effects.inputs, record)
+            self._builder.journal(self._effects.inputs, record)
             self._effects.inputs.clear()
 
-    def _settle(self, cause: str | None) -> EventRejected | None:
-        """Number what was put out; returns the refusal of the event `cause` itself, if any."""
+    def _put_outputs(self, cause: str | None) -> EventRejected | None:
+        """Add the outputs to the batch; return the refusal of the event `cause`, if any."""
         outputs = self._effects.outputs
         if not outputs:
             return None
         own = [o for o in outputs if isinstance(o, EventRejected) and o.cause_id == cause]
-        self._draft.put([o for o in outputs if o not in own] if own else outputs)
+        self._builder.put([o for o in outputs if o not in own] if own else outputs)
         outputs.clear()
         return own[0] if own else None
 
@@ -386,7 +379,7 @@ class Runner:
         return self._published if self._published > self._acknowledged else 0
 
     def _empty_outbox(self, *, latest_only: bool = False) -> None:
-        """Publish what is pending, and tell the store after each chunk."""
+        """Publish the pending records, and record that in the store after each chunk."""
         while records := self._store.pending(self.worker, OUTBOX_CHUNK, latest_only=latest_only):
             self._publish(records)
             self.commit([])

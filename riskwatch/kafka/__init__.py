@@ -1,1 +1,1 @@
-"""Kafka: the producer that publishes committed outputs, and the topics."""
+"""Kafka: the producer of committed outputs, and the management of topics."""

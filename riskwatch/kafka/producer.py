@@ -1,9 +1,9 @@
-"""Publication on Kafka: in the order of the outbox, idempotent, at least once, never given up.
+"""The Kafka producer: it publishes records in the order of the outbox, at least once.
 
-A record carries the worker, the epoch under which it was sent and its place in the order of all
-that the worker ever put out. The producer keeps one request in flight and tries for ever, so a
-broker that is away for an hour changes no order; what ends the waiting is the end of the
-process, and then the outbox still has what was not confirmed.
+A record carries the worker, the epoch under which it was sent, and its sequence number among all
+outputs of the worker. The producer is idempotent, keeps one request in flight and retries without
+end, so a broker that is away for an hour does not change the order. Only the end of the process
+ends the wait; the outbox then still holds the records that were not confirmed.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ if TYPE_CHECKING:
 
 NO_TIMEOUT_MS: Final = 2**31 - 1
 LINGER_MS: Final = 100
-"""How long a record may wait for those after it; the last one of a batch ends that (a flush)."""
+"""Longest wait of a record for later ones, milliseconds; the flush of a batch ends the wait."""
 FIRST_ANSWER_S: Final = 30.0
-"""How long the broker may take to answer at first, before it is asked anew."""
+"""Longest wait for the first answer of the broker before a new attempt, seconds."""
 STOP_CHECK_S: Final = 0.5
-"""How long to wait before looking whether the process was asked to stop."""
+"""Interval between two checks for a stop request, seconds."""
 
 
 class Producer:
-    """The one producer of a process.
+    """The Kafka producer of a process; there is one per process.
 
     Parameters
     ----------
     connection : KafkaConnection
         The cluster.
-    retry : Patience
-        How it is waited for.
-    meter : Meter
-        Where it is told that it answers.
+    retry : Retry
+        How calls to the broker are retried.
+    meter : RetryMeter
+        Metrics of retries, and of whether the broker answers.
     """
 
-    def __init__(self, connection: KafkaConnection, patience: Retry, meter: RetryMeter) -> None:
+    def __init__(self, connection: KafkaConnection, retry: Retry, meter: RetryMeter) -> None:
         self._connection = connection
-        self._retry = patience
+        self._retry = retry
         self._meter = meter
         self._producer: Any = None
 
     def send(self, records: Sequence[OutboxRecord], headers: Sequence[tuple[str, bytes]]) -> None:
-        """Send records, each with `headers` and its own; returns when all are confirmed.
+        """Send records, each with `headers` and its own, and return when all are confirmed.
 
         Raises
         ------
         BrokerError
-            If the broker refuses one for good.
+            If the broker refuses a record for good.
         StoppedError
             If the process is asked to stop meanwhile.
         """
@@ -85,13 +85,13 @@ class Producer:
         self._meter.up("broker", ok=True)
 
     def close(self) -> None:
-        """Let go of the broker, without waiting for it."""
+        """Close the producer without waiting for the broker."""
         if self._producer is not None:
             self._producer.close(timeout=0)
             self._producer = None
 
     def _confirm(self, producer: Any) -> None:
-        """Wait until everything is confirmed or refused."""
+        """Wait until every record is confirmed or refused."""
         while True:
             try:
                 producer.flush(timeout=STOP_CHECK_S)
@@ -105,10 +105,10 @@ class Producer:
 
     def _open(self) -> Any:
         if self._producer is None:
-            self._producer = self._retry.ask_broker("publish", self._made)
+            self._producer = self._retry.ask_broker("publish", self._new_producer)
         return self._producer
 
-    def _made(self) -> Any:
+    def _new_producer(self) -> Any:
         return open_producer(
             self._connection,
             FIRST_ANSWER_S,
@@ -123,12 +123,12 @@ class Producer:
 
 
 class KafkaPublisher:
-    """Publishes what one worker puts out.
+    """Publishes the outputs of one worker on Kafka.
 
     Parameters
     ----------
     producer : Producer
-        Shared by the workers of a process.
+        The producer, which the workers of a process share.
     """
 
     relay = True
@@ -139,9 +139,9 @@ class KafkaPublisher:
         self._headers: tuple[tuple[str, bytes], ...] = ()
 
     def set_leader(self, worker: str, epoch: int) -> None:
-        """Take note for whom the next records are, and under which epoch."""
+        """Set the worker whose records come next, and the epoch of its lease."""
         self._headers = ((WORKER, worker.encode()), (EPOCH, str(epoch).encode()))
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
-        """Send `records`; an exception leaves them in the outbox."""
+        """Send `records` and return when they are out. An exception leaves them in the outbox."""
         self._producer.send(records, self._headers)

@@ -1,8 +1,8 @@
-"""The topics on a cluster: made and compared from the one table, and known by their identity.
+"""The topics of a cluster: creation, comparison with the table of topics, and identity.
 
-:data:`riskwatch.contracts.topics.TOPICS` says what there must be. Topics are never deleted here,
-and their partitions are never changed: that would move counterparties between workers (see
-``docs/operations.md`` for how it is done).
+:data:`riskwatch.contracts.topics.TOPICS` is the table of required topics. This module never
+deletes topics and never changes their number of partitions, because that would move counterparties
+between workers (``docs/operations.md`` describes how to do it).
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 
 HOUR_MS: Final = 3_600_000
 MAX_RECORD_BYTES: Final = 8 * 2**20
-"""Most bytes of a record: an event has at most one MiB, a reading at its limits some four."""
+"""Most bytes of a record. An event has at most 1 MiB, a reading at its limits about 4 MiB."""
 WAIT_MS: Final = 5_000
 BROKER_TIMED_TOPICS: Final = ("riskwatch.killswitch", "riskwatch.acks", "riskwatch.drills")
-"""Outputs whose way to the clients and back is measured, so by one clock: the broker's."""
+"""Output topics whose round trip to the clients is measured, and so by the broker's clock only."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicIdentity:
-    """What makes a topic this topic.
+    """The identity of a topic: another topic of the same name has another identity.
 
     Attributes
     ----------
     cluster : str
         Id of the cluster.
     topic : str
-        Id of the topic; a recreated topic has another.
+        Id of the topic; a recreated topic has another id.
     partitions : int
-        How many there are; another number sends keys elsewhere.
+        Number of partitions; another number sends keys to other partitions.
     """
 
     cluster: str
@@ -53,13 +53,13 @@ class TopicIdentity:
     partitions: int
 
     def __str__(self) -> str:
-        """Text that is stored beside offsets."""
+        """Return the text that is stored beside offsets."""
         return f"cluster={self.cluster};topic={self.topic};partitions={self.partitions}"
 
 
 @contextmanager
 def admin(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
-    """Open an admin client for a moment.
+    """Open an admin client, and close it at the end of the block.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def admin(connection: KafkaConnection) -> Iterator[KafkaAdminClient]:
 
 
 def topic_settings(topic: Topic) -> dict[str, str]:
-    """Configuration of a topic, as the broker names it.
+    """Return the configuration of a topic, by the broker's names.
 
     Examples
     --------
@@ -86,36 +86,36 @@ def topic_settings(topic: Topic) -> dict[str, str]:
     'compact'
     """
     retention = -1 if topic.retention_h is None else topic.retention_h * HOUR_MS
-    made = {
+    settings = {
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "retention.ms": str(retention),
         "max.message.bytes": str(MAX_RECORD_BYTES),
     }
     if topic.role in ("input", "internal") or topic.name in BROKER_TIMED_TOPICS:
-        # The broker's clock says when a message arrived: the same on every delivery of it.
-        made["message.timestamp.type"] = "LogAppendTime"
-    return made
+        # The broker's time of arrival is the same on every delivery of a message.
+        settings["message.timestamp.type"] = "LogAppendTime"
+    return settings
 
 
 def create_topics(connection: KafkaConnection, replication: int = 1) -> list[str]:
-    """Make the topics that are missing, and give all of them their settings.
+    """Create the missing topics, and apply the settings of all topics.
 
     Parameters
     ----------
     connection : KafkaConnection
         The cluster.
     replication : int
-        Copies of each new partition.
+        Replicas of each new partition.
 
     Returns
     -------
     list of str
-        Plain names of the topics that were made.
+        Plain names of the topics that were created.
 
     Raises
     ------
     BrokerError
-        If the broker refuses, or a topic has another number of partitions than the table says.
+        If the broker refuses, or a topic has another number of partitions than in the table.
     """
     with admin(connection) as client:
         found = _described(client, connection, TOPICS)
@@ -136,7 +136,7 @@ def create_topics(connection: KafkaConnection, replication: int = 1) -> list[str
         for name, partitions in found.items():
             if partitions != TOPICS[name].partitions:
                 raise BrokerError(_miscounted(TOPICS[name], partitions))
-        wanted = [
+        changes = [
             ConfigResource(
                 ConfigResourceType.TOPIC,
                 connection.topic(name),
@@ -149,13 +149,13 @@ def create_topics(connection: KafkaConnection, replication: int = 1) -> list[str
             for name, present in _configured(client, connection, found).items()
             if not topic_settings(TOPICS[name]).items() <= present.items()
         ]
-        if wanted:
-            client.alter_configs(wanted)
+        if changes:
+            client.alter_configs(changes)
     return [t.name for t in missing]
 
 
 def topic_differences(connection: KafkaConnection) -> list[str]:
-    """Say in which ways the cluster is not what the table says; nothing if it is.
+    """Return the differences between the cluster and the table of topics, one per line.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def topic_differences(connection: KafkaConnection) -> list[str]:
 def topic_identities(
     connection: KafkaConnection, topics: Iterable[str]
 ) -> dict[str, TopicIdentity]:
-    """Identity of each of `topics` (plain names).
+    """Return the identity of each of `topics` (plain names).
 
     Raises
     ------
@@ -203,7 +203,7 @@ def topic_identities(
 def offset_bounds(
     connection: KafkaConnection, partitions: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], tuple[int, int]]:
-    """First offset that the broker still has, and the one behind its last, per partition.
+    """Return the first offset and the offset behind the last record, per partition.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def offset_bounds(
 def _described(
     client: KafkaAdminClient, connection: KafkaConnection, names: Iterable[str]
 ) -> dict[str, int]:
-    """Count the partitions of those topics that exist, by plain name."""
+    """Return the number of partitions of each topic that exists, by plain name."""
     rows = client.describe_topics([connection.topic(name) for name in names])
     return {
         connection.plain(row["name"]): len(row["partitions"])
@@ -232,11 +232,11 @@ def _described(
 def _configured(
     client: KafkaAdminClient, connection: KafkaConnection, names: Iterable[str]
 ) -> dict[str, dict[str, str]]:
-    """Read the settings of topics that are not the broker's defaults, by plain name."""
-    asked = [ConfigResource(ConfigResourceType.TOPIC, connection.topic(name)) for name in names]
-    if not asked:
+    """Return the settings of topics that are not the broker's defaults, by plain name."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, connection.topic(name)) for name in names]
+    if not resources:
         return {}
-    answer = client.describe_configs(asked)["topic"]
+    answer = client.describe_configs(resources)["topic"]
     return {
         connection.plain(name): {key: _value(value) for key, value in found.items()}
         for name, found in answer.items()
@@ -244,7 +244,7 @@ def _configured(
 
 
 def _value(found: object) -> str:
-    """Value of a setting, which some versions of the protocol wrap."""
+    """Return the value of a setting, which some versions of the protocol wrap."""
     return str(found["value"] if isinstance(found, dict) else found)
 
 

@@ -1,4 +1,4 @@
-"""A logistic regression around the rule that follows what changes, and forgets at a stated pace."""
+"""Logistic regression around a rule that forgets with a half-life, and its generation."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ _SLOPE_SHARE: Final = 0.125  # Least share of the rule's slope that labels can l
 
 
 class AdaptiveLogisticRegression(RuleAnchoredRegression):
-    r"""Dynamic logistic regression whose weights are drawn back to a rule.
+    r"""Dynamic logistic regression whose weights return to a rule.
 
     The log-odds are the rule's plus :math:`w^\top z`, with `z` one, the doublings of the
     severity (within five of 1), and each feature as ``x / (scale + |x|)``. Before any label
     `w` is 0: the model is the rule.
 
-    Weights are a state that moves [1]_: before each label they fade by
-    :math:`\varphi = 2^{-1/\mathrm{half\_life}}` towards 0 and their variances towards the
-    prior's, :math:`v \leftarrow \varphi^2 v + (1-\varphi^2) v_0`, so that the prior is where an
-    unobserved weight ends up (a stationary first-order autoregression [2]_). Then the label is
-    taken in by a Laplace step with independent weights: the mode along the direction that the
-    label informs is found exactly, and the curvature there shrinks each variance.
+    The weights are a dynamic state [1]_. Before each label they fade by
+    :math:`\varphi = 2^{-1/\mathrm{half\_life}}` towards 0, and their variances towards the
+    prior's, :math:`v \leftarrow \varphi^2 v + (1-\varphi^2) v_0`. So an unobserved weight returns
+    to its prior (a stationary first-order autoregression [2]_). Then a Laplace step with
+    independent weights applies the label: the mode along the direction that the label informs is
+    found exactly, and the curvature there shrinks each variance.
 
-    Unlike the anchored model nothing holds it near the rule but its prior, so it learns the
-    base rate of calm within a day, and follows a change of regime within its half-life.
+    Unlike the anchored model it has no trust region: only the prior holds it near the rule. So it
+    learns the base rate of calm within a day, and follows a change of regime within its
+    half-life.
 
     Parameters
     ----------
     scales : dict of str to float, optional
         Features to learn from (at most 16), with the size at which each counts half, in its
-        own unit. Others are ignored; a missing or NaN one contributes nothing.
+        own unit. Other features are ignored. A missing or NaN feature contributes nothing.
     anchor : float
         Probability at severity 1 before any label, in (0, 1).
     slope : float
@@ -58,8 +59,8 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
     bias_sd, slope_sd, weight_sd : float
         Prior standard deviations, positive, at most 10.
     label_weight : float
-        Share of a label's information that is counted, in (0, 1]: about the spacing of
-        labels ÷ the horizon where horizons overlap.
+        Share of a label's information that counts, in (0, 1]. Where horizons overlap, use
+        about the spacing of labels ÷ the horizon.
 
     Raises
     ------
@@ -68,8 +69,8 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
 
     Notes
     -----
-    Arithmetic is plain Python in fixed order with correctly rounded sums. No random numbers, no
-    clock; time and memory per label are linear in the features.
+    Arithmetic is plain Python in fixed order with correctly rounded sums. The model uses no
+    random numbers and no clock. Time and memory per label are linear in the features.
 
     References
     ----------
@@ -117,7 +118,7 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
         self._check()
         self._rule = RuleLogit(probability=anchor, slope=slope, floor=floor)
         self._scaled = tuple((name, float(s)) for name, s in sorted((scales or {}).items()))
-        self._squash = softsign_scaler(self._scaled)
+        self._scaler = softsign_scaler(self._scaled)
         self._fade = math.pow(0.5, 1.0 / half_life)
         sds = [bias_sd, slope_sd] + [weight_sd] * len(self._scaled)
         self._prior = [sd * sd for sd in sds]
@@ -125,7 +126,7 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
         self.labels = 0
 
     def _check(self) -> None:
-        """Refuse arguments that would make the answers meaningless."""
+        """Check that the arguments are in range."""
         check_scales(self.scales or {}, RESERVED)
         for name in ("bias_sd", "slope_sd", "weight_sd"):
             if not 0.0 < getattr(self, name) <= 10.0:
@@ -136,26 +137,27 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
             raise ValueError(f"half_life must be in [1, 1e9] labels, was {self.half_life}")
 
     def _inputs(self, x: Mapping[Any, Any]) -> tuple[list[float], float]:
-        """Inputs of the regression, and the rule's part of the severity."""
+        """Return the inputs of the regression, and the rule's part of the severity."""
         steps = self._rule.steps(x.get("severity"))
-        inputs = [1.0, min(max(steps, -_REACH), _REACH), *self._squash(x)[0]]
+        inputs = [1.0, min(max(steps, -_REACH), _REACH), *self._scaler(x)[0]]
         return inputs, self._rule.slope * steps
 
     def logit_one(self, x: Mapping[Any, Any]) -> float:
-        """Log-odds of a state; finite."""
+        """Return the log-odds of the features; finite."""
         inputs, rule = self._inputs(x)
         return math.fsum([self._rule.bias, rule, *map(mul, self._mean, inputs)])
 
     def decompose(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
-        """Log-odds of a state and what they are made of: bias, severity, features present.
+        """Return the log-odds of the features and their contributions, in logit units.
 
-        The parts sum to the log-odds up to the rounding of one float per part.
+        The parts are ``bias``, ``severity`` and each declared feature that is present. They sum
+        to the log-odds up to the rounding of one float per part.
         """
         inputs, rule = self._inputs(x)
         parts = list(map(mul, self._mean, inputs))
         named = {"bias": self._rule.bias + parts[0], "severity": rule + parts[1]}
-        squash = self._squash
-        named.update(compress(zip(squash.names, parts[2:], strict=True), squash.present(x)))
+        scaler = self._scaler
+        named.update(compress(zip(scaler.names, parts[2:], strict=True), scaler.present(x)))
         return math.fsum([self._rule.bias, rule, *parts]), named
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:
@@ -183,12 +185,12 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
         shrink = curvature / (1.0 + curvature * spread)
         self._mean = [m + step * a for m, a in zip(mean, along, strict=True)]
         self._var = [v - shrink * a * a for v, a in zip(var, along, strict=True)]
-        # More severity must never mean less danger, whatever the labels say.
+        # More severity must never lower the score, whatever the labels are.
         self._mean[1] = max(self._mean[1], (_SLOPE_SHARE - 1.0) * self._rule.slope)
         self.labels += 1
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, as plain JSON (names, numbers, lists)."""
+        """Return everything learned, as plain JSON (names, numbers, lists)."""
         return {
             "rule": [self.anchor, self.slope, self.floor],
             "scales": [[name, scale] for name, scale in self._scaled],
@@ -198,15 +200,15 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what `state` describes.
+        """Replace what was learned by `state`.
 
-        A feature that the state does not know, or knows with another scale, starts at its
-        prior; one that is no longer declared is dropped.
+        A feature that is missing in the state, or has another scale there, starts at its prior.
+        A feature that is no longer declared is dropped.
 
         Raises
         ------
         ValueError
-            If the state was learned around another rule, or does not fit together.
+            If the state was learned around another rule, or is inconsistent.
         """
         rule, mean, var = [self.anchor, self.slope, self.floor], state["mean"], state["variance"]
         if list(state["rule"]) != rule:
@@ -220,16 +222,13 @@ class AdaptiveLogisticRegression(RuleAnchoredRegression):
         self.labels = int(state["labels"])
 
 
-# Generations 1 and 2: the online models around the rule, as generations beside the others.
-
-
 class AnchoredGeneration:
-    """An :class:`~riskwatch.models.anchored.AnchoredLogisticRegression` on the ladder.
+    """Generation 1: an online :class:`~riskwatch.models.anchored.AnchoredLogisticRegression`.
 
     Parameters
     ----------
     **options
-        Of the model.
+        Options of the model.
 
     Raises
     ------
@@ -250,7 +249,7 @@ class AnchoredGeneration:
         self.model = AnchoredLogisticRegression(**options)
 
     def score(self, x: Mapping[str, float]) -> Score:
-        """Score a state; no side effect."""
+        """Score the features of one moment. This has no side effect."""
         logit, contributions = self.model.decompose(x)
         return Score(sigmoid(logit), logit, known_severity(x), contributions)
 
@@ -263,21 +262,21 @@ class AnchoredGeneration:
         self.model.learn_one(dict(x), y)
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, as plain JSON."""
+        """Return everything learned, as plain JSON."""
         return self.model.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what `state` describes."""
+        """Replace what was learned by `state`."""
         self.model.restore(state)
 
 
 class AdaptiveGeneration(AnchoredGeneration):
-    """An :class:`~riskwatch.models.adaptive.AdaptiveLogisticRegression` on the ladder.
+    """Generation 2: an online :class:`~riskwatch.models.adaptive.AdaptiveLogisticRegression`.
 
     Parameters
     ----------
     **options
-        Of the model.
+        Options of the model.
 
     Raises
     ------

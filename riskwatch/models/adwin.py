@@ -1,4 +1,4 @@
-"""ADWIN, a window that forgets what was before a change, with a state that is plain JSON."""
+"""ADWIN drift detector whose state is plain JSON."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PER_ROW: Final = 5
-"""Buckets of one size before the two oldest become one of twice the size."""
+"""Most buckets of one size; beyond that the two oldest merge into one of twice the size."""
 _LEAST: Final = 5
-"""Observations on either side of a cut, at least."""
+"""Least number of observations on either side of a cut."""
 _GRACE: Final = 10
-"""Observations before the first cut."""
+"""Least number of observations before the first cut."""
 _ROWS: Final = 24
-"""Sizes of buckets, so at most 120 of them and 84 million observations."""
+"""Number of bucket sizes: at most 120 buckets and 84 million observations."""
 
 
 class JsonADWIN(base.DriftDetector):
@@ -29,9 +29,9 @@ class JsonADWIN(base.DriftDetector):
               + \tfrac{2}{3 m} \ln\tfrac{2 \ln n}{\delta},
               \qquad \tfrac{1}{m} = \tfrac{1}{n_0} + \tfrac{1}{n_1},
 
-    the older part is dropped. River's own detector is compiled and keeps its buckets to itself;
-    here they are a row of state that is read back to the last bit. Cuts are looked for at every
-    observation, so it suits observations that are few.
+    the older part is dropped. River's own detector is compiled and does not expose its buckets.
+    This one stores them as plain JSON and restores them bit for bit. It searches for cuts at
+    every observation, so it suits streams with few observations.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ class JsonADWIN(base.DriftDetector):
         return sum(total for _, total, _ in self._buckets()) / width if width else 0.0
 
     def update(self, x: float) -> None:
-        """Take in an observation within [0, 1].
+        """Add an observation within [0, 1].
 
         Raises
         ------
         ValueError
-            If it is not within.
+            If the observation is outside [0, 1].
         """
         if not 0.0 <= x <= 1.0:
             raise ValueError(f"x must be in [0, 1], was {x}")
@@ -96,16 +96,16 @@ class JsonADWIN(base.DriftDetector):
             self._drift_detected = True
 
     def state(self) -> dict[str, Any]:
-        """Everything that it remembers, as plain JSON."""
+        """Return the window, as plain JSON."""
         return {"rows": [[list(bucket) for bucket in row] for row in self._rows]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what `state` describes, and go on from there bit for bit.
+        """Replace the window by `state`; later results are equal bit for bit.
 
         Raises
         ------
         ValueError
-            If it cannot be a state of this detector.
+            If `state` is not a state of this detector.
         """
         rows = state["rows"]
         if not 1 <= len(rows) <= _ROWS or any(len(row) > _PER_ROW for row in rows):
@@ -113,27 +113,27 @@ class JsonADWIN(base.DriftDetector):
         self._rows = [[[float(total), float(spread)] for total, spread in row] for row in rows]
 
     def _buckets(self) -> Iterator[tuple[int, float, float]]:
-        """Count, sum and squared deviations of each bucket, the oldest first."""
+        """Yield count, sum and squared deviations of each bucket, the oldest first."""
         for size in range(len(self._rows) - 1, -1, -1):
             for total, spread in self._rows[size]:
                 yield 1 << size, total, spread
 
     def _merge(self) -> None:
-        """Keep every row short."""
+        """Merge buckets until no row is too long."""
         size = 0
         while len(self._rows[size]) > _PER_ROW:
             (one, spread_one), (two, spread_two) = self._rows[size][:2]
             del self._rows[size][:2]
             size += 1
             if size == _ROWS:
-                break  # the oldest of all are forgotten
+                break  # the two oldest buckets are dropped
             if size == len(self._rows):
                 self._rows.append([])
             apart = (one - two) ** 2 / (2 << (size - 1))
             self._rows[size].append([one + two, spread_one + spread_two + apart])
 
     def _cut(self) -> bool:
-        """Drop the oldest bucket if the window shows a change anywhere."""
+        """Drop the oldest bucket if any cut shows a change; return whether it was dropped."""
         buckets = list(self._buckets())
         n, total, spread = 0, 0.0, 0.0
         for count, part, within in buckets:

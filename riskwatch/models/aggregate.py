@@ -1,22 +1,24 @@
-r"""One probability out of several: fixed share, with a bound on what it can lose.
+r"""The aggregate probability: a fixed-share mixture of generations, with a bound on its regret.
 
-The served probability is the mean of the generations' clipped probabilities, weighted by how
-well they did (Herbster and Warmuth, "Tracking the best expert", Machine Learning 32, 1998). With
-log loss that mean loses no more than its weights say, so over the labels of one copy
+The aggregate probability is the mean of the generations' clipped probabilities, weighted by past
+losses (fixed share: Herbster and Warmuth, "Tracking the best expert", Machine Learning 32, 1998).
+Over the labels of one copy its log loss satisfies
 
-.. math:: \text{loss of served} - \text{loss of generation } i
+.. math:: \text{loss of aggregate} - \text{loss of generation } i
           \le \ln (N + 1) + T \ln\frac{1}{1 - a}
 
-for every generation `i` and any sequence, with `N` generations, `T` labels and share `a`. The one
-beside them is the generations' own mean, *recalibrated*: its log-odds are shifted by what came of
-such forecasts before, one step of Newton's method for each label, from a standard normal prior
-(online logistic calibration: Gupta and Ramdas, "Online Platt scaling with calibeating", ICML 2023).
-As one more of those that are mixed, it cannot lose what the bound does not allow. A
-label comes a horizon late, so there is one copy of the weights per process of
-:class:`~riskwatch.models.evidence.HorizonCells`, each of which has all its labels before it speaks
-again (Weinberger and Ordentlich, "On delayed prediction of individual sequences", IEEE
-Transactions on Information Theory 48, 2002): the bounds of the copies add up.
-:func:`regret_bound` counts that, the clipping and the rounding.
+for every generation `i` and any sequence, with `N` generations, `T` labels and share `a`.
+
+The mixture has one more member: the mean of the generations, *recalibrated*. Its log-odds are
+shifted according to the outcomes of earlier means, by one step of Newton's method per label, from a
+standard normal prior (online logistic calibration: Gupta and Ramdas, "Online Platt scaling with
+calibeating", ICML 2023). It is weighted like a generation, so the bound covers it.
+
+A label arrives one horizon late. Therefore each process of
+:class:`~riskwatch.models.evidence.HorizonCells` has its own copy of the weights, and each copy has
+all its labels before it predicts again (Weinberger and Ordentlich, "On delayed prediction of
+individual sequences", IEEE Transactions on Information Theory 48, 2002). The bounds of the copies
+add up. :func:`regret_bound` includes this, the clipping and the rounding.
 """
 
 from __future__ import annotations
@@ -32,34 +34,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROUNDING: Final = 0.5e-6
-"""What is served is rounded to six digits, which moves it by no more than this."""
+"""Largest change of the aggregate probability by rounding to six digits."""
 RECALIBRATED: Final = "(recalibrated)"
-"""Stands for the recalibrated mean among those that are mixed, at the end; no generation can."""
+"""Name of the recalibrated mean, the last member of a mixture. No generation may have it."""
 MAX_SHIFT: Final = 8.0
-"""Log-odds by which a mean is shifted at most."""
+"""Largest shift of a mean, log-odds."""
 
 
 def regret_bound(labels: int, generations: int, copies: int, share: float) -> float:
-    """Most that the served probability can lose beyond the best generation, nats in all.
+    """Return the largest total loss of the aggregate probability beyond the best generation, nats.
 
     Parameters
     ----------
     labels : int
-        How many it was judged on, of one scope and target, and learned from.
+        Number of labels of one scope and target that were scored and learned from.
     generations : int
-        How many were mixed all along.
+        Number of generations that were mixed all along.
     copies : int
-        Processes that take turns.
+        Number of processes that take turns.
     share : float
         Share of the weights that is spread evenly after each label.
 
     Notes
     -----
-    The recalibrated mean counts as one more generation. Per label: the share,
-    ``ln(1 / (1 - share))``; what clipping costs a generation that was certain and right,
-    ``ln(1 / (1 - CLIP))``; and what rounding can do to a probability of `CLIP`. Each time a
-    generation joins the others, the bound against these grows by at most
-    ``copies * ln(n / (n - 1))``, `n` counting the new one; the new one's own bound begins there.
+    The recalibrated mean counts as one more generation. Each label adds the cost of sharing,
+    ``ln(1 / (1 - share))``; the cost of clipping for a generation that was certain and right,
+    ``ln(1 / (1 - CLIP))``; and the effect of rounding on a probability of `CLIP`. When a
+    generation joins, the bound against the others grows by at most
+    ``copies * ln(n / (n - 1))``, where `n` includes the new one. The bound against the new one
+    begins at that time.
     """
     used = min(copies, labels)
     mixed = generations + 1  # the recalibrated mean is one of them
@@ -68,16 +71,16 @@ def regret_bound(labels: int, generations: int, copies: int, share: float) -> fl
 
 
 class AggregateProbability(NamedTuple):
-    """What is served: the mean of the generations and its recalibrated self, mixed.
+    """The aggregate probability and its parts.
 
     Attributes
     ----------
     probability : float
-        What is served.
+        The aggregate probability: the mean and the recalibrated mean, mixed.
     mean, recalibrated : float
-        Of the generations.
+        Mean of the generations, and the same recalibrated.
     weights : dict of str to float
-        Of each generation that said something, in their mean.
+        Weight in the mean of each generation that gave a prediction.
     """
 
     probability: float
@@ -86,22 +89,22 @@ class AggregateProbability(NamedTuple):
     weights: dict[str, float]
 
 
-def even_mixture(said: Mapping[str, float]) -> AggregateProbability:
-    """Mix what generations said before there is anything to weigh them by: all count the same."""
-    even = 1.0 / len(said)
-    mean = even * sum(clip_probability(p) for p in said.values())
-    return AggregateProbability(mean, mean, mean, dict.fromkeys(said, even))
+def even_mixture(predictions: Mapping[str, float]) -> AggregateProbability:
+    """Mix predictions with even weights, as before the first label."""
+    even = 1.0 / len(predictions)
+    mean = even * sum(clip_probability(p) for p in predictions.values())
+    return AggregateProbability(mean, mean, mean, dict.fromkeys(predictions, even))
 
 
 class Recalibration(msgspec.Struct, array_like=True, gc=False):
-    """What one copy learned of how far its mean is off, log-odds.
+    """Learned correction of the mean of one copy, in log-odds.
 
     Attributes
     ----------
     by : float
-        What is added to the log-odds of the mean.
+        Shift to add to the log-odds of the mean.
     precision : float
-        Of `by`, as of a normal distribution; 1 before the first label.
+        Precision of `by` (a normal distribution); 1 before the first label.
 
     Examples
     --------
@@ -121,7 +124,7 @@ class Recalibration(msgspec.Struct, array_like=True, gc=False):
         return clip_probability(odds / (1.0 - mean + odds))
 
     def learn(self, mean: float, *, label: bool) -> None:
-        """Take in what came of a mean; both are rounded, so that rows stay short."""
+        """Update the shift with the label of a mean. Both numbers are rounded: rows stay short."""
         p = self.of(mean)
         self.precision = round(self.precision + p * (1.0 - p), 6)
         by = self.by + (label - p) / self.precision
@@ -134,13 +137,13 @@ class Mixture(msgspec.Struct, gc=False):
     Attributes
     ----------
     names : list of str
-        Those that are mixed: generations, then :data:`RECALIBRATED`.
+        Members: the generations, then :data:`RECALIBRATED`.
     logs : list of list of float
-        By copy, log weights in the order of `names`; their weights sum to 1.
+        By copy, log weights in the order of `names`. The weights sum to 1.
     cells : list of int
-        By copy, the cell that it learned from last.
-    shifts : list of Shift
-        By copy, how the mean is recalibrated.
+        By copy, the last cell that it learned from.
+    shifts : list of Recalibration
+        By copy, the correction of the mean.
 
     Examples
     --------
@@ -158,21 +161,22 @@ class Mixture(msgspec.Struct, gc=False):
     shifts: list[Recalibration] = []
 
     def __post_init__(self) -> None:
-        """A row of before the mean was recalibrated goes on: it joins, as a generation would."""
+        """Add the recalibrated mean to a row that was stored without it, as a joining member."""
         if not self.shifts:
             self.shifts = [Recalibration() for _ in self.logs]
             self.set_generations(self.names)
 
     @classmethod
     def fresh(cls, names: Sequence[str], copies: int) -> Mixture:
-        """Even weights."""
+        """Return a mixture with even weights."""
         even = [-math.log(len(names))] * len(names)
         return cls(list(names), [list(even) for _ in range(copies)], [-1] * copies)
 
     def set_generations(self, names: Sequence[str]) -> bool:
-        """Mix other generations from now on; whether these are others than before.
+        """Set the generations to mix from now on; return whether they changed.
 
-        One that joins gets an even share of all copies; the others keep their proportions.
+        A generation that joins gets an even share in all copies. The others keep their
+        proportions.
         """
         mixed = [*names, RECALIBRATED]
         if mixed == self.names:
@@ -189,20 +193,20 @@ class Mixture(msgspec.Struct, gc=False):
         self.names = mixed
         return True
 
-    def aggregate(self, copy: int, said: Mapping[str, float]) -> AggregateProbability:
-        """Mix what generations said.
+    def aggregate(self, copy: int, predictions: Mapping[str, float]) -> AggregateProbability:
+        """Mix the predictions of generations.
 
         Parameters
         ----------
         copy : int
-            Whose turn it is.
-        said : mapping
-            Probability by generation; of those mixed, at least one.
+            Index of the copy to use.
+        predictions : mapping
+            Probability by generation; at least one generation must be a member.
         """
         whole, mean = 0.0, 0.0
         weights: dict[str, float] = {}
         for name, log in zip(self.names, self.logs[copy], strict=True):
-            p = said.get(name)
+            p = predictions.get(name)
             if p is not None:
                 weights[name] = weight = math.exp(log)
                 whole += weight
@@ -210,41 +214,43 @@ class Mixture(msgspec.Struct, gc=False):
         if whole > 0.0:
             mean /= whole
             weights = {name: weight / whole for name, weight in weights.items()}
-        else:  # all weight was on those that are silent now
-            _, mean, _, weights = even_mixture({name: said[name] for name in weights})
-        again, own = self.shifts[copy].of(mean), math.exp(self.logs[copy][-1])
-        served = (whole * mean + own * again) / (whole + own) if whole + own > 0.0 else mean
-        return AggregateProbability(served, mean, again, weights)
+        else:  # all weight is on generations without a prediction
+            _, mean, _, weights = even_mixture({name: predictions[name] for name in weights})
+        recalibrated, weight = self.shifts[copy].of(mean), math.exp(self.logs[copy][-1])
+        total = whole + weight
+        aggregate = (whole * mean + weight * recalibrated) / total if total > 0.0 else mean
+        return AggregateProbability(aggregate, mean, recalibrated, weights)
 
     def learn(
-        self, at: tuple[int, int], said: Mapping[str, float], *, label: bool, share: float
+        self, at: tuple[int, int], predictions: Mapping[str, float], *, label: bool, share: float
     ) -> None:
-        """Weigh the generations by what they said of a label, then share a little evenly.
+        """Update the weights with a label, then spread a small share of them evenly.
 
-        A generation that said nothing is weighed as if it had said what was served. Of several
-        labels in one cell only the first is learned from: the others were waiting with it.
+        A generation without a prediction is treated as if it had predicted the aggregate
+        probability. Only the first of several labels in one cell is used, because the others
+        were pending at the same time.
         """
         copy, cell = at
-        if cell <= self.cells[copy] or not any(name in said for name in self.names):
+        if cell <= self.cells[copy] or not any(name in predictions for name in self.names):
             return
         self.cells[copy] = cell
-        then = self.aggregate(copy, said)
-        told = {**said, RECALIBRATED: then.recalibrated}
+        before = self.aggregate(copy, predictions)
+        weighed = {**predictions, RECALIBRATED: before.recalibrated}
         logs = []
         for name, log in zip(self.names, self.logs[copy], strict=True):
-            p = clip_probability(told[name]) if name in told else then.probability
+            p = clip_probability(weighed[name]) if name in weighed else before.probability
             logs.append(log + (math.log(p) if label else math.log1p(-p)))
         whole = _log_sum(logs)
         even = math.log(share / len(logs)) if share > 0.0 else -math.inf
         keep = math.log1p(-share)
         shared = [_log_sum([log - whole + keep, even]) for log in logs]
-        # What rounding left is taken out, so that it cannot add up.
+        # Normalise again, so that rounding errors cannot add up.
         whole = _log_sum(shared)
         self.logs[copy] = [log - whole for log in shared]
-        self.shifts[copy].learn(then.mean, label=label)
+        self.shifts[copy].learn(before.mean, label=label)
 
 
 def _log_sum(logs: list[float]) -> float:
-    """Logarithm of the sum of what `logs` are the logarithms of."""
+    """Return the logarithm of the sum of ``exp(log)`` over `logs`."""
     top = max(logs)
     return top + math.log(sum(math.exp(log - top) for log in logs))

@@ -1,4 +1,4 @@
-"""An online Bayesian logistic regression that starts as the rule, and leaves it on evidence."""
+"""Online Bayesian logistic regression anchored at a rule, and inputs shared by such models."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# What the regressions around a rule share: the features they take, and how they are asked.
+# Base class of the regressions around a rule, and the check of their features.
 
 MAX_FEATURES: Final = 16
-"""Beside the severity."""
+"""Largest number of declared features, without the severity."""
 
 
 def check_scales(scales: Mapping[str, float], reserved: tuple[str, ...]) -> None:
-    """Refuse features that could not be learned from.
+    """Check the names and scales of declared features.
 
     Raises
     ------
     ValueError
-        If there are too many, one has a reserved name, or its scale is out of range.
+        If there are too many features, one has a reserved name, or a scale is out of range.
     """
     if len(scales) > MAX_FEATURES:
         raise ValueError(f"at most {MAX_FEATURES} features may be declared, got {len(scales)}")
@@ -41,18 +41,18 @@ def check_scales(scales: Mapping[str, float], reserved: tuple[str, ...]) -> None
 
 
 class RuleAnchoredRegression(base.Classifier):
-    """A logistic regression around a rule: asked for a probability, or for its parts."""
+    """Base class of logistic regressions around a rule."""
 
     @abstractmethod
     def logit_one(self, x: Mapping[Any, Any]) -> float:
-        """Log-odds of a state; finite."""
+        """Return the log-odds of the features; finite."""
 
     @abstractmethod
     def decompose(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
-        """Log-odds of a state and what it is made of, in logit units."""
+        """Return the log-odds of the features and their contributions, in logit units."""
 
     def explain_one(self, x: Mapping[Any, Any]) -> dict[str, float]:
-        """Additive contributions to :meth:`logit_one`; see :meth:`explained`."""
+        """Return additive contributions to :meth:`logit_one`; see :meth:`decompose`."""
         return self.decompose(x)[1]
 
     def predict_proba_one(
@@ -60,23 +60,24 @@ class RuleAnchoredRegression(base.Classifier):
         x: dict[Any, Any],
         **kwargs: Any,  # noqa: ARG002 - River's signature
     ) -> dict[Any, float]:
-        """Probability of each label; no side effect."""
+        """Return the probability of each label. This has no side effect."""
         p = sigmoid(self.logit_one(x))
         return {False: 1.0 - p, True: p}
 
 
-# A state as generations are given it, and what several of them would work out of it alike.
+# Inputs of generations, with scaled features that several models share.
 
 Scales = tuple[tuple[str, float], ...]
 SoftsignFeatures = tuple[list[float], list[bool]]
-"""Features in order, and whether each was there at all. Nobody may change either."""
+"""Scaled features in order, and whether each was present. Do not modify them."""
 
 
 class Inputs(dict[str, float]):
-    """What is known at one moment, with the severity for one target.
+    """Features of one moment, with the severity for one target.
 
-    One scope is asked about several targets at a time: nothing but the severity differs. What a
-    model makes of everything else it may leave in `shared`, for the models of the other targets.
+    A scope is scored for several targets at a time, and only the severity differs between them.
+    Models keep results that do not depend on the severity in `shared`, for the models of the
+    other targets.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ class Inputs(dict[str, float]):
     severity : float
         Measure ÷ threshold.
     shared : dict
-        The same for all targets that are asked about at this moment.
+        Results shared by all targets that are scored at this moment.
     """
 
     __slots__ = ("shared",)
@@ -102,12 +103,12 @@ class Inputs(dict[str, float]):
 
 
 class SoftsignScaler:
-    """Squashes declared features; see :func:`riskwatch.models.base.softsign`.
+    """Scales declared features by softsign; see :func:`riskwatch.models.base.softsign`.
 
     Parameters
     ----------
     scales : tuple of (str, float)
-        Features and the size at which each counts half; the severity is none of them.
+        Features, with the size at which each counts half; without the severity.
 
     Examples
     --------
@@ -120,13 +121,13 @@ class SoftsignScaler:
         self._sizes = tuple(size for _, size in scales)
 
     def present(self, x: Mapping[Any, Any]) -> list[bool]:
-        """Whether each feature is there at all; nobody may change the list."""
+        """Return whether each feature is present. Do not modify the list."""
         if type(x) is Inputs:
             return self(x)[1]
         return [x.get(name) is not None for name in self.names]
 
     def __call__(self, x: Mapping[Any, Any]) -> SoftsignFeatures:
-        """Squash what is declared of a state."""
+        """Return the scaled declared features."""
         shared = x.shared if type(x) is Inputs else None
         found = None if shared is None else shared.get(self)
         if found is None:
@@ -140,7 +141,7 @@ class SoftsignScaler:
 
 @lru_cache(maxsize=64)
 def softsign_scaler(scales: Scales) -> SoftsignScaler:
-    """Return one and the same squasher for equal scales, so that its results can be shared."""
+    """Return the same scaler object for equal scales, so that its results can be shared."""
     return SoftsignScaler(scales)
 
 
@@ -151,46 +152,46 @@ _SLOPE_SHARE: Final = 0.125  # Least share of the rule's slope that labels can l
 
 
 class AnchoredLogisticRegression(RuleAnchoredRegression):
-    r"""Logistic regression on a rule's severity and squashed features, anchored at the rule.
+    r"""Logistic regression on a rule's severity and scaled features, anchored at the rule.
 
     The prior is the rule: :math:`\mathrm{logit} = b + a\,g(s)`, with `s` the feature
     ``severity`` (largest value ÷ threshold) and `g` its doublings
     (:class:`~riskwatch.models.base.RuleLogit`); every other weight starts at 0. Features enter
-    as ``x / (scale + |x|)``, so no input is further than 1 from 0, and the severity's learned
-    slope acts within five doublings of 1, beyond which the rule's own slope goes on.
+    as ``x / (scale + |x|)``, so no input is further than 1 from 0. The learned slope of the
+    severity acts within five doublings of 1; beyond that the rule's own slope applies.
 
     Each label updates mean and full covariance by sequential Laplace approximation: the mode
     of prior times likelihood is found exactly along the one direction that a label informs, and
-    the curvature there shrinks the covariance [1]_. `forgetting` below 1 inflates the
+    the curvature there shrinks the covariance [1]_. A `forgetting` below 1 inflates the
     covariance before each label (a discount factor [2]_), never beyond the prior's.
 
-    What is answered stays in a trust region: ``|logit - rule's logit| <= radius`` with
+    The logit stays in a trust region: ``|logit - rule's logit| <= radius`` with
     ``radius = radius_max * m / (m + radius_half)``, where `m` is the smaller of the counts of
-    true and false labels so far. Until both have been seen the answer *is* the rule. The slope
-    stays positive, so more severity never means a lower logit, other features being equal.
+    true and false labels so far. Until both labels have been seen the score *is* the rule's. The
+    slope stays positive, so more severity never means a lower logit, other features being equal.
 
     Parameters
     ----------
     scales : dict of str to float, optional
         Features to learn from (at most 16), with the size at which each counts half, in its
-        own unit. Others are ignored; a missing or NaN one contributes nothing.
+        own unit. Other features are ignored. A missing or NaN feature contributes nothing.
     anchor : float
         Probability at severity 1, in (0, 1).
     slope : float
         Log-odds per doubling of the severity, before any label.
     floor : float
-        Severity added before doublings are counted; below it the scale turns flat.
+        Added to the severity before doublings are counted. Below it the scale turns flat.
     bias_sd, slope_sd, weight_sd : float
         Prior standard deviations, positive, at most 10: the smaller, the stronger the rule.
     label_weight : float
-        Share of a label's information that is counted, in (0, 1]: about the spacing of
-        labels ÷ the horizon where horizons overlap.
+        Share of a label's information that counts, in (0, 1]. Where horizons overlap, use
+        about the spacing of labels ÷ the horizon.
     forgetting : float
         Discount factor per label, in (0, 1]; 1 forgets nothing.
     radius_max : float
         Largest distance from the rule, logit units, 0 to 100.
     radius_half : float
-        Labels of the rarer class at which half of it is released, positive.
+        Labels of the rarer class at which the radius is half of `radius_max`, positive.
 
     Raises
     ------
@@ -200,7 +201,7 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
     Notes
     -----
     Arithmetic is plain Python in fixed order with correctly rounded sums, so a replay is equal
-    bit for bit. No random numbers, and no clock.
+    bit for bit. The model uses no random numbers and no clock.
 
     References
     ----------
@@ -255,7 +256,7 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         self._check()
         self._rule = RuleLogit(probability=anchor, slope=slope, floor=floor)
         self._scaled = tuple((name, float(s)) for name, s in sorted((scales or {}).items()))
-        self._squash = softsign_scaler(self._scaled)
+        self._scaler = softsign_scaler(self._scaled)
         sds = [bias_sd, slope_sd] + [weight_sd] * len(self._scaled)
         self._prior = [sd * sd for sd in sds]
         self._mean, self._cov = self._start()
@@ -263,7 +264,7 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         self.negatives = 0
 
     def _check(self) -> None:
-        """Refuse arguments that would make the answers meaningless."""
+        """Check that the arguments are in range."""
         check_scales(self.scales or {}, RESERVED)
         for name, most in (
             ("bias_sd", 10.0),
@@ -280,53 +281,53 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
             raise ValueError(f"radius_max must be in [0, 100], was {self.radius_max}")
 
     def _start(self) -> tuple[list[float], list[list[float]]]:
-        """Mean and covariance before any label: the rule, and how firmly it is believed."""
+        """Return mean and covariance before any label: the rule, with the prior variances."""
         mean = [self._rule.bias, self.slope] + [0.0] * len(self._scaled)
         size = range(len(self._prior))
         return mean, [[self._prior[i] if i == j else 0.0 for j in size] for i in size]
 
     @property
     def radius(self) -> float:
-        """How far the answer may be from the rule's now, logit units."""
+        """Largest distance from the rule's logit now, logit units."""
         evidence = min(self.positives, self.negatives)
         return self.radius_max * evidence / (evidence + self.radius_half)
 
     def _inputs(self, x: Mapping[Any, Any]) -> tuple[list[float], float, float]:
-        """Inputs of the regression, the logit beyond its reach, and the rule's logit."""
+        """Return the inputs of the regression, the logit beyond its reach, and the rule's logit."""
         steps = self._rule.steps(x.get("severity"))
         near = min(max(steps, -_REACH), _REACH)
-        inputs = [1.0, near, *self._squash(x)[0]]
+        inputs = [1.0, near, *self._scaler(x)[0]]
         slope = self._rule.slope
         return inputs, slope * (steps - near), self._rule.bias + slope * steps
 
-    def _free(self, inputs: list[float], beyond: float) -> float:
-        """Logit before the trust region. Rounded once, so it keeps the severity's order."""
+    def _unclipped(self, inputs: list[float], beyond: float) -> float:
+        """Return the logit before clipping, rounded once so that it keeps the severity's order."""
         return math.fsum([beyond, *map(mul, self._mean, inputs)])
 
-    def _held(self, free: float, rule: float) -> float:
-        """Logit within the trust region around the rule."""
+    def _clipped(self, free: float, rule: float) -> float:
+        """Clip a logit to the trust region around the rule."""
         radius = self.radius
         return max(min(free, rule + radius), rule - radius)
 
     def logit_one(self, x: Mapping[Any, Any]) -> float:
-        """Log-odds of a state; finite, and unlike the probability it never saturates."""
+        """Return the log-odds of the features; finite, and never saturated as a probability is."""
         inputs, beyond, rule = self._inputs(x)
-        return self._held(self._free(inputs, beyond), rule)
+        return self._clipped(self._unclipped(inputs, beyond), rule)
 
     def decompose(self, x: Mapping[Any, Any]) -> tuple[float, dict[str, float]]:
-        """Log-odds of a state and what it is made of, in logit units.
+        """Return the log-odds of the features and their contributions, in logit units.
 
         The parts are ``bias``, ``severity``, each declared feature that is present, and
-        ``trust_region``: what the clip took away or added. They sum to the logit up to the
-        rounding of one float per part.
+        ``trust_region``: the change by clipping. They sum to the logit up to the rounding of
+        one float per part.
         """
         inputs, beyond, rule = self._inputs(x)
         parts = list(map(mul, self._mean, inputs))
         free = math.fsum([beyond, *parts])
-        logit = self._held(free, rule)
+        logit = self._clipped(free, rule)
         named = {"bias": parts[0], "severity": parts[1] + beyond}
-        squash = self._squash
-        named.update(compress(zip(squash.names, parts[2:], strict=True), squash.present(x)))
+        scaler = self._scaler
+        named.update(compress(zip(scaler.names, parts[2:], strict=True), scaler.present(x)))
         named["trust_region"] = logit - free
         return logit, named
 
@@ -344,13 +345,13 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         if self.forgetting < 1.0:
             self._forget()
         inputs, beyond, _ = self._inputs(x)
-        # An input of zero adds nothing to a sum that is rounded once, so it is left out.
+        # An input of zero adds nothing to a sum that is rounded once, so it is skipped.
         present = itemgetter(0, 1, *(i for i, value in enumerate(inputs) if value and i > 1))
         given = present(inputs)
         along = [math.fsum(map(mul, present(row), given)) for row in self._cov]
         spread = max(math.fsum(map(mul, along, inputs)), 0.0)
         weight = self.label_weight
-        p = sigmoid(mode_of(self._free(inputs, beyond), weight * spread, label=label))
+        p = sigmoid(mode_of(self._unclipped(inputs, beyond), weight * spread, label=label))
         step = weight * (label - p)
         self._mean = [m + step * a for m, a in zip(self._mean, along, strict=True)]
         curvature = weight * p * (1.0 - p)
@@ -376,7 +377,7 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         ]
 
     def _keep_slope(self) -> None:
-        """Move the mean to the likeliest point whose slope is still positive enough."""
+        """Move the mean to the likeliest point whose slope is at least the minimum."""
         short = _SLOPE_SHARE * self._rule.slope - self._mean[1]
         if short > 0.0:
             row = self._cov[1]
@@ -384,7 +385,7 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
             self._mean[1] = _SLOPE_SHARE * self._rule.slope
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, as plain JSON (names, numbers, lists)."""
+        """Return everything learned, as plain JSON (names, numbers, lists)."""
         return {
             "rule": [self.anchor, self.slope, self.floor],
             "scales": [[name, scale] for name, scale in self._scaled],
@@ -395,15 +396,15 @@ class AnchoredLogisticRegression(RuleAnchoredRegression):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what `state` describes.
+        """Replace what was learned by `state`.
 
-        A feature that the state does not know, or knows with another scale, starts at its
-        prior; one that is no longer declared is dropped.
+        A feature that is missing in the state, or has another scale there, starts at its prior.
+        A feature that is no longer declared is dropped.
 
         Raises
         ------
         ValueError
-            If the state was learned around another rule, or does not fit together.
+            If the state was learned around another rule, or is inconsistent.
         """
         rule, mean, rows = [self.anchor, self.slope, self.floor], state["mean"], state["covariance"]
         if list(state["rule"]) != rule:

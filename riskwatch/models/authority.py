@@ -1,15 +1,17 @@
-"""Authority: promotion and demotion of generations, on matured losses and by people.
+"""Authority: promotion and demotion of generations, by evidence and by command.
 
-* **Promotion** is one step at a time and never beyond the ceiling. Betting on the generation
-  against the one that it challenges must have multiplied the capital enough, on enough
-  independent events. It challenges the model with the highest authority above its own, or else
-  the rules. All models and targets share `alpha`, and so do their tests: test ``k`` gets
-  ``alpha / (models * targets * k * (k + 1))``. These shares add up to no more than `alpha`.
-* Evidence that suffices must still suffice when every label that was awaited then is known. In
-  the middle of a horizon something is known of what is coming. Otherwise the test is spent.
-* **Demotion** is one step: when betting on the rules against the generation has paid as well, when
-  its loss beyond the rules' drifts up, or when its target is asked and gets no label for too
-  long. A generation that gives no probability falls to shadow at once, until people lift it.
+* **Promotion** is one step at a time and never beyond the ceiling. A bettor bets on the
+  generation against its rival: the model with the highest authority above its own, or else the
+  rules. The capital must have grown enough, on enough independent events. All models, targets
+  and tests share `alpha`: test ``k`` gets ``alpha / (models * targets * k * (k + 1))``. These
+  shares sum to at most `alpha`.
+* Sufficient evidence must still suffice when every label that was pending at that time is known,
+  because in the middle of a horizon part of the outcome is known already. Otherwise the test is
+  spent.
+* **Demotion** is one step. It happens if betting on the rules against the generation has paid
+  enough, if its loss beyond the rules' loss drifts up, or if its target is open and gets no label
+  for too long. A generation that gives no probability falls to shadow at once. Only a command
+  raises it again.
 """
 
 from __future__ import annotations
@@ -44,24 +46,24 @@ if TYPE_CHECKING:
     from riskwatch.models.state import EnsembleState
 
 
-# Facts that go out about authority: changes with their reasons, and records of generations.
+# Events about authority: changes with their reasons, and records of generations.
 
 
 class AuthorityReason(NamedTuple):
-    """Why an authority changes.
+    """Reason for a change of authority.
 
     Attributes
     ----------
     reason : str
         ``evidence``, ``reverse``, ``drift``, ``stale``, ``ceiling``, ``check`` or ``command``.
     detail : str
-        In words.
+        Explanation in words.
     numbers : mapping
-        What it rests on, beside what the record says.
+        Evidence in addition to the numbers of the record.
     by : str
-        Who decided: ``evidence``, or a person.
+        ``evidence``, or the person who gave the command.
     cause_id : str
-        Identity of the command; empty where time and labels decided.
+        Id of the command; empty if time or labels caused the change.
     """
 
     reason: str
@@ -71,17 +73,17 @@ class AuthorityReason(NamedTuple):
     cause_id: str = ""
 
 
-def record_numbers(standing: AuthorityRecord) -> dict[str, float]:
-    """Return what the record of a generation says, by name."""
-    table = standing.table
+def record_numbers(record: AuthorityRecord) -> dict[str, float]:
+    """Return the numbers of an authority record by name."""
+    table = record.table
     return {
-        "e_up": _e_value(standing.up),
-        "e_down": _e_value(standing.down),
-        "test": float(standing.tests),
+        "e_up": _e_value(record.up),
+        "e_down": _e_value(record.down),
+        "test": float(record.tests),
         "labels": float(table.labels),
         "positives": float(table.positives),
-        "events": float(standing.events),
-        "entities": float(standing.entities),
+        "events": float(record.events),
+        "entities": float(record.entities),
         "log_loss": quantise(table.log_loss),
         "brier": quantise(table.decomposition.brier),
     }
@@ -89,25 +91,25 @@ def record_numbers(standing: AuthorityRecord) -> dict[str, float]:
 
 def authority_changed(
     here: TargetAuthority,
-    rung: GenerationSpec,
-    standing: AuthorityRecord,
+    spec: GenerationSpec,
+    record: AuthorityRecord,
     to: Authority,
     why: AuthorityReason,
 ) -> AuthorityChanged:
-    """Make the fact that an authority changes; `standing` is the record before it."""
+    """Build the event of a change of authority. `record` is the record before the change."""
     cause = why.cause_id or f"tick/{here.us}"
-    # Two changes of one generation at one moment are two facts.
-    key = f"{here.target}|{rung.name}|{standing.tests}"
-    evidence = record_numbers(standing) | dict(why.numbers)
+    # Two changes of one generation at one moment are two events, so their ids must differ.
+    key = f"{here.target}|{spec.name}|{record.tests}"
+    evidence = record_numbers(record) | dict(why.numbers)
     return AuthorityChanged(
         id=output_id(cause, "AuthorityChanged", key),
         cause_id=cause,
         ts=moment(here.us),
         target=here.target,
-        generation=rung.name,
-        former=standing.authority,
+        generation=spec.name,
+        former=record.authority,
         authority=to.value,
-        ceiling=rung.ceiling.value,
+        ceiling=spec.ceiling.value,
         reason=why.reason,
         detail=why.detail,
         by=why.by,
@@ -116,37 +118,33 @@ def authority_changed(
 
 
 def model_measurements(
-    judge: AuthorityPolicy, state: EnsembleState, us: int
+    policy: AuthorityPolicy, state: EnsembleState, us: int
 ) -> Iterator[ModelMeasured]:
-    """Yield the records that changed and are due to go out."""
-    every = int(judge.config.status_s * SECOND)
+    """Yield the events of changed records that are due."""
+    every = int(policy.config.status_s * SECOND)
     due = [
         key
         for key, s in state.records.items()
         if s.fresh and (s.shown < 0 or us - s.shown >= every or s.since == us)
     ]
     for key in sorted(due):
-        standing = state.records[key]
+        record = state.records[key]
         target, _, name = key.rpartition("|")
-        if name != ENSEMBLE and name not in judge.specs:
+        if name != ENSEMBLE and name not in policy.specs:
             continue
-        standing.shown, standing.fresh = us, False
+        record.shown, record.fresh = us, False
         state.mark(f"standing/{key}")
-        yield _model_measurement(judge.at(state, target, us), name, standing)
+        yield _model_measurement(policy.at(state, target, us), name, record)
 
 
-def _model_measurement(
-    here: TargetAuthority, name: str, standing: AuthorityRecord
-) -> ModelMeasured:
-    rung = here.policy.specs.get(name)
+def _model_measurement(here: TargetAuthority, name: str, record: AuthorityRecord) -> ModelMeasured:
+    spec = here.policy.specs.get(name)
     authority = ceiling = here.served_authority()
     able = False
-    if rung is not None:
-        authority, ceiling = here.of(rung), rung.ceiling
-        able = (
-            name != RULES_GENERATION and authority.rank < ceiling.rank and not standing.quarantined
-        )
-    table, cause, key = standing.table, f"tick/{here.us}", f"{here.target}|{name}"
+    if spec is not None:
+        authority, ceiling = here.of(spec), spec.ceiling
+        able = name != RULES_GENERATION and authority.rank < ceiling.rank and not record.quarantined
+    table, cause, key = record.table, f"tick/{here.us}", f"{here.target}|{name}"
     parts = table.decomposition
     bins = zip(table.counts, table.said, table.trues, strict=True)
     return ModelMeasured(
@@ -157,79 +155,81 @@ def _model_measurement(
         generation=name,
         authority=authority.value,
         ceiling=ceiling.value,
-        reason=standing.reason,
-        changed=None if standing.since < 0 else moment(standing.since),
-        quarantined=standing.quarantined,
-        e_up=_e_value(standing.up),
-        e_down=_e_value(standing.down),
-        needed=here.policy.needed(standing) if able else 0.0,
+        reason=record.reason,
+        changed=None if record.since < 0 else moment(record.since),
+        quarantined=record.quarantined,
+        e_up=_e_value(record.up),
+        e_down=_e_value(record.down),
+        needed=here.policy.needed(record) if able else 0.0,
         labels=table.labels,
         positives=table.positives,
-        events=standing.events,
-        entities=standing.entities,
+        events=record.events,
+        entities=record.entities,
         log_loss=quantise(table.log_loss),
         brier=quantise(parts.brier),
         reliability=quantise(parts.reliability),
         resolution=quantise(parts.resolution),
         uncertainty=quantise(parts.uncertainty),
-        bins=[[float(n), quantise(said), float(trues)] for n, said, trues in bins],
+        bins=[[float(n), quantise(stated), float(trues)] for n, stated, trues in bins],
     )
 
 
 def _e_value(capital: Capital | None) -> float:
-    """Return evidence as it is stated: 1 before any."""
+    """Return the quantised e-value; 1 before any label."""
     return 1.0 if capital is None else quantise(capital.e_value)
 
 
-# One label, as evidence for and against one generation.
+# Tests of one generation.
 
 DRIFT_NATS: Final = 2.0
-"""The test for drift sees losses beyond the rules' within this much."""
+"""The drift test clips the loss beyond the rules' loss to this, nats."""
 
 
 class AuthorityTest:
-    """Weighs one label for and against one generation.
+    """Weighs one label as evidence for and against one generation.
 
     Parameters
     ----------
     here : TargetAuthority
-        The target that it is a label of.
-    rung : Rung
+        Authority on the target of the label.
+    spec : GenerationSpec
         The generation.
-    record : Standing
+    record : AuthorityRecord
         Its record.
     """
 
     def __init__(
-        self, here: TargetAuthority, rung: GenerationSpec, standing: AuthorityRecord
+        self, here: TargetAuthority, spec: GenerationSpec, record: AuthorityRecord
     ) -> None:
         self.here = here
-        self.rung = rung
-        self.record = standing
-        self.authority = here.of(rung)
+        self.spec = spec
+        self.record = record
+        self.authority = here.of(spec)
 
-    def weigh_promotion(self, said: Mapping[str, float], taken: int, *, label: bool) -> bool:
-        """Weigh the label for more authority; return whether it was given."""
+    def weigh_promotion(self, predictions: Mapping[str, float], taken: int, *, label: bool) -> bool:
+        """Weigh the label for promotion; return whether the generation was promoted."""
         s, cells = self.record, self.here.cells
-        if self.authority.rank >= self.rung.ceiling.rank:
+        if self.authority.rank >= self.spec.ceiling.rank:
             return False
         if s.up is None:
             s.up = Capital.fresh(cells.processes)
         if 0 <= s.held < taken and self._decide_test():
             return True
-        rival = self._rival(said)
+        rival = self._rival(predictions)
         s.up.bet(
             cells.at(taken),
             *gains(
-                clip_probability(said[self.rung.name]), clip_probability(said[rival]), label=label
+                clip_probability(predictions[self.spec.name]),
+                clip_probability(predictions[rival]),
+                label=label,
             ),
         )
         if s.held < 0 and self._seen_enough() and s.up.e_value >= self.here.policy.needed(s):
             s.held = self.here.us
         return False
 
-    def weigh_demotion(self, said: Mapping[str, float], taken: int, *, label: bool) -> None:
-        """Weigh the label for less authority."""
+    def weigh_demotion(self, predictions: Mapping[str, float], taken: int, *, label: bool) -> None:
+        """Weigh the label for demotion, and demote if the evidence suffices."""
         if self.authority is Authority.SHADOW:
             return
         s, cells = self.record, self.here.cells
@@ -237,12 +237,12 @@ class AuthorityTest:
             s.down = Capital.fresh(cells.processes)
         at = cells.at(taken)
         gain, worst = gains(
-            clip_probability(said[RULES_GENERATION]),
-            clip_probability(said[self.rung.name]),
+            clip_probability(predictions[RULES_GENERATION]),
+            clip_probability(predictions[self.spec.name]),
             label=label,
         )
         if not gain and not worst:
-            return  # it said what the rules said
+            return  # its prediction equals the rules' prediction
         s.down.bet(at, gain, worst)
         e = s.down.e_value
         if e * self.here.policy.config.alpha_down >= 1.0:
@@ -251,7 +251,7 @@ class AuthorityTest:
             self._demote("drift", "its loss beyond the rules' has drifted up", gain)
 
     def _decide_test(self) -> bool:
-        """Decide a test whose labels are all known now; return whether it was passed."""
+        """Decide a test whose labels are all known now; return whether it passed."""
         s = self.record
         needed = self.here.policy.needed(s)
         e = 0.0 if s.up is None else s.up.e_value
@@ -260,47 +260,47 @@ class AuthorityTest:
             return False
         to = self.authority.step(1)
         detail = f"better than what it challenged: evidence {e:.4g}, {needed:.4g} was needed"
-        self.here.decide(self.rung, to, AuthorityReason("evidence", detail, {"needed": needed}))
+        self.here.decide(self.spec, to, AuthorityReason("evidence", detail, {"needed": needed}))
         return True
 
-    def _rival(self, said: Mapping[str, float]) -> str:
-        """Name the generation that it challenges: the highest above it, or else the rules."""
+    def _rival(self, predictions: Mapping[str, float]) -> str:
+        """Name its rival: the generation with the highest authority above it, or the rules."""
         best, rival = self.authority.rank, RULES_GENERATION
-        for rung, record in self.here.generations:
-            if rung.name in (RULES_GENERATION, self.rung.name) or rung.name not in said:
+        for spec, key in self.here.generations:
+            if spec.name in (RULES_GENERATION, self.spec.name) or spec.name not in predictions:
                 continue
-            rank = self.here.of(rung, record).rank
+            rank = self.here.of(spec, key).rank
             if rank > best:
-                best, rival = rank, rung.name
+                best, rival = rank, spec.name
         return rival
 
     def _seen_enough(self) -> bool:
-        """Whether there were enough independent events for the next step."""
+        """Return whether there were enough independent events for the next step."""
         s, config = self.record, self.here.policy.config
-        wanted = (config.events_advisory, config.events_bounded, config.events_full)
+        required = (config.events_advisory, config.events_bounded, config.events_full)
         rank = self.authority.rank
         spread = config.entities_bounded if rank >= 1 else 1
-        return s.events >= wanted[rank] and s.entities >= spread
+        return s.events >= required[rank] and s.entities >= spread
 
     def _drifts(self, beyond: float) -> bool:
-        """Whether the loss beyond the rules' is higher lately than it was before."""
+        """Return whether the loss beyond the rules' loss has drifted up to a positive mean."""
         detector = JsonADWIN(self.here.policy.config.drift_delta)
         if self.record.drift:
             detector.restore(self.record.drift)
         bounded = min(max(beyond, -DRIFT_NATS), DRIFT_NATS)
         detector.update(0.5 + bounded / (2.0 * DRIFT_NATS))
         self.record.drift = detector.state()
-        # Less good than it was, but still better than the rules, is no reason to demote.
+        # A generation that got worse but still beats the rules is not demoted.
         return detector.rose and detector.estimation > 0.5
 
     def _demote(self, reason: str, detail: str, number: float) -> None:
         to = self.authority.step(-1)
         more = {"e_down": number} if reason == "reverse" else {"beyond_nats": number}
-        self.here.decide(self.rung, to, AuthorityReason(reason, detail, more))
+        self.here.decide(self.spec, to, AuthorityReason(reason, detail, more))
 
 
 _UNDER: Final = {(now.value, top): now.under(top) for now in Authority for top in Authority}
-"""What is left of a stored authority under a ceiling: asked at every score, so worked out once."""
+"""Stored authority under a ceiling, precomputed because every score needs it."""
 
 
 class AuthorityPolicy:
@@ -309,95 +309,96 @@ class AuthorityPolicy:
     Parameters
     ----------
     config : ModelsConfig
-        What a promotion and a demotion take.
-    questions : sequence of Question
+        Requirements of promotion and demotion.
+    targets : sequence of TargetSpec
         The targets.
-    generations : sequence of Rung
+    specs : sequence of GenerationSpec
         The generations.
     """
 
     def __init__(
-        self, config: ModelsConfig, questions: Sequence[TargetSpec], rungs: Sequence[GenerationSpec]
+        self, config: ModelsConfig, targets: Sequence[TargetSpec], specs: Sequence[GenerationSpec]
     ) -> None:
         self.config = config.evidence
-        self.specs = {rung.name: rung for rung in rungs}
-        self.targets = tuple(question.id for question in questions)
+        self.specs = {spec.name: spec for spec in specs}
+        self.targets = tuple(target_spec.id for target_spec in targets)
         self.cells = {
-            q.id: HorizonCells.of(int(q.target.horizon_s * SECOND), q.every) for q in questions
+            q.id: HorizonCells.of(int(q.target.horizon_s * SECOND), q.every) for q in targets
         }
         self._records = {target: self._keys(target) for target in self.targets}
-        able = sum(r.name != RULES_GENERATION and r.ceiling is not Authority.SHADOW for r in rungs)
+        able = sum(r.name != RULES_GENERATION and r.ceiling is not Authority.SHADOW for r in specs)
         self.comparisons = max(1, able * len(self.targets))
 
     def generations(self, target: str) -> tuple[tuple[GenerationSpec, str], ...]:
-        """Every generation, with the key of its record on a target."""
+        """Return every generation with the key of its record on a target."""
         found = self._records.get(target)
-        return self._keys(target) if found is None else found  # one that was taken away
+        return self._keys(target) if found is None else found  # not configured now
 
     def _keys(self, target: str) -> tuple[tuple[GenerationSpec, str], ...]:
-        return tuple((rung, f"{target}|{rung.name}") for rung in self.specs.values())
+        return tuple((spec, f"{target}|{spec.name}") for spec in self.specs.values())
 
     def at(self, state: EnsembleState, target: str, us: int) -> TargetAuthority:
-        """Authority on one target at one moment."""
+        """Return the authority on one target at one moment."""
         return TargetAuthority(self, state, target, us)
 
-    def needed(self, standing: AuthorityRecord) -> float:
-        """Evidence from which a generation with this record is promoted."""
-        return self.comparisons * standing.tests * (standing.tests + 1) / self.config.alpha
+    def needed(self, record: AuthorityRecord) -> float:
+        """Return the e-value that a generation with this record needs for promotion."""
+        return self.comparisons * record.tests * (record.tests + 1) / self.config.alpha
 
     def move(
         self, state: EnsembleState, us: int, target: str, name: str, to: str, *,
         by: str, why: str, cause_id: str,
     ) -> AuthorityChanged:  # fmt: skip
-        """Change the authority of a generation because a person says so.
+        """Change the authority of a generation on command.
 
         Parameters
         ----------
-        state : LadderState
+        state : EnsembleState
             Changed in place.
         us : int
             Event time, microseconds.
         target, name : str
-            Whose authority on what.
+            Id of the target, and name of the generation.
         to : str
-            The authority it gets; this also ends a quarantine.
+            The new authority. The command also ends a quarantine.
         by, why : str
-            Who says so, and the reason given.
+            The person who gives the command, and the stated reason.
         cause_id : str
-            Identity of the command.
+            Id of the command.
 
         Raises
         ------
         ModelError
-            If there is no such target, generation or authority, it is beyond the ceiling, it is
-            the rules', or nothing would change. Then nothing has changed.
+            If the target, generation or authority does not exist, if the authority is beyond the
+            ceiling, if the generation is the rules, or if nothing would change. The state is
+            then unchanged.
         """
-        rung = self.specs.get(name)
-        if rung is None or target not in self.targets:
+        spec = self.specs.get(name)
+        if spec is None or target not in self.targets:
             raise ModelError(f"there is no generation {name!r} of a target {target!r}")
         if name == RULES_GENERATION:
             raise ModelError("people change rules in their files: their authority stays 'full'")
         try:
-            wanted = Authority(to)
+            requested = Authority(to)
         except ValueError:
             known = ", ".join(Authority)
             raise ModelError(f"authority must be one of {known}, was {to!r}") from None
-        if wanted.rank > rung.ceiling.rank:
+        if requested.rank > spec.ceiling.rank:
             raise ModelError(
-                f"generation {name!r} may be at most {rung.ceiling.value!r} by its configuration"
+                f"generation {name!r} may be at most {spec.ceiling.value!r} by its configuration"
             )
         here = self.at(state, target, us)
-        standing = here.record(name)
-        if here.of(rung) is wanted and not standing.quarantined:
+        record = here.record(name)
+        if here.of(spec) is requested and not record.quarantined:
             raise ModelError(f"generation {name!r} is {to!r} on {target} already")
         changed = here.change(
-            rung, wanted, AuthorityReason("command", why, by=by, cause_id=cause_id)
+            spec, requested, AuthorityReason("command", why, by=by, cause_id=cause_id)
         )
-        standing.quarantined = False
+        record.quarantined = False
         return changed
 
     def report(self, state: EnsembleState, us: int) -> list[Output]:
-        """Return changes since the last report, and the records that are due."""
+        """Return the changes since the last report, and the records that are due."""
         self._stale(state, us)
         if not state.ceilings_hold:
             self._lower(state, us)
@@ -408,14 +409,14 @@ class AuthorityPolicy:
         return out
 
     def _lower(self, state: EnsembleState, us: int) -> None:
-        """Lower authority above its ceiling: stored rows may be of another configuration."""
+        """Lower authorities above their ceiling: stored rows may be of another configuration."""
         for key in sorted(state.records):
             target, _, name = key.rpartition("|")
-            standing, rung = state.records[key], self.specs.get(name)
-            if rung is not None and Authority(standing.authority).rank > rung.ceiling.rank:
-                detail = f"the configuration allows {rung.ceiling.value} at most"
+            record, spec = state.records[key], self.specs.get(name)
+            if spec is not None and Authority(record.authority).rank > spec.ceiling.rank:
+                detail = f"the configuration allows {spec.ceiling.value} at most"
                 self.at(state, target, us).decide(
-                    rung, rung.ceiling, AuthorityReason("ceiling", detail)
+                    spec, spec.ceiling, AuthorityReason("ceiling", detail)
                 )
 
     def _stale(self, state: EnsembleState, us: int) -> None:
@@ -429,12 +430,12 @@ class AuthorityPolicy:
             clock.asked = us
             state.mark(f"clock/{target}")
             here = self.at(state, target, us)
-            for rung, record in here.generations:
-                now = here.of(rung, record)
-                if rung.name != RULES_GENERATION and now is not Authority.SHADOW:
+            for spec, key in here.generations:
+                now = here.of(spec, key)
+                if spec.name != RULES_GENERATION and now is not Authority.SHADOW:
                     detail = f"it has been asked for {days:.0f} days without a label"
                     here.decide(
-                        rung, now.step(-1), AuthorityReason("stale", detail, {"days": days})
+                        spec, now.step(-1), AuthorityReason("stale", detail, {"days": days})
                     )
 
 
@@ -443,9 +444,9 @@ class TargetAuthority:
 
     Parameters
     ----------
-    policy : Judge
-        What promotion and demotion take.
-    state : LadderState
+    policy : AuthorityPolicy
+        Requirements of promotion and demotion.
+    state : EnsembleState
         Records of all generations; changed in place.
     target : str
         Id of the target.
@@ -455,52 +456,52 @@ class TargetAuthority:
 
     __slots__ = ("policy", "state", "target", "us")
 
-    def __init__(self, judge: AuthorityPolicy, state: EnsembleState, target: str, us: int) -> None:
-        self.policy = judge
+    def __init__(self, policy: AuthorityPolicy, state: EnsembleState, target: str, us: int) -> None:
+        self.policy = policy
         self.state = state
         self.target = target
         self.us = us
 
     @property
     def generations(self) -> tuple[tuple[GenerationSpec, str], ...]:
-        """Every generation, with the key of its record."""
+        """Every generation with the key of its record."""
         return self.policy.generations(self.target)
 
     @property
     def cells(self) -> HorizonCells:
-        """How time is cut for the horizon of this target."""
+        """Time cells for the horizon of this target."""
         return self.policy.cells[self.target]
 
     def record(self, name: str) -> AuthorityRecord:
-        """Record of a generation; made at its first use."""
+        """Return the record of a generation; it is created at its first use."""
         key = f"{self.target}|{name}"
         found = self.state.records.get(key)
         if found is None:
-            rung = self.policy.specs.get(name)
-            start = Authority.SHADOW if rung is None else rung.authority
+            spec = self.policy.specs.get(name)
+            start = Authority.SHADOW if spec is None else spec.authority
             found = self.state.records[key] = AuthorityRecord(start.value)
         return found
 
-    def of(self, rung: GenerationSpec, record: str = "") -> Authority:
-        """How far a generation may go now; `record` is the key of its record, if it is known."""
-        found = self.state.records.get(record or f"{self.target}|{rung.name}")
-        return rung.authority if found is None else _UNDER[found.authority, rung.ceiling]
+    def of(self, spec: GenerationSpec, key: str = "") -> Authority:
+        """Return the authority of a generation now; `key` is the key of its record, if known."""
+        found = self.state.records.get(key or f"{self.target}|{spec.name}")
+        return spec.authority if found is None else _UNDER[found.authority, spec.ceiling]
 
     def mixture_names(self) -> list[str]:
-        """Generations that the served probability is made of: all but shadows."""
+        """Return the generations in the aggregate probability: all above shadow."""
         return [
-            rung.name
-            for rung, record in self.generations
-            if self.of(rung, record) is not Authority.SHADOW
+            spec.name
+            for spec, key in self.generations
+            if self.of(spec, key) is not Authority.SHADOW
         ]
 
     def served_authority(self) -> Authority:
-        """How far the served probability may go: as far as the least of those that are mixed."""
+        """Return the authority of the aggregate: the lowest of the mixed generations."""
         found = (self.of(self.policy.specs[name]) for name in self.mixture_names())
         return min(found, key=lambda authority: authority.rank, default=Authority.SHADOW)
 
     def note_asked(self) -> None:
-        """Note that the target was asked, and so waits for a label."""
+        """Record that the target is open and waits for a label."""
         clock = self.state.clocks.get(self.target)
         if clock is None:
             clock = self.state.clocks[self.target] = LabelWait()
@@ -509,91 +510,91 @@ class TargetAuthority:
             self.state.mark(f"clock/{self.target}")
 
     def note_label(self) -> None:
-        """Note that the target got a label."""
+        """Record that the target got a label."""
         clock = self.state.clocks.get(self.target)
         if clock is not None and clock.asked >= 0:
             clock.asked = -1
             self.state.mark(f"clock/{self.target}")
 
     def account(
-        self, name: str, evidence: Evidence, said: float, taken: int, *, label: bool
+        self, name: str, evidence: Evidence, probability: float, taken: int, *, label: bool
     ) -> None:
-        """Account for one label of one generation.
+        """Add one label to the losses and the record of one generation.
 
         Parameters
         ----------
         name : str
             The generation.
         evidence : Evidence
-            Its losses on the scope that the label is of.
-        said : float
+            Its losses on the scope of the label.
+        probability : float
             Its probability when the sample was taken.
         taken : int
-            When that was, microseconds.
+            Time at which the sample was taken, microseconds.
         label : bool
-            What became of it.
+            The label.
         """
-        evidence.add(said, label=label)
-        standing = self.record(name)
-        standing.table.add(said, label=label)
-        standing.fresh = True
+        evidence.add(probability, label=label)
+        record = self.record(name)
+        record.table.add(probability, label=label)
+        record.fresh = True
         if label and evidence.add_event(taken, int(self.policy.config.event_gap_s * SECOND)):
-            standing.events += 1
-            standing.entities += evidence.events == 1
+            record.events += 1
+            record.entities += evidence.events == 1
         self.state.mark(f"standing/{self.target}|{name}")
 
-    def apply_label(self, said: Mapping[str, float], taken: int, *, label: bool) -> None:
+    def apply_label(self, predictions: Mapping[str, float], taken: int, *, label: bool) -> None:
         """Weigh one label as evidence for and against every generation.
 
         Parameters
         ----------
-        said : mapping
-            Probability by generation, when the sample was taken.
+        predictions : mapping
+            Probability by generation when the sample was taken.
         taken : int
-            When that was, microseconds.
+            Time at which the sample was taken, microseconds.
         label : bool
-            What became of it.
+            The label.
         """
-        if RULES_GENERATION not in said:
+        if RULES_GENERATION not in predictions:
             return
-        # A sample from before a change of authority is of another test.
-        before = [self.state.records.get(record) for _, record in self.generations]
-        if any(standing is not None and taken <= standing.since for standing in before):
+        # A sample from before a change of authority belongs to an earlier test.
+        before = [self.state.records.get(key) for _, key in self.generations]
+        if any(record is not None and taken <= record.since for record in before):
             return
-        for name in said:
-            rung = self.policy.specs.get(name)
-            if rung is None or name == RULES_GENERATION:
+        for name in predictions:
+            spec = self.policy.specs.get(name)
+            if spec is None or name == RULES_GENERATION:
                 continue
-            standing = self.record(name)
-            if not standing.quarantined:
-                case = AuthorityTest(self, rung, standing)
-                if not case.weigh_promotion(said, taken, label=label):
-                    case.weigh_demotion(said, taken, label=label)
+            record = self.record(name)
+            if not record.quarantined:
+                test = AuthorityTest(self, spec, record)
+                if not test.weigh_promotion(predictions, taken, label=label):
+                    test.weigh_demotion(predictions, taken, label=label)
 
-    def quarantine(self, rung: GenerationSpec, why: str) -> None:
-        """Take all authority from a generation that failed a check, until people give it back.
+    def quarantine(self, spec: GenerationSpec, why: str) -> None:
+        """Set a generation that failed a check to shadow, until a command raises it again.
 
         Raises
         ------
         ModelError
-            If it is the rules that failed: nothing can stand in for them.
+            If the generation is the rules: nothing can replace them.
         """
-        if rung.name == RULES_GENERATION:
+        if spec.name == RULES_GENERATION:
             raise ModelError(f"generation {RULES_GENERATION!r} {why}")
-        standing = self.record(rung.name)
-        if standing.quarantined:
+        record = self.record(spec.name)
+        if record.quarantined:
             return
-        self.decide(rung, Authority.SHADOW, AuthorityReason("check", why))
-        standing.quarantined = True
+        self.decide(spec, Authority.SHADOW, AuthorityReason("check", why))
+        record.quarantined = True
 
-    def decide(self, rung: GenerationSpec, to: Authority, why: AuthorityReason) -> None:
-        """Change the authority of a generation; the next report puts it out."""
-        self.state.changes.append(self.change(rung, to, why))
+    def decide(self, spec: GenerationSpec, to: Authority, why: AuthorityReason) -> None:
+        """Change the authority of a generation; the next report emits the event."""
+        self.state.changes.append(self.change(spec, to, why))
 
-    def change(self, rung: GenerationSpec, to: Authority, why: AuthorityReason) -> AuthorityChanged:
-        """Change the authority of a generation, and return the fact to put out."""
-        standing = self.record(rung.name)
-        changed = authority_changed(self, rung, standing, to, why)
-        standing.set_authority(to.value, self.us, why.reason)
-        self.state.mark(f"standing/{self.target}|{rung.name}")
+    def change(self, spec: GenerationSpec, to: Authority, why: AuthorityReason) -> AuthorityChanged:
+        """Change the authority of a generation, and return the event."""
+        record = self.record(spec.name)
+        changed = authority_changed(self, spec, record, to, why)
+        record.set_authority(to.value, self.us, why.reason)
+        self.state.mark(f"standing/{self.target}|{spec.name}")
         return changed

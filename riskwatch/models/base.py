@@ -1,4 +1,4 @@
-"""Targets, authority, scores, and the members that every generation must have."""
+"""Targets, authority levels, scores, the generation protocol, and generation 0 (the rules)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SPANS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 class PredictionTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to predict: that a measure reaches a threshold within a horizon.
+    """A prediction target: the event that a measure reaches a threshold within a horizon.
 
-    Onset and escalation are separate targets. An onset target is asked while the measure is
-    below the threshold; an escalation target only while it is already at `start` or above, and
-    still below the threshold.
+    Onset and escalation are separate targets. An onset target is open while the measure is
+    below the threshold. An escalation target is open while the measure is at `start` or above
+    and below the threshold.
 
     Attributes
     ----------
@@ -34,18 +34,18 @@ class PredictionTarget(msgspec.Struct, frozen=True, kw_only=True):
     horizon_s : float
         Positive, seconds.
     side : str
-        ``discount`` (the measure is what the deviation falls below zero), ``premium``,
-        ``either`` (its size), or empty: the measure is the value as it comes.
+        ``discount`` (the measure is how far the deviation is below zero), ``premium``,
+        ``either`` (the absolute deviation), or empty: the measure is the value itself.
     unit : str
-        Of the threshold: ``bp``, ``s``, ``USD``, ...
+        Unit of the threshold: ``bp``, ``s``, ``USD``, ...
     start : float or None
-        For escalation: measure from which it is asked, below `threshold`.
+        For escalation: the least measure at which the target is open, below `threshold`.
 
     Raises
     ------
     ValueError
-        If a number is not finite and positive, `start` is not below `threshold`, or the side
-        is none of those.
+        If a number is not finite and positive, `start` is not below `threshold`, or `side`
+        is not one of those values.
 
     Examples
     --------
@@ -76,13 +76,13 @@ class PredictionTarget(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """Name of the target, the same for equal targets."""
+        """Name of the target. Equal targets have equal names."""
         what = f"{self.side} {self.threshold:.12g}{self.unit}".strip()
         tail = "" if self.start is None else f", from {self.start:.12g}{self.unit}"
         return f"{self.kind}({what}, {_span(self.horizon_s)}{tail})"
 
     def measure(self, deviation: float) -> float:
-        """Return the size of a signed deviation to the dangerous side, in `unit`.
+        """Return how far a signed deviation goes to the dangerous side, in `unit`.
 
         Examples
         --------
@@ -95,12 +95,12 @@ class PredictionTarget(msgspec.Struct, frozen=True, kw_only=True):
         return abs(deviation) if self.side == "either" else deviation
 
     def is_open_at(self, measure: float) -> bool:
-        """Whether this is a question at all while the measure is where it is."""
+        """Return whether the target is open at this value of the measure."""
         return measure < self.threshold and (self.start is None or measure >= self.start)
 
 
 def _span(seconds: float) -> str:
-    """Return a duration in the largest unit that divides it."""
+    """Format a duration in the largest unit that divides it."""
     for size, name in _SPANS:
         if seconds % size == 0:
             return f"{seconds / size:.12g}{name}"
@@ -108,7 +108,7 @@ def _span(seconds: float) -> str:
 
 
 class Authority(StrEnum):
-    """How far a generation may go, from least to most; the configuration says so."""
+    """What a generation may ask for, from least to most. The configuration grants it."""
 
     SHADOW = "shadow"
     """Its scores are stored."""
@@ -125,7 +125,7 @@ class Authority(StrEnum):
         return _RANKS[self]
 
     def step(self, by: int) -> Authority:
-        """Return the authority so many steps up, or down if `by` is negative; never off it.
+        """Return the authority `by` steps higher (lower if negative), within the enum.
 
         Examples
         --------
@@ -136,7 +136,7 @@ class Authority(StrEnum):
         return order[min(max(self.rank + by, 0), len(order) - 1)]
 
     def under(self, ceiling: Authority) -> Authority:
-        """Return what is left of it under a ceiling.
+        """Return the lower of this authority and a ceiling.
 
         Examples
         --------
@@ -147,11 +147,11 @@ class Authority(StrEnum):
 
     @property
     def cap(self) -> State:
-        """Return the strictest state that it may ask for."""
+        """Strictest state that it may ask for."""
         return _CAPS[self]
 
     def allows(self, state: State) -> bool:
-        """Whether it may ask for `state`.
+        """Return whether it may ask for `state`.
 
         Examples
         --------
@@ -166,18 +166,18 @@ _CAPS: Final = dict(zip(Authority, State, strict=True))
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
-    """What one generation says of one state of one scope.
+    """The score of one generation for one set of features of one scope.
 
     Attributes
     ----------
     probability : float
-        0 to 1; may be exactly 0 or 1 at the ends, so rank by `order`.
+        0 to 1. It may be exactly 0 or 1, so use `order` to rank scores.
     logit : float
         Finite log-odds of `probability`.
     severity : float
-        The rule's severity that it was given; 1 where none was known.
+        The rule's severity among the features; 1 where it was absent or NaN.
     contributions : dict of str to float
-        Additive, in logit units; they sum to `logit` up to rounding.
+        Additive parts by name, in logit units. They sum to `logit` up to rounding.
     """
 
     probability: float
@@ -187,12 +187,12 @@ class Score(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def order(self) -> tuple[float, float]:
-        """Sort key, ascending in danger, that no two different severities share."""
+        """Sort key, ascending in danger. Two different severities have different keys."""
         return self.logit, self.severity
 
 
 def known_severity(x: Mapping[str, float]) -> float:
-    """Severity of a state for :class:`Score`; 1, the anchor, where it is absent or NaN.
+    """Return the severity for a :class:`Score`: 1, the anchor, where it is absent or NaN.
 
     Examples
     --------
@@ -207,19 +207,20 @@ def known_severity(x: Mapping[str, float]) -> float:
 class Generation(Protocol):
     """One model of one target of one scope.
 
-    It has no clock, no chance and no side effects beyond its own state. Scoring does not change
-    even that. The configuration and its record say how far it may go; the model does not.
+    A generation uses no clock and no randomness. It changes nothing but its own state, and
+    scoring does not change even that. Its authority comes from the configuration and its
+    record, never from the model.
 
-    Two more members may be there and save time. ``probability(x)`` returns what
-    ``score(x).probability`` would, without reasons; it refuses what `score` refuses. An
-    attribute ``learns`` that is false says that :meth:`learn` changes nothing: it is not called.
+    Two optional members save time. ``probability(x)`` returns the same number as
+    ``score(x).probability`` without contributions, and raises the same errors. If an attribute
+    ``learns`` is false, :meth:`learn` changes nothing and is not called.
     """
 
     def score(self, x: Mapping[str, float]) -> Score:
-        """Score a state; no side effect.
+        """Score the features of one moment. This has no side effect.
 
-        The contributions name every feature that was looked at: only these are kept with a
-        sample, and come back to :meth:`learn`.
+        The contributions name every feature that was used. Only these features are kept with a
+        sample and passed to :meth:`learn`.
         """
         ...
 
@@ -228,32 +229,32 @@ class Generation(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, as plain JSON; empty if it never learns."""
+        """Return everything learned, as plain JSON; empty if it never learns."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what `state` describes, and go on from there bit for bit.
+        """Replace what was learned by `state`; later results are equal bit for bit.
 
         Raises
         ------
         ValueError
-            If it cannot use it.
+            If the model cannot use `state`.
         """
         ...
 
 
-# From a rule's severity to log-odds: the scale that every generation starts from.
+# The scale from severity to log-odds, which every generation starts from.
 #
-# Severity is *value ÷ threshold*, so it reads best in doublings: twice the severity adds the same
+# Severity is *value ÷ threshold*, so the scale counts doublings: twice the severity adds the same
 # to the logit everywhere. :func:`doublings` is a base-2 logarithm with straight lines between the
-# powers of two. It is made of exact operations only, which makes it the same number on every
-# processor and, unlike a library's logarithm, never decreasing by construction.
+# powers of two. It uses exact operations only. Therefore it gives the same number on every
+# processor and, unlike a library's logarithm, it never decreases.
 
 _LARGEST: Final = 1.7976931348623157e308
 
 
 def doublings(value: float) -> float:
-    """How often 1 must be doubled to reach `value`, linear between powers of two.
+    """Return how often 1 must be doubled to reach `value`, linear between powers of two.
 
     Parameters
     ----------
@@ -265,7 +266,7 @@ def doublings(value: float) -> float:
     float
         Within 0.0861 of ``log2(value)``, equal at powers of two, and non-decreasing in
         floating point: both terms come from the exact split of a float into mantissa and
-        exponent, and one rounded addition keeps order.
+        exponent, and a single rounded addition preserves order.
 
     Examples
     --------
@@ -277,7 +278,7 @@ def doublings(value: float) -> float:
 
 
 def sigmoid(logit: float) -> float:
-    """Probability of a logit, without overflow.
+    """Return the probability of a logit, without overflow.
 
     Examples
     --------
@@ -291,7 +292,7 @@ def sigmoid(logit: float) -> float:
 
 
 def softsign(value: float | None, scale: float) -> float:
-    """``value / (scale + |value|)``, in [-1, 1]; 0 where it is missing or NaN.
+    """Return ``value / (scale + |value|)``, in [-1, 1]; 0 where the value is missing or NaN.
 
     Examples
     --------
@@ -305,9 +306,10 @@ def softsign(value: float | None, scale: float) -> float:
 
 
 def mode_of(prior: float, spread: float, *, label: bool) -> float:
-    """Logit `z` with ``z = prior + spread * (label - sigmoid(z))``: Newton within a bracket.
+    """Return the logit `z` with ``z = prior + spread * (label - sigmoid(z))``.
 
-    It is the mode of a normal prior on a logit, of this variance, times one label's likelihood.
+    It is the mode of a normal prior on a logit (mean `prior`, variance `spread`) times the
+    likelihood of one label, found by Newton's method within a bracket.
 
     Examples
     --------
@@ -330,27 +332,27 @@ def mode_of(prior: float, spread: float, *, label: bool) -> float:
 
 
 class RuleLogit(msgspec.Struct, frozen=True, kw_only=True):
-    """The rule as log-odds: ``logit = bias + slope * steps(severity)``.
+    """Log-odds of a rule: ``logit = bias + slope * steps(severity)``.
 
     Two severities that differ by more than ``1e-12 * (1 + larger)`` have different logits, and
-    the larger severity never has the smaller logit. No float could do better: there are more
-    severities than logits on a logarithmic scale. Where even closer ones must be told apart,
-    compare :attr:`riskwatch.models.base.Score.order`.
+    the larger severity never has the smaller logit. Floats allow no finer resolution: on a
+    logarithmic scale there are more severities than logits. To rank closer severities, compare
+    :attr:`riskwatch.models.base.Score.order`.
 
     Attributes
     ----------
     probability : float
-        Stated probability at severity 1, in (0, 1).
+        Probability at severity 1, in (0, 1).
     slope : float
         Log-odds per doubling of the severity, 0.01 to 100.
     floor : float
-        Added to the severity, 1e-6 to 1, so that the calm end of the scale stays finite
-        without two severities sharing a value.
+        Added to the severity, 1e-6 to 1. It keeps the low end of the scale finite, and
+        different severities still have different values.
 
     Raises
     ------
     ValueError
-        If one of them is out of its range.
+        If a parameter is out of its range.
 
     Examples
     --------
@@ -382,10 +384,10 @@ class RuleLogit(msgspec.Struct, frozen=True, kw_only=True):
         return self._bias
 
     def steps(self, severity: float | None) -> float:
-        """Doublings from severity 1, below 0 for less.
+        """Return the doublings from severity 1; below 0 for a smaller severity.
 
-        An unknown severity (absent or NaN) is 0, the anchor itself: what is not known does not
-        read as calm. Below 0 counts as 0, and infinity as the largest float.
+        An unknown severity (absent or NaN) gives 0, the anchor itself, because unknown must not
+        look calm. A severity below 0 counts as 0, and infinity as the largest float.
         """
         if severity is None or severity != severity:  # noqa: PLR0124 - the test for NaN
             return 0.0
@@ -393,20 +395,17 @@ class RuleLogit(msgspec.Struct, frozen=True, kw_only=True):
         return doublings(bounded + self.floor) - self._origin
 
     def logit(self, severity: float | None) -> float:
-        """Log-odds of the rule at a severity."""
+        """Return the log-odds of the rule at a severity."""
         return self.bias + self.slope * self.steps(severity)
 
 
-# Generation 0: the static rules, as a generation beside the others.
-
-
 class RulesGeneration:
-    """The rule's severity as a probability; never learning.
+    """Generation 0: it turns the rule's severity into a probability, and never learns.
 
     Parameters
     ----------
     anchor : float
-        Stated probability at severity 1.
+        Probability at severity 1.
     slope : float
         Log-odds per doubling of the severity.
     floor : float
@@ -424,7 +423,7 @@ class RulesGeneration:
         self._rule = RuleLogit(probability=anchor, slope=slope, floor=floor)
 
     def score(self, x: Mapping[str, float]) -> Score:
-        """Score a state by its severity alone."""
+        """Score by the severity alone."""
         bias, part = self._rule.bias, self._rule.slope * self._rule.steps(x.get("severity"))
         logit = bias + part
         return Score(sigmoid(logit), logit, known_severity(x), {"bias": bias, "severity": part})
@@ -437,7 +436,7 @@ class RulesGeneration:
         """Change nothing: people change rules, labels do not."""
 
     def state(self) -> dict[str, Any]:
-        """Nothing was learned."""
+        """Return an empty state."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -446,7 +445,7 @@ class RulesGeneration:
         Raises
         ------
         ValueError
-            If there is anything in it, which is another model's.
+            If `state` is not empty: it belongs to another model.
         """
         if state:
             raise ValueError(f"rules keep no state, found {', '.join(sorted(state))}")

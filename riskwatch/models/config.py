@@ -1,4 +1,4 @@
-"""The configuration of models, checked: the targets, and the generations that answer them."""
+"""Checks the configuration of models, and builds its targets and generations."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """One target, and how it is measured.
+    """One configured target, and how it is measured.
 
     Attributes
     ----------
     id : str
-        Of the target.
-    target : Target
-        What is asked.
+        Identifier of the target.
+    target : PredictionTarget
+        The event to predict.
     parts : tuple of (str, float)
-        Features and what each is divided by: the measure is the largest quotient.
+        Features with their divisors. The measure is the largest quotient.
     ours : bool
-        Whether the measure rests on our own dealings.
+        Whether the measure depends on our own dealings.
     every : int
         Event time between two samples, microseconds.
     prior : PriorConfig
@@ -56,13 +56,13 @@ class TargetSpec:
         return RuleLogit(probability=prior.probability, slope=prior.slope, floor=prior.floor)
 
     def measure(self, known: Mapping[str, float]) -> float | None:
-        """Measure now; ``None`` where nothing of it is known.
+        """Return the measure, or ``None`` if none of its features is known.
 
         Examples
         --------
         >>> target = PredictionTarget(kind="stress", threshold=1.0, horizon_s=60.0, unit="")
-        >>> asked = TargetSpec("q", target, (("age", 3.0), ("gap", 75.0)), ours=True, every=1)
-        >>> asked.measure({"age": 6.0, "gap": 75.0}), asked.measure({"gap": 15.0})
+        >>> spec = TargetSpec("q", target, (("age", 3.0), ("gap", 75.0)), ours=True, every=1)
+        >>> spec.measure({"age": 6.0, "gap": 75.0}), spec.measure({"gap": 15.0})
         (2.0, 0.2)
         """
         if len(self.parts) == 1:
@@ -72,11 +72,11 @@ class TargetSpec:
         return max(found) if found else None
 
     def sampled(self, waiting: PendingSamples | None, us: int) -> bool:
-        """Whether the last sample is long enough ago."""
+        """Return whether the last sample is at least `every` old, or there is none."""
         return waiting is None or us - waiting.sampled >= self.every
 
     def known_parts(self, known: Mapping[str, float]) -> list[str]:
-        """Features that the measure is made of now; none where only one could be."""
+        """Return the known features of the measure; empty if it has a single feature."""
         if len(self.parts) == 1:
             return []
         return [name for name, _ in self.parts if name in known]
@@ -84,20 +84,20 @@ class TargetSpec:
 
 @dataclass(frozen=True, slots=True)
 class GenerationSpec:
-    """One generation.
+    """One configured generation.
 
     Attributes
     ----------
     name : str
-        What it is called in scores, rows and asks.
+        Its name in scores, rows and asks.
     authority : Authority
-        How far it may go at first.
+        Authority that it starts with.
     ceiling : Authority
-        How far it may ever go: neither evidence nor people let it go further.
+        Highest authority that it can get, by evidence or by command.
     make : callable
-        Makes one that has seen nothing, for the target whose id it is given.
+        Makes an untrained model, given the id of its target.
     newborns : dict of str to Generation
-        By target, one that has seen nothing, to score what nothing was learned about yet.
+        Untrained models by target. They score scopes about which nothing was learned yet.
     """
 
     name: str
@@ -107,19 +107,19 @@ class GenerationSpec:
     newborns: dict[str, Generation] = field(default_factory=dict)
 
     def untrained_model(self, target: str) -> Generation:
-        """Return one that has seen nothing, for a target."""
+        """Return the untrained model of a target."""
         if target not in self.newborns:
             self.newborns[target] = self.make(target)
         return self.newborns[target]
 
 
 def target_specs(config: ModelsConfig) -> dict[str, tuple[TargetSpec, ...]]:
-    """Make the targets of a configuration, by kind of scope, in its order.
+    """Build the targets of a configuration, by kind of scope, in configured order.
 
     Raises
     ------
     ModelError
-        If a target is impossible or comes twice, or more samples could wait for their labels
+        If a target is invalid or given twice, or if more samples could wait for their labels
         than `max_pending` allows.
     """
     _require_positive("label_every_s", config.label_every_s)
@@ -127,34 +127,36 @@ def target_specs(config: ModelsConfig) -> dict[str, tuple[TargetSpec, ...]]:
         raise ModelError(f"max_scopes must be at least 1, was {config.max_scopes}")
     made: dict[str, tuple[TargetSpec, ...]] = {}
     ids: dict[str, None] = {}
-    for wanted in config.targets:
-        every = config.label_every_s if wanted.label_every_s is None else wanted.label_every_s
-        question = _target_spec(wanted, every)
-        if question.id in ids:
-            raise ModelError(f"target {question.id} is given twice")
-        ids[question.id] = None
-        waiting = math.ceil(wanted.horizon_s / every)
+    for configured in config.targets:
+        every = (
+            config.label_every_s if configured.label_every_s is None else configured.label_every_s
+        )
+        spec = _target_spec(configured, every)
+        if spec.id in ids:
+            raise ModelError(f"target {spec.id} is given twice")
+        ids[spec.id] = None
+        waiting = math.ceil(configured.horizon_s / every)
         if waiting > config.max_pending:
             raise ModelError(
-                f"target {question.id}: {waiting} samples can wait at once with label_every_s = "
+                f"target {spec.id}: {waiting} samples can wait at once with label_every_s = "
                 f"{every:g}, more than max_pending = {config.max_pending}"
             )
-        made[wanted.scope_kind] = (*made.get(wanted.scope_kind, ()), question)
+        made[configured.scope_kind] = (*made.get(configured.scope_kind, ()), spec)
     return made
 
 
 def generation_specs(config: ModelsConfig) -> tuple[GenerationSpec, ...]:
-    """Make the generations of a configuration, in its order.
+    """Build the generations of a configuration, in configured order.
 
     Raises
     ------
     ModelError
-        If a generation is unknown, refuses its options, or has another's name.
+        If a generation is unknown, refuses its options, or has the name of another.
     """
-    asked = [question for group in target_specs(config).values() for question in group]
-    priors = {question.id: question.prior for question in asked}
-    made = tuple(_generation_spec(wanted, priors) for wanted in config.generations)
-    names = [rung.name for rung in made]
+    targets = [spec for group in target_specs(config).values() for spec in group]
+    priors = {spec.id: spec.prior for spec in targets}
+    made = tuple(_generation_spec(configured, priors) for configured in config.generations)
+    names = [spec.name for spec in made]
     if len(dict.fromkeys(names)) != len(names):
         raise ModelError(f"generations must have names of their own, were {', '.join(names)}")
     return made
@@ -165,76 +167,80 @@ def _require_positive(name: str, value: float) -> None:
         raise ModelError(f"{name} must be finite and positive, was {value}")
 
 
-def _target_spec(wanted: TargetConfig, every: float) -> TargetSpec:
+def _target_spec(configured: TargetConfig, every: float) -> TargetSpec:
     _require_positive("label_every_s", every)
     try:
         target = PredictionTarget(
-            kind=wanted.kind,
-            threshold=wanted.threshold,
-            horizon_s=wanted.horizon_s,
-            side=wanted.side,
-            unit=wanted.unit,
-            start=wanted.start,
+            kind=configured.kind,
+            threshold=configured.threshold,
+            horizon_s=configured.horizon_s,
+            side=configured.side,
+            unit=configured.unit,
+            start=configured.start,
         )
     except ValueError as error:
-        raise ModelError(f"target {wanted.kind}: {error}") from error
+        raise ModelError(f"target {configured.kind}: {error}") from error
     if int(target.horizon_s * SECOND) < 1:
         raise ModelError(f"target {target.id}: horizon_s must be at least a microsecond")
-    if not wanted.kind or "|" in target.id:
+    if not configured.kind or "|" in target.id:
         raise ModelError(f"target {target.id}: kind must have a name, without '|'")
-    parts = tuple((part.feature, part.at) for part in wanted.any) or ((wanted.measure, 1.0),)
+    parts = tuple((part.feature, part.at) for part in configured.any) or (
+        (configured.measure, 1.0),
+    )
     for name, at in parts:
         if not name:
             raise ModelError(f"target {target.id}: measure must name a feature")
         _require_positive(f"target {target.id}: at of {name}", at)
-    if wanted.any and target.threshold != 1.0:
+    if configured.any and target.threshold != 1.0:
         raise ModelError(
             f"target {target.id}: threshold must be 1 where any is given: its `at` are thresholds"
         )
     return TargetSpec(
-        target.id, target, parts, wanted.ours, max(1, int(every * SECOND)), wanted.prior
+        target.id, target, parts, configured.ours, max(1, int(every * SECOND)), configured.prior
     )
 
 
-def _generation_spec(wanted: GenerationConfig, priors: Mapping[str, PriorConfig]) -> GenerationSpec:
-    name = wanted.name or wanted.model
+def _generation_spec(
+    configured: GenerationConfig, priors: Mapping[str, PriorConfig]
+) -> GenerationSpec:
+    name = configured.name or configured.model
     if name in (ENSEMBLE, RECALIBRATED):
         raise ModelError(f"generation {name!r} must have another name: that is everybody's")
     if "|" in name:
         raise ModelError(f"generation {name!r} must have a name without '|'")
-    if (name == RULES_GENERATION) != (wanted.model == RULES_GENERATION):
+    if (name == RULES_GENERATION) != (configured.model == RULES_GENERATION):
         raise ModelError(
-            f"generation {name!r} must not be model {wanted.model!r}: "
+            f"generation {name!r} must not be model {configured.model!r}: "
             "'rules' is the name of the rules, and theirs alone"
         )
-    authority = _authority(name, "authority", wanted.authority)
-    ceiling = _authority(name, "max_authority", wanted.max_authority or wanted.authority)
+    authority = _authority(name, "authority", configured.authority)
+    ceiling = _authority(name, "max_authority", configured.max_authority or configured.authority)
     if ceiling.rank < authority.rank:
         raise ModelError(f"max_authority of generation {name!r} must not be below its authority")
     if name == RULES_GENERATION and authority is not Authority.FULL:
         raise ModelError("generation 'rules' must have authority 'full': people change rules")
-    factory = registry.factory(wanted.model)
-    make = partial(registry.make, wanted.model, factory, wanted.options)
-    if wanted.model in registry.RULE_ANCHORED:
-        make = partial(_make_at_prior, wanted, factory, priors)
+    factory = registry.factory(configured.model)
+    make = partial(registry.make, configured.model, factory, configured.options)
+    if configured.model in registry.RULE_ANCHORED:
+        make = partial(_make_at_prior, configured, factory, priors)
     made = GenerationSpec(name, authority, ceiling, make)
-    made.untrained_model("")  # refuses options that it cannot be made with
+    made.untrained_model("")  # raises if the options are invalid
     return made
 
 
 def _make_at_prior(
-    wanted: GenerationConfig,
+    configured: GenerationConfig,
     factory: Callable[..., Generation],
     priors: Mapping[str, PriorConfig],
     target: str,
 ) -> Generation:
-    """Make a generation that starts at the prior of its target; its own options go before."""
+    """Make a generation that starts at the prior of its target; its own options override it."""
     prior = priors.get(target)
-    options = dict(wanted.options)
+    options = dict(configured.options)
     if prior is not None:
         measured = {"anchor": prior.probability, "slope": prior.slope, "floor": prior.floor}
         options = {**measured, **options}
-    return registry.make(wanted.model, factory, options, target)
+    return registry.make(configured.model, factory, options, target)
 
 
 def _authority(name: str, field: str, value: str) -> Authority:

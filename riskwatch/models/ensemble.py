@@ -1,7 +1,7 @@
-"""All generations of models, for all targets of all scopes.
+"""The ensemble: all generations of models, for all targets of all scopes.
 
-Every scope has models of its own, because one model of all coins predicts worse. A score always
-comes before learning. A generation is judged by what it said when the sample was taken.
+Every scope has models of its own, because one model of all coins predicts worse. Scoring always
+precedes learning. A generation is charged for its prediction at the time of the sample.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from riskwatch.models.config import GenerationSpec, TargetSpec
 
 
-# Scores: whether one can be used, what it rests on, and the one that is served.
+# Checks and explanations of single scores, and the aggregate score.
 
 DIGITS: Final = 6
-"""Digits that the probabilities, severities and contributions of scores are rounded to."""
+"""Decimal digits of the probabilities, severities and contributions of scores."""
 
 
 def fault_in(probability: float, score: Score | None) -> str:
-    """Name what is wrong with an answer; empty if nothing is.
+    """Describe the fault of a score; empty if there is none.
 
     Parameters
     ----------
     probability : float
-        What was answered.
+        The probability.
     score : Score or None
-        The same with its reasons, if they were asked for.
+        The whole score, if it was computed with contributions.
     """
     if not 0.0 <= probability <= 1.0:
         return f"must give a probability in [0, 1], gave {probability}"
@@ -58,11 +58,11 @@ def fault_in(probability: float, score: Score | None) -> str:
 
 
 def fault_of(model: Generation, x: Mapping[str, float]) -> str:
-    """Name what is wrong with a model's answer to a state; empty if nothing is."""
-    alone = getattr(model, "probability", None)
+    """Describe the fault of a model's score for these features; empty if there is none."""
+    probability_only = getattr(model, "probability", None)
     try:
-        if alone is not None:
-            return fault_in(alone(x), None)
+        if probability_only is not None:
+            return fault_in(probability_only(x), None)
         score = model.score(x)
     except (ArithmeticError, ValueError) as error:
         return error_text(error)
@@ -70,22 +70,22 @@ def fault_of(model: Generation, x: Mapping[str, float]) -> str:
 
 
 def error_text(error: Exception) -> str:
-    """Say that a model raised an error when it was asked for a score."""
+    """Describe an error that a model raised when it scored."""
     return f"cannot score: {error}"
 
 
 def ask_grounds(model: Generation, x: dict[str, float]) -> Explanation:
-    """Ask a model again, for what its answer rests on; scoring changes nothing."""
+    """Score again and return the explanation. Scoring changes nothing."""
     nothing: Explanation = ({"severity": x["severity"]}, {})
     try:
         score = model.score(x)
     except (ArithmeticError, ValueError):
-        return nothing  # its probability alone could be used, so it stands
+        return nothing  # the probability was usable without an explanation, so the score stays
     return nothing if fault_in(score.probability, score) else grounds_of(score, x)
 
 
 def grounds_of(score: Score, x: dict[str, float]) -> Explanation:
-    """Features that a score looked at, and what it is made of."""
+    """Return the features that a score used, and its contributions."""
     used = {feature: x[feature] for feature in score.contributions if feature in x}
     used["severity"] = x["severity"]
     return used, quantise_all(score.contributions)
@@ -94,27 +94,27 @@ def grounds_of(score: Score, x: dict[str, float]) -> Explanation:
 def served_score(
     mixture: Mixture | None, copy: int, scored: list[ModelScore], severity: float
 ) -> ModelScore:
-    """Make the score that the generations give together.
+    """Return the aggregate score of the generations.
 
     Parameters
     ----------
     mixture : Mixture or None
-        Weights of the generations; without any, nothing was learned yet and all count the same.
+        Weights of the generations. ``None`` before the first label: the weights are even.
     copy : int
-        Which copy of the weights is used now.
-    scored : list of Scored
-        Scores of the generations that may ask for something.
+        Index of the copy of the weights to use now.
+    scored : list of ModelScore
+        Scores of the generations with an authority above shadow.
     severity : float
         Measure ÷ threshold.
 
     Returns
     -------
-    Scored
-        Its authority is the least of those that are mixed.
+    ModelScore
+        Its authority is the lowest authority of the mixed generations.
     """
-    said = {each.generation: each.probability for each in scored}
+    predictions = {each.generation: each.probability for each in scored}
     least = min(scored, key=lambda each: each.cap.rank)
-    mixed = even_mixture(said) if mixture is None else mixture.aggregate(copy, said)
+    mixed = even_mixture(predictions) if mixture is None else mixture.aggregate(copy, predictions)
     p = quantise(mixed.probability, DIGITS)
     return ModelScore(
         scope=least.scope,
@@ -124,49 +124,46 @@ def served_score(
         cap=least.cap,
         probability=p,
         severity=severity,
-        grounds=partial(_mixture_explanation, p, said, mixed, severity),
+        grounds=partial(_mixture_explanation, p, predictions, mixed, severity),
     )
 
 
 def _mixture_explanation(
-    p: float, said: dict[str, float], mixed: AggregateProbability, severity: float
+    p: float, predictions: dict[str, float], mixed: AggregateProbability, severity: float
 ) -> Explanation:
-    """Contribution of each generation to what is served, and of the recalibration."""
+    """Return the contributions of the generations and of the recalibration to the aggregate."""
     parts: dict[str, float] = {}
     mean = _clipped_logit(mixed.mean)
     rest = mean
     for name, weight in mixed.weights.items():
-        parts[name] = part = round(weight * _clipped_logit(said[name]), DIGITS)
+        parts[name] = part = round(weight * _clipped_logit(predictions[name]), DIGITS)
         rest -= part
-    if len(said) > 1:
-        # The mean is of probabilities: in logits something is left over.
+    if len(predictions) > 1:
+        # The mean is taken over probabilities, so in logits a remainder is left.
         parts["mixing"] = quantise(rest, DIGITS)
     parts["recalibration"] = quantise(_clipped_logit(p) - mean, DIGITS)
     return {"severity": severity}, parts
 
 
 def _clipped_logit(probability: float) -> float:
-    """Log-odds of a probability as it is mixed."""
+    """Return the log-odds of a clipped probability."""
     p = clip_probability(probability)
     return math.log(p / (1.0 - p))
-
-
-# The models of one scope and one target: they score, are served together, and learn.
 
 
 class TargetModel:
     """The models of one scope and one target, at one moment.
 
-    It holds what every step needs: where the learned state lies, which target is asked, of which
-    scope, and when. It is made anew at every observation and remembers nothing by itself.
+    They score, are aggregated, take samples and learn. The object is created for one
+    observation. It holds references only; all learned state is in `state`.
 
     Parameters
     ----------
-    policy : Judge
-        How far each generation may go, and its record.
-    state : LadderState
-        What was learned; changed in place.
-    question : Question
+    policy : AuthorityPolicy
+        Authority of each generation.
+    state : EnsembleState
+        Learned state; changed in place.
+    target_spec : TargetSpec
         The target.
     scope : str
         The scope.
@@ -174,70 +171,71 @@ class TargetModel:
         Event time, microseconds.
     """
 
-    __slots__ = ("authority", "features", "key", "question", "scope", "state", "us")
+    __slots__ = ("authority", "features", "key", "scope", "state", "target_spec", "us")
 
     def __init__(
         self,
-        judge: AuthorityPolicy,
+        policy: AuthorityPolicy,
         state: EnsembleState,
-        question: TargetSpec,
+        target_spec: TargetSpec,
         scope: str,
         us: int,
     ) -> None:
         self.state = state
-        self.question = question
+        self.target_spec = target_spec
         self.scope = scope
         self.us = us
-        self.key = f"{scope}|{question.id}"
-        self.authority = judge.at(state, question.id, us)
+        self.key = f"{scope}|{target_spec.id}"
+        self.authority = policy.at(state, target_spec.id, us)
         self.features: dict[str, float] = {}
-        """Features that the scores looked at, of generations that were asked for their reasons."""
+        """Features that were used by the scores with contributions."""
 
     @property
     def sample_due(self) -> bool:
-        """Whether the last sample is long enough ago."""
-        return self.question.sampled(self.state.pending.get(self.key), self.us)
+        """Whether a new sample is due."""
+        return self.target_spec.sampled(self.state.pending.get(self.key), self.us)
 
     @property
     def label_due(self) -> bool:
-        """Whether the horizon of some sample is over."""
+        """Whether the horizon of any waiting sample is over."""
         pending = self.state.pending.get(self.key)
-        return pending is not None and pending.due(self.question.target, self.us)
+        return pending is not None and pending.due(self.target_spec.target, self.us)
 
-    def score(self, x: Inputs, *, everybody: bool, reasons: bool) -> list[ModelScore]:
-        """Let generations score. Nothing changes, except that one which fails is quarantined.
+    def score(self, x: Inputs, *, with_shadows: bool, reasons: bool) -> list[ModelScore]:
+        """Score with the generations. Nothing changes, except that a failing one is quarantined.
 
         Parameters
         ----------
         x : Inputs
-            What is known.
-        everybody : bool
-            Whether shadows are asked as well.
+            Known features, and the severity.
+        with_shadows : bool
+            Whether generations with authority shadow score as well.
         reasons : bool
-            Whether they are asked for their reasons at once, or for the probability alone.
+            Whether contributions are computed now. Otherwise only the probability is, where the
+            model can give it alone.
         """
         found = []
-        for rung, record in self.authority.generations:
-            authority = self.authority.of(rung, record)
-            if authority is Authority.SHADOW and not everybody:
+        for spec, key in self.authority.generations:
+            authority = self.authority.of(spec, key)
+            if authority is Authority.SHADOW and not with_shadows:
                 continue
-            model = self.state.models.get(f"{self.scope}|{record}")
+            model = self.state.models.get(f"{self.scope}|{key}")
             if model is None:
-                model = rung.untrained_model(self.question.id)
-            alone = None if reasons else getattr(model, "probability", None)
+                model = spec.untrained_model(self.target_spec.id)
+            probability_only = None if reasons else getattr(model, "probability", None)
             score: Score | None = None
             try:
-                if alone is None:
+                if probability_only is None:
                     score = model.score(x)
                     probability = score.probability
                 else:
-                    probability = alone(x)
+                    probability = probability_only(x)
             except (ArithmeticError, ValueError) as error:
-                self._quarantine(rung, error_text(error))
+                self._quarantine(spec, error_text(error))
                 continue
             fault = fault_in(probability, score)
             if fault:
-                self._quarantine(rung, fault)
+                self._quarantine(spec, fault)
                 continue
             if score is None:
                 severity, grounds = x["severity"], partial(ask_grounds, model, x)
@@ -249,8 +247,8 @@ class TargetModel:
             found.append(
                 ModelScore(
                     scope=self.scope,
-                    target=self.question.id,
-                    generation=rung.name,
+                    target=self.target_spec.id,
+                    generation=spec.name,
                     authority=authority.value,
                     cap=authority.cap,
                     probability=quantise(probability, DIGITS),
@@ -261,7 +259,7 @@ class TargetModel:
         return found
 
     def aggregate(self, scored: list[ModelScore], severity: float) -> ModelScore | None:
-        """Mix what those generations said that may ask for anything; a shadow has no part in it."""
+        """Aggregate the scores of all generations above shadow; ``None`` if there is none."""
         able = [each for each in scored if each.cap is not State.NORMAL]
         if not able:
             return None
@@ -273,89 +271,88 @@ class TargetModel:
         return served_score(mixture, copy, able, severity)
 
     def sample(self, x: Inputs, scored: list[ModelScore], *, most: int) -> None:
-        """Take a sample of what everybody said, for a label to come.
+        """Take a sample of the features and the predictions; it waits for its label.
 
         Parameters
         ----------
         x : Inputs
-            What is known.
-        scored : list of Scored
-            What was said of it, with reasons, and what is served.
+            Known features, and the severity.
+        scored : list of ModelScore
+            All scores with contributions, and the aggregate score.
         most : int
-            Scopes that are learned about at most.
+            Largest number of scopes to learn about.
         """
         pending = self.state.pending.get(self.key)
         if pending is None:
             if not self.state.admit(self.scope, most):
                 return
             pending = self.state.pending[self.key] = PendingSamples()
-        # The configuration was refused if more could ever wait than `max_pending`.
-        said = {each.generation: each.probability for each in scored}
-        parts = self.question.known_parts(x)
-        pending.add(Sample(self.us, dict(sorted(self.features.items())), said, parts=parts))
+        # The configuration guarantees that no more than `max_pending` samples wait.
+        predictions = {each.generation: each.probability for each in scored}
+        parts = self.target_spec.known_parts(x)
+        pending.add(Sample(self.us, dict(sorted(self.features.items())), predictions, parts=parts))
         self.state.mark(f"pending/{self.key}")
 
     def learn(self, measure: float | None, known: Mapping[str, float]) -> None:
-        """Let every generation learn from the samples whose label is known now.
+        """Update evidence, models and weights with the samples whose label is known now.
 
         Parameters
         ----------
         measure : float or None
-            What is measured now; without one, we are not there any more.
+            The measure now. ``None`` censors the samples: we hold nothing there any more.
         known : mapping
-            Features that it is made of.
+            Known features.
         """
         pending = self.state.pending.get(self.key)
         if pending is None or not pending.samples:
             return
         self.state.mark(f"pending/{self.key}")
         if measure is None:
-            matured = pending.censor(self.question.target, self.us)
+            matured = pending.censor(self.target_spec.target, self.us)
         else:
-            matured = pending.observe(self.question.target, self.us, measure, known)
+            matured = pending.observe(self.target_spec.target, self.us, measure, known)
         for sample, label in matured:
             self.authority.note_label()
-            for rung, _ in self.authority.generations:
-                # It may not have been configured yet when the sample was taken.
-                if rung.name in sample.said:
-                    self._account(rung.name, sample, label=label)
-                    self._teach(rung, sample, label=label)
+            for spec, _ in self.authority.generations:
+                # A generation may have been configured after the sample was taken.
+                if spec.name in sample.said:
+                    self._account(spec.name, sample, label=label)
+                    self._train(spec, sample, label=label)
             if ENSEMBLE in sample.said:
                 self._account(ENSEMBLE, sample, label=label)
             self._mix(sample, label=label)
             self.authority.apply_label(sample.said, sample.us, label=label)
 
     def _account(self, name: str, sample: Sample, *, label: bool) -> None:
-        """Charge a generation for what it said."""
+        """Charge a generation for its prediction in the sample."""
         full = f"{self.key}|{name}"
         evidence = self.state.evidence.setdefault(full, Evidence())
         self.authority.account(name, evidence, sample.said[name], sample.us, label=label)
         self.state.mark(f"evidence/{full}")
 
-    def _teach(self, rung: GenerationSpec, sample: Sample, *, label: bool) -> None:
-        """Let one generation learn.
+    def _train(self, spec: GenerationSpec, sample: Sample, *, label: bool) -> None:
+        """Train one generation with the sample, and check that it can still score.
 
-        It is asked again at once: what a label has broken is found before it is stored, and so
-        never read back at a restart.
+        The check finds a broken model before its state is stored, so a restart never reads it.
         """
-        full = f"{self.key}|{rung.name}"
+        full = f"{self.key}|{spec.name}"
         model = self.state.models.get(full)
         if model is None:
-            if not getattr(rung.untrained_model(self.question.id), "learns", True):
+            if not getattr(spec.untrained_model(self.target_spec.id), "learns", True):
                 return
-            model = self.state.models[full] = rung.make(self.question.id)
+            model = self.state.models[full] = spec.make(self.target_spec.id)
         self.state.mark(f"model/{full}")
         try:
             model.learn(sample.features, label)
         except (ArithmeticError, ValueError) as error:
-            self._quarantine(rung, f"cannot learn: {error}")
+            self._quarantine(spec, f"cannot learn: {error}")
             return
         fault = fault_of(model, sample.features)
         if fault:
-            self._quarantine(rung, fault)
+            self._quarantine(spec, fault)
 
     def _mix(self, sample: Sample, *, label: bool) -> None:
-        """Weigh the generations that are mixed now by what they said then."""
+        """Update the weights of the mixed generations by their predictions in the sample."""
         cells = self.authority.cells
         mixture = self.state.mixtures.get(self.key)
         if mixture is None:
@@ -367,16 +364,16 @@ class TargetModel:
         mixture.learn(cells.at(sample.us), sample.said, label=label, share=share)
         self.state.mark(f"mix/{self.key}")
 
-    def _quarantine(self, rung: GenerationSpec, why: str) -> None:
-        """Take the authority of a generation that failed a check, and what it had learned."""
-        self.authority.quarantine(rung, why)
-        full = f"{self.key}|{rung.name}"
+    def _quarantine(self, spec: GenerationSpec, why: str) -> None:
+        """Quarantine a generation that failed a check, and drop what it learned here."""
+        self.authority.quarantine(spec, why)
+        full = f"{self.key}|{spec.name}"
         if self.state.models.pop(full, None) is not None:
             self.state.mark(f"model/{full}")
 
 
 class Ensemble:
-    """Scores scopes with every generation, and lets them learn.
+    """Scores scopes with every generation, and trains the generations.
 
     Parameters
     ----------
@@ -386,17 +383,17 @@ class Ensemble:
     Raises
     ------
     ModelError
-        If a target or a generation is impossible or comes twice, or a bound is too small.
+        If a target or a generation is invalid or given twice, or a bound is too small.
 
     Examples
     --------
     >>> from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
-    >>> ladder = Ensemble(ModelsConfig(
+    >>> ensemble = Ensemble(ModelsConfig(
     ...     targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
     ...     generations=(GenerationConfig(model="rules", authority="full"),)))
-    >>> score, served = ladder.observe(ladder.fresh(), 0, "asset:USDC", "asset",
-    ...                               {"discount_bp": 50.0}, labelled=True)
-    >>> score.target, score.probability, served.generation, served.probability
+    >>> score, total = ensemble.observe(ensemble.fresh(), 0, "asset:USDC", "asset",
+    ...                                  {"discount_bp": 50.0}, labelled=True)
+    >>> score.target, score.probability, total.generation, total.probability
     ('depeg(discount 50bp, 1h)', 0.5, 'served', 0.5)
     """
 
@@ -404,16 +401,16 @@ class Ensemble:
         self.config = config
         self._targets = target_specs(config)
         self._generations = generation_specs(config)
-        asked = [question for group in self._targets.values() for question in group]
-        self.policy = AuthorityPolicy(config, asked, self._generations)
-        for question in asked:
-            for rung in self._generations:
-                rung.untrained_model(question.id)  # what cannot be made is refused now, not later
+        specs = [target_spec for group in self._targets.values() for target_spec in group]
+        self.policy = AuthorityPolicy(config, specs, self._generations)
+        for target_spec in specs:
+            for spec in self._generations:
+                spec.untrained_model(target_spec.id)  # raises now if it cannot be made
         self.slippage: SlippageModel = SlippageEstimator(config.slippage, config.max_scopes)
 
     def fresh(self) -> EnsembleState:
-        """Make the state of models that have seen nothing."""
-        return EnsembleState({rung.name: rung.make for rung in self._generations})
+        """Return the state of untrained models."""
+        return EnsembleState({spec.name: spec.make for spec in self._generations})
 
     def observe(
         self,
@@ -427,60 +424,60 @@ class Ensemble:
         ours: bool = True,
         due: bool = True,
     ) -> list[ModelScore]:
-        """Score a scope, then learn from labels that have matured, then take a new sample.
+        """Score a scope, then learn from labels that matured, then take a new sample.
 
-        Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`. A feature that
-        is NaN or infinite is not known. Without `labelled`, nothing is learned and no sample is
-        taken: unlabelled is not negative. Without `ours`, samples of a target that rests on our
-        own dealings are dropped and counted, and none is taken. Without `due`, shadows are asked
-        only when a sample is taken.
+        The parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`. A feature
+        that is NaN or infinite counts as unknown. If `labelled` is false, nothing is learned and
+        no sample is taken, because unlabelled does not mean negative. If `ours` is false,
+        samples of a target that depends on our own dealings are dropped and counted, and none is
+        taken. If `due` is false, shadows score only when a sample is taken.
 
         Returns
         -------
-        list of Scored
-            By target, then generation, in the order of the configuration; then, by target, what
-            is served. A target whose measure is not known has none. Scopes beyond `max_scopes`
-            are scored by models that have learned nothing, and teach none.
+        list of ModelScore
+            Scores by target, then generation, in configured order; then the aggregate score of
+            each target. A target whose measure is unknown has no scores. Scopes beyond
+            `max_scopes` are scored by untrained models and are not learned about.
         """
         out: list[ModelScore] = []
         mixed: list[ModelScore] = []
         known = {name: float(value) for name, value in features.items() if math.isfinite(value)}
         shared: dict[SoftsignScaler, SoftsignFeatures] = {}
-        for question in self._targets.get(kind, ()):
-            model = TargetModel(self.policy, state, question, scope, us)
-            measure = question.measure(known)
-            gone = question.ours and not ours
+        for target_spec in self._targets.get(kind, ()):
+            model = TargetModel(self.policy, state, target_spec, scope, us)
+            measure = target_spec.measure(known)
+            censored = target_spec.ours and not ours
             if measure is None:
-                if gone:
+                if censored:
                     model.learn(None, known)
                 continue
-            severity = quantise(measure / question.target.threshold, DIGITS)
+            severity = quantise(measure / target_spec.target.threshold, DIGITS)
             x = Inputs(known, severity, shared)
-            asked = question.target.is_open_at(measure) and not gone
-            sampled = labelled and asked and model.sample_due
-            everybody = due or sampled
-            # Once labels mature, those who said it can no longer be asked why.
-            taught = (gone or labelled) and model.label_due
-            scored = model.score(x, everybody=everybody, reasons=everybody or taught)
+            is_open = target_spec.target.is_open_at(measure) and not censored
+            take_sample = labelled and is_open and model.sample_due
+            with_shadows = due or take_sample
+            # Learning changes the models, so contributions must be computed before it.
+            learning = (censored or labelled) and model.label_due
+            scored = model.score(x, with_shadows=with_shadows, reasons=with_shadows or learning)
             out += scored
             mix = model.aggregate(scored, severity)
             if mix is not None:
                 mixed.append(mix)
                 scored.append(mix)
-            if asked:
+            if is_open:
                 model.authority.note_asked()
-            if gone or labelled:
-                model.learn(None if gone else measure, known)
-            if sampled:
+            if censored or labelled:
+                model.learn(None if censored else measure, known)
+            if take_sample:
                 model.sample(x, scored, most=self.config.max_scopes)
         return out + mixed
 
     def report(self, state: EnsembleState, us: int) -> list[Output]:
-        """Return changes of authority, and the records of generations where they are due.
+        """Return changes of authority, and the records of generations that are due.
 
         Parameters
         ----------
-        state : LadderState
+        state : EnsembleState
             Changed in place.
         us : int
             Event time, microseconds.
@@ -499,7 +496,7 @@ class Ensemble:
         why: str,
         cause_id: str,
     ) -> AuthorityChanged:
-        """Change the authority of a generation; see :meth:`.Judge.move`."""
+        """Change the authority of a generation; see :meth:`.AuthorityPolicy.move`."""
         return self.policy.move(
             state, us, target, generation, to, by=by, why=why, cause_id=cause_id
         )

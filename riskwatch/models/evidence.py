@@ -1,4 +1,4 @@
-"""The record of one generation on one target: its authority, and what that rests on."""
+"""Evidence about generations: losses, calibration, e-values and the authority record."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import Any, Final
 
 import msgspec
 
-# Running accounts of how good a generation's probabilities were.
-
 CLIP: Final = 1e-4
-"""Probabilities are judged within [CLIP, 1 - CLIP], so one label costs at most 9.2103 nats."""
+"""Losses use probabilities clipped to [CLIP, 1 - CLIP], so a label costs at most 9.2103 nats."""
 
 
 _TOP: Final = 1.0 - CLIP
 
 
 def clip_probability(probability: float) -> float:
-    """`probability` as it is judged.
+    """Return the probability clipped to [CLIP, 1 - CLIP].
 
     Examples
     --------
@@ -30,20 +28,20 @@ def clip_probability(probability: float) -> float:
 
 
 class Evidence(msgspec.Struct, gc=False):
-    """Losses of one generation on one target, over matured labels only.
+    """Losses of one generation on one scope and target, over matured labels.
 
     Attributes
     ----------
     count, positives : int
-        Labels, and how many of them were true.
+        Number of labels, and of true labels.
     log_loss_sum : float
         Sum of log losses, nats.
     brier_sum : float
-        Sum of squared errors, of the clipped probability too.
+        Sum of squared errors of the clipped probability.
     events : int
-        Trues that were not merely more of the same: each a while after the one before.
+        Number of independent events: true labels with no other true label shortly before.
     event_us : int
-        When the sample of the last true was taken, microseconds; -1 before the first.
+        Time of the sample of the last true label, microseconds; -1 before the first.
 
     Examples
     --------
@@ -62,7 +60,7 @@ class Evidence(msgspec.Struct, gc=False):
     event_us: int = -1
 
     def add(self, probability: float, *, label: bool) -> None:
-        """Account for one matured label.
+        """Add one matured label.
 
         Raises
         ------
@@ -78,9 +76,9 @@ class Evidence(msgspec.Struct, gc=False):
         self.brier_sum += (p - label) ** 2
 
     def add_event(self, us: int, gap: int) -> bool:
-        """Note a true whose sample was taken at `us`; whether it is another event.
+        """Add a true label whose sample was taken at `us`; return whether it is a new event.
 
-        It is if no sample within `gap` before it was true.
+        It is a new event if no sample within `gap` microseconds before it was true.
         """
         fresh = self.event_us < 0 or us - self.event_us > gap
         self.event_us = max(self.event_us, us)
@@ -98,16 +96,15 @@ class Evidence(msgspec.Struct, gc=False):
         return self.brier_sum / self.count if self.count else 0.0
 
 
-# Whether what was called 20 % happened in a fifth of the cases: a table that fits in one row.
-
 BINS: Final = 10
+"""Bins of a :class:`ReliabilityTable`."""
 
 
 class BrierDecomposition(msgspec.Struct, frozen=True):
     """The Brier score in parts: ``brier = reliability - resolution + uncertainty + within``.
 
     Murphy, "A new vector partition of the probability score", Journal of Applied Meteorology 12,
-    1973. `within` is what the bins hide: probabilities of one bin are not all alike
+    1973. `within` is the part that binning hides, because the probabilities of one bin differ
     (Stephenson, Coelho and Jolliffe, "Two extra components in the Brier score decomposition",
     Weather and Forecasting 23, 2008).
     """
@@ -120,18 +117,20 @@ class BrierDecomposition(msgspec.Struct, frozen=True):
 
 
 class ReliabilityTable(msgspec.Struct, gc=False):
-    """What was said and what happened, over all scopes of one target and generation.
+    """Calibration of one generation on one target, over all scopes.
+
+    The table compares stated probabilities with outcomes, in ten bins of the probability.
 
     Attributes
     ----------
     counts : list of int
-        Labels by tenth of the probability that was said.
+        Number of labels by bin.
     said : list of float
-        Sums of those probabilities.
+        Sum of the stated probabilities by bin.
     trues : list of int
-        How many of them came true.
+        Number of true labels by bin.
     log_loss_sum : float
-        Nats.
+        Sum of log losses, nats.
     brier_sum : float
         Sum of squared errors.
 
@@ -154,7 +153,7 @@ class ReliabilityTable(msgspec.Struct, gc=False):
     brier_sum: float = 0.0
 
     def add(self, probability: float, *, label: bool) -> None:
-        """Account for one matured label."""
+        """Add one matured label."""
         p = clip_probability(probability)
         at = min(int(p * BINS), BINS - 1)
         self.counts[at] += 1
@@ -165,12 +164,12 @@ class ReliabilityTable(msgspec.Struct, gc=False):
 
     @property
     def labels(self) -> int:
-        """How many labels there were."""
+        """Number of labels."""
         return sum(self.counts)
 
     @property
     def positives(self) -> int:
-        """How many were true."""
+        """Number of true labels."""
         return sum(self.trues)
 
     @property
@@ -187,9 +186,9 @@ class ReliabilityTable(msgspec.Struct, gc=False):
             return BrierDecomposition(0.0, 0.0, 0.0, 0.0, 0.0)
         base = self.positives / labels
         reliability = resolution = 0.0
-        for count, said, trues in zip(self.counts, self.said, self.trues, strict=True):
+        for count, stated, trues in zip(self.counts, self.said, self.trues, strict=True):
             if count:
-                reliability += count * (said / count - trues / count) ** 2
+                reliability += count * (stated / count - trues / count) ** 2
                 resolution += count * (trues / count - base) ** 2
         brier = self.brier_sum / labels
         reliability, resolution = reliability / labels, resolution / labels
@@ -198,43 +197,43 @@ class ReliabilityTable(msgspec.Struct, gc=False):
         return BrierDecomposition(brier, reliability, resolution, uncertainty, within)
 
 
-# Evidence as a bettor's capital: how sure we may be that one forecaster is better.
+# E-values by betting: how sure we may be that one forecaster is better than another.
 #
-# Whoever doubts that the challenger is better sells bets on every label: the challenger wins what
-# the other's log loss exceeds its own by. If its expected loss is never smaller than the other's,
-# given what was known when both spoke, then no way of betting makes money on average, and the
-# capital exceeds :math:`1/\alpha` at any time whatever with probability at most :math:`\alpha`
-# (Ville). The bets are fixed shares of the capital, side by side (Waudby-Smith and Ramdas,
-# "Estimating means of bounded random variables by betting", JRSS B 86, 2024; of forecasters: Choe
-# and Ramdas, "Comparing sequential forecasters", Operations Research 72, 2024).
+# On each label the challenger bets against the other forecaster and wins the difference of their
+# log losses. Suppose that the challenger's expected loss is never smaller than the other's, given
+# the information at the time of both predictions. Then no betting strategy makes money on average,
+# and the capital ever exceeds :math:`1/\alpha` with probability at most :math:`\alpha` (Ville).
+# The bets are fixed shares of the capital, side by side (Waudby-Smith and Ramdas, "Estimating means
+# of bounded random variables by betting", JRSS B 86, 2024; for forecasters: Choe and Ramdas,
+# "Comparing sequential forecasters", Operations Research 72, 2024).
 #
-# Three things make it right here:
+# Three properties of the stream need care:
 #
-# * **Overlapping horizons.** Time is cut into cells, and cells go round robin to as many
-#   processes that two cells of one process never have a horizon in common. The evidence is the
-#   mean of the processes' capitals.
-# * **Several scopes at once.** What a cell wins is added up over all its labels, whichever scope
-#   they are of, and multiplies the capital once: that needs no independence between scopes.
-# * **Bounded losses.** What a label could cost at most is known when both have spoken. A cell may
-#   lose one nat in all; a label that could cost more than is left of it counts for less.
+# * **Overlapping horizons.** Time is cut into cells. Cells are assigned round robin to so many
+#   processes that two cells of one process never share a horizon. The evidence is the mean of the
+#   processes' capitals.
+# * **Several scopes.** The gains of a cell are summed over all its labels of all scopes, and
+#   multiply the capital once. This needs no independence between scopes.
+# * **Bounded losses.** The largest cost of a label is known when both predictions are. A cell may
+#   lose one nat in all. A label that could cost more than the rest of that nat counts for less.
 
 BET_SHARES: Final = (0.5, 0.25, 0.125, 0.0625, 0.03125)
-"""Shares of the capital that are staked per nat."""
+"""Shares of the capital to stake per nat."""
 MAX_PROCESSES: Final = 48
-"""Processes at most."""
+"""Largest number of processes."""
 MAX_EVIDENCE: Final = 1e12
-"""Evidence is never stated to be more."""
+"""Upper bound of a reported e-value."""
 
 
 class HorizonCells(msgspec.Struct, frozen=True):
-    """How time is cut for one horizon.
+    """Division of time into cells for one horizon.
 
     Attributes
     ----------
     width : int
-        Of a cell, microseconds.
+        Width of a cell, microseconds.
     processes : int
-        How many take turns.
+        Number of processes that take turns.
 
     Examples
     --------
@@ -250,33 +249,33 @@ class HorizonCells(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, horizon: int, every: int) -> HorizonCells:
-        """Cells of about one sample each; fewer and wider ones for a very long horizon.
+        """Return cells of about one sample each; fewer and wider ones for a very long horizon.
 
-        Two cells of one process begin at least ``horizon + width`` apart, so that a sample in
-        the later one is taken when all labels of the earlier one are known.
+        Two cells of one process begin at least ``horizon + width`` apart. So all labels of the
+        earlier cell are known when a sample of the later cell is taken.
         """
         between = min(max(1, math.ceil(horizon / every)), MAX_PROCESSES - 1)
         return cls(max(1, math.ceil(horizon / between)), between + 1)
 
     def at(self, us: int) -> tuple[int, int]:
-        """Process and cell of a moment."""
+        """Return the process and the cell of a moment."""
         cell = us // self.width
         return cell % self.processes, cell
 
 
 class BettingProcess(msgspec.Struct, array_like=True, gc=False):
-    """One process.
+    """Capital of one betting process.
 
     Attributes
     ----------
     logs : list of float
-        Log capital of each bet, over the cells that are closed.
+        Log capital of each bet, over the closed cells.
     cell : int
-        The open one; -1 before the first.
+        The open cell; -1 before the first.
     won : float
-        What the open cell has won so far, nats.
+        Gain of the open cell so far, nats.
     risked : float
-        What it could have lost so far, nats; at most 1.
+        Largest possible loss of the open cell so far, nats; at most 1.
     log : float
         Logarithm of the mean capital of the bets, the open cell included.
     """
@@ -288,7 +287,7 @@ class BettingProcess(msgspec.Struct, array_like=True, gc=False):
     log: float = 0.0
 
     def bet(self, cell: int, gain: float, worst: float) -> None:
-        """Bet on one label; a cell that is closed already takes no more."""
+        """Bet on one label. A label of a closed cell is ignored."""
         if cell < self.cell:
             return
         if cell > self.cell:
@@ -302,16 +301,16 @@ class BettingProcess(msgspec.Struct, array_like=True, gc=False):
         self.log = log_mean(self._now())
 
     def _now(self) -> list[float]:
-        won = max(self.won, -1.0)  # a rounded sum must not ruin anybody
+        won = max(self.won, -1.0)  # rounding must not push the loss beyond 1 nat
         return [log + math.log1p(bet * won) for log, bet in zip(self.logs, BET_SHARES, strict=True)]
 
 
 class Capital(msgspec.Struct, gc=False):
-    """What betting on one forecaster against another has come to.
+    """Capital of a bettor on one forecaster against another.
 
     Attributes
     ----------
-    purses : list of Purse
+    purses : list of BettingProcess
         One per process.
 
     Examples
@@ -328,7 +327,7 @@ class Capital(msgspec.Struct, gc=False):
 
     @classmethod
     def fresh(cls, processes: int) -> Capital:
-        """Capital 1 in every process."""
+        """Return capital 1 in every process."""
         return cls([BettingProcess([0.0] * len(BET_SHARES)) for _ in range(processes)])
 
     def bet(self, at: tuple[int, int], gain: float, worst: float) -> None:
@@ -339,28 +338,28 @@ class Capital(msgspec.Struct, gc=False):
         at : tuple of int
             Process and cell of the sample (:meth:`HorizonCells.at`).
         gain : float
-            Loss of the other less one's own, nats.
+            Loss of the other forecaster less the loss of this one, nats.
         worst : float
-            The least that `gain` could have been, nats.
+            Smallest possible value of `gain`, nats.
         """
         self.purses[at[0]].bet(at[1], gain, worst)
 
     @property
     def e_value(self) -> float:
-        """Mean capital over the processes, from 1 before any label; at most `LARGEST`."""
-        log = log_mean([purse.log for purse in self.purses])
+        """Mean capital over the processes: 1 before any label, at most :data:`MAX_EVIDENCE`."""
+        log = log_mean([process.log for process in self.purses])
         return math.exp(min(log, math.log(MAX_EVIDENCE)))
 
 
 def gains(one: float, other: float, *, label: bool) -> tuple[float, float]:
-    """What `one` gained on `other`, and the least that it could have, nats.
+    """Return the gain of `one` over `other`, and its smallest possible value, nats.
 
     Parameters
     ----------
     one, other : float
         Probabilities within (0, 1).
     label : bool
-        What became of it.
+        The label.
     """
     if_true = math.log(one / other)
     if_false = math.log((1.0 - one) / (1.0 - other))
@@ -368,54 +367,55 @@ def gains(one: float, other: float, *, label: bool) -> tuple[float, float]:
 
 
 def log_mean(logs: list[float]) -> float:
-    """Logarithm of the mean of what `logs` are the logarithms of."""
+    """Return the logarithm of the mean of ``exp(log)`` over `logs`."""
     top = max(logs)
     return top + math.log(sum(math.exp(log - top) for log in logs) / len(logs))
 
 
 class LabelWait(msgspec.Struct, gc=False):
-    """How long a target has waited for a label.
+    """Time since which a target waits for a label.
 
     Attributes
     ----------
     asked : int
-        When it was first asked since its last label, microseconds; -1 if not since.
+        First time that it was open since its last label, microseconds; -1 if it does not wait.
     """
 
     asked: int = -1
 
 
 class AuthorityRecord(msgspec.Struct, gc=False):
-    """Record of one generation on one target, over all scopes.
+    """Authority record of one generation on one target, over all scopes.
 
     Attributes
     ----------
     authority : str
-        How far it may go now.
+        Its authority now.
     since : int
-        When its authority last changed, microseconds; -1 if it never did.
+        Time of the last change of authority, microseconds; -1 if there was none.
     reason : str
-        Of that change; empty before one.
+        Reason of that change; empty before the first.
     tests : int
-        Tests of whether it deserves more, this one counted: each gets a smaller share of alpha.
+        Number of tests for promotion, with the current one. Each test gets a smaller share of
+        alpha.
     held : int
-        When the evidence of this test sufficed, microseconds; -1 if it does not. The test is
-        decided once every label that was awaited then is known.
+        Time at which the evidence of this test sufficed, microseconds; -1 if it does not. The
+        test is decided once every label that was pending then is known.
     quarantined : bool
-        Whether it failed a check; only a command lets it rise again.
+        Whether it failed a check. Only a command raises it again.
     up, down : Capital or None
-        Evidence that it is better than what it challenges, and worse than the rules, since
-        its authority last changed; ``None`` before any label.
+        Evidence that it is better than its rival, and that it is worse than the rules, since
+        the last change of authority; ``None`` before any label.
     drift : dict
-        State of the test for drift.
-    table : Reliability
-        What it stated and what happened, over its whole life.
+        State of the drift test.
+    table : ReliabilityTable
+        Calibration over its whole life.
     events, entities : int
-        Independent events that it was judged on, and scopes that had any event.
+        Number of independent events, and of scopes that had any event.
     shown : int
-        When this was last put out, microseconds; -1 for never.
+        Time at which the record was last emitted, microseconds; -1 for never.
     fresh : bool
-        Whether it changed since.
+        Whether the record changed since.
     """
 
     authority: str
@@ -434,7 +434,7 @@ class AuthorityRecord(msgspec.Struct, gc=False):
     fresh: bool = True
 
     def set_authority(self, authority: str, us: int, reason: str) -> None:
-        """Change authority; evidence about the old authority no longer counts."""
+        """Change the authority, and reset the evidence."""
         self.authority, self.since, self.reason = authority, us, reason
         self.tests += 1
         self.held = -1

@@ -1,4 +1,4 @@
-"""A scikit-learn classifier of one's own, fitted elsewhere and frozen, as a generation."""
+"""Frozen scikit-learn classifiers as generations, and the restricted unpickler that reads them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# Explains any model at all, where nothing exact exists; and says that it is not exact.
+# Explanation by occlusion, for models without an exact one.
 
 AGNOSTIC: Final = "agnostic"
-"""Name of the part that marks an explanation as not exact: what features do only together."""
+"""Contribution that marks an explanation as not exact: the joint effect of features."""
 _CLIP: Final = 1e-6
 
 
 def logit_of(probability: float) -> float:
-    """Log-odds of a probability within [1e-6, 1 - 1e-6]; NaN counts as a half.
+    """Return the log-odds of a probability clipped to [1e-6, 1 - 1e-6]; NaN counts as 0.5.
 
     Examples
     --------
@@ -39,17 +39,17 @@ def logit_of(probability: float) -> float:
 
 
 def occlusion_parts(whole: float, nothing: float, without: Mapping[str, float]) -> dict[str, float]:
-    """Parts that sum to the log-odds, from what they are without each feature.
+    """Return parts that sum to the log-odds, computed by leaving out one feature at a time.
 
-    A feature's part is what the log-odds lose without it. What features do only together is in
-    no part of one of them: that remainder is the part :data:`AGNOSTIC`.
+    The part of a feature is the amount that the log-odds lose without it. The joint effect of
+    features is in none of these parts. This remainder is the part :data:`AGNOSTIC`.
 
     Parameters
     ----------
     whole : float
-        Log-odds of the state.
+        Log-odds with all features.
     nothing : float
-        Log-odds with no feature at all.
+        Log-odds with no feature.
     without : mapping
         Log-odds without one feature, by its name.
 
@@ -62,16 +62,16 @@ def occlusion_parts(whole: float, nothing: float, without: Mapping[str, float]) 
     return {**parts, AGNOSTIC: whole - math.fsum(parts.values())}
 
 
-# Reads pickled estimators back, and nothing else: only named classes are ever looked up.
+# Restricted unpickling: a stored estimator may name allowed classes only.
 #
-# A pickle is a program. This reader lets it name classes of the listed modules of River and
-# scikit-learn, a few of the standard library and of numpy, and nothing more: no function, no
-# attribute of a class, nothing that one of those modules has merely imported. It bounds the size
-# too. What it cannot bound is what an allowed class does with absurd arguments, so it is for
-# rows and artefacts of one's own, which somebody may have tampered with; not for strangers'.
+# A pickle is a program. This reader allows classes of the listed modules of River and
+# scikit-learn, and a few names of the standard library and of numpy. It allows no function, no
+# attribute of a class, and nothing that one of those modules has imported from elsewhere. It also
+# bounds the size. It cannot bound what an allowed class does with absurd arguments. Use it for
+# your own rows and artefacts, which somebody may have tampered with, and not for a stranger's.
 
 MAX_PICKLE_BYTES: Final = 8_388_608
-"""Most bytes of a pickle."""
+"""Largest size of a pickle, bytes."""
 
 _RIVER: Final = (
     "_river_rust", "anomaly", "base", "compose", "drift", "ensemble", "feature_extraction",
@@ -87,7 +87,7 @@ _SKLEARN: Final = (
 ALLOWED_MODULES: Final = tuple(
     [f"river.{name}" for name in _RIVER] + [f"sklearn.{name}" for name in _SKLEARN]
 )
-"""Modules, with all below them, whose own classes may be named."""
+"""Modules (with their submodules) whose own classes are allowed."""
 
 ALLOWED_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "builtins": (
@@ -108,11 +108,11 @@ ALLOWED_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "numpy.random.bit_generator": ("SeedSequence", "__pyx_unpickle_SeedSequence"),
     "random": ("Random",),
 }  # fmt: skip
-"""What else may be named, exactly."""
+"""Other allowed names, by module."""
 
 
 class _BytesFile:
-    """Bytes as the file that an unpickler wants; nothing is opened."""
+    """Presents bytes as the file object that an unpickler needs."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -132,14 +132,14 @@ class _BytesFile:
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """An unpickler that looks up allowed names only."""
+    """An unpickler that resolves allowed names only."""
 
     def __init__(self, data: bytes, modules: tuple[str, ...]) -> None:
         super().__init__(_BytesFile(data))
         self._modules = modules
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return an allowed class; refuse everything else before it is imported."""
+        """Return an allowed class. Any other name is refused before it is imported."""
         if name in ALLOWED_NAMES.get(module, ()):
             return super().find_class(module, name)
         if "." in name or not _is_allowed(module, self._modules):
@@ -164,15 +164,15 @@ def restricted_loads(
     data : bytes
         A pickle.
     modules : tuple of str, optional
-        More modules whose own classes may be named: those of a user's own estimators. They come
-        from code, never from what is stored.
+        More modules whose own classes are allowed: those of a user's own estimators. They come
+        from code, never from stored data.
     max_bytes : int
-        A longer one is refused.
+        Largest allowed size.
 
     Raises
     ------
     ValueError
-        If it is too long, names what is not allowed, or is damaged.
+        If the pickle is too long, names something that is not allowed, or is damaged.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def restricted_loads(
         return _RestrictedUnpickler(data, (*ALLOWED_MODULES, *modules)).load()
     except ValueError:
         raise
-    except Exception as error:  # a damaged pickle raises whatever it happens to run into
+    except Exception as error:  # a damaged pickle can raise any exception
         raise ValueError(f"a stored model cannot be read: {error!r}") from error
 
 
@@ -198,24 +198,24 @@ _LARGEST: Final = 1e9
 
 
 class FrozenModels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Classifiers by target, as :func:`riskwatch.fitting.frozen.freeze` writes them.
+    """Frozen classifiers by target, as :func:`riskwatch.fitting.frozen.freeze` writes them.
 
     Attributes
     ----------
     format : str
         :data:`FORMAT`.
     name, note : str
-        What it is called, and what it may be used for, in words.
+        Name, and a note in words on what it may be used for.
     scikit_learn : str
-        Version that pickled it; another one refuses it.
+        Version of scikit-learn that pickled it. Any other version is refused.
     features : tuple of str
-        Columns, in order.
+        Names of the columns, in order.
     neutral : tuple of float
-        By column, what stands in for a missing value: the median of the fit, for example.
+        Replacement of a missing value by column, for example the median of the fit.
     models : dict of str to str
-        By target, the pickle in base64; the target ``*`` is for all others.
+        Pickles in base64, by target. The target ``*`` is for all others.
     sha256 : str
-        Over all of the above.
+        Digest over all other fields.
     """
 
     format: str = FORMAT
@@ -229,7 +229,7 @@ class FrozenModels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def seal_frozen(frozen: FrozenModels) -> str:
-    """Text of frozen models with their digest in it."""
+    """Return the text of frozen models, with their digest."""
     whole = msgspec.structs.replace(frozen, sha256=_digest(frozen))
     return msgspec.json.encode(whole, order="sorted").decode("utf-8") + "\n"
 
@@ -241,8 +241,8 @@ def _digest(frozen: FrozenModels) -> str:
 
 @lru_cache(maxsize=8)
 def _open_frozen(text: str) -> tuple[FrozenModels, dict[str, Any]]:
-    """Frozen models of a text, digest checked first and pickles read after that."""
-    import sklearn  # noqa: PLC0415 - slow to import, and most ladders have no such model
+    """Parse frozen models. The digest is checked before any pickle is read."""
+    import sklearn  # noqa: PLC0415 - slow to import, and most ensembles have no such model
 
     try:
         made = msgspec.json.decode(text, type=FrozenModels)
@@ -268,21 +268,21 @@ def _open_frozen(text: str) -> tuple[FrozenModels, dict[str, Any]]:
 class FrozenGeneration:
     """A frozen scikit-learn classifier; it never learns.
 
-    A logistic regression is explained exactly. Others are explained by putting the neutral value
-    in the place of one feature at a time, which the part ``agnostic`` marks.
+    A logistic regression is explained exactly. Other classifiers are explained by replacing one
+    feature at a time by its neutral value, and the part ``agnostic`` marks that.
 
     Parameters
     ----------
     artefact : str
-        Text of :class:`FrozenModels`; in the configuration this option names the file.
+        Text of :class:`FrozenModels`. In the configuration this option names the file.
     target : str
-        Id of the target. Of a target without a model it says what the rule says.
+        Id of the target. For a target without a model the score is the rule's.
 
     Raises
     ------
     ValueError
-        If the artefact is not what its digest says, of another scikit-learn, or names what a
-        stored model may not name.
+        If the artefact does not match its digest, is of another version of scikit-learn, or
+        names a class that is not allowed.
     """
 
     learns: Final = False
@@ -298,28 +298,28 @@ class FrozenGeneration:
         return FrozenGeneration(self._text, target)
 
     def score(self, x: Mapping[str, float]) -> Score:
-        """Score a state; no side effect."""
+        """Score the features of one moment. This has no side effect."""
         if self._estimator is None:
             return self._rule.score(x)
         names, neutral = self._frozen.features, self._frozen.neutral
         row = [
-            _value_or_neutral(x.get(name), usual)
-            for name, usual in zip(names, neutral, strict=True)
+            _value_or_neutral(x.get(name), neutral_value)
+            for name, neutral_value in zip(names, neutral, strict=True)
         ]
         parts = self._exact(row)
         if parts is None:
             each = [
-                [usual if j == i else value for j, value in enumerate(row)]
-                for i, usual in enumerate(neutral)
+                [neutral_value if j == i else value for j, value in enumerate(row)]
+                for i, neutral_value in enumerate(neutral)
             ]
-            said = self._estimator.predict_proba([row, list(neutral), *each])[:, 1]
-            whole, nothing, *without = (logit_of(float(p)) for p in said)
+            probabilities = self._estimator.predict_proba([row, list(neutral), *each])[:, 1]
+            whole, nothing, *without = (logit_of(float(p)) for p in probabilities)
             parts = occlusion_parts(whole, nothing, dict(zip(names, without, strict=True)))
         logit = math.fsum(parts.values())
         return Score(sigmoid(logit), logit, known_severity(x), parts)
 
     def _exact(self, row: list[float]) -> dict[str, float] | None:
-        """Parts of a logistic regression; ``None`` for anything else."""
+        """Return the parts of a logistic regression; ``None`` for any other classifier."""
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import
 
         model: Any = self._estimator
@@ -330,10 +330,10 @@ class FrozenGeneration:
         return {"bias": float(model.intercept_[0]), **parts}
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
-        """Change nothing: it is frozen."""
+        """Change nothing: the model is frozen."""
 
     def state(self) -> dict[str, Any]:
-        """Nothing was learned."""
+        """Return an empty state."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -342,14 +342,14 @@ class FrozenGeneration:
         Raises
         ------
         ValueError
-            If there is anything in it, which is another model's.
+            If `state` is not empty: it belongs to another model.
         """
         if state:
             raise ValueError(f"a frozen model keeps no state, found {', '.join(sorted(state))}")
 
 
-def _value_or_neutral(value: float | None, usual: float) -> float:
-    """Return a number that every estimator can take; the usual one where it is missing."""
+def _value_or_neutral(value: float | None, neutral_value: float) -> float:
+    """Return the value clipped to ±1e9, or the neutral value if it is missing."""
     if value is None or math.isnan(value):
-        return usual
+        return neutral_value
     return min(max(float(value), -_LARGEST), _LARGEST)

@@ -1,12 +1,12 @@
-"""Labels from the stream itself: a sample waits for its horizon, then its answer is known.
+"""Labels: samples wait until their horizon is over, then get their label from the stream.
 
-True and false alike mature at the end of the horizon. Were trues learnt as soon as they happen,
-a model would see the trues of the last hour and none of its falses, and overrate danger exactly
-when it matters.
+True and false labels both mature at the end of the horizon. If true labels were learned as soon
+as they happen, a model would see the trues of the last hour and none of its falses. It would
+then overrate danger exactly when it matters.
 
 A sample ends in one of four ways: true, false, *unlabelled* (too much of its horizon was not
-observed) or *censored* (we left, so the measure could not have shown anything). The last two are
-counted and teach nothing: neither is calm.
+observed) or *censored* (we left, so the measure could show nothing). Unlabelled and censored
+samples are counted and not learned from, because neither shows calm.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from riskwatch.models.base import PredictionTarget
 
 MAX_GAP_SHARE: Final = 0.25
-"""A sample whose horizon has a hole longer than this share of it has no false label."""
+"""Longest unobserved gap of a false label, as a share of the horizon."""
 
 
 class Sample(msgspec.Struct, array_like=True):
-    """One moment at which a target was asked, until the answer is known.
+    """Features and predictions of one target at one moment; it waits for its label.
 
     Attributes
     ----------
     us : int
-        When, microseconds.
+        Event time at which the sample was taken, microseconds.
     features : dict of str to float
-        What was known then, with ``severity``.
+        Features at that time, with ``severity``.
     said : dict of str to float
-        Probability by generation, as served then.
+        Predicted probability by generation at that time.
     hit : bool
         Whether the threshold has been reached since.
     holed : bool
-        Whether too long a stretch since was not observed.
+        Whether the horizon has an unobserved gap that is too long.
     parts : list of str
-        Features that the measure was made of, where several make it.
+        Known features of the measure, if it has several features.
     seen : int
-        When it was last observed in full, microseconds; -1 for not since it was taken.
+        Time of the last full observation, microseconds; -1 if there was none since.
     """
 
     us: int
@@ -56,11 +56,11 @@ class Sample(msgspec.Struct, array_like=True):
     seen: int = -1
 
     def over(self, target: PredictionTarget) -> int:
-        """When its horizon ends, microseconds."""
+        """Return the end of its horizon, microseconds."""
         return self.us + int(target.horizon_s * SECOND)
 
     def observe(self, us: int, end: int, longest: float, *, reached: bool, full: bool) -> None:
-        """Take in one observation; see :meth:`PendingSamples.see`."""
+        """Update the sample with one observation; see :meth:`PendingSamples.observe`."""
         reached = reached and self.us < us <= end
         if full or reached or us >= end:
             self.holed |= min(us, end) - max(self.us, self.seen) > longest
@@ -70,20 +70,20 @@ class Sample(msgspec.Struct, array_like=True):
 
 
 class PendingSamples(msgspec.Struct):
-    """Samples of one scope and target that wait, in order of time.
+    """Samples of one scope and target that wait for their label, in order of time.
 
     Attributes
     ----------
     samples : list of Sample
-        Those that wait.
+        The waiting samples.
     observed : int
-        When the measure was last observed while a sample waited, microseconds; -1 for never.
+        Time of the last observation while a sample waited, microseconds; -1 for never.
     sampled : int
-        When the last sample was taken; -1 for never.
+        Time at which the last sample was taken, microseconds; -1 for never.
     unlabelled : int
-        Samples that were dropped because their horizon had a hole.
+        Number of samples dropped because their horizon had too long a gap.
     censored : int
-        Samples that were dropped because we left before their horizon was over.
+        Number of samples dropped because we left before their horizon was over.
 
     Examples
     --------
@@ -105,33 +105,34 @@ class PendingSamples(msgspec.Struct):
     censored: int = 0
 
     def add(self, sample: Sample) -> None:
-        """Let a sample wait; it must be later than all others."""
+        """Add a sample. It must be later than all others."""
         self.samples.append(sample)
         self.sampled = sample.us
 
     def observe(
         self, target: PredictionTarget, us: int, measure: float, known: Container[str] = ()
     ) -> list[tuple[Sample, bool]]:
-        """Take in an observation of the measure.
+        """Update the samples with an observation of the measure, and return those that matured.
 
-        It counts for the samples in whose horizon ``(taken, taken + horizon]`` it falls. One
-        that is older than the last observation counts for none. `known` are the features that
-        it is made of: one that lacks a part that a sample had tells that sample of a hit only.
+        The observation counts for the samples in whose horizon ``(taken, taken + horizon]`` it
+        falls. An observation older than the last one is ignored. `known` holds the features that
+        the measure is made of now. If it lacks a part that a sample had, the observation can
+        show that sample a hit, but not that there was none.
 
         Returns
         -------
         list of (Sample, bool)
-            Samples whose horizon is over, with their label, the oldest first; they no longer
-            wait. A hit is true whatever was not observed beside it. Without one, a stretch
-            unobserved for more than :data:`HOLE_SHARE` of the horizon leaves no label: such a
-            sample is dropped and counted.
+            Samples whose horizon is over, with their label, the oldest first. They are removed.
+            A hit gives a true label whatever else was not observed. Without a hit, a gap of
+            more than :data:`MAX_GAP_SHARE` of the horizon leaves no label: the sample is
+            dropped and counted.
         """
         if not self.samples or us < self.observed:
             return []
         horizon = int(target.horizon_s * SECOND)
         longest = MAX_GAP_SHARE * horizon
         reached = measure >= target.threshold
-        # Mostly nothing happens. Who was seen last time, or taken since, has no hole now.
+        # The usual case: no hit and no gap since the last observation.
         calm = not reached and us - self.observed <= longest
         for sample in self.samples:
             if calm and not sample.hit and not sample.parts:
@@ -146,15 +147,15 @@ class PendingSamples(msgspec.Struct):
         return known_now
 
     def censor(self, target: PredictionTarget, us: int) -> list[tuple[Sample, bool]]:
-        """Take note that we have nothing there any more, so the measure shows nothing.
+        """Censor the samples: we hold nothing there any more, so the measure shows nothing.
 
-        What was reached while we were there stays true, and matures at the end of its horizon;
-        every other sample is dropped and counted.
+        A sample that was hit before we left stays true and matures at the end of its horizon.
+        Every other sample is dropped and counted.
 
         Returns
         -------
         list of (Sample, bool)
-            As of :meth:`see`: true ones alone.
+            Samples that matured, as from :meth:`observe`; all of them true.
         """
         if not self.samples or us < self.observed:
             return []
@@ -165,11 +166,11 @@ class PendingSamples(msgspec.Struct):
         return [(sample, True) for sample in self._ended(target, us)]
 
     def due(self, target: PredictionTarget, us: int) -> bool:
-        """Whether the horizon of some sample is over."""
+        """Return whether the horizon of any sample is over."""
         return bool(self.samples) and us >= self.samples[0].over(target)
 
     def _ended(self, target: PredictionTarget, us: int) -> list[Sample]:
-        """Samples whose horizon is over, the oldest first; they no longer wait."""
+        """Remove and return the samples whose horizon is over, the oldest first."""
         if not self.due(target, us):
             return []
         over = sum(us >= sample.over(target) for sample in self.samples)

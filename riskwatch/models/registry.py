@@ -1,4 +1,4 @@
-"""Build generations by name. Only what is named is loaded."""
+"""Builds generations by name, from this package or from entry points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 GROUP: Final = "riskwatch.models"
-"""Entry point group of models that other packages bring."""
+"""Entry-point group of models from other packages."""
 
 BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
     "rules": RulesGeneration,
@@ -26,10 +26,10 @@ BUILTIN: Final[dict[str, Callable[..., Generation]]] = {
     "frozen": FrozenGeneration,
     "tape": RecorderGeneration,
 }
-"""Factories of this package's generations; another package cannot replace one."""
+"""Factories of the built-in generations. Another package cannot replace one."""
 
 RULE_ANCHORED: Final = ("rules", "anchored", "adaptive", "batch")
-"""Those that start from a rule as a probability: options ``anchor``, ``slope``, ``floor``."""
+"""Built-in models that start from a rule and take the options ``anchor``, ``slope``, ``floor``."""
 
 
 def build(name: str, options: Mapping[str, Any] | None = None, target: str = "") -> Generation:
@@ -38,18 +38,18 @@ def build(name: str, options: Mapping[str, Any] | None = None, target: str = "")
     Parameters
     ----------
     name : str
-        A built-in name, or that of an entry point in the group ``riskwatch.models``. Installing
-        a package loads nothing: its code runs only when the configuration names it here.
+        A built-in name, or the name of an entry point of the group ``riskwatch.models``.
+        Installing a package loads nothing: its code runs only when it is named here.
     options : mapping, optional
         Keyword arguments of the factory.
     target : str, optional
-        Id of the target that it is to answer; see :func:`make`.
+        Id of the target to score; see :func:`make`.
 
     Raises
     ------
     ModelError
-        If the name is unknown or given by two packages, what it names cannot be loaded or is
-        no generation, or the factory refuses the options.
+        If the name is unknown or declared by two packages, the object cannot be loaded or is
+        not a generation, or the factory refuses the options.
 
     Examples
     --------
@@ -69,10 +69,10 @@ def make(
     options: Mapping[str, Any] | None = None,
     target: str = "",
 ) -> Generation:
-    """Call the factory that goes by `name`; see :func:`build`.
+    """Call the factory named `name`; see :func:`build`.
 
-    What it makes may have a method ``of_target(id)``: then that returns the generation for this
-    target, which is how one fitted artefact holds a model for each.
+    If the made object has a method ``of_target(id)``, that method returns the generation of
+    this target. In this way one fitted artefact can hold a model per target.
     """
     try:
         made: object = factory(**(options or {}))
@@ -90,12 +90,12 @@ def make(
 
 
 def factory(name: str) -> Callable[..., Generation]:
-    """Find the factory that goes by `name`; see :func:`build`."""
+    """Return the factory named `name`; see :func:`build`."""
     return BUILTIN.get(name) or _entry_point_factory(name)
 
 
 def _entry_point_factory(name: str) -> Callable[..., Generation]:
-    """Load the factory that another package brings under `name`."""
+    """Load the factory that another package declares under `name`."""
     found = tuple(entry_points(group=GROUP, name=name))
     if not found:
         known = ", ".join(sorted(BUILTIN))

@@ -1,4 +1,4 @@
-"""Any River classifier as a generation: sane before its first label, bounded, restorable."""
+"""Wraps a River classifier as a generation."""
 
 from __future__ import annotations
 
@@ -21,42 +21,43 @@ _LARGEST: Final = 1e9
 
 
 class RiverGeneration:
-    """A River classifier on the ladder.
+    """A River classifier as a generation.
 
-    It says what the rule says until both labels have been seen, and then ever more of what the
-    estimator says: its share of the log-odds is ``m / (m + half)``, with `m` the labels of the
-    rarer class. Logistic regressions, also behind scalers, are explained exactly; others by
-    leaving out one feature at a time, which the part ``agnostic`` marks.
+    Until both labels have been seen, its score is the rule's. After that, the estimator's share
+    of the log-odds is ``m / (m + half)``, where `m` counts the labels of the rarer class.
+    Logistic regressions, also behind scalers, are explained exactly. Other estimators are
+    explained by leaving out one feature at a time, and the part ``agnostic`` marks that.
 
-    The estimator is stored as a pickle that only named classes may be in
-    (:mod:`riskwatch.models.frozen`). One that would grow beyond `max_bytes` learns no more:
-    it stays what it was when it last fitted, and its state says ``full``.
+    The estimator is stored as a pickle that may contain named classes only
+    (:mod:`riskwatch.models.frozen`). An estimator that would grow beyond `max_bytes` stops
+    learning: it keeps its last state that fits, and ``full`` in the state is true.
 
     Parameters
     ----------
     estimator : river.base.Classifier or river.compose.Pipeline
-        A fresh one.
+        An untrained classifier.
     features : sequence of str
-        What it is given, at most 32 names; no others. ``severity`` may be one of them.
+        Names of the features that it gets, at most 32. ``severity`` may be one of them.
     half : float
-        Labels of the rarer class at which it counts half, positive.
+        Labels of the rarer class at which its share is one half, positive.
     max_bytes : int
-        Of its pickle.
+        Largest size of its pickle.
     modules : tuple of str
-        Modules of a package of your own whose classes the estimator is made of.
+        Modules of your own package whose classes the estimator contains.
 
     Raises
     ------
     TypeError
-        If it is no classifier, or gives no probabilities.
+        If it is not a classifier, or gives no probabilities.
     ValueError
-        If an option is out of range, or the estimator is made of what cannot be read back.
+        If an option is out of range, or the estimator contains classes that cannot be read back.
 
     Notes
     -----
-    The estimator is pickled and read back at every label, so that a restored model goes on to
-    the last bit. That takes time: labels are seldom, scores are not. Two processes whose
-    strings hash otherwise may store other bytes of the same model; what it says is equal.
+    The estimator is pickled and read back at every label, so that a restored model gives equal
+    results bit for bit. This takes time, but labels are much rarer than scores. Two processes
+    with different string hashes may store different bytes of the same model. The scores are
+    equal.
 
     Examples
     --------
@@ -94,11 +95,11 @@ class RiverGeneration:
         self.trues, self.falses, self.full = 0, 0, False
 
     def _read(self, stored: bytes) -> Any:
-        """Read an estimator back; ValueError if it may not be."""
+        """Read an estimator back; raise ValueError if it is not allowed."""
         return restricted_loads(stored, modules=self._modules, max_bytes=self._max_bytes)
 
     def score(self, x: Mapping[str, float]) -> Score:
-        """Score a state; no side effect."""
+        """Score the features of one moment. This has no side effect."""
         rule = self._rule.score(x)
         rarer = min(self.trues, self.falses)
         share = rarer / (rarer + self._half)
@@ -106,15 +107,15 @@ class RiverGeneration:
         if not share:
             parts = {**dict.fromkeys(named, 0.0), **rule.contributions}
             return Score(rule.probability, rule.logit, rule.severity, parts)
-        told = self._explained(self._given(x))
+        explained = self._explained(self._given(x))
         parts = {name: (1.0 - share) * part for name, part in rule.contributions.items()}
-        for name, part in told.items():
+        for name, part in explained.items():
             parts[name] = parts.get(name, 0.0) + share * part
         logit = math.fsum(parts.values())
         return Score(sigmoid(logit), logit, known_severity(x), parts)
 
     def _given(self, x: Mapping[str, float]) -> dict[str, float]:
-        """What the estimator is given: known numbers, none beyond a billion."""
+        """Return the inputs of the estimator: known features, clipped to ±1e9."""
         return {
             name: min(max(float(x[name]), -_LARGEST), _LARGEST)
             for name in self._features
@@ -122,7 +123,7 @@ class RiverGeneration:
         }
 
     def _explained(self, given: dict[str, float]) -> dict[str, float]:
-        """Parts that sum to the estimator's log-odds."""
+        """Return parts that sum to the estimator's log-odds."""
         exact = _linear_parts(self._estimator, given)
         if exact is not None and all(map(math.isfinite, exact.values())):
             return exact
@@ -133,13 +134,13 @@ class RiverGeneration:
 
     def _logit(self, given: dict[str, float]) -> float:
         try:
-            said = self._estimator.predict_proba_one(dict(given)).get(True, 0.0)
+            probability = self._estimator.predict_proba_one(dict(given)).get(True, 0.0)
         except (ArithmeticError, ValueError):
             return 0.0
-        return logit_of(float(said))
+        return logit_of(float(probability))
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
-        """Learn from a matured label."""
+        """Learn from a matured label, unless the estimator is full."""
         self.trues += bool(y)
         self.falses += not y
         if self.full:
@@ -148,13 +149,13 @@ class RiverGeneration:
             self._estimator.learn_one(self._given(x), bool(y))
             stored = pickle.dumps(self._estimator)
         except (ArithmeticError, ValueError):
-            stored = self._stored  # what it could not take is as if it had not been
+            stored = self._stored  # an example that the estimator cannot take is ignored
         if len(stored) > self._max_bytes:
             stored, self.full = self._stored, True
         self._estimator, self._stored = self._read(stored), stored
 
     def state(self) -> dict[str, Any]:
-        """Everything learned, as plain JSON."""
+        """Return everything learned, as plain JSON."""
         return {
             "estimator": self._made_of,
             "river": river_version,
@@ -165,12 +166,13 @@ class RiverGeneration:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what `state` describes.
+        """Replace what was learned by `state`.
 
         Raises
         ------
         ValueError
-            If it is of another estimator or another River, or names what it may not.
+            If `state` is of another estimator or River version, or names a class that is not
+            allowed.
         """
         for key, mine in (("estimator", self._made_of), ("river", river_version)):
             if state[key] != mine:
@@ -185,7 +187,7 @@ class RiverGeneration:
 
 
 def _linear_parts(estimator: Any, given: dict[str, float]) -> dict[str, float] | None:
-    """Exact parts of a logistic regression, bare or behind transformers; else ``None``."""
+    """Return the exact parts of a logistic regression, bare or behind transformers; else None."""
     x: dict[Any, Any] = dict(given)
     if isinstance(estimator, compose.Pipeline):
         *before, estimator = estimator.steps.values()

@@ -1,4 +1,4 @@
-"""Records what the models learn from: every matured sample, with all of its features."""
+"""Records matured samples with all of their features, for fitting."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class LabelledSample(msgspec.Struct, frozen=True, array_like=True, order=True):
     Attributes
     ----------
     us : int
-        When it was taken, microseconds.
+        Time at which it was taken, microseconds.
     episode : str
-        Which recording it is of.
+        Name of the recording or episode.
     scope, target : str
-        Of what, and what was asked.
+        Scope, and id of the target.
     label : bool
-        What became of it.
+        The label.
     features : dict of str to float
-        What was known when it was taken, ``severity`` among it.
+        Features when it was taken, with ``severity``.
     weight : float
-        How much its episode counts; 1 for what really was.
+        Weight of its episode; 1 for a real episode.
     """
 
     us: int
@@ -48,14 +48,14 @@ class LabelledSample(msgspec.Struct, frozen=True, array_like=True, order=True):
 
 
 class SampleRecorder:
-    """Collects rows while a pipeline lives through one episode.
+    """Collects samples while a pipeline runs through one episode.
 
     Parameters
     ----------
     episode : str
-        Its name.
+        Name of the episode.
     weight : float
-        How much it counts.
+        Weight of the episode.
     """
 
     def __init__(self, episode: str, weight: float = 1.0) -> None:
@@ -65,17 +65,17 @@ class SampleRecorder:
         self._scopes: list[str] = []
 
     def wrap(self, scorer: Scorer) -> RecordingScorer:
-        """Put the tape around a ladder that has a generation ``tape`` with this as its option."""
+        """Wrap an ensemble that has a generation ``tape`` with this recorder as its option."""
         return RecordingScorer(scorer, self)
 
     def scope_number(self, scope: str) -> float:
-        """Return a number for a scope, so that it travels among the features."""
+        """Return the number of a scope, which is passed along as a feature."""
         if scope not in self._scopes:
             self._scopes.append(scope)
         return float(self._scopes.index(scope))
 
     def record(self, target: str, x: Mapping[str, float], label: bool) -> None:
-        """Write a row."""
+        """Add a labelled sample."""
         features = {
             name: value for name, value in sorted(x.items()) if name not in _RECORDER_FEATURES
         }
@@ -87,18 +87,18 @@ class SampleRecorder:
 
 
 class RecordingScorer:
-    """A ladder whose samples carry their time and scope among their features."""
+    """An ensemble whose samples carry their time and scope among their features."""
 
-    def __init__(self, inner: Scorer, tape: SampleRecorder) -> None:
+    def __init__(self, inner: Scorer, recorder: SampleRecorder) -> None:
         self._inner = inner
-        self._tape = tape
+        self._recorder = recorder
 
     def __getattr__(self, name: str) -> Any:
-        """Return whatever else the ladder has."""
+        """Return any other attribute of the ensemble."""
         return getattr(self._inner, name)
 
     def fresh(self) -> StageState:
-        """Make the state of models that have seen nothing."""
+        """Return the state of untrained models."""
         return self._inner.fresh()
 
     def observe(
@@ -110,48 +110,54 @@ class RecordingScorer:
         features: Mapping[str, float],
         **more: Any,
     ) -> list[ModelScore]:
-        """Do as the ladder does, with two more features."""
-        marked = {**features, SAMPLE_US: float(us), SAMPLE_SCOPE: self._tape.scope_number(scope)}
+        """Observe with the ensemble, with the time and the scope as two more features."""
+        marked = {
+            **features,
+            SAMPLE_US: float(us),
+            SAMPLE_SCOPE: self._recorder.scope_number(scope),
+        }
         return self._inner.observe(state, us, scope, kind, marked, **more)
 
 
 class RecorderGeneration:
-    """Says nothing, looks at every feature, and notes every label.
+    """A generation that records every labelled sample with all of its features.
+
+    It always scores 0.5.
 
     Parameters
     ----------
-    tape : Tape
-        Where to.
+    tape : SampleRecorder
+        Recorder to write to.
     target : str
-        Of which target.
+        Id of the target.
     """
 
     def __init__(self, tape: SampleRecorder, target: str = "") -> None:
-        self._tape = tape
+        self._recorder = tape
         self._target = target
 
     def of_target(self, target: str) -> Generation:
         """Return the generation for one target."""
-        return RecorderGeneration(self._tape, target)
+        return RecorderGeneration(self._recorder, target)
 
     def score(self, x: Mapping[str, float]) -> Score:
-        """Look at every feature, so that a sample keeps them all."""
+        """Score 0.5, with every feature as a contribution of 0, so that a sample keeps them all."""
         return Score(0.5, 0.0, known_severity(x), dict.fromkeys(x, 0.0))
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
-        """Note a label."""
-        self._tape.record(self._target, x, bool(y))
+        """Record the sample with its label."""
+        self._recorder.record(self._target, x, bool(y))
 
     def state(self) -> dict[str, Any]:
-        """Nothing that is to be stored."""
+        """Return an empty state."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Accept nothing.
+        """Refuse every state.
 
         Raises
         ------
         ValueError
-            A tape is not resumed.
+            Always: a recorder cannot be resumed.
         """
         raise ValueError(f"a tape cannot be resumed, was given {len(state)} entries")

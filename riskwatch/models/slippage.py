@@ -1,9 +1,9 @@
-"""What a fill costs, as a quantile, learned from our own fills by asset and size.
+"""Slippage of fills as a quantile, learned from our own fills by asset and size.
 
 The prior is the square-root law of market impact (B. Tóth et al., "Anomalous price impact and the
 critical nature of liquidity in financial markets", Phys. Rev. X 1, 2011): half the spread plus
-``Y * sigma * sqrt(Q / V)``. What is learned is by how much the wanted quantile is more or less
-than the law says, as a factor per bucket of size; it is 1 before any fill.
+``Y * sigma * sqrt(Q / V)``. The estimator learns the ratio of the required quantile to the law, as
+one factor per bucket of size. The factor is 1 before any fill.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.scorer import ImpactLaw, SlippageConfig
 
 REACH: Final = log(64.0)
-"""The factor stays within 1/64 to 64."""
+"""Bound of the log factor: the factor stays within 1/64 to 64."""
 FLOOR_BP: Final = 0.1
-"""The law says at least this much where it is to be scaled, bp: nothing times nothing."""
+"""Least value of the law where a factor scales it, bp: a factor cannot scale zero."""
 
 
 class PinballFactor(base.Regressor):
-    r"""A quantile of a target as a multiple of a prior, by online subgradient of the pinball loss.
+    r"""Estimates a quantile as a multiple of a prior, by online subgradient of the pinball loss.
 
     ``q = prior * exp(w)`` with `w` at 0 before any observation. The subgradient of the pinball
     loss [1]_ with respect to `q` is ``1[y <= q] - quantile``; a step of fixed size against it,
@@ -39,9 +39,9 @@ class PinballFactor(base.Regressor):
 
     .. math:: w \leftarrow w + \mathrm{lr} \, (\mathrm{quantile} - 1[y \le q])
 
-    Whatever the sequence, and as long as `w` does not meet its bounds, the share of observations
-    at or below what was said differs from `quantile` by at most
-    ``(2 * REACH + lr) / (lr * n)`` after `n` of them [2]_.
+    For any sequence, and as long as `w` does not reach its bounds, the share of observations
+    at or below the estimate differs from `quantile` by at most
+    ``(2 * REACH + lr) / (lr * n)`` after `n` observations [2]_.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ class PinballFactor(base.Regressor):
     Raises
     ------
     ValueError
-        If one of them is out of its range.
+        If a parameter is out of its range.
 
     References
     ----------
     .. [1] R. Koenker and G. Bassett, "Regression Quantiles", Econometrica 46 (1978).
     .. [2] I. Gibbs and E. Candès, "Adaptive Conformal Inference Under Distribution Shift",
-       NeurIPS 2021: proposition 4.1, whose argument this is.
+       NeurIPS 2021, proposition 4.1: the bound follows by the same argument.
 
     Examples
     --------
@@ -82,11 +82,11 @@ class PinballFactor(base.Regressor):
         self.logarithm = 0.0
 
     def predict_one(self, x: Mapping[Any, Any]) -> float:
-        """Quantile of what is to come, in the unit of ``x["prior"]``."""
+        """Return the quantile of the next observation, in the unit of ``x["prior"]``."""
         return float(x["prior"]) * exp(self.logarithm)
 
     def learn_one(self, x: Mapping[Any, Any], y: float) -> None:
-        """Learn from one observation; one that is not finite teaches nothing."""
+        """Learn from one observation. An observation that is not finite is ignored."""
         if not isfinite(y):
             return
         step = self.quantile - (1.0 if y <= self.predict_one(x) else 0.0)
@@ -94,16 +94,16 @@ class PinballFactor(base.Regressor):
 
 
 class SlippageBucket(msgspec.Struct, array_like=True, gc=False):
-    """What was learned of fills of one size.
+    """Learned factor and losses for fills of one bucket of size.
 
     Attributes
     ----------
     logarithm : float
-        Of the factor on the law.
+        Logarithm of the factor on the law.
     count, within : int
-        Fills, and how many cost no more than was said before them.
+        Number of fills, and of fills that cost no more than was estimated before them.
     loss_sum, law_loss_sum : float
-        Sums of pinball losses of what was said, and of the law alone, bp.
+        Sums of the pinball losses of the estimate, and of the law alone, bp.
     """
 
     logarithm: float = 0.0
@@ -114,22 +114,22 @@ class SlippageBucket(msgspec.Struct, array_like=True, gc=False):
 
 
 class SlippageRow(msgspec.Struct):
-    """What was learned of one asset, and what became of the horizons in which it was asked.
+    """Slippage of one asset, and the outcomes of its horizons.
 
     Attributes
     ----------
-    buckets : dict of str to Bucket
-        By the upper edge of the size, USD: what was learned of edges that are not configured
-        now is left alone.
+    buckets : dict of str to SlippageBucket
+        Buckets by the upper edge of the size, USD. Buckets of edges that are not configured now
+        are kept unchanged.
     asked : int
-        When the present horizon began, microseconds; -1 while we hold none of it.
+        Start of the present horizon, microseconds; -1 while we hold none of the asset.
     filled : bool
-        Whether there was a fill in it.
+        Whether there was a fill in the present horizon.
     labelled, unlabelled, censored : int
-        Horizons with a fill; without one; and without one because we had left: that says
-        nothing of what it would have cost.
+        Number of horizons with a fill; without a fill; and without a fill because we had left,
+        which says nothing about the cost of a fill.
     missed : int
-        Fills of which too little was known to learn from them.
+        Number of fills that were not learned from because too little was known about them.
     """
 
     buckets: dict[str, SlippageBucket] = {}
@@ -142,7 +142,7 @@ class SlippageRow(msgspec.Struct):
 
 
 class SlippageState(Protocol):
-    """Where the rows of slippage lie.
+    """State that holds the slippage rows.
 
     Attributes
     ----------
@@ -153,19 +153,21 @@ class SlippageState(Protocol):
     slippage: dict[str, SlippageRow]
 
     def mark(self, row: str) -> None:
-        """Remember that a row changed and must be written."""
+        """Mark a row as changed, so that it is written."""
         ...
 
 
 class SlippageEstimator:
-    """Slippage of fills by asset and size; see :class:`riskwatch.core.risk.scorer.SlippageModel`.
+    """Estimates slippage by asset and size.
+
+    It implements :class:`riskwatch.core.risk.scorer.SlippageModel`.
 
     Parameters
     ----------
     config : SlippageConfig
-        Quantile, sizes, pace.
+        Quantile, edges of the sizes, step size, horizon.
     most : int
-        Most assets that are learned about.
+        Largest number of assets to learn about.
 
     Raises
     ------
@@ -190,24 +192,24 @@ class SlippageEstimator:
         self._names = [*(f"{size:g}" for size in sizes), "inf"]
 
     def bp(self, state: SlippageState, asset: str, value: float, law: ImpactLaw) -> float:
-        """Quantile of the slippage of a fill of `value` USD, bp.
+        """Return the quantile of the slippage of a fill of `value` USD, bp.
 
-        It never falls with the size: a large fill costs at least what a smaller one does.
+        It never falls with the size: a large fill costs at least as much as a smaller one.
         """
         row = state.slippage.get(asset)
         if row is None:
             return law.bp(value)
         mine = bisect_right(self.config.sizes_usd, value)
-        said = self._said(row.buckets.get(self._names[mine]), law.bp(value))
+        stated = self._quantile(row.buckets.get(self._names[mine]), law.bp(value))
         for name, edge in zip(self._names[:mine], self.config.sizes_usd, strict=False):
             if name in row.buckets:
-                said = max(said, self._said(row.buckets[name], law.bp(edge)))
-        return quantise(said)
+                stated = max(stated, self._quantile(row.buckets[name], law.bp(edge)))
+        return quantise(stated)
 
     def learn(
         self, state: SlippageState, asset: str, value: float, law: ImpactLaw, bp: float
     ) -> None:
-        """Judge what was said of a fill of this size, then learn what it cost."""
+        """Charge the estimate for a fill of this size, then learn the cost `bp` of the fill."""
         row = state.slippage.get(asset)
         if row is None:
             if len(state.slippage) >= self.most:
@@ -216,10 +218,10 @@ class SlippageEstimator:
         name = self._names[bisect_right(self.config.sizes_usd, value)]
         bucket = row.buckets.setdefault(name, SlippageBucket())
         prior = law.bp(value)
-        said = self._said(bucket, prior)
+        stated = self._quantile(bucket, prior)
         bucket.count += 1
-        bucket.within += bp <= said
-        bucket.loss_sum += self._loss(said, bp)
+        bucket.within += bp <= stated
+        bucket.loss_sum += self._loss(stated, bp)
         bucket.law_loss_sum += self._loss(prior, bp)
         self._model.logarithm = bucket.logarithm
         self._model.learn_one({"prior": max(prior, FLOOR_BP)}, bp)
@@ -228,7 +230,7 @@ class SlippageEstimator:
         state.mark(f"slippage/{asset}")
 
     def miss(self, state: SlippageState, asset: str) -> None:
-        """Count a fill of which too little is known to learn from it."""
+        """Count a fill about which too little is known to learn from it."""
         row = state.slippage.get(asset)
         if row is not None:
             row.missed += 1
@@ -251,14 +253,14 @@ class SlippageEstimator:
         row.asked, row.filled = us if held else -1, False
         state.mark(f"slippage/{asset}")
 
-    def _said(self, bucket: SlippageBucket | None, prior: float) -> float:
-        """Quantile by the law times what was learned; the law itself before anything was."""
+    def _quantile(self, bucket: SlippageBucket | None, prior: float) -> float:
+        """Return the law times the learned factor, bp; the law itself before any fill."""
         if bucket is None or not bucket.count:
             return prior
         self._model.logarithm = bucket.logarithm
         return self._model.predict_one({"prior": max(prior, FLOOR_BP)})
 
-    def _loss(self, said: float, bp: float) -> float:
-        """Pinball loss, bp."""
+    def _loss(self, stated: float, bp: float) -> float:
+        """Return the pinball loss, bp."""
         tau = self.config.quantile
-        return (bp - said) * (tau if bp > said else tau - 1.0)
+        return (bp - stated) * (tau if bp > stated else tau - 1.0)

@@ -1,4 +1,4 @@
-"""What the models remember, as rows."""
+"""State of the ensemble, stored as rows: models, waiting samples, evidence and authority."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 class EnsembleState:
-    """What every model has learned, which samples wait, and the record of every generation.
+    """Everything that the ensemble stores.
 
-    ============================================== ==================================
-    row                                            holds
-    ============================================== ==================================
+    ============================================== ======================================
+    row                                            content
+    ============================================== ======================================
     ``pending/<scope>|<target>``                   samples that wait for their label
-    ``model/<scope>|<target>|<generation>``        what it learned, if it learned
+    ``model/<scope>|<target>|<generation>``        state of a model that has learned
     ``evidence/<scope>|<target>|<generation>``     losses over matured labels
-    ``mix/<scope>|<target>``                       weights of the served probability
-    ``standing/<target>|<generation>``             authority, and what it rests on
-    ``clock/<target>``                             since when it waits for a label
-    ``slippage/<asset>``                           what our fills cost, by size
-    ============================================== ==================================
+    ``mix/<scope>|<target>``                       weights of the aggregate probability
+    ``standing/<target>|<generation>``             authority record of a generation
+    ``clock/<target>``                             time since which it waits for a label
+    ``slippage/<asset>``                           slippage of our fills, by size
+    ============================================== ======================================
 
     Parameters
     ----------
     makers : mapping
-        By name of a generation, a function that makes one without labels, for a target's id.
+        Functions by name of the generation. Each makes an untrained model for a target's id.
     """
 
     def __init__(self, makers: Mapping[str, Callable[..., Generation]]) -> None:
@@ -62,10 +62,10 @@ class EnsembleState:
         self.records: dict[str, AuthorityRecord] = {}
         self.clocks: dict[str, LabelWait] = {}
         self.changes: list[AuthorityChanged] = []
-        """Changes of authority that were not put out yet; none are left at the end of a tick."""
+        """Changes of authority that were not reported yet; empty at the end of a tick."""
         self.slippage: dict[str, SlippageRow] = {}
         self.ceilings_hold = True
-        """Whether no authority can be above its ceiling; rows of another configuration may be."""
+        """False after rows were loaded: their authorities may be above the configured ceilings."""
         self._scopes: dict[str, None] = {}
         self._makers = makers
         self._dirty: dict[str, None] = {}
@@ -79,24 +79,24 @@ class EnsembleState:
         }
 
     def admit(self, scope: str, most: int) -> bool:
-        """Whether a scope may be learned about; it is remembered if so."""
+        """Register a scope for learning; return whether it is registered (at most `most` are)."""
         if scope not in self._scopes and len(self._scopes) >= most:
             return False
         self._scopes[scope] = None
         return True
 
     def mark(self, row: str) -> None:
-        """Remember that a row changed and must be written."""
+        """Mark a row as changed, so that it is written."""
         self._dirty[row] = None
 
     def drain(self) -> RowChanges:
-        """Rows that changed since the last call, keys sorted."""
+        """Return the rows that changed since the last call, keys sorted."""
         out: RowChanges = {}
         for key in sorted(self._dirty):
             kind, _, name = key.partition("/")
             if kind != "model":
                 out[key] = encode_row(self._tables[kind][name])
-            elif name not in self.models:  # it failed a check: what it learned is forgotten
+            elif name not in self.models:  # it failed a check, so its row is deleted
                 out[key] = None
             else:
                 learned = self.models[name].state()
@@ -106,17 +106,17 @@ class EnsembleState:
         return out
 
     def load(self, rows: dict[str, Row]) -> None:
-        """Become the state that these rows describe.
+        """Load stored rows.
 
-        What a generation learned that is not configured now is left alone: its rows stay
-        stored, and are read again when it is.
+        Rows of a generation that is not configured now are not read. They stay stored, and are
+        read again once the generation is configured.
 
         Raises
         ------
         ValueError
-            If a row is of no kind that this engine writes.
+            If a row is of a kind that this engine does not write.
         ModelError
-            If a generation cannot use what was learned under its name.
+            If a generation cannot use the state that was stored under its name.
         """
         self.ceilings_hold = False
         for key in sorted(rows):
@@ -131,7 +131,7 @@ class EnsembleState:
                 raise ValueError(f"row {key!r} is of no kind that the models know")
 
     def _restore(self, name: str, row: Row) -> None:
-        """Make one model of what it learned."""
+        """Restore one model from its row."""
         generation = name.rpartition("|")[2]
         make = self._makers.get(generation)
         if make is None:
@@ -147,15 +147,15 @@ class EnsembleState:
 
 
 class ModelRecord(NamedTuple):
-    """What the rows say of one generation on one target.
+    """Summary of the stored record of one generation on one target.
 
     Attributes
     ----------
     target, generation : str
-        Which.
+        Id of the target, and name of the generation.
     authority : Authority or None
-        How far it may go; ``None`` for the served mixture, which goes as far as the least of
-        those that it is made of.
+        Stored authority; ``None`` for the aggregate, whose authority is the lowest of the
+        mixed generations.
     log_loss : float
         Mean over all matured labels, nats.
     """
@@ -167,7 +167,7 @@ class ModelRecord(NamedTuple):
 
 
 def model_records(rows: Mapping[str, Row | None]) -> Iterator[ModelRecord]:
-    """Read what rows of a :class:`EnsembleState` say of models, whatever else is among them."""
+    """Read the authority records among rows of an :class:`EnsembleState`; skip other rows."""
     for key, row in rows.items():
         kind, _, name = key.partition("/")
         if kind != "standing" or row is None:
@@ -180,7 +180,7 @@ def model_records(rows: Mapping[str, Row | None]) -> Iterator[ModelRecord]:
 
 
 def models_learned(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Target and generation of each model among the keys of rows of a :class:`EnsembleState`."""
+    """Yield target and generation of each model among row keys of an :class:`EnsembleState`."""
     for key in keys:
         kind, _, name = key.partition("/")
         if kind == "model" and name.count("|") >= 2:

@@ -1,4 +1,4 @@
-"""Boosted trees as plain numbers: evaluated in fixed order, explained by their paths."""
+"""Boosted trees as plain numbers, the artefact that holds them, and their generation."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes
     ----------
     feature : tuple of int
-        Index of the feature that a node asks for; -1 for a leaf.
+        Index of the feature that a node splits on; -1 for a leaf.
     threshold : tuple of float
-        A state goes left if its feature is at most this.
+        The path goes left if the feature is at most this.
     missing_left : tuple of bool
-        Whether a state goes left if it lacks the feature.
+        Whether the path goes left if the feature is missing.
     left, right : tuple of int
         Indices of the children; 0 for a leaf.
     value : tuple of float
-        What a leaf adds to the log-odds; 0 elsewhere.
+        Log-odds that a leaf adds; 0 for other nodes.
     count : tuple of int
-        Rows of the fit that came by, positive.
+        Number of rows of the fit that passed the node, positive.
     """
 
     feature: tuple[int, ...]
@@ -51,21 +51,21 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Forest:
-    """A sum of trees, with the share of every feature in it.
+    """A sum of trees that also computes the share of every feature.
 
-    The share of a feature is what the expectation changes by at the nodes that ask for it,
-    along the path of the state [1]_. The expectation at a node is the mean of the leaves below
-    it, weighted by the rows of the fit. So shares and base sum to the answer, up to the
-    rounding of one float per part.
+    The share of a feature is the change of the expectation at the nodes that split on it, along
+    the path of the features [1]_. The expectation at a node is the mean of the leaves below it,
+    weighted by the rows of the fit. So shares and base sum to the log-odds, up to the rounding
+    of one float per part.
 
     Parameters
     ----------
     features : sequence of str
-        Their names.
+        Names of the features.
     baseline : float
         Log-odds before any tree.
     trees : sequence of Tree
-        At most :data:`MAX_TREES`, of at most :data:`MAX_NODES` nodes.
+        At most :data:`MAX_TREES` trees, of at most :data:`MAX_NODES` nodes each.
 
     Raises
     ------
@@ -96,15 +96,15 @@ class Forest:
             raise ValueError(f"at most {MAX_TREES} trees, were {len(trees)}")
         if not math.isfinite(self.baseline):
             raise ValueError(f"baseline must be finite, was {baseline}")
-        grown = [_grown(tree, len(self.features)) for tree in trees]
-        self._roots = tuple(root for root, _ in grown)
-        self._base = math.fsum([self.baseline, *(mean for _, mean in grown)])
+        built = [_build_tree(tree, len(self.features)) for tree in trees]
+        self._roots = tuple(root for root, _ in built)
+        self._base = math.fsum([self.baseline, *(mean for _, mean in built)])
 
     def decompose(self, x: Mapping[str, float]) -> tuple[float, float, dict[str, float]]:
-        """Log-odds of a state, what they are of no state in particular, and each feature's share.
+        """Return the log-odds, their expectation over the fit, and the share of each feature.
 
-        The log-odds are added up in the order of the trees, as scikit-learn does it, so they
-        are equal to the bit.
+        The log-odds are summed in the order of the trees, as in scikit-learn, so they are equal
+        bit for bit.
         """
         sums = [0.0] * len(self.features)
         margin = self.baseline
@@ -115,14 +115,14 @@ class Forest:
         return margin, self._base, dict(zip(self.features, sums, strict=True))
 
     def margin(self, x: Mapping[str, float]) -> float:
-        """Log-odds of a state alone; the same to the bit."""
+        """Return the log-odds alone; equal to those of :meth:`decompose` bit for bit."""
         margin = self.baseline
         for leaf in self._leaves(x):
             margin += leaf[1]
         return margin
 
     def _leaves(self, x: Mapping[str, float]) -> list[Node]:
-        """Leaf of each tree in which a state ends, in the order of the trees."""
+        """Return the leaf of each tree that the features reach, in the order of the trees."""
         values = [x.get(name, math.nan) for name in self.features]
         out = []
         for root in self._roots:
@@ -132,16 +132,16 @@ class Forest:
                 if value <= node[1]:
                     node = node[3]
                 else:
-                    # What is missing is NaN, which is at most nothing and unequal to itself.
+                    # A missing value is NaN: no comparison holds, and it is unequal to itself.
                     node = node[3] if node[2] and value != value else node[4]  # noqa: PLR0124
                 at = node[0]
             out.append(node)
         return out
 
 
-def _grown(tree: Tree, features: int) -> tuple[Node, float]:
-    """Nested nodes of a tree, and its expectation."""
-    size = _checked(tree, features)
+def _build_tree(tree: Tree, features: int) -> tuple[Node, float]:
+    """Return the nested nodes of a tree, and its expectation."""
+    size = _check_tree(tree, features)
     mean = list(tree.value)
     for at in range(size - 1, -1, -1):  # children come after their parent
         if tree.feature[at] >= 0:
@@ -151,25 +151,25 @@ def _grown(tree: Tree, features: int) -> tuple[Node, float]:
             mean[at] = total / (weights[0] + weights[1])
 
     def node(at: int, shares: dict[int, float]) -> Node:
-        asked = tree.feature[at]
-        if asked < 0:
+        feature = tree.feature[at]
+        if feature < 0:
             return (-1, tree.value[at], tuple(sorted(shares.items())))
         below = [
-            node(child, {**shares, asked: shares.get(asked, 0.0) + mean[child] - mean[at]})
+            node(child, {**shares, feature: shares.get(feature, 0.0) + mean[child] - mean[at]})
             for child in (tree.left[at], tree.right[at])
         ]
-        return (asked, tree.threshold[at], tree.missing_left[at], *below)
+        return (feature, tree.threshold[at], tree.missing_left[at], *below)
 
     return node(0, {}), mean[0]
 
 
-def _checked(tree: Tree, features: int) -> int:
-    """How many nodes a tree has.
+def _check_tree(tree: Tree, features: int) -> int:
+    """Check a tree, and return its number of nodes.
 
     Raises
     ------
     ValueError
-        If it is no tree, or holds a number that is not finite.
+        If it is not a tree, or holds a number that is not finite.
     """
     size = len(tree.feature)
     columns = (tree.threshold, tree.missing_left, tree.left, tree.right, tree.value, tree.count)
@@ -189,36 +189,36 @@ def _checked(tree: Tree, features: int) -> int:
     return size
 
 
-# A fitted model as a file: what it holds, what it was fitted on, and a digest over all of it.
+# The artefact: a file with fitted models, the data they were fitted on, and a digest.
 
 FORMAT: Final = "riskwatch-trees-1"
 MAX_BYTES: Final = 2_097_152
-"""Most bytes of an artefact."""
+"""Largest size of an artefact, bytes."""
 
 
 class FittedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model of one target.
+    """The fitted model of one target.
 
     Attributes
     ----------
     features : tuple of str
-        Names of its inputs.
+        Names of the inputs.
     monotone : tuple of int
-        Per feature, 1 where more of it never lowers the answer, else 0.
+        1 for each feature that never lowers the score when it grows, else 0.
     baseline : float
         Log-odds before any tree.
     trees : tuple of Tree
-        Its trees.
+        The trees.
     slope, intercept : float
         Calibration: ``logit = intercept + slope * margin``, with `slope` positive.
     seen : tuple of (float, float)
-        Per feature, least and largest value of the fit. Beyond them it has nothing to say that
-        it knows of.
+        Least and largest value of each feature in the fit. Beyond them the model extrapolates.
     rows, positives, entities, episodes : int
-        What it was fitted on: samples, true ones, scopes and separate recordings.
+        Number of samples, true samples, scopes and separate recordings of the fit.
     metrics : dict of str to float
-        Out of fold, walking forward: ``log_loss`` (nats), ``brier``, ``average_precision``, the
-        same of the rule (``rule_...``) and of the base rate (``base_...``), and ``rows``.
+        Out of fold, with folds that walk forward: ``log_loss`` (nats), ``brier``,
+        ``average_precision``, the same for the rule (``rule_...``) and for the base rate
+        (``base_...``), and ``rows``.
     """
 
     features: tuple[str, ...]
@@ -236,28 +236,28 @@ class FittedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What ``riskwatch fit`` writes and a generation ``batch`` runs on.
+    """Fitted models by target, as ``riskwatch fit`` writes and generation ``batch`` reads them.
 
     Attributes
     ----------
     format : str
         :data:`FORMAT`.
     name : str
-        What it is called.
+        Name of the artefact.
     engine, versions : str, dict of str to str
-        Engine and libraries that fitted it.
+        Versions of the engine and the libraries that fitted it.
     sources : tuple of str
-        What it was fitted on, as it was named to the command.
+        Data of the fit, as named to the command.
     data_sha256 : str
-        Over the rows of the fit.
+        Digest over the rows of the fit.
     settings : dict of str to float
-        Of the fit.
+        Settings of the fit.
     limits : tuple of str
-        What it must not be used for, in plain words.
-    models : dict of str to Fitted
-        By target.
+        Limits of its use, in words.
+    models : dict of str to FittedModel
+        Models by target.
     sha256 : str
-        Over all of the above.
+        Digest over all other fields.
     """
 
     format: str = FORMAT
@@ -273,25 +273,25 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def digest_of(artefact: Artefact) -> str:
-    """SHA-256 of what an artefact says, whatever its own digest says."""
+    """Return the SHA-256 of an artefact, without its own digest."""
     bare = msgspec.structs.replace(artefact, sha256="")
     return sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
 def seal_artefact(artefact: Artefact) -> str:
-    """Text of an artefact with its digest in it."""
+    """Return the text of an artefact, with its digest."""
     whole = msgspec.structs.replace(artefact, sha256=digest_of(artefact))
     return msgspec.json.encode(whole, order="sorted").decode("utf-8") + "\n"
 
 
-@lru_cache(maxsize=8)  # a generation is made for every scope and target, of the same text
+@lru_cache(maxsize=8)  # a generation is made for every scope and target, from the same text
 def open_artefact(text: str) -> Artefact:
-    """Artefact of a text.
+    """Parse an artefact.
 
     Raises
     ------
     ValueError
-        If it is none, of another format, or not what its digest says.
+        If the text is not an artefact, has another format, or does not match its digest.
     """
     if len(text) > MAX_BYTES:
         raise ValueError(f"an artefact must have at most {MAX_BYTES:,} bytes, had {len(text):,}")
@@ -308,29 +308,26 @@ def open_artefact(text: str) -> Artefact:
     return made
 
 
-# Generation 2, fitted in batch: frozen trees, read from an artefact that says what it is.
-
 _SLOPE_MOST = 100.0
 
 
 class BatchGeneration:
-    """Frozen boosted trees of one target; it never learns.
+    """Generation 2, fitted in batch: frozen boosted trees of one target. It never learns.
 
     Parameters
     ----------
     artefact : str
-        Text of an artefact; see :mod:`riskwatch.models.trees`. In ``models.toml`` this
-        option names the file, and the configuration hands its text in here.
+        Text of an artefact; see :class:`Artefact`. In ``models.toml`` this option names the
+        file, and the configuration passes its text.
     target : str
-        Id of the target. Of a target that the artefact has no model for, it says what the rule
-        says.
+        Id of the target. For a target without a model in the artefact the score is the rule's.
     anchor, slope, floor : float
-        The rule as a probability; see :class:`~riskwatch.models.base.RulesGeneration`.
+        Parameters of the rule; see :class:`~riskwatch.models.base.RulesGeneration`.
 
     Raises
     ------
     ValueError
-        If the artefact is not what its digest says, or holds what cannot be evaluated.
+        If the artefact does not match its digest, or holds a model that cannot be evaluated.
     """
 
     learns: Final = False
@@ -355,7 +352,7 @@ class BatchGeneration:
         return made
 
     def score(self, x: Mapping[str, float]) -> Score:
-        """Score a state, with the share of every feature along the paths of the trees."""
+        """Score the features, with the share of each along the paths of the trees."""
         fitted, forest = self._fitted, self._forest
         if fitted is None or forest is None:
             return self._rule.score(x)
@@ -374,10 +371,10 @@ class BatchGeneration:
         return sigmoid(fitted.intercept + fitted.slope * forest.margin(x))
 
     def learn(self, x: Mapping[str, float], y: bool) -> None:
-        """Change nothing: it is frozen, and fitted anew by ``riskwatch fit``."""
+        """Change nothing: the model is frozen. ``riskwatch fit`` fits a new one."""
 
     def state(self) -> dict[str, Any]:
-        """Nothing was learned."""
+        """Return an empty state."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -386,7 +383,7 @@ class BatchGeneration:
         Raises
         ------
         ValueError
-            If there is anything in it, which is another model's.
+            If `state` is not empty: it belongs to another model.
         """
         if state:
             raise ValueError(f"a frozen model keeps no state, found {', '.join(sorted(state))}")
@@ -394,14 +391,14 @@ class BatchGeneration:
 
 @lru_cache(maxsize=8)
 def _forests(text: str) -> dict[str, tuple[FittedModel | None, Forest | None]]:
-    """By target, what was fitted, ready to be evaluated."""
+    """Return the fitted models by target, with forests ready to evaluate."""
     return {
         target: (fitted, _forest(fitted)) for target, fitted in open_artefact(text).models.items()
     }
 
 
 def _forest(fitted: FittedModel) -> Forest:
-    """Check a model, and make it ready."""
+    """Check a fitted model, and build its forest."""
     sizes = {len(fitted.features), len(fitted.monotone), len(fitted.seen)}
     if len(sizes) != 1 or len(dict.fromkeys(fitted.features)) != len(fitted.features):
         raise ValueError("features, monotone and seen must be of one length, without repeats")

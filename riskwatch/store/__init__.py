@@ -1,10 +1,10 @@
-"""The SQL store: the one place where truth lives, and the interface to ask it.
+"""The SQL store: the source of truth of a firm, and the interface to query it.
 
-:mod:`.batch` is what a runner hands over, :mod:`.transaction` makes it true in one transaction,
-:mod:`.project` says which output becomes which row, :mod:`.schema` collects the tables
-(:mod:`.truth` to resume from, :mod:`.projections` to ask, :mod:`.reference` for look-through),
-:mod:`.migrate` brings a database up, :mod:`.engine` opens it, :mod:`.queries` and
-:mod:`.explain` read it, :mod:`.content` digests it.
+:mod:`.batch` holds what a runner commits, :mod:`.transaction` writes it in one transaction,
+:mod:`.project` maps outputs to rows, and :mod:`.schema` collects the tables (:mod:`.truth` to
+resume from, :mod:`.projections` to query, :mod:`.reference` for look-through). :mod:`.engine`
+opens a database, :mod:`.migrate` upgrades its schema, :mod:`.queries` and :mod:`.explain` read
+it, and :mod:`.content` digests it.
 
 To add a table: declare it in one of those three modules, write a migration beside the others
 in ``migrations/versions``, add a line in :mod:`.project` and a section in ``docs/sql.md``. A

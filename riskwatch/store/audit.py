@@ -1,7 +1,7 @@
-"""The audit chain in SQL: what goes into it, and how it is written and read.
+"""The audit chain in SQL: its table, its writer and its readers.
 
-Only what decides puts out anything of :data:`AUDITED`, so the risk worker (or the one worker of
-an embedded database) has a chain and no other does. A further kind of output joins by a line.
+Only the risk worker (or the one worker of an embedded database) emits outputs of the kinds in
+:data:`AUDITED`, so no other worker has a chain. To audit a further kind of output, add it there.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ AUDITED: Final[tuple[type[Output], ...]] = (
     AuthorityChanged,
     DrillSignalled,
 )
-"""Kinds of output that are rows of the chain, each one."""
+"""Output types that are stored in the chain, one row each."""
 
 AUDIT_CHAIN: Final = Table(
     "audit_chain",
@@ -66,7 +66,7 @@ AUDIT_CHAIN: Final = Table(
     Column("digest", Text, nullable=False),
     Index("ix_audit_chain_worker_kind_seq", "worker", "kind", "seq"),
 )
-"""Append only: the database refuses to change, remove or replace a row."""
+"""Append only: the database refuses to change, delete or replace a row."""
 
 _C: Final = AUDIT_CHAIN.c
 _VALUES: Final = attrgetter(*_C.keys())
@@ -86,27 +86,27 @@ _CONFIGURED: Final = (
 )
 _FETCH: Final = 2_000
 BEYOND: Final = 2**63 - 1
-"""Further than any place."""
+"""Greater than any sequence number."""
 
 
 class _Began(msgspec.Struct):
-    """Of a :class:`ConfigurationChanged`: the place in the journal from which on it counts."""
+    """The field of a :class:`ConfigurationChanged` with its first journal entry."""
 
     journal: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A stretch of a journal that one engine applied, as the recorded configurations tell.
+    """A part of a journal that one engine applied, according to recorded configurations.
 
     Attributes
     ----------
     engine : str
-        Which one.
+        Version of the engine.
     audit_seq : int
-        Row of the chain at which it begins.
+        Row of the chain at which the part begins.
     first, last : int
-        First and last entry of the journal; the last stretch ends at no entry known here.
+        First and last entry of the journal. The last part is open: it ends at :data:`BEYOND`.
     """
 
     engine: str
@@ -116,9 +116,9 @@ class Stretch:
 
 
 def write_audit(conn: Connection, worker: str, outputs: Iterable[SequencedOutput]) -> None:
-    """Append what is audited of `outputs`, in order, behind the last row of the worker's chain.
+    """Append the audited outputs, in order, to the worker's chain.
 
-    Called within the transaction of the batch, under the lease: nobody else appends.
+    Call it within the transaction of the batch, under the lease, so that nobody else appends.
     """
     audited = [s for s in outputs if isinstance(s.output, AUDITED)]
     if not audited:
@@ -145,12 +145,12 @@ def write_audit(conn: Connection, worker: str, outputs: Iterable[SequencedOutput
         )
         digest = link.digest
         rows.append(_VALUES(link))
-    # Not as other rows are written: a row that is there already must fail the batch.
+    # Unlike in other tables, a row that exists already must fail the batch.
     add(conn, AUDIT_CHAIN, rows)
 
 
 def chain_tail(conn: Connection, worker: str) -> tuple[int, str]:
-    """Last row of a chain and its digest; 0 and zeros if there is none."""
+    """Return the number and digest of the last row of a chain; 0 and zeros if there is none."""
     found = conn.execute(_TAIL, {"w": worker}).one_or_none()
     return (0, GENESIS) if found is None else (found.seq, found.digest)
 
@@ -158,23 +158,23 @@ def chain_tail(conn: Connection, worker: str) -> tuple[int, str]:
 def last_payload(
     conn: Connection, worker: str, kind: type[Output], before: int = BEYOND
 ) -> bytes | None:
-    """Return the last output of a kind before a row of a worker's chain, as it was encoded."""
-    wanted = {"w": worker, "k": kind.__name__, "before": before}
-    found = conn.execute(_LAST_OF, wanted).scalar_one_or_none()
+    """Return the last output of a kind before a row of a worker's chain, encoded."""
+    parameters = {"w": worker, "k": kind.__name__, "before": before}
+    found = conn.execute(_LAST_OF, parameters).scalar_one_or_none()
     return None if found is None else found.encode()
 
 
 def stretches(conn: Connection, worker: str) -> list[Stretch]:
-    """Say which engine applied which part of a worker's journal, in order.
+    """Return the parts of a worker's journal by the engine that applied them, in order.
 
-    A worker records its configuration when it begins with another engine. A stretch without an
+    A worker records its configuration when it starts with another engine. A part without an
     entry is left out: its engine started and applied nothing.
     """
     found: list[Stretch] = []
     for seq, engine, payload in conn.execute(_CONFIGURED, {"w": worker}):
         first = msgspec.json.decode(payload, type=_Began).journal
         while found and found[-1].first >= first:
-            seq = found.pop().audit_seq  # noqa: PLW2901 - rows from there on belong to this one
+            seq = found.pop().audit_seq  # noqa: PLW2901 - later rows belong to this part
         if found and found[-1].engine == engine:
             continue
         found.append(Stretch(engine, seq, first))
@@ -184,17 +184,18 @@ def stretches(conn: Connection, worker: str) -> list[Stretch]:
 
 
 def chained_workers(conn: Connection) -> list[str]:
-    """Workers that have a chain, sorted."""
+    """Return the workers that have a chain, sorted."""
     return sorted(conn.execute(select(_C.worker).distinct()).scalars())
 
 
 def audit_rows(
     conn: Connection, worker: str, *, from_us: int | None = None, to_us: int | None = None
 ) -> Iterator[AuditLink]:
-    """Rows of one chain in order, perhaps only the stretch that covers a time.
+    """Yield the rows of one chain in order, optionally only those that cover an interval.
 
-    Event time never goes back within a chain but for what a worker says as it begins; the
-    stretch is from the first row to the last one with a time in ``[from_us, to_us]``.
+    Event time never goes back within a chain, except for the row that a worker writes when it
+    starts. The selected rows are all from the first to the last one with a time in
+    ``[from_us, to_us]``.
     """
     query = select(AUDIT_CHAIN).where(_C.worker == worker)
     if from_us is not None or to_us is not None:
@@ -213,7 +214,7 @@ def audit_rows(
 
 
 def audit_row(conn: Connection, output_id: str) -> AuditLink | None:
-    """Look up the row of an output; the first, should there be several."""
+    """Return the row of an output, the first if there are several; ``None`` if there is none."""
     query = select(AUDIT_CHAIN).where(_C.id == output_id).order_by(_C.worker, _C.seq).limit(1)
     found = conn.execute(query).mappings().one_or_none()
     return None if found is None else AuditLink(**found)

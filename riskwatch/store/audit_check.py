@@ -1,9 +1,9 @@
-"""Whether a chain is what was written: each breach is one line, an intact chain has none.
+"""Verifies audit chains. Each breach is one line; an intact chain has none.
 
-What the rows alone can show: a row that was changed, removed from the middle, put in, or moved.
-What it takes the published heads for: rows cut off at the end, and a chain that somebody wrote
-anew from some row on, digests and all. What it takes the other tables for: a decision that is
-in one and not in the other.
+The rows alone show a row that was changed, inserted, moved, or removed from the middle. The
+published heads also show rows cut off at the end, and a chain that was rewritten from some row
+on, with new digests. The other tables also show a decision that is in one place and not in the
+other.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from riskwatch.contracts.audit import Head
 
 MAX_BREACHES: Final = 20
-"""Breaches that are told of one chain: one change early in it may bring many."""
-_TOLD: Final[dict[type[Output], str]] = {
+"""Largest number of reported breaches of a chain: one early change may cause many."""
+_LOG_TABLES: Final[dict[type[Output], str]] = {
     DecisionMade: "decision_log",
     KillSwitchChanged: "killswitch_history",
     DrillSignalled: "drill_signal",
@@ -36,21 +36,21 @@ _TOLD: Final[dict[type[Output], str]] = {
 
 
 class ChainVerifier:
-    """Follows a chain row by row.
+    """Verifies a chain row by row.
 
     Parameters
     ----------
     worker : str
-        Whose.
+        Worker of the chain.
     seq, digest : int, str
-        Row before the first one, for a stretch out of the middle.
+        Row before the first one, for a part from the middle.
 
     Attributes
     ----------
     worker, seq, digest
-        Last row that was seen.
+        Last verified row.
     rows : int
-        How many were seen.
+        Number of verified rows.
     """
 
     def __init__(self, worker: str, seq: int = 0, digest: str = GENESIS) -> None:
@@ -60,7 +60,7 @@ class ChainVerifier:
         self.rows = 0
 
     def follow(self, link: AuditLink) -> list[str]:
-        """Look at the next row; returns what is wrong with it."""
+        """Verify the next row; return its breaches."""
         found = []
         place = f"{self.worker} row {link.seq}"
         if link.worker != self.worker:
@@ -71,8 +71,8 @@ class ChainVerifier:
             found.append(f"{place}: does not continue row {self.seq}: another row stood before it")
         if link_digest(link) != link.digest:
             found.append(f"{place}: was changed: its digest is not that of what it says")
-        elif said := _misfiled(link):
-            found.append(f"{place}: {said}")
+        elif fault := _mismatch(link):
+            found.append(f"{place}: {fault}")
         self.seq, self.digest = link.seq, link.digest
         self.rows += 1
         return found
@@ -81,32 +81,32 @@ class ChainVerifier:
 def check_chain(
     rows: Iterable[AuditLink], chain: ChainVerifier, heads: Iterable[Head] = ()
 ) -> Iterator[str]:
-    """Say what is wrong with a chain, and where it disagrees with heads that were published.
+    """Yield the breaches of a chain, and its disagreements with published heads.
 
     Parameters
     ----------
-    rows : iterable of Link
-        From the first to the last.
-    chain : Chain
-        Where they begin; afterwards, where they end.
+    rows : iterable of AuditLink
+        Rows from the first to the last.
+    chain : ChainVerifier
+        State before the first row; afterwards, after the last one.
     heads : iterable of Head
-        Of this worker, in any order.
+        Published heads of this worker, in any order.
     """
-    wanted: dict[int, set[str]] = {}
+    head_digests: dict[int, set[str]] = {}
     for head in heads:
-        wanted.setdefault(head.seq, set()).add(head.digest)
-    if wanted.get(0, {GENESIS}) != {GENESIS}:
+        head_digests.setdefault(head.seq, set()).add(head.digest)
+    if head_digests.get(0, {GENESIS}) != {GENESIS}:
         yield f"{chain.worker}: a head of an empty chain has a digest"
     for link in rows:
         yield from chain.follow(link)
-        digests = wanted.get(link.seq)
+        digests = head_digests.get(link.seq)
         if digests is not None and digests != {link.digest}:
             yield (
                 f"{chain.worker} row {link.seq}: was published with digest "
                 f"{min(digests - {link.digest})[:16]}, is {link.digest[:16]}: the chain was "
                 "written anew"
             )
-    last = max(wanted, default=0)
+    last = max(head_digests, default=0)
     if last > chain.seq:
         yield (
             f"{chain.worker}: ends at row {chain.seq}, but row {last} was published: "
@@ -117,12 +117,13 @@ def check_chain(
 def check_database(
     conn: Connection, worker: str, heads: Iterable[Head] = ()
 ) -> tuple[ChainVerifier, list[str]]:
-    """Check the chain of one worker, and that the tables beside it tell the same.
+    """Check the chain of one worker, and that the log tables agree with it.
 
     Returns
     -------
     tuple
-        Where the chain ends, and what is wrong, at most :data:`MOST` lines.
+        The verifier after the last row, and the breaches, at most :data:`MAX_BREACHES` lines
+        and one that counts the rest.
     """
     chain = ChainVerifier(worker)
     found: list[str] = []
@@ -141,16 +142,16 @@ def check_database(
 
 
 def check_tables(conn: Connection, worker: str) -> Iterator[str]:
-    """Compare the logs of decisions and switches with what the chain says of them.
+    """Compare the log tables of decisions, switches and drills with the chain.
 
-    A log holds what the chain holds from its first row on; what is older than the chain is
-    not judged.
+    From the first row of the chain on, a log must hold the same as the chain. Older rows of a
+    log are not checked.
     """
     c = AUDIT_CHAIN.c
     first = conn.execute(select(c.us).where(c.worker == worker).order_by(c.seq).limit(1)).scalar()
     if first is None:
         return
-    for kind, name in _TOLD.items():
+    for kind, name in _LOG_TABLES.items():
         (target,) = (t for t in PROJECTIONS[kind] if isinstance(t, LogTable))
         query = select(c.id, c.payload).where(c.worker == worker, c.kind == kind.__name__)
         chained = {row.id: row.payload for row in conn.execute(query)}
@@ -161,8 +162,8 @@ def check_tables(conn: Connection, worker: str) -> Iterator[str]:
                     yield f"{name} {row.id}: of {rfc3339(micros(row.ts))} is not in the chain"
             elif _differs(target, payload, tuple(row)):
                 yield f"{name} {row.id}: says something else than the chain"
-        for gone in sorted(chained):
-            yield f"{name} {gone}: is in the chain and not in the table"
+        for missing in sorted(chained):
+            yield f"{name} {missing}: is in the chain and not in the table"
 
 
 def _differs(target: LogTable, payload: str, row: tuple[object, ...]) -> bool:
@@ -172,13 +173,13 @@ def _differs(target: LogTable, payload: str, row: tuple[object, ...]) -> bool:
         return True
 
 
-def _misfiled(link: AuditLink) -> str | None:
-    """Say where the columns of a row tell something else than its payload."""
+def _mismatch(link: AuditLink) -> str | None:
+    """Describe a mismatch between the columns of a row and its payload; ``None`` if they agree."""
     try:
         output = decode_output(link.payload.encode())
     except ValueError:
         return "its payload is no output of this contract"
-    said = (type(output).__name__, output.id, output.key(), micros(output.ts), output.engine)
-    if said != (link.kind, link.id, link.key, link.us, link.engine):
+    columns = (type(output).__name__, output.id, output.key(), micros(output.ts), output.engine)
+    if columns != (link.kind, link.id, link.key, link.us, link.engine):
         return "its columns say something else than its payload"
     return None

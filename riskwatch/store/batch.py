@@ -1,4 +1,4 @@
-"""What one transaction carries: the values that pass between the runner and the store."""
+"""The batch: values that the runner and the store exchange in one transaction."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StreamOffset:
-    """How far one input stream is consumed.
+    """Consumed position of one input stream.
 
     Attributes
     ----------
     stream : str
-        Name of the stream: a file's base name, or ``topic/partition``.
+        Name of the stream: base name of a file, or ``topic/partition``.
     identity : str
-        What makes it *this* stream: SHA-256 of the consumed prefix of a file, or cluster id,
-        topic id and partition count of a topic.
+        Identity of the stream: SHA-256 of the consumed prefix of a file, or cluster id, topic id
+        and partition count of a topic.
     position : int
         Next byte of a file, or next offset of a partition.
     records : int
@@ -40,9 +40,9 @@ class StreamOffset:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One input of a worker, in the order in which it was applied.
+    """One input of a worker, numbered in the order of application.
 
-    `payload` is the original bytes of a wire event, or the encoded tick or reading.
+    `payload` holds the original bytes of a wire event, or the encoded tick or reading.
     """
 
     seq: int
@@ -55,8 +55,8 @@ class JournalEntry:
 class DeadLetter:
     """One refused message with its original bytes and the reason.
 
-    `position` is where its stream had it (byte or offset); (stream, position) is its identity.
-    `us` is the event time that its worker had reached, microseconds.
+    `position` is its byte or offset in the stream; (stream, position) is its identity. `us` is
+    the event time that its worker had reached, microseconds.
     """
 
     stream: str
@@ -71,7 +71,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class SequencedOutput:
-    """An output with its place in the order of everything the worker ever put out."""
+    """An output with its sequence number among all outputs of the worker."""
 
     seq: int
     output: Output
@@ -79,7 +79,7 @@ class SequencedOutput:
 
 @dataclass(slots=True)
 class Counts:
-    """Conservation: ``read == applied + duplicate + rejected``, always. Cumulative."""
+    """Cumulative counts of messages, with ``read == applied + duplicate + rejected``."""
 
     read: int = 0
     applied: int = 0
@@ -87,41 +87,41 @@ class Counts:
     rejected: int = 0
 
     def is_conserved(self) -> bool:
-        """Whether nothing was lost or made up."""
+        """Return whether the counts add up."""
         return self.read == self.applied + self.duplicate + self.rejected
 
 
 @dataclass(slots=True)
 class Batch:
-    """Everything that becomes true together.
+    """Everything that one transaction writes.
 
     Attributes
     ----------
     worker : str
         Worker (and partition) whose lease guards the transaction.
     epoch : int
-        The lease's epoch; a newer one in the database refuses the batch.
+        Epoch of the lease. The database refuses the batch if it has a newer one.
     rows : dict of str to RowChanges
-        Dirty state rows per stage.
+        Changed state rows by stage.
     offsets : list of StreamOffset
-        New offsets (replacing).
+        New offsets; they replace the stored ones.
     journal : list of JournalEntry
         Inputs, in order.
-    outputs : list of Sequenced
-        Outputs to project into tables and, where `relay` is set, into the outbox.
+    outputs : list of SequencedOutput
+        Outputs to project into tables and, if `relay` is set, into the outbox.
     forwards : list of OutboxRecord
         Readings for another worker, and dead letters for their topics, numbered among the
-        outputs; they go to the outbox alone.
+        outputs. They go to the outbox alone.
     dead_letters : list of DeadLetter
         Refused messages.
     counts : Counts
         Cumulative counts after this batch.
     us : int
-        Event time reached.
+        Event time reached, microseconds.
     relay : bool
         Whether outputs go to the outbox for publication.
     published_seq : int
-        Outbox rows up to here have been published and are deleted.
+        Outbox rows up to this number have been published; the transaction deletes them.
     """
 
     worker: str
@@ -139,7 +139,7 @@ class Batch:
     _outbox: list[OutboxRecord] | None = field(default=None, init=False, repr=False, compare=False)
 
     def outbox(self) -> list[OutboxRecord]:
-        """Everything that is to be published, in order; made once, for it is asked for twice."""
+        """Return all records to publish, in order. The list is computed once and cached."""
         if self._outbox is None:
             made = list(self.forwards)
             if self.relay:
@@ -154,12 +154,12 @@ class Batch:
 
 @dataclass(slots=True)
 class ResumePoint:
-    """What the store knew of a worker when it took the lease.
+    """Stored state of a worker, from which it resumes after taking the lease.
 
-    `rows` have the format of this build. `migrated` are those that differ from what is stored,
-    for they were migrated from an older format: the first batch must carry them. `configured` is
-    the last :class:`~riskwatch.core.outputs.ConfigurationChanged` of its audit chain, encoded;
-    ``None`` if there is none.
+    `rows` have the format of this build. `migrated` holds the rows that differ from the stored
+    ones because they were migrated from an older format; the first batch must write them.
+    `configured` is the last :class:`~riskwatch.core.outputs.ConfigurationChanged` of the audit
+    chain, encoded; ``None`` if there is none.
     """
 
     epoch: int
@@ -175,9 +175,9 @@ class ResumePoint:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRecord:
-    """One record waiting for publication.
+    """One record that waits for publication.
 
-    A dead letter keeps the key and the headers that it came with, which may be anything.
+    A dead letter keeps its original key and headers, which may be any bytes.
     """
 
     seq: int
@@ -190,5 +190,5 @@ class OutboxRecord:
 
     @property
     def key_bytes(self) -> bytes | None:
-        """Key on the wire."""
+        """Key of the published record."""
         return self.raw_key if self.headers else self.key.encode()

@@ -1,8 +1,8 @@
-"""A bundle: files in a folder, a manifest with their digests, and a signature of the manifest.
+"""Audit bundles: files in a folder, a manifest with their digests, and its signature.
 
-Whoever has the public key can check it years later, without a database and without riskwatch:
-``manifest.sig`` is Ed25519 over :data:`DOMAIN` and the bytes of ``manifest.json``, which names
-every file with its SHA-256.
+With the public key, anybody can check a bundle years later, without a database and without
+riskwatch. ``manifest.sig`` is an Ed25519 signature over :data:`DOMAIN` and the bytes of
+``manifest.json``, which lists every file with its SHA-256.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ class BundleFile(msgspec.Struct, frozen=True):
 
 
 class BundleManifest(msgspec.Struct, frozen=True, kw_only=True, tag="riskwatch_audit_bundle"):
-    """What a bundle holds.
+    """Manifest of a bundle.
 
     Attributes
     ----------
     v : int
         Version of this format, 1.
     worker : str
-        Whose chain.
+        Worker of the audit chain.
     begin, end : str
-        Stretch of event time that was asked for, RFC 3339.
+        Requested interval of event time, RFC 3339.
     first, last : int
-        Its rows; 0 and 0 if there are none.
+        First and last row of the chain; 0 and 0 if there are none.
     before, after : str
-        Digests before the first row and of the last one.
+        Digests before the first row and of the last row.
     engine, made : str
-        Version that wrote the bundle, and when.
+        Version that wrote the bundle, and time of writing.
     key : str
         Public key of the signature, 64 hexadecimal digits.
-    files : dict of str to Entry
-        Every file but the manifest and its signature.
+    files : dict of str to BundleFile
+        Every file except the manifest and its signature.
     """
 
     v: int
@@ -79,19 +79,19 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True, tag="riskwatch_a
 
 
 def json_lines(rows: Iterable[Any]) -> bytes:
-    """JSON Lines of rows."""
+    """Encode rows as JSON Lines."""
     return b"".join(msgspec.json.encode(row, order="deterministic") + b"\n" for row in rows)
 
 
 def write_bundle(
     folder: Path, files: Mapping[str, bytes], manifest: BundleManifest, key: Ed25519PrivateKey
 ) -> BundleManifest:
-    """Write files, manifest and signature into a new or empty folder; returns the manifest.
+    """Write files, manifest and signature into a new or empty folder; return the manifest.
 
     Raises
     ------
     BundleError
-        If the folder holds something, or cannot be written.
+        If the folder is not empty, or cannot be written.
     """
     listed = {
         name: BundleFile(sha256(data).hexdigest(), len(data))
@@ -129,20 +129,20 @@ def read_manifest(folder: Path) -> BundleManifest:
 
 
 def check_bundle(folder: Path, key: str | None = None) -> Iterator[str]:
-    """Say what is wrong with a bundle; nothing if it is as it was signed.
+    """Yield a line for each fault of a bundle; none if it is as signed.
 
     Parameters
     ----------
     folder : Path
-        Where it is.
+        Folder of the bundle.
     key : str, optional
-        Public key that must have signed it. Without it, the bundle's own word is taken, which
-        shows damage and not forgery.
+        Public key that must have signed it. Without it, the key in the manifest is used, which
+        detects damage but not forgery.
 
     Raises
     ------
     BundleError
-        If it cannot be read at all.
+        If the manifest cannot be read.
     """
     manifest = read_manifest(folder)
     body = (folder / MANIFEST).read_bytes()
@@ -179,7 +179,7 @@ def _file(folder: Path, name: str, entry: BundleFile) -> Iterator[str]:
 
 
 def _chain(folder: Path, manifest: BundleManifest) -> Iterator[str]:
-    """Follow the rows themselves: a bundle may be signed by who was deceived."""
+    """Verify the chain itself, because a valid signature may cover a broken chain."""
     try:
         data = (folder / CHAIN).read_bytes()
         rows = [msgspec.json.decode(line, type=AuditLink) for line in data.splitlines()]

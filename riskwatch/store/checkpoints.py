@@ -1,14 +1,14 @@
-"""Checkpoints: the rows of a worker's stages as of a place in its journal, to derive on from.
+"""Checkpoints: stage rows at a journal entry, from which decisions can be derived again.
 
-A checkpoint is made by replaying the journal, once every decision on the way was the one of the
-audit chain; nothing of the running worker's state goes into it. Its digest covers its rows, its
-place, the checkpoint before it, and the row of the audit chain that it stands behind.
+A checkpoint is made by replaying the journal, and only if every decision on the way equals the
+one in the audit chain. It uses no state of the running worker. Its digest covers its rows, its
+journal entry, the checkpoint before it, and the row of the last decision in the audit chain.
 
-An engine goes on from its own checkpoints. It uses one of another engine in one case alone: where
-the other engine applied its last entry just there, so that the rows were handed over at that
-place, as a worker does when it starts after an upgrade. Rows of an older format are migrated when
-they are read, after their digest was checked; rows of a newer format are not used. What is stored
-stays as it was made.
+An engine continues from its own checkpoints. It uses a checkpoint of another engine in one case
+alone: if the other engine applied its last entry exactly there. At that entry the rows were
+handed over, as when a worker starts after an upgrade. Rows of an older format are migrated when
+they are read, after their digest was checked. Rows of a newer format are not used. Stored
+checkpoints are never changed.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 DOMAIN: Final = b"riskwatch/checkpoint/v1"
 MAX_CHECKPOINT_ROWSETS: Final = 32
-"""Checkpoints of a worker whose rows are kept, the newest, and the last one of each engine; of
-older ones the digests stay."""
+"""Number of newest checkpoints of a worker whose rows are kept. The rows of the last one of each
+engine are kept too. Of other checkpoints only the digests stay."""
 
 CHECKPOINT: Final = Table(
     "checkpoint",
@@ -91,19 +91,19 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     worker, journal : str, int
-        Whose, and the last entry of its journal that is in it.
+        Worker, and the last entry of its journal in the checkpoint.
     us : int
-        Event time that the journal had reached, microseconds.
+        Event time of that entry of the journal, microseconds.
     audit_seq, audit_digest : int, str
-        Row of the audit chain with the last decision before it; 0 and zeros if there was none.
+        Row of the last decision before it in the audit chain; 0 and zeros if there was none.
     events : bool
-        Whether the journal holds the ledger's events too.
+        Whether the journal also holds the events of the ledger.
     engine, state_format : str, int
-        Who made it, and the format of its rows.
+        Version that made it, and the format of its rows.
     content : str
         Digest of its rows.
     previous, digest : str
-        Of the checkpoint before, and of this one.
+        Digests of the checkpoint before it, and of this one.
     """
 
     worker: str
@@ -120,16 +120,16 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckpointError(StoreError):
-    """A checkpoint is not as it was made."""
+    """A checkpoint was changed after it was made."""
 
 
 def digest_of(checkpoint: Checkpoint) -> str:
-    """Digest that a checkpoint must have: of all its fields but that one."""
+    """Compute the digest of a checkpoint, over all its other fields."""
     return _framed(str(value) for value in _VALUES(checkpoint)[:-1])
 
 
 def content_of(rows: Rows) -> str:
-    """Digest of rows, whatever their order."""
+    """Return the digest of rows; their order does not matter."""
     return _framed(
         part
         for stage, bodies in sorted(rows.items())
@@ -141,12 +141,12 @@ def content_of(rows: Rows) -> str:
 def write_checkpoint(
     engine: Engine, made: Checkpoint, rows: Rows, *, keep: int = MAX_CHECKPOINT_ROWSETS
 ) -> Checkpoint:
-    """Keep a checkpoint behind the last one of its worker; rows of the oldest are forgotten.
+    """Store a checkpoint after the last one of its worker, and delete rows of old ones.
 
     Raises
     ------
     StoreError
-        If the database refuses: somebody else keeps one at the same moment.
+        If the database refuses, because another process stores one at the same moment.
     """
     worker = made.worker
     with translate_errors(f"{worker}: the checkpoint cannot be kept"), engine.begin() as conn:
@@ -163,16 +163,16 @@ def write_checkpoint(
         add(conn, CHECKPOINT_ROW, bodies)
         every = [*before, made]
         old = [found.journal for found in every[:-keep]]
-        # The last one of an engine is where the next engine went on from: its rows stay.
+        # The next engine continued from the last checkpoint of an engine, so its rows stay.
         last = [found.journal for found, after in pairwise(every) if found.engine != after.engine]
         if old:
-            gone = delete(CHECKPOINT_ROW).where(_R.worker == worker, _R.journal <= old[-1])
-            conn.execute(gone.where(_R.journal.not_in(last)))
+            deletion = delete(CHECKPOINT_ROW).where(_R.worker == worker, _R.journal <= old[-1])
+            conn.execute(deletion.where(_R.journal.not_in(last)))
     return made
 
 
 def checkpoints(conn: Connection, worker: str) -> list[Checkpoint]:
-    """Give all checkpoints of a worker in order, those without rows as well."""
+    """Return all checkpoints of a worker in order, with those that have no rows."""
     found = conn.execute(select(CHECKPOINT).where(_C.worker == worker).order_by(_C.journal))
     return [Checkpoint(**row) for row in found.mappings()]
 
@@ -180,16 +180,16 @@ def checkpoints(conn: Connection, worker: str) -> list[Checkpoint]:
 def usable_checkpoints(
     conn: Connection, worker: str, stretch: Stretch | None = None
 ) -> list[Checkpoint]:
-    """Checkpoints that this engine can go on from, in order.
+    """Return the checkpoints from which this engine can continue, in order.
 
     Parameters
     ----------
     conn : Connection
-        To read by.
+        Connection to read with.
     worker : str
-        Whose.
+        Worker of the journal.
     stretch : Stretch, optional
-        Part of the journal to derive, which one engine applied; the last part by default.
+        Part of the journal to derive; the last part by default.
     """
     if stretch is None:
         found = stretches(conn, worker)
@@ -217,7 +217,7 @@ def checkpoint_rows(
     Raises
     ------
     CheckpointError
-        If it is not as it was made.
+        If the checkpoint was changed after it was made.
     RowFormatError
         If its rows are newer than the format.
     """
@@ -229,7 +229,7 @@ def checkpoint_rows(
 
 
 def check_checkpoints(conn: Connection, worker: str) -> Iterator[str]:
-    """Say what is wrong with the checkpoints of a worker; nothing if all are as they were made."""
+    """Yield a line for each fault of a worker's checkpoints; none if all are unchanged."""
     kept = set(conn.execute(select(_R.journal).where(_R.worker == worker).distinct()).scalars())
     before = GENESIS
     for found in checkpoints(conn, worker):
@@ -257,7 +257,7 @@ def _rows(conn: Connection, checkpoint: Checkpoint) -> dict[str, dict[str, bytes
     rows: dict[str, dict[str, bytes]] = {}
     for stage, key, body in conn.execute(query):
         rows.setdefault(stage, {})[key] = bytes(body)
-    # The order of text is the database's own; that of rows must not be.
+    # Databases order text differently, so sort here.
     return {stage: dict(sorted(found.items())) for stage, found in sorted(rows.items())}
 
 

@@ -1,6 +1,6 @@
-"""Order paths as SQL knows them: what each applied, and how long that took.
+"""Order paths (clients) in SQL: their last report, and their acknowledgements.
 
-Telemetry by the wall's clock. Nothing here is state of a stage, and no decision rests on it.
+This is telemetry by wall clock. It is not state of a stage, and no decision depends on it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CLIENT: Final = Table(
     Column("unwound", Json, nullable=False),
     Column("late", Json, nullable=False),
 )
-"""Each order path as it last spoke."""
+"""Last report of each order path."""
 
 CLIENT_ACK: Final = Table(
     "client_ack",
@@ -55,7 +55,7 @@ CLIENT_ACK: Final = Table(
     Column("acked_ts", UtcTime, nullable=False, index=True),
     Column("seconds", Float, nullable=False),
 )
-"""Each decision that a client applied, and how long it took to say so."""
+"""Each decision that a client applied, with the time to acknowledge it."""
 
 
 def write_clients(
@@ -65,7 +65,7 @@ def write_clients(
     acks: Sequence[Row],
     gone: Sequence[str] = (),
 ) -> None:
-    """Write what clients said, under the lease of whoever listens to them.
+    """Write reports and acknowledgements of clients, under the lease of the writer.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ def write_clients(
     lease : tuple of str, int
         Worker and epoch.
     clients, acks : sequence of tuple
-        Rows of `client` (replacing) and of `client_ack` (the first stays).
+        Rows of `client` (replaced) and of `client_ack` (a stored row stays).
     gone : sequence of str
-        Clients that are to be forgotten.
+        Clients to delete.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def write_clients(
 
 
 def forget_acks(engine: Engine, before: datetime) -> int:
-    """Delete rows of `client_ack` from before a time; returns how many.
+    """Delete rows of `client_ack` from before a time; return their number.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def forget_acks(engine: Engine, before: datetime) -> int:
 
 
 def open_alerts(engine: Engine, prefix: str) -> dict[str, tuple[str, str]]:
-    """Open alerts whose key begins with `prefix`: scope and id of what last raised each.
+    """Return scope and last raise id of the open alerts whose key begins with `prefix`.
 
     Raises
     ------
@@ -123,14 +123,14 @@ def open_alerts(engine: Engine, prefix: str) -> dict[str, tuple[str, str]]:
 
 
 def switch_digest(conn: Connection) -> str:
-    """Digest of the table of scopes as it stands, as heartbeats carry it."""
+    """Return the digest of the current scope table, as in heartbeats."""
     k = KILLSWITCH.c
     rows = conn.execute(select(k.scope, k.effective, k.decision_id))
     return table_digest((scope, effective, decision) for scope, effective, decision in rows)
 
 
 def clients(conn: Connection) -> list[dict[str, Any]]:
-    """Every client as it last spoke, with its times to acknowledge."""
+    """Return the last report of every client, with quantiles of its acknowledgement times."""
     a, found = CLIENT_ACK.c, []
     for row in conn.execute(select(CLIENT).order_by(CLIENT.c.client)).mappings():
         query = select(a.seconds).where(a.client == row["client"]).order_by(a.seconds)
@@ -147,7 +147,7 @@ def clients(conn: Connection) -> list[dict[str, Any]]:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """Smallest of the ordered values that at least `share` of them do not exceed.
+    """Return the smallest ordered value that at least `share` of the values do not exceed.
 
     Examples
     --------

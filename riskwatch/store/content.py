@@ -1,4 +1,4 @@
-"""What a database says, as one digest: equal histories must give equal content."""
+"""Digest of the content of a database: equal histories give equal content."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _FETCH = 2_000
 def dump(
     engine: Engine, *, exclude: Collection[str] = (LEASE.name,)
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Every row as (table, values), tables by name and rows by primary key.
+    """Yield every row as (table, values), tables by name and rows by primary key.
 
-    The lease is left out: it tells who ran, not what happened. The order and the values are
+    The lease is excluded, because it holds who ran and not what happened. Order and values are
     the same on SQLite and on Postgres.
     """
     with engine.connect().execution_options(yield_per=_FETCH) as conn:
@@ -37,7 +37,7 @@ def dump(
 
 
 def content_digest(engine: Engine, *, exclude: Collection[str] = (LEASE.name,)) -> str:
-    """Digest of :func:`dump`, 64 hexadecimal digits."""
+    """Return the digest of :func:`dump`, 64 hexadecimal digits."""
     h = blake2b(digest_size=32, person=b"riskwatch-sql")
     for name, row in dump(engine, exclude=exclude):
         line = encode_row((name, row))
@@ -47,7 +47,7 @@ def content_digest(engine: Engine, *, exclude: Collection[str] = (LEASE.name,)) 
 
 
 def _order(table: Table, engine: Engine) -> list[ColumnElement[Any]]:
-    """Primary key by code point, whatever the database's language."""
+    """Return the primary key in code-point order, whatever the collation of the database."""
     keys = list(table.primary_key.columns)
     if engine.dialect.name == "sqlite":
         return list(keys)

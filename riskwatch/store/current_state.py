@@ -1,4 +1,4 @@
-"""Everything that is current, read back from the tables as the outputs that made them so."""
+"""Reads the current state from the tables, as the outputs that produced it."""
 
 from __future__ import annotations
 
@@ -51,15 +51,16 @@ _UNWIND: Final = ("unwind_max_usd", "unwind_max_slip_bp", "unwind_until")
 
 @dataclass(frozen=True, slots=True)
 class CurrentState:
-    """What stood in the tables at one moment.
+    """Content of the tables at one moment, as records.
 
     Attributes
     ----------
     seq : int
-        Place of the worker's last output before that moment; every record has it.
+        Sequence number of the worker's last output before that moment; every record has it.
     records : list of OutboxRecord
-        One per row, as on its topic but for what tables do not keep: `cause_id` (it is empty; of
-        switches their history keeps it) and zeros at the end of amounts.
+        One record per row, as on its topic except for two things that tables do not keep:
+        trailing zeros of amounts, and `cause_id`, which is empty (for switches the history keeps
+        it).
     """
 
     seq: int
@@ -67,28 +68,35 @@ class CurrentState:
 
 
 def read_current_state(engine: Engine, worker: str, epoch: int) -> CurrentState:
-    """Read everything that is current, in one snapshot.
+    """Read the current state in one database snapshot.
 
     Parameters
     ----------
     engine : Engine
         From :func:`riskwatch.store.engine.open_engine`.
     worker : str
-        Who puts these outputs out.
+        Worker that publishes these outputs.
     epoch : int
-        Of its lease.
+        Epoch of its lease.
 
     Raises
     ------
     FencedError
-        If the lease has another epoch: whoever holds it says what is current.
+        If the lease has another epoch: only its holder may publish the current state.
     StoreUnavailableError
         If the database does not answer.
     """
-    with translate_errors(f"{worker}: what is current cannot be read"), engine.connect() as plain:
-        # One moment for all tables; on SQLite a transaction is that by itself.
+    with (
+        translate_errors(f"{worker}: what is current cannot be read"),
+        engine.connect() as connection,
+    ):
+        # All tables must be read at one moment. On SQLite every transaction does so.
         sqlite = engine.dialect.name == "sqlite"
-        conn = plain if sqlite else plain.execution_options(isolation_level="REPEATABLE READ")
+        conn = (
+            connection
+            if sqlite
+            else connection.execution_options(isolation_level="REPEATABLE READ")
+        )
         held = conn.execute(select(LEASE.c.epoch).where(LEASE.c.worker == worker)).scalar()
         if held != epoch:
             raise FencedError(f"{worker}: epoch {epoch} is over, the lease has {held}")
@@ -102,7 +110,7 @@ def read_current_state(engine: Engine, worker: str, epoch: int) -> CurrentState:
 
 
 def _switches(conn: Connection) -> Iterator[Output]:
-    """Switches, with what only their history keeps."""
+    """Yield the switches, with the fields that only their history keeps."""
     now, history = t.KILLSWITCH, t.KILLSWITCH_HISTORY.c
     query = select(now, history.cause_id, history.engine).join_from(
         now, t.KILLSWITCH_HISTORY, history.id == now.c.output_id

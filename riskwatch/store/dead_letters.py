@@ -1,4 +1,4 @@
-"""Dead letters, as people ask for them; and who sent one again."""
+"""Queries for dead letters and stage faults, and the record of replayed dead letters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 TOPIC_PREFIX: Final = "riskwatch."
-"""What may be left out of a short id."""
+"""Prefix of a stream that a short id may omit."""
 _SHOWN: Final = 5
 _D: Final = DEAD_LETTER.c
 _R: Final = REPLAYED.c
@@ -29,7 +29,7 @@ _R: Final = REPLAYED.c
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterPlace:
-    """Which letter: who refused it, and where it stood."""
+    """Identity of a dead letter: the worker that refused it, its stream and its position."""
 
     worker: str
     stream: str
@@ -37,7 +37,7 @@ class DeadLetterPlace:
 
     @property
     def id(self) -> str:
-        """Short id.
+        """Short id of the dead letter.
 
         Examples
         --------
@@ -48,7 +48,7 @@ class DeadLetterPlace:
 
     @property
     def source(self) -> str:
-        """The topic that it came from, or the file.
+        """Topic or file that it came from.
 
         Examples
         --------
@@ -62,20 +62,20 @@ class DeadLetterPlace:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterSummary:
-    """A letter without its bytes.
+    """A dead letter without its bytes.
 
     Attributes
     ----------
-    place : Place
-        Which.
+    place : DeadLetterPlace
+        Identity.
     reason, detail : str
-        Why it was refused.
+        Reason of the refusal.
     payload_bytes : int
-        Size of what is stored.
+        Size of the stored payload.
     us : int
-        Event time that its worker had reached, microseconds; 0 if none was.
+        Event time that its worker had reached, microseconds; 0 if none.
     replayed_by : str or None
-        Who sent it again last.
+        Person who replayed it last.
     """
 
     place: DeadLetterPlace
@@ -88,7 +88,7 @@ class DeadLetterSummary:
 
 @dataclass(frozen=True, slots=True)
 class StoredDeadLetter:
-    """A letter as it came, with its heading."""
+    """A dead letter with its original bytes."""
 
     heading: DeadLetterSummary
     sha256: str
@@ -99,14 +99,14 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which letters: all whose source, reason and worker are these, where one is given."""
+    """Filter of dead letters by source, reason and worker. ``None`` matches all."""
 
     topic: str | None = None
     reason: str | None = None
     worker: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return them for SQL."""
+        """Return the filter as SQL conditions."""
         found: list[ColumnElement[bool]] = []
         if self.topic is not None:
             names = [self.topic, TOPIC_PREFIX + self.topic]
@@ -124,13 +124,13 @@ class DeadLetterFilter:
 
 
 def source_of(stream: str) -> str:
-    """Name the topic of a partition; what is none is a file, and names itself."""
+    """Return the topic of a partition, or the stream itself if it is a file."""
     topic = stream.rpartition("/")[0]
     return topic if topic in TOPICS else stream
 
 
 def input_topic_of(stream: str) -> str | None:
-    """Name the input topic that a letter can be sent to again; ``None`` if there is none.
+    """Return the input topic to which a dead letter can be replayed; ``None`` if there is none.
 
     Examples
     --------
@@ -142,33 +142,35 @@ def input_topic_of(stream: str) -> str | None:
 
 
 def dead_letter_summaries(
-    conn: Connection, wanted: DeadLetterFilter, limit: int
+    conn: Connection, letter_filter: DeadLetterFilter, limit: int
 ) -> list[DeadLetterSummary]:
-    """Letters without their bytes, the newest first, at most `limit`."""
+    """Return dead letters without their bytes, the newest first, at most `limit`."""
     query = (
         _heading()
-        .where(*wanted.conditions())
+        .where(*letter_filter.conditions())
         .order_by(_D.us.desc(), _D.position.desc(), _D.stream, _D.worker)
         .limit(limit)
     )
     return [_read(row) for row in conn.execute(query)]
 
 
-def dead_letter_places(conn: Connection, wanted: DeadLetterFilter) -> list[DeadLetterPlace]:
-    """Every letter that is wanted, in the order in which they were refused."""
+def dead_letter_places(conn: Connection, letter_filter: DeadLetterFilter) -> list[DeadLetterPlace]:
+    """Return the identities of all matching dead letters, in order of refusal."""
     query = (
         select(_D.worker, _D.stream, _D.position)
-        .where(*wanted.conditions())
+        .where(*letter_filter.conditions())
         .order_by(_D.us, _D.stream, _D.position, _D.worker)
     )
     return [DeadLetterPlace(*row) for row in conn.execute(query)]
 
 
-def dead_letter_counts(conn: Connection, wanted: DeadLetterFilter) -> list[tuple[str, str, int]]:
-    """Count letters by source and reason, the most frequent first."""
+def dead_letter_counts(
+    conn: Connection, letter_filter: DeadLetterFilter
+) -> list[tuple[str, str, int]]:
+    """Count dead letters by source and reason, the most frequent first."""
     query = (
         select(_D.stream, _D.reason, func.count())
-        .where(*wanted.conditions())
+        .where(*letter_filter.conditions())
         .group_by(_D.stream, _D.reason)
     )
     found: dict[tuple[str, str], int] = {}
@@ -179,22 +181,22 @@ def dead_letter_counts(conn: Connection, wanted: DeadLetterFilter) -> list[tuple
 
 
 def find_dead_letter(conn: Connection, words: Sequence[str]) -> DeadLetterPlace:
-    """Find the letter that a short id, or worker, stream and position, mean.
+    """Find a dead letter by its short id, or by worker, stream and position.
 
     Parameters
     ----------
     conn : Connection
         See :func:`riskwatch.store.queries.open_reader`.
     words : sequence of str
-        ``stream@position`` (:data:`PREFIX` may be left out), or three words.
+        ``stream@position`` (without :data:`TOPIC_PREFIX` if you like), or three words.
 
     Raises
     ------
     StoreError
-        If there is no such letter, or several workers have one.
+        If there is no such dead letter, or several workers have one.
     """
     worker, stream, position = _parsed(words)
-    said = " ".join(words)
+    text = " ".join(words)
     names = [stream, TOPIC_PREFIX + stream]
     query = select(_D.worker, _D.stream, _D.position).where(
         _D.stream.in_(names), _D.position == position
@@ -203,20 +205,20 @@ def find_dead_letter(conn: Connection, words: Sequence[str]) -> DeadLetterPlace:
         query = query.where(_D.worker == worker)
     found = [DeadLetterPlace(*row) for row in conn.execute(query.order_by(_D.worker, _D.stream))]
     if not found:
-        raise StoreError(f"there is no dead letter {said}: `riskwatch dlq list` shows all")
+        raise StoreError(f"there is no dead letter {text}: `riskwatch dlq list` shows all")
     if len(found) > 1:
         names = [f"{p.worker} {p.stream} {p.position}" for p in found[:_SHOWN]]
-        raise StoreError(f"{said} could be {', '.join(names)}: say which, in three words")
+        raise StoreError(f"{text} could be {', '.join(names)}: say which, in three words")
     return found[0]
 
 
 def read_dead_letter(conn: Connection, place: DeadLetterPlace) -> StoredDeadLetter:
-    """Read a letter with its bytes.
+    """Read a dead letter with its bytes.
 
     Raises
     ------
     StoreError
-        If it went away.
+        If it does not exist any more.
     """
     query = _heading(_D.sha256, _D.key, _D.headers, _D.payload).where(
         _D.worker == place.worker, _D.stream == place.stream, _D.position == place.position
@@ -231,14 +233,14 @@ def read_dead_letter(conn: Connection, place: DeadLetterPlace) -> StoredDeadLett
 def claim_dead_letter(
     conn: Connection, place: DeadLetterPlace, person: str, *, again: bool
 ) -> None:
-    """Note that `person` sends a letter again, within a transaction that ends once it was sent.
+    """Record that `person` replays a dead letter, in a transaction that ends after the replay.
 
-    Whoever asks for the same letter meanwhile waits for the end of that transaction.
+    A concurrent claim of the same dead letter waits for the end of that transaction.
 
     Raises
     ------
     StoreError
-        If it was sent before, unless `again`.
+        If it was replayed before, unless `again`.
     """
     insert = insert_into(REPLAYED, conn.dialect)
     mine = insert.values(
@@ -286,12 +288,12 @@ def _parsed(words: Sequence[str]) -> tuple[str | None, str, int]:
     return worker, stream, int(position)
 
 
-# Where stages raised, as people ask for it; what workers do about it is in `store.faults`.
+# Query of open stage faults. `store.faults` holds what workers write about them.
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFault:
-    """A place at which a stage raised, and who wants it set aside."""
+    """A place at which a stage raised, and the people who asked to set it aside."""
 
     place: DeadLetterPlace
     crashes: int
@@ -300,15 +302,17 @@ class OpenFault:
 
 
 def open_faults(conn: Connection) -> list[OpenFault]:
-    """Every place at which a stage raised and that its worker did not pass since."""
+    """Return every place at which a stage raised and that its worker has not passed since."""
     q, f = QUARANTINE.c, STAGE_FAULT.c
-    asked: dict[DeadLetterPlace, list[str]] = {}
+    requests: dict[DeadLetterPlace, list[str]] = {}
     people = select(q.worker, q.stream, q.position, q.person, q.reason)
     for worker, stream, position, person, why in conn.execute(people.order_by(q.person)):
-        asked.setdefault(DeadLetterPlace(worker, stream, position), []).append(f"{person}: {why}")
+        requests.setdefault(DeadLetterPlace(worker, stream, position), []).append(
+            f"{person}: {why}"
+        )
     raised = select(f.worker, f.stream, f.position, f.crashes, f.error)
     out = []
     for row in conn.execute(raised.order_by(f.worker, f.stream, f.position)):
         place = DeadLetterPlace(*row[:3])
-        out.append(OpenFault(place, row.crashes, row.error, tuple(asked.get(place, ()))))
+        out.append(OpenFault(place, row.crashes, row.error, tuple(requests.get(place, ()))))
     return out

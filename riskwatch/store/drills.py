@@ -1,7 +1,7 @@
-"""Drills in SQL: each that was signalled, and what came of it.
+"""Drills in SQL: the signals of the risk worker, and the evaluated results.
 
-Signals are truth of the risk worker. What came of them is telemetry by the wall's clock, written
-by whoever listens to the clients.
+Signals are written by the risk worker in its own transaction. Results are telemetry by wall
+clock, written by the acknowledgement worker.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DRILL: Final = Table(
     Column("digest_after", Text, nullable=False),
     Column("report", Json, nullable=False),
 )
-"""What came of every drill, with its whole report."""
+"""Result of every drill, with its whole report."""
 
 DRILL_SIGNAL: Final = Table(
     "drill_signal",
@@ -57,11 +57,11 @@ DRILL_SIGNAL: Final = Table(
     Column("cause_id", Text, nullable=False),
     Column("engine", Text, nullable=False),
 )
-"""Every drill that the risk worker signalled."""
+"""Every drill signal of the risk worker."""
 
 
 def write_drill(engine: Engine, lease: tuple[str, int], row: Row) -> None:
-    """Keep what came of a drill, under the lease of whoever listens; the first word stays.
+    """Write the result of a drill, under the lease of the writer. A stored result stays.
 
     Raises
     ------
@@ -76,12 +76,12 @@ def write_drill(engine: Engine, lease: tuple[str, int], row: Row) -> None:
 
 
 def evaluated_since(conn: Connection, since: datetime) -> set[str]:
-    """Ids of drills that are judged already."""
+    """Return the ids of drills sent since a time that are evaluated already."""
     return set(conn.execute(select(DRILL.c.id).where(DRILL.c.sent_ts >= since)).scalars())
 
 
 def last_drills(conn: Connection) -> list[dict[str, Any]]:
-    """Last judged drill of each scope, with its report."""
+    """Return the last evaluated drill of each scope, with its report."""
     newest = select(DRILL.c.scope, func.max(DRILL.c.sent_ts).label("ts")).group_by(DRILL.c.scope)
     last = newest.subquery()
     query = select(DRILL).join(
@@ -91,13 +91,13 @@ def last_drills(conn: Connection) -> list[dict[str, Any]]:
 
 
 def plan_row(conn: Connection, plan: str) -> DrillRow | None:
-    """How the risk worker follows a plan; ``None`` if it does not know it."""
+    """Return the risk worker's state row of a drill plan; ``None`` if there is none."""
     body = current_row(conn, "risk", f"drill/{plan}")
     return None if body is None else msgspec.json.decode(body, type=DrillRow)
 
 
 def real_changes(conn: Connection, since: datetime) -> list[str]:
-    """Real decisions since a moment, as words; at most ten."""
+    """Return texts of the real switch changes since a time, at most ten."""
     c = KILLSWITCH_HISTORY.c
     query = select(c.scope, c.effective, c.decision_id).where(c.ts >= since).order_by(c.ts)
     rows = conn.execute(query.limit(10))
@@ -105,7 +105,7 @@ def real_changes(conn: Connection, since: datetime) -> list[str]:
 
 
 def switches_caused_by(conn: Connection, cause_id: str, since: datetime) -> int:
-    """How many real switches a cause turned since a moment; none, if it was a drill."""
+    """Count the real switch changes with a cause since a time; 0 if the cause was a drill."""
     c = KILLSWITCH_HISTORY.c
     query = select(func.count()).where(c.ts >= since, c.cause_id == cause_id)
     found: int = conn.execute(query).scalar_one()
@@ -113,13 +113,13 @@ def switches_caused_by(conn: Connection, cause_id: str, since: datetime) -> int:
 
 
 def drill(conn: Connection, output_id: str) -> dict[str, Any] | None:
-    """What came of one drill; ``None`` before it is judged."""
+    """Return the result of one drill; ``None`` before it is evaluated."""
     found = conn.execute(select(DRILL).where(DRILL.c.id == output_id)).mappings().first()
     return None if found is None else dict(found)
 
 
 def drills(conn: Connection, limit: int) -> list[dict[str, Any]]:
-    """The last drills, the newest first; `outcome` is empty where nobody judged one."""
+    """Return the last drills, the newest first; `outcome` is empty before evaluation."""
     rows = conn.execute(select(DRILL).order_by(DRILL.c.sent_ts.desc()).limit(limit)).mappings()
     found = {row["id"]: dict(row) | {"plan": ""} for row in rows}
     signals = select(DRILL_SIGNAL).order_by(DRILL_SIGNAL.c.ts.desc()).limit(limit)

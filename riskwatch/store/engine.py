@@ -1,4 +1,4 @@
-"""Open a database, the same way everywhere."""
+"""Opens databases, and translates database errors into errors of riskwatch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
-from riskwatch.errors import BatchRefusedError, StoreError, StoreUnavailableError
+from riskwatch.errors import BatchRefusedError, RiskwatchError, StoreError, StoreUnavailableError
 from riskwatch.store.types import dump_json
 
 if TYPE_CHECKING:
@@ -29,13 +29,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
 
-# Headers of messages as JSON keeps them: pairs in their order, values in base 64.
-
 Headers = tuple[tuple[str, bytes], ...]
+"""Headers of a message, in order."""
 
 
 def headers_text(headers: Headers) -> list[list[str]]:
-    """Headers as a JSON column takes them.
+    """Return headers for a JSON column: pairs in order, with values in base 64.
 
     Examples
     --------
@@ -57,26 +56,26 @@ def headers_from(stored: list[list[str]] | None) -> Headers:
 
 
 BUSY_MS: Final = 10_000
-"""How long a statement waits for another's lock on SQLite, milliseconds."""
+"""Longest wait for a lock on SQLite, milliseconds."""
 CONNECT_S: Final = 10
-"""How long to wait for a Postgres server, seconds."""
+"""Longest wait for a connection to Postgres, seconds."""
 _READER: Final = {"timezone": "UTC", "default_transaction_read_only": "on"}
 _WRITER: Final = {
     "timezone": "UTC",
-    # A writer that is paused within a transaction, or whose machine vanished, must not keep the
-    # lease's row from the one that takes over.
+    # A writer that is paused in a transaction, or whose machine is lost, must not lock the row of
+    # the lease, because another process must be able to take over.
     "idle_in_transaction_session_timeout": "5s",
     "tcp_keepalives_idle": 5,
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
 }
-_NOTICED: Final = {
+_KEEPALIVE: Final = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""A server that vanished without a word is noticed within some ten seconds."""
+"""TCP settings that detect a lost server within about ten seconds."""
 MEMORY: Final = (None, "", ":memory:")
 _READS: Final = frozenset(
     {
@@ -87,7 +86,7 @@ _READS: Final = frozenset(
         sqlite3.SQLITE_TRANSACTION,
     }
 )
-_LOOKS: Final = frozenset(
+_DESCRIBING_PRAGMAS: Final = frozenset(
     {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"}
     | {"foreign_key_list"}
 )
@@ -97,22 +96,22 @@ _LOOKS: Final = frozenset(
 def open_engine(url: str, *, readonly: bool = False) -> Engine:
     """Open a SQLite file or a Postgres database.
 
-    SQLite runs with a write-ahead log and ``synchronous=FULL``: a commit outlives a loss of
-    power, not only a kill (it costs 0.8 ms more than NORMAL on a commit of 1,000 journal rows).
-    Transactions that may write begin IMMEDIATE, so what they read
-    first is what they write upon.
+    SQLite uses a write-ahead log and ``synchronous=FULL``: a commit survives a loss of power,
+    not only a kill (it costs 0.8 ms more than NORMAL on a commit of 1,000 journal rows).
+    Transactions that may write begin IMMEDIATE, so nothing that they read can change before they
+    write.
 
     Parameters
     ----------
     url : str
         ``sqlite:///file.db`` or ``postgresql://user@host/name``.
     readonly : bool
-        For asking: the database must exist, and it refuses every write.
+        Open for reading: the database must exist, and it refuses every write.
 
     Raises
     ------
     StoreError
-        If the URL is of no known kind, the file is missing (`readonly`), or the server does
+        If the URL is of an unknown kind, the file is missing (`readonly`), or the server does
         not answer.
     """
     parsed = _parse(url)
@@ -132,19 +131,19 @@ def open_engine(url: str, *, readonly: bool = False) -> Engine:
 
 @contextmanager
 def translate_errors(what: str) -> Iterator[None]:
-    """Turn what a database says against the statements within into an error of ours.
+    """Translate database errors of the statements within the context.
 
     Parameters
     ----------
     what : str
-        What cannot be done without it, as the message begins.
+        Beginning of the message: the operation that failed.
 
     Raises
     ------
     StoreUnavailableError
-        If the same may be tried again.
+        If the operation may succeed when it is tried again.
     StoreError
-        If it is refused for good.
+        If the operation is refused for good.
     """
     try:
         yield
@@ -152,13 +151,35 @@ def translate_errors(what: str) -> Iterator[None]:
         raise store_error(error, what) from error
 
 
+@contextmanager
+def refusing_content(what: str) -> Iterator[None]:
+    """Turn what an encoder or a driver raises about the content of a batch into an error of ours.
+
+    Parameters
+    ----------
+    what : str
+        What failed, as the message begins.
+
+    Raises
+    ------
+    BatchRefusedError
+        If anything but an error of ours, of the system, or of memory is raised.
+    """
+    try:
+        yield
+    except (RiskwatchError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise BatchRefusedError(f"{what}: {type(error).__name__}: {error}") from error
+
+
 def error_line(error: DBAPIError) -> str:
-    """First line of what the database said."""
+    """Return the first line of the database's message."""
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
 
 
-_PASSING: Final = ("08", "25006", "25P03", "40", "53", "57P", "55P03")
-"""Conditions of Postgres that pass: connection, a standby not promoted yet, retry, resources,
+_TRANSIENT: Final = ("08", "25006", "25P03", "40", "53", "57P", "55P03")
+"""Transient SQLSTATE classes of Postgres: connection, standby not promoted yet, retry, resources,
 shutdown, lock."""
 
 
@@ -167,7 +188,7 @@ _CONTENT: Final = ("22", "23", "54")
 
 
 def store_error(error: DBAPIError, what: str) -> StoreError:
-    """Tell what may be tried again from what is refused for good, and from bad content.
+    """Return a transient or a permanent error for a database error, or one about the content.
 
     Examples
     --------
@@ -177,11 +198,11 @@ def store_error(error: DBAPIError, what: str) -> StoreError:
     """
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
-        # No answer of a server at all: the driver itself lost it, or the file is locked.
-        passing = isinstance(error, (OperationalError, InterfaceError))
+        # There is no SQLSTATE if the driver lost the server, or the SQLite file is locked.
+        transient = isinstance(error, (OperationalError, InterfaceError))
     else:
-        passing = state.startswith(_PASSING)
-    if passing or error.connection_invalidated:
+        transient = state.startswith(_TRANSIENT)
+    if transient or error.connection_invalidated:
         kind: type[StoreError] = StoreUnavailableError
     elif isinstance(error, (DataError, IntegrityError)) or (state or "").startswith(_CONTENT):
         kind = BatchRefusedError
@@ -201,7 +222,7 @@ def _parse(url: str) -> URL:
                 f"database must be sqlite:///file or postgresql://host/name, was {backend}"
             )
     except (ArgumentError, NoSuchModuleError):
-        # Never the whole of it: it may hold a password in whatever form.
+        # Never show the whole URL: it may contain a password.
         kind = f"was of kind {url.partition('://')[0]!r}" if "://" in url else "has no ://"
         raise StoreError(
             f"database must be sqlite:///file or postgresql://host/name, {kind}"
@@ -216,12 +237,12 @@ def _sqlite(url: URL, shown: str, *, readonly: bool) -> Engine:
 
     def connected(dbapi: Any, record: object) -> None:
         del record
-        # Transactions are begun by us: the driver's own habit leaves reads outside of them.
+        # We begin transactions ourselves, because the driver leaves reads outside of them.
         dbapi.isolation_level = None
         cursor = dbapi.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         cursor.execute("PRAGMA foreign_keys=ON")
-        # Reads the file: one that is no database is found here and not halfway.
+        # This reads the file, so a file that is not a database is found here.
         cursor.execute("PRAGMA schema_version")
         if readonly:
             dbapi.set_authorizer(_only_reads)
@@ -239,17 +260,17 @@ def _sqlite(url: URL, shown: str, *, readonly: bool) -> Engine:
 
 
 def _only_reads(action: int, name: str | None, *_: object) -> int:
-    looks = action == sqlite3.SQLITE_PRAGMA and name in _LOOKS
-    return sqlite3.SQLITE_OK if looks or action in _READS else sqlite3.SQLITE_DENY
+    describes = action == sqlite3.SQLITE_PRAGMA and name in _DESCRIBING_PRAGMAS
+    return sqlite3.SQLITE_OK if describes or action in _READS else sqlite3.SQLITE_DENY
 
 
 def _postgres(url: URL, *, readonly: bool) -> Engine:
     settings = _READER if readonly else _WRITER
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    # Positional parameters let the hot path hand rows over as tuples on both databases.
+    # Positional parameters let the hot path pass rows as tuples on both databases.
     return create_engine(
         url,
         paramstyle="format",
         json_serializer=dump_json,
-        connect_args={"connect_timeout": CONNECT_S, "options": options, **_NOTICED},
+        connect_args={"connect_timeout": CONNECT_S, "options": options, **_KEEPALIVE},
     )

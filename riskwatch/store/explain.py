@@ -1,4 +1,4 @@
-"""A decision in plain words: what, when, why, and what would have changed it."""
+"""Explains decisions and alerts in words: what, when, why, and the smallest change."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ _QUALITIES: Final = {
 
 
 _FAR: Final = 700.0
-"""Logits beyond which a probability is 0 or 1 to the last digit."""
+"""Logit beyond which a probability is 0 or 1 to the last digit."""
 _EXACT: Final = 1e-4
-"""By how much a probability may be off for its parts to count as exact: it is stored rounded."""
+"""Largest error of a probability whose parts count as exact: it is stored rounded."""
 WAIT_TEXTS: Final = {
     "dwell_s": "it must hold for {} s",
     "observations": "and for at least this many observations: {}",
     "exit": "it lets go below {} times its threshold",
     "exit_dwell_s": "and after {} s there (a HALT stays until people release it)",
 }
-"""How long a rule waits, by the names that a decision's limits carry beside the thresholds."""
+"""Texts of a rule's waiting conditions, by their names among a decision's limits."""
 
 
 def explain_alert(alert: ResultRow) -> list[str]:
-    """Say what an alert is about, and where it stands.
+    """Return the lines that describe an alert and its status.
 
-    The decision behind it is for :func:`explain_decision`.
+    :func:`explain_decision` describes the decision behind it.
     """
     often = f", raised {alert['raised']} times" if alert["raised"] > 1 else ""
     ends = f"resolved {_when(alert['resolved_ts'])}" if alert["resolved_ts"] else "still open"
@@ -69,7 +69,7 @@ UNITS: Final = {"bp": "bp", "usd": "USD", "s": "s", "h": "h", "days": "days"}
 
 
 def unit_of(name: str) -> str:
-    """Unit of a feature, as its name says; empty for a share, a count or a probability.
+    """Return the unit of a feature by its name; empty for a share, a count or a probability.
 
     Examples
     --------
@@ -82,15 +82,15 @@ def unit_of(name: str) -> str:
 def explain_decision(
     d: ResultRow, switches: Iterable[ResultRow] = (), row: AuditLink | None = None
 ) -> list[str]:
-    """Say what was decided, when, by whom, why, and what would have altered it.
+    """Return the lines that explain a decision and the smallest change that would alter it.
 
     Parameters
     ----------
     d : dict
-        Row of ``decision``.
+        Row of ``decision_log``.
     switches : iterable of dict
-        Rows of ``killswitch_history`` that it brought about.
-    row : Link, optional
+        Rows of ``killswitch_history`` that it caused.
+    row : AuditLink, optional
         Its row of the audit chain.
     """
     by = "the static rules" if d["generation"] == "rules" else f"generation {d['generation']}"
@@ -117,7 +117,7 @@ def explain_decision(
 
 
 def format_number(x: float) -> str:
-    """Write a number with at most six digits that matter, and no exponent where it is readable.
+    """Format a number with at most six significant digits, without exponent where possible.
 
     Examples
     --------
@@ -173,13 +173,15 @@ def _contributions(d: ResultRow) -> list[str]:
 def _together(
     parts: Mapping[str, float], features: Mapping[str, float], limits: Mapping[str, float]
 ) -> list[str]:
-    """Say what the parts of a model's answer come to, and whether that is what it said."""
+    """Return the sum of a model's parts, and whether it gives the stated probability."""
     total = fsum(parts.values())
     share = 1.0 / (1.0 + exp(-min(max(total, -_FAR), _FAR)))
-    said = [features[name] for name in sorted(limits) if name.startswith("p.") and name in features]
+    stated = [
+        features[name] for name in sorted(limits) if name.startswith("p.") and name in features
+    ]
     line = f"  together {total:+.4g}, which is a probability of {100 * share:.2f} %"
-    if said and abs(said[0] - share) > _EXACT:
-        line += f"; approximate, for the model said {100 * said[0]:.2f} %"
+    if stated and abs(stated[0] - share) > _EXACT:
+        line += f"; approximate, for the model said {100 * stated[0]:.2f} %"
     return [line]
 
 

@@ -1,4 +1,4 @@
-"""Where a stage raised, how often, and what people set aside because of it."""
+"""Stage faults in SQL: crash counts by place, and quarantine requests of people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 REQUIRED_PEOPLE: Final = 2
-"""How many different people it takes to set a message aside."""
+"""Number of different people that must ask to quarantine a message."""
 FaultPlace = tuple[str, int]
 """Stream and position."""
 
@@ -29,11 +29,11 @@ class Fault:
     Attributes
     ----------
     stream, position : str, int
-        The message.
+        Place of the message.
     crashes : int
-        How often.
+        Number of crashes.
     error : str
-        What it said last.
+        Text of the last error.
     """
 
     stream: str
@@ -43,7 +43,7 @@ class Fault:
 
 
 def record_crash(engine: Engine, worker: str, place: FaultPlace, error: str) -> int:
-    """Count a crash at a place; returns how many there were.
+    """Count a crash at a place; return the number of crashes there.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def record_crash(engine: Engine, worker: str, place: FaultPlace, error: str) -> 
 
 
 def faults(engine: Engine, worker: str) -> list[Fault]:
-    """Places at which `worker` crashed and that it did not pass since.
+    """Return the places at which `worker` crashed and that it has not passed since.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def faults(engine: Engine, worker: str) -> list[Fault]:
 
 
 def clear_crashes(engine: Engine, worker: str) -> None:
-    """Forget the crashes of a worker: it went beyond them.
+    """Delete the faults of a worker, after it has passed them.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def clear_crashes(engine: Engine, worker: str) -> None:
 
 
 def open_alert_id(engine: Engine, alert: str) -> str | None:
-    """Id of the message that last raised an alert, if it is open.
+    """Return the id of the output that last raised an alert, if the alert is open.
 
     Raises
     ------
@@ -109,18 +109,18 @@ def open_alert_id(engine: Engine, alert: str) -> str | None:
 
 
 def reset_crashes(engine: Engine, worker: str) -> list[FaultPlace]:
-    """Forget how often a worker crashed, so that it tries again; returns where it will.
+    """Reset the crash counts of a worker, so that it tries again; return the places.
 
     Raises
     ------
     StoreError
-        If no stage of it failed.
+        If no stage of the worker failed.
     """
     c = STAGE_FAULT.c
-    # The places stay: what was said of them ends when the worker gets beyond.
-    anew = update(STAGE_FAULT).where(c.worker == worker).values(crashes=0)
+    # The rows stay until the worker has passed the places, which also resolves the alerts.
+    reset = update(STAGE_FAULT).where(c.worker == worker).values(crashes=0)
     with translate_errors(f"{worker}: faults cannot be cleared"), engine.begin() as conn:
-        rows = conn.execute(anew.returning(c.stream, c.position)).all()
+        rows = conn.execute(reset.returning(c.stream, c.position)).all()
         found = sorted((stream, position) for stream, position in rows)
     if not found:
         raise StoreError(f"{worker}: no stage of it failed (see riskwatch dlq faults)")
@@ -128,7 +128,7 @@ def reset_crashes(engine: Engine, worker: str) -> list[FaultPlace]:
 
 
 def quarantines(engine: Engine, worker: str) -> dict[FaultPlace, str]:
-    """Places that enough people set aside, with their names and reasons.
+    """Return the quarantined places, with the names and reasons of the people.
 
     Raises
     ------
@@ -143,11 +143,13 @@ def quarantines(engine: Engine, worker: str) -> dict[FaultPlace, str]:
     )
     with translate_errors(f"{worker}: the quarantine cannot be read"), engine.connect() as conn:
         rows = conn.execute(query).all()
-    wanted: dict[FaultPlace, list[str]] = {}
+    requests: dict[FaultPlace, list[str]] = {}
     for stream, position, person, why in rows:
-        wanted.setdefault((stream, position), []).append(f"{person}: {why}")
+        requests.setdefault((stream, position), []).append(f"{person}: {why}")
     return {
-        place: "; ".join(said) for place, said in wanted.items() if len(said) >= REQUIRED_PEOPLE
+        place: "; ".join(reasons)
+        for place, reasons in requests.items()
+        if len(reasons) >= REQUIRED_PEOPLE
     }
 
 
@@ -169,12 +171,12 @@ def skipped_ticks(engine: Engine, worker: str) -> int:
 def request_quarantine(
     engine: Engine, worker: str, place: FaultPlace, person: str, why: str
 ) -> int:
-    """Ask that a message be set aside unread; returns how many people ask for it now.
+    """Request the quarantine of a message; return the number of people who have requested it.
 
     Raises
     ------
     StoreError
-        If no stage failed there, it is a batch of several inputs, or that person asked before.
+        If no stage failed there, the place is a batch, or the person has requested it before.
     """
     stream, position = place
     if stream == COMMITS:
@@ -192,8 +194,8 @@ def request_quarantine(
     with translate_errors(f"{worker}: it cannot be set aside"), engine.begin() as conn:
         if conn.execute(select(STAGE_FAULT.c.crashes).where(*at)).one_or_none() is None:
             raise StoreError(f"{worker}: no stage failed at {stream} {position}")
-        asked = select(q.person).where(*here, func.lower(q.person) == person.lower())
-        if conn.execute(asked).one_or_none() is not None:
+        previous = select(q.person).where(*here, func.lower(q.person) == person.lower())
+        if conn.execute(previous).one_or_none() is not None:
             raise StoreError(f"{person} asked for this before: it takes another person")
         conn.execute(
             QUARANTINE.insert().values(

@@ -1,9 +1,9 @@
-"""The lease of a worker: who may write, until when, and how it passes on.
+"""The lease of a worker: it lets one process write, and passes to a standby.
 
-A lease names a holder and an epoch. Whoever takes it raises the epoch; a transaction that
-carries an older one fails. A standby takes it once it was not renewed for long enough, by the
-clock of the database, so that the clocks of the processes do not matter (on SQLite all of them
-are on one machine).
+A lease names a holder and an epoch. Taking it raises the epoch, and a transaction with an older
+epoch fails. A standby takes a lease that was not renewed for long enough by the clock of the
+database, so the clocks of the processes do not matter (on SQLite all processes are on one
+machine).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _HOLD: Final = _MINE.values(renewed_at=func.clock_timestamp()).returning(_L.epoc
 
 @dataclass(frozen=True, slots=True)
 class LeaseState:
-    """Who holds a lease.
+    """Holder, epoch and age of a lease.
 
     Attributes
     ----------
     holder : str
         Host and process.
     epoch : int
-        How often it was taken.
+        Number of times that the lease was taken.
     idle_s : float
         Seconds since it was last renewed, by the clock of the database.
     """
@@ -50,7 +50,7 @@ class LeaseState:
 
 
 def lease_state(engine: Engine, worker: str) -> LeaseState | None:
-    """Look who holds the lease of `worker`, without taking it.
+    """Read the lease of `worker` without taking it; ``None`` if there is none.
 
     Raises
     ------
@@ -74,14 +74,14 @@ def claim_lease(
     *,
     instead_of: str | None = None,
 ) -> bool:
-    """Take the lease of `worker` if nobody holds it, or its holder is silent for `patience_s`.
+    """Take the lease of `worker` if it is free or was not renewed for `patience_s` seconds.
 
-    The lease of the holder `instead_of`, who is known to be dead, is taken at once.
+    If the holder is `instead_of`, which is known to be dead, the lease is taken at once.
 
     Returns
     -------
     bool
-        Whether it was taken. Of several that claim at once, one gets it.
+        Whether the lease was taken. Of several concurrent claims, one succeeds.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def claim_lease(
 
 
 def raise_epoch(conn: Connection, worker: str, holder: str) -> int:
-    """Take the lease within a transaction; returns its new epoch."""
+    """Take the lease within a transaction; return its new epoch."""
     now = _now(conn)
     insert = insert_into(LEASE, conn.dialect)
     raised = insert.values(
@@ -123,14 +123,14 @@ def raise_epoch(conn: Connection, worker: str, holder: str) -> int:
 
 
 def hold_lease(conn: Connection, worker: str, epoch: int) -> None:
-    """Renew the lease, and keep its row until the end of the transaction.
+    """Renew the lease, and lock its row until the end of the transaction.
 
     Raises
     ------
     FencedError
-        If another process took it.
+        If another process took the lease.
     """
-    # In one statement where the database has a clock, for this is in every transaction.
+    # Every transaction does this, so use one statement where the database has a clock.
     postgres = conn.dialect.name == "postgresql"
     mine = {"w": worker, "e": epoch} | ({} if postgres else {"now": datetime.now(UTC)})
     if conn.execute(_HOLD if postgres else _RENEW, mine).one_or_none() is not None:
@@ -144,7 +144,7 @@ def hold_lease(conn: Connection, worker: str, epoch: int) -> None:
 
 
 def renew_lease(engine: Engine, worker: str, epoch: int) -> None:
-    """Say that the holder lives, when there is nothing to commit.
+    """Renew the lease when there is nothing to commit.
 
     Raises
     ------
@@ -158,19 +158,19 @@ def renew_lease(engine: Engine, worker: str, epoch: int) -> None:
 
 
 def release_lease(engine: Engine, worker: str, epoch: int) -> None:
-    """Let a standby take over at once; the epoch stays, for whoever comes raises it.
+    """Release the lease, so that a standby can take it at once. The epoch stays.
 
     Raises
     ------
     StoreUnavailableError
-        If the database does not answer; the lease then runs out by itself.
+        If the database does not answer. The lease then expires by itself.
     """
     with translate_errors(f"the lease of {worker} cannot be released"), engine.begin() as conn:
         conn.execute(_RENEW, {"w": worker, "e": epoch, "now": _LONG_AGO})
 
 
 def _now(conn: Connection) -> datetime:
-    """Read the clock of the database."""
+    """Return the time of the database's clock."""
     if conn.dialect.name == "sqlite":
         return datetime.now(UTC)
     found: datetime = conn.execute(select(func.clock_timestamp())).scalar_one()

@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this build, and say where it stands."""
+"""Upgrades and checks the schema of a database, and grants rights on Postgres."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
-# Who may do what on Postgres: three group roles, to be given to logins.
+# Rights on Postgres: three group roles, to be granted to logins.
 #
-# * ``riskwatch_writer``: the workers, and people who mend things. Reads and writes rows; cannot
-#   change the schema, nor any row of what is append only.
-# * ``riskwatch_reader``: dashboards. Reads what is documented to ask, and no raw input or state.
-# * ``riskwatch_auditor``: reads everything, writes nothing.
+# * ``riskwatch_writer`` is for workers, and for people who repair things. It reads and writes rows.
+#   It cannot change the schema, nor any row of an append-only table.
+# * ``riskwatch_reader`` is for dashboards. It reads the documented tables, but no raw input and no
+#   state.
+# * ``riskwatch_auditor`` reads everything and writes nothing.
 #
-# The owner of the tables makes them and is for ``riskwatch db upgrade`` alone.
+# The owner of the tables creates them and is for ``riskwatch db upgrade`` alone.
 
 WRITER: Final = "riskwatch_writer"
 READER: Final = "riskwatch_reader"
@@ -42,14 +43,14 @@ APPEND_ONLY: Final = (
     "audit_chain", "decision_log", "killswitch_history", "risk_journal", "checkpoint",
     "drill_signal",
 )  # fmt: skip
-"""Tables whose rows a writer adds and never touches again."""
+"""Append-only tables: a writer inserts rows and never changes them."""
 READ_ONLY: Final = ("alembic_version",)
 """Tables that a writer only reads."""
 INTERNAL_TABLES: Final = ("risk_journal", "state_row", "outbox", "checkpoint_row")
-"""Tables that are no reader's business: raw input, state, what waits."""
+"""Tables that a reader may not read: raw input, state, outbox."""
 
-# Roles belong to the server: another database's migration may make them at the same moment.
-_MAKE: Final = """
+# Roles belong to the server: the migration of another database may create them meanwhile.
+_CREATE_ROLE: Final = """
 DO $$
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
@@ -64,17 +65,17 @@ $$
 
 
 def make_roles(conn: Connection) -> list[str]:
-    """Make the roles that are missing; returns those that this login may not make."""
+    """Create missing roles; return those that this login may not create."""
     for role in ROLES:
-        conn.execute(text(_MAKE.format(role=role)))
+        conn.execute(text(_CREATE_ROLE.format(role=role)))
     return [role for role in ROLES if role not in _present(conn)]
 
 
 def grant_rights(conn: Connection) -> None:
-    """Give each role that exists exactly its rights on the tables that there are now.
+    """Give each existing role exactly its rights on the current tables.
 
-    Called at the end of every upgrade, so that a new table has its rights from the beginning.
-    On SQLite there is nothing to do.
+    Every upgrade ends with this call, so that a new table has its rights from the beginning. On
+    SQLite the call does nothing.
     """
     if conn.dialect.name != "postgresql":
         return
@@ -97,7 +98,7 @@ def grant_rights(conn: Connection) -> None:
 
 
 def revoke_rights(conn: Connection) -> None:
-    """Take every right away again. The roles stay: other databases of the server may use them."""
+    """Revoke every right. The roles stay, because other databases of the server may use them."""
     schema = _quoted(conn)
     for role in (role for role in ROLES if role in _present(conn)):
         conn.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}"))
@@ -118,21 +119,21 @@ def _tables(conn: Connection) -> list[str]:
 
 
 def _quoted(conn: Connection) -> str:
-    """Name of the schema that the tables are in."""
+    """Return the quoted name of the schema of the tables."""
     return str(conn.execute(text("SELECT quote_ident(current_schema())")).scalar_one())
 
 
-_TURN: Final = 0x7269736B
-"""Any number that nobody else locks in the same database."""
+_UPGRADE_LOCK: Final = 0x7269736B
+"""Key of the advisory lock of upgrades; any number that nobody else locks."""
 
 
 def migrations_folder() -> Path:
-    """Folder of the migrations: inside the installed package, or beside it in the source.
+    """Return the folder of the migrations: in the installed package, or in the source tree.
 
     Raises
     ------
     StoreError
-        If neither exists.
+        If neither folder exists.
     """
     package = Path(riskwatch.__file__).parent
     for folder in (package / "_shipped" / "migrations", package.parent / "migrations"):
@@ -142,7 +143,7 @@ def migrations_folder() -> Path:
 
 
 def head_revision() -> str:
-    """Revision that this build needs."""
+    """Return the schema revision that this build needs."""
     found = ScriptDirectory.from_config(_config()).get_current_head()
     if found is None:
         raise StoreError(f"{migrations_folder()} holds no revision")
@@ -150,7 +151,7 @@ def head_revision() -> str:
 
 
 def upgrade(database: str | Engine) -> str:
-    """Create or update the schema; returns the revision reached. Does nothing if up to date.
+    """Create or upgrade the schema, unless it is current; return the revision reached.
 
     Raises
     ------
@@ -159,8 +160,8 @@ def upgrade(database: str | Engine) -> str:
     """
     with _connected(database, readonly=False) as conn:
         if conn.dialect.name == "postgresql":
-            # Workers that start together take turns; SQLite's write lock does the same.
-            conn.execute(select(func.pg_advisory_xact_lock(_TURN)))
+            # Workers that start together must take turns; on SQLite the write lock does that.
+            conn.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         _refuse_unknown(conn, _revision(conn))
         config = _config()
         config.attributes["connection"] = conn
@@ -172,19 +173,19 @@ def upgrade(database: str | Engine) -> str:
 
 
 def current_revision(database: str | Engine) -> str | None:
-    """Revision of a database, ``None`` if it holds no schema of riskwatch."""
+    """Return the revision of a database; ``None`` if it has no riskwatch schema."""
     with _connected(database, readonly=True) as conn:
         return _revision(conn)
 
 
 def check(database: str | Engine) -> None:
-    """Return quietly if a database can be used by this build.
+    """Check that this build can use a database.
 
     Raises
     ------
     StoreError
-        If it has no schema, an older or an unknown revision, or tables that differ from those
-        of this build; the message says what to do.
+        If the database has no schema, an older or an unknown revision, or tables that differ
+        from those of this build. The message says what to do.
     """
     with _connected(database, readonly=True) as conn:
         require_current(conn)
@@ -197,12 +198,12 @@ def check(database: str | Engine) -> None:
 
 
 def require_current(conn: Connection) -> None:
-    """Return quietly if the revision is the one of this build: one cheap query.
+    """Check that the revision is the one of this build, with one cheap query.
 
     Raises
     ------
     StoreError
-        If it is not.
+        If the revision differs.
     """
     found, needed = _revision(conn), head_revision()
     if found == needed:

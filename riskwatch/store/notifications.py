@@ -1,8 +1,8 @@
-"""Notices in SQL: what is to be delivered, what was, what cannot be, and who was told of what.
+"""Notifications in SQL: the queue, its deliveries and dead letters, and the fate of each raise.
 
-Notices, the offsets that they rest on and the state that made them are written in one transaction,
-under the lease of the worker ``notify``. Delivery reads from here alone: whatever ends the process
-in between, a notice is delivered at least once, always under its own id.
+Notifications are written in one transaction with the offset and the state that produced them,
+under the lease of the worker ``notify``. Delivery reads from these tables alone. So a
+notification is delivered at least once after any crash, always under its own id.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ WAITING: Final = "waiting"
 SENT: Final = "sent"
 DEAD: Final = "dead"
 MAX_WAITING: Final = 1_000
-"""Most notices that wait on one route; the least of those beyond are dead letters."""
+"""Largest queue of a route. Beyond it the least urgent notifications become dead letters."""
 _FULL: Final = f"QUEUE_FULL: more than {MAX_WAITING} notices wait on this route"
 _CHUNK: Final = 200
-_STANDING: Final = (0, 0, 0, 0, 0, 1, 1)
-"""What `worker_progress` says of a worker without journal and outputs; its format counts."""
+_PROGRESS: Final = (0, 0, 0, 0, 0, 1, 1)
+"""Columns of `worker_progress` for a worker without journal and outputs."""
 
 NOTICE: Final = Table(
     "notice",
@@ -70,7 +70,7 @@ NOTICE: Final = Table(
     Column("replayed_by", FreeText, nullable=False),
     Index("ix_notice_route_status_place", "route", "status", "place"),
 )
-"""One message to one route, and how its delivery stands."""
+"""Notifications: one message to one route each, with the status of its delivery."""
 
 NOTICE_WORD: Final = Table(
     "notice_word",
@@ -85,14 +85,14 @@ NOTICE_WORD: Final = Table(
     Column("ts", UtcTime, nullable=False, index=True),
     Column("notice_id", Text, nullable=False),
 )
-"""The last word on each raise of an alert and each route."""
+"""The last fate of each raise of an alert on each route."""
 
 _N: Final = NOTICE.c
 
 
 @dataclass(slots=True)
 class NotificationBatch:
-    """What becomes true together: dirty state, how far was read, notices, words."""
+    """Everything that one transaction writes: changed state, offset, notifications, fates."""
 
     rows: RowChanges = field(default_factory=dict)
     offset: StreamOffset | None = None
@@ -102,7 +102,7 @@ class NotificationBatch:
 
 @dataclass(frozen=True, slots=True)
 class DueNotification:
-    """A notice that may be delivered: the oldest of its group."""
+    """A notification that may be delivered: the oldest of its group."""
 
     id: str
     place: int
@@ -112,34 +112,34 @@ class DueNotification:
 
 
 def commit_notifications(
-    engine: Engine, epoch: int, told: NotificationBatch, row_format: RowFormat = ROW_FORMAT
+    engine: Engine, epoch: int, batch: NotificationBatch, row_format: RowFormat = ROW_FORMAT
 ) -> int:
-    """Make what was said true in one transaction; returns how many notices the queue drove out.
+    """Write a batch in one transaction; return how many notifications the queue dropped.
 
     Raises
     ------
     FencedError
         If another process took the lease.
     StoreUnavailableError
-        If the database went away. It may have committed; committing again changes nothing.
+        If the database is lost. The batch may be committed, and committing again is safe.
     """
     with translate_errors("notices cannot be written"), engine.begin() as conn:
         hold_lease(conn, WORKER, epoch)
-        rows, w = told.rows, WORKER
+        rows, w = batch.rows, WORKER
         upsert(conn, STATE_ROW, [(w, STAGE, k, b) for k, b in rows.items() if b is not None])
         remove(conn, STATE_ROW, [(w, STAGE, k) for k, b in rows.items() if b is None])
         if rows:
-            upsert(conn, WORKER_PROGRESS, [(w, *_STANDING, ENGINE, row_format.number)])
-        if (o := told.offset) is not None:
+            upsert(conn, WORKER_PROGRESS, [(w, *_PROGRESS, ENGINE, row_format.number)])
+        if (o := batch.offset) is not None:
             upsert(conn, STREAM_OFFSET, [(w, o.stream, o.identity, o.position, o.records)])
-        append(conn, NOTICE, told.notices)
-        upsert(conn, NOTICE_WORD, list(told.words.values()))
-        routes = sorted({row[2] for row in told.notices})
+        append(conn, NOTICE, batch.notices)
+        upsert(conn, NOTICE_WORD, list(batch.words.values()))
+        routes = sorted({row[2] for row in batch.notices})
         return sum(_bounded(conn, route) for route in routes)
 
 
 def _bounded(conn: Connection, route: str) -> int:
-    """Give up the least of what waits on a route where that is too much; it can be replayed."""
+    """Turn the least urgent notifications beyond the bound into dead letters; return how many."""
     mine = (_N.route == route) & (_N.status == WAITING)
     over = conn.execute(select(func.count()).where(mine)).scalar_one() - MAX_WAITING
     if over <= 0:
@@ -152,7 +152,7 @@ def _bounded(conn: Connection, route: str) -> int:
 
 
 def due_notifications(engine: Engine, route: str) -> list[DueNotification]:
-    """Of each group of a route the oldest notice that waits: those behind it keep their order.
+    """Return the oldest waiting notification of each group of a route, which keeps the order.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def due_notifications(engine: Engine, route: str) -> list[DueNotification]:
 
 
 def notification_body(engine: Engine, notice_id: str) -> bytes:
-    """Bytes of a notice, as they are sent each time.
+    """Return the body of a notification; every try sends the same bytes.
 
     Raises
     ------
@@ -183,44 +183,44 @@ def notification_body(engine: Engine, notice_id: str) -> bytes:
 
 
 def mark_delivered(engine: Engine, epoch: int, notice_id: str, now: datetime) -> None:
-    """Take note that a notice arrived."""
-    tried = {"status": SENT, "tries": _N.tries + 1, "done_ts": now, "reason": ""}
-    _update(engine, epoch, _waiting(notice_id).values(**tried))
+    """Mark a notification as delivered."""
+    values = {"status": SENT, "tries": _N.tries + 1, "done_ts": now, "reason": ""}
+    _update(engine, epoch, _waiting(notice_id).values(**values))
 
 
 def postpone(engine: Engine, epoch: int, notice_id: str, due: datetime, reason: str) -> None:
-    """Take note that a notice did not arrive and is to be tried again."""
-    tried = {"tries": _N.tries + 1, "due_ts": due, "reason": reason}
-    _update(engine, epoch, _waiting(notice_id).values(**tried))
+    """Record a failed try, and the time of the next one."""
+    values = {"tries": _N.tries + 1, "due_ts": due, "reason": reason}
+    _update(engine, epoch, _waiting(notice_id).values(**values))
 
 
 def give_up(engine: Engine, epoch: int, notice_id: str, now: datetime, reason: str) -> None:
-    """Take note that a notice is not tried any more: it is a dead letter."""
-    tried = {"status": DEAD, "tries": _N.tries + 1, "done_ts": now, "reason": reason}
-    _update(engine, epoch, _waiting(notice_id).values(**tried))
+    """Turn a notification into a dead letter after its last try."""
+    values = {"status": DEAD, "tries": _N.tries + 1, "done_ts": now, "reason": reason}
+    _update(engine, epoch, _waiting(notice_id).values(**values))
 
 
 def give_up_orphans(engine: Engine, epoch: int, routes: Sequence[str], now: datetime) -> None:
-    """Give up what waits on routes that are not there any more."""
+    """Turn notifications of routes that no longer exist into dead letters."""
     reason = "ROUTE_GONE: notify.toml has no such route"
-    gone = update(NOTICE).where(_N.status == WAITING, _N.route.not_in(list(routes)))
-    _update(engine, epoch, gone.values(status=DEAD, done_ts=now, reason=reason))
+    orphans = update(NOTICE).where(_N.status == WAITING, _N.route.not_in(list(routes)))
+    _update(engine, epoch, orphans.values(status=DEAD, done_ts=now, reason=reason))
 
 
 def waiting_counts(engine: Engine) -> dict[str, int]:
-    """How many notices wait, by route."""
+    """Return the number of waiting notifications by route."""
     query = select(_N.route, func.count()).where(_N.status == WAITING).group_by(_N.route)
     return {row[0]: row[1] for row in _all(engine, query, "notices cannot be counted")}
 
 
 def last_notification_place(engine: Engine) -> int:
-    """Place of the newest notice; 0 if there is none."""
+    """Return the place of the newest notification; 0 if there is none."""
     (row,) = _all(engine, select(func.max(_N.place)), "notices cannot be read")
     return row[0] or 0
 
 
 def forget_notifications(engine: Engine, before: datetime) -> None:
-    """Delete what is done and what was said before a time."""
+    """Delete finished notifications and fates from before a time."""
     with translate_errors("old notices cannot be deleted"), engine.begin() as conn:
         conn.execute(delete(NOTICE).where(_N.made_ts < before, _N.status != WAITING))
         conn.execute(delete(NOTICE_WORD).where(NOTICE_WORD.c.ts < before))
@@ -229,7 +229,7 @@ def forget_notifications(engine: Engine, before: datetime) -> None:
 def list_notifications(
     conn: Connection, status: str | None, route: str | None, limit: int
 ) -> list[Found]:
-    """Notices, the newest first, without their bodies."""
+    """Return notifications, the newest first, without their bodies."""
     query = select(*(c for c in NOTICE.columns if c.name != "body"))
     if status is not None:
         query = query.where(_N.status == status)
@@ -240,7 +240,7 @@ def list_notifications(
 
 
 def replay_dead(engine: Engine, ids: Sequence[str], person: str, now: datetime) -> int:
-    """Have dead letters delivered again, from the first try; returns how many there were.
+    """Queue dead letters for delivery again, from the first try; return how many.
 
     Raises
     ------

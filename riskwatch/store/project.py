@@ -1,7 +1,7 @@
-"""Which output becomes which row: one line per type, and one place where a batch is folded.
+"""Projection of outputs to rows: one line per output type, and the fold of a batch.
 
-Tables that keep the latest take only the last row per key of a batch; tables that keep
-everything take each. Neither knows where a batch began or ended.
+A latest table takes only the last row per key of a batch. A log table takes every row. The
+result does not depend on where batches begin and end.
 """
 
 from __future__ import annotations
@@ -58,34 +58,35 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
 
 
-# Alerts and data-quality issues: opened, raised again, resolved. At most one open per key.
+# Episodes: alerts and data-quality issues that are opened, raised again and resolved. At most one
+# is open per key.
 #
-# A fold over outputs in their order, starting from the rows that are open in the database; so
-# the result is the same wherever batches begin and end.
+# The fold takes outputs in order and starts from the open rows in the database, so the result
+# does not depend on where batches begin and end.
 
 EpisodeRow = dict[str, Any]
 _CHUNK: Final = 200
-"""Keys looked up at once; databases bound the number of parameters."""
+"""Number of keys per lookup: databases bound the number of parameters."""
 
 
 def write_episodes(conn: Connection, worker: str, outputs: Sequence[Any]) -> None:
-    """Fold `outputs` of `worker` into the tables of alerts and data-quality issues."""
-    told = [alert_from_fault(o) if isinstance(o, StageFaulted) else o for o in outputs]
-    alerts = [o for o in told if isinstance(o, AlertRaised | AlertResolved)]
+    """Write the alerts and data-quality issues of `outputs` of `worker` to their tables."""
+    alert_outputs = [alert_from_fault(o) if isinstance(o, StageFaulted) else o for o in outputs]
+    alerts = [o for o in alert_outputs if isinstance(o, AlertRaised | AlertResolved)]
     issues = [o for o in outputs if isinstance(o, DataQualityRaised | DataQualityResolved)]
     if alerts:
         keys = sorted({o.alert for o in alerts})
-        found = (
+        open_rows = (
             row
             for chunk in _chunks(keys)
             for row in _open(conn, ALERT, select(ALERT).where(ALERT.c.alert.in_(chunk)))
         )
-        opened = {row["alert"]: row for row in found}
+        opened = {row["alert"]: row for row in open_rows}
         _write(conn, ALERT, _fold_alerts(opened, alerts))
     if issues:
         pairs = sorted({(o.issue.value, o.subject) for o in issues})
         c = DATA_QUALITY.c
-        found = (
+        open_rows = (
             row
             for chunk in _chunks(pairs)
             for row in _open(
@@ -96,8 +97,8 @@ def write_episodes(conn: Connection, worker: str, outputs: Sequence[Any]) -> Non
                 ),
             )
         )
-        still = {(row["issue"], row["subject"]): row for row in found}
-        _write(conn, DATA_QUALITY, _fold_issues(worker, still, issues))
+        open_issues = {(row["issue"], row["subject"]): row for row in open_rows}
+        _write(conn, DATA_QUALITY, _fold_issues(worker, open_issues, issues))
 
 
 def _fold_alerts(
@@ -168,7 +169,7 @@ def _open(conn: Connection, table: Table, query: Select[Any]) -> Iterator[Episod
 
 
 def _write(conn: Connection, table: Table, rows: list[EpisodeRow]) -> None:
-    # A row that was closed comes before its successor of the same key, which finds the place free.
+    # A closed row comes before its successor with the same key, so that the key is free.
     names = [c.name for c in table.columns]
     upsert(conn, table, [tuple(row[name] for name in names) for row in rows])
 
@@ -179,19 +180,19 @@ def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 _RENAMED: Final = {"output_id": "id", "limit_id": "limit"}
-# Enumerations are stored as their value: drivers differ in what they make of the members.
+# Enumerations are stored as their value, because drivers convert members differently.
 _ENUMS: Final = frozenset({"state", "effective", "previous", "quality", "cause"})
 
 
 def _getter(table: Table) -> Callable[[Any], Row]:
-    """Build what takes a row of `table` out of an output: columns carry its fields' names."""
+    """Build a function that returns the row of an output; columns have the names of fields."""
     names = (_RENAMED.get(c.name, c.name) for c in table.columns)
     return attrgetter(*(f"{n}.value" if n in _ENUMS else n for n in names))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LatestTable:
-    """A table that keeps the last row per primary key; `closes` says which outputs delete it."""
+    """A table that keeps the last row per key. An output for which `closes` is true deletes it."""
 
     table: Table
     row: Callable[[Any], Row]
@@ -207,7 +208,7 @@ class LogTable:
     row: Callable[[Any], Row]
 
     def stored(self, output: Output) -> Row:
-        """Row of an output as it is read back."""
+        """Return the row of an output as it is read back."""
         return tuple(stored_value(value) for value in self.row(output))
 
 
@@ -250,9 +251,9 @@ PROJECTIONS: Final[dict[type[Output], tuple[LatestTable | LogTable, ...]]] = {
     ControlChanged: (_latest(SCOPE_CONTROL, _nothing),),
     AuthorityChanged: (_log(t.AUTHORITY_CHANGE),),
     ModelMeasured: (_latest(t.MODEL_STANDING),),
-    EventRejected: (),  # its bytes are a dead letter, which the runner adds
+    EventRejected: (),  # the runner stores its bytes as a dead letter
     DrillSignalled: (_log(DRILL_SIGNAL),),
-    ConfigurationChanged: (),  # a row of the audit chain is all that it is
+    ConfigurationChanged: (),  # stored in the audit chain only
 }
 EPISODES: Final = (
     AlertRaised,
@@ -261,19 +262,19 @@ EPISODES: Final = (
     DataQualityResolved,
     StageFaulted,
 )
-"""Outputs that open and close something; :mod:`riskwatch.store.project` folds them."""
+"""Outputs that open or close an episode; :func:`write_episodes` writes them."""
 
 
 @dataclass(slots=True)
 class ProjectedRows:
-    """What a run of outputs comes to: rows to write, keys to delete, episodes to fold."""
+    """Rows to write, keys to delete, and episodes of a sequence of outputs."""
 
     latest: dict[LatestTable, dict[Row, Row | None]] = field(default_factory=dict)
     logs: dict[LogTable, list[Row]] = field(default_factory=dict)
     episodes: list[Any] = field(default_factory=list)
 
     def write(self, conn: Connection) -> None:
-        """Write the rows (the episodes are not written here)."""
+        """Write the rows. :func:`write_episodes` writes the episodes."""
         for latest, rows in self.latest.items():
             upsert(conn, latest.table, [row for row in rows.values() if row is not None])
             remove(conn, latest.table, [key for key, row in rows.items() if row is None])
@@ -282,7 +283,7 @@ class ProjectedRows:
 
 
 def fold(outputs: Iterable[Output]) -> ProjectedRows:
-    """Fold outputs, in order, into what the tables must show after them.
+    """Fold outputs, in order, into the rows that the tables must have after them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tables that people and machines ask: what the outputs say, one small table per question."""
+"""Projection tables: the outputs as rows to query, one table per subject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from riskwatch.store.write import Row
 
 
-# Tables of what people did: every command with what came of it, and what is in force.
+# Tables of commands and their outcomes, and of the controls in force.
 
 REFUSED_OUTCOME: Final = "refused"
 """Outcome of a command that had no effect."""
@@ -70,12 +70,12 @@ SCOPE_CONTROL: Final = Table(
 
 
 def command_row(output: CommandApplied | CommandRefused) -> Row:
-    """Row of :data:`OPERATOR_COMMAND`."""
-    came: Row
+    """Return the row of :data:`OPERATOR_COMMAND` for an output."""
+    outcome: Row
     if isinstance(output, CommandApplied):
-        came = (output.outcome, None, output.detail, output.request_id, True)
+        outcome = (output.outcome, None, output.detail, output.request_id, True)
     else:
-        came = (REFUSED_OUTCOME, output.refusal.value, output.detail, None, output.authentic)
+        outcome = (REFUSED_OUTCOME, output.refusal.value, output.detail, None, output.authentic)
     return (
         output.id,
         output.ts,
@@ -87,7 +87,7 @@ def command_row(output: CommandApplied | CommandRefused) -> Row:
         output.reason,
         output.args,
         output.idempotency_key,
-        *came,
+        *outcome,
         output.signature,
         output.cause_id,
         output.engine,
@@ -279,7 +279,7 @@ ALERT: Final = Table(
     Column("resolved_id", Text, nullable=True),
 )
 
-# The database itself refuses a second open alert of one key.
+# The database refuses a second open alert with the same key.
 Index(
     "uq_alert_open",
     ALERT.c.alert,
@@ -288,8 +288,8 @@ Index(
     postgresql_where=ALERT.c.resolved_ts.is_(None),
 )
 
-# Several workers may meet the same unknown name, so each has rows of its own here: they never
-# wait for one another, and a count is the count of one worker.
+# Several workers may find the same issue, so each worker has rows of its own. They never wait for
+# one another, and a count is the count of one worker.
 DATA_QUALITY: Final = Table(
     "data_quality",
     METADATA,

@@ -1,4 +1,4 @@
-"""Questions that the command line asks; everything here only reads."""
+"""Read-only queries of the command line and the dashboard."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import ScopeRow
 
 
-# Questions about models: where each stands, and how its authority came about.
+# Queries about models.
 
 _HEIGHT = {"shadow": 0, "advisory": 1, "bounded": 2, "full": 3}
 
 
 def authority_records(conn: Connection, generation: str | None = None) -> list[ResultRow]:
-    """Where every generation stands, by target, the highest authority first."""
+    """Return the record of every generation by target, the highest authority first."""
     query = select(MODEL_STANDING)
     if generation is not None:
         query = query.where(MODEL_STANDING.c.generation == generation)
@@ -58,26 +58,26 @@ def authority_records(conn: Connection, generation: str | None = None) -> list[R
 
 
 def authority_changes(conn: Connection, generation: str) -> list[ResultRow]:
-    """Every change of a generation's authority, in order of time."""
+    """Return every change of a generation's authority, in order of time."""
     c = AUTHORITY_CHANGE.c
     query = select(AUTHORITY_CHANGE).where(c.generation == generation).order_by(c.ts, c.id)
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
 def last_features(conn: Connection) -> dict[str, dict[str, float]]:
-    """Return one set of features that was scored lately, by generation."""
+    """Return the features of the last score by generation."""
     query = select(SCORE.c.generation, SCORE.c.features).order_by(SCORE.c.ts, SCORE.c.scope)
     rows = conn.execute(query).all()
     return {row.generation: row.features for row in rows}
 
 
-# What tools ask of people's doings: what came of a command, and what is in force now.
+# Queries about commands and controls.
 
 
 def command_outcome(conn: Connection, cause_id: str) -> ResultRow | None:
-    """What came of the command of this identity at first; ``None`` while nothing has.
+    """Return the first outcome of the command with this id; ``None`` before there is one.
 
-    What only claims to be it does not count, nor that it was sent again.
+    An authentic outcome precedes a forged one, and the first outcome precedes those of repeats.
     """
     c = OPERATOR_COMMAND.c
     query = select(OPERATOR_COMMAND).where(c.cause_id == cause_id)
@@ -86,7 +86,7 @@ def command_outcome(conn: Connection, cause_id: str) -> ResultRow | None:
 
 
 def command_history(conn: Connection, scope: str | None, limit: int) -> list[ResultRow]:
-    """Commands, the newest first."""
+    """Return commands, the newest first."""
     c = OPERATOR_COMMAND.c
     query = select(OPERATOR_COMMAND).order_by(c.ts.desc(), c.commanded_at.desc(), c.id).limit(limit)
     if scope is not None:
@@ -95,18 +95,18 @@ def command_history(conn: Connection, scope: str | None, limit: int) -> list[Res
 
 
 def scope_controls(conn: Connection) -> dict[str, ResultRow]:
-    """What people have in force or in hand, by scope."""
+    """Return the controls in force and the pending requests of people, by scope."""
     query = select(SCOPE_CONTROL).order_by(SCOPE_CONTROL.c.scope)
     return {row["scope"]: dict(row) for row in conn.execute(query).mappings()}
 
 
 def scope_state(conn: Connection, scope: str) -> ScopeRow:
-    """Read what the risk stage stores of a scope, in the format of this build."""
+    """Read the risk stage's row of a scope, in the format of this build."""
     return scope_row(current_row(conn, "risk", scope_key(scope)))
 
 
 def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
-    """Gross and net dollars of what we have on a scope, and how many rows have no price."""
+    """Return gross and net exposure of a scope, USD, and the number of rows without a price."""
     names = ("book", "counterparty", "asset", "component", "net_usd")
     view = table("exposure_now", *(column(name) for name in names))
     at = parse(scope)
@@ -130,7 +130,7 @@ def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
 
 ResultRow = dict[str, Any]
 GROUPS: Final = ("counterparty", "issuer", "asset", "book")
-"""What exposure can be grouped by."""
+"""Groupings of exposure."""
 _DOLLARS: Final = ("long_usd", "short_usd", "gross_usd", "net_usd")
 _RANKS: Final = {"HALT": 3, "REDUCE": 2, "WATCH": 1}
 _SHOWN: Final = 10
@@ -143,9 +143,9 @@ def open_reader(url: str) -> Iterator[Connection]:
     Raises
     ------
     StoreError
-        If it is missing or old, or refuses.
+        If the database is missing, has an older schema, or refuses.
     StoreUnavailableError
-        If it does not answer.
+        If the database does not answer.
     """
     engine = open_engine(url, readonly=True)
     try:
@@ -160,12 +160,12 @@ def open_reader(url: str) -> Iterator[Connection]:
 
 
 def exposures(conn: Connection, by: str) -> list[ResultRow]:
-    """Rows of the view ``exposure_by_<by>``, the largest gross first; dollars to the cent.
+    """Return the rows of the view ``exposure_by_<by>``, largest gross first; USD to the cent.
 
     Parameters
     ----------
     conn : Connection
-        See :func:`reading`.
+        See :func:`open_reader`.
     by : str
         One of :data:`GROUPS`.
 
@@ -191,10 +191,11 @@ def exposures(conn: Connection, by: str) -> list[ResultRow]:
 
 
 def exact_totals(conn: Connection, by: str) -> dict[tuple[str, str], Decimal]:
-    """Exact net quantity by (group, asset), in units of the asset: SQL cannot add text exactly.
+    """Return the exact net quantity by (group, asset), in units of the asset.
 
-    What is borrowed counts against, a resting order does not count. By issuer, only what the
-    issuer itself stands behind: a share of a quantity is an estimate, not a quantity.
+    The sum is computed here because SQL cannot add text exactly. Borrowed amounts count
+    negative, and resting orders do not count. By issuer, only assets of the issuer itself
+    count, without look-through: a share of a quantity is an estimate.
 
     Raises
     ------
@@ -218,7 +219,7 @@ def exact_totals(conn: Connection, by: str) -> dict[tuple[str, str], Decimal]:
 
 
 def alerts(conn: Connection, *, all_of_them: bool) -> list[ResultRow]:
-    """Open alerts, the gravest and dearest first; or every alert, the newest first."""
+    """Return open alerts by severity and exposure, or all alerts, the newest first."""
     query = select(ALERT)
     if all_of_them:
         rows = [dict(row) for row in conn.execute(query).mappings()]
@@ -232,7 +233,7 @@ def alerts(conn: Connection, *, all_of_them: bool) -> list[ResultRow]:
 
 
 def killswitches(conn: Connection) -> list[ResultRow]:
-    """Every scope that was ever decided on, the strictest first."""
+    """Return the kill switch of every scope, the strictest first."""
     rows = [dict(row) for row in conn.execute(select(KILLSWITCH)).mappings()]
     return sorted(rows, key=lambda row: (-_RANKS.get(row["effective"], 0), row["scope"]))
 
@@ -240,17 +241,17 @@ def killswitches(conn: Connection) -> list[ResultRow]:
 def find_alert_and_decision(
     conn: Connection, prefix: str
 ) -> tuple[ResultRow | None, ResultRow | None]:
-    """Look up the alert and the decision that an id or its beginning means.
+    """Find an alert and a decision by an id or the beginning of one.
 
     Returns
     -------
     tuple
-        The alert, if the id is one of an alert, and the decision, if there is one.
+        The alert, if the id belongs to one, and the decision, if there is one.
 
     Raises
     ------
     StoreError
-        If nothing or several things have such an id.
+        If nothing has such an id, or several rows have.
     """
     if not prefix or prefix.strip("0123456789abcdef"):
         raise StoreError(f"an id is hexadecimal digits, was {prefix!r}")
@@ -272,14 +273,14 @@ def find_alert_and_decision(
 
 
 def switches_of(conn: Connection, decision_id: str) -> list[ResultRow]:
-    """Return what a decision did to the kill switch, in order of time."""
+    """Return the switch changes of a decision, in order of time."""
     c = KILLSWITCH_HISTORY.c
     query = select(KILLSWITCH_HISTORY).where(c.decision_id == decision_id).order_by(c.ts, c.id)
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
 def json_value(value: Any) -> Any:
-    """`value` as JSON may hold it: exact digits and sortable times as text.
+    """Convert a value for JSON: decimals and times become text.
 
     Examples
     --------

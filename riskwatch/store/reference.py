@@ -1,4 +1,4 @@
-"""Reference data in SQL, so that look-through is a view and not a program."""
+"""Reference data as SQL tables, so that look-through can be a view."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ REF_BACKING: Final = Table(
 
 
 def sync_reference(conn: Connection, reference: Reference) -> None:
-    """Make the reference tables say exactly what `reference` says.
+    """Replace the reference tables by `reference`.
 
-    Call it at start-up, inside a transaction. A holder that an issuer names twice counts with
-    the sum of its shares.
+    Call it at start-up, inside a transaction. If an issuer names a holder twice, the shares are
+    added up.
     """
     assets = [
         {

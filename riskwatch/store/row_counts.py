@@ -1,4 +1,4 @@
-"""How much a worker keeps: rows and bytes of state, and what waits for publication."""
+"""Counts of the stored rows of workers: state rows, their bytes, and the outbox."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _O: Final = OUTBOX.c
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Counts, by worker.
+    """Counts by worker.
 
     Attributes
     ----------
     state : dict of (str, str) to (int, int)
-        Rows and bytes, by worker and stage.
+        Rows and bytes by worker and stage.
     outbox : dict of str to int
-        Records that are true and not known to be published.
+        Committed records that are not known to be published, by worker.
     """
 
     state: dict[tuple[str, str], tuple[int, int]]
@@ -34,7 +34,7 @@ class RowCounts:
 
 
 def count_rows(engine: Engine, workers: list[str]) -> RowCounts:
-    """Count what `workers` keep.
+    """Count the rows of `workers`.
 
     Raises
     ------

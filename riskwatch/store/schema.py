@@ -1,4 +1,4 @@
-"""All tables, in one place to import: their metadata is complete once this module is loaded."""
+"""All tables: importing this module completes their metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of the kill switch as a whole: what it says, as one digest that readers can check."""
+"""The scope table: effective states and decisions of all scopes, with a digest."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScopeTable:
-    """Where every scope stands.
+    """Effective state and decision of every scope.
 
     Attributes
     ----------
     states : dict of str to str
         Effective state by scope.
     decisions : dict of str to str
-        Id of the decision behind it, by scope.
+        Id of the decision behind the state, by scope.
     seq : int
-        Place of the last output that is in it.
+        Sequence number of the last output in the table.
     """
 
     states: dict[str, str]
@@ -44,12 +44,12 @@ class ScopeTable:
 
 
 def scope_table(engine: Engine, worker: str, epoch: int) -> ScopeTable:
-    """Read the table, and renew the lease of the worker that vouches for it.
+    """Read the scope table, and renew the lease of the worker that publishes it.
 
     Raises
     ------
     FencedError
-        If another process holds the lease: this one has nothing to vouch for.
+        If another process holds the lease. Then this one must not publish the table.
     StoreUnavailableError
         If the database does not answer.
     """

@@ -1,4 +1,4 @@
-"""Tables of the scoreboard: what each run of ``riskwatch bench`` measured, and its verdicts."""
+"""Tables of the scoreboard: results and verdicts of each run of ``riskwatch bench``."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def write_run(
     probabilities: Sequence[Row],
     criteria: Sequence[Row],
 ) -> int:
-    """Write one run of the scoreboard in one transaction; returns its number.
+    """Write one run of the scoreboard in one transaction; return its number.
 
     Parameters
     ----------
     engine : Engine
         A database of this build's schema.
     run, results, probabilities, criteria
-        Rows by column, without their number.
+        Rows by column, without the number of the run.
     """
     with engine.begin() as conn:
         last = conn.execute(select(func.max(SCOREBOARD_RUN.c.run))).scalar_one()

@@ -1,4 +1,4 @@
-"""State rows in SQL, read in the format of this build whatever the format that is stored."""
+"""Reads state rows from SQL, migrated to the format of this build."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _ROWS_OF: Final = select(_S.stage, _S.key, _S.body).where(_S.worker == bindparam
 def load_rows(
     conn: Connection, worker: str, row_format: RowFormat = ROW_FORMAT
 ) -> tuple[Rows, dict[str, RowChanges]]:
-    """Read all state rows of a worker, migrated to a format. Nothing is written.
+    """Read all state rows of a worker, migrated to a format. This writes nothing.
 
     Returns
     -------
     tuple
-        The rows by stage and key, and which of them differ from what is stored.
+        The rows by stage and key, and those that differ from the stored ones.
 
     Raises
     ------
@@ -53,9 +53,9 @@ def load_rows(
 def current_row(
     conn: Connection, stage: str, key: str, row_format: RowFormat = ROW_FORMAT
 ) -> bytes | None:
-    """Look up one row of a stage, whichever worker hosts it; ``None`` if there is none.
+    """Return one row of a stage, whichever worker hosts the stage; ``None`` if there is none.
 
-    A worker that has not written since an upgrade still has rows of the older format. Then all of
+    A worker that has not written since an upgrade still has rows of the older format. Then all
     its rows are read and migrated.
 
     Raises
@@ -76,9 +76,9 @@ def current_row(
 
 
 def _stored_format(conn: Connection, worker: str) -> tuple[int, str]:
-    """Format of a worker's rows, and the engine that wrote them.
+    """Return the format of a worker's rows, and the engine that wrote them.
 
-    The first release did not note the format of the worker ``notify``.
+    The first release did not store the format of the worker ``notify``.
     """
     found = conn.execute(_FORMAT_OF, {"w": worker}).one_or_none()
     return (OLDEST, "0.1.0") if found is None else (found.state_format, found.engine)

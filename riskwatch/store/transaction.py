@@ -1,4 +1,4 @@
-"""The one transaction of a batch: everything in it becomes true together, or nothing does."""
+"""The transaction of a batch: it writes everything in the batch, or nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload, write_audit
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, ResumePoint, StreamOffset
-from riskwatch.store.engine import headers_from, headers_text, translate_errors
+from riskwatch.store.engine import headers_from, headers_text, refusing_content, translate_errors
 from riskwatch.store.lease import hold_lease, raise_epoch
 from riskwatch.store.project import fold, write_episodes
 from riskwatch.store.state_rows import load_rows
@@ -38,27 +38,27 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import DeadLetter
 
 
-# What waits to be published: all of it, or only what still says how things stand.
+# The outbox: records that wait for publication.
 
 _C: Final = OUTBOX.c
 _COLUMNS: Final = (_C.seq, _C.topic, _C.key, _C.value, _C.ts, _C.raw_key, _C.headers)
-_SAME: Final = {
+_REPLACES: Final = {
     "AlertResolved": "AlertRaised",
     "DataQualityResolved": "DataQualityRaised",
 }
-"""What tells of the same thing as another, and replaces it."""
+"""Output kinds that replace another kind with the same key."""
 _ANSWERS: Final = frozenset({"CommandApplied", "CommandRefused"})
-"""What is said once to somebody who asked, and replaces nothing."""
+"""Answers to commands; they replace nothing."""
 
 
 def pending_records(
     engine: Engine, worker: str, limit: int, *, latest_only: bool = False
 ) -> list[OutboxRecord]:
-    """Outbox records of `worker` that are not known to be published, in order, at most `limit`.
+    """Return unpublished outbox records of `worker`, in order, at most `limit`.
 
-    With `latest_only`, what was replaced since is left out: of each topic and key the last
-    record stays, on the topic of alerts the last of each kind, and all answers to commands.
-    Dead letters always stay.
+    With `latest_only`, replaced records are left out. Only the last record of each topic and key
+    stays, on the topic of alerts the last of each kind, and all answers to commands. Dead
+    letters always stay.
 
     Raises
     ------
@@ -73,16 +73,16 @@ def pending_records(
                 .where(_C.worker == worker, _C.topic != ALERTS)
                 .group_by(_C.topic, _C.key)
             )
-            standing = _unreplaced_alerts(conn, worker)[:limit]
+            latest = _unreplaced_alerts(conn, worker)[:limit]
             query = query.where(
-                or_(_C.seq.in_(newest), _C.seq.in_(standing), _C.topic.endswith(DLQ_SUFFIX))
+                or_(_C.seq.in_(newest), _C.seq.in_(latest), _C.topic.endswith(DLQ_SUFFIX))
             )
         found = conn.execute(query).all()
     return [OutboxRecord(*row[:6], headers=headers_from(row[6])) for row in found]
 
 
 def _unreplaced_alerts(conn: Connection, worker: str) -> list[int]:
-    """Places on the topic of alerts that nothing replaced; a decision replaces no alert."""
+    """Return the numbers of unreplaced records of the topic of alerts."""
     rows = conn.execute(
         select(_C.seq, _C.key, _C.value)
         .where(_C.worker == worker, _C.topic == ALERTS)
@@ -91,19 +91,19 @@ def _unreplaced_alerts(conn: Connection, worker: str) -> list[int]:
     last: dict[tuple[str, str], int] = {}
     for seq, key, value in rows:
         tag = tag_of_value(value)
-        last[_SAME.get(tag, tag), f"{key}|{seq}" if tag in _ANSWERS else key] = seq
+        last[_REPLACES.get(tag, tag), f"{key}|{seq}" if tag in _ANSWERS else key] = seq
     return sorted(last.values())
 
 
 FIRST: Final = 1
-"""Place of the very first output and journal entry; 0 says that nothing was published yet."""
+"""Number of the first output and journal entry; 0 means that nothing was published yet."""
 _P: Final = WORKER_PROGRESS.c
-_STANDING: Final = (
+_PROGRESS: Final = (
     select(_P.next_seq, _P.next_journal, _P.read)
     .select_from(LEASE.outerjoin(WORKER_PROGRESS, LEASE.c.worker == _P.worker))
     .where(LEASE.c.worker == bindparam("w"))
 )
-_SENT: Final = delete(OUTBOX).where(
+_DELETE_PUBLISHED: Final = delete(OUTBOX).where(
     OUTBOX.c.worker == bindparam("w"), OUTBOX.c.seq <= bindparam("upto")
 )
 
@@ -111,11 +111,11 @@ _SENT: Final = delete(OUTBOX).where(
 def take_lease(
     engine: Engine, worker: str, holder: str, row_format: RowFormat = ROW_FORMAT
 ) -> ResumePoint:
-    """Become the one process that may write for `worker`, and load all it needs to go on.
+    """Take the lease of `worker`, and load the state from which it resumes.
 
-    Whoever held the lease before is fenced from this moment: its next commit fails. State rows of
-    an older format are migrated in memory. The database keeps the old rows until the first
-    commit, which must write `ResumePoint.migrated`.
+    The previous holder of the lease is fenced: its next commit fails. State rows of an older
+    format are migrated in memory. The database keeps the old rows until the first commit, which
+    must write `ResumePoint.migrated`.
 
     Parameters
     ----------
@@ -124,45 +124,46 @@ def take_lease(
     worker : str
         Worker and partition.
     holder : str
-        Who asks: host and process, for people to read.
+        Host and process of the caller, for people to read.
     row_format : RowFormat
-        Format of rows that the worker reads.
+        Format of state rows that the worker reads.
 
     Raises
     ------
     StoreError
         If the database cannot be used, or the stored state has a newer format than this
-        build's. The lease stays where it was.
+        build's. The lease is then unchanged.
     """
     with translate_errors(f"the lease of {worker} cannot be taken"), engine.begin() as conn:
         return _resume(conn, worker, raise_epoch(conn, worker, holder), row_format)
 
 
 def commit(engine: Engine, batch: Batch, row_format: RowFormat = ROW_FORMAT) -> None:
-    """Make a batch true in one transaction. Committing it again changes nothing.
+    """Write a batch in one transaction. Committing it again changes nothing.
 
     Parameters
     ----------
     engine : Engine
         From :func:`riskwatch.store.engine.open_engine`.
     batch : Batch
-        What the runner collected.
+        Collected by the runner.
     row_format : RowFormat
-        Format of its rows, which is stored beside them.
+        Format of its rows, which is stored with them.
 
     Raises
     ------
     FencedError
         If another process took the lease: stop without writing.
     StoreError
-        If the batch is older than what is stored, does not add up, or the database refuses
-        it; nothing of it was written.
+        If the batch is older than the stored state, its counts do not add up, or the database
+        refuses it. Nothing was written.
     StoreUnavailableError
-        If the database went away. It may have committed; committing again finds out.
+        If the database is lost. The batch may be committed, and committing again is safe.
     """
     if not batch.counts.is_conserved():
         raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
-    with translate_errors(f"{batch.worker}: batch refused"), engine.begin() as conn:
+    what = f"{batch.worker}: batch refused"
+    with refusing_content(what), translate_errors(what), engine.begin() as conn:
         _write(conn, batch, row_format)
 
 
@@ -192,7 +193,7 @@ def _resume(conn: Connection, worker: str, epoch: int, row_format: RowFormat) ->
 def _write(conn: Connection, batch: Batch, row_format: RowFormat) -> None:
     w = batch.worker
     next_seq, next_journal = _fence(conn, batch)
-    # What was written by an earlier try of this batch is known by its place in the order.
+    # An earlier try may have written a part; its sequence numbers show which.
     outputs = [s for s in batch.outputs if s.seq >= next_seq]
     forwards = [f for f in batch.forwards if f.seq >= next_seq]
     journal = [e for e in batch.journal if e.seq >= next_journal]
@@ -223,14 +224,14 @@ def _write(conn: Connection, batch: Batch, row_format: RowFormat) -> None:
     seqs = [s.seq for s in outputs] + [f.seq for f in forwards]
     last_seq = max(seqs, default=next_seq - 1) + 1
     last_journal = max((e.seq + 1 for e in journal), default=next_journal)
-    standing = (c.read, c.applied, c.duplicate, c.rejected, batch.us, last_seq, last_journal)
-    upsert(conn, WORKER_PROGRESS, [(w, *standing, ENGINE, row_format.number)])
+    progress = (c.read, c.applied, c.duplicate, c.rejected, batch.us, last_seq, last_journal)
+    upsert(conn, WORKER_PROGRESS, [(w, *progress, ENGINE, row_format.number)])
 
 
 def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
-    """Hold the lease until the end of the transaction; returns (next output, next journal)."""
+    """Hold the lease until the end of the transaction; return (next output, next journal)."""
     hold_lease(conn, batch.worker, batch.epoch)
-    found = conn.execute(_STANDING, {"w": batch.worker}).one()
+    found = conn.execute(_PROGRESS, {"w": batch.worker}).one()
     if found.read is None:
         return FIRST, FIRST
     if batch.counts.read < found.read:
@@ -243,7 +244,7 @@ def _fence(conn: Connection, batch: Batch) -> tuple[int, int]:
 
 def _relay(conn: Connection, batch: Batch, next_seq: int) -> None:
     if batch.published_seq:
-        conn.execute(_SENT, {"w": batch.worker, "upto": batch.published_seq})
+        conn.execute(_DELETE_PUBLISHED, {"w": batch.worker, "upto": batch.published_seq})
     rows = [
         (batch.worker, r.seq, r.topic, r.key, r.value, r.ts, r.raw_key, headers_text(r.headers))
         for r in batch.outbox()

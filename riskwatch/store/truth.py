@@ -1,4 +1,4 @@
-"""Tables that a worker resumes from, and what it could not apply. Column comments give units."""
+"""Truth tables: what a worker resumes from, and the messages that it could not apply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEASE: Final = Table(
     Column("taken_at", UtcTime, nullable=False),
     Column("renewed_at", UtcTime, nullable=False),
 )
-"""Who may write for a worker. Its times are the only ones of the wall clock in the database."""
+"""Leases: which process may write for a worker. Their times are by wall clock."""
 
 STREAM_OFFSET: Final = Table(
     "stream_offset",
@@ -94,7 +94,7 @@ OUTBOX: Final = Table(
 )
 
 TICKS: Final = "tick"
-"""Stream that a tick is noted under, when a stage fails at one."""
+"""Stream name of the place of a tick at which a stage fails."""
 
 COMMITS: Final = "commit"
 """Stream that a batch of several inputs is noted under, when it cannot be stored; its position is
@@ -109,7 +109,7 @@ STAGE_FAULT: Final = Table(
     Column("crashes", Integer, nullable=False),
     Column("error", FreeText, nullable=False),
 )
-"""Places at which a stage raised: the worker stops, and stays down after the third time."""
+"""Places at which a stage raised. The worker stops, and stays down after the third time."""
 
 QUARANTINE: Final = Table(
     "quarantine",
@@ -120,7 +120,7 @@ QUARANTINE: Final = Table(
     Column("person", Text, primary_key=True),
     Column("reason", FreeText, nullable=False),
 )
-"""Who wants a message set aside unread; it takes two people."""
+"""Requests of people to quarantine a message; two people are required."""
 
 REPLAYED: Final = Table(
     "dead_letter_replayed",
@@ -130,4 +130,4 @@ REPLAYED: Final = Table(
     Column("position", BigInteger, primary_key=True),
     Column("person", Text, nullable=False),
 )
-"""Dead letters that were sent again."""
+"""Dead letters that were replayed, and by whom."""

@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and on Postgres."""
+"""Column types that behave alike on SQLite and Postgres, and the metadata of all tables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 
-# One metadata for all tables, with names for every constraint so that migrations can find them.
-
 METADATA: Final = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -34,12 +32,14 @@ _NUL = "\x00"
 
 
 def exact_text(value: Decimal) -> str:
-    """Digits of `value` without exponent or trailing zeros, so equal numbers are equal text.
+    """Return the digits of a decimal without exponent or trailing zeros.
+
+    Equal numbers have equal text.
 
     Raises
     ------
     ValueError
-        If it is not a finite decimal.
+        If `value` is not a finite decimal.
 
     Examples
     --------
@@ -55,12 +55,12 @@ def exact_text(value: Decimal) -> str:
 
 
 def time_text(value: datetime) -> str:
-    """UTC text of fixed width, whose order as text is the order in time.
+    """Return UTC text of fixed width; the order of texts is the order in time.
 
     Raises
     ------
     ValueError
-        If it has no time zone.
+        If `value` has no time zone.
 
     Examples
     --------
@@ -75,9 +75,9 @@ def time_text(value: datetime) -> str:
 
 
 def clean_text(text: str) -> str:
-    """`text` as both databases can hold it: NUL and lone surrogates become U+FFFD.
+    """Replace NUL and lone surrogates by U+FFFD, because the databases cannot store them.
 
-    Only free text (details, notes, titles) can hold either; names and ids cannot.
+    Only free text (details, notes, titles) can contain them; names and ids cannot.
 
     Examples
     --------
@@ -92,12 +92,12 @@ def clean_text(text: str) -> str:
 
 
 def dump_json(value: object) -> str:
-    """JSON with sorted keys; amounts are text, and NaN is refused.
+    """Encode JSON with sorted keys. Amounts become text, and NaN is refused.
 
     Raises
     ------
     ValueError
-        If it holds a number that is not finite.
+        If `value` contains a number that is not finite.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def dump_json(value: object) -> str:
 
 
 def stored_value(value: Any) -> Any:
-    """`value` as it comes back from a column: what no database can hold in text is replaced.
+    """Return a value as it is read back from a column, with cleaned text.
 
     Examples
     --------
@@ -148,18 +148,18 @@ class ExactDecimal(TypeDecorator[Decimal]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """NUMERIC or TEXT."""
+        """Return NUMERIC or TEXT."""
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        """Digits to store; a float is refused, for it was never exact."""
+        """Return the digits to store. A float is refused, because it is not exact."""
         if value is None:
             return None
         text = exact_text(value)
         return text if dialect.name == "sqlite" else Decimal(text)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        """Give the amount as it was."""
+        """Return the exact amount."""
         del dialect
         return None if value is None else canonical(Decimal(value))
 
@@ -171,20 +171,20 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """TIMESTAMPTZ or TEXT."""
+        """Return TIMESTAMPTZ or TEXT."""
         return dialect.type_descriptor(
             Text() if dialect.name == "sqlite" else DateTime(timezone=True)
         )
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Text on SQLite; a time without a zone is refused."""
+        """Return text on SQLite. A time without a zone is refused."""
         if value is None:
             return None
         text = time_text(value)
         return text if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Give the moment, in UTC."""
+        """Return the moment in UTC."""
         del dialect
         if value is None:
             return None
@@ -193,31 +193,31 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class FreeText(TypeDecorator[str]):
-    """Text that may hold anything a sender wrote."""
+    """Free text of a sender; characters that cannot be stored are replaced."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Text that both databases accept."""
+        """Return text that both databases accept."""
         del dialect
         return None if value is None else clean_text(value)
 
 
 class Json(TypeDecorator[Any]):
-    """JSON kept as the text it was written as (Postgres JSON, not JSONB, keeps the digits)."""
+    """JSON stored as text (on Postgres as JSON, not JSONB, which would change digits)."""
 
     impl = JSON
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """JSON or TEXT."""
+        """Return JSON or TEXT."""
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else JSON())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Text on SQLite; on Postgres the engine's own serializer is :func:`dump_json`."""
+        """Return text on SQLite. On Postgres the engine's serializer is :func:`dump_json`."""
         return dump_json(value) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Give lists, objects, text and numbers."""
+        """Return lists, dicts, text and numbers."""
         return json.loads(value) if dialect.name == "sqlite" else value

@@ -1,4 +1,4 @@
-"""One query of a user's own, with no way to write."""
+"""Runs a user's SQL query without any way to write."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Rows = list[tuple[Any, ...]]
 
 
 def run_user_query(conn: Connection, query: str, limit: int) -> tuple[list[str], Rows, bool]:
-    """Run one query that reads.
+    """Run one read-only query.
 
-    SQLite's authorizer refuses anything but reading. On Postgres the session is read-only and
-    the query goes by the extended protocol, which takes one statement: a query cannot end the
-    transaction and go on. (Functions that act are a matter of the role's privileges.)
+    On SQLite the authorizer refuses everything but reads. On Postgres the session is read-only,
+    and the query uses the extended protocol, which takes one statement, so it cannot end the
+    transaction and continue. (Privileges of the role limit functions with side effects.)
 
     Parameters
     ----------
@@ -26,31 +26,31 @@ def run_user_query(conn: Connection, query: str, limit: int) -> tuple[list[str],
     query : str
         One SQL statement.
     limit : int
-        Most rows to fetch.
+        Largest number of rows to fetch.
 
     Returns
     -------
     tuple
-        Names of the columns, the rows, and whether there were more.
+        Names of the columns, the rows, and whether there are more rows.
 
     Raises
     ------
     StoreError
-        If the database refuses it, or it answers nothing.
+        If the database refuses the statement, or the statement is not a query.
     """
-    drivers_own = conn.engine.dialect.loaded_dbapi.Error
+    driver_error = conn.engine.dialect.loaded_dbapi.Error
     cursor: Any = conn.connection.cursor()
-    how = {"binary": True} if conn.dialect.name == "postgresql" else {}
+    options = {"binary": True} if conn.dialect.name == "postgresql" else {}
     try:
-        cursor.execute(query, **how)
+        cursor.execute(query, **options)
         if cursor.description is None:
             raise StoreError("this statement answers nothing; `riskwatch sql` takes a query")
         names = [column[0] for column in cursor.description]
         rows = cursor.fetchmany(limit + 1)
-    except drivers_own as error:
-        said = str(error).strip().splitlines()[0]
-        hint = "; `riskwatch sql` only reads" if said == "not authorized" else ""
-        raise StoreError(f"the query was refused: {said}{hint}") from error
+    except driver_error as error:
+        message = str(error).strip().splitlines()[0]
+        hint = "; `riskwatch sql` only reads" if message == "not authorized" else ""
+        raise StoreError(f"the query was refused: {message}{hint}") from error
     finally:
         cursor.close()
     return names, [tuple(row) for row in rows[:limit]], len(rows) > limit

@@ -1,8 +1,8 @@
-"""Many rows into one table, fast: each statement is compiled once per database engine.
+"""Writes many rows into one table, with statements that are compiled once per dialect.
 
-Rows are tuples in the order of the table's columns. SQLAlchemy builds the statement and says
-how each type is bound; the driver's own ``executemany`` does the rest. Going through
-``Connection.execute`` with dictionaries costs several times as much per row.
+Rows are tuples in the order of the table's columns. SQLAlchemy compiles the statement and binds
+the types, and the driver's ``executemany`` runs it. ``Connection.execute`` with dictionaries
+costs several times as much per row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CACHED: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """SQL with positional parameters, and what to do to which of them first."""
+    """SQL with positional parameters, and the functions that bind some of them."""
 
     sql: str
     binders: tuple[tuple[int, Callable[[Any], Any]], ...]
@@ -45,19 +45,19 @@ class _Statement:
 
 
 def upsert(conn: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows, replacing those with the same primary key. One row per key, please."""
+    """Insert rows, replacing those with the same primary key. Pass one row per key."""
     if rows:
         _statement(table, "upsert", conn.dialect).run(conn, rows)
 
 
 def append(conn: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows, leaving those that are already there as they are."""
+    """Insert rows; rows that exist already stay unchanged."""
     if rows:
         _statement(table, "append", conn.dialect).run(conn, rows)
 
 
 def add(conn: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows; one that is there already is an error."""
+    """Insert rows; a row that exists already is an error."""
     if rows:
         _statement(table, "add", conn.dialect).run(conn, rows)
 
@@ -69,7 +69,7 @@ def remove(conn: Connection, table: Table, keys: Sequence[Row]) -> None:
 
 
 def insert_into(table: Table, dialect: Dialect) -> Any:
-    """Insert into `table`, in a form that can say what happens to rows that are there already."""
+    """Return an insert into `table` in the dialect's form, which supports ON CONFLICT."""
     return (sqlite if dialect.name == "sqlite" else postgresql).insert(table)
 
 

@@ -1,1 +1,1 @@
-"""The stream worker: partitions, leases, standby, crash handling, mirror, metrics and health."""
+"""The stream workers: partitions, leases, standby, crash handling, mirror, metrics and health."""

@@ -1,4 +1,4 @@
-"""The crash book: a stage that raises stops the worker, and the third time it stays down."""
+"""Crash handling: it counts crashes of stages, and stops a worker after three at one place."""
 
 from __future__ import annotations
 
@@ -25,51 +25,48 @@ if TYPE_CHECKING:
     from riskwatch.engine.runner import Runner
 
 
-# Telling the world that a worker stays down, once for each fault, and that it went on.
-#
-# What is told goes the way of all outputs: one transaction, the outbox, the topics. Whether it was
-# told already is read off the alert itself, so that neither a restart nor a crash at any moment
-# tells it twice, or forgets it.
-
-
 class FaultReporter:
-    """Speaks for workers that stay down.
+    """Reports once per fault that a worker stays down, and that it recovered.
+
+    A report takes the path of all outputs: one transaction, the outbox, the topics. The open
+    alert in the database shows whether a fault was reported. A restart or a crash at any moment
+    therefore neither repeats nor loses a report.
 
     Parameters
     ----------
     engine : Engine
         The database.
-    retry : Patience
-        How it is waited for.
+    retry : Retry
+        How calls to the database are retried.
     """
 
-    def __init__(self, engine: Engine, patience: Retry) -> None:
+    def __init__(self, engine: Engine, retry: Retry) -> None:
         self._engine = engine
-        self._retry = patience
-        self._told: dict[str, str | None] = {}
+        self._retry = retry
+        self._reported: dict[str, str | None] = {}
 
     def load(self, worker: str) -> None:
-        """Look up what was told of a worker before it began."""
-        self._told[worker] = self._retry.ask_store(
+        """Load the open fault alert of a worker. Called before the worker begins."""
+        self._reported[worker] = self._retry.ask_store(
             "alert", lambda: faults.open_alert_id(self._engine, fault_alert_key(worker))
         )
 
     def report_down(self, runner: Runner, fault: faults.Fault, us: int) -> None:
-        """Tell that a worker stays down, unless that was told.
+        """Report that a worker stays down, unless this fault was reported already.
 
         Parameters
         ----------
         runner : Runner
-            Of that worker; nothing may wait in it.
+            Runner of that worker; its batch must be empty.
         fault : Fault
-            Where it stays down.
+            The place of the fault, and its error.
         us : int
             The time, microseconds.
         """
         worker = runner.worker
-        # The event time reached stays the same while it is down, and so does the id.
+        # The event time does not change while the worker is down, and so neither does the id.
         cause = f"fault/{worker}/{fault.stream}/{fault.position}/{runner.us}"
-        told = StageFaulted(
+        faulted = StageFaulted(
             id=output_id(cause, "StageFaulted", worker),
             cause_id=cause,
             ts=moment(us),
@@ -80,19 +77,19 @@ class FaultReporter:
             error=fault.error,
             counterparties=owned_counterparties(runner.pipeline),
         )
-        if told.id == self._told.get(worker):
+        if faulted.id == self._reported.get(worker):
             return
-        runner.emit([told])
-        if told.counterparties:
-            runner.emit([PartitionFault(us, worker, told.id, told.counterparties)])
+        runner.emit([faulted])
+        if faulted.counterparties:
+            runner.emit([PartitionFault(us, worker, faulted.id, faulted.counterparties)])
         runner.commit([])
-        runner.commit([])  # says that it is published: nothing else may be committed for long
-        self._told[worker] = told.id
+        runner.commit([])  # records the publication: the next commit may be far away
+        self._reported[worker] = faulted.id
 
     def report_recovered(self, runner: Runner, us: int) -> None:
-        """Tell, with the batch in the making, that a worker went on, if it was said to be down."""
+        """Report with the present batch that a worker recovered, if it was reported as down."""
         worker = runner.worker
-        fault = self._told.get(worker)
+        fault = self._reported.get(worker)
         if fault is None:
             return
         key = fault_alert_key(worker)
@@ -110,68 +107,68 @@ class FaultReporter:
         )
         if owned_counterparties(runner.pipeline):
             runner.emit([PartitionFault(us, worker, fault, [])])
-        self._told[worker] = None
+        self._reported[worker] = None
 
 
 def owned_counterparties(pipeline: Pipeline) -> list[str]:
-    """Counterparties whose holdings the stages of a worker keep, sorted."""
-    kept = [slot.state.parties for slot in pipeline.slots if isinstance(slot.state, LedgerState)]
-    return sorted({name for parties in kept for name in parties})
+    """Return the counterparties whose holdings the ledger stages of a worker have, sorted."""
+    held = [slot.state.parties for slot in pipeline.slots if isinstance(slot.state, LedgerState)]
+    return sorted({name for parties in held for name in parties})
 
 
 MAX_CRASHES: Final = 3
-"""Crashes at one place after which it is not tried again."""
+"""Number of crashes at one place after which the worker does not retry."""
 T = TypeVar("T")
 
 log = structlog.get_logger("riskwatch.crashes")
 
 
 class CrashTracker:
-    """Counts crashes per worker and place in SQL, and looks up what people set aside.
+    """Counts crashes per worker and place in SQL, and looks up quarantined messages.
 
     Parameters
     ----------
     engine : Engine
         The database.
-    retry : Patience
-        How it is waited for.
+    retry : Retry
+        How calls to the database are retried.
     """
 
-    def __init__(self, engine: Engine, patience: Retry) -> None:
+    def __init__(self, engine: Engine, retry: Retry) -> None:
         self._engine = engine
-        self._retry = patience
-        self._aside: dict[str, dict[faults.FaultPlace, str]] = {}
+        self._retry = retry
+        self._quarantined: dict[str, dict[faults.FaultPlace, str]] = {}
         self._open: dict[str, list[faults.Fault]] = {}
         self._known: dict[str, bool] = {}
         self._skipped: dict[str, int] = {}
-        self._herald = FaultReporter(engine, patience)
-        self._silent = False
+        self._fault_reporter = FaultReporter(engine, retry)
+        self._store_is_down = False
 
     def current_fault(self, runner: Runner) -> faults.Fault | None:
-        """Where a worker must stay down, if it must; called when it begins, and now and then."""
+        """Return the fault at which a worker must stay down, or ``None``. Called repeatedly."""
         name = runner.worker
-        self._aside[name] = self._wait(lambda: faults.quarantines(self._engine, name))
+        self._quarantined[name] = self._wait(lambda: faults.quarantines(self._engine, name))
         self._skipped[name] = self._wait(lambda: faults.skipped_ticks(self._engine, name))
         found = self._wait(lambda: faults.faults(self._engine, name))
         self._open[name] = found
         self._known[name] = bool(found)
         for fault in found:
             place = (fault.stream, fault.position)
-            if fault.crashes >= MAX_CRASHES and place not in self._aside[name]:
+            if fault.crashes >= MAX_CRASHES and place not in self._quarantined[name]:
                 return fault
         return None
 
     def begin(self, runner: Runner) -> None:
-        """Take note of what was told of a worker before it began."""
-        self._herald.load(runner.worker)
+        """Load the open fault alert of a worker. Called before the worker begins."""
+        self._fault_reporter.load(runner.worker)
 
     def report_fault(self, runner: Runner, fault: faults.Fault, us: int) -> None:
-        """Tell the world that a worker stays down; `us` is the time. Once for each fault."""
-        self._herald.report_down(runner, fault, us)
+        """Report once per fault that a worker stays down. `us` is the time, microseconds."""
+        self._fault_reporter.report_down(runner, fault, us)
 
     def quarantine_reason(self, worker: str, place: faults.FaultPlace) -> str | None:
-        """Who set a message aside and why; ``None`` if nobody did."""
-        return self._aside.get(worker, {}).get(place)
+        """Return who quarantined a message and why; ``None`` if it is not quarantined."""
+        return self._quarantined.get(worker, {}).get(place)
 
     def tick_place(self, worker: str) -> faults.FaultPlace:
         """Place of the next tick: how many were skipped before it, so that each is skipped once."""
@@ -186,24 +183,24 @@ class CrashTracker:
         return any(fault.stream == COMMITS for fault in self._open.get(worker, ()))
 
     def record_crash(self, worker: str, place: faults.FaultPlace, error: str) -> int:
-        """Count a crash; returns how many there were at that place."""
+        """Count a crash, and return the number of crashes at that place."""
         return self._wait(lambda: faults.record_crash(self._engine, worker, place, error))
 
     def record_passage(
         self, runner: Runner, offsets: Mapping[str, int], us: int, *, ticked: bool
     ) -> None:
-        """Take note of crashes that a worker gets beyond with the batch in the making.
+        """Record which places of crashes a worker passes with the present batch.
 
         Parameters
         ----------
         runner : Runner
-            Of that worker; the batch has something in it.
+            Runner of that worker; its batch must not be empty.
         offsets : mapping
             New offsets of its streams.
         us : int
             The time, microseconds.
         ticked : bool
-            Whether a tick went well since it began.
+            Whether a tick succeeded since the worker began.
         """
         name = runner.worker
         self._open[name] = [
@@ -212,7 +209,7 @@ class CrashTracker:
             if not self._is_passed(runner, f, offsets, ticked=ticked)
         ]
         if not self._open[name]:
-            self._herald.report_recovered(runner, us)
+            self._fault_reporter.report_recovered(runner, us)
 
     def _is_passed(
         self, runner: Runner, fault: faults.Fault, offsets: Mapping[str, int], *, ticked: bool
@@ -225,23 +222,23 @@ class CrashTracker:
         return offsets.get(fault.stream, 0) > fault.position
 
     def clear_passed(self, worker: str) -> None:
-        """Forget crashes that a worker got beyond, once that is true."""
+        """Delete the crash counts of a worker that passed them. Called after the commit."""
         if self._known.get(worker) and not self._open[worker]:
             self._wait(lambda: faults.clear_crashes(self._engine, worker))
             self._known[worker] = False
 
     def renew(self, worker: str, epoch: int) -> None:
-        """Keep the lease of a worker that has nothing to commit."""
+        """Renew the lease of a worker that has nothing to commit."""
         self._wait(lambda: lease.renew_lease(self._engine, worker, epoch))
 
     def release(self, worker: str, epoch: int) -> None:
-        """Give a lease back; without an answer it runs out by itself, like all others then."""
-        if self._silent:
+        """Release a lease. If the database is down, this lease and all later ones expire."""
+        if self._store_is_down:
             return
         try:
             lease.release_lease(self._engine, worker, epoch)
         except StoreUnavailableError as error:
-            self._silent = True
+            self._store_is_down = True
             log.warning("leases not given back, they run out", worker=worker, error=str(error))
 
     def _wait(self, act: Callable[[], T]) -> T:
@@ -249,7 +246,7 @@ class CrashTracker:
 
 
 def stop_reason(fault: faults.Fault) -> str:
-    """Say why a worker stays down, and what ends it."""
+    """Return why a worker stays down, and what ends it."""
     end = "another build goes on (riskwatch dlq retry)"
     if fault.stream == TICKS:
         end += ", or two people skip the tick (riskwatch dlq quarantine)"

@@ -1,6 +1,6 @@
-"""Health and metrics over HTTP: ``/live``, ``/ready`` and ``/metrics``, from a thread of its own.
+"""The HTTP server of a worker: ``/live``, ``/ready`` and ``/metrics``, in its own threads.
 
-``/live`` asks whether the process should go on, ``/ready`` whether it does its work now; each is
+``/live`` shows whether the process should continue, ``/ready`` whether it works now. Each answers
 200 with ``ok``, or 503 with the reason in one line.
 """
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 VARIABLE: Final = "RISKWATCH_HTTP"
 REQUEST_S: Final = 5.0
-"""Most seconds that one client may take, however it spreads its bytes."""
+"""Longest time for one client, seconds, however slowly it sends its bytes."""
 MAX_CLIENTS: Final = 32
-"""Most clients at a time; more are hung up on."""
+"""Most clients at a time. The server closes the connections of more."""
 _POLL_S: Final = 0.1
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -38,12 +38,12 @@ log = structlog.get_logger("riskwatch.health")
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``host:port``; IPv6 hosts stand in brackets.
+    """Return host and port of ``host:port``. IPv6 hosts stand in brackets.
 
     Raises
     ------
     ConfigError
-        If it is none.
+        If `address` is not of this form.
 
     Examples
     --------
@@ -57,22 +57,22 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 class HealthServer:
-    """Answers on an address until it is closed.
+    """Serves health and metrics on an address until it is closed.
 
     Parameters
     ----------
     address : str
-        ``host:port``; port 0 takes any that is free.
+        ``host:port``; port 0 takes any free port.
     registry : CollectorRegistry
-        What ``/metrics`` shows.
+        The metrics that ``/metrics`` shows.
     live, ready : callable
-        Say what is wrong, in one line, or ``None``. Called from threads of the server; an
-        exception counts as something wrong.
+        Return what is wrong in one line, or ``None``. The server calls them from its threads.
+        An exception counts as something wrong.
 
     Raises
     ------
     ConfigError
-        If the address is none, or cannot be listened on.
+        If the address is not valid, or the server cannot listen on it.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class HealthServer:
             family, _, _, _, where = found[0]
             self._server = _Server(family, where, registry, {"/live": live, "/ready": ready})
         except OSError as error:
-            wanted = f"an address to listen on ({error.strerror})"
-            raise ConfigError("environment", VARIABLE, wanted, address) from error
+            expected = f"an address to listen on ({error.strerror})"
+            raise ConfigError("environment", VARIABLE, expected, address) from error
         self.port: int = self._server.server_address[1]
         self._thread = Thread(
             target=self._server.serve_forever, args=(_POLL_S,), name="health", daemon=True
@@ -103,7 +103,7 @@ class HealthServer:
 
 
 class _Server(ThreadingHTTPServer):
-    """Threads are bounded in number and in time."""
+    """A threading server with a limit on the number of clients and on the time of each."""
 
     daemon_threads = True
     request_queue_size = MAX_CLIENTS
@@ -123,11 +123,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(where, _Handler)
 
     def server_bind(self) -> None:
-        """Bind, without asking a name server who we are, as the standard library does."""
+        """Bind without a reverse look-up of the host name, which the standard library makes."""
         TCPServer.server_bind(self)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is room for one more."""
+        """Whether there is room for one more client."""
         del client_address
         with self._lock:
             if len(self._since) >= MAX_CLIENTS:
@@ -136,7 +136,7 @@ class _Server(ThreadingHTTPServer):
             return True
 
     def service_actions(self) -> None:
-        """Hang up on whoever takes too long."""
+        """Close the connections of clients that take too long."""
         before = time.monotonic() - REQUEST_S
         with self._lock:
             slow = [request for request, since in self._since.items() if since < before]
@@ -144,18 +144,18 @@ class _Server(ThreadingHTTPServer):
             _hang_up(request)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget a client that is served."""
+        """Remove a client whose request is finished."""
         with self._lock:
             self._since.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that went away: nobody is served any worse for it."""
+        """Ignore errors of clients that went away; they do not affect other clients."""
         del request, client_address
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles one request."""
 
     server: _Server
     timeout = REQUEST_S
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send the answer to a GET request."""
         path = self.path.partition("?")[0]
         if path == "/metrics":
             self._metrics()
@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, "there are /live, /ready and /metrics")
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: requests come every few seconds, for ever."""
+        """Log nothing, because requests come every few seconds."""
 
     def _wrong(self, path: str) -> str | None:
         try:

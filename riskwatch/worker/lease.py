@@ -1,8 +1,8 @@
-"""Keeps the lease of a leader from a thread of its own, however long a batch takes.
+"""The lease of a leader: how a process waits for it and renews it.
 
-A leader that waits for a slow server is still the leader: were its lease to run out, the next
-one would wait just the same. One that has not come to the end of a turn for very long is given
-up, for then nobody would decide anything.
+A thread renews the lease, however long a batch takes. A leader that waits for a slow server stays
+the leader, because its successor would wait for the same server. A leader that finishes no
+iteration for a very long time loses its lease, because otherwise nothing would be decided.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from riskwatch.engine.retry import Retry
 
 
-# Who holds a lease, by a name from which its neighbours can tell that it is dead.
+# The name of a holder shows other processes of the same machine whether the holder is dead.
 
 
 def process_holder() -> str:
-    """Host, process, and where its number counts: ``host/pid/namespace``."""
+    """Return the name of this process as a lease holder: ``host/pid/namespace``."""
     return f"{socket.gethostname()}/{os.getpid()}/{_namespace()}"
 
 
 def is_dead(holder: str) -> bool:
-    """Whether a holder was a process of this very machine, and is no more.
+    """Whether a holder was a process of this machine and has ended.
 
-    Of any other it cannot be told: its lease has to run out. A number that was given to another
-    process since passes for alive, which is the safe side.
+    The state of any other holder is unknown; its lease must expire. A process number that was
+    given to another process since counts as alive, which is the safe choice.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def is_dead(holder: str) -> bool:
 
 
 def _namespace() -> str:
-    """Name the space in which process numbers count; processes in containers have their own."""
+    """Return the name of the process namespace. Processes in containers have their own."""
     try:
         return Path("/proc/self/ns/pid").readlink().name
     except OSError:
@@ -68,10 +68,10 @@ def _namespace() -> str:
 
 
 MAX_STEP_LEASES: Final = 12
-"""Lease times that one turn may take before the lease is left to run out."""
+"""Longest duration of one iteration, in lease times. After it, the lease is left to expire."""
 
 STANDBY_S: Final = 0.5
-"""How often a process that stands by asks for the lease."""
+"""Interval at which a standby process asks for the lease, seconds."""
 
 log = structlog.get_logger("riskwatch.keeper")
 
@@ -79,65 +79,65 @@ log = structlog.get_logger("riskwatch.keeper")
 def wait_for_lease(
     engine: Engine,
     worker: str,
-    own: str,
+    holder: str,
     lease_s: float,
-    patience: Retry,
-    stands_by: Callable[[str], None],
+    retry: Retry,
+    on_standby: Callable[[str], None],
 ) -> None:
     """Wait until this process holds the lease of a worker.
 
-    A holder that was a process of this machine and is no more is not waited for.
+    It takes the lease at once from a holder that was a process of this machine and has ended.
 
     Parameters
     ----------
     engine : Engine
         The database.
     worker : str
-        Whose lease.
-    own : str
-        Name of this process, as of :func:`riskwatch.worker.lease.process_holder`.
+        Name of the worker whose lease it is.
+    holder : str
+        Name of this process; see :func:`process_holder`.
     lease_s : float
-        After how long a silent lease is free.
-    patience : Patience
-        How the database is waited for.
-    stands_by : callable
-        Told again and again who leads, for as long as that is another.
+        Time after the last renewal at which a lease is free, seconds.
+    retry : Retry
+        How calls to the database are retried.
+    on_standby : callable
+        Called repeatedly with the name of the leader, while another process leads.
 
     Raises
     ------
     StoppedError
         If the process is asked to stop meanwhile.
     """
-    told, dead = "", None
-    while not patience.ask_store(
-        "lease", partial(lease.claim_lease, engine, worker, own, lease_s, instead_of=dead)
+    leader, dead = "", None
+    while not retry.ask_store(
+        "lease", partial(lease.claim_lease, engine, worker, holder, lease_s, instead_of=dead)
     ):
-        found = patience.ask_store("lease", partial(lease.lease_state, engine, worker))
+        found = retry.ask_store("lease", partial(lease.lease_state, engine, worker))
         if found is not None and is_dead(found.holder):
             log.info("takes over from the dead", leader=found.holder, epoch=found.epoch)
             dead = found.holder
             continue
-        if found is not None and found.holder != told:
-            told = found.holder
-            log.info("stands by", leader=told, epoch=found.epoch)
-        stands_by(told)
-        patience.pause(STANDBY_S, "lease")
-    log.info("leads", worker=worker, holder=own)
+        if found is not None and found.holder != leader:
+            leader = found.holder
+            log.info("stands by", leader=leader, epoch=found.epoch)
+        on_standby(leader)
+        retry.pause(STANDBY_S, "lease")
+    log.info("leads", worker=worker, holder=holder)
 
 
 class LeaseRenewer:
-    """Renews a lease.
+    """Renews a lease from a thread of its own.
 
     Parameters
     ----------
     engine : Engine
-        The database; the keeper has a connection of its own.
+        The database. The renewer uses a connection of its own.
     worker : str
-        Whose lease.
+        Name of the worker whose lease it is.
     lease_s : float
-        After how long a silent lease is free.
+        Time after the last renewal at which a lease is free, seconds.
     epoch : callable
-        Epoch of the lease that is held now, 0 for none.
+        Returns the epoch of the lease that is held now, or 0 without a lease.
     """
 
     def __init__(
@@ -148,20 +148,20 @@ class LeaseRenewer:
         self._lease_s = lease_s
         self._epoch = epoch
         self._done = Event()
-        self._turned = time.monotonic()
+        self._progress_s = time.monotonic()
         self._thread = Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
-        """Begin to keep it."""
-        self._turned = time.monotonic()
+        """Start the thread."""
+        self._progress_s = time.monotonic()
         self._thread.start()
 
     def mark_progress(self) -> None:
-        """Say that a turn came to its end."""
-        self._turned = time.monotonic()
+        """Record that an iteration ended."""
+        self._progress_s = time.monotonic()
 
     def close(self) -> None:
-        """Stop; the lease is not given back by this."""
+        """Stop the thread. This does not release the lease."""
         self._done.set()
         if self._thread.is_alive():
             self._thread.join(self._lease_s)
@@ -171,13 +171,13 @@ class LeaseRenewer:
             epoch = self._epoch()
             if not epoch:
                 continue
-            if time.monotonic() - self._turned > MAX_STEP_LEASES * self._lease_s:
+            if time.monotonic() - self._progress_s > MAX_STEP_LEASES * self._lease_s:
                 log.error("lease left to run out: one turn takes too long", worker=self._worker)
                 return
             try:
                 lease.renew_lease(self._engine, self._worker, epoch)
             except FencedError as error:
-                # The working thread learns it from its own commit, and ends the process.
+                # The commit of the working thread fails for the same reason and ends the process.
                 log.warning("lease lost", worker=self._worker, error=str(error))
                 return
             except StoreUnavailableError as error:

@@ -1,4 +1,4 @@
-"""Logs go to stderr: one line per event, for people on a terminal, JSON otherwise."""
+"""Logging to stderr, one line per event: readable text on a terminal, JSON otherwise."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def configure_logging(level: LogLevel = "info", form: LogFormat = "auto") -> Non
     Parameters
     ----------
     level : {"debug", "info", "warning", "error"}
-        Least level that is written. Batches are at ``debug``.
+        Lowest level that is written. Batches are logged at ``debug``.
     form : {"auto", "console", "json"}
-        ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
+        Form of the lines. ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
     """
     console = sys.stderr.isatty() if form == "auto" else form == "console"
     processors: list[structlog.typing.Processor] = [
@@ -55,7 +55,7 @@ def configure_logging(level: LogLevel = "info", form: LogFormat = "auto") -> Non
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        # Whatever stderr is when a line is written: a thread may outlive the one of now.
+        # Look stderr up for each line: a thread may outlive the present stream.
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
@@ -63,9 +63,9 @@ def configure_logging(level: LogLevel = "info", form: LogFormat = "auto") -> Non
 
 
 def without_secrets(logger: object, name: str, line: EventDict) -> EventDict:
-    """Take secrets out of every text of a line, whoever put them there."""
+    """Remove secrets from every text of a line."""
     del logger, name
-    # What is under exc_info is no text yet: the console's renderer makes it, by _traceback.
+    # exc_info is not text yet; the console renderer converts it with _traceback.
     return {key: v if key == "exc_info" else _hidden(v) for key, v in line.items()}
 
 
@@ -82,12 +82,12 @@ def _hidden(value: Any) -> Any:
 
 
 def _traceback(sio: TextIO, exc_info: ExcInfo) -> None:
-    structlog.dev.plain_traceback(kept := StringIO(), exc_info)
-    sio.write(redact_secrets(kept.getvalue()))
+    structlog.dev.plain_traceback(text := StringIO(), exc_info)
+    sio.write(redact_secrets(text.getvalue()))
 
 
 class _Bridge(logging.Handler):
-    """Hands what libraries log to structlog, so that there is one kind of line."""
+    """Passes log records of libraries to structlog, so that all lines have one form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger(record.name)
@@ -96,12 +96,12 @@ class _Bridge(logging.Handler):
 
 
 def _bridge(level: int) -> None:
-    """Take what libraries say from warnings on; below that they talk to themselves."""
+    """Log warnings and errors of libraries, and drop their lower levels."""
     root = logging.getLogger()
     for handler in root.handlers:
         if isinstance(handler, _Bridge):
             root.removeHandler(handler)
     root.addHandler(_Bridge(max(level, logging.WARNING)))
     for name in ("kafka", "aiokafka"):
-        # While a broker is away they write several lines a second; we say it once, and count.
+        # Without a broker they write several lines a second; riskwatch logs it once and counts.
         logging.getLogger(name).setLevel(logging.CRITICAL)

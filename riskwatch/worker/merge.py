@@ -1,9 +1,9 @@
-"""The partitions of one worker, merged by event time as far as it can be known.
+"""The merge of the partitions of one worker by event time.
 
-A record is handed out once no other partition can still bring an earlier one: each has a record
-waiting, or is read to its end. So a backlog is worked off in the order in which things happened,
-whatever order the broker answers in; and live, where every partition is at its end, nothing
-waits for anything. Within a partition the order is the broker's.
+A record is taken once no other partition can bring an earlier one: each other partition has a
+record waiting, or is read to its end. A backlog is therefore processed in the order of event time,
+whatever the order of the broker's answers. In live operation every partition is at its end, and
+no record waits. Within a partition, the broker's order holds.
 """
 
 from __future__ import annotations
@@ -33,13 +33,11 @@ if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
 
-# The messages of a partition: how one is decoded, and why one is refused in its place.
-
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class InboundMessage(NamedTuple):
-    """A message as the broker has it; `arrived_us` by the broker's clock, microseconds."""
+    """A message as the broker has it. `arrived_us` is the broker's time, microseconds."""
 
     offset: int
     arrived_us: int
@@ -49,7 +47,7 @@ class InboundMessage(NamedTuple):
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Partition that a key belongs in, by the default of Kafka's own producers (murmur2).
+    """Return the partition of a key, by the default of Kafka's own producers (murmur2).
 
     Examples
     --------
@@ -65,15 +63,16 @@ class PartitionDecoder:
     Parameters
     ----------
     stream : str
-        ``topic/partition``, plain.
+        Name of the stream, ``topic/partition``, without a topic prefix.
     partitions : int
-        How many the topic has. Where there are several, each message must be where its key
-        belongs: one counterparty in two partitions would be two halves of its holdings.
+        Number of partitions of the topic. With more than one, each message must be in the
+        partition of its key, because one counterparty in two partitions would have its holdings
+        split.
 
     Attributes
     ----------
     decode : callable
-        Bytes to what they say, or why they say nothing; never raises.
+        Converts bytes to an event or reading, or to a refusal; never raises.
     """
 
     def __init__(self, stream: str, partitions: int) -> None:
@@ -87,39 +86,39 @@ class PartitionDecoder:
         )
 
     def refusal(self, event: WireEvent, key: bytes | None, arrived_us: int) -> Refusal | None:
-        """Why an event may not be in this partition at this time; ``None`` if it may.
+        """Return why an event is refused in this partition at this time; ``None`` if it is not.
 
-        An event that is ahead of the broker's clock must not hold its partition up until then.
+        An event that is ahead of the broker's clock must not block its partition until its time.
         """
         return self._misplaced(event, key) or refuse_future(event, arrived_us)
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
-        """Whether a message's key is not its event's, or belongs in another partition."""
+        """Refuse a message whose key is not that of its event or is in another partition."""
         if self._partitions == 1:
             return None
-        wanted = key_of(event)
-        if key is None or key != wanted.encode():
+        expected = key_of(event)
+        if key is None or key != expected.encode():
             return refuse(
                 RejectReason.KEY_MISMATCH,
-                f"the key must be {excerpt(wanted)}, was {excerpt(key)}",
+                f"the key must be {excerpt(expected)}, was {excerpt(key)}",
             )
-        home = self._homes.get(wanted)
-        if home is None:
+        is_home = self._homes.get(expected)
+        if is_home is None:
             if len(self._homes) >= _HOMES:
                 self._homes.clear()
-            home = partition_of(key, self._partitions) == self._partition
-            self._homes[wanted] = home
-        if home:
+            is_home = partition_of(key, self._partitions) == self._partition
+            self._homes[expected] = is_home
+        if is_home:
             return None
         return refuse(
             RejectReason.KEY_MISMATCH,
-            f"key {excerpt(wanted)} belongs in partition {partition_of(key, self._partitions)} of "
-            f"{self._partitions}, was in {self._partition}: partition by murmur2",
+            f"key {excerpt(expected)} belongs in partition {partition_of(key, self._partitions)} "
+            f"of {self._partitions}, was in {self._partition}: partition by murmur2",
         )
 
 
 def _decode_reading(raw: bytes) -> LedgerMessage | Refusal:
-    """Decode a reading of another worker."""
+    """Decode a reading that another worker sent."""
     try:
         fact = decode_internal(raw)
     except ValueError as error:
@@ -130,28 +129,28 @@ def _decode_reading(raw: bytes) -> LedgerMessage | Refusal:
 
 
 _HOMES = 100_000
-"""Keys whose partition is remembered."""
+"""Number of keys whose partition is cached."""
 
 
 @dataclass(slots=True)
 class PartitionCursor:
-    """One partition.
+    """The offsets of one partition, and its records that wait to be taken.
 
     Attributes
     ----------
     identity : str
-        What makes it this partition and no other of its name.
+        Identity of the partition; another partition of the same name has another identity.
     fetched : int
-        Offset behind the last record that came in.
+        Offset behind the last record that was fetched.
     taken : int
-        Offset behind the last record that was handed out, and behind those without a record (ends
-        of transactions) that followed it.
+        Offset behind the last record that was taken, and behind the offsets without a record
+        (ends of transactions) that follow it.
     records : int
-        Records handed out since the beginning of time.
+        Number of records taken since the partition began.
     end : int
         Offset behind the last record that the broker is known to have.
-    waiting : deque of Record
-        In between.
+    waiting : deque of InputRecord
+        Records that were fetched and not taken.
     """
 
     identity: str
@@ -163,103 +162,103 @@ class PartitionCursor:
 
     @property
     def behind(self) -> bool:
-        """Whether the broker has records that did not come in yet."""
+        """Whether the broker has records that were not fetched yet."""
         return self.fetched < self.end
 
     def skip_gap(self) -> None:
-        """Leave offsets without a record behind, once nothing before them waits."""
+        """Move `taken` beyond offsets without a record, if no record waits before them."""
         if not self.waiting:
             self.taken = max(self.taken, self.fetched)
 
 
 class EventTimeMerge:
-    """Reads messages per partition into records, and hands them out in order of event time.
+    """Decodes messages per partition into records, and returns them in order of event time.
 
     Parameters
     ----------
-    lanes : dict of str to Lane
-        Partitions by the name of their stream, ``topic/partition``.
-    inbound : mapping of str to Inbound
-        How the messages of each are decoded and checked.
+    cursors : dict of str to PartitionCursor
+        Cursors by the name of the stream, ``topic/partition``.
+    decoders : mapping of str to PartitionDecoder
+        Decoders by the name of the stream.
     """
 
     def __init__(
-        self, lanes: dict[str, PartitionCursor], inbound: Mapping[str, PartitionDecoder]
+        self, cursors: dict[str, PartitionCursor], decoders: Mapping[str, PartitionDecoder]
     ) -> None:
-        self._lanes = dict(sorted(lanes.items()))
-        self._inbound = inbound
-        self._told: dict[str, int] = {name: lane.taken for name, lane in self._lanes.items()}
+        self._cursors = dict(sorted(cursors.items()))
+        self._decoders = decoders
+        self._reported: dict[str, int] = {name: c.taken for name, c in self._cursors.items()}
 
     def __len__(self) -> int:
-        return sum(len(lane.waiting) for lane in self._lanes.values())
+        return sum(len(cursor.waiting) for cursor in self._cursors.values())
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Names of the partitions."""
-        return tuple(self._lanes)
+        return tuple(self._cursors)
 
     def cursor(self, stream: str) -> PartitionCursor:
-        """Look at one partition."""
-        return self._lanes[stream]
+        """Return the cursor of one partition."""
+        return self._cursors[stream]
 
     def put(
         self, stream: str, messages: Sequence[InboundMessage], next_offset: int
     ) -> list[InputRecord]:
-        """Decode and check what a fetch brought; returns the records that it made of them.
+        """Decode and check the messages of a fetch, and return the records made of them.
 
-        This is the one place where a message of the broker becomes a record: what is wrong with
-        it, or with its place, is said in the record, and nobody asks again.
+        Only this method makes a record of a message of the broker. The record holds the refusal
+        of a message that is wrong or misplaced, and no later step checks it again.
 
         Parameters
         ----------
         stream : str
-            Which partition.
-        messages : sequence of Message
-            In the order of their offsets; offsets that hold no message may be missing.
+            Name of the partition's stream.
+        messages : sequence of InboundMessage
+            The messages, in the order of their offsets. Offsets without a message may be missing.
         next_offset : int
             Offset behind the fetch.
 
         Raises
         ------
         StreamIdentityError
-            If the offsets run backwards: this is not the partition that it was.
+            If the offsets run backwards: the partition is not the same as before.
         """
-        lane = self._lanes[stream]
-        if messages and messages[0].offset < lane.fetched:
+        cursor = self._cursors[stream]
+        if messages and messages[0].offset < cursor.fetched:
             raise StreamIdentityError(
-                f"{stream}: offset {messages[0].offset} came after offset {lane.fetched - 1}: the "
-                "topic was recreated or truncated (see docs/operations.md)"
+                f"{stream}: offset {messages[0].offset} came after offset {cursor.fetched - 1}: "
+                "the topic was recreated or truncated (see docs/operations.md)"
             )
-        inbound, records = self._inbound[stream], []
+        decoder, records = self._decoders[stream], []
         for offset, arrived_us, key, value, headers in messages:
             raw = value or b""
-            event, us = inbound.decode(raw), NO_EVENT_TIME
+            event, us = decoder.decode(raw), NO_EVENT_TIME
             if isinstance(event, FORWARDED):
                 us = event.us
             elif not isinstance(event, Refusal):
-                refusal = inbound.refusal(event, key, arrived_us)
+                refusal = decoder.refusal(event, key, arrived_us)
                 if refusal is None:
                     us = micros(event.ts)
                 else:
                     event = refusal
-            # A header may have no value; what keeps them does not tell that from an empty one.
-            kept = tuple((name, text or b"") for name, text in headers)
-            records.append(InputRecord(stream, offset, raw, event, us, key, kept, arrived_us))
-        lane.waiting.extend(records)
-        lane.fetched = max(lane.fetched, next_offset)
-        lane.end = max(lane.end, lane.fetched)
-        lane.skip_gap()
+            # A header may have no value; the store does not distinguish that from an empty one.
+            values = tuple((name, text or b"") for name, text in headers)
+            records.append(InputRecord(stream, offset, raw, event, us, key, values, arrived_us))
+        cursor.waiting.extend(records)
+        cursor.fetched = max(cursor.fetched, next_offset)
+        cursor.end = max(cursor.end, cursor.fetched)
+        cursor.skip_gap()
         return records
 
     def check_continuity(self, stream: str, start: int) -> None:
-        """Make sure that a fetch begins where the last one ended, or before.
+        """Check that a fetch begins where the last one ended, or before.
 
         Raises
         ------
         FetchGapError
-            If it does not: what lies between was fetched, and lost on its way here.
+            If it begins later: the messages between were fetched and lost.
         """
-        fetched = self._lanes[stream].fetched
+        fetched = self._cursors[stream].fetched
         if start > fetched:
             raise FetchGapError(
                 f"{stream}: a fetch began at offset {start}, and what came in ends before offset "
@@ -267,74 +266,72 @@ class EventTimeMerge:
             )
 
     def note_end(self, stream: str, offset: int) -> None:
-        """Take note of the broker's high watermark."""
-        lane = self._lanes[stream]
-        lane.end = max(lane.end, offset)
+        """Record the broker's high watermark of a partition."""
+        cursor = self._cursors[stream]
+        cursor.end = max(cursor.end, offset)
 
     def missing(self) -> list[str]:
-        """Partitions that hold everything up: they have more, and it did not come in yet."""
-        return [n for n, lane in self._lanes.items() if lane.behind and not lane.waiting]
+        """Return the partitions that block the merge: they have records that were not fetched."""
+        return [n for n, cursor in self._cursors.items() if cursor.behind and not cursor.waiting]
 
     @property
     def idle(self) -> bool:
-        """Whether everything that the broker is known to have was handed out."""
-        return not any(lane.behind or lane.waiting for lane in self._lanes.values())
+        """Whether every record that the broker is known to have was taken."""
+        return not any(cursor.behind or cursor.waiting for cursor in self._cursors.values())
 
     def take(self, limit: int, *, force: bool = False) -> list[InputRecord]:
-        """Hand out at most `limit` records, earliest first.
+        """Take at most `limit` records, earliest first.
 
         Parameters
         ----------
         limit : int
-            At most so many.
+            Largest number of records.
         force : bool
             Do not wait for partitions that are :meth:`missing`.
         """
-        lanes = self._lanes.values()
+        cursors = self._cursors.values()
         out: list[InputRecord] = []
         while len(out) < limit:
-            if not force and any(lane.behind and not lane.waiting for lane in lanes):
+            if not force and any(cursor.behind and not cursor.waiting for cursor in cursors):
                 break
-            ready = [lane for lane in lanes if lane.waiting]
+            ready = [cursor for cursor in cursors if cursor.waiting]
             if not ready:
                 break
             if len(ready) == 1:
-                lane, until = ready[0], None
+                cursor, until = ready[0], None
             else:
                 ready.sort(key=_head)
-                lane, until = ready[0], ready[1].waiting[0].us
-            # A run of one partition goes out: as long as nothing of another is earlier.
-            waiting, first = lane.waiting, True
+                cursor, until = ready[0], ready[1].waiting[0].us
+            # Take records of this partition until another partition has an earlier one.
+            waiting, first = cursor.waiting, True
             while waiting and len(out) < limit:
                 if not first and until is not None and waiting[0].us > until:
                     break
                 record = waiting.popleft()
                 out.append(record)
-                lane.taken = record.position + 1
-                lane.records += 1
+                cursor.taken = record.position + 1
+                cursor.records += 1
                 first = False
-            lane.skip_gap()
+            cursor.skip_gap()
         return out
 
     def offsets(self) -> list[StreamOffset]:
-        """Offsets that are new since the last call, behind what was handed out."""
+        """Return the offsets behind the taken records that changed since the last call."""
         out = []
-        for name, lane in self._lanes.items():
-            if lane.taken != self._told[name]:
-                self._told[name] = lane.taken
-                out.append(StreamOffset(name, lane.identity, lane.taken, lane.records))
+        for name, cursor in self._cursors.items():
+            if cursor.taken != self._reported[name]:
+                self._reported[name] = cursor.taken
+                out.append(StreamOffset(name, cursor.identity, cursor.taken, cursor.records))
         return out
 
     def lag(self) -> dict[str, int]:
-        """Records that the broker has and that were not handed out, per partition."""
-        return {name: lane.end - lane.taken for name, lane in self._lanes.items()}
+        """Return the number of records that the broker has and that were not taken, per stream."""
+        return {name: cursor.end - cursor.taken for name, cursor in self._cursors.items()}
 
 
-def _head(lane: PartitionCursor) -> int:
-    return lane.waiting[0].us
+def _head(cursor: PartitionCursor) -> int:
+    return cursor.waiting[0].us
 
-
-# A partition as the cluster has it, and whether the stored offsets still belong to it.
 
 log = structlog.get_logger("riskwatch.placement")
 
@@ -346,11 +343,11 @@ class PartitionMetadata:
     Attributes
     ----------
     identity : str
-        Of its topic.
+        Identity of its topic.
     partitions : int
-        Of its topic.
+        Number of partitions of its topic.
     first, end : int
-        First offset that the broker still has, and the one behind its last.
+        First offset that the broker still has, and the offset behind its last record.
     """
 
     identity: str
@@ -360,28 +357,32 @@ class PartitionMetadata:
 
 
 def resume_cursor(
-    stream: str, placed: PartitionMetadata, known: StreamOffset | None
+    stream: str, found: PartitionMetadata, known: StreamOffset | None
 ) -> PartitionCursor:
-    """Say where to go on in a partition, or why that cannot be said."""
+    """Return a cursor that continues at the stored offset of a partition.
+
+    Raises
+    ------
+    StreamIdentityError
+        If the partition is not the one of the stored offset, or has lost messages.
+    """
     if known is None:
-        if placed.first:
-            log.warning("begins after what the broker dropped", stream=stream, first=placed.first)
-        return PartitionCursor(placed.identity, placed.first, placed.first, 0, placed.end)
-    if known.identity != placed.identity:
+        if found.first:
+            log.warning("begins after what the broker dropped", stream=stream, first=found.first)
+        return PartitionCursor(found.identity, found.first, found.first, 0, found.end)
+    if known.identity != found.identity:
         raise StreamIdentityError(
-            f"{stream}: the topic is {placed.identity}, the offsets are of {known.identity}: it "
+            f"{stream}: the topic is {found.identity}, the offsets are of {known.identity}: it "
             "was recreated or repartitioned (see docs/operations.md)"
         )
-    if placed.first > known.position:
+    if found.first > known.position:
         raise StreamIdentityError(
-            f"{stream}: offsets {known.position} to {placed.first - 1} are gone from the broker "
+            f"{stream}: offsets {known.position} to {found.first - 1} are gone from the broker "
             "and were never read: restore them, or accept the gap (see docs/operations.md)"
         )
-    if known.position > placed.end:
+    if known.position > found.end:
         raise StreamIdentityError(
-            f"{stream}: read up to offset {known.position}, but the broker ends at {placed.end}: "
+            f"{stream}: read up to offset {known.position}, but the broker ends at {found.end}: "
             "it lost what it had confirmed (see docs/operations.md)"
         )
-    return PartitionCursor(
-        placed.identity, known.position, known.position, known.records, placed.end
-    )
+    return PartitionCursor(found.identity, known.position, known.position, known.records, found.end)

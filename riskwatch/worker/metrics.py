@@ -1,7 +1,7 @@
-"""Metrics of a worker, on a registry of their own: what an operator watches and is paged by.
+"""The Prometheus metrics of a worker, on a registry of its own, for dashboards and paging.
 
-Every method takes what a whole batch came to, so its cost does not grow with the batch. All of
-them may be called from any thread.
+Each method takes the totals of a whole batch, so its cost does not grow with the batch. All
+methods may be called from any thread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 OUTCOMES: Final = ("applied", "duplicate", "rejected")
-"""What becomes of a record that was read; together they are all that was read."""
+"""Outcomes of a record. Their sum is the number of records that were read."""
 DURATION_BUCKETS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
@@ -71,16 +71,17 @@ _TABLE: Final[dict[str, tuple[_Kind, str, tuple[str, ...], dict[str, Any]]]] = {
         ("route",), {"buckets": DURATION_BUCKETS}),
 }  # fmt: skip
 NAMES: Final = tuple(_TABLE)
-"""All metrics, by the names that queries use."""
+"""Names of all metrics, as queries use them."""
 
 
 class Metrics:
-    """What a process has to tell.
+    """The metrics of one process.
 
     Parameters
     ----------
     registry : CollectorRegistry, optional
-        Where they are collected; a new one by default, so that two never meet in one process.
+        Registry of the metrics; a new one by default, so that two instances in one process do
+        not collide.
 
     Examples
     --------
@@ -113,13 +114,13 @@ class Metrics:
         Parameters
         ----------
         worker : str
-            Whose batch.
+            Name of the worker.
         counts_delta : mapping of str to int
-            By :data:`OUTCOMES`; other names (such as ``read``, their sum) are left out.
+            Records by :data:`OUTCOMES`; other names (such as ``read``, their sum) are ignored.
         records : int
-            Records of the batch.
+            Number of records of the batch.
         apply_s, commit_s, publish_s : float
-            Seconds that each step took.
+            Duration of each step, seconds.
         """
         for outcome in OUTCOMES:
             count = counts_delta.get(outcome, 0)
@@ -135,75 +136,75 @@ class Metrics:
         self._at("riskwatch_rejected_total", topic, reason).inc(n)
 
     def latency(self, worker: str, event_type: str, seconds: float) -> None:
-        """Record how long an event of a type waited, at most, in a batch that is now out."""
+        """Record the longest wait of an event of a type in a published batch, seconds."""
         self._at("riskwatch_latency_seconds", worker, event_type).observe(seconds)
 
     def lag(self, topic: str, partition: int, records: int) -> None:
-        """Say how many records of a partition are still to be applied."""
+        """Set how many records of a partition are not applied yet."""
         self._at("riskwatch_lag_records", topic, str(partition)).set(records)
 
     def outbox(self, worker: str, n: int) -> None:
-        """Say how many records wait for publication."""
+        """Set how many records wait for publication."""
         self._at("riskwatch_outbox_records", worker).set(n)
 
     def state(self, worker: str, stage: str, rows: int, size: int) -> None:
-        """Say how large the state of a stage is, in rows and bytes."""
+        """Set the size of the state of a stage, in rows and bytes."""
         self._at("riskwatch_state_rows", worker, stage).set(rows)
         self._at("riskwatch_state_bytes", worker, stage).set(size)
 
     def model_age(self, target: str, generation: str, seconds: float) -> None:
-        """Say how long a model has not learned."""
+        """Set the event time since a model last learned, seconds."""
         self._at("riskwatch_model_age_seconds", target, generation).set(seconds)
 
     def model_authority(
         self, target: str, generation: str, authority: int | None, log_loss: float
     ) -> None:
-        """Say how far a model may go (``None``: it is no model's own), and how good it has been."""
+        """Set the authority rank of a model (``None`` if it has none) and its log loss, nats."""
         if authority is not None:
             self._at("riskwatch_model_authority", target, generation).set(authority)
         self._at("riskwatch_model_log_loss", target, generation).set(log_loss)
 
     def forget_models(self) -> None:
-        """Drop what was said of models: another process judges them now."""
+        """Drop the series of models, because another process scores them now."""
         for key in list(self._children):
             if key[0].startswith("riskwatch_model_"):
                 self._parents[key[0]].remove(*key[1:])
                 self._children.pop(key, None)
 
     def leader(self, worker: str, epoch: int | None) -> None:
-        """Say with which epoch this process leads a worker; ``None`` where it stands by."""
+        """Set the epoch under which this process leads a worker; ``None`` on standby."""
         self._at("riskwatch_leader", worker).set(epoch is not None)
         self._at("riskwatch_epoch", worker).set(epoch or 0)
 
     def event_time(self, worker: str, us: int) -> None:
-        """Say which event time is reached, microseconds since 1970."""
+        """Set the event time reached, microseconds since 1970."""
         self._at("riskwatch_event_time_seconds", worker).set(us / SECOND)
 
     def up(self, what: str, *, ok: bool) -> None:
-        """Say whether the ``store``, the ``broker`` or the ``mirror`` answers."""
+        """Set whether the ``store``, the ``broker`` or the ``mirror`` answers."""
         self._at("riskwatch_up", what).set(ok)
 
     def retried(self, what: str) -> None:
-        """Count a ``commit``, a ``publish`` or a ``mirror`` write that is tried again."""
+        """Count a ``commit``, a ``publish`` or a ``mirror`` write that is retried."""
         self._at("riskwatch_retries_total", what).inc()
 
     def scopes(self, counts: Mapping[State, int]) -> None:
-        """Say how many scopes are in each state; a state without a count has none."""
+        """Set how many scopes are in each state; a state without a count has none."""
         for state in State:
             self._at("riskwatch_scopes", state.value).set(counts.get(state, 0))
 
     def fault(self, worker: str, *, down: bool) -> None:
-        """Say whether a worker stays down for a stage that failed."""
+        """Set whether a worker stays down because a stage failed."""
         self._at("riskwatch_stage_fault", worker).set(down)
 
     def notification(self, route: str, outcome: str, seconds: float | None = None) -> None:
-        """Count a notice as ``sent``, ``retried`` or ``dead``, and how long the try took."""
+        """Count a notification as ``sent``, ``retried`` or ``dead``, and record the seconds."""
         self._at("riskwatch_notices_total", route, outcome).inc()
         if seconds is not None:
             self._at("riskwatch_notice_seconds", route).observe(seconds)
 
     def notifications_waiting(self, route: str, n: int) -> None:
-        """Say how many notices wait on a route."""
+        """Set how many notifications wait on a route."""
         self._at("riskwatch_notices_waiting", route).set(n)
 
     def forget(self, worker: str, partitions: Iterable[tuple[str, int]] = ()) -> None:
@@ -212,9 +213,9 @@ class Metrics:
         Parameters
         ----------
         worker : str
-            As it was given to the other methods.
+            Name of the worker, as given to the other methods.
         partitions : iterable of (str, int)
-            Topics and partitions that moved with it, whose lag is another process's now.
+            Topics and partitions that moved with it. Another process reports their lag now.
         """
         moved = {("riskwatch_lag_records", topic, str(n)) for topic, n in partitions}
         for key in list(self._children):
@@ -224,7 +225,7 @@ class Metrics:
                 self._children.pop(key, None)
 
     def _at(self, name: str, *labels: str) -> Any:
-        """The series of these labels. Kept, for looking one up costs more than counting."""
+        """Return the series of these labels. It is cached: a look-up costs more than a count."""
         key = (name, *labels)
         child = self._children.get(key)
         if child is None:

@@ -1,9 +1,9 @@
-"""The Redis mirror: what is current, for readers that want it without asking SQL or Kafka.
+"""The Redis mirror: it holds the current rows for readers that use neither SQL nor Kafka.
 
-It is written after the commit and is never a source. All writing is done by a thread of its
-own, behind a bounded queue, so that a Redis that is slow, full or gone delays no commit and
-changes no decision. What could not be written is made good by writing everything that is
-current, from SQL; until then no heartbeat is written, and readers see that nothing is known.
+The mirror is written after the commit and is never a source. A thread of its own writes it from a
+bounded queue, so that a slow, full or absent Redis delays no commit and changes no decision. After
+a failed write, the mirror writes all current rows from SQL. Until then it writes no heartbeat, and
+readers know that the mirror is not valid.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     Source = tuple[Engine, str, int]
 
 
-# How the mirror is written: one script, which never lets a row go backwards.
+# One Lua script writes each row. It never replaces a row by an older one.
 
 SETTING: Final = ("environment", "RISKWATCH_REDIS")
-"""Where a worker has the address of Redis from."""
+"""Source and name of the setting with the address of Redis."""
 _CHUNK: Final = 256
 _PUT: Final = f"""
 local function ours(key)
@@ -77,15 +77,15 @@ class MirrorEntry:
     Attributes
     ----------
     key : str
-        In Redis.
+        Key in Redis.
     value : bytes
         The record.
     worker, epoch, seq : str, int, int
-        Its place in the order of truth.
+        Its position in the order of commits.
     extra : str
-        Name to put into the set `index`, or without one, the field ``table``.
+        Name to add to the set `index`; without a set, the value of the field ``table``.
     index : str
-        Key of a set, empty for none.
+        Key of a set; empty for none.
     """
 
     key: str
@@ -98,7 +98,7 @@ class MirrorEntry:
 
 
 class MirrorConnection:
-    """A connection to Redis that answers soon or fails.
+    """A connection to Redis with short timeouts.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class MirrorConnection:
     Raises
     ------
     ConfigError
-        If `url` is none.
+        If `url` is not valid.
     """
 
     def __init__(self, url: str) -> None:
@@ -116,17 +116,17 @@ class MirrorConnection:
         self._put = self._redis.register_script(_PUT)
 
     def ping(self) -> None:
-        """Ask for any answer.
+        """Check that Redis answers.
 
         Raises
         ------
         redis.RedisError
-            As every method, if Redis does not answer, or refuses.
+            If Redis does not answer, or refuses; so does every method.
         """
         self._redis.ping()
 
     def put(self, entries: Iterable[MirrorEntry], ttl_s: float) -> int:
-        """Write rows whose place is not before what is there; returns how many were."""
+        """Write rows that are not older than the stored ones, and return how many were written."""
         waiting = list(entries)
         done = 0
         for at in range(0, len(waiting), _CHUNK):
@@ -146,14 +146,14 @@ class MirrorConnection:
         return done
 
     def present(self, keys: Sequence[str]) -> int:
-        """How many of `keys` exist."""
+        """Return how many of `keys` exist."""
         pipe = self._redis.pipeline(transaction=False)
         for at in range(0, len(keys), _CHUNK):
             pipe.exists(*keys[at : at + _CHUNK])
         return sum(_answers(pipe))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._redis.close()
 
 
@@ -162,9 +162,9 @@ def _answers(pipe: Any) -> list[int]:
 
 
 TTL_S: Final = 300.0
-"""Seconds that a row stays without being written again."""
+"""Time to live of a row that is not written again, seconds."""
 MAX_QUEUED: Final = 20_000
-"""Most records that wait to be written."""
+"""Most records in the queue."""
 _FIRST_S: Final = 0.2
 _LONGEST_S: Final = 5.0
 _CLOSE_S: Final = 3.0
@@ -174,32 +174,31 @@ log = structlog.get_logger("riskwatch.mirror")
 
 
 class MirrorLostError(RiskwatchError):
-    """Rows that were written are not there any more."""
+    """Rows that were written are missing in Redis."""
 
 
 class Mirror:
-    """Writes what is current to Redis. No method waits for Redis, and none raises.
+    """Writes the current rows to Redis. No method waits for Redis, and none raises.
 
     Parameters
     ----------
     url : str
-        Of Redis.
+        URL of Redis.
     metrics : Metrics
-        Told whether it is up, and of each try that failed.
+        Metrics of the process; the mirror sets whether Redis is up, and counts retries.
     prefix : str
-        Put before every key, so that several deployments can share a Redis.
+        Prefix of every key, so that several deployments can share a Redis.
     ttl_s : float
-        Seconds that rows stay; everything is written again after a third of it.
+        Time to live of rows, seconds. All rows are written again after a third of it.
     clock : callable
-        Microseconds since 1970, in which heartbeats say how long they are valid.
+        The time, microseconds since 1970; heartbeats end by this clock.
     queue : int
-        Most records that wait; when there are more, the oldest are dropped and made good from
-        SQL.
+        Most records in the queue. Of more, the oldest are dropped and written again from SQL.
 
     Raises
     ------
     ConfigError
-        If `url` is none.
+        If `url` is not valid.
     """
 
     def __init__(
@@ -212,22 +211,22 @@ class Mirror:
         clock: Callable[[], int] = wall_us,
         queue: int = MAX_QUEUED,
     ) -> None:
-        self._wire = MirrorConnection(url)
+        self._connection = MirrorConnection(url)
         self._metrics = metrics
         self._prefix = prefix
         self._ttl_s = ttl_s
         self._clock = clock
         self._limit = queue
-        # Shared with the thread, under the lock of the condition.
+        # The thread shares these, under the lock of the condition.
         self._changed = Condition()
         self._queue: deque[tuple[str, int, tuple[OutboxRecord, ...]]] = deque()
         self._queued = 0
-        self._beat: tuple[bytes, float] | None = None
-        self._beat_is_new = False
+        self._heartbeat: tuple[bytes, float] | None = None
+        self._heartbeat_is_new = False
         self._source: Source | None = None
         self._stale = True
         self._closing = False
-        # The thread's own.
+        # Only the thread uses these.
         self._up: bool | None = None
         self._delay_s = _FIRST_S
         self._not_before = 0.0
@@ -238,7 +237,7 @@ class Mirror:
         self._thread.start()
 
     def write(self, worker: str, epoch: int, records: Sequence[OutboxRecord]) -> None:
-        """Have records written that are committed; those of other topics are left out."""
+        """Queue committed records. Records of topics that the mirror does not hold are ignored."""
         batch = tuple(records)
         with self._changed:
             while self._queue and self._queued + len(batch) > self._limit:
@@ -252,10 +251,10 @@ class Mirror:
             self._changed.notify()
 
     def refresh(self, engine: Engine, worker: str, epoch: int) -> None:
-        """Have everything written that is current in SQL, now and whenever it is needed.
+        """Write all current rows of SQL, now and whenever it is necessary.
 
-        To be called when a lease was taken. From then on the mirror fills itself: after a
-        failure, and in time before rows would expire.
+        Call it after the lease was taken. From then on the mirror fills itself after a failure,
+        and before rows expire.
         """
         with self._changed:
             self._source = (engine, worker, epoch)
@@ -263,27 +262,27 @@ class Mirror:
             self._changed.notify()
 
     def heartbeat(self, value: bytes, ttl_s: float) -> None:
-        """Have a heartbeat written, once everything is there that it vouches for.
+        """Queue a heartbeat. It is written once every row that it covers is in Redis.
 
         Parameters
         ----------
         value : bytes
             The record of ``riskwatch.heartbeat``.
         ttl_s : float
-            Seconds from now that it may be relied on; never longer than its `valid_until`.
+            Validity from now on, seconds; never longer than its `valid_until`.
         """
         with self._changed:
-            self._beat = (value, time.monotonic() + ttl_s)
-            self._beat_is_new = True
+            self._heartbeat = (value, time.monotonic() + ttl_s)
+            self._heartbeat_is_new = True
             self._changed.notify()
 
     def close(self) -> None:
-        """Write what still waits, if Redis is there, and stop."""
+        """Write the queued records, if Redis answers, and stop."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(_CLOSE_S)
-        self._wire.close()
+        self._connection.close()
 
     def _run(self) -> None:
         while self._due():
@@ -299,15 +298,15 @@ class Mirror:
                 self._delay_s = _FIRST_S
 
     def _due(self) -> bool:
-        """Wait until there is something to do and it may be tried; false at the end."""
+        """Wait until there is work and the pause after a failure is over; false at the end."""
         with self._changed:
             while True:
                 now = time.monotonic()
-                wanted = bool(self._stale or self._queue or self._beat_is_new)
-                at = now if wanted else self._renewal()
+                has_work = bool(self._stale or self._queue or self._heartbeat_is_new)
+                at = now if has_work else self._renewal()
                 at = max(at, self._not_before)
                 if self._closing:
-                    return wanted and at <= now
+                    return has_work and at <= now
                 if at <= now:
                     return True
                 self._changed.wait(min(at - now, self._ttl_s))
@@ -320,24 +319,24 @@ class Mirror:
         with self._changed:
             source = self._source
             fill = self._stale or self._renewal() <= time.monotonic()
-            # What waits is committed, so whoever fills from SQL finds it there.
+            # The queued records are committed, so a fill from SQL includes them.
             batches = [] if fill and source else list(self._queue)
             self._queue.clear()
             self._queued = 0
             self._stale = False
-            beat, vouch = self._beat, self._beat_is_new
-            self._beat_is_new = False
+            heartbeat, is_new = self._heartbeat, self._heartbeat_is_new
+            self._heartbeat_is_new = False
         known = len(self._scopes)
         try:
             if fill and source:
                 self._fill(source)
             elif fill:
-                self._wire.ping()
+                self._connection.ping()
             for worker, epoch, records in batches:
-                self._wire.put(self._entries(worker, epoch, records), self._ttl_s)
-            # Also without a new one: it may have been lost with the rows, and must name each scope.
-            if beat and (vouch or fill or len(self._scopes) > known):
-                self._vouch(*beat)
+                self._connection.put(self._entries(worker, epoch, records), self._ttl_s)
+            # Write the old one again, too: it may be lost with the rows, and must name each scope.
+            if heartbeat and (is_new or fill or len(self._scopes) > known):
+                self._write_heartbeat(*heartbeat)
         except BaseException:
             with self._changed:
                 self._stale = True
@@ -347,7 +346,7 @@ class Mirror:
         engine, worker, epoch = source
         started = time.monotonic()
         found = read_current_state(engine, worker, epoch)
-        self._wire.put(self._entries(worker, epoch, found.records), self._ttl_s)
+        self._connection.put(self._entries(worker, epoch, found.records), self._ttl_s)
         switches = (r.key for r in found.records if layout.KINDS[r.topic] == _SWITCH)
         self._scopes = set(switches)
         self._filled_seq = found.seq
@@ -357,7 +356,7 @@ class Mirror:
     def _entries(
         self, worker: str, epoch: int, records: Iterable[OutboxRecord]
     ) -> Iterable[MirrorEntry]:
-        """Rows to write: of each key the last, for the ones before it would be replaced."""
+        """Return the rows to write: the last record of each key, which replaces earlier ones."""
         last: dict[str, MirrorEntry] = {}
         for r in records:
             kind = layout.KINDS.get(r.topic)
@@ -373,27 +372,28 @@ class Mirror:
             last[key] = MirrorEntry(key, r.value, worker, epoch, r.seq, extra, index)
         return last.values()
 
-    def _vouch(self, value: bytes, until: float) -> None:
-        beat = layout.decode_field(value, layout.MirrorHeartbeat)
-        if beat is None:
+    def _write_heartbeat(self, value: bytes, until: float) -> None:
+        heartbeat = layout.decode_field(value, layout.MirrorHeartbeat)
+        if heartbeat is None:
             log.error("mirror.heartbeat_refused", value=value[:200])
             return
         now = time.monotonic()
-        # Rows must outlive what vouches for them.
+        # Rows must live longer than the heartbeat that covers them.
         rows_s = 0.0 if self._filled_at is None else self._filled_at + self._ttl_s - now
-        valid_s = (micros(beat.valid_until) - self._clock()) / SECOND
+        valid_s = (micros(heartbeat.valid_until) - self._clock()) / SECOND
         ttl_s = min(until - now, valid_s, rows_s)
         if ttl_s <= 0:
             return
         scopes = sorted(self._scopes)
         keys = [layout.row_key(self._prefix, _SWITCH, scope) for scope in scopes]
         keys += [layout.scopes_key(self._prefix)] if scopes else []
-        there = self._wire.present(keys)
+        there = self._connection.present(keys)
         if there < len(keys):
             raise MirrorLostError(f"{len(keys) - there} of {len(keys)} keys are gone from Redis")
         table = encode(layout.MirrorTable(self._filled_seq, scopes))
         key = layout.heartbeat_key(self._prefix)
-        self._wire.put([MirrorEntry(key, value, beat.worker, beat.epoch, beat.seq, table)], ttl_s)
+        place = (heartbeat.worker, heartbeat.epoch, heartbeat.seq)
+        self._connection.put([MirrorEntry(key, value, *place, table)], ttl_s)
 
     def _failed(self, error: Exception) -> None:
         self._metrics.retried("mirror")
@@ -413,6 +413,6 @@ class Mirror:
 
 
 def _why(error: Exception) -> str:
-    """What went wrong, without the command that redis-py puts before it."""
-    said = " ".join(str(error).split()).rpartition("caused error: ")[2]
-    return f"{type(error).__name__}: {said}"
+    """Return the error text, without the command that redis-py puts before it."""
+    text = " ".join(str(error).split()).rpartition("caused error: ")[2]
+    return f"{type(error).__name__}: {text}"

@@ -1,7 +1,7 @@
-"""The units of one process, driven by one thread, and the partitions that feed them.
+"""The partition manager: it opens, feeds and closes the units of one process.
 
-The consumer's side calls :meth:`Desk.give` from its own thread and asks :meth:`Desk.full`;
-everything else is called from the working thread alone.
+The consumer thread calls :meth:`PartitionManager.enqueue` and :meth:`PartitionManager.is_full`.
+Only the working thread calls the other methods.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from riskwatch.worker.unit import Unit
 
 Partition = tuple[str, int]
-"""Plain topic, and number."""
+"""Plain name of the topic, and number of the partition."""
 BUFFER: Final = 4
-"""Batches of one partition that may wait in memory."""
+"""Most batches of one partition in memory."""
 IDENTITY_US: Final = 30 * SECOND
-"""How often the identity of the topics is looked at again."""
+"""Interval at which the identity of the topics is checked."""
 
-log = structlog.get_logger("riskwatch.desk")
+log = structlog.get_logger("riskwatch.partitions")
 
 
 class PartitionManager:
-    """Opens, feeds, works and closes units.
+    """Opens, feeds, runs and closes units.
 
     Parameters
     ----------
     connection : KafkaConnection
         The cluster.
-    retry : Patience
-        How it is waited for.
+    retry : Retry
+        How calls to the cluster are retried.
     unit_of : callable
-        Name of the unit that a partition belongs to.
+        Returns the name of the unit that a partition belongs to.
     make : callable
-        A new unit of a name.
+        Returns a new unit of a given name.
     batch : int
         Most records in one transaction of a unit.
     clock : callable, optional
@@ -59,7 +59,7 @@ class PartitionManager:
     def __init__(
         self,
         connection: KafkaConnection,
-        patience: Retry,
+        retry: Retry,
         unit_of: Callable[[Partition], str],
         make: Callable[[str], Unit],
         *,
@@ -67,7 +67,7 @@ class PartitionManager:
         clock: Callable[[], int] = wall_us,
     ) -> None:
         self._connection = connection
-        self._retry = patience
+        self._retry = retry
         self._unit_of = unit_of
         self._make = make
         self._clock = clock
@@ -75,12 +75,12 @@ class PartitionManager:
         self._units: dict[str, Unit] = {}
         self._owner: dict[str, Unit] = {}
         self._identities: dict[str, str] = {}
-        self._looked_us = 0
+        self._checked_us = 0
         self._inbox: deque[tuple[str, Sequence[InboundMessage], int, int | None, int]] = deque()
-        self._coming: dict[str, int] = {}
+        self._inbox_sizes: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    # the consumer's side
+    # called from the consumer thread
 
     def enqueue(
         self,
@@ -90,63 +90,63 @@ class PartitionManager:
         behind: int | None = None,
         start: int = 0,
     ) -> None:
-        """Hand over a fetch of one partition; parameters as of :meth:`Unit.put`."""
+        """Queue a fetch of one partition. The parameters are those of :meth:`Unit.put`."""
         stream = stream_of(partition)
         with self._lock:
-            self._coming[stream] = self._coming.get(stream, 0) + len(messages)
+            self._inbox_sizes[stream] = self._inbox_sizes.get(stream, 0) + len(messages)
             self._inbox.append((stream, messages, end, behind, start))
 
     def is_full(self, partition: Partition) -> bool:
-        """Whether enough of a partition waits in memory for now."""
+        """Whether the buffer of a partition is full."""
         stream = stream_of(partition)
         unit = self._owner.get(stream)
         depth = 0 if unit is None else unit.depth(stream)
-        return depth + self._coming.get(stream, 0) >= self._limit
+        return depth + self._inbox_sizes.get(stream, 0) >= self._limit
 
-    # the working thread's side
+    # called from the working thread
 
     def assign(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """Open the units of these partitions; returns the offset to read each from.
+        """Open the units of these partitions, and return the offset from which to read each.
 
-        A unit that this process held all along keeps its state, if its lease is still its own.
+        A unit that was open here before keeps its state, if it still has its lease.
 
         Raises
         ------
         StreamIdentityError
-            If a partition is not the one that the stored offsets belong to.
+            If a partition is not the one of the stored offsets.
         StoppedError
             If the process is asked to stop meanwhile.
         """
-        wanted: dict[str, list[Partition]] = {}
+        groups: dict[str, list[Partition]] = {}
         for partition in sorted(partitions):
-            wanted.setdefault(self._unit_of(partition), []).append(partition)
-        self._put_away()
-        placed = self._placed([p for group in wanted.values() for p in group])
+            groups.setdefault(self._unit_of(partition), []).append(partition)
+        self._clear_inbox()
+        metadata = self._read_metadata([p for group in groups.values() for p in group])
         self._owner = {}
-        for name in [n for n in self._units if n not in wanted]:
+        for name in [n for n in self._units if n not in groups]:
             self._units.pop(name).drop()
         out: dict[Partition, int] = {}
-        for name, group in wanted.items():
-            here = {stream_of(p): placed[p] for p in group}
-            positions = self._open(name, here)
-            self._owner |= dict.fromkeys(here, self._units[name])
+        for name, group in groups.items():
+            streams = {stream_of(p): metadata[p] for p in group}
+            positions = self._open(name, streams)
+            self._owner |= dict.fromkeys(streams, self._units[name])
             out |= {p: positions[stream_of(p)] for p in group}
-        self._identities = {topic: placed[topic, n].identity for topic, n in placed}
-        self._looked_us = self._clock()
+        self._identities = {topic: metadata[topic, n].identity for topic, n in metadata}
+        self._checked_us = self._clock()
         return out
 
     def suspend(self) -> None:
-        """Take nothing more in: partitions are about to move."""
-        self._put_away()
+        """Accept no more messages, because partitions are about to move."""
+        self._clear_inbox()
         self._owner = {}
 
     def work(self) -> bool:
-        """Let every unit do one batch; whether there is more to do at once.
+        """Run one batch of every unit, and return whether there is more to do at once.
 
         Raises
         ------
         FencedError
-            If another process works for a unit of ours.
+            If another process took the lease of a unit.
         StageFaultError
             If a stage raised.
         StreamIdentityError
@@ -158,34 +158,34 @@ class PartitionManager:
             owner = self._owner.get(stream)
             if owner is not None:
                 owner.put(stream, messages, end, now, behind=behind, start=start)
-            # Counted until they are in their place: for a moment twice, and never not at all.
+            # Subtract after put(): they count twice for a moment, and are never left out.
             with self._lock:
-                self._coming[stream] -= len(messages)
+                self._inbox_sizes[stream] -= len(messages)
         owned = dict.fromkeys(self._owner.values())
         more = False
         for unit in owned:
             more = unit.work(self._clock()) > 0 or more
-        if self._clock() - self._looked_us > IDENTITY_US:
-            self._look_again()
+        if self._clock() - self._checked_us > IDENTITY_US:
+            self._check_identities()
         return more
 
     def close(self) -> None:
-        """Give back every lease."""
+        """Close all units, and release their leases."""
         for unit in self._units.values():
             unit.close()
         self._units, self._owner = {}, {}
 
     @property
     def names(self) -> list[str]:
-        """Names of the units that are open here."""
+        """Names of the open units."""
         return list(self._units)
 
     def unit(self, name: str) -> Unit | None:
-        """Look up a unit that is open here."""
+        """Return the open unit of this name, or ``None``."""
         return self._units.get(name)
 
     def not_ready_reason(self) -> str | None:
-        """Why this process does not do its work now; ``None`` if it does."""
+        """Return why this process is not ready; ``None`` if it is."""
         if not self._owner:
             return "no partitions are assigned"
         down = self.faults()
@@ -195,38 +195,38 @@ class PartitionManager:
         return f"catching up: {', '.join(late)}" if late else None
 
     def offsets(self) -> dict[Partition, int]:
-        """Where each partition stands in SQL, to be told to the broker as well."""
+        """Return the offset of each partition in SQL, for a commit at the broker."""
         return {
             (topic_of(stream), int(stream.rpartition("/")[2])): unit.position(stream)
             for stream, unit in self._owner.items()
         }
 
     def faults(self) -> list[str]:
-        """Why units stay down."""
+        """Return the reasons why units stay down."""
         return [f"{u.name}: {u.fault}" for u in self._units.values() if u.fault is not None]
 
-    def _put_away(self) -> None:
-        """Forget what came in: it will be read again."""
+    def _clear_inbox(self) -> None:
+        """Drop the queued messages; they will be read again."""
         with self._lock:
             self._inbox.clear()
-            self._coming.clear()
+            self._inbox_sizes.clear()
 
-    def _open(self, name: str, placements: dict[str, PartitionMetadata]) -> dict[str, int]:
+    def _open(self, name: str, partitions: dict[str, PartitionMetadata]) -> dict[str, int]:
         unit = self._units.get(name)
         if unit is not None:
-            positions = unit.reopen(placements, self._clock())
+            positions = unit.reopen(partitions, self._clock())
             if positions is not None:
                 return positions
             unit.drop()
         unit = self._units[name] = self._make(name)
-        return unit.open(placements, self._clock())
+        return unit.open(partitions, self._clock())
 
-    def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:
-        """Look up where partitions begin and end, and what they are."""
+    def _read_metadata(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:
+        """Read identity, first and end offsets of partitions from the cluster."""
         if not partitions:
             return {}
 
-        def look() -> dict[Partition, PartitionMetadata]:
+        def read() -> dict[Partition, PartitionMetadata]:
             known = topics.topic_identities(self._connection, sorted({t for t, _ in partitions}))
             ends = topics.offset_bounds(self._connection, partitions)
             return {
@@ -234,11 +234,11 @@ class PartitionManager:
                 for p in partitions
             }
 
-        return self._retry.ask_broker("placement", look)
+        return self._retry.ask_broker("placement", read)
 
-    def _look_again(self) -> None:
-        """Make sure that the topics are still the ones that were opened."""
-        self._looked_us = self._clock()
+    def _check_identities(self) -> None:
+        """Check that the topics are still the ones that were opened."""
+        self._checked_us = self._clock()
         try:
             known = topics.topic_identities(self._connection, sorted(self._identities))
         except BrokerError as error:
@@ -253,7 +253,7 @@ class PartitionManager:
 
 
 def stream_of(partition: Partition) -> str:
-    """Name of the stream.
+    """Return the name of the stream of a partition.
 
     Examples
     --------

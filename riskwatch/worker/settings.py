@@ -1,4 +1,4 @@
-"""Settings from the environment: ``RISKWATCH_DATABASE`` and so on; options go before them."""
+"""Settings of a process from ``RISKWATCH_*`` variables; command-line options override them."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ Duration = Annotated[
 
 
 class ProcessSettings(BaseSettings):
-    """What every process of riskwatch is told by its environment.
+    """The settings of one process, read from its environment.
 
     Attributes
     ----------
     database : str
         URL of the database.
     config : Path or None
-        Folder of rules, limits and reference data; ``None`` for those that are shipped.
+        Folder of rules, limits and reference data; ``None`` for the shipped one.
     log_level : str
-        Least level of log lines.
+        Lowest level of log lines.
     log_format : str
         ``auto``, ``console`` or ``json``.
     kafka, topic_prefix, kafka_* : str
         The broker; see :class:`~riskwatch.contracts.connection.KafkaConnection`.
     redis : SecretStr or None
-        URL of the mirror; ``None`` for none.
+        URL of the Redis mirror; ``None`` for no mirror.
     http : str
-        ``host:port`` of health and metrics; ``off`` for none.
+        ``host:port`` of health and metrics; ``off`` for no server.
     clock : str
-        ``wall``: live, time passes by itself. ``event``: a replay through the workers, time
-        is what events say.
+        ``wall``: a live worker, whose time is that of the clock. ``event``: a replay through the
+        workers, whose time is that of the events.
     tick : float
-        Seconds between ticks.
+        Interval of ticks, seconds.
     batch : int
         Most records in one transaction.
     lease : float
-        Seconds after which a silent leader is replaced by its standby.
+        Time without renewal after which a standby replaces the leader, seconds.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
@@ -78,12 +78,12 @@ class ProcessSettings(BaseSettings):
 
     @property
     def connection(self) -> KafkaConnection:
-        """The broker.
+        """The connection to the broker.
 
         Raises
         ------
         ConfigError
-            If the settings do not make a connection.
+            If the settings are not a valid connection.
         """
         return KafkaConnection(
             servers=self.kafka,
@@ -99,12 +99,12 @@ class ProcessSettings(BaseSettings):
 
     @classmethod
     def read(cls) -> Self:
-        """Read the environment.
+        """Read the settings from the environment.
 
         Raises
         ------
         ConfigError
-            If a variable holds something that cannot be used.
+            If the value of a variable is not valid.
         """
         try:
             return cls()

@@ -1,4 +1,4 @@
-"""What workers that decide nothing share: one process leads by a lease in SQL, others stand by."""
+"""The base of workers beside the stream workers: one leads by a lease, the others stand by."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ T = TypeVar("T")
 
 
 class StandbyWorker(ABC):
-    """One process beside those that decide: prepare, turns, close.
+    """A worker that works while it holds the lease, and stands by otherwise.
+
+    The caller calls :meth:`prepare`, then :meth:`run` (or :meth:`run_once` repeatedly), then
+    :meth:`close`.
 
     Parameters
     ----------
     name : str
-        Of the worker, whose lease says which process works.
-    settings : Settings
-        From the environment.
+        Name of the worker, under which its lease is stored.
+    settings : ProcessSettings
+        Settings of the process.
     now : callable
-        The time.
+        Returns the time.
     """
 
     def __init__(
@@ -53,13 +56,13 @@ class StandbyWorker(ABC):
         self.stop = threading.Event()
         self.metrics = Metrics()
         self.retry = Retry(self.stop, self.metrics)
-        self.standing: str | None = "starting"
+        self.standby_reason: str | None = "starting"
         self._now = now
         self._engine: Engine
-        self._kept: ResumePoint
+        self._resumed: ResumePoint
 
     def prepare(self) -> None:
-        """Wait for the servers and for the lease, and go on from where SQL stands.
+        """Wait for the servers and for the lease, and load the resume point.
 
         Raises
         ------
@@ -77,50 +80,50 @@ class StandbyWorker(ABC):
             self.holder,
             self.settings.lease,
             self.retry,
-            self._stands_by,
+            self._on_standby,
         )
-        self._kept = self._wait(lambda: take_lease(self._engine, self.name, self.holder))
+        self._resumed = self._wait(lambda: take_lease(self._engine, self.name, self.holder))
         self._begin()
-        self.standing = None
+        self.standby_reason = None
 
     @abstractmethod
     def run_once(self) -> None:
-        """Do what is to be done now; returns after a moment, even if that is nothing."""
+        """Run one iteration; return after a moment, even if there is nothing to do."""
 
     def run(self) -> None:
-        """Go on until it is asked to stop."""
+        """Run iterations until the process is asked to stop."""
         while not self.stop.is_set():
             self.run_once()
 
     def ready(self) -> str | None:
-        """Why this process does not do its work now; ``None`` if it does."""
-        return self.standing
+        """Return why this process is not ready; ``None`` if it is."""
+        return self.standby_reason
 
     def live(self) -> str | None:
-        """Why this process should be ended; ``None`` if it should not."""
+        """Return why this process should end; ``None`` if it should not."""
         return None
 
     def close(self) -> None:
-        """Let go of the servers, and give the lease back."""
+        """Close the connections, and release the lease."""
         self.stop.set()
         self._end()
-        if hasattr(self, "_kept"):
+        if hasattr(self, "_resumed"):
             with suppress(StoreUnavailableError):
-                lease.release_lease(self._engine, self.name, self._kept.epoch)
+                lease.release_lease(self._engine, self.name, self._resumed.epoch)
         if hasattr(self, "_engine"):
             self._engine.dispose()
 
     @abstractmethod
     def _begin(self) -> None:
-        """Take up the work, as the one who leads."""
+        """Begin to work as the leader."""
 
     @abstractmethod
     def _end(self) -> None:
-        """Let go of everything but the database; it may never have begun."""
+        """Close everything but the database. :meth:`_begin` may not have been called."""
 
-    def _stands_by(self, leader: str) -> None:
-        self.standing = f"stands by for {leader}"
+    def _on_standby(self, leader: str) -> None:
+        self.standby_reason = f"stands by for {leader}"
 
     def _wait(self, act: Callable[[], T]) -> T:
-        """Do what asks the database, once it answers."""
+        """Call `act` until the database answers."""
         return self.retry.ask_store(self.name, act)

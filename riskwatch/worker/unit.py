@@ -1,8 +1,8 @@
-"""One worker on Kafka: a runner, its partitions, and what it does when it is its turn.
+"""The unit of a stream worker: one runner with its partitions, its ticks and its metrics.
 
-Ledger workers have one unit per partition, named ``ledger/<n>``; the risk worker is one unit,
-``risk``. A unit is driven by one thread: :meth:`Unit.open`, then :meth:`Unit.put` and
-:meth:`Unit.work` in turn. Each :meth:`Unit.work` is one transaction, whole or not at all.
+Ledger workers have one unit per partition, named ``ledger/<n>``. The risk worker is one unit,
+``risk``. One thread drives a unit: it calls :meth:`Unit.open`, then :meth:`Unit.put` and
+:meth:`Unit.work` repeatedly. Each :meth:`Unit.work` commits at most one transaction.
 """
 
 from __future__ import annotations
@@ -49,43 +49,42 @@ if TYPE_CHECKING:
     from riskwatch.worker.metrics import Metrics
 
 
-# How fast a unit works, how long it waits, and what cannot wait.
-
 URGENT: Final = (Command, Credit, PartitionFault)
-"""What is decided upon at once, and not at the next tick."""
+"""Events that cause a tick at once, instead of the next tick of the grid."""
 MERGE_WAIT_US: Final = 2 * SECOND
-"""How long a partition that the broker says has more may keep the others waiting."""
+"""Longest wait for a partition that has more records according to the broker, microseconds."""
 SILENCE_US: Final = SECOND
-"""After such a silence, a clock of events takes the step that ends it."""
+"""Time without messages after which a unit on the event clock makes the closing tick."""
 LINGER_US: Final = 50_000
-"""How long what can wait may wait for company: a transaction costs as much for one as for many."""
+"""Longest wait for a fuller batch: a transaction costs as much for one record as for many."""
 SLICE: Final = 100
-"""Records that are applied before the clock is looked at."""
+"""Number of records between two looks at the clock."""
 MAX_BATCH_S: Final = 0.5
-"""Seconds after which a batch is closed, however few records it has."""
+"""Time after which a batch is closed, however few records it has, seconds."""
 CAUGHT_UP_US: Final = 2 * SECOND
-"""So near to the moment, a worker that was behind publishes as things happen."""
+"""A worker whose event time lags less than this has caught up, and publishes at once."""
 HISTORY_US: Final = 30 * SECOND
-"""If outputs are older when the worker has caught up, it is history: only the last ones go out."""
+"""When the worker has caught up, of outputs older than this only the last per key are published."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitTiming:
-    """How a unit works.
+    """The clock, the batch size and the intervals of a unit.
 
     Attributes
     ----------
     clock : {"wall", "event"}
-        Whether time passes by itself, or by events alone.
+        Whether the time is that of the wall clock, or that of the events.
     batch : int
         Most records in one transaction.
     renew_us : int
-        After how long without a commit the lease is renewed.
+        Time without a commit after which the lease is renewed, microseconds.
     alone : bool
-        Whether the lease says which process works, and not the assignment of partitions: such
-        a unit never takes a lease that another one holds.
+        Whether the lease decides which process works, and not the assignment of partitions. Such
+        a unit never takes a lease that another process holds.
     linger_us : int
-        How long after a batch the next one waits to be full, unless something urgent is in it.
+        Time that the next batch may wait to fill up, unless it holds an urgent event,
+        microseconds.
     """
 
     clock: Literal["wall", "event"] = "wall"
@@ -95,28 +94,26 @@ class UnitTiming:
     linger_us: int = 0
 
 
-# When a live worker keeps its publication back: while it works off what it missed.
-#
-# What was decided in the meantime is history, and in SQL. Published one after the other it would
-# look like news; so once the worker has caught up, each key's last record goes out, once.
-
-hold_log = structlog.get_logger("riskwatch.holding")
+log = structlog.get_logger("riskwatch.unit")
 
 
 class PublicationHold:
-    """Holds back what a runner puts out, and lets it go.
+    """Holds the outputs of a live runner while it catches up, and releases them afterwards.
+
+    Decisions of the missed time are history, and in SQL. On the topics they would look like news.
+    The hold therefore publishes only the last record of each key once the worker has caught up.
 
     Parameters
     ----------
     runner : Runner
-        Whose publication.
+        The runner whose outputs are held.
     live : bool
-        Whether time passes by itself; where it does not, nothing is ever held back.
+        Whether the unit runs on the wall clock. Without it, outputs are never held.
 
     Attributes
     ----------
     on : bool
-        Whether publication is held back.
+        Whether outputs are held.
     """
 
     def __init__(self, runner: Runner, *, live: bool) -> None:
@@ -126,87 +123,83 @@ class PublicationHold:
         self._since_us = 0
 
     def begin(self, us: int) -> None:
-        """Begin with publication held back, if live; `us` is the event time of the last life."""
+        """Begin with outputs held, if live. `us` is the stored event time, microseconds."""
         self.on, self._since_us = self._live, us
 
     def note_records(self, records: Iterable[InputRecord]) -> None:
-        """Note where history began, before ticks bring the time of the moment."""
+        """Record the first event time of the hold, before ticks advance to the present."""
         self._since_us = self._since_us or next((r.us for r in records if r.us > 0), 0)
 
     def hold(self) -> None:
-        """Hold back from now on, if live: something kept the worker from its work."""
+        """Hold outputs from now on, if live, because the worker was interrupted."""
         if self._live and not self.on:
             self.on, self._since_us = True, self._runner.us
             self._runner.hold()
 
     def hold_if_behind(self, now_us: int, *, idle: bool) -> None:
-        """Hold back where an outage lies between what was reached and the moment."""
+        """Hold outputs if the event time lags the present by an outage."""
         if self._live and not self.on and not idle and 0 < self._runner.us < now_us - HISTORY_US:
-            hold_log.warning("behind", worker=self._runner.worker, reached=rfc3339(self._runner.us))
+            log.warning("behind", worker=self._runner.worker, reached=rfc3339(self._runner.us))
             self.hold()
 
     def is_over(self, now_us: int, *, idle: bool) -> bool:
-        """Whether it is time to let go: all is done, or the time reached is the moment's."""
+        """Whether the hold ends: no record waits, or the event time is near the present."""
         return self.on and (idle or 0 < now_us - self._runner.us < CAUGHT_UP_US)
 
     def release_outputs(self, now_us: int) -> None:
-        """Publish what was held back: as it was if it is fresh, else where things stand now."""
+        """Publish the held outputs: all if they are recent, else the last record of each key."""
         if self.on:
             self.on = False
             self._runner.release_outputs(latest_only=0 < self._since_us < now_us - HISTORY_US)
 
 
-# When a batch waits for company: a transaction costs as much for one record as for many.
-
-
 class Linger:
-    """Says whether the next batch may wait.
+    """Decides whether the next batch waits to fill up.
+
+    A transaction costs as much for one record as for many.
 
     Parameters
     ----------
-    pace : Pace
-        For how long at most, and how many records fill a batch.
+    timing : UnitTiming
+        Longest wait, and number of records of a full batch.
     """
 
-    def __init__(self, pace: UnitTiming) -> None:
-        self._pace = pace
+    def __init__(self, timing: UnitTiming) -> None:
+        self._timing = timing
         self._urgent = False
         self._began_us = 0
 
     def note_records(self, records: Iterable[InputRecord]) -> None:
-        """Take note of what came in."""
+        """Record whether fetched records are urgent."""
         self._urgent = self._urgent or any(isinstance(r.event, URGENT) for r in records)
 
     def should_wait(self, now_us: int, waiting: int) -> bool:
-        """Whether the last batch was just now, and nothing is urgent, nor the next one full."""
+        """Whether the next batch waits: it is neither urgent nor full, and the last was recent."""
         return (
             not self._urgent
-            and waiting < self._pace.batch
-            and 0 <= now_us - self._began_us < self._pace.linger_us
+            and waiting < self._timing.batch
+            and 0 <= now_us - self._began_us < self._timing.linger_us
         )
 
     def note_batch(self, now_us: int, left: int) -> None:
-        """Take note that a batch was begun, and how many records were left for another."""
+        """Record that a batch began, and how many records were left for the next."""
         self._began_us = now_us
         self._urgent = self._urgent and left > 0
 
 
-# What a unit tells its metrics of each batch.
-
-
 class BatchMetrics:
-    """Tells metrics of the batches of one runner."""
+    """Updates the metrics after each batch of one runner."""
 
     def __init__(self, metrics: Metrics, runner: Runner) -> None:
         self._metrics = metrics
         self._runner = runner
         self._models: dict[tuple[str, str], int] = {}
-        self._judges = False
+        self._scores_models = False
 
     def batch(
         self, records: list[InputRecord], done: CommitResult, apply_s: float, now_us: int
     ) -> None:
-        """Tell of one batch that was committed."""
+        """Update the metrics after the commit of a batch."""
         m, name = self._metrics, self._runner.worker
         m.batch(name, done.counts, len(records), apply_s, done.commit_s, done.publish_s)
         for (stream, reason), n in done.rejects.items():
@@ -223,27 +216,27 @@ class BatchMetrics:
             m.latency(name, kind, max(0, now_us + took_us - arrived) / SECOND)
 
     def model_authorities(self, rows: Mapping[str, Row | None]) -> None:
-        """Tell where models stand, of the state rows of the risk stage that are new."""
+        """Update the authority and loss of models from changed state rows of the risk stage."""
         for found in model_records(scorer_rows(rows)):
             rank = None if found.authority is None else found.authority.rank
             self._metrics.model_authority(found.target, found.generation, rank, found.log_loss)
-            self._judges = True
+            self._scores_models = True
 
     def forget(self) -> None:
-        """Drop what was told of models: they learn elsewhere now."""
-        if self._judges:
+        """Drop the series of models, because they learn in another process now."""
+        if self._scores_models:
             self._metrics.forget_models()
-            self._judges = False
+            self._scores_models = False
             self._models.clear()
 
     def lag(self, records: Mapping[str, int]) -> None:
-        """Tell how many records of each partition are still to be applied."""
+        """Set how many records of each partition are not applied yet."""
         for stream, n in records.items():
             self._metrics.lag(topic_of(stream), int(stream.rpartition("/")[2]), n)
 
 
 def _oldest(records: list[InputRecord]) -> dict[str, int]:
-    """When the longest-waiting event of each type arrived."""
+    """Return the arrival time of the longest-waiting event of each type, microseconds."""
     out: dict[str, int] = {}
     for record in records:
         if isinstance(record.event, Refusal) or not record.arrived_us:
@@ -253,24 +246,21 @@ def _oldest(records: list[InputRecord]) -> dict[str, int]:
     return out
 
 
-hold_log = structlog.get_logger("riskwatch.unit")
-
-
 class Unit:
-    """One worker on Kafka.
+    """One runner on Kafka with its partitions.
 
     Parameters
     ----------
     runner : Runner
-        Not begun yet; with a grid.
-    crashes : CrashBook
-        Where a stage that raises is noted.
+        A runner with a grid, before its :meth:`~riskwatch.engine.runner.Runner.begin`.
+    crashes : CrashTracker
+        Counts crashes of stages.
     metrics : Metrics
-        What is counted.
-    pace : Pace
-        How it works.
+        Metrics of the process.
+    timing : UnitTiming
+        Clock, batch size and intervals.
     mirror : callable, optional
-        Told what is committed: worker, epoch and records.
+        Called after each commit with worker, epoch and records.
     """
 
     def __init__(
@@ -278,7 +268,7 @@ class Unit:
         runner: Runner,
         crashes: CrashTracker,
         metrics: Metrics,
-        pace: UnitTiming,
+        timing: UnitTiming,
         mirror: Callable[[str, int, Sequence[OutboxRecord]], None] | None = None,
     ) -> None:
         assert runner.grid is not None, "a worker on Kafka needs a grid"
@@ -288,111 +278,113 @@ class Unit:
         self._grid = runner.grid
         self._crashes = crashes
         self._metrics = metrics
-        self._teller = BatchMetrics(metrics, runner)
-        self._pace = pace
+        self._batch_metrics = BatchMetrics(metrics, runner)
+        self._timing = timing
         self._mirror = mirror
-        self._intake = EventTimeMerge({}, {})
-        self._inbound: dict[str, PartitionDecoder] = {}
-        self._heard_us = 0
-        self._stuck_us = 0
-        self._given_up = False
+        self._merge = EventTimeMerge({}, {})
+        self._decoders: dict[str, PartitionDecoder] = {}
+        self._received_us = 0
+        self._waiting_since_us = 0
+        self._wait_is_logged = False
         self._renewed_us = 0
-        self._holding = PublicationHold(runner, live=pace.clock == "wall")
-        self._linger = Linger(pace)
+        self._hold = PublicationHold(runner, live=timing.clock == "wall")
+        self._linger = Linger(timing)
         self._ticked = False
         self._ticks = 0
         self._now_us = 0
         runner.on_tick = self._tick
 
-    def open(self, placements: Mapping[str, PartitionMetadata], now_us: int) -> dict[str, int]:
-        """Take the lease, load the state, and say from which offsets to read.
+    def open(self, partitions: Mapping[str, PartitionMetadata], now_us: int) -> dict[str, int]:
+        """Take the lease, load the state, and return the offsets from which to read.
 
         Parameters
         ----------
-        placements : mapping of str to Placement
+        partitions : mapping of str to PartitionMetadata
             The partitions by stream.
         now_us : int
-            The clock of this process, microseconds.
+            Time of the process clock, microseconds.
 
         Raises
         ------
         StreamIdentityError
-            If a partition is not the one that the stored offsets belong to, or has lost
-            messages that were not read.
+            If a partition is not the one of the stored offsets, or has lost messages that were
+            not read.
         """
-        live = self._pace.clock == "wall"
+        live = self._timing.clock == "wall"
         resumed = self._runner.begin(hold=live)
-        self._holding.begin(resumed.us)
-        lanes = {
-            stream: resume_cursor(stream, placed, resumed.offsets.get(stream))
-            for stream, placed in placements.items()
+        self._hold.begin(resumed.us)
+        cursors = {
+            stream: resume_cursor(stream, partition, resumed.offsets.get(stream))
+            for stream, partition in partitions.items()
         }
-        self._inbound = {
-            s: PartitionDecoder(s, placed.partitions) for s, placed in placements.items()
+        self._decoders = {
+            stream: PartitionDecoder(stream, partition.partitions)
+            for stream, partition in partitions.items()
         }
-        self._intake = EventTimeMerge(lanes, self._inbound)
-        self._heard_us = self._renewed_us = now_us
+        self._merge = EventTimeMerge(cursors, self._decoders)
+        self._received_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
-        self._teller.model_authorities(resumed.rows.get("risk", {}))
+        self._batch_metrics.model_authorities(resumed.rows.get("risk", {}))
         self._ticked, self._ticks = False, 0
         self._crashes.begin(self._runner)
-        self._look(now_us)
-        hold_log.info(
+        self._check_fault(now_us)
+        log.info(
             "opened",
             worker=self.name,
             epoch=resumed.epoch,
             reached=rfc3339(resumed.us) if resumed.us else None,
-            streams={stream: found.taken for stream, found in lanes.items()},
+            streams={stream: found.taken for stream, found in cursors.items()},
             fault=self.fault,
         )
-        return {stream: found.taken for stream, found in lanes.items()}
+        return {stream: found.taken for stream, found in cursors.items()}
 
     def reopen(
-        self, placements: Mapping[str, PartitionMetadata], now_us: int
+        self, partitions: Mapping[str, PartitionMetadata], now_us: int
     ) -> dict[str, int] | None:
-        """Go on after a rebalance that left the partitions here; ``None`` if that cannot be.
+        """Continue after a rebalance that did not move the partitions; ``None`` if impossible.
 
-        What waited in memory is read again. The state stays, for nobody else took the lease.
+        Records that waited in memory are read again. The state stays valid, because no other
+        process took the lease.
 
         Raises
         ------
         FencedError
-            If another process took it, and it is the lease that says who works.
+            If another process took the lease, and the lease decides which process works.
         """
-        if sorted(placements) != list(self._intake.streams):
+        if sorted(partitions) != list(self._merge.streams):
             return None
         try:
             self._crashes.renew(self.name, self._runner.epoch)
         except FencedError:
-            if self._pace.alone:
+            if self._timing.alone:
                 raise
             return None
-        lanes = {}
-        for stream, placed in placements.items():
-            old = self._intake.cursor(stream)
+        cursors = {}
+        for stream, partition in partitions.items():
+            old = self._merge.cursor(stream)
             known = StreamOffset(stream, old.identity, old.taken, old.records)
-            lanes[stream] = resume_cursor(stream, placed, known)
-        self._intake = EventTimeMerge(lanes, self._inbound)
-        self._heard_us = self._renewed_us = now_us
-        return {stream: found.taken for stream, found in lanes.items()}
+            cursors[stream] = resume_cursor(stream, partition, known)
+        self._merge = EventTimeMerge(cursors, self._decoders)
+        self._received_us = self._renewed_us = now_us
+        return {stream: found.taken for stream, found in cursors.items()}
 
     @property
     def epoch(self) -> int:
-        """Epoch of its lease; 0 before it is open."""
+        """Epoch of the lease; 0 before the unit is open."""
         return self._runner.epoch
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether it works, and publishes as things happen."""
-        return self.fault is None and not self._holding.on and self._runner.epoch > 0
+        """Whether the unit works and publishes at once."""
+        return self.fault is None and not self._hold.on and self._runner.epoch > 0
 
     def position(self, stream: str) -> int:
-        """Offset behind what was taken of one partition."""
-        return self._intake.cursor(stream).taken
+        """Return the offset behind the last taken record of a partition."""
+        return self._merge.cursor(stream).taken
 
     def depth(self, stream: str) -> int:
-        """Count the records of one partition in memory."""
-        return len(self._intake.cursor(stream).waiting)
+        """Return the number of records of a partition that wait in memory."""
+        return len(self._merge.cursor(stream).waiting)
 
     def put(
         self,
@@ -404,76 +396,76 @@ class Unit:
         behind: int | None = None,
         start: int = 0,
     ) -> None:
-        """Take what a fetch brought.
+        """Accept the messages of a fetch.
 
         Parameters
         ----------
         stream : str
-            Of which partition.
-        messages : iterable of Message
-            In the order of their offsets.
+            Name of the partition's stream.
+        messages : iterable of InboundMessage
+            The messages, in the order of their offsets.
         end : int
-            High watermark that came with them.
+            High watermark of the fetch.
         now_us : int
-            The clock of this process, microseconds.
+            Time of the process clock, microseconds.
         behind : int, optional
-            Offset behind the fetch, where it is not the one behind the last message: the end of
-            a transaction is an offset without a message.
+            Offset behind the fetch, if it is not the one behind the last message: the end of a
+            transaction is an offset without a message.
         start : int
             Offset at which the fetch began.
 
         Raises
         ------
         FetchGapError
-            If it began beyond what came in: what lies between was fetched and lost.
+            If the fetch begins behind the last one: the messages between were fetched and lost.
         StreamIdentityError
-            If the partition ends before what was read of it: it was cut off, and what is written
-            there now would pass for known.
+            If the partition ends before the offset that was read: it was truncated, and new
+            messages at known offsets would be taken for old ones.
         """
-        fetched = self._intake.cursor(stream).fetched
+        fetched = self._merge.cursor(stream).fetched
         if end < fetched:
             raise StreamIdentityError(
                 f"{stream}: read up to offset {fetched}, but the broker ends at {end}: it lost "
                 "what it had confirmed (see docs/operations.md)"
             )
-        self._intake.check_continuity(stream, start)
-        # A fetch that was under way when the position was moved brings what is known.
+        self._merge.check_continuity(stream, start)
+        # A fetch that was under way when the position moved repeats known messages.
         new = [m for m in messages if m.offset >= fetched]
         to = new[-1].offset + 1 if new else fetched
         if behind is not None:
             to = max(to, behind)
         if to > fetched:
-            self._linger.note_records(self._intake.put(stream, new, to))
+            self._linger.note_records(self._merge.put(stream, new, to))
         if new:
-            self._heard_us = now_us
-        self._intake.note_end(stream, end)
+            self._received_us = now_us
+        self._merge.note_end(stream, end)
 
     def work(self, now_us: int) -> int:
-        """Do one batch; returns how many records it had.
+        """Run one batch, and return its number of records.
 
         Raises
         ------
         FencedError
             If another process took the lease.
         StageFaultError
-            If a stage raised: the process must end.
+            If a stage raised. The process must end.
         StoppedError
             If the process is asked to stop while it waits for a server.
         """
         if self.fault is not None:
-            if self._keep(now_us):
-                self._look(now_us)
+            if self._renew_if_due(now_us):
+                self._check_fault(now_us)
             return 0
         self._now_us = now_us
         narrow = self._crashes.is_narrow(self.name)
-        if not narrow and self._linger.should_wait(now_us, len(self._intake)):
+        if not narrow and self._linger.should_wait(now_us, len(self._merge)):
             return 0
-        self._holding.hold_if_behind(now_us, idle=self._intake.idle)
-        started, stuck = perf_counter(), self._stuck(now_us)
-        full = 1 if narrow else self._pace.batch
+        self._hold.hold_if_behind(now_us, idle=self._merge.idle)
+        started, force = perf_counter(), self._waited_too_long(now_us)
+        full = 1 if narrow else self._timing.batch
         records: list[InputRecord] = []
         while len(records) < full and perf_counter() - started < MAX_BATCH_S:
-            taken = self._intake.take(min(SLICE, full - len(records)), force=stuck)
+            taken = self._merge.take(min(SLICE, full - len(records)), force=force)
             for record in taken:
                 place = (record.stream, record.position)
                 why = self._crashes.quarantine_reason(self.name, place)
@@ -485,30 +477,30 @@ class Unit:
             records += taken
             if not taken:
                 break
-        self._linger.note_batch(now_us, len(self._intake))
-        self._holding.note_records(records)
+        self._linger.note_batch(now_us, len(self._merge))
+        self._hold.note_records(records)
         if narrow and records:
-            self._commit(records, self._intake.offsets(), perf_counter() - started, now_us)
+            self._commit(records, self._merge.offsets(), perf_counter() - started, now_us)
         self._pass_time(records, now_us)
         left = [] if narrow else records
-        self._commit(left, self._intake.offsets(), perf_counter() - started, now_us)
+        self._commit(left, self._merge.offsets(), perf_counter() - started, now_us)
         return len(records)
 
     def close(self) -> None:
-        """Give the lease back, so that a standby need not wait for it to run out."""
+        """Release the lease, so that a standby need not wait until it expires."""
         self._crashes.release(self.name, self._runner.epoch)
         self.drop()
 
     def drop(self) -> None:
-        """Forget what is told of it: it works elsewhere now."""
-        places = ((topic_of(s), int(s.rpartition("/")[2])) for s in self._intake.streams)
+        """Drop the metrics of this unit, because it runs in another process now."""
+        places = ((topic_of(s), int(s.rpartition("/")[2])) for s in self._merge.streams)
         self._metrics.forget(self.name, places)
-        self._teller.forget()
+        self._batch_metrics.forget()
 
     def _commit(
         self, records: list[InputRecord], offsets: list[StreamOffset], apply_s: float, now_us: int
     ) -> None:
-        """Make true what records and ticks brought about, and tell of it."""
+        """Commit the effects of records and ticks, and update mirror and metrics."""
         if records or self._ticked or self._ticks:
             reached = {o.stream: o.position for o in offsets}
             self._crashes.record_passage(
@@ -519,35 +511,35 @@ class Unit:
         self._ticks = 0
         if self._mirror is not None and done.records:
             self._mirror(self.name, self._runner.epoch, done.records)
-        if self._holding.is_over(now_us, idle=self._intake.idle):
-            self._holding.release_outputs(now_us)
+        if self._hold.is_over(now_us, idle=self._merge.idle):
+            self._hold.release_outputs(now_us)
         if records or done.records:
-            self._teller.batch(records, done, apply_s, now_us)
-            self._teller.lag(self._intake.lag())
+            self._batch_metrics.batch(records, done, apply_s, now_us)
+            self._batch_metrics.lag(self._merge.lag())
             self._renewed_us = now_us
             self._crashes.clear_passed(self.name)
         else:
-            self._keep(now_us)
+            self._renew_if_due(now_us)
 
-    def _look(self, now_us: int) -> None:
-        """See whether it may work; that it may not is told to the world, once for each fault."""
+    def _check_fault(self, now_us: int) -> None:
+        """Check whether the unit may work, and report each fault once if it may not."""
         was, fault = self.fault, self._crashes.current_fault(self._runner)
         self.fault = None if fault is None else stop_reason(fault)
         self._metrics.fault(self.name, down=fault is not None)
         if fault is not None:
             if self.fault != was:
-                hold_log.error("stays down", worker=self.name, why=self.fault)
-            self._holding.release_outputs(now_us)  # numbers only grow: what waits goes first
+                log.error("stays down", worker=self.name, why=self.fault)
+            self._hold.release_outputs(now_us)  # first, because sequence numbers only grow
             self._crashes.report_fault(self._runner, fault, self._us(now_us))
         elif was is not None:
-            self._holding.hold()
+            self._hold.hold()
 
     def _us(self, now_us: int) -> int:
-        """Time of what it says of itself, microseconds."""
-        return now_us if self._pace.clock == "wall" else self._runner.us
+        """Return the time of reports about the unit itself, microseconds."""
+        return now_us if self._timing.clock == "wall" else self._runner.us
 
     def _tick(self, us: int) -> None:
-        """Let a tick pass, or skip it where two people said so."""
+        """Apply a tick, or skip it where two people requested that."""
         place = self._crashes.tick_place(self.name)
         why = self._crashes.quarantine_reason(self.name, place)
         self._ticks += 1
@@ -558,22 +550,22 @@ class Unit:
         else:
             self._runner.skip_tick(us, place[1], why)
             self._crashes.note_skipped_tick(self.name)
-            hold_log.warning("a tick is skipped", worker=self.name, tick=rfc3339(us), why=why)
+            log.warning("a tick is skipped", worker=self.name, tick=rfc3339(us), why=why)
         if self._crashes.is_narrow(self.name):
             self._commit([], [], 0.0, self._now_us)
 
     @contextmanager
     def _counting_crashes(self, place: FaultPlace) -> Iterator[None]:
-        """Count what a stage raises at a place, and say that the process must end."""
+        """Count an exception of a stage at a place, and raise it as a fault of the stage."""
         try:
             yield
         except RiskwatchError:
             raise
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            times = self._crashes.record_crash(self.name, place, said)
+            text = f"{type(error).__name__}: {error}"
+            times = self._crashes.record_crash(self.name, place, text)
             raise StageFaultError(
-                f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {said}"
+                f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {text}"
             ) from error
 
     @contextmanager
@@ -592,12 +584,12 @@ class Unit:
             ) from error
 
     def _pass_time(self, records: list[InputRecord], now_us: int) -> None:
-        """Bring the ticks that no event brings."""
-        if not self._intake.idle:
+        """Make the ticks that no event causes."""
+        if not self._merge.idle:
             return
-        if self._pace.clock == "event":
-            # Time stands still between events; a silence ends the step that they began.
-            if self._grid.fresh and now_us - self._heard_us >= SILENCE_US:
+        if self._timing.clock == "event":
+            # The time does not advance between events; after a pause comes the closing tick.
+            if self._grid.fresh and now_us - self._received_us >= SILENCE_US:
                 for us in self._grid.through(self._grid.due):
                     self._tick(us)
             return
@@ -605,24 +597,24 @@ class Unit:
         for us in self._grid.now(now_us) if urgent else self._grid.live(now_us):
             self._tick(us)
 
-    def _stuck(self, now_us: int) -> bool:
-        """Whether partitions that should have brought something have kept us waiting too long."""
-        missing = self._intake.missing()
+    def _waited_too_long(self, now_us: int) -> bool:
+        """Whether partitions with unfetched records have blocked the merge for too long."""
+        missing = self._merge.missing()
         if not missing:
-            self._stuck_us, self._given_up = 0, False
+            self._waiting_since_us, self._wait_is_logged = 0, False
             return False
-        if not self._stuck_us:
-            self._stuck_us = now_us
-        if now_us - self._stuck_us < MERGE_WAIT_US:
+        if not self._waiting_since_us:
+            self._waiting_since_us = now_us
+        if now_us - self._waiting_since_us < MERGE_WAIT_US:
             return False
-        if not self._given_up:
-            self._given_up = True
-            hold_log.warning("not waited for any longer", worker=self.name, streams=missing)
+        if not self._wait_is_logged:
+            self._wait_is_logged = True
+            log.warning("not waited for any longer", worker=self.name, streams=missing)
         return True
 
-    def _keep(self, now_us: int) -> bool:
-        """Keep the lease when there is nothing to commit; whether it was time to."""
-        if now_us - self._renewed_us < self._pace.renew_us:
+    def _renew_if_due(self, now_us: int) -> bool:
+        """Renew the lease if it was not renewed for long; return whether it was renewed."""
+        if now_us - self._renewed_us < self._timing.renew_us:
             return False
         self._crashes.renew(self.name, self._runner.epoch)
         self._renewed_us = now_us

@@ -1,4 +1,4 @@
-"""The two workers on Kafka, put together: what each reads, runs, publishes and answers for."""
+"""The two stream workers: the ledger worker and the risk worker, with all their parts."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
     from riskwatch.worker.settings import ProcessSettings
 
 
-# The heartbeat of the leading risk worker: it vouches for the whole table of scopes, for a while.
+# The heartbeat of the leading risk worker confirms the whole table of scopes for a limited time.
 #
-# A reader that holds a table with the digest of a heartbeat that is still valid knows where every
-# scope stands: one that is absent is NORMAL. Without such a heartbeat nothing is known.
+# A reader that holds a table with the digest of a valid heartbeat knows the state of every scope;
+# a scope that is absent is NORMAL. Without such a heartbeat no state is known.
 
 HEARTBEAT_INTERVAL_US: Final = 15 * SECOND
 HEARTBEAT_VALID_US: Final = 60 * SECOND
 
 
 def make_heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> Heartbeat:
-    """Vouch for a table that was read under the lease."""
+    """Return the heartbeat for a table that was read under the lease."""
     return Heartbeat(
         worker=worker,
         epoch=epoch,
@@ -69,9 +69,9 @@ def make_heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> H
     )
 
 
-def heartbeat_record(beat: Heartbeat) -> OutboxRecord:
-    """Make the record of a heartbeat; it passes by the outbox, for it is no truth to keep."""
-    return OutboxRecord(beat.seq, TOPIC, "firm", msgspec.json.encode(beat), beat.ts)
+def heartbeat_record(heartbeat: Heartbeat) -> OutboxRecord:
+    """Return the record of a heartbeat. It is published without the outbox, as it expires soon."""
+    return OutboxRecord(heartbeat.seq, TOPIC, "firm", msgspec.json.encode(heartbeat), heartbeat.ts)
 
 
 LEDGER_TOPICS: Final = ("riskwatch.fills", "riskwatch.balances")
@@ -88,12 +88,12 @@ log = structlog.get_logger("riskwatch.worker")
 
 
 class Worker(ABC):
-    """One worker process: everything in it but the consumer. A subclass is one kind of worker.
+    """One worker process without its consumer. A subclass is one kind of worker.
 
     Parameters
     ----------
-    settings : Settings
-        From the environment.
+    settings : ProcessSettings
+        Settings of the process.
 
     Attributes
     ----------
@@ -103,12 +103,12 @@ class Worker(ABC):
         Plain names of the topics that it reads.
     shares_group : bool
         Whether the processes of this kind are one consumer group, which divides the partitions
-        among them. Where they are not, each is a group by itself and reads everything, and a
-        lease says which of them works.
+        among them. Otherwise each process is a group of its own and reads everything, and the
+        lease decides which of them works.
     group : str
-        Consumer group.
+        Name of the consumer group.
     failure : Exception or None
-        Why the process has to end.
+        Why the process must end.
     """
 
     kind: ClassVar[str]
@@ -124,7 +124,7 @@ class Worker(ABC):
         self.group = name if self.shares_group else own
         self.stop = threading.Event()
         self.failure: Exception | None = None
-        self.standing: str | None = "starting"
+        self.standby_reason: str | None = "starting"
         self.metrics = Metrics()
         self.retry = Retry(self.stop, self.metrics)
         self._config = bootstrap.configuration(settings.config)
@@ -134,58 +134,59 @@ class Worker(ABC):
         self._engine: Engine
         self._store: RetryingStore
         self._crashes: CrashTracker
-        self.desk: PartitionManager
+        self.partitions: PartitionManager
 
     def prepare(self) -> None:
-        """Wait for the servers, and for the lease where there is one for all.
+        """Wait for the servers, and for the lease if the kind of worker has one.
 
         Raises
         ------
         StoreError
             If the database has another schema.
         BrokerError
-            If the topics are not what they must be.
+            If a topic is missing.
+        ConfigError
+            If a topic has another number of partitions.
         StoppedError
             If the process is asked to stop meanwhile.
         """
-        ask = self.retry.ask_store
-        self._engine = ask("open", lambda: open_engine(self.settings.database))
+        self._engine = self.retry.ask_store("open", lambda: open_engine(self.settings.database))
         with self._engine.connect() as conn:
             require_current(conn)
         self._store = RetryingStore(SqlStore(self._engine), self.retry)
         self._crashes = CrashTracker(self._engine, self.retry)
-        self.desk = PartitionManager(
+        self.partitions = PartitionManager(
             self.connection, self.retry, self.unit_of, self._unit, batch=self.settings.batch
         )
         self._check_topics()
         self._lead()
-        self.standing = None
+        self.standby_reason = None
 
     def run_once(self) -> bool:
-        """Do what is to be done now; whether there is more to do at once."""
-        more = self.desk.work()
-        self._count()
+        """Run one iteration, and return whether there is more to do at once."""
+        more = self.partitions.work()
+        self._update_row_counts()
         return more
 
     def close(self) -> None:
-        """Give back what this process holds. What is not confirmed stays in the outbox."""
+        """Release leases and connections. Records that are not confirmed stay in the outbox."""
         self.stop.set()
-        self.desk.close()
+        self.partitions.close()
         if self._mirror is not None:
             self._mirror.close()
         self._producer.close()
         self._engine.dispose()
 
     def ready(self) -> str | None:
-        """Why this process does not do its work now; ``None`` if it does."""
-        return self.standing or self.desk.not_ready_reason()
+        """Return why this process is not ready; ``None`` if it is."""
+        return self.standby_reason or self.partitions.not_ready_reason()
 
     def live(self) -> str | None:
-        """Why this process should be ended; ``None`` if it should not."""
+        """Return why this process should end; ``None`` if it should not."""
         return None if self.failure is None else str(self.failure)
 
     def _check_topics(self) -> None:
-        """Refuse to begin where a topic is missing, or has another number of partitions."""
+        """Raise if a topic is missing, or has another number of partitions."""
         found = self.retry.ask_broker(
             "topics", lambda: topics.topic_identities(self.connection, TOPICS)
         )
@@ -198,14 +199,14 @@ class Worker(ABC):
                     identity.partitions,
                 )
 
-    def _count(self) -> None:
-        """Tell now and then how much is kept; a database that is away is asked later."""
+    def _update_row_counts(self) -> None:
+        """Set the metrics of row counts at intervals; try later if the database is down."""
         now = wall_us()
         if now - self._counted_us < HEARTBEAT_INTERVAL_US:
             return
         self._counted_us = now
         try:
-            found = count_rows(self._engine, self.desk.names)
+            found = count_rows(self._engine, self.partitions.names)
         except StoreUnavailableError as error:
             log.warning("rows were not counted", error=str(error))
             return
@@ -216,18 +217,18 @@ class Worker(ABC):
 
     @abstractmethod
     def unit_of(self, partition: Partition) -> str:
-        """Name of the unit that a partition belongs to."""
+        """Return the name of the unit that a partition belongs to."""
 
     @abstractmethod
     def pipeline(self) -> Pipeline:
-        """Make the stages of one unit, with their states still empty."""
+        """Return the pipeline of one unit, with empty states."""
 
     @abstractmethod
     def _lead(self) -> None:
-        """Become the one who may open units, where only one may."""
+        """Become the leader, if only one process may open units."""
 
-    def _declaration(self) -> ConfigurationRecorder | None:
-        """What a unit puts out first."""
+    def _recorder(self) -> ConfigurationRecorder | None:
+        """Return the recorder of the configuration, whose outputs come first; ``None`` for none."""
         return None
 
     def _unit(self, name: str) -> Unit:
@@ -239,10 +240,10 @@ class Worker(ABC):
             worker=name,
             holder=self.holder,
             grid=TickGrid(round(s.tick * SECOND)),
-            declares=self._declaration(),
+            recorder=self._recorder(),
         )
         renew_us = round(s.lease * SECOND / 4)
-        pace = UnitTiming(
+        timing = UnitTiming(
             clock=s.clock,
             batch=s.batch,
             renew_us=renew_us,
@@ -250,33 +251,32 @@ class Worker(ABC):
             linger_us=LINGER_US,
         )
         write = None if self._mirror is None else self._mirror.write
-        return Unit(runner, self._crashes, self.metrics, pace, write)
+        return Unit(runner, self._crashes, self.metrics, timing, write)
 
 
 class LedgerWorker(Worker):
-    """Fills and balances: one unit per partition, as many processes as you like."""
+    """The worker of fills and balances: one unit per partition, any number of processes."""
 
     kind = "ledger"
     topics = LEDGER_TOPICS
     shares_group = True
 
     def unit_of(self, partition: Partition) -> str:
-        """Name the unit of a partition."""
+        """Return the name of the unit of a partition."""
         return f"ledger/{partition[1]}"
 
     def pipeline(self) -> Pipeline:
-        """Make the stage of one unit."""
+        """Return the pipeline of one unit."""
         return bootstrap.ledger_pipeline(self._config)
 
     def _lead(self) -> None:
-        """Wait for nobody: the group says whose a partition is."""
+        """Do nothing: the consumer group assigns the partitions."""
 
 
 class RiskWorker(Worker):
-    """Market and risk in one unit; one process leads, the others stand by.
+    """The worker of market and risk, in one unit; one process leads, the others stand by.
 
-    The leader vouches for the table of scopes, fills the mirror, and tells how far the audit
-    chain reaches.
+    The leader publishes heartbeats and heads of the audit chain, and fills the mirror.
     """
 
     kind = RISK
@@ -288,63 +288,64 @@ class RiskWorker(Worker):
         if settings.redis is not None:
             url = settings.redis.get_secret_value()
             self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
-        self._mirrored = 0
-        self._keeper: LeaseRenewer | None = None
-        self._beat_us = 0
+        self._mirrored_epoch = 0
+        self._renewer: LeaseRenewer | None = None
+        self._heartbeat_us = 0
         self._audited_us = 0
 
     def unit_of(self, partition: Partition) -> str:
-        """Name the one unit."""
+        """Return the name of the single unit."""
         del partition
         return RISK
 
     def pipeline(self) -> Pipeline:
-        """Make the stages of the unit."""
+        """Return the pipeline of the unit."""
         return bootstrap.risk_pipeline(self._config)
 
     def run_once(self) -> bool:
-        """Do what is to be done now; whether there is more to do at once."""
+        """Run one iteration, and return whether there is more to do at once."""
         more = super().run_once()
-        self._beat()
-        self._audit()
-        if self._keeper is not None:
-            self._keeper.mark_progress()
+        self._publish_heartbeat()
+        self._publish_audit_head()
+        if self._renewer is not None:
+            self._renewer.mark_progress()
         return more
 
     def close(self) -> None:
-        """Stop keeping the lease, and give it back with all else."""
+        """Stop the renewal of the lease, and release everything."""
         self.stop.set()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._renewer is not None:
+            self._renewer.close()
         super().close()
 
     def _lead(self) -> None:
-        """Wait for the lease, and keep it from now on."""
+        """Wait for the lease, and renew it from then on."""
         wait_for_lease(
-            self._engine, RISK, self.holder, self.settings.lease, self.retry, self._stands_by
+            self._engine, RISK, self.holder, self.settings.lease, self.retry, self._on_standby
         )
         with self._engine.begin() as conn:
             sync_reference(conn, self._config.reference)
-        self._keeper = LeaseRenewer(self._engine, RISK, self.settings.lease, self._led)
-        self._keeper.start()
+        self._renewer = LeaseRenewer(self._engine, RISK, self.settings.lease, self._lead_epoch)
+        self._renewer.start()
 
-    def _stands_by(self, leader: str) -> None:
-        self.standing = f"stands by for {leader}"
+    def _on_standby(self, leader: str) -> None:
+        self.standby_reason = f"stands by for {leader}"
         self.metrics.leader(RISK, None)
 
-    def _led(self) -> int:
-        """Epoch under which this process leads, 0 before its unit is open."""
-        unit = self.desk.unit(RISK)
+    def _lead_epoch(self) -> int:
+        """Return the epoch under which this process leads; 0 before its unit is open."""
+        unit = self.partitions.unit(RISK)
         return 0 if unit is None else unit.epoch
 
-    def _declaration(self) -> ConfigurationRecorder:
+    def _recorder(self) -> ConfigurationRecorder:
         clock = wall_us if self.settings.clock == "wall" else None
         return ConfigurationRecorder(RISK, self._config, clock)
 
-    def _beat(self) -> None:
-        """Vouch for the table of scopes, while the unit does its work."""
-        now, unit = wall_us(), self.desk.unit(RISK)
-        if now - self._beat_us < HEARTBEAT_INTERVAL_US or unit is None or self.ready() is not None:
+    def _publish_heartbeat(self) -> None:
+        """Publish a heartbeat at intervals, while this process is ready."""
+        now, unit = wall_us(), self.partitions.unit(RISK)
+        is_due = now - self._heartbeat_us >= HEARTBEAT_INTERVAL_US
+        if not is_due or unit is None or self.ready() is not None:
             return
         table = self.retry.ask_store(
             "heartbeat", lambda: scope_table(self._engine, RISK, unit.epoch)
@@ -354,16 +355,16 @@ class RiskWorker(Worker):
         publisher.set_leader(RISK, unit.epoch)
         publisher.publish([record])
         if self._mirror is not None:
-            if self._mirrored != unit.epoch:
-                self._mirrored = unit.epoch
+            if self._mirrored_epoch != unit.epoch:
+                self._mirrored_epoch = unit.epoch
                 self._mirror.refresh(self._engine, RISK, unit.epoch)
             self._mirror.heartbeat(record.value, HEARTBEAT_VALID_US / SECOND)
         self.metrics.scopes({State(s): n for s, n in count_by_state(table.states).items()})
-        self._beat_us = now
+        self._heartbeat_us = now
 
-    def _audit(self) -> None:
-        """Tell how far the audit chain reaches, as long as this process leads."""
-        now, unit = wall_us(), self.desk.unit(RISK)
+    def _publish_audit_head(self) -> None:
+        """Publish the head of the audit chain at intervals, while this process leads."""
+        now, unit = wall_us(), self.partitions.unit(RISK)
         if now - self._audited_us < audit_head.HEAD_INTERVAL_US or unit is None or unit.epoch == 0:
             return
         head = self.retry.ask_store(

@@ -1,4 +1,4 @@
-"""Servers that the tests of this folder may stop and kill."""
+"""Servers for the chaos tests, which may stop and kill them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.support.postgres import Server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka_chaos() -> Iterator[tuple[Node, Server]]:
-    """A broker and a Postgres for all tests here: each has a database and topics of its own."""
+    """A broker and a Postgres of this module; each test has a database and topics of its own."""
     with servers() as made:
         yield made

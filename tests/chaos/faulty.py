@@ -1,9 +1,9 @@
-"""Workers with a planted fault, for the laboratory must be able to see it.
+"""Workers with a planted fault, which the laboratory must detect.
 
 ``python -m tests.chaos.faulty FAULT ledger|risk`` with FAULT one of ``torn`` (offsets in one
 transaction, effects in the next), ``ack`` (the offset moves before there is any effect),
-``unfenced`` (nobody looks whose turn it is) and ``stage`` (the ledger raises at one message). The
-first two end themselves by SIGKILL once, at the moment that tells.
+``unfenced`` (no check of the lease) and ``stage`` (the ledger raises at one message). The first
+two kill themselves with SIGKILL once, at the moment when the fault has an effect.
 """
 
 from __future__ import annotations

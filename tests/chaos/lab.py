@@ -1,4 +1,4 @@
-"""A laboratory: a real broker, a real Postgres, worker processes, and ways to hurt all of them."""
+"""The chaos laboratory: a real broker, a real Postgres, worker processes, and faults for all."""
 
 from __future__ import annotations
 

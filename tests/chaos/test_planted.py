@@ -1,4 +1,4 @@
-"""The laboratory sees what it is there for: each planted fault, and none where there is none."""
+"""The laboratory detects each planted fault, and finds none without one."""
 
 from __future__ import annotations
 

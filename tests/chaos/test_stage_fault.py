@@ -1,4 +1,4 @@
-"""A ledger that cannot take one message, on a real broker and a real Postgres, from end to end."""
+"""A ledger that fails at one message, on a real broker and a real Postgres, from end to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a run through the workers came to what it had to; each breach is one line."""
+"""The checks after a run through the workers; each breach is one line."""
 
 from __future__ import annotations
 

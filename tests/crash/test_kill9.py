@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a replay: nothing is lost, nothing is repeated, wherever it falls."""
+"""SIGKILL in the middle of a replay: nothing is lost and nothing is repeated."""
 
 from __future__ import annotations
 

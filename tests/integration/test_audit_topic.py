@@ -1,4 +1,4 @@
-"""Heads of the audit chain on a real broker: published as a leader does, and read back."""
+"""Heads of the audit chain on a real broker: a leader publishes them, and they are read back."""
 
 from __future__ import annotations
 

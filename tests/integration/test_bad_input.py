@@ -1,4 +1,4 @@
-"""Every kind of broken message ends in the dead letters, whole, with its reason; none is lost."""
+"""Every kind of broken message becomes a dead letter, complete and with its reason."""
 
 from __future__ import annotations
 

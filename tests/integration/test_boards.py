@@ -1,4 +1,4 @@
-"""The SQL of the boards runs, and shows something, on both databases."""
+"""The SQL of the dashboards runs and returns rows on both databases."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,8 @@ from tests.support import batches
 from tests.support.cluster import Cluster, cluster
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from typer.testing import Result
 
 ROOT: Final = Path(__file__).parents[2]
@@ -95,24 +98,25 @@ def test_stdin_does_not_go_with_files(cluster: Cluster) -> None:
     assert isinstance(run(cluster, "publish", "-", "a.ndjson").exception, FeedError)
 
 
-def follow(cluster: Cluster, *args: str) -> subprocess.Popen[str]:
-    """Start a command that does not end by itself."""
-    return subprocess.Popen(
+@contextmanager
+def follow(cluster: Cluster, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a command that does not end by itself, and end it with the block."""
+    with subprocess.Popen(
         [sys.executable, *args],
         env=environment(cluster), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    ) as child:  # fmt: skip
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def interrupted(child: subprocess.Popen[str], lines: int) -> list[str]:
     """Read so many lines, press Ctrl-C, and check that it ends as it should."""
     assert child.stdout is not None
-    with child:
-        try:
-            got = [child.stdout.readline() for _ in range(lines)]
-            child.send_signal(signal.SIGINT)
-            rest, complaints = child.communicate(timeout=30)
-        finally:
-            child.kill()
+    got = [child.stdout.readline() for _ in range(lines)]
+    child.send_signal(signal.SIGINT)
+    rest, complaints = child.communicate(timeout=30)
     assert (child.returncode, rest) == (0, "")
     assert "Traceback" not in complaints
     return got
@@ -127,16 +131,17 @@ def test_people_can_watch(cluster: Cluster) -> None:
     cluster.tell(batches.resolved(2), 4)
     cluster.tell(batches.killswitch(1), 1, epoch=2)
     cluster.write(KILLSWITCH, b"asset:DAI", b"{}")
-    people = follow(cluster, "-m", "riskwatch", "alerts", "--follow", "--from", "earliest")
-    machine = follow(cluster, "-m", "riskwatch", "killswitch", "watch", "--json")
-    raised, unreadable, resolved = interrupted(people, 3)
+    watch = ("-m", "riskwatch", "killswitch", "watch", "--json")
+    alerts = ("-m", "riskwatch", "alerts", "--follow", "--from", "earliest")
+    with follow(cluster, *alerts) as people, follow(cluster, *watch) as machine:
+        raised, unreadable, resolved = interrupted(people, 3)
+        state, bad = (json.loads(line) for line in interrupted(machine, 2))
     assert raised == (
         "2023-03-11T03:01:00Z  REDUCE    asset:USDC  USDC is 3 % under its peg  $970.00  "
         "180 bp under the peg, limit 100 bp\n"
     )
     assert unreadable.startswith("UNREADABLE  riskwatch.alerts/0 offset 2 for 'asset:USDC'")
     assert resolved == "2023-03-11T03:02:00Z  RESOLVED  asset:USDC  asset:USDC\n"
-    state, bad = (json.loads(line) for line in interrupted(machine, 2))
     assert [state[name] for name in ("topic", "key", "worker", "epoch", "seq")] == [
         KILLSWITCH, "asset:USDC", "risk", 2, 1,
     ]  # fmt: skip
@@ -152,15 +157,10 @@ def test_the_examples_work(cluster: Cluster) -> None:
     cluster.make("riskwatch.fills", ALERTS)
     cluster.tell(batches.alert(1), 1)
     examples = ROOT / "docs" / "examples"
-    reader = follow(cluster, str(examples / "subscribe.py"))
-    writer = follow(cluster, str(examples / "publish.py"))
-    with reader, writer:
-        try:
-            told = "REDUCE asset:USDC USDC is 3 % under its peg 970.00\n"
-            assert reader.stdout is not None
-            assert writer.communicate(timeout=30)[0] == "{'riskwatch.fills': 1} 0\n"
-            assert [record.key for record in cluster.read("riskwatch.fills")] == [b"kraken"]
-            assert reader.stdout.readline() == told
-        finally:
-            reader.kill()
-            writer.kill()
+    read, write = str(examples / "subscribe.py"), str(examples / "publish.py")
+    with follow(cluster, read) as reader, follow(cluster, write) as writer:
+        told = "REDUCE asset:USDC USDC is 3 % under its peg 970.00\n"
+        assert reader.stdout is not None
+        assert writer.communicate(timeout=30)[0] == "{'riskwatch.fills': 1} 0\n"
+        assert [record.key for record in cluster.read("riskwatch.fills")] == [b"kraken"]
+        assert reader.stdout.readline() == told

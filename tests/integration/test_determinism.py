@@ -1,4 +1,4 @@
-"""One history has one outcome: whatever the batch, the hash seed, the process, or the stops."""
+"""A history has one outcome, whatever the batch, the hash seed, the process or the stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters on a real broker and a real Postgres: sent again as they came, and only once."""
+"""Dead letters on a real broker and a real Postgres: replayed unchanged, and only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor with real servers: all well, and each thing that can be wrong with them."""
+"""The doctor with real servers: no fault, and each fault that a server can have."""
 
 from __future__ import annotations
 

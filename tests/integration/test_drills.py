@@ -1,4 +1,4 @@
-"""Drills on the real way: command or plan, risk worker, broker, order paths, report."""
+"""Drills from end to end: command or plan, risk worker, broker, order paths, report."""
 
 from __future__ import annotations
 

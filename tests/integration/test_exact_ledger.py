@@ -1,4 +1,4 @@
-"""Holdings in SQL against an independent fold of the events that the journal kept."""
+"""Holdings in SQL against an independent fold of the events in the journal."""
 
 from __future__ import annotations
 

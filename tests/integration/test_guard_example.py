@@ -1,4 +1,4 @@
-"""The example of the docs, against a real broker: it sends, stops at a HALT, and says why."""
+"""The example of the docs against a real broker: it sends, stops at a HALT, and says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers on a real broker, where its offsets are not what they seem."""
+"""Workers on a real broker whose offsets are not those in SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mirror on a real Redis: it never lies, never goes back, and comes back by itself."""
+"""The mirror on a real Redis: it is never wrong, never goes back, and recovers by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong with Redis: nothing is believed that may be wrong, and all of it ends."""
+"""Failures of Redis: readers never trust wrong rows, and the mirror recovers from each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit chain and the roles on a real Postgres: who may do what, and that nobody edits."""
+"""The audit chain and the roles on a real Postgres: privileges, and protection against edits."""
 
 from __future__ import annotations
 

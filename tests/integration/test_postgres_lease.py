@@ -1,4 +1,4 @@
-"""The lease and the crash book on a real Postgres: one winner of many, as on SQLite."""
+"""Leases and crash counts on a real Postgres: one winner of many, as on SQLite."""
 
 from __future__ import annotations
 

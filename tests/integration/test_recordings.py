@@ -1,4 +1,4 @@
-"""What must come out on recorded episodes, all under the one shipped policy and rule pack."""
+"""The required results on recorded episodes, under the one shipped policy and rule pack."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The codec against bytes that mean harm: it answers, never raises, and lets nothing bad through.
+"""The codec on malicious bytes: it never raises, and accepts no invalid event.
 
-Ordinarily 100,000 mutated messages; ``RISKWATCH_FUZZ`` sets another number.
+``RISKWATCH_FUZZ`` sets the number of mutated messages (default 100,000).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def truncate(rng: random.Random, raw: bytes) -> bytes:
 
 
 def splice(rng: random.Random, raw: bytes) -> bytes:
-    """Go on as another message from some field on."""
+    """Continue with another message from some field on."""
     other = rng.choice(CORPUS)
     cuts = [m.start() for m in re.finditer(rb',"', raw)] or [0]
     more = [m.start() for m in re.finditer(rb',"', other)] or [0]
@@ -72,7 +72,7 @@ def splice(rng: random.Random, raw: bytes) -> bytes:
 
 
 def twice(rng: random.Random, raw: bytes) -> bytes:
-    """Name a key twice, perhaps with an escape or with white space."""
+    """Repeat a key, perhaps with an escape or with white space."""
     fields = re.findall(rb'"(\w+)":', raw)
     if not fields:
         return raw + raw
@@ -83,7 +83,7 @@ def twice(rng: random.Random, raw: bytes) -> bytes:
 
 
 def substitute(rng: random.Random, raw: bytes) -> bytes:
-    """Put an awkward value in the place of one or two."""
+    """Replace one or two values by awkward ones."""
     for _ in range(rng.randint(1, 2)):
         places = list(_VALUE.finditer(raw))
         if not places:
@@ -94,7 +94,7 @@ def substitute(rng: random.Random, raw: bytes) -> bytes:
 
 
 def retype(rng: random.Random, raw: bytes) -> bytes:
-    """Claim to be of another type, or of another version."""
+    """Change the type or the version of the message."""
     if rng.random() < 0.1:
         return raw.replace(b'"v":1', b'"v":' + rng.choice(VALUES))
     tag = rng.choice(CORPUS).split(b",", 1)[0]
@@ -110,7 +110,7 @@ def nest(rng: random.Random, raw: bytes) -> bytes:
 
 
 def keep(_rng: random.Random, raw: bytes) -> bytes:
-    """Leave it as it is, so that accepted messages are among the mutated."""
+    """Leave the message unchanged, so that some messages are accepted."""
     return raw
 
 
@@ -128,7 +128,7 @@ def mutated(rng: random.Random) -> bytes:
 
 
 def leaves(value: Any) -> list[Any]:
-    """All values in an event, at any depth."""
+    """Yield all values of an event, at any depth."""
     if isinstance(value, dict):
         return [x for pair in value.items() for y in pair for x in leaves(y)]
     if isinstance(value, (list, tuple)):
@@ -137,7 +137,7 @@ def leaves(value: Any) -> list[Any]:
 
 
 def hold(event: WireEvent) -> None:
-    """Assert of an accepted event what a stage relies on."""
+    """Assert the properties of an accepted event on which stages rely."""
     shape = SHAPES_BY_TYPE[type(event)]
     for leaf in leaves(msgspec.structs.asdict(event)):
         if isinstance(leaf, Decimal):
@@ -157,7 +157,7 @@ def hold(event: WireEvent) -> None:
 
 
 def test_mutated_messages() -> None:
-    """Each answer is a refusal that can be stored, or an event that keeps every rule."""
+    """Each result is a refusal that can be stored, or a valid event."""
     rng = random.Random(20230311)
     seen: Counter[str] = Counter()
     for _ in range(COUNT):
@@ -182,7 +182,7 @@ def test_mutated_messages() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes(raw: bytes) -> None:
-    """No bytes at all make it raise."""
+    """No bytes make it raise."""
     assert isinstance(decode(raw), Refusal)
 
 
@@ -196,7 +196,7 @@ _JSON: Final = st.recursive(
 
 
 def _spelled(value: Any, gap: str) -> str:
-    """JSON of a tree in which objects are tuples of pairs, so that keys can repeat."""
+    """Encode JSON from a tree with objects as tuples of pairs, so that keys can repeat."""
     if isinstance(value, tuple):
         body = ",".join(f"{json.dumps(k)}{gap}:{gap}{_spelled(x, gap)}" for k, x in value)
         return "{" + body + "}"
@@ -210,7 +210,7 @@ def _spelled(value: Any, gap: str) -> str:
     st.sampled_from(["", " ", "\n\t", "\r"]),
 )
 def test_quick_count_of_keys_is_sound(pairs: tuple[tuple[str, Any], ...], gap: str) -> None:
-    """Whatever the quick count clears, the exact search clears; both agree in the end."""
+    """Whatever the quick count accepts, the exact search accepts too."""
     raw = _spelled(pairs, gap).encode()
     exact = find_duplicate_key(raw)
     if count_separators(raw) == len(msgspec.json.decode(raw)):

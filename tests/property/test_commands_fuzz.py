@@ -1,6 +1,6 @@
-"""Commands, changed in any way after they were signed: none has an effect.
+"""Commands that were changed after signing: none has an effect.
 
-``RISKWATCH_FUZZ`` examples (300 unless told); see ``make fuzz``.
+``RISKWATCH_FUZZ`` sets the number of examples (default 300); see ``make fuzz``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[Hea
 
 
 def without_effect(made: Command) -> None:
-    """Nothing but a refusal comes of it."""
+    """Assert that the command gives a refusal and nothing else."""
     out = DESK.stage.step(DESK.state, made)
     assert [type(o) for o in out if isinstance(o, CommandApplied | CommandRefused)] == [
         CommandRefused
@@ -57,7 +57,7 @@ def without_effect(made: Command) -> None:
 @fuzz
 @given(st.sampled_from(SIGNED), st.data())
 def test_a_changed_field_is_seen(made: Command, data: st.DataObject) -> None:
-    """Any field, to anything that could be there."""
+    """A change of any field to any other value is refused."""
     name = data.draw(st.sampled_from([*FIELDS, "args", "ts", "source_seq", "action"]))
     new: Any
     if name == "args":
@@ -78,7 +78,7 @@ def test_a_changed_field_is_seen(made: Command, data: st.DataObject) -> None:
 @fuzz
 @given(st.sampled_from(SIGNED), st.data())
 def test_changed_bytes_are_seen(made: Command, data: st.DataObject) -> None:
-    """Bytes on the wire, turned, dropped, doubled or put in: no other command comes out of them."""
+    """Flipped, dropped, repeated or inserted bytes never give another valid command."""
     raw = bytearray(encode(made))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(raw) - 1))
@@ -102,7 +102,7 @@ def test_changed_bytes_are_seen(made: Command, data: st.DataObject) -> None:
 @fuzz
 @given(st.sampled_from(SIGNED), st.sampled_from(SIGNED), st.binary(min_size=0, max_size=70))
 def test_a_signature_fits_one_command(made: Command, other: Command, noise: bytes) -> None:
-    """Not another's, and not one that somebody made up."""
+    """A signature of another command and a random signature are refused."""
     for text in (other.signature, noise.hex(), noise.decode("latin-1"), made.signature[:-1]):
         if text != made.signature:
             without_effect(msgspec.structs.replace(made, signature=text))

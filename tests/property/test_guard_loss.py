@@ -1,8 +1,8 @@
-"""A thousand schedules of heartbeats lost, late, stale, doubled and out of order.
+"""The guard over a thousand schedules of lost, late, stale, repeated and reordered heartbeats.
 
-The oracle knows what the guard does not: when each heartbeat was made. Whatever comes when, an
-order that adds risk passes at no moment at which no heartbeat that reached the guard is valid,
-and none while the scope of it is at HALT in what the guard was told.
+The oracle knows when each heartbeat was made. In every schedule, an order that adds risk passes
+only while some heartbeat that reached the guard is valid, and never while its scope is at HALT in
+the rows that reached the guard.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ STEP_S = 0.25
 
 @dataclass
 class Wire:
-    """Carries what the worker says: late, twice, or never."""
+    """A channel that delivers messages of the worker late, twice, or never."""
 
     chance: random.Random
     loss: float
     queue: list[tuple[float, int, SwitchRow | Heartbeat]] = field(default_factory=list)
     count: int = 0
 
-    def send(self, now: float, said: SwitchRow | Heartbeat) -> None:
-        """Take a message."""
-        beat = isinstance(said, Heartbeat)
+    def send(self, now: float, message: SwitchRow | Heartbeat) -> None:
+        """Send a message, with random loss, delay and repetition."""
+        beat = isinstance(message, Heartbeat)
         if beat and self.chance.random() < self.loss:
             return
         for _ in range(2 if self.chance.random() < 0.2 else 1):
             slow = 80.0 if beat and self.chance.random() < 0.2 else 0.5
             self.count += 1
-            self.queue.append((now + self.chance.uniform(0, slow), self.count, said))
+            self.queue.append((now + self.chance.uniform(0, slow), self.count, message))
 
     def due(self, now: float) -> list[SwitchRow | Heartbeat]:
-        """What arrives now."""
+        """Return the messages that arrive by now."""
         self.queue.sort()
         found = []
         while self.queue and self.queue[0][0] <= now:
@@ -54,17 +54,17 @@ class Wire:
 
 @dataclass
 class Outcome:
-    """What one schedule came to."""
+    """Result of one schedule."""
 
     closed: int = 0
     open: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
-def judge(
-    out: Outcome, scene: Scene, told: dict[str, State], valid_until: float, now: float
+def check_orders(
+    out: Outcome, scene: Scene, received: dict[str, State], valid_until: float, now: float
 ) -> None:
-    """Hold what the guard would let pass against what the oracle knows."""
+    """Compare the orders that the guard would pass with the oracle."""
     floor = scene.settle()
     view = scene.trust.view
     for coin in COINS:
@@ -72,7 +72,7 @@ def judge(
         passes = floor is State.NORMAL and (row is None or row.rank < State.REDUCE.rank)
         if passes and scene.time.wall >= valid_until:
             out.wrong.append(f"{now}: {coin} passes, valid until {valid_until}")
-        if passes and told.get(coin) is State.HALT:
+        if passes and received.get(coin) is State.HALT:
             out.wrong.append(f"{now}: {coin} passes at HALT")
     if scene.time.wall >= valid_until:
         out.closed += 1
@@ -83,14 +83,14 @@ def judge(
 
 
 def run(number: int) -> Outcome:
-    """Live through one schedule of some minutes."""
+    """Run one schedule of some minutes."""
     chance = random.Random(number)
     scene = Scene(Terms())
     wire = Wire(chance, chance.choice([0.0, 0.3, 0.6, 0.9]))
     # Lost for good from some moment on, or for a while.
     dead_from = chance.uniform(20, 150)
     dead_until = dead_from + chance.choice([1e9, chance.uniform(30, 150)])
-    told: dict[str, State] = {}
+    received: dict[str, State] = {}
     valid_until = last_beat = float("-inf")
     out = Outcome()
     began = scene.time.steady
@@ -101,23 +101,23 @@ def run(number: int) -> Outcome:
         if not dead and now - last_beat >= EVERY_S:
             last_beat = now
             wire.send(now, scene.truth.beat())
-        for said in wire.due(now):
-            if isinstance(said, SwitchRow):
-                scene.trust.row(said)
-                have = scene.trust.table.get(said.scope)
+        for message in wire.due(now):
+            if isinstance(message, SwitchRow):
+                scene.trust.row(message)
+                have = scene.trust.table.get(message.scope)
                 assert have is not None
-                told[said.scope] = have.state
+                received[message.scope] = have.state
             else:
-                scene.trust.beat(said)
-                valid_until = max(valid_until, said.ts.timestamp() + LIFE_S)
-        judge(out, scene, told, valid_until, now)
+                scene.trust.beat(message)
+                valid_until = max(valid_until, message.ts.timestamp() + LIFE_S)
+        check_orders(out, scene, received, valid_until, now)
         scene.time.pass_(STEP_S)
     return out
 
 
 @pytest.mark.slow
 def test_a_thousand_schedules_all_close_within_the_time_to_live() -> None:
-    """None passes an order on a heartbeat that is over; and the guard is not just always shut."""
+    """No order passes on an expired heartbeat, and the guard is not always closed."""
     outcomes = [run(number) for number in range(SCHEDULES)]
     assert [line for out in outcomes for line in out.wrong][:5] == []
     assert sum(out.closed > 0 for out in outcomes) > SCHEDULES / 2
@@ -125,7 +125,7 @@ def test_a_thousand_schedules_all_close_within_the_time_to_live() -> None:
 
 
 def test_the_oracle_sees_a_guard_that_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guard that believes for ever is caught by the same schedules."""
+    """The same schedules find a guard whose heartbeats never expire."""
     monkeypatch.setattr(
         "riskwatch.client.guard.trust.TrustState._until", lambda _: (float("inf"), "")
     )

@@ -1,4 +1,4 @@
-"""The intake under any interleaving of fetches, high watermarks and takes."""
+"""The event-time merge under any interleaving of fetches, high watermarks and takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ moments = st.lists(st.integers(NO_EVENT_TIME, 30), max_size=5)
 
 
 class Story(RuleBasedStateMachine):
-    """Partitions of a broker, fetched and taken in any order."""
+    """Partitions of a broker that are fetched and taken in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(name=names, times=moments, gap=st.integers(0, 2))
     def arrive(self, name: str, times: list[int], gap: int) -> None:
-        """The broker gets records, and offsets without one behind them."""
+        """Append records to a partition of the broker, and offsets without a record after them."""
         for second in times:
             value = b"" if second == NO_EVENT_TIME else quote_line(self.next[name], second)
             self.broker[name].append(InboundMessage(self.next[name], 0, None, value, ()))
@@ -42,7 +42,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(name=names, count=st.integers(0, 4))
     def fetch(self, name: str, count: int) -> None:
-        """A fetch brings what comes next, and the offset behind it."""
+        """Fetch the next records of a partition, and the offset after them."""
         behind = [m for m in self.broker[name] if m.offset >= self.fetched[name]]
         found = behind[:count]
         if len(found) == len(behind):
@@ -56,12 +56,12 @@ class Story(RuleBasedStateMachine):
 
     @rule(name=names)
     def note_end(self, name: str) -> None:
-        """The high watermark comes with a fetch of anything."""
+        """Update the high watermark of a partition, as any fetch does."""
         self.intake.note_end(name, self.next[name])
 
     @rule(limit=st.integers(1, 6))
     def take(self, limit: int) -> None:
-        """Nothing later than what another partition holds, or may still bring."""
+        """Take records; none is later than a record that another partition holds or may bring."""
         before = {n: list(self.put[n][len(self.out[n]) :]) for n in NAMES}
         found = self.intake.take(limit)
         assert len(found) <= limit
@@ -76,7 +76,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 6))
     def take_by_force(self, limit: int) -> None:
-        """Whatever is missing is not waited for."""
+        """Take records without waiting for partitions that are behind."""
         waiting = len(self.intake)
         found = self.intake.take(limit, force=True)
         assert len(found) == min(limit, waiting)
@@ -86,12 +86,12 @@ class Story(RuleBasedStateMachine):
     @precondition(lambda self: self.intake.missing())
     @rule(limit=st.integers(1, 6))
     def nothing_passes_what_is_missing(self, limit: int) -> None:
-        """A partition that has more, and none of it here, holds all others up."""
+        """No record passes a partition with unfetched records."""
         assert self.intake.take(limit) == []
 
     @rule()
     def commit(self) -> None:
-        """Offsets only grow, and are those behind what was handed out."""
+        """Committed offsets only grow, and are those after the taken records."""
         for offset in self.intake.offsets():
             name = offset.stream
             assert offset.position > self.told[name]
@@ -109,14 +109,14 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
-        """What was handed out is the beginning of what was put, in its order."""
+        """The taken records of a partition are a prefix of its records, in order."""
         for name in NAMES:
             assert self.out[name] == self.put[name][: len(self.out[name])]
         assert len(self.intake) == sum(len(self.put[n]) - len(self.out[n]) for n in NAMES)
 
     @invariant()
     def idle_means_that_all_is_done(self) -> None:
-        """Nothing waits, and the broker is known to have nothing more."""
+        """Idle means that no record waits and the broker has no more."""
         ends = all(self.intake.cursor(n).fetched >= self.intake.cursor(n).end for n in NAMES)
         assert self.intake.idle == (ends and not len(self.intake))
         assert all(lag >= 0 for lag in self.intake.lag().values())

@@ -1,7 +1,7 @@
-"""The life of a switch, model-checked: no input loses a latch, and data never releases a HALT.
+"""Model check of the kill switch: no input loses a latch, and data never releases a HALT.
 
-``RISKWATCH_MODEL_RUNS`` long random lives (100 unless told); ``make model`` runs 10,000,
-and ``RISKWATCH_MODEL_FIRST`` begins elsewhere.
+``RISKWATCH_MODEL_RUNS`` sets the number of long random runs (default 100; ``make model`` runs
+10,000), and ``RISKWATCH_MODEL_FIRST`` sets the first seed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ TWINS: Final = 5
 
 
 def test_every_sequence_of_eight_inputs() -> None:
-    """Lives that look alike from where they are have one future, so each is gone through once."""
+    """Check all sequences of inputs; equal states have equal futures, so each is explored once."""
     first = Life(stage())
     frontier = {picture(first.state, first.us): first.pack()}
     found: Counter[str] = Counter()
     for _ in range(DEPTH):
         after: dict[bytes, Packed] = {}
         for packed in frontier.values():
-            for letter in LETTERS:
+            for symbol in LETTERS:
                 then = packed.life()
-                out = then.live(letter)
+                out = then.live(symbol)
                 found["transitions"] += 1
                 found[then.standing().value] += 1
                 found.update(o.detail.split()[0] for o in out if isinstance(o, CommandApplied))
@@ -51,20 +51,20 @@ def test_every_sequence_of_eight_inputs() -> None:
                     after[seen] = then.pack()
         frontier = after
         found["pictures"] += len(after)
-    tell(f"{len(LETTERS)}**{DEPTH} = {len(LETTERS) ** DEPTH} sequences: {dict(found)}")
-    # It went everywhere: engaged by data and by people, released, overridden.
+    print_coverage(f"{len(LETTERS)}**{DEPTH} = {len(LETTERS) ** DEPTH} sequences: {dict(found)}")
+    # The search reached every state, releases and overrides.
     assert all(found[name] > 0 for name in ("NORMAL", "WATCH", "REDUCE", "HALT"))
     assert found["released"] > 0
     assert found["overridden"] > 0
 
 
-def tell(words: str) -> None:
-    """Say what was gone through, for whoever asked to see it (``-s``)."""
+def print_coverage(words: str) -> None:
+    """Print the coverage of the search, visible with ``-s``."""
     sys.stdout.write(words + "\n")
 
 
 def inputs(rng: random.Random) -> Iterator[str]:
-    """Inputs of a long life: stretches of one weather, and people who often work together."""
+    """Yield random inputs: runs of good, bad or silent data, and commands that often match."""
     weather, plan = "good", list[str]()
     for _ in range(LENGTH):
         if rng.random() < 0.1:
@@ -78,40 +78,40 @@ def inputs(rng: random.Random) -> Iterator[str]:
 
 
 def test_long_random_lives() -> None:
-    """With everything that people should not do; some beside a twin that never restarts."""
+    """Random runs include wrong commands; some run beside a twin that never restarts."""
     states: Counter[State] = Counter()
     for seed in range(FIRST, FIRST + RUNS):
         rng = random.Random(seed)
         life = Life(stage())
         twin = Life(stage()) if seed % TWINS == 0 else None
-        for letter in inputs(rng):
-            out = life.live(letter)
+        for symbol in inputs(rng):
+            out = life.live(symbol)
             states[life.standing()] += 1
-            if twin is not None and letter == "restart":
+            if twin is not None and symbol == "restart":
                 twin.step += 1
             elif twin is not None:
-                assert twin.live(letter) == out
+                assert twin.live(symbol) == out
         assert twin is None or twin.rows == life.rows
-    tell(f"{RUNS} lives of {LENGTH} inputs: {dict(states)}")
+    print_coverage(f"{RUNS} lives of {LENGTH} inputs: {dict(states)}")
     assert states[State.HALT] > 0
     assert states[State.NORMAL] > 0
 
 
 class Forgetful:
-    """A stage that forgets the latch at every tick."""
+    """A planted fault: a stage that drops the latch at every step."""
 
     def __init__(self, life: Life) -> None:
         self.life, self.stage = life, life.stage
 
     def step(self, state: RiskState, event: RiskEvent) -> list[Output]:
-        """Step, then forget."""
+        """Step, then drop the latch."""
         out = self.stage.step(state, event)
         state.scopes[SCOPE].state = State.NORMAL
         return out
 
 
 def test_a_switch_that_data_releases_is_seen() -> None:
-    """The check can fail."""
+    """The check finds a stage whose data release a HALT."""
     life = Life(stage())
     life.live("halt")
     life.stage = Forgetful(life)  # type: ignore[assignment]
@@ -120,7 +120,7 @@ def test_a_switch_that_data_releases_is_seen() -> None:
 
 
 def test_a_restart_that_loses_something_is_seen() -> None:
-    """The check can fail."""
+    """The check finds a restart that loses a stored row."""
     life = Life(stage())
     life.live("halt")
     del life.rows[f"scope/{SCOPE}"]

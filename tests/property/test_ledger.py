@@ -29,7 +29,7 @@ KINDS = ("custody", "margin", "collateral_posted", "loan")
 
 
 class Author:
-    """Writes stories of facts with unique ids, within `span` seconds."""
+    """Generates stories of facts with unique ids, within `span` seconds."""
 
     def __init__(self, seed: int, span: int) -> None:
         self.random = random.Random(seed)
@@ -96,15 +96,15 @@ class Author:
         if chance() < 0.3:
             story.append(f.bust(self.name(), self.when(), fill))
         settles = fill.settles_at is not None
-        said = [s for s in ("delivered", "failed", "delivered") if settles and chance() < 0.3]
-        story += [f.settlement(self.name(), self.when(), fill, status) for status in said]
+        fields = [s for s in ("delivered", "failed", "delivered") if settles and chance() < 0.3]
+        story += [f.settlement(self.name(), self.when(), fill, status) for status in fields]
         return story if chance() < 0.9 else story[1:]
 
     def transfer(self) -> list[LedgerEvent]:
-        """Return some statuses of one transfer, some stated twice, not always in sense."""
+        """Return statuses of one transfer, some repeated, not always consistent."""
         pick = self.random.choice
         where = self.where()
-        said = {
+        fields = {
             "transfer_id": self.name(),
             "asset": pick(("BTC", "USDC")),
             "amount": self.number(),
@@ -114,7 +114,7 @@ class Author:
         for _ in range(self.random.randrange(1, 6)):
             where["source_seq"] = pick((None, 1, 2))
             when = self.when()
-            story.append(f.transfer(self.name(), when, pick(STATUSES), **said, **where))
+            story.append(f.transfer(self.name(), when, pick(STATUSES), **fields, **where))
         return story
 
     def snapshot(self) -> list[LedgerEvent]:
@@ -158,13 +158,13 @@ class Author:
     def write(self, stories: int) -> list[LedgerEvent]:
         """Return the facts of `stories` stories in random order."""
         kinds = (self.trade, self.trade, self.transfer, self.snapshot, self.snapshot, self.book)
-        told = [fact for _ in range(stories) for fact in self.random.choice(kinds)()]
-        self.random.shuffle(told)
-        return told
+        facts = [fact for _ in range(stories) for fact in self.random.choice(kinds)()]
+        self.random.shuffle(facts)
+        return facts
 
 
 def compare(state: LedgerState, events: list[LedgerEvent], now: int) -> list[CounterpartyReading]:
-    """Assert that the readings at `now` say what the fold of `events` says."""
+    """Assert that the readings at `now` equal the fold of `events`; return the readings."""
     for name in state.parties:
         state.parties[name].changed = True
     outputs = f.run([Tick(us=now)], state)
@@ -209,9 +209,9 @@ def test_any_order_within_the_late_window_gives_the_fold(seed: int, stories: int
 def test_delays_shorter_than_the_window_do_not_matter_however_long_the_stream(seed: int) -> None:
     """Facts over hours, each delayed by up to 14 minutes, with ticks and sweeps in between."""
     author = Author(seed, span=4 * 3600)
-    told = author.write(80)
-    delays = {fact.event_id: author.random.randrange(840) * SECOND for fact in told}
-    arrivals = sorted(told, key=lambda e: (micros(e.ts) + delays[e.event_id], e.event_id))
+    facts = author.write(80)
+    delays = {fact.event_id: author.random.randrange(840) * SECOND for fact in facts}
+    arrivals = sorted(facts, key=lambda e: (micros(e.ts) + delays[e.event_id], e.event_id))
     state = LedgerState()
     refused = []
     for event in arrivals:
@@ -225,7 +225,7 @@ def test_delays_shorter_than_the_window_do_not_matter_however_long_the_stream(se
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), every=st.integers(1, 7))
 def test_reloading_at_any_point_changes_no_output_and_no_row(seed: int, every: int) -> None:
-    """A state that is written and read back now and then is the same state, to the byte."""
+    """A state that is stored and reloaded at times gives equal outputs and equal rows."""
     author = Author(seed, span=author_span(seed))
     events = author.write(60)
     if seed % 3:
@@ -252,12 +252,12 @@ def test_reloading_at_any_point_changes_no_output_and_no_row(seed: int, every: i
 
 
 def author_span(seed: int) -> int:
-    """Minutes, hours or weeks of facts."""
+    """Return a span of minutes, hours or weeks."""
     return (600, 20_000, 30 * 86_400)[seed % 3]
 
 
 def merge(rows: dict[str, Row], state: LedgerState) -> None:
-    """Write a state's dirty rows, as a store would."""
+    """Apply a state's changed rows, as a store does."""
     for key, row in state.drain().items():
         if row is None:
             rows.pop(key, None)

@@ -1,4 +1,4 @@
-"""Models: no look-ahead, a bounded distance from the rule, and a restart that changes nothing."""
+"""Models: no look-ahead, bounded distance from the rule, and restarts without effect."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ inputs = st.fixed_dictionaries(
     {"severity": st.floats(0.0, 8.0) | st.floats(0.0, 1e4)},
     optional={"velocity_bp": st.floats(), "breadth": st.floats(-5.0, 5.0)},
 )
-lessons = st.lists(st.tuples(inputs, st.booleans()), min_size=6, max_size=40)
+example_lists = st.lists(st.tuples(inputs, st.booleans()), min_size=6, max_size=40)
 anchors = st.builds(
     RuleLogit,
     probability=st.floats(0.01, 0.99),
@@ -77,7 +77,7 @@ def streams(draw: st.DrawFn, least: int = 30, most: int = 60) -> list[Observatio
 
 @given(anchors, severities, severities)
 def test_a_rule_never_falls_with_the_severity(rule: RuleLogit, one: float, two: float) -> None:
-    """And rises wherever two severities are far enough apart to be told apart."""
+    """The logit rises wherever two severities differ by more than the stated resolution."""
     low, high = sorted((one, two))
     assert rule.logit(low) <= rule.logit(high)
     if high - low > 1e-12 * (1.0 + high):
@@ -86,14 +86,14 @@ def test_a_rule_never_falls_with_the_severity(rule: RuleLogit, one: float, two: 
 
 @given(st.floats(min_value=1e-300, max_value=1e300))
 def test_doublings_are_close_to_the_logarithm(value: float) -> None:
-    """Within what the docstring states, and never below it."""
+    """The difference is within the bound of the docstring, and never negative."""
     assert -1e-12 * abs(math.log2(value)) <= math.log2(value) - doublings(value) + 1e-12 < 0.0861
 
 
 @settings(deadline=None)
 @given(anchors, inputs)
 def test_a_fresh_model_is_the_rule(rule: RuleLogit, x: dict[str, float]) -> None:
-    """To the bit, whatever the features say."""
+    """The logits are equal bit for bit, whatever the features are."""
     model = AnchoredLogisticRegression(
         scales={"velocity_bp": 10.0, "breadth": 2.0},
         anchor=rule.probability,
@@ -118,7 +118,7 @@ measures = st.fixed_dictionaries(
 
 
 def severity_of(rule: list[Condition], x: dict[str, float]) -> float:
-    """Largest value ÷ threshold over the conditions of a rule."""
+    """Return the largest value ÷ threshold over the conditions of a rule."""
     return max(x[condition.feature] / condition.at for condition in rule)
 
 
@@ -131,26 +131,26 @@ def test_before_its_first_label_a_model_orders_states_as_the_rule_does(
     anchor: RuleLogit,
     name: str,
 ) -> None:
-    """Any two states: by severity, whatever their features, and equal where that is equal."""
+    """Two states are ordered by their severity, whatever their other features are."""
     options = {"anchor": anchor.probability, "slope": anchor.slope, "floor": anchor.floor}
     scales = {"velocity_bp": 10.0, "breadth": 2.0}
     model = build(name, {"scales": scales, **options})
-    said = [{**x, "severity": severity_of(rule, x)} for x in (one, two)]
-    a, b = (model.score(x) for x in said)
-    assert (a.order < b.order) == (said[0]["severity"] < said[1]["severity"])
-    assert (a.order == b.order) == (said[0]["severity"] == said[1]["severity"])
+    states = [{**x, "severity": severity_of(rule, x)} for x in (one, two)]
+    a, b = (model.score(x) for x in states)
+    assert (a.order < b.order) == (states[0]["severity"] < states[1]["severity"])
+    assert (a.order == b.order) == (states[0]["severity"] == states[1]["severity"])
 
 
 @settings(deadline=None)
-@given(lessons, inputs, severities)
+@given(example_lists, inputs, severities)
 def test_an_adaptive_model_keeps_its_promises(
-    taught: list[tuple[dict[str, float], bool]], x: dict[str, float], more: float
+    examples: list[tuple[dict[str, float], bool]], x: dict[str, float], more: float
 ) -> None:
-    """In order of severity, explained, not changed by being asked, restored to the bit."""
+    """It keeps the severity order, explains itself, scores purely and restores bit for bit."""
     scales = {"velocity_bp": 10.0, "breadth": 2.0}
     model = AdaptiveLogisticRegression(scales=scales, half_life=10.0, slope_sd=3.0)
-    for lesson, label in taught:
-        model.learn_one(lesson, label)
+    for example, label in examples:
+        model.learn_one(example, label)
     before = model.state()
     logit, parts = model.decompose(x)
     assert math.isfinite(logit)
@@ -167,40 +167,40 @@ def test_an_adaptive_model_keeps_its_promises(
 
 
 def test_an_adaptive_model_forgets_by_half_in_its_half_life() -> None:
-    """What labels taught fades back to the rule, where no label says otherwise."""
+    """Learned weights fade back to the rule without new labels."""
     model = AdaptiveLogisticRegression(scales={"velocity_bp": 10.0}, half_life=50.0)
     for _ in range(40):
         model.learn_one({"severity": 0.5, "velocity_bp": 30.0}, True)
-    taught = model.explain_one({"severity": 0.5, "velocity_bp": 30.0})["velocity_bp"]
+    learned = model.explain_one({"severity": 0.5, "velocity_bp": 30.0})["velocity_bp"]
     for _ in range(50):
         model.learn_one({"severity": 0.5}, False)
     left = model.explain_one({"severity": 0.5, "velocity_bp": 30.0})["velocity_bp"]
-    assert left == pytest.approx(0.5 * taught, rel=1e-9)
+    assert left == pytest.approx(0.5 * learned, rel=1e-9)
 
 
 @settings(deadline=None)
-@given(lessons, inputs, severities, st.floats(0.0, 5.0), st.floats(0.5, 20.0))
+@given(example_lists, inputs, severities, st.floats(0.0, 5.0), st.floats(0.5, 20.0))
 def test_a_taught_model_keeps_its_promises(
-    taught: list[tuple[dict[str, float], bool]],
+    examples: list[tuple[dict[str, float], bool]],
     x: dict[str, float],
     more: float,
     radius_max: float,
     radius_half: float,
 ) -> None:
-    """Near the rule, in order of severity, explained, and not changed by being asked."""
+    """It stays near the rule, keeps the severity order, explains itself and scores purely."""
     model = AnchoredLogisticRegression(
         scales={"velocity_bp": 10.0, "breadth": 2.0},
         radius_max=radius_max,
         radius_half=radius_half,
         slope_sd=3.0,
     )
-    for lesson, label in taught:
-        model.learn_one(lesson, label)
+    for example, label in examples:
+        model.learn_one(example, label)
     before = model.state()
     logit, parts = model.decompose(x)
     rule = RuleLogit().logit(x["severity"])
-    trues = sum(label for _, label in taught)
-    rarer = min(trues, len(taught) - trues)
+    trues = sum(label for _, label in examples)
+    rarer = min(trues, len(examples) - trues)
     radius = radius_max * rarer / (rarer + radius_half)
     assert abs(logit - rule) <= radius + 1e-9
     assert sum(parts.values()) == pytest.approx(logit, abs=1e-9)
@@ -212,7 +212,7 @@ def test_a_taught_model_keeps_its_promises(
 
 
 def truth(taken: int, observed: list[tuple[int, float]]) -> bool | None:
-    """Label of a sample, said from the whole story of its horizon at once."""
+    """Return the label of a sample, computed from its whole horizon at once."""
     end = taken + HORIZON
     inside = [(us, bp) for us, bp in observed if taken < us <= end]
     if any(bp >= TARGET.threshold for _, bp in inside):
@@ -223,7 +223,7 @@ def truth(taken: int, observed: list[tuple[int, float]]) -> bool | None:
 
 
 def replay(observed: list[tuple[int, float]]) -> tuple[dict[int, bool], PendingSamples]:
-    """Labels by the time of their sample, one sample taken at every observation."""
+    """Return the labels by time of sample, with a sample at every observation."""
     pending, known = PendingSamples(), {}
     for us, bp in observed:
         for sample, label in pending.observe(TARGET, us, bp):
@@ -236,11 +236,11 @@ def replay(observed: list[tuple[int, float]]) -> tuple[dict[int, bool], PendingS
 @settings(deadline=None)
 @given(seen, seen)
 def test_labels_are_the_truth_of_their_horizon_alone(
-    story: list[tuple[int, float]], other: list[tuple[int, float]]
+    observations: list[tuple[int, float]], other: list[tuple[int, float]]
 ) -> None:
-    """Each agrees with a look at the horizon as a whole; nothing after it can change it."""
+    """Each label equals the one from the whole horizon; later observations do not change it."""
     us, observed = 0, []
-    for wait, bp in story:
+    for wait, bp in observations:
         us += wait * SECOND
         observed.append((us, bp))
     known, pending = replay(observed)
@@ -262,15 +262,15 @@ def test_labels_are_the_truth_of_their_horizon_alone(
 def test_no_score_depends_on_what_comes_later(
     past: list[Observation], one: list[Observation], two: list[Observation]
 ) -> None:
-    """Two futures of one past: one ladder says the same up to where they part."""
-    ladder = Ensemble(config())
+    """Two streams with a common beginning have equal scores in that part."""
+    ensemble = Ensemble(config())
     begin = past[-1][0]
 
     def after(future: list[Observation]) -> list[Observation]:
         return past + [(begin + us, features, labelled) for us, features, labelled in future]
 
-    first = feed(ladder, ladder.fresh(), after(one))
-    second = feed(ladder, ladder.fresh(), after(two))
+    first = feed(ensemble, ensemble.fresh(), after(one))
+    second = feed(ensemble, ensemble.fresh(), after(two))
     assert first[: len(past)] == second[: len(past)]
 
 
@@ -279,42 +279,42 @@ def test_no_score_depends_on_what_comes_later(
 def test_restarts_change_nothing(
     stream: list[Observation], cuts: list[int], shuffle: random.Random
 ) -> None:
-    """Scores and stored bytes are equal with and without restarts, and in any order of features."""
-    wanted = config(rules(), anchored(options={"forgetting": 0.99}), anchored(name="b"))
-    through = Ensemble(wanted)
+    """Scores and rows are equal with and without restarts, and in any order of features."""
+    models_config = config(rules(), anchored(options={"forgetting": 0.99}), anchored(name="b"))
+    through = Ensemble(models_config)
     state, stored = through.fresh(), dict[str, "Row"]()
     expected = feed(through, state, stream)
 
-    ladder = Ensemble(wanted)
-    broken, said = ladder.fresh(), []
+    ensemble = Ensemble(models_config)
+    broken, scores = ensemble.fresh(), []
     for n, (us, features, labelled) in enumerate(stream):
         if n in cuts:
             rows_of(broken, stored)
-            ladder = Ensemble(wanted)
-            broken = ladder.fresh()
+            ensemble = Ensemble(models_config)
+            broken = ensemble.fresh()
             broken.load(dict(stored))
         items = list(features.items())
         shuffle.shuffle(items)
-        said.append(ladder.observe(broken, us, USDC, "asset", dict(items), labelled=labelled))
-    assert said == expected
+        scores.append(ensemble.observe(broken, us, USDC, "asset", dict(items), labelled=labelled))
+    assert scores == expected
     assert rows_of(broken, stored) == rows_of(state)
 
 
 @settings(deadline=None, max_examples=40)
 @given(streams(), streams())
 def test_scopes_never_touch(mine: list[Observation], other: list[Observation]) -> None:
-    """A scope's scores and rows are those that it has alone."""
-    ladder = Ensemble(config())
-    alone, both = ladder.fresh(), ladder.fresh()
-    expected = feed(ladder, alone, mine)
+    """The scores and rows of a scope do not depend on other scopes."""
+    ensemble = Ensemble(config())
+    alone, both = ensemble.fresh(), ensemble.fresh()
+    expected = feed(ensemble, alone, mine)
     merged = sorted(
         [(o[0], 0, o) for o in mine] + [(o[0], 1, o) for o in other], key=lambda m: m[:2]
     )
-    said = []
+    scores = []
     for _, which, observation in merged:
-        scored = feed(ladder, both, [observation], ("asset:USDC", "asset:DAI")[which])
-        said += [] if which else scored
-    assert said == expected
+        scored = feed(ensemble, both, [observation], ("asset:USDC", "asset:DAI")[which])
+        scores += [] if which else scored
+    assert scores == expected
     both_rows, own_rows = rows_of(both), of_scopes(rows_of(alone))
     assert {k: row for k, row in both_rows.items() if USDC in k} == own_rows
 
@@ -322,11 +322,11 @@ def test_scopes_never_touch(mine: list[Observation], other: list[Observation]) -
 @settings(deadline=None, max_examples=40)
 @given(streams())
 def test_unlabelled_observations_change_no_row(stream: list[Observation]) -> None:
-    """What is not trusted is as if it had not been observed, but that a label is waited for."""
-    ladder = Ensemble(config())
-    state, less = ladder.fresh(), ladder.fresh()
-    feed(ladder, state, stream)
-    feed(ladder, less, [observation for observation in stream if observation[2]])
+    """Untrusted observations change no row but the wait for a label."""
+    ensemble = Ensemble(config())
+    state, less = ensemble.fresh(), ensemble.fresh()
+    feed(ensemble, state, stream)
+    feed(ensemble, less, [observation for observation in stream if observation[2]])
     rows, others = rows_of(state), rows_of(less)
     assert of_scopes(rows) == of_scopes(others)
     assert {k for k in rows if k not in others} <= {f"clock/{t}" for t in (ONSET, ESCALATION)}

@@ -1,6 +1,6 @@
-"""Notices over drawn histories: nothing is lost, nothing is held that must be told.
+"""Notifications over random histories: none is lost, and none is held that must go out.
 
-``RISKWATCH_FUZZ`` examples (150 unless told); see ``make fuzz``.
+``RISKWATCH_FUZZ`` sets the number of examples (default 150); see ``make fuzz``.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ lives = st.lists(
 )
 
 
-class Life:
-    """Lives a drawn history, and keeps what an onlooker would know."""
+class History:
+    """Runs a random history, and tracks open alerts and silences independently."""
 
     def __init__(self, config: NotifyConfig, *, restarts: bool) -> None:
         self.config = config
@@ -87,25 +87,25 @@ class Life:
         self.raises = 0
         self.open: dict[str, Any] = {}
         self.silences: dict[str, float] = {}
-        self.said: list[NotifierOutput] = []
+        self.outputs: list[NotifierOutput] = []
         self.batches: list[tuple[float, list[NotifierOutput]]] = []
 
     def live(self, life: list[tuple[float, tuple[Any, ...]]]) -> None:
-        """Live it, a batch of one output at a time."""
+        """Run the history, in batches of one output."""
         for pause, (what, scope, *more) in life:
             self.now += pause
             self.silences = {s: u for s, u in self.silences.items() if u > self.now}
             us = samples.START + round(self.now * SECOND)
             output = self.output(what, scope, more)
-            said = [] if output is None else self.notifier.handle(self.state, output, "risk", us)
-            said += self.notifier.tick(self.state, us)
-            self.said += said
-            self.batches.append((self.now, said))
+            outputs = [] if output is None else self.notifier.handle(self.state, output, "risk", us)
+            outputs += self.notifier.tick(self.state, us)
+            self.outputs += outputs
+            self.batches.append((self.now, outputs))
             self.check(output)
             self.store()
 
     def store(self) -> None:
-        """Keep what changed; with restarts, go on from that alone."""
+        """Store the changed rows; with restarts, reload the state from them."""
         for key, row in self.state.drain().items():
             if row is None:
                 self.stored.pop(key, None)
@@ -116,7 +116,7 @@ class Life:
             self.state.load(dict(self.stored))
 
     def output(self, what: str, scope: str, more: list[Any]) -> Any:
-        """Make the output, and take note of it."""
+        """Make the output of an action, and update the tracked alerts and silences."""
         if what == "raise":
             severity, key = more[0], f"{scope}{more[1]}"
             self.raises += 1
@@ -138,16 +138,16 @@ class Life:
         return samples.decided(scope, State.REDUCE) if what == "lift" else None
 
     def routes_for(self, alert: Any) -> list[Route]:
-        """Routes that take an alert."""
+        """Return the routes that match an alert."""
         row = self.state.alerts[alert.alert]
         return [r for r in self.config.routes.values() if r.matches(row, self.config.level(row))]
 
     def words(self) -> dict[tuple[str, str], AlertDisposition]:
-        """Last word on each raise and route."""
-        return {(s.raise_id, s.route): s for s in self.said if isinstance(s, AlertDisposition)}
+        """Return the last disposition of each raise and route."""
+        return {(s.raise_id, s.route): s for s in self.outputs if isinstance(s, AlertDisposition)}
 
-    def check(self, heard: Any) -> None:
-        """What holds at every moment."""
+    def check(self, output: Any) -> None:
+        """Assert the invariants of every moment."""
         words = self.words()
         assert set(self.state.alerts) == set(self.open)
         for key, alert in self.open.items():
@@ -164,11 +164,12 @@ class Life:
                     assert above in covering_scopes(alert.scope)
                     assert self.open[above].severity is State.HALT
             assert takers or words[alert.id, ""].fate.value == "unrouted"
-        if heard is not None and getattr(heard, "severity", None) is State.HALT:
-            told = [s for s in self.batches[-1][1] if isinstance(s, Notification)]
-            for route in self.routes_for(heard):
+        if output is not None and getattr(output, "severity", None) is State.HALT:
+            notified = [s for s in self.batches[-1][1] if isinstance(s, Notification)]
+            for route in self.routes_for(output):
                 assert any(
-                    n.route == route.id and heard.id in [i.raise_id for i in n.items] for n in told
+                    n.route == route.id and output.id in [i.raise_id for i in n.items]
+                    for n in notified
                 )
         held = len(self.open)
         assert len(self.state.groups) <= len(self.config.routes) * (
@@ -178,28 +179,28 @@ class Life:
         assert len(self.state.alerts) == held
 
 
-def notices(said: list[NotifierOutput]) -> list[Notification]:
-    """Notices among what was said."""
-    return [s for s in said if isinstance(s, Notification)]
+def notices(outputs: list[NotifierOutput]) -> list[Notification]:
+    """Return the notifications among the outputs of the notifier."""
+    return [s for s in outputs if isinstance(s, Notification)]
 
 
 @often
 @given(configs, lives)
 def test_what_holds_of_every_notice(config: NotifyConfig, life: Any) -> None:
-    """No end before a beginning, no repeat before its time, no two with one dedupe key."""
-    lived = Life(config, restarts=False)
+    """No resolved before firing, no repeat before its time, and no id twice."""
+    lived = History(config, restarts=False)
     lived.live(life)
-    told: dict[str, set[str]] = defaultdict(set)
+    notified: dict[str, set[str]] = defaultdict(set)
     last: dict[tuple[str, str], int] = {}
     ids = set()
-    for notice in notices(lived.said):
+    for notice in notices(lived.outputs):
         assert notice.id not in ids
         ids.add(notice.id)
         assert 1 <= len(notice.items) <= MAX_ITEMS
         place = (notice.route, notice.group)
         for item in notice.items:
             if notice.kind is NotificationKind.RESOLVED:
-                assert item.episode in told[notice.route], "over before it fired"
+                assert item.episode in notified[notice.route], "over before it fired"
                 assert item.status == "resolved"
         if notice.kind is NotificationKind.REPEAT:
             every = config.routes[notice.route].repeat_s
@@ -211,14 +212,14 @@ def test_what_holds_of_every_notice(config: NotifyConfig, life: Any) -> None:
         if notice.kind in (NotificationKind.FIRING, NotificationKind.REPEAT):
             last[place] = notice.us
         if notice.kind is not NotificationKind.RESOLVED:
-            told[notice.route] |= {item.episode for item in notice.items}
+            notified[notice.route] |= {item.episode for item in notice.items}
 
 
 @often
 @given(configs, lives)
 def test_nothing_is_lost(config: NotifyConfig, life: Any) -> None:
-    """When silences have run out and no HALT is left, whatever is open was told to its routes."""
-    lived = Life(config, restarts=False)
+    """After all silences and HALTs have ended, every open alert was notified to its routes."""
+    lived = History(config, restarts=False)
     lived.live(life)
     halted = [a for a in lived.open.values() if a.severity is State.HALT]
     ends = [(0.0, (f"over{a.alert.removeprefix(a.scope)}", a.scope)) for a in halted]
@@ -227,10 +228,10 @@ def test_nothing_is_lost(config: NotifyConfig, life: Any) -> None:
     for alert in lived.open.values():
         for route in lived.routes_for(alert):
             assert words[alert.id, route.id].fate.value == "notified"
-    # Every raise there ever was has a word, and what was notified names its notice.
+    # Every raise has a disposition, and a notified one names its notification.
     raised = [what for _, what in life if what[0] == "raise"]
     assert len({raise_id for raise_id, _ in words}) == len(raised)
-    known = {notice.id: notice for notice in notices(lived.said)}
+    known = {notice.id: notice for notice in notices(lived.outputs)}
     for word in words.values():
         if word.fate.value == "notified":
             assert word.raise_id in [i.raise_id for i in known[word.notice_id].items]
@@ -240,9 +241,9 @@ def test_nothing_is_lost(config: NotifyConfig, life: Any) -> None:
 @often
 @given(configs, lives)
 def test_a_restart_changes_nothing(config: NotifyConfig, life: Any) -> None:
-    """What is stored is all that is known: the same is said, under the same keys."""
-    runs = [Life(config, restarts=restarts) for restarts in (False, True)]
+    """Outputs and rows are equal with and without restarts."""
+    runs = [History(config, restarts=restarts) for restarts in (False, True)]
     for run in runs:
         run.live(life)
-    assert runs[0].said == runs[1].said
+    assert runs[0].outputs == runs[1].outputs
     assert runs[0].stored == runs[1].stored

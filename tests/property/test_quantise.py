@@ -1,4 +1,4 @@
-"""Numbers that leave the engine: the quick way to six digits is the slow one, to the bit."""
+"""The fast rounding to six digits equals the slow one bit for bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEAR_HALVES = st.builds(
 @example(999.9999995)
 @example(1e9 / 1e6)
 def test_quantising_is_rounding_without_negative_zero(x: float) -> None:
-    """Of every float: huge, tiny, between two digits, infinite, and none at all."""
+    """It holds for every float: huge, tiny, halfway between digits, infinite and NaN."""
     expected = round(x, 6) + 0.0
     for got in (quantise(x), quantise_all({"x": x})["x"]):
         assert repr(got) == repr(expected)

@@ -1,4 +1,4 @@
-"""Precedence of scopes: one computation, against its definition spelled out."""
+"""Precedence of scopes, compared with its definition."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ORDERS = st.fixed_dictionaries(
 
 @given(TABLES, ORDERS)
 def test_the_strictest_wins_and_of_equals_the_one_that_precedes(table: Table, order: Order) -> None:
-    """As the definition says, in four lines."""
+    """The result equals the four-line definition."""
     binding = [(table.get(scope, State.NORMAL), scope) for scope in scopes_of(**order)]
     strictest = max(state.rank for state, _ in binding)
     first = next(scope for state, scope in binding if state.rank == strictest)
@@ -59,7 +59,7 @@ def test_the_strictest_wins_and_of_equals_the_one_that_precedes(table: Table, or
 
 
 def test_an_asset_of_an_enumeration_is_one_asset() -> None:
-    """Not its letters: order paths name their assets so, and a HALT must hold for them."""
+    """A string enumeration member counts as one asset, and not as its letters."""
     coins = StrEnum("coins", {"USDC": "USDC"})
     for scope in ("asset:USDC", "venue-asset:kraken/USDC"):
         table = {scope: State.HALT}
@@ -70,7 +70,7 @@ def test_an_asset_of_an_enumeration_is_one_asset() -> None:
 
 @given(TABLES, ORDERS, SCOPES, STATES)
 def test_no_scope_weakens_another(table: Table, order: Order, scope: str, state: State) -> None:
-    """Whatever is said of one more scope, the answer gets no milder than without it."""
+    """A row of one more scope never makes the answer milder."""
     without = {name: was for name, was in table.items() if name != scope}
     before = strictest_scope(without, **order)[1]
     assert strictest_scope(without | {scope: state}, **order)[1].rank >= before.rank
@@ -80,7 +80,7 @@ def test_no_scope_weakens_another(table: Table, order: Order, scope: str, state:
 def test_what_an_order_does_not_touch_does_not_bind_it(
     table: Table, order: Order, scope: str
 ) -> None:
-    """A coin that was never seen is NORMAL beside any number of halted ones."""
+    """A coin without a row is NORMAL beside any number of halted ones."""
     if scope not in scopes_of(**order):
         without = {name: was for name, was in table.items() if name != scope}
         assert strictest_scope(without | {scope: State.HALT}, **order) == strictest_scope(
@@ -96,7 +96,7 @@ def test_scopes_are_taken_apart_and_ranked(scope: str) -> None:
 
 
 def test_precedence_is_firm_book_counterparty_asset_venue_asset() -> None:
-    """In this order, and scopes of an order come in it."""
+    """Kinds have this order, and the scopes of an order follow it."""
     found = scopes_of(book="b", counterparty="v", asset=("x", "y"))
     assert [precedence(scope) for scope in found] == [0, 1, 2, 3, 3, 4, 4]
 
@@ -107,7 +107,7 @@ def test_precedence_is_firm_book_counterparty_asset_venue_asset() -> None:
      "venue-asset:x/", "FIRM", "counterparty"],
 )  # fmt: skip
 def test_what_is_no_scope_is_refused(scope: str) -> None:
-    """By name, wherever a table is made of it."""
+    """Every function that takes a scope refuses an invalid one, by name."""
     with pytest.raises(ValueError, match="scope must be"):
         parse(scope)
     with pytest.raises(ValueError, match="scope must be"):
@@ -131,7 +131,7 @@ def test_touching_are_all_that_bind(table: Table, order: Order) -> None:
 
 @given(TABLES, TABLES)
 def test_equal_digests_are_equal_tables(one: Table, two: Table) -> None:
-    """And the order in which rows come does not matter."""
+    """Digests are equal exactly for equal tables, whatever the order of rows."""
     rows = [(scope, state.value, f"d-{scope}") for scope, state in one.items()]
     others = [(scope, state.value, f"d-{scope}") for scope, state in two.items()]
     assert table_digest(rows) == table_digest(reversed(rows))
@@ -140,7 +140,7 @@ def test_equal_digests_are_equal_tables(one: Table, two: Table) -> None:
 
 @given(SCOPES, SCOPES)
 def test_scopes_overlap_if_some_order_is_bound_by_both(one: str, other: str) -> None:
-    """As trying every order of the names there are finds, in either direction."""
+    """Two scopes overlap if some order is bound by both; all orders are tried."""
     names = ("a", "b", "c/d", "e:f")
     bound = (
         scopes_of(book=book, counterparty=venue, asset=asset)
@@ -165,5 +165,5 @@ def test_scopes_overlap_if_some_order_is_bound_by_both(one: str, other: str) -> 
     ],
 )
 def test_scopes_overlap_both_ways(one: str, other: str, *, both: bool) -> None:
-    """In examples to read."""
+    """Examples of overlapping scopes."""
     assert overlap(one, other) is overlap(other, one) is both

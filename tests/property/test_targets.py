@@ -1,4 +1,4 @@
-"""Targets of several features that rest on our dealings: their labels, and restarts anywhere."""
+"""Labels of targets with several features and our own dealings, also across restarts."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ CONFIG: Final = ModelsConfig(
 )
 
 Seen = tuple[int, dict[str, float], bool, bool]
-"""Event time in microseconds, features, whether labelled, whether we have anything there."""
+"""Event time in microseconds, features, whether labelled, whether we hold anything there."""
 
 
 @st.composite
 def stories(draw: st.DrawFn) -> list[Seen]:
-    """Observations of a counterparty; parts go missing, trust too, and at times we are out."""
+    """Draw observations of a counterparty, at times with missing parts, untrusted, or not held."""
     step = st.tuples(
         st.sampled_from((5, 10, 10, 12, 40)),
         st.sampled_from((None, 0.0, 0.5, 2.0, 4.0)),
@@ -60,16 +60,18 @@ def stories(draw: st.DrawFn) -> list[Seen]:
     return out
 
 
-def watch(ladder: Ensemble, state: EnsembleState, story: list[Seen]) -> list[list[ModelScore]]:
-    """Let a ladder observe a story."""
+def observe_all(
+    ensemble: Ensemble, state: EnsembleState, story: list[Seen]
+) -> list[list[ModelScore]]:
+    """Observe a story with an ensemble; return the scores."""
     return [
-        ladder.observe(state, us, KRAKEN, "counterparty", x, labelled=labelled, ours=ours)
+        ensemble.observe(state, us, KRAKEN, "counterparty", x, labelled=labelled, ours=ours)
         for us, x, labelled, ours in story
     ]
 
 
-def fate(taken: int, parts: list[str], story: list[Seen]) -> str:
-    """What must become of a sample, said from the whole story at once."""
+def expected_outcome(taken: int, parts: list[str], story: list[Seen]) -> str:
+    """Return the outcome of a sample, computed from the whole story at once."""
     end, marks = taken + HORIZON, [taken]
     for us, x, labelled, ours in story:
         if us <= taken:
@@ -92,44 +94,44 @@ def fate(taken: int, parts: list[str], story: list[Seen]) -> str:
 @settings(deadline=None, max_examples=150)
 @given(stories())
 def test_each_sample_meets_the_fate_that_its_horizon_says(story: list[Seen]) -> None:
-    """True, false, unlabelled or censored: each once, and none of them taken for another."""
-    ladder = Ensemble(CONFIG)
-    state, taken = ladder.fresh(), dict[int, list[str]]()
+    """The counts of true, false, unlabelled and censored samples equal the oracle's."""
+    ensemble = Ensemble(CONFIG)
+    state, taken = ensemble.fresh(), dict[int, list[str]]()
     key = f"{KRAKEN}|withdrawal_stress(1, 1min)"
     for seen in story:
-        watch(ladder, state, [seen])
+        observe_all(ensemble, state, [seen])
         if key in state.pending:
             taken |= {s.us: s.parts for s in state.pending[key].samples}
     if key not in state.pending:
         return
     pending, evidence = state.pending[key], state.evidence.get(f"{key}|rules")
-    fates = [fate(us, parts, story) for us, parts in sorted(taken.items())]
-    # What was hit waits for the end of its horizon before it is a label.
+    outcomes = [expected_outcome(us, parts, story) for us, parts in sorted(taken.items())]
+    # A hit sample waits for the end of its horizon before it gets its label.
     hit = [s.us for s in pending.samples if s.hit]
     waits = [s.us for s in pending.samples if not s.hit]
-    assert fates.count("waits") == len(waits)
-    assert fates.count("censored") == pending.censored
-    assert fates.count("unlabelled") == pending.unlabelled
+    assert outcomes.count("waits") == len(waits)
+    assert outcomes.count("censored") == pending.censored
+    assert outcomes.count("unlabelled") == pending.unlabelled
     positives, count = (evidence.positives, evidence.count) if evidence else (0, 0)
-    assert fates.count("true") == positives + len(hit)
-    assert fates.count("false") == count - positives
+    assert outcomes.count("true") == positives + len(hit)
+    assert outcomes.count("false") == count - positives
     assert len(pending.samples) <= 6
 
 
 @settings(deadline=None, max_examples=100)
 @given(stories(), st.lists(st.integers(0, 60), max_size=5))
 def test_restarts_anywhere_change_nothing(story: list[Seen], cuts: list[int]) -> None:
-    """Drained and loaded again at random points: the same scores, and the same bytes."""
-    ladder = Ensemble(CONFIG)
-    through = ladder.fresh()
-    expected = watch(ladder, through, story)
-    broken, stored, said = ladder.fresh(), dict[str, "Row"](), []
+    """Scores and rows are equal after drains and loads at random points."""
+    ensemble = Ensemble(CONFIG)
+    through = ensemble.fresh()
+    expected = observe_all(ensemble, through, story)
+    broken, stored, scores = ensemble.fresh(), dict[str, "Row"](), []
     for n, seen in enumerate(story):
         if n in cuts:
             rows_of(broken, stored)
-            ladder = Ensemble(CONFIG)
-            broken = ladder.fresh()
+            ensemble = Ensemble(CONFIG)
+            broken = ensemble.fresh()
             broken.load(dict(stored))
-        said += watch(ladder, broken, [seen])
-    assert said == expected
+        scores += observe_all(ensemble, broken, [seen])
+    assert scores == expected
     assert rows_of(broken, stored) == rows_of(through)

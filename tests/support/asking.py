@@ -31,7 +31,7 @@ ASK: Final = Ask(
 
 
 class Certain(NoScorer):
-    """A model of full authority that is sure of every counterparty, and says nothing of others."""
+    """A model of full authority that is sure of every counterparty, and abstains elsewhere."""
 
     def observe(self, *args: object, **kwargs: object) -> list[ModelScore]:
         """Give the same probability each time."""

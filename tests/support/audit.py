@@ -1,4 +1,4 @@
-"""Chains to check and to tamper with: many rows, and what somebody could do to them."""
+"""Audit chains for tests: many rows, and ways to tamper with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A desk without servers, on units of a toy ledger."""
+"""A partition manager without servers, with units of a toy ledger."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def own_unit(partition: Partition) -> str:
     return f"ledger/{partition[1]}"
 
 
-class LocalDesk(PartitionManager):
-    """A desk whose cluster is a dict of the ends of partitions."""
+class LocalPartitions(PartitionManager):
+    """A partition manager whose cluster is a dict of the end offsets of partitions."""
 
     def __init__(
         self,
@@ -54,19 +54,19 @@ class LocalDesk(PartitionManager):
         self.benches[name] = Bench(UnitTiming(batch=BATCH), worker=name, slot=self.slot)
         return self.benches[name].unit
 
-    def _placed(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:
+    def _read_metadata(self, partitions: Sequence[Partition]) -> dict[Partition, PartitionMetadata]:
         return {p: PartitionMetadata("cluster", 1, 0, self.ends[p]) for p in partitions}
 
-    def _look_again(self) -> None:
-        self._looked_us = self.now_us
+    def _check_identities(self) -> None:
+        self._checked_us = self.now_us
 
     def bring(self, partition: Partition, first: int, count: int) -> None:
-        """Hand over a fetch."""
+        """Queue a fetch."""
         end = self.ends[partition] = max(self.ends[partition], first + count)
         lines = [fill_line(first + n, (first + n) / 1e3) for n in range(count)]
         self.enqueue(partition, [message(first + n, x) for n, x in enumerate(lines)], end)
 
     def applied(self, name: str) -> int:
-        """Count what a unit made true."""
+        """Return how many records a unit has committed as applied."""
         last = self.benches[name].store.last
         return 0 if last is None else last.counts.applied

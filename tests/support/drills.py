@@ -1,4 +1,4 @@
-"""Drills by hand: what is signalled, and what clients say to it."""
+"""Drill signals and answers, made by hand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ack(client: str, **changes: Any) -> Ack:
 
 
 def drill_ack(client: str, number: int = 1, **changes: Any) -> DrillAck:
-    """Answer of a client that did as it must."""
+    """Make the answer of a client that passes all checks."""
     given: dict[str, Any] = {
         "drill": f"drill-{number}", "client": client, "scope": "firm", "applied_ts": at(0.1),
         "refused": True, "cancelled": True, "digest_before": "x", "digest_after": "x",

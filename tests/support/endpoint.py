@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as a test says, and keeps what it got."""
+"""A real HTTP server with answers set by the test, which stores the requests."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        """Keep it, and answer as the test says."""
+        """Store the request, and answer as the test sets."""
         endpoint = self.server.endpoint
         body = self.rfile.read(int(self.headers["Content-Length"]))
         endpoint.got.append(Got(self.path, dict(self.headers.items()), body, time.monotonic()))
@@ -157,7 +157,7 @@ def until(found: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate of 127.0.0.1 that nobody vouches for, and its key."""
+    """Make a self-signed certificate of 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)

@@ -89,7 +89,7 @@ class MemoryStore:
 
 @dataclass
 class ListPublisher:
-    """Keeps what it was given; fails at the batch it was told to fail at."""
+    """Stores what it publishes; fails at the batch `fail_at`."""
 
     relay: bool = True
     dead_letters: bool = False
@@ -134,7 +134,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Pause:
-    """The source ends for now; the next run goes on behind it."""
+    """The source ends for now; the next run continues behind it."""
 
 
 Item = bytes | Crash | Duplicate | Gap | Pause
@@ -142,9 +142,9 @@ Item = bytes | Crash | Duplicate | Gap | Pause
 
 @dataclass
 class ScriptSource:
-    """A stream in memory, as a list of lines and of things that go wrong.
+    """A stream in memory: a list of lines and of faults.
 
-    Positions count lines that came or were passed over. `Crash` and `Pause` act once each, for
+    Positions count lines that came or were skipped. `Crash` and `Pause` act once each, because
     the source outlives the runs that read it.
     """
 
@@ -153,17 +153,17 @@ class ScriptSource:
     more: bool = False
     _next: int = 0
     _records: int = 0
-    _told: int = 0
+    _reported: int = 0
     _spent: list[int] = field(default_factory=list)
 
     def resume(self, offsets: Mapping[str, StreamOffset]) -> None:
-        """Go back to what the store knows."""
+        """Go back to the stored offset."""
         offset = offsets.get(self.name)
-        self._next = self._told = 0 if offset is None else offset.position
+        self._next = self._reported = 0 if offset is None else offset.position
         self._records = 0 if offset is None else offset.records
 
     def records(self, until_us: int | None = None) -> Iterator[InputRecord]:
-        """Yield what is left of the script."""
+        """Yield the rest of the script."""
         assert until_us is None, "scripts have no end time"
         while self._next < len(self.script):
             at, item = self._next, self.script[self._next]
@@ -189,9 +189,9 @@ class ScriptSource:
 
     def offsets(self) -> list[StreamOffset]:
         """Position behind the last record, if it is new."""
-        if self._told == self._next:
+        if self._reported == self._next:
             return []
-        self._told = self._next
+        self._reported = self._next
         return [StreamOffset(self.name, "script", self._next, self._records)]
 
     def progress(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A guard without threads: a clock that a test turns, and a worker that vouches by hand."""
+"""A guard without threads: a clock set by the test, and a worker with manual heartbeats."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Time:
 
 @dataclass
 class Truth:
-    """What the database says, and the hand of the worker that tells it."""
+    """The table of scopes in the database, and the worker that changes it."""
 
     time: Time
     epoch: int = 1
@@ -91,7 +91,7 @@ class Scene:
         return self.trust.floor()
 
     def known(self, *rows: SwitchRow) -> State:
-        """Bring rows, and a heartbeat that vouches for all."""
+        """Deliver rows, and a heartbeat that covers them."""
         for row in rows:
             self.trust.row(row)
         self.trust.beat(self.truth.beat())

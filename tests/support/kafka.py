@@ -3,7 +3,7 @@
 In this order: the address in ``RISKWATCH_TEST_KAFKA``; a running Docker with the official image
 at hand; Apache Kafka's own jars by Maven, kept in the user's cache folder, under Java 17 or
 newer. A broker of our own is one KRaft node in a folder that goes away with it; the processes
-of one test run share it, and the last one stops it.
+of one test run share it, and the one that started it stops it when no other needs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from base64 import urlsafe_b64encode
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from fcntl import LOCK_EX, LOCK_UN, flock
+from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -292,18 +292,55 @@ def own_node() -> Iterator[Node]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
-def kafka_broker() -> Iterator[str]:
-    """Address of a broker that this process may make topics on; skips where there is none."""
-    given = os.environ.get(ENV)
-    if given:
-        yield given
-    elif _docker_has_image():
+@contextmanager
+def _shared(folder: Path) -> Iterator[str]:
+    """Share one broker among the processes of a test run; gives its address.
+
+    The first process starts it, and stops it once no other uses it. A lock on ``door`` is held
+    while a process comes, and while the broker ends; a lock on ``users`` while it is used.
+    """
+    known = folder / "kafka.address"
+    with (folder / "kafka.door").open("w") as door, (folder / "kafka.users").open("w") as users:
+        flock(door, LOCK_EX)
+        if known.exists():
+            flock(users, LOCK_SH)
+            flock(door, LOCK_UN)
+            yield known.read_text()
+            return
+        with _broker() as address:
+            known.write_text(address)
+            flock(door, LOCK_UN)
+            try:
+                yield address
+            finally:
+                flock(door, LOCK_EX)
+                known.unlink()
+                flock(users, LOCK_EX)
+
+
+@contextmanager
+def _broker() -> Iterator[str]:
+    """Run a broker in Docker where its image is at hand, and one of Kafka's own jars elsewhere."""
+    if _docker_has_image():
         with _docker() as address:
             yield address
     else:
         with own_node() as node:
             yield node.address
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a broker that this process may make topics on; skips where there is none."""
+    given = os.environ.get(ENV)
+    if given:
+        yield given
+        return
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of the whole run
+    with _shared(folder) as address:
+        yield address
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def heartbeat(epoch: int, seq: int, valid_s: float = 60.0, worker: str = WORKER)
 
 @dataclass
 class Desk:
-    """A risk worker in short: what it decides is committed, then mirrored."""
+    """A small risk worker: it commits outputs, then writes them to the mirror."""
 
     engine: Engine
     mirror: Mirror
@@ -130,7 +130,7 @@ class Desk:
         self.mirror.refresh(self.engine, WORKER, self.epoch)
 
     def commit(self, *outputs: Output) -> list[OutboxRecord]:
-        """Make outputs true, without mirroring them."""
+        """Commit outputs without writing them to the mirror."""
         places = [SequencedOutput(self.seq + n, o) for n, o in enumerate(outputs, 1)]
         self.seq += len(outputs)
         self.counts.read += 1
@@ -139,7 +139,7 @@ class Desk:
         return [record(place.seq, place.output) for place in places]
 
     def decide(self, *outputs: Output) -> None:
-        """Make outputs true, and mirror them."""
+        """Commit outputs, and write them to the mirror."""
         self.mirror.write(WORKER, self.epoch, self.commit(*outputs))
 
     def beat(self, valid_s: float = 60.0) -> None:
@@ -153,7 +153,7 @@ class Desk:
 
 @contextmanager
 def desk(engine: Engine, url: str, prefix: str = "", **options: Any) -> Iterator[Desk]:
-    """Run a desk."""
+    """Run a small risk worker with a mirror and a reader."""
     metrics = Metrics()
     mirror = Mirror(url, metrics, prefix=prefix, **options)
     made = Desk(engine, mirror, MirrorReader(url, prefix), metrics)
@@ -166,7 +166,7 @@ def desk(engine: Engine, url: str, prefix: str = "", **options: Any) -> Iterator
 
 
 def steady(d: Desk) -> None:
-    """Bring a desk to the point where everything is known."""
+    """Wait until the reader has a valid row of the mirror."""
     d.decide(switch(COIN, State.HALT))
     d.beat()
     until(lambda: d.reader.killswitch(COIN).kind == "row")

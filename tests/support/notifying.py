@@ -1,4 +1,4 @@
-"""Routes to real endpoints, and notices that wait for them."""
+"""Routes to real endpoints, and notifications that wait for delivery."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _made = count(1)
 
 
 def told(scope: str, severity: State = State.WATCH, route: str = "pager") -> Notification:
-    """A notice of one alert."""
+    """Make a notification of one alert."""
     desk = samples.Desk()
     desk.at(0, samples.raised(scope, severity, us=samples.START + next(_made)))
     (row,) = desk.state.alerts.values()
@@ -46,13 +46,13 @@ def told(scope: str, severity: State = State.WATCH, route: str = "pager") -> Not
 
 
 def leads(url: str, name: str = "pager", **given: Any) -> DeliveryTarget:
-    """A route to a URL, quick to try again."""
+    """Make a route to a URL with short pauses between attempts."""
     known = {"allow_http": True, "backoff_s": 0.1, "backoff_max_s": 0.4, "timeout_s": 2.0}
     return resolve_target(samples.route(name, **known | given), {"U": url, "S": KEY})
 
 
 class Office:
-    """Notices of a database, and couriers that deliver them."""
+    """The notifications of a database, and delivery threads for them."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -63,7 +63,7 @@ class Office:
         self._place = 0
 
     def queue(self, *notices: Notification, kind: str = "webhook") -> int:
-        """Have notices wait; returns how many were driven out."""
+        """Queue notifications, and return how many others were given up for them."""
         rows = []
         for made in notices:
             self._place += 1
@@ -73,12 +73,12 @@ class Office:
     def courier(
         self, to: DeliveryTarget, send: Post = post_notification, **given: Any
     ) -> DeliveryThread:
-        """A courier that is not started."""
+        """Make a delivery thread without starting it."""
         return DeliveryThread(to, self.engine, self.epoch, self.retry, self.metrics, send, **given)
 
     @contextmanager
     def delivering(self, *targets: DeliveryTarget) -> Iterator[list[DeliveryThread]]:
-        """Couriers at work."""
+        """Run a delivery thread per target until the end of the block."""
         made = [self.courier(to) for to in targets]
         for one in made:
             one.start()
@@ -90,16 +90,16 @@ class Office:
                 one.join(10)
 
     def rows(self) -> dict[str, Any]:
-        """Every notice, by id."""
+        """Return every notification, by id."""
         with self.engine.connect() as conn:
             return {row.id: row for row in conn.execute(select(NOTICE)).all()}
 
     def status(self, made: Notification) -> str:
-        """How the delivery of a notice stands."""
+        """Return the delivery status of a notification."""
         found: str = self.rows()[made.id].status
         return found
 
     def counted(self, outcome: str, route: str = "pager") -> float:
-        """What the metrics say."""
+        """Return the count of the metrics for an outcome."""
         name, labels = "riskwatch_notices_total", {"route": route, "outcome": outcome}
         return self.metrics.registry.get_sample_value(name, labels) or 0.0

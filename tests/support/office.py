@@ -1,4 +1,4 @@
-"""An office: rules, operators with keys, a database, topics, and the real risk worker on them."""
+"""A firm for tests: rules, operators with keys, a database, topics, and the real risk worker."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 YOUNG_S: Final = 60.0
-"""How long a worker may take to open, on a busy machine."""
+"""Longest start of a worker on a busy machine, seconds."""
 WAIT_S: Final = "30"
 ROLES: Final = {"ann": "supervisor", "bob": "supervisor", "rita": "risk", "vic": "viewer"}
 
 
 class Office:
-    """What a firm has at its desk; nothing runs until :meth:`worker`.
+    """The rules, keys, topics and database of a firm. Nothing runs until :meth:`worker`.
 
     Parameters
     ----------
@@ -79,11 +79,11 @@ class Office:
         topics.create_topics(connection)
 
     def key(self, name: str) -> str:
-        """Key file of somebody."""
+        """Return the path of an operator's key file."""
         return str(self.folder / f"{name}.pem")
 
     def run(self, *args: str, name: str = "ann") -> Result:
-        """Run a command as somebody, in this process."""
+        """Run a command as an operator, in this process."""
         env = {
             **self.environment,
             "RISKWATCH_OPERATOR": name,
@@ -92,16 +92,16 @@ class Office:
         return CliRunner().invoke(app, list(args), env=env)
 
     def turn(self, *args: str, name: str = "ann") -> Result:
-        """Give a command as somebody, and wait for what comes of it."""
+        """Give a command as an operator, and wait for its outcome."""
         return self.run("killswitch", *args, "--wait", WAIT_S, name=name)
 
     def history(self) -> list[dict[str, Any]]:
-        """What came of commands, the oldest first."""
+        """Return the outcomes of commands, oldest first."""
         lines = self.run("killswitch", "history", "--json").stdout.splitlines()
         return [json.loads(line) for line in reversed(lines)]
 
     def rows(self, query: Any) -> list[Any]:
-        """Ask the database."""
+        """Run a query in the database."""
         engine = open_engine(self.database)
         try:
             with engine.connect() as conn:
@@ -111,7 +111,7 @@ class Office:
 
     @contextmanager
     def worker(self, kind: str = "risk") -> Iterator[subprocess.Popen[bytes]]:
-        """Run a worker until the end of the block; it must end in order unless it was killed."""
+        """Run a worker until the end of the block. Unless killed, it must exit with code 0."""
         path = self.folder / f"{kind}.log"
         mark = path.stat().st_size if path.exists() else 0
         with path.open("ab") as log:
@@ -139,5 +139,5 @@ class Office:
             assert code == 0, path.read_text()[-2000:]
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connection to the broker."""
         self.cluster.close()

@@ -1,4 +1,4 @@
-"""Operators with keys, commands as they sign them, and a desk that listens to them."""
+"""Operators with keys, signed commands, and a risk stage that accepts them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Future:
 
 @dataclass
 class FakeKafka:
-    """Takes records as kafka-python's producer does, and fails as it is told."""
+    """Takes records as kafka-python's producer does, and fails as the test sets."""
 
     sent: list[tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]] = field(
         default_factory=list
@@ -69,7 +69,7 @@ class Local(producer.Producer):
         patience = Retry(self.stop, self.metrics)
         super().__init__(KafkaConnection(prefix="p."), patience, self.metrics)
 
-    def _made(self) -> Any:
+    def _new_producer(self) -> Any:
         if self.absent:
             self.absent -= 1
             raise BrokerError("nobody")

@@ -1,4 +1,4 @@
-"""Databases to derive from again: written under one configuration and then another."""
+"""Databases for re-derivation, written under one configuration and then another."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tightened() -> Config:
 
 
 def replay(events: Path, url: str, config: Config, most: int | None, *, keep: bool) -> None:
-    """Go on with the events, under a configuration."""
+    """Continue the replay of events under a configuration."""
     pipeline = bootstrap.pipeline(config, keep_events=keep)
     replay_files(
         ReplayJob([events], url, limits=ReplayLimits(50, None, most)), pipeline, config=config
@@ -79,7 +79,7 @@ def write_nights(folder: Path, url: str = "", *, keep: bool = False) -> Path:
 
 
 def kept(url: str, **options: Any) -> list[Checkpoint]:
-    """Keep the checkpoints that are to be kept."""
+    """Write the due checkpoints, and return the new ones."""
     engine = open_engine(url)
     with open_reader(url) as conn:
         made = keep_checkpoints(conn, engine, WORKER, **options)

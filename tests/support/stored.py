@@ -185,7 +185,7 @@ def dumped(desk: Desk) -> str:
 
 
 def opened(name: str, folder: Path) -> Desk:
-    """A desk on a copy of a stored database."""
+    """Make a firm on a copy of a stored database."""
     desk = Desk(folder, "later")
     script = (FOLDER / f"{name}.sql").read_text()
     conn = sqlite3.connect(folder / "stored.db")

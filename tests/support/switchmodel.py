@@ -232,7 +232,8 @@ def picture(state: RiskState, us: int | None) -> bytes:
     whole: dict[str, Any] = {
         name: getattr(state, name)
         for name in ("assets", "venues", "parties", "credit", "scopes", "limits", "sent", "issues",
-                     "faults", "controls", "commands", "refusals", "limit_overrides", "budget", "meta")
+                     "faults", "controls", "commands", "refusals", "limit_overrides",
+                     "budget", "meta")
     }  # fmt: skip
     plain = msgspec.to_builtins(whole)
     if us is not None:

@@ -1,4 +1,4 @@
-"""Units of work without servers: messages, partitions, and a crash book in memory."""
+"""Units without servers: messages, partitions, and a crash tracker in memory."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ BALANCES = "riskwatch.balances/0"
 START_US = START_S * SECOND
 
 
-class FakeBook(CrashTracker):
-    """A crash book in memory; says what it was told, and who holds which lease."""
+class MemoryCrashTracker(CrashTracker):
+    """A crash tracker in memory, which records faults, passages and leases."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
@@ -54,15 +54,15 @@ class FakeBook(CrashTracker):
         self._skipped: dict[str, int] = {}
 
     def begin(self, runner: Runner) -> None:
-        """Nothing was told before."""
+        """Do nothing: there is no earlier alert."""
 
     def report_fault(self, runner: Runner, fault: Fault, us: int) -> None:
-        """Note that the world heard of a fault."""
+        """Record that a fault was reported."""
         del runner, us
         self.heard.append((fault.stream, fault.position))
 
     def current_fault(self, runner: Runner) -> Fault | None:
-        """Stay down at a place with too many crashes that nobody set aside."""
+        """Return a place with too many crashes that is not quarantined."""
         del runner
         for (stream, position), n in self.crashes.items():
             if n >= MAX_CRASHES and (stream, position) not in self.aside:
@@ -70,7 +70,7 @@ class FakeBook(CrashTracker):
         return None
 
     def quarantine_reason(self, worker: str, place: FaultPlace) -> str | None:
-        """Look up who set a message aside."""
+        """Return the reason of a quarantine."""
         del worker
         return self.aside.get(place)
 
@@ -83,29 +83,29 @@ class FakeBook(CrashTracker):
     def record_passage(
         self, runner: Runner, offsets: Mapping[str, int], us: int, *, ticked: bool
     ) -> None:
-        """Note what is passed."""
+        """Record the offsets that are passed."""
         del runner, us, ticked
         self.passed.append(dict(offsets))
 
     def clear_passed(self, worker: str) -> None:
-        """Forget nothing: there is no database."""
+        """Do nothing: there is no database."""
 
     def renew(self, worker: str, epoch: int) -> None:
-        """Renew, if nobody else took it."""
+        """Renew a lease, unless another epoch holds it."""
         del worker
         if epoch != self.store.epoch:
             raise FencedError("the lease is gone")
         self.renewed.append(epoch)
 
     def release(self, worker: str, epoch: int) -> None:
-        """Note that it was given back."""
+        """Record that a lease was released."""
         del worker
         self.released.append(epoch)
 
 
 @dataclass
 class Bench:
-    """A unit of a toy ledger with everything around it, and a clock that is moved by hand."""
+    """A unit of a toy ledger with store, publisher and metrics, and a clock set by the test."""
 
     pace: UnitTiming = field(default_factory=UnitTiming)
     tick_s: int = 1
@@ -117,13 +117,13 @@ class Bench:
     told: list[tuple[str, int, list[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.book = FakeBook(self.store)
+        self.book = MemoryCrashTracker(self.store)
         self.metrics = Metrics()
         self.grid = TickGrid(self.tick_s * SECOND)
         self.unit = self.made()
 
     def made(self) -> Unit:
-        """Another process's unit on the same store, or this one's after a restart."""
+        """Make a new unit on the same store, as another process or a restart does."""
         self.grid = TickGrid(self.tick_s * SECOND)
         self.runner = Runner(
             self.store, Pipeline([self.slot()]), self.publisher,
@@ -140,24 +140,24 @@ class Bench:
         return self.unit.open(placements(end, streams), self.now_us)
 
     def put(self, *lines: bytes, first: int = 0, end: int = 0, stream: str = FILLS) -> None:
-        """Bring messages from offset `first` on."""
+        """Put messages from offset `first` on into the unit."""
         found = [message(first + n, line, self.now_us) for n, line in enumerate(lines)]
         self.unit.put(stream, found, max(end, first + len(lines)), self.now_us)
 
     def work(self, after_s: float = 0.0) -> int:
-        """Let time pass, then do one batch."""
+        """Advance the clock, then run one batch."""
         self.now_us += round(after_s * SECOND)
         return self.unit.work(self.now_us)
 
     @property
     def waiting(self) -> int:
         """Records in the unit's memory."""
-        return len(self.unit._intake)
+        return len(self.unit._merge)
 
     @property
     def idle(self) -> bool:
-        """Whether the unit has nothing to do until something comes in."""
-        return self.unit._intake.idle
+        """Whether the unit has nothing to do until messages arrive."""
+        return self.unit._merge.idle
 
     def sample(self, name: str, **labels: str) -> float | None:
         """Read a metric."""
@@ -167,7 +167,7 @@ class Bench:
 def placements(
     end: int, streams: tuple[str, ...] = (FILLS,), first: int = 0
 ) -> dict[str, PartitionMetadata]:
-    """Partitions as the cluster has them."""
+    """Make the metadata of partitions."""
     return {stream: PartitionMetadata("cluster", 1, first, end) for stream in streams}
 
 
@@ -179,8 +179,8 @@ def message(offset: int, value: bytes, arrived_us: int = 0) -> InboundMessage:
 def read_last(stream: str, partitions: int, *messages: InboundMessage) -> InputRecord:
     """Make records of messages of one partition as a worker does; returns the last."""
     first, behind = messages[0].offset, messages[-1].offset + 1
-    lanes = {stream: PartitionCursor("cluster", first, first, 0, behind)}
-    return EventTimeMerge(lanes, {stream: PartitionDecoder(stream, partitions)}).put(
+    cursors = {stream: PartitionCursor("cluster", first, first, 0, behind)}
+    return EventTimeMerge(cursors, {stream: PartitionDecoder(stream, partitions)}).put(
         stream, messages, behind
     )[-1]
 

@@ -1,4 +1,4 @@
-"""A risk worker in short, as a process of its own: it decides what it is told, and vouches for it.
+"""A small risk worker in a process of its own, which decides as its input says.
 
 Store, lease, outbox, relay, mirror, table and heartbeat are the real ones; only what decides is
 the test, by lines on standard input. A test may stop it by SIGSTOP as it may the real one.
@@ -39,7 +39,7 @@ WORKER: Final = "risk"
 
 
 class Vouching:
-    """Decides, publishes and vouches."""
+    """Decides, publishes, and writes heartbeats."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.stop = threading.Event()
@@ -61,7 +61,7 @@ class Vouching:
             self.mirror.refresh(self.engine, WORKER, self.epoch)
 
     def decide(self, scope: str, state: State) -> None:
-        """Make a state true, and tell it."""
+        """Commit the state of a scope, and publish it."""
         output = switch(scope, state, self.seq)
         self.counts = Counts(self.counts.read + 1, self.counts.applied + 1)
         batch = Batch(
@@ -79,7 +79,7 @@ class Vouching:
             self.mirror.write(WORKER, self.epoch, batch.outbox())
 
     def beat(self) -> None:
-        """Vouch for the table."""
+        """Publish a heartbeat for the table."""
         now = time.time_ns() // 1_000
         made = make_heartbeat(WORKER, self.epoch, scope_table(self.engine, WORKER, self.epoch), now)
         until = moment(now + round(self.life_s * SECOND))
@@ -90,7 +90,7 @@ class Vouching:
             self.mirror.heartbeat(record.value, self.life_s)
 
     def run(self, lines: queue.Queue[str]) -> None:
-        """Do as the lines say, until they end."""
+        """Execute the lines of the input until it ends."""
         due = 0.0
         while True:
             if time.monotonic() >= due:
@@ -109,7 +109,7 @@ class Vouching:
 
 
 class Worker:
-    """Handle on such a process."""
+    """A handle on the process of a small risk worker."""
 
     def __init__(
         self, database: str, kafka: str = "", redis: str = "", prefix: str = "",
@@ -125,7 +125,7 @@ class Worker:
         )  # fmt: skip
 
     def decide(self, scope: str, state: State) -> float:
-        """Have a state decided; returns when it was asked for."""
+        """Request the state of a scope; return the time of the request."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         began = time.monotonic()
@@ -145,7 +145,7 @@ class Worker:
 
 
 def main() -> None:
-    """Run it."""
+    """Run the process."""
     lines: queue.Queue[str] = queue.Queue()
 
     def read() -> None:

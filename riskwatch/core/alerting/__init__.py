@@ -1,13 +1,14 @@
-"""Who is told of what, when, and how often: a state machine without clock and without I/O.
+"""Alert notification: which route is notified of which alert, when, and how often.
 
-Alerts, decisions, acknowledgements, silences and time go in; notices come out, and for each raise
-of an alert and each route one word on what became of it. Nothing is lost: an alert is notified, or
-it waits with its group, or it is held by a silence or a graver HALT; the reason is recorded, and
-what is held is told when the reason ends. A HALT waits for nobody and is held by nothing.
+It is a state machine without clock and I/O. Alerts, decisions, acknowledgements, silences and ticks
+go in. Notifications come out, and for each raise of an alert and each route a disposition, which
+states what became of it. No alert is lost: it is notified, or waits with its group, or is held back
+by a silence or a HALT above it. The reason is recorded, and a held alert is notified when the
+reason ends. A HALT neither waits nor is held back.
 
-* ``config``: routes and their matchers, as ``notify.toml`` has them;
-* ``rows``: what is remembered, in rows;
-* ``notice``: what comes out;
-* ``tell``: what is due at a moment;
-* ``hear``: what outputs and commands change.
+* ``config``: routes and matchers of ``notify.toml``;
+* ``state``: the rows;
+* ``notification``: notifications and dispositions;
+* ``dispatch``: the notifications that are due at a time;
+* ``notifier``: the effects of outputs and commands.
 """

@@ -1,4 +1,4 @@
-"""Routes to people: what each takes, how it groups, repeats and escalates, and where it leads."""
+"""Settings of routes: which alerts each takes, how it groups, repeats and escalates, its target."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 GROUP_FIELDS: Final = (
     "alert", "scope", "scope_kind", "book", "counterparty", "asset", "severity", "cause", "about",
 )  # fmt: skip
-"""What a route can group by."""
+"""Fields of an alert by which a route can group."""
 
 
 class AlertLevel(StrEnum):
-    """How much an alert matters to us: its severity, moved by our dollars."""
+    """Importance of an alert: its severity, adjusted by our exposure."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -37,33 +37,33 @@ _LEVELS: Final = tuple(AlertLevel)
 
 
 class AlertKind(StrEnum):
-    """What kind of thing an alert is about; read off its key."""
+    """Kind of an alert, derived from its key."""
 
     STATE = "state"
     """The state of a scope."""
     DATA = "data"
-    """A scope that is restricted for want of data."""
+    """A scope that is restricted because data is missing."""
     REQUEST = "request"
-    """Something waits for a second person."""
+    """A request that waits for a second operator."""
     COMMAND = "command"
-    """Commands that were refused."""
+    """Refused commands."""
     FOLDED = "folded"
-    """Alerts of WATCH over the budget of the month."""
+    """WATCH alerts beyond the budget of the month."""
     CLIENT = "client"
-    """An order path that does not obey."""
+    """An order path that does not obey the switch."""
     FAULT = "fault"
-    """A worker of our own that stays down, or a bound of our own."""
+    """A failed worker of our own, or a limit of our own that was reached."""
     QUALITY = "quality"
-    """A data-quality issue; only routes that ask for it get it."""
+    """A data-quality issue; only routes that name this kind take it."""
     OTHER = "other"
 
 
 SILENCEABLE_KINDS: Final = (AlertKind.STATE, AlertKind.DATA, AlertKind.QUALITY)
-"""What a silence of the scope, or a HALT over it, may hold back: nothing that asks for people."""
+"""Kinds that a silence or a HALT above may hold back; alerts that need an operator are not."""
 
 
 def alert_kind(key: str, scope: str) -> AlertKind:
-    """Kind of an alert.
+    """Return the kind of an alert.
 
     Examples
     --------
@@ -83,20 +83,20 @@ def alert_kind(key: str, scope: str) -> AlertKind:
 
 
 class Alert(Protocol):
-    """What routes read of an open alert; the row that is remembered of it has all of this.
+    """The fields of an open alert that routes read; the alert's row has all of them.
 
     Attributes
     ----------
     key, scope : str
-        Of the alert.
-    about : About
-        What kind of thing it is about.
+        Key and scope of the alert.
+    about : AlertKind
+        Its kind.
     severity : State
-        As it was last raised.
+        Its severity when it was last raised.
     cause : Cause
-        What moved.
+        Its cause.
     usd : Decimal
-        Our dollars on it when it was last raised, USD.
+        Our exposure when it was last raised, USD.
     """
 
     key: str
@@ -108,18 +108,18 @@ class Alert(Protocol):
 
 
 class Matcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a route takes: all conditions that are given must hold; an empty one takes every alert.
+    """Conditions of a route: an alert matches if all given ones are met; an empty matcher has none.
 
     Attributes
     ----------
     severity : tuple of State
-        Any of these.
-    level_from : Level
-        This much, or more.
+        Accepted severities.
+    level_from : AlertLevel
+        Lowest accepted level.
     usd_from : float
-        With at least so many of our dollars on it, USD.
+        Smallest accepted exposure, USD.
     scope_kind, scope, cause, about : tuple of str
-        Any of these; `scope` is exact. Data-quality issues are taken only where `about` names them.
+        Accepted values; `scope` is exact. Data-quality issues match only if `about` names them.
     """
 
     severity: tuple[State, ...] = ()
@@ -131,10 +131,10 @@ class Matcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     about: tuple[AlertKind, ...] = ()
 
     def matches(self, row: Alert, level: AlertLevel) -> bool:
-        """Whether an alert is of this kind."""
-        wanted = row.about in self.about if self.about else row.about is not AlertKind.QUALITY
+        """Whether an alert meets all conditions."""
+        kind_matches = row.about in self.about if self.about else row.about is not AlertKind.QUALITY
         return (
-            wanted
+            kind_matches
             and (not self.severity or row.severity in self.severity)
             and level.rank >= self.level_from.rank
             and float(row.usd) >= self.usd_from
@@ -145,7 +145,7 @@ class Matcher(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One way to people.
+    """One route of notifications.
 
     Attributes
     ----------
@@ -154,29 +154,29 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kind : str
         ``webhook`` (signed JSON) or ``slack`` (text and blocks).
     url_env, url_file : str
-        Variable or file that holds the URL, which is a secret; one of the two.
+        Environment variable or file that holds the URL, which is a secret; one of the two.
     secret_env, secret_file : str
-        The same for the key that a webhook's messages are signed with.
+        The same for the key that signs a webhook's messages.
     match : tuple of Matcher
-        Takes what any of them takes; everything where there is none.
+        The route takes an alert that any of these matches; without matchers it takes all.
     group_by : tuple of str
-        Alerts that agree in these :data:`FIELDS` come in one message.
+        Alerts that agree in these :data:`GROUP_FIELDS` are sent in one message.
     group_wait_s : float
-        Seconds that a group waits for more. A HALT does not wait.
+        Time for which a group waits for further alerts, seconds. A HALT does not wait.
     repeat_s : float
-        Seconds after which a group that nobody acknowledged is told again; 0 for never.
+        Time after which an unacknowledged group is notified again, seconds; 0 for never.
     escalate_after_s : float
-        Seconds without an acknowledgement after which `escalate_to` is told; 0 for never.
+        Time without an acknowledgement after which `escalate_to` is notified, seconds; 0 for never.
     escalate_to : str
         Another route.
     resolved : bool
-        Whether to tell that an alert which was told is over.
+        Whether to notify that an alert is over, if it was notified.
     tries : int
-        Tries before a message is a dead letter.
+        Number of tries before a message becomes a dead letter.
     backoff_s, backoff_max_s : float
-        First and longest pause between two tries, seconds; it doubles.
+        First and longest pause between two tries, seconds; the pause doubles.
     timeout_s : float
-        Seconds that one try may take in all.
+        Time limit of one try in total, seconds.
     allow_http : bool
         Whether the URL may be without TLS.
     ca_file : str
@@ -204,27 +204,27 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ca_file: str = ""
 
     def matches(self, row: Alert, level: AlertLevel) -> bool:
-        """Whether an alert goes this way."""
+        """Whether the route takes an alert."""
         if not self.match:
             return row.about is not AlertKind.QUALITY
         return any(matcher.matches(row, level) for matcher in self.match)
 
     def group(self, row: Alert) -> str:
-        """Key of the group that an alert is in; ``all`` if there is one group."""
+        """Return the key of an alert's group; ``all`` if there is only one group."""
         return " ".join(f"{name}={alert_field(row, name)}" for name in self.group_by) or "all"
 
 
 class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``notify.toml``.
+    """Settings of notifications (``notify.toml``).
 
     Attributes
     ----------
     major_usd : float
-        So many of our dollars on it make an alert matter one level more, USD.
+        Exposure from which an alert's level is one higher, USD.
     minor_usd : float
-        With fewer, an alert below HALT matters one level less, USD.
+        Exposure below which the level of an alert below HALT is one lower, USD.
     routes : dict of str to Route
-        By name.
+        Routes by name.
     """
 
     major_usd: float = 1_000_000.0
@@ -232,11 +232,11 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     routes: dict[str, Route] = {}
 
     def level(self, row: Alert) -> AlertLevel:
-        """How much an alert matters.
+        """Return the level of an alert.
 
-        HALT is high, REDUCE medium, WATCH low; a level more from `major_usd` on, a level less
-        below `minor_usd`. No dollars lower a HALT, nor what is not about money (a fault, a
-        request). An order path that does not obey a HALT is critical.
+        HALT is high, REDUCE medium, WATCH low. The level is one higher from `major_usd` on, and one
+        lower below `minor_usd`. A small exposure lowers neither a HALT nor an alert that is not
+        about exposure (a fault, a request). An order path that does not obey a HALT is critical.
         """
         rank = max(0, row.severity.rank - 1)
         if row.about is AlertKind.CLIENT and row.severity is State.HALT:
@@ -249,7 +249,7 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def scope_parts(scope: str) -> Scope | None:
-    """Scope in its parts; ``None`` of what is no scope of the switch (a worker, a feed)."""
+    """Return the parsed scope; ``None`` if it is no scope of the switch (a worker, a feed)."""
     try:
         return parse(scope)
     except ValueError:
@@ -257,7 +257,7 @@ def scope_parts(scope: str) -> Scope | None:
 
 
 def alert_field(row: Alert, name: str) -> str:
-    """One of :data:`FIELDS` of an alert; empty where it has none."""
+    """Return one of the :data:`GROUP_FIELDS` of an alert; empty if the alert lacks it."""
     if name in ("book", "counterparty", "asset"):
         return _part(scope_parts(row.scope), name)
     known = {"alert": row.key, "scope": row.scope, "scope_kind": kind_of_scope(row.scope)}

@@ -1,4 +1,4 @@
-"""What is due at a moment, route by route and group by group."""
+"""Dispatch: the notifications that are due at a time, by route and group."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from riskwatch.core.alerting.state import AlertGroupRow, AlertItem, AlertRow, NotifyState
 
 MAX_UNREPORTED_RESOLVED: Final = 200
-"""Alerts that are over and wait to be said to be, in one group; then they are said."""
+"""Number of resolved alerts in one group from which they are notified without further wait."""
 
 Hold = tuple[Disposition, str] | None
 HeldAlert = tuple["AlertRow", Hold]
 
 
 class Dispatcher:
-    """Makes notices of what is due.
+    """Creates the notifications that are due.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Dispatcher:
         self.config = config
 
     def tick(self, state: NotifyState, us: int) -> list[NotifierOutput]:
-        """Tell what is due now; time does not go backwards."""
+        """Return the notifications that are due now; time does not go backwards."""
         us = self._now(state, us)
         for scope in [s for s in sorted(state.silences) if state.silences[s].until <= us]:
             del state.silences[scope]
@@ -60,12 +60,16 @@ class Dispatcher:
         return out
 
     def flush(self, state: NotifyState, row: AlertRow, us: int) -> list[NotifierOutput]:
-        """Tell the groups in which an alert waits at once, for it is about to end."""
+        """Notify the groups in which an alert waits at once, because it is about to end."""
         us = self._now(state, us)
         out: list[NotifierOutput] = []
         for route in self.config.routes.values():
-            way = row.ways.get(route.id)
-            if way is None or way.of != row.last_id or way.what != Disposition.GROUPED.value:
+            progress = row.ways.get(route.id)
+            if (
+                progress is None
+                or progress.of != row.last_id
+                or progress.what != Disposition.GROUPED.value
+            ):
                 continue
             key = route.group(row)
             rows = self._grouped(state, route).get(key, [])
@@ -73,12 +77,12 @@ class Dispatcher:
         return out
 
     def routes_for(self, row: AlertRow) -> list[Route]:
-        """Routes that take an alert."""
+        """Return the routes that take an alert."""
         level = self.config.level(row)
         return [route for route in self.config.routes.values() if route.matches(row, level)]
 
     def item(self, row: AlertRow, status: str = "firing") -> AlertItem:
-        """Alert as it stands."""
+        """Return an alert as an item of a notification."""
         return alert_item(row, self.config.level(row), status)
 
     @staticmethod
@@ -89,7 +93,7 @@ class Dispatcher:
         return state.meta.us
 
     def _grouped(self, state: NotifyState, route: Route) -> dict[str, list[HeldAlert]]:
-        """Open alerts of a route by group, with what holds each back."""
+        """Return the open alerts of a route by group, each with the reason that holds it back."""
         taken = [
             row
             for _, row in sorted(state.alerts.items())
@@ -135,7 +139,7 @@ class Dispatcher:
         if over and (fire or us >= group.over_us + wait or over >= MAX_UNREPORTED_RESOLVED):
             self._resolve(route, key, group, us, out)
         if fire:
-            self._fire(state, route, key, pending, us, out)
+            self._notify(state, route, key, pending, us, out)
             group.since_us, group.last_us = -1, us
         else:
             why = (
@@ -144,7 +148,7 @@ class Dispatcher:
             )
             for row in pending:
                 record_disposition(state, row, route.id, why, us, out)
-        self._again(route, key, group, free, us, out)
+        self._repeat(route, key, group, free, us, out)
         self._escalate(state, route, key, free, us, out)
         if not rows and not group.over:
             state.groups.pop(f"{route.id}{SEPARATOR}{key}", None)
@@ -156,7 +160,7 @@ class Dispatcher:
     def _resolve(
         route: Route, key: str, group: AlertGroupRow, us: int, out: list[NotifierOutput]
     ) -> None:
-        """Say what is over."""
+        """Notify that alerts are over."""
         for at in range(0, len(group.over), MAX_ITEMS):
             some = group.over[at : at + MAX_ITEMS]
             out.append(
@@ -164,7 +168,7 @@ class Dispatcher:
             )
         group.over, group.over_us = [], -1
 
-    def _fire(
+    def _notify(
         self,
         state: NotifyState,
         route: Route,
@@ -173,21 +177,21 @@ class Dispatcher:
         us: int,
         out: list[NotifierOutput],
     ) -> None:
-        """Say what is new."""
+        """Notify the pending alerts of a group."""
         for some in self._pages(pending):
             items = [self.item(row) for row in some]
             made = make_notification(NotificationKind.FIRING, route.id, (route.id, key), us, items)
             out.append(made)
             for row in some:
-                way = row.progress(route.id)
-                if row.severity.rank > way.rank:
-                    way.first_us, way.escalated_us = us, 0
-                way.told, way.rank = row.last_id, row.severity.rank
+                progress = row.progress(route.id)
+                if row.severity.rank > progress.rank:
+                    progress.first_us, progress.escalated_us = us, 0
+                progress.told, progress.rank = row.last_id, row.severity.rank
                 record_disposition(
                     state, row, route.id, (Disposition.NOTIFIED, "told"), us, out, made.id
                 )
 
-    def _again(
+    def _repeat(
         self,
         route: Route,
         key: str,
@@ -196,7 +200,7 @@ class Dispatcher:
         us: int,
         out: list[NotifierOutput],
     ) -> None:
-        """Say again what nobody has acknowledged."""
+        """Notify unacknowledged alerts of a group again, if it is time."""
         if not route.repeat_s or group.last_us < 0:
             return
         if us < group.last_us + round(route.repeat_s * SECOND):
@@ -221,17 +225,17 @@ class Dispatcher:
         us: int,
         out: list[NotifierOutput],
     ) -> None:
-        """Tell the second route what nobody has acknowledged in time."""
+        """Notify the second route of alerts that were not acknowledged in time."""
         if not route.escalate_after_s or not route.escalate_to:
             return
         after = round(route.escalate_after_s * SECOND)
         late = [
             row
             for row in free
-            if (way := row.progress(route.id)).told
+            if (progress := row.progress(route.id)).told
             and not row.acked_by
-            and not way.escalated_us
-            and us >= way.first_us + after
+            and not progress.escalated_us
+            and us >= progress.first_us + after
         ]
         for some in self._pages(late):
             items = [self.item(row) for row in some]
@@ -245,23 +249,23 @@ class Dispatcher:
                 state.mark("alert", row.key)
 
     def _pages(self, rows: Sequence[AlertRow]) -> list[list[AlertRow]]:
-        """As many as one notice tells, the gravest first."""
+        """Return alerts in pages of one notification each, the most severe first."""
         level = self.config.level
         grave = sorted(rows, key=lambda r: (-level(r).rank, -r.severity.rank, -r.usd, r.key))
         return [grave[at : at + MAX_ITEMS] for at in range(0, len(grave), MAX_ITEMS)]
 
 
 def hold_reason(state: NotifyState, row: AlertRow, halted: dict[str, None]) -> Hold:
-    """What holds an alert back; nothing holds a HALT, nor what asks for people.
+    """Return why an alert is held back; a HALT or an alert that needs an operator never is.
 
     Parameters
     ----------
     state : NotifyState
-        For silences, each of which covers its scope alone.
+        Gives the silences, each of which covers its own scope only.
     row : AlertRow
         The alert.
     halted : dict of str
-        Scopes of which this route is told that they are at HALT.
+        Scopes at HALT of which this route is notified.
     """
     if row.severity is State.HALT or row.about not in SILENCEABLE_KINDS:
         return None
@@ -283,17 +287,31 @@ def record_disposition(
     state: NotifyState,
     row: AlertRow,
     route: str,
-    word: tuple[Disposition, str],
+    outcome: tuple[Disposition, str],
     us: int,
     out: list[NotifierOutput],
-    notice_id: str = "",
+    notification_id: str = "",
 ) -> None:
-    """Say what became of the last raise of an alert, if that is news."""
-    fate, why = word
-    way = row.progress(route)
-    if (way.of, way.what, way.why) == (row.last_id, fate.value, why) and not notice_id:
+    """Record and output the disposition of the last raise of an alert, if it changed."""
+    disposition, why = outcome
+    progress = row.progress(route)
+    if (progress.of, progress.what, progress.why) == (
+        row.last_id,
+        disposition.value,
+        why,
+    ) and not notification_id:
         return
-    way.of, way.what, way.why = row.last_id, fate.value, why
+    progress.of, progress.what, progress.why = row.last_id, disposition.value, why
     state.mark("alert", row.key)
-    said = (row.last_id, route, row.key, row.scope, row.severity, fate, why, us, notice_id)
-    out.append(AlertDisposition(*said))
+    fields = (
+        row.last_id,
+        route,
+        row.key,
+        row.scope,
+        row.severity,
+        disposition,
+        why,
+        us,
+        notification_id,
+    )
+    out.append(AlertDisposition(*fields))

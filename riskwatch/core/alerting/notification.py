@@ -1,4 +1,4 @@
-"""What goes to people: notices, and a word on each raise of an alert."""
+"""Notifications, and dispositions of each raise of an alert."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
     from riskwatch.core.alerting.state import AlertRow
 
 MAX_ITEMS: Final = 20
-"""Alerts in one notice."""
+"""Maximum number of alerts in one notification."""
 
 
 class NotificationKind(StrEnum):
-    """Why a notice is sent."""
+    """Why a notification is sent."""
 
     FIRING = "firing"
-    """Something new, or more of it."""
+    """An alert is new or was raised again."""
     REPEAT = "repeat"
-    """Nobody has acknowledged it for a while."""
+    """The alert has not been acknowledged for a while."""
     ESCALATED = "escalated"
-    """Nobody has acknowledged it for too long: this is the second route."""
+    """The alert has not been acknowledged for too long; this goes to the second route."""
     RESOLVED = "resolved"
-    """It is over."""
+    """The alert is over."""
     TEST = "test"
-    """A person tries the route."""
+    """A person tests the route."""
 
 
 class Disposition(StrEnum):
     """What became of a raise of an alert on a route."""
 
     NOTIFIED = "notified"
-    """It is in a notice."""
+    """It is in a notification."""
     GROUPED = "grouped"
-    """It waits with its group, or a later raise or a common alert tells it."""
+    """It waits with its group, or a later raise or a common alert includes it."""
     SILENCED = "silenced"
-    """People do not want to hear of it for a while."""
+    """An operator silenced its scope for a while."""
     INHIBITED = "inhibited"
-    """A HALT over it says more."""
+    """A scope above it is at HALT, of which the route is notified."""
     UNROUTED = "unrouted"
     """No route takes it."""
 
@@ -58,17 +58,17 @@ class Notification(msgspec.Struct, frozen=True):
     Attributes
     ----------
     id : str
-        Its dedupe key: however often it is delivered, it is this one.
+        Its dedupe key, the same in every delivery.
     group : str
-        Key of its group, the same in all notices of it.
+        Key of its group, the same in all notifications of the group.
     origin : str
-        Route whose group it is: another than `route` where it was escalated.
+        Route of the group; it differs from `route` if the notification is an escalation.
     us : int
-        When it was made, microseconds.
-    items : tuple of Item
-        The gravest first.
+        When it was created, microseconds.
+    items : tuple of AlertItem
+        Its alerts, the most severe first.
     more : int
-        Alerts that found no place in it.
+        Number of further alerts that are not listed.
     """
 
     id: str
@@ -85,7 +85,7 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 class AlertDisposition(msgspec.Struct, frozen=True):
-    """A word on one raise of an alert on one route; a later word replaces it."""
+    """The disposition of one raise of an alert on one route; a later one replaces it."""
 
     raise_id: str
     route: str
@@ -102,7 +102,7 @@ NotifierOutput = Notification | AlertDisposition
 
 
 def alert_item(row: AlertRow, level: AlertLevel, status: str = "firing") -> AlertItem:
-    """Alert as it stands."""
+    """Return an alert as an item of a notification."""
     return AlertItem(
         alert=row.key,
         episode=row.opened_id,
@@ -125,44 +125,44 @@ def alert_item(row: AlertRow, level: AlertLevel, status: str = "firing") -> Aler
 
 
 def sort_items(items: Sequence[AlertItem]) -> list[AlertItem]:
-    """Items, the gravest and dearest first."""
+    """Return items sorted by level, severity and exposure, the highest first."""
     return sorted(items, key=lambda i: (-i.level.rank, -i.severity.rank, -i.exposure_usd, i.alert))
 
 
 def make_notification(
     kind: NotificationKind,
     route: str,
-    place: tuple[str, str],
+    group_key: tuple[str, str],
     us: int,
     items: Sequence[AlertItem],
     more: int = 0,
 ) -> Notification:
-    """Make a notice of at least one item.
+    """Return a notification of at least one item.
 
     Parameters
     ----------
-    kind : Kind
-        Why.
+    kind : NotificationKind
+        Why it is sent.
     route : str
-        To whom.
-    place : tuple of str, str
-        Route whose group it is, and the group's key.
+        Route to which it is sent.
+    group_key : tuple of str, str
+        Route of the group, and the group's key.
     us : int
-        When.
-    items : sequence of Item
-        What it tells.
+        Time of creation, microseconds.
+    items : sequence of AlertItem
+        Listed alerts.
     more : int
-        Alerts that it does not.
+        Number of further alerts that are not listed.
     """
     listed = sort_items(items)
     first, others = listed[0], len(listed) + more - 1
-    said = (*place, route, kind.value, str(us), *(f"{i.episode}{i.raise_id}" for i in listed))
+    fields = (*group_key, route, kind.value, str(us), *(f"{i.episode}{i.raise_id}" for i in listed))
     return Notification(
-        id=_digest(said),
+        id=_digest(fields),
         route=route,
         kind=kind,
-        group=place[1],
-        origin=place[0],
+        group=group_key[1],
+        origin=group_key[0],
         us=us,
         severity=strictest(i.severity for i in listed),
         level=max((i.level for i in listed), key=lambda found: found.rank),

@@ -1,4 +1,4 @@
-"""What outputs and commands change: alerts open, are raised anew, acknowledged, silenced, over."""
+"""The notifier: applies outputs and commands to alerts, and returns due notifications."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
 
 OVERFLOW_ALERT_KEY: Final = "notify|full|fault"
-"""Key of the alert that more are open than are remembered one by one."""
+"""Key of the alert that more alerts are open than are stored one by one."""
 OVERFLOW_SCOPE: Final = "worker:notify"
 _REASONS: Final = 8
 _LONGEST: Final = 300
 _ROOM: Final = MAX_ALERTS - MAX_ALERTS // 10
-"""When no more are open than this, there is room again."""
+"""The overflow alert ends once no more alerts than this are open."""
 
 
 class Notifier:
-    """Hears what happened, and says who is to be told.
+    """Applies outputs to alerts, and returns notifications and dispositions.
 
-    It may hear of the same from the topic and, earlier, from SQL: what is older than what it knows
-    of an alert changes nothing.
+    The same output may arrive from the topic and, earlier, from SQL. An output that is older than
+    the stored row of its alert changes nothing.
 
     Parameters
     ----------
@@ -61,24 +61,24 @@ class Notifier:
         )
 
     def tick(self, state: NotifyState, us: int) -> list[NotifierOutput]:
-        """Tell what is due now."""
+        """Return the notifications that are due now."""
         return self.dispatcher.tick(state, us)
 
     def handle(
         self, state: NotifyState, output: Output, worker: str, us: int
     ) -> list[NotifierOutput]:
-        """Take in one output of a worker; what is due is told by the next :meth:`tick`."""
+        """Apply one output of a worker; the next :meth:`tick` returns the notifications due."""
         match output:
             case StageFaulted():
                 return self._raised(state, alert_from_fault(output), us)
             case AlertRaised():
                 return self._raised(state, output, us)
             case AlertResolved():
-                return self._over(state, output.alert, us, output)
+                return self._resolved(state, output.alert, us, output)
             case DataQualityRaised() if self.takes_quality_issues:
                 return self._raised(state, alert_from_quality_issue(output, worker), us)
             case DataQualityResolved():
-                return self._over(state, quality_key(worker, output), us)
+                return self._resolved(state, quality_key(worker, output), us)
             case DecisionMade():
                 self._decided(state, output)
             case CommandApplied(outcome="applied", action="acknowledge"):
@@ -90,8 +90,8 @@ class Notifier:
     def _raised(self, state: NotifyState, o: AlertRaised, us: int) -> list[NotifierOutput]:
         row = state.alerts.get(o.alert)
         if row is None:
-            gone = state.ended.get(o.alert)
-            if gone is not None and (o.id == gone.last_id or micros(o.ts) < gone.last_us):
+            ended = state.ended.get(o.alert)
+            if ended is not None and (o.id == ended.last_id or micros(o.ts) < ended.last_us):
                 return []
             if len(state.alerts) >= MAX_ALERTS and o.alert != OVERFLOW_ALERT_KEY:
                 return self._overflow(state, o, us)
@@ -112,73 +112,78 @@ class Notifier:
         return out + self._routed(state, row, us)
 
     def _routed(self, state: NotifyState, row: AlertRow, us: int) -> list[NotifierOutput]:
-        """Say so if an alert reaches nobody."""
+        """Return a disposition if no route takes an alert."""
         state.mark("alert", row.key)
         if self.dispatcher.routes_for(row):
             return []
-        return [_word(row, Disposition.UNROUTED, "no route takes it", us)]
+        return [_disposition(row, Disposition.UNROUTED, "no route takes it", us)]
 
     def _superseded(self, row: AlertRow, o: AlertRaised, us: int) -> list[NotifierOutput]:
-        """Say that a raise which waits is told by the next one."""
+        """Return the dispositions of a pending raise that a later raise replaces."""
         return [
-            _word(row, Disposition.GROUPED, f"raised again as {o.id}", us, route.id)
+            _disposition(row, Disposition.GROUPED, f"raised again as {o.id}", us, route.id)
             for route in self.dispatcher.routes_for(row)
-            if (way := row.ways.get(route.id)) is None or way.told != row.last_id
+            if (progress := row.ways.get(route.id)) is None or progress.told != row.last_id
         ]
 
     def _overflow(self, state: NotifyState, o: AlertRaised, us: int) -> list[NotifierOutput]:
-        """Count an alert for which there is no room; people hear of the 1st, 2nd, 4th, ..."""
+        """Count an alert for which there is no room, and raise the overflow alert.
+
+        It is raised at the 1st, 2nd, 4th, ... such alert, and at every HALT.
+        """
         state.meta.over += 1
         state.mark("meta")
         n, row = state.meta.over, _opened(o)
         why = f"{MAX_ALERTS} alerts are open: counted in {OVERFLOW_ALERT_KEY}"
         out: list[NotifierOutput] = [
-            _word(row, Disposition.GROUPED, why, us, route.id)
+            _disposition(row, Disposition.GROUPED, why, us, route.id)
             for route in self.dispatcher.routes_for(row)
-        ] or [_word(row, Disposition.UNROUTED, "no route takes it", us)]
+        ] or [_disposition(row, Disposition.UNROUTED, "no route takes it", us)]
         known = state.alerts.get(OVERFLOW_ALERT_KEY)
         worst = strictest((o.severity, *([known.severity] if known else [])))
         now = max(us, state.meta.us)  # one worker's time may be behind another's
         if n & (n - 1) == 0 or o.severity is State.HALT:
-            told = AlertRaised(
+            overflow = AlertRaised(
                 **Origin(o.id, moment(now)).stamp(AlertRaised, OVERFLOW_ALERT_KEY),
                 alert=OVERFLOW_ALERT_KEY,
                 scope=OVERFLOW_SCOPE, severity=worst, cause=Cause.UNKNOWN,
                 title=f"{n} alerts over the {MAX_ALERTS} that are remembered; the last: {o.title}",
                 reasons=["look at them with riskwatch alerts"], exposure_usd=Decimal(0),
             )  # fmt: skip
-            out += self._raised(state, told, us)
+            out += self._raised(state, overflow, us)
         return out
 
-    def _over(
+    def _resolved(
         self, state: NotifyState, key: str, us: int, o: AlertResolved | None = None
     ) -> list[NotifierOutput]:
         row = state.alerts.get(key)
-        if row is None or (o is not None and _former(row, o)):
+        if row is None or (o is not None and _is_earlier_episode(row, o)):
             return []
         out: list[NotifierOutput] = []
-        if any(_untold(row, route.id) for route in self.dispatcher.routes_for(row)):
+        if any(_is_pending(row, route.id) for route in self.dispatcher.routes_for(row)):
             out += self.dispatcher.tick(state, us)
             out += self.dispatcher.flush(state, row, us)
         for name, route in self.config.routes.items():
-            way = row.ways.get(name)
-            if way is None or not way.told:
+            progress = row.ways.get(name)
+            if progress is None or not progress.told:
                 continue
-            places = {name: route}
+            targets = {name: route}
             second = self.config.routes.get(route.escalate_to)
-            if way.escalated_us and second is not None and not _told(row, second.id):
-                places[second.id] = second
-            for to, target in places.items():
+            if progress.escalated_us and second is not None and not _is_notified(row, second.id):
+                targets[second.id] = second
+            for to, target in targets.items():
                 if target.resolved:
-                    self._ended(state, to, route.group(row), row, us)
+                    self._add_resolved(state, to, route.group(row), row, us)
         state.close(row)
         if key != OVERFLOW_ALERT_KEY and state.meta.over and len(state.alerts) <= _ROOM:
             state.meta.over = 0
             state.mark("meta")
-            out += self._over(state, OVERFLOW_ALERT_KEY, us)
+            out += self._resolved(state, OVERFLOW_ALERT_KEY, us)
         return out
 
-    def _ended(self, state: NotifyState, route: str, key: str, row: AlertRow, us: int) -> None:
+    def _add_resolved(
+        self, state: NotifyState, route: str, key: str, row: AlertRow, us: int
+    ) -> None:
         group = state.group(route, key)
         if not group.over:
             group.over_us = max(us, state.meta.us)
@@ -196,14 +201,14 @@ class Notifier:
     def _acknowledged(state: NotifyState, o: CommandApplied) -> None:
         for key in sorted(state.alerts):
             row = state.alerts[key]
-            # Who saw the alert of the firm need not have seen that somebody tries its commands.
+            # An acknowledgement of the firm's alert does not cover the alert of refused commands.
             if row.scope == o.scope and row.about is not AlertKind.COMMAND:
                 row.acked_by, row.acked_rank = o.operator, row.severity.rank
                 state.mark("alert", key)
 
 
 def alert_from_quality_issue(o: DataQualityRaised, worker: str) -> AlertRaised:
-    """Alert that a data-quality issue is, for those who ask for it. Never more than WATCH."""
+    """Return the alert of a data-quality issue, for routes that take it; its severity is WATCH."""
     return AlertRaised(
         id=o.id,
         cause_id=o.cause_id,
@@ -220,7 +225,7 @@ def alert_from_quality_issue(o: DataQualityRaised, worker: str) -> AlertRaised:
 
 
 def quality_key(worker: str, o: DataQualityRaised | DataQualityResolved) -> str:
-    """Key of a data-quality issue; several workers may notice the same."""
+    """Return the alert key of a data-quality issue; several workers may find the same issue."""
     return f"quality|{worker}|{o.key()}"
 
 
@@ -235,7 +240,7 @@ def _opened(o: AlertRaised) -> AlertRow:
 
 
 def _silenced(state: NotifyState, o: CommandApplied) -> None:
-    """Begin or end a silence, as the command that was accepted says."""
+    """Begin or end a silence by an accepted command."""
     until = _moment(o.args.get("until"))
     if o.args.get("end"):
         state.silences.pop(o.scope, None)
@@ -244,13 +249,13 @@ def _silenced(state: NotifyState, o: CommandApplied) -> None:
     state.mark("silence", o.scope)
 
 
-def _former(row: AlertRow, o: AlertResolved) -> bool:
-    """Whether it ended an episode before this one, of which SQL has told already."""
+def _is_earlier_episode(row: AlertRow, o: AlertResolved) -> bool:
+    """Whether `o` ended an earlier episode of the alert, which SQL has reported already."""
     return o.opened_id not in (row.opened_id, row.last_id) and micros(o.ts) <= row.last_us
 
 
 def _moment(value: object) -> datetime | None:
-    """Time that a command names; the risk stage let no other pass."""
+    """Return the time that a command names, if it is valid; the risk stage has checked it."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -258,15 +263,17 @@ def _moment(value: object) -> datetime | None:
     return None if found is None or found.tzinfo is None else found
 
 
-def _told(row: AlertRow, route: str) -> bool:
-    way = row.ways.get(route)
-    return way is not None and bool(way.told)
+def _is_notified(row: AlertRow, route: str) -> bool:
+    progress = row.ways.get(route)
+    return progress is not None and bool(progress.told)
 
 
-def _untold(row: AlertRow, route: str) -> bool:
-    way = row.ways.get(route)
-    return way is None or way.told != row.last_id
+def _is_pending(row: AlertRow, route: str) -> bool:
+    progress = row.ways.get(route)
+    return progress is None or progress.told != row.last_id
 
 
-def _word(row: AlertRow, fate: Disposition, why: str, us: int, route: str = "") -> AlertDisposition:
+def _disposition(
+    row: AlertRow, fate: Disposition, why: str, us: int, route: str = ""
+) -> AlertDisposition:
     return AlertDisposition(row.last_id, route, row.key, row.scope, row.severity, fate, why, us)

@@ -1,4 +1,4 @@
-"""What is remembered of alerts and of who was told, in rows; every collection has a bound."""
+"""State of alerts and of their notification, as rows; every collection has a bound."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ if TYPE_CHECKING:
     from riskwatch.core.alerting.config import NotifyConfig
 
 MAX_ALERTS: Final = 10_000
-"""Most open alerts; those beyond are counted in one."""
+"""Maximum number of open alerts; further ones are counted in one overflow alert."""
 MAX_ENDED: Final = 10_000
-"""Most alerts that are over and still known to be, so that an old record opens none again."""
+"""Maximum number of stored ended alerts; they prevent that an old record opens an alert again."""
 MAX_SILENCES: Final = 10_000
-"""Most silences; one more silences nothing."""
+"""Maximum number of silences; a further one has no effect."""
 MAX_WORKERS: Final = 256
-"""Most workers whose outputs are read."""
+"""Maximum number of workers whose outputs are read."""
 SEPARATOR: Final = "\x1f"
-"""Stands between route and group in the name of a row: no name holds it."""
+"""Separates route and group in the name of a row; no name contains it."""
 
 
 class RouteProgress(msgspec.Struct):
-    """What one route knows of one open alert.
+    """Progress of one open alert on one route.
 
     Attributes
     ----------
     told : str
-        Id of the raise that was told last; empty if none was.
+        Id of the raise that was last notified; empty if there is none.
     first_us : int
-        When its present severity was first told: from then on, somebody must acknowledge it.
+        When its present severity was first notified, microseconds; the time for an acknowledgement
+        starts then.
     rank : int
-        The severest that was told.
+        Rank of the highest notified severity.
     escalated_us : int
-        When the second route was told; 0 if it was not.
+        When the second route was notified, microseconds; 0 if it was not.
     of, what, why : str
-        Last word on a raise: its id, what became of it, and why.
+        Last disposition: id of the raise, disposition, and reason.
     """
 
     told: str = ""
@@ -55,7 +56,7 @@ class RouteProgress(msgspec.Struct):
 
 
 class AlertRow(msgspec.Struct):
-    """One open alert. `state` is the state of its scope now, where decisions say it."""
+    """One open alert. `state` is the present state of its scope, by the last decision."""
 
     key: str
     scope: str
@@ -77,7 +78,7 @@ class AlertRow(msgspec.Struct):
     ways: dict[str, RouteProgress] = {}
 
     def progress(self, route: str) -> RouteProgress:
-        """What a route knows of it."""
+        """Return the progress of the alert on a route, created on first use."""
         found = self.ways.get(route)
         if found is None:
             found = self.ways[route] = RouteProgress()
@@ -85,22 +86,22 @@ class AlertRow(msgspec.Struct):
 
 
 class AlertItem(msgspec.Struct, frozen=True):
-    """One alert as a notice tells it.
+    """One alert in a notification.
 
     Attributes
     ----------
     alert : str
         Its key.
     episode : str
-        Id of the raise that opened it: the same in every notice about it.
+        Id of the raise that opened it, the same in every notification about it.
     raise_id : str
         Id of the last raise.
     status : str
         ``firing`` or ``resolved``.
     severity, state : State
-        As it was raised; state of its scope now.
+        Its severity when it was last raised, and the present state of its scope.
     exposure_usd : Decimal
-        Our dollars on it when it was raised, USD.
+        Our exposure when it was last raised, USD.
     """
 
     alert: str
@@ -123,18 +124,18 @@ class AlertItem(msgspec.Struct, frozen=True):
 
 
 class AlertGroupRow(msgspec.Struct):
-    """What one route knows of one group.
+    """Progress of one group of alerts on one route; times in microseconds.
 
     Attributes
     ----------
     since_us : int
-        Since when something waits to be told; -1 if nothing does.
+        Time since which an alert waits to be notified; -1 if none waits.
     last_us : int
-        When people were last told that something in it fires; -1 if never.
-    over : list of Item
-        Alerts that are over and not yet said to be.
+        When the group was last notified as firing; -1 if never.
+    over : list of AlertItem
+        Resolved alerts that are not notified yet.
     over_us : int
-        Since when there are any.
+        Time since which there are any.
     """
 
     since_us: int = -1
@@ -144,7 +145,7 @@ class AlertGroupRow(msgspec.Struct):
 
 
 class SilenceRow(msgspec.Struct):
-    """Who silenced a scope, why, and until when (microseconds)."""
+    """A silence of a scope: operator, reason and end (microseconds)."""
 
     by: str
     reason: str
@@ -152,21 +153,21 @@ class SilenceRow(msgspec.Struct):
 
 
 class EndedAlertRow(msgspec.Struct):
-    """Last raise of an alert that is over: its id and event time."""
+    """The last raise of an ended alert: its id and event time."""
 
     last_id: str
     last_us: int
 
 
 class NotifyMeta(msgspec.Struct):
-    """Time that was reached, and raises that found no room since there last was some."""
+    """The time reached, and the number of raises without room since there last was room."""
 
     us: int = 0
     over: int = 0
 
 
 class WorkerCursor(msgspec.Struct):
-    """Place of a worker's last output."""
+    """Epoch and sequence number of a worker's last output."""
 
     epoch: int
     seq: int
@@ -179,7 +180,7 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 class NotifyState:
-    """Rows by kind and name, and which of them changed."""
+    """The rows by kind and name, and the set of changed rows."""
 
     def __init__(self) -> None:
         self.alerts: dict[str, AlertRow] = {}
@@ -198,11 +199,11 @@ class NotifyState:
         }
 
     def mark(self, kind: str, name: str = "") -> None:
-        """Remember that a row changed (or went) and must be written."""
+        """Mark a row as changed or deleted, so that it is written."""
         self._dirty[f"{kind}/{name}"] = None
 
     def drain(self) -> RowChanges:
-        """Rows that changed since the last call, keys sorted."""
+        """Return the rows that changed since the last call, keys sorted."""
         out: RowChanges = {}
         for key in sorted(self._dirty):
             kind, _, name = key.partition("/")
@@ -212,12 +213,12 @@ class NotifyState:
         return out
 
     def load(self, rows: dict[str, Row]) -> None:
-        """Become the state that these rows describe.
+        """Load the state from its rows.
 
         Raises
         ------
         ValueError
-            If a row is of no kind that this engine writes.
+            If a row is of an unknown kind.
         """
         for key in sorted(rows):
             kind, _, name = key.partition("/")
@@ -229,7 +230,7 @@ class NotifyState:
                 raise ValueError(f"row {key!r} is of no kind that notices are made from")
 
     def prune(self, config: NotifyConfig) -> None:
-        """Forget what routes know that are not there any more."""
+        """Drop the progress and the groups of routes that are no longer configured."""
         for key in sorted(self.alerts):
             row = self.alerts[key]
             gone = [name for name in row.ways if name not in config.routes]
@@ -241,20 +242,23 @@ class NotifyState:
             self.mark("group", key)
 
     def advance_cursor(self, worker: str, epoch: int, seq: int) -> bool:
-        """Whether a worker's record is news: its places only grow, and no old term comes back."""
-        lane = self.cursors.get(worker)
-        if lane is None:
+        """Advance a worker's cursor, and return whether its record is new.
+
+        Sequence numbers only grow, and an old epoch does not come back.
+        """
+        cursor = self.cursors.get(worker)
+        if cursor is None:
             if len(self.cursors) >= MAX_WORKERS:
-                return True  # without a lane, ids alone tell repeats apart
-            lane = self.cursors[worker] = WorkerCursor(epoch, seq)
-        elif seq <= lane.seq or epoch < lane.epoch:
+                return True  # without a cursor, repeats are recognised by their ids only
+            cursor = self.cursors[worker] = WorkerCursor(epoch, seq)
+        elif seq <= cursor.seq or epoch < cursor.epoch:
             return False
-        lane.epoch, lane.seq = epoch, seq
+        cursor.epoch, cursor.seq = epoch, seq
         self.mark("lane", worker)
         return True
 
     def close(self, row: AlertRow) -> None:
-        """Forget an alert that is over, but for what tells its old records."""
+        """Delete an alert that is over, and store its last raise to recognise old records."""
         del self.alerts[row.key]
         self.mark("alert", row.key)
         self.ended[row.key] = EndedAlertRow(row.last_id, row.last_us)
@@ -265,12 +269,12 @@ class NotifyState:
             self.mark("ended", oldest)
 
     def groups_of_route(self, route: str) -> Iterator[tuple[str, AlertGroupRow]]:
-        """Groups of a route, by key."""
+        """Yield the groups of a route with their keys, sorted by key."""
         for name in sorted(self.groups):
             owner, _, key = name.partition(SEPARATOR)
             if owner == route:
                 yield key, self.groups[name]
 
     def group(self, route: str, key: str) -> AlertGroupRow:
-        """Group of a route, made if there is none."""
+        """Return a group of a route, created if there is none."""
         return self.groups.setdefault(f"{route}{SEPARATOR}{key}", AlertGroupRow())

@@ -1,13 +1,12 @@
 """The ledger stage: fills, balances and transfers in, exact holdings and flow features out.
 
-Final holdings are a function of the *set* of facts within the late buffer, never of their
-order. That rests on two ideas. Every fact is worth a list of deltas, each at an event time, and
-a holding is its latest snapshot plus the later deltas (:mod:`.cell`). And a thing with a
-history (a transfer, a settling trade) is worth a pure function of the facts known about it:
-when one more becomes known, what the old set was worth is taken back and the new one applied
-(:mod:`.transfers`, :mod:`.trades`, :mod:`.orders`).
+Final holdings depend only on the *set* of facts within the late window, not on their order. Two
+ideas make this possible. First, every fact has an effect: a list of deltas, each at an event time.
+A holding is its latest snapshot plus the later deltas (:mod:`.holding`). Second, the effect of a
+transfer or of a settling trade is a pure function of the facts known about it. When another fact
+arrives, the old effect is reversed and the new one applied (:mod:`.transfers`, :mod:`.trades`).
 
-To add a fact: give it a pure ``effect`` as those modules do, a handler in :mod:`.stage`, and its
-rows in :mod:`.state`. The rest: :mod:`.party` (one counterparty), :mod:`.flow` (how money moves),
-:mod:`.report` (ticks and readings), :mod:`.config`.
+To add a fact: write a pure ``effect`` function as those modules do, a handler in :mod:`.stage`,
+and its rows in :mod:`.state`. The other modules are :mod:`.party` (one counterparty),
+:mod:`.flow` (withdrawals and deposits), :mod:`.report` (ticks and readings) and :mod:`.config`.
 """

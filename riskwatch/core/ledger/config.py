@@ -13,33 +13,33 @@ MIN_DELTAS: Final = 2 * MAX_CHUNK_DELTAS
 
 
 class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the ledger remembers, how much, and what counts as a break.
+    """Settings of the ledger stage: windows, limits and tolerances.
 
-    Limits other than `max_counterparties` hold per counterparty, so that what one does never
-    depends on who shares its partition.
+    Limits other than `max_counterparties` apply per counterparty, so that counterparties that share
+    a partition do not affect each other.
 
     Attributes
     ----------
     late_window_s : int
-        How far behind the newest fact of its counterparty a balance snapshot may come and still
-        be applied exactly, seconds of event time; at least 15.
+        How far a balance snapshot may be behind the newest fact of its counterparty and still be
+        applied exactly, seconds of event time; at least 15.
     transfer_retention_s : int
-        How long finished transfers, trades and loans are remembered, seconds of event time.
+        How long finished transfers, trades and loans are kept, seconds of event time.
     max_deltas : int
-        Most deltas that one holding buffers for late snapshots (a chunk of 256 more or less);
-        beyond, the oldest are folded early, which only narrows its late window.
+        Maximum number of deltas that one holding buffers for late snapshots (a chunk of 256 more or
+        less). Beyond it the oldest are folded early, which only narrows the late window.
     reconcile_abs, reconcile_rel : float
-        A snapshot may differ from what was expected by the larger of `reconcile_abs` (units of
+        A snapshot may differ from the expected amount by the larger of `reconcile_abs` (units of
         the asset) and `reconcile_rel` times the larger of the two amounts.
     reconcile_grace_s : int
-        How long after a snapshot facts that it includes may still come before a difference is
-        reported as a break, seconds of event time.
+        How long after a snapshot the ledger waits for facts that it includes before it reports a
+        difference as a break, seconds of event time.
     slippage_weight : float
-        Weight of the newest fill in the mean of slippage, in (0, 1].
+        Weight of the newest fill in the mean slippage, in (0, 1].
     max_counterparties, max_holdings, max_positions : int
-        Most of each that are tracked.
+        Maximum number of each that is tracked.
     max_transfers, max_trades, max_orders, max_loans : int
-        Most of each that are remembered.
+        Maximum number of each that is kept.
 
     Raises
     ------
@@ -73,8 +73,8 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"max_deltas must be at least {MIN_DELTAS}, was {self.max_deltas}")
         if not 0.0 < self.slippage_weight <= 1.0:
             raise ValueError(f"slippage_weight must be in (0, 1], was {self.slippage_weight}")
-        # With room for one of each, the first fact of a counterparty is never refused, so a
-        # refusal leaves no counterparty behind that has no row.
+        # With room for one of each, the first fact of a counterparty is never refused. A refusal
+        # therefore never leaves a counterparty without a row.
         for name in self.__struct_fields__:
             if name.startswith("max_") and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, was {getattr(self, name)}")

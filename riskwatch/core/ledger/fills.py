@@ -1,4 +1,4 @@
-"""Fills, busts and settlements. The plain spot fill is the hot path of the whole stage."""
+"""Handlers of fills, busts and settlements; the plain spot fill is the hot path of the stage."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ _BP = 1e4
 
 
 def apply_fill(
-    rules: LedgerParameters, party: LedgerParty, event: Fill, us: int
+    parameters: LedgerParameters, party: LedgerParty, event: Fill, us: int
 ) -> list[LedgerOutput]:
-    """Apply a fill: coins for a spot trade, a position for any other kind; its fee in coins."""
+    """Apply a fill: it changes balances if spot, else a position; its fee changes a balance."""
     reference = event.reference_price
     if event.kind != "spot" or event.settles_at is not None:
         if event.kind != "spot":
-            _derivative(rules, party, event)
+            _derivative(parameters, party, event)
         else:
-            _tracked(rules, party, event, us)
+            _tracked(parameters, party, event, us)
         if reference:
-            _slip(rules, party, event, float(reference))
+            _record_slippage(parameters, party, event, float(reference))
         return []
-    # The plain spot fill is applied here and not one call further down: it is the hot path.
+    # The plain spot fill is applied here, without another call, because it is the hot path.
     fee = event.fee
     quote = event.quote
     fee_asset = (event.fee_asset or quote) if fee else quote
     key = (event.book, event.account, event.base, quote, fee_asset)
     route = party.routes.get(key)
     if route is None:
-        route = _route(rules, party, key, us)
-    base_cell, quote_cell, fee_cell = route
+        route = _route(parameters, party, key, us)
+    base_holding, quote_holding, fee_holding = route
     party.touch(us)
-    reach = party.wm - rules.late_us
-    most = rules.most
+    reach = party.wm - parameters.late_us
+    most = parameters.most
     qty = event.qty
     cost = _multiply(qty, event.price)
     if event.side == "buy":
@@ -71,24 +71,24 @@ def apply_fill(
     else:
         qty = qty.copy_negate()
     if fee:
-        if fee_cell is quote_cell:
+        if fee_holding is quote_holding:
             cost = _subtract(cost, fee)
         else:
-            fee_cell.apply(us, fee.copy_negate(), reach, most)
-    base_cell.apply(us, qty, reach, most)
-    quote_cell.apply(us, cost, reach, most)
+            fee_holding.apply(us, fee.copy_negate(), reach, most)
+    base_holding.apply(us, qty, reach, most)
+    quote_holding.apply(us, cost, reach, most)
     if reference:
-        _slip(rules, party, event, float(reference))
+        _record_slippage(parameters, party, event, float(reference))
     return []
 
 
 def _route(
-    rules: LedgerParameters, party: LedgerParty, key: tuple[str, str, str, str, str], us: int
+    parameters: LedgerParameters, party: LedgerParty, key: tuple[str, str, str, str, str], us: int
 ) -> tuple[LedgerHolding, LedgerHolding, LedgerHolding]:
-    """Find the three holdings that fills of one kind move, and remember them."""
+    """Return the three holdings that fills of one kind change, and cache them."""
     book, account, *assets = key
     base, quote, fee = ((book, account, asset, "custody") for asset in assets)
-    party.admit([base, quote, fee], us, rules.config)
+    party.admit([base, quote, fee], us, parameters.config)
     if len(party.routes) >= MAX_ROUTES:
         party.routes.clear()
     route = party.holding(base), party.holding(quote), party.holding(fee)
@@ -96,8 +96,10 @@ def _route(
     return route
 
 
-def _slip(rules: LedgerParameters, party: LedgerParty, event: Fill, reference: float) -> None:
-    """Take the fill into the mean of slippage: positive is worse for us than the reference."""
+def _record_slippage(
+    parameters: LedgerParameters, party: LedgerParty, event: Fill, reference: float
+) -> None:
+    """Update the mean slippage by a fill; positive is worse for us than the reference price."""
     slip = (float(event.price) / reference - 1.0) * _BP
     if event.side == "sell":
         slip = -slip
@@ -106,13 +108,13 @@ def _slip(rules: LedgerParameters, party: LedgerParty, event: Fill, reference: f
         party.slips.append(FillSlippage(micros(event.ts), event.base, event.quote, notional, slip))
     mean = party.slippage_bp
     if mean is not None:
-        slip = mean + rules.config.slippage_weight * (slip - mean)
+        slip = mean + parameters.config.slippage_weight * (slip - mean)
     party.slippage_bp = slip
 
 
-def _derivative(rules: LedgerParameters, party: LedgerParty, event: Fill) -> None:
+def _derivative(parameters: LedgerParameters, party: LedgerParty, event: Fill) -> None:
     fill = trade_fill(event)
-    _change(rules, party, event, TradeEffect(), _derivative_effect(fill))
+    _change(parameters, party, event, TradeEffect(), _derivative_effect(fill))
 
 
 def _derivative_effect(fill: TradeFill) -> TradeEffect:
@@ -120,22 +122,22 @@ def _derivative_effect(fill: TradeFill) -> TradeEffect:
     return TradeEffect(coins=fee, lots=[(fill.instrument, fill.us, fill.lots)])
 
 
-def _tracked(rules: LedgerParameters, party: LedgerParty, event: Fill, us: int) -> None:
-    """Apply a spot fill that says when it settles, and remember it."""
+def _tracked(parameters: LedgerParameters, party: LedgerParty, event: Fill, us: int) -> None:
+    """Apply a spot fill that has a settlement time, and track it as a trade."""
     key = (event.book, event.account, event.event_id)
-    old = _known(rules, party, key, us)
+    old = _find_trade(parameters, party, key, us)
     if old is not None and old.fill is not None:
         raise fact_conflict(f"fill_id={event.event_id} was filled before")
     new = replace(old or TradeRow(), fill=trade_fill(event))
-    _update(rules, party, event, key, (old, new))
+    _update(parameters, party, event, key, (old, new))
 
 
 def apply_bust(
-    rules: LedgerParameters, party: LedgerParty, event: FillCorrection, us: int
+    parameters: LedgerParameters, party: LedgerParty, event: FillCorrection, us: int
 ) -> list[LedgerOutput]:
-    """Take back what a bust restates, at the bust's own time."""
+    """Reverse the fill that a bust restates, at the time of the bust."""
     key = (event.book, event.account, event.fill_id)
-    old = _known(rules, party, key, us)
+    old = _find_trade(parameters, party, key, us)
     if old is not None and old.bust is not None:
         raise fact_conflict(f"fill_id={event.fill_id} was busted before")
     bust = trade_fill(event)
@@ -144,50 +146,52 @@ def apply_bust(
         raise fact_too_late(
             f"fill_id={event.fill_id} horizon={party.trade_horizon} collection=trades"
         )
-    return _update(rules, party, event, key, (old, replace(old or TradeRow(), bust=bust)))
+    return _update(parameters, party, event, key, (old, replace(old or TradeRow(), bust=bust)))
 
 
 def apply_settlement(
-    rules: LedgerParameters, party: LedgerParty, event: Settlement, us: int
+    parameters: LedgerParameters, party: LedgerParty, event: Settlement, us: int
 ) -> list[LedgerOutput]:
-    """Deliver or fail a trade; a settlement that comes before its fill waits for it."""
+    """Record the delivery or failure of a trade; it may arrive before the trade's fill."""
     key = (event.book, event.account, event.fill_id)
-    old = _known(rules, party, key, us)
+    old = _find_trade(parameters, party, key, us)
     new = replace(old) if old is not None else TradeRow()
     at = (us, event.source_seq or 0)
     if event.status == "delivered":
         new.delivered = at if new.delivered is None else min(new.delivered, at)
     else:
         new.failed = at if new.failed is None else min(new.failed, at)
-    return _update(rules, party, event, key, (old, new))
+    return _update(parameters, party, event, key, (old, new))
 
 
-def _known(rules: LedgerParameters, party: LedgerParty, key: EntityKey, us: int) -> TradeRow | None:
-    """Look a trade up; an unknown one must not be too old, and needs room."""
+def _find_trade(
+    parameters: LedgerParameters, party: LedgerParty, key: EntityKey, us: int
+) -> TradeRow | None:
+    """Return a trade if it is known; refuse an unknown one that is too old or has no room."""
     trade = party.trades.get(key)
     if trade is None:
         if us <= party.trade_horizon:
             raise fact_too_late(f"us={us} horizon={party.trade_horizon} collection=trades")
-        if len(party.trades) >= rules.config.max_trades:
-            raise limit_reached("max_trades", rules.config.max_trades)
+        if len(party.trades) >= parameters.config.max_trades:
+            raise limit_reached("max_trades", parameters.config.max_trades)
     return trade
 
 
 def _update(
-    rules: LedgerParameters,
+    parameters: LedgerParameters,
     party: LedgerParty,
     event: Fill | FillCorrection | Settlement,
     key: EntityKey,
     change: tuple[TradeRow | None, TradeRow],
 ) -> list[LedgerOutput]:
-    """Replace what is known of a trade, and apply the difference in what it is worth.
+    """Store the new row of a trade, and apply the difference between the two effects.
 
-    Says so where a trade that was overdue no longer waits.
+    Returns the end of the issue if the trade was overdue and is no longer open.
     """
     old, new = change
     before = TradeEffect() if old is None else trade_effect(old)
     after = trade_effect(new)
-    _change(rules, party, event, before, after)
+    _change(parameters, party, event, before, after)
     if old is not None:
         party.add_open_legs(key, old, -1)
     if not after.open_legs:
@@ -203,41 +207,41 @@ def _update(
 
 
 def _change(
-    rules: LedgerParameters,
+    parameters: LedgerParameters,
     party: LedgerParty,
     event: Fill | FillCorrection | Settlement,
     before: TradeEffect,
     after: TradeEffect,
 ) -> None:
-    """Apply the deltas by which `after` differs from `before`."""
+    """Apply the deltas that turn the effect `before` into the effect `after`."""
     us, book, account = micros(event.ts), event.book, event.account
     coins = _difference(before.coins, after.coins)
     lots = _difference(before.lots, after.lots)
-    party.admit([(book, account, asset, "custody") for asset, _, _ in coins], us, rules.config)
+    party.admit([(book, account, asset, "custody") for asset, _, _ in coins], us, parameters.config)
     if not isinstance(event, Settlement):
         pair = (event.base, event.quote)
         name = instrument_of(event)
         if lots:
-            party.admit_position((book, account, name), pair, us, rules.config)
+            party.admit_position((book, account, name), pair, us, parameters.config)
     party.touch(us)
-    reach = party.wm - rules.late_us
+    reach = party.wm - parameters.late_us
     for asset, at, amount in coins:
-        party.holding((book, account, asset, "custody")).apply(at, amount, reach, rules.most)
+        party.holding((book, account, asset, "custody")).apply(at, amount, reach, parameters.most)
     if not isinstance(event, Settlement):
         for _, at, amount in lots:
             position = party.position((book, account, name), pair)
-            position.apply(at, amount, reach, rules.most)
+            position.apply(at, amount, reach, parameters.most)
 
 
 def _difference(
     before: list[tuple[str, int, Decimal]], after: list[tuple[str, int, Decimal]]
 ) -> list[tuple[str, int, Decimal]]:
-    """Deltas that turn `before` into `after`."""
+    """Return the deltas that turn `before` into `after`."""
     new = list(after)
-    gone = []
+    removed = []
     for delta in before:
         if delta in new:
             new.remove(delta)
         else:
-            gone.append(delta)
-    return [(name, us, amount.copy_negate()) for name, us, amount in gone] + new
+            removed.append(delta)
+    return [(name, us, amount.copy_negate()) for name, us, amount in removed] + new

@@ -1,4 +1,4 @@
-"""How money moves at one counterparty: withdrawals waiting, how long they took, what left."""
+"""Transfer flow of one counterparty: pending withdrawals, their durations, and amounts moved."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from riskwatch.core.money import ZERO, add, canonical
 from riskwatch.core.readings import FlowFeatures
 
 BASELINE_WITHDRAWALS: Final = 64
-"""Completed withdrawals that the baseline rests on at most."""
+"""Maximum number of completed withdrawals in the baseline."""
 WINDOW_H: Final = 24
 
 
 class FlowHour(msgspec.Struct, array_like=True):
-    """What happened within one hour of event time; amounts per asset."""
+    """Amounts by asset that left and arrived, and failures, within one hour of event time."""
 
     out: dict[str, Decimal]
     into: dict[str, Decimal]
@@ -27,15 +27,15 @@ class FlowHour(msgspec.Struct, array_like=True):
 
 
 class TransferFlowRow(msgspec.Struct, array_like=True):
-    """What the flow row of a counterparty holds.
+    """The stored row of a :class:`TransferFlow`.
 
     Attributes
     ----------
     done : list of (int, str, int)
-        (left at, transfer_id, time it took) of the latest completed withdrawals, sorted;
+        (time of leaving, transfer_id, duration) of the latest completed withdrawals, sorted;
         microseconds.
-    hours : list of (int, Hour)
-        By hour since 1970, sorted.
+    hours : list of (int, FlowHour)
+        Flow by hour since 1970, sorted.
     """
 
     done: list[tuple[int, str, int]]
@@ -43,7 +43,10 @@ class TransferFlowRow(msgspec.Struct, array_like=True):
 
 
 class TransferFlow:
-    """Flow features of one counterparty. `pending` follows from its transfers and has no row."""
+    """Flow features of one counterparty.
+
+    `pending` follows from the counterparty's transfers and is not stored.
+    """
 
     __slots__ = ("done", "hours", "key", "pending")
 
@@ -54,38 +57,38 @@ class TransferFlow:
         self.hours: dict[int, FlowHour] = {}
 
     def complete(self, left_us: int, transfer_id: str, took_us: int) -> None:
-        """Count a completed withdrawal towards the baseline."""
+        """Add a completed withdrawal to the baseline."""
         insort(self.done, (left_us, transfer_id, took_us))
         del self.done[:-BASELINE_WITHDRAWALS]
 
     def retract(self, left_us: int, transfer_id: str, took_us: int) -> None:
-        """Take a completed withdrawal back, if the baseline still rests on it."""
+        """Remove a completed withdrawal from the baseline, if it is still in it."""
         entry = (left_us, transfer_id, took_us)
         if entry in self.done:
             self.done.remove(entry)
 
     def move(self, us: int, asset: str, amount: Decimal, *, outward: bool) -> None:
-        """Count `amount` (negative takes back) as having left or arrived at `us`."""
+        """Add `amount` to the amounts that left or arrived at `us`; a negative one reverses."""
         hour = self._hour(us)
         side = hour.out if outward else hour.into
         side[asset] = add(side.get(asset, ZERO), amount)
 
     def fail(self, us: int, count: int) -> None:
-        """Count a failed withdrawal at `us` (-1 takes it back)."""
+        """Count a failed withdrawal at `us`; a `count` of -1 reverses it."""
         self._hour(us).failed += count
 
     def _hour(self, us: int) -> FlowHour:
         return self.hours.setdefault(us // HOUR, FlowHour({}, {}))
 
     def expire(self, us: int) -> bool:
-        """Forget the hours that are out of the window at `us`; say whether there were any."""
+        """Drop the hours that are out of the window at `us`, and return whether there were any."""
         old = [h for h in sorted(self.hours) if h <= us // HOUR - WINDOW_H]
         for hour in old:
             del self.hours[hour]
         return bool(old)
 
     def features(self, us: int, slippage_bp: float, overdue: int) -> FlowFeatures:
-        """Features as of event time `us`, microseconds; old hours must have expired by then."""
+        """Return the features at event time `us` (microseconds), after :meth:`expire`."""
         recent = [self.hours[h] for h in sorted(self.hours)]
         oldest = max(0, us - min(self.pending.values())) if self.pending else 0
         return FlowFeatures(
@@ -111,12 +114,12 @@ class TransferFlow:
         return TransferFlowRow(self.done, sorted(self.hours.items(), key=itemgetter(0)))
 
     def restore(self, row: TransferFlowRow) -> None:
-        """Become what `row` says."""
+        """Load the flow from its row."""
         self.done, self.hours = row.done, dict(row.hours)
 
 
 def _totals(sides: list[dict[str, Decimal]]) -> dict[str, Decimal]:
-    """Sum per asset, zeros left out, assets sorted."""
+    """Return the sums by asset, without zeros, assets sorted."""
     total: dict[str, Decimal] = {}
     for side in sides:
         for asset, amount in side.items():

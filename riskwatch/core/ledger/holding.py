@@ -1,13 +1,13 @@
-"""One holding: its latest snapshot plus the later deltas, exact whatever order they came in.
+"""One holding: its latest snapshot plus the later deltas, exact in any order of arrival.
 
-A delta at event time ``t`` counts when ``t`` is after the snapshot's; one with the same time is
-taken to be included in the snapshot, since venues stamp a snapshot after applying what it shows.
-Recent deltas are kept one by one, in chunks of event time, so that a snapshot that arrives after
-later deltas still finds them. Older ones are folded into `Cell.base`: that loses only the ability
-to apply a snapshot from before the fold, and such a snapshot is refused.
+A delta counts if its event time is after that of the snapshot. A delta with the same time is taken
+to be included in the snapshot, because venues stamp a snapshot after applying what it shows. Recent
+deltas are kept one by one, in chunks of event time, so that a snapshot that arrives after later
+deltas can still be applied. Older deltas are folded into `LedgerHolding.base`. After that, a
+snapshot from before the fold can no longer be applied; it is refused.
 
-Chunks are rows of their own. Where a delta lands depends on its time and on the deltas before
-it, never on when rows were written, so a fill rewrites kilobytes and not the whole buffer.
+Each chunk is a row. The chunk of a delta depends on its time and on the deltas before it, never on
+when rows were written. A fill therefore rewrites kilobytes, not the whole buffer.
 """
 
 from __future__ import annotations
@@ -20,22 +20,20 @@ import msgspec
 from riskwatch.core.clock import SECOND
 from riskwatch.core.money import EXACT, ZERO
 
-# What is reported of a counterparty: one amount each, that cells, orders and others add up to.
-
-_add_amounts = EXACT.add
+_add = EXACT.add
 
 
 class ReportedAmount:
-    """One reported amount, of one (book, account, asset, component).
+    """The reported amount of one (book, account, asset, component).
 
     Attributes
     ----------
     amount : Decimal
-        Exact sum of what every cell, transfer, trade, order and loan contributes.
+        Exact sum of the contributions of holdings, transfers, trades, orders and loans.
     shown : bool
-        Whether the last reading said that it is not zero, so that its end must be told.
+        Whether it was not zero in the last reading, so that a zero must be reported once.
     pins : int
-        How many cells write to it; a line without any goes when it is zero.
+        Number of holdings that contribute to it. Without any it is dropped once it is zero.
     """
 
     __slots__ = ("account", "amount", "asset", "book", "component", "key", "pins", "shown")
@@ -51,11 +49,11 @@ class ReportedAmount:
         self.pins = 0
 
     def add(self, amount: Decimal) -> None:
-        """Add `amount` to what is reported."""
-        self.amount = _add_amounts(self.amount, amount)
+        """Add `amount` to the reported amount."""
+        self.amount = _add(self.amount, amount)
 
     def row(self) -> object:
-        """Return the row's value: its presence says that the line was shown."""
+        """Return the row's value; the row exists only while `shown` is true."""
         return 1
 
 
@@ -63,25 +61,23 @@ CHUNK_SPAN_S: Final = 15
 CHUNK_SPAN: Final = CHUNK_SPAN_S * SECOND
 """Event time that one group of chunks covers, microseconds."""
 MAX_CHUNK_DELTAS: Final = 256
-"""Most deltas in one chunk."""
+"""Maximum number of deltas in one chunk."""
 NEVER: Final = -1
-"""Before every event time."""
-
-_add = EXACT.add
+"""A time before every event time."""
 
 DirtyRows = dict[str, "object | None"]
-"""Row key to what is to be written, ``None`` where the row is gone."""
+"""The object to write by row key; ``None`` if the row is deleted."""
 SnapshotKey = tuple[int, int, str]
-"""(ts in microseconds, source_seq or 0, event_id): what makes one snapshot the latest."""
+"""(ts in microseconds, source_seq or 0, event_id); the greatest key is the latest snapshot."""
 
 
 class DeltaChunk:
-    """Deltas of one stretch of event time, in order of arrival."""
+    """Deltas of one interval of event time, in order of arrival."""
 
     __slots__ = ("deltas", "index", "key", "ordinal")
 
-    def __init__(self, cell_key: str, index: int, ordinal: int) -> None:
-        self.key = f"delta/{index}.{ordinal}/{cell_key}"
+    def __init__(self, holding_key: str, index: int, ordinal: int) -> None:
+        self.key = f"delta/{index}.{ordinal}/{holding_key}"
         self.index = index
         self.ordinal = ordinal
         self.deltas: list[tuple[int, Decimal]] = []
@@ -92,7 +88,7 @@ class DeltaChunk:
 
 
 class LedgerHoldingRow(msgspec.Struct, array_like=True):
-    """What a cell's row holds; see :class:`Cell`."""
+    """The stored row of a :class:`LedgerHolding`."""
 
     snap: SnapshotKey | None
     base: Decimal
@@ -107,7 +103,7 @@ class LedgerHoldingRow(msgspec.Struct, array_like=True):
 
 
 class PositionTerms(msgspec.Struct, array_like=True):
-    """What a position has beyond its quantity: its market, and prices as the venue gave them."""
+    """The market of a position, and its prices as the venue states them."""
 
     base: str
     quote: str
@@ -117,29 +113,29 @@ class PositionTerms(msgspec.Struct, array_like=True):
 
 
 class LedgerHolding:
-    """One holding (or one position, where `extra` is set).
+    """One holding (or one position, if `extra` is set).
 
     Attributes
     ----------
-    line : Line
-        Where the amount is reported.
+    line : ReportedAmount
+        The reported amount to which the holding contributes.
     snap : tuple or None
-        The latest snapshot.
+        Key of the latest snapshot.
     base : Decimal
-        What the snapshot stated, plus the deltas that were folded.
+        Amount of the snapshot plus the folded deltas.
     fold_us : int
-        Newest folded delta, microseconds: snapshots before it can no longer be applied.
+        Time of the newest folded delta, microseconds. Older snapshots can no longer be applied.
     borrowed, pnl : Decimal
         Further components of the snapshot.
     since : int
-        Time of the snapshot before the latest, microseconds: facts up to there are in both.
+        Time of the snapshot before the latest, microseconds. Both include facts up to this time.
     stated, gap : Decimal
-        What the latest snapshot stated, and by how much that exceeds what was expected, as far
-        as is known by now.
+        Amount of the latest snapshot, and its difference from the amount that the facts known so
+        far give.
     told : int
-        The snapshot whose break was reported and is still open, by its time; -1 for none.
+        Time of the snapshot whose break was reported and is still open; -1 if there is none.
     breaks : dict
-        Where a cell with a gap, or with a break that was told, is noted for the next tick.
+        Holdings to check at the next tick: those with a gap or with a reported break.
     """
 
     __slots__ = (
@@ -177,11 +173,11 @@ class LedgerHolding:
         us : int
             Event time, microseconds.
         amount : Decimal
-            Signed.
+            Signed amount.
         reach : int
-            Event time back to which deltas are kept one by one, microseconds.
+            Event time from which deltas are kept one by one, microseconds.
         most : int
-            Most deltas to keep.
+            Maximum number of deltas to keep.
         """
         if us <= self.snap_us:
             if us > self.since:
@@ -199,13 +195,13 @@ class LedgerHolding:
         self._place(us, amount, reach, most)
 
     def _explain(self, amount: Decimal) -> None:
-        """Take note of a fact that the latest snapshot includes and that came after it."""
+        """Reduce the gap by a fact that the latest snapshot includes and that arrived after it."""
         self.gap = EXACT.subtract(self.gap, amount)
         self.breaks[self.key] = self
         self.dirty[self.key] = self
 
     def _place(self, us: int, amount: Decimal, reach: int, most: int) -> None:
-        """Buffer a delta where no chunk is at hand for it."""
+        """Buffer a delta that does not fit into the current chunk."""
         index = us // CHUNK_SPAN
         if index not in self.chunks:
             self.fold(reach)
@@ -227,7 +223,7 @@ class LedgerHolding:
         self.dirty[self.key] = self
 
     def buffered(self) -> int:
-        """Count the deltas that are kept one by one."""
+        """Return the number of deltas that are kept one by one."""
         return sum(len(chunk.deltas) for group in self.chunks.values() for chunk in group)
 
     def fold(self, reach: int) -> None:
@@ -269,7 +265,7 @@ class LedgerHolding:
             else:
                 del self.chunks[index]
         self.line.add(EXACT.subtract(stated, expected))
-        # Before the first there is nothing to compare with, and nothing that could come late.
+        # The first snapshot has no expected amount to compare with.
         self.since = us if self.snap is None else self.snap_us
         self.gap = ZERO if self.snap is None else EXACT.subtract(stated, expected)
         if self.gap or self.told != NEVER:
@@ -279,7 +275,7 @@ class LedgerHolding:
         self.dirty[self.key] = self
 
     def amount(self) -> Decimal:
-        """Exact amount: base plus every buffered delta."""
+        """Return the exact amount: the base plus every buffered delta."""
         total = self.base
         for index in sorted(self.chunks):
             for chunk in self.chunks[index]:
@@ -288,7 +284,7 @@ class LedgerHolding:
         return total
 
     def is_idle(self, since: int) -> bool:
-        """Whether it is worth nothing and nothing was heard of it after `since`."""
+        """Whether it is zero in all components and has received no fact after `since`."""
         quiet = not self.chunks and self.snap_us < since and self.fold_us < since
         open_ = self.key in self.breaks
         return quiet and not (self.base or self.borrowed or self.pnl or open_)
@@ -309,7 +305,7 @@ class LedgerHolding:
         )
 
     def restore(self, row: LedgerHoldingRow) -> None:
-        """Become what `row` says; chunks are added afterwards."""
+        """Load the holding from its row; its chunks are added afterwards."""
         self.snap = row.snap
         self.snap_us = NEVER if row.snap is None else row.snap[0]
         self.base, self.fold_us = row.base, row.fold_us

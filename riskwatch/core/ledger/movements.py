@@ -1,4 +1,4 @@
-"""Transfers: every status seen changes what the whole transfer is worth."""
+"""Handler of transfers: each new status may change the effect of the whole transfer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def apply_transfer(
-    rules: LedgerParameters, party: LedgerParty, event: Transfer, us: int
+    parameters: LedgerParameters, party: LedgerParty, event: Transfer, us: int
 ) -> list[LedgerOutput]:
-    """Take note of one status of a transfer."""
+    """Store one status of a transfer, and apply the change of its effect."""
     old = party.transfers.get(event.transfer_id)
     if old is None:
-        _admit(rules, party, event, us)
+        _admit(parameters, party, event, us)
         new = TransferRow(event.book, event.account, event.asset, event.amount, event.direction, {})
         before = TransferEffect()
     else:
@@ -35,42 +35,42 @@ def apply_transfer(
     new.seen[event.status] = min(at, new.seen.get(event.status, at))
     after = transfer_effect(new)
     if after.deltas or before.deltas:
-        party.admit([(new.book, new.account, new.asset, "custody")], us, rules.config)
+        party.admit([(new.book, new.account, new.asset, "custody")], us, parameters.config)
     party.touch(us)
-    _move(rules, party, new, before, after)
+    _move(parameters, party, new, before, after)
     _flow(party, event.transfer_id, new, before, after)
     party.transfers[event.transfer_id] = new
     party.dirty[f"transfer/{party.name}/{event.transfer_id}"] = new
     return []
 
 
-def _admit(rules: LedgerParameters, party: LedgerParty, event: Transfer, us: int) -> None:
-    """Check that an unknown transfer is new, and not one that was forgotten."""
-    if us < party.wm - rules.retention_us:
+def _admit(parameters: LedgerParameters, party: LedgerParty, event: Transfer, us: int) -> None:
+    """Refuse an unknown transfer that may have been dropped already, or that has no room."""
+    if us < party.wm - parameters.retention_us:
         raise fact_too_late(
             f"transfer_id={event.transfer_id} us={us} "
-            f"retention_s={rules.config.transfer_retention_s}"
+            f"retention_s={parameters.config.transfer_retention_s}"
         )
-    if len(party.transfers) >= rules.config.max_transfers:
-        raise limit_reached("max_transfers", rules.config.max_transfers)
+    if len(party.transfers) >= parameters.config.max_transfers:
+        raise limit_reached("max_transfers", parameters.config.max_transfers)
 
 
 def _move(
-    rules: LedgerParameters,
+    parameters: LedgerParameters,
     party: LedgerParty,
     t: TransferRow,
     before: TransferEffect,
     after: TransferEffect,
 ) -> None:
-    """Apply the difference to custody and to what is in transit."""
-    gone = [delta for delta in before.deltas if delta not in after.deltas]
-    come = [delta for delta in after.deltas if delta not in before.deltas]
-    reach = party.wm - rules.late_us
+    """Apply the difference of the effects to custody and to the amount in transit."""
+    removed = [delta for delta in before.deltas if delta not in after.deltas]
+    added = [delta for delta in after.deltas if delta not in before.deltas]
+    reach = party.wm - parameters.late_us
     key = (t.book, t.account, t.asset, "custody")
-    for us, amount in gone:
-        party.holding(key).apply(us, amount.copy_negate(), reach, rules.most)
-    for us, amount in come:
-        party.holding(key).apply(us, amount, reach, rules.most)
+    for us, amount in removed:
+        party.holding(key).apply(us, amount.copy_negate(), reach, parameters.most)
+    for us, amount in added:
+        party.holding(key).apply(us, amount, reach, parameters.most)
     party.add(*key[:3], "in_transit", sub(after.in_transit, before.in_transit))
 
 
@@ -81,7 +81,7 @@ def _flow(
     before: TransferEffect,
     after: TransferEffect,
 ) -> None:
-    """Apply the difference to the flow features."""
+    """Apply the difference of the effects to the flow features."""
     flow = party.flow
     if after.pending_us is None:
         flow.pending.pop(transfer_id, None)
@@ -99,10 +99,10 @@ def _flow(
             flow.retract(before.done[0], transfer_id, before.done[1])
         if after.done is not None:
             flow.complete(after.done[0], transfer_id, after.done[1])
-    if _flows(before) != _flows(after):
+    if _flow_parts(before) != _flow_parts(after):
         party.dirty[flow.key] = flow
 
 
-def _flows(effect: TransferEffect) -> tuple[object, ...]:
-    """Name the parts of an effect that the flow row holds."""
+def _flow_parts(effect: TransferEffect) -> tuple[object, ...]:
+    """Return the parts of an effect that are stored in the flow row."""
     return effect.moved_us, effect.failed_us, effect.done

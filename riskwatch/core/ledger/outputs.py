@@ -1,4 +1,4 @@
-"""What the handlers share: the configuration in exact units, and how outputs are made."""
+"""Shared parts of the ledger's handlers: parameters in exact units, refusals and outputs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ if TYPE_CHECKING:
     from riskwatch.core.ledger.config import LedgerConfig
 
 
-# How a handler says no: raised before anything was changed, and turned into an output.
-
-
 class FactRefusedError(Exception):
-    """A fact that cannot be applied.
+    """A fact cannot be applied.
+
+    A handler raises it before it changes anything; the stage publishes it as a rejection.
 
     Parameters
     ----------
     reason : RejectReason
-        The closed reason.
+        The reason code.
     detail : str
-        ``key=value`` pairs that say what was wrong.
+        ``key=value`` pairs that describe the problem.
     """
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
@@ -37,17 +36,17 @@ class FactRefusedError(Exception):
 
 
 def fact_too_late(detail: str) -> FactRefusedError:
-    """Build the refusal of a fact that is older than what is still known exactly."""
+    """Return the refusal of a fact that is older than the state that is still exact."""
     return FactRefusedError(RejectReason.FACT_TOO_LATE, detail)
 
 
 def fact_conflict(detail: str) -> FactRefusedError:
-    """Build the refusal of a fact that contradicts an earlier one of the same identity."""
+    """Return the refusal of a fact that contradicts an earlier one of the same identity."""
     return FactRefusedError(RejectReason.FACT_CONFLICT, detail)
 
 
 def limit_reached(limit: str, value: int) -> FactRefusedError:
-    """Build the refusal of a new entity in a full collection."""
+    """Return the refusal of a new entity in a full collection."""
     return FactRefusedError(RejectReason.LIMIT_REACHED, f"limit={limit} value={value}")
 
 
@@ -71,14 +70,14 @@ class LedgerParameters:
         self.reconcile_rel = Decimal(repr(config.reconcile_rel))
 
     def tolerates(self, expected: Decimal, stated: Decimal) -> bool:
-        """Whether a snapshot is close enough to what was expected."""
+        """Whether the stated amount of a snapshot is within tolerance of the expected one."""
         size = max(expected.copy_abs(), stated.copy_abs())
         allowed = max(self.reconcile_abs, mul(size, self.reconcile_rel))
         return EXACT.subtract(stated, expected).copy_abs() <= allowed
 
 
 def event_rejected(event: LedgerEvent, refusal: FactRefusedError) -> EventRejected:
-    """Turn a refusal into its output."""
+    """Return the output of a refusal."""
     cause = identity(event)
     return EventRejected(
         **Origin(cause, event.ts).stamp(EventRejected, cause),
@@ -90,7 +89,7 @@ def event_rejected(event: LedgerEvent, refusal: FactRefusedError) -> EventReject
 def reconciliation_break(
     us: int, subject: str, expected: Decimal, stated: Decimal
 ) -> DataQualityRaised:
-    """Say that a snapshot differs from what fills and transfers come to."""
+    """Return the issue that a snapshot differs from the sum of fills and transfers."""
     issue = QualityIssue.RECONCILIATION_BREAK
     difference = canonical(EXACT.subtract(stated, expected))
     return DataQualityRaised(
@@ -103,7 +102,7 @@ def reconciliation_break(
 
 
 def issue_resolved(cause: str, us: int, issue: QualityIssue, subject: str) -> DataQualityResolved:
-    """Say that an issue is over: the snapshot is explained, the trade settled."""
+    """Return the end of an issue: the snapshot is explained, or the trade is settled."""
     return DataQualityResolved(
         **Origin(cause, moment(us)).stamp(DataQualityResolved, f"{issue}|{subject}"),
         issue=issue,
@@ -112,7 +111,7 @@ def issue_resolved(cause: str, us: int, issue: QualityIssue, subject: str) -> Da
 
 
 def settlement_overdue(us: int, subject: str, settles_us: int, legs: str) -> DataQualityRaised:
-    """Say that a trade is past its settlement time."""
+    """Return the issue that a trade is past its settlement time."""
     issue = QualityIssue.SETTLEMENT_OVERDUE
     return DataQualityRaised(
         **Origin.tick(us).stamp(DataQualityRaised, f"{issue}|{subject}"),

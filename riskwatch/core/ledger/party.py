@@ -1,8 +1,8 @@
-"""One counterparty: its holdings, its unfinished business, and how far its time has come.
+"""The ledger's state of one counterparty: holdings, open transfers and trades, and watermark.
 
-Every counterparty has a watermark of its own (the newest event time of its facts). So what is
-late never depends on who else shares the partition, and a venue whose stream is caught up after
-an outage is not late merely because the others went on.
+Every counterparty has its own watermark, the newest event time of its facts. Lateness therefore
+does not depend on other counterparties in the partition, and a venue whose stream catches up after
+an outage is not late because others went on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from riskwatch.core.ledger.transfers import TransferRow
 
 
-# Resting orders and loans: what counts is the latest snapshot of each.
+# Resting orders and loans: the latest snapshot of each counts.
 
 
 class OrderRow(msgspec.Struct, array_like=True):
@@ -47,7 +47,7 @@ class OrderRow(msgspec.Struct, array_like=True):
 
     @property
     def fills(self) -> Decimal:
-        """Base quantity that could still come in: an open buy's; a sell brings none."""
+        """Base quantity that the order can still add: that of a buy; a sell adds none."""
         return self.qty if self.side == "buy" else ZERO
 
 
@@ -67,16 +67,16 @@ class LoanRow(msgspec.Struct, array_like=True):
 
     @property
     def component(self) -> str:
-        """Component under which it is reported; both are stated positive."""
+        """Component under which it is reported; both components are positive."""
         return "loan" if self.direction == "lent" else "borrowed"
 
 
 LATER: Final = 2**62
-"""After every event time."""
+"""A time after every event time."""
 MAX_ROUTES: Final = 65_536
-"""Most remembered routes; they are a cache, and are forgotten all at once."""
+"""Maximum number of cached routes; a full cache is cleared."""
 MAX_SLIPS: Final = 64
-"""Most fills of one reading that slippage is learned from."""
+"""Maximum number of fills of one reading from which slippage is learned."""
 
 HoldingKey = tuple[str, str, str, str]
 """(book, account, asset, kind)."""
@@ -87,7 +87,7 @@ EntityKey = tuple[str, str, str]
 
 
 class LedgerPartyRow(msgspec.Struct, array_like=True):
-    """What a counterparty's row holds; see :class:`Party`."""
+    """The stored row of a :class:`LedgerParty`."""
 
     wm: int
     changed: bool
@@ -107,24 +107,24 @@ class LedgerParty:
     Attributes
     ----------
     wm : int
-        Newest event time seen, microseconds.
+        Watermark: newest event time of its facts, microseconds.
     breaks : dict
-        Holdings and positions by row key whose last snapshot differs from what was expected.
+        Holdings and positions whose last snapshot differs from the expected amount, by row key.
     changed : bool
         Whether a reading is due.
     emitted, swept : int
         Event time of the last reading, and watermark at the last sweep, microseconds.
     slippage_bp : float or None
-        Mean of signed slippage, bp; None before the first fill with a reference price.
-    slips : list of Slip
-        Fills with a reference price since the last reading, the first :data:`SLIPS` of them.
+        Mean signed slippage, bp; ``None`` before the first fill with a reference price.
+    slips : list of FillSlippage
+        The first :data:`MAX_SLIPS` fills with a reference price since the last reading.
     next_due : int
-        No waiting trade is due before this event time (a lower bound), microseconds.
+        Lower bound of the settlement times of open trades, microseconds.
     overdue : int
-        How many trades are past their settlement time.
+        Number of trades past their settlement time.
     cell_horizon, trade_horizon, order_horizon, loan_horizon : int
-        Newest event time among the entities that were forgotten: facts up to there about
-        unknown ones could contradict what is no longer known, and are refused.
+        Newest event time of the entities that were dropped, microseconds. A fact up to this time
+        about an unknown entity could contradict a dropped one, and is refused.
     """
 
     __slots__ = (
@@ -157,13 +157,13 @@ class LedgerParty:
         self.routes: dict[tuple[str, ...], tuple[LedgerHolding, LedgerHolding, LedgerHolding]] = {}
 
     def touch(self, us: int) -> None:
-        """Take note of an accepted fact at `us`."""
+        """Advance the watermark to an accepted fact at `us`, and mark the party as changed."""
         self.wm = max(self.wm, us)
         self.changed = True
         self.dirty[self.key] = self
 
     def line(self, book: str, account: str, asset: str, component: str) -> ReportedAmount:
-        """Where (book, account, asset, component) is reported; made on first use."""
+        """Return the reported amount of (book, account, asset, component), created if new."""
         key = (book, account, asset, component)
         line = self.lines.get(key)
         if line is None:
@@ -171,19 +171,19 @@ class LedgerParty:
         return line
 
     def add(self, book: str, account: str, asset: str, component: str, amount: Decimal) -> None:
-        """Add `amount` to a line that no snapshot governs."""
+        """Add `amount` to a reported amount that no snapshot determines."""
         if amount:
             self.line(book, account, asset, component).add(amount)
 
-    def admit(self, cells: list[HoldingKey], us: int, config: LedgerConfig) -> None:
-        """Check that the holdings `cells` are known or may be made for a fact at `us`.
+    def admit(self, keys: list[HoldingKey], us: int, config: LedgerConfig) -> None:
+        """Check that the holdings `keys` are known or may be created for a fact at `us`.
 
         Raises
         ------
-        Refusal
-            ``LIMIT_REACHED``, or ``FACT_TOO_LATE`` where one could have been forgotten.
+        FactRefusedError
+            ``LIMIT_REACHED``, or ``FACT_TOO_LATE`` if a holding could have been dropped.
         """
-        new = [key for key in dict.fromkeys(cells) if key not in self.cells]
+        new = [key for key in dict.fromkeys(keys) if key not in self.cells]
         if new and len(self.cells) + len(new) > config.max_holdings:
             raise limit_reached("max_holdings", config.max_holdings)
         if new and us <= self.cell_horizon:
@@ -196,56 +196,56 @@ class LedgerParty:
 
         Raises
         ------
-        Refusal
-            ``LIMIT_REACHED``, ``FACT_TOO_LATE``, or ``FACT_CONFLICT`` where the instrument is
-            known with another pair.
+        FactRefusedError
+            ``LIMIT_REACHED``, ``FACT_TOO_LATE``, or ``FACT_CONFLICT`` if the instrument is known
+            with another pair.
         """
-        cell = self.positions.get(key)
-        if cell is None:
+        holding = self.positions.get(key)
+        if holding is None:
             if len(self.positions) >= config.max_positions:
                 raise limit_reached("max_positions", config.max_positions)
             if us <= self.cell_horizon:
                 raise fact_too_late(f"us={us} horizon={self.cell_horizon} collection=positions")
             return
-        known = cell.extra
+        known = holding.extra
         if known is not None and (known.base, known.quote) != pair:
             raise fact_conflict(
                 f"instrument={key[2]} pair={pair[0]}/{pair[1]} was={known.base}/{known.quote}"
             )
 
     def holding(self, key: HoldingKey) -> LedgerHolding:
-        """Find the holding `key`, made where it is new; it was admitted before."""
-        cell = self.cells.get(key)
-        if cell is None:
-            cell = self.make_holding(key)
-            self.dirty[cell.key] = cell
-        return cell
+        """Return the holding `key`, created if it is new; the caller has admitted it."""
+        holding = self.cells.get(key)
+        if holding is None:
+            holding = self.make_holding(key)
+            self.dirty[holding.key] = holding
+        return holding
 
     def make_holding(self, key: HoldingKey) -> LedgerHolding:
-        """Make the holding `key`."""
+        """Create the holding `key`."""
         book, account, asset, kind = key
         name = f"cell/{self.name}/{book}/{account}/{asset}/{kind}"
-        cell = self.cells[key] = LedgerHolding(name, self.line(*key), self.dirty, self.breaks)
-        return cell
+        holding = self.cells[key] = LedgerHolding(name, self.line(*key), self.dirty, self.breaks)
+        return holding
 
     def position(self, key: PositionKey, pair: tuple[str, str]) -> LedgerHolding:
-        """Position `key` on `pair`, made where it is new; it was admitted before."""
-        cell = self.positions.get(key)
-        if cell is None:
-            cell = self.make_position(key)
-            cell.extra = PositionTerms(*pair)
-            self.dirty[cell.key] = cell
-        return cell
+        """Return the position `key` on `pair`, created if it is new; the caller has admitted it."""
+        holding = self.positions.get(key)
+        if holding is None:
+            holding = self.make_position(key)
+            holding.extra = PositionTerms(*pair)
+            self.dirty[holding.key] = holding
+        return holding
 
     def make_position(self, key: PositionKey) -> LedgerHolding:
-        """Make the position `key`."""
+        """Create the position `key`."""
         name = f"position/{self.name}/{key[0]}/{key[1]}/{key[2]}"
         line = ReportedAmount(self.name, key[0], key[1], key[2], "position")
-        cell = self.positions[key] = LedgerHolding(name, line, self.dirty, self.breaks)
-        return cell
+        holding = self.positions[key] = LedgerHolding(name, line, self.dirty, self.breaks)
+        return holding
 
     def add_open_legs(self, key: EntityKey, trade: TradeRow, sign: int) -> None:
-        """Add (or take back, with `sign` -1) the legs of `trade` that wait for settlement."""
+        """Add (or subtract, with `sign` -1) the legs of `trade` that wait for settlement."""
         legs = trade_effect(trade).open_legs
         if not legs:
             return
@@ -274,7 +274,7 @@ class LedgerParty:
         )
 
     def restore(self, row: LedgerPartyRow) -> None:
-        """Become what `row` says."""
+        """Load the party from its row."""
         for name in LedgerPartyRow.__struct_fields__:
             setattr(self, name, getattr(row, name))
 
@@ -282,6 +282,6 @@ class LedgerParty:
 def add_balance_components(
     party: LedgerParty, key: HoldingKey, borrowed: Decimal, pnl: Decimal
 ) -> None:
-    """Add changes of `borrowed` and unrealised PnL to the lines of a balance."""
+    """Add changes of `borrowed` and of the unrealised PnL of a balance to the reported amounts."""
     party.add(*key[:3], "borrowed", borrowed)
     party.add(*key[:3], "unrealized_pnl", pnl)

@@ -1,4 +1,4 @@
-"""Ticks: trades that became overdue, old business forgotten, and readings of what changed."""
+"""Ticks of the ledger: overdue trades, reconciliation, clean-up, and counterparty readings."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from riskwatch.core.ledger.state import LedgerState
 
 SWEEP_EVERY: Final = 5 * MINUTE
-"""How often a counterparty's finished business is looked through, of its own event time."""
+"""How often old entities of a counterparty are dropped, in its own event time, microseconds."""
 
 
-def report_tick(rules: LedgerParameters, state: LedgerState, us: int) -> list[LedgerOutput]:
-    """Everything that a tick at event time `us` brings about, by counterparty."""
+def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> list[LedgerOutput]:
+    """Process a tick at event time `us` for each counterparty, and return the outputs."""
     out: list[LedgerOutput] = []
     for name in sorted(state.parties):
         party = state.parties[name]
         if us > party.next_due:
-            out += _fall_due(party, us)
+            out += _mark_overdue(party, us)
         if party.breaks:
-            out += _reconcile(rules, party, us)
+            out += _reconcile(parameters, party, us)
         if party.wm // SWEEP_EVERY > party.swept // SWEEP_EVERY:
-            _sweep(rules, party)
+            _sweep(parameters, party)
         if _due(party, us):
             out.append(_reading(party, us))
     return out
 
 
 def _due(party: LedgerParty, us: int) -> bool:
-    """Whether to report: facts came, a withdrawal waits, or an hour left the daily window."""
+    """Whether a reading is due: new facts, a pending withdrawal, or an hour left the window."""
     if party.changed:
         return True
     waits = party.flow.pending and us // MINUTE > party.emitted // MINUTE
@@ -53,8 +53,8 @@ def _due(party: LedgerParty, us: int) -> bool:
     return bool(waits or moved)
 
 
-def _fall_due(party: LedgerParty, us: int) -> list[LedgerOutput]:
-    """Turn trades past their settlement time from unsettled to overdue, and say so once."""
+def _mark_overdue(party: LedgerParty, us: int) -> list[LedgerOutput]:
+    """Mark trades past their settlement time as overdue, and report each of them once."""
     out: list[LedgerOutput] = []
     party.next_due = LATER
     for key in sorted(party.trades):
@@ -78,31 +78,31 @@ def _fall_due(party: LedgerParty, us: int) -> list[LedgerOutput]:
     return out
 
 
-def _reconcile(rules: LedgerParameters, party: LedgerParty, us: int) -> list[LedgerOutput]:
-    """Report snapshots that facts do not explain in time, and those that are explained by now."""
+def _reconcile(parameters: LedgerParameters, party: LedgerParty, us: int) -> list[LedgerOutput]:
+    """Report snapshots that facts do not explain in time, and resolve those explained by now."""
     out: list[LedgerOutput] = []
     issue = QualityIssue.RECONCILIATION_BREAK
     for key in sorted(party.breaks):
-        cell = party.breaks[key]
+        holding = party.breaks[key]
         kind, _, subject = key.partition("/")
         subject += "/position" if kind == "position" else ""
-        expected = EXACT.subtract(cell.stated, cell.gap)
-        if rules.tolerates(expected, cell.stated):
-            if cell.told != NEVER:
+        expected = EXACT.subtract(holding.stated, holding.gap)
+        if parameters.tolerates(expected, holding.stated):
+            if holding.told != NEVER:
                 out.append(issue_resolved(f"tick/{us}", us, issue, subject))
-            cell.told = NEVER
+            holding.told = NEVER
             del party.breaks[key]
-        elif cell.told != cell.snap_us and us >= cell.snap_us + rules.grace_us:
-            out.append(reconciliation_break(us, subject, expected, cell.stated))
-            cell.told = cell.snap_us
+        elif holding.told != holding.snap_us and us >= holding.snap_us + parameters.grace_us:
+            out.append(reconciliation_break(us, subject, expected, holding.stated))
+            holding.told = holding.snap_us
         else:
             continue
-        party.dirty[cell.key] = cell
+        party.dirty[holding.key] = holding
     return out
 
 
 def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
-    """Report a counterparty in full; what became zero is reported once more, as zero."""
+    """Return the full reading of a counterparty; an amount that became zero is reported once."""
     holdings = []
     for key in sorted(party.lines):
         line = party.lines[key]
@@ -113,21 +113,21 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
             del party.lines[key]
     positions = []
     for where in sorted(party.positions):
-        cell = party.positions[where]
-        extra = cell.extra
-        if extra is not None and (cell.line.amount or cell.line.shown):
+        holding = party.positions[where]
+        extra = holding.extra
+        if extra is not None and (holding.line.amount or holding.line.shown):
             positions.append(
                 OpenPosition(
                     *where,
                     extra.base,
                     extra.quote,
-                    canonical(cell.line.amount),
+                    canonical(holding.line.amount),
                     extra.entry_price,
                     extra.mark_price,
                     extra.liquidation_price,
                 )
             )
-            _show(party, cell.line)
+            _show(party, holding.line)
     if party.flow.expire(us):
         party.dirty[party.flow.key] = party.flow
     party.changed = False
@@ -140,19 +140,19 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
 
 
 def _show(party: LedgerParty, line: ReportedAmount) -> None:
-    """Remember whether the line stands in the reading with something in it."""
+    """Record whether the amount is not zero in the reading."""
     shown = bool(line.amount)
     if shown != line.shown:
         line.shown = shown
         party.dirty[line.key] = line if shown else None
 
 
-def _sweep(rules: LedgerParameters, party: LedgerParty) -> None:
-    """Forget finished business, and fold deltas that are out of the late window."""
+def _sweep(parameters: LedgerParameters, party: LedgerParty) -> None:
+    """Drop finished entities, and fold deltas that are out of the late window."""
     party.swept = party.wm
     party.dirty[party.key] = party
-    reach, since = party.wm - rules.late_us, party.wm - rules.retention_us
-    _sweep_cells(party, reach, since)
+    reach, since = party.wm - parameters.late_us, party.wm - parameters.retention_us
+    _sweep_holdings(party, reach, since)
     for transfer_id in sorted(party.transfers):
         transfer = party.transfers[transfer_id]
         if transfer.last_us() < since and not transfer_effect(transfer).open:
@@ -178,21 +178,21 @@ def _sweep(rules: LedgerParameters, party: LedgerParty) -> None:
             party.dirty[f"loan/{party.name}/{loan_id}"] = None
 
 
-def _sweep_cells(party: LedgerParty, reach: int, since: int) -> None:
-    """Fold old deltas; forget holdings and positions that have long been nothing."""
+def _sweep_holdings(party: LedgerParty, reach: int, since: int) -> None:
+    """Fold old deltas, and drop holdings and positions that have been zero for long."""
     for key in sorted(party.cells):
-        cell = party.cells[key]
-        cell.fold(reach)
-        if cell.is_idle(since):
-            party.cell_horizon = max(party.cell_horizon, cell.snap_us, cell.fold_us)
-            cell.line.pins -= 1
+        holding = party.cells[key]
+        holding.fold(reach)
+        if holding.is_idle(since):
+            party.cell_horizon = max(party.cell_horizon, holding.snap_us, holding.fold_us)
+            holding.line.pins -= 1
             del party.cells[key]
             party.routes.clear()
-            party.dirty[cell.key] = None
+            party.dirty[holding.key] = None
     for where in sorted(party.positions):
-        cell = party.positions[where]
-        cell.fold(reach)
-        if cell.is_idle(since) and not cell.line.shown:
-            party.cell_horizon = max(party.cell_horizon, cell.snap_us, cell.fold_us)
+        holding = party.positions[where]
+        holding.fold(reach)
+        if holding.is_idle(since) and not holding.line.shown:
+            party.cell_horizon = max(party.cell_horizon, holding.snap_us, holding.fold_us)
             del party.positions[where]
-            party.dirty[cell.key] = None
+            party.dirty[holding.key] = None

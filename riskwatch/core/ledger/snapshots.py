@@ -1,4 +1,4 @@
-"""Snapshots: balances, positions, resting orders and loans. The latest of each counts."""
+"""Handlers of snapshots of balances, positions, resting orders and loans; the latest counts."""
 
 from __future__ import annotations
 
@@ -22,67 +22,69 @@ def _snapshot_key(event: Balance | Position | OpenOrder | Loan, us: int) -> Snap
     return us, event.source_seq or 0, event.event_id
 
 
-def _supersedes(cell: LedgerHolding | None, snap: SnapshotKey) -> bool:
-    """Whether `snap` is news to `cell`; refused where later deltas were folded already."""
-    if cell is None:
+def _supersedes(holding: LedgerHolding | None, snap: SnapshotKey) -> bool:
+    """Whether `snap` is newer than the holding's; refuse it if later deltas are folded already."""
+    if holding is None:
         return True
-    if cell.snap is not None and snap <= cell.snap:
+    if holding.snap is not None and snap <= holding.snap:
         return False
-    if snap[0] < cell.fold_us:
-        raise fact_too_late(f"us={snap[0]} folded={cell.fold_us}")
+    if snap[0] < holding.fold_us:
+        raise fact_too_late(f"us={snap[0]} folded={holding.fold_us}")
     return True
 
 
 def apply_balance(
-    rules: LedgerParameters, party: LedgerParty, event: Balance, us: int
+    parameters: LedgerParameters, party: LedgerParty, event: Balance, us: int
 ) -> list[LedgerOutput]:
-    """Replace a holding's snapshot where this one is later; ticks compare it with the facts."""
+    """Replace a holding's snapshot if this one is later; ticks compare it with the facts."""
     key = (event.book, event.account, event.asset, event.kind)
     snap = _snapshot_key(event, us)
-    party.admit([key], us, rules.config)
-    news = _supersedes(party.cells.get(key), snap)
+    party.admit([key], us, parameters.config)
+    is_newer = _supersedes(party.cells.get(key), snap)
     party.touch(us)
-    if not news:
+    if not is_newer:
         return []
-    cell = party.holding(key)
+    holding = party.holding(key)
     stated = event.free if event.locked is None else add(event.free, event.locked)
-    cell.snapshot(snap, stated)
+    holding.snapshot(snap, stated)
     borrowed, pnl = event.borrowed or ZERO, event.unrealized_pnl or ZERO
-    add_balance_components(party, key, sub(borrowed, cell.borrowed), sub(pnl, cell.pnl))
-    cell.borrowed, cell.pnl = borrowed, pnl
+    add_balance_components(party, key, sub(borrowed, holding.borrowed), sub(pnl, holding.pnl))
+    holding.borrowed, holding.pnl = borrowed, pnl
     return []
 
 
 def apply_position(
-    rules: LedgerParameters, party: LedgerParty, event: Position, us: int
+    parameters: LedgerParameters, party: LedgerParty, event: Position, us: int
 ) -> list[LedgerOutput]:
-    """Replace a position's snapshot where this one is later."""
+    """Replace a position's snapshot if this one is later."""
     pair = (event.base, event.quote)
     key = (event.book, event.account, event.instrument or f"{event.base}/{event.quote}")
     snap = _snapshot_key(event, us)
-    party.admit_position(key, pair, us, rules.config)
-    news = _supersedes(party.positions.get(key), snap)
+    party.admit_position(key, pair, us, parameters.config)
+    is_newer = _supersedes(party.positions.get(key), snap)
     party.touch(us)
-    if not news:
+    if not is_newer:
         return []
-    cell = party.position(key, pair)
-    cell.snapshot(snap, event.qty)
-    cell.extra = PositionTerms(*pair, event.entry_price, event.mark_price, event.liquidation_price)
+    holding = party.position(key, pair)
+    holding.snapshot(snap, event.qty)
+    holding.extra = PositionTerms(
+        *pair, event.entry_price, event.mark_price, event.liquidation_price
+    )
     return []
 
 
 def apply_order(
-    rules: LedgerParameters, party: LedgerParty, event: OpenOrder, us: int
+    parameters: LedgerParameters, party: LedgerParty, event: OpenOrder, us: int
 ) -> list[LedgerOutput]:
-    """Replace what rests of an order where this snapshot is later."""
+    """Replace the open quantity of an order if this snapshot is later."""
     key = (event.book, event.account, event.order_id)
     new = OrderRow(_snapshot_key(event, us), event.base, event.side, event.qty)
     old = party.orders.get(key)
     if old is None:
         if us <= party.order_horizon:
             raise fact_too_late(f"us={us} horizon={party.order_horizon} collection=orders")
-        if len(party.orders) >= rules.config.max_orders:
-            raise limit_reached("max_orders", rules.config.max_orders)
+        if len(party.orders) >= parameters.config.max_orders:
+            raise limit_reached("max_orders", parameters.config.max_orders)
     elif (old.base, old.side) != (new.base, new.side):
         raise fact_conflict(
             f"order_id={event.order_id} base={new.base} side={new.side} was={old.base} {old.side}"
@@ -98,9 +100,9 @@ def apply_order(
 
 
 def apply_loan(
-    rules: LedgerParameters, party: LedgerParty, event: Loan, us: int
+    parameters: LedgerParameters, party: LedgerParty, event: Loan, us: int
 ) -> list[LedgerOutput]:
-    """Replace what is outstanding of a loan where this snapshot is later."""
+    """Replace the outstanding amount of a loan if this snapshot is later."""
     new = LoanRow(
         _snapshot_key(event, us),
         event.book,
@@ -113,8 +115,8 @@ def apply_loan(
     if old is None:
         if us <= party.loan_horizon:
             raise fact_too_late(f"us={us} horizon={party.loan_horizon} collection=loans")
-        if len(party.loans) >= rules.config.max_loans:
-            raise limit_reached("max_loans", rules.config.max_loans)
+        if len(party.loans) >= parameters.config.max_loans:
+            raise limit_reached("max_loans", parameters.config.max_loans)
     elif _terms(old) != _terms(new):
         raise fact_conflict(f"loan_id={event.loan_id} {_terms(new)} was={_terms(old)}")
     party.touch(us)
@@ -129,6 +131,6 @@ def apply_loan(
 
 
 def _terms(loan: LoanRow) -> str:
-    """Spell out what may not change over a loan's life."""
+    """Return the terms of a loan that must not change, as text."""
     terms = msgspec.structs.asdict(loan)
     return " ".join(f"{name}={terms[name]}" for name in ("book", "account", "asset", "direction"))

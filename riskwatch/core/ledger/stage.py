@@ -1,4 +1,4 @@
-"""The ledger stage: one fact or tick in, what follows from it out."""
+"""The ledger stage: applies one fact or tick, and returns the outputs."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ _HANDLERS: dict[type, Handler] = {
 
 
 class LedgerStage:
-    """Turns fills, balances and transfers into exact holdings and flow features.
+    """Computes exact holdings and flow features from fills, balances and transfers.
 
     Events must have been checked at the boundary (:mod:`riskwatch.core.events`) and must not
-    repeat; the runner sees to both. What is *not* guaranteed: exactness for a snapshot that
-    comes later than `late_window_s` behind its counterparty's newest fact (it is refused, with
-    the reason), and recognition of facts about a transfer or trade that was finished longer
-    than `transfer_retention_s` ago.
+    repeat; the runner ensures both. Two things are *not* guaranteed. A snapshot that is more than
+    `late_window_s` behind its counterparty's newest fact is not applied exactly: it is refused,
+    with the reason. Facts about a transfer or trade that was finished more than
+    `transfer_retention_s` ago are not recognised.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class LedgerStage:
 
     def __init__(self, config: LedgerConfig | None = None) -> None:
         self.config = config or LedgerConfig()
-        self._rules = LedgerParameters(self.config)
+        self._parameters = LedgerParameters(self.config)
 
     def step(self, state: LedgerState, event: LedgerEvent | Tick) -> list[LedgerOutput]:
         """Apply one event.
@@ -98,22 +98,22 @@ class LedgerStage:
         state : LedgerState
             Changed in place.
         event : LedgerEvent or Tick
-            A fact, or time passing.
+            A fact, or a tick of event time.
 
         Returns
         -------
         list
-            For a fact, its refusal or a reconciliation break; for a tick, the trades that
-            became overdue and a reading of each counterparty that has news, by name.
+            For a fact, its rejection or the end of an issue. For a tick, trades that became
+            overdue, reconciliation breaks, and a reading of each changed counterparty, by name.
         """
         if isinstance(event, Tick):
-            return report_tick(self._rules, state, event.us)
+            return report_tick(self._parameters, state, event.us)
         name = event.counterparty
         try:
             party = state.parties.get(name)
             if party is None:
                 party = self._open(state, name)
-            return _HANDLERS[type(event)](self._rules, party, event, micros(event.ts))
+            return _HANDLERS[type(event)](self._parameters, party, event, micros(event.ts))
         except FactRefusedError as refusal:
             return [event_rejected(event, refusal)]
 

@@ -5,17 +5,17 @@ row                                                        holds
 ========================================================== =================================
 ``party/<counterparty>``                                   watermark, throttle, slippage
 ``flow/<counterparty>``                                    hourly flows, withdrawal baseline
-``cell/<counterparty>/<book>/<account>/<asset>/<kind>``    snapshot and folded deltas
+``cell/<counterparty>/<book>/<account>/<asset>/<kind>``    snapshot and folded deltas of a holding
 ``position/<counterparty>/<book>/<account>/<instrument>``  the same for a position
 ``delta/<time>.<n>/<cell or position>``                    deltas kept for late snapshots
-``transfer/<counterparty>/<id>``                           statuses seen
+``transfer/<counterparty>/<id>``                           received statuses
 ``trade/<counterparty>/<book>/<account>/<id>``             fill, settlements, bust
 ``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
 ``loan/<counterparty>/<id>``                               latest snapshot
-``shown/<counterparty>/<book>/<account>/<what>/<name>``    not zero in the last reading
+``shown/<counterparty>/<book>/<account>/<what>/<name>``    amounts not zero in the last reading
 ========================================================== =================================
 
-Sums that follow from these are not stored; loading adds them up again, which is exact.
+Sums that follow from these rows are not stored; loading computes them again, which is exact.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class RowSource(Protocol):
-    """What can be written as a row."""
+    """An object that can be written as a row."""
 
     def row(self) -> object:
         """Return the row's value."""
@@ -60,14 +60,14 @@ class LedgerState:
         self.dirty: DirtyRows = {}
 
     def party(self, name: str) -> LedgerParty:
-        """Counterparty `name`, made on first use."""
+        """Return the counterparty `name`, created on first use."""
         party = self.parties.get(name)
         if party is None:
             party = self.parties[name] = LedgerParty(name, self.dirty)
         return party
 
     def drain(self) -> RowChanges:
-        """Rows that changed since the last call, keys sorted."""
+        """Return the rows that changed since the last call, keys sorted."""
         out: RowChanges = {}
         for key in sorted(self.dirty):
             value = self.dirty[key]
@@ -76,12 +76,12 @@ class LedgerState:
         return out
 
     def load(self, rows: dict[str, Row]) -> None:
-        """Become the state that these rows describe.
+        """Load the state from its rows.
 
         Raises
         ------
         ValueError
-            If a row is of no kind that this engine writes.
+            If a row is of an unknown kind.
         """
         by_kind: dict[str, list[tuple[str, Row]]] = {kind: [] for kind in _LOADERS}
         for key in sorted(rows):
@@ -94,10 +94,10 @@ class LedgerState:
                 loader(self, rest, row)
         for name in sorted(self.parties):
             party = self.parties[name]
-            for cell in (*party.cells.values(), *party.positions.values()):
-                for group in cell.chunks.values():
+            for holding in (*party.cells.values(), *party.positions.values()):
+                for group in holding.chunks.values():
                     group.sort(key=lambda chunk: chunk.ordinal)
-                cell.line.add(cell.amount())
+                holding.line.add(holding.amount())
 
 
 def _decode(row: Row, kind: type[T]) -> T:
@@ -116,9 +116,9 @@ def _load_cell(state: LedgerState, rest: str, row: Row) -> None:
     name, book, account, asset, kind = rest.split("/")
     party = state.party(name)
     key = (book, account, asset, kind)
-    cell = party.make_holding(key)
-    cell.restore(_decode(row, LedgerHoldingRow))
-    add_balance_components(party, key, cell.borrowed, cell.pnl)
+    holding = party.make_holding(key)
+    holding.restore(_decode(row, LedgerHoldingRow))
+    add_balance_components(party, key, holding.borrowed, holding.pnl)
 
 
 def _load_position(state: LedgerState, rest: str, row: Row) -> None:
@@ -131,17 +131,17 @@ def _load_position(state: LedgerState, rest: str, row: Row) -> None:
 def _load_delta(state: LedgerState, rest: str, row: Row) -> None:
     place, kind, name, owner = rest.split("/", 3)
     party = state.party(name)
-    cell: LedgerHolding
+    holding: LedgerHolding
     if kind == "cell":
-        book, account, asset, holding = owner.split("/")
-        cell = party.cells[book, account, asset, holding]
+        book, account, asset, holding_kind = owner.split("/")
+        holding = party.cells[book, account, asset, holding_kind]
     else:
         book, account, instrument = owner.split("/", 2)
-        cell = party.positions[book, account, instrument]
+        holding = party.positions[book, account, instrument]
     index, _, ordinal = place.partition(".")
-    chunk = DeltaChunk(cell.key, int(index), int(ordinal))
+    chunk = DeltaChunk(holding.key, int(index), int(ordinal))
     chunk.deltas = _decode(row, list[tuple[int, Decimal]])
-    cell.chunks.setdefault(chunk.index, []).append(chunk)
+    holding.chunks.setdefault(chunk.index, []).append(chunk)
 
 
 def _load_transfer(state: LedgerState, rest: str, row: Row) -> None:

@@ -1,9 +1,9 @@
-"""What a settling or busted trade is worth: a pure function of what is known of it.
+"""The effect of a settling or busted trade, as a pure function of the facts known about it.
 
-A plain spot fill needs none of this: its legs are deltas at its own time and it is forgotten.
-A fill with `settles_at` is tracked until it is delivered, fails or is busted, and so is every
-bust and every settlement, either of which may come before its fill. A bust takes back what it
-restates, so it must restate `settles_at` exactly where the fill had it.
+A plain spot fill is not tracked: its legs are deltas at its own time. A fill with `settles_at` is
+tracked until it is delivered, fails or is busted. Busts and settlements are tracked, too; both may
+arrive before their fill. A bust reverses the fill that it restates, so it must restate `settles_at`
+if and only if the fill had it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Legs = list[tuple[str, Decimal]]
 
 
 class TradeFill(msgspec.Struct, array_like=True):
-    """A fill, or what a bust says the fill was. Times in microseconds, amounts signed.
+    """A fill, or the fill that a bust restates; times in microseconds, amounts signed.
 
     Attributes
     ----------
     legs : list of (asset, amount)
-        What a spot trade moves; empty for a derivative.
+        Amounts that a spot trade moves; empty for a derivative.
     instrument, lots : str, Decimal
-        What a derivative trade moves.
+        Position change of a derivative trade.
     fee_asset, fee : str, Decimal
-        Charged to custody at the time of the trade, whenever the legs settle.
+        Fee, charged to custody at the time of the trade, whenever the legs settle.
     settles_us : int or None
-        When a spot trade should settle, if it was said.
+        Settlement time of a spot trade, if it is stated.
     """
 
     us: int
@@ -49,7 +49,7 @@ class TradeFill(msgspec.Struct, array_like=True):
 
 
 class TradeRow(msgspec.Struct, array_like=True):
-    """All that is known of one trade: each settlement status at its earliest (ts, seq)."""
+    """The facts known about one trade; each settlement status has its earliest (ts, seq)."""
 
     fill: TradeFill | None = None
     bust: TradeFill | None = None
@@ -62,14 +62,14 @@ class TradeRow(msgspec.Struct, array_like=True):
         return self
 
     def last_us(self) -> int:
-        """Event time of the newest fact, microseconds."""
+        """Return the event time of the newest fact, microseconds."""
         times = [part.us for part in (self.fill, self.bust) if part is not None]
         times += [part[0] for part in (self.delivered, self.failed) if part is not None]
         return max(times)
 
 
 class TradeEffect(msgspec.Struct, frozen=True):
-    """What a trade does.
+    """The effect of a trade.
 
     Attributes
     ----------
@@ -85,12 +85,12 @@ class TradeEffect(msgspec.Struct, frozen=True):
 
 
 def instrument_of(event: Fill | FillCorrection) -> str:
-    """Name of what a derivative fill moves: its instrument, or its pair without one."""
+    """Return the instrument of a derivative fill, or its pair if it names no instrument."""
     return event.instrument or f"{event.base}/{event.quote}"
 
 
 def trade_fill(event: Fill | FillCorrection) -> TradeFill:
-    """Read a fill, or what a bust restates, as signed amounts; a fee is in quote by default."""
+    """Return a fill, or the fill that a bust restates, as signed amounts; fees default to quote."""
     sign = 1 if event.side == "buy" else -1
     spot = event.kind == "spot"
     cost = mul(event.qty, event.price)
@@ -114,7 +114,7 @@ def trade_fill(event: Fill | FillCorrection) -> TradeFill:
 
 
 def trade_effect(t: TradeRow) -> TradeEffect:
-    """Effect of what is known of `t`."""
+    """Return the effect of a trade."""
     coins: list[tuple[str, int, Decimal]] = []
     lots: list[tuple[str, int, Decimal]] = []
     open_legs: Legs = []
@@ -142,7 +142,7 @@ def trade_effect(t: TradeRow) -> TradeEffect:
 
 
 def _undone_us(t: TradeRow, delivered: tuple[int, int]) -> int | None:
-    """When a delivery was undone, by a failure stated later or by a bust."""
+    """Return when a delivery was reversed, by a later failure or by a bust; else ``None``."""
     times = []
     if t.failed is not None and t.failed >= delivered:
         times.append(t.failed[0])

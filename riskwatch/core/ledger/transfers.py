@@ -1,8 +1,8 @@
-"""What a transfer is worth: a pure function of the statuses seen, in whatever order they came.
+"""The effect of a transfer, as a pure function of its statuses, in any order of arrival.
 
-Every status counts once, at its earliest (ts, source_seq). The latest terminal status decides
-(`confirmed`, `failed`, `cancelled`, in this order where times are equal), except that a failure
-older than the sending is overtaken by it while nothing was confirmed.
+Every status counts once, at its earliest (ts, source_seq). The latest terminal status decides; if
+times are equal, the order is `confirmed`, `failed`, `cancelled`. One exception: a failure older
+than `sent` does not count while the transfer is not confirmed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _RANK: dict[TransferStatus, int] = {
 
 
 class TransferRow(msgspec.Struct, array_like=True):
-    """All that is known of one transfer.
+    """The facts known about one transfer.
 
     Attributes
     ----------
     seen : dict
-        Status to its earliest (ts in microseconds, source_seq or 0).
+        Earliest (ts in microseconds, source_seq or 0) by status.
     """
 
     book: str
@@ -45,7 +45,7 @@ class TransferRow(msgspec.Struct, array_like=True):
         return self
 
     def contradiction(self, event: Transfer) -> str:
-        """Name the fields in which `event` contradicts this transfer; empty if none."""
+        """Return the fields in which `event` contradicts this transfer, as text; empty if none."""
         names = ("book", "account", "asset", "amount", "direction")
         return " ".join(
             f"{name}={getattr(event, name)} was={getattr(self, name)}"
@@ -54,29 +54,29 @@ class TransferRow(msgspec.Struct, array_like=True):
         )
 
     def last_us(self) -> int:
-        """Event time of the newest status, microseconds."""
+        """Return the event time of the newest status, microseconds."""
         return max(at[0] for at in self.seen.values())
 
 
 class TransferEffect(msgspec.Struct, frozen=True):
-    """What a transfer does.
+    """The effect of a transfer.
 
     Attributes
     ----------
     deltas : list of (int, Decimal)
         Signed changes of custody at event times, microseconds.
     in_transit : Decimal
-        Amount under way.
+        Amount in transit.
     pending_us : int or None
-        Since when a withdrawal is requested or pending and not sent.
+        Time since which a withdrawal is requested or pending and not sent, microseconds.
     done : (int, int) or None
-        When a withdrawal left and how long that took from its request, microseconds.
+        Time at which a withdrawal left, and its duration from the request, microseconds.
     failed_us : int or None
-        When a withdrawal failed.
+        Time at which a withdrawal failed, microseconds.
     moved_us : int or None
-        When the amount left (withdrawal) or arrived (deposit) for good.
+        Time at which the amount finally left (withdrawal) or arrived (deposit), microseconds.
     open : bool
-        Whether its story can go on.
+        Whether further statuses are expected.
     """
 
     deltas: list[tuple[int, Decimal]] = msgspec.field(default_factory=list)
@@ -89,7 +89,7 @@ class TransferEffect(msgspec.Struct, frozen=True):
 
 
 def transfer_effect(t: TransferRow) -> TransferEffect:
-    """Effect of what is known of `t`.
+    """Return the effect of a transfer.
 
     Examples
     --------
@@ -104,8 +104,8 @@ def transfer_effect(t: TransferRow) -> TransferEffect:
     return _withdrawal(t) if t.direction == "withdrawal" else _deposit(t)
 
 
-def _verdict(t: TransferRow) -> TransferStatus | None:
-    """Terminal status that stands, if any."""
+def _final_status(t: TransferRow) -> TransferStatus | None:
+    """Return the terminal status that decides, if there is one."""
     ends = [(t.seen[s], _RANK[s], s) for s in _RANK if _RANK[s] >= 3 and s in t.seen]
     if not ends:
         return None
@@ -121,36 +121,36 @@ def _earliest(t: TransferRow, *statuses: TransferStatus) -> int | None:
 
 
 def _withdrawal(t: TransferRow) -> TransferEffect:
-    verdict = _verdict(t)
+    final = _final_status(t)
     left = _earliest(t, "sent", "confirmed")
-    asked = _earliest(t, "requested", "pending")
-    broken = verdict in ("failed", "cancelled")
-    failed_us = t.seen["failed"][0] if verdict == "failed" else None
+    requested = _earliest(t, "requested", "pending")
+    failed = final in ("failed", "cancelled")
+    failed_us = t.seen["failed"][0] if final == "failed" else None
     if left is None:
         return TransferEffect(
-            pending_us=None if broken else asked, failed_us=failed_us, open=not broken
+            pending_us=None if failed else requested, failed_us=failed_us, open=not failed
         )
     deltas = [(left, t.amount.copy_negate())]
-    if verdict is not None and broken:
-        deltas.append((t.seen[verdict][0], t.amount))
+    if final is not None and failed:
+        deltas.append((t.seen[final][0], t.amount))
         return TransferEffect(deltas=deltas, failed_us=failed_us, open=False)
     return TransferEffect(
         deltas=deltas,
-        in_transit=t.amount if verdict is None else ZERO,
-        done=None if asked is None else (left, max(0, left - asked)),
+        in_transit=t.amount if final is None else ZERO,
+        done=None if requested is None else (left, max(0, left - requested)),
         moved_us=left,
-        open=verdict is None,
+        open=final is None,
     )
 
 
 def _deposit(t: TransferRow) -> TransferEffect:
-    verdict = _verdict(t)
+    final = _final_status(t)
     arrived = t.seen.get("confirmed")
     deltas = [] if arrived is None else [(arrived[0], t.amount)]
-    if verdict is None:
+    if final is None:
         return TransferEffect(in_transit=t.amount if "sent" in t.seen else ZERO)
-    if verdict == "confirmed":
+    if final == "confirmed":
         return TransferEffect(deltas=deltas, moved_us=_earliest(t, "confirmed"), open=False)
     if arrived is not None:
-        deltas.append((t.seen[verdict][0], t.amount.copy_negate()))
+        deltas.append((t.seen[final][0], t.amount.copy_negate()))
     return TransferEffect(deltas=deltas, open=False)

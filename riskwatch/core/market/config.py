@@ -8,46 +8,46 @@ from riskwatch.core.bounds import Positive, PositiveInt
 
 
 class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How feeds are trusted.
+    """Settings of the market stage: trust in feeds, causes and data-quality issues.
 
     Attributes
     ----------
     band_floor_bp : float
         Smallest noise band of any feed, bp.
     band_start_bp : float
-        Noise band of a feed that has not been measured yet, bp.
+        Noise band of a new feed, bp.
     band_half_life_s : float
-        Half-life of the noise band's memory, seconds of event time.
+        Half-life of the noise band, seconds of event time.
     freeze_bp : float
         Deviation of a pegged asset from which its feeds' bands no longer widen, bp.
     vol_half_life_s : float
         Half-life of the volatility estimate, seconds.
     stale_gaps : float
-        A feed is stale after this many of its own mean gaps without a message ...
+        A feed is stale after this many of its own mean gaps without a message.
     stale_min_s : float
-        ... but not before this many seconds.
+        A feed is not stale before this many seconds without a message.
     forget_s : float
-        A feed that is silent for longer is no longer expected, seconds.
+        A feed without a message for longer than this is no longer expected, seconds.
     confirm : int
-        Observations for which a direct fiat feed must hold to be believed on its own.
+        Number of observations for which a direct fiat feed must show a deviation to count alone.
     refute_bp, refute_sd : float
-        An independent feed refutes a deviation when what it implies is less than half of it
-        and differs by more than `refute_bp` and `refute_sd` of its standard deviations.
+        An independent feed refutes a deviation if its implied value is less than half of it and
+        differs from it by more than `refute_bp` and `refute_sd` of its standard deviations.
     refute_share : float
-        Value traded at feeds that refute ÷ value traded at feeds that support, from which they
-        are heard.
+        Value traded at refuting feeds ÷ value traded at supporting feeds, from which the refuting
+        feeds count.
     cause_bp : float
-        Deviation from which a cause is looked for, bp.
+        Deviation from which a cause is attributed, bp.
     outlier_sd, outlier_bp : float
         A residual beyond both is a data-quality issue of the feed.
     spike_sd, spike_bp : float
-        A jump beyond both that the next observation takes back is a spike.
+        A jump beyond both that the next observation reverses is a spike.
     venue_sd, venue_bp : float
         A residual beyond both counts as a deviation of its venue.
     issue_clear_s : float
-        How long a feed must behave before its issue is resolved, seconds.
+        How long a feed must be without fault before its issue is resolved, seconds.
     max_feeds : int
-        Most feeds that are tracked.
+        Maximum number of tracked feeds.
     """
 
     band_floor_bp: Positive = 2.0

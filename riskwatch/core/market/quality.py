@@ -1,4 +1,4 @@
-"""Feeds that are stale or wrong: data-quality issues, raised once and resolved once."""
+"""Data-quality issues of stale and wrong feeds; each is raised once and resolved once."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ LN10: Final = 2.302585092994046
 _PRICES: Final = "a price lies between 1e-12 and 1e12"
 _VALUES: Final = "a value lies between 1e-10 and 1e12 USD"
 FROZEN_GAPS: Final = 20.0
-"""Usual gaps between fresh prices after which one that stands still is frozen."""
+"""A price is frozen after this many mean gaps between fresh prices without a change."""
 FROZEN_STALE: Final = 6.0
-"""And at least this many times the time after which a silent feed is stale."""
+"""A price is not frozen before this many times `stale_min_s`."""
 LEFT_BEHIND_BP: Final = 20.0
-"""Least distance from the others at which a price that stands still has been left behind, bp."""
+"""Smallest distance from the other feeds at which an unchanged price is left behind, bp."""
 
 
 def feed_issues(
     state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig
 ) -> Iterator[DataQualityRaised | DataQualityResolved]:
-    """Raise what is newly wrong with feeds at this tick, and resolve what has been right."""
+    """Raise the new issues of feeds at this tick, and resolve issues that have been clear."""
     found = dict(_find(state, fit, us, config))
     for key in sorted(found):
         open_issue = state.issues.get(key)
@@ -62,12 +62,12 @@ def feed_issues(
 def _find(
     state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig
 ) -> Iterator[tuple[str, str]]:
-    """(issue|feed, detail) of everything that is wrong now."""
+    """Yield (issue|feed, detail) of every present fault."""
     position = {key: i for i, key in enumerate(fit.live)}
     refused = dict.fromkeys(fit.refused)
     for key, edge in sorted(state.edges.items()):
-        silence = (us - edge.heard) / SECOND
-        if silence > config.forget_s:
+        silent_s = (us - edge.heard) / SECOND
+        if silent_s > config.forget_s:
             continue
         if key in refused:
             told = f"{exp(edge.lp):.3g} {edge.quote} for one {edge.base} is not used: {_PRICES}"
@@ -77,18 +77,18 @@ def _find(
         if i is None:
             yield (
                 f"{QualityIssue.FEED_STALE}|{edge.name}",
-                f"no message for {silence:.0f} s; it used to come every {edge.gap_s:.0f} s",
+                f"no message for {silent_s:.0f} s; it used to come every {edge.gap_s:.0f} s",
             )
             continue
-        off = abs(fit.residual[i])
+        deviation = abs(fit.residual[i])
         detail = f"{fit.residual[i] / BP:+.0f} bp from the value that the other feeds agree on"
-        if _frozen(edge, us, off, config):
+        if _frozen(edge, us, deviation, config):
             age = (us - edge.fresh) / SECOND
             yield (
                 f"{QualityIssue.FEED_STALE}|{edge.name}",
                 f"price not confirmed for {age:.0f} s, {detail}",
             )
-        elif off > max(config.outlier_sd * fit.edge_sd[i], config.outlier_bp * BP):
+        elif deviation > max(config.outlier_sd * fit.edge_sd[i], config.outlier_bp * BP):
             yield f"{QualityIssue.FEED_OUTLIER}|{edge.name}", detail
     for name, i in fit.index.items():
         # Where nothing holds an asset, its value is no number that could be too large.
@@ -97,14 +97,14 @@ def _find(
             yield f"{QualityIssue.OUT_OF_RANGE}|asset:{name}", told
 
 
-def _frozen(edge: GraphEdge, us: int, off: float, config: MarketConfig) -> bool:
-    """Whether a feed still talks but its price has stood still while it should not have.
+def _frozen(edge: GraphEdge, us: int, deviation: float, config: MarketConfig) -> bool:
+    """Whether a feed still sends messages but its price is frozen.
 
-    Either it has not been confirmed for much longer than its own rhythm, or it has left the
-    others behind by more than its noise allows.
+    A price is frozen if it has not been confirmed for much longer than the feed's usual gap, or if
+    it is unconfirmed and further from the other feeds than its noise allows.
     """
     age = (us - edge.fresh) / SECOND
     if age <= max(config.stale_gaps * edge.gap_s, config.stale_min_s):
         return False
     quiet = age > max(FROZEN_GAPS * edge.fresh_gap_s, FROZEN_STALE * config.stale_min_s)
-    return quiet or off > max(config.outlier_sd * edge.band, LEFT_BEHIND_BP * BP)
+    return quiet or deviation > max(config.outlier_sd * edge.band, LEFT_BEHIND_BP * BP)

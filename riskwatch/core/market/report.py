@@ -1,4 +1,4 @@
-"""From a fit to a market reading: values, deviations, causes, venues."""
+"""Market readings, computed from a fit: values, deviations, causes and venues."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from riskwatch.core.reference import Reference
 
 
-# What moved, and who says so: from implied values to a cause with support and refutation.
+# Attribution of a cause, with supporting and refuting feeds.
 
 EXPLAINS: Final = 0.5
-"""Share of a deviation, on its side, from which a feed does not contradict it."""
+"""Share of a deviation, on its side, from which a feed does not refute it."""
 SIGNIFICANT_SD: Final = 2.0
-"""Standard deviations of a feed's own noise beyond which it says that an asset has moved."""
+"""Standard deviations of a feed's noise beyond which it shows that an asset has moved."""
 
 
 class ImpliedValue(msgspec.Struct, frozen=True, gc=False):
-    """What one live edge says an asset is worth, given everything else.
+    """The value of an asset that one live feed implies, given the rest of the fit.
 
     Attributes
     ----------
     name, venue : str
-        The feed.
+        The feed and its venue.
     value : float
-        Log value of the asset that would make the edge fit exactly.
+        Log value of the asset with which the feed would fit exactly.
     sd : float
-        Standard deviation of that statement, log units.
+        Standard deviation of that value, log units.
     prompt : bool
-        Whether it is recent enough to contradict others.
+        Whether its price is recent enough to refute others.
     traded : float or None
-        Value traded there per minute, USD; ``None`` if the feed does not say.
+        Value traded there per minute, USD; ``None`` if the feed does not state it.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ImpliedValue(msgspec.Struct, frozen=True, gc=False):
 
 
 class CauseAttribution(msgspec.Struct, frozen=True, gc=False):
-    """A cause with the feeds that agree and that contradict."""
+    """A cause, with the feeds that support and that refute the deviation."""
 
     cause: Cause
     support: list[str]
@@ -61,11 +61,10 @@ class CauseAttribution(msgspec.Struct, frozen=True, gc=False):
 
 
 def refutes(implied: ImpliedValue, deviation: float, config: MarketConfig) -> bool:
-    """Whether a feed contradicts a deviation, by numbers.
+    """Whether a feed refutes a deviation.
 
-    It does when what it implies is less than half of the deviation (or on the other side), the
-    difference exceeds both `refute_bp` and `refute_sd` of its standard deviations, and it is
-    recent.
+    It does if it is recent, its implied value is less than half of the deviation (or on the other
+    side), and the difference exceeds both `refute_bp` and `refute_sd` of its standard deviations.
     """
     if not implied.prompt:
         return False
@@ -79,30 +78,32 @@ def refutes(implied: ImpliedValue, deviation: float, config: MarketConfig) -> bo
 def outweighs(
     against: list[ImpliedValue], behind: list[ImpliedValue], config: MarketConfig
 ) -> bool:
-    """Whether those who contradict trade enough to be heard.
+    """Whether the refuting feeds trade enough to count.
 
-    They do when the value traded there is at least `refute_share` of the value traded where the
-    deviation is seen. A thin book near par says little while the deep one next to it is leaving;
-    where somebody does not state what is traded, each counts in full.
+    They do if the value traded there is at least `refute_share` of the value traded at the
+    supporting feeds. A thin book near par is weak evidence against a deep book off par. If any of
+    these feeds does not state its traded value, the refuting feeds count.
     """
     if not against:
         return False
-    theirs, ours = [i.traded for i in against], [i.traded for i in behind]
-    if None in theirs or None in ours:
+    refuting, supporting = [i.traded for i in against], [i.traded for i in behind]
+    if None in refuting or None in supporting:
         return True
-    return sum(t or 0.0 for t in theirs) >= config.refute_share * sum(t or 0.0 for t in ours)
+    return sum(t or 0.0 for t in refuting) >= config.refute_share * sum(
+        t or 0.0 for t in supporting
+    )
 
 
 def is_off_peg(implied: ImpliedValue, config: MarketConfig) -> bool:
-    """Whether a feed by itself says that the asset has left its peg, beyond its noise."""
+    """Whether a feed alone shows, beyond its noise, that the asset has left its peg."""
     return abs(implied.value) > max(config.cause_bp * BP, SIGNIFICANT_SD * implied.sd)
 
 
 def supports(implied: ImpliedValue, deviation: float, config: MarketConfig) -> bool:
-    """Whether a feed says that the asset left its peg to the same side.
+    """Whether a feed shows that the asset left its peg to the same side.
 
-    How far is not the question here: in a crisis thin books lag, and a venue that shows a
-    third of the discount still confirms that the coin moved.
+    The size does not matter. In a crisis thin books lag, and a venue that shows a third of the
+    discount still confirms that the asset moved.
     """
     return implied.value * deviation > 0.0 and is_off_peg(implied, config)
 
@@ -115,27 +116,27 @@ def attribute_cause(
     *,
     established: bool = False,
 ) -> CauseAttribution:
-    """Cause of one pegged asset's deviation.
+    """Attribute a cause to the deviation of one pegged asset.
 
     Parameters
     ----------
     deviation : float
-        Log deviation from the peg to be explained.
-    implied : list of Implied
-        What each live feed of the asset says.
+        Log deviation from the peg.
+    implied : list of ImpliedValue
+        Implied value of each live feed of the asset.
     dislocated : frozenset of str
-        Venues that deviate over two or more distinct base assets.
+        Venues that deviate in two or more distinct base assets.
     established : bool
         Whether two independent venues have agreed on this deviation since it began.
 
     Returns
     -------
-    Verdict
-        ``issuer`` with support from two or more independent venues that are not dislocated
-        themselves, or from one once it was established; ``venue`` when all support comes from
-        one dislocated venue; ``feed`` when the only feed that shows it is refuted; ``unknown``
-        where too few feeds can say. Who refutes without trading enough to be heard
-        (:func:`outweighs`) is listed, and decides nothing.
+    CauseAttribution
+        ``issuer`` if two or more independent venues that are not dislocated support it, or one
+        such venue once it is established; ``venue`` if all support comes from one dislocated
+        venue; ``feed`` if the only feed that shows it is refuted; ``unknown`` if too few feeds
+        give evidence. Refuting feeds that do not trade enough to count (:func:`outweighs`) are
+        listed, but do not affect the cause.
     """
     if abs(deviation) < config.cause_bp * BP:
         return CauseAttribution(cause=Cause.NONE, support=[], refute=[])
@@ -144,13 +145,13 @@ def attribute_cause(
     refute = [i for i in implied if i.name not in backing and refutes(i, deviation, config)]
     sound = sorted({i.venue for i in support if i.venue not in dislocated})
     venues = sorted({i.venue for i in support})
-    heard = outweighs(refute, support, config)
-    against = sorted({i.venue for i in refute} - set(venues)) if heard else []
+    outweighed = outweighs(refute, support, config)
+    against = sorted({i.venue for i in refute} - set(venues)) if outweighed else []
     if (len(sound) >= 2 and len(sound) > len(against)) or (established and sound and not against):
         cause = Cause.ISSUER
     elif len(venues) == 1 and venues[0] in dislocated and against:
         cause = Cause.VENUE
-    elif len(support) <= 1 and heard:
+    elif len(support) <= 1 and outweighed:
         cause = Cause.FEED
     else:
         cause = Cause.UNKNOWN
@@ -162,11 +163,11 @@ def attribute_cause(
 
 
 PROMPT_GAPS: Final = 2.0
-"""Usual gaps within which a price is recent enough to contradict others."""
+"""A price within this many mean gaps is recent enough to refute others."""
 PROMPT_S: Final = 120.0
-"""But within at least this long, seconds."""
+"""A price within this many seconds is always recent enough."""
 UNKNOWN_SD_BP: Final = 10_000.0
-"""Standard deviation of a value that nothing is known of: all of it, bp."""
+"""Standard deviation of an unknown value: all of it, bp."""
 
 
 class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
@@ -186,7 +187,7 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     refused: list[str] = []
 
     def value(self, asset: str) -> float:
-        """Log value of an asset; fiat is 0."""
+        """Return the log value of an asset; fiat is 0."""
         i = self.index.get(asset, -1)
         return self.x[i] if i >= 0 else 0.0
 
@@ -197,7 +198,7 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
 
 
 class FeedsByAsset:
-    """Feeds by asset: live ones with their standard deviation, and how many are expected."""
+    """Feeds by asset: the live ones with their standard deviation, and the number expected."""
 
     def __init__(self, state: MarketState, fit: PriceGraphFit, expected: list[GraphEdge]) -> None:
         self.live: dict[str, list[tuple[str, GraphEdge, float]]] = {}
@@ -212,7 +213,7 @@ class FeedsByAsset:
 
 
 class LocalPrice(msgspec.Struct, frozen=True, gc=False):
-    """What one venue's own feeds imply of one asset, against the consensus, log units."""
+    """The value of one asset by one venue's own feeds, against the consensus, log units."""
 
     venue: str
     asset: str
@@ -222,7 +223,7 @@ class LocalPrice(msgspec.Struct, frozen=True, gc=False):
 def market_reading(
     state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig, reference: Reference
 ) -> MarketReading:
-    """Market reading of a fit."""
+    """Return the market reading of a fit."""
     expected = [
         e for _, e in sorted(state.edges.items()) if (us - e.heard) / SECOND <= config.forget_s
     ]
@@ -230,7 +231,7 @@ def market_reading(
     deviating = _deviating(state, fit, config)
     dislocated = frozenset(v for v in sorted(deviating) if _is_venue_wide(deviating[v]))
     assets = [
-        _asset(name, state, fit, us, known, dislocated, config, reference)
+        _asset_reading(name, state, fit, us, known, dislocated, config, reference)
         for name in sorted(state.assets)
         if name in known.expected
     ]
@@ -242,7 +243,7 @@ def market_reading(
             msgspec.structs.replace(a, cause=Cause.MARKET) if a in moved else a for a in assets
         ]
     venues = [
-        _venue(v, state, fit, expected, deviating.get(v, []), reference, config)
+        _venue_reading(v, state, fit, expected, deviating.get(v, []), reference, config)
         for v in sorted({e.venue for e in expected})
     ]
     return MarketReading(us=us, assets=assets, venues=venues)
@@ -251,7 +252,7 @@ def market_reading(
 def _deviating(
     state: MarketState, fit: PriceGraphFit, config: MarketConfig
 ) -> dict[str, list[tuple[GraphEdge, float]]]:
-    """Feeds whose residual is beyond their venue's tolerance, by venue."""
+    """Return the feeds whose residual is beyond the tolerance of a venue, by venue."""
     out: dict[str, list[tuple[GraphEdge, float]]] = {}
     for key, residual, sd in zip(fit.live, fit.residual, fit.edge_sd, strict=True):
         if abs(residual) > max(config.venue_sd * sd, config.venue_bp * BP):
@@ -261,10 +262,10 @@ def _deviating(
 
 
 def _is_venue_wide(edges: list[tuple[GraphEdge, float]]) -> bool:
-    """Two or more distinct bases deviate, and no one asset explains them all.
+    """Whether two or more distinct bases deviate and no single asset explains them all.
 
-    Fiat is no such asset: where everything that trades against it stands off to one side, it is
-    the venue's fiat that is not worth what fiat is elsewhere.
+    Fiat does not count as such an asset: if all assets traded against it deviate to one side, the
+    venue's fiat is not worth what fiat is elsewhere.
     """
     if len({e.base for e, _ in edges}) < 2:
         return False
@@ -279,7 +280,7 @@ def _is_venue_wide(edges: list[tuple[GraphEdge, float]]) -> bool:
 def _implied(
     name: str, fit: PriceGraphFit, us: int, live: list[tuple[str, GraphEdge, float]]
 ) -> list[ImpliedValue]:
-    """What every live feed of `name` implies of its log value."""
+    """Return the log value of `name` that each of its live feeds implies."""
     out = []
     for key, e, sd in live:
         base = fit.value(e.base)
@@ -296,50 +297,50 @@ def _direct(
     implied: list[ImpliedValue],
     config: MarketConfig,
 ) -> float | None:
-    """Worst confirmed deviation by a direct fiat feed, log units; None if there is none."""
+    """Return the largest confirmed deviation of a direct fiat feed, log units; else ``None``."""
     worst: float | None = None
     for key, e, _ in live:
         if e.base != name or e.quote != "USD":
             continue
-        held = e.confirmed_price(config.confirm)
+        confirmed = e.confirmed_price(config.confirm)
         own = [i for i in implied if i.name == key]
-        against = [i for i in implied if i.venue != e.venue and refutes(i, held, config)]
+        against = [i for i in implied if i.venue != e.venue and refutes(i, confirmed, config)]
         if outweighs(against, own, config):
             continue
-        if worst is None or abs(held) > abs(worst):
-            worst = held
+        if worst is None or abs(confirmed) > abs(worst):
+            worst = confirmed
     return worst
 
 
-def _asset(
+def _asset_reading(
     name: str,
     state: MarketState,
     fit: PriceGraphFit,
     us: int,
-    touching: FeedsByAsset,
+    feeds: FeedsByAsset,
     dislocated: frozenset[str],
     config: MarketConfig,
     reference: Reference,
 ) -> AssetReading:
-    memory = state.assets[name]
+    asset_state = state.assets[name]
     pegged = reference.asset(name).peg == "USD"
     known = fit.is_valued(name)
-    # A value beyond its range is none: for this asset, its feeds say nothing.
-    live = touching.live.get(name, []) if known or name not in fit.index else []
+    # An asset whose value is beyond the bounds has none, and its feeds state nothing about it.
+    live = feeds.live.get(name, []) if known or name not in fit.index else []
     implied = _implied(name, fit, us, live) if pegged else []
-    last = bounded_value(memory.x)
+    last = bounded_value(asset_state.x)
     value = last if pegged else 0.0
     direct = _direct(name, live, implied, config) if pegged else None
-    decide = value
+    deviation = value
     if direct is not None and abs(direct) > abs(value):
-        decide = direct
-    verdict = CauseAttribution(cause=Cause.NONE, support=[], refute=[])
+        deviation = direct
+    attribution = CauseAttribution(cause=Cause.NONE, support=[], refute=[])
     if pegged and known:
-        verdict = attribute_cause(
-            decide, implied, dislocated, config, established=memory.established
+        attribution = attribute_cause(
+            deviation, implied, dislocated, config, established=asset_state.established
         )
-        memory.established = verdict.cause is Cause.ISSUER or (
-            memory.established and verdict.cause is not Cause.NONE
+        asset_state.established = attribution.cause is Cause.ISSUER or (
+            asset_state.established and attribution.cause is not Cause.NONE
         )
     spreads = [e.half_spread for _, e, _ in live if e.half_spread > 0.0]
     price = exp(last)
@@ -349,23 +350,23 @@ def _asset(
         price_usd=quantise(price, 10),
         value_bp=quantise((exp(value) - 1.0) / BP, 4),
         direct_bp=None if direct is None else quantise((exp(direct) - 1.0) / BP, 4),
-        deviation_bp=quantise((exp(decide) - 1.0) / BP, 4),
+        deviation_bp=quantise((exp(deviation) - 1.0) / BP, 4),
         sd_bp=quantise(fit.sd[fit.index[name]] / BP, 4) if known else UNKNOWN_SD_BP,
         live=len(live),
-        expected=touching.expected[name],
+        expected=feeds.expected[name],
         venues=len({e.venue for _, e, _ in live}),
         fiat_path=name in fit.fiat,
-        observations=memory.observations,
-        cause=verdict.cause,
-        support=verdict.support,
-        refute=verdict.refute,
-        vol_bp=quantise(sqrt(memory.vol_sq) / BP, 4),
+        observations=asset_state.observations,
+        cause=attribution.cause,
+        support=attribution.support,
+        refute=attribution.refute,
+        vol_bp=quantise(sqrt(asset_state.vol_sq) / BP, 4),
         volume_usd=quantise(traded, 2),
         half_spread_bp=quantise(min(spreads) / BP, 4) if spreads else 0.0,
     )
 
 
-def _venue(
+def _venue_reading(
     venue: str,
     state: MarketState,
     fit: PriceGraphFit,

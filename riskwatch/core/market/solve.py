@@ -1,8 +1,8 @@
 """Robust weighted least squares on the price graph, in fixed-order arithmetic.
 
-The system is tiny (one unknown per asset), so a plain Cholesky factorisation in Python costs
-less than a call into a matrix library, and gives the same bits on every machine: BLAS variants
-differ in the last one.
+The system is tiny, with one unknown per asset. A plain Cholesky factorisation in Python therefore
+costs less than a call into a matrix library. It also gives the same bits on every machine, while
+BLAS variants differ in the last bit.
 
 References
 ----------
@@ -16,7 +16,7 @@ from math import sqrt
 from typing import Final
 
 Observation = tuple[int, int, float, float]
-"""What one feed says: (base index, quote index, log price, standard deviation); -1 is fiat."""
+"""One feed's price: (base index, quote index, log price, standard deviation); -1 is fiat."""
 
 GraphPrior = tuple[int, float, float]
 """(index, centre, standard deviation)."""
@@ -24,14 +24,14 @@ GraphPrior = tuple[int, float, float]
 HUBER_PASSES: Final = 4
 CAUCHY_PASSES: Final = 2
 HUBER_TUNING: Final = 1.5
-"""Residuals beyond this many standard deviations count by their size, not its square."""
+"""Residuals beyond this many standard deviations count by their size, not by its square."""
 CAUCHY_TUNING: Final = 3.0
-"""Scale, in standard deviations, beyond which the closing passes let an edge go."""
+"""Residual, in standard deviations, beyond which the closing passes discount an edge."""
 PRIOR_TUNING: Final = 0.01
-"""Weight of a prior beside an observation: it settles what the feeds leave open, and no more.
-What a coin usually does is no evidence against what it is doing now."""
+"""Weight of a prior relative to an observation. It is small, so that a prior decides only what the
+feeds leave open: the usual value of an asset is no evidence against its present one."""
 RIDGE: Final = 1e-9
-"""Keeps an asset that no edge reaches solvable; its variance then says so."""
+"""Diagonal term that keeps the system solvable for an asset without edges; its variance is huge."""
 
 
 def _normal(
@@ -63,7 +63,7 @@ def _normal(
 
 
 def cholesky(a: list[list[float]]) -> list[list[float]]:
-    """Lower factor ``L`` of a symmetric positive definite matrix, ``L L' = a``.
+    """Return the lower factor ``L`` of a symmetric positive definite matrix, ``L L' = a``.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def cholesky_solve(low: list[list[float]], y: list[float]) -> list[float]:
 
 
 def residuals(x: list[float], edges: list[Observation]) -> list[float]:
-    """Observed minus fitted log price of every edge."""
+    """Return the observed minus the fitted log price of every edge."""
     return [lp - (x[b] if b >= 0 else 0.0) + (x[q] if q >= 0 else 0.0) for b, q, lp, _ in edges]
 
 
@@ -119,7 +119,7 @@ def solve(
         Number of unknown assets; fiat is index -1 and worth 0.
     edges : list of Observation
         Observations in log price.
-    priors : list of Prior
+    priors : list of GraphPrior
         Weak priors in log price.
 
     Returns
@@ -133,7 +133,7 @@ def solve(
 
     Examples
     --------
-    Two feeds agree, the third is 5 % off and is let go:
+    Two feeds agree; the third is 5 % off and loses its weight:
 
     >>> x, sd, share = solve(1, [(0, -1, 0.0, 1e-4), (0, -1, 1e-4, 1e-4), (0, -1, 0.05, 1e-4)], [])
     >>> abs(x[0]) < 2e-4, share[2] < 0.001
@@ -141,36 +141,36 @@ def solve(
     """
     base = [1.0 / (sd * sd) for _, _, _, sd in edges]
     share = [1.0] * len(edges)
-    held = [PRIOR_TUNING / (sd * sd) for _, _, sd in priors]
+    prior_weights = [PRIOR_TUNING / (sd * sd) for _, _, sd in priors]
     x: list[float] = [0.0] * n
     low: list[list[float]] = []
     step = 0
     while True:
         weights = [w * s for w, s in zip(base, share, strict=True)]
-        a, y = _normal(n, edges, weights, priors, held)
+        a, y = _normal(n, edges, weights, priors, prior_weights)
         low = cholesky(a)
         x = cholesky_solve(low, y)
         if step == HUBER_PASSES + CAUCHY_PASSES:
             break
-        before, held_before = list(share), list(held)
+        before, prior_weights_before = list(share), list(prior_weights)
         for i, r in enumerate(residuals(x, edges)):
             z = abs(r) / edges[i][3]
             if step < HUBER_PASSES:
                 share[i] = 1.0 if z <= HUBER_TUNING else HUBER_TUNING / z
             else:
                 share[i] = 1.0 / (1.0 + (z / CAUCHY_TUNING) ** 2)
-        # Absolute size beyond one standard deviation: of two coins that could have moved, the
-        # one that strays more in calm times takes all of it.
+        # Beyond one standard deviation a prior counts by absolute size. If either of two assets
+        # could have moved, the more volatile one therefore takes the whole movement.
         for i, (j, centre, sd) in enumerate(priors):
-            held[i] = PRIOR_TUNING / (sd * max(abs(x[j] - centre), sd))
+            prior_weights[i] = PRIOR_TUNING / (sd * max(abs(x[j] - centre), sd))
         step += 1
-        if step < HUBER_PASSES and share == before and held == held_before:
-            step = HUBER_PASSES  # a fixed point: more of these passes would say the same
+        if step < HUBER_PASSES and share == before and prior_weights == prior_weights_before:
+            step = HUBER_PASSES  # a fixed point: further passes would change nothing
     return x, _deviations(low), share
 
 
 def _deviations(low: list[list[float]]) -> list[float]:
-    """Square roots of the diagonal of the inverse of ``L L'``."""
+    """Return the square roots of the diagonal of the inverse of ``L L'``."""
     n = len(low)
     out = []
     for j in range(n):

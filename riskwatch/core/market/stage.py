@@ -1,4 +1,4 @@
-"""The market stage: quotes and pegs in, a market reading at every tick that has news."""
+"""The market stage: quotes and pegs in, a market reading at every tick after new messages."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
 MarketOutput = EventRejected | DataQualityRaised | DataQualityResolved | MarketReading
 
 REPORT_EVERY: Final = 5 * MINUTE
-"""Readings go out at least this often while feeds are silent, so that staleness shows."""
+"""Longest time between two readings while no messages arrive, so that staleness is reported."""
 PEGGED_VOL_SQ: Final = (1.0 * BP) ** 2
-"""Variance of a pegged asset's log price per minute before any is measured: 1 bp squared."""
+"""Initial variance of a pegged asset's log price per minute: 1 bp squared."""
 VOL_STEP_CLIP: Final = 100.0
-"""Most that one step counts for, times the variance so far: one jump is no new volatility."""
+"""One step counts for at most this multiple of the variance: a jump is no new volatility."""
 VOL_FLOOR_SQ: Final = PEGGED_VOL_SQ / 100.0
-"""Least variance per minute: a tenth of a basis point, so that a calm coin stays movable."""
+"""Smallest variance per minute: a tenth of a basis point squared, so that a calm asset can move."""
 PRICED_VENUES: Final = 2
-"""Independent venues from which an asset's value needs no prior."""
+"""Number of independent venues from which an asset's value needs no prior."""
 MINUTES_A_YEAR: Final = 525_600.0
 
 
 class MarketStage:
-    """Turns prices into values, residuals, causes and feed quality.
+    """Computes values, residuals, causes and feed quality from prices.
 
     Parameters
     ----------
     config : MarketConfig
-        How feeds are trusted.
+        Settings of the stage.
     reference : Reference
-        What is pegged to what.
+        Pegs of assets, among others.
     """
 
     name = "market"
@@ -63,7 +63,7 @@ class MarketStage:
         self.reference = reference
 
     def step(self, state: MarketState, event: Quote | Peg | Tick) -> list[MarketOutput]:
-        """Apply one event; a tick solves the graph if anything was heard since the last."""
+        """Apply one event; a tick solves the graph if a message arrived since the last tick."""
         if isinstance(event, Tick):
             return self._tick(state, event.us)
         if isinstance(event, Quote):
@@ -76,7 +76,7 @@ class MarketStage:
             lp, half = log_price(0.0, 0.0, float(event.price))
         if base == quote:
             detail = f"base and quote are both {base}"
-            return [self._refuse(event, RejectReason.FIELD_RANGE, detail)]
+            return [self._reject(event, RejectReason.FIELD_RANGE, detail)]
         key = f"{event.venue}:{base}/{quote}"
         edge = state.edges.get(key)
         us = micros(event.ts)
@@ -84,7 +84,7 @@ class MarketStage:
         if edge is None:
             if len(state.edges) >= self.config.max_feeds:
                 detail = f"max_feeds={self.config.max_feeds}"
-                return [self._refuse(event, RejectReason.LIMIT_REACHED, detail)]
+                return [self._reject(event, RejectReason.LIMIT_REACHED, detail)]
             edge = new_feed(event.venue, base, quote, us, lp, self.config)
             edge.bar = half is None
             state.edges[key] = edge
@@ -103,7 +103,7 @@ class MarketStage:
         return out
 
     @staticmethod
-    def _refuse(event: Quote | Peg, reason: RejectReason, detail: str) -> EventRejected:
+    def _reject(event: Quote | Peg, reason: RejectReason, detail: str) -> EventRejected:
         cause = identity(event)
         return EventRejected(
             **Origin(cause, event.ts).stamp(EventRejected, cause), reason=reason, detail=detail
@@ -143,7 +143,7 @@ class MarketStage:
         if refused:
             live = [key for key in live if is_possible_price(state.edges[key].lp)]
         fit = self._fit(state, live, refused, us)
-        self._absorb(state, fit, us)
+        self._learn(state, fit, us)
         reading = market_reading(state, fit, us, config, self.reference)
         out: list[MarketOutput] = list(feed_issues(state, fit, us, config))
         out.append(reading)
@@ -157,7 +157,7 @@ class MarketStage:
     def _fit(
         self, state: MarketState, live: list[str], refused: list[str], us: int
     ) -> PriceGraphFit:
-        """Solve the graph of live feeds, with priors where the feeds alone cannot say."""
+        """Solve the graph of live feeds, with priors where the feeds alone do not suffice."""
         edges = [state.edges[key] for key in live]
         names = sorted({n for e in edges for n in (e.base, e.quote)})
         unknown = [n for n in names if not (self.reference.asset(n).fiat and n == "USD")]
@@ -186,40 +186,40 @@ class MarketStage:
         )
 
     def _pegged(self, edge: GraphEdge) -> bool:
-        """Whether both assets of a feed are pegged, or fiat."""
+        """Whether both assets of a feed are pegged or fiat."""
         both = (self.reference.asset(edge.base), self.reference.asset(edge.quote))
         return all(asset.fiat or asset.peg is not None for asset in both)
 
     def _vol_sq(self, asset: str) -> float:
-        """Variance of the log price per minute to assume before any is measured."""
+        """Return the initial variance of an asset's log price per minute."""
         ref = self.reference.asset(asset)
         return PEGGED_VOL_SQ if ref.peg else ref.volatility**2 / MINUTES_A_YEAR
 
     def _priors(
         self, edges: list[GraphEdge], index: dict[str, int], fiat: frozenset[str]
     ) -> list[GraphPrior]:
-        """Weak priors at the peg, where independent feeds are too few to do without.
+        """Return weak priors at the peg for assets with too few independent feeds.
 
-        A pegged asset with live feeds on two or more venues and a path to fiat has none: its
-        value is what the market says. Otherwise the prior is as tight as the asset is calm
-        (`prior_bp`), tighter with the number of edges that hang on it, since a hub that moved
-        would have moved them all.
+        A pegged asset with live feeds on two or more venues and a path to fiat has no prior: the
+        market gives its value. Otherwise the prior's standard deviation is the asset's `prior_bp`,
+        divided by the square root of the number of its feeds: if an asset with many feeds moved,
+        all of them would have moved.
         """
         priors = []
         for name in sorted(index):
             ref = self.reference.asset(name)
             if ref.peg != "USD":
                 continue
-            touching = [e for e in edges if name in (e.base, e.quote)]
-            venues = {e.venue for e in touching}
+            feeds = [e for e in edges if name in (e.base, e.quote)]
+            venues = {e.venue for e in feeds}
             if len(venues) >= PRICED_VENUES and name in fiat:
                 continue
-            sd = ref.prior_bp * BP / sqrt(max(1, len(touching)))
+            sd = ref.prior_bp * BP / sqrt(max(1, len(feeds)))
             priors.append((index[name], 0.0, sd))
         return priors
 
-    def _absorb(self, state: MarketState, fit: PriceGraphFit, us: int) -> None:
-        """Learn noise bands and volatilities from this solution."""
+    def _learn(self, state: MarketState, fit: PriceGraphFit, us: int) -> None:
+        """Update noise bands and volatilities by this solution."""
         config = self.config
         off_peg = {
             n
@@ -230,7 +230,7 @@ class MarketStage:
             edge = state.edges[key]
             edge.residual, edge.share = residual, share
             if edge.fresh > state.meta.solved:
-                # A feed between coins that leaves all others is no noise, however slowly it goes.
+                # A feed between pegged assets that leaves all others, even slowly, is not noise.
                 local = abs(residual) >= config.venue_bp * BP and self._pegged(edge)
                 widen = not local and edge.base not in off_peg and edge.quote not in off_peg
                 edge.learn(residual, us, widen=widen, half_life_s=config.band_half_life_s)
@@ -258,7 +258,7 @@ class MarketStage:
 
 
 def _fiat_reach(edges: list[GraphEdge]) -> frozenset[str]:
-    """Assets that live feeds connect to USD."""
+    """Return the assets that live feeds connect to USD."""
     reached = {"USD"}
     grew = True
     while grew:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from riskwatch.core.market.config import MarketConfig
 
 
-# What is remembered of one feed: its price, its noise, its rhythm.
+# The state of a feed.
 
 BP: Final = 1e-4
 MAX_LOG_PRICE: Final = 27.631021115928547
@@ -26,34 +26,34 @@ MIN_LOG_VALUE: Final = -23.025850929940457
 """Smallest one: 1e-10 USD, for a published price has ten decimals and would be zero below."""
 LN2: Final = 0.6931471805599453
 MINUTE_S: Final = 60.0
-"""Seconds in a minute; also the gap that is assumed of a feed heard for the first time."""
+"""Seconds in a minute; also the mean gap that is assumed for a new feed."""
 HOUR_S: Final = 3_600.0
-"""Seconds: silence that is borne of a feed whose rhythm is not known yet, and the longest stretch
-for which one residual counts."""
+"""Shortest silence after which a feed with an unknown mean gap is stale, and the longest time for
+which one residual counts, seconds."""
 RHYTHM_FROM: Final = 3
-"""Messages from which the mean gap is taken for a feed's rhythm."""
+"""Number of messages from which the mean gap of a feed counts as known."""
 SPREAD_RATE: Final = 0.1
 """Weight of the newest half spread: about the last ten books count."""
 VOLUME_RATE: Final = 0.02
-"""Weight of the newest traded value: about the last fifty messages count, for volume is bursty."""
+"""Weight of the newest traded value. Volume is bursty, so about the last fifty messages count."""
 GAP_S: Final = 1.0
-"""Least gap that a volume is spread over, seconds: two trades in one second are no rate."""
+"""Shortest gap over which a volume is spread, seconds: two trades in one second are no rate."""
 SPIKE_FROM: Final = 10
-"""Observations after which the usual change is known well enough to call one a spike."""
+"""Number of observations from which the usual change is known well enough to detect a spike."""
 SPIKE_LEFT: Final = 0.25
-"""Most that may be left of a jump, as a share of it, for the next print to have taken it back."""
+"""Largest share of a jump that may remain after the next print for it to be a spike."""
 CLIP: Final = 4.0
-"""A change or residual counts for at most this many times the usual one: an outlier is no noise."""
+"""A change or residual is clipped at this many times the usual one: an outlier is no noise."""
 JUMP_RATE: Final = 0.05
-"""Weight of the newest change in the usual one: about the last twenty count."""
+"""Weight of the newest change in the usual change: about the last twenty count."""
 GAP_RATE: Final = 0.05
-"""Least weight of the newest gap: about the last twenty count, and all of them before that."""
+"""Smallest weight of the newest gap: about the last twenty count, or all if there are fewer."""
 GAP_CLIP: Final = 10.0
-"""A gap counts for at most this many times the mean, and a minute: a long hole is no rhythm."""
+"""A gap is clipped at this many times the mean plus a minute: an outage is no usual gap."""
 
 
 class GraphEdge(msgspec.Struct):
-    """State of one feed (venue, base, quote): one row.
+    """State of one feed (venue, base, quote), stored as one row.
 
     Attributes
     ----------
@@ -62,25 +62,25 @@ class GraphEdge(msgspec.Struct):
     heard : int
         Event time of the last message, microseconds.
     fresh : int
-        Event time at which the price was last confirmed by a trade or a live book.
+        Event time at which a trade or a live book last confirmed the price, microseconds.
     gap_s : float
         Mean gap between messages, seconds, exponentially weighted.
     band : float
-        Noise band: root mean square of the residual, log units.
+        Noise band, the root mean square of the residual, log units.
     jump : float
         Root mean square of the change from one observation to the next, log units.
     fresh_gap_s : float
         Mean gap between fresh observations, seconds, exponentially weighted.
     n, heard_n : int
-        Fresh observations, and messages, so far.
+        Number of fresh observations, and of messages, so far.
     bar : bool
-        Whether it states last trades (which may be up to one gap old) and not a book.
+        Whether it gives last trades (which may be up to one gap old) instead of a book.
     volume_usd : float
         Traded value per minute, exponentially weighted (base units until priced).
     half_spread : float
-        Half of the relative spread, 0 if no book was seen.
+        Half of the relative spread; 0 before the first book.
     share, residual : float
-        Of the last fit.
+        Share of its weight and residual in the last fit.
     """
 
     venue: str
@@ -106,28 +106,28 @@ class GraphEdge(msgspec.Struct):
 
     @property
     def name(self) -> str:
-        """``venue:base/quote``, as reasons and alerts spell it."""
+        """Name of the feed in reasons and alerts: ``venue:base/quote``."""
         return f"{self.venue}:{self.base}/{self.quote}"
 
     def observe(self, us: int, lp: float, volume: float | None, half_spread: float | None) -> bool:
-        """Take in a message.
+        """Update the feed by a message.
 
         Parameters
         ----------
         us : int
-            Event time.
+            Event time, microseconds.
         lp : float
             Log price.
         volume : float or None
-            Base quantity traded since the last message; ``None`` if the feed does not say.
+            Base quantity traded since the last message; ``None`` if the feed does not state it.
         half_spread : float or None
-            Half of the relative spread where the message carries a book.
+            Half of the relative spread, if the message has a book.
 
         Returns
         -------
         bool
-            Whether it was a *fresh* observation. A message that carries an unchanged price
-            forward with zero volume says only that the feed is alive.
+            Whether it was a *fresh* observation. A message with an unchanged price and zero volume
+            shows only that the feed is alive.
         """
         if us < self.heard:
             return False
@@ -152,14 +152,14 @@ class GraphEdge(msgspec.Struct):
         return True
 
     def has_spiked(self, sd: float, least: float) -> bool:
-        """Whether the last observation took back a jump that the one before it made.
+        """Whether the last observation reversed a jump of the one before it.
 
         Parameters
         ----------
         sd : float
-            How many root-mean-square changes the jump must exceed.
+            Number of root-mean-square changes that the jump must exceed.
         least : float
-            How large it must be at least, log units.
+            Smallest size of the jump, log units.
         """
         out, home = self.before - self.before2, self.lp - self.before
         jumped = self.n > SPIKE_FROM and abs(out) > max(sd * self.jump, least)
@@ -169,16 +169,16 @@ class GraphEdge(msgspec.Struct):
         return back
 
     def is_silent(self, us: int, gaps: float, least_s: float) -> bool:
-        """Whether no message came for longer than its rhythm allows."""
+        """Whether no message arrived for longer than the feed's mean gap allows."""
         if self.heard_n < RHYTHM_FROM:
             least_s = max(least_s, HOUR_S)
         return (us - self.heard) / SECOND > max(gaps * self.gap_s, least_s)
 
     def sd(self, us: int, vol_sq_per_min: float, floor: float) -> float:
-        """Standard deviation to expect of this edge now, log units.
+        """Return the expected standard deviation of this feed now, log units.
 
-        The noise band, widened by how far the assets can have moved since the price was
-        confirmed; a bar's last trade may itself be up to one gap old.
+        It is the noise band, widened by the possible movement of the assets since the price was
+        confirmed. The last trade of a bar may itself be up to one gap old.
         """
         age_min = max(0, us - self.fresh) / MINUTE  # a feed's clock may be ahead of the tick
         if self.bar:
@@ -187,10 +187,10 @@ class GraphEdge(msgspec.Struct):
         return sqrt(band * band + vol_sq_per_min * age_min)
 
     def learn(self, residual: float, us: int, *, widen: bool, half_life_s: float) -> None:
-        """Move the noise band towards the size of this residual (clipped at four bands).
+        """Move the noise band towards the size of this residual, clipped at four bands.
 
-        With `widen` false the band may narrow but not grow: while an asset is off its peg, a
-        feed must not be allowed to learn that this is its noise.
+        If `widen` is false, the band may narrow but not grow: while an asset is off its peg, a feed
+        must not learn the deviation as its noise.
         """
         seconds = min((us - self.fitted) / SECOND, HOUR_S) if self.fitted else MINUTE_S
         self.fitted = us
@@ -202,24 +202,24 @@ class GraphEdge(msgspec.Struct):
             self.band = sqrt(moved)
 
     def confirmed_price(self, count: int) -> float:
-        """Log price nearest to zero among the last `count` (at most 3) observations.
+        """Return the log price nearest to zero of the last `count` (at most 3) observations.
 
-        For a direct feed against the peg this is the deviation that it *held*, so that one
-        print cannot be believed on its own. 0 while fewer have been seen, or where the
-        observations disagree about the side.
+        For a direct feed against the peg this is the deviation that all of them confirm, so that
+        one print alone does not count. It is 0 if there are fewer observations, or if they are on
+        different sides.
         """
-        seen = (self.lp, self.before, self.before2)[:count]
+        last = (self.lp, self.before, self.before2)[:count]
         if self.n < count:
             return 0.0
-        if all(s > 0.0 for s in seen):
-            return min(seen)
-        if all(s < 0.0 for s in seen):
-            return max(seen)
+        if all(s > 0.0 for s in last):
+            return min(last)
+        if all(s < 0.0 for s in last):
+            return max(last)
         return 0.0
 
 
 def _mean(mean: float, value: float, n: int) -> float:
-    """Exponentially weighted mean that starts at its first value and ignores long holes."""
+    """Return an exponentially weighted mean that starts at its first value and clips outages."""
     if n < 2:
         return value
     return mean + (min(value, GAP_CLIP * mean + MINUTE_S) - mean) * max(GAP_RATE, 1.0 / n)
@@ -244,7 +244,7 @@ def bounded_value(x: float) -> float:
 def new_feed(
     venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig
 ) -> GraphEdge:
-    """A feed heard for the first time."""
+    """Return the state of a new feed after its first message."""
     return GraphEdge(
         venue=venue,
         base=base,
@@ -262,10 +262,10 @@ def new_feed(
 
 
 def log_price(bid: float, ask: float, last: float) -> tuple[float, float | None]:
-    """Log of the best single price of a quote, and half of its relative spread.
+    """Return the log of the best single price of a quote, and half of its relative spread.
 
-    Zero means absent. The mid of a two-sided book, else the last trade, else the one side
-    that is there.
+    Zero means absent. The price is the mid of a two-sided book, else the last trade, else the one
+    side that is present.
 
     Examples
     --------
@@ -293,7 +293,7 @@ class AssetState(msgspec.Struct):
     vol_sq : float
         Variance of its log value per minute.
     observations : int
-        Ticks at which at least one fresh observation touched it.
+        Number of ticks with at least one fresh observation of a feed of the asset.
     solved : int
         Event time of the last solution, microseconds; 0 before the first.
     established : bool
@@ -308,14 +308,14 @@ class AssetState(msgspec.Struct):
 
 
 class OpenIssue(msgspec.Struct):
-    """An open data-quality issue: since when, and when it was last seen."""
+    """An open data-quality issue: when it began, and when it was last found; microseconds."""
 
     since: int
     last: int
 
 
 class MarketMeta(msgspec.Struct):
-    """What belongs to no entity: when the stage last solved and last reported."""
+    """State of the stage as a whole: last solution, last reading, and whether messages arrived."""
 
     solved: int = 0
     reported: int = 0
@@ -334,11 +334,11 @@ class MarketState:
         self._dirty: dict[str, None] = {}
 
     def mark(self, row: str) -> None:
-        """Remember that a row changed (or went) and must be written."""
+        """Mark a row as changed or deleted, so that it is written."""
         self._dirty[row] = None
 
     def drain(self) -> RowChanges:
-        """Rows that changed since the last call, keys sorted."""
+        """Return the rows that changed since the last call, keys sorted."""
         out: RowChanges = {}
         for key in sorted(self._dirty):
             kind, _, name = key.partition("/")
@@ -355,7 +355,7 @@ class MarketState:
         return out
 
     def load(self, rows: dict[str, Row]) -> None:
-        """Become the state that these rows describe."""
+        """Load the state from its rows."""
         for key in sorted(rows):
             kind, _, name = key.partition("/")
             if kind == "edge":

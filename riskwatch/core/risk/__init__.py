@@ -1,15 +1,20 @@
-"""The risk stage: joins holdings, prices and credit news, and is the only place that decides.
+"""The risk stage: joins holdings, prices and credit news, and makes every decision.
 
-From the outside in: :mod:`.stage` takes readings, credit events and ticks. :mod:`.evaluate`
-looks at every scope in a fixed order. :mod:`.features` and :mod:`.party` say what is known of
-each, :mod:`.baseline` what is usual, :mod:`.asking` what the models make of it. :mod:`.tracker`
-counts how long a rule has held; :mod:`.machine` is the rule engine, and says which state is asked
-for. :mod:`.decide` says which state follows, :mod:`.grounds` explains it, and :mod:`.turn` writes
-every decision, switch and alert, of rules and of people. :mod:`.exposure`, :mod:`.assess` and
-:mod:`.dollars` put dollars on a scope, and :mod:`.dealings` learns from our own fills what leaving
-costs.
+The modules, from the outside in:
 
-Rules are data (``rules/static.toml``): to add one, write it there with a fixture in which it
-fires. To add a feature, compute it in :mod:`.features`; its name is then known to rules and
-models. Models are handed in (:mod:`.models`) and asked through rules of their own.
+* :mod:`.stage` takes readings, credit events, commands and ticks.
+* :mod:`.evaluator` evaluates every scope in a fixed order.
+* :mod:`.exposure`, :mod:`.limits`, :mod:`.credit`, :mod:`.credit_loss` and :mod:`.stakes` compute
+  exposures, limit usage, credit figures and the exposure at stake, in USD.
+* :mod:`.features` computes the features of each scope, and :mod:`.baseline` their usual level.
+* :mod:`.scorer` states what the stage needs of models; :mod:`riskwatch.models` implements it.
+* :mod:`.rule_engine` evaluates rules and asks, with one :mod:`.tracker` per rule and scope.
+* :mod:`.decision` chooses the state that follows and writes every decision, switch and alert;
+  :mod:`.explanation` explains a decision.
+* :mod:`.commands`, :mod:`.gate`, :mod:`.approvals` and :mod:`.drills` handle operators' commands.
+* :mod:`.reports` writes all other outputs. :mod:`.state` holds the rows.
+
+Rules are data (``rules/static.toml``). To add a rule, write it there with a fixture in which it
+fires. To add a feature, compute it in :mod:`.features`; rules and models can then use its name.
+The composition root passes the models in; they act only through asks, which are rules too.
 """

@@ -1,7 +1,7 @@
-"""What takes two people: releasing a HALT, overriding one for a while, loosening a limit.
+"""Approvals by two operators: releasing a HALT, overriding it for a while, loosening a limit.
 
-The first asks (a request with an end), the second approves exactly that request. Everything is
-looked at again when it is approved: between the two the condition may have come back.
+The first operator opens a request, which expires. The second approves exactly that request. All
+conditions are checked again at the approval, because they may have changed in between.
 """
 
 from __future__ import annotations
@@ -33,11 +33,8 @@ if TYPE_CHECKING:
     from riskwatch.core.rules import Rule
 
 
-# What the risk stage remembers of people: rows per scope, per idempotency key, and counts.
-
-
 def store_control(state: RiskState, scope: str, row: ControlRow) -> None:
-    """Keep what is left of a row, or forget it."""
+    """Store the control row of a scope, or delete it if it is empty."""
     if row.is_idle:
         state.controls.pop(scope, None)
     else:
@@ -45,11 +42,11 @@ def store_control(state: RiskState, scope: str, row: ControlRow) -> None:
     state.mark(f"control/{scope}")
 
 
-# Limits as people have changed them: lowered at once, raised by two.
+# Changes of limits: one operator lowers a limit at once; raising it takes two.
 
 
 def limit_scope(limit: Limit) -> str:
-    """Scope that a command about a limit names.
+    """Return the scope that a command about a limit must name.
 
     Examples
     --------
@@ -61,14 +58,14 @@ def limit_scope(limit: Limit) -> str:
 
 
 def parse_limit_change(
-    state: RiskState, order: AuthorizedCommand, limits: Mapping[str, Limit]
+    state: RiskState, authorized: AuthorizedCommand, limits: Mapping[str, Limit]
 ) -> tuple[Limit, Limit]:
-    """Give the limit that a command names as it is, and as it should become."""
-    args = CommandArguments(order)
+    """Return the limit that a command names, as it is now and as it is to become."""
+    args = CommandArguments(authorized)
     name = args.text("limit")
     limit = limits.get(name)
-    if limit is None or limit_scope(limit) != order.scope:
-        raise CommandRefusedError(No.LIMIT_UNKNOWN, f"no limit {name[:64]!r} on {order.scope}")
+    if limit is None or limit_scope(limit) != authorized.scope:
+        raise CommandRefusedError(No.LIMIT_UNKNOWN, f"no limit {name[:64]!r} on {authorized.scope}")
     now = effective_limit(limit, state.limit_overrides)
     hard = args.number("hard_usd")
     share = args.number("warning_share", now.warning_share)
@@ -79,19 +76,19 @@ def parse_limit_change(
 
 
 def is_looser(now: Limit, then: Limit) -> bool:
-    """Whether more is allowed, or the warning comes later."""
+    """Whether `then` allows more than `now`, or warns later."""
     return then.hard_usd > now.hard_usd or (
         then.hard_usd * then.warning_share > now.hard_usd * now.warning_share
     )
 
 
 def limit_args(then: Limit) -> dict[str, Any]:
-    """Write down what a request keeps of a limit."""
+    """Return the arguments of a request to change a limit."""
     return {"limit": then.id, "hard_usd": then.hard_usd, "warning_share": then.warning_share}
 
 
 def apply_limit(state: RiskState, args: Mapping[str, Any], by: str, us: int) -> str:
-    """Put a limit in force; what we hold is measured against it at the next tick."""
+    """Apply a changed limit and describe it; holdings are measured against it at the next tick."""
     name, hard, share = args["limit"], float(args["hard_usd"]), float(args["warning_share"])
     state.limit_overrides[name] = LimitOverrideRow(hard, share, by, us)
     state.mark(f"hard/{name}")
@@ -109,11 +106,11 @@ class Approvals:
     config : PeopleConfig
         How long a request waits and an override lasts.
     engine : RuleEngine
-        Says whether the condition of a HALT holds.
+        Tells whether the condition of a HALT is still met.
     writer : DecisionWriter
-        Moves scopes, and writes what is said about it.
+        Sets states, and writes decisions, switches and alerts.
     verifier : Verifier
-        Who may command.
+        The operators and their rights.
     """
 
     def __init__(
@@ -128,47 +125,49 @@ class Approvals:
         self.engine = engine
         self.writer = writer
 
-    def release(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Ask for the release of a HALT."""
-        CommandArguments(order).end()
-        self._releasable(state, order.scope)
-        return self.ask(state, order, "release")
+    def release(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Request the release of a HALT."""
+        CommandArguments(authorized).end()
+        self._releasable(state, authorized.scope)
+        return self.ask(state, authorized, "release")
 
-    def override(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Ask for a HALT to be lifted for a while although its condition holds."""
-        args = CommandArguments(order)
+    def override(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Request that a HALT is lifted for a while although its condition is met."""
+        args = CommandArguments(authorized)
         until = args.until(self.config.override_max_s)
         to = args.state("state", State.REDUCE)
         args.end()
-        self._overridable(state, order.scope)
-        return self.ask(state, order, "override", {"until": until, "state": to.value})
+        self._overridable(state, authorized.scope)
+        return self.ask(state, authorized, "override", {"until": until, "state": to.value})
 
-    def approve(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Be the second person of a request, and make it so."""
-        row, request = self._waiting(state, order)
-        by = order.intervention(request.action, _both(request, order))
-        out = withdraw_request(order.scope, row, by)
+    def approve(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Approve a request as the second operator, and carry it out."""
+        row, request = self._waiting(state, authorized)
+        by = authorized.intervention(request.action, _both(request, authorized))
+        out = withdraw_request(authorized.scope, row, by)
         if request.action == "release":
-            detail = self._released(state, order, row, by, out)
+            detail = self._released(state, authorized, row, by, out)
         elif request.action == "override":
-            detail = self._overridden(state, order, row, request, by, out)
+            detail = self._overridden(state, authorized, row, request, by, out)
         else:
-            store_control(state, order.scope, row)
-            detail = apply_limit(state, request.args, f"{request.by} and {order.by}", order.us)
-        out.append(control_changed(state, order.scope, order.origin))
+            store_control(state, authorized.scope, row)
+            detail = apply_limit(
+                state, request.args, f"{request.by} and {authorized.by}", authorized.us
+            )
+        out.append(control_changed(state, authorized.scope, authorized.origin))
         return CommandResult(detail, out, "approved", request.id)
 
     def _released(
         self,
         state: RiskState,
-        order: AuthorizedCommand,
+        authorized: AuthorizedCommand,
         row: ControlRow,
         by: Intervention,
         out: list[Output],
     ) -> str:
-        scope = order.scope
+        scope = authorized.scope
         self._releasable(state, scope)
-        to = self._standing(state, scope)
+        to = self._state_after_release(state, scope)
         store_control(state, scope, ControlRow(silence=row.silence))
         out += self.writer.intervene(state, scope, to, by)
         return f"released to {to.value}"
@@ -176,48 +175,57 @@ class Approvals:
     def _overridden(
         self,
         state: RiskState,
-        order: AuthorizedCommand,
+        authorized: AuthorizedCommand,
         row: ControlRow,
         request: ApprovalRequest,
         by: Intervention,
         out: list[Output],
     ) -> str:
-        scope, until, to = order.scope, int(request.args["until"]), State(request.args["state"])
-        if until <= order.us:
+        scope, until, to = (
+            authorized.scope,
+            int(request.args["until"]),
+            State(request.args["state"]),
+        )
+        if until <= authorized.us:
             raise CommandRefusedError(
                 No.EXPIRY_INVALID, f"the override would have ended at {rfc3339(until)}"
             )
         self._overridable(state, scope)
-        row.override = HaltOverride(request.by, order.by, until, to, request.reason)
+        row.override = HaltOverride(request.by, authorized.by, until, to, request.reason)
         row.unwind = None
         store_control(state, scope, row)
-        to = strictest((to, self._standing(state, scope)))
+        to = strictest((to, self._state_after_release(state, scope)))
         by.reasons.append(f"until {rfc3339(until)}; then the HALT is back")
         out += self.writer.intervene(state, scope, to, by)
         return f"overridden to {to.value} until {rfc3339(until)}"
 
     def _waiting(
-        self, state: RiskState, order: AuthorizedCommand
+        self, state: RiskState, authorized: AuthorizedCommand
     ) -> tuple[ControlRow, ApprovalRequest]:
-        """Look up the request that an approval names; a copy of its row, to be changed."""
-        args = CommandArguments(order)
-        wanted = args.text("request")
+        """Return the request that an approval names, with a copy of its row to change."""
+        args = CommandArguments(authorized)
+        request_id = args.text("request")
         args.end()
-        row = state.controls.get(order.scope)
+        row = state.controls.get(authorized.scope)
         request = None if row is None else row.request
-        if row is None or request is None or request.id != wanted or request.until <= order.us:
+        if (
+            row is None
+            or request is None
+            or request.id != request_id
+            or request.until <= authorized.us
+        ):
             raise CommandRefusedError(
-                No.REQUEST_UNKNOWN, f"{order.scope}: no request {wanted[:40]} waits"
+                No.REQUEST_UNKNOWN, f"{authorized.scope}: no request {request_id[:40]} waits"
             )
-        if request.by == order.by:
+        if request.by == authorized.by:
             raise CommandRefusedError(
-                No.SAME_PERSON, f"{order.by} asked for it, somebody else approves"
+                No.SAME_PERSON, f"{authorized.by} asked for it, somebody else approves"
             )
         self._still_entitled(request)
         return msgspec.structs.replace(row), request
 
     def _still_entitled(self, request: ApprovalRequest) -> None:
-        """Two people stand behind it now: who asked has not lost the right to since."""
+        """Refuse the approval if the operator who asked has lost the right to ask since."""
         asked = self.verifier.operator(request.by)
         if asked is None or asked.disabled:
             raise CommandRefusedError(
@@ -232,42 +240,45 @@ class Approvals:
     def ask(
         self,
         state: RiskState,
-        order: AuthorizedCommand,
+        authorized: AuthorizedCommand,
         action: str,
         args: dict[str, object] | None = None,
     ) -> CommandResult:
-        """Keep a request for a second person, in place of one of the same person."""
-        row = copy_control(state, order.scope, self.config)
+        """Store a request for a second operator; it replaces one of the same operator."""
+        row = copy_control(state, authorized.scope, self.config)
         old = row.request
-        if old is not None and old.until > order.us and old.by != order.by:
+        if old is not None and old.until > authorized.us and old.by != authorized.by:
             raise CommandRefusedError(
                 No.REQUEST_OPEN, f"{old.by} asked for {old.action}, until {rfc3339(old.until)}"
             )
-        until = order.us + round(self.config.request_s * SECOND)
+        until = authorized.us + round(self.config.request_s * SECOND)
         row.request = ApprovalRequest(
-            order.origin.stamp(AlertRaised, _waits(order.scope))["id"],
+            authorized.origin.stamp(AlertRaised, _request_key(authorized.scope))["id"],
             action,
-            order.by,
-            order.us,
+            authorized.by,
+            authorized.us,
             until,
-            order.reason,
+            authorized.reason,
             dict(args or {}),
         )
-        store_control(state, order.scope, row)
-        why = [f"{order.by}: {order.reason}", f"waits for a second person until {rfc3339(until)}"]
-        by = order.intervention(action, why)
-        title = f"{order.by} asks for {action} of {order.scope}"
+        store_control(state, authorized.scope, row)
+        why = [
+            f"{authorized.by}: {authorized.reason}",
+            f"waits for a second person until {rfc3339(until)}",
+        ]
+        by = authorized.intervention(action, why)
+        title = f"{authorized.by} asks for {action} of {authorized.scope}"
         out: list[Output] = [
-            operator_alert(_waits(order.scope), order.scope, title, by),
-            control_changed(state, order.scope, order.origin),
+            operator_alert(_request_key(authorized.scope), authorized.scope, title, by),
+            control_changed(state, authorized.scope, authorized.origin),
         ]
         return CommandResult(why[1], out, "requested", row.request.id)
 
     def holding(self, scope: str, row: ScopeRow) -> list[Rule]:
-        """Rules that ask for HALT of a scope now, or whose threshold is met."""
+        """Return the rules that request HALT of a scope now, or whose threshold is met."""
         return self.engine.of(scope).holding(row)
 
-    def _standing(self, state: RiskState, scope: str) -> State:
+    def _state_after_release(self, state: RiskState, scope: str) -> State:
         row = state.scopes.get(scope)
         return State.NORMAL if row is None else self.engine.of(scope).state_after_release(row)
 
@@ -279,9 +290,9 @@ class Approvals:
         return row
 
     def _releasable(self, state: RiskState, scope: str) -> None:
-        holding = self.holding(scope, self._latched(state, scope))
-        if holding:
-            rules = ", ".join(rule.id for rule in holding)
+        blocking = self.holding(scope, self._latched(state, scope))
+        if blocking:
+            rules = ", ".join(rule.id for rule in blocking)
             raise CommandRefusedError(
                 No.CONDITION_HOLDS, f"{rules}: not clear for long enough, or nothing newer is known"
             )
@@ -294,7 +305,7 @@ class Approvals:
 
 
 def copy_control(state: RiskState, scope: str, config: PeopleConfig) -> ControlRow:
-    """Give the row of a scope to be changed and kept: a copy, or a new one if there is room."""
+    """Return a copy of the control row of a scope to change, or a new row if there is room."""
     row = state.controls.get(scope)
     if row is not None:
         return msgspec.structs.replace(row)
@@ -306,20 +317,20 @@ def copy_control(state: RiskState, scope: str, config: PeopleConfig) -> ControlR
 
 
 def withdraw_request(scope: str, row: ControlRow, by: Intervention) -> list[Output]:
-    """Take a request back, if there is one."""
+    """Withdraw the open request of a scope, if there is one, and resolve its alert."""
     request, row.request = row.request, None
     if request is None:
         return []
-    return [alert_resolved(by.origin, _waits(scope), scope, request.id)]
+    return [alert_resolved(by.origin, _request_key(scope), scope, request.id)]
 
 
-def _waits(scope: str) -> str:
-    """Key of the alert that a request waits."""
+def _request_key(scope: str) -> str:
+    """Return the key of the alert about an open request."""
     return f"{scope}|request"
 
 
-def _both(request: ApprovalRequest, order: AuthorizedCommand) -> list[str]:
+def _both(request: ApprovalRequest, authorized: AuthorizedCommand) -> list[str]:
     return [
         f"{request.action} asked for by {request.by}: {request.reason}",
-        f"approved by {order.by}: {order.reason}",
+        f"approved by {authorized.by}: {authorized.reason}",
     ]

@@ -1,14 +1,14 @@
-"""What is usual: a location and a scale that adapt, without forgetting what went wrong.
+"""Baselines: the usual location and scale of a quantity, which adapt slowly.
 
-Two things must not be confused. A *regime* (it moves ten times as much today) is taken up by the
-scale, whose half-life is stated. A *bleed* (two basis points an hour, for days) must never become
-the new normal: the location is slow, stays near par where there is one, and stands still while
-the scope is at WATCH or above, for at most `freeze_max_s`.
+A baseline must tell two things apart. In a new *regime* the quantity moves, say, ten times as much;
+the scale adapts to it with a stated half-life. A *bleed* of, say, two basis points an hour for days
+must never become the new normal. The location is therefore slow, stays near par if there is one,
+and is frozen while the scope is at WATCH or above, for at most `freeze_max_s`.
 
-The scale is that of what moves within hours: the distance to a fast level, not to the location.
-So a bleed does not widen it and cannot hide in it. Distances count up to four scales, so that one
-bad print is next to nothing; what that costs in speed is made up for by a shorter memory, so that
-half of a tenfold volatility is taken up within the stated half-life.
+The scale measures movements within hours: the distance to a fast level, not to the location. A
+bleed therefore neither widens the scale nor hides in it. Distances are clipped at four scales, so
+that one bad print has little effect. Clipping slows the adaptation; a shorter memory compensates
+for this, so that half of a tenfold volatility is taken up within the stated half-life.
 
 Exponential weights in event time; see R. G. Brown, "Smoothing, Forecasting and Prediction of
 Discrete Time Series" (1963). The clipping is P. J. Huber's, "Robust Estimation of a Location
@@ -26,36 +26,36 @@ from riskwatch.core.bounds import Positive
 from riskwatch.core.clock import SECOND
 
 CLIP: Final = 4.0
-"""Distances count up to this many scales."""
+"""Distances are clipped at this many scales."""
 MAKE_UP: Final = 0.7
-"""Memory of the scale as a share of the stated half-life, for what clipping holds it up."""
+"""Memory of the scale as a share of the stated half-life; it compensates for the clipping."""
 SCALE_MIN: Final = 0.1
-"""No scale is smaller, in the unit of the quantity: a feed that stands still is not exact."""
+"""Smallest scale, in the unit of the quantity: a feed that does not move is not exact."""
 GAP_S: Final = 900.0
-"""One price speaks for no longer than this, whatever time passed before it, seconds."""
+"""Longest time for which one price counts, whatever time passed before it, seconds."""
 _NORMAL: Final = sqrt(pi / 2.0)  # standard deviation of a normal ÷ its mean absolute deviation
 
 
 class BaselineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How fast baselines adapt, and when they do not.
+    """Settings of baselines (``[risk.baseline]``).
 
     Attributes
     ----------
     location_half_life_s : float
-        Of the location of a pegged coin's deviation, seconds.
+        Half-life of the location of a pegged asset's deviation, seconds.
     scale_half_life_s : float
-        Of every scale, seconds: half of a new volatility is taken up after this long or sooner.
+        Half-life of every scale, seconds: half of a new volatility is taken up within it.
     level_half_life_s : float
-        Of the fast level that the scale is measured against, seconds.
+        Half-life of the fast level that the scale is measured against, seconds.
     party_half_life_s : float
-        Of the location of a venue's usual withdrawal time, seconds.
+        Half-life of the location of a venue's withdrawal time, seconds.
     freeze_max_s : float
-        Longest time for which a location stands still at WATCH and above, seconds.
+        Longest time for which a location is frozen at WATCH and above, seconds.
     par_bp : float
-        Furthest from its peg that the location of a coin can get, bp.
+        Largest distance of an asset's location from its peg, bp.
     bleed_bp, bleed_scales : float
-        ``bleed_ratio`` is 1 where a coin's level is below its location by the larger of the two:
-        bp, and scales.
+        ``bleed_ratio`` is 1 when an asset's level is below its location by the larger of the two:
+        a distance in bp, and a number of scales.
     """
 
     location_half_life_s: Positive = 86_400.0
@@ -69,18 +69,18 @@ class BaselineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Baseline(msgspec.Struct, array_like=True):
-    """Where one quantity usually is, and how much it usually moves.
+    """Baseline of one quantity.
 
     Attributes
     ----------
     us : int
-        When it was last seen, microseconds.
+        Time of the last observation, microseconds.
     location, level : float
         The slow and the fast mean.
     scale : float
         Standard deviation about the level.
     frozen : int
-        Since when the location stands still, microseconds; -1 if it does not.
+        Time since which the location is frozen, microseconds; -1 if it is not.
     held : float
         The scale at that time.
     """
@@ -93,9 +93,9 @@ class Baseline(msgspec.Struct, array_like=True):
     held: float = 0.0
 
     def current_scale(self) -> float:
-        """Scale to judge by: while the location stands still, no more than when it stopped.
+        """Return the scale for comparisons: while the location is frozen, at most the held scale.
 
-        Otherwise the turmoil of a break would excuse it.
+        Otherwise the volatility of a break would make the break itself look normal.
         """
         return min(self.scale, self.held) if self.frozen >= 0 else self.scale
 
@@ -110,24 +110,24 @@ class Baseline(msgspec.Struct, array_like=True):
         bound: float | None = None,
         gap_s: float = GAP_S,
     ) -> None:
-        """Take in an observation.
+        """Update the baseline by one observation.
 
         Parameters
         ----------
         value : float
-            What was seen.
+            Observed value.
         us : int
-            When, microseconds; what is not newer than the last one is ignored.
+            Its time, microseconds; an observation not newer than the last one is ignored.
         config : BaselineConfig
             Half-lives.
         half_life_s : float
-            Of the location, seconds.
+            Half-life of the location, seconds.
         alarmed : bool
             Whether the scope is at WATCH or above.
         bound : float, optional
-            Largest size of the location.
+            Largest absolute value of the location.
         gap_s : float
-            Longest time that the observation speaks for, seconds.
+            Longest time for which the observation counts, seconds.
         """
         if us <= self.us:
             return
@@ -143,12 +143,12 @@ class Baseline(msgspec.Struct, array_like=True):
         self.scale += spread * (_NORMAL * abs(distance) - self.scale)
         self.scale = max(self.scale, SCALE_MIN)
         if self.frozen < 0 or us - self.frozen > config.freeze_max_s * SECOND:
-            # From the level, which is clipped: a print cannot move what is usual either.
+            # The location follows the level, which is clipped: one print cannot move it either.
             self.location += _weight(passed, half_life_s) * (self.level - self.location)
             if bound is not None:
                 self.location = max(-bound, min(bound, self.location))
 
 
 def _weight(passed_s: float, half_life_s: float) -> float:
-    """Weight of the newest observation after so much time."""
+    """Return the weight of the newest observation after `passed_s` seconds."""
     return 1.0 - float(2.0 ** (-passed_s / half_life_s))

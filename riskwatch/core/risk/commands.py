@@ -1,6 +1,6 @@
-"""The life of a command: let in, looked at, done, remembered, and said; and what ends by itself.
+"""Command handling: admission, execution and recording of commands, and expiry of their effects.
 
-Everything that comes is answered by one :class:`CommandApplied` or :class:`CommandRefused`.
+Every command is answered by one :class:`CommandApplied` or :class:`CommandRefused`.
 """
 
 from __future__ import annotations
@@ -50,25 +50,27 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import RiskState, ScopeRow
 
 
-# What one person may do: halt, retire, acknowledge, silence, unwind, drill, limits, models.
+# Actions of a single operator.
 
 MAX_SCOPES_FACTOR = 4
-"""Times `max_scopes`: rows up to which commands may fill the table of scopes, but for `firm`."""
+"""Commands may add scope rows up to this factor times `max_scopes`; `firm` is always possible."""
 
 
 class CommandActions:
-    """Each method is an action; it raises :class:`CommandRefusedError` before it changes anything.
+    """The actions that one operator may take.
+
+    Each method is an action. It raises :class:`CommandRefusedError` before it changes anything.
 
     Parameters
     ----------
     config : PeopleConfig
-        Caps and ends.
+        Bounds of commands.
     limits : mapping of str to Limit
-        By id, as ``limits.toml`` has them.
+        Limits of ``limits.toml`` by id.
     approvals : Approvals
-        Where what loosens goes.
+        Takes requests that loosen a limit.
     writer : DecisionWriter
-        Moves scopes, and writes what is said about it.
+        Sets states, and writes decisions, switches and alerts.
     scorer : Scorer
         The models.
     """
@@ -87,14 +89,14 @@ class CommandActions:
         self.writer = writer
         self.scorer = scorer
 
-    def halt(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Latch a scope at HALT; requests and overrides on it end."""
-        CommandArguments(order).end()
-        scope, known = order.scope, state.scopes.get(order.scope)
+    def halt(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Latch a scope at HALT; its open request and its override end."""
+        CommandArguments(authorized).end()
+        scope, known = authorized.scope, state.scopes.get(authorized.scope)
         full = len(state.scopes) >= MAX_SCOPES_FACTOR * self.config.max_scopes
         if known is None and full and scope != FIRM:
             raise CommandRefusedError(No.TOO_MANY, f"{len(state.scopes)} scopes: halt firm instead")
-        by = order.intervention("halt", [f"halted by {order.by}: {order.reason}"])
+        by = authorized.intervention("halt", [f"halted by {authorized.by}: {authorized.reason}"])
         out: list[Output] = []
         control = state.controls.get(scope)
         if control is not None:
@@ -103,7 +105,7 @@ class CommandActions:
             if row.override is not None:
                 row.override, row.before = None, row.granted
             store_control(state, scope, row)
-            out.append(control_changed(state, scope, order.origin))
+            out.append(control_changed(state, scope, authorized.origin))
         if known is not None and known.state is State.HALT:
             known.reasons = [*known.reasons, *by.reasons][-16:]
             out.append(self.writer.restate(state, scope, by))
@@ -111,63 +113,63 @@ class CommandActions:
         out += self.writer.intervene(state, scope, State.HALT, by)
         return CommandResult("halted", out)
 
-    def retire(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Close a halted scope for good: its subject is gone, and so is the paging."""
-        CommandArguments(order).end()
-        self._halted(state, order)
-        row = copy_control(state, order.scope, self.config)
+    def retire(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Close a halted scope for good: it stays at HALT and raises no more alerts."""
+        CommandArguments(authorized).end()
+        self._halted(state, authorized)
+        row = copy_control(state, authorized.scope, self.config)
         if row.retired is not None:
             raise CommandRefusedError(No.RETIRED, f"retired by {row.retired.by} already")
-        by = order.intervention("retire", [f"retired by {order.by}: {order.reason}"])
-        out = withdraw_request(order.scope, row, by)
-        row.retired, row.silence, row.unwind = SignOff(order.by, order.us), None, None
-        store_control(state, order.scope, row)
-        scope = state.scopes[order.scope]
+        by = authorized.intervention("retire", [f"retired by {authorized.by}: {authorized.reason}"])
+        out = withdraw_request(authorized.scope, row, by)
+        row.retired, row.silence, row.unwind = SignOff(authorized.by, authorized.us), None, None
+        store_control(state, authorized.scope, row)
+        scope = state.scopes[authorized.scope]
         scope.reasons = [*scope.reasons, *by.reasons][-16:]
-        out += resolve_alerts(state, order.scope, by)
-        out.append(self.writer.restate(state, order.scope, by))
-        out.append(control_changed(state, order.scope, order.origin))
+        out += resolve_alerts(state, authorized.scope, by)
+        out.append(self.writer.restate(state, authorized.scope, by))
+        out.append(control_changed(state, authorized.scope, authorized.origin))
         return CommandResult("retired: it stays at HALT, and nobody is paged about it", out)
 
-    def acknowledge(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Say that somebody has seen the open alert of a scope."""
-        CommandArguments(order).end()
-        known = state.scopes.get(order.scope)
+    def acknowledge(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Record that the operator has seen the open alert of a scope."""
+        CommandArguments(authorized).end()
+        known = state.scopes.get(authorized.scope)
         alert = "" if known is None else known.alert_id or known.dark_id
         if not alert:
-            raise CommandRefusedError(No.NOTHING_OPEN, f"no alert on {order.scope} is open")
-        row = copy_control(state, order.scope, self.config)
-        row.acknowledged = SignOff(order.by, order.us, alert=alert)
-        return self._keep(state, order, row, f"alert {alert[:12]} acknowledged")
+            raise CommandRefusedError(No.NOTHING_OPEN, f"no alert on {authorized.scope} is open")
+        row = copy_control(state, authorized.scope, self.config)
+        row.acknowledged = SignOff(authorized.by, authorized.us, alert=alert)
+        return self._store_control(state, authorized, row, f"alert {alert[:12]} acknowledged")
 
-    def silence(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Page nobody about a scope until an end, but for a HALT; or end that (`end`)."""
-        args = CommandArguments(order)
-        row = copy_control(state, order.scope, self.config)
+    def silence(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Raise no alerts about a scope, except of HALT, until a time; or end this (`end`)."""
+        args = CommandArguments(authorized)
+        row = copy_control(state, authorized.scope, self.config)
         if args.flag("end"):
             args.end()
             if row.silence is None:
-                raise CommandRefusedError(No.NOTHING_OPEN, f"{order.scope} is not silenced")
+                raise CommandRefusedError(No.NOTHING_OPEN, f"{authorized.scope} is not silenced")
             row.silence = None
-            return self._keep(state, order, row, "no longer silenced")
+            return self._store_control(state, authorized, row, "no longer silenced")
         until = args.until(self.config.silence_max_s)
         args.end()
-        row.silence = SignOff(order.by, order.us, until)
-        return self._keep(state, order, row, f"silenced until {rfc3339(until)}")
+        row.silence = SignOff(authorized.by, authorized.us, until)
+        return self._store_control(state, authorized, row, f"silenced until {rfc3339(until)}")
 
-    def unwind(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Open what was authorised beforehand: a way out of a HALT, capped in size and price."""
-        args, config = CommandArguments(order), self.config
+    def unwind(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Allow unwinding during a HALT, within the configured size, price band and time."""
+        args, config = CommandArguments(authorized), self.config
         until = args.until(config.unwind_max_s)
-        row = copy_control(state, order.scope, self.config)
+        row = copy_control(state, authorized.scope, self.config)
         left = config.unwind_max_usd - row.granted
-        usd_most = args.number("max_usd", max(left, 0.0))
+        max_usd = args.number("max_usd", max(left, 0.0))
         slip = args.number("max_slip_bp", config.unwind_max_slip_bp)
         args.end()
-        self._halted(state, order)
+        self._halted(state, authorized)
         if row.retired is not None:
             raise CommandRefusedError(No.RETIRED, f"retired by {row.retired.by}")
-        if usd_most > left or usd_most <= 0.0:
+        if max_usd > left or max_usd <= 0.0:
             raise CommandRefusedError(
                 No.UNWIND_CAP, f"{max(left, 0.0):,.2f} USD are left of {config.unwind_max_usd:,.2f}"
             )
@@ -175,81 +177,83 @@ class CommandActions:
             raise CommandRefusedError(
                 No.UNWIND_CAP, f"at most {config.unwind_max_slip_bp:g} bp are authorised"
             )
-        row.granted += float(usd(usd_most))
-        row.unwind = UnwindGrant(order.by, float(usd(row.granted - row.before)), slip, until)
-        what = f"{usd_most:,.2f} USD within {slip:g} bp until {rfc3339(until)}"
-        done = self._keep(state, order, row, f"unwind of {what}")
-        by = order.intervention("unwind", [])
-        done.out.insert(0, self.writer.restate(state, order.scope, by))
-        return done
+        row.granted += float(usd(max_usd))
+        row.unwind = UnwindGrant(authorized.by, float(usd(row.granted - row.before)), slip, until)
+        what = f"{max_usd:,.2f} USD within {slip:g} bp until {rfc3339(until)}"
+        result = self._store_control(state, authorized, row, f"unwind of {what}")
+        by = authorized.intervention("unwind", [])
+        result.out.insert(0, self.writer.restate(state, authorized.scope, by))
+        return result
 
-    def drill(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Have order paths rehearse a HALT; nothing changes here."""
+    def drill(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Signal a drill of a HALT to order paths; no state changes."""
         del state
-        args = CommandArguments(order)
+        args = CommandArguments(authorized)
         expect = args.clients("expect")
         args.end()
-        return CommandResult(f"drill on {order.scope} signalled", [commanded_drill(order, expect)])
-
-    def set_limit(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Lower a limit at once; ask for it to be raised."""
-        now, then = approvals.parse_limit_change(state, order, self.limits)
-        if approvals.is_looser(now, then):
-            return self.approvals.ask(state, order, "set_limit", approvals.limit_args(then))
         return CommandResult(
-            approvals.apply_limit(state, approvals.limit_args(then), order.by, order.us)
+            f"drill on {authorized.scope} signalled", [commanded_drill(authorized, expect)]
         )
 
-    def promote(self, state: RiskState, order: AuthorizedCommand) -> CommandResult:
-        """Change how far a generation may go, up or down."""
-        args = CommandArguments(order)
+    def set_limit(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Tighten a limit at once, or request that it is loosened."""
+        now, then = approvals.parse_limit_change(state, authorized, self.limits)
+        if approvals.is_looser(now, then):
+            return self.approvals.ask(state, authorized, "set_limit", approvals.limit_args(then))
+        return CommandResult(
+            approvals.apply_limit(state, approvals.limit_args(then), authorized.by, authorized.us)
+        )
+
+    def promote(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Change the authority of a generation, up or down."""
+        args = CommandArguments(authorized)
         target, generation, to = args.text("target"), args.text("generation"), args.text("to")
         args.end()
         try:
             made = self.scorer.move(
-                state.scorer, order.us, target, generation, to,
-                by=order.by, why=order.reason, cause_id=order.cause_id,
+                state.scorer, authorized.us, target, generation, to,
+                by=authorized.by, why=authorized.reason, cause_id=authorized.cause_id,
             )  # fmt: skip
         except ModelError as error:
             raise CommandRefusedError(No.AUTHORITY_REFUSED, str(error)) from error
         return CommandResult(f"{generation} on {target}: {to}", [made])
 
-    def _halted(self, state: RiskState, order: AuthorizedCommand) -> ScopeRow:
-        row = state.scopes.get(order.scope)
+    def _halted(self, state: RiskState, authorized: AuthorizedCommand) -> ScopeRow:
+        row = state.scopes.get(authorized.scope)
         if row is None or row.state is not State.HALT:
-            raise CommandRefusedError(No.NOT_HALTED, f"{order.scope} is not at HALT")
+            raise CommandRefusedError(No.NOT_HALTED, f"{authorized.scope} is not at HALT")
         return row
 
-    def _keep(
-        self, state: RiskState, order: AuthorizedCommand, row: Any, detail: str
+    def _store_control(
+        self, state: RiskState, authorized: AuthorizedCommand, row: Any, detail: str
     ) -> CommandResult:
-        store_control(state, order.scope, row)
-        return CommandResult(detail, [control_changed(state, order.scope, order.origin)])
+        store_control(state, authorized.scope, row)
+        return CommandResult(detail, [control_changed(state, authorized.scope, authorized.origin)])
 
 
 REFUSALS_QUIET_US: Final = 3_600 * SECOND
-"""After such a time without a refused command in a name, the alert about them is resolved."""
+"""The alert about refused commands is resolved after this long without one, microseconds."""
 UNKNOWN_OPERATOR: Final = "?"
-"""Stands for every name that is no operator's: names are what a sender makes them."""
+"""Stands for every unknown operator name: a sender can choose any name."""
 
 
 class CommandHandler:
-    """Takes commands.
+    """Checks, executes and records commands.
 
     Parameters
     ----------
     config : RiskConfig
-        What people may do.
-    limits : Limits
+        Its `people` section bounds the commands.
+    limits : LimitsConfig
         The firm's limits.
     engine : RuleEngine
         Rules and asks.
     writer : DecisionWriter
-        Moves scopes, and writes what is said about it.
+        Sets states, and writes decisions, switches and alerts.
     scorer : Scorer
         The models.
     verifier : Verifier
-        Who may sign.
+        Verifies operators and their signatures.
     """
 
     def __init__(
@@ -282,15 +286,15 @@ class CommandHandler:
         }
 
     def handle(self, state: RiskState, command: Command) -> list[Output]:
-        """Do what a command says, or say why not."""
+        """Execute a command or refuse it, and return the outputs."""
         ts = micros(command.ts)
         arrived = ts if command.arrived is None else micros(command.arrived)
         us = max(ts, arrived, state.meta.looked)
         try:
             operator = self.gate.authentic(command)
         except CommandRefusedError as error:
-            # Its bytes go to the dead letters, and its identity stays free for whoever it is
-            # really of.
+            # The rejection sends its bytes to the dead letters. Its identity is not recorded, so
+            # the true sender may still use it.
             cause_id = identity(command)
             rejected = EventRejected(
                 **Origin(cause_id, moment(us)).stamp(EventRejected, cause_id),
@@ -304,29 +308,31 @@ class CommandHandler:
     def _admitted(
         self, state: RiskState, command: Command, operator: Operator, us: int
     ) -> list[Output]:
-        order = AuthorizedCommand(command, operator, us, identity(command))
-        remembered = True
+        authorized = AuthorizedCommand(command, operator, us, identity(command))
+        recorded = True
         try:
             self.gate.fresh(command, us)
             if known := self.gate.known(state, command):
                 return [
-                    _applied(order, CommandResult(f"known: {known.outcome}", outcome="repeated"))
+                    _applied(
+                        authorized, CommandResult(f"known: {known.outcome}", outcome="repeated")
+                    )
                 ]
-            remembered = self.gate.reserve_key(state, command, us)
+            recorded = self.gate.reserve_key(state, command, us)
         except CommandRefusedError as error:
             return self._refused(state, command, us, operator, error, authentic=True)
         try:
-            self.gate.check_allowed(order)
-            done = self._actions[command.action](state, order)
+            self.gate.check_allowed(authorized)
+            result = self._actions[command.action](state, authorized)
         except CommandRefusedError as error:
-            if remembered:
+            if recorded:
                 self.gate.remember(state, command, us, error.refusal.value)
             return self._refused(state, command, us, operator, error, authentic=True)
-        if remembered:
-            self.gate.remember(state, command, us, done.outcome)
+        if recorded:
+            self.gate.remember(state, command, us, result.outcome)
         state.meta.news = True
         state.mark("meta")
-        return [_applied(order, done), *done.out]
+        return [_applied(authorized, result), *result.out]
 
     def _refused(
         self,
@@ -338,9 +344,9 @@ class CommandHandler:
         *,
         authentic: bool,
     ) -> list[Output]:
-        """Record a refusal; tell people of the first in a name, then of the 2nd, 4th, 8th, ..."""
+        """Record a refusal; raise an alert at an operator's 1st, 2nd, 4th, 8th, ... refusal."""
         cause_id = identity(command)
-        # What names the same event may come again and again, and each time is told.
+        # The same event may arrive many times; each refusal is published.
         occasion = f"{cause_id}/{us}"
         out: list[Output] = [
             CommandRefused(
@@ -349,7 +355,7 @@ class CommandHandler:
                 refusal=error.refusal,
                 detail=error.detail,
                 authentic=authentic,
-                **_given(command),
+                **_command_fields(command),
             )
         ]
         who = UNKNOWN_OPERATOR if operator is None else operator.id
@@ -371,19 +377,19 @@ class CommandHandler:
         return out
 
 
-def _applied(order: AuthorizedCommand, done: CommandResult) -> CommandApplied:
+def _applied(authorized: AuthorizedCommand, result: CommandResult) -> CommandApplied:
     return CommandApplied(
-        **order.origin.stamp(CommandApplied, order.scope),
-        role=order.operator.role.value,
-        outcome=done.outcome,
-        detail=done.detail,
-        request_id=done.request_id,
-        **_given(order.command),
+        **authorized.origin.stamp(CommandApplied, authorized.scope),
+        role=authorized.operator.role.value,
+        outcome=result.outcome,
+        detail=result.detail,
+        request_id=result.request_id,
+        **_command_fields(authorized.command),
     )
 
 
-def _given(command: Command) -> dict[str, Any]:
-    """What a record keeps of a command as it was given."""
+def _command_fields(command: Command) -> dict[str, Any]:
+    """Return the fields of a command that its outputs repeat."""
     return {
         "operator": command.operator,
         "action": command.action,
@@ -397,7 +403,7 @@ def _given(command: Command) -> dict[str, Any]:
 
 
 def resolve_refusal_alerts(state: RiskState, us: int) -> list[Output]:
-    """Resolve alerts about refused commands of which there have been none for a while."""
+    """Resolve the alerts of operators without a refused command for `REFUSALS_QUIET_US`."""
     out: list[Output] = []
     for who in [
         w for w in sorted(state.refusals) if us - state.refusals[w].us >= REFUSALS_QUIET_US
@@ -409,16 +415,16 @@ def resolve_refusal_alerts(state: RiskState, us: int) -> list[Output]:
     return out
 
 
-# What ends by itself: requests, overrides, silences, unwinds. Asked at every tick.
+# Expiry of requests, overrides, silences and unwinds, at every tick.
 
 
 def expire_controls(state: RiskState, us: int, writer: DecisionWriter) -> list[Output]:
-    """End what is due; the rules look again if anything ended."""
+    """End the controls that have expired; the rules are evaluated again if there is any."""
     out: list[Output] = []
     for scope in sorted(state.controls):
         row = msgspec.structs.replace(state.controls[scope])
         by = Intervention(f"expiry/{us}", us, "expire", [])
-        made = _ends(state, scope, row, by, writer)
+        made = _expire_scope(state, scope, row, by, writer)
         if made is not None:
             out += [*made, control_changed(state, scope, by.origin)]
     if state.refusals:
@@ -429,10 +435,10 @@ def expire_controls(state: RiskState, us: int, writer: DecisionWriter) -> list[O
     return out
 
 
-def _ends(
+def _expire_scope(
     state: RiskState, scope: str, row: ControlRow, by: Intervention, writer: DecisionWriter
 ) -> list[Output] | None:
-    """End what is due on one scope; ``None`` if nothing is."""
+    """End the expired controls of one scope; return ``None`` if there are none."""
     us, before = by.us, state.controls[scope]
     out: list[Output] = []
     known = state.scopes.get(scope)
@@ -455,7 +461,7 @@ def _ends(
         return None
     store_control(state, scope, row)
     if override is not None:
-        # What was overridden held then, so the latch is back whatever holds now.
+        # The HALT's condition was met at the override, so the latch is back whatever is met now.
         by.reasons.append(
             f"the override of {override.by} and {override.approved_by} ended at "
             f"{rfc3339(override.until)}"

@@ -19,26 +19,26 @@ from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.baseline import BaselineConfig
 
 Horizon = Annotated[float, msgspec.Meta(gt=0.0, lt=31_536_001.0)]
-"""Above zero, and at most a year, seconds."""
+"""Seconds, above zero and at most a year."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model generation may ask for, and from which probability on.
+    """An ask: the state that a model generation requests from a given probability on.
 
     The state is capped by the generation's authority. An ask is tracked like a rule.
 
     Attributes
     ----------
     target, generation : str
-        Whose probability.
+        Target and generation of the probability.
     state : State
-        The state it asks for.
+        The requested state.
     at : float
-        Probability from which it asks, 0..1.
+        Probability from which the state is requested, 0..1.
     dwell_s, observations, exit, exit_dwell_s, unless_cause
-        As of a :class:`~riskwatch.core.rules.Rule`.
+        As in :class:`~riskwatch.core.rules.Rule`.
     scope_kind : str
-        Kind of scope that the target is asked of.
+        Kind of scope that the target applies to.
     """
 
     target: str
@@ -54,20 +54,20 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What people may do, for how long, and how often they are paged (``[risk.people]``).
+    """Bounds of operators' commands and of their alerts (``[risk.people]``).
 
     Attributes
     ----------
     replay_s : float
-        A command that was signed longer before its arrival is refused, seconds.
+        A command signed longer than this before its arrival is refused, seconds.
     request_s : float
-        How long a request waits for its second person, seconds.
+        How long a request waits for its second operator, seconds.
     override_max_s : float
         Longest override, seconds.
     silence_max_s : float
         Longest silence, seconds.
     unwind_max_usd : float
-        Most that all unwinds of one HALT may come to, USD; 0 authorises none.
+        Maximum sum of all unwinds of one HALT, USD; 0 authorises none.
     unwind_max_slip_bp : float
         Widest price band of an unwind, bp from the mid.
     unwind_max_s : float
@@ -75,11 +75,11 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     watch_alerts_month : int
         Alerts of WATCH in a calendar month of event time; those beyond it are folded into one.
     key_memory_s : float
-        How long an idempotency key is remembered, seconds; at least `replay_s`.
+        How long an idempotency key is stored, seconds; at least `replay_s`.
     max_keys : int
-        Most keys that are remembered.
+        Maximum number of stored keys.
     max_scopes : int
-        Most scopes of which anything that people did is remembered.
+        Maximum number of scopes with operator controls.
     """
 
     replay_s: Positive = 300.0
@@ -96,23 +96,23 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class DrillPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A drill that is signalled by itself, again and again (``[[risk.drills]]``).
+    """A plan of drills that are signalled at regular times (``[[risk.drills]]``).
 
     Attributes
     ----------
     id : str
         Name of the plan.
     scope : str
-        What is exercised.
+        Scope of the drill.
     every_s : float
-        From one to the next, seconds; whole weeks where there is a `weekday`.
+        Time between two drills, seconds; whole weeks if a `weekday` is given.
     at : str
-        Time of day, ``HH:MM`` UTC. Moments are counted from the first such time (on such a
+        Time of day, ``HH:MM`` UTC. Due times are counted from the first such time (on such a
         weekday) of 1970.
     weekday : str
         ``mon`` to ``sun``, or empty.
     expect : tuple of str
-        Clients that must answer, beside all that are known.
+        Clients that must acknowledge the drill, in addition to all known ones.
     """
 
     id: str
@@ -124,7 +124,7 @@ class DrillPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How readings become dollars, features and states.
+    """Settings of the risk stage (``[risk]``).
 
     Attributes
     ----------
@@ -133,65 +133,65 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sd_stale_bp : float
         Standard deviation of a pegged asset's value from which its quality is ``stale``, bp.
     unknown_reduce_s : float
-        Where we hold something and quality has been ``unknown`` for longer, the effective
-        state is at least REDUCE, seconds.
+        If we hold something on a scope and its quality has been ``unknown`` for longer than this,
+        the effective state is at least REDUCE, seconds.
     valid_s : float
-        How long a switch may be relied on, counted from the decision, seconds.
+        How long a switch is valid after the decision, seconds.
     report_s : float
-        Values, scores, limits and assessments go out at most this often while nothing happens,
-        seconds of event time.
+        While nothing happens, values, scores, limits and assessments are published at most this
+        often, seconds of event time.
     revalue_s : float
-        A holding whose amount stands still is revalued this often, seconds.
+        A holding whose amount does not change is revalued this often, seconds.
     move_bp : float
-        A value that moved by more goes out at once, bp.
+        A value that moved by more than this is published at once, bp.
     calm_bp : float
-        While a coin is nearer to its peg and no rule has anything to remember of it, models look
-        every `report_s` only, bp.
+        While an asset is nearer than this to its peg and no rule tracks it, the models score it
+        only every `report_s`, bp.
     horizon_s : float
         Horizon of PD and EL, seconds.
     gated_horizon_s : float
-        Horizon where withdrawals are shut, seconds; at most a year.
+        Horizon while withdrawals are gated, seconds; at most a year.
     gated_lgd_factor : float
-        What a closed gate multiplies the LGD by (the product stays within 1).
+        Factor on the LGD while withdrawals are gated (the product is at most 1).
     exit_s : float
-        Time that it takes to leave a party where nothing says otherwise, seconds.
+        Time that leaving a party takes if nothing else is known, seconds.
     stress_sd : float
-        Adverse move that the exposure at default allows for over that time, standard
-        deviations.
+        Adverse move over that time in the exposure at default, standard deviations.
     impact : float
         Factor Y of the square-root law of market impact.
     volume_usd_day : float
-        Daily traded value to assume where none is known, USD.
+        Daily traded value to assume if it is unknown, USD.
     baseline_min_s : float
-        A venue's usual withdrawal time counts as no shorter than this, seconds.
+        Smallest baseline of a venue's withdrawal time, seconds.
     baseline_default_s : float
-        Usual withdrawal time where too few have been seen, seconds.
+        Baseline withdrawal time of a venue with too few withdrawals, seconds.
     baseline_from : int
-        Withdrawals from which the venue's own usual time is used.
+        Number of withdrawals from which the venue's own baseline is used.
     source_weight : float
-        Weight of a source of credit news that `source_weights` does not name; 1 is enough to
-        believe it.
+        Weight of a source of credit news that `source_weights` does not name; a total of 1
+        confirms the news.
     source_weights : dict of str to float
         Weight by source, 0..1.
     credit_memory_s : float
-        Credit events about incidents are forgotten after this long, seconds.
+        Credit events about incidents expire after this long, seconds.
     alert_from_usd : float
-        Our dollars on a scope from which it may page anybody, USD.
+        Exposure on a scope from which alerts are raised about it, USD.
     bounded_share : float
         Share of the firm's exposure that models of bounded authority may hold at REDUCE, 0..1.
     max_credit : int
-        Most credit events per subject that are kept.
+        Maximum number of credit events kept per subject.
     asks : tuple of Ask
-        What models may ask for.
+        Asks of models.
     calm_dislocation_bp : float
-        While a venue's dislocation is below it, its oldest withdrawal has waited no longer than
-        usual and nobody says that withdrawals are shut, models look every `report_s` only, bp.
+        While a venue's dislocation is below this, its oldest withdrawal has waited no longer than
+        its baseline, and no source reports suspended withdrawals, the models score it only every
+        `report_s`, bp.
     baseline : BaselineConfig
-        How fast baselines adapt, and when they do not.
+        Settings of baselines.
     people : PeopleConfig
-        What people may do.
+        Bounds of operators' commands and of their alerts.
     drills : tuple of DrillPlan
-        Drills that are signalled by themselves, in event time.
+        Planned drills, in event time.
     """
 
     coverage_good: Share = 0.5

@@ -1,8 +1,8 @@
-"""Credit news: who said what of whom, how much it weighs, and what is taken back.
+"""Credit news: its sources, their weights, and retractions.
 
-A source has a weight. What one source says is counted once per kind of news; 1 is enough to
-believe it. So a single rumour halts nothing: it takes the subject itself, a regulator or a
-court, or several others that agree.
+Each source has a weight. A source counts once per kind of news. From a total weight of 1 on the
+news counts as confirmed. A single rumour therefore halts nothing: confirmation takes the subject
+itself, a regulator, a court, or several other sources that agree.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ ENDING_KINDS: Final[dict[str, CreditKind]] = {
     "withdrawals_resumed": "withdrawals_suspended",
     "deposits_resumed": "deposits_suspended",
 }
-"""News that ends what another kind began, if it comes from the same source."""
+"""Kinds of news that end another kind, if both come from the same source."""
 LASTING_KINDS: Final = ("insolvency", "default", "rating", "outlook", "attestation")
-"""Kinds that are not forgotten with time."""
+"""Kinds of news that do not expire."""
 
 
 class CreditRefusedError(Exception):
-    """A credit event that cannot be taken: `reason` and `detail`."""
+    """A credit event is rejected, with a `reason` and a `detail`."""
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
         super().__init__(detail)
@@ -38,28 +38,28 @@ class CreditRefusedError(Exception):
 
 
 def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference: Reference) -> None:
-    """Take in a piece of credit news.
+    """Store a credit event.
 
     Raises
     ------
-    CreditError
-        If the subject has too many that still count, the rating is of no known scale, or a
-        retraction names nothing that its source has said.
+    CreditRefusedError
+        If the subject has too many current items, the rating is not on a known scale, or a
+        retraction names no item of its source.
     """
     row = state.credit.get(event.subject) or CreditRow()
     us = micros(event.ts)
     horizon = us - int(config.credit_memory_s * SECOND)
     items = [i for i in row.items if i.us >= horizon or i.kind in LASTING_KINDS]
     if event.kind == "retraction":
-        kept = [i for i in items if not (i.source == event.source and i.event_id == event.retracts)]
-        if len(kept) == len(items):
+        left = [i for i in items if not (i.source == event.source and i.event_id == event.retracts)]
+        if len(left) == len(items):
             raise CreditRefusedError(
                 RejectReason.FACT_CONFLICT,
                 f"retracts={event.retracts} which {event.source} has not said of {event.subject}",
             )
-        items = kept
+        items = left
     elif event.kind in ENDING_KINDS:
-        items = _ended(items, event, ENDING_KINDS[event.kind])
+        items = _without_ended(items, event, ENDING_KINDS[event.kind])
     else:
         if event.kind == "rating":
             if event.rating not in reference.pd_by_rating:
@@ -68,7 +68,7 @@ def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference:
                 )
             items = [i for i in items if not (i.kind == "rating" and i.us <= us)]
         if event.kind == "attestation":
-            items = [i for i in items if not _older(i, event, us)]
+            items = [i for i in items if not _is_replaced(i, event, us)]
         if len(items) >= config.max_credit:
             raise CreditRefusedError(RejectReason.LIMIT_REACHED, f"max_credit={config.max_credit}")
         items.append(
@@ -90,29 +90,29 @@ def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference:
     state.mark(f"credit/{event.subject}")
 
 
-def _older(item: CreditItem, event: Credit, us: int) -> bool:
-    """Whether an attestation replaces this one: a source's newest is enough."""
+def _is_replaced(item: CreditItem, event: Credit, us: int) -> bool:
+    """Whether a new attestation replaces this one: only a source's newest is left."""
     return item.kind == "attestation" and item.source == event.source and item.us <= us
 
 
-def _ended(items: list[CreditItem], event: Credit, kind: CreditKind) -> list[CreditItem]:
-    """Drop what the event ends: all of it, or the assets and networks that it names."""
-    us, kept = micros(event.ts), []
+def _without_ended(items: list[CreditItem], event: Credit, kind: CreditKind) -> list[CreditItem]:
+    """Drop the items that the event ends, wholly or for the assets and networks that it names."""
+    us, left = micros(event.ts), []
     for item in items:
         if item.kind != kind or item.source != event.source or item.us > us:
-            kept.append(item)
+            left.append(item)
             continue
         if not event.assets and not event.networks:
             continue
         item.assets = [a for a in item.assets if a not in (event.assets or [])]
         item.networks = [n for n in item.networks if n not in (event.networks or [])]
         if item.assets or item.networks:
-            kept.append(item)
-    return kept
+            left.append(item)
+    return left
 
 
 def apply_entity(state: RiskState, event: LegalEntity) -> None:
-    """Note which legal entity stands behind a counterparty."""
+    """Store the legal entity of a counterparty."""
     row = state.credit.get(event.counterparty) or CreditRow()
     row.entity, row.jurisdiction = event.entity, event.jurisdiction
     state.credit[event.counterparty] = row
@@ -120,12 +120,12 @@ def apply_entity(state: RiskState, event: LegalEntity) -> None:
 
 
 def apply_netting(state: RiskState, event: NettingSet, config: RiskConfig) -> None:
-    """Note a netting agreement over accounts of a counterparty.
+    """Store a netting agreement over accounts of a counterparty.
 
     Raises
     ------
-    CreditError
-        If it has too many.
+    CreditRefusedError
+        If the counterparty has too many netting sets.
     """
     row = state.credit.get(event.counterparty) or CreditRow()
     if event.netting_set not in row.netting and len(row.netting) >= config.max_credit:
@@ -136,9 +136,9 @@ def apply_netting(state: RiskState, event: NettingSet, config: RiskConfig) -> No
 
 
 def news_weight(row: CreditRow | None, kinds: tuple[str, ...], config: RiskConfig) -> float:
-    """How much the sources weigh that say one of `kinds`, each source counted once.
+    """Return the total weight of the sources of news of `kinds`; each source counts once.
 
-    A suspension that names assets or networks is about these alone and does not count here.
+    News that names assets or networks concerns only these and does not count here.
     """
     if row is None:
         return 0.0
@@ -149,7 +149,7 @@ def news_weight(row: CreditRow | None, kinds: tuple[str, ...], config: RiskConfi
 
 
 def named_parts(row: CreditRow | None, kind: str) -> list[str]:
-    """Assets and networks that news of `kind` names."""
+    """Return the assets and networks that news of `kind` names, sorted."""
     if row is None:
         return []
     named = {n for i in row.items if i.kind == kind for n in (*i.assets, *i.networks)}
@@ -157,13 +157,13 @@ def named_parts(row: CreditRow | None, kind: str) -> list[str]:
 
 
 def credit_rating(subject: str, row: CreditRow | None, reference: Reference) -> str:
-    """Latest rating by the news, else the reference data's."""
+    """Return the latest rating in the news, else that of the reference data."""
     ratings = [i.rating for i in row.items if i.kind == "rating" and i.rating] if row else []
     return ratings[-1] if ratings else reference.party(subject).rating
 
 
 def latest_attestation(row: CreditRow | None) -> CreditItem | None:
-    """Return the attestation of the latest date that states a ratio, whoever made it."""
+    """Return the latest attestation that states a ratio, of any source."""
     items = [] if row is None else row.items
     stated = [i for i in items if i.kind == "attestation" and i.ratio is not None]
     return max(stated, key=lambda i: i.us if i.as_of is None else i.as_of, default=None)

@@ -1,7 +1,7 @@
-"""Credit view of one party: exposure at default, PD, LGD, expected loss, and the way out.
+"""Credit assessment of parties: exposure at default, PD, LGD, expected loss and cost of leaving.
 
 ``EL = PD * LGD * EAD`` (Basel Committee, "An Explanatory Note on the Basel II IRB Risk Weight
-Functions", 2005). The cost of leaving is a quantile of slippage that our own fills have taught; its
+Functions", 2005). The cost of leaving is a quantile of slippage, learned from our own fills. Its
 prior is half the spread plus the square-root law of market impact, ``Y * sigma * sqrt(Q / V)``
 (Tóth et al., "Anomalous price impact and the critical nature of liquidity in financial markets",
 Phys. Rev. X 1, 2011), with sigma the daily volatility, Q the value to close and V the value traded
@@ -52,7 +52,7 @@ class CreditAssessment(msgspec.Struct, frozen=True, gc=False):
 
 
 def horizon_pd(yearly: float, seconds: float) -> float:
-    """Probability of default over a horizon, at a constant hazard.
+    """Return the probability of default over a horizon, at a constant hazard rate.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def horizon_pd(yearly: float, seconds: float) -> float:
 
 
 def combined_loss_rate(venue_loss: float, issuer_loss: float) -> float:
-    """Expected loss rate where a venue or an issuer can fail, without counting both twice.
+    """Return the expected loss rate if a venue or an issuer can fail, without double counting.
 
     Examples
     --------
@@ -82,8 +82,8 @@ class CreditAssessor:
         Horizons and stress.
     reference : Reference
         Ratings, LGDs, volatilities.
-    slippage : Slipper, optional
-        What fills cost; by the square-root law alone if absent.
+    slippage : SlippageModel, optional
+        Predicts the slippage of fills; by default the square-root law alone.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class CreditAssessor:
                 self._issued.setdefault(asset.issuer, []).append(name)
 
     def loss_rate(self, state: RiskState, subject: str) -> tuple[float, float, float]:
-        """PD, LGD and the horizon of the PD in seconds, of any party.
+        """Return the PD, the LGD and the horizon of the PD in seconds, of any party.
 
-        The PD is the largest of three: by rating over the horizon, by news of a failure (what
-        its sources weigh), and, for an issuer, what the market charges for its coins now:
+        The PD is the largest of three: the PD of the rating over the horizon; the weight of news of
+        a failure; and, for an issuer, the PD that the market price of its assets implies, which is
         discount ÷ LGD, the credit triangle (Hull, "Options, Futures, and Other Derivatives",
         chapter on credit risk).
         """
@@ -125,22 +125,22 @@ class CreditAssessor:
         claim = self._claim(state, name, exposures)
         accrual = exit_cost = 0.0
         days = self._exit_days(state, name, sums)
-        for (party, asset), cell in sorted(exposures.cells.items()):
+        for (party, asset), held in sorted(exposures.cells.items()):
             if party != name:
                 continue
             daily, _, _ = self._market(state, asset)
-            moving = cell.gross + cell.derivatives
+            moving = held.gross + held.derivatives
             accrual += moving * daily * 1e-4 * sqrt(days) * self.config.stress_sd
-            exit_cost += self.close(state, asset, cell.derivatives)
+            exit_cost += self.close(state, asset, held.derivatives)
         if self.is_gated(state, name):
-            # What cannot be withdrawn can only be sold as a claim, for what it recovers.
+            # Holdings that cannot be withdrawn can only be sold as a claim, at its recovery value.
             exit_cost += claim * lgd
-        # An accrual cannot exceed what there is: EAD stays finite.
+        # The accrual is capped at the holdings and positions, so that the EAD stays finite.
         ead = claim + min(accrual, sums.gross + sums.derivatives)
         return CreditAssessment(sums.gross, sums.net, ead, pd, lgd, exit_cost, claim, horizon)
 
     def issuer(self, state: RiskState, name: str, exposures: Exposures) -> CreditAssessment:
-        """Assess whoever stands behind coins: what they are worth is at stake."""
+        """Assess an issuer; the exposure is the value of the assets it issued."""
         sums = exposures.issuer.get(name, _NOTHING)
         pd, lgd, horizon = self.loss_rate(state, name)
         cost = sum(
@@ -151,27 +151,27 @@ class CreditAssessor:
         return CreditAssessment(sums.gross, sums.net, sums.long, pd, lgd, cost, 0.0, horizon)
 
     def bank(self, state: RiskState, name: str, exposures: Exposures) -> CreditAssessment:
-        """Assess a bank behind issuers, by its share of their backing."""
+        """Assess a bank that holds issuers' reserves, by its share of their backing."""
         sums = exposures.bank.get(name, _NOTHING)
         pd, lgd, horizon = self.loss_rate(state, name)
         return CreditAssessment(sums.gross, sums.net, sums.long, pd, lgd, 0.0, 0.0, horizon)
 
     def firm(self, state: RiskState, exposures: Exposures) -> CreditAssessment:
-        """Assess everything together: per holding, its venue or its issuer can fail.
+        """Assess the firm as a whole: for each holding, its venue or its issuer can fail.
 
         `pd` is the expected-loss rate over EAD with an LGD of 1, so that EL still is
         ``PD * LGD * EAD``.
         """
         total = lost = cost = stuck = 0.0
-        for (party, asset), cell in sorted(exposures.cells.items()):
+        for (party, asset), held in sorted(exposures.cells.items()):
             pd, lgd, _ = self.loss_rate(state, party)
             rate = pd * lgd
             issuer = self.reference.asset(asset).issuer
             if issuer is not None:
                 pd, lgd, _ = self.loss_rate(state, issuer)
                 rate = combined_loss_rate(rate, pd * lgd)
-            total += cell.long
-            lost += cell.long * rate
+            total += held.long
+            lost += held.long * rate
         for name in sorted(exposures.party):
             assessed = self.party(state, name, exposures)
             cost += assessed.exit_cost
@@ -183,21 +183,21 @@ class CreditAssessor:
         )
 
     def exit_cost(self, state: RiskState, asset: str, exposures: Exposures) -> float:
-        """Cost of selling all of an asset that we hold, USD."""
+        """Return the cost of selling all our holdings of an asset, USD."""
         return self.close(state, asset, exposures.asset.get(asset, _NOTHING).gross)
 
     def close(self, state: RiskState, asset: str, value: float) -> float:
-        """Cost of selling `value` USD of an asset, by the quantile that our fills have taught."""
+        """Return the cost of selling `value` USD of an asset, by the learned quantile, USD."""
         law = self.impact_law(state, asset)
         return value * self.slippage.bp(state.scorer, asset, value, law) * 1e-4
 
     def impact_law(self, state: RiskState, asset: str) -> ImpactLaw:
-        """Square-root law of an asset as its market is now."""
+        """Return the square-root law of an asset in its present market."""
         daily, spread, volume = self._market(state, asset)
         return ImpactLaw(spread, self.config.impact * daily / sqrt(volume))
 
     def asset_loss(self, state: RiskState, asset: str, exposures: Exposures) -> float:
-        """Expected loss of keeping an asset for the horizon, USD: its issuer's."""
+        """Return the expected loss of keeping an asset over its issuer's horizon, USD."""
         sums = exposures.asset.get(asset, _NOTHING)
         issuer = self.reference.asset(asset).issuer
         if issuer is None:
@@ -206,13 +206,16 @@ class CreditAssessor:
         return sums.long * pd * lgd
 
     def is_gated(self, state: RiskState, name: str) -> bool:
-        """Whether somebody says that a party has shut withdrawals, or enough that it failed."""
+        """Whether any source reports suspended withdrawals, or enough sources a failure."""
         news = state.credit.get(name)
         gate = news_weight(news, ("withdrawals_suspended",), self.config)
         return gate > 0.0 or news_weight(news, FAILURE_KINDS, self.config) >= 1.0
 
     def _discount(self, state: RiskState, issuer: str) -> float:
-        """Largest discount of an issuer's pegged coins, a share of par; 0 if a feed's fault."""
+        """Return the largest discount of an issuer's pegged assets, as a share of par.
+
+        Discounts with the cause FEED do not count.
+        """
         worst = 0.0
         for asset in self._issued.get(issuer, ()):
             row = state.assets.get(asset)
@@ -221,7 +224,7 @@ class CreditAssessor:
         return worst
 
     def _claim(self, state: RiskState, name: str, exposures: Exposures) -> float:
-        """Net within enforceable netting sets, gross everywhere else, USD."""
+        """Return the claim: net within enforceable netting sets, gross everywhere else, USD."""
         news = state.credit.get(name)
         sets = news.netting if news is not None else {}
         netted: dict[str, str] = {}
@@ -244,7 +247,7 @@ class CreditAssessor:
         return claim + sum(max(0.0, nets[key]) for key in sorted(nets))
 
     def _exit_days(self, state: RiskState, name: str, sums: ExposureSums) -> float:
-        """Days that leaving takes: by the daily cap, or longer behind a closed gate."""
+        """Return the days that leaving takes: by the daily cap, or longer if gated."""
         days = self.config.exit_s / 86_400.0
         cap = self.reference.party(name).withdrawal_cap_usd_day
         if cap:
@@ -254,7 +257,7 @@ class CreditAssessor:
         return days
 
     def _market(self, state: RiskState, asset: str) -> tuple[float, float, float]:
-        """Daily volatility and half spread in bp, and the value traded in a day in USD."""
+        """Return the daily volatility and half spread in bp, and the daily traded value in USD."""
         reference = self.reference.asset(asset)
         if reference.fiat and asset == "USD":
             return 0.0, 0.0, self.config.volume_usd_day

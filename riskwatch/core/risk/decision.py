@@ -1,4 +1,4 @@
-"""What rules make of a scope: the state that follows, its decision, its switch, its alerts."""
+"""Decisions: the state that follows for a scope, its decision, its switch and its alerts."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import RiskState
 
 
-# The one writer of decisions, switches and alerts, whether rules or people move a scope.
+# The only writer of decisions, switches and alerts, both for rules and for operators.
 
 OPERATOR: Final = "operator"
-"""Stands where the generation of a decision stands, if people decided."""
+"""Generation of a decision that an operator made."""
 NO_CONTROL: Final = ControlRow()
-"""The row of a scope on which people have nothing in force or in hand; never changed."""
+"""The row of a scope without any operator control; it is never changed."""
 
 
 class Intervention(msgspec.Struct, frozen=True):
-    """What people do to a scope, or the end of it: which event, when (microseconds), and why."""
+    """An operator's action on a scope, or its expiry: cause id, time (microseconds), reasons."""
 
     cause_id: str
     us: int
@@ -59,12 +59,12 @@ class Intervention(msgspec.Struct, frozen=True):
 
     @property
     def origin(self) -> Origin:
-        """What comes of it comes from that event, at that time."""
+        """Origin of the outputs: that event, at that time."""
         return Origin(self.cause_id, moment(self.us))
 
     @property
     def rationale(self) -> Rationale:
-        """People decide; only another command alters that."""
+        """Rationale of the decision; only another command can change it."""
         return Rationale(
             cause=Cause.OPERATOR,
             generation=OPERATOR,
@@ -75,19 +75,19 @@ class Intervention(msgspec.Struct, frozen=True):
 
 
 class DecisionWriter:
-    """Moves scopes, and writes what is said about it.
+    """Sets the state of scopes, and writes decisions, switches and alerts.
 
     Parameters
     ----------
     config : RiskConfig
-        How long a switch may be relied on.
-    stakes_calculator : Dollars
-        What is at stake where people move a scope.
+        Settings of the stage; `valid_s` is how long a switch is valid.
+    stakes_calculator : StakesCalculator
+        Computes the exposure at stake for operators' decisions.
     """
 
-    def __init__(self, config: RiskConfig, dollars: StakesCalculator) -> None:
+    def __init__(self, config: RiskConfig, stakes_calculator: StakesCalculator) -> None:
         self.config = config
-        self.stakes_calculator = dollars
+        self.stakes_calculator = stakes_calculator
 
     def move(
         self,
@@ -100,7 +100,7 @@ class DecisionWriter:
         *,
         quality: Quality,
     ) -> DecisionMade:
-        """Move a scope to a state, and write the decision; `quality` is that of its data now."""
+        """Set the state of a scope, and return the decision; `quality` is that of its data now."""
         decision = DecisionMade(
             **origin.stamp(DecisionMade, scope),
             scope=scope,
@@ -135,20 +135,20 @@ class DecisionWriter:
         dark: bool,
         notes: Iterable[str] = (),
     ) -> KillSwitchChanged:
-        """Put a switch where its state and the data want it, and say so.
+        """Set the effective state of a switch, and return the change.
 
         Parameters
         ----------
         state : RiskState
-            What people have in force says what passes in spite of a HALT.
+            Its controls give the unwind that is allowed in spite of a HALT.
         scope, row
-            Which switch.
+            The scope and its row.
         origin : Origin
-            What moves it.
+            Origin of the change.
         dark : bool
-            Whether it is restricted for want of data.
+            Whether the scope is restricted because data is missing.
         notes : iterable of str
-            Reasons beside those of the last decision.
+            Reasons in addition to those of the last decision.
         """
         row.effective = effective(row.state, dark=dark)
         reasons = [*notes, *(row.reasons if row.state is not State.NORMAL else ())]
@@ -177,7 +177,7 @@ class DecisionWriter:
         stakes: ExposureAtStake,
         origin: Origin,
     ) -> AlertRaised:
-        """Alert people of the state of a scope; it stays one alert until it is resolved."""
+        """Raise the alert about the state of a scope; it keeps its id until it is resolved."""
         raised = alert_raised(
             origin,
             scope,
@@ -193,7 +193,7 @@ class DecisionWriter:
         return raised
 
     def intervene(self, state: RiskState, scope: str, to: State, by: Intervention) -> list[Output]:
-        """Move a scope because people say so: the decision, the switch, the alert."""
+        """Set the state of a scope by an operator's action: decision, switch and alert."""
         row = state.scopes.get(scope)
         if row is None:
             row = state.scopes[scope] = ScopeRow()
@@ -204,7 +204,7 @@ class DecisionWriter:
             self.restate(state, scope, by),
         ]
         if to is State.HALT:
-            # They are told whatever we have on it.
+            # The alert of an operator's HALT does not depend on our exposure.
             title = f"{scope} is {to.value}: {by.action}"
             out.append(self.alert(row, scope, title, why.cause, why.reasons, stakes, origin))
         elif to is State.NORMAL:
@@ -212,7 +212,10 @@ class DecisionWriter:
         return out
 
     def restate(self, state: RiskState, scope: str, by: Intervention) -> KillSwitchChanged:
-        """Say where a switch stands; what is dark stays dark until the rules have looked again."""
+        """Return the present state of a switch.
+
+        A restriction for missing data lasts until the next evaluation of the rules.
+        """
         row = state.scopes[scope]
         dark = row.quality is Quality.UNKNOWN and row.unknown_since >= 0
         state.mark(f"scope/{scope}")
@@ -220,7 +223,7 @@ class DecisionWriter:
 
 
 def effective(state: State, *, dark: bool) -> State:
-    """State that holds for orders: at least REDUCE where data has been missing for too long."""
+    """Return the state that applies to orders: at least REDUCE if data is missing for too long."""
     return strictest((state, State.REDUCE)) if dark else state
 
 
@@ -236,7 +239,7 @@ def alert_raised(
     stakes: ExposureAtStake | None = None,
     decision_id: str = "",
 ) -> AlertRaised:
-    """Write an alert; `stakes` and `decision_id` where it is about our dollars or a decision."""
+    """Return an alert; `stakes` and `decision_id` are given if it concerns them."""
     return AlertRaised(
         **origin.stamp(AlertRaised, key),
         alert=key,
@@ -251,14 +254,14 @@ def alert_raised(
 
 
 def alert_resolved(origin: Origin, key: str, scope: str, opened_id: str) -> AlertResolved:
-    """Write that an alert is over."""
+    """Return the end of an alert."""
     return AlertResolved(
         **origin.stamp(AlertResolved, key), alert=key, scope=scope, opened_id=opened_id
     )
 
 
 def operator_alert(key: str, scope: str, title: str, by: Intervention) -> AlertRaised:
-    """Tell people of something that waits for them, or that they should know."""
+    """Return an alert about an operator's action, such as a request that awaits approval."""
     return alert_raised(
         by.origin,
         key,
@@ -271,7 +274,7 @@ def operator_alert(key: str, scope: str, title: str, by: Intervention) -> AlertR
 
 
 def resolve_alerts(state: RiskState, scope: str, by: Intervention) -> list[Output]:
-    """End the paging about a scope."""
+    """Resolve the open alerts of a scope: its state alert and its data alert."""
     row = state.scopes[scope]
     out: list[Output] = [
         alert_resolved(by.origin, key, scope, opened)
@@ -284,7 +287,7 @@ def resolve_alerts(state: RiskState, scope: str, by: Intervention) -> list[Outpu
 
 
 def control_changed(state: RiskState, scope: str, origin: Origin) -> ControlChanged:
-    """Say what people have in force on a scope now."""
+    """Return the operator controls of a scope as they are now."""
     row = state.controls.get(scope, NO_CONTROL)
     request, override, silence = row.request, row.override, row.silence
     retired, seen, grant = row.retired, row.acknowledged, row.unwind
@@ -310,16 +313,16 @@ def control_changed(state: RiskState, scope: str, origin: Origin) -> ControlChan
     )
 
 
-# How often people are paged about WATCH: a budget per month, and one alert for what is over it.
+# The monthly budget of WATCH alerts, and the one alert that sums up those beyond it.
 
 FOLDED_ALERT_KEY: Final = "firm|folded"
 _MONTHS: Final = 12
 
 
 def spend_alert_budget(state: RiskState, us: int, config: PeopleConfig) -> bool:
-    """Spend one alert of WATCH of this month's budget, if there is one left.
+    """Spend one alert of this month's WATCH budget; return ``False`` if none is left.
 
-    REDUCE and HALT do not ask.
+    Alerts of REDUCE and HALT have no budget.
     """
     month = month_of(us)
     if month > state.budget.month:
@@ -332,12 +335,12 @@ def spend_alert_budget(state: RiskState, us: int, config: PeopleConfig) -> bool:
 
 
 def fold_alert(
-    state: RiskState, scene: EvaluationContext, row: ScopeRow
+    state: RiskState, context: EvaluationContext, row: ScopeRow
 ) -> list[AlertRaised | AlertResolved]:
-    """Put one more alert into the month's one; people hear of the 1st, 2nd, 4th, 8th, ..."""
+    """Count one more alert in the month's folded alert, raised at the 1st, 2nd, 4th, 8th, ..."""
     budget = state.budget
-    reasons = [f"the last was {scene.scope}", *row.reasons[:1]]
-    by = Intervention(scene.origin.cause_id, scene.us, "fold", reasons)
+    reasons = [f"the last was {context.scope}", *row.reasons[:1]]
+    by = Intervention(context.origin.cause_id, context.us, "fold", reasons)
     out: list[AlertRaised | AlertResolved] = []
     if budget.folded == 0 and budget.alert_id:
         out.append(
@@ -354,7 +357,7 @@ def fold_alert(
 
 
 def month_of(us: int) -> int:
-    """Number of a calendar month of event time, UTC.
+    """Return the number of a calendar month of event time, UTC.
 
     Examples
     --------
@@ -369,14 +372,14 @@ RiskOutput = DecisionMade | KillSwitchChanged | AlertRaised | AlertResolved
 
 
 class DecisionMaker:
-    """Turns looks into decisions, switches and alerts.
+    """Derives decisions, switches and alerts from rule evaluations.
 
     Parameters
     ----------
     config : RiskConfig
-        Life times and thresholds.
+        Lifetimes and thresholds.
     writer : DecisionWriter
-        Moves scopes, and writes what is said about it.
+        Sets states, and writes decisions, switches and alerts.
     """
 
     def __init__(self, config: RiskConfig, writer: DecisionWriter) -> None:
@@ -384,125 +387,141 @@ class DecisionMaker:
         self.writer = writer
 
     def decide(
-        self, state: RiskState, row: ScopeRow, look: RuleEvaluation, scene: EvaluationContext
+        self,
+        state: RiskState,
+        row: ScopeRow,
+        evaluation: RuleEvaluation,
+        context: EvaluationContext,
     ) -> list[RiskOutput]:
-        """Move a scope to the state that follows, and say so if anything changed."""
+        """Set the state that follows, and return the outputs if anything changed."""
         out: list[RiskOutput] = []
-        control = state.controls.get(scene.scope, NO_CONTROL)
-        to = _asked(row, look, control)
+        control = state.controls.get(context.scope, NO_CONTROL)
+        to = _next_state(row, evaluation, control)
         decided = to is not row.state
         if decided:
-            out.append(self._move(row, to, look, scene))
-        out += self._switch(state, row, scene, decided=decided)
-        if control.retired is None:  # nobody is paged about what is closed for good
-            out += self._alerts(state, row, look, scene)
+            out.append(self._move(row, to, evaluation, context))
+        out += self._switch(state, row, context, decided=decided)
+        if control.retired is None:  # a retired scope raises no alerts
+            out += self._alerts(state, row, evaluation, context)
         return out
 
     def _move(
-        self, row: ScopeRow, to: State, look: RuleEvaluation, scene: EvaluationContext
+        self, row: ScopeRow, to: State, evaluation: RuleEvaluation, context: EvaluationContext
     ) -> DecisionMade:
-        stakes = scene.stakes()
-        why = explain(row, to, look, scene, stakes)
+        stakes = context.stakes()
+        why = explain(row, to, evaluation, context, stakes)
         return self.writer.move(
-            row, scene.scope, to, why, stakes, scene.origin, quality=scene.quality
+            row, context.scope, to, why, stakes, context.origin, quality=context.quality
         )
 
     def _switch(
-        self, state: RiskState, row: ScopeRow, scene: EvaluationContext, *, decided: bool
+        self, state: RiskState, row: ScopeRow, context: EvaluationContext, *, decided: bool
     ) -> list[RiskOutput]:
-        """Put the switch where state and quality of data want it."""
-        dark = self._is_dark(row, scene)
-        holds = effective(row.state, dark=dark)
-        told = row.quality is not scene.quality and (
-            holds is not State.NORMAL or Quality.UNKNOWN in (row.quality, scene.quality)
+        """Update the switch if the effective state, the quality or the decision changed."""
+        dark = self._is_dark(row, context)
+        effective_state = effective(row.state, dark=dark)
+        quality_changed = row.quality is not context.quality and (
+            effective_state is not State.NORMAL or Quality.UNKNOWN in (row.quality, context.quality)
         )
-        if not (holds is not row.effective or told or decided):
+        if not (effective_state is not row.effective or quality_changed or decided):
             return []
-        row.quality = scene.quality
-        notes = [_silence(row, scene)] if dark else []
-        return [self.writer.switch(state, scene.scope, row, scene.origin, dark=dark, notes=notes)]
+        row.quality = context.quality
+        notes = [_no_data_reason(row, context)] if dark else []
+        return [
+            self.writer.switch(state, context.scope, row, context.origin, dark=dark, notes=notes)
+        ]
 
-    def _is_dark(self, row: ScopeRow, scene: EvaluationContext) -> bool:
-        """Whether data has been missing for too long, of a scope on which we have something."""
-        if scene.quality is not Quality.UNKNOWN:
+    def _is_dark(self, row: ScopeRow, context: EvaluationContext) -> bool:
+        """Whether data has been missing for too long while we hold something on the scope."""
+        if context.quality is not Quality.UNKNOWN:
             row.unknown_since = -1
             return False
         if row.unknown_since < 0:
-            row.unknown_since = scene.us
-        long_ago = scene.us - row.unknown_since > self.config.unknown_reduce_s * SECOND
-        # Silence may end by itself; a worker that is down does not.
-        if long_ago or scene.doubt:
-            return scene.stakes().exposure >= self.config.alert_from_usd
+            row.unknown_since = context.us
+        long_ago = context.us - row.unknown_since > self.config.unknown_reduce_s * SECOND
+        # Missing data may come back by itself; a failed worker does not.
+        if long_ago or context.fault:
+            return context.stakes().exposure >= self.config.alert_from_usd
         return False
 
     def _alerts(
-        self, state: RiskState, row: ScopeRow, look: RuleEvaluation, scene: EvaluationContext
+        self,
+        state: RiskState,
+        row: ScopeRow,
+        evaluation: RuleEvaluation,
+        context: EvaluationContext,
     ) -> list[RiskOutput]:
-        """Tell people, if it is about their money; tell them more; and when it is over."""
+        """Raise, extend or resolve the alert of a scope on which we hold something."""
         out: list[RiskOutput] = []
-        silenced = state.controls.get(scene.scope, NO_CONTROL).silence is not None
+        silenced = state.controls.get(context.scope, NO_CONTROL).silence is not None
         if row.state is State.NORMAL:
             if row.alert_id:
-                out.append(alert_resolved(scene.origin, scene.scope, scene.scope, row.alert_id))
+                out.append(
+                    alert_resolved(context.origin, context.scope, context.scope, row.alert_id)
+                )
                 row.alert_id = ""
             row.alert_state, row.grounds = State.NORMAL, []
-            return out + self._dark(row, scene, silenced=silenced)
+            return out + self._data_alerts(row, context, silenced=silenced)
         entered = row.state is not row.alert_state
         known = [] if entered else row.grounds
-        # A limit that was breached first must not hide that withdrawals have stopped since.
+        # A limit that was breached first must not hide a later stop of withdrawals.
         added = [
             r
-            for r in look.requests
-            if r.state.rank >= row.state.rank and leading_feature(r, look) not in known
+            for r in evaluation.requests
+            if r.state.rank >= row.state.rank and leading_feature(r, evaluation) not in known
         ]
-        # A silence ends, so what was not told meanwhile is told then; a HALT is told at once.
+        # An alert that a silence holds back is raised when the silence ends; a HALT at once.
         if (entered or added) and (not silenced or row.state is State.HALT):
-            stakes = scene.stakes()
+            stakes = context.stakes()
             if stakes.exposure >= self.config.alert_from_usd:
                 if row.state is State.WATCH and not spend_alert_budget(
-                    state, scene.us, self.config.people
+                    state, context.us, self.config.people
                 ):
-                    out += fold_alert(state, scene, row)
+                    out += fold_alert(state, context, row)
                     row.alert_state = row.state
                 else:
-                    out.append(self._raise(row, look, scene, stakes, added, entered=entered))
-                row.grounds = sorted({*known, *(leading_feature(r, look) for r in added)})
-        return out + self._dark(row, scene, silenced=silenced)
+                    out.append(
+                        self._raise_alert(row, evaluation, context, stakes, added, entered=entered)
+                    )
+                row.grounds = sorted({*known, *(leading_feature(r, evaluation) for r in added)})
+        return out + self._data_alerts(row, context, silenced=silenced)
 
-    def _raise(
+    def _raise_alert(
         self,
         row: ScopeRow,
-        look: RuleEvaluation,
-        scene: EvaluationContext,
+        evaluation: RuleEvaluation,
+        context: EvaluationContext,
         stakes: ExposureAtStake,
         added: list[RuleRequest],
         *,
         entered: bool,
     ) -> AlertRaised:
-        """Raise the alert of a scope, for the first time or with more to say."""
+        """Raise the alert of a scope, for the first time or with further reasons."""
         cause, reasons = row.cause, row.reasons
-        title = f"{scene.scope} is {row.state.value}"
+        title = f"{context.scope} is {row.state.value}"
         if not entered:
-            cause = request_cause(added[0], look, scene)
-            reasons = decision_reasons(row, look, scene, cause, stakes)
-            title += f", now also by {leading_feature(added[0], look)}"
-        return self.writer.alert(row, scene.scope, title, cause, reasons, stakes, scene.origin)
+            cause = request_cause(added[0], evaluation, context)
+            reasons = decision_reasons(row, evaluation, context, cause, stakes)
+            title += f", now also by {leading_feature(added[0], evaluation)}"
+        return self.writer.alert(row, context.scope, title, cause, reasons, stakes, context.origin)
 
-    def _dark(self, row: ScopeRow, scene: EvaluationContext, *, silenced: bool) -> list[RiskOutput]:
-        """Tell people that a scope they hold something of is restricted for want of data."""
+    def _data_alerts(
+        self, row: ScopeRow, context: EvaluationContext, *, silenced: bool
+    ) -> list[RiskOutput]:
+        """Raise or resolve the alert that a scope is restricted because data is missing."""
         dark = row.effective is not row.state
-        key = f"{scene.scope}|data"
+        key = f"{context.scope}|data"
         if dark and not row.dark_id and not silenced:
-            title = f"{scene.scope}: no data, effective {row.effective.value}"
-            stakes = scene.stakes()
+            title = f"{context.scope}: no data, effective {row.effective.value}"
+            stakes = context.stakes()
             reasons = [
-                _silence(row, scene),
+                _no_data_reason(row, context),
                 f"we have {stakes.exposure:,.0f} USD on it; this ends by itself when data is back",
             ]
             raised = alert_raised(
-                scene.origin,
+                context.origin,
                 key,
-                scene.scope,
+                context.scope,
                 title,
                 severity=State.WATCH,
                 cause=Cause.FEED,
@@ -513,44 +532,44 @@ class DecisionMaker:
             row.dark_id = raised.id
             return [raised]
         if not dark and row.dark_id:
-            gone, row.dark_id = row.dark_id, ""
-            return [alert_resolved(scene.origin, key, scene.scope, gone)]
+            opened_id, row.dark_id = row.dark_id, ""
+            return [alert_resolved(context.origin, key, context.scope, opened_id)]
         return []
 
 
-def _silence(row: ScopeRow, scene: EvaluationContext) -> str:
-    """Say why there is no data, or for how long there has been none."""
-    if scene.doubt:
-        return f"{scene.scope}: {scene.doubt}"
-    minutes = (scene.us - row.unknown_since) / SECOND / 60.0
-    return f"{scene.scope}: nothing has been heard for {minutes:.0f} minutes"
+def _no_data_reason(row: ScopeRow, context: EvaluationContext) -> str:
+    """Return why there is no data, or for how long there has been none."""
+    if context.fault:
+        return f"{context.scope}: {context.fault}"
+    minutes = (context.us - row.unknown_since) / SECOND / 60.0
+    return f"{context.scope}: nothing has been heard for {minutes:.0f} minutes"
 
 
-def _asked(row: ScopeRow, look: RuleEvaluation, control: ControlRow) -> State:
-    """State that follows: HALT latches, unless two people have overridden it for a while."""
+def _next_state(row: ScopeRow, evaluation: RuleEvaluation, control: ControlRow) -> State:
+    """Return the state that follows: HALT latches, unless two operators have overridden it."""
     if row.state is State.HALT:
-        return State.HALT  # nothing that is measured leads out of it
+        return State.HALT  # no measurement ends a HALT
     if control.override is None:
-        return look.state
+        return evaluation.state
     lifted = control.override.state
-    below = [r.state for r in look.requests if r.state is not State.HALT]
+    below = [r.state for r in evaluation.requests if r.state is not State.HALT]
     return strictest((lifted, *below))
 
 
-# How the rules look at one scope, and what becomes of what they see.
+# What becomes of the evaluation of one scope.
 
 
 class ScopeEvaluator:
-    """Lets the rules and asks of a kind of scope look at one, and decides.
+    """Decides on one scope, from the evaluation of its rules and asks.
 
     Parameters
     ----------
     config : RiskConfig
-        Life times and thresholds.
+        Lifetimes and thresholds.
     engine : RuleEngine
         Rules and asks.
     writer : DecisionWriter
-        Moves scopes, and writes what is said about it.
+        Sets states, and writes decisions, switches and alerts.
     """
 
     def __init__(self, config: RiskConfig, engine: RuleEngine, writer: DecisionWriter) -> None:
@@ -561,48 +580,54 @@ class ScopeEvaluator:
     def apply_bound(
         self, state: RiskState, tick: TickContext, scope: str, caps: dict[str, State]
     ) -> dict[str, State]:
-        """Caps, where models of bounded authority may not reduce this scope as well."""
+        """Return the caps, lowered if models of bounded authority may not reduce this scope."""
         if State.REDUCE not in caps.values() or self.stakes_calculator.is_within_bound(
             state, tick, scope
         ):
             return caps
         return {f: State.WATCH if cap is State.REDUCE else cap for f, cap in caps.items()}
 
-    def is_idle(self, state: RiskState, scope: str, bound: dict[str, Features]) -> bool:
-        """Whether there is nothing to say of a scope that only limits know, and no news at all."""
+    def is_idle(self, state: RiskState, scope: str, limit_features: dict[str, Features]) -> bool:
+        """Whether a scope that only limits name needs no evaluation: no row, news or breach."""
         if state.credit or scope in state.scopes:
             return False
-        return not self.engine.of(scope).has_met_condition(bound.get(scope, {}))
+        return not self.engine.of(scope).has_met_condition(limit_features.get(scope, {}))
 
-    def evaluate(
+    def conclude(
         self,
         state: RiskState,
         tick: TickContext,
-        scene: EvaluationContext,
-        fresh: int,
-        caps: dict[str, State] | None = None,
+        row: ScopeRow,
+        evaluation: RuleEvaluation,
+        context: EvaluationContext,
     ) -> list[Output]:
-        """Let the rules of one scope look, and say what follows; rows change only if it does."""
-        known = state.scopes.get(scene.scope)
-        rules = self.engine.of(scene.scope)
-        quiet = known is None and scene.quality is not Quality.UNKNOWN
-        if quiet and not rules.has_met_condition(scene.features):
-            return []
-        row = known or ScopeRow()
-        look = rules.evaluate(
-            row, scene.features, scene.cause, elapsed=tick.elapsed, fresh=fresh, caps=caps
-        )
-        tick.moving = tick.moving or look.moving
+        """Decide by the evaluation of a scope's rules, and store its row if anything changed.
+
+        Parameters
+        ----------
+        state : RiskState
+            The rows of the stage.
+        tick : TickContext
+            Its `moving` is set if the passing of time alone may change the result.
+        row : ScopeRow
+            Row of the scope; a new one if the state has none yet.
+        evaluation : RuleEvaluation
+            Result of its rules.
+        context : EvaluationContext
+            Inputs of the evaluation.
+        """
+        known = state.scopes.get(context.scope)
+        tick.moving = tick.moving or evaluation.moving
         unknown, capped = row.unknown_since, row.capped
-        out: list[Output] = [*self.decider.decide(state, row, look, scene)]
-        row.capped = row.state is State.REDUCE and look.capped
+        out: list[Output] = [*self.decider.decide(state, row, evaluation, context)]
+        row.capped = row.state is State.REDUCE and evaluation.capped
         if row.unknown_since >= 0:
             tick.moving = True
         if known is None and not row.is_idle:
-            state.scopes[scene.scope] = row
-            state.mark(f"scope/{scene.scope}")
+            state.scopes[context.scope] = row
+            state.mark(f"scope/{context.scope}")
         elif known is not None and (
-            look.changed or out or unknown != row.unknown_since or capped is not row.capped
+            evaluation.changed or out or unknown != row.unknown_since or capped is not row.capped
         ):
-            state.mark(f"scope/{scene.scope}")
+            state.mark(f"scope/{context.scope}")
         return out

@@ -1,7 +1,7 @@
-"""Drills: signalled because a person commands it, or because a plan of the policy is due.
+"""Drills: signalled by an operator's command, or when a plan of the policy is due.
 
-A plan is followed in event time. Its row says for which moment a drill was signalled last, so a
-restart repeats none, and one that was due while nobody worked is made up for once.
+Plans run in event time. The row of a plan holds the due time of its last drill. A restart therefore
+repeats no drill, and a drill that was due while the worker was down is signalled once afterwards.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
 
 
 def last_due(plan: DrillPlan, us: int) -> int:
-    """Last moment, not after `us`, at which a plan is due; microseconds.
+    """Return the last time, not after `us`, at which a plan is due; microseconds.
 
     Examples
     --------
@@ -42,20 +42,20 @@ def last_due(plan: DrillPlan, us: int) -> int:
     return first + (us - first) // every * every
 
 
-def commanded_drill(order: AuthorizedCommand, expect: list[str]) -> DrillSignalled:
-    """Signal what a person commands."""
+def commanded_drill(authorized: AuthorizedCommand, expect: list[str]) -> DrillSignalled:
+    """Return the drill that an operator commands."""
     return DrillSignalled(
-        **order.origin.stamp(DrillSignalled, order.scope),
-        scope=order.scope,
+        **authorized.origin.stamp(DrillSignalled, authorized.scope),
+        scope=authorized.scope,
         plan="",
-        person=order.by,
-        reason=order.reason,
+        person=authorized.by,
+        reason=authorized.reason,
         expect=expect,
     )
 
 
 def scheduled_drills(plans: Sequence[DrillPlan], state: RiskState, us: int) -> list[DrillSignalled]:
-    """Signal what is due; a plan that is new waits for its next moment."""
+    """Return the drills that are due; a new plan starts at its next due time."""
     out = []
     for plan in plans:
         row, due = state.drills.get(plan.id), last_due(plan, us)

@@ -1,4 +1,4 @@
-"""One evaluation of everything, at a tick: the fixed order in which scopes are looked at."""
+"""The evaluation of all scopes at a tick, in a fixed order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from riskwatch.core.risk.features import (
 from riskwatch.core.risk.limits import LimitBook
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import Explanation
-from riskwatch.core.risk.state import fault_reasons
+from riskwatch.core.risk.state import ScopeRow, fault_reasons
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 
 if TYPE_CHECKING:
@@ -48,35 +48,35 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
 
 
-# Whom the stage asks for scores, how often, and what becomes of the answers.
+# Scores of the models.
 
 
 class ScopeScores(msgspec.Struct, gc=False):
-    """What the models said of one scope.
+    """Scores of one scope.
 
     Attributes
     ----------
     out : list of Output
-        Scores that are due.
+        Score updates to publish.
     caps : dict of str to State
-        The strictest state that may be asked for on account of a score, by the name of the
-        feature that holds it.
-    grounds : dict of str to callable
-        What a probability rests on, by the name of the feature that holds it.
+        The strictest state that an ask may request because of a score, by the name of the
+        feature that holds the score.
+    explanations : dict of str to callable
+        Returns the explanation of a score, by the name of the feature that holds the score.
     """
 
     out: list[Output] = []
     caps: dict[str, State] = {}
-    grounds: dict[str, Callable[[], Explanation]] = {}
+    explanations: dict[str, Callable[[], Explanation]] = {}
 
 
 class ScoreCollector:
-    """Asks the models about a scope: always in unrest, else every `report_s`.
+    """Scores scopes: a stressed one at every evaluation, a calm one every `report_s`.
 
     Parameters
     ----------
     config : RiskConfig
-        Pace, and what counts as calm.
+        Report interval and the thresholds of calm.
     scorer : Scorer
         The models.
     """
@@ -95,7 +95,7 @@ class ScoreCollector:
         labelled: bool,
         ours: bool = True,
     ) -> ScopeScores:
-        """Ask about one scope, if it is time; probabilities are added to `features`.
+        """Score one scope if a score is due, and add the probabilities to `features`.
 
         Parameters are those of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
         """
@@ -103,7 +103,7 @@ class ScoreCollector:
         calm = self._calm(kind, features)
         if not self._due(state, us, scope, calm=calm):
             return ScopeScores()
-        answers = ScopeScores()
+        scores = ScopeScores()
         key = f"score/{scope}"
         out = us - state.sent.get(key, 0) >= self.config.report_s * SECOND
         scored = self.scorer.observe(
@@ -111,19 +111,19 @@ class ScoreCollector:
         )
         for each in scored:
             if each.cap is State.NORMAL:
-                continue  # a shadow is stored, and is no ground of anything
+                continue  # a shadow score is published only: no rule may use it
             feature = score_feature(each.generation, each.target)
             features[feature] = each.probability
-            answers.grounds[feature] = each.grounds
-            answers.caps[feature] = each.cap
+            scores.explanations[feature] = each.grounds
+            scores.caps[feature] = each.cap
         if scored and out:
             state.sent[key] = us
             state.mark(f"sent/{key}")
-            answers.out = [reports.score_updated(each, us) for each in scored]
-        return answers
+            scores.out = [reports.score_updated(each, us) for each in scored]
+        return scores
 
     def _calm(self, kind: str, features: Features) -> bool:
-        """Whether a scope is so far from every question that a look now and then will do."""
+        """Whether a scope is calm: far enough from every target to be scored less often."""
         if kind == ASSET:
             return abs(features["deviation_bp"]) < self.config.calm_bp
         return (
@@ -133,7 +133,7 @@ class ScoreCollector:
         )
 
     def _due(self, state: RiskState, us: int, scope: str, *, calm: bool) -> bool:
-        """Whether the models look now."""
+        """Whether the scope is scored now; if so, record the time."""
         key = f"asked/{scope}"
         row = state.scopes.get(scope)
         waited = us - state.sent.get(key, 0) >= self.config.report_s * SECOND
@@ -144,22 +144,22 @@ class ScoreCollector:
         return True
 
 
-# Our own fills: what they cost teaches what leaving will cost.
+# Slippage of our own fills, from which the cost of leaving is learned.
 
 MAX_WAITING_FILLS: Final = 256
-"""Most fills of one counterparty that wait for the next tick."""
+"""Maximum number of fills of one counterparty that wait for the next tick."""
 
 
 def queue_fills(row: PartyRow, slips: list[FillSlippage]) -> None:
-    """Keep fills until the next tick: which reading came first must not matter."""
+    """Queue fills until the next tick, so that the order of readings does not matter."""
     row.slips = [*row.slips, *slips][:MAX_WAITING_FILLS]
 
 
 def learn_slippage(state: RiskState, us: int, assessor: CreditAssessor) -> None:
     """Learn from the fills that came since the last tick, in order of their time.
 
-    A fill whose market is not seen now, or that is old, as in a catch-up, teaches nothing and is
-    counted: nobody knows what it should have cost.
+    A fill is counted but not learned from if its market has no live price or if it is old, as in a
+    catch-up: its expected cost is then unknown.
     """
     found = []
     for name in sorted(state.parties):
@@ -182,24 +182,24 @@ def learn_slippage(state: RiskState, us: int, assessor: CreditAssessor) -> None:
 
 
 class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
-    """One scope whose turn it is: what is known of it, and what is to be done.
+    """One scope to evaluate, with its inputs.
 
     Attributes
     ----------
     scope : str
-        Which.
+        The scope.
     features : dict of str to float
-        What is known now; what the models say is added to it.
-    cause, quality, support, refute, doubt
-        As of a :class:`~riskwatch.core.risk.explanation.EvaluationContext`.
+        Its features; probabilities of the models are added.
+    cause, quality, support, refute, fault
+        As in :class:`~riskwatch.core.risk.explanation.EvaluationContext`.
     fresh : int
-        Fresh observations since the last look.
+        Fresh observations since the last evaluation.
     out : list of Output
-        What goes out before the rules look.
-    asked : bool
-        Whether the models are asked about it.
+        Outputs to publish before the rules are evaluated.
+    is_scored : bool
+        Whether the models score it.
     labelled, ours : bool
-        As of :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
+        As in :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
     """
 
     scope: str
@@ -210,27 +210,27 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
     refute: list[str] = []
     fresh: int = 1
     out: Sequence[Output] = ()
-    asked: bool = False
+    is_scored: bool = False
     labelled: bool = False
     ours: bool = True
-    doubt: str = ""
+    fault: str = ""
 
 
 class Evaluator:
-    """Looks at every scope in a fixed order.
+    """Evaluates every scope in a fixed order.
 
     Parameters
     ----------
     config : RiskConfig
-        How readings become states.
+        Settings of the stage.
     reference : Reference
-        What is known of assets and parties.
-    limits : Limits
+        Reference data of assets and parties.
+    limits : LimitsConfig
         The firm's limits.
     engine : RuleEngine
         Rules and asks.
     writer : DecisionWriter
-        Moves scopes, and writes what is said about it.
+        Sets states, and writes decisions, switches and alerts.
     scorer : Scorer
         The models.
     """
@@ -249,17 +249,18 @@ class Evaluator:
         self.limits = LimitBook(limits, reference)
         self.score_collector = ScoreCollector(config, scorer)
         self.stakes_calculator = writer.stakes_calculator
+        self.engine = engine
         self.scope_evaluator = ScopeEvaluator(config, engine, writer)
 
     def run(self, state: RiskState, tick: TickContext) -> list[Output]:
-        """Evaluate everything; the state is as of `tick` afterwards."""
+        """Evaluate all scopes at `tick`, update the state, and return the outputs."""
         meta = state.meta
         tick.elapsed = tick.us - meta.looked if meta.looked else 0
         learn_slippage(state, tick.us, self.stakes_calculator.assessor)
         out: list[Output] = []
         out += self._exposures(state, tick)
-        bound = self._limits(state, tick, out)
-        out += self._scopes(state, tick, bound)
+        limit_features = self._limits(state, tick, out)
+        out += self._scopes(state, tick, limit_features)
         out += self.score_collector.scorer.report(state.scorer, tick.us)
         if tick.due:
             out += self.stakes_calculator.assessments(state, tick)
@@ -283,12 +284,12 @@ class Evaluator:
     def _limits(
         self, state: RiskState, tick: TickContext, out: list[Output]
     ) -> dict[str, dict[str, float]]:
-        """Measure limits when holdings changed or it is due; else what was measured stands."""
+        """Return the limit features by scope; measure limits if holdings changed or it is due."""
         if state.meta.holdings or tick.due:
             found = list(
                 self.limits.measure(tick.exposures(state, self.reference), state.limit_overrides)
             )
-            # What nothing is held of any more uses nothing of its limit.
+            # A subject of which nothing is held any more uses nothing of its limit.
             found += self.limits.released_usages(
                 state.limits, {m.key: None for m in found}, state.limit_overrides
             )
@@ -302,17 +303,19 @@ class Evaluator:
         return state.limit_features
 
     def _scopes(
-        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[Output]:
-        """Look at every scope, kind by kind; what is known of one is gathered at its turn."""
+        """Evaluate every scope, kind by kind; collect the inputs of each just before."""
         for subjects in (self._assets, self._venue_assets, self._counterparties, self._books):
-            for subject in subjects(state, tick, bound):
-                yield from self._look(state, tick, subject)
+            for subject in subjects(state, tick, limit_features):
+                yield from self._evaluate_scope(state, tick, subject)
 
-    def _look(self, state: RiskState, tick: TickContext, subject: ScopeSubject) -> Iterator[Output]:
-        """Put out what is known of one scope, ask the models, and let the rules look."""
+    def _evaluate_scope(
+        self, state: RiskState, tick: TickContext, subject: ScopeSubject
+    ) -> Iterator[Output]:
+        """Publish the values of one scope, score it, and evaluate its rules."""
         yield from subject.out
-        scene = EvaluationContext(
+        context = EvaluationContext(
             us=tick.us,
             scope=subject.scope,
             features=subject.features,
@@ -321,44 +324,58 @@ class Evaluator:
             support=subject.support,
             refute=subject.refute,
             stakes=partial(self.stakes_calculator.on, state, tick, subject.scope),
-            doubt=subject.doubt,
+            fault=subject.fault,
         )
         caps: dict[str, State] = {}
-        if subject.asked:
-            answers = self.score_collector.ask(
+        if subject.is_scored:
+            scores = self.score_collector.ask(
                 state,
                 tick.us,
-                scene.scope,
-                scene.features,
+                context.scope,
+                context.features,
                 labelled=subject.labelled,
                 ours=subject.ours,
             )
-            yield from answers.out
-            scene.scores.update(answers.grounds)
-            caps = self.scope_evaluator.apply_bound(state, tick, scene.scope, answers.caps)
-        yield from self.scope_evaluator.evaluate(state, tick, scene, subject.fresh, caps)
+            yield from scores.out
+            context.scores.update(scores.explanations)
+            caps = self.scope_evaluator.apply_bound(state, tick, context.scope, scores.caps)
+        rules, row = self.engine.of(context.scope), state.scopes.get(context.scope)
+        if row is None:
+            unknown = context.quality is Quality.UNKNOWN
+            if not unknown and not rules.has_met_condition(context.features):
+                return
+            row = ScopeRow()
+        evaluation = rules.evaluate(
+            row,
+            context.features,
+            context.cause,
+            elapsed=tick.elapsed,
+            fresh=subject.fresh,
+            caps=caps,
+        )
+        yield from self.scope_evaluator.conclude(state, tick, row, evaluation, context)
 
     def _assets(
-        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[ScopeSubject]:
-        worst = self._discounts(state, tick.us)
-        names = dict.fromkeys(state.assets) | _named(bound, ASSET)
+        discounts = self._discounts(state, tick.us)
+        names = dict.fromkeys(state.assets) | _named(limit_features, ASSET)
         for name in sorted(names):
             scope, row = f"{ASSET}:{name}", state.assets.get(name)
             if row is None:
-                # What was never priced is missing, not gone: PRICE_MISSING says so.
-                if not self.scope_evaluator.is_idle(state, scope, bound):
-                    features = self._asset_features(state, name, tick.us, worst, bound)
+                # An asset that was never priced is missing, not gone: PRICE_MISSING reports it.
+                if not self.scope_evaluator.is_idle(state, scope, limit_features):
+                    features = self._asset_features(state, name, tick.us, discounts, limit_features)
                     yield ScopeSubject(scope, features, Cause.NONE, fresh=0)
                 continue
             quality = asset_quality(row, tick.us, self.config)
             fresh = row.reading.observations - row.observations
             row.observations = row.reading.observations
-            if fresh and self._usual(row, name, quality):
+            if fresh and self._is_baseline_input(row, name, quality):
                 update_asset_baseline(
                     row, name, self._state(state, scope), self.config, self.reference
                 )
-            features = self._asset_features(state, name, tick.us, worst, bound)
+            features = self._asset_features(state, name, tick.us, discounts, limit_features)
             sent = list(reports.asset_valued(name, row, quality, tick.us, self.config))
             if sent or fresh:
                 state.mark(f"asset/{name}")
@@ -371,7 +388,7 @@ class Evaluator:
                 refute=row.reading.refute,
                 fresh=fresh,
                 out=sent,
-                asked="deviation_bp" in features,
+                is_scored="deviation_bp" in features,
                 labelled=row.reading.fiat_path and quality is not Quality.UNKNOWN,
             )
 
@@ -380,14 +397,14 @@ class Evaluator:
         state: RiskState,
         name: str,
         us: int,
-        worst: list[tuple[float, str]],
-        bound: dict[str, Features],
+        discounts: list[tuple[float, str]],
+        limit_features: dict[str, Features],
     ) -> Features:
-        features = asset_features(state, name, us, worst, self.config, self.reference)
-        return features | bound.get(f"{ASSET}:{name}", {})
+        features = asset_features(state, name, us, discounts, self.config, self.reference)
+        return features | limit_features.get(f"{ASSET}:{name}", {})
 
-    def _usual(self, row: AssetRow, name: str, quality: Quality) -> bool:
-        """Whether what was just seen of a coin may say what is usual."""
+    def _is_baseline_input(self, row: AssetRow, name: str, quality: Quality) -> bool:
+        """Whether the present reading of an asset may update its baseline."""
         pegged = self.reference.asset(name).peg is not None
         seen = row.reading
         trusted = quality is not Quality.UNKNOWN and seen.cause is not Cause.FEED
@@ -399,7 +416,7 @@ class Evaluator:
         return State.NORMAL if row is None else row.state
 
     def _discounts(self, state: RiskState, us: int) -> list[tuple[float, str]]:
-        """Discounts of live pegged assets, the largest first."""
+        """Return the discounts of live pegged assets in bp with their names, largest first."""
         found = [
             (max(0.0, -row.reading.deviation_bp), name)
             for name, row in sorted(state.assets.items())
@@ -408,9 +425,9 @@ class Evaluator:
         return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 
     def _venue_assets(
-        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[ScopeSubject]:
-        del bound  # no limit is on a coin at one venue
+        del limit_features  # no limit applies to an asset at one venue
         scopes = {s: None for s in state.scopes if parse(s).kind == VENUE_ASSET}
         for venue in sorted(state.venues):
             local = state.venues[venue].local
@@ -419,7 +436,7 @@ class Evaluator:
             at = parse(scope)
             row = state.venues.get(at.name)
             if row is None:
-                continue  # people halted a coin at a venue that nothing was heard of
+                continue  # operators halted an asset at a venue that has sent no quote
             price = row.local.get(at.asset)
             seen = state.sent.get(f"local/{scope}", 0)
             now = seen if price is None else price.observations
@@ -430,18 +447,18 @@ class Evaluator:
             yield ScopeSubject(scope, features, Cause.VENUE, fresh=max(0, now - seen))
 
     def _counterparties(
-        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[ScopeSubject]:
-        doubted = fault_reasons(state)
-        known = dict.fromkeys([*state.parties, *state.venues, *doubted])
-        # A group's limit closes the door of those of its members that we have nothing with yet.
-        names = known | _named(bound, COUNTERPARTY)
+        faulted = fault_reasons(state)
+        known = dict.fromkeys([*state.parties, *state.venues, *faulted])
+        # A group's limit also restricts members with which we hold nothing yet.
+        names = known | _named(limit_features, COUNTERPARTY)
         names |= {
             s: None for s in state.credit if self.reference.party(s).kind not in ("issuer", "bank")
         }
         for name in sorted(names):
             scope = f"{COUNTERPARTY}:{name}"
-            if name not in known and self.scope_evaluator.is_idle(state, scope, bound):
+            if name not in known and self.scope_evaluator.is_idle(state, scope, limit_features):
                 continue
             party = state.parties.get(name)
             if party is not None and update_party_baseline(
@@ -449,28 +466,28 @@ class Evaluator:
             ):
                 state.mark(f"party/{name}")
             features = counterparty_features(state, name, tick.us, self.config, self.reference)
-            asked = name in state.parties or name in state.venues
+            is_scored = name in state.parties or name in state.venues
             quality = venue_quality(state.venues.get(name), tick.us, self.config)
             yield ScopeSubject(
                 scope,
-                features | bound.get(scope, {}),
+                features | limit_features.get(scope, {}),
                 Cause.COUNTERPARTY,
-                quality=Quality.UNKNOWN if name in doubted else quality,
-                asked=asked,
-                labelled=name not in doubted,
-                ours=asked and has_business(party, state, self.config),
-                doubt=doubted.get(name, ""),
+                quality=Quality.UNKNOWN if name in faulted else quality,
+                is_scored=is_scored,
+                labelled=name not in faulted,
+                ours=is_scored and has_business(party, state, self.config),
+                fault=faulted.get(name, ""),
             )
 
     def _books(
-        self, state: RiskState, tick: TickContext, bound: dict[str, Features]
+        self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[ScopeSubject]:
         del state, tick
-        for scope in sorted(bound):
+        for scope in sorted(limit_features):
             if parse(scope).kind in (BOOK, FIRM):
-                yield ScopeSubject(scope, bound[scope], Cause.LIMIT)
+                yield ScopeSubject(scope, limit_features[scope], Cause.LIMIT)
 
 
-def _named(bound: dict[str, Features], kind: str) -> dict[str, None]:
-    """Names of the scopes of one kind that limits say something of."""
-    return {at.name: None for at in map(parse, bound) if at.kind == kind}
+def _named(limit_features: dict[str, Features], kind: str) -> dict[str, None]:
+    """Return the names of the scopes of one kind that have limit features."""
+    return {at.name: None for at in map(parse, limit_features) if at.kind == kind}

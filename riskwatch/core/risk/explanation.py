@@ -1,4 +1,4 @@
-"""The explanation of a decision: what moved, in which words, and what would have altered it."""
+"""The explanation of a decision: its cause, its reasons in words, and its counterfactual."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREDIT_FEATURES = ("_weight", "_parts", "backing_failed_share")
 
 
 class ExposureAtStake(msgspec.Struct, frozen=True, gc=False):
-    """Our dollars on a scope: exposure, expected loss of staying, cost of leaving."""
+    """Our exposure on a scope, the expected loss of staying, and the cost of leaving, USD."""
 
     exposure: float
     el: float
@@ -32,11 +32,12 @@ class ExposureAtStake(msgspec.Struct, frozen=True, gc=False):
 
 
 class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
-    """What is known of a scope at the moment at which its rules looked.
+    """The inputs of the evaluation of one scope.
 
-    `stakes` is called only when it is needed: sums over all holdings cost time. So are `scores`,
-    which say what each probability among the features rests on, by its name.
-    `doubt` says why nothing that is known counts any more; empty if it does.
+    `stakes` returns the exposure at stake; it is called only when needed, because it sums over all
+    holdings. `scores` returns the explanation of each probability, by the name of its feature; it
+    is called only when needed, too. `fault` says why the holdings of the scope are not kept up to
+    date; it is empty if they are.
     """
 
     us: int
@@ -48,18 +49,18 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     refute: list[str]
     stakes: Callable[[], ExposureAtStake]
     scores: dict[str, Callable[[], Explanation]] = {}
-    doubt: str = ""
+    fault: str = ""
 
     @property
     def origin(self) -> Origin:
-        """What is said of the scope comes from the tick."""
+        """Origin of the outputs about the scope: the tick."""
         return Origin.tick(self.us)
 
 
 class Rationale(msgspec.Struct, frozen=True, gc=False):
-    """Why a scope moves; the fields are those of a decision.
+    """Why the state of a scope changes; the fields are those of a decision.
 
-    It is worked out without binding anybody, so it can also be had of what will not be done.
+    Computing it has no effect, so it can also be computed for a decision that is not made.
     """
 
     cause: Cause
@@ -77,56 +78,58 @@ class Rationale(msgspec.Struct, frozen=True, gc=False):
 def explain(
     row: ScopeRow,
     to: State,
-    look: RuleEvaluation,
-    scene: EvaluationContext,
+    evaluation: RuleEvaluation,
+    context: EvaluationContext,
     stakes: ExposureAtStake,
 ) -> Rationale:
-    """Say why rules and asks move a scope from where it is to a state."""
-    leading = look.leading
-    cause = Cause.NONE if leading is None else request_cause(leading, look, scene)
+    """Return why rules and asks move a scope from its present state to `to`."""
+    leading = evaluation.leading
+    cause = Cause.NONE if leading is None else request_cause(leading, evaluation, context)
     return Rationale(
         cause=cause,
         generation=RULES_GENERATION if leading is None else leading.generation,
         rule=row.rule if leading is None else leading.rule.id,
-        reasons=decision_reasons(row, look, scene, cause, stakes),
-        flip=counterfactual(row, to, look, scene),
-        features=dict(sorted(scene.features.items())),
-        contributions=contributions(look, scene),
+        reasons=decision_reasons(row, evaluation, context, cause, stakes),
+        flip=counterfactual(row, to, evaluation, context),
+        features=dict(sorted(context.features.items())),
+        contributions=contributions(evaluation, context),
         limits={} if leading is None else rule_thresholds(leading.rule),
-        support=scene.support,
-        refute=scene.refute,
+        support=context.support,
+        refute=context.refute,
     )
 
 
-def leading_feature(request: RuleRequest, look: RuleEvaluation) -> str:
-    """Name the input on which a request rests: the one that exceeds its threshold most."""
-    condition = look.decisive.get(request.rule.id, request.rule.any[0])
+def leading_feature(request: RuleRequest, evaluation: RuleEvaluation) -> str:
+    """Return the feature behind a request: the one that exceeds its threshold most."""
+    condition = evaluation.decisive.get(request.rule.id, request.rule.any[0])
     return condition.feature
 
 
-def request_cause(request: RuleRequest, look: RuleEvaluation, scene: EvaluationContext) -> Cause:
-    """What moved, by the input that decided."""
-    feature, kind = leading_feature(request, look), parse(scene.scope).kind
+def request_cause(
+    request: RuleRequest, evaluation: RuleEvaluation, context: EvaluationContext
+) -> Cause:
+    """Return the cause of a request, by its leading feature."""
+    feature, kind = leading_feature(request, evaluation), parse(context.scope).kind
     if feature in LIMIT_FEATURES:
         return Cause.LIMIT
     if kind == ASSET:
-        return Cause.ISSUER if feature.endswith(CREDIT_FEATURES) else scene.cause
+        return Cause.ISSUER if feature.endswith(CREDIT_FEATURES) else context.cause
     if kind == VENUE_ASSET or feature == "dislocation_bp":
         return Cause.VENUE
     return Cause.COUNTERPARTY
 
 
-def contributions(look: RuleEvaluation, scene: EvaluationContext) -> dict[str, float]:
-    """What the leading model's probability is made of; else the severity of every rule."""
-    leading = look.leading
+def contributions(evaluation: RuleEvaluation, context: EvaluationContext) -> dict[str, float]:
+    """Return the contributions to the leading model's probability; else all rule severities."""
+    leading = evaluation.leading
     if leading is not None and leading.generation != RULES_GENERATION:
-        asked = scene.scores.get(leading.rule.any[0].feature)
-        return {} if asked is None else dict(sorted(asked()[1].items()))
-    return {k: quantise(v) for k, v in sorted(look.severities.items())}
+        explanation = context.scores.get(leading.rule.any[0].feature)
+        return {} if explanation is None else dict(sorted(explanation()[1].items()))
+    return {k: quantise(v) for k, v in sorted(evaluation.severities.items())}
 
 
 def rule_thresholds(rule: Rule) -> dict[str, float]:
-    """Thresholds in force of a rule, by name."""
+    """Return the thresholds and times of a rule, by name."""
     out = {condition.feature: condition.at for condition in rule.any}
     return out | {
         "dwell_s": rule.dwell_s,
@@ -137,7 +140,7 @@ def rule_thresholds(rule: Rule) -> dict[str, float]:
 
 
 def rule_sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
-    """Say in the rule's own words what it has seen."""
+    """Return the rule's text, filled in with the value that it was evaluated on."""
     words = rule.text.format(
         scope=scope,
         feature=condition.feature,
@@ -150,92 +153,92 @@ def rule_sentence(rule: Rule, condition: Condition, value: float, scope: str) ->
 
 def decision_reasons(
     row: ScopeRow,
-    look: RuleEvaluation,
-    scene: EvaluationContext,
+    evaluation: RuleEvaluation,
+    context: EvaluationContext,
     cause: Cause,
     stakes: ExposureAtStake,
 ) -> list[str]:
-    """Say why, in plain sentences: what each active rule saw, who agrees, what is at stake."""
+    """Return the reasons in sentences: each active rule, supporting feeds, exposure at stake."""
     out = []
-    for request in look.requests:
-        condition = look.decisive.get(request.rule.id)
+    for request in evaluation.requests:
+        condition = evaluation.decisive.get(request.rule.id)
         if condition is None:
             out.append(f"{request.rule.id} still holds: nothing newer is known")
             continue
         reason = rule_sentence(
-            request.rule, condition, scene.features[condition.feature], scene.scope
+            request.rule, condition, context.features[condition.feature], context.scope
         )
         if request.severity < 1.0:
             reason += f" (held: not below {request.rule.exit:g} of it for long enough)"
         out.append(reason)
-    if not look.requests:
-        out.append(f"{scene.scope}: {row.rule} let go, nothing else is asked for")
-    out += _served(scene)
-    if scene.support and cause in (Cause.ISSUER, Cause.UNKNOWN, Cause.VENUE, Cause.MARKET):
-        out.append(f"seen on {', '.join(scene.support)}")
-    if scene.refute:
-        out.append(f"contradicted by {', '.join(scene.refute)}")
+    if not evaluation.requests:
+        out.append(f"{context.scope}: {row.rule} let go, nothing else is asked for")
+    out += _ensemble_reasons(context)
+    if context.support and cause in (Cause.ISSUER, Cause.UNKNOWN, Cause.VENUE, Cause.MARKET):
+        out.append(f"seen on {', '.join(context.support)}")
+    if context.refute:
+        out.append(f"contradicted by {', '.join(context.refute)}")
     if stakes.exposure > 0.0:
-        dollars = f"we have {stakes.exposure:,.0f} USD on it"
+        at_stake = f"we have {stakes.exposure:,.0f} USD on it"
         if stakes.el or stakes.exit_cost:
-            dollars += (
+            at_stake += (
                 f"; expected loss of staying {stakes.el:,.0f} USD, cost of leaving "
                 f"{stakes.exit_cost:,.0f} USD"
             )
-        out.append(dollars)
+        out.append(at_stake)
     return out
 
 
-def _served(scene: EvaluationContext) -> list[str]:
-    """Say what the generations make of it together."""
+def _ensemble_reasons(context: EvaluationContext) -> list[str]:
+    """Return a sentence for each ensemble probability."""
     return [
         f"{name.removeprefix(ENSEMBLE_SCORE_PREFIX)}: all generations together give it "
         "a probability of "
         f"{value:.3g}"
-        for name, value in sorted(scene.features.items())
+        for name, value in sorted(context.features.items())
         if name.startswith(ENSEMBLE_SCORE_PREFIX)
     ]
 
 
 def counterfactual(
-    row: ScopeRow, state: State, look: RuleEvaluation, scene: EvaluationContext
+    row: ScopeRow, state: State, evaluation: RuleEvaluation, context: EvaluationContext
 ) -> dict[str, Any]:
-    """Find the smallest change of the inputs that would have led to another state.
+    """Return the smallest change of the inputs that would have led to another state.
 
-    Going up: the value below which no rule would have asked for this state; where several
-    inputs ask for it, ``also`` names the others, for all of them would have had to be lower.
-    Going down: the value at which the rule that let go would have held on.
+    For a stricter state it is the value below which no rule would have requested that state. If
+    several inputs request it, ``also`` names the others: all of them would have to be lower. For a
+    less strict state it is the value at which the rule that ended would have stayed active.
     """
     up = state.rank > row.state.rank
-    rule = look.leading.rule if up and look.leading is not None else look.before
+    rule = evaluation.leading.rule if up and evaluation.leading is not None else evaluation.before
     if rule is None and row.cause is Cause.OPERATOR:
         return {"needed": "another command"}
     if rule is None:
         return {"needed": "a rule that is no longer in the pack"}
-    condition = look.decisive.get(rule.id)
+    condition = evaluation.decisive.get(rule.id)
     if condition is None:
         return {"rule": rule.id, "needed": "any value: nothing is known now"}
     if not up:
-        return {"rule": rule.id, **_change(scene, condition, condition.at * rule.exit)}
-    asking = _asking(state, look, scene)
-    decisive, at = asking.pop(condition.feature, (condition, condition.at))
-    found = {"rule": rule.id, **_change(scene, decisive, at)}
-    if asking:
-        found["also"] = [_change(scene, other, lower) for other, lower in asking.values()]
+        return {"rule": rule.id, **_change(context, condition, condition.at * rule.exit)}
+    met = _met_conditions(state, evaluation, context)
+    decisive, at = met.pop(condition.feature, (condition, condition.at))
+    found = {"rule": rule.id, **_change(context, decisive, at)}
+    if met:
+        found["also"] = [_change(context, other, lower) for other, lower in met.values()]
     return found
 
 
-def _asking(
-    state: State, look: RuleEvaluation, scene: EvaluationContext
+def _met_conditions(
+    state: State, evaluation: RuleEvaluation, context: EvaluationContext
 ) -> dict[str, tuple[Condition, float]]:
-    """Conditions that ask for a state or a stricter one: by input, the lowest that is met."""
+    """Return the met conditions that request `state` or a stricter one, the lowest per input."""
     out: dict[str, tuple[Condition, float]] = {}
-    for request in look.requests:
+    for request in evaluation.requests:
         if request.state.rank < state.rank:
             continue
         for condition in request.rule.any:
-            value = scene.features.get(condition.feature)
-            # A rule that is held lets go below its exit, one that fires below its threshold.
+            value = context.features.get(condition.feature)
+            # A rule held by hysteresis ends below its exit, one that fires below its threshold.
             at = condition.at if request.severity >= 1.0 else condition.at * request.rule.exit
             known = out.get(condition.feature)
             if value is not None and value >= at and (known is None or at < known[1]):
@@ -243,11 +246,11 @@ def _asking(
     return out
 
 
-def _change(scene: EvaluationContext, condition: Condition, needed: float) -> dict[str, Any]:
-    """One input: its value, and the one that it would have had to have."""
+def _change(context: EvaluationContext, condition: Condition, needed: float) -> dict[str, Any]:
+    """Return one input with its value and the value that it would have needed."""
     return {
         "feature": condition.feature,
-        "value": quantise(scene.features[condition.feature]),
+        "value": quantise(context.features[condition.feature]),
         "needed": quantise(needed),
         "unit": condition.unit,
     }

@@ -1,9 +1,10 @@
-"""Dollars: what every holding is worth, and sums over everything that can take it away.
+"""Exposures: the USD value of every holding, summed by everything whose failure can lose it.
 
-Quantities are exact; values are estimates, so they are floats in here and cents when they leave.
-Sums run over sorted names, and say nothing about netting: `long` and `short` are kept apart.
-A value is at most :data:`riskwatch.core.money.MAX_USD`, and so is each sum. One that reaches it is
-unknown and at least that large: it breaches limits, and no short position nets it.
+Quantities are exact. Values are estimates: they are floats here, and cents in outputs. Sums run
+over sorted names. They assume no netting: `long` and `short` are kept apart.
+
+Each value and each sum is at most :data:`riskwatch.core.money.MAX_USD`. A sum that reaches it is
+unknown, and at least that large: it breaches limits, and no short exposure is netted against it.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 _K = TypeVar("_K")
 
 PRICED_SD_BP: Final = 2_000.0
-"""A value whose standard deviation is larger is no price, bp."""
+"""A value with a larger standard deviation does not count as a price, bp."""
 BORROWED_COMPONENT: Final = "borrowed"
 OPEN_ORDER_COMPONENT: Final = "open_order"
 
 
 class ExposureSums(msgspec.Struct, gc=False):
-    """Dollars of one group.
+    """Exposure sums of one group.
 
     Attributes
     ----------
     long, short : float
-        Sums of what is positive, and of what is negative (as a positive number), USD.
+        Sums of positive values, and of negative values (as a positive number), USD.
     orders : float
-        What open orders could still bring in, USD.
+        Value that open orders could still add, USD.
     derivatives : float
         Sum of the absolute notionals of open positions, USD.
     """
@@ -48,22 +49,22 @@ class ExposureSums(msgspec.Struct, gc=False):
 
     @property
     def gross(self) -> float:
-        """Sum of absolute exposures: what limits are about."""
+        """Sum of absolute exposures, USD; limits apply to it."""
         return min(self.long + self.short, MAX_USD)
 
     @property
     def net(self) -> float:
-        """Long minus short: arithmetic, not a claim that netting is legal."""
+        """Long minus short, USD; it does not state that netting is legally enforceable."""
         return self.long if self.long >= MAX_USD else self.long - self.short
 
     @property
     def ours(self) -> float:
-        """What is at stake for us: holdings, what orders could fill, open positions."""
+        """Our exposure at stake: holdings, open orders and open positions, USD."""
         return min(self.gross + self.orders + self.derivatives, MAX_USD)
 
     @property
     def is_saturated(self) -> bool:
-        """Whether one of the sums is the maximum, so that the real one is not known."""
+        """Whether one of the sums is the maximum, so that its real value is unknown."""
         return max(self.long, self.short, abs(self.orders), self.derivatives) >= MAX_USD
 
     def merge(self, other: ExposureSums, share: float = 1.0) -> None:
@@ -86,9 +87,9 @@ class ExposureSums(msgspec.Struct, gc=False):
 
 
 class Exposures(msgspec.Struct, gc=False):
-    """Sums by everything that can take holdings away.
+    """Exposure sums by everything whose failure can lose holdings.
 
-    ``cells`` are signed dollars by (counterparty, asset); ``claims`` by (counterparty, account).
+    ``cells`` are sums by (counterparty, asset), ``claims`` by (counterparty, account).
     """
 
     asset: dict[str, ExposureSums]
@@ -103,10 +104,10 @@ class Exposures(msgspec.Struct, gc=False):
 
 
 def price_of(asset: str, state: RiskState) -> float | None:
-    """USD per unit, or ``None`` where nobody has said one that is worth something.
+    """Return the price in USD per unit, or ``None`` if there has been no usable price.
 
-    The last one is kept when feeds fall silent: an old price is a better estimate than none,
-    and the quality flag says that it is old.
+    The last price is kept when feeds stop: an old price is a better estimate than none, and the
+    quality flag says that it is old.
     """
     if asset == "USD":
         return 1.0
@@ -132,22 +133,22 @@ def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
             price = prices.get(holding.asset)
             if price is None or not holding.amount:
                 continue
-            cell = _at(cells, (name, holding.asset))
+            sums = _at(cells, (name, holding.asset))
             claim = _at(claims, (name, holding.account))
             book = _at(books, holding.book)
             value = value_of(holding.amount, price)
             if holding.component == OPEN_ORDER_COMPONENT:
-                cell.orders += value
+                sums.orders += value
                 claim.orders += value
                 book.orders += value
             elif (value < 0.0) != (holding.component == BORROWED_COMPONENT):
                 value = abs(value)
-                cell.short += value
+                sums.short += value
                 claim.short += value
                 book.short += value
             else:
                 value = abs(value)
-                cell.long += value
+                sums.long += value
                 claim.long += value
                 book.long += value
         for position in row.positions:
@@ -171,26 +172,26 @@ def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
         cells=cells,
         claims=claims,
     )
-    for (party, asset), cell in sorted(cells.items()):
-        _gather(out, party, asset, cell, reference)
+    for (party, asset), sums in sorted(cells.items()):
+        _gather(out, party, asset, sums, reference)
     return out
 
 
 def _gather(
-    out: Exposures, party: str, asset: str, cell: ExposureSums, reference: Reference
+    out: Exposures, party: str, asset: str, sums: ExposureSums, reference: Reference
 ) -> None:
-    """Add one cell to every sum that it belongs to."""
-    out.firm.merge(cell)
-    _at(out.asset, asset).merge(cell)
-    _at(out.party, party).merge(cell)
+    """Add the sums of one counterparty and asset to every group that they belong to."""
+    out.firm.merge(sums)
+    _at(out.asset, asset).merge(sums)
+    _at(out.party, party).merge(sums)
     group = reference.party(party).group
     if group is not None:
-        _at(out.group, group).merge(cell)
+        _at(out.group, group).merge(sums)
     issuer = reference.asset(asset).issuer
     if issuer is not None:
-        _at(out.issuer, issuer).merge(cell)
+        _at(out.issuer, issuer).merge(sums)
         for backing in reference.party(issuer).backing:
-            _at(out.bank, backing.holder).merge(cell, backing.share)
+            _at(out.bank, backing.holder).merge(sums, backing.share)
 
 
 def _at(table: dict[_K, ExposureSums], key: _K) -> ExposureSums:

@@ -1,9 +1,9 @@
-"""What is known of each scope, as named numbers: the inputs of rules and models.
+"""Features of each scope: named numbers that rules and models take as inputs.
 
-A name that is absent is not known, which is not zero. Numbers are quantised, so that two
-processors compare the same ones. Units are in the names (``_bp``, ``_s``, ``_usd``); ``_share``
-and ``_ratio`` are plain numbers, ``_weight`` is how much the sources of credit news weigh (1 is
-enough to believe it).
+An absent feature is unknown, which is not zero. Numbers are quantised, so that two processors
+compare the same ones. Units are in the names (``_bp``, ``_s``, ``_usd``). ``_share`` and
+``_ratio`` are plain numbers. ``_weight`` is the total weight of the sources of credit news; from 1
+on the news counts as confirmed.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ if TYPE_CHECKING:
 
 
 TRAIL_STEP: Final = 5 * MINUTE
-"""Distance of the marks of an asset's trail."""
+"""Time between two marks of an asset's trail, microseconds."""
 TRAIL_LENGTH: Final = 13
-"""Marks that are kept: one hour."""
+"""Number of marks that are kept: one hour."""
 
 READING_MAX_AGE: Final = 15 * MINUTE
-"""A reading is the present for this long; the market stage reports every five minutes."""
+"""A reading is current for this long; the market stage reports every five minutes."""
 
 Features = dict[str, float]
 
 
 def record_trail(row: AssetRow, us: int) -> None:
-    """Note the deviation at each five-minute mark; the last hour of them is kept."""
+    """Record the deviation at each five-minute mark; marks of the last hour are kept."""
     if row.trail and us // TRAIL_STEP == row.trail[-1][0] // TRAIL_STEP:
         return
     row.trail = [*row.trail[-(TRAIL_LENGTH - 1) :], (us, row.reading.deviation_bp)]
 
 
 def is_live(row: AssetRow | None, us: int) -> bool:
-    """Whether some feed of an asset is alive, by a reading that is not old itself."""
+    """Whether a feed of an asset is live, by a reading that is not old itself."""
     return row is not None and row.reading.live > 0 and us - row.us <= READING_MAX_AGE
 
 
 def asset_quality(row: AssetRow, us: int, config: RiskConfig) -> Quality:
-    """How far an asset's value can be trusted."""
+    """Return the data quality of an asset's value."""
     if not is_live(row, us):
         return Quality.UNKNOWN
     seen = row.reading
@@ -67,7 +67,7 @@ def asset_quality(row: AssetRow, us: int, config: RiskConfig) -> Quality:
 
 
 def venue_quality(row: VenueRow | None, us: int, config: RiskConfig) -> Quality:
-    """How far a venue's prices can be trusted; one that quotes nothing has nothing to trust."""
+    """Return the data quality of a venue's prices; a venue without quotes is ``good``."""
     if row is None or row.expected == 0:
         return Quality.GOOD
     if row.live == 0 or us - row.us > READING_MAX_AGE:
@@ -79,11 +79,11 @@ def asset_features(
     state: RiskState,
     name: str,
     us: int,
-    worst: list[tuple[float, str]],
+    discounts: list[tuple[float, str]],
     config: RiskConfig,
     reference: Reference,
 ) -> Features:
-    """Features of ``asset:<name>``.
+    """Return the features of ``asset:<name>``.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def asset_features(
         The asset.
     us : int
         Event time, microseconds.
-    worst : list of (float, str)
+    discounts : list of (float, str)
         Discounts of all pegged assets in bp with their names, the largest first.
     config : RiskConfig
         Weights of sources.
@@ -105,23 +105,23 @@ def asset_features(
     if row is not None and known.peg is not None and is_live(row, us):
         seen = row.reading
         now = seen.deviation_bp
-        peers = [bp for bp, other in worst[:2] if other != name]
+        peers = [bp for bp, other in discounts[:2] if other != name]
         out = {
-            # Readings are quantised already, and so is what is merely cut off.
+            # Readings are quantised already; clamping keeps them so.
             "deviation_bp": now,
             "discount_bp": max(0.0, -now),
             "premium_bp": max(0.0, now),
             "sd_bp": seen.sd_bp,
             "vol_bp": seen.vol_bp,
-            "velocity_bp": quantise(_back(row, 1) - now),
-            "drift_bp": quantise(_back(row, TRAIL_LENGTH - 1) - now),
+            "velocity_bp": quantise(_past_deviation(row, 1) - now),
+            "drift_bp": quantise(_past_deviation(row, TRAIL_LENGTH - 1) - now),
             "missing_share": quantise(1.0 - seen.live / max(1, seen.expected)),
             "breadth": float(len({f.partition(":")[0]: None for f in seen.support})),
             "refuted": float(len(seen.refute)),
             "peer_bp": peers[0] if peers else 0.0,
         }
         if row.base is not None:
-            out |= _bleed(row.base, config)
+            out |= _bleed_features(row.base, config)
     if known.issuer is not None:
         news = state.credit.get(known.issuer)
         if news is not None:
@@ -135,8 +135,8 @@ def asset_features(
     return out
 
 
-def _bleed(base: Baseline, config: RiskConfig) -> Features:
-    """How far a coin's level has sunk below where it usually is, whatever it does by the hour."""
+def _bleed_features(base: Baseline, config: RiskConfig) -> Features:
+    """Return how far the level of a pegged asset has sunk below its baseline."""
     sunk = max(0.0, base.location - base.level)
     usual = max(config.baseline.bleed_bp, config.baseline.bleed_scales * base.current_scale())
     return {
@@ -149,10 +149,10 @@ def _bleed(base: Baseline, config: RiskConfig) -> Features:
 def update_asset_baseline(
     row: AssetRow, name: str, state: State, config: RiskConfig, reference: Reference
 ) -> None:
-    """Take what was just seen of a pegged coin into its baseline; `state` is that of its scope."""
+    """Update the baseline of a pegged asset by its reading; `state` is that of its scope."""
     bp, base = row.reading.deviation_bp, config.baseline
     if row.base is None:
-        # Before anything is known a coin is usually at par, and strays as it is said to.
+        # The first baseline is par, with the scale that the reference data states.
         row.base = Baseline(row.us, 0.0, 0.0, reference.asset(name).prior_bp)
     row.base.update(
         bp,
@@ -165,7 +165,7 @@ def update_asset_baseline(
 
 
 def venue_asset_features(row: VenueRow, asset: str, us: int) -> Features:
-    """Features of ``venue-asset:<venue>/<asset>``: how far the price here has left all others."""
+    """Return the features of ``venue-asset:<venue>/<asset>``: its gap to the consensus price."""
     if row.live == 0 or us - row.us > READING_MAX_AGE:
         return {}
     local = row.local.get(asset)
@@ -177,25 +177,24 @@ def venue_asset_features(row: VenueRow, asset: str, us: int) -> Features:
     }
 
 
-def _back(row: AssetRow, marks: int) -> float:
-    """Deviation so many marks ago; the oldest that is known if the trail is shorter."""
+def _past_deviation(row: AssetRow, marks: int) -> float:
+    """Return the deviation `marks` marks ago; the oldest one if the trail is shorter."""
     trail = row.trail
     if not trail:
         return row.reading.deviation_bp
     return trail[max(0, len(trail) - 1 - marks)][1]
 
 
-# What is known of each counterparty, as named numbers; see :mod:`.features`.
-#
-# A name that is absent is not known. A venue whose token was never priced has no drawdown, one that
-# nobody rated no default probability, one that never published its reserves no age of them.
+# Features of counterparties. An absent feature is unknown: a venue whose token was never priced has
+# no drawdown, an unrated one no default probability, and one that never published its reserves no
+# age of them.
 
 PEAK_HALF_LIFE_S: Final = 604_800.0
-"""The peak that a token's drawdown is counted from sinks with this half-life, seconds."""
+"""Half-life with which the peak of a token sinks; its drawdown is from this peak, seconds."""
 BASELINE_MAX_GAP_S: Final = 86_400.0
-"""A usual withdrawal time stands for as long as no other is reported, at most, seconds."""
+"""Longest time for which one reported withdrawal time counts in the baseline, seconds."""
 BASELINE_START_SD: Final = 0.5
-"""Standard deviation of a venue's usual withdrawal time before it is known, doublings."""
+"""Standard deviation of a venue's baseline withdrawal time at the start, doublings."""
 _NEWS: Final = (
     ("failed_weight", FAILURE_KINDS),
     ("hacked_weight", ("hack",)),
@@ -208,24 +207,24 @@ _NEWS: Final = (
 def counterparty_features(
     state: RiskState, name: str, us: int, config: RiskConfig, reference: Reference
 ) -> Features:
-    """Features of ``counterparty:<name>``: its prices, its withdrawals, the news about it."""
+    """Return the features of ``counterparty:<name>``: its prices, withdrawals and credit news."""
     out: Features = {}
     venue, party, news = state.venues.get(name), state.parties.get(name), state.credit.get(name)
     if venue is not None and venue.live > 0 and us - venue.us <= READING_MAX_AGE:
         out["dislocation_bp"] = venue.dislocation_bp
     if party is not None:
-        out |= _flow(party, us, config)
-        out |= _velocity(party, state)
+        out |= _flow_features(party, us, config)
+        out |= _outflow_features(party, state)
     for feature, kinds in _NEWS:
         out[feature] = quantise(news_weight(news, kinds, config))
     out["suspended_parts"] = float(len(named_parts(news, "withdrawals_suspended")))
-    return out | _standing(state, name, news, us, reference)
+    return out | _market_view(state, name, news, us, reference)
 
 
 def has_business(party: PartyRow | None, state: RiskState, config: RiskConfig) -> bool:
-    """Whether we have anything there whose way out could be seen to be shut.
+    """Whether we hold anything there, so that a stop of withdrawals could be observed.
 
-    What has no price counts; dust does not.
+    Holdings without a price count; holdings below `alert_from_usd` do not.
     """
     if party is None:
         return False
@@ -239,9 +238,9 @@ def has_business(party: PartyRow | None, state: RiskState, config: RiskConfig) -
 
 
 def update_party_baseline(party: PartyRow, state: State, config: RiskConfig) -> bool:
-    """Take the usual withdrawal time into its baseline; `state` is that of the scope.
+    """Update the baseline of the withdrawal time, and return whether there was a new value.
 
-    Returns whether there was anything to take in.
+    `state` is that of the counterparty's scope.
     """
     flow, base = party.flow, config.baseline
     known = flow.withdrawals_done >= config.baseline_from and flow.withdrawal_baseline_s > 0.0
@@ -262,7 +261,7 @@ def update_party_baseline(party: PartyRow, state: State, config: RiskConfig) -> 
 
 
 def update_peak(row: AssetRow, before_us: int) -> None:
-    """Let the peak of a price sink since `before_us`, and rise to what is seen now."""
+    """Decay the peak of a price since `before_us`, and raise it to the present price."""
     if row.price is None:
         return
     passed = max(0, row.us - before_us) / SECOND
@@ -270,14 +269,14 @@ def update_peak(row: AssetRow, before_us: int) -> None:
     row.peak = max(row.price, sunk)
 
 
-def _flow(party: PartyRow, us: int, config: RiskConfig) -> Features:
+def _flow_features(party: PartyRow, us: int, config: RiskConfig) -> Features:
     flow, out = party.flow, Features()
     usual = config.baseline_default_s
     if party.base is not None:
         usual = max(float(2.0**party.base.location), config.baseline_min_s)
         now = max(flow.withdrawal_baseline_s, config.baseline_min_s)
         out["withdrawal_slow_ratio"] = quantise(now / usual)
-    # The reading is from the ledger's last tick; what waits has gone on waiting since.
+    # The reading is from the ledger's last tick; add the time since then.
     waits = flow.oldest_withdrawal_s
     if waits > 0.0:
         waits += max(0, us - party.us) / 1e6
@@ -291,9 +290,9 @@ def _flow(party: PartyRow, us: int, config: RiskConfig) -> Features:
     }
 
 
-def _velocity(party: PartyRow, state: RiskState) -> Features:
-    """Share of what we had there that left within a day, by today's prices."""
-    left = _worth(party.flow.outflow_24h, state)
+def _outflow_features(party: PartyRow, state: RiskState) -> Features:
+    """Return the share of our holdings there that left within a day, at present prices."""
+    left = _value_usd(party.flow.outflow_24h, state)
     there = sum(
         max(0.0, value_of(h.amount, price))
         for h in party.holdings
@@ -305,10 +304,10 @@ def _velocity(party: PartyRow, state: RiskState) -> Features:
     return {"outflow_share": quantise(left / (left + there))}
 
 
-def _standing(
+def _market_view(
     state: RiskState, name: str, news: CreditRow | None, us: int, reference: Reference
 ) -> Features:
-    """What the market and others think of it: token, reserves, rating."""
+    """Return the features from the venue's token, its reserves and its rating."""
     out = Features()
     token = reference.party(name).native_token
     row = state.assets.get(token) if token is not None else None
@@ -325,8 +324,8 @@ def _standing(
     return out
 
 
-def _worth(amounts: dict[str, Decimal], state: RiskState) -> float:
-    """Dollars of amounts by asset; what has no price is left out."""
+def _value_usd(amounts: dict[str, Decimal], state: RiskState) -> float:
+    """Return the USD value of amounts by asset; an asset without a price is left out."""
     return sum(
         value_of(amounts[asset], price)
         for asset in sorted(amounts)

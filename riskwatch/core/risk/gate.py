@@ -1,4 +1,4 @@
-"""Whether a command may be looked at: who, signed, fresh, once. In this order."""
+"""The command gate: checks operator, signature, age, repetition and role, in this order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import RiskState
 
 
-# A command on its way: who gave it, at which moment it counts, and what its arguments say.
+# An authorized command, its arguments and its result.
 
 _NUMBER: Final = re.compile(r"\A[0-9]{1,15}(\.[0-9]{1,8})?\Z")
 _LONGEST: Final = 200
@@ -33,7 +33,7 @@ _CLIENTS: Final = 100
 
 
 class CommandRefusedError(Exception):
-    """A command has no effect; turned into an output where commands are taken."""
+    """A command is refused; :class:`.commands.CommandHandler` publishes the refusal."""
 
     def __init__(self, refusal: CommandRefusal, detail: str) -> None:
         super().__init__(f"{refusal}: {detail}")
@@ -47,12 +47,12 @@ class AuthorizedCommand(msgspec.Struct, frozen=True):
     Attributes
     ----------
     command : Command
-        As it was signed.
+        The command as it was signed.
     operator : Operator
-        Who gave it.
+        The operator who gave it.
     us : int
-        When it counts: its arrival, or the last look of the rules if that is later;
-        microseconds.
+        Time at which it takes effect: its arrival, or the last evaluation of the rules if that is
+        later; microseconds.
     cause_id : str
         Identity of the event.
     """
@@ -64,31 +64,31 @@ class AuthorizedCommand(msgspec.Struct, frozen=True):
 
     @property
     def scope(self) -> str:
-        """What it is about."""
+        """Scope of the command."""
         return self.command.scope
 
     @property
     def by(self) -> str:
-        """Who gave it."""
+        """Id of the operator who gave it."""
         return self.operator.id
 
     @property
     def reason(self) -> str:
-        """Why, as they say."""
+        """Reason that the operator states."""
         return self.command.reason
 
     @property
     def origin(self) -> Origin:
-        """What comes of it comes from the command, at the time at which it counts."""
+        """Origin of its outputs: the command, at the time at which it takes effect."""
         return Origin(self.cause_id, moment(self.us))
 
     def intervention(self, action: str, reasons: list[str]) -> Intervention:
-        """Return what it does to its scope, and why."""
+        """Return the intervention on its scope."""
         return Intervention(self.cause_id, self.us, action, reasons)
 
 
 class CommandResult(msgspec.Struct):
-    """What came of a command."""
+    """The result of a command: detail, outputs, outcome, and the request it opened or closed."""
 
     detail: str
     out: list[Output] = []
@@ -97,40 +97,40 @@ class CommandResult(msgspec.Struct):
 
 
 class CommandArguments:
-    """Arguments of one command, each asked for once; what nobody asks for is refused.
+    """Arguments of one command: each is read once, and arguments that are not read are refused.
 
     Parameters
     ----------
-    order : Order
+    authorized : AuthorizedCommand
         The command.
     """
 
-    def __init__(self, order: AuthorizedCommand) -> None:
-        self._left = dict(order.command.args or {})
-        self._us = order.us
+    def __init__(self, authorized: AuthorizedCommand) -> None:
+        self._left = dict(authorized.command.args or {})
+        self._us = authorized.us
 
     def end(self) -> None:
-        """Refuse what is left over: a typo must not be lost."""
+        """Refuse arguments that were not read, so that a misspelt one is not ignored."""
         if self._left:
             names = ", ".join(sorted(self._left))[:_LONGEST]
             raise _bad(f"{names}: no argument of this action")
 
     def text(self, name: str) -> str:
-        """Text that must be there."""
+        """Return a text that must not be empty."""
         value = self._left.pop(name, None)
         if not isinstance(value, str) or not value.strip():
             raise _bad(f"{name} must be text, was {_shown(value)}")
         return value
 
     def flag(self, name: str) -> bool:
-        """Give what is true or false; false if it is left out."""
+        """Return a boolean; ``False`` if it is left out."""
         value = self._left.pop(name, False)
         if not isinstance(value, bool):
             raise _bad(f"{name} must be true or false, was {_shown(value)}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
-        """Text of a positive decimal; `default` if it is left out and there is one."""
+        """Return a positive decimal given as text; `default` if it is left out and not ``None``."""
         value = self._left.pop(name, None)
         if value is None and default is not None:
             return default
@@ -139,7 +139,7 @@ class CommandArguments:
         return float(value)
 
     def state(self, name: str, default: State) -> State:
-        """Name of a state below HALT."""
+        """Return a state below HALT, given by name."""
         value = self._left.pop(name, default.value)
         words = [s.value for s in State if s is not State.HALT]
         if value not in words:
@@ -147,13 +147,13 @@ class CommandArguments:
         return State(value)
 
     def until(self, longest_s: float, name: str = "until") -> int:
-        """RFC 3339 time after now, at most `longest_s` seconds from now; microseconds."""
+        """Return a future RFC 3339 time, at most `longest_s` seconds from now; microseconds."""
         value = self._left.pop(name, None)
         try:
             end = datetime.fromisoformat(value) if isinstance(value, str) else None
         except ValueError:
             end = None
-        # At either end of the calendar another zone's clock cannot be said in UTC.
+        # In the first and the last year a time in another zone may have no value in UTC.
         if end is None or end.tzinfo is None or not MINYEAR < end.year < MAXYEAR:
             raise _bad(f"{name} must be an RFC 3339 time with its zone, was {_shown(value)}")
         us = micros(end)
@@ -167,7 +167,7 @@ class CommandArguments:
         return us
 
     def clients(self, name: str) -> list[str]:
-        """Names of order paths, sorted; none if it is left out."""
+        """Return names of order paths, sorted; none if it is left out."""
         value = self._left.pop(name, [])
         named = isinstance(value, list) and len(value) <= _CLIENTS
         if not named or not all(isinstance(v, str) and CLIENT_NAME.fullmatch(v) for v in value):
@@ -175,7 +175,7 @@ class CommandArguments:
         return sorted({str(v) for v in value})
 
     def left(self, name: str) -> Any:
-        """Whether an argument is there and not asked for yet."""
+        """Whether an argument is present and not read yet."""
         return name in self._left
 
 
@@ -187,20 +187,20 @@ def _shown(value: object) -> str:
     return repr(value)[:80]
 
 
-_ELSEWHERE = ("set_limit", "promote", "demote", "approve")
-"""Actions that need no switch on their scope: an approval is of what waits, perhaps a limit."""
+_UNSWITCHED = ("set_limit", "promote", "demote", "approve")
+"""Actions whose scope need not be a switched scope; an approval may concern a limit."""
 _MARGIN = 60 * SECOND
 
 
 class CommandGate:
-    """Lets commands through, or says why not.
+    """Admits or refuses commands.
 
     Parameters
     ----------
     config : PeopleConfig
-        Windows and bounds.
+        Time windows and bounds.
     verifier : Verifier
-        Who may sign.
+        Verifies operators and their signatures.
     """
 
     def __init__(self, config: PeopleConfig, verifier: Verifier) -> None:
@@ -208,12 +208,12 @@ class CommandGate:
         self.verifier = verifier
 
     def authentic(self, command: Command) -> Operator:
-        """Return whose command it is.
+        """Return the operator who signed the command.
 
         Raises
         ------
         CommandRefusedError
-            If nobody can be shown to be it.
+            If the operator is unknown or disabled, or the signature is missing or invalid.
         """
         operator = self.verifier.operator(command.operator)
         if operator is None:
@@ -231,7 +231,7 @@ class CommandGate:
         return operator
 
     def fresh(self, command: Command, us: int) -> None:
-        """Refuse what was signed too long ago."""
+        """Refuse a command that was signed too long ago."""
         age = us - micros(command.ts)
         if age > self.config.replay_s * SECOND:
             raise CommandRefusedError(
@@ -240,10 +240,11 @@ class CommandGate:
             )
 
     def known(self, state: RiskState, command: Command) -> IdempotencyRow | None:
-        """What came of it when it came before; refuse another command under the same key.
+        """Return the row of an earlier command with the same key and intent, if there is one.
 
-        What was refused is refused again: a new try needs a new key. Who means the same again
-        signs it again; a message that comes twice was copied by somebody.
+        A different command under the same key is refused. A refused command is refused again: a new
+        attempt needs a new key. An operator who repeats a command signs it again; a message that
+        arrives twice is a copy, and is refused as a replay.
         """
         row = state.commands.get(command.idempotency_key)
         if row is not None and row.digest != intent_digest(command):
@@ -259,14 +260,14 @@ class CommandGate:
         return row
 
     def reserve_key(self, state: RiskState, command: Command, us: int) -> bool:
-        """Make room for one more key; whether there is any."""
+        """Drop expired keys, and return whether there is room for one more."""
         config = self.config
-        # Rows are in the order in which they came, but a reload sorts them by key.
+        # Rows stand in order of arrival, but a reload sorts them by key.
         oldest = sorted((row.us, key) for key, row in state.commands.items())
         for known_us, key in oldest:
             over = len(state.commands) >= config.max_keys
             expired = us - known_us > config.key_memory_s * SECOND
-            # A key is kept while its command could still be fresh to a clock that is a bit behind.
+            # A key is kept while its command could still be fresh by a clock that is slightly slow.
             if not expired and not (over and us - known_us > config.replay_s * SECOND + _MARGIN):
                 break
             del state.commands[key]
@@ -274,13 +275,13 @@ class CommandGate:
         if len(state.commands) < config.max_keys:
             return True
         if command.action == "halt":
-            return False  # a HALT is never refused for want of room; a repeat of it does nothing
+            return False  # a HALT is never refused for lack of room; repeating it has no effect
         raise CommandRefusedError(
             No.RATE_LIMITED, f"{config.max_keys} commands in {config.replay_s:.0f} s"
         )
 
     def remember(self, state: RiskState, command: Command, us: int, outcome: str) -> None:
-        """Keep what came of a command under its key."""
+        """Store the outcome of a command under its key."""
         key = command.idempotency_key
         refused = outcome in list(No)
         state.commands[key] = IdempotencyRow(
@@ -288,16 +289,16 @@ class CommandGate:
         )
         state.mark(f"command/{key}")
 
-    def check_allowed(self, order: AuthorizedCommand) -> None:
-        """Refuse what has no reason, no scope, or is beyond the operator's role."""
-        command, operator = order.command, order.operator
+    def check_allowed(self, authorized: AuthorizedCommand) -> None:
+        """Refuse a command without a reason or a valid scope, or beyond the operator's role."""
+        command, operator = authorized.command, authorized.operator
         if not command.reason.strip():
             raise CommandRefusedError(No.REASON_MISSING, "a command states its reason")
         if not operator.may(command.action):
             raise CommandRefusedError(
                 No.ROLE_FORBIDDEN, f"{operator.id} is {operator.role}: may not {command.action}"
             )
-        if command.action not in _ELSEWHERE and not is_scope(command.scope):
+        if command.action not in _UNSWITCHED and not is_scope(command.scope):
             raise CommandRefusedError(No.SCOPE_INVALID, f"{command.scope!r} is no scope")
         if operator.role == "trader":
             at = parse(command.scope)

@@ -1,4 +1,4 @@
-"""Limits: how much of each is used, by whom, and which scopes that binds."""
+"""Limits: how much of each is used by each subject, and which scopes it binds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import LimitOverrideRow, LimitRow
 
 
-# Rows.
-
-
-def effective_limit(limit: Limit, hards: Mapping[str, LimitOverrideRow]) -> Limit:
-    """Give a limit as it is now."""
-    row = hards.get(limit.id)
+def effective_limit(limit: Limit, overrides: Mapping[str, LimitOverrideRow]) -> Limit:
+    """Return a limit with the operators' override applied, if there is one."""
+    row = overrides.get(limit.id)
     if row is None:
         return limit
     return msgspec.structs.replace(limit, hard_usd=row.hard_usd, warning_share=row.warning_share)
@@ -40,9 +37,9 @@ class LimitUsage(msgspec.Struct, frozen=True, gc=False):
     Attributes
     ----------
     limit : Limit
-        Which.
+        The limit.
     scope : str
-        On what: ``counterparty:<id>``, ``issuer:<id>``, ``bank:<id>``, ``asset:<id>``,
+        The subject: ``counterparty:<id>``, ``issuer:<id>``, ``bank:<id>``, ``asset:<id>``,
         ``book:<id>``, ``group:<id>`` or ``firm``.
     used : float
         Sum of absolute exposures, USD.
@@ -69,7 +66,7 @@ class LimitUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 def limit_usage(limit: Limit, scope: str, used: float) -> LimitUsage:
-    """Measure one limit.
+    """Return the usage of one limit.
 
     Examples
     --------
@@ -81,18 +78,18 @@ def limit_usage(limit: Limit, scope: str, used: float) -> LimitUsage:
 
 
 class LimitBook:
-    """The firm's limits, and whom they bind.
+    """The firm's limits, and the scopes that they bind.
 
-    ``*`` applies to each subject that has no limit of its own kind and name. An issuer's limit
-    binds its coins, a group's the counterparties in it; a bank is never switched, so its limit
-    is only something for the firm to look at.
+    A limit on ``*`` applies to each subject that has no limit of the same kind on its own name. An
+    issuer's limit binds the assets it issues, a group's limit the counterparties in it. A bank has
+    no switch, so its limit only gives the firm a warning.
 
     Parameters
     ----------
-    limits : Limits
-        In file order.
+    limits : LimitsConfig
+        Limits in file order.
     reference : Reference
-        Who issues what, and who belongs together.
+        Issuers of assets, and groups of parties.
     """
 
     def __init__(self, limits: LimitsConfig, reference: Reference) -> None:
@@ -110,11 +107,11 @@ class LimitBook:
                 self._binds.setdefault(f"group:{group}", []).append(f"counterparty:{name}")
 
     def measure(
-        self, exposures: Exposures, hards: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
+        self, exposures: Exposures, overrides: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
     ) -> Iterator[LimitUsage]:
-        """Measure every limit, as people have changed it, on every subject it applies to."""
+        """Measure every limit, with its override, on every subject that it applies to."""
         for configured in self.limits:
-            limit = effective_limit(configured, hards)
+            limit = effective_limit(configured, overrides)
             kind = limit.scope_kind
             if kind == "firm":
                 yield limit_usage(limit, "firm", exposures.firm.gross)
@@ -132,31 +129,31 @@ class LimitBook:
     def released_usages(
         self,
         rows: dict[str, LimitRow],
-        seen: dict[str, None],
-        hards: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED,
+        measured: dict[str, None],
+        overrides: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED,
     ) -> Iterator[LimitUsage]:
-        """Limits that were measured before and are not among those seen: nothing is left."""
+        """Return a usage of zero for each limit that has a row and is not in `measured`."""
         for key in sorted(rows):
             name, _, scope = key.partition("|")
             limit = self._by_id.get(name)
-            if limit is not None and key not in seen:
-                yield limit_usage(effective_limit(limit, hards), scope, 0.0)
+            if limit is not None and key not in measured:
+                yield limit_usage(effective_limit(limit, overrides), scope, 0.0)
 
     def last_usages(
-        self, rows: dict[str, LimitRow], hards: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
+        self, rows: dict[str, LimitRow], overrides: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
     ) -> Iterator[LimitUsage]:
-        """What was measured last: holdings have not changed since."""
+        """Return the usages that were measured last, for use while holdings do not change."""
         for key in sorted(rows):
             name, _, scope = key.partition("|")
             limit = self._by_id.get(name)
             if limit is not None:
-                yield limit_usage(effective_limit(limit, hards), scope, rows[key].used)
+                yield limit_usage(effective_limit(limit, overrides), scope, rows[key].used)
 
     def scope_features(self, found: list[LimitUsage]) -> dict[str, dict[str, float]]:
-        """What limits say of the scopes that are switched: features by scope.
+        """Return the limit features of the scopes that have a switch, by scope.
 
-        ``limit_ratio`` is use ÷ hard value and ``warning_ratio`` use ÷ where the warning
-        begins, of the limit that is used most.
+        ``limit_ratio`` is usage ÷ hard value, and ``warning_ratio`` is usage ÷ warning value, each
+        the largest over the limits that bind the scope.
         """
         out: dict[str, dict[str, float]] = {}
         for m in found:

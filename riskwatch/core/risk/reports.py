@@ -1,4 +1,4 @@
-"""What goes out besides decisions: exposures, values, limits, assessments, and what is missing."""
+"""Reports: outputs about exposures, values, scores, limits, assessments and missing data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ReportOutput = (
 def exposures_changed(
     state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
 ) -> Iterator[ReportOutput]:
-    """Say which holdings of a counterparty changed, or are due to be valued again."""
+    """Report the holdings of a counterparty that changed or are due to be valued again."""
     gone = dict.fromkeys(row.shown)
     for h in row.holdings:
         key = f"{h.book}/{h.account}/{h.asset}/{h.component}"
@@ -117,7 +117,7 @@ def _positions_changed(
 def _due(
     shown: LastReported | None, amount: Decimal, price: float | None, us: int, config: RiskConfig
 ) -> bool:
-    """Whether a holding must be put out: its amount changed, or its price did long enough ago."""
+    """Whether a holding is due: its amount changed, or its price did and enough time passed."""
     if shown is None:
         return bool(amount)
     if shown.amount != amount or (shown.price is None) != (price is None):
@@ -128,7 +128,7 @@ def _due(
 def asset_valued(
     name: str, row: AssetRow, quality: Quality, us: int, config: RiskConfig
 ) -> Iterator[AssetValued]:
-    """Say what an asset is worth, if it moved, if its cause or quality changed, or if it is due."""
+    """Report the value of an asset if it, its cause or its quality changed, or if it is due."""
     seen = row.reading
     changed = seen.cause is not row.sent_cause or quality is not row.sent_quality
     moved = abs(seen.deviation_bp - row.sent_bp) >= config.move_bp
@@ -152,7 +152,7 @@ def asset_valued(
 
 
 def score_updated(scored: ModelScore, us: int) -> ScoreUpdated:
-    """Put out one score."""
+    """Return the output of one score."""
     key = f"{scored.scope}|{scored.target}|{scored.generation}"
     features, contributions = scored.grounds()
     return ScoreUpdated(
@@ -171,7 +171,7 @@ def score_updated(scored: ModelScore, us: int) -> ScoreUpdated:
 def limit_measured(
     state: RiskState, measured: LimitUsage, us: int, config: RiskConfig
 ) -> Iterator[LimitMeasured]:
-    """Say how much of a limit is used, if its status changed or it is due."""
+    """Report the usage of a limit if its status changed or it is due."""
     key, status = measured.key, measured.status
     before = state.limits.get(key)
     due = before is None or before.status != status or us - before.us >= config.revalue_s * SECOND
@@ -195,14 +195,14 @@ def limit_measured(
 
 
 def jump_to_default(a: CreditAssessment, equity: float) -> float:
-    """Loss if a party failed now, as a share of the firm's equity."""
+    """Return the loss if a party failed now, as a share of the firm's equity."""
     return quantise(a.lgd * a.ead / equity)
 
 
 def counterparty_assessed(
     scope: str, a: CreditAssessment, us: int, jump: float
 ) -> CounterpartyAssessed:
-    """Put out the credit view of one party; `jump` is its :func:`jump_to_default`."""
+    """Return the output of one assessment; `jump` is its :func:`jump_to_default`."""
     return CounterpartyAssessed(
         **Origin.tick(us).stamp(CounterpartyAssessed, scope),
         scope=scope,
@@ -222,7 +222,7 @@ def counterparty_assessed(
 def missing_data_issues(
     state: RiskState, us: int, reference: Reference, exposures: Exposures
 ) -> Iterator[ReportOutput]:
-    """Say which holdings have no price, which sums are the maximum, and which names are unknown."""
+    """Report holdings without a price, sums at their maximum, and names without reference data."""
     found: dict[str, str] = {}
     totals = {f"counterparty:{name}": sums for name, sums in exposures.party.items()}
     for scope, sums in (totals | {"firm": exposures.firm}).items():
@@ -290,7 +290,7 @@ def _price(price: float) -> Decimal:
 
 
 def _cents(value: Decimal) -> Decimal:
-    """Value to the cent, half to even, and at most the largest that is told.
+    """Round a value to the cent, half to even, within the maximum of an output.
 
     The exact context would refuse to round.
     """

@@ -1,4 +1,4 @@
-"""The rule engine: the rules and asks of each kind of scope, and what they ask for now."""
+"""The rule engine: evaluates the rules and asks of each kind of scope."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 class RuleRequest(msgspec.Struct, frozen=True, gc=False):
-    """What one active rule (or ask) wants.
+    """The state that one active rule (or ask) requests.
 
     Attributes
     ----------
     rule : Rule
-        Which.
+        The rule.
     generation : str
         ``rules``, or the model generation that asks.
     state : State
-        What it asks for, capped by its authority.
+        The requested state, capped by the generation's authority.
     severity : float
-        Now; 0 where nothing is known now.
+        Present severity; 0 if none of the rule's features is known now.
     capped : bool
-        Whether whoever asks may reduce no more than a share of the firm's exposure.
+        Whether the generation may reduce no more than a share of the firm's exposure.
     """
 
     rule: Rule
@@ -50,18 +50,18 @@ class RuleRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class RuleEvaluation(msgspec.Struct, frozen=True, gc=False):
-    """What the rules of a scope say at one moment.
+    """The result of evaluating the rules of one scope.
 
     Attributes
     ----------
-    requests : list of Request
-        Active ones, the strictest and most severe first.
+    requests : list of RuleRequest
+        Requests of active rules, the strictest and most severe first.
     severities : dict of str to float
-        By rule id, of every rule that knows something.
+        Severity by rule id, of every rule of which a feature is known.
     decisive : dict of str to Condition
-        By rule id, the condition that the severity comes from.
+        By rule id, the condition that gives the severity.
     moving : bool
-        Whether the passing of time alone may change the answer.
+        Whether the passing of time alone may change the result.
     changed : bool
         Whether a tracker changed.
     before : Rule or None
@@ -77,12 +77,12 @@ class RuleEvaluation(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def leading(self) -> RuleRequest | None:
-        """The strictest and most severe request; ``None`` if nothing is asked for."""
+        """The strictest and most severe request; ``None`` if there is none."""
         return self.requests[0] if self.requests else None
 
     @property
     def state(self) -> State:
-        """What is asked for."""
+        """The strictest requested state; NORMAL if there is no request."""
         return self.requests[0].state if self.requests else State.NORMAL
 
     @property
@@ -98,7 +98,7 @@ def score_feature(generation: str, target: str) -> str:
 
 
 def ask_rule(ask: Ask) -> Rule:
-    """Make the rule that tracks what a model asks for."""
+    """Return the rule that tracks an ask of a model."""
     return Rule(
         id=f"model.{ask.generation}.{ask.target}.{ask.state.value}",
         scope_kind=ask.scope_kind,
@@ -117,15 +117,15 @@ def ask_rule(ask: Ask) -> Rule:
 class RuleEngine:
     """The rules and asks of every kind of scope.
 
-    Whoever needs to know which rules watch a scope asks one of these: the stage that decides, the
-    preview of a release, and the check of a stored decision.
+    It is the only place that knows which rules apply to a scope. The stage, the preview of a
+    release, and the check of a stored decision use it.
 
     Parameters
     ----------
     pack : RulePack
         Static rules.
     asks : iterable of Ask
-        What models may ask for, of whatever kind of scope; none by default.
+        Asks of models, of any kind of scope; none by default.
 
     Examples
     --------
@@ -150,12 +150,12 @@ class RuleEngine:
         }
 
     def of(self, scope: str) -> ScopeRules:
-        """Rules and asks that watch a scope.
+        """Return the rules and asks that apply to a scope.
 
         Raises
         ------
         ValueError
-            If it is no scope.
+            If `scope` is not a valid scope.
         """
         return self._kinds[parse(scope).kind]
 
@@ -166,7 +166,7 @@ class ScopeRules:
     Parameters
     ----------
     *rules : tuple of (Rule, str)
-        Each with the generation that it belongs to; static rules first, in file order.
+        Each rule with its generation; static rules first, in file order.
     """
 
     def __init__(self, *rules: tuple[Rule, str]) -> None:
@@ -186,9 +186,9 @@ class ScopeRules:
         return False
 
     def holding(self, row: ScopeRow) -> list[Rule]:
-        """Rules that ask for HALT, or would once their dwell is over; silence clears none.
+        """Return the rules that request HALT now, or will once their dwell time has passed.
 
-        A model's ask counts as well, whatever its authority is now.
+        Missing data clears none of them. A model's ask counts whatever its authority is now.
         """
         found = []
         for rule, _ in self.rules:
@@ -198,13 +198,13 @@ class ScopeRules:
         return found
 
     def state_after_release(self, row: ScopeRow) -> State:
-        """The strictest state below HALT that static rules ask for now."""
-        asked = []
+        """Return the strictest state below HALT that static rules request now."""
+        states = []
         for rule, generation in self.rules:
             tracker = row.trackers.get(rule.id)
             if generation == RULES_GENERATION and tracker is not None and tracker.active:
-                asked.append(rule.state)
-        return strictest(s for s in asked if s is not State.HALT)
+                states.append(rule.state)
+        return strictest(s for s in states if s is not State.HALT)
 
     def evaluate(
         self,
@@ -216,23 +216,23 @@ class ScopeRules:
         fresh: int,
         caps: Mapping[str, State] | None = None,
     ) -> RuleEvaluation:
-        """Let every rule see the present.
+        """Evaluate every rule, and update its tracker.
 
         Parameters
         ----------
         row : ScopeRow
-            Its trackers are changed in place.
+            Row of the scope; its trackers are changed in place.
         features : mapping
-            What is known now.
+            Present features.
         cause : Cause
-            What moved.
+            Cause of the present movement.
         elapsed : int
-            Event time since the last look, microseconds.
+            Event time since the last evaluation, microseconds.
         fresh : int
             Fresh observations since then.
         caps : mapping, optional
-            Strictest state that may be asked for on account of a score, by the feature that
-            holds it (:func:`score_name`); one that is not named may ask for nothing.
+            Strictest state that an ask may request because of a score, by the feature that
+            holds the score (:func:`score_feature`); an ask on any other score requests nothing.
         """
         if not row.trackers and row.state is State.NORMAL and not self.has_met_condition(features):
             return NO_REQUESTS
@@ -263,11 +263,11 @@ class ScopeRules:
 
 
 NO_REQUESTS: Final = RuleEvaluation([], {}, {}, moving=False, changed=False, before=None)
-"""Nothing is met and nothing is remembered: what most looks come to."""
+"""The most frequent result: no condition is met and there is no tracker."""
 
 
 def _tracker(row: ScopeRow, rule: Rule, severity: float | None) -> RuleTracker | None:
-    """Tracker of a rule on a scope; made when its threshold is first met, else ``None``."""
+    """Return the tracker of a rule, created when its threshold is first met; else ``None``."""
     tracker = row.trackers.get(rule.id)
     if tracker is None and severity is not None and severity >= 1.0:
         tracker = row.trackers[rule.id] = RuleTracker()
@@ -275,7 +275,7 @@ def _tracker(row: ScopeRow, rule: Rule, severity: float | None) -> RuleTracker |
 
 
 def _capped(rule: Rule, generation: str, caps: Mapping[str, State] | None) -> tuple[State, bool]:
-    """What a rule or ask comes to, and whether it is one of bounded authority."""
+    """Return the state a rule or ask may request, and whether its authority is bounded."""
     if generation == RULES_GENERATION:
         return rule.state, False
     cap = (caps or {}).get(rule.any[0].feature, State.NORMAL)

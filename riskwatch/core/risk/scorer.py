@@ -1,7 +1,7 @@
-"""Whom the risk stage asks for scores, and for what a fill will cost.
+"""Interfaces of the models that the risk stage uses: scorer, slippage model, and their settings.
 
-The models themselves live in :mod:`riskwatch.models`, which `core` does not import: the
-composition root hands a :class:`Scorer` in.
+The models are in :mod:`riskwatch.models`, which `core` does not import. The composition root passes
+a :class:`Scorer` in.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from riskwatch.core.stage import StageState
 
 
-# What the risk stage knows of models: their configuration, and what they say.
+# Settings of the models.
 
 
 class PriorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How likely a target is at a severity, before any label: where every generation starts.
+    """The prior probability of a target by severity, from which every generation starts.
 
     Attributes
     ----------
     probability : float
-        At severity 1, in (0, 1).
+        Probability at severity 1, in (0, 1).
     slope : float
         Log-odds per doubling of the severity.
     floor : float
-        Severity at which the scale turns flat; see ``riskwatch.models.base.RuleLogit``.
+        Severity below which the scale is flat; see ``riskwatch.models.base.RuleLogit``.
     """
 
     probability: float = 0.5
@@ -44,37 +44,37 @@ class PriorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing to predict: that a measure reaches a threshold within a horizon.
+    """A target of prediction: that a measure reaches a threshold within a horizon.
 
     Attributes
     ----------
     kind : str
         ``depeg``, ...
     scope_kind : str
-        Kind of scope it is asked of.
+        Kind of scope that the target applies to.
     side : str
         ``discount``, ``premium``, ``either``, or empty.
     threshold : float
-        Positive, in `unit`.
+        Threshold of the measure, positive, in `unit`.
     horizon_s : float
-        Positive, seconds.
+        Horizon, positive, seconds.
     unit : str
-        Of the threshold.
+        Unit of the threshold.
     start : float or None
-        For escalation: measure from which it is asked, below `threshold`.
+        For escalation: value of the measure from which the target applies, below `threshold`.
     measure : str
-        Feature that is measured, where `any` names none.
+        Feature that is measured, if `any` names none.
     any : tuple of Condition
-        What is measured instead: the largest value ÷ `at` of these features, so that the
-        threshold is 1. Every one that is known when a sample is taken must stay known, or the
-        sample is never called false.
+        Measured instead: the largest value ÷ `at` of these features, so that the threshold is 1.
+        Every feature that is known when a sample is taken must stay known; otherwise the sample is
+        never labelled false.
     ours : bool
-        Whether the measure rests on our own dealings: once we have nothing there any more, a
-        sample is censored, which is not calm.
+        Whether the measure depends on our own business. A sample is censored, not labelled false,
+        once we hold nothing there any more.
     label_every_s : float or None
-        Event time between two samples, seconds; that of all targets if absent.
+        Event time between two samples, seconds; by default that of all targets.
     prior : PriorConfig
-        The rule as a probability of this target (``riskwatch fit --priors`` measures it).
+        Prior probability of this target (``riskwatch fit --priors`` measures it).
     """
 
     kind: str = "depeg"
@@ -97,16 +97,16 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     Attributes
     ----------
     model : str
-        Which model: ``rules``, ``anchored``, or what another package brings.
+        Name of the model: ``rules``, ``anchored``, or one that another package provides.
     name : str
-        What it is called in scores and asks; the model's name if empty. A new name starts
-        afresh.
+        Name of the generation in scores and asks; the model's name if empty. A generation with a
+        new name starts untrained.
     authority : str
-        How far it may go at first: ``shadow``, ``advisory``, ``bounded`` or ``full``.
+        Initial authority: ``shadow``, ``advisory``, ``bounded`` or ``full``.
     max_authority : str
-        How far evidence or people may let it go; `authority` if empty.
+        Highest authority that evidence or operators may give it; `authority` if empty.
     options : dict
-        Of the model.
+        Options of the model.
     """
 
     model: str
@@ -117,30 +117,30 @@ class GenerationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class EvidenceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What it takes to rise and to fall, and how the served probability is mixed.
+    """Settings of promotion, demotion and the mixing of the ensemble probability.
 
     Attributes
     ----------
     alpha : float
-        Probability that any generation is ever promoted by evidence though it is no better
-        than what it challenges, over all targets and all time, in (0, 1).
+        Probability that any generation is ever promoted by evidence although it is no better
+        than the one it challenges, over all targets and all time, in (0, 1).
     alpha_down : float
-        The same of a demotion on reverse evidence, for one generation on one target, in (0, 1).
+        The same for a demotion on reverse evidence, of one generation on one target, in (0, 1).
     events_advisory, events_bounded, events_full : int
-        Independent events that a generation must have been judged on before it is promoted.
+        Independent events on which a generation must be evaluated before it is promoted.
     entities_bounded : int
-        Scopes that these must be spread over, for ``bounded`` and ``full``.
+        Number of scopes that these events must cover, for ``bounded`` and ``full``.
     event_gap_s : float
-        A true belongs to the event of the last one within this time before it, seconds.
+        A true label belongs to the event of the last one within this time before it, seconds.
     stale_s : float
-        A target that is asked and has had no label for longer costs its generations a step,
-        seconds.
+        A target that is scored but has had no label for longer than this costs its generations one
+        step of authority, seconds.
     drift_delta : float
-        Confidence of the test for drift, in (0, 1).
+        Confidence of the drift test, in (0, 1).
     share : float
-        Share of the weights that is spread evenly after each label, in [0, 1).
+        Share of the weights that is redistributed evenly after each label, in [0, 1).
     status_s : float
-        How often the standing of each generation is put out while it changes, seconds.
+        Interval at which the status of each generation is published while it changes, seconds.
     """
 
     alpha: float = 0.05
@@ -157,18 +157,19 @@ class EvidenceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class SlippageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the slippage of our fills is learned, by asset and size.
+    """Settings of the slippage model, which learns from our fills by asset and size.
 
     Attributes
     ----------
     quantile : float
-        Share of fills that cost no more than what is stated, in (0, 1).
+        Share of fills that cost no more than the predicted slippage, in (0, 1).
     sizes_usd : tuple of float
-        Edges between the buckets of size, ascending, USD.
+        Boundaries of the size buckets, ascending, USD.
     rate : float
         Step of the logarithm at each fill, in (0, 1].
     horizon_s : float
-        After so long without a fill it is asked why: no need, or because we left, seconds.
+        A period of this length without a fill counts as unlabelled if we still hold the asset, and
+        as censored if we do not, seconds.
     """
 
     quantile: float = 0.9
@@ -178,7 +179,7 @@ class SlippageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is predicted, by whom, and how labels are taken.
+    """Settings of all models: targets, generations and labels.
 
     Attributes
     ----------
@@ -187,14 +188,14 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     label_every_s : float
         Event time between two samples of one scope and target, seconds.
     max_pending : int
-        Most samples of one scope and target that wait for their label; refused if a horizon
-        and `label_every_s` would need more.
+        Maximum number of samples of one scope and target that wait for their label. Settings whose
+        horizon and `label_every_s` need more are refused.
     max_scopes : int
-        Most scopes that are learned about; others are scored as if nothing had been seen.
+        Maximum number of scopes with learned state; others are scored without any.
     evidence : EvidenceConfig
-        What it takes to rise and to fall.
+        Settings of promotion and demotion.
     slippage : SlippageConfig
-        How the slippage of our fills is learned.
+        Settings of the slippage model.
     """
 
     targets: tuple[TargetConfig, ...] = ()
@@ -207,19 +208,19 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 Explanation = tuple[dict[str, float], dict[str, float]]
-"""Features that were looked at, and additive contributions in logit units."""
+"""The features of a score, and their additive contributions in logit units."""
 
 
 class ModelScore(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """What one generation says of one target of one scope; numbers are quantised.
+    """The score of one generation for one target of one scope; numbers are quantised.
 
     Attributes
     ----------
     cap : State
-        The strictest state that its authority lets it ask for.
+        The strictest state that the generation's authority lets it request.
     grounds : callable
-        Says what it rests on. Most scores are never asked: it may be worked out then, so it is
-        to be called before the scorer observes anything else.
+        Returns the explanation. Most scores are never explained, so it may be computed on demand.
+        It must be called before the scorer observes anything else.
     """
 
     scope: str
@@ -232,14 +233,14 @@ class ModelScore(msgspec.Struct, frozen=True, gc=False, eq=False):
     grounds: Callable[[], Explanation]
 
     def __eq__(self, other: object) -> bool:
-        """Whether the same was said, on the same grounds."""
+        """Whether score and explanation are the same."""
         if not isinstance(other, ModelScore):
             return NotImplemented
-        return self._said() == other._said() and self.grounds() == other.grounds()
+        return self._fields() == other._fields() and self.grounds() == other.grounds()
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _said(self) -> tuple[object, ...]:
+    def _fields(self) -> tuple[object, ...]:
         return (
             self.scope, self.target, self.generation, self.authority, self.cap,
             self.probability, self.severity,
@@ -247,40 +248,40 @@ class ModelScore(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     @property
     def features(self) -> dict[str, float]:
-        """What was looked at."""
+        """Features of the score."""
         return self.grounds()[0]
 
     @property
     def contributions(self) -> dict[str, float]:
-        """Additive, in logit units."""
+        """Contributions of the features, additive, in logit units."""
         return self.grounds()[1]
 
 
 RULES_GENERATION: Final = "rules"
 """Name of generation 0: the static rules, and the model that repeats them.
 
-Nothing caps what goes by this name, so nothing else may have it.
+No authority caps this generation, so no other generation may have its name.
 """
 ENSEMBLE: Final = "served"
-"""Name of the probability that the generations give together."""
+"""Name of the ensemble probability, which combines all generations."""
 
 
 class ImpactLaw(msgspec.Struct, frozen=True, gc=False):
-    """The square-root law of market impact for one asset now: what a fill costs before we know.
+    """The square-root law of market impact for one asset now: the prior cost of a fill.
 
     Attributes
     ----------
     spread_bp : float
         Half of the quoted spread, bp.
     root_bp : float
-        Impact of one dollar, bp; it grows with the root of the value.
+        Impact of a fill of one USD, bp; it grows with the square root of the value.
     """
 
     spread_bp: float
     root_bp: float
 
     def bp(self, value: float) -> float:
-        """Cost of a fill of `value` USD, bp.
+        """Return the cost of a fill of `value` USD, bp.
 
         Examples
         --------
@@ -291,30 +292,30 @@ class ImpactLaw(msgspec.Struct, frozen=True, gc=False):
 
 
 class SlippageModel(Protocol):
-    """Says what a fill will cost, and learns from what it did."""
+    """Predicts the slippage of fills, and learns from their actual slippage."""
 
     def bp(self, state: Any, asset: str, value: float, law: ImpactLaw) -> float:
-        """Quantile of the slippage of a fill of `value` USD, bp; the law's before any fill."""
+        """Return the slippage quantile of a fill of `value` USD, bp; by `law` before any fill."""
         ...
 
     def learn(self, state: Any, asset: str, value: float, law: ImpactLaw, bp: float) -> None:
-        """Learn from a fill of `value` USD that slipped by `bp`; what was said is judged first."""
+        """Evaluate the prediction for a fill of `value` USD that slipped by `bp`, then learn."""
         ...
 
     def miss(self, state: Any, asset: str) -> None:
-        """Count a fill of which too little is known to learn from it."""
+        """Count a fill that cannot be learned from, because its market was not live."""
         ...
 
     def ask(self, state: Any, us: int, asset: str, *, held: bool) -> None:
-        """Take note of time passing, and of whether we hold the asset."""
+        """Record that time passed, and whether we hold the asset."""
         ...
 
 
 class SquareRootSlippage:
-    """The law itself, which learns nothing."""
+    """The square-root law as a slippage model; it learns nothing."""
 
     def bp(self, state: Any, asset: str, value: float, law: ImpactLaw) -> float:
-        """Slippage by the law, bp."""
+        """Return the slippage by the law, bp."""
         del state, asset
         return law.bp(value)
 
@@ -329,18 +330,18 @@ class SquareRootSlippage:
 
 
 class Scorer(Protocol):
-    """Scores scopes and learns from what becomes of them.
+    """Scores scopes, and learns from labels.
 
     Attributes
     ----------
-    slippage : Slipper
-        What fills cost; its state is that of the scorer.
+    slippage : SlippageModel
+        Predicts the slippage of fills; its state is part of the scorer's.
     """
 
     slippage: SlippageModel
 
     def fresh(self) -> StageState:
-        """Make the state of models that have seen nothing."""
+        """Return the state of models that have learned nothing."""
         ...
 
     def observe(
@@ -360,25 +361,25 @@ class Scorer(Protocol):
         Parameters
         ----------
         state : StageState
-            As made by :meth:`fresh`; changed in place.
+            State from :meth:`fresh`; changed in place.
         us : int
             Event time, microseconds.
         scope, kind : str
-            Which scope, and its kind.
+            The scope and its kind.
         features : mapping
-            What is known of it now.
+            Its present features.
         labelled : bool
-            Whether the measure can be trusted as a label now.
+            Whether the measure is reliable enough for a label now.
         ours : bool
-            Whether we have anything on the scope now: where not, targets that rest on our own
-            dealings are censored.
+            Whether we hold anything on the scope now. If not, targets that depend on our own
+            business are censored.
         due : bool
-            Whether scores go out now. Where not, those are left out that may ask for nothing.
+            Whether scores are published now. If not, scores that may request nothing are left out.
         """
         ...
 
     def report(self, state: Any, us: int) -> list[Output]:
-        """Say what changed since the last report, and how good everybody is, where it is due.
+        """Return the changes since the last report, and the status of generations that is due.
 
         Parameters
         ----------
@@ -401,7 +402,7 @@ class Scorer(Protocol):
         why: str,
         cause_id: str,
     ) -> AuthorityChanged:
-        """Change the authority of a generation because a person says so.
+        """Change the authority of a generation by an operator's command.
 
         Parameters
         ----------
@@ -410,18 +411,18 @@ class Scorer(Protocol):
         us : int
             Event time, microseconds.
         target, generation : str
-            Whose authority on what.
+            Target and generation.
         to : str
             ``shadow``, ``advisory``, ``bounded`` or ``full``; this also ends a quarantine.
         by, why : str
-            Who says so, and the reason given.
+            The operator and the reason given.
         cause_id : str
             Identity of the command.
 
         Raises
         ------
         ModelError
-            If it cannot be: no such target, generation or authority, beyond the ceiling, the
-            rules', or nothing would change. Then nothing has changed.
+            If the target, generation or authority is unknown, the authority exceeds the maximum,
+            the generation is that of the rules, or nothing would change. The state is unchanged.
         """
         ...

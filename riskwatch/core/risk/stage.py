@@ -1,9 +1,9 @@
 """The risk stage: readings, credit news, commands and ticks in; exposures and decisions out.
 
-Readings and news only change what is known. What people command counts at once. Everything else
-is decided at ticks, in a fixed order:
-exposures, limits, assets, coins at venues, counterparties, books, the firm. So what is decided
-does not depend on which of two readings of one tick came first.
+Readings and news only update the state. Operators' commands take effect at once. The stage decides
+everything else at ticks, in a fixed order: exposures, limits, assets, assets at venues,
+counterparties, books, the firm. A decision therefore does not depend on the order in which the
+readings of one tick arrived.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ RiskEvent = (
 
 
 class RiskStage:
-    """Decides.
+    """Evaluates all scopes and decides their states.
 
     Parameters
     ----------
     config : RiskConfig
-        How readings become states.
+        Settings of the stage.
     reference : Reference
-        What is known of assets and parties.
-    limits : Limits
+        Reference data of assets and parties.
+    limits : LimitsConfig
         The firm's equity and its limits.
     rules : RulePack
         Static rules: generation 0.
     scorer : Scorer
         The models.
     verifier : Verifier, optional
-        Whose commands count; nobody's by default.
+        Verifies operators and their signatures; by default no command is accepted.
     """
 
     name = "risk"
@@ -85,35 +85,37 @@ class RiskStage:
             config, StakesCalculator(config, reference, limits, scorer.slippage)
         )
         self._evaluator = Evaluator(config, reference, limits, engine, self._writer, scorer)
-        self._governor = CommandHandler(
+        self._command_handler = CommandHandler(
             config, limits, engine, self._writer, scorer, verifier or DenyAllVerifier()
         )
 
     def fresh(self) -> RiskState:
-        """Make the state of a stage that has seen nothing."""
+        """Return the state of a stage that has processed no event."""
         return RiskState(self.scorer.fresh())
 
     def step(self, state: RiskState, event: RiskEvent) -> list[Output]:
-        """Apply one reading, piece of news, command or tick."""
+        """Apply one reading, credit event, command or tick, and return the outputs."""
         if isinstance(event, Tick):
             return self._tick(state, event.us)
         if isinstance(event, Command):
-            return self._governor.handle(state, event)
+            return self._command_handler.handle(state, event)
         if not state.meta.news:
             state.meta.news = True
             state.mark("meta")
         if isinstance(event, Credit | LegalEntity | NettingSet):
-            return self._news(state, event)
+            return self._apply_credit_news(state, event)
         if isinstance(event, MarketReading):
-            self._market(state, event)
+            self._apply_market(state, event)
         elif isinstance(event, CounterpartyReading):
-            self._party(state, event)
+            self._apply_party(state, event)
         else:
             risk_state.record_fault(state, event)
         return []
 
-    def _news(self, state: RiskState, event: Credit | LegalEntity | NettingSet) -> list[Output]:
-        """Note what is said of somebody's credit."""
+    def _apply_credit_news(
+        self, state: RiskState, event: Credit | LegalEntity | NettingSet
+    ) -> list[Output]:
+        """Store a credit event, a legal entity or a netting agreement; reject an invalid one."""
         try:
             if isinstance(event, Credit):
                 apply_credit(state, event, self.config, self.reference)
@@ -125,20 +127,20 @@ class RiskStage:
             return [_rejected(event, error)]
         return []
 
-    def _market(self, state: RiskState, reading: MarketReading) -> None:
-        """Note where assets and venues stand."""
-        for seen in reading.assets:
-            row = state.assets.get(seen.asset)
+    def _apply_market(self, state: RiskState, reading: MarketReading) -> None:
+        """Store the readings of assets and venues."""
+        for current in reading.assets:
+            row = state.assets.get(current.asset)
             if row is None:
-                row = state.assets[seen.asset] = AssetRow(seen, reading.us)
-            before, row.reading, row.us = row.us, seen, reading.us
-            if seen.live > 0:
+                row = state.assets[current.asset] = AssetRow(current, reading.us)
+            before, row.reading, row.us = row.us, current, reading.us
+            if current.live > 0:
                 record_trail(row, reading.us)
-                if seen.sd_bp < PRICED_SD_BP:
-                    row.price = seen.price_usd
-                    if seen.asset in self._tokens:
+                if current.sd_bp < PRICED_SD_BP:
+                    row.price = current.price_usd
+                    if current.asset in self._tokens:
                         update_peak(row, before)
-            state.mark(f"asset/{seen.asset}")
+            state.mark(f"asset/{current.asset}")
         for venue in reading.venues:
             state.venues[venue.venue] = VenueRow(
                 reading.us,
@@ -146,18 +148,18 @@ class RiskStage:
                 venue.bases,
                 venue.live,
                 venue.expected,
-                {asset: LocalPriceRow(bp, seen) for asset, bp, seen in venue.local},
+                {asset: LocalPriceRow(bp, count) for asset, bp, count in venue.local},
             )
             state.mark(f"venue/{venue.venue}")
 
-    def _party(self, state: RiskState, reading: CounterpartyReading) -> None:
-        """Note what is held with a counterparty; the reading replaces the last one."""
+    def _apply_party(self, state: RiskState, reading: CounterpartyReading) -> None:
+        """Store the holdings with a counterparty; the reading replaces the last one."""
         row = state.parties.get(reading.counterparty)
         if row is None:
             row = PartyRow(reading.us, [], [], reading.flow)
             state.parties[reading.counterparty] = row
         elif reading.us < row.us:
-            return  # a repeat that was delayed: what is known is newer
+            return  # a delayed repeat: the stored reading is newer
         risk_state.clear_fault(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
@@ -167,15 +169,15 @@ class RiskStage:
         state.mark(f"party/{reading.counterparty}")
 
     def _tick(self, state: RiskState, us: int) -> list[Output]:
-        """Evaluate everything, unless nothing was heard and time alone changes nothing."""
+        """Evaluate all scopes, unless no event arrived and time alone changes nothing."""
         meta = state.meta
-        ended = expire_controls(state, us, self._writer) if state.controls or state.refusals else []
+        out = expire_controls(state, us, self._writer) if state.controls or state.refusals else []
         if self.config.drills or state.drills:
-            ended += scheduled_drills(self.config.drills, state, us)
+            out += scheduled_drills(self.config.drills, state, us)
         due = us - meta.reported >= self.config.report_s * SECOND
         if not (meta.news or meta.moving or due):
-            return ended
-        return ended + self._evaluator.run(state, TickContext(us, due=due))
+            return out
+        return out + self._evaluator.run(state, TickContext(us, due=due))
 
 
 def _rejected(event: Credit | LegalEntity | NettingSet, error: CreditRefusedError) -> EventRejected:

@@ -1,4 +1,4 @@
-"""Dollars at a tick: what is at stake on a scope, and the credit view of every party."""
+"""Exposure at stake on each scope at a tick, and the credit assessment of every party."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOTHING = ExposureSums()
 
 
 class TickContext:
-    """One tick: its time, what is due, and sums that are made at most once.
+    """One tick: its time, whether reports are due, and sums that are computed at most once.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ class TickContext:
         self._exposures: Exposures | None = None
 
     def exposures(self, state: RiskState, reference: Reference) -> Exposures:
-        """Sums over all holdings at the prices of this tick."""
+        """Return the exposure sums over all holdings at the prices of this tick."""
         if self._exposures is None:
             self._exposures = sum_exposures(state, reference)
         return self._exposures
 
 
 class StakesCalculator:
-    """Works out what is at stake, when it is asked.
+    """Computes the exposure at stake of scopes, on demand.
 
     Parameters
     ----------
@@ -59,10 +59,10 @@ class StakesCalculator:
         Horizons and stress.
     reference : Reference
         Ratings, LGDs, issuers.
-    limits : Limits
+    limits : LimitsConfig
         The firm's equity.
-    slippage : Slipper
-        What fills cost.
+    slippage : SlippageModel
+        Predicts the slippage of fills.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class StakesCalculator:
         self.assessor = CreditAssessor(config, reference, slippage)
 
     def assessments(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
-        """Put out the credit view of every party, if it is due."""
+        """Return the credit assessment of every party and of the firm, if it is due."""
         if tick.us - state.sent.get("assessed", 0) < self.config.revalue_s * SECOND:
             return
         state.sent["assessed"] = tick.us
@@ -97,12 +97,15 @@ class StakesCalculator:
                 worst = max(worst, jump)
                 yield reports.counterparty_assessed(f"{kind}:{name}", made, tick.us, jump)
         if exposures.party:
-            # Not everybody fails at once: the firm's is its worst single one.
+            # Parties do not all fail at once: the firm's jump to default is the worst single one.
             made = self.assessor.firm(state, exposures)
             yield reports.counterparty_assessed("firm", made, tick.us, worst)
 
     def ask(self, state: RiskState, tick: TickContext) -> None:
-        """Let time pass for what is learned of slippage: what we hold none of is not calm."""
+        """Report to the slippage model that time passed, and which assets we hold.
+
+        A period without fills is censored if we hold no more of the asset.
+        """
         exposures = tick.exposures(state, self.reference)
         slippage, least = self.assessor.slippage, self.assessor.config.alert_from_usd
         for asset in sorted(state.assets):
@@ -110,7 +113,7 @@ class StakesCalculator:
             slippage.ask(state.scorer, tick.us, asset, held=held)
 
     def on(self, state: RiskState, tick: TickContext, scope: str) -> ExposureAtStake:
-        """Our dollars on a scope, at this tick's prices; worked out once per tick."""
+        """Return the exposure at stake on a scope at this tick's prices, computed once per tick."""
         known = tick.stakes.get(scope)
         if known is None:
             known = tick.stakes[scope] = self._on(state, tick, parse(scope))
@@ -126,7 +129,7 @@ class StakesCalculator:
         return self.book(state, tick, at.kind, at.name)
 
     def asset(self, state: RiskState, tick: TickContext, asset: str) -> ExposureAtStake:
-        """Our dollars on a coin, wherever it lies."""
+        """Return the exposure at stake on an asset at all counterparties."""
         exposures = tick.exposures(state, self.reference)
         return ExposureAtStake(
             exposures.asset.get(asset, _NOTHING).ours,
@@ -135,11 +138,11 @@ class StakesCalculator:
         )
 
     def is_within_bound(self, state: RiskState, tick: TickContext, scope: str) -> bool:
-        """Whether models of bounded authority may reduce a coin or a counterparty too.
+        """Whether models of bounded authority may reduce an asset or a counterparty.
 
-        They may if it and what of its kind they reduce already are no more than their share of
-        our exposure. Where we hold nothing there is nothing to bound; of other kinds of scope
-        they reduce nothing.
+        They may if it and the scopes of its kind that they already reduce together make up no more
+        than `bounded_share` of our exposure. A scope on which we hold nothing adds nothing. Models
+        of bounded authority reduce no other kinds of scope.
         """
         exposures = tick.exposures(state, self.reference)
         at = parse(scope)
@@ -156,7 +159,7 @@ class StakesCalculator:
         return used <= self.config.bounded_share * exposures.firm.ours
 
     def party(self, state: RiskState, tick: TickContext, name: str) -> ExposureAtStake:
-        """Our dollars with a counterparty."""
+        """Return the exposure at stake with a counterparty."""
         exposures = tick.exposures(state, self.reference)
         made = self.assessor.party(state, name, exposures)
         return ExposureAtStake(exposures.party.get(name, _NOTHING).ours, made.el, made.exit_cost)
@@ -164,16 +167,16 @@ class StakesCalculator:
     def venue_asset(
         self, state: RiskState, tick: TickContext, venue: str, asset: str
     ) -> ExposureAtStake:
-        """Our dollars in one coin at one venue."""
+        """Return the exposure at stake in one asset at one venue."""
         exposures = tick.exposures(state, self.reference)
         pd, lgd, _ = self.assessor.loss_rate(state, venue)
-        cell = exposures.cells.get((venue, asset), _NOTHING)
+        sums = exposures.cells.get((venue, asset), _NOTHING)
         return ExposureAtStake(
-            cell.ours, cell.long * pd * lgd, self.assessor.close(state, asset, cell.gross)
+            sums.ours, sums.long * pd * lgd, self.assessor.close(state, asset, sums.gross)
         )
 
     def book(self, state: RiskState, tick: TickContext, kind: str, name: str) -> ExposureAtStake:
-        """Our dollars in a book, or in all of them (`kind` ``firm``)."""
+        """Return the exposure at stake in a book, or in all of them (`kind` ``firm``)."""
         exposures = tick.exposures(state, self.reference)
         if kind == FIRM:
             made = self.assessor.firm(state, exposures)

@@ -5,21 +5,21 @@ row                                holds
 ================================== ==========================================
 ``asset/<id>``                     last market reading, trail of deviations
 ``venue/<id>``                     last venue reading
-``party/<counterparty>``           holdings, positions, flow, what was put out
-``credit/<subject>``               credit news that still counts
+``party/<counterparty>``           holdings, positions, flow, last reported values
+``credit/<subject>``               current credit news
 ``scope/<scope>``                  state, trackers, last decision, open alert
-``limit/<id>|<scope>``             what was last put out of a limit
-``sent/<key>``                     when scores and assessments were last put out
+``limit/<id>|<scope>``             last measured usage of a limit
+``sent/<key>``                     when scores and assessments were last published
 ``issue/<kind>|<subject>``         open data-quality issues
-``fault/<worker>``                 counterparties that a worker which is down answers for
-``control/<scope>``                what people have in force or in hand
-``command/<idempotency key>``      what came of a command
-``refusals/<operator>``            refused commands in one name that people were told of
-``hard/<limit id>``                a limit as people have changed it
-``drill/<plan>``                   when a planned drill was signalled last
-``budget``                         alerts of WATCH in this month
-``scorer/...``                     the models' own rows
-``meta``                           last tick
+``fault/<worker>``                 counterparties of a failed worker
+``control/<scope>``                operator controls: requests, overrides, silences, ...
+``command/<idempotency key>``      outcome of a command
+``refusals/<operator>``            refused commands of one operator, for its open alert
+``hard/<limit id>``                override of a limit
+``drill/<plan>``                   last due time of a planned drill
+``budget``                         WATCH alerts of this month
+``scorer/...``                     rows of the models
+``meta``                           time of the last evaluation
 ================================== ==========================================
 """
 
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from riskwatch.core.stage import StageState
 
 
-# Rows.
+# Rows of operators' commands and controls.
 
 
 class IdempotencyRow(msgspec.Struct, array_like=True):
-    """One idempotency key: when, for what (a digest), what came of it, and in which event."""
+    """One idempotency key: time, digest of the intent, outcome, and identity of the event."""
 
     us: int
     digest: str
@@ -61,7 +61,7 @@ class IdempotencyRow(msgspec.Struct, array_like=True):
 
 
 class ApprovalRequest(msgspec.Struct):
-    """What waits for a second person, until `until` (microseconds)."""
+    """A request that waits for a second operator until `until` (microseconds)."""
 
     id: str
     action: str
@@ -73,7 +73,7 @@ class ApprovalRequest(msgspec.Struct):
 
 
 class HaltOverride(msgspec.Struct):
-    """A HALT that is lifted to `state` until `until`, although its condition holds."""
+    """An override: a HALT is lifted to `state` until `until`, although its condition is met."""
 
     by: str
     approved_by: str
@@ -83,7 +83,7 @@ class HaltOverride(msgspec.Struct):
 
 
 class SignOff(msgspec.Struct):
-    """Who did something, and when; `until` or `alert` where there is an end or a subject."""
+    """An operator's sign-off: who and when, with `until` or `alert` if it has an end or subject."""
 
     by: str
     us: int
@@ -92,9 +92,9 @@ class SignOff(msgspec.Struct):
 
 
 class UnwindGrant(msgspec.Struct):
-    """Unwinds that were opened since the decision: their sum, price band in bp and end of the last.
+    """Unwinds granted since the decision: their sum, and price band in bp and end of the last.
 
-    It is their sum, because order paths count what they used by decision.
+    The sum is stored, because order paths count their usage per decision.
     """
 
     by: str
@@ -103,15 +103,15 @@ class UnwindGrant(msgspec.Struct):
     until: int
 
     def allowance(self) -> Unwind:
-        """As order paths are told."""
+        """Return the allowance that is published to order paths."""
         return Unwind(usd(self.max_usd), self.max_slip_bp, moment(self.until))
 
 
 class ControlRow(msgspec.Struct):
-    """What people have in force or in hand on one scope.
+    """Operator controls of one scope.
 
-    `granted` is the sum of all unwinds that were opened since the HALT began, USD; `before` is
-    what it was when an override of it ended, and so a new decision began.
+    `granted` is the sum of all unwinds granted since the HALT began, USD. `before` is this sum when
+    an override of the HALT last ended, which started a new decision.
     """
 
     request: ApprovalRequest | None = None
@@ -125,7 +125,7 @@ class ControlRow(msgspec.Struct):
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to remember."""
+        """Whether there is no control, so that the row can be dropped."""
         return self == _EMPTY
 
 
@@ -133,7 +133,7 @@ _EMPTY = ControlRow()
 
 
 class RefusalsRow(msgspec.Struct):
-    """Refused commands in one name since the alert about them was opened."""
+    """Refused commands of one operator since the alert about them was opened."""
 
     alert_id: str
     count: int
@@ -141,7 +141,7 @@ class RefusalsRow(msgspec.Struct):
 
 
 class AlertBudgetRow(msgspec.Struct):
-    """Alerts of WATCH in one month of event time, and how many of them were folded."""
+    """WATCH alerts raised in one month of event time, and the number folded into one."""
 
     month: int
     raised: int = 0
@@ -150,7 +150,7 @@ class AlertBudgetRow(msgspec.Struct):
 
 
 class LimitOverrideRow(msgspec.Struct):
-    """A limit as people have changed it: dollars, warning share, by whom, when."""
+    """An operator's override of a limit: hard value, warning share, operator, time."""
 
     hard_usd: float
     warning_share: float
@@ -158,11 +158,11 @@ class LimitOverrideRow(msgspec.Struct):
     us: int
 
 
-# Counterparties whose holdings are not kept up, because the worker that does it is down.
+# Counterparties of failed workers: their holdings are not kept up to date.
 
 
 def record_fault(state: RiskState, fault: PartitionFault) -> None:
-    """Take note of what a worker leaves in doubt; it replaces what it left before."""
+    """Store the counterparties of a failed worker; they replace those stored for it before."""
     if fault.counterparties:
         state.faults[fault.worker] = sorted(fault.counterparties)
     else:
@@ -171,7 +171,7 @@ def record_fault(state: RiskState, fault: PartitionFault) -> None:
 
 
 def clear_fault(state: RiskState, counterparty: str) -> None:
-    """A reading came: this one is kept up."""
+    """Remove the fault of a counterparty, because a reading of it arrived."""
     for worker in [w for w in sorted(state.faults) if counterparty in state.faults[w]]:
         left = [name for name in state.faults[worker] if name != counterparty]
         if left:
@@ -182,7 +182,7 @@ def clear_fault(state: RiskState, counterparty: str) -> None:
 
 
 def fault_reasons(state: RiskState) -> dict[str, str]:
-    """Say of each counterparty that is in doubt why it is."""
+    """Return the reason for each counterparty of a failed worker."""
     return {
         name: f"{worker} stays down: what we have with {name} is not kept up"
         for worker in sorted(state.faults)
@@ -190,44 +190,41 @@ def fault_reasons(state: RiskState) -> dict[str, str]:
     }
 
 
-# Rows.
-
-
 class DrillRow(msgspec.Struct):
-    """One plan: since when it is followed, and the last due time that is settled; microseconds."""
+    """One drill plan: when it was first seen, and its last handled due time; microseconds."""
 
     since: int
     last: int
 
 
-# What the risk stage remembers: one row per asset, venue, party, subject, scope and limit.
+# Rows of assets, venues, parties, subjects, scopes and limits.
 
 
 class AssetRow(msgspec.Struct):
-    """One asset as the market stage last saw it.
+    """One asset by its last reading.
 
     Attributes
     ----------
     reading : AssetReading
-        The last one.
+        The last reading.
     us : int
-        When, microseconds.
+        Its time, microseconds.
     price : float or None
-        Last price that was worth something (see :mod:`.exposure`), USD.
+        Last usable price (see :mod:`.exposure`), USD.
     trail : list of [int, float]
         Deviation at five-minute marks of the last hour: time in microseconds, bp.
     observations : int
-        Observations that trackers have seen.
+        Number of observations that trackers have counted.
     sent_us : int
-        When a value was last put out; 0 for never.
+        When a value was last published, microseconds; 0 for never.
     sent_bp : float
-        The deviation that was put out.
+        The published deviation.
     sent_cause, sent_quality
-        And what was said of it.
+        The published cause and quality.
     base : Baseline or None
-        Where its deviation usually is; None before it was first seen.
+        Baseline of its deviation; ``None`` before the first reading.
     peak : float or None
-        Highest price of late, sinking with a half-life of a week, USD.
+        Recent highest price, which sinks with a half-life of a week, USD.
     """
 
     reading: AssetReading
@@ -244,14 +241,14 @@ class AssetRow(msgspec.Struct):
 
 
 class LocalPriceRow(msgspec.Struct, array_like=True):
-    """One coin's local price at one venue: the gap to the consensus, and what backs it."""
+    """An asset's local price at one venue: its gap to the consensus in bp, and observations."""
 
     bp: float
     observations: int
 
 
 class VenueRow(msgspec.Struct):
-    """One venue as the market stage last saw it."""
+    """One venue by its last reading."""
 
     us: int
     dislocation_bp: float
@@ -262,7 +259,7 @@ class VenueRow(msgspec.Struct):
 
 
 class LastReported(msgspec.Struct, array_like=True):
-    """What was last put out of a holding."""
+    """The last reported amount and price of a holding."""
 
     amount: Decimal
     price: float | None
@@ -270,13 +267,13 @@ class LastReported(msgspec.Struct, array_like=True):
 
 
 class PartyRow(msgspec.Struct):
-    """Everything held with one counterparty, and how money moves there.
+    """Holdings, positions and transfer flow of one counterparty.
 
-    `shown` is what was put out, by ``book/account/asset/component``; `positions_shown` by
-    ``book/account/instrument``. `unshown` says that a reading came since: its time may lie
-    before the tick at which it is shown, for it may come from another worker. `base` is how long
-    withdrawals usually take there, in doublings of a second; None before enough have been seen.
-    `slips` are fills that wait for the next tick.
+    `shown` holds the last reported values by ``book/account/asset/component``, `positions_shown`
+    by ``book/account/instrument``. `unshown` says that a reading arrived since the last report; its
+    time may be before the tick of that report, because it may come from another worker. `base` is
+    the baseline of the withdrawal time, in doublings of a second; it is ``None`` before enough
+    withdrawals. `slips` are fills that wait for the next tick.
     """
 
     us: int
@@ -292,7 +289,7 @@ class PartyRow(msgspec.Struct):
 
 
 class CreditItem(msgspec.Struct, array_like=True):
-    """One piece of credit news that still counts; an attestation has its ratio and its date."""
+    """One current item of credit news; an attestation has its ratio and its date."""
 
     us: int
     source: str
@@ -306,7 +303,7 @@ class CreditItem(msgspec.Struct, array_like=True):
 
 
 class CreditRow(msgspec.Struct):
-    """What is known of the credit of one counterparty, issuer or bank."""
+    """Credit news, legal entity and netting sets of one counterparty, issuer or bank."""
 
     items: list[CreditItem] = []
     entity: str | None = None
@@ -315,31 +312,31 @@ class CreditRow(msgspec.Struct):
 
 
 class ScopeRow(msgspec.Struct):
-    """The state machine of one scope.
+    """The state of one scope.
 
     Attributes
     ----------
     state : State
-        As decided. HALT stays until people release it.
+        The decided state. HALT lasts until operators release it.
     effective, quality
-        As last put out.
+        Effective state and quality as last published.
     cause, rule, generation, reasons
-        Of the last decision.
+        Those of the last decision.
     decision_id : str
-        The last decision; empty before the first.
-    trackers : dict of str to Tracker
-        By rule id; only those with something to remember.
+        Id of the last decision; empty before the first.
+    trackers : dict of str to RuleTracker
+        Trackers by rule id; idle ones are dropped.
     unknown_since : int
-        Since when quality has been unknown; -1 if it is not.
+        Time since which the quality is unknown, microseconds; -1 if it is known.
     alert_id, alert_state
-        The open alert (empty if there is none) and how grave it was when last raised.
+        Id of the open alert (empty if there is none), and its state when last raised.
     grounds : list of str
-        Features that people have been told of since the state was entered.
+        Leading features that alerts have named since the state was entered.
     capped : bool
-        Whether it is at REDUCE only because generations ask for it that may reduce no more
-        than a share of the firm's exposure.
+        Whether it is at REDUCE only by requests of generations of bounded authority, which may
+        reduce no more than a share of the firm's exposure.
     dark_id : str
-        The open alert about data that has been missing for too long; empty if there is none.
+        Id of the open alert about missing data; empty if there is none.
     """
 
     state: State = State.NORMAL
@@ -360,7 +357,7 @@ class ScopeRow(msgspec.Struct):
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to remember: the scope is as one that was never seen."""
+        """Whether the row equals that of a new scope, so that it need not be stored."""
         return (
             not self.trackers
             and not self.decision_id
@@ -370,7 +367,7 @@ class ScopeRow(msgspec.Struct):
 
 
 class LimitRow(msgspec.Struct, array_like=True):
-    """What was last measured of one limit on one scope, and when it was last put out."""
+    """The last measured usage of one limit on one scope, and when it was last published."""
 
     used: float
     us: int
@@ -378,20 +375,20 @@ class LimitRow(msgspec.Struct, array_like=True):
 
 
 class RiskMeta(msgspec.Struct):
-    """What belongs to no entity.
+    """State of the stage as a whole.
 
     Attributes
     ----------
     looked : int
-        When the rules last looked, microseconds; 0 before the first time.
+        Time of the last evaluation, microseconds; 0 before the first.
     news : bool
-        Whether anything was heard since.
+        Whether any event arrived since.
     holdings : bool
-        Whether what we hold changed since.
+        Whether our holdings changed since.
     moving : bool
-        Whether some tracker changes by the passing of time alone.
+        Whether a tracker changes by the passing of time alone.
     reported : int
-        When values, limits and assessments last went out as a whole, microseconds.
+        When all values, limits and assessments were last published, microseconds.
     """
 
     looked: int = 0
@@ -402,12 +399,12 @@ class RiskMeta(msgspec.Struct):
 
 
 def scope_key(scope: str) -> str:
-    """Key of the row of a scope."""
+    """Return the key of the row of a scope."""
     return f"scope/{scope}"
 
 
 def scope_row(body: bytes | None) -> ScopeRow:
-    """Read the stored row of a scope; a scope that has none is NORMAL."""
+    """Decode the stored row of a scope; without one the scope is NORMAL."""
     return ScopeRow() if body is None else msgspec.json.decode(body, type=ScopeRow)
 
 
@@ -432,12 +429,12 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 class RiskState:
-    """Rows by kind and name, and which of them changed.
+    """The rows of the stage by kind and name, and the set of changed rows.
 
     Parameters
     ----------
     scorer : StageState
-        State of the models, empty; its rows are kept with a prefix of their own.
+        Empty state of the models; its rows are stored with the prefix ``scorer/``.
     """
 
     def __init__(self, scorer: StageState) -> None:
@@ -460,7 +457,7 @@ class RiskState:
         self.meta = RiskMeta()
         self.version = 0
         self.limit_features: dict[str, dict[str, float]] | None = None
-        """What limits say of scopes while nothing of them changes; worked out of rows again."""
+        """Cached limit features by scope; ``None`` if they must be derived from rows again."""
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "asset": self.assets,
@@ -480,11 +477,11 @@ class RiskState:
         }
 
     def mark(self, row: str) -> None:
-        """Remember that a row changed (or went) and must be written."""
+        """Mark a row as changed or deleted, so that it is written."""
         self._dirty[row] = None
 
     def drain(self) -> RowChanges:
-        """Rows that changed since the last call, keys sorted."""
+        """Return the rows that changed since the last call, keys sorted."""
         out: RowChanges = {}
         for key, row in self.scorer.drain().items():
             out[SCORER_PREFIX + key] = row
@@ -499,12 +496,12 @@ class RiskState:
         return self.meta if kind == "meta" else self.budget
 
     def load(self, rows: dict[str, Row]) -> None:
-        """Become the state that these rows describe.
+        """Load the state from its rows.
 
         Raises
         ------
         ValueError
-            If a row is of no kind that this engine writes.
+            If a row is of an unknown kind.
         """
         scorer: dict[str, Row] = {}
         for key in sorted(rows):
@@ -523,7 +520,7 @@ class RiskState:
 
 
 def scorer_rows(rows: Mapping[str, RowT]) -> dict[str, RowT]:
-    """Rows of the models among the rows of the risk stage, by their own keys."""
+    """Return the models' rows among the rows of the risk stage, by the models' own keys."""
     return {
         key.removeprefix(SCORER_PREFIX): row
         for key, row in rows.items()

@@ -1,4 +1,4 @@
-"""How long a rule has held: dwell in event time and in observations, with hysteresis."""
+"""Rule trackers: how long a rule's condition has been met, in event time and observations."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class RuleTracker(msgspec.Struct, array_like=True):
-    """What one rule remembers of one scope.
+    """Progress of one rule on one scope, with hysteresis.
 
     Attributes
     ----------
     active : bool
-        Whether the rule asks for its state now.
+        Whether the rule requests its state now.
     held : int
         Event time for which its threshold has been met without falling below the exit,
         microseconds; -1 if it is not met.
@@ -36,7 +36,7 @@ class RuleTracker(msgspec.Struct, array_like=True):
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to remember."""
+        """Whether the tracker holds nothing and can be dropped."""
         return not self.active and self.held < 0
 
     @property
@@ -53,23 +53,23 @@ def update_tracker(
     elapsed: int,
     fresh: int,
 ) -> bool:
-    """Let a rule see the present; returns whether its tracker changed.
+    """Update the tracker of a rule, and return whether it changed.
 
     Parameters
     ----------
-    tracker : Tracker
+    tracker : RuleTracker
         Changed in place.
     rule : Rule
         The rule.
     severity : float or None
-        Largest value ÷ threshold; ``None`` where nothing is known, which neither confirms nor
-        clears: time stands still.
+        Largest value ÷ threshold. ``None`` if no feature is known: this neither confirms nor
+        clears the rule, and its times do not advance.
     cause : Cause
-        What moved; under `rule.unless_cause` time stands still, too.
+        Cause of the movement; under a cause in `rule.unless_cause` times do not advance either.
     elapsed : int
-        Event time since the last look, microseconds.
+        Event time since the last evaluation, microseconds.
     fresh : int
-        Fresh observations since the last look.
+        Fresh observations since the last evaluation.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def update_tracker(
     if severity < rule.exit:
         tracker.held, tracker.seen = -1, 0
         if tracker.active:
-            # The first look at which it is below only starts the clock.
+            # The first evaluation below the exit only starts the clock.
             tracker.below += elapsed if tracker.below else 1
             if tracker.below >= rule.exit_dwell_s * SECOND:
                 tracker.active, tracker.below = False, 0
@@ -99,7 +99,7 @@ def update_tracker(
             tracker.held += elapsed
             tracker.seen += fresh
         elif severity >= 1.0:
-            # One observation is what a rule needs at least; more must be fresh ones.
+            # A rule needs at least one observation; if it needs more, only fresh ones count.
             tracker.held, tracker.seen = 0, 1 if rule.observations == 1 else min(fresh, 1)
         if (
             severity >= 1.0
@@ -108,6 +108,6 @@ def update_tracker(
         ):
             tracker.active = True
         if tracker.active:
-            # Once it is active nothing more is counted: only falling below the exit matters.
+            # An active rule counts nothing: it ends only by staying below the exit.
             tracker.held, tracker.seen = 0, 0
     return before != (tracker.active, tracker.held, tracker.seen, tracker.below)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of notices."""
+"""Fixtures of the notification tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery to real endpoints over real sockets: signed, tried again, given up, sent once more."""
+"""Delivery to real endpoints over real sockets: signatures, retries, dead letters and replays."""
 
 from __future__ import annotations
 

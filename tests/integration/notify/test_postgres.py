@@ -1,4 +1,4 @@
-"""Notices on Postgres: the same as on SQLite, where two processes work at once."""
+"""Notifications on Postgres: the same as on SQLite, with two processes at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``riskwatch run notify`` on a real broker: what comes by the topic goes to people."""
+"""``riskwatch run notify`` on a real broker: alerts of the topic reach their endpoints."""
 
 from __future__ import annotations
 

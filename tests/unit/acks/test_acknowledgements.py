@@ -1,4 +1,4 @@
-"""Who applied what, how long it took, and who is late."""
+"""Acknowledgements: applied switches, their times, and late clients."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def ack(client: str, *halts: tuple[str, str], **changes: Any) -> Ack:
 
 
 def halted(n: int = 1) -> Acknowledgements:
-    """A roll that knows of one HALT and of two clients from before it."""
-    roll = Acknowledgements()
+    """Acknowledgements with one HALT, and two clients that started before it."""
+    acks = Acknowledgements()
     for client in ("a", "b"):
-        roll.add_ack(ack(client), at(-1))
-    roll.add_switch(switch(COIN, State.HALT, n), n, at(0))
-    return roll
+        acks.add_ack(ack(client), at(-1))
+    acks.add_switch(switch(COIN, State.HALT, n), n, at(0))
+    return acks
 
 
 def test_the_time_is_from_the_brokers_receipt_to_the_brokers_receipt() -> None:
     """Told once per decision, whichever of the two topics is read first."""
-    roll = halted()
-    roll.add_ack(ack("a", (COIN, "decision-1")), at(0.25))
-    roll.add_ack(ack("a", (COIN, "decision-1")), at(5))
+    acks = halted()
+    acks.add_ack(ack("a", (COIN, "decision-1")), at(0.25))
+    acks.add_ack(ack("a", (COIN, "decision-1")), at(5))
     early = Acknowledgements()
     early.add_ack(ack("a", (COIN, "decision-1")), at(0.25))
     assert early.new_ack_times() == []
     early.add_switch(switch(COIN, State.HALT, 1), 1, at(0))
-    for found in (roll, early):
+    for found in (acks, early):
         (row,) = found.new_ack_times()
         assert (row[0], row[1], row[2], row[3]) == ("a", COIN, "decision-1", "HALT")
         assert row[-1] == pytest.approx(0.25)
@@ -62,67 +62,67 @@ def test_the_time_is_from_the_brokers_receipt_to_the_brokers_receipt() -> None:
 
 def test_who_began_after_a_decision_has_no_time() -> None:
     """It was not there to obey."""
-    roll = halted()
-    roll.add_ack(ack("late", (COIN, "decision-1"), started=at(100)), at(101))
-    assert roll.new_ack_times() == []
+    acks = halted()
+    acks.add_ack(ack("late", (COIN, "decision-1"), started=at(100)), at(101))
+    assert acks.new_ack_times() == []
 
 
 def test_a_client_that_does_not_apply_a_halt_is_late() -> None:
     """After the time that it has; one that applied, or ended in order, is not."""
-    roll = halted()
-    roll.add_ack(ack("a", (COIN, "decision-1")), at(0.2))
-    assert list(roll.late_clients(at(LATE_S - 0.1))) == []
-    (found,) = roll.late_clients(at(LATE_S))
+    acks = halted()
+    acks.add_ack(ack("a", (COIN, "decision-1")), at(0.2))
+    assert list(acks.late_clients(at(LATE_S - 0.1))) == []
+    (found,) = acks.late_clients(at(LATE_S))
     assert (found.client, found.scope, found.decision_id) == ("b", COIN, "decision-1")
     assert found.why == "it speaks, and did not apply it"
-    roll.add_ack(ack("b", ended=True), at(3))
-    assert list(roll.late_clients(at(10))) == []
+    acks.add_ack(ack("b", ended=True), at(3))
+    assert list(acks.late_clients(at(10))) == []
 
 
 def test_an_old_decision_is_not_the_new_one() -> None:
     """A HALT that was decided anew must be applied anew."""
-    roll = halted(1)
+    acks = halted(1)
     for client in ("a", "b"):
-        roll.add_ack(ack(client, (COIN, "decision-1")), at(0.2))
-    roll.add_switch(switch(COIN, State.HALT, 2), 2, at(10))
-    assert {found.client for found in roll.late_clients(at(20))} == {"a", "b"}
-    roll.add_switch(switch(COIN, State.NORMAL, 3), 3, at(20))
-    assert list(roll.late_clients(at(30))) == []
-    roll.add_switch(switch(COIN, State.HALT, 2), 2, at(40))  # a repeat
-    assert list(roll.late_clients(at(50))) == []
+        acks.add_ack(ack(client, (COIN, "decision-1")), at(0.2))
+    acks.add_switch(switch(COIN, State.HALT, 2), 2, at(10))
+    assert {found.client for found in acks.late_clients(at(20))} == {"a", "b"}
+    acks.add_switch(switch(COIN, State.NORMAL, 3), 3, at(20))
+    assert list(acks.late_clients(at(30))) == []
+    acks.add_switch(switch(COIN, State.HALT, 2), 2, at(40))  # a repeat
+    assert list(acks.late_clients(at(50))) == []
 
 
 def test_why_a_client_is_late() -> None:
     """Silent, failing closed, or with a subscription in trouble."""
-    roll = halted()
-    roll.add_ack(ack("a", floor=State.REDUCE, why="no server answers"), at(1))
-    roll.add_ack(ack("b", sources={"kafka": "ok", "acks": "Timeout"}), at(1))
-    found = {late.client: late.why for late in roll.late_clients(at(5))}
+    acks = halted()
+    acks.add_ack(ack("a", floor=State.REDUCE, why="no server answers"), at(1))
+    acks.add_ack(ack("b", sources={"kafka": "ok", "acks": "Timeout"}), at(1))
+    found = {late.client: late.why for late in acks.late_clients(at(5))}
     assert found == {"a": "it fails closed at REDUCE: no server answers", "b": "acks: Timeout"}
-    assert all("nothing was heard" in late.why for late in roll.late_clients(at(2 + SILENT_S)))
+    assert all("nothing was heard" in late.why for late in acks.late_clients(at(2 + SILENT_S)))
 
 
 def test_more_scopes_than_an_acknowledgement_names() -> None:
     """Its place says that the HALT is there."""
-    roll = halted(5)
-    roll.add_ack(ack("a", left_out=3, seq=4), at(1))
-    roll.add_ack(ack("b", left_out=3, seq=5), at(1))
-    assert [late.client for late in roll.late_clients(at(5))] == ["a"]
+    acks = halted(5)
+    acks.add_ack(ack("a", left_out=3, seq=4), at(1))
+    acks.add_ack(ack("b", left_out=3, seq=5), at(1))
+    assert [late.client for late in acks.late_clients(at(5))] == ["a"]
 
 
 def test_a_forgotten_client_is_not_expected() -> None:
     """And the number of clients is bounded."""
-    roll = halted()
-    roll.forget("b")
-    assert [late.client for late in roll.late_clients(at(5))] == ["a"]
+    acks = halted()
+    acks.forget("b")
+    assert [late.client for late in acks.late_clients(at(5))] == ["a"]
     for n in range(MAX_CLIENTS + 5):
-        roll.add_ack(ack(f"c{n}"), at(6))
-    assert len(roll.heard) == MAX_CLIENTS
+        acks.add_ack(ack(f"c{n}"), at(6))
+    assert len(acks.received) == MAX_CLIENTS
 
 
 def test_rows_name_what_each_is_late_with() -> None:
     """For people to ask in SQL."""
-    roll = halted()
-    roll.add_ack(ack("a", (COIN, "decision-1")), at(0.2))
-    rows = {row[0]: row for row in roll.rows(at(5))}
+    acks = halted()
+    acks.add_ack(ack("a", (COIN, "decision-1")), at(0.2))
+    rows = {row[0]: row for row in acks.rows(at(5))}
     assert (rows["a"][-1], rows["b"][-1]) == ([], [COIN])

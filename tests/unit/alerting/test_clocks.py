@@ -1,4 +1,4 @@
-"""Clocks that are set back do not make what waits wait."""
+"""A clock that is set back does not delay due notifications."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_stands_is_told_at_a_time_that_was(
     made = NotificationWorker(ProcessSettings(clock=clock), config(route()), [], now=lambda: NOW)
     made._engine = engine
     at = START + 5 if clock == "event" else micros(NOW)
-    notices = [n for n in made._stands(NOW) if isinstance(n, Notification)]
+    notices = [n for n in made._resync(NOW) if isinstance(n, Notification)]
     assert [(n.items[0].alert, n.us) for n in notices] == [("asset:DAI", at), ("asset:USDC", at)]
 
 

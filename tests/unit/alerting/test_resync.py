@@ -1,4 +1,4 @@
-"""What stands in SQL, taken over where the topic cannot say it."""
+"""Resynchronisation with SQL: open alerts that the topic does not have."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_first_start_tells_what_is_open(engine: Engine) -> None:
     row = desk.state.alerts[COIN]
     assert (row.opened_id, row.last_id) == (first.id, again.id)
     assert desk.state.alerts["book:arb"].acked_by == "bob"
-    assert desk.fate(quiet.id)[0] == "silenced"
+    assert desk.disposition(quiet.id)[0] == "silenced"
 
 
 def test_later_it_brings_what_is_remembered_up_to_date(engine: Engine) -> None:

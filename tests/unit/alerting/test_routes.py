@@ -1,4 +1,4 @@
-"""``notify.toml``: what is wrong is one line that names it, and never the secret."""
+"""``notify.toml``: an error is one line that names the place, and never the secret."""
 
 from __future__ import annotations
 

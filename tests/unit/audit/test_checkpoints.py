@@ -1,4 +1,4 @@
-"""Checkpoints: what is derived from one is what the whole journal gives; no other one is used."""
+"""Checkpoints: a replay from one gives the result of the whole journal; others are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journals that several engines applied in turn: each decision is judged by what it can be."""
+"""Journals that several engines applied in turn: how each decision is verified."""
 
 from __future__ import annotations
 

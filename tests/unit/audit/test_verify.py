@@ -1,4 +1,4 @@
-"""Decisions derived again from the database alone, and what stands in the way."""
+"""Decisions derived again from the database alone, and the reasons why it may be impossible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration: all or nothing, and an error that says file, key, expected and found."""
+"""The configuration: valid as a whole, or an error with file, key, expected and found value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``operators.toml``: who may turn the switch, and every way to write it wrongly."""
+"""``operators.toml``: people who may command the switch, and every error in the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy and models: what can be built, asks that lead somewhere, horizons that are seen."""
+"""Policy and models: valid models, asks with a target, and horizons that can be evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges of the configuration stand on the fields, and are said in words."""
+"""Ranges of the configuration come from the fields, and errors state them as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded configurations under later builds: their digest holds, and no change is made up."""
+"""Recorded configurations under later builds: the digest holds, and no change is invented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every reason for which bytes are refused, and what is accepted beside the plain case."""
+"""Refusals of bytes by every reason, and accepted variants of messages."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ GOLDENS: Final = goldens()
 
 
 def changed(name: str, **fields: Any) -> bytes:
-    """Write a golden message with some fields replaced, or left out where they are `GONE`."""
+    """Return a golden message with some fields replaced, or removed if they are `GONE`."""
     message = msgspec.json.decode(GOLDENS[name]) | fields
     return json.dumps({k: v for k, v in message.items() if v is not GONE}).encode()
 
 
 def refused(raw: bytes) -> Refusal:
-    """Refuse `raw`, and say how."""
+    """Return the refusal of `raw`."""
     answer = decode(raw)
     assert isinstance(answer, Refusal), answer
     return answer
 
 
 def nested(depth: int) -> bytes:
-    """Write a peg with an unknown field that is `depth` - 1 levels deep in the object."""
+    """Return a peg with an unknown field that is `depth` - 1 levels deep in the object."""
     body = "[" * (depth - 1) + "]" * (depth - 1)
     return GOLDENS["peg"][:-1] + b',"later":' + body.encode() + b"}"
 
@@ -76,7 +76,7 @@ def nested(depth: int) -> bytes:
     ],
 )
 def test_bytes_that_are_no_message(raw: bytes, reason: R) -> None:
-    """What is not one object of a known type and version is refused as such."""
+    """Bytes that are not one object of a known type and version are refused."""
     assert refused(raw).reason is reason
 
 
@@ -208,7 +208,7 @@ def test_broken_field(name: str, fields: dict[str, Any], reason: R, word: str) -
 
 
 def test_controls_that_need_no_escape_are_refused() -> None:
-    """DEL, and control characters beyond ASCII, may stand in JSON as they are."""
+    """DEL and control characters beyond ASCII are valid JSON, but refused."""
     raw = changed("fill", book="arb").replace(b'"arb"', '"a\u0085b"'.encode())
     assert refused(raw).reason is R.FIELD_RANGE
     raw = changed("command").replace(b'"half of it"', b'"half \x7f of it"')
@@ -228,7 +228,7 @@ def test_controls_that_need_no_escape_are_refused() -> None:
     ],
 )
 def test_numbers_in_other_clothes(text: str, value: str) -> None:
-    """Exponents and leading zeros are read, and written back without."""
+    """Exponents and leading zeros are read, and written back as plain decimals."""
     event = decode(changed("fill", qty=text))
     assert isinstance(event, Fill)
     assert event.qty == Decimal(value)
@@ -248,19 +248,19 @@ def test_numbers_in_other_clothes(text: str, value: str) -> None:
     ],
 )
 def test_a_megabyte_of_spite_costs_no_more_than_its_length(raw: bytes) -> None:
-    """Nothing is quadratic: a message at the limit takes well under a second, not minutes."""
+    """Decoding is linear: a message at the size limit takes well under a second."""
     began = perf_counter()
     refused(raw)
     assert perf_counter() - began < 5.0
 
 
 def test_depth_at_the_limit_is_read() -> None:
-    """As many levels as the limit says are fine, wherever in the call stack one asks."""
+    """The maximum number of levels is accepted at any depth of the call stack."""
     assert isinstance(decode(nested(DEPTH_LIMIT)), Peg)
 
 
 def test_arguments_at_their_limits_are_read() -> None:
-    """Eight levels of arguments, 256 values and numbers of 64 bits come through."""
+    """Eight levels of arguments, 256 values and 64-bit numbers are accepted."""
     args = {"a": [[[[[[[2**63 - 1]]]]]]], "b": -(2**63), "c": [1] * 246}
     event = decode(changed("command", args=args))
     assert isinstance(event, Command)
@@ -268,14 +268,14 @@ def test_arguments_at_their_limits_are_read() -> None:
 
 
 def test_unknown_fields_of_facts_are_ignored() -> None:
-    """Old workers survive new producers, even if the new field looks like a separator."""
+    """Old workers accept messages of new producers, even if a field looks like a separator."""
     plain = decode(GOLDENS["fill"])
     for extra in ({"later": {"a": [1]}}, {"later": '":":'}, {'lat":er': 1}):
         assert decode(changed("fill", **extra)) == plain
 
 
 def test_line_breaks_are_fine_in_free_text_only() -> None:
-    """A note may have lines, a name may not."""
+    """A note may have several lines; a name may not."""
     event = decode(changed("credit", note="two\r\n\tlines"))
     assert isinstance(event, Credit)
     assert event.note == "two\r\n\tlines"
@@ -283,13 +283,13 @@ def test_line_breaks_are_fine_in_free_text_only() -> None:
 
 
 def test_crossless_and_onesided_books_are_read() -> None:
-    """A locked book and a book of one side are facts; what is crossed is not."""
+    """A locked book and a one-sided book are accepted; a crossed book is not."""
     assert isinstance(decode(changed("quote", bid="1", ask="1")), Quote)
     assert isinstance(decode(changed("quote", bid=GONE, last=GONE)), Quote)
 
 
 def test_offsets_become_utc() -> None:
-    """Any offset is accepted, the event has UTC."""
+    """Any offset is accepted and converted to UTC."""
     event = decode(
         changed("fill", ts="2023-03-11T08:43:00+05:30", settles_at="2023-03-12T19:00:00-05:00")
     )
@@ -301,12 +301,12 @@ def test_offsets_become_utc() -> None:
 
 
 def test_five_seconds_ahead_are_allowed() -> None:
-    """Clocks differ: five seconds after its arrival an event is still believed."""
+    """An event may be up to five seconds after its arrival, because clocks differ."""
     assert isinstance(decode(changed("fill", ts="2023-03-11T03:13:05.223456Z")), Fill)
 
 
 def test_stamp_sets_arrival_once() -> None:
-    """The first hop stamps in UTC, a later hop changes nothing; a naive clock is an error."""
+    """The first hop stamps in UTC, a later hop changes nothing; a naive time is an error."""
     event = decode(GOLDENS["fill.minimal"])
     assert isinstance(event, Fill)
     late = event.ts - timedelta(seconds=6)

@@ -1,4 +1,4 @@
-"""Key files: made for one owner, never overwritten, and refused in one line that tells nothing."""
+"""Key files: permissions, no overwriting, and errors without any content of the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def stored(path: Path, text: bytes) -> Path:
-    """A file that its owner alone may read."""
+    """Write a file that only its owner may read."""
     path.write_bytes(text)
     path.chmod(0o600)
     return path
@@ -31,7 +31,7 @@ def stored(path: Path, text: bytes) -> Path:
 
 @pytest.mark.parametrize("passphrase", [None, b"secret"])
 def test_a_key_is_read_as_it_was_made(tmp_path: Path, passphrase: bytes | None) -> None:
-    """With or without a passphrase, and its public half beside it."""
+    """A key is read with and without a passphrase, and so is its public key."""
     path, beside = tmp_path / "key", tmp_path / "key.pub"
     key = keyfile.create_private_key(path, passphrase)
     keyfile.write_public_key(beside, key.public_key())
@@ -49,7 +49,7 @@ def test_a_key_is_read_as_it_was_made(tmp_path: Path, passphrase: bytes | None) 
     ],
 )
 def test_a_passphrase_that_does_not_open(tmp_path: Path, given: bytes | None, why: str) -> None:
-    """The message says so, and where it came from."""
+    """The message says so, and names the source of the passphrase."""
     path = tmp_path / "key"
     keyfile.create_private_key(path, b"secret")
     with pytest.raises(SigningError) as caught:
@@ -59,7 +59,7 @@ def test_a_passphrase_that_does_not_open(tmp_path: Path, given: bytes | None, wh
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    """Neither half; what cannot be made is an error as well."""
+    """Existing private and public keys stay; a file that cannot be created is an error."""
     path = tmp_path / "key"
     key = keyfile.create_private_key(path)
     before = path.read_bytes()
@@ -74,7 +74,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
 def test_a_private_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> None:
-    """Whichever right they have; a public key is for all."""
+    """Any permission of others is refused; a public key may be readable."""
     path = tmp_path / "key"
     key = keyfile.create_private_key(path)
     path.chmod(mode)
@@ -86,7 +86,7 @@ def test_a_private_key_that_others_can_reach_is_refused(tmp_path: Path, mode: in
 
 
 def test_what_is_no_key_is_told_apart(tmp_path: Path) -> None:
-    """Each in one line, and no line, nor what it stands on, holds anything of the file."""
+    """Each error is one line that contains nothing of the file."""
     bad = stored(
         tmp_path / "bad", b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
     )
@@ -107,7 +107,7 @@ def test_what_is_no_key_is_told_apart(tmp_path: Path) -> None:
 def test_other_kinds_of_keys_are_refused(
     tmp_path: Path, other: RSAPrivateKey | EllipticCurvePrivateKey
 ) -> None:
-    """Both halves of them."""
+    """Private and public keys of other kinds raise an error."""
     pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with pytest.raises(SigningError, match="a private key, but not an Ed25519 one"):
         keyfile.read_private_key(stored(tmp_path / "key", pem))

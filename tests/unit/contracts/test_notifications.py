@@ -1,4 +1,4 @@
-"""Notices on the wire: the bytes of version 1, and what Slack's format may hold."""
+"""Notification bodies: the bytes of version 1, and the limits of Slack's format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = b"0123456789abcdef"
 
 
 def item(name: str = "asset:USDC", **given: Any) -> AlertItem:
-    """An alert as a notice tells it."""
+    """Return an alert as an item of a notification."""
     known: dict[str, Any] = {
         "alert": name, "episode": "e1", "raise_id": "r1", "status": "firing", "scope": name,
         "about": AlertKind.STATE, "severity": State.HALT, "state": State.HALT,
@@ -32,7 +32,7 @@ def item(name: str = "asset:USDC", **given: Any) -> AlertItem:
 
 
 def test_the_bytes_of_a_webhook_are_these() -> None:
-    """Version 1, for ever: receivers are built to it."""
+    """Version 1 must not change: receivers rely on it."""
     made = make_notification(
         NotificationKind.FIRING, "pager", ("pager", "scope=asset:USDC"), US, [item()]
     )
@@ -50,7 +50,7 @@ def test_the_bytes_of_a_webhook_are_these() -> None:
 
 
 def test_the_id_tells_notices_apart() -> None:
-    """By everything that makes them another notice, and by nothing else."""
+    """The id depends on everything that makes another notification, and on nothing else."""
     place = ("pager", "all")
     first = make_notification(NotificationKind.FIRING, "pager", place, US, [item()])
     assert first.id == make_notification(NotificationKind.FIRING, "pager", place, US, [item()]).id
@@ -65,7 +65,7 @@ def test_the_id_tells_notices_apart() -> None:
 
 
 def test_slack_messages_stay_within_what_may_be_sent() -> None:
-    """However many alerts there are and however long they are: blocks, and lengths of text."""
+    """Blocks and texts keep Slack's limits for any number and length of alerts."""
     many = [item(f"asset:A{n}", reasons=["x" * 300] * 8, title="t" * 300) for n in range(20)]
     made = make_notification(NotificationKind.REPEAT, "desk", ("desk", "all"), US, many, more=7)
     said = json.loads(slack_body(made))
@@ -79,7 +79,7 @@ def test_slack_messages_stay_within_what_may_be_sent() -> None:
 
 
 def test_slack_messages_say_what_counts() -> None:
-    """Severity, our dollars, the state of now, who has seen it, and the decision."""
+    """They state severity, exposure, present state, acknowledgement and decision."""
     seen = item(state=State.REDUCE, acknowledged_by="ann", exposure_usd=Decimal("1234567.5"))
     made = make_notification(NotificationKind.FIRING, "desk", ("desk", "all"), US, [seen])
     text = json.loads(slack_body(made))["text"]
@@ -98,6 +98,6 @@ def test_slack_messages_say_what_counts() -> None:
     ],
 )
 def test_what_a_receiver_believes(headers: dict[str, str], why: str | None) -> None:
-    """What is signed with the key over this time and body; names of headers in any case."""
+    """Only a signature of key, time and body is valid; header names may be in any case."""
     said = verify(KEY, headers, b"x", 100.0)
     assert (said is None) if why is None else (said is not None and why in said)

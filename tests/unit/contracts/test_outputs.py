@@ -1,4 +1,4 @@
-"""Outputs as bytes, and the exact round trip of what the journal holds."""
+"""Outputs as bytes, and the exact round trip of the journal's facts."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ INTERNAL: list[Internal] = [
 
 @pytest.mark.parametrize("fact", INTERNAL)
 def test_internal_round_trip_is_exact(fact: Internal) -> None:
-    """The same floats, infinities included, and decimals with their very exponents."""
+    """Floats, infinities included, and the exponents of decimals are the same."""
     back = decode_internal(encode_internal(fact))
     assert repr(back) == repr(fact)
     assert encode_internal(back) == encode_internal(fact)
 
 
 def test_internal_bytes_do_not_depend_on_insertion() -> None:
-    """Equal readings are equal bytes, whatever the order in which mappings were filled."""
+    """Equal readings have equal bytes, in any order of insertion."""
     one, two = {"A": Decimal(1), "B": Decimal(2)}, {"B": Decimal(2), "A": Decimal(1)}
     facts = [
         CounterpartyReading(1, "k", [], [], msgspec.structs.replace(FLOW, outflow_24h=flows))
@@ -74,14 +74,14 @@ def test_internal_bytes_do_not_depend_on_insertion() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b"\xc1", encode_internal(INTERNAL[1])[:-1]])
 def test_internal_that_cannot_be_read_is_an_error(payload: bytes) -> None:
-    """A broken journal is not bad data but a fault, so it raises."""
+    """A broken journal is a fault, not bad data, so it raises."""
     with pytest.raises(ValueError, match=r"."):
         decode_internal(payload)
 
 
 @pytest.mark.parametrize(("name", "value"), goldens(outputs=True).items())
 def test_output_line_wraps_the_very_bytes(name: str, value: bytes) -> None:
-    """A line is the topic, the key and the bytes that the topic carries, and ends in a newline."""
+    """A line has the topic, the key and the bytes of the record, and ends in a newline."""
     output = decode_output(value)
     line = output_line(output)
     assert line.endswith(b',"value":' + value + b"}\n")
@@ -91,7 +91,7 @@ def test_output_line_wraps_the_very_bytes(name: str, value: bytes) -> None:
 
 
 def test_small_numbers_are_written_out_in_declared_order() -> None:
-    """The slow way for exponents gives what the fast way would: order, times and enums alike."""
+    """The slow path for exponents gives the same order, times and enums as the fast path."""
     output = decode_output(goldens(outputs=True)["CounterpartyAssessed"])
     plain = encode_output(msgspec.structs.replace(output, el_usd=Decimal("0.0000001")))
     small = encode_output(msgspec.structs.replace(output, el_usd=Decimal("1E-7")))
@@ -100,6 +100,6 @@ def test_small_numbers_are_written_out_in_declared_order() -> None:
 
 
 def test_output_of_another_kind_is_an_error() -> None:
-    """Consumers get an error for what is not an output."""
+    """Bytes that are no output raise an error."""
     with pytest.raises(ValueError, match=r"."):
         decode_output(b'{"type":"Nothing"}')

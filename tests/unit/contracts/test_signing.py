@@ -1,4 +1,4 @@
-"""Signatures of commands: what they cover, how they are spelled, and public keys."""
+"""Signatures of commands: the signed fields, their text, and public keys."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ VERIFIER = signing.Ed25519Verifier(OPERATORS)
 
 
 def holds(made: Command) -> bool:
-    """Whether the operator that a command names has signed it."""
+    """Return whether the operator that a command names has signed it."""
     operator = VERIFIER.operator(made.operator)
     assert operator is not None
     return VERIFIER.verify(operator, command_bytes(made), made.signature)
 
 
 def test_a_command_survives_the_wire() -> None:
-    """Signed, written, read and stamped, it is still signed."""
+    """After signing, encoding, decoding and stamping, the signature is valid."""
     made = command("ann", "override", 1, until=until(60), share="0.5", n=[1, 2.0, None, {"b": 1}])
     sent = decode(encode(made))
     assert isinstance(sent, Command)
@@ -32,7 +32,7 @@ def test_a_command_survives_the_wire() -> None:
 
 
 def test_the_bytes_that_are_signed_stay_what_they_are() -> None:
-    """For ever: a command of today must verify in ten years."""
+    """They must not change: a command of today must verify in ten years."""
     made = command("ann", "set_limit", 1, key="k", limit="a", hard_usd="1.5")
     assert command_bytes(made) == (
         b"riskwatch/command/1"
@@ -43,7 +43,7 @@ def test_the_bytes_that_are_signed_stay_what_they_are() -> None:
 
 
 def test_the_intent_is_the_command_without_its_message() -> None:
-    """Sent again at another time it is the same; anything else makes it another."""
+    """Sending it again at another time keeps the digest; any other change alters it."""
     one = command("ann", "halt", 1, key="k")
     assert intent_digest(one) == intent_digest(command("ann", "halt", 2, key="k"))
     for other in (
@@ -58,7 +58,7 @@ def test_the_intent_is_the_command_without_its_message() -> None:
 
 
 def test_a_signature_is_of_one_purpose() -> None:
-    """A signature over the same fields without the domain tag is none."""
+    """A signature of the same fields without the domain tag is invalid."""
     made = command("ann", "halt", 1)
     bare = command_bytes(made).removeprefix(b"riskwatch/command/1")
     forged = msgspec.structs.replace(made, signature=KEYS["ann"].sign(bare).hex())
@@ -66,7 +66,7 @@ def test_a_signature_is_of_one_purpose() -> None:
 
 
 def test_what_nobody_could_read_is_not_signed() -> None:
-    """A field out of its range is said at once."""
+    """A field out of its range raises an error before signing."""
     bad = msgspec.structs.replace(command("ann", "halt", 1), scope="a b")
     with pytest.raises(SigningError, match="scope"):
         signing.sign(bad, KEYS["ann"])
@@ -83,5 +83,5 @@ def test_what_nobody_could_read_is_not_signed() -> None:
     ],
 )
 def test_a_public_key_is_one(text: str, why: str) -> None:
-    """Written in one way, and nobody's in particular."""
+    """It has exactly one text, and no weak key is accepted."""
     assert why in str(signing.public_key_problem(text))

@@ -17,7 +17,7 @@ from tests.support.golden import goldens
 
 @pytest.mark.parametrize("name", goldens())
 def test_every_event_has_a_topic_and_a_key(name: str) -> None:
-    """The topic carries its type, and the key is a name that the message holds."""
+    """The topic carries its type, and the key is a name in the message."""
     raw = goldens()[name]
     event = decode(raw)
     assert not isinstance(event, Refusal)
@@ -26,7 +26,7 @@ def test_every_event_has_a_topic_and_a_key(name: str) -> None:
 
 
 def test_events_travel_on_one_topic_each() -> None:
-    """No event is on two input topics, and none is forgotten."""
+    """No event is on two input topics, and none is missing."""
     carried = [t for topic in TOPICS.values() if topic.role == "input" for t in topic.carries]
     assert len(carried) == len(set(carried))
     assert set(carried) == set(get_args(WireEvent))
@@ -52,7 +52,7 @@ def test_compacted_topics_keep_for_ever() -> None:
 
 
 def test_dead_letters_are_kept_for_a_month() -> None:
-    """Every input has dead letters, and nothing else has."""
+    """Every input has a dead-letter topic, and nothing else has one."""
     for topic in TOPICS.values():
         if topic.role == "input":
             assert TOPICS[dlq_of(topic.name)].retention_h == 30 * 24

@@ -1,4 +1,4 @@
-"""The window of seen events: what it remembers, what it forgets, and the rows it is kept in."""
+"""The dedupe window: its identities, their expiry, and its rows."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from riskwatch.core.dedupe import WIDTH, DedupeWindow, identity_digest
 
 
 def stored(window: DedupeWindow, rows: dict[str, bytes]) -> None:
-    """Apply what a window drained to `rows`, as a store does."""
+    """Apply the drained changes of a window to `rows`, as a store does."""
     for key, row in window.drain().items():
         assert row is not None
         rows[key] = row
 
 
 def loaded(rows: dict[str, bytes], block: int, blocks: int) -> DedupeWindow:
-    """Make a window of rows."""
+    """Return a window that is loaded from rows."""
     window = DedupeWindow(block, blocks)
     window.load(dict(reversed(rows.items())))
     return window
 
 
 def test_an_identity_is_new_once() -> None:
-    """The second time, it is known; others are not."""
+    """The second time it is in the window; others are not."""
     window = DedupeWindow()
     assert [window.check_and_add(i) for i in ("a/1", "a/2", "a/1", "b/1")] == [
         False,
@@ -35,7 +35,7 @@ def test_an_identity_is_new_once() -> None:
 
 
 def test_the_oldest_block_is_forgotten_as_a_whole() -> None:
-    """A ring of 3 blocks of 2 remembers the last 5 or 6 identities."""
+    """A ring of 3 blocks of 2 holds the last 5 or 6 identities."""
     window = DedupeWindow(block=2, blocks=3)
     for n in range(6):
         assert not window.check_and_add(str(n))
@@ -46,7 +46,7 @@ def test_the_oldest_block_is_forgotten_as_a_whole() -> None:
 
 
 def test_only_changed_blocks_are_drained() -> None:
-    """A row per touched block, and none when nothing is new; a repeat is nothing new."""
+    """A drain gives one row per changed block; a repeat changes none."""
     window = DedupeWindow(block=2, blocks=3)
     assert window.drain() == {}
     window.check_and_add("0")
@@ -61,7 +61,7 @@ def test_only_changed_blocks_are_drained() -> None:
 
 
 def test_more_than_a_ring_between_two_drains() -> None:
-    """What was forgotten before it was drained is not drained."""
+    """Blocks that were dropped before a drain are not drained."""
     window = DedupeWindow(block=2, blocks=2)
     for n in range(9):
         window.check_and_add(str(n))
@@ -79,7 +79,7 @@ def test_more_than_a_ring_between_two_drains() -> None:
 def test_rows_do_not_depend_on_drains_or_restarts(
     ids: list[int], cuts: set[int], block: int
 ) -> None:
-    """A window that is drained and loaded anywhere answers and ends like one that never was."""
+    """Draining and loading at any point does not change results or rows."""
     whole, rows_whole = DedupeWindow(block, 3), dict[str, bytes]()
     broken, rows_broken = DedupeWindow(block, 3), dict[str, bytes]()
     for n, i in enumerate(ids):
@@ -107,7 +107,7 @@ def test_rows_do_not_depend_on_drains_or_restarts(
     ],
 )
 def test_rows_of_another_shape_are_refused(spoil: object) -> None:
-    """Rows that no window of this shape can have written do not load."""
+    """Rows that a window of this shape cannot have written do not load."""
     window, rows = DedupeWindow(2, 3), dict[str, bytes]()
     for n in range(3):
         window.check_and_add(str(n))
@@ -120,6 +120,6 @@ def test_rows_of_another_shape_are_refused(spoil: object) -> None:
 
 @pytest.mark.parametrize(("block", "blocks"), [(0, 2), (1, 1)])
 def test_a_window_has_room(block: int, blocks: int) -> None:
-    """A ring of one block would forget everything at once."""
+    """A ring of one block would drop all identities at once."""
     with pytest.raises(ValueError, match="needs block >= 1 and blocks >= 2"):
         DedupeWindow(block, blocks)

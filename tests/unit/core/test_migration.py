@@ -1,4 +1,4 @@
-"""Migrations of state rows: step by step, and never by a guess."""
+"""Migrations of state rows: step by step, without guesses."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ROWS = {"risk": {"b": b"1", "a": b"2"}, "market": {"m": b"3"}}
 
 
 def doubled(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Write each body twice."""
+    """Return rows with each body written twice."""
     return {key: rows[key] * 2 for key in rows}
 
 
 def prefixed(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Give each row another name."""
+    """Return rows with other names."""
     return {f"x/{key}": rows[key] for key in rows}
 
 
@@ -31,7 +31,7 @@ THREE = RowFormat(3, {1: {"risk": doubled}, 2: {"risk": prefixed, "market": doub
 
 
 def test_steps_follow_one_another() -> None:
-    """From whichever format; a stage that a step does not name stays as it is."""
+    """Migration works from any format; stages that a step does not name do not change."""
     assert THREE.migrate(ROWS, 1) == {
         "market": {"m": b"33"},
         "risk": {"x/a": b"22", "x/b": b"11"},
@@ -41,7 +41,7 @@ def test_steps_follow_one_another() -> None:
 
 
 def test_rows_are_in_order_and_what_is_given_stays() -> None:
-    """Keys are sorted as a load expects them, and nothing is changed in place."""
+    """Keys are sorted as a load expects them, and the input is not changed."""
     found = THREE.migrate(ROWS, 3)
     assert list(found) == ["market", "risk"]
     assert list(found["risk"]) == ["a", "b"]
@@ -50,12 +50,12 @@ def test_rows_are_in_order_and_what_is_given_stays() -> None:
 
 
 def test_a_stage_without_rows_gets_none() -> None:
-    """A migration is asked about rows that are there, and makes up none."""
+    """A migration is applied to existing rows only."""
     assert THREE.migrate({}, 1) == {}
 
 
 def test_a_newer_format_is_refused_by_name() -> None:
-    """The message says who wrote it, and what to do; it is an error of the store."""
+    """The message names the engine and the remedy; it is an error of the store."""
     with pytest.raises(RowFormatError, match="has format 4, written by engine 9") as told:
         THREE.migrate(ROWS, 4, "9.1.0")
     assert "start riskwatch 9.1.0 or newer" in str(told.value)
@@ -64,13 +64,13 @@ def test_a_newer_format_is_refused_by_name() -> None:
 
 
 def test_a_missing_step_is_an_error() -> None:
-    """Rows are never taken to be of the next format because nobody wrote a step."""
+    """Without a migration rows are never taken for the next format."""
     with pytest.raises(RowFormatError, match="no migration of state rows from format 1"):
         RowFormat(3, {2: {}}).migrate(ROWS, 1)
 
 
 def test_changes_lead_from_one_state_to_the_other() -> None:
-    """Rows that changed, are new or are gone, by stage; equal states have none."""
+    """Changed, new and deleted rows are returned by stage; equal states have none."""
     after = THREE.migrate(ROWS, 1)
     found = row_changes(ROWS, after)
     assert found == {

@@ -1,4 +1,4 @@
-"""Scopes are taken apart, and states are compared, in one place each."""
+"""Scopes are parsed, and states are compared, in one place each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANKED = re.compile(r"key=(lambda (s|state): (s|state)\.rank\b|_rank\b)")
 
 
 def test_no_other_module_takes_a_scope_apart(root: Path) -> None:
-    """Whoever wants its kind or its names asks ``parse``, and states are compared by strictness."""
+    """Other modules use ``parse``, and compare states by strictness."""
     found = [
         f"{path.relative_to(root)}: {hit.group()}"
         for path in sorted((root / "riskwatch").rglob("*.py"))
@@ -41,7 +41,7 @@ def test_no_other_module_takes_a_scope_apart(root: Path) -> None:
     ],
 )
 def test_the_parts_of_a_scope(scope: str, kind: str, name: str, asset: str) -> None:
-    """Each kind has its own."""
+    """Each kind of scope has its own parts."""
     at = parse(scope)
     assert (at.kind, at.name, at.asset) == (kind, name, asset)
     assert kind in KINDS
@@ -56,12 +56,12 @@ def test_the_parts_of_a_scope(scope: str, kind: str, name: str, asset: str) -> N
      "asset:" + 65 * "x"],
 )  # fmt: skip
 def test_what_no_switch_can_stand_on(scope: str) -> None:
-    """Names are as events spell them: nothing that another part of a scope could be taken for."""
+    """Names are valid names of events, without the separators of scopes."""
     assert not is_scope(scope)
 
 
 def test_the_strictest_of_states() -> None:
-    """Whatever the order in which they come; of none it is NORMAL."""
+    """The order does not matter; without states it is NORMAL."""
     for states in permutations(State):
         assert strictest(states) is State.HALT
         assert strictest(states[:2]).rank == max(states[0].rank, states[1].rank)

@@ -1,4 +1,4 @@
-"""The doctor without servers: what it finds, what it advises, and that it always ends."""
+"""The doctor without servers: findings, advice, and an end in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event-time grid: when ticks come, how they thin out, and that stops change nothing."""
+"""The event-time grid: when ticks come, when they become rare, and stops that change nothing."""
 
 from __future__ import annotations
 

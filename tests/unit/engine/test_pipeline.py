@@ -1,4 +1,4 @@
-"""Routing: who is handed what, in which order, and what is kept in the journal."""
+"""The routing of a pipeline: which stage takes an input, the order, and the journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishers: what `--json` writes is what the contract says of an output."""
+"""Publishers: the lines of `--json` follow the contract of outputs."""
 
 from __future__ import annotations
 

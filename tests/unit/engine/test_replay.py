@@ -1,4 +1,4 @@
-"""The embedded loop: where it stops, what it does at the end, and signals."""
+"""The replay loop: stops, ticks at the end, and signals."""
 
 from __future__ import annotations
 

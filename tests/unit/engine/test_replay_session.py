@@ -1,4 +1,4 @@
-"""A replay into a real database: set up when fresh, refused when it is somebody else's."""
+"""A replay into a real database: a new one gets a schema, a foreign one is refused."""
 
 from __future__ import annotations
 

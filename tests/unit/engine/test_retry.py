@@ -1,4 +1,4 @@
-"""Waiting for servers, and batches that became true without an answer."""
+"""Retries of calls to servers, and commits whose answer was lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upgrades: stored databases of released row formats go on under this build and under the next."""
+"""Upgrades: stored databases of released row formats work under this build and the next."""
 
 from __future__ import annotations
 

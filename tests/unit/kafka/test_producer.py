@@ -1,4 +1,4 @@
-"""The relay with a producer written by hand: order, headers, refusals, and waiting."""
+"""The Kafka publisher with a hand-written producer: order, headers, refusals and waits."""
 
 from __future__ import annotations
 

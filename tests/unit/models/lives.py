@@ -1,4 +1,4 @@
-"""Simulated lives of forecasters, fed to the production judge label by label."""
+"""Simulated forecasters, fed to the authority policy label by label."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEWCOMER: Final = "newcomer"
 
 @dataclass
 class World:
-    """What may happen: log-odds that wander, and labels whose horizons overlap."""
+    """A simulated world: log-odds that wander, and labels whose horizons overlap."""
 
     seed: int
     base: float = -2.0
@@ -35,7 +35,7 @@ class World:
     memory: float = 0.8
 
     def labels(self, count: int) -> Iterator[tuple[float, bool]]:
-        """Log-odds of each label, as good as they can be known, and what became of it."""
+        """Yield the best knowable log-odds of each label, and the label."""
         rng = random.Random(self.seed)
         level, hits = 0.0, [False] * 3
         for n in range(count + 2):
@@ -48,27 +48,27 @@ class World:
 
 
 def wander(rng: random.Random, size: float, memory: float) -> Iterator[float]:
-    """Errors that last: normal, of one size, each like the one before."""
+    """Yield autocorrelated normal errors of standard deviation `size`."""
     error = rng.gauss(0.0, size)
     while True:
         yield error
         error = memory * error + (1.0 - memory**2) ** 0.5 * rng.gauss(0.0, size)
 
 
-def noisy(seed: int) -> Callable[[float], float]:
-    """Make a forecaster who says anything at all."""
+def random_forecaster(seed: int) -> Callable[[float], float]:
+    """Make a forecaster that returns uniform random probabilities."""
     rng = random.Random(seed)
     return lambda _: rng.random()
 
 
-def astray(seed: int, size: float, memory: float) -> Callable[[float], float]:
-    """Make a forecaster who knows the odds of a draw, but for errors that last."""
+def erring(seed: int, size: float, memory: float) -> Callable[[float], float]:
+    """Make a forecaster that knows the odds, with autocorrelated errors."""
     errors = wander(random.Random(seed), size, memory)
     return lambda logit: sigmoid(logit + 0.7 + next(errors))
 
 
-def judge(authority: str = "shadow", **evidence: Any) -> AuthorityPolicy:
-    """A judge of the rules and one newcomer, on one target, who counts every true as an event."""
+def make_policy(authority: str = "shadow", **evidence: Any) -> AuthorityPolicy:
+    """Make a policy for the rules and one newcomer on one target; every true is an event."""
     settings = {"events_advisory": 1, "events_bounded": 1, "entities_bounded": 1, **evidence}
     config = ModelsConfig(
         targets=(TargetConfig(threshold=50.0, horizon_s=HORIZON_S),),
@@ -84,8 +84,8 @@ def judge(authority: str = "shadow", **evidence: Any) -> AuthorityPolicy:
     return AuthorityPolicy(config, target_specs(config)["asset"], generation_specs(config))
 
 
-def live(
-    court: AuthorityPolicy,
+def simulate(
+    policy: AuthorityPolicy,
     labels: Iterator[tuple[float, bool]],
     rules: Callable[[float], float],
     newcomer: Callable[[float], float],
@@ -94,10 +94,10 @@ def live(
     state: EnsembleState | None = None,
     start: int = 0,
 ) -> list[tuple[int, AuthorityChanged]]:
-    """Judge label after label; every change of authority, with how many labels that took.
+    """Apply label after label; return each change of authority with the number of labels so far.
 
-    `rules` and `newcomer` make a probability of the true log-odds. It ends early at the first
-    change to the authority `until`.
+    `rules` and `newcomer` compute a probability from the true log-odds. The run ends early at
+    the first change to the authority `until`.
     """
     state = EnsembleState({}) if state is None else state
     mine = Evidence()
@@ -105,11 +105,11 @@ def live(
     for n, (logit, label) in enumerate(labels):
         taken = start + int(n * EVERY_S * SECOND)
         us = taken + int(HORIZON_S * SECOND)
-        said = {"rules": rules(logit), NEWCOMER: newcomer(logit)}
-        here = court.at(state, TARGET, us)
-        here.account(NEWCOMER, mine, said[NEWCOMER], taken, label=label)
-        here.apply_label(said, taken, label=label)
-        changes += [(n + 1, told) for told in state.changes]
+        predictions = {"rules": rules(logit), NEWCOMER: newcomer(logit)}
+        here = policy.at(state, TARGET, us)
+        here.account(NEWCOMER, mine, predictions[NEWCOMER], taken, label=label)
+        here.apply_label(predictions, taken, label=label)
+        changes += [(n + 1, change) for change in state.changes]
         state.changes.clear()
         if changes and changes[-1][1].authority == until:
             break

@@ -1,4 +1,4 @@
-"""Small configurations of models, and streams of observations to feed them."""
+"""Small configurations of models, and streams of observations for them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ ESCALATION: Final = "depeg(discount 200bp, 1min, from 50bp)"
 SCALES: Final = {"velocity_bp": 10.0, "breadth": 2.0}
 
 Observation = tuple[int, dict[str, float], bool]
-"""Event time in microseconds, features, and whether it is labelled."""
+"""Event time in microseconds, features, and whether the measure is trusted as a label."""
 
 
 def anchored(**more: Any) -> GenerationConfig:
-    """Generation 1 that leaves the rule soon; `more` are fields of its configuration."""
+    """Return a generation 1 that leaves the rule soon; `more` are fields of its configuration."""
     options = {"scales": SCALES, "radius_half": 5.0, **more.pop("options", {})}
     return GenerationConfig(model="anchored", options=options, **more)
 
 
 def rules() -> GenerationConfig:
-    """Generation 0."""
+    """Return generation 0."""
     return GenerationConfig(model="rules", authority="full")
 
 
 def config(*generations: GenerationConfig, **more: Any) -> ModelsConfig:
-    """Onset and escalation within a minute, a sample every 20 s."""
+    """Return a configuration with onset and escalation within a minute, and a sample every 20 s."""
     return ModelsConfig(
         targets=(
             TargetConfig(threshold=50.0, horizon_s=60.0),
@@ -49,12 +49,12 @@ def config(*generations: GenerationConfig, **more: Any) -> ModelsConfig:
 
 
 def at(second: float, discount_bp: float, *, labelled: bool = True, **more: float) -> Observation:
-    """One observation."""
+    """Return one observation."""
     return round(second * SECOND), {"discount_bp": discount_bp, **more}, labelled
 
 
 def walk(seed: int, count: int) -> Iterator[Observation]:
-    """Observations every ten seconds, whose velocity tells of the next jump half a minute ahead."""
+    """Yield observations every ten seconds; velocity announces a jump half a minute ahead."""
     rng = random.Random(seed)
     jumps = [rng.random() < 0.3 for _ in range(count // 6 + 2)]
     for n in range(count):
@@ -70,17 +70,17 @@ def walk(seed: int, count: int) -> Iterator[Observation]:
 
 
 def feed(
-    ladder: Ensemble, state: EnsembleState, stream: Iterable[Observation], scope: str = USDC
+    ensemble: Ensemble, state: EnsembleState, stream: Iterable[Observation], scope: str = USDC
 ) -> list[list[ModelScore]]:
-    """Let the ladder observe a stream of one scope; returns what it said at each."""
+    """Observe a stream of one scope; return the scores of each observation."""
     return [
-        ladder.observe(state, us, scope, "asset", features, labelled=labelled)
+        ensemble.observe(state, us, scope, "asset", features, labelled=labelled)
         for us, features, labelled in stream
     ]
 
 
 def rows_of(state: EnsembleState, rows: dict[str, Row] | None = None) -> dict[str, Row]:
-    """Stored rows after a drain, on top of those that were stored before."""
+    """Return the stored rows after a drain, on top of those stored before."""
     stored = {} if rows is None else rows
     for key, row in state.drain().items():
         assert row is not None
@@ -89,5 +89,5 @@ def rows_of(state: EnsembleState, rows: dict[str, Row] | None = None) -> dict[st
 
 
 def of_scopes(rows: dict[str, Row]) -> dict[str, Row]:
-    """Rows that are about one scope, not about a target of all of them."""
+    """Return the rows of single scopes, without those of a target over all scopes."""
     return {k: v for k, v in rows.items() if not k.startswith(("clock/", "standing/"))}

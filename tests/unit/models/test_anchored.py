@@ -1,4 +1,4 @@
-"""The anchored model: the rule at first, and what it learns on top."""
+"""The anchored model: it starts as the rule and learns from labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCALES = {"velocity": 10.0, "breadth": 2.0}
 RULE = RuleLogit()
 
 
-def taught(seed: int, labels: int, **options: Any) -> AnchoredLogisticRegression:
+def trained(seed: int, labels: int, **options: Any) -> AnchoredLogisticRegression:
     """Return a model that has learned random labels, in which velocity matters."""
     rng = random.Random(seed)
     model = AnchoredLogisticRegression(**{"scales": SCALES, "radius_half": 10.0, **options})
@@ -37,7 +37,7 @@ def taught(seed: int, labels: int, **options: Any) -> AnchoredLogisticRegression
 
 
 def through_json(model: AnchoredLogisticRegression) -> Any:
-    """State as it comes back from storage."""
+    """Return the state after a round trip through JSON."""
     return json.loads(json.dumps(model.state()))
 
 
@@ -52,7 +52,7 @@ def test_it_is_a_river_estimator(
 
 @pytest.mark.parametrize("label", [True, False])
 def test_it_is_the_rule_until_both_labels_were_seen(label: bool) -> None:
-    """One class alone, however often, says nothing about where the rule errs."""
+    """Labels of one class alone change nothing."""
     model = AnchoredLogisticRegression(scales=SCALES)
     for n in range(50):
         for severity in (0.0, 0.3, 1.0, 7.0, 1e6):
@@ -64,7 +64,7 @@ def test_it_is_the_rule_until_both_labels_were_seen(label: bool) -> None:
 
 
 def test_the_trust_region_is_released_by_the_rarer_label() -> None:
-    """Half of it at `radius_half` labels of the rarer class, and never more than the whole."""
+    """The radius is half of `radius_max` at `radius_half` labels of the rarer class."""
     model = AnchoredLogisticRegression(radius_max=2.0, radius_half=10.0)
     x = {"severity": 1.0}
     for n in range(40):
@@ -75,14 +75,14 @@ def test_the_trust_region_is_released_by_the_rarer_label() -> None:
 
 
 def test_no_radius_is_the_rule_for_ever() -> None:
-    """A model that is not trusted at all repeats the rule."""
-    model = taught(1, 200, radius_max=0.0)
+    """With a radius of 0 the model repeats the rule."""
+    model = trained(1, 200, radius_max=0.0)
     assert model.logit_one({"severity": 0.4, "velocity": 90.0}) == RULE.logit(0.4)
 
 
 def test_an_update_is_the_exact_posterior_mode() -> None:
-    """Mean and covariance agree with the textbook's, computed with matrices."""
-    model = taught(3, 20, label_weight=0.5)
+    """Mean and covariance agree with the textbook formulas in matrices."""
+    model = trained(3, 20, label_weight=0.5)
     rng = random.Random(4)
     for label in (True, False, True):
         before = model.state()
@@ -104,16 +104,16 @@ def test_an_update_is_the_exact_posterior_mode() -> None:
 def test_labels_only_ever_narrow_what_is_believed() -> None:
     """Variances fall from the prior's and stay positive; forgetting never passes the prior's."""
     prior = [1.0, 0.25**2, 0.5**2, 0.5**2]
-    narrow = [row[i] for i, row in enumerate(taught(5, 2000).state()["covariance"])]
+    narrow = [row[i] for i, row in enumerate(trained(5, 2000).state()["covariance"])]
     assert all(0.0 < got < before / 4 for got, before in zip(narrow, prior, strict=True))
-    wide = taught(5, 2000, forgetting=0.9).state()["covariance"]
+    wide = trained(5, 2000, forgetting=0.9).state()["covariance"]
     assert all(n < w[i] for i, (n, w) in enumerate(zip(narrow, wide, strict=True)))
-    forgetful = taught(5, 50, forgetting=0.01).state()["covariance"]
+    forgetful = trained(5, 50, forgetting=0.01).state()["covariance"]
     assert all(row[i] <= prior[i] * (1 + 1e-12) for i, row in enumerate(forgetful))
 
 
 def test_more_severity_never_means_less_danger_whatever_the_labels_say() -> None:
-    """Labels that contradict the rule flatten its slope, and never turn it."""
+    """Labels that contradict the rule flatten its slope but never invert it."""
     model = AnchoredLogisticRegression(slope_sd=5.0, radius_half=1.0, radius_max=50.0)
     for n in range(400):
         severity = (n % 8) / 2.0
@@ -124,7 +124,7 @@ def test_more_severity_never_means_less_danger_whatever_the_labels_say() -> None
 
 
 def test_it_learns_what_the_rule_cannot_see() -> None:
-    """Where a feature tells and the severity does not, its losses come to be the lower ones."""
+    """With an informative feature its loss falls below the rule's."""
     rng = random.Random(11)
     model = AnchoredLogisticRegression(scales=SCALES, radius_half=20.0)
     mine, rule = Evidence(), Evidence()
@@ -147,15 +147,15 @@ def test_it_learns_what_the_rule_cannot_see() -> None:
 
 def test_explanations_name_what_was_present() -> None:
     """Absent features are not named; the parts sum to the logit."""
-    model = taught(7, 300)
+    model = trained(7, 300)
     logit, parts = model.decompose({"severity": 0.3, "velocity": 25.0, "other": 9.0})
     assert list(parts) == ["bias", "severity", "velocity", "trust_region"]
     assert sum(parts.values()) == pytest.approx(logit, abs=1e-12)
 
 
 def test_a_missing_or_nan_feature_says_nothing() -> None:
-    """It contributes as much as one that is zero; an infinite one as much as any can."""
-    model = taught(7, 300)
+    """It contributes like zero; an infinite feature contributes the most possible."""
+    model = trained(7, 300)
     zero = model.logit_one({"severity": 0.7, "velocity": 0.0})
     for value in (None, math.nan):
         assert model.logit_one({"severity": 0.7, "velocity": value}) == zero
@@ -180,7 +180,7 @@ def test_odd_inputs_teach_finite_things() -> None:
 @pytest.mark.parametrize("label", [None, 2, 0.5, math.nan, "True"])
 def test_what_is_no_label_is_refused(label: object) -> None:
     """An unlabelled state is not an example, and changes nothing."""
-    model = taught(1, 10)
+    model = trained(1, 10)
     before = model.state()
     with pytest.raises(ValueError, match="label must be True or False"):
         model.learn_one({"severity": 1.0}, label)
@@ -188,8 +188,8 @@ def test_what_is_no_label_is_refused(label: object) -> None:
 
 
 def test_what_was_restored_goes_on_bit_for_bit() -> None:
-    """State survives JSON unchanged, and what is learned on top is equal to the last bit."""
-    model, other = taught(9, 137), AnchoredLogisticRegression(scales=SCALES, radius_half=10.0)
+    """The state survives JSON unchanged, and later learning is equal bit for bit."""
+    model, other = trained(9, 137), AnchoredLogisticRegression(scales=SCALES, radius_half=10.0)
     other.restore(through_json(model))
     assert through_json(other) == through_json(model)
     rng = random.Random(3)
@@ -203,8 +203,8 @@ def test_what_was_restored_goes_on_bit_for_bit() -> None:
 
 
 def test_features_may_come_and_go() -> None:
-    """A new or rescaled feature starts at its prior; what is known of the others stays."""
-    model = taught(9, 200)
+    """A new or rescaled feature starts at its prior; the others keep their weights."""
+    model = trained(9, 200)
     old = model.state()
     other = AnchoredLogisticRegression(
         scales={"velocity": 10.0, "breadth": 3.0, "age": 1.0}, radius_half=10.0
@@ -229,11 +229,11 @@ def test_features_may_come_and_go() -> None:
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(change: dict[str, Any], why: str) -> None:
-    """Another rule's or a torn state is an error, and the model is as before."""
+    """A state of another rule or a damaged state is an error; the model is unchanged."""
     model = AnchoredLogisticRegression(scales=SCALES)
     before = model.state()
     with pytest.raises(ValueError, match=why):
-        model.restore({**taught(1, 5).state(), **change})
+        model.restore({**trained(1, 5).state(), **change})
     assert model.state() == before
 
 
@@ -257,6 +257,6 @@ def test_a_state_that_does_not_fit_is_refused(change: dict[str, Any], why: str) 
     ],
 )
 def test_an_impossible_option_is_refused(options: dict[str, Any], why: str) -> None:
-    """The message names the option, its range and what was there."""
+    """The message names the option, its range and its value."""
     with pytest.raises(ValueError, match=why):
         AnchoredLogisticRegression(**options)

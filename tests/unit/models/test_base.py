@@ -1,4 +1,4 @@
-"""Targets, authority, and what counts as a generation."""
+"""Targets, authority, scores, and the generation protocol."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from riskwatch.models.base import (
     ],
 )
 def test_a_target_is_named_by_what_it_asks(given: dict[str, Any], id_: str) -> None:
-    """The id says threshold, horizon in its largest whole unit, and where it starts."""
+    """The id holds threshold, horizon in its largest whole unit, and start."""
     assert PredictionTarget(kind="depeg", **given).id == id_
 
 
@@ -49,7 +49,7 @@ def test_a_target_is_named_by_what_it_asks(given: dict[str, Any], id_: str) -> N
     ],
 )
 def test_an_impossible_target_is_refused(given: dict[str, Any], why: str) -> None:
-    """The message says which field, and what was there."""
+    """The message names the field and its value."""
     with pytest.raises(ValueError, match=why):
         PredictionTarget(**{"kind": "depeg", "threshold": 50.0, "horizon_s": 60.0, **given})
 
@@ -70,17 +70,17 @@ def test_a_side_says_which_deviation_is_dangerous(side: str, measures: tuple[flo
 
 
 def test_onset_and_escalation_are_asked_apart() -> None:
-    """Onset below the threshold; escalation from `start` on, and still below the threshold."""
+    """Onset is open below the threshold; escalation from `start` to the threshold."""
     onset = PredictionTarget(kind="depeg", threshold=50.0, horizon_s=60.0)
     escalation = PredictionTarget(kind="depeg", threshold=200.0, horizon_s=60.0, start=50.0)
-    asked = [
+    is_open = [
         (onset.is_open_at(bp), escalation.is_open_at(bp)) for bp in (0.0, 49.9, 50.0, 199.9, 200.0)
     ]
-    assert asked == [(True, False), (True, False), (False, True), (False, True), (False, False)]
+    assert is_open == [(True, False), (True, False), (False, True), (False, True), (False, False)]
 
 
 def test_authority_caps_what_may_be_asked_for() -> None:
-    """Each rung may go one state further."""
+    """Each authority allows one state more."""
     assert [a.cap for a in Authority] == [State.NORMAL, State.WATCH, State.REDUCE, State.HALT]
     assert not Authority.SHADOW.allows(State.WATCH)
     assert Authority.FULL.allows(State.HALT)
@@ -88,25 +88,25 @@ def test_authority_caps_what_may_be_asked_for() -> None:
 
 
 def test_scores_are_ordered_by_danger_even_where_they_saturate() -> None:
-    """Two severities that share a logit are told apart by themselves."""
+    """Two severities with equal logits are ordered by the severity."""
     calm, wild = Score(1.0, 40.0, 1e17, {}), Score(1.0, 40.0, 2e17, {})
     assert max(calm, wild, key=lambda score: score.order) is wild
 
 
 def test_an_unknown_severity_is_the_anchor() -> None:
-    """NaN and absent are alike."""
+    """NaN and absent both give 1."""
     assert known_severity({"severity": math.nan}) == known_severity({}) == 1.0
 
 
 def test_what_is_a_generation_is_told_by_its_members() -> None:
-    """Both models of this package are one; something else is not."""
+    """Both models of this package implement the protocol; a target does not."""
     assert isinstance(RulesGeneration(), Generation)
     assert isinstance(AnchoredGeneration(), Generation)
     assert not isinstance(PredictionTarget(kind="depeg", threshold=1.0, horizon_s=1.0), Generation)
 
 
 def test_the_rules_never_learn() -> None:
-    """They say the same after any label, keep no state, and refuse another model's."""
+    """Their score is equal after any label. They keep no state, and refuse another model's."""
     model = RulesGeneration()
     before = model.score({"severity": 2.0})
     model.learn({"severity": 2.0}, y=False)

@@ -11,13 +11,13 @@ from riskwatch.models.base import RuleLogit, doublings, sigmoid
 
 @pytest.mark.parametrize("power", [-1000, -3, 0, 1, 40, 1000])
 def test_doublings_are_exact_at_powers_of_two(power: int) -> None:
-    """Where the base-2 logarithm is whole, so is the count of doublings."""
+    """The count of doublings equals the base-2 logarithm there."""
     assert doublings(2.0**power) == power
 
 
 @pytest.mark.parametrize("logit", [0.0, 1e-9, 0.3, 5.0, 40.0, 800.0, 1e308])
 def test_sigmoid_is_symmetric_and_never_overflows(logit: float) -> None:
-    """The two sides of zero share the unit."""
+    """Probabilities of opposite logits sum to 1."""
     assert sigmoid(logit) + sigmoid(-logit) == pytest.approx(1.0, abs=1e-15)
     assert 0.0 <= sigmoid(-logit) <= 0.5 <= sigmoid(logit) <= 1.0
 
@@ -36,19 +36,19 @@ def test_sigmoid_is_symmetric_and_never_overflows(logit: float) -> None:
     ],
 )
 def test_an_impossible_anchor_is_refused(name: str, value: float) -> None:
-    """The message names what is wrong."""
+    """The message names the parameter."""
     with pytest.raises(ValueError, match=name):
         RuleLogit(**{name: value})
 
 
 def test_the_anchor_is_met_at_severity_one() -> None:
-    """The stated probability holds exactly where the measure is at its threshold."""
+    """The configured probability holds exactly at severity 1."""
     rule = RuleLogit(probability=0.2, slope=1.5)
     assert sigmoid(rule.logit(1.0)) == pytest.approx(0.2, abs=1e-15)
 
 
 def test_what_is_not_known_does_not_read_as_calm() -> None:
-    """An absent or NaN severity is the anchor; others that make no sense are bounded."""
+    """An absent or NaN severity is the anchor; negative and infinite ones are bounded."""
     rule = RuleLogit()
     assert rule.logit(None) == rule.logit(math.nan) == rule.logit(1.0) == 0.0
     assert rule.logit(-5.0) == rule.logit(0.0) == rule.logit(-math.inf) < rule.logit(0.01)

@@ -1,4 +1,4 @@
-"""Configuration of the ladder: what is refused, and what it says."""
+"""Configuration of models: order, defaults, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.unit.models.samples import anchored, config, rules
 
 
 def test_the_order_is_that_of_the_configuration() -> None:
-    """Questions by kind of scope, generations as written; a name may be given."""
+    """Targets by kind of scope, generations as written; a generation may have a name."""
     made = config(anchored(name="second"), rules(), anchored())
-    assert [rung.name for rung in generation_specs(made)] == ["second", "rules", "anchored"]
-    asked = target_specs(made)
-    assert list(asked) == ["asset"]
-    assert [question.target.threshold for question in asked["asset"]] == [50.0, 200.0]
+    assert [spec.name for spec in generation_specs(made)] == ["second", "rules", "anchored"]
+    targets = target_specs(made)
+    assert list(targets) == ["asset"]
+    assert [spec.target.threshold for spec in targets["asset"]] == [50.0, 200.0]
 
 
 def test_no_models_at_all_is_a_configuration() -> None:
-    """Then nothing is scored."""
-    ladder = Ensemble(ModelsConfig())
-    state = ladder.fresh()
-    assert ladder.observe(state, 0, "asset:X", "asset", {"discount_bp": 1.0}, labelled=True) == []
+    """Without models nothing is scored."""
+    ensemble = Ensemble(ModelsConfig())
+    state = ensemble.fresh()
+    assert ensemble.observe(state, 0, "asset:X", "asset", {"discount_bp": 1.0}, labelled=True) == []
     assert state.drain() == {}
 
 
@@ -50,14 +50,14 @@ def test_no_models_at_all_is_a_configuration() -> None:
     ],
 )
 def test_an_impossible_target_is_refused(target: dict[str, Any], why: str) -> None:
-    """At construction, with the target and the reason."""
-    wanted = TargetConfig(**{"threshold": 50.0, "horizon_s": 60.0, **target})
+    """Construction fails, with the target and the reason."""
+    configured = TargetConfig(**{"threshold": 50.0, "horizon_s": 60.0, **target})
     with pytest.raises(ModelError, match=why):
-        Ensemble(ModelsConfig(targets=(wanted,)))
+        Ensemble(ModelsConfig(targets=(configured,)))
 
 
 def test_a_target_may_come_once() -> None:
-    """Two that ask the same would overwrite each other's rows."""
+    """Two equal targets would overwrite each other's rows."""
     twice = (TargetConfig(threshold=50.0, horizon_s=60.0),) * 2
     with pytest.raises(ModelError, match=r"target depeg\(discount 50bp, 1min\) is given twice"):
         Ensemble(ModelsConfig(targets=twice))
@@ -74,7 +74,7 @@ def test_a_target_may_come_once() -> None:
     ],
 )
 def test_an_impossible_bound_is_refused(given: dict[str, Any], why: str) -> None:
-    """Samples are never dropped for want of room: too little room is refused beforehand."""
+    """Samples are never dropped for lack of room: a bound that is too small is refused."""
     with pytest.raises(ModelError, match=why):
         Ensemble(config(**given))
 
@@ -92,7 +92,7 @@ def test_an_impossible_bound_is_refused(given: dict[str, Any], why: str) -> None
     ],
 )
 def test_an_impossible_generation_is_refused(generation: dict[str, Any], why: str) -> None:
-    """Above all one that would pass for the rules, which nothing caps."""
+    """Above all, no other model may have the name of the rules, which nothing caps."""
     with pytest.raises(ModelError, match=why):
         Ensemble(ModelsConfig(generations=(GenerationConfig(**generation),)))
 

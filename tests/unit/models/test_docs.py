@@ -1,4 +1,4 @@
-"""What docs/models.md shows works as it stands there."""
+"""The examples in docs/models.md work as written."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     import pytest
 
 
-def blocks(root: Path, language: str) -> list[str]:
-    """Fenced blocks of one language, in order."""
+def code_blocks(root: Path, language: str) -> list[str]:
+    """Return the fenced blocks of one language, in order."""
     text = (root / "docs" / "models.md").read_text()
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def shaped(table: dict[str, Any]) -> ModelsConfig:
-    """Make a configuration of a table as ``models.toml`` is read."""
+def config_of(table: dict[str, Any]) -> ModelsConfig:
+    """Build a configuration from a table as ``models.toml`` is read."""
     return StructReader("docs/models.md", MODELS_CHECKS).struct(ModelsConfig, table)
 
 
 def test_the_shown_configuration_is_one(root: Path) -> None:
-    """It loads, and gives the targets that the text names."""
-    ladder = Ensemble(shaped(tomllib.loads(blocks(root, "toml")[0])))
+    """It loads, and has the targets that the text names."""
+    ensemble = Ensemble(config_of(tomllib.loads(code_blocks(root, "toml")[0])))
     features = {"discount_bp": 10.0, "velocity_bp": 1.0}
-    scored = ladder.observe(ladder.fresh(), 0, USDC, "asset", features, labelled=True)
+    scored = ensemble.observe(ensemble.fresh(), 0, USDC, "asset", features, labelled=True)
     assert [score.target for score in scored[:4:2]] == [
         "depeg(discount 50bp, 1h)",
         "depeg(discount 200bp, 1h, from 50bp)",
@@ -44,21 +44,21 @@ def test_the_shown_configuration_is_one(root: Path) -> None:
 def test_the_shown_model_learns_and_survives_a_restart(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Put on the ladder as it is written there, it does what its docstring says."""
-    shown: dict[str, Any] = {}
-    exec(blocks(root, "python")[0], shown)
-    monkeypatch.setitem(BUILTIN, "base_rate", shown["BaseRate"])
-    wanted, named = (tomllib.loads(blocks(root, "toml")[i]) for i in (0, 2))
-    targets = [{**target, "horizon_s": 60.0} for target in wanted["targets"]]
-    ladder = Ensemble(shaped({**named, "targets": targets, "label_every_s": 20.0}))
-    state = ladder.fresh()
+    """Run in an ensemble, the shown model learns, and a restart changes nothing."""
+    namespace: dict[str, Any] = {}
+    exec(code_blocks(root, "python")[0], namespace)
+    monkeypatch.setitem(BUILTIN, "base_rate", namespace["BaseRate"])
+    configured, named = (tomllib.loads(code_blocks(root, "toml")[i]) for i in (0, 2))
+    targets = [{**target, "horizon_s": 60.0} for target in configured["targets"]]
+    ensemble = Ensemble(config_of({**named, "targets": targets, "label_every_s": 20.0}))
+    state = ensemble.fresh()
     *past, last = walk(1, 300)
     for us, features, _ in past:
-        ladder.observe(state, us, USDC, "asset", features, labelled=True)
-    again = ladder.fresh()
+        ensemble.observe(state, us, USDC, "asset", features, labelled=True)
+    again = ensemble.fresh()
     again.load(rows_of(state))
-    expected = ladder.observe(state, last[0], USDC, "asset", last[1], labelled=True)
-    assert expected == ladder.observe(again, last[0], USDC, "asset", last[1], labelled=True)
+    expected = ensemble.observe(state, last[0], USDC, "asset", last[1], labelled=True)
+    assert expected == ensemble.observe(again, last[0], USDC, "asset", last[1], labelled=True)
     assert expected[0].authority == "shadow"
     assert expected[0].probability > 0.1
     assert rows_of(again) == rows_of(state)

@@ -1,4 +1,4 @@
-"""The ladder: scores first, learning after, each scope for itself."""
+"""The ensemble: it scores before it learns, and each scope has models of its own."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 
 def score_of(scored: list[ModelScore], generation: str, target: str = ONSET) -> ModelScore:
-    """What one generation said of one target."""
+    """Return the score of one generation on one target."""
     [found] = [s for s in scored if (s.generation, s.target) == (generation, target)]
     return found
 
 
 def test_a_score_says_who_what_and_why() -> None:
-    """Every generation scores every target, in the order of the configuration."""
-    ladder = Ensemble(config())
-    [scored] = feed(ladder, ladder.fresh(), [at(0, 25.0, velocity_bp=5.0, vol_bp=9.0)])
+    """Every generation scores every target, in configured order."""
+    ensemble = Ensemble(config())
+    [scored] = feed(ensemble, ensemble.fresh(), [at(0, 25.0, velocity_bp=5.0, vol_bp=9.0)])
     assert [(s.target, s.generation) for s in scored] == [
         (ONSET, "rules"),
         (ONSET, "anchored"),
@@ -61,153 +61,153 @@ def test_a_score_says_who_what_and_why() -> None:
 
 def test_both_generations_start_alike() -> None:
     """Before any label the anchored model is the rule."""
-    ladder = Ensemble(config())
-    for scored in feed(ladder, ladder.fresh(), list(walk(1, 5))):
+    ensemble = Ensemble(config())
+    for scored in feed(ensemble, ensemble.fresh(), list(walk(1, 5))):
         assert scored[0].probability == scored[1].probability
         assert scored[2].probability == scored[3].probability
 
 
 @pytest.mark.parametrize("second", [0, 5000])
 def test_contributions_sum_to_the_logit(second: int) -> None:
-    """Up to the quantising of each part, before and after learning."""
-    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
-    feed(ladder, state, walk(2, second // 10))
-    for each in feed(ladder, state, [at(second, 33.0, velocity_bp=21.0, breadth=2.0)])[0]:
+    """They agree up to the rounding of each part, before and after learning."""
+    ensemble, state = Ensemble(config()), Ensemble(config()).fresh()
+    feed(ensemble, state, walk(2, second // 10))
+    for each in feed(ensemble, state, [at(second, 33.0, velocity_bp=21.0, breadth=2.0)])[0]:
         logit = math.log(each.probability / (1.0 - each.probability))
         assert sum(each.contributions.values()) == pytest.approx(logit, abs=2e-5)
 
 
 def test_numbers_are_quantised() -> None:
-    """Nothing finer than six digits leaves the ladder."""
-    ladder = Ensemble(config())
-    state = ladder.fresh()
-    for scored in feed(ladder, state, walk(3, 300)):
+    """Every number in a score has at most six digits."""
+    ensemble = Ensemble(config())
+    state = ensemble.fresh()
+    for scored in feed(ensemble, state, walk(3, 300)):
         for each in scored:
             numbers = [each.probability, each.severity, *each.contributions.values()]
             assert numbers == [round(number, 6) for number in numbers]
 
 
 def test_it_scores_before_it_learns() -> None:
-    """The score at the moment when labels mature is what was believed before them."""
-    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
+    """A score at the moment when labels mature does not use them."""
+    ensemble, state = Ensemble(config()), Ensemble(config()).fresh()
     moved = 0
     for us, features, _ in walk(4, 200):
-        before = ladder.observe(state, us, USDC, "asset", features, labelled=False)
-        scored = ladder.observe(state, us, USDC, "asset", features, labelled=True)
-        after = ladder.observe(state, us, USDC, "asset", features, labelled=False)
+        before = ensemble.observe(state, us, USDC, "asset", features, labelled=False)
+        scored = ensemble.observe(state, us, USDC, "asset", features, labelled=True)
+        after = ensemble.observe(state, us, USDC, "asset", features, labelled=False)
         assert scored == before
         moved += after != scored
     assert moved > 10
 
 
 def test_evidence_judges_what_was_said_when_the_sample_was_taken() -> None:
-    """Not what the model says by the time the answer is known."""
-    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
-    said: dict[int, float] = {}
-    judged = 0.0
+    """The loss uses the prediction at the sample, not the one when the label is known."""
+    ensemble, state = Ensemble(config()), Ensemble(config()).fresh()
+    predicted: dict[int, float] = {}
+    loss = 0.0
     for us, features, _ in walk(5, 120):
         waiting = state.pending[f"{USDC}|{ONSET}"].samples if state.pending else []
         due = {s.us: s.hit for s in waiting if us >= s.us + 60_000_000}
         if features["discount_bp"] >= 50.0:
             due |= {s.us: True for s in waiting if us == s.us + 60_000_000}
-        scored = ladder.observe(state, us, USDC, "asset", features, labelled=True)
+        scored = ensemble.observe(state, us, USDC, "asset", features, labelled=True)
         for taken, label in due.items():
-            judged -= math.log(said[taken] if label else 1.0 - said[taken])
-        said[us] = score_of(scored, "anchored").probability
+            loss -= math.log(predicted[taken] if label else 1.0 - predicted[taken])
+        predicted[us] = score_of(scored, "anchored").probability
     evidence = state.evidence[f"{USDC}|{ONSET}|anchored"]
     assert evidence.count > 20
-    assert evidence.log_loss_sum == pytest.approx(judged, rel=1e-9)
+    assert evidence.log_loss_sum == pytest.approx(loss, rel=1e-9)
 
 
 def test_it_comes_to_beat_the_rule_where_there_is_something_to_learn() -> None:
-    """Velocity announces the jumps of this stream; the rule cannot see it."""
-    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
-    feed(ladder, state, walk(6, 3000))
+    """Velocity announces the jumps of this stream, and the rule does not use it."""
+    ensemble, state = Ensemble(config()), Ensemble(config()).fresh()
+    feed(ensemble, state, walk(6, 3000))
     mine, rule = (state.evidence[f"{USDC}|{ONSET}|{name}"] for name in ("anchored", "rules"))
     assert mine.count == rule.count > 500
     assert mine.log_loss < 0.95 * rule.log_loss
 
 
 def test_unlabelled_never_teaches() -> None:
-    """Without a trusted measure there are scores; no sample, no label; a clock says so."""
-    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
+    """Without a trusted measure there are scores, but no samples; the wait is stored."""
+    ensemble, state = Ensemble(config()), Ensemble(config()).fresh()
     blind = [(us, features, False) for us, features, _ in walk(7, 100)]
-    assert all(len(scored) == 6 for scored in feed(ladder, state, blind))
+    assert all(len(scored) == 6 for scored in feed(ensemble, state, blind))
     assert sorted(rows_of(state)) == [f"clock/{target}" for target in (ESCALATION, ONSET)]
 
 
 def test_a_stretch_without_labels_is_a_hole() -> None:
-    """A sample whose horizon lies in it is dropped, not called false."""
-    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
+    """A sample with an unlabelled stretch in its horizon is dropped, not labelled false."""
+    ensemble, state = Ensemble(config()), Ensemble(config()).fresh()
     stream = [at(t, 10.0, labelled=not 5 < t < 55) for t in range(0, 71, 5)]
-    feed(ladder, state, stream)
+    feed(ensemble, state, stream)
     assert state.pending[f"{USDC}|{ONSET}"].unlabelled == 1
     assert state.evidence == {}
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
 def test_a_measure_that_is_not_known_is_not_scored(value: float | None) -> None:
-    """Missing, NaN and infinite are alike: nothing is said, nothing is learned."""
-    ladder = Ensemble(config())
-    state = ladder.fresh()
+    """A missing, NaN or infinite measure gives no score and no sample."""
+    ensemble = Ensemble(config())
+    state = ensemble.fresh()
     features = {"velocity_bp": 1.0} if value is None else {"discount_bp": value}
-    assert ladder.observe(state, 0, USDC, "asset", features, labelled=True) == []
+    assert ensemble.observe(state, 0, USDC, "asset", features, labelled=True) == []
     assert rows_of(state) == {}
 
 
 def test_other_features_that_are_not_finite_are_as_if_absent() -> None:
-    """They reach neither score nor sample, and so no stored row."""
-    ladder = Ensemble(config())
-    one, two = ladder.fresh(), ladder.fresh()
+    """Features that are not finite reach neither score nor sample."""
+    ensemble = Ensemble(config())
+    one, two = ensemble.fresh(), ensemble.fresh()
     odd = at(0, 9.0, velocity_bp=math.nan, breadth=math.inf)
-    assert feed(ladder, one, [odd]) == feed(ladder, two, [at(0, 9.0)])
+    assert feed(ensemble, one, [odd]) == feed(ensemble, two, [at(0, 9.0)])
     assert rows_of(one) == rows_of(two) != {}
 
 
 def test_another_kind_of_scope_is_not_asked() -> None:
-    """Targets are asked of the kind of scope that they are configured for."""
-    ladder = Ensemble(config())
-    state = ladder.fresh()
+    """Targets apply only to the configured kind of scope."""
+    ensemble = Ensemble(config())
+    state = ensemble.fresh()
     known = {"discount_bp": 1.0}
-    assert ladder.observe(state, 0, "venue:x", "venue", known, labelled=True) == []
+    assert ensemble.observe(state, 0, "venue:x", "venue", known, labelled=True) == []
 
 
 def test_scopes_learn_for_themselves() -> None:
-    """What one coin does changes nothing of another's scores and rows."""
-    ladder = Ensemble(config())
-    both, alone = ladder.fresh(), ladder.fresh()
+    """One coin does not change the scores and rows of another."""
+    ensemble = Ensemble(config())
+    both, alone = ensemble.fresh(), ensemble.fresh()
     for (us, mine, _), (_, other, _) in zip(walk(8, 300), walk(9, 300), strict=True):
-        ladder.observe(both, us, "asset:DAI", "asset", other, labelled=True)
-        with_it = ladder.observe(both, us, USDC, "asset", mine, labelled=True)
-        assert with_it == ladder.observe(alone, us, USDC, "asset", mine, labelled=True)
+        ensemble.observe(both, us, "asset:DAI", "asset", other, labelled=True)
+        with_it = ensemble.observe(both, us, USDC, "asset", mine, labelled=True)
+        assert with_it == ensemble.observe(alone, us, USDC, "asset", mine, labelled=True)
     rows = rows_of(both)
     assert {k: v for k, v in rows.items() if USDC in k} == of_scopes(rows_of(alone))
     assert any("asset:DAI" in key for key in rows)
 
 
 def test_what_waits_is_bounded() -> None:
-    """Never more samples than fit the horizon, which the configuration has room for."""
-    ladder = Ensemble(config(max_pending=3))
-    state = ladder.fresh()
+    """No more samples wait than fit into the horizon."""
+    ensemble = Ensemble(config(max_pending=3))
+    state = ensemble.fresh()
     most = 0
     for t in range(0, 3000, 7):
-        feed(ladder, state, [at(t, 10.0, labelled=t % 5 != 0)])
+        feed(ensemble, state, [at(t, 10.0, labelled=t % 5 != 0)])
         most = max([most, *(len(pending.samples) for pending in state.pending.values())])
     assert most == 3
 
 
 def test_scopes_beyond_the_bound_are_scored_and_not_learned_about() -> None:
-    """They get what a model that has seen nothing says; the others are not disturbed."""
-    ladder = Ensemble(config(max_scopes=1))
-    state = ladder.fresh()
-    feed(ladder, state, walk(10, 200))
-    others = feed(ladder, state, walk(10, 200), scope="asset:DAI")
+    """Untrained models score them, and other scopes are unaffected."""
+    ensemble = Ensemble(config(max_scopes=1))
+    state = ensemble.fresh()
+    feed(ensemble, state, walk(10, 200))
+    others = feed(ensemble, state, walk(10, 200), scope="asset:DAI")
     assert all(scored[0].probability == scored[1].probability for scored in others)
     rows = rows_of(state)
     assert all(USDC in key for key in of_scopes(rows))
-    state = ladder.fresh()
+    state = ensemble.fresh()
     state.load(rows)
-    feed(ladder, state, walk(10, 200), scope="asset:DAI")
+    feed(ensemble, state, walk(10, 200), scope="asset:DAI")
     assert of_scopes(rows_of(state)) == {}
 
 
@@ -221,23 +221,23 @@ def test_scopes_beyond_the_bound_are_scored_and_not_learned_about() -> None:
     ],
 )
 def test_authority_is_the_configurations(authority: str, cap: State) -> None:
-    """A score carries what its generation may ask for; the rules may always ask for all."""
-    ladder = Ensemble(config(rules(), anchored(authority=authority)))
-    [scored] = feed(ladder, ladder.fresh(), [at(0, 10.0)])
+    """A score carries the cap of its generation; the rules have no cap."""
+    ensemble = Ensemble(config(rules(), anchored(authority=authority)))
+    [scored] = feed(ensemble, ensemble.fresh(), [at(0, 10.0)])
     assert [(s.authority, s.cap) for s in scored[:2]] == [("full", State.HALT), (authority, cap)]
 
 
 def test_only_changed_rows_are_written() -> None:
-    """A calm tick writes the samples that wait, and nothing that stands still."""
-    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
+    """A calm tick writes the waiting samples and no other row."""
+    ensemble, state = Ensemble(config()), Ensemble(config()).fresh()
     onset, escalation = f"pending/{USDC}|{ONSET}", f"pending/{USDC}|{ESCALATION}"
     clocks = [f"clock/{target}" for target in (ESCALATION, ONSET)]
-    feed(ladder, state, [at(0, 10.0)])
+    feed(ensemble, state, [at(0, 10.0)])
     assert list(state.drain()) == [clocks[1], onset]
-    feed(ladder, state, [at(10, 60.0)])
+    feed(ensemble, state, [at(10, 60.0)])
     assert list(state.drain()) == sorted([clocks[0], onset, escalation])
     assert state.drain() == {}
-    feed(ladder, state, [at(t, 10.0) for t in (25, 40, 50, 60)])
+    feed(ensemble, state, [at(t, 10.0) for t in (25, 40, 50, 60)])
     written = list(state.drain())
     assert written == sorted(written)
     kinds = [key.partition("/")[0] for key in written]
@@ -247,35 +247,35 @@ def test_only_changed_rows_are_written() -> None:
 
 
 def test_a_row_of_no_kind_is_refused() -> None:
-    """A state that this engine did not write is not guessed at."""
+    """A row of an unknown kind raises an error."""
     with pytest.raises(ValueError, match="'weights/x' is of no kind that the models know"):
         Ensemble(config()).fresh().load({"weights/x": b"{}"})
 
 
 def learned(*generations: Any) -> dict[str, bytes]:
-    """Rows of a ladder that has learned, with samples still waiting."""
-    ladder = Ensemble(config(*generations))
-    state = ladder.fresh()
-    feed(ladder, state, walk(12, 120))
+    """Return the rows of an ensemble that has learned, with samples still waiting."""
+    ensemble = Ensemble(config(*generations))
+    state = ensemble.fresh()
+    feed(ensemble, state, walk(12, 120))
     assert state.pending[f"{USDC}|{ONSET}"].samples
     return rows_of(state)
 
 
 def test_a_generation_may_be_added_while_samples_wait() -> None:
-    """It is neither judged by nor taught what it was never asked."""
-    ladder = Ensemble(config(rules(), anchored()))
-    state = ladder.fresh()
+    """It is neither charged for nor trained on samples that it did not predict."""
+    ensemble = Ensemble(config(rules(), anchored()))
+    state = ensemble.fresh()
     state.load(learned(rules()))
     key = f"{USDC}|{ONSET}"
     before = state.evidence[f"{key}|rules"].count
     later = [(us + 1_200_000_000, features, seen) for us, features, seen in walk(13, 60)]
-    feed(ladder, state, later)
+    feed(ensemble, state, later)
     assert state.evidence[f"{key}|rules"].count > before
     assert 0 < state.evidence[f"{key}|anchored"].count < state.evidence[f"{key}|rules"].count
 
 
 def test_a_generation_may_be_taken_away_and_come_back() -> None:
-    """Its rows are left alone meanwhile."""
+    """Its rows stay stored meanwhile."""
     rows = learned()
     state = Ensemble(config(rules())).fresh()
     state.load(rows)
@@ -290,7 +290,7 @@ def test_a_generation_may_be_taken_away_and_come_back() -> None:
 
 
 def test_learning_around_another_rule_is_refused_at_the_start() -> None:
-    """The error says what to do: put it back, or give the generation a new name."""
+    """The error says what to do: restore the options, or give the generation a new name."""
     rows = learned()
     moved = anchored(options={"slope": 2.0})
     with pytest.raises(ModelError, match=r"'anchored' cannot use .*rule.*; put its options back"):
@@ -303,26 +303,28 @@ def test_learning_around_another_rule_is_refused_at_the_start() -> None:
 
 @pytest.mark.parametrize("row", [b"{}", b"[]", b"3", b'{"rule":[0.5,1.0,0.05]}'])
 def test_a_torn_model_is_refused_at_the_start(row: bytes) -> None:
-    """Not in the middle of a stream."""
+    """Loading fails, not a later score."""
     rows = {f"model/{USDC}|{ONSET}|anchored": row}
     with pytest.raises(ModelError, match="cannot use what it learned"):
         Ensemble(config()).fresh().load(rows)
 
 
 class Broken(RulesGeneration):
-    """A model whose probability is none."""
+    """A model that returns an invalid probability."""
 
     def score(self, x: Mapping[str, float]) -> Score:
-        """Say NaN."""
+        """Return NaN."""
         return Score(math.nan, math.nan, x["severity"], {})
 
 
 def test_what_is_no_probability_stops_at_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that breaks its promise is heard of, and nothing of it is stored or served."""
+    """A model that returns NaN is quarantined, and nothing of it is stored or aggregated."""
     monkeypatch.setitem(registry.BUILTIN, "broken", Broken)
-    ladder = Ensemble(config(anchored(), rules(), type(rules())(model="broken", authority="full")))
-    state = ladder.fresh()
-    [scored] = feed(ladder, state, [at(0, 10.0)])
+    ensemble = Ensemble(
+        config(anchored(), rules(), type(rules())(model="broken", authority="full"))
+    )
+    state = ensemble.fresh()
+    [scored] = feed(ensemble, state, [at(0, 10.0)])
     assert {each.generation for each in scored} == {"anchored", "rules", "served"}
     assert {(t.generation, t.reason, t.authority) for t in state.changes} == {
         ("broken", "check", "shadow")
@@ -331,8 +333,8 @@ def test_what_is_no_probability_stops_at_the_ladder(monkeypatch: pytest.MonkeyPa
 
 
 def test_scales_name_the_features_that_are_kept() -> None:
-    """A sample keeps what some generation looked at, so rows hold no more than is learned from."""
-    ladder, state = Ensemble(config()), Ensemble(config()).fresh()
-    feed(ladder, state, [at(0, 10.0, velocity_bp=3.0, limit_use=0.4, breadth=1.0)])
+    """A sample keeps only the features that some generation used."""
+    ensemble, state = Ensemble(config()), Ensemble(config()).fresh()
+    feed(ensemble, state, [at(0, 10.0, velocity_bp=3.0, limit_use=0.4, breadth=1.0)])
     [sample] = state.pending[f"{USDC}|{ONSET}"].samples
     assert list(sample.features) == sorted({"severity", *SCALES})

@@ -10,7 +10,7 @@ from riskwatch.models.evidence import CLIP, Evidence
 
 
 def test_losses_are_means_over_labels() -> None:
-    """Log loss in nats and squared error, of the probability that was said."""
+    """Log loss is in nats; both losses use the stated probability."""
     evidence = Evidence()
     for p, label in ((0.8, True), (0.4, False), (0.1, True)):
         evidence.add(p, label=label)
@@ -21,7 +21,7 @@ def test_losses_are_means_over_labels() -> None:
 
 @pytest.mark.parametrize(("p", "label"), [(0.0, True), (1.0, False)])
 def test_certainty_that_was_wrong_costs_a_bounded_amount(p: float, label: bool) -> None:
-    """One label can never cost more than the clip allows."""
+    """The clip bounds the cost of one label."""
     evidence = Evidence()
     evidence.add(p, label=label)
     assert evidence.log_loss == pytest.approx(-math.log(CLIP))
@@ -34,7 +34,7 @@ def test_nothing_judged_is_no_loss() -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan, math.inf])
 def test_what_is_no_probability_is_refused(p: float) -> None:
-    """The account is not changed by it."""
+    """The evidence is unchanged."""
     evidence = Evidence()
     with pytest.raises(ValueError, match=r"probability must be in \[0, 1\]"):
         evidence.add(p, label=True)

@@ -1,4 +1,4 @@
-"""Bets, mixtures, windows and tables: what evidence is made of."""
+"""Betting capital, time cells, the drift window and the reliability table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from riskwatch.models.evidence import Capital, HorizonCells, ReliabilityTable, g
     ("horizon", "every"), [(3600, 300), (60, 20), (61, 20), (5, 20), (9000, 7)]
 )
 def test_cells_of_one_process_share_no_horizon(horizon: int, every: int) -> None:
-    """Its next cell begins when every label of the one before is known."""
+    """The next cell of a process begins when every label of its last cell is known."""
     cells = HorizonCells.of(horizon, every)
     ends: dict[int, tuple[int, int]] = {}
     for us in range(0, 8 * horizon, max(1, every // 4)):
@@ -30,7 +30,7 @@ def test_cells_of_one_process_share_no_horizon(horizon: int, every: int) -> None
 
 
 def test_one_cell_cannot_ruin_the_capital() -> None:
-    """Whatever is said by however many scopes, one cell risks one nat, and half of the capital."""
+    """However many labels it has, one cell risks one nat, and half of the capital."""
     capital = Capital.fresh(1)
     for _ in range(50):
         gain, worst = gains(0.0001, 0.9, label=True)
@@ -40,7 +40,7 @@ def test_one_cell_cannot_ruin_the_capital() -> None:
 
 
 def test_a_late_label_is_not_bet_on() -> None:
-    """Its cell is closed."""
+    """A label of a closed cell is ignored."""
     capital = Capital.fresh(1)
     capital.bet((0, 5), *gains(0.9, 0.1, label=True))
     before = capital.e_value
@@ -49,7 +49,7 @@ def test_a_late_label_is_not_bet_on() -> None:
 
 
 def test_capital_is_read_back_to_the_last_bit() -> None:
-    """Stored in the middle of a cell, it goes on as if nothing had been."""
+    """Stored and loaded in the middle of a cell, it continues bit for bit."""
     rng = random.Random(1)
     one = two = Capital.fresh(3)
     for n in range(300):
@@ -86,7 +86,7 @@ def test_the_window_finds_what_rivers_finds() -> None:
 
 
 def test_the_window_stays_small() -> None:
-    """Ten thousand observations are some dozens of buckets."""
+    """Ten thousand observations take some dozens of buckets."""
     window = JsonADWIN()
     for n in range(10_000):
         window.update((n % 7) / 7.0)
@@ -96,13 +96,13 @@ def test_the_window_stays_small() -> None:
 
 @pytest.mark.parametrize("state", [{"rows": []}, {"rows": [[[0.0, 0.0]] * 9]}])
 def test_a_window_that_cannot_be_is_refused(state: dict[str, list[list[list[float]]]]) -> None:
-    """A state that this engine did not write is not guessed at."""
+    """A malformed state raises an error."""
     with pytest.raises(ValueError, match="a window has 1 to"):
         JsonADWIN().restore(state)
 
 
 def test_the_parts_of_the_brier_score_add_up() -> None:
-    """Reliability less resolution plus uncertainty, and what the bins hide, is the score."""
+    """The Brier score is reliability - resolution + uncertainty + within."""
     rng = random.Random(4)
     table = ReliabilityTable()
     for _ in range(3_000):
@@ -119,6 +119,6 @@ def test_the_parts_of_the_brier_score_add_up() -> None:
 
 
 def test_gains_are_differences_of_log_loss() -> None:
-    """In nats, whichever way it came out."""
+    """They are in nats, for either label."""
     assert list(gains(0.8, 0.4, label=True)) == pytest.approx([math.log(2.0), -math.log(3.0)])
     assert gains(0.8, 0.4, label=False)[0] == pytest.approx(-math.log(3.0))

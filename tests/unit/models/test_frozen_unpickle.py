@@ -1,4 +1,4 @@
-"""The restricted unpickler: estimators come back, programs do not."""
+"""The restricted unpickler: it restores estimators and refuses programs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """Whatever is called when this is unpickled."""
+    """An object that calls a function when it is unpickled."""
 
     def __init__(self, func: Any, *args: Any) -> None:
         self._call = func, args
 
     def __reduce__(self) -> Any:
-        """Return what a pickle would call."""
+        """Return the call for the pickle."""
         return self._call
 
 
 def named(module: str, name: str) -> bytes:
-    """Pickle that names something and nothing else (protocol 4, so the name may have dots)."""
+    """Return a pickle that only names an object (protocol 4, so the name may have dots)."""
     return (
         b"\x80\x04"
         + b"".join(b"\x8c" + bytes([len(t)]) + t.encode() for t in (module, name))
@@ -39,7 +39,7 @@ def named(module: str, name: str) -> bytes:
 
 
 def test_a_program_is_refused_before_it_runs(tmp_path: Path) -> None:
-    """The classic: a pickle that runs a shell command leaves no trace."""
+    """A pickle that would run a shell command is refused, and the command does not run."""
     mark = tmp_path / "ran"
     import os
 
@@ -64,7 +64,7 @@ def test_a_program_is_refused_before_it_runs(tmp_path: Path) -> None:
         ("numpy", "load"),
         ("numpy", "fromfile"),
         ("riskwatch.models.registry", "build"),
-        # Allowed modules hand out nothing that they have merely imported, and no attributes.
+        # Names that an allowed module imported, and attributes of its classes.
         ("river.base.estimator", "inspect"),
         ("river.linear_model.base", "np"),
         ("river.linear_model.base", "np.load"),
@@ -79,13 +79,13 @@ def test_a_program_is_refused_before_it_runs(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_allowed_is_refused_by_name(module: str, name: str) -> None:
-    """Functions, other modules, dotted names, and what an allowed module imported."""
+    """Functions, other modules, dotted names and imported names are refused."""
     with pytest.raises(ValueError, match=r"may not name|cannot be read"):
         restricted_loads(named(module, name))
 
 
 def test_estimators_come_back() -> None:
-    """Of River and of scikit-learn, saying what they said."""
+    """River and scikit-learn estimators give equal predictions after a round trip."""
     x, labels = labelled(200)
     fitted = HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(x, labels)
     assert np.array_equal(
@@ -105,7 +105,7 @@ def test_estimators_come_back() -> None:
 
 
 def test_damage_and_size_are_errors_of_value() -> None:
-    """A cut, an empty and an oversized pickle each say so."""
+    """A truncated, an empty and an oversized pickle raise ValueError."""
     whole = pickle.dumps({"a": 1.0})
     for part in (b"", whole[:-3], b"\x80\x05garbage"):
         with pytest.raises(ValueError, match="cannot be read"):
@@ -115,7 +115,7 @@ def test_damage_and_size_are_errors_of_value() -> None:
 
 
 def test_a_user_s_own_classes_need_their_module_named() -> None:
-    """By code; what is stored cannot ask for it."""
+    """The caller must allow the module; the stored pickle cannot."""
     stored = pickle.dumps(LabelledSample(1, "e", "s", "t", True, {}))
     with pytest.raises(ValueError, match="may not name"):
         restricted_loads(stored)

@@ -1,4 +1,4 @@
-"""Models of others, and the shipped ones, against the public conformance kit."""
+"""The shipped models and joined River and scikit-learn models pass the conformance kit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCH = seal_artefact(
 )
 FROZEN = joined_models.frozen_forest()
 SLOW = {"score_ratio": 2_000.0, "learn_ratio": 2_000.0}
-"""An occlusion explains by many predictions; how slow that is, is the user's choice."""
+"""Bounds for models explained by occlusion, which needs many predictions."""
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,10 @@ SLOW = {"score_ratio": 2_000.0, "learn_ratio": 2_000.0}
 def test_shipped_and_joined_models_conform(
     model: Any, options: dict[str, Any], bounds: dict[str, Any]
 ) -> None:
-    """All checks pass, with wider bounds of time where a model is slow by nature.
+    """All checks pass, with wider time bounds for models that are slow by nature.
 
-    Two processes take seconds to start, so that check is made where state has most to hide.
+    Starting two processes takes seconds, so only the models with the richest state run that
+    check.
     """
     far = model in ("adaptive", joined_models.hoeffding_tree)
     only = tuple(name for name in CHECKS if far or name != "across_processes")
@@ -58,7 +59,7 @@ def test_shipped_and_joined_models_conform(
 
 
 def test_a_river_model_is_the_rule_until_both_labels_are_seen() -> None:
-    """And then moves away from it with the labels of the rarer class."""
+    """After that its score moves away from the rule's."""
     model, rule = joined_models.scaled_regression(), build("rules")
     x = {"severity": 0.4, "velocity_bp": 3.0}
     for _ in range(30):
@@ -71,26 +72,29 @@ def test_a_river_model_is_the_rule_until_both_labels_are_seen() -> None:
     assert model.score(fast).probability > model.score(slow).probability
 
 
-def taught(model: Any) -> Score:
-    """What a model says after some lessons."""
+def score_after_training(model: Any) -> Score:
+    """Return the score of a model after some training."""
     for row in rows_of(300):
         model.learn(row.features, row.label)
-    said: Score = model.score({"severity": 0.8, "velocity_bp": 5.0, "sd_bp": 0.5})
-    return said
+    score: Score = model.score({"severity": 0.8, "velocity_bp": 5.0, "sd_bp": 0.5})
+    return score
 
 
 def test_only_what_is_not_exact_is_marked_so() -> None:
-    """Linear models and the shipped ones have exact parts; others carry the mark."""
-    assert "agnostic" not in taught(joined_models.scaled_regression()).contributions
-    assert "agnostic" in taught(joined_models.hoeffding_tree()).contributions
-    assert "agnostic" in taught(FrozenGeneration(FROZEN)).contributions
-    assert "agnostic" not in taught(build("batch", {"artefact": BATCH}, TARGET)).contributions
+    """Linear models and the shipped ones have exact parts; others have the part `agnostic`."""
+    assert "agnostic" not in score_after_training(joined_models.scaled_regression()).contributions
+    assert "agnostic" in score_after_training(joined_models.hoeffding_tree()).contributions
+    assert "agnostic" in score_after_training(FrozenGeneration(FROZEN)).contributions
+    assert (
+        "agnostic"
+        not in score_after_training(build("batch", {"artefact": BATCH}, TARGET)).contributions
+    )
     for name in ("anchored", "adaptive"):
-        assert "agnostic" not in taught(build(name, {"scales": SCALES})).contributions
+        assert "agnostic" not in score_after_training(build(name, {"scales": SCALES})).contributions
 
 
 def test_a_river_model_that_outgrows_its_limit_stops_growing() -> None:
-    """It stays what it was, says so, and its row stays within the bound."""
+    """It keeps its last state, sets ``full``, and its row stays within the bound."""
     model = joined_models.hoeffding_tree()
     for row in rows_of(1_500):
         model.learn(row.features, row.label)
@@ -104,7 +108,7 @@ def test_a_river_model_that_outgrows_its_limit_stops_growing() -> None:
 
 
 def test_a_malicious_row_is_refused() -> None:
-    """What is stored of a River model cannot run anything, nor be of another kind or River."""
+    """A stored row cannot run code, nor hold another estimator or River version."""
     model = joined_models.scaled_regression()
     state = model.state()
     for change, why in (
@@ -130,7 +134,7 @@ def test_a_malicious_row_is_refused() -> None:
     ],
 )
 def test_a_changed_frozen_artefact_is_refused(change: dict[str, Any], why: str) -> None:
-    """By its digest first; and if that is made to fit, by what it says."""
+    """The digest finds the change; with a forged digest, the content is checked."""
     made = {**msgspec.json.decode(FROZEN), **change}
     text = msgspec.json.encode(made).decode()
     if "name" not in change:
@@ -140,7 +144,7 @@ def test_a_changed_frozen_artefact_is_refused(change: dict[str, Any], why: str) 
 
 
 def test_the_frozen_model_says_what_scikit_learn_says() -> None:
-    """On states without gaps, probability for probability; a gap counts as the neutral value."""
+    """A missing feature counts as its neutral value, and the parts sum to the logit."""
     x, _ = joined_models.labelled(50)
     model = FrozenGeneration(FROZEN)
     for row in x.tolist():

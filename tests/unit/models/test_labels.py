@@ -1,4 +1,4 @@
-"""When a sample's answer is known, and what it is."""
+"""Labels: when a sample gets one, and which."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGET = PredictionTarget(kind="depeg", threshold=50.0, horizon_s=60.0)
 
 
 def labels(*seen: tuple[float, float], taken: float = 0.0) -> list[tuple[float, bool]]:
-    """Second and label at which one sample matured, for observations (second, measure)."""
+    """Return the second and the label at which one sample matured."""
     pending = PendingSamples()
     pending.add(Sample(int(taken * SECOND), {}, {}))
     found = []
@@ -26,24 +26,24 @@ def labels(*seen: tuple[float, float], taken: float = 0.0) -> list[tuple[float, 
 
 
 def test_a_false_is_known_at_the_end_of_the_horizon() -> None:
-    """Neither before it nor only after it."""
+    """The label is not known before the end, and is known at the end."""
     assert labels((15, 1.0), (30, 49.9), (45, 1.0), (59.9, 1.0)) == []
     assert labels((15, 1.0), (30, 49.9), (45, 1.0), (60, 1.0)) == [(60, False)]
 
 
 def test_a_true_waits_for_the_end_of_the_horizon_too() -> None:
-    """Trues that were learnt at once would be ahead of the falses of their time."""
+    """A true label matures with the falses of its time, not earlier."""
     assert labels((5, 50.0), (15, 1.0), (30, 1.0), (45, 1.0), (60, 1.0)) == [(60, True)]
 
 
 @pytest.mark.parametrize(("second", "label"), [(60, True), (60.000001, False)])
 def test_the_horizon_ends_with_its_last_moment(second: float, label: bool) -> None:
-    """A measure that comes to the threshold exactly then counts; later it does not."""
+    """A crossing exactly at the end counts; a later one does not."""
     assert labels((15, 1.0), (30, 1.0), (45, 1.0), (second, 50.0)) == [(second, label)]
 
 
 def test_the_moment_of_the_sample_is_not_its_future() -> None:
-    """What is observed at the same time is what was known, not what came."""
+    """An observation at the time of the sample does not count for its label."""
     assert labels((0, 80.0), (15, 1.0), (30, 1.0), (45, 1.0), (60, 1.0)) == [(60, False)]
 
 
@@ -57,7 +57,7 @@ def test_the_moment_of_the_sample_is_not_its_future() -> None:
     ],
 )
 def test_a_hole_leaves_no_false_label(seen: tuple[tuple[float, float], ...]) -> None:
-    """More than a quarter of the horizon unobserved, anywhere in it: dropped and counted."""
+    """A sample with more than a quarter of its horizon unobserved is dropped and counted."""
     pending = PendingSamples()
     pending.add(Sample(0, {}, {}))
     for second, measure in seen:
@@ -66,28 +66,28 @@ def test_a_hole_leaves_no_false_label(seen: tuple[tuple[float, float], ...]) -> 
 
 
 def test_what_was_seen_to_happen_is_true_despite_a_hole() -> None:
-    """A hole can hide a crossing, never undo one."""
+    """A gap can hide a crossing but not undo one."""
     assert labels((5, 60.0), (500, 1.0)) == [(500, True)]
     assert labels((59, 60.0), (61, 1.0)) == [(61, True)]
 
 
 def test_a_crossing_after_the_horizon_is_not_a_late_true() -> None:
-    """An observation beyond the end tells of the hole before it alone."""
+    """An observation after the end does not make the label true."""
     assert labels((15, 1.0), (30, 1.0), (45, 1.0), (500, 90.0)) == [(500, False)]
 
 
 def test_an_observation_from_the_past_tells_nothing() -> None:
-    """It neither fills a hole nor makes one."""
+    """It neither fills a gap nor makes one."""
     assert labels((15, 1.0), (30, 1.0), (10, 90.0), (45, 1.0), (60, 1.0)) == [(60, False)]
 
 
 def test_time_unobserved_before_a_sample_is_not_its_hole() -> None:
-    """Each sample answers for its own horizon."""
+    """A gap before the sample does not count."""
     assert labels((515, 1.0), (530, 1.0), (545, 1.0), (560, 1.0), taken=500) == [(560, False)]
 
 
 def test_samples_mature_in_order_and_apart() -> None:
-    """One crossing makes the samples true whose horizon it falls into, and no other."""
+    """A crossing makes true exactly the samples in whose horizon it falls."""
     pending = PendingSamples()
     for second in (0, 20, 40):
         pending.add(Sample(second * SECOND, {"severity": second / 100}, {}))
@@ -99,14 +99,14 @@ def test_samples_mature_in_order_and_apart() -> None:
 
 
 def test_nothing_is_noted_while_nothing_waits() -> None:
-    """A row that does not change need not be written."""
+    """Without waiting samples an observation changes no row."""
     pending = PendingSamples()
     assert pending.observe(TARGET, 5 * SECOND, 70.0) == []
     assert pending == PendingSamples()
 
 
 def test_what_waits_survives_storage() -> None:
-    """A row and what it is read back as are equal."""
+    """A row is equal after encoding and decoding."""
     pending = PendingSamples()
     pending.add(Sample(0, {"severity": 0.25}, {"rules": 0.1}))
     pending.observe(TARGET, 50 * SECOND, 70.0)
@@ -116,7 +116,7 @@ def test_what_waits_survives_storage() -> None:
 
 
 def test_leaving_censors_what_was_not_reached() -> None:
-    """Dropped and counted apart, not called calm; what was reached before we left stays true."""
+    """Samples are censored when we leave, but one that was hit before stays true."""
     pending = PendingSamples()
     pending.add(Sample(0, {}, {}))
     pending.observe(TARGET, 10 * SECOND, 70.0)
@@ -130,7 +130,7 @@ def test_leaving_censors_what_was_not_reached() -> None:
 
 
 def test_nothing_is_said_of_a_horizon_that_ended_unobserved_before_we_were_seen_gone() -> None:
-    """We may have left within it: censored, not false."""
+    """We may have left within the horizon, so the sample is censored, not false."""
     pending = PendingSamples()
     pending.add(Sample(0, {}, {}))
     pending.observe(TARGET, 50 * SECOND, 1.0)
@@ -139,7 +139,10 @@ def test_nothing_is_said_of_a_horizon_that_ended_unobserved_before_we_were_seen_
 
 
 def composed(*seen: tuple[float, float, str]) -> tuple[list[bool], int]:
-    """Labels and unlabelled of a sample of parts a and b; observations name the parts they had."""
+    """Return labels and unlabelled count of a sample with parts a and b.
+
+    Each observation is (second, measure, known parts).
+    """
     pending = PendingSamples()
     pending.add(Sample(0, {}, {}, parts=["a", "b"]))
     found = []
@@ -152,7 +155,7 @@ def composed(*seen: tuple[float, float, str]) -> tuple[list[bool], int]:
 
 
 def test_a_part_that_goes_missing_is_a_hole() -> None:
-    """What is left of a measure cannot say that nothing happened, only that something did."""
+    """A measure that lacks a part can show a hit, but not that there was none."""
     full, half = "ab", "a"
     assert composed((15, 1, full), (30, 1, full), (45, 1, full), (60, 1, full)) == ([False], 0)
     assert composed((15, 1, full), (30, 1, half), (45, 1, half), (60, 1, full)) == ([], 1)

@@ -34,7 +34,7 @@ class Constant:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
-    """Install a package that brings a model: distribution, source, and what it points to."""
+    """Install a package with a model: distribution, source and entry point."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def put(package: str, source: str, points: str) -> None:
@@ -48,7 +48,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
 
 
 def test_what_is_built_in_is_found_by_name() -> None:
-    """Options go to the factory."""
+    """Built-in models are found by name, and options go to the factory."""
     assert isinstance(build("rules", {"anchor": 0.2}), RulesGeneration)
     model = build("anchored", {"scales": {"velocity": 3.0}})
     assert isinstance(model, AnchoredGeneration)
@@ -71,13 +71,13 @@ def test_what_is_built_in_is_found_by_name() -> None:
     ],
 )
 def test_what_cannot_be_built_is_named(name: str, options: dict[str, Any], why: str) -> None:
-    """The error says which model and what about it."""
+    """The error names the model and the reason."""
     with pytest.raises(ModelError, match=why):
         build(name, options)
 
 
 def test_another_package_brings_a_model(install: Callable[[str, str, str], None]) -> None:
-    """An entry point is enough; its options are those of its factory."""
+    """An entry point suffices, and options go to its factory."""
     install("rw_constant", CONSTANT, "constant = rw_constant:Constant")
     score = build("constant", {"logit": 1.5}).score({"severity": 0.1})
     assert score.contributions == {"bias": 1.5}
@@ -86,13 +86,13 @@ def test_another_package_brings_a_model(install: Callable[[str, str, str], None]
 def test_a_model_of_this_package_cannot_be_replaced(
     install: Callable[[str, str, str], None],
 ) -> None:
-    """What another package calls `rules` is not the rules."""
+    """Another package's entry point `rules` is ignored."""
     install("rw_impostor", CONSTANT, "rules = rw_impostor:Constant")
     assert isinstance(build("rules"), RulesGeneration)
 
 
 def test_two_packages_may_not_bring_one_name(install: Callable[[str, str, str], None]) -> None:
-    """Which of them is meant would depend on the order of installation."""
+    """Otherwise the order of installation would decide between them."""
     install("rw_one", CONSTANT, "twice = rw_one:Constant")
     install("rw_two", CONSTANT, "twice = rw_two:Constant")
     with pytest.raises(ModelError, match=r"more than once: rw_one:Constant, rw_two:Constant"):
@@ -111,7 +111,7 @@ def test_two_packages_may_not_bring_one_name(install: Callable[[str, str, str], 
 def test_a_broken_package_is_an_error_about_the_model(
     install: Callable[[str, str, str], None], point: str, why: str
 ) -> None:
-    """It is told apart from a model that does not exist."""
+    """The error differs from the one for an unknown model."""
     install("rw_broken", "number = 3\ndict = dict", f"broken = {point}")
     with pytest.raises(ModelError, match=f"model 'broken' {why}"):
         build("broken")

@@ -1,4 +1,4 @@
-"""Slippage as a quantile: the law before any fill, what our fills say after, and its accounts."""
+"""Slippage as a quantile: the law before any fill, learning from fills, and its counts."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ values = st.floats(0.0, 1e8)
 fills = st.lists(st.tuples(values, st.floats(-50.0, 500.0)), max_size=60)
 
 
-def made() -> tuple[Ensemble, EnsembleState]:
-    """A ladder of no targets, and a state."""
-    ladder = Ensemble(ModelsConfig())
-    return ladder, ladder.fresh()
+def fresh_ensemble() -> tuple[Ensemble, EnsembleState]:
+    """Return an ensemble without targets, and its state."""
+    ensemble = Ensemble(ModelsConfig())
+    return ensemble, ensemble.fresh()
 
 
-def filled(ladder: Ensemble, state: EnsembleState, *told: tuple[float, float]) -> None:
-    """Let fills of (USD, bp) of BTC happen."""
-    for value, bp in told:
-        ladder.slippage.learn(state, "BTC", value, LAW, bp)
+def learn_fills(ensemble: Ensemble, state: EnsembleState, *observed: tuple[float, float]) -> None:
+    """Learn from BTC fills, each (USD, bp)."""
+    for value, bp in observed:
+        ensemble.slippage.learn(state, "BTC", value, LAW, bp)
 
 
 @given(values)
 def test_before_any_fill_it_is_the_law(value: float) -> None:
-    """To the bit."""
-    ladder, state = made()
-    assert ladder.slippage.bp(state, "BTC", value, LAW) == LAW.bp(value)
+    """The estimate equals the law bit for bit."""
+    ensemble, state = fresh_ensemble()
+    assert ensemble.slippage.bp(state, "BTC", value, LAW) == LAW.bp(value)
 
 
 @pytest.mark.parametrize("true_bp", [0.5, 2.0, 30.0])
 def test_it_learns_the_quantile_not_the_mean(true_bp: float) -> None:
-    """Nine fills of ten cost no more than it says, whatever the law thought."""
-    ladder, state = made()
+    """Nine of ten fills cost no more than the estimate, whatever the law gives."""
+    ensemble, state = fresh_ensemble()
     rng = random.Random(7)
-    filled(ladder, state, *((5_000.0, rng.expovariate(1.0 / true_bp)) for _ in range(4_000)))
+    learn_fills(ensemble, state, *((5_000.0, rng.expovariate(1.0 / true_bp)) for _ in range(4_000)))
     # The 0.9 quantile of an exponential is its mean times ln 10.
-    assert ladder.slippage.bp(state, "BTC", 5_000.0, LAW) == pytest.approx(
+    assert ensemble.slippage.bp(state, "BTC", 5_000.0, LAW) == pytest.approx(
         2.3026 * true_bp, rel=0.35
     )
     bucket = state.slippage["BTC"].buckets["10000"]
@@ -63,41 +63,45 @@ def test_it_learns_the_quantile_not_the_mean(true_bp: float) -> None:
 
 
 def test_a_size_that_was_never_traded_costs_at_least_what_a_smaller_one_did() -> None:
-    """Dear small fills are a warning for large ones; cheap ones promise nothing."""
-    ladder, state = made()
-    filled(ladder, state, *[(500.0, 60.0)] * 200)
-    assert ladder.slippage.bp(state, "BTC", 5e6, LAW) >= 50.0
-    cheap, other = made()
-    filled(cheap, other, *[(500.0, -5.0)] * 200)
+    """Expensive small fills raise the estimate of large ones; cheap ones do not lower it."""
+    ensemble, state = fresh_ensemble()
+    learn_fills(ensemble, state, *[(500.0, 60.0)] * 200)
+    assert ensemble.slippage.bp(state, "BTC", 5e6, LAW) >= 50.0
+    cheap, other = fresh_ensemble()
+    learn_fills(cheap, other, *[(500.0, -5.0)] * 200)
     assert cheap.slippage.bp(other, "BTC", 5e6, LAW) == pytest.approx(LAW.bp(5e6))
     assert cheap.slippage.bp(other, "BTC", 400.0, LAW) < LAW.bp(400.0)
 
 
 @settings(deadline=None)
 @given(fills, st.lists(values, min_size=2, max_size=8))
-def test_it_never_falls_with_the_size(told: list[tuple[float, float]], sizes: list[float]) -> None:
-    """Whatever was learned in which bucket."""
-    ladder, state = made()
-    filled(ladder, state, *told)
-    said = [ladder.slippage.bp(state, "BTC", size, LAW) for size in sorted(sizes)]
-    assert all(a <= b + 1e-6 for a, b in pairwise(said))
-    assert all(bp >= 0.0 for bp in said)
+def test_it_never_falls_with_the_size(
+    observed: list[tuple[float, float]], sizes: list[float]
+) -> None:
+    """The estimate never falls with the size, whatever each bucket learned."""
+    ensemble, state = fresh_ensemble()
+    learn_fills(ensemble, state, *observed)
+    quantiles = [ensemble.slippage.bp(state, "BTC", size, LAW) for size in sorted(sizes)]
+    assert all(a <= b + 1e-6 for a, b in pairwise(quantiles))
+    assert all(bp >= 0.0 for bp in quantiles)
 
 
 @settings(deadline=None)
 @given(fills, st.lists(st.integers(0, 60), max_size=4))
-def test_restarts_anywhere_change_nothing(told: list[tuple[float, float]], cuts: list[int]) -> None:
-    """Drained and loaded again: the same bytes in the end."""
-    ladder, whole = made()
-    broken, stored = ladder.fresh(), dict[str, "Row"]()
-    for n, (value, bp) in enumerate(told):
+def test_restarts_anywhere_change_nothing(
+    observed: list[tuple[float, float]], cuts: list[int]
+) -> None:
+    """Drained and loaded again, the rows are equal in the end."""
+    ensemble, whole = fresh_ensemble()
+    broken, stored = ensemble.fresh(), dict[str, "Row"]()
+    for n, (value, bp) in enumerate(observed):
         if n in cuts:
             rows_of(broken, stored)
-            broken = ladder.fresh()
+            broken = ensemble.fresh()
             broken.load(dict(stored))
         for state in (whole, broken):
-            ladder.slippage.learn(state, "BTC", value, LAW, bp)
-            ladder.slippage.ask(state, n * 20 * MINUTE, "BTC", held=value > 1e4)
+            ensemble.slippage.learn(state, "BTC", value, LAW, bp)
+            ensemble.slippage.ask(state, n * 20 * MINUTE, "BTC", held=value > 1e4)
     assert rows_of(broken, stored) == rows_of(whole)
 
 
@@ -110,7 +114,7 @@ def test_restarts_anywhere_change_nothing(told: list[tuple[float, float]], cuts:
 def test_its_coverage_is_near_the_quantile_on_any_sequence(
     seen: list[float], quantile: float, rate: float
 ) -> None:
-    """By what its docstring states, while its bounds are not met."""
+    """The bound of the docstring holds while the factor is within its bounds."""
     model, within = PinballFactor(quantile, rate), 0
     for y in seen:
         within += y <= model.predict_one({"prior": 1.0})
@@ -122,15 +126,15 @@ def test_its_coverage_is_near_the_quantile_on_any_sequence(
 
 
 def test_horizons_without_a_fill_are_told_apart() -> None:
-    """No need to trade is unlabelled; having left is censored, once, until we are back."""
-    ladder, state = made()
-    ask = ladder.slippage.ask
+    """A horizon without a fill is unlabelled while we hold, and censored once after we left."""
+    ensemble, state = fresh_ensemble()
+    ask = ensemble.slippage.ask
     ask(state, 0, "BTC", held=True)
     assert state.slippage == {}  # never traded: nothing to ask
-    filled(ladder, state, (5_000.0, 2.0))
+    learn_fills(ensemble, state, (5_000.0, 2.0))
     for minute in range(0, 61, 30):
         ask(state, minute * MINUTE, "BTC", held=True)
-    filled(ladder, state, (5_000.0, 2.0))
+    learn_fills(ensemble, state, (5_000.0, 2.0))
     for minute in range(61, 600, 10):
         ask(state, minute * MINUTE, "BTC", held=minute < 180)
     row = state.slippage["BTC"]
@@ -142,14 +146,14 @@ def test_horizons_without_a_fill_are_told_apart() -> None:
 
 
 def test_what_is_learned_is_bounded() -> None:
-    """Assets beyond the bound cost what the law says."""
-    ladder = Ensemble(ModelsConfig(max_scopes=1))
-    state = ladder.fresh()
+    """Assets beyond the bound cost the law's value."""
+    ensemble = Ensemble(ModelsConfig(max_scopes=1))
+    state = ensemble.fresh()
     for asset in ("BTC", "ETH"):
         for _ in range(50):
-            ladder.slippage.learn(state, asset, 500.0, LAW, 90.0)
+            ensemble.slippage.learn(state, asset, 500.0, LAW, 90.0)
     assert list(state.slippage) == ["BTC"]
-    assert ladder.slippage.bp(state, "ETH", 500.0, LAW) == LAW.bp(500.0)
+    assert ensemble.slippage.bp(state, "ETH", 500.0, LAW) == LAW.bp(500.0)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,6 @@ def test_what_is_learned_is_bounded() -> None:
     ],
 )
 def test_an_impossible_configuration_is_refused(given: dict[str, Any], why: str) -> None:
-    """With what was wrong."""
+    """The error names the parameter."""
     with pytest.raises(ModelError, match=why):
         Ensemble(ModelsConfig(slippage=SlippageConfig(**given)))

@@ -40,12 +40,12 @@ LEAF: dict[str, Any] = {
 
 
 def batch(text: str = TEXT) -> Generation:
-    """Make the generation of the one target that was fitted."""
+    """Return the generation of the one fitted target."""
     return build("batch", {"artefact": text}, TARGET)
 
 
 def probes() -> NDArray[np.float64]:
-    """Rows of thresholds, their neighbours, extremes, gaps and ordinary numbers, mixed."""
+    """Return rows that mix thresholds, their neighbours, extremes, NaN and ordinary numbers."""
     edges = np.array(sorted({t for tree in export_trees(MODEL) for t in tree.threshold}))
     near = np.concatenate([edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
     pool = np.concatenate([near, X.ravel(), [0.0, -0.0, 1e308, -1e308, 5e-324, *[np.nan] * 40]])
@@ -53,7 +53,7 @@ def probes() -> NDArray[np.float64]:
 
 
 def test_trees_say_what_scikit_learn_says() -> None:
-    """To the last bit, on any numbers, at the thresholds themselves, and where some are missing."""
+    """Margins are equal bit for bit, also at the thresholds and with missing features."""
     rows = probes()
     for row, expected in zip(rows.tolist(), MODEL.decision_function(rows).tolist(), strict=True):
         x = {n: v for n, v in zip(NAMES, row, strict=True) if not math.isnan(v)}
@@ -63,17 +63,17 @@ def test_trees_say_what_scikit_learn_says() -> None:
 
 
 def test_more_severity_is_never_less_danger() -> None:
-    """What is declared monotone is: the other features being equal."""
+    """The score is monotone in the severity, other features being equal."""
     for velocity in (-20.0, 0.0, 20.0):
-        said = [
+        logits = [
             batch().score({"severity": s / 50.0, "velocity_bp": velocity}).logit for s in range(100)
         ]
-        assert said == sorted(said)
-        assert said[0] < said[-1]
+        assert logits == sorted(logits)
+        assert logits[0] < logits[-1]
 
 
 def test_a_batch_model_is_explained_and_frozen() -> None:
-    """Its parts sum to its logit; labels and another target change nothing it says of its own."""
+    """Its parts sum to its logit, and labels change nothing."""
     model = batch()
     x = {"severity": 0.9, "velocity_bp": 12.0}
     before = model.score(x)
@@ -89,7 +89,7 @@ def test_a_batch_model_is_explained_and_frozen() -> None:
 
 
 def test_the_rule_is_beaten_where_there_is_something_to_learn() -> None:
-    """Out of fold, on rows whose labels follow the features, better than the base rate."""
+    """Out of fold it beats rule and base rate on rows whose labels follow the features."""
     figures = open_artefact(TEXT).models[TARGET].metrics
     assert figures["log_loss"] < figures["base_log_loss"]
     assert figures["log_loss"] < figures["rule_log_loss"]
@@ -106,14 +106,14 @@ def test_the_rule_is_beaten_where_there_is_something_to_learn() -> None:
     ],
 )
 def test_a_changed_artefact_is_refused(old: str, new: str, why: str) -> None:
-    """By the digest over all that it says, whatever was changed."""
+    """The digest covers the whole artefact, so every change is found."""
     assert old in TEXT
     with pytest.raises(ModelError, match=why):
         batch(TEXT.replace(old, new, 1))
 
 
 def test_an_artefact_that_cannot_be_evaluated_is_refused() -> None:
-    """Even if its digest is right."""
+    """It is refused even if its digest is right."""
     model = ARTEFACT.models[TARGET]
     for change, why in (
         ({"slope": -1.0}, "calibration must be in range"),
@@ -145,16 +145,16 @@ def test_a_malformed_tree_is_refused(change: dict[str, Any], why: str) -> None:
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
-    """Whatever order they are given in; and other rows give another digest."""
-    horizons, wanted = {TARGET: HORIZON_S}, FitSettings(least_rows=20)
-    again, _ = fit_artefact(list(reversed(rows_of())), horizons, ["made"], wanted)
+    """The order of rows does not matter, and other rows give another digest."""
+    horizons, fit_settings = {TARGET: HORIZON_S}, FitSettings(least_rows=20)
+    again, _ = fit_artefact(list(reversed(rows_of())), horizons, ["made"], fit_settings)
     assert seal_artefact(again) == TEXT
-    other, _ = fit_artefact(rows_of(seed=2), horizons, ["made"], wanted)
+    other, _ = fit_artefact(rows_of(seed=2), horizons, ["made"], fit_settings)
     assert other.data_sha256 != again.data_sha256
 
 
 def test_an_artefact_says_what_it_is() -> None:
-    """Data digest, features, metrics, limits and versions are in it."""
+    """It holds data digest, features, metrics, limits and versions."""
     made = msgspec.json.decode(TEXT, type=Artefact)
     model = made.models[TARGET]
     assert len(made.data_sha256) == 64

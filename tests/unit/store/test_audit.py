@@ -1,4 +1,4 @@
-"""The audit chain: every decision is a row, once, and nothing that is done to it stays hidden."""
+"""The audit chain: every audited output is one row, and every change of a row is found."""
 
 from __future__ import annotations
 
@@ -41,37 +41,37 @@ AUDITED_STEPS = sum(isinstance(o, AUDITED) for moment in steps() for o in moment
 
 
 def breaches(conn: Connection, heads: tuple[Head, ...] = ()) -> list[str]:
-    """What is found wrong."""
+    """Return the breaches of the chain."""
     return check_database(conn, WORKER, heads)[1]
 
 
 def head_of(conn: Connection) -> Head:
-    """The head as it would be published now."""
+    """Return the head to publish now."""
     seq, digest = chain_tail(conn, WORKER)
     return Head(worker=WORKER, epoch=1, seq=seq, digest=digest, ts="", engine="0")
 
 
 def test_what_is_audited_is_a_row_each_in_order(engine: Engine) -> None:
-    """Decisions and switches, byte for byte, with their place among all outputs."""
+    """The rows hold audited outputs byte for byte, with their sequence numbers."""
     for batch in batches(take_lease(engine, "w", "test").epoch):
         commit(engine, batch)
     outputs = [o for moment in steps() for o in moment]
-    wanted = [(n, o) for n, o in enumerate(outputs, start=1) if isinstance(o, AUDITED)]
+    audited = [(n, o) for n, o in enumerate(outputs, start=1) if isinstance(o, AUDITED)]
     with engine.connect() as conn:
         found = list(audit_rows(conn, "w"))
         assert check_database(conn, "w")[1] == []
         assert chained_workers(conn) == ["w"]
         last = last_payload(conn, "w", DecisionMade)
-    assert wanted
+    assert audited
     assert [(link.place, link.payload.encode()) for link in found] == [
-        (n, encode_output(o)) for n, o in wanted
+        (n, encode_output(o)) for n, o in audited
     ]
     assert [link.seq for link in found] == list(range(1, len(found) + 1))
     assert last == encode_output(decision(2))
 
 
 def test_committing_again_adds_no_row(engine: Engine) -> None:
-    """Nor does a batch that is cut elsewhere and repeats what is stored."""
+    """A repeated batch adds no row, even if it is cut elsewhere."""
     for batch in batches(take_lease(engine, "w", "test").epoch, (3, 2)):
         for _ in range(2):
             commit(engine, batch)
@@ -81,7 +81,7 @@ def test_committing_again_adds_no_row(engine: Engine) -> None:
 
 
 def test_a_chain_does_not_know_where_batches_ended(engine: Engine) -> None:
-    """The same history gives the same digests."""
+    """The same history gives the same digests, however it is cut into batches."""
     ends = []
     for size in (1, 4):
         with engine.begin() as conn:
@@ -97,7 +97,7 @@ def test_a_chain_does_not_know_where_batches_ended(engine: Engine) -> None:
 
 
 def test_an_empty_chain_has_a_head(engine: Engine) -> None:
-    """Zero rows and zeros; nothing is wrong with it."""
+    """An empty chain has zero rows, a digest of zeros, and no breach."""
     with engine.connect() as conn:
         assert chain_tail(conn, WORKER) == (0, GENESIS)
         assert breaches(conn, (head_of(conn),)) == []
@@ -105,7 +105,7 @@ def test_an_empty_chain_has_a_head(engine: Engine) -> None:
 
 
 def test_the_database_refuses_to_change_it(engine: Engine) -> None:
-    """No UPDATE, no DELETE, no row that is not the next one, no INSERT OR REPLACE."""
+    """It refuses UPDATE, DELETE, INSERT OR REPLACE, and a row that is not the next one."""
     fill_chain(engine, 3)
     again = "INSERT OR REPLACE INTO audit_chain SELECT * FROM audit_chain WHERE seq = 2"
     ahead = insert(AUDIT_CHAIN).from_select(
@@ -129,7 +129,7 @@ def test_the_database_refuses_to_change_it(engine: Engine) -> None:
 
 
 def test_tampering_is_found(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each kind, at random places: all of it, and it is said how much was tried."""
+    """Every kind of tampering at random places is found; the test prints the number of trials."""
     fill_chain(engine, ROWS // 2)
     found: Counter[str] = Counter()
     with engine.connect() as conn:
@@ -146,13 +146,13 @@ def test_tampering_is_found(engine: Engine, capsys: pytest.CaptureFixture[str]) 
                 conn.rollback()
         assert breaches(conn, (head,)) == []
     with capsys.disabled():
-        told = ", ".join(f"{kind} {n} of {TRIALS}" for kind, n in found.items())
-        sys.stdout.write(f"\ntampering found: {told}\n")
+        summary = ", ".join(f"{kind} {n} of {TRIALS}" for kind, n in found.items())
+        sys.stdout.write(f"\ntampering found: {summary}\n")
     assert found == dict.fromkeys([*BY_ROWS, *BY_HEADS], TRIALS)
 
 
 def test_a_chain_written_anew_agrees_with_itself(engine: Engine) -> None:
-    """So the heads are needed: rows and digests alone do not show it, nor rows cut off."""
+    """Only published heads show a rewritten chain and rows cut off at the end."""
     fill_chain(engine, 4)
     with engine.connect() as conn:
         unguarded(conn)
@@ -165,11 +165,11 @@ def test_a_chain_written_anew_agrees_with_itself(engine: Engine) -> None:
 
 
 def test_tables_that_tell_otherwise_are_found(engine: Engine) -> None:
-    """A decision that was changed, removed or put into its table, while the chain is whole."""
+    """A decision that was changed, deleted or inserted in its table is found by the chain."""
     fill_chain(engine, 4)
     d, k = DECISION_LOG.c, KILLSWITCH_HISTORY.c
     copied = select(*((d.id + "f").label("id") if c.name == "id" else c for c in d))
-    for statement, said in (
+    for statement, breach in (
         (update(DECISION_LOG).where(d.id == decision(1).id).values(rule="x"), "something else"),
         (delete(DECISION_LOG).where(d.id == decision(1).id), "in the chain and not in the table"),
         (update(KILLSWITCH_HISTORY).values(effective="NORMAL"), "something else"),
@@ -184,11 +184,11 @@ def test_tables_that_tell_otherwise_are_found(engine: Engine) -> None:
             found = breaches(conn)
             conn.rollback()
         assert found
-        assert all(said in line for line in found), found
+        assert all(breach in line for line in found), found
 
 
 def test_many_breaches_are_counted_and_not_all_told(engine: Engine) -> None:
-    """One line says how many more there are."""
+    """One line gives the number of further breaches."""
     fill_chain(engine, MAX_BREACHES)
     with engine.connect() as conn:
         unguarded(conn)
@@ -200,7 +200,7 @@ def test_many_breaches_are_counted_and_not_all_told(engine: Engine) -> None:
 
 
 def test_a_stretch_by_time_has_no_holes(engine: Engine) -> None:
-    """From the first to the last row within, all in between."""
+    """An interval selects all rows from its first to its last one."""
     fill_chain(engine, 6)
     with engine.connect() as conn:
         every = list(audit_rows(conn, WORKER))

@@ -1,4 +1,4 @@
-"""Bundles: signed, checked offline, and whatever is done to one shows."""
+"""Bundles: signed, checked offline, and every change is found."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    """A key for bundles."""
+    """Return a key for bundles."""
     path = tmp_path / "audit.key"
     keyfile.create_private_key(path)
     return path
@@ -40,7 +40,7 @@ def key(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(engine: Engine, tmp_path: Path, key: Path) -> Path:
-    """A bundle of the rows 3 to 8."""
+    """Return the folder of a bundle of the rows 3 to 8."""
     fill_chain(engine, 6)
     with engine.connect() as conn:
         rows = list(audit_rows(conn, WORKER))[2:8]
@@ -65,7 +65,7 @@ def folder(engine: Engine, tmp_path: Path, key: Path) -> Path:
 
 
 def test_a_bundle_is_as_it_was_signed(folder: Path, key: Path) -> None:
-    """By its own word, and by the key that is trusted."""
+    """It passes with its own key, and with the trusted key."""
     assert list(check_bundle(folder)) == []
     trusted = public_key_text(keyfile.read_private_key(key).public_key())
     assert list(check_bundle(folder, trusted)) == []
@@ -73,15 +73,15 @@ def test_a_bundle_is_as_it_was_signed(folder: Path, key: Path) -> None:
 
 
 def test_another_signer_is_told_from_the_trusted_one(folder: Path, tmp_path: Path) -> None:
-    """A forger can sign whatever he likes, but not as somebody else."""
+    """A bundle signed with another key fails the check against the trusted key."""
     trusted = public_key_text(keyfile.create_private_key(tmp_path / "forger").public_key())
-    (said,) = check_bundle(folder, trusted)
-    assert said.startswith("manifest.json: is signed by ")
+    (breach,) = check_bundle(folder, trusted)
+    assert breach.startswith("manifest.json: is signed by ")
 
 
 @pytest.mark.parametrize("name", [CHAIN, "report.html", MANIFEST, SIGNATURE])
 def test_any_byte_that_is_changed_shows(folder: Path, name: str) -> None:
-    """At the beginning, in the middle and at the end of every file."""
+    """A changed byte at the beginning, middle or end of any file is found."""
     path = folder / name
     data = path.read_bytes()
     for at in (1, len(data) // 2, len(data) - 3):
@@ -96,7 +96,7 @@ def test_any_byte_that_is_changed_shows(folder: Path, name: str) -> None:
 
 
 def test_files_that_come_and_go_show(folder: Path) -> None:
-    """One more, and one less."""
+    """An additional and a missing file are found."""
     (folder / "more.txt").write_text("x")
     assert list(check_bundle(folder)) == ["more.txt: is not in the manifest"]
     (folder / "more.txt").unlink()
@@ -105,23 +105,23 @@ def test_files_that_come_and_go_show(folder: Path) -> None:
 
 
 def test_rows_are_followed_whoever_signed(folder: Path, key: Path, tmp_path: Path) -> None:
-    """A bundle of a broken chain does not pass for having a good signature."""
+    """A broken chain is found even if the signature is valid."""
     manifest = read_manifest(folder)
     rows = (folder / CHAIN).read_bytes().splitlines(keepends=True)
-    for wrong, said in (
+    for wrong, breach in (
         (rows[:2] + rows[3:], "row 5 must come after row 4"),
         (rows[:-1], "does not end where the manifest says"),
     ):
-        out = tmp_path / said.replace(" ", "_")
+        out = tmp_path / breach.replace(" ", "_")
         write_bundle(out, {CHAIN: b"".join(wrong)}, manifest, keyfile.read_private_key(key))
-        assert any(said in line for line in check_bundle(out))
+        assert any(breach in line for line in check_bundle(out))
     moved = msgspec.structs.replace(manifest, before=GENESIS)
     write_bundle(tmp_path / "moved", {CHAIN: b"".join(rows)}, moved, keyfile.read_private_key(key))
     assert any("another row stood before" in line for line in check_bundle(tmp_path / "moved"))
 
 
 def test_a_manifest_cannot_point_elsewhere(folder: Path, key: Path, tmp_path: Path) -> None:
-    """Names with a path are refused, not opened."""
+    """Names with a path are refused and not opened."""
     (tmp_path / "secret").write_text("x")
     manifest = read_manifest(folder)
     files = {**manifest.files, "../secret": manifest.files[CHAIN]}
@@ -132,7 +132,7 @@ def test_a_manifest_cannot_point_elsewhere(folder: Path, key: Path, tmp_path: Pa
 
 
 def test_nothing_is_overwritten(folder: Path, key: Path) -> None:
-    """A bundle has a folder to itself, and a folder without one is none."""
+    """Writing into a folder with files fails, and so does reading a folder without a bundle."""
     with pytest.raises(BundleError, match="is not empty"):
         write_bundle(folder, {}, read_manifest(folder), keyfile.read_private_key(key))
     with pytest.raises(BundleError, match="No such file"):

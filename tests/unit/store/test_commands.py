@@ -1,4 +1,4 @@
-"""The commands that ask the database, as a person runs them."""
+"""The command-line commands that query the database."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def run(url: str, *args: str) -> Result:
 
 @pytest.fixture
 def filled(engine: Engine, url: str) -> str:
-    """URL of a database with the sample history."""
+    """Return the URL of a database with the sample history."""
     fill(engine)
     return url
 
 
 def test_db_upgrade_makes_a_database_that_checks(tmp_path: Path) -> None:
-    """From nothing to what this build needs, and current says which revision that is."""
+    """The upgrade creates the schema of this build, and `current` prints its revision."""
     url = f"sqlite:///{tmp_path / 'x.db'}"
     assert run(url, "db", "upgrade").stdout == f"at revision {migrate.head_revision()}\n"
     assert run(url, "db", "current").stdout == f"at revision {migrate.head_revision()}\n"
@@ -63,7 +63,7 @@ def test_db_upgrade_makes_a_database_that_checks(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_or_empty_database_is_one_clear_line(tmp_path: Path, args: tuple[str]) -> None:
-    """It says what to run, and makes no file."""
+    """The error says what to run, and no file is created."""
     missing = run(f"sqlite:///{tmp_path / 'none.db'}", *args)
     assert isinstance(missing.exception, StoreError)
     assert "riskwatch db upgrade" in str(missing.exception)
@@ -75,7 +75,7 @@ def test_a_missing_or_empty_database_is_one_clear_line(tmp_path: Path, args: tup
 
 
 def test_exposure_shows_dollars_and_exact_quantities(filled: str) -> None:
-    """In a table for people, in JSON for machines."""
+    """It prints a table, or JSON with ``--json``."""
     shown = run(filled, "exposure").stdout
     assert "1,067.00" in shown
     assert "700 USDC" in shown
@@ -87,7 +87,7 @@ def test_exposure_shows_dollars_and_exact_quantities(filled: str) -> None:
 
 
 def test_exposure_by_issuer_says_that_rows_do_not_add_up(filled: str) -> None:
-    """Look-through counts one dollar at the issuer and again at its bank."""
+    """The output says that look-through counts a dollar at the issuer and at its bank."""
     shown = run(filled, "exposure", "--by", "issuer").stdout
     assert "rows do not add up" in shown
     rows = run(filled, "exposure", "--by", "issuer", "--json").stdout.splitlines()
@@ -99,7 +99,7 @@ def test_exposure_by_issuer_says_that_rows_do_not_add_up(filled: str) -> None:
 
 
 def test_alerts_are_open_ones_unless_all_are_asked_for(filled: str) -> None:
-    """The id is shown, so that it can be explained."""
+    """Without ``--all`` only open alerts are listed, with their ids."""
     shown = run(filled, "alerts").stdout
     assert alert(3.5).id[:12] in shown
     assert alert(2).id[:12] not in shown
@@ -110,17 +110,17 @@ def test_alerts_are_open_ones_unless_all_are_asked_for(filled: str) -> None:
 
 def test_explain_takes_the_beginning_of_an_id(filled: str) -> None:
     """An alert is explained with the decision behind it."""
-    said = run(filled, "explain", alert(2).id[:8]).stdout
-    assert said.startswith("Alert asset:USDC")
-    assert f"  id {decision(2).id}, after tick/2" in said
-    assert "Kill switch: asset:USDC REDUCE" in said
+    text = run(filled, "explain", alert(2).id[:8]).stdout
+    assert text.startswith("Alert asset:USDC")
+    assert f"  id {decision(2).id}, after tick/2" in text
+    assert "Kill switch: asset:USDC REDUCE" in text
     found = json.loads(run(filled, "explain", decision(2).id, "--json").stdout)
     assert found["alert"] is None
     assert found["decision"]["features"]["discount_bp"] == 180.0
 
 
 def test_killswitch_status_shows_what_is_in_force(filled: str) -> None:
-    """The effective state, why, and until when it may be relied on."""
+    """It shows the effective state, the reasons, and the end of validity."""
     shown = run(filled, "killswitch", "status").stdout
     assert "asset:USDC" in shown
     assert "2023-03-11T03:08:00Z" in shown
@@ -129,7 +129,7 @@ def test_killswitch_status_shows_what_is_in_force(filled: str) -> None:
 
 
 def test_sql_reads(filled: str) -> None:
-    """Any query, with a limit that is said when it bites."""
+    """It runs any query, and says when the limit cut rows off."""
     result = run(filled, "sql", "SELECT scope, '[red]x' FROM decision")
     assert "asset:USDC" in result.stdout
     assert "[red]x" in result.stdout
@@ -142,7 +142,7 @@ def test_sql_reads(filled: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query_text", "said"),
+    ("query_text", "text"),
     [
         ("DELETE FROM alert", "only reads"),
         ("PRAGMA journal_mode=DELETE", "only reads"),
@@ -151,8 +151,8 @@ def test_sql_reads(filled: str) -> None:
         ("/* nothing */", "answers nothing"),
     ],
 )
-def test_sql_refuses_the_rest(filled: str, query_text: str, said: str) -> None:
-    """In one line."""
+def test_sql_refuses_the_rest(filled: str, query_text: str, text: str) -> None:
+    """Other statements fail with one line."""
     result = run(filled, "sql", query_text)
     assert isinstance(result.exception, StoreError)
-    assert said in str(result.exception)
+    assert text in str(result.exception)

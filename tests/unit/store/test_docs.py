@@ -1,4 +1,4 @@
-"""The page on SQL names every table, view and column there is, and its queries run."""
+"""docs/sql.md documents every table, view and column, and its queries run."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ QUERIES = re.findall(r"```sql\n(.*?);\n```", PAGE, re.DOTALL)
 
 
 def section(name: str) -> str:
-    """Return what the page says of a table or view."""
+    """Return the section of the page on a table or view."""
     found = [body for title, body in SECTIONS.items() if f"`{name}`" in title]
     assert found, f"{name} has no section"
     return "\n".join(found)
 
 
 def test_every_table_view_and_column_is_documented(engine: Engine) -> None:
-    """By its name in code font, in its own section."""
+    """Each column is named in code font in the section of its table."""
     catalogue = inspect(engine)
     names = [*catalogue.get_table_names(), *catalogue.get_view_names()]
     for name in names:
         if name != "alembic_version":
-            said = section(name)
+            text = section(name)
             for column in catalogue.get_columns(name):
-                assert f"`{column['name']}`" in said, f"{name}.{column['name']}"
+                assert f"`{column['name']}`" in text, f"{name}.{column['name']}"
 
 
 def test_there_are_five_example_queries() -> None:
-    """As the page promises."""
+    """The page promises five queries."""
     assert len(QUERIES) == 5
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_example_queries_run(engine: Engine, query: str) -> None:
-    """On the sample history, most of them have an answer."""
+    """They run on the sample history, and most return rows."""
     fill(engine)
     with engine.connect() as conn:
         rows = conn.exec_driver_sql(query).all()

@@ -1,4 +1,4 @@
-"""Opening a database: what is refused, and how it is set up."""
+"""Opening a database: settings, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def test_sqlite_survives_a_loss_of_power(engine: Engine) -> None:
-    """Write-ahead log, every commit on the disk, waiting instead of failing when busy."""
+    """It uses a write-ahead log, syncs every commit, and waits for locks."""
     with engine.connect() as conn:
         found = {
             name: conn.exec_driver_sql(f"PRAGMA {name}").scalar()
@@ -35,7 +35,7 @@ def test_sqlite_survives_a_loss_of_power(engine: Engine) -> None:
 
 
 def test_a_transaction_holds_the_write_lock_from_its_first_read(engine: Engine, url: str) -> None:
-    """What is read first (the lease) cannot change before it is written upon."""
+    """Nothing that a transaction reads (such as the lease) can change before it writes."""
     with engine.begin() as conn, closing(sqlite3.connect(make_url(url).database or "")) as other:
         conn.exec_driver_sql("SELECT epoch FROM lease")
         other.execute("PRAGMA busy_timeout=0")
@@ -44,7 +44,7 @@ def test_a_transaction_holds_the_write_lock_from_its_first_read(engine: Engine, 
 
 
 def test_a_reader_cannot_write(url: str) -> None:
-    """Neither rows nor tables nor settings."""
+    """A reader can change neither rows nor tables nor settings."""
     engine = open_engine(url, readonly=True)
     for statement in (
         "DELETE FROM lease",
@@ -58,21 +58,21 @@ def test_a_reader_cannot_write(url: str) -> None:
 
 
 def test_a_missing_file_is_not_made_by_a_reader(tmp_path: Path) -> None:
-    """The message says what makes one."""
+    """The error names the command that creates a database."""
     with pytest.raises(StoreError, match="no such database; `riskwatch db upgrade` makes one"):
         open_engine(f"sqlite:///{tmp_path / 'none.db'}", readonly=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
-    """One line, with the URL."""
+    """The error is one line with the URL."""
     with pytest.raises(StoreError, match=r"none/x\.db cannot be opened: unable to open"):
         open_engine(f"sqlite:///{tmp_path / 'none' / 'x.db'}")
 
 
 @pytest.mark.parametrize("readonly", [True, False])
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path, readonly: bool) -> None:
-    """Whether it is to be read or written."""
+    """The error is the same for readers and writers."""
     path = tmp_path / "x.db"
     path.write_bytes(b"time,open,high,low,close\n" * 100)
     with pytest.raises(StoreError, match="cannot be opened: file is not a database"):
@@ -80,7 +80,7 @@ def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path, readonly: b
 
 
 def test_a_server_that_does_not_answer_is_a_clear_error() -> None:
-    """One line, and the password is not in it."""
+    """The error is one line without the password."""
     with pytest.raises(StoreError, match="cannot be opened") as caught:
         open_engine("postgresql://user:secret@127.0.0.1:1/risk")
     assert "secret" not in str(caught.value)
@@ -91,7 +91,7 @@ def test_a_server_that_does_not_answer_is_a_clear_error() -> None:
     "url", ["mysql://host/x", "nonsense", "postgresql+nothing://127.0.0.1:1/x"]
 )
 def test_other_databases_are_refused(url: str) -> None:
-    """With the two kinds that there are."""
+    """The error names the two supported kinds."""
     if url.startswith("postgresql"):
         with pytest.raises(StoreError, match="cannot be opened"):
             open_engine(url)

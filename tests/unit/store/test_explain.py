@@ -1,4 +1,4 @@
-"""Explanations: every part of a decision is said, in words."""
+"""Explanations: every part of a decision is described in words."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def stored(engine: Engine) -> dict[str, Any]:
 
 
 def test_a_decision_is_explained_in_full(engine: Engine) -> None:
-    """What, when, who, why, against which thresholds, for which dollars, and what if."""
+    """The text holds every part: time, reasons, thresholds, dollars and the smallest change."""
     made = stored(engine)
     switches = [
         {"scope": "asset:USDC", "effective": state, "ts": ts, "valid_until": until}
@@ -58,12 +58,12 @@ def test_a_decision_is_explained_in_full(engine: Engine) -> None:
             ("HALT", decision(4).ts, decision(8).ts),
         )
     ]
-    said = "\n".join(explain_decision(made, switches))
-    assert said == WORDS.format(id=decision(2).id)
+    text = "\n".join(explain_decision(made, switches))
+    assert text == WORDS.format(id=decision(2).id)
 
 
 def test_what_is_absent_is_left_out_or_named(engine: Engine) -> None:
-    """A model's decision with no flip, no feed, a missing value, and nothing held."""
+    """A decision without flip, feeds, a value and exposure omits or names each."""
     made = stored(engine) | {
         "generation": "anchored",
         "features": {},
@@ -72,18 +72,18 @@ def test_what_is_absent_is_left_out_or_named(engine: Engine) -> None:
         "refute": [],
         "exposure_usd": Decimal(0),
     }
-    said = "\n".join(explain_decision(made))
-    assert "generation anchored" in said
-    assert "discount_bp: no value, threshold 100 bp" in said
-    assert "logit units" in said
-    assert "none is known" in said
-    assert "we hold nothing there" in said
-    assert "agree" not in said
-    assert "Kill switch" not in said
+    text = "\n".join(explain_decision(made))
+    assert "generation anchored" in text
+    assert "discount_bp: no value, threshold 100 bp" in text
+    assert "logit units" in text
+    assert "none is known" in text
+    assert "we hold nothing there" in text
+    assert "agree" not in text
+    assert "Kill switch" not in text
 
 
 def test_an_alert_says_where_it_stands(engine: Engine) -> None:
-    """Open or resolved, and how often it was raised."""
+    """The text gives open or resolved, and the number of raises."""
     fill(engine)
     with engine.connect() as conn:
         first, _ = queries.find_alert_and_decision(conn, alert(2).id)
@@ -100,42 +100,42 @@ def test_an_alert_says_where_it_stands(engine: Engine) -> None:
 
 
 def test_every_cause_has_words() -> None:
-    """A new cause needs a sentence."""
+    """Every cause has a text."""
     assert set(CAUSES) == {cause.value for cause in Cause}
 
 
 def test_a_model_says_what_its_parts_come_to(engine: Engine) -> None:
-    """Exact ones in one line; others are marked as approximate."""
+    """The sum of parts is one line, marked if it is approximate."""
     made = stored(engine) | {
         "generation": "anchored",
         "contributions": {"bias": -1.0, "discount_bp": 2.0},
         "limits": {"p.anchored.depeg": 0.6},
         "features": {"p.anchored.depeg": 0.731059},
     }
-    said = "\n".join(explain_decision(made))
-    assert "together +1, which is a probability of 73.11 %\n" in said
+    text = "\n".join(explain_decision(made))
+    assert "together +1, which is a probability of 73.11 %\n" in text
     made["features"] = {"p.anchored.depeg": 0.8}
-    said = "\n".join(explain_decision(made))
-    assert "73.11 %; approximate, for the model said 80.00 %" in said
+    text = "\n".join(explain_decision(made))
+    assert "73.11 %; approximate, for the model said 80.00 %" in text
 
 
 def test_every_input_that_asked_is_part_of_the_smallest_change(engine: Engine) -> None:
-    """One alone would have changed nothing; and what is not known is said as it is."""
+    """All inputs are listed, because one alone would change nothing."""
     one = {"feature": "discount_bp", "value": 180.0, "needed": 100.0, "unit": "bp"}
     other = {"feature": "limit_ratio", "value": 1.5, "needed": 1.0, "unit": ""}
     made = stored(engine)
-    said = explain_decision(made | {"flip": {**one, "also": [other]}})
-    at = said.index("Smallest change that would have altered it, all of these together:")
-    assert said[at + 1 : at + 3] == [
+    text = explain_decision(made | {"flip": {**one, "also": [other]}})
+    at = text.index("Smallest change that would have altered it, all of these together:")
+    assert text[at + 1 : at + 3] == [
         "  - discount_bp at 100 bp instead of 180 bp",
         "  - limit_ratio at 1 instead of 1.5",
     ]
-    said = explain_decision(made | {"flip": {"rule": "r", "needed": "any value"}})
-    assert "Smallest change that would have altered it: any value (r)" in said
+    text = explain_decision(made | {"flip": {"rule": "r", "needed": "any value"}})
+    assert "Smallest change that would have altered it: any value (r)" in text
 
 
 def test_the_row_of_the_chain_is_named(engine: Engine) -> None:
-    """With how to derive the decision again."""
+    """The text names the audit row, and the command that derives the decision again."""
     made = stored(engine)
     with engine.connect() as conn:
         row = audit_row(conn, made["id"])

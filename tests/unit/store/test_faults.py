@@ -1,4 +1,4 @@
-"""The crash book in SQL: what is counted, forgotten and set aside."""
+"""Stage faults in SQL: counting, clearing, and quarantine requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLACE = ("riskwatch.fills/0", 7)
 
 
 def test_crashes_are_counted_per_worker_and_place(engine: Engine) -> None:
-    """With what was said last, whatever bytes are in it."""
+    """The last error text is stored, whatever characters it contains."""
     assert record_crash(engine, "w", PLACE, "one") == 1
     assert record_crash(engine, "w", PLACE, "two\x00\ud800") == 2
     assert record_crash(engine, "w", ("a", 1), "x") == 1
@@ -35,7 +35,7 @@ def test_crashes_are_counted_per_worker_and_place(engine: Engine) -> None:
 
 
 def test_what_was_passed_is_forgotten(engine: Engine) -> None:
-    """For that worker alone."""
+    """Only the faults of that worker are deleted."""
     record_crash(engine, "w", PLACE, "x")
     record_crash(engine, "v", PLACE, "x")
     clear_crashes(engine, "w")
@@ -45,7 +45,7 @@ def test_what_was_passed_is_forgotten(engine: Engine) -> None:
 
 
 def test_it_takes_two_people_to_set_a_message_aside(engine: Engine) -> None:
-    """Two different ones, by name without regard to case, and both reasons are kept."""
+    """The two names must differ, ignoring case, and both reasons are stored."""
     record_crash(engine, "w", PLACE, "x")
     assert request_quarantine(engine, "w", PLACE, "ann", "bad feed") == 1
     assert quarantines(engine, "w") == {}
@@ -57,7 +57,7 @@ def test_it_takes_two_people_to_set_a_message_aside(engine: Engine) -> None:
 
 
 def test_only_what_failed_can_be_set_aside(engine: Engine) -> None:
-    """Nobody can skip a message that no stage failed at."""
+    """A message at which no stage failed cannot be quarantined."""
     with pytest.raises(StoreError, match=r"w: no stage failed at riskwatch\.fills/0 7"):
         request_quarantine(engine, "w", PLACE, "ann", "x")
     record_crash(engine, "w", ("riskwatch.fills/0", 8), "x")

@@ -1,4 +1,4 @@
-"""The lease: one holder at a time, whoever asks and however many at once."""
+"""The lease: one holder at a time, also under concurrent claims."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def age(engine: Engine, seconds: float) -> None:
-    """Let the lease be renewed so long ago."""
+    """Set the last renewal of the lease to some time ago."""
     with engine.begin() as conn:
         (renewed,) = conn.execute(LEASE.select().with_only_columns(LEASE.c.renewed_at)).scalars()
         conn.execute(update(LEASE).values(renewed_at=renewed - timedelta(seconds=seconds)))
 
 
 def test_a_lease_that_nobody_has_is_free(engine: Engine) -> None:
-    """The first to ask gets it, with epoch 1; looking takes nothing."""
+    """The first claim gets it with epoch 1, and reading does not take it."""
     assert lease_state(engine, "risk") is None
     assert claim_lease(engine, "risk", "a", 10)
     found = lease_state(engine, "risk")
@@ -38,7 +38,7 @@ def test_a_lease_that_nobody_has_is_free(engine: Engine) -> None:
 
 
 def test_a_lease_that_is_held_is_not_given(engine: Engine) -> None:
-    """Until it was not renewed for so long; then the epoch rises, and the first is fenced."""
+    """After the timeout a claim raises the epoch, and the first holder is fenced."""
     claim_lease(engine, "risk", "a", 10)
     age(engine, 9)
     assert not claim_lease(engine, "risk", "b", 10)
@@ -53,7 +53,7 @@ def test_a_lease_that_is_held_is_not_given(engine: Engine) -> None:
 
 
 def test_a_lease_that_is_given_back_is_free_at_once(engine: Engine) -> None:
-    """By its holder alone; who had it may not write on."""
+    """Only its holder can release it, and cannot write afterwards."""
     claim_lease(engine, "risk", "a", 10)
     release_lease(engine, "risk", 0)
     assert not claim_lease(engine, "risk", "b", 10)
@@ -68,7 +68,7 @@ def test_a_lease_that_is_given_back_is_free_at_once(engine: Engine) -> None:
 
 
 def test_leases_are_apart(engine: Engine) -> None:
-    """One per worker."""
+    """Each worker has a lease of its own."""
     assert claim_lease(engine, "ledger/0", "a", 10)
     assert claim_lease(engine, "ledger/1", "b", 10)
     release_lease(engine, "ledger/1", 1)
@@ -76,7 +76,7 @@ def test_leases_are_apart(engine: Engine) -> None:
 
 
 def test_whoever_takes_it_within_a_transaction_fences_the_rest(engine: Engine) -> None:
-    """Opening a unit takes it, however fresh it is."""
+    """Taking the lease in a transaction ignores its age."""
     claim_lease(engine, "risk", "a", 10)
     assert take_lease(engine, "risk", "b").epoch == 2
     with pytest.raises(FencedError, match="epoch 1 is over"), engine.begin() as conn:
@@ -84,14 +84,14 @@ def test_whoever_takes_it_within_a_transaction_fences_the_rest(engine: Engine) -
 
 
 def test_nobody_holds_what_is_not_there(engine: Engine) -> None:
-    """The error says so."""
+    """Renewing a lease that does not exist fails, and the error says so."""
     with pytest.raises(FencedError, match="risk: nobody holds the lease"):
         renew_lease(engine, "risk", 1)
 
 
 @pytest.mark.parametrize("free", ["new", "silent", "released"])
 def test_of_several_one_gets_it(url: str, engine: Engine, free: str) -> None:
-    """All at once, each on its own connection: one wins, and knows it."""
+    """Of concurrent claims on separate connections exactly one succeeds."""
     epoch = 1
     if free != "new":
         epoch += claim_lease(engine, "risk", "old", 10)
@@ -104,7 +104,7 @@ def test_of_several_one_gets_it(url: str, engine: Engine, free: str) -> None:
 def test_a_database_that_is_locked_may_be_asked_again(
     url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever was to be done with the lease."""
+    """A locked database raises a transient error for every operation on the lease."""
     monkeypatch.setattr(engine_module, "BUSY_MS", 1)
     hasty = open_engine(url)
     acts = (

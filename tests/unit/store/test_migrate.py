@@ -1,4 +1,4 @@
-"""Migrations: they make the tables of this build, and say so where they did not."""
+"""Migrations: they create the schema of this build, and checks find differences."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ VIEWS = {
 
 
 def test_migrations_make_the_tables_of_this_build(engine: Engine) -> None:
-    """No difference by Alembic's own comparison, and every view is there."""
+    """Alembic finds no difference, and every view exists."""
     migrate.check(engine)
     found = inspect(engine)
     assert set(found.get_table_names()) == {*METADATA.tables, "alembic_version"}
@@ -55,7 +55,7 @@ def test_migrations_make_the_tables_of_this_build(engine: Engine) -> None:
 
 
 def test_an_installed_package_carries_its_own_migrations(tmp_path: Path) -> None:
-    """And uses those, whatever folder of that name lies beside it."""
+    """It uses those, even if another folder of that name lies beside it."""
     source = Path(riskwatch.__file__).parent
     site = tmp_path / "site"
     shutil.copytree(source, site / "riskwatch", ignore=shutil.ignore_patterns("__pycache__"))
@@ -63,7 +63,10 @@ def test_an_installed_package_carries_its_own_migrations(tmp_path: Path) -> None
     (site / "migrations").mkdir()
     (site / "migrations" / "env.py").write_text("raise SystemExit('not mine')")
     url = f"sqlite:///{tmp_path / 'x.db'}"
-    code = f"from riskwatch.store import migrate as m; m.upgrade({url!r}); print(m.migrations_folder())"
+    code = (
+        "from riskwatch.store import migrate as m; "
+        f"m.upgrade({url!r}); print(m.migrations_folder())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         check=False,
@@ -78,13 +81,13 @@ def test_an_installed_package_carries_its_own_migrations(tmp_path: Path) -> None
 
 
 def test_upgrading_again_changes_nothing(url: str) -> None:
-    """It reaches the same revision."""
+    """The second upgrade reaches the same revision."""
     assert migrate.current_revision(url) == migrate.head_revision()
     assert migrate.upgrade(url) == migrate.head_revision()
 
 
 def test_downgrading_leaves_nothing_behind(engine: Engine) -> None:
-    """Every migration undoes what it did."""
+    """Every migration reverts its changes."""
     config = migrate._config()
     with engine.begin() as conn:
         config.attributes["connection"] = conn
@@ -96,7 +99,7 @@ def test_downgrading_leaves_nothing_behind(engine: Engine) -> None:
 
 
 def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
-    """With what to do."""
+    """The error says what to do."""
     url = f"sqlite:///{tmp_path / 'x.db'}"
     open_engine(url).dispose()
     (tmp_path / "x.db").touch()
@@ -106,7 +109,7 @@ def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
 
 
 def test_an_old_database_is_named_as_such(engine: Engine) -> None:
-    """With its revision and the one needed."""
+    """The error gives its revision and the needed one."""
     with engine.begin() as conn:
         conn.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
     with pytest.raises(StoreError, match=r"is at revision 0002.*run `riskwatch db upgrade`"):
@@ -114,7 +117,7 @@ def test_an_old_database_is_named_as_such(engine: Engine) -> None:
 
 
 def test_a_newer_database_is_left_alone(engine: Engine) -> None:
-    """Neither used nor 'upgraded'."""
+    """A newer database is neither used nor changed."""
     with engine.begin() as conn:
         conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     for use in (migrate.check, migrate.upgrade):
@@ -123,7 +126,7 @@ def test_a_newer_database_is_left_alone(engine: Engine) -> None:
 
 
 def test_a_changed_table_is_found(engine: Engine) -> None:
-    """Somebody's own index or column is a difference."""
+    """An additional index or column is a difference."""
     with engine.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE alert ADD COLUMN mine TEXT")
     with pytest.raises(StoreError, match="differs from the schema of this build in 1 place"):

@@ -1,4 +1,4 @@
-"""Projection: every output type has its rows, with each field in the column of its name."""
+"""Projection: every output type has a row, with each field in the column of its name."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ EACH = [exposure(0, "1000.500", "970.49"), decision(0), killswitch(0), *others(0
 
 
 def test_every_output_type_is_projected() -> None:
-    """A new type without a table would be lost."""
+    """Every output type has a projection, because an unprojected type would be lost."""
     assert {*PROJECTIONS, *EPISODES} == set(get_args(AnyOutput))
 
 
 @pytest.mark.parametrize("output", EACH, ids=lambda o: type(o).__name__)
 def test_a_row_holds_the_fields_of_its_output(engine: Engine, output: Output) -> None:
-    """Read back by name, each column is the field, whichever order the table has."""
+    """Each column holds the field of its name, whatever the order of columns."""
     targets = PROJECTIONS[type(output)]
     assert targets or isinstance(output, EventRejected)
     with engine.begin() as conn:
@@ -42,7 +42,7 @@ def test_a_row_holds_the_fields_of_its_output(engine: Engine, output: Output) ->
 
 
 def test_only_the_last_row_per_key_is_written() -> None:
-    """And a closed one is deleted, unless it is opened again."""
+    """A closed row is deleted, unless a later output opens it again."""
     folded = fold(
         [
             exposure(0, "1", "1"),
@@ -62,6 +62,6 @@ def test_only_the_last_row_per_key_is_written() -> None:
 
 
 def test_an_output_without_a_table_is_refused() -> None:
-    """It is our mistake, so it stops the worker."""
+    """An output type without a table raises an error."""
     with pytest.raises(StoreError, match="no table takes an output of type Output"):
         fold([Output(id="1", cause_id="2", ts=at(0))])

@@ -1,4 +1,4 @@
-"""Questions of the command line: exact totals, order, ids."""
+"""Queries of the command line: exact totals, order and ids."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def put(engine: Engine, *outputs: Output) -> None:
 
 
 def test_totals_are_exact_where_sql_would_round(engine: Engine) -> None:
-    """One unit of the last digit beside 24 digits before the point is not lost."""
+    """One unit of the last digit is kept beside 24 digits before the point."""
     tiny = "0.000000000000000001"
     put(
         engine,
@@ -45,7 +45,7 @@ def test_totals_are_exact_where_sql_would_round(engine: Engine) -> None:
 
 
 def test_exposures_are_ordered_by_gross(engine: Engine) -> None:
-    """The largest first; dollars are decimals to the cent."""
+    """The largest comes first, and dollars are decimals to the cent."""
     fill(engine)
     with engine.connect() as conn:
         rows = queries.exposures(conn, "issuer")
@@ -62,7 +62,7 @@ def test_exposures_are_ordered_by_gross(engine: Engine) -> None:
 
 
 def test_open_alerts_come_gravest_first(engine: Engine) -> None:
-    """A WATCH comes after a REDUCE, whenever it was opened."""
+    """A WATCH comes after a REDUCE, regardless of time."""
     put(engine, alert(1, "a", State.WATCH), alert(2, "b"), alert(3, "c", State.HALT))
     with engine.connect() as conn:
         assert [r["alert"] for r in queries.alerts(conn, all_of_them=False)] == ["c", "b", "a"]
@@ -70,7 +70,7 @@ def test_open_alerts_come_gravest_first(engine: Engine) -> None:
 
 
 def test_an_id_may_be_its_beginning(engine: Engine) -> None:
-    """Of a decision, of an alert, or of the last time that an alert was raised."""
+    """It may be the id of a decision, of an alert, or of the last raise of an alert."""
     fill(engine)
     with engine.connect() as conn:
         found, made = queries.find_alert_and_decision(conn, decision(2).id[:6])
@@ -87,21 +87,21 @@ def test_an_id_may_be_its_beginning(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "said"),
+    ("prefix", "why"),
     [
         ("%", "hexadecimal digits, was '%'"),
         ("", "hexadecimal digits, was ''"),
         ("0000", "no decision and no alert has an id that begins with 0000"),
     ],
 )
-def test_an_id_that_means_nothing_is_refused(engine: Engine, prefix: str, said: str) -> None:
-    """One clear line."""
-    with engine.connect() as conn, pytest.raises(StoreError, match=said):
+def test_an_id_that_means_nothing_is_refused(engine: Engine, prefix: str, why: str) -> None:
+    """The error is one line."""
+    with engine.connect() as conn, pytest.raises(StoreError, match=why):
         queries.find_alert_and_decision(conn, prefix)
 
 
 def test_an_id_that_means_several_things_names_them(engine: Engine) -> None:
-    """So that one more digit can be typed."""
+    """The error names the candidates."""
     put(engine, *(alert(n, f"key{n}") for n in range(40)))
     with engine.connect() as conn, pytest.raises(StoreError, match=r"^\w could be \w{32} \(alert"):
         queries.find_alert_and_decision(conn, alert(0).id[0])

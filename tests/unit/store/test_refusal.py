@@ -1,4 +1,4 @@
-"""What of a database's errors will pass, and what is refused for good."""
+"""Transient and permanent errors of databases."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def raised(kind: type[DBAPIError], error: Exception, *, lost: bool = False) -> D
     ids=lambda error: type(error).__name__,
 )
 def test_what_will_pass_may_be_tried_again(error: Exception) -> None:
-    """Shutdown, start, lost connections, locks, and lack of room."""
+    """Shutdown, start, lost connections, locks and lack of space are transient."""
     assert isinstance(store_error(raised(OperationalError, error), "w"), StoreUnavailableError)
 
 
@@ -55,14 +55,14 @@ def test_what_will_pass_may_be_tried_again(error: Exception) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_what_is_refused_for_good_ends_the_worker(error: Exception) -> None:
-    """Trying again would wait for ever."""
+    """All other errors are permanent."""
     kind = IntegrityError if isinstance(error, sqlite3.Error) else OperationalError
     found = store_error(raised(kind, error), "w")
     assert not isinstance(found, StoreUnavailableError)
 
 
 def test_a_lost_connection_is_tried_again_whatever_was_said() -> None:
-    """The pool knows that it is gone."""
+    """An invalidated connection is transient, whatever the message."""
     error = raised(DBAPIError, errors.InternalError_("x"), lost=True)
     assert isinstance(store_error(error, "w"), StoreUnavailableError)
     quiet = raised(InterfaceError, psycopg.InterfaceError("connection already closed"))
@@ -70,7 +70,7 @@ def test_a_lost_connection_is_tried_again_whatever_was_said() -> None:
 
 
 def test_one_line_says_what_it_was() -> None:
-    """What was done and the first line of the answer; the kind where there is none."""
+    """The message has the operation and the first line of the error, or its type."""
     error = raised(OperationalError, psycopg.OperationalError("gone\nDETAIL: x"))
     assert str(store_error(error, "w: batch refused")) == "w: batch refused: gone"
     assert error_line(raised(OperationalError, psycopg.OperationalError(""))) == "OperationalError"

@@ -1,4 +1,4 @@
-"""The table of scopes as one digest, vouched for by the holder of the lease alone."""
+"""The scope table and its digest, which only the holder of the lease may publish."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ rows = st.lists(st.tuples(st.text(), st.text(), st.text()), max_size=6, unique_b
 def test_the_order_of_scopes_does_not_matter(
     found: list[tuple[str, str, str]], rng: Random
 ) -> None:
-    """Readers hold them in whatever order they came."""
+    """The digest does not depend on the order of scopes."""
     mixed = list(found)
     rng.shuffle(mixed)
     assert table_digest(mixed) == table_digest(found)
@@ -37,18 +37,18 @@ def test_the_order_of_scopes_does_not_matter(
 
 @given(rows, rows)
 def test_different_tables_have_different_digests(one: list[Row], two: list[Row]) -> None:
-    """Where a text ends is a part of what is digested."""
+    """The digest covers the boundaries between texts."""
     assert (table_digest(one) == table_digest(two)) == (sorted(one) == sorted(two))
 
 
 def test_texts_do_not_run_into_each_other() -> None:
-    """Nor do rows."""
+    """The digest covers the boundaries between rows."""
     assert table_digest([("a", "bc", "d")]) != table_digest([("ab", "c", "d")])
     assert table_digest([]) != table_digest([("", "", "")])
 
 
 def test_a_table_is_what_is_committed(engine: Engine) -> None:
-    """States, decisions, and the place of the last output; reading it renews the lease."""
+    """It holds states, decisions and the last sequence number, and reading renews the lease."""
     epoch = take_lease(engine, "w", "test").epoch
     assert scope_table(engine, "w", epoch).seq == 0
     made = batches(epoch)
@@ -68,7 +68,7 @@ def test_a_table_is_what_is_committed(engine: Engine) -> None:
 
 
 def test_who_lost_the_lease_has_nothing_to_vouch_for(engine: Engine) -> None:
-    """A paused leader that wakes cannot make an old table look fresh."""
+    """A process without the lease cannot read the table for publication."""
     epoch = take_lease(engine, "w", "slow").epoch
     take_lease(engine, "w", "standby")
     with pytest.raises(FencedError):

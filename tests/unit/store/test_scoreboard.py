@@ -1,4 +1,4 @@
-"""What is scored reaches the database and the table, whatever a case holds."""
+"""The scoreboard in SQL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TWICE = case(fact(over=ONSET + DAY), fact(onset=ONSET + 10 * DAY))
 
 
 def test_two_events_of_one_scope_are_two_rows(engine: Engine) -> None:
-    """A recording may hold both the wobble and the end; neither hides the other."""
+    """A recording with two events of one scope has two rows of results."""
     made = [
         change(ONSET + MINUTE, State.NORMAL, State.WATCH),
         change(ONSET + DAY, State.WATCH, State.NORMAL),

@@ -1,4 +1,4 @@
-"""The transaction: all or nothing, one writer, and no trace of where batches were cut."""
+"""The transaction: all or nothing, one writer, and no dependence on batch boundaries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def write(engine: Engine, sizes: tuple[int, ...] = (1, 1, 1, 1, 1)) -> list[Batch]:
-    """Commit the sample history, cut into batches of so many moments."""
+    """Commit the sample history, in batches of the given numbers of moments."""
     made = batches(take_lease(engine, "w", "test").epoch, sizes)
     for batch in made:
         commit(engine, batch)
@@ -37,7 +37,7 @@ def write(engine: Engine, sizes: tuple[int, ...] = (1, 1, 1, 1, 1)) -> list[Batc
 
 
 def test_a_worker_resumes_with_what_it_committed(engine: Engine) -> None:
-    """State without the deleted rows, offsets, counts, time and the places in the order."""
+    """The resume point holds state rows, offsets, counts, time and sequence numbers."""
     first = take_lease(engine, "w", "one")
     assert (first.epoch, first.rows, first.offsets, first.next_seq) == (1, {}, {}, 1)
     write(engine)
@@ -54,7 +54,7 @@ def test_a_worker_resumes_with_what_it_committed(engine: Engine) -> None:
 
 
 def test_workers_do_not_see_each_other(engine: Engine) -> None:
-    """Another partition starts from nothing, with a lease of its own."""
+    """Another worker starts empty, with a lease of its own."""
     write(engine)
     assert take_lease(engine, "v", "test") == replace(
         take_lease(engine, "u", "test"), epoch=1, rows={}, offsets={}, counts=Counts()
@@ -62,7 +62,7 @@ def test_workers_do_not_see_each_other(engine: Engine) -> None:
 
 
 def test_who_lost_the_lease_cannot_write(engine: Engine) -> None:
-    """The error names the new holder; nothing was written."""
+    """The error names the new holder, and nothing is written."""
     old = batches(take_lease(engine, "w", "slow").epoch)
     take_lease(engine, "w", "standby")
     before = content_digest(engine)
@@ -72,14 +72,14 @@ def test_who_lost_the_lease_cannot_write(engine: Engine) -> None:
 
 
 def test_without_a_lease_nothing_is_written(engine: Engine) -> None:
-    """Taking it is the only way in."""
+    """A batch without a lease is refused."""
     with pytest.raises(FencedError, match="nobody holds the lease"):
         commit(engine, batches(1)[0])
 
 
 @pytest.mark.parametrize("again", range(5))
 def test_committing_again_changes_nothing(engine: Engine, again: int) -> None:
-    """Whichever the batch was: rows, counts of alerts, outbox, all stay."""
+    """For every batch, rows, alert counts and outbox stay equal."""
     for n, batch in enumerate(batches(take_lease(engine, "w", "test").epoch)):
         commit(engine, batch)
         if n == again:
@@ -89,7 +89,7 @@ def test_committing_again_changes_nothing(engine: Engine, again: int) -> None:
 
 
 def test_an_older_batch_is_refused(engine: Engine) -> None:
-    """It would take state back behind what is stored."""
+    """An older batch would set the state back."""
     made = write(engine)
     before = content_digest(engine)
     with pytest.raises(StoreError, match="ends at record 2, but 10 are already stored"):
@@ -98,7 +98,7 @@ def test_an_older_batch_is_refused(engine: Engine) -> None:
 
 
 def test_counts_must_add_up(engine: Engine) -> None:
-    """A record that is neither applied, duplicate nor rejected was lost."""
+    """Counts that do not add up are refused."""
     batch = batches(take_lease(engine, "w", "test").epoch)[0]
     batch.counts = Counts(read=3, applied=1, rejected=1)
     with pytest.raises(StoreError, match="do not add up"):
@@ -106,7 +106,7 @@ def test_counts_must_add_up(engine: Engine) -> None:
 
 
 def test_a_fault_in_the_middle_leaves_nothing(engine: Engine) -> None:
-    """The last write of the transaction fails; all before it is undone, and can be redone."""
+    """If the last write fails, all writes are undone, and the batch can be committed again."""
     made = batches(take_lease(engine, "w", "test").epoch)
     for batch in made[:3]:
         commit(engine, batch)
@@ -130,7 +130,7 @@ def test_a_fault_in_the_middle_leaves_nothing(engine: Engine) -> None:
 def test_content_does_not_know_where_batches_were_cut(
     tmp_path_factory: pytest.TempPathFactory, cuts: set[int]
 ) -> None:
-    """Every way to cut five moments into batches gives the same bytes."""
+    """Every way to cut five moments into batches gives the same content."""
     edges = [0, *sorted(cuts), 5]
     sizes = tuple(b - a for a, b in pairwise(edges))
     assert list(accumulate(sizes))[-1] == 5
@@ -146,7 +146,7 @@ def test_content_does_not_know_where_batches_were_cut(
 
 
 def test_content_leaves_out_the_lease_and_nothing_else(engine: Engine) -> None:
-    """Who ran, and when, is not what happened."""
+    """The content digest excludes the lease and no other table."""
     write(engine)
     before = content_digest(engine)
     take_lease(engine, "w", "another")
@@ -160,7 +160,7 @@ def test_content_leaves_out_the_lease_and_nothing_else(engine: Engine) -> None:
 
 
 def test_amounts_are_exact(engine: Engine) -> None:
-    """All the digits of the wire come back."""
+    """Amounts are read back with all digits."""
     write(engine)
     with engine.connect() as conn:
         stored = conn.execute(select(EXPOSURE.c.amount).where(EXPOSURE.c.asset == "XYZ"))
@@ -168,7 +168,7 @@ def test_amounts_are_exact(engine: Engine) -> None:
 
 
 def test_equal_amounts_are_equal_text(engine: Engine) -> None:
-    """On SQLite the stored text itself is canonical, so that SQL can compare and group it."""
+    """On SQLite the stored text is canonical, so SQL can compare and group it."""
     lease = take_lease(engine, "w", "test")
     written = ("1000.500", "1E+3", "-0.10", "5E-18")
     outputs = [exposure(0, amount, amount, asset=f"A{n}") for n, amount in enumerate(written)]
@@ -180,7 +180,7 @@ def test_equal_amounts_are_equal_text(engine: Engine) -> None:
 
 
 def test_dead_letters_keep_every_byte(engine: Engine) -> None:
-    """However large, with digest, key and headers."""
+    """They keep payload, digest, key and headers, whatever the size."""
     write(engine)
     with engine.connect() as conn:
         letters = conn.execute(select(DEAD_LETTER)).all()
@@ -194,7 +194,7 @@ def test_dead_letters_keep_every_byte(engine: Engine) -> None:
 
 
 def test_alerts_open_once_per_key_and_close(engine: Engine) -> None:
-    """Raised again while open, it is the same alert; after its end it is a new one."""
+    """A raise of an open alert updates its row; a raise after its end opens a new row."""
     write(engine)
     with engine.connect() as conn:
         first, second = conn.execute(select(ALERT).order_by(ALERT.c.opened_ts)).all()
@@ -204,7 +204,7 @@ def test_alerts_open_once_per_key_and_close(engine: Engine) -> None:
 
 
 def test_data_quality_counts_and_closes(engine: Engine) -> None:
-    """The detail is the latest one."""
+    """The row counts raises and keeps the latest detail."""
     write(engine)
     with engine.connect() as conn:
         rows = conn.execute(select(DATA_QUALITY).order_by(DATA_QUALITY.c.opened_ts)).all()
@@ -216,7 +216,7 @@ def test_data_quality_counts_and_closes(engine: Engine) -> None:
 
 
 def test_the_outbox_holds_what_is_not_published(engine: Engine) -> None:
-    """In order, without what is for SQL alone; published rows go with the next batch."""
+    """It holds published topics in order; the next batch deletes published rows."""
     made = batches(take_lease(engine, "w", "test").epoch)
     commit(engine, made[0])
     waiting = pending_records(engine, "w", 100)
@@ -234,7 +234,7 @@ def test_the_outbox_holds_what_is_not_published(engine: Engine) -> None:
 
 
 def test_readings_for_another_worker_go_to_the_outbox_alone(engine: Engine) -> None:
-    """Among the outputs in order, even where outputs themselves are not relayed."""
+    """They are numbered among the outputs, also if outputs are not relayed."""
     batch = batches(take_lease(engine, "w", "test").epoch)[0]
     after = len(batch.outputs) + 1
     reading = OutboxRecord(after, "riskwatch.readings", "kraken", b"\x00\xff", at(0))
@@ -246,7 +246,7 @@ def test_readings_for_another_worker_go_to_the_outbox_alone(engine: Engine) -> N
 
 
 def test_state_of_a_newer_format_is_refused(engine: Engine) -> None:
-    """Reading it as if it were ours would be a guess; the lease stays where it was."""
+    """The newer format raises an error, and the lease is unchanged."""
     write(engine)
     with engine.begin() as conn:
         conn.execute(update(WORKER_PROGRESS).values(state_format=99, engine="9.9.9"))
@@ -257,7 +257,7 @@ def test_state_of_a_newer_format_is_refused(engine: Engine) -> None:
 
 
 def test_migrated_rows_are_part_of_one_batch_or_of_none(engine: Engine) -> None:
-    """With their format, in the transaction of the first batch; a repeat changes nothing more."""
+    """The first batch writes them with their format, and a repeat changes nothing."""
     write(engine)
     before = content_digest(engine)
     steps = {1: {"ledger": lambda rows: {f"x/{key}": rows[key] for key in rows}}}
@@ -279,7 +279,7 @@ def test_migrated_rows_are_part_of_one_batch_or_of_none(engine: Engine) -> None:
 
 
 def test_the_database_itself_refuses_a_second_open_alert(engine: Engine) -> None:
-    """One open alert per key does not rest on our code alone."""
+    """A unique index enforces one open alert per key."""
     write(engine)
     copy = "INSERT INTO alert SELECT 'other', alert, scope, severity, cause, title, reasons, "
     copy += "exposure_usd, decision_id, opened_ts, last_ts, last_id, raised, NULL, NULL FROM alert"

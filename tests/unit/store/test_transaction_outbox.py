@@ -1,4 +1,4 @@
-"""What is published of history: what still says how things stand, and every answer."""
+"""The outbox with `latest_only`: unreplaced records and all answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCORES = "riskwatch.scores"
 
 
 def fill(engine: Engine, *records: tuple[str, str, str]) -> None:
-    """Let records of (topic, key, kind) wait, numbered from 1."""
+    """Add outbox records of (topic, key, kind), numbered from 1."""
     epoch = take_lease(engine, "w", "test").epoch
     waiting = [
         OutboxRecord(n, topic, key, msgspec.json.encode({"type": kind, "n": n}), at(n))
@@ -29,7 +29,7 @@ def fill(engine: Engine, *records: tuple[str, str, str]) -> None:
 
 
 def left(engine: Engine, limit: int = 100) -> list[int]:
-    """Places of what goes out of history."""
+    """Return the numbers of the pending records."""
     return [record.seq for record in pending_records(engine, "w", limit, latest_only=True)]
 
 
@@ -51,14 +51,14 @@ def left(engine: Engine, limit: int = 100) -> list[int]:
 def test_what_was_replaced_is_left_out(
     engine: Engine, records: list[tuple[str, str, str]], out: list[int]
 ) -> None:
-    """An alert by its end or its next raise, by no decision and no answer to a command."""
+    """Only its end or its next raise replaces an alert; decisions and answers do not."""
     fill(engine, *records)
     assert left(engine) == out
     assert [r.seq for r in pending_records(engine, "w", 100)] == list(range(1, len(records) + 1))
 
 
 def test_history_goes_out_in_chunks(engine: Engine) -> None:
-    """In order, and those of another worker do not count."""
+    """Chunks come in order, without records of other workers."""
     fill(
         engine, *((ALERTS, f"{n}", "AlertRaised") for n in range(5)), (SCORES, "a", "ScoreUpdated")
     )

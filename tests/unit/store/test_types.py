@@ -23,7 +23,7 @@ moments = st.datetimes(
 
 @given(amounts)
 def test_text_of_an_amount_is_exact_and_canonical(amount: Decimal) -> None:
-    """The digits give the number back, and are those of the core's canonical form."""
+    """The text restores the number, and equals the core's canonical form."""
     digits = exact_text(amount)
     assert Decimal(digits) == amount
     assert digits == format(canonical(amount), "f")
@@ -31,33 +31,33 @@ def test_text_of_an_amount_is_exact_and_canonical(amount: Decimal) -> None:
 
 @pytest.mark.parametrize("bad", [Decimal("NaN"), Decimal("Infinity"), 1.5, 3, "1"])
 def test_only_finite_decimals_are_amounts(bad: object) -> None:
-    """A float was never exact, so it is refused like NaN."""
+    """Floats and NaN are refused."""
     with pytest.raises(ValueError, match="finite Decimal"):
         exact_text(bad)  # type: ignore[arg-type]  # that is the point
 
 
 @given(moments, moments)
 def test_times_sort_as_text_as_they_do_in_time(a: datetime, b: datetime) -> None:
-    """Whatever zone a time came in, its text is UTC of one width."""
+    """Times of any zone become UTC text of one width."""
     assert (time_text(a) < time_text(b)) == (a < b)
     assert len(time_text(a)) == 27
     assert datetime.fromisoformat(time_text(a)) == a
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
-    """It could be any of 38 moments."""
+    """Without a zone the moment is ambiguous."""
     with pytest.raises(ValueError, match="zone"):
         time_text(datetime(2023, 3, 11))  # noqa: DTZ001 - that is the point
 
 
 def test_text_keeps_what_databases_can_hold() -> None:
-    """NUL and halves of surrogate pairs are replaced, all else stays."""
+    """Only NUL and lone surrogates are replaced."""
     assert clean_text("a\x00b\ud800c") == "a\ufffdb\ufffdc"
     assert clean_text("café 😀") == "café 😀"
 
 
 def test_json_is_cleaned_and_sorted() -> None:
-    """Keys and values alike; amounts are exact text; emoji survive."""
+    """Keys and values are cleaned, amounts become exact text, and emoji stay."""
     text = dump_json({"b\x00": ["x\x00", {"k": "\ud83d"}], "a": "😀", "c": Decimal("1.50")})
     assert json.loads(text) == {
         "a": "😀",
@@ -68,7 +68,7 @@ def test_json_is_cleaned_and_sorted() -> None:
 
 
 def test_json_refuses_what_is_not_json() -> None:
-    """NaN would be stored as something that no database reads back."""
+    """NaN and other types are refused."""
     with pytest.raises(ValueError, match="JSON compliant"):
         dump_json({"x": float("nan")})
     with pytest.raises(TypeError, match="JSON column"):

@@ -1,4 +1,4 @@
-"""Views: what they say of a history small enough to add up by hand."""
+"""Views on a history that is small enough to add up by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_views_say_what_adds_up_by_hand(engine: Engine) -> None:
-    """Each view, each column that people read."""
+    """Every view gives the expected values."""
     fill(engine)
     with engine.connect() as conn:
         found = answers(conn)
@@ -26,13 +26,13 @@ def test_views_say_what_adds_up_by_hand(engine: Engine) -> None:
 
 
 def test_views_answer_before_anything_happened(engine: Engine) -> None:
-    """No rows, or a count of zero, and no error."""
+    """On an empty database views return no rows, or counts of zero."""
     with engine.connect() as conn:
         assert [row for rows in answers(conn).values() for row in rows] == [(0,)]
 
 
 def test_reference_data_is_replaced_as_a_whole(engine: Engine) -> None:
-    """Filling it twice is filling it once, and what is gone from the file is gone from SQL."""
+    """A second sync changes nothing, and removed entries are deleted."""
     with engine.begin() as conn:
         sync_reference(conn, REFERENCE)
         sync_reference(conn, REFERENCE)

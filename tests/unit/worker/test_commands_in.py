@@ -1,4 +1,4 @@
-"""Commands on their way into the risk stage: arrival, journal, and identities that stay free."""
+"""Commands at the input of the risk stage: arrival, journal, and identities that stay free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The crash book on SQLite: three times and out, until two people say so or it is passed."""
+"""Crash counts on SQLite: a worker stops after three, until a quarantine or a passage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health over HTTP: what is asked is answered, and nobody can hold it up."""
+"""Health over HTTP: every request gets an answer, and no client can block the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A neighbour can tell that a holder is dead, and never that a living one is."""
+"""Holders of leases: an ended process is dead, and a living one never is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The intake, by example; any interleaving is in the property tests."""
+"""The event-time merge, by examples; the property tests cover any interleaving."""
 
 from __future__ import annotations
 

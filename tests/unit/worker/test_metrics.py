@@ -1,4 +1,4 @@
-"""Metrics: what is told is what is collected, and what moved away is gone."""
+"""Metrics: values are collected, and series of moved workers are removed."""
 
 from __future__ import annotations
 

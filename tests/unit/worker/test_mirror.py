@@ -1,4 +1,4 @@
-"""The mirror without a Redis: nothing waits for it, nothing is raised, the queue is bounded."""
+"""The mirror without a Redis: no method waits or raises, and the queue is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What belongs to the process: logs and settings."""
+"""Logs and settings of the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage that raises: the worker stops loudly, stays down the third time, and says so once."""
+"""A stage that raises: the worker stops, stays down the third time, and reports it once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A unit of work on a clock that is moved by hand, without servers."""
+"""A unit without servers, on a clock set by the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heartbeat: what it says, and that only a leader that does its work vouches."""
+"""The heartbeat: its content, and that only a ready leader publishes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from riskwatch.worker.worker import (
     make_heartbeat,
 )
 from tests.support.audit import fill_chain
-from tests.support.desks import ZERO, LocalDesk
+from tests.support.desks import ZERO, LocalPartitions
 from tests.support.producer import FakeKafka, Local
 from tests.support.units import START_US
 
@@ -59,8 +59,8 @@ class Leader(RiskWorker):
         monkeypatch.setattr(worker, "wall_us", lambda: self.now_us)
         self._engine = engine
         self._producer = Local(self.kafka)
-        self.local = self.desk = LocalDesk(lambda _: RISK)
-        self.standing = None
+        self.local = self.partitions = LocalPartitions(lambda _: RISK)
+        self.standby_reason = None
 
     def later(self) -> int:
         """Let the time of a heartbeat pass, and do a turn; returns how many there were."""
@@ -78,7 +78,7 @@ def leader(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Leader:
     """Return a leader with one partition, that holds its lease."""
     take_lease(engine, RISK, "test")
     found = Leader(engine, monkeypatch)
-    found.desk.assign([ZERO])
+    found.partitions.assign([ZERO])
     return found
 
 
@@ -94,12 +94,12 @@ def test_a_leader_that_works_vouches_now_and_then(leader: Leader) -> None:
 
 def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:
     """While it catches up, while a stage keeps it down, while its partitions move."""
-    unit = leader.desk.unit(RISK)
+    unit = leader.partitions.unit(RISK)
     assert unit is not None
     leader.local.ends[ZERO] = 3
-    leader.desk.suspend()
+    leader.partitions.suspend()
     assert leader.later() == 0
-    leader.desk.assign([ZERO])
+    leader.partitions.assign([ZERO])
     assert leader.later() == 0
     leader.local.bring(ZERO, 0, 3)
     assert leader.later() == 1
@@ -107,7 +107,7 @@ def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:
     assert leader.later() == 1
     unit.fault = None
     assert leader.later() == 2
-    leader.desk.suspend()
+    leader.partitions.suspend()
     assert leader.later() == 2
 
 
@@ -124,14 +124,14 @@ def test_a_leader_tells_how_far_the_audit_chain_reaches(
 ) -> None:
     """Every minute, to the topic and to the log, whether or not it grew."""
     fill_chain(engine, 2)
-    unit = leader.desk.unit(RISK)
+    unit = leader.partitions.unit(RISK)
     assert unit is not None
-    leader.desk.assign([ZERO])
+    leader.partitions.assign([ZERO])
     for n in (1, 2, 3):
         leader.now_us += audit_head.HEAD_INTERVAL_US - 1
-        leader._audit()
+        leader._publish_audit_head()
         leader.now_us += 1
-        leader._audit()
+        leader._publish_audit_head()
         assert len(leader.sent("audit")) == n
     topic, key, value, headers = leader.sent("audit")[-1]
     head = decode_head(value)

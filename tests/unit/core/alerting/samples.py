@@ -1,4 +1,4 @@
-"""Alerts, commands and routes for the tests of notices."""
+"""Alerts, commands and routes for the tests of notifications."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ids = count(1)
 
 
 def route(name: str = "pager", **given: Any) -> Route:
-    """A route that takes everything and waits for nothing but what a test says."""
+    """Return a route that takes all alerts without waiting, changed as a test states."""
     defaults: dict[str, Any] = {"kind": "webhook", "url_env": "U", "secret_env": "S"}
     return Route(id=name, **defaults | {"group_wait_s": 10.0, "repeat_s": 3_600.0} | given)
 
 
 def config(*routes: Route, **given: Any) -> NotifyConfig:
-    """Configuration of some routes."""
+    """Return a configuration of some routes."""
     return NotifyConfig(routes={r.id: r for r in routes or (route(),)}, **given)
 
 
@@ -41,7 +41,7 @@ def raised(
     us: int = START,
     **given: Any,
 ) -> AlertRaised:
-    """An alert of a scope."""
+    """Return an alert of a scope."""
     known: dict[str, Any] = {
         "id": f"r{next(_ids)}", "cause_id": "c", "ts": moment(us), "alert": alert or scope,
         "scope": scope, "severity": severity, "cause": Cause.ISSUER,
@@ -52,7 +52,7 @@ def raised(
 
 
 def over(alert: str, scope: str | None = None) -> AlertResolved:
-    """End of an alert."""
+    """Return the end of an alert."""
     return AlertResolved(
         id=f"o{next(_ids)}", cause_id="c", ts=moment(START + DAY), alert=alert,
         scope=scope or alert, opened_id="x",
@@ -60,7 +60,7 @@ def over(alert: str, scope: str | None = None) -> AlertResolved:
 
 
 def command(action: str, scope: str, **args: Any) -> CommandApplied:
-    """A command of ann that was accepted."""
+    """Return an accepted command of ann."""
     return CommandApplied(
         id=f"c{next(_ids)}", cause_id="c", ts=moment(START), operator="ann", role="risk",
         action=action, scope=scope, reason="known", args=args, idempotency_key="k",
@@ -69,12 +69,12 @@ def command(action: str, scope: str, **args: Any) -> CommandApplied:
 
 
 def silence(scope: str, seconds: float) -> CommandApplied:
-    """A silence of so many seconds from the start."""
+    """Return a silence of so many seconds from the start."""
     return command("silence", scope, until=moment(START + round(seconds * SECOND)).isoformat())
 
 
 def decided(scope: str, state: State) -> DecisionMade:
-    """A change of a state."""
+    """Return a change of a state."""
     return DecisionMade(
         id=f"d{next(_ids)}", cause_id="c", ts=moment(START), scope=scope, previous=State.HALT,
         state=state, quality=Quality.GOOD, cause=Cause.OPERATOR, generation="operator",
@@ -93,19 +93,19 @@ class Desk:
         self.words: list[AlertDisposition] = []
 
     def at(self, seconds: float, *outputs: Output) -> list[Notification]:
-        """Hear outputs and tell what is due."""
+        """Handle outputs and return the notifications that are due."""
         us = START + round(seconds * SECOND)
-        said = [s for o in outputs for s in self.notifier.handle(self.state, o, "risk", us)]
-        said += self.notifier.tick(self.state, us)
-        self.words += [s for s in said if isinstance(s, AlertDisposition)]
-        return [s for s in said if isinstance(s, Notification)]
+        results = [s for o in outputs for s in self.notifier.handle(self.state, o, "risk", us)]
+        results += self.notifier.tick(self.state, us)
+        self.words += [s for s in results if isinstance(s, AlertDisposition)]
+        return [s for s in results if isinstance(s, Notification)]
 
-    def fate(self, raise_id: str, route_id: str = "pager") -> tuple[str, str]:
-        """Last word on a raise."""
+    def disposition(self, raise_id: str, route_id: str = "pager") -> tuple[str, str]:
+        """Return the last disposition of a raise."""
         found = [w for w in self.words if (w.raise_id, w.route) == (raise_id, route_id)]
         return found[-1].fate.value, found[-1].why
 
 
 def kinds(notices: list[Notification]) -> list[tuple[str, str, list[str]]]:
-    """Route, kind and alerts of notices."""
+    """Return route, kind and alerts of notifications."""
     return [(n.route, n.kind.value, [i.alert for i in n.items]) for n in notices]

@@ -1,4 +1,4 @@
-"""Which alerts a route takes, how much they matter, and what kind they are."""
+"""Matching of alerts by routes, and level and kind of alerts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COIN = "asset:USDC"
 def test_how_much_it_matters(
     severity: State, usd: str, alert: str | None, level: AlertLevel
 ) -> None:
-    """Severity, moved by our dollars."""
+    """The level is the severity, adjusted by our exposure."""
     desk = Desk()
     desk.at(0, raised(COIN, severity, usd=usd, alert=alert))
     (told,) = desk.at(10) or [*Desk().at(0, raised(COIN, severity, usd=usd, alert=alert))]
@@ -61,14 +61,14 @@ def test_how_much_it_matters(
     ],
 )
 def test_matchers(matcher: Matcher, taken: bool) -> None:
-    """All conditions that are given must hold."""
+    """An alert must meet all given conditions."""
     desk = Desk(config(route(match=(matcher,))))
     desk.at(0, raised(COIN, State.REDUCE))
     assert bool(desk.at(10)) is taken
 
 
 def test_lanes() -> None:
-    """A place that was seen, or an older term, is no news."""
+    """A record with an old sequence number or an old epoch is not new."""
     state = NotifyState()
     given = [(1, 1), (1, 2), (1, 2), (1, 1), (2, 3), (1, 4), (2, 4)]
     assert [state.advance_cursor("risk", *at) for at in given] == [
@@ -78,7 +78,7 @@ def test_lanes() -> None:
 
 
 def test_kinds_of_alerts() -> None:
-    """By the keys that the stages give them."""
+    """The kind follows from the key that a stage gives the alert."""
     keys = ("firm|folded", "asset:X|request", "worker:a|fault", "something", "client:a|firm")
     assert [alert_kind(key, "asset:X").value for key in keys] == [
         "folded", "request", "fault", "other", "client",
@@ -86,7 +86,7 @@ def test_kinds_of_alerts() -> None:
 
 
 def test_records_of_the_past_change_nothing() -> None:
-    """SQL may have told it before the topic: an old raise opens nothing and takes nothing back."""
+    """An old raise, already known from SQL, opens no alert and reverts nothing."""
     desk = Desk()
     old = raised(COIN, State.HALT)
     new = raised(COIN, State.HALT, us=START + SECOND)
@@ -104,7 +104,7 @@ def test_records_of_the_past_change_nothing() -> None:
 
 
 def test_what_is_over_is_not_known_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest is forgotten."""
+    """The oldest ended alert is dropped."""
     monkeypatch.setattr("riskwatch.core.alerting.state.MAX_ENDED", 2)
     desk = Desk()
     for n in range(3):

@@ -1,4 +1,4 @@
-"""Who is told of what, and when: each of the rules by itself."""
+"""The notifier: each rule of when a route is notified."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CELL = "venue-asset:kraken/USDC"
 
 
 def test_a_group_waits_and_is_told_together() -> None:
-    """Alerts that agree in what is grouped by come in one notice, after the wait."""
+    """Alerts with equal grouping fields are in one notification, after the wait."""
     desk = Desk(config(route(group_by=("asset",))))
     assert desk.at(0, raised(COIN)) == []
     assert desk.at(5, raised(CELL, State.REDUCE)) == []
@@ -40,19 +40,19 @@ def test_a_group_waits_and_is_told_together() -> None:
 
 
 def test_a_halt_waits_for_nobody() -> None:
-    """It is told at once, and with it what waits in its group."""
+    """A HALT is notified at once, together with its waiting group."""
     desk = Desk(config(route(group_by=())))
     waiting = raised("book:arb")
     assert desk.at(0, waiting) == []
-    assert desk.fate(waiting.id)[0] == "grouped"
+    assert desk.disposition(waiting.id)[0] == "grouped"
     (told,) = desk.at(1, raised(COIN, State.HALT))
     assert [item.alert for item in told.items] == [COIN, "book:arb"]
     assert told.group == "all"
-    assert desk.fate(waiting.id) == ("notified", "told")
+    assert desk.disposition(waiting.id) == ("notified", "told")
 
 
 def test_a_repeat_of_a_record_is_told_once() -> None:
-    """A raise that comes again under its id changes nothing."""
+    """A repeated raise with the same id changes nothing."""
     desk = Desk()
     alert = raised(COIN, State.HALT)
     assert len(desk.at(0, alert, alert)) == 1
@@ -60,11 +60,11 @@ def test_a_repeat_of_a_record_is_told_once() -> None:
     assert desk.at(2, alert) == []
     row = desk.state.alerts[COIN]
     assert (row.raised, row.acked_by) == (1, "ann")
-    assert desk.fate(alert.id) == ("notified", "told")
+    assert desk.disposition(alert.id) == ("notified", "told")
 
 
 def test_more_of_an_open_alert_is_told() -> None:
-    """A raise anew of the same key is one more notice about the same episode."""
+    """A further raise of the same key gives a further notification of the same episode."""
     desk = Desk()
     (first,) = desk.at(0, raised(COIN, State.HALT))
     (second,) = desk.at(1, raised(COIN, State.HALT))
@@ -74,16 +74,16 @@ def test_more_of_an_open_alert_is_told() -> None:
 
 
 def test_a_raise_that_waits_is_told_by_the_next() -> None:
-    """Each raise has its word: the older one names the newer."""
+    """Each raise has a disposition; that of the older one names the newer."""
     desk = Desk()
     first, second = raised(COIN), raised(COIN, State.REDUCE)
     desk.at(0, first)
     desk.at(1, second)
-    assert desk.fate(first.id) == ("grouped", f"raised again as {second.id}")
+    assert desk.disposition(first.id) == ("grouped", f"raised again as {second.id}")
 
 
 def test_it_is_repeated_until_somebody_acknowledges_it() -> None:
-    """Never closer than the interval; not after an acknowledgement; again if it gets worse."""
+    """Repeats keep the interval and end with an acknowledgement, until it gets worse."""
     desk = Desk()
     desk.at(0, raised(COIN, State.REDUCE))
     assert kinds(desk.at(10)) == [("pager", "firing", [COIN])]
@@ -98,7 +98,7 @@ def test_it_is_repeated_until_somebody_acknowledges_it() -> None:
 
 
 def test_it_goes_to_the_second_route_if_nobody_acknowledges_it() -> None:
-    """Once, and both routes hear when it is over."""
+    """It escalates once, and both routes are notified of its end."""
     desk = Desk(
         config(
             route(escalate_after_s=900.0, escalate_to="boss"),
@@ -116,7 +116,7 @@ def test_it_goes_to_the_second_route_if_nobody_acknowledges_it() -> None:
 
 
 def test_what_gets_worse_has_its_own_time() -> None:
-    """Who was told of a WATCH has as long again for the HALT; the second route hears of both."""
+    """The time for an acknowledgement starts again at a HALT, which escalates as well."""
     desk = Desk(
         config(
             route(escalate_after_s=900.0, escalate_to="boss", group_wait_s=0.0),
@@ -131,7 +131,7 @@ def test_what_gets_worse_has_its_own_time() -> None:
 
 
 def test_an_acknowledgement_prevents_escalation() -> None:
-    """If it comes in time."""
+    """The acknowledgement must arrive in time."""
     desk = Desk(config(route(escalate_after_s=900.0, escalate_to="boss"), route("boss")))
     desk.at(0, raised(COIN, State.HALT))
     desk.at(800, command("acknowledge", COIN))
@@ -139,7 +139,7 @@ def test_an_acknowledgement_prevents_escalation() -> None:
 
 
 def test_refused_commands_cannot_be_acknowledged_away() -> None:
-    """Who saw the alert of the firm has not seen that somebody tries its commands."""
+    """An acknowledgement of the firm's alert does not cover refused commands."""
     desk = Desk()
     desk.at(0, raised("firm", State.REDUCE), raised("firm", alert="command|ann"))
     desk.at(10, command("acknowledge", "firm"))
@@ -147,13 +147,13 @@ def test_refused_commands_cannot_be_acknowledged_away() -> None:
 
 
 def test_a_halt_hides_what_it_covers() -> None:
-    """On its scope and below it; what is hidden is told when the HALT is over."""
+    """Alerts on its scope and below are held back, and notified when the HALT ends."""
     desk = Desk()
     hidden, dark = raised(CELL), raised(COIN, alert=f"{COIN}|data")
     desk.at(0, raised(COIN, State.HALT), hidden, dark)
     assert desk.at(60) == []
-    assert desk.fate(hidden.id) == ("inhibited", f"{COIN} is at HALT")
-    assert desk.fate(dark.id)[0] == "inhibited"
+    assert desk.disposition(hidden.id) == ("inhibited", f"{COIN} is at HALT")
+    assert desk.disposition(dark.id)[0] == "inhibited"
     assert desk.at(61, over(COIN)) == []
     told = kinds(desk.at(71))
     assert ("pager", "resolved", [COIN]) in told
@@ -173,16 +173,16 @@ def test_a_halt_hides_what_it_covers() -> None:
     ],
 )
 def test_what_covers_what(above: str, below: str, hides: bool) -> None:
-    """As the order path sees it: scopes that bind everything that the other binds."""
+    """A scope covers another if it binds all orders that the other binds."""
     desk = Desk()
     lower = raised(below)
     desk.at(0, raised(above, State.HALT), lower)
     desk.at(20)
-    assert desk.fate(lower.id)[0] == ("inhibited" if hides else "notified")
+    assert desk.disposition(lower.id)[0] == ("inhibited" if hides else "notified")
 
 
 def test_what_asks_for_people_is_never_hidden() -> None:
-    """A request on a halted scope, refused commands, a fault, a client that does not obey."""
+    """Requests, refused commands, faults and disobeying clients are never held back."""
     desk = Desk()
     asking = [
         raised("firm", alert="firm|request"),
@@ -192,43 +192,43 @@ def test_what_asks_for_people_is_never_hidden() -> None:
     ]
     desk.at(0, raised("firm", State.HALT), silence("firm", 600), *asking)
     desk.at(20)
-    assert {desk.fate(alert.id)[0] for alert in asking} == {"notified"}
+    assert {desk.disposition(alert.id)[0] for alert in asking} == {"notified"}
 
 
 def test_a_route_hides_only_behind_what_it_tells() -> None:
-    """Who is not told of the HALT is told of what it would hide."""
+    """A route that is not notified of the HALT is notified of the alerts below it."""
     desk = Desk(config(route(match=(Matcher(severity=(State.WATCH,)),)), route("all")))
     lower = raised(CELL)
     desk.at(0, raised(COIN, State.HALT), lower)
     desk.at(20)
-    assert desk.fate(lower.id)[0] == "notified"
-    assert desk.fate(lower.id, "all")[0] == "inhibited"
+    assert desk.disposition(lower.id)[0] == "notified"
+    assert desk.disposition(lower.id, "all")[0] == "inhibited"
 
 
 def test_a_halt_that_is_lifted_hides_nothing() -> None:
-    """Two people overrode it: its alert stays open, the state of its scope is lower."""
+    """Under an override the alert stays open, but the state of its scope is lower."""
     desk = Desk()
     lower = raised(CELL)
     desk.at(0, raised(COIN, State.HALT), lower)
     desk.at(1, decided(COIN, State.REDUCE))
     desk.at(20)
-    assert desk.fate(lower.id)[0] == "notified"
+    assert desk.disposition(lower.id)[0] == "notified"
 
 
 def test_a_silence_holds_back_until_it_ends() -> None:
-    """With author and reason on record; what is still open then is told."""
+    """Operator and reason are recorded, and open alerts are notified at its end."""
     desk = Desk()
     quiet = raised(COIN)
     desk.at(0, silence(COIN, 600), quiet)
     assert desk.at(599) == []
-    fate, why = desk.fate(quiet.id)
+    fate, why = desk.disposition(quiet.id)
     assert (fate, why.split(" until")[0], why[-5:]) == ("silenced", "by ann", "known")
     desk.at(600)
     assert kinds(desk.at(610)) == [("pager", "firing", [COIN])]
 
 
 def test_a_silence_ends_by_command() -> None:
-    """At once."""
+    """The silence ends at once."""
     desk = Desk()
     desk.at(0, silence(COIN, 600), raised(COIN))
     desk.at(20, command("silence", COIN, end=True))
@@ -236,26 +236,26 @@ def test_a_silence_ends_by_command() -> None:
 
 
 def test_a_silence_holds_back_no_halt_and_no_other_scope() -> None:
-    """It covers its scope alone."""
+    """A silence covers its own scope only."""
     desk = Desk()
     desk.at(0, silence(COIN, 600), silence("firm", 600))
     assert kinds(desk.at(1, raised(COIN, State.HALT))) == [("pager", "firing", [COIN])]
     other = raised("book:arb")
     desk.at(2, other)
     desk.at(12)
-    assert desk.fate(other.id)[0] == "notified"
+    assert desk.disposition(other.id)[0] == "notified"
 
 
 @pytest.mark.parametrize("until", ["tomorrow", "2023-03-11T00:00:00", 7])
 def test_a_silence_without_an_end_silences_nothing(until: object) -> None:
-    """No such command is accepted; a record that says so does no harm."""
+    """Such a command is never accepted; a record of one has no effect."""
     desk = Desk()
     desk.at(0, command("silence", COIN, until=until), raised(COIN))
     assert kinds(desk.at(10)) == [("pager", "firing", [COIN])]
 
 
 def test_resolved_is_told_where_it_fired() -> None:
-    """Not where it was silenced, and not where a route does not want it."""
+    """Silenced routes and routes without `resolved` are not notified."""
     desk = Desk(config(route(), route("mute", resolved=False)))
     desk.at(0, silence("book:arb", 600), raised("book:arb"), raised(COIN, State.HALT))
     desk.at(1, over("book:arb"), over(COIN))
@@ -264,7 +264,7 @@ def test_resolved_is_told_where_it_fired() -> None:
 
 
 def test_what_was_short_is_told_all_the_same() -> None:
-    """An alert that ends within its group's wait fires before it is over."""
+    """An alert that ends within its group's wait is notified before its end."""
     desk = Desk()
     assert kinds(desk.at(0, raised(COIN), over(COIN))) == [("pager", "firing", [COIN])]
     assert kinds(desk.at(10)) == [("pager", "resolved", [COIN])]
@@ -273,7 +273,7 @@ def test_what_was_short_is_told_all_the_same() -> None:
 
 
 def test_the_end_of_one_episode_comes_before_the_next() -> None:
-    """Also if the next is a HALT, which does not wait."""
+    """The order holds even if the next is a HALT, which does not wait."""
     desk = Desk()
     desk.at(0, raised(COIN, State.HALT))
     desk.at(1, over(COIN))
@@ -281,15 +281,15 @@ def test_the_end_of_one_episode_comes_before_the_next() -> None:
 
 
 def test_what_no_route_takes_is_on_record() -> None:
-    """Nobody is told, and that is said."""
+    """The disposition records that no route takes it."""
     desk = Desk(config(route(match=(Matcher(severity=(State.HALT,)),))))
     alert = raised(COIN)
     assert desk.at(0, alert) == []
-    assert desk.fate(alert.id, "") == ("unrouted", "no route takes it")
+    assert desk.disposition(alert.id, "") == ("unrouted", "no route takes it")
 
 
 def test_many_alerts_are_told_in_several_notices() -> None:
-    """Twenty in each, the gravest first, and none is left out."""
+    """Each notification has twenty alerts, the most severe first, and none is left out."""
     desk = Desk(config(route(group_by=())))
     desk.at(0, *(raised(f"asset:A{n}", usd=str(n)) for n in range(45)))
     told = desk.at(10)
@@ -301,7 +301,7 @@ def test_many_alerts_are_told_in_several_notices() -> None:
 
 
 def test_there_is_an_end_to_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alerts beyond the bound are one alert that counts them; a HALT among them is told."""
+    """Alerts beyond the bound are counted in one alert; a HALT among them is notified."""
     monkeypatch.setattr("riskwatch.core.alerting.notifier.MAX_ALERTS", 3)
     monkeypatch.setattr("riskwatch.core.alerting.notifier._ROOM", 2)
     desk = Desk()
@@ -310,14 +310,14 @@ def test_there_is_an_end_to_what_is_remembered(monkeypatch: pytest.MonkeyPatch) 
     told = desk.at(1, beyond)
     assert kinds(told) == [("pager", "firing", [OVERFLOW_ALERT_KEY])]
     assert "asset:B is HALT" in told[0].title
-    assert desk.fate(beyond.id)[0] == "grouped"
+    assert desk.disposition(beyond.id)[0] == "grouped"
     desk.at(20, over("asset:A0"), over("asset:A1"))
     assert OVERFLOW_ALERT_KEY not in desk.state.alerts
     assert state.MAX_ALERTS == 10_000
 
 
 def test_faults_are_alerts() -> None:
-    """A worker that stays down is told like any other."""
+    """A failed worker is notified like any other alert."""
     desk = Desk()
     fault = StageFaulted(
         id="f", cause_id="c", ts=moment(START), worker="ledger/1", stream="s", position=1,
@@ -328,7 +328,7 @@ def test_faults_are_alerts() -> None:
 
 
 def test_data_quality_is_told_to_those_who_ask() -> None:
-    """And to nobody else; two workers that notice the same are two."""
+    """Only such routes take it; the same issue of two workers gives two alerts."""
     asks = route("ops", match=(Matcher(about=(AlertKind.QUALITY,)),), group_by=())
     desk = Desk(config(route(), asks))
     issue = DataQualityRaised(

@@ -1,4 +1,4 @@
-"""Settings of the ledger are checked when they are made."""
+"""Settings of the ledger are checked on construction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills, busts and settlements: what they move, where and when."""
+"""Fills, busts and settlements: their effects on holdings and positions."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_position_snapshot_replaces_and_later_fills_add() -> None:
 
 
 def test_an_instrument_keeps_its_pair() -> None:
-    """The same instrument on another pair contradicts what is known."""
+    """The same instrument on another pair is a conflict."""
     state = LedgerState()
     run([position("s", 0, "1")], state)
     for other in (
@@ -140,7 +140,7 @@ def test_a_settling_fill_waits_is_delivered_or_fails() -> None:
 
 
 def test_a_failure_after_delivery_takes_the_legs_back() -> None:
-    """Delivered and later reversed: back to what it was; failed and later delivered: there."""
+    """A failure after delivery reverses it; a delivery after failure applies."""
     trade = fill("1", 0, settles_at=3600)
     done, reversed_ = (settlement(s, t, trade, s) for s, t in (("delivered", 10), ("failed", 20)))
     retried = settlement("again", 30, trade, "delivered")
@@ -152,7 +152,7 @@ def test_a_failure_after_delivery_takes_the_legs_back() -> None:
 
 
 def test_a_fill_that_settles_at_once_is_custody() -> None:
-    """`settles_at` not after `ts` is no waiting; a bust still finds it."""
+    """A `settles_at` not after `ts` applies at once; a bust still reverses it."""
     trade = fill("1", 10, settles_at=10)
     assert held(trade)["BTC custody"] == "1"
     assert held(bust("b", 20, trade), trade) == {}
@@ -213,7 +213,7 @@ def test_slippage_is_signed_and_exponentially_weighted() -> None:
 
 
 def test_fills_travel_with_what_they_slipped_by_once_and_bounded() -> None:
-    """Those that say what they were meant to cost: with the next reading, the first of many."""
+    """The first fills with a reference price are in the next reading, once."""
     one = fill("1", 0, price="20020", reference_price="20000")
     (slip,) = read(run([one, fill("2", 0), tick(1)])).slips
     assert (slip.asset, slip.quote) == (one.base, one.quote)

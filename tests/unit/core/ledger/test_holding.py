@@ -35,7 +35,7 @@ def test_an_older_snapshot_is_superseded_without_effect() -> None:
 
 
 def test_a_snapshot_from_before_the_fold_is_refused_only_if_it_matters() -> None:
-    """Once deltas were folded, an older snapshot is late; an outdated one is not news."""
+    """After a fold an older snapshot is refused as late; an outdated one has no effect."""
     state = LedgerState()
     run([balance("s0", 0, "50"), fill("f1", 60), fill("f2", 4000), fill("f3", 4001)], state)
     [late] = run([balance("s1", 30, "1")], state)
@@ -56,7 +56,7 @@ def test_the_fold_reaches_to_its_newest_delta_whatever_came_last() -> None:
 
 
 def test_a_late_delta_is_exact_even_behind_the_fold() -> None:
-    """A delta older than the late window is added to the base and lost nowhere."""
+    """A delta older than the late window is added to the base."""
     events = [fill("f1", 60), fill("f2", 4000), fill("f3", 70)]
     assert held(*events)["BTC custody"] == "3"
 

@@ -1,4 +1,4 @@
-"""Every collection is bounded: full means refused, by name, and what is known goes on."""
+"""Every collection is bounded: if full, it refuses new entities and names the limit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_full_collection_refuses_the_new_and_serves_the_known(
 
 
 def test_state_stays_bounded_over_a_long_stream() -> None:
-    """Weeks of orders, transfers, trades and expiring instruments leave no growth behind."""
+    """Weeks of orders, transfers, trades and expiring instruments do not grow the state."""
     state, stage = LedgerState(), LedgerStage()
     rows: dict[str, bytes] = {}
     sizes = []
@@ -103,7 +103,7 @@ def test_state_stays_bounded_over_a_long_stream() -> None:
 
 
 def test_facts_about_what_was_forgotten_are_refused() -> None:
-    """A delta, a loan or a settlement from before the forgetting is too late, not misread."""
+    """A delta, loan or settlement from before the horizon is refused as too late."""
     state = LedgerState()
     trade = fill("t", 0, settles_at=60, base="ETH")
     facts = [
@@ -127,7 +127,7 @@ def test_facts_about_what_was_forgotten_are_refused() -> None:
 
 
 def test_a_holding_that_was_forgotten_can_come_back() -> None:
-    """Fills of a pair whose holdings were forgotten make them anew."""
+    """Fills of a pair whose holdings were dropped create them again."""
     state = LedgerState()
     flat = [
         fill("1", 0, base="ETH", quote="EUR"),

@@ -43,12 +43,12 @@ def test_what_becomes_zero_is_told_once() -> None:
 
 
 def test_what_never_was_is_not_told() -> None:
-    """A holding that was zero at both ticks has no row in a reading."""
+    """A holding that was zero at both ticks is not in a reading."""
     assert read(run([balance("1", 0, "0"), tick(1)])).holdings == []
 
 
 def test_a_waiting_withdrawal_is_reported_once_a_minute() -> None:
-    """Its age grows with event time; ticks within one minute say it once."""
+    """Its age grows with event time; ticks within one minute report it once."""
     state = LedgerState()
     run([transfer("1", 0, "requested"), tick(0)], state)
     told = run([tick(t) for t in range(1, 181)], state)
@@ -59,7 +59,7 @@ def test_a_waiting_withdrawal_is_reported_once_a_minute() -> None:
 
 
 def test_the_baseline_is_the_median_of_the_last_64_completed() -> None:
-    """From request to sent, over completed withdrawals; a failed one is taken out again."""
+    """It is over times from request to sent; a withdrawal that fails later is removed."""
     facts = []
     for n in range(70):
         name = {"transfer_id": f"w{n}"}
@@ -75,7 +75,7 @@ def test_the_baseline_is_the_median_of_the_last_64_completed() -> None:
 
 
 def test_flows_of_a_day_come_and_go_by_the_hour() -> None:
-    """Amounts per asset over 24 hourly buckets; their leaving is reported too."""
+    """Amounts by asset are in 24 hourly buckets; a reading follows when one expires."""
     state = LedgerState()
     facts = [
         transfer("o1", 0, "sent"),
@@ -98,6 +98,6 @@ def test_flows_of_a_day_come_and_go_by_the_hour() -> None:
 
 
 def test_a_returned_withdrawal_is_no_outflow() -> None:
-    """What came back did not leave."""
+    """The returned amount does not count as outflow."""
     facts = [transfer("1", 0, "sent"), transfer("2", 60, "failed"), tick(61)]
     assert read(run(facts)).flow.outflow_24h == {}

@@ -1,4 +1,4 @@
-"""Balances, orders and loans: the latest snapshot counts; a break is told."""
+"""Balances, orders and loans: the latest snapshot counts, and a break is reported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_balance_has_its_components() -> None:
 
 
 def test_kinds_are_holdings_of_their_own() -> None:
-    """A fill moves custody, never what is posted or lent."""
+    """A fill changes custody, never collateral or loans."""
     kinds = ("margin", "collateral_posted", "loan", "custody")
     events = [balance(kind, 0, "10", kind=kind) for kind in kinds]
     worth = held(*events, fill("f", 1))
@@ -57,7 +57,7 @@ def test_kinds_are_holdings_of_their_own() -> None:
 
 
 def issues(outputs: Iterable[LedgerOutput]) -> list[DataQualityRaised | DataQualityResolved]:
-    """Data-quality outputs, without the readings."""
+    """Return data-quality outputs, without the readings."""
     return [o for o in outputs if isinstance(o, DataQualityRaised | DataQualityResolved)]
 
 
@@ -82,7 +82,7 @@ def test_a_break_is_told_with_what_was_expected() -> None:
 
 
 def test_a_fact_that_comes_after_the_snapshot_that_has_it_is_no_break() -> None:
-    """Within the grace it explains the difference; after it, it ends what was told."""
+    """Within the grace time it explains the difference; later it resolves the break."""
     before = [balance("s1", 0, "10"), balance("s2", 5, "12")]
     late = fill("f", 4, qty="2")
     assert issues(run([*before, late, tick(70)])) == []
@@ -94,7 +94,7 @@ def test_a_fact_that_comes_after_the_snapshot_that_has_it_is_no_break() -> None:
 
 
 def test_a_late_fact_that_the_snapshot_does_not_have_is_a_break() -> None:
-    """The venue stated what we expected then, and a fill from before it tells otherwise."""
+    """The snapshot met the expectation, but an earlier fill that arrives later does not fit."""
     [told] = issues(
         run([balance("s1", 0, "10"), balance("s2", 5, "10"), fill("f", 4, qty="2"), tick(70)])
     )
@@ -102,13 +102,13 @@ def test_a_late_fact_that_the_snapshot_does_not_have_is_a_break() -> None:
 
 
 def test_facts_older_than_both_snapshots_explain_nothing() -> None:
-    """They were in the first one already."""
+    """Both snapshots included these facts."""
     events = [balance("s1", 3, "10"), balance("s2", 5, "12"), fill("f", 2, qty="2"), tick(70)]
     assert [type(o) for o in issues(run(events))] == [DataQualityRaised]
 
 
 def test_the_next_snapshot_ends_a_break_or_tells_it_anew() -> None:
-    """Resolved where it agrees with the facts since; raised again where it does not."""
+    """The break is resolved if the snapshot agrees with later facts, else raised again."""
     first = [balance("s1", 0, "10"), balance("s2", 5, "12"), tick(70)]
     state = LedgerState()
     assert len(issues(run(first, state))) == 1
@@ -121,7 +121,7 @@ def test_the_next_snapshot_ends_a_break_or_tells_it_anew() -> None:
 
 
 def test_no_break_at_first_within_tolerance_or_when_superseded() -> None:
-    """The first snapshot, a rounding difference and an older snapshot say nothing."""
+    """The first snapshot, a rounding difference and an older snapshot give no break."""
     quiet = [
         fill("f", 0),
         balance("s1", 1, "100"),
@@ -137,7 +137,7 @@ def test_no_break_at_first_within_tolerance_or_when_superseded() -> None:
 
 
 def test_open_buys_count_what_they_could_bring() -> None:
-    """Buys count in base until they are gone; sells bring nothing."""
+    """Open buys count in base until they are closed; sells do not count."""
     state = LedgerState()
     sell = order("s", 0, "9", order_id="o2", side="sell")
     book = [order("1", 0, "3"), order("2", 5, "2"), order("3", 1, "4", order_id="o3"), sell]
@@ -147,7 +147,7 @@ def test_open_buys_count_what_they_could_bring() -> None:
 
 
 def test_an_order_that_is_gone_stays_gone() -> None:
-    """An older snapshot after the end brings nothing back, even once the end is forgotten."""
+    """An older snapshot does not reopen a closed order, even after it was dropped."""
     state = LedgerState()
     run([order("1", 10, "0"), order("0", 5, "3"), tick(11)], state)
     assert amounts(read(run([fill("f", 2000), tick(2000)], state))).get("BTC open_order") is None
@@ -158,7 +158,7 @@ def test_an_order_that_is_gone_stays_gone() -> None:
 
 
 def test_loans_count_their_latest_amount() -> None:
-    """Lent is a claim, borrowed is a debt, both stated positive; zero ends them."""
+    """Lent is a claim, borrowed is a debt, both positive; zero closes them."""
     facts = [loan("1", 0, "100"), loan("2", 9, "60"), loan("3", 5, "80")]
     debt = loan("4", 0, "7", loan_id="l2", direction="borrowed")
     for arrival in permutations(facts):

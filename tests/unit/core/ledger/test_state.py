@@ -28,7 +28,7 @@ def test_only_dirty_rows_are_drained_with_sorted_keys() -> None:
 
 
 def test_ids_with_slashes_come_back() -> None:
-    """Ids stand last in their keys, so whatever they hold is read back."""
+    """Ids are last in their keys, so that ids with slashes are restored."""
     state, again = LedgerState(), LedgerState()
     perp = {"kind": "perp", "instrument": "BTC/USD:perp/1"}
     run([order("2", 0, "1", order_id="a/b c"), fill("f", 0, **perp), tick(1)], state)
@@ -39,6 +39,6 @@ def test_ids_with_slashes_come_back() -> None:
 
 
 def test_rows_of_no_known_kind_are_an_error() -> None:
-    """A row that this engine never wrote is not passed over."""
+    """A row of an unknown kind is not ignored."""
     with pytest.raises(ValueError, match="'pebble/kraken' is of no kind"):
         LedgerState().load({"pebble/kraken": b"1"})

@@ -1,4 +1,4 @@
-"""Transfers: worth a pure function of the statuses seen."""
+"""Transfers: their effect is a pure function of their statuses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STORIES = [
 def test_statuses_in_any_order(
     direction: str, statuses: dict[str, int], custody: str | None, way: str | None, pending: int
 ) -> None:
-    """Whatever order the statuses come in, the transfer is worth the same."""
+    """The effect does not depend on the order in which statuses arrive."""
     facts = [transfer(s, t, s, direction=direction) for s, t in statuses.items()]
     expected = {"BTC custody": custody, "BTC in_transit": way}
     for order in permutations(facts):
@@ -49,14 +49,14 @@ def test_statuses_in_any_order(
 
 
 def test_a_status_counts_at_its_earliest_time() -> None:
-    """`sent` stated twice leaves at the earlier time, so a snapshot between has it."""
+    """If `sent` is stated twice, the earlier time counts, so a snapshot between includes it."""
     twice = [transfer("a", 20, "sent"), transfer("b", 10, "sent")]
     for order in permutations([*twice, balance("s", 15, "95")]):
         assert held(*order)["BTC custody"] == "95"
 
 
 def test_a_failed_withdrawal_returns_at_the_time_it_failed() -> None:
-    """A snapshot between sending and failure lacks the amount, and the return restores it."""
+    """A snapshot between sending and failure lacks the amount, and the failure restores it."""
     story = [transfer("a", 10, "sent"), balance("s", 15, "95"), transfer("b", 20, "failed")]
     for order in permutations(story):
         assert held(*order)["BTC custody"] == "100"
@@ -93,7 +93,7 @@ def test_ids_are_per_counterparty() -> None:
 
 
 def test_finished_transfers_are_forgotten_after_the_retention() -> None:
-    """Seven days on, a finished transfer is gone and a late status of it is refused."""
+    """After seven days a finished transfer is dropped, and a late status is refused."""
     state = LedgerState()
     run([transfer("a", 0, "sent"), transfer("b", 60, "confirmed")], state)
     run([transfer("w", 0, "pending", transfer_id="waits")], state)

@@ -1,4 +1,4 @@
-"""The fit: robust against one feed, and never held back by what a coin usually does."""
+"""The fit: robust against one bad feed, and not held back by priors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from riskwatch.core.market.solve import Observation, solve
 
 @pytest.mark.parametrize("bp", [-20.0, -150.0, -2_000.0, -15_000.0])
 def test_a_prior_never_outweighs_the_only_feed(bp: float) -> None:
-    """Of two coins on one feed, the one that strays more in calm times takes the deviation."""
+    """Of two assets on one feed, the more volatile one takes the deviation."""
     edges: list[Observation] = [(0, 1, bp * 1e-4, 5e-4)]
     x, _, share = solve(2, edges, [(0, 0.0, 50e-4), (1, 0.0, 5e-4)])
     assert x[0] - x[1] == pytest.approx(bp * 1e-4, rel=0.01)
@@ -18,7 +18,7 @@ def test_a_prior_never_outweighs_the_only_feed(bp: float) -> None:
 
 
 def test_one_wrong_feed_among_three_is_let_go() -> None:
-    """Its residual shows it, and the value stays with the others."""
+    """Its residual shows the fault, and the value stays with the others."""
     edges: list[Observation] = [(0, -1, 0.0, 3e-4), (0, -1, 1e-4, 3e-4), (0, -1, -0.05, 3e-4)]
     x, _, share = solve(1, edges, [])
     assert abs(x[0]) < 5e-4
@@ -27,7 +27,7 @@ def test_one_wrong_feed_among_three_is_let_go() -> None:
 
 
 def test_a_chain_reaches_fiat() -> None:
-    """A coin that trades against BTC alone is worth what BTC says."""
+    """An asset that is traded against BTC only is valued through BTC."""
     edges: list[Observation] = [(0, -1, 10.0, 1e-4), (0, 1, 10.01, 1e-4)]
     x, _, _ = solve(2, edges, [])
     assert x[1] == pytest.approx(-0.01, abs=1e-6)

@@ -1,4 +1,4 @@
-"""The market stage: values, causes, quality of feeds, rows."""
+"""The market stage: values, causes, feed quality and rows."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ HOUR = 60
 
 
 def calm(minutes: int = HOUR, config: MarketConfig | None = None) -> Floor:
-    """A floor that has been at par for a while."""
+    """Return a market that has been at par for a while."""
     floor = Floor(config or MarketConfig())
     floor.minutes(0, minutes - 1)
     return floor
 
 
 def test_calm_is_par_without_a_cause() -> None:
-    """Within the noise, with every feed alive and nothing to complain of."""
+    """Values are within the noise, every feed is live, and there is no issue."""
     floor = calm()
     for name in ("USDC", "USDT"):
         seen = floor.asset(name)
@@ -44,7 +44,7 @@ def test_calm_is_par_without_a_cause() -> None:
 
 
 def test_a_coin_that_leaves_on_every_venue_is_the_issuer() -> None:
-    """With the feeds that agree, and none against."""
+    """The supporting feeds are listed, and none refutes."""
     floor = calm()
     floor.minutes(HOUR, HOUR + 5, moved=usdc(-100.0))
     seen = floor.asset("USDC")
@@ -58,7 +58,7 @@ def test_a_coin_that_leaves_on_every_venue_is_the_issuer() -> None:
 
 
 def test_one_feed_alone_is_a_feed() -> None:
-    """Refuted by the others; the coin's value stays; the feed is named."""
+    """The others refute it; the asset's value stays, and the feed is named."""
     floor = calm()
     floor.minutes(HOUR, HOUR + 5, moved=one("coinbase:USDC/USD", 0.97))
     seen = floor.asset("USDC")
@@ -68,7 +68,7 @@ def test_one_feed_alone_is_a_feed() -> None:
 
 
 def test_a_thin_book_at_par_is_not_heard() -> None:
-    """The deep venue leaves; a few dollars a minute elsewhere do not make it a feed's fault."""
+    """A book with a few dollars a minute does not refute the deep venue."""
     feeds = {k: v for k, v in CALM.items() if not k.startswith("bitstamp")}
 
     def volume(feed: str) -> float:
@@ -90,7 +90,7 @@ def test_a_thin_book_at_par_is_not_heard() -> None:
 
 
 def test_a_thick_book_at_par_is_heard() -> None:
-    """The same with equal turnover: one venue against another is not the issuer."""
+    """With equal turnover, one venue against another is not the issuer."""
     feeds = {k: v for k, v in CALM.items() if not k.startswith("bitstamp")}
     floor = Floor()
     floor.minutes(0, HOUR - 1, feeds)
@@ -99,7 +99,7 @@ def test_a_thick_book_at_par_is_heard() -> None:
 
 
 def test_a_venue_that_moves_over_two_bases_is_the_venue() -> None:
-    """Its dislocation is measured; one base alone is none."""
+    """Its dislocation is measured; one base alone is no dislocation."""
     floor = calm()
 
     def moved(feed: str, minute: int) -> float:
@@ -120,7 +120,7 @@ def test_a_venue_that_moves_over_two_bases_is_the_venue() -> None:
 
 
 def test_one_venue_only_is_unknown_and_still_followed() -> None:
-    """Too few to say who moved; the limit on the coin acts all the same."""
+    """One venue gives no cause, but the deviation still counts."""
     feeds = {"binance:USDC/USDT": 1.0}
     floor = Floor()
     floor.minutes(0, HOUR - 1, feeds)
@@ -133,7 +133,7 @@ def test_one_venue_only_is_unknown_and_still_followed() -> None:
 
 
 def test_silence_is_seen_and_ends() -> None:
-    """A feed that stops is stale and no longer live; when it is back, the issue is resolved."""
+    """A feed that stops is stale and not live; the issue is resolved when it resumes."""
     floor = calm()
     floor.minutes(HOUR, HOUR + 30, moved=one("coinbase:USDC/USD", None))
     seen = floor.asset("USDC")
@@ -145,7 +145,7 @@ def test_silence_is_seen_and_ends() -> None:
 
 
 def test_a_book_that_stands_still_while_the_coin_moves_is_stale() -> None:
-    """It still talks, but with zero volume and the old price."""
+    """The feed still sends messages, but with zero volume and the old price."""
     floor = calm()
 
     def volume(feed: str) -> float:
@@ -164,7 +164,7 @@ def test_a_book_that_stands_still_while_the_coin_moves_is_stale() -> None:
 
 
 def test_a_print_that_comes_and_goes_is_a_spike() -> None:
-    """Named once; the direct feed never carries the decision on one print."""
+    """It is reported once; one print of the direct feed never decides."""
     floor = calm()
     floor.minutes(HOUR, HOUR, moved=one("kraken:USDC/USD", 0.8))
     assert abs(floor.asset("USDC").deviation_bp) < 20.0
@@ -173,7 +173,7 @@ def test_a_print_that_comes_and_goes_is_a_spike() -> None:
 
 
 def test_late_quotes_move_nothing() -> None:
-    """An older price than the last is no news."""
+    """A price older than the last one has no effect."""
     floor = calm()
     before = floor.asset("USDC").deviation_bp
     floor.tell(quote("kraken:USDC/USD", 3, 0.5))
@@ -182,7 +182,7 @@ def test_late_quotes_move_nothing() -> None:
 
 
 def test_what_makes_no_feed_is_refused() -> None:
-    """A pair of one asset, and one feed too many, with the reason."""
+    """A pair of one asset, and a feed beyond the limit, are rejected with the reason."""
     floor = Floor(MarketConfig(max_feeds=1))
     (same,) = floor.tell(quote("kraken:USD/USD", 0, 1.0))
     assert isinstance(same, EventRejected)
@@ -194,7 +194,7 @@ def test_what_makes_no_feed_is_refused() -> None:
 
 
 def test_everything_moving_is_the_market() -> None:
-    """Three pegged coins to one side: the numeraire, not each issuer."""
+    """If three pegged assets move to one side, the cause is the market, not the issuers."""
     feeds = dict(CALM) | {"kraken:EURX/USD": 1.0}
     floor = Floor()
     floor.stage.reference.assets["EURX"] = msgspec.structs.replace(
@@ -217,7 +217,7 @@ def test_everything_moving_is_the_market() -> None:
 
 
 def random_quotes(seed: int, minutes: int) -> list[Quote | Tick]:
-    """A random hour: feeds come and go, prices jump, some are late."""
+    """Generate an hour of random quotes: feeds start and stop, prices jump, some are late."""
     rng = random.Random(seed)
     made: list[Quote | Tick] = []
     for minute in range(minutes):
@@ -232,14 +232,14 @@ def random_quotes(seed: int, minutes: int) -> list[Quote | Tick]:
 
 
 def encoded(outputs: list[MarketOutput]) -> list[bytes]:
-    """Outputs as bytes."""
+    """Return outputs as bytes."""
     return [msgspec.json.encode(o, order="deterministic") for o in outputs]
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 9_999), cut=st.integers(0, 400))
 def test_stored_rows_are_the_whole_state(seed: int, cut: int) -> None:
-    """Stopped anywhere and resumed from the rows: the same bytes, the same rows."""
+    """Resuming from the rows at any point gives the same outputs and rows."""
     events = random_quotes(seed, 40)
     cut %= len(events) + 1
     whole, first, second = Floor(), Floor(), Floor()
@@ -260,7 +260,7 @@ def test_stored_rows_are_the_whole_state(seed: int, cut: int) -> None:
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 9_999))
 def test_the_order_of_feeds_within_a_minute_does_not_matter(seed: int) -> None:
-    """Each has its own edge; the fit sees them in the order of their names."""
+    """The fit takes the feeds in the order of their names."""
     rng = random.Random(seed)
     one_way, other = Floor(), Floor()
     for minute in range(30):
@@ -275,7 +275,7 @@ def test_the_order_of_feeds_within_a_minute_does_not_matter(seed: int) -> None:
 
 
 def test_ticks_without_news_report_every_five_minutes() -> None:
-    """So that staleness shows, and nothing more."""
+    """Staleness is therefore reported without new messages."""
     floor = calm(10)
     reports = [
         minute for minute in range(10, 30)

@@ -1,4 +1,4 @@
-"""What is usual: volatility is taken up in time, a bleed never, and no freeze lasts for ever."""
+"""Baselines: volatility is taken up in time, a bleed never, and every freeze ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HALF = int(CONFIG.scale_half_life_s) // 60
 def run(
     values: Iterable[float], base: Baseline | None = None, *, alarmed: bool = False, start: int = 0
 ) -> Baseline:
-    """A baseline after one value a minute."""
+    """Return a baseline after one value a minute."""
     base = base or Baseline(0, 0.0, 0.0, 2.0)
     for minute, value in enumerate(values, start + 1):
         base.update(
@@ -40,7 +40,7 @@ def run(
 
 
 def noise(sd: float, minutes: int, seed: int = 1) -> list[float]:
-    """Independent values of a standard deviation."""
+    """Return independent values of a standard deviation."""
     rng = random.Random(seed)
     return [rng.gauss(0.0, sd) for _ in range(minutes)]
 
@@ -48,7 +48,7 @@ def noise(sd: float, minutes: int, seed: int = 1) -> list[float]:
 @pytest.mark.parametrize("alarmed", [False, True])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_tenfold_volatility_is_taken_up_within_the_half_life(seed: int, alarmed: bool) -> None:
-    """At least half of it after one, nearly all after the day; and given back when it is over."""
+    """At least half within one half-life, nearly all within the day, and back afterwards."""
     calm = run(noise(2.0, 4 * HALF, seed))
     assert calm.scale == pytest.approx(2.0, rel=0.2)
     half = run(noise(20.0, HALF, seed + 9), calm, alarmed=alarmed, start=4 * HALF)
@@ -71,12 +71,12 @@ def test_a_bleed_does_not_widen_the_scale() -> None:
 
 
 def sunk(base: Baseline) -> float:
-    """How far the level is below the location."""
+    """Return how far the level is below the location."""
     return base.location - base.level
 
 
 def test_a_frozen_location_stands_still_and_a_free_one_follows() -> None:
-    """Without a bound, so that only the freeze holds it."""
+    """No bound is set, so that only the freeze holds the location."""
     free, frozen = Baseline(0, 0.0, 0.0, 2.0), Baseline(0, 0.0, 0.0, 2.0)
     for minute in range(1, 49 * 60):
         for base, alarmed in ((free, False), (frozen, minute > 60)):
@@ -89,7 +89,7 @@ def test_a_frozen_location_stands_still_and_a_free_one_follows() -> None:
 
 
 def test_the_longest_freeze_ends() -> None:
-    """What has lasted for longer than stated is usual, alarm or not."""
+    """After the longest freeze the location adapts, also at WATCH."""
     base = Baseline(0, 0.0, 0.0, 2.0)
     longest = int(CONFIG.freeze_max_s // 600)
     marks = {}
@@ -102,7 +102,7 @@ def test_the_longest_freeze_ends() -> None:
 
 
 def test_turmoil_excuses_nothing_while_the_location_stands_still() -> None:
-    """The scale adapts, but what is judged by is no more than when the alarm came."""
+    """The scale adapts, but comparisons use at most the scale at the start of the freeze."""
     calm = run(noise(2.0, 4 * HALF))
     wild = run(noise(40.0, HALF), calm, alarmed=True, start=4 * HALF)
     assert wild.scale > 10.0
@@ -112,7 +112,7 @@ def test_turmoil_excuses_nothing_while_the_location_stands_still() -> None:
 
 
 def test_one_bad_print_is_next_to_nothing() -> None:
-    """However bad, and after a hole it speaks for a quarter of an hour only."""
+    """One print has little effect; after a gap it counts for a quarter of an hour only."""
     base = run(noise(1.0, 600))
     before = msgspec.structs.replace(base)
     base.update(-9_000.0, 2 * DAY, CONFIG, half_life_s=86_400.0, alarmed=False)
@@ -122,7 +122,7 @@ def test_one_bad_print_is_next_to_nothing() -> None:
 
 
 def test_the_past_teaches_nothing() -> None:
-    """An observation that is not newer than the last changes no bit."""
+    """An observation not newer than the last changes no bit."""
     base = run([1.0, 2.0])
     before = msgspec.structs.replace(base)
     base.update(50.0, 2 * MINUTE, CONFIG, half_life_s=1.0, alarmed=True)
@@ -137,7 +137,7 @@ def test_the_past_teaches_nothing() -> None:
 def test_whatever_comes_it_stays_sane_and_survives_storage(
     seen: list[tuple[float, int, bool]], cut: int
 ) -> None:
-    """Finite, the location within its bound; and a restart anywhere changes no bit."""
+    """Values stay finite and bounded, and a restart anywhere changes no bit."""
     whole = broken = Baseline(0, 0.0, 0.0, 5.0)
     us = 0
     for n, (value, passed, alarmed) in enumerate(seen):

@@ -1,4 +1,4 @@
-"""Adaptation without amnesia, end to end through the risk stage under the shipped policy."""
+"""Baselines in the whole risk stage under the shipped policy: slow bleeds do not become normal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HOUR = 60
 
 
 def shipped() -> Desk:
-    """The risk stage as it is shipped, models included."""
+    """Return the risk stage under the shipped policy, with its models."""
     return Desk(RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models)))
 
 
 def live(d: Desk, path: list[tuple[int, float]], sd: float, seed: int = 1) -> None:
-    """Let USDC go through a path of (minute, bp), with noise of a standard deviation."""
+    """Move USDC along a path of (minute, bp), with noise of a standard deviation."""
     rng = random.Random(seed)
     for minute, bp in path:
         seen = market(minute, asset(bp=round(bp + rng.gauss(0.0, sd), 3), seen=minute + 2))
@@ -31,13 +31,13 @@ def live(d: Desk, path: list[tuple[int, float]], sd: float, seed: int = 1) -> No
 
 
 def bleed(bp_an_hour: float, hours: int, every: int = 5, calm: int = 24) -> list[tuple[int, float]]:
-    """A calm day at par, then so many basis points down an hour."""
+    """Return a calm day at par, then a fall of so many basis points an hour."""
     minutes = range(0, (calm + hours) * HOUR, every)
     return [(m, -max(0.0, m / HOUR - calm) * bp_an_hour) for m in minutes]
 
 
 def states(d: Desk) -> list[tuple[float, State, str]]:
-    """Hours, states and rules of the decisions on USDC."""
+    """Return hours, states and rules of the decisions on USDC."""
     start = d.out[0].ts.timestamp()
     return [
         ((o.ts.timestamp() - start) / 3600.0, o.state, o.rule)
@@ -47,7 +47,7 @@ def states(d: Desk) -> list[tuple[float, State, str]]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_two_basis_points_an_hour_for_two_days_are_flagged(seed: int) -> None:
-    """WATCH before the plain threshold of 20 bp would have, and never let go of after that."""
+    """WATCH comes before the plain threshold of 20 bp is reached, and stays."""
     d = shipped()
     d.tick(0, held(0, ("USDC", "500000")))
     live(d, bleed(2.0, 48), 1.0, seed)
@@ -60,7 +60,7 @@ def test_two_basis_points_an_hour_for_two_days_are_flagged(seed: int) -> None:
 
 
 def test_half_a_basis_point_an_hour_for_ten_days_is_flagged() -> None:
-    """It is usual by no more than 5 bp, so it cannot become normal however slow it is."""
+    """The location moves by at most 5 bp, so a slow bleed cannot become normal."""
     d = shipped()
     live(d, bleed(0.5, 240, every=15), 1.0)
     made = states(d)
@@ -71,7 +71,7 @@ def test_half_a_basis_point_an_hour_for_ten_days_is_flagged() -> None:
 
 
 def test_the_location_stands_still_from_the_watch_on() -> None:
-    """And the row says since when."""
+    """The row holds the time since which it is frozen."""
     d = shipped()
     live(d, bleed(2.0, 16), 1.0)
     base = d.state.assets["USDC"].base
@@ -85,7 +85,7 @@ def test_the_location_stands_still_from_the_watch_on() -> None:
 
 
 def test_a_day_of_tenfold_volatility_is_taken_up_and_is_no_bleed() -> None:
-    """The scale follows within its half-life, and no bleed is called where none is."""
+    """The scale adapts within its half-life, and no bleed is reported."""
     d = shipped()
     live(d, [(m, 0.0) for m in range(0, 24 * HOUR, 5)], 1.0)
     live(d, [(m, 0.0) for m in range(24 * HOUR, 30 * HOUR, 5)], 10.0)

@@ -1,4 +1,4 @@
-"""Commands: who is let in, what each role may, once and fresh; what is recorded and told."""
+"""Commands: authentication, roles, idempotency and age; records and alerts of refusals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.risk import asset, at, desk, held, market, of
 
 
 def test_a_halt_counts_at_once() -> None:
-    """The decision, the switch and the alert come with the command, not with the next tick."""
+    """Decision, switch and alert are outputs of the command, not of the next tick."""
     d = people()
     out = d.tell(command("rita", "halt", 1, reason="fire in the machine room"))
     assert answer(out) == "applied"
@@ -41,7 +41,7 @@ def test_a_halt_counts_at_once() -> None:
     ["firm", "book:arb", "counterparty:ftx", "asset:NEVERSEEN", "venue-asset:nowhere/USDC"],
 )
 def test_every_kind_of_scope_is_halted_and_stays(scope: str) -> None:
-    """Of things that were never heard of, too; ticks and readings change nothing about it."""
+    """Unknown scopes can be halted, too; ticks and readings do not change the HALT."""
     d = people()
     d.tell(command("rita", "halt", 1, scope))
     for minute in range(2, 400, 7):
@@ -51,7 +51,7 @@ def test_every_kind_of_scope_is_halted_and_stays(scope: str) -> None:
 
 
 def test_nobody_is_known_without_a_verifier() -> None:
-    """As shipped, every command is refused, and a coin that was never seen stays NORMAL."""
+    """By default every command is refused, and an unknown asset stays NORMAL."""
     d = desk()
     assert answer(d.tell(command("ann", "halt", 1))) == "OPERATOR_UNKNOWN"
     assert not d.state.scopes
@@ -77,7 +77,7 @@ def test_nobody_is_known_without_a_verifier() -> None:
 def test_what_is_not_authentic_is_refused_recorded_and_told(
     changed: dict[str, object], why: str
 ) -> None:
-    """Its bytes become a dead letter, so that its identity stays free for whose it really is."""
+    """The command is a dead letter, and its identity stays usable for the true sender."""
     d = people()
     good = command("ann", "halt", 1)
     out = d.tell(msgspec.structs.replace(good, **changed))
@@ -103,7 +103,7 @@ def test_the_hexadecimal_digits_of_a_signature_are_its_only_spelling() -> None:
 
 
 def test_refusals_are_told_ever_more_seldom() -> None:
-    """The 1st, 2nd, 4th, 8th: a flood pages nobody to death, and every one is recorded."""
+    """Alerts come at the 1st, 2nd, 4th and 8th refusal; every refusal is recorded."""
     d = people()
     for n in range(10):
         bad = msgspec.structs.replace(command("ann", "halt", 1), event_id=f"x{n}", operator=f"e{n}")
@@ -120,7 +120,7 @@ def test_refusals_are_told_ever_more_seldom() -> None:
 
 @pytest.mark.parametrize(("late", "why"), [(4.9, "applied"), (5.1, "STALE")])
 def test_what_was_signed_long_ago_is_stale(late: float, why: str) -> None:
-    """By the time at which the broker took it."""
+    """The age counts to the broker's arrival time."""
     d = people()
     made = command("ann", "halt", 10)
     arrived = moment(at(10 + late))
@@ -128,7 +128,7 @@ def test_what_was_signed_long_ago_is_stale(late: float, why: str) -> None:
 
 
 def test_what_comes_after_its_time_is_stale() -> None:
-    """By the time that the stage has reached, whatever the arrival says."""
+    """The age counts to the time of the stage if that is later than the arrival."""
     d = people()
     d.tick(30, market(30, asset()))
     assert answer(d.tell(command("ann", "halt", 20))) == "STALE"
@@ -136,7 +136,7 @@ def test_what_comes_after_its_time_is_stale() -> None:
 
 
 def test_a_command_that_comes_again_does_nothing() -> None:
-    """It is acknowledged: one row, no decision, no switch, no alert."""
+    """A repeat is recorded as such: no decision, no switch, no alert."""
     d = people()
     d.tell(command("ann", "halt", 1, key="k"))
     out = d.tell(command("ann", "halt", 2, key="k"))
@@ -145,7 +145,7 @@ def test_a_command_that_comes_again_does_nothing() -> None:
 
 
 def test_the_very_message_again_is_refused_and_told_each_time() -> None:
-    """A copy is nobody's wish: within the window and after it, each with an id of its own."""
+    """A copied message is refused within and after the window, each time with its own id."""
     d = people()
     made = command("ann", "halt", 1, key="k")
     d.tell(made)
@@ -168,14 +168,14 @@ def test_the_very_message_again_is_refused_and_told_each_time() -> None:
     ],
 )
 def test_a_key_is_good_for_one_command(other: object) -> None:
-    """Under a key that was used, another scope, reason, operator or action is refused."""
+    """Another scope, reason, operator or action under a used key is refused."""
     d = people()
     d.tell(command("ann", "halt", 1, key="k"))
     assert answer(d.tell(other)) == "KEY_REUSED"  # type: ignore[arg-type]
 
 
 def test_what_was_refused_is_refused_again_under_its_key() -> None:
-    """A replay within the window cannot wait for its moment; a new key is a new try."""
+    """A copy cannot succeed later; a new attempt needs a new key."""
     d = people()
     assert answer(d.tell(command("ann", "release", 1, key="k"))) == "NOT_HALTED"
     d.tell(command("rita", "halt", 2))
@@ -184,7 +184,7 @@ def test_what_was_refused_is_refused_again_under_its_key() -> None:
 
 
 def test_an_unauthentic_command_does_not_use_a_key_up() -> None:
-    """Whoever can write to the topic cannot spoil keys."""
+    """A sender without a valid signature cannot block a key."""
     d = people()
     good = command("ann", "halt", 1, key="k")
     d.tell(msgspec.structs.replace(good, reason="forged"))
@@ -192,7 +192,7 @@ def test_an_unauthentic_command_does_not_use_a_key_up() -> None:
 
 
 def test_keys_are_forgotten_when_their_commands_would_be_stale() -> None:
-    """The memory is bounded; a HALT is taken even if it is full."""
+    """The number of keys is bounded; a HALT is accepted even if they are full."""
     d = people(max_keys=3)
     for n in range(3):
         d.tell(command("ann", "halt", 1, f"asset:A{n}"))
@@ -232,22 +232,22 @@ def test_keys_are_forgotten_when_their_commands_would_be_stale() -> None:
     ],
 )
 def test_each_role_may_what_it_may(operator: str, action: str, scope: str, why: str) -> None:
-    """A trader halts books of their own; risk halts; nobody but supervisors loosens anything."""
+    """A trader halts own books; risk halts anything; only supervisors loosen."""
     assert answer(people().tell(command(operator, action, 1, scope))) == why
 
 
 def test_a_command_states_its_reason() -> None:
-    """Blank is none."""
+    """A blank reason is refused."""
     assert answer(people().tell(command("ann", "halt", 1, reason="  "))) == "REASON_MISSING"
 
 
 def test_arguments_that_nobody_asked_for_are_refused() -> None:
-    """A typo must not be lost."""
+    """A misspelt argument is not ignored."""
     assert answer(people().tell(command("ann", "halt", 1, untl="x"))) == "ARGUMENT_INVALID"
 
 
 def test_scopes_that_commands_make_are_bounded() -> None:
-    """But the firm can always be halted."""
+    """The firm can always be halted."""
     d = people(max_scopes=2)
     for n in range(8):
         assert answer(d.tell(command("ann", "halt", 1, f"asset:X{n}"))) == "applied"
@@ -256,7 +256,7 @@ def test_scopes_that_commands_make_are_bounded() -> None:
 
 
 def test_a_restart_loses_nothing_that_people_did() -> None:
-    """Drained and loaded, the state is the same bytes and goes on the same way."""
+    """After draining and loading, the state has the same bytes and behaves the same."""
     d = people()
     d.tell(command("ann", "halt", 1))
     d.tell(command("ann", "release", 2, key="r"))
@@ -271,7 +271,7 @@ def test_a_restart_loses_nothing_that_people_did() -> None:
 
 
 def test_operators_have_keys_of_their_own() -> None:
-    """What these tests rest on: nobody signs as somebody else."""
+    """The tests rely on this: no operator can sign as another."""
     keys = [o.public_key for o in OPERATORS.operators.values()]
     assert len(dict.fromkeys(keys)) == len(keys)
     assert isinstance(people().stage, RiskStage)

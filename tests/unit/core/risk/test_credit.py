@@ -1,4 +1,4 @@
-"""Credit news: sources, quorum, retraction, endings, and what is refused."""
+"""Credit news: sources, quorum, retraction, endings, and rejected events."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from tests.support.risk import REFERENCE, Desk, asset, desk, market, news, of
 CONFIG = RiskConfig(source_weights={"court": 1.0})
 
 
-def told(*stories: tuple[str, str, str]) -> Desk:
-    """A desk that heard (event id, source, kind) about kraken."""
+def desk_with_news(*stories: tuple[str, str, str]) -> Desk:
+    """Return a desk that received (event id, source, kind) about kraken."""
     d = desk(source_weights={"court": 1.0})
     for i, (name, source, kind) in enumerate(stories):
         d.tell(news(Credit, i, name, source=source, subject="kraken", kind=kind))
     return d
 
 
-def believed(d: Desk, *kinds: str) -> float:
-    """Weight of news about kraken."""
+def weight_of_news(d: Desk, *kinds: str) -> float:
+    """Return the weight of news about kraken."""
     return round(news_weight(d.state.credit.get("kraken"), kinds, CONFIG), 6)
 
 
 def test_each_source_counts_once() -> None:
-    """A rumour that one source repeats stays one rumour; three sources are enough."""
-    repeated = told(("1", "blog", "insolvency"), ("2", "blog", "insolvency"))
-    assert believed(repeated, "insolvency") == 0.34
-    three = told(("1", "a", "insolvency"), ("2", "b", "insolvency"), ("3", "c", "default"))
-    assert believed(three, "insolvency", "default") == 1.02
-    assert believed(told(("1", "court", "insolvency")), "insolvency") == 1.0
+    """A rumour that one source repeats counts once; three sources confirm it."""
+    repeated = desk_with_news(("1", "blog", "insolvency"), ("2", "blog", "insolvency"))
+    assert weight_of_news(repeated, "insolvency") == 0.34
+    three = desk_with_news(
+        ("1", "a", "insolvency"), ("2", "b", "insolvency"), ("3", "c", "default")
+    )
+    assert weight_of_news(three, "insolvency", "default") == 1.02
+    assert weight_of_news(desk_with_news(("1", "court", "insolvency")), "insolvency") == 1.0
 
 
 @pytest.mark.parametrize(
@@ -42,35 +44,35 @@ def test_each_source_counts_once() -> None:
      (("court",), State.HALT)],
 )  # fmt: skip
 def test_a_halt_needs_a_quorum_or_who_must_know(sources: tuple[str, ...], state: State) -> None:
-    """One rumour halts nothing."""
-    d = told(*((str(i), source, "insolvency") for i, source in enumerate(sources)))
+    """One rumour does not halt a counterparty."""
+    d = desk_with_news(*((str(i), source, "insolvency") for i, source in enumerate(sources)))
     d.tick(10)
     assert of(d.out, DecisionMade, "counterparty:kraken")[-1].state is state
 
 
 def test_only_its_source_can_take_news_back() -> None:
-    """Another's retraction is refused, with the reason."""
-    d = told(("1", "blog", "insolvency"))
+    """A retraction by another source is rejected, with the reason."""
+    d = desk_with_news(("1", "blog", "insolvency"))
     wrong = news(Credit, 1, "2", source="rival", subject="kraken", kind="retraction", retracts="1")
     (refused,) = of(d.tell(wrong), EventRejected)
     assert refused.reason is RejectReason.FACT_CONFLICT
-    assert believed(d, "insolvency") == 0.34
+    assert weight_of_news(d, "insolvency") == 0.34
     d.tell(news(Credit, 2, "3", source="blog", subject="kraken", kind="retraction", retracts="1"))
-    assert believed(d, "insolvency") == 0.0
+    assert weight_of_news(d, "insolvency") == 0.0
 
 
 def test_resuming_ends_what_the_same_source_said() -> None:
-    """Another source's suspension stands."""
-    d = told(
+    """The suspension reported by another source remains."""
+    d = desk_with_news(
         ("1", "a", "withdrawals_suspended"),
         ("2", "b", "withdrawals_suspended"),
         ("3", "a", "withdrawals_resumed"),
     )
-    assert believed(d, "withdrawals_suspended") == 0.34
+    assert weight_of_news(d, "withdrawals_suspended") == 0.34
 
 
 def test_partial_suspensions_are_counted_apart() -> None:
-    """Named assets and networks end by name, and do not count as the whole."""
+    """Named assets and networks end by name, and do not count as a full suspension."""
     d = desk()
     for i, fields in enumerate(({"assets": ["UST", "LUNA"]}, {"networks": ["terra"]})):
         d.tell(news(Credit, i, str(i), subject="kraken", kind="withdrawals_suspended", **fields))
@@ -82,7 +84,7 @@ def test_partial_suspensions_are_counted_apart() -> None:
 
 
 def test_the_latest_rating_counts_whatever_came_last() -> None:
-    """A late downgrade does not undo a later one; an unknown scale is refused."""
+    """A late downgrade does not undo a newer rating; an unknown scale is rejected."""
     d = desk()
     for minutes, name, grade in ((5, "1", "A"), (9, "2", "BB"), (7, "3", "BBB")):
         d.tell(news(Credit, minutes, name, subject="kraken", kind="rating", rating=grade))
@@ -95,7 +97,7 @@ def test_the_latest_rating_counts_whatever_came_last() -> None:
 
 
 def test_news_is_bounded_and_forgotten() -> None:
-    """A full memory refuses with the limit's name; incidents fade, failures do not."""
+    """A full row rejects news and names the limit; incidents expire, failures do not."""
     d = desk(max_credit=2, credit_memory_s=3600.0)
     for i in range(2):
         d.tell(news(Credit, i, str(i), source=f"s{i}", subject="kraken", kind="hack"))
@@ -110,7 +112,7 @@ def test_news_is_bounded_and_forgotten() -> None:
 
 
 def test_a_failed_bank_is_seen_through_the_coin() -> None:
-    """News about a bank reaches the coins whose issuer keeps money there, and no one else."""
+    """News about a bank affects only assets whose issuer keeps reserves there."""
     d = desk(source_weights={"court": 1.0})
     d.tick(
         1,

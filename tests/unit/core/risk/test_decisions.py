@@ -1,4 +1,4 @@
-"""What is decided and said: states, grounds, switches, alerts."""
+"""Decisions: states, explanations, switches and alerts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.support.risk import (
 
 
 def halted(**kwargs: object) -> tuple[list[Output], DecisionMade]:
-    """A desk that holds USDC and sees it break."""
+    """Return a desk that holds USDC and sees it break."""
     d = desk()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     out = d.minutes(1, 10, bp=-300.0, **kwargs)
@@ -57,7 +57,7 @@ def test_up_to_halt_and_never_down_by_data() -> None:
 
 
 def test_one_bad_print_is_nothing() -> None:
-    """However bad it is."""
+    """One bad print changes no state, whatever its size."""
     d = desk()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     d.tick(1, market(1, asset(bp=-5_000.0, seen=2)))
@@ -66,7 +66,7 @@ def test_one_bad_print_is_nothing() -> None:
 
 
 def test_a_decision_carries_its_grounds() -> None:
-    """Inputs, thresholds, severities, feeds, dollars, and the change that would have altered it."""
+    """It has inputs, thresholds, severities, feeds, exposure and the counterfactual."""
     _, made = halted(support=["kraken:USDC/USD"], refute=["x:USDC/USDT"])
     assert made.rule == "asset.discount.halt"
     assert made.cause is Cause.ISSUER
@@ -84,7 +84,7 @@ def test_a_decision_carries_its_grounds() -> None:
 
 @pytest.mark.parametrize(("bp", "state"), [(-249.9, State.REDUCE), (-250.0, State.HALT)])
 def test_the_flip_is_true(bp: float, state: State) -> None:
-    """Just short of what the flip names, the state is another."""
+    """Just below the value of the counterfactual the state is another."""
     d = desk()
     d.tick(0, market(0, asset()))
     made = of(d.minutes(1, 10, bp=bp), DecisionMade, "asset:USDC")
@@ -92,7 +92,7 @@ def test_the_flip_is_true(bp: float, state: State) -> None:
 
 
 def test_going_down_says_what_would_have_kept_it() -> None:
-    """The way down has a flip of its own: where the rule that let go would have held on."""
+    """The counterfactual names the value at which the ended rule would have stayed active."""
     d = desk()
     d.tick(0, market(0, asset()))
     d.minutes(1, 7, bp=-30.0)
@@ -103,7 +103,7 @@ def test_going_down_says_what_would_have_kept_it() -> None:
 
 
 def test_the_switch_follows_and_expires() -> None:
-    """It carries the decision, and counts its life from it."""
+    """The switch names the decision, and its validity counts from it."""
     out, made = halted()
     switch = of(out, KillSwitchChanged, "asset:USDC")[-1]
     assert (switch.state, switch.effective, switch.decision_id) == (
@@ -113,7 +113,7 @@ def test_the_switch_follows_and_expires() -> None:
 
 
 def test_no_data_reduces_what_we_hold_and_lets_go_by_itself() -> None:
-    """Effective REDUCE after half an hour of darkness; the state is not touched."""
+    """Half an hour without data makes REDUCE effective; the state does not change."""
     d = desk()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset(), venues=[venue()]))
     dark = market(1, asset(live=0), venues=[venue(live=0)])
@@ -135,7 +135,7 @@ def test_no_data_reduces_what_we_hold_and_lets_go_by_itself() -> None:
 
 
 def test_darkness_where_we_hold_nothing_reduces_nothing() -> None:
-    """Quality is told, and that is all."""
+    """Only the quality is published."""
     d = desk()
     d.tick(0, market(0, asset()))
     for minute in range(1, 60):
@@ -145,7 +145,7 @@ def test_darkness_where_we_hold_nothing_reduces_nothing() -> None:
 
 
 def test_readings_that_stop_are_darkness_too() -> None:
-    """The market stage itself fell silent."""
+    """The market stage itself sends no readings."""
     d = desk()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     for minute in range(1, 60):
@@ -157,7 +157,7 @@ def test_readings_that_stop_are_darkness_too() -> None:
     ("component", "amount"), [("custody", "5"), ("borrowed", "5"), ("open_order", "5")]
 )
 def test_paging_follows_whatever_is_at_stake(component: str, amount: str) -> None:
-    """What we hold, what we owe, what an order could fill."""
+    """Holdings, debts and open orders count."""
     d = desk()
     d.tick(0, held(0, ("USDC", amount), component=component), market(0, asset()))
     d.minutes(1, 10, bp=-300.0)
@@ -174,7 +174,7 @@ def test_a_position_is_at_stake() -> None:
 
 
 def test_nothing_at_stake_pages_nobody_until_it_is() -> None:
-    """The switch turns silently; who buys into it afterwards is told."""
+    """Without exposure the switch changes without an alert, which follows a purchase."""
     d = desk()
     d.tick(0, market(0, asset()))
     d.minutes(1, 10, bp=-300.0)
@@ -185,7 +185,7 @@ def test_nothing_at_stake_pages_nobody_until_it_is() -> None:
 
 
 def test_alerts_follow_the_state_and_end_with_it() -> None:
-    """One open alert per scope: raised again with a graver state, resolved at NORMAL."""
+    """There is one open alert per scope, raised again at a stricter state, resolved at NORMAL."""
     d = desk()
     d.tick(0, held(0, ("USDC", "5")), market(0, asset()))
     d.minutes(1, 7, bp=-30.0)
@@ -198,7 +198,7 @@ def test_alerts_follow_the_state_and_end_with_it() -> None:
 
 
 def test_causes_by_what_decided() -> None:
-    """A limit is nobody's fault; a venue's prices and its conduct are different things."""
+    """Limits, a venue's prices and a venue's conduct are different causes."""
     d = desk()
     d.tick(0, held(0, ("USD", "1200000")))
     (limit,) = of(d.out, DecisionMade, "counterparty:kraken")
@@ -218,7 +218,7 @@ def test_causes_by_what_decided() -> None:
 
 
 def test_a_feed_that_froze_is_no_local_market() -> None:
-    """The same gap without a fresh observation decides nothing."""
+    """The same gap without a fresh observation leads to no decision."""
     d = desk()
     for minute in range(60):
         d.tick(minute, market(minute, asset(), venues=[venue(local=[("USDC", -900.0, 7)])]))
@@ -226,7 +226,7 @@ def test_a_feed_that_froze_is_no_local_market() -> None:
 
 
 def test_a_model_asks_within_its_authority() -> None:
-    """Capped by it; unknown generations ask for nothing; rules are above."""
+    """Authority caps the state; unknown generations request nothing; rules have no cap."""
     ask = Ask(target="t", generation="g", state=State.REDUCE, at=0.5, dwell_s=0.0, observations=1)
     rules = RuleEngine(RulePack(rules=()), (ask,)).of("asset:USDC")
     features = {score_feature("g", "t"): 0.9}
@@ -242,7 +242,7 @@ def test_a_model_asks_within_its_authority() -> None:
 
 
 def test_the_strictest_leads_then_the_most_severe() -> None:
-    """Every active rule is a reason, the deciding one first."""
+    """Every active rule gives a reason, the deciding one first."""
     rules = RuleEngine(RULES).of("asset:USDC")
     row = ScopeRow()
     for _ in range(7):
@@ -255,7 +255,7 @@ def test_the_strictest_leads_then_the_most_severe() -> None:
 
 
 def test_a_new_ground_is_told_within_the_same_state() -> None:
-    """A breached limit does not hide that withdrawals have stopped since; each is told once."""
+    """A breached limit does not hide a later stop of withdrawals; each is reported once."""
     d = desk()
     slow = FlowFeatures(50_000.0, 0.0, 0, 1, 0, {}, {}, 0.0, 0)
     d.tick(0, held(0, ("USD", "1200000")))
@@ -271,7 +271,7 @@ def test_a_new_ground_is_told_within_the_same_state() -> None:
 
 
 def test_the_same_ground_is_not_told_twice() -> None:
-    """A second rule on the same input is no news."""
+    """A second rule on the same input raises no further alert."""
     d = desk()
     d.tick(0, held(0, ("USDC", "5")), market(0, asset()))
     d.minutes(1, 90, bp=-300.0)
@@ -281,7 +281,7 @@ def test_the_same_ground_is_not_told_twice() -> None:
 
 
 def test_behind_a_shut_gate_leaving_costs_what_is_not_recovered() -> None:
-    """Withdrawing is free while it works; afterwards the claim can only be sold."""
+    """If withdrawals are gated, leaving means selling the claim at its recovery value."""
     d = desk()
     d.tick(0, held(0, ("USD", "900000")))
     told = news(Credit, 1, "1", source="desk", subject="kraken", kind="withdrawals_suspended")
@@ -291,7 +291,7 @@ def test_behind_a_shut_gate_leaving_costs_what_is_not_recovered() -> None:
 
 
 def test_sentences_have_no_stray_blanks() -> None:
-    """Also where a rule's unit is empty."""
+    """Rules without a unit leave no blanks either."""
     rule = next(r for r in RULES.rules if r.id == "counterparty.suspended.reduce")
     said = rule_sentence(rule, rule.any[0], 0.34, "counterparty:x")
     assert said == "counterparty:x has shut withdrawals: suspended_weight is 0.34"

@@ -1,4 +1,4 @@
-"""Planned drills: in event time, once each, whatever restarts and whatever is late."""
+"""Planned drills: in event time, once each, across restarts and late ticks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ DAILY = DrillPlan(id="daily", scope="asset:USDC", every_s=86_400.0, at="06:30", 
 
 
 def office(*plans: DrillPlan) -> Desk:
-    """A risk stage that follows plans."""
+    """Return a risk stage with drill plans."""
     config = RiskConfig(drills=plans)
     return Desk(RiskStage(config, REFERENCE, LIMITS, RULES, NoScorer()))
 
 
 def ticks(first: int, last: int, every: int = MINUTE) -> Iterable[Tick]:
-    """Ticks from one moment to another."""
+    """Yield ticks from one time to another."""
     return (Tick(us) for us in range(first, last + 1, every))
 
 
@@ -47,13 +47,13 @@ def ticks(first: int, last: int, every: int = MINUTE) -> Iterable[Tick]:
     ],
 )  # fmt: skip
 def test_when_a_plan_is_due(plan: dict[str, Any], at: str, due: str) -> None:
-    """By time of day and weekday, UTC."""
+    """Due times follow time of day and weekday, UTC."""
     made = DrillPlan(id="p", scope="firm", **plan)
     assert rfc3339(last_due(made, micros(datetime.fromisoformat(f"{at}+00:00")))) == due
 
 
 def test_a_new_plan_waits_for_its_moment_and_is_then_followed() -> None:
-    """Once at each moment, by itself, with its scope and clients; no switch is turned."""
+    """A drill is signalled once at each due time, with its clients; no switch changes."""
     d = office(DAILY)
     d.tell(*ticks(ZERO_US, ZERO_US + 2 * DAY + 7 * HOUR))
     signals = of(d.out, DrillSignalled)
@@ -67,7 +67,7 @@ def test_a_new_plan_waits_for_its_moment_and_is_then_followed() -> None:
 
 
 def test_a_restart_repeats_none() -> None:
-    """What is due is read off the rows; a drill that was due meanwhile is made up for once."""
+    """Rows hold the last due time; a drill missed meanwhile is signalled once."""
     d = office(DAILY, WEEKLY)
     rows: RowChanges = {}
     d.tell(*ticks(ZERO_US, ZERO_US + 7 * HOUR))
@@ -83,7 +83,7 @@ def test_a_restart_repeats_none() -> None:
 
 
 def test_what_is_due_does_not_depend_on_where_it_stopped() -> None:
-    """Interrupted at any tick, the same drills with the same ids."""
+    """An interruption at any tick gives the same drills with the same ids."""
     whole = office(DAILY)
     steps = list(ticks(ZERO_US, ZERO_US + 2 * DAY, 30 * MINUTE))
     whole.tell(*steps)
@@ -100,7 +100,7 @@ def test_what_is_due_does_not_depend_on_where_it_stopped() -> None:
 
 
 def test_a_plan_that_is_gone_leaves_no_row() -> None:
-    """And one that comes back begins anew."""
+    """A plan that comes back starts anew."""
     d = office(DAILY)
     d.tell(*ticks(ZERO_US, ZERO_US + MINUTE))
     rows = d.state.drain()

@@ -1,4 +1,4 @@
-"""What is known of a counterparty, what is not, and what our fills there teach of the way out."""
+"""Features of counterparties, their baselines, and slippage learned from our own fills."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ POLICY = bootstrap.configuration().policy
 
 
 def flow(**fields: object) -> FlowFeatures:
-    """Flow of a counterparty."""
+    """Return flow features of a counterparty."""
     return msgspec.structs.replace(CALM, **fields)
 
 
 def known(d: Desk, minutes: float = 1, name: str = "kraken") -> Features:
-    """Features of a counterparty."""
+    """Return the features of a counterparty."""
     reference = d.stage.reference
     return counterparty_features(d.state, name, at(minutes), CONFIG, reference)
 
 
 def test_what_was_never_said_is_absent_not_zero() -> None:
-    """No price, no reserves, no token: no feature."""
+    """Without a price, reserves or a token there is no such feature."""
     d = desk()
     d.tick(0, held(0, ("XYZ", "5"), party="newvenue"))
     x = known(d, name="newvenue")
@@ -71,7 +71,7 @@ def test_what_was_never_said_is_absent_not_zero() -> None:
 
 
 def test_outflow_is_a_share_of_what_was_there() -> None:
-    """A quarter of it left within a day."""
+    """A quarter of the holdings left within a day."""
     d = desk()
     left = flow(outflow_24h={"USD": Decimal(250)})
     d.tick(0, held(0, ("USD", "750"), flow=left))
@@ -79,7 +79,7 @@ def test_outflow_is_a_share_of_what_was_there() -> None:
 
 
 def test_reserves_have_a_ratio_and_an_age() -> None:
-    """By the date they are about, the latest of them; an old report is not forgotten."""
+    """The attestation with the latest date counts, and an old one stays."""
     d = desk()
     for name, ratio, days in (("1", "1.01", 3), ("2", "0.97", 1)):
         as_of = START - timedelta(days=days)
@@ -96,7 +96,7 @@ def test_reserves_have_a_ratio_and_an_age() -> None:
 
 
 def test_a_newer_report_of_one_source_replaces_its_last() -> None:
-    """So that reports do not fill the memory."""
+    """Attestations therefore do not fill the row."""
     d = desk(max_credit=3)
     for n in range(10):
         d.tell(news(Credit, n, str(n), subject="kraken", kind="attestation", ratio=Decimal(1)))
@@ -104,7 +104,7 @@ def test_a_newer_report_of_one_source_replaces_its_last() -> None:
 
 
 def test_a_native_token_has_a_drawdown_from_its_peak() -> None:
-    """Where its price is seen; the peak sinks by half in a week."""
+    """It needs a live price; the peak halves in a week."""
     d = desk()
     ftx = Party(id="ftx", kind="exchange", native_token="FTT")
     reference = msgspec.structs.replace(
@@ -122,7 +122,7 @@ def test_a_native_token_has_a_drawdown_from_its_peak() -> None:
 
 
 def slowing(state: State, days: int = 20) -> PartyRow:
-    """A venue whose usual withdrawal time doubles every five days, its scope at `state`."""
+    """Simulate a venue whose withdrawal time doubles every five days, with its scope at `state`."""
     row = PartyRow(0, [], [], CALM)
     for hour in range(days * 24):
         row.us = at(60 * hour)
@@ -133,7 +133,7 @@ def slowing(state: State, days: int = 20) -> PartyRow:
 
 
 def test_a_venue_that_slows_down_does_not_become_usual() -> None:
-    """Frozen at WATCH, an hour stays what is usual; free, it is taken up in a week or so."""
+    """At WATCH the baseline is frozen; otherwise it adapts in about a week."""
     frozen, free = slowing(State.WATCH, 7), slowing(State.NORMAL, 7)
     assert frozen.base is not None
     assert free.base is not None
@@ -146,7 +146,7 @@ def test_a_venue_that_slows_down_does_not_become_usual() -> None:
 
 
 def test_too_few_withdrawals_make_no_baseline() -> None:
-    """Nor do they when nothing new was reported."""
+    """A repeated reading does not update the baseline either."""
     row = PartyRow(at(0), [], [], flow(withdrawals_done=2, withdrawal_baseline_s=60.0))
     assert not update_party_baseline(row, State.NORMAL, CONFIG)
     row.flow = flow(withdrawals_done=5, withdrawal_baseline_s=60.0)
@@ -155,7 +155,7 @@ def test_too_few_withdrawals_make_no_baseline() -> None:
 
 
 def test_we_are_there_while_anything_is() -> None:
-    """Holdings, positions, withdrawals on their way; not dust."""
+    """Holdings, positions and pending withdrawals count; dust does not."""
     d = desk()
     d.tell(market(0, bitcoin()))
     here = [
@@ -175,12 +175,12 @@ def test_we_are_there_while_anything_is() -> None:
 
 
 def shipped() -> Desk:
-    """The risk stage as it is shipped."""
+    """Return the risk stage under the shipped policy."""
     return Desk(RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models)))
 
 
 def test_counterparties_are_scored_and_our_exit_censors() -> None:
-    """Both targets; a sample of stress that we did not stay for is counted, not called calm."""
+    """Both targets are scored; a sample is censored, not false, once we have left."""
     d = shipped()
     for minute in range(0, 120, 5):
         there = (("USD", "1000"),) if minute < 60 else ()
@@ -196,12 +196,12 @@ def test_counterparties_are_scored_and_our_exit_censors() -> None:
 
 
 def slips(minutes: float, *bp: float) -> list[FillSlippage]:
-    """Fills of half a million dollars of BTC."""
+    """Return fills of half a million dollars of BTC."""
     return [FillSlippage(at(minutes), "BTC", "USD", 500_000.0, each) for each in bp]
 
 
 def traded(d: Desk, first: int, last: int, bp: float) -> None:
-    """Trade BTC every minute, at a slippage, while we hold some."""
+    """Trade BTC every minute at a given slippage while holding some."""
     for minute in range(first, last):
         reading = held(minute, ("BTC", "25"))
         reading = msgspec.structs.replace(reading, slips=slips(minute, bp))
@@ -210,7 +210,7 @@ def traded(d: Desk, first: int, last: int, bp: float) -> None:
 
 
 def test_our_own_fills_make_leaving_dearer() -> None:
-    """The exit cost is the learned quantile, with the square-root law before any fill."""
+    """The exit cost is the learned quantile, or the square-root law before any fill."""
     d = shipped()
     traded(d, 0, 1, 0.0)
     law = d.stage._evaluator.stakes_calculator.assessor
@@ -229,7 +229,7 @@ def test_our_own_fills_make_leaving_dearer() -> None:
 
 
 def test_old_or_blind_fills_teach_nothing() -> None:
-    """A catch-up, or a coin that nobody quotes: counted, not learned from."""
+    """Fills of a catch-up or without a live price are counted, not learned from."""
     d = shipped()
     traded(d, 0, 3, 5.0)
     rows = d.state.scorer.slippage  # type: ignore[attr-defined] # the ladder's own state
@@ -244,7 +244,7 @@ def test_old_or_blind_fills_teach_nothing() -> None:
 
 
 def test_the_decision_weighs_staying_against_leaving() -> None:
-    """Both in dollars, as assessed, in the decision, and in words; the issuer is named as cause."""
+    """The decision states both in USD, as assessed, with the issuer as cause."""
     d = shipped()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     d.minutes(
@@ -266,7 +266,7 @@ def test_the_decision_weighs_staying_against_leaving() -> None:
 
 
 def test_a_coin_at_one_venue_has_a_way_out_that_costs() -> None:
-    """What it would take to sell it is in the decision on the cell."""
+    """The decision on an asset at a venue states the cost of selling it."""
     d = desk()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset(half_spread_bp=4.0), venues=[venue()]))
     for minute in range(1, 16):
@@ -277,7 +277,7 @@ def test_a_coin_at_one_venue_has_a_way_out_that_costs() -> None:
 
 
 def test_assessments_use_the_learned_quantile() -> None:
-    """The firm's credit view shows what leaving a party with positions would cost."""
+    """The assessment of the firm includes the cost of closing positions."""
     costs = []
     for bp in (0.0, 3_000.0):
         d = shipped()

@@ -1,4 +1,4 @@
-"""The smallest change that would have altered a decision: enough, and no more than it takes."""
+"""The counterfactual of a decision: it is sufficient, and no smaller change is."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ RULES_OF = st.lists(
 FEATURES = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 100).map(float), min_size=1)
 
 
-def decided(rules: list[Rule], features: dict[str, float]) -> tuple[State, dict[str, Any]]:
-    """Decide from NORMAL, all rules that are met asking; gives the state and its flip."""
+def decision_from_normal(
+    rules: list[Rule], features: dict[str, float]
+) -> tuple[State, dict[str, Any]]:
+    """Decide from NORMAL with all met rules active; return the state and its counterfactual."""
     requests = [
         RuleRequest(rule, RULES_GENERATION, rule.state, severity)
         for rule in rules
@@ -59,8 +61,8 @@ def decided(rules: list[Rule], features: dict[str, float]) -> tuple[State, dict[
     return look.state, counterfactual(ScopeRow(), look.state, look, scene)
 
 
-def asked(rules: list[Rule], features: dict[str, float]) -> State:
-    """The strictest state that is asked for."""
+def requested(rules: list[Rule], features: dict[str, float]) -> State:
+    """Return the strictest requested state."""
     met = [rule.state for rule in rules if rule.severity(features)[0] >= 1.0]
     return max(met, key=lambda state: state.rank, default=State.NORMAL)
 
@@ -69,18 +71,18 @@ def asked(rules: list[Rule], features: dict[str, float]) -> State:
 def test_the_smallest_change_is_enough_and_needed(
     rules: list[Rule], features: dict[str, float]
 ) -> None:
-    """Just below what it names, the state is a milder one; with any of it left out, it is not."""
-    assume(asked(rules, features) is not State.NORMAL)
-    state, found = decided(rules, features)
+    """Just below the named values the state is less strict; leaving one out, it is not."""
+    assume(requested(rules, features) is not State.NORMAL)
+    state, found = decision_from_normal(rules, features)
     changes = [found, *found.get("also", [])]
     lower = {change["feature"]: change["needed"] * (1 - 1e-9) for change in changes}
     assert len(lower) == len(changes)
-    assert asked(rules, features | lower).rank < state.rank
+    assert requested(rules, features | lower).rank < state.rank
     for name in lower:
         rest = {other: value for other, value in lower.items() if other != name}
-        assert asked(rules, features | rest) is state
+        assert requested(rules, features | rest) is state
         at = next(c["needed"] for c in changes if c["feature"] == name)
-        assert asked(rules, features | lower | {name: at}) is state
+        assert requested(rules, features | lower | {name: at}) is state
 
 
 def test_the_lowest_threshold_counts_where_several_ask() -> None:
@@ -94,5 +96,5 @@ def test_the_lowest_threshold_counts_where_several_ask() -> None:
     sooner = msgspec.structs.replace(
         halt, id="b", any=(Condition(feature="discount_bp", at=60.0, unit="bp"),)
     )
-    _, found = decided([halt, sooner], {"discount_bp": 120.0})
+    _, found = decision_from_normal([halt, sooner], {"discount_bp": 120.0})
     assert (found["needed"], found["value"], "also" in found) == (60.0, 120.0, False)

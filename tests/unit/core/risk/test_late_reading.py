@@ -1,4 +1,4 @@
-"""A reading of another worker may come after the tick that it speaks of."""
+"""A reading of another worker may arrive after the tick of its time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tests.support import risk as r
 
 
 def amounts(desk: r.Desk) -> list[Decimal]:
-    """Amounts that were put out."""
+    """Return the published amounts."""
     return [o.amount for o in r.of(desk.out, ExposureChanged)]
 
 
 def test_it_is_shown_at_the_next_tick() -> None:
-    """Its holdings go out, though a later tick was evaluated before it came."""
+    """Its holdings are published although a later tick was evaluated before."""
     desk = r.desk()
     desk.tick(1, r.market(1, r.bitcoin()), r.held(1, ("BTC", "1")))
     desk.tick(2, r.market(2, r.bitcoin(seen=2)))
@@ -23,7 +23,7 @@ def test_it_is_shown_at_the_next_tick() -> None:
 
 
 def test_an_older_one_changes_nothing() -> None:
-    """A repeat that was delayed does not take holdings back to where they were."""
+    """A delayed repeat does not restore old holdings."""
     desk = r.desk()
     desk.tick(2, r.market(2, r.bitcoin()), r.held(2, ("BTC", "5")))
     desk.tick(3, r.held(1, ("BTC", "1")))

@@ -1,4 +1,4 @@
-"""Exposures, limits and assessments: the dollars."""
+"""Exposures, limits and credit assessments in USD."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ HOLDING = st.builds(
 
 
 def book(*readings: CounterpartyReading) -> Desk:
-    """A desk that knows prices and holdings."""
+    """Return a desk with prices and holdings."""
     d = desk()
     d.tell(market(0, asset(bp=-100.0), asset("USDT", bp=100.0), bitcoin()), *readings)
     return d
@@ -63,7 +63,7 @@ def book(*readings: CounterpartyReading) -> Desk:
 
 @given(st.lists(st.tuples(st.sampled_from(("kraken", "coinbase")), HOLDING), max_size=30))
 def test_sums_equal_the_obvious_way(rows: list[tuple[str, Holding]]) -> None:
-    """By asset, counterparty, book, issuer, bank, group and firm."""
+    """Sums by asset, counterparty, book, issuer, bank, group and firm are correct."""
     d = book(
         *(
             CounterpartyReading(at(0), party, [h for p, h in rows if p == party], [], CALM)
@@ -73,7 +73,7 @@ def test_sums_equal_the_obvious_way(rows: list[tuple[str, Holding]]) -> None:
     found = sum_exposures(d.state, REFERENCE)
 
     def total(keep: object) -> tuple[float, float, float]:
-        """Long, short and orders of the rows that are kept."""
+        """Return long, short and orders of the rows that `keep` selects."""
         assert callable(keep)
         long = short = orders = 0.0
         for party, h in rows:
@@ -88,7 +88,7 @@ def test_sums_equal_the_obvious_way(rows: list[tuple[str, Holding]]) -> None:
         return long, short, orders
 
     def same(name: str, table: object, keep: object, share: float = 1.0) -> None:
-        """One sum, to the accuracy of floats."""
+        """Assert that two sums are equal to the accuracy of floats."""
         assert isinstance(table, dict)
         sums = table.get(name)
         made = (0.0, 0.0, 0.0) if sums is None else (sums.long, sums.short, sums.orders)
@@ -107,7 +107,7 @@ def test_sums_equal_the_obvious_way(rows: list[tuple[str, Holding]]) -> None:
 
 
 def test_exposures_go_out_exact_and_close() -> None:
-    """Amounts to the last digit, values to the cent; what left the reading is closed with 0."""
+    """Amounts are exact, values in cents; a holding that left the reading is closed with 0."""
     d = desk()
     exact = "0.123456789012345678"
     (made,) = of(d.tick(0, market(0, bitcoin()), held(0, ("BTC", exact))), ExposureChanged)
@@ -122,7 +122,7 @@ def test_exposures_go_out_exact_and_close() -> None:
 
 
 def test_holdings_are_valued_again_in_time() -> None:
-    """A price that moved is put out after a quarter of an hour, not at every tick."""
+    """A price change is published after a quarter of an hour, not at every tick."""
     d = desk()
     d.tick(0, market(0, bitcoin()), held(0, ("BTC", "1")))
     for minute in range(1, 40):
@@ -132,7 +132,7 @@ def test_holdings_are_valued_again_in_time() -> None:
 
 
 def test_what_has_no_price_is_said_and_left_out() -> None:
-    """PRICE_MISSING while it lasts; names that nobody knows are said, too."""
+    """PRICE_MISSING is open while it lasts; unknown names are reported, too."""
     d = desk()
     out = d.tick(0, held(0, ("BTC", "1"), ("XYZ", "5"), party="newvenue"))
     assert [o.value_usd for o in of(out, ExposureChanged)] == [None, None]
@@ -149,7 +149,7 @@ def test_what_has_no_price_is_said_and_left_out() -> None:
 
 
 def test_positions_go_out_and_close() -> None:
-    """With their notional, signed."""
+    """Positions are published with their signed notional."""
     d = desk()
     p = OpenPosition("mm", "main", "PERP", "BTC", "USD", Decimal(-2), None, None, None)
     (made,) = of(d.tick(0, market(0, bitcoin()), held(0, positions=[p])), PositionChanged)
@@ -160,7 +160,7 @@ def test_positions_go_out_and_close() -> None:
 
 
 def test_limits_bind_those_they_are_about() -> None:
-    """An issuer's its coins, a group's its parties, `*` those without their own; a bank warns."""
+    """Issuers bind assets, groups bind parties, `*` those without a limit; a bank's only warns."""
     d = desk()
     d.tick(0, market(0, asset()), held(0, ("USDC", "1900000")), held(0, ("USD", "10"), party="x"))
     used = {(o.limit, o.scope): (o.used_usd, o.status) for o in of(d.out, LimitMeasured)}
@@ -178,7 +178,7 @@ def test_limits_bind_those_they_are_about() -> None:
 
 
 def test_an_emptied_limit_is_measured_as_empty() -> None:
-    """What is sold uses nothing any more, and the state goes down."""
+    """A sold holding uses nothing of its limit, and the state goes down."""
     d = desk(limits=without(LIMITS, "group"))
     d.tick(0, held(0, ("USD", "2000000")))
     d.tick(1, held(1))
@@ -189,7 +189,7 @@ def test_an_emptied_limit_is_measured_as_empty() -> None:
 
 
 def assessed(d: Desk, scope: str) -> CounterpartyAssessed:
-    """The last assessment of a scope."""
+    """Return the last assessment of a scope."""
     return of(d.out, CounterpartyAssessed, scope)[-1]
 
 
@@ -207,7 +207,7 @@ def test_expected_loss_is_the_product() -> None:
 
 
 def test_a_closed_gate_lengthens_the_horizon_and_costs_more() -> None:
-    """Withdrawals shut: a year of hazard, and a higher loss."""
+    """Gated withdrawals mean a horizon of a year and a higher LGD."""
     d = book(held(0, ("USD", "1000")))
     d.tick(1)
     before = assessed(d, "counterparty:kraken")
@@ -235,7 +235,7 @@ def test_netting_only_where_it_is_enforceable() -> None:
 
 
 def test_exposure_at_default_is_finite_and_above_the_claim() -> None:
-    """A stressed accrual on what moves, never more than there is."""
+    """It adds a stressed accrual, at most the size of holdings and positions."""
     d = book(held(0, ("BTC", "2"), ("USD", "10")))
     d.tell(news(Credit, 0, "1", subject="kraken", kind="withdrawals_suspended"))
     made = CreditAssessor(RiskConfig(), REFERENCE).party(
@@ -247,7 +247,7 @@ def test_exposure_at_default_is_finite_and_above_the_claim() -> None:
 
 
 def test_the_laws_themselves() -> None:
-    """PD grows with the horizon, two risks do not count twice, and impact grows as a root."""
+    """PD grows with the horizon, two risks are not counted twice, impact grows as a square root."""
     assert horizon_pd(0.1, 100.0) < horizon_pd(0.1, 200.0) < horizon_pd(0.1, 31_536_000.0)
     assert combined_loss_rate(0.5, 0.5) == 0.75
     assert ImpactLaw(0.0, 0.01).bp(4e6) == pytest.approx(2 * ImpactLaw(0.0, 0.01).bp(1e6))

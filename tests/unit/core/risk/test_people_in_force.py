@@ -1,4 +1,4 @@
-"""What people have in force: silences, acknowledgements, unwinds, models; how often they page."""
+"""Operator controls: silences, acknowledgements, unwinds, model authority; the alert budget."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.risk import asset, at, held, market, of
 
 
 def test_a_silence_keeps_all_but_a_halt_quiet() -> None:
-    """Until its end; then what still stands is told."""
+    """When the silence ends, conditions that remain raise their alert."""
     d = people()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     assert answer(d.tell(command("rita", "silence", 1, until=until(120)))) == "applied"
@@ -42,7 +42,7 @@ def test_a_silence_keeps_all_but_a_halt_quiet() -> None:
 
 
 def test_a_halt_is_told_through_a_silence() -> None:
-    """By data or by people."""
+    """A HALT by data and a HALT by an operator both raise an alert."""
     d = people()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     d.tell(command("rita", "silence", 1, until=until(120)))
@@ -52,7 +52,7 @@ def test_a_halt_is_told_through_a_silence() -> None:
 
 
 def test_a_silence_can_be_ended() -> None:
-    """But not one that there is not."""
+    """Ending a silence that does not exist is refused."""
     d = people()
     assert answer(d.tell(command("rita", "silence", 1, end=True))) == "NOTHING_OPEN"
     d.tell(command("rita", "silence", 2, until=until(60)))
@@ -64,13 +64,13 @@ def test_a_silence_can_be_ended() -> None:
 
 @pytest.mark.parametrize("end", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
 def test_an_end_beyond_the_calendar_is_refused(end: str) -> None:
-    """The stage goes on: what a person mistypes is an answer, never an exception."""
+    """An invalid time gives a refusal, never an exception."""
     d = people()
     assert answer(d.tell(command("rita", "silence", 1, until=end))) == "ARGUMENT_INVALID"
 
 
 def test_an_alert_is_acknowledged_by_name() -> None:
-    """While it is open; what is over needs nobody's eyes."""
+    """Only an open alert can be acknowledged."""
     d = people()
     assert answer(d.tell(command("rita", "acknowledge", 1))) == "NOTHING_OPEN"
     d.tick(1, held(1, ("USDC", "500000")), market(1, asset()))
@@ -83,7 +83,7 @@ def test_an_alert_is_acknowledged_by_name() -> None:
 
 
 def test_an_unwind_passes_a_halt_capped_in_size_price_and_time() -> None:
-    """The switch carries it, and no more than was authorised beforehand; then it is over."""
+    """The switch carries the unwind within the policy's bounds until it ends."""
     d = people(unwind_max_usd=1_000.0, unwind_max_slip_bp=25.0)
     d.tell(command("rita", "halt", 1))
     opened = command("rita", "unwind", 2, until=until(32), max_usd="600", max_slip_bp="10")
@@ -107,7 +107,7 @@ def test_an_unwind_passes_a_halt_capped_in_size_price_and_time() -> None:
 
 
 def test_an_override_does_not_renew_what_was_authorised() -> None:
-    """The cap is of the HALT, but order paths count by decision: a new one begins at nothing."""
+    """The cap is per HALT, although order paths count per decision."""
     d = people(unwind_max_usd=1_000.0)
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     d.minutes(1, 10, bp=-300.0)
@@ -132,20 +132,20 @@ def test_an_override_does_not_renew_what_was_authorised() -> None:
 def test_an_unwind_is_refused_beyond_the_policy(
     settings: dict[str, Any], args: dict[str, Any], why: str
 ) -> None:
-    """In size, in time, or where none is authorised at all."""
+    """It is refused beyond the size or time, or if the policy authorises none."""
     d = people(**settings)
     d.tell(command("rita", "halt", 1))
     assert answer(d.tell(command("rita", "unwind", 2, **args))) == why
 
 
 def test_an_unwind_is_for_a_halt() -> None:
-    """Where nothing is halted there is nothing to pass."""
+    """Without a HALT an unwind is refused."""
     made = command("rita", "unwind", 2, until=until(30))
     assert answer(people().tell(made)) == "NOT_HALTED"
 
 
 def test_the_switch_keeps_its_unwind_whatever_else_changes() -> None:
-    """When the quality of the data does, the allowance is said again."""
+    """A change of data quality publishes the allowance again."""
     d = people()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     d.tell(command("rita", "halt", 1))
@@ -157,7 +157,7 @@ def test_the_switch_keeps_its_unwind_whatever_else_changes() -> None:
 
 
 def test_a_drill_changes_nothing() -> None:
-    """It is recorded and signalled; nothing else is put out, and no row but the key's changes."""
+    """A drill is recorded and signalled; only the row of its key changes."""
     d = people()
     d.tell(command("rita", "halt", 1))
     d.state.drain()
@@ -170,7 +170,7 @@ def test_a_drill_changes_nothing() -> None:
 
 @pytest.mark.parametrize("expect", ["desk-1", ["desk 1"], [1], ["a"] * 101, [""]])
 def test_a_drill_names_clients(expect: object) -> None:
-    """Anything else is no list of order paths."""
+    """Anything but a list of order paths is refused."""
     d = people()
     out = d.tell(command("rita", "drill", 2, "firm", expect=expect))
     assert answer(out) == "ARGUMENT_INVALID"
@@ -178,7 +178,7 @@ def test_a_drill_names_clients(expect: object) -> None:
 
 
 def test_the_authority_of_models_is_changed_where_their_ceiling_lets_it() -> None:
-    """Else it is refused, in words; and the ladder itself remembers."""
+    """Other changes are refused with a reason; the ensemble stores the change."""
     ladder = Ensemble(
         ModelsConfig(
             targets=(TargetConfig(threshold=50.0, horizon_s=3600.0),),
@@ -203,7 +203,7 @@ def test_the_authority_of_models_is_changed_where_their_ceiling_lets_it() -> Non
 
 
 def test_alerts_of_watch_have_a_budget() -> None:
-    """Those beyond it are folded into one; REDUCE and HALT are told whatever it says."""
+    """Alerts beyond it are folded into one; REDUCE and HALT have no budget."""
     d = people(watch_alerts_month=2)
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     minute = 1
@@ -222,7 +222,7 @@ def test_alerts_of_watch_have_a_budget() -> None:
 
 
 def test_a_new_month_has_a_new_budget() -> None:
-    """The alert about the old one is over when something is folded again."""
+    """The folded alert of the old month ends when an alert is folded in the new one."""
     d = people(watch_alerts_month=0)
     month = 31 * DAY // 60_000_000
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
@@ -237,7 +237,7 @@ def test_a_new_month_has_a_new_budget() -> None:
 
 
 def test_what_was_folded_is_not_resolved() -> None:
-    """Nobody was told that it began."""
+    """A folded alert was never raised on its own, so it is not resolved."""
     d = people(watch_alerts_month=0)
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     d.minutes(1, 20, bp=-40.0)

@@ -1,4 +1,4 @@
-"""The stage as a whole: order within a tick, rows, idleness."""
+"""The risk stage as a whole: order within a tick, rows, and idle ticks."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ POLICY = bootstrap.configuration().policy
 
 
 def full_stage() -> RiskStage:
-    """The stage with its models."""
+    """Return the stage with its models."""
     from riskwatch.core.risk.stage import RiskStage
 
     return RiskStage(POLICY.risk, REFERENCE, LIMITS, RULES, Ensemble(POLICY.models))
 
 
 def story(seed: int, minutes: int) -> list[RiskEvent]:
-    """A random life: prices walk and break, feeds die, holdings come and go, news arrives."""
+    """Generate random events: prices move and break, feeds stop, holdings and news change."""
     rng = random.Random(seed)
     told: list[RiskEvent] = []
     bp, seen = 0.0, 0
@@ -92,14 +92,14 @@ def story(seed: int, minutes: int) -> list[RiskEvent]:
 
 
 def lines(outputs: list[Output]) -> list[bytes]:
-    """Outputs as bytes."""
+    """Return outputs as bytes."""
     return [output_line(output) for output in outputs]
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 200), max_size=4))
 def test_stored_rows_are_the_whole_state(seed: int, cuts: list[int]) -> None:
-    """Cut anywhere and go on from the rows: the same bytes come out, and the same rows stay."""
+    """Resuming from the rows at any point gives the same outputs and the same rows."""
     events = story(seed, 60)
     whole = Desk(full_stage())
     whole.tell(*events)
@@ -122,7 +122,7 @@ def test_stored_rows_are_the_whole_state(seed: int, cuts: list[int]) -> None:
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=10, deadline=None)
 def test_the_order_of_readings_within_a_tick_does_not_matter(seed: int) -> None:
-    """Only ticks decide."""
+    """Decisions are made at ticks only."""
     events = story(seed, 40)
     shuffled: list[RiskEvent] = []
     waiting: list[RiskEvent] = []
@@ -148,7 +148,7 @@ def test_the_order_of_readings_within_a_tick_does_not_matter(seed: int) -> None:
 
 
 def test_the_last_exposures_are_the_last_readings() -> None:
-    """Conservation: what was put out last per key is what the ledger said last."""
+    """The last published amount of each key equals the ledger's last reading."""
     d = desk()
     events = story(3, 120)
     d.tell(*events)
@@ -163,7 +163,7 @@ def test_the_last_exposures_are_the_last_readings() -> None:
 
 
 def test_idle_ticks_say_nothing_and_write_nothing() -> None:
-    """Between reports, a tick without news is free."""
+    """Between reports, a tick without events has no output and writes no row."""
     d = desk()
     d.tick(0, market(0, asset()))
     d.state.drain()
@@ -173,7 +173,7 @@ def test_idle_ticks_say_nothing_and_write_nothing() -> None:
 
 
 def test_rows_stay_bounded() -> None:
-    """Ten times the ticks, no more rows."""
+    """Ten times as many ticks do not add rows."""
     d = desk()
     sizes = []
     for first in (0, 300):
@@ -187,6 +187,6 @@ def test_rows_stay_bounded() -> None:
 
 
 def test_a_row_of_no_known_kind_is_refused() -> None:
-    """State of another engine is not guessed at."""
+    """A row of another engine raises an error."""
     with pytest.raises(ValueError, match="of no kind"):
         RiskState(NoState()).load({"poem/1": b"{}"})

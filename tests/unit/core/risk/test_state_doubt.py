@@ -1,4 +1,4 @@
-"""A worker that stays down leaves its counterparties in doubt: at once, and until it goes on."""
+"""Counterparties of a failed worker are restricted at once, until the worker resumes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ KRAKEN = "counterparty:kraken"
 
 
 def fault(minutes: float, *names: str) -> PartitionFault:
-    """Say who is in doubt because of a ledger worker."""
+    """Report counterparties of a failed ledger worker."""
     return PartitionFault(r.at(minutes), "ledger/3", "f1", list(names))
 
 
 def holding(*parties: str) -> r.Desk:
-    """A desk that holds a bitcoin with each of them."""
+    """Return a desk that holds a bitcoin with each counterparty."""
     desk = r.desk()
     prices = r.market(0, r.bitcoin(), venues=[r.venue("kraken")])
     desk.tick(0, prices, *(r.held(0, ("BTC", "1"), party=p) for p in parties))
@@ -25,13 +25,13 @@ def holding(*parties: str) -> r.Desk:
 
 
 def switch(desk: r.Desk, name: str = "kraken") -> tuple[State, State, Quality]:
-    """State, effective and quality as last put out."""
+    """Return state, effective state and quality as last published."""
     last = r.of(desk.out, KillSwitchChanged, f"counterparty:{name}")[-1]
     return last.state, last.effective, last.quality
 
 
 def test_what_is_held_there_is_reduced_at_once() -> None:
-    """At the next tick, without any wait, and people are told why."""
+    """The restriction comes at the next tick, and an alert states the reason."""
     desk = holding("kraken", "coinbase")
     out = desk.tick(1, fault(1, "kraken"))
     (turned,) = r.of(out, KillSwitchChanged)
@@ -45,7 +45,7 @@ def test_what_is_held_there_is_reduced_at_once() -> None:
 
 
 def test_a_later_reading_ends_it() -> None:
-    """For the one that it is of, and for no other."""
+    """It ends the fault for its own counterparty only."""
     desk = holding("kraken", "coinbase")
     desk.tick(1, fault(1, "coinbase", "kraken"))
     out = desk.tick(2, r.held(2, ("BTC", "2")))
@@ -56,7 +56,7 @@ def test_a_later_reading_ends_it() -> None:
 
 
 def test_going_on_ends_it_for_all() -> None:
-    """Also for those of which there is nothing new to say."""
+    """Counterparties without a new reading are included."""
     desk = holding("kraken", "coinbase")
     desk.tick(1, fault(1, "coinbase", "kraken"))
     desk.tick(2, fault(2))
@@ -66,7 +66,7 @@ def test_going_on_ends_it_for_all() -> None:
 
 
 def test_a_reading_from_before_ends_nothing() -> None:
-    """A repeat that was delayed says nothing of the present."""
+    """A delayed repeat does not count as a new reading."""
     desk = holding("kraken")
     desk.tick(2, r.held(2, ("BTC", "2")))
     desk.tick(3, fault(3, "kraken"))
@@ -75,7 +75,7 @@ def test_a_reading_from_before_ends_nothing() -> None:
 
 
 def test_where_nothing_is_held_nobody_is_paged() -> None:
-    """The doubt is shown, and restricts nothing; also of somebody never heard of."""
+    """The quality is published without a restriction, also for an unknown counterparty."""
     desk = holding("coinbase")
     out = desk.tick(1, fault(1, "kraken", "okx"))
     for name in ("kraken", "okx"):
@@ -84,7 +84,7 @@ def test_where_nothing_is_held_nobody_is_paged() -> None:
 
 
 def test_a_halt_stays() -> None:
-    """Neither the doubt nor its end releases what data cannot."""
+    """Neither the fault nor its end releases a HALT."""
     desk = holding("kraken")
     desk.state.scopes[KRAKEN] = row = ScopeRow(state=State.HALT, effective=State.HALT)
     desk.tick(1, fault(1, "kraken"))
@@ -95,7 +95,7 @@ def test_a_halt_stays() -> None:
 
 
 def test_the_doubt_survives_a_restart() -> None:
-    """It is in the rows, and gone from them when it ended."""
+    """The fault is stored in a row, which is deleted when it ends."""
     desk = holding("kraken")
     desk.state.drain()
     desk.tell(fault(1, "kraken"))

@@ -1,4 +1,4 @@
-"""Dwell, hysteresis, and what is not known."""
+"""Rule trackers: dwell time, hysteresis, and missing values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RULE = Rule(
 
 
 def go(*looks: tuple[float | None, int, int], cause: Cause = Cause.ISSUER) -> RuleTracker:
-    """Track (severity, minutes since the last look, fresh observations)."""
+    """Track (severity, minutes since the last evaluation, fresh observations)."""
     tracker = RuleTracker()
     for severity, minutes, fresh in looks:
         update_tracker(tracker, RULE, severity, cause, minutes * MINUTE, fresh)
@@ -25,21 +25,21 @@ def go(*looks: tuple[float | None, int, int], cause: Cause = Cause.ISSUER) -> Ru
 
 
 def test_fires_after_its_dwell_and_observations() -> None:
-    """Not before either."""
+    """The rule does not fire before both are complete."""
     assert not go((1.5, 0, 1), (1.5, 4, 1)).active
     assert not go((1.5, 0, 1), (1.5, 5, 0)).active
     assert go((1.5, 0, 1), (1.5, 5, 1)).active
 
 
 def test_the_band_between_exit_and_threshold_neither_fires_nor_starts_again() -> None:
-    """A wobble within the band keeps the dwell, a fall below it does not."""
+    """A value in the band keeps the dwell; a fall below the exit resets it."""
     assert not go((1.5, 0, 1), (0.8, 5, 1)).active
     assert go((1.5, 0, 1), (0.8, 3, 1), (1.1, 2, 1)).active
     assert not go((1.5, 0, 1), (0.6, 3, 1), (1.1, 2, 1)).active
 
 
 def test_lets_go_after_the_exit_dwell_below_the_exit() -> None:
-    """In the band it holds, and coming back into it starts the wait again."""
+    """In the band the rule stays active, and returning into it restarts the exit dwell."""
     on = ((1.5, 0, 1), (1.5, 5, 1))
     assert go(*on, (0.8, 100, 1)).active
     assert go(*on, (0.5, 1, 1), (0.5, 9, 1)).active
@@ -48,7 +48,7 @@ def test_lets_go_after_the_exit_dwell_below_the_exit() -> None:
 
 
 def test_what_is_not_known_stands_still() -> None:
-    """No value, or an excused cause: neither counted for nor against."""
+    """Without a value, or under an excused cause, no time is counted."""
     assert not go((1.5, 0, 1), (None, 60, 1), (1.5, 4, 1)).active
     assert go((1.5, 0, 1), (None, 60, 1), (1.5, 5, 1)).active
     on = ((1.5, 0, 1), (1.5, 5, 1))
@@ -63,7 +63,7 @@ def test_what_is_not_known_stands_still() -> None:
     )
 )
 def test_never_without_enough_evidence(looks: list[tuple[float | None, int, int]]) -> None:
-    """Whatever comes: active means that dwell and observations were there, and one at the top."""
+    """An active tracker has completed its dwell time and observations, and met the threshold."""
     tracker = RuleTracker()
     held, seen, reached = 0, 0, False
     for severity, minutes, fresh in looks:

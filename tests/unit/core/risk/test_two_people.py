@@ -1,4 +1,4 @@
-"""What takes two people: release, override, a limit that is raised; and what ends by itself."""
+"""Actions of two operators: release, override, raising a limit; and the expiry of requests."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 def state(d: Desk, scope: str = SCOPE) -> State:
-    """Where a scope stands."""
+    """Return the state of a scope."""
     return d.state.scopes[scope].state
 
 
 def halted_by_data() -> Desk:
-    """Ten minutes at 300 bp under the peg, of a coin that we hold."""
+    """Return a desk after ten minutes at 300 bp under the peg, holding the asset."""
     d = people()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     d.minutes(1, 10, bp=-300.0)
@@ -43,7 +43,7 @@ def halted_by_data() -> Desk:
 
 
 def test_two_people_release_a_halt() -> None:
-    """The first asks, and people are told that it waits; the second makes it so."""
+    """The first operator requests, an alert reports the request, the second approves it."""
     d = people()
     d.tell(command("rita", "halt", 1))
     asked = d.tell(command("ann", "release", 2))
@@ -66,7 +66,7 @@ def test_two_people_release_a_halt() -> None:
 
 
 def test_whoever_asks_cannot_approve() -> None:
-    """Nor can somebody below a supervisor."""
+    """Neither can an operator below a supervisor."""
     d = people()
     d.tell(command("rita", "halt", 1))
     request = request_of(d.tell(command("ann", "release", 2)))
@@ -84,7 +84,7 @@ def test_whoever_asks_cannot_approve() -> None:
     ],
 )
 def test_who_asked_must_still_be_entitled(now: dict[str, Any] | None, refusal: str) -> None:
-    """A request of somebody who was struck off since has one person behind it, not two."""
+    """A request is void if its operator was disabled after making it."""
     d = people()
     d.tell(command("rita", "halt", 1))
     request = request_of(d.tell(command("ann", "release", 2)))
@@ -97,7 +97,7 @@ def test_who_asked_must_still_be_entitled(now: dict[str, Any] | None, refusal: s
 
 
 def test_an_approval_is_of_one_request() -> None:
-    """Not of another, of another scope, or of one that is over."""
+    """It is refused for another request, another scope, or an expired request."""
     d = people()
     d.tell(command("rita", "halt", 1))
     d.tell(command("rita", "halt", 1, "firm"))
@@ -114,7 +114,7 @@ def test_an_approval_is_of_one_request() -> None:
 
 
 def test_somebody_elses_request_is_not_replaced() -> None:
-    """One's own is, and the old one can then not be approved."""
+    """A new request replaces one of the same operator, which cannot be approved then."""
     d = people()
     d.tell(command("rita", "halt", 1))
     first = request_of(d.tell(command("ann", "release", 2)))
@@ -125,7 +125,7 @@ def test_somebody_elses_request_is_not_replaced() -> None:
 
 
 def test_a_halt_takes_a_request_back() -> None:
-    """Whoever halts again does not want it released."""
+    """A new HALT withdraws the open request for release."""
     d = people()
     d.tell(command("rita", "halt", 1))
     request = request_of(d.tell(command("ann", "release", 2)))
@@ -136,7 +136,7 @@ def test_a_halt_takes_a_request_back() -> None:
 
 
 def test_a_halt_is_not_released_while_its_condition_holds() -> None:
-    """Also where nothing newer is known, and also if it came back since it was asked for."""
+    """Nor if nothing newer is known, or if the condition came back after the request."""
     d = halted_by_data()
     assert answer(d.tell(command("ann", "release", 11))) == "CONDITION_HOLDS"
     d.tell(*(Tick(at(m)) for m in range(12, 200)))
@@ -151,7 +151,7 @@ def test_a_halt_is_not_released_while_its_condition_holds() -> None:
 
 
 def test_a_halt_is_released_once_its_condition_is_over() -> None:
-    """Below the exit for as long as the rule says; then it stays NORMAL."""
+    """The severity must stay below the exit for the rule's time; the scope then stays NORMAL."""
     d = halted_by_data()
     d.minutes(11, 400)
     asked = d.tell(command("ann", "release", 401))
@@ -163,12 +163,12 @@ def test_a_halt_is_released_once_its_condition_is_over() -> None:
 
 
 def test_what_is_not_halted_is_not_released() -> None:
-    """WATCH and REDUCE go by themselves."""
+    """WATCH and REDUCE end without an operator."""
     assert answer(people().tell(command("ann", "release", 1))) == "NOT_HALTED"
 
 
 def test_an_override_lifts_a_halt_for_a_while_by_name() -> None:
-    """By two people, to the state they say; then the latch is back without anybody."""
+    """Two operators set the named state; the latch returns when the override expires."""
     d = halted_by_data()
     asked = d.tell(command("ann", "override", 11, until=until(71)))
     assert (answer(asked), state(d)) == ("requested", State.HALT)
@@ -186,7 +186,7 @@ def test_an_override_lifts_a_halt_for_a_while_by_name() -> None:
 
 
 def test_the_latch_comes_back_even_if_the_condition_went_meanwhile() -> None:
-    """It held: people release it, not time."""
+    """Only operators release a HALT; time does not."""
     d = halted_by_data()
     asked = d.tell(command("ann", "override", 11, until=until(240), state="NORMAL"))
     d.tell(command("bob", "approve", 12, request=request_of(asked)))
@@ -197,7 +197,7 @@ def test_the_latch_comes_back_even_if_the_condition_went_meanwhile() -> None:
 
 
 def test_a_release_ends_an_override_for_good() -> None:
-    """When the condition is over, two people may end both."""
+    """Once the condition has ended, two operators may end both."""
     d = halted_by_data()
     asked = d.tell(command("ann", "override", 11, until=until(250)))
     d.tell(command("bob", "approve", 12, request=request_of(asked)))
@@ -210,7 +210,7 @@ def test_a_release_ends_an_override_for_good() -> None:
 
 
 def test_a_halt_ends_an_override() -> None:
-    """At once."""
+    """A HALT by an operator ends an override at once."""
     d = halted_by_data()
     asked = d.tell(command("ann", "override", 11, until=until(71)))
     d.tell(command("bob", "approve", 12, request=request_of(asked)))
@@ -232,12 +232,12 @@ def test_a_halt_ends_an_override() -> None:
     ],
 )
 def test_an_override_has_an_end_and_a_state_below_halt(args: dict[str, str], why: str) -> None:
-    """Neither for ever nor for nothing."""
+    """An override without an end or with HALT as its state is refused."""
     assert answer(halted_by_data().tell(command("ann", "override", 11, **args))) == why
 
 
 def test_there_is_nothing_to_override_where_nothing_asks_for_halt() -> None:
-    """It is released instead."""
+    """A HALT whose condition has ended needs a release instead."""
     d = people()
     d.tell(command("rita", "halt", 1))
     made = d.tell(command("ann", "override", 2, until=until(60)))
@@ -245,7 +245,7 @@ def test_there_is_nothing_to_override_where_nothing_asks_for_halt() -> None:
 
 
 def test_a_subject_that_is_gone_is_retired() -> None:
-    """Its scope stays closed, and nobody is paged about it any more."""
+    """A retired scope stays at HALT and raises no more alerts."""
     d = halted_by_data()
     out = d.tell(command("ann", "retire", 11))
     assert answer(out) == "applied"
@@ -275,7 +275,7 @@ def test_a_limit_is_lowered_by_one_and_raised_by_two() -> None:
 
 @pytest.mark.parametrize("limit", LIMITS.limits, ids=lambda limit: limit.id)
 def test_every_kind_of_limit_can_be_raised(limit: Limit) -> None:
-    """Those on what no switch stands on as well: issuers, banks and groups."""
+    """Limits of issuers, banks and groups, which have no switch, are included."""
     d, scope = people(), limit_scope(limit)
     most = str(int(2 * limit.hard_usd))
     asked = d.tell(command("ann", "set_limit", 1, scope, limit=limit.id, hard_usd=most))
@@ -299,12 +299,12 @@ def test_every_kind_of_limit_can_be_raised(limit: Limit) -> None:
     ],
 )
 def test_a_limit_is_named_with_its_scope(scope: str, args: dict[str, Any], why: str) -> None:
-    """And has a positive value as text."""
+    """Its value must be a positive decimal as text."""
     assert answer(people().tell(command("ann", "set_limit", 1, scope, **args))) == why
 
 
 def test_outcomes_name_the_request() -> None:
-    """Both halves of the two can be put together from the record."""
+    """The record links the request and its approval."""
     d = people()
     d.tell(command("rita", "halt", 1))
     asked = d.tell(command("ann", "release", 2))

@@ -1,4 +1,4 @@
-"""The ways through the risk stage are short, and nothing on them is worked out twice."""
+"""Call paths through the risk stage are short, and nothing on them is computed twice."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import riskwatch
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import DecisionMade, KillSwitchChanged
+from tests.support.docs import steps
 from tests.support.people import SCOPE, command, people, request_of
 from tests.support.risk import asset, desk, held, market, of
 
@@ -22,7 +23,7 @@ HOME: Final = str(Path(riskwatch.__file__).parent)
 
 
 def traced(run: Callable[[], object], see: Callable[[FrameType], None]) -> None:
-    """Run something, and show each call of a function of riskwatch."""
+    """Run a callable, and report each call of a function of riskwatch to `see`."""
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
         if event == "call" and frame.f_code.co_filename.startswith(HOME):
@@ -46,28 +47,30 @@ def owners(frame: FrameType | None) -> list[str]:
     return list(found.values())[::-1]
 
 
-def test_a_release_goes_through_three_objects() -> None:
-    """From the stage that is given the command to the switch that is released."""
+def test_a_release_goes_through_three_objects(root: Path) -> None:
+    """At most three objects lie between the stage and the writer of the switch, as documented."""
     d = people()
     d.tell(command("rita", "halt", 1))
     request = request_of(d.tell(command("ann", "release", 2)))
     approve = command("bob", "approve", 3, request=request)
-    ways: list[list[str]] = []
+    paths: list[list[str]] = []
 
     def see(frame: FrameType) -> None:
         if frame.f_code.co_qualname == "DecisionWriter.switch":
-            ways.append(owners(frame))
+            paths.append(owners(frame))
 
     traced(lambda: d.tell(approve), see)
     (switch,) = of(d.out[-4:], KillSwitchChanged, SCOPE)
     assert switch.effective is State.NORMAL
-    (way,) = ways
-    assert way[0] == "RiskStage"
-    assert len(way[1:]) <= 3, way
+    (path,) = paths
+    assert path[0] == "RiskStage"
+    assert len(path[1:]) <= 3, path
+    named = [function.partition(".")[0] for _, function in steps(root, "The way of a release")]
+    assert path == named
 
 
 def test_a_decision_is_explained_with_what_its_rules_saw() -> None:
-    """Each rule measures a scope once per tick, and our dollars on it are summed up once."""
+    """Each rule is evaluated once per tick, and the exposure at stake is computed once."""
     d = desk()
     d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
     measured: Counter[str] = Counter()
@@ -77,7 +80,7 @@ def test_a_decision_is_explained_with_what_its_rules_saw() -> None:
         name = frame.f_code.co_qualname
         if name == "Rule.severity" and frame.f_locals["self"].scope_kind == "asset":
             measured[frame.f_locals["self"].id] += 1
-        elif name == "Dollars._on":
+        elif name == "StakesCalculator._on":
             summed[":".join(frame.f_locals["at"][:2])] += 1
 
     minute = 0

@@ -1,4 +1,4 @@
-"""Where reading goes on, and the reasons not to."""
+"""Where reading of a partition continues, and when it is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of models: how far each may go and how good it has been, from its stored rows."""
+"""Metrics of models from their stored rows: authority and log loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages to records: what is in the wrong place is refused, and nothing raises."""
+"""Messages become records: misplaced ones are refused, and nothing raises."""
 
 from __future__ import annotations
 

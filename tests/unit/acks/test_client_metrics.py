@@ -1,4 +1,4 @@
-"""What the worker ``clients`` tells: what is asked for is there, and what is over is gone."""
+"""The metrics of the acknowledgement worker: series, labels and removal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from prometheus_client import CollectorRegistry
 from riskwatch.acks.worker import CLIENT_METRIC_LABELS, ClientMetrics
 
 
-def test_every_metric_is_told_with_its_labels() -> None:
-    """As alerts ask for them."""
+def test_every_metric_has_its_labels() -> None:
+    """Series and labels are those that alert rules query."""
     registry = CollectorRegistry()
-    told = ClientMetrics(registry)
-    told.applied("desk-1", 0.02)
-    told.set_clients(2, {"desk-1": 0, "desk-2": 3}, ["firm"])
+    metrics = ClientMetrics(registry)
+    metrics.observe_ack("desk-1", 0.02)
+    metrics.set_clients(2, {"desk-1": 0, "desk-2": 3}, ["firm"])
     found = {
         family.name: {tuple(sorted(s.labels.keys() - {"le"})) for s in family.samples}
         for family in registry.collect()
@@ -24,12 +24,12 @@ def test_every_metric_is_told_with_its_labels() -> None:
     assert value("riskwatch_client_ack_seconds_count", {"client": "desk-1"}) == 1
 
 
-def test_what_is_over_is_gone() -> None:
-    """A client that was forgotten, a drill that passed: no series says otherwise."""
+def test_old_series_are_removed() -> None:
+    """A forgotten client and a passed drill have no series."""
     registry = CollectorRegistry()
-    told = ClientMetrics(registry)
-    told.set_clients(1, {"desk-1": 2}, ["firm"])
-    told.set_clients(0, {}, [])
+    metrics = ClientMetrics(registry)
+    metrics.set_clients(1, {"desk-1": 2}, ["firm"])
+    metrics.set_clients(0, {}, [])
     assert registry.get_sample_value("riskwatch_clients") == 0
     assert registry.get_sample_value("riskwatch_clients_late", {"client": "desk-1"}) is None
     assert registry.get_sample_value("riskwatch_drills_overdue", {"scope": "firm"}) is None

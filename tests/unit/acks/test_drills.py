@@ -1,4 +1,4 @@
-"""What comes of drills: judged once, by who answered and by what really stands in SQL."""
+"""The evaluation of drills: once each, by the answers and by the real table in SQL."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class Firm:
 
     def __init__(self, engine: Engine, *plans: DrillPlan) -> None:
         self.engine = engine
-        self.roll = Acknowledgements()
-        self.book = DrillEvaluator(self.roll, plans)
+        self.acks = Acknowledgements()
+        self.evaluator = DrillEvaluator(self.acks, plans)
         self.lease = take_lease(engine, "clients", "test").epoch
         self.risk = take_lease(engine, "risk", "test")
         self.seq = self.risk.next_seq
@@ -104,22 +104,22 @@ class Firm:
     def knows(self, *clients: str, **changes: Any) -> None:
         """Hear clients."""
         for client in clients:
-            self.roll.add_ack(ack(client, **changes), at(-1))
+            self.acks.add_ack(ack(client, **changes), at(-1))
 
     def turn(self, now: datetime) -> list[DrillReport]:
         """Take a turn as the listener does."""
-        found = self.book.evaluate(self.engine, now)
+        found = self.evaluator.evaluate(self.engine, now)
         for report in found:
             store.write_drill(self.engine, ("clients", self.lease), drill_row(report))
-            self.book.mark_evaluated(report)
+            self.evaluator.mark_evaluated(report)
         return found
 
     def again(self, *plans: DrillPlan) -> DrillEvaluator:
         """The book of a listener that begins."""
-        self.book = DrillEvaluator(self.roll, plans)
+        self.evaluator = DrillEvaluator(self.acks, plans)
         with self.engine.connect() as conn:
-            self.book.load(conn, at(60))
-        return self.book
+            self.evaluator.load(conn, at(60))
+        return self.evaluator
 
 
 @pytest.fixture
@@ -139,11 +139,11 @@ def test_all_that_are_known_must_answer(engine: Engine) -> None:
     firm.knows("gone", ended=True)
     firm.knows("young", started=at(0.5))
     firm.commit(signal(expect=["named"]))
-    firm.book.add_signal(signal(expect=["named"]), at(0.05))
+    firm.evaluator.add_signal(signal(expect=["named"]), at(0.05))
     assert firm.turn(at(0.1)) == []
-    firm.book.answered(drill_ack("a"), at(0.3))
-    firm.book.answered(drill_ack("a", refused=False), at(0.4))  # the first word counts
-    firm.book.answered(drill_ack("other", number=2), at(0.4))
+    firm.evaluator.add_answer(drill_ack("a"), at(0.3))
+    firm.evaluator.add_answer(drill_ack("a", refused=False), at(0.4))  # the first word counts
+    firm.evaluator.add_answer(drill_ack("other", number=2), at(0.4))
     assert firm.turn(at(ANSWER_TIMEOUT_S - 0.1)) == []
     (report,) = firm.turn(at(0.1 + ANSWER_TIMEOUT_S))
     assert report.expected == ["a", "named", "silent"]
@@ -154,31 +154,31 @@ def test_all_that_are_known_must_answer(engine: Engine) -> None:
     with engine.connect() as conn:
         (kept,) = store.drills(conn, 5)
     assert (kept["outcome"], kept["expected"], kept["answered"]) == (FAILED, 3, 1)
-    assert list(firm.book.due_alerts()) == ["drill:firm"]
+    assert list(firm.evaluator.due_alerts()) == ["drill:firm"]
 
 
 def test_a_drill_that_all_answered_is_over_at_once(engine: Engine) -> None:
     """And ends the alert about the one before it on the same scope."""
     firm = Firm(engine)
     firm.knows("a")
-    firm.book.add_signal(signal(), at(0))
+    firm.evaluator.add_signal(signal(), at(0))
     assert firm.turn(at(ANSWER_TIMEOUT_S))[0].outcome == FAILED
-    assert firm.book.due_alerts()
-    firm.book.add_signal(signal(2, 20), at(20))
-    firm.book.answered(drill_ack("a", 2), at(20.2))
+    assert firm.evaluator.due_alerts()
+    firm.evaluator.add_signal(signal(2, 20), at(20))
+    firm.evaluator.add_answer(drill_ack("a", 2), at(20.2))
     assert firm.turn(at(20.3))[0].outcome == PASSED
-    assert not firm.book.due_alerts()
+    assert not firm.evaluator.due_alerts()
 
 
 def test_a_real_decision_meanwhile_disturbs_it(engine: Engine) -> None:
     """What stood before and after is read from SQL, and the decision is named."""
     firm = Firm(engine)
     firm.knows("a")
-    firm.book.add_signal(signal(), at(0))
+    firm.evaluator.add_signal(signal(), at(0))
     firm.turn(at(0.1))
     made = msgspec.structs.replace(switch("asset:USDC", State.HALT, 7), ts=at(0.2))
     firm.commit(made)
-    firm.book.answered(drill_ack("a"), at(0.3))
+    firm.evaluator.add_answer(drill_ack("a"), at(0.3))
     (report,) = firm.turn(at(0.4))
     assert report.outcome == DISTURBED
     assert "asset:USDC HALT" in report.problems[0]
@@ -190,8 +190,8 @@ def test_a_drill_that_turned_a_switch_failed(engine: Engine) -> None:
     firm.knows("a")
     cause = msgspec.structs.replace(switch("asset:USDC", State.HALT, 7), ts=at(0), cause_id="cli/1")
     firm.commit(signal(), cause)
-    firm.book.add_signal(signal(), at(0))
-    firm.book.answered(drill_ack("a"), at(0.3))
+    firm.evaluator.add_signal(signal(), at(0))
+    firm.evaluator.add_answer(drill_ack("a"), at(0.3))
     (report,) = firm.turn(at(0.4))
     assert (report.outcome, report.real.caused) == (FAILED, 1)
 
@@ -200,13 +200,13 @@ def test_a_listener_that_begins_judges_none_twice(engine: Engine) -> None:
     """What is in SQL is known; what nobody judged is, without a word about what was before."""
     firm = Firm(engine)
     firm.knows("a")
-    firm.book.add_signal(signal(), at(0))
+    firm.evaluator.add_signal(signal(), at(0))
     firm.turn(at(ANSWER_TIMEOUT_S))
     book = firm.again()
     assert list(book.due_alerts()) == ["drill:firm"]
     book.add_signal(signal(), at(60))
     book.add_signal(signal(2, 1), at(MAX_SIGNAL_AGE_S + 60))
-    book.answered(drill_ack("a", 2), at(1.2))
+    book.add_answer(drill_ack("a", 2), at(1.2))
     (report,) = firm.turn(at(MAX_SIGNAL_AGE_S + 61))
     assert (report.id, report.outcome) == ("drill-2", FAILED)
     assert report.problems == ["heard of too late to say whether anything real changed"]
@@ -220,17 +220,17 @@ def test_a_drill_that_was_due_and_not_run_is_told(engine: Engine) -> None:
     before = micros(due - timedelta(days=1))
     firm.commit(rows={"drill/daily": encode_row(DrillRow(before, before))})
     firm.turn(due + timedelta(seconds=MISSED_AFTER_S - 1))
-    assert not firm.book.due_alerts()
+    assert not firm.evaluator.due_alerts()
     firm.turn(due + timedelta(seconds=MISSED_AFTER_S + 10))
-    (wanted,) = firm.book.due_alerts().values()
-    assert wanted.title == "the drill of firm is overdue"
-    assert wanted.reasons[1] == "it was not signalled"
+    (alert,) = firm.evaluator.due_alerts().values()
+    assert alert.title == "the drill of firm is overdue"
+    assert alert.reasons[1] == "it was not signalled"
     firm.knows("a")
-    firm.book.add_signal(signal(), now)
-    firm.book.answered(drill_ack("a"), at(0.3))
+    firm.evaluator.add_signal(signal(), now)
+    firm.evaluator.add_answer(drill_ack("a"), at(0.3))
     firm.turn(at(0.4))
     firm.turn(at(10))
-    assert not firm.book.due_alerts()
+    assert not firm.evaluator.due_alerts()
 
 
 def test_a_plan_that_is_new_is_not_overdue(engine: Engine) -> None:
@@ -241,10 +241,10 @@ def test_a_plan_that_is_new_is_not_overdue(engine: Engine) -> None:
         rows={"drill/daily": encode_row(DrillRow(micros(now), last_due(DAILY, micros(now))))}
     )
     firm.turn(now)
-    assert not firm.book.due_alerts()
+    assert not firm.evaluator.due_alerts()
     unknown = Firm(engine, msgspec.structs.replace(DAILY, id="else"))
     unknown.turn(now)
-    assert not unknown.book.due_alerts()
+    assert not unknown.evaluator.due_alerts()
     unknown.turn(now + timedelta(days=1, minutes=10))
-    (wanted,) = unknown.book.due_alerts().values()
-    assert "does not know the plan" in wanted.reasons[1]
+    (alert,) = unknown.evaluator.due_alerts().values()
+    assert "does not know the plan" in alert.reasons[1]

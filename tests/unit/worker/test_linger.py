@@ -1,4 +1,4 @@
-"""When the next batch may wait, by example."""
+"""When the next batch may wait, by examples."""
 
 from __future__ import annotations
 

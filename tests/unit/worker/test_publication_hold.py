@@ -1,4 +1,4 @@
-"""A live unit that is behind keeps its publication back, and lets it go when it has caught up."""
+"""A live unit that is behind holds its outputs, and releases them when it has caught up."""
 
 from __future__ import annotations
 
