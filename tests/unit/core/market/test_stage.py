@@ -289,7 +289,7 @@ def test_a_feed_whose_clock_is_ahead_of_the_tick() -> None:
     """It is as exact as a fresh one; a live worker accepts a few seconds."""
     floor = calm(5)
     book = msgspec.structs.replace(
-        quote("kraken:BTC/USD", 6.1, BTC), bid=Decimal("19999"), ask=Decimal("20001")
+        quote("kraken:BTC/USD", 6.1, BTC), bid=Decimal(19999), ask=Decimal(20001)
     )
     for edge in floor.state.edges.values():
         edge.band = 1e-9
