@@ -1,4 +1,4 @@
-"""``python -m riskwatch``: the command line, where its script is not on the path."""
+"""The entry point of ``python -m riskwatch``, which runs the command line."""
 
 from riskwatch.cli import main
 

@@ -1,4 +1,4 @@
-"""The ledger worker: fills and balances, one unit per partition, any number of processes."""
+"""The Faust app of the ledger worker: fills and balances, one unit per partition."""
 
 from __future__ import annotations
 

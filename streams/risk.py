@@ -1,4 +1,4 @@
-"""The risk worker: market and risk in one transaction; one leads, the others stand by."""
+"""The Faust app of the risk worker: market and risk stage in one transaction, one leader."""
 
 from __future__ import annotations
 

@@ -20,7 +20,12 @@ from riskwatch.contracts.audit import AuditLink, link_digest
 from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.enums import State
 from riskwatch.core.money import quantise
-from riskwatch.core.outputs import CommandApplied, ConfigurationChanged, DecisionMade
+from riskwatch.core.outputs import (
+    CommandApplied,
+    ConfigurationChanged,
+    DecisionAdvised,
+    DecisionMade,
+)
 from riskwatch.core.risk.decision import OPERATOR
 from riskwatch.core.risk.explanation import rule_thresholds
 from riskwatch.core.risk.rule_engine import RuleEngine
@@ -54,7 +59,7 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
     config : Config
         The configuration in effect at its time.
     """
-    engine = RuleEngine(config.rules, config.policy.risk.asks)
+    engine = RuleEngine(config.rules, config.policy.risk)
     try:
         evaluator = engine.of(decision.scope)
     except ValueError as error:
@@ -100,7 +105,14 @@ SAME: Final = "same"
 DIFFERS: Final = "differs"
 INPUTS_ONLY: Final = "inputs only"
 UNKNOWN: Final = "unknown"
-_LOG: Final[LogTable] = next(t for t in PROJECTIONS[DecisionMade] if isinstance(t, LogTable))
+Decision = DecisionMade | DecisionAdvised
+"""What can be derived again: what was decided, and what advisory rules would have decided."""
+_LOGS: Final[dict[str, LogTable]] = {
+    kind.__name__: log
+    for kind in (DecisionMade, DecisionAdvised)
+    for log in PROJECTIONS[kind]
+    if isinstance(log, LogTable)
+}
 
 
 class _Caused(msgspec.Struct):
@@ -192,30 +204,32 @@ def _stored(conn: Connection, link: AuditLink) -> list[str]:
     """Compare a row of the chain with its own digest and with the table of decisions."""
     if link_digest(link) != link.digest:
         return [f"row {link.seq} of the audit chain was changed"]
-    row = conn.execute(select(_LOG.table).where(_LOG.table.c.id == link.id)).one_or_none()
+    log = _LOGS.get(link.kind, _LOGS[DecisionMade.__name__])
+    table = log.table
+    row = conn.execute(select(table).where(table.c.id == link.id)).one_or_none()
     if row is None:
-        return ["it is in the audit chain and not in decision_log"]
-    names = [c.name for c in _LOG.table.columns]
+        return [f"it is in the audit chain and not in {table.name}"]
+    names = [c.name for c in table.columns]
     decision = _decision(link)
     if decision is None:
         own = link.engine == ENGINE
         return [f"row {link.seq} of the audit chain is no decision"] if own else []
-    chained = dict(zip(names, _LOG.stored(decision), strict=True))
+    chained = dict(zip(names, log.stored(decision), strict=True))
     stored = dict(zip(names, tuple(row), strict=True))
     return [
-        f"{name}: decision_log has {stored[name]!r}, the audit chain {chained[name]!r}"
+        f"{name}: {table.name} has {stored[name]!r}, the audit chain {chained[name]!r}"
         for name in names
         if stored[name] != chained[name]
     ]
 
 
-def _decision(link: AuditLink) -> DecisionMade | None:
+def _decision(link: AuditLink) -> Decision | None:
     """Decode a row of the chain; ``None`` if this build cannot read its contract."""
     try:
         found = decode_output(link.payload.encode())
     except ValueError:
         return None
-    return found if isinstance(found, DecisionMade) else None
+    return found if isinstance(found, Decision) else None
 
 
 def _by_stretch(
@@ -315,6 +329,9 @@ def _by_policy(conn: Connection, link: AuditLink, verdict: VerificationResult, w
     verdict.said.append(f"not derived from the journal: {why}")
     decision = _decision(link)
     assert decision is not None, "it was read before"
+    if isinstance(decision, DecisionAdvised):
+        verdict.said.append("it bound nobody: only the journal tells what advisory rules saw")
+        return
     if decision.generation == OPERATOR:
         _by_command(conn, link, decision, verdict)
         return

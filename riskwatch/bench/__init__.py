@@ -1,4 +1,4 @@
-"""The scoreboard: it scores the states and probabilities of a monitor against correct ones.
+"""The scoreboard: it compares the states and probabilities of a monitor with labels.
 
 All modules are pure; ``riskwatch.commands.bench`` runs the pipeline. :mod:`.case` holds the correct
 states, :mod:`.timeline` the changes of state, and :mod:`.static` the static rules to compare with.

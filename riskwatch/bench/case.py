@@ -1,4 +1,4 @@
-"""The correct assessment of one episode or recording: its facts, and a ceiling for every scope."""
+"""One episode or recording with its labels: its facts, and the highest right state per scope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choices made without the scored event: the best static rule, and the ensemble's dial."""
+"""Choice of the best static rule and of the ensemble's threshold, without the scored event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The target of a score, parsed from the name of the target alone."""
+"""Parser of the name of a prediction target, such as ``depeg(discount 50bp, 1h)``."""
 
 from __future__ import annotations
 

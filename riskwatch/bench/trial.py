@@ -1,4 +1,4 @@
-"""The results of one run of one case, and the states its generations would give alone."""
+"""The results of one run of one case, and the states that each generation alone would give."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from riskwatch.config.config import load
 from riskwatch.config.toml import Checks, StructReader, at_least, not_empty, read_toml
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, State
+from riskwatch.core.risk.config import ALL, RiskConfig
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.scopes import is_scope, kind_of_scope
@@ -59,7 +60,8 @@ class ScopeRuleEngine:
     """
 
     def __init__(self, pack: RulePack, scope: str) -> None:
-        self._rules = RuleEngine(pack).of(scope)
+        # A fixture says what a rule does where it binds, whatever it does now.
+        self._rules = RuleEngine(pack, RiskConfig(binding=(ALL,))).of(scope)
         self._row = ScopeRow()
         self._us = 0
 

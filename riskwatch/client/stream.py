@@ -1,4 +1,4 @@
-"""A resumable iterator over one output topic; its messages never go backwards."""
+"""A resumable iterator over the messages of one output topic; it drops older repeats."""
 
 from __future__ import annotations
 

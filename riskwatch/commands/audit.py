@@ -24,7 +24,7 @@ from riskwatch.store.audit_check import check_database
 from riskwatch.store.bundle import BundleManifest
 from riskwatch.store.checkpoints import MAX_CHECKPOINT_ROWSETS, check_checkpoints
 from riskwatch.store.engine import open_engine
-from riskwatch.store.projections import DECISION_LOG
+from riskwatch.store.projections import ADVISORY_LOG, DECISION_LOG
 from riskwatch.store.queries import open_reader
 from riskwatch.version import ENGINE
 from riskwatch.worker.settings import ProcessSettings
@@ -72,8 +72,11 @@ def verify_decisions_command(
         raise RiskwatchError("verify: name decisions, or use --all")
     with queries.open_reader(database) as conn:
         if everything:
-            order = (DECISION_LOG.c.ts, DECISION_LOG.c.id)
-            ids = list(conn.execute(select(DECISION_LOG.c.id).order_by(*order)).scalars())
+            ids = [
+                each
+                for log in (DECISION_LOG, ADVISORY_LOG)
+                for each in conn.execute(select(log.c.id).order_by(log.c.ts, log.c.id)).scalars()
+            ]
         else:
             ids = [
                 _decision(queries.find_alert_and_decision(conn, each), each)

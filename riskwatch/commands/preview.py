@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from riskwatch.config.recorder import decode_record
+from riskwatch.config.unconfirmed import with_unconfirmed
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import State
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, VENUE_ASSET, overlap, parse
 from riskwatch.store import queries
+from riskwatch.store.audit import last_configuration
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -100,7 +103,8 @@ def release_preview(conn: Connection, config: Config, scope: str) -> ReleasePrev
 
     The worker evaluates the scope again when the release is requested and when it is approved.
     """
-    rules = RuleEngine(config.rules, config.policy.risk.asks).of(scope)
+    config = with_unconfirmed(config, decode_record(last_configuration(conn)))
+    rules = RuleEngine(config.rules, config.policy.risk).of(scope)
     row = queries.scope_state(conn, scope)
     switches = {found["scope"]: found for found in queries.killswitches(conn)}
     others = {

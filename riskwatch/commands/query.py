@@ -142,8 +142,12 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     with queries.open_reader(database) as conn:
         rows = queries.killswitches(conn)
         controls = queries.scope_controls(conn)
+        advised = {row["scope"]: row for row in queries.advised_now(conn)}
     if as_json:
-        _lines({**row, "people": controls.get(row["scope"])} for row in rows)
+        _lines(
+            {**row, "people": controls.get(row["scope"]), "advised": advised.get(row["scope"])}
+            for row in rows
+        )
         return
     body = [
         [
@@ -161,6 +165,16 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     ]
     names = ["scope", "effective", "state", "quality", "cause", "why", "since", "valid until"]
     _table([*names, "decision", "people"], body)
+    for row in advised.values():
+        typer.echo(advised_line(row))
+
+
+def advised_line(row: ResultRow) -> str:
+    """Say what advisory rules would have set on a scope, and what holds."""
+    return (
+        f"advisory, binds nobody: {row['scope']} would be {row['state']}, not {row['in_force']}, "
+        f"by {row['rule']} ({row['id'][:12]}, {_cell(row['ts'])})"
+    )
 
 
 def sql_command(

@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -74,11 +75,13 @@ def replay_command(
         publisher=NdjsonPublisher(sys.stdout.buffer) if as_json else NullPublisher(),
     )
     rules = bootstrap.configuration(config)
-    run_replay(what, lambda: bootstrap.pipeline(rules, keep_events=keep_events), rules)
+    run_replay(what, partial(bootstrap.pipeline, keep_events=keep_events), rules)
 
 
 def run_replay(
-    what: ReplayJob, pipeline: Callable[[], Pipeline], config: Config | None = None
+    what: ReplayJob,
+    pipeline: Pipeline | Callable[[Config], Pipeline],
+    config: Config | None = None,
 ) -> ReplaySummary:
     """Replay with logs, a progress bar on a terminal, and an orderly stop on a signal.
 
@@ -91,7 +94,7 @@ def run_replay(
     logs.configure_logging(settings.log_level, settings.log_format)
     try:
         with stop_on_signals() as stop, _bar() as progress:
-            summary = replay_files(what, pipeline(), config=config, stop=stop, progress=progress)
+            summary = replay_files(what, pipeline, config=config, stop=stop, progress=progress)
     except BrokenPipeError as error:
         raise RiskwatchError(
             "stdout was closed: what was not written waits in the database and comes first "

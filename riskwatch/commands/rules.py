@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,9 +14,18 @@ from riskwatch.checks.rule_pack import (
     mismatches,
     rules_without_fixture,
 )
+from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.commands.query import advised_line
 from riskwatch.config import consistency, paths
 from riskwatch.config.config import LIMITS, MODELS, POLICY, REFERENCE, RULES, load
+from riskwatch.config.recorder import decode_record
+from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
 from riskwatch.errors import RiskwatchError
+from riskwatch.store import queries
+from riskwatch.store.audit import last_configuration
+
+if TYPE_CHECKING:
+    from riskwatch.config.config import Config
 
 app = typer.Typer(
     help="Reference data, limits, static rules, policy and models.", no_args_is_help=True
@@ -32,6 +41,11 @@ def rules() -> None:
 def check(
     directory: Annotated[
         Path | None, typer.Argument(help="Folder of the files; the shipped one if absent.")
+    ] = None,
+    *,
+    database: Annotated[
+        str | None,
+        typer.Option(help="Say what a worker on this database would run as advisory."),
     ] = None,
 ) -> None:
     """Read a rules folder as a worker would, and run its fixtures.
@@ -60,6 +74,8 @@ def check(
     typer.echo(f"digest: {config.digest}")
     for line in consistency.unknown_subjects(config.limits, known):
         typer.echo(f"note: {line}")
+    for line in advisory_lines(_in_force(config, database)):
+        typer.echo(f"note: {line}")
     for line in unrouted_severities(routes) if routes.routes else ():
         typer.echo(f"note: {line}")
     for rule in rules_without_fixture(config.rules, fixtures):
@@ -68,3 +84,39 @@ def check(
         typer.echo(line, err=True)
     if broken:
         raise RiskwatchError(f"{len(broken)} of {steps} steps came out otherwise than expected")
+
+
+@app.command()
+def advisory(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            envvar="RISKWATCH_CONFIG", help="Folder of the files; the shipped one if absent."
+        ),
+    ] = None,
+    *,
+    database: Database = DEFAULT,
+) -> None:
+    """Show which rules, limits and asks only advise, and what they would have done.
+
+    What they advised is counted by the rule or ask that led; a limit advises through the rules
+    on limits.
+    """
+    config = _in_force(load(directory or paths.rules_folder()), database)
+    with queries.open_reader(database) as conn:
+        now, counts = queries.advised_now(conn), queries.advised_counts(conn)
+    lines = advisory_lines(config)
+    for line in lines or ["nothing is advisory: everything binds"]:
+        typer.echo(line)
+    for rule, count in counts.items():
+        typer.echo(f"{rule} would have decided {count} times")
+    for row in now:
+        typer.echo(advised_line(row))
+
+
+def _in_force(config: Config, database: str | None) -> Config:
+    """Configuration that a worker on a database would run; of a new one if there is none."""
+    if database is None:
+        return config
+    with queries.open_reader(database) as conn:
+        return with_unconfirmed(config, decode_record(last_configuration(conn)))

@@ -210,6 +210,7 @@ def load(directory: Path) -> Config:
     rules = load_rules(directory)
     policy = load_policy(directory)
     operators = load_operators(directory)
+    consistency.check_modes(POLICY, policy.risk, rules, limits)
     return Config(
         reference=reference,
         limits=limits,

@@ -10,10 +10,11 @@ from itertools import pairwise
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.enums import State
+from riskwatch.core.enums import Mode, State
 from riskwatch.core.money import quantise
 from riskwatch.core.operators import Role
 from riskwatch.core.outputs import CLIENT_NAME
+from riskwatch.core.risk.config import ALL
 from riskwatch.core.risk.scorer import ENSEMBLE
 from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from riskwatch.core.operators import Operators
     from riskwatch.core.policy import Policy
     from riskwatch.core.reference import LimitsConfig, Party, Reference
-    from riskwatch.core.risk.config import DrillPlan
+    from riskwatch.core.risk.config import DrillPlan, RiskConfig
     from riskwatch.core.rules import RulePack
 
 PD_FLOOR: Final = 0.0003
@@ -58,12 +59,14 @@ def check_reference(file: str, made: Reference) -> None:
 def check_limits(file: str, made: LimitsConfig) -> None:
     """Raise :class:`ConfigError` about the first duplicate id, or duplicate kind and subject.
 
-    A subject that the reference data does not contain is allowed.
+    One subject may have one limit that binds and one that is advisory. A subject that the
+    reference data does not contain is allowed.
     """
     _check_unique(file, "limits", (limit.id for limit in made.limits))
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[tuple[str, str, bool], str] = {}
     for i, limit in enumerate(made.limits):
-        first = seen.setdefault((limit.scope_kind, limit.subject), limit.id)
+        advises = limit.mode is Mode.ADVISORY
+        first = seen.setdefault((limit.scope_kind, limit.subject, advises), limit.id)
         if first != limit.id:
             expected = f"one limit for a {limit.scope_kind}, this one has {first!r} already"
             raise ConfigError(file, f"limits[{i}].subject", expected, limit.subject)
@@ -138,6 +141,42 @@ def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
         for client in plan.expect:
             if CLIENT_NAME.fullmatch(client) is None:
                 raise ConfigError(file, f"{where}.expect", "names of clients", client)
+
+
+def check_modes(file: str, risk: RiskConfig, pack: RulePack, limits: LimitsConfig) -> None:
+    """Raise :class:`ConfigError` about the first id in ``[risk]`` that names none, or two things.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file of the policy, for the error.
+    risk : RiskConfig
+        What it says of rules, limits and asks.
+    pack, limits : RulePack and LimitsConfig
+        The rules and limits that there are.
+    """
+    if risk.unconfirmed:
+        expected = "nothing: a worker works it out when it begins"
+        raise ConfigError(file, "risk.unconfirmed", expected, list(risk.unconfirmed))
+    asks = dict.fromkeys(ask.rule_id for ask in risk.asks)
+    known = [rule.id for rule in pack.rules]
+    known += [limit.id for limit in limits.limits]
+    known += asks
+    advisory = risk.advisory or ()
+    for name, ids in (("advisory", advisory), ("binding", risk.binding or ())):
+        _check_unique(file, f"risk.{name}", ids)
+        for i, each in enumerate(ids):
+            where = f"risk.{name}[{i}]"
+            if name == "binding" and each in advisory:
+                raise ConfigError(file, where, "what risk.advisory does not name, too", each)
+            if each == ALL:
+                continue
+            if each not in known:
+                expected = "the id of a rule, a limit or an ask (riskwatch rules check names them)"
+                raise ConfigError(file, where, expected, each)
+            if known.count(each) > 1:
+                expected = "an id that is not a rule's and a limit's at once"
+                raise ConfigError(file, where, expected, each)
 
 
 def check_operators(file: str, made: Operators) -> None:

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import inspect
 
 from riskwatch.config.config import Config
+from riskwatch.config.unconfirmed import with_unconfirmed
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import moment
 from riskwatch.core.ids import output_id
@@ -76,7 +77,12 @@ class ConfigurationRecorder:
 
     def __call__(self, resumed: ResumePoint) -> list[ConfigurationChanged]:
         """Return the record as the one output, or nothing if the configuration did not change."""
-        last, now = _last(resumed.configured), config_content(self.config)
+        last, now = decode_record(resumed.configured), config_content(self.config)
+        if with_unconfirmed(self.config, last) != self.config:
+            raise StoreError(
+                f"{self.worker}: the configuration was not held against the recorded one, so new "
+                "rules would bind at once"
+            )
         before = {} if last is None else _plain(last.content)
         then = as_recorded(before, now)
         same = last is not None and (last.digest == self.config.digest or then == before)
@@ -324,6 +330,8 @@ def _struct_as_recorded(
     names = {new: old for old, new in renamed.get(kind.cls, {}).items() if old in before}
     out = {}
     for field in kind.fields:
+        if field.encode_name not in now:
+            continue  # it is not set, so nothing is said of it
         value = now[field.encode_name]
         name = names.get(field.name, field.encode_name)
         if name in before or value != _default_of(field):
@@ -370,7 +378,8 @@ def _plain(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _last(payload: bytes | None) -> ConfigurationChanged | None:
+def decode_record(payload: bytes | None) -> ConfigurationChanged | None:
+    """Decode the last record of a configuration, as the store gives it; ``None`` if it has none."""
     if payload is None:
         return None
     found = decode_output(payload)

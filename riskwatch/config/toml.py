@@ -150,7 +150,7 @@ class StructReader:
     def _value(self, kind: Any, value: object, key: str) -> object:
         origin, args = get_origin(kind), get_args(kind)
         if origin in (Union, types.UnionType):
-            inner = [a for a in args if a is not types.NoneType]
+            inner = [a for a in args if a not in (types.NoneType, msgspec.UnsetType)]
             if len(inner) == 1:  # TOML has no null, so an optional value is the value
                 return self._value(inner[0], value, key)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):

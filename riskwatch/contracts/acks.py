@@ -79,6 +79,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
         When it was sent, by the client's clock.
     ended : bool
         Whether the client was shut down in order; no more acknowledgements are expected.
+    advised : dict of str to Used, optional
+        What advisory terms would have refused, by term; absent if nothing.
     """
 
     client: str
@@ -97,6 +99,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     sent_ts: datetime
     ended: bool = False
     v: Literal[1] = 1
+    advised: dict[str, Used] | msgspec.UnsetType = msgspec.UNSET
 
 
 class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):

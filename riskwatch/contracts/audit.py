@@ -1,4 +1,4 @@
-"""The bytes of the audit chain: each row's digest covers the row and the previous digest.
+"""The byte format of the audit chain: each digest covers its row and the digest before.
 
 A row's digest is SHA-256 over its fields, each after its length, so that no two different rows have
 the same encoding. The domain separates these digests from those of other data. The last digest

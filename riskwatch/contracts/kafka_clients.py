@@ -1,4 +1,4 @@
-"""Opening of kafka-python clients: one function for each kind, with our common options."""
+"""Functions that open kafka-python clients, one for each kind, with common options."""
 
 from __future__ import annotations
 

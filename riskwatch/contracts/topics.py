@@ -151,12 +151,13 @@ _OUTPUTS: Final = (
     Topic(
         name="riskwatch.scores",
         role="output",
-        key="the score",
+        key="the score, or advisory|scope",
         partitions=1,
         retention_h=None,
         compacted=True,
-        carries=(outputs.AssetValued, outputs.ScoreUpdated),
-        about="Values of assets, and probabilities with their explanation.",
+        carries=(outputs.AssetValued, outputs.ScoreUpdated, outputs.DecisionAdvised),
+        about="Values of assets, probabilities with their explanation, and what advisory rules "
+        "would have decided, which binds nobody.",
     ),
     Topic(
         name=ALERTS,

@@ -1,4 +1,4 @@
-"""Closed enums with stable codes: states, causes, data quality, and reasons of refusal.
+"""Enums with stable codes: states, causes, data quality, and reasons of refusal.
 
 A reason is written as ``CODE: key=value``. Codes are part of the wire contract: they are added,
 never renamed.
@@ -60,6 +60,15 @@ class RejectReason(StrEnum):
     """Two operators set the message aside, because a stage fails on it."""
     COMMAND_REFUSED = "COMMAND_REFUSED"
     """A command whose operator could not be authenticated; the recorded refusal says why."""
+
+
+class Mode(StrEnum):
+    """Whether a rule, an ask, a limit or a term of a guard binds anybody."""
+
+    BINDING = "binding"
+    """It decides."""
+    ADVISORY = "advisory"
+    """It says what it would have done, and binds nobody."""
 
 
 class State(StrEnum):

@@ -1,4 +1,4 @@
-"""Outputs of the stages: the facts that riskwatch publishes, named in the past participle.
+"""Outputs of the stages: the types of the facts that riskwatch publishes.
 
 The `id` of an output is a digest of the engine version, its cause, its kind and its key
 (:func:`riskwatch.core.ids.output_id`). A replay gives the same ids, and consumers drop repeats by
@@ -571,6 +571,58 @@ class DecisionMade(Output, frozen=True, kw_only=True, gc=False):
         return self.scope
 
 
+class DecisionAdvised(Output, frozen=True, kw_only=True, gc=False):
+    """What advisory rules, asks and limits would have decided on a scope; it binds nobody.
+
+    It is said when that state, or the state in force below it, changes. The last one of an
+    episode has `state` equal to `in_force`: nothing stricter would be set any more.
+
+    Attributes
+    ----------
+    previous, state : State
+        What would have been set before, and now.
+    in_force : State
+        What holds.
+    opened_id : str
+        Id of the first of the episode; its own if it is the first.
+    quality, cause, generation, rule, reasons, features, contributions, limits
+        As of a :class:`DecisionMade`.
+    support, refute, flip, exposure_usd, el_usd, exit_cost_usd
+        As of a :class:`DecisionMade`.
+    """
+
+    topic: ClassVar[str | None] = "riskwatch.scores"
+
+    scope: str
+    previous: State
+    state: State
+    in_force: State
+    opened_id: str
+    quality: Quality
+    cause: Cause
+    generation: str
+    rule: str
+    reasons: list[str]
+    features: dict[str, float]
+    contributions: dict[str, float]
+    limits: dict[str, float]
+    support: list[str]
+    refute: list[str]
+    flip: dict[str, Any]
+    exposure_usd: Decimal
+    el_usd: Decimal
+    exit_cost_usd: Decimal
+
+    def key(self) -> str:
+        """``advisory|scope``."""
+        return f"advisory|{self.scope}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing stricter than what holds would be set any more."""
+        return self.state is self.in_force
+
+
 class KillSwitchChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=False):
     """The switch of one scope changed; order paths obey it.
 
@@ -734,6 +786,7 @@ AnyOutput = (
     | ControlChanged
     | ConfigurationChanged
     | DrillSignalled
+    | DecisionAdvised
 )
 
 

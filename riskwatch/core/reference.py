@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from riskwatch.core.bounds import NotNegative, Positive, Share
+from riskwatch.core.enums import Mode
 
 
 class Backing(msgspec.Struct, frozen=True):
@@ -134,6 +135,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         Maximum sum of absolute exposures, USD.
     warning_share : float
         Share of `hard_usd` from which the limit warns, 0..1.
+    mode, since : Mode and str, optional
+        As of a :class:`~riskwatch.core.rules.Rule`.
     """
 
     id: str
@@ -141,6 +144,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     hard_usd: Positive
     warning_share: Share = 0.8
+    mode: Mode | msgspec.UnsetType = msgspec.UNSET
+    since: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Static rules as data: generation 0, which is always on, and the prior of generation 1.
+"""Static rules (generation 0): their conditions, thresholds and dwell, and how they end.
 
 A rule applies to one *kind* of scope. Each of its conditions compares one feature with a threshold;
 ``severity = max(value / at)`` over the conditions. The rule fires if the severity stays at or above
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from riskwatch.core.bounds import AtLeastOne, Fraction, Positive
-from riskwatch.core.enums import Cause, State
+from riskwatch.core.enums import Cause, Mode, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +52,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         How long the severity must stay below `exit`, seconds.
     text : str
         Sentence with ``{value}``, ``{at}``, ``{unit}``, ``{scope}``.
+    mode : Mode, optional
+        Whether it binds, unless ``[risk]`` of the policy says otherwise of its id; it does by
+        default.
+    since : str, optional
+        Release that shipped it first. A deployment that is older than the rule runs it as
+        advisory until the policy names it in ``binding``.
     """
 
     id: str
@@ -64,6 +70,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     exit: Fraction = 0.7
     exit_dwell_s: float = 3600.0
     text: str = "{scope}: {feature} is {value} {unit}, limit {at} {unit}"
+    mode: Mode | msgspec.UnsetType = msgspec.UNSET
+    since: str | msgspec.UnsetType = msgspec.UNSET
 
     def severity(self, features: Mapping[str, float]) -> tuple[float, Condition | None]:
         """Return the largest value ÷ threshold over the conditions that have a value.

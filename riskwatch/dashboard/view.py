@@ -1,4 +1,4 @@
-"""A board that is displayed while it changes: live in a terminal, or as lines of plain text."""
+"""The display of a board while it changes: live in a terminal, or as lines of plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read, log and publish the head of a worker's audit chain; a chain that is cut later shows."""
+"""The head of a worker's audit chain: it is read, logged and published, to detect a cut chain."""
 
 from __future__ import annotations
 

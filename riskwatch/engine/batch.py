@@ -1,4 +1,4 @@
-"""Build a batch: collect and number everything that happened since the last commit."""
+"""The batch builder: it collects and numbers everything that happened since the last commit."""
 
 from __future__ import annotations
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from riskwatch.config import paths
 from riskwatch.config.config import Config, load
+from riskwatch.config.recorder import decode_record
+from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
 from riskwatch.contracts.signing import Ed25519Verifier
 from riskwatch.core.events import (
     LEDGER_EVENTS,
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.scorer import Scorer
 
 
+log = structlog.get_logger(__name__)
+
+
 def configuration(directory: Path | None = None) -> Config:
     """Read a rules folder; the shipped one by default.
 
@@ -44,6 +51,22 @@ def configuration(directory: Path | None = None) -> Config:
         If a value is wrong. It names the file, the dotted key, the expected and the found value.
     """
     return load(directory or paths.rules_folder())
+
+
+def confirmed(config: Config, recorded: bytes | None) -> Config:
+    """Give the configuration that a worker runs, and log what of it only advises.
+
+    Parameters
+    ----------
+    config : Config
+        As it was read.
+    recorded : bytes or None
+        What the worker recorded last, as the store gives it.
+    """
+    found = with_unconfirmed(config, decode_record(recorded))
+    for line in advisory_lines(found):
+        log.warning("advisory", what=line)
+    return found
 
 
 def ledger_slot(config: Config) -> StageSlot:

@@ -1,4 +1,4 @@
-"""NDJSON files as streams of records: resume points, proof of identity and merge by event time."""
+"""NDJSON files as streams of records: position, digest of the read part, merge by event time."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from riskwatch.config.recorder import ConfigurationRecorder
 from riskwatch.contracts.codec import decode
 from riskwatch.core.clock import MINUTE, micros, rfc3339
 from riskwatch.core.events import Tick
-from riskwatch.core.outputs import Output
+from riskwatch.core.outputs import ConfigurationChanged, Output
 from riskwatch.engine import bootstrap
 from riskwatch.engine.audit_head import log_head, read_head
 from riskwatch.engine.batch import counts_since
@@ -27,6 +27,7 @@ from riskwatch.engine.pipeline import Effects, Pipeline
 from riskwatch.engine.ports import SqlStore
 from riskwatch.engine.publish import NullPublisher
 from riskwatch.engine.runner import Runner
+from riskwatch.store.audit import last_payload
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current, upgrade
 from riskwatch.store.reference import sync_reference
@@ -337,7 +338,7 @@ class ReplayJob:
 
 def replay_files(
     job: ReplayJob,
-    pipeline: Pipeline,
+    pipeline: Pipeline | Callable[[Config], Pipeline],
     *,
     config: Config | None = None,
     wrap: Callable[[Store], Store] | None = None,
@@ -350,8 +351,9 @@ def replay_files(
     ----------
     job : ReplayJob
         Files, database, limits.
-    pipeline : Pipeline
-        Stages with empty states.
+    pipeline : Pipeline or callable
+        Stages with empty states, or a function that makes them of the configuration once the
+        configuration was compared with the recorded one.
     config : Config, optional
         Configuration of the stages. It is recorded if it is new, and its reference data is copied
         into the database, so that look-through is a view.
@@ -375,6 +377,12 @@ def replay_files(
         if config is not None:
             with engine.begin() as conn:
                 sync_reference(conn, config.reference)
+                config = bootstrap.confirmed(
+                    config, last_payload(conn, WORKER, ConfigurationChanged)
+                )
+        if not isinstance(pipeline, Pipeline):
+            assert config is not None, "stages are made of a configuration"
+            pipeline = pipeline(config)
         store: Store = SqlStore(engine)
         runner = Runner(
             store if wrap is None else wrap(store),

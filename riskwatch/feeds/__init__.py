@@ -2,8 +2,9 @@
 
 To add a format:
 
-1. Write a subclass of :class:`BarReader` in ``formats.py``: its name, one line about it, the
-   columns of the opening time and the columns that identify it (``Klines`` is an example).
+1. Write a subclass of :class:`BarReader` in a file of this package: its name, one line about
+   it, the columns of the opening time and the columns that identify it (``Klines`` in
+   ``formats.py`` is an example).
 2. Override ``bars(table, tally)`` if the columns are not named open, high, low, close, volume.
    Count every row in ``tally``: increase ``read``, then yield a bar or call ``skip`` with a reason.
 3. Add one instance to ``READERS`` in ``formats.py``; the reader with the highest ``sniff`` is used.

@@ -1,4 +1,4 @@
-"""Fit of one target: boosted trees, monotone in the features of danger, calibrated out of fold."""
+"""Fit of one target: boosted trees, monotone in risk features, calibrated out of fold."""
 
 from __future__ import annotations
 

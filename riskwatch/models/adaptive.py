@@ -1,4 +1,4 @@
-"""Logistic regression around a rule that forgets with a half-life, and its generation."""
+"""The anchored and the adaptive generation, and the regression that forgets with a half-life."""
 
 from __future__ import annotations
 

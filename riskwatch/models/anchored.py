@@ -1,4 +1,4 @@
-"""Online Bayesian logistic regression anchored at a rule, and inputs shared by such models."""
+"""Online Bayesian logistic regression that stays near a rule, and inputs of such models."""
 
 from __future__ import annotations
 

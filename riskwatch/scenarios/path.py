@@ -1,4 +1,4 @@
-"""A price path: way-points, joined by straight lines in log price."""
+"""A price path: given points, joined by straight lines in log price."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from riskwatch.core.outputs import (
     CommandRefused,
     ConfigurationChanged,
     ControlChanged,
+    DecisionAdvised,
     DecisionMade,
     DrillSignalled,
     KillSwitchChanged,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 AUDITED: Final[tuple[type[Output], ...]] = (
     DecisionMade,
+    DecisionAdvised,
     KillSwitchChanged,
     ConfigurationChanged,
     CommandApplied,
@@ -162,6 +164,13 @@ def last_payload(
     parameters = {"w": worker, "k": kind.__name__, "before": before}
     found = conn.execute(_LAST_OF, parameters).scalar_one_or_none()
     return None if found is None else found.encode()
+
+
+def last_configuration(conn: Connection) -> bytes | None:
+    """Return the configuration that was recorded last, of whichever worker, as it was encoded."""
+    query = select(_C.payload).where(_C.kind == ConfigurationChanged.__name__)
+    found = conn.execute(query.order_by(_C.us.desc(), _C.seq.desc()).limit(1)).scalar()
+    return None if found is None else str(found).encode()
 
 
 def stretches(conn: Connection, worker: str) -> list[Stretch]:

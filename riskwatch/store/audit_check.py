@@ -15,7 +15,13 @@ from sqlalchemy import select
 from riskwatch.contracts.audit import GENESIS, AuditLink, link_digest
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import micros, rfc3339
-from riskwatch.core.outputs import DecisionMade, DrillSignalled, KillSwitchChanged, Output
+from riskwatch.core.outputs import (
+    DecisionAdvised,
+    DecisionMade,
+    DrillSignalled,
+    KillSwitchChanged,
+    Output,
+)
 from riskwatch.store.audit import AUDIT_CHAIN, audit_rows
 from riskwatch.store.project import PROJECTIONS, LogTable
 
@@ -32,6 +38,7 @@ _LOG_TABLES: Final[dict[type[Output], str]] = {
     DecisionMade: "decision_log",
     KillSwitchChanged: "killswitch_history",
     DrillSignalled: "drill_signal",
+    DecisionAdvised: "advisory_log",
 }
 
 

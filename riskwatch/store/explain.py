@@ -95,7 +95,7 @@ def explain_decision(
     """
     by = "the static rules" if d["generation"] == "rules" else f"generation {d['generation']}"
     return [
-        f"Decision: {d['scope']} from {d['previous']} to {d['state']}, {_when(d['ts'])}",
+        *_headline(d),
         f"  id {d['id']}, after {d['cause_id']}",
         f"  asked for by {by} ({d['rule']}), engine {d['engine']}",
         *_listed("Why", d["reasons"]),
@@ -114,6 +114,17 @@ def explain_decision(
         ),
         *_record(row),
     ]
+
+
+def _headline(d: ResultRow) -> list[str]:
+    """Say what was decided, or what advisory rules would have decided."""
+    when = _when(d["ts"])
+    if "in_force" not in d:
+        return [f"Decision: {d['scope']} from {d['previous']} to {d['state']}, {when}"]
+    nobody = "  it is advisory: it binds nobody"
+    if d["state"] == d["in_force"]:
+        return [f"Advised no more: {d['scope']} stays {d['in_force']}, {when}", nobody]
+    return [f"Advised: {d['scope']} would be {d['state']}, not {d['in_force']}, {when}", nobody]
 
 
 def format_number(x: float) -> str:

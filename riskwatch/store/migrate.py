@@ -41,7 +41,7 @@ AUDITOR: Final = "riskwatch_auditor"
 ROLES: Final = (WRITER, READER, AUDITOR)
 APPEND_ONLY: Final = (
     "audit_chain", "decision_log", "killswitch_history", "risk_journal", "checkpoint",
-    "drill_signal",
+    "drill_signal", "advisory_log",
 )  # fmt: skip
 """Append-only tables: a writer inserts rows and never changes them."""
 READ_ONLY: Final = ("alembic_version",)

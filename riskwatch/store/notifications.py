@@ -1,4 +1,4 @@
-"""Notifications in SQL: the queue, its deliveries and dead letters, and the fate of each raise.
+"""Notifications in SQL: the queue, deliveries, dead letters, and what became of each alert.
 
 Notifications are written in one transaction with the offset and the state that produced them,
 under the lease of the worker ``notify``. Delivery reads from these tables alone. So a

@@ -1,4 +1,4 @@
-"""Projection of outputs to rows: one line per output type, and the fold of a batch.
+"""Projection of outputs to table rows: one entry per output type, and the writes of a batch.
 
 A latest table takes only the last row per key of a batch. A log table takes every row. The
 result does not depend on where batches begin and end.
@@ -24,6 +24,7 @@ from riskwatch.core.outputs import (
     CounterpartyAssessed,
     DataQualityRaised,
     DataQualityResolved,
+    DecisionAdvised,
     DecisionMade,
     DrillSignalled,
     EventRejected,
@@ -181,7 +182,7 @@ def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 _RENAMED: Final = {"output_id": "id", "limit_id": "limit"}
 # Enumerations are stored as their value, because drivers convert members differently.
-_ENUMS: Final = frozenset({"state", "effective", "previous", "quality", "cause"})
+_ENUMS: Final = frozenset({"state", "effective", "previous", "in_force", "quality", "cause"})
 
 
 def _getter(table: Table) -> Callable[[Any], Row]:
@@ -245,6 +246,7 @@ PROJECTIONS: Final[dict[type[Output], tuple[LatestTable | LogTable, ...]]] = {
     CounterpartyAssessed: (_latest(t.COUNTERPARTY_ASSESSMENT),),
     LimitMeasured: (_latest(t.LIMIT_STATE),),
     DecisionMade: (_log(t.DECISION_LOG),),
+    DecisionAdvised: (_log(t.ADVISORY_LOG),),
     KillSwitchChanged: (_latest(t.KILLSWITCH), _log(t.KILLSWITCH_HISTORY)),
     CommandApplied: (_COMMANDS,),
     CommandRefused: (_COMMANDS,),

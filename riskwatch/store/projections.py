@@ -218,6 +218,35 @@ DECISION_LOG: Final = Table(
     Index(None, "scope", "ts"),
 )
 
+ADVISORY_LOG: Final = Table(
+    "advisory_log",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("ts", UtcTime, nullable=False, index=True),
+    Column("scope", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("in_force", Text, nullable=False),
+    Column("opened_id", Text, nullable=False, index=True),
+    Column("quality", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("reasons", Json, nullable=False),
+    Column("features", Json, nullable=False),
+    Column("contributions", Json, nullable=False),
+    Column("limits", Json, nullable=False),
+    Column("support", Json, nullable=False),
+    Column("refute", Json, nullable=False),
+    Column("flip", Json, nullable=False),
+    Column("exposure_usd", ExactDecimal, nullable=False),
+    Column("el_usd", ExactDecimal, nullable=False),
+    Column("exit_cost_usd", ExactDecimal, nullable=False),
+    Column("cause_id", Text, nullable=False),
+    Column("engine", Text, nullable=False),
+)
+"""What advisory rules would have decided; see the view ``advisory_decisions``."""
+
 KILLSWITCH: Final = Table(
     "killswitch",
     METADATA,

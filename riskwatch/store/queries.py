@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import column, or_, select, table
+from sqlalchemy import column, func, or_, select, table
 
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
 from riskwatch.core.risk.state import scope_key, scope_row
@@ -16,6 +16,7 @@ from riskwatch.errors import StoreError
 from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.migrate import require_current
 from riskwatch.store.projections import (
+    ADVISORY_LOG,
     ALERT,
     AUTHORITY_CHANGE,
     DECISION_LOG,
@@ -247,6 +248,7 @@ def find_alert_and_decision(
     -------
     tuple
         The alert, if the id belongs to one, and the decision, if there is one.
+        A row of `advisory_log` counts as a decision, and has the column ``in_force``.
 
     Raises
     ------
@@ -256,7 +258,7 @@ def find_alert_and_decision(
     if not prefix or prefix.strip("0123456789abcdef"):
         raise StoreError(f"an id is hexadecimal digits, was {prefix!r}")
     like = prefix + "%"
-    decisions = _by_id(conn, DECISION_LOG, like)
+    decisions = [*_by_id(conn, DECISION_LOG, like), *_by_id(conn, ADVISORY_LOG, like)]
     raised = _by_id(conn, ALERT, like)
     if not decisions and not raised:
         raise StoreError(f"no decision and no alert has an id that begins with {prefix}")
@@ -270,6 +272,22 @@ def find_alert_and_decision(
     of = raised[0]["decision_id"]
     made = _by_id(conn, DECISION_LOG, of) if of else []
     return raised[0], made[0] if made else None
+
+
+def advised_now(conn: Connection) -> list[ResultRow]:
+    """What advisory rules would have in force now, the strictest first."""
+    c = ADVISORY_LOG.c
+    last = select(c.scope, func.max(c.ts).label("ts")).group_by(c.scope).subquery()
+    query = select(ADVISORY_LOG).join(last, (c.scope == last.c.scope) & (c.ts == last.c.ts))
+    rows = [dict(row) for row in conn.execute(query.where(c.state != c.in_force)).mappings()]
+    return sorted(rows, key=lambda row: (-_RANKS.get(row["state"], 0), row["scope"]))
+
+
+def advised_counts(conn: Connection) -> dict[str, int]:
+    """How often each rule or ask was the first to advise something, by its id."""
+    c = ADVISORY_LOG.c
+    query = select(c.rule, func.count()).where(c.id == c.opened_id).group_by(c.rule)
+    return {row[0]: row[1] for row in conn.execute(query.order_by(c.rule))}
 
 
 def switches_of(conn: Connection, decision_id: str) -> list[ResultRow]:

@@ -1,4 +1,4 @@
-"""All tables: importing this module completes their metadata."""
+"""The metadata of all SQL tables, complete once this module is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Truth tables: what a worker resumes from, and the messages that it could not apply."""
+"""The tables that a worker resumes from, and those of the messages that it refused."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from riskwatch.contracts.heartbeat import TOPIC, Heartbeat
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
+from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.engine import audit_head, bootstrap
 from riskwatch.engine.clock import TickGrid, wall_us
 from riskwatch.engine.ports import SqlStore
@@ -22,6 +23,7 @@ from riskwatch.engine.runner import Runner
 from riskwatch.errors import ConfigError, StoreUnavailableError
 from riskwatch.kafka import topics
 from riskwatch.kafka.producer import KafkaPublisher, Producer
+from riskwatch.store.audit import last_payload
 from riskwatch.store.batch import OutboxRecord
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
@@ -325,6 +327,8 @@ class RiskWorker(Worker):
         )
         with self._engine.begin() as conn:
             sync_reference(conn, self._config.reference)
+            recorded = last_payload(conn, RISK, ConfigurationChanged)
+        self._config = bootstrap.confirmed(self._config, recorded)
         self._renewer = LeaseRenewer(self._engine, RISK, self.settings.lease, self._lead_epoch)
         self._renewer.start()
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import Cause, Quality, QualityIssue, RejectReason, State
 from riskwatch.core.ids import output_id
@@ -17,6 +19,7 @@ from riskwatch.core.outputs import (
     CounterpartyAssessed,
     DataQualityRaised,
     DataQualityResolved,
+    DecisionAdvised,
     DecisionMade,
     EventRejected,
     ExposureChanged,
@@ -92,6 +95,19 @@ def exposure(
         price_usd=None if value is None else Decimal("0.97"),
         value_usd=None if value is None else Decimal(value),
     )
+
+
+def advised(minute: float, state: State, in_force: State, opened: float) -> DecisionAdvised:
+    """Say what an advisory rule would have decided; `opened` is the minute of the first time."""
+    fields = {
+        name: value
+        for name, value in msgspec.structs.asdict(decision(minute)).items()
+        if name in DecisionAdvised.__struct_fields__
+    }
+    first = output_id(f"tick/{opened}", "DecisionAdvised", "asset:USDC")
+    fields |= {"id": output_id(f"tick/{minute}", "DecisionAdvised", "asset:USDC")}
+    fields |= {"previous": State.WATCH, "state": state, "in_force": in_force}
+    return DecisionAdvised(**fields, opened_id=first)
 
 
 def alert(minute: float, key: str = "asset:USDC", severity: State = State.REDUCE) -> AlertRaised:
@@ -332,11 +348,18 @@ def steps() -> list[list[Output]]:
             *others(0),
         ],
         [exposure(1, "900", "873.00"), quality(1), quality(1.5, "no trade for 330 s \x00")],
-        [decision(2), killswitch(2), alert(2), exposure(2, "5", "100000.004", asset="BTC")],
+        [
+            decision(2),
+            advised(2, State.HALT, State.REDUCE, 2),
+            killswitch(2),
+            alert(2),
+            exposure(2, "5", "100000.004", asset="BTC"),
+        ],
         [resolved(3), alert(3.5, severity=State.HALT), quality_resolved(3)],
         [
             alert(4, severity=State.HALT),
             killswitch(4, State.HALT),
+            advised(4, State.HALT, State.HALT, 2),
             quality(4),
             exposure(4, "0", "0", asset="BTC"),
             exposure(4, "7", "140000.00", asset="BTC", book="arb", component="open_order"),

@@ -60,6 +60,9 @@ EXPECTED: Final[dict[str, list[tuple[Any, ...]]]] = {
     "SELECT scope, previous, state, rule FROM decision WHERE ts > '2023-03-11T03:01'": [
         ("asset:USDC", "WATCH", "REDUCE", "asset.discount"),
     ],
+    "SELECT scope, state, in_force, changes, held_s FROM advisory_decisions": [
+        ("asset:USDC", "HALT", "REDUCE", 2, 120),
+    ],
     "SELECT reason, COUNT(*), MAX(payload_bytes) FROM dead_letter GROUP BY reason": [
         ("UTF8_INVALID", 5, 140_000),
     ],

@@ -1,4 +1,4 @@
-"""The guard of an order path, in parts.
+"""The guard of an order path: it answers whether an order may be sent.
 
 :mod:`.trust` holds what is known and has no threads or clocks of its own. :mod:`.view` holds the
 immutable table that answers orders. :mod:`.kafka_source` and :mod:`.redis_source` receive messages

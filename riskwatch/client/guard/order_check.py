@@ -1,4 +1,4 @@
-"""The check of orders while something restricts them, for real orders and for drills."""
+"""The check of an order that a restriction may bind, for real orders and for drills."""
 
 from __future__ import annotations
 

@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from riskwatch.client.guard.ack_publisher import AckPublisher
+from riskwatch.client.guard.advisory import AdvisoryTerms
 from riskwatch.client.guard.budget import Budgets, UsageFile
 from riskwatch.client.guard.kafka_source import KafkaSource
 from riskwatch.client.guard.order_check import HEDGE, Order, OrderCheck
@@ -186,6 +189,10 @@ class KillSwitch:
     hedges : mapping of str to float
         By book, USD of orders with ``hedge=True`` that may pass while no heartbeat verifies the
         table. The last known state must be no worse than WATCH.
+    advisory : mapping of str to float
+        Stricter terms that are tried out: ``reduce_s``, ``lost_s``, ``grace_s``, ``longest_s`` and
+        ``hedges.<book>``. Answers are as if they were absent; `Answer.advised`, a counter in the
+        acknowledgement and a line in the log say what they would have refused.
     clock, wall : callable, optional
         Seconds of a monotonic clock, and seconds since 1970.
 
@@ -214,6 +221,7 @@ class KillSwitch:
         unwind_share: float = 1.0,
         used_file: Path | None = None,
         hedges: Mapping[str, float] | None = None,
+        advisory: Mapping[str, float] | None = None,
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -232,6 +240,9 @@ class KillSwitch:
         self._began = wall()
         self.trust = TrustState(terms or Terms(), self._clock, wall)
         self._hedge_books = list(hedges or {})
+        self._advisory = (
+            AdvisoryTerms(advisory, self.trust.terms, hedges or {}) if advisory else None
+        )
         self._sources: list[SwitchSource] = []
         if redis is not None:
             named = prefix if prefix is not None else kafka.prefix if kafka else ""
@@ -287,6 +298,24 @@ class KillSwitch:
         """
         if cancel:
             return CANCEL_ALLOWED
+        answer = self._answer(counterparty, asset, book, side, reduces, hedge, usd, slip_bp)
+        if self._advisory is None:
+            return answer
+        order = Order(book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
+        return self._advisory.note(answer, order, self.trust, self._clock())
+
+    def _answer(
+        self,
+        counterparty: str | None,
+        asset: Assets,
+        book: str | None,
+        side: str | None,
+        reduces: bool,
+        hedge: bool,
+        usd: float | None,
+        slip_bp: float | None,
+    ) -> Answer:
+        """Answer by the terms that bind."""
         view = self.trust.view
         if self._clock() < view.until:
             row = None if view.quiet else view.index.find(book, counterparty, asset)
@@ -341,9 +370,11 @@ class KillSwitch:
         sources = dict(self.trust.sources)
         if self._ack_publisher is not None and self._ack_publisher.trouble:
             sources["acks"] = self._ack_publisher.trouble
-        return build_acknowledgement(
+        said = build_acknowledgement(
             self.trust, self.client, self.started, self._budgets.used(), sources
         )
+        advised = {} if self._advisory is None else self._advisory.refused()
+        return msgspec.structs.replace(said, advised=advised) if advised else said
 
     def start(self) -> Self:
         """Start the subscriptions."""
@@ -388,6 +419,8 @@ class KillSwitch:
         if self.trust.floor() is State.NORMAL:
             for book in self._hedge_books:
                 self._budgets.forget(f"{HEDGE}{book}")
+                if self._advisory is not None:
+                    self._advisory.forget_hedges(book)
         if self._ack_publisher is not None:
             self._ack_publisher.changed()
 

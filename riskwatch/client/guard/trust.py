@@ -1,4 +1,4 @@
-"""The trust state of a guard: the table, what verifies it, and until when.
+"""The trust state of a guard: its table, what confirms the table, and until when it is valid.
 
 It has no threads and no clock of its own. The table is trusted only while **all** of these hold:
 
@@ -372,15 +372,31 @@ class TrustState:
     def _until(self) -> tuple[float, str]:
         if self._good is None:
             return self._dropped
-        ends = self._good.beat.valid_until.isoformat()
-        bounds = [(self._good.deadline, f"the last heartbeat was valid until {ends}")]
+        return min(self._bounds(self._good, self.terms))[:2]
+
+    def _bounds(self, good: _TimedHeartbeat, terms: Terms) -> list[tuple[float, str, str]]:
+        """Until when each term lets a table be believed: steady seconds, why, and which term."""
+        ends = good.beat.valid_until.isoformat()
+        deadline = min(good.deadline, good.since + terms.longest_s)
+        bounds = [(deadline, f"the last heartbeat was valid until {ends}", "longest_s")]
         if self._differs is not None:
-            bounds.append(
-                (self._differs + self.terms.grace_s, "the table differs from the heartbeat")
-            )
+            at = self._differs + terms.grace_s
+            bounds.append((at, "the table differs from the heartbeat", "grace_s"))
         answered = max(self._answered.values(), default=NEVER)
-        bounds.append((answered + self.terms.lost_s, "no server answers"))
-        return min(bounds)
+        bounds.append((answered + terms.lost_s, "no server answers", "lost_s"))
+        return bounds
+
+    def tried_end(self, terms: Terms) -> tuple[float, str, str]:
+        """Until when the table would be believed under other terms, why, and which term ends it.
+
+        Where it is not believed any more, that is when and why it ended.
+        """
+        with self.lock:
+            view, good = self.view, self._good
+            if good is None:
+                return view.until, view.bound, "reduce_s"
+            end = min(self._bounds(good, terms))
+        return end if end[0] < view.until else (view.until, view.bound, "reduce_s")
 
     def _drop(self, why: str) -> None:
         """Stop trusting the table now, if it is trusted."""

@@ -1,4 +1,4 @@
-"""The immutable table that answers orders; it is replaced as a whole, never changed."""
+"""The immutable table in which the guard looks up each order; a new one replaces it as a whole."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     scope : str
         Scope with the strictest state, :data:`EXPIRED` where no heartbeat verifies the table, or
         empty.
+    advised : str
+        Which advisory term would have refused it, and why; empty if none would.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     decision_id: str = ""
     scope: str = ""
+    advised: str = ""
 
     def __bool__(self) -> bool:
         return self.allowed

@@ -1,4 +1,4 @@
-"""Data-quality issues of stale and wrong feeds; each is raised once and resolved once."""
+"""Data-quality issues of stale and wrong feeds: when each is raised and when it is resolved."""
 
 from __future__ import annotations
 

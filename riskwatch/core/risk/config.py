@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -15,11 +15,26 @@ from riskwatch.core.bounds import (
     PositiveInt,
     Share,
 )
-from riskwatch.core.enums import Cause, State
+from riskwatch.core.enums import Cause, Mode, State
 from riskwatch.core.risk.baseline import BaselineConfig
 
+ALL: Final = "*"
+"""In a list of ids, everything that no other list names."""
+Ids = tuple[str, ...] | msgspec.UnsetType
+"""Ids of rules, limits and asks; what is not set is not recorded either."""
 Horizon = Annotated[float, msgspec.Meta(gt=0.0, lt=31_536_001.0)]
 """Seconds, above zero and at most a year."""
+
+
+def ask_rule_id(generation: str, target: str, state: str) -> str:
+    """Id of the rule that tracks what a model asks for.
+
+    Examples
+    --------
+    >>> ask_rule_id("anchored", "depeg", State.HALT)
+    'model.anchored.depeg.HALT'
+    """
+    return f"model.{generation}.{target}.{state}"
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +54,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         As in :class:`~riskwatch.core.rules.Rule`.
     scope_kind : str
         Kind of scope that the target applies to.
+    mode, since : Mode and str, optional
+        As of a :class:`~riskwatch.core.rules.Rule`.
     """
 
     target: str
@@ -51,6 +68,13 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     exit_dwell_s: float = 3600.0
     unless_cause: tuple[Cause, ...] = (Cause.FEED,)
     scope_kind: str = "asset"
+    mode: Mode | msgspec.UnsetType = msgspec.UNSET
+    since: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def rule_id(self) -> str:
+        """Id of the rule that tracks it."""
+        return ask_rule_id(self.generation, self.target, self.state)
 
 
 class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,6 +216,13 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Bounds of operators' commands and of their alerts.
     drills : tuple of DrillPlan
         Planned drills, in event time.
+    advisory, binding : tuple of str, optional
+        Ids of rules, limits and asks that only advise, and that bind, whatever they say of
+        themselves. ``*`` is everything that the other list does not name.
+    unconfirmed : tuple of str, optional
+        Ids of what is newer than the deployment, and that `binding` does not name: they only
+        advise. A worker works it out when it begins (:mod:`riskwatch.config.unconfirmed`); no
+        file says it.
     """
 
     coverage_good: Share = 0.5
@@ -223,3 +254,30 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     baseline: BaselineConfig = BaselineConfig()
     people: PeopleConfig = PeopleConfig()
     drills: tuple[DrillPlan, ...] = ()
+    advisory: Ids = msgspec.UNSET
+    binding: Ids = msgspec.UNSET
+    unconfirmed: Ids = msgspec.UNSET
+
+    def is_advisory(self, name: str, mode: Mode | msgspec.UnsetType) -> bool:
+        """Say whether a rule, a limit or an ask only advises.
+
+        Parameters
+        ----------
+        name : str
+            Its id.
+        mode : Mode or unset
+            What it says of itself.
+
+        Examples
+        --------
+        >>> from msgspec import UNSET
+        >>> config = RiskConfig(advisory=("*",), binding=("venue.gate.halt",))
+        >>> config.is_advisory("venue.gate.halt", Mode.ADVISORY), config.is_advisory("x", UNSET)
+        (False, True)
+        """
+        advisory, binding = self.advisory or (), self.binding or ()
+        if name in advisory or name in binding:
+            return name in advisory
+        if ALL in advisory or ALL in binding:
+            return ALL in advisory
+        return mode is Mode.ADVISORY or name in (self.unconfirmed or ())

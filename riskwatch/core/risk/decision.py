@@ -1,4 +1,4 @@
-"""Decisions: the state that follows for a scope, its decision, its switch and its alerts."""
+"""Decisions: the new state of a scope, and the decision, switch and alerts that follow."""
 
 from __future__ import annotations
 
@@ -396,7 +396,7 @@ class DecisionMaker:
         """Set the state that follows, and return the outputs if anything changed."""
         out: list[RiskOutput] = []
         control = state.controls.get(context.scope, NO_CONTROL)
-        to = _next_state(row, evaluation, control)
+        to = requested_state(row, evaluation, control)
         decided = to is not row.state
         if decided:
             out.append(self._move(row, to, evaluation, context))
@@ -545,7 +545,7 @@ def _no_data_reason(row: ScopeRow, context: EvaluationContext) -> str:
     return f"{context.scope}: nothing has been heard for {minutes:.0f} minutes"
 
 
-def _next_state(row: ScopeRow, evaluation: RuleEvaluation, control: ControlRow) -> State:
+def requested_state(row: ScopeRow, evaluation: RuleEvaluation, control: ControlRow) -> State:
     """Return the state that follows: HALT latches, unless two operators have overridden it."""
     if row.state is State.HALT:
         return State.HALT  # no measurement ends a HALT

@@ -1,4 +1,4 @@
-"""Drills: signalled by an operator's command, or when a plan of the policy is due.
+"""Drills: the signals of drills that an operator commands or that the policy has planned.
 
 Plans run in event time. The row of a plan holds the due time of its last drill. A restart therefore
 repeats no drill, and a drill that was due while the worker was down is signalled once afterwards.

@@ -12,6 +12,7 @@ from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.outputs import Output
 from riskwatch.core.risk import reports
+from riskwatch.core.risk.advisory import AdvisoryEvaluator
 from riskwatch.core.risk.decision import ScopeEvaluator
 from riskwatch.core.risk.explanation import EvaluationContext
 from riskwatch.core.risk.exposure import price_of
@@ -28,7 +29,7 @@ from riskwatch.core.risk.features import (
     venue_asset_features,
     venue_quality,
 )
-from riskwatch.core.risk.limits import LimitBook
+from riskwatch.core.risk.limits import LimitBook, LimitUsage
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import Explanation
 from riskwatch.core.risk.state import ScopeRow, fault_reasons
@@ -246,11 +247,14 @@ class Evaluator:
     ) -> None:
         self.config = config
         self.reference = reference
-        self.limits = LimitBook(limits, reference)
+        self.limits = LimitBook(limits, reference, config)
         self.score_collector = ScoreCollector(config, scorer)
         self.stakes_calculator = writer.stakes_calculator
         self.engine = engine
         self.scope_evaluator = ScopeEvaluator(config, engine, writer)
+        self.advisory_evaluator = AdvisoryEvaluator(
+            engine, writer.stakes_calculator, limits=self.limits.advises
+        )
 
     def run(self, state: RiskState, tick: TickContext) -> list[Output]:
         """Evaluate all scopes at `tick`, update the state, and return the outputs."""
@@ -296,19 +300,30 @@ class Evaluator:
             for measured in found:
                 out += reports.limit_measured(state, measured, tick.us, self.config)
             state.limit_features = None
+            state.advisory_features = self._advisory_features(found)
             return self.limits.scope_features(found)
         if state.limit_features is None:
             found = list(self.limits.last_usages(state.limits, state.limit_overrides))
             state.limit_features = self.limits.scope_features(found)
+            state.advisory_features = self._advisory_features(found)
         return state.limit_features
+
+    def _advisory_features(self, found: list[LimitUsage]) -> dict[str, Features]:
+        """What limits say with the advisory ones among them; nothing if there are none."""
+        return self.limits.scope_features(found, advisory=True) if self.limits.advises else {}
 
     def _scopes(
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[Output]:
         """Evaluate every scope, kind by kind; collect the inputs of each just before."""
+        evaluated: dict[str, None] = {}
         for subjects in (self._assets, self._venue_assets, self._counterparties, self._books):
             for subject in subjects(state, tick, limit_features):
                 yield from self._evaluate_scope(state, tick, subject)
+                evaluated[subject.scope] = None
+        if self.advisory_evaluator.is_needed(state):
+            advised = state.advisory_features or {}
+            yield from self.advisory_evaluator.evaluate_rest(state, tick, evaluated, advised)
 
     def _evaluate_scope(
         self, state: RiskState, tick: TickContext, subject: ScopeSubject
@@ -340,20 +355,23 @@ class Evaluator:
             context.scores.update(scores.explanations)
             caps = self.scope_evaluator.apply_bound(state, tick, context.scope, scores.caps)
         rules, row = self.engine.of(context.scope), state.scopes.get(context.scope)
-        if row is None:
-            unknown = context.quality is Quality.UNKNOWN
-            if not unknown and not rules.has_met_condition(context.features):
-                return
-            row = ScopeRow()
-        evaluation = rules.evaluate(
-            row,
-            context.features,
-            context.cause,
-            elapsed=tick.elapsed,
-            fresh=subject.fresh,
-            caps=caps,
-        )
-        yield from self.scope_evaluator.conclude(state, tick, row, evaluation, context)
+        unknown = context.quality is Quality.UNKNOWN
+        if row is not None or unknown or rules.has_met_condition(context.features):
+            row = row or ScopeRow()
+            evaluation = rules.evaluate(
+                row,
+                context.features,
+                context.cause,
+                elapsed=tick.elapsed,
+                fresh=subject.fresh,
+                caps=caps,
+            )
+            yield from self.scope_evaluator.conclude(state, tick, row, evaluation, context)
+        if self.advisory_evaluator.is_needed(state):
+            advised = (state.advisory_features or {}).get(context.scope, {})
+            yield from self.advisory_evaluator.evaluate(
+                state, tick, context, subject.fresh, caps, advised
+            )
 
     def _assets(
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]

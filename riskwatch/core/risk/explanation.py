@@ -10,7 +10,12 @@ import msgspec
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.money import quantise
 from riskwatch.core.outputs import Origin
-from riskwatch.core.risk.rule_engine import RuleEvaluation, RuleRequest, score_feature
+from riskwatch.core.risk.rule_engine import (
+    LIMIT_FEATURES,
+    RuleEvaluation,
+    RuleRequest,
+    score_feature,
+)
 from riskwatch.core.risk.scorer import ENSEMBLE, RULES_GENERATION, Explanation
 from riskwatch.core.scopes import ASSET, VENUE_ASSET, parse
 
@@ -18,7 +23,6 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import ScopeRow
     from riskwatch.core.rules import Condition, Rule
 
-LIMIT_FEATURES = ("limit_ratio", "warning_ratio")
 ENSEMBLE_SCORE_PREFIX = score_feature(ENSEMBLE, "")
 CREDIT_FEATURES = ("_weight", "_parts", "backing_failed_share")
 

@@ -8,6 +8,7 @@ import msgspec
 
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, LimitsConfig, Reference
+from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.scopes import kind_of_scope
 
 if TYPE_CHECKING:
@@ -90,12 +91,26 @@ class LimitBook:
         Limits in file order.
     reference : Reference
         Issuers of assets, and groups of parties.
+    config : RiskConfig, optional
+        Which of them only advise; those that say so themselves by default.
     """
 
-    def __init__(self, limits: LimitsConfig, reference: Reference) -> None:
+    def __init__(
+        self, limits: LimitsConfig, reference: Reference, config: RiskConfig | None = None
+    ) -> None:
+        config = config or RiskConfig()
         self.limits = limits.limits
         self._by_id = {limit.id: limit for limit in limits.limits}
-        self._own = {(limit.scope_kind, limit.subject): None for limit in limits.limits}
+        self._advisory = {
+            limit.id: None for limit in limits.limits if config.is_advisory(limit.id, limit.mode)
+        }
+        # A limit that only advises takes no subject out of one that binds.
+        self._own = {
+            (limit.scope_kind, limit.subject): None
+            for limit in limits.limits
+            if limit.id not in self._advisory
+        }
+        self._any_own = {(limit.scope_kind, limit.subject): None for limit in limits.limits}
         self._binds: dict[str, list[str]] = {}
         for name in sorted(reference.assets):
             issuer = reference.assets[name].issuer
@@ -122,8 +137,9 @@ class LimitBook:
                 if sums is not None:
                     yield limit_usage(limit, f"{kind}:{limit.subject}", sums.gross)
                 continue
+            own = self._any_own if limit.id in self._advisory else self._own
             for name in sorted(table):
-                if (kind, name) not in self._own:
+                if (kind, name) not in own:
                     yield limit_usage(limit, f"{kind}:{name}", table[name].gross)
 
     def released_usages(
@@ -149,14 +165,23 @@ class LimitBook:
             if limit is not None:
                 yield limit_usage(effective_limit(limit, overrides), scope, rows[key].used)
 
-    def scope_features(self, found: list[LimitUsage]) -> dict[str, dict[str, float]]:
+    @property
+    def advises(self) -> bool:
+        """Whether any limit is advisory."""
+        return bool(self._advisory)
+
+    def scope_features(
+        self, found: list[LimitUsage], *, advisory: bool = False
+    ) -> dict[str, dict[str, float]]:
         """Return the limit features of the scopes that have a switch, by scope.
 
         ``limit_ratio`` is usage ÷ hard value, and ``warning_ratio`` is usage ÷ warning value, each
-        the largest over the limits that bind the scope.
+        the largest over the limits that bind the scope, and with `advisory` over all limits.
         """
         out: dict[str, dict[str, float]] = {}
         for m in found:
+            if m.limit.id in self._advisory and not advisory:
+                continue
             kind = kind_of_scope(m.scope)
             bank = kind == "bank"
             hard = 0.0 if bank else m.utilisation

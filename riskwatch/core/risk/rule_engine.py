@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.enums import Cause, State, strictest
+from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.scorer import RULES_GENERATION
 from riskwatch.core.risk.tracker import RuleTracker, update_tracker
 from riskwatch.core.rules import Condition, Rule
 from riskwatch.core.scopes import KINDS, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from riskwatch.core.risk.config import Ask
-    from riskwatch.core.risk.state import ScopeRow
+    from riskwatch.core.risk.state import AdvisoryRow, ScopeRow
     from riskwatch.core.rules import RulePack
+
+
+LIMIT_FEATURES: Final = ("limit_ratio", "warning_ratio")
+"""Features that limits bring about."""
 
 
 class RuleRequest(msgspec.Struct, frozen=True, gc=False):
@@ -100,7 +105,7 @@ def score_feature(generation: str, target: str) -> str:
 def ask_rule(ask: Ask) -> Rule:
     """Return the rule that tracks an ask of a model."""
     return Rule(
-        id=f"model.{ask.generation}.{ask.target}.{ask.state.value}",
+        id=ask.rule_id,
         scope_kind=ask.scope_kind,
         state=ask.state,
         any=(Condition(feature=score_feature(ask.generation, ask.target), at=ask.at),),
@@ -111,6 +116,7 @@ def ask_rule(ask: Ask) -> Rule:
         exit_dwell_s=ask.exit_dwell_s,
         text=f"{{scope}}: generation {ask.generation} gives {ask.target} a probability of "
         "{value}, acts from {at} on",
+        mode=ask.mode,
     )
 
 
@@ -124,40 +130,69 @@ class RuleEngine:
     ----------
     pack : RulePack
         Static rules.
-    asks : iterable of Ask
-        Asks of models, of any kind of scope; none by default.
+    config : RiskConfig, optional
+        Asks of models, of any kind of scope, and what is advisory; no asks by default.
 
     Examples
     --------
     >>> from riskwatch.core.risk.config import Ask
     >>> from riskwatch.core.rules import RulePack
     >>> ask = Ask(target="t", generation="g", state=State.HALT, at=0.9, scope_kind="counterparty")
-    >>> engine = RuleEngine(RulePack(rules=()), [ask])
+    >>> engine = RuleEngine(RulePack(rules=()), RiskConfig(asks=(ask,)))
     >>> [rule.id for rule, _ in engine.of("counterparty:kraken").rules]
     ['model.g.t.HALT']
     >>> engine.of("asset:USDC").rules
     ()
     """
 
-    def __init__(self, pack: RulePack, asks: Iterable[Ask] = ()) -> None:
-        known = tuple(asks)
-        self._kinds = {
-            kind: ScopeRules(
-                *((rule, RULES_GENERATION) for rule in pack.of(kind)),
-                *((ask_rule(ask), ask.generation) for ask in known if ask.scope_kind == kind),
-            )
-            for kind in KINDS
-        }
+    def __init__(self, pack: RulePack, config: RiskConfig | None = None) -> None:
+        config = config or RiskConfig()
+        asks = [(ask_rule(ask), ask.generation) for ask in config.asks]
+        self._binding: dict[str, ScopeRules] = {}
+        self._advisory: dict[str, ScopeRules] = {}
+        self._on_limits: dict[str, ScopeRules] = {}
+        for kind in KINDS:
+            known = [(rule, RULES_GENERATION) for rule in pack.of(kind)]
+            known += [each for each in asks if each[0].scope_kind == kind]
+            binding = [e for e in known if not config.is_advisory(e[0].id, e[0].mode)]
+            advisory = [e for e in known if config.is_advisory(e[0].id, e[0].mode)]
+            limits = [e for e in binding if any(c.feature in LIMIT_FEATURES for c in e[0].any)]
+            self._binding[kind] = ScopeRules(*binding)
+            self._advisory[kind] = ScopeRules(*advisory)
+            self._on_limits[kind] = ScopeRules(*advisory, *limits)
 
     def of(self, scope: str) -> ScopeRules:
-        """Return the rules and asks that apply to a scope.
+        """Return the binding rules and asks that apply to a scope.
 
         Raises
         ------
         ValueError
             If `scope` is not a valid scope.
         """
-        return self._kinds[parse(scope).kind]
+        return self._binding[parse(scope).kind]
+
+    def advisory(self, scope: str, *, limits: bool = False) -> ScopeRules:
+        """Rules and asks that say of a scope what they would have done, and bind nobody.
+
+        Parameters
+        ----------
+        scope : str
+            Which scope.
+        limits : bool
+            Whether there are advisory limits: then the binding rules on limits look, too, at what
+            these limits say.
+
+        Raises
+        ------
+        ValueError
+            If it is no scope.
+        """
+        return (self._on_limits if limits else self._advisory)[parse(scope).kind]
+
+    @property
+    def advises(self) -> bool:
+        """Whether any rule or ask only advises."""
+        return any(each.rules for each in self._advisory.values())
 
 
 class ScopeRules:
@@ -208,7 +243,7 @@ class ScopeRules:
 
     def evaluate(
         self,
-        row: ScopeRow,
+        row: ScopeRow | AdvisoryRow,
         features: Mapping[str, float],
         cause: Cause,
         *,
@@ -266,7 +301,7 @@ NO_REQUESTS: Final = RuleEvaluation([], {}, {}, moving=False, changed=False, bef
 """The most frequent result: no condition is met and there is no tracker."""
 
 
-def _tracker(row: ScopeRow, rule: Rule, severity: float | None) -> RuleTracker | None:
+def _tracker(row: ScopeRow | AdvisoryRow, rule: Rule, severity: float | None) -> RuleTracker | None:
     """Return the tracker of a rule, created when its threshold is first met; else ``None``."""
     tracker = row.trackers.get(rule.id)
     if tracker is None and severity is not None and severity >= 1.0:

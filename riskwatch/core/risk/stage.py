@@ -80,7 +80,7 @@ class RiskStage:
         self.reference = reference
         self.scorer = scorer
         self._tokens = {p.native_token: None for p in reference.parties.values()}
-        engine = RuleEngine(rules, config.asks)
+        engine = RuleEngine(rules, config)
         self._writer = DecisionWriter(
             config, StakesCalculator(config, reference, limits, scorer.slippage)
         )

@@ -17,6 +17,7 @@ row                                holds
 ``refusals/<operator>``            refused commands of one operator, for its open alert
 ``hard/<limit id>``                override of a limit
 ``drill/<plan>``                   last due time of a planned drill
+``advisory/<scope>``               trackers and result of advisory rules
 ``budget``                         WATCH alerts of this month
 ``scorer/...``                     rows of the models
 ``meta``                           time of the last evaluation
@@ -366,6 +367,34 @@ class ScopeRow(msgspec.Struct):
         )
 
 
+class AdvisoryRow(msgspec.Struct):
+    """What advisory rules, asks and limits remember of one scope, apart from what binds.
+
+    Attributes
+    ----------
+    state, in_force : State
+        What they would have set, and what held instead, as last said; equal if nothing is open.
+    rule, generation : str
+        Who led when that was said.
+    opened_id : str
+        The output that opened what is open now; empty if nothing is.
+    trackers : dict of str to RuleTracker
+        By rule id; only those with something to remember.
+    """
+
+    state: State = State.NORMAL
+    in_force: State = State.NORMAL
+    rule: str = ""
+    generation: str = "rules"
+    opened_id: str = ""
+    trackers: dict[str, RuleTracker] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not self.trackers and not self.opened_id
+
+
 class LimitRow(msgspec.Struct, array_like=True):
     """The last measured usage of one limit on one scope, and when it was last published."""
 
@@ -425,6 +454,7 @@ _TYPES: Final[dict[str, Any]] = {
     "refusals": RefusalsRow,
     "hard": LimitOverrideRow,
     "drill": DrillRow,
+    "advisory": AdvisoryRow,
 }
 
 
@@ -453,11 +483,14 @@ class RiskState:
         self.refusals: dict[str, RefusalsRow] = {}
         self.limit_overrides: dict[str, LimitOverrideRow] = {}
         self.drills: dict[str, DrillRow] = {}
+        self.advisories: dict[str, AdvisoryRow] = {}
         self.budget = AlertBudgetRow(0)
         self.meta = RiskMeta()
         self.version = 0
         self.limit_features: dict[str, dict[str, float]] | None = None
         """Cached limit features by scope; ``None`` if they must be derived from rows again."""
+        self.advisory_features: dict[str, dict[str, float]] | None = None
+        """The same with the advisory limits among them; empty if there are none."""
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "asset": self.assets,
@@ -474,6 +507,7 @@ class RiskState:
             "refusals": self.refusals,
             "hard": self.limit_overrides,
             "drill": self.drills,
+            "advisory": self.advisories,
         }
 
     def mark(self, row: str) -> None:

@@ -66,7 +66,7 @@ def test_outputs_on_stdout_and_the_summary_on_stderr(
 ) -> None:
     """Every line of stdout is an output, and stderr has a summary of one line."""
     url = f"sqlite:///{tmp_path}/a.db"
-    run_replay(ReplayJob([path], url, publisher=NdjsonPublisher(sys.stdout.buffer)), toy_pipeline)
+    run_replay(ReplayJob([path], url, publisher=NdjsonPublisher(sys.stdout.buffer)), toy_pipeline())
     out, err = capsysbinary.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
     assert {line["topic"] for line in lines} == {
@@ -80,11 +80,11 @@ def test_a_closed_stdout_loses_nothing(tmp_path: Path, path: Path) -> None:
     """The next run writes the outputs that were not written."""
     url = f"sqlite:///{tmp_path}/a.db"
     with pytest.raises(RiskwatchError, match="stdout was closed"):
-        run_replay(ReplayJob([path], url, publisher=NdjsonPublisher(ClosedPipe())), toy_pipeline)
+        run_replay(ReplayJob([path], url, publisher=NdjsonPublisher(ClosedPipe())), toy_pipeline())
     first, second = BytesIO(), BytesIO()
-    run_replay(ReplayJob([path], url, publisher=NdjsonPublisher(first)), toy_pipeline)
+    run_replay(ReplayJob([path], url, publisher=NdjsonPublisher(first)), toy_pipeline())
     clean = f"sqlite:///{tmp_path}/b.db"
-    run_replay(ReplayJob([path], clean, publisher=NdjsonPublisher(second)), toy_pipeline)
+    run_replay(ReplayJob([path], clean, publisher=NdjsonPublisher(second)), toy_pipeline())
     assert first.getvalue() == second.getvalue()
 
 
@@ -92,9 +92,9 @@ def test_an_interrupt_commits_and_says_so(tmp_path: Path, path: Path) -> None:
     """The exit code is 130, and the next run continues after the applied events."""
     url = f"sqlite:///{tmp_path}/a.db"
     with pytest.raises(typer.Exit) as exit_:
-        run_replay(ReplayJob([path], url), lambda: Interrupting(toy_pipeline().slots))
+        run_replay(ReplayJob([path], url), Interrupting(toy_pipeline().slots))
     assert exit_.value.exit_code == INTERRUPTED
-    assert 90 < run_replay(ReplayJob([path], url), toy_pipeline).read < 100
+    assert 90 < run_replay(ReplayJob([path], url), toy_pipeline()).read < 100
 
 
 @pytest.mark.parametrize("text", ["", "60", "0s", "0.5s", "1x", "-1s"])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 VIEWS = {
+    "advisory_decisions",
     "alert_open",
     "asset_now",
     "commands",

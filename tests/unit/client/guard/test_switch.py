@@ -13,6 +13,7 @@ import pytest
 from riskwatch.client import KillSwitch, Terms
 from riskwatch.client.guard.order_check import Order
 from riskwatch.client.guard.switch import run_drill
+from riskwatch.contracts.acks import Used
 from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.core.clock import moment
 from riskwatch.core.enums import State
@@ -366,3 +367,62 @@ def test_the_quick_look_says_what_the_judge_says(
     order = Order(**ORDER, side=side, reduces=reduces, usd=usd)
     wall = guarded.trust.calendar.wall()
     assert quick == guarded.switch._order_check.check_verified(guarded.trust.view, order, wall)
+
+
+def test_an_advisory_term_says_what_it_would_have_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """The order goes; the answer, a counter and one line say that it would not have."""
+    g = Guarded(advisory={"lost_s": 1.0}).know()
+    assert g.switch.allows(**ORDER, usd=10.0).advised == ""
+    g.time.pass_(2.0)
+    g.trust.settle()
+    for _ in range(3):
+        answer = g.switch.allows(**ORDER, usd=10.0)
+        assert answer
+        assert answer.state is State.NORMAL
+        assert answer.advised == "lost_s: REDUCE: no server answers"
+    assert g.switch.allows(**ORDER, reduces=True).advised == ""
+    assert g.switch.allows(cancel=True).advised == ""
+    said = g.switch.acknowledgement().advised
+    assert said == {"lost_s": Used(usd=30.0, orders=3)}
+    lines = [r for r in caplog.records if "advisory lost_s" in r.getMessage()]
+    assert len(lines) == 2  # the first and the second; then the fourth
+    g.time.pass_(4.0)  # beyond what binds
+    g.trust.settle()
+    assert not g.switch.allows(**ORDER, usd=10.0)
+    assert g.switch.acknowledgement().advised == said
+
+
+def test_a_shorter_time_to_halt_is_advised() -> None:
+    """What reduces goes for the time that binds."""
+    g = Guarded(advisory={"reduce_s": 5.0}).know()
+    g.time.pass_(12.0)
+    assert g.switch.allows(**ORDER, reduces=True).advised == "reduce_s: HALT: no server answers"
+    assert not g.switch.allows(**ORDER)
+
+
+def test_a_tighter_cap_of_hedges_is_advised() -> None:
+    """Counted by itself, and anew once the table is vouched for again."""
+    g = Guarded(hedges={"arb": 100.0}, advisory={"hedges.arb": 50.0}).know()
+    g.time.pass_(40.0)
+    hedge = {**ORDER, "hedge": True, "usd": 30.0}
+    told = [g.switch.allows(**hedge) for _ in range(4)]
+    assert [bool(each) for each in told] == [True, True, True, False]
+    assert [each.advised.partition(":")[0] for each in told] == ["", "hedges.arb", "hedges.arb", ""]
+    g.know().time.pass_(40.0)
+    assert g.switch.allows(**hedge).advised == ""
+
+
+def test_a_halt_cannot_be_made_advisory_by_a_client() -> None:
+    """Terms may only be tried stricter; states, unwinds and the rest are no terms at all."""
+    for name in ("HALT", "firm", "unwind_share", "skew_s", "jump_s", "rebuild_s", "hedges.arb"):
+        with pytest.raises(ConfigError, match="nothing else can be advisory"):
+            Guarded(advisory={name: 0.5})
+    for value in (5.0, 6.0, inf, nan, -1.0):
+        with pytest.raises(ConfigError, match="less than 5, which binds"):
+            Guarded(advisory={"lost_s": value})
+    g = Guarded(advisory={"lost_s": 1.0, "grace_s": 1.0, "longest_s": 1.0, "reduce_s": 1.0})
+    g.know(g.truth.decide(COIN, State.HALT))
+    answer = g.switch.allows(**ORDER)
+    assert not answer
+    assert answer.advised == ""
+    assert g.switch.acknowledgement().advised is msgspec.UNSET

@@ -16,7 +16,7 @@ from riskwatch.core.outputs import (
     Output,
 )
 from riskwatch.core.readings import FlowFeatures, OpenPosition
-from riskwatch.core.risk.config import Ask
+from riskwatch.core.risk.config import Ask, RiskConfig
 from riskwatch.core.risk.explanation import rule_sentence
 from riskwatch.core.risk.rule_engine import RuleEngine, score_feature
 from riskwatch.core.risk.state import ScopeRow
@@ -228,7 +228,7 @@ def test_a_feed_that_froze_is_no_local_market() -> None:
 def test_a_model_asks_within_its_authority() -> None:
     """Authority caps the state; unknown generations request nothing; rules have no cap."""
     ask = Ask(target="t", generation="g", state=State.REDUCE, at=0.5, dwell_s=0.0, observations=1)
-    rules = RuleEngine(RulePack(rules=()), (ask,)).of("asset:USDC")
+    rules = RuleEngine(RulePack(rules=()), RiskConfig(asks=(ask,))).of("asset:USDC")
     features = {score_feature("g", "t"): 0.9}
     for caps, state in (
         ({score_feature("g", "t"): State.REDUCE}, State.REDUCE),
