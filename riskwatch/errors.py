@@ -62,6 +62,13 @@ class RowFormatError(StoreError):
     """State rows have a format that this build does not read."""
 
 
+class BatchRefusedError(StoreError):
+    """The content of a batch cannot be encoded or stored. Nothing of the batch was written.
+
+    This is a bug: some input brought about an output or a row that the database does not take.
+    """
+
+
 class StoreUnavailableError(StoreError):
     """The database does not answer for now; the caller must retry.
 

@@ -27,6 +27,7 @@ from riskwatch.store.engine import open_engine
 from riskwatch.store.faults import REQUIRED_PEOPLE, request_quarantine, reset_crashes
 from riskwatch.store.migrate import require_current
 from riskwatch.store.queries import open_reader
+from riskwatch.store.truth import TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -247,14 +248,21 @@ def replay_command(
 @app.command("quarantine")
 def quarantine_command(
     worker: Annotated[str, typer.Argument(help="Worker, such as ledger/3.")],
-    stream: Annotated[str, typer.Argument(help="Its stream, such as riskwatch.fills/3.")],
-    position: Annotated[int, typer.Argument(min=0, help="Offset of the message.")],
+    stream: Annotated[
+        str, typer.Argument(help="Its stream, such as riskwatch.fills/3; `tick` for a tick.")
+    ],
+    position: Annotated[
+        int, typer.Argument(min=0, help="Offset of the message; of a tick, as `dlq faults` says.")
+    ],
     *,
     person: Annotated[str, typer.Option(help="Who asks for it.")],
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
     database: Database = DEFAULT,
 ) -> None:
-    """Request to skip a message that a stage cannot process; two people must request it."""
+    """Request to skip a message or a tick that a stage cannot process; two people must request it.
+
+    A tick is skipped once: nothing is decided at its time, and the next one comes as usual.
+    """
     place, by = DeadLetterPlace(worker, stream, position), person_name(person)
     if not reason.strip():
         raise RiskwatchError("dlq quarantine: --reason must say why")
@@ -276,6 +284,9 @@ def quarantine_command(
         typer.echo(
             f"{worker} goes on, within seconds if it runs; the message is kept with the dead "
             "letters, reason QUARANTINED, and can be sent again from there."
+            if stream != TICKS
+            else f"{worker} goes on, within seconds if it runs; nothing is decided at the tick, a "
+            "dead letter of stream `tick` says so, and the next tick comes as usual."
         )
 
 
@@ -318,6 +329,8 @@ def faults_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
 def unsendable_reason(dead_letter: StoredDeadLetter) -> str | None:
     """Return why a dead letter cannot be replayed; ``None`` if it can."""
     place = dead_letter.heading.place
+    if place.stream == TICKS:
+        return "it is a tick that was skipped, and no message"
     if input_topic_of(place.stream) is None:
         if place.source != place.stream:
             return f"{place.source} is no input; the workers write it themselves"

@@ -167,6 +167,8 @@ class QualityIssue(StrEnum):
     """A holding has no price, so its value is unknown."""
     SETTLEMENT_OVERDUE = "SETTLEMENT_OVERDUE"
     """A trade is past its settlement time and not delivered."""
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    """A price is not possible and is not used, or a value is so large that its maximum counts."""
 
 
 class CommandRefusal(StrEnum):

@@ -35,6 +35,9 @@ MAX_ABS: Final = Decimal(10) ** 24
 """Exclusive bound of any number on the wire."""
 MAX_SCALE: Final = 18
 """Maximum number of fractional digits of any number on the wire."""
+MAX_USD: Final = 1e15
+"""Maximum of any dollar amount in an output. It exceeds the wealth of the world, and a float still
+resolves a dollar there. A larger amount counts as this one."""
 _TO_WHOLE: Final = 6_755_399_441_055_744.0  # 1.5 * 2**52: adding it to a number drops its fraction
 _CLEAR: Final = 0.499_99  # the error of a product below 1e9 is less than 1e-7
 _SMALL: Final = 1e9
@@ -88,8 +91,21 @@ def canonical(x: Decimal) -> Decimal:
     return Decimal(text)
 
 
+def saturated(x: float) -> float:
+    """`x` dollars, at most :data:`MAX_USD` to either side; what is no number is the maximum.
+
+    Examples
+    --------
+    >>> saturated(12.5), saturated(-1e30), saturated(float("nan")) == MAX_USD
+    (12.5, -1000000000000000.0, True)
+    """
+    if -MAX_USD < x < MAX_USD:
+        return x
+    return -MAX_USD if x < 0.0 else MAX_USD
+
+
 def usd(x: float) -> Decimal:
-    """Return a model or valuation figure in USD, rounded to the cent.
+    """Return a model or valuation figure in USD, rounded to the cent, within :data:`MAX_USD`.
 
     A valuation multiplies an exact quantity by an estimated price, so more digits would claim too
     much precision. Quantising here also makes two builds agree.
@@ -99,6 +115,7 @@ def usd(x: float) -> Decimal:
     >>> usd(1234.5678)
     Decimal('1234.57')
     """
+    x = saturated(x)
     return Decimal(f"{x:.2f}") if abs(x) >= 0.005 else Decimal("0.00")
 
 

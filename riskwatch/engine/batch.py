@@ -9,7 +9,8 @@ from riskwatch.contracts.codec import encode
 from riskwatch.contracts.codec import tag_of as kind_of
 from riskwatch.contracts.outputs import encode_internal
 from riskwatch.contracts.topics import TOPICS
-from riskwatch.core.clock import moment
+from riskwatch.core.clock import moment, rfc3339
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command
 from riskwatch.core.outputs import Output
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
@@ -24,11 +25,11 @@ from riskwatch.store.batch import (
     SequencedOutput,
     StreamOffset,
 )
+from riskwatch.store.truth import TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from riskwatch.core.enums import RejectReason
     from riskwatch.core.stage import RowChanges
     from riskwatch.engine.pipeline import Reading
     from riskwatch.engine.record import InputRecord
@@ -132,6 +133,15 @@ class BatchBuilder:
         if self._dead_letters and has_dead_letter_topic(record.stream):
             self._forwards.append(dead_letter_record(dead_letter, self._worker, self._seq, self.us))
             self._seq += 1
+
+    def skip_tick(self, number: int, us: int, why: str) -> None:
+        """Keep a dead letter of a tick that is skipped, the `number`-th of its worker.
+
+        It counts as no record. The journal has no entry of such a tick.
+        """
+        detail = f"the tick at {rfc3339(us)} is skipped: {why}"
+        reason = RejectReason.QUARANTINED
+        self._dead.append(DeadLetter(TICKS, number, reason, detail, b"", us=us))
 
     def journal(self, facts: Iterable[Any], record: InputRecord | None) -> None:
         """Add inputs to the journal: the event of `record` by its bytes, all others encoded.

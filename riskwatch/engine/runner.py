@@ -30,6 +30,7 @@ from riskwatch.engine.pipeline import Effects
 from riskwatch.engine.record import FORWARDED, arrival_time, cause_of
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store.batch import Counts
+from riskwatch.store.engine import refusing_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -105,6 +106,8 @@ class Runner:
         self._reported = Counts()
         self._rejects: dict[tuple[str, str], int] = {}
         self._migrated: dict[str, RowChanges] = {}
+        self.on_tick: Callable[[int], None] = self.tick
+        """Applies a tick that is due before a record; a commit is possible after it."""
 
     @property
     def epoch(self) -> int:
@@ -201,20 +204,23 @@ class Runner:
         self._require_ready()
         self._ready = False
         builder, event = self._builder, record.event
-        builder.counts.read += 1
         try:
             if isinstance(event, Refusal):
+                builder.counts.read += 1
                 self._refuse(record, event.reason, event.detail)
             elif not self._pipeline.takes(type(event)):
+                builder.counts.read += 1
                 self._refuse(record, RejectReason.NOT_ROUTED, f"type={kind_of(type(event))}")
             else:
                 cause = cause_of(event)
                 # The stage itself refuses and reports a command that comes again.
                 mark = None if isinstance(event, Command) else identity_digest(cause)
                 if mark is not None and self._window.contains(mark):
+                    builder.counts.read += 1
                     builder.counts.duplicate += 1
                 else:
                     self._apply_due_ticks(record)
+                    builder.counts.read += 1
                     if not isinstance(event, FORWARDED):
                         arrived = arrival_time(event, record.arrived_us)
                         if arrived is not event.arrived:
@@ -242,6 +248,12 @@ class Runner:
         self._tick(us)
         self._ready = True
 
+    def skip_tick(self, us: int, number: int, why: str) -> None:
+        """Advance the time to `us` without a tick. A dead letter states why."""
+        self._require_ready()
+        self._builder.skip_tick(number, us, why)
+        self._builder.advance(us)
+
     def refuse(self, record: InputRecord, reason: RejectReason, detail: str) -> None:
         """Make a record a dead letter without applying it."""
         self._require_ready()
@@ -265,15 +277,19 @@ class Runner:
         ------
         FencedError
             If another process took the lease. This process must stop.
+        BatchRefusedError
+            If an output or a row cannot be encoded or stored. No part of the batch was written.
         StoreError
             If the database refuses. No part of the batch was written.
         """
         self._require_ready()
         started = perf_counter()
-        batch = self._builder.batch(self._rows(), offsets, self._to_acknowledge())
-        if is_empty(batch) and batch.counts == self._reported:
-            return CommitResult()
         self._ready = False
+        with refusing_content(f"{self.worker}: batch refused"):
+            batch = self._builder.batch(self._rows(), offsets, self._to_acknowledge())
+        if is_empty(batch) and batch.counts == self._reported:
+            self._ready = True
+            return CommitResult()
         self._store.commit(batch)
         committed = perf_counter()
         self._acknowledged = max(self._acknowledged, batch.published_seq)
@@ -300,7 +316,9 @@ class Runner:
         # A sender whose clock is ahead must not advance the time beyond that of the broker.
         early = record.us > record.arrived_us > 0
         for us in self.grid.before(record.arrived_us if early else record.us):
-            self._tick(us)
+            self._ready = True
+            self.on_tick(us)
+            self._ready = False
 
     def _finish(self, record: InputRecord, cause: str, mark: bytes | None) -> None:
         """Add the outputs of a record, and count it as applied or as refused by its stage."""

@@ -12,13 +12,15 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DataError,
     DBAPIError,
+    IntegrityError,
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
 )
 
-from riskwatch.errors import StoreError, StoreUnavailableError
+from riskwatch.errors import BatchRefusedError, RiskwatchError, StoreError, StoreUnavailableError
 from riskwatch.store.types import dump_json
 
 if TYPE_CHECKING:
@@ -149,6 +151,28 @@ def translate_errors(what: str) -> Iterator[None]:
         raise store_error(error, what) from error
 
 
+@contextmanager
+def refusing_content(what: str) -> Iterator[None]:
+    """Turn what an encoder or a driver raises about the content of a batch into an error of ours.
+
+    Parameters
+    ----------
+    what : str
+        What failed, as the message begins.
+
+    Raises
+    ------
+    BatchRefusedError
+        If anything but an error of ours, of the system, or of memory is raised.
+    """
+    try:
+        yield
+    except (RiskwatchError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise BatchRefusedError(f"{what}: {type(error).__name__}: {error}") from error
+
+
 def error_line(error: DBAPIError) -> str:
     """Return the first line of the database's message."""
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
@@ -159,8 +183,12 @@ _TRANSIENT: Final = ("08", "25006", "25P03", "40", "53", "57P", "55P03")
 shutdown, lock."""
 
 
+_CONTENT: Final = ("22", "23", "54")
+"""Conditions of Postgres that the content of a statement causes: data, constraint, size."""
+
+
 def store_error(error: DBAPIError, what: str) -> StoreError:
-    """Return a transient or a permanent error for a database error.
+    """Return a transient or a permanent error for a database error, or one about the content.
 
     Examples
     --------
@@ -174,7 +202,12 @@ def store_error(error: DBAPIError, what: str) -> StoreError:
         transient = isinstance(error, (OperationalError, InterfaceError))
     else:
         transient = state.startswith(_TRANSIENT)
-    kind = StoreUnavailableError if transient or error.connection_invalidated else StoreError
+    if transient or error.connection_invalidated:
+        kind: type[StoreError] = StoreUnavailableError
+    elif isinstance(error, (DataError, IntegrityError)) or (state or "").startswith(_CONTENT):
+        kind = BatchRefusedError
+    else:
+        kind = StoreError
     return kind(f"{what}: {error_line(error)}")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import translate_errors
 from riskwatch.store.projections import ALERT
-from riskwatch.store.truth import QUARANTINE, STAGE_FAULT, TICKS
+from riskwatch.store.truth import COMMITS, DEAD_LETTER, QUARANTINE, STAGE_FAULT, TICKS
 from riskwatch.store.write import insert_into
 
 if TYPE_CHECKING:
@@ -153,6 +153,21 @@ def quarantines(engine: Engine, worker: str) -> dict[FaultPlace, str]:
     }
 
 
+def skipped_ticks(engine: Engine, worker: str) -> int:
+    """Number of ticks of `worker` that were skipped because people requested it.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    c = DEAD_LETTER.c
+    query = select(func.count()).where(c.worker == worker, c.stream == TICKS)
+    with translate_errors(f"{worker}: skipped ticks cannot be read"), engine.connect() as conn:
+        n: int = conn.execute(query).scalar_one()
+        return n
+
+
 def request_quarantine(
     engine: Engine, worker: str, place: FaultPlace, person: str, why: str
 ) -> int:
@@ -161,13 +176,13 @@ def request_quarantine(
     Raises
     ------
     StoreError
-        If no stage failed there, the place is a tick, or the person has requested it before.
+        If no stage failed there, the place is a batch, or the person has requested it before.
     """
     stream, position = place
-    if stream == TICKS:
+    if stream == COMMITS:
         raise StoreError(
-            f"a tick is no message that could be set aside: `riskwatch dlq retry {worker}` lets "
-            "another build try"
+            f"a batch is not set aside as a whole: {worker} commits its inputs one by one now and "
+            "finds the one that fails"
         )
     at = (
         STAGE_FAULT.c.worker == worker,

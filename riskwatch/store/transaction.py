@@ -16,7 +16,7 @@ from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload, write_audit
 from riskwatch.store.batch import Batch, Counts, OutboxRecord, ResumePoint, StreamOffset
-from riskwatch.store.engine import headers_from, headers_text, translate_errors
+from riskwatch.store.engine import headers_from, headers_text, refusing_content, translate_errors
 from riskwatch.store.lease import hold_lease, raise_epoch
 from riskwatch.store.project import fold, write_episodes
 from riskwatch.store.state_rows import load_rows
@@ -162,7 +162,8 @@ def commit(engine: Engine, batch: Batch, row_format: RowFormat = ROW_FORMAT) -> 
     """
     if not batch.counts.is_conserved():
         raise StoreError(f"{batch.worker}: counts do not add up: {batch.counts}")
-    with translate_errors(f"{batch.worker}: batch refused"), engine.begin() as conn:
+    what = f"{batch.worker}: batch refused"
+    with refusing_content(what), translate_errors(what), engine.begin() as conn:
         _write(conn, batch, row_format)
 
 

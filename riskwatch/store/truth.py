@@ -96,6 +96,10 @@ OUTBOX: Final = Table(
 TICKS: Final = "tick"
 """Stream name of the place of a tick at which a stage fails."""
 
+COMMITS: Final = "commit"
+"""Stream that a batch of several inputs is noted under, when it cannot be stored; its position is
+the number of records read by then. The worker commits its inputs one by one up to there."""
+
 STAGE_FAULT: Final = Table(
     "stage_fault",
     METADATA,

@@ -13,7 +13,7 @@ from riskwatch.core.outputs import AlertResolved, StageFaulted, fault_alert_key,
 from riskwatch.core.readings import PartitionFault
 from riskwatch.errors import StoreUnavailableError
 from riskwatch.store import faults, lease
-from riskwatch.store.truth import TICKS
+from riskwatch.store.truth import COMMITS, TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -140,6 +140,7 @@ class CrashTracker:
         self._quarantined: dict[str, dict[faults.FaultPlace, str]] = {}
         self._open: dict[str, list[faults.Fault]] = {}
         self._known: dict[str, bool] = {}
+        self._skipped: dict[str, int] = {}
         self._fault_reporter = FaultReporter(engine, retry)
         self._store_is_down = False
 
@@ -147,6 +148,7 @@ class CrashTracker:
         """Return the fault at which a worker must stay down, or ``None``. Called repeatedly."""
         name = runner.worker
         self._quarantined[name] = self._wait(lambda: faults.quarantines(self._engine, name))
+        self._skipped[name] = self._wait(lambda: faults.skipped_ticks(self._engine, name))
         found = self._wait(lambda: faults.faults(self._engine, name))
         self._open[name] = found
         self._known[name] = bool(found)
@@ -167,6 +169,18 @@ class CrashTracker:
     def quarantine_reason(self, worker: str, place: faults.FaultPlace) -> str | None:
         """Return who quarantined a message and why; ``None`` if it is not quarantined."""
         return self._quarantined.get(worker, {}).get(place)
+
+    def tick_place(self, worker: str) -> faults.FaultPlace:
+        """Place of the next tick: how many were skipped before it, so that each is skipped once."""
+        return TICKS, self._skipped.get(worker, 0)
+
+    def note_skipped_tick(self, worker: str) -> None:
+        """Note that the batch in the making skips a tick."""
+        self._skipped[worker] = self._skipped.get(worker, 0) + 1
+
+    def is_narrow(self, worker: str) -> bool:
+        """Whether a batch could not be stored, so that each input has a commit of its own."""
+        return any(fault.stream == COMMITS for fault in self._open.get(worker, ()))
 
     def record_crash(self, worker: str, place: faults.FaultPlace, error: str) -> int:
         """Count a crash, and return the number of crashes at that place."""
@@ -192,10 +206,20 @@ class CrashTracker:
         self._open[name] = [
             f
             for f in self._open.get(name, ())
-            if not (ticked if f.stream == TICKS else offsets.get(f.stream, 0) > f.position)
+            if not self._is_passed(runner, f, offsets, ticked=ticked)
         ]
         if not self._open[name]:
             self._fault_reporter.report_recovered(runner, us)
+
+    def _is_passed(
+        self, runner: Runner, fault: faults.Fault, offsets: Mapping[str, int], *, ticked: bool
+    ) -> bool:
+        """Whether the batch in the making goes beyond a fault."""
+        if fault.stream == TICKS:
+            return ticked or self._skipped[runner.worker] > fault.position
+        if fault.stream == COMMITS:
+            return runner.counts.read >= fault.position
+        return offsets.get(fault.stream, 0) > fault.position
 
     def clear_passed(self, worker: str) -> None:
         """Delete the crash counts of a worker that passed them. Called after the commit."""
@@ -224,7 +248,9 @@ class CrashTracker:
 def stop_reason(fault: faults.Fault) -> str:
     """Return why a worker stays down, and what ends it."""
     end = "another build goes on (riskwatch dlq retry)"
-    if fault.stream != TICKS:
+    if fault.stream == TICKS:
+        end += ", or two people skip the tick (riskwatch dlq quarantine)"
+    elif fault.stream != COMMITS:
         end += ", or two people set the message aside (riskwatch dlq quarantine)"
     return (
         f"a stage failed {fault.crashes} times at {fault.stream} {fault.position} "

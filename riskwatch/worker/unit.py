@@ -22,10 +22,16 @@ from riskwatch.core.events import Command, Credit
 from riskwatch.core.readings import PartitionFault
 from riskwatch.core.risk.state import scorer_rows
 from riskwatch.engine.dead_letters import topic_of
-from riskwatch.errors import FencedError, RiskwatchError, StageFaultError, StreamIdentityError
+from riskwatch.errors import (
+    BatchRefusedError,
+    FencedError,
+    RiskwatchError,
+    StageFaultError,
+    StreamIdentityError,
+)
 from riskwatch.models.state import model_records, models_learned
 from riskwatch.store.batch import StreamOffset
-from riskwatch.store.truth import TICKS
+from riskwatch.store.truth import COMMITS
 from riskwatch.worker.crashes import stop_reason
 from riskwatch.worker.merge import EventTimeMerge, PartitionDecoder, resume_cursor
 
@@ -284,6 +290,9 @@ class Unit:
         self._hold = PublicationHold(runner, live=timing.clock == "wall")
         self._linger = Linger(timing)
         self._ticked = False
+        self._ticks = 0
+        self._now_us = 0
+        runner.on_tick = self._tick
 
     def open(self, partitions: Mapping[str, PartitionMetadata], now_us: int) -> dict[str, int]:
         """Take the lease, load the state, and return the offsets from which to read.
@@ -316,7 +325,7 @@ class Unit:
         self._received_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
         self._batch_metrics.model_authorities(resumed.rows.get("risk", {}))
-        self._ticked = False
+        self._ticked, self._ticks = False, 0
         self._crashes.begin(self._runner)
         self._check_fault(now_us)
         log.info(
@@ -447,10 +456,13 @@ class Unit:
             if self._renew_if_due(now_us):
                 self._check_fault(now_us)
             return 0
-        if self._linger.should_wait(now_us, len(self._merge)):
+        self._now_us = now_us
+        narrow = self._crashes.is_narrow(self.name)
+        if not narrow and self._linger.should_wait(now_us, len(self._merge)):
             return 0
         self._hold.hold_if_behind(now_us, idle=self._merge.idle)
-        started, force, full = perf_counter(), self._waited_too_long(now_us), self._timing.batch
+        started, force = perf_counter(), self._waited_too_long(now_us)
+        full = 1 if narrow else self._timing.batch
         records: list[InputRecord] = []
         while len(records) < full and perf_counter() - started < MAX_BATCH_S:
             taken = self._merge.take(min(SLICE, full - len(records)), force=force)
@@ -467,8 +479,11 @@ class Unit:
                 break
         self._linger.note_batch(now_us, len(self._merge))
         self._hold.note_records(records)
+        if narrow and records:
+            self._commit(records, self._merge.offsets(), perf_counter() - started, now_us)
         self._pass_time(records, now_us)
-        self._commit(records, perf_counter() - started, now_us)
+        left = [] if narrow else records
+        self._commit(left, self._merge.offsets(), perf_counter() - started, now_us)
         return len(records)
 
     def close(self) -> None:
@@ -482,15 +497,18 @@ class Unit:
         self._metrics.forget(self.name, places)
         self._batch_metrics.forget()
 
-    def _commit(self, records: list[InputRecord], apply_s: float, now_us: int) -> None:
+    def _commit(
+        self, records: list[InputRecord], offsets: list[StreamOffset], apply_s: float, now_us: int
+    ) -> None:
         """Commit the effects of records and ticks, and update mirror and metrics."""
-        offsets = self._merge.offsets()
-        if records or self._ticked:
+        if records or self._ticked or self._ticks:
             reached = {o.stream: o.position for o in offsets}
             self._crashes.record_passage(
                 self._runner, reached, self._us(now_us), ticked=self._ticked
             )
-        done = self._runner.commit(offsets)
+        with self._counting_refusals(records):
+            done = self._runner.commit(offsets)
+        self._ticks = 0
         if self._mirror is not None and done.records:
             self._mirror(self.name, self._runner.epoch, done.records)
         if self._hold.is_over(now_us, idle=self._merge.idle):
@@ -521,9 +539,20 @@ class Unit:
         return now_us if self._timing.clock == "wall" else self._runner.us
 
     def _tick(self, us: int) -> None:
-        with self._counting_crashes((TICKS, 0)):
-            self._runner.tick(us)
-        self._ticked = True
+        """Apply a tick, or skip it where two people requested that."""
+        place = self._crashes.tick_place(self.name)
+        why = self._crashes.quarantine_reason(self.name, place)
+        self._ticks += 1
+        if why is None:
+            with self._counting_crashes(place):
+                self._runner.tick(us)
+            self._ticked = True
+        else:
+            self._runner.skip_tick(us, place[1], why)
+            self._crashes.note_skipped_tick(self.name)
+            log.warning("a tick is skipped", worker=self.name, tick=rfc3339(us), why=why)
+        if self._crashes.is_narrow(self.name):
+            self._commit([], [], 0.0, self._now_us)
 
     @contextmanager
     def _counting_crashes(self, place: FaultPlace) -> Iterator[None]:
@@ -537,6 +566,21 @@ class Unit:
             times = self._crashes.record_crash(self.name, place, text)
             raise StageFaultError(
                 f"{self.name}: a stage failed at {place[0]} {place[1]} for time {times}: {text}"
+            ) from error
+
+    @contextmanager
+    def _counting_refusals(self, records: list[InputRecord]) -> Iterator[None]:
+        """Count a batch that cannot be stored, at its input if there is one, else as a batch."""
+        try:
+            yield
+        except BatchRefusedError as error:
+            place = (COMMITS, self._runner.counts.read)
+            if len(records) + self._ticks == 1:
+                tick = self._crashes.tick_place(self.name)
+                place = (records[0].stream, records[0].position) if records else tick
+            times = self._crashes.record_crash(self.name, place, str(error))
+            raise StageFaultError(
+                f"{self.name}: a commit failed at {place[0]} {place[1]} for time {times}: {error}"
             ) from error
 
     def _pass_time(self, records: list[InputRecord], now_us: int) -> None:

@@ -50,6 +50,8 @@ class MemoryCrashTracker(CrashTracker):
         self.released: list[int] = []
         self.passed: list[dict[str, int]] = []
         self.heard: list[FaultPlace] = []
+        self._open: dict[str, list[Fault]] = {}
+        self._skipped: dict[str, int] = {}
 
     def begin(self, runner: Runner) -> None:
         """Do nothing: there is no earlier alert."""

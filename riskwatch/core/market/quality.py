@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import exp
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import QualityIssue
+from riskwatch.core.market.report import UNKNOWN_SD_BP
 from riskwatch.core.market.state import BP, GraphEdge, OpenIssue
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from riskwatch.core.market.report import PriceGraphFit
     from riskwatch.core.market.state import MarketState
 
+LN10: Final = 2.302585092994046
+_PRICES: Final = "a price lies between 1e-12 and 1e12"
+_VALUES: Final = "a value lies between 1e-10 and 1e12 USD"
 FROZEN_GAPS: Final = 20.0
 """A price is frozen after this many mean gaps between fresh prices without a change."""
 FROZEN_STALE: Final = 6.0
@@ -59,9 +64,14 @@ def _find(
 ) -> Iterator[tuple[str, str]]:
     """Yield (issue|feed, detail) of every present fault."""
     position = {key: i for i, key in enumerate(fit.live)}
+    refused = dict.fromkeys(fit.refused)
     for key, edge in sorted(state.edges.items()):
         silent_s = (us - edge.heard) / SECOND
         if silent_s > config.forget_s:
+            continue
+        if key in refused:
+            told = f"{exp(edge.lp):.3g} {edge.quote} for one {edge.base} is not used: {_PRICES}"
+            yield f"{QualityIssue.OUT_OF_RANGE}|{edge.name}", told
             continue
         i = position.get(key)
         if i is None:
@@ -80,6 +90,11 @@ def _find(
             )
         elif deviation > max(config.outlier_sd * fit.edge_sd[i], config.outlier_bp * BP):
             yield f"{QualityIssue.FEED_OUTLIER}|{edge.name}", detail
+    for name, i in fit.index.items():
+        # Where nothing holds an asset, its value is no number that could be too large.
+        if not fit.is_valued(name) and fit.sd[i] < UNKNOWN_SD_BP * BP:
+            told = f"its feeds give 1e{fit.x[i] / LN10:+.0f} USD, which is not used: {_VALUES}"
+            yield f"{QualityIssue.OUT_OF_RANGE}|asset:{name}", told
 
 
 def _frozen(edge: GraphEdge, us: int, deviation: float, config: MarketConfig) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause
-from riskwatch.core.market.state import BP, GraphEdge
+from riskwatch.core.market.state import BP, GraphEdge, bounded_value
 from riskwatch.core.money import quantise
 from riskwatch.core.readings import AssetReading, MarketReading, VenueReading
 
@@ -171,7 +171,10 @@ UNKNOWN_SD_BP: Final = 10_000.0
 
 
 class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
-    """One solution of the graph, aligned with `live` (feeds) and `index` (assets)."""
+    """One solution of the graph, aligned with `live` (feeds) and `index` (assets).
+
+    `refused` are feeds that are alive and whose price is not possible, so they are not in the fit.
+    """
 
     live: list[str]
     index: dict[str, int]
@@ -181,11 +184,17 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     residual: list[float]
     edge_sd: list[float]
     fiat: frozenset[str]
+    refused: list[str] = []
 
     def value(self, asset: str) -> float:
         """Return the log value of an asset; fiat is 0."""
         i = self.index.get(asset, -1)
         return self.x[i] if i >= 0 else 0.0
+
+    def is_valued(self, asset: str) -> bool:
+        """Whether the graph gives an asset a value within the range of values."""
+        i = self.index.get(asset, -1)
+        return i >= 0 and bounded_value(self.x[i]) == self.x[i]
 
 
 class FeedsByAsset:
@@ -277,7 +286,7 @@ def _implied(
         base = fit.value(e.base)
         value = e.lp + fit.value(e.quote) if name == e.base else base - e.lp
         prompt = (us - e.fresh) / SECOND <= max(PROMPT_GAPS * e.gap_s, PROMPT_S)
-        traded = e.volume * exp(base) if e.volume > 0.0 else None
+        traded = e.volume * exp(bounded_value(base)) if e.volume > 0.0 else None
         out.append(ImpliedValue(key, e.venue, value, sd, prompt, traded))
     return out
 
@@ -315,10 +324,12 @@ def _asset_reading(
 ) -> AssetReading:
     asset_state = state.assets[name]
     pegged = reference.asset(name).peg == "USD"
-    known = name in fit.index
-    live = feeds.live.get(name, [])
+    known = fit.is_valued(name)
+    # An asset whose value is beyond the bounds has none, and its feeds state nothing about it.
+    live = feeds.live.get(name, []) if known or name not in fit.index else []
     implied = _implied(name, fit, us, live) if pegged else []
-    value = asset_state.x if pegged else 0.0
+    last = bounded_value(asset_state.x)
+    value = last if pegged else 0.0
     direct = _direct(name, live, implied, config) if pegged else None
     deviation = value
     if direct is not None and abs(direct) > abs(value):
@@ -332,8 +343,8 @@ def _asset_reading(
             asset_state.established and attribution.cause is not Cause.NONE
         )
     spreads = [e.half_spread for _, e, _ in live if e.half_spread > 0.0]
-    price = exp(asset_state.x)
-    traded = sum(e.volume * exp(fit.value(e.base)) for _, e, _ in live)
+    price = exp(last)
+    traded = sum(e.volume * exp(bounded_value(fit.value(e.base))) for _, e, _ in live)
     return AssetReading(
         asset=name,
         price_usd=quantise(price, 10),

@@ -79,7 +79,8 @@ def cholesky(a: list[list[float]]) -> list[list[float]]:
             s = a[i][j]
             for k in range(j):
                 s -= row[k] * other[k]
-            row[j] = sqrt(s) if i == j else s / other[j]
+            # Rounding can take all of a pivot where nothing but the ridge holds an asset.
+            row[j] = sqrt(s if s > 0.0 else RIDGE) if i == j else s / other[j]
     return low
 
 

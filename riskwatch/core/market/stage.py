@@ -18,6 +18,8 @@ from riskwatch.core.market.state import (
     GraphEdge,
     MarketState,
     OpenIssue,
+    bounded_value,
+    is_possible_price,
     log_price,
     new_feed,
 )
@@ -137,7 +139,10 @@ class MarketStage:
             for key in sorted(state.edges)
             if not state.edges[key].is_silent(us, config.stale_gaps, config.stale_min_s)
         ]
-        fit = self._fit(state, live, us)
+        refused = [key for key in live if not is_possible_price(state.edges[key].lp)]
+        if refused:
+            live = [key for key in live if is_possible_price(state.edges[key].lp)]
+        fit = self._fit(state, live, refused, us)
         self._learn(state, fit, us)
         reading = market_reading(state, fit, us, config, self.reference)
         out: list[MarketOutput] = list(feed_issues(state, fit, us, config))
@@ -149,7 +154,9 @@ class MarketStage:
         state.mark("meta")
         return out
 
-    def _fit(self, state: MarketState, live: list[str], us: int) -> PriceGraphFit:
+    def _fit(
+        self, state: MarketState, live: list[str], refused: list[str], us: int
+    ) -> PriceGraphFit:
         """Solve the graph of live feeds, with priors where the feeds alone do not suffice."""
         edges = [state.edges[key] for key in live]
         names = sorted({n for e in edges for n in (e.base, e.quote)})
@@ -175,6 +182,7 @@ class MarketStage:
             residual=residuals(x, rows),
             edge_sd=[r[3] for r in rows],
             fiat=fiat,
+            refused=refused,
         )
 
     def _pegged(self, edge: GraphEdge) -> bool:
@@ -229,6 +237,12 @@ class MarketStage:
             state.mark(f"edge/{key}")
         for name, i in fit.index.items():
             asset = state.assets[name]
+            state.mark(f"asset/{name}")
+            if not fit.is_valued(name):
+                # What was learned while it had a value stays as it is.
+                if not asset.solved:
+                    asset.x = bounded_value(fit.x[i])
+                continue
             fresh = name in state.touched
             if asset.solved and fresh and us > asset.solved:
                 minutes = (us - asset.solved) / MINUTE
@@ -241,7 +255,6 @@ class MarketStage:
                 asset.observations += 1
                 asset.solved = us
             asset.x = fit.x[i]
-            state.mark(f"asset/{name}")
 
 
 def _fiat_reach(edges: list[GraphEdge]) -> frozenset[str]:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 # The state of a feed.
 
 BP: Final = 1e-4
+MAX_LOG_PRICE: Final = 27.631021115928547
+"""Largest absolute log of a price that the fit uses: 1e12 of one asset for one unit of another.
+Bitcoin in the weakest currency is below 1e10, the smallest coin in bitcoin above 1e-12."""
+MAX_LOG_VALUE: Final = MAX_LOG_PRICE
+"""Largest log of an asset's value in fiat that is a value: 1e12 USD for one unit."""
+MIN_LOG_VALUE: Final = -23.025850929940457
+"""Smallest one: 1e-10 USD, for a published price has ten decimals and would be zero below."""
 LN2: Final = 0.6931471805599453
 MINUTE_S: Final = 60.0
 """Seconds in a minute; also the mean gap that is assumed for a new feed."""
@@ -173,7 +180,7 @@ class GraphEdge(msgspec.Struct):
         It is the noise band, widened by the possible movement of the assets since the price was
         confirmed. The last trade of a bar may itself be up to one gap old.
         """
-        age_min = (us - self.fresh) / MINUTE
+        age_min = max(0, us - self.fresh) / MINUTE  # a feed's clock may be ahead of the tick
         if self.bar:
             age_min += self.gap_s / (2.0 * MINUTE_S)  # half a gap, on average
         band = max(self.band, floor)
@@ -216,6 +223,22 @@ def _mean(mean: float, value: float, n: int) -> float:
     if n < 2:
         return value
     return mean + (min(value, GAP_CLIP * mean + MINUTE_S) - mean) * max(GAP_RATE, 1.0 / n)
+
+
+def is_possible_price(lp: float) -> bool:
+    """Whether a log price lies within :data:`MAX_LOG_PRICE`."""
+    return -MAX_LOG_PRICE <= lp <= MAX_LOG_PRICE
+
+
+def bounded_value(x: float) -> float:
+    """Log value `x`, moved into the range of values.
+
+    Examples
+    --------
+    >>> bounded_value(0.5), bounded_value(800.0) == MAX_LOG_VALUE
+    (0.5, True)
+    """
+    return min(max(x, MIN_LOG_VALUE), MAX_LOG_VALUE)
 
 
 def new_feed(

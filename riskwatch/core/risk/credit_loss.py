@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.enums import Cause
-from riskwatch.core.money import quantise
+from riskwatch.core.money import MAX_USD, quantise
 from riskwatch.core.risk.credit import credit_rating, news_weight
 from riskwatch.core.risk.exposure import Exposures, ExposureSums
 from riskwatch.core.risk.scorer import ImpactLaw, SquareRootSlippage
@@ -239,7 +239,9 @@ class CreditAssessor:
                 continue
             if account in netted:
                 key = netted[account]
-                nets[key] = nets.get(key, 0.0) + sums.net
+                # A claim that is only known to be very large is netted by nothing.
+                net = MAX_USD if sums.long >= MAX_USD else sums.net
+                nets[key] = MAX_USD if nets.get(key) == MAX_USD else nets.get(key, 0.0) + net
             else:
                 claim += sums.long
         return claim + sum(max(0.0, nets[key]) for key in sorted(nets))

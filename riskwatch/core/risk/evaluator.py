@@ -269,7 +269,8 @@ class Evaluator:
         if tick.due:
             out += self.stakes_calculator.assessments(state, tick)
             self.stakes_calculator.ask(state, tick)
-            out += reports.missing_data_issues(state, tick.us, self.reference)
+            exposures = tick.exposures(state, self.reference)
+            out += reports.missing_data_issues(state, tick.us, self.reference, exposures)
             meta.reported = tick.us
         meta.looked, meta.moving = tick.us, tick.moving
         meta.news = meta.holdings = False

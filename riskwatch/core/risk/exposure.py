@@ -2,6 +2,9 @@
 
 Quantities are exact. Values are estimates: they are floats here, and cents in outputs. Sums run
 over sorted names. They assume no netting: `long` and `short` are kept apart.
+
+Each value and each sum is at most :data:`riskwatch.core.money.MAX_USD`. A sum that reaches it is
+unknown, and at least that large: it breaches limits, and no short exposure is netted against it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from riskwatch.core.money import MAX_USD, saturated
+
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.state import RiskState
 
@@ -43,24 +50,40 @@ class ExposureSums(msgspec.Struct, gc=False):
     @property
     def gross(self) -> float:
         """Sum of absolute exposures, USD; limits apply to it."""
-        return self.long + self.short
+        return min(self.long + self.short, MAX_USD)
 
     @property
     def net(self) -> float:
         """Long minus short, USD; it does not state that netting is legally enforceable."""
-        return self.long - self.short
+        return self.long if self.long >= MAX_USD else self.long - self.short
 
     @property
     def ours(self) -> float:
         """Our exposure at stake: holdings, open orders and open positions, USD."""
-        return self.gross + self.orders + self.derivatives
+        return min(self.gross + self.orders + self.derivatives, MAX_USD)
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether one of the sums is the maximum, so that its real value is unknown."""
+        return max(self.long, self.short, abs(self.orders), self.derivatives) >= MAX_USD
 
     def merge(self, other: ExposureSums, share: float = 1.0) -> None:
         """Add a share of other sums."""
+        if other.is_saturated:
+            share = 1.0  # of what is not known, a share is not known either
         self.long += other.long * share
         self.short += other.short * share
         self.orders += other.orders * share
         self.derivatives += other.derivatives * share
+        self.saturate()
+
+    def saturate(self) -> None:
+        """Bound each sum."""
+        if self.is_saturated:
+            self.long = saturated(self.long)
+            self.short = saturated(self.short)
+            self.orders = saturated(self.orders)
+            self.derivatives = saturated(self.derivatives)
 
 
 class Exposures(msgspec.Struct, gc=False):
@@ -92,6 +115,11 @@ def price_of(asset: str, state: RiskState) -> float | None:
     return None if row is None else row.price
 
 
+def value_of(amount: Decimal, price: float) -> float:
+    """Dollars of an amount at a price, at most :data:`riskwatch.core.money.MAX_USD`."""
+    return saturated(float(amount) * price)
+
+
 def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
     """Sum every priced holding by counterparty, asset, issuer, bank, book, group and firm."""
     prices = {"USD": 1.0}
@@ -108,7 +136,7 @@ def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
             sums = _at(cells, (name, holding.asset))
             claim = _at(claims, (name, holding.account))
             book = _at(books, holding.book)
-            value = float(holding.amount) * price
+            value = value_of(holding.amount, price)
             if holding.component == OPEN_ORDER_COMPONENT:
                 sums.orders += value
                 claim.orders += value
@@ -127,10 +155,12 @@ def sum_exposures(state: RiskState, reference: Reference) -> Exposures:
             price = prices.get(position.base)
             if price is None or not position.qty:
                 continue
-            notional = abs(float(position.qty)) * price
+            notional = abs(value_of(position.qty, price))
             _at(cells, (name, position.base)).derivatives += notional
             _at(claims, (name, position.account)).derivatives += notional
             _at(books, position.book).derivatives += notional
+    for sums in (*cells.values(), *claims.values(), *books.values()):
+        sums.saturate()
     out = Exposures(
         asset={},
         party={},

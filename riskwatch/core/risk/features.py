@@ -17,7 +17,12 @@ from riskwatch.core.money import quantise
 from riskwatch.core.risk.baseline import Baseline
 from riskwatch.core.risk.credit import credit_rating, latest_attestation, named_parts, news_weight
 from riskwatch.core.risk.credit_loss import FAILURE_KINDS
-from riskwatch.core.risk.exposure import BORROWED_COMPONENT, OPEN_ORDER_COMPONENT, price_of
+from riskwatch.core.risk.exposure import (
+    BORROWED_COMPONENT,
+    OPEN_ORDER_COMPONENT,
+    price_of,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -227,7 +232,7 @@ def has_business(party: PartyRow | None, state: RiskState, config: RiskConfig) -
         return True
     for h in party.holdings:
         price = price_of(h.asset, state)
-        if h.amount and (price is None or abs(float(h.amount)) * price >= config.alert_from_usd):
+        if h.amount and (price is None or abs(value_of(h.amount, price)) >= config.alert_from_usd):
             return True
     return False
 
@@ -289,7 +294,7 @@ def _outflow_features(party: PartyRow, state: RiskState) -> Features:
     """Return the share of our holdings there that left within a day, at present prices."""
     left = _value_usd(party.flow.outflow_24h, state)
     there = sum(
-        max(0.0, float(h.amount) * price)
+        max(0.0, value_of(h.amount, price))
         for h in party.holdings
         if h.component not in (BORROWED_COMPONENT, OPEN_ORDER_COMPONENT)
         and (price := price_of(h.asset, state)) is not None
@@ -322,7 +327,7 @@ def _market_view(
 def _value_usd(amounts: dict[str, Decimal], state: RiskState) -> float:
     """Return the USD value of amounts by asset; an asset without a price is left out."""
     return sum(
-        float(amounts[asset]) * price
+        value_of(amounts[asset], price)
         for asset in sorted(amounts)
         if (price := price_of(asset, state)) is not None
     )

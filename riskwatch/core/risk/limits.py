@@ -27,6 +27,8 @@ def effective_limit(limit: Limit, overrides: Mapping[str, LimitOverrideRow]) -> 
 
 
 ANY_SUBJECT = "*"
+MAX_UTILISATION: Final = 1e12
+"""Largest use of a limit that is told: more says no more."""
 _AS_CONFIGURED: Final[dict[str, LimitOverrideRow]] = {}
 
 
@@ -73,7 +75,7 @@ def limit_usage(limit: Limit, scope: str, used: float) -> LimitUsage:
     >>> limit_usage(limit, "asset:USDC", 85.0).status
     'warning'
     """
-    return LimitUsage(limit, scope, used, quantise(used / limit.hard_usd))
+    return LimitUsage(limit, scope, used, quantise(min(used / limit.hard_usd, MAX_UTILISATION)))
 
 
 class LimitBook:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, Quality, QualityIssue
-from riskwatch.core.money import EXACT, canonical, mul, quantise, usd
+from riskwatch.core.money import EXACT, MAX_USD, canonical, mul, quantise, usd
 from riskwatch.core.outputs import (
     AssetValued,
     CounterpartyAssessed,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.credit_loss import CreditAssessment
+    from riskwatch.core.risk.exposure import Exposures
     from riskwatch.core.risk.limits import LimitUsage
     from riskwatch.core.risk.scorer import ModelScore
     from riskwatch.core.risk.state import AssetRow, PartyRow, RiskState
@@ -218,9 +219,18 @@ def counterparty_assessed(
     )
 
 
-def missing_data_issues(state: RiskState, us: int, reference: Reference) -> Iterator[ReportOutput]:
-    """Report holdings without a price, and names that the reference data lacks."""
+def missing_data_issues(
+    state: RiskState, us: int, reference: Reference, exposures: Exposures
+) -> Iterator[ReportOutput]:
+    """Report holdings without a price, sums at their maximum, and names without reference data."""
     found: dict[str, str] = {}
+    totals = {f"counterparty:{name}": sums for name, sums in exposures.party.items()}
+    for scope, sums in (totals | {"firm": exposures.firm}).items():
+        if sums.is_saturated:
+            found[f"{QualityIssue.OUT_OF_RANGE}|{scope}"] = (
+                f"what is held is worth {MAX_USD:.0e} USD or more and counts as that much: the "
+                "amount or the price must be wrong"
+            )
     held = {
         h.asset: None
         for name in sorted(state.parties)
@@ -280,10 +290,16 @@ def _price(price: float) -> Decimal:
 
 
 def _cents(value: Decimal) -> Decimal:
-    """Round a value to the cent, half to even; the exact context would refuse to round."""
+    """Round a value to the cent, half to even, within the maximum of an output.
+
+    The exact context would refuse to round.
+    """
+    if abs(value) >= _MAX_USD:
+        return _MAX_USD.copy_sign(value)
     return value.quantize(Decimal("0.01"), context=_ROUNDING)
 
 
+_MAX_USD = Decimal(f"{MAX_USD:.2f}")
 _ROUNDING = decimal.Context(
     prec=EXACT.prec,
     rounding=decimal.ROUND_HALF_EVEN,

@@ -18,7 +18,7 @@ from riskwatch.store.batch import Batch, Counts, DeadLetter
 from riskwatch.store.engine import open_engine
 from riskwatch.store.faults import Fault, faults, quarantines, record_crash
 from riskwatch.store.transaction import commit, take_lease
-from riskwatch.store.truth import TICKS
+from riskwatch.store.truth import COMMITS, TICKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,13 +223,22 @@ def test_only_a_fault_can_be_set_aside(url: str, stream: str, reason: str, why: 
     assert why in str(failed)
 
 
-def test_a_tick_cannot_be_set_aside(url: str, engine: Engine) -> None:
-    """A tick has no message; the command states the remedy."""
+def test_a_tick_is_skipped_when_two_people_request_it(url: str, engine: Engine) -> None:
+    """The command says what is lost."""
     record_crash(engine, "risk", (TICKS, 0), "ZeroDivisionError: x")
-    args = ["quarantine", "risk", TICKS, "0", "--person", "Ann", "--reason", "x"]
+    args = ["quarantine", "risk", TICKS, "0", "--reason", "x", "--person"]
+    assert run(url, *args, "Ann").stdout.startswith("1 of 2")
+    assert isinstance(run(url, *args, "ann").exception, StoreError)
+    assert "nothing is decided at the tick" in run(url, *args, "Bob").stdout
+
+
+def test_a_batch_cannot_be_set_aside(url: str, engine: Engine) -> None:
+    """Its inputs are committed one by one; the command says so."""
+    record_crash(engine, "risk", (COMMITS, 12), "IntegrityError: x")
+    args = ["quarantine", "risk", COMMITS, "12", "--person", "Ann", "--reason", "x"]
     failed = run(url, *args).exception
     assert isinstance(failed, StoreError)
-    assert "riskwatch dlq retry risk" in str(failed)
+    assert "one by one" in str(failed)
 
 
 def test_a_worker_can_be_let_try_again(url: str, engine: Engine) -> None:

@@ -16,7 +16,7 @@ from riskwatch.engine.pipeline import Pipeline, StageSlot
 from riskwatch.engine.publish import NullPublisher
 from riskwatch.engine.replay import ReplayLimits, replay_records
 from riskwatch.engine.runner import Runner
-from riskwatch.errors import FencedError, RiskwatchError, StoreError
+from riskwatch.errors import BatchRefusedError, FencedError, RiskwatchError, StoreError
 from riskwatch.store.batch import Counts, StreamOffset
 from tests.support.fakes import ListPublisher, MemoryStore, ScriptSource, record
 from tests.support.toy import (
@@ -253,3 +253,34 @@ def test_one_line_per_batch_says_what_it_did(logged: list[Any]) -> None:
         e["read"] == e["applied"] + e["duplicate"] + e["rejected"] and e["log_level"] == "debug"
         for e in batches
     )
+
+
+def test_a_skipped_tick_is_in_no_journal() -> None:
+    """Time passes, a dead letter says why, and no record is counted."""
+    store = MemoryStore()
+    runner = runner_on(store)
+    runner.begin()
+    runner.skip_tick(START_S * 1_000_000, 0, "ann: x; bob: x")
+    runner.tick((START_S + 60) * 1_000_000)
+    runner.commit([])
+    assert [us // 1_000_000 - START_S for us, *_ in store.journal.values()] == [60]
+    (letter,) = store.dead.values()
+    assert (letter.stream, letter.position, letter.payload) == ("tick", 0, b"")
+    assert "ann: x; bob: x" in letter.detail
+    assert runner.counts == Counts()
+
+
+def test_a_row_that_cannot_be_encoded_is_a_refused_batch() -> None:
+    """The runner accepts nothing after it."""
+    store = MemoryStore()
+    runner = runner_on(store)
+    runner.begin()
+    runner.apply(record(fill_line(0, 0), 0))
+    state = runner.pipeline.slots[0].state
+    assert isinstance(state, Rows)
+    state.put("odd", object())
+    with pytest.raises(BatchRefusedError, match="TypeError"):
+        runner.commit([])
+    with pytest.raises(RiskwatchError, match="until its first failure"):
+        runner.commit([])
+    assert store.commits == 0

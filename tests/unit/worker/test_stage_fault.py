@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -11,10 +12,11 @@ from sqlalchemy import select
 
 from riskwatch.contracts.outputs import decode_internal, decode_output
 from riskwatch.core.clock import MINUTE, SECOND
+from riskwatch.core.enums import Cause, Quality
 from riskwatch.core.events import LEDGER_EVENTS, Tick
 from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
-from riskwatch.core.outputs import AlertResolved, StageFaulted
+from riskwatch.core.outputs import AlertResolved, AssetValued, StageFaulted
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.engine import bootstrap
 from riskwatch.engine.clock import TickGrid
@@ -54,29 +56,56 @@ class Planted(LedgerStage):
     """A ledger that cannot take one message, or no tick."""
 
     bug: str = POISON
+    harm: str = "raise"
 
     def step(self, state: LedgerState, event: Any) -> Any:
-        """Raise at the planted bug."""
-        if self.bug == ("tick" if isinstance(event, Tick) else event.event_id):
+        """Raise at the planted bug, or put out what cannot be stored."""
+        if self.bug != ("tick" if isinstance(event, Tick) else event.event_id):
+            return super().step(state, event)
+        if self.harm == "raise":
             raise ZeroDivisionError("planted")
-        return super().step(state, event)
+        return [*super().step(state, event), unstorable(**HARMS[self.harm][0])]
+
+
+HARMS: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "constraint": ({"price_usd": float("nan")}, "NOT NULL"),
+    "number": ({"live": 2**70}, "OverflowError"),
+    "time": ({"ts": datetime(2023, 3, 11)}, "ValueError"),  # noqa: DTZ001
+}
+"""What no database takes, and what is said of it."""
+
+
+def unstorable(**fields: Any) -> AssetValued:
+    """Make an output that cannot be stored."""
+    given: dict[str, Any] = {
+        "id": "i", "cause_id": "c", "ts": datetime(2023, 3, 11, tzinfo=UTC), "asset": "X",
+        "price_usd": 1.0, "deviation_bp": 0.0, "value_bp": 0.0, "direct_bp": None, "sd_bp": 1.0,
+        "live": 1, "expected": 1, "cause": Cause.NONE, "quality": Quality.GOOD,
+    }  # fmt: skip
+    return AssetValued(**(given | fields))
 
 
 class Life:
     """One life of the process: a unit on the database, with what the broker has."""
 
     def __init__(
-        self, engine: Engine, publisher: ListPublisher, bug: str = POISON, clock: Any = "event"
+        self,
+        engine: Engine,
+        publisher: ListPublisher,
+        bug: str = POISON,
+        clock: Any = "event",
+        harm: str = "raise",
+        batch: int = 2,
     ) -> None:
         stage = Planted(CONFIG.policy.ledger)
-        stage.bug = bug
+        stage.bug, stage.harm = bug, harm
         self.metrics = Metrics()
         self.runner = Runner(
             SqlStore(engine), Pipeline([StageSlot(stage, LedgerState(), (*LEDGER_EVENTS, Tick))]),
             publisher, worker=NAME, holder="test", grid=TickGrid(MINUTE),
         )  # fmt: skip
         crashes = CrashTracker(engine, Retry(threading.Event(), self.metrics))
-        pace = UnitTiming(clock=clock, batch=2, renew_us=0)
+        pace = UnitTiming(clock=clock, batch=batch, renew_us=0)
         self.unit = Unit(self.runner, crashes, self.metrics, pace)
 
     def live(self, now_us: int = NOW_US) -> Unit:
@@ -121,6 +150,22 @@ def crash(engine: Engine, published: ListPublisher, times: int = 3, **settings: 
     for time in range(1, times + 1):
         with pytest.raises(StageFaultError, match=f"for time {time}: ZeroDivisionError: planted"):
             Life(engine, published, **settings).live()
+
+
+def until_it_stays(
+    engine: Engine, published: ListPublisher, **settings: Any
+) -> tuple[Life, list[str]]:
+    """Live until a life does not crash; returns it, and how the others ended."""
+    ends: list[str] = []
+    while len(ends) < 9:
+        life = Life(engine, published, **settings)
+        try:
+            life.live()
+        except StageFaultError as error:
+            ends.append(str(error))
+        else:
+            return life, ends
+    raise AssertionError(ends)
 
 
 def told(published: ListPublisher, kind: type) -> list[Any]:
@@ -291,8 +336,81 @@ def test_ticks_that_raise_keep_it_down(engine: Engine, published: ListPublisher)
         record_crash(engine, NAME, (TICKS, 0), "x")
     unit = Life(engine, published).live()
     assert unit.fault is not None
-    assert "quarantine" not in unit.fault
+    assert "two people skip the tick" in unit.fault
     assert told(published, StageFaulted)[0].stream == TICKS
+
+
+def test_two_people_skip_a_tick_once(engine: Engine, published: ListPublisher) -> None:
+    """A dead letter says so, the alert ends; the next tick that raises is another place."""
+    for times in (1, 2, 3):
+        with pytest.raises(StageFaultError, match=f"at tick 0 for time {times}: ZeroDivision"):
+            Life(engine, published, bug="tick").live()
+    life = Life(engine, published, bug="tick")
+    life.live()
+    (fault,) = told(published, StageFaulted)
+    assert (fault.stream, fault.position, fault.crashes) == (TICKS, 0, 3)
+    for person in ("ann", "bob"):
+        request_quarantine(engine, NAME, (TICKS, 0), person, "bug 8")
+    life.work()  # it looks
+    with pytest.raises(StageFaultError, match="at tick 1 for time 1: ZeroDivision"):
+        life.work()
+    healed = Life(engine, published, bug="none")
+    healed.live()
+    assert (taken(engine), healed.runner.counts.applied) == (len(LINES), len(LINES))
+    with engine.connect() as conn:
+        (letter,) = conn.execute(select(DEAD_LETTER)).all()
+    assert (letter.stream, letter.position, letter.reason) == (TICKS, 0, "QUARANTINED")
+    assert letter.detail.startswith("the tick at 2023-03-11T02:0")
+    assert letter.detail.endswith("is skipped: ann: bug 8; bob: bug 8")
+    assert (faults(engine, NAME), len(told(published, StageFaulted))) == ([], 1)
+    assert alert(engine).resolved_ts is not None
+    ticks = [r.us for r in told(published, CounterpartyReading)]
+    assert ticks == sorted(dict.fromkeys(ticks))
+
+
+@pytest.mark.parametrize("harm", list(HARMS))
+@pytest.mark.parametrize("batch", [1, 4, 100])
+def test_what_cannot_be_stored_is_found_and_set_aside(
+    engine: Engine, published: ListPublisher, harm: str, batch: int
+) -> None:
+    """A batch is refused; then each input has its own commit, until one is known to be guilty."""
+    kind = {"harm": harm, "batch": batch}
+    life, ends = until_it_stays(engine, published, **kind)
+    assert 3 <= len(ends) <= 4
+    assert all("a commit failed at" in end for end in ends)
+    assert life.unit.fault is not None
+    (fault,) = told(published, StageFaulted)
+    assert (fault.stream, fault.position, fault.crashes) == (STREAM, AT, 3)
+    assert HARMS[harm][1] in fault.error
+    assert (taken(engine), letters(engine)) == (AT, [])
+    for person in ("ann", "bob"):
+        request_quarantine(engine, NAME, (STREAM, AT), person, "bug 9")
+    life.work()
+    life.work()
+    assert (taken(engine), letters(engine)) == (len(LINES), [(AT, "QUARANTINED")])
+    assert life.runner.counts.applied == len(LINES) - 1
+    assert faults(engine, NAME) == []
+    assert alert(engine).resolved_ts is not None
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+def test_a_tick_that_cannot_be_stored_is_found_and_skipped(
+    engine: Engine, published: ListPublisher, batch: int
+) -> None:
+    """The same for what a tick brings about."""
+    kind: dict[str, Any] = {"harm": "constraint", "bug": "tick", "batch": batch}
+    life, ends = until_it_stays(engine, published, **kind)
+    assert 3 <= len(ends) <= 4
+    (fault,) = told(published, StageFaulted)
+    assert (fault.stream, fault.position, fault.crashes) == (TICKS, 0, 3)
+    for person in ("ann", "bob"):
+        request_quarantine(engine, NAME, (TICKS, 0), person, "bug 9")
+    life.work()  # it looks
+    with pytest.raises(StageFaultError, match="a commit failed at"):
+        life.work()
+    Life(engine, published, bug="none").live()
+    assert (taken(engine), faults(engine, NAME)) == (len(LINES), [])
+    assert letters(engine) == [(0, "QUARANTINED")]
 
 
 def test_only_a_ledger_answers_for_counterparties() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import pytest
 
 from riskwatch.core.market.solve import Observation, solve
@@ -31,3 +33,9 @@ def test_a_chain_reaches_fiat() -> None:
     edges: list[Observation] = [(0, -1, 10.0, 1e-4), (0, 1, 10.01, 1e-4)]
     x, _, _ = solve(2, edges, [])
     assert x[1] == pytest.approx(-0.01, abs=1e-6)
+
+
+def test_a_ridge_that_rounding_takes_away_is_put_back() -> None:
+    """Two assets quoted in each other alone, by very exact feeds: no pivot of zero."""
+    x, sd, _ = solve(2, [(0, 1, 1.0, 1e-7), (0, 1, 1.0, 1e-7), (1, 0, -1.0, 1e-7)], [])
+    assert all(isfinite(value) for value in (*x, *sd))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from riskwatch.core.enums import Cause, QualityIssue, RejectReason
 from riskwatch.core.events import Tick
 from riskwatch.core.market.config import MarketConfig
-from riskwatch.core.outputs import EventRejected
+from riskwatch.core.outputs import DataQualityRaised, EventRejected
 from riskwatch.core.readings import MarketReading
 from tests.support.market import BTC, CALM, Floor, at, one, quote, usdc
 
@@ -282,3 +283,33 @@ def test_ticks_without_news_report_every_five_minutes() -> None:
         if any(isinstance(o, MarketReading) for o in floor.tell(Tick(at(minute))))
     ]  # fmt: skip
     assert reports == [14, 19, 24, 29]
+
+
+def test_a_feed_whose_clock_is_ahead_of_the_tick() -> None:
+    """It is as exact as a fresh one; a live worker accepts a few seconds."""
+    floor = calm(5)
+    book = msgspec.structs.replace(
+        quote("kraken:BTC/USD", 6.1, BTC), bid=Decimal(19999), ask=Decimal(20001)
+    )
+    for edge in floor.state.edges.values():
+        edge.band = 1e-9
+    floor.tell(book, Tick(at(6)))
+    assert floor.reading is not None
+
+
+def test_an_impossible_price_moves_nothing_and_is_flagged_until_it_ends() -> None:
+    """The other feeds of the asset go on; the reason states the bound."""
+    floor = calm(5)
+    before = floor.asset("BTC").price_usd
+    floor.minutes(6, 8, moved=one("kraken:BTC/USD", 1e12))
+    assert floor.issues(QualityIssue.OUT_OF_RANGE) == ["kraken:BTC/USD"]
+    seen = floor.asset("BTC")
+    assert seen.price_usd == pytest.approx(before, rel=1e-3)
+    assert (seen.live, seen.expected) == (3, 4)
+    (raised,) = [
+        o for o in floor.out
+        if isinstance(o, DataQualityRaised) and o.issue is QualityIssue.OUT_OF_RANGE
+    ]  # fmt: skip
+    assert "between 1e-12 and 1e12" in raised.detail
+    floor.minutes(9, 40)
+    assert floor.resolved(QualityIssue.OUT_OF_RANGE) == ["kraken:BTC/USD"]
