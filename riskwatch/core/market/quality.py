@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.market.report import UNKNOWN_SD_BP
-from riskwatch.core.market.state import BP, GraphEdge, OpenIssue
+from riskwatch.core.market.state import BP, FeedState, OpenIssue
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _find(
             yield f"{QualityIssue.OUT_OF_RANGE}|asset:{name}", told
 
 
-def _frozen(edge: GraphEdge, us: int, deviation: float, config: MarketConfig) -> bool:
+def _frozen(edge: FeedState, us: int, deviation: float, config: MarketConfig) -> bool:
     """Whether a feed still sends messages but its price is frozen.
 
     A price is frozen if it has not been confirmed for much longer than the feed's usual gap, or if

@@ -9,7 +9,7 @@ import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause
-from riskwatch.core.market.state import BP, GraphEdge, bounded_value
+from riskwatch.core.market.state import BP, FeedState, bounded_value
 from riskwatch.core.money import quantise
 from riskwatch.core.readings import AssetReading, MarketReading, VenueReading
 
@@ -200,8 +200,8 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
 class FeedsByAsset:
     """Feeds by asset: the live ones with their standard deviation, and the number expected."""
 
-    def __init__(self, state: MarketState, fit: PriceGraphFit, expected: list[GraphEdge]) -> None:
-        self.live: dict[str, list[tuple[str, GraphEdge, float]]] = {}
+    def __init__(self, state: MarketState, fit: PriceGraphFit, expected: list[FeedState]) -> None:
+        self.live: dict[str, list[tuple[str, FeedState, float]]] = {}
         self.expected: dict[str, int] = {}
         for key, sd in zip(fit.live, fit.edge_sd, strict=True):
             edge = state.edges[key]
@@ -251,9 +251,9 @@ def market_reading(
 
 def _deviating(
     state: MarketState, fit: PriceGraphFit, config: MarketConfig
-) -> dict[str, list[tuple[GraphEdge, float]]]:
+) -> dict[str, list[tuple[FeedState, float]]]:
     """Return the feeds whose residual is beyond the tolerance of a venue, by venue."""
-    out: dict[str, list[tuple[GraphEdge, float]]] = {}
+    out: dict[str, list[tuple[FeedState, float]]] = {}
     for key, residual, sd in zip(fit.live, fit.residual, fit.edge_sd, strict=True):
         if abs(residual) > max(config.venue_sd * sd, config.venue_bp * BP):
             edge = state.edges[key]
@@ -261,7 +261,7 @@ def _deviating(
     return out
 
 
-def _is_venue_wide(edges: list[tuple[GraphEdge, float]]) -> bool:
+def _is_venue_wide(edges: list[tuple[FeedState, float]]) -> bool:
     """Whether two or more distinct bases deviate and no single asset explains them all.
 
     Fiat does not count as such an asset: if all assets traded against it deviate to one side, the
@@ -278,7 +278,7 @@ def _is_venue_wide(edges: list[tuple[GraphEdge, float]]) -> bool:
 
 
 def _implied(
-    name: str, fit: PriceGraphFit, us: int, live: list[tuple[str, GraphEdge, float]]
+    name: str, fit: PriceGraphFit, us: int, live: list[tuple[str, FeedState, float]]
 ) -> list[ImpliedValue]:
     """Return the log value of `name` that each of its live feeds implies."""
     out = []
@@ -293,7 +293,7 @@ def _implied(
 
 def _direct(
     name: str,
-    live: list[tuple[str, GraphEdge, float]],
+    live: list[tuple[str, FeedState, float]],
     implied: list[ImpliedValue],
     config: MarketConfig,
 ) -> float | None:
@@ -370,8 +370,8 @@ def _venue_reading(
     venue: str,
     state: MarketState,
     fit: PriceGraphFit,
-    expected: list[GraphEdge],
-    deviating: list[tuple[GraphEdge, float]],
+    expected: list[FeedState],
+    deviating: list[tuple[FeedState, float]],
     reference: Reference,
     config: MarketConfig,
 ) -> VenueReading:

@@ -15,7 +15,7 @@ from riskwatch.core.market.state import (
     BP,
     LN2,
     AssetState,
-    GraphEdge,
+    FeedState,
     MarketState,
     OpenIssue,
     bounded_value,
@@ -109,7 +109,7 @@ class MarketStage:
             **Origin(cause, event.ts).stamp(EventRejected, cause), reason=reason, detail=detail
         )
 
-    def _spike(self, state: MarketState, edge: GraphEdge, event: Quote | Peg) -> list[MarketOutput]:
+    def _spike(self, state: MarketState, edge: FeedState, event: Quote | Peg) -> list[MarketOutput]:
         key = f"{QualityIssue.FEED_SPIKE}|{edge.name}"
         us = micros(event.ts)
         known = key in state.issues
@@ -185,7 +185,7 @@ class MarketStage:
             refused=refused,
         )
 
-    def _pegged(self, edge: GraphEdge) -> bool:
+    def _pegged(self, edge: FeedState) -> bool:
         """Whether both assets of a feed are pegged or fiat."""
         both = (self.reference.asset(edge.base), self.reference.asset(edge.quote))
         return all(asset.fiat or asset.peg is not None for asset in both)
@@ -196,7 +196,7 @@ class MarketStage:
         return PEGGED_VOL_SQ if ref.peg else ref.volatility**2 / MINUTES_A_YEAR
 
     def _priors(
-        self, edges: list[GraphEdge], index: dict[str, int], fiat: frozenset[str]
+        self, edges: list[FeedState], index: dict[str, int], fiat: frozenset[str]
     ) -> list[GraphPrior]:
         """Return weak priors at the peg for assets with too few independent feeds.
 
@@ -257,7 +257,7 @@ class MarketStage:
             asset.x = fit.x[i]
 
 
-def _fiat_reach(edges: list[GraphEdge]) -> frozenset[str]:
+def _fiat_reach(edges: list[FeedState]) -> frozenset[str]:
     """Return the assets that live feeds connect to USD."""
     reached = {"USD"}
     grew = True

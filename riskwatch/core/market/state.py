@@ -52,7 +52,7 @@ GAP_CLIP: Final = 10.0
 """A gap is clipped at this many times the mean plus a minute: an outage is no usual gap."""
 
 
-class GraphEdge(msgspec.Struct):
+class FeedState(msgspec.Struct):
     """State of one feed (venue, base, quote), stored as one row.
 
     Attributes
@@ -243,9 +243,9 @@ def bounded_value(x: float) -> float:
 
 def new_feed(
     venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig
-) -> GraphEdge:
+) -> FeedState:
     """Return the state of a new feed after its first message."""
-    return GraphEdge(
+    return FeedState(
         venue=venue,
         base=base,
         quote=quote,
@@ -326,7 +326,7 @@ class MarketState:
     """Rows ``edge/<venue>:<base>/<quote>``, ``asset/<id>``, ``issue/<kind>|<feed>``, ``meta``."""
 
     def __init__(self) -> None:
-        self.edges: dict[str, GraphEdge] = {}
+        self.edges: dict[str, FeedState] = {}
         self.assets: dict[str, AssetState] = {}
         self.issues: dict[str, OpenIssue] = {}
         self.meta = MarketMeta()
@@ -359,7 +359,7 @@ class MarketState:
         for key in sorted(rows):
             kind, _, name = key.partition("/")
             if kind == "edge":
-                self.edges[name] = msgspec.json.decode(rows[key], type=GraphEdge)
+                self.edges[name] = msgspec.json.decode(rows[key], type=FeedState)
             elif kind == "asset":
                 self.assets[name] = msgspec.json.decode(rows[key], type=AssetState)
             elif kind == "issue":
