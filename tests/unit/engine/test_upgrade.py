@@ -338,8 +338,12 @@ def test_what_reads_single_rows_reads_migrated_ones(stored: Stored) -> None:
         next_replay(stored)
 
 
+@pytest.mark.parametrize("stored", [named()], indirect=True)
 def test_a_checkpoint_of_an_older_format_is_migrated(stored: Stored) -> None:
-    """Its digest is checked over what is stored, and what is derived goes on from new rows."""
+    """Its digest is checked over what is stored, and what is derived goes on from new rows.
+
+    Only the engine that wrote a checkpoint uses it in the midst of its own journal.
+    """
     with open_reader(stored.url) as conn:
         (found,) = usable_checkpoints(conn, WORKER)
         assert f"{OLD}{LIMIT}" in checkpoint_rows(conn, found)["risk"]
