@@ -27,7 +27,10 @@ RECORDINGS = Path(
     os.environ.get("RISKWATCH_RECORDINGS")
     or Path(__file__).resolve().parents[2].parent / "shared" / "data"
 )
-NOT_FEEDS = ("MANIFEST.csv", "flows", "transition_matrix")
+NOT_FEEDS = (
+    "MANIFEST.csv", "accounts", "flows", "pool_balances", "supply_daily", "transition_matrix",
+)  # fmt: skip
+"""In the path of what is neither a recording of prices nor of orders."""
 
 
 def recordings() -> list[Path]:
@@ -35,7 +38,9 @@ def recordings() -> list[Path]:
     files = (
         f for f in sorted(RECORDINGS.rglob("*")) if f.name.endswith((".csv", ".xz", ".parquet"))
     )
-    return [f for f in files if not any(word in f.name for word in NOT_FEEDS)]
+    return [
+        f for f in files if not any(word in str(f.relative_to(RECORDINGS)) for word in NOT_FEEDS)
+    ]
 
 
 def run(*args: object, code: int = 0):  # type: ignore[no-untyped-def] # typer's result
