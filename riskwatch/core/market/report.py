@@ -212,14 +212,6 @@ class FeedsByAsset:
                 self.expected[name] = self.expected.get(name, 0) + 1
 
 
-class LocalPrice(msgspec.Struct, frozen=True, gc=False):
-    """The value of one asset by one venue's own feeds, against the consensus, log units."""
-
-    venue: str
-    asset: str
-    difference: float
-
-
 def market_reading(
     state: MarketState, fit: PriceGraphFit, us: int, config: MarketConfig, reference: Reference
 ) -> MarketReading:

@@ -107,19 +107,7 @@ class DecisionWriter:
             previous=row.state,
             state=to,
             quality=quality,
-            cause=why.cause,
-            generation=why.generation,
-            rule=why.rule,
-            reasons=why.reasons,
-            features=why.features,
-            contributions=why.contributions,
-            limits=why.limits,
-            support=why.support,
-            refute=why.refute,
-            flip=why.flip,
-            exposure_usd=usd(stakes.exposure),
-            el_usd=usd(stakes.el),
-            exit_cost_usd=usd(stakes.exit_cost),
+            **why.fields(stakes),
         )
         row.state, row.cause, row.decision_id = to, why.cause, decision.id
         row.rule, row.generation, row.reasons = why.rule, why.generation, list(why.reasons)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from riskwatch.core.enums import Cause, Quality, State
-from riskwatch.core.money import quantise
+from riskwatch.core.money import quantise, usd
 from riskwatch.core.outputs import Origin
 from riskwatch.core.risk.rule_engine import (
     LIMIT_FEATURES,
@@ -77,6 +77,15 @@ class Rationale(msgspec.Struct, frozen=True, gc=False):
     limits: dict[str, float] = {}
     support: list[str] = []
     refute: list[str] = []
+
+    def fields(self, stakes: ExposureAtStake) -> dict[str, Any]:
+        """Return the fields that a decision takes from its rationale and from our dollars."""
+        return {
+            **msgspec.structs.asdict(self),
+            "exposure_usd": usd(stakes.exposure),
+            "el_usd": usd(stakes.el),
+            "exit_cost_usd": usd(stakes.exit_cost),
+        }
 
 
 def explain(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import MAXYEAR, MINYEAR, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -173,10 +173,6 @@ class CommandArguments:
         if not named or not all(isinstance(v, str) and CLIENT_NAME.fullmatch(v) for v in value):
             raise _bad(f"{name} must be at most {_CLIENTS} names of clients, was {_shown(value)}")
         return sorted({str(v) for v in value})
-
-    def left(self, name: str) -> Any:
-        """Whether an argument is present and not read yet."""
-        return name in self._left
 
 
 def _bad(detail: str) -> CommandRefusedError:
