@@ -1,10 +1,10 @@
-"""Rules, limits and asks that a deployment has not seen before: they only advise at first.
+"""Rules, limits and asks that are new to a deployment: they are advisory until confirmed.
 
-A shipped rule, limit or ask that came with a later release says so (``since``). The last
-configuration that a worker recorded says what its deployment knows. What has a ``since`` and is
-not in that record is unconfirmed: it advises until ``binding`` in ``[risk]`` names it. Without a
-record, in a fresh database, everything binds. The worker records the answer with its
-configuration, so that a decision is derived again under the same one.
+A shipped rule, limit or ask of a later release names that release (``since``). The last
+configuration that a worker recorded shows what its deployment has. An item with a ``since`` that
+is not in that record is unconfirmed: it is advisory until ``binding`` in ``[risk]`` names it. A
+fresh database has no record, so every item binds. The worker records the unconfirmed items with
+its configuration, so that a decision is derived again under the same one.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from riskwatch.core.outputs import ConfigurationChanged
 
 NAMED: Final = 10
-"""Ids that one line of a log names; how many more there are is said."""
+"""Maximum number of ids in one log line; the line also states how many more there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredItem:
-    """A rule, a limit or an ask, as far as it matters whether it binds.
+    """A rule, a limit or an ask, with the fields that decide whether it binds.
 
     Attributes
     ----------
     kind, id : str
         ``rule``, ``limit`` or ``ask``, and which.
     mode : Mode or unset
-        What it says of itself.
+        Its own ``mode``.
     since : str
-        Release that shipped it first; empty if it does not say.
+        Release that shipped it first; empty if none is named.
     """
 
     kind: str
@@ -58,7 +58,7 @@ def configured_items(config: Config) -> Iterator[ConfiguredItem]:
 
 
 def with_unconfirmed(config: Config, last: ConfigurationChanged | None) -> Config:
-    """Give the configuration that a worker runs, where `last` was recorded last.
+    """Return the configuration that a worker runs after `last` was recorded.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def with_unconfirmed(config: Config, last: ConfigurationChanged | None) -> Confi
 
 
 def _unconfirmed(config: Config, content: Mapping[str, Any]) -> Iterator[str]:
-    """Ids of what only advises because the deployment is older."""
+    """Yield the ids that are advisory because the deployment is older than they are."""
     if not content:
         return
     known = {
@@ -102,7 +102,7 @@ def _ids(content: Mapping[str, Any], part: str, field: str) -> dict[str, None]:
 
 
 def advisory_lines(config: Config) -> list[str]:
-    """Say what only advises under a configuration, and why, one line each."""
+    """Return one line for each advisory item of a configuration, with the reason."""
     risk = config.policy.risk
     return [
         f"{item.kind} {item.id} is advisory: {_why(item, config)}"
