@@ -2,7 +2,7 @@
 
 from typing import Final
 
-ENGINE: Final = "0.2.0"
+ENGINE: Final = "0.3.0"
 """Version of the decision engine, which is the version of the package.
 
 Output ids are digests that include it. The same journal under another engine therefore never yields

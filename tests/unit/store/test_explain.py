@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WORDS = """\
 Decision: asset:USDC from WATCH to REDUCE, 2023-03-11T03:02:00Z
   id {id}, after tick/2
-  asked for by the static rules (asset.discount), engine 0.2.0
+  asked for by the static rules (asset.discount), engine 0.3.0
 Why:
   - USDC is 180 bp under its peg for 10 min, limit 100 bp
   - café \ufffd note
