@@ -214,30 +214,24 @@ def _add_link(out: Incident, link: AuditLink) -> None:
 
 
 class _CurrentRows:
-    """The current exposures, scores and assessments: the last output of each key."""
+    """The current scores and assessments: the last output of each key."""
 
     def __init__(self) -> None:
-        self.exposures: dict[str, ExposureChanged] = {}
         self.scores: dict[str, ScoreUpdated] = {}
         self.assessments: dict[str, CounterpartyAssessed] = {}
 
     def update(self, output: Output) -> None:
-        if isinstance(output, ExposureChanged):
-            if output.amount:
-                self.exposures[output.key()] = output
-            else:
-                self.exposures.pop(output.key(), None)
-        elif isinstance(output, ScoreUpdated):
+        if isinstance(output, ScoreUpdated):
             self.scores[output.key()] = output
         elif isinstance(output, CounterpartyAssessed):
             self.assessments[output.key()] = output
 
-    def of(self, scope: str, context: DecisionContext) -> None:
-        """Copy the rows of a scope into the context of its decision."""
-        held = [e for e in self.exposures.values() if _about(scope, e)]
+    def of(self, scope: str, context: DecisionContext, holdings: list[ExposureChanged]) -> None:
+        """Copy the rows of a scope, and its holdings, into the context of its decision."""
+        held = [e for e in holdings if _about(scope, e)]
         held.sort(key=lambda e: (-abs(e.value_usd or ZERO), e.key()))
         scored = [s for key, s in sorted(self.scores.items()) if s.scope == scope]
-        context.exposures = [_plain(e) for e in held[:MAX_ROWS]]
+        context.exposures = [_unpublished(_plain(e)) for e in held[:MAX_ROWS]]
         context.scores = [_plain(s) for s in scored[:MAX_ROWS]]
         assessed = self.assessments.get(scope)
         context.assessments = [] if assessed is None else [_plain(assessed)]
@@ -253,14 +247,15 @@ def _replay(out: Incident, derived: _Derivable, span: tuple[int, int]) -> None:
         us = micros(output.ts)
         if us > span[1]:
             break
-        # A tick puts out holdings, scores and then decisions, so the rows are complete here.
+        # A tick puts out scores and then decisions, so the scores are complete here. Holdings are
+        # published less often than they are valued, so they come from the state.
         current.update(output)
         if isinstance(output, AlertRaised | AlertResolved) and us >= span[0]:
             alerts.append(_plain(output))
         elif isinstance(output, DecisionMade):
             context = waiting.pop(output.id, None)
             if context is not None:
-                current.of(output.scope, context)
+                current.of(output.scope, context, replay.holdings())
                 context.rederived = encode_output(output) == context.payload.encode()
                 input_us = replay.last_input_us(output.scope)
                 if input_us is not None:
@@ -282,6 +277,11 @@ def _about(scope: str, held: ExposureChanged) -> bool:
 def _plain(output: Output) -> Row:
     found: Row = msgspec.json.decode(encode_output(output))
     return found
+
+
+def _unpublished(row: Row) -> Row:
+    """Return a row without the id of an output, because it need not have been published."""
+    return {name: value for name, value in row.items() if name not in ("type", "id", "cause_id")}
 
 
 # The report of an incident is one HTML page without external resources.

@@ -24,7 +24,9 @@ from riskwatch.contracts.outputs import (
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import DAY
 from riskwatch.core.events import LEDGER_EVENTS, Tick
-from riskwatch.core.outputs import ConfigurationChanged, EventRejected, Output
+from riskwatch.core.outputs import ConfigurationChanged, EventRejected, ExposureChanged, Output
+from riskwatch.core.risk.reports import value_holdings
+from riskwatch.core.risk.state import RiskState
 from riskwatch.core.scopes import FIRM, parse
 from riskwatch.engine import bootstrap
 from riskwatch.engine.pipeline import Effects
@@ -145,6 +147,12 @@ class Rederivation:
                 else:
                     rows[key] = body
         return {stage: dict(sorted(rows.items())) for stage, rows in self._rows.items()}
+
+    def holdings(self) -> list[ExposureChanged]:
+        """Return every holding, valued at the prices of the last applied entry."""
+        assert self._pipeline is not None, "it has begun"
+        (state,) = (s.state for s in self._pipeline.slots if isinstance(s.state, RiskState))
+        return list(value_holdings(state, self.reached[1]))
 
     def last_input_us(self, scope: str) -> int | None:
         """Return the event time of the last input about a scope, microseconds."""

@@ -112,9 +112,8 @@ def output_line(output: AnyOutput) -> str | None:
         moved = f"{output.former} to {output.authority}"
         words = ["MODEL", output.generation, output.target, moved, output.detail]
     elif isinstance(output, KillSwitchChanged):
-        until = f"valid until {rfc3339(micros(output.valid_until))}"
         words = [output.effective, output.scope, f"state {output.state}", output.quality]
-        words += [output.cause, until, *output.reasons[:1]]
+        words += [output.cause, *output.reasons[:1]]
     elif isinstance(output, CommandApplied):
         words = ["COMMAND", output.scope, f"{output.operator}: {output.action}", output.outcome]
         words += [output.detail, output.reason]

@@ -35,7 +35,9 @@ MIN_EVALUATIONS: Final = 4
 UNRATED: Final = "unrated"
 WEEK_S: Final = 604_800.0
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
-PLACEHOLDERS: Final = ("scope", "feature", "value", "at", "unit")
+PLACEHOLDERS: Final = (
+    "scope", "feature", "value", "at", "unit", "limit", "subject", "used", "warning",
+)  # fmt: skip
 """Placeholders that the text of a rule may contain."""
 PRICED: Final = ("asset", "venue-asset")
 """Kinds of scope whose features come from prices; a single price may be wrong."""

@@ -51,7 +51,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     exit_dwell_s : float
         How long the severity must stay below `exit`, seconds.
     text : str
-        Sentence with ``{value}``, ``{at}``, ``{unit}``, ``{scope}``.
+        Sentence with ``{value}``, ``{at}``, ``{unit}``, ``{scope}``, ``{feature}``; about a limit,
+        also ``{limit}`` (its id), ``{subject}`` (the scope that it measures), ``{used}`` (in per
+        cent) and ``{warning}`` (from where it warns, in per cent).
     mode : Mode, optional
         Whether it binds, unless ``[risk]`` of the policy says otherwise of its id; it does by
         default.

@@ -150,7 +150,7 @@ def _scores(board: Board) -> RenderableType:
 
 
 def _switches(board: Board) -> RenderableType:
-    table = _table("Kill switch", "~scope", "state", "cause", "valid until")
+    table = _table("Kill switch", "~scope", "state", "cause", "since")
     for switch in board.engaged_switches()[:_MOST]:
         table.add_row(
             Text(switch.scope),

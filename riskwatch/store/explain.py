@@ -108,8 +108,7 @@ def explain_decision(
         *_flip(d["flip"]),
         *_dollars(d["exposure_usd"], d["el_usd"], d["exit_cost_usd"]),
         *(
-            f"Kill switch: {s['scope']} {s['effective']} from {_when(s['ts'])}, valid until "
-            f"{_when(s['valid_until'])}"
+            f"Kill switch: {s['scope']} {s['effective']} from {_when(s['ts'])}"
             for s in switches
         ),
         *_record(row),

@@ -86,7 +86,11 @@ class AdvisoryEvaluator:
         """
         rules = self.engine.advisory(context.scope, limits=self.limits)
         known = state.advisories.get(context.scope)
-        context = msgspec.structs.replace(context, features={**context.features, **limit_features})
+        context = msgspec.structs.replace(
+            context,
+            features={**context.features, **limit_features},
+            limits=state.advisory_usages.get(context.scope, context.limits),
+        )
         if known is None and not rules.has_met_condition(context.features):
             return
         row = known or AdvisoryRow()

@@ -168,6 +168,7 @@ class Approvals:
         scope = authorized.scope
         self._releasable(state, scope)
         to = self._state_after_release(state, scope)
+        by.reasons[:0] = self._grounds_after_release(state, scope)
         store_control(state, scope, ControlRow(silence=row.silence))
         out += self.writer.intervene(state, scope, to, by)
         return f"released to {to.value}"
@@ -196,6 +197,7 @@ class Approvals:
         store_control(state, scope, row)
         to = strictest((to, self._state_after_release(state, scope)))
         by.reasons.append(f"until {rfc3339(until)}; then the HALT is back")
+        by.reasons[:0] = self._grounds_after_release(state, scope)
         out += self.writer.intervene(state, scope, to, by)
         return f"overridden to {to.value} until {rfc3339(until)}"
 
@@ -281,6 +283,12 @@ class Approvals:
     def _state_after_release(self, state: RiskState, scope: str) -> State:
         row = state.scopes.get(scope)
         return State.NORMAL if row is None else self.engine.of(scope).state_after_release(row)
+
+    def _grounds_after_release(self, state: RiskState, scope: str) -> list[str]:
+        """Return in words which rules restrict a scope although its HALT is lifted."""
+        row = state.scopes.get(scope)
+        rules = [] if row is None else self.engine.of(scope).active_below_halt(row)
+        return [f"{rule.id} still asks for {rule.state.value}" for rule in rules]
 
     def _latched(self, state: RiskState, scope: str) -> ScopeRow:
         row, control = state.scopes.get(scope), state.controls.get(scope)

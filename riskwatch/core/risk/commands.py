@@ -13,7 +13,7 @@ from riskwatch.core.clock import SECOND, micros, moment, rfc3339
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import RejectReason, State
 from riskwatch.core.events import identity
-from riskwatch.core.money import usd
+from riskwatch.core.money import MAX_USD, usd
 from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected, Origin
 from riskwatch.core.risk import approvals
 from riskwatch.core.risk.approvals import Approvals, copy_control, store_control, withdraw_request
@@ -25,6 +25,7 @@ from riskwatch.core.risk.decision import (
     resolve_alerts,
 )
 from riskwatch.core.risk.drills import commanded_drill
+from riskwatch.core.risk.exposure import price_of, value_of
 from riskwatch.core.risk.gate import (
     AuthorizedCommand,
     CommandArguments,
@@ -33,7 +34,7 @@ from riskwatch.core.risk.gate import (
     CommandResult,
 )
 from riskwatch.core.risk.state import ControlRow, RefusalsRow, SignOff, UnwindGrant
-from riskwatch.core.scopes import FIRM
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 from riskwatch.errors import ModelError
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
     from riskwatch.core.events import Command
     from riskwatch.core.operators import Operator, Verifier
     from riskwatch.core.outputs import Output
-    from riskwatch.core.reference import Limit, LimitsConfig
+    from riskwatch.core.reference import Limit, LimitsConfig, Reference
     from riskwatch.core.risk.config import PeopleConfig, RiskConfig
     from riskwatch.core.risk.decision import DecisionWriter
     from riskwatch.core.risk.rule_engine import RuleEngine
     from riskwatch.core.risk.scorer import Scorer
     from riskwatch.core.risk.state import RiskState, ScopeRow
+    from riskwatch.core.scopes import Scope
 
 
 # Actions of a single operator.
@@ -110,8 +112,9 @@ class CommandActions:
             known.reasons = [*known.reasons, *by.reasons][-16:]
             out.append(self.writer.restate(state, scope, by))
             return CommandResult("it was at HALT already; the reason was added", out)
+        reach = halt_reach(state, self.writer.stakes_calculator.reference, scope)
         out += self.writer.intervene(state, scope, State.HALT, by)
-        return CommandResult("halted", out)
+        return CommandResult(f"halted; it binds {reach}", out)
 
     def retire(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
         """Close a halted scope for good: it stays at HALT and raises no more alerts."""
@@ -229,6 +232,66 @@ class CommandActions:
     ) -> CommandResult:
         store_control(state, authorized.scope, row)
         return CommandResult(detail, [control_changed(state, authorized.scope, authorized.origin)])
+
+
+def halt_reach(state: RiskState, reference: Reference, scope: str) -> str:
+    """Return in words what a HALT of a scope binds: what is held on it, or that nobody knows it.
+
+    Parameters
+    ----------
+    state : RiskState
+        Holdings, positions, and what is quoted.
+    reference : Reference
+        What is listed.
+    scope : str
+        The scope.
+    """
+    at = parse(scope)
+    values: list[float | None] = []
+    for name in sorted(state.parties):
+        row = state.parties[name]
+        for h in row.holdings:
+            if h.amount and is_about(at, name, h.book, h.asset):
+                price = price_of(h.asset, state)
+                values.append(None if price is None else abs(value_of(h.amount, price)))
+        for p in row.positions:
+            if p.qty and is_about(at, name, p.book, p.base):
+                price = price_of(p.base, state)
+                values.append(None if price is None else abs(value_of(p.qty, price)))
+    if values:
+        total = min(sum(value for value in values if value is not None), MAX_USD)
+        text = f"{len(values)} holdings and positions worth {total:,.2f} USD"
+        unpriced = values.count(None)
+        return text + (f", {unpriced} of them without a price" if unpriced else "")
+    if at.kind == FIRM:
+        return "every order; nothing is held"
+    if _is_known(state, reference, at):
+        return "its orders; nothing is held on it"
+    return "nothing known: nobody holds, quotes or lists it"
+
+
+def is_about(at: Scope, counterparty: str, book: str, asset: str) -> bool:
+    """Whether a holding is part of what a scope covers."""
+    covered = {
+        FIRM: True,
+        BOOK: at.name == book,
+        ASSET: at.name == asset,
+        COUNTERPARTY: at.name == counterparty,
+        VENUE_ASSET: (at.name, at.asset) == (counterparty, asset),
+    }
+    return covered[at.kind]
+
+
+def _is_known(state: RiskState, reference: Reference, at: Scope) -> bool:
+    """Whether anybody holds, quotes or lists what a scope names."""
+    if at.kind == ASSET:
+        return at.name in state.assets or at.name in reference.assets
+    if at.kind == COUNTERPARTY:
+        return at.name in state.parties or at.name in state.venues or at.name in reference.parties
+    if at.kind == VENUE_ASSET:
+        venue = state.venues.get(at.name)
+        return venue is not None and at.asset in venue.local
+    return False
 
 
 REFUSALS_QUIET_US: Final = 3_600 * SECOND

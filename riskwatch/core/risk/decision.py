@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.clock import SECOND, moment, rfc3339
 from riskwatch.core.enums import Cause, Quality, State, strictest
 from riskwatch.core.money import usd
 from riskwatch.core.outputs import (
@@ -111,6 +111,7 @@ class DecisionWriter:
         )
         row.state, row.cause, row.decision_id = to, why.cause, decision.id
         row.rule, row.generation, row.reasons = why.rule, why.generation, list(why.reasons)
+        row.held_by = []
         return decision
 
     def switch(
@@ -385,10 +386,12 @@ class DecisionMaker:
         out: list[RiskOutput] = []
         control = state.controls.get(context.scope, NO_CONTROL)
         to = requested_state(row, evaluation, control)
-        decided = to is not row.state
-        if decided:
+        changed = to is not row.state
+        if changed:
             out.append(self._move(row, to, evaluation, context))
-        out += self._switch(state, row, context, decided=decided)
+        else:
+            changed = self._update_grounds(row, evaluation, context, control)
+        out += self._switch(state, row, context, changed=changed)
         if control.retired is None:  # a retired scope raises no alerts
             out += self._alerts(state, row, evaluation, context)
         return out
@@ -398,20 +401,51 @@ class DecisionMaker:
     ) -> DecisionMade:
         stakes = context.stakes()
         why = explain(row, to, evaluation, context, stakes)
-        return self.writer.move(
+        decision = self.writer.move(
             row, context.scope, to, why, stakes, context.origin, quality=context.quality
         )
+        row.held_by = evaluation.holding(to)
+        return decision
+
+    @staticmethod
+    def _update_grounds(
+        row: ScopeRow,
+        evaluation: RuleEvaluation,
+        context: EvaluationContext,
+        control: ControlRow,
+    ) -> bool:
+        """Name the rules that hold a restriction now; return whether these are others than before.
+
+        They are others after a release, and after the rule that led to the state let go while
+        another one asks for the same state. A HALT keeps the reasons of its decision.
+        """
+        leading = evaluation.leading
+        if leading is None or row.state not in (State.WATCH, State.REDUCE):
+            return False
+        held_by = evaluation.holding(row.state)
+        if not held_by or held_by == row.held_by:
+            return False
+        row.held_by, row.cause = held_by, request_cause(leading, evaluation, context)
+        row.rule, row.generation = leading.rule.id, leading.generation
+        row.reasons = decision_reasons(row, evaluation, context, row.cause, context.stakes())
+        if control.override is not None:
+            by, until = control.override.by, rfc3339(control.override.until)
+            row.reasons.append(
+                f"overridden by {by} and {control.override.approved_by} until {until}; then the "
+                "HALT is back"
+            )
+        return True
 
     def _switch(
-        self, state: RiskState, row: ScopeRow, context: EvaluationContext, *, decided: bool
+        self, state: RiskState, row: ScopeRow, context: EvaluationContext, *, changed: bool
     ) -> list[RiskOutput]:
-        """Update the switch if the effective state, the quality or the decision changed."""
+        """Update the switch if the effective state, the quality, or its decision changed."""
         dark = self._is_dark(row, context)
         effective_state = effective(row.state, dark=dark)
         quality_changed = row.quality is not context.quality and (
             effective_state is not State.NORMAL or Quality.UNKNOWN in (row.quality, context.quality)
         )
-        if not (effective_state is not row.effective or quality_changed or decided):
+        if not (effective_state is not row.effective or quality_changed or changed):
             return []
         row.quality = context.quality
         notes = [_no_data_reason(row, context)] if dark else []

@@ -29,7 +29,7 @@ from riskwatch.core.risk.features import (
     venue_asset_features,
     venue_quality,
 )
-from riskwatch.core.risk.limits import LimitBook, LimitUsage
+from riskwatch.core.risk.limits import LimitBook, LimitUsage, usage_features
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import Explanation
 from riskwatch.core.risk.state import ScopeRow, fault_reasons
@@ -266,8 +266,8 @@ class Evaluator:
         limit_features = self._limits(state, tick, out)
         out += self._scopes(state, tick, limit_features)
         out += self.score_collector.scorer.report(state.scorer, tick.us)
+        out += self.stakes_calculator.assessments(state, tick)
         if tick.due:
-            out += self.stakes_calculator.assessments(state, tick)
             self.stakes_calculator.ask(state, tick)
             exposures = tick.exposures(state, self.reference)
             out += reports.missing_data_issues(state, tick.us, self.reference, exposures)
@@ -299,18 +299,22 @@ class Evaluator:
             )
             for measured in found:
                 out += reports.limit_measured(state, measured, tick.us, self.config)
+            found_features = self._apply_usages(state, found)
             state.limit_features = None
-            state.advisory_features = self._advisory_features(found)
-            return self.limits.scope_features(found)
+            return found_features
         if state.limit_features is None:
             found = list(self.limits.last_usages(state.limits, state.limit_overrides))
-            state.limit_features = self.limits.scope_features(found)
-            state.advisory_features = self._advisory_features(found)
+            state.limit_features = self._apply_usages(state, found)
         return state.limit_features
 
-    def _advisory_features(self, found: list[LimitUsage]) -> dict[str, Features]:
-        """What limits say with the advisory ones among them; nothing if there are none."""
-        return self.limits.scope_features(found, advisory=True) if self.limits.advises else {}
+    def _apply_usages(self, state: RiskState, found: list[LimitUsage]) -> dict[str, Features]:
+        """Set what limits say, with and without the advisory ones; return the latter's features."""
+        state.binding_usages = self.limits.binding_usages(found)
+        state.advisory_usages = (
+            self.limits.binding_usages(found, advisory=True) if self.limits.advises else {}
+        )
+        state.advisory_features = usage_features(state.advisory_usages)
+        return usage_features(state.binding_usages)
 
     def _scopes(
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
@@ -339,6 +343,7 @@ class Evaluator:
             support=subject.support,
             refute=subject.refute,
             stakes=partial(self.stakes_calculator.on, state, tick, subject.scope),
+            limits=state.binding_usages.get(subject.scope, {}),
             fault=subject.fault,
         )
         caps: dict[str, State] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,12 +10,8 @@ import msgspec
 from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.money import quantise, usd
 from riskwatch.core.outputs import Origin
-from riskwatch.core.risk.rule_engine import (
-    LIMIT_FEATURES,
-    RuleEvaluation,
-    RuleRequest,
-    score_feature,
-)
+from riskwatch.core.risk.limits import LIMIT_FEATURES, LimitUsage
+from riskwatch.core.risk.rule_engine import RuleEvaluation, RuleRequest, score_feature
 from riskwatch.core.risk.scorer import ENSEMBLE, RULES_GENERATION, Explanation
 from riskwatch.core.scopes import ASSET, VENUE_ASSET, parse
 
@@ -40,8 +36,8 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
 
     `stakes` returns the exposure at stake; it is called only when needed, because it sums over all
     holdings. `scores` returns the explanation of each probability, by the name of its feature; it
-    is called only when needed, too. `fault` says why the holdings of the scope are not kept up to
-    date; it is empty if they are.
+    is called only when needed, too. `limits` has the limit behind each limit feature. `fault` says
+    why the holdings of the scope are not kept up to date; it is empty if they are.
     """
 
     us: int
@@ -53,6 +49,7 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     refute: list[str]
     stakes: Callable[[], ExposureAtStake]
     scores: dict[str, Callable[[], Explanation]] = {}
+    limits: Mapping[str, LimitUsage] = {}
     fault: str = ""
 
     @property
@@ -152,16 +149,39 @@ def rule_thresholds(rule: Rule) -> dict[str, float]:
     }
 
 
-def rule_sentence(rule: Rule, condition: Condition, value: float, scope: str) -> str:
-    """Return the rule's text, filled in with the value that it was evaluated on."""
+def rule_sentence(rule: Rule, condition: Condition, context: EvaluationContext) -> str:
+    """Return the rule's text, filled in with the value that it was evaluated on.
+
+    A text about a limit may name the limit that binds, its subject, and how much of it is used.
+    """
+    usage = context.limits.get(condition.feature)
     words = rule.text.format(
-        scope=scope,
+        scope=context.scope,
         feature=condition.feature,
-        value=f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}",
-        at=f"{condition.at:,.4g}" if abs(condition.at) < 1e4 else f"{condition.at:,.0f}",
+        value=_number(context.features[condition.feature]),
+        at=_number(condition.at),
         unit=condition.unit,
+        limit="its limit" if usage is None else usage.limit.id,
+        subject=context.scope if usage is None else usage.scope,
+        used="an unknown share" if usage is None else _percent(usage.utilisation),
+        warning="" if usage is None else _percent(usage.limit.warning_share),
     )
     return " ".join(words.split())
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def _percent(share: float) -> str:
+    """Return a share in per cent, to four digits.
+
+    Examples
+    --------
+    >>> _percent(6.9), _percent(0.85123)
+    ('690%', '85.12%')
+    """
+    return f"{_number(100.0 * share)}%"
 
 
 def decision_reasons(
@@ -178,9 +198,7 @@ def decision_reasons(
         if condition is None:
             out.append(f"{request.rule.id} still holds: nothing newer is known")
             continue
-        reason = rule_sentence(
-            request.rule, condition, context.features[condition.feature], context.scope
-        )
+        reason = rule_sentence(request.rule, condition, context)
         if request.severity < 1.0:
             reason += f" (held: not below {request.rule.exit:g} of it for long enough)"
         out.append(reason)

@@ -9,13 +9,18 @@ import msgspec
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, LimitsConfig, Reference
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.scopes import kind_of_scope
+from riskwatch.core.scopes import FIRM, kind_of_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from riskwatch.core.risk.exposure import Exposures, ExposureSums
     from riskwatch.core.risk.state import LimitOverrideRow, LimitRow
+
+
+LIMIT_FEATURES: Final = ("limit_ratio", "warning_ratio")
+"""Features that limits bring about: usage ÷ hard value, and usage ÷ warning value."""
+BANK: Final = "bank"
 
 
 def effective_limit(limit: Limit, overrides: Mapping[str, LimitOverrideRow]) -> Limit:
@@ -76,6 +81,10 @@ def limit_usage(limit: Limit, scope: str, used: float) -> LimitUsage:
     'warning'
     """
     return LimitUsage(limit, scope, used, quantise(min(used / limit.hard_usd, MAX_UTILISATION)))
+
+
+BindingUsages = dict[str, dict[str, LimitUsage]]
+"""The limit behind each limit feature, by scope and name of the feature."""
 
 
 class LimitBook:
@@ -170,36 +179,49 @@ class LimitBook:
         """Whether any limit is advisory."""
         return bool(self._advisory)
 
-    def scope_features(
-        self, found: list[LimitUsage], *, advisory: bool = False
-    ) -> dict[str, dict[str, float]]:
-        """Return the limit features of the scopes that have a switch, by scope.
+    def binding_usages(self, found: list[LimitUsage], *, advisory: bool = False) -> BindingUsages:
+        """Return the limit behind each limit feature of the scopes that have a switch.
 
-        ``limit_ratio`` is usage ÷ hard value, and ``warning_ratio`` is usage ÷ warning value, each
-        the largest over the limits that bind the scope, and with `advisory` over all limits.
+        The largest value counts, over the limits that bind the scope, and with `advisory` over all
+        limits. :func:`limit_feature` gives the values.
         """
-        out: dict[str, dict[str, float]] = {}
-        for m in found:
-            if m.limit.id in self._advisory and not advisory:
+        out: BindingUsages = {}
+        for usage in found:
+            if usage.limit.id in self._advisory and not advisory:
                 continue
-            kind = kind_of_scope(m.scope)
-            bank = kind == "bank"
-            hard = 0.0 if bank else m.utilisation
-            warning = quantise(m.utilisation / max(m.limit.warning_share, 1e-6))
-            if bank:
-                scopes = ["firm"]
-            elif kind in ("issuer", "group"):
-                scopes = self._binds.get(m.scope, [])
-            else:
-                scopes = [m.scope]
-            for scope in scopes:
-                features = out.get(scope)
-                if features is None:
-                    out[scope] = {"limit_ratio": hard, "warning_ratio": warning}
-                    continue
-                features["limit_ratio"] = max(features["limit_ratio"], hard)
-                features["warning_ratio"] = max(features["warning_ratio"], warning)
+            for scope in self._bound_scopes(usage.scope):
+                known = out.setdefault(scope, {})
+                for feature in LIMIT_FEATURES:
+                    before = known.get(feature)
+                    if before is None or (
+                        limit_feature(feature, usage) > limit_feature(feature, before)
+                    ):
+                        known[feature] = usage
         return out
+
+    def _bound_scopes(self, subject: str) -> Sequence[str]:
+        """Return the scopes that a limit on `subject` binds."""
+        kind = kind_of_scope(subject)
+        if kind == BANK:
+            return (FIRM,)
+        if kind in ("issuer", "group"):
+            return self._binds.get(subject, ())
+        return (subject,)
+
+
+def limit_feature(feature: str, usage: LimitUsage) -> float:
+    """Return the value of one limit feature. A bank's limit only warns."""
+    if feature == "limit_ratio":
+        return 0.0 if kind_of_scope(usage.scope) == BANK else usage.utilisation
+    return quantise(usage.utilisation / max(usage.limit.warning_share, 1e-6))
+
+
+def usage_features(binding: BindingUsages) -> dict[str, dict[str, float]]:
+    """Return the limit features by scope."""
+    return {
+        scope: {feature: limit_feature(feature, usage) for feature, usage in usages.items()}
+        for scope, usages in binding.items()
+    }
 
 
 def _table(kind: str, exposures: Exposures) -> dict[str, ExposureSums]:

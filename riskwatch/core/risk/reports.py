@@ -67,6 +67,15 @@ def exposures_changed(
     yield from _positions_changed(state, name, row, us, config)
 
 
+def value_holdings(state: RiskState, us: int) -> Iterator[ExposureChanged]:
+    """Return every holding, valued at the prices that the state has now; it changes nothing."""
+    for name in sorted(state.parties):
+        for h in state.parties[name].holdings:
+            if h.amount:
+                key = f"{h.book}/{h.account}/{h.asset}/{h.component}"
+                yield _exposure(us, name, key, h.amount, price_of(h.asset, state))
+
+
 def _exposure(
     us: int, name: str, key: str, amount: Decimal, price: float | None
 ) -> ExposureChanged:

@@ -8,6 +8,7 @@ import msgspec
 
 from riskwatch.core.enums import Cause, State, strictest
 from riskwatch.core.risk.config import RiskConfig
+from riskwatch.core.risk.limits import LIMIT_FEATURES
 from riskwatch.core.risk.scorer import RULES_GENERATION
 from riskwatch.core.risk.tracker import RuleTracker, update_tracker
 from riskwatch.core.rules import Condition, Rule
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import Ask
     from riskwatch.core.risk.state import AdvisoryRow, ScopeRow
     from riskwatch.core.rules import RulePack
-
-
-LIMIT_FEATURES: Final = ("limit_ratio", "warning_ratio")
-"""Features that limits bring about."""
 
 
 class RuleRequest(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +86,10 @@ class RuleEvaluation(msgspec.Struct, frozen=True, gc=False):
     def state(self) -> State:
         """The strictest requested state; NORMAL if there is no request."""
         return self.requests[0].state if self.requests else State.NORMAL
+
+    def holding(self, state: State) -> list[str]:
+        """Return the ids of the rules and asks that request `state` or a stricter one, sorted."""
+        return sorted(r.rule.id for r in self.requests if r.state.rank >= state.rank)
 
     @property
     def capped(self) -> bool:
@@ -234,12 +235,17 @@ class ScopeRules:
 
     def state_after_release(self, row: ScopeRow) -> State:
         """Return the strictest state below HALT that static rules request now."""
-        states = []
+        return strictest(rule.state for rule in self.active_below_halt(row))
+
+    def active_below_halt(self, row: ScopeRow) -> list[Rule]:
+        """Return the static rules that request a state below HALT now, the strictest first."""
+        active = []
         for rule, generation in self.rules:
             tracker = row.trackers.get(rule.id)
             if generation == RULES_GENERATION and tracker is not None and tracker.active:
-                states.append(rule.state)
-        return strictest(s for s in states if s is not State.HALT)
+                active.append(rule)
+        below = [rule for rule in active if rule.state is not State.HALT]
+        return sorted(below, key=lambda rule: -rule.state.rank)
 
     def evaluate(
         self,

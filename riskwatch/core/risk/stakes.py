@@ -78,9 +78,19 @@ class StakesCalculator:
         self.assessor = CreditAssessor(config, reference, slippage)
 
     def assessments(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
-        """Return the credit assessment of every party and of the firm, if it is due."""
-        if tick.us - state.sent.get("assessed", 0) < self.config.revalue_s * SECOND:
+        """Return the credit assessment of every party and of the firm, if it is due.
+
+        It is due with all reports, and as soon as we hold something with a new counterparty.
+        """
+        first = self._unassessed(state)
+        waited = tick.us - state.sent.get("assessed", 0) >= self.config.revalue_s * SECOND
+        if not (first or (tick.due and waited)):
             return
+        if not any(row.holdings or row.positions for row in state.parties.values()):
+            return  # there is no book yet
+        for name in first:
+            state.parties[name].assessed_us = tick.us
+            state.mark(f"party/{name}")
         state.sent["assessed"] = tick.us
         state.mark("sent/assessed")
         exposures = tick.exposures(state, self.reference)
@@ -100,6 +110,15 @@ class StakesCalculator:
             # Parties do not all fail at once: the firm's jump to default is the worst single one.
             made = self.assessor.firm(state, exposures)
             yield reports.counterparty_assessed("firm", made, tick.us, worst)
+
+    @staticmethod
+    def _unassessed(state: RiskState) -> list[str]:
+        """Return the counterparties with which we hold something and that were never assessed."""
+        return [
+            name
+            for name in sorted(state.parties)
+            if not (row := state.parties[name]).assessed_us and (row.holdings or row.positions)
+        ]
 
     def ask(self, state: RiskState, tick: TickContext) -> None:
         """Report to the slippage model that time passed, and which assets we hold.

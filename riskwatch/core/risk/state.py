@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.readings import PartitionFault
+    from riskwatch.core.risk.limits import BindingUsages
     from riskwatch.core.stage import StageState
 
 
@@ -274,7 +275,8 @@ class PartyRow(msgspec.Struct):
     by ``book/account/instrument``. `unshown` says that a reading arrived since the last report; its
     time may be before the tick of that report, because it may come from another worker. `base` is
     the baseline of the withdrawal time, in doublings of a second; it is ``None`` before enough
-    withdrawals. `slips` are fills that wait for the next tick.
+    withdrawals. `slips` are fills that wait for the next tick. `assessed_us` is the time of the
+    first credit assessment, microseconds; 0 before it.
     """
 
     us: int
@@ -333,6 +335,8 @@ class ScopeRow(msgspec.Struct):
         Id of the open alert (empty if there is none), and its state when last raised.
     grounds : list of str
         Leading features that alerts have named since the state was entered.
+    held_by : list of str
+        Ids of the rules and asks that `reasons` names; empty if people set the state.
     capped : bool
         Whether it is at REDUCE only by requests of generations of bounded authority, which may
         reduce no more than a share of the firm's exposure.
@@ -355,6 +359,7 @@ class ScopeRow(msgspec.Struct):
     grounds: list[str] = []
     dark_id: str = ""
     capped: bool = False
+    held_by: list[str] = []
 
     @property
     def is_idle(self) -> bool:
@@ -491,6 +496,10 @@ class RiskState:
         """Cached limit features by scope; ``None`` if they must be derived from rows again."""
         self.advisory_features: dict[str, dict[str, float]] | None = None
         """The same with the advisory limits among them; empty if there are none."""
+        self.binding_usages: BindingUsages = {}
+        """The limits behind the limit features; not stored."""
+        self.advisory_usages: BindingUsages = {}
+        """The same with the advisory limits among them."""
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
             "asset": self.assets,

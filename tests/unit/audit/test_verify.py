@@ -308,6 +308,21 @@ def test_an_incident_is_told_as_it_was(url: str) -> None:
     assert "was not replayed" in render_page(bare, manifest, span).decode()
 
 
+def test_holdings_of_an_incident_are_valued_at_the_decisions_own_tick(url: str) -> None:
+    """They sum to the exposure that the decision states, to the cent of each holding."""
+    with open_database(url) as engine, engine.connect() as conn:
+        rows = list(audit_rows(conn, WORKER))
+        told = reconstruct_incident(conn, WORKER, rows, (0, rows[-1].us), journal=True)
+    scenes = [s for s in told.scenes if s.decision["scope"].startswith("asset:") and s.exposures]
+    assert len(scenes) > 1
+    for scene in scenes:
+        assert scene.exposures is not None
+        values = [abs(float(e["value_usd"])) for e in scene.exposures]
+        assert sum(values) == pytest.approx(
+            float(scene.decision["exposure_usd"]), abs=0.01 * (len(values) + 1)
+        )
+
+
 def test_a_time_without_a_decision_has_its_alerts_all_the_same(url: str) -> None:
     """The journal is replayed for them though the chain has no row of that time."""
     with open_database(url) as engine, engine.connect() as conn:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
             batches.killswitch(1),
             (
                 "2023-03-11T03:01:00Z  REDUCE    asset:USDC  state REDUCE  good  issuer  "
-                "valid until 2023-03-11T03:05:00Z  180 bp under the peg"
+                "180 bp under the peg"
             ),
         ),
         (batches.decision(1), None),

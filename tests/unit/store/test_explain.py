@@ -35,8 +35,8 @@ Contributions (severity, 1 is the threshold):
 Smallest change that would have altered it: discount_bp at 99.9 bp instead of 180 bp
 Dollars: exposed 970.00 USD
   expected loss of staying 12.50 USD, cost of leaving 1.94 USD: leaving is cheaper
-Kill switch: asset:USDC REDUCE from 2023-03-11T03:02:00Z, valid until 2023-03-11T03:06:00Z
-Kill switch: asset:USDC HALT from 2023-03-11T03:04:00Z, valid until 2023-03-11T03:08:00Z"""
+Kill switch: asset:USDC REDUCE from 2023-03-11T03:02:00Z
+Kill switch: asset:USDC HALT from 2023-03-11T03:04:00Z"""
 
 
 def stored(engine: Engine) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from riskwatch.core.outputs import (
 )
 from riskwatch.core.readings import FlowFeatures, OpenPosition
 from riskwatch.core.risk.config import Ask, RiskConfig
-from riskwatch.core.risk.explanation import rule_sentence
+from riskwatch.core.risk.explanation import EvaluationContext, ExposureAtStake, rule_sentence
 from riskwatch.core.risk.rule_engine import RuleEngine, score_feature
 from riskwatch.core.risk.state import ScopeRow
 from riskwatch.core.rules import RulePack
@@ -293,5 +293,15 @@ def test_behind_a_shut_gate_leaving_costs_what_is_not_recovered() -> None:
 def test_sentences_have_no_stray_blanks() -> None:
     """Rules without a unit leave no blanks either."""
     rule = next(r for r in RULES.rules if r.id == "counterparty.suspended.reduce")
-    said = rule_sentence(rule, rule.any[0], 0.34, "counterparty:x")
+    context = EvaluationContext(
+        us=0,
+        scope="counterparty:x",
+        features={rule.any[0].feature: 0.34},
+        cause=Cause.COUNTERPARTY,
+        quality=Quality.GOOD,
+        support=[],
+        refute=[],
+        stakes=lambda: ExposureAtStake(0.0, 0.0, 0.0),
+    )
+    said = rule_sentence(rule, rule.any[0], context)
     assert said == "counterparty:x has shut withdrawals: suspended_weight is 0.34"
