@@ -107,10 +107,7 @@ def explain_decision(
         *_contributions(d),
         *_flip(d["flip"]),
         *_dollars(d["exposure_usd"], d["el_usd"], d["exit_cost_usd"]),
-        *(
-            f"Kill switch: {s['scope']} {s['effective']} from {_when(s['ts'])}"
-            for s in switches
-        ),
+        *(f"Kill switch: {s['scope']} {s['effective']} from {_when(s['ts'])}" for s in switches),
         *_record(row),
     ]
 

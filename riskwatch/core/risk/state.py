@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from riskwatch.core.readings import PartitionFault
-    from riskwatch.core.risk.limits import BindingUsages
     from riskwatch.core.stage import StageState
 
 
@@ -496,9 +495,9 @@ class RiskState:
         """Cached limit features by scope; ``None`` if they must be derived from rows again."""
         self.advisory_features: dict[str, dict[str, float]] | None = None
         """The same with the advisory limits among them; empty if there are none."""
-        self.binding_usages: BindingUsages = {}
-        """The limits behind the limit features; not stored."""
-        self.advisory_usages: BindingUsages = {}
+        self.binding_usages: dict[str, dict[str, Any]] = {}
+        """The limits behind the limit features (:data:`.limits.BindingUsages`); not stored."""
+        self.advisory_usages: dict[str, dict[str, Any]] = {}
         """The same with the advisory limits among them."""
         self._dirty: dict[str, None] = {}
         self._tables: dict[str, dict[str, Any]] = {
