@@ -15,6 +15,7 @@ from riskwatch.contracts.refusal import Refusal, excerpt, json_refusal, refuse, 
 from riskwatch.contracts.validation import CHECKS, PLAIN_DECIMAL, check_number
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import WireEvent
+from riskwatch.core.money import canonical
 
 if TYPE_CHECKING:
     from riskwatch.core.events import Event
@@ -227,6 +228,32 @@ def encode(event: WireEvent) -> bytes:
     True
     """
     return encode_plain(event)
+
+
+def content_bytes(event: WireEvent) -> bytes:
+    """Return the canonical bytes of what an event says: equal for equal content, without `arrived`.
+
+    Unlike in :func:`encode`, equal numbers have equal texts.
+
+    Examples
+    --------
+    >>> line = (b'{"type":"peg","v":1,"event_id":"7","ts":"2023-03-11T03:13:00Z",'
+    ...         b'"source":"oracle","asset":"USDC","venue":"oracle","price":"%s"}')
+    >>> content_bytes(decode(line % b"0.970")) == content_bytes(decode(line % b"0.97"))
+    True
+    """
+    shape = SHAPES_BY_TYPE[type(event)]
+    changes: dict[str, Any] = {} if event.arrived is None else {"arrived": None}
+    for name in shape.numbers:
+        value = getattr(event, name)
+        # Only such a text has another shorter one.
+        if value is not None and str(value)[-1] == "0":
+            changes[name] = canonical(value)
+    for name in shape.rows:
+        rows = getattr(event, name)
+        if rows is not None:
+            changes[name] = [tuple(map(canonical, row)) for row in rows]
+    return encode_plain(msgspec.structs.replace(event, **changes) if changes else event)
 
 
 def stamp_arrival(event: WireEvent, arrived: datetime) -> WireEvent:

@@ -49,7 +49,8 @@ class RejectReason(StrEnum):
     FACT_TOO_LATE = "FACT_TOO_LATE"
     """The fact is older than the late window, so that it could no longer be applied exactly."""
     FACT_CONFLICT = "FACT_CONFLICT"
-    """The fact contradicts an earlier one of the same identity (a transfer's amount changed)."""
+    """The fact contradicts an earlier one of the same identity (a transfer's amount changed), or
+    the identity of the event was used on its topic for an event with other content."""
     LIMIT_REACHED = "LIMIT_REACHED"
     """A bounded collection is full; the limit is named in the detail."""
     NOT_ROUTED = "NOT_ROUTED"
@@ -169,6 +170,8 @@ class QualityIssue(StrEnum):
     """A trade is past its settlement time and not delivered."""
     OUT_OF_RANGE = "OUT_OF_RANGE"
     """A price is not possible and is not used, or a value is so large that its maximum counts."""
+    IDENTITY_REUSED = "IDENTITY_REUSED"
+    """A source sends other events under identities that it has used; they are not applied."""
 
 
 class CommandRefusal(StrEnum):

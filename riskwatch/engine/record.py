@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.contracts.codec import content_bytes
 from riskwatch.contracts.refusal import Refusal
+from riskwatch.contracts.topics import TOPICS, topic_of
 from riskwatch.contracts.validation import MAX_AHEAD, check_not_future
 from riskwatch.core.clock import MICRO, micros, moment
+from riskwatch.core.dedupe import NOT_COMPARED, content_digest, identity_digest
 from riskwatch.core.events import Command, WireEvent, identity
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _AHEAD_US: Final = MAX_AHEAD // MICRO
+_READINGS: Final = next(t.name for t in TOPICS.values() if CounterpartyReading in t.carries)
 FORWARDED: Final = (CounterpartyReading, PartitionFault)
 """Messages that one worker sends to another. All others come from outside."""
 
@@ -28,6 +32,33 @@ def cause_of(event: WireEvent | LedgerMessage) -> str:
     if isinstance(event, PartitionFault):
         return f"fault/{event.fault}/{'begins' if event.counterparties else 'ends'}"
     return identity(event)
+
+
+class InputIdentity(msgspec.Struct, frozen=True, gc=False):
+    """The identity of an input on its topic, and the digests under which the window keeps it.
+
+    Attributes
+    ----------
+    topic : str
+        The topic to which inputs of this type belong.
+    mark : bytes
+        See :func:`riskwatch.core.dedupe.identity_digest`.
+    content : bytes
+        Digest of what the event says. A message between workers has none, because a worker
+        that restarts sends the same message again.
+    """
+
+    topic: str
+    mark: bytes
+    content: bytes
+
+
+def input_identity(event: WireEvent | LedgerMessage, cause: str) -> InputIdentity:
+    """Return the identity of an input whose :func:`cause_of` is `cause`."""
+    if isinstance(event, FORWARDED):
+        return InputIdentity(_READINGS, identity_digest(_READINGS, cause), NOT_COMPARED)
+    topic = topic_of(event)
+    return InputIdentity(topic, identity_digest(topic, cause), content_digest(content_bytes(event)))
 
 
 def arrival_time(event: WireEvent, arrived_us: int) -> datetime:

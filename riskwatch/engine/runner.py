@@ -20,14 +20,15 @@ import structlog
 from riskwatch.contracts.codec import tag_of as kind_of
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import rfc3339
-from riskwatch.core.dedupe import DedupeWindow, identity_digest
+from riskwatch.core.conflicts import ConflictTracker
+from riskwatch.core.dedupe import DedupeWindow
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.events import Command, Tick
+from riskwatch.core.events import Command, Event, Tick
 from riskwatch.core.migration import overlay
 from riskwatch.core.outputs import EventRejected
 from riskwatch.engine.batch import BatchBuilder, CommitResult, counts_since, is_empty
 from riskwatch.engine.pipeline import Effects
-from riskwatch.engine.record import FORWARDED, arrival_time, cause_of
+from riskwatch.engine.record import FORWARDED, arrival_time, cause_of, input_identity
 from riskwatch.errors import RiskwatchError, StoreError
 from riskwatch.store.batch import Counts
 from riskwatch.store.engine import refusing_content
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from riskwatch.engine.pipeline import Pipeline, Reading
     from riskwatch.engine.ports import Store
     from riskwatch.engine.publish import OutputPublisher
-    from riskwatch.engine.record import InputRecord
+    from riskwatch.engine.record import InputIdentity, InputRecord
     from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint, StreamOffset
 
 OUTBOX_CHUNK: Final = 1000
@@ -95,6 +96,7 @@ class Runner:
         self._publisher = publisher
         self._holder = holder
         self._window = window or DedupeWindow()
+        self._conflicts = ConflictTracker()
         self._recorder = recorder
         self._effects = Effects()
         self._builder: BatchBuilder
@@ -148,6 +150,7 @@ class Runner:
             )
         self._pipeline.load(resumed.rows)
         self._window.load(resumed.rows.get(SEEN, {}))
+        self._conflicts.load(resumed.rows.get(SEEN, {}))
         if self.grid is not None:
             self.grid.load(resumed.rows.get(GRID, {}))
         self._migrated = resumed.migrated
@@ -214,11 +217,8 @@ class Runner:
             else:
                 cause = cause_of(event)
                 # The stage itself refuses and reports a command that comes again.
-                mark = None if isinstance(event, Command) else identity_digest(cause)
-                if mark is not None and self._window.contains(mark):
-                    builder.counts.read += 1
-                    builder.counts.duplicate += 1
-                else:
+                own = None if isinstance(event, Command) else input_identity(event, cause)
+                if own is None or self._is_new(record, own, cause):
                     self._apply_due_ticks(record)
                     builder.counts.read += 1
                     if not isinstance(event, FORWARDED):
@@ -227,7 +227,7 @@ class Runner:
                             event = msgspec.structs.replace(event, arrived=arrived)
                     self._pipeline.apply(event, self._effects)
                     self._add_to_journal(record.us, record)
-                    self._finish(record, cause, mark)
+                    self._finish(record, cause, own)
         except Exception as error:
             event = record.event
             log.error(  # noqa: TRY400 - one line; the traceback travels with the exception
@@ -320,12 +320,35 @@ class Runner:
             self.on_tick(us)
             self._ready = False
 
-    def _finish(self, record: InputRecord, cause: str, mark: bytes | None) -> None:
+    def _is_new(self, record: InputRecord, own: InputIdentity, cause: str) -> bool:
+        """Whether no event of this identity was applied; else count a repeat or refuse a conflict.
+
+        A repeat says the same again. Another event under a known identity is a dead letter.
+        """
+        window = self._window
+        known = window.content(own.mark)
+        if known is None and not (window.has_older and window.contains_older(cause)):
+            return True
+        self._builder.counts.read += 1
+        if known is None or known == own.content:
+            self._builder.counts.duplicate += 1
+            return False
+        event, us = record.event, self._builder.us
+        assert isinstance(event, Event), "messages between workers have no content to compare"
+        detail = f"event_id={event.event_id} of {event.source} had other content on {own.topic}"
+        self._refuse(record, RejectReason.FACT_CONFLICT, detail)
+        place = f"{record.stream}/{record.position}"
+        alert = self._conflicts.note(record.stream, own.topic, event, place, us)
+        if alert is not None:
+            self._builder.put([alert])
+        return False
+
+    def _finish(self, record: InputRecord, cause: str, own: InputIdentity | None) -> None:
         """Add the outputs of a record, and count it as applied or as refused by its stage."""
         refusal = self._put_outputs(cause)
         if refusal is None:
-            if mark is not None:
-                self._window.remember(mark)
+            if own is not None:
+                self._window.remember(own.mark, own.content)
             self._builder.counts.applied += 1
         else:
             # Its identity is not stored: it had no effect, and may be sent again later.
@@ -342,6 +365,7 @@ class Runner:
             self._add_to_journal(us, None)
             self._put_outputs(None)
         self._builder.advance(us)
+        self._builder.put(self._conflicts.expire(us))
 
     def _add_to_journal(self, us: int, record: InputRecord | None) -> None:
         """Advance the event time to that of an input, and add the input to the journal."""
@@ -362,7 +386,7 @@ class Runner:
 
     def _rows(self) -> dict[str, RowChanges]:
         rows = self._pipeline.drain()
-        if seen := self._window.drain():
+        if seen := self._window.drain() | self._conflicts.drain():
             rows[SEEN] = seen
         if self.grid is not None and (grid := self.grid.drain()):
             rows[GRID] = grid

@@ -65,7 +65,7 @@ def run(store: MemoryStore, lines: list[Any], **changes: Any) -> Runner:
 def test_every_record_is_applied_a_duplicate_or_rejected() -> None:
     """The three add up to what was read, across runs."""
     store = MemoryStore()
-    run(store, [fill_line(1, 0), fill_line(1, 5), b"?", fill_line(2, 9, book=BAD_BOOK)])
+    run(store, [fill_line(1, 0), fill_line(1, 0), b"?", fill_line(2, 9, book=BAD_BOOK)])
     assert store.last is not None
     assert store.last.counts == Counts(read=4, applied=1, duplicate=1, rejected=2)
     run(store, [fill_line(1, 0), fill_line(3, 20)])
@@ -95,7 +95,7 @@ def test_a_refused_event_may_be_sent_again() -> None:
 
 
 def test_what_has_no_effect_moves_no_time() -> None:
-    """A duplicate from the far future, or an event for nobody, brings no ticks."""
+    """A known identity from the far future, or an event for nobody, brings no ticks."""
     store, grid = MemoryStore(), TickGrid(MINUTE)
     lines = [fill_line(1, 0), fill_line(1, 1e6), quote_line(1, 1e6)]
     run(store, lines, grid=grid, pipeline=Pipeline([ledger_slot()]))
