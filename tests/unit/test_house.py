@@ -86,6 +86,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.contracts.schema": "exports JSON Schema and AsyncAPI; only its command needs it",
     "riskwatch.contracts.webhook": "documented for receivers, who import verify",
     "riskwatch.core.alerting.dispatch": "when notifications are due; the notifier keeps alerts",
+    "riskwatch.core.conflicts": "a tracker with rows of its own; the runner only asks it",
     "riskwatch.core.dedupe": "a data structure with rows of its own",
     "riskwatch.core.ledger.fills": "acting half of trades, and the hot path",
     "riskwatch.core.ledger.movements": "acting half of transfers",
