@@ -172,6 +172,8 @@ class QualityIssue(StrEnum):
     """A price is not possible and is not used, or a value is so large that its maximum counts."""
     IDENTITY_REUSED = "IDENTITY_REUSED"
     """A source sends other events under identities that it has used; they are not applied."""
+    GRAPH_DENSE = "GRAPH_DENSE"
+    """The feeds of one writer link assets so densely that these have no value."""
 
 
 class CommandRefusal(StrEnum):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import QualityIssue
 from riskwatch.core.market.report import UNKNOWN_SD_BP
+from riskwatch.core.market.solve import MAX_FRONT
 from riskwatch.core.market.state import BP, FeedState, OpenIssue
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, Origin
 
@@ -65,6 +66,7 @@ def _find(
     """Yield (issue|feed, detail) of every present fault."""
     position = {key: i for i, key in enumerate(fit.live)}
     refused = dict.fromkeys(fit.refused)
+    unused = dict.fromkeys(fit.unused)
     for key, edge in sorted(state.edges.items()):
         silent_s = (us - edge.heard) / SECOND
         if silent_s > config.forget_s:
@@ -73,6 +75,8 @@ def _find(
             told = f"{exp(edge.lp):.3g} {edge.quote} for one {edge.base} is not used: {_PRICES}"
             yield f"{QualityIssue.OUT_OF_RANGE}|{edge.name}", told
             continue
+        if key in unused:
+            continue  # told by writer
         i = position.get(key)
         if i is None:
             yield (
@@ -95,6 +99,19 @@ def _find(
         if not fit.is_valued(name) and fit.sd[i] < UNKNOWN_SD_BP * BP:
             told = f"its feeds give 1e{fit.x[i] / LN10:+.0f} USD, which is not used: {_VALUES}"
             yield f"{QualityIssue.OUT_OF_RANGE}|asset:{name}", told
+    yield from _dense(state, fit)
+
+
+def _dense(state: MarketState, fit: PriceGraphFit) -> Iterator[tuple[str, str]]:
+    """Yield the writers whose feeds are not used, because they link assets too densely."""
+    count: dict[str, int] = {}
+    for key in fit.unused:
+        source = state.edges[key].source
+        count[source] = count.get(source, 0) + 1
+    why = f"they link more than {MAX_FRONT} assets with each other, directly or through others"
+    for source, feeds in count.items():
+        detail = f"{feeds} feeds are not used, so {len(fit.unsolved)} assets have no value: {why}"
+        yield f"{QualityIssue.GRAPH_DENSE}|source:{source}", detail
 
 
 def _frozen(edge: FeedState, us: int, deviation: float, config: MarketConfig) -> bool:

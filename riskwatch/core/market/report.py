@@ -174,6 +174,7 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     """One solution of the graph, aligned with `live` (feeds) and `index` (assets).
 
     `refused` are feeds that are alive and whose price is not possible, so they are not in the fit.
+    `unsolved` are assets of a part of the graph that is too dense to solve, `unused` their feeds.
     """
 
     live: list[str]
@@ -185,6 +186,8 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     edge_sd: list[float]
     fiat: frozenset[str]
     refused: list[str] = []
+    unsolved: frozenset[str] = frozenset()
+    unused: list[str] = []
 
     def value(self, asset: str) -> float:
         """Return the log value of an asset; fiat is 0."""
@@ -194,7 +197,7 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     def is_valued(self, asset: str) -> bool:
         """Whether the graph gives an asset a value within the range of values."""
         i = self.index.get(asset, -1)
-        return i >= 0 and bounded_value(self.x[i]) == self.x[i]
+        return i >= 0 and asset not in self.unsolved and bounded_value(self.x[i]) == self.x[i]
 
 
 class FeedsByAsset:

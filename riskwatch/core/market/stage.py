@@ -10,7 +10,7 @@ from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.events import Peg, Quote, Tick, identity
 from riskwatch.core.market.quality import feed_issues
 from riskwatch.core.market.report import PriceGraphFit, market_reading
-from riskwatch.core.market.solve import GraphPrior, Observation, residuals, solve
+from riskwatch.core.market.solve import GraphPrior, LayeredFit, Observation, components, residuals
 from riskwatch.core.market.state import (
     BP,
     LN2,
@@ -85,7 +85,7 @@ class MarketStage:
             if len(state.edges) >= self.config.max_feeds:
                 detail = f"max_feeds={self.config.max_feeds}"
                 return [self._reject(event, RejectReason.LIMIT_REACHED, detail)]
-            edge = new_feed(event.venue, base, quote, us, lp, self.config)
+            edge = new_feed(event, base, quote, us, lp, self.config)
             edge.bar = half is None
             state.edges[key] = edge
             fresh = True
@@ -165,24 +165,57 @@ class MarketStage:
         for n in unknown:
             if n not in state.assets:
                 state.assets[n] = AssetState(vol_sq=self._vol_sq(n))
+        rows = self._observations(state, edges, index, us)
+        fiat = _fiat_reach(index, rows)
+        found = LayeredFit(len(index), rows, self._priors(edges, index, fiat))
+        every = list(range(len(rows)))
+        found.add(every)
+        if not all(found.solved):
+            # Assets of our reference data are few; what may be invented hangs on them.
+            known = self.reference.assets
+            found.add([i for i in every if edges[i].base in known and edges[i].quote in known])
+            found.add(every)
+        return self._priced(found, live, refused, index, rows, fiat)
+
+    def _observations(
+        self, state: MarketState, edges: list[FeedState], index: dict[str, int], us: int
+    ) -> list[Observation]:
+        """Return the observations of live feeds, in their order."""
         floor = self.config.band_floor_bp * BP
-        rows: list[Observation] = []
+        out: list[Observation] = []
         for e in edges:
-            vol = sum(state.assets[n].vol_sq for n in (e.base, e.quote) if n in index)
-            rows.append((index.get(e.base, -1), index.get(e.quote, -1), e.lp, e.sd(us, vol, floor)))
-        fiat = _fiat_reach(edges)
-        priors = self._priors(edges, index, fiat)
-        x, sd, share = solve(len(unknown), rows, priors)
+            b, q = index.get(e.base, -1), index.get(e.quote, -1)
+            vol = state.assets[e.base].vol_sq if b >= 0 else 0.0
+            vol += state.assets[e.quote].vol_sq if q >= 0 else 0.0
+            out.append((b, q, e.lp, e.sd(us, vol, floor)))
+        return out
+
+    @staticmethod
+    def _priced(
+        found: LayeredFit,
+        live: list[str],
+        refused: list[str],
+        index: dict[str, int],
+        rows: list[Observation],
+        fiat: frozenset[str],
+    ) -> PriceGraphFit:
+        """Return the fit of what was solved; feeds and assets that were not are apart."""
+        solved = found.solved
+        used = [i for i, (b, q, _, _) in enumerate(rows) if _is_solved(b, q, solved)]
+        kept = [rows[i] for i in used]
+        chosen = frozenset(used)
         return PriceGraphFit(
-            live=live,
+            live=[live[i] for i in used],
             index=index,
-            x=x,
-            sd=sd,
-            share=share,
-            residual=residuals(x, rows),
-            edge_sd=[r[3] for r in rows],
+            x=found.x,
+            sd=found.sd,
+            share=[found.share[i] for i in used],
+            residual=residuals(found.x, kept),
+            edge_sd=[sd for _, _, _, sd in kept],
             fiat=fiat,
             refused=refused,
+            unsolved=frozenset(n for n, i in index.items() if not solved[i]),
+            unused=[live[i] for i in range(len(rows)) if i not in chosen],
         )
 
     def _pegged(self, edge: FeedState) -> bool:
@@ -206,11 +239,15 @@ class MarketStage:
         all of them would have moved.
         """
         priors = []
-        for name in sorted(index):
+        by_asset: dict[str, list[FeedState]] = {
+            name: [] for name in index if self.reference.asset(name).peg == "USD"
+        }
+        for e in edges:
+            for name in (e.base, e.quote):
+                if name in by_asset:
+                    by_asset[name].append(e)
+        for name, feeds in by_asset.items():
             ref = self.reference.asset(name)
-            if ref.peg != "USD":
-                continue
-            feeds = [e for e in edges if name in (e.base, e.quote)]
             venues = {e.venue for e in feeds}
             if len(venues) >= PRICED_VENUES and name in fiat:
                 continue
@@ -257,14 +294,15 @@ class MarketStage:
             asset.x = fit.x[i]
 
 
-def _fiat_reach(edges: list[FeedState]) -> frozenset[str]:
+def _is_solved(base: int, quote: int, solved: list[bool]) -> bool:
+    """Whether both assets of an observation have a value."""
+    return (base < 0 or solved[base]) and (quote < 0 or solved[quote])
+
+
+def _fiat_reach(index: dict[str, int], rows: list[Observation]) -> frozenset[str]:
     """Return the assets that live feeds connect to USD."""
-    reached = {"USD"}
-    grew = True
-    while grew:
-        grew = False
-        for e in edges:
-            if (e.base in reached) != (e.quote in reached):
-                reached.update((e.base, e.quote))
-                grew = True
-    return frozenset(reached)
+    root = components(len(index), rows)
+    grounded = {root[max(b, q)] for b, q, _, _ in rows if min(b, q) < 0 <= max(b, q)}
+    if "USD" in index:  # the reference data does not list it as fiat
+        grounded.add(root[index["USD"]])
+    return frozenset(("USD", *(name for name, i in index.items() if root[i] in grounded)))

@@ -11,6 +11,7 @@ from riskwatch.core.clock import MINUTE, SECOND
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
 if TYPE_CHECKING:
+    from riskwatch.core.events import Peg, Quote
     from riskwatch.core.market.config import MarketConfig
 
 
@@ -81,6 +82,8 @@ class FeedState(msgspec.Struct):
         Half of the relative spread; 0 before the first book.
     share, residual : float
         Share of its weight and residual in the last fit.
+    source : str
+        Writer of its first message; empty if that was not recorded.
     """
 
     venue: str
@@ -103,6 +106,7 @@ class FeedState(msgspec.Struct):
     share: float = 1.0
     residual: float = 0.0
     fitted: int = 0
+    source: str = ""
 
     @property
     def name(self) -> str:
@@ -242,13 +246,14 @@ def bounded_value(x: float) -> float:
 
 
 def new_feed(
-    venue: str, base: str, quote: str, us: int, lp: float, config: MarketConfig
+    event: Quote | Peg, base: str, quote: str, us: int, lp: float, config: MarketConfig
 ) -> FeedState:
     """Return the state of a new feed after its first message."""
     return FeedState(
-        venue=venue,
+        venue=event.venue,
         base=base,
         quote=quote,
+        source=event.source,
         lp=lp,
         before=lp,
         before2=lp,

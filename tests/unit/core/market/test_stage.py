@@ -313,3 +313,28 @@ def test_an_impossible_price_moves_nothing_and_is_flagged_until_it_ends() -> Non
     assert "between 1e-12 and 1e12" in raised.detail
     floor.minutes(9, 40)
     assert floor.resolved(QualityIssue.OUT_OF_RANGE) == ["kraken:BTC/USD"]
+
+
+def tangle(names: int, venue: str = "kraken") -> dict[str, float]:
+    """Feeds that link invented assets and BTC in four random rings."""
+    draw = random.Random(1)
+    out: dict[str, float] = {}
+    for _ in range(4):
+        ring = ["BTC", *(f"X{n}" for n in range(names))]
+        draw.shuffle(ring)
+        out |= {f"{venue}:{a}/{b}": 1.0 for a, b in zip(ring, [*ring[1:], ring[0]], strict=True)}
+    return out
+
+
+def test_a_graph_made_to_be_dense_takes_nothing_from_known_assets() -> None:
+    """Invented assets have no value and their writer is named; known assets keep theirs."""
+    calm, floor = Floor(), Floor()
+    calm.minutes(0, 20)
+    floor.minutes(0, 20, dict(CALM) | tangle(300))
+    for name in ("USDC", "USDT", "BTC"):
+        assert floor.asset(name).price_usd == pytest.approx(calm.asset(name).price_usd, rel=1e-3)
+        assert floor.asset(name).sd_bp < 10.0
+    assert floor.asset("X7").live == 0
+    assert floor.issues(QualityIssue.GRAPH_DENSE) == ["source:kraken"]
+    assert floor.resolved(QualityIssue.GRAPH_DENSE) == []
+    assert not [feed for feed in floor.issues(QualityIssue.FEED_STALE) if "X" in feed]
