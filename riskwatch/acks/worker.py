@@ -200,7 +200,7 @@ class AckWorker(StandbyWorker):
         plans = load_policy(settings.config or paths.rules_folder()).risk.drills
         self.evaluator = DrillEvaluator(self.acks, plans)
         self._producer = Producer(self.connection, self.retry, self.metrics)
-        self._publisher = KafkaPublisher(self._producer)
+        self._publisher: KafkaPublisher
         self._consumer: Any = None
         self._behind: dict[TopicPartition, int] = {}
         self._open: dict[str, tuple[str, str]] = {}
@@ -228,6 +228,7 @@ class AckWorker(StandbyWorker):
         return self.standby_reason or ("reads what was said before" if self._behind else None)
 
     def _begin(self) -> None:
+        self._publisher = KafkaPublisher(self._producer, self.deployment)
         self._publisher.set_leader(WORKER, self._resumed.epoch)
         self._publish()
         for prefix in (LATE_ALERT_PREFIX, drills.DRILL_ALERT_PREFIX):

@@ -16,7 +16,7 @@ from riskwatch.contracts.audit import GENESIS
 from riskwatch.contracts.outputs import encode_output
 from riskwatch.core.outputs import DecisionMade
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import AUDIT_CHAIN, stretches
+from riskwatch.store.audit import AUDIT_CHAIN, deployment_at, stretches
 from riskwatch.store.checkpoints import (
     MAX_CHECKPOINT_ROWSETS,
     Checkpoint,
@@ -82,6 +82,7 @@ def keep_checkpoints(
             audit_seq=seq,
             audit_digest=digest,
             events=events,
+            deployment=deployment_at(conn, worker, journal),
         )
         made.append(write_checkpoint(engine, new, replay.rows(), keep=keep))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from sqlalchemy import func, select
 
-from riskwatch.config.recorder import restore_config
+from riskwatch.config.recorder import recorded_deployment, restore_config
 from riskwatch.contracts.codec import decode, stamp_arrival, tag_of
 from riskwatch.contracts.outputs import (
     Internal,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from riskwatch.config.config import Config
     from riskwatch.engine.pipeline import Pipeline
     from riskwatch.store.checkpoints import Checkpoint
 
@@ -110,7 +109,7 @@ class Rederivation:
         """
         configs = self._configurations()
         whole = self.keeps_events()
-        pipeline = self._pipeline = _pipeline(restore_config(configs.pop(0)), whole=whole)
+        pipeline = self._pipeline = self._fresh(configs.pop(0), whole=whole)
         if self.start is not None:
             self.reached = (self.start.journal, self.start.us)
             self._rows = checkpoint_rows(self.conn, self.start)
@@ -122,7 +121,7 @@ class Rederivation:
                 self.new_day(seq - 1, reached)
             self.reached = (seq, max(reached, us))
             while configs and configs[0].journal <= seq:
-                pipeline = self._restart(restore_config(configs.pop(0)), whole=whole)
+                pipeline = self._restart(configs.pop(0), whole=whole)
             self.read += 1
             if kind == MARKET or (whole and kind in INTERNAL and kind != TICK):
                 continue
@@ -208,14 +207,20 @@ class Rederivation:
             del found[0]
         return found
 
-    def _restart(self, config: Config, *, whole: bool) -> Pipeline:
+    def _fresh(self, record: ConfigurationChanged, *, whole: bool) -> Pipeline:
+        """Return new stages with a recorded configuration and its deployment."""
+        config, deployment = restore_config(record), recorded_deployment(record, self.worker)
+        make = bootstrap.pipeline if whole else bootstrap.risk_pipeline
+        return make(config, deployment=deployment)
+
+    def _restart(self, record: ConfigurationChanged, *, whole: bool) -> Pipeline:
         """Load the rows into new stages with another configuration, as a restart does.
 
         Stages of this build wrote these rows, so they have its format already. Only a checkpoint
         has rows of an older format, and it migrates them.
         """
         rows = self.rows()
-        new = self._pipeline = _pipeline(config, whole=whole)
+        new = self._pipeline = self._fresh(record, whole=whole)
         new.load(rows)
         return new
 
@@ -265,10 +270,6 @@ def rederive_output(conn: Connection, worker: str, output_id: str) -> tuple[byte
         if output.id == output_id:
             return encode_output(output), replay.read
     return None, replay.read
-
-
-def _pipeline(config: Config, *, whole: bool) -> Pipeline:
-    return bootstrap.pipeline(config) if whole else bootstrap.risk_pipeline(config)
 
 
 def _fact(kind: str, payload: bytes) -> Any:

@@ -8,7 +8,7 @@ import msgspec
 
 from riskwatch.client.errors import UnreadableError
 from riskwatch.contracts.outputs import decode_output
-from riskwatch.contracts.topics import EPOCH, SEQ, WORKER
+from riskwatch.contracts.topics import DEPLOYMENT, EPOCH, SEQ, WORKER
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
@@ -62,6 +62,8 @@ class Message(msgspec.Struct, Generic[OutputT_co], frozen=True):
         Sequence number of the record; it only grows within one topic and worker.
     output : Output
         The decoded output.
+    deployment : str
+        Deployment that wrote it; empty in records of builds that knew no deployments.
     """
 
     topic: str
@@ -70,6 +72,7 @@ class Message(msgspec.Struct, Generic[OutputT_co], frozen=True):
     epoch: int
     seq: int
     output: OutputT_co
+    deployment: str = ""
 
 
 class CaughtUp(msgspec.Struct, frozen=True):
@@ -146,7 +149,8 @@ def _read(topic: str, record: KafkaRecord) -> Message[AnyOutput]:
     )
     if any(time.tzinfo is None for time in times):
         raise ValueError("a time has no time zone")
-    return Message(topic, output.key(), worker, epoch, seq, output)
+    named = next((value for header, value in record.headers if header == DEPLOYMENT), None)
+    return Message(topic, output.key(), worker, epoch, seq, output, (named or b"").decode())
 
 
 def _header(record: KafkaRecord, name: str) -> bytes:

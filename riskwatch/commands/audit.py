@@ -16,6 +16,7 @@ from riskwatch.contracts import keyfile
 from riskwatch.contracts.audit import GENESIS, Head
 from riskwatch.contracts.signing import public_key_text
 from riskwatch.core.clock import micros, rfc3339
+from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.text import visible
 from riskwatch.engine.audit_head import published_heads
 from riskwatch.errors import RiskwatchError, StoreError
@@ -24,6 +25,7 @@ from riskwatch.store.audit import audit_rows, chained_workers
 from riskwatch.store.audit_check import check_database
 from riskwatch.store.bundle import BundleManifest
 from riskwatch.store.checkpoints import MAX_CHECKPOINT_ROWSETS, check_checkpoints
+from riskwatch.store.deployment import check_chained, current_deployment, split_heads
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import ADVISORY_LOG, DECISION_LOG
 from riskwatch.store.queries import open_reader
@@ -140,9 +142,11 @@ def verify_bundle_command(
     with open_reader(database) as conn:
         workers = sorted({*chained_workers(conn), *(head.worker for head in heads)})
         for worker in workers:
-            own = [head for head in heads if head.worker == worker]
+            own, foreign = split_heads(conn, worker, [h for h in heads if h.worker == worker])
             chain, breaches = check_database(conn, worker, own)
+            breaches += foreign
             breaches += check_checkpoints(conn, worker)
+            breaches += [fault] if (fault := check_chained(conn, worker)) else []
             broken = broken or bool(breaches)
             if as_json:
                 ends = {"worker": worker, "rows": chain.rows, "seq": chain.seq}
@@ -228,7 +232,8 @@ def export_command(
             raise StoreError(f"the chain is not intact, so nothing is signed: {breaches[0]}")
         rows = list(audit_rows(conn, name, from_us=span[0], to_us=span[1]))
         incident = reconstruct_incident(conn, name, rows, span, journal=journal)
-    manifest = _manifest(name, rows, span)
+        deployment = EMBEDDED if name == EMBEDDED else current_deployment(conn).id
+    manifest = _manifest(name, rows, span, deployment)
     files = {
         bundle.CHAIN: bundle.json_lines(rows),
         "scenes.jsonl": bundle.json_lines(_scenes(incident)),
@@ -249,17 +254,19 @@ def check_command(
     folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of a bundle.")],
     *,
     key: Annotated[Path | None, typer.Option(help="Public key that must have signed it.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="Deployment that it must be of.")] = None,
 ) -> None:
     """Check a bundle without a database; exit code 1 if anything in it was changed."""
     trusted = None if key is None else public_key_text(keyfile.read_public_key(key))
-    breaches = list(bundle.check_bundle(folder, trusted))
+    breaches = list(bundle.check_bundle(folder, trusted, deployment))
     for line in breaches:
         typer.echo(visible(line))
     manifest = bundle.read_manifest(folder)
     if breaches:
         raise typer.Exit(1)
     typer.echo(
-        f"as it was signed: rows {manifest.first} to {manifest.last} of {manifest.worker}, "
+        f"as it was signed: rows {manifest.first} to {manifest.last} of {manifest.worker} "
+        f"({f'deployment {manifest.deployment}' if manifest.deployment else 'no deployment'}), "
         f"{manifest.begin} to {manifest.end}"
     )
     by = "by the key you named" if trusted else f"by {manifest.key}; --key says whether that is who"
@@ -293,7 +300,9 @@ def _chosen(conn: Connection, worker: str | None) -> str:
     return worker
 
 
-def _manifest(worker: str, rows: list[AuditLink], span: tuple[int, int]) -> BundleManifest:
+def _manifest(
+    worker: str, rows: list[AuditLink], span: tuple[int, int], deployment: str
+) -> BundleManifest:
     first, last = (rows[0], rows[-1]) if rows else (None, None)
     return BundleManifest(
         v=1,
@@ -308,6 +317,7 @@ def _manifest(worker: str, rows: list[AuditLink], span: tuple[int, int]) -> Bund
         made=rfc3339(micros(datetime.now(UTC).replace(microsecond=0))),
         key="",
         files={},
+        deployment=deployment,
     )
 
 

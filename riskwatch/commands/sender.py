@@ -24,10 +24,12 @@ from riskwatch.contracts.codec import encode
 from riskwatch.contracts.signing import public_key_text, sign
 from riskwatch.contracts.validation import check_command_text
 from riskwatch.core.clock import rfc3339
+from riskwatch.core.deployment import EMBEDDED, VARIABLE, deployment_fault
 from riskwatch.core.events import Command, CommandAction, identity
 from riskwatch.core.text import visible
 from riskwatch.errors import ConfigError, RiskwatchError, SigningError, StoreError
 from riskwatch.store import queries
+from riskwatch.store.deployment import current_deployment
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -92,12 +94,19 @@ def _options(
         str | None,
         typer.Option("--idempotency-key", help="To repeat a command; else a new key."),
     ] = None,
+    deployment: Annotated[
+        str | None,
+        typer.Option(
+            help="Deployment that the command is for; else RISKWATCH_DEPLOYMENT, else the "
+            "database's. For a file: `embedded`."
+        ),
+    ] = None,
     database: Database = DEFAULT,
     wait: Annotated[
         float, typer.Option(min=0.0, help="Seconds to wait for the worker's answer.")
     ] = 5.0,
 ) -> Sender:
-    return Sender(operator, key, kafka, out, at, once, database, wait)
+    return Sender(operator, key, kafka, out, at, once, deployment, database, wait)
 
 
 def with_sender_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -136,6 +145,8 @@ class Sender(msgspec.Struct, frozen=True):
         Event time for a file.
     once : str or None
         Idempotency key.
+    named : str or None
+        Deployment that the person named.
     database : str
         Database from which the answer is read.
     wait : float
@@ -148,6 +159,7 @@ class Sender(msgspec.Struct, frozen=True):
     out: str | None
     at: str | None
     once: str | None
+    named: str | None
     database: Database
     wait: float
 
@@ -177,6 +189,35 @@ class Sender(msgspec.Struct, frozen=True):
         """Whether commands go to a broker."""
         return self.out is None and bool(self.kafka)
 
+    @property
+    def deployment(self) -> str:
+        """Deployment for which commands are signed.
+
+        Raises
+        ------
+        ConfigError
+            If the named one is not a deployment id.
+        SigningError
+            If nobody names one, and the database cannot tell.
+        """
+        if self.named is None and not self.live:
+            return EMBEDDED
+        named = self.named or os.environ.get(VARIABLE)
+        if named:
+            fault = deployment_fault(named)
+            if fault is not None and (self.live or named != EMBEDDED):
+                where = "--deployment" if self.named else VARIABLE
+                raise ConfigError("command line", where, fault, named)
+            return named
+        try:
+            with queries.open_reader(self.database) as conn:
+                return current_deployment(conn).id
+        except StoreError as error:
+            raise SigningError(
+                f"for which deployment? --deployment or {VARIABLE}; the database does not tell: "
+                f"{error}"
+            ) from error
+
     def send(self, action: CommandAction, scope: str, reason: str, args: dict[str, Any]) -> str:
         """Sign a command, send it, and print the outcome; return its identity.
 
@@ -204,6 +245,7 @@ class Sender(msgspec.Struct, frozen=True):
             reason=reason,
             idempotency_key=self.once or uuid4().hex,
             args=args or None,
+            deployment=self.deployment,
         )
         refusal = check_command_text(made)
         if refusal is not None:
@@ -238,15 +280,19 @@ class Sender(msgspec.Struct, frozen=True):
                 raise RiskwatchError(f"{self.out}: {error.strerror}") from error
             where = self.out
         typer.echo(
-            f"signed, written to {where}, not sent: `riskwatch replay` applies it; with "
-            "RISKWATCH_KAFKA it goes to the workers",
+            f"signed for deployment {command.deployment}, written to {where}, not sent: "
+            "`riskwatch replay` applies it; with RISKWATCH_KAFKA it goes to the workers",
             err=True,
         )
 
     def _answer(self, command: Command) -> None:
         """Wait for the outcome in the workers' database, and print it."""
         what = f"{command.action} of {command.scope}"
-        typer.echo(f"{what} sent, idempotency key {command.idempotency_key}", err=True)
+        typer.echo(
+            f"{what} sent to deployment {command.deployment}, idempotency key "
+            f"{command.idempotency_key}",
+            err=True,
+        )
         deadline = time.monotonic() + self.wait
         found = None
         while self.wait and found is None and time.monotonic() < deadline:

@@ -23,6 +23,7 @@ from riskwatch.config.config import Config
 from riskwatch.config.unconfirmed import with_unconfirmed
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import moment
+from riskwatch.core.deployment import EMBEDDED, UNBOUND
 from riskwatch.core.ids import output_id
 from riskwatch.core.operators import Operators
 from riskwatch.core.outputs import ConfigurationChanged
@@ -69,11 +70,14 @@ class ConfigurationRecorder:
         Its configuration.
     clock : callable, optional
         Returns the time of a live worker, microseconds. A replay uses the event time reached.
+    deployment : str
+        Deployment of the database; the record then names it, unless it is a replay in one process.
     """
 
     worker: str
     config: Config
     clock: Callable[[], int] | None = None
+    deployment: str = EMBEDDED
 
     def __call__(self, resumed: ResumePoint) -> list[ConfigurationChanged]:
         """Return the record as the one output, or nothing if the configuration did not change."""
@@ -86,9 +90,11 @@ class ConfigurationRecorder:
         before = {} if last is None else _plain(last.content)
         then = as_recorded(before, now)
         same = last is not None and (last.digest == self.config.digest or then == before)
-        if last is not None and same and last.engine == ENGINE:
+        named = msgspec.UNSET if self.deployment == EMBEDDED else self.deployment
+        if last is not None and same and last.engine == ENGINE and last.deployment == named:
             return []
         cause = f"configuration/{self.worker}/{resumed.next_journal}/{self.config.digest[:16]}"
+        cause += f"/{named}" if named else ""
         return [
             ConfigurationChanged(
                 id=output_id(cause, "ConfigurationChanged", self.worker),
@@ -100,8 +106,18 @@ class ConfigurationRecorder:
                 previous="" if last is None else last.digest,
                 changes=[] if last is None else config_changes(before, then),
                 content=now,
+                deployment=named,
             )
         ]
+
+
+def recorded_deployment(record: ConfigurationChanged, worker: str) -> str:
+    """Return the deployment whose commands count under a record of a worker.
+
+    Builds before deployments had ids took commands that name none; a replay in one process, whose
+    worker is :data:`EMBEDDED`, still does.
+    """
+    return record.deployment or (EMBEDDED if worker == EMBEDDED else UNBOUND)
 
 
 def config_content(config: Config) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="audit_head"):
         When it was read, RFC 3339.
     engine : str
         Engine version.
+    deployment : str
+        Deployment of the database; empty in heads of builds that knew no deployments.
     """
 
     worker: str
@@ -74,6 +76,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="audit_head"):
     digest: str
     ts: str
     engine: str
+    deployment: str = ""
 
 
 def link_digest(link: AuditLink) -> str:

@@ -28,6 +28,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
         When it was created, and until when it is valid.
     engine : str
         Engine version.
+    deployment : str
+        Deployment that sends it; empty in heartbeats of builds that knew no deployments.
     """
 
     worker: str
@@ -38,6 +40,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     ts: datetime
     valid_until: datetime
     engine: str = ""
+    deployment: str = ""
 
 
 _decoder: Final = msgspec.json.Decoder(Heartbeat)

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from riskwatch.core.events import WireEvent
 
 
-# Record headers: the worker that wrote a record, its epoch, and the record's sequence number.
+# Record headers: the worker that wrote a record, its epoch, the record's sequence number, and the
+# deployment. Builds that knew no deployments wrote no such header.
 WORKER: Final = "rw-worker"
 EPOCH: Final = "rw-epoch"
 SEQ: Final = "rw-seq"
+DEPLOYMENT: Final = "rw-deployment"
 
 
 _DAY: Final = 24

@@ -187,6 +187,8 @@ class CommandRefusal(StrEnum):
     """There is no signature."""
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     """The signature is not the operator's signature of exactly these fields."""
+    DEPLOYMENT_FOREIGN = "DEPLOYMENT_FOREIGN"
+    """The command was signed for another deployment, or for none."""
     STALE = "STALE"
     """The command was signed before the replay window."""
     REPLAYED = "REPLAYED"

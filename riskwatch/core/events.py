@@ -291,6 +291,9 @@ class Command(
 ):
     """An operator's command. Unknown fields are refused, so that no misspelt field is ignored.
 
+    `deployment` is the deployment that the command is for, and part of the signed bytes. A command
+    without it is of a build that knew no deployments; live workers refuse it.
+
     `signature` is 128 hexadecimal digits, over the bytes that
     :mod:`riskwatch.core.command_signing` defines. It may be left out, so that the risk stage
     refuses an unsigned command and records the refusal.
@@ -303,6 +306,7 @@ class Command(
     idempotency_key: Id
     signature: Annotated[str, msgspec.Meta(max_length=512)] = ""
     args: dict[str, Any] | None = None
+    deployment: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9-]*\Z", max_length=40)] = ""
 
 
 LedgerEvent = Fill | FillCorrection | Settlement | Balance | Position | Transfer | OpenOrder | Loan

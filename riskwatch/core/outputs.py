@@ -104,6 +104,8 @@ class DrillSignalled(Output, frozen=True, kw_only=True, gc=False):
         Operator who commanded it, and the reason.
     expect : list of str
         Order paths that must answer, in addition to all known ones.
+    deployment : str, optional
+        Deployment that signals it; absent in a replay in one process.
     """
 
     topic: ClassVar[str | None] = "riskwatch.drills"
@@ -113,6 +115,7 @@ class DrillSignalled(Output, frozen=True, kw_only=True, gc=False):
     person: str
     reason: str
     expect: list[str]
+    deployment: str | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
         """Return the scope."""
@@ -168,7 +171,8 @@ class CommandApplied(Output, frozen=True, kw_only=True, gc=False):
 
     `outcome` is ``applied``; ``requested``, if a second operator has to approve `request_id`;
     ``approved``, if this is the second operator's command; or ``repeated``, if the same command
-    arrived before and this one has no effect. `commanded_at` is the signed `ts`.
+    arrived before and this one has no effect. `commanded_at` is the signed `ts`, and `deployment`
+    the deployment that was signed; it is absent if the command named none.
     """
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
@@ -185,6 +189,7 @@ class CommandApplied(Output, frozen=True, kw_only=True, gc=False):
     detail: str
     request_id: str | None = None
     signature: str
+    deployment: str | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
         """Return the scope."""
@@ -192,7 +197,10 @@ class CommandApplied(Output, frozen=True, kw_only=True, gc=False):
 
 
 class CommandRefused(Output, frozen=True, kw_only=True, gc=False):
-    """A command was refused. Unless `authentic` is true, its operator is not verified."""
+    """A command was refused. Unless `authentic` is true, its operator is not verified.
+
+    `deployment` is the deployment that the command names; it is absent if it names none.
+    """
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
 
@@ -208,6 +216,7 @@ class CommandRefused(Output, frozen=True, kw_only=True, gc=False):
     detail: str
     authentic: bool
     signature: str
+    deployment: str | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
         """Return the scope."""
@@ -748,6 +757,9 @@ class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
         Changed values; empty at first, or if only the engine differs.
     content : dict
         The whole configuration, by part, from which a decision can be derived again.
+    deployment : str, optional
+        Deployment whose commands count from there on; absent in a replay in one process, and in
+        records of builds that knew no deployments.
     """
 
     topic: ClassVar[str | None] = None
@@ -758,10 +770,40 @@ class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
     previous: str
     changes: list[str]
     content: dict[str, Any]
+    deployment: str | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
         """Return the worker."""
         return self.worker
+
+
+class DeploymentAdopted(Output, frozen=True, kw_only=True, gc=False):
+    """A person gave the database another deployment id, or declared that its broker changed.
+
+    Attributes
+    ----------
+    number : int
+        Number of this entry among those of the database, from 2; the first id has no output.
+    deployment, previous : str
+        Id from here on, and until here; the same if only the broker changed.
+    cluster : str
+        Id of the broker's cluster until here; empty if no worker had met one.
+    person, reason : str
+        Who did it, as they stated, and why.
+    """
+
+    topic: ClassVar[str | None] = None
+
+    number: int
+    deployment: str
+    previous: str
+    cluster: str
+    person: str
+    reason: str
+
+    def key(self) -> str:
+        """Return the new id."""
+        return self.deployment
 
 
 AnyOutput = (
@@ -785,6 +827,7 @@ AnyOutput = (
     | CommandRefused
     | ControlChanged
     | ConfigurationChanged
+    | DeploymentAdopted
     | DrillSignalled
     | DecisionAdvised
 )

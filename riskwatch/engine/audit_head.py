@@ -11,6 +11,7 @@ from kafka.errors import KafkaError
 from riskwatch.contracts.audit import TOPIC, Head, decode_head, encode_head
 from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.core.clock import MINUTE, moment, rfc3339
+from riskwatch.core.deployment import EMBEDDED
 from riskwatch.errors import BrokerError
 from riskwatch.store.audit import chain_tail
 from riskwatch.store.batch import OutboxRecord
@@ -29,7 +30,9 @@ WAIT_MS: Final = 10_000
 log = structlog.get_logger("riskwatch.audit")
 
 
-def read_head(engine: Engine, worker: str, epoch: int, now_us: int) -> Head:
+def read_head(
+    engine: Engine, worker: str, epoch: int, now_us: int, deployment: str = EMBEDDED
+) -> Head:
     """Read the sequence number and digest of the last entry of a worker's audit chain.
 
     Raises
@@ -43,7 +46,13 @@ def read_head(engine: Engine, worker: str, epoch: int, now_us: int) -> Head:
     ):
         seq, digest = chain_tail(conn, worker)
     return Head(
-        worker=worker, epoch=epoch, seq=seq, digest=digest, ts=rfc3339(now_us), engine=ENGINE
+        worker=worker,
+        epoch=epoch,
+        seq=seq,
+        digest=digest,
+        ts=rfc3339(now_us),
+        engine=ENGINE,
+        deployment=deployment,
     )
 
 

@@ -15,6 +15,7 @@ from riskwatch.config.config import Config, load
 from riskwatch.config.recorder import decode_record
 from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
 from riskwatch.contracts.signing import Ed25519Verifier
+from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.events import (
     LEDGER_EVENTS,
     MARKET_EVENTS,
@@ -80,8 +81,13 @@ def market_slot(config: Config) -> StageSlot:
     return StageSlot(stage, MarketState(), (*MARKET_EVENTS, Tick), journal=True)
 
 
-def risk_slot(config: Config, scorer: Scorer | None = None) -> StageSlot:
-    """Return the slot of the risk stage, with its models (or `scorer`) and its operators."""
+def risk_slot(
+    config: Config, scorer: Scorer | None = None, deployment: str = EMBEDDED
+) -> StageSlot:
+    """Return the slot of the risk stage, with its models (or `scorer`) and its operators.
+
+    Commands of `deployment` count.
+    """
     stage = RiskStage(
         config.policy.risk,
         config.reference,
@@ -89,6 +95,7 @@ def risk_slot(config: Config, scorer: Scorer | None = None) -> StageSlot:
         config.rules,
         scorer or Ensemble(config.policy.models),
         Ed25519Verifier(config.operators),
+        deployment,
     )
     readings = (CounterpartyReading, PartitionFault, MarketReading)
     takes = (*readings, Credit, LegalEntity, NettingSet, Command, Tick)
@@ -100,14 +107,18 @@ def ledger_pipeline(config: Config) -> Pipeline:
     return Pipeline([ledger_slot(config)])
 
 
-def risk_pipeline(config: Config) -> Pipeline:
+def risk_pipeline(config: Config, deployment: str = EMBEDDED) -> Pipeline:
     """Return the pipeline of the risk worker: market and risk, in one transaction."""
-    return Pipeline([market_slot(config), risk_slot(config)])
+    return Pipeline([market_slot(config), risk_slot(config, deployment=deployment)])
 
 
 def pipeline(
-    config: Config, *, keep_events: bool = False, scorer: Scorer | None = None
+    config: Config,
+    *,
+    keep_events: bool = False,
+    scorer: Scorer | None = None,
+    deployment: str = EMBEDDED,
 ) -> Pipeline:
     """Return a pipeline of all stages, as ``riskwatch replay`` and ``riskwatch demo`` run it."""
-    slots = (ledger_slot(config), market_slot(config), risk_slot(config, scorer))
+    slots = (ledger_slot(config), market_slot(config), risk_slot(config, scorer, deployment))
     return Pipeline(slots, keep_events=keep_events)

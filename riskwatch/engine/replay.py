@@ -16,6 +16,7 @@ from sqlalchemy import inspect
 from riskwatch.config.recorder import ConfigurationRecorder
 from riskwatch.contracts.codec import decode
 from riskwatch.core.clock import MINUTE, micros, rfc3339
+from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.events import Tick
 from riskwatch.core.outputs import ConfigurationChanged, Output
 from riskwatch.engine import bootstrap
@@ -114,7 +115,7 @@ def risk_outputs(config: Config, inputs: Iterable[Any]) -> Iterator[Output | Rea
         effects.inputs.clear()
 
 
-WORKER: Final = "embedded"
+WORKER: Final = EMBEDDED
 """Name of the one worker of an embedded database."""
 BATCH: Final = 1000
 """Default number of records per transaction."""
@@ -411,7 +412,7 @@ def open_database(url: str) -> Iterator[Engine]:
     engine = open_engine(url)
     try:
         if engine.dialect.name == "sqlite" and not inspect(engine).get_table_names():
-            upgrade(engine)
+            upgrade(engine, deployment=EMBEDDED)
         with engine.connect() as conn:
             require_current(conn)
         yield engine

@@ -1,9 +1,9 @@
 """The Kafka producer: it publishes records in the order of the outbox, at least once.
 
-A record carries the worker, the epoch under which it was sent, and its sequence number among all
-outputs of the worker. The producer is idempotent, keeps one request in flight and retries without
-end, so a broker that is away for an hour does not change the order. Only the end of the process
-ends the wait; the outbox then still holds the records that were not confirmed.
+A record carries the deployment, the worker, the epoch under which it was sent, and its sequence
+number among all outputs of the worker. The producer is idempotent, keeps one request in flight and
+retries without end, so a broker that is away for an hour does not change the order. Only the end of
+the process ends the wait; the outbox then still holds the records that were not confirmed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from riskwatch.contracts.kafka_clients import open_producer
-from riskwatch.contracts.topics import EPOCH, SEQ, WORKER
+from riskwatch.contracts.topics import DEPLOYMENT, EPOCH, SEQ, WORKER
 from riskwatch.errors import BrokerError, StoppedError
 from riskwatch.kafka.topics import MAX_RECORD_BYTES
 
@@ -129,18 +129,25 @@ class KafkaPublisher:
     ----------
     producer : Producer
         The producer, which the workers of a process share.
+    deployment : str
+        Deployment that every record names.
     """
 
     relay = True
     dead_letters = True
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, deployment: str) -> None:
         self._producer = producer
+        self._deployment = deployment
         self._headers: tuple[tuple[str, bytes], ...] = ()
 
     def set_leader(self, worker: str, epoch: int) -> None:
         """Set the worker whose records come next, and the epoch of its lease."""
-        self._headers = ((WORKER, worker.encode()), (EPOCH, str(epoch).encode()))
+        self._headers = (
+            (WORKER, worker.encode()),
+            (EPOCH, str(epoch).encode()),
+            (DEPLOYMENT, self._deployment.encode()),
+        )
 
     def publish(self, records: Sequence[OutboxRecord]) -> None:
         """Send `records` and return when they are out. An exception leaves them in the outbox."""

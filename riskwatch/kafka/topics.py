@@ -200,6 +200,21 @@ def topic_identities(
         return out
 
 
+def cluster_id(connection: KafkaConnection) -> str:
+    """Return the id of the broker's cluster.
+
+    Raises
+    ------
+    BrokerError
+        If the broker cannot be reached, or names no cluster.
+    """
+    with admin(connection) as client:
+        found = client.describe_cluster()["cluster_id"]
+    if not found:
+        raise BrokerError(f"{connection.servers} names no cluster id")
+    return str(found)
+
+
 def offset_bounds(
     connection: KafkaConnection, partitions: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], tuple[int, int]]:

@@ -24,6 +24,7 @@ from riskwatch.core.outputs import (
     ControlChanged,
     DecisionAdvised,
     DecisionMade,
+    DeploymentAdopted,
     DrillSignalled,
     KillSwitchChanged,
     Output,
@@ -44,6 +45,7 @@ AUDITED: Final[tuple[type[Output], ...]] = (
     DecisionAdvised,
     KillSwitchChanged,
     ConfigurationChanged,
+    DeploymentAdopted,
     CommandApplied,
     CommandRefused,
     ControlChanged,
@@ -92,9 +94,10 @@ BEYOND: Final = 2**63 - 1
 
 
 class _Began(msgspec.Struct):
-    """The field of a :class:`ConfigurationChanged` with its first journal entry."""
+    """First journal entry and deployment of a :class:`ConfigurationChanged`."""
 
     journal: int
+    deployment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,19 @@ def stretches(conn: Connection, worker: str) -> list[Stretch]:
         found.append(Stretch(engine, seq, first))
     for at, after in enumerate(found[1:]):
         found[at] = replace(found[at], last=after.first - 1)
+    return found
+
+
+def deployment_at(conn: Connection, worker: str, journal: int) -> str:
+    """Return the deployment under which an entry of a worker's journal was applied.
+
+    It is empty in replays in one process, and for builds that knew no deployments.
+    """
+    found = ""
+    for _, _, payload in conn.execute(_CONFIGURED, {"w": worker}):
+        record = msgspec.json.decode(payload, type=_Began)
+        if record.journal <= journal:
+            found = record.deployment
     return found
 
 

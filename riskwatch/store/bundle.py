@@ -62,6 +62,9 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True, tag="riskwatch_a
         Public key of the signature, 64 hexadecimal digits.
     files : dict of str to BundleFile
         Every file except the manifest and its signature.
+    deployment : str
+        Deployment of the database, ``embedded`` for replays in one process; empty in bundles of
+        builds that knew no deployments.
     """
 
     v: int
@@ -76,6 +79,7 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True, tag="riskwatch_a
     made: str
     key: str
     files: dict[str, BundleFile]
+    deployment: str = ""
 
 
 def json_lines(rows: Iterable[Any]) -> bytes:
@@ -128,7 +132,9 @@ def read_manifest(folder: Path) -> BundleManifest:
         raise BundleError(f"{folder / MANIFEST}: {error}") from error
 
 
-def check_bundle(folder: Path, key: str | None = None) -> Iterator[str]:
+def check_bundle(
+    folder: Path, key: str | None = None, deployment: str | None = None
+) -> Iterator[str]:
     """Yield a line for each fault of a bundle; none if it is as signed.
 
     Parameters
@@ -138,6 +144,8 @@ def check_bundle(folder: Path, key: str | None = None) -> Iterator[str]:
     key : str, optional
         Public key that must have signed it. Without it, the key in the manifest is used, which
         detects damage but not forgery.
+    deployment : str, optional
+        Deployment that the bundle must be of.
 
     Raises
     ------
@@ -148,6 +156,9 @@ def check_bundle(folder: Path, key: str | None = None) -> Iterator[str]:
     body = (folder / MANIFEST).read_bytes()
     if key is not None and manifest.key != key:
         yield f"{MANIFEST}: is signed by {manifest.key[:16]} and not by {key[:16]}"
+    if deployment is not None and manifest.deployment != deployment:
+        named = manifest.deployment or "none"
+        yield f"{MANIFEST}: is of deployment {named} and not of {deployment}"
     if not is_signed(manifest.key, _signature(folder), DOMAIN + body):
         yield f"{MANIFEST}: its signature does not hold"
     for name, entry in manifest.files.items():

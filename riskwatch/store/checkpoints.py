@@ -35,7 +35,7 @@ from riskwatch.contracts.audit import GENESIS
 from riskwatch.core.migration import ROW_FORMAT, RowFormat
 from riskwatch.core.stage import FORMAT
 from riskwatch.errors import StoreError
-from riskwatch.store.audit import AUDIT_CHAIN, Stretch, stretches
+from riskwatch.store.audit import AUDIT_CHAIN, Stretch, deployment_at, stretches
 from riskwatch.store.engine import translate_errors
 from riskwatch.store.types import METADATA
 from riskwatch.store.write import add
@@ -68,6 +68,7 @@ CHECKPOINT: Final = Table(
     Column("content", Text, nullable=False),
     Column("previous", Text, nullable=False),
     Column("digest", Text, nullable=False),
+    Column("deployment", Text, nullable=False),
 )
 
 CHECKPOINT_ROW: Final = Table(
@@ -104,6 +105,9 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         Digest of its rows.
     previous, digest : str
         Digests of the checkpoint before it, and of this one.
+    deployment : str
+        Deployment under which that entry was applied; empty as in
+        :func:`riskwatch.store.audit.deployment_at`.
     """
 
     worker: str
@@ -117,6 +121,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     content: str = ""
     previous: str = GENESIS
     digest: str = ""
+    deployment: str = ""
 
 
 class CheckpointError(StoreError):
@@ -124,8 +129,12 @@ class CheckpointError(StoreError):
 
 
 def digest_of(checkpoint: Checkpoint) -> str:
-    """Compute the digest of a checkpoint, over all its other fields."""
-    return _framed(str(value) for value in _VALUES(checkpoint)[:-1])
+    """Compute the digest of a checkpoint, over all its other fields.
+
+    A checkpoint without a deployment has the digest that builds before deployments gave it.
+    """
+    left_out = ("digest",) if checkpoint.deployment else ("digest", "deployment")
+    return _framed(str(getattr(checkpoint, name)) for name in _C.keys() if name not in left_out)  # noqa: SIM118 - of columns
 
 
 def content_of(rows: Rows) -> str:
@@ -203,6 +212,7 @@ def usable_checkpoints(
         found
         for found in checkpoints(conn, worker)
         if found.journal in kept
+        and found.deployment == deployment_at(conn, worker, found.journal)
         and before <= found.journal <= stretch.last
         and found.state_format <= FORMAT
         and (found.engine == ENGINE or found.journal == before)
@@ -217,10 +227,13 @@ def checkpoint_rows(
     Raises
     ------
     CheckpointError
-        If the checkpoint was changed after it was made.
+        If the checkpoint was changed after it was made, or is of another deployment.
     RowFormatError
         If its rows are newer than the format.
     """
+    own = deployment_at(conn, checkpoint.worker, checkpoint.journal)
+    if checkpoint.deployment != own:
+        raise CheckpointError(_foreign(checkpoint, own))
     rows = _rows(conn, checkpoint)
     if digest_of(checkpoint) != checkpoint.digest or content_of(rows) != checkpoint.content:
         hint = "; `riskwatch verify --whole` does without" if checkpoint.engine == ENGINE else ""
@@ -240,6 +253,8 @@ def check_checkpoints(conn: Connection, worker: str) -> Iterator[str]:
             found.journal in kept and content_of(_rows(conn, found)) != found.content
         ):
             yield _changed(found)
+        elif found.deployment != (own := deployment_at(conn, worker, found.journal)):
+            yield _foreign(found, own)
         elif found.audit_digest != _audited(conn, found):
             yield f"{place}: stands behind another row {found.audit_seq} of the audit chain"
         before = found.digest
@@ -271,6 +286,13 @@ def _audited(conn: Connection, checkpoint: Checkpoint) -> str:
 
 def _changed(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.worker} checkpoint at entry {checkpoint.journal}: was changed"
+
+
+def _foreign(checkpoint: Checkpoint, own: str) -> str:
+    return (
+        f"{checkpoint.worker} checkpoint at entry {checkpoint.journal}: is of deployment "
+        f"{checkpoint.deployment or 'none'}, and the entry is of {own or 'none'}"
+    )
 
 
 def _framed(parts: Iterator[str | bytes] | Iterator[str]) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Text, collate, select
 
 from riskwatch.core.stage import encode_row
 from riskwatch.store.schema import METADATA
-from riskwatch.store.truth import LEASE
+from riskwatch.store.truth import DEPLOYMENT, LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 _FETCH = 2_000
+_OWN = (LEASE.name, DEPLOYMENT.name)
+"""Tables that tell which process ran in which database, and not what happened."""
 
 
 def dump(
-    engine: Engine, *, exclude: Collection[str] = (LEASE.name,)
+    engine: Engine, *, exclude: Collection[str] = _OWN
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Yield every row as (table, values), tables by name and rows by primary key.
 
-    The lease is excluded, because it holds who ran and not what happened. Order and values are
-    the same on SQLite and on Postgres.
+    Lease and deployment are excluded, because they hold who ran where, not what happened. Order
+    and values are the same on SQLite and on Postgres.
     """
     with engine.connect().execution_options(yield_per=_FETCH) as conn:
         for name in sorted(METADATA.tables):
@@ -36,7 +38,7 @@ def dump(
                     yield name, tuple(row)
 
 
-def content_digest(engine: Engine, *, exclude: Collection[str] = (LEASE.name,)) -> str:
+def content_digest(engine: Engine, *, exclude: Collection[str] = _OWN) -> str:
     """Return the digest of :func:`dump`, 64 hexadecimal digits."""
     h = blake2b(digest_size=32, person=b"riskwatch-sql")
     for name, row in dump(engine, exclude=exclude):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from sqlalchemy.engine import Engine
 
 import riskwatch
 from riskwatch.errors import StoreError
+from riskwatch.store.deployment import ensure_deployment
 from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.schema import METADATA
 
@@ -150,8 +152,10 @@ def head_revision() -> str:
     return found
 
 
-def upgrade(database: str | Engine) -> str:
+def upgrade(database: str | Engine, deployment: str | None = None) -> str:
     """Create or upgrade the schema, unless it is current; return the revision reached.
+
+    A database without a deployment id gets one: `deployment`, or a random one.
 
     Raises
     ------
@@ -168,6 +172,7 @@ def upgrade(database: str | Engine) -> str:
         with translate_errors(f"{_name(conn)} cannot be upgraded"):
             command.upgrade(config, "head")
             grant_rights(conn)
+            ensure_deployment(conn, datetime.now(UTC), deployment)
         conn.commit()
         return head_revision()
 

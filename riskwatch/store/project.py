@@ -26,6 +26,7 @@ from riskwatch.core.outputs import (
     DataQualityResolved,
     DecisionAdvised,
     DecisionMade,
+    DeploymentAdopted,
     DrillSignalled,
     EventRejected,
     ExposureChanged,
@@ -47,6 +48,7 @@ from riskwatch.store.projections import (
     SCOPE_CONTROL,
     command_row,
 )
+from riskwatch.store.truth import DEPLOYMENT
 from riskwatch.store.types import stored_value
 from riskwatch.store.write import Row, append, remove, upsert
 
@@ -236,6 +238,12 @@ def _nothing(output: ControlChanged) -> bool:
     return output.empty
 
 
+def _deployment_row(output: DeploymentAdopted) -> Row:
+    """Return the row of :data:`DEPLOYMENT`; a worker adds the broker when it meets it."""
+    o = output
+    return (o.number, o.deployment, "", None, o.ts, o.person, o.reason)
+
+
 _COMMANDS: Final = LogTable(OPERATOR_COMMAND, command_row)
 
 PROJECTIONS: Final[dict[type[Output], tuple[LatestTable | LogTable, ...]]] = {
@@ -256,6 +264,7 @@ PROJECTIONS: Final[dict[type[Output], tuple[LatestTable | LogTable, ...]]] = {
     EventRejected: (),  # the runner stores its bytes as a dead letter
     DrillSignalled: (_log(DRILL_SIGNAL),),
     ConfigurationChanged: (),  # stored in the audit chain only
+    DeploymentAdopted: (LogTable(DEPLOYMENT, _deployment_row),),
 }
 EPISODES: Final = (
     AlertRaised,

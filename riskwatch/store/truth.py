@@ -19,6 +19,20 @@ LEASE: Final = Table(
 )
 """Leases: which process may write for a worker. Their times are by wall clock."""
 
+DEPLOYMENT: Final = Table(
+    "deployment",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("cluster", Text, nullable=False),
+    Column("prefix", Text, nullable=True),
+    Column("ts", UtcTime, nullable=False),
+    Column("person", FreeText, nullable=False),
+    Column("reason", FreeText, nullable=False),
+)
+"""Deployment ids of the database; the entry with the greatest number holds. Its times are by wall
+clock."""
+
 STREAM_OFFSET: Final = Table(
     "stream_offset",
     METADATA,

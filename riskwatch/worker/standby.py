@@ -15,6 +15,7 @@ from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.transaction import take_lease
 from riskwatch.worker import lease as worker_lease
+from riskwatch.worker.deployment import meet_own_broker
 from riskwatch.worker.lease import wait_for_lease
 from riskwatch.worker.metrics import Metrics
 
@@ -44,6 +45,11 @@ class StandbyWorker(ABC):
         Settings of the process.
     now : callable
         Returns the time.
+
+    Attributes
+    ----------
+    deployment : str
+        Deployment of the database; empty before :meth:`prepare`.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class StandbyWorker(ABC):
         self.standby_reason: str | None = "starting"
         self._now = now
         self._engine: Engine
+        self.deployment = ""
         self._resumed: ResumePoint
 
     def prepare(self) -> None:
@@ -67,13 +74,14 @@ class StandbyWorker(ABC):
         Raises
         ------
         StoreError
-            If the database has another schema.
+            If the database has another schema, or belongs to another broker.
         StoppedError
             If the process is asked to stop meanwhile.
         """
         self._engine = self._wait(lambda: open_engine(self.settings.database))
         with self._engine.connect() as conn:
             require_current(conn)
+        self._meet_broker()
         wait_for_lease(
             self._engine,
             self.name,
@@ -82,6 +90,7 @@ class StandbyWorker(ABC):
             self.retry,
             self._on_standby,
         )
+        self._meet_broker()  # the id may have changed while this process stood by
         self._resumed = self._wait(lambda: take_lease(self._engine, self.name, self.holder))
         self._begin()
         self.standby_reason = None
@@ -120,6 +129,10 @@ class StandbyWorker(ABC):
     @abstractmethod
     def _end(self) -> None:
         """Close everything but the database. :meth:`_begin` may not have been called."""
+
+    def _meet_broker(self) -> None:
+        """Read the deployment of the database, and raise if the broker is not its own."""
+        self.deployment = meet_own_broker(self._engine, self.connection, self.retry)[0].id
 
     def _on_standby(self, leader: str) -> None:
         self.standby_reason = f"stands by for {leader}"

@@ -14,17 +14,19 @@ from riskwatch.contracts.heartbeat import TOPIC, Heartbeat
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
-from riskwatch.core.outputs import ConfigurationChanged
+from riskwatch.core.outputs import ConfigurationChanged, KillSwitchChanged
 from riskwatch.engine import audit_head, bootstrap
 from riskwatch.engine.clock import TickGrid, wall_us
 from riskwatch.engine.ports import SqlStore
 from riskwatch.engine.retry import Retry, RetryingStore
 from riskwatch.engine.runner import Runner
-from riskwatch.errors import ConfigError, StoreUnavailableError
+from riskwatch.errors import ConfigError, StoreError, StoreUnavailableError
 from riskwatch.kafka import topics
 from riskwatch.kafka.producer import KafkaPublisher, Producer
 from riskwatch.store.audit import last_payload
 from riskwatch.store.batch import OutboxRecord
+from riskwatch.store.current_state import read_current_state
+from riskwatch.store.deployment import check_chained
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.reference import sync_reference
@@ -33,6 +35,7 @@ from riskwatch.store.scope_table import count_by_state, scope_table
 from riskwatch.version import ENGINE
 from riskwatch.worker import lease as worker_lease
 from riskwatch.worker.crashes import CrashTracker
+from riskwatch.worker.deployment import meet_own_broker
 from riskwatch.worker.lease import LeaseRenewer, wait_for_lease
 from riskwatch.worker.metrics import Metrics
 from riskwatch.worker.mirror import Mirror
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from riskwatch.engine.pipeline import Pipeline
+    from riskwatch.store.deployment import Deployment
     from riskwatch.store.scope_table import ScopeTable
     from riskwatch.worker.partitions import Partition
     from riskwatch.worker.settings import ProcessSettings
@@ -57,8 +61,10 @@ HEARTBEAT_INTERVAL_US: Final = 15 * SECOND
 HEARTBEAT_VALID_US: Final = 60 * SECOND
 
 
-def make_heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> Heartbeat:
-    """Return the heartbeat for a table that was read under the lease."""
+def make_heartbeat(
+    worker: str, epoch: int, table: ScopeTable, now_us: int, deployment: str
+) -> Heartbeat:
+    """Return the heartbeat of a deployment for a table that was read under the lease."""
     return Heartbeat(
         worker=worker,
         epoch=epoch,
@@ -68,6 +74,7 @@ def make_heartbeat(worker: str, epoch: int, table: ScopeTable, now_us: int) -> H
         ts=moment(now_us),
         valid_until=moment(now_us + HEARTBEAT_VALID_US),
         engine=ENGINE,
+        deployment=deployment,
     )
 
 
@@ -134,6 +141,7 @@ class Worker(ABC):
         self._mirror: Mirror | None = None
         self._counted_us = 0
         self._engine: Engine
+        self._deployment: Deployment
         self._store: RetryingStore
         self._crashes: CrashTracker
         self.partitions: PartitionManager
@@ -144,7 +152,7 @@ class Worker(ABC):
         Raises
         ------
         StoreError
-            If the database has another schema.
+            If the database has another schema, or belongs to another broker.
         BrokerError
             If a topic is missing.
         ConfigError
@@ -160,6 +168,7 @@ class Worker(ABC):
         self.partitions = PartitionManager(
             self.connection, self.retry, self.unit_of, self._unit, batch=self.settings.batch
         )
+        self._meet_broker()
         self._check_topics()
         self._lead()
         self.standby_reason = None
@@ -186,6 +195,10 @@ class Worker(ABC):
     def live(self) -> str | None:
         """Return why this process should end; ``None`` if it should not."""
         return None if self.failure is None else str(self.failure)
+
+    def _meet_broker(self) -> None:
+        """Read the deployment of the database, and raise if the broker is not its own."""
+        self._deployment = meet_own_broker(self._engine, self.connection, self.retry)[0]
 
     def _check_topics(self) -> None:
         """Raise if a topic is missing, or has another number of partitions."""
@@ -229,6 +242,10 @@ class Worker(ABC):
     def _lead(self) -> None:
         """Become the leader, if only one process may open units."""
 
+    def _publisher(self) -> KafkaPublisher:
+        """Return a publisher whose records name the deployment."""
+        return KafkaPublisher(self._producer, self._deployment.id)
+
     def _recorder(self) -> ConfigurationRecorder | None:
         """Return the recorder of the configuration, whose outputs come first; ``None`` for none."""
         return None
@@ -238,7 +255,7 @@ class Worker(ABC):
         runner = Runner(
             self._store,
             self.pipeline(),
-            KafkaPublisher(self._producer),
+            self._publisher(),
             worker=name,
             holder=self.holder,
             grid=TickGrid(round(s.tick * SECOND)),
@@ -291,6 +308,7 @@ class RiskWorker(Worker):
             url = settings.redis.get_secret_value()
             self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
         self._mirrored_epoch = 0
+        self._publishes_table = False
         self._renewer: LeaseRenewer | None = None
         self._heartbeat_us = 0
         self._audited_us = 0
@@ -302,7 +320,7 @@ class RiskWorker(Worker):
 
     def pipeline(self) -> Pipeline:
         """Return the pipeline of the unit."""
-        return bootstrap.risk_pipeline(self._config)
+        return bootstrap.risk_pipeline(self._config, self._deployment.id)
 
     def run_once(self) -> bool:
         """Run one iteration, and return whether there is more to do at once."""
@@ -325,12 +343,20 @@ class RiskWorker(Worker):
         wait_for_lease(
             self._engine, RISK, self.holder, self.settings.lease, self.retry, self._on_standby
         )
+        self._meet_broker()  # the id may have changed while this process stood by
         with self._engine.begin() as conn:
+            if fault := check_chained(conn, RISK):
+                raise StoreError(fault)
             sync_reference(conn, self._config.reference)
             recorded = last_payload(conn, RISK, ConfigurationChanged)
         self._config = bootstrap.confirmed(self._config, recorded)
         self._renewer = LeaseRenewer(self._engine, RISK, self.settings.lease, self._lead_epoch)
         self._renewer.start()
+
+    def _meet_broker(self) -> None:
+        """Read the deployment; a broker that is new to it gets the whole table of scopes."""
+        self._deployment, first = meet_own_broker(self._engine, self.connection, self.retry)
+        self._publishes_table = self._publishes_table or first
 
     def _on_standby(self, leader: str) -> None:
         self.standby_reason = f"stands by for {leader}"
@@ -343,7 +369,7 @@ class RiskWorker(Worker):
 
     def _recorder(self) -> ConfigurationRecorder:
         clock = wall_us if self.settings.clock == "wall" else None
-        return ConfigurationRecorder(RISK, self._config, clock)
+        return ConfigurationRecorder(RISK, self._config, clock, self._deployment.id)
 
     def _publish_heartbeat(self) -> None:
         """Publish a heartbeat at intervals, while this process is ready."""
@@ -354,9 +380,12 @@ class RiskWorker(Worker):
         table = self.retry.ask_store(
             "heartbeat", lambda: scope_table(self._engine, RISK, unit.epoch)
         )
-        record = heartbeat_record(make_heartbeat(RISK, unit.epoch, table, now))
-        publisher = KafkaPublisher(self._producer)
+        made = make_heartbeat(RISK, unit.epoch, table, now, self._deployment.id)
+        record = heartbeat_record(made)
+        publisher = self._publisher()
         publisher.set_leader(RISK, unit.epoch)
+        if self._publishes_table:
+            self._publish_table(publisher, unit.epoch)
         publisher.publish([record])
         if self._mirror is not None:
             if self._mirrored_epoch != unit.epoch:
@@ -366,15 +395,24 @@ class RiskWorker(Worker):
         self.metrics.scopes({State(s): n for s, n in count_by_state(table.states).items()})
         self._heartbeat_us = now
 
+    def _publish_table(self, publisher: KafkaPublisher, epoch: int) -> None:
+        """Publish the present switch of every scope, under the present deployment."""
+        found = self.retry.ask_store("table", lambda: read_current_state(self._engine, RISK, epoch))
+        switches = [r for r in found.records if r.topic == KillSwitchChanged.topic]
+        publisher.publish(switches)
+        self._publishes_table = False
+        log.info("published the table of scopes", scopes=len(switches))
+
     def _publish_audit_head(self) -> None:
         """Publish the head of the audit chain at intervals, while this process leads."""
         now, unit = wall_us(), self.partitions.unit(RISK)
         if now - self._audited_us < audit_head.HEAD_INTERVAL_US or unit is None or unit.epoch == 0:
             return
         head = self.retry.ask_store(
-            "audit", lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now)
+            "audit",
+            lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now, self._deployment.id),
         )
-        publisher = KafkaPublisher(self._producer)
+        publisher = self._publisher()
         publisher.set_leader(RISK, unit.epoch)
         publisher.publish([audit_head.head_record(head, now)])
         audit_head.log_head(head)

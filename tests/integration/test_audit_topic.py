@@ -34,7 +34,7 @@ def published(cluster: Cluster, engine: Engine) -> Cluster:
     cluster.make(TOPIC)
     metrics = Metrics()
     producer = Producer(cluster.connection, Retry(threading.Event(), metrics), metrics)
-    publisher = KafkaPublisher(producer)
+    publisher = KafkaPublisher(producer, "prod")
     publisher.set_leader(WORKER, 1)
     publisher.publish([head_record(read_head(engine, WORKER, 1, 0), 0)])
     fill_chain(engine, 4)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from riskwatch.contracts.signing import Ed25519Verifier, public_key_text, sign
+from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.events import Command
 from riskwatch.core.operators import Operator, Operators, Role
 from riskwatch.core.outputs import CommandApplied, CommandRefused
@@ -57,6 +58,7 @@ def command(
     key: str = "",
     by: str = "",
     reason: str = "a drill of our own",
+    deployment: str = "",
     **args: Any,
 ) -> Command:
     """Make a signed command; `by` signs it if it is not the operator."""
@@ -65,6 +67,7 @@ def command(
         v=1, event_id=f"e-{operator}-{name}-{minutes}", ts=START + timedelta(minutes=minutes),
         source="cli", operator=operator, action=action,  # type: ignore[arg-type]
         scope=scope, reason=reason, idempotency_key=name, args=args or None,
+        deployment=deployment,
     )  # fmt: skip
     return sign(made, KEYS[by or operator])
 
@@ -79,12 +82,14 @@ def people(
     limits: LimitsConfig = LIMITS,
     scorer: Any = None,
     operators: Operators = OPERATORS,
+    deployment: str = EMBEDDED,
     **settings: Any,
 ) -> Desk:
     """Make a risk stage that listens to the operators."""
     config = RiskConfig(people=PeopleConfig(**settings))
     verifier = Ed25519Verifier(operators)
-    return Desk(RiskStage(config, REFERENCE, limits, rules, scorer or NoScorer(), verifier))
+    scored = scorer or NoScorer()
+    return Desk(RiskStage(config, REFERENCE, limits, rules, scored, verifier, deployment))
 
 
 def answer(outputs: Iterable[Output]) -> str:

@@ -23,6 +23,7 @@ from riskwatch.core.enums import State
 from riskwatch.engine.retry import Retry
 from riskwatch.kafka.producer import KafkaPublisher, Producer
 from riskwatch.store.batch import Batch, Counts, SequencedOutput
+from riskwatch.store.deployment import current_deployment
 from riskwatch.store.engine import open_engine
 from riskwatch.store.scope_table import scope_table
 from riskwatch.store.transaction import commit, take_lease
@@ -46,6 +47,8 @@ class Vouching:
         self.engine = open_engine(given["database"])
         self.every_s: float = given["every_s"]
         self.life_s: float = given["life_s"]
+        with self.engine.connect() as conn:
+            self.deployment = current_deployment(conn).id
         kept = take_lease(self.engine, WORKER, "test")
         self.epoch, self.seq, self.counts = kept.epoch, kept.next_seq, kept.counts
         metrics = Metrics()
@@ -54,7 +57,7 @@ class Vouching:
         if given["kafka"]:
             connection = KafkaConnection(servers=given["kafka"], prefix=given["prefix"])
             producer = Producer(connection, Retry(self.stop, metrics), metrics)
-            self.publisher = KafkaPublisher(producer)
+            self.publisher = KafkaPublisher(producer, self.deployment)
             self.publisher.set_leader(WORKER, self.epoch)
         if given["redis"]:
             self.mirror = Mirror(given["redis"], metrics, prefix=given["prefix"])
@@ -81,7 +84,8 @@ class Vouching:
     def beat(self) -> None:
         """Publish a heartbeat for the table."""
         now = time.time_ns() // 1_000
-        made = make_heartbeat(WORKER, self.epoch, scope_table(self.engine, WORKER, self.epoch), now)
+        table = scope_table(self.engine, WORKER, self.epoch)
+        made = make_heartbeat(WORKER, self.epoch, table, now, self.deployment)
         until = moment(now + round(self.life_s * SECOND))
         record = heartbeat_record(msgspec.structs.replace(made, valid_until=until))
         if self.publisher is not None:

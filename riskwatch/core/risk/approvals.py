@@ -255,7 +255,7 @@ class Approvals:
             )
         until = authorized.us + round(self.config.request_s * SECOND)
         row.request = ApprovalRequest(
-            authorized.origin.stamp(AlertRaised, _request_key(authorized.scope))["id"],
+            authorized.request_origin.stamp(AlertRaised, _request_key(authorized.scope))["id"],
             action,
             authorized.by,
             authorized.us,
@@ -271,7 +271,13 @@ class Approvals:
         by = authorized.intervention(action, why)
         title = f"{authorized.by} asks for {action} of {authorized.scope}"
         out: list[Output] = [
-            operator_alert(_request_key(authorized.scope), authorized.scope, title, by),
+            operator_alert(
+                _request_key(authorized.scope),
+                authorized.scope,
+                title,
+                by,
+                authorized.request_origin,
+            ),
             control_changed(state, authorized.scope, authorized.origin),
         ]
         return CommandResult(why[1], out, "requested", row.request.id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.core.clock import SECOND, micros, moment, rfc3339
+from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import RejectReason, State
 from riskwatch.core.events import identity
@@ -317,6 +318,8 @@ class CommandHandler:
         The models.
     verifier : Verifier
         Verifies operators and their signatures.
+    deployment : str
+        Deployment whose commands count.
     """
 
     def __init__(
@@ -327,9 +330,10 @@ class CommandHandler:
         writer: DecisionWriter,
         scorer: Scorer,
         verifier: Verifier,
+        deployment: str = EMBEDDED,
     ) -> None:
         people = config.people
-        self.gate = CommandGate(people, verifier)
+        self.gate = CommandGate(people, verifier, deployment)
         self.approvals = Approvals(people, engine, writer, verifier)
         known = {limit.id: limit for limit in limits.limits}
         actions = CommandActions(people, known, self.approvals, writer, scorer)
@@ -353,8 +357,11 @@ class CommandHandler:
         ts = micros(command.ts)
         arrived = ts if command.arrived is None else micros(command.arrived)
         us = max(ts, arrived, state.meta.looked)
+        authentic = False
         try:
             operator = self.gate.authentic(command)
+            authentic = True
+            self.gate.check_deployment(command)
         except CommandRefusedError as error:
             # The rejection sends its bytes to the dead letters. Its identity is not recorded, so
             # the true sender may still use it.
@@ -365,7 +372,7 @@ class CommandHandler:
                 detail=f"{error.refusal}: {error.detail}",
             )
             known = self.gate.verifier.operator(command.operator)
-            return [*self._refused(state, command, us, known, error, authentic=False), rejected]
+            return [*self._refused(state, command, us, known, error, authentic=authentic), rejected]
         return self._admitted(state, command, operator, us)
 
     def _admitted(
@@ -462,6 +469,7 @@ def _command_fields(command: Command) -> dict[str, Any]:
         "idempotency_key": command.idempotency_key,
         "commanded_at": command.ts,
         "signature": command.signature,
+        "deployment": command.deployment or msgspec.UNSET,
     }
 
 

@@ -249,10 +249,12 @@ def alert_resolved(origin: Origin, key: str, scope: str, opened_id: str) -> Aler
     )
 
 
-def operator_alert(key: str, scope: str, title: str, by: Intervention) -> AlertRaised:
+def operator_alert(
+    key: str, scope: str, title: str, by: Intervention, origin: Origin | None = None
+) -> AlertRaised:
     """Return an alert about an operator's action, such as a request that awaits approval."""
     return alert_raised(
-        by.origin,
+        origin or by.origin,
         key,
         scope,
         title,

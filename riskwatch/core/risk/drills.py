@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, moment
+from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.outputs import SCHEDULED_BY, DrillSignalled, Origin
 from riskwatch.core.risk.state import DrillRow
 
@@ -51,10 +54,13 @@ def commanded_drill(authorized: AuthorizedCommand, expect: list[str]) -> DrillSi
         person=authorized.by,
         reason=authorized.reason,
         expect=expect,
+        deployment=authorized.command.deployment or msgspec.UNSET,
     )
 
 
-def scheduled_drills(plans: Sequence[DrillPlan], state: RiskState, us: int) -> list[DrillSignalled]:
+def scheduled_drills(
+    plans: Sequence[DrillPlan], state: RiskState, us: int, deployment: str = EMBEDDED
+) -> list[DrillSignalled]:
     """Return the drills that are due; a new plan starts at its next due time."""
     out = []
     for plan in plans:
@@ -64,7 +70,7 @@ def scheduled_drills(plans: Sequence[DrillPlan], state: RiskState, us: int) -> l
         state.drills[plan.id] = DrillRow(us if row is None else row.since, due)
         state.mark(f"drill/{plan.id}")
         if row is not None:
-            out.append(_signal(plan, due, us))
+            out.append(_signal(plan, due, us, deployment))
     if len(state.drills) > len(plans):
         kept = [plan.id for plan in plans]
         for name in [name for name in sorted(state.drills) if name not in kept]:
@@ -73,7 +79,7 @@ def scheduled_drills(plans: Sequence[DrillPlan], state: RiskState, us: int) -> l
     return out
 
 
-def _signal(plan: DrillPlan, due: int, us: int) -> DrillSignalled:
+def _signal(plan: DrillPlan, due: int, us: int, deployment: str) -> DrillSignalled:
     cause = f"drill/{plan.id}/{due}"
     return DrillSignalled(
         **Origin(cause, moment(us)).stamp(DrillSignalled, plan.scope),
@@ -82,4 +88,5 @@ def _signal(plan: DrillPlan, due: int, us: int) -> DrillSignalled:
         person=SCHEDULED_BY,
         reason=f"plan {plan.id}, due at {moment(due):%Y-%m-%d %H:%M} UTC",
         expect=list(plan.expect),
+        deployment=msgspec.UNSET if deployment == EMBEDDED else deployment or msgspec.UNSET,
     )

@@ -1,4 +1,4 @@
-"""The command gate: checks operator, signature, age, repetition and role, in this order."""
+"""The command gate: checks operator, signature, deployment, age, repetition and role, in order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 
 from riskwatch.core.clock import SECOND, micros, moment, rfc3339
 from riskwatch.core.command_signing import command_bytes, intent_digest
+from riskwatch.core.deployment import EMBEDDED, UNBOUND
 from riskwatch.core.enums import CommandRefusal, State
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.events import Command, identity
@@ -81,6 +82,13 @@ class AuthorizedCommand(msgspec.Struct, frozen=True):
     def origin(self) -> Origin:
         """Origin of its outputs: the command, at the time at which it takes effect."""
         return Origin(self.cause_id, moment(self.us))
+
+    @property
+    def request_origin(self) -> Origin:
+        """Origin of the request that it opens, whose id no other deployment gives."""
+        deployment = self.command.deployment
+        occasion = f"{self.cause_id}/{deployment}" if deployment else ""
+        return Origin(self.cause_id, moment(self.us), occasion)
 
     def intervention(self, action: str, reasons: list[str]) -> Intervention:
         """Return the intervention on its scope."""
@@ -197,11 +205,16 @@ class CommandGate:
         Time windows and bounds.
     verifier : Verifier
         Verifies operators and their signatures.
+    deployment : str
+        Deployment whose commands count.
     """
 
-    def __init__(self, config: PeopleConfig, verifier: Verifier) -> None:
+    def __init__(
+        self, config: PeopleConfig, verifier: Verifier, deployment: str = EMBEDDED
+    ) -> None:
         self.config = config
         self.verifier = verifier
+        self.deployment = deployment
 
     def authentic(self, command: Command) -> Operator:
         """Return the operator who signed the command.
@@ -225,6 +238,27 @@ class CommandGate:
                 No.SIGNATURE_INVALID, f"not signed with the key of {operator.id}, or changed since"
             )
         return operator
+
+    def check_deployment(self, command: Command) -> None:
+        """Refuse a command that was signed for another deployment, or for none.
+
+        A replay in one process also takes commands that name none, because it binds nobody and
+        old files hold such commands.
+        """
+        if command.deployment == self.deployment:
+            return
+        if command.deployment == UNBOUND:
+            if self.deployment == EMBEDDED:
+                return
+            raise CommandRefusedError(
+                No.DEPLOYMENT_FOREIGN,
+                f"an older riskwatch signed it, for no deployment: sign it again for "
+                f"{self.deployment} with this version",
+            )
+        here = self.deployment or "a journal without a deployment"
+        raise CommandRefusedError(
+            No.DEPLOYMENT_FOREIGN, f"signed for deployment {command.deployment}, this is {here}"
+        )
 
     def fresh(self, command: Command, us: int) -> None:
         """Refuse a command that was signed too long ago."""

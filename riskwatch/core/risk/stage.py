@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from riskwatch.core.clock import SECOND
+from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
 from riskwatch.core.operators import DenyAllVerifier, Verifier
 from riskwatch.core.outputs import EventRejected, Origin
@@ -63,6 +64,8 @@ class RiskStage:
         The models.
     verifier : Verifier, optional
         Verifies operators and their signatures; by default no command is accepted.
+    deployment : str
+        Deployment whose commands count; see :mod:`riskwatch.core.deployment`.
     """
 
     name = "risk"
@@ -75,8 +78,10 @@ class RiskStage:
         rules: RulePack,
         scorer: Scorer,
         verifier: Verifier | None = None,
+        deployment: str = EMBEDDED,
     ) -> None:
         self.config = config
+        self.deployment = deployment
         self.reference = reference
         self.scorer = scorer
         self._tokens = {p.native_token: None for p in reference.parties.values()}
@@ -86,7 +91,13 @@ class RiskStage:
         )
         self._evaluator = Evaluator(config, reference, limits, engine, self._writer, scorer)
         self._command_handler = CommandHandler(
-            config, limits, engine, self._writer, scorer, verifier or DenyAllVerifier()
+            config,
+            limits,
+            engine,
+            self._writer,
+            scorer,
+            verifier or DenyAllVerifier(),
+            deployment,
         )
 
     def fresh(self) -> RiskState:
@@ -173,7 +184,7 @@ class RiskStage:
         meta = state.meta
         out = expire_controls(state, us, self._writer) if state.controls or state.refusals else []
         if self.config.drills or state.drills:
-            out += scheduled_drills(self.config.drills, state, us)
+            out += scheduled_drills(self.config.drills, state, us, self.deployment)
         due = us - meta.reported >= self.config.report_s * SECOND
         if not (meta.news or meta.moving or due):
             return out

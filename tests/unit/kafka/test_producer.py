@@ -21,25 +21,27 @@ def out(seq: int, **changes: Any) -> OutboxRecord:
 
 
 def test_records_carry_who_sent_them_and_their_place() -> None:
-    """Worker, the epoch of now, and the seq that they had at first."""
+    """Deployment, worker, the epoch of now, and the seq that they had at first."""
     kafka = FakeKafka()
-    publisher = KafkaPublisher(Local(kafka))
+    publisher = KafkaPublisher(Local(kafka), "prod")
     publisher.set_leader("risk", 7)
     publisher.publish([out(3), out(4)])
-    own = [("rw-worker", b"risk"), ("rw-epoch", b"7")]
+    own = [("rw-worker", b"risk"), ("rw-epoch", b"7"), ("rw-deployment", b"prod")]
     assert kafka.sent == [
         ("p.riskwatch.alerts", b"k3", b"{}", [*own, ("rw-seq", b"3")]),
         ("p.riskwatch.alerts", b"k4", b"{}", [*own, ("rw-seq", b"4")]),
     ]
     publisher.set_leader("risk", 8)
     publisher.publish([out(4)])
-    assert kafka.sent[2][3][1:] == [("rw-epoch", b"8"), ("rw-seq", b"4")]
+    assert kafka.sent[2][3][1:] == [
+        ("rw-epoch", b"8"), ("rw-deployment", b"prod"), ("rw-seq", b"4"),
+    ]  # fmt: skip
 
 
 def test_dead_letters_keep_their_own_key_and_headers() -> None:
     """Before ours."""
     kafka = FakeKafka()
-    publisher = KafkaPublisher(Local(kafka))
+    publisher = KafkaPublisher(Local(kafka), "prod")
     publisher.set_leader("risk", 1)
     publisher.publish([out(1, raw_key=None, headers=(("trace", b"1"),))])
     ((_, key, _, headers),) = kafka.sent
@@ -50,7 +52,7 @@ def test_an_absent_broker_is_waited_for_without_changing_the_order() -> None:
     """When it is opened, when there is no room, and until all is confirmed."""
     kafka = FakeKafka(busy=2, slow=2)
     local = Local(kafka, absent=1)
-    KafkaPublisher(local).publish([out(n) for n in range(1, 6)])
+    KafkaPublisher(local, "prod").publish([out(n) for n in range(1, 6)])
     assert [key for _, key, _, _ in kafka.sent] == [b"k1", b"k2", b"k3", b"k4", b"k5"]
     assert local.told("riskwatch_retries_total", what="publish") == 5
     assert local.told("riskwatch_up", what="broker") == 1
@@ -60,7 +62,7 @@ def test_a_refused_record_ends_the_worker() -> None:
     """The error names topic and place; it is still in the outbox."""
     local = Local(FakeKafka(refuse={2: MessageSizeTooLargeError("x")}))
     with pytest.raises(BrokerError, match=r"riskwatch\.alerts: record 2 was refused"):
-        KafkaPublisher(local).publish([out(1), out(2), out(3)])
+        KafkaPublisher(local, "prod").publish([out(1), out(2), out(3)])
 
 
 @pytest.mark.parametrize("where", ["opening", "sending", "confirming"])
@@ -70,7 +72,7 @@ def test_a_signal_ends_the_waiting_for_the_broker(where: str) -> None:
     local = Local(kafka, absent=99 if where == "opening" else 0)
     local.stop.set()
     with pytest.raises(StoppedError):
-        KafkaPublisher(local).publish([out(1)])
+        KafkaPublisher(local, "prod").publish([out(1)])
     assert local.told("riskwatch_up", what="broker") == 0
 
 
@@ -79,7 +81,7 @@ def test_closing_does_not_wait() -> None:
     local = Local(FakeKafka())
     local.close()
     assert local.kafka.closed == []
-    KafkaPublisher(local).publish([out(1)])
+    KafkaPublisher(local, "prod").publish([out(1)])
     local.close()
     local.close()
     assert local.kafka.closed == [0]

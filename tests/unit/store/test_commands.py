@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,8 +46,11 @@ def filled(engine: Engine, url: str) -> str:
 def test_db_upgrade_makes_a_database_that_checks(tmp_path: Path) -> None:
     """The upgrade creates the schema of this build, and `current` prints its revision."""
     url = f"sqlite:///{tmp_path / 'x.db'}"
-    assert run(url, "db", "upgrade").stdout == f"at revision {migrate.head_revision()}\n"
-    assert run(url, "db", "current").stdout == f"at revision {migrate.head_revision()}\n"
+    upgraded = run(url, "db", "upgrade").stdout
+    made = rf"at revision {migrate.head_revision()}, deployment [0-9a-f]{{16}}\n"
+    assert re.fullmatch(made, upgraded)
+    assert run(url, "db", "current").stdout == upgraded
+    assert run(url, "db", "upgrade").stdout == upgraded
     assert run(url, "db", "check").exit_code == 0
 
 

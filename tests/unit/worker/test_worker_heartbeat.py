@@ -13,6 +13,7 @@ from riskwatch.engine import audit_head
 from riskwatch.errors import FencedError
 from riskwatch.store.audit import chain_tail
 from riskwatch.store.audit_check import check_database
+from riskwatch.store.deployment import Deployment
 from riskwatch.store.scope_table import ScopeTable
 from riskwatch.store.transaction import take_lease
 from riskwatch.worker import worker
@@ -38,12 +39,13 @@ TABLE = ScopeTable({"firm": "HALT", "asset:USDC": "WATCH"}, {"firm": "1", "asset
 
 def test_a_heartbeat_says_who_vouches_for_what_and_until_when() -> None:
     """Valid for a minute from when it was made, not from when it is sent."""
-    beat = make_heartbeat("risk", 3, TABLE, START_US)
+    beat = make_heartbeat("risk", 3, TABLE, START_US, "prod")
     record = heartbeat_record(beat)
     assert (record.topic, record.key, record.seq) == ("riskwatch.heartbeat", "firm", 41)
     told = json.loads(record.value)
     assert told["type"] == "heartbeat"
     assert (told["worker"], told["epoch"], told["seq"], told["scopes"]) == ("risk", 3, 41, 2)
+    assert told["deployment"] == "prod"
     assert told["digest"] == TABLE.digest
     assert beat.valid_until == moment(START_US + HEARTBEAT_VALID_US)
     assert HEARTBEAT_VALID_US >= 3 * HEARTBEAT_INTERVAL_US
@@ -58,6 +60,7 @@ class Leader(RiskWorker):
         self.now_us = START_US
         monkeypatch.setattr(worker, "wall_us", lambda: self.now_us)
         self._engine = engine
+        self._deployment = Deployment(1, "prod", "c1", "")
         self._producer = Local(self.kafka)
         self.local = self.partitions = LocalPartitions(lambda _: RISK)
         self.standby_reason = None
@@ -89,7 +92,9 @@ def test_a_leader_that_works_vouches_now_and_then(leader: Leader) -> None:
     assert len(leader.sent("heartbeat")) == 3
     topic, key, _, headers = leader.sent("heartbeat")[0]
     assert (topic, key) == ("p.riskwatch.heartbeat", b"firm")
-    assert dict(headers) == {"rw-worker": b"risk", "rw-epoch": b"1", "rw-seq": b"0"}
+    assert dict(headers) == {
+        "rw-worker": b"risk", "rw-epoch": b"1", "rw-deployment": b"prod", "rw-seq": b"0",
+    }  # fmt: skip
 
 
 def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:
