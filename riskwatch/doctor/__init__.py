@@ -57,7 +57,9 @@ def examine(settings: ProcessSettings) -> Iterator[Finding]:
         except Empty:
             do = "see whether it hangs, and whether a firewall swallows what is sent to it"
             yield Finding(name, "fail", f"no answer within {ANSWER_S:.0f} s", do)
-    # The lag needs the facts of both the database and the broker.
+    # Deployment and lag need the facts of both the database and the broker.
+    if (about := broker.deployment_finding(facts)) is not None:
+        yield about
     yield from broker.lag_findings(facts)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.doctor.finding import Facts, Finding
+from riskwatch.engine.replay import WORKER as EMBEDDED
 from riskwatch.errors import BrokerError, ConfigError
 from riskwatch.kafka.topics import admin, offset_bounds, topic_differences
 
@@ -36,6 +37,7 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
         do = "start it, or name another by RISKWATCH_KAFKA"
         yield Finding("broker", "fail", str(error), do)
         return
+    facts.cluster = (str(cluster["cluster_id"]), connection.prefix)
     brokers = len(cluster["brokers"])
     name = f"{connection.servers}, cluster {cluster['cluster_id']}, brokers: {brokers}"
     yield Finding("broker", "ok", name)
@@ -67,6 +69,35 @@ def topic_finding(wrong: list[str]) -> Finding:
     shown = "; ".join(line.removesuffix(f": {create}") for line in wrong[:_SHOWN])
     do = f"{create}; it never deletes, and never changes partitions"
     return Finding("topics", "fail", shown + more, do)
+
+
+def deployment_finding(facts: Facts) -> Finding | None:
+    """Return the finding about the deployment, and whether the broker is its own.
+
+    Examples
+    --------
+    >>> from riskwatch.store.deployment import Deployment
+    >>> facts = Facts(deployment=Deployment(1, "prod", "c1", ""), cluster=("c2", ""))
+    >>> deployment_finding(facts).status
+    'fail'
+    """
+    found = facts.deployment
+    if found is None:
+        return None
+    if found.id == EMBEDDED:
+        do = "use a new one for workers, or `riskwatch db adopt --deployment NEW`"
+        return Finding("deployment", "warn", f"{EMBEDDED}: a database of replays", do)
+    if not found.cluster:
+        return Finding("deployment", "ok", f"{found.id}, which has met no broker yet")
+    own = (found.cluster, found.prefix)
+    if facts.cluster is not None and facts.cluster != own and found.prefix is not None:
+        do = (
+            "name its own broker by RISKWATCH_KAFKA; for a copied database or a replaced broker, "
+            "see `riskwatch db adopt --help`"
+        )
+        seen = f"{found.id} belongs to cluster {own[0]} (prefix {own[1]!r}), and this is another"
+        return Finding("deployment", "fail", seen, do)
+    return Finding("deployment", "ok", f"{found.id} of cluster {found.cluster}")
 
 
 def lag_findings(facts: Facts) -> Iterator[Finding]:

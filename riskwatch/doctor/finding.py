@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from riskwatch.store.deployment import Deployment
 
 Status = Literal["ok", "warn", "fail"]
 SKEW_WARN_S: Final = 1.0
@@ -43,10 +46,16 @@ class Facts:
         Next offset per stream (``topic/partition``) in the database.
     bounds : dict of (str, int) to (int, int)
         First and next offset per topic and partition at the broker.
+    deployment : Deployment
+        Deployment of the database.
+    cluster : tuple of str, str
+        Id of the broker's cluster, and prefix of the topics.
     """
 
     positions: dict[str, int] | None = None
     bounds: dict[tuple[str, int], tuple[int, int]] | None = None
+    deployment: Deployment | None = None
+    cluster: tuple[str, str] | None = None
 
 
 def skew(check: str, theirs_s: float, before_s: float, after_s: float) -> Finding:

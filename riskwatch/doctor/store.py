@@ -14,6 +14,7 @@ from riskwatch.doctor.finding import Facts, Finding, skew
 from riskwatch.doctor.notify import undelivered_findings
 from riskwatch.engine.replay import WORKER as EMBEDDED
 from riskwatch.errors import StoreError
+from riskwatch.store.deployment import current_deployment
 from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.faults import faults, quarantines
 from riskwatch.store.lease import lease_state
@@ -61,6 +62,7 @@ def _opened(engine: Engine, settings: ProcessSettings, facts: Facts) -> Iterator
             yield Finding("schema", "fail", str(error), "run `riskwatch db upgrade`")
             return
         yield Finding("schema", "ok", f"at revision {head_revision()}")
+        facts.deployment = current_deployment(conn)
         yield _writable(engine, settings)
         yield _dead_letters(conn)
         yield _faults(engine, conn)

@@ -241,24 +241,7 @@ def adopt(
     StoreError
         If the id is not valid, the database had it before, or a worker is running.
     """
-    fault = None if deployment is None else deployment_fault(deployment)
-    if fault is not None:
-        raise StoreError(f"the deployment must be {fault}, was {deployment!r}")
-    with engine.connect() as conn:
-        now = current_deployment(conn)
-        known = [*former_deployments(conn), now.id]
-        workers = list(conn.execute(select(LEASE.c.worker).order_by(LEASE.c.worker)).scalars())
-    if deployment in known:
-        raise StoreError(f"the database is or was deployment {deployment}: choose a new id")
-    if deployment is None and now.id == EMBEDDED:
-        raise StoreError(f"a database of replays ({EMBEDDED}) needs a new id")
-    for worker in workers:
-        lease = lease_state(engine, worker)
-        if lease is not None and lease.idle_s < QUIET_S:
-            raise StoreError(
-                f"worker {worker} runs ({lease.holder}, renewed {lease.idle_s:.0f} s ago): stop "
-                f"the workers of this database, and wait {QUIET_S:.0f} s if they were killed"
-            )
+    now = _adoptable(engine, deployment)
     resumed = take_lease(engine, CHAIN, holder)
     number, to = now.number + 1, deployment or now.id
     cause = f"deployment/{number}/{to}"
@@ -286,6 +269,29 @@ def adopt(
     )
     release_lease(engine, CHAIN, resumed.epoch)
     return adopted
+
+
+def _adoptable(engine: Engine, deployment: str | None) -> Deployment:
+    """Return the present deployment; raise if it cannot adopt the id now."""
+    fault = None if deployment is None else deployment_fault(deployment)
+    if fault is not None:
+        raise StoreError(f"the deployment must be {fault}, was {deployment!r}")
+    with engine.connect() as conn:
+        now = current_deployment(conn)
+        known = [*former_deployments(conn), now.id]
+        workers = list(conn.execute(select(LEASE.c.worker).order_by(LEASE.c.worker)).scalars())
+    if deployment in known:
+        raise StoreError(f"the database is or was deployment {deployment}: choose a new id")
+    if deployment is None and now.id == EMBEDDED:
+        raise StoreError(f"a database of replays ({EMBEDDED}) needs a new id")
+    for worker in workers:
+        lease = lease_state(engine, worker)
+        if lease is not None and lease.idle_s < QUIET_S:
+            raise StoreError(
+                f"worker {worker} runs ({lease.holder}, renewed {lease.idle_s:.0f} s ago): stop "
+                f"the workers of this database, and wait {QUIET_S:.0f} s if they were killed"
+            )
+    return now
 
 
 def _cluster_of_offsets(conn: Connection) -> str:
