@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.contracts.acks import Ack
-from riskwatch.core.enums import State
+from riskwatch.contracts.refusal import Refusal, refuse
+from riskwatch.core.enums import RejectReason, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from riskwatch.core.outputs import KillSwitchChanged
 
@@ -23,7 +24,12 @@ LATE_S: Final = 2.0
 SILENT_S: Final = 20.0
 """Time without an acknowledgement after which a client is silent, seconds: four intervals."""
 MAX_CLIENTS: Final = 10_000
-"""Most clients that are stored."""
+"""Most clients that are stored. A client with a key is always stored."""
+MAX_UNKNOWN: Final = 16
+"""Most scopes of a client that riskwatch has not published: their switch may still be on its way.
+
+The switch topic is read first, so an honest client names more of them only for a moment.
+"""
 
 
 class PublishedSwitch(msgspec.Struct, frozen=True):
@@ -37,10 +43,15 @@ class PublishedSwitch(msgspec.Struct, frozen=True):
 
 
 class ReceivedAck(msgspec.Struct, frozen=True):
-    """The last acknowledgement of a client, and the broker's time when it arrived."""
+    """The last acknowledgement of a client, and the broker's time when it arrived.
+
+    `since` is the start of its process, and never after the first arrival: a client cannot start
+    in the future, whatever its clock says.
+    """
 
     ack: Ack
     arrived: datetime
+    since: datetime
 
 
 class LateClient(msgspec.Struct, frozen=True, order=True):
@@ -60,6 +71,8 @@ class Acknowledgements:
     ----------
     late_s : float
         Time that a client has to apply a HALT, seconds.
+    keyed : container of str
+        Clients with a key, for which there is always room.
 
     Attributes
     ----------
@@ -67,13 +80,15 @@ class Acknowledgements:
         The last acknowledgement, by client.
     """
 
-    def __init__(self, late_s: float = LATE_S) -> None:
+    def __init__(self, late_s: float = LATE_S, keyed: Container[str] = ()) -> None:
         self._late = timedelta(seconds=late_s)
+        self.keyed = keyed
         self.received: dict[str, ReceivedAck] = {}
         self._published: dict[str, PublishedSwitch] = {}
-        # First acknowledgement of a decision by a client, until the decision itself arrives.
-        self._first: dict[tuple[str, str], tuple[str, datetime, datetime]] = {}
-        self._written: dict[tuple[str, str], str] = {}
+        # By client and scope: first acknowledgement of a decision, until the decision itself
+        # arrives, and the decision whose time is known. Only scopes of the last acknowledgement.
+        self._first: dict[str, dict[str, tuple[str, datetime, datetime]]] = {}
+        self._written: dict[str, dict[str, str]] = {}
 
     def add_switch(self, output: KillSwitchChanged, seq: int, at: datetime) -> None:
         """Store a published switch, unless a later one is stored."""
@@ -84,42 +99,73 @@ class Acknowledgements:
             output.scope, output.effective, output.decision_id, seq, at
         )
 
-    def add_ack(self, ack: Ack, at: datetime) -> None:
-        """Store the acknowledgement of a client, which arrived at `at`."""
-        if ack.client not in self.received and len(self.received) >= MAX_CLIENTS:
-            return
-        self.received[ack.client] = ReceivedAck(ack, at)
+    def add_ack(self, ack: Ack, at: datetime) -> Refusal | None:
+        """Store the acknowledgement of a client, which arrived at `at`; refuse it without room."""
+        if not self._has_room(ack.client):
+            return refuse(RejectReason.LIMIT_REACHED, f"{MAX_CLIENTS} clients are stored already")
+        ack = self._bounded(ack)
+        before = self.received.get(ack.client)
+        since = min(ack.started, at)
+        if before is not None and before.ack.started == ack.started:
+            since = before.since
+        self.received[ack.client] = ReceivedAck(ack, at, since)
+        known, first = self._first.get(ack.client, {}), {}
         for scope, applied in ack.scopes.items():
-            key = (ack.client, scope)
-            first = self._first.get(key)
-            if first is None or first[0] != applied.decision_id:
-                self._first[key] = (applied.decision_id, applied.applied_ts, at)
+            found = known.get(scope)
+            if found is None or found[0] != applied.decision_id:
+                found = (applied.decision_id, applied.applied_ts, at)
+            first[scope] = found
+        self._first[ack.client] = first
+        written = self._written.get(ack.client, {})
+        self._written[ack.client] = {s: d for s, d in written.items() if s in first}
+        return None
+
+    def _has_room(self, client: str) -> bool:
+        """Whether a client can be stored; of others, the one that ended first makes room."""
+        if client in self.received or client in self.keyed or len(self.received) < MAX_CLIENTS:
+            return True
+        ended = [(r.arrived, name) for name, r in self.received.items() if r.ack.ended]
+        if ended:
+            self.forget(min(ended)[1])
+        return bool(ended)
+
+    def _bounded(self, ack: Ack) -> Ack:
+        """Drop scopes that were not published beyond :data:`MAX_UNKNOWN`; count them as left out.
+
+        A client names the scopes of the switch topic. Whoever writes random ones costs no memory.
+        """
+        unknown = [scope for scope in ack.scopes if scope not in self._published]
+        drop = set(unknown[MAX_UNKNOWN:])
+        if not drop:
+            return ack
+        scopes = {scope: at for scope, at in ack.scopes.items() if scope not in drop}
+        return msgspec.structs.replace(ack, scopes=scopes, left_out=ack.left_out + len(drop))
 
     def forget(self, client: str) -> None:
         """Delete everything about a client. It is not expected to acknowledge any more."""
-        self.received.pop(client, None)
-        for store in (self._first, self._written):
-            for key in [key for key in store if key[0] == client]:
-                del store[key]
+        for store in (self.received, self._first, self._written):
+            store.pop(client, None)
 
     def new_ack_times(self) -> list[tuple[Any, ...]]:
         """Return the rows of `client_ack` that are new since the last call."""
         rows = []
-        for (client, scope), (decision, applied, arrived) in self._first.items():
-            switch = self._published.get(scope)
-            done = self._written.get((client, scope)) == decision
-            if done or switch is None or switch.decision_id != decision:
-                continue
-            self._written[client, scope] = decision
-            # The time of a client that started after the decision is no measure.
-            received = self.received.get(client)
-            if received is None or received.ack.started > switch.published:
-                continue
-            seconds = max(0.0, (arrived - switch.published).total_seconds())
-            rows.append(
-                (client, scope, decision, switch.state.value, switch.published, applied, arrived,
-                 seconds)
-            )  # fmt: skip
+        for client, first in self._first.items():
+            received, written = self.received[client], self._written[client]
+            for scope, (decision, applied, arrived) in first.items():
+                switch = self._published.get(scope)
+                if written.get(scope) == decision or switch is None:
+                    continue
+                if switch.decision_id != decision:
+                    continue
+                written[scope] = decision
+                # The time of a client that started after the decision is no measure.
+                if received.since > switch.published:
+                    continue
+                seconds = max(0.0, (arrived - switch.published).total_seconds())
+                rows.append(
+                    (client, scope, decision, switch.state.value, switch.published, applied,
+                     arrived, seconds)
+                )  # fmt: skip
         return rows
 
     def late_clients(self, now: datetime) -> Iterator[LateClient]:

@@ -217,7 +217,12 @@ SIGNAL_RETENTION: Final = timedelta(days=100)
 """Longest age of a signal. Their topic retains signals for a shorter time."""
 DRILL_ALERT_PREFIX: Final = "drill:"
 """Prefix of the keys of alerts about drills; the scope follows."""
-_ACKS: Final = 10_000
+MAX_EARLY: Final = 1_000
+"""Most answers to drills whose signal did not arrive yet."""
+MAX_EARLY_OF_CLIENT: Final = 4
+"""Most of them of one client."""
+MAX_UNEXPECTED: Final = 100
+"""Most answers to one drill of clients that nobody expects."""
 _POLL: Final = timedelta(seconds=5)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -261,7 +266,9 @@ class DrillEvaluator:
         self._answer = timedelta(seconds=answer_s)
         self._overdue_us = round(overdue_s * SECOND)
         self._waiting: dict[str, _PendingDrill] = {}
-        self._answers_received: dict[tuple[str, str], tuple[DrillAck, datetime]] = {}
+        # The first answer of each client, by drill; and the answers whose signal is on its way.
+        self._answers_received: dict[str, dict[str, tuple[DrillAck, datetime]]] = {}
+        self._early: dict[tuple[str, str], tuple[DrillAck, datetime]] = {}
         self._evaluated: set[str] = set()
         self._last: dict[str, tuple[datetime, str, list[str]]] = {}
         self._overdue_alerts: dict[str, DrillAlert] = {}
@@ -278,12 +285,28 @@ class DrillEvaluator:
         """Add a drill, unless it is known or was evaluated already."""
         if signal.id not in self._evaluated and signal.id not in self._waiting:
             self._waiting[signal.id] = _PendingDrill(signal, now)
+            self._answers_received[signal.id] = {}
+            for drill, client in [key for key in self._early if key[0] == signal.id]:
+                self.add_answer(*self._early.pop((drill, client)))
 
     def add_answer(self, ack: DrillAck, arrived: datetime) -> None:
-        """Add the answer of a client. Only its first answer counts."""
-        self._answers_received.setdefault((ack.drill, ack.client), (ack, arrived))
-        if len(self._answers_received) > _ACKS:
-            del self._answers_received[next(iter(self._answers_received))]
+        """Add the answer of a client. Only its first answer counts.
+
+        The number of stored answers is bounded, also for drills and clients that do not exist.
+        """
+        answers = self._answers_received.get(ack.drill)
+        if answers is not None:
+            unexpected = [c for c in answers if c not in self._acknowledgements.received]
+            is_known = ack.client in self._acknowledgements.received
+            if is_known or len(unexpected) < MAX_UNEXPECTED:
+                answers.setdefault(ack.client, (ack, arrived))
+        elif ack.drill not in self._evaluated:
+            self._early.setdefault((ack.drill, ack.client), (ack, arrived))
+            own = [key for key in self._early if key[1] == ack.client]
+            if len(own) > MAX_EARLY_OF_CLIENT:
+                del self._early[own[0]]
+            elif len(self._early) > MAX_EARLY:
+                del self._early[next(iter(self._early))]
 
     def evaluate(self, engine: Engine, now: datetime) -> list[DrillReport]:
         """Record the real table as drills begin, and return the reports of drills that ended.
@@ -309,8 +332,7 @@ class DrillEvaluator:
         """Record that the report of a drill was stored."""
         del self._waiting[report.id]
         self._evaluated.add(report.id)
-        for key in [key for key in self._answers_received if key[0] == report.id]:
-            del self._answers_received[key]
+        del self._answers_received[report.id]
         last = self._last.get(report.scope)
         if last is None or last[0] <= report.sent:
             self._last[report.scope] = report.sent, report.outcome, report.problems
@@ -350,15 +372,14 @@ class DrillEvaluator:
         known = {
             client
             for client, received in self._acknowledgements.received.items()
-            if not received.ack.ended and received.ack.started <= signal.ts
+            if not received.ack.ended and received.since <= signal.ts
         }
         return sorted({*known, *signal.expect})
 
     def _answers(self, signal: DrillSignalled) -> list[ClientResponse]:
         return [
             client_response(ack, signal, arrived)
-            for (drill, _), (ack, arrived) in self._answers_received.items()
-            if drill == signal.id
+            for ack, arrived in self._answers_received[signal.id].values()
         ]
 
     def _overdue_drills(self, conn: Connection, now: datetime) -> list[DrillAlert]:

@@ -17,32 +17,38 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from kafka import TopicPartition
 from kafka.errors import KafkaError, RetriableError
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from riskwatch.acks import drills
 from riskwatch.acks.acknowledgements import LATE_S, Acknowledgements
+from riskwatch.acks.boundary import STREAM, AckBoundary, AckRecord, Forget, RefusedRecords
 from riskwatch.acks.drills import DrillEvaluator, drill_row
 from riskwatch.config import paths
 from riskwatch.config.config import load_policy
-from riskwatch.contracts.acks import ACKS, DRILL_KEY, DRILLS, Ack, decode_ack
+from riskwatch.contracts.acks import ACKS, DRILLS, Ack, DrillAck
 from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.contracts.outputs import decode_output
+from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.topics import SEQ
+from riskwatch.contracts.validation import EARLIEST, LATEST
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
+    AnyOutput,
     DrillSignalled,
     KillSwitchChanged,
     Origin,
 )
+from riskwatch.core.scopes import FIRM
 from riskwatch.engine.clock import wall
 from riskwatch.errors import BrokerError
 from riskwatch.kafka.producer import KafkaPublisher, Producer
 from riskwatch.store import clients as table
 from riskwatch.store import drills as stored_drills
 from riskwatch.store.batch import Batch, SequencedOutput
+from riskwatch.store.dead_letters import dead_letter_positions
 from riskwatch.store.transaction import commit, pending_records
 from riskwatch.worker.standby import StandbyWorker
 
@@ -60,6 +66,7 @@ CLIENT_METRIC_LABELS: Final[dict[str, tuple[str, ...]]] = {
     "riskwatch_clients_late": ("client",),
     "riskwatch_client_ack_seconds": ("client",),
     "riskwatch_drills_overdue": ("scope",),
+    "riskwatch_client_records_refused": (),
 }
 """Labels of the metrics, by the names that queries use."""
 ACK_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60)
@@ -85,6 +92,11 @@ class ClientMetrics:
         self._overdue = gauge(
             "riskwatch_drills_overdue", "1 where a drill failed, or was not run when it was due."
         )
+        name = "riskwatch_client_records_refused"
+        self._refused = Counter(
+            name, "Records of clients that were refused.",
+            CLIENT_METRIC_LABELS[name], registry=registry,
+        )  # fmt: skip
         name = "riskwatch_client_ack_seconds"
         self._times = Histogram(
             name, "From a kill message to the word of a client.", CLIENT_METRIC_LABELS[name],
@@ -94,6 +106,10 @@ class ClientMetrics:
     def observe_ack(self, client: str, seconds: float) -> None:
         """Record the time from the publication of a switch to its acknowledgement, seconds."""
         self._times.labels(client).observe(seconds)
+
+    def count_refused(self) -> None:
+        """Count a record of a client that was refused."""
+        self._refused.inc()
 
     def set_clients(self, known: int, late: dict[str, int], overdue: Iterable[str]) -> None:
         """Set the expected clients, the late scopes of each, and the scopes with overdue drills."""
@@ -129,6 +145,48 @@ def late_alert(late: LateClient, us: int) -> AlertRaised:
         title=f"{late.client} did not apply the HALT of {late.scope}",
         reasons=[late.why, f"it was told {waited:.1f} s ago"],
         decision_id=late.decision_id,
+    )
+
+
+MAX_LATE_ALERTS: Final = 100
+"""Most open alerts about late clients; one alert counts all further ones."""
+MORE_LATE: Final = f"{LATE_ALERT_PREFIX}*|late"
+REFUSED: Final = f"{LATE_ALERT_PREFIX}*|refused"
+"""Keys of the alerts about all clients; no client is called ``*``."""
+
+
+def late_alerts(found: Iterable[LateClient], us: int) -> dict[str, AlertRaised]:
+    """Return the alerts about late clients by key: one each, and one about all beyond the bound.
+
+    Clients that are listed first get an alert of their own. So whoever invents clients that never
+    apply a HALT causes one page and not thousands.
+    """
+    late = list(found)
+    alerts = {late_alert_key(each): late_alert(each, us) for each in late[:MAX_LATE_ALERTS]}
+    more = late[MAX_LATE_ALERTS:]
+    if more:
+        alerts[MORE_LATE] = _alert(
+            MORE_LATE,
+            f"{WORKER}/{us}/{MORE_LATE}",
+            us,
+            scope=FIRM,
+            severity=State.HALT,
+            title="further clients did not apply a HALT",
+            reasons=[f"{len(more)} more, such as {more[0].client} ({more[0].scope})"],
+        )
+    return alerts
+
+
+def refused_alert(reason: str, us: int) -> AlertRaised:
+    """Return the alert that records of clients are refused."""
+    return _alert(
+        REFUSED,
+        f"{WORKER}/{us}/{REFUSED}",
+        us,
+        scope=FIRM,
+        severity=State.WATCH,
+        title=f"records on {ACKS} are refused",
+        reasons=[reason, "riskwatch dlq list --worker clients"],
     )
 
 
@@ -179,6 +237,28 @@ _DAY: Final = timedelta(days=1)
 log = structlog.get_logger("riskwatch.clients")
 
 
+_SEQ_DIGITS: Final = 18
+
+
+def arrival(timestamp_ms: int) -> datetime:
+    """Return the broker's time of a record; within the range of events, whatever it says."""
+    return moment(min(max(timestamp_ms * 1_000, micros(EARLIEST)), micros(LATEST)))
+
+
+def output_of(value: bytes | None) -> AnyOutput | None:
+    """Return the output in a record; ``None`` if there is none."""
+    try:
+        return decode_output(value or b"")
+    except (ValueError, RecursionError):
+        return None
+
+
+def sequence_number(headers: Iterable[tuple[str, bytes | None]]) -> int:
+    """Return the sequence number in the headers of a record; 0 if there is none."""
+    found = next((v for k, v in headers if k == SEQ and v), b"")
+    return int(found) if found.isdigit() and len(found) <= _SEQ_DIGITS else 0
+
+
 class AckWorker(StandbyWorker):
     """Stores acknowledgements and drills, and raises alerts about them.
 
@@ -196,15 +276,18 @@ class AckWorker(StandbyWorker):
         self, settings: ProcessSettings, late_s: float = LATE_S, now: Callable[[], datetime] = wall
     ) -> None:
         super().__init__(WORKER, settings, now)
-        self.acks = Acknowledgements(late_s)
-        plans = load_policy(settings.config or paths.rules_folder()).risk.drills
-        self.evaluator = DrillEvaluator(self.acks, plans)
+        policy = load_policy(settings.config or paths.rules_folder()).risk
+        keys = policy.client_keys or {}
+        self.acks = Acknowledgements(late_s, keys)
+        self.boundary = AckBoundary(self.connection.topic(ACKS), keys)
+        self.refused = RefusedRecords()
+        self.evaluator = DrillEvaluator(self.acks, policy.drills)
         self._producer = Producer(self.connection, self.retry, self.metrics)
         self._publisher: KafkaPublisher
         self._consumer: Any = None
         self._behind: dict[TopicPartition, int] = {}
         self._open: dict[str, tuple[str, str]] = {}
-        self._ended_clients: list[str] = []
+        self._forgotten: dict[str, None] = {}
         self._written = self._swept = datetime(1970, 1, 1, tzinfo=UTC)
         self._client_metrics = ClientMetrics(self.metrics.registry)
 
@@ -214,6 +297,7 @@ class AckWorker(StandbyWorker):
         if self._behind:
             return  # late clients are known only after the topics were read to their end
         now = self._now()
+        self._store_letters(now)
         self._store_drills(now)
         self._update_alerts(now)
         if now - self._written >= _WRITE:
@@ -235,6 +319,7 @@ class AckWorker(StandbyWorker):
             self._open |= self._wait(partial(table.open_alerts, self._engine, prefix))
         with self._engine.connect() as conn:
             self.evaluator.load(conn, self._now())
+            self.refused = RefusedRecords(dead_letter_positions(conn, WORKER, STREAM))
         self.retry.ask_broker("open", self._follow)
 
     def _end(self) -> None:
@@ -257,6 +342,9 @@ class AckWorker(StandbyWorker):
         for part in parts:
             consumer.seek(part, first[part])
         self._behind = {part: end for part, end in ends.items() if end > first[part]}
+        # An acknowledgement is compared with the published switches, so these are read first.
+        if parts[0] in self._behind:
+            consumer.pause(*parts[1:])
 
     def _poll(self) -> None:
         try:
@@ -267,45 +355,59 @@ class AckWorker(StandbyWorker):
             return
         except KafkaError as error:
             raise BrokerError(f"{self.connection.servers}: {error}") from error
-        takers = {SWITCH_TOPIC: self._take_switch, ACKS: self._take_ack, DRILLS: self._take_signal}
-        for part, records in polled.items():
-            take = takers[self.connection.plain(part.topic)]
-            for record in records:
-                take(record, moment(max(0, record.timestamp) * 1_000))
+        takers = {SWITCH_TOPIC: self._take_switch, DRILLS: self._take_signal, ACKS: self._take_ack}
+        by_topic = {self.connection.plain(part.topic): rows for part, rows in polled.items()}
+        for topic, take in takers.items():
+            for record in by_topic.get(topic, ()):
+                take(record, arrival(record.timestamp))
         for part, end in list(self._behind.items()):
             if self._consumer.position(part) >= end:
                 del self._behind[part]
+        if self._consumer.paused() and not any(
+            self.connection.plain(part.topic) == SWITCH_TOPIC for part in self._behind
+        ):
+            self._consumer.resume(*self._consumer.paused())
 
     def _take_switch(self, record: Any, at: datetime) -> None:
-        seq = next((int(v) for k, v in record.headers if k == SEQ and v.isdigit()), 0)
-        with suppress(ValueError):  # clients treat it as a HALT, and acknowledge that
-            output = decode_output(record.value or b"")
-            if isinstance(output, KillSwitchChanged):
-                self.acks.add_switch(output, seq, at)
+        output = output_of(record.value)  # what is none, clients treat as a HALT and acknowledge
+        if isinstance(output, KillSwitchChanged):
+            self.acks.add_switch(output, sequence_number(record.headers), at)
 
     def _take_ack(self, record: Any, at: datetime) -> None:
-        if record.value is None:
-            client = (record.key or b"").decode(errors="replace")
-            self.acks.forget(client)
-            self._ended_clients.append(client)
-            return
-        try:
-            ack = decode_ack(record.value)
-        except ValueError as error:
-            log.warning("an acknowledgement cannot be read", offset=record.offset, why=str(error))
-            return
-        if not isinstance(ack, Ack):
-            if record.key == f"{ack.client}{DRILL_KEY}".encode():
-                self.evaluator.add_answer(ack, at)
-        elif record.key == ack.client.encode():
-            self.acks.add_ack(ack, at)
+        own = AckRecord(record.offset, record.key, record.value, tuple(record.headers), at)
+        found = self.boundary.read(own)
+        if isinstance(found, Ack):
+            found = self.acks.add_ack(found, at) or found
+        if isinstance(found, Refusal):
+            self.refused.add(own, found)
+            self._client_metrics.count_refused()
+        elif isinstance(found, Forget):
+            self.acks.forget(found.client)
+            self._forgotten[found.client] = None
+        elif isinstance(found, DrillAck):
+            self.evaluator.add_answer(found, at)
 
     def _take_signal(self, record: Any, at: datetime) -> None:
         del at
-        with suppress(ValueError):  # not a signal
-            output = decode_output(record.value or b"")
-            if isinstance(output, DrillSignalled):
-                self.evaluator.add_signal(output, self._now())
+        output = output_of(record.value)
+        if isinstance(output, DrillSignalled):
+            self.evaluator.add_signal(output, self._now())
+
+    def _store_letters(self, now: datetime) -> None:
+        """Store the dead letters of refused records."""
+        letters = self.refused.take_letters()
+        if not letters:
+            return
+        resumed = self._resumed
+        resumed.counts.read += len(letters)
+        resumed.counts.rejected += len(letters)
+        resumed.us = max(micros(now), resumed.us)
+        batch = Batch(
+            WORKER, resumed.epoch, dead_letters=letters, counts=resumed.counts, us=resumed.us
+        )
+        self._wait(lambda: commit(self._engine, batch))
+        last = letters[-1]
+        log.warning("records refused", count=len(letters), offset=last.position, why=last.detail)
 
     def _store_drills(self, now: datetime) -> None:
         """Store the reports of drills that ended."""
@@ -317,21 +419,18 @@ class AckWorker(StandbyWorker):
 
     def _update_alerts(self, now: datetime) -> None:
         """Raise alerts about late clients and drills, and resolve those whose reason is gone."""
-        late = {late_alert_key(found): found for found in self.acks.late_clients(now)}
-        wrong = self.evaluator.due_alerts()
         us = micros(now)
-        outputs: list[Output] = [
-            late_alert(found, us) for key, found in sorted(late.items()) if key not in self._open
-        ]
-        outputs += [
-            drill_alert(key, found, us)
-            for key, found in sorted(wrong.items())
-            if key not in self._open
-        ]
+        due = late_alerts(self.acks.late_clients(now), us)
+        wrong = self.evaluator.due_alerts()
+        due |= {key: drill_alert(key, found, us) for key, found in wrong.items()}
+        reason = self.refused.alert_reason(now)
+        if reason:
+            due[REFUSED] = refused_alert(reason, us)
+        outputs: list[Output] = [due[key] for key in sorted(due) if key not in self._open]
         outputs += [
             alert_resolution(key, scope, opened, us)
             for key, (scope, opened) in sorted(self._open.items())
-            if key not in late and key not in wrong
+            if key not in due
         ]
         if outputs:
             self._commit(outputs, us)
@@ -372,10 +471,11 @@ class AckWorker(StandbyWorker):
             self._wait(partial(commit, self._engine, done))
 
     def _write(self, now: datetime) -> None:
-        times, rows, gone = self.acks.new_ack_times(), self.acks.rows(now), self._ended_clients
+        times, rows = self.acks.new_ack_times(), self.acks.rows(now)
+        gone = [client for client in self._forgotten if client not in self.acks.received]
         place = (WORKER, self._resumed.epoch)
         self._wait(lambda: table.write_clients(self._engine, place, rows, times, gone))
-        self._ended_clients = []
+        self._forgotten.clear()
         for client, *_, seconds in times:
             self._client_metrics.observe_ack(client, seconds)
         known = sum(not received.ack.ended for received in self.acks.received.values())

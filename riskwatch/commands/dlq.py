@@ -13,6 +13,7 @@ from riskwatch.client import Publisher
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, show_rows
 from riskwatch.commands.stream import Kafka, connection
+from riskwatch.contracts.acks import ACKS
 from riskwatch.core.clock import rfc3339
 from riskwatch.errors import RiskwatchError
 from riskwatch.store import dead_letters
@@ -333,7 +334,8 @@ def unsendable_reason(dead_letter: StoredDeadLetter) -> str | None:
         return "it is a tick that was skipped, and no message"
     if input_topic_of(place.stream) is None:
         if place.source != place.stream:
-            return f"{place.source} is no input; the workers write it themselves"
+            writers = "clients" if place.source == ACKS else "the workers"
+            return f"{place.source} is no input; {writers} write it themselves"
         return f"it is from the file {place.stream}: correct it there, or `riskwatch publish` it"
     size = dict(dead_letter.headers).get("size", b"")
     cut = dead_letter.heading.reason == "MESSAGE_TOO_LARGE" and size.isdigit()

@@ -10,6 +10,7 @@ from itertools import pairwise
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
+from riskwatch.contracts.signing import public_key_problem
 from riskwatch.core.enums import Mode, State
 from riskwatch.core.money import quantise
 from riskwatch.core.operators import Role
@@ -104,6 +105,7 @@ def check_policy_file(
         expected = f"at least risk.people.replay_s = {risk.people.replay_s:g} s"
         raise ConfigError(file, "risk.people.key_memory_s", expected, risk.people.key_memory_s)
     _check_drills(file, risk.drills)
+    _check_keys(file, "risk.client_keys", risk.client_keys or {}, CLIENT_NAME)
     names = [generation.name or generation.model for generation in models.generations]
     names += [ENSEMBLE] if names else []
     for i, ask in enumerate(risk.asks):
@@ -179,6 +181,21 @@ def check_modes(file: str, risk: RiskConfig, pack: RulePack, limits: LimitsConfi
             if known.count(each) > 1:
                 expected = "an id that is not a rule's and a limit's at once"
                 raise ConfigError(file, where, expected, each)
+
+
+def _check_keys(file: str, where: str, keys: Mapping[str, str], names: re.Pattern[str]) -> None:
+    """Raise :class:`ConfigError` about the first name or key that is invalid, or shared key."""
+    seen: dict[str, str] = {}
+    for name, key in keys.items():
+        if names.fullmatch(name) is None:
+            raise ConfigError(file, where, "a name as records have it", name)
+        problem = public_key_problem(key)
+        if problem is not None:
+            raise ConfigError(file, f"{where}.{name}", problem, key)
+        first = seen.setdefault(key, name)
+        if first != name:
+            expected = f"a key of its own, this one is {first}'s"
+            raise ConfigError(file, f"{where}.{name}", expected, key)
 
 
 def check_operators(file: str, made: Operators) -> None:

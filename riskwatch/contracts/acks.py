@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from riskwatch.core.enums import State
+from riskwatch.contracts import structure, validation
+from riskwatch.contracts.codec import SIZE_LIMIT
+from riskwatch.contracts.refusal import Refusal, excerpt, json_refusal, refuse, shape_refusal
+from riskwatch.core.enums import RejectReason, State
+from riskwatch.core.events import Moment
 
 # The alias makes the name a public part of this module, from which clients import it.
 from riskwatch.core.outputs import CLIENT_NAME as CLIENT_NAME  # noqa: PLC0414
@@ -16,8 +19,20 @@ ACKS: Final = "riskwatch.acks"
 DRILLS: Final = "riskwatch.drills"
 MAX_SCOPES: Final = 1_000
 """Maximum number of scopes in one acknowledgement; the strictest are listed."""
+MAX_ENTRIES: Final = 1_000
+"""Maximum number of unwinds, of advisory terms and of subscriptions in one acknowledgement."""
+MAX_TEXT: Final = 2_000
+"""Maximum length of a free text, characters."""
 DRILL_KEY: Final = "/drill"
 """Suffix of the key of an answer to a drill, so that it never replaces an acknowledgement."""
+
+
+Client = Annotated[str, msgspec.Meta(pattern=rf"\A{CLIENT_NAME.pattern}\Z")]
+Scope = Annotated[str, msgspec.Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z", max_length=140)]
+Token = Annotated[str, msgspec.Meta(max_length=256)]
+Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A number that SQL can store."""
 
 
 class AppliedScope(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +51,9 @@ class AppliedScope(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     state: State
-    decision_id: str
-    seq: int
-    applied_ts: datetime
+    decision_id: Token
+    seq: Number
+    applied_ts: Moment
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,23 +98,25 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
         What advisory terms would have refused, by term; absent if nothing.
     """
 
-    client: str
-    started: datetime
-    epoch: int
-    seq: int
-    beat_seq: int
-    beat_ts: datetime | None
-    digest: str
+    client: Client
+    started: Moment
+    epoch: Number
+    seq: Number
+    beat_seq: Number
+    beat_ts: Moment | None
+    digest: Token
     floor: State
-    why: str
-    scopes: dict[str, AppliedScope]
-    left_out: int
-    unwound: dict[str, Used]
-    sources: dict[str, str]
-    sent_ts: datetime
+    why: Text
+    scopes: Annotated[dict[Scope, AppliedScope], msgspec.Meta(max_length=MAX_SCOPES)]
+    left_out: Number
+    unwound: Annotated[dict[Token, Used], msgspec.Meta(max_length=MAX_ENTRIES)]
+    sources: Annotated[dict[Token, Text], msgspec.Meta(max_length=MAX_ENTRIES)]
+    sent_ts: Moment
     ended: bool = False
     v: Literal[1] = 1
-    advised: dict[str, Used] | msgspec.UnsetType = msgspec.UNSET
+    advised: (
+        Annotated[dict[Token, Used], msgspec.Meta(max_length=MAX_ENTRIES)] | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
 class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):
@@ -123,18 +140,18 @@ class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):
         When it was sent.
     """
 
-    drill: str
-    client: str
-    scope: str
-    applied_ts: datetime
+    drill: Token
+    client: Client
+    scope: Scope
+    applied_ts: Moment
     refused: bool
     cancelled: bool
-    digest_before: str
-    digest_after: str
+    digest_before: Token
+    digest_after: Token
     real_before: State
     real_after: State
-    sources: dict[str, str]
-    sent_ts: datetime
+    sources: Annotated[dict[Token, Text], msgspec.Meta(max_length=MAX_ENTRIES)]
+    sent_ts: Moment
     v: Literal[1] = 1
 
 
@@ -147,12 +164,55 @@ def encode_ack(ack: Ack | DrillAck) -> bytes:
     return _encoder.encode(ack)
 
 
-def decode_ack(raw: bytes) -> Ack | DrillAck:
-    """Decode an acknowledgement.
+def decode_ack(raw: bytes) -> Ack | DrillAck | Refusal:
+    """Decode an acknowledgement, or return why the bytes are none; it never raises.
 
-    Raises
-    ------
-    ValueError
-        If the bytes are no acknowledgement.
+    Size, structure, texts and times are held to the rules of events
+    (:mod:`riskwatch.contracts.codec`), because whoever may write to the topic may write anything.
+
+    Examples
+    --------
+    >>> decode_ack(b'{"type":"ack"}').reason.name
+    'FIELD_MISSING'
     """
-    return _acks.decode(raw)
+    if len(raw) > SIZE_LIMIT:
+        return refuse(
+            RejectReason.MESSAGE_TOO_LARGE, f"size={len(raw)} bytes, limit={SIZE_LIMIT} bytes"
+        )
+    plain: dict[str, Any] | Refusal | None = None
+    try:
+        plain = structure.read_object(raw)
+        if isinstance(plain, Refusal):
+            return plain
+        ack = _acks.decode(raw)
+    except (ValueError, RecursionError) as error:
+        if plain is None or isinstance(error, RecursionError):
+            return json_refusal(error, raw)
+        return shape_refusal(error)
+    if not validation.is_plain_ascii(raw):
+        bad = validation.check_text("an acknowledgement", plain, free=True)
+        if bad is not None:
+            return bad
+    return _check_times(ack) or _check_used(ack) or ack
+
+
+def _check_times(ack: Ack | DrillAck) -> Refusal | None:
+    """Refuse a time that is out of the range of events."""
+    named = {name: getattr(ack, name) for name in ack.__struct_fields__ if name.endswith("_ts")}
+    if isinstance(ack, Ack):
+        named["started"] = ack.started
+        named |= {f"applied_ts of {scope}": at.applied_ts for scope, at in ack.scopes.items()}
+    for name, value in named.items():
+        if value is not None and not validation.EARLIEST <= value < validation.LATEST:
+            return validation.out_of_range(name, value)
+    return None
+
+
+def _check_used(ack: Ack | DrillAck) -> Refusal | None:
+    """Refuse a use of an unwind below zero, or one that SQL cannot store."""
+    if isinstance(ack, Ack):
+        for name, used in {**ack.unwound, **(ack.advised or {})}.items():
+            if not (used.usd >= 0.0 and 0 <= used.orders < 2**63):
+                what = f"usd and orders of {excerpt(name)} must be >= 0 and below 2**63"
+                return refuse(RejectReason.FIELD_RANGE, what)
+    return None

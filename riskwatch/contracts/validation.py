@@ -50,14 +50,19 @@ def in_utc(event: Event, names: tuple[str, ...]) -> dict[str, datetime] | Refusa
         if value is None:
             continue
         if not EARLIEST <= value < LATEST:
-            return refuse(
-                RejectReason.TS_OUT_OF_RANGE,
-                f"{name} must be from {EARLIEST.date()} and before {LATEST.date()}, "
-                f"was {value.isoformat()}",
-            )
+            return out_of_range(name, value)
         if value.tzinfo is not UTC:  # in range, so no shift can leave the calendar
             changes[name] = value.astimezone(UTC)
     return changes
+
+
+def out_of_range(name: str, value: datetime) -> Refusal:
+    """Return the refusal of a time before :data:`EARLIEST` or from :data:`LATEST` on."""
+    return refuse(
+        RejectReason.TS_OUT_OF_RANGE,
+        f"{name} must be from {EARLIEST.date()} and before {LATEST.date()}, "
+        f"was {value.isoformat()}",
+    )
 
 
 def check_not_future(event: Event) -> Refusal | None:

@@ -59,6 +59,8 @@ class RejectReason(StrEnum):
     """The record key is not that of the event, or belongs to another partition."""
     QUARANTINED = "QUARANTINED"
     """Two operators set the message aside, because a stage fails on it."""
+    SIGNATURE_INVALID = "SIGNATURE_INVALID"
+    """The record is in a name that has a key, and the owner of the key did not sign it."""
     COMMAND_REFUSED = "COMMAND_REFUSED"
     """A command whose operator could not be authenticated; the recorded refusal says why."""
 

@@ -123,6 +123,12 @@ class DeadLetterFilter:
         return found
 
 
+def dead_letter_positions(conn: Connection, worker: str, stream: str) -> set[int]:
+    """Return the positions of the dead letters of one worker and stream."""
+    query = select(_D.position).where(_D.worker == worker, _D.stream == stream)
+    return set(conn.execute(query).scalars())
+
+
 def source_of(stream: str) -> str:
     """Return the topic of a partition, or the stream itself if it is a file."""
     topic = stream.rpartition("/")[0]

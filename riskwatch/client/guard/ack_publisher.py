@@ -15,9 +15,12 @@ from riskwatch.client.errors import BrokerError, ClientError
 from riskwatch.client.fork import drop_producer
 from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode_ack
 from riskwatch.contracts.kafka_clients import open_producer
+from riskwatch.contracts.record_signing import signature_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from riskwatch.contracts.connection import KafkaConnection
 
@@ -46,10 +49,19 @@ class AckPublisher:
         Name of the order path; key of its records.
     build : callable
         Builds the current acknowledgement.
+    key : Ed25519PrivateKey, optional
+        Private key that signs each record.
     """
 
-    def __init__(self, connection: KafkaConnection, client: str, build: Callable[[], Ack]) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        client: str,
+        build: Callable[[], Ack],
+        key: Ed25519PrivateKey | None = None,
+    ) -> None:
         self._connection = connection
+        self._key = key
         self._client = client
         self._build = build
         self._drills: deque[DrillAck] = deque(maxlen=_WAITING)
@@ -120,18 +132,19 @@ class AckPublisher:
                 request_timeout_ms=int(_SENT_S * 1000),
                 delivery_timeout_ms=int(2 * _SENT_S * 1000),
             )
-        topic = self._connection.topic(ACKS)
         waiting = list(self._drills)
-        futures = [
-            self._producer.send(topic, encode_ack(drill), key=f"{self._client}{DRILL_KEY}".encode())
-            for drill in waiting
-        ]
+        futures = [self._produce(f"{self._client}{DRILL_KEY}", drill) for drill in waiting]
         ack = msgspec.structs.replace(self._build(), ended=ended)
-        futures.append(self._producer.send(topic, encode_ack(ack), key=self._client.encode()))
+        futures.append(self._produce(self._client, ack))
         for future in futures:
             future.get(timeout=_SENT_S)
         for _ in waiting:
             self._drills.popleft()
+
+    def _produce(self, name: str, ack: Ack | DrillAck) -> Any:
+        topic, key, value = self._connection.topic(ACKS), name.encode(), encode_ack(ack)
+        headers = [] if self._key is None else [signature_header(self._key, topic, key, value)]
+        return self._producer.send(topic, value, key=key, headers=headers)
 
     def _failed(self, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"

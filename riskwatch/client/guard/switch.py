@@ -25,10 +25,12 @@ from riskwatch.client.guard.order_check import (
 from riskwatch.client.guard.redis_source import RedisSource
 from riskwatch.client.guard.trust import Terms, TrustState, steady
 from riskwatch.client.guard.view import ALLOWED, CANCEL_ALLOWED, Answer, SwitchRow, View, index_rows
-from riskwatch.contracts.acks import CLIENT_NAME, MAX_SCOPES, Ack, AppliedScope, DrillAck
+from riskwatch.contracts.acks import CLIENT_NAME, MAX_SCOPES, MAX_TEXT, Ack, AppliedScope, DrillAck
+from riskwatch.contracts.keyfile import read_private_key
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import BOOK, COUNTERPARTY, VENUE_ASSET, parse
+from riskwatch.core.text import visible
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,13 +68,18 @@ def build_acknowledgement(
             beat_ts=None if beat is None else beat.ts,
             digest=trust.table.digest(),
             floor=floor,
-            why="" if floor is State.NORMAL else trust.view.bound,
+            why="" if floor is State.NORMAL else _text(trust.view.bound),
             scopes={row.scope: _applied_switch(row) for row in rows[:MAX_SCOPES]},
             left_out=max(0, len(rows) - MAX_SCOPES),
             unwound=unwound,
-            sources=dict(sources),
+            sources={name: _text(state) for name, state in sources.items()},
             sent_ts=utc_moment(trust.calendar.wall()),
         )
+
+
+def _text(text: str) -> str:
+    """Return a text as an acknowledgement may hold it: one visible line, not too long."""
+    return visible(text)[:MAX_TEXT]
 
 
 def _applied_switch(row: SwitchRow) -> AppliedScope:
@@ -151,7 +158,7 @@ def run_drill(
         digest_after=after,
         real_before=order_check.check_verified(real, order, wall).state,
         real_after=order_check.check_verified(now, order, wall).state,
-        sources=dict(trust.sources),
+        sources={name: _text(state) for name, state in trust.sources.items()},
         sent_ts=utc_moment(trust.calendar.wall()),
     )
 
@@ -188,6 +195,9 @@ class KillSwitch:
         Prefix of the deployment for the mirror's keys; that of `kafka` if left out.
     acks : KafkaConnection or None
         Broker for acknowledgements, by default `kafka`. Without either, nothing is acknowledged.
+    signing_key : Path or None
+        File of an Ed25519 private key that signs acknowledgements. `client_keys` in ``policy.toml``
+        names its public half; nobody else can then acknowledge under this name.
     terms : Terms
         Waiting times.
     unwind_share : float
@@ -211,6 +221,8 @@ class KillSwitch:
     ------
     ConfigError
         If there is nothing to subscribe to, or a parameter is out of range.
+    SigningError
+        If the signing key cannot be read, or others can read it.
 
     Examples
     --------
@@ -228,6 +240,7 @@ class KillSwitch:
         redis: str | None = None,
         prefix: str | None = None,
         acks: KafkaConnection | None = None,
+        signing_key: Path | None = None,
         terms: Terms | None = None,
         unwind_share: float = 1.0,
         used_file: Path | None = None,
@@ -245,6 +258,7 @@ class KillSwitch:
         for book, cap in (hedges or {}).items():
             if not 0.0 <= cap < inf:  # no amount exceeds a cap of NaN, so every order would pass
                 raise ConfigError("kill switch", f"hedges.{book}", "USD, 0 or more", cap)
+        key = None if signing_key is None else read_private_key(signing_key)
         self.client = client
         self.started = datetime.now(UTC)
         self._pid = os.getpid()
@@ -267,7 +281,9 @@ class KillSwitch:
         self._budgets = Budgets(None if used_file is None else UsageFile(used_file, client))
         self._order_check = OrderCheck(self._budgets, unwind_share, hedges or {})
         to = acks or kafka
-        self._ack_publisher = None if to is None else AckPublisher(to, client, self.acknowledgement)
+        self._ack_publisher = (
+            None if to is None else AckPublisher(to, client, self.acknowledgement, key)
+        )
         self.trust.changed = self._changed
         close_after_fork(self)
 

@@ -22,6 +22,8 @@ ALL: Final = "*"
 """In a list of ids, everything that no other list names."""
 Ids = tuple[str, ...] | msgspec.UnsetType
 """Ids of rules, limits and asks; what is not set is not recorded either."""
+Keys = dict[str, str] | msgspec.UnsetType
+"""Public keys by name; what is not set is not recorded either."""
 Horizon = Annotated[float, msgspec.Meta(gt=0.0, lt=31_536_001.0)]
 """Seconds, above zero and at most a year."""
 
@@ -196,6 +198,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         confirms the news.
     source_weights : dict of str to float
         Weight by source, 0..1.
+    client_keys : dict of str to str
+        Ed25519 public key by client. Acknowledgements in the name of such a client must be signed.
     credit_memory_s : float
         Credit events about incidents expire after this long, seconds.
     alert_from_usd : float
@@ -257,6 +261,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     advisory: Ids = msgspec.UNSET
     binding: Ids = msgspec.UNSET
     unconfirmed: Ids = msgspec.UNSET
+    client_keys: Keys = msgspec.UNSET
 
     def is_advisory(self, name: str, mode: Mode | msgspec.UnsetType) -> bool:
         """Say whether a rule, a limit or an ask only advises.

@@ -12,6 +12,7 @@ def test_every_metric_has_its_labels() -> None:
     registry = CollectorRegistry()
     metrics = ClientMetrics(registry)
     metrics.observe_ack("desk-1", 0.02)
+    metrics.count_refused()
     metrics.set_clients(2, {"desk-1": 0, "desk-2": 3}, ["firm"])
     found = {
         family.name: {tuple(sorted(s.labels.keys() - {"le"})) for s in family.samples}

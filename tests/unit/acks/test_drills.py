@@ -104,7 +104,7 @@ class Firm:
     def knows(self, *clients: str, **changes: Any) -> None:
         """Hear clients."""
         for client in clients:
-            self.acks.add_ack(ack(client, **changes), at(-1))
+            self.acks.add_ack(ack(client, **changes), changes.get("started", at(-1)))
 
     def turn(self, now: datetime) -> list[DrillReport]:
         """Take a turn as the listener does."""
