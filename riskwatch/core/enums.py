@@ -193,6 +193,8 @@ class CommandRefusal(StrEnum):
     """The command was signed for another deployment, or for none."""
     STALE = "STALE"
     """The command was signed before the replay window."""
+    BEHIND = "BEHIND"
+    """It loosens, and the worker had not read everything that came before it."""
     REPLAYED = "REPLAYED"
     """The same message arrived before; a copy was sent again."""
     KEY_REUSED = "KEY_REUSED"

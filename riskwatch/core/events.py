@@ -296,7 +296,9 @@ class Command(
 
     `signature` is 128 hexadecimal digits, over the bytes that
     :mod:`riskwatch.core.command_signing` defines. It may be left out, so that the risk stage
-    refuses an unsigned command and records the refusal.
+    refuses an unsigned command and records the refusal. `reached` is the event time that a worker
+    had reached when it took the command, if it had not read everything before it. The worker sets
+    it, as it sets `arrived`; no other value counts.
     """
 
     operator: Name
@@ -307,6 +309,7 @@ class Command(
     signature: Annotated[str, msgspec.Meta(max_length=512)] = ""
     args: dict[str, Any] | None = None
     deployment: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9-]*\Z", max_length=40)] = ""
+    reached: Moment | None = None
 
 
 LedgerEvent = Fill | FillCorrection | Settlement | Balance | Position | Transfer | OpenOrder | Loan

@@ -19,7 +19,8 @@ import structlog
 
 from riskwatch.contracts.codec import tag_of as kind_of
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.core.clock import rfc3339
+from riskwatch.contracts.validation import EARLIEST
+from riskwatch.core.clock import moment, rfc3339
 from riskwatch.core.conflicts import ConflictTracker
 from riskwatch.core.dedupe import DedupeWindow
 from riskwatch.core.enums import RejectReason
@@ -198,15 +199,27 @@ class Runner:
             self._hold = False
             self._empty_outbox(latest_only=latest_only)
 
-    def apply(self, record: InputRecord) -> None:
+    def apply(self, record: InputRecord, *, overtakes: bool = False, behind: bool = False) -> None:
         """Apply one record, and the ticks that are due before it.
 
         An exception of a stage is a bug. It is logged with the position of the record and raised
         again. No part of the batch was written, and this runner refuses further calls.
+
+        Parameters
+        ----------
+        record : InputRecord
+            The record.
+        overtakes : bool
+            The record goes before records of earlier event times. It causes no tick, and does not
+            advance the event time. The journal has it under the time reached.
+        behind : bool
+            The worker has not read everything before it: a command carries the event time reached.
         """
         self._require_ready()
         self._ready = False
         builder, event = self._builder, record.event
+        if overtakes and builder.us:
+            record = msgspec.structs.replace(record, us=min(record.us, builder.us))
         try:
             if isinstance(event, Refusal):
                 builder.counts.read += 1
@@ -219,14 +232,20 @@ class Runner:
                 # The stage itself refuses and reports a command that comes again.
                 own = None if isinstance(event, Command) else input_identity(event, cause)
                 if own is None or self._is_new(record, own, cause):
-                    self._apply_due_ticks(record)
+                    self._apply_due_ticks(record, overtakes=overtakes)
                     builder.counts.read += 1
                     if not isinstance(event, FORWARDED):
                         arrived = arrival_time(event, record.arrived_us)
                         if arrived is not event.arrived:
                             event = msgspec.structs.replace(event, arrived=arrived)
+                    if isinstance(event, Command) and record.arrived_us:
+                        # Without a broker's clock, a journal is read again: its value counts.
+                        reached = max(moment(builder.us), EARLIEST) if behind else None
+                        event = msgspec.structs.replace(event, reached=reached)
                     self._pipeline.apply(event, self._effects)
-                    self._add_to_journal(record.us, record)
+                    if not overtakes:
+                        builder.advance(record.us)
+                    self._add_to_journal(record)
                     self._finish(record, cause, own)
         except Exception as error:
             event = record.event
@@ -309,9 +328,9 @@ class Runner:
         self._log(batch, done)
         return done
 
-    def _apply_due_ticks(self, record: InputRecord) -> None:
-        """Apply the ticks that are due before a record."""
-        if self.grid is None:
+    def _apply_due_ticks(self, record: InputRecord, *, overtakes: bool) -> None:
+        """Apply the ticks that are due before a record, unless it overtakes earlier ones."""
+        if self.grid is None or overtakes:
             return
         # A sender whose clock is ahead must not advance the time beyond that of the broker.
         early = record.us > record.arrived_us > 0
@@ -362,14 +381,14 @@ class Runner:
     def _tick(self, us: int) -> None:
         if self._pipeline.takes(Tick):
             self._pipeline.apply(Tick(us), self._effects)
-            self._add_to_journal(us, None)
+            self._builder.advance(us)
+            self._add_to_journal(None)
             self._put_outputs(None)
         self._builder.advance(us)
         self._builder.put(self._conflicts.expire(us))
 
-    def _add_to_journal(self, us: int, record: InputRecord | None) -> None:
-        """Advance the event time to that of an input, and add the input to the journal."""
-        self._builder.advance(us)
+    def _add_to_journal(self, record: InputRecord | None) -> None:
+        """Add the inputs of the stages to the journal."""
         if self._effects.inputs:
             self._builder.journal(self._effects.inputs, record)
             self._effects.inputs.clear()

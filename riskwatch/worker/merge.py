@@ -1,16 +1,24 @@
-"""The merge of the partitions of one worker by event time.
+"""The merge of the partitions of one worker by event time, and the lane of urgent records.
 
 A record is taken once no other partition can bring an earlier one: each other partition has a
 record waiting, or is read to its end. A backlog is therefore processed in the order of event time,
 whatever the order of the broker's answers. In live operation every partition is at its end, and
 no record waits. Within a partition, the broker's order holds.
+
+A live worker has a *lane*: a HALT, a fault of a ledger worker and news that can only tighten wait
+for no other partition. They are handed out as they arrive, and with them the records that are
+before them in their own partition. Commands that may loosen wait their turn; while the worker is
+catching up they are in the lane, too, so that they are refused at once.
+
+A live worker also merges a record by the time of its arrival, less :data:`LATE_US`, if its own time
+is older than that: an old record holds nobody back.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 from kafka.partitioner import murmur2
@@ -20,9 +28,12 @@ from riskwatch.contracts.outputs import decode_internal
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.contracts.validation import check_command_text
-from riskwatch.core.clock import micros
+from riskwatch.core.clock import MINUTE, micros
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.readings import CounterpartyReading, LedgerMessage
+from riskwatch.core.events import Command, Credit
+from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
+from riskwatch.core.risk.credit import TIGHTENING_KINDS
+from riskwatch.core.risk.gate import MAY_LOOSEN
 from riskwatch.engine.dead_letters import topic_of
 from riskwatch.engine.record import FORWARDED, NO_EVENT_TIME, InputRecord, refuse_future
 from riskwatch.errors import FetchGapError, StreamIdentityError
@@ -35,6 +46,23 @@ if TYPE_CHECKING:
 
 
 Headers = tuple[tuple[str, bytes | None], ...]
+LATE_US: Final = MINUTE
+"""A live worker merges a record by a time that is at most this long before its arrival."""
+_LANE: Final = frozenset(
+    topic.name
+    for topic in TOPICS.values()
+    if any(kind in topic.carries for kind in (Command, Credit, PartitionFault))
+)
+"""Topics that carry urgent records."""
+
+
+def is_urgent(event: WireEvent | LedgerMessage | Refusal) -> bool:
+    """Whether a live worker hands out a record at once, however long its backlog is."""
+    if isinstance(event, Credit):
+        return event.kind in TIGHTENING_KINDS
+    if isinstance(event, Command):
+        return event.action not in MAY_LOOSEN
+    return isinstance(event, PartitionFault)
 
 
 class InboundMessage(NamedTuple):
@@ -154,6 +182,10 @@ class PartitionCursor:
         Number of records taken since the partition began.
     end : int
         Offset behind the last record that the broker is known to have.
+    urgent : int
+        Offset of the last urgent record that was fetched; -1 if there was none.
+    command : int
+        The same of the last command of any kind.
     waiting : deque of InputRecord
         Records that were fetched and not taken.
     """
@@ -163,12 +195,19 @@ class PartitionCursor:
     taken: int
     records: int
     end: int
+    urgent: int = -1
+    command: int = -1
     waiting: deque[InputRecord] = field(default_factory=deque)
 
     @property
     def behind(self) -> bool:
         """Whether the broker has records that were not fetched yet."""
         return self.fetched < self.end
+
+    @property
+    def may_precede(self) -> bool:
+        """Whether the next record of the partition is unknown, and may be earlier than others."""
+        return self.behind and not self.waiting
 
     def skip_gap(self) -> None:
         """Move `taken` beyond offsets without a record, if no record waits before them."""
@@ -185,13 +224,24 @@ class EventTimeMerge:
         Cursors by the name of the stream, ``topic/partition``.
     decoders : mapping of str to PartitionDecoder
         Decoders by the name of the stream.
+    live : bool
+        Whether the unit runs on the wall clock: urgent records have their lane, and old ones are
+        merged by their arrival. Otherwise the order depends on event times alone.
     """
 
     def __init__(
-        self, cursors: dict[str, PartitionCursor], decoders: Mapping[str, PartitionDecoder]
+        self,
+        cursors: dict[str, PartitionCursor],
+        decoders: Mapping[str, PartitionDecoder],
+        *,
+        live: bool = False,
     ) -> None:
         self._cursors = dict(sorted(cursors.items()))
         self._decoders = decoders
+        self._live = live
+        self._lane = [
+            cursor for name, cursor in self._cursors.items() if live and topic_of(name) in _LANE
+        ]
         self._reported: dict[str, int] = {name: c.taken for name, c in self._cursors.items()}
 
     def __len__(self) -> int:
@@ -246,6 +296,12 @@ class EventTimeMerge:
                     us = micros(event.ts)
                 else:
                     event = refusal
+            if self._live and us != NO_EVENT_TIME:
+                us = max(us, arrived_us - LATE_US)
+            if is_urgent(event):
+                cursor.urgent = offset
+            if isinstance(event, Command):
+                cursor.command = offset
             # A header may have no value; the store does not distinguish that from an empty one.
             values = tuple((name, text or b"") for name, text in headers)
             records.append(InputRecord(stream, offset, raw, event, us, key, values, arrived_us))
@@ -277,7 +333,7 @@ class EventTimeMerge:
 
     def missing(self) -> list[str]:
         """Return the partitions that block the merge: they have records that were not fetched."""
-        return [n for n, cursor in self._cursors.items() if cursor.behind and not cursor.waiting]
+        return [name for name, cursor in self._cursors.items() if cursor.may_precede]
 
     @property
     def idle(self) -> bool:
@@ -297,7 +353,7 @@ class EventTimeMerge:
         cursors = self._cursors.values()
         out: list[InputRecord] = []
         while len(out) < limit:
-            if not force and any(cursor.behind and not cursor.waiting for cursor in cursors):
+            if not force and any(cursor.may_precede for cursor in cursors):
                 break
             ready = [cursor for cursor in cursors if cursor.waiting]
             if not ready:
@@ -319,6 +375,45 @@ class EventTimeMerge:
                 first = False
             cursor.skip_gap()
         return out
+
+    def take_urgent(self, limit: int, *, commands: bool = False) -> list[InputRecord]:
+        """Take at most `limit` records that wait for no other partition, live.
+
+        These are the urgent records, and those before them in their partition. A partition of the
+        lane also waits for nobody while the broker has records of it that were not fetched, because
+        one of them may be urgent. A record that is the next by event time, too, is left to
+        :meth:`take`: it overtakes nothing.
+
+        Parameters
+        ----------
+        limit : int
+            Largest number of records.
+        commands : bool
+            Every command is urgent, also one that may loosen.
+        """
+        out: list[InputRecord] = []
+        for cursor in self._lane:
+            last = max(cursor.urgent, cursor.command) if commands else cursor.urgent
+            while len(out) < limit and self._overtakes(cursor, last):
+                record = cursor.waiting.popleft()
+                out.append(record)
+                cursor.taken = record.position + 1
+                cursor.records += 1
+            cursor.skip_gap()
+        return out
+
+    def _overtakes(self, cursor: PartitionCursor, last: int) -> bool:
+        """Whether the first record of a partition, up to offset `last`, overtakes others."""
+        if not cursor.waiting:
+            return False
+        first = cursor.waiting[0]
+        if first.position > last and not cursor.behind:
+            return False
+        return any(
+            other.may_precede or (other.waiting and other.waiting[0].us <= first.us)
+            for other in self._cursors.values()
+            if other is not cursor
+        )
 
     def offsets(self) -> list[StreamOffset]:
         """Return the offsets behind the taken records that changed since the last call."""

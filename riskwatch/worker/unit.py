@@ -146,6 +146,16 @@ class PublicationHold:
         """Whether the hold ends: no record waits, or the event time is near the present."""
         return self.on and (idle or 0 < now_us - self._runner.us < CAUGHT_UP_US)
 
+    def publish_urgent(self) -> None:
+        """Publish the outputs of an urgent record at once, although outputs are held.
+
+        The outputs before them go first, because readers drop a lower sequence number: the last
+        record of each key. Later outputs are held on.
+        """
+        if self.on:
+            self._runner.release_outputs(latest_only=True)
+            self._runner.hold()
+
     def release_outputs(self, now_us: int) -> None:
         """Publish the held outputs: all if they are recent, else the last record of each key."""
         if self.on:
@@ -287,10 +297,12 @@ class Unit:
         self._waiting_since_us = 0
         self._wait_is_logged = False
         self._renewed_us = 0
-        self._hold = PublicationHold(runner, live=timing.clock == "wall")
+        self._live = timing.clock == "wall"
+        self._hold = PublicationHold(runner, live=self._live)
         self._linger = Linger(timing)
         self._ticked = False
         self._ticks = 0
+        self._overtook = False
         self._now_us = 0
         runner.on_tick = self._tick
 
@@ -310,8 +322,7 @@ class Unit:
             If a partition is not the one of the stored offsets, or has lost messages that were
             not read.
         """
-        live = self._timing.clock == "wall"
-        resumed = self._runner.begin(hold=live)
+        resumed = self._runner.begin(hold=self._live)
         self._hold.begin(resumed.us)
         cursors = {
             stream: resume_cursor(stream, partition, resumed.offsets.get(stream))
@@ -321,7 +332,7 @@ class Unit:
             stream: PartitionDecoder(stream, partition.partitions)
             for stream, partition in partitions.items()
         }
-        self._merge = EventTimeMerge(cursors, self._decoders)
+        self._merge = EventTimeMerge(cursors, self._decoders, live=self._live)
         self._received_us = self._renewed_us = now_us
         self._metrics.leader(self.name, resumed.epoch)
         self._batch_metrics.model_authorities(resumed.rows.get("risk", {}))
@@ -364,7 +375,7 @@ class Unit:
             old = self._merge.cursor(stream)
             known = StreamOffset(stream, old.identity, old.taken, old.records)
             cursors[stream] = resume_cursor(stream, partition, known)
-        self._merge = EventTimeMerge(cursors, self._decoders)
+        self._merge = EventTimeMerge(cursors, self._decoders, live=self._live)
         self._received_us = self._renewed_us = now_us
         return {stream: found.taken for stream, found in cursors.items()}
 
@@ -456,7 +467,7 @@ class Unit:
             if self._renew_if_due(now_us):
                 self._check_fault(now_us)
             return 0
-        self._now_us = now_us
+        self._now_us, self._overtook = now_us, False
         narrow = self._crashes.is_narrow(self.name)
         if not narrow and self._linger.should_wait(now_us, len(self._merge)):
             return 0
@@ -465,17 +476,28 @@ class Unit:
         full = 1 if narrow else self._timing.batch
         records: list[InputRecord] = []
         while len(records) < full and perf_counter() - started < MAX_BATCH_S:
-            taken = self._merge.take(min(SLICE, full - len(records)), force=force)
-            for record in taken:
+            limit = min(SLICE, full - len(records))
+            # The lane comes first, with at most half, so that many of its records stop nothing.
+            # A few of them end the batch, so that they are not committed late.
+            is_behind = self._is_behind(idle=self._merge.idle)
+            taken = self._merge.take_urgent((limit + 1) // 2, commands=is_behind)
+            ahead = len(taken)
+            taken += self._merge.take(limit - ahead, force=force)
+            for n, record in enumerate(taken):
                 place = (record.stream, record.position)
                 why = self._crashes.quarantine_reason(self.name, place)
+                if n >= ahead and is_behind:
+                    is_behind = self._is_behind(idle=n + 1 == len(taken) and self._merge.idle)
                 with self._counting_crashes(place):
                     if why is None:
-                        self._runner.apply(record)
+                        self._runner.apply(
+                            record, overtakes=n < ahead, behind=n < ahead or is_behind
+                        )
                     else:
                         self._runner.refuse(record, RejectReason.QUARANTINED, why)
+            self._overtook |= ahead > 0
             records += taken
-            if not taken:
+            if not taken or 0 < ahead < limit // 2:
                 break
         self._linger.note_batch(now_us, len(self._merge))
         self._hold.note_records(records)
@@ -485,6 +507,10 @@ class Unit:
         left = [] if narrow else records
         self._commit(left, self._merge.offsets(), perf_counter() - started, now_us)
         return len(records)
+
+    def _is_behind(self, *, idle: bool) -> bool:
+        """Whether the unit is catching up, so that no command that loosens may take effect."""
+        return self._hold.on and not self._hold.is_over(self._now_us, idle=idle)
 
     def close(self) -> None:
         """Release the lease, so that a standby need not wait until it expires."""
@@ -513,6 +539,8 @@ class Unit:
             self._mirror(self.name, self._runner.epoch, done.records)
         if self._hold.is_over(now_us, idle=self._merge.idle):
             self._hold.release_outputs(now_us)
+        elif self._overtook:
+            self._hold.publish_urgent()
         if records or done.records:
             self._batch_metrics.batch(records, done, apply_s, now_us)
             self._batch_metrics.lag(self._merge.lag())
@@ -586,6 +614,10 @@ class Unit:
     def _pass_time(self, records: list[InputRecord], now_us: int) -> None:
         """Make the ticks that no event causes."""
         if not self._merge.idle:
+            if self._overtook:
+                # What overtook the backlog is evaluated at once, at the time that was reached.
+                for us in self._grid.now(min(self._grid.reached + 1, now_us)):
+                    self._tick(us)
             return
         if self._timing.clock == "event":
             # The time does not advance between events; after a pause comes the closing tick.
@@ -594,6 +626,9 @@ class Unit:
                     self._tick(us)
             return
         urgent = any(isinstance(record.event, URGENT) for record in records)
+        if urgent and not self._runner.us:
+            # Nothing but urgent records came yet: the time begins with them.
+            list(self._grid.before(now_us - 1))
         for us in self._grid.now(now_us) if urgent else self._grid.live(now_us):
             self._tick(us)
 

@@ -28,11 +28,13 @@ from riskwatch.core.risk.decision import (
 from riskwatch.core.risk.drills import commanded_drill
 from riskwatch.core.risk.exposure import price_of, value_of
 from riskwatch.core.risk.gate import (
+    LOOSENING,
     AuthorizedCommand,
     CommandArguments,
     CommandGate,
     CommandRefusedError,
     CommandResult,
+    check_caught_up,
 )
 from riskwatch.core.risk.state import ControlRow, RefusalsRow, SignOff, UnwindGrant
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
@@ -203,6 +205,7 @@ class CommandActions:
         """Tighten a limit at once, or request that it is loosened."""
         now, then = approvals.parse_limit_change(state, authorized, self.limits)
         if approvals.is_looser(now, then):
+            check_caught_up(authorized)
             return self.approvals.ask(state, authorized, "set_limit", approvals.limit_args(then))
         return CommandResult(
             approvals.apply_limit(state, approvals.limit_args(then), authorized.by, authorized.us)
@@ -393,6 +396,8 @@ class CommandHandler:
             return self._refused(state, command, us, operator, error, authentic=True)
         try:
             self.gate.check_allowed(authorized)
+            if command.action in LOOSENING:
+                check_caught_up(authorized)
             result = self._actions[command.action](state, authorized)
         except CommandRefusedError as error:
             if recorded:

@@ -24,6 +24,15 @@ ENDING_KINDS: Final[dict[str, CreditKind]] = {
     "deposits_resumed": "deposits_suspended",
 }
 """Kinds of news that end another kind, if both come from the same source."""
+TIGHTENING_KINDS: Final[tuple[CreditKind, ...]] = (
+    "withdrawals_suspended",
+    "deposits_suspended",
+    "insolvency",
+    "default",
+    "hack",
+    "regulatory_action",
+)
+"""Kinds of news that can only tighten: they end and replace no other news."""
 LASTING_KINDS: Final = ("insolvency", "default", "rating", "outlook", "attestation")
 """Kinds of news that do not expire."""
 

@@ -193,7 +193,23 @@ def _shown(value: object) -> str:
 
 _UNSWITCHED = ("set_limit", "promote", "demote", "approve")
 """Actions whose scope need not be a switched scope; an approval may concern a limit."""
+LOOSENING: Final = ("release", "approve", "override")
+"""Actions that loosen."""
+MAY_LOOSEN: Final = (*LOOSENING, "set_limit")
+"""Actions that loosen, or do so with some arguments."""
 _MARGIN = 60 * SECOND
+
+
+def check_caught_up(authorized: AuthorizedCommand) -> None:
+    """Refuse a command that loosens, if the worker was catching up when it took it."""
+    reached = authorized.command.reached
+    if reached is not None:
+        raise CommandRefusedError(
+            No.BEHIND,
+            f"riskwatch is catching up: it had read events up to {rfc3339(micros(reached))} when "
+            f"the command arrived at {rfc3339(authorized.us)}. Wait until it is ready (readyz), "
+            "look at the state again, then give the command again with a new key",
+        )
 
 
 class CommandGate:
