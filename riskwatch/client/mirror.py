@@ -11,6 +11,7 @@ import redis
 
 from riskwatch.client.fork import INHERITED
 from riskwatch.contracts import mirror as layout
+from riskwatch.contracts.heartbeat import LAG_S, tick_fault
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import micros
 from riskwatch.core.enums import State
@@ -123,6 +124,8 @@ class MirrorReader:
     clock : callable, optional
         Returns microseconds since 1970, to check whether a heartbeat is still valid. The default is
         the clock of this machine.
+    lag_s : float
+        How far the worker's last tick may be before or behind its heartbeat, seconds.
 
     Raises
     ------
@@ -130,11 +133,18 @@ class MirrorReader:
         If `url` is not a valid Redis URL.
     """
 
-    def __init__(self, url: str, prefix: str = "", clock: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "",
+        clock: Callable[[], int] | None = None,
+        lag_s: float = LAG_S,
+    ) -> None:
         self._redis: Any = layout.connect_redis(url, "mirror", "url")
         self._pid = os.getpid()
         self._prefix = prefix
         self._clock = clock or _wall
+        self._lag_s = lag_s
         self._beat = b""
 
     def killswitch(self, scope: str) -> MirrorReading[KillSwitchChanged]:
@@ -216,6 +226,9 @@ class MirrorReader:
             raise _UnknownError("the heartbeat cannot be read")
         if micros(beat.valid_until) <= self._clock():
             raise _UnknownError(f"the heartbeat was valid until {beat.valid_until.isoformat()}")
+        fault = beat.ts and tick_fault(beat.ts, beat.reached, self._lag_s)
+        if fault:
+            raise _UnknownError(fault)
         self._beat = last[layout.VALUE.encode()]
         return beat, verified, rows
 

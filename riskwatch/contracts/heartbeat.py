@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 
 TOPIC: Final = "riskwatch.heartbeat"
+LAG_S: Final = 90.0
+"""How far a worker's last tick may be before or behind its heartbeat for its readers, seconds."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -30,6 +32,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
         Engine version.
     deployment : str
         Deployment that sends it; empty in heartbeats of builds that knew no deployments.
+    reached : datetime or None
+        Time of the last tick, at which the rules were evaluated. ``None`` before the first event,
+        in a replay through the workers, and from workers of earlier versions.
     """
 
     worker: str
@@ -41,6 +46,31 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     valid_until: datetime
     engine: str = ""
     deployment: str = ""
+    reached: datetime | None = None
+
+
+def tick_fault(made: datetime, reached: datetime | None, lag_s: float) -> str | None:
+    """Return why a heartbeat of time `made` does not show that ticks pass; ``None`` if it does.
+
+    Without ticks nothing is decided, so such a heartbeat confirms a table that nobody looks after.
+
+    Examples
+    --------
+    >>> from datetime import UTC, timedelta
+    >>> made = datetime(2023, 3, 11, tzinfo=UTC)
+    >>> tick_fault(made, made - timedelta(hours=2), 90.0)
+    'the worker decides nothing: its last tick was 7200 s before its heartbeat'
+    >>> tick_fault(made, made + timedelta(hours=2), 90.0)
+    'the worker decides nothing: its last tick is 7200 s ahead of its heartbeat'
+    >>> tick_fault(made, None, 90.0)
+    """
+    if reached is None:
+        return None
+    behind_s = (made - reached).total_seconds()
+    if -lag_s <= behind_s <= lag_s:
+        return None
+    place = "was {:.0f} s before" if behind_s > 0 else "is {:.0f} s ahead of"
+    return f"the worker decides nothing: its last tick {place.format(abs(behind_s))} its heartbeat"
 
 
 _decoder: Final = msgspec.json.Decoder(Heartbeat)
@@ -55,6 +85,7 @@ def decode_heartbeat(raw: bytes) -> Heartbeat:
         If the bytes are no heartbeat, or one of its times has no time zone.
     """
     heartbeat = _decoder.decode(raw)
-    if heartbeat.ts.tzinfo is None or heartbeat.valid_until.tzinfo is None:
+    times = (heartbeat.ts, heartbeat.valid_until, heartbeat.reached)
+    if any(time is not None and time.tzinfo is None for time in times):
         raise ValueError("a time of the heartbeat has no time zone")
     return heartbeat

@@ -70,6 +70,8 @@ class MirrorHeartbeat(msgspec.Struct, frozen=True):
     epoch: int
     seq: int
     valid_until: datetime
+    ts: datetime | None = None
+    reached: datetime | None = None
 
 
 class MirrorTable(msgspec.Struct, frozen=True):

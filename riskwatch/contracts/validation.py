@@ -65,12 +65,22 @@ def out_of_range(name: str, value: datetime) -> Refusal:
     )
 
 
+def is_halt(event: Event) -> bool:
+    """Whether an event is a person's HALT."""
+    return isinstance(event, events.Command) and event.action == "halt"
+
+
 def check_not_future(event: Event) -> Refusal | None:
     """Refuse an event whose time is more than :data:`MAX_AHEAD` after its arrival.
 
     Decoding calls it for messages with `arrived`. The first hop, which stamps `arrived`, calls it
     again after :func:`riskwatch.contracts.codec.stamp_arrival`.
+
+    A HALT is not refused: the clock of the person who sends it, or that of the broker, may be wrong
+    when it is needed most. It takes effect at its arrival.
     """
+    if is_halt(event):
+        return None
     if event.arrived is not None and event.ts - event.arrived > MAX_AHEAD:
         return refuse(
             RejectReason.TS_FROM_FUTURE,

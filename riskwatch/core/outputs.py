@@ -721,6 +721,9 @@ class DataQualityResolved(Output, frozen=True, kw_only=True, gc=False):
 class StageFaulted(Output, frozen=True, kw_only=True, gc=False):
     """A stage failed so often on one message that its worker stays down there: a bug of ours.
 
+    With `stream` :data:`CLOCK` no stage failed: the worker's stored time is ahead of the clock, so
+    it makes no ticks and decides nothing, but goes on taking events and commands.
+
     `position` is that of the message in `stream` (for a tick, ``tick`` and 0), `crashes` the number
     of failures, and `error` the last error. The worker's readings of `counterparties` are not kept
     up to date while it is down. An :class:`AlertResolved` (see :mod:`riskwatch.core.outputs`)
@@ -835,11 +838,17 @@ AnyOutput = (
 
 # The alert of a stage fault.
 
+CLOCK: Final = "clock"
+"""Stands for the stream of a :class:`StageFaulted` whose worker's time is ahead of the clock."""
 _MAX_NAMED: Final = 20
 """Maximum number of counterparties that the alert names."""
 _ADVICE: Final = (
     "nothing is skipped: a build without the bug goes on (riskwatch dlq retry), or two people "
     "set the message aside (riskwatch dlq quarantine)"
+)
+_CLOCK_ADVICE: Final = (
+    "every state holds, HALT is taken, nothing is released, and clients close: it ends when the "
+    "clock gets there, or with a backup of before the wrong clock (docs/operations.md)"
 )
 
 
@@ -868,6 +877,11 @@ def alert_from_fault(fault: StageFaulted) -> AlertRaised:
     names = fault.counterparties[:_MAX_NAMED]
     more = len(fault.counterparties) - len(names)
     affected = f"what is held with {', '.join(names)} is not kept up" if names else ""
+    title = f"{fault.worker} stays down at {fault.stream} {fault.position}"
+    reason, advice = f"a stage failed {fault.crashes} times there: {fault.error}", _ADVICE
+    if fault.stream == CLOCK:
+        title = f"{fault.worker} decides nothing: its time is ahead of the clock"
+        reason, advice = fault.error, _CLOCK_ADVICE
     return AlertRaised(
         id=fault.id,
         cause_id=fault.cause_id,
@@ -877,11 +891,11 @@ def alert_from_fault(fault: StageFaulted) -> AlertRaised:
         scope=fault_scope(fault.worker),
         severity=State.REDUCE,
         cause=Cause.UNKNOWN,
-        title=f"{fault.worker} stays down at {fault.stream} {fault.position}",
+        title=title,
         reasons=[
-            f"a stage failed {fault.crashes} times there: {fault.error}",
+            reason,
             *([affected + (f" (and {more} more)" if more else "")] if affected else []),
-            _ADVICE,
+            advice,
         ],
         exposure_usd=Decimal(0),
     )

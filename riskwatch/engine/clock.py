@@ -1,4 +1,4 @@
-"""The event-time tick grid, and the wall clock of the process.
+"""The event-time tick grid, the clocks of the process, and the time that a live worker may reach.
 
 The ticks of a replay depend on its events and on nothing else. A tick T comes after every event
 with ``ts <= T`` (in the order of the merge) and before the first event with ``ts > T``. Without
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import DAY, HOUR, MINUTE, rfc3339
+from riskwatch.core.clock import DAY, HOUR, MINUTE, SECOND, rfc3339
 from riskwatch.core.stage import encode_row
 from riskwatch.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from riskwatch.core.stage import Row, RowChanges
 
@@ -36,6 +36,108 @@ def wall_us() -> int:
 def wall() -> datetime:
     """Return the wall-clock time in UTC."""
     return datetime.now(UTC)
+
+
+def steady_us() -> int:
+    """Return microseconds of a clock that only grows, and that counts while the machine sleeps."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000
+
+
+class LiveClock:
+    """The time that a live worker may reach by its clock: never far ahead of the broker's time.
+
+    A wall clock that is hours ahead for a moment must not move the event time, because the event
+    time never moves back, and all facts would then be in its past. The *broker's time* is the
+    largest timestamp of the broker that this process has seen, plus the time since then by the
+    steady clock. The time of this clock is that of the wall clock, with two exceptions:
+
+    * It is at most the broker's time plus `ahead_us`.
+    * After the wall clock was set back, it continues by the steady clock, up to the broker's time.
+
+    A quiet broker changes nothing: the steady clock continues its time. The timestamps of a backlog
+    are old. So the broker's time is not known until the broker confirmed a record of ours, or
+    everything was fetched. Until then :meth:`now` is 0, and the worker makes no tick by its clock.
+
+    Parameters
+    ----------
+    ahead_us : int
+        Most microseconds by which the time may be ahead of the broker's time.
+    wall, steady : callable
+        Microseconds since 1970, and of a clock that only grows.
+
+    Examples
+    --------
+    >>> wall, passed = [1_000], [0]
+    >>> clock = LiveClock(5, lambda: wall[0], lambda: passed[0])
+    >>> clock.now()
+    0
+    >>> clock.note_confirmed(1_000)
+    >>> wall[0], passed[0] = 9_000, 20
+    >>> clock.now()
+    1025
+    >>> wall[0] = 500
+    >>> clock.now()
+    1020
+    """
+
+    def __init__(
+        self,
+        ahead_us: int = SECOND,
+        wall: Callable[[], int] = wall_us,
+        steady: Callable[[], int] = steady_us,
+    ) -> None:
+        self._ahead_us = ahead_us
+        self._wall = wall
+        self._steady = steady
+        self._start = wall() - steady()
+        # Differences between a time and the steady clock; the largest one counts.
+        self._reached: int | None = None
+        self._broker: int | None = None
+        self._is_known = False
+
+    def note_broker(self, us: int) -> None:
+        """Note a timestamp of the broker, microseconds; 0 means that there is none."""
+        if us > 0:
+            found = us - self._steady()
+            self._broker = found if self._broker is None else max(found, self._broker)
+
+    def note_confirmed(self, us: int) -> None:
+        """Note the broker's time of a record that it just confirmed; 0 means that there is none."""
+        self.note_broker(us)
+        self._is_known = self._is_known or us > 0
+
+    def note_caught_up(self) -> None:
+        """Note that everything was fetched: the largest timestamp is as new as there is one."""
+        self._is_known = self._broker is not None
+
+    def process_us(self) -> int:
+        """Return the wall time of the start of the process plus the steady time since then.
+
+        It serves to measure intervals: the wall clock may be set, and this clock does not move.
+        """
+        return self._start + self._steady()
+
+    def now(self) -> int:
+        """Return the time, microseconds; 0 while no time of the broker is known."""
+        if self._broker is None or not self._is_known:
+            return 0
+        steady = self._steady()
+        by_wall = self._wall() - steady
+        if self._reached is not None:
+            by_wall = max(by_wall, min(self._reached, self._broker))
+        found = min(by_wall, self._broker + self._ahead_us)
+        self._reached = found if self._reached is None else max(self._reached, found)
+        return steady + found
+
+    def wall(self) -> int:
+        """Return the wall time of this machine, right or wrong, microseconds."""
+        return self._wall()
+
+    def ahead_us(self) -> int:
+        """Return by how much the wall clock is ahead of the broker's time; 0 if not known."""
+        if self._broker is None or not self._is_known:
+            return 0
+        return self._wall() - self._steady() - self._broker
 
 
 FINE_TICKS: Final = 120
@@ -133,6 +235,11 @@ class TickGrid:
             self.reached = us
             self.fresh = False
             yield us
+
+    @property
+    def began(self) -> bool:
+        """Whether an event ever came. Before that there are no ticks."""
+        return self.due != _NEVER
 
     def live(self, us: int) -> Iterator[int]:
         """Yield ticks due at or before `us`, and always the last grid point at or before `us`.

@@ -85,6 +85,16 @@ def refuse_future(event: WireEvent, arrived_us: int) -> Refusal | None:
     return check_not_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))
 
 
+def event_time(event: WireEvent | LedgerMessage, arrived_us: int) -> int:
+    """Return the event time of an accepted message, microseconds.
+
+    A message that is far ahead of the broker's time and still counts (a HALT, a reading of another
+    worker) has the broker's time: it moves nobody's time, and waits for nobody.
+    """
+    us = event.us if isinstance(event, FORWARDED) else micros(event.ts)
+    return arrived_us if us - arrived_us > _AHEAD_US and arrived_us > 0 else us
+
+
 NO_EVENT_TIME: Final = -1
 """Event time of a message that is not an event: it sorts before all events."""
 

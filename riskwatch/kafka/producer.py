@@ -8,6 +8,7 @@ the process ends the wait; the outbox then still holds the records that were not
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka.errors import KafkaError, KafkaTimeoutError
@@ -18,7 +19,7 @@ from riskwatch.errors import BrokerError, StoppedError
 from riskwatch.kafka.topics import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from riskwatch.contracts.connection import KafkaConnection
     from riskwatch.engine.retry import Retry, RetryMeter
@@ -44,12 +45,21 @@ class Producer:
         How calls to the broker are retried.
     meter : RetryMeter
         Metrics of retries, and of whether the broker answers.
+    note_broker : callable, optional
+        Called with the broker's time of records that it confirmed, microseconds.
     """
 
-    def __init__(self, connection: KafkaConnection, retry: Retry, meter: RetryMeter) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        retry: Retry,
+        meter: RetryMeter,
+        note_broker: Callable[[int], None] | None = None,
+    ) -> None:
         self._connection = connection
         self._retry = retry
         self._meter = meter
+        self._note_broker = note_broker
         self._producer: Any = None
 
     def send(self, records: Sequence[OutboxRecord], headers: Sequence[tuple[str, bytes]]) -> None:
@@ -64,12 +74,14 @@ class Producer:
         """
         producer = self._open()
         topic = self._connection.topic
-        sent = []
+        sent, made_ms = [], time.time_ns() // 1_000_000
         for r in records:
             own = [*r.headers, *headers, (SEQ, str(r.seq).encode())]
 
             def hand_over(r: OutboxRecord = r, own: list[tuple[str, bytes]] = own) -> Any:
-                return producer.send(topic(r.topic), r.value, key=r.key_bytes, headers=own)
+                return producer.send(
+                    topic(r.topic), r.value, key=r.key_bytes, headers=own, timestamp_ms=made_ms
+                )
 
             try:
                 wait = self._retry.until_done
@@ -82,6 +94,7 @@ class Producer:
                 raise BrokerError(
                     f"{record.topic}: record {record.seq} was refused: {future.exception}"
                 )
+        self._note_times(sent, made_ms)
         self._meter.up("broker", ok=True)
 
     def close(self) -> None:
@@ -89,6 +102,16 @@ class Producer:
         if self._producer is not None:
             self._producer.close(timeout=0)
             self._producer = None
+
+    def _note_times(self, sent: Sequence[Any], made_ms: int) -> None:
+        """Note the broker's time of the confirmed records.
+
+        On a topic that keeps the producer's times, a record comes back with the time that we gave
+        it, and tells nothing about the broker.
+        """
+        if self._note_broker is not None:
+            times = {future.value.timestamp for future in sent} - {made_ms}
+            self._note_broker(1_000 * max(times, default=0))
 
     def _confirm(self, producer: Any) -> None:
         """Wait until every record is confirmed or refused."""

@@ -30,8 +30,18 @@ HOUR_MS: Final = 3_600_000
 MAX_RECORD_BYTES: Final = 8 * 2**20
 """Most bytes of a record. An event has at most 1 MiB, a reading at its limits about 4 MiB."""
 WAIT_MS: Final = 5_000
-BROKER_TIMED_TOPICS: Final = ("riskwatch.killswitch", "riskwatch.acks", "riskwatch.drills")
-"""Output topics whose round trip to the clients is measured, and so by the broker's clock only."""
+BROKER_TIMED_TOPICS: Final = (
+    "riskwatch.killswitch",
+    "riskwatch.acks",
+    "riskwatch.drills",
+    "riskwatch.heartbeat",
+    "riskwatch.audit",
+)
+"""Topics outside of inputs with the broker's times, not the senders'.
+
+The round trip of the first three to the clients is measured, and so by the broker's clock only. The
+last two have a record at intervals, whose confirmation tells a worker the broker's time.
+"""
 
 
 @dataclass(frozen=True, slots=True)

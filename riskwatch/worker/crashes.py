@@ -9,7 +9,13 @@ import structlog
 from riskwatch.core.clock import moment
 from riskwatch.core.ids import output_id
 from riskwatch.core.ledger.state import LedgerState
-from riskwatch.core.outputs import AlertResolved, StageFaulted, fault_alert_key, fault_scope
+from riskwatch.core.outputs import (
+    CLOCK,
+    AlertResolved,
+    StageFaulted,
+    fault_alert_key,
+    fault_scope,
+)
 from riskwatch.core.readings import PartitionFault
 from riskwatch.errors import StoreUnavailableError
 from riskwatch.store import faults, lease
@@ -141,6 +147,7 @@ class CrashTracker:
         self._open: dict[str, list[faults.Fault]] = {}
         self._known: dict[str, bool] = {}
         self._skipped: dict[str, int] = {}
+        self._ahead: dict[str, bool] = {}
         self._fault_reporter = FaultReporter(engine, retry)
         self._store_is_down = False
 
@@ -165,6 +172,16 @@ class CrashTracker:
     def report_fault(self, runner: Runner, fault: faults.Fault, us: int) -> None:
         """Report once per fault that a worker stays down. `us` is the time, microseconds."""
         self._fault_reporter.report_down(runner, fault, us)
+
+    def report_ahead(self, runner: Runner, why: str, us: int) -> None:
+        """Report once that a worker's stored time is ahead of the clock, and `why` that counts."""
+        self._ahead[runner.worker] = True
+        fault = faults.Fault(CLOCK, 0, 0, why)
+        self._fault_reporter.report_down(runner, fault, us)
+
+    def end_ahead(self, worker: str) -> None:
+        """Note that the clock has reached the stored time; the next batch reports it."""
+        self._ahead[worker] = False
 
     def quarantine_reason(self, worker: str, place: faults.FaultPlace) -> str | None:
         """Return who quarantined a message and why; ``None`` if it is not quarantined."""
@@ -208,7 +225,7 @@ class CrashTracker:
             for f in self._open.get(name, ())
             if not self._is_passed(runner, f, offsets, ticked=ticked)
         ]
-        if not self._open[name]:
+        if not self._open[name] and not self._ahead.get(name):
             self._fault_reporter.report_recovered(runner, us)
 
     def _is_passed(

@@ -27,15 +27,21 @@ from riskwatch.contracts.codec import decode
 from riskwatch.contracts.outputs import decode_internal
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
-from riskwatch.contracts.validation import check_command_text
-from riskwatch.core.clock import MINUTE, micros
+from riskwatch.contracts.validation import check_command_text, is_halt
+from riskwatch.core.clock import MINUTE
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Credit
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 from riskwatch.core.risk.credit import TIGHTENING_KINDS
 from riskwatch.core.risk.gate import MAY_LOOSEN
 from riskwatch.engine.dead_letters import topic_of
-from riskwatch.engine.record import FORWARDED, NO_EVENT_TIME, InputRecord, refuse_future
+from riskwatch.engine.record import (
+    FORWARDED,
+    NO_EVENT_TIME,
+    InputRecord,
+    event_time,
+    refuse_future,
+)
 from riskwatch.errors import FetchGapError, StreamIdentityError
 from riskwatch.store.batch import StreamOffset
 
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from riskwatch.core.events import WireEvent
+    from riskwatch.engine.clock import LiveClock
 
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -97,6 +104,8 @@ class PartitionDecoder:
         Number of partitions of the topic. With more than one, each message must be in the
         partition of its key, because one counterparty in two partitions would have its holdings
         split.
+    clock : LiveClock, optional
+        The clocks of a live worker.
 
     Attributes
     ----------
@@ -104,8 +113,9 @@ class PartitionDecoder:
         Converts bytes to an event or reading, or to a refusal; never raises.
     """
 
-    def __init__(self, stream: str, partitions: int) -> None:
+    def __init__(self, stream: str, partitions: int, clock: LiveClock | None = None) -> None:
         self.stream = stream
+        self._clock = clock
         self._partition = int(stream.rpartition("/")[2])
         self._partitions = partitions
         self._homes: dict[str, bool] = {}
@@ -122,8 +132,27 @@ class PartitionDecoder:
         return (
             self._misplaced(event, key)
             or check_command_text(event)
-            or refuse_future(event, arrived_us)
+            or self._from_future(event, arrived_us)
         )
+
+    def arrival(self, event: WireEvent, arrived_us: int) -> int:
+        """Return when an event arrived: the broker's time, or 0.
+
+        A HALT arrived at the latest now by the clock of this machine. It must not be refused as
+        too old because the broker's clock is ahead.
+        """
+        return self.latest_arrival(arrived_us) if is_halt(event) else arrived_us
+
+    def latest_arrival(self, arrived_us: int) -> int:
+        """Return the broker's time of arrival, at the latest now by the clock of this machine."""
+        return arrived_us if self._clock is None else min(arrived_us, self._clock.wall())
+
+    def _from_future(self, event: WireEvent, arrived_us: int) -> Refusal | None:
+        """Refuse an event of the future. A broker whose clock was set back makes none."""
+        refusal = refuse_future(event, arrived_us)
+        if refusal is None or self._clock is None or isinstance(event, Command):
+            return refusal
+        return refuse_future(event, max(arrived_us, self._clock.now()))
 
     def _misplaced(self, event: WireEvent, key: bytes | None) -> Refusal | None:
         """Refuse a message whose key is not that of its event or is in another partition."""
@@ -289,15 +318,16 @@ class EventTimeMerge:
             raw = value or b""
             event, us = decoder.decode(raw), NO_EVENT_TIME
             if isinstance(event, FORWARDED):
-                us = event.us
+                us = event_time(event, arrived_us)
             elif not isinstance(event, Refusal):
+                arrived_us = decoder.arrival(event, arrived_us)  # noqa: PLW2901 - of this record
                 refusal = decoder.refusal(event, key, arrived_us)
                 if refusal is None:
-                    us = micros(event.ts)
+                    us = event_time(event, arrived_us)
                 else:
                     event = refusal
-            if self._live and us != NO_EVENT_TIME:
-                us = max(us, arrived_us - LATE_US)
+            if self._live and NO_EVENT_TIME != us < arrived_us - LATE_US:
+                us = max(us, decoder.latest_arrival(arrived_us) - LATE_US)
             if is_urgent(event):
                 cursor.urgent = offset
             if isinstance(event, Command):
@@ -334,6 +364,11 @@ class EventTimeMerge:
     def missing(self) -> list[str]:
         """Return the partitions that block the merge: they have records that were not fetched."""
         return [name for name, cursor in self._cursors.items() if cursor.may_precede]
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether every record that the broker is known to have was fetched."""
+        return not any(cursor.behind for cursor in self._cursors.values())
 
     @property
     def idle(self) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from riskwatch.contracts.connection import KafkaConnection
+    from riskwatch.engine.clock import LiveClock
     from riskwatch.engine.retry import Retry
     from riskwatch.worker.merge import InboundMessage
     from riskwatch.worker.unit import Unit
@@ -53,7 +54,9 @@ class PartitionManager:
     batch : int
         Most records in one transaction of a unit.
     clock : callable, optional
-        The time, microseconds.
+        The time of the process, by which intervals are measured, microseconds.
+    live : LiveClock, optional
+        The time that live units may reach; without it, that of `clock`.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class PartitionManager:
         *,
         batch: int,
         clock: Callable[[], int] = wall_us,
+        live: LiveClock | None = None,
     ) -> None:
         self._connection = connection
         self._retry = retry
         self._unit_of = unit_of
         self._make = make
         self._clock = clock
+        self._live = live
         self._limit = BUFFER * batch
         self._units: dict[str, Unit] = {}
         self._owner: dict[str, Unit] = {}
@@ -92,6 +97,8 @@ class PartitionManager:
     ) -> None:
         """Queue a fetch of one partition. The parameters are those of :meth:`Unit.put`."""
         stream = stream_of(partition)
+        if self._live is not None and messages:
+            self._live.note_broker(messages[-1].arrived_us)
         with self._lock:
             self._inbox_sizes[stream] = self._inbox_sizes.get(stream, 0) + len(messages)
             self._inbox.append((stream, messages, end, behind, start))
@@ -162,9 +169,12 @@ class PartitionManager:
             with self._lock:
                 self._inbox_sizes[stream] -= len(messages)
         owned = dict.fromkeys(self._owner.values())
+        if self._live is not None and all(unit.is_fetched for unit in owned):
+            self._live.note_caught_up()
         more = False
         for unit in owned:
-            more = unit.work(self._clock()) > 0 or more
+            live_us = None if self._live is None else self._live.now()
+            more = unit.work(self._clock(), live_us) > 0 or more
         if self._clock() - self._checked_us > IDENTITY_US:
             self._check_identities()
         return more

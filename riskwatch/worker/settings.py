@@ -52,6 +52,11 @@ class ProcessSettings(BaseSettings):
         Most records in one transaction.
     lease : float
         Time without renewal after which a standby replaces the leader, seconds.
+    clock_ahead : float
+        Most seconds by which the time of a live worker may be ahead of the broker's time.
+    tick_lag : float
+        Most seconds beside `tick` between the clock and the last tick of a worker that publishes
+        heartbeats.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
@@ -75,6 +80,8 @@ class ProcessSettings(BaseSettings):
     tick: Duration = 1.0
     batch: int = Field(default=2_000, ge=1, le=100_000)
     lease: Duration = 10.0
+    clock_ahead: Annotated[Duration, Field(ge=0.0, le=60.0)] = 1.0
+    tick_lag: Annotated[Duration, Field(ge=1.0, le=60.0)] = 10.0
 
     @property
     def connection(self) -> KafkaConnection:

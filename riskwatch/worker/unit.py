@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from riskwatch.core.stage import Row
     from riskwatch.engine.batch import CommitResult
+    from riskwatch.engine.clock import LiveClock
     from riskwatch.engine.record import InputRecord
     from riskwatch.engine.runner import Runner
     from riskwatch.store.batch import OutboxRecord
@@ -85,6 +86,9 @@ class UnitTiming:
     linger_us : int
         Time that the next batch may wait to fill up, unless it holds an urgent event,
         microseconds.
+    lag_us : int
+        Most microseconds beside the interval of ticks between the clock and the last tick, in
+        either direction, of a unit whose time passes.
     """
 
     clock: Literal["wall", "event"] = "wall"
@@ -92,6 +96,7 @@ class UnitTiming:
     renew_us: int = 3 * SECOND
     alone: bool = False
     linger_us: int = 0
+    lag_us: int = 10 * SECOND
 
 
 log = structlog.get_logger("riskwatch.unit")
@@ -144,7 +149,7 @@ class PublicationHold:
 
     def is_over(self, now_us: int, *, idle: bool) -> bool:
         """Whether the hold ends: no record waits, or the event time is near the present."""
-        return self.on and (idle or 0 < now_us - self._runner.us < CAUGHT_UP_US)
+        return self.on and (idle or now_us - self._runner.us < CAUGHT_UP_US)
 
     def publish_urgent(self) -> None:
         """Publish the outputs of an urgent record at once, although outputs are held.
@@ -280,6 +285,7 @@ class Unit:
         metrics: Metrics,
         timing: UnitTiming,
         mirror: Callable[[str, int, Sequence[OutboxRecord]], None] | None = None,
+        clock: LiveClock | None = None,
     ) -> None:
         assert runner.grid is not None, "a worker on Kafka needs a grid"
         self.name = runner.worker
@@ -291,6 +297,7 @@ class Unit:
         self._batch_metrics = BatchMetrics(metrics, runner)
         self._timing = timing
         self._mirror = mirror
+        self._clock = clock
         self._merge = EventTimeMerge({}, {})
         self._decoders: dict[str, PartitionDecoder] = {}
         self._received_us = 0
@@ -303,7 +310,9 @@ class Unit:
         self._ticked = False
         self._ticks = 0
         self._overtook = False
-        self._now_us = 0
+        self._now_us = self._live_us = 0
+        self._ticked_us = 0
+        self._is_ahead = False
         runner.on_tick = self._tick
 
     def open(self, partitions: Mapping[str, PartitionMetadata], now_us: int) -> dict[str, int]:
@@ -329,7 +338,7 @@ class Unit:
             for stream, partition in partitions.items()
         }
         self._decoders = {
-            stream: PartitionDecoder(stream, partition.partitions)
+            stream: PartitionDecoder(stream, partition.partitions, self._clock)
             for stream, partition in partitions.items()
         }
         self._merge = EventTimeMerge(cursors, self._decoders, live=self._live)
@@ -337,8 +346,11 @@ class Unit:
         self._metrics.leader(self.name, resumed.epoch)
         self._batch_metrics.model_authorities(resumed.rows.get("risk", {}))
         self._ticked, self._ticks = False, 0
+        self._ticked_us = 0 if self._grid.fresh else max(0, self._grid.reached)
+        self._is_ahead = False
         self._crashes.begin(self._runner)
-        self._check_fault(now_us)
+        self._now_us, self._live_us = now_us, 0
+        self._check_fault()
         log.info(
             "opened",
             worker=self.name,
@@ -385,9 +397,41 @@ class Unit:
         return self._runner.epoch
 
     @property
+    def is_fetched(self) -> bool:
+        """Whether every record that the broker is known to have was fetched."""
+        return self._merge.is_fetched
+
+    @property
     def is_caught_up(self) -> bool:
         """Whether the unit works and publishes at once."""
         return self.fault is None and not self._hold.on and self._runner.epoch > 0
+
+    @property
+    def reached_us(self) -> int | None:
+        """Time of the last tick, microseconds; ``None`` where no tick is expected."""
+        return self._ticked_us if self._grid.began and self._timing.clock == "wall" else None
+
+    def tick_fault(self, live_us: int) -> str | None:
+        """Return why the ticks do not pass at the time `live_us`; ``None`` if they do.
+
+        A unit without ticks decides nothing, so nobody may confirm its table.
+        """
+        if self._timing.clock == "event":
+            return None
+        if not live_us:
+            return "the broker's time is not known yet"
+        if not self._grid.began:
+            return None
+        ahead_us = max(self._ticked_us, self._grid.reached) - live_us
+        if ahead_us > self._timing.lag_us:
+            return (
+                f"it has reached {rfc3339(live_us + ahead_us)}, {ahead_us / SECOND:.0f} s ahead "
+                "of the clock: it makes no tick before that time"
+            )
+        if live_us - self._ticked_us > self._grid.tick_us + self._timing.lag_us:
+            last = rfc3339(self._ticked_us) if self._ticked_us else "none since the start"
+            return f"its ticks lag: the time is {rfc3339(live_us)}, the last tick: {last}"
+        return None
 
     def position(self, stream: str) -> int:
         """Return the offset behind the last taken record of a partition."""
@@ -451,8 +495,15 @@ class Unit:
             self._received_us = now_us
         self._merge.note_end(stream, end)
 
-    def work(self, now_us: int) -> int:
+    def work(self, now_us: int, live_us: int | None = None) -> int:
         """Run one batch, and return its number of records.
+
+        Parameters
+        ----------
+        now_us : int
+            Time of the process clock, microseconds.
+        live_us : int, optional
+            Time that ticks may reach, microseconds; 0 while it is not known; by default `now_us`.
 
         Raises
         ------
@@ -463,15 +514,18 @@ class Unit:
         StoppedError
             If the process is asked to stop while it waits for a server.
         """
+        self._now_us = now_us
+        self._live_us = now_us if live_us is None else live_us
         if self.fault is not None:
             if self._renew_if_due(now_us):
-                self._check_fault(now_us)
+                self._check_fault()
             return 0
-        self._now_us, self._overtook = now_us, False
+        self._overtook = False
+        self._check_ahead()
         narrow = self._crashes.is_narrow(self.name)
         if not narrow and self._linger.should_wait(now_us, len(self._merge)):
             return 0
-        self._hold.hold_if_behind(now_us, idle=self._merge.idle)
+        self._hold.hold_if_behind(self._present_us, idle=self._merge.idle)
         started, force = perf_counter(), self._waited_too_long(now_us)
         full = 1 if narrow else self._timing.batch
         records: list[InputRecord] = []
@@ -510,7 +564,7 @@ class Unit:
 
     def _is_behind(self, *, idle: bool) -> bool:
         """Whether the unit is catching up, so that no command that loosens may take effect."""
-        return self._hold.on and not self._hold.is_over(self._now_us, idle=idle)
+        return self._hold.on and not self._hold.is_over(self._present_us, idle=idle)
 
     def close(self) -> None:
         """Release the lease, so that a standby need not wait until it expires."""
@@ -530,26 +584,53 @@ class Unit:
         if records or self._ticked or self._ticks:
             reached = {o.stream: o.position for o in offsets}
             self._crashes.record_passage(
-                self._runner, reached, self._us(now_us), ticked=self._ticked
+                self._runner, reached, self._report_us, ticked=self._ticked
             )
         with self._counting_refusals(records):
             done = self._runner.commit(offsets)
         self._ticks = 0
         if self._mirror is not None and done.records:
             self._mirror(self.name, self._runner.epoch, done.records)
-        if self._hold.is_over(now_us, idle=self._merge.idle):
-            self._hold.release_outputs(now_us)
+        if self._hold.is_over(self._present_us, idle=self._merge.idle):
+            self._hold.release_outputs(self._present_us)
         elif self._overtook:
             self._hold.publish_urgent()
         if records or done.records:
-            self._batch_metrics.batch(records, done, apply_s, now_us)
+            self._batch_metrics.batch(records, done, apply_s, self._present_us)
             self._batch_metrics.lag(self._merge.lag())
             self._renewed_us = now_us
             self._crashes.clear_passed(self.name)
         else:
             self._renew_if_due(now_us)
 
-    def _check_fault(self, now_us: int) -> None:
+    @property
+    def _present_us(self) -> int:
+        """The present, microseconds: the time that ticks may reach, or that of the process."""
+        return self._live_us or self._now_us
+
+    @property
+    def _report_us(self) -> int:
+        """The time of reports about the unit itself, microseconds."""
+        return self._present_us if self._timing.clock == "wall" else self._runner.us
+
+    def _check_ahead(self) -> None:
+        """Report once that the stored time is ahead of the clock, and note when that ends.
+
+        A worker whose clock was wrong can have stored such a time. The unit goes on taking events
+        and commands, and makes no tick before that time. Nothing that holds is lowered meanwhile.
+        """
+        live = self._timing.clock == "wall" and self._live_us > 0
+        if not live or (self._grid.reached - self._live_us > self._timing.lag_us) == self._is_ahead:
+            return
+        self._is_ahead = not self._is_ahead
+        if self._is_ahead:
+            why = self.tick_fault(self._live_us) or ""
+            log.error("the time reached is ahead of the clock", worker=self.name, why=why)
+            self._crashes.report_ahead(self._runner, why, self._report_us)
+        else:
+            self._crashes.end_ahead(self.name)
+
+    def _check_fault(self) -> None:
         """Check whether the unit may work, and report each fault once if it may not."""
         was, fault = self.fault, self._crashes.current_fault(self._runner)
         self.fault = None if fault is None else stop_reason(fault)
@@ -557,14 +638,11 @@ class Unit:
         if fault is not None:
             if self.fault != was:
                 log.error("stays down", worker=self.name, why=self.fault)
-            self._hold.release_outputs(now_us)  # first, because sequence numbers only grow
-            self._crashes.report_fault(self._runner, fault, self._us(now_us))
+            # First, because sequence numbers only grow.
+            self._hold.release_outputs(self._present_us)
+            self._crashes.report_fault(self._runner, fault, self._report_us)
         elif was is not None:
             self._hold.hold()
-
-    def _us(self, now_us: int) -> int:
-        """Return the time of reports about the unit itself, microseconds."""
-        return now_us if self._timing.clock == "wall" else self._runner.us
 
     def _tick(self, us: int) -> None:
         """Apply a tick, or skip it where two people requested that."""
@@ -574,7 +652,7 @@ class Unit:
         if why is None:
             with self._counting_crashes(place):
                 self._runner.tick(us)
-            self._ticked = True
+            self._ticked, self._ticked_us = True, us
         else:
             self._runner.skip_tick(us, place[1], why)
             self._crashes.note_skipped_tick(self.name)
@@ -616,20 +694,21 @@ class Unit:
         if not self._merge.idle:
             if self._overtook:
                 # What overtook the backlog is evaluated at once, at the time that was reached.
-                for us in self._grid.now(min(self._grid.reached + 1, now_us)):
+                for us in self._grid.now(min(self._grid.reached + 1, self._present_us)):
                     self._tick(us)
             return
-        if self._timing.clock == "event":
+        if self._timing.clock == "event" or not self._live_us:
             # The time does not advance between events; after a pause comes the closing tick.
             if self._grid.fresh and now_us - self._received_us >= SILENCE_US:
                 for us in self._grid.through(self._grid.due):
                     self._tick(us)
             return
         urgent = any(isinstance(record.event, URGENT) for record in records)
+        grid, live_us = self._grid, self._live_us
         if urgent and not self._runner.us:
             # Nothing but urgent records came yet: the time begins with them.
-            list(self._grid.before(now_us - 1))
-        for us in self._grid.now(now_us) if urgent else self._grid.live(now_us):
+            list(grid.before(live_us - 1))
+        for us in grid.now(live_us) if urgent else grid.live(live_us):
             self._tick(us)
 
     def _waited_too_long(self, now_us: int) -> bool:

@@ -16,7 +16,7 @@ from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import ConfigurationChanged, KillSwitchChanged
 from riskwatch.engine import audit_head, bootstrap
-from riskwatch.engine.clock import TickGrid, wall_us
+from riskwatch.engine.clock import LiveClock, TickGrid, wall_us
 from riskwatch.engine.ports import SqlStore
 from riskwatch.engine.retry import Retry, RetryingStore
 from riskwatch.engine.runner import Runner
@@ -62,9 +62,17 @@ HEARTBEAT_VALID_US: Final = 60 * SECOND
 
 
 def make_heartbeat(
-    worker: str, epoch: int, table: ScopeTable, now_us: int, deployment: str
+    worker: str,
+    epoch: int,
+    table: ScopeTable,
+    now_us: int,
+    deployment: str,
+    reached_us: int | None = None,
 ) -> Heartbeat:
-    """Return the heartbeat of a deployment for a table that was read under the lease."""
+    """Return the heartbeat of a deployment for a table that was read under the lease.
+
+    `reached_us` is the time of the worker's last tick, if it is expected to make ticks.
+    """
     return Heartbeat(
         worker=worker,
         epoch=epoch,
@@ -75,6 +83,7 @@ def make_heartbeat(
         valid_until=moment(now_us + HEARTBEAT_VALID_US),
         engine=ENGINE,
         deployment=deployment,
+        reached=None if reached_us is None else moment(reached_us),
     )
 
 
@@ -118,6 +127,8 @@ class Worker(ABC):
         Name of the consumer group.
     failure : Exception or None
         Why the process must end.
+    clock : LiveClock
+        The time that live units may reach.
     """
 
     kind: ClassVar[str]
@@ -136,8 +147,10 @@ class Worker(ABC):
         self.standby_reason: str | None = "starting"
         self.metrics = Metrics()
         self.retry = Retry(self.stop, self.metrics)
+        self.clock = LiveClock(round(settings.clock_ahead * SECOND))
         self._config = bootstrap.configuration(settings.config)
-        self._producer = Producer(self.connection, self.retry, self.metrics)
+        note = self.clock.note_confirmed
+        self._producer = Producer(self.connection, self.retry, self.metrics, note)
         self._mirror: Mirror | None = None
         self._counted_us = 0
         self._engine: Engine
@@ -166,7 +179,13 @@ class Worker(ABC):
         self._store = RetryingStore(SqlStore(self._engine), self.retry)
         self._crashes = CrashTracker(self._engine, self.retry)
         self.partitions = PartitionManager(
-            self.connection, self.retry, self.unit_of, self._unit, batch=self.settings.batch
+            self.connection,
+            self.retry,
+            self.unit_of,
+            self._unit,
+            batch=self.settings.batch,
+            clock=self.clock.process_us,
+            live=self.clock,
         )
         self._meet_broker()
         self._check_topics()
@@ -216,7 +235,7 @@ class Worker(ABC):
 
     def _update_row_counts(self) -> None:
         """Set the metrics of row counts at intervals; try later if the database is down."""
-        now = wall_us()
+        now = self.clock.process_us()
         if now - self._counted_us < HEARTBEAT_INTERVAL_US:
             return
         self._counted_us = now
@@ -268,9 +287,11 @@ class Worker(ABC):
             renew_us=renew_us,
             alone=not self.shares_group,
             linger_us=LINGER_US,
+            lag_us=round(s.tick_lag * SECOND),
         )
         write = None if self._mirror is None else self._mirror.write
-        return Unit(runner, self._crashes, self.metrics, timing, write)
+        live = self.clock if s.clock == "wall" else None
+        return Unit(runner, self._crashes, self.metrics, timing, write, live)
 
 
 class LedgerWorker(Worker):
@@ -306,11 +327,14 @@ class RiskWorker(Worker):
         super().__init__(settings)
         if settings.redis is not None:
             url = settings.redis.get_secret_value()
-            self._mirror = Mirror(url, self.metrics, prefix=settings.topic_prefix, clock=wall_us)
+            self._mirror = Mirror(
+                url, self.metrics, prefix=settings.topic_prefix, clock=self._present_us
+            )
         self._mirrored_epoch = 0
         self._publishes_table = False
         self._renewer: LeaseRenewer | None = None
         self._heartbeat_us = 0
+        self._withheld = ""
         self._audited_us = 0
 
     def unit_of(self, partition: Partition) -> str:
@@ -368,20 +392,40 @@ class RiskWorker(Worker):
         return 0 if unit is None else unit.epoch
 
     def _recorder(self) -> ConfigurationRecorder:
-        clock = wall_us if self.settings.clock == "wall" else None
+        clock = self._present_us if self.settings.clock == "wall" else None
         return ConfigurationRecorder(RISK, self._config, clock, self._deployment.id)
 
+    def _present_us(self) -> int:
+        """Return the time of the clock, or the wall time while the broker's time is not known."""
+        return self.clock.now() or wall_us()
+
+    def _is_vouchable(self, unit: Unit, live_us: int) -> bool:
+        """Whether ticks pass, so that a heartbeat is true; log once why they do not."""
+        fault = unit.tick_fault(live_us) or ""
+        ahead_s = self.clock.ahead_us() / SECOND
+        if not fault and unit.reached_us is not None and ahead_s > self.settings.tick_lag:
+            fault = f"the clock of this machine is {ahead_s:.0f} s ahead of the broker's"
+        # The text has the time in it: log the first one only.
+        if bool(fault) != bool(self._withheld):
+            log.warning("heartbeats stop" if fault else "heartbeats go on", why=fault or None)
+        self._withheld = fault
+        return not fault
+
     def _publish_heartbeat(self) -> None:
-        """Publish a heartbeat at intervals, while this process is ready."""
-        now, unit = wall_us(), self.partitions.unit(RISK)
-        is_due = now - self._heartbeat_us >= HEARTBEAT_INTERVAL_US
+        """Publish a heartbeat at intervals, while this process is ready and its ticks pass."""
+        elapsed, unit = self.clock.process_us(), self.partitions.unit(RISK)
+        is_due = elapsed - self._heartbeat_us >= HEARTBEAT_INTERVAL_US
         if not is_due or unit is None or self.ready() is not None:
             return
+        live_us = self.clock.now()
+        if not self._is_vouchable(unit, live_us):
+            return
+        now = self._present_us()
         table = self.retry.ask_store(
             "heartbeat", lambda: scope_table(self._engine, RISK, unit.epoch)
         )
-        made = make_heartbeat(RISK, unit.epoch, table, now, self._deployment.id)
-        record = heartbeat_record(made)
+        own, reached_us = self._deployment.id, unit.reached_us
+        record = heartbeat_record(make_heartbeat(RISK, unit.epoch, table, now, own, reached_us))
         publisher = self._publisher()
         publisher.set_leader(RISK, unit.epoch)
         if self._publishes_table:
@@ -393,7 +437,7 @@ class RiskWorker(Worker):
                 self._mirror.refresh(self._engine, RISK, unit.epoch)
             self._mirror.heartbeat(record.value, HEARTBEAT_VALID_US / SECOND)
         self.metrics.scopes({State(s): n for s, n in count_by_state(table.states).items()})
-        self._heartbeat_us = now
+        self._heartbeat_us = elapsed
 
     def _publish_table(self, publisher: KafkaPublisher, epoch: int) -> None:
         """Publish the present switch of every scope, under the present deployment."""
@@ -405,9 +449,11 @@ class RiskWorker(Worker):
 
     def _publish_audit_head(self) -> None:
         """Publish the head of the audit chain at intervals, while this process leads."""
-        now, unit = wall_us(), self.partitions.unit(RISK)
-        if now - self._audited_us < audit_head.HEAD_INTERVAL_US or unit is None or unit.epoch == 0:
+        elapsed, unit = self.clock.process_us(), self.partitions.unit(RISK)
+        is_due = elapsed - self._audited_us >= audit_head.HEAD_INTERVAL_US
+        if not is_due or unit is None or unit.epoch == 0:
             return
+        now = self._present_us()
         head = self.retry.ask_store(
             "audit",
             lambda: audit_head.read_head(self._engine, RISK, unit.epoch, now, self._deployment.id),
@@ -416,4 +462,4 @@ class RiskWorker(Worker):
         publisher.set_leader(RISK, unit.epoch)
         publisher.publish([audit_head.head_record(head, now)])
         audit_head.log_head(head)
-        self._audited_us = now
+        self._audited_us = elapsed

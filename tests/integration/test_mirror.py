@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +21,7 @@ from tests.support.mirror import COIN, WORKER, Desk, desk, heartbeat, record, st
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from riskwatch.client.mirror import MirrorReader
     from riskwatch.core.outputs import Output
 
 HALT, WATCH, NORMAL = State.HALT, State.WATCH, State.NORMAL
@@ -137,6 +139,21 @@ def test_a_heartbeat_expires_into_absent(mirror_db: Engine, redis_url: str) -> N
         d.beat(valid_s=0.3)
         until(lambda: d.reader.killswitch(COIN).kind == "absent")
         assert d.reader.killswitch("firm").effective is HALT
+
+
+def is_seen(reader: MirrorReader, kind: str) -> bool:
+    """Whether the firm reads so."""
+    return reader.killswitch("firm").kind == kind
+
+
+def test_a_heartbeat_without_ticks_is_absent(mirror_db: Engine, redis_url: str) -> None:
+    """A worker that decides nothing confirms nothing; one whose ticks pass does."""
+    with desk(mirror_db, redis_url) as d:
+        steady(d)
+        for ticked_s, kind in ((7_200.0, "absent"), (1.0, "normal"), (-7_200.0, "absent")):
+            d.mirror.heartbeat(heartbeat(d.epoch, d.seq, ticked_s=ticked_s), 60.0)
+            until(partial(is_seen, d.reader, kind))
+        assert "decides nothing" in d.reader.killswitch("firm").why
 
 
 def test_an_old_heartbeat_is_not_made_to_look_fresh(

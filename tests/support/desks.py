@@ -17,6 +17,7 @@ from tests.support.units import START_US, Bench, message
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from riskwatch.engine.clock import LiveClock
     from riskwatch.engine.pipeline import StageSlot
     from riskwatch.worker.unit import Unit
 
@@ -36,6 +37,7 @@ class LocalPartitions(PartitionManager):
         self,
         unit_of: Callable[[Partition], str] = own_unit,
         slot: Callable[[], StageSlot] = ledger_slot,
+        live: LiveClock | None = None,
     ) -> None:
         self.slot = slot
         self.benches: dict[str, Bench] = {}
@@ -44,7 +46,7 @@ class LocalPartitions(PartitionManager):
         super().__init__(
             KafkaConnection(), Retry(threading.Event(), Metrics()),
             unit_of, self._new, batch=BATCH,
-            clock=lambda: self.now_us,
+            clock=lambda: self.now_us, live=live,
         )  # fmt: skip
 
     def _new(self, name: str) -> Unit:

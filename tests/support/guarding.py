@@ -51,13 +51,16 @@ class Truth:
             worker="risk", epoch=self.epoch, seq=self.seq, applied=self.time.wall, unwind=unwind,
         )  # fmt: skip
 
-    def beat(self, life_s: float = LIFE_S, ts: float | None = None) -> Heartbeat:
+    def beat(
+        self, life_s: float = LIFE_S, ts: float | None = None, reached: float | None = None
+    ) -> Heartbeat:
         """Vouch for the table."""
         made = round((self.time.wall if ts is None else ts) * SECOND)
         return Heartbeat(
             worker="risk", epoch=self.epoch, seq=self.seq, scopes=len(self.rows),
             digest=table_digest((s, st.value, d) for s, (st, d) in self.rows.items()),
             ts=moment(made), valid_until=moment(made + round(life_s * SECOND)),
+            reached=None if reached is None else moment(round(reached * SECOND)),
         )  # fmt: skip
 
 

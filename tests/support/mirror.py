@@ -95,18 +95,27 @@ def record(seq: int, output: Output) -> OutboxRecord:
     return OutboxRecord(seq, str(output.topic), output.key(), encode_output(output), output.ts)
 
 
-def heartbeat(epoch: int, seq: int, valid_s: float = 60.0, worker: str = WORKER) -> bytes:
-    """Heartbeat that is valid for so long from now."""
+def heartbeat(
+    epoch: int,
+    seq: int,
+    valid_s: float = 60.0,
+    worker: str = WORKER,
+    ticked_s: float | None = None,
+) -> bytes:
+    """Heartbeat that is valid for so long from now; its last tick was so long ago."""
+    now = datetime.now(UTC)
+    ticked = {} if ticked_s is None else {"reached": now - timedelta(seconds=ticked_s)}
     return msgspec.json.encode(
-        {
+        ticked
+        | {
             "type": "heartbeat",
             "worker": worker,
             "epoch": epoch,
             "seq": seq,
             "digest": "00",
             "scopes": 1,
-            "valid_until": datetime.now(UTC) + timedelta(seconds=valid_s),
-            "ts": datetime.now(UTC),
+            "valid_until": now + timedelta(seconds=valid_s),
+            "ts": now,
             "engine": "0.1.0",
         }
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka.errors import KafkaTimeoutError
 
@@ -14,12 +14,23 @@ from riskwatch.errors import BrokerError
 from riskwatch.kafka import producer
 from riskwatch.worker.metrics import Metrics
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass
+class Metadata:
+    """What the broker says about a record: its time, milliseconds."""
+
+    timestamp: int
+
 
 class Future:
     """What became of one record."""
 
-    def __init__(self, exception: Exception | None = None) -> None:
+    def __init__(self, exception: Exception | None = None, timestamp: int = 0) -> None:
         self.exception = exception
+        self.value = Metadata(timestamp)
 
     def succeeded(self) -> bool:
         """Whether the broker has it."""
@@ -37,14 +48,19 @@ class FakeKafka:
     slow: int = 0
     refuse: dict[int, Exception] = field(default_factory=dict)
     closed: list[float] = field(default_factory=list)
+    clock: Callable[[], int] | None = None
+    """The broker's time, microseconds; without it, records keep the time of their sender."""
 
-    def send(self, topic: str, value: bytes, *, key: Any, headers: Any) -> Future:
+    def send(
+        self, topic: str, value: bytes, *, key: Any, headers: Any, timestamp_ms: int
+    ) -> Future:
         """Take a record, unless there is no room."""
         if self.busy:
             self.busy -= 1
             raise KafkaTimeoutError("no room")
         self.sent.append((topic, key, value, headers))
-        return Future(self.refuse.get(len(self.sent)))
+        at = timestamp_ms if self.clock is None else self.clock() // 1_000
+        return Future(self.refuse.get(len(self.sent)), at)
 
     def flush(self, timeout: float) -> None:
         """Wait until all is confirmed."""
@@ -61,13 +77,18 @@ class FakeKafka:
 class Local(producer.Producer):
     """A producer on a fake, which may be absent at first."""
 
-    def __init__(self, kafka: FakeKafka, absent: int = 0) -> None:
+    def __init__(
+        self,
+        kafka: FakeKafka,
+        absent: int = 0,
+        note_broker: Callable[[int], None] | None = None,
+    ) -> None:
         self.kafka = kafka
         self.absent = absent
         self.stop = threading.Event()
         self.metrics = Metrics()
         patience = Retry(self.stop, self.metrics)
-        super().__init__(KafkaConnection(prefix="p."), patience, self.metrics)
+        super().__init__(KafkaConnection(prefix="p."), patience, self.metrics, note_broker)
 
     def _new_producer(self) -> Any:
         if self.absent:

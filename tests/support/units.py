@@ -50,6 +50,7 @@ class MemoryCrashTracker(CrashTracker):
         self.released: list[int] = []
         self.passed: list[dict[str, int]] = []
         self.heard: list[FaultPlace] = []
+        self.ahead: list[str] = []
         self._open: dict[str, list[Fault]] = {}
         self._skipped: dict[str, int] = {}
 
@@ -68,6 +69,16 @@ class MemoryCrashTracker(CrashTracker):
             if n >= MAX_CRASHES and (stream, position) not in self.aside:
                 return Fault(stream, position, n, "ValueError: bad")
         return None
+
+    def report_ahead(self, runner: Runner, why: str, us: int) -> None:
+        """Record that a time ahead of the clock was reported."""
+        del runner, us
+        self.ahead.append(why)
+
+    def end_ahead(self, worker: str) -> None:
+        """Record that the clock got there."""
+        del worker
+        self.ahead.append("")
 
     def quarantine_reason(self, worker: str, place: FaultPlace) -> str | None:
         """Return the reason of a quarantine."""

@@ -40,7 +40,8 @@ class RedisSource(SwitchSource):
     def __init__(self, trust: TrustState, url: str, prefix: str) -> None:
         super().__init__("redis", trust)
         wall = trust.calendar.wall
-        self._reader = MirrorReader(url, prefix, lambda: int(wall() * SECOND))
+        lag_s = trust.terms.lag_s
+        self._reader = MirrorReader(url, prefix, lambda: int(wall() * SECOND), lag_s)
 
     def follow(self) -> None:
         """Poll until the source stops."""

@@ -4,6 +4,7 @@ It has no threads and no clock of its own. The table is trusted only while **all
 
 * a heartbeat that is still valid carries the digest of the table;
 * no newer heartbeat has carried another digest for longer than the grace period;
+* the newest heartbeat shows that the worker's ticks pass;
 * some subscription had an answer from its server recently;
 * the clock of the machine has not jumped since.
 
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.client.guard.view import NEVER, SwitchRow, SwitchTable, View, index_rows
-from riskwatch.contracts.heartbeat import Heartbeat
+from riskwatch.contracts.heartbeat import LAG_S, Heartbeat, tick_fault
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import FIRM, ScopeIndex, parse
@@ -100,6 +101,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         Longest validity of a heartbeat that is accepted.
     rebuild_s : float
         How long the table may differ before everything is read again.
+    lag_s : float
+        How far the worker's last tick may be before or behind its heartbeat. It is at least
+        ``RISKWATCH_TICK`` and ``RISKWATCH_TICK_LAG`` together.
     """
 
     reduce_s: float = 30.0
@@ -109,6 +113,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     jump_s: float = 1.0
     longest_s: float = 300.0
     rebuild_s: float = 10.0
+    lag_s: float = LAG_S
 
     def __post_init__(self) -> None:
         """Refuse values for which a wait would never end, such as NaN.
@@ -248,6 +253,12 @@ class TrustState:
                 self.reset("the heartbeats are of another history now")
             self.note = ""
             self._last, self._last_until = place, beat.valid_until
+            fault = tick_fault(beat.ts, beat.reached, self.terms.lag_s)
+            if fault is not None:
+                self._drop(fault)
+                self._pending = None
+                self.note = "" if self._dropped[1] == fault else fault
+                return
             life = min(ends - wall, ends - made, self.terms.longest_s)
             self._pending = _TimedHeartbeat(beat, now, now + life)
             self._tried = -1

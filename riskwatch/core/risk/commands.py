@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from riskwatch.core.clock import SECOND, micros, moment, rfc3339
+from riskwatch.core.clock import SECOND, moment, rfc3339
 from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import RejectReason, State
@@ -357,9 +357,7 @@ class CommandHandler:
 
     def handle(self, state: RiskState, command: Command) -> list[Output]:
         """Execute a command or refuse it, and return the outputs."""
-        ts = micros(command.ts)
-        arrived = ts if command.arrived is None else micros(command.arrived)
-        us = max(ts, arrived, state.meta.looked)
+        us = self.gate.effect_time(command, state.meta.looked)
         authentic = False
         try:
             operator = self.gate.authentic(command)

@@ -198,6 +198,8 @@ LOOSENING: Final = ("release", "approve", "override")
 MAY_LOOSEN: Final = (*LOOSENING, "set_limit")
 """Actions that loosen, or do so with some arguments."""
 _MARGIN = 60 * SECOND
+_AHEAD_US: Final = 5 * SECOND
+"""By how much a sender's clock may be ahead of the broker's, as for every event."""
 
 
 def check_caught_up(authorized: AuthorizedCommand) -> None:
@@ -276,8 +278,27 @@ class CommandGate:
             No.DEPLOYMENT_FOREIGN, f"signed for deployment {command.deployment}, this is {here}"
         )
 
+    def effect_time(self, command: Command, looked: int) -> int:
+        """Return when a command takes effect, microseconds.
+
+        That is its arrival, or the last evaluation of the rules (`looked`) if that is later. A
+        clock that is slightly ahead moves it. A HALT of a clock that is far ahead counts as of its
+        arrival.
+        """
+        ts = micros(command.ts)
+        arrived = ts if command.arrived is None else micros(command.arrived)
+        if command.action == "halt" and ts - arrived > _AHEAD_US:
+            ts = arrived
+        return max(ts, arrived, looked)
+
     def fresh(self, command: Command, us: int) -> None:
-        """Refuse a command that was signed too long ago."""
+        """Refuse a command that was signed too long ago.
+
+        Its age counts until it takes effect (`us`). That of a HALT counts until its arrival alone:
+        a HALT must not be refused because the time of the last evaluation is ahead.
+        """
+        if command.action == "halt" and command.arrived is not None:
+            us = micros(command.arrived)
         age = us - micros(command.ts)
         if age > self.config.replay_s * SECOND:
             raise CommandRefusedError(
@@ -327,8 +348,12 @@ class CommandGate:
         )
 
     def remember(self, state: RiskState, command: Command, us: int, outcome: str) -> None:
-        """Store the outcome of a command under its key."""
-        key = command.idempotency_key
+        """Store the outcome of a command under its key.
+
+        A HALT of a clock that is far ahead is remembered from its own time on: until then no copy
+        of it is too old.
+        """
+        key, us = command.idempotency_key, max(us, micros(command.ts))
         refused = outcome in list(No)
         state.commands[key] = IdempotencyRow(
             us, intent_digest(command), outcome, refused, identity(command)

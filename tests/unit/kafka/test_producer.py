@@ -58,6 +58,16 @@ def test_an_absent_broker_is_waited_for_without_changing_the_order() -> None:
     assert local.told("riskwatch_up", what="broker") == 1
 
 
+def test_confirmed_records_tell_the_brokers_time() -> None:
+    """The latest of them; a topic that keeps the senders' times tells nothing."""
+    found: list[int] = []
+    times = iter([1_000_000, 3_000_000, 2_000_000])
+    kafka = FakeKafka(clock=lambda: next(times))
+    KafkaPublisher(Local(kafka, note_broker=found.append), "prod").publish([out(1), out(2), out(3)])
+    KafkaPublisher(Local(FakeKafka(), note_broker=found.append), "prod").publish([out(4)])
+    assert found == [3_000_000, 0]
+
+
 def test_a_refused_record_ends_the_worker() -> None:
     """The error names topic and place; it is still in the outbox."""
     local = Local(FakeKafka(refuse={2: MessageSizeTooLargeError("x")}))

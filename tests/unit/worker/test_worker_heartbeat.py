@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from riskwatch.contracts.audit import decode_head
-from riskwatch.core.clock import moment
+from riskwatch.contracts.heartbeat import decode_heartbeat
+from riskwatch.core.clock import SECOND, moment
 from riskwatch.engine import audit_head
+from riskwatch.engine.clock import LiveClock
 from riskwatch.errors import FencedError
 from riskwatch.store.audit import chain_tail
 from riskwatch.store.audit_check import check_database
@@ -56,18 +58,21 @@ class Leader(RiskWorker):
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(ProcessSettings(http="off"))
-        self.kafka = FakeKafka()
         self.now_us = START_US
+        self.kafka = FakeKafka(clock=lambda: self.now_us)
+        self.ahead_us = 0
+        self.clock = LiveClock(SECOND, lambda: self.now_us + self.ahead_us, lambda: self.now_us)
         monkeypatch.setattr(worker, "wall_us", lambda: self.now_us)
         self._engine = engine
         self._deployment = Deployment(1, "prod", "c1", "")
-        self._producer = Local(self.kafka)
-        self.local = self.partitions = LocalPartitions(lambda _: RISK)
+        self._producer = Local(self.kafka, note_broker=self.clock.note_confirmed)
+        self.local = self.partitions = LocalPartitions(lambda _: RISK, live=self.clock)
         self.standby_reason = None
 
     def later(self) -> int:
         """Let the time of a heartbeat pass, and do a turn; returns how many there were."""
         self.now_us += HEARTBEAT_INTERVAL_US
+        self.local.now_us = self.now_us
         self.run_once()
         return len(self.sent("heartbeat"))
 
@@ -81,6 +86,7 @@ def leader(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Leader:
     """Return a leader with one partition, that holds its lease."""
     take_lease(engine, RISK, "test")
     found = Leader(engine, monkeypatch)
+    found.clock.note_confirmed(START_US)
     found.partitions.assign([ZERO])
     return found
 
@@ -114,6 +120,29 @@ def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:
     assert leader.later() == 2
     leader.partitions.suspend()
     assert leader.later() == 2
+
+
+def test_a_heartbeat_says_how_far_the_ticks_got(leader: Leader) -> None:
+    """The time of the last tick; none is published while ticks lag or the clock is wrong."""
+    leader.local.ends[ZERO] = 3
+    leader.partitions.assign([ZERO])
+    leader.local.bring(ZERO, 0, 3)
+    assert leader.later() == 1
+    beat = decode_heartbeat(leader.sent("heartbeat")[-1][2])
+    assert beat.reached == beat.ts == moment(leader.now_us)
+    leader.ahead_us = 11 * SECOND
+    assert leader.later() == 1
+    leader.ahead_us = 0
+    assert leader.later() == 2
+
+
+def test_a_heartbeat_waits_for_the_brokers_time(engine: Engine, monkeypatch: Any) -> None:
+    """The head of the audit chain is confirmed first, and tells it."""
+    take_lease(engine, RISK, "test")
+    found = Leader(engine, monkeypatch)
+    found.partitions.assign([ZERO])
+    assert [found.later(), found.later()] == [0, 1]
+    assert found.sent("audit")
 
 
 def test_who_lost_the_lease_does_not_vouch(leader: Leader, engine: Engine) -> None:

@@ -214,6 +214,48 @@ def test_heartbeats_from_the_future_or_the_past_vouch_for_nothing() -> None:
     assert scene.pass_(LIFE_S) is State.REDUCE
 
 
+@pytest.mark.parametrize("off_s", [-7_200.0, -91.0, 91.0, 7_200.0])
+def test_a_heartbeat_of_a_worker_that_decides_nothing_closes_at_once(off_s: float) -> None:
+    """Its last tick is far from its own time; the next heartbeat with ticks ends it."""
+    scene = Scene()
+    assert scene.known() is State.NORMAL
+    scene.pass_(15)
+    scene.trust.beat(scene.truth.beat(reached=scene.time.wall + off_s))
+    assert scene.settle() is State.REDUCE
+    assert scene.trust.view.bound.startswith("the worker decides nothing: its last tick ")
+    assert scene.pass_(31) is State.HALT
+    scene.trust.beat(scene.truth.beat(reached=scene.time.wall - 60))
+    assert scene.settle() is State.NORMAL
+
+
+def test_a_guard_that_starts_says_that_the_worker_decides_nothing() -> None:
+    """Without a heartbeat before, the reason is beside the one of a start."""
+    scene = Scene()
+    scene.trust.beat(scene.truth.beat(reached=scene.time.wall - 7_200))
+    assert scene.settle() is State.HALT
+    assert "decides nothing" in scene.trust.note
+    scene.pass_(15)
+    assert scene.known() is State.NORMAL
+    assert scene.trust.note == ""
+
+
+def test_a_heartbeat_that_states_no_ticks_is_judged_as_before() -> None:
+    """Workers of earlier versions, and a worker before its first event."""
+    scene = Scene()
+    assert scene.known() is State.NORMAL
+    assert scene.truth.beat().reached is None
+
+
+def test_a_delayed_heartbeat_without_ticks_closes_nothing() -> None:
+    """A newer one came already."""
+    scene = Scene()
+    stuck = scene.truth.beat(reached=scene.time.wall - 7_200)
+    scene.pass_(15)
+    assert scene.known() is State.NORMAL
+    scene.trust.beat(stuck)
+    assert scene.settle() is State.NORMAL
+
+
 def test_a_voided_workers_heartbeat_is_left_out() -> None:
     """A heartbeat of an earlier epoch is ignored."""
     scene = Scene()

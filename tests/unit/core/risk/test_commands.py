@@ -135,6 +135,30 @@ def test_what_comes_after_its_time_is_stale() -> None:
     assert answer(d.tell(command("ann", "halt", 29))) == "applied"
 
 
+def test_a_halt_is_as_old_as_its_way_to_the_broker() -> None:
+    """A time of the last evaluation that is ahead makes no HALT stale; all else keeps the rule."""
+    d = people()
+    d.tick(120, market(120, asset()))
+    halt, release = command("ann", "halt", 10), command("ann", "release", 10)
+    arrived = moment(at(10.5))
+    assert answer(d.tell(msgspec.structs.replace(halt, arrived=arrived))) == "applied"
+    assert answer(d.tell(msgspec.structs.replace(release, arrived=arrived))) == "STALE"
+    old = command("ann", "halt", 1)
+    assert answer(d.tell(msgspec.structs.replace(old, arrived=arrived))) == "STALE"
+
+
+def test_a_halt_of_a_clock_far_ahead_takes_effect_at_its_arrival_and_once() -> None:
+    """It is remembered until no copy of it could be fresh, long after other keys are dropped."""
+    d = people(key_memory_s=3_600.0)
+    made = command("ann", "halt", 24 * 60, key="k")
+    out = d.tell(msgspec.structs.replace(made, arrived=moment(at(10))))
+    assert answer(out) == "applied"
+    assert {o.ts for o in out} == {moment(at(10))}
+    d.tell(command("ann", "halt", 600, "asset:DAI"))
+    copy = msgspec.structs.replace(made, arrived=moment(at(601)))
+    assert answer(d.tell(copy)) == "REPLAYED"
+
+
 def test_a_command_that_comes_again_does_nothing() -> None:
     """A repeat is recorded as such: no decision, no switch, no alert."""
     d = people()
