@@ -14,6 +14,12 @@ PASSWORDS = (
     "RISKWATCH_WORKER_PASSWORD",
     "RISKWATCH_READER_PASSWORD",
     "RISKWATCH_KAFKA_PASSWORD",
+    "RISKWATCH_KAFKA_CLIENT_PASSWORD",
+    "RISKWATCH_KAFKA_DESK_PASSWORD",
+    "RISKWATCH_KAFKA_FEED_PASSWORD",
+    "RISKWATCH_KAFKA_NEWS_PASSWORD",
+    "RISKWATCH_KAFKA_OPERATOR_PASSWORD",
+    "RISKWATCH_KAFKA_READER_PASSWORD",
     "RISKWATCH_REDIS_PASSWORD",
     "GRAFANA_PASSWORD",
 )
@@ -58,14 +64,30 @@ def write(path: Path, text: str) -> bool:
     return True
 
 
+def complete(path: Path) -> list[str]:
+    """Add the passwords that an older ``.env`` lacks, and return their names."""
+    before = path.read_text(encoding="utf-8")
+    present = {line.partition("=")[0].strip() for line in before.splitlines()}
+    missing = [name for name in PASSWORDS if name not in present]
+    if missing:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("" if before.endswith("\n") else "\n")
+            file.write("".join(f"{name}={password()}\n" for name in missing))
+    return missing
+
+
 def main(path: Path) -> int:
-    """Write the files; 2 if there is ``.env`` already, for its passwords are those of the data."""
+    """Write the files, or complete them; 2 if ``.env`` has everything, and so stays as it is."""
     write(path.with_name("notify.env"), ROUTES)
-    if not write(path, lines()):
-        sys.stderr.write(f"{path} is there and stays as it is (docs/operations.md: rotate)\n")
-        return 2
-    sys.stdout.write(f"{path}: {len(PASSWORDS)} new passwords, for your eyes only\n")
-    return 0
+    if write(path, lines()):
+        sys.stdout.write(f"{path}: {len(PASSWORDS)} new passwords, for your eyes only\n")
+        return 0
+    added = complete(path)
+    if added:
+        sys.stdout.write(f"{path}: {len(added)} passwords added ({', '.join(added)})\n")
+        return 0
+    sys.stderr.write(f"{path} is there and stays as it is (docs/operations.md: rotate)\n")
+    return 2
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ import typer
 from riskwatch.acks.worker import AckWorker
 from riskwatch.alerting.routes import load_notify, resolve_target
 from riskwatch.alerting.worker import NotificationWorker
+from riskwatch.commands.query import show_rows
 from riskwatch.config import paths
 from riskwatch.errors import BrokerError, RiskwatchError, StoppedError
-from riskwatch.kafka import topics
+from riskwatch.kafka import acls, topics
 from riskwatch.worker import logs
 from riskwatch.worker.health import HealthServer
 from riskwatch.worker.settings import ProcessSettings
@@ -107,14 +108,40 @@ def load_stream(name: str) -> ModuleType:
 
 @app.command("create")
 def create_command(
+    *,
     replication: Annotated[int, typer.Option(min=1, help="Replicas of each new partition.")] = 1,
+    grant: Annotated[
+        list[str] | None,
+        typer.Option(help="ROLE=USER: give a broker user exactly the rights of a role."),
+    ] = None,
 ) -> None:
-    """Create the missing topics, and set the configuration of all of them."""
+    """Create the missing topics, set the configuration of all, and the rights of broker users."""
     connection = ProcessSettings.read().connection
+    wanted = [each.partition("=")[::2] for each in grant or []]
+    for role, _ in wanted:
+        acls.role_rights(role, connection)
     made = topics.create_topics(connection, replication)
     for name in made:
         typer.echo(f"made {connection.topic(name)}")
     typer.echo(f"{len(made)} topics made, all as they must be")
+    if wanted and acls.topic_writers(connection) is None:
+        typer.echo(f"no rights are set: {acls.NO_AUTHORIZER}", err=True)
+        return
+    for role, user in wanted:
+        added, dropped = acls.grant_role(connection, role, user)
+        typer.echo(f"{user} has the rights of {role} ({added} added, {dropped} taken away)")
+
+
+@app.command("roles")
+def roles_command() -> None:
+    """Show the roles of broker users: which topics each may write and read."""
+    show_rows(
+        ["role", "who", "writes", "reads", "groups"],
+        [
+            [name, role.about, ", ".join(role.writes), ", ".join(role.reads), str(role.groups)]
+            for name, role in acls.ROLES.items()
+        ],
+    )
 
 
 @app.command("check")

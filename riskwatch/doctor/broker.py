@@ -8,11 +8,13 @@ from riskwatch.contracts.topics import TOPICS
 from riskwatch.doctor.finding import Facts, Finding
 from riskwatch.engine.replay import WORKER as EMBEDDED
 from riskwatch.errors import BrokerError, ConfigError
+from riskwatch.kafka.acls import NO_AUTHORIZER, topic_writers, unexpected_writers
 from riskwatch.kafka.topics import admin, offset_bounds, topic_differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from riskwatch.contracts.connection import KafkaConnection
     from riskwatch.worker.settings import ProcessSettings
 
 LAG_WARNING: Final = 10_000
@@ -41,6 +43,7 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
     brokers = len(cluster["brokers"])
     name = f"{connection.servers}, cluster {cluster['cluster_id']}, brokers: {brokers}"
     yield Finding("broker", "ok", name)
+    yield _rights_finding(connection, facts)
     try:
         wrong = topic_differences(connection)
         yield topic_finding(wrong)
@@ -52,6 +55,22 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
         # The finding about topics above names missing partitions.
         if not wrong:
             yield Finding("topics", "fail", str(error), "see the log of the broker")
+
+
+def _rights_finding(connection: KafkaConnection, facts: Facts) -> Finding:
+    """Return the finding about who may write which topic."""
+    check, do = "rights on topics", 'see docs/security.md, "Who may write what"'
+    try:
+        facts.writers = topic_writers(connection)
+    except BrokerError as error:
+        return Finding(check, "warn", f"they cannot be read: {error}", do)
+    if facts.writers is None:
+        return Finding(check, "warn", NO_AUTHORIZER, do)
+    wrong = unexpected_writers(facts.writers)
+    if not wrong:
+        return Finding(check, "ok", "no user but super users may write outputs")
+    more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    return Finding(check, "warn", "; ".join(wrong[:_SHOWN]) + more, do)
 
 
 def topic_finding(wrong: list[str]) -> Finding:

@@ -50,12 +50,15 @@ class Facts:
         Deployment of the database.
     cluster : tuple of str, str
         Id of the broker's cluster, and prefix of the topics.
+    writers : dict of str to list of str
+        Users with rights to write, by topic; ``None`` also if the broker checks no rights.
     """
 
     positions: dict[str, int] | None = None
     bounds: dict[tuple[str, int], tuple[int, int]] | None = None
     deployment: Deployment | None = None
     cluster: tuple[str, str] | None = None
+    writers: dict[str, list[str]] | None = None
 
 
 def skew(check: str, theirs_s: float, before_s: float, after_s: float) -> Finding:

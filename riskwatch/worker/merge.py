@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 from kafka.partitioner import murmur2
 
-from riskwatch.contracts.codec import decode
+from riskwatch.contracts.codec import decode, tag_of
 from riskwatch.contracts.outputs import decode_internal
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
@@ -120,6 +120,7 @@ class PartitionDecoder:
         self._partitions = partitions
         self._homes: dict[str, bool] = {}
         topic = TOPICS[topic_of(stream)]
+        self._carries = topic.carries
         self.decode: Callable[[bytes], WireEvent | LedgerMessage | Refusal] = (
             _decode_reading if CounterpartyReading in topic.carries else decode
         )
@@ -129,6 +130,10 @@ class PartitionDecoder:
 
         An event that is ahead of the broker's clock must not block its partition until its time.
         """
+        if type(event) not in self._carries:
+            # Rights on a topic are rights to say what the topic carries, and nothing else.
+            detail = f"type={tag_of(type(event))} is not of {topic_of(self.stream)}"
+            return refuse(RejectReason.NOT_ROUTED, detail)
         return (
             self._misplaced(event, key)
             or check_command_text(event)

@@ -17,6 +17,7 @@ import pytest
 
 from riskwatch.acks import worker
 from riskwatch.contracts.topics import TOPICS
+from riskwatch.kafka.acls import ROLES
 from riskwatch.worker import metrics
 from tests.conftest import ROOT
 
@@ -176,7 +177,22 @@ def test_broker() -> None:
     )
     for listener in given["KAFKA_LISTENERS"].split(","):
         kind, _, address = listener.partition("://")
-        assert kinds[kind] == "SASL_PLAINTEXT" or address.startswith("localhost:")
+        assert address
+        assert kinds[kind] == "SASL_PLAINTEXT"
+    assert given["KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND"] == "false"
+    assert given["KAFKA_SUPER_USERS"] == "User:riskwatch"
+
+
+def test_every_user_of_the_broker_has_a_role() -> None:
+    """Each user but the super user is granted exactly one role, and each role has a user."""
+    given = SERVICES["kafka"]["environment"]
+    configs = [v for k, v in given.items() if k.endswith("JAAS_CONFIG")]
+    assert len(configs) == 3
+    for config in configs:
+        users = set(re.findall(r"user_(\w+)=", config)) - {"riskwatch"}
+        grants = [a.split("=")[1:] for a in SERVICES["topics"]["command"] if "--grant" in a]
+        assert {user for _, user in grants} == users
+        assert [role for role, _ in grants] == list(ROLES)
 
 
 def test_data_outlives_containers() -> None:
@@ -243,6 +259,23 @@ def test_env(tmp_path: Path) -> None:
     assert len(set(passwords)) == len(passwords) > 5
     assert all(re.fullmatch(r"[\w-]{32,}", value) for value in passwords)
     assert ".env" in (ROOT / ".gitignore").read_text().split()
+
+
+def test_env_completes_an_older_file(tmp_path: Path) -> None:
+    """A file from before a password was needed gets that one, and keeps what it has."""
+    path = tmp_path / ".env"
+    path.write_text("RISKWATCH_KAFKA_PASSWORD=mine\nGRAFANA_PASSWORD=too")
+    command = [sys.executable, str(DEPLOY / "env.py"), str(path)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 0
+    assert "RISKWATCH_KAFKA_CLIENT_PASSWORD" in done.stdout
+    pairs = dict(line.split("=", 1) for line in path.read_text().splitlines())
+    assert pairs["RISKWATCH_KAFKA_PASSWORD"] == "mine"
+    assert pairs["GRAFANA_PASSWORD"] == "too"
+    needed = set(REQUIRED.findall((ROOT / "compose.yaml").read_text()))
+    assert needed - pairs.keys() == {"KAFKA_CLUSTER_ID"}
+    again = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert again.returncode == 2
 
 
 def test_prometheus_asks_every_worker() -> None:

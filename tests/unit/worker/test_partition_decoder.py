@@ -20,7 +20,7 @@ from riskwatch.core.readings import CounterpartyReading, FlowFeatures
 from riskwatch.engine.record import NO_EVENT_TIME
 from riskwatch.worker.merge import InboundMessage, partition_of
 from tests.support.people import command
-from tests.support.toy import START_S, fill_line, quote_line
+from tests.support.toy import START_S, credit_line, fill_line, quote_line
 from tests.support.units import read_last
 
 HOME = partition_of(b"kraken", 8)
@@ -85,6 +85,24 @@ def test_an_event_elsewhere_is_refused(partition: int, key: bytes | None, why: s
         assert record.event.reason is RejectReason.KEY_MISMATCH
         assert why in record.event.detail
         assert (record.us, record.raw) == (NO_EVENT_TIME, fill_line(1, 5))
+
+
+@pytest.mark.parametrize(
+    ("stream", "line", "kind"),
+    [
+        ("riskwatch.quotes/0", credit_line(1, 5), "credit"),
+        ("riskwatch.quotes/0", encode(command("ann", "release", 1)), "command"),
+        ("riskwatch.credit/0", quote_line(1, 5), "quote"),
+        ("riskwatch.credit/0", encode(command("ann", "release", 1)), "command"),
+        ("riskwatch.commands/0", credit_line(1, 5), "credit"),
+    ],
+)
+def test_a_topic_takes_what_it_carries(stream: str, line: bytes, kind: str) -> None:
+    """The right to write quotes is no right to publish news or commands."""
+    record = read_last(stream, 1, message(line, None))
+    assert isinstance(record.event, Refusal)
+    assert record.event.reason is RejectReason.NOT_ROUTED
+    assert record.event.detail == f"type={kind} is not of {stream.partition('/')[0]}"
 
 
 def test_one_partition_takes_any_key() -> None:

@@ -87,8 +87,8 @@ def test_a_long_outage_costs_few_ticks() -> None:
 
 def test_urgent_events_are_decided_upon_at_once() -> None:
     """A tick between two grid points, for a command or a credit event alone."""
-    bench = Bench(tick_s=60)
-    bench.open(end=1)
+    bench, news = Bench(tick_s=60), "riskwatch.credit/0"
+    bench.open(streams=(FILLS, news))
     bench.put(fill_line(1, 0))
     bench.work()
     bench.put(fill_line(2, 5), first=1)
@@ -98,7 +98,7 @@ def test_urgent_events_are_decided_upon_at_once() -> None:
         "type": "credit", "v": 1, "event_id": "c", "source": "press", "subject": "kraken",
         "ts": rfc3339(START_US + 6 * SECOND), "kind": "hack",
     }  # fmt: skip
-    bench.put(json.dumps(credit).encode(), first=2)
+    bench.put(json.dumps(credit).encode(), stream=news)
     bench.work(1.5)
     assert reached(bench) == 7.5
 
