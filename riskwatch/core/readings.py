@@ -181,9 +181,11 @@ class AssetReading(msgspec.Struct, frozen=True, gc=False):
     sd_bp : float
         One standard deviation of `value_bp`, bp; wide when feeds are few or old.
     live, expected : int
-        Number of live feeds of the asset, and of expected ones.
+        Number of live feeds of the asset, and of expected ones. If listed venues quote it, only
+        their feeds count.
     venues : int
-        Number of independent venues of the live feeds.
+        Number of independent venues of the live feeds; 0 if no listed venue quotes the asset, so
+        that these feeds are those of other venues.
     fiat_path : bool
         Whether live feeds connect it to fiat.
     observations : int

@@ -7,6 +7,8 @@ raises a data-quality issue that states what to add.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from riskwatch.core.bounds import NotNegative, Positive, Share
@@ -90,6 +92,10 @@ class Party(msgspec.Struct, frozen=True, kw_only=True):
     withdrawal_cap_usd_day: NotNegative | None = None
 
 
+PRICING_KINDS: Final = ("exchange", "broker")
+"""Kinds of parties whose prices count."""
+
+
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
     """All reference data.
 
@@ -118,6 +124,11 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
         """Return the party `name`, or conservative defaults under that name."""
         found = self.parties.get(name)
         return found or msgspec.structs.replace(self.default_party, id=name)
+
+    def is_listed_venue(self, name: str) -> bool:
+        """Whether the reference data lists a venue under this name, so that its prices count."""
+        found = self.parties.get(name)
+        return found is not None and found.kind in PRICING_KINDS
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,6 +52,8 @@ REFERENCE = Reference(
     parties={
         "kraken": Party(id="kraken", kind="exchange", lgd=0.6, rating="BB", group="g"),
         "coinbase": Party(id="coinbase", kind="exchange", lgd=0.5, rating="BB", group="g"),
+        "bitstamp": Party(id="bitstamp", kind="exchange", rating="BB"),
+        "binance": Party(id="binance", kind="exchange", rating="B"),
         "circle": Party(
             id="circle", kind="issuer", lgd=0.2, rating="BBB",
             backing=(Backing("svb", 0.1), Backing("bny", 0.2)),

@@ -105,7 +105,7 @@ def _find(
 def _dense(state: MarketState, fit: PriceGraphFit) -> Iterator[tuple[str, str]]:
     """Yield the writers whose feeds are not used, because they link assets too densely."""
     count: dict[str, int] = {}
-    for key in fit.unused:
+    for key in fit.dense:
         source = state.edges[key].source
         count[source] = count.get(source, 0) + 1
     why = f"they link more than {MAX_FRONT} assets with each other, directly or through others"

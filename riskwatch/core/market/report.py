@@ -42,6 +42,8 @@ class ImpliedValue(msgspec.Struct, frozen=True, gc=False):
         Whether its price is recent enough to refute others.
     traded : float or None
         Value traded there per minute, USD; ``None`` if the feed does not state it.
+    proven : bool
+        Whether the feed is known for a whole day.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ImpliedValue(msgspec.Struct, frozen=True, gc=False):
     sd: float
     prompt: bool
     traded: float | None = None
+    proven: bool = True
 
 
 class CauseAttribution(msgspec.Struct, frozen=True, gc=False):
@@ -82,10 +85,13 @@ def outweighs(
 
     They do if the value traded there is at least `refute_share` of the value traded at the
     supporting feeds. A thin book near par is weak evidence against a deep book off par. If any of
-    these feeds does not state its traded value, the refuting feeds count.
+    these feeds does not state its traded value, the refuting feeds count. So they do if they are
+    proven and no supporting feed is.
     """
     if not against:
         return False
+    if any(i.proven for i in against) and not any(i.proven for i in behind):
+        return True
     refuting, supporting = [i.traded for i in against], [i.traded for i in behind]
     if None in refuting or None in supporting:
         return True
@@ -135,23 +141,27 @@ def attribute_cause(
         ``issuer`` if two or more independent venues that are not dislocated support it, or one
         such venue once it is established; ``venue`` if all support comes from one dislocated
         venue; ``feed`` if the only feed that shows it is refuted; ``unknown`` if too few feeds
-        give evidence. Refuting feeds that do not trade enough to count (:func:`outweighs`) are
-        listed, but do not affect the cause.
+        give evidence. Refuting feeds that do not trade enough to count (:func:`outweighs`), and
+        feeds that are not known for a day beside ones that are, are listed, but do not affect the
+        cause.
     """
     if abs(deviation) < config.cause_bp * BP:
         return CauseAttribution(cause=Cause.NONE, support=[], refute=[])
     support = [i for i in implied if supports(i, deviation, config)]
     backing = {i.name for i in support}
     refute = [i for i in implied if i.name not in backing and refutes(i, deviation, config)]
-    sound = sorted({i.venue for i in support if i.venue not in dislocated})
-    venues = sorted({i.venue for i in support})
-    outweighed = outweighs(refute, support, config)
-    against = sorted({i.venue for i in refute} - set(venues)) if outweighed else []
+    proven = any(i.proven for i in implied)
+    behind = [i for i in support if i.proven or not proven]
+    opposed = [i for i in refute if i.proven or not proven]
+    sound = sorted({i.venue for i in behind if i.venue not in dislocated})
+    venues = sorted({i.venue for i in behind})
+    outweighed = outweighs(opposed, behind, config)
+    against = sorted({i.venue for i in opposed} - set(venues)) if outweighed else []
     if (len(sound) >= 2 and len(sound) > len(against)) or (established and sound and not against):
         cause = Cause.ISSUER
     elif len(venues) == 1 and venues[0] in dislocated and against:
         cause = Cause.VENUE
-    elif len(support) <= 1 and outweighed:
+    elif len(behind) <= 1 and outweighed:
         cause = Cause.FEED
     else:
         cause = Cause.UNKNOWN
@@ -174,7 +184,8 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     """One solution of the graph, aligned with `live` (feeds) and `index` (assets).
 
     `refused` are feeds that are alive and whose price is not possible, so they are not in the fit.
-    `unsolved` are assets of a part of the graph that is too dense to solve, `unused` their feeds.
+    `reserved` are assets that listed venues quote. `unsolved` are assets without a value, `unused`
+    are their feeds, and `dense` the feeds of a part of the graph that is too dense to solve.
     """
 
     live: list[str]
@@ -188,6 +199,8 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
     refused: list[str] = []
     unsolved: frozenset[str] = frozenset()
     unused: list[str] = []
+    dense: list[str] = []
+    reserved: frozenset[str] = frozenset()
 
     def value(self, asset: str) -> float:
         """Return the log value of an asset; fiat is 0."""
@@ -201,18 +214,30 @@ class PriceGraphFit(msgspec.Struct, frozen=True, gc=False):
 
 
 class FeedsByAsset:
-    """Feeds by asset: the live ones with their standard deviation, and the number expected."""
+    """Feeds by asset: the live ones with their standard deviation, and the number expected.
 
-    def __init__(self, state: MarketState, fit: PriceGraphFit, expected: list[FeedState]) -> None:
+    Of an asset that listed venues quote, these are the feeds of listed venues alone.
+    """
+
+    def __init__(
+        self,
+        state: MarketState,
+        fit: PriceGraphFit,
+        expected: list[FeedState],
+        reference: Reference,
+    ) -> None:
         self.live: dict[str, list[tuple[str, FeedState, float]]] = {}
         self.expected: dict[str, int] = {}
+        listed, reserved = reference.is_listed_venue, fit.reserved
         for key, sd in zip(fit.live, fit.edge_sd, strict=True):
             edge = state.edges[key]
             for name in (edge.base, edge.quote):
-                self.live.setdefault(name, []).append((key, edge, sd))
+                if name not in reserved or listed(edge.venue):
+                    self.live.setdefault(name, []).append((key, edge, sd))
         for edge in expected:
             for name in (edge.base, edge.quote):
-                self.expected[name] = self.expected.get(name, 0) + 1
+                if name not in reserved or listed(edge.venue):
+                    self.expected[name] = self.expected.get(name, 0) + 1
 
 
 def market_reading(
@@ -222,7 +247,7 @@ def market_reading(
     expected = [
         e for _, e in sorted(state.edges.items()) if (us - e.heard) / SECOND <= config.forget_s
     ]
-    known = FeedsByAsset(state, fit, expected)
+    known = FeedsByAsset(state, fit, expected, reference)
     deviating = _deviating(state, fit, config)
     dislocated = frozenset(v for v in sorted(deviating) if _is_venue_wide(deviating[v]))
     assets = [
@@ -230,7 +255,7 @@ def market_reading(
         for name in sorted(state.assets)
         if name in known.expected
     ]
-    pegged = [a for a in assets if reference.asset(a.asset).peg]
+    pegged = [a for a in assets if reference.asset(a.asset).peg and a.asset in fit.reserved]
     moved = [a for a in pegged if a.cause is not Cause.NONE and a.venues >= 2]
     same = {a.value_bp > 0 for a in moved}
     if len(moved) >= 3 and len(moved) == len(pegged) and len(same) == 1:
@@ -281,8 +306,10 @@ def _implied(
         base = fit.value(e.base)
         value = e.lp + fit.value(e.quote) if name == e.base else base - e.lp
         prompt = (us - e.fresh) / SECOND <= max(PROMPT_GAPS * e.gap_s, PROMPT_S)
-        traded = e.volume * exp(bounded_value(base)) if e.volume > 0.0 else None
-        out.append(ImpliedValue(key, e.venue, value, sd, prompt, traded))
+        quantity = e.traded(us)
+        traded = None if quantity is None else quantity * exp(bounded_value(base))
+        proven = e.is_proven(us)
+        out.append(ImpliedValue(key, e.venue, value, sd, prompt, traded, proven))
     return out
 
 
@@ -299,7 +326,8 @@ def _direct(
             continue
         confirmed = e.confirmed_price(config.confirm)
         own = [i for i in implied if i.name == key]
-        against = [i for i in implied if i.venue != e.venue and refutes(i, confirmed, config)]
+        others = [i for i in implied if i.venue != e.venue and refutes(i, confirmed, config)]
+        against = [i for i in others if i.proven or not all(mine.proven for mine in own)]
         if outweighs(against, own, config):
             continue
         if worst is None or abs(confirmed) > abs(worst):
@@ -322,6 +350,7 @@ def _asset_reading(
     known = fit.is_valued(name)
     # An asset whose value is beyond the bounds has none, and its feeds state nothing about it.
     live = feeds.live.get(name, []) if known or name not in fit.index else []
+    reserved = name in fit.reserved
     implied = _implied(name, fit, us, live) if pegged else []
     last = bounded_value(asset_state.x)
     value = last if pegged else 0.0
@@ -332,7 +361,11 @@ def _asset_reading(
     attribution = CauseAttribution(cause=Cause.NONE, support=[], refute=[])
     if pegged and known:
         attribution = attribute_cause(
-            deviation, implied, dislocated, config, established=asset_state.established
+            deviation,
+            implied if reserved else [],
+            dislocated,
+            config,
+            established=asset_state.established,
         )
         asset_state.established = attribution.cause is Cause.ISSUER or (
             asset_state.established and attribution.cause is not Cause.NONE
@@ -349,7 +382,7 @@ def _asset_reading(
         sd_bp=quantise(fit.sd[fit.index[name]] / BP, 4) if known else UNKNOWN_SD_BP,
         live=len(live),
         expected=feeds.expected[name],
-        venues=len({e.venue for _, e, _ in live}),
+        venues=len({e.venue for _, e, _ in live}) if reserved else 0,
         fiat_path=name in fit.fiat,
         observations=asset_state.observations,
         cause=attribution.cause,

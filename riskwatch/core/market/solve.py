@@ -387,6 +387,8 @@ class LayeredFit:
         has the variance of both.
     solved : list of bool
         Whether a layer solved the asset.
+    dense : list of bool
+        Whether it was in a part that is too dense, and no layer solved it.
 
     Examples
     --------
@@ -404,6 +406,7 @@ class LayeredFit:
         self.sd = [UNSOLVED_SD] * n
         self.share = [0.0] * len(edges)
         self.solved = [False] * n
+        self.dense = [False] * n
         self._edges = edges
         self._priors = {row[0]: row for row in priors}
 
@@ -417,6 +420,7 @@ class LayeredFit:
         fit = solve(len(names), rows, priors)
         unsolved = frozenset(fit.unsolved)
         for i, name in enumerate(names):
+            self.dense[name] = i in unsolved
             if i not in unsolved:
                 self.x[name], self.sd[name], self.solved[name] = fit.x[i], fit.sd[i], True
         for (at, (b, q, _, _)), share in zip(hung, fit.share, strict=True):

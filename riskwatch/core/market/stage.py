@@ -80,6 +80,7 @@ class MarketStage:
         key = f"{event.venue}:{base}/{quote}"
         edge = state.edges.get(key)
         us = micros(event.ts)
+        listed = self.reference.is_listed_venue(event.venue)
         out: list[MarketOutput] = []
         if edge is None:
             if len(state.edges) >= self.config.max_feeds:
@@ -93,11 +94,15 @@ class MarketStage:
             volume = None if event.volume is None else float(event.volume)
             fresh = edge.observe(us, lp, volume, half)
         if fresh:
-            state.touched[base] = None
-            state.touched[quote] = None
+            touched = state.touched if listed else state.unlisted
+            touched[base] = None
+            touched[quote] = None
             if edge.has_spiked(self.config.spike_sd, self.config.spike_bp * BP):
                 out += self._spike(state, edge, event)
-        state.meta.heard = True
+        if listed:
+            state.meta.heard = True
+        else:
+            state.meta.unlisted_heard = True
         state.mark("meta")
         state.mark(f"edge/{key}")
         return out
@@ -131,7 +136,7 @@ class MarketStage:
         if not state.edges:
             return []
         overdue = us - state.meta.reported >= REPORT_EVERY
-        if not state.meta.heard and not overdue:
+        if not overdue and not self._is_heard(state):
             return []
         config = self.config
         live = [
@@ -147,12 +152,25 @@ class MarketStage:
         reading = market_reading(state, fit, us, config, self.reference)
         out: list[MarketOutput] = list(feed_issues(state, fit, us, config))
         out.append(reading)
-        state.meta.heard = False
+        state.meta.heard = state.meta.unlisted_heard = False
         state.meta.solved = us
         state.meta.reported = us
         state.touched.clear()
+        state.unlisted.clear()
         state.mark("meta")
         return out
+
+    def _is_heard(self, state: MarketState) -> bool:
+        """Whether a message arrived that this tick must consider.
+
+        A venue that is not listed does not change when the prices of listed ones are looked at.
+        """
+        if state.meta.heard:
+            return True
+        listed = self.reference.is_listed_venue
+        return state.meta.unlisted_heard and not any(
+            listed(edge.venue) for edge in state.edges.values()
+        )
 
     def _fit(
         self, state: MarketState, live: list[str], refused: list[str], us: int
@@ -166,16 +184,46 @@ class MarketStage:
             if n not in state.assets:
                 state.assets[n] = AssetState(vol_sq=self._vol_sq(n))
         rows = self._observations(state, edges, index, us)
-        fiat = _fiat_reach(index, rows)
-        found = LayeredFit(len(index), rows, self._priors(edges, index, fiat))
-        every = list(range(len(rows)))
-        found.add(every)
-        if not all(found.solved):
-            # Assets of our reference data are few; what may be invented hangs on them.
+        listed = frozenset(
+            i for i, e in enumerate(edges) if self.reference.is_listed_venue(e.venue)
+        )
+        reserved = self._reserved(state, us)
+        fiat = _fiat_reach(index, rows, listed, reserved)
+        found = LayeredFit(len(index), rows, self._priors(edges, index, fiat, listed, reserved))
+        self._add(found, edges, [i for i in sorted(listed) if edges[i].is_proven(us)])
+        self._add(found, edges, sorted(listed))
+        silent = {n for n, i in index.items() if n in reserved and not found.solved[i]}
+        hearsay = [
+            i
+            for i, e in enumerate(edges)
+            if i not in listed and e.base not in silent and e.quote not in silent
+        ]
+        self._add(found, edges, hearsay)
+        return _priced(found, live, refused, index, rows, fiat, reserved)
+
+    def _reserved(self, state: MarketState, us: int) -> frozenset[str]:
+        """Return the assets that listed venues quote: other venues say nothing about their price.
+
+        That holds also while the listed ones are silent, so that nobody can speak in their place.
+        """
+        out: dict[str, None] = {}
+        for edge in state.edges.values():
+            recent = (us - edge.heard) / SECOND <= self.config.forget_s
+            if recent and self.reference.is_listed_venue(edge.venue):
+                out[edge.base] = None
+                out[edge.quote] = None
+        return frozenset(out)
+
+    def _add(self, found: LayeredFit, edges: list[FeedState], layer: list[int]) -> None:
+        """Solve a layer of feeds; where it is too dense, first those between known assets.
+
+        Assets of the reference data are few. What may be invented hangs on them.
+        """
+        found.add(layer)
+        if any(found.dense):
             known = self.reference.assets
-            found.add([i for i in every if edges[i].base in known and edges[i].quote in known])
-            found.add(every)
-        return self._priced(found, live, refused, index, rows, fiat)
+            found.add([i for i in layer if edges[i].base in known and edges[i].quote in known])
+            found.add(layer)
 
     def _observations(
         self, state: MarketState, edges: list[FeedState], index: dict[str, int], us: int
@@ -190,34 +238,6 @@ class MarketStage:
             out.append((b, q, e.lp, e.sd(us, vol, floor)))
         return out
 
-    @staticmethod
-    def _priced(
-        found: LayeredFit,
-        live: list[str],
-        refused: list[str],
-        index: dict[str, int],
-        rows: list[Observation],
-        fiat: frozenset[str],
-    ) -> PriceGraphFit:
-        """Return the fit of what was solved; feeds and assets that were not are apart."""
-        solved = found.solved
-        used = [i for i, (b, q, _, _) in enumerate(rows) if _is_solved(b, q, solved)]
-        kept = [rows[i] for i in used]
-        chosen = frozenset(used)
-        return PriceGraphFit(
-            live=[live[i] for i in used],
-            index=index,
-            x=found.x,
-            sd=found.sd,
-            share=[found.share[i] for i in used],
-            residual=residuals(found.x, kept),
-            edge_sd=[sd for _, _, _, sd in kept],
-            fiat=fiat,
-            refused=refused,
-            unsolved=frozenset(n for n, i in index.items() if not solved[i]),
-            unused=[live[i] for i in range(len(rows)) if i not in chosen],
-        )
-
     def _pegged(self, edge: FeedState) -> bool:
         """Whether both assets of a feed are pegged or fiat."""
         both = (self.reference.asset(edge.base), self.reference.asset(edge.quote))
@@ -229,27 +249,32 @@ class MarketStage:
         return PEGGED_VOL_SQ if ref.peg else ref.volatility**2 / MINUTES_A_YEAR
 
     def _priors(
-        self, edges: list[FeedState], index: dict[str, int], fiat: frozenset[str]
+        self,
+        edges: list[FeedState],
+        index: dict[str, int],
+        fiat: frozenset[str],
+        listed: frozenset[int],
+        reserved: frozenset[str],
     ) -> list[GraphPrior]:
         """Return weak priors at the peg for assets with too few independent feeds.
 
-        A pegged asset with live feeds on two or more venues and a path to fiat has no prior: the
-        market gives its value. Otherwise the prior's standard deviation is the asset's `prior_bp`,
-        divided by the square root of the number of its feeds: if an asset with many feeds moved,
-        all of them would have moved.
+        A pegged asset with live feeds on two or more listed venues and a path to fiat has no prior:
+        the market gives its value. Otherwise the prior's standard deviation is the asset's
+        `prior_bp`, divided by the square root of the number of its feeds: if an asset with many
+        feeds moved, all of them would have moved.
         """
         priors = []
         by_asset: dict[str, list[FeedState]] = {
             name: [] for name in index if self.reference.asset(name).peg == "USD"
         }
-        for e in edges:
+        for i, e in enumerate(edges):
             for name in (e.base, e.quote):
-                if name in by_asset:
+                if name in by_asset and (i in listed or name not in reserved):
                     by_asset[name].append(e)
         for name, feeds in by_asset.items():
             ref = self.reference.asset(name)
             venues = {e.venue for e in feeds}
-            if len(venues) >= PRICED_VENUES and name in fiat:
+            if len(venues) >= PRICED_VENUES and name in fiat and name in reserved:
                 continue
             sd = ref.prior_bp * BP / sqrt(max(1, len(feeds)))
             priors.append((index[name], 0.0, sd))
@@ -281,6 +306,7 @@ class MarketStage:
                     asset.x = bounded_value(fit.x[i])
                 continue
             fresh = name in state.touched
+            fresh = fresh or (name in state.unlisted and name not in fit.reserved)
             if asset.solved and fresh and us > asset.solved:
                 minutes = (us - asset.solved) / MINUTE
                 step = (fit.x[i] - asset.x) ** 2 / minutes
@@ -299,8 +325,54 @@ def _is_solved(base: int, quote: int, solved: list[bool]) -> bool:
     return (base < 0 or solved[base]) and (quote < 0 or solved[quote])
 
 
-def _fiat_reach(index: dict[str, int], rows: list[Observation]) -> frozenset[str]:
-    """Return the assets that live feeds connect to USD."""
+def _priced(
+    found: LayeredFit,
+    live: list[str],
+    refused: list[str],
+    index: dict[str, int],
+    rows: list[Observation],
+    fiat: frozenset[str],
+    reserved: frozenset[str],
+) -> PriceGraphFit:
+    """Return the fit of what was solved; feeds and assets that were not are apart."""
+    solved, dense = found.solved, found.dense
+    used = [i for i, (b, q, _, _) in enumerate(rows) if _is_solved(b, q, solved)]
+    kept = [rows[i] for i in used]
+    chosen = frozenset(used)
+    return PriceGraphFit(
+        live=[live[i] for i in used],
+        index=index,
+        x=found.x,
+        sd=found.sd,
+        share=[found.share[i] for i in used],
+        residual=residuals(found.x, kept),
+        edge_sd=[sd for _, _, _, sd in kept],
+        fiat=fiat,
+        refused=refused,
+        reserved=reserved,
+        unsolved=frozenset(n for n, i in index.items() if not solved[i]),
+        unused=[live[i] for i in range(len(rows)) if i not in chosen],
+        dense=[
+            live[i]
+            for i, (b, q, _, _) in enumerate(rows)
+            if (b >= 0 and dense[b]) or (q >= 0 and dense[q])
+        ],
+    )
+
+
+def _fiat_reach(
+    index: dict[str, int],
+    rows: list[Observation],
+    listed: frozenset[int],
+    reserved: frozenset[str],
+) -> frozenset[str]:
+    """Return the assets that live feeds connect to USD; of `reserved`, by listed venues alone."""
+    by_listed = _grounded(index, [row for i, row in enumerate(rows) if i in listed])
+    by_any = by_listed if len(listed) == len(rows) else _grounded(index, rows)
+    return by_listed | frozenset(name for name in by_any if name not in reserved)
+
+
+def _grounded(index: dict[str, int], rows: list[Observation]) -> frozenset[str]:
     root = components(len(index), rows)
     grounded = {root[max(b, q)] for b, q, _, _ in rows if min(b, q) < 0 <= max(b, q)}
     if "USD" in index:  # the reference data does not list it as fiat

@@ -37,6 +37,10 @@ SPREAD_RATE: Final = 0.1
 """Weight of the newest half spread: about the last ten books count."""
 VOLUME_RATE: Final = 0.02
 """Weight of the newest traded value. Volume is bursty, so about the last fifty messages count."""
+DAYS: Final = 3
+"""Number of complete days whose traded value bounds what a feed weighs."""
+DAY: Final = 86_400 * SECOND
+MINUTES_A_DAY: Final = 1_440.0
 GAP_S: Final = 1.0
 """Shortest gap over which a volume is spread, seconds: two trades in one second are no rate."""
 SPIKE_FROM: Final = 10
@@ -84,6 +88,15 @@ class FeedState(msgspec.Struct):
         Share of its weight and residual in the last fit.
     source : str
         Writer of its first message; empty if that was not recorded.
+    first_day : int
+        Day of its first message, in days since 1970; 0 if that was not recorded.
+    day : int
+        Day of its last message.
+    day_volume : float
+        Base quantity traded on that day.
+    days : list of float
+        Base quantity traded on each of the last complete days with a message, at most three, the
+        oldest first.
     """
 
     venue: str
@@ -107,6 +120,10 @@ class FeedState(msgspec.Struct):
     residual: float = 0.0
     fitted: int = 0
     source: str = ""
+    first_day: int = 0
+    day: int = 0
+    day_volume: float = 0.0
+    days: list[float] = []
 
     @property
     def name(self) -> str:
@@ -135,6 +152,7 @@ class FeedState(msgspec.Struct):
         """
         if us < self.heard:
             return False
+        self._count_volume(us // DAY, volume or 0.0)
         gap = (us - self.heard) / SECOND
         if gap > 0.0:
             self.gap_s = _mean(self.gap_s, gap, self.heard_n)
@@ -154,6 +172,36 @@ class FeedState(msgspec.Struct):
         self.fresh = us
         self.n += 1
         return True
+
+    def _count_volume(self, day: int, volume: float) -> None:
+        """Add a traded quantity to its day."""
+        if day > self.day:
+            self.days = self._complete_days(day)
+            self.day, self.day_volume = day, 0.0
+        self.day_volume += volume
+
+    def _complete_days(self, day: int) -> list[float]:
+        """Return the quantities of the last complete days before `day` that had a message.
+
+        The day of the first message is not complete.
+        """
+        if day <= self.day or self.day <= self.first_day:
+            return self.days
+        return [*self.days, self.day_volume][-DAYS:]
+
+    def is_proven(self, us: int) -> bool:
+        """Whether the feed is known for a whole day, so that newer ones do not outweigh it."""
+        return us // DAY - self.first_day > 1
+
+    def traded(self, us: int) -> float | None:
+        """Return the base quantity traded per minute; ``None`` if the feed does not state it.
+
+        It is at most that of the quietest of the last days: a burst of volume gives no weight.
+        """
+        if self.volume <= 0.0:
+            return None
+        days = self._complete_days(us // DAY)
+        return min(self.volume, min(days) / MINUTES_A_DAY) if days else self.volume
 
     def has_spiked(self, sd: float, least: float) -> bool:
         """Whether the last observation reversed a jump of the one before it.
@@ -254,6 +302,8 @@ def new_feed(
         base=base,
         quote=quote,
         source=event.source,
+        first_day=us // DAY,
+        day=us // DAY,
         lp=lp,
         before=lp,
         before2=lp,
@@ -320,11 +370,25 @@ class OpenIssue(msgspec.Struct):
 
 
 class MarketMeta(msgspec.Struct):
-    """State of the stage as a whole: last solution, last reading, and whether messages arrived."""
+    """State of the stage as a whole.
+
+    Attributes
+    ----------
+    solved, reported : int
+        Times of the last solution and of the last reading, microseconds.
+    heard : bool
+        Whether a message of a listed venue arrived since.
+    unlisted_heard : bool
+        Whether a message of another venue arrived since.
+    unlisted : list of str
+        Assets with fresh observations of such venues alone since.
+    """
 
     solved: int = 0
     reported: int = 0
     heard: bool = False
+    unlisted_heard: bool = False
+    unlisted: list[str] = []
 
 
 class MarketState:
@@ -336,6 +400,7 @@ class MarketState:
         self.issues: dict[str, OpenIssue] = {}
         self.meta = MarketMeta()
         self.touched: dict[str, None] = {}
+        self.unlisted: dict[str, None] = {}
         self._dirty: dict[str, None] = {}
 
     def mark(self, row: str) -> None:
@@ -354,6 +419,7 @@ class MarketState:
             elif kind == "issue":
                 value = self.issues.get(name)
             else:
+                self.meta.unlisted = sorted(self.unlisted)
                 value = [self.meta, sorted(self.touched)]
             out[key] = None if value is None else encode_row(value)
         self._dirty.clear()
@@ -374,3 +440,4 @@ class MarketState:
                     rows[key], type=tuple[MarketMeta, list[str]]
                 )
                 self.touched = dict.fromkeys(touched)
+                self.unlisted = dict.fromkeys(self.meta.unlisted)

@@ -443,7 +443,9 @@ class Evaluator:
         found = [
             (max(0.0, -row.reading.deviation_bp), name)
             for name, row in sorted(state.assets.items())
-            if is_live(row, us) and self.reference.asset(name).peg is not None
+            if is_live(row, us)
+            and row.reading.venues > 0
+            and self.reference.asset(name).peg is not None
         ]
         return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 

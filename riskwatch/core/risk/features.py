@@ -61,7 +61,8 @@ def asset_quality(row: AssetRow, us: int, config: RiskConfig) -> Quality:
         return Quality.UNKNOWN
     seen = row.reading
     thin = seen.live < config.coverage_good * seen.expected
-    if thin or not seen.fiat_path or seen.sd_bp >= config.sd_stale_bp:
+    unlisted = seen.venues == 0  # no venue of the reference data quotes it
+    if thin or unlisted or not seen.fiat_path or seen.sd_bp >= config.sd_stale_bp:
         return Quality.STALE
     return Quality.GOOD
 

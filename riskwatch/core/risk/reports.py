@@ -260,9 +260,12 @@ def missing_data_issues(
     for party in sorted({**dict.fromkeys(state.parties), **dict.fromkeys(state.venues)}):
         if party not in reference.parties:
             default = reference.party(party)
+            prices = (
+                "; until then its prices count for nobody else" if party in state.venues else ""
+            )
             found[f"{QualityIssue.REFERENCE_MISSING}|counterparty:{party}"] = (
                 f"taken for an unrated {default.kind}, custody {default.custody}, LGD "
-                f"{default.lgd:g}: add {party} to [parties] of reference.toml"
+                f"{default.lgd:g}: add {party} to [parties] of reference.toml{prices}"
             )
     yield from _issues(state, found, us)
 
