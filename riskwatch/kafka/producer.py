@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 NO_TIMEOUT_MS: Final = 2**31 - 1
 LINGER_MS: Final = 100
 """Longest wait of a record for later ones, milliseconds; the flush of a batch ends the wait."""
+IN_ORDER: Final[dict[str, Any]] = {
+    "enable_idempotence": True,
+    "max_in_flight_requests_per_connection": 1,
+}
+"""Settings under which a record that is sent again neither overtakes another nor counts twice."""
 FIRST_ANSWER_S: Final = 30.0
 """Longest wait for the first answer of the broker before a new attempt, seconds."""
 STOP_CHECK_S: Final = 0.5
@@ -136,8 +141,7 @@ class Producer:
             self._connection,
             FIRST_ANSWER_S,
             client_id="riskwatch-relay",
-            enable_idempotence=True,
-            max_in_flight_requests_per_connection=1,
+            **IN_ORDER,
             delivery_timeout_ms=NO_TIMEOUT_MS,
             max_block_ms=1000,
             max_request_size=MAX_RECORD_BYTES,

@@ -259,7 +259,7 @@ class TrustState:
                 self._pending = None
                 self.note = "" if self._dropped[1] == fault else fault
                 return
-            life = min(ends - wall, ends - made, self.terms.longest_s)
+            life = min(ends - wall, ends - made)
             self._pending = _TimedHeartbeat(beat, now, now + life)
             self._tried = -1
 

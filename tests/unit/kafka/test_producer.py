@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 from kafka.errors import MessageSizeTooLargeError
 
 from riskwatch.errors import BrokerError, StoppedError
-from riskwatch.kafka.producer import KafkaPublisher
+from riskwatch.kafka.producer import IN_ORDER, KafkaPublisher
 from riskwatch.store.batch import OutboxRecord
 from tests.support.producer import FakeKafka, Local
 
@@ -95,3 +96,16 @@ def test_closing_does_not_wait() -> None:
     local.close()
     local.close()
     assert local.kafka.closed == [0]
+
+
+def test_a_record_that_is_sent_again_overtakes_nothing_and_counts_once() -> None:
+    """The real producer is opened as an idempotent one, with one request in flight."""
+    producer = KafkaProducer(
+        bootstrap_servers="127.0.0.1:1", api_version=(4, 0), metadata_max_age_ms=600_000, **IN_ORDER
+    )
+    try:
+        assert producer.config["enable_idempotence"] is True
+        assert producer.config["max_in_flight_requests_per_connection"] == 1
+        assert producer.config["acks"] == -1
+    finally:
+        producer.close(timeout=0)

@@ -25,10 +25,12 @@ from riskwatch.store.audit import (
     last_payload,
 )
 from riskwatch.store.audit_check import MAX_BREACHES, check_database
+from riskwatch.store.batch import Batch, SequencedOutput
 from riskwatch.store.projections import DECISION_LOG, KILLSWITCH_HISTORY
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.audit import BY_HEADS, BY_ROWS, WORKER, C, fill_chain, rows, unguarded
 from tests.support.batches import batches, decision, steps
+from tests.support.people import command, people
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -68,6 +70,31 @@ def test_what_is_audited_is_a_row_each_in_order(engine: Engine) -> None:
     ]
     assert [link.seq for link in found] == list(range(1, len(found) + 1))
     assert last == encode_output(decision(2))
+
+
+def test_what_people_do_is_in_the_chain(engine: Engine) -> None:
+    """Commands, refusals, controls, drills and what they decide are a row each."""
+    desk = people()
+    commands = [
+        command("rita", "halt", 1),
+        command("ann", "release", 2),
+        command("ann", "drill", 3, "firm"),
+        command("vic", "halt", 4),
+    ]
+    outputs = [out for each in commands for out in desk.tell(each)]
+    batch = Batch("w", take_lease(engine, "w", "test").epoch, relay=True)
+    batch.outputs += [SequencedOutput(n, each) for n, each in enumerate(outputs, start=1)]
+    commit(engine, batch)
+    with engine.connect() as conn:
+        kinds = [link.kind for link in audit_rows(conn, "w")]
+    assert Counter(kinds) == {
+        "CommandApplied": 3,
+        "CommandRefused": 1,
+        "ControlChanged": 1,
+        "DecisionMade": 1,
+        "DrillSignalled": 1,
+        "KillSwitchChanged": 1,
+    }
 
 
 def test_committing_again_adds_no_row(engine: Engine) -> None:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskwatch.core.clock import MINUTE
-from riskwatch.core.scopes import table_digest
+from riskwatch.core.scopes import KINDS, table_digest
 from riskwatch.errors import FencedError
 from riskwatch.store.lease import lease_state
-from riskwatch.store.scope_table import count_by_state, scope_table
+from riskwatch.store.scope_table import ScopeTable, count_by_state, scope_table
 from riskwatch.store.transaction import commit, take_lease
 from tests.support.batches import batches
 
@@ -65,6 +65,16 @@ def test_a_table_is_what_is_committed(engine: Engine) -> None:
     found = lease_state(engine, "w")
     assert found is not None
     assert found.idle_s < MINUTE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_digest_covers_scopes_of_every_kind(kind: str) -> None:
+    """A table with a scope of one kind more, or in another state, has another digest."""
+    scope = f"{kind}:a/b" if "-" in kind else f"{kind}:a"
+    without = ScopeTable({"firm": "NORMAL"}, {"firm": "d1"}, 1)
+    halted = ScopeTable(without.states | {scope: "HALT"}, without.decisions | {scope: "d2"}, 1)
+    reduced = ScopeTable(without.states | {scope: "REDUCE"}, halted.decisions, 1)
+    assert len({without.digest, halted.digest, reduced.digest}) == 3
 
 
 def test_who_lost_the_lease_has_nothing_to_vouch_for(engine: Engine) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from riskwatch.client.errors import HistoryError
+from riskwatch.client.guard.trust import Terms
 from riskwatch.core.enums import State
 from tests.support.guarding import LIFE_S, Scene
 
@@ -75,6 +76,16 @@ def test_a_known_halt_outlives_expiry() -> None:
     scene.known(scene.truth.decide(COIN, State.HALT))
     assert scene.pass_(LIFE_S + 1) is State.REDUCE
     assert state_of(scene, COIN) is State.HALT
+
+
+def test_no_heartbeat_is_believed_longer_than_the_terms_allow() -> None:
+    """A heartbeat that claims a day is believed for `longest_s`."""
+    scene = Scene(Terms(longest_s=90.0))
+    scene.trust.row(scene.truth.decide(COIN, State.WATCH))
+    scene.trust.beat(scene.truth.beat(life_s=86_400.0))
+    assert scene.settle() is State.NORMAL
+    assert scene.pass_(89.75) is State.NORMAL
+    assert scene.pass_(0.25) is State.REDUCE
 
 
 def test_the_same_heartbeat_again_extends_nothing() -> None:

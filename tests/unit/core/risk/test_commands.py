@@ -18,7 +18,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
 )
 from riskwatch.core.risk.stage import RiskStage
-from tests.support.people import OPERATORS, SCOPE, answer, command, people
+from tests.support.people import OPERATORS, SCOPE, answer, command, people, until
 from tests.support.risk import asset, at, desk, held, market, of
 
 
@@ -277,6 +277,14 @@ def test_scopes_that_commands_make_are_bounded() -> None:
         assert answer(d.tell(command("ann", "halt", 1, f"asset:X{n}"))) == "applied"
     assert answer(d.tell(command("ann", "halt", 1, "asset:X9"))) == "TOO_MANY"
     assert answer(d.tell(command("ann", "halt", 1, "firm"))) == "applied"
+
+
+def test_a_key_is_kept_a_minute_longer_than_its_command_counts() -> None:
+    """A clock that is up to a minute slow cannot make a copy of a command pass for a new one."""
+    d = people(max_keys=1, replay_s=300.0)
+    d.tell(command("ann", "halt", 0, "asset:BTC"))
+    assert answer(d.tell(command("ann", "silence", 5.9, until=until(30)))) == "RATE_LIMITED"
+    assert answer(d.tell(command("ann", "silence", 6.1, until=until(30)))) == "applied"
 
 
 def test_a_restart_loses_nothing_that_people_did() -> None:

@@ -185,6 +185,19 @@ def test_an_override_lifts_a_halt_for_a_while_by_name() -> None:
     assert of(back, KillSwitchChanged, SCOPE)[0].effective is State.HALT
 
 
+def test_a_halt_by_command_ends_an_override() -> None:
+    """The override is over at once, and nothing of it is left when its time comes."""
+    d = halted_by_data()
+    asked = d.tell(command("ann", "override", 11, until=until(71)))
+    d.tell(command("bob", "approve", 12, request=request_of(asked)))
+    out = d.tell(command("rita", "halt", 13))
+    (control,) = of(out, ControlChanged)
+    assert (control.override_state, control.override_by, control.override_until) == (None,) * 3
+    assert state(d) is State.HALT
+    assert of(d.minutes(14, 80, bp=-300.0), DecisionMade, SCOPE) == []
+    assert state(d) is State.HALT
+
+
 def test_the_latch_comes_back_even_if_the_condition_went_meanwhile() -> None:
     """Only operators release a HALT; time does not."""
     d = halted_by_data()
