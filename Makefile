@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 mutants lint audit-deps format \
+.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 limits mutants lint audit-deps format \
   wheel env clean
 
 UV_VERSION := 0.13.8
@@ -22,6 +22,7 @@ FUZZ ?= 1000000
 KILLS ?= 3000
 LIVES ?= 10000
 CHAOS ?= 100
+SCHEDULES ?= 100000
 ARGS ?=
 
 # These commands always use .venv, even if another virtual environment is active.
@@ -57,6 +58,9 @@ model: $(READY_DEV) ## model-check the kill switch: all short sequences, LIVES l
 
 kill9: $(READY_DEV) ## kill replays by SIGKILL, KILLS times
 	@RISKWATCH_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/crash $(ARGS)
+
+limits: $(READY_DEV) ## check that two clients exceed no limit together, in SCHEDULES random schedules
+	@RISKWATCH_SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -q -s -p no:xdist tests/property/test_order_limits.py $(ARGS)
 
 chaos: $(READY_DEV) ## kill workers on real servers CHAOS times, and disturb them in other ways
 	@RISKWATCH_CHAOS=$(CHAOS) $(BIN)/python -m pytest -q tests/chaos -s $(ARGS)

@@ -17,6 +17,7 @@ from riskwatch.client.errors import (
     TopicError,
     UnreadableError,
 )
+from riskwatch.client.guard.limits import OrderLimits
 from riskwatch.client.guard.switch import KillSwitch
 from riskwatch.client.guard.trust import Terms
 from riskwatch.client.guard.view import Answer
@@ -35,6 +36,7 @@ __all__ = [
     "InheritedError",
     "KillSwitch",
     "Message",
+    "OrderLimits",
     "Pace",
     "PublishError",
     "Published",

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from math import fsum
 from string import Formatter
 from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET
 
 from riskwatch.contracts.signing import public_key_problem
 from riskwatch.core.enums import Mode, State
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from riskwatch.core.policy import Policy
     from riskwatch.core.reference import LimitsConfig, Party, Reference
     from riskwatch.core.risk.config import DrillPlan, RiskConfig
+    from riskwatch.core.risk.pretrade import PretradeConfig
     from riskwatch.core.rules import RulePack
 
 PD_FLOOR: Final = 0.0003
@@ -36,6 +40,10 @@ MIN_EVALUATIONS: Final = 4
 UNRATED: Final = "unrated"
 WEEK_S: Final = 604_800.0
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+MIN_GRANT_S: Final = 20.0
+MAX_GRANT_S: Final = 60.0
+"""Shortest and longest time of a grant of headroom: a heartbeat must come in between, and confirms
+the table no longer."""
 PLACEHOLDERS: Final = (
     "scope", "feature", "value", "at", "unit", "limit", "subject", "used", "warning",
 )  # fmt: skip
@@ -106,6 +114,8 @@ def check_policy_file(
         raise ConfigError(file, "risk.people.key_memory_s", expected, risk.people.key_memory_s)
     _check_drills(file, risk.drills)
     _check_keys(file, "risk.client_keys", risk.client_keys or {}, CLIENT_NAME)
+    if risk.pretrade is not UNSET:
+        _check_pretrade(file, risk.pretrade)
     names = [generation.name or generation.model for generation in models.generations]
     names += [ENSEMBLE] if names else []
     for i, ask in enumerate(risk.asks):
@@ -128,6 +138,31 @@ def check_policy_file(
         if target.horizon_s < MIN_EVALUATIONS * risk.report_s:
             expected = f"at least {MIN_EVALUATIONS} times risk.report_s = {risk.report_s:g} s"
             raise ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
+
+
+def _check_pretrade(file: str, made: PretradeConfig) -> None:
+    """Raise :class:`ConfigError` about the first wrong name, share, collar or time of a grant."""
+    where = "risk.pretrade"
+    if made.stale_collar_bp > made.collar_bp:
+        expected = f"at most collar_bp = {made.collar_bp:g}"
+        raise ConfigError(file, f"{where}.stale_collar_bp", expected, made.stale_collar_bp)
+    if not MIN_GRANT_S <= made.grant_s <= MAX_GRANT_S:
+        expected = f"from {MIN_GRANT_S:g} to {MAX_GRANT_S:g} s, as heartbeats come every 15 s"
+        raise ConfigError(file, f"{where}.grant_s", expected, made.grant_s)
+    for name, terms in made.clients.items():
+        if CLIENT_NAME.fullmatch(name) is None:
+            expected = "letters, digits, '.', '_' or '-'"
+            raise ConfigError(file, f"{where}.clients", expected, name)
+        for other in terms.counterparties:
+            if not is_scope(f"counterparty:{other}"):
+                expected = "names of counterparties"
+                raise ConfigError(file, f"{where}.clients.{name}.counterparties", expected, other)
+    total = fsum(terms.share for terms in made.clients.values())
+    if total > 1.0:
+        raise ConfigError(file, f"{where}.clients", "shares that add up to at most 1", total)
+    for scope in made.scopes:
+        if not is_scope(scope):
+            raise ConfigError(file, f"{where}.scopes", "scopes, such as book:arb", scope)
 
 
 def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from riskwatch.contracts.pretrade import PretradeTable
+
 TOPIC: Final = "riskwatch.heartbeat"
 LAG_S: Final = 90.0
 """How far a worker's last tick may be before or behind its heartbeat for its readers, seconds."""
@@ -35,6 +37,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     reached : datetime or None
         Time of the last tick, at which the rules were evaluated. ``None`` before the first event,
         in a replay through the workers, and from workers of earlier versions.
+    pretrade : PretradeTable, optional
+        Limits before the trade; absent if the policy names no client.
     """
 
     worker: str
@@ -47,6 +51,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     engine: str = ""
     deployment: str = ""
     reached: datetime | None = None
+    pretrade: PretradeTable | msgspec.UnsetType = msgspec.UNSET
 
 
 def tick_fault(made: datetime, reached: datetime | None, lag_s: float) -> str | None:
@@ -85,7 +90,9 @@ def decode_heartbeat(raw: bytes) -> Heartbeat:
         If the bytes are no heartbeat, or one of its times has no time zone.
     """
     heartbeat = _decoder.decode(raw)
-    times = (heartbeat.ts, heartbeat.valid_until, heartbeat.reached)
+    times = [heartbeat.ts, heartbeat.valid_until, heartbeat.reached]
+    if heartbeat.pretrade is not msgspec.UNSET:
+        times += [heartbeat.pretrade.measured, heartbeat.pretrade.until]
     if any(time is not None and time.tzinfo is None for time in times):
         raise ValueError("a time of the heartbeat has no time zone")
     return heartbeat

@@ -7,6 +7,7 @@ from riskwatch.store import (
     checkpoints,
     clients,
     drills,
+    headroom,
     notifications,
     projections,
     reference,
@@ -16,6 +17,6 @@ from riskwatch.store import (
 from riskwatch.store.types import METADATA
 
 __all__ = [
-    "METADATA", "audit", "checkpoints", "clients", "drills", "notifications", "projections",
-    "reference", "scoreboard", "truth",
+    "METADATA", "audit", "checkpoints", "clients", "drills", "headroom", "notifications",
+    "projections", "reference", "scoreboard", "truth",
 ]  # fmt: skip

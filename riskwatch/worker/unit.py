@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
@@ -400,6 +400,11 @@ class Unit:
     def is_fetched(self) -> bool:
         """Whether every record that the broker is known to have was fetched."""
         return self._merge.is_fetched
+
+    @property
+    def states(self) -> dict[str, Any]:
+        """The states of the stages, by name. Between two calls of :meth:`work` all is committed."""
+        return {slot.stage.name: slot.state for slot in self._runner.pipeline.slots}
 
     @property
     def is_caught_up(self) -> bool:

@@ -28,6 +28,7 @@ from riskwatch.store.batch import OutboxRecord
 from riskwatch.store.current_state import read_current_state
 from riskwatch.store.deployment import check_chained
 from riskwatch.store.engine import open_engine
+from riskwatch.store.headroom import write_headroom
 from riskwatch.store.migrate import require_current
 from riskwatch.store.reference import sync_reference
 from riskwatch.store.row_counts import count_rows
@@ -40,11 +41,13 @@ from riskwatch.worker.lease import LeaseRenewer, wait_for_lease
 from riskwatch.worker.metrics import Metrics
 from riskwatch.worker.mirror import Mirror
 from riskwatch.worker.partitions import PartitionManager
+from riskwatch.worker.pretrade import PretradeMaker
 from riskwatch.worker.unit import LINGER_US, Unit, UnitTiming
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from riskwatch.contracts.pretrade import PretradeTable
     from riskwatch.engine.pipeline import Pipeline
     from riskwatch.store.deployment import Deployment
     from riskwatch.store.scope_table import ScopeTable
@@ -68,6 +71,7 @@ def make_heartbeat(
     now_us: int,
     deployment: str,
     reached_us: int | None = None,
+    pretrade: PretradeTable | msgspec.UnsetType = msgspec.UNSET,
 ) -> Heartbeat:
     """Return the heartbeat of a deployment for a table that was read under the lease.
 
@@ -84,6 +88,7 @@ def make_heartbeat(
         engine=ENGINE,
         deployment=deployment,
         reached=None if reached_us is None else moment(reached_us),
+        pretrade=pretrade,
     )
 
 
@@ -335,6 +340,7 @@ class RiskWorker(Worker):
         self._renewer: LeaseRenewer | None = None
         self._heartbeat_us = 0
         self._withheld = ""
+        self._pretrade: PretradeMaker | None = None
         self._audited_us = 0
 
     def unit_of(self, partition: Partition) -> str:
@@ -374,6 +380,7 @@ class RiskWorker(Worker):
             sync_reference(conn, self._config.reference)
             recorded = last_payload(conn, RISK, ConfigurationChanged)
         self._config = bootstrap.confirmed(self._config, recorded)
+        self._pretrade = PretradeMaker(self._config)
         self._renewer = LeaseRenewer(self._engine, RISK, self.settings.lease, self._lead_epoch)
         self._renewer.start()
 
@@ -425,7 +432,9 @@ class RiskWorker(Worker):
             "heartbeat", lambda: scope_table(self._engine, RISK, unit.epoch)
         )
         own, reached_us = self._deployment.id, unit.reached_us
-        record = heartbeat_record(make_heartbeat(RISK, unit.epoch, table, now, own, reached_us))
+        limits = self._pretrade_table(unit, now)
+        made = make_heartbeat(RISK, unit.epoch, table, now, own, reached_us, limits)
+        record = heartbeat_record(made)
         publisher = self._publisher()
         publisher.set_leader(RISK, unit.epoch)
         if self._publishes_table:
@@ -446,6 +455,17 @@ class RiskWorker(Worker):
         publisher.publish(switches)
         self._publishes_table = False
         log.info("published the table of scopes", scopes=len(switches))
+
+    def _pretrade_table(self, unit: Unit, now: int) -> PretradeTable | msgspec.UnsetType:
+        """Measure and grant headroom, if the policy names clients; store what is granted."""
+        if self._pretrade is None or not self._pretrade.on:
+            return msgspec.UNSET
+        made = self._pretrade.table(unit.states[RISK], unit.epoch, now)
+        rows = self._pretrade.rows(made)
+        self.retry.ask_store(
+            "headroom", lambda: write_headroom(self._engine, (RISK, unit.epoch), rows)
+        )
+        return made
 
     def _publish_audit_head(self) -> None:
         """Publish the head of the audit chain at intervals, while this process leads."""

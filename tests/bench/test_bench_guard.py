@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import timeit
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from riskwatch.client import KillSwitch
+from riskwatch.client import KillSwitch, OrderLimits
 from riskwatch.client.guard.trust import steady
 from riskwatch.client.guard.view import ALLOWED, CANCEL_ALLOWED, View
 from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.contracts.pretrade import ClientLimits
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import ScopeIndex
 from tests.support.guarding import Time, Truth
+from tests.support.pretrade import LEFT, LimitedSwitch
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -88,6 +91,70 @@ def test_checking_types_at_most_doubles_the_cost_at_normal(case: str, *, quiet: 
     ways = (lambda: switch.allows(**order), lambda: unchecked(switch, **order))
     checked_s, unchecked_s = (min(timeit.repeat(way, number=TIMES, repeat=ROUNDS)) for way in ways)
     assert checked_s <= 2 * unchecked_s, f"{checked_s / unchecked_s:.2f} times"
+
+
+def without_limits(
+    switch: KillSwitch,
+    *,
+    counterparty: Any = None,
+    asset: Any = None,
+    book: Any = None,
+    side: Any = None,
+    reduces: Any = False,
+    cancel: Any = False,
+    hedge: Any = False,
+    usd: Any = None,
+    slip_bp: Any = None,
+) -> Answer | None:
+    """Answer as the guard did before there were limits before the trade, line by line."""
+    if cancel is True:
+        return CANCEL_ALLOWED
+    names = switch._names
+    try:
+        known = (
+            switch._advisory is None
+            and type(cancel) is type(reduces) is type(hedge) is bool
+            and (book is None or (type(book) is str and book in names))
+            and (counterparty is None or (type(counterparty) is str and counterparty in names))
+            and (asset is None or asset in switch._assets)
+            and (side is None or type(side) is str)
+            and (usd is None or type(usd) is float)
+            and (slip_bp is None or type(slip_bp) is float)
+        )
+    except TypeError:
+        known = False
+    view = switch.trust.view
+    if known and switch._clock() < view.until:
+        row = None if view.quiet else view.index.find(book, counterparty, asset)
+        if row is None:
+            return ALLOWED
+    return None
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize("case", ["normal", "pair"])
+def test_limits_at_most_double_the_cost_at_normal(
+    case: str, benchmark: BenchmarkFixture, *, quiet: bool
+) -> None:
+    """An order with size and price, checked against all limits, beside the old answer."""
+    limited = LimitedSwitch(limits=OrderLimits(rate=1e9))
+    terms = ClientLimits(share=1.0, max_order_usd=1e6, rate=1e12, burst=1_000_000)
+    left = dict.fromkeys(LEFT, 1e12)
+    limited.know(limited.table(left=left, clients={"desk-1": terms}))
+    switch, order = guard(), CASES[case]
+    if quiet:
+        switch.trust.view = View(ScopeIndex(), switch.trust.view.until, "")
+    switch._gate = limited.switch._gate
+    switch._gate._clock = switch._clock
+    switch._gate._until = switch._gate._fresh_until = inf
+    sized = order | {"usd": 100.0, "price": 20_000.0}
+    assert switch.allows(**sized) is without_limits(switch, **order) is ALLOWED
+    ways = (lambda: switch.allows(**sized), lambda: without_limits(switch, **order))
+    now_s, before_s = (min(timeit.repeat(way, number=TIMES, repeat=ROUNDS)) for way in ways)
+    benchmark.extra_info["times the old answer"] = round(now_s / before_s, 2)
+    benchmark.extra_info["us"] = round(now_s / TIMES * 1e6, 2)
+    benchmark(lambda: switch.allows(**sized))
+    assert now_s <= 2 * before_s, f"{now_s / before_s:.2f} times"
 
 
 @pytest.mark.parametrize("case", list(CASES))

@@ -101,6 +101,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.core.risk.approvals": "requests of two people, one subject",
     "riskwatch.core.risk.commands": "the life of a command, one subject",
     "riskwatch.core.risk.evaluator": "the fixed order of an evaluation, one subject",
+    "riskwatch.core.risk.grants": "the rule of grants with its proof, tested without a worker",
     "riskwatch.core.risk.stage": "a stage; the composition root alone wires it",
     "riskwatch.dashboard.plain_text": "plain-text renderer beside the terminal renderer",
     "riskwatch.dashboard.terminal": "terminal renderer; imports rich",
@@ -131,6 +132,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.store.row_counts": "SQL stays in the store; the worker's metrics read it",
     "riskwatch.store.scope_table": "SQL stays in the store; the heartbeat reads it",
     "riskwatch.worker.health": "the HTTP server knows nothing of workers",
+    "riskwatch.worker.pretrade": "measures and grants headroom, tested without a worker",
     "riskwatch.worker.partitions": "a subject of its own, tested without a worker",
 }
 """Modules that only one other module imports, and why each is a file of its own."""

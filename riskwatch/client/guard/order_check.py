@@ -44,6 +44,8 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         Whether it reduces the net delta of its book.
     usd, slip_bp : float or None
         Size, and the worst price that it accepts, in bp from the reference price.
+    price : float or None
+        Price, in units of the second asset, or in USD.
     """
 
     book: str | None = None
@@ -54,6 +56,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     hedge: bool = False
     usd: float | None = None
     slip_bp: float | None = None
+    price: float | None = None
 
 
 UNREADABLE: Final = "(order)"
@@ -71,6 +74,7 @@ def checked_order(
     hedge: object,
     usd: object,
     slip_bp: object,
+    price: object = None,
 ) -> Order:
     """Return the order of these values, as plain text, booleans and numbers.
 
@@ -86,7 +90,7 @@ def checked_order(
     --------
     >>> checked_order("arb", None, ["BTC", "USD"], None, False, False, 5, None)
     Order(book='arb', counterparty=None, asset=('BTC', 'USD'), side=None, reduces=False, \
-hedge=False, usd=5.0, slip_bp=None)
+hedge=False, usd=5.0, slip_bp=None, price=None)
     >>> checked_order(b"arb", None, None, None, False, False, None, None)
     Traceback (most recent call last):
     ValueError: book must be text, was bytes
@@ -100,6 +104,7 @@ hedge=False, usd=5.0, slip_bp=None)
         check_flag("hedge", hedge),
         _number("usd", usd),
         _number("slip_bp", slip_bp),
+        _number("price", price),
     )
 
 

@@ -15,6 +15,7 @@ from riskwatch.client.guard.ack_publisher import AckPublisher
 from riskwatch.client.guard.advisory import AdvisoryTerms
 from riskwatch.client.guard.budget import Budgets, UsageFile
 from riskwatch.client.guard.kafka_source import KafkaSource
+from riskwatch.client.guard.limits import OrderGate, OrderLimits
 from riskwatch.client.guard.order_check import (
     HEDGE,
     Order,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from riskwatch.client.guard.source import SwitchSource
     from riskwatch.contracts.acks import Used
     from riskwatch.contracts.connection import KafkaConnection
+    from riskwatch.contracts.heartbeat import Heartbeat
     from riskwatch.core.outputs import DrillSignalled
     from riskwatch.core.scopes import Assets
 
@@ -210,6 +212,8 @@ class KillSwitch:
     hedges : mapping of str to float
         By book, USD of orders with ``hedge=True`` that may pass while no heartbeat verifies the
         table. The last known state must be no worse than WATCH.
+    limits : OrderLimits or None
+        Stricter limits before the trade than those that the policy sets for this client.
     advisory : mapping of str to float
         Stricter terms that are tried out: ``reduce_s``, ``lost_s``, ``grace_s``, ``longest_s`` and
         ``hedges.<book>``. Answers are as if they were absent; `Answer.advised`, a counter in the
@@ -245,6 +249,7 @@ class KillSwitch:
         unwind_share: float = 1.0,
         used_file: Path | None = None,
         hedges: Mapping[str, float] | None = None,
+        limits: OrderLimits | None = None,
         advisory: Mapping[str, float] | None = None,
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
@@ -269,6 +274,9 @@ class KillSwitch:
         self._advisory = (
             AdvisoryTerms(advisory, self.trust.terms, hedges or {}) if advisory else None
         )
+        skew_s = self.trust.terms.skew_s
+        self._gate = OrderGate(client, limits, self._began, self._clock, skew_s)
+        self.trust.accepted = self._accepted
         self._names: set[str] = set()
         self._assets: set[str | tuple[str, ...]] = set()
         self._sources: list[SwitchSource] = []
@@ -299,6 +307,7 @@ class KillSwitch:
         hedge: bool = False,
         usd: float | None = None,
         slip_bp: float | None = None,
+        price: float | None = None,
     ) -> Answer:
         """Return whether an order may go. Any thread may call it; it makes no network call.
 
@@ -306,23 +315,17 @@ class KillSwitch:
 
         Parameters
         ----------
-        counterparty, book : str or None
-            What the order touches, as riskwatch names it.
-        asset : str, tuple of str, or None
-            The asset, or base and quote of a pair.
+        counterparty, asset, book : str or None
+            What the order touches, as riskwatch names it; of a pair, a tuple of base and quote.
         side : str or None
-            ``buy``, ``sell``, ``deposit``, or ``withdrawal`` from a venue, which passes at every
-            HALT except that of the firm.
+            ``buy``, ``sell``, ``deposit``, or ``withdrawal`` (passes unless the firm is at HALT).
         reduces : bool
-            Whether it can only reduce the exposure in every scope that it touches. Compute it by
-            :func:`riskwatch.client.reducing.reduces`; do not rely on a trader's declaration.
-        cancel : bool
-            Whether it removes an order from a book. A cancel always passes.
-        hedge : bool
-            Whether it reduces the book's net delta; see `hedges` of the class.
-        usd, slip_bp : float or None
-            Size, and worst accepted price in bp from the reference. An authorised unwind needs
-            both; a hedge needs the size. A true answer to such an order counts as a use of it.
+            Whether it reduces in every scope. Compute it by :mod:`riskwatch.client.reducing`.
+        cancel, hedge : bool
+            Whether it removes an order (always passes), or reduces the book's net delta.
+        usd, slip_bp, price : float or None
+            Size, worst price in bp from the reference, price (in the quote, or USD). Unwinds need
+            the first two, hedges the size. A true answer counts as a use of caps and headroom.
 
         Returns
         -------
@@ -331,10 +334,15 @@ class KillSwitch:
         """
         if cancel is True:
             return CANCEL_ALLOWED
-        names = self._names
+        view, gate, names = self.trust.view, self._gate, self._names
+        if gate.on and cancel is reduces is hedge is False and self._advisory is None:
+            quick = gate.quick(view, book, counterparty, asset, side, usd, price)
+            if quick is not None:
+                return quick
         try:
             known = (
-                self._advisory is None
+                not gate.on
+                and self._advisory is None
                 and type(cancel) is type(reduces) is type(hedge) is _FLAG
                 and (book is None or (type(book) is str and book in names))
                 and (counterparty is None or (type(counterparty) is str and counterparty in names))
@@ -342,21 +350,21 @@ class KillSwitch:
                 and (side is None or type(side) is str)
                 and (usd is None or type(usd) is float)
                 and (slip_bp is None or type(slip_bp) is float)
+                and (price is None or type(price) is float)
             )
         except TypeError:  # an asset without a hash, such as a list
             known = False
-        view = self.trust.view
         if known and self._clock() < view.until:
+            # The simple cases of `OrderCheck.check_verified`, repeated here for speed.
             row = None if view.quiet else view.index.find(book, counterparty, asset)
             if row is None:
                 return ALLOWED
-            # The simple cases of `OrderCheck.check_verified`, repeated here for speed.
-            rank = row.rank
-            if rank == 1 or (rank == _REDUCE and reduces):
+            if (rank := row.rank) == 1 or (rank == _REDUCE and reduces):
                 return row.passed
             if side is None and usd is None:
                 return row.refused
-        return self._check(cancel, book, counterparty, asset, side, reduces, hedge, usd, slip_bp)
+        order = (book, counterparty, asset, side, reduces, hedge, usd, slip_bp, price)
+        return self._check(cancel, *order)
 
     def _check(self, cancel: object, *values: object) -> Answer:
         """Check every value of an order, and the order in full."""
@@ -372,6 +380,8 @@ class KillSwitch:
             answer = self._order_check.check_verified(view, order, self.trust.calendar.wall())
         else:
             answer = self._check_unverified(order)
+        if answer.allowed:
+            answer = self._gate.check(order, self._clock(), answer)
         if self._advisory is None:
             return answer
         return self._advisory.note(answer, order, self.trust, self._clock())
@@ -459,6 +469,7 @@ class KillSwitch:
         """
         self.trust.inherit(INHERITED)
         self._budgets.inherit()
+        self._gate.inherit()
         if self._advisory is not None:
             self._advisory.inherit()
         if self._ack_publisher is not None:
@@ -474,6 +485,10 @@ class KillSwitch:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _accepted(self, beat: Heartbeat) -> None:
+        """Take the limits before the trade of a heartbeat that verifies the table."""
+        self._gate.adopt(beat, self._clock(), self.trust.calendar.wall())
 
     def _begin(self) -> None:
         """Close older unwinds once the first heartbeat newer than this process arrives."""

@@ -166,6 +166,8 @@ class TrustState:
         ``ok``, or what is wrong, by subscription.
     changed : callable
         Called under the lock when there is something new to acknowledge.
+    accepted : callable
+        Called under the lock with each heartbeat that verifies the table.
     """
 
     def __init__(self, terms: Terms, clock: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -178,6 +180,7 @@ class TrustState:
         self.generation = 0
         self.sources: dict[str, str] = {}
         self.changed: Callable[[], None] = _nothing
+        self.accepted: Callable[[Heartbeat], None] = _ignore
         self.note = ""
         self._good: _TimedHeartbeat | None = None
         self._pending: _TimedHeartbeat | None = None
@@ -300,6 +303,7 @@ class TrustState:
         self._good = self._pending = None
         self.note = ""
         self.changed = _nothing
+        self.accepted = _ignore
         self._dropped = (NEVER, why)
         self.view = View(ScopeIndex(), *self._dropped)
 
@@ -357,6 +361,7 @@ class TrustState:
         self._rebuilding = False
         self._pause = self.terms.rebuild_s
         self.table.forget(held.beat.seq)
+        self.accepted(held.beat)
         for scope in list(self._bad):
             self._bad[scope] += 1
             if self._bad[scope] >= _CONFIRMATIONS:
@@ -446,6 +451,10 @@ def _unreadable_row(scope: str) -> SwitchRow:
 
 def _nothing() -> None:
     """Acknowledge nothing."""
+
+
+def _ignore(beat: Heartbeat) -> None:
+    """Do nothing with a heartbeat."""
 
 
 def _epoch_seconds(moment: datetime) -> float:

@@ -17,6 +17,7 @@ from riskwatch.core.bounds import (
 )
 from riskwatch.core.enums import Cause, Mode, State
 from riskwatch.core.risk.baseline import BaselineConfig
+from riskwatch.core.risk.pretrade import PretradeConfig
 
 ALL: Final = "*"
 """In a list of ids, everything that no other list names."""
@@ -227,6 +228,8 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Ids of what is newer than the deployment, and that `binding` does not name: they only
         advise. A worker works it out when it begins (:mod:`riskwatch.config.unconfirmed`); no
         file says it.
+    pretrade : PretradeConfig, optional
+        Limits before the trade; they need at least one client.
     """
 
     coverage_good: Share = 0.5
@@ -262,6 +265,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     binding: Ids = msgspec.UNSET
     unconfirmed: Ids = msgspec.UNSET
     client_keys: Keys = msgspec.UNSET
+    pretrade: PretradeConfig | msgspec.UnsetType = msgspec.UNSET
 
     def is_advisory(self, name: str, mode: Mode | msgspec.UnsetType) -> bool:
         """Say whether a rule, a limit or an ask only advises.

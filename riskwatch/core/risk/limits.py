@@ -140,7 +140,7 @@ class LimitBook:
             if kind == "firm":
                 yield limit_usage(limit, "firm", exposures.firm.gross)
                 continue
-            table = _table(kind, exposures)
+            table = exposure_table(kind, exposures)
             if limit.subject != ANY_SUBJECT:
                 sums = table.get(limit.subject)
                 if sums is not None:
@@ -150,6 +150,23 @@ class LimitBook:
             for name in sorted(table):
                 if (kind, name) not in own:
                     yield limit_usage(limit, f"{kind}:{name}", table[name].gross)
+
+    def unused(
+        self, exposures: Exposures, overrides: Mapping[str, LimitOverrideRow] = _AS_CONFIGURED
+    ) -> Iterator[LimitUsage]:
+        """Return a usage of zero for each subject of which nothing is held.
+
+        A limit on ``*`` is returned under the name ``*``, which stands for all other subjects.
+        """
+        for configured in self.limits:
+            limit = effective_limit(configured, overrides)
+            kind = limit.scope_kind
+            if kind != "firm" and limit.subject not in exposure_table(kind, exposures):
+                yield limit_usage(limit, f"{kind}:{limit.subject}", 0.0)
+
+    def is_advisory(self, limit: str) -> bool:
+        """Whether a limit only advises."""
+        return limit in self._advisory
 
     def released_usages(
         self,
@@ -224,7 +241,8 @@ def usage_features(binding: BindingUsages) -> dict[str, dict[str, float]]:
     }
 
 
-def _table(kind: str, exposures: Exposures) -> dict[str, ExposureSums]:
+def exposure_table(kind: str, exposures: Exposures) -> dict[str, ExposureSums]:
+    """Return the exposure sums of one kind of subject, by subject; not of the firm."""
     tables: dict[str, dict[str, ExposureSums]] = {
         "counterparty": exposures.party,
         "issuer": exposures.issuer,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from riskwatch.config.config import load, load_policy
+from riskwatch.core.risk.pretrade import PretradeConfig
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,3 +98,64 @@ def test_an_empty_policy_is_the_defaults_without_models(folder: Path) -> None:
     made = load_policy(folder)
     assert made.models.targets == ()
     assert made.risk.unknown_reduce_s == 1_800.0
+
+
+PRETRADE = """
+[risk.pretrade]
+settle_s = "10s"
+
+[risk.pretrade.clients.desk-1]
+share = 0.6
+counterparties = ["kraken"]
+
+[risk.pretrade.clients.desk-2]
+share = 0.4
+max_order_usd = 10000
+
+[risk.pretrade.scopes."book:arb"]
+collar_bp = 50
+"""
+
+
+def test_limits_before_the_trade_are_read(folder: Path) -> None:
+    """By client and by scope; without the table there are none."""
+    path = folder / "policy.toml"
+    text = path.read_text()
+    assert load_policy(folder).risk.pretrade is msgspec.UNSET
+    path.write_text(text + PRETRADE)
+    made = load_policy(folder).risk.pretrade
+    assert made is not msgspec.UNSET
+    assert made.settle_s == 10.0
+    assert made.clients["desk-1"].counterparties == ("kraken",)
+    assert made.clients["desk-2"].max_order_usd == 10_000.0
+    assert made.scopes["book:arb"].collar_bp == 50.0
+    assert made.max_order_usd == PretradeConfig().max_order_usd
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("share = 0.6", "share = 0.7", "risk.pretrade.clients"),
+        ("share = 0.6", "share = 1.1", "risk.pretrade.clients.desk-1.share"),
+        ("share = 0.6", "", "risk.pretrade.clients.desk-1.share"),
+        ("clients.desk-1", 'clients."desk 1"', "risk.pretrade.clients"),
+        ('["kraken"]', '["kra ken"]', "risk.pretrade.clients.desk-1.counterparties"),
+        ('"book:arb"', '"desk:arb"', "risk.pretrade.scopes"),
+        ('settle_s = "10s"', 'grant_s = "15s"', "risk.pretrade.grant_s"),
+        ('settle_s = "10s"', 'grant_s = "61s"', "risk.pretrade.grant_s"),
+        ('settle_s = "10s"', "settle_s = 0", "risk.pretrade.settle_s"),
+        ('settle_s = "10s"', "stale_collar_bp = 301", "risk.pretrade.stale_collar_bp"),
+        ('settle_s = "10s"', "burst = 0", "risk.pretrade.burst"),
+        ('settle_s = "10s"', "colar_bp = 1", "risk.pretrade.colar_bp"),
+    ],
+)
+def test_limits_before_the_trade_that_limit_nothing_are_named(
+    folder: Path, old: str, new: str, key: str
+) -> None:
+    """Shares beyond the whole, names that nobody has, times that leave no grant."""
+    path = folder / "policy.toml"
+    assert old in PRETRADE
+    path.write_text(path.read_text() + PRETRADE.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_policy(folder)
+    assert caught.value.key == key

@@ -1,0 +1,188 @@
+"""Headroom: how many USD are left of each limit, with open orders counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from riskwatch.core.money import MAX_USD
+from riskwatch.core.risk.exposure import ExposureSums, price_of, sum_exposures
+from riskwatch.core.risk.limits import ANY_SUBJECT, exposure_table
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, kind_of_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from riskwatch.core.reference import Reference
+    from riskwatch.core.risk.limits import LimitBook, LimitUsage
+    from riskwatch.core.risk.state import RiskState
+
+ISSUER: Final = "issuer"
+BANK: Final = "bank"
+GROUP: Final = "group"
+_NOTHING: Final = ExposureSums()
+
+
+class LimitHeadroom(msgspec.Struct, frozen=True, gc=False):
+    """What is left of the tightest limit of one scope.
+
+    Attributes
+    ----------
+    scope : str
+        The subject of the limit, as in :class:`riskwatch.core.risk.limits.LimitUsage`. A name of
+        ``*`` stands for each subject of the kind of which nothing is held.
+    limit : str
+        Id of the limit.
+    hard_usd, used_usd, orders_usd : float
+        The limit, its use, and what open orders can still add, USD.
+    why : str
+        Why the use is unknown; empty if it is known.
+    """
+
+    scope: str
+    limit: str
+    hard_usd: float
+    used_usd: float
+    orders_usd: float
+    why: str = ""
+
+    @property
+    def left_usd(self) -> float:
+        """USD that are left; 0 if the use is unknown."""
+        return 0.0 if self.why else max(0.0, self.hard_usd - self.used_usd - self.orders_usd)
+
+
+def measure_headroom(
+    state: RiskState, reference: Reference, limits: LimitBook
+) -> dict[str, LimitHeadroom]:
+    """Return what is left of the limits that bind, by scope.
+
+    Parameters
+    ----------
+    state : RiskState
+        State at a tick.
+    reference : Reference
+        Issuers, banks and groups.
+    limits : LimitBook
+        The limits. Those that only advise are left out.
+
+    Returns
+    -------
+    dict of str to LimitHeadroom
+        Of several limits on one scope, the one that leaves least.
+    """
+    exposures = sum_exposures(state, reference)
+    unknown = _unknown_scopes(state, reference)
+    found: dict[str, LimitHeadroom] = {}
+    for usage in limits.measure(exposures, state.limit_overrides):
+        kind, _, name = usage.scope.partition(":")
+        sums = exposures.firm if kind == FIRM else exposure_table(kind, exposures)[name]
+        _put(found, limits, usage, sums, unknown)
+    for usage in limits.unused(exposures, state.limit_overrides):
+        _put(found, limits, usage, _NOTHING, unknown)
+    for scope, why in unknown.items():
+        other = found.get(any_subject(kind_of_scope(scope)))
+        if scope not in found and other is not None:  # held, but no part of it has a price
+            found[scope] = msgspec.structs.replace(other, scope=scope, why=why)
+    return found
+
+
+def _put(
+    found: dict[str, LimitHeadroom],
+    limits: LimitBook,
+    usage: LimitUsage,
+    sums: ExposureSums,
+    unknown: dict[str, str],
+) -> None:
+    """Add the headroom of a limit, unless another limit leaves less on the same scope."""
+    if limits.is_advisory(usage.limit.id):
+        return
+    why = unknown.get(usage.scope, "")
+    if sums.is_saturated:
+        why = why or f"its sum reaches {MAX_USD:g} USD"
+    orders = max(0.0, sums.orders)
+    made = LimitHeadroom(usage.scope, usage.limit.id, usage.limit.hard_usd, usage.used, orders, why)
+    had = found.get(usage.scope)
+    if had is None or made.left_usd < had.left_usd:
+        found[usage.scope] = made
+
+
+def _unknown_scopes(state: RiskState, reference: Reference) -> dict[str, str]:
+    """Return the scopes whose use is unknown, with the reason.
+
+    A holding without a price makes every limit unknown that counts it. An asset that the reference
+    data does not list may have been sent by anyone: it makes only its own limit unknown.
+    """
+    unknown: dict[str, str] = {}
+    for name in sorted(state.parties):
+        for holding in state.parties[name].holdings:
+            asset = holding.asset
+            if not holding.amount or price_of(asset, state) is not None:
+                continue
+            why = f"{asset} at {name} has no price"
+            if asset not in reference.assets:
+                unknown.setdefault(f"{ASSET}:{asset}", why)
+                continue
+            scopes = [FIRM, f"{COUNTERPARTY}:{name}", f"{ASSET}:{asset}", f"{BOOK}:{holding.book}"]
+            for scope in scopes[1:3]:
+                scopes += bound_scopes(scope, reference)
+            for scope in scopes:
+                unknown.setdefault(scope, why)
+    for worker in sorted(state.faults):
+        for name in state.faults[worker]:
+            scope = f"{COUNTERPARTY}:{name}"
+            for other in (scope, *bound_scopes(scope, reference)):
+                unknown.setdefault(other, f"{worker} does not keep {name} up to date")
+    return unknown
+
+
+def bound_scopes(scope: str, reference: Reference) -> dict[str, float]:
+    """Return the scopes whose limits also count what is held on an asset or a counterparty.
+
+    Parameters
+    ----------
+    scope : str
+        ``asset:<id>`` or ``counterparty:<id>``; any other has none.
+    reference : Reference
+        Issuers, banks and groups.
+
+    Returns
+    -------
+    dict of str to float
+        Share that counts, by scope: the issuer of an asset, the banks behind the issuer by their
+        share of the backing, the group of a counterparty.
+    """
+    kind, _, name = scope.partition(":")
+    if kind == COUNTERPARTY:
+        group = reference.party(name).group
+        return {} if group is None else {f"{GROUP}:{group}": 1.0}
+    issuer = reference.asset(name).issuer if kind == ASSET else None
+    if issuer is None:
+        return {}
+    found = {f"{ISSUER}:{issuer}": 1.0}
+    for backing in reference.party(issuer).backing:
+        bank = f"{BANK}:{backing.holder}"
+        found[bank] = found.get(bank, 0.0) + backing.share
+    return found
+
+
+def subjects_with_binds(reference: Reference) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield each asset and counterparty of the reference data whose use other limits count."""
+    for kind, names in ((ASSET, reference.assets), (COUNTERPARTY, reference.parties)):
+        for name in sorted(names):
+            scope = f"{kind}:{name}"
+            binds = bound_scopes(scope, reference)
+            if binds:
+                yield scope, binds
+
+
+def any_subject(kind: str) -> str:
+    """Return the scope that stands for each subject of a kind of which nothing is held.
+
+    Examples
+    --------
+    >>> any_subject("asset")
+    'asset:*'
+    """
+    return f"{kind}:{ANY_SUBJECT}"
