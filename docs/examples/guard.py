@@ -1,4 +1,4 @@
-"""Ask the guard before each order, and keep the venue's dead-man timer refreshed."""
+"""Ask the guard before each order, with its size and price, and keep the venue's dead-man timer refreshed."""
 
 import os
 import time
@@ -23,7 +23,14 @@ with (
 ):
     guard.wait_ready(20)
     for _ in range(int(os.environ.get("ORDERS", "1000000"))):
-        answer = guard.allows(counterparty="kraken", asset=("BTC", "USDC"), book="arb")
+        answer = guard.allows(
+            counterparty="kraken",
+            asset=("BTC", "USDC"),
+            book="arb",
+            side="buy",
+            usd=1_000.0,
+            price=20_000.0,
+        )
         if answer:
             print("send", flush=True)
         else:

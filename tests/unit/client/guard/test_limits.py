@@ -408,6 +408,18 @@ def test_a_switch_comes_before_a_limit() -> None:
     assert switch.allows(**BUY, usd=1.0, reduces=True)
 
 
+def test_a_route_of_an_older_table_has_nothing_left() -> None:
+    """A thread that looked it up before a newer table came spends nothing of it."""
+    limited = LimitedSwitch()
+    switch = limited.know()
+    assert switch.allows(**BUY, usd=1.0)
+    (route,) = switch._gate.routes.values()
+    assert route.room > 0.0
+    limited.later(1.0)
+    limited.know()
+    assert route.room == 0.0
+
+
 def test_many_routes_do_not_grow_without_end() -> None:
     """Of more combinations than the bound, new ones are refused with a reason."""
     gate = OrderGate("desk-1", None, 0.0, lambda: 0.0, 2.0)
