@@ -1,7 +1,8 @@
 """The boundary of ``riskwatch.acks``: what clients write there is hostile until it is checked.
 
 Each record is decoded by the rules of events, must carry the key of its client, and, where
-``policy.toml`` has a key of that client, its signature. A record that fails is a dead letter with a
+``policy.toml`` has a key of that client, its signature. It must not be of another deployment. A
+record that fails is a dead letter with a
 reason, and the worker goes on. The number of dead letters per client is bounded; all are counted.
 """
 
@@ -17,6 +18,7 @@ from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, decode_ack
 from riskwatch.contracts.record_signing import is_record_signed
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.core.clock import micros
+from riskwatch.core.deployment import UNBOUND
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.outputs import CLIENT_NAME
 from riskwatch.store.batch import DeadLetter
@@ -74,10 +76,13 @@ class AckBoundary:
         Name of the topic on the broker, which signatures cover.
     keys : mapping of str to str
         Public keys by client. What a client without one says rests on who may write to the topic.
+    deployment : str
+        Deployment whose clients count.
     """
 
-    def __init__(self, topic: str, keys: Mapping[str, str]) -> None:
+    def __init__(self, topic: str, keys: Mapping[str, str], deployment: str) -> None:
         self._topic = topic
+        self._deployment = deployment
         self._keys = keys
         self._newest: dict[str, datetime] = {}
 
@@ -92,6 +97,13 @@ class AckBoundary:
         if record.key != key.encode():
             why = f"the key must be {excerpt(key)}, was {excerpt(record.key)}"
             return refuse(RejectReason.KEY_MISMATCH, why)
+        # A guard that knows no deployment yet, or is of an older build, names none.
+        if ack.deployment not in (UNBOUND, self._deployment):
+            why = (
+                f"{ack.client} obeys deployment {ack.deployment}, this is {self._deployment}: "
+                "correct its broker, or its deployment="
+            )
+            return refuse(RejectReason.DEPLOYMENT_FOREIGN, why)
         return self._authenticate(ack, record) or ack
 
     def _read_forget(self, record: AckRecord) -> Forget | Refusal:

@@ -29,9 +29,10 @@ from riskwatch.contracts.acks import ACKS, DRILLS, Ack, DrillAck
 from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.contracts.refusal import Refusal
-from riskwatch.contracts.topics import SEQ
+from riskwatch.contracts.topics import DEPLOYMENT, SEQ
 from riskwatch.contracts.validation import EARLIEST, LATEST
 from riskwatch.core.clock import SECOND, micros, moment
+from riskwatch.core.deployment import UNBOUND
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.outputs import (
     AlertRaised,
@@ -279,7 +280,8 @@ class AckWorker(StandbyWorker):
         policy = load_policy(settings.config or paths.rules_folder()).risk
         keys = policy.client_keys or {}
         self.acks = Acknowledgements(late_s, keys)
-        self.boundary = AckBoundary(self.connection.topic(ACKS), keys)
+        self._keys = keys
+        self.boundary: AckBoundary
         self.refused = RefusedRecords()
         self.evaluator = DrillEvaluator(self.acks, policy.drills)
         self._producer = Producer(self.connection, self.retry, self.metrics)
@@ -312,6 +314,8 @@ class AckWorker(StandbyWorker):
         return self.standby_reason or ("reads what was said before" if self._behind else None)
 
     def _begin(self) -> None:
+        topic = self.connection.topic(ACKS)
+        self.boundary = AckBoundary(topic, self._keys, self.deployment)
         self._publisher = KafkaPublisher(self._producer, self.deployment)
         self._publisher.set_leader(WORKER, self._resumed.epoch)
         self._publish()
@@ -369,6 +373,8 @@ class AckWorker(StandbyWorker):
             self._consumer.resume(*self._consumer.paused())
 
     def _take_switch(self, record: Any, at: datetime) -> None:
+        if self._is_foreign(record, "a switch"):
+            return
         output = output_of(record.value)  # what is none, clients treat as a HALT and acknowledge
         if isinstance(output, KillSwitchChanged):
             self.acks.add_switch(output, sequence_number(record.headers), at)
@@ -389,9 +395,22 @@ class AckWorker(StandbyWorker):
 
     def _take_signal(self, record: Any, at: datetime) -> None:
         del at
+        if self._is_foreign(record, "a drill"):
+            return
         output = output_of(record.value)
         if isinstance(output, DrillSignalled):
             self.evaluator.add_signal(output, self._now())
+
+    def _is_foreign(self, record: Any, what: str) -> bool:
+        """Whether a record of a worker is of another deployment; it is logged if so."""
+        named = next((v or b"" for k, v in record.headers if k == DEPLOYMENT), b"")
+        name = named.decode(errors="replace")
+        if name in (UNBOUND, self.deployment):
+            return False
+        log.warning(
+            "of another deployment", what=what, of=name, own=self.deployment, offset=record.offset
+        )
+        return True
 
     def _store_letters(self, now: datetime) -> None:
         """Store the dead letters of refused records."""

@@ -126,6 +126,8 @@ class MirrorReader:
         the clock of this machine.
     lag_s : float
         How far the worker's last tick may be before or behind its heartbeat, seconds.
+    deployment : str or None
+        Deployment whose rows are read; ``None`` for whichever wrote them.
 
     Raises
     ------
@@ -139,12 +141,14 @@ class MirrorReader:
         prefix: str = "",
         clock: Callable[[], int] | None = None,
         lag_s: float = LAG_S,
+        deployment: str | None = None,
     ) -> None:
         self._redis: Any = layout.connect_redis(url, "mirror", "url")
         self._pid = os.getpid()
         self._prefix = prefix
         self._clock = clock or _wall
         self._lag_s = lag_s
+        self._deployment = deployment
         self._beat = b""
 
     def killswitch(self, scope: str) -> MirrorReading[KillSwitchChanged]:
@@ -224,6 +228,9 @@ class MirrorReader:
             raise _UnknownError("there is no heartbeat")
         if beat is None or verified is None:
             raise _UnknownError("the heartbeat cannot be read")
+        if self._deployment not in (None, beat.deployment):
+            named = f"deployment {beat.deployment}" if beat.deployment else "no deployment"
+            raise _UnknownError(f"the heartbeat is of {named}, not of {self._deployment}")
         if micros(beat.valid_until) <= self._clock():
             raise _UnknownError(f"the heartbeat was valid until {beat.valid_until.isoformat()}")
         fault = beat.ts and tick_fault(beat.ts, beat.reached, self._lag_s)

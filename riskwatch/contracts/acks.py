@@ -31,6 +31,7 @@ Client = Annotated[str, msgspec.Meta(pattern=rf"\A{CLIENT_NAME.pattern}\Z")]
 Scope = Annotated[str, msgspec.Meta(pattern=r"\A[^\s\x00-\x1f\x7f]+\Z", max_length=140)]
 Token = Annotated[str, msgspec.Meta(max_length=256)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+Deployment = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9-]*\Z", max_length=40)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """A number that SQL can store."""
 
@@ -94,6 +95,8 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
         When it was sent, by the client's clock.
     ended : bool
         Whether the client was shut down in order; no more acknowledgements are expected.
+    deployment : str
+        Deployment that it obeys; empty if it knows none, or is of a build that knew none.
     advised : dict of str to Used, optional
         What advisory terms would have refused, by term; absent if nothing.
     """
@@ -114,6 +117,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True, tag="ack"):
     sent_ts: Moment
     ended: bool = False
     v: Literal[1] = 1
+    deployment: Deployment = ""
     advised: (
         Annotated[dict[Token, Used], msgspec.Meta(max_length=MAX_ENTRIES)] | msgspec.UnsetType
     ) = msgspec.UNSET
@@ -138,6 +142,8 @@ class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):
         As in :class:`Ack`.
     sent_ts : datetime
         When it was sent.
+    deployment : str
+        As in :class:`Ack`.
     """
 
     drill: Token
@@ -153,6 +159,7 @@ class DrillAck(msgspec.Struct, frozen=True, kw_only=True, tag="drill_ack"):
     sources: Annotated[dict[Token, Text], msgspec.Meta(max_length=MAX_ENTRIES)]
     sent_ts: Moment
     v: Literal[1] = 1
+    deployment: Deployment = ""
 
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="string")

@@ -72,6 +72,7 @@ class MirrorHeartbeat(msgspec.Struct, frozen=True):
     valid_until: datetime
     ts: datetime | None = None
     reached: datetime | None = None
+    deployment: str = ""
 
 
 class MirrorTable(msgspec.Struct, frozen=True):

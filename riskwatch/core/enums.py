@@ -61,6 +61,8 @@ class RejectReason(StrEnum):
     """Two operators set the message aside, because a stage fails on it."""
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     """The record is in a name that has a key, and the owner of the key did not sign it."""
+    DEPLOYMENT_FOREIGN = "DEPLOYMENT_FOREIGN"
+    """A client of another deployment sent it."""
     COMMAND_REFUSED = "COMMAND_REFUSED"
     """A command whose operator could not be authenticated; the recorded refusal says why."""
 

@@ -157,7 +157,7 @@ class KafkaSource(SwitchSource):
         assert isinstance(message.output, KillSwitchChanged)
         place = (message.worker, message.epoch, message.seq)
         applied = self.trust.calendar.wall()
-        self.trust.row(row_of(message.output, place, applied))
+        self.trust.row(row_of(message.output, place, applied), message.deployment)
 
     def _heartbeat(self, record: Any) -> None:
         try:
@@ -173,6 +173,8 @@ class KafkaSource(SwitchSource):
             self.trust.note = f"a drill cannot be read: {error}"
             return
         assert isinstance(message.output, DrillSignalled)
+        if self.trust.refuses_drill(message.output.deployment or ""):
+            return
         self._drilled(message.output)
 
     _takers: Final = {KILLSWITCH: _switch, HEARTBEAT: _heartbeat, DRILLS: _drill}

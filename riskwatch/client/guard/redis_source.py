@@ -60,7 +60,15 @@ class RedisSource(SwitchSource):
             # This applies even if Redis answers: without a heartbeat its rows are not verified.
             self.trust.mark_lost(self.name, found.why)
             return
+        try:
+            beat = decode_heartbeat(found.beat)
+        except ValueError as error:
+            self.trust.mark_lost(self.name, f"the heartbeat cannot be read: {error}")
+            return
         with self.trust.lock:  # rows of one poll become visible together
+            if self.trust.refuses_table(beat):
+                self.trust.mark_lost(self.name, self.trust.deployment.fault)
+                return
             applied = self.trust.calendar.wall()
             for scope, reading in found.scopes.items():
                 if reading.value is not None:
@@ -68,12 +76,8 @@ class RedisSource(SwitchSource):
                     if had is not None and had.last >= reading.seq:
                         continue
                     place = (reading.worker, reading.epoch, reading.seq)
-                    self.trust.row(row_of(reading.value, place, applied))
+                    self.trust.row(row_of(reading.value, place, applied), beat.deployment)
                 elif GARBLED in reading.why:
                     self.trust.mark_unreadable(scope)
-            try:
-                self.trust.beat(decode_heartbeat(found.beat))
-            except ValueError as error:
-                self.trust.mark_lost(self.name, f"the heartbeat cannot be read: {error}")
-                return
+            self.trust.beat(beat)
             self.trust.mark_answered(self.name)

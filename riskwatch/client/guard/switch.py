@@ -76,6 +76,7 @@ def build_acknowledgement(
             unwound=unwound,
             sources={name: _text(state) for name, state in sources.items()},
             sent_ts=utc_moment(trust.calendar.wall()),
+            deployment=trust.deployment.id,
         )
 
 
@@ -162,6 +163,7 @@ def run_drill(
         real_after=order_check.check_verified(now, order, wall).state,
         sources={name: _text(state) for name, state in trust.sources.items()},
         sent_ts=utc_moment(trust.calendar.wall()),
+        deployment=trust.deployment.id,
     )
 
 
@@ -200,6 +202,9 @@ class KillSwitch:
     signing_key : Path or None
         File of an Ed25519 private key that signs acknowledgements. `client_keys` in ``policy.toml``
         names its public half; nobody else can then acknowledge under this name.
+    deployment : str or None
+        Deployment to obey (`riskwatch db current` prints it). Without it, the guard obeys the first
+        deployment whose heartbeat verifies the table, logs its id, and refuses all others.
     terms : Terms
         Waiting times.
     unwind_share : float
@@ -245,6 +250,7 @@ class KillSwitch:
         prefix: str | None = None,
         acks: KafkaConnection | None = None,
         signing_key: Path | None = None,
+        deployment: str | None = None,
         terms: Terms | None = None,
         unwind_share: float = 1.0,
         used_file: Path | None = None,
@@ -269,7 +275,7 @@ class KillSwitch:
         self._pid = os.getpid()
         self._clock = clock or steady()
         self._began = wall()
-        self.trust = TrustState(terms or Terms(), self._clock, wall)
+        self.trust = TrustState(terms or Terms(), self._clock, wall, deployment)
         self._hedge_books = list(hedges or {})
         self._advisory = (
             AdvisoryTerms(advisory, self.trust.terms, hedges or {}) if advisory else None
@@ -406,6 +412,11 @@ class KillSwitch:
         """Return the state of the whole firm: that of its own scope, or that of failing closed."""
         answer = self.allows()
         return answer.state
+
+    @property
+    def deployment(self) -> str:
+        """Deployment that it obeys; empty while it was given none and has verified none."""
+        return self.trust.deployment.id
 
     @property
     def ready(self) -> bool:

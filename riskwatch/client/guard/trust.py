@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.client.guard.deployment import SOURCE, DeploymentPin
 from riskwatch.client.guard.view import NEVER, SwitchRow, SwitchTable, View, index_rows
 from riskwatch.contracts.heartbeat import LAG_S, Heartbeat, tick_fault
 from riskwatch.core.clock import SECOND, micros
@@ -155,9 +156,13 @@ class TrustState:
         Waiting times.
     clock, wall : callable
         Steady seconds, and seconds since 1970.
+    deployment : str or None
+        Deployment to obey; ``None`` for the first that is verified.
 
     Attributes
     ----------
+    deployment : DeploymentPin
+        Deployment that is obeyed.
     view : View
         The view that answers orders. It is replaced as a whole.
     generation : int
@@ -170,7 +175,14 @@ class TrustState:
         Called under the lock with each heartbeat that verifies the table.
     """
 
-    def __init__(self, terms: Terms, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        deployment: str | None = None,
+    ) -> None:
+        self.deployment = DeploymentPin(deployment)
         self.terms = terms
         self.clock = clock
         self.lock = RLock()
@@ -202,8 +214,8 @@ class TrustState:
 
     # Messages from the sources.
 
-    def row(self, row: SwitchRow) -> None:
-        """Add the row of a message about a scope.
+    def row(self, row: SwitchRow, deployment: str = "") -> None:
+        """Add the row of a message about a scope, unless it is of another deployment.
 
         Raises
         ------
@@ -215,6 +227,9 @@ class TrustState:
                 parse(row.scope)
             except ValueError:
                 self.mark_unreadable(row.scope)
+                return
+            if self.deployment.refuses_row(row.scope, deployment):
+                self._tell_foreign()
                 return
             if self.table.put(row) and self._bad.pop(row.scope, None) is not None:
                 self._bad_changes += 1
@@ -236,8 +251,11 @@ class TrustState:
             self._bad[known] = 0
 
     def beat(self, beat: Heartbeat) -> None:
-        """Accept a heartbeat; ignore one that is old, invalidated or dated in the future."""
+        """Accept a heartbeat; ignore one that is old, foreign, invalidated or of the future."""
         with self.lock:
+            if self.deployment.refuses("a heartbeat", beat.deployment):
+                self._tell_foreign()
+                return
             now, wall = self.clock(), self.calendar.wall()
             made, ends = _epoch_seconds(beat.ts), _epoch_seconds(beat.valid_until)
             if made > wall + self.terms.skew_s:
@@ -266,6 +284,22 @@ class TrustState:
             self._pending = _TimedHeartbeat(beat, now, now + life)
             self._tried = -1
 
+    def refuses_table(self, beat: Heartbeat) -> bool:
+        """Whether a heartbeat and its rows are of another deployment; it is shown if so."""
+        with self.lock:
+            refused = self.deployment.refuses("a table", beat.deployment)
+            if refused:
+                self._tell_foreign()
+            return refused
+
+    def refuses_drill(self, deployment: str) -> bool:
+        """Whether a drill is of another deployment; it is shown if so."""
+        with self.lock:
+            refused = self.deployment.refuses("a drill", deployment)
+            if refused:
+                self._tell_foreign()
+            return refused
+
     def mark_answered(self, source: str) -> None:
         """Record that a server answered."""
         with self.lock:
@@ -282,6 +316,7 @@ class TrustState:
         with self.lock:
             self._drop(why)
             self.table.clear()
+            self.deployment.clear()
             self._pending = self._last = self._last_until = None
             self._again()
 
@@ -345,8 +380,11 @@ class TrustState:
             # The mirror stores only the current rows, without the sequence numbers of old ones.
             # Either digest will do: it covers decisions, and no two tables have the same one.
             if digest in (self.table.digest_at(held.beat.seq), self.table.digest()):
-                self._accept(held)
-                return
+                mixed = self.deployment.mixed(held.beat.deployment)
+                if not mixed:
+                    self._accept(held)
+                    return
+                self.note = mixed
         if self._differs is None:
             self._differs = held.since
         waited = now - max(self._differs + self.terms.grace_s, self._rebuilt)
@@ -354,12 +392,15 @@ class TrustState:
             self._pause = min(2 * self._pause, _LONGEST_S)
             self._drop("the table differs from the heartbeat")
             self.table.clear()
+            self.deployment.clear()
             self._again()
 
     def _accept(self, held: _TimedHeartbeat) -> None:
         self._good, self._pending, self._differs = held, None, None
         self._rebuilding = False
         self._pause = self.terms.rebuild_s
+        self.deployment.confirm(held.beat.deployment)
+        self._show_foreign()
         self.table.forget(held.beat.seq)
         self.accepted(held.beat)
         for scope in list(self._bad):
@@ -368,6 +409,17 @@ class TrustState:
                 del self._bad[scope]
                 self._bad_changes += 1
         self.changed()
+
+    def _tell_foreign(self) -> None:
+        """Show what was refused: in the reasons of answers, and in acknowledgements."""
+        self.note = self.deployment.fault
+        self._show_foreign()
+
+    def _show_foreign(self) -> None:
+        if self.deployment.fault:
+            self.sources[SOURCE] = self.deployment.fault
+        else:
+            self.sources.pop(SOURCE, None)
 
     def _swap(self, now: float) -> None:
         until, bound = self._until()

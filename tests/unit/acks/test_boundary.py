@@ -161,7 +161,7 @@ HOSTILE = {
 def test_hostile_records_are_refused_with_a_reason(name: str) -> None:
     """None raises, and none becomes an acknowledgement."""
     raw, reason = HOSTILE[name]
-    found = AckBoundary(TOPIC, {}).read(record(raw))
+    found = AckBoundary(TOPIC, {}, "prod").read(record(raw))
     assert isinstance(found, Refusal)
     assert found.reason is reason, found
 
@@ -169,14 +169,14 @@ def test_hostile_records_are_refused_with_a_reason(name: str) -> None:
 @given(st.binary(max_size=300), st.one_of(st.none(), st.binary(max_size=30)))
 def test_any_bytes_are_read(value: bytes, key: bytes | None) -> None:
     """Whatever is there, the answer is an answer."""
-    boundary = AckBoundary(TOPIC, KEYS)
+    boundary = AckBoundary(TOPIC, KEYS, "prod")
     found = boundary.read(AckRecord(0, key, value, ((SIGNATURE, None),), NOW))
     assert isinstance(found, Refusal | Ack | DrillAck)
 
 
 def test_honest_records_are_read() -> None:
     """An acknowledgement, an answer, a request to forget, each under the key of its client."""
-    boundary = AckBoundary(TOPIC, {})
+    boundary = AckBoundary(TOPIC, {}, "prod")
     assert boundary.read(record(ack())) == ack()
     assert boundary.read(record(drill_ack(), "desk/drill")) == drill_ack()
     assert boundary.read(record(None, "desk")) == Forget("desk")
@@ -208,14 +208,14 @@ def test_honest_records_are_read() -> None:
 )
 def test_nobody_speaks_for_a_client_with_a_key(forged: AckRecord) -> None:
     """A forged end, acknowledgement, answer or request to forget is refused."""
-    found = AckBoundary(TOPIC, KEYS).read(forged)
+    found = AckBoundary(TOPIC, KEYS, "prod").read(forged)
     assert isinstance(found, Refusal)
     assert found.reason is RejectReason.SIGNATURE_INVALID
 
 
 def test_a_client_with_a_key_is_heard() -> None:
     """Its own signature counts, and clients without a key are as before."""
-    boundary = AckBoundary(TOPIC, KEYS)
+    boundary = AckBoundary(TOPIC, KEYS, "prod")
     assert boundary.read(signed(ack())) == ack()
     assert boundary.read(signed(drill_ack(), "desk/drill")) == drill_ack()
     assert boundary.read(record(ack("bob", ended=True), "bob")) == ack("bob", ended=True)
@@ -223,7 +223,7 @@ def test_a_client_with_a_key_is_heard() -> None:
 
 def test_a_signed_record_cannot_be_sent_again_later() -> None:
     """A copy of an earlier one, or of a time long ago, is refused; the same one twice is not."""
-    boundary, second = AckBoundary(TOPIC, KEYS), timedelta(seconds=1)
+    boundary, second = AckBoundary(TOPIC, KEYS, "prod"), timedelta(seconds=1)
     ended = signed(ack(ended=True, sent_ts=NOW))
     assert boundary.read(ended) == boundary.read(ended)
     assert isinstance(boundary.read(signed(ack(sent_ts=NOW + second))), Ack)
@@ -232,7 +232,7 @@ def test_a_signed_record_cannot_be_sent_again_later() -> None:
     assert found.reason is RejectReason.FACT_TOO_LATE
     for off in (MAX_SKEW + second, -MAX_SKEW - second):
         late = record(ack(), at=NOW + off, headers=signed(ack()).headers)
-        found = AckBoundary(TOPIC, KEYS).read(late)
+        found = AckBoundary(TOPIC, KEYS, "prod").read(late)
         assert isinstance(found, Refusal)
         assert found.reason is RejectReason.FACT_TOO_LATE
 
