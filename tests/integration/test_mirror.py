@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from riskwatch.client.mirror import MirrorReader
 from riskwatch.contracts import mirror as layout
 from riskwatch.core.enums import State
 from riskwatch.errors import FencedError
@@ -55,6 +56,22 @@ def test_absent_normal_and_a_row_are_told_apart(mirror_db: Engine, redis_url: st
         assert table.known
         assert [(s, x.effective) for s, x in table.scopes.items()] == [(COIN, HALT)]
         assert table.reading("firm").effective is NORMAL
+
+
+def test_a_mirror_of_another_deployment_is_not_read(mirror_db: Engine, redis_url: str) -> None:
+    """A reader that names its deployment knows nothing there, and the reason names both."""
+    with desk(mirror_db, redis_url, "uat.") as d:
+        steady(d)
+        for named in ("staging", ""):
+            beat = {**msgspec.json.decode(heartbeat(d.epoch, d.seq)), "deployment": named}
+            d.mirror.heartbeat(msgspec.json.encode(beat), 60.0)
+            reader = MirrorReader(redis_url, "uat.", deployment="prod")
+            why = f"the heartbeat is of {f'deployment {named}' if named else 'no deployment'}"
+            until(lambda r=reader, w=why: r.killswitch(COIN).why == f"{w}, not of prod")
+            assert reader.killswitch(COIN).effective is HALT
+            assert not reader.killswitch_all().known
+            reader.close()
+        assert d.reader.killswitch(COIN).kind == "row"
 
 
 def test_every_key_goes_away_by_itself(mirror_db: Engine, redis_url: str, redis_plain: Any) -> None:

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -235,6 +236,22 @@ def test_a_signed_record_cannot_be_sent_again_later() -> None:
         found = AckBoundary(TOPIC, KEYS, "prod").read(late)
         assert isinstance(found, Refusal)
         assert found.reason is RejectReason.FACT_TOO_LATE
+
+
+@pytest.mark.parametrize("other", ["staging", "embedded"])
+def test_a_client_of_another_deployment_is_refused(other: str) -> None:
+    """Its acknowledgements and answers are dead letters that name both; those of none count."""
+    boundary = AckBoundary(TOPIC, {}, "prod")
+    answer = msgspec.structs.replace(drill_ack(), deployment=other)
+    for found in (
+        boundary.read(record(ack(deployment=other))),
+        boundary.read(record(answer, "desk/drill")),
+    ):
+        assert isinstance(found, Refusal)
+        assert found.reason is RejectReason.DEPLOYMENT_FOREIGN
+        assert f"obeys deployment {other}, this is prod" in found.detail
+    for own in ("prod", ""):
+        assert boundary.read(record(ack(deployment=own))) == ack(deployment=own)
 
 
 def test_dead_letters_are_bounded_per_client_and_told() -> None:
