@@ -11,6 +11,7 @@ kafka = KafkaConnection(
     prefix=os.environ.get("RISKWATCH_TOPIC_PREFIX", ""),
 )
 redis = os.environ.get("RISKWATCH_REDIS")
+deployment = os.environ.get("RISKWATCH_DEPLOYMENT")  # `riskwatch db current` prints it
 
 
 def cancel_all_after(timeout_s: float) -> None:
@@ -18,7 +19,7 @@ def cancel_all_after(timeout_s: float) -> None:
 
 
 with (
-    KillSwitch("desk-1", kafka=kafka, redis=redis) as guard,
+    KillSwitch("desk-1", kafka=kafka, redis=redis, deployment=deployment) as guard,
     DeadMan(cancel_all_after, 60.0, lambda: guard.allows(counterparty="kraken")),
 ):
     guard.wait_ready(20)

@@ -207,7 +207,8 @@ class NotificationWorker(StandbyWorker):
                 )  # fmt: skip
                 continue
             self._place += 1
-            batch.notices.append(notification_row(s, kinds[s.route], self._place, now))
+            row = notification_row(s, kinds[s.route], self._place, now, self.deployment)
+            batch.notices.append(row)
         epoch = self._resumed.epoch
         given_up = self._wait(
             partial(notifications.commit_notifications, self._engine, epoch, batch)
@@ -224,7 +225,9 @@ class NotificationWorker(StandbyWorker):
             self.metrics.notifications_waiting(name, waiting.get(name, 0))
 
 
-def notification_row(notice: Notification, kind: str, place: int, now: datetime) -> tuple[Any, ...]:
+def notification_row(
+    notice: Notification, kind: str, place: int, now: datetime, deployment: str = ""
+) -> tuple[Any, ...]:
     """Return the row of a notification in SQL. It is due at once, whatever the clock.
 
     Parameters
@@ -237,12 +240,14 @@ def notification_row(notice: Notification, kind: str, place: int, now: datetime)
         Position among all notifications.
     now : datetime
         The wall-clock time.
+    deployment : str
+        Deployment that the notification names.
     """
     urgency = 10 * notice.severity.rank + notice.level.rank
     return (
         notice.id, place, notice.route, notice.origin, notice.group, notice.kind.value,
         notice.severity.value, notice.level.value, urgency, notice.title,
         len(notice.items) + notice.more,
-            notification_body(kind, notice).decode(), moment(notice.us), now,
+            notification_body(kind, notice, deployment).decode(), moment(notice.us), now,
         notifications.WAITING, 0, _LONG_AGO, None, "", "",
     )  # fmt: skip

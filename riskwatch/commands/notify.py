@@ -22,8 +22,9 @@ from riskwatch.core.alerting.state import AlertItem
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.text import visible
-from riskwatch.errors import ConfigError, RiskwatchError
+from riskwatch.errors import ConfigError, RiskwatchError, StoreError
 from riskwatch.store import notifications
+from riskwatch.store.deployment import current_deployment
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current
 from riskwatch.store.queries import open_reader
@@ -112,8 +113,12 @@ def try_command(
         Path | None,
         typer.Option(envvar="RISKWATCH_CONFIG", help="Rules folder; the shipped one if absent."),
     ] = None,
+    database: Database = DEFAULT,
 ) -> None:
-    """Send one test message by a route at once, past the queue; exit code 2 if it fails."""
+    """Send one test message by a route at once, past the queue; exit code 2 if it fails.
+
+    The message names the deployment of the database, if the database can be read.
+    """
     routes = load_notify(config or paths.rules_folder()).routes
     if name not in routes:
         known = ", ".join(routes) or "none, as it stands"
@@ -121,10 +126,21 @@ def try_command(
     to, now = resolve_target(routes[name]), datetime.now(UTC)
     us = micros(now)
     made = make_notification(NotificationKind.TEST, name, (name, "test"), us, [_sample(name, us)])
-    answer = post_notification(to, made.id, notification_body(to.route.kind, made), now)
+    body = notification_body(to.route.kind, made, _deployment(database))
+    answer = post_notification(to, made.id, body, now)
     if answer.failure:
         raise RiskwatchError(f"{name} at {to.host}: {answer.failure}")
     typer.echo(f"{name} at {to.host} took it")
+
+
+def _deployment(database: str) -> str:
+    """Return the deployment of a database; empty if it cannot be read."""
+    try:
+        with open_reader(database) as conn:
+            return current_deployment(conn).id
+    except StoreError as error:
+        typer.echo(f"the message names no deployment: {error}", err=True)
+        return ""
 
 
 def _sample(route: str, us: int) -> AlertItem:

@@ -48,15 +48,20 @@ class _Body(msgspec.Struct):
     title: str
     alerts: tuple[AlertItem, ...]
     more: int
+    deployment: str | msgspec.UnsetType
 
 
-def notification_body(kind: str, notification: Notification) -> bytes:
-    """Return the body of a notification for a kind of route."""
-    return slack_body(notification) if kind == SLACK else webhook_body(notification)
+def notification_body(kind: str, notification: Notification, deployment: str = "") -> bytes:
+    """Return the body of a notification of a deployment for a kind of route."""
+    make = slack_body if kind == SLACK else webhook_body
+    return make(notification, deployment)
 
 
-def webhook_body(notification: Notification) -> bytes:
-    """Return a notification as a JSON object; equal notifications have equal bytes."""
+def webhook_body(notification: Notification, deployment: str = "") -> bytes:
+    """Return a notification as a JSON object; equal notifications have equal bytes.
+
+    The deployment is part of the signed body; an empty one is left out.
+    """
     body = _Body(
         version=VERSION,
         id=notification.id,
@@ -70,11 +75,12 @@ def webhook_body(notification: Notification) -> bytes:
         title=notification.title,
         alerts=notification.items,
         more=notification.more,
+        deployment=deployment or msgspec.UNSET,
     )
     return encode_plain(body)
 
 
-def slack_body(notification: Notification) -> bytes:
+def slack_body(notification: Notification, deployment: str = "") -> bytes:
     """Return a notification as a JSON object with `text` (for previews) and `blocks`."""
     first = f"[{_label(notification)}] {notification.title}"
     header = _truncate(visible(first), _HEADER)
@@ -92,6 +98,7 @@ def slack_body(notification: Notification) -> bytes:
         else notification.more
     )
     foot = f"{rfc3339(notification.us)} · {_escape(notification.group)} · {notification.id[:12]}"
+    foot += f" · {_escape(deployment)}" if deployment else ""
     foot += f" · and {unlisted} more" if unlisted else ""
     blocks.append({"type": "context", "elements": [_verbatim(foot)]})
     text = _truncate("\n".join(_escape(line) for line in lines), _TEXT)

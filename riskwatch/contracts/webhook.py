@@ -12,6 +12,8 @@ import hmac
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -40,6 +42,7 @@ def verify(
     body: bytes,
     now: float,
     tolerance_s: float = TOLERANCE_S,
+    deployment: str | None = None,
 ) -> str | None:
     """Return why a message is not authentic; ``None`` if it is.
 
@@ -55,6 +58,9 @@ def verify(
         Present time, seconds since 1970.
     tolerance_s : float
         Maximum age of a message and difference of clocks, seconds.
+    deployment : str, optional
+        Deployment that the message must be of. Give it where one key or one address serves several
+        deployments: the signature covers the body, and the body names the deployment.
     """
     given = {name.lower(): value for name, value in headers.items()}
     timestamp, signature = given.get(TIMESTAMP.lower(), ""), given.get(SIGNATURE.lower(), "")
@@ -64,4 +70,21 @@ def verify(
         return f"{SIGNATURE} is not of this key, time and body"
     if abs(now - int(timestamp)) > tolerance_s:
         return f"it was sent more than {tolerance_s:g} s ago, or the clocks differ"
+    if deployment is not None and (named := _deployment_of(body)) != deployment:
+        return (
+            f"it is of {f'deployment {named}' if named else 'no deployment'}, not of {deployment}"
+        )
     return None
+
+
+class _Named(msgspec.Struct):
+    """The deployment that the body of a message names."""
+
+    deployment: str = ""
+
+
+def _deployment_of(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Named).deployment
+    except ValueError:
+        return ""

@@ -60,8 +60,8 @@ def own(office: Office) -> str:
 def start(office: Office) -> subprocess.CompletedProcess[str]:
     """Start the risk worker, which is expected to end by itself."""
     return subprocess.run(
-        [sys.executable, "-m", "riskwatch", "run", "risk"], env={**os.environ, **office.environment},
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "riskwatch", "run", "risk"],
+        env={**os.environ, **office.environment}, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 

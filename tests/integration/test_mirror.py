@@ -33,6 +33,11 @@ def place(seen: Any) -> tuple[Any, ...]:
     return seen.kind, seen.effective, seen.epoch, seen.seq
 
 
+def refuses(reader: MirrorReader, why: str) -> bool:
+    """Whether a reader knows nothing for this reason."""
+    return reader.killswitch(COIN).why == why
+
+
 def ask(d: Desk, output: Output) -> Any:
     """What the mirror says of an output's row."""
     ask = d.reader.score if output.topic == "riskwatch.scores" else d.reader.exposure
@@ -67,7 +72,7 @@ def test_a_mirror_of_another_deployment_is_not_read(mirror_db: Engine, redis_url
             d.mirror.heartbeat(msgspec.json.encode(beat), 60.0)
             reader = MirrorReader(redis_url, "uat.", deployment="prod")
             why = f"the heartbeat is of {f'deployment {named}' if named else 'no deployment'}"
-            until(lambda r=reader, w=why: r.killswitch(COIN).why == f"{w}, not of prod")
+            until(partial(refuses, reader, f"{why}, not of prod"))
             assert reader.killswitch(COIN).effective is HALT
             assert not reader.killswitch_all().known
             reader.close()

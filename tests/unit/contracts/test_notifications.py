@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from riskwatch.contracts.notifications import notification_body, slack_body, webhook_body
-from riskwatch.contracts.webhook import sign, verify
+from riskwatch.contracts.webhook import SIGNATURE, TIMESTAMP, sign, verify
 from riskwatch.core.alerting.config import AlertKind, AlertLevel
 from riskwatch.core.alerting.notification import NotificationKind, make_notification
 from riskwatch.core.alerting.state import AlertItem
@@ -47,6 +47,27 @@ def test_the_bytes_of_a_webhook_are_these() -> None:
         b'"opened":"2023-03-11T03:13:00Z","raised":1,"acknowledged_by":""}],"more":0}'
     )
     assert json.loads(notification_body("webhook", made))["id"] == made.id
+    named = webhook_body(made, "prod")
+    assert named == webhook_body(made)[:-1] + b',"deployment":"prod"}'
+
+
+def test_a_webhook_of_another_deployment_is_refused() -> None:
+    """Its name is in the signed body; a receiver that names its deployment takes no other."""
+    made = make_notification(NotificationKind.FIRING, "pager", ("pager", "all"), US, [item()])
+    for name, why in (
+        ("prod", None),
+        ("staging", "it is of deployment staging, not of prod"),
+        ("", "it is of no deployment, not of prod"),
+    ):
+        body = notification_body("webhook", made, name)
+        headers = {TIMESTAMP: "1700000000", SIGNATURE: sign(b"k", "1700000000", body)}
+        assert verify(b"k", headers, body, 1_700_000_000.0, deployment="prod") == why
+        assert verify(b"k", headers, body, 1_700_000_000.0) is None
+        forged = body.replace(b'"staging"', b'"prod"')
+        if forged != body:
+            said = verify(b"k", headers, forged, 1_700_000_000.0, deployment="prod")
+            assert said == f"{SIGNATURE} is not of this key, time and body"
+    assert " · prod" in slack_body(made, "prod").decode()
 
 
 def test_the_id_tells_notices_apart() -> None:
