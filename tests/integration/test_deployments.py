@@ -61,8 +61,13 @@ def start(office: Office) -> subprocess.CompletedProcess[str]:
     """Start the risk worker, which is expected to end by itself."""
     return subprocess.run(
         [sys.executable, "-m", "riskwatch", "run", "risk"],
-        env={**os.environ, **office.environment}, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        env={**os.environ, **office.environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_what_crosses_deployments_is_refused_and_told(office: Office) -> None:

@@ -22,7 +22,6 @@ from tests.support.mirror import COIN, WORKER, Desk, desk, heartbeat, record, st
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from riskwatch.client.mirror import MirrorReader
     from riskwatch.core.outputs import Output
 
 HALT, WATCH, NORMAL = State.HALT, State.WATCH, State.NORMAL
