@@ -57,6 +57,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.checks.model_process": "runs as a process of its own, with another hash seed",
     "riskwatch.cli": "the entry point of the package",
     "riskwatch.client.deadman": "public class",
+    "riskwatch.client.guard.deployment": "which messages are foreign, without clocks and tables",
     "riskwatch.client.guard.ack_publisher": "a thread of its own; imports Kafka",
     "riskwatch.client.guard.advisory": "terms that are tried, apart from those that bind",
     "riskwatch.client.guard.kafka_source": "one adapter a file; imports Kafka",
