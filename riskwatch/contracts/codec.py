@@ -143,6 +143,7 @@ def decode(raw: bytes) -> WireEvent | Refusal:
             RejectReason.MESSAGE_TOO_LARGE, f"size={len(raw)} bytes, limit={SIZE_LIMIT} bytes"
         )
     event: WireEvent | Refusal
+    plain: dict[str, Any] | Refusal | None = None
     shape: EventShape | Refusal | None = None
     try:  # the only place where decoder errors are caught
         plain = structure.read_object(raw)
@@ -156,7 +157,9 @@ def decode(raw: bytes) -> WireEvent | Refusal:
         if shape is None or isinstance(error, RecursionError):
             event = json_refusal(error, raw)
         else:
-            event = shape_refusal(error)
+            assert isinstance(plain, dict), "a message with a shape is an object"
+            assert isinstance(shape, EventShape), "a refusal was returned"
+            event = shape_refusal(error, plain, shape.times)
     if isinstance(event, Refusal):
         return event
     shape = SHAPES_BY_TYPE[type(event)]

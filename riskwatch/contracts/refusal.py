@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from riskwatch.core.enums import RejectReason
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
 
 _DETAIL_LIMIT: Final = 300
 _SHOWN_LIMIT: Final = 60
@@ -62,8 +65,57 @@ _MESSAGES: Final = (
 _PATH: Final = re.compile(r"(?P<what>.*) - at `\$\.?(?P<path>.*?)`\Z", re.DOTALL)
 
 
-def shape_refusal(error: ValueError) -> Refusal:
+_EPOCH_UNITS: Final = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6))
+_FIRST_S: Final = 10**8
+_LAST_S: Final = 10**10
+"""Seconds since 1970 of 1973 and of 2286: what lies between them looks like an epoch."""
+_NO_ZONE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9.]{2,12})?\Z")
+_DIGITS_ONLY: Final = re.compile(r"[0-9]{9,19}\Z")
+
+
+def time_refusal(name: str, value: object) -> Refusal:
+    """Return the refusal of a value that is no time of the contract, with what was expected.
+
+    Examples
+    --------
+    >>> time_refusal("ts", 1714989900000).detail
+    "ts must be an RFC 3339 time with a zone, such as '2024-05-06T10:05:00Z', was 1714989900000: \
+it looks like an epoch in milliseconds"
+    >>> time_refusal("ts", "2024-05-06T10:05:00").detail
+    "ts must be an RFC 3339 time with a zone, such as '2024-05-06T10:05:00Z', \
+was '2024-05-06T10:05:00': it has no zone"
+    """
+    return refuse(
+        RejectReason.FIELD_TYPE,
+        f"{name} must be an RFC 3339 time with a zone, such as '2024-05-06T10:05:00Z', "
+        f"was {excerpt(value)}{_time_hint(value)}",
+    )
+
+
+def _time_hint(value: object) -> str:
+    """Return what a value looks like that is no time of the contract, with a colon before it."""
+    if isinstance(value, str) and not _DIGITS_ONLY.match(value):
+        return ": it has no zone" if _NO_ZONE.match(value) else ""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return ""
+    number = float(value)
+    units = [name for name, one in _EPOCH_UNITS if _FIRST_S <= number / one < _LAST_S]
+    return f": it looks like an epoch in {units[0]}" if units else ""
+
+
+def shape_refusal(
+    error: ValueError, plain: Mapping[str, object] | None = None, times: Container[str] = ()
+) -> Refusal:
     """Return the refusal for an error of msgspec while decoding JSON to an event type.
+
+    Parameters
+    ----------
+    error : ValueError
+        The error.
+    plain : mapping, optional
+        The values by field, to show the one that is no time.
+    times : container of str
+        The time fields of the type.
 
     Examples
     --------
@@ -75,6 +127,8 @@ def shape_refusal(error: ValueError) -> Refusal:
         (code for pattern, code in _MESSAGES if pattern.match(text)), RejectReason.FIELD_TYPE
     )
     place = _PATH.fullmatch(text)
+    if place and plain is not None and place["path"] in times:
+        return time_refusal(place["path"], plain.get(place["path"]))
     return refuse(reason, f"{place['path']}: {place['what']}" if place else text)
 
 

@@ -121,7 +121,7 @@ def check_number(name: str, value: object) -> Refusal | None:
     >>> check_number("qty", "0.5"), check_number("qty", "5E-8")
     (None, None)
     >>> [check_number("qty", x).reason.name for x in (0.5, "NaN", "1E-19", "1_000")]
-    ['FIELD_TYPE', 'NUMBER_NOT_FINITE', 'NUMBER_TOO_LARGE', 'FIELD_TYPE']
+    ['FIELD_TYPE', 'NUMBER_NOT_FINITE', 'NUMBER_TOO_FINE', 'FIELD_TYPE']
     """
     if value is None or (type(value) is str and PLAIN_DECIMAL(value)):
         return None
@@ -139,23 +139,30 @@ def check_number(name: str, value: object) -> Refusal | None:
         return refuse(
             RejectReason.FIELD_TYPE, f"{name} must be a plain decimal, was {excerpt(value)}"
         )
-    if _bounded(value, found["exponent"] or "0"):
+    reason = _excess(value, found["exponent"] or "0")
+    if reason is None:
         return None
-    return refuse(
-        RejectReason.NUMBER_TOO_LARGE,
-        f"{name} must have at most {_DIGITS} integer and {MAX_SCALE} fractional digits, "
-        f"was {excerpt(value)}",
+    most = (
+        f"{_DIGITS} integer"
+        if reason is RejectReason.NUMBER_TOO_LARGE
+        else f"{MAX_SCALE} fractional"
     )
+    return refuse(reason, f"{name} must have at most {most} digits, was {excerpt(value)}")
 
 
-def _bounded(text: str, exponent_digits: str) -> bool:
-    """Whether a number is within bounds, by its parts and without arithmetic."""
-    if len(text) > _LONGEST or len(exponent_digits) > len(str(_DIGITS)):
-        return False
+def _excess(text: str, exponent_digits: str) -> RejectReason | None:
+    """Return why a number is out of bounds, by its parts and without arithmetic."""
+    large, fine = RejectReason.NUMBER_TOO_LARGE, RejectReason.NUMBER_TOO_FINE
+    if len(exponent_digits) > len(str(_DIGITS)):
+        return fine if "e-" in text.lower() else large
+    if len(text) > _LONGEST:
+        return large if len(text.lstrip("-").partition(".")[0]) > _DIGITS else fine
     x = Decimal(text)
     exponent = x.as_tuple().exponent
     assert isinstance(exponent, int), "only finite numbers get here"
-    return -MAX_SCALE <= exponent < _DIGITS and (not x or x.adjusted() < _DIGITS)
+    if exponent >= _DIGITS or (x and x.adjusted() >= _DIGITS):
+        return large
+    return fine if exponent < -MAX_SCALE else None
 
 
 # Texts: no control characters and no invisible characters.

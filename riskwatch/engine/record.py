@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.contracts.codec import content_bytes
-from riskwatch.contracts.refusal import Refusal
+from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import TOPICS, topic_of
 from riskwatch.contracts.validation import MAX_AHEAD, check_not_future
 from riskwatch.core.clock import MICRO, micros, moment
 from riskwatch.core.dedupe import NOT_COMPARED, content_digest, identity_digest
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, WireEvent, identity
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 
@@ -83,6 +84,21 @@ def refuse_future(event: WireEvent, arrived_us: int) -> Refusal | None:
     if arrived_us <= 0 or micros(event.ts) - arrived_us <= _AHEAD_US:
         return None
     return check_not_future(msgspec.structs.replace(event, arrived=moment(arrived_us)))
+
+
+def refuse_later(event: WireEvent, now: datetime) -> Refusal | None:
+    """Refuse an event of a file that is later than `now`, the time of this machine.
+
+    A file has no broker whose clock could tell. One event of the far future would move the event
+    time there, which never moves back, and every later fact would be without effect.
+    """
+    if event.ts - now <= MAX_AHEAD:
+        return None
+    return refuse(
+        RejectReason.TS_FROM_FUTURE,
+        f"ts must not be later than now, which is {now.isoformat()} by the clock of this machine, "
+        f"was {event.ts.isoformat()}",
+    )
 
 
 def event_time(event: WireEvent | LedgerMessage, arrived_us: int) -> int:

@@ -15,6 +15,8 @@ from sqlalchemy import inspect
 
 from riskwatch.config.recorder import ConfigurationRecorder
 from riskwatch.contracts.codec import decode
+from riskwatch.contracts.refusal import Refusal
+from riskwatch.contracts.validation import MAX_AHEAD
 from riskwatch.core.clock import MINUTE, micros, rfc3339
 from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.events import Tick
@@ -22,12 +24,14 @@ from riskwatch.core.outputs import ConfigurationChanged, Output
 from riskwatch.engine import bootstrap
 from riskwatch.engine.audit_head import log_head, read_head
 from riskwatch.engine.batch import counts_since
-from riskwatch.engine.clock import TickGrid
+from riskwatch.engine.clock import TickGrid, wall
 from riskwatch.engine.file import EventFileMerge
 from riskwatch.engine.pipeline import Effects, Pipeline
 from riskwatch.engine.ports import SqlStore
 from riskwatch.engine.publish import NullPublisher
+from riskwatch.engine.record import refuse_later
 from riskwatch.engine.runner import Runner
+from riskwatch.errors import StoreError
 from riskwatch.store.audit import last_payload
 from riskwatch.store.engine import open_engine
 from riskwatch.store.migrate import require_current, upgrade
@@ -35,13 +39,14 @@ from riskwatch.store.reference import sync_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
     from types import FrameType
 
     from sqlalchemy.engine import Engine
 
     from riskwatch.config.config import Config
-    from riskwatch.core.events import Event
+    from riskwatch.core.events import Event, WireEvent
     from riskwatch.engine.pipeline import Reading
     from riskwatch.engine.ports import Store
     from riskwatch.engine.publish import OutputPublisher
@@ -197,6 +202,36 @@ class ReplaySummary:
     ended: str
 
 
+def decode_until(now: datetime) -> Callable[[bytes], WireEvent | Refusal]:
+    """Return a decoder of lines that refuses events which are later than `now`."""
+
+    def read(raw: bytes) -> WireEvent | Refusal:
+        event = decode(raw)
+        if isinstance(event, Refusal):
+            return event
+        return refuse_later(event, now) or event
+
+    return read
+
+
+def require_past(runner: Runner, now: datetime) -> None:
+    """Check that a database has not reached a time that is later than `now`.
+
+    Raises
+    ------
+    StoreError
+        If it has. An earlier build took an event of the future, and what comes has no effect.
+    """
+    grid = runner.grid
+    if grid is None or grid.reached <= micros(now + MAX_AHEAD) + grid.tick_us:
+        return
+    raise StoreError(
+        f"this database has reached {rfc3339(grid.reached)}, but it is {rfc3339(micros(now))} by "
+        "the clock of this machine: it took an event of the future, and events before that time "
+        "have no effect in it. Replay the files into a new database, or set the clock"
+    )
+
+
 def replay_records(
     runner: Runner,
     source: RecordSource,
@@ -204,6 +239,7 @@ def replay_records(
     *,
     stop: StopRequest | None = None,
     progress: Callable[[int, int], None] | None = None,
+    now: datetime | None = None,
 ) -> ReplaySummary:
     """Apply the records of a source from the stored offsets to its end or to a limit.
 
@@ -219,9 +255,13 @@ def replay_records(
         Checked after each record. On a request, the batch is committed as it is.
     progress : callable, optional
         Called after each batch with the bytes done and the bytes in all.
+    now : datetime, optional
+        Time of this machine. With it, the stored event time is checked; see :func:`require_past`.
     """
     limits, stop = limits or ReplayLimits(), stop or StopRequest()
     source.resume(runner.begin().offsets)
+    if now is not None:
+        require_past(runner, now)
     before, started = runner.counts, perf_counter()
     ended = _run(runner, source, limits, stop, progress)
     if ended in ("files", "until"):
@@ -372,9 +412,12 @@ def replay_files(
     StreamIdentityError
         If a file differs from the one that was replayed before under its name.
     StoreError
-        If the database cannot be used, or another process took it over.
+        If the database cannot be used, another process took it over, or it has reached a time
+        that is later than that of this machine.
     """
-    with EventFileMerge(job.files, decode) as source, open_database(job.database) as engine:
+    now = wall()
+    decoder = decode_until(now)
+    with EventFileMerge(job.files, decoder) as source, open_database(job.database) as engine:
         if config is not None:
             with engine.begin() as conn:
                 sync_reference(conn, config.reference)
@@ -394,7 +437,7 @@ def replay_files(
             grid=TickGrid(job.tick_us),
             recorder=None if config is None else ConfigurationRecorder(WORKER, config),
         )
-        summary = replay_records(runner, source, job.limits, stop=stop, progress=progress)
+        summary = replay_records(runner, source, job.limits, stop=stop, progress=progress, now=now)
         if config is not None:
             log_head(read_head(engine, WORKER, runner.epoch, summary.reached_us))
         return summary
