@@ -15,15 +15,18 @@ from riskwatch.client.errors import BrokerError, PublishError, TopicError
 from riskwatch.client.fork import check_owner, close_after_fork, drop_producer
 from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode
 from riskwatch.contracts.kafka_clients import TIMEOUT_S, open_admin, open_producer
+from riskwatch.contracts.keyfile import read_private_key
+from riskwatch.contracts.record_signing import signature_header
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import key_of, topic_of
 from riskwatch.contracts.validation import check_command_text
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.events import identity
+from riskwatch.core.events import Credit, LegalEntity, NettingSet, identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -156,6 +159,8 @@ class Publisher:
         Seconds after which an event without an acknowledgement is an error.
     in_flight : int
         Most events that are sent and not yet acknowledged.
+    signing_key : Path, optional
+        File of the Ed25519 private key of a source of credit news, which signs its records.
 
     Attributes
     ----------
@@ -166,6 +171,8 @@ class Publisher:
     ------
     BrokerError
         If the broker does not answer.
+    SigningError
+        If the signing key cannot be read, or others can read it.
     """
 
     def __init__(
@@ -175,7 +182,9 @@ class Publisher:
         timeout: float = TIMEOUT_S,
         delivery: float = DELIVERY_S,
         in_flight: int = IN_FLIGHT,
+        signing_key: Path | None = None,
     ) -> None:
+        self._key = None if signing_key is None else read_private_key(signing_key)
         self.result = Published()
         self._pid = os.getpid()
         self._connection = connection
@@ -226,7 +235,12 @@ class Publisher:
         refusal = check_command_text(event)
         if refusal is not None:
             return self.refuse(refusal)
-        return self.raw(topic_of(event), key_of(event).encode(), value, identity(event))
+        topic, key = topic_of(event), key_of(event).encode()
+        headers = []
+        if self._key is not None and isinstance(event, Credit | LegalEntity | NettingSet):
+            name = self._connection.topic(topic)
+            headers = [signature_header(self._key, name, key, value)]
+        return self.raw(topic, key, value, identity(event), headers)
 
     def refuse(self, refusal: Refusal) -> Refused:
         """Count an item that is not a valid event."""

@@ -44,6 +44,10 @@ def publish_command(
         str | None,
         typer.Option(help="Send every line unchanged to this topic, valid event or not."),
     ] = None,
+    signing_key: Annotated[
+        Path | None,
+        typer.Option(help="Private key of a source of credit news, which signs its records."),
+    ] = None,
     kafka: Kafka = None,
 ) -> None:
     """Publish events to the broker; several files are merged in order of time.
@@ -53,7 +57,7 @@ def publish_command(
     if raw_topic is not None and raw_topic not in TOPICS:
         raise ConfigError("publish", "--raw-topic", "one of " + ", ".join(TOPICS), raw_topic)
     began = time.monotonic()
-    with Publisher(connection(kafka)) as publisher, _lines(files) as lines:
+    with Publisher(connection(kafka), signing_key=signing_key) as publisher, _lines(files) as lines:
         interrupted = False
         try:
             _publish(publisher, lines, Pace(speed), raw_topic)

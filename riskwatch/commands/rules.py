@@ -19,6 +19,7 @@ from riskwatch.commands.query import advised_line
 from riskwatch.config import consistency, paths
 from riskwatch.config.config import LIMITS, MODELS, POLICY, REFERENCE, RULES, load
 from riskwatch.config.recorder import decode_record
+from riskwatch.config.sources import source_lines, with_unproven
 from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
 from riskwatch.errors import RiskwatchError
 from riskwatch.store import queries
@@ -72,9 +73,10 @@ def check(
     typer.echo(f"{NOTIFY}: {len(routes.routes)} routes")
     typer.echo(f"fixtures: {len(fixtures)} with {steps} steps")
     typer.echo(f"digest: {config.digest}")
+    in_force = _in_force(config, database)
     for line in consistency.unknown_subjects(config.limits, known):
         typer.echo(f"note: {line}")
-    for line in advisory_lines(_in_force(config, database)):
+    for line in (*advisory_lines(in_force), *source_lines(in_force)):
         typer.echo(f"note: {line}")
     for line in unrouted_severities(routes) if routes.routes else ():
         typer.echo(f"note: {line}")
@@ -119,4 +121,5 @@ def _in_force(config: Config, database: str | None) -> Config:
     if database is None:
         return config
     with queries.open_reader(database) as conn:
-        return with_unconfirmed(config, decode_record(last_configuration(conn)))
+        last = decode_record(last_configuration(conn))
+    return with_unproven(with_unconfirmed(config, last), last)

@@ -39,6 +39,7 @@ MIN_EVALUATIONS: Final = 4
 """Least number of model evaluations within a horizon. A longer gap gives no negative label."""
 UNRATED: Final = "unrated"
 WEEK_S: Final = 604_800.0
+_SOURCE: Final = re.compile(r"[^\s/:\x00-\x1f\x7f]{1,64}")
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 MIN_GRANT_S: Final = 20.0
 MAX_GRANT_S: Final = 60.0
@@ -116,6 +117,8 @@ def check_policy_file(
     _check_keys(file, "risk.client_keys", risk.client_keys or {}, CLIENT_NAME)
     if risk.pretrade is not UNSET:
         _check_pretrade(file, risk.pretrade)
+    _check_keys(file, "risk.source_keys", risk.source_keys or {}, _SOURCE)
+    _check_sources(file, risk)
     names = [generation.name or generation.model for generation in models.generations]
     names += [ENSEMBLE] if names else []
     for i, ask in enumerate(risk.asks):
@@ -216,6 +219,20 @@ def check_modes(file: str, risk: RiskConfig, pack: RulePack, limits: LimitsConfi
             if known.count(each) > 1:
                 expected = "an id that is not a rule's and a limit's at once"
                 raise ConfigError(file, where, expected, each)
+
+
+def _check_sources(file: str, risk: RiskConfig) -> None:
+    """Raise :class:`ConfigError` about the first source that has no weight, or two proofs."""
+    if risk.unproven:
+        expected = "nothing: a live worker works it out when it begins"
+        raise ConfigError(file, "risk.unproven", expected, list(risk.unproven))
+    _check_unique(file, "risk.topic_sources", risk.topic_sources or ())
+    for i, source in enumerate(risk.topic_sources or ()):
+        where = f"risk.topic_sources[{i}]"
+        if source not in risk.source_weights:
+            raise ConfigError(file, where, "a source of [risk.source_weights]", source)
+        if source in (risk.source_keys or {}):
+            raise ConfigError(file, where, "a source without a key: its key is its proof", source)
 
 
 def _check_keys(file: str, where: str, keys: Mapping[str, str], names: re.Pattern[str]) -> None:

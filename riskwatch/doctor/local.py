@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.config import paths
+from riskwatch.config.sources import without_proof
 from riskwatch.doctor.finding import Facts, Finding
 from riskwatch.engine import bootstrap
 from riskwatch.errors import RiskwatchError
@@ -15,6 +16,7 @@ from riskwatch.version import ENGINE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from riskwatch.config.config import Config
     from riskwatch.worker.settings import ProcessSettings
 
 LIBRARIES: Final = (
@@ -40,6 +42,30 @@ def findings(settings: ProcessSettings, facts: Facts) -> Iterator[Finding]:
     else:
         limits, rules = len(config.limits.limits), len(config.rules.rules)
         yield Finding("configuration", "ok", f"{folder}: {limits} limits, {rules} rules")
+        yield source_finding(config)
+        yield client_finding(config)
+
+
+def source_finding(config: Config) -> Finding:
+    """Return the finding about sources of credit news whose name nothing protects."""
+    check, lacking = "sources of news", list(without_proof(config.policy.risk))
+    if not lacking:
+        return Finding(check, "ok", "every declared weight has a key, or a protected topic")
+    do = (
+        "name keys in [risk.source_keys] of policy.toml, or name the sources in topic_sources if "
+        "nobody else may write riskwatch.credit; in a new deployment they count as ordinary"
+    )
+    return Finding(check, "warn", f"nothing protects the weight of {', '.join(lacking)}", do)
+
+
+def client_finding(config: Config) -> Finding:
+    """Return the finding about order paths with keys."""
+    check, keys = "keys of clients", config.policy.risk.client_keys or {}
+    if keys:
+        return Finding(check, "ok", f"{', '.join(keys)}; others are who they say")
+    do = "name them in [risk.client_keys] of policy.toml (docs/order-path.md, Acknowledgements)"
+    seen = "no client has one: who may write riskwatch.acks can end or forget any client"
+    return Finding(check, "warn", seen, do)
 
 
 def python_finding(found: tuple[int, ...]) -> Finding:

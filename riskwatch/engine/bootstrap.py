@@ -13,6 +13,7 @@ import structlog
 from riskwatch.config import paths
 from riskwatch.config.config import Config, load
 from riskwatch.config.recorder import decode_record
+from riskwatch.config.sources import source_lines, with_unproven
 from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
 from riskwatch.contracts.signing import Ed25519Verifier
 from riskwatch.core.deployment import EMBEDDED
@@ -67,6 +68,17 @@ def confirmed(config: Config, recorded: bytes | None) -> Config:
     found = with_unconfirmed(config, decode_record(recorded))
     for line in advisory_lines(found):
         log.warning("advisory", what=line)
+    return found
+
+
+def proven(config: Config, recorded: bytes | None) -> Config:
+    """Return the configuration of a live worker, and log which sources of news lack a proof.
+
+    Parameters and result are those of :func:`confirmed`.
+    """
+    found = with_unproven(config, decode_record(recorded))
+    for line in source_lines(found):
+        log.warning("source of news", what=line)
     return found
 
 

@@ -25,12 +25,13 @@ from kafka.partitioner import murmur2
 
 from riskwatch.contracts.codec import decode, tag_of
 from riskwatch.contracts.outputs import decode_internal
+from riskwatch.contracts.record_signing import is_record_signed
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.contracts.validation import check_command_text, is_halt
 from riskwatch.core.clock import MINUTE
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.events import Command, Credit
+from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 from riskwatch.core.risk.credit import TIGHTENING_KINDS
 from riskwatch.core.risk.gate import MAY_LOOSEN
@@ -93,6 +94,37 @@ def partition_of(key: bytes, partitions: int) -> int:
     return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
+class SourceProofs:
+    """Checks that the source of a record with a key signed it.
+
+    Parameters
+    ----------
+    keys : mapping of str to str
+        Public keys by source.
+    topic : callable
+        Returns the name of a topic on the broker, which signatures cover.
+    """
+
+    def __init__(self, keys: Mapping[str, str], topic: Callable[[str], str]) -> None:
+        self._keys = keys
+        self._topic = topic
+
+    def refusal(self, event: WireEvent, stream: str, message: InboundMessage) -> Refusal | None:
+        """Return why a record of credit news is forged; ``None`` if nothing says so."""
+        if not isinstance(event, Credit | LegalEntity | NettingSet):
+            return None
+        public = self._keys.get(event.source)
+        if public is None:
+            return None
+        topic = self._topic(topic_of(stream))
+        if is_record_signed(public, topic, message.key, message.value, message.headers):
+            return None
+        return refuse(
+            RejectReason.SIGNATURE_INVALID,
+            f"source {excerpt(event.source)} has a key, and did not sign this for {topic}",
+        )
+
+
 class PartitionDecoder:
     """Decodes and checks the messages of one partition.
 
@@ -106,6 +138,8 @@ class PartitionDecoder:
         split.
     clock : LiveClock, optional
         The clocks of a live worker.
+    proofs : SourceProofs, optional
+        Signatures of sources of credit news.
 
     Attributes
     ----------
@@ -113,8 +147,15 @@ class PartitionDecoder:
         Converts bytes to an event or reading, or to a refusal; never raises.
     """
 
-    def __init__(self, stream: str, partitions: int, clock: LiveClock | None = None) -> None:
+    def __init__(
+        self,
+        stream: str,
+        partitions: int,
+        clock: LiveClock | None = None,
+        proofs: SourceProofs | None = None,
+    ) -> None:
         self.stream = stream
+        self._proofs = proofs
         self._clock = clock
         self._partition = int(stream.rpartition("/")[2])
         self._partitions = partitions
@@ -124,6 +165,10 @@ class PartitionDecoder:
         self.decode: Callable[[bytes], WireEvent | LedgerMessage | Refusal] = (
             _decode_reading if CounterpartyReading in topic.carries else decode
         )
+
+    def forgery(self, event: WireEvent, message: InboundMessage) -> Refusal | None:
+        """Return why a record is not of the source that it names; ``None`` if nothing says so."""
+        return None if self._proofs is None else self._proofs.refusal(event, self.stream, message)
 
     def refusal(self, event: WireEvent, key: bytes | None, arrived_us: int) -> Refusal | None:
         """Return why an event is refused in this partition at this time; ``None`` if it is not.
@@ -319,14 +364,16 @@ class EventTimeMerge:
                 "the topic was recreated or truncated (see docs/operations.md)"
             )
         decoder, records = self._decoders[stream], []
-        for offset, arrived_us, key, value, headers in messages:
+        for message in messages:
+            offset, arrived_us, key, value, headers = message
             raw = value or b""
             event, us = decoder.decode(raw), NO_EVENT_TIME
             if isinstance(event, FORWARDED):
                 us = event_time(event, arrived_us)
             elif not isinstance(event, Refusal):
-                arrived_us = decoder.arrival(event, arrived_us)  # noqa: PLW2901 - of this record
+                arrived_us = decoder.arrival(event, arrived_us)
                 refusal = decoder.refusal(event, key, arrived_us)
+                refusal = refusal or decoder.forgery(event, message)
                 if refusal is None:
                     us = event_time(event, arrived_us)
                 else:

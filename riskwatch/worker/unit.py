@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from riskwatch.store.batch import OutboxRecord
     from riskwatch.store.faults import FaultPlace
     from riskwatch.worker.crashes import CrashTracker
-    from riskwatch.worker.merge import InboundMessage, PartitionMetadata
+    from riskwatch.worker.merge import InboundMessage, PartitionMetadata, SourceProofs
     from riskwatch.worker.metrics import Metrics
 
 
@@ -276,6 +276,10 @@ class Unit:
         Clock, batch size and intervals.
     mirror : callable, optional
         Called after each commit with worker, epoch and records.
+    clock : LiveClock, optional
+        The clocks of a live worker.
+    proofs : SourceProofs, optional
+        Signatures of sources of credit news.
     """
 
     def __init__(
@@ -286,10 +290,12 @@ class Unit:
         timing: UnitTiming,
         mirror: Callable[[str, int, Sequence[OutboxRecord]], None] | None = None,
         clock: LiveClock | None = None,
+        proofs: SourceProofs | None = None,
     ) -> None:
         assert runner.grid is not None, "a worker on Kafka needs a grid"
         self.name = runner.worker
         self.fault: str | None = None
+        self._proofs = proofs
         self._runner = runner
         self._grid = runner.grid
         self._crashes = crashes
@@ -338,7 +344,7 @@ class Unit:
             for stream, partition in partitions.items()
         }
         self._decoders = {
-            stream: PartitionDecoder(stream, partition.partitions, self._clock)
+            stream: PartitionDecoder(stream, partition.partitions, self._clock, self._proofs)
             for stream, partition in partitions.items()
         }
         self._merge = EventTimeMerge(cursors, self._decoders, live=self._live)

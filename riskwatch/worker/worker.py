@@ -38,6 +38,7 @@ from riskwatch.worker import lease as worker_lease
 from riskwatch.worker.crashes import CrashTracker
 from riskwatch.worker.deployment import meet_own_broker
 from riskwatch.worker.lease import LeaseRenewer, wait_for_lease
+from riskwatch.worker.merge import SourceProofs
 from riskwatch.worker.metrics import Metrics
 from riskwatch.worker.mirror import Mirror
 from riskwatch.worker.partitions import PartitionManager
@@ -296,7 +297,9 @@ class Worker(ABC):
         )
         write = None if self._mirror is None else self._mirror.write
         live = self.clock if s.clock == "wall" else None
-        return Unit(runner, self._crashes, self.metrics, timing, write, live)
+        keys = self._config.policy.risk.source_keys or {} if live is not None else {}
+        proofs = SourceProofs(keys, self.connection.topic)
+        return Unit(runner, self._crashes, self.metrics, timing, write, live, proofs)
 
 
 class LedgerWorker(Worker):
@@ -380,6 +383,8 @@ class RiskWorker(Worker):
             sync_reference(conn, self._config.reference)
             recorded = last_payload(conn, RISK, ConfigurationChanged)
         self._config = bootstrap.confirmed(self._config, recorded)
+        if self.settings.clock == "wall":
+            self._config = bootstrap.proven(self._config, recorded)
         self._pretrade = PretradeMaker(self._config)
         self._renewer = LeaseRenewer(self._engine, RISK, self.settings.lease, self._lead_epoch)
         self._renewer.start()

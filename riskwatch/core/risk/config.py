@@ -199,6 +199,14 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         confirms the news.
     source_weights : dict of str to float
         Weight by source, 0..1.
+    source_keys : dict of str to str
+        Ed25519 public key by source of credit news. A live worker refuses a record in the name of
+        such a source that it did not sign.
+    topic_sources : tuple of str
+        Sources whose weight rests on the rights to write ``riskwatch.credit`` alone.
+    unproven : tuple of str
+        Sources with a declared weight that count as ordinary, because nothing protects their name
+        (:mod:`riskwatch.config.sources`). A live worker works it out when it begins.
     client_keys : dict of str to str
         Ed25519 public key by client. Acknowledgements in the name of such a client must be signed.
     credit_memory_s : float
@@ -266,6 +274,21 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     unconfirmed: Ids = msgspec.UNSET
     client_keys: Keys = msgspec.UNSET
     pretrade: PretradeConfig | msgspec.UnsetType = msgspec.UNSET
+    source_keys: Keys = msgspec.UNSET
+    topic_sources: Ids = msgspec.UNSET
+    unproven: Ids = msgspec.UNSET
+
+    def news_weight(self, source: str) -> float:
+        """Return the weight of a source of credit news.
+
+        Examples
+        --------
+        >>> risk = RiskConfig(source_weights={"court": 1.0, "desk": 1.0}, unproven=("desk",))
+        >>> [risk.news_weight(source) for source in ("court", "desk", "press")]
+        [1.0, 0.34, 0.34]
+        """
+        weight = self.source_weights.get(source, self.source_weight)
+        return min(weight, self.source_weight) if source in (self.unproven or ()) else weight
 
     def is_advisory(self, name: str, mode: Mode | msgspec.UnsetType) -> bool:
         """Say whether a rule, a limit or an ask only advises.

@@ -154,7 +154,7 @@ def news_weight(row: CreditRow | None, kinds: tuple[str, ...], config: RiskConfi
     sources = {
         i.source: None for i in row.items if i.kind in kinds and not i.assets and not i.networks
     }
-    return sum(config.source_weights.get(s, config.source_weight) for s in sorted(sources))
+    return sum(config.news_weight(s) for s in sorted(sources))
 
 
 def named_parts(row: CreditRow | None, kind: str) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from riskwatch import doctor
 from riskwatch.cli import app
+from riskwatch.config.config import load
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.doctor import broker, examine, local, mirror, store
 from riskwatch.doctor.finding import Facts, Finding, skew
@@ -25,6 +27,7 @@ from riskwatch.store.lease import release_lease
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.store.truth import LEASE, REPLAYED
 from riskwatch.worker.settings import ProcessSettings
+from tests.conftest import ROOT
 from tests.support.batches import batches
 from tests.support.mirror import heartbeat
 
@@ -278,3 +281,20 @@ def test_the_command(args: list[str], url: str, capsys: pytest.CaptureFixture[st
     else:
         assert "fail  broker" in ran.stdout
         assert "-> mend the RISKWATCH_KAFKA variables" in ran.stdout
+
+
+def test_names_that_nothing_protects_are_shown() -> None:
+    """As shipped, sources of full weight and clients have no proof; keys end the warnings."""
+    made = load(ROOT / "rules")
+    found = [local.source_finding(made), local.client_finding(made)]
+    assert [each.status for each in found] == ["warn", "warn"]
+    assert found[0].seen == "nothing protects the weight of court, regulator, desk"
+    assert "topic_sources" in found[0].do
+    names = ("court", "regulator", "desk")
+    risk = msgspec.structs.replace(
+        made.policy.risk, topic_sources=names, client_keys={"desk-1": "00"}
+    )
+    policy = msgspec.structs.replace(made.policy, risk=risk)
+    safe = msgspec.structs.replace(made, policy=policy)
+    found = [local.source_finding(safe), local.client_finding(safe)]
+    assert [each.status for each in found] == ["ok", "ok"]

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner import DefaultPartitioner
 
 from riskwatch.contracts.codec import encode
 from riskwatch.contracts.outputs import encode_internal
+from riskwatch.contracts.record_signing import signature_header
 from riskwatch.contracts.refusal import Refusal
+from riskwatch.contracts.signing import public_key_text
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.events import Command, Fill
+from riskwatch.core.events import Command, Credit, Fill
 from riskwatch.core.readings import CounterpartyReading, FlowFeatures
-from riskwatch.engine.record import NO_EVENT_TIME
-from riskwatch.worker.merge import InboundMessage, partition_of
+from riskwatch.engine.record import NO_EVENT_TIME, InputRecord
+from riskwatch.worker.merge import (
+    EventTimeMerge,
+    InboundMessage,
+    PartitionCursor,
+    PartitionDecoder,
+    SourceProofs,
+    partition_of,
+)
 from tests.support.people import command
 from tests.support.toy import START_S, credit_line, fill_line, quote_line
 from tests.support.units import read_last
@@ -177,3 +188,52 @@ def test_a_command_that_hides_something_is_refused(
         assert isinstance(found, Refusal)
         assert found.reason is RejectReason.FIELD_RANGE
         assert detail in found.detail
+
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PROOFS = SourceProofs({"press": public_key_text(KEY.public_key())}, "uat.{}".format)
+
+
+def news(headers: tuple[tuple[str, bytes | None], ...], line: bytes) -> InputRecord:
+    """Return the record of a line of news with headers, of which `press` has a key."""
+    stream = "riskwatch.credit/0"
+    cursor = PartitionCursor("id", 0, 0, 0, 0)
+    merge = EventTimeMerge({stream: cursor}, {stream: PartitionDecoder(stream, 1, None, PROOFS)})
+    made = InboundMessage(7, ARRIVED, b"kraken", line, headers)
+    (record,) = merge.put(stream, [made], 8)
+    return record
+
+
+def test_nobody_speaks_for_a_source_with_a_key() -> None:
+    """News in its name needs its signature, of this record and this topic."""
+    line = credit_line(1, 0)
+
+    def signed(topic: str, value: bytes = line, key: bytes = b"kraken") -> tuple[Any, ...]:
+        return (signature_header(KEY, topic, key, value),)
+
+    assert isinstance(news(signed("uat.riskwatch.credit"), line).event, Credit)
+    forged = [
+        (),
+        (("rw-signature", None),),
+        (("rw-signature", b"x" * 64),),
+        signed("riskwatch.credit"),
+        signed("uat.riskwatch.credit", credit_line(2, 0)),
+        signed("uat.riskwatch.credit", line, b"ftx"),
+        signed("uat.riskwatch.credit") * 2,
+    ]
+    for headers in forged:
+        event = news(headers, line).event
+        assert isinstance(event, Refusal)
+        assert event.reason is RejectReason.SIGNATURE_INVALID
+    netting = json.dumps(
+        {"type": "netting_set", "v": 1, "event_id": "n", "source": "press", "accounts": ["a"],
+         "ts": "2023-03-11T02:00:00Z", "counterparty": "kraken", "netting_set": "n",
+         "enforceable": True}
+    ).encode()  # fmt: skip
+    assert isinstance(news((), netting).event, Refusal)
+
+
+def test_sources_without_a_key_are_as_before() -> None:
+    """Their news needs no signature."""
+    line = credit_line(1, 0).replace(b'"press"', b'"rumour"')
+    assert isinstance(news((), line).event, Credit)
