@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from riskwatch.core.policy import Policy
     from riskwatch.core.reference import LimitsConfig, Party, Reference
     from riskwatch.core.risk.config import DrillPlan, RiskConfig
-    from riskwatch.core.risk.pretrade import PretradeConfig
+    from riskwatch.core.risk.pretrade import ClientTerms, PretradeConfig
     from riskwatch.core.rules import RulePack
 
 PD_FLOOR: Final = 0.0003
@@ -143,6 +143,18 @@ def check_policy_file(
             raise ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
 
 
+def _check_client(file: str, where: str, name: str, terms: ClientTerms) -> None:
+    """Raise :class:`ConfigError` about a wrong name of a client, or of its counterparties."""
+    if CLIENT_NAME.fullmatch(name) is None:
+        raise ConfigError(file, where, "letters, digits, '.', '_' or '-'", name)
+    key = f"{where}.{name}.counterparties"
+    if not terms.counterparties:
+        raise ConfigError(file, key, "at least one counterparty", [])
+    for other in terms.counterparties:
+        if not is_scope(f"counterparty:{other}"):
+            raise ConfigError(file, key, "names of counterparties", other)
+
+
 def _check_pretrade(file: str, made: PretradeConfig) -> None:
     """Raise :class:`ConfigError` about the first wrong name, share, collar or time of a grant."""
     where = "risk.pretrade"
@@ -153,13 +165,7 @@ def _check_pretrade(file: str, made: PretradeConfig) -> None:
         expected = f"from {MIN_GRANT_S:g} to {MAX_GRANT_S:g} s, as heartbeats come every 15 s"
         raise ConfigError(file, f"{where}.grant_s", expected, made.grant_s)
     for name, terms in made.clients.items():
-        if CLIENT_NAME.fullmatch(name) is None:
-            expected = "letters, digits, '.', '_' or '-'"
-            raise ConfigError(file, f"{where}.clients", expected, name)
-        for other in terms.counterparties:
-            if not is_scope(f"counterparty:{other}"):
-                expected = "names of counterparties"
-                raise ConfigError(file, f"{where}.clients.{name}.counterparties", expected, other)
+        _check_client(file, f"{where}.clients", name, terms)
     total = fsum(terms.share for terms in made.clients.values())
     if total > 1.0:
         raise ConfigError(file, f"{where}.clients", "shares that add up to at most 1", total)

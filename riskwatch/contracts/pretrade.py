@@ -26,7 +26,7 @@ class ClientLimits(msgspec.Struct, frozen=True, kw_only=True):
     rate, burst : float, int
         Orders per second over time, and orders at once.
     counterparties : list of str
-        The only counterparties at which it may add risk; empty for all.
+        The counterparties at which it may add risk.
     lower : dict of str to float
         By scope, grants that are lower than its share of the headroom, USD.
     """

@@ -1,7 +1,7 @@
 """Limits before the trade in the worker: it measures headroom and grants it with each heartbeat.
 
 The leader knows what it granted. It does not know what the leader before granted. So a new leader
-grants nothing until all older grants have ended.
+grants nothing until all older grants have ended, and facts of every venue show what was used.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class PretradeMaker:
         self._clock = clock
         self._ledger = GrantLedger()
         self._epoch = 0
-        self._grants_from = 0.0
+        self._grants_from = self._facts_from = 0.0
+        self._has_granted = False
         self.measured: list[LimitHeadroom] = []
         """The headroom of the last table, by scope."""
 
@@ -76,23 +77,32 @@ class PretradeMaker:
         """
         terms, now = self._terms, self._clock()
         assert terms is not None
+        life_s = terms.grant_s + MARGIN_S
+        facts_until = now_us / SECOND + life_s + terms.settle_s
         if epoch != self._epoch:
             self._epoch, self._ledger = epoch, GrantLedger()
-            self._grants_from = now + terms.grant_s + MARGIN_S
+            self._grants_from, self._facts_from = now + life_s, facts_until
+            self._has_granted = False
         found = measure_headroom(state, self._config.reference, self._limits)
         self.measured = [found[scope] for scope in sorted(found)]
         table = self._measured_table(state, terms, now_us)
         fault = table.fault
+        known = _venues(table)
+        late = [name for name, until in known.items() if until < self._facts_from]
         if now < self._grants_from:
             rest = self._grants_from - now
             fault = f"a new leader grants nothing until older grants end, {rest:.0f} s from now"
+        elif late and not self._has_granted:
+            fault = f"a new leader grants nothing until facts of {', '.join(late)} are newer"
         elif len(msgspec.json.encode(table)) > MAX_BYTES:
             fault = f"the table has more than {MAX_BYTES:,} bytes"
         if fault:
             return self._closed(table, fault)
         shares = {name: found.share for name, found in table.clients.items()}
-        until = now + terms.grant_s + MARGIN_S
-        made = self._ledger.grant(table.left, shares, now=now, until=until)
+        self._has_granted = True
+        made = self._ledger.grant(
+            table.left, shares, known, now=now, until=now + life_s, facts_until=facts_until
+        )
         return msgspec.structs.replace(table, clients=_with_grants(table.clients, made))
 
     def rows(self, table: PretradeTable) -> list[tuple[Any, ...]]:
@@ -149,6 +159,12 @@ class PretradeMaker:
             settle_s=table.settle_s,
             mid_age_s=table.mid_age_s,
         )
+
+
+def _venues(table: PretradeTable) -> dict[str, float]:
+    """Return the venues where clients may add risk, with the time up to which facts are known."""
+    names = dict.fromkeys(name for own in table.clients.values() for name in own.counterparties)
+    return {name: table.known[name] for name in names if name in table.known}
 
 
 def _mids(state: RiskState, sd_stale_bp: float) -> dict[str, Mid]:

@@ -12,11 +12,10 @@ from riskwatch.client import KillSwitch, OrderLimits
 from riskwatch.client.guard.trust import steady
 from riskwatch.client.guard.view import ALLOWED, CANCEL_ALLOWED, View
 from riskwatch.contracts.connection import KafkaConnection
-from riskwatch.contracts.pretrade import ClientLimits
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import ScopeIndex
 from tests.support.guarding import Time, Truth
-from tests.support.pretrade import LEFT, LimitedSwitch
+from tests.support.pretrade import LEFT, LimitedSwitch, client_limits
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -138,7 +137,7 @@ def test_limits_at_most_double_the_cost_at_normal(
 ) -> None:
     """An order with size and price, checked against all limits, beside the old answer."""
     limited = LimitedSwitch(limits=OrderLimits(rate=1e9))
-    terms = ClientLimits(share=1.0, max_order_usd=1e6, rate=1e12, burst=1_000_000)
+    terms = client_limits(share=1.0, rate=1e12, burst=1_000_000)
     left = dict.fromkeys(LEFT, 1e12)
     limited.know(limited.table(left=left, clients={"desk-1": terms}))
     switch, order = guard(), CASES[case]

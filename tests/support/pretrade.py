@@ -27,6 +27,15 @@ BINDS: Final = {
 }  # fmt: skip
 
 
+def client_limits(**fields: Any) -> ClientLimits:
+    """Return terms of a client that may trade at kraken and coinbase."""
+    settings: dict[str, Any] = {
+        "share": 0.5, "max_order_usd": 1e6, "rate": 100.0, "burst": 1_000,
+        "counterparties": ["kraken", "coinbase"],
+    }  # fmt: skip
+    return ClientLimits(**(settings | fields))
+
+
 class LimitedSwitch:
     """A kill switch that is not started, with tables from a worker that the test plays."""
 
@@ -42,7 +51,7 @@ class LimitedSwitch:
     def table(self, **fields: Any) -> PretradeTable:
         """Return a table as of now."""
         now = self.time.wall
-        terms = ClientLimits(share=0.5, max_order_usd=250_000.0, rate=100.0, burst=1_000)
+        terms = client_limits(max_order_usd=250_000.0)
         settings: dict[str, Any] = {
             "measured": moment(round(now * SECOND)), "until": moment(round((now + 30) * SECOND)),
             "left": LEFT, "binds": BINDS, "known": {"kraken": now, "coinbase": now},

@@ -6,7 +6,7 @@ size, price or headroom, and never refuses a cancel or a withdrawal.
 
 What this client used counts against its grant until a table has later facts of the counterparty.
 What the process before this one used is not known. It therefore counts as the whole grant until the
-facts of every counterparty are later than the start of this process.
+facts of every counterparty of this client are later than the start of this process.
 """
 
 from __future__ import annotations
@@ -318,10 +318,11 @@ class OrderGate:
         """Return the counterparty whose facts are not later than the start; ``None`` for none."""
         if self._waits is None:
             return None
-        wanted = self._terms.counterparties if self._terms is not None else []
         since = self._started + table.settle_s + self._skew_s
-        late = (name for name in wanted or table.known if table.known.get(name, NEVER) < since)
-        return next(late, None if wanted or table.known else "any counterparty")
+        wanted = [] if self._terms is None else self._terms.counterparties
+        # Where no facts are known, no risk could be added before either.
+        late = (name for name in wanted if table.known.get(name, inf) < since)
+        return next(late, None if table.known else "any counterparty")
 
     def inherit(self) -> None:
         """Replace the lock in a forked child; a thread of the parent may have held it."""
@@ -579,7 +580,7 @@ class OrderGate:
                 why = f"{field} is required, because a limit may bind it"
                 raise _RefusedError(OrderRefusal.ORDER_INCOMPLETE, FIRM, why)
         scope = f"{COUNTERPARTY}:{name}"
-        if terms.counterparties and name not in terms.counterparties:
+        if name not in terms.counterparties:
             why = f"the policy lets {self._client} add no risk at {name}"
             raise _RefusedError(OrderRefusal.HEADROOM_UNKNOWN, scope, why)
         if name not in table.known:
@@ -606,7 +607,8 @@ class OrderGate:
         left = _left(scope, table)
         assert left is not None
         grant = min(terms.share, self._own.share) * left
-        grant = min(grant, terms.lower.get(scope, inf))
+        named = scope if scope in table.left or scope in terms.lower else _any_subject(scope)
+        grant = min(grant, terms.lower.get(named, inf))
         used = sum(use.usd.get(scope, 0.0) for use in self._uses)
         self._buckets[scope] = made = _Bucket(scope, grant, used)
         return made
@@ -650,7 +652,12 @@ def _release(route: OrderRoute) -> None:
 def _left(scope: str, table: PretradeTable) -> float | None:
     """Return the headroom of a scope, USD; ``None`` if no limit binds it."""
     left = table.left.get(scope)
-    return table.left.get(f"{kind_of_scope(scope)}:*") if left is None else left
+    return table.left.get(_any_subject(scope)) if left is None else left
+
+
+def _any_subject(scope: str) -> str:
+    """Return the scope that stands for each subject of the same kind that is not named."""
+    return f"{kind_of_scope(scope)}:*"
 
 
 def _weights(scopes: tuple[str, ...], table: PretradeTable) -> dict[str, float]:

@@ -13,6 +13,9 @@ nothing. Then, whichever clients have taken the new table, all of them together 
 * If `D > 0`, each client that took the table and got something has `D` less than before. So
   together with the others they have at most `sum(G) - D = H`. If none of them got anything, only
   older grants are in use, and their sum was within the limit before.
+
+A grant counts until it has ended *and* all that was used of it is in the measurement. What was used
+at a venue whose facts stand still is not.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from riskwatch.core.scopes import kind_of_scope
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+MAX_HELD: Final = 64
+"""Most tables whose grants are counted apart; older ones are merged."""
 _ROUNDING: Final = 1e-12
 
 
@@ -60,35 +65,66 @@ class Grants(msgspec.Struct, frozen=True, gc=False):
         >>> made.of("b", "firm")
         0.0
         """
-        lower = self.lower.get(client)
-        if lower is not None and scope in lower:
+        lower = self.lower.get(client, {})
+        if scope in lower:
             return lower[scope]
+        if scope not in self.left:
+            scope = any_subject(kind_of_scope(scope))
+            if scope in lower:
+                return lower[scope]
         left = self.left.get(scope)
-        if left is None:
-            left = self.left.get(any_subject(kind_of_scope(scope)))
         return None if left is None else self.shares.get(client, 0.0) * left
 
 
+class _HeldGrants(msgspec.Struct, frozen=True, gc=False):
+    """Grants that may be in use, or whose use may not be measured yet.
+
+    They are in use until the steady time `until`. All of their use is measured when the facts of
+    each of the venues are later than `facts_until`, seconds since 1970.
+    """
+
+    until: float
+    facts_until: float
+    venues: tuple[str, ...]
+    grants: Grants
+
+    def is_over(self, now: float, known: Mapping[str, float]) -> bool:
+        """Whether they are neither in use nor used without being measured."""
+        return self.until <= now and all(
+            known.get(venue, -inf) >= self.facts_until for venue in self.venues
+        )
+
+
 class GrantLedger:
-    """Makes the grants of each new table, and knows which older grants may still be in use.
+    """Makes the grants of each new table, and knows which older grants still count.
 
     Examples
     --------
     >>> ledger = GrantLedger()
-    >>> ledger.grant({"firm": 100.0}, {"a": 0.5, "b": 0.5}, now=0.0, until=30.0).of("a", "firm")
+    >>> shares = {"a": 0.5, "b": 0.5}
+    >>> def grant(left, now):
+    ...     made = ledger.grant({"firm": left}, shares, {}, now=now, until=now + 30.0)
+    ...     return made.of("a", "firm")
+    >>> grant(100.0, 0.0)
     50.0
-    >>> after = ledger.grant({"firm": 60.0}, {"a": 0.5, "b": 0.5}, now=15.0, until=45.0)
-    >>> after.of("a", "firm")  # b may still use 50 of its first grant
+    >>> grant(60.0, 15.0)  # b may still use 50 of its first grant
     10.0
-    >>> ledger.grant({"firm": 60.0}, {"a": 0.5, "b": 0.5}, now=45.0, until=75.0).of("a", "firm")
+    >>> grant(60.0, 45.0)
     30.0
     """
 
     def __init__(self) -> None:
-        self._held: deque[tuple[float, Grants]] = deque()
+        self._held: deque[_HeldGrants] = deque()
 
     def grant(
-        self, left: Mapping[str, float], shares: Mapping[str, float], *, now: float, until: float
+        self,
+        left: Mapping[str, float],
+        shares: Mapping[str, float],
+        known: Mapping[str, float],
+        *,
+        now: float,
+        until: float,
+        facts_until: float = inf,
     ) -> Grants:
         """Return the grants of a new table.
 
@@ -98,20 +134,43 @@ class GrantLedger:
             Headroom by scope, USD.
         shares : mapping of str to float
             Shares of the clients, which add up to at most 1.
+        known : mapping of str to float
+            By each venue where clients may use the grants, the time up to which its facts are in
+            `left`, seconds since 1970.
         now, until : float
             Steady seconds: the present, and when no client uses the new grants any more.
+        facts_until : float
+            Facts of a venue that are later show all that was used there, seconds since 1970.
         """
-        while self._held and self._held[0][0] <= now:
-            self._held.popleft()
-        held = [made for _, made in self._held]
+        self._held = deque(held for held in self._held if not held.is_over(now, known))
+        held = [older.grants for older in self._held]
         lower: dict[str, dict[str, float]] = {}
         fresh = Grants(dict(left), dict(shares), {})
         for scope in _scopes(held, left):
             for client, usd in _lower(scope, fresh, held):
                 lower.setdefault(client, {})[scope] = usd
         made = Grants(fresh.left, fresh.shares, lower)
-        self._held.append((until, made))
+        self._held.append(_HeldGrants(until, facts_until, tuple(known), made))
+        if len(self._held) > MAX_HELD:
+            self._held.appendleft(_merged(self._held.popleft(), self._held.popleft()))
         return made
+
+
+def _merged(one: _HeldGrants, two: _HeldGrants) -> _HeldGrants:
+    """Return grants that count as long and as much as each of two."""
+    both = (one.grants, two.grants)
+    scopes = _scopes(both, {})
+    clients = {**one.grants.shares, **two.grants.shares}
+    lower = {
+        client: {scope: max(_held(made, client, scope) for made in both) for scope in scopes}
+        for client in clients
+    }
+    return _HeldGrants(
+        max(one.until, two.until),
+        max(one.facts_until, two.facts_until),
+        tuple(dict.fromkeys((*one.venues, *two.venues))),
+        Grants(dict.fromkeys(scopes, 0.0), dict.fromkeys(clients, 0.0), lower),
+    )
 
 
 def _scopes(held: Iterable[Grants], left: Mapping[str, float]) -> dict[str, None]:

@@ -20,14 +20,15 @@ class ClientTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     rate, burst : float or None, int or None
         Orders per second over time, and orders at once; ``None`` for those of the policy.
     counterparties : tuple of str
-        The only counterparties at which it may add risk; empty for all.
+        The counterparties at which it may add risk, at least one. What it used is known when facts
+        of all of them are.
     """
 
     share: Share
+    counterparties: tuple[str, ...]
     max_order_usd: Positive | None = None
     rate: Positive | None = None
     burst: AtLeastOne | None = None
-    counterparties: tuple[str, ...] = ()
 
 
 class ScopeTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

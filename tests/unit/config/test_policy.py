@@ -110,6 +110,7 @@ counterparties = ["kraken"]
 
 [risk.pretrade.clients.desk-2]
 share = 0.4
+counterparties = ["coinbase", "kraken"]
 max_order_usd = 10000
 
 [risk.pretrade.scopes."book:arb"]
@@ -140,6 +141,7 @@ def test_limits_before_the_trade_are_read(folder: Path) -> None:
         ("share = 0.6", "", "risk.pretrade.clients.desk-1.share"),
         ("clients.desk-1", 'clients."desk 1"', "risk.pretrade.clients"),
         ('["kraken"]', '["kra ken"]', "risk.pretrade.clients.desk-1.counterparties"),
+        ('["kraken"]', "[]", "risk.pretrade.clients.desk-1.counterparties"),
         ('"book:arb"', '"desk:arb"', "risk.pretrade.scopes"),
         ('settle_s = "10s"', 'grant_s = "15s"', "risk.pretrade.grant_s"),
         ('settle_s = "10s"', 'grant_s = "61s"', "risk.pretrade.grant_s"),

@@ -11,10 +11,12 @@ from sqlalchemy import select
 from riskwatch.config.config import Config
 from riskwatch.contracts.heartbeat import decode_heartbeat
 from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.events import Tick
 from riskwatch.core.policy import Policy
 from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.pretrade import ClientTerms, PretradeConfig, ScopeTerms
 from riskwatch.engine import bootstrap
+from riskwatch.engine.pipeline import StageSlot
 from riskwatch.errors import FencedError
 from riskwatch.store.headroom import HEADROOM, write_headroom
 from riskwatch.store.scope_table import ScopeTable
@@ -22,7 +24,10 @@ from riskwatch.store.transaction import take_lease
 from riskwatch.worker import pretrade
 from riskwatch.worker.pretrade import MARGIN_S, PretradeMaker
 from riskwatch.worker.worker import RISK, make_heartbeat
+from tests.support.desks import ZERO
 from tests.support.risk import LIMITS, REFERENCE, asset, at, bitcoin, desk, held, market
+from tests.support.units import START_US
+from tests.unit.worker.test_worker_heartbeat import Leader
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -32,12 +37,16 @@ if TYPE_CHECKING:
 
 TERMS = PretradeConfig(
     clients={
-        "desk-1": ClientTerms(share=0.6),
-        "desk-2": ClientTerms(share=0.4, max_order_usd=10.0, rate=1.0, burst=2),
+        "desk-1": ClientTerms(share=0.6, counterparties=("kraken",)),
+        "desk-2": ClientTerms(
+            share=0.4, counterparties=("kraken", "coinbase"), max_order_usd=10.0, rate=1.0, burst=2
+        ),
     },
     scopes={"book:mm": ScopeTerms(max_order_usd=5.0), "firm": ScopeTerms(collar_bp=9.0)},
 )
 NOW_US = at(2)
+LATE_US = at(3)
+"""Facts of this time show everything that was used of grants before :data:`NOW_US`."""
 
 
 def maker(terms: PretradeConfig | msgspec.UnsetType = TERMS) -> tuple[PretradeMaker, list[float]]:
@@ -58,6 +67,7 @@ def held_state(*, ticked: bool = True) -> RiskState:
     if ticked:
         d.tick(1)
     d.tell(market(1.5, asset(), bitcoin(live=0)))  # its feeds are silent, and its price stays
+    d.state.parties["kraken"].us = LATE_US
     return d.state
 
 
@@ -76,7 +86,7 @@ def test_the_table_has_what_an_order_is_checked_against() -> None:
     assert table.left["asset:USDC"] == 1_700_000.0
     assert table.left["counterparty:*"] == 1_000_000.0
     assert table.binds["asset:USDC"] == {"issuer:circle": 1.0, "bank:svb": 0.1, "bank:bny": 0.2}
-    assert table.known == {"kraken": at(1) / SECOND}
+    assert table.known == {"kraken": LATE_US / SECOND}
     assert (table.measured, table.until) == (moment(at(1)), moment(NOW_US + 30 * SECOND))
     assert {name: mid.fresh for name, mid in table.mids.items()} == {
         "BTC": False, "USD": True, "USDC": True,
@@ -115,6 +125,12 @@ def test_a_new_leader_grants_nothing_until_older_grants_end() -> None:
         clock[0] += TERMS.grant_s + MARGIN_S - 0.1
         assert made.table(state, epoch, NOW_US).fault
         clock[0] += 0.1
+        state.parties["kraken"].us = NOW_US + 39 * SECOND
+        fault = made.table(state, epoch, NOW_US).fault
+        assert fault == "a new leader grants nothing until facts of kraken are newer"
+        state.parties["kraken"].us = NOW_US + 40 * SECOND
+        assert made.table(state, epoch, NOW_US).fault == ""
+        state.parties["kraken"].us = NOW_US  # from then on, its own grants count as long as needed
         assert made.table(state, epoch, NOW_US).fault == ""
 
 
@@ -185,3 +201,32 @@ def test_sql_shows_what_the_heartbeat_grants(engine: Engine) -> None:
     take_lease(engine, RISK, "standby")
     with pytest.raises(FencedError):
         write_headroom(engine, (RISK, epoch), [])
+
+
+def test_a_leader_publishes_the_table_with_its_heartbeat(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the committed state of the risk stage, and SQL shows the same."""
+    take_lease(engine, RISK, "test")
+    leader = Leader(engine, monkeypatch)
+    leader.clock.note_confirmed(START_US)
+    d = desk()
+    d.tick(1, market(1, asset(), bitcoin()), held(1, ("USDC", "300000")))
+    leader.local.slot = lambda: StageSlot(d.stage, d.state, (Tick,))
+    leader.partitions.assign([ZERO])
+    made, clock = maker()
+    leader._pretrade = made
+    for expected in ("a new leader", ""):
+        count = leader.later()
+        _, _, value, _ = leader.sent("heartbeat")[count - 1]
+        table = decode_heartbeat(value).pretrade
+        assert table is not msgspec.UNSET
+        assert expected in table.fault
+        assert bool(expected) is bool(table.fault)
+        left = table.left
+        clock[0] += 40.0
+        d.state.parties["kraken"].us = leader.now_us + 60 * SECOND
+    with engine.connect() as conn:
+        shown = {row.scope: float(row.left_usd) for row in conn.execute(select(HEADROOM))}
+    assert shown == pytest.approx(left)
+    assert left["asset:USDC"] == pytest.approx(1_700_000.0)

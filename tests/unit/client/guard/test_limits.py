@@ -13,10 +13,10 @@ from riskwatch.client import KillSwitch, OrderLimits
 from riskwatch.client.guard.limits import MAX_ROUTES, MAX_USES, MessageRate, OrderGate
 from riskwatch.client.guard.order_check import Order
 from riskwatch.client.guard.view import ALLOWED
-from riskwatch.contracts.pretrade import ClientLimits, Mid, ScopeLimits
+from riskwatch.contracts.pretrade import Mid, ScopeLimits
 from riskwatch.core.enums import State
 from riskwatch.errors import ConfigError
-from tests.support.pretrade import BUY, LEFT, LimitedSwitch
+from tests.support.pretrade import BUY, LEFT, LimitedSwitch, client_limits
 
 if TYPE_CHECKING:
     from riskwatch.client import Answer
@@ -170,12 +170,10 @@ def test_a_restart_spends_no_grant_twice() -> None:
 
 
 def test_a_restart_waits_only_for_venues_of_the_client() -> None:
-    """The policy can say where a client may add risk; a vault that says little does not matter."""
+    """The policy says where a client may add risk; a vault that says little does not matter."""
     limited = LimitedSwitch()
     now = limited.time.wall
-    terms = ClientLimits(
-        share=0.5, max_order_usd=1e6, rate=10.0, burst=10, counterparties=["kraken"]
-    )
+    terms = client_limits(counterparties=["kraken"])
     known = {"kraken": now, "coinbase": now, "vault": 0.0}
     switch = limited.know(limited.table(known=known, clients={"desk-1": terms}))
     assert switch.allows(**BUY, usd=1.0)
@@ -220,12 +218,19 @@ def test_a_grant_ends_before_the_heartbeat() -> None:
 def test_a_lower_grant_and_a_lower_share_apply() -> None:
     """The worker lowers a grant while older ones may be in use; a client may take less."""
     limited = LimitedSwitch()
-    terms = ClientLimits(
-        share=0.5, max_order_usd=1e6, rate=100.0, burst=1000, lower={"asset:BTC": 30_000.0}
-    )
+    terms = client_limits(lower={"asset:BTC": 30_000.0})
     switch = limited.know(limited.table(clients={"desk-1": terms}))
     assert filled(switch, 10_000.0) == 3
     assert filled(LimitedSwitch(limits=OrderLimits(share=0.1)).know(), 10_000.0) == 4
+
+
+def test_a_lower_grant_of_subjects_that_are_not_named_applies() -> None:
+    """The limit on ``*`` was lowered while older grants may be in use."""
+    limited = LimitedSwitch()
+    terms = client_limits(lower={"counterparty:*": 30_000.0})
+    switch = limited.know(limited.table(clients={"desk-1": terms}))
+    assert filled(switch, 10_000.0) == 3
+    assert code(switch.allows(**BUY, usd=1.0))[1] == "counterparty:kraken"
 
 
 @pytest.mark.parametrize("missing", ["counterparty", "asset", "book", "usd", "price"])
@@ -330,7 +335,7 @@ def test_a_market_order_states_its_slippage() -> None:
 def test_the_rate_binds_orders_and_never_cancels() -> None:
     """A fifth of the burst is left for orders that reduce; tokens come by the steady clock."""
     limited = LimitedSwitch()
-    terms = ClientLimits(share=0.5, max_order_usd=1e6, rate=2.0, burst=10)
+    terms = client_limits(rate=2.0, burst=10)
     switch = limited.know(limited.table(clients={"desk-1": terms}))
     assert [bool(switch.allows(**BUY, usd=1.0)) for _ in range(10)] == [True] * 8 + [False] * 2
     answer = switch.allows(**BUY, usd=1.0)
@@ -347,7 +352,7 @@ def test_the_rate_binds_orders_and_never_cancels() -> None:
 def test_a_refused_order_takes_no_token_and_no_headroom() -> None:
     """Only what passes counts."""
     limited = LimitedSwitch()
-    terms = ClientLimits(share=0.5, max_order_usd=1e6, rate=0.001, burst=1)
+    terms = client_limits(rate=0.001, burst=1)
     switch = limited.know(limited.table(clients={"desk-1": terms}))
     assert not switch.allows(**BUY, usd=9e9)
     assert switch.allows(**BUY, usd=199_999.0)
