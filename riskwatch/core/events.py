@@ -55,6 +55,7 @@ CommandAction = Literal[
     "demote",
     "retire",
     "unwind",
+    "rebase",
 ]
 
 
@@ -191,7 +192,10 @@ class Transfer(Event, frozen=True, kw_only=True, gc=False, tag="transfer"):
 
 
 class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):
-    """A snapshot of one resting order; `qty` is the open quantity, and zero closes it."""
+    """A snapshot of one resting order; `qty` is the open quantity, and zero closes it.
+
+    `reduce_only` says that the venue lets the order do nothing but reduce a position.
+    """
 
     order_id: Id
     counterparty: Name
@@ -203,6 +207,7 @@ class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):
     qty: Decimal
     price: Decimal
     instrument: Id | None = None
+    reduce_only: bool = False
 
 
 class Loan(Event, frozen=True, kw_only=True, gc=False, tag="loan"):

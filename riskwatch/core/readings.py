@@ -16,6 +16,7 @@ from decimal import Decimal
 import msgspec
 
 from riskwatch.core.enums import Cause
+from riskwatch.core.money import ZERO
 
 
 class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -110,11 +111,78 @@ class FillSlippage(msgspec.Struct, frozen=True, gc=False, array_like=True):
     bp: float
 
 
+class FillGroup(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Our fills of one side on one market within one second of event time.
+
+    Attributes
+    ----------
+    first_us, last_us : int
+        Times of the first and the last fill, microseconds. If one reading has fills on too many
+        markets, a group may cover more than a second.
+    book, account, base, quote, side : str
+        As in the fills.
+    spot : bool
+        Whether both assets move; a derivative moves the position in `base` alone.
+    qty : Decimal
+        Sum of the quantities, above 0, in units of `base`.
+    notional : Decimal
+        Sum of quantity times price, in units of `quote`.
+    count : int
+        Number of fills.
+    """
+
+    first_us: int
+    last_us: int
+    book: str
+    account: str
+    base: str
+    quote: str
+    side: str
+    spot: bool
+    qty: Decimal
+    notional: Decimal
+    count: int
+
+    @property
+    def base_change(self) -> Decimal:
+        """Signed change of `base`."""
+        return self.qty if self.side == "buy" else self.qty.copy_negate()
+
+    @property
+    def quote_change(self) -> Decimal:
+        """Signed change of `quote`; zero for a derivative."""
+        if not self.spot:
+            return ZERO
+        return self.notional.copy_negate() if self.side == "buy" else self.notional
+
+
+class RestingOrders(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Our resting orders of one side on one market, without those that are reduce-only.
+
+    `qty`, `notional` and `spot` are as in :class:`FillGroup`; `count` is the number of orders. The
+    `notional` is zero if an order does not state its price.
+    """
+
+    book: str
+    account: str
+    base: str
+    quote: str
+    side: str
+    spot: bool
+    qty: Decimal
+    notional: Decimal
+    count: int
+
+
 class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="reading"):
     """Everything that the risk stage needs of one counterparty; it replaces the last reading.
 
     `slips` are fills since the last reading that have a reference price. Their number is limited,
     so that a reading stays small; the first ones are kept.
+
+    `fills` are all fills since the last reading, in groups. `fills_missed` is the number of fills
+    for which there was no room. `orders` is ``None`` if no order of the counterparty was ever
+    reported, so that nothing is known about resting orders.
     """
 
     us: int
@@ -123,6 +191,9 @@ class CounterpartyReading(msgspec.Struct, frozen=True, gc=False, tag_field="type
     positions: list[OpenPosition]
     flow: FlowFeatures
     slips: list[FillSlippage] = []
+    fills: list[FillGroup] = []
+    fills_missed: int = 0
+    orders: list[RestingOrders] | None = None
 
     def key(self) -> str:
         """Return the counterparty."""

@@ -44,11 +44,15 @@ def apply_fill(
 ) -> list[LedgerOutput]:
     """Apply a fill: it changes balances if spot, else a position; its fee changes a balance."""
     reference = event.reference_price
+    side = event.side
     if event.kind != "spot" or event.settles_at is not None:
         if event.kind != "spot":
             _derivative(parameters, party, event)
         else:
             _tracked(parameters, party, event, us)
+        spot = event.kind == "spot"
+        market = (event.book, event.account, event.base, event.quote, side, spot)
+        party.recent.add(us, market, event.qty, _multiply(event.qty, event.price))
         if reference:
             _record_slippage(parameters, party, event, float(reference))
         return []
@@ -66,7 +70,8 @@ def apply_fill(
     most = parameters.most
     qty = event.qty
     cost = _multiply(qty, event.price)
-    if event.side == "buy":
+    party.recent.add(us, (key[0], key[1], key[2], quote, side, True), qty, cost)
+    if side == "buy":
         cost = cost.copy_negate()
     else:
         qty = qty.copy_negate()

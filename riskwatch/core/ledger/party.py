@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.core.ledger.activity import OrderRow, RecentFills, RestingSums
 from riskwatch.core.ledger.flow import TransferFlow
 from riskwatch.core.ledger.holding import (
     NEVER,
@@ -22,33 +23,14 @@ from riskwatch.core.ledger.holding import (
 )
 from riskwatch.core.ledger.outputs import fact_conflict, fact_too_late, limit_reached
 from riskwatch.core.ledger.trades import TradeRow, trade_effect
-from riskwatch.core.money import ZERO
-from riskwatch.core.readings import FillSlippage
+from riskwatch.core.readings import FillGroup, FillSlippage
 
 if TYPE_CHECKING:
     from riskwatch.core.ledger.config import LedgerConfig
     from riskwatch.core.ledger.transfers import TransferRow
 
 
-# Resting orders and loans: the latest snapshot of each counts.
-
-
-class OrderRow(msgspec.Struct, array_like=True):
-    """Latest snapshot of one resting order."""
-
-    snap: tuple[int, int, str]
-    base: str
-    side: str
-    qty: Decimal
-
-    def row(self) -> object:
-        """Return the row's value."""
-        return self
-
-    @property
-    def fills(self) -> Decimal:
-        """Base quantity that the order can still add: that of a buy; a sell adds none."""
-        return self.qty if self.side == "buy" else ZERO
+# Loans: the latest snapshot of each counts.
 
 
 class LoanRow(msgspec.Struct, array_like=True):
@@ -99,6 +81,8 @@ class LedgerPartyRow(msgspec.Struct, array_like=True):
     order_horizon: int
     loan_horizon: int
     slips: list[FillSlippage] = []
+    fills: list[tuple[int, FillGroup]] = []
+    fills_missed: int = 0
 
 
 class LedgerParty:
@@ -118,6 +102,10 @@ class LedgerParty:
         Mean signed slippage, bp; ``None`` before the first fill with a reference price.
     slips : list of FillSlippage
         The first :data:`MAX_SLIPS` fills with a reference price since the last reading.
+    recent : RecentFills
+        All fills since the last reading, in groups.
+    resting : RestingSums
+        Open quantities of all orders.
     next_due : int
         Lower bound of the settlement times of open trades, microseconds.
     overdue : int
@@ -130,8 +118,8 @@ class LedgerParty:
     __slots__ = (
         "breaks", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "key", "lines",
         "loan_horizon", "loans", "name", "next_due", "order_horizon", "orders", "overdue",
-        "positions", "routes", "slippage_bp", "slips", "swept", "trade_horizon", "trades",
-        "transfers", "wm",
+        "positions", "recent", "resting", "routes", "slippage_bp", "slips", "swept",
+        "trade_horizon", "trades", "transfers", "wm",
     )  # fmt: skip
 
     def __init__(self, name: str, dirty: DirtyRows) -> None:
@@ -142,6 +130,8 @@ class LedgerParty:
         self.changed = False
         self.slippage_bp: float | None = None
         self.slips: list[FillSlippage] = []
+        self.recent = RecentFills()
+        self.resting = RestingSums()
         self.cell_horizon = self.trade_horizon = self.order_horizon = self.loan_horizon = NEVER
         self.breaks: dict[str, LedgerHolding] = {}
         self.cells: dict[HoldingKey, LedgerHolding] = {}
@@ -271,12 +261,16 @@ class LedgerParty:
             self.order_horizon,
             self.loan_horizon,
             self.slips,
+            self.recent.rows(),
+            self.recent.missed,
         )
 
     def restore(self, row: LedgerPartyRow) -> None:
         """Load the party from its row."""
         for name in LedgerPartyRow.__struct_fields__:
-            setattr(self, name, getattr(row, name))
+            if not name.startswith("fills"):
+                setattr(self, name, getattr(row, name))
+        self.recent.restore(row.fills, row.fills_missed)
 
 
 def add_balance_components(

@@ -136,7 +136,13 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     slippage = quantise(party.slippage_bp or 0.0)
     flow = party.flow.features(us, slippage, party.overdue)
     slips, party.slips = party.slips, []
-    return CounterpartyReading(us, party.name, holdings, positions, flow, slips)
+    fills, missed = party.recent.take()
+    # A dropped order was reported once: it is known that nothing rests.
+    known = bool(party.orders) or party.order_horizon != NEVER
+    orders = party.resting.groups() if known else None
+    return CounterpartyReading(
+        us, party.name, holdings, positions, flow, slips, fills, missed, orders
+    )
 
 
 def _show(party: LedgerParty, line: ReportedAmount) -> None:

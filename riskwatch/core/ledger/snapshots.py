@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from riskwatch.core.ledger.activity import OrderRow
 from riskwatch.core.ledger.holding import LedgerHolding, PositionTerms, SnapshotKey
 from riskwatch.core.ledger.outputs import fact_conflict, fact_too_late, limit_reached
-from riskwatch.core.ledger.party import LedgerParty, LoanRow, OrderRow, add_balance_components
+from riskwatch.core.ledger.party import LedgerParty, LoanRow, add_balance_components
 from riskwatch.core.money import ZERO, add, sub
 
 if TYPE_CHECKING:
@@ -78,7 +79,16 @@ def apply_order(
 ) -> list[LedgerOutput]:
     """Replace the open quantity of an order if this snapshot is later."""
     key = (event.book, event.account, event.order_id)
-    new = OrderRow(_snapshot_key(event, us), event.base, event.side, event.qty)
+    new = OrderRow(
+        _snapshot_key(event, us),
+        event.base,
+        event.side,
+        event.qty,
+        event.quote,
+        event.price,
+        event.instrument is None,
+        event.reduce_only,
+    )
     old = party.orders.get(key)
     if old is None:
         if us <= party.order_horizon:
@@ -94,6 +104,9 @@ def apply_order(
         return []
     change = new.fills if old is None else sub(new.fills, old.fills)
     party.add(event.book, event.account, event.base, "open_order", change)
+    if old is not None:
+        party.resting.add(event.book, event.account, old, -1)
+    party.resting.add(event.book, event.account, new, 1)
     party.orders[key] = new
     party.dirty[f"order/{party.name}/{'/'.join(key)}"] = new
     return []

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import msgspec
 
+from riskwatch.core.ledger.activity import OrderRow
 from riskwatch.core.ledger.flow import TransferFlowRow
 from riskwatch.core.ledger.holding import DeltaChunk, DirtyRows, LedgerHolding, LedgerHoldingRow
 from riskwatch.core.ledger.party import (
     LedgerParty,
     LedgerPartyRow,
     LoanRow,
-    OrderRow,
     add_balance_components,
 )
 from riskwatch.core.ledger.trades import TradeRow
@@ -167,6 +167,7 @@ def _load_order(state: LedgerState, rest: str, row: Row) -> None:
     party = state.party(name)
     order = party.orders[book, account, order_id] = _decode(row, OrderRow)
     party.add(book, account, order.base, "open_order", order.fills)
+    party.resting.add(book, account, order, 1)
 
 
 def _load_loan(state: LedgerState, rest: str, row: Row) -> None:
