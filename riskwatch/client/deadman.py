@@ -4,6 +4,11 @@ Many venues offer a call that means "cancel all my orders in `timeout` seconds".
 the call restarts the timer. This module stops repeating it at HALT and when the guard fails closed
 to HALT. The repetition also stops when this process dies. The venue then cancels the orders by
 itself.
+
+Protective orders (reduce-only stops) are not to be cancelled by a HALT, because a position without
+its stop is at more risk. Where the venue can tell them apart, pass a call that cancels all other
+orders. At HALT this module makes that call and goes on refreshing the timer, so that the protective
+orders stay. If the call fails, the timer runs out.
 """
 
 from __future__ import annotations
@@ -44,6 +49,10 @@ class DeadMan:
     asked : callable
         Returns the guard's answer for orders at that venue, such as ``lambda:
         guard.allows(counterparty="kraken")``.
+    cancel_unprotective : callable, optional
+        Asks the venue to cancel all orders but reduce-only ones, at once. It is called at each turn
+        of a HALT. It may raise any exception, and must not block for longer than a quarter of the
+        timeout. Leave it out where the venue cannot tell these orders apart.
     clock : callable
         Returns seconds of a monotonic clock.
 
@@ -52,7 +61,7 @@ class DeadMan:
     fires_by : float or None
         Latest time at which the venue cancels, by `clock`; ``None`` before the first refresh.
     failed : int
-        Refreshes in a row that failed.
+        Turns in a row that failed.
 
     Raises
     ------
@@ -62,6 +71,9 @@ class DeadMan:
     Notes
     -----
     REDUCE does not stop the refreshes, because orders that reduce must stay at the venue.
+    When this process dies, the venue cancels the protective orders, too, unless its timer itself
+    leaves out reduce-only orders. If it can, ask for that in `refresh`; then no
+    `cancel_unprotective` is needed.
     :meth:`close` neither refreshes the timer nor cancels it, so the venue cancels all open orders
     when the timer runs out. Two properties depend on the venue, and its documentation states them:
     whether a cancelled timer counts as disarmed, and whether the timer covers all markets.
@@ -73,6 +85,7 @@ class DeadMan:
         timeout_s: float,
         asked: Callable[[], Answer],
         *,
+        cancel_unprotective: Callable[[], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not timeout_s > 0:
@@ -80,6 +93,7 @@ class DeadMan:
         self._refresh = refresh
         self._timeout_s = timeout_s
         self._asked = asked
+        self._cancel = cancel_unprotective
         self._clock = clock
         self._stop = Event()
         self._thread = Thread(target=self._run, name="deadman", daemon=True)
@@ -88,24 +102,38 @@ class DeadMan:
         self.failed = 0
 
     def turn(self) -> bool:
-        """Refresh once, if the guard allows; return whether the venue accepted the refresh."""
+        """Refresh once, if the guard allows; return whether the venue accepted the refresh.
+
+        At HALT the timer is refreshed only after all orders but protective ones were cancelled.
+        """
         answer = self._asked()
         if answer.state is State.HALT:
             if not self._held:
-                log.warning("dead man: no more refreshed: %s", answer.reason)
+                kept = "is no more refreshed" if self._cancel is None else "keeps protective orders"
+                log.warning("dead man: %s: %s", kept, answer.reason)
             self._held = True
-            return False
+            return self._cancel is not None and self._call(self._cancel, "cancel") and self._arm()
         self._held = False
-        began = self._clock()
-        try:
-            self._refresh(self._timeout_s)
-        except Exception:  # a venue's library may raise anything; the next turn tries again
-            self.failed += 1
-            log.exception("dead man: refresh failed (%d in a row)", self.failed)
+        return self._arm()
+
+    def _arm(self) -> bool:
+        """Restart the timer; return whether the venue accepted."""
+        if not self._call(lambda: self._refresh(self._timeout_s), "refresh"):
             return False
-        self.failed = 0
         # The venue's timer starts when it receives the call, which is before it answers.
         self.fires_by = self._clock() + self._timeout_s
+        self.failed = 0
+        return True
+
+    def _call(self, ask: Callable[[], object], what: str) -> bool:
+        """Call the venue; return whether it accepted."""
+        began = self._clock()
+        try:
+            ask()
+        except Exception:  # a venue's library may raise anything; the next turn tries again
+            self.failed += 1
+            log.exception("dead man: %s failed (%d in a row)", what, self.failed)
+            return False
         if self._clock() - began > self._timeout_s / PARTS:
             log.warning("dead man: the venue took %.1f s to answer", self._clock() - began)
         return True

@@ -135,3 +135,66 @@ def test_a_timeout_must_be_one(timeout: float) -> None:
     """A timeout that is not above 0 is refused."""
     with pytest.raises(ConfigError, match="seconds above 0"):
         DeadMan(lambda _: None, timeout, Guard())
+
+
+class TypedVenue(Venue):
+    """A venue that tells reduce-only orders apart; its timer cancels every order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unprotective = 3
+        self.cancels = 0
+
+    def cancel_unprotective(self) -> None:
+        """Cancel all orders but reduce-only ones."""
+        if self.broken:
+            raise OSError("no answer")
+        self.cancels += 1
+        self.unprotective = 0
+
+
+@pytest.fixture
+def typed() -> Iterator[TypedVenue]:
+    """Run a venue that tells reduce-only orders apart."""
+    made = TypedVenue()
+    made.thread.start()
+    yield made
+    made.server.shutdown()
+    made.thread.join()
+    made.server.server_close()
+
+
+def test_a_halt_keeps_protective_orders_where_the_venue_can(typed: TypedVenue) -> None:
+    """All other orders are cancelled at once, and the timer does not run out."""
+    guard = Guard()
+    deadman = DeadMan(
+        typed.refresh, TIMEOUT_S, guard, cancel_unprotective=typed.cancel_unprotective
+    )
+    assert deadman.turn()
+    assert (typed.cancels, typed.unprotective) == (0, 3)
+    guard.state = State.HALT
+    fires = typed.fires
+    assert deadman.turn()
+    assert (typed.cancels, typed.unprotective) == (1, 0)
+    assert typed.fires > fires
+    assert deadman.turn()  # an order that reached the venue after the first cancel
+    assert typed.cancels == 2
+
+
+def test_the_timer_runs_out_if_the_others_cannot_be_cancelled(
+    typed: TypedVenue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A HALT that cancels nothing is worse than the loss of protective orders."""
+    guard = Guard()
+    deadman = DeadMan(
+        typed.refresh, TIMEOUT_S, guard, cancel_unprotective=typed.cancel_unprotective
+    )
+    assert deadman.turn()
+    guard.state, typed.broken = State.HALT, True
+    fires = typed.fires
+    assert not deadman.turn()
+    assert (typed.fires, typed.unprotective, deadman.failed) == (fires, 3, 1)
+    assert "cancel failed (1 in a row)" in caplog.text
+    typed.broken = False
+    assert deadman.turn()
+    assert (typed.unprotective, deadman.failed) == (0, 0)
