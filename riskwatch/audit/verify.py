@@ -30,6 +30,7 @@ from riskwatch.core.risk.decision import OPERATOR
 from riskwatch.core.risk.explanation import rule_thresholds
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.scorer import RULES_GENERATION
+from riskwatch.core.rules import requested_state
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import AUDIT_CHAIN, BEYOND, Stretch, audit_row, last_payload, stretches
 from riskwatch.store.checkpoints import CheckpointError, usable_checkpoints
@@ -66,11 +67,12 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
         yield str(error)
         return
     rules = {rule.id: rule for rule, _ in evaluator.rules}
-    severities = {}
+    severities, states = {}, {}
     for name, known in sorted(rules.items()):
         severity, condition = known.severity(decision.features)
         if condition is not None:
             severities[name] = quantise(severity)
+            states[name] = requested_state(known, condition, decision.features)
     if decision.previous is State.HALT:
         yield "a HALT was left, which data never does"
     if decision.generation == RULES_GENERATION and decision.contributions != severities:
@@ -80,20 +82,23 @@ def check_policy(decision: DecisionMade, config: Config) -> Iterator[str]:
         yield f"the configuration has no rule {decision.rule}"
         return
     if decision.limits:
-        yield from _check_ask(decision, rule, severities.get(rule.id))
+        asked = states.get(rule.id, rule.state)
+        yield from _check_ask(decision, rule, asked, severities.get(rule.id))
     elif decision.state is not State.NORMAL:
         yield f"nothing asked for {decision.state.value}"
     elif severities.get(rule.id, 0.0) >= rule.exit:
         yield f"{rule.id} let go at severity {severities[rule.id]:g}, not below {rule.exit:g}"
 
 
-def _check_ask(decision: DecisionMade, rule: Rule, severity: float | None) -> Iterator[str]:
+def _check_ask(
+    decision: DecisionMade, rule: Rule, asked: State, severity: float | None
+) -> Iterator[str]:
     """Yield the differences of the leading rule."""
     if decision.limits != rule_thresholds(rule):
         yield f"thresholds of {rule.id} are {rule_thresholds(rule)}, stored are {decision.limits}"
-    capped = decision.generation != RULES_GENERATION and decision.state.rank <= rule.state.rank
-    if rule.state is not decision.state and not capped:
-        yield f"{rule.id} asks for {rule.state.value}, decided was {decision.state.value}"
+    capped = decision.generation != RULES_GENERATION and decision.state.rank <= asked.rank
+    if asked is not decision.state and not capped:
+        yield f"{rule.id} asks for {asked.value}, decided was {decision.state.value}"
     if decision.state.rank > decision.previous.rank:
         if severity is None or severity < 1.0:
             yield f"{rule.id} has severity {severity}, which does not ask for anything"

@@ -264,6 +264,21 @@ def override_command(
     sender.send("override", scope, reason, args)
 
 
+@app.command("rebase")
+@s.with_sender_options
+def rebase_command(
+    *,
+    reason: s.Reason,
+    sender: s.Sender,
+) -> None:
+    """Request a new high-water mark for the firm's drawdown. Somebody else approves.
+
+    The HALT of a drawdown rule cannot be released while the drawdown lasts. A new high-water mark
+    ends the drawdown; two supervisors can then release the HALT.
+    """
+    sender.send("rebase", FIRM, reason, {})
+
+
 @app.command("approve")
 @s.with_sender_options
 def approve_command(

@@ -22,7 +22,7 @@ class Role(StrEnum):
     RISK = "risk"
     """Halt anything; acknowledge; silence; drill; open a pre-authorised unwind."""
     SUPERVISOR = "supervisor"
-    """All commands: release, approve, override, retire, limits and models' authority as well."""
+    """All commands: also release, approve, override, retire, rebase, limits, models' authority."""
 
 
 _RISK: Final = frozenset({"halt", "acknowledge", "silence", "drill", "unwind"})
@@ -31,7 +31,7 @@ _MAY: Final[dict[Role, frozenset[str]]] = {
     Role.TRADER: frozenset({"halt"}),
     Role.RISK: _RISK,
     Role.SUPERVISOR: _RISK
-    | {"release", "approve", "override", "retire", "set_limit", "promote", "demote"},
+    | {"release", "approve", "override", "retire", "set_limit", "promote", "demote", "rebase"},
 }
 
 

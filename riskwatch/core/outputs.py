@@ -657,6 +657,124 @@ class KillSwitchChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=Fal
         return self.scope
 
 
+HALT_NOT_EFFECTIVE: Final = "HALT_NOT_EFFECTIVE"
+"""Finding that orders rest, or fills added risk, after a HALT."""
+
+
+class HaltEffectMeasured(Output, frozen=True, kw_only=True, gc=False):
+    """Whether the HALT of one scope took effect; stored in SQL only, the alert is published.
+
+    Attributes
+    ----------
+    halted_at : datetime
+        When the HALT began.
+    finding : str or None
+        :data:`HALT_NOT_EFFECTIVE`, or ``None``.
+    filled_after_usd, fills : Decimal, int
+        Value and number of fills five seconds and more after the HALT that added risk without a
+        granted use.
+    fills_unknown : int
+        Number of such fills whose value or content is not known.
+    resting_usd, resting : Decimal, int
+        Value and number of resting orders that would add risk; ``None`` and 0 if no order was ever
+        reported.
+    flat_at : datetime or None
+        Since when no such order rests; ``None`` while one rests, or if it is not known.
+    ended : bool
+        Whether the HALT ended, which closes the row.
+    """
+
+    topic: ClassVar[str | None] = None
+
+    scope: str
+    halted_at: datetime
+    finding: str | None
+    filled_after_usd: Decimal
+    fills: int
+    fills_unknown: int
+    resting_usd: Decimal | None
+    resting: int
+    flat_at: datetime | None
+    ended: bool = False
+
+    def key(self) -> str:
+        """Return the scope."""
+        return self.scope
+
+
+class DrawdownMeasured(Output, frozen=True, kw_only=True, gc=False):
+    """The unitised drawdown of the firm; stored in SQL only.
+
+    Attributes
+    ----------
+    unit_value, high_water_mark : float
+        Unitised equity, 1.0 at first, and the mark that the drawdown is measured from.
+    drawdown_bp : float
+        How far the unit value is below the mark, bp.
+    equity_usd : Decimal
+        Value of all holdings at the last prices, USD.
+    coverage : float
+        Share of the value of all that is held of which the price is live and the amount certain.
+    unpriced : int
+        Number of assets that are held and were never priced; they are in no sum.
+    linked : bool
+        Whether the equity is large enough against what is held for the unit value to move.
+    """
+
+    topic: ClassVar[str | None] = None
+
+    scope: str
+    unit_value: float
+    high_water_mark: float
+    drawdown_bp: float
+    equity_usd: Decimal
+    coverage: float
+    unpriced: int
+    linked: bool
+
+    def key(self) -> str:
+        """Return the scope."""
+        return self.scope
+
+
+class HighWaterMarkSet(Output, frozen=True, kw_only=True, gc=False):
+    """Two operators set another high-water mark; stored in SQL and in the audit chain.
+
+    Attributes
+    ----------
+    former, high_water_mark : float
+        High-water mark before and after.
+    unit_value : float
+        Unitised equity at that time.
+    former_bp, drawdown_bp : float
+        Drawdown before and after, bp.
+    equity_usd, coverage : Decimal, float
+        As of a :class:`DrawdownMeasured`.
+    requested_by, approved_by : str
+        The operators.
+    reason : str
+        Reason of the request.
+    """
+
+    topic: ClassVar[str | None] = None
+
+    scope: str
+    former: float
+    high_water_mark: float
+    unit_value: float
+    former_bp: float
+    drawdown_bp: float
+    equity_usd: Decimal
+    coverage: float
+    requested_by: str
+    approved_by: str
+    reason: str
+
+    def key(self) -> str:
+        """Return the scope."""
+        return self.scope
+
+
 class AlertRaised(Output, frozen=True, kw_only=True, gc=False):
     """An alert was raised. `severity` is the state that it reports."""
 
@@ -833,6 +951,9 @@ AnyOutput = (
     | DeploymentAdopted
     | DrillSignalled
     | DecisionAdvised
+    | HaltEffectMeasured
+    | DrawdownMeasured
+    | HighWaterMarkSet
 )
 
 

@@ -8,7 +8,7 @@ A rule applies to one *kind* of scope. Each of its conditions compares one featu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,6 +17,34 @@ from riskwatch.core.enums import Cause, Mode, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+DRAWDOWN_FEATURE: Final = "drawdown_bp"
+"""Feature of the firm: how far its unitised equity is below the high-water mark, bp."""
+COVERAGE_FEATURE: Final = "equity_coverage"
+"""Feature of the firm: share of its equity that is known, 0..1."""
+MIN_COVERAGE: Final = 0.95
+"""Coverage below which a drawdown asks for no more than WATCH."""
+
+
+def requested_state(
+    rule: Rule, condition: Condition | None, features: Mapping[str, float]
+) -> State:
+    """Return the state that a rule requests by its decisive condition.
+
+    A drawdown of an equity that is not known well enough asks for no more than WATCH.
+
+    Examples
+    --------
+    >>> fall = Condition(feature="drawdown_bp", at=1000.0)
+    >>> rule = Rule(id="r", scope_kind="firm", state=State.HALT, any=(fall,))
+    >>> [requested_state(rule, fall, {"equity_coverage": c}).value for c in (0.95, 0.94)]
+    ['HALT', 'WATCH']
+    """
+    if condition is None or condition.feature != DRAWDOWN_FEATURE:
+        return rule.state
+    known = features.get(COVERAGE_FEATURE, 0.0) >= MIN_COVERAGE
+    return rule.state if known else rule.state.at_most(State.WATCH)
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from riskwatch.core.outputs import (
     DecisionMade,
     DeploymentAdopted,
     DrillSignalled,
+    HighWaterMarkSet,
     KillSwitchChanged,
     Output,
 )
@@ -51,6 +52,7 @@ AUDITED: Final[tuple[type[Output], ...]] = (
     ControlChanged,
     AuthorityChanged,
     DrillSignalled,
+    HighWaterMarkSet,
 )
 """Output types that are stored in the chain, one row each."""
 

@@ -27,9 +27,12 @@ from riskwatch.core.outputs import (
     DecisionAdvised,
     DecisionMade,
     DeploymentAdopted,
+    DrawdownMeasured,
     DrillSignalled,
     EventRejected,
     ExposureChanged,
+    HaltEffectMeasured,
+    HighWaterMarkSet,
     KillSwitchChanged,
     LimitMeasured,
     ModelMeasured,
@@ -234,6 +237,10 @@ def _no_qty(output: PositionChanged) -> bool:
     return not output.qty
 
 
+def _ended(output: HaltEffectMeasured) -> bool:
+    return output.ended
+
+
 def _nothing(output: ControlChanged) -> bool:
     return output.empty
 
@@ -263,6 +270,9 @@ PROJECTIONS: Final[dict[type[Output], tuple[LatestTable | LogTable, ...]]] = {
     ModelMeasured: (_latest(t.MODEL_STANDING),),
     EventRejected: (),  # the runner stores its bytes as a dead letter
     DrillSignalled: (_log(DRILL_SIGNAL),),
+    HaltEffectMeasured: (_latest(t.HALT_EFFECT, _ended),),
+    DrawdownMeasured: (_latest(t.DRAWDOWN),),
+    HighWaterMarkSet: (_log(t.HIGH_WATER_MARK),),
     ConfigurationChanged: (),  # stored in the audit chain only
     DeploymentAdopted: (LogTable(DEPLOYMENT, _deployment_row),),
 }

@@ -288,6 +288,57 @@ KILLSWITCH_HISTORY: Final = Table(
     Index(None, "scope", "ts"),
 )
 
+HALT_EFFECT: Final = Table(
+    "halt_effect",
+    METADATA,
+    Column("scope", Text, primary_key=True),
+    Column("halted_at", UtcTime, nullable=False),
+    Column("finding", Text, nullable=True),
+    Column("filled_after_usd", ExactDecimal, nullable=False),
+    Column("fills", BigInteger, nullable=False),
+    Column("fills_unknown", BigInteger, nullable=False),
+    Column("resting_usd", ExactDecimal, nullable=True),
+    Column("resting", BigInteger, nullable=False),
+    Column("flat_at", UtcTime, nullable=True),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+DRAWDOWN: Final = Table(
+    "drawdown",
+    METADATA,
+    Column("scope", Text, primary_key=True),
+    Column("unit_value", Double, nullable=False),
+    Column("high_water_mark", Double, nullable=False),
+    Column("drawdown_bp", Double, nullable=False),
+    Column("equity_usd", ExactDecimal, nullable=False),
+    Column("coverage", Double, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("linked", Boolean, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("output_id", Text, nullable=False),
+)
+
+HIGH_WATER_MARK: Final = Table(
+    "high_water_mark",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("ts", UtcTime, nullable=False, index=True),
+    Column("scope", Text, nullable=False),
+    Column("former", Double, nullable=False),
+    Column("high_water_mark", Double, nullable=False),
+    Column("unit_value", Double, nullable=False),
+    Column("former_bp", Double, nullable=False),
+    Column("drawdown_bp", Double, nullable=False),
+    Column("equity_usd", ExactDecimal, nullable=False),
+    Column("coverage", Double, nullable=False),
+    Column("requested_by", FreeText, nullable=False),
+    Column("approved_by", FreeText, nullable=False),
+    Column("reason", FreeText, nullable=False),
+    Column("cause_id", Text, nullable=False),
+    Column("engine", Text, nullable=False),
+)
+
 ALERT: Final = Table(
     "alert",
     METADATA,

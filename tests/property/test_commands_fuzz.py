@@ -31,6 +31,7 @@ SIGNED: Final = [
     command("ann", "halt", 1, "firm"),
     command("ann", "release", 1),
     command("ann", "override", 1, until=until(60), state="REDUCE"),
+    command("ann", "rebase", 1, "firm"),
     command("ann", "set_limit", 1, limit="usdc", hard_usd="1.5", warning_share="0.5"),
     command("tom", "halt", 1, "book:arb"),
     command("rita", "silence", 1, until=until(60), nested={"a": [1, 2.5, None, True]}),

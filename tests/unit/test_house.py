@@ -87,6 +87,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.commands.schema": "one command group; cli.py mounts each",
     "riskwatch.contracts.schema": "exports JSON Schema and AsyncAPI; only its command needs it",
     "riskwatch.contracts.webhook": "documented for receivers, who import verify",
+    "riskwatch.core.risk.effect": "judges halts by fills and orders, apart from rules",
     "riskwatch.core.alerting.dispatch": "when notifications are due; the notifier keeps alerts",
     "riskwatch.core.conflicts": "a tracker with rows of its own; the runner only asks it",
     "riskwatch.core.dedupe": "a data structure with rows of its own",

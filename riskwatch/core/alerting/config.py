@@ -50,7 +50,7 @@ class AlertKind(StrEnum):
     FOLDED = "folded"
     """WATCH alerts beyond the budget of the month."""
     CLIENT = "client"
-    """An order path that does not obey the switch."""
+    """An order path that does not obey the switch, or a HALT that did not take effect."""
     FAULT = "fault"
     """A failed worker of our own, or a limit of our own that was reached."""
     QUALITY = "quality"
@@ -67,8 +67,9 @@ def alert_kind(key: str, scope: str) -> AlertKind:
 
     Examples
     --------
-    >>> [alert_kind(key, "asset:X").value for key in ("asset:X", "asset:X|data", "command|ann")]
-    ['state', 'data', 'command']
+    >>> keys = ("asset:X", "asset:X|data", "asset:X|effect", "command|ann")
+    >>> [alert_kind(key, "asset:X").value for key in keys]
+    ['state', 'data', 'client', 'command']
     """
     if key == scope:
         return AlertKind.STATE
@@ -77,7 +78,7 @@ def alert_kind(key: str, scope: str) -> AlertKind:
     head, tail = key.partition("|")[0], key.rpartition("|")[2]
     if head in ("command", "quality"):
         return AlertKind(head)
-    if key.startswith("client:"):
+    if key.startswith("client:") or tail == "effect":
         return AlertKind.CLIENT
     return AlertKind(tail) if tail in ("data", "request", "fault") else AlertKind.OTHER
 

@@ -15,9 +15,11 @@ from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import State, strictest
 from riskwatch.core.outputs import AlertRaised
 from riskwatch.core.risk.decision import alert_resolved, control_changed, operator_alert
+from riskwatch.core.risk.drawdown import drawdown_bp, rebase
 from riskwatch.core.risk.gate import CommandArguments, CommandRefusedError, CommandResult
 from riskwatch.core.risk.limits import effective_limit
 from riskwatch.core.risk.state import ApprovalRequest, ControlRow, HaltOverride, LimitOverrideRow
+from riskwatch.core.scopes import FIRM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.decision import DecisionWriter, Intervention
     from riskwatch.core.risk.gate import AuthorizedCommand
     from riskwatch.core.risk.rule_engine import RuleEngine
-    from riskwatch.core.risk.state import RiskState, ScopeRow
+    from riskwatch.core.risk.state import EquityRow, RiskState, ScopeRow
     from riskwatch.core.rules import Rule
 
 
@@ -149,6 +151,8 @@ class Approvals:
             detail = self._released(state, authorized, row, by, out)
         elif request.action == "override":
             detail = self._overridden(state, authorized, row, request, by, out)
+        elif request.action == "rebase":
+            detail = self._rebased(state, authorized, row, request, out)
         else:
             store_control(state, authorized.scope, row)
             detail = apply_limit(
@@ -201,6 +205,36 @@ class Approvals:
         out += self.writer.intervene(state, scope, to, by)
         return f"overridden to {to.value} until {rfc3339(until)}"
 
+    def rebase(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
+        """Request that the present unit value becomes the high-water mark of the drawdown."""
+        CommandArguments(authorized).end()
+        row = _measured_equity(state, authorized.scope)
+        fall = drawdown_bp(row)
+        if fall <= 0.0:
+            raise CommandRefusedError(No.NOTHING_OPEN, f"{authorized.scope} has no drawdown")
+        args: dict[str, object] = {"unit_value": row.unit_value}
+        fact = f"the drawdown is {fall:,.0f} bp, {row.coverage:.1%} of the equity is known"
+        return self.ask(state, authorized, "rebase", args, fact)
+
+    def _rebased(
+        self,
+        state: RiskState,
+        authorized: AuthorizedCommand,
+        row: ControlRow,
+        request: ApprovalRequest,
+        out: list[Output],
+    ) -> str:
+        scope = authorized.scope
+        equity = _measured_equity(state, scope)
+        store_control(state, scope, row)
+        made = rebase(equity, request, authorized.by, authorized.origin)
+        state.mark(f"equity/{scope}")
+        out.append(made)
+        return (
+            f"drawdown {made.former_bp:,.0f} bp before, {made.drawdown_bp:,.0f} bp from a "
+            f"high-water mark of {made.high_water_mark:.6f}; the HALT stays until it is released"
+        )
+
     def _waiting(
         self, state: RiskState, authorized: AuthorizedCommand
     ) -> tuple[ControlRow, ApprovalRequest]:
@@ -245,8 +279,12 @@ class Approvals:
         authorized: AuthorizedCommand,
         action: str,
         args: dict[str, object] | None = None,
+        fact: str = "",
     ) -> CommandResult:
-        """Store a request for a second operator; it replaces one of the same operator."""
+        """Store a request for a second operator; it replaces one of the same operator.
+
+        The alert about the request also states `fact`.
+        """
         row = copy_control(state, authorized.scope, self.config)
         old = row.request
         if old is not None and old.until > authorized.us and old.by != authorized.by:
@@ -267,6 +305,7 @@ class Approvals:
         why = [
             f"{authorized.by}: {authorized.reason}",
             f"waits for a second person until {rfc3339(until)}",
+            *([fact] if fact else []),
         ]
         by = authorized.intervention(action, why)
         title = f"{authorized.by} asks for {action} of {authorized.scope}"
@@ -316,6 +355,16 @@ class Approvals:
             raise CommandRefusedError(
                 No.CONDITION_CLEARED, f"nothing asks for HALT of {scope} any more"
             )
+
+
+def _measured_equity(state: RiskState, scope: str) -> EquityRow:
+    """Return the equity of a scope; refuse a scope of which none is measured."""
+    if scope != FIRM:
+        raise CommandRefusedError(No.SCOPE_INVALID, f"drawdown is measured of {FIRM} alone")
+    row = state.equities.get(scope)
+    if row is None:
+        raise CommandRefusedError(No.NOTHING_OPEN, f"no equity of {scope} is known yet")
+    return row
 
 
 def copy_control(state: RiskState, scope: str, config: PeopleConfig) -> ControlRow:

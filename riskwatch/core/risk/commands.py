@@ -36,7 +36,7 @@ from riskwatch.core.risk.gate import (
     CommandResult,
     check_caught_up,
 )
-from riskwatch.core.risk.state import ControlRow, RefusalsRow, SignOff, UnwindGrant
+from riskwatch.core.risk.state import ControlRow, RefusalsRow, SignOff, UnwindGrant, grant_use
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
 from riskwatch.errors import ModelError
 
@@ -185,6 +185,9 @@ class CommandActions:
             )
         row.granted += float(usd(max_usd))
         row.unwind = UnwindGrant(authorized.by, float(usd(row.granted - row.before)), slip, until)
+        # The value at the price of a fill may exceed that at the mid by the band.
+        allowed = float(usd(max_usd)) * (1.0 + slip / 1e4)
+        grant_use(state, authorized.scope, authorized.us, until, allowed)
         what = f"{max_usd:,.2f} USD within {slip:g} bp until {rfc3339(until)}"
         result = self._store_control(state, authorized, row, f"unwind of {what}")
         by = authorized.intervention("unwind", [])
@@ -345,6 +348,7 @@ class CommandHandler:
             "release": self.approvals.release,
             "approve": self.approvals.approve,
             "override": self.approvals.override,
+            "rebase": self.approvals.rebase,
             "retire": actions.retire,
             "acknowledge": actions.acknowledge,
             "silence": actions.silence,

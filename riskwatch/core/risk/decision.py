@@ -26,7 +26,13 @@ from riskwatch.core.risk.explanation import (
     request_cause,
 )
 from riskwatch.core.risk.stakes import TickContext
-from riskwatch.core.risk.state import AlertBudgetRow, ControlRow, ScopeRow
+from riskwatch.core.risk.state import (
+    AlertBudgetRow,
+    ControlRow,
+    ScopeRow,
+    begin_halt,
+    end_halt,
+)
 from riskwatch.core.scopes import FIRM
 
 if TYPE_CHECKING:
@@ -188,6 +194,10 @@ class DecisionWriter:
             row = state.scopes[scope] = ScopeRow()
         stakes = self.stakes_calculator.on(state, TickContext(by.us, due=False), scope)
         why, origin = by.rationale, by.origin
+        if to is not State.HALT:
+            end_halt(state, scope)
+        elif row.state is not State.HALT:
+            begin_halt(state, scope, by.us)
         out: list[Output] = [
             self.move(row, scope, to, why, stakes, origin, quality=row.quality),
             self.restate(state, scope, by),

@@ -14,6 +14,8 @@ from riskwatch.core.outputs import Output
 from riskwatch.core.risk import reports
 from riskwatch.core.risk.advisory import AdvisoryEvaluator
 from riskwatch.core.risk.decision import ScopeEvaluator
+from riskwatch.core.risk.drawdown import DrawdownMeter, drawdown_features
+from riskwatch.core.risk.effect import EffectMonitor, queue_groups
 from riskwatch.core.risk.explanation import EvaluationContext
 from riskwatch.core.risk.exposure import price_of
 from riskwatch.core.risk.features import (
@@ -38,7 +40,7 @@ from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from riskwatch.core.readings import FillSlippage
+    from riskwatch.core.readings import CounterpartyReading
     from riskwatch.core.reference import LimitsConfig, Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.credit_loss import CreditAssessor
@@ -151,9 +153,10 @@ MAX_WAITING_FILLS: Final = 256
 """Maximum number of fills of one counterparty that wait for the next tick."""
 
 
-def queue_fills(row: PartyRow, slips: list[FillSlippage]) -> None:
+def queue_fills(row: PartyRow, reading: CounterpartyReading) -> None:
     """Queue fills until the next tick, so that the order of readings does not matter."""
-    row.slips = [*row.slips, *slips][:MAX_WAITING_FILLS]
+    row.slips = [*row.slips, *reading.slips][:MAX_WAITING_FILLS]
+    queue_groups(row, reading)
 
 
 def learn_slippage(state: RiskState, us: int, assessor: CreditAssessor) -> None:
@@ -252,6 +255,8 @@ class Evaluator:
         self.stakes_calculator = writer.stakes_calculator
         self.engine = engine
         self.scope_evaluator = ScopeEvaluator(config, engine, writer)
+        self.drawdown_meter = DrawdownMeter(config)
+        self.effect_monitor = EffectMonitor(config, reference)
         self.advisory_evaluator = AdvisoryEvaluator(
             engine, writer.stakes_calculator, limits=self.limits.advises
         )
@@ -264,7 +269,9 @@ class Evaluator:
         out: list[Output] = []
         out += self._exposures(state, tick)
         limit_features = self._limits(state, tick, out)
+        out += self.drawdown_meter.update(state, tick)
         out += self._scopes(state, tick, limit_features)
+        out += self.effect_monitor.measure(state, tick)
         out += self.score_collector.scorer.report(state.scorer, tick.us)
         out += self.stakes_calculator.assessments(state, tick)
         if tick.due:
@@ -507,10 +514,14 @@ class Evaluator:
     def _books(
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[ScopeSubject]:
-        del state, tick
-        for scope in sorted(limit_features):
-            if parse(scope).kind in (BOOK, FIRM):
-                yield ScopeSubject(scope, limit_features[scope], Cause.LIMIT)
+        del tick
+        firm = drawdown_features(state)
+        scopes = {s: None for s in limit_features if parse(s).kind in (BOOK, FIRM)}
+        if firm:
+            scopes[FIRM] = None
+        for scope in sorted(scopes):
+            features = limit_features.get(scope, {})
+            yield ScopeSubject(scope, features | firm if scope == FIRM else features, Cause.LIMIT)
 
 
 def _named(limit_features: dict[str, Features], kind: str) -> dict[str, None]:

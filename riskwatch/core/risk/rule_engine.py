@@ -11,7 +11,7 @@ from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.limits import LIMIT_FEATURES
 from riskwatch.core.risk.scorer import RULES_GENERATION
 from riskwatch.core.risk.tracker import RuleTracker, update_tracker
-from riskwatch.core.rules import Condition, Rule
+from riskwatch.core.rules import Condition, Rule, requested_state
 from riskwatch.core.scopes import KINDS, parse
 
 if TYPE_CHECKING:
@@ -296,6 +296,7 @@ class ScopeRules:
             moving = moving or tracker.moving
             if tracker.active:
                 state, bound = _capped(rule, generation, caps)
+                state = state.at_most(requested_state(rule, condition, features))
                 requests.append(RuleRequest(rule, generation, state, measured, bound))
             elif tracker.is_idle:
                 del row.trackers[rule.id]

@@ -174,7 +174,8 @@ class RiskStage:
         risk_state.clear_fault(state, reading.counterparty)
         row.us, row.flow, row.unshown = reading.us, reading.flow, True
         row.holdings, row.positions = reading.holdings, reading.positions
-        queue_fills(row, reading.slips)
+        row.orders = reading.orders
+        queue_fills(row, reading)
         state.meta.holdings = True
         state.mark("meta")
         state.mark(f"party/{reading.counterparty}")

@@ -18,6 +18,8 @@ row                                holds
 ``hard/<limit id>``                override of a limit
 ``drill/<plan>``                   last due time of a planned drill
 ``advisory/<scope>``               trackers and result of advisory rules
+``effect/<scope>``                 whether the present HALT of a scope took effect
+``equity/firm``                    unitised equity of the firm, its high-water mark, what is held
 ``budget``                         WATCH alerts of this month
 ``scorer/...``                     rows of the models
 ``meta``                           time of the last evaluation
@@ -36,7 +38,15 @@ from riskwatch.core.enums import Cause, Quality, State
 from riskwatch.core.events import CreditKind
 from riskwatch.core.money import usd
 from riskwatch.core.outputs import Unwind
-from riskwatch.core.readings import AssetReading, FillSlippage, FlowFeatures, Holding, OpenPosition
+from riskwatch.core.readings import (
+    AssetReading,
+    FillGroup,
+    FillSlippage,
+    FlowFeatures,
+    Holding,
+    OpenPosition,
+    RestingOrders,
+)
 from riskwatch.core.risk.baseline import Baseline
 from riskwatch.core.risk.tracker import RuleTracker
 from riskwatch.core.stage import Row, RowChanges, encode_row
@@ -274,8 +284,10 @@ class PartyRow(msgspec.Struct):
     by ``book/account/instrument``. `unshown` says that a reading arrived since the last report; its
     time may be before the tick of that report, because it may come from another worker. `base` is
     the baseline of the withdrawal time, in doublings of a second; it is ``None`` before enough
-    withdrawals. `slips` are fills that wait for the next tick. `assessed_us` is the time of the
-    first credit assessment, microseconds; 0 before it.
+    withdrawals. `slips` and `fills` are fills that wait for the next tick, and `fills_missed`
+    counts those without room. `orders` are the resting orders, ``None`` if none was ever reported.
+    `traded` says that there has been a fill. `assessed_us` is the time of the first credit
+    assessment, microseconds; 0 before it.
     """
 
     us: int
@@ -288,6 +300,10 @@ class PartyRow(msgspec.Struct):
     unshown: bool = True
     base: Baseline | None = None
     slips: list[FillSlippage] = []
+    fills: list[FillGroup] = []
+    fills_missed: int = 0
+    orders: list[RestingOrders] | None = None
+    traded: bool = False
 
 
 class CreditItem(msgspec.Struct, array_like=True):
@@ -399,6 +415,145 @@ class AdvisoryRow(msgspec.Struct):
         return not self.trackers and not self.opened_id
 
 
+class HaltEffectRow(msgspec.Struct):
+    """Whether one HALT took effect.
+
+    Attributes
+    ----------
+    since : int
+        Time of the HALT, microseconds.
+    ended : bool
+        Whether it was released or overridden since the last tick.
+    filled_usd, fills : float, int
+        Value and number of fills after the HALT that added risk without a granted use.
+    unpriced, missed : int
+        Number of such fills without a price, and of fills that no reading had room for.
+    resting_usd, resting : float, int
+        Value and number of orders that rest and would add risk; ``None`` and 0 if no order of a
+        counterparty in the scope was ever reported.
+    flat_us : int
+        Time since which no such order rests, microseconds; -1 while one rests, or if it is unknown.
+    grants : list of (int, int)
+        Times between which an unwind was granted, microseconds.
+    granted_usd, used_usd : float
+        Value that all grants allow, and value of the fills within them.
+    alert_id : str
+        Id of the open alert; empty if there is none.
+    alerted_usd, alerted_resting : float, bool
+        Value of fills, and whether orders rested, when the alert was last raised.
+    sent : tuple
+        Resting and filled value, and end of resting, as last published; ``None`` before that.
+    """
+
+    since: int
+    ended: bool = False
+    filled_usd: float = 0.0
+    fills: int = 0
+    unpriced: int = 0
+    missed: int = 0
+    resting_usd: float | None = None
+    resting: int = 0
+    flat_us: int = -1
+    grants: list[tuple[int, int]] = []
+    granted_usd: float = 0.0
+    used_usd: float = 0.0
+    alert_id: str = ""
+    alerted_usd: float = 0.0
+    alerted_resting: bool = False
+    sent: tuple[float, float, int] | None = None
+
+
+MAX_GRANTS: Final = 64
+"""Maximum number of grants of one HALT of which the times are kept; the last ones are joined."""
+
+
+def begin_halt(state: RiskState, scope: str, us: int) -> None:
+    """Record that a HALT of a scope began at `us` (microseconds)."""
+    old = state.effects.get(scope)
+    row = state.effects[scope] = HaltEffectRow(us)
+    if old is not None:  # a HALT that ended since the last tick: its alert goes on or is resolved
+        row.alert_id, row.sent = old.alert_id, old.sent
+    state.mark(f"effect/{scope}")
+
+
+def end_halt(state: RiskState, scope: str) -> None:
+    """Record that the HALT of a scope ended."""
+    row = state.effects.get(scope)
+    if row is not None:
+        row.ended = True
+        state.mark(f"effect/{scope}")
+
+
+def grant_use(state: RiskState, scope: str, us: int, until: int, max_usd: float) -> None:
+    """Record that an unwind of at most `max_usd` was granted from `us` to `until`."""
+    row = state.effects.get(scope)
+    if row is None:  # the HALT is older than this record
+        begin_halt(state, scope, us)
+        row = state.effects[scope]
+    row.granted_usd += max_usd
+    if len(row.grants) >= MAX_GRANTS:
+        first, last = row.grants[-1]
+        row.grants[-1] = (first, max(last, until))
+    else:
+        row.grants.append((us, until))
+    state.mark(f"effect/{scope}")
+
+
+class HeldQuantity(msgspec.Struct, array_like=True):
+    """What the firm holds of one asset.
+
+    Attributes
+    ----------
+    held : float
+        Net amount of all holdings, without derivatives.
+    delta : float
+        Net amount with the positions of derivatives.
+    gross, unknown : float
+        Sum of absolute amounts and positions, and the part of it that is not certain: under way
+        between accounts, or at a counterparty of a failed worker.
+    """
+
+    held: float
+    delta: float
+    gross: float
+    unknown: float
+
+
+class EquityRow(msgspec.Struct):
+    """The unitised equity of the firm.
+
+    Attributes
+    ----------
+    us : int
+        Time of the last update, microseconds.
+    unit_value, high_water_mark : float
+        The unitised equity, 1.0 at first, and its highest value since two operators last set it.
+    equity : float
+        Value of all holdings at `prices`, USD.
+    lots : dict of str to HeldQuantity
+        What is held, by asset.
+    prices : dict of str to float
+        Price of each asset at the last update, USD; an asset that was never priced has none.
+    coverage : float
+        Share of the value of all that is held of which the price is live and the amount certain.
+    linked : bool
+        Whether the equity is large enough against what is held for the unit value to move.
+    sent_us, sent_bp : int, float
+        Time and drawdown as last published; time 0 before that.
+    """
+
+    us: int
+    unit_value: float = 1.0
+    high_water_mark: float = 1.0
+    equity: float = 0.0
+    lots: dict[str, HeldQuantity] = {}
+    prices: dict[str, float] = {}
+    coverage: float = 1.0
+    linked: bool = False
+    sent_us: int = 0
+    sent_bp: float = 0.0
+
+
 class LimitRow(msgspec.Struct, array_like=True):
     """The last measured usage of one limit on one scope, and when it was last published."""
 
@@ -459,6 +614,8 @@ _TYPES: Final[dict[str, Any]] = {
     "hard": LimitOverrideRow,
     "drill": DrillRow,
     "advisory": AdvisoryRow,
+    "effect": HaltEffectRow,
+    "equity": EquityRow,
 }
 
 
@@ -488,6 +645,8 @@ class RiskState:
         self.limit_overrides: dict[str, LimitOverrideRow] = {}
         self.drills: dict[str, DrillRow] = {}
         self.advisories: dict[str, AdvisoryRow] = {}
+        self.effects: dict[str, HaltEffectRow] = {}
+        self.equities: dict[str, EquityRow] = {}
         self.budget = AlertBudgetRow(0)
         self.meta = RiskMeta()
         self.version = 0
@@ -516,6 +675,8 @@ class RiskState:
             "hard": self.limit_overrides,
             "drill": self.drills,
             "advisory": self.advisories,
+            "effect": self.effects,
+            "equity": self.equities,
         }
 
     def mark(self, row: str) -> None:

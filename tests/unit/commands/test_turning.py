@@ -191,6 +191,7 @@ def test_every_command_is_signed_for_what_it_says(shared: Office) -> None:
         ("drill", "--scope", SCOPE, "--expect", "b", "--expect", "a"): (
             "drill", SCOPE, {"expect": ["a", "b"]},
         ),
+        ("rebase",): ("rebase", "firm", None),
         ("promote", "t", "g", "--to", "full"): (
             "promote", "firm", {"target": "t", "generation": "g", "to": "full"},
         ),

@@ -33,6 +33,7 @@ VIEWS = {
     "exposure_by_counterparty",
     "exposure_by_issuer",
     "exposure_now",
+    "drawdown_now",
     "killswitch_now",
     "limit_utilisation",
     "override_now",
