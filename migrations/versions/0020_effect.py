@@ -10,7 +10,7 @@ from alembic import op
 from riskwatch.store import types
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
