@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -17,6 +18,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
 from typer.testing import CliRunner
 
@@ -184,6 +186,32 @@ def test_topics_are_as_they_must_be_and_rights_are_checked(node: ComposeNode) ->
     assert unexpected_writers(found) == []
     assert found["riskwatch.acks"] == ["User:client"]
     assert [grant_role(connection, role, role) for role in ROLES] == [(0, 0)] * len(ROLES)
+
+
+def test_the_doctor_names_who_may_write_too_much(node: ComposeNode) -> None:
+    """Nothing is wrong with the rights of the roles; a user who may write switches is named."""
+
+    def rights() -> Any:
+        environment = node.environment("riskwatch") | {"RISKWATCH_DATABASE": "sqlite:////none"}
+        lines = CliRunner().invoke(app, ["doctor", "--json"], env=environment).stdout.splitlines()
+        return next(row for row in map(json.loads, lines) if row["check"] == "rights on topics")
+
+    assert rights()["status"] == "ok"
+    connection = node.as_user("riskwatch")
+    topic = connection.topic("riskwatch.killswitch")
+    right = ACL(
+        "User:mallory", "*", ACLOperation.WRITE, ACLPermissionType.ALLOW,
+        ResourcePattern(ResourceType.TOPIC, topic),
+    )  # fmt: skip
+    with admin(connection) as client:
+        client.create_acls([right])
+    found = rights()
+    assert (found["status"], found["seen"]) == (
+        "warn",
+        "User:mallory may write riskwatch.killswitch",
+    )
+    assert grant_role(connection, "client", "mallory")[1] == 1
+    assert rights()["status"] == "ok"
 
 
 def test_a_grant_takes_away_what_a_role_does_not_have(node: ComposeNode) -> None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import redis
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from riskwatch.cli import app
 from riskwatch.contracts.connection import KafkaConnection
+from riskwatch.contracts.signing import public_key_text
 from riskwatch.doctor import mirror, store
 from riskwatch.doctor.finding import Facts
 from riskwatch.kafka import topics
+from riskwatch.kafka.acls import NO_AUTHORIZER
 from riskwatch.store import migrate
 from riskwatch.store.engine import open_engine
 from riskwatch.store.transaction import take_lease
 from riskwatch.worker.settings import ProcessSettings
+from tests.conftest import ROOT
 from tests.support.mirror import heartbeat
 
 if TYPE_CHECKING:
@@ -37,7 +42,17 @@ def test_all_is_well_and_then_is_not(
     tmp_path: Path, kafka_broker: str, kafka_prefix: str, redis_url: str
 ) -> None:
     """Exit code 0 with everything in place; then topics change and records wait."""
+    shutil.copytree(ROOT / "rules", tmp_path / "rules")
+    policy = tmp_path / "rules" / "policy.toml"
+    shipped = policy.read_text()
+    sources = 'topic_sources = ["court", "regulator", "desk"]'
+    public = public_key_text(Ed25519PrivateKey.generate().public_key())
+    policy.write_text(
+        shipped.replace('# topic_sources = ["desk"]', sources)
+        + f'\n[risk.client_keys]\ndesk-1 = "{public}"\n'
+    )
     environment = {
+        "RISKWATCH_CONFIG": str(tmp_path / "rules"),
         "RISKWATCH_DATABASE": f"sqlite:///{tmp_path / 'risk.db'}",
         "RISKWATCH_KAFKA": kafka_broker,
         "RISKWATCH_TOPIC_PREFIX": kafka_prefix,
@@ -60,6 +75,8 @@ def test_all_is_well_and_then_is_not(
         producer.send(f"{kafka_prefix}riskwatch.pegs", b"x").get(timeout=20)
     producer.close()
     code, found = ask(environment)
+    # The broker of the tests checks no rights (tests/integration/test_acls.py has one that does).
+    assert found.pop("rights on topics")["seen"] == NO_AUTHORIZER
     assert {row["status"] for row in found.values()} == {"ok"}
     assert code == 0
     assert found["lag of riskwatch.pegs"]["seen"] == "3 records behind"
