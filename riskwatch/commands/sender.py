@@ -211,7 +211,10 @@ class Sender(msgspec.Struct, frozen=True):
             return named
         try:
             with queries.open_reader(self.database) as conn:
-                return current_deployment(conn).id
+                found = current_deployment(conn).id
+            if found == EMBEDDED:
+                raise StoreError(f"{EMBEDDED}, as a database of replays has no workers")
+            return found
         except StoreError as error:
             raise SigningError(
                 f"for which deployment? --deployment or {VARIABLE}; the database does not tell: "

@@ -16,7 +16,9 @@ from sqlalchemy import inspect, select, text
 
 from riskwatch.errors import FencedError, StoreError
 from riskwatch.store import migrate, queries, transaction
+from riskwatch.store.audit_check import check_database
 from riskwatch.store.content import content_digest, dump
+from riskwatch.store.deployment import adopt, check_chained, former_deployments, meet_broker
 from riskwatch.store.engine import open_engine
 from riskwatch.store.projections import EXPOSURE
 from riskwatch.store.transaction import commit, pending_records, take_lease
@@ -52,6 +54,40 @@ def test_migrations_make_the_tables_of_this_build(engine: Engine) -> None:
     assert inspect(engine).get_view_names() == []
     migrate.upgrade(engine)
     migrate.check(engine)
+
+
+def test_a_database_has_a_deployment_and_a_broker_of_its_own(engine: Engine) -> None:
+    """Its id is random; another broker is refused; an adoption is a row of the chain."""
+    own, first = meet_broker(engine, "c1", "uat.", "here:9092")
+    assert first
+    with pytest.raises(StoreError, match=r"cluster c1 .*there:9092 is cluster c2"):
+        meet_broker(engine, "c2", "uat.", "there:9092")
+    made = adopt(
+        engine, "cli", 1_700_000_000_000_000, deployment="staging", person="ann", reason="r"
+    )
+    assert (made.previous, made.cluster) == (own.id, "c1")
+    assert meet_broker(engine, "c2", "", "there:9092")[0].id == "staging"
+    with engine.connect() as conn:
+        assert former_deployments(conn) == [own.id]
+        assert check_chained(conn, "risk") is None
+        assert check_database(conn, "risk")[1] == []
+
+
+def test_a_worker_may_adopt_and_a_reader_may_read(engine: Engine) -> None:
+    """The rights of the roles cover the table of deployments."""
+    asked = "SELECT has_table_privilege(:role, 'deployment', :right)"
+    with engine.connect() as conn:
+        found = {
+            (role, right): conn.execute(text(asked), {"role": role, "right": right}).scalar_one()
+            for role in (migrate.WRITER, migrate.READER)
+            for right in ("SELECT", "INSERT", "UPDATE")
+        }
+    assert all(found[migrate.WRITER, right] for right in ("SELECT", "INSERT", "UPDATE"))
+    assert [found[migrate.READER, r] for r in ("SELECT", "INSERT", "UPDATE")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_workers_that_start_together_take_turns(postgres_url: str) -> None:

@@ -11,6 +11,7 @@ from riskwatch.contracts.codec import decode
 from riskwatch.core.command_signing import command_bytes
 from riskwatch.core.deployment import EMBEDDED, VARIABLE
 from riskwatch.core.events import Command
+from riskwatch.engine.replay import open_database
 from riskwatch.errors import ConfigError, SigningError
 from riskwatch.store import migrate
 from riskwatch.store.deployment import current_deployment
@@ -57,6 +58,18 @@ def test_an_option_or_the_environment_needs_no_database(monkeypatch: pytest.Monk
     assert sender(named="prod").deployment == "prod"
     monkeypatch.setenv(VARIABLE, "prod")
     assert sender().deployment == "prod"
+
+
+def test_a_database_of_replays_names_no_deployment_for_a_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No live worker would accept the command."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    url = f"sqlite:///{tmp_path / 'replayed.db'}"
+    with open_database(url):
+        pass
+    with pytest.raises(SigningError, match="a database of replays has no workers"):
+        _ = sender(url).deployment
 
 
 def test_a_file_for_a_replay_is_for_no_live_worker(monkeypatch: pytest.MonkeyPatch) -> None:
