@@ -209,17 +209,15 @@ class Sender(msgspec.Struct, frozen=True):
                 where = "--deployment" if self.named else VARIABLE
                 raise ConfigError("command line", where, fault, named)
             return named
+        unknown = f"for which deployment? --deployment or {VARIABLE}; the database does not tell: "
         try:
             with queries.open_reader(self.database) as conn:
                 found = current_deployment(conn).id
-            if found == EMBEDDED:
-                raise StoreError(f"{EMBEDDED}, as a database of replays has no workers")
-            return found
         except StoreError as error:
-            raise SigningError(
-                f"for which deployment? --deployment or {VARIABLE}; the database does not tell: "
-                f"{error}"
-            ) from error
+            raise SigningError(f"{unknown}{error}") from error
+        if found == EMBEDDED:
+            raise SigningError(f"{unknown}a database of replays has no workers")
+        return found
 
     def send(self, action: CommandAction, scope: str, reason: str, args: dict[str, Any]) -> str:
         """Sign a command, send it, and print the outcome; return its identity.
