@@ -179,6 +179,8 @@ class QualityIssue(StrEnum):
     """A price is not possible and is not used, or a value is so large that its maximum counts."""
     IDENTITY_REUSED = "IDENTITY_REUSED"
     """A source sends other events under identities that it has used; they are not applied."""
+    TABLE_FULL = "TABLE_FULL"
+    """A writer has more names than there is room for; some of its feeds are refused or removed."""
     GRAPH_DENSE = "GRAPH_DENSE"
     """The feeds of one writer link assets so densely that these have no value."""
 

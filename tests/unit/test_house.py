@@ -97,6 +97,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.core.ledger.snapshots": "handlers of snapshots; the stage only dispatches",
     "riskwatch.core.ledger.stage": "a stage; the composition root alone wires it",
     "riskwatch.core.market.quality": "data-quality issues of feeds, one subject",
+    "riskwatch.core.market.admission": "a bound of its own on what writers invent, tested alone",
     "riskwatch.core.market.solve": "pure numerics, tested alone",
     "riskwatch.core.market.stage": "a stage; the composition root alone wires it",
     "riskwatch.core.risk.advisory": "what binds nobody, apart from what binds",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from riskwatch.core.clock import MINUTE, SECOND, micros
 from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.events import Peg, Quote, Tick, identity
+from riskwatch.core.market.admission import UNLISTED_SHARE, FeedTable
 from riskwatch.core.market.quality import feed_issues
 from riskwatch.core.market.report import PriceGraphFit, market_reading
 from riskwatch.core.market.solve import GraphPrior, LayeredFit, Observation, components, residuals
@@ -40,6 +41,8 @@ VOL_STEP_CLIP: Final = 100.0
 """One step counts for at most this multiple of the variance: a jump is no new volatility."""
 VOL_FLOOR_SQ: Final = PEGGED_VOL_SQ / 100.0
 """Smallest variance per minute: a tenth of a basis point squared, so that a calm asset can move."""
+NAMED_WRITERS: Final = 64
+"""Number of writers that alerts about a full table name; others are told of together."""
 PRICED_VENUES: Final = 2
 """Number of independent venues from which an asset's value needs no prior."""
 MINUTES_A_YEAR: Final = 525_600.0
@@ -61,6 +64,7 @@ class MarketStage:
     def __init__(self, config: MarketConfig, reference: Reference) -> None:
         self.config = config
         self.reference = reference
+        self._table = FeedTable(reference, config.max_feeds)
 
     def step(self, state: MarketState, event: Quote | Peg | Tick) -> list[MarketOutput]:
         """Apply one event; a tick solves the graph if a message arrived since the last tick."""
@@ -83,12 +87,15 @@ class MarketStage:
         listed = self.reference.is_listed_venue(event.venue)
         out: list[MarketOutput] = []
         if edge is None:
-            if len(state.edges) >= self.config.max_feeds:
+            has_room, loser = self._table.make_room(state, event, base, quote)
+            if loser is not None:
+                out += self._full(state, loser, event)
+            if not has_room:
                 detail = f"max_feeds={self.config.max_feeds}"
-                return [self._reject(event, RejectReason.LIMIT_REACHED, detail)]
+                return [*out, self._reject(event, RejectReason.LIMIT_REACHED, detail)]
             edge = new_feed(event, base, quote, us, lp, self.config)
             edge.bar = half is None
-            state.edges[key] = edge
+            self._table.add(state, key, edge)
             fresh = True
         else:
             volume = None if event.volume is None else float(event.volume)
@@ -114,6 +121,47 @@ class MarketStage:
             **Origin(cause, event.ts).stamp(EventRejected, cause), reason=reason, detail=detail
         )
 
+    def _full(self, state: MarketState, source: str, event: Quote | Peg) -> list[MarketOutput]:
+        """Tell that the feeds of a writer have no room; beyond some writers, of all others."""
+        prefix = f"{QualityIssue.TABLE_FULL}|source:"
+        key, us = f"{prefix}{source}", micros(event.ts)
+        if key not in state.issues:
+            named = sum(1 for each in state.issues if each.startswith(prefix))
+            if named >= NAMED_WRITERS:
+                key = f"{prefix}*"
+        known = key in state.issues
+        state.issues[key] = OpenIssue(state.issues[key].since if known else us, us)
+        state.mark(f"issue/{key}")
+        if known:
+            return []
+        return [
+            DataQualityRaised(
+                **Origin(identity(event), event.ts).stamp(DataQualityRaised, key),
+                issue=QualityIssue.TABLE_FULL,
+                subject=key.partition("|")[2],
+                detail="its new feeds have no room, or its oldest ones gave way to feeds of listed "
+                f"names: at most {self.config.max_feeds} feeds, and "
+                f"{self.config.max_feeds // UNLISTED_SHARE} of one writer at unlisted venues",
+            )
+        ]
+
+    def _age_out(self, state: MarketState, us: int) -> None:
+        """Drop feeds that were silent for too long, and assets without a feed."""
+        gone = [
+            key
+            for key in sorted(state.edges)
+            if (us - state.edges[key].heard) / SECOND > self.config.forget_s
+        ]
+        if not gone:
+            return
+        for key in gone:
+            self._table.remove(state, key)
+        quoted = {n for edge in state.edges.values() for n in (edge.base, edge.quote)}
+        for name in sorted(state.assets):
+            if name not in quoted:
+                del state.assets[name]
+                state.mark(f"asset/{name}")
+
     def _spike(self, state: MarketState, edge: FeedState, event: Quote | Peg) -> list[MarketOutput]:
         key = f"{QualityIssue.FEED_SPIKE}|{edge.name}"
         us = micros(event.ts)
@@ -133,12 +181,13 @@ class MarketStage:
         ]
 
     def _tick(self, state: MarketState, us: int) -> list[MarketOutput]:
-        if not state.edges:
+        if not (state.edges or state.issues):
             return []
         overdue = us - state.meta.reported >= REPORT_EVERY
         if not overdue and not self._is_heard(state):
             return []
         config = self.config
+        self._age_out(state, us)
         live = [
             key
             for key in sorted(state.edges)

@@ -401,6 +401,8 @@ class MarketState:
         self.meta = MarketMeta()
         self.touched: dict[str, None] = {}
         self.unlisted: dict[str, None] = {}
+        self.counts: dict[tuple[int, str], int] | None = None
+        """Number of feeds by rank and writer; ``None`` if it must be derived from the rows."""
         self._dirty: dict[str, None] = {}
 
     def mark(self, row: str) -> None:

@@ -57,9 +57,6 @@ if TYPE_CHECKING:
 
 # Actions of a single operator.
 
-MAX_SCOPES_FACTOR = 4
-"""Commands may add scope rows up to this factor times `max_scopes`; `firm` is always possible."""
-
 
 class CommandActions:
     """The actions that one operator may take.
@@ -95,12 +92,12 @@ class CommandActions:
         self.scorer = scorer
 
     def halt(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
-        """Latch a scope at HALT; its open request and its override end."""
+        """Latch a scope at HALT; its open request and its override end.
+
+        However many scopes there are, a HALT is never refused for lack of room.
+        """
         CommandArguments(authorized).end()
         scope, known = authorized.scope, state.scopes.get(authorized.scope)
-        full = len(state.scopes) >= MAX_SCOPES_FACTOR * self.config.max_scopes
-        if known is None and full and scope != FIRM:
-            raise CommandRefusedError(No.TOO_MANY, f"{len(state.scopes)} scopes: halt firm instead")
         by = authorized.intervention("halt", [f"halted by {authorized.by}: {authorized.reason}"])
         out: list[Output] = []
         control = state.controls.get(scope)

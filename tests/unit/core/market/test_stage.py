@@ -189,7 +189,9 @@ def test_what_makes_no_feed_is_refused() -> None:
     assert isinstance(same, EventRejected)
     assert same.reason is RejectReason.FIELD_RANGE
     floor.tell(quote("kraken:USDC/USD", 0, 1.0))
-    (full,) = floor.tell(quote("kraken:USDT/USD", 0, 1.0))
+    told, full = floor.tell(quote("kraken:USDT/USD", 0, 1.0))
+    assert isinstance(told, DataQualityRaised)
+    assert (told.issue, told.subject) == (QualityIssue.TABLE_FULL, "source:kraken")
     assert isinstance(full, EventRejected)
     assert (full.reason, full.detail) == (RejectReason.LIMIT_REACHED, "max_feeds=1")
 

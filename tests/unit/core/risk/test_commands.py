@@ -18,6 +18,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
 )
 from riskwatch.core.risk.stage import RiskStage
+from riskwatch.core.risk.state import ScopeRow
 from tests.support.people import OPERATORS, SCOPE, answer, command, people, until
 from tests.support.risk import asset, at, desk, held, market, of
 
@@ -270,13 +271,19 @@ def test_arguments_that_nobody_asked_for_are_refused() -> None:
     assert answer(people().tell(command("ann", "halt", 1, untl="x"))) == "ARGUMENT_INVALID"
 
 
-def test_scopes_that_commands_make_are_bounded() -> None:
-    """The firm can always be halted."""
-    d = people(max_scopes=2)
-    for n in range(8):
+def test_a_halt_is_accepted_however_full_the_tables_are() -> None:
+    """Scopes, controls, keys, names and issues are full: every kind of scope can be halted."""
+    d = people(max_scopes=2, max_keys=3)
+    for n in range(20):
         assert answer(d.tell(command("ann", "halt", 1, f"asset:X{n}"))) == "applied"
-    assert answer(d.tell(command("ann", "halt", 1, "asset:X9"))) == "TOO_MANY"
-    assert answer(d.tell(command("ann", "halt", 1, "firm"))) == "applied"
+    for n in range(3):
+        d.tell(command("ann", "silence", 1, f"asset:S{n}", until="2023-03-11T01:00:00Z"))
+    for n in range(5_000):
+        d.state.issues[f"OUT_OF_RANGE|asset:N{n}"] = 0
+        d.state.scopes[f"venue-asset:n{n}/USDC"] = ScopeRow(decision_id="d")
+    for scope in ("firm", "asset:NEW", "counterparty:new", "book:new", "venue-asset:new/USDC"):
+        assert answer(d.tell(command("ann", "halt", 2, scope))) == "applied"
+        assert d.state.scopes[scope].state is State.HALT
 
 
 def test_a_key_is_kept_a_minute_longer_than_its_command_counts() -> None:
