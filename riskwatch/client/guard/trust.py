@@ -132,6 +132,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 _LONGEST_S: Final = 60.0
 """Longest pause between two attempts to rebuild the table."""
+MAX_MARKS: Final = 1_000
+"""Most scopes whose messages cannot be used; beyond them the firm stands for all."""
 _CONFIRMATIONS: Final = 2
 """Heartbeats that must verify the table before an unreadable message no longer counts."""
 
@@ -231,12 +233,16 @@ class TrustState:
             if self.deployment.refuses_row(row.scope, deployment):
                 self._tell_foreign()
                 return
+            left_out = self.table.left_out
             if self.table.put(row) and self._bad.pop(row.scope, None) is not None:
                 self._bad_changes += 1
+            if self.table.left_out > left_out:
+                self.mark_unreadable(row.scope)
 
     def mark_unreadable(self, scope: str | None) -> None:
         """Record that a message about `scope` cannot be decoded, since it may have been a HALT.
 
+        So is one for which the table has no room. Beyond :data:`MAX_MARKS` scopes, `firm` is marked.
         The mark ends with the next readable message about the scope, or once two later heartbeats
         have verified the table.
         """
@@ -245,6 +251,8 @@ class TrustState:
             try:
                 parse(known)
             except ValueError:
+                known = FIRM
+            if known not in self._bad and len(self._bad) >= MAX_MARKS:
                 known = FIRM
             if self._bad.get(known) != 0:
                 self._bad_changes += 1
@@ -388,9 +396,11 @@ class TrustState:
         if self._differs is None:
             self._differs = held.since
         waited = now - max(self._differs + self.terms.grace_s, self._rebuilt)
+        if self.table.left_out:
+            return  # reading everything again would leave the same out
         if waited > self._pause:
             self._pause = min(2 * self._pause, _LONGEST_S)
-            self._drop("the table differs from the heartbeat")
+            self._drop(self._difference())
             self.table.clear()
             self.deployment.clear()
             self._again()
@@ -462,10 +472,16 @@ class TrustState:
         bounds = [(deadline, f"the last heartbeat was valid until {ends}", "longest_s")]
         if self._differs is not None:
             at = self._differs + terms.grace_s
-            bounds.append((at, "the table differs from the heartbeat", "grace_s"))
+            bounds.append((at, self._difference(), "grace_s"))
         answered = max(self._answered.values(), default=NEVER)
         bounds.append((answered + terms.lost_s, "no server answers", "lost_s"))
         return bounds
+
+    def _difference(self) -> str:
+        """Say why the table is not that of the heartbeat."""
+        if not self.table.left_out:
+            return "the table differs from the heartbeat"
+        return f"the table is full: {len(self.table)} scopes, and messages about others came"
 
     def tried_end(self, terms: Terms) -> tuple[float, str, str]:
         """Until when the table would be believed under other terms, why, and which term ends it.
@@ -494,7 +510,7 @@ class TrustState:
 
 
 def _unreadable_row(scope: str) -> SwitchRow:
-    why = "a message about it cannot be read"
+    why = "a message about it cannot be read, or has no room in the table"
     return SwitchRow(
         scope=scope, state=State.HALT, decision_id="", why=why, worker="", epoch=0, seq=0,
         applied=0.0,

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from riskwatch.client.errors import HistoryError
+from riskwatch.client.guard import trust, view
 from riskwatch.client.guard.trust import Terms
 from riskwatch.core.enums import State
 from tests.support.guarding import LIFE_S, Scene
@@ -297,6 +298,45 @@ def test_another_history_begins_anew() -> None:
     scene.trust.beat(other.beat())
     assert scene.settle() is State.NORMAL
     assert state_of(scene, COIN) is State.WATCH
+
+
+def test_a_full_table_fails_closed_and_keeps_what_it_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does not start again, its rows still hold and change, and no order passes unverified."""
+    monkeypatch.setattr(view, "MAX_SCOPES", 2)
+    scene = Scene()
+    assert scene.known(scene.truth.decide(COIN, State.WATCH)) is State.NORMAL
+    scene.known(scene.truth.decide("asset:OTHER", State.WATCH))
+    for n in range(3):
+        scene.trust.row(scene.truth.decide(f"asset:flood{n}", State.HALT))
+    scene.trust.row(scene.truth.decide(COIN, State.HALT))
+    scene.trust.row(scene.truth.decide(VENUE, State.NORMAL))
+    scene.settle()
+    assert state_of(scene, VENUE) is State.HALT  # unknown, so it is not allowed
+    for _ in range(40):
+        scene.trust.beat(scene.truth.beat())
+        floor = scene.settle()
+        scene.time.pass_(5.0)
+    assert floor is State.HALT
+    assert scene.trust.generation == 0
+    assert state_of(scene, COIN) is State.HALT
+    assert "the table is full: 2 scopes" in scene.trust.view.bound
+
+
+def test_marks_of_unusable_messages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound the firm is at HALT in place of further scopes."""
+    monkeypatch.setattr(trust, "MAX_MARKS", 3)
+    scene = Scene()
+    scene.known()
+    for n in range(3):
+        scene.trust.mark_unreadable(f"asset:flood{n}")
+    scene.settle()
+    assert state_of(scene, "firm") is State.NORMAL
+    scene.trust.mark_unreadable(COIN)
+    scene.settle()
+    assert state_of(scene, "firm") is State.HALT
+    assert len(scene.trust._bad) == 4
 
 
 def test_one_place_for_two_things_is_an_error() -> None:

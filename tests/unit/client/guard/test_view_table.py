@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskwatch.client.errors import HistoryError
 from riskwatch.client.guard import view as module
 from riskwatch.client.guard.view import MAX_VERSIONS, SwitchTable
 from riskwatch.core.enums import State
@@ -57,7 +56,7 @@ def test_the_table_of_every_earlier_place_is_known(steps: list[tuple[str, State]
 
 
 def test_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numbers of versions per scope and of scopes are bounded."""
+    """The numbers of versions per scope and of scopes are bounded; known scopes go on."""
     truth, table = Truth(Time()), SwitchTable()
     for n in range(2 * MAX_VERSIONS):
         table.put(truth.decide("firm", list(State)[n % 4]))
@@ -65,8 +64,11 @@ def test_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SCOPES", 3)
     table.put(truth.decide("asset:a", State.WATCH))
     table.put(truth.decide("asset:b", State.WATCH))
-    with pytest.raises(HistoryError, match="more than 3 scopes"):
-        table.put(truth.decide("asset:c", State.WATCH))
+    assert not table.put(truth.decide("asset:c", State.HALT))
+    assert (len(table), table.left_out) == (3, 1)
+    assert table.put(truth.decide("asset:b", State.HALT))
+    table.clear()
+    assert table.left_out == 0
 
 
 def test_a_voided_term_says_nothing_new() -> None:
