@@ -242,9 +242,9 @@ class TrustState:
     def mark_unreadable(self, scope: str | None) -> None:
         """Record that a message about `scope` cannot be decoded, since it may have been a HALT.
 
-        So is one for which the table has no room. Beyond :data:`MAX_MARKS` scopes, `firm` is marked.
-        The mark ends with the next readable message about the scope, or once two later heartbeats
-        have verified the table.
+        So is one for which the table has no room. Beyond :data:`MAX_MARKS` scopes, `firm` is
+        marked. The mark ends with the next readable message about the scope, or once two later
+        heartbeats have verified the table.
         """
         with self.lock:
             known = scope or FIRM

@@ -262,9 +262,15 @@ def market_reading(
         assets = [
             msgspec.structs.replace(a, cause=Cause.MARKET) if a in moved else a for a in assets
         ]
+    own: dict[str, list[tuple[FeedState, float]]] = {}
+    for key, residual in zip(fit.live, fit.residual, strict=True):
+        own.setdefault(state.edges[key].venue, []).append((state.edges[key], residual))
+    count: dict[str, int] = {}
+    for e in expected:
+        count[e.venue] = count.get(e.venue, 0) + 1
     venues = [
-        _venue_reading(v, state, fit, expected, deviating.get(v, []), reference, config)
-        for v in sorted({e.venue for e in expected})
+        _venue_reading(v, count[v], own.get(v, []), deviating.get(v, []), reference, config)
+        for v in sorted(count)
     ]
     return MarketReading(us=us, assets=assets, venues=venues)
 
@@ -396,9 +402,8 @@ def _asset_reading(
 
 def _venue_reading(
     venue: str,
-    state: MarketState,
-    fit: PriceGraphFit,
-    expected: list[FeedState],
+    expected: int,
+    live: list[tuple[FeedState, float]],
     deviating: list[tuple[FeedState, float]],
     reference: Reference,
     config: MarketConfig,
@@ -409,12 +414,7 @@ def _venue_reading(
     for asset in sorted({n for e, _ in deviating for n in (e.base, e.quote)}):
         if not reference.asset(asset).peg:
             continue
-        own = [
-            (state.edges[k], r)
-            for k, r in zip(fit.live, fit.residual, strict=True)
-            if state.edges[k].venue == venue
-            and asset in (state.edges[k].base, state.edges[k].quote)
-        ]
+        own = [(e, r) for e, r in live if asset in (e.base, e.quote)]
         signed = [r if e.base == asset else -r for e, r in own]
         if min(signed) > 0.0 or max(signed) < 0.0:
             gap = min(signed, key=abs)
@@ -424,7 +424,7 @@ def _venue_reading(
         venue=venue,
         dislocation_bp=quantise(sizes[len(sizes) // 2] / BP, 4) if wide else 0.0,
         bases=len({e.base for e, _ in deviating}),
-        live=sum(1 for k in fit.live if state.edges[k].venue == venue),
-        expected=sum(1 for e in expected if e.venue == venue),
+        live=len(live),
+        expected=expected,
         local=local,
     )

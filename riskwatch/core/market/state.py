@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.clock import MINUTE, SECOND
+from riskwatch.core.clock import DAY, MINUTE, SECOND
 from riskwatch.core.stage import Row, RowChanges, encode_row
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ VOLUME_RATE: Final = 0.02
 """Weight of the newest traded value. Volume is bursty, so about the last fifty messages count."""
 DAYS: Final = 3
 """Number of complete days whose traded value bounds what a feed weighs."""
-DAY: Final = 86_400 * SECOND
 MINUTES_A_DAY: Final = 1_440.0
 GAP_S: Final = 1.0
 """Shortest gap over which a volume is spread, seconds: two trades in one second are no rate."""

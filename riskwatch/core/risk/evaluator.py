@@ -25,6 +25,8 @@ from riskwatch.core.risk.features import (
     asset_quality,
     counterparty_features,
     has_business,
+    held_assets,
+    is_foreign_venue,
     is_live,
     update_asset_baseline,
     update_party_baseline,
@@ -204,6 +206,9 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
         Whether the models score it.
     labelled, ours : bool
         As in :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
+    is_foreign : bool
+        Whether it is neither listed, held, limited nor restricted: its values are published, and it
+        has no switch. Who invents names makes no scopes.
     """
 
     scope: str
@@ -218,6 +223,7 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
     labelled: bool = False
     ours: bool = True
     fault: str = ""
+    is_foreign: bool = False
 
 
 class Evaluator:
@@ -341,6 +347,8 @@ class Evaluator:
     ) -> Iterator[Output]:
         """Publish the values of one scope, score it, and evaluate its rules."""
         yield from subject.out
+        if subject.is_foreign:
+            return
         context = EvaluationContext(
             us=tick.us,
             scope=subject.scope,
@@ -389,7 +397,8 @@ class Evaluator:
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[ScopeSubject]:
         discounts = self._discounts(state, tick.us)
-        names = dict.fromkeys(state.assets) | _named(limit_features, ASSET)
+        limited, ours = _named(limit_features, ASSET), held_assets(state)
+        names = dict.fromkeys(state.assets) | limited
         for name in sorted(names):
             scope, row = f"{ASSET}:{name}", state.assets.get(name)
             if row is None:
@@ -406,6 +415,7 @@ class Evaluator:
                     row, name, self._state(state, scope), self.config, self.reference
                 )
             features = self._asset_features(state, name, tick.us, discounts, limit_features)
+            is_known = name in self.reference.assets or name in ours or name in limited
             sent = list(reports.asset_valued(name, row, quality, tick.us, self.config))
             if sent or fresh:
                 state.mark(f"asset/{name}")
@@ -420,6 +430,7 @@ class Evaluator:
                 out=sent,
                 is_scored="deviation_bp" in features,
                 labelled=row.reading.fiat_path and quality is not Quality.UNKNOWN,
+                is_foreign=not is_known and scope not in state.scopes,
             )
 
     def _asset_features(
@@ -462,6 +473,8 @@ class Evaluator:
         del limit_features  # no limit applies to an asset at one venue
         scopes = {s: None for s in state.scopes if parse(s).kind == VENUE_ASSET}
         for venue in sorted(state.venues):
+            if is_foreign_venue(state, venue, self.reference):
+                continue
             local = state.venues[venue].local
             scopes |= {f"{VENUE_ASSET}:{venue}/{asset}": None for asset in local}
         for scope in sorted(scopes):
@@ -482,7 +495,8 @@ class Evaluator:
         self, state: RiskState, tick: TickContext, limit_features: dict[str, Features]
     ) -> Iterator[ScopeSubject]:
         faulted = fault_reasons(state)
-        known = dict.fromkeys([*state.parties, *state.venues, *faulted])
+        venues = [v for v in state.venues if not is_foreign_venue(state, v, self.reference)]
+        known = dict.fromkeys([*state.parties, *venues, *faulted])
         # A group's limit also restricts members with which we hold nothing yet.
         names = known | _named(limit_features, COUNTERPARTY)
         names |= {

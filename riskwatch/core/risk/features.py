@@ -23,6 +23,7 @@ from riskwatch.core.risk.exposure import (
     price_of,
     value_of,
 )
+from riskwatch.core.scopes import COUNTERPARTY
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -53,6 +54,29 @@ def record_trail(row: AssetRow, us: int) -> None:
 def is_live(row: AssetRow | None, us: int) -> bool:
     """Whether a feed of an asset is live, by a reading that is not old itself."""
     return row is not None and row.reading.live > 0 and us - row.us <= READING_MAX_AGE
+
+
+def held_assets(state: RiskState) -> dict[str, None]:
+    """Return the assets that we hold, owe or have a position in."""
+    out: dict[str, None] = {}
+    for party in state.parties.values():
+        out |= {h.asset: None for h in party.holdings}
+        out |= {p.base: None for p in party.positions}
+    return out
+
+
+def is_foreign_venue(state: RiskState, name: str, reference: Reference) -> bool:
+    """Whether a venue is neither listed, ours, in the news nor restricted, but only sends quotes.
+
+    It has no scopes, so that who invents names makes none.
+    """
+    return not (
+        name in reference.parties
+        or name in state.parties
+        or name in state.credit
+        or f"{COUNTERPARTY}:{name}" in state.scopes
+        or any(name in failed for failed in state.faults.values())
+    )
 
 
 def asset_quality(row: AssetRow, us: int, config: RiskConfig) -> Quality:

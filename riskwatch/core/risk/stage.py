@@ -8,9 +8,9 @@ readings of one tick arrived.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.clock import SECOND
+from riskwatch.core.clock import DAY, SECOND
 from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
 from riskwatch.core.operators import DenyAllVerifier, Verifier
@@ -23,10 +23,16 @@ from riskwatch.core.risk.decision import DecisionWriter
 from riskwatch.core.risk.drills import scheduled_drills
 from riskwatch.core.risk.evaluator import Evaluator, queue_fills
 from riskwatch.core.risk.exposure import PRICED_SD_BP
-from riskwatch.core.risk.features import record_trail, update_peak
+from riskwatch.core.risk.features import (
+    held_assets,
+    is_foreign_venue,
+    record_trail,
+    update_peak,
+)
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stakes import StakesCalculator, TickContext
 from riskwatch.core.risk.state import AssetRow, LocalPriceRow, PartyRow, RiskState, VenueRow
+from riskwatch.core.scopes import ASSET
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
@@ -45,6 +51,10 @@ RiskEvent = (
     | Command
     | Tick
 )
+
+
+FORGET: Final = 14 * DAY
+"""A name that is unlisted, not ours and not quoted for this long is forgotten, microseconds."""
 
 
 class RiskStage:
@@ -162,6 +172,27 @@ class RiskStage:
                 {asset: LocalPriceRow(bp, count) for asset, bp, count in venue.local},
             )
             state.mark(f"venue/{venue.venue}")
+        self._age_out(state, reading.us)
+
+    def _age_out(self, state: RiskState, us: int) -> None:
+        """Drop unlisted assets and venues that nobody quotes, holds or restricts any more."""
+        old = [
+            name
+            for name, row in state.assets.items()
+            if us - row.us > FORGET
+            and name not in self.reference.assets
+            and name not in self._tokens
+            and f"{ASSET}:{name}" not in state.scopes
+        ]
+        ours = held_assets(state) if old else {}
+        for name in old:
+            if name not in ours:
+                del state.assets[name]
+                state.mark(f"asset/{name}")
+        for name in [n for n, row in state.venues.items() if us - row.us > FORGET]:
+            if is_foreign_venue(state, name, self.reference):
+                del state.venues[name]
+                state.mark(f"venue/{name}")
 
     def _apply_party(self, state: RiskState, reading: CounterpartyReading) -> None:
         """Store the holdings with a counterparty; the reading replaces the last one."""

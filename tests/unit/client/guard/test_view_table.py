@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +16,9 @@ from riskwatch.core.enums import State
 from riskwatch.core.outputs import Unwind
 from riskwatch.core.scopes import table_digest
 from tests.support.guarding import Time, Truth
+
+if TYPE_CHECKING:
+    import pytest
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["asset:a", "asset:b", "firm"]), st.sampled_from(list(State))),

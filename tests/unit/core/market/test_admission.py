@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from riskwatch.core.enums import QualityIssue, RejectReason
-from riskwatch.core.events import Quote
 from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.market.stage import NAMED_WRITERS
 from riskwatch.core.market.state import MarketState
 from riskwatch.core.outputs import EventRejected
 from tests.support.market import CALM, Floor, quote
+
+if TYPE_CHECKING:
+    from riskwatch.core.events import Quote
 
 DAY = 1_440
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from riskwatch.core.clock import DAY
 from riskwatch.core.enums import Cause
 from riskwatch.core.market.config import MarketConfig
 from riskwatch.core.market.report import attribute_cause
-from riskwatch.core.market.state import BP, DAY, FeedState, MarketState
+from riskwatch.core.market.state import BP, FeedState, MarketState
 from tests.support.market import CALM, Floor, at, quote, usdc
 from tests.unit.core.market.test_report_cause import feed
 
