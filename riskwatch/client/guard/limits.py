@@ -11,6 +11,7 @@ facts of every counterparty of this client are later than the start of this proc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from math import inf
 from threading import Lock
@@ -24,7 +25,7 @@ from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, kind_of_scope
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from riskwatch.client.guard.order_check import Order
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from riskwatch.contracts.pretrade import ClientLimits, PretradeTable
     from riskwatch.core.scopes import Assets
 
-    RouteKey = tuple[str | None, str | None, Assets]
+    RouteKey = (
+        tuple[str | None, str | None, Assets]
+        | tuple[str | None, str | None, Assets, tuple[str, ...]]
+    )
 
 MAX_ROUTES: Final = 10_000
 """Most combinations of book, counterparty and assets with a prepared check."""
@@ -392,7 +396,7 @@ class OrderGate:
         """
         if not self.on or order.side == "withdrawal":
             return answer
-        adds = not order.reduces
+        adds = order.reduces is not True
         with self._lock:
             try:
                 if adds:
@@ -507,7 +511,8 @@ class OrderGate:
                 scopes = scopes_of(
                     book=order.book, counterparty=order.counterparty, asset=order.asset
                 )
-                used = {scope: w * usd for scope, w in _weights(scopes, self._table).items()}
+                counted = [scope for scope in scopes if scope not in _reduced(order)]
+                used = {scope: w * usd for scope, w in _weights(counted, self._table).items()}
                 self._add_use(_Use(order.counterparty, now + self._wall_offset, used))
             return
         missing = max(0.0, usd - route.room)
@@ -521,7 +526,10 @@ class OrderGate:
 
     def _route(self, order: Order, now: float) -> OrderRoute:
         """Return the prepared check of an order; prepare it if it is new, or its mid got stale."""
-        key = (order.book, order.counterparty, order.asset)
+        key: RouteKey = (order.book, order.counterparty, order.asset)
+        reduced = _reduced(order)
+        if reduced:  # another key, so that :meth:`quick` does not find it
+            key = (*key, reduced)
         route = self.routes.get(key)
         if route is None:
             route = OrderRoute(order.counterparty)
@@ -555,7 +563,8 @@ class OrderGate:
             route.size, route.size_scope = terms.max_order_usd, f"client:{self._client}"
         try:
             self._check_names(order, table, terms)
-            weights = _weights(scopes, table)
+            counted = [scope for scope in scopes if scope not in _reduced(order)]
+            weights = _weights(counted, table)
             route.buckets = [(self._bucket(scope), weight) for scope, weight in weights.items()]
         except _RefusedError as fault:
             route.fault = fault
@@ -641,6 +650,17 @@ def _mid(asset: Assets, table: PretradeTable) -> tuple[float, bool] | None:
     return price, all(mid.fresh for mid in mids)
 
 
+def _reduced(order: Order) -> tuple[str, ...]:
+    """Return the scopes that an order reduces although it adds risk in others.
+
+    It uses no headroom there, nor in what the limits of an issuer, a bank or a group count of them.
+    """
+    reduces: object = order.reduces
+    if not isinstance(reduces, Mapping):
+        return ()
+    return tuple(sorted(scope for scope, reduced in reduces.items() if reduced is True))
+
+
 def _release(route: OrderRoute) -> None:
     """Return what a route has reserved and not used to its buckets."""
     for bucket, weight in route.buckets:
@@ -660,7 +680,7 @@ def _any_subject(scope: str) -> str:
     return f"{kind_of_scope(scope)}:*"
 
 
-def _weights(scopes: tuple[str, ...], table: PretradeTable) -> dict[str, float]:
+def _weights(scopes: Iterable[str], table: PretradeTable) -> dict[str, float]:
     """Return the scopes whose headroom an order uses, with the share of its value that counts."""
     weights: dict[str, float] = {}
     for scope in scopes:

@@ -413,6 +413,29 @@ def test_a_switch_comes_before_a_limit() -> None:
     assert switch.allows(**BUY, usd=1.0, reduces=True)
 
 
+def test_an_order_that_reduces_some_scopes_uses_headroom_of_the_others() -> None:
+    """Selling USDC for BTC passes while the limits on USDC and its issuer are in breach."""
+    limited = LimitedSwitch()
+    left = LEFT | {"asset:USDC": 0.0, "issuer:circle": 0.0, "bank:svb": 0.0}
+    gate = limited.know(limited.table(left=left))._gate
+    now = limited.time.steady
+
+    def ask(usd: float, reduces: Any) -> Answer:
+        order = Order(
+            "arb", "kraken", ("BTC", "USDC"), "buy", usd=usd, price=20_000.0, reduces=reduces
+        )
+        return gate.check(order, now, ALLOWED)
+
+    assert code(ask(1.0, False))[0] == "HEADROOM_EXCEEDED"
+    assert code(ask(1.0, {"asset:BTC": True}))[0] == "HEADROOM_EXCEEDED"
+    assert code(ask(1.0, {"asset:USDC": False}))[0] == "HEADROOM_EXCEEDED"
+    assert code(ask(1.0, {"asset:USDC": 1}))[0] == "HEADROOM_EXCEEDED"
+    assert [bool(ask(150_000.0, {"asset:USDC": True})) for _ in range(2)] == [True, False]
+    assert code(ask(150_000.0, {"asset:USDC": True})) == ("HEADROOM_EXCEEDED", "asset:BTC")
+    assert ask(50_000.0, {"asset:USDC": True, "asset:BTC": False})
+    assert ask(9e9, True)
+
+
 def test_a_route_of_an_older_table_has_nothing_left() -> None:
     """A thread that looked it up before a newer table came spends nothing of it."""
     limited = LimitedSwitch()
