@@ -11,7 +11,6 @@ from kafka.errors import KafkaError
 from riskwatch.contracts.audit import TOPIC, Head, decode_head, encode_head
 from riskwatch.contracts.kafka_clients import open_consumer
 from riskwatch.core.clock import MINUTE, moment, rfc3339
-from riskwatch.core.deployment import EMBEDDED
 from riskwatch.errors import BrokerError
 from riskwatch.store.audit import chain_tail
 from riskwatch.store.batch import OutboxRecord
@@ -30,9 +29,7 @@ WAIT_MS: Final = 10_000
 log = structlog.get_logger("riskwatch.audit")
 
 
-def read_head(
-    engine: Engine, worker: str, epoch: int, now_us: int, deployment: str = EMBEDDED
-) -> Head:
+def read_head(engine: Engine, worker: str, epoch: int, now_us: int, deployment: str) -> Head:
     """Read the sequence number and digest of the last entry of a worker's audit chain.
 
     Raises

@@ -439,7 +439,7 @@ def replay_files(
         )
         summary = replay_records(runner, source, job.limits, stop=stop, progress=progress, now=now)
         if config is not None:
-            log_head(read_head(engine, WORKER, runner.epoch, summary.reached_us))
+            log_head(read_head(engine, WORKER, runner.epoch, summary.reached_us, EMBEDDED))
         return summary
 
 

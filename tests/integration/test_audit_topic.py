@@ -15,6 +15,7 @@ from riskwatch.engine.audit_head import head_record, published_heads, read_head
 from riskwatch.engine.retry import Retry
 from riskwatch.errors import BrokerError
 from riskwatch.kafka.producer import KafkaPublisher, Producer
+from riskwatch.store.deployment import current_deployment
 from riskwatch.worker.metrics import Metrics
 from tests.support.audit import WORKER, cut_off, fill_chain, unguarded, write_anew
 from tests.support.cluster import Cluster, cluster
@@ -34,13 +35,15 @@ def published(cluster: Cluster, engine: Engine) -> Cluster:
     cluster.make(TOPIC)
     metrics = Metrics()
     producer = Producer(cluster.connection, Retry(threading.Event(), metrics), metrics)
-    publisher = KafkaPublisher(producer, "prod")
+    with engine.connect() as conn:
+        own = current_deployment(conn).id
+    publisher = KafkaPublisher(producer, own)
     publisher.set_leader(WORKER, 1)
-    publisher.publish([head_record(read_head(engine, WORKER, 1, 0), 0)])
+    publisher.publish([head_record(read_head(engine, WORKER, 1, 0, own), 0)])
     fill_chain(engine, 4)
     for minute in (1, 2):
         now = minute * MINUTE
-        publisher.publish([head_record(read_head(engine, WORKER, 1, now), now)])
+        publisher.publish([head_record(read_head(engine, WORKER, 1, now, own), now)])
     producer.close()
     return cluster
 
