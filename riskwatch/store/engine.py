@@ -65,6 +65,8 @@ _WRITER: Final = {
     # A writer that is paused in a transaction, or whose machine is lost, must not lock the row of
     # the lease, because another process must be able to take over.
     "idle_in_transaction_session_timeout": "5s",
+    # Whoever waits for a lock says so and tries again; a heartbeat must not end without a word.
+    "lock_timeout": "5s",
     "tcp_keepalives_idle": 5,
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
@@ -178,9 +180,12 @@ def error_line(error: DBAPIError) -> str:
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
 
 
-_TRANSIENT: Final = ("08", "25006", "25P03", "40", "53", "57P", "55P03")
-"""Transient SQLSTATE classes of Postgres: connection, standby not promoted yet, retry, resources,
-shutdown, lock."""
+_TRANSIENT: Final = (
+    "08", "25006", "25P03", "25P04", "40", "53", "55P03", "57014", "57P", "58030",
+)  # fmt: skip
+"""Transient SQLSTATE classes of Postgres: connection, standby not promoted yet, timeout of a
+transaction, serialisation and deadlock, resources (a full disk), lock, cancelled or timed-out
+statement, shutdown, input or output. A worker waits for the end of each, and says so."""
 
 
 _CONTENT: Final = ("22", "23", "54")

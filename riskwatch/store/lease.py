@@ -3,7 +3,8 @@
 A lease names a holder and an epoch. Taking it raises the epoch, and a transaction with an older
 epoch fails. A standby takes a lease that was not renewed for long enough by the clock of the
 database, so the clocks of the processes do not matter (on SQLite all processes are on one
-machine).
+machine). It also takes one that it has seen unchanged for as long by its own steady clock, so
+that a clock of the database that was set back does not keep the lease of a dead process.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
 
 from riskwatch.errors import FencedError
 from riskwatch.store.engine import translate_errors
@@ -41,12 +42,16 @@ class LeaseState:
     epoch : int
         Number of times that the lease was taken.
     idle_s : float
-        Seconds since it was last renewed, by the clock of the database.
+        Seconds since it was last renewed, by the clock of the database; negative after that clock
+        was set back.
+    renewed_at : datetime
+        When it was last renewed.
     """
 
     holder: str
     epoch: int
     idle_s: float
+    renewed_at: datetime
 
 
 def lease_state(engine: Engine, worker: str) -> LeaseState | None:
@@ -63,7 +68,8 @@ def lease_state(engine: Engine, worker: str) -> LeaseState | None:
         now = _now(conn)
     if found is None:
         return None
-    return LeaseState(found.holder, found.epoch, (now - found.renewed_at).total_seconds())
+    idle_s = (now - found.renewed_at).total_seconds()
+    return LeaseState(found.holder, found.epoch, idle_s, found.renewed_at)
 
 
 def claim_lease(
@@ -73,10 +79,12 @@ def claim_lease(
     patience_s: float,
     *,
     instead_of: str | None = None,
+    unless_renewed: LeaseState | None = None,
 ) -> bool:
     """Take the lease of `worker` if it is free or was not renewed for `patience_s` seconds.
 
-    If the holder is `instead_of`, which is known to be dead, the lease is taken at once.
+    If the holder is `instead_of`, which is known to be dead, the lease is taken at once. A lease
+    that is still as in `unless_renewed` is taken, too.
 
     Returns
     -------
@@ -94,6 +102,8 @@ def claim_lease(
         free: ColumnElement[bool] = _L.renewed_at < now - timedelta(seconds=patience_s)
         if instead_of is not None:
             free = or_(free, _L.holder == instead_of)
+        if (seen := unless_renewed) is not None:
+            free = or_(free, and_(_L.epoch == seen.epoch, _L.renewed_at == seen.renewed_at))
         raised = update(LEASE).where(_L.worker == worker, free)
         taken = raised.values(epoch=_L.epoch + 1, **mine).returning(_L.epoch)
         if conn.execute(taken).one_or_none() is not None:

@@ -165,6 +165,7 @@ def upgrade(database: str | Engine, deployment: str | None = None) -> str:
     with _connected(database, readonly=False) as conn:
         if conn.dialect.name == "postgresql":
             # Workers that start together must take turns; on SQLite the write lock does that.
+            conn.execute(text("SET LOCAL lock_timeout = 0"))
             conn.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         _refuse_unknown(conn, _revision(conn))
         config = _config()

@@ -86,7 +86,9 @@ def wait_for_lease(
 ) -> None:
     """Wait until this process holds the lease of a worker.
 
-    It takes the lease at once from a holder that was a process of this machine and has ended.
+    It takes the lease at once from a holder that was a process of this machine and has ended. A
+    lease that stayed the same for `lease_s` of the steady clock is taken, whatever the clock of
+    the database says.
 
     Parameters
     ----------
@@ -108,11 +110,16 @@ def wait_for_lease(
     StoppedError
         If the process is asked to stop meanwhile.
     """
-    leader, dead = "", None
+    leader, dead, watch = "", None, _Watch(lease_s)
     while not retry.ask_store(
-        "lease", partial(lease.claim_lease, engine, worker, holder, lease_s, instead_of=dead)
-    ):
+        "lease",
+        partial(
+            lease.claim_lease, engine, worker, holder, lease_s,
+            instead_of=dead, unless_renewed=watch.silent(),
+        ),
+    ):  # fmt: skip
         found = retry.ask_store("lease", partial(lease.lease_state, engine, worker))
+        watch.see(found)
         if found is not None and is_dead(found.holder):
             log.info("takes over from the dead", leader=found.holder, epoch=found.epoch)
             dead = found.holder
@@ -123,6 +130,30 @@ def wait_for_lease(
         on_standby(leader)
         retry.pause(STANDBY_S, "lease")
     log.info("leads", worker=worker, holder=holder)
+
+
+class _Watch:
+    """How long a lease has stayed the same, by the steady clock of this process."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._seen: lease.LeaseState | None = None
+        self._since_s = time.monotonic()
+
+    def see(self, found: lease.LeaseState | None) -> None:
+        """Record the lease as it is now."""
+        seen = self._seen
+        same = (
+            found is not None
+            and seen is not None
+            and (found.epoch, found.renewed_at) == (seen.epoch, seen.renewed_at)
+        )
+        if not same:
+            self._seen, self._since_s = found, time.monotonic()
+
+    def silent(self) -> lease.LeaseState | None:
+        """Return the lease if it was not renewed for the lease time; else ``None``."""
+        return self._seen if time.monotonic() - self._since_s >= self._lease_s else None
 
 
 class LeaseRenewer:

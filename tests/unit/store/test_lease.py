@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import update
 
+from riskwatch.engine.retry import Retry
 from riskwatch.errors import FencedError, StoreUnavailableError
 from riskwatch.store import engine as engine_module
 from riskwatch.store.engine import open_engine
 from riskwatch.store.lease import claim_lease, hold_lease, lease_state, release_lease, renew_lease
 from riskwatch.store.transaction import take_lease
 from riskwatch.store.truth import LEASE
+from riskwatch.worker.lease import wait_for_lease
+from riskwatch.worker.metrics import Metrics
 from tests.support.leases import one_of_several_gets_it
 
 if TYPE_CHECKING:
@@ -50,6 +55,35 @@ def test_a_lease_that_is_held_is_not_given(engine: Engine) -> None:
     with pytest.raises(FencedError, match="risk: epoch 1 is over, b holds the lease with epoch 2"):
         renew_lease(engine, "risk", 1)
     renew_lease(engine, "risk", 2)
+
+
+def test_a_clock_that_was_set_back_keeps_no_lease_for_a_dead_process(engine: Engine) -> None:
+    """A lease of the future is taken if it is still as it was seen, and not if it was renewed."""
+    claim_lease(engine, "risk", "a", 10)
+    age(engine, -7_200)
+    seen = lease_state(engine, "risk")
+    assert seen is not None
+    assert seen.idle_s < -7_000
+    assert not claim_lease(engine, "risk", "b", 10)
+    age(engine, -1)
+    assert not claim_lease(engine, "risk", "b", 10, unless_renewed=seen)
+    age(engine, 1)
+    assert claim_lease(engine, "risk", "b", 10, unless_renewed=seen)
+
+
+def test_a_standby_takes_what_it_saw_unchanged_for_the_lease_time(engine: Engine) -> None:
+    """By its own steady clock, whatever the clock of the database says."""
+    claim_lease(engine, "risk", "elsewhere/1/x", 10)
+    age(engine, -7_200)
+    leaders: list[str] = []
+    begun = time.monotonic()
+    retry = Retry(threading.Event(), Metrics())
+    wait_for_lease(engine, "risk", "standby", 1.0, retry, leaders.append)
+    assert time.monotonic() - begun >= 1.0
+    assert set(leaders) == {"elsewhere/1/x"}
+    found = lease_state(engine, "risk")
+    assert found is not None
+    assert (found.holder, found.epoch) == ("standby", 2)
 
 
 def test_a_lease_that_is_given_back_is_free_at_once(engine: Engine) -> None:
