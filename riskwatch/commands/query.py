@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -137,11 +137,29 @@ def explain_command(
         typer.echo(visible(line))
 
 
+def confirmation(until: datetime | None, now: datetime) -> str:
+    """Return in words whether a heartbeat confirms the switches at a moment.
+
+    Examples
+    --------
+    >>> confirmation(None, datetime(2023, 3, 11, tzinfo=UTC))
+    'no heartbeat: this is what was decided, and order paths do not obey it'
+    """
+    if until is None:
+        return "no heartbeat: this is what was decided, and order paths do not obey it"
+    if until <= now:
+        ended = rfc3339(micros(until))
+        return f"the last heartbeat was valid until {ended}: order paths fail closed"
+    return f"confirmed until {rfc3339(micros(until))} by the last heartbeat"
+
+
 @killswitch_app.command("status")
 def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> None:
     """Show the state of every scope that has a decision; any other scope is NORMAL."""
     with queries.open_reader(database) as conn:
-        rows = queries.killswitches(conn)
+        rows, until = queries.killswitches(conn), queries.confirmed_until(conn)
+        for row in rows:
+            row["valid_until"] = until
         controls = queries.scope_controls(conn)
         advised = {row["scope"]: row for row in queries.advised_now(conn)}
     if as_json:
@@ -166,6 +184,7 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
     ]
     names = ["scope", "effective", "state", "quality", "cause", "why", "since", "valid until"]
     _table([*names, "decision", "people"], body)
+    typer.echo(confirmation(until, datetime.now(UTC)))
     for row in advised.values():
         typer.echo(advised_line(row))
 

@@ -9,7 +9,7 @@ from sqlalchemy import Text, collate, select
 
 from riskwatch.core.stage import encode_row
 from riskwatch.store.schema import METADATA
-from riskwatch.store.truth import DEPLOYMENT, LEASE
+from riskwatch.store.truth import DEPLOYMENT, HEARTBEAT, LEASE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 _FETCH = 2_000
-_OWN = (LEASE.name, DEPLOYMENT.name)
+_OWN = (LEASE.name, DEPLOYMENT.name, HEARTBEAT.name)
 """Tables that tell which process ran in which database, and not what happened."""
 
 
@@ -27,7 +27,7 @@ def dump(
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Yield every row as (table, values), tables by name and rows by primary key.
 
-    Lease and deployment are excluded, because they hold who ran where, not what happened. Order
+    Lease, heartbeat and deployment are excluded: they hold who ran where, not what happened. Order
     and values are the same on SQLite and on Postgres.
     """
     with engine.connect().execution_options(yield_per=_FETCH) as conn:

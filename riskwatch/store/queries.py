@@ -32,6 +32,7 @@ from riskwatch.store.projections import (
 )
 from riskwatch.store.reference import REF_ASSET, REF_PARTY
 from riskwatch.store.state_rows import current_row
+from riskwatch.store.truth import HEARTBEAT
 from riskwatch.store.types import UtcTime, time_text
 
 if TYPE_CHECKING:
@@ -260,6 +261,12 @@ def killswitches(conn: Connection) -> list[ResultRow]:
     """Return the kill switch of every scope, the strictest first."""
     rows = [dict(row) for row in conn.execute(select(KILLSWITCH)).mappings()]
     return sorted(rows, key=lambda row: (-_RANKS.get(row["effective"], 0), row["scope"]))
+
+
+def confirmed_until(conn: Connection) -> datetime | None:
+    """Return until when the last heartbeat confirms the switches; ``None`` if there was none."""
+    found: datetime | None = conn.execute(select(func.max(HEARTBEAT.c.valid_until))).scalar()
+    return found
 
 
 def find_alert_and_decision(

@@ -11,12 +11,15 @@ from riskwatch.core.scopes import table_digest
 from riskwatch.store.engine import translate_errors
 from riskwatch.store.lease import hold_lease
 from riskwatch.store.projections import KILLSWITCH
-from riskwatch.store.truth import WORKER_PROGRESS
+from riskwatch.store.truth import HEARTBEAT, WORKER_PROGRESS
+from riskwatch.store.write import upsert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy.engine import Engine
+
+    from riskwatch.contracts.heartbeat import Heartbeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,26 @@ def scope_table(engine: Engine, worker: str, epoch: int) -> ScopeTable:
         {scope: decision for scope, _, decision in rows},
         0 if seq is None else seq - 1,
     )
+
+
+def record_heartbeat(engine: Engine, heartbeat: Heartbeat) -> None:
+    """Store a heartbeat that was published, so that SQL says until when the table is confirmed.
+
+    Raises
+    ------
+    FencedError
+        If another process holds the lease.
+    StoreUnavailableError
+        If the database does not answer.
+    """
+    worker = heartbeat.worker
+    row = (
+        worker, heartbeat.epoch, heartbeat.seq, heartbeat.digest, heartbeat.ts,
+        heartbeat.valid_until,
+    )  # fmt: skip
+    with translate_errors(f"{worker}: the heartbeat cannot be stored"), engine.begin() as conn:
+        hold_lease(conn, worker, heartbeat.epoch)
+        upsert(conn, HEARTBEAT, [row])
 
 
 def count_by_state(states: Mapping[str, str]) -> dict[str, int]:

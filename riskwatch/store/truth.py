@@ -33,6 +33,18 @@ DEPLOYMENT: Final = Table(
 """Deployment ids of the database; the entry with the greatest number holds. Its times are by wall
 clock."""
 
+HEARTBEAT: Final = Table(
+    "heartbeat",
+    METADATA,
+    Column("worker", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("ts", UtcTime, nullable=False),
+    Column("valid_until", UtcTime, nullable=False),
+)
+"""The last heartbeat that a worker published: until when it confirms the table of scopes."""
+
 STREAM_OFFSET: Final = Table(
     "stream_offset",
     METADATA,

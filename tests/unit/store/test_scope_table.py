@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
-from riskwatch.core.clock import MINUTE
+from riskwatch.core.clock import MINUTE, moment
 from riskwatch.core.scopes import KINDS, table_digest
 from riskwatch.errors import FencedError
 from riskwatch.store.lease import lease_state
-from riskwatch.store.scope_table import ScopeTable, count_by_state, scope_table
+from riskwatch.store.queries import confirmed_until
+from riskwatch.store.scope_table import (
+    ScopeTable,
+    count_by_state,
+    record_heartbeat,
+    scope_table,
+)
 from riskwatch.store.transaction import commit, take_lease
+from riskwatch.worker.worker import make_heartbeat
 from tests.support.batches import batches
 
 if TYPE_CHECKING:
@@ -65,6 +73,26 @@ def test_a_table_is_what_is_committed(engine: Engine) -> None:
     found = lease_state(engine, "w")
     assert found is not None
     assert found.idle_s < MINUTE
+
+
+def test_a_switch_is_valid_until_the_last_heartbeat_says(engine: Engine) -> None:
+    """And not until a minute after its decision; without a heartbeat nothing confirms it."""
+    epoch = take_lease(engine, "w", "test").epoch
+    for batch in batches(epoch):
+        commit(engine, batch)
+    until = text("SELECT valid_until FROM killswitch_now")
+    with engine.connect() as conn:
+        assert set(conn.execute(until).scalars()) == {None}
+        assert confirmed_until(conn) is None
+    for minute in (600, 601):
+        beat = make_heartbeat("w", epoch, scope_table(engine, "w", epoch), minute * MINUTE, "prod")
+        record_heartbeat(engine, beat)
+    with engine.connect() as conn:
+        assert confirmed_until(conn) == moment(602 * MINUTE)
+        assert all(str(found).startswith("1970-01-01") for found in conn.execute(until).scalars())
+    take_lease(engine, "w", "standby")
+    with pytest.raises(FencedError):
+        record_heartbeat(engine, beat)
 
 
 @pytest.mark.parametrize("kind", KINDS)
