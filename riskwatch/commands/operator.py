@@ -48,6 +48,9 @@ def add_command(
         list[str] | None, typer.Option(help="A trader's own book; may be repeated.")
     ] = None,
     full_name: Annotated[str, typer.Option(help="For people to read.")] = "",
+    function: Annotated[
+        str, typer.Option(help="Where they work: trading, risk, operations, ...")
+    ] = "",
     config: Folder = None,
 ) -> None:
     """Add an operator to operators.toml; it takes effect when the risk worker restarts."""
@@ -60,6 +63,7 @@ def add_command(
     lines = [f"[operators.{_text(name)}]"]
     lines += [f"name = {_text(full_name)}"] if full_name else []
     lines += [f"role = {_text(role.value)}", f"public_key = {_text(public_key)}"]
+    lines += [f"function = {_text(function)}"] if function else []
     lines += [f"books = [{', '.join(_text(b) for b in book)}]"] if book else []
     gap = "\n" if before and not before.endswith("\n\n") else ""
     _replace(path, f"{before}{gap}" + "\n".join(lines) + "\n")
@@ -75,10 +79,18 @@ def list_command(*, config: Folder = None, as_json: Json = False) -> None:
             typer.echo(msgspec.json.encode(operator).decode())
         return
     rows = [
-        [o.id, o.name, o.role.value, ", ".join(o.books), _operator_row(o), o.public_key]
+        [
+            o.id,
+            o.name,
+            o.role.value,
+            o.function,
+            ", ".join(o.books),
+            _operator_row(o),
+            o.public_key,
+        ]
         for o in found.values()
     ]
-    show_rows(["operator", "name", "role", "books", "", "public key"], rows)
+    show_rows(["operator", "name", "role", "function", "books", "", "public key"], rows)
 
 
 def _operator_row(operator: Operator) -> str:

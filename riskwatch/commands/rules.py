@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from riskwatch.alerting.routes import NOTIFY, load_notify, unrouted_severities
@@ -16,14 +17,31 @@ from riskwatch.checks.rule_pack import (
 )
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import advised_line
+from riskwatch.commands.sender import read_keyfile
 from riskwatch.config import consistency, paths
-from riskwatch.config.config import LIMITS, MODELS, POLICY, REFERENCE, RULES, load
+from riskwatch.config.config import LIMITS, MODELS, OPERATORS, POLICY, REFERENCE, RULES, load
+from riskwatch.config.loosened import (
+    ACTION,
+    SIGNERS,
+    LimitsSignature,
+    append_signature,
+    last_ts,
+    limits_digest,
+    load_signatures,
+    loosened_limits,
+    signed_bytes,
+    signers,
+)
 from riskwatch.config.recorder import decode_record
 from riskwatch.config.sources import source_lines, with_unproven
 from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
-from riskwatch.errors import RiskwatchError
+from riskwatch.contracts.signing import Ed25519Verifier, public_key_text
+from riskwatch.core.clock import rfc3339
+from riskwatch.engine.clock import wall_us
+from riskwatch.errors import ConfigError, RiskwatchError, SigningError
 from riskwatch.store import queries
 from riskwatch.store.audit import last_configuration
+from riskwatch.store.deployment import current_deployment
 
 if TYPE_CHECKING:
     from riskwatch.config.config import Config
@@ -80,12 +98,66 @@ def check(
         typer.echo(f"note: {line}")
     for line in unrouted_severities(routes) if routes.routes else ():
         typer.echo(f"note: {line}")
+    if config.operators.operators and not config.operators.states_functions:
+        typer.echo(f"note: {OPERATORS} states no function: two traders can release a HALT together")
     for rule in rules_without_fixture(config.rules, fixtures):
         typer.echo(f"note: rule {rule} has no fixture in which it fires")
     for line in broken:
         typer.echo(line, err=True)
     if broken:
         raise RiskwatchError(f"{len(broken)} of {steps} steps came out otherwise than expected")
+
+
+@app.command("sign")
+def sign_command(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            envvar="RISKWATCH_CONFIG", help="Folder of the files; the shipped one if absent."
+        ),
+    ] = None,
+    *,
+    operator: Annotated[str, typer.Option(help="Your id in operators.toml.")],
+    key: Annotated[Path, typer.Option(help="Your private key.")],
+    reason: Annotated[str, typer.Option(help="Why; it is signed with the limits.")],
+    deployment: Annotated[
+        str | None, typer.Option(help="For which deployment; else that of the database.")
+    ] = None,
+    database: Database = DEFAULT,
+) -> None:
+    """Sign limits that are looser than those in force; two supervisors sign them.
+
+    It shows what is looser, and adds your signature to signatures.toml.
+    """
+    folder = directory or paths.rules_folder()
+    config = load(folder)
+    with queries.open_reader(database) as conn:
+        last = decode_record(last_configuration(conn))
+        named = deployment or current_deployment(conn).id
+    lines = loosened_limits(config, last)
+    for line in lines or ["nothing is looser than what is in force: no signature is needed"]:
+        typer.echo(line)
+    if not lines:
+        return
+    known = config.operators.operators.get(operator)
+    if known is None or known.disabled or not known.may(ACTION):
+        raise ConfigError(OPERATORS, f"operators.{operator}", "a supervisor", operator)
+    private = read_keyfile(key)
+    if public_key_text(private.public_key()) != known.public_key:
+        raise SigningError(f"{key} is not the key of {operator} in {OPERATORS}")
+    made = LimitsSignature(
+        operator=operator,
+        digest=limits_digest(config),
+        deployment=named,
+        at=rfc3339(wall_us()),
+        reason=reason,
+    )
+    made = msgspec.structs.replace(made, signature=private.sign(signed_bytes(made)).hex())
+    append_signature(folder, made)
+    given = load_signatures(folder)
+    signed = signers(config, given, Ed25519Verifier(config.operators), named, last_ts(last))
+    more = "" if len(signed) >= SIGNERS else "; another supervisor must sign, too"
+    typer.echo(f"signed by {', '.join(signed)}{more}")
 
 
 @app.command()

@@ -45,6 +45,8 @@ MIN_GRANT_S: Final = 20.0
 MAX_GRANT_S: Final = 60.0
 """Shortest and longest time of a grant of headroom: a heartbeat must come in between, and confirms
 the table no longer."""
+MIN_VALID_S: Final = 31.0
+"""Shortest validity of a heartbeat: it outlives two intervals between heartbeats, seconds."""
 PLACEHOLDERS: Final = (
     "scope", "feature", "value", "at", "unit", "limit", "subject", "used", "warning",
 )  # fmt: skip
@@ -110,9 +112,7 @@ def check_policy_file(
         Kind of scope by the id of a target.
     """
     risk, models = made.risk, made.models
-    if risk.people.key_memory_s < risk.people.replay_s:
-        expected = f"at least risk.people.replay_s = {risk.people.replay_s:g} s"
-        raise ConfigError(file, "risk.people.key_memory_s", expected, risk.people.key_memory_s)
+    _check_times(file, risk)
     _check_drills(file, risk.drills)
     _check_keys(file, "risk.client_keys", risk.client_keys or {}, CLIENT_NAME)
     if risk.pretrade is not UNSET:
@@ -172,6 +172,17 @@ def _check_pretrade(file: str, made: PretradeConfig) -> None:
     for scope in made.scopes:
         if not is_scope(scope):
             raise ConfigError(file, f"{where}.scopes", "scopes, such as book:arb", scope)
+
+
+def _check_times(file: str, risk: RiskConfig) -> None:
+    """Raise about a memory that is too short, or a validity that heartbeats cannot keep up."""
+    people = risk.people
+    if people.key_memory_s < people.replay_s:
+        expected = f"at least risk.people.replay_s = {people.replay_s:g} s"
+        raise ConfigError(file, "risk.people.key_memory_s", expected, people.key_memory_s)
+    if risk.valid_s < MIN_VALID_S:
+        expected = f"at least {MIN_VALID_S:g} s: a heartbeat comes every 15 s, and one may be lost"
+        raise ConfigError(file, "risk.valid_s", expected, risk.valid_s)
 
 
 def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> None:

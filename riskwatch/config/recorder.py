@@ -72,12 +72,16 @@ class ConfigurationRecorder:
         Returns the time of a live worker, microseconds. A replay uses the event time reached.
     deployment : str
         Deployment of the database; the record then names it, unless it is a replay in one process.
+    signed_by : tuple of str
+        Who signed that limits are looser than in the last record; see
+        :mod:`riskwatch.config.loosened`.
     """
 
     worker: str
     config: Config
     clock: Callable[[], int] | None = None
     deployment: str = EMBEDDED
+    signed_by: tuple[str, ...] = ()
 
     def __call__(self, resumed: ResumePoint) -> list[ConfigurationChanged]:
         """Return the record as the one output, or nothing if the configuration did not change."""
@@ -107,6 +111,7 @@ class ConfigurationRecorder:
                 changes=[] if last is None else config_changes(before, then),
                 content=now,
                 deployment=named,
+                signed_by=list(self.signed_by) or msgspec.UNSET,
             )
         ]
 

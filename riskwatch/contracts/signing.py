@@ -53,11 +53,16 @@ class Ed25519Verifier:
     """
 
     def __init__(self, operators: Operators) -> None:
-        self._operators = operators.operators
+        self._all, self._operators = operators, operators.operators
 
     def operator(self, name: str) -> Operator | None:
         """Return the operator with an id, or ``None``."""
         return self._operators.get(name)
+
+    def is_independent(self, *names: str) -> bool:
+        """Whether one of these people works outside trading, or no operator states a function."""
+        found = self._all
+        return not found.states_functions or any(map(found.is_outside_trading, names))
 
     def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
         """Whether `signature` is the operator's signature of exactly these bytes."""

@@ -214,6 +214,8 @@ class CommandRefusal(StrEnum):
     """The scope is invalid, or is none to which the action applies."""
     ROLE_FORBIDDEN = "ROLE_FORBIDDEN"
     """The operator's role does not include the action."""
+    NOT_INDEPENDENT = "NOT_INDEPENDENT"
+    """Neither of the two people who lift a HALT works outside trading."""
     BOOK_FORBIDDEN = "BOOK_FORBIDDEN"
     """A trader may halt only their own books."""
     ARGUMENT_INVALID = "ARGUMENT_INVALID"

@@ -53,6 +53,9 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     disabled : bool
         Whether all commands of the operator are refused. The entry stays, because history names
         the operator.
+    function : str
+        Where the operator works, such as ``trading``, ``risk`` or ``operations``; empty if it is
+        not stated. Of two people who lift a HALT, one is from outside trading.
     """
 
     id: str
@@ -61,6 +64,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     books: tuple[str, ...] = ()
     name: str = ""
     disabled: bool = False
+    function: str = ""
 
     def may(self, action: str) -> bool:
         """Whether the role includes an action.
@@ -74,10 +78,33 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return action in _MAY[self.role]
 
 
+TRADING: Final = "trading"
+"""Function of people who trade."""
+
+
 class Operators(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Operators by id (``operators.toml``)."""
 
     operators: dict[str, Operator] = {}
+
+    @property
+    def states_functions(self) -> bool:
+        """Whether any operator states a function. Then one who states none counts as trading."""
+        return any(each.function for each in self.operators.values())
+
+    def is_outside_trading(self, name: str) -> bool:
+        """Whether an operator is known to work outside trading.
+
+        Examples
+        --------
+        >>> ann = Operator(id="ann", role=Role.RISK, public_key="", function="risk")
+        >>> bob = Operator(id="bob", role=Role.RISK, public_key="")
+        >>> both = Operators(operators={"ann": ann, "bob": bob})
+        >>> both.is_outside_trading("ann"), both.is_outside_trading("bob")
+        (True, False)
+        """
+        found = self.operators.get(name)
+        return found is not None and found.function not in ("", TRADING)
 
 
 class Verifier(Protocol):
@@ -85,6 +112,10 @@ class Verifier(Protocol):
 
     def operator(self, name: str) -> Operator | None:
         """Return the operator with an id, or ``None``."""
+        ...
+
+    def is_independent(self, *names: str) -> bool:
+        """Whether one of these people works outside trading, or no operator states a function."""
         ...
 
     def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
@@ -99,6 +130,11 @@ class DenyAllVerifier:
         """Return ``None``."""
         del name
         return None
+
+    def is_independent(self, *names: str) -> bool:
+        """Return ``False``."""
+        del names
+        return False
 
     def verify(self, operator: Operator, message: bytes, signature: str) -> bool:
         """Return ``False``."""

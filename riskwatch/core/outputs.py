@@ -881,6 +881,8 @@ class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
     deployment : str, optional
         Deployment whose commands count from there on; absent in a replay in one process, and in
         records of builds that knew no deployments.
+    signed_by : list of str, optional
+        The people who signed that limits are looser than before; absent if none are.
     """
 
     topic: ClassVar[str | None] = None
@@ -892,6 +894,7 @@ class ConfigurationChanged(Output, frozen=True, kw_only=True, gc=False):
     changes: list[str]
     content: dict[str, Any]
     deployment: str | msgspec.UnsetType = msgspec.UNSET
+    signed_by: list[str] | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
         """Return the worker."""

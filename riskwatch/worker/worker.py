@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import msgspec
 import structlog
 
-from riskwatch.config.recorder import ConfigurationRecorder
+from riskwatch.config import paths
+from riskwatch.config.loosened import load_signatures, require_signed
+from riskwatch.config.recorder import ConfigurationRecorder, decode_record
 from riskwatch.contracts.heartbeat import TOPIC, Heartbeat
+from riskwatch.contracts.signing import Ed25519Verifier
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.core.enums import State
@@ -27,12 +30,12 @@ from riskwatch.store.audit import last_payload
 from riskwatch.store.batch import OutboxRecord
 from riskwatch.store.current_state import read_current_state
 from riskwatch.store.deployment import check_chained
-from riskwatch.store.engine import open_engine
+from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.headroom import write_headroom
 from riskwatch.store.migrate import require_current
 from riskwatch.store.reference import sync_reference
 from riskwatch.store.row_counts import count_rows
-from riskwatch.store.scope_table import count_by_state, scope_table
+from riskwatch.store.scope_table import count_by_state, record_heartbeat, scope_table
 from riskwatch.version import ENGINE
 from riskwatch.worker import lease as worker_lease
 from riskwatch.worker.crashes import CrashTracker
@@ -73,10 +76,12 @@ def make_heartbeat(
     deployment: str,
     reached_us: int | None = None,
     pretrade: PretradeTable | msgspec.UnsetType = msgspec.UNSET,
+    valid_us: int = HEARTBEAT_VALID_US,
 ) -> Heartbeat:
     """Return the heartbeat of a deployment for a table that was read under the lease.
 
-    `reached_us` is the time of the worker's last tick, if it is expected to make ticks.
+    `reached_us` is the time of the worker's last tick, if it is expected to make ticks. `valid_us`
+    is how long it is valid: as long as a switch after its decision (`valid_s` of the policy).
     """
     return Heartbeat(
         worker=worker,
@@ -85,7 +90,7 @@ def make_heartbeat(
         digest=table.digest,
         scopes=len(table.states),
         ts=moment(now_us),
-        valid_until=moment(now_us + HEARTBEAT_VALID_US),
+        valid_until=moment(now_us + valid_us),
         engine=ENGINE,
         deployment=deployment,
         reached=None if reached_us is None else moment(reached_us),
@@ -345,6 +350,7 @@ class RiskWorker(Worker):
         self._withheld = ""
         self._pretrade: PretradeMaker | None = None
         self._audited_us = 0
+        self._signed_by: list[str] = []
 
     def unit_of(self, partition: Partition) -> str:
         """Return the name of the single unit."""
@@ -373,6 +379,7 @@ class RiskWorker(Worker):
 
     def _lead(self) -> None:
         """Wait for the lease, and renew it from then on."""
+        self._require_signed_limits()
         wait_for_lease(
             self._engine, RISK, self.holder, self.settings.lease, self.retry, self._on_standby
         )
@@ -382,6 +389,7 @@ class RiskWorker(Worker):
                 raise StoreError(fault)
             sync_reference(conn, self._config.reference)
             recorded = last_payload(conn, RISK, ConfigurationChanged)
+        self._require_signed_limits()  # another process may have recorded others meanwhile
         self._config = bootstrap.confirmed(self._config, recorded)
         if self.settings.clock == "wall":
             self._config = bootstrap.proven(self._config, recorded)
@@ -394,6 +402,25 @@ class RiskWorker(Worker):
         self._deployment, first = meet_own_broker(self._engine, self.connection, self.retry)
         self._publishes_table = self._publishes_table or first
 
+    def _require_signed_limits(self) -> None:
+        """Refuse to go on if limits are looser than the recorded ones and nobody signed that."""
+        if self.settings.clock != "wall":
+            return  # a replay through the workers decides nothing that anybody obeys
+        recorded = self.retry.ask_store("configuration", self._recorded)
+        folder = self.settings.config or paths.rules_folder()
+        self._signed_by = require_signed(
+            self._config,
+            decode_record(recorded),
+            load_signatures(folder),
+            Ed25519Verifier(self._config.operators),
+            self._deployment.id,
+        )
+
+    def _recorded(self) -> bytes | None:
+        """Return the configuration that the last leader recorded."""
+        with translate_errors("the configuration cannot be read"), self._engine.connect() as conn:
+            return last_payload(conn, RISK, ConfigurationChanged)
+
     def _on_standby(self, leader: str) -> None:
         self.standby_reason = f"stands by for {leader}"
         self.metrics.leader(RISK, None)
@@ -405,7 +432,9 @@ class RiskWorker(Worker):
 
     def _recorder(self) -> ConfigurationRecorder:
         clock = self._present_us if self.settings.clock == "wall" else None
-        return ConfigurationRecorder(RISK, self._config, clock, self._deployment.id)
+        return ConfigurationRecorder(
+            RISK, self._config, clock, self._deployment.id, tuple(self._signed_by)
+        )
 
     def _present_us(self) -> int:
         """Return the time of the clock, or the wall time while the broker's time is not known."""
@@ -438,8 +467,9 @@ class RiskWorker(Worker):
         )
         own, reached_us = self._deployment.id, unit.reached_us
         limits = self._pretrade_table(unit, now)
-        made = make_heartbeat(RISK, unit.epoch, table, now, own, reached_us, limits)
-        record = heartbeat_record(made)
+        valid_us = round(self._config.policy.risk.valid_s * SECOND)
+        beat = make_heartbeat(RISK, unit.epoch, table, now, own, reached_us, limits, valid_us)
+        record = heartbeat_record(beat)
         publisher = self._publisher()
         publisher.set_leader(RISK, unit.epoch)
         if self._publishes_table:
@@ -449,7 +479,8 @@ class RiskWorker(Worker):
             if self._mirrored_epoch != unit.epoch:
                 self._mirrored_epoch = unit.epoch
                 self._mirror.refresh(self._engine, RISK, unit.epoch)
-            self._mirror.heartbeat(record.value, HEARTBEAT_VALID_US / SECOND)
+            self._mirror.heartbeat(record.value, valid_us / SECOND)
+        self.retry.ask_store("heartbeat", lambda: record_heartbeat(self._engine, beat))
         self.metrics.scopes({State(s): n for s, n in count_by_state(table.states).items()})
         self._heartbeat_us = elapsed
 

@@ -6,7 +6,7 @@ conditions are checked again at the approval, because they may have changed in b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -89,15 +89,62 @@ def limit_args(then: Limit) -> dict[str, Any]:
     return {"limit": then.id, "hard_usd": then.hard_usd, "warning_share": then.warning_share}
 
 
-def apply_limit(state: RiskState, args: Mapping[str, Any], by: str, us: int) -> str:
-    """Apply a changed limit and describe it; holdings are measured against it at the next tick."""
+def apply_limit(
+    state: RiskState,
+    args: Mapping[str, Any],
+    by: str,
+    us: int,
+    *,
+    raise_max_s: float = 0.0,
+) -> str:
+    """Apply a changed limit and describe it; holdings are measured against it at the next tick.
+
+    It ends after `raise_max_s`, if that is not 0; then what was in force before is in force again.
+    """
     name, hard, share = args["limit"], float(args["hard_usd"]), float(args["warning_share"])
-    state.limit_overrides[name] = LimitOverrideRow(hard, share, by, us)
+    row = LimitOverrideRow(hard, share, by, us)
+    said = f"{name}: hard {hard:,.2f} USD, warning from {share:.0%}"
+    if raise_max_s > 0.0:
+        row.until = us + round(raise_max_s * SECOND)
+        before = state.limit_overrides.get(name)
+        if before is not None and before.until:  # a second raise does not make the first permanent
+            row.hard_before, row.share_before = before.hard_before, before.share_before
+        elif before is not None:
+            row.hard_before, row.share_before = before.hard_usd, before.warning_share
+        said += f", until {rfc3339(row.until)}"
+    _set_limit(state, name, row)
+    return said
+
+
+def _set_limit(state: RiskState, name: str, row: LimitOverrideRow | None) -> None:
+    """Store an override or delete it, and have limits measured at the next tick."""
+    if row is None:
+        state.limit_overrides.pop(name, None)
+    else:
+        state.limit_overrides[name] = row
     state.mark(f"hard/{name}")
     state.limit_features = None
     state.meta.holdings = True
     state.mark("meta")
-    return f"{name}: hard {hard:,.2f} USD, warning from {share:.0%}"
+
+
+def expire_raises(state: RiskState, us: int) -> bool:
+    """Put limits back whose raise has ended; return whether there was any."""
+    over = [
+        name
+        for name in sorted(state.limit_overrides)
+        if 0 < state.limit_overrides[name].until <= us
+    ]
+    for name in over:
+        row = state.limit_overrides[name]
+        by = f"{row.by}, whose raise ended"
+        before = LimitOverrideRow(row.hard_before, row.share_before, by, us)
+        _set_limit(state, name, before if row.hard_before else None)
+    return bool(over)
+
+
+LIFTING: Final = ("release", "override")
+"""Requests that lift a HALT: one of the two people works outside trading."""
 
 
 class Approvals:
@@ -155,11 +202,16 @@ class Approvals:
             detail = self._rebased(state, authorized, row, request, out)
         else:
             store_control(state, authorized.scope, row)
-            detail = apply_limit(
-                state, request.args, f"{request.by} and {authorized.by}", authorized.us
-            )
+            detail = self._raised(state, authorized, request)
         out.append(control_changed(state, authorized.scope, authorized.origin))
         return CommandResult(detail, out, "approved", request.id)
+
+    def _raised(
+        self, state: RiskState, authorized: AuthorizedCommand, request: ApprovalRequest
+    ) -> str:
+        """Raise a limit, for as long as the policy allows."""
+        by, longest_s = f"{request.by} and {authorized.by}", self.config.raise_max_s
+        return apply_limit(state, request.args, by, authorized.us, raise_max_s=longest_s)
 
     def _released(
         self,
@@ -258,6 +310,14 @@ class Approvals:
                 No.SAME_PERSON, f"{authorized.by} asked for it, somebody else approves"
             )
         self._still_entitled(request)
+        if request.action in LIFTING and not self.verifier.is_independent(
+            request.by, authorized.by
+        ):
+            raise CommandRefusedError(
+                No.NOT_INDEPENDENT,
+                f"{request.by} and {authorized.by} are from trading, or state no function: one "
+                f"person from outside trading approves a {request.action}",
+            )
         return msgspec.structs.replace(row), request
 
     def _still_entitled(self, request: ApprovalRequest) -> None:

@@ -504,7 +504,7 @@ def expire_controls(state: RiskState, us: int, writer: DecisionWriter) -> list[O
             out += [*made, control_changed(state, scope, by.origin)]
     if state.refusals:
         out += resolve_refusal_alerts(state, us)
-    if out:
+    if approvals.expire_raises(state, us) or out:
         state.meta.news = True
         state.mark("meta")
     return out

@@ -107,6 +107,8 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Maximum number of stored keys.
     max_scopes : int
         Maximum number of scopes with operator controls.
+    raise_max_s : float
+        How long a limit that people raised stays raised, seconds; 0 for without end.
     """
 
     replay_s: Positive = 300.0
@@ -120,6 +122,7 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     key_memory_s: Positive = 86_400.0
     max_keys: PositiveInt = 4_096
     max_scopes: PositiveInt = 4_096
+    raise_max_s: NotNegative = 0.0
 
 
 class DrillPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,7 +166,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         If we hold something on a scope and its quality has been ``unknown`` for longer than this,
         the effective state is at least REDUCE, seconds.
     valid_s : float
-        How long a switch is valid after the decision, seconds.
+        How long a switch is valid after the decision, and a heartbeat after it was made, seconds.
     report_s : float
         While nothing happens, values, scores, limits and assessments are published at most this
         often, seconds of event time.

@@ -214,7 +214,8 @@ class RiskStage:
     def _tick(self, state: RiskState, us: int) -> list[Output]:
         """Evaluate all scopes, unless no event arrived and time alone changes nothing."""
         meta = state.meta
-        out = expire_controls(state, us, self._writer) if state.controls or state.refusals else []
+        expires = state.controls or state.refusals or state.limit_overrides
+        out = expire_controls(state, us, self._writer) if expires else []
         if self.config.drills or state.drills:
             out += scheduled_drills(self.config.drills, state, us, self.deployment)
         due = us - meta.reported >= self.config.report_s * SECOND

@@ -161,12 +161,19 @@ class AlertBudgetRow(msgspec.Struct):
 
 
 class LimitOverrideRow(msgspec.Struct):
-    """An operator's override of a limit: hard value, warning share, operator, time."""
+    """An operator's override of a limit: hard value, warning share, operator, time.
+
+    `until` is when a raise ends, microseconds; 0 if it does not. Then the override of before is in
+    force again: `hard_before` and `share_before`, or none if `hard_before` is 0.
+    """
 
     hard_usd: float
     warning_share: float
     by: str
     us: int
+    until: int = 0
+    hard_before: float = 0.0
+    share_before: float = 0.0
 
 
 # Counterparties of failed workers: their holdings are not kept up to date.

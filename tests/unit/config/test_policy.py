@@ -42,6 +42,7 @@ def folder(tmp_path: Path, root: Path) -> Path:
          "targets[1].horizon_s"),
         ("models", "threshold = 50.0", "threshold = 10.0", "targets[1].threshold"),
         ("policy", 'valid_s = "60s"', 'valid_s = "0s"', "risk.valid_s"),
+        ("policy", 'valid_s = "60s"', 'valid_s = "30s"', "risk.valid_s"),
         ("policy", "court = 1.0", "court = true", "risk.source_weights.court"),
         ("policy", 'unknown_reduce_s = "30m"', 'unknown_reduce = "30m"', "risk.unknown_reduce"),
     ],

@@ -6,18 +6,22 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
+from riskwatch.config.recorder import ConfigurationRecorder
 from riskwatch.contracts.audit import decode_head
 from riskwatch.contracts.heartbeat import decode_heartbeat
 from riskwatch.core.clock import SECOND, moment
 from riskwatch.engine import audit_head
 from riskwatch.engine.clock import LiveClock
-from riskwatch.errors import FencedError
+from riskwatch.errors import ConfigError, FencedError
 from riskwatch.store.audit import chain_tail
 from riskwatch.store.audit_check import check_database
+from riskwatch.store.batch import Batch, Counts, ResumePoint, SequencedOutput
 from riskwatch.store.deployment import Deployment
+from riskwatch.store.queries import confirmed_until
 from riskwatch.store.scope_table import ScopeTable
-from riskwatch.store.transaction import take_lease
+from riskwatch.store.transaction import commit, take_lease
 from riskwatch.worker import worker
 from riskwatch.worker.settings import ProcessSettings
 from riskwatch.worker.worker import (
@@ -101,6 +105,34 @@ def test_a_leader_that_works_vouches_now_and_then(leader: Leader) -> None:
     assert dict(headers) == {
         "rw-worker": b"risk", "rw-epoch": b"1", "rw-deployment": b"prod", "rw-seq": b"0",
     }  # fmt: skip
+
+
+def test_what_was_published_is_in_sql(leader: Leader) -> None:
+    """`killswitch_now` says until when the last heartbeat confirms it."""
+    with leader._engine.connect() as conn:
+        assert confirmed_until(conn) is None
+    leader.later()
+    leader.later()
+    with leader._engine.connect() as conn:
+        assert confirmed_until(conn) == moment(leader.now_us + HEARTBEAT_VALID_US)
+
+
+def test_a_leader_does_not_begin_with_looser_limits_that_nobody_signed(leader: Leader) -> None:
+    """It names them; a replay through the workers decides nothing that anybody obeys."""
+    leader._require_signed_limits()
+    shipped = leader._config
+    stricter = tuple(replace(each, hard_usd=each.hard_usd / 2) for each in shipped.limits.limits)
+    before = replace(shipped, limits=replace(shipped.limits, limits=stricter), digest="d" * 64)
+    (made,) = ConfigurationRecorder(RISK, before, lambda: START_US, "prod")(
+        ResumePoint(1, {}, {}, Counts(), 0, 1, 1)
+    )
+    batch = Batch(RISK, 1, relay=True)
+    batch.outputs.append(SequencedOutput(1, made))
+    commit(leader._engine, batch)
+    with pytest.raises(ConfigError, match=r"limit firm hard_usd.*nobody signed"):
+        leader._require_signed_limits()
+    leader.settings = leader.settings.model_copy(update={"clock": "event"})
+    leader._require_signed_limits()
 
 
 def test_who_does_not_work_does_not_vouch(leader: Leader) -> None:

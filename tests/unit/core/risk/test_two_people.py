@@ -324,3 +324,59 @@ def test_outcomes_name_the_request() -> None:
     done = d.tell(command("bob", "approve", 3, request=request_of(asked)))
     ids = [o.request_id for o in of([*asked, *done], CommandApplied)]
     assert len(dict.fromkeys(ids)) == 1
+
+
+def test_a_raise_ends_after_the_longest_time() -> None:
+    """Then what was in force before is in force again, also after a second raise in between."""
+    d = people(raise_max_s=3_600.0)
+    raised = {"limit": "usdc", "hard_usd": "5000000"}
+    asked = d.tell(command("ann", "set_limit", 1, **raised))
+    (done,) = of(d.tell(command("bob", "approve", 2, request=request_of(asked))), CommandApplied)
+    assert done.detail.endswith("until 2023-03-11T01:02:00Z")
+    more = raised | {"hard_usd": "6000000"}
+    asked = d.tell(command("ann", "set_limit", 30, **more))
+    d.tell(command("bob", "approve", 31, request=request_of(asked)))
+    reading = held(3, ("USDC", "2500000"))
+    measured = of(d.tick(32, reading, market(32, asset())), LimitMeasured, "asset:USDC")
+    assert measured[-1].hard_usd == Decimal("6000000.00")
+    d.tick(90)
+    assert d.state.limit_overrides["usdc"].hard_usd == 6_000_000.0
+    back = of(d.tick(92), LimitMeasured, "asset:USDC")
+    assert back[-1].hard_usd == Decimal("2000000.00")
+    assert back[-1].status == "breach"
+    assert d.state.limit_overrides == {}
+
+
+def test_a_raise_after_a_cut_ends_at_the_cut() -> None:
+    """People lowered the limit before: that value is in force again, not the one of the file."""
+    d = people(raise_max_s=3_600.0)
+    d.tell(command("ann", "set_limit", 1, limit="usdc", hard_usd="1000000"))
+    asked = d.tell(command("ann", "set_limit", 2, limit="usdc", hard_usd="3000000"))
+    d.tell(command("bob", "approve", 3, request=request_of(asked)))
+    d.tick(64)
+    assert d.state.limit_overrides["usdc"].hard_usd == 1_000_000.0
+    assert d.state.limit_overrides["usdc"].until == 0
+
+
+@pytest.mark.parametrize(
+    ("ann", "bob", "said"),
+    [
+        ("", "", "approved"),
+        ("trading", "trading", "NOT_INDEPENDENT"),
+        ("trading", "", "NOT_INDEPENDENT"),
+        ("trading", "risk", "approved"),
+        ("risk", "", "approved"),
+    ],
+)
+def test_one_of_two_who_release_works_outside_trading(ann: str, bob: str, said: str) -> None:
+    """As soon as functions are stated; whoever states none counts as trading."""
+    functions = {"ann": ann, "bob": bob}
+    known = {
+        name: replace(who, function=functions.get(name, ""))
+        for name, who in OPERATORS.operators.items()
+    }
+    d = people(operators=Operators(operators=known))
+    d.tell(command("rita", "halt", 1))
+    request = request_of(d.tell(command("ann", "release", 2)))
+    assert answer(d.tell(command("bob", "approve", 3, request=request))) == said
+    assert (state(d) is State.HALT) == (said != "approved")
