@@ -59,7 +59,8 @@ def test_a_halt_and_its_release_over_the_broker(office: Office) -> None:
         assert guard.allows(**ORDER)
         done = office.turn("halt", SCOPE, "--reason", "fire", name="rita")
         assert done.exit_code == 0, (done.output, done.exception)
-        assert done.stdout == f"halt of {SCOPE} applied: halted\n"
+        bound = "it binds its orders; nothing is held on it"
+        assert done.stdout == f"halt of {SCOPE} applied: halted; {bound}\n"
         wait(lambda: not guard.allows(**ORDER), "the guard does not stop")
         answer = guard.allows(**ORDER)
         assert (answer.state, answer.scope) == (State.HALT, SCOPE)
