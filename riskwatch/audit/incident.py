@@ -30,7 +30,14 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     ScoreUpdated,
 )
-from riskwatch.core.scopes import FIRM, VENUE_ASSET, parse
+from riskwatch.core.scopes import (
+    ACCOUNT,
+    ASSET,
+    BOOK,
+    COUNTERPARTY,
+    VENUE_ASSET,
+    parse,
+)
 from riskwatch.errors import StoreError
 from riskwatch.store.audit import BEYOND, last_payload, stretches
 from riskwatch.store.checkpoints import usable_checkpoints
@@ -271,7 +278,11 @@ def _about(scope: str, held: ExposureChanged) -> bool:
     at = parse(scope)
     if at.kind == VENUE_ASSET:
         return (held.counterparty, held.asset) == (at.name, at.asset)
-    return at.kind == FIRM or getattr(held, at.kind) == at.name
+    if at.kind == ACCOUNT:
+        return (held.counterparty, held.account) == (at.name, at.account)
+    if at.kind not in (BOOK, COUNTERPARTY, ASSET):
+        return True  # what traders, networks, groups, issuers and banks hold is not in a holding
+    return bool(getattr(held, at.kind) == at.name)
 
 
 def _plain(output: Output) -> Row:

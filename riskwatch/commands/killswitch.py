@@ -18,8 +18,18 @@ from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import Json, killswitch_app, show_rows
 from riskwatch.config.toml import parse_duration
 from riskwatch.core.clock import micros, rfc3339
+from riskwatch.core.enums import Restriction  # noqa: TC001 - typer reads the annotation
 from riskwatch.core.ids import output_id
-from riskwatch.core.scopes import ASSET, COUNTERPARTY, FIRM, VENUE_ASSET, is_scope, parse
+from riskwatch.core.scopes import (
+    ACCOUNT,
+    ASSET,
+    BOOK,
+    COUNTERPARTY,
+    FIRM,
+    VENUE_ASSET,
+    is_scope,
+    parse,
+)
 from riskwatch.core.text import visible, visible_lines
 from riskwatch.errors import ConfigError, RiskwatchError, StoreError
 from riskwatch.store import drills as table
@@ -210,17 +220,24 @@ def halt_command(
     scope: Scope,
     *,
     reason: s.Reason,
+    restriction: Annotated[
+        Restriction | None,
+        typer.Option(help="What it restricts; by default what the policy says, as shipped: full."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Halt also a name that is unknown.")] = False,
     sender: s.Sender,
 ) -> None:
     """Halt a scope at once. It stays halted until two supervisors release it.
+
+    Of restriction `market`, orders that lower market risk pass; of `claim`, withdrawals and a share
+    of closing orders; of `full`, withdrawals alone.
 
     A scope whose name nobody holds, quotes or lists is sent with --yes, or after a question.
     """
     to = _scope(scope)
     if sender.live and not yes:
         to = _meant_scope(sender.database, to)
-    sender.send("halt", to, reason, {})
+    sender.send("halt", to, reason, {} if restriction is None else {"restriction": restriction})
     if sender.live:
         typer.echo(_bound(sender.database, to), err=True)
 
@@ -411,7 +428,8 @@ def _scope(scope: str) -> str:
         raise ConfigError(
             "command line",
             "SCOPE",
-            "firm, book:X, counterparty:X, asset:X or venue-asset:V/X, in one script",
+            "firm, book:X, counterparty:X, asset:X, venue-asset:V/X, account:V/X, trader:X, "
+            "group:X, issuer:X, bank:X or network:X, in one script",
             scope,
         )
     return scope
@@ -460,7 +478,9 @@ def is_known(scope: str, names: Mapping[str, Collection[str]]) -> bool:
     at = parse(scope)
     if at.kind == VENUE_ASSET:
         return at.name in names[COUNTERPARTY] and at.asset in names[ASSET]
-    return at.kind == FIRM or at.name in names[at.kind]
+    if at.kind == ACCOUNT:
+        return f"{at.name}/{at.account}" in names.get(ACCOUNT, ())
+    return at.kind == FIRM or at.name in names.get(at.kind, ())
 
 
 def similar_scopes(scope: str, names: Mapping[str, Collection[str]]) -> list[str]:
@@ -478,8 +498,9 @@ def similar_scopes(scope: str, names: Mapping[str, Collection[str]]) -> list[str
         assets = [at.asset, *_similar(at.asset, names[ASSET])]
         found = [f"{VENUE_ASSET}:{venue}/{asset}" for venue in venues for asset in assets]
         return [each for each in found if is_known(each, names)][:_SUGGESTIONS]
-    found = [f"{at.kind}:{name}" for name in _similar(at.name, names[at.kind])]
-    others = (kind for kind in names if kind != at.kind)
+    name = f"{at.name}/{at.account}" if at.kind == ACCOUNT else at.name
+    found = [f"{at.kind}:{each}" for each in _similar(name, names.get(at.kind, ()))]
+    others = (kind for kind in (BOOK, COUNTERPARTY, ASSET) if kind != at.kind)
     found += [f"{kind}:{at.name}" for kind in others if at.name in names[kind]]
     return found[:_SUGGESTIONS]
 

@@ -11,7 +11,18 @@ from riskwatch.config.unconfirmed import with_unconfirmed
 from riskwatch.core.clock import micros, rfc3339
 from riskwatch.core.enums import State
 from riskwatch.core.risk.rule_engine import RuleEngine
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, VENUE_ASSET, overlap, parse
+from riskwatch.core.scopes import (
+    ACCOUNT,
+    ASSET,
+    BOOK,
+    COUNTERPARTY,
+    LINKED,
+    NETWORK,
+    TRADER,
+    VENUE_ASSET,
+    overlap,
+    parse,
+)
 from riskwatch.store import queries
 from riskwatch.store.audit import last_configuration
 
@@ -137,15 +148,18 @@ def allowed_orders(scope: str) -> str:
     'orders that buy or sell USDC at kraken'
     """
     at = parse(scope)
-    if at.kind == ASSET:
-        return f"orders that buy or sell {at.name}, wherever, and transfers of it"
-    if at.kind == COUNTERPARTY:
-        return f"orders at {at.name}, and deposits to it (withdrawals were never refused)"
-    if at.kind == VENUE_ASSET:
-        return f"orders that buy or sell {at.asset} at {at.name}"
-    if at.kind == BOOK:
-        return f"orders of the book {at.name}"
-    return "every order that no other scope refuses"
+    if at.kind in LINKED:
+        return f"orders at the parties and in the coins of {scope}"
+    orders = {
+        ASSET: f"orders that buy or sell {at.name}, wherever, and transfers of it",
+        COUNTERPARTY: (f"orders at {at.name}, and deposits to it (withdrawals were never refused)"),
+        VENUE_ASSET: f"orders that buy or sell {at.asset} at {at.name}",
+        BOOK: f"orders of the book {at.name}",
+        ACCOUNT: f"orders of the account {at.account} at {at.name}, and deposits to it",
+        TRADER: f"orders of the trader {at.name}",
+        NETWORK: f"transfers over {at.name}",
+    }
+    return orders.get(at.kind, "every order that no other scope refuses")
 
 
 def _holds_still(rule: Rule, row: ScopeRow) -> str:

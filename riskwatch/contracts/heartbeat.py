@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import inf
 from typing import Final
 
 import msgspec
@@ -12,6 +13,36 @@ from riskwatch.contracts.pretrade import PretradeTable
 TOPIC: Final = "riskwatch.heartbeat"
 LAG_S: Final = 90.0
 """How far a worker's last tick may be before or behind its heartbeat for its readers, seconds."""
+
+
+class GuardPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy that guards follow.
+
+    Attributes
+    ----------
+    outage_reduce_s : float or None
+        How long REDUCE lasts in an outage before HALT, seconds; ``None`` for without end.
+    closing_usd, closing_share : float
+        At a HALT of claims, closing orders pass up to the larger of these USD and this share of the
+        position, per scope and hour.
+    """
+
+    outage_reduce_s: float | None = None
+    closing_usd: float = 250_000.0
+    closing_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of zero or more.
+
+        Raises
+        ------
+        ValueError
+            If a value is none.
+        """
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value < inf:
+                raise ValueError(f"policy.{name} must be a number of 0 or more, was {value}")
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -39,6 +70,11 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
         in a replay through the workers, and from workers of earlier versions.
     pretrade : PretradeTable, optional
         Limits before the trade; absent if the policy names no client.
+    restriction_digest : str
+        Digest of scopes, what they restrict, and decisions; empty from workers without it. Then
+        every switch restricts everything.
+    policy : GuardPolicy or None
+        The policy that guards follow; ``None`` from workers without it.
     """
 
     worker: str
@@ -52,6 +88,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     deployment: str = ""
     reached: datetime | None = None
     pretrade: PretradeTable | msgspec.UnsetType = msgspec.UNSET
+    restriction_digest: str = ""
+    policy: GuardPolicy | None = None
 
 
 def tick_fault(made: datetime, reached: datetime | None, lag_s: float) -> str | None:

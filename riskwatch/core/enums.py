@@ -127,6 +127,19 @@ def strictest(states: Iterable[State]) -> State:
     return max(states, key=_RANKS.__getitem__, default=State.NORMAL)
 
 
+class Restriction(StrEnum):
+    """What a switch at REDUCE or HALT restricts, by the ground for it."""
+
+    CLAIM = "claim"
+    """They must not owe us more: no deposits, no buying of the coin; withdrawals pass, and closing,
+    at HALT up to a share of the position an hour."""
+    MARKET = "market"
+    """|net delta| and stress loss must not grow: what lowers them passes, at HALT too."""
+    FULL = "full"
+    """Everything: at HALT nothing passes but withdrawals and authorised unwinds. Also the meaning
+    of a switch that states no restriction."""
+
+
 class Quality(StrEnum):
     """Quality of the data behind a state; it is a flag, never a state."""
 

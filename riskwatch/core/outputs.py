@@ -16,7 +16,15 @@ from typing import Any, ClassVar, Final, TypedDict
 import msgspec
 
 from riskwatch.core.clock import moment
-from riskwatch.core.enums import Cause, CommandRefusal, Quality, QualityIssue, RejectReason, State
+from riskwatch.core.enums import (
+    Cause,
+    CommandRefusal,
+    Quality,
+    QualityIssue,
+    RejectReason,
+    Restriction,
+    State,
+)
 from riskwatch.core.ids import output_id
 from riskwatch.version import ENGINE
 
@@ -553,6 +561,8 @@ class DecisionMade(Output, frozen=True, kw_only=True, gc=False):
         Our exposure at stake on the scope at that time, USD.
     el_usd, exit_cost_usd : Decimal
         Expected loss of staying, and cost of leaving, USD.
+    restriction : dict of Restriction to State
+        What the new state restricts; see :class:`KillSwitchChanged`.
     """
 
     topic: ClassVar[str | None] = "riskwatch.alerts"
@@ -574,6 +584,7 @@ class DecisionMade(Output, frozen=True, kw_only=True, gc=False):
     exposure_usd: Decimal
     el_usd: Decimal
     exit_cost_usd: Decimal
+    restriction: dict[Restriction, State] = {}
 
     def key(self) -> str:
         """Return the scope."""
@@ -637,6 +648,11 @@ class KillSwitchChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=Fal
 
     `effective` is the stricter of `state` and the state that bad `quality` requires. `valid_until`
     counts from the decision, not from the sending. `unwind` is allowed in spite of a HALT.
+
+    `restriction` is what `effective` restricts: by restriction the state that it asks for, REDUCE
+    or HALT (:mod:`riskwatch.core.restriction`). An order must satisfy each entry. Without an entry
+    at `effective`, everything is restricted. `members` are the counterparties and assets, as
+    scopes, that a group, issuer or bank stands for; without members it binds all of them.
     """
 
     topic: ClassVar[str | None] = "riskwatch.killswitch"
@@ -651,6 +667,8 @@ class KillSwitchChanged(Output, UnwindColumns, frozen=True, kw_only=True, gc=Fal
     generation: str
     valid_until: datetime
     unwind: Unwind | None = None
+    restriction: dict[Restriction, State] = {}
+    members: list[str] = []
 
     def key(self) -> str:
         """Return the scope."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.bounds import AtLeastOne, Fraction, Positive
-from riskwatch.core.enums import Cause, Mode, State
+from riskwatch.core.enums import Cause, Mode, Restriction, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,6 +88,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     since : str, optional
         Release that shipped it first. A deployment that is older than the rule runs it as
         advisory until the policy names it in ``binding``.
+    restriction : Restriction, optional
+        What it restricts, unless ``[risk.restriction]`` of the policy says otherwise of its id; by
+        default what that section says of the kind of its scope.
     """
 
     id: str
@@ -102,6 +105,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     text: str = "{scope}: {feature} is {value} {unit}, limit {at} {unit}"
     mode: Mode | msgspec.UnsetType = msgspec.UNSET
     since: str | msgspec.UnsetType = msgspec.UNSET
+    restriction: Restriction | msgspec.UnsetType = msgspec.UNSET
 
     def severity(self, features: Mapping[str, float]) -> tuple[float, Condition | None]:
         """Return the largest value ÷ threshold over the conditions that have a value.

@@ -213,6 +213,7 @@ DECISION_LOG: Final = Table(
     Column("exposure_usd", ExactDecimal, nullable=False),
     Column("el_usd", ExactDecimal, nullable=False),
     Column("exit_cost_usd", ExactDecimal, nullable=False),
+    Column("restriction", Json, nullable=False, server_default="{}"),
     Column("cause_id", Text, nullable=False),
     Column("engine", Text, nullable=False),
     Index(None, "scope", "ts"),
@@ -264,6 +265,8 @@ KILLSWITCH: Final = Table(
     Column("unwind_max_usd", ExactDecimal, nullable=True),
     Column("unwind_max_slip_bp", Double, nullable=True),
     Column("unwind_until", UtcTime, nullable=True),
+    Column("restriction", Json, nullable=False, server_default="{}"),
+    Column("members", Json, nullable=False, server_default="[]"),
 )
 
 KILLSWITCH_HISTORY: Final = Table(
@@ -285,6 +288,8 @@ KILLSWITCH_HISTORY: Final = Table(
     Column("unwind_max_usd", ExactDecimal, nullable=True),
     Column("unwind_max_slip_bp", Double, nullable=True),
     Column("unwind_until", UtcTime, nullable=True),
+    Column("restriction", Json, nullable=False, server_default="{}"),
+    Column("members", Json, nullable=False, server_default="[]"),
     Index(None, "scope", "ts"),
 )
 

@@ -7,11 +7,22 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import column, func, or_, select, table
+from sqlalchemy import column, func, or_, select, table, true
 
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
 from riskwatch.core.risk.state import scope_key, scope_row
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
+from riskwatch.core.scopes import (
+    ACCOUNT,
+    ASSET,
+    BANK,
+    BOOK,
+    COUNTERPARTY,
+    GROUP,
+    ISSUER,
+    LINKED,
+    VENUE_ASSET,
+    parse,
+)
 from riskwatch.errors import StoreError
 from riskwatch.store.engine import open_engine, translate_errors
 from riskwatch.store.migrate import require_current
@@ -38,7 +49,7 @@ from riskwatch.store.types import UtcTime, time_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import ColumnClause, Table
+    from sqlalchemy import ColumnClause, ColumnElement, Table, TableClause
     from sqlalchemy.engine import Connection
 
     from riskwatch.core.risk.state import ScopeRow
@@ -110,14 +121,21 @@ def scope_state(conn: Connection, scope: str) -> ScopeRow:
 
 
 def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
-    """Return gross and net exposure of a scope, USD, and the number of rows without a price."""
-    names = ("book", "counterparty", "asset", "component", "net_usd")
+    """Return gross and net exposure of a scope, USD, and the number of rows without a price.
+
+    Of a trader and of a network it is not known what they hold: the exposure is that of the firm.
+    """
+    names = ("book", "counterparty", "account", "asset", "component", "net_usd")
     view = table("exposure_now", *(column(name) for name in names))
     at = parse(scope)
     query = select(view.c.component, view.c.net_usd)
     if at.kind == VENUE_ASSET:
         query = query.where(view.c.counterparty == at.name, view.c.asset == at.asset)
-    elif at.kind != FIRM:
+    elif at.kind == ACCOUNT:
+        query = query.where(view.c.counterparty == at.name, view.c.account == at.account)
+    elif at.kind in LINKED:
+        query = query.where(_touches_members(conn, view, scope))
+    elif at.kind in (BOOK, COUNTERPARTY, ASSET):
         query = query.where(view.c[at.kind] == at.name)
     gross = net = Decimal(0)
     unpriced = 0
@@ -132,11 +150,31 @@ def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:
     return gross, net, unpriced
 
 
+def _touches_members(conn: Connection, view: TableClause, scope: str) -> ColumnElement[bool]:
+    """Return the condition that a row belongs to a member of a group, issuer or bank.
+
+    The switch of the scope has the members; without any, it binds everything.
+    """
+    k = KILLSWITCH.c
+    members = conn.execute(select(k.members).where(k.scope == scope)).scalar() or []
+    if not members:
+        return true()
+    found = [parse(each) for each in members]
+    return or_(*(view.c[at.kind] == at.name for at in found))
+
+
 def known_names(conn: Connection) -> dict[str, set[str]]:
-    """Return the names that are held, quoted or listed, by kind: book, counterparty and asset."""
+    """Return the names that are held, quoted or listed, by kind of scope.
+
+    An account is named by its venue and account, with a ``/`` in between. Nobody lists traders and
+    networks.
+    """
     books, parties, assets = set[str](), set[str](), set[str]()
+    accounts = set[str]()
     for found in (EXPOSURE, POSITION):
         books.update(conn.scalars(select(found.c.book).distinct()))
+        held = conn.execute(select(found.c.counterparty, found.c.account).distinct())
+        accounts.update(f"{counterparty}/{account}" for counterparty, account in held)
         parties.update(conn.scalars(select(found.c.counterparty).distinct()))
     parties.update(conn.scalars(select(REF_PARTY.c.party)))
     for asset in (
@@ -150,7 +188,8 @@ def known_names(conn: Connection) -> dict[str, set[str]]:
         if at.kind == VENUE_ASSET:
             parties.add(at.name)
             assets.add(at.asset)
-    return {BOOK: books, COUNTERPARTY: parties, ASSET: assets}
+    listed = dict.fromkeys((GROUP, ISSUER, BANK), parties)
+    return {BOOK: books, COUNTERPARTY: parties, ASSET: assets, ACCOUNT: accounts, **listed}
 
 
 ResultRow = dict[str, Any]

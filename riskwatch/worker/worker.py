@@ -12,7 +12,7 @@ import structlog
 from riskwatch.config import paths
 from riskwatch.config.loosened import load_signatures, require_signed
 from riskwatch.config.recorder import ConfigurationRecorder, decode_record
-from riskwatch.contracts.heartbeat import TOPIC, Heartbeat
+from riskwatch.contracts.heartbeat import TOPIC, GuardPolicy, Heartbeat
 from riskwatch.contracts.signing import Ed25519Verifier
 from riskwatch.contracts.topics import TOPICS
 from riskwatch.core.clock import SECOND, moment
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from riskwatch.contracts.pretrade import PretradeTable
+    from riskwatch.core.risk.config import RiskConfig
     from riskwatch.engine.pipeline import Pipeline
     from riskwatch.store.deployment import Deployment
     from riskwatch.store.scope_table import ScopeTable
@@ -68,6 +69,16 @@ HEARTBEAT_INTERVAL_US: Final = 15 * SECOND
 HEARTBEAT_VALID_US: Final = 60 * SECOND
 
 
+def guard_policy(config: RiskConfig) -> GuardPolicy:
+    """Return the policy that guards follow."""
+    closing = config.restriction
+    return GuardPolicy(
+        outage_reduce_s=config.outage_reduce_s if config.outage_floor is State.HALT else None,
+        closing_usd=closing.closing_usd,
+        closing_share=closing.closing_share,
+    )
+
+
 def make_heartbeat(
     worker: str,
     epoch: int,
@@ -77,6 +88,7 @@ def make_heartbeat(
     reached_us: int | None = None,
     pretrade: PretradeTable | msgspec.UnsetType = msgspec.UNSET,
     valid_us: int = HEARTBEAT_VALID_US,
+    policy: GuardPolicy | None = None,
 ) -> Heartbeat:
     """Return the heartbeat of a deployment for a table that was read under the lease.
 
@@ -95,6 +107,8 @@ def make_heartbeat(
         deployment=deployment,
         reached=None if reached_us is None else moment(reached_us),
         pretrade=pretrade,
+        restriction_digest=table.restriction_digest,
+        policy=policy,
     )
 
 
@@ -465,10 +479,12 @@ class RiskWorker(Worker):
         table = self.retry.ask_store(
             "heartbeat", lambda: scope_table(self._engine, RISK, unit.epoch)
         )
-        own, reached_us = self._deployment.id, unit.reached_us
-        limits = self._pretrade_table(unit, now)
+        policy, reached_us = guard_policy(self._config.policy.risk), unit.reached_us
+        own, limits = self._deployment.id, self._pretrade_table(unit, now)
         valid_us = round(self._config.policy.risk.valid_s * SECOND)
-        beat = make_heartbeat(RISK, unit.epoch, table, now, own, reached_us, limits, valid_us)
+        beat = make_heartbeat(
+            RISK, unit.epoch, table, now, own, reached_us, limits, valid_us, policy
+        )
         record = heartbeat_record(beat)
         publisher = self._publisher()
         publisher.set_leader(RISK, unit.epoch)

@@ -85,7 +85,7 @@ def check_orders(
 def run(number: int) -> Outcome:
     """Run one schedule of some minutes."""
     chance = random.Random(number)
-    scene = Scene(Terms())
+    scene = Scene(Terms(reduce_s=30.0))
     wire = Wire(chance, chance.choice([0.0, 0.3, 0.6, 0.9]))
     # Lost for good from some moment on, or for a while.
     dead_from = chance.uniform(20, 150)

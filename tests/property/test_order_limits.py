@@ -17,6 +17,7 @@ import pytest
 
 from riskwatch.client.guard.limits import OrderGate
 from riskwatch.client.guard.order_check import Order
+from riskwatch.client.guard.restriction import Intent
 from riskwatch.client.guard.view import ALLOWED, NEVER, View
 from riskwatch.contracts.heartbeat import Heartbeat
 from riskwatch.contracts.pretrade import ClientLimits, PretradeTable
@@ -204,7 +205,8 @@ class SimulatedClient:
         venue, coin = random.choice(VENUES), random.choice(COINS)
         usd = random.choice((1.0, 7.0, 40.0, 90.0)) * random.random()
         if self.gate.quick(VIEW, None, venue, coin, "buy", usd, 1.0) is None:
-            order = Order(counterparty=venue, asset=coin, side="buy", usd=usd, price=1.0)
+            to = Intent(side="buy")
+            order = Order(counterparty=venue, asset=coin, intent=to, usd=usd, price=1.0)
             if not self.gate.check(order, now, ALLOWED):
                 return False
         late = SETTLE_S * random.random()

@@ -121,6 +121,7 @@ def test_touching_are_all_that_bind(table: Table, order: Order) -> None:
     class Row:
         def __init__(self, scope: str, state: State) -> None:
             self.scope, self.rank = scope, state.rank
+            self.members: tuple[str, ...] = ()
 
     index = ScopeIndex(Row(scope, state) for scope, state in table.items())
     want = [s for s in scopes_of(**order) if table.get(s, State.NORMAL).rank]

@@ -143,7 +143,7 @@ class ClockWorld:
     monkeypatch: pytest.MonkeyPatch
     true_us: int = START_US
     off_us: dict[str, int] = field(default_factory=dict)
-    terms: Terms = field(default_factory=Terms)
+    terms: Terms = field(default_factory=lambda: Terms(reduce_s=30.0))
 
     def __post_init__(self) -> None:
         world = self

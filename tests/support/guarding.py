@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from riskwatch.client.guard.trust import Terms, TrustState
 from riskwatch.client.guard.view import SwitchRow
-from riskwatch.contracts.heartbeat import Heartbeat
+from riskwatch.contracts.heartbeat import GuardPolicy, Heartbeat
 from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.restriction import restriction_text
 from riskwatch.core.scopes import table_digest
 
 if TYPE_CHECKING:
     from riskwatch.core.enums import State
     from riskwatch.core.outputs import Unwind
+    from riskwatch.core.restriction import Restrictions
 
 START = 1_678_504_380.0
 LIFE_S = 60.0
@@ -40,15 +42,27 @@ class Truth:
     epoch: int = 1
     seq: int = 0
     rows: dict[str, tuple[State, str]] = field(default_factory=dict)
+    restricted: dict[str, str] = field(default_factory=dict)
+    says_restrictions: bool = True
+    policy: GuardPolicy | None = None
 
-    def decide(self, scope: str, state: State, unwind: Unwind | None = None) -> SwitchRow:
+    def decide(
+        self,
+        scope: str,
+        state: State,
+        unwind: Unwind | None = None,
+        restriction: Restrictions | None = None,
+        members: tuple[str, ...] = (),
+    ) -> SwitchRow:
         """Decide; returns the message."""
         self.seq += 1
         decision = f"d{self.seq}"
         self.rows[scope] = (state, decision)
+        self.restricted[scope] = restriction_text(state, restriction or {}, members)
         return SwitchRow(
             scope=scope, state=state, decision_id=decision, why="180 bp under the peg",
             worker="risk", epoch=self.epoch, seq=self.seq, applied=self.time.wall, unwind=unwind,
+            restriction=restriction or {}, members=members,
         )  # fmt: skip
 
     def beat(
@@ -61,7 +75,13 @@ class Truth:
             digest=table_digest((s, st.value, d) for s, (st, d) in self.rows.items()),
             ts=moment(made), valid_until=moment(made + round(life_s * SECOND)),
             reached=None if reached is None else moment(round(reached * SECOND)),
+            restriction_digest=self._restriction_digest(), policy=self.policy,
         )  # fmt: skip
+
+    def _restriction_digest(self) -> str:
+        if not self.says_restrictions:
+            return ""
+        return table_digest((s, self.restricted.get(s, ""), d) for s, (_, d) in self.rows.items())
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.client.guard.budget import Budgets
-from riskwatch.client.guard.order_check import HEDGE, WITHDRAWAL
+from riskwatch.client.guard.order_check import HEDGE
 from riskwatch.client.guard.view import EXPIRED
 from riskwatch.contracts.acks import Used
 from riskwatch.core.enums import State
@@ -115,7 +115,7 @@ class AdvisoryTerms:
     ) -> tuple[str, str]:
         """Name the term that would have refused an order that passes, and why; else nothing."""
         cap = self._caps.get(order.book or "")
-        hedged = answer.scope == EXPIRED and order.hedge and not _leaves(order, answer.state)
+        hedged = answer.scope == EXPIRED and order.intent.hedge and not _leaves(order, answer.state)
         if hedged:
             if cap is None or order.usd is None:
                 return "", ""
@@ -125,7 +125,7 @@ class AdvisoryTerms:
         until, bound, term = belief.tried_end(self.terms)
         if now < until:
             return "", ""
-        floor = State.REDUCE if now < until + self.terms.reduce_s else State.HALT
+        floor = belief.floor_since(until, now, self.terms.reduce_s)
         if _leaves(order, floor):
             return "", ""
         known = belief.terms.reduce_s != self.terms.reduce_s
@@ -148,5 +148,5 @@ class AdvisoryTerms:
 
 def _leaves(order: Order, floor: State) -> bool:
     """Whether an order passes at a floor without a hedge's cap."""
-    reducing = order.reduces or order.side == WITHDRAWAL
+    reducing = order.intent.reduces_firm or order.intent.withdraws
     return floor is State.NORMAL or (floor is State.REDUCE and reducing)

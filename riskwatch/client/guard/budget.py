@@ -17,6 +17,13 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from riskwatch.client.fork import check_owner
+from riskwatch.client.guard.restriction import (
+    HOUR_S,
+    Minutes,
+    closed_within_hour,
+    with_closing,
+)
+from riskwatch.client.guard.view import NEVER
 from riskwatch.contracts.acks import Used
 from riskwatch.errors import ConfigError
 
@@ -31,11 +38,14 @@ _MODE: Final = 0o600
 _MAX_FILE_BYTES: Final = 16 * 2**20
 
 
-class _Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Content(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     v: Literal[1] = 1
     client: str
     closed: list[str]
     used: dict[str, Used]
+    closings: dict[str, Minutes] = {}
 
 
 class UsageFile:
@@ -59,6 +69,8 @@ class UsageFile:
         Used amounts, by decision.
     closed : list of str or None
         Decisions whose unwind may not be used; ``None`` if there was no file yet.
+    closings : dict of str to dict
+        Closing orders of the last hour: USD by minute, by scope.
 
     Raises
     ------
@@ -73,13 +85,14 @@ class UsageFile:
         self._lock = self._locked()
         self.used: dict[str, Used] = {}
         self.closed: list[str] | None = None
+        self.closings: dict[str, Minutes] = {}
         try:
             self._read()
         except BaseException:
             self.close()
             raise
 
-    def write(self, used: dict[str, Used], closed: list[str]) -> None:
+    def write(self, used: dict[str, Used], closed: list[str], closings: dict[str, Minutes]) -> None:
         """Replace the stored counts.
 
         Raises
@@ -90,7 +103,7 @@ class UsageFile:
             If another process created this object: the lock is shared over a fork.
         """
         check_owner(self._pid, f"kill switch: used_file {self._path}")
-        content = _Content(client=self._client, closed=closed, used=used)
+        content = _Content(client=self._client, closed=closed, used=used, closings=closings)
         beside = self._path.with_name(f"{self._path.name}.new")
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
         with os.fdopen(handle, "wb") as file:
@@ -141,9 +154,13 @@ class UsageFile:
             raise self._unusable(f"of counts ({error})") from error
         if found.client != self._client:
             raise self._unusable(f"of {self._client}, this one is of {found.client}")
-        if not all(0.0 <= used.usd < float("inf") for used in found.used.values()):
+        minutes = [each for by in found.closings.values() for each in by.items()]
+        counts = [used.usd for used in found.used.values()] + [usd for _, usd in minutes]
+        if not all(0.0 <= usd < float("inf") for usd in counts):
             raise self._unusable("of counts of zero or more")
-        self.used, self.closed = found.used, found.closed
+        if not all(minute.isascii() and minute.isdecimal() for minute, _ in minutes):
+            raise self._unusable("of closing orders by minute")
+        self.used, self.closed, self.closings = found.used, found.closed, found.closings
 
     def _unusable(self, expected: str) -> ConfigError:
         return ConfigError("kill switch", "used_file", f"a file {expected}", str(self._path))
@@ -172,19 +189,23 @@ class Budgets:
         self._file = file
         self._unwound: dict[str, Used] = {} if file is None else dict(file.used)
         self._hedged: dict[str, Used] = {}
+        self._closings: dict[str, Minutes] = {} if file is None else dict(file.closings)
+        self._quiet_until = NEVER
         known = None if file is None else file.closed
         self._closed: dict[str, None] = dict.fromkeys(known or [])
         self.begun = known is not None
 
-    def begin(self, decisions: Iterable[str]) -> None:
+    def begin(self, decisions: Iterable[str], wall: float = NEVER) -> None:
         """Close the unwinds that were effective before this process started.
 
-        Their use so far is unknown. If a file stores the counts, no unwind is closed.
+        Their use so far is unknown. If a file stores the counts, no unwind is closed. What of their
+        hour's closing orders was used is unknown, too, until an hour has passed since `wall`.
         """
         with self._lock:
             if self.begun:
                 return
             self._closed = dict.fromkeys(decisions)
+            self._quiet_until = wall + HOUR_S
             self.begun = self._write(self._unwound)
 
     def unwind(self, caps: dict[str, float], usd: float) -> bool:
@@ -206,6 +227,53 @@ class Budgets:
             if after is None or len(after) > MAX_ENTRIES or not self._write(after):
                 return False
             self._unwound = after
+            return True
+
+    def can_close(self, scope: str, decision: str, usd: float, cap: float, wall: float) -> bool:
+        """Whether a closing order of `usd` has room in this hour's share of a scope.
+
+        Parameters
+        ----------
+        scope, decision : str
+            Scope at HALT, and the decision behind it.
+        usd : float
+            Size of the order.
+        cap : float
+            Share of the hour, USD.
+        wall : float
+            Seconds since 1970.
+        """
+        if os.getpid() != self._pid:
+            return False
+        with self._lock:
+            return self._can_close(scope, decision, usd, cap, wall)
+
+    def close_out(self, shares: dict[str, tuple[str, float]], usd: float, wall: float) -> bool:
+        """Take `usd` from this hour's share of every scope, or from none.
+
+        Parameters
+        ----------
+        shares : dict of str to tuple of str and float
+            Decision and share of the hour in USD, by scope.
+        usd, wall : float
+            As of :meth:`can_close`.
+        """
+        if os.getpid() != self._pid:
+            return False
+        with self._lock:
+            for scope, (decision, cap) in shares.items():
+                if not self._can_close(scope, decision, usd, cap, wall):
+                    return False
+            after = {
+                scope: kept
+                for scope, minutes in self._closings.items()
+                if (kept := with_closing(minutes, wall, 0.0)) and any(kept.values())
+            }
+            for scope in shares:
+                after[scope] = with_closing(self._closings.get(scope, {}), wall, usd)
+            if len(after) > MAX_ENTRIES or not self._write(self._unwound, after):
+                return False
+            self._closings = after
             return True
 
     def hedge(self, caps: dict[str, float], usd: float) -> bool:
@@ -236,6 +304,13 @@ class Budgets:
         with self._lock:
             return self._unwound | self._hedged
 
+    def _can_close(self, scope: str, decision: str, usd: float, cap: float, wall: float) -> bool:
+        if not self.begun or not usd > 0.0:  # refuses NaN, too
+            return False
+        if decision in self._closed and wall < self._quiet_until:
+            return False
+        return closed_within_hour(self._closings.get(scope, {}), wall) + usd <= cap
+
     def close(self) -> None:
         """Close the file; no unwind passes after that."""
         with self._lock:
@@ -250,12 +325,14 @@ class Budgets:
         if self._file is not None:
             self._file.close()
 
-    def _write(self, used: dict[str, Used]) -> bool:
+    def _write(self, used: dict[str, Used], closings: dict[str, Minutes] | None = None) -> bool:
         """Store the counts, if there is a file; return whether they are safe."""
         if self._file is None:
             return True
         try:
-            self._file.write(used, list(self._closed))
+            self._file.write(
+                used, list(self._closed), self._closings if closings is None else closings
+            )
         except OSError as error:
             # The order is refused and may be counted in the file: a count too high is safe.
             log.error("kill switch: unwinds cannot be counted: %s", error)  # noqa: TRY400

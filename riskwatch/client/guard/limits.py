@@ -11,7 +11,6 @@ facts of every counterparty of this client are later than the start of this proc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from math import inf
 from threading import Lock
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.client.guard.restriction import TRADES
 from riskwatch.client.guard.view import ALLOWED, NEVER, Answer
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, kind_of_scope, scopes_of
@@ -47,8 +47,6 @@ RESERVE: Final = 5
 """One of so many orders at once is left for orders that reduce."""
 CHUNK: Final = 16.0
 """A route reserves one of so many parts of the headroom at a time."""
-_MOVES: Final = ("deposit", "withdrawal")
-"""Sides without a price."""
 
 
 class OrderRefusal(StrEnum):
@@ -357,7 +355,7 @@ class OrderGate:
             route is None
             or type(usd) is not float
             or type(price) is not float
-            or not (side is None or type(side) is str)
+            or not (side is None or (type(side) is str and side in TRADES))
             or not 0.0 < usd <= route.size
             or not route.low <= price <= route.high
         ):
@@ -394,14 +392,14 @@ class OrderGate:
         answer : Answer
             The answer of the switches.
         """
-        if not self.on or order.side == "withdrawal":
+        if not self.on or order.intent.withdraws:
             return answer
-        adds = order.reduces is not True
+        adds = not (order.intent.reduces_firm or order.intent.top_up)
         with self._lock:
             try:
                 if adds:
                     self._check_terms(order, now)
-                if not self._rate.take(now, adds=adds and not order.hedge):
+                if not self._rate.take(now, adds=adds and not order.intent.hedge):
                     raise self._too_fast()
             except _RefusedError as refused:
                 return Answer(False, answer.state, str(refused), answer.decision_id, refused.scope)
@@ -421,18 +419,18 @@ class OrderGate:
         A hedge is not refused for headroom, for a missing price or for a price that is not known.
         """
         route = self._route(order, now)
-        if route.fault is not None and not order.hedge:
+        if route.fault is not None and not order.intent.hedge:
             raise route.fault
         self._check_size(order, route)
-        if order.side not in _MOVES:
+        if not order.intent.transfers:
             self._check_price(order, route)
-        if self._table is not None and not order.hedge:
+        if self._table is not None and not order.intent.hedge:
             self._check_headroom(order, route, now)
 
     def _check_size(self, order: Order, route: OrderRoute) -> None:
         usd = order.usd
         if usd is None:
-            if order.hedge or (self._table is None and route.size == inf):
+            if order.intent.hedge or (self._table is None and route.size == inf):
                 return
             why = "usd is required, because limits are checked before the trade"
             raise _RefusedError(OrderRefusal.ORDER_INCOMPLETE, FIRM, why)
@@ -448,7 +446,7 @@ class OrderGate:
             return
         scope, price = route.collar_scope, order.price
         if price is None:
-            if order.hedge or (order.slip_bp is not None and order.slip_bp <= route.collar):
+            if order.intent.hedge or (order.slip_bp is not None and order.slip_bp <= route.collar):
                 return
             why = f"price, or slip_bp of at most {route.collar:g}, is required"
             raise _RefusedError(OrderRefusal.ORDER_INCOMPLETE, scope, why)
@@ -456,13 +454,13 @@ class OrderGate:
             why = f"price must be above 0 and finite, was {price}"
             raise _RefusedError(OrderRefusal.ORDER_INCOMPLETE, scope, why)
         if route.mid is None:
-            if order.hedge:
+            if order.intent.hedge:
                 return
             why = f"riskwatch has no mid price of {order.asset}"
             raise _RefusedError(OrderRefusal.PRICE_UNKNOWN, scope, why)
         # A buyer loses by a high price, and a seller by a low one.
-        high = price > route.high and order.side != "sell"
-        low = price < route.low and order.side != "buy"
+        high = price > route.high and order.intent.side != "sell"
+        low = price < route.low and order.intent.side != "buy"
         if high or low:
             why = f"price {price:g} is beyond {route.collar:g} bp from the mid {route.mid:g}"
             raise _RefusedError(OrderRefusal.PRICE_OUTSIDE_COLLAR, scope, why)
@@ -655,10 +653,7 @@ def _reduced(order: Order) -> tuple[str, ...]:
 
     It uses no headroom there, nor in what the limits of an issuer, a bank or a group count of them.
     """
-    reduces: object = order.reduces
-    if not isinstance(reduces, Mapping):
-        return ()
-    return tuple(sorted(scope for scope, reduced in reduces.items() if reduced is True))
+    return order.intent.reduced_scopes
 
 
 def _release(route: OrderRoute) -> None:

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from decimal import Decimal
+from math import inf
 from numbers import Real
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from riskwatch.client.guard.restriction import (
+    CUSTODY,
+    DEPOSIT,
+    Intent,
+    Requirement,
+    directions,
+    requirement,
+)
 from riskwatch.client.guard.view import ALLOWED, EXPIRED, NEVER, Answer
+from riskwatch.contracts.heartbeat import GuardPolicy
 from riskwatch.core.enums import State
-from riskwatch.core.scopes import FIRM, Assets
+from riskwatch.core.scopes import Assets, is_scope
 from riskwatch.core.text import name_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from riskwatch.client.guard.budget import Budgets
+    from riskwatch.client.guard.restriction import Destination
     from riskwatch.client.guard.view import PreparedAnswers, View
+    from riskwatch.core.outputs import Unwind
 
-WITHDRAWAL: Final = "withdrawal"
 HEDGE: Final = "hedge:"
 """Prefix of the name under which the hedges of a book are counted."""
 _REDUCE: Final = State.REDUCE.rank
-_HALT: Final = State.HALT.rank
 
 log = logging.getLogger("riskwatch.client")
 
@@ -36,12 +45,8 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     ----------
     book, counterparty, asset : str or None
         What the order touches.
-    side : str or None
-        ``buy``, ``sell``, ``withdrawal`` or ``deposit``.
-    reduces : bool
-        Whether it can only reduce the firm's exposure in each scope that it touches.
-    hedge : bool
-        Whether it reduces the net delta of its book.
+    intent : Intent
+        What it does.
     usd, slip_bp : float or None
         Size, and the worst price that it accepts, in bp from the reference price.
     price : float or None
@@ -51,12 +56,33 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     book: str | None = None
     counterparty: str | None = None
     asset: Assets = None
-    side: str | None = None
-    reduces: bool = False
-    hedge: bool = False
+    intent: Intent = Intent()
     usd: float | None = None
     slip_bp: float | None = None
     price: float | None = None
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """All assets that it touches."""
+        if self.asset is None:
+            return ()
+        return (self.asset,) if isinstance(self.asset, str) else self.asset
+
+    def binding(self, view: View) -> list[PreparedAnswers]:
+        """Return every row of a view that binds it, in precedence."""
+        of = self.intent
+        return view.index.find_all(
+            self.book, self.counterparty, self.asset, of.account, of.trader, of.network,
+            transfer=of.transfers,
+        )  # fmt: skip
+
+    def strictest(self, view: View) -> PreparedAnswers | None:
+        """Return the strictest row of a view that binds it."""
+        of = self.intent
+        return view.index.find(
+            self.book, self.counterparty, self.asset, of.account, of.trader, of.network,
+            transfer=of.transfers,
+        )  # fmt: skip
 
 
 UNREADABLE: Final = "(order)"
@@ -75,6 +101,10 @@ def checked_order(
     usd: object,
     slip_bp: object,
     price: object = None,
+    account: object = None,
+    trader: object = None,
+    *,
+    terms: Mapping[str, object] | None = None,
 ) -> Order:
     """Return the order of these values, as plain text, booleans and numbers.
 
@@ -84,28 +114,89 @@ def checked_order(
     Raises
     ------
     ValueError
-        If a value has another type, or a name is no name; the message names the parameter.
+        If a value has another type, a name is no name, or values contradict each other; the message
+        names the parameter.
 
     Examples
     --------
-    >>> checked_order("arb", None, ["BTC", "USD"], None, False, False, 5, None)
-    Order(book='arb', counterparty=None, asset=('BTC', 'USD'), side=None, reduces=False, \
-hedge=False, usd=5.0, slip_bp=None, price=None)
+    >>> order = checked_order("arb", None, ["BTC", "USD"], "buy", False, False, 5, None)
+    >>> order.book, order.assets, order.intent.sold, order.usd
+    ('arb', ('BTC', 'USD'), ('USD',), 5.0)
     >>> checked_order(b"arb", None, None, None, False, False, None, None)
     Traceback (most recent call last):
     ValueError: book must be text, was bytes
     """
+    more = {} if terms is None else terms
+    touched, word = _assets(asset), None if side is None else _text("side", side)
+    bought, sold = _directions(touched, word, more)
+    intent = Intent(
+        side=word,
+        reduces=_reduces(reduces),
+        hedge=check_flag("hedge", hedge),
+        top_up=check_flag("top_up", more.get("top_up", False)),
+        bought=bought,
+        sold=sold,
+        account=_name("account", account),
+        trader=_name("trader", trader),
+        network=_name("network", more.get("network")),
+        address=_address(more.get("address")),
+        position_usd=_number("position_usd", more.get("position_usd")),
+    )
+    if intent.top_up and word is not None and word.casefold() != DEPOSIT:
+        raise ValueError(f"top_up is a deposit, side was {word!r}")
     return Order(
         _name("book", book),
         _name("counterparty", counterparty),
-        _assets(asset),
-        None if side is None else _text("side", side),
-        check_flag("reduces", reduces),
-        check_flag("hedge", hedge),
+        _with_assets(touched, (*bought, *sold)),
+        intent,
         _number("usd", usd),
         _number("slip_bp", slip_bp),
         _number("price", price),
     )
+
+
+def _directions(
+    asset: Assets, side: str | None, more: Mapping[str, object]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the assets bought and sold: those that are named, else those of the side."""
+    buys, sells = _several("buys", more.get("buys")), _several("sells", more.get("sells"))
+    assets = () if asset is None else (asset,) if isinstance(asset, str) else asset
+    bought, sold = directions(side, assets, pair=isinstance(asset, tuple))
+    for name in (*buys, *bought):
+        if name in sells or name in sold:
+            raise ValueError(f"{name} cannot be bought and sold by one order")
+    return (buys, sells) if buys or sells else (bought, sold)
+
+
+def _several(field: str, value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    found = _assets(value, field)
+    return (found,) if isinstance(found, str) else found or ()
+
+
+def _with_assets(asset: Assets, more: tuple[str, ...]) -> Assets:
+    """Return the assets of an order with those of its directions, each once."""
+    known = () if asset is None else (asset,) if isinstance(asset, str) else asset
+    added = tuple(name for name in more if name not in known)
+    return (*known, *added) if added else asset
+
+
+def _reduces(value: object) -> bool | dict[str, bool]:
+    """Return a flag, or flags by scope."""
+    if not isinstance(value, Mapping):
+        return check_flag("reduces", value)
+    found: dict[str, bool] = {}
+    for scope, flag in value.items():
+        named = _text("reduces", scope)
+        if not is_scope(named):
+            raise ValueError(f"reduces must name scopes, was {named!r}")
+        found[named] = check_flag(f"reduces[{named}]", flag)
+    return found
+
+
+def _address(value: object) -> str | None:
+    return None if value is None else _text("address", value)
 
 
 def check_flag(field: str, value: object) -> bool:
@@ -137,16 +228,16 @@ def _name(field: str, value: object) -> str | None:
     return name
 
 
-def _assets(value: object) -> Assets:
+def _assets(value: object, field: str = "asset") -> Assets:
     if isinstance(value, (list, tuple)):
-        return tuple(name for item in value if (name := _required_asset(item)))
-    return _name("asset", value)
+        return tuple(name for item in value if (name := _required_asset(item, field)))
+    return _name(field, value)
 
 
-def _required_asset(value: object) -> str:
-    name = _name("asset", value)
+def _required_asset(value: object, field: str) -> str:
+    name = _name(field, value)
     if name is None:
-        raise ValueError("asset must be text, was NoneType")
+        raise ValueError(f"{field} must be text, was NoneType")
     return name
 
 
@@ -169,16 +260,27 @@ class OrderCheck:
     budgets : Budgets
         Counts the orders that pass under caps.
     share : float
-        This client's share of each authorised unwind, 0 to 1.
+        This client's share of each authorised unwind and of closing orders, 0 to 1.
     hedges : mapping of str to float
         By book, USD of hedges that may pass while no heartbeat verifies the table.
+    destinations : mapping of str to Destination
+        Listed addresses of withdrawals, each own or with a listed custodian.
     """
 
-    def __init__(self, budgets: Budgets, share: float, hedges: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        budgets: Budgets,
+        share: float,
+        hedges: Mapping[str, float],
+        destinations: Mapping[str, Destination] | None = None,
+    ) -> None:
         self._budgets = budgets
         self._share = share
         self._hedges = dict(hedges)
+        self._destinations = dict(destinations or {})
         self._logged: set[str] = set()
+        self.policy = GuardPolicy()
+        """The policy of the last verified heartbeat."""
 
     def refuse_unreadable(self, fault: str) -> Answer:
         """Refuse an order that cannot be understood; log each fault once.
@@ -193,6 +295,9 @@ class OrderCheck:
     def check_verified(self, view: View, order: Order, wall: float) -> Answer:
         """Check an order against a verified table.
 
+        Every switch at REDUCE or worse that binds the order must let it pass, on each of its
+        grounds.
+
         Parameters
         ----------
         view : View
@@ -202,43 +307,95 @@ class OrderCheck:
         wall : float
             Seconds since 1970.
         """
-        row = view.index.find(order.book, order.counterparty, order.asset)
+        row = order.strictest(view)
         if row is None:
             return ALLOWED
-        if row.rank < _REDUCE or (row.rank == _REDUCE and order.reduces):
+        if row.rank < _REDUCE:
             return row.passed
-        if order.side == WITHDRAWAL and self._may_leave(view, order):
-            return row.passed
-        if row.rank == _HALT and self._unwinds(view, order, wall):
-            return row.passed
-        return row.refused
+        closings: list[PreparedAnswers] = []
+        unwinds: list[PreparedAnswers] = []
+        refusing: PreparedAnswers | None = None
+        to = self._destination(order)
+        for each in order.binding(view):
+            if each.rank < _REDUCE:
+                continue
+            needed = max(
+                requirement(
+                    each.binding, ground, order.intent, order.counterparty, order.assets, to
+                )
+                for ground in each.grounds
+            )
+            if needed is Requirement.REFUSED:
+                stricter = refusing is None or each.rank > refusing.rank
+                refusing = each if stricter else refusing
+            elif needed is Requirement.CLOSING:
+                closings.append(each)
+            elif needed is not Requirement.PASS:
+                unwinds.append(each)
+        if refusing is not None:
+            return refusing.refused
+        return self._spend(order, row, closings, unwinds, wall)
 
     def check_unverified(
-        self, view: View, order: Order, floor: State, why: str, wall: float
+        self,
+        view: View,
+        order: Order,
+        floor: State,
+        why: str,
+        wall: float,
+        *,
+        unlisted: bool = False,
     ) -> Answer:
         """Check an order while no heartbeat verifies the table; the answer is at best `floor`.
 
         The last known rows still restrict orders. They do not authorise more than they did.
+
+        Parameters
+        ----------
+        view, order, wall
+            As of :meth:`check_verified`.
+        floor : State
+            REDUCE or HALT.
+        why : str
+            The reason.
+        unlisted : bool
+            Whether withdrawals to unlisted addresses pass at REDUCE.
         """
         last = self.check_verified(view, order, wall) if floor is State.REDUCE else ALLOWED
         if not last:
             return last
         healthy = self._healthy(view, order)
-        if floor is State.REDUCE and (order.reduces or order.side == WITHDRAWAL):
-            return Answer(True, floor, why, "", EXPIRED)
         # Before the first verified table, no venue counts as healthy.
         known = view.until > NEVER
-        if order.hedge and healthy and known and self._hedged(order):
+        if order.intent.withdraws:
+            return self._leaves(order, floor, why, known=known, unlisted=unlisted)
+        if floor is State.REDUCE and not order.intent.deposits and order.intent.reduces_firm:
+            return Answer(True, floor, why, "", EXPIRED)
+        if order.intent.hedge and healthy and known and self._hedged(order):
             return Answer(True, floor, f"hedge of {order.book}, within its cap; {why}", "", EXPIRED)
         return Answer(False, floor, why, "", EXPIRED)
 
-    def _may_leave(self, view: View, order: Order) -> bool:
-        """Return whether money may leave a venue: only a HALT of the whole firm prevents that."""
-        rows = view.index.find_all(order.book, order.counterparty, order.asset)
-        return all(row.scope != FIRM or row.rank < _HALT for row in rows)
+    def _leaves(
+        self, order: Order, floor: State, why: str, *, known: bool, unlisted: bool
+    ) -> Answer:
+        """Answer a withdrawal during an outage: it passes to a listed address.
+
+        The HALT of everything passes withdrawals to listed custody alone.
+        """
+        to = self._destination(order)
+        listed = to is not None or unlisted
+        passes = listed if floor is State.REDUCE else known and to == CUSTODY
+        if passes:
+            return Answer(True, floor, why, "", EXPIRED)
+        wanted = "an address in `destinations`" if floor is State.REDUCE else "listed custody"
+        return Answer(False, floor, f"{why}; withdrawals pass to {wanted}", "", EXPIRED)
+
+    def _destination(self, order: Order) -> Destination | None:
+        address = order.intent.address
+        return None if address is None else self._destinations.get(address)
 
     def _healthy(self, view: View, order: Order) -> bool:
-        row = view.index.find(order.book, order.counterparty, order.asset)
+        row = order.strictest(view)
         return row is None or row.rank < _REDUCE
 
     def _hedged(self, order: Order) -> bool:
@@ -247,25 +404,73 @@ class OrderCheck:
             return False
         return self._budgets.hedge({f"{HEDGE}{order.book}": cap}, order.usd)
 
-    def _unwinds(self, view: View, order: Order, wall: float) -> bool:
-        """Return whether every HALT that binds the order has an unwind that the order fits."""
-        if not order.reduces or order.usd is None or order.slip_bp is None:
-            return False
-        caps: dict[str, float] = {}
-        for answers in view.index.find_all(order.book, order.counterparty, order.asset):
-            if answers.rank < _HALT:
-                continue
-            if not self._fits(answers, order.slip_bp, wall):
-                return False
-            unwind = answers.row.unwind
-            assert unwind is not None
-            caps[answers.row.decision_id] = float(unwind.max_usd) * self._share
-        return self._budgets.unwind(caps, order.usd)
+    def _spend(
+        self,
+        order: Order,
+        row: PreparedAnswers,
+        closings: list[PreparedAnswers],
+        unwinds: list[PreparedAnswers],
+        wall: float,
+    ) -> Answer:
+        """Take what the order needs from the hour's closing orders and from unwinds, or nothing.
 
-    def _fits(self, answers: PreparedAnswers, slip_bp: float, wall: float) -> bool:
-        unwind = answers.row.unwind
-        return (
-            unwind is not None
-            and wall < unwind.until.timestamp()
-            and slip_bp <= unwind.max_slip_bp  # NaN fits nothing
-        )
+        A closing order beyond its share of the hour needs an unwind.
+        """
+        if not closings and not unwinds:
+            return row.passed
+        if order.usd is None:
+            if closings:
+                return closings[0].refused_because("it passes only with its size, usd=")
+            return unwinds[0].refused
+        refusing = self._take(order, order.usd, closings, unwinds, wall)
+        if refusing is None:
+            return row.passed
+        if refusing in closings:
+            share = f"{self._closing_cap(order):,.0f} USD"
+            return refusing.refused_because(
+                f"closing orders of this hour are at their share, {share}"
+            )
+        return refusing.refused
+
+    def _take(
+        self,
+        order: Order,
+        usd: float,
+        closings: list[PreparedAnswers],
+        unwinds: list[PreparedAnswers],
+        wall: float,
+    ) -> PreparedAnswers | None:
+        """Take `usd` from all that the order needs; return the row that does not have it."""
+        cap = self._closing_cap(order)
+        shares: dict[str, tuple[str, float]] = {}
+        caps: dict[str, float] = {}
+        needing = [*closings, *unwinds]
+        for n, each in enumerate(needing):
+            decision, unwind = each.row.decision_id, each.row.unwind
+            closes = n < len(closings)
+            if closes and self._budgets.can_close(each.scope, decision, usd, cap, wall):
+                shares[each.scope] = (decision, cap)
+            elif unwind is not None and self._fits(unwind, order, wall):
+                caps[decision] = float(unwind.max_usd) * self._share
+            else:
+                return each
+        if caps and not self._budgets.unwind(caps, usd):
+            return next(each for each in needing if each.row.decision_id in caps)
+        if shares and not self._budgets.close_out(shares, usd, wall):
+            return closings[0]
+        return None
+
+    def _closing_cap(self, order: Order) -> float:
+        """Return the USD of closing orders that pass in an hour, of this client."""
+        position = order.intent.position_usd
+        held = position if position is not None and 0.0 <= position < inf else 0.0
+        return self._share * max(self.policy.closing_usd, self.policy.closing_share * held)
+
+    def _fits(self, unwind: Unwind, order: Order, wall: float) -> bool:
+        """Whether an order fits an unwind; a top-up has no price."""
+        if not wall < unwind.until.timestamp():
+            return False
+        if order.intent.top_up:
+            return True
+        slip_bp = order.slip_bp
+        return slip_bp is not None and slip_bp <= unwind.max_slip_bp  # NaN fits nothing

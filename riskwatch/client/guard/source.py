@@ -117,4 +117,6 @@ def row_of(output: KillSwitchChanged, place: tuple[str, int, int], applied: floa
         seq=seq,
         applied=applied,
         unwind=usable_unwind(output.unwind),
+        restriction=output.restriction,
+        members=tuple(output.members),
     )

@@ -6,7 +6,7 @@ import os
 import time
 from datetime import UTC, datetime
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import msgspec
 
@@ -24,13 +24,25 @@ from riskwatch.client.guard.order_check import (
     checked_order,
 )
 from riskwatch.client.guard.redis_source import RedisSource
+from riskwatch.client.guard.restriction import DEPOSIT, DESTINATIONS, TRADES, Intent
 from riskwatch.client.guard.trust import Terms, TrustState, steady
 from riskwatch.client.guard.view import ALLOWED, CANCEL_ALLOWED, Answer, SwitchRow, View, index_rows
 from riskwatch.contracts.acks import CLIENT_NAME, MAX_SCOPES, MAX_TEXT, Ack, AppliedScope, DrillAck
 from riskwatch.contracts.keyfile import read_private_key
 from riskwatch.core.clock import SECOND, moment
-from riskwatch.core.enums import State
-from riskwatch.core.scopes import BOOK, COUNTERPARTY, VENUE_ASSET, parse
+from riskwatch.core.enums import State, strictest
+from riskwatch.core.scopes import (
+    ACCOUNT,
+    BANK,
+    BOOK,
+    COUNTERPARTY,
+    GROUP,
+    ISSUER,
+    NETWORK,
+    TRADER,
+    VENUE_ASSET,
+    parse,
+)
 from riskwatch.core.text import visible
 from riskwatch.errors import ConfigError
 
@@ -40,6 +52,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from riskwatch.client.guard.restriction import Destination
     from riskwatch.client.guard.source import SwitchSource
     from riskwatch.contracts.acks import Used
     from riskwatch.contracts.connection import KafkaConnection
@@ -117,14 +130,20 @@ def order_in(scope: str) -> Order:
     >>> order_in("venue-asset:binance/USDe").counterparty
     'binance'
     """
-    found = parse(scope)
-    if found.kind == BOOK:
-        return Order(book=found.name)
-    if found.kind == COUNTERPARTY:
-        return Order(counterparty=found.name)
-    if found.kind == VENUE_ASSET:
-        return Order(counterparty=found.name, asset=found.asset)
-    return Order(asset=found.name or None)
+    at = parse(scope)
+    orders = {
+        BOOK: Order(book=at.name),
+        COUNTERPARTY: Order(counterparty=at.name),
+        VENUE_ASSET: Order(counterparty=at.name, asset=at.asset),
+        ACCOUNT: Order(counterparty=at.name, intent=Intent(account=at.account)),
+        TRADER: Order(intent=Intent(trader=at.name)),
+        # The drill's row has no members, so that it binds whatever touches a counterparty.
+        GROUP: Order(counterparty=at.name),
+        ISSUER: Order(counterparty=at.name),
+        BANK: Order(counterparty=at.name),
+        NETWORK: Order(intent=Intent(side=DEPOSIT, network=at.name)),
+    }
+    return orders.get(at.kind, Order(asset=at.name or None))
 
 
 def run_drill(
@@ -168,10 +187,47 @@ def run_drill(
 
 
 _POLL_S: Final = 0.01
-_FLAG: Final[object] = bool
+
 _MAX_NAMES: Final = 10_000
 """Most names that are checked only once; later ones are checked for each order."""
 _REDUCE: Final = State.REDUCE.rank
+
+
+class OrderTerms(TypedDict, total=False):
+    """Further terms of an order; what is left out is unknown.
+
+    Attributes
+    ----------
+    buys, sells : str or tuple of str
+        Assets that come in and that go out, where `side` and `asset` do not say it: a swap, a
+        redemption, an order with more than two assets.
+    top_up : bool
+        Whether it is a deposit of margin to the account that it names.
+    network : str
+        Network of a deposit or withdrawal.
+    address : str
+        Address to which a withdrawal goes; see `destinations` of :class:`KillSwitch`.
+    position_usd : float
+        Value of the position that the order closes, USD.
+    """
+
+    buys: str | tuple[str, ...] | None
+    sells: str | tuple[str, ...] | None
+    top_up: bool
+    network: str | None
+    address: str | None
+    position_usd: float | None
+
+
+_TERMS: Final = OrderTerms.__optional_keys__
+
+
+def _are_flags(*values: object) -> bool:
+    return all(type(value) is bool for value in values)
+
+
+def _are_known(known: set[str], *names: object) -> bool:
+    return all(name is None or (type(name) is str and name in known) for name in names)
 
 
 class KillSwitch:
@@ -182,9 +238,9 @@ class KillSwitch:
     local table: it uses no network and no lock, and never waits.
 
     The guard fails closed. Everything is at HALT until the first heartbeat whose digest agrees with
-    the table. Everything is at REDUCE, and after `terms.reduce_s` at HALT, when no heartbeat is
-    valid any more, no server answers, the machine's clock jumps, or the threads stall or die. The
-    next heartbeat that agrees ends this. Cancels always pass.
+    the table. Everything is at REDUCE when no heartbeat is valid any more, no server answers, the
+    machine's clock jumps, or the threads stall or die; and at HALT after `terms.reduce_s`, if that
+    or the policy sets an end. The next heartbeat that agrees ends this. Cancels always pass.
 
     Parameters
     ----------
@@ -219,12 +275,37 @@ class KillSwitch:
         table. The last known state must be no worse than WATCH.
     limits : OrderLimits or None
         Stricter limits before the trade than those that the policy sets for this client.
+    destinations : mapping of str to str
+        Listed addresses of withdrawals: ``own``, or ``custody`` with a listed custodian. In an
+        outage withdrawals to both pass. A HALT of the firm passes those to custody.
     advisory : mapping of str to float
         Stricter terms that are tried out: ``reduce_s``, ``lost_s``, ``grace_s``, ``longest_s`` and
         ``hedges.<book>``. Answers are as if they were absent; `Answer.advised`, a counter in the
         acknowledgement and a line in the log say what they would have refused.
     clock, wall : callable, optional
         Seconds of a monotonic clock, and seconds since 1970.
+
+    Notes
+    -----
+    The parameters of :meth:`allows` describe an order. What it does not state is unknown, and
+    unknown is careful: without `account` the switches of all accounts of the counterparty bind it,
+    and without `trader` those of all traders.
+
+    * `counterparty`, `book`, `account`, `trader`: what it touches, as riskwatch names it.
+    * `asset`: one asset, or base and quote of a pair.
+    * `side`: ``buy``, ``sell``, ``deposit``, or ``withdrawal`` from a venue, which passes at every
+      HALT except that of the firm and of market risk of its account. Of a pair, ``buy`` buys the
+      first asset with the second.
+    * `reduces`: whether it can only reduce the exposure, in every scope that it touches, or by
+      scope. Only scopes at REDUCE or worse are asked, and a scope that a mapping lacks is not
+      reduced. Compute it by :func:`riskwatch.client.reducing.reducing`; do not rely on a trader's
+      declaration.
+    * `cancel`: whether it removes an order from a book. A cancel always passes.
+    * `hedge`: whether it reduces the net delta of its book; see `hedges`.
+    * `usd`, `slip_bp`, `price`: size, worst accepted price in bp from the reference, and price (in
+      the quote, or USD). An authorised unwind needs the first two; a hedge in an outage needs the
+      size, and so do closing orders at a HALT of claims. A true answer counts as a use of caps and
+      headroom.
 
     Raises
     ------
@@ -256,6 +337,7 @@ class KillSwitch:
         used_file: Path | None = None,
         hedges: Mapping[str, float] | None = None,
         limits: OrderLimits | None = None,
+        destinations: Mapping[str, Destination] | None = None,
         advisory: Mapping[str, float] | None = None,
         clock: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
@@ -270,6 +352,9 @@ class KillSwitch:
             if not 0.0 <= cap < inf:  # no amount exceeds a cap of NaN, so every order would pass
                 raise ConfigError("kill switch", f"hedges.{book}", "USD, 0 or more", cap)
         key = None if signing_key is None else read_private_key(signing_key)
+        for address, kind in (destinations or {}).items():
+            if type(address) is not str or kind not in DESTINATIONS:
+                raise ConfigError("kill switch", f"destinations.{address}", "own or custody", kind)
         self.client = client
         self.started = datetime.now(UTC)
         self._pid = os.getpid()
@@ -293,7 +378,7 @@ class KillSwitch:
             self._sources.append(KafkaSource(self.trust, kafka, self._drilled))
         # Created after all checks that may raise, because it holds a lock.
         self._budgets = Budgets(None if used_file is None else UsageFile(used_file, client))
-        self._order_check = OrderCheck(self._budgets, unwind_share, hedges or {})
+        self._order_check = OrderCheck(self._budgets, unwind_share, hedges or {}, destinations)
         to = acks or kafka
         self._ack_publisher = (
             None if to is None else AckPublisher(to, client, self.acknowledgement, key)
@@ -301,83 +386,83 @@ class KillSwitch:
         self.trust.changed = self._changed
         close_after_fork(self)
 
-    def allows(
+    def allows(  # noqa: C901, PLR0911 - one function, because a call costs a fifth of an answer
         self,
         *,
         counterparty: str | None = None,
         asset: Assets = None,
         book: str | None = None,
         side: str | None = None,
-        reduces: bool = False,
+        reduces: bool | Mapping[str, bool] = False,
         cancel: bool = False,
         hedge: bool = False,
         usd: float | None = None,
         slip_bp: float | None = None,
         price: float | None = None,
+        account: str | None = None,
+        trader: str | None = None,
+        **terms: Unpack[OrderTerms],
     ) -> Answer:
         """Return whether an order may go. Any thread may call it; it makes no network call.
 
-        An order with a value of another type is refused, and the reason names the parameter.
-
-        Parameters
-        ----------
-        counterparty, asset, book : str or None
-            What the order touches, as riskwatch names it; of a pair, a tuple of base and quote.
-        side : str or None
-            ``buy``, ``sell``, ``deposit``, or ``withdrawal`` (passes unless the firm is at HALT).
-        reduces : bool
-            Whether it reduces in every scope. Compute it by :mod:`riskwatch.client.reducing`.
-        cancel, hedge : bool
-            Whether it removes an order (always passes), or reduces the book's net delta.
-        usd, slip_bp, price : float or None
-            Size, worst price in bp from the reference, price (in the quote, or USD). Unwinds need
-            the first two, hedges the size. A true answer counts as a use of caps and headroom.
-
-        Returns
-        -------
-        Answer
-            True if the order may go.
+        The parameters are explained above, at :class:`KillSwitch`; `terms` are the others, of
+        :class:`OrderTerms`. An order with a value of another type is refused, and the reason names
+        the parameter.
         """
         if cancel is True:
             return CANCEL_ALLOWED
-        view, gate, names = self.trust.view, self._gate, self._names
-        if gate.on and cancel is reduces is hedge is False and self._advisory is None:
-            quick = gate.quick(view, book, counterparty, asset, side, usd, price)
-            if quick is not None:
-                return quick
+        view, names = self.trust.view, self._names
         try:
-            known = (
-                not gate.on
-                and self._advisory is None
-                and type(cancel) is type(reduces) is type(hedge) is _FLAG
-                and (book is None or (type(book) is str and book in names))
-                and (counterparty is None or (type(counterparty) is str and counterparty in names))
-                and (asset is None or asset in self._assets)
-                and (side is None or type(side) is str)
-                and (usd is None or type(usd) is float)
-                and (slip_bp is None or type(slip_bp) is float)
-                and (price is None or type(price) is float)
-            )
+            if (
+                terms
+                or self._advisory is not None
+                or not (account is trader is None or _are_known(names, account, trader))
+            ):
+                known = False
+            elif self._gate.on:
+                known = False
+                if cancel is reduces is hedge is False:
+                    quick = self._gate.quick(view, book, counterparty, asset, side, usd, price)
+                    if quick is not None:
+                        return quick
+            else:
+                known = (
+                    (cancel is reduces is hedge is False or _are_flags(cancel, reduces, hedge))
+                    and (book is None or (type(book) is str and book in names))
+                    and (
+                        counterparty is None
+                        or (type(counterparty) is str and counterparty in names)
+                    )
+                    and (asset is None or asset in self._assets)
+                    and (side is None or (type(side) is str and side in TRADES))
+                    and (usd is None or type(usd) is float)
+                    and (slip_bp is None or type(slip_bp) is float)
+                    and (price is None or type(price) is float)
+                )
         except TypeError:  # an asset without a hash, such as a list
             known = False
         if known and self._clock() < view.until:
             # The simple cases of `OrderCheck.check_verified`, repeated here for speed.
-            row = None if view.quiet else view.index.find(book, counterparty, asset)
+            if view.quiet:
+                return ALLOWED
+            row = view.index.find(book, counterparty, asset, account, trader)
             if row is None:
                 return ALLOWED
             if (rank := row.rank) == 1 or (rank == _REDUCE and reduces):
                 return row.passed
-            if side is None and usd is None:
+            if side is None and usd is None and not (reduces or hedge):
                 return row.refused
         order = (book, counterparty, asset, side, reduces, hedge, usd, slip_bp, price)
-        return self._check(cancel, *order)
+        return self._check(terms, cancel, *order, account, trader)
 
-    def _check(self, cancel: object, *values: object) -> Answer:
+    def _check(self, terms: OrderTerms, cancel: object, *values: Any) -> Answer:
         """Check every value of an order, and the order in full."""
+        if not terms.keys() <= _TERMS:
+            raise TypeError(f"{', '.join(sorted(terms.keys() - _TERMS))}: no term of an order")
         try:
             if check_flag("cancel", cancel):
                 return CANCEL_ALLOWED
-            order = checked_order(*values)
+            order = checked_order(*values, terms=terms)
         except ValueError as error:
             return self._order_check.refuse_unreadable(str(error))
         self._remember(order)
@@ -395,23 +480,27 @@ class KillSwitch:
     def _remember(self, order: Order) -> None:
         """Add the names of an order to those that need no second check."""
         if len(self._names) + len(self._assets) < _MAX_NAMES:
-            self._names.update(name for name in (order.book, order.counterparty) if name)
+            of = order.intent
+            names = (order.book, order.counterparty, of.account, of.trader)
+            self._names.update(name for name in names if name)
             if order.asset is not None:
                 self._assets.add(order.asset)
 
     def _check_unverified(self, order: Order) -> Answer:
         view, now = self.trust.view, self._clock()
-        floor = State.REDUCE if now < view.until + self.trust.terms.reduce_s else State.HALT
+        floor = self.trust.floor_since(view.until, now)
         why = f"{floor.value}: {view.bound}"
         note = self.trust.note
         return self._order_check.check_unverified(
-            view, order, floor, f"{why} ({note})" if note else why, self.trust.calendar.wall()
-        )
+            view, order, floor, f"{why} ({note})" if note else why, self.trust.calendar.wall(),
+            unlisted=now < view.until + self.trust.unlisted_s,
+        )  # fmt: skip
 
     def state(self) -> State:
         """Return the state of the whole firm: that of its own scope, or that of failing closed."""
-        answer = self.allows()
-        return answer.state
+        row = self.trust.view.index.firm
+        floor = self.trust.floor()
+        return floor if row is None else strictest((floor, row.row.state))
 
     @property
     def deployment(self) -> str:
@@ -506,9 +595,11 @@ class KillSwitch:
         beat = self.trust.verified
         latest = self._began + self.trust.terms.skew_s  # tolerates clocks that differ
         if beat is not None and beat.ts.timestamp() >= latest:
-            self._budgets.begin(row.decision_id for row in self.trust.table.rows())
+            decisions = [row.decision_id for row in self.trust.table.rows()]
+            self._budgets.begin(decisions, self.trust.calendar.wall())
 
     def _changed(self) -> None:
+        self._order_check.policy = self.trust.policy
         if not self._budgets.begun:
             self._begin()
         if self.trust.floor() is State.NORMAL:

@@ -8,8 +8,9 @@ It has no threads and no clock of its own. The table is trusted only while **all
 * some subscription had an answer from its server recently;
 * the clock of the machine has not jumped since.
 
-Otherwise the guard fails closed: REDUCE from that moment, HALT after `reduce_s`. This is not a
-latch: it ends with the next heartbeat whose digest agrees.
+Otherwise the guard fails closed: REDUCE from that moment, and HALT after `reduce_s` if that has an
+end. Before the first heartbeat that agrees it is HALT. This is not a latch: it ends with the next
+heartbeat whose digest agrees.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import msgspec
 
 from riskwatch.client.guard.deployment import SOURCE, DeploymentPin
 from riskwatch.client.guard.view import NEVER, SwitchRow, SwitchTable, View, index_rows
-from riskwatch.contracts.heartbeat import LAG_S, Heartbeat, tick_fault
+from riskwatch.contracts.heartbeat import LAG_S, GuardPolicy, Heartbeat, tick_fault
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.enums import State
 from riskwatch.core.scopes import FIRM, ScopeIndex, parse
@@ -88,7 +89,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     reduce_s : float
-        How long REDUCE holds after failing closed, before it becomes HALT.
+        How long REDUCE holds after failing closed, before it becomes HALT; without end by default.
+        If the policy of the last heartbeat says less, that counts.
     lost_s : float
         Longest time without an answer from any server.
     grace_s : float
@@ -107,7 +109,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         ``RISKWATCH_TICK`` and ``RISKWATCH_TICK_LAG`` together.
     """
 
-    reduce_s: float = 30.0
+    reduce_s: float = inf
     lost_s: float = 5.0
     grace_s: float = 2.0
     skew_s: float = 2.0
@@ -122,14 +124,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         ConfigError
-            If a value is not a finite number of seconds, 0 or more.
+            If a value is not a finite number of seconds, 0 or more; `reduce_s` may be infinite.
         """
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if not 0.0 <= value < inf:
+            if not 0.0 <= value < inf and not (name == "reduce_s" and value == inf):
                 raise ConfigError("kill switch", f"terms.{name}", "seconds, 0 or more", value)
 
 
+UNLISTED_S: Final = 30.0
+"""How long withdrawals to unlisted addresses pass in an outage whose REDUCE has no end."""
 _LONGEST_S: Final = 60.0
 """Longest pause between two attempts to rebuild the table."""
 MAX_MARKS: Final = 1_000
@@ -208,7 +212,9 @@ class TrustState:
         self._answered: dict[str, float] = {}
         self._bad: dict[str, int] = {}
         self._bad_changes = 0
-        self._shown = (-1, -1, False)
+        self._shown = (-1, -1, False, False)
+        self._policy = GuardPolicy()
+        self._stated = False
         self._rows: dict[str, SwitchRow] = {}
         self._rebuilding = False
         self._floor = State.HALT
@@ -371,7 +377,33 @@ class TrustState:
         view = self.view
         if at < view.until:
             return State.NORMAL
-        return State.REDUCE if at < view.until + self.terms.reduce_s else State.HALT
+        return self.floor_since(view.until, at)
+
+    def floor_since(self, until: float, now: float, reduce_s: float | None = None) -> State:
+        """Return the state of everything at `now` if the table is not trusted since `until`.
+
+        `reduce_s` replaces the present term.
+        """
+        if until == NEVER:
+            return State.HALT
+        lasts = self.reduce_s if reduce_s is None else reduce_s
+        return State.REDUCE if now < until + lasts else State.HALT
+
+    @property
+    def reduce_s(self) -> float:
+        """How long REDUCE holds after failing closed: the shorter of the terms and the policy."""
+        stated = self.policy.outage_reduce_s
+        return self.terms.reduce_s if stated is None else min(self.terms.reduce_s, stated)
+
+    @property
+    def unlisted_s(self) -> float:
+        """How long after failing closed withdrawals to unlisted addresses pass."""
+        return self.reduce_s if self.reduce_s < inf else UNLISTED_S
+
+    @property
+    def policy(self) -> GuardPolicy:
+        """The policy of the last heartbeat that verified the table; the shipped one before that."""
+        return self._policy
 
     @property
     def verified(self) -> Heartbeat | None:
@@ -387,7 +419,8 @@ class TrustState:
             digest = held.beat.digest
             # The mirror stores only the current rows, without the sequence numbers of old ones.
             # Either digest will do: it covers decisions, and no two tables have the same one.
-            if digest in (self.table.digest_at(held.beat.seq), self.table.digest()):
+            agrees = digest in (self.table.digest_at(held.beat.seq), self.table.digest())
+            if agrees and self._restrictions_agree(held.beat):
                 mixed = self.deployment.mixed(held.beat.deployment)
                 if not mixed:
                     self._accept(held)
@@ -405,8 +438,15 @@ class TrustState:
             self.deployment.clear()
             self._again()
 
+    def _restrictions_agree(self, beat: Heartbeat) -> bool:
+        """Whether the table restricts what the heartbeat says; an older worker does not say it."""
+        stated = beat.restriction_digest
+        return not stated or stated in self.table.restriction_digests(beat.seq)
+
     def _accept(self, held: _TimedHeartbeat) -> None:
         self._good, self._pending, self._differs = held, None, None
+        self._policy = held.beat.policy or GuardPolicy()
+        self._stated = bool(held.beat.restriction_digest)
         self._rebuilding = False
         self._pause = self.terms.rebuild_s
         self.deployment.confirm(held.beat.deployment)
@@ -433,7 +473,7 @@ class TrustState:
 
     def _swap(self, now: float) -> None:
         until, bound = self._until()
-        shown = (self.table.changes, self._bad_changes, self._rebuilding)
+        shown = (self.table.changes, self._bad_changes, self._rebuilding, self._stated)
         if shown == self._shown:
             self.view = self.view.lasting(until, bound)
         else:
@@ -442,7 +482,8 @@ class TrustState:
             if not self._rebuilding:
                 self._rows = rows
             rows = rows | {scope: _unreadable_row(scope) for scope in self._bad}
-            self.view = View(index_rows(rows.values()), until, bound)
+            shown_rows = rows.values() if self._stated else map(_without_terms, rows.values())
+            self.view = View(index_rows(shown_rows), until, bound)
             self.changed()
         floor = self.floor(now)
         if floor is not self._floor:
@@ -515,6 +556,11 @@ def _unreadable_row(scope: str) -> SwitchRow:
         scope=scope, state=State.HALT, decision_id="", why=why, worker="", epoch=0, seq=0,
         applied=0.0,
     )  # fmt: skip
+
+
+def _without_terms(row: SwitchRow) -> SwitchRow:
+    """Return a row that restricts everything: no heartbeat vouches for what it says of that."""
+    return msgspec.structs.replace(row, restriction={}, members=())
 
 
 def _nothing() -> None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.client.errors import HistoryError
+from riskwatch.client.guard.restriction import Binding
 from riskwatch.core.enums import State
 from riskwatch.core.outputs import Unwind
-from riskwatch.core.scopes import ScopeIndex, table_digest
+from riskwatch.core.restriction import Restrictions, restriction_text, restrictions_at
+from riskwatch.core.scopes import ScopeIndex, parse, table_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,6 +150,17 @@ class SwitchTable:
         )
         return table_digest(_digest_entry(row) for row in then if row is not None)
 
+    def restriction_digests(self, seq: int) -> tuple[str, str]:
+        """Return the digests of what is restricted: at a sequence number, and with all rows."""
+        then = (
+            next((row for row in reversed(past) if row.seq <= seq), None)
+            for past in self._past.values()
+        )
+        return (
+            table_digest(_restriction_entry(row) for row in then if row is not None),
+            table_digest(_restriction_entry(row) for row in self.rows()),
+        )
+
     def forget(self, seq: int) -> None:
         """Drop the versions before a sequence number that a heartbeat verified."""
         for past in self._past.values():
@@ -186,8 +199,17 @@ def _digest_entry(row: SwitchRow) -> tuple[str, str, str]:
     return row.scope, row.state.value, row.decision_id
 
 
+def _restriction_entry(row: SwitchRow) -> tuple[str, str, str]:
+    return row.scope, restriction_text(row.state, row.restriction, row.members), row.decision_id
+
+
 def _is_same_content(one: SwitchRow, other: SwitchRow) -> bool:
-    return one.decision_id == other.decision_id and one.state is other.state
+    return (
+        one.decision_id == other.decision_id
+        and one.state is other.state
+        and one.restriction == other.restriction
+        and one.members == other.members
+    )
 
 
 NEVER = float("-inf")
@@ -215,6 +237,10 @@ class SwitchRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     again : int
         Sequence number of the last repeat of the same content, by the mirror or with another
         unwind; 0 without a repeat.
+    restriction : dict of Restriction to State
+        What the state restricts; without an entry at the state, everything.
+    members : tuple of str
+        Counterparties and assets that a group, issuer or bank stands for.
     """
 
     scope: str
@@ -227,6 +253,8 @@ class SwitchRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     applied: float
     unwind: Unwind | None = None
     again: int = 0
+    restriction: Restrictions = {}
+    members: tuple[str, ...] = ()
 
     @property
     def last(self) -> int:
@@ -237,15 +265,23 @@ class SwitchRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class PreparedAnswers:
     """A row with its possible answers, built before they are needed."""
 
-    __slots__ = ("passed", "rank", "refused", "row", "scope")
+    __slots__ = ("binding", "grounds", "members", "passed", "rank", "refused", "row", "scope")
 
     def __init__(self, row: SwitchRow) -> None:
         self.row = row
+        self.members = row.members
+        self.binding = Binding(row.scope, parse(row.scope), row.members)
+        found = restrictions_at(row.state, row.restriction)
+        self.grounds = tuple((each, found[each].rank) for each in found)
         self.scope = row.scope
         self.rank = row.state.rank
         why = f"{row.state.value} of {row.scope}" + (f": {row.why}" if row.why else "")
         self.refused = Answer(False, row.state, why, row.decision_id, row.scope)
         self.passed = Answer(True, row.state, why, row.decision_id, row.scope)
+
+    def refused_because(self, why: str) -> Answer:
+        """Return the refusal with a further reason."""
+        return msgspec.structs.replace(self.refused, reason=f"{self.refused.reason}; {why}")
 
 
 class View:

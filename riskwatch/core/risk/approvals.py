@@ -14,6 +14,7 @@ from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.enums import State, strictest
 from riskwatch.core.outputs import AlertRaised
+from riskwatch.core.restriction import combine, latched
 from riskwatch.core.risk.decision import alert_resolved, control_changed, operator_alert
 from riskwatch.core.risk.drawdown import drawdown_bp, rebase
 from riskwatch.core.risk.gate import CommandArguments, CommandRefusedError, CommandResult
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from riskwatch.core.operators import Verifier
     from riskwatch.core.outputs import Output
     from riskwatch.core.reference import Limit
+    from riskwatch.core.restriction import Restrictions
     from riskwatch.core.risk.config import PeopleConfig
     from riskwatch.core.risk.decision import DecisionWriter, Intervention
     from riskwatch.core.risk.gate import AuthorizedCommand
@@ -225,8 +227,9 @@ class Approvals:
         self._releasable(state, scope)
         to = self._state_after_release(state, scope)
         by.reasons[:0] = self._grounds_after_release(state, scope)
+        restrictions = self._restrictions_after_release(state, scope)
         store_control(state, scope, ControlRow(silence=row.silence))
-        out += self.writer.intervene(state, scope, to, by)
+        out += self.writer.intervene(state, scope, to, by, restrictions)
         return f"released to {to.value}"
 
     def _overridden(
@@ -248,13 +251,16 @@ class Approvals:
                 No.EXPIRY_INVALID, f"the override would have ended at {rfc3339(until)}"
             )
         self._overridable(state, scope)
-        row.override = HaltOverride(request.by, authorized.by, until, to, request.reason)
+        halted = latched(self._restrictions(state, scope))
+        row.override = HaltOverride(request.by, authorized.by, until, to, request.reason, halted)
         row.unwind = None
         store_control(state, scope, row)
+        lifted = [(each, to) for each in halted]
+        lifted += self._restrictions_after_release(state, scope).items()
         to = strictest((to, self._state_after_release(state, scope)))
         by.reasons.append(f"until {rfc3339(until)}; then the HALT is back")
         by.reasons[:0] = self._grounds_after_release(state, scope)
-        out += self.writer.intervene(state, scope, to, by)
+        out += self.writer.intervene(state, scope, to, by, combine(lifted))
         return f"overridden to {to.value} until {rfc3339(until)}"
 
     def rebase(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
@@ -394,6 +400,18 @@ class Approvals:
         row = state.scopes.get(scope)
         rules = [] if row is None else self.engine.of(scope).active_below_halt(row)
         return [f"{rule.id} still asks for {rule.state.value}" for rule in rules]
+
+    def _restrictions_after_release(self, state: RiskState, scope: str) -> Restrictions:
+        row = state.scopes.get(scope)
+        return {} if row is None else self.engine.of(scope).restrictions_after_release(row)
+
+    @staticmethod
+    def _restrictions(state: RiskState, scope: str) -> Restrictions:
+        """Return what a scope restricts now; of a HALT under an override, what it restricted."""
+        row, control = state.scopes[scope], state.controls.get(scope)
+        if row.state is not State.HALT and control is not None and control.override is not None:
+            return dict(control.override.restriction)
+        return dict(row.restriction)
 
     def _latched(self, state: RiskState, scope: str) -> ScopeRow:
         row, control = state.scopes.get(scope), state.controls.get(scope)

@@ -16,6 +16,7 @@ from riskwatch.core.enums import RejectReason, State
 from riskwatch.core.events import identity
 from riskwatch.core.money import MAX_USD, usd
 from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected, Origin
+from riskwatch.core.restriction import combine, members_of, restrictions_at
 from riskwatch.core.risk import approvals
 from riskwatch.core.risk.approvals import Approvals, copy_control, store_control, withdraw_request
 from riskwatch.core.risk.decision import (
@@ -37,12 +38,24 @@ from riskwatch.core.risk.gate import (
     check_caught_up,
 )
 from riskwatch.core.risk.state import ControlRow, RefusalsRow, SignOff, UnwindGrant, grant_use
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
+from riskwatch.core.scopes import (
+    ACCOUNT,
+    ASSET,
+    BOOK,
+    COUNTERPARTY,
+    FIRM,
+    LINKED,
+    NETWORK,
+    TRADER,
+    VENUE_ASSET,
+    parse,
+)
 from riskwatch.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from riskwatch.core.enums import Restriction
     from riskwatch.core.events import Command
     from riskwatch.core.operators import Operator, Verifier
     from riskwatch.core.outputs import Output
@@ -75,6 +88,8 @@ class CommandActions:
         Sets states, and writes decisions, switches and alerts.
     scorer : Scorer
         The models.
+    restriction : Restriction
+        What a HALT restricts whose command does not say it.
     """
 
     def __init__(
@@ -84,8 +99,10 @@ class CommandActions:
         approvals: Approvals,
         writer: DecisionWriter,
         scorer: Scorer,
+        restriction: Restriction,
     ) -> None:
         self.config = config
+        self.restriction = restriction
         self.limits = limits
         self.approvals = approvals
         self.writer = writer
@@ -94,9 +111,13 @@ class CommandActions:
     def halt(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
         """Latch a scope at HALT; its open request and its override end.
 
-        However many scopes there are, a HALT is never refused for lack of room.
+        The argument `restriction` says what it restricts. A scope that is at HALT already restricts
+        what it did, and this too. However many scopes there are, a HALT is never refused for lack
+        of room.
         """
-        CommandArguments(authorized).end()
+        args = CommandArguments(authorized)
+        halt = {args.restriction("restriction", self.restriction): State.HALT}
+        args.end()
         scope, known = authorized.scope, state.scopes.get(authorized.scope)
         by = authorized.intervention("halt", [f"halted by {authorized.by}: {authorized.reason}"])
         out: list[Output] = []
@@ -105,15 +126,18 @@ class CommandActions:
             row = copy_control(state, scope, self.config)
             out += withdraw_request(scope, row, by)
             if row.override is not None:
+                halt = combine([*halt.items(), *row.override.restriction.items()])
                 row.override, row.before = None, row.granted
             store_control(state, scope, row)
             out.append(control_changed(state, scope, authorized.origin))
         if known is not None and known.state is State.HALT:
             known.reasons = [*known.reasons, *by.reasons][-16:]
+            held = restrictions_at(State.HALT, known.restriction)
+            known.restriction = combine([*held.items(), *halt.items()])
             out.append(self.writer.restate(state, scope, by))
             return CommandResult("it was at HALT already; the reason was added", out)
         reach = halt_reach(state, self.writer.stakes_calculator.reference, scope)
-        out += self.writer.intervene(state, scope, State.HALT, by)
+        out += self.writer.intervene(state, scope, State.HALT, by, halt)
         return CommandResult(f"halted; it binds {reach}", out)
 
     def retire(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
@@ -250,16 +274,16 @@ def halt_reach(state: RiskState, reference: Reference, scope: str) -> str:
     scope : str
         The scope.
     """
-    at = parse(scope)
+    at, members = parse(scope), members_of(scope, reference)
     values: list[float | None] = []
     for name in sorted(state.parties):
         row = state.parties[name]
         for h in row.holdings:
-            if h.amount and is_about(at, name, h.book, h.asset):
+            if h.amount and is_about(at, members, name, h.book, h.account, h.asset):
                 price = price_of(h.asset, state)
                 values.append(None if price is None else abs(value_of(h.amount, price)))
         for p in row.positions:
-            if p.qty and is_about(at, name, p.book, p.base):
+            if p.qty and is_about(at, members, name, p.book, p.account, p.base):
                 price = price_of(p.base, state)
                 values.append(None if price is None else abs(value_of(p.qty, price)))
     if values:
@@ -267,27 +291,43 @@ def halt_reach(state: RiskState, reference: Reference, scope: str) -> str:
         text = f"{len(values)} holdings and positions worth {total:,.2f} USD"
         unpriced = values.count(None)
         return text + (f", {unpriced} of them without a price" if unpriced else "")
+    return _reach_without_holdings(state, reference, scope, at, members)
+
+
+def _reach_without_holdings(
+    state: RiskState, reference: Reference, scope: str, at: Scope, members: list[str]
+) -> str:
     if at.kind == FIRM:
         return "every order; nothing is held"
-    if _is_known(state, reference, at):
+    if at.kind in (TRADER, NETWORK):
+        return f"orders that name it or no {at.kind}; what these hold is not recorded"
+    if at.kind in LINKED and not members:
+        return "every order, because the reference data names no member of it"
+    if _is_known(state, reference, scope):
         return "its orders; nothing is held on it"
     return "nothing known: nobody holds, quotes or lists it"
 
 
-def is_about(at: Scope, counterparty: str, book: str, asset: str) -> bool:
-    """Whether a holding is part of what a scope covers."""
+def is_about(
+    at: Scope, members: list[str], counterparty: str, book: str, account: str, asset: str
+) -> bool:
+    """Whether a holding is part of what a scope covers; `members` are those of its scope."""
+    if at.kind in LINKED:
+        return f"{COUNTERPARTY}:{counterparty}" in members or f"{ASSET}:{asset}" in members
     covered = {
         FIRM: True,
+        ACCOUNT: (at.name, at.account) == (counterparty, account),
         BOOK: at.name == book,
         ASSET: at.name == asset,
         COUNTERPARTY: at.name == counterparty,
         VENUE_ASSET: (at.name, at.asset) == (counterparty, asset),
     }
-    return covered[at.kind]
+    return covered.get(at.kind, False)
 
 
-def _is_known(state: RiskState, reference: Reference, at: Scope) -> bool:
+def _is_known(state: RiskState, reference: Reference, scope: str) -> bool:
     """Whether anybody holds, quotes or lists what a scope names."""
+    at = parse(scope)
     if at.kind == ASSET:
         return at.name in state.assets or at.name in reference.assets
     if at.kind == COUNTERPARTY:
@@ -295,7 +335,9 @@ def _is_known(state: RiskState, reference: Reference, at: Scope) -> bool:
     if at.kind == VENUE_ASSET:
         venue = state.venues.get(at.name)
         return venue is not None and at.asset in venue.local
-    return False
+    if at.kind == ACCOUNT:
+        return at.name in state.parties
+    return at.kind in LINKED and bool(members_of(scope, reference))
 
 
 REFUSALS_QUIET_US: Final = 3_600 * SECOND
@@ -339,7 +381,9 @@ class CommandHandler:
         self.gate = CommandGate(people, verifier, deployment)
         self.approvals = Approvals(people, engine, writer, verifier)
         known = {limit.id: limit for limit in limits.limits}
-        actions = CommandActions(people, known, self.approvals, writer, scorer)
+        actions = CommandActions(
+            people, known, self.approvals, writer, scorer, config.restriction.command
+        )
         self._actions: dict[str, Callable[[RiskState, AuthorizedCommand], CommandResult]] = {
             "halt": actions.halt,
             "release": self.approvals.release,
@@ -541,7 +585,7 @@ def _expire_scope(
             f"the override of {override.by} and {override.approved_by} ended at "
             f"{rfc3339(override.until)}"
         )
-        out += writer.intervene(state, scope, State.HALT, by)
+        out += writer.intervene(state, scope, State.HALT, by, override.restriction)
     elif grant is not None and known is not None:
         out.append(writer.restate(state, scope, by))
     return out

@@ -15,7 +15,8 @@ from riskwatch.core.bounds import (
     PositiveInt,
     Share,
 )
-from riskwatch.core.enums import Cause, Mode, State
+from riskwatch.core.enums import Cause, Mode, Restriction, State
+from riskwatch.core.restriction import default_restriction
 from riskwatch.core.risk.baseline import BaselineConfig
 from riskwatch.core.risk.pretrade import PretradeConfig
 
@@ -57,7 +58,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         As in :class:`~riskwatch.core.rules.Rule`.
     scope_kind : str
         Kind of scope that the target applies to.
-    mode, since : Mode and str, optional
+    mode, since, restriction : Mode, str and Restriction, optional
         As of a :class:`~riskwatch.core.rules.Rule`.
     """
 
@@ -73,6 +74,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     scope_kind: str = "asset"
     mode: Mode | msgspec.UnsetType = msgspec.UNSET
     since: str | msgspec.UnsetType = msgspec.UNSET
+    restriction: Restriction | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def rule_id(self) -> str:
@@ -123,6 +125,54 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_keys: PositiveInt = 4_096
     max_scopes: PositiveInt = 4_096
     raise_max_s: NotNegative = 0.0
+
+
+class RestrictionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What switches restrict, and what passes nevertheless (``[risk.restriction]``).
+
+    Attributes
+    ----------
+    rules : dict of str to Restriction
+        Restriction by the id of a rule or ask, whatever the rule says of itself.
+    kinds : dict of str to Restriction
+        Restriction of rules by the kind of their scope; what is not named has the default
+        (:func:`riskwatch.core.restriction.default_restriction`).
+    command : Restriction
+        Restriction of a person's HALT that states none.
+    closing_usd, closing_share : float
+        At a HALT of restriction `claim`, closing orders pass up to the larger of these USD and this
+        share of the position, per scope and hour.
+    """
+
+    rules: dict[str, Restriction] = {}
+    kinds: dict[str, Restriction] = {}
+    command: Restriction = Restriction.FULL
+    closing_usd: NotNegative = 250_000.0
+    closing_share: Share = 0.25
+
+    def of(
+        self, name: str, scope_kind: str, declared: Restriction | msgspec.UnsetType
+    ) -> Restriction:
+        """Return what a rule or ask restricts.
+
+        Parameters
+        ----------
+        name, scope_kind : str
+            Its id, and the kind of its scope.
+        declared : Restriction or unset
+            What it says of itself.
+
+        Examples
+        --------
+        >>> config = RestrictionConfig(rules={"r": Restriction.FULL})
+        >>> [config.of(name, "book", msgspec.UNSET).value for name in ("r", "s")]
+        ['full', 'market']
+        """
+        if name in self.rules:
+            return self.rules[name]
+        if declared is not msgspec.UNSET:
+            return declared
+        return self.kinds.get(scope_kind, default_restriction(scope_kind))
 
 
 class DrillPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -241,6 +291,13 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         file says it.
     pretrade : PretradeConfig, optional
         Limits before the trade; they need at least one client.
+    restriction : RestrictionConfig
+        What switches restrict.
+    outage_floor : State
+        State of everything at order paths during an outage of riskwatch: REDUCE for as long as it
+        lasts, or HALT after `outage_reduce_s`.
+    outage_reduce_s : float
+        How long REDUCE lasts before HALT if `outage_floor` is HALT, seconds.
     """
 
     coverage_good: Share = 0.5
@@ -280,6 +337,9 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     source_keys: Keys = msgspec.UNSET
     topic_sources: Ids = msgspec.UNSET
     unproven: Ids = msgspec.UNSET
+    restriction: RestrictionConfig = RestrictionConfig()
+    outage_floor: State = State.REDUCE
+    outage_reduce_s: NotNegative = 30.0
 
     def news_weight(self, source: str) -> float:
         """Return the weight of a source of credit news.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.clock import SECOND, moment, rfc3339
-from riskwatch.core.enums import Cause, Quality, State, strictest
+from riskwatch.core.enums import Cause, Quality, Restriction, State, strictest
 from riskwatch.core.money import usd
 from riskwatch.core.outputs import (
     AlertRaised,
@@ -18,6 +18,7 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     Origin,
 )
+from riskwatch.core.restriction import combine, latched, members_of, restrictions_at
 from riskwatch.core.risk.explanation import (
     Rationale,
     decision_reasons,
@@ -36,9 +37,10 @@ from riskwatch.core.risk.state import (
 from riskwatch.core.scopes import FIRM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from riskwatch.core.outputs import Output
+    from riskwatch.core.restriction import Restrictions
     from riskwatch.core.risk.config import PeopleConfig, RiskConfig
     from riskwatch.core.risk.explanation import EvaluationContext, ExposureAtStake
     from riskwatch.core.risk.features import Features
@@ -105,14 +107,20 @@ class DecisionWriter:
         origin: Origin,
         *,
         quality: Quality,
+        restrictions: Mapping[Restriction, State],
     ) -> DecisionMade:
-        """Set the state of a scope, and return the decision; `quality` is that of its data now."""
+        """Set the state of a scope, and return the decision.
+
+        `quality` is that of its data now, `restrictions` what is known of what the state restricts.
+        """
+        row.restriction = restrictions_at(to, restrictions)
         decision = DecisionMade(
             **origin.stamp(DecisionMade, scope),
             scope=scope,
             previous=row.state,
             state=to,
             quality=quality,
+            restriction=dict(row.restriction),
             **why.fields(stakes),
         )
         row.state, row.cause, row.decision_id = to, why.cause, decision.id
@@ -146,6 +154,7 @@ class DecisionWriter:
             Reasons in addition to those of the last decision.
         """
         row.effective = effective(row.state, dark=dark)
+        row.members = members_of(scope, self.stakes_calculator.reference)
         reasons = [*notes, *(row.reasons if row.state is not State.NORMAL else ())]
         grant = state.controls.get(scope, NO_CONTROL).unwind
         return KillSwitchChanged(
@@ -160,6 +169,8 @@ class DecisionWriter:
             generation=row.generation,
             valid_until=origin.ts + timedelta(seconds=self.config.valid_s),
             unwind=None if grant is None else grant.allowance(),
+            restriction=effective_restrictions(row, dark=dark),
+            members=list(row.members),
         )
 
     def alert(
@@ -187,8 +198,18 @@ class DecisionWriter:
         row.alert_id, row.alert_state = row.alert_id or raised.id, row.state
         return raised
 
-    def intervene(self, state: RiskState, scope: str, to: State, by: Intervention) -> list[Output]:
-        """Set the state of a scope by an operator's action: decision, switch and alert."""
+    def intervene(
+        self,
+        state: RiskState,
+        scope: str,
+        to: State,
+        by: Intervention,
+        restrictions: Mapping[Restriction, State],
+    ) -> list[Output]:
+        """Set the state of a scope by an operator's action: decision, switch and alert.
+
+        `restrictions` is what the state restricts; without an entry at `to`, everything.
+        """
         row = state.scopes.get(scope)
         if row is None:
             row = state.scopes[scope] = ScopeRow()
@@ -199,7 +220,9 @@ class DecisionWriter:
         elif row.state is not State.HALT:
             begin_halt(state, scope, by.us)
         out: list[Output] = [
-            self.move(row, scope, to, why, stakes, origin, quality=row.quality),
+            self.move(
+                row, scope, to, why, stakes, origin, quality=row.quality, restrictions=restrictions
+            ),
             self.restate(state, scope, by),
         ]
         if to is State.HALT:
@@ -219,6 +242,15 @@ class DecisionWriter:
         dark = row.quality is Quality.UNKNOWN and row.unknown_since >= 0
         state.mark(f"scope/{scope}")
         return self.switch(state, scope, row, by.origin, dark=dark)
+
+
+def effective_restrictions(row: ScopeRow, *, dark: bool) -> Restrictions:
+    """Return what the effective state of a switch restricts.
+
+    Missing data restricts as market risk does: it never stops reducing orders and hedges.
+    """
+    found = restrictions_at(row.state, row.restriction)
+    return combine([*found.items(), (Restriction.MARKET, State.REDUCE)]) if dark else found
 
 
 def effective(state: State, *, dark: bool) -> State:
@@ -398,24 +430,33 @@ class DecisionMaker:
         out: list[RiskOutput] = []
         control = state.controls.get(context.scope, NO_CONTROL)
         to = requested_state(row, evaluation, control)
+        restrictions = requested_restrictions(row, to, evaluation, control)
         changed = to is not row.state
         if changed:
-            out.append(self._move(row, to, evaluation, context))
+            out.append(self._move(row, to, evaluation, context, restrictions))
         else:
             changed = self._update_grounds(row, evaluation, context, control)
+            if restrictions != restrictions_at(row.state, row.restriction):
+                row.restriction, changed = restrictions, True
         out += self._switch(state, row, context, changed=changed)
         if control.retired is None:  # a retired scope raises no alerts
             out += self._alerts(state, row, evaluation, context)
         return out
 
     def _move(
-        self, row: ScopeRow, to: State, evaluation: RuleEvaluation, context: EvaluationContext
+        self,
+        row: ScopeRow,
+        to: State,
+        evaluation: RuleEvaluation,
+        context: EvaluationContext,
+        restrictions: Restrictions,
     ) -> DecisionMade:
         stakes = context.stakes()
         why = explain(row, to, evaluation, context, stakes)
         decision = self.writer.move(
-            row, context.scope, to, why, stakes, context.origin, quality=context.quality
-        )
+            row, context.scope, to, why, stakes, context.origin,
+            quality=context.quality, restrictions=restrictions,
+        )  # fmt: skip
         row.held_by = evaluation.holding(to)
         return decision
 
@@ -588,6 +629,24 @@ def requested_state(row: ScopeRow, evaluation: RuleEvaluation, control: ControlR
     lifted = control.override.state
     below = [r.state for r in evaluation.requests if r.state is not State.HALT]
     return strictest((lifted, *below))
+
+
+def requested_restrictions(
+    row: ScopeRow, to: State, evaluation: RuleEvaluation, control: ControlRow
+) -> Restrictions:
+    """Return what the state that follows restricts.
+
+    What a HALT restricts lasts as long as the HALT, and further grounds are added to it. Under an
+    override, the rules that request HALT restrict at the state to which it is lifted.
+    """
+    wanted = [r.ground for r in evaluation.requests]
+    if row.state is State.HALT:
+        held = latched(restrictions_at(State.HALT, row.restriction))
+        wanted += held.items()
+    elif control.override is not None:
+        lifted = control.override.state
+        wanted = [(each, state if state is not State.HALT else lifted) for each, state in wanted]
+    return restrictions_at(to, combine(wanted))
 
 
 # What becomes of the evaluation of one scope.

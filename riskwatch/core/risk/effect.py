@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.state import PartyRow, RiskState
     from riskwatch.core.scopes import Scope
 
+MEASURED: Final = (FIRM, BOOK, COUNTERPARTY, ASSET, VENUE_ASSET)
+"""Kinds of scopes whose effect is measured. Of the others nothing is known: fills and orders do not
+say which trader or network they are of."""
 FILL_GRACE_S: Final = 5
 """A fill counts from this long after the HALT on: an order may have been on its way, seconds."""
 REST_GRACE_S: Final = 10
@@ -237,7 +240,11 @@ class EffectMonitor:
     def measure(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
         """Update the effect of every HALT, and return what changed, and alerts."""
         pending = self._take_fills(state)
-        halted = sorted(s for s, row in state.scopes.items() if row.state is State.HALT)
+        halted = sorted(
+            scope
+            for scope, row in state.scopes.items()
+            if row.state is State.HALT and parse(scope).kind in MEASURED
+        )
         yield from self._close(state, tick.us, dict.fromkeys(halted))
         for scope in halted:
             if scope not in state.effects:

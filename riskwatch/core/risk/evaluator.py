@@ -10,7 +10,8 @@ import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, Quality, State
-from riskwatch.core.outputs import Output
+from riskwatch.core.outputs import Origin, Output
+from riskwatch.core.restriction import members_of
 from riskwatch.core.risk import reports
 from riskwatch.core.risk.advisory import AdvisoryEvaluator
 from riskwatch.core.risk.decision import ScopeEvaluator
@@ -37,7 +38,16 @@ from riskwatch.core.risk.limits import LimitBook, LimitUsage, usage_features
 from riskwatch.core.risk.rule_engine import score_feature
 from riskwatch.core.risk.scorer import Explanation
 from riskwatch.core.risk.state import ScopeRow, fault_reasons
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse
+from riskwatch.core.scopes import (
+    ASSET,
+    BOOK,
+    COUNTERPARTY,
+    FIRM,
+    LINKED,
+    VENUE_ASSET,
+    kind_of_scope,
+    parse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,6 +268,7 @@ class Evaluator:
         self.reference = reference
         self.limits = LimitBook(limits, reference, config)
         self.score_collector = ScoreCollector(config, scorer)
+        self.writer = writer
         self.stakes_calculator = writer.stakes_calculator
         self.engine = engine
         self.scope_evaluator = ScopeEvaluator(config, engine, writer)
@@ -338,9 +349,20 @@ class Evaluator:
             for subject in subjects(state, tick, limit_features):
                 yield from self._evaluate_scope(state, tick, subject)
                 evaluated[subject.scope] = None
+        yield from self._changed_members(state, tick)
         if self.advisory_evaluator.is_needed(state):
             advised = state.advisory_features or {}
             yield from self.advisory_evaluator.evaluate_rest(state, tick, evaluated, advised)
+
+    def _changed_members(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
+        """Publish the switch of a group, issuer or bank again if the reference data changed it."""
+        for scope in sorted(state.scopes):
+            row = state.scopes[scope]
+            if kind_of_scope(scope) not in LINKED or row.effective is State.NORMAL:
+                continue
+            if row.members != members_of(scope, self.reference):
+                yield self.writer.switch(state, scope, row, Origin.tick(tick.us), dark=False)
+                state.mark(f"scope/{scope}")
 
     def _evaluate_scope(
         self, state: RiskState, tick: TickContext, subject: ScopeSubject

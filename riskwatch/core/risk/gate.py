@@ -11,7 +11,7 @@ import msgspec
 from riskwatch.core.clock import SECOND, micros, moment, rfc3339
 from riskwatch.core.command_signing import command_bytes, intent_digest
 from riskwatch.core.deployment import EMBEDDED, UNBOUND
-from riskwatch.core.enums import CommandRefusal, State
+from riskwatch.core.enums import CommandRefusal, Restriction, State
 from riskwatch.core.enums import CommandRefusal as No
 from riskwatch.core.events import Command, identity
 from riskwatch.core.operators import Operator
@@ -153,6 +153,14 @@ class CommandArguments:
         if value not in words:
             raise _bad(f"{name} must be one of {', '.join(words)}, was {_shown(value)}")
         return State(value)
+
+    def restriction(self, name: str, default: Restriction) -> Restriction:
+        """Return a restriction, given by name."""
+        value = self._left.pop(name, default.value)
+        words = [r.value for r in Restriction]
+        if value not in words:
+            raise _bad(f"{name} must be one of {', '.join(words)}, was {_shown(value)}")
+        return Restriction(value)
 
     def until(self, longest_s: float, name: str = "until") -> int:
         """Return a future RFC 3339 time, at most `longest_s` seconds from now; microseconds."""

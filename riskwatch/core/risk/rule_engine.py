@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from riskwatch.core.enums import Cause, State, strictest
+from riskwatch.core.enums import Cause, Restriction, State, strictest
+from riskwatch.core.restriction import Restrictions, combine
 from riskwatch.core.risk.config import RiskConfig
 from riskwatch.core.risk.limits import LIMIT_FEATURES
 from riskwatch.core.risk.scorer import RULES_GENERATION
@@ -44,6 +45,11 @@ class RuleRequest(msgspec.Struct, frozen=True, gc=False):
     state: State
     severity: float
     capped: bool = False
+
+    @property
+    def ground(self) -> tuple[Restriction, State]:
+        """What it restricts, and the requested state; the engine has resolved the restriction."""
+        return restriction_of(self.rule, self.state)
 
     @property
     def order(self) -> tuple[int, float]:
@@ -92,10 +98,21 @@ class RuleEvaluation(msgspec.Struct, frozen=True, gc=False):
         return sorted(r.rule.id for r in self.requests if r.state.rank >= state.rank)
 
     @property
+    def restrictions(self) -> Restrictions:
+        """What all requests together restrict."""
+        return combine(r.ground for r in self.requests)
+
+    @property
     def capped(self) -> bool:
         """Whether only generations of bounded authority ask for REDUCE or more."""
         strict = [r.capped for r in self.requests if r.state.rank >= State.REDUCE.rank]
         return bool(strict) and all(strict)
+
+
+def restriction_of(rule: Rule, state: State) -> tuple[Restriction, State]:
+    """Return what a rule restricts, and a state; a rule that says nothing restricts everything."""
+    stated = rule.restriction
+    return (Restriction.FULL if stated is msgspec.UNSET else stated), state
 
 
 def score_feature(generation: str, target: str) -> str:
@@ -118,6 +135,7 @@ def ask_rule(ask: Ask) -> Rule:
         text=f"{{scope}}: generation {ask.generation} gives {ask.target} a probability of "
         "{value}, acts from {at} on",
         mode=ask.mode,
+        restriction=ask.restriction,
     )
 
 
@@ -155,6 +173,7 @@ class RuleEngine:
         for kind in KINDS:
             known = [(rule, RULES_GENERATION) for rule in pack.of(kind)]
             known += [each for each in asks if each[0].scope_kind == kind]
+            known = [(_resolved(rule, config), generation) for rule, generation in known]
             binding = [e for e in known if not config.is_advisory(e[0].id, e[0].mode)]
             advisory = [e for e in known if config.is_advisory(e[0].id, e[0].mode)]
             limits = [e for e in binding if any(c.feature in LIMIT_FEATURES for c in e[0].any)]
@@ -247,6 +266,10 @@ class ScopeRules:
         below = [rule for rule in active if rule.state is not State.HALT]
         return sorted(below, key=lambda rule: -rule.state.rank)
 
+    def restrictions_after_release(self, row: ScopeRow) -> Restrictions:
+        """Return what the static rules below HALT restrict now."""
+        return combine(restriction_of(rule, rule.state) for rule in self.active_below_halt(row))
+
     def evaluate(
         self,
         row: ScopeRow | AdvisoryRow,
@@ -302,6 +325,12 @@ class ScopeRules:
                 del row.trackers[rule.id]
         requests.sort(key=lambda r: r.order)
         return RuleEvaluation(requests, severities, decisive, moving, changed, before)
+
+
+def _resolved(rule: Rule, config: RiskConfig) -> Rule:
+    """Return a rule with the restriction that the policy gives it."""
+    found = config.restriction.of(rule.id, rule.scope_kind, rule.restriction)
+    return msgspec.structs.replace(rule, restriction=found)
 
 
 NO_REQUESTS: Final = RuleEvaluation([], {}, {}, moving=False, changed=False, before=None)

@@ -9,7 +9,20 @@ from riskwatch.core.risk import reports
 from riskwatch.core.risk.credit_loss import CreditAssessor
 from riskwatch.core.risk.explanation import ExposureAtStake
 from riskwatch.core.risk.exposure import Exposures, ExposureSums, sum_exposures
-from riskwatch.core.scopes import ASSET, COUNTERPARTY, FIRM, VENUE_ASSET, parse
+from riskwatch.core.scopes import (
+    ACCOUNT,
+    ASSET,
+    BANK,
+    BOOK,
+    COUNTERPARTY,
+    FIRM,
+    GROUP,
+    ISSUER,
+    NETWORK,
+    TRADER,
+    VENUE_ASSET,
+    parse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +158,23 @@ class StakesCalculator:
             return self.party(state, tick, at.name)
         if at.kind == VENUE_ASSET:
             return self.venue_asset(state, tick, at.name, at.asset)
-        return self.book(state, tick, at.kind, at.name)
+        if at.kind in (FIRM, BOOK):
+            return self.book(state, tick, at.kind, at.name)
+        return self.other(state, tick, at)
+
+    def other(self, state: RiskState, tick: TickContext, at: Scope) -> ExposureAtStake:
+        """Return the exposure at stake on an account, trader, network, group, issuer or bank.
+
+        Of an account alone nothing is summed, and it is at most that of the whole venue; of a
+        trader or a network it is at most everything.
+        """
+        if at.kind == ACCOUNT:
+            return self.party(state, tick, at.name)
+        if at.kind in (TRADER, NETWORK):
+            return self.book(state, tick, FIRM, "")
+        exposures = tick.exposures(state, self.reference)
+        linked = {GROUP: exposures.group, ISSUER: exposures.issuer, BANK: exposures.bank}
+        return ExposureAtStake(linked[at.kind].get(at.name, _NOTHING).ours, 0.0, 0.0)
 
     def asset(self, state: RiskState, tick: TickContext, asset: str) -> ExposureAtStake:
         """Return the exposure at stake on an asset at all counterparties."""

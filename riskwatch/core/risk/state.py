@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from riskwatch.core.clock import moment
-from riskwatch.core.enums import Cause, Quality, State
+from riskwatch.core.enums import Cause, Quality, Restriction, State
 from riskwatch.core.events import CreditKind
 from riskwatch.core.money import usd
 from riskwatch.core.outputs import Unwind
@@ -84,13 +84,17 @@ class ApprovalRequest(msgspec.Struct):
 
 
 class HaltOverride(msgspec.Struct):
-    """An override: a HALT is lifted to `state` until `until`, although its condition is met."""
+    """An override: a HALT is lifted to `state` until `until`, although its condition is met.
+
+    `restriction` is what the HALT restricts when it is back; empty for everything.
+    """
 
     by: str
     approved_by: str
     until: int
     state: State
     reason: str
+    restriction: dict[Restriction, State] = {}
 
 
 class SignOff(msgspec.Struct):
@@ -364,6 +368,10 @@ class ScopeRow(msgspec.Struct):
         reduce no more than a share of the firm's exposure.
     dark_id : str
         Id of the open alert about missing data; empty if there is none.
+    restriction : dict of Restriction to State
+        What `state` restricts; empty in rows from before there were restrictions, and below REDUCE.
+    members : list of str
+        Members of a group, issuer or bank as last published.
     """
 
     state: State = State.NORMAL
@@ -382,6 +390,8 @@ class ScopeRow(msgspec.Struct):
     dark_id: str = ""
     capped: bool = False
     held_by: list[str] = []
+    restriction: dict[Restriction, State] = {}
+    members: list[str] = []
 
     @property
     def is_idle(self) -> bool:

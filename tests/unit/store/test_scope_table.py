@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from riskwatch.client.guard.source import row_of
+from riskwatch.client.guard.view import SwitchRow, SwitchTable
+from riskwatch.contracts.outputs import decode_output, encode_output
 from riskwatch.core.clock import MINUTE, moment
+from riskwatch.core.enums import Restriction, State
+from riskwatch.core.outputs import KillSwitchChanged
 from riskwatch.core.scopes import KINDS, table_digest
 from riskwatch.errors import FencedError
+from riskwatch.store.batch import Batch, Counts, SequencedOutput
+from riskwatch.store.current_state import read_current_state
 from riskwatch.store.lease import lease_state
 from riskwatch.store.queries import confirmed_until
 from riskwatch.store.scope_table import (
@@ -23,6 +31,7 @@ from riskwatch.store.scope_table import (
 from riskwatch.store.transaction import commit, take_lease
 from riskwatch.worker.worker import make_heartbeat
 from tests.support.batches import batches
+from tests.support.mirror import switch
 
 if TYPE_CHECKING:
     from random import Random
@@ -53,6 +62,40 @@ def test_texts_do_not_run_into_each_other() -> None:
     """The digest covers the boundaries between rows."""
     assert table_digest([("a", "bc", "d")]) != table_digest([("ab", "c", "d")])
     assert table_digest([]) != table_digest([("", "", "")])
+
+
+@pytest.mark.parametrize("state", [State.NORMAL, State.REDUCE, State.HALT])
+def test_what_is_committed_is_what_clients_compute(engine: Engine, state: State) -> None:
+    """Both digests are those of a client that received the same switches, members included.
+
+    What is read back from SQL, as the mirror publishes it, gives the same row.
+    """
+    epoch = take_lease(engine, "w", "test").epoch
+    plain, linked = switch("firm", state, 0), switch("issuer:circle", state, 1)
+    plain = msgspec.structs.replace(
+        plain, restriction={Restriction.CLAIM: State.REDUCE, Restriction.MARKET: state}
+    )
+    linked = msgspec.structs.replace(linked, members=["counterparty:circle", "asset:USDC"])
+    outputs = [SequencedOutput(n, each) for n, each in enumerate((plain, linked), 1)]
+    commit(engine, Batch("w", epoch, outputs=outputs, counts=Counts(1, 1)))
+    found, client = scope_table(engine, "w", epoch), SwitchTable()
+    for each in outputs:
+        client.put(_received(encode_output(each.output), epoch, each.seq))
+    assert found.digest == client.digest()
+    assert found.restriction_digest in client.restriction_digests(2)
+    again = SwitchTable()
+    for record in read_current_state(engine, "w", epoch).records:
+        again.put(_received(record.value, epoch, record.seq))
+    assert again.restriction_digests(2)[1] == found.restriction_digest
+    assert {row.scope: row.members for row in again.rows()}["issuer:circle"] == (
+        "counterparty:circle", "asset:USDC",
+    )  # fmt: skip
+
+
+def _received(raw: bytes, epoch: int, seq: int) -> SwitchRow:
+    output = decode_output(raw)
+    assert isinstance(output, KillSwitchChanged)
+    return row_of(output, ("w", epoch, seq), 0.0)
 
 
 def test_a_table_is_what_is_committed(engine: Engine) -> None:

@@ -12,6 +12,7 @@ import pytest
 from riskwatch.client import KillSwitch, OrderLimits
 from riskwatch.client.guard.limits import MAX_ROUTES, MAX_USES, MessageRate, OrderGate
 from riskwatch.client.guard.order_check import Order
+from riskwatch.client.guard.restriction import Intent
 from riskwatch.client.guard.view import ALLOWED
 from riskwatch.contracts.pretrade import Mid, ScopeLimits
 from riskwatch.core.enums import State
@@ -421,9 +422,8 @@ def test_an_order_that_reduces_some_scopes_uses_headroom_of_the_others() -> None
     now = limited.time.steady
 
     def ask(usd: float, reduces: Any) -> Answer:
-        order = Order(
-            "arb", "kraken", ("BTC", "USDC"), "buy", usd=usd, price=20_000.0, reduces=reduces
-        )
+        to = Intent(side="buy", reduces=reduces)
+        order = Order("arb", "kraken", ("BTC", "USDC"), to, usd=usd, price=20_000.0)
         return gate.check(order, now, ALLOWED)
 
     assert code(ask(1.0, False))[0] == "HEADROOM_EXCEEDED"
@@ -456,7 +456,8 @@ def test_many_routes_do_not_grow_without_end() -> None:
     gate.adopt(beat, limited.time.steady, limited.time.wall)
     answer = ALLOWED
     for n in range(MAX_ROUTES + 1):
-        order = Order(f"b{n}", "kraken", ("BTC", "USD"), "buy", usd=1e-6, price=20_000.0)
+        to = Intent(side="buy")
+        order = Order(f"b{n}", "kraken", ("BTC", "USD"), to, usd=1e-6, price=20_000.0)
         answer = gate.check(order, limited.time.steady + n, ALLOWED)
         if n < MAX_ROUTES and n < 29:
             assert answer, answer.reason

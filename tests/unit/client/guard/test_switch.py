@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from riskwatch.client import KillSwitch, Terms
-from riskwatch.client.guard.order_check import Order
+from riskwatch.client.guard.order_check import checked_order
 from riskwatch.client.guard.switch import run_drill
 from riskwatch.contracts.acks import Used
 from riskwatch.contracts.connection import KafkaConnection
@@ -280,7 +280,7 @@ def test_a_known_halt_is_not_softened_by_expiry() -> None:
 
 def test_hedges_survive_expiry_up_to_their_cap() -> None:
     """After expiry a hedge passes at a healthy venue within the cap, which each expiry renews."""
-    guarded = Guarded(hedges={"arb": 100.0})
+    guarded = Guarded(hedges={"arb": 100.0}, terms=Terms(reduce_s=30.0))
     guarded.know(guarded.truth.decide("counterparty:sick", State.REDUCE)).later(LIFE_S + 40)
     ask = guarded.switch.allows
     assert not ask(**ORDER, usd=60.0)
@@ -339,7 +339,10 @@ def test_what_makes_no_switch(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", Terms.__struct_fields__)
 @pytest.mark.parametrize("value", [nan, inf, -1.0])
 def test_every_wait_has_an_end(name: str, value: float) -> None:
-    """A waiting time must be finite and not negative."""
+    """A waiting time must be finite and not negative; only REDUCE may last without end."""
+    if (name, value) == ("reduce_s", inf):
+        assert Terms().reduce_s == inf
+        return
     with pytest.raises(ConfigError, match=name):
         Terms(**{name: value})
 
@@ -364,7 +367,9 @@ def test_the_quick_look_says_what_the_judge_says(
     guarded = Guarded()
     guarded.know(guarded.truth.decide(COIN, state))
     quick = guarded.switch.allows(**ORDER, side=side, reduces=reduces, usd=usd)
-    order = Order(**ORDER, side=side, reduces=reduces, usd=usd)
+    order = checked_order(
+        ORDER["book"], ORDER["counterparty"], ORDER["asset"], side, reduces, False, usd, None
+    )
     wall = guarded.trust.calendar.wall()
     assert quick == guarded.switch._order_check.check_verified(guarded.trust.view, order, wall)
 

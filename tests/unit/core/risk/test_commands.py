@@ -251,7 +251,7 @@ def test_keys_are_forgotten_when_their_commands_would_be_stale() -> None:
         ("rita", "set_limit", SCOPE, "ROLE_FORBIDDEN"),
         ("rita", "promote", SCOPE, "ROLE_FORBIDDEN"),
         ("ann", "halt", "asset:", "SCOPE_INVALID"),
-        ("ann", "halt", "group:g", "SCOPE_INVALID"),
+        ("ann", "halt", "desk:g", "SCOPE_INVALID"),
         ("ann", "halt", "venue-asset:kraken", "SCOPE_INVALID"),
         ("ann", "halt", "book:a/b", "SCOPE_INVALID"),
     ],
