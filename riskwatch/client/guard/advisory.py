@@ -148,5 +148,5 @@ class AdvisoryTerms:
 
 def _leaves(order: Order, floor: State) -> bool:
     """Whether an order passes at a floor without a hedge's cap."""
-    reducing = order.intent.reduces_firm or order.intent.withdraws
+    reducing = order.intent.reduces_firm(order.assets) or order.intent.withdraws
     return floor is State.NORMAL or (floor is State.REDUCE and reducing)

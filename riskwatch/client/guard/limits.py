@@ -394,7 +394,7 @@ class OrderGate:
         """
         if not self.on or order.intent.withdraws:
             return answer
-        adds = not (order.intent.reduces_firm or order.intent.top_up)
+        adds = order.intent.reduces is not True and not order.intent.top_up
         with self._lock:
             try:
                 if adds:

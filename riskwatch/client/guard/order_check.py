@@ -369,7 +369,11 @@ class OrderCheck:
         known = view.until > NEVER
         if order.intent.withdraws:
             return self._leaves(order, floor, why, known=known, unlisted=unlisted)
-        if floor is State.REDUCE and not order.intent.deposits and order.intent.reduces_firm:
+        if (
+            floor is State.REDUCE
+            and not order.intent.deposits
+            and order.intent.reduces_firm(order.assets)
+        ):
             return Answer(True, floor, why, "", EXPIRED)
         if order.intent.hedge and healthy and known and self._hedged(order):
             return Answer(True, floor, f"hedge of {order.book}, within its cap; {why}", "", EXPIRED)

@@ -101,22 +101,34 @@ class Intent(msgspec.Struct, frozen=True, gc=False):
         """Whether it moves assets over a network."""
         return self.withdraws or self.deposits
 
-    @property
-    def reduces_firm(self) -> bool:
+    def reduces_firm(self, assets: tuple[str, ...]) -> bool:
         """Whether it reduces the exposure of the whole firm.
 
-        A mapping that does not name the firm must name only scopes that the order reduces.
+        A mapping that does not name the firm must name every asset that the order touches, and only
+        scopes that the order reduces.
+
+        Parameters
+        ----------
+        assets : tuple of str
+            The assets that it touches.
+
+        Examples
+        --------
+        >>> intent = Intent(reduces={"asset:BTC": True})
+        >>> intent.reduces_firm(("BTC",)), intent.reduces_firm(("BTC", "USDC"))
+        (True, False)
         """
         if isinstance(self.reduces, bool):
             return self.reduces
-        return self.reduces.get(FIRM, bool(self.reduces) and all(self.reduces.values()))
+        named = bool(assets) and all(f"{ASSET}:{name}" in self.reduces for name in assets)
+        return self.reduces.get(FIRM, named and all(self.reduces.values()))
 
     @property
     def reduced_scopes(self) -> tuple[str, ...]:
         """The scopes that a mapping says it reduces, in order."""
         if isinstance(self.reduces, bool):
             return ()
-        return tuple(sorted(scope for scope, flag in self.reduces.items() if flag))
+        return tuple(sorted(scope for scope, flag in self.reduces.items() if flag is True))
 
     def reduces_in(self, scope: str, touched: tuple[str, ...] = ()) -> bool:
         """Whether it reduces the exposure of a scope; a scope that a mapping lacks is not reduced.

@@ -41,6 +41,7 @@ def test_reduce_has_no_end(seconds: float) -> None:
     assert not ask(**ORDER, reduces={"firm": False, "asset:BTC": True})
     assert ask(**ORDER, reduces={"asset:BTC": True, "asset:USDC": True})
     assert not ask(**ORDER, reduces={"asset:BTC": True, "asset:USDC": False})
+    assert not ask(**ORDER, reduces={"asset:BTC": True})
     assert not ask(**ORDER, reduces={})
     assert guarded.know().switch.allows(**ORDER, side="buy")
 

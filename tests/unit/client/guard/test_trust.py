@@ -306,7 +306,7 @@ def test_a_full_table_fails_closed_and_keeps_what_it_knows(
 ) -> None:
     """It does not start again, its rows still hold and change, and no order passes unverified."""
     monkeypatch.setattr(view, "MAX_SCOPES", 2)
-    scene = Scene()
+    scene = Scene(ENDING)
     assert scene.known(scene.truth.decide(COIN, State.WATCH)) is State.NORMAL
     scene.known(scene.truth.decide("asset:OTHER", State.WATCH))
     for n in range(3):
