@@ -97,23 +97,42 @@ def region_of(at: Scope) -> Region:
     return Region(None, at.name if at.kind == BOOK else None, None)
 
 
-def net_amount(state: RiskState, region: Region, asset: str) -> Decimal:
-    """Return what we hold of an asset within a region, net, with the positions on it."""
-    total = ZERO
-    for name in sorted(state.parties) if region.party is None else [region.party]:
-        row = state.parties.get(name)
-        if row is None:
-            continue
-        for h in row.holdings:
-            if h.asset != asset or h.component == OPEN_ORDER_COMPONENT:
-                continue
-            if region.includes(name, h.book, h.account):
-                owed = h.component == BORROWED_COMPONENT
-                total = EXACT.add(total, h.amount.copy_negate() if owed else h.amount)
-        for p in row.positions:
-            if p.base == asset and region.includes(name, p.book, p.account):
-                total = EXACT.add(total, p.qty)
-    return total
+def _amounts(row: PartyRow) -> Iterator[tuple[str, str, str, Decimal]]:
+    """Yield asset, book, account and signed amount of each holding and position of a party."""
+    for h in row.holdings:
+        if h.component != OPEN_ORDER_COMPONENT:
+            owed = h.component == BORROWED_COMPONENT
+            yield h.asset, h.book, h.account, h.amount.copy_negate() if owed else h.amount
+    for p in row.positions:
+        yield p.base, p.book, p.account, p.qty
+
+
+class HeldAmounts:
+    """What we hold now, looked up by asset; it is read at the first look-up.
+
+    Parameters
+    ----------
+    state : RiskState
+        Its parties.
+    """
+
+    def __init__(self, state: RiskState) -> None:
+        self._state = state
+        self._rows: dict[str, list[tuple[str, str, str, Decimal]]] | None = None
+
+    def net(self, region: Region, asset: str) -> Decimal:
+        """Return what we hold of an asset within a region, net, with the positions on it."""
+        rows = self._rows
+        if rows is None:
+            rows = self._rows = {}
+            for name in sorted(self._state.parties):
+                for each, book, account, amount in _amounts(self._state.parties[name]):
+                    rows.setdefault(each, []).append((name, book, account, amount))
+        total = ZERO
+        for party, book, account, amount in rows.get(asset, ()):
+            if region.includes(party, book, account):
+                total = EXACT.add(total, amount)
+        return total
 
 
 def added_amount(before: Decimal, change: Decimal) -> Decimal:
@@ -199,26 +218,28 @@ class _Amounts:
     """What was held before each of some fills, by region and asset.
 
     The ledger says what is held now. What was held before a fill follows by taking back the fill
-    and all later ones.
+    and all later ones. Fills and holdings are looked up by asset, so that a crowd of fills costs
+    little more than its number.
     """
 
-    def __init__(self, state: RiskState, fills: list[PendingFill]) -> None:
-        self._state = state
-        self._fills = fills
-        self._known: dict[tuple[Region, str], list[Decimal]] = {}
+    def __init__(self, held: HeldAmounts, fills: list[PendingFill]) -> None:
+        self._held = held
+        self._known: dict[tuple[Region, str], dict[int, Decimal]] = {}
+        self._fills: dict[str, list[tuple[int, PendingFill]]] = {}
+        for n, fill in enumerate(fills):
+            for asset in dict.fromkeys((fill.group.base, fill.group.quote)):
+                self._fills.setdefault(asset, []).append((n, fill))
 
     def before(self, n: int, region: Region, asset: str) -> Decimal:
-        """Return what was held in a region before the fill number `n`."""
+        """Return what was held in a region before the fill number `n`, which moves the asset."""
         known = self._known.get((region, asset))
         if known is None:
-            amount = net_amount(self._state, region, asset)
-            known = []
-            for fill in reversed(self._fills):
+            known = self._known[region, asset] = {}
+            amount = self._held.net(region, asset)
+            for number, fill in reversed(self._fills[asset]):
                 if region.includes(fill.party, fill.group.book, fill.group.account):
                     amount = EXACT.subtract(amount, fill.changes(asset))
-                known.append(amount)
-            known.reverse()
-            self._known[region, asset] = known
+                    known[number] = amount
         return known[n]
 
 
@@ -253,10 +274,11 @@ class EffectMonitor:
         if not halted:
             return
         fills = sorted(pending[0], key=lambda fill: fill.order)
-        self._count_fills(state, fills)
+        held = HeldAmounts(state)
+        self._count_fills(state, fills, held)
         for party, missed, us in pending[1]:
             self._count_missed(state, party, missed, us)
-        resting = self._resting(state, halted)
+        resting = self._resting(state, halted, held)
         for scope in halted:
             row = state.effects[scope]
             self._settle(state, scope, row, resting[scope], tick)
@@ -290,9 +312,9 @@ class EffectMonitor:
             del state.effects[scope]
             state.mark(f"effect/{scope}")
 
-    def _count_fills(self, state: RiskState, fills: list[PendingFill]) -> None:
+    def _count_fills(self, state: RiskState, fills: list[PendingFill], held: HeldAmounts) -> None:
         """Add the fills that a HALT binds and that added risk."""
-        amounts = _Amounts(state, fills)
+        amounts = _Amounts(held, fills)
         for n, fill in enumerate(fills):
             g = fill.group
             bound = scopes_of(book=g.book, counterparty=fill.party, asset=(g.base, g.quote))
@@ -331,7 +353,9 @@ class EffectMonitor:
                 row.missed += missed
                 state.mark(f"effect/{scope}")
 
-    def _resting(self, state: RiskState, halted: list[str]) -> dict[str, tuple[float | None, int]]:
+    def _resting(
+        self, state: RiskState, halted: list[str], held: HeldAmounts
+    ) -> dict[str, tuple[float | None, int]]:
         """Return value and number of the orders that rest on each scope and would add risk.
 
         The value is ``None`` if no order was ever reported there, and the maximum if an order has
@@ -349,7 +373,7 @@ class EffectMonitor:
                             parse(scope), group, state, self.reference
                         )[0])  # fmt: skip
         return {
-            scope: books[scope].worth(state, parse(scope)) if _reported(state, scope) else (None, 0)
+            scope: books[scope].worth(held, parse(scope)) if _reported(state, scope) else (None, 0)
             for scope in halted
         }
 
@@ -446,19 +470,18 @@ class _OrderBook:
         rows = self._rows.setdefault((party, group.book, group.account, leg.asset), [])
         rows.append((leg.change, MAX_USD if leg.usd is None else leg.usd, group.count))
 
-    def worth(self, state: RiskState, at: Scope) -> tuple[float, int]:
+    def worth(self, held: HeldAmounts, at: Scope) -> tuple[float, int]:
         """Return value and number of the orders beyond those that only reduce what is held."""
         wide: dict[str, list[tuple[Decimal, float, int]]] = {}
         narrow = (0.0, 0)
         for (party, book, account, asset), rows in sorted(self._rows.items()):
             wide.setdefault(asset, []).extend(rows)
             if at.kind in (FIRM, BOOK):
-                held = net_amount(state, Region(party, book, account), asset)
-                narrow = _sum(narrow, _beyond(held, rows))
+                here = held.net(Region(party, book, account), asset)
+                narrow = _sum(narrow, _beyond(here, rows))
         total = (0.0, 0)
         for asset in sorted(wide):
-            held = net_amount(state, region_of(at), asset)
-            total = _sum(total, _beyond(held, wide[asset]))
+            total = _sum(total, _beyond(held.net(region_of(at), asset), wide[asset]))
         return min(total, narrow) if at.kind in (FIRM, BOOK) else total
 
 
