@@ -15,9 +15,10 @@ from riskwatch.commands.stream import Kafka, connection
 from riskwatch.contracts.codec import SIZE_LIMIT, decode
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
-from riskwatch.core.clock import micros
+from riskwatch.core.clock import DAY, SECOND, micros, rfc3339
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
+from riskwatch.engine.clock import wall_us
 from riskwatch.engine.file import EventFileMerge
 from riskwatch.errors import ConfigError, FeedError
 
@@ -31,6 +32,8 @@ STDIN: Final = "-"
 MAX_REFUSALS_SHOWN: Final = 20
 """Most refused lines that are reported one by one."""
 INTERRUPTED: Final = 130
+OLD_S: Final = 3_600
+"""Age of an event from which on it is not sent without a question, seconds."""
 
 
 def publish_command(
@@ -48,11 +51,16 @@ def publish_command(
         Path | None,
         typer.Option(help="Private key of a source of credit news, which signs its records."),
     ] = None,
+    old: Annotated[
+        bool,
+        typer.Option(help="Send events older than an hour, too, without a question."),
+    ] = False,
     kafka: Kafka = None,
 ) -> None:
     """Publish events to the broker; several files are merged in order of time.
 
-    A line that is not a valid event is reported and not sent; the exit code is then 2.
+    A line that is not a valid event is reported and not sent; the exit code is then 2. Events
+    older than an hour are sent only with --old, or after a question at a terminal.
     """
     if raw_topic is not None and raw_topic not in TOPICS:
         raise ConfigError("publish", "--raw-topic", "one of " + ", ".join(TOPICS), raw_topic)
@@ -60,7 +68,7 @@ def publish_command(
     with Publisher(connection(kafka), signing_key=signing_key) as publisher, _lines(files) as lines:
         interrupted = False
         try:
-            _publish(publisher, lines, Pace(speed), raw_topic)
+            _publish(publisher, _consented(lines, old=old), Pace(speed), raw_topic)
         except KeyboardInterrupt:
             interrupted = True
     typer.echo(publish_summary(publisher.result, time.monotonic() - began))
@@ -86,6 +94,38 @@ class _SourceLine(NamedTuple):
     event: WireEvent | Refusal
     raw: bytes
     us: int
+
+
+def _consented(lines: Iterator[_SourceLine], *, old: bool) -> Iterator[_SourceLine]:
+    """Yield lines; before the first old event, ask whether it may be sent.
+
+    Raises
+    ------
+    FeedError
+        If nobody can be asked.
+    typer.Exit
+        If the answer is no.
+    """
+    for line in lines:
+        if not old and 0 < line.us < wall_us() - OLD_S * SECOND:
+            _ask_for_old(line)
+            old = True
+        yield line
+
+
+def _ask_for_old(line: _SourceLine) -> None:
+    days = (wall_us() - line.us) / DAY
+    age = f"{days:,.0f} days" if days >= 2 else f"{days * 24:,.1f} hours"
+    typer.echo(
+        f"{line.where}: the event is of {rfc3339(line.us)}, {age} ago. A live stack refuses old "
+        "prices and snapshots, and adds old fills, transfers and news to what it holds now.",
+        err=True,
+    )
+    if line.where.startswith("stdin:") or not sys.stdin.isatty():
+        raise FeedError("old events are sent with --old only; nothing was sent from this line on")
+    if not typer.confirm("Send old events?", err=True):
+        typer.echo("nothing was sent from this line on", err=True)
+        raise typer.Exit(1)
 
 
 def _publish(

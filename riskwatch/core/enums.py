@@ -49,6 +49,8 @@ class RejectReason(StrEnum):
     TS_FROM_FUTURE = "TS_FROM_FUTURE"
     """The event time is more than five seconds after its arrival, or in a file after the time of
     this machine."""
+    TS_TOO_OLD = "TS_TOO_OLD"
+    """A price or a snapshot arrived so long after its event time that it says nothing of now."""
     FACT_TOO_LATE = "FACT_TOO_LATE"
     """The fact is older than the late window, so that it could no longer be applied exactly."""
     FACT_CONFLICT = "FACT_CONFLICT"

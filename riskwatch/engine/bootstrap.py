@@ -82,9 +82,10 @@ def proven(config: Config, recorded: bytes | None) -> Config:
     return found
 
 
-def ledger_slot(config: Config) -> StageSlot:
-    """Return the slot of the ledger stage."""
-    return StageSlot(LedgerStage(config.policy.ledger), LedgerState(), (*LEDGER_EVENTS, Tick))
+def ledger_slot(config: Config, *, live: bool = False) -> StageSlot:
+    """Return the slot of the ledger stage; `live` if its time is that of the clock."""
+    stage = LedgerStage(config.policy.ledger, live=live)
+    return StageSlot(stage, LedgerState(), (*LEDGER_EVENTS, Tick))
 
 
 def market_slot(config: Config) -> StageSlot:
@@ -114,9 +115,9 @@ def risk_slot(
     return StageSlot(stage, stage.fresh(), takes, journal=True)
 
 
-def ledger_pipeline(config: Config) -> Pipeline:
-    """Return the pipeline of a ledger worker."""
-    return Pipeline([ledger_slot(config)])
+def ledger_pipeline(config: Config, *, live: bool = False) -> Pipeline:
+    """Return the pipeline of a ledger worker; `live` if its time is that of the clock."""
+    return Pipeline([ledger_slot(config, live=live)])
 
 
 def risk_pipeline(config: Config, deployment: str = EMBEDDED) -> Pipeline:

@@ -10,14 +10,25 @@ from riskwatch.contracts.codec import content_bytes
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import TOPICS, topic_of
 from riskwatch.contracts.validation import MAX_AHEAD, check_not_future
-from riskwatch.core.clock import MICRO, micros, moment
+from riskwatch.core.clock import MICRO, SECOND, micros, moment, rfc3339
 from riskwatch.core.dedupe import NOT_COMPARED, content_digest, identity_digest
 from riskwatch.core.enums import RejectReason
-from riskwatch.core.events import Command, WireEvent, identity
+from riskwatch.core.events import (
+    Balance,
+    Command,
+    OpenOrder,
+    Peg,
+    Position,
+    Quote,
+    WireEvent,
+    identity,
+)
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from riskwatch.core.policy import IntakeConfig
 
 
 _AHEAD_US: Final = MAX_AHEAD // MICRO
@@ -109,6 +120,32 @@ def event_time(event: WireEvent | LedgerMessage, arrived_us: int) -> int:
     """
     us = event.us if isinstance(event, FORWARDED) else micros(event.ts)
     return arrived_us if us - arrived_us > _AHEAD_US and arrived_us > 0 else us
+
+
+_MARKET: Final = (Quote, Peg)
+_SNAPSHOTS: Final = (Balance, Position, OpenOrder)
+
+
+def refuse_old(event: WireEvent, arrived_us: int, intake: IntakeConfig) -> Refusal | None:
+    """Refuse a price or a snapshot that arrived too long after its time, live.
+
+    It says nothing about the present. All other facts count at any age.
+    """
+    if isinstance(event, _MARKET):
+        longest_s = intake.market_age_s
+    elif isinstance(event, _SNAPSHOTS):
+        longest_s = intake.snapshot_age_s
+    else:
+        return None
+    us = micros(event.ts)
+    if arrived_us - us <= longest_s * SECOND or event.source in intake.backfill:
+        return None
+    return refuse(
+        RejectReason.TS_TOO_OLD,
+        f"ts must be at most {longest_s:g} s before the arrival, was {rfc3339(us)} with arrival "
+        f"{rfc3339(arrived_us)}; if {event.source} sends history on purpose, name it in [intake] "
+        "backfill of policy.toml",
+    )
 
 
 NO_EVENT_TIME: Final = -1

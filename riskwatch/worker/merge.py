@@ -20,6 +20,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 import structlog
 from kafka.partitioner import murmur2
 
@@ -29,7 +30,7 @@ from riskwatch.contracts.record_signing import is_record_signed
 from riskwatch.contracts.refusal import Refusal, excerpt, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.contracts.validation import check_command_text, is_halt
-from riskwatch.core.clock import MINUTE
+from riskwatch.core.clock import MINUTE, micros, moment
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet
 from riskwatch.core.readings import CounterpartyReading, LedgerMessage, PartitionFault
@@ -42,14 +43,17 @@ from riskwatch.engine.record import (
     InputRecord,
     event_time,
     refuse_future,
+    refuse_old,
 )
 from riskwatch.errors import FetchGapError, StreamIdentityError
 from riskwatch.store.batch import StreamOffset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from riskwatch.core.events import WireEvent
+    from riskwatch.core.policy import IntakeConfig
     from riskwatch.engine.clock import LiveClock
 
 
@@ -140,6 +144,8 @@ class PartitionDecoder:
         The clocks of a live worker.
     proofs : SourceProofs, optional
         Signatures of sources of credit news.
+    intake : IntakeConfig, optional
+        How old a fact may be; without it, the age of a fact does not matter.
 
     Attributes
     ----------
@@ -153,10 +159,12 @@ class PartitionDecoder:
         partitions: int,
         clock: LiveClock | None = None,
         proofs: SourceProofs | None = None,
+        intake: IntakeConfig | None = None,
     ) -> None:
         self.stream = stream
         self._proofs = proofs
         self._clock = clock
+        self._intake = intake
         self._partition = int(stream.rpartition("/")[2])
         self._partitions = partitions
         self._homes: dict[str, bool] = {}
@@ -183,6 +191,7 @@ class PartitionDecoder:
             self._misplaced(event, key)
             or check_command_text(event)
             or self._from_future(event, arrived_us)
+            or self._too_old(event, arrived_us)
         )
 
     def arrival(self, event: WireEvent, arrived_us: int) -> int:
@@ -196,6 +205,24 @@ class PartitionDecoder:
     def latest_arrival(self, arrived_us: int) -> int:
         """Return the broker's time of arrival, at the latest now by the clock of this machine."""
         return arrived_us if self._clock is None else min(arrived_us, self._clock.wall())
+
+    def restated_arrival(self, event: WireEvent, arrived_us: int) -> datetime | None:
+        """Return the arrival of an event where that which it states, or the broker's, is wrong.
+
+        A recording states arrivals of its own time; with them, old facts would not look old. A
+        broker whose clock is ahead makes fresh facts look old.
+        """
+        if isinstance(event, Command) or arrived_us <= 0:
+            return None
+        latest_us = self.latest_arrival(arrived_us)
+        stated_us = arrived_us if event.arrived is None else micros(event.arrived)
+        return None if abs(latest_us - stated_us) <= LATE_US else moment(latest_us)
+
+    def _too_old(self, event: WireEvent, arrived_us: int) -> Refusal | None:
+        """Refuse a price or snapshot that arrived too late. A broker's clock ahead makes none."""
+        if self._intake is None:
+            return None
+        return refuse_old(event, self.latest_arrival(arrived_us), self._intake)
 
     def _from_future(self, event: WireEvent, arrived_us: int) -> Refusal | None:
         """Refuse an event of the future. A broker whose clock was set back makes none."""
@@ -376,6 +403,9 @@ class EventTimeMerge:
                 refusal = refusal or decoder.forgery(event, message)
                 if refusal is None:
                     us = event_time(event, arrived_us)
+                    stated = decoder.restated_arrival(event, arrived_us) if self._live else None
+                    if stated is not None:
+                        event = msgspec.structs.replace(event, arrived=stated)
                 else:
                     event = refusal
             if self._live and NO_EVENT_TIME != us < arrived_us - LATE_US:

@@ -19,6 +19,7 @@ from riskwatch.contracts.refusal import Refusal
 from riskwatch.core.clock import SECOND, rfc3339
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Credit
+from riskwatch.core.policy import IntakeConfig
 from riskwatch.core.readings import PartitionFault
 from riskwatch.core.risk.state import scorer_rows
 from riskwatch.engine.dead_letters import topic_of
@@ -280,6 +281,8 @@ class Unit:
         The clocks of a live worker.
     proofs : SourceProofs, optional
         Signatures of sources of credit news.
+    intake : IntakeConfig, optional
+        How old a fact may be, live; by default that of an empty ``policy.toml``.
     """
 
     def __init__(
@@ -291,6 +294,7 @@ class Unit:
         mirror: Callable[[str, int, Sequence[OutboxRecord]], None] | None = None,
         clock: LiveClock | None = None,
         proofs: SourceProofs | None = None,
+        intake: IntakeConfig | None = None,
     ) -> None:
         assert runner.grid is not None, "a worker on Kafka needs a grid"
         self.name = runner.worker
@@ -311,6 +315,7 @@ class Unit:
         self._wait_is_logged = False
         self._renewed_us = 0
         self._live = timing.clock == "wall"
+        self._intake = (intake or IntakeConfig()) if self._live else None
         self._hold = PublicationHold(runner, live=self._live)
         self._linger = Linger(timing)
         self._ticked = False
@@ -344,7 +349,9 @@ class Unit:
             for stream, partition in partitions.items()
         }
         self._decoders = {
-            stream: PartitionDecoder(stream, partition.partitions, self._clock, self._proofs)
+            stream: PartitionDecoder(
+                stream, partition.partitions, self._clock, self._proofs, self._intake
+            )
             for stream, partition in partitions.items()
         }
         self._merge = EventTimeMerge(cursors, self._decoders, live=self._live)

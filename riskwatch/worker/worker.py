@@ -318,7 +318,8 @@ class Worker(ABC):
         live = self.clock if s.clock == "wall" else None
         keys = self._config.policy.risk.source_keys or {} if live is not None else {}
         proofs = SourceProofs(keys, self.connection.topic)
-        return Unit(runner, self._crashes, self.metrics, timing, write, live, proofs)
+        intake = self._config.policy.intake
+        return Unit(runner, self._crashes, self.metrics, timing, write, live, proofs, intake)
 
 
 class LedgerWorker(Worker):
@@ -334,7 +335,7 @@ class LedgerWorker(Worker):
 
     def pipeline(self) -> Pipeline:
         """Return the pipeline of one unit."""
-        return bootstrap.ledger_pipeline(self._config)
+        return bootstrap.ledger_pipeline(self._config, live=self.settings.clock == "wall")
 
     def _lead(self) -> None:
         """Do nothing: the consumer group assigns the partitions."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -59,7 +60,7 @@ def test_files_are_merged_and_bad_lines_reported(cluster: Cluster, tmp_path: Pat
     one, two = tmp_path / "one.ndjson", tmp_path / "two.ndjson"
     one.write_bytes(peg(1) + b"\r\n" + peg(4) + b"\n")
     two.write_bytes(peg(2) + b"\n{not json\n" + peg(3))
-    done = run(cluster, "publish", str(one), str(two), "--speed", "1000")
+    done = run(cluster, "publish", str(one), str(two), "--speed", "1000", "--old")
     assert done.exit_code == 2
     assert f"{two}:2: not sent: JSON_MALFORMED" in done.stderr
     assert done.stdout.startswith("riskwatch.pegs 4: 4 events sent in ")
@@ -70,15 +71,29 @@ def test_files_are_merged_and_bad_lines_reported(cluster: Cluster, tmp_path: Pat
 def test_stdin_is_published(cluster: Cluster) -> None:
     """A dash reads standard input; without bad lines the exit code is 0."""
     cluster.make(PEGS)
-    done = run(cluster, "publish", "-", stdin=peg(1) + b"\n" + peg(2) + b"\n")
+    done = run(cluster, "publish", "-", "--old", stdin=peg(1) + b"\n" + peg(2) + b"\n")
     assert (done.exit_code, done.stderr) == (0, "")
     assert [record.key for record in cluster.read(PEGS)] == [b"USDC", b"USDC"]
+
+
+def test_old_events_are_not_sent_without_a_word(cluster: Cluster, tmp_path: Path) -> None:
+    """Where nobody can be asked, an error names the line and the option; newer lines went out."""
+    cluster.make(PEGS)
+    fresh = peg(1).replace(b"2023-03-11T03:00:01Z", datetime.now(UTC).isoformat().encode())
+    done = run(cluster, "publish", "-", stdin=fresh + b"\n" + peg(2) + b"\n" + peg(3))
+    assert isinstance(done.exception, FeedError)
+    assert "--old" in str(done.exception)
+    assert "stdin:2: the event is of 2023-03-11T03:00:02Z" in done.stderr
+    path = tmp_path / "old.ndjson"
+    path.write_bytes(peg(2) + b"\n")
+    assert isinstance(run(cluster, "publish", str(path)).exception, FeedError)
+    assert [record.value for record in cluster.read(PEGS)] == [fresh]
 
 
 def test_poison_can_be_sent_on_purpose(cluster: Cluster) -> None:
     """With a raw topic every line goes out as it is, events with their key."""
     cluster.make(PEGS)
-    done = run(cluster, "publish", "-", "--raw-topic", PEGS, stdin=b"\xff{\n" + peg(1))
+    done = run(cluster, "publish", "-", "--old", "--raw-topic", PEGS, stdin=b"\xff{\n" + peg(1))
     assert done.exit_code == 0
     sent = sorted((record.key or b"", record.value) for record in cluster.read(PEGS))
     assert sent == [(b"", b"\xff{"), (b"USDC", peg(1))]

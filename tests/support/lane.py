@@ -15,7 +15,7 @@ from riskwatch.contracts.outputs import decode_internal, encode_internal
 from riskwatch.core.clock import SECOND, micros
 from riskwatch.core.events import Command, Credit, Quote
 from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected, KillSwitchChanged
-from riskwatch.core.readings import PartitionFault
+from riskwatch.core.readings import LedgerMessage, PartitionFault
 from riskwatch.engine import bootstrap
 from riskwatch.engine.clock import TickGrid
 from riskwatch.engine.pipeline import Effects
@@ -96,12 +96,12 @@ class RiskBench(Bench):
         self.sent |= self.unit.open(found, self.now_us)
 
     def bring(
-        self, stream: str, *facts: WireEvent | PartitionFault, arrived_s: float | None = None
+        self, stream: str, *facts: WireEvent | LedgerMessage, arrived_s: float | None = None
     ) -> None:
         """Fetch the next messages of a partition."""
         first, made = self.sent.get(stream, 0), []
         for n, fact in enumerate(facts):
-            if isinstance(fact, PartitionFault):
+            if isinstance(fact, LedgerMessage):
                 us, raw = fact.us, encode_internal(fact)
             else:
                 us, raw = micros(fact.ts), encode(fact)

@@ -40,6 +40,9 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Maximum number of each that is tracked.
     max_transfers, max_trades, max_orders, max_loans : int
         Maximum number of each that is kept.
+    old_s : int
+        Live, a fact that arrives this long after its own time is old: it changes holdings, but a
+        wait or a delay counts from its arrival, and its slippage is not learned; seconds.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_trades: int = 50_000
     max_orders: int = 50_000
     max_loans: int = 8_192
+    old_s: int = 3_600
 
     def __post_init__(self) -> None:
         if self.late_window_s < CHUNK_SPAN_S:
@@ -69,6 +73,8 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
         if self.transfer_retention_s < self.late_window_s:
             raise ValueError("transfer_retention_s must not be shorter than late_window_s")
+        if self.old_s < 1:
+            raise ValueError(f"old_s must be at least 1, was {self.old_s}")
         if self.max_deltas < MIN_DELTAS:
             raise ValueError(f"max_deltas must be at least {MIN_DELTAS}, was {self.max_deltas}")
         if not 0.0 < self.slippage_weight <= 1.0:

@@ -17,7 +17,13 @@ from riskwatch.core.ledger.outputs import (
     issue_resolved,
     limit_reached,
 )
-from riskwatch.core.ledger.party import MAX_ROUTES, MAX_SLIPS, EntityKey, LedgerParty
+from riskwatch.core.ledger.party import (
+    MAX_ROUTES,
+    MAX_SLIPS,
+    EntityKey,
+    LedgerParty,
+    heard_key,
+)
 from riskwatch.core.ledger.trades import (
     TradeEffect,
     TradeFill,
@@ -104,7 +110,12 @@ def _route(
 def _record_slippage(
     parameters: LedgerParameters, party: LedgerParty, event: Fill, reference: float
 ) -> None:
-    """Update the mean slippage by a fill; positive is worse for us than the reference price."""
+    """Update the mean slippage by a fill; positive is worse for us than the reference price.
+
+    A fill that is heard late says nothing about the slippage of now.
+    """
+    if parameters.heard_late(event):
+        return
     slip = (float(event.price) / reference - 1.0) * _BP
     if event.side == "sell":
         slip = -slip
@@ -135,6 +146,9 @@ def _tracked(parameters: LedgerParameters, party: LedgerParty, event: Fill, us: 
         raise fact_conflict(f"fill_id={event.event_id} was filled before")
     new = replace(old or TradeRow(), fill=trade_fill(event))
     _update(parameters, party, event, key, (old, new))
+    heard = parameters.heard_late(event)
+    if heard and trade_effect(new).open_legs:
+        party.note_heard(heard_key("trade", *key), heard)
 
 
 def apply_bust(
@@ -201,6 +215,7 @@ def _update(
         party.add_open_legs(key, old, -1)
     if not after.open_legs:
         new.overdue = False
+        party.note_heard(heard_key("trade", *key), 0)
     party.add_open_legs(key, new, 1)
     party.trades[key] = new
     name = f"{party.name}/{key[0]}/{key[1]}/{key[2]}"

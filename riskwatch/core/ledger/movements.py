@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from riskwatch.core.ledger.outputs import fact_conflict, fact_too_late, limit_reached
+from riskwatch.core.ledger.party import heard_key
 from riskwatch.core.ledger.transfers import TransferEffect, TransferRow, transfer_effect
 from riskwatch.core.money import sub
 
@@ -37,11 +38,21 @@ def apply_transfer(
     if after.deltas or before.deltas:
         party.admit([(new.book, new.account, new.asset, "custody")], us, parameters.config)
     party.touch(us)
+    _note_wait(party, event.transfer_id, parameters.heard_late(event), after)
     _move(parameters, party, new, before, after)
     _flow(party, event.transfer_id, new, before, after)
     party.transfers[event.transfer_id] = new
     party.dirty[f"transfer/{party.name}/{event.transfer_id}"] = new
     return []
+
+
+def _note_wait(party: LedgerParty, transfer_id: str, heard: int, after: TransferEffect) -> None:
+    """Store from when a withdrawal waits, if an old status would make the wait look long."""
+    key = heard_key("transfer", transfer_id)
+    if after.pending_us is None:
+        party.note_heard(key, 0)
+    elif heard:
+        party.note_heard(key, party.flow.pending.get(transfer_id, heard))
 
 
 def _admit(parameters: LedgerParameters, party: LedgerParty, event: Transfer, us: int) -> None:
@@ -86,7 +97,8 @@ def _flow(
     if after.pending_us is None:
         flow.pending.pop(transfer_id, None)
     else:
-        flow.pending[transfer_id] = after.pending_us
+        heard = party.heard.get(heard_key("transfer", transfer_id), 0)
+        flow.pending[transfer_id] = max(after.pending_us, heard)
     for effect, sign in ((before, -1), (after, 1)):
         amount = t.amount if sign > 0 else t.amount.copy_negate()
         if effect.moved_us is not None and before.moved_us != after.moved_us:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.enums import Cause, QualityIssue, RejectReason
 from riskwatch.core.events import LedgerEvent, identity
 from riskwatch.core.money import EXACT, canonical, mul
@@ -57,17 +57,27 @@ class LedgerParameters:
     """A :class:`LedgerConfig` with its times in microseconds and its tolerances as decimals."""
 
     __slots__ = (
-        "config", "grace_us", "late_us", "most", "reconcile_abs", "reconcile_rel", "retention_us",
+        "config", "grace_us", "late_us", "live", "most", "old_us", "reconcile_abs",
+        "reconcile_rel", "retention_us",
     )  # fmt: skip
 
-    def __init__(self, config: LedgerConfig) -> None:
+    def __init__(self, config: LedgerConfig, *, live: bool = False) -> None:
         self.config = config
+        self.live = live
+        self.old_us = config.old_s * SECOND
         self.late_us = config.late_window_s * SECOND
         self.retention_us = config.transfer_retention_s * SECOND
         self.most = config.max_deltas
         self.grace_us = config.reconcile_grace_s * SECOND
         self.reconcile_abs = Decimal(repr(config.reconcile_abs))
         self.reconcile_rel = Decimal(repr(config.reconcile_rel))
+
+    def heard_late(self, event: LedgerEvent) -> int:
+        """Return when an old fact arrived, live, microseconds; 0 if the fact is not old."""
+        if not self.live or event.arrived is None:
+            return 0
+        heard = micros(event.arrived)
+        return heard if heard - micros(event.ts) > self.old_us else 0
 
     def tolerates(self, expected: Decimal, stated: Decimal) -> bool:
         """Whether the stated amount of a snapshot is within tolerance of the expected one."""

@@ -53,6 +53,21 @@ class LoanRow(msgspec.Struct, array_like=True):
         return "loan" if self.direction == "lent" else "borrowed"
 
 
+class HeardRow(msgspec.Struct, array_like=True):
+    """When an old fact about an open withdrawal or trade was heard, microseconds."""
+
+    us: int
+
+    def row(self) -> object:
+        """Return the row's value."""
+        return self
+
+
+def heard_key(kind: str, *place: str) -> str:
+    """Return the key of a time of hearing: kind and id of the transfer or trade."""
+    return "/".join((kind, *place))
+
+
 LATER: Final = 2**62
 """A time after every event time."""
 MAX_ROUTES: Final = 65_536
@@ -110,14 +125,17 @@ class LedgerParty:
         Lower bound of the settlement times of open trades, microseconds.
     overdue : int
         Number of trades past their settlement time.
+    heard : dict of str to int
+        When old facts about open withdrawals and trades were heard, microseconds: a wait or a delay
+        counts from then.
     cell_horizon, trade_horizon, order_horizon, loan_horizon : int
         Newest event time of the entities that were dropped, microseconds. A fact up to this time
         about an unknown entity could contradict a dropped one, and is refused.
     """
 
     __slots__ = (
-        "breaks", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "key", "lines",
-        "loan_horizon", "loans", "name", "next_due", "order_horizon", "orders", "overdue",
+        "breaks", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "heard", "key",
+        "lines", "loan_horizon", "loans", "name", "next_due", "order_horizon", "orders", "overdue",
         "positions", "recent", "resting", "routes", "slippage_bp", "slips", "swept",
         "trade_horizon", "trades", "transfers", "wm",
     )  # fmt: skip
@@ -144,6 +162,7 @@ class LedgerParty:
         self.flow = TransferFlow(name)
         self.next_due = LATER
         self.overdue = 0
+        self.heard: dict[str, int] = {}
         self.routes: dict[tuple[str, ...], tuple[LedgerHolding, LedgerHolding, LedgerHolding]] = {}
 
     def touch(self, us: int) -> None:
@@ -151,6 +170,14 @@ class LedgerParty:
         self.wm = max(self.wm, us)
         self.changed = True
         self.dirty[self.key] = self
+
+    def note_heard(self, key: str, us: int) -> None:
+        """Store when an old fact was heard, or forget it with 0."""
+        if us:
+            self.heard[key] = us
+        elif self.heard.pop(key, None) is None:
+            return
+        self.dirty[f"heard/{self.name}/{key}"] = HeardRow(us) if us else None
 
     def line(self, book: str, account: str, asset: str, component: str) -> ReportedAmount:
         """Return the reported amount of (book, account, asset, component), created if new."""

@@ -14,7 +14,7 @@ from riskwatch.core.ledger.outputs import (
     reconciliation_break,
     settlement_overdue,
 )
-from riskwatch.core.ledger.party import LATER, LedgerParty
+from riskwatch.core.ledger.party import LATER, LedgerParty, heard_key
 from riskwatch.core.ledger.trades import trade_effect
 from riskwatch.core.ledger.transfers import transfer_effect
 from riskwatch.core.money import EXACT, canonical, quantise
@@ -34,7 +34,7 @@ def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> li
     for name in sorted(state.parties):
         party = state.parties[name]
         if us > party.next_due:
-            out += _mark_overdue(party, us)
+            out += _mark_overdue(parameters, party, us)
         if party.breaks:
             out += _reconcile(parameters, party, us)
         if party.wm // SWEEP_EVERY > party.swept // SWEEP_EVERY:
@@ -53,8 +53,11 @@ def _due(party: LedgerParty, us: int) -> bool:
     return bool(waits or moved)
 
 
-def _mark_overdue(party: LedgerParty, us: int) -> list[LedgerOutput]:
-    """Mark trades past their settlement time as overdue, and report each of them once."""
+def _mark_overdue(parameters: LedgerParameters, party: LedgerParty, us: int) -> list[LedgerOutput]:
+    """Mark trades past their settlement time as overdue, and report each of them once.
+
+    A trade that was heard late is not reported at once, because its settlement may be heard next.
+    """
     out: list[LedgerOutput] = []
     party.next_due = LATER
     for key in sorted(party.trades):
@@ -63,6 +66,9 @@ def _mark_overdue(party: LedgerParty, us: int) -> list[LedgerOutput]:
         if not legs or trade.overdue or trade.fill is None or trade.fill.settles_us is None:
             continue
         due = trade.fill.settles_us
+        heard = party.heard.get(heard_key("trade", *key))
+        if heard is not None:
+            due = max(due, heard + parameters.old_us)
         if us <= due:
             party.next_due = min(party.next_due, due)
             continue

@@ -67,6 +67,8 @@ class LedgerStage:
     ----------
     config : LedgerConfig, optional
         Windows, tolerances and limits.
+    live : bool
+        Whether the time is that of the clock, so that a fact may be old when it arrives.
 
     Examples
     --------
@@ -86,9 +88,9 @@ class LedgerStage:
 
     name = "ledger"
 
-    def __init__(self, config: LedgerConfig | None = None) -> None:
+    def __init__(self, config: LedgerConfig | None = None, *, live: bool = False) -> None:
         self.config = config or LedgerConfig()
-        self._parameters = LedgerParameters(self.config)
+        self._parameters = LedgerParameters(self.config, live=live)
 
     def step(self, state: LedgerState, event: LedgerEvent | Tick) -> list[LedgerOutput]:
         """Apply one event.

@@ -10,6 +10,7 @@ row                                                        holds
 ``delta/<time>.<n>/<cell or position>``                    deltas kept for late snapshots
 ``transfer/<counterparty>/<id>``                           received statuses
 ``trade/<counterparty>/<book>/<account>/<id>``             fill, settlements, bust
+``heard/<counterparty>/<transfer or trade>/<id>``          when an old fact about it was heard
 ``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
 ``loan/<counterparty>/<id>``                               latest snapshot
 ``shown/<counterparty>/<book>/<account>/<what>/<name>``    amounts not zero in the last reading
@@ -29,10 +30,12 @@ from riskwatch.core.ledger.activity import OrderRow
 from riskwatch.core.ledger.flow import TransferFlowRow
 from riskwatch.core.ledger.holding import DeltaChunk, DirtyRows, LedgerHolding, LedgerHoldingRow
 from riskwatch.core.ledger.party import (
+    HeardRow,
     LedgerParty,
     LedgerPartyRow,
     LoanRow,
     add_balance_components,
+    heard_key,
 )
 from riskwatch.core.ledger.trades import TradeRow
 from riskwatch.core.ledger.transfers import TransferRow, transfer_effect
@@ -151,7 +154,13 @@ def _load_transfer(state: LedgerState, rest: str, row: Row) -> None:
     effect = transfer_effect(transfer)
     party.add(transfer.book, transfer.account, transfer.asset, "in_transit", effect.in_transit)
     if effect.pending_us is not None:
-        party.flow.pending[transfer_id] = effect.pending_us
+        heard = party.heard.get(heard_key("transfer", transfer_id), 0)
+        party.flow.pending[transfer_id] = max(effect.pending_us, heard)
+
+
+def _load_heard(state: LedgerState, rest: str, row: Row) -> None:
+    name, _, key = rest.partition("/")
+    state.party(name).heard[key] = _decode(row, HeardRow).us
 
 
 def _load_trade(state: LedgerState, rest: str, row: Row) -> None:
@@ -190,6 +199,7 @@ def _load_shown(state: LedgerState, rest: str, row: Row) -> None:
 _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "party": _load_party,
     "flow": _load_flow,
+    "heard": _load_heard,  # before the transfers, whose waits depend on it
     "cell": _load_cell,
     "position": _load_position,
     "delta": _load_delta,

@@ -78,6 +78,8 @@ def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference:
             items = [i for i in items if not (i.kind == "rating" and i.us <= us)]
         if event.kind == "attestation":
             items = [i for i in items if not _is_replaced(i, event, us)]
+        if _is_over(event, us, state.meta.looked, config):
+            return
         if len(items) >= config.max_credit:
             raise CreditRefusedError(RejectReason.LIMIT_REACHED, f"max_credit={config.max_credit}")
         items.append(
@@ -97,6 +99,11 @@ def apply_credit(state: RiskState, event: Credit, config: RiskConfig, reference:
     row.items = items
     state.credit[event.subject] = row
     state.mark(f"credit/{event.subject}")
+
+
+def _is_over(event: Credit, us: int, looked: int, config: RiskConfig) -> bool:
+    """Whether news had expired already at the last evaluation. It is heard, and changes nothing."""
+    return event.kind not in LASTING_KINDS and us < looked - config.credit_memory_s * SECOND
 
 
 def _is_replaced(item: CreditItem, event: Credit, us: int) -> bool:

@@ -259,7 +259,9 @@ def test_an_old_record_holds_nobody_back() -> None:
     bench.begin()
     bench.bring(QUOTES, price(0, HOUR_S * 24))
     bench.at(HOUR_S * 24 + 1)
-    bench.bring(QUOTES, *(price(1 + n, n) for n in range(5_000)), arrived_s=HOUR_S * 24 + 90)
+    day = HOUR_S * 24
+    old = [price(1 + n, day - HOUR_S / 2 + n / 10) for n in range(5_000)]
+    bench.bring(QUOTES, *old, arrived_s=day + 90)
     bench.bring(CREDIT, news(1, HOUR_S * 24 + 20, "disclosure"))
     bench.at(HOUR_S * 24 + 91)
     assert "credit" in [kind for _, kind, _ in bench.store.journal.values()]
