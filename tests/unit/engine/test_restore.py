@@ -78,7 +78,10 @@ def pipeline() -> Pipeline:
     models = config.policy.models
     models = replace(models, evidence=replace(models.evidence, stale_s=3_600.0))
     policy = replace(config.policy, risk=risk, market=market, models=models)
-    return bootstrap.pipeline(replace(config, operators=OPERATORS, policy=policy))
+    config = replace(config, operators=OPERATORS, policy=policy)
+    # A live ledger, because only there a fact can be old.
+    ledger = bootstrap.ledger_slot(config, live=True)
+    return Pipeline([ledger, bootstrap.market_slot(config), bootstrap.risk_slot(config)])
 
 
 def at(minutes: float) -> float:
@@ -150,6 +153,11 @@ def history() -> Iterator[Any]:
         475: [unsettled(), command("ann", "release", 475, "book:mm")],
         440: [facts.transfer("w2", at(440), "requested")],
         477: [facts.fill("f1", at(477)), command("rita", "acknowledge", 477, ASSET)],
+        476: [
+            facts.transfer(
+                "w9", at(200), "requested", transfer_id="late", arrived=facts.at(at(476))
+            )
+        ],
         478: [facts.fill("f2", at(478), base="USDC", qty="100", price="1")],
         479: [PartitionFault(micros(facts.at(at(479))), "ledger/2", "f" * 32, ["binance"])],
     }
