@@ -434,11 +434,12 @@ class CommandHandler:
                         authorized, CommandResult(f"known: {known.outcome}", outcome="repeated")
                     )
                 ]
-            recorded = self.gate.reserve_key(state, command, us)
+            # What an operator may never do takes no room in the memory of keys.
+            self.gate.check_allowed(authorized)
+            recorded = self.gate.reserve_key(state, authorized)
         except CommandRefusedError as error:
             return self._refused(state, command, us, operator, error, authentic=True)
         try:
-            self.gate.check_allowed(authorized)
             if command.action in LOOSENING:
                 check_caught_up(authorized)
             result = self._actions[command.action](state, authorized)

@@ -106,11 +106,13 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     key_memory_s : float
         How long an idempotency key is stored, seconds; at least `replay_s`.
     max_keys : int
-        Maximum number of stored keys.
+        Maximum number of stored keys. Those who may not release have half of it together.
     max_scopes : int
         Maximum number of scopes with operator controls.
     raise_max_s : float
         How long a limit that people raised stays raised, seconds; 0 for without end.
+    max_operator_keys : int
+        Maximum number of stored keys of one operator; at most half of `max_keys` count.
     """
 
     replay_s: Positive = 300.0
@@ -125,6 +127,7 @@ class PeopleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_keys: PositiveInt = 4_096
     max_scopes: PositiveInt = 4_096
     raise_max_s: NotNegative = 0.0
+    max_operator_keys: PositiveInt = 256
 
 
 class RestrictionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,6 +21,8 @@ from riskwatch.core.risk.state import IdempotencyRow
 from riskwatch.core.scopes import BOOK, is_scope, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from riskwatch.core.operators import Verifier
     from riskwatch.core.risk.config import PeopleConfig
     from riskwatch.core.risk.state import RiskState
@@ -334,26 +336,49 @@ class CommandGate:
             raise CommandRefusedError(No(row.outcome), "as before; a new try needs a new key")
         return row
 
-    def reserve_key(self, state: RiskState, command: Command, us: int) -> bool:
-        """Drop expired keys, and return whether there is room for one more."""
-        config = self.config
-        # Rows stand in order of arrival, but a reload sorts them by key.
-        oldest = sorted((row.us, key) for key, row in state.commands.items())
-        for known_us, key in oldest:
-            over = len(state.commands) >= config.max_keys
-            expired = us - known_us > config.key_memory_s * SECOND
-            # A key is kept while its command could still be fresh by a clock that is slightly slow.
-            if not expired and not (over and us - known_us > config.replay_s * SECOND + _MARGIN):
-                break
-            del state.commands[key]
-            state.mark(f"command/{key}")
-        if len(state.commands) < config.max_keys:
-            return True
-        if command.action == "halt":
-            return False  # a HALT is never refused for lack of room; repeating it has no effect
-        raise CommandRefusedError(
-            No.RATE_LIMITED, f"{config.max_keys} commands in {config.replay_s:.0f} s"
-        )
+    def reserve_key(self, state: RiskState, authorized: AuthorizedCommand) -> bool:
+        """Drop expired keys, and return whether there is room for one more.
+
+        One operator has room for `max_operator_keys`, and all who may not release together for half
+        of `max_keys`. So nobody can fill the table and keep others from releasing.
+        """
+        config, us = self.config, authorized.us
+        for most, whose, keys in self._shares(state, authorized.operator):
+            left = len(keys)
+            # Rows stand in order of arrival, but a reload sorts them by key.
+            for known_us, key in sorted((state.commands[key].us, key) for key in keys):
+                expired = us - known_us > config.key_memory_s * SECOND
+                # A key is kept while its command could still be fresh by a clock that is slightly
+                # slow.
+                stale = us - known_us > config.replay_s * SECOND + _MARGIN
+                if not expired and not (left >= most and stale):
+                    break
+                del state.commands[key]
+                state.mark(f"command/{key}")
+                left -= 1
+            if left < most:
+                continue
+            if authorized.command.action == "halt":
+                return False  # a HALT is never refused for lack of room; repeating it does nothing
+            raise CommandRefusedError(
+                No.RATE_LIMITED, f"{most} commands {whose} in {config.replay_s:.0f} s"
+            )
+        return True
+
+    def _shares(self, state: RiskState, operator: Operator) -> Iterator[tuple[int, str, list[str]]]:
+        """Yield each bound that a command falls under: the bound, whose it is, and the keys."""
+        config, half = self.config, max(1, self.config.max_keys // 2)
+        yield config.max_keys, "of all operators", list(state.commands)
+        if not operator.may("release"):
+            lesser = [key for key, row in state.commands.items() if not self._may_release(row.by)]
+            yield half, "of those who may not release", lesser
+        own = [key for key, row in state.commands.items() if row.by == operator.id]
+        yield min(config.max_operator_keys, half), f"of {operator.id}", own
+
+    def _may_release(self, name: str) -> bool:
+        """Whether an operator may release; rows of older builds name none, and count for nobody."""
+        found = self.verifier.operator(name)
+        return not name or (found is not None and found.may("release"))
 
     def remember(self, state: RiskState, command: Command, us: int, outcome: str) -> None:
         """Store the outcome of a command under its key.
@@ -364,7 +389,7 @@ class CommandGate:
         key, us = command.idempotency_key, max(us, micros(command.ts))
         refused = outcome in list(No)
         state.commands[key] = IdempotencyRow(
-            us, intent_digest(command), outcome, refused, identity(command)
+            us, intent_digest(command), outcome, refused, identity(command), command.operator
         )
         state.mark(f"command/{key}")
 

@@ -62,13 +62,17 @@ if TYPE_CHECKING:
 
 
 class IdempotencyRow(msgspec.Struct, array_like=True):
-    """One idempotency key: time, digest of the intent, outcome, and identity of the event."""
+    """One idempotency key: time, digest of the intent, outcome, identity of the event, operator.
+
+    Rows of builds that did not bound keys per operator name none.
+    """
 
     us: int
     digest: str
     outcome: str
     refused: bool
     event: str = ""
+    by: str = ""
 
 
 class ApprovalRequest(msgspec.Struct):

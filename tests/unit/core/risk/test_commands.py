@@ -18,8 +18,8 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
 )
 from riskwatch.core.risk.stage import RiskStage
-from riskwatch.core.risk.state import ScopeRow
-from tests.support.people import OPERATORS, SCOPE, answer, command, people, until
+from riskwatch.core.risk.state import IdempotencyRow, ScopeRow
+from tests.support.people import OPERATORS, SCOPE, answer, command, people, request_of, until
 from tests.support.risk import asset, at, desk, held, market, of
 
 
@@ -218,7 +218,7 @@ def test_an_unauthentic_command_does_not_use_a_key_up() -> None:
 
 def test_keys_are_forgotten_when_their_commands_would_be_stale() -> None:
     """The number of keys is bounded; a HALT is accepted even if they are full."""
-    d = people(max_keys=3)
+    d = people(max_keys=6)
     for n in range(3):
         d.tell(command("ann", "halt", 1, f"asset:A{n}"))
         assert answer(d.tell(command("ann", "halt", 1, f"asset:A{n}", key=f"k{n}"))) != "STALE"
@@ -229,6 +229,70 @@ def test_keys_are_forgotten_when_their_commands_would_be_stale() -> None:
     d.tick(20, market(20, asset()))
     assert answer(d.tell(command("ann", "release", 20, "asset:A0"))) == "requested"
     assert len(d.state.commands) <= 3
+
+
+def test_the_table_of_keys_is_bounded_over_all_operators() -> None:
+    """When it is full, a HALT is accepted, nothing else, and old keys make room."""
+    d = people(max_keys=4)
+    for n in range(2):
+        d.tell(command("ann", "halt", 1, f"asset:A{n}"))
+        d.tell(command("rita", "halt", 1, f"asset:B{n}"))
+    assert len(d.state.commands) == 4
+    assert answer(d.tell(command("bob", "release", 2, "asset:A0"))) == "RATE_LIMITED"
+    assert answer(d.tell(command("bob", "halt", 2, "asset:NEW"))) == "applied"
+    assert len(d.state.commands) == 4
+    assert answer(d.tell(command("bob", "release", 20, "asset:A0"))) == "requested"
+
+
+def test_who_may_not_command_takes_no_room_for_a_release() -> None:
+    """A thousand refused commands of a viewer, a trader and a risk officer leave room for all."""
+    d = people(max_keys=64)
+    d.tell(command("rita", "halt", 1))
+    before = dict(d.state.commands)
+    for n in range(350):
+        for who, action in (("vic", "halt"), ("tom", "silence"), ("rita", "release")):
+            assert answer(d.tell(command(who, action, 2, key=f"{who}{n}"))) == "ROLE_FORBIDDEN"
+    assert d.state.commands == before
+    asked = d.tell(command("ann", "release", 3))
+    assert answer(asked) == "requested"
+    out = d.tell(command("bob", "approve", 3.5, request=request_of(asked)))
+    assert answer(out) == "approved"
+
+
+@pytest.mark.parametrize("flooder", ["ann", "rita", "tom"])
+def test_a_flood_of_one_operator_leaves_room_for_others(flooder: str) -> None:
+    """An operator who may command has a bounded part; two others release after the flood."""
+    d = people(max_keys=64, max_operator_keys=16)
+    for n in range(500):
+        d.tell(command(flooder, "halt", 1, "book:arb", key=f"k{n}"))
+    assert len(d.state.commands) == 16
+    other = "bob" if flooder == "ann" else "ann"
+    assert answer(d.tell(command(other, "halt", 2))) == "applied"
+    assert answer(d.tell(command(other, "release", 3))) == "requested"
+    if flooder != "tom":
+        late = d.tell(command(flooder, "silence", 3, "asset:X", until=until(30)))
+        assert answer(late) == "RATE_LIMITED"
+
+
+def test_all_who_may_not_release_together_leave_half_of_the_room() -> None:
+    """Traders and risk officers who flood together do not keep supervisors from releasing."""
+    d = people(max_keys=32, max_operator_keys=16)
+    for n in range(40):
+        d.tell(command("tom", "halt", 1, "book:arb", key=f"t{n}"))
+        d.tell(command("rita", "halt", 1, key=f"r{n}"))
+    assert len(d.state.commands) == 16
+    asked = d.tell(command("ann", "release", 2))
+    assert answer(d.tell(command("bob", "approve", 3, request=request_of(asked)))) == "approved"
+
+
+def test_keys_of_an_older_build_count_to_the_whole_alone() -> None:
+    """A stored key without an operator decodes, and takes nobody's own part."""
+    old = msgspec.json.decode(b'[1,"d","applied",false,"e"]', type=IdempotencyRow)
+    d = people(max_keys=32, max_operator_keys=2)
+    for n in range(20):
+        d.state.commands[f"old{n}"] = msgspec.structs.replace(old, us=at(1))
+    assert answer(d.tell(command("rita", "halt", 2))) == "applied"
+    assert answer(d.tell(command("ann", "release", 3))) == "requested"
 
 
 @pytest.mark.parametrize(
