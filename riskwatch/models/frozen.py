@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import pickle
+import pickletools
 from base64 import b64decode
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
+import numpy as np
 
 from riskwatch.models.base import Generation, RulesGeneration, Score, known_severity, sigmoid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 # Explanation by occlusion, for models without an exact one.
@@ -65,13 +67,33 @@ def occlusion_parts(whole: float, nothing: float, without: Mapping[str, float]) 
 # Restricted unpickling: a stored estimator may name allowed classes only.
 #
 # A pickle is a program. This reader allows classes of the listed modules of River and
-# scikit-learn, and a few names of the standard library and of numpy. It allows no function, no
-# attribute of a class, and nothing that one of those modules has imported from elsewhere. It also
-# bounds the size. It cannot bound what an allowed class does with absurd arguments. Use it for
-# your own rows and artefacts, which somebody may have tampered with, and not for a stranger's.
+# scikit-learn, and a few names of the standard library and of numpy. It allows no other function,
+# no attribute of a class, and nothing that one of those modules has imported from elsewhere. It
+# sets no attribute of a class. It bounds the size, the steps, the containers, the stored parts,
+# what is copied, and the sizes that calls name. It cannot bound all that an allowed class does with
+# absurd arguments. Use it for your own rows and artefacts, which somebody may have tampered with,
+# and not for a stranger's.
 
 MAX_PICKLE_BYTES: Final = 8_388_608
 """Largest size of a pickle, bytes."""
+MAX_STEPS: Final = 2_000_000
+"""Largest number of steps (opcodes) of a pickle."""
+MAX_CONTAINERS: Final = 262_144
+"""Largest number of lists, tuples, dictionaries and sets that a pickle makes."""
+MAX_STORED: Final = 1_048_576
+"""Largest number of parts that a pickle stores to name them again."""
+MAX_ARGUMENT: Final = 1_048_576
+"""Largest whole number that a pickle may pass to a class of an estimator."""
+_SMALL: Final = 4_096
+"""Words that even the smallest pickle may copy."""
+_CONTAINERS: Final = frozenset(
+    {
+        "DICT", "EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "FROZENSET", "LIST", "NEWOBJ", "NEWOBJ_EX",
+        "REDUCE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "INST", "OBJ", "BYTEARRAY8",
+    }
+)  # fmt: skip
+_MEMO: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined] # noqa: SLF001 - the only one
 
 _RIVER: Final = (
     "_river_rust", "anomaly", "base", "compose", "drift", "ensemble", "feature_extraction",
@@ -131,23 +153,150 @@ class _BytesFile:
         return self.read(-1 if end < 0 else end + 1 - self._at)
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
-    """An unpickler that resolves allowed names only."""
+class _RestrictedUnpickler(_PythonUnpickler):  # type: ignore[misc]
+    """An unpickler that resolves allowed names only, changes no class, and copies little.
+
+    It is the unpickler that the standard library has in Python, because the one in C lets nobody
+    see what it calls.
+    """
 
     def __init__(self, data: bytes, modules: tuple[str, ...]) -> None:
         super().__init__(_BytesFile(data))
         self._modules = modules
+        self._named: dict[int, Any] = {}
+        """Everything that was named, by identity."""
+        self._most = 2 * len(data) + _SMALL
+        self._copied = 0
 
     def find_class(self, module: str, name: str) -> Any:
         """Return an allowed class. Any other name is refused before it is imported."""
         if name in ALLOWED_NAMES.get(module, ()):
-            return super().find_class(module, name)
-        if "." in name or not _is_allowed(module, self._modules):
+            found = super().find_class(module, name)
+        elif "." in name or not _is_allowed(module, self._modules):
             raise ValueError(f"a stored model may not name {module}.{name}")
-        found = super().find_class(module, name)
-        if not (isinstance(found, type) and _is_allowed(found.__module__, self._modules)):
-            raise ValueError(f"a stored model may not name {module}.{name}: it is no class of it")
+        else:
+            found = super().find_class(module, name)
+            if not (isinstance(found, type) and _is_allowed(found.__module__, self._modules)):
+                raise ValueError(
+                    f"a stored model may not name {module}.{name}: it is no class of it"
+                )
+        self._named[id(found)] = found
         return found
+
+    def _check_call(self, func: Any, args: Sequence[Any]) -> None:
+        """Refuse a call of anything but an allowed name, and one that allocates by a number."""
+        if id(func) not in self._named:
+            raise ValueError("a stored model may only call what it names")
+        self._charge(args)
+        name = getattr(func, "__name__", "")
+        module = getattr(func, "__module__", None) or ""
+        if name == "partial" and args:
+            self._check_call(args[0], args[1:])
+        elif name == "bytearray" and args and not isinstance(args[0], bytes | str):
+            raise ValueError("a stored model may not make a bytearray of a size")
+        elif name == "ndarray" and module == "numpy":
+            raise ValueError("a stored model may not make an array of a size")
+        elif name == "_reconstruct":
+            self._check_shape(args[1] if len(args) > 1 else None)
+        elif name == "scalar" and not (len(args) == 2 and args[0].itemsize <= self._most):
+            raise ValueError("a stored model may not make a number of a size")
+        elif _is_allowed(module, (*ALLOWED_MODULES, *self._modules)):
+            large = [each for each in args if isinstance(each, int) and abs(each) > MAX_ARGUMENT]
+            if large:
+                raise ValueError(f"a stored model may not pass {large[0]} to {module}.{name}")
+
+    def _check_shape(self, shape: Any) -> None:
+        if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError("a stored model must give the shape of an array as sizes")
+        if math.prod(shape) > self._most:
+            raise ValueError(f"a stored model may not make an array of {math.prod(shape):,}")
+
+    def _charge(self, value: Any) -> None:
+        """Count what a call or a state may copy, so that nothing small is copied many times."""
+        self._copied += _size(value) + sum(map(_size, _parts(value)))
+        if self._copied > self._most:
+            raise ValueError("a stored model may not copy the same parts again and again")
+
+    def load_reduce(self) -> None:
+        """Call what is on the stack, if it may be called."""
+        self._check_call(self.stack[-2], self.stack[-1])
+        super().load_reduce()
+
+    def load_newobj(self) -> None:
+        """Make an object of a class, if it may be made."""
+        self._check_call(self.stack[-2], self.stack[-1])
+        super().load_newobj()
+
+    def load_newobj_ex(self) -> None:
+        """Make an object of a class with named arguments, if it may be made."""
+        self._check_call(self.stack[-3], (*self.stack[-2], *self.stack[-1].values()))
+        super().load_newobj_ex()
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        """Make an object for the opcodes of protocols 0 and 1, if it may be made."""
+        self._check_call(klass, args)
+        super()._instantiate(klass, args)
+
+    def load_build(self) -> None:
+        """Give an object its state. A class or a function is no object that has one."""
+        target, state = self.stack[-2:]
+        if isinstance(target, type) or id(target) in self._named:
+            raise ValueError("a stored model may not set attributes of a class or a function")
+        self._charge(state)
+        if isinstance(target, partial):
+            self._check_call(state[0], (*state[1], *(state[2] or {}).values()))
+        elif isinstance(target, np.ndarray):
+            self._check_shape(state[1])
+        super().load_build()
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **_PythonUnpickler.dispatch,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.NEWOBJ[0]: load_newobj,
+        pickle.NEWOBJ_EX[0]: load_newobj_ex,
+        pickle.BUILD[0]: load_build,
+    }
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Return what is directly in a container; nothing of anything else."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple | set | frozenset) else ()
+
+
+def _size(value: Any) -> int:
+    """Return how much a copy of a value takes, in words of eight bytes."""
+    if isinstance(value, np.ndarray):
+        return int(value.nbytes) // 8
+    if isinstance(value, bytes | bytearray | str):
+        return len(value) // 8
+    return len(value) if isinstance(value, dict | list | tuple | set | frozenset) else 0
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Refuse a pickle with too many steps, containers or stored parts, before anything is made.
+
+    It also reads each length, so a length beyond the data is an error and allocates nothing.
+    """
+    steps = containers = stored = 0
+    try:
+        for code, arg, _ in pickletools.genops(data):
+            steps += 1
+            containers += code.name in _CONTAINERS
+            if code.name in _MEMO:
+                stored = max(stored + 1, arg if isinstance(arg, int) else 0)
+            if steps > MAX_STEPS:
+                break
+    except ValueError as error:
+        raise ValueError(f"a stored model cannot be read: {error}") from error
+    for what, count, most in (
+        ("have {:,} steps", steps, MAX_STEPS),
+        ("make {:,} containers", containers, MAX_CONTAINERS),
+        ("store {:,} parts", stored, MAX_STORED),
+    ):
+        if count > most:
+            raise ValueError(f"a stored model may {what.format(most)} at most")
 
 
 def _is_allowed(module: str, allowed: tuple[str, ...]) -> bool:
@@ -172,7 +321,8 @@ def restricted_loads(
     Raises
     ------
     ValueError
-        If the pickle is too long, names something that is not allowed, or is damaged.
+        If the pickle is too long, names something that is not allowed, sets attributes of a class,
+        would allocate too much, or is damaged.
 
     Examples
     --------
@@ -186,6 +336,7 @@ def restricted_loads(
     if len(data) > max_bytes:
         raise ValueError(f"a stored model must have at most {max_bytes:,} bytes, had {len(data):,}")
     try:
+        _check_opcodes(data)
         return _RestrictedUnpickler(data, (*ALLOWED_MODULES, *modules)).load()
     except ValueError:
         raise

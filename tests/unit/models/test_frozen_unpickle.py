@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
+import random
+import tracemalloc
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +14,13 @@ import pytest
 from river import ensemble, linear_model, tree
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from riskwatch.models.frozen import restricted_loads
+from riskwatch.models.frozen import (
+    MAX_CONTAINERS,
+    MAX_PICKLE_BYTES,
+    MAX_STEPS,
+    MAX_STORED,
+    restricted_loads,
+)
 from riskwatch.models.sample_recorder import LabelledSample
 from tests.support.joined_models import labelled
 
@@ -120,3 +130,123 @@ def test_a_user_s_own_classes_need_their_module_named() -> None:
     with pytest.raises(ValueError, match="may not name"):
         restricted_loads(stored)
     assert restricted_loads(stored, modules=("riskwatch.models.sample_recorder",)).us == 1
+
+
+def text(value: str) -> bytes:
+    """Return the steps that push a text."""
+    return b"\x8c" + bytes([len(value)]) + value.encode()
+
+
+LOGISTIC = named("river.linear_model", "LogisticRegression")[:-1]
+MIB = 1_048_576
+
+
+def test_a_class_keeps_its_attributes() -> None:
+    """A state for a class, in either form, is refused, and the class is as before."""
+    before = dict(vars(linear_model.LogisticRegression))
+    slots = LOGISTIC + b"N}" + text("mark") + b"K\x01s\x86b."
+    plain = LOGISTIC + b"}" + text("mark") + b"K\x01sb."
+    for program in (slots, plain):
+        with pytest.raises(ValueError, match="may not set attributes of a class"):
+            restricted_loads(program)
+    assert dict(vars(linear_model.LogisticRegression)) == before
+
+
+def test_a_function_keeps_its_attributes() -> None:
+    """A state for a function that may be named is refused."""
+    program = named("copyreg", "_reconstructor")[:-1] + b"N}" + text("mark") + b"K\x01s\x86b."
+    with pytest.raises(ValueError, match="may not set attributes of a class or a function"):
+        restricted_loads(program)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Call(bytearray, 256 * MIB),
+        Call(np.ndarray, (256 * MIB,)),
+        Call(np.empty(0).__reduce__()[0], np.ndarray, (256 * MIB,), b"b"),
+        Call(type(np.float64(1.0)).__reduce__(np.float64(1.0))[0], np.dtype("V268435456")),
+        Call(functools.partial, bytearray, 256 * MIB),
+        Call(defaultdict, functools.partial(bytearray, 256 * MIB)),
+        Call(HistGradientBoostingClassifier, 2**40),
+    ],
+    ids=["bytearray", "ndarray", "reconstruct", "scalar", "partial", "default", "estimator"],
+)
+def test_no_size_in_a_call_allocates(made: Call) -> None:
+    """A few bytes that ask for a quarter of a gibibyte are refused, and nothing is allocated."""
+    stored = pickle.dumps(made)
+    assert len(stored) < 300
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="may not"):
+            restricted_loads(stored)
+        assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_only_what_is_named_is_called() -> None:
+    """An object that a program made, such as a partial, cannot be called."""
+    made = pickle.dumps(functools.partial(dict))[:-1]
+    with pytest.raises(ValueError, match="may only call what it names"):
+        restricted_loads(made + b")R.")
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        (b"N" + b"0N" * (MAX_STEPS // 2) + b".", "steps"),
+        (b"]" * (MAX_CONTAINERS + 1) + b".", "containers"),
+        (b"\x8f" * (MAX_CONTAINERS + 1) + b".", "containers"),
+        (b"N" + b"\x94" * (MAX_STORED + 1) + b".", "parts"),
+        (b"Nr" + (2**27).to_bytes(4, "little") + b".", "parts"),
+        (b"\x96" + (256 * MIB).to_bytes(8, "little") + b".", "cannot be read"),
+        (b"\x8e" + (256 * MIB).to_bytes(8, "little") + b".", "cannot be read"),
+    ],
+    ids=["steps", "lists", "sets", "memo", "index", "bytearray", "bytes"],
+)
+def test_what_a_pickle_makes_is_bounded(program: bytes, why: str) -> None:
+    """Steps, containers, stored parts, places of stored parts and lengths have bounds."""
+    assert len(program) <= MAX_PICKLE_BYTES
+    with pytest.raises(ValueError, match=why):
+        restricted_loads(b"\x80\x05" + program)
+
+
+@pytest.mark.parametrize("kind", ["bytearray", "list"])
+def test_one_part_is_not_copied_again_and_again(kind: str) -> None:
+    """A part of 100 KB that a thousand calls copy is refused."""
+    data = pickle.dumps(b"x" * 100_000 if kind == "bytearray" else [1] * 50_000, protocol=4)[:-1]
+    copy = named("builtins", kind)[2:-1] + b"h\x00\x85R0"
+    program = data + b"0" + copy * 1_000 + b"N."
+    with pytest.raises(ValueError, match="again and again"):
+        restricted_loads(program)
+
+
+def test_a_state_names_no_larger_array_than_its_bytes() -> None:
+    """A state of an array of no bytes each cannot claim a thousand million elements."""
+    array = np.zeros(3, dtype="S1").__reduce__()
+    version, _, _, fortran, raw = array[2]
+
+    class Large:
+        def __reduce__(self) -> Any:
+            return array[0], array[1], (version, (10**9,), np.dtype("S0"), fortran, raw)
+
+    with pytest.raises(ValueError, match="may not make an array"):
+        restricted_loads(pickle.dumps(Large()))
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_plain_values_come_back_in_every_protocol(protocol: int) -> None:
+    """Containers, arrays, generators, partials and numbers survive the checks."""
+    value = {
+        "list": list(range(300)), "set": {1, 2}, "bytes": b"b" * 99, "array": bytearray(b"abc"),
+        "big": 2**300, "generator": random.Random(1), "default": defaultdict(list, a=[1]),
+        "partial": functools.partial(dict, a=1),
+    }  # fmt: skip
+    if protocol < 5:
+        del value["array"]  # codecs.encode, which is not allowed, writes it
+    back = restricted_loads(pickle.dumps(value, protocol=protocol))
+    for name in value.keys() - {"generator", "partial"}:
+        assert back[name] == value[name], name
+    assert back["generator"].random() == random.Random(1).random()
+    assert back["partial"]() == {"a": 1}
