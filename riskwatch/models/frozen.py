@@ -93,7 +93,7 @@ _CONTAINERS: Final = frozenset(
     }
 )  # fmt: skip
 _MEMO: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
-_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined] # noqa: SLF001 - the only one
+_PythonUnpickler: Any = pickle._Unpickler  # noqa: SLF001 - there is no public one
 
 _RIVER: Final = (
     "_river_rust", "anomaly", "base", "compose", "drift", "ensemble", "feature_extraction",

@@ -224,7 +224,7 @@ def test_one_part_is_not_copied_again_and_again(kind: str) -> None:
 
 def test_a_state_names_no_larger_array_than_its_bytes() -> None:
     """A state of an array of no bytes each cannot claim a thousand million elements."""
-    array = np.zeros(3, dtype="S1").__reduce__()
+    array: Any = np.zeros(3, dtype="S1").__reduce__()
     version, _, _, fortran, raw = array[2]
 
     class Large:
