@@ -163,8 +163,8 @@ class _RestrictedUnpickler(_PythonUnpickler):  # type: ignore[misc]
     def __init__(self, data: bytes, modules: tuple[str, ...]) -> None:
         super().__init__(_BytesFile(data))
         self._modules = modules
-        self._named: dict[int, Any] = {}
-        """Everything that was named, by identity."""
+        self._found: dict[tuple[str, str], Any] = {}
+        """What the pickle named, by module and name."""
         self._most = 2 * len(data) + _SMALL
         self._copied = 0
 
@@ -180,12 +180,15 @@ class _RestrictedUnpickler(_PythonUnpickler):  # type: ignore[misc]
                 raise ValueError(
                     f"a stored model may not name {module}.{name}: it is no class of it"
                 )
-        self._named[id(found)] = found
+        self._found[module, name] = found
         return found
+
+    def _is_named(self, value: Any) -> bool:
+        return any(value is each for each in self._found.values())
 
     def _check_call(self, func: Any, args: Sequence[Any]) -> None:
         """Refuse a call of anything but an allowed name, and one that allocates by a number."""
-        if id(func) not in self._named:
+        if not self._is_named(func):
             raise ValueError("a stored model may only call what it names")
         self._charge(args)
         name = getattr(func, "__name__", "")
@@ -240,7 +243,7 @@ class _RestrictedUnpickler(_PythonUnpickler):  # type: ignore[misc]
     def load_build(self) -> None:
         """Give an object its state. A class or a function is no object that has one."""
         target, state = self.stack[-2:]
-        if isinstance(target, type) or id(target) in self._named:
+        if isinstance(target, type) or self._is_named(target):
             raise ValueError("a stored model may not set attributes of a class or a function")
         self._charge(state)
         if isinstance(target, partial):
