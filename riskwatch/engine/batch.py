@@ -112,6 +112,11 @@ class BatchBuilder:
         self._journal: list[JournalEntry] = []
         self._dead: list[DeadLetter] = []
 
+    @property
+    def size(self) -> int:
+        """Number of outputs and records in the batch."""
+        return len(self._outputs) + len(self._forwards)
+
     def advance(self, us: int) -> None:
         """Advance the event time to `us`, microseconds. It never moves back."""
         self.us = max(self.us, us)

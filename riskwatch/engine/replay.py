@@ -124,6 +124,12 @@ WORKER: Final = EMBEDDED
 """Name of the one worker of an embedded database."""
 BATCH: Final = 1000
 """Default number of records per transaction."""
+OUTPUTS: Final = 2_000
+"""Number of outputs from which a batch is committed before it is full.
+
+With hours between records a batch holds thousands of ticks. The outbox holds one batch at most, and a
+file of SQLite never shrinks.
+"""
 
 log = structlog.get_logger("riskwatch.replay")
 
@@ -292,7 +298,7 @@ def _run(
         return "max_events"
     for done, record in enumerate(source.records(limits.until_us), start=1):
         runner.apply(record)
-        if done % limits.batch == 0:
+        if done % limits.batch == 0 or runner.uncommitted >= OUTPUTS:
             runner.commit(source.offsets())
             if progress is not None:
                 progress(*source.progress())

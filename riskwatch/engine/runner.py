@@ -123,6 +123,11 @@ class Runner:
         return replace(self._builder.counts)
 
     @property
+    def uncommitted(self) -> int:
+        """Number of outputs that wait for the next commit."""
+        return self._builder.size
+
+    @property
     def us(self) -> int:
         """Event time reached, microseconds; 0 before the first event."""
         return self._builder.us

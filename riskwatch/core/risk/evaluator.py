@@ -10,7 +10,7 @@ import msgspec
 
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, Quality, State
-from riskwatch.core.outputs import Origin, Output
+from riskwatch.core.outputs import DecisionMade, Origin, Output
 from riskwatch.core.restriction import members_of
 from riskwatch.core.risk import reports
 from riskwatch.core.risk.advisory import AdvisoryEvaluator
@@ -36,8 +36,13 @@ from riskwatch.core.risk.features import (
 )
 from riskwatch.core.risk.limits import LimitBook, LimitUsage, usage_features
 from riskwatch.core.risk.rule_engine import score_feature
-from riskwatch.core.risk.scorer import Explanation
-from riskwatch.core.risk.state import ScopeRow, fault_reasons
+from riskwatch.core.risk.scorer import ENSEMBLE, Explanation, ModelScore
+from riskwatch.core.risk.state import (
+    PublishedScore,
+    PublishedScoresRow,
+    ScopeRow,
+    fault_reasons,
+)
 from riskwatch.core.scopes import (
     ASSET,
     BOOK,
@@ -71,8 +76,10 @@ class ScopeScores(msgspec.Struct, gc=False):
 
     Attributes
     ----------
-    out : list of Output
-        Score updates to publish.
+    scored : list of ModelScore
+        The scores that were computed at this tick.
+    due : bool
+        Whether scores that changed are published at this tick.
     caps : dict of str to State
         The strictest state that an ask may request because of a score, by the name of the
         feature that holds the score.
@@ -80,13 +87,26 @@ class ScopeScores(msgspec.Struct, gc=False):
         Returns the explanation of a score, by the name of the feature that holds the score.
     """
 
-    out: list[Output] = []
+    scored: list[ModelScore] = []
+    due: bool = False
     caps: dict[str, State] = {}
     explanations: dict[str, Callable[[], Explanation]] = {}
 
 
+MAX_SCORES: Final = 10
+"""Maximum number of scores of one scope that are published at one tick."""
+SCORE_MOVE: Final = 0.01
+"""Change of a probability from which a score is published although no input changed."""
+SEVERITY_MOVE: Final = 0.1
+"""Change of a severity from which a score is published although no input changed."""
+AGES: Final = frozenset({"withdrawal_age_s", "withdrawal_age_ratio", "reserves_age_days"})
+"""Features that grow by time alone: they are no change of an input."""
+
+
 class ScoreCollector:
     """Scores scopes: a stressed one at every evaluation, a calm one every `report_s`.
+
+    A score is published if it changed: see :meth:`publish`.
 
     Parameters
     ----------
@@ -131,11 +151,63 @@ class ScoreCollector:
             features[feature] = each.probability
             scores.explanations[feature] = each.grounds
             scores.caps[feature] = each.cap
+        scores.scored = scored
         if scored and out:
+            scores.due = True
             state.sent[key] = us
             state.mark(f"sent/{key}")
-            scores.out = [reports.score_updated(each, us) for each in scored]
         return scores
+
+    def publish(
+        self, state: RiskState, us: int, scores: ScopeScores, inputs: str, *, decided: bool
+    ) -> list[Output]:
+        """Return the score updates of one scope at this tick, at most `MAX_SCORES`.
+
+        It is called after the scope is evaluated, because a decision publishes its scores.
+
+        Parameters
+        ----------
+        state : RiskState
+            Holds what was published; changed in place.
+        us : int
+            Event time, microseconds.
+        scores : ScopeScores
+            From :meth:`ask`, at this tick.
+        inputs : str
+            The inputs of the scope, and its state. If they are other ones than when scores were
+            last due, every score that differs from the published one is published. If not, a score
+            is published if it moved by `SCORE_MOVE` or `SEVERITY_MOVE`, or has another authority.
+        decided : bool
+            Whether a decision on the scope was made at this tick. Then scores are published that
+            did not change, too.
+
+        Notes
+        -----
+        The aggregate scores go first, then those that were published longest ago. So a score that
+        finds no place is published at one of the next times.
+        """
+        if not (scores.scored and (scores.due or decided)):
+            return []
+        scope = scores.scored[0].scope
+        row = state.published_scores.get(scope) or PublishedScoresRow()
+        is_changed = inputs != row.inputs
+        waiting = [
+            each
+            for each in scores.scored
+            if decided or _differs(each, row.scores.get(_place(each)), is_changed=is_changed)
+        ]
+        chosen = _first(waiting, row)
+        if scores.due and is_changed:
+            row.inputs = inputs
+        elif not chosen:
+            return []
+        for each in chosen:
+            row.scores[_place(each)] = PublishedScore(
+                us, each.probability, each.severity, each.authority
+            )
+        state.published_scores[scope] = row
+        state.mark(f"score/{scope}")
+        return [reports.score_updated(each, us) for each in chosen]
 
     def _calm(self, kind: str, features: Features) -> bool:
         """Whether a scope is calm: far enough from every target to be scored less often."""
@@ -157,6 +229,39 @@ class ScoreCollector:
         state.sent[key] = us
         state.mark(f"sent/{key}")
         return True
+
+
+def _place(scored: ModelScore) -> str:
+    """Return the name of a score within its scope."""
+    return f"{scored.target}|{scored.generation}"
+
+
+def _differs(scored: ModelScore, before: PublishedScore | None, *, is_changed: bool) -> bool:
+    """Whether a score differs from the published one: at all if inputs changed, else by a bound."""
+    if before is None or scored.authority != before.authority:
+        return True
+    moved = abs(scored.probability - before.probability)
+    grown = abs(scored.severity - before.severity)
+    if is_changed:
+        return moved > 0.0 or grown > 0.0
+    return moved >= SCORE_MOVE or grown >= SEVERITY_MOVE
+
+
+def _first(waiting: list[ModelScore], row: PublishedScoresRow) -> list[ModelScore]:
+    """Return the scores that are published now, in the order of `waiting`."""
+
+    def rank(i: int) -> tuple[bool, int, bool, int]:
+        each = waiting[i]
+        before = row.scores.get(_place(each))
+        since = 0 if before is None else before.us
+        return each.generation != ENSEMBLE, since, each.cap is State.NORMAL, i
+
+    return [waiting[i] for i in sorted(sorted(range(len(waiting)), key=rank)[:MAX_SCORES])]
+
+
+def _text_of(features: Features) -> str:
+    """Return features without ages as text, to tell whether an input changed."""
+    return ",".join(f"{name}={features[name]:g}" for name in sorted(features) if name not in AGES)
 
 
 # Slippage of our own fills, from which the cost of leaving is learned.
@@ -216,6 +321,8 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
         Whether the models score it.
     labelled, ours : bool
         As in :meth:`riskwatch.core.risk.scorer.Scorer.observe`.
+    inputs : str
+        The inputs of its scores, to tell whether one changed.
     is_foreign : bool
         Whether it is neither listed, held, limited nor restricted: its values are published, and it
         has no switch. Who invents names makes no scopes.
@@ -233,6 +340,7 @@ class ScopeSubject(msgspec.Struct, frozen=True, gc=False):
     labelled: bool = False
     ours: bool = True
     fault: str = ""
+    inputs: str = ""
     is_foreign: bool = False
 
 
@@ -384,6 +492,7 @@ class Evaluator:
             fault=subject.fault,
         )
         caps: dict[str, State] = {}
+        scores = ScopeScores()
         if subject.is_scored:
             scores = self.score_collector.ask(
                 state,
@@ -393,9 +502,9 @@ class Evaluator:
                 labelled=subject.labelled,
                 ours=subject.ours,
             )
-            yield from scores.out
             context.scores.update(scores.explanations)
             caps = self.scope_evaluator.apply_bound(state, tick, context.scope, scores.caps)
+        made: list[Output] = []
         rules, row = self.engine.of(context.scope), state.scopes.get(context.scope)
         unknown = context.quality is Quality.UNKNOWN
         if row is not None or unknown or rules.has_met_condition(context.features):
@@ -408,7 +517,11 @@ class Evaluator:
                 fresh=subject.fresh,
                 caps=caps,
             )
-            yield from self.scope_evaluator.conclude(state, tick, row, evaluation, context)
+            made += self.scope_evaluator.conclude(state, tick, row, evaluation, context)
+        inputs = f"{subject.inputs}|{context.quality}|{self._state(state, context.scope)}"
+        decided = any(isinstance(each, DecisionMade) for each in made)
+        yield from self.score_collector.publish(state, tick.us, scores, inputs, decided=decided)
+        yield from made
         if self.advisory_evaluator.is_needed(state):
             advised = (state.advisory_features or {}).get(context.scope, {})
             yield from self.advisory_evaluator.evaluate(
@@ -452,6 +565,7 @@ class Evaluator:
                 out=sent,
                 is_scored="deviation_bp" in features,
                 labelled=row.reading.fiat_path and quality is not Quality.UNKNOWN,
+                inputs=f"{row.reading.observations}|{row.reading.cause}",
                 is_foreign=not is_known and scope not in state.scopes,
             )
 
@@ -545,6 +659,7 @@ class Evaluator:
                 labelled=name not in faulted,
                 ours=is_scored and has_business(party, state, self.config),
                 fault=faulted.get(name, ""),
+                inputs=_text_of(features),
             )
 
     def _books(

@@ -137,13 +137,19 @@ def _due(
 def asset_valued(
     name: str, row: AssetRow, quality: Quality, us: int, config: RiskConfig
 ) -> Iterator[AssetValued]:
-    """Report the value of an asset if it, its cause or its quality changed, or if it is due."""
+    """Report the value of an asset if it moved, or its cause or quality changed.
+
+    With new observations, or other live feeds, it is reported `report_s` after the last time, too.
+    """
     seen = row.reading
     changed = seen.cause is not row.sent_cause or quality is not row.sent_quality
     moved = abs(seen.deviation_bp - row.sent_bp) >= config.move_bp
-    if row.sent_us and not changed and not moved and us - row.sent_us < config.report_s * SECOND:
+    fresh = (seen.observations, seen.live) != (row.sent_observations, row.sent_live)
+    due = fresh and us - row.sent_us >= config.report_s * SECOND
+    if row.sent_us and not (changed or moved or due):
         return
     row.sent_us, row.sent_bp = us, seen.deviation_bp
+    row.sent_observations, row.sent_live = seen.observations, seen.live
     row.sent_cause, row.sent_quality = seen.cause, quality
     yield AssetValued(
         **Origin.tick(us).stamp(AssetValued, f"asset:{name}"),

@@ -9,7 +9,8 @@ row                                holds
 ``credit/<subject>``               current credit news
 ``scope/<scope>``                  state, trackers, last decision, open alert
 ``limit/<id>|<scope>``             last measured usage of a limit
-``sent/<key>``                     when scores and assessments were last published
+``sent/<key>``                     when scores were last due, and assessments last published
+``score/<scope>``                  last published scores, and the inputs they came from
 ``issue/<kind>|<subject>``         open data-quality issues
 ``fault/<worker>``                 counterparties of a failed worker
 ``control/<scope>``                operator controls: requests, overrides, silences, ...
@@ -247,6 +248,8 @@ class AssetRow(msgspec.Struct):
         The published deviation.
     sent_cause, sent_quality
         The published cause and quality.
+    sent_observations, sent_live : int
+        Observations and live feeds behind the published value.
     base : Baseline or None
         Baseline of its deviation; ``None`` before the first reading.
     peak : float or None
@@ -262,6 +265,8 @@ class AssetRow(msgspec.Struct):
     sent_bp: float = 0.0
     sent_cause: Cause = Cause.NONE
     sent_quality: Quality = Quality.GOOD
+    sent_observations: int = -1
+    sent_live: int = -1
     base: Baseline | None = None
     peak: float | None = None
 
@@ -575,6 +580,30 @@ class EquityRow(msgspec.Struct):
     sent_bp: float = 0.0
 
 
+class PublishedScore(msgspec.Struct, frozen=True, array_like=True):
+    """A score as last published, and when, microseconds."""
+
+    us: int
+    probability: float
+    severity: float
+    authority: str
+
+
+class PublishedScoresRow(msgspec.Struct):
+    """The scores of one scope as last published.
+
+    Attributes
+    ----------
+    inputs : str
+        The inputs of the scope, and its state, when scores were last due.
+    scores : dict of str to PublishedScore
+        By ``target|generation``.
+    """
+
+    inputs: str = ""
+    scores: dict[str, PublishedScore] = {}
+
+
 class LimitRow(msgspec.Struct, array_like=True):
     """The last measured usage of one limit on one scope, and when it was last published."""
 
@@ -627,6 +656,7 @@ _TYPES: Final[dict[str, Any]] = {
     "scope": ScopeRow,
     "limit": LimitRow,
     "sent": int,
+    "score": PublishedScoresRow,
     "issue": int,
     "fault": list[str],
     "control": ControlRow,
@@ -658,6 +688,7 @@ class RiskState:
         self.scopes: dict[str, ScopeRow] = {}
         self.limits: dict[str, LimitRow] = {}
         self.sent: dict[str, int] = {}
+        self.published_scores: dict[str, PublishedScoresRow] = {}
         self.issues: dict[str, int] = {}
         self.faults: dict[str, list[str]] = {}
         self.controls: dict[str, ControlRow] = {}
@@ -688,6 +719,7 @@ class RiskState:
             "scope": self.scopes,
             "limit": self.limits,
             "sent": self.sent,
+            "score": self.published_scores,
             "issue": self.issues,
             "fault": self.faults,
             "control": self.controls,
