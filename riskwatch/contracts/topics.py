@@ -159,7 +159,8 @@ _OUTPUTS: Final = (
         compacted=True,
         carries=(outputs.AssetValued, outputs.ScoreUpdated, outputs.DecisionAdvised),
         about="Values of assets, probabilities with their explanation, and what advisory rules "
-        "would have decided, which binds nobody.",
+        "would have decided, which binds nobody. A value or a score goes out when it changed; one "
+        "that does not come again still holds while heartbeats are valid.",
     ),
     Topic(
         name=ALERTS,

@@ -127,8 +127,8 @@ BATCH: Final = 1000
 OUTPUTS: Final = 2_000
 """Number of outputs from which a batch is committed before it is full.
 
-With hours between records a batch holds thousands of ticks. The outbox holds one batch at most, and a
-file of SQLite never shrinks.
+With hours between records a batch holds thousands of ticks. The outbox holds one batch at most, and
+a file of SQLite never shrinks.
 """
 
 log = structlog.get_logger("riskwatch.replay")

@@ -221,8 +221,9 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     valid_s : float
         How long a switch is valid after the decision, and a heartbeat after it was made, seconds.
     report_s : float
-        While nothing happens, values, scores, limits and assessments are published at most this
-        often, seconds of event time.
+        While nothing happens, limits and assessments are published at most this often, seconds of
+        event time. Values and scores that changed are published at most this often, those that did
+        not change never.
     revalue_s : float
         A holding whose amount does not change is revalued this often, seconds.
     move_bp : float
