@@ -195,7 +195,7 @@ class QualityIssue(StrEnum):
     IDENTITY_REUSED = "IDENTITY_REUSED"
     """A source sends other events under identities that it has used; they are not applied."""
     TABLE_FULL = "TABLE_FULL"
-    """A writer has more names than there is room for; some of its feeds are refused or removed."""
+    """A writer has more names than there is room for; some of it is refused or removed."""
     GRAPH_DENSE = "GRAPH_DENSE"
     """The feeds of one writer link assets so densely that these have no value."""
 

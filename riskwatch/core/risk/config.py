@@ -273,7 +273,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     bounded_share : float
         Share of the firm's exposure that models of bounded authority may hold at REDUCE, 0..1.
     max_credit : int
-        Maximum number of credit events kept per subject.
+        Maximum number of credit events kept per subject (:mod:`.credit` says of whom).
     asks : tuple of Ask
         Asks of models.
     calm_dislocation_bp : float
@@ -356,6 +356,21 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         weight = self.source_weights.get(source, self.source_weight)
         return min(weight, self.source_weight) if source in (self.unproven or ()) else weight
+
+    def declares(self, source: str) -> bool:
+        """Whether the policy names a source of credit news, so that its room is its own.
+
+        Examples
+        --------
+        >>> risk = RiskConfig(source_weights={"court": 1.0})
+        >>> risk.declares("court"), risk.declares("press")
+        (True, False)
+        """
+        return (
+            source in self.source_weights
+            or source in (self.source_keys or ())
+            or source in (self.topic_sources or ())
+        )
 
     def is_advisory(self, name: str, mode: Mode | msgspec.UnsetType) -> bool:
         """Say whether a rule, a limit or an ask only advises.

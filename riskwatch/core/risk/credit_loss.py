@@ -17,7 +17,7 @@ import msgspec
 
 from riskwatch.core.enums import Cause
 from riskwatch.core.money import MAX_USD, quantise
-from riskwatch.core.risk.credit import credit_rating, news_weight
+from riskwatch.core.risk.credit import FAILURE_KINDS, credit_rating, news_weight
 from riskwatch.core.risk.exposure import Exposures, ExposureSums
 from riskwatch.core.risk.scorer import ImpactLaw, SquareRootSlippage
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 YEAR_S: Final = 31_536_000.0
 MINUTES_A_DAY: Final = 1_440.0
-FAILURE_KINDS: Final = ("insolvency", "default")
 _NOTHING: Final = ExposureSums()
 
 

@@ -15,8 +15,13 @@ from riskwatch.core.clock import DAY, MINUTE, SECOND
 from riskwatch.core.enums import Quality, State
 from riskwatch.core.money import quantise
 from riskwatch.core.risk.baseline import Baseline
-from riskwatch.core.risk.credit import credit_rating, latest_attestation, named_parts, news_weight
-from riskwatch.core.risk.credit_loss import FAILURE_KINDS
+from riskwatch.core.risk.credit import (
+    FAILURE_KINDS,
+    credit_rating,
+    latest_attestation,
+    named_parts,
+    news_weight,
+)
 from riskwatch.core.risk.exposure import (
     BORROWED_COMPONENT,
     OPEN_ORDER_COMPONENT,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import decimal
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from riskwatch.core.clock import SECOND
+from riskwatch.core.clock import MINUTE, SECOND, micros
 from riskwatch.core.enums import Cause, Quality, QualityIssue
+from riskwatch.core.events import identity
 from riskwatch.core.money import EXACT, MAX_USD, canonical, mul, quantise, usd
 from riskwatch.core.outputs import (
     AssetValued,
@@ -26,6 +27,7 @@ from riskwatch.core.risk.state import LastReported, LimitRow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from riskwatch.core.events import Credit, LegalEntity, NettingSet
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.credit_loss import CreditAssessment
@@ -276,6 +278,34 @@ def missing_data_issues(
     yield from _issues(state, found, us)
 
 
+NAMED_WRITERS: Final = 64
+"""Number of sources that alerts about refused news name; others are told of together."""
+REFUSED_CLEAR: Final = 15 * MINUTE
+"""An alert about refused news ends when no more was refused for this long, microseconds."""
+_REFUSED: Final = f"{QualityIssue.TABLE_FULL}|news:"
+
+
+def news_refused(
+    state: RiskState, event: Credit | LegalEntity | NettingSet, why: str
+) -> Iterator[ReportOutput]:
+    """Report that there is no room for news of a source, once until that ends."""
+    key, us = f"{_REFUSED}{event.source}", micros(event.ts)
+    if key not in state.issues:
+        named = sum(1 for each in state.issues if each.startswith(_REFUSED))
+        key = key if named < NAMED_WRITERS else f"{_REFUSED}*"
+    known = key in state.issues
+    state.issues[key] = max(us, state.issues.get(key, us))
+    state.mark(f"issue/{key}")
+    if not known:
+        yield DataQualityRaised(
+            **Origin(identity(event), event.ts).stamp(DataQualityRaised, key),
+            issue=QualityIssue.TABLE_FULL,
+            subject=key.partition("|")[2],
+            detail=f"its news has no room and is a dead letter: {why}",
+            cause=Cause.NONE,
+        )
+
+
 def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[ReportOutput]:
     for key in sorted(found):
         if key in state.issues:
@@ -291,7 +321,8 @@ def _issues(state: RiskState, found: dict[str, str], us: int) -> Iterator[Report
             cause=Cause.NONE,
         )
     for key in sorted(state.issues):
-        if key in found:
+        refused = key.startswith(_REFUSED) and us - state.issues[key] < REFUSED_CLEAR
+        if key in found or refused:
             continue
         del state.issues[key]
         state.mark(f"issue/{key}")

@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import DAY, SECOND
 from riskwatch.core.deployment import EMBEDDED
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Command, Credit, LegalEntity, NettingSet, Tick, identity
 from riskwatch.core.operators import DenyAllVerifier, Verifier
 from riskwatch.core.outputs import EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading, MarketReading, PartitionFault
 from riskwatch.core.risk import state as risk_state
 from riskwatch.core.risk.commands import CommandHandler, expire_controls
-from riskwatch.core.risk.credit import CreditRefusedError, apply_credit, apply_entity, apply_netting
+from riskwatch.core.risk.credit import (
+    CreditRefusedError,
+    apply_credit,
+    apply_entity,
+    apply_netting,
+    forget_subjects,
+)
 from riskwatch.core.risk.decision import DecisionWriter
 from riskwatch.core.risk.drills import scheduled_drills
 from riskwatch.core.risk.evaluator import Evaluator, queue_fills
@@ -29,6 +36,7 @@ from riskwatch.core.risk.features import (
     record_trail,
     update_peak,
 )
+from riskwatch.core.risk.reports import news_refused
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stakes import StakesCalculator, TickContext
 from riskwatch.core.risk.state import AssetRow, LocalPriceRow, PartyRow, RiskState, VenueRow
@@ -141,11 +149,14 @@ class RiskStage:
             if isinstance(event, Credit):
                 apply_credit(state, event, self.config, self.reference)
             elif isinstance(event, LegalEntity):
-                apply_entity(state, event)
+                apply_entity(state, event, self.config, self.reference)
             else:
-                apply_netting(state, event, self.config)
+                apply_netting(state, event, self.config, self.reference)
         except CreditRefusedError as error:
-            return [_rejected(event, error)]
+            out: list[Output] = [_rejected(event, error)]
+            if error.reason is RejectReason.LIMIT_REACHED:
+                out += news_refused(state, event, error.detail)
+            return out
         return []
 
     def _apply_market(self, state: RiskState, reading: MarketReading) -> None:
@@ -219,6 +230,8 @@ class RiskStage:
         if self.config.drills or state.drills:
             out += scheduled_drills(self.config.drills, state, us, self.deployment)
         due = us - meta.reported >= self.config.report_s * SECOND
+        if due and state.credit:
+            forget_subjects(state, us, self.config, self.reference)
         if not (meta.news or meta.moving or due):
             return out
         return out + self._evaluator.run(state, TickContext(us, due=due))

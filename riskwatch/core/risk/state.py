@@ -341,12 +341,18 @@ class CreditItem(msgspec.Struct, array_like=True):
 
 
 class CreditRow(msgspec.Struct):
-    """Credit news, legal entity and netting sets of one counterparty, issuer or bank."""
+    """Credit news, legal entity and netting sets of one counterparty, issuer or bank.
+
+    `us` is the time of the newest event about it, microseconds; 0 if that was not recorded. `by` is
+    the source that named it first, if it was neither listed nor ours then; else empty.
+    """
 
     items: list[CreditItem] = []
     entity: str | None = None
     jurisdiction: str | None = None
     netting: dict[str, tuple[bool, list[str]]] = {}
+    us: int = 0
+    by: str = ""
 
 
 class ScopeRow(msgspec.Struct):
@@ -685,6 +691,8 @@ class RiskState:
         self.venues: dict[str, VenueRow] = {}
         self.parties: dict[str, PartyRow] = {}
         self.credit: dict[str, CreditRow] = {}
+        self.credit_counts: dict[str, int] | None = None
+        """Unlisted subjects of news by source; ``None`` if they must be counted again."""
         self.scopes: dict[str, ScopeRow] = {}
         self.limits: dict[str, LimitRow] = {}
         self.sent: dict[str, int] = {}
