@@ -120,8 +120,12 @@ class AckBoundary:
         public = self._keys.get(ack.client)
         if public is None:
             return None
-        if not is_record_signed(public, self._topic, record.key, record.value, record.headers):
-            why = f"{ack.client} has a key, and did not sign this"
+        signed = record.key, record.value, record.headers
+        if not is_record_signed(public, self._deployment, self._topic, *signed):
+            why = (
+                f"{ack.client} has a key, and did not sign this for {self._topic} of deployment "
+                f"{self._deployment}"
+            )
             return refuse(RejectReason.SIGNATURE_INVALID, why)
         age = record.arrived - ack.sent_ts
         if abs(age) > MAX_SKEW:

@@ -21,8 +21,10 @@ from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import key_of, topic_of
 from riskwatch.contracts.validation import check_command_text
 from riskwatch.core.clock import SECOND
+from riskwatch.core.deployment import UNBOUND, deployment_fault
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import Credit, LegalEntity, NettingSet, identity
+from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -161,6 +163,8 @@ class Publisher:
         Most events that are sent and not yet acknowledged.
     signing_key : Path, optional
         File of the Ed25519 private key of a source of credit news, which signs its records.
+    deployment : str, optional
+        Deployment for which they are signed; required with a key. They are valid in no other one.
 
     Attributes
     ----------
@@ -173,6 +177,8 @@ class Publisher:
         If the broker does not answer.
     SigningError
         If the signing key cannot be read, or others can read it.
+    ConfigError
+        If there is a signing key, and `deployment` is not the id of a live deployment.
     """
 
     def __init__(
@@ -183,8 +189,13 @@ class Publisher:
         delivery: float = DELIVERY_S,
         in_flight: int = IN_FLIGHT,
         signing_key: Path | None = None,
+        deployment: str | None = None,
     ) -> None:
+        fault = None if signing_key is None else deployment_fault(deployment)
+        if fault is not None:
+            raise ConfigError("publisher", "deployment", fault, deployment)
         self._key = None if signing_key is None else read_private_key(signing_key)
+        self._deployment = deployment or UNBOUND
         self.result = Published()
         self._pid = os.getpid()
         self._connection = connection
@@ -239,7 +250,7 @@ class Publisher:
         headers = []
         if self._key is not None and isinstance(event, Credit | LegalEntity | NettingSet):
             name = self._connection.topic(topic)
-            headers = [signature_header(self._key, name, key, value)]
+            headers = [signature_header(self._key, self._deployment, name, key, value)]
         return self.raw(topic, key, value, identity(event), headers)
 
     def refuse(self, refusal: Refusal) -> Refused:

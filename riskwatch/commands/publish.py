@@ -16,6 +16,7 @@ from riskwatch.contracts.codec import SIZE_LIMIT, decode
 from riskwatch.contracts.refusal import Refusal, refuse
 from riskwatch.contracts.topics import TOPICS, key_of
 from riskwatch.core.clock import DAY, SECOND, micros, rfc3339
+from riskwatch.core.deployment import VARIABLE
 from riskwatch.core.enums import RejectReason
 from riskwatch.core.readings import CounterpartyReading, PartitionFault
 from riskwatch.engine.clock import wall_us
@@ -51,6 +52,10 @@ def publish_command(
         Path | None,
         typer.Option(help="Private key of a source of credit news, which signs its records."),
     ] = None,
+    deployment: Annotated[
+        str | None,
+        typer.Option(envvar=VARIABLE, help="Deployment for which the key signs."),
+    ] = None,
     old: Annotated[
         bool,
         typer.Option(help="Send events older than an hour, too, without a question."),
@@ -65,7 +70,8 @@ def publish_command(
     if raw_topic is not None and raw_topic not in TOPICS:
         raise ConfigError("publish", "--raw-topic", "one of " + ", ".join(TOPICS), raw_topic)
     began = time.monotonic()
-    with Publisher(connection(kafka), signing_key=signing_key) as publisher, _lines(files) as lines:
+    made = Publisher(connection(kafka), signing_key=signing_key, deployment=deployment)
+    with made as publisher, _lines(files) as lines:
         interrupted = False
         try:
             _publish(publisher, _consented(lines, old=old), Pace(speed), raw_topic)

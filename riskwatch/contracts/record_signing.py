@@ -1,8 +1,11 @@
 """Signatures of single records: acknowledgements of order paths, and news of declared sources.
 
-The signature is a record header. It covers the name of the topic on the broker, the key and the
-value as sent, each after its length and behind a domain tag. No signature of a record is therefore
-valid for another record, another topic, or a command.
+The signature is a record header. It covers the deployment, the name of the topic on the broker, the
+key and the value as sent, each after its length and behind a domain tag. No signature of a record is
+therefore valid in another deployment, for another record, another topic, or a command.
+
+Signatures of the first domain did not cover the deployment. They are valid nowhere: no release has
+made them, and what was rehearsed elsewhere must not become a fact here.
 """
 
 from __future__ import annotations
@@ -18,37 +21,40 @@ if TYPE_CHECKING:
 
 SIGNATURE: Final = "rw-signature"
 """Name of the header; its value is the 64 bytes of the signature."""
-DOMAIN: Final = b"riskwatch/record/1"
+DOMAIN: Final = b"riskwatch/record/2"
 """Domain tag. If the bytes below change, its number must change."""
 
 
-def record_bytes(topic: str, key: bytes, value: bytes) -> bytes:
-    """Return the bytes that the owner of a key signs.
+def record_bytes(deployment: str, topic: str, key: bytes, value: bytes) -> bytes:
+    """Return the bytes that the owner of a key signs for a deployment.
 
     Examples
     --------
-    >>> record_bytes("a", b"bc", b"") == record_bytes("ab", b"c", b"")
+    >>> record_bytes("prod", "a", b"bc", b"") == record_bytes("prod", "ab", b"c", b"")
+    False
+    >>> record_bytes("prod", "a", b"b", b"") == record_bytes("staging", "a", b"b", b"")
     False
     """
-    parts = (topic.encode(), key, value)
+    parts = (deployment.encode(), topic.encode(), key, value)
     return DOMAIN + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def signature_header(
-    private: Ed25519PrivateKey, topic: str, key: bytes, value: bytes
+    private: Ed25519PrivateKey, deployment: str, topic: str, key: bytes, value: bytes
 ) -> tuple[str, bytes]:
-    """Return the header that signs a record for a topic, by its name on the broker."""
-    return SIGNATURE, private.sign(record_bytes(topic, key, value))
+    """Return the header that signs a record for a deployment and a topic, by its broker name."""
+    return SIGNATURE, private.sign(record_bytes(deployment, topic, key, value))
 
 
 def is_record_signed(
     public: str,
+    deployment: str,
     topic: str,
     key: bytes | None,
     value: bytes | None,
     headers: Iterable[tuple[str, bytes | None]],
 ) -> bool:
-    """Whether the owner of a public key signed a record; it has exactly one signature."""
+    """Whether the owner of a public key signed a record for a deployment, exactly once."""
     found = [content or b"" for name, content in headers if name == SIGNATURE]
-    signed = record_bytes(topic, key or b"", value or b"")
+    signed = record_bytes(deployment, topic, key or b"", value or b"")
     return len(found) == 1 and is_signed(public, found[0], signed)

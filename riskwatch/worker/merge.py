@@ -107,11 +107,16 @@ class SourceProofs:
         Public keys by source.
     topic : callable
         Returns the name of a topic on the broker, which signatures cover.
+    deployment : str
+        The deployment for which a source must have signed.
     """
 
-    def __init__(self, keys: Mapping[str, str], topic: Callable[[str], str]) -> None:
+    def __init__(
+        self, keys: Mapping[str, str], topic: Callable[[str], str], deployment: str
+    ) -> None:
         self._keys = keys
         self._topic = topic
+        self._deployment = deployment
 
     def refusal(self, event: WireEvent, stream: str, message: InboundMessage) -> Refusal | None:
         """Return why a record of credit news is forged; ``None`` if nothing says so."""
@@ -121,11 +126,13 @@ class SourceProofs:
         if public is None:
             return None
         topic = self._topic(topic_of(stream))
-        if is_record_signed(public, topic, message.key, message.value, message.headers):
+        signed = message.key, message.value, message.headers
+        if is_record_signed(public, self._deployment, topic, *signed):
             return None
         return refuse(
             RejectReason.SIGNATURE_INVALID,
-            f"source {excerpt(event.source)} has a key, and did not sign this for {topic}",
+            f"source {excerpt(event.source)} has a key, and did not sign this for {topic} "
+            f"of deployment {self._deployment}",
         )
 
 

@@ -317,7 +317,7 @@ class Worker(ABC):
         write = None if self._mirror is None else self._mirror.write
         live = self.clock if s.clock == "wall" else None
         keys = self._config.policy.risk.source_keys or {} if live is not None else {}
-        proofs = SourceProofs(keys, self.connection.topic)
+        proofs = SourceProofs(keys, self.connection.topic, self._deployment.id)
         intake = self._config.policy.intake
         return Unit(runner, self._crashes, self.metrics, timing, write, live, proofs, intake)
 

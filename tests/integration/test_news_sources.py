@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from riskwatch.client import Publisher
 from riskwatch.contracts.connection import KafkaConnection
@@ -38,15 +38,23 @@ def office(
     made.close()
 
 
-def report(office: Office, source: str, subject: str, key: Path | None = None) -> Published:
+def report(
+    office: Office, source: str, subject: str, key: Path | None = None, of: str = ""
+) -> Published:
     """Publish that a counterparty is insolvent, as a source."""
     news = Credit(
         v=1, event_id=f"{source}-{subject}", ts=datetime.now(UTC), source=source, subject=subject,
         kind="insolvency",
     )  # fmt: skip
-    with Publisher(office.connection, signing_key=key) as publisher:
+    with Publisher(office.connection, signing_key=key, deployment=of or own(office)) as publisher:
         assert publisher.send(news) is None
     return publisher.result
+
+
+def own(office: Office) -> str:
+    """Id of the deployment."""
+    (row,) = office.rows(text("SELECT id FROM deployment ORDER BY number DESC LIMIT 1"))
+    return str(row.id)
 
 
 def halted(office: Office) -> set[str]:
@@ -66,9 +74,10 @@ def test_a_name_is_no_proof_and_a_signature_is_one(office: Office, tmp_path: Pat
         report(office, "regulator", "ftx")
         report(office, "court", "kraken")
         report(office, "court", "okx", other)
+        report(office, "court", "bybit", key, of="staging")
         report(office, "court", "binance", key)
         wait(lambda: "counterparty:binance" in halted(office), "a signed insolvency halts nothing")
         assert halted(office) == {"counterparty:binance"}
     letters = office.rows(select(DEAD_LETTER.c.reason, DEAD_LETTER.c.detail))
-    assert [row.reason for row in letters] == ["SIGNATURE_INVALID"] * 2
+    assert [row.reason for row in letters] == ["SIGNATURE_INVALID"] * 3
     assert all("source 'court' has a key" in row.detail for row in letters)

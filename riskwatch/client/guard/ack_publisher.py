@@ -16,6 +16,7 @@ from riskwatch.client.fork import drop_producer
 from riskwatch.contracts.acks import ACKS, DRILL_KEY, Ack, DrillAck, encode_ack
 from riskwatch.contracts.kafka_clients import open_producer
 from riskwatch.contracts.record_signing import signature_header
+from riskwatch.core.deployment import UNBOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,8 @@ class AckPublisher:
     build : callable
         Builds the current acknowledgement.
     key : Ed25519PrivateKey, optional
-        Private key that signs each record.
+        Private key that signs each record for the deployment that the client obeys. While the
+        client knows none, it publishes nothing.
     """
 
     def __init__(
@@ -120,6 +122,9 @@ class AckPublisher:
         self._drop()
 
     def _send(self, *, ended: bool = False) -> None:
+        ack = msgspec.structs.replace(self._build(), ended=ended)
+        if self._key is not None and ack.deployment == UNBOUND:
+            raise ClientError("nothing is signed before the deployment is known: give deployment=")
         if self._producer is None:
             self._producer = open_producer(
                 self._connection,
@@ -133,8 +138,14 @@ class AckPublisher:
                 delivery_timeout_ms=int(2 * _SENT_S * 1000),
             )
         waiting = list(self._drills)
-        futures = [self._produce(f"{self._client}{DRILL_KEY}", drill) for drill in waiting]
-        ack = msgspec.structs.replace(self._build(), ended=ended)
+        futures = [
+            self._produce(
+                f"{self._client}{DRILL_KEY}",
+                # A drill may have come before the deployment was known.
+                msgspec.structs.replace(drill, deployment=drill.deployment or ack.deployment),
+            )
+            for drill in waiting
+        ]
         futures.append(self._produce(self._client, ack))
         for future in futures:
             future.get(timeout=_SENT_S)
@@ -143,7 +154,9 @@ class AckPublisher:
 
     def _produce(self, name: str, ack: Ack | DrillAck) -> Any:
         topic, key, value = self._connection.topic(ACKS), name.encode(), encode_ack(ack)
-        headers = [] if self._key is None else [signature_header(self._key, topic, key, value)]
+        headers = []
+        if self._key is not None:
+            headers = [signature_header(self._key, ack.deployment, topic, key, value)]
         return self._producer.send(topic, value, key=key, headers=headers)
 
     def _failed(self, error: Exception) -> None:

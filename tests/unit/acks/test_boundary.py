@@ -31,7 +31,10 @@ from riskwatch.acks.worker import (
     output_of,
     sequence_number,
 )
+from riskwatch.client.errors import ClientError
+from riskwatch.client.guard.ack_publisher import AckPublisher
 from riskwatch.contracts.acks import Ack, AppliedScope, DrillAck, Used, encode_ack
+from riskwatch.contracts.connection import KafkaConnection
 from riskwatch.contracts.record_signing import SIGNATURE, signature_header
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.signing import public_key_text
@@ -81,11 +84,15 @@ def record(
 
 
 def signed(
-    said: Ack | DrillAck | None, key: str = "desk", private: Any = KEY, topic: str = TOPIC
+    said: Ack | DrillAck | None,
+    key: str = "desk",
+    private: Any = KEY,
+    topic: str = TOPIC,
+    of: str = "prod",
 ) -> AckRecord:
     """Return a record with a signature."""
     made = record(said, key)
-    header = signature_header(private, topic, made.key or b"", made.value or b"")
+    header = signature_header(private, of, topic, made.key or b"", made.value or b"")
     return record(said, key, headers=(header,))
 
 
@@ -197,7 +204,10 @@ def test_honest_records_are_read() -> None:
         pytest.param(record(ack(ended=True)), id="unsigned"),
         pytest.param(record(ack(), headers=((SIGNATURE, b""),)), id="empty signature"),
         pytest.param(signed(ack(ended=True), private=OTHER), id="another's signature"),
-        pytest.param(signed(ack(), topic="prod.riskwatch.acks"), id="of another deployment"),
+        pytest.param(signed(ack(), topic="prod.riskwatch.acks"), id="of another topic"),
+        pytest.param(signed(ack(), of="staging"), id="of another deployment"),
+        pytest.param(signed(drill_ack(), "desk/drill", of="staging"), id="answer of another one"),
+        pytest.param(signed(ack(), of=""), id="of no deployment"),
         pytest.param(
             record(ack(ended=True), headers=signed(ack()).headers), id="signature of another one"
         ),
@@ -220,6 +230,14 @@ def test_a_client_with_a_key_is_heard() -> None:
     assert boundary.read(signed(ack())) == ack()
     assert boundary.read(signed(drill_ack(), "desk/drill")) == drill_ack()
     assert boundary.read(record(ack("bob", ended=True), "bob")) == ack("bob", ended=True)
+
+
+def test_a_client_with_a_key_signs_nothing_before_it_knows_its_deployment() -> None:
+    """Such a signature would be valid for no deployment, and the operator reads why it is late."""
+    nobody = KafkaConnection(servers="127.0.0.1:1", prefix="uat.")
+    publisher = AckPublisher(nobody, "desk", ack, KEY)
+    with pytest.raises(ClientError, match="nothing is signed before the deployment is known"):
+        publisher._send()
 
 
 def test_a_signed_record_cannot_be_sent_again_later() -> None:

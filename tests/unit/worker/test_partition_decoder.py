@@ -14,7 +14,7 @@ from kafka.partitioner import DefaultPartitioner
 
 from riskwatch.contracts.codec import encode
 from riskwatch.contracts.outputs import encode_internal
-from riskwatch.contracts.record_signing import signature_header
+from riskwatch.contracts.record_signing import SIGNATURE, signature_header
 from riskwatch.contracts.refusal import Refusal
 from riskwatch.contracts.signing import public_key_text
 from riskwatch.core.clock import SECOND, micros
@@ -191,7 +191,7 @@ def test_a_command_that_hides_something_is_refused(
 
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-PROOFS = SourceProofs({"press": public_key_text(KEY.public_key())}, "uat.{}".format)
+PROOFS = SourceProofs({"press": public_key_text(KEY.public_key())}, "uat.{}".format, "prod")
 
 
 def news(headers: tuple[tuple[str, bytes | None], ...], line: bytes) -> InputRecord:
@@ -204,12 +204,21 @@ def news(headers: tuple[tuple[str, bytes | None], ...], line: bytes) -> InputRec
     return record
 
 
+def of_the_first_domain(topic: str, line: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Return a signature that does not cover the deployment."""
+    parts = (topic.encode(), b"kraken", line)
+    framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return ((SIGNATURE, KEY.sign(b"riskwatch/record/1" + framed)),)
+
+
 def test_nobody_speaks_for_a_source_with_a_key() -> None:
-    """News in its name needs its signature, of this record and this topic."""
+    """News in its name needs its signature, of this record, this topic and this deployment."""
     line = credit_line(1, 0)
 
-    def signed(topic: str, value: bytes = line, key: bytes = b"kraken") -> tuple[Any, ...]:
-        return (signature_header(KEY, topic, key, value),)
+    def signed(
+        topic: str, value: bytes = line, key: bytes = b"kraken", of: str = "prod"
+    ) -> tuple[Any, ...]:
+        return (signature_header(KEY, of, topic, key, value),)
 
     assert isinstance(news(signed("uat.riskwatch.credit"), line).event, Credit)
     forged = [
@@ -220,11 +229,15 @@ def test_nobody_speaks_for_a_source_with_a_key() -> None:
         signed("uat.riskwatch.credit", credit_line(2, 0)),
         signed("uat.riskwatch.credit", line, b"ftx"),
         signed("uat.riskwatch.credit") * 2,
+        signed("uat.riskwatch.credit", of="staging"),
+        signed("uat.riskwatch.credit", of=""),
+        of_the_first_domain("uat.riskwatch.credit", line),
     ]
     for headers in forged:
         event = news(headers, line).event
         assert isinstance(event, Refusal)
         assert event.reason is RejectReason.SIGNATURE_INVALID
+        assert event.detail.endswith("did not sign this for uat.riskwatch.credit of deployment prod")
     netting = json.dumps(
         {"type": "netting_set", "v": 1, "event_id": "n", "source": "press", "accounts": ["a"],
          "ts": "2023-03-11T02:00:00Z", "counterparty": "kraken", "netting_set": "n",
