@@ -381,7 +381,10 @@ def unwind_command(
     ] = None,
     sender: s.Sender,
 ) -> None:
-    """Open an unwind of a HALT within the caps and the time that the policy authorises."""
+    """Open an unwind within the caps and the time that the policy authorises.
+
+    At a HALT it lets reducing orders and top-ups of margin pass, at a REDUCE of claims top-ups.
+    """
     caps = {"max_usd": max_usd, "max_slip_bp": max_slip_bp}
     args = {"until": s.end_time(sender, _seconds(last))}
     args |= {name: value for name, value in caps.items() if value is not None}

@@ -1,8 +1,8 @@
 """Signatures of single records: acknowledgements of order paths, and news of declared sources.
 
-The signature is a record header. It covers the deployment, the name of the topic on the broker, the
-key and the value as sent, each after its length and behind a domain tag. No signature of a record is
-therefore valid in another deployment, for another record, another topic, or a command.
+The signature is a record header. It covers the deployment, the name of the topic on the broker,
+the key and the value as sent, each after its length and behind a domain tag. No signature of a
+record is therefore valid in another deployment, for another record or topic, or as a command.
 
 Signatures of the first domain did not cover the deployment. They are valid nowhere: no release has
 made them, and what was rehearsed elsewhere must not become a fact here.

@@ -342,6 +342,8 @@ class OrderGate:
         side: str | None,
         usd: float | None,
         price: float | None,
+        account: str | None = None,
+        trader: str | None = None,
     ) -> Answer | None:
         """Pass an order that adds risk, by its prepared route; ``None`` if that does not suffice.
 
@@ -363,7 +365,7 @@ class OrderGate:
         now = self._clock()
         if now >= view.until or now >= route.until:
             return None
-        row = None if view.quiet else view.index.find(book, counterparty, asset)
+        row = None if view.quiet else view.index.find(book, counterparty, asset, account, trader)
         if row is not None and row.rank > 1:
             return None
         rate = self._rate
@@ -380,7 +382,7 @@ class OrderGate:
             self._release()
         return ALLOWED if row is None else row.passed
 
-    def check(self, order: Order, now: float, answer: Answer) -> Answer:
+    def check(self, order: Order, now: float, answer: Answer, left: tuple[str, ...] = ()) -> Answer:
         """Return `answer`, or a refusal if the order exceeds a limit.
 
         Parameters
@@ -391,6 +393,8 @@ class OrderGate:
             Steady seconds.
         answer : Answer
             The answer of the switches.
+        left : tuple of str
+            Scopes of coins that it leaves by its direction; it uses no headroom of them.
         """
         if not self.on or order.intent.withdraws:
             return answer
@@ -398,13 +402,13 @@ class OrderGate:
         with self._lock:
             try:
                 if adds:
-                    self._check_terms(order, now)
+                    self._check_terms(order, now, left)
                 if not self._rate.take(now, adds=adds and not order.intent.hedge):
                     raise self._too_fast()
             except _RefusedError as refused:
                 return Answer(False, answer.state, str(refused), answer.decision_id, refused.scope)
             if adds and order.usd is not None:
-                self._spend(order, now)
+                self._spend(order, now, left)
         return answer
 
     def _too_fast(self) -> _RefusedError:
@@ -413,12 +417,12 @@ class OrderGate:
         why = f"more than {per_s:g} orders a second of {self._client}"
         return _RefusedError(OrderRefusal.RATE_EXCEEDED, FIRM, why)
 
-    def _check_terms(self, order: Order, now: float) -> None:
+    def _check_terms(self, order: Order, now: float, left: tuple[str, ...]) -> None:
         """Raise :class:`_RefusedError` if an order that adds risk exceeds a limit.
 
         A hedge is not refused for headroom, for a missing price or for a price that is not known.
         """
-        route = self._route(order, now)
+        route = self._route(order, now, left)
         if route.fault is not None and not order.intent.hedge:
             raise route.fault
         self._check_size(order, route)
@@ -497,19 +501,19 @@ class OrderGate:
             bucket.used += weight * more
         return True
 
-    def _spend(self, order: Order, now: float) -> None:
+    def _spend(self, order: Order, now: float, left: tuple[str, ...]) -> None:
         """Count an order that passed. A hedge may use more than is left."""
         usd = order.usd
         assert usd is not None
         if self._table is None or not 0.0 < usd < inf:
             return
-        route = self._route(order, now)
+        route = self._route(order, now, left)
         if route.fault is not None:  # a hedge whose buckets are not known
             if order.counterparty is not None:
                 scopes = scopes_of(
                     book=order.book, counterparty=order.counterparty, asset=order.asset
                 )
-                counted = [scope for scope in scopes if scope not in _reduced(order)]
+                counted = [scope for scope in scopes if scope not in _reduced(order, left)]
                 used = {scope: w * usd for scope, w in _weights(counted, self._table).items()}
                 self._add_use(_Use(order.counterparty, now + self._wall_offset, used))
             return
@@ -522,16 +526,16 @@ class OrderGate:
 
     # OrderRoutes.
 
-    def _route(self, order: Order, now: float) -> OrderRoute:
+    def _route(self, order: Order, now: float, left: tuple[str, ...]) -> OrderRoute:
         """Return the prepared check of an order; prepare it if it is new, or its mid got stale."""
         key: RouteKey = (order.book, order.counterparty, order.asset)
-        reduced = _reduced(order)
+        reduced = _reduced(order, left)
         if reduced:  # another key, so that :meth:`quick` does not find it
             key = (*key, reduced)
         route = self.routes.get(key)
         if route is None:
             route = OrderRoute(order.counterparty)
-            self._prepare(route, order)
+            self._prepare(route, order, reduced)
             if len(self.routes) >= MAX_ROUTES:
                 why = f"more than {MAX_ROUTES} combinations of book, counterparty and assets"
                 route.fault = _RefusedError(OrderRefusal.HEADROOM_UNKNOWN, FIRM, why)
@@ -541,7 +545,7 @@ class OrderGate:
             self._set_collar(route, order, now)
         return route
 
-    def _prepare(self, route: OrderRoute, order: Order) -> None:
+    def _prepare(self, route: OrderRoute, order: Order, reduced: tuple[str, ...]) -> None:
         """Set the buckets, the largest order and the fault of a new route."""
         route.size, route.size_scope = self._own.max_order_usd, f"client:{self._client}"
         route.collar, route.collar_scope = self._own.collar_bp, f"client:{self._client}"
@@ -561,7 +565,7 @@ class OrderGate:
             route.size, route.size_scope = terms.max_order_usd, f"client:{self._client}"
         try:
             self._check_names(order, table, terms)
-            counted = [scope for scope in scopes if scope not in _reduced(order)]
+            counted = [scope for scope in scopes if scope not in reduced]
             weights = _weights(counted, table)
             route.buckets = [(self._bucket(scope), weight) for scope, weight in weights.items()]
         except _RefusedError as fault:
@@ -648,12 +652,13 @@ def _mid(asset: Assets, table: PretradeTable) -> tuple[float, bool] | None:
     return price, all(mid.fresh for mid in mids)
 
 
-def _reduced(order: Order) -> tuple[str, ...]:
-    """Return the scopes that an order reduces although it adds risk in others.
+def _reduced(order: Order, left: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the scopes that an order reduces although it adds risk in others, `left` included.
 
     It uses no headroom there, nor in what the limits of an issuer, a bank or a group count of them.
     """
-    return order.intent.reduced_scopes
+    named = order.intent.reduced_scopes
+    return tuple(sorted({*named, *left})) if left else named
 
 
 def _release(route: OrderRoute) -> None:

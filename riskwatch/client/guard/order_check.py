@@ -17,12 +17,13 @@ from riskwatch.client.guard.restriction import (
     Intent,
     Requirement,
     directions,
+    leaves_coins,
     requirement,
 )
 from riskwatch.client.guard.view import ALLOWED, EXPIRED, NEVER, Answer
 from riskwatch.contracts.heartbeat import GuardPolicy
-from riskwatch.core.enums import State
-from riskwatch.core.scopes import Assets, is_scope
+from riskwatch.core.enums import Restriction, State
+from riskwatch.core.scopes import ASSET, VENUE_ASSET, Assets, is_scope
 from riskwatch.core.text import name_fault
 
 if TYPE_CHECKING:
@@ -393,6 +394,33 @@ class OrderCheck:
             return Answer(True, floor, why, "", EXPIRED)
         wanted = "an address in `destinations`" if floor is State.REDUCE else "listed custody"
         return Answer(False, floor, f"{why}; withdrawals pass to {wanted}", "", EXPIRED)
+
+    def left_scopes(self, view: View, order: Order) -> tuple[str, ...]:
+        """Return the coins that an order leaves by its direction alone, as scopes.
+
+        Only coins whose claims a switch restricts are left. A sale of any other coin may open a
+        short position. A mapping that says that the order adds to a coin is believed.
+
+        Parameters
+        ----------
+        view : View
+            The table.
+        order : Order
+            An order that passes.
+        """
+        if not order.intent.sold:
+            return ()
+        coins: dict[str, None] = {}
+        for each in order.binding(view):
+            at, grounds = each.binding, each.grounds
+            claims = any(g is Restriction.CLAIM and rank >= _REDUCE for g, rank in grounds)
+            found = at.coins(order.counterparty, order.assets) if claims else ()
+            if each.rank >= _REDUCE and leaves_coins(order.intent, found):
+                coins |= dict.fromkeys(found)
+        scopes = [f"{ASSET}:{coin}" for coin in coins]
+        if order.counterparty is not None:
+            scopes += [f"{VENUE_ASSET}:{order.counterparty}/{coin}" for coin in coins]
+        return tuple(sorted(scope for scope in scopes if not order.intent.denies(scope)))
 
     def _destination(self, order: Order) -> Destination | None:
         address = order.intent.address

@@ -256,7 +256,7 @@ def requirement(
     if intent.deposits:
         return Requirement.TOP_UP if intent.top_up else Requirement.REFUSED
     coins = binding.coins(counterparty, assets)
-    if reduces or _leaves_coins(intent, coins):
+    if reduces or leaves_coins(intent, coins):
         return Requirement.CLOSING if rank >= _HALT else Requirement.PASS
     return Requirement.PASS if hedges and not coins and rank < _HALT else Requirement.REFUSED
 
@@ -277,7 +277,7 @@ def _withdrawal(
     return Requirement.PASS
 
 
-def _leaves_coins(intent: Intent, coins: tuple[str, ...]) -> bool:
+def leaves_coins(intent: Intent, coins: tuple[str, ...]) -> bool:
     """Whether an order only sells the coins by which a scope binds it."""
     return bool(coins) and all(c in intent.sold and c not in intent.bought for c in coins)
 

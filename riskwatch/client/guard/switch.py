@@ -422,7 +422,9 @@ class KillSwitch:
             elif self._gate.on:
                 known = False
                 if cancel is reduces is hedge is False:
-                    quick = self._gate.quick(view, book, counterparty, asset, side, usd, price)
+                    quick = self._gate.quick(
+                        view, book, counterparty, asset, side, usd, price, account, trader
+                    )
                     if quick is not None:
                         return quick
             else:
@@ -472,7 +474,8 @@ class KillSwitch:
         else:
             answer = self._check_unverified(order)
         if answer.allowed:
-            answer = self._gate.check(order, self._clock(), answer)
+            left = self._order_check.left_scopes(view, order) if self._gate.on else ()
+            answer = self._gate.check(order, self._clock(), answer, left)
         if self._advisory is None:
             return answer
         return self._advisory.note(answer, order, self.trust, self._clock())

@@ -12,7 +12,7 @@ import msgspec
 from riskwatch.core.clock import SECOND, moment, rfc3339
 from riskwatch.core.deployment import EMBEDDED
 from riskwatch.core.enums import CommandRefusal as No
-from riskwatch.core.enums import RejectReason, State
+from riskwatch.core.enums import RejectReason, Restriction, State
 from riskwatch.core.events import identity
 from riskwatch.core.money import MAX_USD, usd
 from riskwatch.core.outputs import CommandApplied, CommandRefused, EventRejected, Origin
@@ -55,7 +55,6 @@ from riskwatch.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from riskwatch.core.enums import Restriction
     from riskwatch.core.events import Command
     from riskwatch.core.operators import Operator, Verifier
     from riskwatch.core.outputs import Output
@@ -185,15 +184,21 @@ class CommandActions:
         return self._store_control(state, authorized, row, f"silenced until {rfc3339(until)}")
 
     def unwind(self, state: RiskState, authorized: AuthorizedCommand) -> CommandResult:
-        """Allow unwinding during a HALT, within the configured size, price band and time."""
+        """Allow unwinding during a HALT, within the configured size, price band and time.
+
+        At a REDUCE of claims it allows top-ups of margin, and nothing else needs it. It then ends
+        with the decision, because order paths count what they use by decision.
+        """
         args, config = CommandArguments(authorized), self.config
         until = args.until(config.unwind_max_s)
         row = copy_control(state, authorized.scope, self.config)
+        at_halt = _begin_grant(state.scopes.get(authorized.scope), row)
         left = config.unwind_max_usd - row.granted
         max_usd = args.number("max_usd", max(left, 0.0))
         slip = args.number("max_slip_bp", config.unwind_max_slip_bp)
         args.end()
-        self._halted(state, authorized)
+        if not at_halt:
+            _check_top_up(state.scopes.get(authorized.scope), authorized.scope)
         if row.retired is not None:
             raise CommandRefusedError(No.RETIRED, f"retired by {row.retired.by}")
         if max_usd > left or max_usd <= 0.0:
@@ -206,9 +211,10 @@ class CommandActions:
             )
         row.granted += float(usd(max_usd))
         row.unwind = UnwindGrant(authorized.by, float(usd(row.granted - row.before)), slip, until)
-        # The value at the price of a fill may exceed that at the mid by the band.
-        allowed = float(usd(max_usd)) * (1.0 + slip / 1e4)
-        grant_use(state, authorized.scope, authorized.us, until, allowed)
+        if at_halt:
+            # The value at the price of a fill may exceed that at the mid by the band.
+            allowed = float(usd(max_usd)) * (1.0 + slip / 1e4)
+            grant_use(state, authorized.scope, authorized.us, until, allowed)
         what = f"{max_usd:,.2f} USD within {slip:g} bp until {rfc3339(until)}"
         result = self._store_control(state, authorized, row, f"unwind of {what}")
         by = authorized.intervention("unwind", [])
@@ -260,6 +266,36 @@ class CommandActions:
     ) -> CommandResult:
         store_control(state, authorized.scope, row)
         return CommandResult(detail, [control_changed(state, authorized.scope, authorized.origin)])
+
+
+def _begin_grant(known: ScopeRow | None, row: ControlRow) -> bool:
+    """Set what was granted before under the decision in force; return whether it is a HALT.
+
+    Grants of one HALT have one sum, also over an override. Each decision of REDUCE has its own.
+    """
+    at_halt = known is not None and known.state is State.HALT
+    decision = "" if at_halt or known is None else known.decision_id
+    if row.granted_for != decision:
+        row.granted_for = decision
+        row.granted = row.before = 0.0 if row.override is None else row.granted
+    return at_halt
+
+
+def _forget_grant(known: ScopeRow | None, row: ControlRow) -> None:
+    """Forget what was granted at a REDUCE whose decision has ended."""
+    ended = row.granted_for and (known is None or known.decision_id != row.granted_for)
+    if ended and row.unwind is None and row.override is None:
+        row.granted, row.before, row.granted_for = 0.0, 0.0, ""
+
+
+def _check_top_up(known: ScopeRow | None, scope: str) -> None:
+    """Refuse an unwind at REDUCE unless claims are restricted, so that top-ups need it."""
+    if known is None or known.state is not State.REDUCE:
+        raise CommandRefusedError(No.NOT_HALTED, f"{scope} is not at HALT")
+    if Restriction.CLAIM not in restrictions_at(known.state, known.restriction):
+        raise CommandRefusedError(
+            No.NOT_HALTED, f"{scope} is at REDUCE and restricts no claims: no unwind is needed"
+        )
 
 
 def halt_reach(state: RiskState, reference: Reference, scope: str) -> str:
@@ -336,7 +372,9 @@ def _is_known(state: RiskState, reference: Reference, scope: str) -> bool:
         venue = state.venues.get(at.name)
         return venue is not None and at.asset in venue.local
     if at.kind == ACCOUNT:
-        return at.name in state.parties
+        party = state.parties.get(at.name)
+        rows = () if party is None else (*party.holdings, *party.positions, *(party.orders or ()))
+        return any(row.account == at.account for row in rows)
     return at.kind in LINKED and bool(members_of(scope, reference))
 
 
@@ -573,10 +611,11 @@ def _expire_scope(
     if override is not None and override.until > us:
         row.override, override = override, None
     if override is not None:
-        row.before = row.granted
+        row.before, row.granted_for = row.granted, ""
     grant, row.unwind = row.unwind, None
     if grant is not None and grant.until > us:
         row.unwind, grant = grant, None
+    _forget_grant(known, row)
     if row == before:
         return None
     store_control(state, scope, row)

@@ -156,7 +156,7 @@ class DecisionWriter:
         row.effective = effective(row.state, dark=dark)
         row.members = members_of(scope, self.stakes_calculator.reference)
         reasons = [*notes, *(row.reasons if row.state is not State.NORMAL else ())]
-        grant = state.controls.get(scope, NO_CONTROL).unwind
+        grant = state.controls.get(scope, NO_CONTROL).grant_in_force(row.decision_id)
         return KillSwitchChanged(
             **origin.stamp(KillSwitchChanged, scope),
             scope=scope,

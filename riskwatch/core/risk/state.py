@@ -131,7 +131,9 @@ class ControlRow(msgspec.Struct):
     """Operator controls of one scope.
 
     `granted` is the sum of all unwinds granted since the HALT began, USD. `before` is this sum when
-    an override of the HALT last ended, which started a new decision.
+    an override of the HALT last ended, which started a new decision. `granted_for` is the decision
+    of the last grant at REDUCE, and empty if the last one was at HALT: a grant at REDUCE allows
+    top-ups of margin, and ends with its decision.
     """
 
     request: ApprovalRequest | None = None
@@ -142,6 +144,11 @@ class ControlRow(msgspec.Struct):
     unwind: UnwindGrant | None = None
     granted: float = 0.0
     before: float = 0.0
+    granted_for: str = ""
+
+    def grant_in_force(self, decision_id: str) -> UnwindGrant | None:
+        """Return the unwind that holds under a decision; ``None`` if there is none."""
+        return self.unwind if self.granted_for in ("", decision_id) else None
 
     @property
     def is_idle(self) -> bool:

@@ -127,6 +127,7 @@ def test_killswitch_status_shows_what_is_in_force(filled: str) -> None:
     """It shows the effective state and the reasons, and that no heartbeat confirms them."""
     shown = run(filled, "killswitch", "status").stdout
     assert "asset:USDC" in shown
+    assert "restricts" in shown
     assert "2023-03-11T03:08:00Z" not in shown
     assert "no heartbeat" in shown
     (line,) = run(filled, "killswitch", "status", "--json").stdout.splitlines()

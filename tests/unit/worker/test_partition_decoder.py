@@ -237,7 +237,7 @@ def test_nobody_speaks_for_a_source_with_a_key() -> None:
         event = news(headers, line).event
         assert isinstance(event, Refusal)
         assert event.reason is RejectReason.SIGNATURE_INVALID
-        assert event.detail.endswith("did not sign this for uat.riskwatch.credit of deployment prod")
+        assert event.detail.endswith("sign this for uat.riskwatch.credit of deployment prod")
     netting = json.dumps(
         {"type": "netting_set", "v": 1, "event_id": "n", "source": "press", "accounts": ["a"],
          "ts": "2023-03-11T02:00:00Z", "counterparty": "kraken", "netting_set": "n",

@@ -15,12 +15,15 @@ from riskwatch.client.guard.order_check import Order
 from riskwatch.client.guard.restriction import Intent
 from riskwatch.client.guard.view import ALLOWED
 from riskwatch.contracts.pretrade import Mid, ScopeLimits
-from riskwatch.core.enums import State
+from riskwatch.core.enums import Restriction, State
 from riskwatch.errors import ConfigError
 from tests.support.pretrade import BUY, LEFT, LimitedSwitch, client_limits
 
 if TYPE_CHECKING:
     from riskwatch.client import Answer
+
+
+CLAIM = Restriction.CLAIM
 
 
 def code(answer: Answer) -> tuple[str, str]:
@@ -485,3 +488,53 @@ def test_a_forked_child_spends_no_headroom() -> None:
         if child == 0:
             os._exit(0 if not switch.allows(**BUY, usd=1.0) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_order_that_leaves_a_coin_uses_no_headroom_of_it() -> None:
+    """Bitcoin for a USDC that is being left passes by its direction, while USDC is in breach.
+
+    No mapping is needed. A coin that nothing restricts is not left: a sale may open a short.
+    """
+    limited = LimitedSwitch()
+    left = LEFT | {"asset:USDC": 0.0, "issuer:circle": 0.0, "bank:svb": 0.0}
+    order = BUY | {"asset": ("BTC", "USDC")}
+    switch = limited.know(limited.table(left=left))
+    assert code(switch.allows(**order, usd=1.0)) == ("HEADROOM_EXCEEDED", "asset:USDC")
+    for state in (State.REDUCE, State.HALT):
+        limited.switch.trust.row(limited.truth.decide("asset:USDC", state, None, {CLAIM: state}))
+        limited.later(1.0)
+        switch = limited.know(limited.table(left=left))
+        assert switch.allows(**order, usd=1.0), state
+        assert not switch.allows(**(order | {"side": "sell"}), usd=1.0)
+    assert code(switch.allows(**order, usd=200_000.0)) == ("HEADROOM_EXCEEDED", "asset:BTC")
+    denied = switch.allows(**order, usd=1.0, reduces={"asset:USDC": False})
+    assert code(denied)[0] == "HEADROOM_EXCEEDED"
+
+
+def test_a_top_up_needs_no_headroom() -> None:
+    """Margin for an account passes beyond every limit, as a reducing order does; a deposit not."""
+    limited = LimitedSwitch()
+    left = dict.fromkeys(LEFT, 0.0)
+    switch = limited.know(limited.table(left=left))
+    order: dict[str, Any] = {
+        "counterparty": "kraken", "asset": "USD", "book": "arb", "side": "deposit",
+        "account": "main",
+    }  # fmt: skip
+    assert not switch.allows(**order, usd=1.0)
+    assert switch.allows(**order, usd=9e6, top_up=True)
+
+
+def test_the_fast_path_knows_account_and_trader() -> None:
+    """The answer names the switch of the account or trader that the order states, and no other."""
+    limited = LimitedSwitch()
+    for scope in ("account:kraken/main", "trader:ann"):
+        limited.switch.trust.row(limited.truth.decide(scope, State.WATCH))
+    limited.later(1.0)
+    switch = limited.know()
+    free: dict[str, Any] = {"account": "other", "trader": "bob"}
+    for _ in range(2):  # the second one is answered by the prepared route
+        assert switch.allows(**BUY, usd=1.0, **free).state is State.NORMAL
+        assert switch.allows(**BUY, usd=1.0, **free | {"account": "main"}).scope == (
+            "account:kraken/main"
+        )
+        assert switch.allows(**BUY, usd=1.0, **free | {"trader": "ann"}).scope == "trader:ann"

@@ -165,12 +165,13 @@ def test_claims_stop_deposits_and_not_withdrawals(scope: str, state: State) -> N
     assert ask(**SPOT, account="main", network="eth", side="withdrawal")
 
 
-def test_a_top_up_of_margin_needs_a_signed_command() -> None:
+@pytest.mark.parametrize("state", [REDUCE, HALT])
+def test_a_top_up_of_margin_needs_a_signed_command(state: State) -> None:
     """Where claims are restricted, the unwind that people authorised is what allows a top-up."""
-    guarded = switched(VENUE, HALT, {CLAIM: HALT})
+    guarded = switched(VENUE, state, {CLAIM: state})
     top_up: dict[str, Any] = {"counterparty": "kraken", "side": "deposit", "top_up": True}
     assert not guarded.switch.allows(**top_up, usd=60.0)
-    row = guarded.truth.decide(VENUE, HALT, guarded.unwind("100"), {CLAIM: HALT})
+    row = guarded.truth.decide(VENUE, state, guarded.unwind("100"), {CLAIM: state})
     guarded.know(row)
     assert not guarded.switch.allows(**top_up)
     assert guarded.switch.allows(**top_up, usd=60.0)

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from riskwatch.audit.verify import check_policy
-from riskwatch.core.enums import State
+from riskwatch.core.enums import Restriction, State
 from riskwatch.core.outputs import (
     AlertRaised,
     CommandRefused,
@@ -24,6 +24,7 @@ from tests.support.facts import balance, fill, order, position, transfer
 from tests.support.people import answer, request_of
 from tests.support.risk import asset, bitcoin, of
 from tests.support.two_stages import TwoStages, order_of, prices
+from tests.unit.client.guard.test_switch import Guarded
 
 if TYPE_CHECKING:
     from riskwatch.core.outputs import Output
@@ -293,3 +294,19 @@ def test_a_restart_at_each_turn_changes_no_byte() -> None:
         told.append(stages.out)
     assert told[0] == told[1]
     assert len(of(told[0], HighWaterMarkSet)) == 1
+
+
+def test_the_halt_of_a_drawdown_lets_the_firm_out() -> None:
+    """At this HALT a guard passes a reducing sell of any size and a top-up, and what adds not."""
+    switch = of(halted().out, KillSwitchChanged, "firm")[-1]
+    assert switch.restriction == {Restriction.MARKET: State.HALT}
+    guarded = Guarded().old()
+    row = guarded.truth.decide("firm", switch.effective, switch.unwind, switch.restriction)
+    ask = guarded.know(row).switch.allows
+    order: dict[str, Any] = {"counterparty": "kraken", "asset": ("BTC", "USD"), "book": "mm"}
+    assert ask(**order, side="sell", usd=5e7, reduces=True)
+    assert ask(**order, side="sell", usd=5e7, reduces={"firm": True})
+    assert ask(counterparty="kraken", asset="USD", side="deposit", usd=5e6, top_up=True)
+    assert not ask(counterparty="kraken", asset="USD", side="deposit", usd=1.0)
+    for reduces in (False, {"firm": False}, {"asset:BTC": True}):
+        assert not ask(**order, side="buy", usd=1.0, reduces=reduces)

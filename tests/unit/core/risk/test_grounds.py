@@ -11,11 +11,25 @@ from riskwatch.core.outputs import (
     KillSwitchChanged,
     Output,
 )
+from riskwatch.core.risk.commands import halt_reach
+from riskwatch.core.scopes import KINDS, is_scope
 from tests.support.people import answer, command, people, request_of
-from tests.support.risk import Desk, asset, held, market, news, of
+from tests.support.risk import REFERENCE, Desk, asset, held, market, news, of
 
 ASSET = "asset:USDC"
 PARTY = "counterparty:kraken"
+BOTH = "2 holdings and positions worth 500,000.00 USD, 1 of them without a price"
+OTHER_KINDS = {
+    "account:kraken/main": BOTH,
+    "account:kraken/mian": "nothing known: nobody holds, quotes or lists it",
+    "account:krakn/main": "nothing known: nobody holds, quotes or lists it",
+    "group:g": BOTH,
+    "group:h": "every order, because the reference data names no member of it",
+    "issuer:circle": "1 holdings and positions worth 500,000.00 USD",
+    "bank:svb": "1 holdings and positions worth 500,000.00 USD",
+    "trader:ann": "orders that name it or no trader; what these hold is not recorded",
+    "network:eth": "orders that name it or no network; what these hold is not recorded",
+}
 
 
 def over_limit(amount: str = "13800000") -> Desk:
@@ -116,7 +130,7 @@ def test_a_halt_says_what_it_binds() -> None:
     d.tick(0, held(0, ("USDC", "500000"), ("ODD", "7")), market(0, asset()))
     said = {
         scope: of(d.tell(command("rita", "halt", 1, scope)), CommandApplied)[0].detail
-        for scope in (PARTY, "asset:BTC", "asset:USCD", "book:mm")
+        for scope in (PARTY, "asset:BTC", "asset:USCD", "book:mm", *OTHER_KINDS)
     }
     assert said == {
         PARTY: "halted; it binds 2 holdings and positions worth 500,000.00 USD, 1 of them without "
@@ -125,4 +139,16 @@ def test_a_halt_says_what_it_binds() -> None:
         "asset:USCD": "halted; it binds nothing known: nobody holds, quotes or lists it",
         "book:mm": "halted; it binds 2 holdings and positions worth 500,000.00 USD, 1 of them "
         "without a price",
+        **{scope: f"halted; it binds {reach}" for scope, reach in OTHER_KINDS.items()},
     }
+
+
+def test_the_reach_of_no_scope_raises() -> None:
+    """Whatever the kind and the names, a HALT is taken, and its answer says what it binds."""
+    d = people()
+    d.tick(0, held(0, ("USDC", "500000"), ("ODD", "7")), market(0, asset()))
+    for kind in KINDS:
+        for name in ("kraken", "nobody", "é", "-", "a/b", "kraken/nobody", "nobody/main"):
+            scope = kind if kind == "firm" else f"{kind}:{name}"
+            if is_scope(scope):
+                assert halt_reach(d.state, REFERENCE, scope), scope

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from riskwatch.core.clock import DAY, moment
-from riskwatch.core.enums import Cause, Quality, State
-from riskwatch.core.events import Tick
+from riskwatch.core.enums import Cause, Quality, Restriction, State
+from riskwatch.core.events import Credit, Tick
 from riskwatch.core.outputs import (
     AlertRaised,
     AlertResolved,
     AssetValued,
     AuthorityChanged,
     CommandApplied,
+    CommandRefused,
     ControlChanged,
     DecisionMade,
     DrillSignalled,
@@ -25,7 +26,12 @@ from riskwatch.core.outputs import (
 from riskwatch.core.risk.scorer import GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.models.ensemble import Ensemble
 from tests.support.people import SCOPE, answer, command, people, request_of, until
-from tests.support.risk import asset, at, held, market, of
+from tests.support.risk import asset, at, held, market, news, of
+
+if TYPE_CHECKING:
+    from tests.support.risk import Desk
+
+VENUE = "counterparty:kraken"
 
 
 def test_a_silence_keeps_all_but_a_halt_quiet() -> None:
@@ -142,6 +148,81 @@ def test_an_unwind_is_for_a_halt() -> None:
     """Without a HALT an unwind is refused."""
     made = command("rita", "unwind", 2, until=until(30))
     assert answer(people().tell(made)) == "NOT_HALTED"
+
+
+def at_reduce(**settings: Any) -> Desk:
+    """Return a desk whose venue is at REDUCE, because it has shut withdrawals."""
+    d = people(**settings)
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    shut = {"source": "desk", "subject": "kraken", "kind": "withdrawals_suspended"}
+    d.tick(1, news(Credit, 1, "1", **shut))
+    assert d.state.scopes[VENUE].state is State.REDUCE
+    assert d.state.scopes[VENUE].restriction == {Restriction.CLAIM: State.REDUCE}
+    return d
+
+
+def test_an_unwind_at_a_reduce_of_claims_is_for_top_ups() -> None:
+    """It is capped, ends with its decision, and takes nothing from that of a later HALT."""
+    d = at_reduce(unwind_max_usd=1_000.0)
+    opened = command("rita", "unwind", 2, VENUE, until=until(32), max_usd="600")
+    out = d.tell(opened)
+    assert answer(out) == "applied"
+    (switch,) = of(out, KillSwitchChanged, VENUE)
+    assert switch.unwind == Unwind(Decimal("600.00"), 50.0, moment(at(32)))
+    assert VENUE not in d.state.effects
+    more = command("rita", "unwind", 3, VENUE, until=until(32), max_usd="401")
+    assert answer(d.tell(more)) == "UNWIND_CAP"
+    halted = d.tell(command("rita", "halt", 4, VENUE))
+    assert of(halted, KillSwitchChanged, VENUE)[-1].unwind is None
+    own = d.tell(command("rita", "unwind", 5, VENUE, until=until(33)))
+    (switch,) = of(own, KillSwitchChanged, VENUE)
+    assert switch.unwind == Unwind(Decimal("1000.00"), 50.0, moment(at(33)))
+    spent = command("rita", "unwind", 6, VENUE, until=until(33), max_usd="1")
+    assert answer(d.tell(spent)) == "UNWIND_CAP"
+
+
+def test_what_was_granted_at_reduce_is_forgotten_with_its_decision() -> None:
+    """When the REDUCE has ended, and the unwind too, no row is left."""
+    d = at_reduce()
+    d.tell(command("rita", "unwind", 2, VENUE, until=until(4), max_usd="600"))
+    d.tick(5, market(5, asset(seen=5)))
+    assert d.state.controls[VENUE].granted == 600.0
+    assert d.state.controls[VENUE].unwind is None
+    back = {"source": "desk", "subject": "kraken", "kind": "withdrawals_resumed"}
+    d.tick(6, news(Credit, 6, "2", **back))
+    d.minutes(7, 600, bp=0.0)
+    assert d.state.scopes[VENUE].state is not State.REDUCE
+    assert VENUE not in d.state.controls
+
+
+def test_an_override_to_reduce_gives_no_second_sum() -> None:
+    """What was granted of the HALT counts while it is overridden, and after that."""
+    d = people(unwind_max_usd=1_000.0)
+    d.tick(0, held(0, ("USDC", "500000")), market(0, asset()))
+    d.minutes(1, 10, bp=-300.0)
+    d.tell(command("rita", "unwind", 11, until=until(15), max_usd="600"))
+    request = request_of(d.tell(command("ann", "override", 12, until=until(60))))
+    d.tell(command("bob", "approve", 13, request=request))
+    assert of(d.out, KillSwitchChanged, SCOPE)[-1].state is State.REDUCE
+    too_much = command("rita", "unwind", 14, until=until(40), max_usd="401")
+    assert answer(d.tell(too_much)) == "UNWIND_CAP"
+    rest = d.tell(command("rita", "unwind", 16, until=until(40), max_usd="400"))
+    (switch,) = of(rest, KillSwitchChanged, SCOPE)
+    assert switch.unwind == Unwind(Decimal("400.00"), 50.0, moment(at(40)))
+    d.minutes(17, 61, bp=-300.0)
+    assert of(d.out, KillSwitchChanged, SCOPE)[-1].state is State.HALT
+    spent = command("rita", "unwind", 62, until=until(70), max_usd="1")
+    assert answer(d.tell(spent)) == "UNWIND_CAP"
+
+
+def test_a_reduce_of_market_risk_needs_no_unwind() -> None:
+    """Top-ups pass there anyway, so that the command is refused with that reason."""
+    d = people()
+    d.tick(0, held(0, ("USDC", "3000000")), market(0, asset()))
+    assert d.state.scopes["asset:USDC"].restriction == {Restriction.MARKET: State.REDUCE}
+    out = d.tell(command("rita", "unwind", 2, "asset:USDC", until=until(30)))
+    assert answer(out) == "NOT_HALTED"
+    assert "restricts no claims" in of(out, CommandRefused)[0].detail
 
 
 def test_the_switch_keeps_its_unwind_whatever_else_changes() -> None:
