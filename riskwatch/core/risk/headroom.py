@@ -9,7 +9,7 @@ import msgspec
 from riskwatch.core.money import MAX_USD
 from riskwatch.core.risk.exposure import ExposureSums, price_of, sum_exposures
 from riskwatch.core.risk.limits import ANY_SUBJECT, exposure_table
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, kind_of_scope
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, kind_of_scope, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +76,8 @@ def measure_headroom(
     unknown = _unknown_scopes(state, reference)
     found: dict[str, LimitHeadroom] = {}
     for usage in limits.measure(exposures, state.limit_overrides):
-        kind, _, name = usage.scope.partition(":")
-        sums = exposures.firm if kind == FIRM else exposure_table(kind, exposures)[name]
+        at = parse(usage.scope)
+        sums = exposures.firm if at.kind == FIRM else exposure_table(at.kind, exposures)[at.name]
         _put(found, limits, usage, sums, unknown)
     for usage in limits.unused(exposures, state.limit_overrides):
         _put(found, limits, usage, _NOTHING, unknown)
@@ -153,11 +153,14 @@ def bound_scopes(scope: str, reference: Reference) -> dict[str, float]:
         Share that counts, by scope: the issuer of an asset, the banks behind the issuer by their
         share of the backing, the group of a counterparty.
     """
-    kind, _, name = scope.partition(":")
+    kind = kind_of_scope(scope)
+    if kind not in (ASSET, COUNTERPARTY):
+        return {}
+    name = parse(scope).name
     if kind == COUNTERPARTY:
         group = reference.party(name).group
         return {} if group is None else {f"{GROUP}:{group}": 1.0}
-    issuer = reference.asset(name).issuer if kind == ASSET else None
+    issuer = reference.asset(name).issuer
     if issuer is None:
         return {}
     found = {f"{ISSUER}:{issuer}": 1.0}

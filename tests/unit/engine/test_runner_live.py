@@ -137,7 +137,8 @@ def test_what_is_refused_goes_back_with_its_reason() -> None:
     assert (found.topic, found.value, found.key_bytes) == ("riskwatch.fills.dlq", raw, b"\xff")
     assert found.headers[:2] == headers
     assert dict(found.headers[2:]) == {
-        "rw-dlq-reason": b"NOT_ROUTED", "rw-dlq-detail": b"type=quote",
+        "rw-dlq-reason": b"NOT_ROUTED",
+        "rw-dlq-detail": b"type=quote is not of riskwatch.fills",
         "rw-dlq-stream": STREAM.encode(), "rw-dlq-position": b"17", "rw-dlq-worker": b"w",
     }  # fmt: skip
     assert [line[:2] for line in publisher.lines] == [(1, "riskwatch.fills.dlq")]
