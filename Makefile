@@ -5,8 +5,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 limits mutants lint audit-deps format \
-  wheel env clean
+.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 kill9-commands limits mutants lint \
+  audit-deps format wheel env clean
 
 UV_VERSION := 0.13.8
 BIN := .venv/bin
@@ -58,6 +58,9 @@ model: $(READY_DEV) ## model-check the kill switch: all short sequences, LIVES l
 
 kill9: $(READY_DEV) ## kill replays by SIGKILL, KILLS times
 	@RISKWATCH_KILLS=$(KILLS) $(BIN)/python -m pytest -q tests/crash $(ARGS)
+
+kill9-commands: $(READY_DEV) ## kill replays by SIGKILL at each phase of people's commands, KILLS times
+	@RISKWATCH_KILLS=$(KILLS) $(BIN)/python -m pytest -q -s -p no:xdist tests/crash/test_kill9_commands.py $(ARGS)
 
 limits: $(READY_DEV) ## check that two clients exceed no limit together, in SCHEDULES random schedules
 	@RISKWATCH_SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -q -s -p no:xdist tests/property/test_order_limits.py $(ARGS)

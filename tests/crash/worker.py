@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,16 +21,24 @@ from riskwatch.engine import bootstrap
 from riskwatch.engine.publish import NdjsonPublisher
 from riskwatch.engine.replay import ReplayJob, ReplayLimits, replay_files
 from riskwatch.worker import logs
+from tests.crash import history
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from riskwatch.config.config import Config
     from riskwatch.engine.pipeline import Effects, Pipeline
     from riskwatch.engine.ports import Store
     from riskwatch.store.batch import Batch, OutboxRecord, ResumePoint
 
 POINTS = ("apply", "before_commit", "in_commit", "after_commit", "after_publish")
 """Where a life can end itself; ``in_commit`` is between two statements of SQL."""
+PHASES = ("before_commit", "in_commit", "after_commit", "after_publish", "in_next_commit")
+"""Where a life can end itself about one command.
+
+``after_publish`` is before anything notes the publication, ``in_next_commit`` is in the transaction
+that notes it.
+"""
 
 
 class Life(msgspec.Struct, kw_only=True):
@@ -45,8 +54,16 @@ class Life(msgspec.Struct, kw_only=True):
         Where to die by SIGKILL, one of :data:`POINTS`.
     nth : int
         The how-manieth time that point is passed.
+    about : str
+        Id of a command: only the commit of its journal entry counts, and `point` is one of
+        :data:`PHASES`. In a transaction, the life ends before statement `nth`, or right before
+        ``COMMIT`` if there are fewer.
     torn : bool
         A planted fault: offsets and effects in two transactions.
+    forgetful : bool
+        A planted fault: the outbox is not published when a process starts again.
+    people : bool
+        Operators are configured, whose keys the tests have.
     """
 
     file: str
@@ -55,7 +72,16 @@ class Life(msgspec.Struct, kw_only=True):
     batch: int = 50
     point: str | None = None
     nth: int = 0
+    about: str = ""
     torn: bool = False
+    forgetful: bool = False
+    people: bool = False
+
+
+@cache
+def configuration(*, people: bool) -> Config:
+    """Return the shipped configuration; with operators, if `people`."""
+    return history.configuration() if people else bootstrap.configuration()
 
 
 class Fate:
@@ -64,13 +90,23 @@ class Fate:
     def __init__(self, life: Life) -> None:
         self.life = life
         self.passed = 0
+        self.point = life.point
+        self.armed = not life.about
 
-    def at(self, point: str) -> None:
-        """Pass a point; perhaps never return."""
-        if point == self.life.point:
+    def at(self, point: str, *, last: bool = False) -> None:
+        """Pass a point (the `last` of its kind); perhaps never return."""
+        if self.armed and point == self.point:
             self.passed += 1
-            if self.passed > self.life.nth:
+            if self.passed > self.life.nth or (last and self.life.about):
                 os.kill(os.getpid(), signal.SIGKILL)
+
+    def begins(self, batch: Batch) -> None:
+        """Arm itself at the commit of the command that it is about."""
+        if self.armed and self.life.point == "in_next_commit":
+            self.point = "in_commit"
+        about = self.life.about.encode()
+        if about and any(about in entry.payload for entry in batch.journal):
+            self.armed = True
 
 
 class MortalStore:
@@ -86,6 +122,7 @@ class MortalStore:
 
     def commit(self, batch: Batch) -> None:
         """Commit, or die on the way."""
+        self.fate.begins(batch)
         self.fate.at("before_commit")
         if self.fate.life.torn:
             self.store.commit(
@@ -98,7 +135,9 @@ class MortalStore:
         self.fate.at("after_commit")
 
     def pending(self, worker: str, limit: int, *, latest_only: bool = False) -> list[OutboxRecord]:
-        """As the store does."""
+        """As the store does, unless it is forgetful."""
+        if self.fate.life.forgetful:
+            return []
         return self.store.pending(worker, limit, latest_only=latest_only)
 
 
@@ -146,7 +185,13 @@ def _die_in_sql(fate: Fate) -> None:
         del args
         fate.at("in_commit")
 
+    def before_commit(*args: object) -> None:
+        del args
+        fate.at("in_commit", last=True)
+
     event.listen(Engine, "before_cursor_execute", before)
+    if fate.life.about:
+        event.listen(Engine, "commit", before_commit)
 
 
 def live(life: Life) -> None:
@@ -160,7 +205,7 @@ def live(life: Life) -> None:
         limits=ReplayLimits(batch=life.batch),
         publisher=MortalPublisher(Path(life.out), fate),
     )
-    config = bootstrap.configuration()
+    config = configuration(people=life.people)
 
     def wrap(store: Store) -> Store:
         return MortalStore(store, fate)
@@ -179,6 +224,7 @@ def main() -> NoReturn:
     logs.configure_logging("warning", "json")
     for line in sys.stdin.buffer:
         life = msgspec.json.decode(line, type=Life)
+        configuration(people=life.people)  # once, and not in each life
         pid = os.fork()
         if pid == 0:
             code = 1
