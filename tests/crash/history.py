@@ -115,6 +115,7 @@ COMMANDS: Final = (
     ask("tighten", "ann", "set_limit", 2.5, KRAKEN, limit="kraken", hard_usd="5000000"),
     ask("foreign", "tom", "halt", 3.2, USDC),
     _HALT,
+    (3.65, _HALT[1]),
     ask("forged", "ann", "release", 3.6, USDC, by="tom"),
     ask("halt", "rita", "halt", 3.7, USDC),
     ask("seen", "rita", "acknowledge", 4.5, USDC),

@@ -102,7 +102,7 @@ def test_the_history_has_every_action_and_answer(told: History, clean: Outcome) 
         if answer in ("applied", "approved", "requested")
     }
     assert done == set(get_args(CommandAction))
-    refused = {"SIGNATURE_INVALID", "BOOK_FORBIDDEN", "SAME_PERSON", "REPLAYED"}
+    refused = {"SIGNATURE_INVALID", "BOOK_FORBIDDEN", "SAME_PERSON", "REPLAYED", "STALE"}
     assert {"repeated", *refused} <= set(told.said)
     assert reached(clean[2], told) == list(told.answers)
     assert {*HALTS, *HALTS.values()} <= set(told.answers)
