@@ -6,6 +6,11 @@ stderr and exit code 2. Bad *data* is never an error; it becomes a dead letter.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _MAX_FOUND = 200
 """Most characters of a value that a message shows."""
 
@@ -27,6 +32,8 @@ class ConfigError(RiskwatchError):
         The value that would be accepted.
     found : object, optional
         The value that was found.
+    meant : str, optional
+        The name that was probably meant.
 
     Examples
     --------
@@ -34,20 +41,68 @@ class ConfigError(RiskwatchError):
     "policy.toml: states.halt.dwell: expected a duration such as '5m', found 'soon'"
     """
 
-    def __init__(self, file: str, key: str, expected: str, found: object | None = None) -> None:
+    def __init__(
+        self,
+        file: str,
+        key: str,
+        expected: str,
+        found: object | None = None,
+        meant: str | None = None,
+    ) -> None:
         self.file = file
         self.key = key
         self.expected = expected
         self.found = found
+        self.meant = meant
         where = f"{file}: {key}" if key else file
         seen = repr(found)
         seen = seen if len(seen) <= _MAX_FOUND else f"{seen[:_MAX_FOUND]}…"
         tail = "" if found is None else f", found {seen}"
+        tail += f" (did you mean {meant}?)" if meant else ""
         super().__init__(f"{where}: expected {expected}{tail}")
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """Every single error."""
+        return (self,)
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[object, ...]]:
         """Pickle with all arguments; by default an exception is rebuilt from its message alone."""
-        return type(self), (self.file, self.key, self.expected, self.found)
+        return type(self), (self.file, self.key, self.expected, self.found, self.meant)
+
+
+class SeveralConfigErrors(ConfigError):  # noqa: N818 - it is several
+    """Several values of the configuration cannot be used; file and key are those of the first.
+
+    Examples
+    --------
+    >>> first, other = (ConfigError("a.toml", key, "a number") for key in ("x", "y"))
+    >>> print(SeveralConfigErrors((first, other)))
+    a.toml: x: expected a number
+    a.toml: y: expected a number
+    """
+
+    def __init__(self, errors: tuple[ConfigError, ...]) -> None:
+        first = errors[0]
+        super().__init__(first.file, first.key, first.expected, first.found, first.meant)
+        self._parts = tuple((e.file, e.key, e.expected, e.found, e.meant) for e in errors)
+        self.args = ("\n".join(map(str, errors)),)
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """Every single error."""
+        return tuple(ConfigError(*part) for part in self._parts)
+
+    def __reduce__(self) -> tuple[type[SeveralConfigErrors], tuple[object, ...]]:
+        """Pickle with all errors."""
+        return type(self), (self.errors,)
+
+
+def raise_config_errors(found: Iterable[ConfigError]) -> None:
+    """Raise what was found, if anything was: every error once, in order."""
+    errors = tuple({str(e): e for error in found for e in error.errors}.values())
+    if errors:
+        raise errors[0] if len(errors) == 1 else SeveralConfigErrors(errors)
 
 
 class FeedError(RiskwatchError):

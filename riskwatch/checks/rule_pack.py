@@ -23,19 +23,22 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from riskwatch.config.config import load
+from riskwatch.config.names import suggestion
 from riskwatch.config.toml import Checks, StructReader, at_least, not_empty, read_toml
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, State
 from riskwatch.core.risk.config import ALL, RiskConfig
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.state import ScopeRow
+from riskwatch.core.rules import RulePack
 from riskwatch.core.scopes import is_scope, kind_of_scope
-from riskwatch.errors import ConfigError
+from riskwatch.errors import ConfigError, raise_config_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from riskwatch.core.rules import RulePack
+    from riskwatch.core.rules import Rule
 
 
 class ScopeRuleEngine:
@@ -183,12 +186,18 @@ def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
         time does not increase.
     """
     found = {}
+    errors: list[ConfigError] = []
     for path in sorted((directory / FOLDER).glob("*.toml")):
         name = f"{FOLDER}/{path.name}"
-        made = StructReader(name, CHECKS).struct(Fixtures, read_toml(path))
+        try:
+            made = StructReader(name, CHECKS).struct(Fixtures, read_toml(path))
+        except ConfigError as error:
+            errors += error.errors
+            continue
         for i, fixture in enumerate(made.fixtures):
-            _check_fixture(name, f"fixtures[{i}]", fixture, pack)
+            errors += _check_fixture(name, f"fixtures[{i}]", fixture, pack)
             found[f"{name}[{i}]"] = fixture
+    raise_config_errors(errors)
     return found
 
 
@@ -206,33 +215,60 @@ def mismatches(pack: RulePack, fixture: Fixture, machine_of: FixtureEngineFactor
     return wrong
 
 
-def rules_without_fixture(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
-    """Return the ids of the rules without a fixture that exceeds their threshold in their state."""
+def firing_fixtures(rule: Rule, fixtures: dict[str, Fixture]) -> list[str]:
+    """Return the places of the fixtures in which a rule fires, alone and by its own state."""
     return [
-        rule.id
-        for rule in pack.rules
-        if not any(
-            step.expect.rank >= rule.state.rank and rule.severity(step.features)[0] >= 1.0
-            for fixture in fixtures.values()
-            if fixture.scope_kind == rule.scope_kind
-            for step in fixture.steps
-        )
+        where
+        for where, fixture in fixtures.items()
+        if fixture.scope_kind == rule.scope_kind and _fires(rule, fixture)
     ]
 
 
-def _check_fixture(file: str, key: str, fixture: Fixture, pack: RulePack) -> None:
+def coverage_lines(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
+    """Say of each rule which fixture fires it, and which of its conditions none does."""
+    lines = []
+    for rule in pack.rules:
+        found = firing_fixtures(rule, fixtures)
+        if not found:
+            lines.append(f"note: rule {rule.id} has no fixture in which it fires")
+            continue
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        lines.append(f"rule {rule.id} fires in {found[0]}{more}")
+        alone = [(c.feature, msgspec.structs.replace(rule, any=(c,))) for c in rule.any]
+        lines += [
+            f"note: rule {rule.id} has no fixture in which {feature} fires it"
+            for feature, part in alone
+            if not firing_fixtures(part, fixtures)
+        ]
+    return lines
+
+
+def rules_without_fixture(pack: RulePack, fixtures: dict[str, Fixture]) -> list[str]:
+    """Return the ids of the rules that fire in no fixture."""
+    return [rule.id for rule in pack.rules if not firing_fixtures(rule, fixtures)]
+
+
+def _fires(rule: Rule, fixture: Fixture) -> bool:
+    engine = ScopeRuleEngine(RulePack(rules=(rule,)), fixture.scope)
+    return any([engine(step) is rule.state for step in fixture.steps])
+
+
+def _check_fixture(file: str, key: str, fixture: Fixture, pack: RulePack) -> Iterator[ConfigError]:
     rules = pack.of(fixture.scope_kind)
     if not rules or not is_scope(fixture.scope):
         expected = "a scope of a kind that the rules are about"
-        raise ConfigError(file, f"{key}.scope", expected, fixture.scope)
+        yield ConfigError(file, f"{key}.scope", expected, fixture.scope)
+        return
     known = {condition.feature for rule in rules for condition in rule.any}
     before = -1.0
     for i, step in enumerate(fixture.steps):
         where = f"{key}.steps[{i}]"
         if step.t_s <= before:
-            raise ConfigError(file, f"{where}.t_s", f"more than {before:g} seconds", step.t_s)
+            yield ConfigError(file, f"{where}.t_s", f"more than {before:g} seconds", step.t_s)
         before = step.t_s
         for feature in step.features:
             if feature not in known:
                 expected = f"one of {', '.join(sorted(known))} here"
-                raise ConfigError(file, f"{where}.features", expected, feature)
+                yield ConfigError(
+                    file, f"{where}.features", expected, feature, suggestion(feature, known)
+                )

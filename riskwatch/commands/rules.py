@@ -11,9 +11,9 @@ import typer
 from riskwatch.alerting.routes import NOTIFY, load_notify, unrouted_severities
 from riskwatch.checks.rule_pack import (
     ScopeRuleEngine,
+    coverage_lines,
     load_fixtures,
     mismatches,
-    rules_without_fixture,
 )
 from riskwatch.commands.db import DEFAULT, Database
 from riskwatch.commands.query import advised_line
@@ -69,7 +69,7 @@ def check(
 ) -> None:
     """Read a rules folder as a worker would, and run its fixtures.
 
-    Exit code 2 if it cannot be used, or if a step has another state than its fixture expects.
+    It names every error at once, and says of each rule whether a fixture fires it. Exit code 2 if it cannot be used, or if a step has another state than its fixture expects.
     """
     folder = directory or paths.rules_folder()
     config = load(folder)
@@ -100,8 +100,8 @@ def check(
         typer.echo(f"note: {line}")
     if config.operators.operators and not config.operators.states_functions:
         typer.echo(f"note: {OPERATORS} states no function: two traders can release a HALT together")
-    for rule in rules_without_fixture(config.rules, fixtures):
-        typer.echo(f"note: rule {rule} has no fixture in which it fires")
+    for line in coverage_lines(config.rules, fixtures):
+        typer.echo(line)
     for line in broken:
         typer.echo(line, err=True)
     if broken:

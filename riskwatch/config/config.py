@@ -1,18 +1,18 @@
 """The configuration: reference data, limits, rules, policy and models of ``rules/`` as one value.
 
 :func:`load` returns a :class:`Config` in which every name exists and every number is in its range,
-or raises one :class:`~riskwatch.errors.ConfigError` about the first error. Comments in the files
+or raises one :class:`~riskwatch.errors.ConfigError` about all errors. Comments in the files
 explain their content.
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from riskwatch.config import consistency
+from riskwatch.config import consistency, existence
 from riskwatch.config.toml import (
     Checks,
     StructReader,
@@ -35,10 +35,13 @@ from riskwatch.core.risk.drills import WEEKDAYS
 from riskwatch.core.risk.scorer import EvidenceConfig, GenerationConfig, ModelsConfig, TargetConfig
 from riskwatch.core.rules import Condition, Rule, RulePack
 from riskwatch.core.text import name_fault
-from riskwatch.errors import ConfigError, ModelError
+from riskwatch.errors import ConfigError, ModelError, raise_config_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+Part = TypeVar("Part")
 
 
 ARTEFACT_OPTION: Final = "artefact"
@@ -210,14 +213,22 @@ def load(directory: Path) -> Config:
     Raises
     ------
     ConfigError
-        If a value is wrong. It names the file, the dotted key, the expected and the found value.
+        If a value is wrong: every error of every file, with the file, the dotted key, the
+        expected and the found value, and the name that was probably meant.
     """
-    reference = load_reference(directory)
-    limits = load_limits(directory)
-    rules = load_rules(directory)
-    policy = load_policy(directory)
-    operators = load_operators(directory)
-    consistency.check_modes(POLICY, policy.risk, rules, limits)
+    errors: list[ConfigError] = []
+    reference = _attempt(load_reference, directory, errors)
+    limits = _attempt(load_limits, directory, errors)
+    rules = _attempt(load_rules, directory, errors)
+    policy = _attempt(load_policy, directory, errors)
+    operators = _attempt(load_operators, directory, errors)
+    errors += errors_together(reference, limits, rules, policy)
+    raise_config_errors(errors)
+    assert reference is not None, "what cannot be read is an error"
+    assert limits is not None, "what cannot be read is an error"
+    assert rules is not None, "what cannot be read is an error"
+    assert policy is not None, "what cannot be read is an error"
+    assert operators is not None, "what cannot be read is an error"
     return Config(
         reference=reference,
         limits=limits,
@@ -228,25 +239,60 @@ def load(directory: Path) -> Config:
     )
 
 
+def errors_together(
+    reference: Reference | None,
+    limits: LimitsConfig | None,
+    rules: RulePack | None,
+    policy: Policy | None,
+) -> list[ConfigError]:
+    """Return the errors between the files; ``None`` is a file that cannot be used."""
+    errors: list[ConfigError] = []
+    if reference is not None and limits is not None:
+        errors += existence.check_subjects(LIMITS, limits, reference)
+    if reference is not None and policy is not None:
+        errors += existence.check_sources(POLICY, policy.risk, reference)
+    if policy is not None and rules is not None:
+        errors += existence.check_rule_features(RULES, rules, model_scores(policy.models))
+        if limits is not None:
+            errors += consistency.check_modes(POLICY, policy.risk, rules, limits)
+    return errors
+
+
+def _attempt(
+    read: Callable[[Path], Part], directory: Path, errors: list[ConfigError]
+) -> Part | None:
+    """Read one file; if it cannot be used, add its errors and return ``None``."""
+    try:
+        return read(directory)
+    except ConfigError as error:
+        errors += error.errors
+        return None
+
+
 def load_reference(directory: Path) -> Reference:
     """Read ``reference.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
     table = read_toml(directory / REFERENCE)
     made = StructReader(REFERENCE, REFERENCE_CHECKS).struct(Reference, table)
-    consistency.check_reference(REFERENCE, made)
+    raise_config_errors(
+        (
+            *consistency.check_reference(REFERENCE, made),
+            *existence.check_reference_names(REFERENCE, made),
+        )
+    )
     return made
 
 
 def load_limits(directory: Path) -> LimitsConfig:
     """Read ``limits.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
     made = StructReader(LIMITS, LIMITS_CHECKS).struct(LimitsConfig, read_toml(directory / LIMITS))
-    consistency.check_limits(LIMITS, made)
+    raise_config_errors(consistency.check_limits(LIMITS, made))
     return made
 
 
 def load_rules(directory: Path) -> RulePack:
     """Read ``static.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
     made = StructReader(RULES, RULES_CHECKS).struct(RulePack, read_toml(directory / RULES))
-    consistency.check_rules(RULES, made)
+    raise_config_errors(consistency.check_rules(RULES, made))
     return made
 
 
@@ -262,7 +308,7 @@ def load_operators(directory: Path) -> Operators:
     if not path.exists():
         return Operators()
     made = StructReader(OPERATORS, OPERATORS_CHECKS).struct(Operators, read_toml(path))
-    consistency.check_operators(OPERATORS, made)
+    raise_config_errors(consistency.check_operators(OPERATORS, made))
     return made
 
 
@@ -277,11 +323,15 @@ def load_models(directory: Path) -> ModelsConfig:
     from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415 - half a second to import
 
     read = StructReader(MODELS, MODELS_CHECKS).struct(ModelsConfig, read_toml(directory / MODELS))
-    made = load_artefacts(read, directory, MODELS)
+    errors = list(existence.check_models(MODELS, read))
     try:
-        Ensemble(made)
+        made = load_artefacts(read, directory, MODELS)
+        errors += existence.check_inputs(MODELS, Ensemble(made).inputs())
     except ModelError as error:
-        raise ConfigError(MODELS, "", f"models that can be built ({error})") from error
+        errors.append(ConfigError(MODELS, "", f"models that can be built ({error})"))
+    except ConfigError as error:
+        errors += error.errors
+    raise_config_errors(errors)
     return made
 
 
@@ -299,12 +349,26 @@ def load_policy(directory: Path) -> Policy:
     if "models" in table:
         expected = f"no models here: they stand in {MODELS}, as [[targets]] and [[generations]]"
         raise ConfigError(POLICY, "models", expected)
-    made = StructReader(POLICY, POLICY_CHECKS).struct(Policy, table)
-    models = load_models(directory)
+    errors: list[ConfigError] = []
+    read = _attempt(
+        lambda _: StructReader(POLICY, POLICY_CHECKS).struct(Policy, table), directory, errors
+    )
+    models = _attempt(load_models, directory, errors)
+    raise_config_errors(errors)
+    assert read is not None, "what cannot be read is an error"
+    assert models is not None, "what cannot be read is an error"
     scope_kinds = {q.id: kind for kind, group in target_specs(models).items() for q in group}
-    made = msgspec.structs.replace(made, models=models)
-    consistency.check_policy_file(POLICY, MODELS, made, scope_kinds)
+    made = msgspec.structs.replace(read, models=models)
+    raise_config_errors(consistency.check_policy_file(POLICY, MODELS, made, scope_kinds))
     return made
+
+
+def model_scores(models: ModelsConfig) -> existence.Scores:
+    """Return the features that hold the probabilities of models, by kind of scope."""
+    from riskwatch.models.config import target_specs  # noqa: PLC0415 - half a second to import
+
+    targets = {k: [spec.id for spec in group] for k, group in target_specs(models).items()}
+    return existence.score_features(models, targets)
 
 
 def digest(*parts: msgspec.Struct) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
+from riskwatch.config.names import suggestion
 from riskwatch.contracts.signing import public_key_problem
 from riskwatch.core.enums import Mode, State
 from riskwatch.core.money import quantise
@@ -24,7 +25,7 @@ from riskwatch.core.scopes import is_scope
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from riskwatch.core.operators import Operators
     from riskwatch.core.policy import Policy
@@ -55,52 +56,59 @@ PRICED: Final = ("asset", "venue-asset")
 """Kinds of scope whose features come from prices; a single price may be wrong."""
 
 
-def check_reference(file: str, made: Reference) -> None:
-    """Raise :class:`ConfigError` about the first name or number that contradicts the others."""
-    _check_probabilities(file, made.pd_by_rating)
+def check_reference(file: str, made: Reference) -> Iterator[ConfigError]:
+    """Yield an error about each name or number that contradicts the others."""
+    yield from _check_probabilities(file, made.pd_by_rating)
     for asset in made.assets.values():
         where = f"assets.{asset.id}"
         if asset.peg is not None and not made.asset(asset.peg).fiat:
-            raise ConfigError(file, f"{where}.peg", "an asset marked fiat = true", asset.peg)
+            yield ConfigError(
+                file,
+                f"{where}.peg",
+                "an asset marked fiat = true",
+                asset.peg,
+                suggestion(asset.peg, (each.id for each in made.assets.values() if each.fiat)),
+            )
         if asset.peg is not None and asset.fiat:
-            raise ConfigError(file, f"{where}.peg", "no peg: fiat money is its own", asset.peg)
+            yield ConfigError(file, f"{where}.peg", "no peg: fiat money is its own", asset.peg)
         if asset.issuer is not None and asset.issuer not in made.parties:
-            raise ConfigError(file, f"{where}.issuer", "one of the parties", asset.issuer)
+            near = suggestion(asset.issuer, made.parties)
+            yield ConfigError(file, f"{where}.issuer", "one of the parties", asset.issuer, near)
     for party in made.parties.values():
-        _check_party(file, made, party)
+        yield from _check_party(file, made, party)
 
 
-def check_limits(file: str, made: LimitsConfig) -> None:
-    """Raise :class:`ConfigError` about the first duplicate id, or duplicate kind and subject.
+def check_limits(file: str, made: LimitsConfig) -> Iterator[ConfigError]:
+    """Yield an error about each duplicate id, or duplicate kind and subject.
 
     One subject may have one limit that binds and one that is advisory. A subject that the
     reference data does not contain is allowed.
     """
-    _check_unique(file, "limits", (limit.id for limit in made.limits))
+    yield from _check_unique(file, "limits", (limit.id for limit in made.limits))
     seen: dict[tuple[str, str, bool], str] = {}
     for i, limit in enumerate(made.limits):
         advises = limit.mode is Mode.ADVISORY
         first = seen.setdefault((limit.scope_kind, limit.subject, advises), limit.id)
         if first != limit.id:
             expected = f"one limit for a {limit.scope_kind}, this one has {first!r} already"
-            raise ConfigError(file, f"limits[{i}].subject", expected, limit.subject)
+            yield ConfigError(file, f"limits[{i}].subject", expected, limit.subject)
 
 
-def check_rules(file: str, made: RulePack) -> None:
-    """Raise :class:`ConfigError` about the first duplicate id, too early HALT or invalid text."""
-    _check_unique(file, "rules", (rule.id for rule in made.rules))
+def check_rules(file: str, made: RulePack) -> Iterator[ConfigError]:
+    """Yield an error about each duplicate id, too early HALT or invalid text."""
+    yield from _check_unique(file, "rules", (rule.id for rule in made.rules))
     for i, rule in enumerate(made.rules):
         hasty = rule.state is State.HALT and rule.scope_kind in PRICED
         if hasty and rule.observations < 2 and rule.dwell_s <= 0.0:
             expected = "2 or more, or a dwell_s: one bad price must not engage a HALT"
-            raise ConfigError(file, f"rules[{i}].observations", expected, rule.observations)
-        _check_text(file, f"rules[{i}].text", rule.text)
+            yield ConfigError(file, f"rules[{i}].observations", expected, rule.observations)
+        yield from _check_text(file, f"rules[{i}].text", rule.text)
 
 
 def check_policy_file(
     file: str, models_file: str, made: Policy, targets: Mapping[str, str]
-) -> None:
-    """Raise :class:`ConfigError` about the first invalid ask, drill or target.
+) -> Iterator[ConfigError]:
+    """Yield an error about each invalid ask, drill or target.
 
     Parameters
     ----------
@@ -112,98 +120,103 @@ def check_policy_file(
         Kind of scope by the id of a target.
     """
     risk, models = made.risk, made.models
-    _check_times(file, risk)
-    _check_drills(file, risk.drills)
-    _check_keys(file, "risk.client_keys", risk.client_keys or {}, CLIENT_NAME)
+    yield from _check_times(file, risk)
+    yield from _check_drills(file, risk.drills)
+    yield from _check_keys(file, "risk.client_keys", risk.client_keys or {}, CLIENT_NAME)
     if risk.pretrade is not UNSET:
-        _check_pretrade(file, risk.pretrade)
-    _check_keys(file, "risk.source_keys", risk.source_keys or {}, _SOURCE)
-    _check_sources(file, risk)
+        yield from _check_pretrade(file, risk.pretrade)
+    yield from _check_keys(file, "risk.source_keys", risk.source_keys or {}, _SOURCE)
+    yield from _check_sources(file, risk)
     names = [generation.name or generation.model for generation in models.generations]
     names += [ENSEMBLE] if names else []
     for i, ask in enumerate(risk.asks):
         if ask.generation not in names:
             expected = f"one of the generations {', '.join(names) or '(there are none)'}"
-            raise ConfigError(file, f"risk.asks[{i}].generation", expected, ask.generation)
+            near = suggestion(ask.generation, names)
+            yield ConfigError(file, f"risk.asks[{i}].generation", expected, ask.generation, near)
         if ask.target not in targets:
             expected = f"one of the targets {', '.join(targets) or '(there are none)'}"
-            raise ConfigError(file, f"risk.asks[{i}].target", expected, ask.target)
+            near = suggestion(ask.target, targets)
+            yield ConfigError(file, f"risk.asks[{i}].target", expected, ask.target, near)
+            continue
         if ask.scope_kind != targets[ask.target]:
             expected = f"{targets[ask.target]}, which {ask.target} is asked of"
-            raise ConfigError(file, f"risk.asks[{i}].scope_kind", expected, ask.scope_kind)
+            yield ConfigError(file, f"risk.asks[{i}].scope_kind", expected, ask.scope_kind)
     for i, target in enumerate(models.targets):
         where = f"targets[{i}]"
         name = "calm_bp" if target.scope_kind == "asset" else "calm_dislocation_bp"
         calm = getattr(risk, name)
         if target.unit == "bp" and target.threshold <= calm:
             expected = f"more than risk.{name} = {calm:g}, below which models seldom look"
-            raise ConfigError(models_file, f"{where}.threshold", expected, target.threshold)
+            yield ConfigError(models_file, f"{where}.threshold", expected, target.threshold)
         if target.horizon_s < MIN_EVALUATIONS * risk.report_s:
             expected = f"at least {MIN_EVALUATIONS} times risk.report_s = {risk.report_s:g} s"
-            raise ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
+            yield ConfigError(models_file, f"{where}.horizon_s", expected, target.horizon_s)
 
 
-def _check_client(file: str, where: str, name: str, terms: ClientTerms) -> None:
-    """Raise :class:`ConfigError` about a wrong name of a client, or of its counterparties."""
+def _check_client(file: str, where: str, name: str, terms: ClientTerms) -> Iterator[ConfigError]:
+    """Yield an error about a wrong name of a client, or of its counterparties."""
     if CLIENT_NAME.fullmatch(name) is None:
-        raise ConfigError(file, where, "letters, digits, '.', '_' or '-'", name)
+        yield ConfigError(file, where, "letters, digits, '.', '_' or '-'", name)
     key = f"{where}.{name}.counterparties"
     if not terms.counterparties:
-        raise ConfigError(file, key, "at least one counterparty", [])
+        yield ConfigError(file, key, "at least one counterparty", [])
     for other in terms.counterparties:
         if not is_scope(f"counterparty:{other}"):
-            raise ConfigError(file, key, "names of counterparties", other)
+            yield ConfigError(file, key, "names of counterparties", other)
 
 
-def _check_pretrade(file: str, made: PretradeConfig) -> None:
-    """Raise :class:`ConfigError` about the first wrong name, share, collar or time of a grant."""
+def _check_pretrade(file: str, made: PretradeConfig) -> Iterator[ConfigError]:
+    """Yield an error about each wrong name, share, collar or time of a grant."""
     where = "risk.pretrade"
     if made.stale_collar_bp > made.collar_bp:
         expected = f"at most collar_bp = {made.collar_bp:g}"
-        raise ConfigError(file, f"{where}.stale_collar_bp", expected, made.stale_collar_bp)
+        yield ConfigError(file, f"{where}.stale_collar_bp", expected, made.stale_collar_bp)
     if not MIN_GRANT_S <= made.grant_s <= MAX_GRANT_S:
         expected = f"from {MIN_GRANT_S:g} to {MAX_GRANT_S:g} s, as heartbeats come every 15 s"
-        raise ConfigError(file, f"{where}.grant_s", expected, made.grant_s)
+        yield ConfigError(file, f"{where}.grant_s", expected, made.grant_s)
     for name, terms in made.clients.items():
-        _check_client(file, f"{where}.clients", name, terms)
+        yield from _check_client(file, f"{where}.clients", name, terms)
     total = fsum(terms.share for terms in made.clients.values())
     if total > 1.0:
-        raise ConfigError(file, f"{where}.clients", "shares that add up to at most 1", total)
+        yield ConfigError(file, f"{where}.clients", "shares that add up to at most 1", total)
     for scope in made.scopes:
         if not is_scope(scope):
-            raise ConfigError(file, f"{where}.scopes", "scopes, such as book:arb", scope)
+            yield ConfigError(file, f"{where}.scopes", "scopes, such as book:arb", scope)
 
 
-def _check_times(file: str, risk: RiskConfig) -> None:
-    """Raise about a memory that is too short, or a validity that heartbeats cannot keep up."""
+def _check_times(file: str, risk: RiskConfig) -> Iterator[ConfigError]:
+    """Yield an error about a memory that is too short, or a validity without heartbeats."""
     people = risk.people
     if people.key_memory_s < people.replay_s:
         expected = f"at least risk.people.replay_s = {people.replay_s:g} s"
-        raise ConfigError(file, "risk.people.key_memory_s", expected, people.key_memory_s)
+        yield ConfigError(file, "risk.people.key_memory_s", expected, people.key_memory_s)
     if risk.valid_s < MIN_VALID_S:
         expected = f"at least {MIN_VALID_S:g} s: a heartbeat comes every 15 s, and one may be lost"
-        raise ConfigError(file, "risk.valid_s", expected, risk.valid_s)
+        yield ConfigError(file, "risk.valid_s", expected, risk.valid_s)
 
 
-def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> None:
-    """Raise :class:`ConfigError` about the first invalid drill plan or duplicate id."""
-    _check_unique(file, "risk.drills", (plan.id for plan in plans))
+def _check_drills(file: str, plans: tuple[DrillPlan, ...]) -> Iterator[ConfigError]:
+    """Yield an error about each invalid drill plan or duplicate id."""
+    yield from _check_unique(file, "risk.drills", (plan.id for plan in plans))
     for i, plan in enumerate(plans):
         where = f"risk.drills[{i}]"
         if not is_scope(plan.scope):
-            raise ConfigError(file, f"{where}.scope", "a scope, such as firm", plan.scope)
+            yield ConfigError(file, f"{where}.scope", "a scope, such as firm", plan.scope)
         if _TIME.fullmatch(plan.at) is None:
-            raise ConfigError(file, f"{where}.at", "a time of day as HH:MM, UTC", plan.at)
+            yield ConfigError(file, f"{where}.at", "a time of day as HH:MM, UTC", plan.at)
         if plan.weekday and plan.every_s % WEEK_S:
             expected = "whole weeks, where there is a weekday"
-            raise ConfigError(file, f"{where}.every_s", expected, plan.every_s)
+            yield ConfigError(file, f"{where}.every_s", expected, plan.every_s)
         for client in plan.expect:
             if CLIENT_NAME.fullmatch(client) is None:
-                raise ConfigError(file, f"{where}.expect", "names of clients", client)
+                yield ConfigError(file, f"{where}.expect", "names of clients", client)
 
 
-def check_modes(file: str, risk: RiskConfig, pack: RulePack, limits: LimitsConfig) -> None:
-    """Raise :class:`ConfigError` about the first id in ``[risk]`` that names none, or two things.
+def check_modes(
+    file: str, risk: RiskConfig, pack: RulePack, limits: LimitsConfig
+) -> Iterator[ConfigError]:
+    """Yield an error about each id in ``[risk]`` that names none, or two things.
 
     Parameters
     ----------
@@ -216,59 +229,61 @@ def check_modes(file: str, risk: RiskConfig, pack: RulePack, limits: LimitsConfi
     """
     if risk.unconfirmed:
         expected = "nothing: a worker works it out when it begins"
-        raise ConfigError(file, "risk.unconfirmed", expected, list(risk.unconfirmed))
+        yield ConfigError(file, "risk.unconfirmed", expected, list(risk.unconfirmed))
     asks = dict.fromkeys(ask.rule_id for ask in risk.asks)
     known = [rule.id for rule in pack.rules]
     known += [limit.id for limit in limits.limits]
     known += asks
     advisory = risk.advisory or ()
     for name, ids in (("advisory", advisory), ("binding", risk.binding or ())):
-        _check_unique(file, f"risk.{name}", ids)
+        yield from _check_unique(file, f"risk.{name}", ids)
         for i, each in enumerate(ids):
             where = f"risk.{name}[{i}]"
             if name == "binding" and each in advisory:
-                raise ConfigError(file, where, "what risk.advisory does not name, too", each)
+                yield ConfigError(file, where, "what risk.advisory does not name, too", each)
             if each == ALL:
                 continue
             if each not in known:
                 expected = "the id of a rule, a limit or an ask (riskwatch rules check names them)"
-                raise ConfigError(file, where, expected, each)
+                yield ConfigError(file, where, expected, each, suggestion(each, known))
             if known.count(each) > 1:
                 expected = "an id that is not a rule's and a limit's at once"
-                raise ConfigError(file, where, expected, each)
+                yield ConfigError(file, where, expected, each)
 
 
-def _check_sources(file: str, risk: RiskConfig) -> None:
-    """Raise :class:`ConfigError` about the first source that has no weight, or two proofs."""
+def _check_sources(file: str, risk: RiskConfig) -> Iterator[ConfigError]:
+    """Yield an error about each source that has no weight, or two proofs."""
     if risk.unproven:
         expected = "nothing: a live worker works it out when it begins"
-        raise ConfigError(file, "risk.unproven", expected, list(risk.unproven))
-    _check_unique(file, "risk.topic_sources", risk.topic_sources or ())
+        yield ConfigError(file, "risk.unproven", expected, list(risk.unproven))
+    yield from _check_unique(file, "risk.topic_sources", risk.topic_sources or ())
     for i, source in enumerate(risk.topic_sources or ()):
         where = f"risk.topic_sources[{i}]"
         if source not in risk.source_weights:
-            raise ConfigError(file, where, "a source of [risk.source_weights]", source)
+            yield ConfigError(file, where, "a source of [risk.source_weights]", source)
         if source in (risk.source_keys or {}):
-            raise ConfigError(file, where, "a source without a key: its key is its proof", source)
+            yield ConfigError(file, where, "a source without a key: its key is its proof", source)
 
 
-def _check_keys(file: str, where: str, keys: Mapping[str, str], names: re.Pattern[str]) -> None:
-    """Raise :class:`ConfigError` about the first name or key that is invalid, or shared key."""
+def _check_keys(
+    file: str, where: str, keys: Mapping[str, str], names: re.Pattern[str]
+) -> Iterator[ConfigError]:
+    """Yield an error about each name or key that is invalid, or shared key."""
     seen: dict[str, str] = {}
     for name, key in keys.items():
         if names.fullmatch(name) is None:
-            raise ConfigError(file, where, "a name as records have it", name)
+            yield ConfigError(file, where, "a name as records have it", name)
         problem = public_key_problem(key)
         if problem is not None:
-            raise ConfigError(file, f"{where}.{name}", problem, key)
+            yield ConfigError(file, f"{where}.{name}", problem, key)
         first = seen.setdefault(key, name)
         if first != name:
             expected = f"a key of its own, this one is {first}'s"
-            raise ConfigError(file, f"{where}.{name}", expected, key)
+            yield ConfigError(file, f"{where}.{name}", expected, key)
 
 
-def check_operators(file: str, made: Operators) -> None:
-    """Raise :class:`ConfigError` about the first shared key, or books of a role without books.
+def check_operators(file: str, made: Operators) -> Iterator[ConfigError]:
+    """Yield an error about each shared key, or books of a role without books.
 
     The approval by two people compares keys, so one key under two names would count as two people.
     """
@@ -278,10 +293,10 @@ def check_operators(file: str, made: Operators) -> None:
         first = seen.setdefault(operator.public_key, operator.id)
         if first != operator.id:
             expected = f"a key of its own, this one is {first}'s"
-            raise ConfigError(file, f"{where}.public_key", expected, operator.public_key)
+            yield ConfigError(file, f"{where}.public_key", expected, operator.public_key)
         if (operator.role is Role.TRADER) != bool(operator.books):
             expected = "books for a trader, and for nobody else"
-            raise ConfigError(file, f"{where}.books", expected, list(operator.books))
+            yield ConfigError(file, f"{where}.books", expected, list(operator.books))
 
 
 def unknown_subjects(made: LimitsConfig, known: Reference) -> list[str]:
@@ -300,51 +315,59 @@ def unknown_subjects(made: LimitsConfig, known: Reference) -> list[str]:
     ]
 
 
-def _check_probabilities(file: str, table: dict[str, float]) -> None:
+def _check_probabilities(file: str, table: dict[str, float]) -> Iterator[ConfigError]:
     """Check the default probabilities: floor, order from best to worst, and `unrated`."""
     if UNRATED not in table:
-        raise ConfigError(file, f"pd_by_rating.{UNRATED}", "a value, found none")
+        yield ConfigError(file, f"pd_by_rating.{UNRATED}", "a value, found none")
     for rating, pd in table.items():
         if not PD_FLOOR <= pd <= 1.0:
             expected = f"a number from {PD_FLOOR} to 1.0"
-            raise ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
+            yield ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
     for (better, low), (rating, pd) in pairwise(table.items()):
         if pd < low:
             expected = f"at least {low} like {better} before it: ratings go from best to worst"
-            raise ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
+            yield ConfigError(file, f"pd_by_rating.{rating}", expected, pd)
 
 
-def _check_party(file: str, made: Reference, party: Party) -> None:
+def _check_party(file: str, made: Reference, party: Party) -> Iterator[ConfigError]:
     where = f"parties.{party.id}"
     if party.native_token is not None and party.native_token not in made.assets:
-        raise ConfigError(file, f"{where}.native_token", "one of the assets", party.native_token)
+        token = party.native_token
+        near = suggestion(token, made.assets)
+        yield ConfigError(file, f"{where}.native_token", "one of the assets", token, near)
     if party.rating not in made.pd_by_rating:
         expected = f"one of {', '.join(made.pd_by_rating)}"
-        raise ConfigError(file, f"{where}.rating", expected, party.rating)
+        near = suggestion(party.rating, made.pd_by_rating)
+        yield ConfigError(file, f"{where}.rating", expected, party.rating, near)
     for i, backing in enumerate(party.backing):
         if backing.holder not in made.parties or backing.holder == party.id:
             expected = "another of the parties"
-            raise ConfigError(file, f"{where}.backing[{i}].holder", expected, backing.holder)
-    _check_unique(file, f"{where}.backing", (b.holder for b in party.backing), "holder")
+            near = suggestion(backing.holder, made.parties)
+            yield ConfigError(file, f"{where}.backing[{i}].holder", expected, backing.holder, near)
+    yield from _check_unique(file, f"{where}.backing", (b.holder for b in party.backing), "holder")
     total = quantise(sum(b.share for b in party.backing), 9)
     if total > 1.0:
-        raise ConfigError(file, f"{where}.backing", "shares that sum to at most 1", total)
+        yield ConfigError(file, f"{where}.backing", "shares that sum to at most 1", total)
 
 
-def _check_text(file: str, key: str, text: str) -> None:
+def _check_text(file: str, key: str, text: str) -> Iterator[ConfigError]:
     allowed = f"plain words with {', '.join(f'{{{name}}}' for name in PLACEHOLDERS)}"
     try:
         pieces = list(Formatter().parse(text))
-    except ValueError as error:
-        raise ConfigError(file, key, allowed, text) from error
+    except ValueError:
+        yield ConfigError(file, key, allowed, text)
+        return
     for _, name, _, _ in pieces:
         if name is not None and name not in PLACEHOLDERS:
-            raise ConfigError(file, key, allowed, f"{{{name}}}")
+            near = suggestion(name, PLACEHOLDERS)
+            yield ConfigError(file, key, allowed, f"{{{name}}}", near)
 
 
-def _check_unique(file: str, key: str, ids: Iterable[str], name: str = "id") -> None:
+def _check_unique(
+    file: str, key: str, ids: Iterable[str], name: str = "id"
+) -> Iterator[ConfigError]:
     seen: set[str] = set()
     for i, item in enumerate(ids):
         if item in seen:
-            raise ConfigError(file, f"{key}[{i}].{name}", "each only once", item)
+            yield ConfigError(file, f"{key}[{i}].{name}", "each only once", item)
         seen.add(item)

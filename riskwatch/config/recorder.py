@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import inspect
 
-from riskwatch.config.config import Config
+from riskwatch.config import existence
+from riskwatch.config.config import Config, model_scores
 from riskwatch.config.unconfirmed import with_unconfirmed
 from riskwatch.contracts.outputs import decode_output
 from riskwatch.core.clock import moment
@@ -30,7 +31,7 @@ from riskwatch.core.outputs import ConfigurationChanged
 from riskwatch.core.policy import Policy
 from riskwatch.core.reference import LimitsConfig, Reference
 from riskwatch.core.rules import RulePack
-from riskwatch.errors import StoreError
+from riskwatch.errors import ModelError, StoreError
 from riskwatch.version import ENGINE
 
 if TYPE_CHECKING:
@@ -220,6 +221,30 @@ def restored_parts(
             f"{recorded.engine} recorded it, this is {ENGINE})"
         )
     return made
+
+
+def unknown_names(recorded: ConfigurationChanged | None) -> list[str]:
+    """Say which names in a recorded configuration never existed.
+
+    An earlier release accepted them. Replays use them as they were recorded.
+
+    Parameters
+    ----------
+    recorded : ConfigurationChanged or None
+        What a worker recorded last.
+    """
+    if recorded is None:
+        return []
+    try:
+        config = restore_config(recorded)
+        scores = model_scores(config.policy.models)
+    except (StoreError, ModelError) as error:
+        return [f"its names cannot be checked: {error}"]
+    found = [
+        *existence.check_rule_features("rules", config.rules, scores),
+        *existence.check_models("models", config.policy.models),
+    ]
+    return [f"{error}; it never existed, so it was never measured" for error in found]
 
 
 def config_changes(before: Any, after: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 Unknown keys, wrong types, NaN and infinities, numbers outside their range and words outside
 their closed set are refused. A key that ends in ``_s`` takes a duration (``"5m"``) or seconds.
-Values are checked in file order, so the error is about the first wrong line.
+Values are checked in file order, and every wrong one is reported.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import math
 import re
 import tomllib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from enum import Enum
+from functools import lru_cache, partial
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -27,10 +28,13 @@ from typing import (
 
 import msgspec
 
-from riskwatch.errors import ConfigError
+from riskwatch.config.names import suggestion
+from riskwatch.errors import ConfigError, raise_config_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from msgspec.structs import FieldInfo
 
 
 _SECONDS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
@@ -72,6 +76,7 @@ _ORDERS: Final = _orders()
 
 
 T = TypeVar("T", bound=msgspec.Struct)
+Key = TypeVar("Key", bound=Hashable)
 
 TomlTable = dict[str, Any]
 Check = Callable[[Any], str | None]
@@ -157,31 +162,47 @@ class StructReader:
         Raises
         ------
         ConfigError
-            About the first wrong value in file order.
+            About every wrong value, in file order.
         """
         table = self._table(data, key)
-        hints = get_type_hints(cls, include_extras=True)
-        fields = {f.encode_name: f for f in msgspec.structs.fields(cls)}
-        made = {}
+        fields, hints = _fields(cls)
+        made, errors = {}, []
         for name, value in table.items():
             where = join_key(key, name)
             if name not in fields:
-                expected = f"one of {', '.join(fields)} here"
-                raise ConfigError(self.file, where, expected, "an unknown key")
+                expected, near = f"one of {', '.join(fields)} here", suggestion(name, fields)
+                errors.append(ConfigError(self.file, where, expected, "an unknown key", near))
+                continue
             field = fields[name]
             kind, in_range = split_range(hints[field.name])
-            made[field.name] = found = self._value(kind, value, where)
-            for check in (in_range, self.checks.get((cls, field.name))):
-                expected_here = check(found) if check else None
-                if expected_here:
-                    raise ConfigError(self.file, where, expected_here, value)
+            try:
+                made[field.name] = found = self._value(kind, value, where)
+            except ConfigError as error:
+                made[field.name] = None  # given, though wrong
+                errors.append(error)
+                continue
+            errors += self._faults(
+                (in_range, self.checks.get((cls, field.name))), found, value, where
+            )
         for name, field in fields.items():
             if field.required and field.name not in made:
-                raise ConfigError(self.file, join_key(key, name), "a value, found none")
+                errors.append(ConfigError(self.file, join_key(key, name), "a value, found none"))
+        raise_config_errors(errors)
         try:
             return cls(**made)
         except ValueError as error:  # raised by the __post_init__ of a struct
             raise ConfigError(self.file, key, f"settings that go together: {error}") from error
+
+    def _faults(
+        self, checks: tuple[Check | None, ...], found: object, value: object, key: str
+    ) -> list[ConfigError]:
+        """Return the error of the first check that a value fails."""
+        for check in checks:
+            expected = check(found) if check else None
+            if expected:
+                near = suggestion(value, getattr(check, "words", ()))
+                return [ConfigError(self.file, key, expected, value, near)]
+        return []
 
     def _value(self, kind: Any, value: object, key: str) -> object:
         origin, args = get_origin(kind), get_args(kind)
@@ -194,8 +215,10 @@ class StructReader:
         if origin in (list, tuple) and (origin is list or args[-1] is Ellipsis):
             if not isinstance(value, list):
                 raise ConfigError(self.file, key, "an array", value)
-            items = [self._value(args[0], v, f"{key}[{i}]") for i, v in enumerate(value)]
-            return items if origin is list else tuple(items)
+            items = self._each(
+                (i, partial(self._value, args[0], v, f"{key}[{i}]")) for i, v in enumerate(value)
+            )
+            return list(items.values()) if origin is list else tuple(items.values())
         if origin is dict:
             return self._by_name(args[1], self._table(value, key), key)
         return self._leaf(kind, value, key)
@@ -203,16 +226,33 @@ class StructReader:
     def _by_name(self, kind: Any, table: TomlTable, key: str) -> dict[str, object]:
         """Convert each entry of a table. The name of an entry is the `id` of a struct with one."""
         if not (isinstance(kind, type) and "id" in getattr(kind, "__struct_fields__", ())):
-            return {
-                name: self._value(kind, value, join_key(key, name)) for name, value in table.items()
-            }
-        made: dict[str, object] = {}
-        for name, value in table.items():
-            where = join_key(key, name)
-            if "id" in self._table(value, where):
-                raise ConfigError(self.file, join_key(where, "id"), "no id: the table's name is it")
-            made[name] = self.struct(kind, {"id": name, **value}, where)
-        return made
+            return self._each(
+                (name, partial(self._value, kind, value, join_key(key, name)))
+                for name, value in table.items()
+            )
+        return self._each(
+            (name, partial(self._named, kind, name, value, join_key(key, name)))
+            for name, value in table.items()
+        )
+
+    def _named(self, kind: type[msgspec.Struct], name: str, value: object, key: str) -> object:
+        """Convert one entry of a table whose name is the `id` of the struct."""
+        table = self._table(value, key)
+        if "id" in table:
+            raise ConfigError(self.file, join_key(key, "id"), "no id: the table's name is it")
+        return self.struct(kind, {"id": name, **table}, key)
+
+    def _each(self, made: Iterable[tuple[Key, Callable[[], object]]]) -> dict[Key, object]:
+        """Make every entry, and raise the errors of all of them together."""
+        out: dict[Key, object] = {}
+        errors = []
+        for name, make in made:
+            try:
+                out[name] = make()
+            except ConfigError as error:
+                errors.append(error)
+        raise_config_errors(errors)
+        return out
 
     def _leaf(self, kind: Any, value: object, key: str) -> object:
         if key.endswith("_s") and isinstance(value, str):
@@ -220,8 +260,9 @@ class StructReader:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(self.file, key, "a finite number", value)
         if isinstance(kind, type) and issubclass(kind, Enum) and value not in list(kind):
-            words = ", ".join(str(member.value) for member in kind)
-            raise ConfigError(self.file, key, f"one of {words}", value)
+            members = [str(member.value) for member in kind]
+            near = suggestion(value, members)
+            raise ConfigError(self.file, key, f"one of {', '.join(members)}", value, near)
         try:
             made = msgspec.convert(value, type=kind)
         except msgspec.ValidationError as error:
@@ -242,6 +283,13 @@ class StructReader:
         if not isinstance(value, dict):
             raise ConfigError(self.file, key, "a table", value)
         return value
+
+
+@lru_cache(maxsize=256)
+def _fields(cls: type[msgspec.Struct]) -> tuple[dict[str, FieldInfo], dict[str, Any]]:
+    """Return the fields of a struct by their names in files, and their types."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+    return fields, get_type_hints(cls, include_extras=True)
 
 
 def join_key(key: str, name: str) -> str:
@@ -323,9 +371,20 @@ def strictly_between(low: float, high: float) -> Check:
     return lambda value: None if low < value < high else f"a number between {low} and {high}"
 
 
+class OneOf:
+    """A check for one of some words."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def __call__(self, value: object) -> str | None:
+        """Return what was expected instead of a value that is not one of the words."""
+        return None if value in self.words else f"one of {', '.join(self.words)}"
+
+
 def one_of(*words: str) -> Check:
-    """Return a check for one of `words`."""
-    return lambda value: None if value in words else f"one of {', '.join(words)}"
+    """Return a check for one of `words`, from which an error suggests one."""
+    return OneOf(words)
 
 
 def not_empty(value: object) -> str | None:

@@ -107,6 +107,8 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
         One-year default probability by rating, floored and monotone, with ``unrated``.
     default_asset, default_party
         Defaults for an unknown name.
+    distinct : tuple of str, optional
+        Names that look like others and are meant (:mod:`riskwatch.config.names`).
     """
 
     assets: dict[str, Asset]
@@ -114,6 +116,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     pd_by_rating: dict[str, float]
     default_asset: Asset = Asset(id="?")
     default_party: Party = Party(id="?", kind="exchange")
+    distinct: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def asset(self, name: str) -> Asset:
         """Return the asset `name`, or conservative defaults under that name."""

@@ -12,7 +12,7 @@ import structlog
 
 from riskwatch.config import paths
 from riskwatch.config.config import Config, load
-from riskwatch.config.recorder import decode_record
+from riskwatch.config.recorder import decode_record, unknown_names
 from riskwatch.config.sources import source_lines, with_unproven
 from riskwatch.config.unconfirmed import advisory_lines, with_unconfirmed
 from riskwatch.contracts.signing import Ed25519Verifier
@@ -65,7 +65,10 @@ def confirmed(config: Config, recorded: bytes | None) -> Config:
     recorded : bytes or None
         What the worker recorded last, as the store gives it.
     """
-    found = with_unconfirmed(config, decode_record(recorded))
+    last = decode_record(recorded)
+    for line in unknown_names(last):
+        log.warning("recorded configuration", what=line)
+    found = with_unconfirmed(config, last)
     for line in advisory_lines(found):
         log.warning("advisory", what=line)
     return found

@@ -24,7 +24,7 @@ from riskwatch.models.slippage import SlippageEstimator
 from riskwatch.models.state import EnsembleState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from riskwatch.core.outputs import AuthorityChanged, Output
     from riskwatch.core.risk.scorer import ModelsConfig, SlippageModel
@@ -407,6 +407,14 @@ class Ensemble:
             for spec in self._generations:
                 spec.untrained_model(target_spec.id)  # raises now if it cannot be made
         self.slippage: SlippageModel = SlippageEstimator(config.slippage, config.max_scopes)
+
+    def inputs(self) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+        """Return generation, kind of scope, target and features of each model that lists them."""
+        for kind, group in self._targets.items():
+            for target in group:
+                for spec in self._generations:
+                    features = getattr(spec.untrained_model(target.id), "features", ())
+                    yield spec.name, kind, target.id, tuple(features)
 
     def fresh(self) -> EnsembleState:
         """Return the state of untrained models."""

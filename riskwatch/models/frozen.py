@@ -447,6 +447,11 @@ class FrozenGeneration:
         self._frozen, models = _open_frozen(artefact)
         self._estimator = models.get(target, models.get("*"))
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Features of the fitted model of the target; none where there is no such model."""
+        return () if self._estimator is None else self._frozen.features
+
     def of_target(self, target: str) -> Generation:
         """Return the generation for one target."""
         return FrozenGeneration(self._text, target)

@@ -345,6 +345,11 @@ class BatchGeneration:
         open_artefact(artefact)
         self._fitted, self._forest = _forests(artefact).get(target, (None, None))
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Features of the fitted model of the target; none where there is no such model."""
+        return () if self._fitted is None else self._fitted.features
+
     def of_target(self, target: str) -> Generation:
         """Return the generation for one target."""
         made = BatchGeneration(self._text, target)

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from riskwatch import errors
-from riskwatch.errors import ConfigError, ModelCheckError, RiskwatchError
+from riskwatch.errors import ConfigError, ModelCheckError, RiskwatchError, SeveralConfigErrors
 
 
 def kinds(base: type[RiskwatchError]) -> list[type[RiskwatchError]]:
@@ -17,6 +17,9 @@ def kinds(base: type[RiskwatchError]) -> list[type[RiskwatchError]]:
 
 MADE = {
     ConfigError: ConfigError("policy.toml", "states.halt.dwell", "a duration", "soon"),
+    SeveralConfigErrors: SeveralConfigErrors(
+        (ConfigError("a.toml", "x", "y", "why", "yes"), ConfigError("b.toml", "", "a table"))
+    ),
     ModelCheckError: ModelCheckError("mine", {"finite": "logit must be finite, was nan"}),
 }
 

@@ -28,7 +28,9 @@ from riskwatch.core.risk.exposure import (
     price_of,
     value_of,
 )
-from riskwatch.core.scopes import COUNTERPARTY
+from riskwatch.core.risk.limits import LIMIT_FEATURES
+from riskwatch.core.rules import COVERAGE_FEATURE, DRAWDOWN_FEATURE
+from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -47,6 +49,30 @@ READING_MAX_AGE: Final = 15 * MINUTE
 """A reading is current for this long; the market stage reports every five minutes."""
 
 Features = dict[str, float]
+
+FEATURES: Final[dict[str, tuple[str, ...]]] = {
+    ASSET: (
+        "deviation_bp", "discount_bp", "premium_bp", "sd_bp", "vol_bp", "velocity_bp", "drift_bp",
+        "missing_share", "breadth", "refuted", "peer_bp", "below_usual_bp", "usual_sd_bp",
+        "bleed_ratio", "issuer_failed_weight", "issuer_hacked_weight", "backing_failed_share",
+        *LIMIT_FEATURES,
+    ),
+    VENUE_ASSET: ("local_bp", "local_discount_bp", "local_premium_bp"),
+    COUNTERPARTY: (
+        "dislocation_bp", "withdrawal_slow_ratio", "withdrawal_age_s", "withdrawal_age_ratio",
+        "withdrawals_pending", "withdrawals_failed", "overdue_count", "slippage_bp",
+        "outflow_share", "failed_weight", "hacked_weight", "suspended_weight",
+        "deposits_suspended_weight", "regulatory_weight", "suspended_parts",
+        "native_drawdown_share", "reserves_missing_share", "reserves_age_days", "rating_pd",
+        *LIMIT_FEATURES,
+    ),
+    BOOK: LIMIT_FEATURES,
+    FIRM: (DRAWDOWN_FEATURE, COVERAGE_FEATURE, *LIMIT_FEATURES),
+}  # fmt: skip
+"""Every feature by kind of scope, in the order of this module: no other can ever have a value.
+
+A start refuses a rule, an ask or a model that names another.
+"""
 
 
 def record_trail(row: AssetRow, us: int) -> None:

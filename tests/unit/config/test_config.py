@@ -243,13 +243,25 @@ def test_the_order_of_rules_is_part_of_the_digest(folder: Path) -> None:
 
 
 def test_an_unknown_subject_is_allowed_and_listed(folder: Path) -> None:
-    """A limit on a name that nothing knows is kept, because unknown names work."""
+    """A limit on a name that nothing knows, and that looks like none, is kept and listed."""
     path = folder / "limits.toml"
-    path.write_text(path.read_text().replace('subject = "USDC"', 'subject = "USDX"'))
+    path.write_text(path.read_text().replace('subject = "USDC"', 'subject = "MYCOIN"'))
     config = load(folder)
     (line,) = consistency.unknown_subjects(config.limits, config.reference)
     assert "usdc" in line
-    assert "'USDX'" in line
+    assert "'MYCOIN'" in line
+
+
+def test_a_subject_that_looks_like_another_is_refused_unless_it_is_meant(folder: Path) -> None:
+    """A misspelt subject would leave its name without a limit; `distinct` says that it is meant."""
+    path = folder / "limits.toml"
+    path.write_text(path.read_text().replace('subject = "USDC"', 'subject = "USDX"'))
+    with pytest.raises(ConfigError) as caught:
+        load(folder)
+    assert (caught.value.key, caught.value.meant) == ("limits[1].subject", "USDC")
+    reference = folder / "reference.toml"
+    reference.write_text(f'distinct = ["USDX"]\n{reference.read_text()}')
+    assert load(folder).limits.limits[1].subject == "USDX"
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "5m5m", "5s1m", "-5m", "5 m", "5m ", "1e3s", "٣s"])
