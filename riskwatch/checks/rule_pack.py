@@ -250,7 +250,7 @@ def rules_without_fixture(pack: RulePack, fixtures: dict[str, Fixture]) -> list[
 
 def _fires(rule: Rule, fixture: Fixture) -> bool:
     engine = ScopeRuleEngine(RulePack(rules=(rule,)), fixture.scope)
-    return any([engine(step) is rule.state for step in fixture.steps])
+    return any(engine(step) is rule.state for step in fixture.steps)
 
 
 def _check_fixture(file: str, key: str, fixture: Fixture, pack: RulePack) -> Iterator[ConfigError]:

@@ -69,7 +69,8 @@ def check(
 ) -> None:
     """Read a rules folder as a worker would, and run its fixtures.
 
-    It names every error at once, and says of each rule whether a fixture fires it. Exit code 2 if it cannot be used, or if a step has another state than its fixture expects.
+    It names every error at once, and says of each rule whether a fixture fires it. Exit code 2 if
+    the folder cannot be used, or if a step has another state than its fixture expects.
     """
     folder = directory or paths.rules_folder()
     config = load(folder)

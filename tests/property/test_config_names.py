@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 TOKEN: Final = re.compile(r'#.*|"(?P<text>[^"\n]*)"|(?P<word>[A-Za-z_][\w-]*)')
 KNOWN: Final = (
-    *SHIPPED_ASSETS, *SHIPPED_PARTIES, *SHIPPED_RATINGS, *(f for fs in FEATURES.values() for f in fs),
+    *SHIPPED_ASSETS, *SHIPPED_PARTIES, *SHIPPED_RATINGS,
+    *(f for fs in FEATURES.values() for f in fs),
     "WATCH", "REDUCE", "HALT", "NORMAL", "asset", "venue-asset", "counterparty", "issuer", "bank",
     "book", "group", "firm",
 )  # fmt: skip
@@ -183,7 +184,8 @@ def test_a_name_that_nothing_refers_to_is_free(folder: Path) -> None:
     made = load(folder)
     for file, text in before.items():
         (folder / file).write_text(text)
-    assert all(each.id.startswith("qq") for each in (*made.rules.rules, *made.limits.limits))
+    names = [rule.id for rule in made.rules.rules] + [limit.id for limit in made.limits.limits]
+    assert all(name.startswith("qq") for name in names)
 
 
 def test_the_lists_of_shipped_names_are_those_of_the_pack(shipped: Config) -> None:
