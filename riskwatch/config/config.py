@@ -216,6 +216,8 @@ def load(directory: Path) -> Config:
         If a value is wrong: every error of every file, with the file, the dotted key, the
         expected and the found value, and the name that was probably meant.
     """
+    if not (directory / REFERENCE).exists():
+        read_toml(directory / REFERENCE)  # one error: this is no folder of rules
     errors: list[ConfigError] = []
     reference = _attempt(load_reference, directory, errors)
     limits = _attempt(load_limits, directory, errors)

@@ -134,3 +134,10 @@ def test_the_list_of_features_is_what_the_code_computes(root: Path) -> None:
     texts = [str(n.value) for n in ast.walk(news) if isinstance(n, ast.Constant)]
     computed |= {text for text in texts if text.endswith("_weight")}
     assert computed == {name for names in FEATURES.values() for name in names}
+
+
+def test_a_folder_without_rules_is_one_error(tmp_path: Path) -> None:
+    """Not one for each file that it lacks."""
+    with pytest.raises(ConfigError, match=r"^reference\.toml: expected a file") as caught:
+        load(tmp_path)
+    assert len(caught.value.errors) == 1
