@@ -87,7 +87,7 @@ def proven(config: Config, recorded: bytes | None) -> Config:
 
 def ledger_slot(config: Config, *, live: bool = False) -> StageSlot:
     """Return the slot of the ledger stage; `live` if its time is that of the clock."""
-    stage = LedgerStage(config.policy.ledger, live=live)
+    stage = LedgerStage(config.policy.ledger, config.reference, live=live)
     return StageSlot(stage, LedgerState(), (*LEDGER_EVENTS, Tick))
 
 

@@ -10,6 +10,10 @@ from riskwatch.core.bounds import NotNegative
 from riskwatch.core.ledger.holding import CHUNK_SPAN_S, MAX_CHUNK_DELTAS
 
 MIN_DELTAS: Final = 2 * MAX_CHUNK_DELTAS
+SOURCE_SHARE: Final = 4
+"""One source has at most one in this many of the unlisted names of a collection."""
+FILL_HOLDINGS: Final = 3
+"""Most holdings that one fact creates: base, quote and fee."""
 
 
 class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,8 +40,15 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         difference as a break, seconds of event time.
     slippage_weight : float
         Weight of the newest fill in the mean slippage, in (0, 1].
-    max_counterparties, max_holdings, max_positions : int
-        Maximum number of each that is tracked.
+    max_counterparties : int
+        Maximum number of counterparties that the reference data does not list, a quarter of it of
+        one source.
+    max_holdings : int
+        Maximum number of holdings of assets that the reference data does not list, plus accounts
+        of a book that came with a listed asset; a quarter of it of one source. A listed asset in a
+        known account has room.
+    max_positions : int
+        Maximum number of positions that are tracked.
     max_transfers, max_trades, max_orders, max_loans : int
         Maximum number of each that is kept.
     old_s : int
@@ -84,5 +95,5 @@ class LedgerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for name in self.__struct_fields__:
             if name.startswith("max_") and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, was {getattr(self, name)}")
-        if self.max_holdings < 3:
+        if self.max_holdings < FILL_HOLDINGS:
             raise ValueError("max_holdings must allow one fill: base, quote and fee")

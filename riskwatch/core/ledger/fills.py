@@ -69,7 +69,7 @@ def apply_fill(
     key = (event.book, event.account, event.base, quote, fee_asset)
     route = party.routes.get(key)
     if route is None:
-        route = _route(parameters, party, key, us)
+        route = _route(parameters, party, key, us, event.source)
     base_holding, quote_holding, fee_holding = route
     party.touch(us)
     reach = party.wm - parameters.late_us
@@ -94,15 +94,23 @@ def apply_fill(
 
 
 def _route(
-    parameters: LedgerParameters, party: LedgerParty, key: tuple[str, str, str, str, str], us: int
+    parameters: LedgerParameters,
+    party: LedgerParty,
+    key: tuple[str, str, str, str, str],
+    us: int,
+    source: str,
 ) -> tuple[LedgerHolding, LedgerHolding, LedgerHolding]:
     """Return the three holdings that fills of one kind change, and cache them."""
     book, account, *assets = key
     base, quote, fee = ((book, account, asset, "custody") for asset in assets)
-    party.admit([base, quote, fee], us, parameters.config)
+    party.admit([base, quote, fee], us, parameters, source)
     if len(party.routes) >= MAX_ROUTES:
         party.routes.clear()
-    route = party.holding(base), party.holding(quote), party.holding(fee)
+    route = (
+        party.holding(base, parameters, source),
+        party.holding(quote, parameters, source),
+        party.holding(fee, parameters, source),
+    )
     party.routes[key] = route
     return route
 
@@ -237,7 +245,8 @@ def _change(
     us, book, account = micros(event.ts), event.book, event.account
     coins = _difference(before.coins, after.coins)
     lots = _difference(before.lots, after.lots)
-    party.admit([(book, account, asset, "custody") for asset, _, _ in coins], us, parameters.config)
+    cells = [(book, account, asset, "custody") for asset, _, _ in coins]
+    party.admit(cells, us, parameters, event.source)
     if not isinstance(event, Settlement):
         pair = (event.base, event.quote)
         name = instrument_of(event)
@@ -246,7 +255,8 @@ def _change(
     party.touch(us)
     reach = party.wm - parameters.late_us
     for asset, at, amount in coins:
-        party.holding((book, account, asset, "custody")).apply(at, amount, reach, parameters.most)
+        holding = party.holding((book, account, asset, "custody"), parameters, event.source)
+        holding.apply(at, amount, reach, parameters.most)
     if not isinstance(event, Settlement):
         for _, at, amount in lots:
             position = party.position((book, account, name), pair)

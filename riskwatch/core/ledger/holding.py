@@ -100,6 +100,8 @@ class LedgerHoldingRow(msgspec.Struct, array_like=True):
     stated: Decimal = ZERO
     gap: Decimal = ZERO
     told: int = NEVER
+    by: str = ""
+    opens: bool = False
 
 
 class PositionTerms(msgspec.Struct, array_like=True):
@@ -134,13 +136,18 @@ class LedgerHolding:
         far give.
     told : int
         Time of the snapshot whose break was reported and is still open; -1 if there is none.
+    by : str
+        Source of the fact that created it; empty for a position, and in rows of older builds.
+    opens : bool
+        Whether it stands for its account: it created the account, with a listed asset.
     breaks : dict
         Holdings to check at the next tick: those with a gap or with a reported break.
     """
 
     __slots__ = (
-        "base", "borrowed", "breaks", "chunks", "dirty", "extra", "fold_us", "gap", "hi", "key",
-        "line", "lo", "pnl", "since", "snap", "snap_us", "stated", "tail", "tail_deltas", "told",
+        "base", "borrowed", "breaks", "by", "chunks", "dirty", "extra", "fold_us", "gap", "hi",
+        "key", "line", "lo", "opens", "pnl", "since", "snap", "snap_us", "stated", "tail",
+        "tail_deltas", "told",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +157,8 @@ class LedgerHolding:
         self.line = line
         self.dirty = dirty
         self.breaks = breaks
+        self.by = ""
+        self.opens = False
         self.since = self.told = NEVER
         self.stated = self.gap = ZERO
         self.snap: SnapshotKey | None = None
@@ -302,6 +311,8 @@ class LedgerHolding:
             self.stated,
             self.gap,
             self.told,
+            self.by,
+            self.opens,
         )
 
     def restore(self, row: LedgerHoldingRow) -> None:
@@ -311,5 +322,6 @@ class LedgerHolding:
         self.base, self.fold_us = row.base, row.fold_us
         self.borrowed, self.pnl, self.extra = row.borrowed, row.pnl, row.extra
         self.since, self.stated, self.gap, self.told = row.since, row.stated, row.gap, row.told
+        self.by, self.opens = row.by, row.opens
         if self.gap or self.told != NEVER:
             self.breaks[self.key] = self

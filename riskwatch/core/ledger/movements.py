@@ -36,10 +36,11 @@ def apply_transfer(
     new.seen[event.status] = min(at, new.seen.get(event.status, at))
     after = transfer_effect(new)
     if after.deltas or before.deltas:
-        party.admit([(new.book, new.account, new.asset, "custody")], us, parameters.config)
+        cell = (new.book, new.account, new.asset, "custody")
+        party.admit([cell], us, parameters, event.source)
     party.touch(us)
     _note_wait(party, event.transfer_id, parameters.heard_late(event), after)
-    _move(parameters, party, new, before, after)
+    _move(parameters, party, new, before, after, event.source)
     _flow(party, event.transfer_id, new, before, after)
     party.transfers[event.transfer_id] = new
     party.dirty[f"transfer/{party.name}/{event.transfer_id}"] = new
@@ -72,16 +73,16 @@ def _move(
     t: TransferRow,
     before: TransferEffect,
     after: TransferEffect,
+    source: str,
 ) -> None:
     """Apply the difference of the effects to custody and to the amount in transit."""
     removed = [delta for delta in before.deltas if delta not in after.deltas]
     added = [delta for delta in after.deltas if delta not in before.deltas]
     reach = party.wm - parameters.late_us
     key = (t.book, t.account, t.asset, "custody")
-    for us, amount in removed:
-        party.holding(key).apply(us, amount.copy_negate(), reach, parameters.most)
-    for us, amount in added:
-        party.holding(key).apply(us, amount, reach, parameters.most)
+    changes = [(us, amount.copy_negate()) for us, amount in removed] + added
+    for us, amount in changes:
+        party.holding(key, parameters, source).apply(us, amount, reach, parameters.most)
     party.add(*key[:3], "in_transit", sub(after.in_transit, before.in_transit))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from riskwatch.core.clock import SECOND, micros, moment
 from riskwatch.core.enums import Cause, QualityIssue, RejectReason
@@ -11,6 +11,7 @@ from riskwatch.core.events import LedgerEvent, identity
 from riskwatch.core.money import EXACT, canonical, mul
 from riskwatch.core.outputs import DataQualityRaised, DataQualityResolved, EventRejected, Origin
 from riskwatch.core.readings import CounterpartyReading
+from riskwatch.core.reference import Reference
 
 if TYPE_CHECKING:
     from riskwatch.core.ledger.config import LedgerConfig
@@ -45,24 +46,33 @@ def fact_conflict(detail: str) -> FactRefusedError:
     return FactRefusedError(RejectReason.FACT_CONFLICT, detail)
 
 
-def limit_reached(limit: str, value: int) -> FactRefusedError:
-    """Return the refusal of a new entity in a full collection."""
-    return FactRefusedError(RejectReason.LIMIT_REACHED, f"limit={limit} value={value}")
+def limit_reached(limit: str, value: int, share: int | None = None) -> FactRefusedError:
+    """Return the refusal of a new entity in a full collection, or beyond the share of a source."""
+    of_one = "" if share is None else f" of_one_source={share}"
+    return FactRefusedError(RejectReason.LIMIT_REACHED, f"limit={limit} value={value}{of_one}")
 
 
+NOTHING_LISTED: Final = Reference(assets={}, parties={}, pd_by_rating={})
+"""Reference data without a name."""
 LedgerOutput = EventRejected | DataQualityRaised | DataQualityResolved | CounterpartyReading
 
 
 class LedgerParameters:
-    """A :class:`LedgerConfig` with its times in microseconds and its tolerances as decimals."""
+    """A :class:`LedgerConfig` with its times in microseconds and its tolerances as decimals.
+
+    `reference` says which counterparties and assets are listed.
+    """
 
     __slots__ = (
         "config", "grace_us", "late_us", "live", "most", "old_us", "reconcile_abs",
-        "reconcile_rel", "retention_us",
+        "reconcile_rel", "reference", "retention_us",
     )  # fmt: skip
 
-    def __init__(self, config: LedgerConfig, *, live: bool = False) -> None:
+    def __init__(
+        self, config: LedgerConfig, reference: Reference = NOTHING_LISTED, *, live: bool = False
+    ) -> None:
         self.config = config
+        self.reference = reference
         self.live = live
         self.old_us = config.old_s * SECOND
         self.late_us = config.late_window_s * SECOND
@@ -117,6 +127,19 @@ def issue_resolved(cause: str, us: int, issue: QualityIssue, subject: str) -> Da
         **Origin(cause, moment(us)).stamp(DataQualityResolved, f"{issue}|{subject}"),
         issue=issue,
         subject=subject,
+    )
+
+
+def no_room(event: LedgerEvent, subject: str, why: str) -> DataQualityRaised:
+    """Return the issue that facts of a source have no room."""
+    issue = QualityIssue.TABLE_FULL
+    return DataQualityRaised(
+        **Origin(identity(event), event.ts).stamp(DataQualityRaised, f"{issue}|{subject}"),
+        issue=issue,
+        subject=subject,
+        detail="its facts about new names have no room and are dead letters: "
+        f"{why} counterparty={event.counterparty}",
+        cause=Cause.NONE,
     )
 
 

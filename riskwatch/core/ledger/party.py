@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from riskwatch.core.ledger.activity import OrderRow, RecentFills, RestingSums
+from riskwatch.core.ledger.config import FILL_HOLDINGS, SOURCE_SHARE
 from riskwatch.core.ledger.flow import TransferFlow
 from riskwatch.core.ledger.holding import (
     NEVER,
@@ -27,7 +28,9 @@ from riskwatch.core.readings import FillGroup, FillSlippage
 
 if TYPE_CHECKING:
     from riskwatch.core.ledger.config import LedgerConfig
+    from riskwatch.core.ledger.outputs import LedgerParameters
     from riskwatch.core.ledger.transfers import TransferRow
+    from riskwatch.core.reference import Reference
 
 
 # Loans: the latest snapshot of each counts.
@@ -83,6 +86,66 @@ EntityKey = tuple[str, str, str]
 """(book, account, id) of a trade or an order."""
 
 
+class HoldingNames:
+    """Names of the holdings of a counterparty that the reference data does not list.
+
+    An asset that is not listed is one, in each place; so is a place, a book and an account, that a
+    listed asset opened. It follows from the holdings and is not stored.
+
+    Attributes
+    ----------
+    places : set
+        (book, account) of all holdings.
+    counts : dict of str to int
+        Number of names by the source that brought them up.
+    """
+
+    __slots__ = ("counts", "places", "reference")
+
+    def __init__(self, cells: dict[HoldingKey, LedgerHolding], reference: Reference) -> None:
+        self.reference = reference
+        self.places: set[tuple[str, str]] = set()
+        self.counts: dict[str, int] = {}
+        for key, holding in cells.items():
+            self.add(key, holding)
+
+    def add(self, key: HoldingKey, holding: LedgerHolding) -> None:
+        """Add a holding."""
+        self.places.add(key[:2])
+        names = int(not self.is_listed(key)) + int(holding.opens)
+        if names:
+            self.counts[holding.by] = self.counts.get(holding.by, 0) + names
+
+    def is_listed(self, key: HoldingKey) -> bool:
+        """Whether the reference data lists the asset of a holding."""
+        return key[2] in self.reference.assets
+
+    def opens(self, key: HoldingKey) -> bool:
+        """Whether a new holding opens its place with a listed asset."""
+        return self.is_listed(key) and key[:2] not in self.places
+
+    def check(self, keys: list[HoldingKey], source: str, most: int) -> None:
+        """Check that there is room for the new holdings `keys` of a source.
+
+        Raises
+        ------
+        FactRefusedError
+            ``LIMIT_REACHED``.
+        """
+        names, opened = 0, set()
+        for key in keys:
+            if not self.is_listed(key) or (self.opens(key) and key[:2] not in opened):
+                names += 1
+            opened.add(key[:2])
+        if not names:
+            return
+        if sum(self.counts.values()) + names > most:
+            raise limit_reached("max_holdings", most)
+        share = max(FILL_HOLDINGS, most // SOURCE_SHARE)
+        if self.counts.get(source, 0) + names > share:
+            raise limit_reached("max_holdings", most, share)
+
+
 class LedgerPartyRow(msgspec.Struct, array_like=True):
     """The stored row of a :class:`LedgerParty`."""
 
@@ -98,6 +161,7 @@ class LedgerPartyRow(msgspec.Struct, array_like=True):
     slips: list[FillSlippage] = []
     fills: list[tuple[int, FillGroup]] = []
     fills_missed: int = 0
+    by: str = ""
 
 
 class LedgerParty:
@@ -107,6 +171,10 @@ class LedgerParty:
     ----------
     wm : int
         Watermark: newest event time of its facts, microseconds.
+    by : str
+        Source of its first fact; empty in rows of older builds.
+    names : HoldingNames or None
+        Unlisted names of its holdings; ``None`` if they must be counted again.
     breaks : dict
         Holdings and positions whose last snapshot differs from the expected amount, by row key.
     changed : bool
@@ -134,10 +202,10 @@ class LedgerParty:
     """
 
     __slots__ = (
-        "breaks", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "heard", "key",
-        "lines", "loan_horizon", "loans", "name", "next_due", "order_horizon", "orders", "overdue",
-        "positions", "recent", "resting", "routes", "slippage_bp", "slips", "swept",
-        "trade_horizon", "trades", "transfers", "wm",
+        "breaks", "by", "cell_horizon", "cells", "changed", "dirty", "emitted", "flow", "heard",
+        "key", "lines", "loan_horizon", "loans", "name", "names", "next_due", "order_horizon",
+        "orders", "overdue", "positions", "recent", "resting", "routes", "slippage_bp", "slips",
+        "swept", "trade_horizon", "trades", "transfers", "wm",
     )  # fmt: skip
 
     def __init__(self, name: str, dirty: DirtyRows) -> None:
@@ -145,6 +213,8 @@ class LedgerParty:
         self.key = f"party/{name}"
         self.dirty = dirty
         self.wm = self.emitted = self.swept = NEVER
+        self.by = ""
+        self.names: HoldingNames | None = None
         self.changed = False
         self.slippage_bp: float | None = None
         self.slips: list[FillSlippage] = []
@@ -192,8 +262,10 @@ class LedgerParty:
         if amount:
             self.line(book, account, asset, component).add(amount)
 
-    def admit(self, keys: list[HoldingKey], us: int, config: LedgerConfig) -> None:
-        """Check that the holdings `keys` are known or may be created for a fact at `us`.
+    def admit(
+        self, keys: list[HoldingKey], us: int, parameters: LedgerParameters, source: str
+    ) -> None:
+        """Check that the holdings `keys` are known or may be created for a fact of a source.
 
         Raises
         ------
@@ -201,10 +273,16 @@ class LedgerParty:
             ``LIMIT_REACHED``, or ``FACT_TOO_LATE`` if a holding could have been dropped.
         """
         new = [key for key in dict.fromkeys(keys) if key not in self.cells]
-        if new and len(self.cells) + len(new) > config.max_holdings:
-            raise limit_reached("max_holdings", config.max_holdings)
-        if new and us <= self.cell_horizon:
+        if not new:
+            return
+        self._counted(parameters).check(new, source, parameters.config.max_holdings)
+        if us <= self.cell_horizon:
             raise fact_too_late(f"us={us} horizon={self.cell_horizon} collection=holdings")
+
+    def _counted(self, parameters: LedgerParameters) -> HoldingNames:
+        if self.names is None:
+            self.names = HoldingNames(self.cells, parameters.reference)
+        return self.names
 
     def admit_position(
         self, key: PositionKey, pair: tuple[str, str], us: int, config: LedgerConfig
@@ -230,13 +308,35 @@ class LedgerParty:
                 f"instrument={key[2]} pair={pair[0]}/{pair[1]} was={known.base}/{known.quote}"
             )
 
-    def holding(self, key: HoldingKey) -> LedgerHolding:
-        """Return the holding `key`, created if it is new; the caller has admitted it."""
+    def holding(self, key: HoldingKey, parameters: LedgerParameters, source: str) -> LedgerHolding:
+        """Return the holding `key`, created by `source` if new; the caller has admitted it."""
         holding = self.cells.get(key)
         if holding is None:
+            names = self._counted(parameters)
             holding = self.make_holding(key)
+            holding.by, holding.opens = source, names.opens(key)
+            names.add(key, holding)
             self.dirty[holding.key] = holding
         return holding
+
+    def drop_holdings(self, keys: list[HoldingKey]) -> None:
+        """Drop holdings. If one of them stood for its account, another takes its place."""
+        opened = set()
+        for key in keys:
+            holding = self.cells.pop(key)
+            self.cell_horizon = max(self.cell_horizon, holding.snap_us, holding.fold_us)
+            holding.line.pins -= 1
+            self.dirty[holding.key] = None
+            if holding.opens:
+                opened.add(key[:2])
+        self.routes.clear()
+        self.names = None
+        for key in sorted(self.cells) if opened else ():
+            if key[:2] in opened:
+                opened.remove(key[:2])
+                heir = self.cells[key]
+                heir.opens = True
+                self.dirty[heir.key] = heir
 
     def make_holding(self, key: HoldingKey) -> LedgerHolding:
         """Create the holding `key`."""
@@ -290,6 +390,7 @@ class LedgerParty:
             self.slips,
             self.recent.rows(),
             self.recent.missed,
+            self.by,
         )
 
     def restore(self, row: LedgerPartyRow) -> None:

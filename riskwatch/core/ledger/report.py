@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from riskwatch.core.ledger.holding import ReportedAmount
     from riskwatch.core.ledger.state import LedgerState
 
+REFUSED_CLEAR: Final = 15 * MINUTE
+"""The issue of a source ends when none of its facts lacked room for this long, microseconds."""
 SWEEP_EVERY: Final = 5 * MINUTE
 """How often old entities of a counterparty are dropped, in its own event time, microseconds."""
 
@@ -31,6 +33,12 @@ SWEEP_EVERY: Final = 5 * MINUTE
 def report_tick(parameters: LedgerParameters, state: LedgerState, us: int) -> list[LedgerOutput]:
     """Process a tick at event time `us` for each counterparty, and return the outputs."""
     out: list[LedgerOutput] = []
+    for source in sorted(state.refused):
+        if us - state.refused[source].us >= REFUSED_CLEAR:
+            state.note_refused(source, None)
+            out.append(
+                issue_resolved(f"tick/{us}", us, QualityIssue.TABLE_FULL, f"ledger:{source}")
+            )
     for name in sorted(state.parties):
         party = state.parties[name]
         if us > party.next_due:
@@ -192,15 +200,14 @@ def _sweep(parameters: LedgerParameters, party: LedgerParty) -> None:
 
 def _sweep_holdings(party: LedgerParty, reach: int, since: int) -> None:
     """Fold old deltas, and drop holdings and positions that have been zero for long."""
+    idle = []
     for key in sorted(party.cells):
         holding = party.cells[key]
         holding.fold(reach)
         if holding.is_idle(since):
-            party.cell_horizon = max(party.cell_horizon, holding.snap_us, holding.fold_us)
-            holding.line.pins -= 1
-            del party.cells[key]
-            party.routes.clear()
-            party.dirty[holding.key] = None
+            idle.append(key)
+    if idle:
+        party.drop_holdings(idle)
     for where in sorted(party.positions):
         holding = party.positions[where]
         holding.fold(reach)

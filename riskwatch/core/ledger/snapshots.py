@@ -40,12 +40,12 @@ def apply_balance(
     """Replace a holding's snapshot if this one is later; ticks compare it with the facts."""
     key = (event.book, event.account, event.asset, event.kind)
     snap = _snapshot_key(event, us)
-    party.admit([key], us, parameters.config)
+    party.admit([key], us, parameters, event.source)
     is_newer = _supersedes(party.cells.get(key), snap)
     party.touch(us)
     if not is_newer:
         return []
-    holding = party.holding(key)
+    holding = party.holding(key, parameters, event.source)
     stated = event.free if event.locked is None else add(event.free, event.locked)
     holding.snapshot(snap, stated)
     borrowed, pnl = event.borrowed or ZERO, event.unrealized_pnl or ZERO

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from riskwatch.core.clock import micros
+from riskwatch.core.enums import RejectReason
 from riskwatch.core.events import (
     Balance,
     Fill,
@@ -18,15 +19,17 @@ from riskwatch.core.events import (
     Tick,
     Transfer,
 )
-from riskwatch.core.ledger.config import LedgerConfig
+from riskwatch.core.ledger.config import SOURCE_SHARE, LedgerConfig
 from riskwatch.core.ledger.fills import apply_bust, apply_fill, apply_settlement
 from riskwatch.core.ledger.movements import apply_transfer
 from riskwatch.core.ledger.outputs import (
+    NOTHING_LISTED,
     FactRefusedError,
     LedgerOutput,
     LedgerParameters,
     event_rejected,
     limit_reached,
+    no_room,
 )
 from riskwatch.core.ledger.party import LedgerParty
 from riskwatch.core.ledger.report import report_tick
@@ -39,7 +42,10 @@ from riskwatch.core.ledger.snapshots import (
 
 if TYPE_CHECKING:
     from riskwatch.core.ledger.state import LedgerState
+    from riskwatch.core.reference import Reference
 
+NAMED_WRITERS: Final = 64
+"""Number of sources that issues name; others are told of together."""
 Handler = Callable[[LedgerParameters, LedgerParty, Any, int], list[LedgerOutput]]
 
 _HANDLERS: dict[type, Handler] = {
@@ -67,6 +73,8 @@ class LedgerStage:
     ----------
     config : LedgerConfig, optional
         Windows, tolerances and limits.
+    reference : Reference, optional
+        Listed counterparties and assets, which have room of their own; none by default.
     live : bool
         Whether the time is that of the clock, so that a fact may be old when it arrives.
 
@@ -88,9 +96,15 @@ class LedgerStage:
 
     name = "ledger"
 
-    def __init__(self, config: LedgerConfig | None = None, *, live: bool = False) -> None:
+    def __init__(
+        self,
+        config: LedgerConfig | None = None,
+        reference: Reference = NOTHING_LISTED,
+        *,
+        live: bool = False,
+    ) -> None:
         self.config = config or LedgerConfig()
-        self._parameters = LedgerParameters(self.config, live=live)
+        self._parameters = LedgerParameters(self.config, reference, live=live)
 
     def step(self, state: LedgerState, event: LedgerEvent | Tick) -> list[LedgerOutput]:
         """Apply one event.
@@ -105,8 +119,9 @@ class LedgerStage:
         Returns
         -------
         list
-            For a fact, its rejection or the end of an issue. For a tick, trades that became
-            overdue, reconciliation breaks, and a reading of each changed counterparty, by name.
+            For a fact, its rejection, the start of an issue or its end. For a tick, trades that
+            became overdue, reconciliation breaks, and a reading of each changed counterparty, by
+            name.
         """
         if isinstance(event, Tick):
             return report_tick(self._parameters, state, event.us)
@@ -114,12 +129,43 @@ class LedgerStage:
         try:
             party = state.parties.get(name)
             if party is None:
-                party = self._open(state, name)
+                party = self._open(state, name, event.source)
             return _HANDLERS[type(event)](self._parameters, party, event, micros(event.ts))
         except FactRefusedError as refusal:
-            return [event_rejected(event, refusal)]
+            rejected: list[LedgerOutput] = [event_rejected(event, refusal)]
+            if refusal.reason is RejectReason.LIMIT_REACHED:
+                return self._note_refused(state, event, refusal.detail) + rejected
+            return rejected
 
-    def _open(self, state: LedgerState, name: str) -> LedgerParty:
-        if len(state.parties) >= self.config.max_counterparties:
-            raise limit_reached("max_counterparties", self.config.max_counterparties)
-        return state.party(name)
+    def _open(self, state: LedgerState, name: str, source: str) -> LedgerParty:
+        """Create a counterparty. One that is not listed needs room, in all and of its source."""
+        counts = self._counts(state)
+        if name not in self._parameters.reference.parties:
+            most = self.config.max_counterparties
+            if sum(counts.values()) >= most:
+                raise limit_reached("max_counterparties", most)
+            share = max(1, most // SOURCE_SHARE)
+            if counts.get(source, 0) >= share:
+                raise limit_reached("max_counterparties", most, share)
+            counts[source] = counts.get(source, 0) + 1
+        party = state.party(name)
+        party.by = source
+        return party
+
+    def _counts(self, state: LedgerState) -> dict[str, int]:
+        if state.counts is None:
+            state.counts = {}
+            for name, party in state.parties.items():
+                if name not in self._parameters.reference.parties:
+                    state.counts[party.by] = state.counts.get(party.by, 0) + 1
+        return state.counts
+
+    def _note_refused(self, state: LedgerState, event: LedgerEvent, why: str) -> list[LedgerOutput]:
+        """Report that facts of a source have no room, once until that ends."""
+        source = event.source
+        if source not in state.refused and len(state.refused) >= NAMED_WRITERS:
+            source = "*"
+        us = self._parameters.heard_late(event) or micros(event.ts)
+        known = state.refused.get(source)
+        state.note_refused(source, us if known is None else max(us, known.us))
+        return [] if known is not None else [no_room(event, f"ledger:{source}", why)]

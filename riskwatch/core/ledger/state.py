@@ -14,6 +14,7 @@ row                                                        holds
 ``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
 ``loan/<counterparty>/<id>``                               latest snapshot
 ``shown/<counterparty>/<book>/<account>/<what>/<name>``    amounts not zero in the last reading
+``refused/<source>``                                       when a fact of it had no room last
 ========================================================== =================================
 
 Sums that follow from these rows are not stored; loading computes them again, which is exact.
@@ -55,11 +56,31 @@ class RowSource(Protocol):
         ...
 
 
+class RefusedRow(msgspec.Struct, array_like=True):
+    """When a fact of a source had no room last, microseconds."""
+
+    us: int
+
+    def row(self) -> object:
+        """Return the row's value."""
+        return self
+
+
 class LedgerState:
-    """Counterparties by name, and the rows that changed since the last :meth:`drain`."""
+    """Counterparties by name, and the rows that changed since the last :meth:`drain`.
+
+    Attributes
+    ----------
+    refused : dict of str to RefusedRow
+        Sources whose facts have no room, with an open issue; ``*`` stands for all beyond a number.
+    counts : dict of str to int, or None
+        Number of unlisted counterparties by source, derived from the rows.
+    """
 
     def __init__(self) -> None:
         self.parties: dict[str, LedgerParty] = {}
+        self.refused: dict[str, RefusedRow] = {}
+        self.counts: dict[str, int] | None = None
         self.dirty: DirtyRows = {}
 
     def party(self, name: str) -> LedgerParty:
@@ -68,6 +89,15 @@ class LedgerState:
         if party is None:
             party = self.parties[name] = LedgerParty(name, self.dirty)
         return party
+
+    def note_refused(self, source: str, us: int | None) -> None:
+        """Store when a fact of a source had no room, or forget it with ``None``."""
+        key = f"refused/{source}"
+        if us is None:
+            del self.refused[source]
+            self.dirty[key] = None
+        else:
+            self.dirty[key] = self.refused[source] = RefusedRow(us)
 
     def drain(self) -> RowChanges:
         """Return the rows that changed since the last call, keys sorted."""
@@ -196,6 +226,10 @@ def _load_shown(state: LedgerState, rest: str, row: Row) -> None:
     line.shown = bool(_decode(row, int))
 
 
+def _load_refused(state: LedgerState, rest: str, row: Row) -> None:
+    state.refused[rest] = _decode(row, RefusedRow)
+
+
 _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "party": _load_party,
     "flow": _load_flow,
@@ -208,4 +242,5 @@ _LOADERS: dict[str, Callable[[LedgerState, str, Row], None]] = {
     "order": _load_order,
     "loan": _load_loan,
     "shown": _load_shown,
+    "refused": _load_refused,
 }

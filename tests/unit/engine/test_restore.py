@@ -63,7 +63,7 @@ def kind_of(stage: str, key: str) -> str:
 def pipeline() -> Pipeline:
     """Return all stages, with operators, a planned drill, an advisory rule and a small budget.
 
-    The market forgets a silent feed after an hour, so that only the risk stage still knows it. A
+    The ledger has room for one loan. The market forgets a silent feed after an hour, so that only the risk stage still knows it. A
     target that waits for a label is stale after an hour, too.
     """
     config = bootstrap.configuration()
@@ -77,7 +77,8 @@ def pipeline() -> Pipeline:
     market = replace(config.policy.market, forget_s=3_600.0)
     models = config.policy.models
     models = replace(models, evidence=replace(models.evidence, stale_s=3_600.0))
-    policy = replace(config.policy, risk=risk, market=market, models=models)
+    ledger_config = replace(config.policy.ledger, max_loans=1)
+    policy = replace(config.policy, ledger=ledger_config, risk=risk, market=market, models=models)
     config = replace(config, operators=OPERATORS, policy=policy)
     # A live ledger, because only there a fact can be old.
     ledger = bootstrap.ledger_slot(config, live=True)
@@ -160,6 +161,7 @@ def history() -> Iterator[Any]:
         ],
         478: [facts.fill("f2", at(478), base="USDC", qty="100", price="1")],
         479: [PartitionFault(micros(facts.at(at(479))), "ledger/2", "f" * 32, ["binance"])],
+        480: [facts.loan("l0", at(480), "5", loan_id="no room")],
     }
     for minute in range(HISTORY_MINUTES):
         yield from quotes(minute)

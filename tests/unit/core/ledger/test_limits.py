@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from riskwatch.core.enums import RejectReason
+from riskwatch.core.enums import QualityIssue, RejectReason
 from riskwatch.core.ledger.config import LedgerConfig
 from riskwatch.core.ledger.stage import LedgerStage
 from riskwatch.core.ledger.state import LedgerState
-from riskwatch.core.outputs import EventRejected
+from riskwatch.core.outputs import DataQualityRaised, EventRejected
 from tests.support.facts import (
     amounts,
     balance,
@@ -51,17 +51,20 @@ CASES: list[tuple[str, int, LedgerEvent, LedgerEvent, LedgerEvent]] = [
 def test_a_full_collection_refuses_the_new_and_serves_the_known(
     limit: str, value: int, first: LedgerEvent, more: LedgerEvent, again: LedgerEvent
 ) -> None:
-    """The refusal names the limit and leaves no trace; known entities go on working."""
+    """The refusal names the limit and is told with its source; known entities go on working."""
     kwargs: dict[str, Any] = {limit: value}
     stage, state = LedgerStage(LedgerConfig(**kwargs)), LedgerState()
     assert run([first], state, stage) == []
     state.drain()
-    [refused] = run([more], state, stage)
+    told, refused = run([more], state, stage)
+    assert isinstance(told, DataQualityRaised)
     assert isinstance(refused, EventRejected)
+    assert (told.issue, told.subject) == (QualityIssue.TABLE_FULL, "ledger:feed")
+    assert refused.detail in told.detail
     assert refused.reason is RejectReason.LIMIT_REACHED
     assert refused.detail == f"limit={limit} value={value}"
     assert refused.cause_id == f"feed/{more.event_id}"
-    assert state.drain() == {}
+    assert list(state.drain()) == ["refused/feed"]
     assert run([again], state, stage) == []
     assert state.drain() != {}
 
