@@ -6,6 +6,8 @@ import decimal
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from riskwatch.core.clock import MINUTE, SECOND, micros
 from riskwatch.core.enums import Cause, Quality, QualityIssue
 from riskwatch.core.events import identity
@@ -166,6 +168,13 @@ def asset_valued(
         cause=seen.cause,
         quality=quality,
     )
+
+
+def asset_forgotten(name: str, row: AssetRow, us: int, config: RiskConfig) -> Iterator[AssetValued]:
+    """Report that a published value is unknown from now on, if the last report says otherwise."""
+    if row.sent_us and row.sent_quality is not Quality.UNKNOWN:
+        row.reading = msgspec.structs.replace(row.reading, live=0)
+        yield from asset_valued(name, row, Quality.UNKNOWN, us, config)
 
 
 def score_updated(scored: ModelScore, us: int) -> ScoreUpdated:

@@ -36,7 +36,7 @@ from riskwatch.core.risk.features import (
     record_trail,
     update_peak,
 )
-from riskwatch.core.risk.reports import news_refused
+from riskwatch.core.risk.reports import asset_forgotten, news_refused
 from riskwatch.core.risk.rule_engine import RuleEngine
 from riskwatch.core.risk.stakes import StakesCalculator, TickContext
 from riskwatch.core.risk.state import AssetRow, LocalPriceRow, PartyRow, RiskState, VenueRow
@@ -134,8 +134,8 @@ class RiskStage:
         if isinstance(event, Credit | LegalEntity | NettingSet):
             return self._apply_credit_news(state, event)
         if isinstance(event, MarketReading):
-            self._apply_market(state, event)
-        elif isinstance(event, CounterpartyReading):
+            return self._apply_market(state, event)
+        if isinstance(event, CounterpartyReading):
             self._apply_party(state, event)
         else:
             risk_state.record_fault(state, event)
@@ -159,8 +159,8 @@ class RiskStage:
             return out
         return []
 
-    def _apply_market(self, state: RiskState, reading: MarketReading) -> None:
-        """Store the readings of assets and venues."""
+    def _apply_market(self, state: RiskState, reading: MarketReading) -> list[Output]:
+        """Store the readings of assets and venues; return the last values of forgotten assets."""
         for current in reading.assets:
             row = state.assets.get(current.asset)
             if row is None:
@@ -183,10 +183,11 @@ class RiskStage:
                 {asset: LocalPriceRow(bp, count) for asset, bp, count in venue.local},
             )
             state.mark(f"venue/{venue.venue}")
-        self._age_out(state, reading.us)
+        return self._age_out(state, reading.us)
 
-    def _age_out(self, state: RiskState, us: int) -> None:
+    def _age_out(self, state: RiskState, us: int) -> list[Output]:
         """Drop unlisted assets and venues that nobody quotes, holds or restricts any more."""
+        out: list[Output] = []
         old = [
             name
             for name, row in state.assets.items()
@@ -198,12 +199,13 @@ class RiskStage:
         ours = held_assets(state) if old else {}
         for name in old:
             if name not in ours:
-                del state.assets[name]
+                out += asset_forgotten(name, state.assets.pop(name), us, self.config)
                 state.mark(f"asset/{name}")
         for name in [n for n, row in state.venues.items() if us - row.us > FORGET]:
             if is_foreign_venue(state, name, self.reference):
                 del state.venues[name]
                 state.mark(f"venue/{name}")
+        return out
 
     def _apply_party(self, state: RiskState, reading: CounterpartyReading) -> None:
         """Store the holdings with a counterparty; the reading replaces the last one."""

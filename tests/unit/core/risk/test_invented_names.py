@@ -75,6 +75,21 @@ def test_invented_names_are_forgotten() -> None:
     assert rows["venue/inv0"] is None
 
 
+@pytest.mark.parametrize("stops_for_two_weeks", [True, False])
+def test_the_last_value_of_what_is_forgotten_is_unknown(stops_for_two_weeks: bool) -> None:
+    """Readers of current values see that it is over, also if the worker stood in between."""
+    d = desk()
+    flood(d, 0, names=2)
+    between = () if stops_for_two_weeks else (1, 10, 30, DAY)
+    for minutes in (*between, 15 * DAY, 15 * DAY + 1):
+        d.tick(minutes, market(minutes, asset("USDC"), venues=[venue()]))
+    assert list(d.state.assets) == ["USDC"]
+    for name in ("GEM0", "GEM1"):
+        values = [o for o in of(d.out, AssetValued) if o.asset == name]
+        assert [o.quality for o in values] == [Quality.STALE, Quality.UNKNOWN]
+        assert values[-1].price_usd == values[0].price_usd
+
+
 @pytest.mark.parametrize(("venues", "quality"), [(2, Quality.GOOD), (0, Quality.STALE)])
 def test_a_price_of_unlisted_venues_is_stale(venues: int, quality: Quality) -> None:
     """No listed venue stands behind it."""
