@@ -47,6 +47,7 @@ ONE_IMPORTER: Final = {
     "riskwatch.alerting.resync": "the SQL side of a restart, tested without Kafka",
     "riskwatch.alerting.worker": "a process of its own; `riskwatch run` starts it",
     "riskwatch.audit.checkpoints": "called by one command, but no part of a command line",
+    "riskwatch.audit.evidence": "called by one command, but no part of a command line",
     "riskwatch.audit.incident": "called by one command, but no part of a command line",
     "riskwatch.audit.verify": "called by one command, but no part of a command line",
     "riskwatch.bench.labels": "labels computed independently of the models' own book-keeping",
