@@ -98,7 +98,10 @@ def _time_hint(value: object) -> str:
         return ": it has no zone" if _NO_ZONE.match(value) else ""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return ""
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits is no time in any unit
+        return ""
     units = [name for name, one in _EPOCH_UNITS if _FIRST_S <= number / one < _LAST_S]
     return f": it looks like an epoch in {units[0]}" if units else ""
 

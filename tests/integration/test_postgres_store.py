@@ -15,6 +15,7 @@ from alembic import command
 from sqlalchemy import inspect, select, text
 
 from riskwatch.errors import FencedError, StoreError
+from riskwatch.store import engine as store_engine
 from riskwatch.store import migrate, queries, transaction
 from riskwatch.store.audit_check import check_database
 from riskwatch.store.content import content_digest, dump
@@ -170,11 +171,12 @@ def test_who_lost_the_lease_cannot_write(engine: Engine) -> None:
     assert content_digest(engine) == before
 
 
-def test_a_lease_is_not_taken_during_a_commit(engine: Engine, postgres_url: str) -> None:
+def test_a_lease_is_not_taken_during_a_commit(
+    engine: Engine, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A commit holds the row of the lease to its end, so no epoch slips in between."""
     lease = take_lease(engine, "w", "one")
-    with engine.begin() as conn:
-        conn.exec_driver_sql(f'ALTER DATABASE "{engine.url.database}" SET lock_timeout = 100')
+    monkeypatch.setitem(store_engine._WRITER, "lock_timeout", "100ms")
     hasty = open_engine(postgres_url)
     with engine.begin() as conn:
         transaction._fence(conn, batches(lease.epoch)[0])

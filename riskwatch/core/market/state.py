@@ -39,7 +39,8 @@ VOLUME_RATE: Final = 0.02
 """Weight of the newest traded value. Volume is bursty, so about the last fifty messages count."""
 DAYS: Final = 3
 """Number of complete days whose traded value bounds what a feed weighs."""
-MINUTES_A_DAY: Final = 1_440.0
+BURST_MINUTES: Final = 60.0
+"""Time within which a feed may at most trade what it did on the quietest of these days, minutes."""
 GAP_S: Final = 1.0
 """Shortest gap over which a volume is spread, seconds: two trades in one second are no rate."""
 SPIKE_FROM: Final = 10
@@ -195,12 +196,13 @@ class FeedState(msgspec.Struct):
     def traded(self, us: int) -> float | None:
         """Return the base quantity traded per minute; ``None`` if the feed does not state it.
 
-        It is at most that of the quietest of the last days: a burst of volume gives no weight.
+        At most, the quantity of the quietest of the last days within an hour: a crisis trades many
+        times the usual, and a burst that nobody ever traded gives no weight.
         """
         if self.volume <= 0.0:
             return None
         days = self._complete_days(us // DAY)
-        return min(self.volume, min(days) / MINUTES_A_DAY) if days else self.volume
+        return min(self.volume, min(days) / BURST_MINUTES) if days else self.volume
 
     def has_spiked(self, sd: float, least: float) -> bool:
         """Whether the last observation reversed a jump of the one before it.

@@ -126,7 +126,7 @@ def test_feeds_younger_than_a_day_decide_no_cause_beside_older_ones() -> None:
 
 
 def test_what_a_feed_weighs_is_bounded_by_its_days() -> None:
-    """A burst of volume weighs no more than the quietest of the last three complete days."""
+    """A burst weighs no more than an hour with all that the quietest of three days traded."""
     floor = Floor()
     for day in range(5):
         floor.tell(quote("kraken:USDC/USD", day * 1_440, 1.0, 100.0))
@@ -134,11 +134,11 @@ def test_what_a_feed_weighs_is_bounded_by_its_days() -> None:
     edge = floor.state.edges["kraken:USDC/USD"]
     now = at(4 * 1_440 + 2)
     assert edge.days == [1_101.0, 1_102.0, 1_103.0]
-    assert edge.traded(now) == pytest.approx(1_101.0 / 1_440.0)
+    assert edge.traded(now) == pytest.approx(1_101.0 / 60.0)
     floor.tell(quote("kraken:USDC/USD", 4 * 1_440 + 3, 1.0, 1e15))
-    assert edge.traded(at(4 * 1_440 + 4)) == pytest.approx(1_101.0 / 1_440.0)
-    assert edge.traded(at(5 * 1_440 + 4)) == pytest.approx(1_102.0 / 1_440.0)
-    assert edge.traded(at(9 * 1_440)) == pytest.approx(1_102.0 / 1_440.0)
+    assert edge.traded(at(4 * 1_440 + 4)) == pytest.approx(1_101.0 / 60.0)
+    assert edge.traded(at(5 * 1_440 + 4)) == pytest.approx(1_102.0 / 60.0)
+    assert edge.traded(at(9 * 1_440)) == pytest.approx(1_102.0 / 60.0)
 
 
 def test_rows_of_older_builds_count_as_proven() -> None:
