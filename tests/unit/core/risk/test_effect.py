@@ -198,7 +198,8 @@ def test_too_many_fills_are_said() -> None:
     """What no reading has room for counts as fills of unknown content."""
     stages = halted()
     markets = [
-        fill(f"f{n}", 100 + n * 1e-3, base=f"C{n}", qty="1", price="1")
+        # Four sources: one alone has a quarter of the room for unlisted names.
+        fill(f"f{n}", 100 + n * 1e-3, base=f"C{n}", qty="1", price="1", source=f"desk{n % 4}")
         for n in range(2 * MAX_FILL_GROUPS + 3)
     ]
     (page,) = pages(stages.turn(200, *markets))
