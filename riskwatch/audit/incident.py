@@ -31,11 +31,7 @@ from riskwatch.core.outputs import (
     ScoreUpdated,
 )
 from riskwatch.core.scopes import (
-    ACCOUNT,
-    ASSET,
-    BOOK,
-    COUNTERPARTY,
-    VENUE_ASSET,
+    covers_holding,
     parse,
 )
 from riskwatch.errors import StoreError
@@ -275,14 +271,14 @@ def _replay(out: Incident, derived: _Derivable, span: tuple[int, int]) -> None:
 
 def _about(scope: str, held: ExposureChanged) -> bool:
     """Whether a holding is part of what a scope covers."""
-    at = parse(scope)
-    if at.kind == VENUE_ASSET:
-        return (held.counterparty, held.asset) == (at.name, at.asset)
-    if at.kind == ACCOUNT:
-        return (held.counterparty, held.account) == (at.name, at.account)
-    if at.kind not in (BOOK, COUNTERPARTY, ASSET):
-        return True  # what traders, networks, groups, issuers and banks hold is not in a holding
-    return bool(getattr(held, at.kind) == at.name)
+    covered = covers_holding(
+        parse(scope),
+        counterparty=held.counterparty,
+        book=held.book,
+        account=held.account,
+        asset=held.asset,
+    )
+    return covered is not False
 
 
 def _plain(output: Output) -> Row:

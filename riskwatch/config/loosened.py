@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riskwatch.config.toml import StructReader, read_toml
+from riskwatch.core.command_signing import framed
 from riskwatch.core.reference import LimitsConfig
 from riskwatch.core.risk.limits import ANY_SUBJECT
 from riskwatch.errors import ConfigError
@@ -82,12 +83,8 @@ def limits_digest(config: Config) -> str:
 
 
 def signed_bytes(made: LimitsSignature) -> bytes:
-    """Return the bytes that a person signs: each field with its length before it."""
-    out = bytearray(DOMAIN)
-    for field in (made.deployment, made.digest, made.operator, made.at, made.reason):
-        data = field.encode()
-        out += len(data).to_bytes(4, "big") + data
-    return bytes(out)
+    """Return the bytes that a person signs."""
+    return framed(DOMAIN, made.deployment, made.digest, made.operator, made.at, made.reason)
 
 
 def load_signatures(folder: Path) -> tuple[LimitsSignature, ...]:

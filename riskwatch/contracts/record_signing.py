@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from riskwatch.contracts.signing import is_signed
+from riskwatch.core.command_signing import framed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,8 +36,7 @@ def record_bytes(deployment: str, topic: str, key: bytes, value: bytes) -> bytes
     >>> record_bytes("prod", "a", b"b", b"") == record_bytes("staging", "a", b"b", b"")
     False
     """
-    parts = (deployment.encode(), topic.encode(), key, value)
-    return DOMAIN + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return framed(DOMAIN, deployment, topic, key, value)
 
 
 def signature_header(

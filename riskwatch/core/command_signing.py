@@ -46,7 +46,7 @@ def command_bytes(command: Command) -> bytes:
     >>> command_bytes(command) in (command_bytes(changed), command_bytes(elsewhere))
     False
     """
-    return _framed(
+    return framed(
         *_bound(command, DOMAIN, UNBOUND_DOMAIN),
         str(command.v),
         command.source,
@@ -64,7 +64,7 @@ def intent_digest(command: Command) -> str:
     idempotency key must have the same digest.
     """
     return sha256(
-        _framed(*_bound(command, INTENT, UNBOUND_INTENT), *_intent_fields(command))
+        framed(*_bound(command, INTENT, UNBOUND_INTENT), *_intent_fields(command))
     ).hexdigest()
 
 
@@ -85,7 +85,11 @@ def _intent_fields(command: Command) -> tuple[str, ...]:
     )
 
 
-def _framed(domain: bytes, *fields: str | bytes) -> bytes:
+def framed(domain: bytes, *fields: str | bytes) -> bytes:
+    """Return a domain tag and fields, each after its length, so that none runs into another.
+
+    Signatures of commands, of limits and of records are over such bytes, each in its own domain.
+    """
     out = bytearray(domain)
     for field in fields:
         data = field.encode() if isinstance(field, str) else field

@@ -71,6 +71,29 @@ class Scope(tuple[str, str, str]):
         return self[2] if self[0] == ACCOUNT else ""
 
 
+def covers_holding(
+    at: Scope, *, counterparty: str, book: str, account: str, asset: str
+) -> bool | None:
+    """Whether a scope covers a holding; ``None`` if a holding does not tell.
+
+    A holding names no trader and no network, and no members of a group, an issuer or a bank.
+
+    Examples
+    --------
+    >>> held = {"counterparty": "kraken", "book": "arb", "account": "main", "asset": "USDC"}
+    >>> [covers_holding(parse(s), **held) for s in ("firm", "book:mm", "trader:tom")]
+    [True, False, None]
+    """
+    if at.kind == FIRM:
+        return True
+    if at.kind == ACCOUNT:
+        return (at.name, at.account) == (counterparty, account)
+    if at.kind == VENUE_ASSET:
+        return (at.name, at.asset) == (counterparty, asset)
+    named = {BOOK: book, COUNTERPARTY: counterparty, ASSET: asset}.get(at.kind)
+    return None if named is None else at.name == named
+
+
 @lru_cache(maxsize=_CACHED)
 def parse(scope: str) -> Scope:
     """Parse a scope.

@@ -41,13 +41,13 @@ from riskwatch.core.risk.state import ControlRow, RefusalsRow, SignOff, UnwindGr
 from riskwatch.core.scopes import (
     ACCOUNT,
     ASSET,
-    BOOK,
     COUNTERPARTY,
     FIRM,
     LINKED,
     NETWORK,
     TRADER,
     VENUE_ASSET,
+    covers_holding,
     parse,
 )
 from riskwatch.errors import ModelError
@@ -350,15 +350,8 @@ def is_about(
     """Whether a holding is part of what a scope covers; `members` are those of its scope."""
     if at.kind in LINKED:
         return f"{COUNTERPARTY}:{counterparty}" in members or f"{ASSET}:{asset}" in members
-    covered = {
-        FIRM: True,
-        ACCOUNT: (at.name, at.account) == (counterparty, account),
-        BOOK: at.name == book,
-        ASSET: at.name == asset,
-        COUNTERPARTY: at.name == counterparty,
-        VENUE_ASSET: (at.name, at.asset) == (counterparty, asset),
-    }
-    return covered.get(at.kind, False)
+    held = {"counterparty": counterparty, "book": book, "account": account, "asset": asset}
+    return covers_holding(at, **held) is True
 
 
 def _is_known(state: RiskState, reference: Reference, scope: str) -> bool:

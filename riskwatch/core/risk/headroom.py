@@ -9,7 +9,17 @@ import msgspec
 from riskwatch.core.money import MAX_USD
 from riskwatch.core.risk.exposure import ExposureSums, price_of, sum_exposures
 from riskwatch.core.risk.limits import ANY_SUBJECT, exposure_table
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, kind_of_scope, parse
+from riskwatch.core.scopes import (
+    ASSET,
+    BANK,
+    BOOK,
+    COUNTERPARTY,
+    FIRM,
+    GROUP,
+    ISSUER,
+    kind_of_scope,
+    parse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +28,6 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.limits import LimitBook, LimitUsage
     from riskwatch.core.risk.state import RiskState
 
-ISSUER: Final = "issuer"
-BANK: Final = "bank"
-GROUP: Final = "group"
 _NOTHING: Final = ExposureSums()
 
 

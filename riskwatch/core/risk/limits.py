@@ -9,7 +9,7 @@ import msgspec
 from riskwatch.core.money import quantise
 from riskwatch.core.reference import Limit, LimitsConfig, Reference
 from riskwatch.core.risk.config import RiskConfig
-from riskwatch.core.scopes import FIRM, kind_of_scope
+from riskwatch.core.scopes import BANK, FIRM, kind_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 LIMIT_FEATURES: Final = ("limit_ratio", "warning_ratio")
 """Features that limits bring about: usage ÷ hard value, and usage ÷ warning value."""
-BANK: Final = "bank"
 
 
 def effective_limit(limit: Limit, overrides: Mapping[str, LimitOverrideRow]) -> Limit:
