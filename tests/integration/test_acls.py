@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -30,6 +31,7 @@ from riskwatch.kafka.acls import ROLES, grant_role, topic_writers, unexpected_wr
 from riskwatch.kafka.topics import admin, topic_differences
 from tests.conftest import ROOT
 from tests.support.kafka import READY_S, Node, jars_or_skip
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +44,17 @@ PREFIX: Final = "uat."
 POLLS: Final = 8
 
 
+@dataclass
 class ComposeNode(Node):
-    """A broker with the configuration of compose.yaml, but for its ports and its folder."""
+    """A broker with the configuration of compose.yaml, but for its ports and its folder.
+
+    Attributes
+    ----------
+    host : int
+        Port of the listener for clients outside of the stack.
+    """
+
+    host: int = field(default_factory=free_port)
 
     def format(self) -> None:
         """Write the configuration as the image does, and an empty storage."""
@@ -75,11 +86,6 @@ class ComposeNode(Node):
             capture_output=True,
             env=self._environment(),
         )
-
-    @property
-    def host(self) -> int:
-        """Port of the listener for clients outside of the stack."""
-        return self.port + 1
 
     def wait(self) -> None:
         """Return when it answers the super user."""
