@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-episodes bench-streams chaos fuzz model kill9 kill9-commands limits mutants lint \
+.PHONY: help demo test docs bench bench-episodes bench-streams chaos fuzz model kill9 kill9-commands limits mutants lint \
   audit-deps format wheel env clean
 
 UV_VERSION := 0.13.8
@@ -79,6 +79,10 @@ lint: $(READY_DEV) ## run ruff and mypy
 audit-deps: $(READY_DEV) ## check locked packages for known vulnerabilities; ARGS=--continue only reports
 	@$(BIN)/python .ci/audit_deps.py $(ARGS)
 
+docs: $(READY_DEV) ## build the documentation site in site/; ARGS=--serve shows it on the loopback
+	@if [ "$(ARGS)" = --serve ]; then NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --quiet; \
+	else NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet && echo "site/index.html"; fi
+
 format: $(READY_DEV) ## format the code with ruff
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -93,7 +97,7 @@ env: ## write .env for docker compose, with random passwords; never overwrites i
 	echo "riskwatch needs Python to make passwords. Tried: $(PYTHONS)" >&2; exit 1
 
 clean: ## delete everything that can be made again
-	@rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	@rm -rf .venv dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
 	@find riskwatch streams migrations tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # Stamp files: a second run does nothing until the locked versions change.

@@ -83,7 +83,13 @@ TRADING: Final = "trading"
 
 
 class Operators(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Operators by id (``operators.toml``)."""
+    """Operators by id (``operators.toml``).
+
+    Attributes
+    ----------
+    operators : dict
+        :class:`Operator` by id.
+    """
 
     operators: dict[str, Operator] = {}
 

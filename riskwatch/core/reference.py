@@ -16,7 +16,15 @@ from riskwatch.core.enums import Mode
 
 
 class Backing(msgspec.Struct, frozen=True):
-    """A share of an issuer's reserves. `holder` is a bank or issuer id, `share` in 0..1."""
+    """A share of an issuer's reserves.
+
+    Attributes
+    ----------
+    holder : str
+        Id of the bank or issuer that holds it.
+    share : float
+        The share, 0..1.
+    """
 
     holder: str
     share: Share
@@ -163,7 +171,15 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The firm's equity and its limits (``limits.toml``)."""
+    """The firm's equity and its limits (``limits.toml``).
+
+    Attributes
+    ----------
+    equity_usd : float
+        The firm's equity, USD.
+    limits : tuple of Limit
+        The limits, in file order.
+    """
 
     equity_usd: Positive
     limits: tuple[Limit, ...]

@@ -48,7 +48,17 @@ def requested_state(
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """The condition ``feature >= at``, with its unit (bp, s, USD, share, count)."""
+    """The condition ``feature >= at``.
+
+    Attributes
+    ----------
+    feature : str
+        Name of the feature that is compared.
+    at : float
+        Value from which the condition holds, in `unit`.
+    unit : str
+        Unit of the feature, for the explanation: bp, s, USD, share or count.
+    """
 
     feature: str
     at: Positive
@@ -133,7 +143,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RulePack(msgspec.Struct, frozen=True, kw_only=True):
-    """All rules, in file order."""
+    """All rules, in file order.
+
+    Attributes
+    ----------
+    rules : tuple of Rule
+        The rules.
+    """
 
     rules: tuple[Rule, ...]
 
