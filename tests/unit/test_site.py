@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pytest
-import yaml
 
 from riskwatch.core.events import WireEvent
 from riskwatch.core.outputs import AnyOutput
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+yaml = pytest.importorskip("yaml", reason="no PyYAML to read mkdocs.yml with")
 
 
 @pytest.fixture(scope="module")
