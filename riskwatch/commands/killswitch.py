@@ -417,12 +417,12 @@ def history_command(
             row["detail"][:_PLAIN],
             row["reason"][:_PLAIN],
             row["request_id"] or "",
+            row["deployment"] or "",
         ]
         for row in rows
     ]
-    show_rows(
-        ["when", "operator", "action", "scope", "outcome", "detail", "reason", "request"], body
-    )
+    names = ["when", "operator", "action", "scope", "outcome", "detail", "reason", "request"]
+    show_rows([*names, "deployment"], body)
 
 
 def _scope(scope: str) -> str:

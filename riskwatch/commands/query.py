@@ -174,7 +174,7 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
             _state(row["effective"]),
             _state(row["state"]),
             _cell(", ".join(f"{each} {to}" for each, to in row["restriction"].items())),
-            *(_cell(row[name]) for name in ("quality", "cause")),
+            *(_cell(row[name]) for name in ("effect", "quality", "cause")),
             _cell("; ".join(row["reasons"])),
             _cell(row["ts"]),
             _cell(row["valid_until"]),
@@ -183,8 +183,8 @@ def status_command(*, database: Database = DEFAULT, as_json: Json = False) -> No
         ]
         for row in rows
     ]
-    names = ["scope", "effective", "state", "restricts", "quality", "cause", "why", "since"]
-    _table([*names, "valid until", "decision", "people"], body)
+    names = ["scope", "effective", "state", "restricts", "effect", "quality", "cause", "why"]
+    _table([*names, "since", "valid until", "decision", "people"], body)
     typer.echo(confirmation(until, datetime.now(UTC)))
     for row in advised.values():
         typer.echo(advised_line(row))

@@ -142,6 +142,19 @@ class Restriction(StrEnum):
     of a switch that states no restriction."""
 
 
+class HaltEffect(StrEnum):
+    """What is known of the effect of a HALT."""
+
+    EFFECTIVE = "effective"
+    """Orders are known of every counterparty in the scope, none rests, and no fill added risk."""
+    NOT_EFFECTIVE = "not_effective"
+    """Fills after it added risk, or orders rest longer than they may."""
+    RESTING = "resting"
+    """Orders rest that would add risk: for a few seconds yet, or at a scope that is retired."""
+    UNKNOWN = "unknown"
+    """Facts do not tell: no proof that it took effect, and none that it did not."""
+
+
 class Quality(StrEnum):
     """Quality of the data behind a state; it is a flag, never a state."""
 

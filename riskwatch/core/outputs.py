@@ -19,6 +19,7 @@ from riskwatch.core.clock import moment
 from riskwatch.core.enums import (
     Cause,
     CommandRefusal,
+    HaltEffect,
     Quality,
     QualityIssue,
     RejectReason,
@@ -700,6 +701,11 @@ class HaltEffectMeasured(Output, frozen=True, kw_only=True, gc=False):
         Since when no such order rests; ``None`` while one rests, or if it is not known.
     ended : bool
         Whether the HALT ended, which closes the row.
+    effect : HaltEffect
+        What is known, in one word. Fills and orders name no trader and no network, so that it is
+        ``unknown`` for these.
+    restriction : dict
+        What the HALT restricts, as in :class:`KillSwitchChanged`.
     """
 
     topic: ClassVar[str | None] = None
@@ -714,6 +720,8 @@ class HaltEffectMeasured(Output, frozen=True, kw_only=True, gc=False):
     resting: int
     flat_at: datetime | None
     ended: bool = False
+    effect: HaltEffect = HaltEffect.UNKNOWN
+    restriction: dict[Restriction, State] = {}
 
     def key(self) -> str:
         """Return the scope."""

@@ -34,6 +34,7 @@ HEADROOM: Final = Table(
     Column("grants", Json, nullable=False),
     Column("measured_ts", UtcTime, nullable=False),
     Column("until_ts", UtcTime, nullable=False),
+    Column("restriction", Text, nullable=False, server_default=""),
 )
 """The tightest limit of each scope, with the grants of the last heartbeat."""
 

@@ -187,7 +187,9 @@ def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 _RENAMED: Final = {"output_id": "id", "limit_id": "limit"}
 # Enumerations are stored as their value, because drivers convert members differently.
-_ENUMS: Final = frozenset({"state", "effective", "previous", "in_force", "quality", "cause"})
+_ENUMS: Final = frozenset(
+    {"state", "effective", "previous", "in_force", "quality", "cause", "effect"}
+)
 
 
 def _getter(table: Table) -> Callable[[Any], Row]:

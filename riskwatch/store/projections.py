@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Table, Text
 
 from riskwatch.core.outputs import CommandApplied, CommandRefused
@@ -39,6 +40,7 @@ OPERATOR_COMMAND: Final = Table(
     Column("signature", FreeText, nullable=False),
     Column("cause_id", Text, nullable=False),
     Column("engine", Text, nullable=False),
+    Column("deployment", Text, nullable=True),
     Index(None, "scope", "ts"),
 )
 
@@ -91,6 +93,7 @@ def command_row(output: CommandApplied | CommandRefused) -> Row:
         output.signature,
         output.cause_id,
         output.engine,
+        None if output.deployment is msgspec.UNSET else output.deployment,
     )
 
 
@@ -307,6 +310,8 @@ HALT_EFFECT: Final = Table(
     Column("flat_at", UtcTime, nullable=True),
     Column("ts", UtcTime, nullable=False),
     Column("output_id", Text, nullable=False),
+    Column("effect", Text, nullable=False, server_default="unknown"),
+    Column("restriction", Json, nullable=False, server_default="{}"),
 )
 
 DRAWDOWN: Final = Table(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import column, func, or_, select, table, true
 
+from riskwatch.core.enums import HaltEffect, State
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
 from riskwatch.core.risk.state import scope_key, scope_row
 from riskwatch.core.scopes import (
@@ -33,6 +34,7 @@ from riskwatch.store.projections import (
     AUTHORITY_CHANGE,
     DECISION_LOG,
     EXPOSURE,
+    HALT_EFFECT,
     KILLSWITCH,
     KILLSWITCH_HISTORY,
     MODEL_STANDING,
@@ -297,8 +299,14 @@ def alerts(conn: Connection, *, all_of_them: bool) -> list[ResultRow]:
 
 
 def killswitches(conn: Connection) -> list[ResultRow]:
-    """Return the kill switch of every scope, the strictest first."""
-    rows = [dict(row) for row in conn.execute(select(KILLSWITCH)).mappings()]
+    """Return the kill switch of every scope, the strictest first; at HALT also its `effect`."""
+    k, e = KILLSWITCH.c, HALT_EFFECT.c
+    halted = (e.scope == k.scope) & (k.state == State.HALT.value)
+    query = select(KILLSWITCH, e.effect).outerjoin(HALT_EFFECT, halted)
+    rows = [dict(row) for row in conn.execute(query).mappings()]
+    for row in rows:
+        if row["state"] == State.HALT.value:
+            row["effect"] = row["effect"] or HaltEffect.UNKNOWN.value
     return sorted(rows, key=lambda row: (-_RANKS.get(row["effective"], 0), row["scope"]))
 
 

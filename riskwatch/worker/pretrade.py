@@ -13,11 +13,12 @@ import msgspec
 
 from riskwatch.contracts.pretrade import ClientLimits, Mid, PretradeTable, ScopeLimits
 from riskwatch.core.clock import SECOND, moment
+from riskwatch.core.enums import State
 from riskwatch.core.money import usd
 from riskwatch.core.risk.grants import GrantLedger, Grants
 from riskwatch.core.risk.headroom import measure_headroom, subjects_with_binds
 from riskwatch.core.risk.limits import LimitBook
-from riskwatch.core.scopes import FIRM
+from riskwatch.core.scopes import ASSET, BANK, COUNTERPARTY, FIRM, GROUP, ISSUER, kind_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,9 @@ MARGIN_S: Final = 5.0
 """How long after its end a grant may still be in use, as clocks differ, seconds."""
 MAX_BYTES: Final = 500_000
 """Most bytes of an encoded table; a broker takes messages of a million bytes."""
+
+_BREACH: Final = "limit_ratio"
+"""Feature of the rules about a breach of a limit."""
 
 
 class PretradeMaker:
@@ -50,6 +54,7 @@ class PretradeMaker:
         self._terms: PretradeConfig | None = None if found is msgspec.UNSET else found
         self._limits = LimitBook(config.limits, config.reference, config.policy.risk)
         self._binds = dict(subjects_with_binds(config.reference))
+        self._restrictions = _breach_restrictions(config)
         self._clock = clock
         self._ledger = GrantLedger()
         self._epoch = 0
@@ -123,6 +128,7 @@ class PretradeMaker:
                 },
                 table.measured,
                 table.until,
+                self._restrictions.get(_acts_on(found.scope), ""),
             )
             for found in self.measured
         ]
@@ -159,6 +165,23 @@ class PretradeMaker:
             settle_s=table.settle_s,
             mid_age_s=table.mid_age_s,
         )
+
+
+def _breach_restrictions(config: Config) -> dict[str, str]:
+    """Return what a breach of a limit restricts, by the kind of scope that its rule is about."""
+    given = config.policy.risk.restriction
+    return {
+        rule.scope_kind: given.of(rule.id, rule.scope_kind, rule.restriction).value
+        for rule in config.rules.rules
+        if rule.state.rank >= State.REDUCE.rank
+        and any(condition.feature == _BREACH for condition in rule.any)
+    }
+
+
+def _acts_on(scope: str) -> str:
+    """Return the kind of scope that a breach restricts: coins of an issuer, members of a group."""
+    kind = kind_of_scope(scope)
+    return {ISSUER: ASSET, BANK: ASSET, GROUP: COUNTERPARTY}.get(kind, kind)
 
 
 def _venues(table: PretradeTable) -> dict[str, float]:

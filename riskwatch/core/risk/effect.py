@@ -4,23 +4,28 @@ It is judged by event time, from the readings of the ledger. A fill counts if it
 :data:`FILL_GRACE_S` and more after the HALT, whenever it is heard. It adds risk unless it brings
 what we hold nearer to zero:
 
-* For a counterparty, an asset, or an asset at a venue, what we hold within the scope.
+* For a counterparty, an account, an asset, or an asset at a venue, what we hold within the scope.
+* For a group, an issuer or a bank, what we hold of its coins anywhere, and of all else at its
+  members. If it has no known members, it binds every order, and what we hold anywhere counts.
 * For the firm and for a book, what we hold within the scope *or* within the account of the fill:
   the close of one leg and a hedge of another are no new risk.
 
 Fills within a granted unwind count only beyond its value. Reduce-only orders are never in the
 readings, and an order that could only reduce what we hold is no breach either.
+
+Fills and orders name no trader and no network. Whether the HALT of one took effect is unknown.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal  # noqa: TC003 - the types of named tuples are evaluated
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from riskwatch.core.clock import SECOND, moment, rfc3339
-from riskwatch.core.enums import Cause, State
+from riskwatch.core.enums import Cause, HaltEffect, State
 from riskwatch.core.money import EXACT, MAX_USD, ZERO, saturated, usd
 from riskwatch.core.outputs import HALT_NOT_EFFECTIVE, HaltEffectMeasured, Origin
+from riskwatch.core.restriction import members_of, restrictions_at
 from riskwatch.core.risk.decision import NO_CONTROL, alert_raised, alert_resolved
 from riskwatch.core.risk.explanation import ExposureAtStake
 from riskwatch.core.risk.exposure import (
@@ -30,7 +35,22 @@ from riskwatch.core.risk.exposure import (
     value_of,
 )
 from riskwatch.core.risk.state import HaltEffectRow, begin_halt, grant_use
-from riskwatch.core.scopes import ASSET, BOOK, COUNTERPARTY, FIRM, VENUE_ASSET, parse, scopes_of
+from riskwatch.core.scopes import (
+    ACCOUNT,
+    ASSET,
+    BOOK,
+    COUNTERPARTY,
+    FIRM,
+    LINKED,
+    NETWORK,
+    TRADER,
+    VENUE_ASSET,
+    OrderParties,
+    Scope,
+    binds,
+    parse,
+    scopes_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,17 +61,17 @@ if TYPE_CHECKING:
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.stakes import TickContext
     from riskwatch.core.risk.state import PartyRow, RiskState
-    from riskwatch.core.scopes import Scope
 
-MEASURED: Final = (FIRM, BOOK, COUNTERPARTY, ASSET, VENUE_ASSET)
-"""Kinds of scopes whose effect is measured. Of the others nothing is known: fills and orders do not
-say which trader or network they are of."""
+UNKNOWABLE: Final = (TRADER, NETWORK)
+"""Kinds of scopes of whose effect nothing is known, because fills and orders do not name them."""
 FILL_GRACE_S: Final = 5
 """A fill counts from this long after the HALT on: an order may have been on its way, seconds."""
 REST_GRACE_S: Final = 10
 """An order may rest for this long after the HALT, seconds."""
 MAX_WAITING_GROUPS: Final = 4_096
 """Maximum number of groups of fills of one counterparty that wait for the next tick."""
+_UNNAMED: Final = (ACCOUNT, *LINKED)
+"""Kinds of scopes that no name of a fill or of an order leads to."""
 _CENT: Final = 0.005
 _GROWN: Final = 1.25
 """Growth of the value of fills from which the alert is raised again."""
@@ -69,31 +89,36 @@ def queue_groups(row: PartyRow, reading: CounterpartyReading) -> None:
 
 
 class Region(NamedTuple):
-    """Part of the firm: holdings of one party, book and account; ``None`` stands for all."""
+    """Holdings of some parties, of a book and of an account; ``None`` stands for all."""
 
-    party: str | None
-    book: str | None
-    account: str | None
+    parties: tuple[str, ...] | None = None
+    book: str | None = None
+    account: str | None = None
 
     def includes(self, party: str, book: str, account: str) -> bool:
         """Whether a holding is in it."""
         return (
-            self.party in (None, party)
+            (self.parties is None or party in self.parties)
             and self.book in (None, book)
             and self.account in (None, account)
         )
 
 
+_EVERYWHERE: Final = Region()
+
+
 def region_of(at: Scope) -> Region:
-    """Return the part of the firm within which a scope judges what is held.
+    """Return the part of the firm within which a scope without members judges what is held.
 
     Examples
     --------
     >>> region_of(parse("venue-asset:kraken/USDC"))
-    Region(party='kraken', book=None, account=None)
+    Region(parties=('kraken',), book=None, account=None)
+    >>> region_of(parse("account:kraken/main"))
+    Region(parties=('kraken',), book=None, account='main')
     """
-    if at.kind in (COUNTERPARTY, VENUE_ASSET):
-        return Region(at.name, None, None)
+    if at.kind in (COUNTERPARTY, VENUE_ASSET, ACCOUNT):
+        return Region((at.name,), None, at.account or None)
     return Region(None, at.name if at.kind == BOOK else None, None)
 
 
@@ -151,9 +176,6 @@ def added_amount(before: Decimal, change: Decimal) -> Decimal:
     return EXACT.subtract(size, min(size, before.copy_abs())) if opposite else size
 
 
-Order = tuple[str, str, str, str, str, bool]
-
-
 class Leg(NamedTuple):
     """One asset that a trade moves: its name, the signed change, and the value of the change."""
 
@@ -181,6 +203,77 @@ def legs_of(
     known = reference.asset(trade.quote)
     is_money = known.fiat or known.peg is not None or not trade.quote
     return [base] if is_money or not trade.spot else [base, quote]
+
+
+class JudgedLeg(NamedTuple):
+    """A leg, and the regions by which it is judged: it adds what it adds in the least of them."""
+
+    leg: Leg
+    regions: tuple[Region, ...]
+
+
+class HaltedScope:
+    """A scope at HALT whose effect is measured: what it binds, and by what it judges that.
+
+    Parameters
+    ----------
+    scope : str
+        The scope.
+    reference : Reference
+        Members of groups, issuers and banks, and which assets are money.
+    """
+
+    def __init__(self, scope: str, reference: Reference) -> None:
+        self.scope = scope
+        self.at = parse(scope)
+        self.members = tuple(members_of(scope, reference))
+        self._reference = reference
+        self._parties = tuple(
+            parse(each).name for each in self.members if parse(each).kind == COUNTERPARTY
+        )
+
+    def concerns(self, party: str) -> bool:
+        """Whether it may bind an order at a counterparty."""
+        if self.at.kind in UNKNOWABLE:
+            return False
+        if self.at.kind in (COUNTERPARTY, VENUE_ASSET, ACCOUNT):
+            return self.at.name == party
+        if self.at.kind in LINKED and len(self._parties) == len(self.members) > 0:
+            return party in self._parties
+        return True
+
+    def judged(
+        self, party: str, trade: FillGroup | RestingOrders, state: RiskState
+    ) -> list[JudgedLeg]:
+        """Return the legs of a trade by which the scope judges it; none if it does not bind it."""
+        assets = (trade.base, trade.quote)
+        if self.at.kind in (ACCOUNT, *LINKED, *UNKNOWABLE):
+            more = OrderParties(account=trade.account)
+            if self.at.kind in UNKNOWABLE or not binds(self.at, self.members, party, assets, more):
+                return []
+        elif self.scope not in scopes_of(book=trade.book, counterparty=party, asset=assets):
+            return []
+        if self.members:
+            return self._by_members(party, trade, state)
+        regions: tuple[Region, ...] = (region_of(self.at),)
+        if self.at.kind in (FIRM, BOOK):
+            regions += (Region((party,), trade.book, trade.account),)
+        legs = legs_of(self.at, trade, state, self._reference)
+        return [JudgedLeg(leg, regions) for leg in legs]
+
+    def _by_members(
+        self, party: str, trade: FillGroup | RestingOrders, state: RiskState
+    ) -> list[JudgedLeg]:
+        """Return legs in coins of the members, and at a member venue all others."""
+        found: dict[str, JudgedLeg] = {}
+        for coin in (trade.base, trade.quote):
+            if f"{ASSET}:{coin}" in self.members:
+                for leg in legs_of(Scope((ASSET, coin, "")), trade, state, self._reference):
+                    found.setdefault(leg.asset, JudgedLeg(leg, (_EVERYWHERE,)))
+        if party in self._parties:
+            for leg in legs_of(self.at, trade, state, self._reference):
+                found.setdefault(leg.asset, JudgedLeg(leg, (Region(self._parties),)))
+        return list(found.values())
 
 
 def trade_value(trade: FillGroup | RestingOrders, state: RiskState) -> float | None:
@@ -261,12 +354,12 @@ class EffectMonitor:
     def measure(self, state: RiskState, tick: TickContext) -> Iterator[Output]:
         """Update the effect of every HALT, and return what changed, and alerts."""
         pending = self._take_fills(state)
-        halted = sorted(
-            scope
-            for scope, row in state.scopes.items()
-            if row.state is State.HALT and parse(scope).kind in MEASURED
-        )
-        yield from self._close(state, tick.us, dict.fromkeys(halted))
+        halted = {
+            scope: HaltedScope(scope, self.reference)
+            for scope in sorted(state.scopes)
+            if state.scopes[scope].state is State.HALT
+        }
+        yield from self._close(state, tick.us, halted)
         for scope in halted:
             if scope not in state.effects:
                 begin_halt(state, scope, tick.us)
@@ -275,14 +368,13 @@ class EffectMonitor:
             return
         fills = sorted(pending[0], key=lambda fill: fill.order)
         held = HeldAmounts(state)
-        self._count_fills(state, fills, held)
+        self._count_fills(state, halted, fills, held)
         for party, missed, us in pending[1]:
-            self._count_missed(state, party, missed, us)
-        resting = self._resting(state, halted, held)
-        for scope in halted:
+            self._count_missed(state, halted, party, missed, us)
+        for scope, halt in halted.items():
             row = state.effects[scope]
-            self._settle(state, scope, row, resting[scope], tick)
-            yield from self._report(state, scope, row, tick.us)
+            self._settle(state, halt, row, _resting(state, halt, held), tick)
+            yield from self._report(state, halt, row, tick.us)
 
     def _take_fills(self, state: RiskState) -> tuple[list[PendingFill], list[tuple[str, int, int]]]:
         """Take the fills since the last tick, and the numbers of those that had no room."""
@@ -298,7 +390,7 @@ class EffectMonitor:
                 state.mark(f"party/{name}")
         return fills, missed
 
-    def _close(self, state: RiskState, us: int, halted: dict[str, None]) -> Iterator[Output]:
+    def _close(self, state: RiskState, us: int, halted: dict[str, HaltedScope]) -> Iterator[Output]:
         """Close the rows of HALTs that ended."""
         for scope in sorted(state.effects):
             row = state.effects[scope]
@@ -312,75 +404,48 @@ class EffectMonitor:
             del state.effects[scope]
             state.mark(f"effect/{scope}")
 
-    def _count_fills(self, state: RiskState, fills: list[PendingFill], held: HeldAmounts) -> None:
+    def _count_fills(
+        self,
+        state: RiskState,
+        halted: dict[str, HaltedScope],
+        fills: list[PendingFill],
+        held: HeldAmounts,
+    ) -> None:
         """Add the fills that a HALT binds and that added risk."""
         amounts = _Amounts(held, fills)
+        wide = [halted[scope] for scope in halted if halted[scope].at.kind in _UNNAMED]
         for n, fill in enumerate(fills):
             g = fill.group
-            bound = scopes_of(book=g.book, counterparty=fill.party, asset=(g.base, g.quote))
-            for scope in dict.fromkeys(bound):
-                row = state.effects.get(scope)
-                if row is None or g.last_us < row.since + FILL_GRACE_S * SECOND:
+            named = scopes_of(book=g.book, counterparty=fill.party, asset=(g.base, g.quote))
+            bound = [halted[scope] for scope in dict.fromkeys(named) if scope in halted]
+            for halt in (*bound, *wide):
+                row = state.effects[halt.scope]
+                if g.last_us < row.since + FILL_GRACE_S * SECOND:
                     continue
-                added = self._added(state, parse(scope), fill, n, amounts)
+                added = _added(halt.judged(fill.party, g, state), n, amounts)
                 if added is None or added >= _CENT:
                     _count(row, g, added)
-                    state.mark(f"effect/{scope}")
+                    state.mark(f"effect/{halt.scope}")
 
-    def _added(
-        self, state: RiskState, at: Scope, fill: PendingFill, n: int, amounts: _Amounts
-    ) -> float | None:
-        """Return the value by which a fill added risk on a scope; ``None`` if it is not known."""
-        worst = 0.0
-        regions = [region_of(at)]
-        if at.kind in (FIRM, BOOK):
-            regions.append(Region(fill.party, fill.group.book, fill.group.account))
-        for leg in legs_of(at, fill.group, state, self.reference):
-            added = min(
-                added_amount(amounts.before(n, region, leg.asset), leg.change) for region in regions
-            )
-            if added and leg.usd is None:
-                return None
-            if added and leg.usd is not None:
-                worst = max(worst, leg.usd * (float(added) / abs(float(leg.change))))
-        return worst
-
-    def _count_missed(self, state: RiskState, party: str, missed: int, us: int) -> None:
+    def _count_missed(
+        self,
+        state: RiskState,
+        halted: dict[str, HaltedScope],
+        party: str,
+        missed: int,
+        us: int,
+    ) -> None:
         """Count fills that are not known one by one on every scope that may bind them."""
-        for scope in sorted(state.effects):
+        for scope, halt in halted.items():
             row = state.effects[scope]
-            if _concerns(scope, party) and us >= row.since + FILL_GRACE_S * SECOND:
+            if halt.concerns(party) and us >= row.since + FILL_GRACE_S * SECOND:
                 row.missed += missed
                 state.mark(f"effect/{scope}")
-
-    def _resting(
-        self, state: RiskState, halted: list[str], held: HeldAmounts
-    ) -> dict[str, tuple[float | None, int]]:
-        """Return value and number of the orders that rest on each scope and would add risk.
-
-        The value is ``None`` if no order was ever reported there, and the maximum if an order has
-        no price.
-        """
-        books = {scope: _OrderBook() for scope in halted}
-        for party in sorted(state.parties):
-            for group in state.parties[party].orders or ():
-                bound = scopes_of(
-                    book=group.book, counterparty=party, asset=(group.base, group.quote)
-                )
-                for scope in dict.fromkeys(bound):
-                    if scope in books:
-                        books[scope].add(party, group, legs_of(
-                            parse(scope), group, state, self.reference
-                        )[0])  # fmt: skip
-        return {
-            scope: books[scope].worth(held, parse(scope)) if _reported(state, scope) else (None, 0)
-            for scope in halted
-        }
 
     def _settle(
         self,
         state: RiskState,
-        scope: str,
+        halt: HaltedScope,
         row: HaltEffectRow,
         resting: tuple[float | None, int],
         tick: TickContext,
@@ -389,19 +454,20 @@ class EffectMonitor:
         before = (row.resting_usd, row.resting, row.flat_us)
         row.resting_usd, row.resting = resting
         rests = row.resting_usd is not None and row.resting_usd >= self.config.alert_from_usd
-        if rests or row.resting_usd is None or not _complete(state, scope):
+        if rests or row.resting_usd is None or not _complete(state, halt):
             row.flat_us = -1
         elif row.flat_us < 0:
             row.flat_us = tick.us
         if rests and tick.us < row.since + REST_GRACE_S * SECOND:
             tick.moving = True
         if before != (row.resting_usd, row.resting, row.flat_us):
-            state.mark(f"effect/{scope}")
+            state.mark(f"effect/{halt.scope}")
 
     def _report(
-        self, state: RiskState, scope: str, row: HaltEffectRow, us: int
+        self, state: RiskState, halt: HaltedScope, row: HaltEffectRow, us: int
     ) -> Iterator[Output]:
         """Publish the effect if it changed, and raise or resolve its alert."""
+        scope = halt.scope
         retired = state.controls.get(scope, NO_CONTROL).retired is not None
         rests = (
             not retired
@@ -414,14 +480,16 @@ class EffectMonitor:
         raised = list(self._alert(scope, row, us, found=found, rests=rests))
         resting = -1.0 if row.resting_usd is None else row.resting_usd
         filled = row.filled_usd + row.fills + row.unpriced + row.missed
-        sent = row.sent
+        sent, at = row.sent, state.scopes[scope]
+        restricts = restrictions_at(at.state, at.restriction)
         if (
             sent is None
             or raised
+            or row.restricts != restricts
             or abs(sent[0] - resting) > _MOVED * max(abs(resting), 1.0)
             or (sent[1], sent[2]) != (filled, row.flat_us)
         ):
-            row.sent = (resting, filled, row.flat_us)
+            row.sent, row.restricts = (resting, filled, row.flat_us), restricts
             state.mark(f"effect/{scope}")
             yield _measured(scope, row, us, finding=finding)
         yield from raised
@@ -458,31 +526,71 @@ class EffectMonitor:
         yield raised
 
 
+def _added(judged: list[JudgedLeg], n: int, amounts: _Amounts) -> float | None:
+    """Return the value by which the fill number `n` added risk; ``None`` if it is not known."""
+    worst = 0.0
+    for leg, regions in judged:
+        added = min(
+            added_amount(amounts.before(n, region, leg.asset), leg.change) for region in regions
+        )
+        if added and leg.usd is None:
+            return None
+        if added and leg.usd is not None:
+            worst = max(worst, leg.usd * (float(added) / abs(float(leg.change))))
+    return worst
+
+
+def _resting(state: RiskState, halt: HaltedScope, held: HeldAmounts) -> tuple[float | None, int]:
+    """Return value and number of the orders that rest on a scope and would add risk.
+
+    The value is ``None`` if no order was ever reported there, and the maximum if an order has no
+    price.
+    """
+    parties = [name for name in sorted(state.parties) if halt.concerns(name)]
+    if all(state.parties[name].orders is None for name in parties):
+        return None, 0
+    orders = _OrderBook()
+    for party in parties:
+        for group in state.parties[party].orders or ():
+            judged = halt.judged(party, group, state)
+            # A trade of a group may add to its coins by one leg, and to its claims by the other.
+            for rank, each in enumerate(judged if halt.members else judged[:1]):
+                orders.add(rank, each, group.count)
+    return orders.worth(held)
+
+
 class _OrderBook:
     """Resting orders of one scope: what they would change, by region and asset."""
 
     def __init__(self) -> None:
-        # By (party, book, account, asset): amounts and values of those that raise it and lower it.
-        self._rows: dict[tuple[str, str, str, str], list[tuple[Decimal, float, int]]] = {}
+        # By rank of the leg and of the region: amounts, values and numbers by region and asset.
+        self._rows: dict[int, list[_OrdersByRegion]] = {}
 
-    def add(self, party: str, group: RestingOrders, leg: Leg) -> None:
-        """Add the orders of one market."""
-        rows = self._rows.setdefault((party, group.book, group.account, leg.asset), [])
-        rows.append((leg.change, MAX_USD if leg.usd is None else leg.usd, group.count))
+    def add(self, rank: int, judged: JudgedLeg, count: int) -> None:
+        """Add the orders of one market, by one leg."""
+        leg, regions = judged
+        tables = self._rows.setdefault(rank, [{} for _ in regions])
+        for table, region in zip(tables, regions, strict=True):
+            rows = table.setdefault((region, leg.asset), [])
+            rows.append((leg.change, MAX_USD if leg.usd is None else leg.usd, count))
 
-    def worth(self, held: HeldAmounts, at: Scope) -> tuple[float, int]:
+    def worth(self, held: HeldAmounts) -> tuple[float, int]:
         """Return value and number of the orders beyond those that only reduce what is held."""
-        wide: dict[str, list[tuple[Decimal, float, int]]] = {}
-        narrow = (0.0, 0)
-        for (party, book, account, asset), rows in sorted(self._rows.items()):
-            wide.setdefault(asset, []).extend(rows)
-            if at.kind in (FIRM, BOOK):
-                here = held.net(Region(party, book, account), asset)
-                narrow = _sum(narrow, _beyond(here, rows))
-        total = (0.0, 0)
-        for asset in sorted(wide):
-            total = _sum(total, _beyond(held.net(region_of(at), asset), wide[asset]))
-        return min(total, narrow) if at.kind in (FIRM, BOOK) else total
+        found = (min(_total(table, held) for table in tables) for tables in self._rows.values())
+        return max(found, default=(0.0, 0))
+
+
+def _total(table: _OrdersByRegion, held: HeldAmounts) -> tuple[float, int]:
+    """Return value and number of the orders of all regions beyond those that only reduce."""
+    total = (0.0, 0)
+    for region, asset in sorted(table, key=_order_of_region):
+        total = _sum(total, _beyond(held.net(region, asset), table[region, asset]))
+    return total
+
+
+def _order_of_region(key: tuple[Region, str]) -> tuple[tuple[str, ...], str, str, str]:
+    region, asset = key
+    return region.parties or (), region.book or "", region.account or "", asset
 
 
 def _beyond(held: Decimal, rows: list[tuple[Decimal, float, int]]) -> tuple[float, int]:
@@ -501,6 +609,9 @@ def _beyond(held: Decimal, rows: list[tuple[Decimal, float, int]]) -> tuple[floa
             value += share * sum(row[1] for row in side)
             number += sum(row[2] for row in side)
     return saturated(value), number
+
+
+_OrdersByRegion = dict[tuple[Region, str], list[tuple[Decimal, float, int]]]
 
 
 def _sum(one: tuple[float, int], other: tuple[float, int]) -> tuple[float, int]:
@@ -530,26 +641,13 @@ def _adopt_grant(state: RiskState, scope: str, us: int) -> None:
         grant_use(state, scope, us, grant.until, allowed)
 
 
-def _concerns(scope: str, party: str) -> bool:
-    """Whether a scope may bind an order at a counterparty."""
-    at = parse(scope)
-    return at.kind not in (COUNTERPARTY, VENUE_ASSET) or at.name == party
-
-
-def _reported(state: RiskState, scope: str) -> bool:
-    """Whether any order was ever reported by a counterparty that a scope concerns."""
-    return any(
-        row.orders is not None for name, row in state.parties.items() if _concerns(scope, name)
-    )
-
-
-def _complete(state: RiskState, scope: str) -> bool:
+def _complete(state: RiskState, halt: HaltedScope) -> bool:
     """Whether orders are known of every counterparty of a scope at which we have traded."""
     failed = {name: None for names in state.faults.values() for name in names}
     return all(
         (row.orders is not None or not row.traded) and name not in failed
         for name, row in state.parties.items()
-        if _concerns(scope, name)
+        if halt.concerns(name)
     )
 
 
@@ -580,6 +678,17 @@ def _reasons(row: HaltEffectRow, resting: float) -> list[str]:
     return reasons
 
 
+def _effect(scope: str, row: HaltEffectRow, finding: str | None) -> HaltEffect:
+    """Return what is known of the effect, in one word; without proof it is never effective."""
+    if finding is not None:
+        return HaltEffect.NOT_EFFECTIVE
+    if parse(scope).kind in UNKNOWABLE or row.resting_usd is None:
+        return HaltEffect.UNKNOWN
+    if row.flat_us >= 0:
+        return HaltEffect.EFFECTIVE
+    return HaltEffect.RESTING if row.resting else HaltEffect.UNKNOWN
+
+
 def _measured(
     scope: str, row: HaltEffectRow, us: int, *, finding: str | None, ended: bool = False
 ) -> HaltEffectMeasured:
@@ -595,4 +704,6 @@ def _measured(
         resting=row.resting,
         flat_at=None if row.flat_us < 0 else moment(row.flat_us),
         ended=ended,
+        effect=_effect(scope, row, finding),
+        restriction=dict(row.restricts),
     )

@@ -482,6 +482,8 @@ class HaltEffectRow(msgspec.Struct):
         Value of fills, and whether orders rested, when the alert was last raised.
     sent : tuple
         Resting and filled value, and end of resting, as last published; ``None`` before that.
+    restricts : dict of Restriction to State
+        What the HALT restricts, as last published.
     """
 
     since: int
@@ -500,6 +502,7 @@ class HaltEffectRow(msgspec.Struct):
     alerted_usd: float = 0.0
     alerted_resting: bool = False
     sent: tuple[float, float, int] | None = None
+    restricts: dict[Restriction, State] = {}
 
 
 MAX_GRANTS: Final = 64

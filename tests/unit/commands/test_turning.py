@@ -110,7 +110,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Office:
 def test_a_halt_and_its_release_by_two(office: Office) -> None:
     """One supervisor halts, one requests the release, and the other approves it."""
     office.turn("halt", SCOPE)
-    assert office.state()["effective"] == "HALT"
+    assert (office.state()["effective"], office.state()["effect"]) == ("HALT", "unknown")
+    assert "unknown" in office.run("killswitch", "status").stdout
     office.turn("release", SCOPE, "--yes")
     assert office.state()["people"]["request_by"] == "ann"  # type: ignore[index]
     office.turn("approve", SCOPE, "--yes", name="bob")
@@ -121,6 +122,8 @@ def test_a_halt_and_its_release_by_two(office: Office) -> None:
         ("ann", "release", "requested"),
         ("bob", "approve", "approved"),
     ]
+    assert {h["deployment"] for h in office.history()} == {"embedded"}
+    assert "embedded" in office.run("killswitch", "history").stdout
     assert "asset:USDC" in office.run("killswitch", "status").stdout
 
 

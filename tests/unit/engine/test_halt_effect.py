@@ -74,7 +74,8 @@ def replay(folder: Path, *parts: list[Line], last: str = "") -> dict[str, list[A
         path.write_text("\n".join([each for _, each in done] + [last] * bool(last)) + "\n")
         replay_files(ReplayJob([path], url), bootstrap.pipeline(CONFIG), config=CONFIG)
     asked = {
-        "switch": "SELECT scope, state, resting_usd, filled_after_usd, flat_at FROM killswitch_now "
+        "switch": "SELECT scope, state, resting_usd, filled_after_usd, flat_at, effect "
+        "FROM killswitch_now "
         "WHERE state = 'HALT'",
         "effect": "SELECT finding, fills, resting FROM halt_effect",
         "alert": "SELECT severity, title, resolved_ts FROM alert WHERE alert LIKE '%|effect'",
@@ -88,7 +89,9 @@ def test_buys_and_a_resting_order_after_the_halt(tmp_path: Path) -> None:
     """Three buys of 300,000 and an order of 1,198,000 are one page, and both sums in SQL."""
     buys = [fill(15 + n, f"h{n}") for n in range(3)]
     found = replay(tmp_path, [*failed(), *buys, order(16, "oo")])
-    assert found["switch"] == [("counterparty:coinbase", "HALT", "1198000", "900000", None)]
+    assert found["switch"] == [
+        ("counterparty:coinbase", "HALT", "1198000", "900000", None, "not_effective")
+    ]
     assert found["effect"] == [("HALT_NOT_EFFECTIVE", 3, 1)]
     ((severity, title, resolved),) = found["alert"]
     assert (severity, resolved) == ("HALT", None)
@@ -117,8 +120,10 @@ def test_what_is_no_breach(tmp_path: Path, more: list[Line], last: str) -> None:
     found = replay(tmp_path, [*failed(), *more], last=last)
     assert found["effect"] == [(None, 0, 0)]
     assert found["alert"] == []
-    ((_, _, resting, filled, flat),) = found["switch"]
+    ((_, _, resting, filled, flat, known),) = found["switch"]
     assert (filled, resting in ("0", None), flat is None) == ("0", True, resting is None)
+    has_orders = any('"open_order"' in text for _, text in more)
+    assert known == ("effective" if has_orders else "unknown")
 
 
 def test_a_late_line_of_after_the_halt_counts(tmp_path: Path) -> None:

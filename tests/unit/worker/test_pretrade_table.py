@@ -198,6 +198,11 @@ def test_sql_shows_what_the_heartbeat_grants(engine: Engine) -> None:
         "usdc", 2_000_000, 300_000, 1_700_000, "",
     )  # fmt: skip
     assert row.grants == {"desk-1": 1_020_000.0, "desk-2": 680_000.0}
+    found = {scope.partition(":")[0]: rows[scope].restriction for scope in rows}
+    assert found == {
+        "firm": "market", "book": "market", "asset": "market", "issuer": "market", "bank": "market",
+        "counterparty": "claim", "group": "claim",
+    }  # fmt: skip
     take_lease(engine, RISK, "standby")
     with pytest.raises(FencedError):
         write_headroom(engine, (RISK, epoch), [])

@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
-from riskwatch.core.enums import State
+from riskwatch.core.enums import HaltEffect, Restriction, State
 from riskwatch.core.ledger.activity import MAX_FILL_GROUPS
 from riskwatch.core.outputs import AlertRaised, AlertResolved, HaltEffectMeasured
 from tests.support.facts import balance, fill, order, position
 from tests.support.people import answer, request_of, until
-from tests.support.risk import of
+from tests.support.risk import REFERENCE, of
 from tests.support.two_stages import TwoStages, minutes, order_of, prices
 
 if TYPE_CHECKING:
@@ -94,6 +95,28 @@ def test_the_page_says_both_in_dollars() -> None:
         ("book:mm", {}, {"side": "buy", "qty": "1"}, 20_000),
         ("book:arb", {}, {"side": "buy", "qty": "1"}, None),
         ("firm", {"BTC": "9"}, {"side": "sell", "qty": "9"}, None),
+        # An account is judged by what it holds itself.
+        ("account:kraken/main", {"BTC": "9"}, {"side": "sell", "qty": "9"}, None),
+        ("account:kraken/main", {"BTC": "9"}, {"side": "sell", "qty": "10"}, None),
+        ("account:kraken/main", {"BTC": "9"}, {"side": "buy", "qty": "1"}, 20_000),
+        ("account:kraken/main", {"BTC": "9"}, {"qty": "1", "account": "sub"}, None),
+        ("account:kraken/sub", {"BTC": "9"}, {"side": "sell", "account": "sub"}, 20_000),
+        ("account:okx/main", {}, {"side": "buy", "qty": "1"}, None),
+        # A group is judged by what all its members hold.
+        ("group:g", {"BTC": "9"}, {"side": "sell", "qty": "5"}, None),
+        ("group:g", {"BTC": "9"}, {"counterparty": "coinbase", "side": "sell", "qty": "5"}, None),
+        ("group:g", {}, {"counterparty": "coinbase", "qty": "1"}, 20_000),
+        ("group:g", {"BTC": "9"}, {"counterparty": "okx", "qty": "1"}, None),
+        # Without members it binds every order.
+        ("group:nobody", {"BTC": "9"}, {"counterparty": "okx", "qty": "1"}, 20_000),
+        # An issuer and a bank are judged by the coins behind which they stand, anywhere.
+        ("issuer:circle", {}, {"side": "buy", "qty": "1"}, None),
+        ("issuer:circle", {}, {"base": "USDC", "qty": "9000", "price": "1"}, 9_000),
+        ("issuer:circle", {"USDC": "300000"}, {"quote": "USDC", "counterparty": "okx"}, None),
+        ("issuer:circle", {"BTC": "9"}, {"quote": "USDC", "side": "sell"}, 20_000),
+        ("bank:svb", {}, {"base": "USDC", "qty": "9000", "price": "1"}, 9_000),
+        ("bank:svb", {}, {"base": "USDT", "qty": "9000", "price": "1"}, None),
+        ("bank:svb", {}, {"counterparty": "svb", "qty": "1"}, 20_000),
         ("firm", {}, {"side": "buy", "qty": "1", "kind": "perp", "instrument": "P"}, 20_000),
     ],
 )  # fmt: skip
@@ -242,6 +265,128 @@ def test_a_retired_scope_pages_for_fills_alone() -> None:
     assert f"{VENUE}|effect" in [r.alert for r in of(out, AlertResolved)]
     assert effect(stages).resting_usd == Decimal(400_000)
     assert pages(stages.turn(120, fill("f", 120)))
+
+
+ALIKE = [
+    ("issuer:circle", "asset:USDC"),
+    ("group:alone", "counterparty:kraken"),
+    ("account:kraken/main", "counterparty:kraken"),
+]
+"""Scopes that bind the same orders, and must judge them alike."""
+
+
+KRAKEN_ALONE = structs.replace(
+    REFERENCE,
+    parties=REFERENCE.parties
+    | {"kraken": structs.replace(REFERENCE.parties["kraken"], group="alone")},
+)
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+@pytest.mark.parametrize("spot", [True, False])
+def test_scopes_that_bind_the_same_orders_judge_them_alike(
+    one: str, other: str, monkeypatch: pytest.MonkeyPatch, *, spot: bool
+) -> None:
+    """An issuer with one coin, a group of one venue, and the only account of a venue."""
+    monkeypatch.setattr("tests.support.people.REFERENCE", KRAKEN_ALONE)
+    sizes = []
+    for side in ("buy", "sell"):
+        for quote in ("USD", "USDC"):
+            for held in ("0", "9", "-4"):
+                said: dict[str, Any] = {"quote": quote, "side": side}
+                trade = said | ({} if spot else {"kind": "perp", "instrument": "P"})
+                found = []
+                for scope in (one, other):
+                    stages = halted(scope, BTC=held, USDC="70000")
+                    resting = order("o", 100, "4", order_id="o2", **said)
+                    stages.turn(100, fill("f", 100, qty="5", **trade), resting)
+                    told = effect(stages, scope)
+                    found.append((told.filled_after_usd, told.fills, told.resting_usd, told.effect))
+                assert found[0] == found[1], (side, quote, held)
+                sizes.append(found[0])
+    assert len(dict.fromkeys(sizes)) > 2
+
+
+def test_orders_of_a_group_rest_at_all_its_members() -> None:
+    """What would reduce at one member is no breach; what would add at another is."""
+    stages = halted("group:g", BTC="20")
+    out = stages.turn(
+        100, order("o", 100, "20", side="sell", counterparty="coinbase", order_id="o2")
+    )
+    assert (effect(stages, "group:g").resting_usd, pages(out, "group:g")) == (Decimal(0), [])
+    out = stages.turn(120, order("p", 120, "3", counterparty="coinbase", order_id="o3"),
+                      order("q", 120, "9", counterparty="okx", order_id="o4"))  # fmt: skip
+    assert effect(stages, "group:g").resting_usd == Decimal(60_000)
+    assert len(pages(out, "group:g")) == 1
+
+
+def test_an_order_for_coins_of_a_group_adds_to_them() -> None:
+    """A sale of BTC for the coin of an issuer rests: it lowers BTC, and adds to the coin."""
+    stages = halted("issuer:circle", BTC="20")
+    stages.turn(100, order("o", 100, "2", side="sell", quote="USDC", order_id="o2"))
+    assert effect(stages, "issuer:circle").resting_usd == Decimal(40_000)
+
+
+@pytest.mark.parametrize("scope", ["trader:tom", "network:eth"])
+def test_a_halt_of_which_facts_tell_nothing_is_never_effective(scope: str) -> None:
+    """Fills and orders name no trader and no network: the effect is unknown, and it is said."""
+    stages = halted(scope)
+    assert effect(stages, scope).effect is HaltEffect.UNKNOWN
+    stages.turn(100, fill("f", 100, qty="5"), order("o", 100, "20"))
+    stages.turn(900)
+    found = effect(stages, scope)
+    assert (found.effect, found.finding, found.fills) == (HaltEffect.UNKNOWN, None, 0)
+    assert (found.resting_usd, found.flat_at) == (None, None)
+    assert not pages(stages.out, scope)
+
+
+@pytest.mark.parametrize(
+    "scope", ["firm", "book:mm", VENUE, "asset:BTC", "venue-asset:kraken/BTC",
+              "account:kraken/main", "group:g", "group:nobody"],
+)  # fmt: skip
+def test_effective_needs_a_proof(scope: str) -> None:
+    """Unknown until orders are known; resting; not effective; effective once they are gone."""
+    where = {"book": "mm", "account": "main"}
+    stages = TwoStages()
+    stages.turn(2, *prices(), balance("u", 1, "900000", asset="USD", **where))
+    stages.turn(60, order_of("rita", "halt", 60, scope))
+    seen = [effect(stages, scope).effect]
+    stages.turn(62, order("o", 61, "20", **where))
+    seen.append(effect(stages, scope).effect)
+    stages.turn(75)
+    seen.append(effect(stages, scope).effect)
+    stages.turn(80, order("p", 79, "0", **where))
+    seen.append(effect(stages, scope).effect)
+    stages.turn(100, fill("f", 90, **where))
+    seen.append(effect(stages, scope).effect)
+    word = HaltEffect
+    assert seen == [
+        word.UNKNOWN, word.RESTING, word.NOT_EFFECTIVE, word.EFFECTIVE, word.NOT_EFFECTIVE,
+    ]  # fmt: skip
+
+
+def test_trade_without_orders_leaves_the_effect_unknown() -> None:
+    """Where we traded and no order was ever reported, orders may rest that nobody sees."""
+    stages = TwoStages()
+    stages.turn(2, *prices(), order("o", 1, "0"), fill("f", 1, counterparty="coinbase"))
+    for scope in ("firm", "group:g", VENUE):
+        stages.turn(60, order_of("rita", "halt", 60, scope, key=scope))
+    stages.turn(90)
+    assert effect(stages, VENUE).effect is HaltEffect.EFFECTIVE
+    assert effect(stages, "firm").effect is HaltEffect.UNKNOWN
+    assert effect(stages, "group:g").effect is HaltEffect.UNKNOWN
+
+
+def test_the_effect_says_what_the_halt_restricts() -> None:
+    """A second HALT of the scope that restricts more is published."""
+    stages = TwoStages()
+    stages.turn(2, *prices(), balance("u", 1, "900000", asset="USD"), order("none", 1, "0"))
+    stages.turn(60, order_of("rita", "halt", 60, VENUE, restriction="market"))
+    assert effect(stages).restriction == {Restriction.MARKET: State.HALT}
+    stages.turn(70, order_of("rita", "halt", 70, VENUE, key="k", restriction="claim"))
+    assert effect(stages).restriction == dict.fromkeys(
+        (Restriction.CLAIM, Restriction.MARKET), State.HALT
+    )
 
 
 def story() -> list[tuple[float, list[Any]]]:
