@@ -37,6 +37,8 @@ class EventShape(msgspec.Struct, frozen=True, kw_only=True):
         Time fields.
     names, texts : tuple of str
         String fields with a pattern, and fields with free text.
+    optional : tuple of str
+        Decimal fields that may be left out.
     check : callable
         Its check function in :mod:`riskwatch.contracts.validation`.
     """
@@ -47,6 +49,7 @@ class EventShape(msgspec.Struct, frozen=True, kw_only=True):
     times: tuple[str, ...]
     names: tuple[str, ...]
     texts: tuple[str, ...]
+    optional: tuple[str, ...]
     check: Callable[[Any], Refusal | None]
 
 
@@ -86,6 +89,11 @@ def _shape(event_type: type[Event]) -> EventShape:
     return EventShape(
         decoder=msgspec.json.Decoder(event_type),
         check=CHECKS[event_type],
+        optional=tuple(
+            field.name
+            for field in info.fields
+            if field.name in groups["numbers"] and not field.required
+        ),
         **{group: tuple(fields) for group, fields in groups.items()},
     )
 
@@ -161,7 +169,7 @@ def decode(raw: bytes) -> WireEvent | Refusal:
             assert isinstance(shape, EventShape), "a refusal was returned"
             event = shape_refusal(error, plain, shape.times)
     if isinstance(event, Refusal):
-        return event
+        return _decode_without_blanks(plain, shape) or event
     shape = SHAPES_BY_TYPE[type(event)]
     utc = validation.in_utc(event, shape.times)
     if isinstance(utc, Refusal):
@@ -207,6 +215,19 @@ def _check_numbers(plain: dict[str, Any], shape: EventShape) -> Refusal | None:
                 if refusal is not None:
                     return refusal
     return None
+
+
+def _decode_without_blanks(plain: object, shape: object) -> WireEvent | Refusal | None:
+    """Decode a message without its optional numbers that are empty texts; ``None`` if it has none.
+
+    Venues write ``""`` for a number that is not there.
+    """
+    if not isinstance(plain, dict) or not isinstance(shape, EventShape):
+        return None
+    blank = [name for name in shape.optional if plain.get(name) == ""]
+    if not blank:
+        return None
+    return decode(msgspec.json.encode({k: v for k, v in plain.items() if k not in blank}))
 
 
 def _check_texts(event: WireEvent, shape: EventShape) -> Refusal | None:

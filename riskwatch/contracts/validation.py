@@ -310,12 +310,39 @@ def _fill(event: events.Fill) -> Refusal | None:
     return refusal
 
 
+_INDEBTED: Final = ("margin", "derivatives", "unified")
+"""Types of wallets whose balance may be negative: a debt."""
+
+
 def _balance(event: events.Balance) -> Refusal | None:
-    return check_not_negative(event, "free", "locked", "borrowed")
+    refusal = check_not_negative(event, "locked", "borrowed") or _covers(event)
+    if refusal is None and event.free < ZERO and event.kind != "margin":
+        if event.wallet_type in _INDEBTED:
+            return None
+        return refuse(
+            RejectReason.FIELD_RANGE,
+            f"free must be >= 0, was {event.free}; below 0 it is a debt, which needs a wallet_type "
+            f"of {', '.join(_INDEBTED)}",
+        )
+    return refusal
+
+
+def _covers(event: events.Balance | events.Position) -> Refusal | None:
+    """Refuse a snapshot of a book that names no book."""
+    if event.covers == "book" and event.book == events.UNALLOCATED:
+        return _missing("book", "where covers is book")
+    return None
 
 
 def _position(event: events.Position) -> Refusal | None:
-    return check_positive(event, "entry_price", "mark_price", "liquidation_price")
+    # Of a flat position, or of one without a liquidation price, venues state a price of zero.
+    prices = ("entry_price", "mark_price", "liquidation_price")
+    refusal = check_not_negative(event, *prices) or _covers(event)
+    wrong = {"long": event.qty < ZERO, "short": event.qty > ZERO}
+    if refusal is None and event.side is not None and wrong[event.side]:
+        sign = ">= 0 of a long" if event.side == "long" else "<= 0 of a short"
+        return refuse(RejectReason.FIELD_RANGE, f"qty must be {sign} position, was {event.qty}")
+    return refusal
 
 
 def _transfer(event: events.Transfer) -> Refusal | None:

@@ -26,6 +26,9 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Side = Literal["buy", "sell"]
 FillKind = Literal["spot", "perp", "future", "option"]
 HoldingKind = Literal["custody", "margin", "collateral_posted", "loan"]
+WalletType = Literal["spot", "funding", "margin", "derivatives", "earn", "unified"]
+PositionSide = Literal["long", "short"]
+Coverage = Literal["account", "book"]
 TransferStatus = Literal["requested", "pending", "sent", "confirmed", "failed", "cancelled"]
 CreditKind = Literal[
     "rating",
@@ -57,6 +60,10 @@ CommandAction = Literal[
     "unwind",
     "rebase",
 ]
+
+
+UNALLOCATED = "unallocated"
+"""The book of what no book claims; a snapshot without a book states it."""
 
 
 class Event(
@@ -98,7 +105,8 @@ class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
     """An execution. A spot fill changes balances; any other kind changes a position.
 
     `qty` and `price` are positive; `fee` may be negative (a rebate). With `settles_at` in the
-    future the legs are unsettled until a :class:`Settlement` arrives.
+    future the legs are unsettled until a :class:`Settlement` arrives. `wallet` is the venue's own
+    name of the wallet that it changes.
     """
 
     counterparty: Name
@@ -117,6 +125,7 @@ class Fill(Event, frozen=True, kw_only=True, gc=False, tag="fill"):
     settles_at: Moment | None = None
     order_id: Id | None = None
     liquidity: Literal["maker", "taker"] | None = None
+    wallet: Name | None = None
 
 
 class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_correction"):
@@ -136,6 +145,7 @@ class FillCorrection(Event, frozen=True, kw_only=True, gc=False, tag="fill_corre
     fee: Decimal | None = None
     fee_asset: Name | None = None
     settles_at: Moment | None = None
+    wallet: Name | None = None
 
 
 class Settlement(Event, frozen=True, kw_only=True, gc=False, tag="settlement"):
@@ -149,25 +159,37 @@ class Settlement(Event, frozen=True, kw_only=True, gc=False, tag="settlement"):
 
 
 class Balance(Event, frozen=True, kw_only=True, gc=False, tag="balance"):
-    """A snapshot of one asset in one account; `free` + `locked` is the amount that is held."""
+    """A snapshot of one asset in one wallet; `free` + `locked` is the amount that is held.
+
+    `wallet` is the venue's own name, `wallet_type` what kind of wallet it is; without a name, the
+    type is the name. `covers` says whether the snapshot states the whole account, or what one book
+    has of it. One without a book states the account.
+    """
 
     counterparty: Name
     account: Name
-    book: Name
+    book: Name = UNALLOCATED
     asset: Name
     free: Decimal
     locked: Decimal | None = None
     borrowed: Decimal | None = None
     unrealized_pnl: Decimal | None = None
     kind: HoldingKind = "custody"
+    wallet: Name | None = None
+    wallet_type: WalletType | None = None
+    covers: Coverage | None = None
 
 
 class Position(Event, frozen=True, kw_only=True, gc=False, tag="position"):
-    """A snapshot of one open derivative position; `qty` is signed, and zero closes it."""
+    """A snapshot of one open derivative position; `qty` is signed, and zero closes it.
+
+    In hedge mode, `side` tells the long position of an instrument from the short one. `wallet`,
+    `wallet_type`, `covers` and a missing book are as in a :class:`Balance`.
+    """
 
     counterparty: Name
     account: Name
-    book: Name
+    book: Name = UNALLOCATED
     base: Name
     quote: Name
     qty: Decimal
@@ -175,6 +197,10 @@ class Position(Event, frozen=True, kw_only=True, gc=False, tag="position"):
     entry_price: Decimal | None = None
     mark_price: Decimal | None = None
     liquidation_price: Decimal | None = None
+    side: PositionSide | None = None
+    wallet: Name | None = None
+    wallet_type: WalletType | None = None
+    covers: Coverage | None = None
 
 
 class Transfer(Event, frozen=True, kw_only=True, gc=False, tag="transfer"):
@@ -189,6 +215,7 @@ class Transfer(Event, frozen=True, kw_only=True, gc=False, tag="transfer"):
     direction: Literal["deposit", "withdrawal"]
     status: TransferStatus
     network: Name | None = None
+    wallet: Name | None = None
 
 
 class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):
@@ -200,7 +227,7 @@ class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):
     order_id: Id
     counterparty: Name
     account: Name
-    book: Name
+    book: Name = UNALLOCATED
     base: Name
     quote: Name
     side: Side
@@ -208,6 +235,7 @@ class OpenOrder(Event, frozen=True, kw_only=True, gc=False, tag="open_order"):
     price: Decimal
     instrument: Id | None = None
     reduce_only: bool = False
+    wallet: Name | None = None
 
 
 class Loan(Event, frozen=True, kw_only=True, gc=False, tag="loan"):
@@ -216,11 +244,12 @@ class Loan(Event, frozen=True, kw_only=True, gc=False, tag="loan"):
     loan_id: Id
     counterparty: Name
     account: Name
-    book: Name
+    book: Name = UNALLOCATED
     asset: Name
     amount: Decimal
     direction: Literal["lent", "borrowed"]
     due: Moment | None = None
+    wallet: Name | None = None
 
 
 class Peg(Event, frozen=True, kw_only=True, gc=False, tag="peg"):

@@ -31,7 +31,37 @@ Steps = Mapping[int, Mapping[str, Migration]]
 
 OLDEST: Final = 1
 """Oldest format that a database can hold."""
-MIGRATIONS: Final[dict[int, dict[str, Migration]]] = {}
+
+
+def _with_wallets(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Give the keys of holdings and positions their wallet and side, both not stated.
+
+    ``cell/<party>/<book>/<account>/<asset>/<kind>`` gets an empty wallet behind the account, and
+    so do the keys of deltas and of reported amounts. ``position/<party>/<book>/<account>/<name>``
+    gets an empty wallet and an empty side.
+    """
+    return {_key_with_wallet(key): row for key, row in rows.items()}
+
+
+def _key_with_wallet(key: str) -> str:
+    kind, _, rest = key.partition("/")
+    if kind == "delta":
+        chunk, _, owner = rest.partition("/")
+        return f"delta/{chunk}/{_key_with_wallet(owner)}"
+    if kind == "cell":
+        *place, asset, component = rest.split("/")
+        return "/".join((kind, *place, "", asset, component))
+    if kind == "position":
+        *place, instrument = rest.split("/", 3)
+        return "/".join((kind, *place, "", "", instrument))
+    if kind == "shown":
+        *place, component, name = rest.split("/", 4)
+        side = ("",) if component == "position" else ()
+        return "/".join((kind, *place, "", component, *side, name))
+    return key
+
+
+MIGRATIONS: Final[dict[int, dict[str, Migration]]] = {1: {"ledger": _with_wallets}}
 """One step for each format from :data:`OLDEST` to the one before this build's."""
 
 

@@ -399,7 +399,7 @@ class ExposureChanged(Output, frozen=True, kw_only=True, gc=False):
     """The exposure of one (book, counterparty, account, asset, component) changed.
 
     `amount` is exact, in units of the asset. `price_usd` and `value_usd` are ``None`` if no price
-    is known. An `amount` of zero closes the row.
+    is known. An `amount` of zero closes the row. `wallet` is left out if it is not stated.
     """
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
@@ -412,14 +412,30 @@ class ExposureChanged(Output, frozen=True, kw_only=True, gc=False):
     amount: Decimal
     price_usd: Decimal | None
     value_usd: Decimal | None
+    wallet: str | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
-        """Return ``book/counterparty/account/asset/component``."""
-        return f"{self.book}/{self.counterparty}/{self.account}/{self.asset}/{self.component}"
+        """Return ``book/counterparty/account/asset/component``, and the wallet if it is stated."""
+        key = f"{self.book}/{self.counterparty}/{self.account}/{self.asset}/{self.component}"
+        return f"{key}/{self.wallet}" if self.wallet else key
+
+
+def position_place(account: str, wallet: str, side: str) -> str:
+    """Return the account of a position, with wallet and side if they are stated.
+
+    Examples
+    --------
+    >>> position_place("main", "", ""), position_place("main", "", "long")
+    ('main', 'main::long')
+    """
+    return f"{account}:{wallet}:{side}" if wallet or side else account
 
 
 class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
-    """One open derivative position changed; a `qty` of zero closes the row. Notional in USD."""
+    """One open derivative position changed; a `qty` of zero closes the row. Notional in USD.
+
+    `wallet` and `side` are left out if they are not stated.
+    """
 
     topic: ClassVar[str | None] = "riskwatch.exposures"
 
@@ -434,10 +450,16 @@ class PositionChanged(Output, frozen=True, kw_only=True, gc=False):
     mark_price: Decimal | None
     liquidation_price: Decimal | None
     notional_usd: Decimal | None
+    wallet: str | msgspec.UnsetType = msgspec.UNSET
+    side: str | msgspec.UnsetType = msgspec.UNSET
 
     def key(self) -> str:
-        """Return ``book/counterparty/account/instrument/position``."""
-        return f"{self.book}/{self.counterparty}/{self.account}/{self.instrument}/position"
+        """Return ``book/counterparty/account/instrument/position``.
+
+        If wallet or side are stated, they follow the account, behind colons.
+        """
+        place = position_place(self.account, self.wallet or "", self.side or "")
+        return f"{self.book}/{self.counterparty}/{place}/{self.instrument}/position"
 
 
 class AssetValued(Output, frozen=True, kw_only=True, gc=False):

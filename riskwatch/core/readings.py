@@ -32,6 +32,8 @@ class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
         ``borrowed`` is our debt, stored as a positive number.
     amount : Decimal
         Exact signed amount, in units of `asset`.
+    wallet : str
+        The venue's name of the wallet; empty if it is not stated.
     """
 
     book: str
@@ -39,10 +41,14 @@ class Holding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     asset: str
     component: str
     amount: Decimal
+    wallet: str = ""
 
 
 class OpenPosition(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One open derivative position; `qty` signed, in units of `base`."""
+    """One open derivative position; `qty` signed, in units of `base`.
+
+    `wallet` and `side` are empty if they are not stated.
+    """
 
     book: str
     account: str
@@ -53,6 +59,8 @@ class OpenPosition(msgspec.Struct, frozen=True, gc=False, array_like=True):
     entry_price: Decimal | None
     mark_price: Decimal | None
     liquidation_price: Decimal | None
+    wallet: str = ""
+    side: str = ""
 
 
 class FlowFeatures(msgspec.Struct, frozen=True, gc=False):

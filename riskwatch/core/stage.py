@@ -16,7 +16,7 @@ Row = bytes
 RowChanges = dict[str, Row | None]
 """New bytes by row key; ``None`` if the row is deleted."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the rows' format, stored beside them; :mod:`riskwatch.core.migration` raises it."""
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import UNSET
 from sqlalchemy import select, tuple_
 
 from riskwatch.core.outputs import (
@@ -192,10 +193,17 @@ _ENUMS: Final = frozenset(
 )
 
 
+# Of these an output may leave out what is not stated; the column is empty then.
+_OPTIONAL: Final = frozenset({"wallet", "side"})
+
+
 def _getter(table: Table) -> Callable[[Any], Row]:
     """Build a function that returns the row of an output; columns have the names of fields."""
-    names = (_RENAMED.get(c.name, c.name) for c in table.columns)
-    return attrgetter(*(f"{n}.value" if n in _ENUMS else n for n in names))
+    names = [_RENAMED.get(c.name, c.name) for c in table.columns]
+    get = attrgetter(*(f"{n}.value" if n in _ENUMS else n for n in names))
+    if _OPTIONAL.isdisjoint(names):
+        return get
+    return lambda output: tuple("" if value is UNSET else value for value in get(output))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -91,7 +91,7 @@ def test_a_fill_goes_a_short_way_to_its_holding(root: Path) -> None:
         desk.enqueue(ZERO, [InboundMessage(0, 0, b"kraken", FILL, ())], 1)
         desk.work()
     store = desk.benches["ledger/0"].store
-    held = [key for key in store.rows["ledger"] if key.startswith("cell/kraken/b/a/BTC")]
+    held = [key for key in store.rows["ledger"] if key.startswith("cell/kraken/b/a//BTC")]
     assert (desk.applied("ledger/0"), len(held)) == (1, 1)
     told = "\n".join(f"{file}: {function}" for file, function in path)
     assert len(path) <= MOST_FUNCTIONS, told

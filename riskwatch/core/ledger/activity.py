@@ -127,6 +127,7 @@ class OrderRow(msgspec.Struct, array_like=True):
     price: Decimal = ZERO
     spot: bool = True
     reduce_only: bool = False
+    wallet: str = ""
 
     def row(self) -> object:
         """Return the row's value."""

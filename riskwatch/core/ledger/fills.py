@@ -66,7 +66,7 @@ def apply_fill(
     fee = event.fee
     quote = event.quote
     fee_asset = (event.fee_asset or quote) if fee else quote
-    key = (event.book, event.account, event.base, quote, fee_asset)
+    key = (event.book, event.account, event.base, quote, fee_asset, event.wallet or "")
     route = party.routes.get(key)
     if route is None:
         route = _route(parameters, party, key, us, event.source)
@@ -96,13 +96,13 @@ def apply_fill(
 def _route(
     parameters: LedgerParameters,
     party: LedgerParty,
-    key: tuple[str, str, str, str, str],
+    key: tuple[str, str, str, str, str, str],
     us: int,
     source: str,
 ) -> tuple[LedgerHolding, LedgerHolding, LedgerHolding]:
     """Return the three holdings that fills of one kind change, and cache them."""
-    book, account, *assets = key
-    base, quote, fee = ((book, account, asset, "custody") for asset in assets)
+    book, account, *assets, wallet = key
+    base, quote, fee = ((book, account, wallet, asset, "custody") for asset in assets)
     party.admit([base, quote, fee], us, parameters, source)
     if len(party.routes) >= MAX_ROUTES:
         party.routes.clear()
@@ -138,7 +138,7 @@ def _record_slippage(
 
 def _derivative(parameters: LedgerParameters, party: LedgerParty, event: Fill) -> None:
     fill = trade_fill(event)
-    _change(parameters, party, event, TradeEffect(), _derivative_effect(fill))
+    _change(parameters, party, event, TradeEffect(), _derivative_effect(fill), fill.wallet)
 
 
 def _derivative_effect(fill: TradeFill) -> TradeEffect:
@@ -218,7 +218,7 @@ def _update(
     old, new = change
     before = TradeEffect() if old is None else trade_effect(old)
     after = trade_effect(new)
-    _change(parameters, party, event, before, after)
+    _change(parameters, party, event, before, after, new.wallet)
     if old is not None:
         party.add_open_legs(key, old, -1)
     if not after.open_legs:
@@ -240,26 +240,27 @@ def _change(
     event: Fill | FillCorrection | Settlement,
     before: TradeEffect,
     after: TradeEffect,
+    wallet: str,
 ) -> None:
     """Apply the deltas that turn the effect `before` into the effect `after`."""
-    us, book, account = micros(event.ts), event.book, event.account
+    us, place = micros(event.ts), (event.book, event.account, wallet)
     coins = _difference(before.coins, after.coins)
     lots = _difference(before.lots, after.lots)
-    cells = [(book, account, asset, "custody") for asset, _, _ in coins]
+    cells = [(*place, asset, "custody") for asset, _, _ in coins]
     party.admit(cells, us, parameters, event.source)
     if not isinstance(event, Settlement):
         pair = (event.base, event.quote)
         name = instrument_of(event)
         if lots:
-            party.admit_position((book, account, name), pair, us, parameters.config)
+            party.admit_position((*place, "", name), pair, us, parameters.config)
     party.touch(us)
     reach = party.wm - parameters.late_us
     for asset, at, amount in coins:
-        holding = party.holding((book, account, asset, "custody"), parameters, event.source)
+        holding = party.holding((*place, asset, "custody"), parameters, event.source)
         holding.apply(at, amount, reach, parameters.most)
     if not isinstance(event, Settlement):
         for _, at, amount in lots:
-            position = party.position((book, account, name), pair)
+            position = party.position((*place, "", name), pair)
             position.apply(at, amount, reach, parameters.most)
 
 

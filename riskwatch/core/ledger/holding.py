@@ -24,7 +24,7 @@ _add = EXACT.add
 
 
 class ReportedAmount:
-    """The reported amount of one (book, account, asset, component).
+    """The reported amount of one (book, account, wallet, asset, component).
 
     Attributes
     ----------
@@ -36,14 +36,10 @@ class ReportedAmount:
         Number of holdings that contribute to it. Without any it is dropped once it is zero.
     """
 
-    __slots__ = ("account", "amount", "asset", "book", "component", "key", "pins", "shown")
+    __slots__ = ("amount", "key", "pins", "shown")
 
-    def __init__(self, party: str, book: str, account: str, asset: str, component: str) -> None:
-        self.book = book
-        self.account = account
-        self.asset = asset
-        self.component = component
-        self.key = f"shown/{party}/{book}/{account}/{component}/{asset}"
+    def __init__(self, party: str, place: tuple[str, str, str], component: str, name: str) -> None:
+        self.key = f"shown/{party}/{'/'.join(place)}/{component}/{name}"
         self.amount = ZERO
         self.shown = False
         self.pins = 0

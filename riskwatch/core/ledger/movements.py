@@ -24,7 +24,15 @@ def apply_transfer(
     old = party.transfers.get(event.transfer_id)
     if old is None:
         _admit(parameters, party, event, us)
-        new = TransferRow(event.book, event.account, event.asset, event.amount, event.direction, {})
+        new = TransferRow(
+            event.book,
+            event.account,
+            event.asset,
+            event.amount,
+            event.direction,
+            {},
+            event.wallet or "",
+        )
         before = TransferEffect()
     else:
         wrong = old.contradiction(event)
@@ -36,7 +44,7 @@ def apply_transfer(
     new.seen[event.status] = min(at, new.seen.get(event.status, at))
     after = transfer_effect(new)
     if after.deltas or before.deltas:
-        cell = (new.book, new.account, new.asset, "custody")
+        cell = (new.book, new.account, new.wallet, new.asset, "custody")
         party.admit([cell], us, parameters, event.source)
     party.touch(us)
     _note_wait(party, event.transfer_id, parameters.heard_late(event), after)
@@ -79,11 +87,11 @@ def _move(
     removed = [delta for delta in before.deltas if delta not in after.deltas]
     added = [delta for delta in after.deltas if delta not in before.deltas]
     reach = party.wm - parameters.late_us
-    key = (t.book, t.account, t.asset, "custody")
+    key = (t.book, t.account, t.wallet, t.asset, "custody")
     changes = [(us, amount.copy_negate()) for us, amount in removed] + added
     for us, amount in changes:
         party.holding(key, parameters, source).apply(us, amount, reach, parameters.most)
-    party.add(*key[:3], "in_transit", sub(after.in_transit, before.in_transit))
+    party.add((*key[:4], "in_transit"), sub(after.in_transit, before.in_transit))
 
 
 def _flow(

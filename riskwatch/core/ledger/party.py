@@ -45,6 +45,7 @@ class LoanRow(msgspec.Struct, array_like=True):
     asset: str
     direction: str
     amount: Decimal
+    wallet: str = ""
 
     def row(self) -> object:
         """Return the row's value."""
@@ -78,10 +79,10 @@ MAX_ROUTES: Final = 65_536
 MAX_SLIPS: Final = 64
 """Maximum number of fills of one reading from which slippage is learned."""
 
-HoldingKey = tuple[str, str, str, str]
-"""(book, account, asset, kind)."""
-PositionKey = tuple[str, str, str]
-"""(book, account, instrument)."""
+HoldingKey = tuple[str, str, str, str, str]
+"""(book, account, wallet, asset, kind); the wallet is empty if it is not stated."""
+PositionKey = tuple[str, str, str, str, str]
+"""(book, account, wallet, side, instrument); wallet and side are empty if they are not stated."""
 EntityKey = tuple[str, str, str]
 """(book, account, id) of a trade or an order."""
 
@@ -118,7 +119,7 @@ class HoldingNames:
 
     def is_listed(self, key: HoldingKey) -> bool:
         """Whether the reference data lists the asset of a holding."""
-        return key[2] in self.reference.assets
+        return key[3] in self.reference.assets
 
     def opens(self, key: HoldingKey) -> bool:
         """Whether a new holding opens its place with a listed asset."""
@@ -249,18 +250,20 @@ class LedgerParty:
             return
         self.dirty[f"heard/{self.name}/{key}"] = HeardRow(us) if us else None
 
-    def line(self, book: str, account: str, asset: str, component: str) -> ReportedAmount:
-        """Return the reported amount of (book, account, asset, component), created if new."""
-        key = (book, account, asset, component)
+    def line(self, key: HoldingKey) -> ReportedAmount:
+        """Return the reported amount `key`, whose kind is its component, created if new."""
         line = self.lines.get(key)
         if line is None:
-            line = self.lines[key] = ReportedAmount(self.name, book, account, asset, component)
+            *place, asset, component = key
+            book, account, wallet = place
+            line = ReportedAmount(self.name, (book, account, wallet), component, asset)
+            self.lines[key] = line
         return line
 
-    def add(self, book: str, account: str, asset: str, component: str, amount: Decimal) -> None:
+    def add(self, key: HoldingKey, amount: Decimal) -> None:
         """Add `amount` to a reported amount that no snapshot determines."""
         if amount:
-            self.line(book, account, asset, component).add(amount)
+            self.line(key).add(amount)
 
     def admit(
         self, keys: list[HoldingKey], us: int, parameters: LedgerParameters, source: str
@@ -305,7 +308,7 @@ class LedgerParty:
         known = holding.extra
         if known is not None and (known.base, known.quote) != pair:
             raise fact_conflict(
-                f"instrument={key[2]} pair={pair[0]}/{pair[1]} was={known.base}/{known.quote}"
+                f"instrument={key[4]} pair={pair[0]}/{pair[1]} was={known.base}/{known.quote}"
             )
 
     def holding(self, key: HoldingKey, parameters: LedgerParameters, source: str) -> LedgerHolding:
@@ -340,9 +343,8 @@ class LedgerParty:
 
     def make_holding(self, key: HoldingKey) -> LedgerHolding:
         """Create the holding `key`."""
-        book, account, asset, kind = key
-        name = f"cell/{self.name}/{book}/{account}/{asset}/{kind}"
-        holding = self.cells[key] = LedgerHolding(name, self.line(*key), self.dirty, self.breaks)
+        name = f"cell/{self.name}/{'/'.join(key)}"
+        holding = self.cells[key] = LedgerHolding(name, self.line(key), self.dirty, self.breaks)
         return holding
 
     def position(self, key: PositionKey, pair: tuple[str, str]) -> LedgerHolding:
@@ -356,8 +358,8 @@ class LedgerParty:
 
     def make_position(self, key: PositionKey) -> LedgerHolding:
         """Create the position `key`."""
-        name = f"position/{self.name}/{key[0]}/{key[1]}/{key[2]}"
-        line = ReportedAmount(self.name, key[0], key[1], key[2], "position")
+        name = f"position/{self.name}/{'/'.join(key)}"
+        line = ReportedAmount(self.name, key[:3], "position", f"{key[3]}/{key[4]}")
         holding = self.positions[key] = LedgerHolding(name, line, self.dirty, self.breaks)
         return holding
 
@@ -369,7 +371,7 @@ class LedgerParty:
         component = "overdue" if trade.overdue else "unsettled"
         for asset, amount in legs:
             signed = amount if sign > 0 else amount.copy_negate()
-            self.add(key[0], key[1], asset, component, signed)
+            self.add((key[0], key[1], trade.wallet, asset, component), signed)
         if trade.overdue:
             self.overdue += sign
         elif sign > 0 and trade.fill is not None and trade.fill.settles_us is not None:
@@ -405,5 +407,5 @@ def add_balance_components(
     party: LedgerParty, key: HoldingKey, borrowed: Decimal, pnl: Decimal
 ) -> None:
     """Add changes of `borrowed` and of the unrealised PnL of a balance to the reported amounts."""
-    party.add(*key[:3], "borrowed", borrowed)
-    party.add(*key[:3], "unrealized_pnl", pnl)
+    party.add((*key[:4], "borrowed"), borrowed)
+    party.add((*key[:4], "unrealized_pnl"), pnl)

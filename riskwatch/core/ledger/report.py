@@ -98,8 +98,7 @@ def _reconcile(parameters: LedgerParameters, party: LedgerParty, us: int) -> lis
     issue = QualityIssue.RECONCILIATION_BREAK
     for key in sorted(party.breaks):
         holding = party.breaks[key]
-        kind, _, subject = key.partition("/")
-        subject += "/position" if kind == "position" else ""
+        subject = _subject(key)
         expected = EXACT.subtract(holding.stated, holding.gap)
         if parameters.tolerates(expected, holding.stated):
             if holding.told != NEVER:
@@ -115,13 +114,28 @@ def _reconcile(parameters: LedgerParameters, party: LedgerParty, us: int) -> lis
     return out
 
 
+def _subject(key: str) -> str:
+    """Return the name of a holding or position in issues: its row key, without what is not stated.
+
+    Examples
+    --------
+    >>> _subject("cell/kraken/mm/main//BTC/custody"), _subject("position/kraken/mm/main//long/P")
+    ('kraken/mm/main/BTC/custody', 'kraken/mm/main/long/P/position')
+    """
+    kind, *place, wallet, side, name = key.split("/", 6)
+    parts = [*place, *filter(None, (wallet, side)), name]
+    return "/".join([*parts, "position"] if kind == "position" else parts)
+
+
 def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     """Return the full reading of a counterparty; an amount that became zero is reported once."""
     holdings = []
     for key in sorted(party.lines):
         line = party.lines[key]
         if line.amount or line.shown:
-            holdings.append(Holding(*key, canonical(line.amount)))
+            book, account, wallet, asset, component = key
+            amount = canonical(line.amount)
+            holdings.append(Holding(book, account, asset, component, amount, wallet))
             _show(party, line)
         if not (line.amount or line.pins):
             del party.lines[key]
@@ -129,16 +143,21 @@ def _reading(party: LedgerParty, us: int) -> CounterpartyReading:
     for where in sorted(party.positions):
         holding = party.positions[where]
         extra = holding.extra
+        book, account, wallet, side, instrument = where
         if extra is not None and (holding.line.amount or holding.line.shown):
             positions.append(
                 OpenPosition(
-                    *where,
+                    book,
+                    account,
+                    instrument,
                     extra.base,
                     extra.quote,
                     canonical(holding.line.amount),
                     extra.entry_price,
                     extra.mark_price,
                     extra.liquidation_price,
+                    wallet,
+                    side,
                 )
             )
             _show(party, holding.line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from riskwatch.core.events import Balance, Loan, OpenOrder, Position
     from riskwatch.core.ledger.outputs import LedgerOutput, LedgerParameters
+
+
+_LOAN_TERMS: Final = ("book", "account", "wallet", "asset", "direction")
+"""Terms of a loan that must not change."""
 
 
 def _snapshot_key(event: Balance | Position | OpenOrder | Loan, us: int) -> SnapshotKey:
@@ -38,7 +42,8 @@ def apply_balance(
     parameters: LedgerParameters, party: LedgerParty, event: Balance, us: int
 ) -> list[LedgerOutput]:
     """Replace a holding's snapshot if this one is later; ticks compare it with the facts."""
-    key = (event.book, event.account, event.asset, event.kind)
+    wallet = event.wallet or event.wallet_type or ""
+    key = (event.book, event.account, wallet, event.asset, event.kind)
     snap = _snapshot_key(event, us)
     party.admit([key], us, parameters, event.source)
     is_newer = _supersedes(party.cells.get(key), snap)
@@ -59,7 +64,9 @@ def apply_position(
 ) -> list[LedgerOutput]:
     """Replace a position's snapshot if this one is later."""
     pair = (event.base, event.quote)
-    key = (event.book, event.account, event.instrument or f"{event.base}/{event.quote}")
+    wallet = event.wallet or event.wallet_type or ""
+    name = event.instrument or f"{event.base}/{event.quote}"
+    key = (event.book, event.account, wallet, event.side or "", name)
     snap = _snapshot_key(event, us)
     party.admit_position(key, pair, us, parameters.config)
     is_newer = _supersedes(party.positions.get(key), snap)
@@ -69,7 +76,10 @@ def apply_position(
     holding = party.position(key, pair)
     holding.snapshot(snap, event.qty)
     holding.extra = PositionTerms(
-        *pair, event.entry_price, event.mark_price, event.liquidation_price
+        *pair,
+        event.entry_price or None,  # a price of zero is none
+        event.mark_price or None,
+        event.liquidation_price or None,
     )
     return []
 
@@ -88,6 +98,7 @@ def apply_order(
         event.price,
         event.instrument is None,
         event.reduce_only,
+        event.wallet or "",
     )
     old = party.orders.get(key)
     if old is None:
@@ -102,8 +113,11 @@ def apply_order(
     party.touch(us)
     if old is not None and new.snap <= old.snap:
         return []
-    change = new.fills if old is None else sub(new.fills, old.fills)
-    party.add(event.book, event.account, event.base, "open_order", change)
+    for order, sign in ((old, -1), (new, 1)):
+        if order is not None:
+            amount = order.fills if sign > 0 else order.fills.copy_negate()
+            line = (event.book, event.account, order.wallet, event.base, "open_order")
+            party.add(line, amount)
     if old is not None:
         party.resting.add(event.book, event.account, old, -1)
     party.resting.add(event.book, event.account, new, 1)
@@ -123,6 +137,7 @@ def apply_loan(
         event.asset,
         event.direction,
         event.amount,
+        event.wallet or "",
     )
     old = party.loans.get(event.loan_id)
     if old is None:
@@ -137,7 +152,7 @@ def apply_loan(
         return []
     outstanding: Decimal = ZERO if old is None else old.amount
     change = sub(new.amount, outstanding)
-    party.add(new.book, new.account, new.asset, new.component, change)
+    party.add((new.book, new.account, new.wallet, new.asset, new.component), change)
     party.loans[event.loan_id] = new
     party.dirty[f"loan/{party.name}/{event.loan_id}"] = new
     return []
@@ -146,4 +161,4 @@ def apply_loan(
 def _terms(loan: LoanRow) -> str:
     """Return the terms of a loan that must not change, as text."""
     terms = msgspec.structs.asdict(loan)
-    return " ".join(f"{name}={terms[name]}" for name in ("book", "account", "asset", "direction"))
+    return " ".join(f"{name}={terms[name]}" for name in _LOAN_TERMS)

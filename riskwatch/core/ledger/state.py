@@ -5,19 +5,20 @@ row                                                        holds
 ========================================================== =================================
 ``party/<counterparty>``                                   watermark, throttle, slippage
 ``flow/<counterparty>``                                    hourly flows, withdrawal baseline
-``cell/<counterparty>/<book>/<account>/<asset>/<kind>``    snapshot and folded deltas of a holding
-``position/<counterparty>/<book>/<account>/<instrument>``  the same for a position
+``cell/<place>/<asset>/<kind>``                            snapshot and folded deltas of a holding
+``position/<place>/<side>/<instrument>``                   the same for a position
 ``delta/<time>.<n>/<cell or position>``                    deltas kept for late snapshots
 ``transfer/<counterparty>/<id>``                           received statuses
 ``trade/<counterparty>/<book>/<account>/<id>``             fill, settlements, bust
 ``heard/<counterparty>/<transfer or trade>/<id>``          when an old fact about it was heard
 ``order/<counterparty>/<book>/<account>/<id>``             latest snapshot
 ``loan/<counterparty>/<id>``                               latest snapshot
-``shown/<counterparty>/<book>/<account>/<what>/<name>``    amounts not zero in the last reading
+``shown/<place>/<component>/<name>``                       amounts not zero in the last reading
 ``refused/<source>``                                       when a fact of it had no room last
 ========================================================== =================================
 
-Sums that follow from these rows are not stored; loading computes them again, which is exact.
+A place is ``<counterparty>/<book>/<account>/<wallet>``; a wallet or a side that is not stated is
+empty. Sums that follow from these rows are not stored; loading computes them again, which is exact.
 """
 
 from __future__ import annotations
@@ -146,17 +147,17 @@ def _load_flow(state: LedgerState, rest: str, row: Row) -> None:
 
 
 def _load_cell(state: LedgerState, rest: str, row: Row) -> None:
-    name, book, account, asset, kind = rest.split("/")
+    name, book, account, wallet, asset, kind = rest.split("/")
     party = state.party(name)
-    key = (book, account, asset, kind)
+    key = (book, account, wallet, asset, kind)
     holding = party.make_holding(key)
     holding.restore(_decode(row, LedgerHoldingRow))
     add_balance_components(party, key, holding.borrowed, holding.pnl)
 
 
 def _load_position(state: LedgerState, rest: str, row: Row) -> None:
-    name, book, account, instrument = rest.split("/", 3)
-    state.party(name).make_position((book, account, instrument)).restore(
+    name, book, account, wallet, side, instrument = rest.split("/", 5)
+    state.party(name).make_position((book, account, wallet, side, instrument)).restore(
         _decode(row, LedgerHoldingRow)
     )
 
@@ -166,11 +167,11 @@ def _load_delta(state: LedgerState, rest: str, row: Row) -> None:
     party = state.party(name)
     holding: LedgerHolding
     if kind == "cell":
-        book, account, asset, holding_kind = owner.split("/")
-        holding = party.cells[book, account, asset, holding_kind]
+        book, account, wallet, asset, holding_kind = owner.split("/")
+        holding = party.cells[book, account, wallet, asset, holding_kind]
     else:
-        book, account, instrument = owner.split("/", 2)
-        holding = party.positions[book, account, instrument]
+        book, account, wallet, side, instrument = owner.split("/", 4)
+        holding = party.positions[book, account, wallet, side, instrument]
     index, _, ordinal = place.partition(".")
     chunk = DeltaChunk(holding.key, int(index), int(ordinal))
     chunk.deltas = _decode(row, list[tuple[int, Decimal]])
@@ -182,7 +183,8 @@ def _load_transfer(state: LedgerState, rest: str, row: Row) -> None:
     party = state.party(name)
     transfer = party.transfers[transfer_id] = _decode(row, TransferRow)
     effect = transfer_effect(transfer)
-    party.add(transfer.book, transfer.account, transfer.asset, "in_transit", effect.in_transit)
+    line = (transfer.book, transfer.account, transfer.wallet, transfer.asset, "in_transit")
+    party.add(line, effect.in_transit)
     if effect.pending_us is not None:
         heard = party.heard.get(heard_key("transfer", transfer_id), 0)
         party.flow.pending[transfer_id] = max(effect.pending_us, heard)
@@ -205,7 +207,7 @@ def _load_order(state: LedgerState, rest: str, row: Row) -> None:
     name, book, account, order_id = rest.split("/", 3)
     party = state.party(name)
     order = party.orders[book, account, order_id] = _decode(row, OrderRow)
-    party.add(book, account, order.base, "open_order", order.fills)
+    party.add((book, account, order.wallet, order.base, "open_order"), order.fills)
     party.resting.add(book, account, order, 1)
 
 
@@ -213,16 +215,17 @@ def _load_loan(state: LedgerState, rest: str, row: Row) -> None:
     name, _, loan_id = rest.partition("/")
     party = state.party(name)
     loan = party.loans[loan_id] = _decode(row, LoanRow)
-    party.add(loan.book, loan.account, loan.asset, loan.component, loan.amount)
+    party.add((loan.book, loan.account, loan.wallet, loan.asset, loan.component), loan.amount)
 
 
 def _load_shown(state: LedgerState, rest: str, row: Row) -> None:
-    name, book, account, component, asset = rest.split("/", 4)
+    name, book, account, wallet, component, asset = rest.split("/", 5)
     party = state.party(name)
     if component == "position":
-        line = party.positions[book, account, asset].line
+        side, _, instrument = asset.partition("/")
+        line = party.positions[book, account, wallet, side, instrument].line
     else:
-        line = party.line(book, account, asset, component)
+        line = party.line((book, account, wallet, asset, component))
     line.shown = bool(_decode(row, int))
 
 

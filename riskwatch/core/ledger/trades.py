@@ -46,6 +46,7 @@ class TradeFill(msgspec.Struct, array_like=True):
     fee_asset: str
     fee: Decimal
     settles_us: int | None
+    wallet: str = ""
 
 
 class TradeRow(msgspec.Struct, array_like=True):
@@ -60,6 +61,12 @@ class TradeRow(msgspec.Struct, array_like=True):
     def row(self) -> object:
         """Return the row's value."""
         return self
+
+    @property
+    def wallet(self) -> str:
+        """Wallet that the trade changes; empty if it is not stated."""
+        part = self.fill or self.bust
+        return "" if part is None else part.wallet
 
     def last_us(self) -> int:
         """Return the event time of the newest fact, microseconds."""
@@ -110,6 +117,7 @@ def trade_fill(event: Fill | FillCorrection) -> TradeFill:
         fee_asset=event.fee_asset or event.quote,
         fee=event.fee or ZERO,
         settles_us=None if settles is None else micros(settles),
+        wallet=event.wallet or "",
     )
 
 

@@ -39,6 +39,7 @@ class TransferRow(msgspec.Struct, array_like=True):
     amount: Decimal
     direction: str
     seen: dict[TransferStatus, tuple[int, int]]
+    wallet: str = ""
 
     def row(self) -> object:
         """Return the row's value."""
@@ -46,11 +47,11 @@ class TransferRow(msgspec.Struct, array_like=True):
 
     def contradiction(self, event: Transfer) -> str:
         """Return the fields in which `event` contradicts this transfer, as text; empty if none."""
-        names = ("book", "account", "asset", "amount", "direction")
+        names = ("book", "account", "asset", "amount", "direction", "wallet")
         return " ".join(
             f"{name}={getattr(event, name)} was={getattr(self, name)}"
             for name in names
-            if getattr(event, name) != getattr(self, name)
+            if (getattr(event, name) or "") != getattr(self, name)
         )
 
     def last_us(self) -> int:

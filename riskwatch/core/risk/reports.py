@@ -22,6 +22,7 @@ from riskwatch.core.outputs import (
     Origin,
     PositionChanged,
     ScoreUpdated,
+    position_place,
 )
 from riskwatch.core.risk.exposure import price_of
 from riskwatch.core.risk.state import LastReported, LimitRow
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from riskwatch.core.events import Credit, LegalEntity, NettingSet
+    from riskwatch.core.readings import Holding
     from riskwatch.core.reference import Reference
     from riskwatch.core.risk.config import RiskConfig
     from riskwatch.core.risk.credit_loss import CreditAssessment
@@ -56,7 +58,7 @@ def exposures_changed(
     """Report the holdings of a counterparty that changed or are due to be valued again."""
     gone = dict.fromkeys(row.shown)
     for h in row.holdings:
-        key = f"{h.book}/{h.account}/{h.asset}/{h.component}"
+        key = _holding_key(h)
         gone.pop(key, None)
         price = price_of(h.asset, state)
         if not _due(row.shown.get(key), h.amount, price, us, config):
@@ -76,15 +78,20 @@ def value_holdings(state: RiskState, us: int) -> Iterator[ExposureChanged]:
     for name in sorted(state.parties):
         for h in state.parties[name].holdings:
             if h.amount:
-                key = f"{h.book}/{h.account}/{h.asset}/{h.component}"
-                yield _exposure(us, name, key, h.amount, price_of(h.asset, state))
+                yield _exposure(us, name, _holding_key(h), h.amount, price_of(h.asset, state))
+
+
+def _holding_key(h: Holding) -> str:
+    """Return ``book/account/asset/component``, and the wallet behind it if it is stated."""
+    key = f"{h.book}/{h.account}/{h.asset}/{h.component}"
+    return f"{key}/{h.wallet}" if h.wallet else key
 
 
 def _exposure(
     us: int, name: str, key: str, amount: Decimal, price: float | None
 ) -> ExposureChanged:
-    book, account, asset, component = key.split("/")
-    full = f"{book}/{name}/{account}/{asset}/{component}"
+    book, account, asset, component, *wallet = key.split("/")
+    full = "/".join((book, name, account, asset, component, *wallet))
     exact = None if price is None else _price(price)
     return ExposureChanged(
         **Origin.tick(us).stamp(ExposureChanged, full),
@@ -96,6 +103,7 @@ def _exposure(
         amount=amount,
         price_usd=exact,
         value_usd=None if exact is None else _cents(mul(amount, exact)),
+        wallet=wallet[0] if wallet else msgspec.UNSET,
     )
 
 
@@ -103,14 +111,15 @@ def _positions_changed(
     state: RiskState, name: str, row: PartyRow, us: int, config: RiskConfig
 ) -> Iterator[PositionChanged]:
     for p in row.positions:
-        key = f"{p.book}/{p.account}/{p.instrument}"
+        place = position_place(p.account, p.wallet, p.side)
+        key = f"{p.book}/{place}/{p.instrument}"
         price = price_of(p.base, state)
         if not _due(row.positions_shown.get(key), p.qty, price, us, config):
             continue
         row.positions_shown[key] = LastReported(p.qty, price, us)
         if not p.qty:
             del row.positions_shown[key]
-        full = f"{p.book}/{name}/{p.account}/{p.instrument}/position"
+        full = f"{p.book}/{name}/{place}/{p.instrument}/position"
         yield PositionChanged(
             **Origin.tick(us).stamp(PositionChanged, full),
             book=p.book,
@@ -124,6 +133,8 @@ def _positions_changed(
             mark_price=p.mark_price,
             liquidation_price=p.liquidation_price,
             notional_usd=None if price is None else _cents(mul(p.qty, _price(price))),
+            wallet=p.wallet or msgspec.UNSET,
+            side=p.side or msgspec.UNSET,
         )
 
 

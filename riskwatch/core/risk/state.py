@@ -308,13 +308,13 @@ class PartyRow(msgspec.Struct):
     """Holdings, positions and transfer flow of one counterparty.
 
     `shown` holds the last reported values by ``book/account/asset/component``, `positions_shown`
-    by ``book/account/instrument``. `unshown` says that a reading arrived since the last report; its
-    time may be before the tick of that report, because it may come from another worker. `base` is
-    the baseline of the withdrawal time, in doublings of a second; it is ``None`` before enough
-    withdrawals. `slips` and `fills` are fills that wait for the next tick, and `fills_missed`
-    counts those without room. `orders` are the resting orders, ``None`` if none was ever reported.
-    `traded` says that there has been a fill. `assessed_us` is the time of the first credit
-    assessment, microseconds; 0 before it.
+    by ``book/account/instrument``; wallet and side are in the keys if they are stated. `unshown`
+    says that a reading arrived since the last report; its time may be before the tick of that
+    report, because it may come from another worker. `base` is the baseline of the withdrawal time,
+    in doublings of a second; it is ``None`` before enough withdrawals. `slips` and `fills`
+    are fills that wait for the next tick, and `fills_missed` counts those without room. `orders`
+    are the resting orders, ``None`` if none was ever reported. `traded` says that there has been a
+    fill. `assessed_us` is the time of the first credit assessment, microseconds; 0 before it.
     """
 
     us: int

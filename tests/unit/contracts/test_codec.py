@@ -15,7 +15,7 @@ from riskwatch.contracts.codec import SIZE_LIMIT, decode, encode, stamp_arrival
 from riskwatch.contracts.refusal import DEPTH_LIMIT, Refusal
 from riskwatch.contracts.validation import check_not_future
 from riskwatch.core.enums import RejectReason as R
-from riskwatch.core.events import Command, Credit, Fill, Peg, Quote
+from riskwatch.core.events import Balance, Command, Credit, Fill, Peg, Position, Quote
 from tests.support.golden import goldens
 
 GONE: Final = object()
@@ -151,8 +151,8 @@ BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
         for name, fields, value in [
             ("fill", ("qty", "price", "reference_price"), "0"),
             ("fill_correction", ("qty", "price"), "-1"),
-            ("balance", ("free", "locked", "borrowed"), "-0.1"),
-            ("position", ("entry_price", "mark_price", "liquidation_price"), "0"),
+            ("balance", ("locked", "borrowed"), "-0.1"),
+            ("position", ("entry_price", "mark_price", "liquidation_price"), "-1"),
             ("transfer", ("amount",), "0"),
             ("open_order", ("qty",), "-1"),
             ("open_order", ("price",), "0"),
@@ -165,6 +165,12 @@ BROKEN: Final[list[tuple[str, dict[str, Any], R, str]]] = [
         ]
         for field in fields
     ],
+    ("balance", {"free": "-1", "kind": "custody", "wallet_type": "spot"}, R.FIELD_RANGE, "free"),
+    ("balance", {"book": GONE}, R.FIELD_MISSING, "book"),
+    ("position", {"book": "unallocated", "covers": "book"}, R.FIELD_MISSING, "book"),
+    ("position", {"side": "long"}, R.FIELD_RANGE, "qty"),
+    ("position", {"side": "both"}, R.FIELD_TYPE, "side"),
+    ("position", {"qty": ""}, R.FIELD_TYPE, "qty"),
     ("quote", {"bid": "0"}, R.FIELD_RANGE, "bid"),
     ("quote", {"depth": [["1", "-1", "1"]]}, R.FIELD_RANGE, "depth"),
     # Fields that need one another.
@@ -274,6 +280,27 @@ def test_unknown_fields_of_facts_are_ignored() -> None:
     plain = decode(GOLDENS["fill"])
     for extra in ({"later": {"a": [1]}}, {"later": '":":'}, {'lat":er': 1}):
         assert decode(changed("fill", **extra)) == plain
+
+
+def test_what_venues_write_for_none_is_none() -> None:
+    """An optional number that is an empty text is left out; zero prices of a position are taken."""
+    raw = changed("position", entry_price="", mark_price="0.0", liquidation_price="0")
+    position = decode(raw)
+    assert isinstance(position, Position)
+    prices = (position.entry_price, position.mark_price, position.liquidation_price)
+    assert prices == (None, Decimal("0.0"), Decimal(0))
+
+
+def test_a_debt_is_a_negative_balance_of_a_wallet_that_can_have_one() -> None:
+    """A margin, derivatives or unified wallet owes what it states below zero."""
+    cases: tuple[dict[str, Any], ...] = (
+        {"kind": "margin"},
+        {"kind": GONE, "wallet_type": "unified"},
+    )
+    for fields in cases:
+        balance = decode(changed("balance", **{**fields, "free": "-2"}))
+        assert isinstance(balance, Balance)
+        assert balance.free == Decimal(-2)
 
 
 def test_line_breaks_are_fine_in_free_text_only() -> None:

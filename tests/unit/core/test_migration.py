@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from riskwatch.core.migration import RowFormat, overlay, row_changes
+from riskwatch.core.migration import ROW_FORMAT, RowFormat, overlay, row_changes
 from riskwatch.errors import RowFormatError, StoreError
 
 if TYPE_CHECKING:
@@ -90,3 +90,28 @@ def test_the_later_change_of_a_row_counts() -> None:
     assert overlay(first, {"risk": {"x/a": b"5"}}) == {"risk": {"a": None, "x/a": b"5"}}
     assert overlay(first, {"risk": {"x/a": None, "a": b"1"}})["risk"] == {"a": b"1", "x/a": None}
     assert overlay(first, {}) == first
+
+
+def test_holdings_of_the_first_format_get_an_empty_wallet() -> None:
+    """Keys of holdings, positions, their deltas and reported amounts change, and no others."""
+    before = {
+        "cell/kraken/mm/main/BTC/custody": b"1",
+        "delta/7.0/cell/kraken/mm/main/BTC/custody": b"2",
+        "delta/7.0/position/kraken/mm/main/BTC/USD": b"3",
+        "order/kraken/mm/main/a/b": b"4",
+        "party/kraken": b"5",
+        "position/kraken/mm/main/BTC/USD": b"6",
+        "shown/kraken/mm/main/custody/BTC": b"7",
+        "shown/kraken/mm/main/position/BTC/USD": b"8",
+    }
+    after = {
+        "cell/kraken/mm/main//BTC/custody": b"1",
+        "delta/7.0/cell/kraken/mm/main//BTC/custody": b"2",
+        "delta/7.0/position/kraken/mm/main///BTC/USD": b"3",
+        "order/kraken/mm/main/a/b": b"4",
+        "party/kraken": b"5",
+        "position/kraken/mm/main///BTC/USD": b"6",
+        "shown/kraken/mm/main//custody/BTC": b"7",
+        "shown/kraken/mm/main//position//BTC/USD": b"8",
+    }
+    assert ROW_FORMAT.migrate({"ledger": before}, 1) == {"ledger": after}

@@ -210,7 +210,7 @@ def test_an_account_stays_counted_when_its_first_holding_is_dropped() -> None:
         desk.tell(balance(f"{account}1", 0, "0", account=account))
         desk.tell(balance(f"{account}2", 0, "5", asset="ETH", account=account))
     desk.tell(fill("now", 9 * DAY, source="another"), tick(9 * DAY))
-    assert ("mm", "a", "BTC", "custody") not in desk.state.parties["kraken"].cells
+    assert ("mm", "a", "", "BTC", "custody") not in desk.state.parties["kraken"].cells
     for _ in range(2):
         (refused,) = refusals(desk.tell(balance("d", 9 * DAY + 1, "1", account="d")))
         assert refused.detail == "limit=max_holdings value=12 of_one_source=3"
@@ -274,5 +274,5 @@ def test_rows_of_an_older_build_have_no_writer() -> None:
         desk.tell(balance(f"m{n}", 1, "1", asset=f"NEW{n}", source=f"t{n}"))
     assert sorted(desk.state.parties) == ["kraken", *(f"new{n}" for n in range(5)), "old0", "old1",
                                           "old2"]  # fmt: skip
-    cells = [key[2] for key in desk.state.parties["kraken"].cells]
+    cells = [key[3] for key in desk.state.parties["kraken"].cells]
     assert cells == ["GEM0", "GEM1", "GEM2", *(f"NEW{n}" for n in range(5))]

@@ -68,7 +68,7 @@ def test_the_buffer_is_bounded_and_folds_its_oldest_early() -> None:
     total = 5 * MAX_CHUNK_DELTAS
     fills = [fill(str(n), n / 1000, qty="0.1") for n in range(total)]
     assert run(fills, state, stage) == []
-    cell = state.parties["kraken"].cells["mm", "main", "BTC", "custody"]
+    cell = state.parties["kraken"].cells["mm", "main", "", "BTC", "custody"]
     assert cell.buffered() <= 3 * MAX_CHUNK_DELTAS
     assert cell.amount() == cell.line.amount == Decimal(total) / 10
     [late] = run([balance("early", 0.5, "0")], state, stage)

@@ -137,6 +137,6 @@ def test_a_holding_that_was_forgotten_can_come_back() -> None:
         fill("2", 1, base="ETH", quote="EUR", side="sell"),
     ]
     run([*flat, tick(1), fill("now", 9 * DAY), tick(9 * DAY)], state)
-    assert ("mm", "main", "ETH", "custody") not in state.parties["kraken"].cells
+    assert ("mm", "main", "", "ETH", "custody") not in state.parties["kraken"].cells
     again = fill("3", 9 * DAY + 1, base="ETH", quote="EUR")
     assert amounts(read(run([again, tick(9 * DAY + 2)], state)))["ETH custody"] == "1"

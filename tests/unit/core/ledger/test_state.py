@@ -14,7 +14,7 @@ def test_only_dirty_rows_are_drained_with_sorted_keys() -> None:
     run([balance("1", 0, "5"), order("2", 0, "1", order_id="a/b c")], state)
     rows = state.drain()
     assert list(rows) == [
-        "cell/kraken/mm/main/BTC/custody",
+        "cell/kraken/mm/main//BTC/custody",
         "order/kraken/mm/main/a/b c",
         "party/kraken",
     ]
@@ -22,8 +22,8 @@ def test_only_dirty_rows_are_drained_with_sorted_keys() -> None:
     run([tick(1)], state)
     assert list(state.drain()) == [
         "party/kraken",
-        "shown/kraken/mm/main/custody/BTC",
-        "shown/kraken/mm/main/open_order/BTC",
+        "shown/kraken/mm/main//custody/BTC",
+        "shown/kraken/mm/main//open_order/BTC",
     ]
 
 
