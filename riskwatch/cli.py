@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
@@ -11,12 +12,14 @@ from riskwatch.commands import (
     audit,
     bench,
     clients,
+    config,
     data,
     db,
     demo,
     dlq,
     doctor,
     fit,
+    init,
     killswitch,
     models,
     notify,
@@ -37,12 +40,11 @@ from riskwatch.version import ENGINE
 
 app = typer.Typer(
     name="riskwatch",
-    help="Real-time risk and counterparty-exposure monitor for trading firms.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("bench")(bench.bench_command)
+app.command("init")(init.init_command)
 app.command("demo")(demo.demo_command)
 app.command("replay")(replay.replay_command)
 app.command("run")(run.run_command)
@@ -63,6 +65,7 @@ killswitch.app.command("drill")(killswitch.drill_command)
 killswitch.app.command("drills")(killswitch.drills_command)
 app.add_typer(killswitch.app, name="killswitch")
 app.add_typer(operator.app, name="operator")
+app.add_typer(config.app, name="config")
 app.add_typer(rules.app, name="rules")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(schema.app, name="schema")
@@ -72,6 +75,25 @@ models.app.command("check")(models.check_command)
 app.add_typer(models.app, name="models")
 app.add_typer(audit.app, name="audit")
 app.add_typer(notify.app, name="notify")
+
+
+def _print_version(value: bool) -> None:
+    """Print the engine version, and end."""
+    if value:
+        typer.echo(ENGINE)
+        raise typer.Exit
+
+
+@app.callback()
+def _riskwatch(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="The version."),
+    ] = False,
+) -> None:
+    """Real-time risk and counterparty-exposure monitor for trading firms."""
+    del version
 
 
 @app.command("version")

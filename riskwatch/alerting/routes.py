@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from riskwatch.config.toml import Checks, StructReader, above, at_least, between, one_of, read_toml
+from riskwatch.config.pack import has_file, located_errors, read_file
+from riskwatch.config.toml import Checks, StructReader, above, at_least, between, one_of
 from riskwatch.contracts.notifications import KINDS, WEBHOOK
 from riskwatch.core.alerting.config import (
     GROUP_FIELDS,
@@ -30,7 +31,7 @@ from riskwatch.core.scopes import KINDS as SCOPE_KINDS
 from riskwatch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 NOTIFY: Final = "notify.toml"
 ROUTES: Final = 16
@@ -86,16 +87,16 @@ def load_notify(directory: Path) -> NotifyConfig:
     ConfigError
         If a value is wrong. It names the file, the dotted key, the expected and the found value.
     """
-    path = directory / NOTIFY
-    if not path.exists():
+    if not has_file(directory, NOTIFY):
         return NotifyConfig()
-    made = StructReader(NOTIFY, CHECKS).struct(NotifyConfig, read_toml(path))
-    if made.minor_usd > made.major_usd:
-        raise ConfigError(NOTIFY, "minor_usd", f"at most major_usd, {made.major_usd:g}")
-    if len(made.routes) > ROUTES:
-        raise ConfigError(NOTIFY, "routes", f"at most {ROUTES} routes", len(made.routes))
-    for route in made.routes.values():
-        _check_consistency(route, made.routes)
+    with located_errors(directory):
+        made = StructReader(NOTIFY, CHECKS).struct(NotifyConfig, read_file(directory, NOTIFY).table)
+        if made.minor_usd > made.major_usd:
+            raise ConfigError(NOTIFY, "minor_usd", f"at most major_usd, {made.major_usd:g}")
+        if len(made.routes) > ROUTES:
+            raise ConfigError(NOTIFY, "routes", f"at most {ROUTES} routes", len(made.routes))
+        for route in made.routes.values():
+            _check_consistency(route, made.routes)
     return made
 
 
@@ -165,6 +166,17 @@ def resolve_target(route: Route, environment: Mapping[str, str] = os.environ) ->
         if len(key) < KEY_BYTES:
             raise _bad(route, "secret", f"a key of at least {KEY_BYTES} bytes")
     return DeliveryTarget(route, parsed.host, url, key, _trust(route))
+
+
+def unusable_routes(
+    config: NotifyConfig, environment: Mapping[str, str] = os.environ
+) -> Iterator[ConfigError]:
+    """Yield an error about each route whose URL or key cannot be used here."""
+    for route in config.routes.values():
+        try:
+            resolve_target(route, environment)
+        except ConfigError as error:
+            yield from error.errors
 
 
 def _check_consistency(route: Route, routes: Mapping[str, Route]) -> None:

@@ -14,6 +14,9 @@ steps of one scope. After each step, the scope must be in the state that the ste
 ``t_s`` is event time since the beginning. ``observations`` is the number of new observations since
 the step before (default 1). ``cause`` is the cause from the price graph (default ``none``). A
 feature that is left out has no value, which differs from zero.
+
+A pack that extends the shipped one inherits its fixtures, too. They say what the shipped rules do,
+so they count for the coverage, and a step that comes out otherwise shows what the pack changed.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ import msgspec
 
 from riskwatch.config.config import load
 from riskwatch.config.names import suggestion
+from riskwatch.config.pack import SHIPPED, inherits
+from riskwatch.config.paths import rules_folder
 from riskwatch.config.toml import Checks, StructReader, at_least, not_empty, read_toml
 from riskwatch.core.clock import SECOND
 from riskwatch.core.enums import Cause, State
@@ -169,11 +174,25 @@ def check_rule_pack(directory: Path, machine_of: FixtureEngineFactory) -> int:
     broken = [line for f in fixtures.values() for line in mismatches(pack, f, machine_of)]
     broken += [
         f"rule {rule} has no fixture in which it fires"
-        for rule in rules_without_fixture(pack, fixtures)
+        for rule in rules_without_fixture(pack, {**fixtures, **inherited_fixtures(directory, pack)})
     ]
     if broken:
         raise AssertionError("\n".join(broken))
     return sum(len(fixture.steps) for fixture in fixtures.values())
+
+
+def inherited_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
+    """Return the fixtures that a folder inherits, by ``shipped file[index]``; none if it does not.
+
+    A fixture of a rule that the pack removed is left out if no rule uses its scope or features.
+    """
+    if not inherits(directory):
+        return {}
+    return {
+        f"{SHIPPED} {where}": fixture
+        for where, fixture in _read_fixtures(rules_folder(), []).items()
+        if not any(_check_fixture("", "", fixture, pack))
+    }
 
 
 def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
@@ -185,8 +204,18 @@ def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
         If a fixture cannot be used with `pack`: none of its rules uses the scope or a feature, or
         time does not increase.
     """
-    found = {}
     errors: list[ConfigError] = []
+    found = _read_fixtures(directory, errors)
+    for where, fixture in found.items():
+        name, _, index = where.partition("[")
+        errors += _check_fixture(name, f"fixtures[{index}", fixture, pack)
+    raise_config_errors(errors)
+    return found
+
+
+def _read_fixtures(directory: Path, errors: list[ConfigError]) -> dict[str, Fixture]:
+    """Return the fixtures of a folder by ``file[index]``; add the errors of unreadable files."""
+    found: dict[str, Fixture] = {}
     for path in sorted((directory / FOLDER).glob("*.toml")):
         name = f"{FOLDER}/{path.name}"
         try:
@@ -194,10 +223,7 @@ def load_fixtures(directory: Path, pack: RulePack) -> dict[str, Fixture]:
         except ConfigError as error:
             errors += error.errors
             continue
-        for i, fixture in enumerate(made.fixtures):
-            errors += _check_fixture(name, f"fixtures[{i}]", fixture, pack)
-            found[f"{name}[{i}]"] = fixture
-    raise_config_errors(errors)
+        found |= {f"{name}[{i}]": fixture for i, fixture in enumerate(made.fixtures)}
     return found
 
 

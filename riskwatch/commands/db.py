@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,20 @@ Database = Annotated[
         "--database",
         envvar="RISKWATCH_DATABASE",
         help="sqlite:///file.db or postgresql://user@host/name.",
+    ),
+]
+
+OptionalDatabase = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        help="Also what holds on this database: sqlite:///file.db or postgresql://user@host/name.",
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", envvar="RISKWATCH_CONFIG", help="Folder of rules and limits; else the shipped."
     ),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import click
@@ -14,7 +14,7 @@ import typer
 
 from riskwatch.acks.drills import PASSED, DrillReport, format_report
 from riskwatch.commands import sender as s
-from riskwatch.commands.db import DEFAULT, Database
+from riskwatch.commands.db import DEFAULT, Database, Folder
 from riskwatch.commands.query import Json, killswitch_app, show_rows
 from riskwatch.config.toml import parse_duration
 from riskwatch.core.clock import micros, rfc3339
@@ -203,12 +203,6 @@ Scope = Annotated[
     str,
     typer.Argument(
         metavar="SCOPE", help="firm, book:X, counterparty:X, asset:X or venue-asset:V/X."
-    ),
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", envvar="RISKWATCH_CONFIG", help="Folder of rules; else the shipped one."
     ),
 ]
 Last = Annotated[str | None, typer.Option("--for", help="How long, e.g. 30m.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -12,22 +11,15 @@ import msgspec
 import typer
 
 from riskwatch.commands import sender
+from riskwatch.commands.db import Folder  # noqa: TC001 - typer reads annotations
 from riskwatch.commands.query import Json, show_rows
 from riskwatch.config import config as files
 from riskwatch.config import paths
+from riskwatch.config.toml import toml_string
 from riskwatch.core.operators import Operator, Role  # noqa: TC001 - Typer reads Role
 from riskwatch.errors import ConfigError
 
 app = typer.Typer(help="Operators: who may turn the kill switch.", no_args_is_help=True)
-
-Folder = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        envvar="RISKWATCH_CONFIG",
-        help="Folder of operators.toml; else the shipped one.",
-    ),
-]
 
 
 @app.command("keygen")
@@ -60,11 +52,11 @@ def add_command(
         raise ConfigError(files.OPERATORS, f"operators.{name}", "a new operator", "one of this id")
     path = folder / files.OPERATORS
     before = path.read_text() if path.exists() else ""
-    lines = [f"[operators.{_text(name)}]"]
-    lines += [f"name = {_text(full_name)}"] if full_name else []
-    lines += [f"role = {_text(role.value)}", f"public_key = {_text(public_key)}"]
-    lines += [f"function = {_text(function)}"] if function else []
-    lines += [f"books = [{', '.join(_text(b) for b in book)}]"] if book else []
+    lines = [f"[operators.{toml_string(name)}]"]
+    lines += [f"name = {toml_string(full_name)}"] if full_name else []
+    lines += [f"role = {toml_string(role.value)}", f"public_key = {toml_string(public_key)}"]
+    lines += [f"function = {toml_string(function)}"] if function else []
+    lines += [f"books = [{', '.join(toml_string(b) for b in book)}]"] if book else []
     gap = "\n" if before and not before.endswith("\n\n") else ""
     _replace(path, f"{before}{gap}" + "\n".join(lines) + "\n")
     typer.echo(f"{name} is {role.value} in {path}; restart the risk worker")
@@ -95,11 +87,6 @@ def list_command(*, config: Folder = None, as_json: Json = False) -> None:
 
 def _operator_row(operator: Operator) -> str:
     return "disabled" if operator.disabled else ""
-
-
-def _text(value: str) -> str:
-    """Return a string in TOML syntax; TOML accepts JSON strings."""
-    return json.dumps(value)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from riskwatch.config import consistency, existence
+from riskwatch.config.pack import SHIPPED, has_file, located_errors, read_file
+from riskwatch.config.paths import rules_folder
 from riskwatch.config.toml import (
     Checks,
     StructReader,
@@ -22,7 +24,6 @@ from riskwatch.config.toml import (
     not_empty,
     one_of,
     optional,
-    read_toml,
     strictly_between,
 )
 from riskwatch.contracts.signing import public_key_problem
@@ -57,9 +58,9 @@ def load_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsCo
     models : ModelsConfig
         The configured models.
     directory : Path
-        Folder to which the names are relative.
+        Folder of the pack. A name is relative to the folder of the file that it stands in.
     file : str
-        Name of the configuration file, for the error.
+        Name of the configuration file.
 
     Raises
     ------
@@ -67,12 +68,13 @@ def load_artefacts(models: ModelsConfig, directory: Path, file: str) -> ModelsCo
         If an artefact is missing, unreadable, too large, or not text.
     """
     generations = []
+    written = read_file(directory, file)
     for i, generation in enumerate(models.generations):
         name = generation.options.get(ARTEFACT_OPTION)
         if isinstance(name, str):
-            text = _read_artefact(
-                directory / name, file, f"generations[{i}].options.{ARTEFACT_OPTION}"
-            )
+            key = f"generations[{i}].options.{ARTEFACT_OPTION}"
+            folder = rules_folder() if written.origin(key).layer == SHIPPED else directory
+            text = _read_artefact(folder / name, file, key)
             options = {**generation.options, ARTEFACT_OPTION: text}
             generations.append(msgspec.structs.replace(generation, options=options))
         else:
@@ -216,14 +218,19 @@ def load(directory: Path) -> Config:
         If a value is wrong: every error of every file, with the file, the dotted key, the
         expected and the found value, and the name that was probably meant.
     """
-    if not (directory / REFERENCE).exists():
-        read_toml(directory / REFERENCE)  # one error: this is no folder of rules
+    if not has_file(directory, REFERENCE):
+        read_file(directory, REFERENCE)  # one error: this is no folder of rules
+    with located_errors(directory):
+        return _load(directory)
+
+
+def _load(directory: Path) -> Config:
     errors: list[ConfigError] = []
-    reference = _attempt(load_reference, directory, errors)
-    limits = _attempt(load_limits, directory, errors)
-    rules = _attempt(load_rules, directory, errors)
-    policy = _attempt(load_policy, directory, errors)
-    operators = _attempt(load_operators, directory, errors)
+    reference = _attempt(_load_reference, directory, errors)
+    limits = _attempt(_load_limits, directory, errors)
+    rules = _attempt(_load_rules, directory, errors)
+    policy = _attempt(_load_policy, directory, errors)
+    operators = _attempt(_load_operators, directory, errors)
     errors += errors_together(reference, limits, rules, policy)
     raise_config_errors(errors)
     assert reference is not None, "what cannot be read is an error"
@@ -273,29 +280,14 @@ def _attempt(
 
 def load_reference(directory: Path) -> Reference:
     """Read ``reference.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
-    table = read_toml(directory / REFERENCE)
-    made = StructReader(REFERENCE, REFERENCE_CHECKS).struct(Reference, table)
-    raise_config_errors(
-        (
-            *consistency.check_reference(REFERENCE, made),
-            *existence.check_reference_names(REFERENCE, made),
-        )
-    )
-    return made
+    with located_errors(directory):
+        return _load_reference(directory)
 
 
 def load_limits(directory: Path) -> LimitsConfig:
     """Read ``limits.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
-    made = StructReader(LIMITS, LIMITS_CHECKS).struct(LimitsConfig, read_toml(directory / LIMITS))
-    raise_config_errors(consistency.check_limits(LIMITS, made))
-    return made
-
-
-def load_rules(directory: Path) -> RulePack:
-    """Read ``static.toml`` alone; raises :class:`~riskwatch.errors.ConfigError`."""
-    made = StructReader(RULES, RULES_CHECKS).struct(RulePack, read_toml(directory / RULES))
-    raise_config_errors(consistency.check_rules(RULES, made))
-    return made
+    with located_errors(directory):
+        return _load_limits(directory)
 
 
 def load_operators(directory: Path) -> Operators:
@@ -306,25 +298,62 @@ def load_operators(directory: Path) -> Operators:
     ConfigError
         If a value is wrong. It names the file, the dotted key, the expected and the found value.
     """
-    path = directory / OPERATORS
-    if not path.exists():
-        return Operators()
-    made = StructReader(OPERATORS, OPERATORS_CHECKS).struct(Operators, read_toml(path))
-    raise_config_errors(consistency.check_operators(OPERATORS, made))
-    return made
+    with located_errors(directory):
+        return _load_operators(directory)
 
 
-def load_models(directory: Path) -> ModelsConfig:
-    """Read ``models.toml`` alone.
+def load_policy(directory: Path) -> Policy:
+    """Read ``policy.toml``, and the models that it uses from ``models.toml``.
 
     Raises
     ------
     ConfigError
-        If a value, a target or a generation is not valid.
+        If a value, a target, a generation or an ask is not valid.
     """
+    with located_errors(directory):
+        return _load_policy(directory)
+
+
+def _load_reference(directory: Path) -> Reference:
+    file = read_file(directory, REFERENCE)
+    made = StructReader(REFERENCE, REFERENCE_CHECKS).struct(Reference, file.table)
+    raise_config_errors(
+        (
+            *consistency.check_reference(REFERENCE, made),
+            *existence.check_reference_names(REFERENCE, made, inherited=bool(file.origins)),
+        )
+    )
+    return made
+
+
+def _load_limits(directory: Path) -> LimitsConfig:
+    table = read_file(directory, LIMITS).table
+    made = StructReader(LIMITS, LIMITS_CHECKS).struct(LimitsConfig, table)
+    raise_config_errors(consistency.check_limits(LIMITS, made))
+    return made
+
+
+def _load_rules(directory: Path) -> RulePack:
+    table = read_file(directory, RULES).table
+    made = StructReader(RULES, RULES_CHECKS).struct(RulePack, table)
+    raise_config_errors(consistency.check_rules(RULES, made))
+    return made
+
+
+def _load_operators(directory: Path) -> Operators:
+    if not has_file(directory, OPERATORS):
+        return Operators()
+    table = read_file(directory, OPERATORS).table
+    made = StructReader(OPERATORS, OPERATORS_CHECKS).struct(Operators, table)
+    raise_config_errors(consistency.check_operators(OPERATORS, made))
+    return made
+
+
+def _load_models(directory: Path) -> ModelsConfig:
     from riskwatch.models.ensemble import Ensemble  # noqa: PLC0415 - half a second to import
 
-    read = StructReader(MODELS, MODELS_CHECKS).struct(ModelsConfig, read_toml(directory / MODELS))
+    table = read_file(directory, MODELS).table
+    read = StructReader(MODELS, MODELS_CHECKS).struct(ModelsConfig, table)
     errors = list(existence.check_models(MODELS, read))
     try:
         made = load_artefacts(read, directory, MODELS)
@@ -337,17 +366,10 @@ def load_models(directory: Path) -> ModelsConfig:
     return made
 
 
-def load_policy(directory: Path) -> Policy:
-    """Read ``policy.toml``, and the models that it uses from ``models.toml``.
-
-    Raises
-    ------
-    ConfigError
-        If a value, a target, a generation or an ask is not valid.
-    """
+def _load_policy(directory: Path) -> Policy:
     from riskwatch.models.config import target_specs  # noqa: PLC0415 - half a second to import
 
-    table = read_toml(directory / POLICY)
+    table = read_file(directory, POLICY).table
     if "models" in table:
         expected = f"no models here: they stand in {MODELS}, as [[targets]] and [[generations]]"
         raise ConfigError(POLICY, "models", expected)
@@ -355,7 +377,7 @@ def load_policy(directory: Path) -> Policy:
     read = _attempt(
         lambda _: StructReader(POLICY, POLICY_CHECKS).struct(Policy, table), directory, errors
     )
-    models = _attempt(load_models, directory, errors)
+    models = _attempt(_load_models, directory, errors)
     raise_config_errors(errors)
     assert read is not None, "what cannot be read is an error"
     assert models is not None, "what cannot be read is an error"

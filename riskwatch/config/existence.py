@@ -153,8 +153,13 @@ def check_sources(file: str, risk: RiskConfig, known: Reference) -> Iterator[Con
             yield ConfigError(file, f"risk.source_keys.{name}", _OTHER, name, near)
 
 
-def check_reference_names(file: str, made: Reference) -> Iterator[ConfigError]:
-    """Yield an error about each asset, party, group, rating or native token that is misspelt."""
+def check_reference_names(
+    file: str, made: Reference, *, inherited: bool = False
+) -> Iterator[ConfigError]:
+    """Yield an error about each asset, party, group, rating or native token that is misspelt.
+
+    Who has both names means both, unless the shipped one is there by inheritance (`inherited`).
+    """
     tables: tuple[tuple[str, Mapping[str, object], tuple[str, ...]], ...] = (
         ("assets", made.assets, SHIPPED_ASSETS),
         ("parties", made.parties, SHIPPED_PARTIES),
@@ -165,7 +170,7 @@ def check_reference_names(file: str, made: Reference) -> Iterator[ConfigError]:
     distinct = made.distinct or ()
     for where, table, shipped in tables:
         for name in table:
-            near = misspelt(name, shipped, table)
+            near = misspelt(name, shipped, () if inherited else table)
             if near is not None and name not in distinct:
                 yield ConfigError(file, f"{where}.{name}", _OTHER, name, near)
     for party in made.parties.values():

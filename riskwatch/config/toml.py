@@ -7,6 +7,7 @@ Values are checked in file order, and every wrong one is reported.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import tomllib
@@ -290,6 +291,17 @@ def _fields(cls: type[msgspec.Struct]) -> tuple[dict[str, FieldInfo], dict[str, 
     """Return the fields of a struct by their names in files, and their types."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
     return fields, get_type_hints(cls, include_extras=True)
+
+
+def toml_string(value: str) -> str:
+    """Return a string in TOML syntax; TOML accepts JSON strings.
+
+    Examples
+    --------
+    >>> toml_string("a b")
+    '"a b"'
+    """
+    return json.dumps(value)
 
 
 def join_key(key: str, name: str) -> str:

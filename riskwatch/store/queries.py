@@ -7,11 +7,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from sqlalchemy import column, func, or_, select, table, true
 
 from riskwatch.core.enums import HaltEffect, State
 from riskwatch.core.money import ZERO, add, canonical, sub, usd
-from riskwatch.core.risk.state import scope_key, scope_row
+from riskwatch.core.risk.state import LimitOverrideRow, scope_key, scope_row
 from riskwatch.core.scopes import (
     ACCOUNT,
     ASSET,
@@ -120,6 +121,12 @@ def scope_controls(conn: Connection) -> dict[str, ResultRow]:
 def scope_state(conn: Connection, scope: str) -> ScopeRow:
     """Read the risk stage's row of a scope, in the format of this build."""
     return scope_row(current_row(conn, "risk", scope_key(scope)))
+
+
+def limit_override(conn: Connection, limit: str) -> LimitOverrideRow | None:
+    """Return what people's commands made of a limit; ``None`` if it is as configured."""
+    body = current_row(conn, "risk", f"hard/{limit}")
+    return None if body is None else msgspec.json.decode(body, type=LimitOverrideRow)
 
 
 def exposure_of(conn: Connection, scope: str) -> tuple[Decimal, Decimal, int]:

@@ -151,7 +151,7 @@ def test_certificates_must_be_there(tmp_path: Path) -> None:
         resolve_target(route, {"URL": HUSH, "KEY": "k" * 16})
 
 
-def test_the_check_of_the_rules_covers_it(tmp_path: Path) -> None:
+def test_the_check_of_the_rules_covers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Good ones are counted, and who hears of nothing is noted; a bad one ends it."""
     folder = tmp_path / "rules"
     folder.mkdir()
@@ -161,6 +161,10 @@ def test_the_check_of_the_rules_covers_it(tmp_path: Path) -> None:
         else:
             (folder / path.name).symlink_to(path)
     (folder / NOTIFY).write_text(GOOD + 'match = [{severity = ["HALT"]}]')
+    missing = CliRunner().invoke(app, ["rules", "check", str(folder)])
+    assert "a value in the variable URL" in str(missing.exception)
+    monkeypatch.setenv("URL", HUSH)
+    monkeypatch.setenv("KEY", "k" * 16)
     shown = CliRunner().invoke(app, ["rules", "check", str(folder)])
     assert "notify.toml: 1 routes" in shown.stdout
     assert "note: no route takes every REDUCE: some of them may reach nobody" in shown.stdout
