@@ -129,7 +129,7 @@ def test_what_is_removed_is_named_and_gone(tmp_path: Path, shipped: Config) -> N
     """``remove`` takes ids of lists and names of tables, and the check says what it left out."""
     folder = pack(
         tmp_path,
-        limits='remove = ["limits.svb"]\n',
+        limits='remove = ["limits.svb"]\n[[limits]]\nid = "kraken"\nhard_usd = 1.0\n',
         static='remove = ["rules.asset.bleed.watch"]\n',
         policy='remove = ["risk.source_weights.desk", "risk.asks"]\n',
     )
